@@ -1,0 +1,72 @@
+//! Two clocks: wall time in ns for people and venues, ticks of the calibrated time stamp counter for durations.
+
+use crate::event::Nanos;
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+fn counter() -> &'static quanta::Clock {
+    static CLOCK: OnceLock<quanta::Clock> = OnceLock::new();
+    CLOCK.get_or_init(quanta::Clock::new)
+}
+
+/// Reads the monotonic clock; the unit is known to [`elapsed_ns`] alone.
+#[inline]
+pub fn ticks() -> u64 {
+    counter().raw()
+}
+
+/// Returns the nanoseconds between two readings, 0 when they are not in order.
+#[inline]
+pub fn elapsed_ns(from: u64, to: u64) -> u64 {
+    counter().delta_as_nanos(from, to)
+}
+
+/// Reads the wall clock, ns since the Unix epoch.
+#[inline]
+pub fn wall() -> Nanos {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_nanos() as Nanos
+}
+
+/// Turns readings of the monotonic clock into wall time, from a pair of readings taken together not long ago.
+#[derive(Debug, Clone, Copy)]
+pub struct Anchor {
+    wall: Nanos,
+    ticks: u64,
+}
+
+impl Anchor {
+    /// Past this age the wall clock may have been adjusted enough to show.
+    const MAX_AGE_NS: u64 = 100_000_000;
+
+    /// Reads both clocks.
+    pub fn now() -> Self {
+        Self { wall: wall(), ticks: ticks() }
+    }
+
+    /// Returns the wall time at `ticks`, reading the wall clock again when the last reading is old.
+    #[inline]
+    pub fn wall_at(&mut self, ticks: u64) -> Nanos {
+        let age = elapsed_ns(self.ticks, ticks);
+        if age > Self::MAX_AGE_NS {
+            *self = Self::now();
+            return self.wall;
+        }
+        self.wall + age as Nanos
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_agree_with_the_wall() {
+        let (t0, w0) = (ticks(), wall());
+        while wall() - w0 < 20_000_000 {
+            std::hint::spin_loop();
+        }
+        let (ticked, walked) = (elapsed_ns(t0, ticks()) as i64, wall() - w0);
+        assert!((ticked - walked).abs() < 5_000_000, "{ticked} ns by ticks, {walked} ns by the wall clock");
+    }
+}

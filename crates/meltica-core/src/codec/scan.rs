@@ -1,0 +1,269 @@
+//! JSON by position: where strings, numbers and whole values end, eight bytes at a time.
+//!
+//! Every function takes the frame and a position in it and returns a position; none allocates or recurses.
+
+use super::error::{Fail, Fault};
+use std::borrow::Cow;
+
+pub(super) type Scan<T = usize> = Result<T, Fail>;
+
+/// Most nested values in a part of a message that is skipped.
+pub(super) const MAX_DEPTH: u32 = 64;
+
+const LOW: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+const ZEROS: u64 = 0x3030_3030_3030_3030;
+
+/// Returns the eight bytes at `at`.
+#[inline(always)]
+pub(super) fn load(frame: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*frame.get(at..)?.first_chunk()?))
+}
+
+/// Returns a mask whose lowest set bit stands in the first byte equal to `byte`; higher ones may be wrong.
+#[inline(always)]
+const fn equal(word: u64, byte: u8) -> u64 {
+    let x = word ^ (LOW * byte as u64);
+    x.wrapping_sub(LOW) & !x & HIGH
+}
+
+/// Like [`equal`], for what ends or breaks a run of plain text: quote, backslash, control character.
+#[inline(always)]
+pub(super) const fn special(word: u64) -> u64 {
+    equal(word, b'"') | equal(word, b'\\') | (word.wrapping_sub(LOW * 0x20) & !word & HIGH)
+}
+
+/// Returns the digits' values and a mask like [`equal`] for what is not a digit.
+#[inline(always)]
+pub(super) const fn digits(word: u64) -> (u64, u64) {
+    let x = word ^ ZEROS;
+    (x, (x.wrapping_add(0x7676_7676_7676_7676) | x) & HIGH)
+}
+
+/// Returns the number of eight digit values, the most significant in the lowest byte.
+#[inline(always)]
+pub(super) const fn eight(values: u64) -> u64 {
+    const PAIRS: u64 = 0x0000_00FF_0000_00FF;
+    let x = values.wrapping_mul(10).wrapping_add(values >> 8);
+    let high = (x & PAIRS).wrapping_mul(0x000F_4240_0000_0064);
+    let low = ((x >> 16) & PAIRS).wrapping_mul(0x0000_2710_0000_0001);
+    high.wrapping_add(low) >> 32
+}
+
+/// Returns the byte at `at`.
+#[inline(always)]
+pub(super) fn byte(frame: &[u8], at: usize) -> Scan<u8> {
+    match frame.get(at) {
+        Some(&byte) => Ok(byte),
+        None => Fail::new(Fault::Truncated, at),
+    }
+}
+
+/// Returns the position of the first byte at or after `at` that is not white space.
+#[inline(always)]
+pub(super) fn blank(frame: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\n' | b'\r' | b'\t') = frame.get(at) {
+        at += 1;
+    }
+    at
+}
+
+/// Returns where the string whose first byte is at `at` ends (its closing quote) and whether it has escapes.
+#[inline]
+pub(super) fn string(frame: &[u8], mut at: usize) -> Scan<(usize, bool)> {
+    let mut escaped = false;
+    loop {
+        if let Some(word) = load(frame, at) {
+            let stop = special(word);
+            if stop == 0 {
+                at += 8;
+                continue;
+            }
+            at += stop.trailing_zeros() as usize / 8;
+        }
+        match byte(frame, at)? {
+            b'"' => return Ok((at, escaped)),
+            b'\\' => {
+                escaped = true;
+                at = escape(frame, at + 1)?;
+            }
+            0..0x20 => return Fail::new(Fault::Syntax, at),
+            _ => at += 1,
+        }
+    }
+}
+
+#[cold]
+fn escape(frame: &[u8], at: usize) -> Scan {
+    match byte(frame, at)? {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(at + 1),
+        b'u' => {
+            for i in at + 1..at + 5 {
+                if !byte(frame, i)?.is_ascii_hexdigit() {
+                    return Fail::new(Fault::Syntax, i);
+                }
+            }
+            Ok(at + 5)
+        }
+        _ => Fail::new(Fault::Syntax, at),
+    }
+}
+
+/// Returns the bytes of a scanned string with its escapes resolved, or `None` for half a surrogate pair.
+pub(super) fn unescape(text: &[u8], escaped: bool) -> Option<Cow<'_, [u8]>> {
+    if !escaped {
+        return Some(Cow::Borrowed(text));
+    }
+    let unit = |at: usize| {
+        let hex = std::str::from_utf8(text.get(at..at + 4)?).ok()?;
+        u16::from_str_radix(hex, 16).ok()
+    };
+    let (mut out, mut at) = (Vec::with_capacity(text.len()), 0);
+    while let Some(&byte) = text.get(at) {
+        at += 1;
+        if byte != b'\\' {
+            out.push(byte);
+            continue;
+        }
+        let code = *text.get(at)?;
+        at += 1;
+        out.push(match code {
+            b'b' => 8,
+            b'f' => 12,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => {
+                let high = unit(at)?;
+                at += 4;
+                let low = (0xD800..0xDC00).contains(&high) && text.get(at..at + 2) == Some(b"\\u");
+                let pair = [high, if low { unit(at + 2)? } else { 0 }];
+                at += if low { 6 } else { 0 };
+                let char = char::decode_utf16(pair).next()?.ok()?;
+                out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
+                continue;
+            }
+            plain => plain,
+        });
+    }
+    Some(Cow::Owned(out))
+}
+
+/// Returns where the run of digits at `at` ends.
+#[inline(always)]
+fn digit_run(frame: &[u8], mut at: usize) -> usize {
+    while let Some(word) = load(frame, at) {
+        let stop = digits(word).1;
+        if stop != 0 {
+            return at + stop.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    while frame.get(at).is_some_and(u8::is_ascii_digit) {
+        at += 1;
+    }
+    at
+}
+
+/// Returns where the number at `at` ends.
+#[inline]
+pub(super) fn number(frame: &[u8], start: usize) -> Scan {
+    let first = start + usize::from(frame.get(start) == Some(&b'-'));
+    let mut at = digit_run(frame, first);
+    if at == first || (frame.get(first) == Some(&b'0') && at > first + 1) {
+        return Fail::unexpected(frame, at);
+    }
+    if let Some(b'.' | b'e' | b'E') = frame.get(at) {
+        if frame.get(at) == Some(&b'.') {
+            let fraction = at + 1;
+            at = digit_run(frame, fraction);
+            if at == fraction {
+                return Fail::unexpected(frame, at);
+            }
+        }
+        if let Some(b'e' | b'E') = frame.get(at) {
+            let exponent = at + 1 + usize::from(matches!(frame.get(at + 1), Some(b'+' | b'-')));
+            at = digit_run(frame, exponent);
+            if at == exponent {
+                return Fail::unexpected(frame, at);
+            }
+        }
+    }
+    Ok(at)
+}
+
+/// Returns where the literal (`true`, `false`, `null`) at `at` ends.
+pub(super) fn literal(frame: &[u8], at: usize) -> Scan {
+    let word: &[u8] = match byte(frame, at)? {
+        b't' => b"true",
+        b'f' => b"false",
+        b'n' => b"null",
+        _ => return Fail::new(Fault::Syntax, at),
+    };
+    for (i, expected) in word.iter().enumerate() {
+        if byte(frame, at + i)? != *expected {
+            return Fail::new(Fault::Syntax, at + i);
+        }
+    }
+    Ok(at + word.len())
+}
+
+fn scalar(frame: &[u8], at: usize) -> Scan {
+    match byte(frame, at)? {
+        b'"' => Ok(string(frame, at + 1)?.0 + 1),
+        b'-' | b'0'..=b'9' => number(frame, at),
+        _ => literal(frame, at),
+    }
+}
+
+/// Returns where the value after the key at `at` starts.
+fn key(frame: &[u8], at: usize) -> Scan {
+    if byte(frame, at)? != b'"' {
+        return Fail::new(Fault::Syntax, at);
+    }
+    let colon = blank(frame, string(frame, at + 1)?.0 + 1);
+    match byte(frame, colon)? {
+        b':' => Ok(blank(frame, colon + 1)),
+        _ => Fail::new(Fault::Syntax, colon),
+    }
+}
+
+/// Returns where the value at `at` ends, whatever it is.
+pub(super) fn skip(frame: &[u8], mut at: usize) -> Scan {
+    // One bit per open value, the innermost lowest: 1 for an object.
+    let (mut open, mut depth) = (0u64, 0u32);
+    let close = |open: u64| if open & 1 == 1 { b'}' } else { b']' };
+    loop {
+        match byte(frame, at)? {
+            first @ (b'{' | b'[') => {
+                if depth == MAX_DEPTH {
+                    return Fail::new(Fault::TooDeep, at);
+                }
+                open = open << 1 | u64::from(first == b'{');
+                depth += 1;
+                at = blank(frame, at + 1);
+                if byte(frame, at)? != close(open) {
+                    at = if open & 1 == 1 { key(frame, at)? } else { at };
+                    continue;
+                }
+                (at, open, depth) = (at + 1, open >> 1, depth - 1);
+            }
+            _ => at = scalar(frame, at)?,
+        }
+        while depth > 0 {
+            at = blank(frame, at);
+            match byte(frame, at)? {
+                b',' => {
+                    at = blank(frame, at + 1);
+                    at = if open & 1 == 1 { key(frame, at)? } else { at };
+                    break;
+                }
+                b if b == close(open) => (at, open, depth) = (at + 1, open >> 1, depth - 1),
+                _ => return Fail::new(Fault::Syntax, at),
+            }
+        }
+        if depth == 0 {
+            return Ok(at);
+        }
+    }
+}

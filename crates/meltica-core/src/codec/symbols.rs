@@ -1,0 +1,70 @@
+//! A venue's symbols to canonical ones.
+
+use super::error::Fault;
+use crate::names::{MAX_NAMES, SymbolId};
+use std::collections::HashMap;
+
+/// The compiled [`super::SymbolRule`].
+#[derive(Debug, Default)]
+pub(super) struct Symbols {
+    /// Longest first.
+    pub quotes: Vec<String>,
+    pub separator: Option<char>,
+    pub explicit: HashMap<String, String>,
+}
+
+/// Whether `text` is a currency: 2 to 10 of A-Z and 0-9.
+pub(super) fn is_currency(text: &str) -> bool {
+    (2..=10).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+}
+
+impl Symbols {
+    /// Returns the canonical symbol of the venue's text.
+    pub fn canonical(&self, text: &[u8]) -> Option<String> {
+        let text = std::str::from_utf8(text).ok()?.to_ascii_uppercase();
+        if let Some(symbol) = self.explicit.get(&text) {
+            return Some(symbol.clone());
+        }
+        let (base, quote) = match self.separator.and_then(|separator| text.split_once(separator)) {
+            Some(pair) => pair,
+            None => self.quotes.iter().find_map(|quote| Some((text.strip_suffix(&**quote)?, &**quote)))?,
+        };
+        (is_currency(base) && is_currency(quote)).then(|| format!("{base}-{quote}"))
+    }
+}
+
+/// Symbols seen, by the venue's text: what a decoder looks up per frame.
+#[derive(Debug, Default)]
+pub(super) struct SymbolCache {
+    known: HashMap<u128, SymbolId, foldhash::fast::RandomState>,
+}
+
+impl SymbolCache {
+    /// Returns the symbol of a text that stands in the frame as it is.
+    #[inline]
+    pub fn get(&mut self, symbols: &Symbols, text: &[u8]) -> Result<SymbolId, Fault> {
+        // Text of a frame has no NUL, so at most sixteen bytes and their count are one number.
+        if text.len() > 16 {
+            return Self::resolve(symbols, text);
+        }
+        let mut bytes = [0; 16];
+        bytes[..text.len()].copy_from_slice(text);
+        let key = u128::from_le_bytes(bytes);
+        if let Some(&symbol) = self.known.get(&key) {
+            return Ok(symbol);
+        }
+        let symbol = Self::resolve(symbols, text)?;
+        // Upper and lower case make many texts of one symbol.
+        if self.known.len() < MAX_NAMES {
+            self.known.insert(key, symbol);
+        }
+        Ok(symbol)
+    }
+
+    /// Returns the symbol of any text.
+    #[cold]
+    pub fn resolve(symbols: &Symbols, text: &[u8]) -> Result<SymbolId, Fault> {
+        let symbol = symbols.canonical(text).ok_or(Fault::UnknownSymbol)?;
+        SymbolId::intern(&symbol).map_err(|_| Fault::TooManySymbols)
+    }
+}

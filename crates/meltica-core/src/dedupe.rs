@@ -1,0 +1,150 @@
+//! Telling repeated venue messages from new ones.
+
+use crate::event::VenueId;
+use std::collections::{HashSet, VecDeque};
+
+/// How many ids a window remembers.
+pub const WINDOW: u64 = 4096;
+
+/// What an id was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// Not seen before.
+    New,
+    /// Seen before.
+    Duplicate,
+    /// So old that it cannot be told; treated as a loss, counted apart.
+    Stale,
+}
+
+/// Ids that grow: a watermark and one bit for each of the last [`WINDOW`] ids.
+#[derive(Debug, Clone)]
+pub struct Monotonic {
+    highest: Option<u64>,
+    bits: Box<[u64; (WINDOW / 64) as usize]>,
+}
+
+impl Default for Monotonic {
+    fn default() -> Self {
+        Self { highest: None, bits: Box::new([0; (WINDOW / 64) as usize]) }
+    }
+}
+
+impl Monotonic {
+    /// Looks `id` up and remembers it.
+    #[inline]
+    pub fn see(&mut self, id: u64) -> Seen {
+        match self.highest {
+            Some(highest) if id <= highest => {
+                if highest - id >= WINDOW {
+                    return Seen::Stale;
+                }
+                if self.bit(id) {
+                    return Seen::Duplicate;
+                }
+            }
+            Some(highest) => {
+                if id - highest >= WINDOW {
+                    self.bits.fill(0);
+                } else {
+                    for skipped in highest + 1..id {
+                        self.bits[Self::word(skipped)] &= !(1 << (skipped % 64));
+                    }
+                }
+                self.highest = Some(id);
+            }
+            None => self.highest = Some(id),
+        }
+        self.bits[Self::word(id)] |= 1 << (id % 64);
+        Seen::New
+    }
+
+    const fn word(id: u64) -> usize {
+        (id % WINDOW / 64) as usize
+    }
+
+    fn bit(&self, id: u64) -> bool {
+        self.bits[Self::word(id)] >> (id % 64) & 1 == 1
+    }
+}
+
+/// Ids without an order: the last [`WINDOW`] of them, compared in full.
+#[derive(Debug, Clone, Default)]
+pub struct Opaque {
+    known: HashSet<VenueId, foldhash::fast::RandomState>,
+    order: VecDeque<VenueId>,
+}
+
+impl Opaque {
+    /// Looks `id` up and remembers it.
+    pub fn see(&mut self, id: VenueId) -> Seen {
+        if !self.known.insert(id) {
+            return Seen::Duplicate;
+        }
+        if self.order.len() as u64 == WINDOW {
+            if let Some(oldest) = self.order.pop_front() {
+                self.known.remove(&oldest);
+            }
+        }
+        self.order.push_back(id);
+        Seen::New
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Ids that mostly grow, and repeat, jump, come late or restart.
+    fn ids() -> impl Strategy<Value = Vec<u64>> {
+        let step = prop_oneof![
+            8 => (1i64..4).boxed(),
+            2 => (-20i64..=0).boxed(),
+            1 => (-6000i64..-4000).boxed(),
+            1 => (60i64..5000).boxed(),
+            1 => (-200_000i64..-100_000).boxed(),
+        ];
+        proptest::collection::vec(step, 1..400).prop_map(|steps| {
+            let mut at = 150_000i64;
+            steps
+                .into_iter()
+                .map(|step| {
+                    at = (at + step).max(0);
+                    at as u64
+                })
+                .collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn prop_monotonic_is_a_set_over_its_window(ids in ids()) {
+            let (mut window, mut model, mut highest) = (Monotonic::default(), HashSet::new(), None::<u64>);
+            for id in ids {
+                let expected = match highest {
+                    Some(h) if id + WINDOW <= h => Seen::Stale,
+                    _ if !model.insert(id) => Seen::Duplicate,
+                    _ => Seen::New,
+                };
+                highest = highest.max(Some(id));
+                prop_assert_eq!(window.see(id), expected, "id {}", id);
+            }
+        }
+
+        #[test]
+        fn prop_opaque_is_a_set_of_the_last_ids(ids in proptest::collection::vec(0u64..6000, 1..300), fill in 0u64..5000) {
+            let (mut window, mut model) = (Opaque::default(), VecDeque::new());
+            for id in (10_000..10_000 + fill).chain(ids) {
+                let expected = if model.contains(&id) { Seen::Duplicate } else { Seen::New };
+                if expected == Seen::New {
+                    model.push_back(id);
+                    if model.len() as u64 > WINDOW {
+                        model.pop_front();
+                    }
+                }
+                prop_assert_eq!(window.see(VenueId::Number(id)), expected);
+            }
+        }
+    }
+}

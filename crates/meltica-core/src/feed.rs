@@ -1,0 +1,430 @@
+//! One provider's frames, from bytes to dispatched events: decode, assemble books, de-duplicate, publish.
+//!
+//! # Cost
+//! Whether anybody wants a message is asked as soon as its kind and symbol are known, before its numbers are read.
+
+use crate::book::{BookAssembler, DiffIds, DiffOutcome, SnapshotOutcome};
+use crate::clock;
+use crate::codec::{Codec, DecodeError, Decoded, Decoder, IdMode};
+use crate::dedupe::{Monotonic, Opaque, Seen};
+use crate::dispatch::{NotDispatched, Origin, Publisher};
+use crate::event::{Book, Event, Gap, Kind, Nanos, Payload, StaleReason, VenueId};
+use crate::names::{ProviderId, SymbolId};
+use crate::stats::{Counter, Histogram};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A frame that could not be used.
+#[derive(Debug, Clone)]
+pub struct BadFrame {
+    /// When it came.
+    pub received_time: Nanos,
+    /// What was wrong with it.
+    pub error: String,
+    /// Its beginning.
+    pub head: Vec<u8>,
+}
+
+/// Counters of one provider. Its feed's thread is the only writer.
+#[derive(Debug)]
+pub struct FeedStats {
+    /// Whose.
+    pub provider: ProviderId,
+    /// Frames received.
+    pub frames: Counter,
+    /// Their bytes.
+    pub bytes: Counter,
+    /// Events dispatched, per kind.
+    pub dispatched: [Counter; Kind::COUNT],
+    /// Messages nobody wanted.
+    pub unwanted: Counter,
+    /// Messages that no declaration matches: replies, heartbeats.
+    pub ignored: Counter,
+    /// Ids seen before.
+    pub duplicates: Counter,
+    /// Ids too old to be told.
+    pub stale_ids: Counter,
+    /// Diffs and snapshots older than their book.
+    pub old_books: Counter,
+    /// Diffs that wait, or waited, for a snapshot.
+    pub buffered: Counter,
+    /// Books that were resynchronised because of a hole.
+    pub gaps: Counter,
+    /// Books that went stale, by reason.
+    pub stale: [Counter; StaleReason::ALL.len()],
+    /// Snapshots that no book could be found for.
+    pub orphan_snapshots: Counter,
+    /// Snapshots older than the diffs that wait for one.
+    pub old_snapshots: Counter,
+    /// Events that found the pool empty.
+    pub no_slot: Counter,
+    /// Symbols whose book waited for a snapshot when last looked at.
+    pub unsynced: AtomicU64,
+    /// Bad frames, by what was wrong.
+    pub errors: Mutex<BTreeMap<&'static str, u64>>,
+    /// The last bad frames.
+    pub bad: Mutex<VecDeque<BadFrame>>,
+    /// From the call to the last dispatch of a frame, ns.
+    pub decode: Histogram,
+}
+
+impl FeedStats {
+    fn new(provider: ProviderId) -> Self {
+        Self {
+            provider,
+            frames: Counter::default(),
+            bytes: Counter::default(),
+            dispatched: Default::default(),
+            unwanted: Counter::default(),
+            ignored: Counter::default(),
+            duplicates: Counter::default(),
+            stale_ids: Counter::default(),
+            old_books: Counter::default(),
+            buffered: Counter::default(),
+            gaps: Counter::default(),
+            stale: Default::default(),
+            orphan_snapshots: Counter::default(),
+            old_snapshots: Counter::default(),
+            no_slot: Counter::default(),
+            unsynced: AtomicU64::new(0),
+            errors: Mutex::default(),
+            bad: Mutex::default(),
+            decode: Histogram::default(),
+        }
+    }
+
+    /// Counts and keeps a bad frame.
+    pub fn bad(&self, kind: &'static str, error: String, received_time: Nanos, frame: &[u8]) {
+        const KEPT: usize = 32;
+        const HEAD: usize = 4096;
+        *self.errors.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
+        let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
+        if bad.len() == KEPT {
+            bad.pop_front();
+        }
+        let head = frame[..frame.len().min(HEAD)].to_vec();
+        bad.push_back(BadFrame { received_time, error, head });
+    }
+}
+
+enum Window {
+    Monotonic(Monotonic),
+    Opaque(Opaque),
+}
+
+/// One provider's way from frames to queues.
+pub struct Feed {
+    publisher: Publisher,
+    decoder: Option<Decoder>,
+    books: BTreeMap<SymbolId, BookAssembler>,
+    windows: HashMap<(u16, SymbolId), Window, foldhash::fast::RandomState>,
+    stats: Arc<FeedStats>,
+}
+
+impl Feed {
+    /// Feeds `publisher`, from frames of `codec` if there is one.
+    pub fn new(publisher: Publisher, codec: Option<Arc<Codec>>) -> Self {
+        let stats = Arc::new(FeedStats::new(publisher.provider()));
+        let decoder = codec.map(Decoder::new);
+        Self { publisher, decoder, books: BTreeMap::new(), windows: HashMap::default(), stats }
+    }
+
+    /// Returns the counters.
+    pub fn stats(&self) -> &Arc<FeedStats> {
+        &self.stats
+    }
+
+    /// Returns the publisher, for events that need no codec.
+    pub fn publisher(&mut self) -> &mut Publisher {
+        &mut self.publisher
+    }
+
+    /// Decodes one frame and dispatches what it holds; returns how many events that were. A bad frame is counted and
+    /// kept, never an error.
+    ///
+    /// # Errors
+    /// [`NotDispatched::Stopped`] when a wait for a slow reader was stopped.
+    pub fn frame(&mut self, frame: &[u8], received_time: Nanos) -> Result<u32, NotDispatched> {
+        let started = clock::ticks();
+        self.stats.frames.bump(1);
+        self.stats.bytes.bump(frame.len() as u64);
+        let Some(decoder) = &mut self.decoder else {
+            self.stats.bad("no_codec", "the provider has no codec".into(), received_time, frame);
+            return Ok(0);
+        };
+        let publisher = &mut self.publisher;
+        let decoded = match decoder.decode(frame, |kind, symbol| publisher.wanted(kind, symbol).is_some()) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                self.stats.bad(DecodeError::kind(&error), error.to_string(), received_time, frame);
+                return Ok(0);
+            }
+        };
+        let dispatched = match decoded {
+            Decoded::Event { message, kind, symbol, venue_time, id, payload } => {
+                let origin = Origin { kind, symbol, venue_time, received_time };
+                self.event(message, origin, id, payload)
+            }
+            Decoded::BookDiff { symbol, venue_time, first, last, prev, .. } => {
+                self.diff(symbol, venue_time, received_time, DiffIds { first, last, prev })
+            }
+            Decoded::BookSnapshot { symbol, venue_time, last, .. } => {
+                self.snapshot(symbol, venue_time, received_time, last)
+            }
+            Decoded::Unwanted { .. } => {
+                self.stats.unwanted.bump(1);
+                Ok(0)
+            }
+            Decoded::Ignored => {
+                self.stats.ignored.bump(1);
+                Ok(0)
+            }
+        };
+        self.stats.decode.record(clock::elapsed_ns(started, clock::ticks()));
+        dispatched
+    }
+
+    fn event(
+        &mut self,
+        message: u16,
+        origin: Origin,
+        id: Option<(VenueId, IdMode)>,
+        payload: Payload,
+    ) -> Result<u32, NotDispatched> {
+        if let Some((id, mode)) = id {
+            let window = self.windows.entry((message, origin.symbol)).or_insert_with(|| match mode {
+                IdMode::Monotonic => Window::Monotonic(Monotonic::default()),
+                IdMode::Opaque => Window::Opaque(Opaque::default()),
+            });
+            let seen = match (window, id) {
+                (Window::Monotonic(window), VenueId::Number(id)) => window.see(id),
+                (Window::Opaque(window), id) => window.see(id),
+                // A declaration says that the ids grow, so text is none of them.
+                (Window::Monotonic(_), VenueId::Text(_)) => Seen::New,
+            };
+            match seen {
+                Seen::New => {}
+                Seen::Duplicate => {
+                    self.stats.duplicates.bump(1);
+                    return Ok(0);
+                }
+                Seen::Stale => {
+                    self.stats.stale_ids.bump(1);
+                    return Ok(0);
+                }
+            }
+        }
+        publish(&mut self.publisher, &self.stats, origin, payload)
+    }
+
+    fn diff(
+        &mut self,
+        symbol: SymbolId,
+        venue_time: Option<Nanos>,
+        received_time: Nanos,
+        ids: DiffIds,
+    ) -> Result<u32, NotDispatched> {
+        let Some(decoder) = &self.decoder else { return Ok(0) };
+        let book = self.books.entry(symbol).or_default();
+        let outcome = book.diff(ids, decoder.levels());
+        let mut to = To { publisher: &mut self.publisher, stats: &self.stats, symbol, venue_time, received_time };
+        match outcome {
+            DiffOutcome::Applied => to.book(book, ids.first),
+            DiffOutcome::Old => {
+                self.stats.old_books.bump(1);
+                Ok(0)
+            }
+            DiffOutcome::Buffered => {
+                self.stats.buffered.bump(1);
+                Ok(0)
+            }
+            DiffOutcome::BufferFull { first_time } => {
+                self.stats.buffered.bump(1);
+                if first_time { to.stale(StaleReason::NoSnapshot) } else { Ok(0) }
+            }
+            DiffOutcome::Gap { expected, seen } => to.gap(expected, seen),
+            DiffOutcome::Crossed => to.stale(StaleReason::Crossed),
+            DiffOutcome::Overflow => to.stale(StaleReason::Overflow),
+        }
+    }
+
+    fn snapshot(
+        &mut self,
+        symbol: Option<SymbolId>,
+        venue_time: Option<Nanos>,
+        received_time: Nanos,
+        last: u64,
+    ) -> Result<u32, NotDispatched> {
+        // A snapshot that names no symbol belongs to the one book that waits for it, or to the only book there is.
+        let waiting = || {
+            let mut waiting = self.books.iter().filter(|(_, book)| !book.is_synced()).map(|(symbol, _)| *symbol);
+            let first = waiting.next();
+            if waiting.next().is_some() { None } else { first }
+        };
+        let only = || (self.books.len() == 1).then(|| self.books.keys().next().copied()).flatten();
+        let Some(symbol) = symbol.or_else(waiting).or_else(only) else {
+            self.stats.orphan_snapshots.bump(1);
+            return Ok(0);
+        };
+        let Some(decoder) = &self.decoder else { return Ok(0) };
+        let book = self.books.entry(symbol).or_default();
+        let mut to = To { publisher: &mut self.publisher, stats: &self.stats, symbol, venue_time, received_time };
+        let mut events = 0;
+        let mut failed = None;
+        let outcome = book.snapshot(last, decoder.levels(), |book, first| match to.book(book, first) {
+            Ok(n) => events += n,
+            Err(error) => failed = Some(error),
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        match outcome {
+            // Each buffered diff has made its own event; without any, the snapshot itself is the book.
+            SnapshotOutcome::Synced { applied: 0 } => events += to.book(book, last)?,
+            SnapshotOutcome::Synced { .. } => {}
+            SnapshotOutcome::TooOld => self.stats.old_snapshots.bump(1),
+            SnapshotOutcome::Older => self.stats.old_books.bump(1),
+            SnapshotOutcome::Gap { expected, seen } => events += to.gap(expected, seen)?,
+            SnapshotOutcome::Crossed => events += to.stale(StaleReason::Crossed)?,
+            SnapshotOutcome::Overflow => events += to.stale(StaleReason::Overflow)?,
+        }
+        Ok(events)
+    }
+
+    /// Marks every book stale, after the connection was lost.
+    ///
+    /// # Errors
+    /// As [`Self::frame`].
+    pub fn disconnected(&mut self, received_time: Nanos) -> Result<u32, NotDispatched> {
+        let mut events = 0;
+        for (symbol, book) in &mut self.books {
+            let was_good = book.is_synced();
+            book.reset();
+            if was_good {
+                let (publisher, stats) = (&mut self.publisher, &self.stats);
+                let mut to = To { publisher, stats, symbol: *symbol, venue_time: None, received_time };
+                events += to.stale(StaleReason::Disconnected)?;
+            }
+        }
+        Ok(events)
+    }
+
+    /// Publishes an event that was not decoded here; returns whether anybody wanted it.
+    ///
+    /// # Errors
+    /// As [`Self::frame`].
+    pub fn publish(&mut self, origin: Origin, payload: Payload) -> Result<bool, NotDispatched> {
+        publish(&mut self.publisher, &self.stats, origin, payload).map(|n| n > 0)
+    }
+
+    /// Publishes a book that was not assembled here; returns whether anybody wanted it.
+    ///
+    /// # Errors
+    /// As [`Self::frame`].
+    pub fn publish_book(&mut self, origin: Origin, book: &Book) -> Result<bool, NotDispatched> {
+        let fill = |slot: &mut Book, _: u32| slot.clone_from(book);
+        publish_book(&mut self.publisher, &self.stats, origin, fill).map(|n| n > 0)
+    }
+
+    /// Counts the books that wait for a snapshot, for the statistics.
+    pub fn count_unsynced(&self) {
+        let n = self.books.values().filter(|book| !book.is_synced()).count();
+        self.stats.unsynced.store(n as u64, Ordering::Relaxed);
+    }
+
+    /// Wakes the readers of what was dispatched since the last call.
+    pub fn flush(&mut self) {
+        self.publisher.flush();
+    }
+}
+
+fn count(
+    stats: &FeedStats,
+    kind: Kind,
+    published: Result<Option<u64>, NotDispatched>,
+) -> Result<u32, NotDispatched> {
+    match published {
+        Ok(Some(_)) => {
+            stats.dispatched[kind as usize].bump(1);
+            Ok(1)
+        }
+        Ok(None) => {
+            stats.unwanted.bump(1);
+            Ok(0)
+        }
+        Err(NotDispatched::PoolExhausted) => {
+            stats.no_slot.bump(1);
+            Ok(0)
+        }
+        Err(NotDispatched::Stopped) => Err(NotDispatched::Stopped),
+    }
+}
+
+fn publish(
+    publisher: &mut Publisher,
+    stats: &FeedStats,
+    origin: Origin,
+    payload: Payload,
+) -> Result<u32, NotDispatched> {
+    let Some(wanted) = publisher.wanted(origin.kind, origin.symbol) else {
+        stats.unwanted.bump(1);
+        return Ok(0);
+    };
+    count(stats, origin.kind, publisher.publish(wanted, origin, payload))
+}
+
+fn publish_book(
+    publisher: &mut Publisher,
+    stats: &FeedStats,
+    origin: Origin,
+    fill: impl FnOnce(&mut Book, u32),
+) -> Result<u32, NotDispatched> {
+    let Some(wanted) = publisher.wanted(Kind::BookSnapshot, origin.symbol) else {
+        stats.unwanted.bump(1);
+        return Ok(0);
+    };
+    let published = publisher.borrow_book(wanted).and_then(|mut slot| {
+        fill(&mut slot, wanted.depth);
+        publisher.publish(wanted, origin, Payload::Book(slot.into_shared()))
+    });
+    count(stats, Kind::BookSnapshot, published)
+}
+
+/// Where what a book does goes.
+struct To<'f> {
+    publisher: &'f mut Publisher,
+    stats: &'f FeedStats,
+    symbol: SymbolId,
+    venue_time: Option<Nanos>,
+    received_time: Nanos,
+}
+
+impl To<'_> {
+    fn origin(&self, kind: Kind) -> Origin {
+        Origin { kind, symbol: self.symbol, venue_time: self.venue_time, received_time: self.received_time }
+    }
+
+    fn book(&mut self, book: &BookAssembler, first: u64) -> Result<u32, NotDispatched> {
+        let origin = self.origin(Kind::BookSnapshot);
+        publish_book(self.publisher, self.stats, origin, |slot, depth| {
+            book.copy_top(depth as usize, slot);
+            slot.first_update_id = first;
+        })
+    }
+
+    fn gap(&mut self, expected: u64, seen: u64) -> Result<u32, NotDispatched> {
+        self.stats.gaps.bump(1);
+        let payload = Payload::Gap(Gap { expected, seen });
+        let n = publish(self.publisher, self.stats, self.origin(Kind::Gap), payload)?;
+        Ok(n + self.stale(StaleReason::Gap)?)
+    }
+
+    fn stale(&mut self, reason: StaleReason) -> Result<u32, NotDispatched> {
+        self.stats.stale[reason as usize].bump(1);
+        publish(self.publisher, self.stats, self.origin(Kind::Stale), Payload::Stale(reason))
+    }
+}
+
+/// Kept so that `Event` and its slot sizes stay in view of the budget: a slot spans few cache lines.
+const _: () = assert!(size_of::<Event>() <= 288);

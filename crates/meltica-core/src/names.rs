@@ -1,0 +1,100 @@
+//! Provider and symbol names, interned once to small integers.
+//!
+//! Names live for the life of the process: there are as many as the venues list, never one per order. Text that comes
+//! from a frame is bounded by [`MAX_NAMES`], so hostile input cannot grow the table without end.
+
+use std::collections::HashMap;
+use std::sync::{OnceLock, RwLock};
+
+/// Most distinct names of one sort that a process may intern.
+pub const MAX_NAMES: usize = 1 << 16;
+
+/// The table of names is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("more than {MAX_NAMES} distinct names were seen")]
+pub struct TooManyNames;
+
+#[derive(Default)]
+struct Table {
+    ids: HashMap<&'static str, u32>,
+    names: Vec<&'static str>,
+}
+
+fn intern(table: &RwLock<Table>, name: &str) -> Result<u32, TooManyNames> {
+    if let Some(&id) = table.read().unwrap_or_else(|e| e.into_inner()).ids.get(name) {
+        return Ok(id);
+    }
+    let mut table = table.write().unwrap_or_else(|e| e.into_inner());
+    if let Some(&id) = table.ids.get(name) {
+        return Ok(id);
+    }
+    if table.names.len() >= MAX_NAMES {
+        return Err(TooManyNames);
+    }
+    let id = table.names.len() as u32;
+    let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
+    table.names.push(name);
+    table.ids.insert(name, id);
+    Ok(id)
+}
+
+macro_rules! name_id {
+    ($(#[$doc:meta])* $id:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $id(u32);
+
+        impl $id {
+            fn table() -> &'static RwLock<Table> {
+                static TABLE: OnceLock<RwLock<Table>> = OnceLock::new();
+                TABLE.get_or_init(RwLock::default)
+            }
+
+            /// Returns the id of `name`, interning it when it is new.
+            ///
+            /// # Errors
+            /// [`TooManyNames`] when the table is full.
+            pub fn intern(name: &str) -> Result<Self, TooManyNames> {
+                intern(Self::table(), name).map(Self)
+            }
+
+            /// Returns the name.
+            pub fn name(self) -> &'static str {
+                Self::table().read().unwrap_or_else(|e| e.into_inner()).names[self.0 as usize]
+            }
+
+            /// Returns the id as a dense index, from 0.
+            pub const fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+
+        impl std::fmt::Debug for $id {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+name_id! {
+    /// A provider: a named, configured instance of an adapter.
+    ProviderId
+}
+name_id! {
+    /// A canonical symbol (`BTC-USDT`), a currency (balances) or an extension's name.
+    SymbolId
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_one_id() {
+        let a = SymbolId::intern("NAMES-TEST").unwrap();
+        assert_eq!(a, SymbolId::intern("NAMES-TEST").unwrap());
+        assert_eq!(a.name(), "NAMES-TEST");
+        assert_ne!(a, SymbolId::intern("NAMES-OTHER").unwrap());
+    }
+}

@@ -1,0 +1,242 @@
+//! Recorded frames, merged and paced: lines of `<receive ns> <frame>`.
+
+use crate::event::Nanos;
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
+
+/// Longest line that is kept; a longer one is a bad frame.
+pub const MAX_LINE: usize = crate::codec::MAX_FRAME + 32;
+
+const CHUNK: usize = 1 << 20;
+
+/// One line of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// A frame and when it was received.
+    Frame(Nanos, &'a [u8]),
+    /// Not of the form.
+    Bad(&'a [u8]),
+    /// Longer than [`MAX_LINE`]; its beginning.
+    TooLong(&'a [u8]),
+}
+
+/// Reads lines out of one file.
+struct File {
+    source: Box<dyn Read + Send>,
+    buffer: Vec<u8>,
+    /// The line at hand: `start..end` of the buffer.
+    start: usize,
+    end: usize,
+    /// Where the next line begins.
+    next: usize,
+    filled: usize,
+    ended: bool,
+    skipping: bool,
+    too_long: bool,
+    time: Nanos,
+    consumed: u64,
+}
+
+impl File {
+    fn new(source: Box<dyn Read + Send>) -> Self {
+        Self {
+            source,
+            buffer: vec![0; CHUNK],
+            start: 0,
+            end: 0,
+            next: 0,
+            filled: 0,
+            ended: false,
+            skipping: false,
+            too_long: false,
+            time: Nanos::MIN,
+            consumed: 0,
+        }
+    }
+
+    /// Moves to the next line that is not blank; false at the end.
+    fn advance(&mut self) -> io::Result<bool> {
+        loop {
+            if let Some(n) = self.buffer[self.next..self.filled].iter().position(|b| *b == b'\n') {
+                (self.start, self.end) = (self.next, self.next + n);
+                self.next += n + 1;
+            } else if self.filled - self.next > MAX_LINE {
+                // Keep the beginning, drop the rest of the line.
+                (self.start, self.end) = (self.next, self.filled);
+                self.next = self.filled;
+                let rest = !std::mem::replace(&mut self.skipping, true);
+                self.too_long = true;
+                if rest {
+                    return Ok(true);
+                }
+                continue;
+            } else if self.ended {
+                if self.next == self.filled {
+                    return Ok(false);
+                }
+                (self.start, self.end) = (self.next, self.filled);
+                self.next = self.filled;
+            } else {
+                self.fill()?;
+                continue;
+            }
+            if std::mem::take(&mut self.skipping) {
+                continue;
+            }
+            self.too_long = self.end - self.start > MAX_LINE;
+            if self.end > self.start && self.buffer[self.end - 1] == b'\r' {
+                self.end -= 1;
+            }
+            if self.end > self.start {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        self.buffer.copy_within(self.next..self.filled, 0);
+        self.filled -= self.next;
+        self.next = 0;
+        if self.buffer.len() - self.filled < CHUNK {
+            self.buffer.resize(self.filled + CHUNK, 0);
+        }
+        let n = loop {
+            match self.source.read(&mut self.buffer[self.filled..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result?,
+            }
+        };
+        self.filled += n;
+        self.consumed += n as u64;
+        self.ended = n == 0;
+        Ok(())
+    }
+
+    fn line(&self) -> Line<'_> {
+        let line = &self.buffer[self.start..self.end];
+        if self.too_long {
+            return Line::TooLong(&line[..line.len().min(4096)]);
+        }
+        let digits = line.iter().take_while(|b| b.is_ascii_digit()).count();
+        if !(1..=19).contains(&digits) || line.get(digits) != Some(&b' ') {
+            return Line::Bad(line);
+        }
+        let time = line[..digits].iter().try_fold(0i64, |n, b| n.checked_mul(10)?.checked_add(i64::from(b - b'0')));
+        time.map_or(Line::Bad(line), |time| Line::Frame(time, &line[digits + 1..]))
+    }
+}
+
+/// Several files as one stream, by (time, file, line). A line without a readable time keeps its place in its file.
+pub struct Merge {
+    files: Vec<Option<File>>,
+    last: Option<usize>,
+}
+
+impl Merge {
+    /// Merges `sources`.
+    pub fn new(sources: Vec<Box<dyn Read + Send>>) -> Self {
+        Self { files: sources.into_iter().map(|source| Some(File::new(source))).collect(), last: None }
+    }
+
+    /// Returns the next line, or `None` at the end of all files.
+    ///
+    /// # Errors
+    /// What a source answered.
+    pub fn next_line(&mut self) -> io::Result<Option<(usize, Line<'_>)>> {
+        let stale: Vec<usize> = match self.last {
+            Some(file) => vec![file],
+            None => (0..self.files.len()).collect(),
+        };
+        for i in stale {
+            let Some(file) = &mut self.files[i] else { continue };
+            if file.advance()? {
+                if let Line::Frame(time, _) = file.line() {
+                    file.time = time;
+                }
+            } else {
+                self.files[i] = None;
+            }
+        }
+        let heads = self.files.iter().enumerate().filter_map(|(i, file)| file.as_ref().map(|f| (f.time, i)));
+        let Some((_, i)) = heads.min() else { return Ok(None) };
+        self.last = Some(i);
+        Ok(self.files[i].as_ref().map(|file| (i, file.line())))
+    }
+
+    /// Returns how many bytes were read of the files that still have some.
+    pub fn consumed(&self) -> u64 {
+        self.files.iter().flatten().map(|file| file.consumed).sum()
+    }
+}
+
+/// Keeps recorded time at `speed` times the recorded pace.
+#[derive(Debug)]
+pub struct Pace {
+    speed: f64,
+    origin: Option<(Nanos, Instant)>,
+}
+
+impl Pace {
+    /// Paces by `speed`, above zero.
+    pub fn new(speed: f64) -> Self {
+        Self { speed, origin: None }
+    }
+
+    /// Returns how long to wait before an event of recorded time `time`.
+    pub fn wait_for(&mut self, time: Nanos) -> Duration {
+        let (first, started) = *self.origin.get_or_insert((time, Instant::now()));
+        let due = Duration::from_secs_f64(((time - first).max(0) as f64 / 1e9 / self.speed).min(1e9));
+        due.saturating_sub(started.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A source that gives its bytes in small pieces.
+    struct Drip(Vec<u8>, usize);
+
+    impl Read for Drip {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            let n = self.1.min(self.0.len()).min(out.len());
+            out[..n].copy_from_slice(&self.0[..n]);
+            self.0.drain(..n);
+            Ok(n)
+        }
+    }
+
+    fn lines(files: &[&str], step: usize) -> Vec<String> {
+        let sources = files.iter().map(|f| Box::new(Drip(f.as_bytes().to_vec(), step)) as Box<dyn Read + Send>);
+        let mut merge = Merge::new(sources.collect());
+        let mut out = Vec::new();
+        while let Some((file, line)) = merge.next_line().unwrap() {
+            out.push(match line {
+                Line::Frame(time, frame) => format!("{file}:{time}:{}", String::from_utf8_lossy(frame)),
+                Line::Bad(line) => format!("{file}:bad:{}", String::from_utf8_lossy(line)),
+                Line::TooLong(_) => format!("{file}:long"),
+            });
+        }
+        out
+    }
+
+    #[test]
+    fn files_merge_by_time_then_file_then_line() {
+        for step in [1, 3, 1000] {
+            let merged = lines(&["1 a\n3 b\n3 c\n", "1 d\r\n2 e\n\n3 f"], step);
+            assert_eq!(merged, ["0:1:a", "1:1:d", "1:2:e", "0:3:b", "0:3:c", "1:3:f"]);
+        }
+    }
+
+    #[test]
+    fn lines_of_another_form_keep_their_place() {
+        let merged = lines(&["1 a\nnonsense\n99999999999999999999 x\n2 b\n"], 7);
+        assert_eq!(merged, ["0:1:a", "0:bad:nonsense", "0:bad:99999999999999999999 x", "0:2:b"]);
+    }
+
+    #[test]
+    fn an_endless_line_is_one_bad_line() {
+        let long = format!("1 {}\n2 b\n", "x".repeat(MAX_LINE + 3 * CHUNK));
+        assert_eq!(lines(&[&long], usize::MAX), ["0:long", "0:2:b"]);
+    }
+}

@@ -1,0 +1,159 @@
+//! Counters and latency histograms on atomics: the only truth that metrics, REST and summaries read.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A counter. Readers may look at any time.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`, from any thread.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Adds `n` where only one thread writes, which costs no locked instruction.
+    #[inline]
+    pub fn bump(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+    }
+
+    /// Returns the count.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+const SUB_BITS: u32 = 3;
+const SUBS: usize = 1 << SUB_BITS;
+const BUCKETS: usize = (64 - SUB_BITS as usize + 1) * SUBS;
+
+/// A log-linear histogram of nanoseconds: eight buckets per power of two, so a quantile is right within 12.5 %. One
+/// thread writes.
+#[derive(Debug)]
+pub struct Histogram {
+    buckets: Box<[AtomicU64]>,
+    sum: AtomicU64,
+    max: AtomicU64,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(), sum: AtomicU64::new(0), max: AtomicU64::new(0) }
+    }
+}
+
+#[inline]
+fn bucket(value: u64) -> usize {
+    if value < SUBS as u64 {
+        return value as usize;
+    }
+    let shift = 63 - value.leading_zeros() - SUB_BITS;
+    ((shift as usize + 1) << SUB_BITS) + ((value >> shift) as usize & (SUBS - 1))
+}
+
+/// The largest value that falls into `bucket`.
+fn upper_bound(bucket: usize) -> u64 {
+    if bucket < SUBS {
+        return bucket as u64;
+    }
+    let shift = (bucket >> SUB_BITS) - 1;
+    let low = ((SUBS + (bucket & (SUBS - 1))) as u64) << shift;
+    low + ((1u64 << shift) - 1)
+}
+
+impl Histogram {
+    /// Counts `value`.
+    #[inline]
+    pub fn record(&self, value: u64) {
+        let bump = |cell: &AtomicU64, n| cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        bump(&self.buckets[bucket(value)], 1);
+        bump(&self.sum, value);
+        if value > self.max.load(Ordering::Relaxed) {
+            self.max.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Sums the histogram up.
+    pub fn summary(&self) -> Summary {
+        Summary::of(std::iter::once(self))
+    }
+}
+
+/// What a histogram says, ns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// How many values.
+    pub count: u64,
+    /// Their sum.
+    pub sum: u64,
+    /// Half of them are at or below this.
+    pub p50: u64,
+    /// 99 in 100 are at or below this.
+    pub p99: u64,
+    /// The largest.
+    pub max: u64,
+}
+
+impl Summary {
+    /// Sums several histograms up as one.
+    pub fn of<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Self {
+        let mut buckets = vec![0u64; BUCKETS];
+        let mut summary = Self::default();
+        for histogram in histograms {
+            for (total, cell) in buckets.iter_mut().zip(&histogram.buckets) {
+                *total += cell.load(Ordering::Relaxed);
+            }
+            summary.sum = summary.sum.wrapping_add(histogram.sum.load(Ordering::Relaxed));
+            summary.max = summary.max.max(histogram.max.load(Ordering::Relaxed));
+        }
+        summary.count = buckets.iter().sum();
+        let quantile = |share: f64| {
+            let rank = (share * summary.count as f64).ceil().max(1.0) as u64;
+            let mut seen = 0;
+            for (i, n) in buckets.iter().enumerate() {
+                seen += n;
+                if seen >= rank {
+                    return upper_bound(i).min(summary.max);
+                }
+            }
+            0
+        };
+        summary.p50 = quantile(0.5);
+        summary.p99 = quantile(0.99);
+        summary
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn prop_bucket_bounds(value: u64) {
+            let b = bucket(value);
+            prop_assert!(b < BUCKETS);
+            prop_assert!(value <= upper_bound(b));
+            prop_assert!(b == 0 || value > upper_bound(b - 1));
+        }
+
+        #[test]
+        fn prop_quantiles_are_within_an_eighth(mut values in proptest::collection::vec(0u64..10_000_000_000, 1..300)) {
+            let histogram = Histogram::default();
+            for v in &values {
+                histogram.record(*v);
+            }
+            values.sort_unstable();
+            let summary = histogram.summary();
+            let exact = |share: f64| values[((share * values.len() as f64).ceil() as usize).max(1) - 1];
+            for (seen, exact) in [(summary.p50, exact(0.5)), (summary.p99, exact(0.99))] {
+                prop_assert!(seen >= exact && seen as f64 <= exact as f64 * 1.125 + 1.0, "{seen} for {exact}");
+            }
+            prop_assert_eq!(summary.max, values[values.len() - 1]);
+            prop_assert_eq!(summary.count, values.len() as u64);
+        }
+    }
+}

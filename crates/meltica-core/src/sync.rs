@@ -1,0 +1,114 @@
+//! The synchronisation primitives of the data plane: `std`'s, or loom's models of them under `cfg(loom)`.
+//!
+//! `pool`, `bus` and `dispatch` take every atomic, lock and cell from here, so that the code that loom explores is the
+//! code that runs.
+
+#[cfg(loom)]
+pub use loom::{
+    cell::UnsafeCell,
+    sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    sync::{Arc, Mutex, MutexGuard},
+    thread,
+};
+#[cfg(not(loom))]
+pub use std::{
+    sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    sync::{Arc, Mutex, MutexGuard},
+    thread,
+};
+
+/// `std::cell::UnsafeCell` with loom's interface.
+#[cfg(not(loom))]
+#[derive(Debug)]
+pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(loom))]
+impl<T> UnsafeCell<T> {
+    /// Wraps `value`.
+    pub const fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    /// Gives a pointer for reading.
+    #[inline]
+    pub fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+        f(self.0.get())
+    }
+
+    /// Gives a pointer for writing.
+    #[inline]
+    pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        f(self.0.get())
+    }
+}
+
+/// Locks `mutex`, whatever became of the last holder: every critical section here leaves its data whole.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Keeps what two threads write apart by more than a cache line (two lines: the prefetcher pairs them).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Padded<T>(pub T);
+
+impl<T> std::ops::Deref for Padded<T> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// A value replaced as a whole; readers never wait for writers.
+#[derive(Debug)]
+pub struct Swap<T> {
+    #[cfg(not(loom))]
+    inner: arc_swap::ArcSwap<T>,
+    #[cfg(loom)]
+    inner: Mutex<Arc<T>>,
+}
+
+impl<T> Swap<T> {
+    /// Holds `value`.
+    pub fn new(value: Arc<T>) -> Self {
+        #[cfg(not(loom))]
+        return Self { inner: arc_swap::ArcSwap::new(value) };
+        #[cfg(loom)]
+        return Self { inner: Mutex::new(value) };
+    }
+
+    /// Returns the present value.
+    pub fn load(&self) -> Arc<T> {
+        #[cfg(not(loom))]
+        return self.inner.load_full();
+        #[cfg(loom)]
+        return Arc::clone(&lock(&self.inner));
+    }
+
+    /// Brings `cached` up to date; the usual case, nothing new, is one load and a compare.
+    #[inline]
+    pub fn refresh(&self, cached: &mut Arc<T>) {
+        #[cfg(not(loom))]
+        {
+            let now = self.inner.load();
+            if !Arc::ptr_eq(&now, cached) {
+                *cached = arc_swap::Guard::into_inner(now);
+            }
+        }
+        #[cfg(loom)]
+        {
+            *cached = self.load();
+        }
+    }
+
+    /// Replaces the value.
+    pub fn store(&self, value: Arc<T>) {
+        #[cfg(not(loom))]
+        self.inner.store(value);
+        #[cfg(loom)]
+        {
+            *lock(&self.inner) = value;
+        }
+    }
+}

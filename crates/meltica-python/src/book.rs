@@ -1,0 +1,217 @@
+//! Books as Python sees them.
+
+use crate::convert::py_decimal;
+use crate::events::{Body, PyEvent};
+use crate::payload::{price, quantity};
+use meltica_core::decimal::Decimal;
+use meltica_core::event::{Book, Level};
+use meltica_core::pool::Shared;
+use pyo3::prelude::*;
+use pyo3::types::{PyIterator, PyTuple};
+use std::sync::{Mutex, PoisonError};
+
+enum Place {
+    /// In the pool: counted against the instance's reservation.
+    Slot(Shared<Book>),
+    /// Moved out because somebody kept the object.
+    Heap(Box<Book>),
+}
+
+/// The levels behind a book object.
+pub struct BookBody {
+    place: Mutex<Place>,
+    depth: u32,
+}
+
+impl BookBody {
+    /// A view of the top `depth` levels of a slot.
+    pub fn slot(book: Shared<Book>, depth: u32) -> Self {
+        Self { place: Mutex::new(Place::Slot(book)), depth }
+    }
+
+    /// A book of its own.
+    pub fn heap(book: Book) -> Self {
+        let depth = book.bids.len().max(book.asks.len()) as u32;
+        Self { place: Mutex::new(Place::Heap(Box::new(book))), depth }
+    }
+
+    pub fn depth(&self) -> usize {
+        self.depth as usize
+    }
+
+    pub fn with<R>(&self, f: impl FnOnce(&Book) -> R) -> R {
+        match &*self.place.lock().unwrap_or_else(PoisonError::into_inner) {
+            Place::Slot(book) => f(book),
+            Place::Heap(book) => f(book),
+        }
+    }
+
+    /// Copies the levels to the heap and lets the slot go.
+    pub fn keep(&self) {
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Place::Slot(book) = &*place {
+            let cut = |levels: &[Level]| levels[..levels.len().min(self.depth as usize)].to_vec();
+            let kept = Book { bids: cut(&book.bids), asks: cut(&book.asks), ..**book };
+            *place = Place::Heap(Box::new(kept));
+        }
+    }
+
+    pub fn same(&self, other: &Self) -> bool {
+        // Never two locks at once: the other book is copied.
+        let levels = |body: &Self| {
+            body.with(|book| {
+                let top = |side: &[Level]| -> Vec<(Decimal, Decimal)> {
+                    side.iter().take(body.depth()).map(|l| (price(book, *l), quantity(book, *l))).collect()
+                };
+                let counts = (book.bid_count, book.ask_count);
+                (top(&book.bids), top(&book.asks), counts, book.first_update_id, book.last_update_id, book.checksum)
+            })
+        };
+        levels(self) == levels(other)
+    }
+
+    pub fn describe(&self) -> String {
+        self.with(|book| {
+            let best = |levels: &[Level]| {
+                levels.first().map_or_else(|| "-".into(), |l| format!("{}x{}", price(book, *l), quantity(book, *l)))
+            };
+            format!(" bid={} ask={} levels={}/{}", best(&book.bids), best(&book.asks), book.bid_count, book.ask_count)
+        })
+    }
+}
+
+/// One price level.
+#[pyclass(module = "meltica", name = "Level", frozen)]
+pub struct PyLevel {
+    price: Decimal,
+    quantity: Decimal,
+}
+
+#[pymethods]
+impl PyLevel {
+    #[new]
+    fn new(price: &Bound<'_, PyAny>, quantity: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(Self { price: crate::convert::decimal(price)?, quantity: crate::convert::decimal(quantity)? })
+    }
+
+    #[getter]
+    fn price(&self) -> f64 {
+        self.price.to_f64()
+    }
+
+    #[getter]
+    fn price_decimal<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        py_decimal(py, self.price)
+    }
+
+    #[getter]
+    fn quantity(&self) -> f64 {
+        self.quantity.to_f64()
+    }
+
+    #[getter]
+    fn quantity_decimal<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        py_decimal(py, self.quantity)
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        (self.price.to_f64(), self.quantity.to_f64()).into_pyobject(py)?.into_any().try_iter()
+    }
+
+    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
+        other.cast::<Self>().is_ok_and(|other| {
+            let other = other.get();
+            self.price == other.price && self.quantity == other.quantity
+        })
+    }
+
+    fn __hash__(&self) -> u64 {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        (self.price, self.quantity).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> (Bound<'py, PyAny>, (String, String)) {
+        (py.get_type::<Self>().into_any(), (self.price.to_string(), self.quantity.to_string()))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Level({}, {})", self.price, self.quantity)
+    }
+}
+
+/// The top of a whole order book.
+#[pyclass(module = "meltica", name = "BookSnapshot", extends = PyEvent, frozen)]
+pub struct PyBookSnapshot;
+
+fn body<'a>(slf: &'a Bound<'_, PyBookSnapshot>) -> &'a BookBody {
+    match &slf.as_super().get().body {
+        Body::Book(book) => book,
+        Body::Plain(_) => unreachable!("Invariant: a BookSnapshot holds a book"),
+    }
+}
+
+fn level(book: &Book, level: Level) -> PyLevel {
+    PyLevel { price: price(book, level), quantity: quantity(book, level) }
+}
+
+fn side<'py>(slf: &Bound<'py, PyBookSnapshot>, pick: fn(&Book) -> &[Level]) -> PyResult<Bound<'py, PyTuple>> {
+    let body = body(slf);
+    let levels: Vec<PyLevel> =
+        body.with(|book| pick(book).iter().take(body.depth()).map(|l| level(book, *l)).collect());
+    PyTuple::new(slf.py(), levels)
+}
+
+#[pymethods]
+impl PyBookSnapshot {
+    #[getter]
+    fn bids<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
+        side(slf, |book| &book.bids)
+    }
+
+    #[getter]
+    fn asks<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
+        side(slf, |book| &book.asks)
+    }
+
+    #[getter]
+    fn best_bid(slf: &Bound<'_, Self>) -> Option<PyLevel> {
+        body(slf).with(|book| book.bids.first().map(|l| level(book, *l)))
+    }
+
+    #[getter]
+    fn best_ask(slf: &Bound<'_, Self>) -> Option<PyLevel> {
+        body(slf).with(|book| book.asks.first().map(|l| level(book, *l)))
+    }
+
+    #[getter]
+    fn bid_count(slf: &Bound<'_, Self>) -> u32 {
+        body(slf).with(|book| book.bid_count)
+    }
+
+    #[getter]
+    fn ask_count(slf: &Bound<'_, Self>) -> u32 {
+        body(slf).with(|book| book.ask_count)
+    }
+
+    #[getter]
+    fn first_update_id(slf: &Bound<'_, Self>) -> Option<u64> {
+        body(slf).with(|book| (book.first_update_id != 0).then_some(book.first_update_id))
+    }
+
+    #[getter]
+    fn last_update_id(slf: &Bound<'_, Self>) -> Option<u64> {
+        body(slf).with(|book| (book.last_update_id != 0).then_some(book.last_update_id))
+    }
+
+    #[getter]
+    fn checksum(slf: &Bound<'_, Self>) -> Option<u32> {
+        body(slf).with(|book| book.checksum)
+    }
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyLevel>()?;
+    module.add_class::<PyBookSnapshot>()
+}

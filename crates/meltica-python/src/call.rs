@@ -1,0 +1,66 @@
+//! Calling Python with as little as possible in between.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyAny;
+
+/// A callable of one argument, its receiver unpacked so that a bound method costs one call and not two.
+pub struct Callback {
+    function: Py<PyAny>,
+    receiver: Option<Py<PyAny>>,
+}
+
+impl Callback {
+    /// Prepares `callable`.
+    pub fn new(callable: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = callable.py();
+        // SAFETY: a type check of a live object.
+        let is_method = unsafe { ffi::PyMethod_Check(callable.as_ptr()) } != 0;
+        if is_method {
+            let function = callable.getattr("__func__")?.unbind();
+            let receiver = callable.getattr("__self__")?.unbind();
+            return Ok(Self { function, receiver: Some(receiver) });
+        }
+        Ok(Self { function: callable.clone().into_any().unbind().clone_ref(py), receiver: None })
+    }
+
+    /// Calls with one argument and drops the result.
+    #[inline]
+    pub fn call(&self, py: Python<'_>, argument: &Bound<'_, PyAny>) -> PyResult<()> {
+        // SAFETY: all pointers are live objects for the duration of the call, `args` has the stated length, and the
+        // callee may scribble on `args[0]` only where the offset flag says so, which is a slot of ours.
+        let result = unsafe {
+            match &self.receiver {
+                Some(receiver) => {
+                    let args = [std::ptr::null_mut(), receiver.as_ptr(), argument.as_ptr()];
+                    let flags = 2 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+                    ffi::PyObject_Vectorcall(self.function.as_ptr(), args.as_ptr().add(1), flags, std::ptr::null_mut())
+                }
+                None => {
+                    let args = [std::ptr::null_mut(), argument.as_ptr()];
+                    let flags = 1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+                    ffi::PyObject_Vectorcall(self.function.as_ptr(), args.as_ptr().add(1), flags, std::ptr::null_mut())
+                }
+            }
+        };
+        if result.is_null() {
+            return Err(PyErr::fetch(py));
+        }
+        // SAFETY: a new reference that is ours.
+        unsafe { ffi::Py_DECREF(result) };
+        Ok(())
+    }
+}
+
+/// Raises `exception` in the thread `ident` at its next bytecode; `None` takes a pending one back.
+pub fn raise_in_thread(py: Python<'_>, ident: u64, exception: Option<&Bound<'_, PyAny>>) {
+    let exception = exception.map_or(std::ptr::null_mut(), Bound::as_ptr);
+    let _ = py;
+    // SAFETY: the interpreter is held; an unknown thread is ignored.
+    unsafe { ffi::PyThreadState_SetAsyncExc(ident as std::os::raw::c_long, exception) };
+}
+
+/// The interpreter's id of the calling thread.
+pub fn thread_ident(py: Python<'_>) -> PyResult<u64> {
+    py.import("threading")?.getattr("get_ident")?.call0()?.extract()
+}

@@ -1,0 +1,38 @@
+//! The Python binding: newtypes over the core, conversions in one place, the pleasant API in Python.
+
+// PyO3's generated code takes arguments by value and returns results where Python wants them.
+#![allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps, missing_docs)]
+
+mod benchmark;
+mod book;
+mod call;
+mod codec;
+mod convert;
+mod core;
+mod errors;
+mod events;
+mod host;
+mod instance;
+mod payload;
+mod producer;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _core {
+    use super::{benchmark, book, codec, core, errors, events, instance, producer};
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        errors::register(module)?;
+        events::register(module)?;
+        book::register(module)?;
+        codec::register(module)?;
+        instance::register(module)?;
+        core::register(module)?;
+        producer::register(module)?;
+        benchmark::register(module)
+    }
+}

@@ -1,0 +1,453 @@
+"""The data plane: compiled from `crates/meltica-python`. Times are integer nanoseconds since the Unix epoch."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final, Literal, Protocol, Self, final
+
+from meltica.types import Side
+
+__version__: Final[str]
+
+KINDS: Final[tuple[str, ...]]
+"""The public event kinds."""
+
+class MelticaError(Exception):
+    """Base of every error Meltica raises."""
+
+class CodecError(MelticaError):
+    """A codec declaration is wrong; the text lists every fault."""
+
+class CapacityError(MelticaError):
+    """An instance asked for more memory than the configured maximum leaves."""
+
+class LambdaError(MelticaError):
+    """An instance cannot do what was asked of it."""
+
+class LambdaStopped(BaseException):
+    """Raised inside a callback that outlives its instance's stop."""
+
+class Event:
+    """One immutable event. Equal when kind, origin, times and payload are equal, the two local clocks aside."""
+
+    @property
+    def seq(self) -> int:
+        """Global sequence number, from 1."""
+    @property
+    def kind(self) -> str: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def provider_seq(self) -> int:
+        """Per provider, kind and symbol, from 1 at each start of the provider."""
+    @property
+    def routing_version(self) -> int: ...
+    @property
+    def venue_time(self) -> int | None:
+        """When the venue says it happened, ns; None when it does not say."""
+    @property
+    def received_time(self) -> int:
+        """When the bytes arrived, ns, wall clock."""
+    @property
+    def dispatched_time(self) -> int:
+        """When it was numbered and routed, ns, wall clock."""
+    def to_dict(self) -> dict[str, Any]:
+        """The event as JSON-able data: camelCase keys, decimals as strings, times as RFC 3339."""
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Event:
+        """The event that `to_dict` described."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class Trade(Event):
+    """A public trade."""
+
+    @property
+    def trade_id(self) -> str: ...
+    @property
+    def side(self) -> Side | None:
+        """The taker's side."""
+    @property
+    def price(self) -> float: ...
+    @property
+    def price_decimal(self) -> Decimal: ...
+    @property
+    def quantity(self) -> float: ...
+    @property
+    def quantity_decimal(self) -> Decimal: ...
+
+@final
+class Ticker(Event):
+    """Last price and top of book. None is what the venue did not send."""
+
+    @property
+    def last(self) -> float | None: ...
+    @property
+    def last_decimal(self) -> Decimal | None: ...
+    @property
+    def bid(self) -> float | None: ...
+    @property
+    def bid_decimal(self) -> Decimal | None: ...
+    @property
+    def bid_quantity(self) -> float | None: ...
+    @property
+    def bid_quantity_decimal(self) -> Decimal | None: ...
+    @property
+    def ask(self) -> float | None: ...
+    @property
+    def ask_decimal(self) -> Decimal | None: ...
+    @property
+    def ask_quantity(self) -> float | None: ...
+    @property
+    def ask_quantity_decimal(self) -> Decimal | None: ...
+    @property
+    def volume_24h(self) -> float | None: ...
+    @property
+    def volume_24h_decimal(self) -> Decimal | None: ...
+
+@final
+class Level:
+    """One price level. Unpacks to `(price, quantity)`."""
+
+    @property
+    def price(self) -> float: ...
+    @property
+    def price_decimal(self) -> Decimal: ...
+    @property
+    def quantity(self) -> float: ...
+    @property
+    def quantity_decimal(self) -> Decimal: ...
+    def __iter__(self) -> Iterator[float]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class BookSnapshot(Event):
+    """The top of a whole order book, best level first."""
+
+    @property
+    def bids(self) -> tuple[Level, ...]: ...
+    @property
+    def asks(self) -> tuple[Level, ...]: ...
+    @property
+    def best_bid(self) -> Level | None: ...
+    @property
+    def best_ask(self) -> Level | None: ...
+    @property
+    def bid_count(self) -> int:
+        """Levels of the whole book, which is never cut."""
+    @property
+    def ask_count(self) -> int: ...
+    @property
+    def first_update_id(self) -> int | None: ...
+    @property
+    def last_update_id(self) -> int | None: ...
+    @property
+    def checksum(self) -> int | None: ...
+
+@final
+class KlineSummary(Event):
+    """A candle."""
+
+    @property
+    def open(self) -> float: ...
+    @property
+    def open_decimal(self) -> Decimal: ...
+    @property
+    def close(self) -> float: ...
+    @property
+    def close_decimal(self) -> Decimal: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def high_decimal(self) -> Decimal: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def low_decimal(self) -> Decimal: ...
+    @property
+    def volume(self) -> float: ...
+    @property
+    def volume_decimal(self) -> Decimal: ...
+    @property
+    def open_time(self) -> int: ...
+    @property
+    def close_time(self) -> int: ...
+    @property
+    def interval(self) -> str | None: ...
+    @property
+    def closed(self) -> bool | None: ...
+
+@final
+class ExecReport(Event):
+    """A report on one of our orders."""
+
+    @property
+    def client_order_id(self) -> str: ...
+    @property
+    def exchange_order_id(self) -> str | None: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def side(self) -> Side: ...
+    @property
+    def order_type(self) -> str: ...
+    @property
+    def price(self) -> float | None: ...
+    @property
+    def price_decimal(self) -> Decimal | None: ...
+    @property
+    def quantity(self) -> float: ...
+    @property
+    def quantity_decimal(self) -> Decimal: ...
+    @property
+    def filled_quantity(self) -> float: ...
+    @property
+    def filled_quantity_decimal(self) -> Decimal: ...
+    @property
+    def remaining_quantity(self) -> float | None: ...
+    @property
+    def remaining_quantity_decimal(self) -> Decimal | None: ...
+    @property
+    def avg_fill_price(self) -> float | None: ...
+    @property
+    def avg_fill_price_decimal(self) -> Decimal | None: ...
+    @property
+    def commission(self) -> float | None: ...
+    @property
+    def commission_decimal(self) -> Decimal | None: ...
+    @property
+    def commission_asset(self) -> str | None: ...
+    @property
+    def reject_reason(self) -> str | None: ...
+
+@final
+class InstrumentUpdate(Event):
+    """A new or changed instrument."""
+
+    @property
+    def instrument(self) -> dict[str, Any]:
+        """The instrument with the keys of the REST API."""
+
+@final
+class BalanceUpdate(Event):
+    """A balance of ours; `symbol` is the currency."""
+
+    @property
+    def currency(self) -> str: ...
+    @property
+    def total(self) -> float: ...
+    @property
+    def total_decimal(self) -> Decimal: ...
+    @property
+    def available(self) -> float: ...
+    @property
+    def available_decimal(self) -> Decimal: ...
+
+@final
+class RiskControl(Event):
+    """A risk check that tripped or cleared."""
+
+    @property
+    def strategy_id(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def breach_type(self) -> str: ...
+    @property
+    def metrics(self) -> dict[str, str]: ...
+    @property
+    def kill_switch_engaged(self) -> bool: ...
+    @property
+    def circuit_breaker_open(self) -> bool: ...
+
+@final
+class Extension(Event):
+    """Free-form data from an adapter or another lambda."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def payload(self) -> Any: ...
+
+@final
+class Gap(Event):
+    """A hole in a venue's sequence: ids between `expected` and `seen` never came."""
+
+    @property
+    def expected(self) -> int: ...
+    @property
+    def seen(self) -> int: ...
+
+@final
+class Stale(Event):
+    """A book is no longer good, until the next `BookSnapshot` of its symbol."""
+
+    @property
+    def reason(self) -> Literal["gap", "crossed", "checksum", "no_snapshot", "overflow", "disconnected"]: ...
+
+@final
+class MarketState:
+    """What an instance last saw of one symbol at one provider."""
+
+    @property
+    def last(self) -> float | None: ...
+    @property
+    def bid(self) -> float | None: ...
+    @property
+    def ask(self) -> float | None: ...
+    @property
+    def spread(self) -> float | None:
+        """`ask - bid`, in quote currency."""
+    @property
+    def spread_pct(self) -> float | None:
+        """`spread` in percent of the bid."""
+    @property
+    def time(self) -> int:
+        """Received time of the last event that changed it, ns."""
+    @property
+    def stale(self) -> bool:
+        """Whether the symbol's book is stale."""
+
+@final
+class Timer:
+    """A running `Lambda.every`."""
+
+    def cancel(self) -> None: ...
+
+@final
+class Codec:
+    """A compiled codec. `declaration` is a `meltica.providers.codec.Codec`."""
+
+    def __new__(cls, declaration: object) -> Self: ...
+    @property
+    def name(self) -> str: ...
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+@final
+class Core:
+    """One data plane: pools, routing table, producers and hosts."""
+
+    def __new__(cls, *, max_pool_bytes: int = ...) -> Self: ...
+    def producer(self, provider: str, codec: Codec | None = None) -> Producer:
+        """A source of events under the name `provider`. Without a codec it takes `publish` only."""
+    def host(
+        self,
+        mode: Literal["thread", "shared"],
+        *,
+        clock: Literal["wall", "event"] = "wall",
+        batch: int = 256,
+    ) -> Host:
+        """One thread that runs callbacks. A `thread` host takes one instance, a `shared` host many."""
+    def stats(self) -> dict[str, Any]:
+        """Counters and latency summaries (ns) per stage, pool and provider."""
+    def close(self) -> None:
+        """Closes every queue; hosts end once they are read out."""
+
+@final
+class Producer:
+    """One provider's way into the data plane."""
+
+    @property
+    def provider(self) -> str: ...
+    def feed(self, frame: bytes, received_time: int | None = None) -> int:
+        """Decodes one frame and dispatches what it held; returns how many events that were. A bad frame is counted."""
+    def publish(
+        self,
+        kind: str,
+        symbol: str,
+        payload: Mapping[str, Any],
+        *,
+        venue_time: int | None = None,
+        received_time: int | None = None,
+    ) -> bool:
+        """Dispatches one event given as `Event.to_dict()["payload"]`; returns whether anybody wanted it."""
+    def replay(
+        self,
+        files: Sequence[_Readable],
+        *,
+        speed: float | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        """Feeds lines `<receive ns> <frame>` merged by (time, file, line) until the files end or `stop`.
+
+        `speed` 1.0 keeps the recorded pace, None goes as fast as the readers. `progress` gets the bytes consumed, about
+        ten times a second. Raises ValueError when a line is not of that form.
+        """
+    def drain(self, timeout: float | None = None) -> bool:
+        """Waits until every host has handled all that was dispatched; False when `timeout` seconds passed first."""
+    def stop(self) -> None:
+        """Ends a running `replay` soon, from any thread."""
+    def stats(self) -> dict[str, Any]:
+        """Frames, bytes, events by kind, gaps, stale books, errors by kind."""
+    def bad_frames(self) -> list[tuple[int, str, bytes]]:
+        """The last bad frames: (received ns, what was wrong, the first 4 KiB)."""
+
+@final
+class Host:
+    """One thread that runs callbacks."""
+
+    @property
+    def mode(self) -> str: ...
+    def add(
+        self,
+        id: str,
+        *,
+        callbacks: Mapping[str, Callable[[Any], object]],
+        routes: Sequence[tuple[str, str, str | None]],
+        filters: Mapping[str, Sequence[tuple[str, str, object]]] = ...,
+        policies: Mapping[str, str] = ...,
+        capacity: int = 1024,
+        book_depth: int = 25,
+        keep_market: bool = False,
+        keep_book: bool = False,
+        on_start: Callable[[], object] | None = None,
+        on_stop: Callable[[], object] | None = None,
+        on_error: Callable[[str, BaseException], object] | None = None,
+        max_errors: int = 0,
+        slow_ns: int = 100_000_000,
+    ) -> Instance:
+        """Makes an instance and reserves its slots; nothing runs before `Instance.start`.
+
+        `routes` are (provider, kind, symbol), symbol None for every symbol. `callbacks` are keyed by kind, notices
+        `Gap` and `Stale` included. `max_errors` callbacks that raise in a row stop the instance, 0 never does.
+        """
+    def stop(self, timeout: float = 5.0) -> bool:
+        """Stops every instance and the thread; False when a callback would not end, which leaves it `stuck`."""
+
+@final
+class Instance:
+    """One run of a lambda."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def state(self) -> Literal["created", "running", "stopping", "stopped", "failed", "stuck"]: ...
+    def start(self) -> None:
+        """Runs `on_start` on the host's thread, then lets events flow. Raises what `on_start` raised."""
+    def stop(self, timeout: float = 5.0) -> bool:
+        """Ends the flow, runs `on_stop` on the host's thread, waits. False when it had to be given up as `stuck`."""
+    def now(self) -> int:
+        """The instance's clock, ns: wall time live, the events' time in replay."""
+    @property
+    def delivered_at(self) -> int:
+        """When the current event reached this instance, ns, wall clock; 0 outside callbacks."""
+    def market(self, symbol: str, provider: str | None = None) -> MarketState | None: ...
+    def book(self, symbol: str, provider: str | None = None) -> BookSnapshot | None:
+        """The last good book, None when there is none or it is stale."""
+    def every(self, seconds: float, fn: Callable[[], object]) -> Timer: ...
+    def emit(self, name: str, payload_json: str) -> None: ...
+    def stats(self) -> dict[str, Any]:
+        """State, per kind delivered / conflated / dropped, errors, slow callbacks, latency summaries (ns)."""
+
+def benchmark(name: str, **options: object) -> dict[str, Any]: ...

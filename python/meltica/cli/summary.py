@@ -1,0 +1,83 @@
+"""The summary of a replay, for people."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def show(report: Mapping[str, Any]) -> None:
+    """Prints a report of `Replay.report`."""
+    from rich.console import Console
+
+    console = Console()
+    console.print(_totals(report))
+    console.print(_lambdas(report))
+    console.print(_stages(report))
+    for bad in report["bad_frames"][:3]:
+        console.print(f"bad frame: {bad['error']}: {bad['frame'][:80]}", markup=False, highlight=False)
+
+
+def duration(ns: float) -> str:
+    """Returns a duration with a unit that fits: `412 ns`, `3.1 us`, `12 ms`, `4.2 s`."""
+    for unit, size in (("ns", 1.0), ("us", 1e3), ("ms", 1e6)):
+        if ns < size * 1000:
+            value = ns / size
+            return f"{value:.0f} {unit}" if value >= 100 or size == 1 else f"{value:.3g} {unit}"
+    return f"{ns / 1e9:,.3g} s"
+
+
+def counts(known: Mapping[str, int]) -> str:
+    """Returns `a 1, b 2`, or `none`."""
+    return ", ".join(f"{name} {n:,}" for name, n in known.items()) or "none"
+
+
+def _table(title: str, *columns: str) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i and column not in ("events", "") else "left")
+    return table
+
+
+def _totals(report: Mapping[str, Any]) -> "Table":
+    seconds = report["seconds"]
+    rate = f", {report['frames'] / seconds:,.0f} a second" if seconds > 0 else ""
+    table = _table(f"Replay: {report['status'].replace('_', ' ')}", "", "")
+    table.show_header = False
+    table.add_row("frames", f"{report['frames']:,} ({report['bytes']:,} bytes) in {seconds:.2f} s{rate}")
+    table.add_row("events", counts(report["events"]))
+    table.add_row("gaps", f"{report['gaps']:,}")
+    table.add_row("stale books", counts(report["stale_books"]))
+    if report["unsynced_books"]:
+        table.add_row("books without a usable snapshot", f"{report['unsynced_books']:,}")
+    table.add_row("frame errors", counts(report["frame_errors"]))
+    table.add_row("dropped", counts(report["drops"]))
+    return table
+
+
+def _lambdas(report: Mapping[str, Any]) -> "Table":
+    table = _table("Lambdas", "id", "state", "events", "errors", "slow")
+    for row in report["lambdas"]:
+        delivered = counts(row["delivered"])
+        table.add_row(row["id"], row["state"], delivered, f"{row['errors']:,}", f"{row['slow_callbacks']:,}")
+    return table
+
+
+def _stages(report: Mapping[str, Any]) -> "Table":
+    table = _table("Latencies", "stage", "count", "p50", "p99", "max")
+
+    def add(name: str, summary: Mapping[str, int]) -> None:
+        if summary["count"]:
+            times = (duration(summary[key]) for key in ("p50", "p99", "max"))
+            table.add_row(name, f"{summary['count']:,}", *times)
+
+    for name, provider in report["providers"].items():
+        add(f"{name}: received -> dispatched", provider["decode_ns"])
+    for row in report["lambdas"]:
+        add(f"{row['id']}: dispatched -> delivered", row["latency_ns"])
+        add(f"{row['id']}: delivered -> returned", row["callback_ns"])
+    return table

@@ -1,0 +1,84 @@
+"""Every error Meltica raises. The base and the core's own are compiled; the rest stands here.
+
+MelticaError
+  CodecError        a codec declaration is wrong
+  CapacityError     an instance asked for more memory than there is
+  LambdaError       an instance cannot do what was asked of it
+    LambdaClassError  a Lambda subclass is declared wrongly
+    LambdaLoadError   a file holds no usable Lambda
+  ConfigError       settings or a config do not fit their declaration
+  ReplayError       a recording cannot be replayed
+LambdaStopped       (BaseException) raised inside a callback that outlives its instance's stop
+"""
+
+from collections.abc import Iterable
+
+from meltica._core import CapacityError, CodecError, LambdaError, LambdaStopped, MelticaError
+
+__all__ = [
+    "CapacityError",
+    "CodecError",
+    "ConfigError",
+    "LambdaClassError",
+    "LambdaError",
+    "LambdaLoadError",
+    "LambdaStopped",
+    "MelticaError",
+    "ReplayError",
+    "nearest",
+    "suggestion",
+]
+
+
+class LambdaClassError(LambdaError):
+    """A Lambda subclass is declared wrongly; the text lists every fault."""
+
+    def __init__(self, name: str, faults: Iterable[str]) -> None:
+        self.name = name
+        self.faults = tuple(faults)
+        super().__init__(f"{name}: {'; '.join(self.faults)}")
+
+    def __reduce__(self) -> tuple[type["LambdaClassError"], tuple[str, tuple[str, ...]]]:
+        return type(self), (self.name, self.faults)
+
+
+class LambdaLoadError(LambdaError):
+    """A file holds no usable Lambda: one line that says where and why."""
+
+
+class ConfigError(MelticaError):
+    """Settings do not fit their declaration; `faults` lists each with its key path."""
+
+    def __init__(self, what: str, faults: Iterable[str]) -> None:
+        self.what = what
+        self.faults = tuple(faults)
+        super().__init__(f"{what}: {'; '.join(self.faults)}")
+
+    def __reduce__(self) -> tuple[type["ConfigError"], tuple[str, tuple[str, ...]]]:
+        return type(self), (self.what, self.faults)
+
+
+class ReplayError(MelticaError):
+    """A recording cannot be replayed: missing, damaged, or of another form."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Returns the known name that `name` was probably meant to be, None when none is close."""
+    from difflib import get_close_matches
+
+    flat = {_flat(other): other for other in known}
+    close = get_close_matches(_flat(name), flat, n=1, cutoff=0.6)
+    return flat[close[0]] if close else None
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Returns ``; did you mean `x`?`` where a known name is close, else the list of all known names."""
+    names = list(known)
+    close = nearest(name, names)
+    if close is not None:
+        return f"; did you mean `{close}`?"
+    return f"; expected one of {', '.join(names)}" if names else "; there is none"
+
+
+def _flat(name: str) -> str:
+    return name.replace("_", "").replace("-", "").replace(".", "").lower()

@@ -1,0 +1,1 @@
+"""Strategies: the base class, their configs, and what runs them."""

@@ -1,0 +1,262 @@
+"""Which methods of a `Lambda` are callbacks, and whether a class declares them well.
+
+Everything here works on classes, before any instance exists, and looks at code objects only: no class is ever
+run.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from types import CodeType, FunctionType
+from typing import Final, cast
+
+from meltica.errors import suggestion
+from meltica.types import PRIVATE_KINDS, EventKind, Policy
+
+CALLBACKS: Final[dict[str, str]] = {
+    "on_trade": EventKind.TRADE.value,
+    "on_ticker": EventKind.TICKER.value,
+    "on_book_snapshot": EventKind.BOOK_SNAPSHOT.value,
+    "on_kline_summary": EventKind.KLINE_SUMMARY.value,
+    "on_instrument_update": EventKind.INSTRUMENT_UPDATE.value,
+    "on_balance_update": EventKind.BALANCE_UPDATE.value,
+    "on_risk_control": EventKind.RISK_CONTROL.value,
+    "on_extension": EventKind.EXTENSION.value,
+}
+"""Callback -> the kind that overriding it subscribes to."""
+
+NOTICES: Final[dict[str, str]] = {"on_gap": "Gap", "on_stale": "Stale"}
+"""Callbacks for notices about books; they come with the subscription to `BookSnapshot`."""
+
+LIFECYCLE: Final = ("on_start", "on_stop")
+
+KINDS: Final = tuple(CALLBACKS.values())
+"""Kinds that a lambda can subscribe to."""
+
+SOURCES: Final[dict[str, frozenset[str]]] = {
+    "market": frozenset({"Trade", "Ticker", "BookSnapshot"}),
+    "book": frozenset({"BookSnapshot"}),
+}
+"""Helper -> the kinds that can feed it: one of them must be subscribed."""
+
+NOT_CONFLATED: Final = frozenset({EventKind.TRADE.value, EventKind.EXTENSION.value})
+"""Kinds of which each event counts, so that the latest does not stand for those before it."""
+
+OPERATORS: Final = ("eq", "neq", "in", "prefix")
+MAX_BOOK_DEPTH: Final = 5000
+
+_COROUTINE, _GENERATOR, _ASYNC_GENERATOR = 0x80, 0x20, 0x200
+_VARARGS = 0x04
+
+
+def arity(name: str) -> int | None:
+    """Returns how many arguments a callback gets besides self, None when `name` is no callback."""
+    if name in CALLBACKS or name in NOTICES:
+        return 1
+    return 0 if name in LIFECYCLE else None
+
+
+def faults_of(cls: type, base: type) -> list[str]:
+    """Returns what is wrong with the declarations of `cls`, a subclass of `base`."""
+    faults: list[str] = []
+    for owner in own_classes(cls, base):
+        for name, value in vars(owner).items():
+            faults.extend(_callback_faults(name, value))
+    faults.extend(_declaration_faults(cls))
+    return list(dict.fromkeys(faults))
+
+
+def own_classes(cls: type, base: type) -> Iterator[type]:
+    """Yields the classes that an author wrote: the MRO without `base` and what is above it."""
+    return (owner for owner in cls.__mro__ if owner not in base.__mro__)
+
+
+def overridden(cls: type, base: type, names: Iterable[str]) -> list[str]:
+    """Returns which of `base`'s callbacks `cls` overrides, in the order given."""
+    return [name for name in names if getattr(cls, name, None) is not getattr(base, name, None)]
+
+
+def helpers_used(cls: type, base: type) -> set[str]:
+    """Returns which of `self.market` and `self.book` the code of `cls` calls."""
+    used: set[str] = set()
+    for owner in own_classes(cls, base):
+        for value in vars(owner).values():
+            for function in _functions(value):
+                used |= _attributes_of_self(function.__code__)
+    return used & SOURCES.keys()
+
+
+def _callback_faults(name: str, value: object) -> Iterator[str]:
+    expected = arity(name)
+    if expected is None:
+        if _looks_like_callback(name, value):
+            hint = suggestion(name, [*CALLBACKS, *NOTICES, *LIFECYCLE])
+            yield f"`{name}` is no callback{hint} (a method of your own needs a name without `on_`)"
+        return
+    if not _is_function(value):
+        yield f"`{name}` must be a function, {type(value).__name__} was given"
+        return
+    code = getattr(value, "__code__", None)
+    inner = getattr(getattr(value, "__wrapped__", None), "__code__", None)
+    flags = (code.co_flags if isinstance(code, CodeType) else 0) | (
+        inner.co_flags if isinstance(inner, CodeType) else 0
+    )
+    if flags & (_COROUTINE | _ASYNC_GENERATOR):
+        yield f"`{name}` is `async def`; callbacks are plain functions: write `def {name}`"
+    elif flags & _GENERATOR:
+        yield f"`{name}` contains `yield`, so calling it would run nothing; callbacks are plain functions"
+    elif not _takes(value, expected):
+        form = f"def {name}(self{', event' if expected else ''})"
+        yield f"`{name}` must take {'one' if expected else 'no'} argument besides self: write `{form}`"
+
+
+def _is_function(value: object) -> bool:
+    return callable(value) or isinstance(value, staticmethod | classmethod)
+
+
+def _looks_like_callback(name: str, value: object) -> bool:
+    if not _is_function(value) or isinstance(value, type):
+        return False
+    flat = name.replace("_", "").lower()
+    return name.startswith("on_") or any(
+        flat == known.replace("_", "") for known in (*CALLBACKS, *NOTICES, *LIFECYCLE)
+    )
+
+
+def _takes(value: object, count: int) -> bool:
+    """Whether a class attribute, called on an instance, can be given `count` positional arguments."""
+    if isinstance(value, FunctionType):
+        code = value.__code__
+        most = code.co_argcount - 1
+        least = most - len(value.__defaults__ or ())
+        keywords = code.co_kwonlyargcount - len(value.__kwdefaults__ or {})
+        return (most >= count or bool(code.co_flags & _VARARGS)) and least <= count and keywords == 0
+    from inspect import signature
+
+    function: object = getattr(value, "__func__", value)
+    bound = 1 if isinstance(value, classmethod) else 0
+    try:
+        signature(cast(Callable[..., object], function)).bind(*[None] * (count + bound))
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
+
+
+def _declaration_faults(cls: type) -> Iterator[str]:
+    yield from _needs_faults(getattr(cls, "needs", None))
+    yield from _filter_faults(getattr(cls, "filters", None))
+    yield from _policy_faults(getattr(cls, "policies", None))
+    depth: object = getattr(cls, "book_depth", None)
+    if not isinstance(depth, int) or isinstance(depth, bool) or not 1 <= depth <= MAX_BOOK_DEPTH:
+        yield f"`book_depth` must be 1 to {MAX_BOOK_DEPTH} levels, {depth!r} was given"
+    config: object = getattr(cls, "Config", None)
+    if config is not None and not (isinstance(config, type) and hasattr(config, "model_fields")):
+        yield "`Config` must be a subclass of meltica.LambdaConfig: write `class Config(LambdaConfig)`"
+
+
+def _needs_faults(needs: object) -> Iterator[str]:
+    if isinstance(needs, str) or not isinstance(needs, set | frozenset | tuple | list):
+        yield f"`needs` must be a set of kinds such as {{'Ticker'}}, {needs!r} was given"
+        return
+    for kind in cast(Iterable[object], needs):
+        yield from _kind_faults("needs", kind)
+
+
+def _filter_faults(filters: object) -> Iterator[str]:
+    if not isinstance(filters, dict):
+        form = "{'Trade': [Filter('side', 'eq', 'Buy')]}"
+        yield f"`filters` must be a dict such as {form}, {filters!r} was given"
+        return
+    for kind, conditions in cast(dict[object, object], filters).items():
+        yield from _kind_faults("filters", kind)
+        if not isinstance(conditions, list | tuple) or _is_condition(cast(object, conditions)):
+            yield f"`filters[{kind!r}]` must be a list of Filter, {conditions!r} was given"
+            continue
+        for condition in cast(Iterable[object], conditions):
+            if not _is_condition(condition):
+                yield f"`filters[{kind!r}]` must hold Filter(field, operator, value), {condition!r} was given"
+                continue
+            field, operator, value = cast(tuple[str, str, object], condition)
+            if operator not in OPERATORS:
+                hint = suggestion(operator, OPERATORS)
+                yield f"`filters[{kind!r}]`: the operator {operator!r} of {field!r} is unknown{hint}"
+            elif (operator == "in") != isinstance(value, list | tuple | set | frozenset):
+                expected = "a list of values" if operator == "in" else "one value"
+                yield f"`filters[{kind!r}]`: `{operator}` on {field!r} takes {expected}, {value!r} was given"
+
+
+def _is_condition(value: object) -> bool:
+    if not isinstance(value, tuple):
+        return False
+    parts = cast(tuple[object, ...], value)
+    return len(parts) == 3 and isinstance(parts[0], str) and isinstance(parts[1], str)
+
+
+def _policy_faults(policies: object) -> Iterator[str]:
+    if not isinstance(policies, dict):
+        yield f"`policies` must be a dict such as {{'Trade': 'block'}}, {policies!r} was given"
+        return
+    for kind, policy in cast(dict[object, object], policies).items():
+        wrong = list(_kind_faults("policies", kind))
+        yield from wrong
+        yield from () if wrong else policy_faults(str(kind), policy)
+
+
+def policy_faults(kind: str, policy: object) -> Iterator[str]:
+    """Yields what is wrong with a policy for a known kind."""
+    names = [p.value for p in Policy]
+    if policy not in names:
+        yield f"`policies[{kind!r}]`: {policy!r} is no policy{suggestion(str(policy), names)}"
+    elif kind in PRIVATE_KINDS:
+        yield f"`policies[{kind!r}]`: {kind} is never dropped, so no policy applies; remove it"
+    elif policy == Policy.CONFLATE and kind in NOT_CONFLATED:
+        yield f"`policies[{kind!r}]`: each {kind} counts, so none may be conflated; take drop_oldest or block"
+
+
+def _kind_faults(where: str, kind: object) -> Iterator[str]:
+    if not isinstance(kind, str) or kind not in KINDS:
+        yield f"`{where}` names the unknown kind {kind!r}{suggestion(str(kind), KINDS)}"
+
+
+def _functions(value: object) -> Iterator[FunctionType]:
+    if isinstance(value, property):
+        parts: tuple[object, ...] = (value.fget, value.fset)
+    elif isinstance(value, staticmethod | classmethod):
+        parts = (cast(object, value.__func__),)
+    else:
+        parts = (value, getattr(value, "func", None))
+    for part in parts:
+        inner = part
+        while inner is not None:
+            if isinstance(inner, FunctionType):
+                yield inner
+            inner = cast(object, getattr(inner, "__wrapped__", None))
+
+
+def _attributes_of_self(code: CodeType) -> set[str]:
+    """Returns which helpers are read from the first argument, nested functions included."""
+    if not code.co_argcount:
+        return set()
+    name, found = code.co_varnames[0], set[str]()
+    pending = [code]
+    while pending:
+        inner = pending.pop()
+        pending.extend(const for const in inner.co_consts if isinstance(const, CodeType))
+        if SOURCES.keys() & set(inner.co_names):
+            found |= _reads(inner, name)
+    return found
+
+
+def _reads(code: CodeType, name: str) -> set[str]:
+    from dis import get_instructions
+
+    found, on_top = set[str](), False
+    for instruction in get_instructions(code):
+        if on_top and instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            found.add(str(instruction.argval))
+        value = cast(object, instruction.argval)
+        # Newer interpreters load two locals at once; the later one is on top of the stack.
+        if isinstance(value, tuple) and value:
+            value = cast(tuple[object, ...], value)[-1]
+        on_top = instruction.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) and value == name
+    return found

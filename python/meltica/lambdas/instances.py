@@ -1,0 +1,214 @@
+"""From a `Lambda` class to a running instance: routes, callbacks, state."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from meltica.errors import ConfigError, LambdaClassError, LambdaError, suggestion
+from meltica.lambdas.base import Lambda
+from meltica.lambdas.callbacks import (
+    CALLBACKS,
+    KINDS,
+    NOTICES,
+    SOURCES,
+    helpers_used,
+    overridden,
+    policy_faults,
+)
+from meltica.lambdas.logs import ErrorLog, logger_for
+from meltica.lambdas.strategy import subscribed
+from meltica.symbols import ANY, canonical, currencies
+
+if TYPE_CHECKING:
+    from meltica._core import Host, Instance
+
+LAMBDAS = "meltica"
+"""The provider of what lambdas emit."""
+
+Scope = Mapping[str, Iterable[str] | Literal["*"]]
+"""Provider -> symbols, `"*"` for all of them."""
+
+Route = tuple[str, str, str | None]
+
+
+class LambdaInstance:
+    """One run of a strategy: the author's object and the core's handle on it."""
+
+    def __init__(self, subject: Lambda, core: "Instance") -> None:
+        self.subject = subject
+        self.core = core
+
+    @property
+    def id(self) -> str:
+        """The instance's name."""
+        return self.core.id
+
+    @property
+    def state(self) -> str:
+        """`created`, `running`, `stopping`, `stopped`, `failed` or `stuck`."""
+        return self.core.state
+
+    def start(self) -> None:
+        """Runs `on_start`, then lets events flow. Raises what `on_start` raised."""
+        self.core.start()
+
+    def stop(self, timeout: float = 5.0) -> bool:
+        """Ends the flow and runs `on_stop`; False when a callback would not end within `timeout` seconds."""
+        return self.core.stop(timeout)
+
+    def stats(self) -> dict[str, Any]:
+        """Counters and latency summaries (ns)."""
+        return self.core.stats()
+
+
+def add_instance(
+    host: "Host",
+    cls: type[Lambda],
+    *,
+    id: str,
+    scope: Scope,
+    config: Mapping[str, object] | None = None,
+    policies: Mapping[str, str] | None = None,
+    capacity: int = 1024,
+    max_errors: int = 0,
+    slow_ns: int = 100_000_000,
+) -> LambdaInstance:
+    """Makes an instance on `host`; nothing runs before `LambdaInstance.start`.
+
+    `policies` win over those of the class. `capacity` is the length of the market queue, `max_errors` how
+    many callbacks in a row may raise before the instance is stopped (0: any number), `slow_ns` from when a
+    callback counts as slow.
+
+    Raises LambdaClassError when the class cannot run, ConfigError when the config does not fit, CapacityError
+    when its queues do not fit into memory, and whatever the class's own `__init__` raises.
+    """
+    overrides = dict(policies or {})
+    faults = [*_start_faults(cls), *_override_faults(overrides)]
+    if faults:
+        raise LambdaClassError(cls.__name__, faults)
+    known_scope = canonical_scope(scope)
+    subject = _construct(cls, id, known_scope, _config(cls, config or {}))
+    keeps = frozenset(kept(cls))
+    kinds = subscribed(cls)
+    wanted_policies = {
+        kind: str(policy) for kind, policy in {**cls.policies, **overrides}.items() if kind in kinds
+    }
+    instance = host.add(
+        id,
+        callbacks=callbacks_of(subject),
+        routes=list(routes(kinds, known_scope)),
+        filters={kind: list(conditions) for kind, conditions in cls.filters.items()},
+        policies=wanted_policies,
+        capacity=capacity,
+        book_depth=cls.book_depth,
+        keep_market="market" in keeps,
+        keep_book="book" in keeps,
+        on_start=subject.on_start if overridden(cls, Lambda, ["on_start"]) else None,
+        on_stop=subject.on_stop if overridden(cls, Lambda, ["on_stop"]) else None,
+        on_error=ErrorLog(subject.log),
+        max_errors=max_errors,
+        slow_ns=slow_ns,
+    )
+    subject._attach(instance, keeps)  # pyright: ignore[reportPrivateUsage]
+    return LambdaInstance(subject, instance)
+
+
+def canonical_scope(scope: Scope) -> dict[str, tuple[str, ...]]:
+    """Returns the scope with canonical symbols, each once. Raises LambdaError with every wrong symbol."""
+    known: dict[str, tuple[str, ...]] = {}
+    faults: list[str] = []
+    for provider, symbols in scope.items():
+        names = [symbols] if isinstance(symbols, str) else list(symbols)
+        if ANY in names:
+            known[provider] = (ANY,)
+            continue
+        good: dict[str, None] = {}
+        for name in names:
+            try:
+                good[canonical(name)] = None
+            except ValueError as error:
+                faults.append(f"{provider}: {error}")
+        if not names:
+            faults.append(f"{provider}: expected symbols or {ANY!r} for all of them, saw none")
+        known[provider] = tuple(good)
+    if not scope:
+        faults.append("expected at least one provider, saw none")
+    if faults:
+        raise LambdaError(f"scope: {'; '.join(faults)}")
+    return known
+
+
+def routes(kinds: Iterable[str], scope: Mapping[str, tuple[str, ...]]) -> Iterator[Route]:
+    """Yields the (provider, kind, symbol) that an instance subscribes to; symbol None is every symbol."""
+    for kind in kinds:
+        for provider, symbols in scope.items():
+            if kind == "Extension" or ANY in symbols:
+                yield (provider, kind, None)
+            elif kind == "BalanceUpdate":
+                owned = dict.fromkeys(currency for symbol in symbols for currency in currencies(symbol))
+                yield from ((provider, kind, currency) for currency in owned)
+            else:
+                yield from ((provider, kind, symbol) for symbol in symbols)
+        if kind == "Extension" and LAMBDAS not in scope:
+            yield (LAMBDAS, kind, None)
+
+
+def callbacks_of(subject: Lambda) -> dict[str, Callable[[Any], object]]:
+    """Returns the bound methods of the overridden callbacks, by kind or notice."""
+    names = overridden(type(subject), Lambda, [*CALLBACKS, *NOTICES])
+    return {(CALLBACKS | NOTICES)[name]: getattr(subject, name) for name in names}
+
+
+def kept(cls: type[Lambda]) -> set[str]:
+    """Returns which helpers' state is kept: those the class's code uses, and those that `needs` feeds."""
+    return helpers_used(cls, Lambda) | {name for name, kinds in SOURCES.items() if kinds & set(cls.needs)}
+
+
+def _start_faults(cls: type[Lambda]) -> Iterator[str]:
+    kinds = subscribed(cls)
+    for helper in sorted(helpers_used(cls, Lambda)):
+        if not SOURCES[helper] & set(kinds):
+            names = sorted(SOURCES[helper])
+            yield f"self.{helper}() has no source: override a callback of {' or '.join(names)}, or add it to `needs`"
+    notices = overridden(cls, Lambda, NOTICES)
+    if notices and "BookSnapshot" not in kinds:
+        names = "` and `".join(notices)
+        yield f"`{names}` speaks of books: override on_book_snapshot or add 'BookSnapshot' to `needs`"
+    if not kinds:
+        yield f"nothing is subscribed: override one of {', '.join(CALLBACKS)}"
+        return
+    for attribute in ("filters", "policies"):
+        for kind in getattr(cls, attribute):
+            if kind not in kinds:
+                yield f"`{attribute}` speaks of {kind}, but only {', '.join(kinds)} is subscribed"
+
+
+def _override_faults(policies: Mapping[str, str]) -> Iterator[str]:
+    for kind, policy in policies.items():
+        if kind not in KINDS:
+            yield f"a policy is given for the unknown kind {kind!r}{suggestion(kind, KINDS)}"
+        elif policy != "block":
+            yield from policy_faults(kind, policy)
+
+
+def _config(cls: type[Lambda], values: Mapping[str, object]) -> object:
+    if cls.Config is None:
+        if values:
+            keys = ", ".join(f"`{key}`" for key in values)
+            raise ConfigError(f"config of {cls.__name__}", [f"{keys} was given, but the class has no Config"])
+        return None
+    from meltica.lambdas.config import load_config
+
+    return load_config(cls.Config, values)
+
+
+def _construct(cls: type[Lambda], id: str, scope: Mapping[str, tuple[str, ...]], config: object) -> Lambda:
+    """Makes the author's object; its `__init__` takes nothing and already sees config, id, scope and log."""
+    subject = cls.__new__(cls)
+    subject.id, subject.scope, subject.config, subject.log = id, scope, config, logger_for(id)
+    try:
+        subject.__init__()
+    except TypeError as error:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is None:
+            raise LambdaError(f"{cls.__name__}.__init__ must take nothing but self: {error}") from None
+        raise
+    return subject

@@ -1,0 +1,114 @@
+"""Loads a `Lambda` subclass out of a Python file. Each failure is one line that says where and why."""
+
+import hashlib
+import linecache
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from meltica.errors import LambdaClassError, LambdaLoadError, suggestion
+from meltica.lambdas.base import Lambda
+
+
+def load(reference: str) -> type[Lambda]:
+    """Returns the class of `FILE.py:ClassName`; the class may be left out when the file has exactly one.
+
+    Raises LambdaLoadError.
+    """
+    path_text, name = _split(reference)
+    path = Path(path_text)
+    if not path.is_file():
+        kind = "a directory" if path.is_dir() else "missing"
+        raise LambdaLoadError(f"{path}: expected a Python file, it is {kind}; give FILE.py:ClassName")
+    return pick(load_module(path), path, name)
+
+
+def load_module(path: Path) -> ModuleType:
+    """Returns the module made from a file, the same one for the same content. Raises LambdaLoadError."""
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise LambdaLoadError(f"{path}: cannot be read: {error.strerror}") from error
+    digest = hashlib.sha256(str(path.resolve()).encode() + b"\0" + source).hexdigest()[:16]
+    name = f"meltica_lambda_{''.join(c if c.isalnum() else '_' for c in path.stem)}_{digest}"
+    known = sys.modules.get(name)
+    return known if known is not None else _execute(name, path, source)
+
+
+def pick(module: ModuleType, path: Path, name: str | None) -> type[Lambda]:
+    """Returns the class `name` of a module, or the only Lambda that it defines. Raises LambdaLoadError."""
+    defined = {key: value for key, value in vars(module).items() if _is_own_lambda(module, key, value)}
+    if name is None:
+        # A class that another one extends is a base, unless it is asked for by name.
+        leaves = [key for key, cls in defined.items() if not any(_extends(c, cls) for c in defined.values())]
+        if len(leaves) != 1:
+            seen = f"several: {', '.join(leaves)}" if leaves else "none"
+            raise LambdaLoadError(
+                f"{path}: expected exactly one Lambda, there is {seen}; give {path}:ClassName"
+            )
+        return defined[leaves[0]]
+    value: object = getattr(module, name, None)
+    if isinstance(value, type) and issubclass(value, Lambda) and value is not Lambda:
+        return value
+    if value is None:
+        raise LambdaLoadError(f"{path}: there is no class `{name}`{suggestion(name, defined)}")
+    raise LambdaLoadError(f"{path}: `{name}` is no subclass of meltica.Lambda{suggestion(name, defined)}")
+
+
+def _split(reference: str) -> tuple[str, str | None]:
+    path, colon, name = reference.rpartition(":")
+    if not colon or not name.isidentifier() or (len(path) == 1 and path.isalpha()):
+        return reference.removesuffix(":"), None
+    return path, name
+
+
+def _is_own_lambda(module: ModuleType, key: str, value: object) -> bool:
+    return (
+        isinstance(value, type)
+        and issubclass(value, Lambda)
+        and value.__module__ == module.__name__
+        and value.__name__ == key
+        and not key.startswith("_")
+    )
+
+
+def _extends(cls: type, base: type) -> bool:
+    return cls is not base and issubclass(cls, base)
+
+
+def _execute(name: str, path: Path, source: bytes) -> ModuleType:
+    try:
+        code = compile(source, str(path), "exec", dont_inherit=True)
+    except SyntaxError as error:
+        line = f", line {error.lineno}" if error.lineno else ""
+        raise LambdaLoadError(f"{path}{line}: syntax error: {error.msg}") from None
+    except ValueError as error:
+        raise LambdaLoadError(f"{path}: is no Python source: {error}") from None
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module
+    linecache.checkcache(str(path))
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        exec(code, module.__dict__)
+    except BaseException as error:
+        del sys.modules[name]
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise LambdaLoadError(_explain(path, error)) from error
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+    return module
+
+
+def _explain(path: Path, error: BaseException) -> str:
+    """Returns one line with the last place in the user's own file that the error came through."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    where = f"{path}, line {frames[-1].lineno}" if frames else str(path)
+    if isinstance(error, LambdaClassError):
+        return f"{where}: {error}"
+    text = " ".join(str(error).split())
+    return f"{where}: {type(error).__name__}: {text}" if text else f"{where}: {type(error).__name__}"

@@ -1,0 +1,57 @@
+"""What the control plane shows of a strategy."""
+
+import re
+from typing import TYPE_CHECKING, cast
+
+from meltica.lambdas.base import Lambda
+from meltica.lambdas.callbacks import CALLBACKS, overridden
+
+if TYPE_CHECKING:
+    from meltica.lambdas.config import LambdaConfig
+
+
+def subscribed(cls: type[Lambda]) -> list[str]:
+    """Returns the kinds a class subscribes to: overridden callbacks and `needs`, in a fixed order."""
+    wanted = {CALLBACKS[name] for name in overridden(cls, Lambda, CALLBACKS)} | set(cls.needs)
+    return [kind for kind in CALLBACKS.values() if kind in wanted]
+
+
+def describe(cls: type[Lambda]) -> dict[str, object]:
+    """Returns `{name, displayName, description, version?, config, events}` of a strategy.
+
+    Taken from the class attributes `name`, `display_name`, `description` and `version` where they are texts,
+    else from the class's name and docstring.
+    """
+    strategy: dict[str, object] = {
+        "name": _text(cls, "name") or cls.__name__,
+        "displayName": _text(cls, "display_name") or _words(cls.__name__),
+        "description": _text(cls, "description") or _first_paragraph(cls),
+    }
+    version = _text(cls, "version")
+    if version:
+        strategy["version"] = version
+    strategy["config"] = _config(cls.Config)
+    strategy["events"] = subscribed(cls)
+    return strategy
+
+
+def _config(config: "type[LambdaConfig] | None") -> list[dict[str, object]]:
+    if config is None:
+        return []
+    from meltica.lambdas.config import config_schema
+
+    return config_schema(config)
+
+
+def _text(cls: type[Lambda], attribute: str) -> str:
+    value = cast(object, getattr(cls, attribute, None))
+    return value if isinstance(value, str) else ""
+
+
+def _words(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_+", " ", name).strip()
+
+
+def _first_paragraph(cls: type[Lambda]) -> str:
+    text = cls.__dict__.get("__doc__") or ""
+    return " ".join(text.strip().split("\n\n", 1)[0].split())

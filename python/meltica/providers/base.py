@@ -1,0 +1,86 @@
+"""`Adapter`: what speaks one venue's protocol, real, simulated or recorded."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from meltica.settings_model import load, schema
+
+if TYPE_CHECKING:
+    from meltica._core import Producer
+    from meltica.providers.codec import Codec
+
+
+class AdapterSettings(BaseModel):
+    """Base of an adapter's settings: unknown keys are refused, every fault is told at once."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
+
+
+class Adapter(ABC):
+    """One provider's side of the data plane. Made once per provider, from checked settings.
+
+    The life of an adapter: `start` with the producers it feeds, `run` until its source ends or `stop` is
+    called from any thread. `run` blocks; who owns the adapter chooses the thread.
+    """
+
+    identifier: ClassVar[str]
+    """Name of the adapter in settings: `binance`."""
+    display_name: ClassVar[str]
+    venue: ClassVar[str]
+    """Name of the venue, 2 to 20 of A-Z, 0-9 and `_`."""
+    description: ClassVar[str] = ""
+    capabilities: ClassVar[tuple[str, ...]] = ()
+    """Routes it can serve (`TRADE`, `ORDERBOOK.SNAPSHOT`, ...)."""
+    Settings: ClassVar[type[AdapterSettings]] = AdapterSettings
+
+    def __init__(self, settings: AdapterSettings) -> None:
+        self.settings = settings
+
+    @classmethod
+    def configure(cls, values: Mapping[str, object]) -> "Adapter":
+        """Returns an adapter with validated settings. Raises ConfigError that lists all faults."""
+        return cls(load(cls.Settings, values, what=f"settings of {cls.identifier}"))
+
+    @classmethod
+    def metadata(cls) -> dict[str, object]:
+        """Returns what the control plane shows: names, venue, capabilities and settings."""
+        known: dict[str, object] = {
+            "identifier": cls.identifier,
+            "displayName": cls.display_name,
+            "venue": cls.venue,
+        }
+        if cls.description:
+            known["description"] = cls.description
+        known["capabilities"] = list(cls.capabilities)
+        rows = [{k: v for k, v in row.items() if k != "description"} for row in schema(cls.Settings)]
+        known["settingsSchema"] = rows
+        return known
+
+    @abstractmethod
+    def providers(self) -> list[str]:
+        """Returns the names under which it sends events; known before `start`, so that routes can be made."""
+
+    def codec(self) -> "Codec | None":
+        """Returns how its frames are decoded; None when it publishes events itself."""
+        return None
+
+    @abstractmethod
+    def start(self, producers: "Mapping[str, Producer]") -> None:
+        """Takes one producer for each of `providers()` and gets ready to `run`."""
+
+    @abstractmethod
+    def run(self) -> None:
+        """Sends events until the source ends or `stop` is called."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Ends `run` soon; may be called from any thread, at any time, more than once."""

@@ -1,0 +1,190 @@
+"""Codecs as plain declarations: where the fields of each message of a venue are.
+
+`meltica._core.Codec(declaration)` checks a `Codec` as a whole and compiles it to a one-pass decoder; all
+faults are told at once, each naming the message and the field. Paths are keys joined by dots (`k.o`), from
+the top of the message::
+
+    TRADE = Message(
+        name="trade",
+        role="Trade",
+        matches=(equals("e", "trade"),),
+        symbol="s",
+        venue_time=("T", "ms"),
+        id=("t", "monotonic"),
+        fields=(Field("id", "t", ident()), Field("price", "p", decimal()), Field("quantity", "q", decimal())),
+    )
+
+Fields by role (* must be there): `Trade` id* (ident), side (names), price*, quantity*; `Ticker` last, bid,
+bid_quantity, ask, ask_quantity, volume_24h; `KlineSummary` open*, close*, high*, low*, volume*, open_time*
+(time), close_time* (time), interval (text), closed (flag). All others are decimals. Book messages have
+`levels` and no fields.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["Trade", "Ticker", "KlineSummary", "BookDiff", "BookSnapshot"]
+"""What a message becomes: an event by itself, or changed or all levels of a book."""
+
+TimeUnit = Literal["s", "ms", "us", "ns"]
+"""Unit of a venue's integer time."""
+
+IdMode = Literal["monotonic", "opaque"]
+"""How repeated messages are told: by whole numbers that grow, or by any text or number."""
+
+Sign = Literal["positive", "non_negative", "zero_is_absent", "any"]
+"""Which numbers a field may hold. `zero_is_absent`: above zero, and zero is how the venue says that there
+is none.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolRule:
+    """How a venue's symbols become canonical ones (`BTC-USDT`). Case does not matter."""
+
+    quotes: tuple[str, ...] = ()
+    """Quote currencies; the longest that ends the text splits it (`BTCUSDT`)."""
+    separator: str | None = None
+    """A character between base and quote (`BTC/USDT`), tried before `quotes`."""
+    explicit: tuple[tuple[str, str], ...] = ()
+    """Exceptions, looked up first: the venue's text and the canonical symbol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """The wrapper of combined streams, `{"stream": "btcusdt@depth", "data": {..}}`; bare messages decode too."""
+
+    payload: str
+    """Key of the message."""
+    stream: str
+    """Key of the stream's name."""
+    symbol_separator: str | None = None
+    """The text of the stream's name before this is the symbol of a message that has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A condition on a message; made by `equals`, `present` and `absent`."""
+
+    op: Literal["equals", "present", "absent"]
+    path: str
+    value: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Convert:
+    """How the text of a field is read; made by `decimal`, `names`, `ident`, `time`, `text` and `flag`."""
+
+    kind: Literal["decimal", "enum", "id", "time", "text", "bool"]
+    sign: Sign | None = None
+    unit: TimeUnit | None = None
+    names: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of an event."""
+
+    name: str
+    """Name of the event's field."""
+    path: str
+    """Where it is in the message."""
+    convert: Convert
+    """How it is read."""
+    required: bool = False
+    """Refuse the message when it is missing, also where the event could do without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Where a book message keeps its levels, arrays of arrays that begin with price and quantity, and its
+    sequence.
+    """
+
+    bids: str
+    asks: str
+    first: str | None = None
+    """First update id of the message."""
+    last: str | None = None
+    """Last update id of the message."""
+    prev: str | None = None
+    """Last update id of the message before."""
+    checksum: str | None = None
+    """Checksum of the book after the message, a 32-bit number, signed or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a venue."""
+
+    name: str
+    """Name, for people; unique in the codec."""
+    role: Role
+    """What it becomes."""
+    matches: tuple[Match, ...]
+    """How it is told from others; all must hold."""
+    symbol: str | None = None
+    """Path of the venue's symbol."""
+    venue_time: tuple[str, TimeUnit] | None = None
+    """Path and unit of the venue's time."""
+    id: tuple[str, IdMode] | None = None
+    """Path and mode of the id by which repetitions are told."""
+    fields: tuple[Field, ...] = ()
+    levels: Levels | None = None
+    """For `BookDiff` and `BookSnapshot`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """The messages of one venue; the first whose conditions hold is taken, unknown fields are ignored."""
+
+    name: str
+    symbols: SymbolRule
+    messages: tuple[Message, ...]
+    envelope: Envelope | None = None
+
+
+def equals(path: str, value: str) -> Match:
+    """Holds when the value at `path`, with or without quotes, is `value`."""
+    return Match("equals", path, value)
+
+
+def present(path: str) -> Match:
+    """Holds when there is a value at `path`."""
+    return Match("present", path)
+
+
+def absent(path: str) -> Match:
+    """Holds when there is no value at `path`."""
+    return Match("absent", path)
+
+
+def decimal(sign: Sign = "positive") -> Convert:
+    """An exact decimal, with or without quotes."""
+    return Convert("decimal", sign=sign)
+
+
+def names(known: Mapping[str, str]) -> Convert:
+    """A name out of a list: text of the venue -> canonical name. The field is absent for any other text."""
+    return Convert("enum", names=tuple(known.items()))
+
+
+def ident() -> Convert:
+    """An id: a 64-bit number, or text of at most 39 bytes."""
+    return Convert("id")
+
+
+def time(unit: TimeUnit) -> Convert:
+    """An integer time in `unit` since the epoch."""
+    return Convert("time", unit=unit)
+
+
+def text() -> Convert:
+    """Text of at most 39 bytes."""
+    return Convert("text")
+
+
+def flag() -> Convert:
+    """`true` or `false`."""
+    return Convert("bool")

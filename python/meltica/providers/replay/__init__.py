@@ -1,0 +1,1 @@
+"""Replay: recorded sessions instead of a venue."""

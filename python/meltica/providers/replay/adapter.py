@@ -1,0 +1,155 @@
+"""`replay`: plays recorded files through a codec, or recorded events, in place of a venue.
+
+One producer merges all files by (received, file, line). With `block` policies nothing is lost, and a replay
+gives each instance the same callbacks in the same order.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Event as Flag
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
+
+from pydantic import Field, PositiveFloat
+
+from meltica.errors import ReplayError
+from meltica.providers import registry
+from meltica.providers.base import Adapter, AdapterSettings
+from meltica.providers.replay import events
+from meltica.providers.replay.files import open_all
+
+if TYPE_CHECKING:
+    from meltica._core import Producer
+    from meltica.providers.codec import Codec
+
+EVENTS = "events"
+"""In place of a codec's name: the files hold recorded events."""
+
+
+class ReplaySettings(AdapterSettings):
+    """What to play, and how fast."""
+
+    paths: list[Path] = Field(min_length=1)
+    """Files, directories or globs; plain or gzip, whatever their names."""
+    codec: str | None = None
+    """Codec of the frames; `events`, or nothing, for recorded events."""
+    provider: str | None = None
+    """Name the events come under; the codec's by default. Recorded events keep their own."""
+    speed: PositiveFloat | Literal["max"] = "max"
+    """1 keeps the recorded pace, 10 is ten times as fast, max waits for nothing but the readers."""
+
+
+class ReplayAdapter(Adapter):
+    """Recorded files as a provider."""
+
+    identifier: ClassVar[str] = "replay"
+    display_name: ClassVar[str] = "Replay"
+    venue: ClassVar[str] = "REPLAY"
+    description: ClassVar[str] = "Plays recorded frames or events again, losing nothing."
+    capabilities: ClassVar[tuple[str, ...]] = (
+        "ORDERBOOK.SNAPSHOT",
+        "TRADE",
+        "TICKER",
+        "EXECUTION.REPORT",
+        "KLINE.SUMMARY",
+        "INSTRUMENT.UPDATE",
+        "ACCOUNT.BALANCE",
+        "RISK.CONTROL",
+        "EXTENSION.EVENT",
+    )
+    Settings: ClassVar[type[AdapterSettings]] = ReplaySettings
+
+    progress: Callable[[int, int], object] | None = None
+    """Called about ten times a second with the bytes read and the bytes there are, on disk."""
+
+    def __init__(self, settings: AdapterSettings) -> None:
+        super().__init__(settings)
+        self._settings = cast(ReplaySettings, settings)
+        self._stopping = Flag()
+        self._producers: dict[str, Producer] = {}
+        self._recordings, self._form = open_all(self._settings.paths)
+        self._codec: Codec | None = None
+        try:
+            self._codec = self._choose_codec()
+            self._providers = self._find_providers()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files, on disk."""
+        return sum(recording.size for recording in self._recordings)
+
+    @property
+    def position(self) -> int:
+        """Bytes read so far, on disk."""
+        return sum(recording.position for recording in self._recordings)
+
+    def codec(self) -> "Codec | None":
+        """Returns how the frames are decoded; None for recorded events."""
+        return self._codec
+
+    def providers(self) -> list[str]:
+        """Returns the names under which it sends events."""
+        return list(self._providers)
+
+    def start(self, producers: "Mapping[str, Producer]") -> None:
+        """Takes one producer for each of `providers()`."""
+        self._producers = {name: producers[name] for name in self._providers}
+
+    def run(self) -> None:
+        """Plays everything. Raises ReplayError when a file is damaged; what came before it was played."""
+        speed = None if self._settings.speed == "max" else float(self._settings.speed)
+        try:
+            if self._stopping.is_set():
+                return
+            if self._form == "events":
+                events.publish(self._recordings, self._producers, speed, self._stopping, self._report)
+                return
+            producer = self._producers[self._providers[0]]
+            try:
+                producer.replay(self._recordings, speed=speed, progress=lambda _: self._report())
+            except ValueError as error:
+                raise ReplayError(f"{', '.join(str(r.path) for r in self._recordings)}: {error}") from error
+        finally:
+            self._report()
+            self.close()
+
+    def stop(self) -> None:
+        """Ends `run` soon, from any thread."""
+        self._stopping.set()
+        for producer in self._producers.values():
+            producer.stop()
+
+    def close(self) -> None:
+        """Closes the files."""
+        for recording in self._recordings:
+            recording.close()
+
+    def _report(self) -> None:
+        if self._stopping.is_set():
+            # A stop that came before the replay had begun would be forgotten.
+            for producer in self._producers.values():
+                producer.stop()
+        if self.progress is not None:
+            self.progress(self.position, self.size)
+
+    def _choose_codec(self) -> "Codec | None":
+        first, name = self._recordings[0].path, self._settings.codec
+        if self._form == "events":
+            if name not in (None, EVENTS):
+                raise ReplayError(
+                    f"{first}: holds recorded events, not frames of {name}; leave the codec out"
+                )
+            return None
+        if name is None:
+            known = ", ".join(registry.names(registry.CODECS))
+            raise ReplayError(f"{first}: holds frames, which need a codec; known: {known}")
+        if name == EVENTS:
+            raise ReplayError(f"{first}: expected recorded events as JSON lines, it holds frames")
+        return registry.codec(name)
+
+    def _find_providers(self) -> list[str]:
+        if self._codec is not None:
+            return [self._settings.provider or self._codec.name]
+        return events.providers([recording.path for recording in self._recordings])

@@ -1,0 +1,139 @@
+"""Recordings on disk: found, opened plain or compressed, and told apart by what stands in them."""
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Literal, cast
+
+from meltica.errors import ReplayError
+
+Form = Literal["frames", "events"]
+
+_GZIP = b"\x1f\x8b"
+_FRAME = re.compile(rb"\d{1,19} ")
+_HEAD = 4096
+
+
+def find(paths: Iterable[Path]) -> list[Path]:
+    """Returns the files that `paths` name: files, directories and globs, each sorted by name.
+
+    Raises ReplayError that lists every path that leads to none.
+    """
+    files: list[Path] = []
+    faults: list[str] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+            fault = "expected recordings in the directory, it is empty"
+        elif path.exists():
+            found, fault = [path], ""
+        else:
+            found = _matching(path)
+            fault = "expected a file, a directory or a glob that finds some, there is none"
+        files.extend(found)
+        if not found:
+            faults.append(f"{path}: {fault}")
+    if faults:
+        raise ReplayError("; ".join(faults))
+    return list(dict.fromkeys(files))
+
+
+def _matching(pattern: Path) -> list[Path]:
+    names = Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))) if pattern.name else ()
+    return sorted(name for name in names if name.is_file())
+
+
+class Recording:
+    """One open recording. `read` gives its content, decompressed; failures are ReplayErrors with the path."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._raw = path.open("rb")
+            self.size = path.stat().st_size
+            magic = self._raw.read(2)
+            self._raw.seek(0)
+        except OSError as error:
+            raise ReplayError(f"{path}: cannot be opened: {error.strerror}") from error
+        self._file: gzip.GzipFile | BinaryIO = (
+            gzip.GzipFile(fileobj=self._raw) if magic == _GZIP else self._raw
+        )
+        self._head = b""
+        try:
+            self.form = self._sniff()
+        except ReplayError:
+            self.close()
+            raise
+
+    @property
+    def position(self) -> int:
+        """Bytes of the file on disk that were read."""
+        return 0 if self._raw.closed else self._raw.tell()
+
+    def read(self, size: int, /) -> bytes:
+        """Returns at most `size` bytes, empty at the end. Raises ReplayError when the file is damaged."""
+        if self._head:
+            part, self._head = self._head[:size], self._head[size:]
+            return part
+        try:
+            # One step at a time, so that all of a damaged file up to the damage is replayed.
+            return self._file.read1(size) if isinstance(self._file, gzip.GzipFile) else self._file.read(size)
+        except EOFError as error:
+            raise ReplayError(
+                f"{self.path}: the compressed file is cut short; what came before was replayed"
+            ) from error
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise ReplayError(f"{self.path}: the compressed file is damaged: {error}") from error
+        except OSError as error:
+            raise ReplayError(f"{self.path}: cannot be read: {error.strerror or error}") from error
+
+    def lines(self) -> Iterator[bytes]:
+        """Yields the lines that are not blank, without their ends."""
+        rest = b""
+        while chunk := self.read(1 << 16):
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from (line for line in map(bytes.strip, lines) if line)
+        if rest.strip():
+            yield rest.strip()
+
+    def close(self) -> None:
+        """Closes the file."""
+        if isinstance(self._file, gzip.GzipFile):
+            self._file.close()
+        self._raw.close()
+
+    def _sniff(self) -> Form:
+        head = b""
+        while len(head.lstrip()) < _HEAD and (chunk := self.read(_HEAD)):
+            head += chunk
+        self._head = head
+        start = head.lstrip()
+        if not start:
+            raise ReplayError(f"{self.path}: expected a recording, the file is empty")
+        if _FRAME.match(start):
+            return "frames"
+        if start.startswith(b"{"):
+            return "events"
+        seen = start.split(b"\n", 1)[0][:60].decode("utf-8", "backslashreplace")
+        raise ReplayError(
+            f"{self.path}: expected lines of `<receive ns> <frame>` or events as JSON, saw {seen!r}"
+        )
+
+
+def open_all(paths: Iterable[Path]) -> tuple[list[Recording], Form]:
+    """Returns the open recordings that `paths` name and their common form. Raises ReplayError."""
+    recordings: list[Recording] = []
+    try:
+        recordings.extend(map(Recording, find(paths)))
+        forms = {recording.form: recording.path for recording in recordings}
+        if len(forms) > 1:
+            raise ReplayError(
+                f"expected all frames or all events, {forms['frames']} holds frames, {forms['events']} events"
+            )
+    except BaseException:
+        for recording in recordings:
+            recording.close()
+        raise
+    return recordings, cast(Form, next(iter(forms)))
