@@ -5,7 +5,7 @@
 
 use crate::book::{BookAssembler, DiffIds, DiffOutcome, SnapshotOutcome};
 use crate::clock;
-use crate::codec::{Codec, DecodeError, Decoded, Decoder, IdMode};
+use crate::codec::{Codec, Decoded, Decoder, IdMode};
 use crate::dedupe::{Monotonic, Opaque, Seen};
 use crate::dispatch::{NotDispatched, Origin, Publisher};
 use crate::event::{Book, Event, Gap, Kind, Nanos, Payload, StaleReason, VenueId};
@@ -157,14 +157,16 @@ impl Feed {
         let decoded = match decoder.decode(frame, |kind, symbol| publisher.wanted(kind, symbol).is_some()) {
             Ok(decoded) => decoded,
             Err(error) => {
-                self.stats.bad(DecodeError::kind(&error), error.to_string(), received_time, frame);
+                let text = decoder.codec().describe(&error);
+                self.stats.bad(error.kind(), text, received_time, frame);
                 return Ok(0);
             }
         };
         let dispatched = match decoded {
             Decoded::Event { message, kind, symbol, venue_time, id, payload } => {
+                let mode = decoder.codec().messages()[usize::from(message)].id_mode;
                 let origin = Origin { kind, symbol, venue_time, received_time };
-                self.event(message, origin, id, payload)
+                self.event(message, origin, id.zip(mode), payload)
             }
             Decoded::BookDiff { symbol, venue_time, first, last, prev, .. } => {
                 self.diff(symbol, venue_time, received_time, DiffIds { first, last, prev })

@@ -14,6 +14,8 @@ pub mod event;
 pub mod feed;
 pub mod filter;
 pub mod instrument;
+#[cfg(all(test, loom))]
+mod loom_tests;
 pub mod names;
 pub mod pool;
 pub mod replay;

@@ -21,8 +21,6 @@ mod plan;
 mod scan;
 mod spec;
 mod symbols;
-#[cfg(test)]
-pub(crate) mod tests;
 
 pub use decode::{Decoded, Decoder};
 pub use error::{DecodeError, Fault};
@@ -33,7 +31,6 @@ pub use spec::{
 };
 
 pub(crate) use levels::Part;
-pub(crate) use number::rescale;
 
 use std::sync::Arc;
 

@@ -1,0 +1,129 @@
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+fn levels(bids: &[(i64, i64)], asks: &[(i64, i64)]) -> Levels {
+    let side = |side: &[(i64, i64)]| side.iter().map(|&(price, quantity)| Level { price, quantity }).collect();
+    let mut levels = Levels::default();
+    (levels.bids, levels.asks) = (side(bids), side(asks));
+    levels
+}
+
+fn ids(first: u64, last: u64) -> DiffIds {
+    DiffIds { first, last, prev: None }
+}
+
+fn synced() -> BookAssembler {
+    let mut book = BookAssembler::default();
+    let outcome = book.snapshot(10, &levels(&[(99, 1), (98, 2)], &[(101, 1), (102, 2)]), |_, _| {});
+    assert_eq!(outcome, SnapshotOutcome::Synced { applied: 0 });
+    book
+}
+
+fn top(book: &BookAssembler) -> Book {
+    let mut out = Book::default();
+    book.copy_top(5000, &mut out);
+    out
+}
+
+#[test]
+fn a_lost_diff_is_a_gap_and_a_newer_snapshot_heals_it() {
+    let mut book = synced();
+    assert_eq!(book.diff(ids(11, 12), &levels(&[(99, 5)], &[])), DiffOutcome::Applied);
+    let seen = book.diff(ids(15, 16), &levels(&[(99, 6)], &[]));
+    assert_eq!(seen, DiffOutcome::Gap { expected: 13, seen: 15 });
+    assert!(!book.is_synced());
+    assert_eq!(book.snapshot(13, &levels(&[(99, 5)], &[(101, 1)]), |_, _| {}), SnapshotOutcome::TooOld);
+    let mut firsts = Vec::new();
+    let outcome = book.snapshot(14, &levels(&[(99, 5)], &[(101, 1)]), |_, first| firsts.push(first));
+    assert_eq!((outcome, firsts), (SnapshotOutcome::Synced { applied: 1 }, vec![15]));
+    assert_eq!(top(&book).bids, [Level { price: 99, quantity: 6 }]);
+}
+
+#[test]
+fn a_repeated_diff_changes_nothing() {
+    let mut book = synced();
+    let diff = levels(&[(99, 5)], &[]);
+    assert_eq!(book.diff(ids(11, 12), &diff), DiffOutcome::Applied);
+    let before = top(&book);
+    assert_eq!(book.diff(ids(11, 12), &diff), DiffOutcome::Old);
+    assert_eq!(top(&book), before);
+}
+
+#[test]
+fn a_crossed_book_is_stale() {
+    let mut book = synced();
+    assert_eq!(book.diff(ids(11, 11), &levels(&[(101, 1)], &[])), DiffOutcome::Crossed);
+    assert!(!book.is_synced());
+}
+
+#[test]
+fn waiting_is_bounded() {
+    let mut book = BookAssembler::default();
+    for n in 0..MAX_BUFFERED as u64 {
+        assert_eq!(book.diff(ids(n, n), &levels(&[(1, 1)], &[])), DiffOutcome::Buffered);
+    }
+    let n = MAX_BUFFERED as u64;
+    assert_eq!(book.diff(ids(n, n), &levels(&[], &[])), DiffOutcome::BufferFull { first_time: true });
+    assert_eq!(book.diff(ids(n + 1, n + 1), &levels(&[], &[])), DiffOutcome::BufferFull { first_time: false });
+}
+
+#[test]
+fn scales_meet_exactly() {
+    let mut book = synced();
+    let mut finer = levels(&[(9950, 25)], &[]);
+    (finer.price_scale, finer.quantity_scale) = (2, 1);
+    assert_eq!(book.diff(ids(11, 11), &finer), DiffOutcome::Applied);
+    let seen = top(&book);
+    assert_eq!((seen.price_scale, seen.quantity_scale), (2, 1));
+    assert_eq!(seen.bids[..2], [Level { price: 9950, quantity: 25 }, Level { price: 9900, quantity: 10 }]);
+    assert_eq!(seen.asks[0], Level { price: 10_100, quantity: 10 });
+}
+
+proptest! {
+    #[test]
+    fn prop_ladders_are_maps(
+        diffs in proptest::collection::vec(proptest::collection::vec((1i64..40, 0i64..4, any::<bool>()), 0..12), 1..30),
+        sorted: bool,
+    ) {
+        let (mut bids, mut asks) = (BTreeMap::new(), BTreeMap::new());
+        let mut book = BookAssembler::default();
+        book.snapshot(0, &Levels::default(), |_, _| {});
+        for (n, diff) in diffs.iter().enumerate() {
+            let mut message = Levels::default();
+            for &(price, quantity, ask) in diff {
+                let (price, side) = if ask { (price + 100, &mut message.asks) } else { (price, &mut message.bids) };
+                side.push(Level { price, quantity });
+            }
+            if sorted {
+                message.bids.sort_by_key(|l| -l.price);
+                message.asks.sort_by_key(|l| l.price);
+            }
+            for (side, map) in [(&message.bids, &mut bids), (&message.asks, &mut asks)] {
+                for level in side {
+                    if level.quantity == 0 { map.remove(&level.price); } else { map.insert(level.price, level.quantity); }
+                }
+            }
+            let id = n as u64 + 1;
+            prop_assert_eq!(book.diff(ids(id, id), &message), DiffOutcome::Applied);
+            let seen = top(&book);
+            let flat = |side: &[Level]| side.iter().map(|l| (l.price, l.quantity)).collect::<Vec<_>>();
+            prop_assert_eq!(flat(&seen.bids), bids.iter().rev().map(|(p, q)| (*p, *q)).collect::<Vec<_>>());
+            prop_assert_eq!(flat(&seen.asks), asks.iter().map(|(p, q)| (*p, *q)).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn prop_any_loss_is_seen(lost in 0usize..20, n in 21usize..30) {
+        let mut book = synced();
+        for i in (0..n).filter(|i| *i != lost) {
+            let id = 11 + i as u64;
+            let outcome = book.diff(ids(id, id), &levels(&[(50 + i as i64 % 9, 1)], &[]));
+            match i.cmp(&(lost + 1)) {
+                std::cmp::Ordering::Less => prop_assert_eq!(outcome, DiffOutcome::Applied),
+                std::cmp::Ordering::Equal => prop_assert_eq!(outcome, DiffOutcome::Gap { expected: id - 1, seen: id }),
+                std::cmp::Ordering::Greater => prop_assert_eq!(outcome, DiffOutcome::Buffered),
+            }
+        }
+    }
+}
