@@ -264,7 +264,11 @@ impl BookAssembler {
             self.buffer.pop_front(); // 3
         }
         self.buffered_levels = self.buffer.iter().map(|(_, l)| l.bids.len() + l.asks.len()).sum();
-        if self.buffer.front().is_some_and(|(ids, _)| ids.prev.map_or(ids.first > last + 1, |prev| prev > last)) {
+        if self
+            .buffer
+            .front()
+            .is_some_and(|(ids, _)| ids.prev.map_or(ids.first > last + 1, |prev| prev > last))
+        {
             return SnapshotOutcome::TooOld; // 2
         }
         self.bids.levels.clear();

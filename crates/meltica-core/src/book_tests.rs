@@ -3,7 +3,8 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 fn levels(bids: &[(i64, i64)], asks: &[(i64, i64)]) -> Levels {
-    let side = |side: &[(i64, i64)]| side.iter().map(|&(price, quantity)| Level { price, quantity }).collect();
+    let side =
+        |side: &[(i64, i64)]| side.iter().map(|&(price, quantity)| Level { price, quantity }).collect();
     let mut levels = Levels::default();
     (levels.bids, levels.asks) = (side(bids), side(asks));
     levels
@@ -65,7 +66,10 @@ fn waiting_is_bounded() {
     }
     let n = MAX_BUFFERED as u64;
     assert_eq!(book.diff(ids(n, n), &levels(&[], &[])), DiffOutcome::BufferFull { first_time: true });
-    assert_eq!(book.diff(ids(n + 1, n + 1), &levels(&[], &[])), DiffOutcome::BufferFull { first_time: false });
+    assert_eq!(
+        book.diff(ids(n + 1, n + 1), &levels(&[], &[])),
+        DiffOutcome::BufferFull { first_time: false }
+    );
 }
 
 #[test]

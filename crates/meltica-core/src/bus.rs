@@ -227,7 +227,13 @@ impl Ring {
     /// Takes up to `max` events numbered `bound` or lower, oldest first; returns whether it stopped at `max`. Reader
     /// only.
     #[inline]
-    fn take(&self, bound: u64, max: usize, out: &mut VecDeque<Item>, raw: &mut Vec<*mut Slot<Event>>) -> bool {
+    fn take(
+        &self,
+        bound: u64,
+        max: usize,
+        out: &mut VecDeque<Item>,
+        raw: &mut Vec<*mut Slot<Event>>,
+    ) -> bool {
         loop {
             let head = self.head.load(Ordering::Acquire);
             let tail = self.tail.load(Ordering::Acquire);
@@ -422,7 +428,12 @@ pub(crate) enum Pushed {
 impl Queue {
     /// Makes a queue of `capacity` events (rounded up to a power of two) and its reader. `private_limit` is the length
     /// of the private lane past which the queue is halted.
-    pub fn new(policies: Policies, capacity: usize, private_limit: usize, waker: Arc<Waker>) -> (Arc<Self>, Reader) {
+    pub fn new(
+        policies: Policies,
+        capacity: usize,
+        private_limit: usize,
+        waker: Arc<Waker>,
+    ) -> (Arc<Self>, Reader) {
         let uses = |policy| Kind::ALL.into_iter().any(|k| !k.is_private() && policies[k as usize] == policy);
         let size = |policy| if uses(policy) { capacity.max(1) } else { 0 };
         let queue = Arc::new(Self {
@@ -677,7 +688,8 @@ impl Reader {
         let upto = |seq| self.staged.iter().take_while(|item| item.header().seq <= seq).count();
         let n = upto(safe);
         if new_round && staged_cells {
-            self.cells_due = self.staged.iter().take(upto(self.bound)).filter(|item| self.is_conflated(item)).count();
+            self.cells_due =
+                self.staged.iter().take(upto(self.bound)).filter(|item| self.is_conflated(item)).count();
         }
         if self.cells_due > 0 {
             self.cells_due -= self.staged.iter().take(n).filter(|item| self.is_conflated(item)).count();

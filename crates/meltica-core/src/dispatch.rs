@@ -137,7 +137,11 @@ impl Registry {
                     key.provider == provider && key.kind == kind && key.symbol.is_none_or(|s| s == symbol)
                 };
                 // An exact route goes before one for every symbol of the same subscriber.
-                let best = subscriber.routes.iter().filter(|(key, ..)| covers(key)).max_by_key(|(key, ..)| key.symbol);
+                let best = subscriber
+                    .routes
+                    .iter()
+                    .filter(|(key, ..)| covers(key))
+                    .max_by_key(|(key, ..)| key.symbol);
                 let Some((_, filters, depth)) = best else { continue };
                 entry.depth = entry.depth.max(*depth);
                 entry.filtered |= !filters.is_empty();
@@ -468,7 +472,12 @@ impl Publisher {
     /// # Errors
     /// [`NotDispatched`]; then no number was taken.
     #[inline]
-    pub fn publish(&mut self, wanted: Wanted, origin: Origin, payload: Payload) -> Result<Option<u64>, NotDispatched> {
+    pub fn publish(
+        &mut self,
+        wanted: Wanted,
+        origin: Origin,
+        payload: Payload,
+    ) -> Result<Option<u64>, NotDispatched> {
         let entry = &self.table.entries[wanted.entry as usize];
         let mut readers = entry.targets.len();
         self.passed.clear();
@@ -496,8 +505,13 @@ impl Publisher {
             symbol: origin.symbol,
             kind: origin.kind,
         };
-        let mut step =
-            Step { dispatcher: &self.dispatcher, entry, passed: &self.passed, wakes: &mut self.wakes, stop: &self.stop };
+        let mut step = Step {
+            dispatcher: &self.dispatcher,
+            entry,
+            passed: &self.passed,
+            wakes: &mut self.wakes,
+            stop: &self.stop,
+        };
         let seq = if origin.kind.is_private() {
             step.private(readers, header, payload)?
         } else {

@@ -230,7 +230,8 @@ impl Feed {
         let Some(decoder) = &self.decoder else { return Ok(0) };
         let book = self.books.entry(symbol).or_default();
         let outcome = book.diff(ids, decoder.levels());
-        let mut to = To { publisher: &mut self.publisher, stats: &self.stats, symbol, venue_time, received_time };
+        let mut to =
+            To { publisher: &mut self.publisher, stats: &self.stats, symbol, venue_time, received_time };
         match outcome {
             DiffOutcome::Applied => to.book(book, ids.first),
             DiffOutcome::Old => {
@@ -260,7 +261,8 @@ impl Feed {
     ) -> Result<u32, NotDispatched> {
         // A snapshot that names no symbol belongs to the one book that waits for it, or to the only book there is.
         let waiting = || {
-            let mut waiting = self.books.iter().filter(|(_, book)| !book.is_synced()).map(|(symbol, _)| *symbol);
+            let mut waiting =
+                self.books.iter().filter(|(_, book)| !book.is_synced()).map(|(symbol, _)| *symbol);
             let first = waiting.next();
             if waiting.next().is_some() { None } else { first }
         };
@@ -271,7 +273,8 @@ impl Feed {
         };
         let Some(decoder) = &self.decoder else { return Ok(0) };
         let book = self.books.entry(symbol).or_default();
-        let mut to = To { publisher: &mut self.publisher, stats: &self.stats, symbol, venue_time, received_time };
+        let mut to =
+            To { publisher: &mut self.publisher, stats: &self.stats, symbol, venue_time, received_time };
         let mut events = 0;
         let mut failed = None;
         let outcome = book.snapshot(last, decoder.levels(), |book, first| match to.book(book, first) {

@@ -53,7 +53,9 @@ fn fields(kind: Kind) -> &'static [(&'static str, Accessor)] {
         ],
         Kind::KlineSummary => &[
             ("interval", |payload, _| match payload {
-                Payload::Kline(k) => k.interval.as_ref().map_or(Field::Absent, |t: &ShortText| Field::Text(t.as_str())),
+                Payload::Kline(k) => {
+                    k.interval.as_ref().map_or(Field::Absent, |t: &ShortText| Field::Text(t.as_str()))
+                }
                 _ => Field::Absent,
             }),
             ("closed", accessor!(Kline(k) => k.closed.map_or(Field::Absent, Field::Flag))),
@@ -143,7 +145,10 @@ pub struct Filter {
 
 impl std::fmt::Debug for Filter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Filter").field("op", &self.op).field("operands", &self.operands).finish_non_exhaustive()
+        f.debug_struct("Filter")
+            .field("op", &self.op)
+            .field("operands", &self.operands)
+            .finish_non_exhaustive()
     }
 }
 
@@ -199,9 +204,10 @@ impl Filter {
             (Field::Absent, _) => false,
             (_, Op::Eq | Op::In) => self.operands.iter().any(equal),
             (_, Op::Neq) => !self.operands.iter().any(equal),
-            (Field::Text(seen), Op::Prefix) => {
-                self.operands.iter().any(|(o, _)| matches!(o, Operand::Text(text) if seen.starts_with(text.as_str())))
-            }
+            (Field::Text(seen), Op::Prefix) => self
+                .operands
+                .iter()
+                .any(|(o, _)| matches!(o, Operand::Text(text) if seen.starts_with(text.as_str()))),
             (_, Op::Prefix) => false,
         }
     }

@@ -98,13 +98,19 @@ fn symbol() -> SymbolId {
 }
 
 fn route(kind: Kind) -> Route {
-    Route { key: RouteKey { provider: provider(), kind, symbol: Some(symbol()) }, filters: Vec::new(), depth: 0 }
+    Route {
+        key: RouteKey { provider: provider(), kind, symbol: Some(symbol()) },
+        filters: Vec::new(),
+        depth: 0,
+    }
 }
 
 fn payload(kind: Kind, n: u64) -> Payload {
     let number = Decimal::new(i128::from(n), 0).unwrap();
     match kind {
-        Kind::Trade => Payload::Trade(Trade { id: VenueId::Number(n), side: None, price: number, quantity: number }),
+        Kind::Trade => {
+            Payload::Trade(Trade { id: VenueId::Number(n), side: None, price: number, quantity: number })
+        }
         Kind::Ticker => Payload::Ticker(Ticker { last: Some(number), ..Ticker::default() }),
         _ => Payload::Balance(BalanceUpdate { total: number, available: number }),
     }

@@ -14,7 +14,9 @@
 //! lives. A dropped pool closes its free list; slots still out are counted down as they come home, and the last one
 //! frees the memory.
 
-use crate::sync::{Arc, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering, Padded, UnsafeCell, fence, lock};
+use crate::sync::{
+    Arc, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering, Padded, UnsafeCell, fence, lock,
+};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};

@@ -121,7 +121,8 @@ impl File {
         if !(1..=19).contains(&digits) || line.get(digits) != Some(&b' ') {
             return Line::Bad(line);
         }
-        let time = line[..digits].iter().try_fold(0i64, |n, b| n.checked_mul(10)?.checked_add(i64::from(b - b'0')));
+        let time =
+            line[..digits].iter().try_fold(0i64, |n, b| n.checked_mul(10)?.checked_add(i64::from(b - b'0')));
         time.map_or(Line::Bad(line), |time| Line::Frame(time, &line[digits + 1..]))
     }
 }
@@ -207,7 +208,8 @@ mod tests {
     }
 
     fn lines(files: &[&str], step: usize) -> Vec<String> {
-        let sources = files.iter().map(|f| Box::new(Drip(f.as_bytes().to_vec(), step)) as Box<dyn Read + Send>);
+        let sources =
+            files.iter().map(|f| Box::new(Drip(f.as_bytes().to_vec(), step)) as Box<dyn Read + Send>);
         let mut merge = Merge::new(sources.collect());
         let mut out = Vec::new();
         while let Some((file, line)) = merge.next_line().unwrap() {

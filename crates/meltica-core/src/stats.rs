@@ -40,7 +40,11 @@ pub struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(), sum: AtomicU64::new(0), max: AtomicU64::new(0) }
+        Self {
+            buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
+            sum: AtomicU64::new(0),
+            max: AtomicU64::new(0),
+        }
     }
 }
 
@@ -67,7 +71,8 @@ impl Histogram {
     /// Counts `value`.
     #[inline]
     pub fn record(&self, value: u64) {
-        let bump = |cell: &AtomicU64, n| cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        let bump =
+            |cell: &AtomicU64, n| cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
         bump(&self.buckets[bucket(value)], 1);
         bump(&self.sum, value);
         if value > self.max.load(Ordering::Relaxed) {

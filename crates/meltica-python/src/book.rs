@@ -64,7 +64,14 @@ impl BookBody {
                     side.iter().take(body.depth()).map(|l| (price(book, *l), quantity(book, *l))).collect()
                 };
                 let counts = (book.bid_count, book.ask_count);
-                (top(&book.bids), top(&book.asks), counts, book.first_update_id, book.last_update_id, book.checksum)
+                (
+                    top(&book.bids),
+                    top(&book.asks),
+                    counts,
+                    book.first_update_id,
+                    book.last_update_id,
+                    book.checksum,
+                )
             })
         };
         levels(self) == levels(other)
@@ -73,9 +80,17 @@ impl BookBody {
     pub fn describe(&self) -> String {
         self.with(|book| {
             let best = |levels: &[Level]| {
-                levels.first().map_or_else(|| "-".into(), |l| format!("{}x{}", price(book, *l), quantity(book, *l)))
+                levels
+                    .first()
+                    .map_or_else(|| "-".into(), |l| format!("{}x{}", price(book, *l), quantity(book, *l)))
             };
-            format!(" bid={} ask={} levels={}/{}", best(&book.bids), best(&book.asks), book.bid_count, book.ask_count)
+            format!(
+                " bid={} ask={} levels={}/{}",
+                best(&book.bids),
+                best(&book.asks),
+                book.bid_count,
+                book.ask_count
+            )
         })
     }
 }

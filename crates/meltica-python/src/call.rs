@@ -14,9 +14,8 @@ impl Callback {
     /// Prepares `callable`.
     pub fn new(callable: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = callable.py();
-        // SAFETY: a type check of a live object.
-        let is_method = unsafe { ffi::PyMethod_Check(callable.as_ptr()) } != 0;
-        if is_method {
+        let method = py.import("types")?.getattr("MethodType")?;
+        if callable.is_exact_instance(&method) {
             let function = callable.getattr("__func__")?.unbind();
             let receiver = callable.getattr("__self__")?.unbind();
             return Ok(Self { function, receiver: Some(receiver) });
@@ -34,12 +33,22 @@ impl Callback {
                 Some(receiver) => {
                     let args = [std::ptr::null_mut(), receiver.as_ptr(), argument.as_ptr()];
                     let flags = 2 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-                    ffi::PyObject_Vectorcall(self.function.as_ptr(), args.as_ptr().add(1), flags, std::ptr::null_mut())
+                    ffi::PyObject_Vectorcall(
+                        self.function.as_ptr(),
+                        args.as_ptr().add(1),
+                        flags,
+                        std::ptr::null_mut(),
+                    )
                 }
                 None => {
                     let args = [std::ptr::null_mut(), argument.as_ptr()];
                     let flags = 1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-                    ffi::PyObject_Vectorcall(self.function.as_ptr(), args.as_ptr().add(1), flags, std::ptr::null_mut())
+                    ffi::PyObject_Vectorcall(
+                        self.function.as_ptr(),
+                        args.as_ptr().add(1),
+                        flags,
+                        std::ptr::null_mut(),
+                    )
                 }
             }
         };
@@ -50,6 +59,12 @@ impl Callback {
         unsafe { ffi::Py_DECREF(result) };
         Ok(())
     }
+}
+
+/// How many references there are to an object.
+pub fn references(object: &Bound<'_, PyAny>) -> isize {
+    // SAFETY: a live object, and the interpreter is held.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
 }
 
 /// Raises `exception` in the thread `ident` at its next bytecode; `None` takes a pending one back.

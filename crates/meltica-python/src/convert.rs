@@ -82,7 +82,8 @@ pub fn parse_rfc3339(text: &str) -> PyResult<Nanos> {
         None => return Err(bad()),
     };
     let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
-    let in_range = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61;
+    let in_range =
+        (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61;
     if !in_range || separators.iter().any(|(i, c)| text.as_bytes()[*i] != *c) {
         return Err(bad());
     }

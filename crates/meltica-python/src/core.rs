@@ -95,7 +95,9 @@ impl CoreShared {
         let mut publisher = lock(&self.emitter);
         if let Some(wanted) = publisher.wanted(Kind::Extension, symbol) {
             let origin = Origin { kind: Kind::Extension, symbol, venue_time: None, received_time: time };
-            publisher.publish(wanted, origin, Payload::Extension(Box::new(extension))).map_err(value_error)?;
+            publisher
+                .publish(wanted, origin, Payload::Extension(Box::new(extension)))
+                .map_err(value_error)?;
             publisher.flush();
         }
         Ok(())
@@ -172,7 +174,12 @@ impl PyCore {
         }
         let shared = HostShared::new(Arc::clone(&self.shared), shared_mode, event_clock, batch);
         lock(&self.shared.hosts).push(Arc::downgrade(&shared));
-        Ok(PyHost { shared, core: Arc::clone(&self.shared), thread: OnceLock::new(), instances: Mutex::default() })
+        Ok(PyHost {
+            shared,
+            core: Arc::clone(&self.shared),
+            thread: OnceLock::new(),
+            instances: Mutex::default(),
+        })
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -243,7 +250,10 @@ fn compile_filters(filters: &Bound<'_, PyDict>) -> PyResult<Filters> {
             } else {
                 vec![operand(&value)?]
             };
-            compiled.entry(kind).or_default().push(Filter::compile(kind, &field, &op, operands).map_err(value_error)?);
+            compiled
+                .entry(kind)
+                .or_default()
+                .push(Filter::compile(kind, &field, &op, operands).map_err(value_error)?);
         }
     }
     Ok(compiled)
@@ -252,7 +262,14 @@ fn compile_filters(filters: &Bound<'_, PyDict>) -> PyResult<Filters> {
 /// How many symbols a route for every symbol is reserved for.
 const WILDCARD_SYMBOLS: usize = 64;
 
-fn claim(policies: &Policies, capacity: usize, batch: usize, depth: u32, routes: &[Route], keep_book: bool) -> Claim {
+fn claim(
+    policies: &Policies,
+    capacity: usize,
+    batch: usize,
+    depth: u32,
+    routes: &[Route],
+    keep_book: bool,
+) -> Claim {
     let cells = |wanted: &dyn Fn(Kind) -> bool| -> usize {
         let routes = routes.iter().filter(|r| wanted(r.key.kind));
         routes.map(|r| if r.key.symbol.is_some() { 1 } else { WILDCARD_SYMBOLS }).sum()
@@ -303,12 +320,16 @@ impl PyHost {
             return Err(value_error(format!("expected a book depth of 1 to 5000 levels, saw {book_depth}")));
         }
         if !(1..=1 << 20).contains(&capacity) {
-            return Err(value_error(format!("expected a queue capacity of 1 to 1048576 events, saw {capacity}")));
+            return Err(value_error(format!(
+                "expected a queue capacity of 1 to 1048576 events, saw {capacity}"
+            )));
         }
         let mut compiled_policies = DEFAULT_POLICIES;
         for (name, policy) in policies.unwrap_or_default() {
             compiled_policies[kind(&name)? as usize] = Policy::from_name(&policy).ok_or_else(|| {
-                value_error(format!("{name}: expected the policy conflate, drop_oldest or block, saw {policy:?}"))
+                value_error(format!(
+                    "{name}: expected the policy conflate, drop_oldest or block, saw {policy:?}"
+                ))
             })?;
         }
         let filters = filters.map(compile_filters).transpose()?.unwrap_or_default();
@@ -316,7 +337,11 @@ impl PyHost {
         for route in routes.try_iter()? {
             let (source, name, of): (String, String, Option<String>) = route?.cast::<PyTuple>()?.extract()?;
             let kind = kind(&name)?;
-            let key = RouteKey { provider: provider(&source)?, kind, symbol: of.as_deref().map(symbol).transpose()? };
+            let key = RouteKey {
+                provider: provider(&source)?,
+                kind,
+                symbol: of.as_deref().map(symbol).transpose()?,
+            };
             let filters = filters.get(&kind).cloned().unwrap_or_default();
             compiled_routes.push(Route { key, filters, depth: book_depth });
         }

@@ -5,7 +5,12 @@ use pyo3::exceptions::{PyBaseException, PyException};
 use pyo3::prelude::*;
 
 create_exception!(meltica, MelticaError, PyException, "Base of every error Meltica raises.");
-create_exception!(meltica, CodecError, MelticaError, "A codec declaration is wrong; the text lists every fault.");
+create_exception!(
+    meltica,
+    CodecError,
+    MelticaError,
+    "A codec declaration is wrong; the text lists every fault."
+);
 create_exception!(
     meltica,
     CapacityError,

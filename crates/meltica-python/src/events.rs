@@ -1,7 +1,9 @@
 //! Events as Python sees them: one base class with the header, one class per kind.
 
 use crate::book::BookBody;
-use crate::convert::{parse_rfc3339, provider, py_decimal, py_provider, py_side, py_symbol, rfc3339, symbol, value_error};
+use crate::convert::{
+    parse_rfc3339, provider, py_decimal, py_provider, py_side, py_symbol, rfc3339, symbol, value_error,
+};
 use crate::payload::{self, Parsed};
 use meltica_core::decimal::Decimal;
 use meltica_core::event::{Header, Kind, Nanos, Payload, ShortText};
@@ -35,7 +37,9 @@ impl PyEvent {
     fn payload_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         match &self.body {
             Body::Plain(payload) => payload::to_dict(py, &self.header, payload),
-            Body::Book(book) => book.with(|levels| payload::book_to_dict(py, &self.header, levels, book.depth())),
+            Body::Book(book) => {
+                book.with(|levels| payload::book_to_dict(py, &self.header, levels, book.depth()))
+            }
         }
     }
 }
@@ -124,7 +128,10 @@ impl PyEvent {
         let h = &self.header;
         let out = PyDict::new(py);
         let flat: String = h.symbol.name().chars().filter(|c| *c != '-').collect();
-        out.set_item("eventId", format!("{}:{flat}:{}:{}", h.provider.name(), h.kind.name(), h.provider_seq))?;
+        out.set_item(
+            "eventId",
+            format!("{}:{flat}:{}:{}", h.provider.name(), h.kind.name(), h.provider_seq),
+        )?;
         out.set_item("seq", h.seq)?;
         out.set_item("routingVersion", h.routing_version)?;
         out.set_item("provider", h.provider.name())?;
@@ -153,8 +160,9 @@ impl PyEvent {
         let number = |key: &str| get(key)?.map_or(Ok(0), |value| value.extract::<u64>());
         let time = |key: &str| get(key)?.map(|value| parse_rfc3339(&value.extract::<String>()?)).transpose();
         let kind = text("type")?;
-        let kind = Kind::from_name(&kind)
-            .ok_or_else(|| value_error(format!("event: expected \"type\" to be an event kind, saw {kind:?}")))?;
+        let kind = Kind::from_name(&kind).ok_or_else(|| {
+            value_error(format!("event: expected \"type\" to be an event kind, saw {kind:?}"))
+        })?;
         let body = get("payload")?.ok_or_else(|| value_error("event: expected the key \"payload\""))?;
         let stamp = body.call_method1("get", ("timestamp",))?;
         let venue_time = match time("venueTs")? {
@@ -229,10 +237,10 @@ fn float(value: Decimal) -> f64 {
 macro_rules! event_class {
     (
         $class:ident, $name:literal, $variant:ident($p:ident);
-        $($number:ident $exact:ident = $field:expr;)*
-        optional: $($opt:ident $opt_exact:ident = $opt_field:expr;)*
-        plain: $($plain:ident: $type:ty = $value:expr;)*
-        object: $($object:ident = |$py:ident| $made:expr;)*
+        numbers { $($number:ident $exact:ident = $field:expr;)* }
+        optional { $($opt:ident $opt_exact:ident = $opt_field:expr;)* }
+        plain { $($plain:ident: $type:ty = $value:expr;)* }
+        object { $($object:ident = |$py:ident| $made:expr;)* }
     ) => {
         #[pyclass(module = "meltica", name = $name, extends = PyEvent, frozen)]
         pub struct $class;
@@ -294,85 +302,104 @@ fn optional<'py>(py: Python<'py>, value: Option<PyResult<Bound<'py, PyAny>>>) ->
 
 event_class! {
     PyTrade, "Trade", Trade(t);
-    price price_decimal = t.price;
-    quantity quantity_decimal = t.quantity;
-    optional:
-    plain:
+    numbers {
+        price price_decimal = t.price;
+        quantity quantity_decimal = t.quantity;
+    }
+    optional {}
+    plain {
         trade_id: String = t.id.to_string();
-    object:
+    }
+    object {
         side = |py| optional(py, t.side.map(|side| py_side(py, side)));
+    }
 }
 
 event_class! {
     PyTicker, "Ticker", Ticker(t);
-    optional:
+    numbers {}
+    optional {
         last last_decimal = t.last;
         bid bid_decimal = t.bid;
         bid_quantity bid_quantity_decimal = t.bid_quantity;
         ask ask_decimal = t.ask;
         ask_quantity ask_quantity_decimal = t.ask_quantity;
         volume_24h volume_24h_decimal = t.volume_24h;
-    plain:
-    object:
+    }
+    plain {}
+    object {}
 }
 
 event_class! {
     PyKline, "KlineSummary", Kline(k);
-    open open_decimal = k.open;
-    close close_decimal = k.close;
-    high high_decimal = k.high;
-    low low_decimal = k.low;
-    volume volume_decimal = k.volume;
-    optional:
-    plain:
+    numbers {
+        open open_decimal = k.open;
+        close close_decimal = k.close;
+        high high_decimal = k.high;
+        low low_decimal = k.low;
+        volume volume_decimal = k.volume;
+    }
+    optional {}
+    plain {
         open_time: Nanos = k.open_time;
         close_time: Nanos = k.close_time;
         interval: Option<String> = k.interval.as_ref().map(|t: &ShortText| t.as_str().to_owned());
         closed: Option<bool> = k.closed;
-    object:
+    }
+    object {}
 }
 
 event_class! {
     PyExecReport, "ExecReport", Exec(r);
-    quantity quantity_decimal = r.quantity;
-    filled_quantity filled_quantity_decimal = r.filled_quantity;
-    optional:
+    numbers {
+        quantity quantity_decimal = r.quantity;
+        filled_quantity filled_quantity_decimal = r.filled_quantity;
+    }
+    optional {
         price price_decimal = r.price;
         remaining_quantity remaining_quantity_decimal = r.remaining_quantity;
         avg_fill_price avg_fill_price_decimal = r.avg_fill_price;
         commission commission_decimal = r.commission;
-    plain:
+    }
+    plain {
         client_order_id: String = r.client_order_id.clone();
         exchange_order_id: Option<String> = r.exchange_order_id.clone();
         state: &'static str = r.state.name();
         order_type: String = r.order_type.clone();
         commission_asset: Option<String> = r.commission_asset.clone();
         reject_reason: Option<String> = r.reject_reason.clone();
-    object:
+    }
+    object {
         side = |py| py_side(py, r.side);
+    }
 }
 
 event_class! {
     PyInstrumentUpdate, "InstrumentUpdate", Instrument(i);
-    optional:
-    plain:
-    object:
+    numbers {}
+    optional {}
+    plain {}
+    object {
         instrument = |py| Ok(payload::instrument_to_dict(py, i)?.into_any());
+    }
 }
 
 event_class! {
     PyBalanceUpdate, "BalanceUpdate", Balance(b);
-    total total_decimal = b.total;
-    available available_decimal = b.available;
-    optional:
-    plain:
-    object:
+    numbers {
+        total total_decimal = b.total;
+        available available_decimal = b.available;
+    }
+    optional {}
+    plain {}
+    object {}
 }
 
 event_class! {
     PyRiskControl, "RiskControl", Risk(r);
-    optional:
-    plain:
+    numbers {}
+    optional {}
+    plain {
         strategy_id: String = r.strategy_id.clone();
         status: String = r.status.clone();
         reason: String = r.reason.clone();
@@ -380,33 +407,41 @@ event_class! {
         metrics: std::collections::BTreeMap<String, String> = r.metrics.iter().cloned().collect();
         kill_switch_engaged: bool = r.kill_switch_engaged;
         circuit_breaker_open: bool = r.circuit_breaker_open;
-    object:
+    }
+    object {}
 }
 
 event_class! {
     PyExtension, "Extension", Extension(e);
-    optional:
-    plain:
+    numbers {}
+    optional {}
+    plain {
         name: String = e.name.clone();
-    object:
+    }
+    object {
         payload = |py| crate::convert::json_loads(py, &e.json);
+    }
 }
 
 event_class! {
     PyGap, "Gap", Gap(g);
-    optional:
-    plain:
+    numbers {}
+    optional {}
+    plain {
         expected: u64 = g.expected;
         seen: u64 = g.seen;
-    object:
+    }
+    object {}
 }
 
 event_class! {
     PyStale, "Stale", Stale(reason);
-    optional:
-    plain:
+    numbers {}
+    optional {}
+    plain {
         reason: &'static str = reason.name();
-    object:
+    }
+    object {}
 }
 
 /// Makes the object of an event.
@@ -441,4 +476,3 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyGap>()?;
     module.add_class::<PyStale>()
 }
-

@@ -5,7 +5,7 @@
 //! event by event: one Python object per event, then every member's callback.
 
 use crate::book::BookBody;
-use crate::call::{Callback, raise_in_thread, thread_ident};
+use crate::call::{Callback, raise_in_thread, references, thread_ident};
 use crate::core::CoreShared;
 use crate::errors::LambdaError;
 use crate::events::{Body, copy, make};
@@ -117,7 +117,9 @@ impl HostShared {
     /// Waiting on one's own thread would never end.
     pub fn refuse_own_thread(&self, py: Python<'_>, what: &str) -> PyResult<()> {
         if self.ident.load(Ordering::Acquire) == thread_ident(py)? {
-            return Err(LambdaError::new_err(format!("{what} was called from the host's own thread, in a callback")));
+            return Err(LambdaError::new_err(format!(
+                "{what} was called from the host's own thread, in a callback"
+            )));
         }
         Ok(())
     }
@@ -316,8 +318,11 @@ impl Loop {
         self.safe = watermark;
         for (group, queue) in groups.iter_mut().enumerate() {
             self.safe = self.safe.min(queue.reader.read(watermark, shared.batch, &mut self.scratch));
-            self.batch
-                .extend(self.scratch.drain(..).map(|item| Delivery { seq: item.header().seq, group, item }));
+            self.batch.extend(self.scratch.drain(..).map(|item| Delivery {
+                seq: item.header().seq,
+                group,
+                item,
+            }));
         }
         if groups.len() > 1 {
             self.batch.sort_by_key(|delivery| delivery.seq);
@@ -575,7 +580,7 @@ impl Loop {
 /// Ends an object's time in callbacks: a book that somebody kept gives its slot back.
 fn finish(made: Option<(u64, u32, Bound<'_, PyAny>)>) {
     let Some((_, _, object)) = made else { return };
-    if object.get_refcnt() > 1
+    if references(&object) > 1
         && let Ok(event) = object.cast::<crate::events::PyEvent>()
         && let Body::Book(book) = &event.get().body
     {

@@ -293,7 +293,7 @@ impl PyInstance {
     ) -> Option<PyResult<()>> {
         let (sender, receiver) = mpsc::channel();
         self.shared.host.send(make(sender));
-        py.detach(|| match timeout {
+        py.detach(move || match timeout {
             Some(timeout) => match receiver.recv_timeout(timeout) {
                 Ok(result) => Some(result),
                 Err(mpsc::RecvTimeoutError::Timeout) => None,
@@ -345,7 +345,10 @@ impl PyInstance {
         let timeout = Duration::try_from_secs_f64(timeout).map_err(crate::convert::value_error)?;
         let (sender, receiver) = mpsc::channel();
         self.shared.host.send(Command::Stop(Arc::clone(&self.shared), sender));
-        let done = |patience| py.detach(|| receiver.recv_timeout(patience) != Err(mpsc::RecvTimeoutError::Timeout));
+        let receiver = Mutex::new(receiver);
+        let done = |patience| {
+            py.detach(|| lock(&receiver).recv_timeout(patience) != Err(mpsc::RecvTimeoutError::Timeout))
+        };
         if done(timeout) {
             return Ok(true);
         }

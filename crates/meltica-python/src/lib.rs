@@ -3,7 +3,6 @@
 // PyO3's generated code takes arguments by value and returns results where Python wants them.
 #![allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps, missing_docs)]
 
-mod benchmark;
 mod book;
 mod call;
 mod codec;
@@ -20,7 +19,7 @@ use pyo3::prelude::*;
 
 #[pymodule]
 mod _core {
-    use super::{benchmark, book, codec, core, errors, events, instance, producer};
+    use super::{book, codec, core, errors, events, instance, producer};
     use pyo3::prelude::*;
 
     #[pymodule_init]
@@ -32,7 +31,6 @@ mod _core {
         codec::register(module)?;
         instance::register(module)?;
         core::register(module)?;
-        producer::register(module)?;
-        benchmark::register(module)
+        producer::register(module)
     }
 }

@@ -3,8 +3,8 @@
 use crate::convert::{decimal, json_dumps, json_loads, parse_rfc3339, rfc3339, value_error};
 use meltica_core::decimal::Decimal;
 use meltica_core::event::{
-    BalanceUpdate, Book, ExecReport, Extension, Gap, Header, Kind, Kline, Level, OrderState, Payload, RiskControl,
-    ShortText, Side, StaleReason, Ticker, Trade, VenueId,
+    BalanceUpdate, Book, ExecReport, Extension, Gap, Header, Kind, Kline, Level, OrderState, Payload,
+    RiskControl, ShortText, Side, StaleReason, Ticker, Trade, VenueId,
 };
 use meltica_core::instrument::{Instrument, InstrumentType, OptionType};
 use pyo3::exceptions::{PyKeyError, PyTypeError};
@@ -49,7 +49,9 @@ pub fn to_dict<'py>(py: Python<'py>, header: &Header, payload: &Payload) -> PyRe
             out.number("price", t.price)?.number("quantity", t.quantity)?;
         }
         Payload::Ticker(t) => {
-            out.opt_number("lastPrice", t.last)?.opt_number("bidPrice", t.bid)?.opt_number("askPrice", t.ask)?;
+            out.opt_number("lastPrice", t.last)?
+                .opt_number("bidPrice", t.bid)?
+                .opt_number("askPrice", t.ask)?;
             out.opt_number("bidQuantity", t.bid_quantity)?.opt_number("askQuantity", t.ask_quantity)?;
             out.opt_number("volume24h", t.volume_24h)?;
         }
@@ -60,16 +62,21 @@ pub fn to_dict<'py>(py: Python<'py>, header: &Header, payload: &Payload) -> PyRe
             out.opt("interval", k.interval.as_ref().map(ShortText::as_str))?.opt("closed", k.closed)?;
         }
         Payload::Exec(r) => {
-            out.put("clientOrderId", &r.client_order_id)?.opt("exchangeOrderId", r.exchange_order_id.as_ref())?;
+            out.put("clientOrderId", &r.client_order_id)?
+                .opt("exchangeOrderId", r.exchange_order_id.as_ref())?;
             out.put("state", r.state.name())?.put("side", r.side.name())?.put("orderType", &r.order_type)?;
             out.opt_number("price", r.price)?.number("quantity", r.quantity)?;
-            out.number("filledQuantity", r.filled_quantity)?.opt_number("remainingQty", r.remaining_quantity)?;
+            out.number("filledQuantity", r.filled_quantity)?
+                .opt_number("remainingQty", r.remaining_quantity)?;
             out.opt_number("avgFillPrice", r.avg_fill_price)?.opt_number("commissionAmount", r.commission)?;
-            out.opt("commissionAsset", r.commission_asset.as_ref())?.opt("rejectReason", r.reject_reason.as_ref())?;
+            out.opt("commissionAsset", r.commission_asset.as_ref())?
+                .opt("rejectReason", r.reject_reason.as_ref())?;
         }
         Payload::Instrument(i) => drop(out.put("instrument", instrument_to_dict(py, i)?)?),
         Payload::Balance(b) => {
-            out.put("currency", header.symbol.name())?.number("total", b.total)?.number("available", b.available)?;
+            out.put("currency", header.symbol.name())?
+                .number("total", b.total)?
+                .number("available", b.available)?;
         }
         Payload::Risk(r) => {
             out.put("strategyId", &r.strategy_id)?.put("provider", header.provider.name())?;
@@ -82,7 +89,8 @@ pub fn to_dict<'py>(py: Python<'py>, header: &Header, payload: &Payload) -> PyRe
                 }
                 out.put("metrics", metrics)?;
             }
-            out.put("killSwitchEngaged", r.kill_switch_engaged)?.put("circuitBreakerOpen", r.circuit_breaker_open)?;
+            out.put("killSwitchEngaged", r.kill_switch_engaged)?
+                .put("circuitBreakerOpen", r.circuit_breaker_open)?;
         }
         Payload::Extension(e) => drop(out.put("name", &e.name)?.put("data", json_loads(py, &e.json)?)?),
         Payload::Gap(g) => drop(out.put("expected", g.expected)?.put("seen", g.seen)?),
@@ -138,9 +146,11 @@ pub fn instrument_to_dict<'py>(py: Python<'py>, i: &Instrument) -> PyResult<Boun
     out.put("symbol", &i.symbol)?.put("type", i.kind.name())?;
     out.put("baseCurrency", &i.base)?.put("quoteCurrency", &i.quote)?.put("venue", &i.venue)?;
     out.opt("expiry", i.expiry.as_ref())?.opt("contractValue", i.contract_value.map(Decimal::to_f64))?;
-    out.opt("contractCurrency", i.contract_currency.as_ref())?.opt("strike", i.strike.map(Decimal::to_f64))?;
+    out.opt("contractCurrency", i.contract_currency.as_ref())?
+        .opt("strike", i.strike.map(Decimal::to_f64))?;
     out.opt("optionType", i.option_type.map(OptionType::name))?;
-    out.opt_number("priceIncrement", i.price_increment)?.opt_number("quantityIncrement", i.quantity_increment)?;
+    out.opt_number("priceIncrement", i.price_increment)?
+        .opt_number("quantityIncrement", i.quantity_increment)?;
     out.opt_number("minQuantity", i.min_quantity)?.opt_number("maxQuantity", i.max_quantity)?;
     out.opt_number("minNotional", i.min_notional)?.opt("pricePrecision", i.price_precision)?;
     out.opt("quantityPrecision", i.quantity_precision)?.opt("notionalPrecision", i.notional_precision)?;
@@ -161,7 +171,8 @@ impl<'py> Fields<'_, 'py> {
     }
 
     fn get(&self, key: &str) -> PyResult<Bound<'py, PyAny>> {
-        self.opt(key)?.ok_or_else(|| value_error(format!("payload: expected the key {key:?}, which is absent")))
+        self.opt(key)?
+            .ok_or_else(|| value_error(format!("payload: expected the key {key:?}, which is absent")))
     }
 
     fn text(&self, key: &str) -> PyResult<String> {
@@ -191,7 +202,8 @@ impl<'py> Fields<'_, 'py> {
 
     fn named<T>(&self, key: &str, find: impl Fn(&str) -> Option<T>, expected: &str) -> PyResult<T> {
         let text = self.text(key)?;
-        find(&text).ok_or_else(|| value_error(format!("payload: expected {key:?} to be {expected}, saw {text:?}")))
+        find(&text)
+            .ok_or_else(|| value_error(format!("payload: expected {key:?} to be {expected}, saw {text:?}")))
     }
 
     fn side(&self) -> PyResult<Side> {
@@ -201,8 +213,9 @@ impl<'py> Fields<'_, 'py> {
 
 /// Reads the payload of an event of `kind`.
 pub fn from_dict(kind: Kind, data: &Bound<'_, PyAny>) -> PyResult<Parsed> {
-    let mapping =
-        data.cast::<PyMapping>().map_err(|_| PyTypeError::new_err("payload: expected a mapping of keys to values"))?;
+    let mapping = data
+        .cast::<PyMapping>()
+        .map_err(|_| PyTypeError::new_err("payload: expected a mapping of keys to values"))?;
     let f = Fields(mapping);
     Ok(Parsed::Payload(match kind {
         Kind::BookSnapshot => return book_from_dict(&f).map(Parsed::Book),
@@ -248,7 +261,8 @@ pub fn from_dict(kind: Kind, data: &Bound<'_, PyAny>) -> PyResult<Parsed> {
         })),
         Kind::InstrumentUpdate => {
             let inner = f.get("instrument")?;
-            let inner = inner.cast::<PyMapping>().map_err(|_| value_error("payload: expected an instrument"))?;
+            let inner =
+                inner.cast::<PyMapping>().map_err(|_| value_error("payload: expected an instrument"))?;
             Payload::Instrument(Box::new(instrument_from_dict(&Fields(inner))?))
         }
         Kind::BalanceUpdate => {
@@ -286,7 +300,9 @@ pub fn from_dict(kind: Kind, data: &Bound<'_, PyAny>) -> PyResult<Parsed> {
 pub fn extension(name: String, json: String, origin: u64) -> PyResult<Extension> {
     if json.len() > Extension::MAX_BYTES {
         let (seen, max) = (json.len(), Extension::MAX_BYTES);
-        return Err(value_error(format!("extension {name:?}: expected at most {max} bytes of JSON, saw {seen}")));
+        return Err(value_error(format!(
+            "extension {name:?}: expected at most {max} bytes of JSON, saw {seen}"
+        )));
     }
     Ok(Extension { name, json, origin })
 }
@@ -297,7 +313,8 @@ fn venue_id(text: &str) -> PyResult<VenueId> {
     {
         return Ok(VenueId::Number(number));
     }
-    let too_long = || value_error(format!("expected an id of at most {} bytes, saw {text:?}", ShortText::MAX));
+    let too_long =
+        || value_error(format!("expected an id of at most {} bytes, saw {text:?}", ShortText::MAX));
     ShortText::new(text).map(VenueId::Text).ok_or_else(too_long)
 }
 
@@ -306,7 +323,9 @@ fn book_from_dict(f: &Fields<'_, '_>) -> PyResult<Book> {
         let mut levels = Vec::new();
         for level in f.get(key)?.try_iter()? {
             let level = level?;
-            let level = Fields(level.cast::<PyMapping>().map_err(|_| value_error("book: expected {price, quantity}"))?);
+            let level = Fields(
+                level.cast::<PyMapping>().map_err(|_| value_error("book: expected {price, quantity}"))?,
+            );
             levels.push((level.number("price")?, level.number("quantity")?));
         }
         Ok(levels)
@@ -343,7 +362,7 @@ fn book_from_dict(f: &Fields<'_, '_>) -> PyResult<Book> {
 fn instrument_from_dict(f: &Fields<'_, '_>) -> PyResult<Instrument> {
     let instrument = Instrument {
         symbol: f.text("symbol")?,
-        kind: f.named("type", InstrumentType::from_name, "spot, perp, futures or options")?,
+        kind: f.named("type", |t| t.parse::<InstrumentType>().ok(), "spot, perp, futures or options")?,
         base: f.text("baseCurrency")?,
         quote: f.text("quoteCurrency")?,
         venue: f.text("venue")?,
@@ -352,7 +371,7 @@ fn instrument_from_dict(f: &Fields<'_, '_>) -> PyResult<Instrument> {
         contract_currency: f.opt_text("contractCurrency")?,
         strike: f.opt_number("strike")?,
         option_type: match f.opt("optionType")? {
-            Some(_) => Some(f.named("optionType", OptionType::from_name, "call or put")?),
+            Some(_) => Some(f.named("optionType", |t| t.parse::<OptionType>().ok(), "call or put")?),
             None => None,
         },
         price_increment: f.opt_number("priceIncrement")?,

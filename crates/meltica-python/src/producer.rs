@@ -24,7 +24,7 @@ struct PyReader(Py<PyAny>);
 impl io::Read for PyReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         Python::attach(|py| {
-            let read = || -> PyResult<usize> {
+            let mut read = || -> PyResult<usize> {
                 let bytes = self.0.bind(py).call_method1("read", (out.len(),))?;
                 let bytes = bytes.cast::<PyBytes>()?.as_bytes();
                 let n = bytes.len().min(out.len());
@@ -69,12 +69,7 @@ impl PyProducer {
         Ok(true)
     }
 
-    fn run(
-        &self,
-        merge: &mut Merge,
-        speed: Option<f64>,
-        progress: Option<&Py<PyAny>>,
-    ) -> PyResult<()> {
+    fn run(&self, merge: &mut Merge, speed: Option<f64>, progress: Option<&Py<PyAny>>) -> PyResult<()> {
         const LOOK_AROUND: u32 = 256;
         let mut feed = lock(&self.feed);
         let mut pace = speed.map(Pace::new);
@@ -182,7 +177,8 @@ impl PyProducer {
         venue_time: Option<Nanos>,
         received_time: Option<Nanos>,
     ) -> PyResult<bool> {
-        let kind = Kind::from_name(kind).ok_or_else(|| value_error(format!("expected an event kind, saw {kind:?}")))?;
+        let kind = Kind::from_name(kind)
+            .ok_or_else(|| value_error(format!("expected an event kind, saw {kind:?}")))?;
         let parsed = payload::from_dict(kind, payload)?;
         let received_time = received_time.unwrap_or_else(clock::wall);
         let origin = Origin { kind, symbol: crate::convert::symbol(symbol)?, venue_time, received_time };
@@ -220,7 +216,9 @@ impl PyProducer {
     #[pyo3(signature = (timeout = None))]
     fn drain(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let deadline = match timeout {
-            Some(timeout) => Some(Instant::now() + Duration::try_from_secs_f64(timeout).map_err(value_error)?),
+            Some(timeout) => {
+                Some(Instant::now() + Duration::try_from_secs_f64(timeout).map_err(value_error)?)
+            }
             None => None,
         };
         loop {

@@ -127,7 +127,9 @@ impl Decoder {
     /// # Errors
     /// [`DecodeError`] for anything that is not one well-formed message; the decoder stays usable.
     pub fn decode(
-        &mut self, frame: &[u8], wanted: impl FnMut(Kind, SymbolId) -> bool,
+        &mut self,
+        frame: &[u8],
+        wanted: impl FnMut(Kind, SymbolId) -> bool,
     ) -> Result<Decoded, DecodeError> {
         let Self { codec, met, cache, unknown_enums } = self;
         let error = |fail, message, slot| Err(DecodeError::new(fail, message, slot, frame));
@@ -351,7 +353,11 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn message(
-        &mut self, codec: &Codec, index: u16, message: &Message, cache: &mut SymbolCache,
+        &mut self,
+        codec: &Codec,
+        index: u16,
+        message: &Message,
+        cache: &mut SymbolCache,
         mut wanted: impl FnMut(Kind, SymbolId) -> bool,
     ) -> Scan<Decoded> {
         let symbol = self.symbol(codec, message, cache)?;
@@ -399,7 +405,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn symbol(&mut self, codec: &Codec, message: &Message, cache: &mut SymbolCache) -> Scan<Option<SymbolId>> {
+    fn symbol(
+        &mut self,
+        codec: &Codec,
+        message: &Message,
+        cache: &mut SymbolCache,
+    ) -> Scan<Option<SymbolId>> {
         let mut text = match message.symbol {
             Some(slot) => self.text(slot, Fault::BadText)?,
             None => None,
@@ -455,7 +466,11 @@ impl<'a> Reader<'a> {
     }
 
     fn book(
-        &mut self, role: Role, plan: &LevelsPlan, symbol: Option<SymbolId>, venue_time: Option<Nanos>,
+        &mut self,
+        role: Role,
+        plan: &LevelsPlan,
+        symbol: Option<SymbolId>,
+        venue_time: Option<Nanos>,
     ) -> Scan<Decoded> {
         for (slot, asks) in [(plan.bids, false), (plan.asks, true)] {
             self.slot = slot;
@@ -511,14 +526,16 @@ impl<'a> Reader<'a> {
                 price: self.needed(price.as_ref())?,
                 quantity: self.needed(quantity.as_ref())?,
             })),
-            (Kind::Ticker, [last, bid, bid_quantity, ask, ask_quantity, volume]) => Ok(Payload::Ticker(Ticker {
-                last: self.decimal(last.as_ref())?,
-                bid: self.decimal(bid.as_ref())?,
-                bid_quantity: self.decimal(bid_quantity.as_ref())?,
-                ask: self.decimal(ask.as_ref())?,
-                ask_quantity: self.decimal(ask_quantity.as_ref())?,
-                volume_24h: self.decimal(volume.as_ref())?,
-            })),
+            (Kind::Ticker, [last, bid, bid_quantity, ask, ask_quantity, volume]) => {
+                Ok(Payload::Ticker(Ticker {
+                    last: self.decimal(last.as_ref())?,
+                    bid: self.decimal(bid.as_ref())?,
+                    bid_quantity: self.decimal(bid_quantity.as_ref())?,
+                    ask: self.decimal(ask.as_ref())?,
+                    ask_quantity: self.decimal(ask_quantity.as_ref())?,
+                    volume_24h: self.decimal(volume.as_ref())?,
+                }))
+            }
             (Kind::KlineSummary, [open, close, high, low, volume, from, to, interval, closed]) => {
                 Ok(Payload::Kline(Kline {
                     open: self.needed(open.as_ref())?,

@@ -26,8 +26,8 @@ pub use decode::{Decoded, Decoder};
 pub use error::{DecodeError, Fault};
 pub use levels::{Levels, MAX_LEVELS};
 pub use spec::{
-    CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role, Sign, SpecError,
-    SymbolRule, TimeUnit,
+    CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role, Sign,
+    SpecError, SymbolRule, TimeUnit,
 };
 
 pub(crate) use levels::Part;

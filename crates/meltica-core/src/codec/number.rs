@@ -59,7 +59,8 @@ pub(super) fn integer(text: &[u8]) -> Option<u64> {
         return None;
     }
     if let (9..=16, Some(first), Some(last)) = (text.len(), text.first_chunk(), text.last_chunk()) {
-        let (high, high_stop) = digits(u64::from_le_bytes(*first) << (8 * (16 - text.len())) | pad(text.len()));
+        let (high, high_stop) =
+            digits(u64::from_le_bytes(*first) << (8 * (16 - text.len())) | pad(text.len()));
         let (low, low_stop) = digits(u64::from_le_bytes(*last));
         return (high_stop | low_stop == 0).then(|| eight(high) * 100_000_000 + eight(low));
     }

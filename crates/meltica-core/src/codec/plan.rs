@@ -53,14 +53,12 @@ pub(super) fn word(key: &[u8]) -> u64 {
 
 impl Node {
     fn new(entries: &[Entry]) -> Self {
-        let free =
-            Entry { word: 0, long: Box::default(), slot: 0, child: 0, side: None, payload: false };
+        let free = Entry { word: 0, long: Box::default(), slot: 0, child: 0, side: None, payload: false };
         let mut factor = 0x9E37_79B9_7F4A_7C15_u64;
         for bits in entries.len().next_power_of_two().ilog2() + 1.. {
             for _ in 0..1000 {
                 factor = factor.wrapping_mul(0xD134_2543_DE82_EF95).wrapping_add(2) | 1;
-                let mut node =
-                    Self { factor, shift: 64 - bits, table: vec![free.clone(); 1 << bits].into() };
+                let mut node = Self { factor, shift: 64 - bits, table: vec![free.clone(); 1 << bits].into() };
                 let fits = entries.iter().all(|entry| {
                     let place = node.place(entry.word);
                     let empty = node.table[place].word == 0;
@@ -222,7 +220,10 @@ impl Compiler {
         for (i, key) in keys.iter().enumerate() {
             let at = draft.children.iter().position(|child| child.key == *key).unwrap_or_else(|| {
                 if draft.children.iter().any(|child| word(child.key.as_bytes()) == word(key.as_bytes())) {
-                    self.fault(place, format_args!("expected a key less like those beside it, seen {path:?}"));
+                    self.fault(
+                        place,
+                        format_args!("expected a key less like those beside it, seen {path:?}"),
+                    );
                 }
                 let slot = self.new_slot(keys[..=i].join("."));
                 draft.children.push(Draft { key: (*key).to_owned(), slot, ..Draft::default() });
@@ -268,7 +269,10 @@ impl Compiler {
             equals,
             role: spec.role,
             symbol: self.optional(&path("symbol"), spec.symbol.as_ref()),
-            venue_time: spec.venue_time.as_ref().map(|(at, unit)| (self.slot(&path("venue_time"), at, None), *unit)),
+            venue_time: spec
+                .venue_time
+                .as_ref()
+                .map(|(at, unit)| (self.slot(&path("venue_time"), at, None), *unit)),
             id: spec.id.as_ref().map(|(at, mode)| (self.slot(&path("id"), at, None), *mode)),
             fields: self.fields(spec),
             levels: self.levels(spec),
@@ -277,7 +281,10 @@ impl Compiler {
 
     fn fields(&mut self, spec: &MessageSpec) -> Vec<Option<Field>> {
         let Some(schema) = schema(spec.role) else {
-            self.fault(&spec.name, format_args!("expected a Trade, Ticker or KlineSummary, seen {:?}", spec.role));
+            self.fault(
+                &spec.name,
+                format_args!("expected a Trade, Ticker or KlineSummary, seen {:?}", spec.role),
+            );
             return Vec::new();
         };
         let mut fields: Vec<Option<Field>> = schema.iter().map(|_| None).collect();
@@ -367,7 +374,8 @@ impl Compiler {
         }
         for (text, canonical) in &rule.explicit {
             let segment = |part: &str| {
-                !part.is_empty() && part.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'.')
+                !part.is_empty()
+                    && part.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'.')
             };
             if !(2..=6).contains(&canonical.split('-').count()) || !canonical.split('-').all(segment) {
                 let text = format_args!("expected BASE-QUOTE in upper case for {text:?}, seen {canonical:?}");
@@ -417,7 +425,8 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
             || message.role == Role::BookSnapshot
             || spec.envelope.as_ref().is_some_and(|envelope| envelope.symbol_separator.is_some());
         if !named {
-            compiler.fault(&format!("{}.symbol", message.name), "expected a path, or a symbol in the envelope");
+            compiler
+                .fault(&format!("{}.symbol", message.name), "expected a path, or a symbol in the envelope");
         }
         messages.push(compiled);
     }
@@ -437,8 +446,7 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
             compiler.fault("envelope", "expected two different keys");
         }
         let slots = keys.map(|key| compiler.new_slot(key.clone()));
-        let extra =
-            [entry(keys[0], slots[0], bare, None, true), entry(keys[1], slots[1], 0, None, false)];
+        let extra = [entry(keys[0], slots[0], bare, None, true), entry(keys[1], slots[1], 0, None, false)];
         if compiler.faults.is_empty() {
             top = add_node(&mut nodes, &compiler.top, &extra);
             wrapped = add_node(&mut nodes, &Draft::default(), &extra);
@@ -447,7 +455,8 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
     }
     if compiler.paths.len() > MAX_SLOTS {
         let count = compiler.paths.len();
-        compiler.fault("messages", format_args!("expected at most {MAX_SLOTS} different paths, seen {count}"));
+        compiler
+            .fault("messages", format_args!("expected at most {MAX_SLOTS} different paths, seen {count}"));
     }
     if !compiler.faults.is_empty() {
         return Err(SpecError { codec: spec.name, faults: compiler.faults });
@@ -458,5 +467,15 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
         id_mode: message.id.map(|(_, mode)| mode),
     });
     let infos = infos.collect();
-    Ok(Codec { name: spec.name, infos, messages, nodes, top, wrapped, stream, symbols, paths: compiler.paths })
+    Ok(Codec {
+        name: spec.name,
+        infos,
+        messages,
+        nodes,
+        top,
+        wrapped,
+        stream,
+        symbols,
+        paths: compiler.paths,
+    })
 }

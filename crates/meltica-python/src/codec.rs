@@ -1,0 +1,184 @@
+//! Codec declarations, from Python dataclasses to the core's plain data.
+
+use crate::convert::value_error;
+use crate::errors::CodecError;
+use meltica_core::codec::{
+    Codec, CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role, Sign,
+    SymbolRule, TimeUnit,
+};
+use meltica_core::event::Kind;
+use pyo3::prelude::*;
+use std::sync::Arc;
+
+type Any<'py> = Bound<'py, PyAny>;
+
+fn get<'py, T>(object: &Any<'py>, name: &str) -> PyResult<T>
+where
+    T: for<'a> FromPyObject<'a, 'py>,
+{
+    let value = object.getattr(name)?;
+    value.extract().map_err(|_| {
+        let seen = value.repr().map(|r| r.to_string()).unwrap_or_default();
+        CodecError::new_err(format!("codec declaration: {name} has the wrong type: {seen}"))
+    })
+}
+
+fn list<'py, T>(object: &Any<'py>, name: &str, read: impl Fn(&Any<'py>) -> PyResult<T>) -> PyResult<Vec<T>> {
+    object.getattr(name)?.try_iter()?.map(|item| read(&item?)).collect()
+}
+
+fn one_of<T: Copy>(what: &str, seen: &str, known: &[(&str, T)]) -> PyResult<T> {
+    known.iter().find(|(name, _)| *name == seen).map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+        CodecError::new_err(format!(
+            "codec declaration: expected {what} to be {}, saw {seen:?}",
+            names.join(", ")
+        ))
+    })
+}
+
+fn unit(seen: &str) -> PyResult<TimeUnit> {
+    let known = [
+        ("s", TimeUnit::Seconds),
+        ("ms", TimeUnit::Millis),
+        ("us", TimeUnit::Micros),
+        ("ns", TimeUnit::Nanos),
+    ];
+    one_of("a time unit", seen, &known)
+}
+
+fn convert(object: &Any<'_>) -> PyResult<Convert> {
+    let kind: String = get(object, "kind")?;
+    Ok(match kind.as_str() {
+        "decimal" => {
+            let sign: Option<String> = get(object, "sign")?;
+            let known = [
+                ("positive", Sign::Positive),
+                ("non_negative", Sign::NonNegative),
+                ("zero_is_absent", Sign::ZeroIsAbsent),
+                ("any", Sign::Any),
+            ];
+            Convert::Decimal(one_of("a sign", sign.as_deref().unwrap_or("any"), &known)?)
+        }
+        "enum" => Convert::Enum(get(object, "names")?),
+        "id" => Convert::Id,
+        "time" => {
+            let seen: Option<String> = get(object, "unit")?;
+            Convert::Time(unit(seen.as_deref().unwrap_or_default())?)
+        }
+        "text" => Convert::Text,
+        "bool" => Convert::Bool,
+        _ => {
+            let text = "codec declaration: expected a conversion decimal, enum, id, time, text or bool, saw";
+            return Err(CodecError::new_err(format!("{text} {kind:?}")));
+        }
+    })
+}
+
+fn condition(object: &Any<'_>) -> PyResult<Match> {
+    let (op, path): (String, String) = (get(object, "op")?, get(object, "path")?);
+    Ok(match op.as_str() {
+        "equals" => Match::Equals(path, get::<Option<String>>(object, "value")?.unwrap_or_default()),
+        "present" => Match::Present(path),
+        "absent" => Match::Absent(path),
+        _ => {
+            let text = "codec declaration: expected a condition equals, present or absent, saw";
+            return Err(CodecError::new_err(format!("{text} {op:?}")));
+        }
+    })
+}
+
+fn levels(object: &Any<'_>) -> PyResult<LevelsSpec> {
+    Ok(LevelsSpec {
+        bids: get(object, "bids")?,
+        asks: get(object, "asks")?,
+        first: get(object, "first")?,
+        last: get(object, "last")?,
+        prev: get(object, "prev")?,
+        checksum: get(object, "checksum")?,
+    })
+}
+
+fn field(object: &Any<'_>) -> PyResult<FieldSpec> {
+    Ok(FieldSpec {
+        name: get(object, "name")?,
+        path: get(object, "path")?,
+        convert: convert(&object.getattr("convert")?)?,
+        required: get(object, "required")?,
+    })
+}
+
+fn optional<'py, T>(
+    object: &Any<'py>,
+    name: &str,
+    read: impl Fn(&Any<'py>) -> PyResult<T>,
+) -> PyResult<Option<T>> {
+    let value = object.getattr(name)?;
+    if value.is_none() { Ok(None) } else { read(&value).map(Some) }
+}
+
+fn message(object: &Any<'_>) -> PyResult<MessageSpec> {
+    let role: String = get(object, "role")?;
+    let roles = [
+        ("Trade", Role::Event(Kind::Trade)),
+        ("Ticker", Role::Event(Kind::Ticker)),
+        ("KlineSummary", Role::Event(Kind::KlineSummary)),
+        ("BookDiff", Role::BookDiff),
+        ("BookSnapshot", Role::BookSnapshot),
+    ];
+    let venue_time: Option<(String, String)> = get(object, "venue_time")?;
+    let id: Option<(String, String)> = get(object, "id")?;
+    let modes = [("monotonic", IdMode::Monotonic), ("opaque", IdMode::Opaque)];
+    Ok(MessageSpec {
+        name: get(object, "name")?,
+        role: one_of("a role", &role, &roles)?,
+        matches: list(object, "matches", condition)?,
+        symbol: get(object, "symbol")?,
+        venue_time: venue_time.map(|(path, u)| Ok::<_, PyErr>((path, unit(&u)?))).transpose()?,
+        id: id.map(|(path, m)| Ok::<_, PyErr>((path, one_of("an id mode", &m, &modes)?))).transpose()?,
+        fields: list(object, "fields", field)?,
+        levels: optional(object, "levels", levels)?,
+    })
+}
+
+fn letter(object: &Any<'_>, name: &str) -> PyResult<Option<char>> {
+    get(object, name)
+}
+
+/// A compiled codec.
+#[pyclass(module = "meltica._core", name = "Codec", frozen)]
+pub struct PyCodec(pub Arc<Codec>);
+
+#[pymethods]
+impl PyCodec {
+    #[new]
+    fn new(declaration: &Any<'_>) -> PyResult<Self> {
+        let symbols = declaration.getattr("symbols")?;
+        let spec = CodecSpec {
+            name: get(declaration, "name")?,
+            symbols: SymbolRule {
+                quotes: list(&symbols, "quotes", |quote| quote.extract().map_err(value_error))?,
+                separator: letter(&symbols, "separator")?,
+                explicit: list(&symbols, "explicit", |pair| pair.extract().map_err(value_error))?,
+            },
+            envelope: optional(declaration, "envelope", |envelope| {
+                Ok(EnvelopeSpec {
+                    payload: get(envelope, "payload")?,
+                    stream: get(envelope, "stream")?,
+                    symbol_separator: letter(envelope, "symbol_separator")?,
+                })
+            })?,
+            messages: list(declaration, "messages", message)?,
+        };
+        Codec::compile(spec).map(Self).map_err(|error| CodecError::new_err(error.to_string()))
+    }
+
+    #[getter]
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyCodec>()
+}
