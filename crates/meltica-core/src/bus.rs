@@ -659,7 +659,7 @@ impl Reader {
         }
         let staged_cells = !self.staged.is_empty();
         let mut safe = self.bound;
-        let mut lanes = usize::from(self.staged.len() > 0);
+        let mut lanes = usize::from(!self.staged.is_empty());
         for ring in [&queue.ring, &queue.blocking] {
             if ring.cells.is_empty() {
                 continue;

@@ -81,10 +81,10 @@ impl Opaque {
         if !self.known.insert(id) {
             return Seen::Duplicate;
         }
-        if self.order.len() as u64 == WINDOW {
-            if let Some(oldest) = self.order.pop_front() {
-                self.known.remove(&oldest);
-            }
+        if self.order.len() as u64 == WINDOW
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
         }
         self.order.push_back(id);
         Seen::New

@@ -167,22 +167,36 @@ fn loom_both_lanes_in_order() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
-        let (queue, reader) = Plane::queue(DEFAULT_POLICIES, 2, &waker);
+        let (queue, mut reader) = Plane::queue(DEFAULT_POLICIES, 2, &waker);
         plane.dispatcher.subscribe(&queue, vec![route(Kind::Trade), route(Kind::BalanceUpdate)]);
         let mut publisher = Publisher::new(&plane.dispatcher, provider());
-        let dispatcher = Arc::clone(&plane.dispatcher);
-        let other = {
-            let queue = Arc::clone(&queue);
-            thread::spawn(move || {
-                Plane::publish(&mut publisher, Kind::Trade, 1);
-                Plane::publish(&mut publisher, Kind::BalanceUpdate, 2);
-                publisher.flush();
-                queue.close();
-            })
-        };
-        let items = read_all(reader, &waker, &dispatcher);
+        let other = thread::spawn(move || {
+            Plane::publish(&mut publisher, Kind::Trade, 1);
+            Plane::publish(&mut publisher, Kind::BalanceUpdate, 2);
+        });
+        let mut items = Vec::new();
+        reader.read(plane.dispatcher.watermark(), 2, &mut items);
         other.join().unwrap();
+        reader.read(plane.dispatcher.watermark(), 2, &mut items);
         assert_eq!(seqs(&items), [1, 2]);
+    });
+}
+
+#[test]
+fn loom_a_parked_reader_is_woken() {
+    explore(|| {
+        let plane = Plane::new();
+        let waker = Arc::new(Waker::default());
+        let (queue, reader) = Plane::queue(DEFAULT_POLICIES, 2, &waker);
+        plane.dispatcher.subscribe(&queue, vec![route(Kind::Trade)]);
+        let mut publisher = Publisher::new(&plane.dispatcher, provider());
+        let other = thread::spawn(move || {
+            Plane::publish(&mut publisher, Kind::Trade, 1);
+            publisher.flush();
+        });
+        waker.wait(None, || reader.has_work());
+        other.join().unwrap();
+        assert!(reader.has_work());
     });
 }
 

@@ -4,7 +4,7 @@
 //! from a frame is bounded by [`MAX_NAMES`], so hostile input cannot grow the table without end.
 
 use std::collections::HashMap;
-use std::sync::{OnceLock, RwLock};
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 /// Most distinct names of one sort that a process may intern.
 pub const MAX_NAMES: usize = 1 << 16;
@@ -21,10 +21,10 @@ struct Table {
 }
 
 fn intern(table: &RwLock<Table>, name: &str) -> Result<u32, TooManyNames> {
-    if let Some(&id) = table.read().unwrap_or_else(|e| e.into_inner()).ids.get(name) {
+    if let Some(&id) = table.read().unwrap_or_else(PoisonError::into_inner).ids.get(name) {
         return Ok(id);
     }
-    let mut table = table.write().unwrap_or_else(|e| e.into_inner());
+    let mut table = table.write().unwrap_or_else(PoisonError::into_inner);
     if let Some(&id) = table.ids.get(name) {
         return Ok(id);
     }
@@ -60,7 +60,7 @@ macro_rules! name_id {
 
             /// Returns the name.
             pub fn name(self) -> &'static str {
-                Self::table().read().unwrap_or_else(|e| e.into_inner()).names[self.0 as usize]
+                Self::table().read().unwrap_or_else(PoisonError::into_inner).names[self.0 as usize]
             }
 
             /// Returns the id as a dense index, from 0.

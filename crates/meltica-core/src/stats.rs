@@ -53,7 +53,7 @@ fn bucket(value: u64) -> usize {
     if value < SUBS as u64 {
         return value as usize;
     }
-    let shift = 63 - value.leading_zeros() - SUB_BITS;
+    let shift = value.ilog2() - SUB_BITS;
     ((shift as usize + 1) << SUB_BITS) + ((value >> shift) as usize & (SUBS - 1))
 }
 

@@ -352,7 +352,9 @@ impl PyInstance {
         if done(timeout) {
             return Ok(true);
         }
-        // The callback does not end by itself: interrupt it if it runs Python code, then give it up.
+        // The callback does not end by itself: no further one may begin, this one is interrupted if it runs Python
+        // code, and else given up.
+        self.shared.set_state(State::Stopping);
         self.shared.host.interrupt(py, &py.get_type::<LambdaStopped>().into_any(), self.shared.number);
         if done(timeout.clamp(Duration::from_millis(100), Duration::from_secs(1))) {
             return Ok(true);

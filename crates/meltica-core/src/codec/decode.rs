@@ -198,13 +198,12 @@ impl Met {
             }
             let start = at + 1;
             let entry;
-            (entry, at) = match key(frame, start) {
-                Some((word, end)) => (node.find(word, &frame[start..end]), end + 1),
-                None => {
-                    let (end, escaped) = scan::string(frame, start)?;
-                    let text = scan::unescape(&frame[start..end], escaped);
-                    (text.and_then(|text| node.find(word(&text), &text)), end + 1)
-                }
+            (entry, at) = if let Some((word, end)) = key(frame, start) {
+                (node.find(word, &frame[start..end]), end + 1)
+            } else {
+                let (end, escaped) = scan::string(frame, start)?;
+                let text = scan::unescape(&frame[start..end], escaped);
+                (text.and_then(|text| node.find(word(&text), &text)), end + 1)
             };
             if frame.get(at) != Some(&b':') {
                 at = blank(frame, at);
@@ -415,12 +414,12 @@ impl<'a> Reader<'a> {
             Some(slot) => self.text(slot, Fault::BadText)?,
             None => None,
         };
-        if let (None, Some((slot, Some(separator)))) = (&text, codec.stream) {
-            if let Some(stream) = self.text(slot, Fault::BadText)? {
-                let Ok(stream) = str::from_utf8(&stream) else { return self.bad(Fault::BadText) };
-                let symbol = stream.split_once(separator).map_or(stream, |(symbol, _)| symbol);
-                text = Some(Cow::Owned(symbol.as_bytes().to_vec()));
-            }
+        if let (None, Some((slot, Some(separator)))) = (&text, codec.stream)
+            && let Some(stream) = self.text(slot, Fault::BadText)?
+        {
+            let Ok(stream) = str::from_utf8(&stream) else { return self.bad(Fault::BadText) };
+            let symbol = stream.split_once(separator).map_or(stream, |(symbol, _)| symbol);
+            text = Some(Cow::Owned(symbol.as_bytes().to_vec()));
         }
         let found = match text {
             Some(Cow::Borrowed(text)) => cache.get(&codec.symbols, text),

@@ -89,10 +89,7 @@ pub(crate) fn rescale(value: i64, from: u8, to: u8) -> Option<i64> {
         return Some(value);
     }
     let power = *POWERS.get(usize::from(from.abs_diff(to)))?;
-    match from < to {
-        true => value.checked_mul(power),
-        false => (value % power == 0).then_some(value / power),
-    }
+    if from < to { value.checked_mul(power) } else { (value % power == 0).then_some(value / power) }
 }
 
 /// Returns the fewest places on which all values are exact.

@@ -1,0 +1,173 @@
+"""Lambdas side by side: what one does, the others do not feel."""
+
+import io
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from meltica import _core
+from meltica.providers.binance.codec import BINANCE
+from tests.conftest import replay
+
+
+def trade(n: int) -> bytes:
+    """One line with one trade."""
+    frame = f'{{"e":"trade","E":{n},"s":"BTCUSDT","t":{n},"p":"100.10","q":"0.5","T":{n},"m":true,"M":true}}'
+    return f"{1_700_000_000_000_000_000 + n * 1_000_000} {frame}".encode()
+
+
+TRADES = [trade(n) for n in range(1, 2001)]
+
+
+@pytest.mark.parametrize("mode", ["thread", "shared"])
+def test_a_raising_and_a_sleeping_lambda_leave_their_sibling_whole(mode: str) -> None:
+    ids: list[int] = []
+
+    def rises(_event: Any) -> None:
+        raise RuntimeError("on purpose")
+
+    def sleeps(event: Any) -> None:
+        if int(event.trade_id) % 500 == 0:
+            time.sleep(0.01)
+
+    run = replay(
+        TRADES, {"Trade": rises}, {"Trade": sleeps}, {"Trade": lambda t: ids.append(int(t.trade_id))}, mode=mode
+    )
+    assert ids == list(range(1, 2001))
+    assert run.instances[0]["errors"] == 2000
+    assert run.instances[2]["dropped"] == {}
+
+
+def test_errors_in_a_row_stop_an_instance() -> None:
+    def rises(_event: Any) -> None:
+        raise ValueError("no")
+
+    run = replay(TRADES[:100], {"Trade": rises}, max_errors=3)
+    assert run.instances[0]["state"] == "failed"
+    assert run.instances[0]["errors"] == 3
+    assert run.instances[0]["last_error"] == "ValueError: no"
+
+
+def test_a_busy_loop_delays_nobody_for_long_and_is_stopped() -> None:
+    core = _core.Core()
+    producer = core.producer("binance", _core.Codec(BINANCE))
+    entered = threading.Event()
+    ids: list[int] = []
+
+    def spins(_event: Any) -> None:
+        entered.set()
+        while True:
+            pass
+
+    hosts = [core.host("thread"), core.host("thread")]
+    routes = [("binance", "Trade", None)]
+    spinner = hosts[0].add("spinner", callbacks={"Trade": spins}, routes=routes)
+    sibling = hosts[1].add("sibling", callbacks={"Trade": lambda t: ids.append(int(t.trade_id))}, routes=routes)
+    spinner.start()
+    sibling.start()
+    import sys
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)
+    try:
+        producer.replay([io.BytesIO(b"\n".join(TRADES[:1000]))], speed=1.0)
+        assert producer.drain(10) is False, "the spinner never gets done"
+        assert entered.is_set()
+        assert ids == list(range(1, 1001))
+        assert spinner.stop(0.2) is True, "LambdaStopped ends a loop of Python code"
+        assert sibling.stop(5) is True
+    finally:
+        sys.setswitchinterval(before)
+    stats = sibling.stats()
+    assert stats["dropped"] == {}
+    assert stats["latency_ns"]["p99"] < 50_000_000
+
+
+def test_timers_follow_the_events_clock() -> None:
+    core = _core.Core()
+    producer = core.producer("binance", _core.Codec(BINANCE))
+    host = core.host("thread", clock="event")
+    fired: list[int] = []
+    routes = [("binance", "Trade", None)]
+    instance = host.add("timed", callbacks={}, routes=routes, policies={"Trade": "block"})
+    instance.every(0.1, lambda: fired.append(instance.now()))
+    instance.start()
+    producer.replay([io.BytesIO(b"\n".join(TRADES))])
+    assert producer.drain(10)
+    assert host.stop()
+    first = 1_700_000_000_001_000_000
+    assert fired == [first + n * 100_000_000 for n in range(1, 20)]
+
+
+def test_extensions_reach_the_others_and_not_the_sender() -> None:
+    def run() -> list[tuple[str, int, Any]]:
+        core = _core.Core()
+        producer = core.producer("binance", _core.Codec(BINANCE))
+        heard: list[tuple[str, int, Any]] = []
+        routes = [("binance", "Trade", None), ("meltica", "Extension", None)]
+        policies = dict.fromkeys(_core.KINDS, "block")
+        hosts = [core.host("thread", clock="event") for _ in range(2)]
+        instances: list[_core.Instance] = []
+
+        def sends(event: Any) -> None:
+            instances[0].emit("echo", f'{{"n":{event.trade_id}}}')
+
+        def hears(event: Any) -> None:
+            heard.append((event.kind, event.seq, getattr(event, "payload", None)))
+
+        callbacks: list[dict[str, Any]] = [
+            {"Trade": sends, "Extension": lambda _e: pytest.fail("its own")},
+            {"Trade": hears, "Extension": hears},
+        ]
+        for number, host in enumerate(hosts):
+            added = host.add(f"i{number}", callbacks=callbacks[number], routes=routes, policies=policies)
+            instances.append(added)
+            added.start()
+        producer.replay([io.BytesIO(b"\n".join(TRADES[:50]))])
+        assert producer.drain(10)
+        assert all(host.stop() for host in hosts)
+        assert instances[0].stats()["errors"] == 0
+        return heard
+
+    heard = run()
+    assert [seq for _, seq, _ in heard] == list(range(1, 101))
+    assert [payload for kind, _, payload in heard if kind == "Extension"] == [{"n": n} for n in range(1, 51)]
+    assert heard == run(), "a replay in which lambdas talk is repeatable too"
+
+
+def test_filters_and_losses_are_counted() -> None:
+    seen: list[Any] = []
+    replay(TRADES[:10], {"Trade": seen.append}, filters={"Trade": [("trade_id", "in", ["3", "7"])]})
+    assert [event.trade_id for event in seen] == ["3", "7"]
+
+
+def test_memory_is_reserved_or_refused() -> None:
+    core = _core.Core(max_pool_bytes=100_000)
+    with pytest.raises(_core.CapacityError, match=r"needs \d+ bytes .* lower its queue capacity"):
+        core.host("thread").add("big", callbacks={}, routes=[("p", "Trade", None)], capacity=100_000)
+
+
+def test_an_instance_starts_once() -> None:
+    core = _core.Core()
+    host = core.host("thread")
+    instance = host.add("one", callbacks={}, routes=[("p", "Trade", "BTC-USDT")])
+    instance.start()
+    with pytest.raises(_core.LambdaError, match="starts once"):
+        instance.start()
+    with pytest.raises(_core.LambdaError, match="one instance"):
+        host.add("two", callbacks={}, routes=[])
+    assert host.stop()
+
+
+def test_what_on_start_raises_comes_back() -> None:
+    def rises() -> None:
+        raise OSError("no disk")
+
+    host = _core.Core().host("thread")
+    instance = host.add("bad", callbacks={}, routes=[], on_start=rises)
+    with pytest.raises(OSError, match="no disk"):
+        instance.start()
+    assert instance.state == "failed"
+    assert host.stop()

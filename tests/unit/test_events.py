@@ -1,0 +1,103 @@
+"""Events: typed, immutable, picklable, the same after a round trip."""
+
+import pickle
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import meltica
+from meltica import _core
+
+HEADER = {
+    "eventId": "p:BTCUSDT:X:7",
+    "seq": 9,
+    "routingVersion": 1,
+    "provider": "p",
+    "symbol": "BTC-USDT",
+    "seqProvider": 7,
+    "venueTs": "2024-08-08T23:54:13.937085768Z",
+    "ingestTs": "2024-08-08T23:54:15.000000001Z",
+    "emitTs": "2024-08-08T23:54:15.000000002Z",
+}
+LEVELS = {
+    "bids": [{"price": "100.10", "quantity": "1.5"}, {"price": "100.00", "quantity": "2"}],
+    "asks": [{"price": "100.20", "quantity": "3"}],
+}
+PAYLOADS: dict[str, dict[str, Any]] = {
+    "Trade": {"tradeId": "12", "side": "Buy", "price": "100.10", "quantity": "0.5"},
+    "Ticker": {"bidPrice": "100.10", "askPrice": "100.20"},
+    "BookSnapshot": LEVELS,
+    "KlineSummary": {
+        **{f"{name}Price": "1.5" for name in ("open", "close", "high", "low")},
+        "volume": "2",
+        "openTime": "2024-08-08T23:54:00Z",
+        "closeTime": "2024-08-08T23:55:00Z",
+    },
+    "ExecReport": {
+        "clientOrderId": "a1",
+        "state": "PARTIAL",
+        "side": "Sell",
+        "orderType": "Limit",
+        "quantity": "2",
+        "filledQuantity": "1",
+    },
+    "BalanceUpdate": {"total": "2", "available": "1"},
+    "Extension": {"name": "x", "data": {"a": [1, None, "é"]}},
+    "Gap": {"expected": 5, "seen": 9},
+    "Stale": {"reason": "crossed"},
+}
+
+
+def event(kind: str, **changes: Any) -> Any:
+    return _core.Event.from_dict({**HEADER, "type": kind, "payload": {**PAYLOADS[kind], **changes}})
+
+
+@pytest.mark.parametrize("kind", PAYLOADS)
+def test_round_trips(kind: str) -> None:
+    first = event(kind)
+    assert type(first).__name__ == kind
+    assert first.venue_time == 1723161253937085768
+    for again in (_core.Event.from_dict(first.to_dict()), pickle.loads(pickle.dumps(first))):
+        assert again == first
+        assert hash(again) == hash(first)
+        assert again.to_dict() == first.to_dict()
+    assert repr(first).startswith(f"{kind}(BTC-USDT@p #9")
+    with pytest.raises(AttributeError):
+        first.seq = 1
+
+
+def test_numbers_are_exact_and_floats_their_nearest() -> None:
+    trade = event("Trade", price="61837.63000000")
+    assert isinstance(trade, meltica.Trade)
+    assert trade.price == 61837.63
+    assert trade.price_decimal == Decimal("61837.63")
+    assert trade.side is meltica.Side.BUY
+    ticker = event("Ticker")
+    assert (ticker.last, ticker.last_decimal, ticker.bid) == (None, None, 100.1)
+    assert "lastPrice" not in ticker.to_dict()["payload"]
+    book = event("BookSnapshot")
+    assert [tuple(level) for level in book.bids] == [(100.1, 1.5), (100.0, 2.0)]
+    assert book.best_ask.quantity_decimal == 3
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=8, min_value=-(10**12), max_value=10**12))
+def test_a_float_is_the_float_of_its_decimal(value: Decimal) -> None:
+    trade = event("Trade", price=str(value))
+    assert trade.price_decimal == value
+    assert trade.price == float(value)
+
+
+@pytest.mark.parametrize("bad", ["1/3", "NaN", "Infinity", "1e400", "١٢", "", "1_000"])
+def test_what_is_no_decimal_is_refused(bad: str) -> None:
+    with pytest.raises(ValueError, match="price"):
+        event("Trade", price=bad)
+
+
+def test_faults_name_the_key() -> None:
+    with pytest.raises(ValueError, match='expected "side" to be Buy or Sell, saw "buy"'):
+        event("Trade", side="buy")
+    with pytest.raises(ValueError, match="event kind"):
+        _core.Event.from_dict({**HEADER, "type": "Trad", "payload": {}})
