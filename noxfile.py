@@ -75,5 +75,15 @@ def cargo(session: nox.Session, *arguments: str) -> None:
 
 def loom(session: nox.Session) -> None:
     """Runs the models of everything threads share; built apart, because they need another `cfg`."""
-    arguments = ("test", "-p", "meltica-core", "--release", "--locked", "--lib", "--target-dir", "target/loom", "loom")
+    arguments = (
+        "test",
+        "-p",
+        "meltica-core",
+        "--release",
+        "--locked",
+        "--lib",
+        "--target-dir",
+        "target/loom",
+        "loom",
+    )
     session.run("cargo", *arguments, env=LOOM, external=True)

@@ -44,7 +44,9 @@ def session_path() -> Path:
 class Run:
     """What came of one replay."""
 
-    def __init__(self, producer: dict[str, Any], instances: list[dict[str, Any]], core: dict[str, Any]) -> None:
+    def __init__(
+        self, producer: dict[str, Any], instances: list[dict[str, Any]], core: dict[str, Any]
+    ) -> None:
         self.producer, self.instances, self.core = producer, instances, core
 
 
@@ -60,7 +62,8 @@ def replay(
     core = _core.Core()
     producer = core.producer("binance", _core.Codec(codec))
     shared_host = core.host("shared", clock="event") if mode == "shared" else None
-    hosts, instances = ([shared_host] if shared_host else []), []
+    hosts: list[_core.Host] = [shared_host] if shared_host else []
+    instances: list[_core.Instance] = []
     for number, each in enumerate(callbacks):
         host = shared_host or core.host("thread", clock="event")
         if host not in hosts:

@@ -1,6 +1,7 @@
 """Lambdas side by side: what one does, the others do not feel."""
 
 import io
+import sys
 import threading
 import time
 from typing import Any
@@ -33,7 +34,11 @@ def test_a_raising_and_a_sleeping_lambda_leave_their_sibling_whole(mode: str) ->
             time.sleep(0.01)
 
     run = replay(
-        TRADES, {"Trade": rises}, {"Trade": sleeps}, {"Trade": lambda t: ids.append(int(t.trade_id))}, mode=mode
+        TRADES,
+        {"Trade": rises},
+        {"Trade": sleeps},
+        {"Trade": lambda t: ids.append(int(t.trade_id))},
+        mode=mode,
     )
     assert ids == list(range(1, 2001))
     assert run.instances[0]["errors"] == 2000
@@ -64,11 +69,11 @@ def test_a_busy_loop_delays_nobody_for_long_and_is_stopped() -> None:
     hosts = [core.host("thread"), core.host("thread")]
     routes = [("binance", "Trade", None)]
     spinner = hosts[0].add("spinner", callbacks={"Trade": spins}, routes=routes)
-    sibling = hosts[1].add("sibling", callbacks={"Trade": lambda t: ids.append(int(t.trade_id))}, routes=routes)
+    sibling = hosts[1].add(
+        "sibling", callbacks={"Trade": lambda t: ids.append(int(t.trade_id))}, routes=routes
+    )
     spinner.start()
     sibling.start()
-    import sys
-
     before = sys.getswitchinterval()
     sys.setswitchinterval(0.0005)
     try:
@@ -117,8 +122,11 @@ def test_extensions_reach_the_others_and_not_the_sender() -> None:
         def hears(event: Any) -> None:
             heard.append((event.kind, event.seq, getattr(event, "payload", None)))
 
+        def own(_event: Any) -> None:
+            raise AssertionError("a lambda got its own extension")
+
         callbacks: list[dict[str, Any]] = [
-            {"Trade": sends, "Extension": lambda _e: pytest.fail("its own")},
+            {"Trade": sends, "Extension": own},
             {"Trade": hears, "Extension": hears},
         ]
         for number, host in enumerate(hosts):

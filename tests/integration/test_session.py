@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -136,7 +138,11 @@ def test_a_snapshot_that_is_too_old_is_not_used(session_lines: list[bytes]) -> N
     time, frame = session_lines[SNAPSHOT].split(b" ", 1)
     old = json.loads(frame)
     old["lastUpdateId"] -= 1_000_000
-    lines = [*session_lines[:SNAPSHOT], time + b" " + json.dumps(old).encode(), *session_lines[SNAPSHOT + 1 :]]
+    lines = [
+        *session_lines[:SNAPSHOT],
+        time + b" " + json.dumps(old).encode(),
+        *session_lines[SNAPSHOT + 1 :],
+    ]
     seen, _, run = books(lines)
     assert seen == []
     assert run.producer["old_snapshots"] == 1
@@ -198,14 +204,14 @@ def test_a_gap_in_one_symbol_leaves_the_other_alone(session_lines: list[bytes]) 
 
 
 def test_the_command_line_says_the_same(session_path: Path, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     strategy = tmp_path / "quiet.py"
     strategy.write_text("import meltica\nclass Quiet(meltica.Lambda):\n    def on_trade(self, trade): pass\n")
     command = ["-m", "meltica", "replay", str(session_path), "--codec", "binance", "--json"]
     result = subprocess.run(
-        [sys.executable, *command, "--lambda", f"{strategy}:Quiet"], capture_output=True, text=True, check=False
+        [sys.executable, *command, "--lambda", f"{strategy}:Quiet"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     assert "9757" in json.dumps(json.loads(result.stdout))

@@ -29,27 +29,24 @@ impl Callback {
         // SAFETY: all pointers are live objects for the duration of the call, `args` has the stated length, and the
         // callee may scribble on `args[0]` only where the offset flag says so, which is a slot of ours.
         let result = unsafe {
-            match &self.receiver {
-                Some(receiver) => {
-                    let args = [std::ptr::null_mut(), receiver.as_ptr(), argument.as_ptr()];
-                    let flags = 2 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-                    ffi::PyObject_Vectorcall(
-                        self.function.as_ptr(),
-                        args.as_ptr().add(1),
-                        flags,
-                        std::ptr::null_mut(),
-                    )
-                }
-                None => {
-                    let args = [std::ptr::null_mut(), argument.as_ptr()];
-                    let flags = 1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-                    ffi::PyObject_Vectorcall(
-                        self.function.as_ptr(),
-                        args.as_ptr().add(1),
-                        flags,
-                        std::ptr::null_mut(),
-                    )
-                }
+            if let Some(receiver) = &self.receiver {
+                let args = [std::ptr::null_mut(), receiver.as_ptr(), argument.as_ptr()];
+                let flags = 2 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+                ffi::PyObject_Vectorcall(
+                    self.function.as_ptr(),
+                    args.as_ptr().add(1),
+                    flags,
+                    std::ptr::null_mut(),
+                )
+            } else {
+                let args = [std::ptr::null_mut(), argument.as_ptr()];
+                let flags = 1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+                ffi::PyObject_Vectorcall(
+                    self.function.as_ptr(),
+                    args.as_ptr().add(1),
+                    flags,
+                    std::ptr::null_mut(),
+                )
             }
         };
         if result.is_null() {

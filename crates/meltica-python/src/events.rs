@@ -9,6 +9,7 @@ use meltica_core::decimal::Decimal;
 use meltica_core::event::{Header, Kind, Nanos, Payload, ShortText};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
+use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What an event object holds.
@@ -220,7 +221,7 @@ impl PyEvent {
             for (key, value) in self.payload_dict(py)? {
                 let key: String = key.extract()?;
                 if key != "timestamp" {
-                    text.push_str(&format!(" {key}={}", value.str()?));
+                    let _ = write!(text, " {key}={}", value.str()?);
                 }
             }
         }

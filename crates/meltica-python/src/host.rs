@@ -18,7 +18,7 @@ use meltica_core::pool::Reservation;
 use pyo3::prelude::*;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 /// Members of a shared host whose queues would hold the same events share one.
@@ -150,7 +150,8 @@ impl HostShared {
             if left.is_zero() {
                 return false;
             }
-            guard = self.drained.1.wait_timeout(guard, left.min(slice)).unwrap_or_else(|e| e.into_inner()).0;
+            guard =
+                self.drained.1.wait_timeout(guard, left.min(slice)).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }

@@ -61,6 +61,8 @@ struct Market {
     stale: bool,
 }
 
+type Key = (SymbolId, ProviderId);
+
 /// A timer that was asked for.
 pub struct TimerRequest {
     pub period: Nanos,
@@ -105,8 +107,8 @@ pub struct InstanceShared {
     pub keep_market: bool,
     pub keep_book: bool,
     pub book_depth: u32,
-    market: Mutex<BTreeMap<(SymbolId, ProviderId), Market>>,
-    books: Mutex<BTreeMap<(SymbolId, ProviderId), (Header, Shared<Book>)>>,
+    market: Mutex<BTreeMap<Key, Market>>,
+    books: Mutex<BTreeMap<Key, (Header, Shared<Book>)>>,
 }
 
 impl InstanceShared {
@@ -164,7 +166,9 @@ impl InstanceShared {
         match &event.payload {
             Payload::Trade(trade) => market.last = Some(trade.price.to_f64()),
             Payload::Ticker(ticker) => {
-                let float = |value: Option<meltica_core::decimal::Decimal>| value.map(|v| v.to_f64());
+                let float = |value: Option<meltica_core::decimal::Decimal>| {
+                    value.map(meltica_core::decimal::Decimal::to_f64)
+                };
                 market.last = float(ticker.last).or(market.last);
                 market.bid = float(ticker.bid).or(market.bid);
                 market.ask = float(ticker.ask).or(market.ask);
@@ -261,30 +265,30 @@ pub struct PyInstance {
     pub core: Arc<CoreShared>,
 }
 
-impl PyInstance {
-    fn find<V: Copy>(
-        &self,
-        map: &BTreeMap<(SymbolId, ProviderId), V>,
-        symbol: &str,
-        provider: Option<&str>,
-    ) -> PyResult<Option<V>> {
-        let symbol = crate::convert::symbol(symbol)?;
-        if let Some(provider) = provider {
-            return Ok(map.get(&(symbol, crate::convert::provider(provider)?)).copied());
-        }
-        let mut found = map.iter().filter(|((s, _), _)| *s == symbol);
-        let Some(((_, first), value)) = found.next() else { return Ok(None) };
-        if let Some(((_, second), _)) = found.next() {
-            return Err(LambdaError::new_err(format!(
-                "{} comes from {} and {}: say which provider is meant",
-                symbol.name(),
-                first.name(),
-                second.name()
-            )));
-        }
-        Ok(Some(*value))
+/// Looks a symbol up, at the only provider it comes from unless one is named.
+fn find<V: Copy>(
+    map: &BTreeMap<(SymbolId, ProviderId), V>,
+    symbol: &str,
+    provider: Option<&str>,
+) -> PyResult<Option<V>> {
+    let symbol = crate::convert::symbol(symbol)?;
+    if let Some(provider) = provider {
+        return Ok(map.get(&(symbol, crate::convert::provider(provider)?)).copied());
     }
+    let mut found = map.iter().filter(|((s, _), _)| *s == symbol);
+    let Some(((_, first), value)) = found.next() else { return Ok(None) };
+    if let Some(((_, second), _)) = found.next() {
+        return Err(LambdaError::new_err(format!(
+            "{} comes from {} and {}: say which provider is meant",
+            symbol.name(),
+            first.name(),
+            second.name()
+        )));
+    }
+    Ok(Some(*value))
+}
 
+impl PyInstance {
     fn command(
         &self,
         py: Python<'_>,
@@ -375,7 +379,7 @@ impl PyInstance {
 
     #[pyo3(signature = (symbol, provider = None))]
     fn market(&self, symbol: &str, provider: Option<&str>) -> PyResult<Option<PyMarketState>> {
-        Ok(self.find(&lock(&self.shared.market), symbol, provider)?.map(PyMarketState))
+        Ok(find(&lock(&self.shared.market), symbol, provider)?.map(PyMarketState))
     }
 
     #[pyo3(signature = (symbol, provider = None))]
@@ -386,7 +390,7 @@ impl PyInstance {
         provider: Option<&str>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let keys: BTreeMap<_, _> = lock(&self.shared.books).keys().map(|key| (*key, *key)).collect();
-        let Some(key) = self.find(&keys, symbol, provider)? else { return Ok(None) };
+        let Some(key) = find(&keys, symbol, provider)? else { return Ok(None) };
         let kept = lock(&self.shared.books).get(&key).cloned();
         let Some((header, book)) = kept else { return Ok(None) };
         let body = BookBody::slot(book, self.shared.book_depth);

@@ -1,8 +1,14 @@
 //! The Python binding: newtypes over the core, conversions in one place, the pleasant API in Python.
 
 // PyO3's generated code takes arguments by value and returns results where Python wants them.
-#![allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps, missing_docs)]
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::redundant_closure_for_method_calls,
+    clippy::unnecessary_wraps,
+    missing_docs
+)]
 
+mod benchmark;
 mod book;
 mod call;
 mod codec;
@@ -19,7 +25,7 @@ use pyo3::prelude::*;
 
 #[pymodule]
 mod _core {
-    use super::{book, codec, core, errors, events, instance, producer};
+    use super::{benchmark, book, codec, core, errors, events, instance, producer};
     use pyo3::prelude::*;
 
     #[pymodule_init]
@@ -31,6 +37,7 @@ mod _core {
         codec::register(module)?;
         instance::register(module)?;
         core::register(module)?;
-        producer::register(module)
+        producer::register(module)?;
+        benchmark::register(module)
     }
 }

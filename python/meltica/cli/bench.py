@@ -1,6 +1,7 @@
 """`meltica bench`."""
 
 import json
+from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -8,14 +9,19 @@ import click
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: floor_ns and rows.")
-def bench(as_json: bool) -> None:
+@click.option(
+    "--session",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A recording of Binance frames to measure beside the sample.",
+)
+def bench(as_json: bool, session: Path | None) -> None:
     """Measure what each step of an event's path costs on this machine.
 
     Ratios are to the floor: one call of an empty Python bound method from C, in the same run.
     """
     from meltica import bench as benchmarks
 
-    result: dict[str, Any] = benchmarks.run(lambda name: click.echo(f"{name} ...", err=True))
+    result: dict[str, Any] = benchmarks.run(session, lambda name: click.echo(f"{name} ...", err=True))
     if as_json:
         click.echo(json.dumps(result))
     else:

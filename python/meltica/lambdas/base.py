@@ -175,8 +175,8 @@ class Lambda:
     def _running(self, what: str) -> "Instance":
         if self._instance is None:
             raise LambdaError(
-                f"{type(self).__name__}.{what} was used before the instance exists; use it in on_start or later,"
-                " not in __init__"
+                f"{type(self).__name__}.{what} was used before the instance exists; "
+                "use it in on_start or later, not in __init__"
             )
         return self._instance
 

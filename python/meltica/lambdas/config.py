@@ -12,7 +12,7 @@ from meltica.settings_model import load, schema
 
 
 class LambdaConfig(BaseModel):
-    """Base of a strategy's settings. Unknown keys are refused, values are frozen, all faults are told at once.
+    """Base of a strategy's settings. Unknown keys are refused, values are frozen, all faults told at once.
 
     ::
 

@@ -168,7 +168,7 @@ def _start_faults(cls: type[Lambda]) -> Iterator[str]:
     for helper in sorted(helpers_used(cls, Lambda)):
         if not SOURCES[helper] & set(kinds):
             names = sorted(SOURCES[helper])
-            yield f"self.{helper}() has no source: override a callback of {' or '.join(names)}, or add it to `needs`"
+            yield f"self.{helper}() has no source: override one of {' or '.join(names)}, or use `needs`"
     notices = overridden(cls, Lambda, NOTICES)
     if notices and "BookSnapshot" not in kinds:
         names = "` and `".join(notices)

@@ -53,7 +53,7 @@ class SymbolRule:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The wrapper of combined streams, `{"stream": "btcusdt@depth", "data": {..}}`; bare messages decode too."""
+    """The wrapper of combined streams, `{"stream": "btcusdt@depth", "data": {..}}`; bare ones decode too."""
 
     payload: str
     """Key of the message."""
