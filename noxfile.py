@@ -35,7 +35,7 @@ def lint(session: nox.Session) -> None:
     session.install("nox")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
-    session.run("basedpyright")
+    session.run("basedpyright", "--pythonpath", str(Path(session.bin) / "python"))
     session.run("python", "-m", "mypy.stubtest", "meltica._core")
 
 
