@@ -5,6 +5,9 @@
 
 pub mod book;
 pub mod bus;
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used)]
+mod bus_tests;
 pub mod clock;
 pub mod codec;
 pub mod decimal;
