@@ -116,12 +116,13 @@ pub struct DecodeError {
 impl DecodeError {
     pub(super) const NO_SLOT: u8 = u8::MAX;
 
+    /// Adds what the decoder knows of the frame.
     #[cold]
-    pub(super) fn new(fail: Fail, message: Option<u16>, slot: u8, frame: &[u8]) -> Self {
-        let rest = frame.get(fail.at as usize..).unwrap_or_default();
-        let (mut seen, len) = ([0; 16], rest.len().min(16));
-        seen[..len].copy_from_slice(&rest[..len]);
-        Self { fault: fail.fault, message, offset: fail.at, slot, seen, seen_len: len as u8 }
+    pub(super) fn complete(&mut self, message: Option<u16>, slot: u8, frame: &[u8]) {
+        let rest = frame.get(self.offset as usize..).unwrap_or_default();
+        let len = rest.len().min(self.seen.len());
+        self.seen[..len].copy_from_slice(&rest[..len]);
+        (self.seen_len, self.message, self.slot) = (len as u8, message, slot);
     }
 
     /// Returns the fault's name, to count by.
@@ -132,6 +133,13 @@ impl DecodeError {
     /// Returns the first bytes that stood there; none at the end of the frame.
     pub fn seen(&self) -> &[u8] {
         &self.seen[..usize::from(self.seen_len)]
+    }
+}
+
+impl From<Fail> for DecodeError {
+    #[inline]
+    fn from(Fail { at, fault }: Fail) -> Self {
+        Self { fault, message: None, offset: at, slot: Self::NO_SLOT, seen: [0; 16], seen_len: 0 }
     }
 }
 

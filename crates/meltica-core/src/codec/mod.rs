@@ -7,20 +7,29 @@
 //!
 //! # Rules
 //! - Unknown fields are ignored, whatever they hold; `null` is the same as absent.
-//! - A declared key that stands twice is an error, never a guess. So is a message both inside and beside its envelope.
+//! - A declared key that stands twice is an error, never a guess. So is a message that stands before its envelope's
+//!   payload as well as in it; what stands after the payload is ignored.
 //! - Anything after the message but white space is an error, and so is a frame that ends early, even when all needed
 //!   fields were seen.
 //! - Numbers may stand with or without quotes and are exact; ids use all 64 bits.
 //! - A decoder allocates no more than its bounded scratch: 4 MiB of frame, [`MAX_LEVELS`] levels a side.
 
+#[cfg(test)]
+mod damage_tests;
 mod decode;
 mod error;
 mod levels;
+mod met;
 mod number;
 mod plan;
+mod read;
 mod scan;
+#[cfg(test)]
+mod session_tests;
 mod spec;
 mod symbols;
+#[cfg(test)]
+mod tests;
 
 pub use decode::{Decoded, Decoder};
 pub use error::{DecodeError, Fault};

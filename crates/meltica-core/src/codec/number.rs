@@ -39,7 +39,7 @@ pub(super) fn fixed(frame: &[u8], at: usize) -> Option<(u64, u8, usize)> {
 }
 
 /// Reads the decimal that is exactly `frame[start..end]`.
-#[inline]
+#[inline(always)]
 pub(super) fn decimal(frame: &[u8], start: usize, end: usize) -> Option<Decimal> {
     match fixed(frame, start) {
         Some((mantissa, scale, stop)) if stop == end => Decimal::new(i128::from(mantissa), scale),
@@ -53,7 +53,7 @@ pub(super) fn slow(text: &[u8]) -> Option<Decimal> {
 }
 
 /// Reads a whole number of 64 bits: digits only, no zero in front.
-#[inline]
+#[inline(always)]
 pub(super) fn integer(text: &[u8]) -> Option<u64> {
     if text.len() > 1 && text[0] == b'0' {
         return None;

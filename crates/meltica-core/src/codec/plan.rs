@@ -180,7 +180,7 @@ impl Convert {
 }
 
 fn is_key(key: &str) -> bool {
-    !key.is_empty() && !key.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\')
+    word(key.as_bytes()) != 0 && !key.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\')
 }
 
 #[derive(Debug, Default)]
@@ -430,11 +430,7 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
         }
         messages.push(compiled);
     }
-    // Node 0 is never a child, so that 0 can say that there is none.
-    let mut nodes = vec![Node::new(&[])];
-    let bare = add_node(&mut nodes, &compiler.top, &[]);
-    let (mut top, mut wrapped, mut stream) = (bare, bare, None);
-    if let Some(envelope) = &spec.envelope {
+    let envelope = spec.envelope.as_ref().map(|envelope| {
         let keys = [&envelope.payload, &envelope.stream];
         for key in keys {
             let used = |child: &Draft| word(child.key.as_bytes()) == word(key.as_bytes());
@@ -442,24 +438,29 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
                 compiler.fault("envelope", format_args!("expected a key that no message uses, seen {key:?}"));
             }
         }
-        if keys[0] == keys[1] {
+        if word(keys[0].as_bytes()) == word(keys[1].as_bytes()) {
             compiler.fault("envelope", "expected two different keys");
         }
-        let slots = keys.map(|key| compiler.new_slot(key.clone()));
-        let extra = [entry(keys[0], slots[0], bare, None, true), entry(keys[1], slots[1], 0, None, false)];
-        if compiler.faults.is_empty() {
-            top = add_node(&mut nodes, &compiler.top, &extra);
-            wrapped = add_node(&mut nodes, &Draft::default(), &extra);
-        }
-        stream = Some((slots[1], envelope.symbol_separator));
-    }
+        keys.map(|key| (key, compiler.new_slot(key.clone())))
+    });
     if compiler.paths.len() > MAX_SLOTS {
         let count = compiler.paths.len();
         compiler
             .fault("messages", format_args!("expected at most {MAX_SLOTS} different paths, seen {count}"));
     }
+    // A table of keys that cannot be told apart would grow for ever.
     if !compiler.faults.is_empty() {
         return Err(SpecError { codec: spec.name, faults: compiler.faults });
+    }
+    // Node 0 is never a child, so that 0 can say that there is none.
+    let mut nodes = vec![Node::new(&[])];
+    let bare = add_node(&mut nodes, &compiler.top, &[]);
+    let (mut top, mut wrapped, mut stream) = (bare, bare, None);
+    if let (Some([payload, name]), Some(envelope)) = (envelope, &spec.envelope) {
+        let extra = [entry(payload.0, payload.1, bare, None, true), entry(name.0, name.1, 0, None, false)];
+        top = add_node(&mut nodes, &compiler.top, &extra);
+        wrapped = add_node(&mut nodes, &Draft::default(), &extra);
+        stream = Some((name.1, envelope.symbol_separator));
     }
     let infos = spec.messages.into_iter().map(|message| MessageInfo {
         name: message.name,

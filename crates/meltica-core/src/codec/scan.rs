@@ -61,7 +61,15 @@ pub(super) fn byte(frame: &[u8], at: usize) -> Scan<u8> {
 
 /// Returns the position of the first byte at or after `at` that is not white space.
 #[inline(always)]
-pub(super) fn blank(frame: &[u8], mut at: usize) -> usize {
+pub(super) fn blank(frame: &[u8], at: usize) -> usize {
+    match frame.get(at) {
+        Some(&byte) if byte > b' ' => at,
+        _ => blanks(frame, at),
+    }
+}
+
+#[cold]
+fn blanks(frame: &[u8], mut at: usize) -> usize {
     while let Some(b' ' | b'\n' | b'\r' | b'\t') = frame.get(at) {
         at += 1;
     }
@@ -193,19 +201,25 @@ pub(super) fn number(frame: &[u8], start: usize) -> Scan {
 }
 
 /// Returns where the literal (`true`, `false`, `null`) at `at` ends.
+#[inline]
 pub(super) fn literal(frame: &[u8], at: usize) -> Scan {
+    match frame.get(at..at + 4) {
+        Some(b"true" | b"null") => Ok(at + 4),
+        Some(b"fals") if frame.get(at + 4) == Some(&b'e') => Ok(at + 5),
+        _ => bad_literal(frame, at),
+    }
+}
+
+#[cold]
+fn bad_literal(frame: &[u8], at: usize) -> Scan {
     let word: &[u8] = match byte(frame, at)? {
         b't' => b"true",
         b'f' => b"false",
         b'n' => b"null",
         _ => return Fail::new(Fault::Syntax, at),
     };
-    for (i, expected) in word.iter().enumerate() {
-        if byte(frame, at + i)? != *expected {
-            return Fail::new(Fault::Syntax, at + i);
-        }
-    }
-    Ok(at + word.len())
+    let same = frame[at..].iter().zip(word).take_while(|(seen, expected)| seen == expected).count();
+    Fail::unexpected(frame, at + same)
 }
 
 fn scalar(frame: &[u8], at: usize) -> Scan {

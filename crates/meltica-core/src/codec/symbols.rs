@@ -1,6 +1,7 @@
 //! A venue's symbols to canonical ones.
 
 use super::error::Fault;
+use super::scan::load;
 use crate::names::{MAX_NAMES, SymbolId};
 use std::collections::HashMap;
 
@@ -40,16 +41,25 @@ pub(super) struct SymbolCache {
 }
 
 impl SymbolCache {
-    /// Returns the symbol of a text that stands in the frame as it is.
+    /// Returns the symbol of `frame[start..end]`, which is text without escapes.
     #[inline]
-    pub fn get(&mut self, symbols: &Symbols, text: &[u8]) -> Result<SymbolId, Fault> {
-        // Text of a frame has no NUL, so at most sixteen bytes and their count are one number.
-        if text.len() > 16 {
-            return Self::resolve(symbols, text);
-        }
-        let mut bytes = [0; 16];
-        bytes[..text.len()].copy_from_slice(text);
-        let key = u128::from_le_bytes(bytes);
+    pub fn get(
+        &mut self,
+        symbols: &Symbols,
+        frame: &[u8],
+        start: usize,
+        end: usize,
+    ) -> Result<SymbolId, Fault> {
+        let text = frame.get(start..end).unwrap_or_default();
+        // Such text has no NUL, so at most sixteen bytes and their count are one number.
+        let key = match (text.len(), text.first_chunk(), text.last_chunk(), load(frame, start)) {
+            (len @ 1..8, _, _, Some(word)) => u128::from(word & ((1 << (8 * len)) - 1)),
+            (len @ 8..=16, Some(first), Some(last), _) => {
+                let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+                u128::from(first) | u128::from(last) << (8 * (len - 8))
+            }
+            _ => return Self::resolve(symbols, text),
+        };
         if let Some(&symbol) = self.known.get(&key) {
             return Ok(symbol);
         }

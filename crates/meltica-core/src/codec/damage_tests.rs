@@ -1,0 +1,70 @@
+//! Frames cut, flipped and made up: any may fail, none may panic.
+
+use super::tests::{ALL, decode, wrap};
+use super::{number, tests};
+use proptest::prelude::*;
+
+#[test]
+fn a_cut_frame_is_always_an_error() {
+    for frame in ALL.into_iter().flat_map(|frame| [frame.to_owned(), wrap(frame), format!("{frame} ")]) {
+        let whole = frame.trim_end().len();
+        assert!(decode(&frame).is_ok(), "{frame}");
+        for cut in 0..whole {
+            let error = decode(&frame[..cut]).expect_err(&frame[..cut]);
+            assert_eq!(error.kind(), "truncated", "{:?}", &frame[..cut]);
+        }
+    }
+}
+
+#[test]
+fn integers_of_every_length_are_exact() {
+    for value in
+        (0..20).flat_map(|i| [10u64.pow(i), 10u64.pow(i) - 1, 9 * (10u64.pow(i) / 9)]).chain([u64::MAX])
+    {
+        assert_eq!(number::integer(value.to_string().as_bytes()), Some(value));
+    }
+    for text in [
+        "",
+        "01",
+        "1.0",
+        "\t23456789",
+        "-1",
+        "+1",
+        "18446744073709551616",
+        "123456789x",
+        "x23456789",
+        "1234567890123456:",
+    ] {
+        assert_eq!(number::integer(text.as_bytes()), None, "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn prop_flipped_bytes_never_panic(which in 0..ALL.len() * 2, flips in prop::collection::vec((any::<u16>(), any::<u8>()), 1..4)) {
+        let frame = ALL[which / 2];
+        let mut frame = if which % 2 == 0 { frame.to_owned() } else { wrap(frame) }.into_bytes();
+        for (at, byte) in flips {
+            let at = usize::from(at) % frame.len();
+            frame[at] = byte;
+        }
+        let _ = decode(&frame);
+    }
+
+    #[test]
+    fn prop_any_bytes_never_panic(frame in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = decode(&frame);
+    }
+
+    #[test]
+    fn prop_json_like_bytes_never_panic(frame in r#"[\[\]{}:,"\\ue0-9.btnxsa -]{0,60}"#) {
+        let _ = decode(&frame);
+    }
+
+    #[test]
+    fn prop_numbers_equal_the_reference_parser(text in r"-?[0-9]{1,12}(\.[0-9]{1,12})?") {
+        let frame = format!("{text}\"      ");
+        let expected = crate::decimal::Decimal::parse(text.as_bytes()).ok().map(tests::number);
+        prop_assert_eq!(number::decimal(frame.as_bytes(), 0, text.len()).map(tests::number), expected);
+    }
+}

@@ -1,0 +1,240 @@
+//! The pass over a frame: what stands at the declared paths.
+
+use super::Codec;
+use super::error::{DecodeError, Fail, Fault};
+use super::levels::Levels;
+use super::plan::{Entry, MAX_SLOTS, Message, Slot, word};
+use super::scan::{self, Scan, blank, byte};
+use std::borrow::Cow;
+
+/// What stands at a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Sort {
+    #[default]
+    Null,
+    Text,
+    /// Text with escapes.
+    Escaped,
+    /// Number or literal.
+    Bare,
+    /// Array or object.
+    Nested,
+    Levels,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Span {
+    pub start: u32,
+    pub end: u32,
+    pub sort: Sort,
+}
+
+/// What the pass over a frame met.
+#[derive(Debug)]
+pub(super) struct Met {
+    /// One bit per slot.
+    seen: u64,
+    /// The slot at work, for the error.
+    pub slot: Slot,
+    spans: [Span; MAX_SLOTS],
+    pub levels: Levels,
+    /// Why the bids and the asks were no levels.
+    pub fails: [Option<Fail>; 2],
+}
+
+impl Default for Met {
+    fn default() -> Self {
+        Self {
+            seen: 0,
+            slot: DecodeError::NO_SLOT,
+            spans: [Span::default(); MAX_SLOTS],
+            levels: Levels::default(),
+            fails: [None; 2],
+        }
+    }
+}
+
+impl Met {
+    pub fn scan(&mut self, codec: &Codec, frame: &[u8]) -> Scan<()> {
+        self.seen = 0;
+        self.levels.clear();
+        self.fails = [None; 2];
+        let at = blank(frame, 0);
+        let at = match byte(frame, at)? {
+            b'{' => self.object(codec, frame, at + 1, codec.top)?,
+            _ => scan::skip(frame, at)?,
+        };
+        let at = blank(frame, at);
+        if at == frame.len() { Ok(()) } else { Fail::new(Fault::TrailingBytes, at) }
+    }
+
+    /// Reads the members of an object from after its `{` and returns where it ends. Nests no deeper than paths are long.
+    fn object(&mut self, codec: &Codec, frame: &[u8], at: usize, node: u8) -> Scan {
+        let mut node = &codec.nodes[usize::from(node)];
+        let mut at = blank(frame, at);
+        if byte(frame, at)? == b'}' {
+            return Ok(at + 1);
+        }
+        loop {
+            if byte(frame, at)? != b'"' {
+                return Fail::new(Fault::Syntax, at);
+            }
+            let start = at + 1;
+            let entry;
+            (entry, at) = if let Some((word, end)) = key(frame, start) {
+                (node.find(word, &frame[start..end]), end + 1)
+            } else {
+                let (end, escaped) = scan::string(frame, start)?;
+                let text = scan::unescape(&frame[start..end], escaped);
+                (text.and_then(|text| node.find(word(&text), &text)), end + 1)
+            };
+            if frame.get(at) != Some(&b':') {
+                at = blank(frame, at);
+                if byte(frame, at)? != b':' {
+                    return Fail::new(Fault::Syntax, at);
+                }
+            }
+            at = blank(frame, at + 1);
+            at = match entry {
+                Some(entry) => {
+                    let end = self.value(codec, frame, at, start, entry)?;
+                    if entry.payload {
+                        node = &codec.nodes[usize::from(codec.wrapped)];
+                    }
+                    end
+                }
+                None => match byte(frame, at)? {
+                    b'"' => scan::string(frame, at + 1)?.0 + 1,
+                    b'0'..=b'9' => scan::number(frame, at)?,
+                    _ => scan::skip(frame, at)?,
+                },
+            };
+            at = blank(frame, at);
+            match byte(frame, at)? {
+                b',' => at = blank(frame, at + 1),
+                b'}' => return Ok(at + 1),
+                _ => return Fail::new(Fault::Syntax, at),
+            }
+        }
+    }
+
+    /// Notes the value of a declared key and returns where it ends.
+    #[inline]
+    fn value(&mut self, codec: &Codec, frame: &[u8], at: usize, key: usize, entry: &Entry) -> Scan {
+        let bit = 1 << (entry.slot & 63);
+        if self.seen & bit != 0 {
+            return Fail::new(Fault::DuplicateKey, key);
+        }
+        let (start, end, next, sort) = match byte(frame, at)? {
+            b'"' => {
+                let (end, escaped) = scan::string(frame, at + 1)?;
+                (at + 1, end, end + 1, if escaped { Sort::Escaped } else { Sort::Text })
+            }
+            b'0'..=b'9' | b'-' => {
+                let end = scan::number(frame, at)?;
+                (at, end, end, Sort::Bare)
+            }
+            b'[' => {
+                let (end, sort) = match entry.side {
+                    Some(asks) => self.side(frame, at, asks)?,
+                    None => (scan::skip(frame, at)?, Sort::Nested),
+                };
+                (at, end, end, sort)
+            }
+            b'{' => {
+                let end = if entry.payload {
+                    // A message beside its envelope could be mistaken for the one inside.
+                    if codec.stream.is_some_and(|(stream, _)| self.seen & !(1 << stream) != 0) {
+                        return Fail::new(Fault::DuplicateKey, key);
+                    }
+                    self.seen |= bit;
+                    self.object(codec, frame, at + 1, entry.child)?
+                } else if entry.child != 0 {
+                    self.object(codec, frame, at + 1, entry.child)?
+                } else {
+                    scan::skip(frame, at)?
+                };
+                (at, end, end, Sort::Nested)
+            }
+            first => {
+                let end = scan::literal(frame, at)?;
+                (at, end, end, if first == b'n' { Sort::Null } else { Sort::Bare })
+            }
+        };
+        self.seen |= bit;
+        self.spans[usize::from(entry.slot & 63)] = Span { start: start as u32, end: end as u32, sort };
+        Ok(next)
+    }
+
+    /// Reads a side of a book. An array that is none counts only if the message turns out to be a book.
+    fn side(&mut self, frame: &[u8], at: usize, asks: bool) -> Scan<(usize, Sort)> {
+        let out = if asks { &self.levels.asks } else { &self.levels.bids };
+        let read = if out.is_empty() && self.fails[usize::from(asks)].is_none() {
+            self.levels.read(frame, at, asks)
+        } else {
+            Fail::new(Fault::DuplicateKey, at)
+        };
+        match read {
+            Ok(end) => Ok((end, Sort::Levels)),
+            Err(fail) => {
+                self.fails[usize::from(asks)] = Some(fail);
+                Ok((scan::skip(frame, at)?, Sort::Nested))
+            }
+        }
+    }
+
+    #[inline]
+    pub fn matches(&self, frame: &[u8], message: &Message) -> bool {
+        self.seen & message.present == message.present
+            && self.seen & message.absent == 0
+            && message.equals.iter().all(|(slot, expected)| self.is(frame, *slot, expected))
+    }
+
+    /// Whether the value is this text.
+    #[inline]
+    pub fn is(&self, frame: &[u8], slot: Slot, expected: &[u8]) -> bool {
+        let Some(Span { start, end, sort }) = self.span(slot) else { return false };
+        let text = frame.get(start as usize..end as usize);
+        match sort {
+            Sort::Text | Sort::Bare => text == Some(expected),
+            Sort::Escaped => text.and_then(|text| scan::unescape(text, true)).as_deref() == Some(expected),
+            Sort::Null | Sort::Nested | Sort::Levels => false,
+        }
+    }
+
+    /// Returns the span of a value that is there and not null.
+    #[inline]
+    pub fn span(&self, slot: Slot) -> Option<Span> {
+        let span = self.spans[usize::from(slot & 63)];
+        (self.seen >> (slot & 63) & 1 == 1 && span.sort != Sort::Null).then_some(span)
+    }
+
+    /// Returns the text of a value, or `Some(None)` when it is no scalar or no text.
+    #[inline]
+    pub fn text<'a>(&self, frame: &'a [u8], slot: Slot) -> Option<Option<Cow<'a, [u8]>>> {
+        let span = self.span(slot)?;
+        let text = frame.get(span.start as usize..span.end as usize)?;
+        Some(match span.sort {
+            Sort::Text | Sort::Bare => Some(Cow::Borrowed(text)),
+            Sort::Escaped => scan::unescape(text, true),
+            Sort::Null | Sort::Nested | Sort::Levels => None,
+        })
+    }
+}
+
+/// Returns the word of a key of at most seven plain bytes and where its closing quote is.
+#[inline(always)]
+fn key(frame: &[u8], start: usize) -> Option<(u64, usize)> {
+    let word = scan::load(frame, start)?;
+    // Most keys are one byte; a branch tells so ahead of the arithmetic.
+    if word >> 8 & 0xFF == u64::from(b'"') && scan::special(word & 0xFF | 0x2020_2020_2020_2000) == 0 {
+        return Some((word & 0xFF, start + 1));
+    }
+    let stop = scan::special(word);
+    // The lowest set bit stands at the top of the first special byte; all below it is the key.
+    let len = stop.trailing_zeros() as usize / 8;
+    if stop == 0 || frame[start + len] != b'"' {
+        return None;
+    }
+    Some((word & ((1u64 << (8 * len)) - 1), start + len))
+}

@@ -1,0 +1,325 @@
+//! One message out of what was met: symbol, time, ids and numbers.
+
+use super::error::{DecodeError, Fail, Fault};
+use super::met::{Met, Sort, Span};
+use super::plan::{Conversion, Field, LevelsPlan, Message, Slot};
+use super::scan::Scan;
+use super::spec::{IdMode, Role, Sign, TimeUnit};
+use super::symbols::SymbolCache;
+use super::{Codec, Decoded, number};
+use crate::decimal::Decimal;
+use crate::event::{Kind, Kline, Nanos, Payload, ShortText, Side, Ticker, Trade, VenueId};
+use crate::names::SymbolId;
+use std::borrow::Cow;
+
+/// Converts what was met into a message.
+pub(super) struct Reader<'a> {
+    pub frame: &'a [u8],
+    pub met: &'a mut Met,
+    pub unknown_enums: &'a mut u64,
+}
+
+impl<'a> Reader<'a> {
+    #[inline(always)]
+    pub fn message(
+        &mut self,
+        codec: &Codec,
+        index: usize,
+        cache: &mut SymbolCache,
+        mut wanted: impl FnMut(Kind, SymbolId) -> bool,
+    ) -> Result<Decoded, DecodeError> {
+        let message = &codec.messages[index];
+        let symbol = self.symbol(codec, message, cache)?;
+        let kind = match message.role {
+            Role::Event(kind) => kind,
+            Role::BookDiff | Role::BookSnapshot => Kind::BookSnapshot,
+        };
+        if let Some(symbol) = symbol.filter(|symbol| !wanted(kind, *symbol)) {
+            return Ok(Decoded::Unwanted { kind, symbol });
+        }
+        let venue_time = match message.venue_time {
+            Some((slot, unit)) => self.time(slot, unit)?,
+            None => None,
+        };
+        if let Some(plan) = &message.levels {
+            return self.book(message.role, plan, symbol, venue_time);
+        }
+        let Some(symbol) = symbol else { return Ok(self.missing()?) };
+        let known = match message.id {
+            Some((slot, mode)) => Some(self.id(slot, mode)?),
+            None => None,
+        };
+        let event =
+            |payload| Decoded::Event { message: index as u16, kind, symbol, venue_time, id: known, payload };
+        // The compiler of declarations filled the schema's order, so the patterns hold.
+        Ok(match (kind, &message.fields[..]) {
+            (Kind::Trade, [Some(id), side, Some(price), Some(quantity)]) => {
+                let side = self.side(side.as_ref())?;
+                let (price, quantity) = (self.needed(price)?, self.needed(quantity)?);
+                let id = match (known, message.id) {
+                    (Some(known), Some((slot, _))) if slot == id.slot => known,
+                    _ => self.id(id.slot, IdMode::Opaque)?,
+                };
+                event(Payload::Trade(Trade { id, side, price, quantity }))
+            }
+            (Kind::Ticker, [last, bid, bid_quantity, ask, ask_quantity, volume]) => {
+                let (last, volume_24h) = (self.decimal(last.as_ref())?, self.decimal(volume.as_ref())?);
+                let (bid, bid_quantity) = (self.decimal(bid.as_ref())?, self.decimal(bid_quantity.as_ref())?);
+                let (ask, ask_quantity) = (self.decimal(ask.as_ref())?, self.decimal(ask_quantity.as_ref())?);
+                event(Payload::Ticker(Ticker { last, bid, bid_quantity, ask, ask_quantity, volume_24h }))
+            }
+            (Kind::KlineSummary, fields) => event(Payload::Kline(self.kline(fields)?)),
+            _ => self.missing()?,
+        })
+    }
+
+    fn kline(&mut self, fields: &[Option<Field>]) -> Scan<Kline> {
+        let [Some(open), Some(close), Some(high), Some(low), Some(volume), from, to, interval, closed] =
+            fields
+        else {
+            return self.missing();
+        };
+        Ok(Kline {
+            open: self.needed(open)?,
+            close: self.needed(close)?,
+            high: self.needed(high)?,
+            low: self.needed(low)?,
+            volume: self.needed(volume)?,
+            open_time: self.needed_time(from.as_ref())?,
+            close_time: self.needed_time(to.as_ref())?,
+            interval: self.short(interval.as_ref())?,
+            closed: self.bool(closed.as_ref())?,
+        })
+    }
+
+    #[cold]
+    fn missing<T>(&self) -> Scan<T> {
+        Fail::new(Fault::MissingField, self.frame.len())
+    }
+
+    #[cold]
+    fn bad<T>(&self, fault: Fault) -> Scan<T> {
+        let at = self.met.span(self.met.slot).map_or(self.frame.len(), |span| span.start as usize);
+        Fail::new(fault, at)
+    }
+
+    /// Returns the text of a scalar, `None` when it is absent.
+    #[inline]
+    fn text(&mut self, slot: Slot, fault: Fault) -> Scan<Option<Cow<'a, [u8]>>> {
+        self.met.slot = slot;
+        match self.met.text(self.frame, slot) {
+            Some(None) => self.bad(fault),
+            text => Ok(text.flatten()),
+        }
+    }
+
+    #[inline]
+    fn symbol(
+        &mut self,
+        codec: &Codec,
+        message: &Message,
+        cache: &mut SymbolCache,
+    ) -> Scan<Option<SymbolId>> {
+        if let Some(slot) = message.symbol
+            && let Some(Span { start, end, sort: Sort::Text }) = self.met.span(slot)
+        {
+            self.met.slot = slot;
+            return match cache.get(&codec.symbols, self.frame, start as usize, end as usize) {
+                Ok(symbol) => Ok(Some(symbol)),
+                Err(fault) => self.bad(fault),
+            };
+        }
+        self.rare_symbol(codec, message)
+    }
+
+    /// The symbol with escapes, out of the stream's name, or absent.
+    fn rare_symbol(&mut self, codec: &Codec, message: &Message) -> Scan<Option<SymbolId>> {
+        let mut text = match message.symbol {
+            Some(slot) => self.text(slot, Fault::BadText)?,
+            None => None,
+        };
+        if let (None, Some((slot, Some(separator)))) = (&text, codec.stream)
+            && let Some(stream) = self.text(slot, Fault::BadText)?
+        {
+            let Ok(stream) = str::from_utf8(&stream) else { return self.bad(Fault::BadText) };
+            let symbol = stream.split_once(separator).map_or(stream, |(symbol, _)| symbol);
+            text = Some(Cow::Owned(symbol.as_bytes().to_vec()));
+        }
+        match text.map(|text| SymbolCache::resolve(&codec.symbols, &text)) {
+            Some(Ok(symbol)) => Ok(Some(symbol)),
+            Some(Err(fault)) => self.bad(fault),
+            None if message.role == Role::BookSnapshot => Ok(None),
+            None => self.missing(),
+        }
+    }
+
+    /// Returns a whole number, `None` when it is absent.
+    #[inline(always)]
+    fn integer(&mut self, slot: Slot, fault: Fault) -> Scan<Option<u64>> {
+        self.met.slot = slot;
+        let Some(span) = self.met.span(slot) else { return Ok(None) };
+        let text = self.frame.get(span.start as usize..span.end as usize).unwrap_or_default();
+        match number::integer(text) {
+            Some(number) if matches!(span.sort, Sort::Text | Sort::Bare) => Ok(Some(number)),
+            _ => self.bad(fault),
+        }
+    }
+
+    #[inline(always)]
+    fn time(&mut self, slot: Slot, unit: TimeUnit) -> Scan<Option<Nanos>> {
+        let Some(time) = self.integer(slot, Fault::BadTime)? else { return Ok(None) };
+        match time.checked_mul(unit.nanos()).and_then(|nanos| Nanos::try_from(nanos).ok()) {
+            Some(nanos) => Ok(Some(nanos)),
+            None => self.bad(Fault::BadTime),
+        }
+    }
+
+    #[inline(always)]
+    fn id(&mut self, slot: Slot, mode: IdMode) -> Scan<VenueId> {
+        match (self.integer(slot, Fault::BadId), mode) {
+            (Ok(Some(number)), _) => Ok(VenueId::Number(number)),
+            (Ok(None), _) => self.missing(),
+            (Err(fail), IdMode::Monotonic) => Err(fail),
+            (Err(_), IdMode::Opaque) => self.text_id(slot),
+        }
+    }
+
+    #[inline(never)]
+    fn text_id(&mut self, slot: Slot) -> Scan<VenueId> {
+        let Some(text) = self.text(slot, Fault::BadId)? else { return self.missing() };
+        match str::from_utf8(&text).ok().and_then(ShortText::new) {
+            Some(text) if !text.as_str().is_empty() => Ok(VenueId::Text(text)),
+            _ => self.bad(Fault::BadId),
+        }
+    }
+
+    fn book(
+        &mut self,
+        role: Role,
+        plan: &LevelsPlan,
+        symbol: Option<SymbolId>,
+        venue_time: Option<Nanos>,
+    ) -> Result<Decoded, DecodeError> {
+        for (slot, asks) in [(plan.bids, false), (plan.asks, true)] {
+            self.met.slot = slot;
+            match (self.met.span(slot), self.met.fails[usize::from(asks)]) {
+                (None, _) => self.missing()?,
+                (_, Some(fail)) => return Err(fail.into()),
+                (Some(span), None) if span.sort != Sort::Levels => self.bad(Fault::Syntax)?,
+                _ => {}
+            }
+        }
+        let mut ids = [None; 3];
+        for (id, slot) in ids.iter_mut().zip([plan.first, plan.last, plan.prev]) {
+            if let Some(slot) = slot {
+                *id = Some(match self.integer(slot, Fault::BadId)? {
+                    Some(id) => id,
+                    None => self.missing()?,
+                });
+            }
+        }
+        let checksum = match plan.checksum {
+            Some(slot) => self.checksum(slot)?,
+            None => None,
+        };
+        let [first, last, prev] = ids;
+        let last = last.unwrap_or_default();
+        Ok(match (role, symbol) {
+            (Role::BookDiff, Some(symbol)) => {
+                let first = first.or(prev.and_then(|prev| prev.checked_add(1))).unwrap_or(last);
+                Decoded::BookDiff { symbol, venue_time, first, last, prev, checksum }
+            }
+            _ => Decoded::BookSnapshot { symbol, venue_time, last, checksum },
+        })
+    }
+
+    fn checksum(&mut self, slot: Slot) -> Scan<Option<u32>> {
+        let Some(text) = self.text(slot, Fault::BadNumber)? else { return Ok(None) };
+        let text = str::from_utf8(&text).unwrap_or_default();
+        match text.parse::<u32>().or_else(|_| text.parse::<i32>().map(i32::cast_unsigned)) {
+            Ok(checksum) => Ok(Some(checksum)),
+            Err(_) => self.bad(Fault::BadNumber),
+        }
+    }
+
+    /// Returns the text of a field, `None` when it is absent and may be.
+    #[inline]
+    fn field(&mut self, field: Option<&Field>, fault: Fault) -> Scan<Option<Cow<'a, [u8]>>> {
+        let Some(field) = field else { return Ok(None) };
+        match self.text(field.slot, fault)? {
+            None if field.required => self.missing(),
+            text => Ok(text),
+        }
+    }
+
+    #[inline(always)]
+    fn decimal(&mut self, field: Option<&Field>) -> Scan<Option<Decimal>> {
+        let Some(field) = field else { return Ok(None) };
+        self.met.slot = field.slot;
+        let Some(span) = self.met.span(field.slot) else {
+            return if field.required { self.missing() } else { Ok(None) };
+        };
+        if !matches!(span.sort, Sort::Text | Sort::Bare) {
+            return self.bad(Fault::BadNumber);
+        }
+        let Conversion::Decimal(sign) = field.convert else { return self.bad(Fault::BadNumber) };
+        let Some(number) = number::decimal(self.frame, span.start as usize, span.end as usize) else {
+            return self.bad(Fault::BadNumber);
+        };
+        match (number.mantissa().signum(), sign) {
+            (1, _) | (0, Sign::NonNegative) | (_, Sign::Any) => Ok(Some(number)),
+            (0, Sign::ZeroIsAbsent) if field.required => self.missing(),
+            (0, Sign::ZeroIsAbsent) => Ok(None),
+            _ => self.bad(Fault::BadNumber),
+        }
+    }
+
+    #[inline(always)]
+    fn needed(&mut self, field: &Field) -> Scan<Decimal> {
+        match self.decimal(Some(field))? {
+            Some(number) => Ok(number),
+            None => self.missing(),
+        }
+    }
+
+    fn needed_time(&mut self, field: Option<&Field>) -> Scan<Nanos> {
+        let Some(Field { slot, convert: Conversion::Time(unit), .. }) = field else { return self.missing() };
+        match self.time(*slot, *unit)? {
+            Some(time) => Ok(time),
+            None => self.missing(),
+        }
+    }
+
+    #[inline]
+    fn side(&mut self, field: Option<&Field>) -> Scan<Option<Side>> {
+        let Some(Field { slot, required, convert: Conversion::Side(names) }) = field else { return Ok(None) };
+        self.met.slot = *slot;
+        if self.met.span(*slot).is_none() {
+            return if *required { self.missing() } else { Ok(None) };
+        }
+        for (name, side) in names {
+            if self.met.is(self.frame, *slot, name) {
+                return Ok(Some(*side));
+            }
+        }
+        *self.unknown_enums += 1;
+        if *required { self.bad(Fault::BadEnum) } else { Ok(None) }
+    }
+
+    fn short(&mut self, field: Option<&Field>) -> Scan<Option<ShortText>> {
+        let Some(text) = self.field(field, Fault::BadText)? else { return Ok(None) };
+        match str::from_utf8(&text).ok().and_then(ShortText::new) {
+            Some(text) => Ok(Some(text)),
+            None => self.bad(Fault::BadText),
+        }
+    }
+
+    fn bool(&mut self, field: Option<&Field>) -> Scan<Option<bool>> {
+        match self.field(field, Fault::BadBool)?.as_deref() {
+            None => Ok(None),
+            Some(b"true") => Ok(Some(true)),
+            Some(b"false") => Ok(Some(false)),
+            Some(_) => self.bad(Fault::BadBool),
+        }
+    }
+}

@@ -1,0 +1,476 @@
+use super::*;
+use crate::event::{Kind, Level, Payload, Side, Ticker, VenueId};
+use crate::names::SymbolId;
+
+fn field(name: &str, path: &str, convert: Convert) -> FieldSpec {
+    FieldSpec { name: name.into(), path: path.into(), convert, required: false }
+}
+
+fn equals(path: &str, value: &str) -> Vec<Match> {
+    vec![Match::Equals(path.into(), value.into())]
+}
+
+fn present(paths: &[&str]) -> Vec<Match> {
+    paths.iter().map(|path| Match::Present((*path).into())).collect()
+}
+
+fn message(name: &str, role: Role, matches: Vec<Match>) -> MessageSpec {
+    let (symbol, venue_time) = (Some("s".into()), Some(("E".into(), TimeUnit::Millis)));
+    MessageSpec {
+        name: name.into(),
+        role,
+        matches,
+        symbol,
+        venue_time,
+        id: None,
+        fields: vec![],
+        levels: None,
+    }
+}
+
+/// Binance's spot market data.
+pub(crate) fn binance_spec() -> CodecSpec {
+    let number = || Convert::Decimal(Sign::Positive);
+    let volume = || Convert::Decimal(Sign::NonNegative);
+    let trade = |name: &str, id: &str| MessageSpec {
+        venue_time: Some(("T".into(), TimeUnit::Millis)),
+        id: Some((id.into(), IdMode::Monotonic)),
+        fields: vec![
+            field("id", id, Convert::Id),
+            field(
+                "side",
+                "m",
+                Convert::Enum(vec![("true".into(), "Sell".into()), ("false".into(), "Buy".into())]),
+            ),
+            field("price", "p", number()),
+            field("quantity", "q", number()),
+        ],
+        ..message(name, Role::Event(Kind::Trade), equals("e", name))
+    };
+    let top = || Convert::Decimal(Sign::ZeroIsAbsent);
+    let best = || {
+        vec![
+            field("bid", "b", top()),
+            field("bid_quantity", "B", top()),
+            field("ask", "a", top()),
+            field("ask_quantity", "A", top()),
+        ]
+    };
+    let mut ticker = message("24hrTicker", Role::Event(Kind::Ticker), equals("e", "24hrTicker"));
+    ticker.fields = best();
+    ticker.fields.extend([field("last", "c", number()), field("volume_24h", "v", volume())]);
+    let mut book_ticker =
+        message("bookTicker", Role::Event(Kind::Ticker), present(&["u", "s", "b", "B", "a", "A"]));
+    book_ticker.matches.push(Match::Absent("e".into()));
+    book_ticker.venue_time = None;
+    book_ticker.id = Some(("u".into(), IdMode::Monotonic));
+    book_ticker.fields = best();
+    let mut kline = message("kline", Role::Event(Kind::KlineSummary), equals("e", "kline"));
+    kline.fields = vec![
+        field("open", "k.o", number()),
+        field("close", "k.c", number()),
+        field("high", "k.h", number()),
+        field("low", "k.l", number()),
+        field("volume", "k.v", volume()),
+        field("open_time", "k.t", Convert::Time(TimeUnit::Millis)),
+        field("close_time", "k.T", Convert::Time(TimeUnit::Millis)),
+        field("interval", "k.i", Convert::Text),
+        field("closed", "k.x", Convert::Bool),
+    ];
+    let mut diff = message("depthUpdate", Role::BookDiff, equals("e", "depthUpdate"));
+    let path = |path: &str| Some(path.to_owned());
+    diff.levels = Some(LevelsSpec {
+        bids: "b".into(),
+        asks: "a".into(),
+        first: path("U"),
+        last: path("u"),
+        ..LevelsSpec::default()
+    });
+    let mut snapshot = message("depth", Role::BookSnapshot, present(&["lastUpdateId", "bids", "asks"]));
+    (snapshot.symbol, snapshot.venue_time) = (None, None);
+    snapshot.levels = Some(LevelsSpec {
+        bids: "bids".into(),
+        asks: "asks".into(),
+        last: path("lastUpdateId"),
+        ..LevelsSpec::default()
+    });
+    CodecSpec {
+        name: "binance".into(),
+        symbols: SymbolRule {
+            quotes: ["USD", "USDT", "BTC", "USDC", "FDUSD", "ETH"].map(String::from).into(),
+            separator: None,
+            explicit: vec![("TUSDT".into(), "T-USDT".into())],
+        },
+        envelope: Some(EnvelopeSpec {
+            payload: "data".into(),
+            stream: "stream".into(),
+            symbol_separator: Some('@'),
+        }),
+        messages: vec![
+            book_ticker,
+            trade("trade", "t"),
+            trade("aggTrade", "a"),
+            diff,
+            ticker,
+            kline,
+            snapshot,
+        ],
+    }
+}
+
+pub(crate) fn decoder() -> Decoder {
+    Decoder::new(Codec::compile(binance_spec()).unwrap())
+}
+
+const TRADE: &str = r#"{"e":"trade","E":1723161255343,"s":"BTCUSDT","t":3735683259,"p":"61837.63000000","q":"0.02000000","T":1723161255342,"m":true,"M":true}"#;
+const AGG: &str = r#"{"e":"aggTrade","E":1723161255343,"s":"ETHBTC","a":18446744073709551615,"p":"0.0123","q":7,"f":1,"l":2,"T":1723161255342,"m":false,"M":true}"#;
+const BOOK_TICKER: &str = r#"{"u":50093239212,"s":"BTCUSDT","b":"61837.63000000","B":"3.78826000","a":"61837.64000000","A":"1.54698000"}"#;
+const TICKER: &str = r#"{"e":"24hrTicker","E":1723161255343,"s":"BTCUSDT","p":"-12.5","P":"-0.2","w":"1","x":"2","c":"61837.64","Q":"0.1","b":"61837.63","B":"3.78","a":"61837.64","A":"0.00000000","o":"1","h":"2","l":"0.5","v":"12345.678","q":"9","O":1,"C":2,"F":0,"L":18150,"n":18151}"#;
+const KLINE: &str = r#"{"e":"kline","E":1672515782136,"s":"BNBBTC","k":{"t":1672515780000,"T":1672515839999,"s":"BNBBTC","i":"1m","f":100,"L":200,"o":"0.0010","c":"0.0020","h":"0.0025","l":"0.0015","v":"1000","n":100,"x":false,"q":"1.0000","V":"500","Q":"0.500","B":"123456"}}"#;
+const DIFF: &str = r#"{"e":"depthUpdate","E":1723161255308,"s":"BTCUSDT","U":50093239203,"u":50093239207,"b":[["55653.87000000","0.00000000"]],"a":[["61838.04000000","0.32332000"],["61844.30000000","0.40163000"]]}"#;
+const SNAPSHOT: &str = r#"{"lastUpdateId":50093239218,"bids":[["61837.63000000","3.78826000"]],"asks":[["61837.64000000","0.61700000"]]}"#;
+pub(super) const ALL: [&str; 7] = [TRADE, AGG, BOOK_TICKER, TICKER, KLINE, DIFF, SNAPSHOT];
+
+pub(super) fn decode(frame: impl AsRef<[u8]>) -> Result<Decoded, DecodeError> {
+    decoder().decode(frame.as_ref(), |_, _| true)
+}
+
+pub(super) fn wrap(frame: &str) -> String {
+    format!(r#"{{"stream":"btcusdt@x","data":{frame}}}"#)
+}
+
+fn fault(frame: impl AsRef<[u8]>) -> &'static str {
+    match decode(&frame) {
+        Err(error) => error.kind(),
+        Ok(decoded) => panic!("{}: {decoded:?}", String::from_utf8_lossy(frame.as_ref())),
+    }
+}
+
+/// The numbers of a payload as text, to compare by value and scale.
+pub(super) fn number(decimal: crate::decimal::Decimal) -> (i128, u8) {
+    (decimal.mantissa(), decimal.scale())
+}
+
+fn name(symbol: SymbolId) -> &'static str {
+    symbol.name()
+}
+
+#[test]
+fn trades_decode_bare_and_wrapped() {
+    for frame in [TRADE.to_owned(), wrap(TRADE), TRADE.replace(',', " ,\n").replace(':', "\t: ")] {
+        let Decoded::Event { message, kind, symbol, venue_time, id, payload: Payload::Trade(trade) } =
+            decode(&frame).unwrap()
+        else {
+            panic!("{frame}")
+        };
+        assert_eq!((message, kind, name(symbol)), (1, Kind::Trade, "BTC-USDT"));
+        assert_eq!((venue_time, id), (Some(1_723_161_255_342_000_000), Some(VenueId::Number(3_735_683_259))));
+        assert_eq!((trade.side, trade.id), (Some(Side::Sell), VenueId::Number(3_735_683_259)));
+        assert_eq!(number(trade.price), (6_183_763_000_000, 8));
+        assert_eq!(number(trade.quantity), (2_000_000, 8));
+    }
+    let Decoded::Event { symbol, id, payload: Payload::Trade(trade), .. } = decode(AGG).unwrap() else {
+        panic!()
+    };
+    assert_eq!((name(symbol), id, trade.side), ("ETH-BTC", Some(VenueId::Number(u64::MAX)), Some(Side::Buy)));
+    assert_eq!((number(trade.price), number(trade.quantity)), ((123, 4), (7, 0)));
+}
+
+fn ticker(frame: &str) -> Ticker {
+    match decode(frame).unwrap() {
+        Decoded::Event { payload: Payload::Ticker(ticker), .. } => ticker,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn tickers_have_what_the_venue_sent() {
+    let best = ticker(BOOK_TICKER);
+    assert_eq!(best.bid.map(number), Some((6_183_763_000_000, 8)));
+    assert_eq!(best.bid_quantity.map(number), Some((378_826_000, 8)));
+    assert_eq!(best.ask.map(number), Some((6_183_764_000_000, 8)));
+    assert_eq!(best.ask_quantity.map(number), Some((154_698_000, 8)));
+    assert!(best.last.is_none() && best.volume_24h.is_none());
+    let day = ticker(TICKER);
+    assert_eq!(day.last.map(number), Some((6_183_764, 2)));
+    assert_eq!(day.volume_24h.map(number), Some((12_345_678, 3)));
+    assert_eq!(day.bid.map(number), Some((6_183_763, 2)));
+    assert!(day.ask_quantity.is_none(), "zero is how the venue says that there is none");
+    assert_eq!(ticker(&BOOK_TICKER.replace(r#""3.78826000""#, "null")).bid_quantity, None);
+    let both = ticker(&TICKER.replacen('{', r#"{"u":1,"#, 1));
+    assert_eq!(both, day, "what must be absent tells messages apart");
+}
+
+#[test]
+fn candles_are_read_from_nested_keys() {
+    let Decoded::Event { symbol, venue_time, payload: Payload::Kline(kline), .. } = decode(KLINE).unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!((name(symbol), venue_time), ("BNB-BTC", Some(1_672_515_782_136_000_000)));
+    assert_eq!((kline.open_time, kline.close_time), (1_672_515_780_000_000_000, 1_672_515_839_999_000_000));
+    assert_eq!(kline.interval.map(|i| i.as_str().to_owned()), Some("1m".to_owned()));
+    assert_eq!(kline.closed, Some(false));
+    let numbers = [kline.open, kline.close, kline.high, kline.low, kline.volume].map(number);
+    assert_eq!(numbers, [(10, 4), (20, 4), (25, 4), (15, 4), (1000, 0)]);
+}
+
+#[test]
+fn books_leave_their_levels_in_the_decoder() {
+    let mut decoder = decoder();
+    let diff = decoder.decode(DIFF.as_bytes(), |kind, _| kind == Kind::BookSnapshot).unwrap();
+    let Decoded::BookDiff { symbol, venue_time, first, last, prev: None, checksum: None } = diff else {
+        panic!()
+    };
+    assert_eq!((name(symbol), first, last), ("BTC-USDT", 50_093_239_203, 50_093_239_207));
+    assert_eq!(venue_time, Some(1_723_161_255_308_000_000));
+    let levels = decoder.levels();
+    assert_eq!((levels.price_scale, levels.quantity_scale), (8, 8));
+    assert_eq!(levels.bids, [Level { price: 5_565_387_000_000, quantity: 0 }]);
+    assert_eq!(levels.asks[1], Level { price: 6_184_430_000_000, quantity: 40_163_000 });
+    for (frame, symbol) in [(SNAPSHOT.to_owned(), None), (wrap(SNAPSHOT), Some("BTC-USDT"))] {
+        let Decoded::BookSnapshot { symbol: seen, last, .. } =
+            decoder.decode(frame.as_bytes(), |_, _| true).unwrap()
+        else {
+            panic!()
+        };
+        assert_eq!((seen.map(name), last), (symbol, 50_093_239_218));
+        assert_eq!((decoder.levels().bids.len(), decoder.levels().asks.len()), (1, 1));
+    }
+}
+
+/// Scales, then prices and quantities.
+type Bids = ((u8, u8), Vec<(i64, i64)>);
+
+/// Returns the levels of a diff with these bids.
+fn bids(text: &str) -> Result<Bids, &'static str> {
+    let mut decoder = decoder();
+    let frame = format!(r#"{{"e":"depthUpdate","s":"BTCUSDT","U":1,"u":2,"b":{text},"a":[]}}"#);
+    decoder.decode(frame.as_bytes(), |_, _| true).map_err(|error| error.kind())?;
+    let levels = decoder.levels();
+    let bids = levels.bids.iter().map(|level| (level.price, level.quantity)).collect();
+    Ok(((levels.price_scale, levels.quantity_scale), bids))
+}
+
+#[test]
+fn levels_share_one_scale() {
+    assert_eq!(bids(r#"[["1.50","2"],["1.2","3"]]"#), Ok(((2, 0), vec![(150, 2), (120, 3)])));
+    assert_eq!(bids(r#"[["1.2","3"],["1.505","2.5"]]"#), Ok(((3, 1), vec![(1200, 30), (1505, 25)])));
+    assert_eq!(bids(r#"[ [ 1.5 , 2e1, 7, {"a":[]} ] , [1e-2,3]]"#), Ok(((2, 0), vec![(150, 20), (1, 3)])));
+    assert_eq!(bids("[]").map(|(_, bids)| bids), Ok(vec![]));
+    // A quantity over 64 bits at eight places makes its message give up zeros, before it and after it.
+    let big = r#"["2.00","123456789012.00000000"]"#;
+    assert_eq!(bids(&format!("[{big}]")), Ok(((2, 0), vec![(200, 123_456_789_012)])));
+    let both = format!(r#"[["1.00","0.50000000"],{big},["3.00","7.25000000"]]"#);
+    let quantities = vec![(100, 50), (200, 12_345_678_901_200), (300, 725)];
+    assert_eq!(bids(&both), Ok(((2, 2), quantities)));
+    assert_eq!(bids(&format!(r#"[{big},["1.00","0.00000001"]]"#)), Err("overflow"));
+    assert_eq!(bids(r#"[["1","99999999999999999999.1"]]"#), Err("overflow"));
+}
+
+#[test]
+fn levels_that_are_none_are_refused() {
+    for (text, kind) in [
+        (r#"[["0","1"]]"#, "bad_number"),
+        (r#"[["-1","1"]]"#, "bad_number"),
+        (r#"[["1","-1"]]"#, "bad_number"),
+        (r#"[["1","x"]]"#, "bad_number"),
+        (r#"[["1",""]]"#, "bad_number"),
+        (r#"[["1","1e400"]]"#, "bad_number"),
+        (r#"[["1"]]"#, "syntax"),
+        (r#"[[true,"1"]]"#, "syntax"),
+        (r#"[["1","1"],]"#, "syntax"),
+        (r#"[{"price":"1"}]"#, "syntax"),
+        (r#"[["1" "1"]]"#, "syntax"),
+        ("7", "syntax"),
+        ("null", "missing_field"),
+    ] {
+        assert_eq!(bids(text), Err(kind), "{text}");
+    }
+    let many = |count: usize| format!("[{}]", vec![r#"["1.0","1.0"]"#; count].join(","));
+    assert_eq!(bids(&many(MAX_LEVELS)).map(|(_, bids)| bids.len()), Ok(MAX_LEVELS));
+    assert_eq!(bids(&many(MAX_LEVELS + 1)), Err("too_many_levels"));
+}
+
+#[test]
+fn what_nobody_wants_is_not_converted() {
+    let frame = TRADE.replace("61837.63000000", "no number");
+    assert_eq!(fault(&frame), "bad_number");
+    let seen = decoder().decode(frame.as_bytes(), |_, _| false).unwrap();
+    assert!(matches!(seen, Decoded::Unwanted { kind: Kind::Trade, symbol } if name(symbol) == "BTC-USDT"));
+}
+
+#[test]
+fn other_messages_are_ignored() {
+    for frame in [
+        r#"{"result":null,"id":1}"#,
+        r#"{"stream":"btcusdt@x","data":null}"#,
+        r#"{"e":"listStatus","b":[{"a":[1,2,{"x":"\u00e9\n"}]}],"a":[],"k":{"o":{"deep":[[]]}}}"#,
+        "{}",
+        "[]",
+        "7",
+        r#""text""#,
+        " [ { } , -1.5e+3 , true ] ",
+    ] {
+        assert!(matches!(decode(frame), Ok(Decoded::Ignored)), "{frame}: {:?}", decode(frame));
+    }
+}
+
+#[test]
+fn unknown_fields_and_escapes_do_no_harm() {
+    let frame =
+        TRADE.replacen('{', r#"{"x":{"e":"kline","y":[1,"]}",{"z":"\"}\\"}]},"a long unknown key":[],"#, 1);
+    assert!(matches!(decode(&frame), Ok(Decoded::Event { kind: Kind::Trade, .. })), "{frame}");
+    let frame =
+        TRADE.replace(r#""e":"trade""#, r#""\u0065":"tr\u0061de""#).replace("BTCUSDT", "\\u0042TCUSDT");
+    let Ok(Decoded::Event { symbol, .. }) = decode(&frame) else { panic!("{frame}") };
+    assert_eq!(name(symbol), "BTC-USDT");
+    assert_eq!(fault(TRADE.replace("BTCUSDT", "BTCUSDT\\u0000")), "unknown_symbol");
+    assert_eq!(fault(TRADE.replace("BTCUSDT", "\\ud800")), "bad_text");
+}
+
+#[test]
+fn symbols_are_split_by_the_rule() {
+    let codec = Codec::compile(binance_spec()).unwrap();
+    for (text, canonical) in [
+        ("BTCUSDT", Some("BTC-USDT")),
+        ("ethfdusd", Some("ETH-FDUSD")),
+        ("TUSDT", Some("T-USDT")),
+        ("WUSDT", None),
+        ("USDT", None),
+        ("BTCXYZ", None),
+        ("B-CUSDT", None),
+        ("ABCDEFGHIJKUSDT", None),
+        ("", None),
+    ] {
+        assert_eq!(codec.canonical(text).as_deref(), canonical, "{text}");
+    }
+    let mut spec = binance_spec();
+    (spec.symbols.quotes, spec.symbols.separator) = (vec![], Some('/'));
+    assert_eq!(Codec::compile(spec).unwrap().canonical("xbt/usd").as_deref(), Some("XBT-USD"));
+}
+
+#[test]
+fn texts_that_look_alike_to_the_tables_are_told_apart() {
+    let mut decoder = decoder();
+    for (text, canonical) in
+        [("USDTUSDT", "USDT-USDT"), ("USDTUSDTUSDT", "USDTUSDT-USDT"), ("ETHBTC", "ETH-BTC")]
+    {
+        let frame = TRADE.replace("BTCUSDT", text);
+        for _ in 0..2 {
+            let Ok(Decoded::Event { symbol, .. }) = decoder.decode(frame.as_bytes(), |_, _| true) else {
+                panic!()
+            };
+            assert_eq!(name(symbol), canonical);
+        }
+    }
+    let mut spec = binance_spec();
+    spec.messages[1].fields[2].path = "price_of_the_trade".into();
+    let mut decoder = Decoder::new(Codec::compile(spec.clone()).unwrap());
+    for (key, found) in
+        [("price_of_the_trade", true), ("price_of_no_trade_", false), ("price_of+the_trade", false)]
+    {
+        let frame = TRADE.replace(r#""p""#, &format!("{key:?}"));
+        assert_eq!(decoder.decode(frame.as_bytes(), |_, _| true).is_ok(), found, "{key}");
+    }
+    spec.messages[1].fields[3].path = "price_of+the_trade".into();
+    let faults = Codec::compile(spec).unwrap_err().faults;
+    assert!(faults.len() == 1 && faults[0].contains("expected a key less like"), "{faults:?}");
+}
+
+#[test]
+fn faults_are_told_apart() {
+    let depth = |n: usize| format!(r#"{{"x":{}{}}}"#, "[".repeat(n), "]".repeat(n));
+    assert!(matches!(decode(depth(64)), Ok(Decoded::Ignored)));
+    for (frame, kind) in [
+        (String::new(), "truncated"),
+        (" ".into(), "truncated"),
+        (format!("{TRADE}x"), "trailing_bytes"),
+        (format!("{TRADE}{TRADE}"), "trailing_bytes"),
+        (depth(65), "too_deep"),
+        (" ".repeat(MAX_FRAME + 1), "too_large"),
+        (TRADE.replace("true,", "true,,"), "syntax"),
+        (TRADE.replace("3735683259", "03735683259"), "syntax"),
+        (TRADE.replace("trade", "tra\nde"), "syntax"),
+        (TRADE.replace("true", "tru"), "syntax"),
+        (TRADE.replace(r#""M""#, r#""m""#), "duplicate_key"),
+        (DIFF.replace(r#""a":"#, r#""b":"#), "duplicate_key"),
+        (DIFF.replace(r#""b":"#, r#""bids":[["1","1"]],"b":"#), "duplicate_key"),
+        (wrap(TRADE).replacen('{', r#"{"e":"trade","#, 1), "duplicate_key"),
+        (wrap(TRADE).replacen(r#""data":{"#, r#""data":{"s":"A","#, 1), "duplicate_key"),
+        (wrap(TRADE).replacen('{', r#"{"k":{"o":"1"},"#, 1), "duplicate_key"),
+        (r#"{"x":[1}}"#.into(), "syntax"),
+        (TRADE.replace(r#""p":"#, r#""pp":"#), "missing_field"),
+        (TRADE.replace(r#""s":"#, r#""ss":"#), "missing_field"),
+        (TRADE.replace("61837.63000000", "1/3"), "bad_number"),
+        (TRADE.replace("61837.63000000", "0.00000000"), "bad_number"),
+        (TRADE.replace("61837.63000000", "-61837.6"), "bad_number"),
+        (TRADE.replace(r#""61837.63000000""#, "true"), "bad_number"),
+        (TRADE.replace(r#""61837.63000000""#, "[]"), "bad_number"),
+        (TRADE.replace("3735683259", "18446744073709551616"), "bad_id"),
+        (TRADE.replace("3735683259", r#""abc""#), "bad_id"),
+        (TRADE.replace("1723161255342", "1723161255342.5"), "bad_time"),
+        (TRADE.replace("1723161255342", "9223372036855"), "bad_time"),
+        (TRADE.replace("BTCUSDT", "BTCXYZ"), "unknown_symbol"),
+        (TRADE.replace(r#""BTCUSDT""#, "{}"), "bad_text"),
+        (KLINE.replace(r#""1m""#, &format!("{:?}", "m".repeat(40))), "bad_text"),
+        (KLINE.replace("false", "0"), "bad_bool"),
+        (KLINE.replace("1672515780000", "null"), "missing_field"),
+        (SNAPSHOT.replace("50093239218", "-1"), "bad_id"),
+    ] {
+        assert_eq!(fault(&frame), kind, "{frame:.300}");
+    }
+    let text = KLINE.replace("1m", "m?").into_bytes();
+    let text: Vec<u8> = text.into_iter().map(|b| if b == b'?' { 0xFF } else { b }).collect();
+    assert_eq!(fault(text), "bad_text");
+}
+
+#[test]
+fn an_error_names_message_and_path_and_shows_what_it_saw() {
+    let codec = Codec::compile(binance_spec()).unwrap();
+    let error = decode(TRADE.replace("61837.63000000", "1/3")).unwrap_err();
+    assert_eq!(
+        codec.describe(&error),
+        r#"binance trade "p": bad_number: expected a decimal number of the allowed sign at byte 65, seen `1/3\",\"q\":\"0.0200`"#
+    );
+    let error = decode(&TRADE[..20]).unwrap_err();
+    assert_eq!(
+        codec.describe(&error),
+        "binance : truncated: expected the rest of the message at byte 20, seen the end of the frame"
+    );
+    let names: std::collections::HashSet<_> = Fault::ALL.iter().map(|fault| fault.name()).collect();
+    assert_eq!(names.len(), Fault::ALL.len());
+}
+
+#[test]
+fn unknown_enum_values_are_counted_and_absent_unless_required() {
+    let frame = TRADE.replace(r#""m":true"#, r#""m":"both""#);
+    let mut decoder = decoder();
+    let decoded = decoder.decode(frame.as_bytes(), |_, _| true).unwrap();
+    assert!(matches!(decoded, Decoded::Event { payload: Payload::Trade(trade), .. } if trade.side.is_none()));
+    assert_eq!(decoder.unknown_enums(), 1);
+    let mut spec = binance_spec();
+    spec.messages[1].fields[1].required = true;
+    let mut decoder = Decoder::new(Codec::compile(spec).unwrap());
+    assert_eq!(decoder.decode(frame.as_bytes(), |_, _| true).unwrap_err().kind(), "bad_enum");
+    assert_eq!(decoder.unknown_enums(), 1);
+}
+
+#[test]
+fn a_faulty_declaration_shows_all_its_faults() {
+    let mut spec = binance_spec();
+    spec.symbols.quotes.push("us$".into());
+    spec.messages[1].fields.remove(2);
+    spec.messages[1].fields[0].convert = Convert::Text;
+    spec.messages[2].name = "trade".into();
+    spec.messages[3].levels = None;
+    spec.messages[4].fields[0].name = "bidd".into();
+    spec.messages[5].fields[0].path = "k..o".into();
+    spec.messages[6].levels.as_mut().unwrap().asks = "bids".into();
+    let error = Codec::compile(spec).unwrap_err();
+    let places = ["symbols.quotes", "trade.id", "trade.price", "trade", "depthUpdate", "24hrTicker.bidd"];
+    for place in places.iter().chain(&["kline.open", "depth.asks"]) {
+        assert!(error.faults.iter().any(|fault| fault.starts_with(&format!("{place}:"))), "{place}: {error}");
+    }
+    assert_eq!(error.faults.len(), 8, "{error}");
+}
