@@ -13,8 +13,11 @@
 //! Both sides are arrays sorted so that the best level stands last: most changes are near the best and move little.
 //! The book is never cut; [`BookAssembler::copy_top`] delivers its top.
 
+mod ladder;
+
 use crate::codec::{Levels, Part};
-use crate::event::{Book, Level};
+use crate::event::Book;
+use ladder::Ladder;
 use std::collections::VecDeque;
 
 /// Most diffs that wait for a snapshot.
@@ -85,63 +88,11 @@ pub enum SnapshotOutcome {
     Overflow,
 }
 
-/// One side: ascending by key, which is the price of a bid and the negative price of an ask, so the best is last.
-#[derive(Debug, Default)]
-struct Ladder {
-    levels: Vec<Level>,
-}
-
-impl Ladder {
-    /// Applies changes; those that come best first, as venues send them, cost one short search each.
-    fn apply(&mut self, changes: &[Level], sign: i64) {
-        let mut cursor = self.levels.len();
-        let mut before = i64::MAX;
-        for change in changes {
-            let key = change.price * sign;
-            if key >= before {
-                cursor = self.levels.len();
-            }
-            before = key;
-            cursor = self.find(key, cursor);
-            let found = self.levels.get(cursor).is_some_and(|level| level.price == key);
-            match (found, change.quantity) {
-                (true, 0) => drop(self.levels.remove(cursor)),
-                (true, quantity) => self.levels[cursor].quantity = quantity,
-                (false, 0) => {}
-                (false, quantity) => self.levels.insert(cursor, Level { price: key, quantity }),
-            }
-        }
-    }
-
-    /// The first index whose key is `key` or above, galloping down from `end`, above which all keys are higher.
-    fn find(&self, key: i64, end: usize) -> usize {
-        let mut high = end;
-        let mut step = 1;
-        loop {
-            let low = high.saturating_sub(step);
-            if low == high {
-                return low;
-            }
-            if self.levels[low].price < key {
-                return low + 1 + self.levels[low + 1..high].partition_point(|level| level.price < key);
-            }
-            high = low;
-            step *= 2;
-        }
-    }
-
-    fn top(&self, depth: usize, sign: i64, out: &mut Vec<Level>) {
-        out.clear();
-        let top = self.levels.iter().rev().take(depth);
-        out.extend(top.map(|level| Level { price: level.price * sign, quantity: level.quantity }));
-    }
-}
-
 /// One instrument's book.
 #[derive(Debug, Default)]
 pub struct BookAssembler {
-    bids: Ladder,
-    asks: Ladder,
+    bids: Ladder<false>,
+    asks: Ladder<true>,
     price_scale: u8,
     quantity_scale: u8,
     last: u64,
@@ -204,20 +155,20 @@ impl BookAssembler {
 
     fn apply(&mut self, last: u64, levels: &Levels) -> DiffOutcome {
         if (levels.price_scale, levels.quantity_scale) == (self.price_scale, self.quantity_scale) {
-            self.bids.apply(&levels.bids, 1); // 6
-            self.asks.apply(&levels.asks, -1);
+            self.bids.apply(&levels.bids); // 6
+            self.asks.apply(&levels.asks);
         } else {
             let mut own = levels.clone();
             if !self.reconcile(&mut own) {
                 self.synced = false;
                 return DiffOutcome::Overflow;
             }
-            self.bids.apply(&own.bids, 1);
-            self.asks.apply(&own.asks, -1);
+            self.bids.apply(&own.bids);
+            self.asks.apply(&own.asks);
         }
         self.last = last;
-        if let (Some(bid), Some(ask)) = (self.bids.levels.last(), self.asks.levels.last())
-            && bid.price >= -ask.price
+        if let (Some(bid), Some(ask)) = (self.bids.best(), self.asks.best())
+            && bid >= ask
         {
             self.synced = false;
             return DiffOutcome::Crossed;
@@ -234,7 +185,7 @@ impl BookAssembler {
         ];
         for (part, own, theirs) in parts {
             let mut message = [&mut levels.bids[..], &mut levels.asks[..]];
-            let mut book = [&mut self.bids.levels[..], &mut self.asks.levels[..]];
+            let mut book = [self.bids.live(), self.asks.live()];
             if theirs > *own && part.rescale(&mut book, *own, theirs) {
                 *own = theirs;
             } else if !part.rescale(&mut message, theirs, *own) {
@@ -271,8 +222,8 @@ impl BookAssembler {
         {
             return SnapshotOutcome::TooOld; // 2
         }
-        self.bids.levels.clear();
-        self.asks.levels.clear();
+        self.bids.clear();
+        self.asks.clear();
         (self.price_scale, self.quantity_scale) = (levels.price_scale, levels.quantity_scale);
         match self.apply(last, levels) {
             DiffOutcome::Applied => {}
@@ -307,10 +258,10 @@ impl BookAssembler {
 
     /// Copies the top `depth` levels of both sides into `out`, whose buffers it reuses.
     pub fn copy_top(&self, depth: usize, out: &mut Book) {
-        self.bids.top(depth, 1, &mut out.bids);
-        self.asks.top(depth, -1, &mut out.asks);
+        self.bids.top(depth, &mut out.bids);
+        self.asks.top(depth, &mut out.asks);
         (out.price_scale, out.quantity_scale) = (self.price_scale, self.quantity_scale);
-        (out.bid_count, out.ask_count) = (self.bids.levels.len() as u32, self.asks.levels.len() as u32);
+        (out.bid_count, out.ask_count) = (self.bids.len() as u32, self.asks.len() as u32);
         (out.first_update_id, out.last_update_id) = (self.last, self.last);
         out.checksum = None;
     }

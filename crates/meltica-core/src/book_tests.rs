@@ -1,4 +1,5 @@
 use super::*;
+use crate::event::Level;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -114,6 +115,46 @@ proptest! {
             let flat = |side: &[Level]| side.iter().map(|l| (l.price, l.quantity)).collect::<Vec<_>>();
             prop_assert_eq!(flat(&seen.bids), bids.iter().rev().map(|(p, q)| (*p, *q)).collect::<Vec<_>>());
             prop_assert_eq!(flat(&seen.asks), asks.iter().map(|(p, q)| (*p, *q)).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn prop_deep_ladders_are_maps(
+        deep in 100i64..400,
+        diffs in proptest::collection::vec(proptest::collection::vec((0i64..400, 0i64..3), 0..60), 1..40),
+        sorted: bool,
+    ) {
+        let start: Vec<(i64, i64)> = (0..deep).map(|i| (1000 - i * 2, 1)).collect();
+        let asks: Vec<(i64, i64)> = (0..deep).map(|i| (2000 + i * 2, 1)).collect();
+        let mut maps = [&start, &asks].map(|side| side.iter().copied().collect::<BTreeMap<_, _>>());
+        let mut book = BookAssembler::default();
+        book.snapshot(0, &levels(&start, &asks), |_, _| {});
+        for (n, diff) in diffs.iter().enumerate() {
+            let mut sides = [1000, 2000].map(|best: i64| {
+                let out = if best == 1000 { -1 } else { 1 };
+                diff.iter().map(|(at, quantity)| (best + out * at * 2, *quantity)).collect::<Vec<_>>()
+            });
+            if sorted {
+                sides[0].sort_by_key(|level| -level.0);
+                sides[1].sort_by_key(|level| level.0);
+            }
+            for (map, side) in maps.iter_mut().zip(&sides) {
+                for (price, quantity) in side {
+                    map.insert(*price, *quantity);
+                }
+                map.retain(|_, quantity| *quantity != 0);
+            }
+            let id = n as u64 + 1;
+            prop_assert_eq!(book.diff(ids(id, id), &levels(&sides[0], &sides[1])), DiffOutcome::Applied);
+            for depth in [1, 25, 64, 65, 5000] {
+                let mut out = Book::default();
+                book.copy_top(depth, &mut out);
+                let flat = |side: &[Level]| side.iter().map(|l| (l.price, l.quantity)).collect::<Vec<_>>();
+                let pair = |(price, quantity): (&i64, &i64)| (*price, *quantity);
+                prop_assert_eq!(flat(&out.bids), maps[0].iter().rev().take(depth).map(pair).collect::<Vec<_>>());
+                prop_assert_eq!(flat(&out.asks), maps[1].iter().take(depth).map(pair).collect::<Vec<_>>());
+                prop_assert_eq!((out.bid_count as usize, out.ask_count as usize), (maps[0].len(), maps[1].len()));
+            }
         }
     }
 

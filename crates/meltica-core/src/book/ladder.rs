@@ -1,0 +1,147 @@
+//! One side of a book.
+//!
+//! A sorted array with the best level last, so that changes near the best move little. Deeper down a removed level
+//! stays as a tombstone (quantity 0) until its place is taken or there are too many: most levels that go come back.
+//! The levels of a diff are sorted, so each search gallops on from where the last one ended.
+
+use crate::event::Level;
+
+/// This close to the best, removing a level is cheap and a tombstone would be in every copy's way.
+const NEAR: usize = 64;
+
+/// Bids, or asks when `ASKS`: these are held with their prices negated, so that the best is the greatest in either.
+#[derive(Debug, Default)]
+pub(super) struct Ladder<const ASKS: bool> {
+    /// By ascending key; the last is no tombstone.
+    levels: Vec<Level>,
+    tombstones: usize,
+}
+
+impl<const ASKS: bool> Ladder<ASKS> {
+    /// Turns a price into a key, and back.
+    #[inline(always)]
+    const fn flip(price: i64) -> i64 {
+        if ASKS { -price } else { price }
+    }
+
+    /// Returns how many levels there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.levels.len() - self.tombstones
+    }
+
+    /// Returns the best price.
+    #[inline]
+    pub fn best(&self) -> Option<i64> {
+        self.levels.last().map(|level| Self::flip(level.price))
+    }
+
+    /// Removes all levels.
+    pub fn clear(&mut self) {
+        self.levels.clear();
+        self.tombstones = 0;
+    }
+
+    /// Returns the levels without tombstones, with keys for prices.
+    pub fn live(&mut self) -> &mut [Level] {
+        if self.tombstones != 0 {
+            self.levels.retain(|level| level.quantity != 0);
+            self.tombstones = 0;
+        }
+        &mut self.levels
+    }
+
+    /// Puts the best `depth` levels into `out`, best first.
+    pub fn top(&self, depth: usize, out: &mut Vec<Level>) {
+        out.clear();
+        let price = |level: &Level| Level { price: Self::flip(level.price), ..*level };
+        let near = &self.levels[self.levels.len().saturating_sub(depth)..];
+        if depth <= NEAR && near.iter().all(|level| level.quantity != 0) {
+            out.extend(near.iter().rev().map(price));
+        } else {
+            out.extend(self.levels.iter().rev().filter(|level| level.quantity != 0).take(depth).map(price));
+        }
+    }
+
+    /// Sets levels to new quantities; zero removes.
+    pub fn apply(&mut self, changes: &[Level]) {
+        let mut cursor = self.levels.len();
+        for change in changes {
+            cursor = self.set(Self::flip(change.price), change.quantity, cursor);
+        }
+        if self.tombstones > NEAR + self.levels.len() / 2 {
+            self.live();
+        }
+    }
+
+    /// Sets one level and returns where it is or would be.
+    #[inline(always)]
+    fn set(&mut self, key: i64, quantity: i64, cursor: usize) -> usize {
+        let at = self.search(key, cursor);
+        let len = self.levels.len();
+        match self.levels.get_mut(at) {
+            Some(level) if level.price == key => {
+                if quantity == 0 && len - at <= NEAR {
+                    self.tombstones -= usize::from(level.quantity == 0);
+                    self.levels.remove(at);
+                    self.fall_back();
+                    return at;
+                }
+                self.tombstones += usize::from(quantity == 0);
+                self.tombstones -= usize::from(level.quantity == 0);
+                level.quantity = quantity;
+            }
+            _ if quantity == 0 => {}
+            // The place of a tombstone on either side keeps the order.
+            Some(level) if level.quantity == 0 => {
+                *level = Level { price: key, quantity };
+                self.tombstones -= 1;
+            }
+            _ => match at.checked_sub(1).and_then(|below| self.levels.get_mut(below)) {
+                Some(level) if level.quantity == 0 => {
+                    *level = Level { price: key, quantity };
+                    self.tombstones -= 1;
+                }
+                _ => self.levels.insert(at, Level { price: key, quantity }),
+            },
+        }
+        at
+    }
+
+    /// Drops the tombstones at the top.
+    #[inline]
+    fn fall_back(&mut self) {
+        while self.levels.pop_if(|level| level.quantity == 0).is_some() {
+            self.tombstones -= 1;
+        }
+    }
+
+    /// Returns the first position whose key is `key` or above, looking from `cursor` outwards.
+    #[inline(always)]
+    fn search(&self, key: i64, cursor: usize) -> usize {
+        let levels = &*self.levels;
+        let (mut low, mut high, mut step) = (0, levels.len(), 1);
+        if levels.get(cursor).is_some_and(|level| level.price < key) {
+            low = cursor + 1;
+            while let Some(level) = levels.get(low - 1 + step) {
+                if level.price >= key {
+                    high = low - 1 + step;
+                    break;
+                }
+                low += step;
+                step *= 2;
+            }
+        } else {
+            high = cursor.min(high);
+            while let Some(level) = high.checked_sub(step).and_then(|at| levels.get(at)) {
+                if level.price < key {
+                    low = high - step + 1;
+                    break;
+                }
+                high -= step;
+                step *= 2;
+            }
+        }
+        low + levels[low..high].partition_point(|level| level.price < key)
+    }
+}
