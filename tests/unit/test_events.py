@@ -101,3 +101,6 @@ def test_faults_name_the_key() -> None:
         event("Trade", side="buy")
     with pytest.raises(ValueError, match="event kind"):
         _core.Event.from_dict({**HEADER, "type": "Trad", "payload": {}})
+    for data in (None, 3, {**HEADER, "type": "Trade", "payload": [1]}):
+        with pytest.raises(ValueError, match="mapping"):
+            _core.Event.from_dict(data)  # pyright: ignore[reportArgumentType]

@@ -64,12 +64,17 @@ pub fn references(object: &Bound<'_, PyAny>) -> isize {
     unsafe { ffi::Py_REFCNT(object.as_ptr()) }
 }
 
-/// Raises `exception` in the thread `ident` at its next bytecode; `None` takes a pending one back.
-pub fn raise_in_thread(py: Python<'_>, ident: u64, exception: Option<&Bound<'_, PyAny>>) {
-    let exception = exception.map_or(std::ptr::null_mut(), Bound::as_ptr);
-    let _ = py;
+/// Raises `exception` in the thread `ident` at its next bytecode.
+pub fn raise_in_thread(_py: Python<'_>, ident: u64, exception: &Bound<'_, PyAny>) {
     // SAFETY: the interpreter is held; an unknown thread is ignored.
-    unsafe { ffi::PyThreadState_SetAsyncExc(ident as std::os::raw::c_long, exception) };
+    unsafe { ffi::PyThreadState_SetAsyncExc(ident as std::os::raw::c_long, exception.as_ptr()) };
+}
+
+/// Lets an exception that another thread raised in this one come out here, where nobody minds it.
+///
+/// Taking it back with a null exception would leave the interpreter's eval breaker set for good, in every thread.
+pub fn absorb_pending(py: Python<'_>) {
+    let _ = py.eval(c"None", None, None);
 }
 
 /// The interpreter's id of the calling thread.

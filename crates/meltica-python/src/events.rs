@@ -8,7 +8,7 @@ use crate::payload::{self, Parsed};
 use meltica_core::decimal::Decimal;
 use meltica_core::event::{Header, Kind, Nanos, Payload, ShortText};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyMapping, PyString};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -150,6 +150,9 @@ impl PyEvent {
 
     #[staticmethod]
     fn from_dict<'py>(py: Python<'py>, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if data.cast::<PyMapping>().is_err() {
+            return Err(value_error("event: expected a mapping of keys to values"));
+        }
         let get = |key: &str| -> PyResult<Option<Bound<'py, PyAny>>> {
             let value = data.call_method1("get", (key,))?;
             Ok((!value.is_none()).then_some(value))
@@ -165,6 +168,9 @@ impl PyEvent {
             value_error(format!("event: expected \"type\" to be an event kind, saw {kind:?}"))
         })?;
         let body = get("payload")?.ok_or_else(|| value_error("event: expected the key \"payload\""))?;
+        if body.cast::<PyMapping>().is_err() {
+            return Err(value_error("event: expected \"payload\" to be a mapping of keys to values"));
+        }
         let stamp = body.call_method1("get", ("timestamp",))?;
         let venue_time = match time("venueTs")? {
             None if !stamp.is_none() => Some(parse_rfc3339(&stamp.extract::<String>()?)?),

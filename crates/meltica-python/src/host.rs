@@ -5,7 +5,7 @@
 //! event by event: one Python object per event, then every member's callback.
 
 use crate::book::BookBody;
-use crate::call::{Callback, raise_in_thread, references, thread_ident};
+use crate::call::{Callback, absorb_pending, raise_in_thread, references, thread_ident};
 use crate::core::CoreShared;
 use crate::errors::LambdaError;
 use crate::events::{Body, copy, make};
@@ -66,6 +66,8 @@ pub struct HostShared {
     drained: (Mutex<()>, Condvar),
     ended: AtomicBool,
     ident: AtomicU64,
+    /// Whether an exception was raised in the thread that may not have come out of it yet.
+    interrupted: AtomicBool,
     /// Number of the instance whose callback runs, 0 between callbacks.
     current: AtomicU64,
     /// When that callback began, in ticks.
@@ -88,6 +90,7 @@ impl HostShared {
             drained: (Mutex::default(), Condvar::new()),
             ended: AtomicBool::new(false),
             ident: AtomicU64::new(0),
+            interrupted: AtomicBool::new(false),
             current: AtomicU64::new(0),
             started: AtomicU64::new(0),
         })
@@ -127,7 +130,15 @@ impl HostShared {
     /// Raises `exception` in the callback of instance `number` if it is the one that runs.
     pub fn interrupt(&self, py: Python<'_>, exception: &Bound<'_, PyAny>, number: u64) {
         if self.current.load(Ordering::Acquire) == number {
-            raise_in_thread(py, self.ident.load(Ordering::Acquire), Some(exception));
+            self.interrupted.store(true, Ordering::Release);
+            raise_in_thread(py, self.ident.load(Ordering::Acquire), exception);
+        }
+    }
+
+    /// Lets an interrupt come out that may still be pending. On the host's own thread.
+    fn settle_interrupt(&self, py: Python<'_>) {
+        if self.interrupted.swap(false, Ordering::AcqRel) {
+            absorb_pending(py);
         }
     }
 
@@ -476,6 +487,8 @@ impl Loop {
             // Indices of deliveries in hand must stay good: the empty group goes in `look_after_queues`.
         }
         self.shared.core.leave(number);
+        // An interrupt that came too late for its callback is not `on_stop`'s, nor anybody's after it.
+        self.shared.settle_interrupt(py);
         if let Some(on_stop) = &seat.member.on_stop {
             self.shared.started.store(clock::ticks(), Ordering::Relaxed);
             self.shared.current.store(number, Ordering::Release);
@@ -485,8 +498,7 @@ impl Loop {
                 let _ = seat.failure(py, "on_stop", &error);
             }
         }
-        let ident = self.shared.ident.load(Ordering::Relaxed);
-        raise_in_thread(py, ident, None);
+        self.shared.settle_interrupt(py);
         seat.instance.clear();
         if seat.instance.state() != State::Stuck {
             seat.instance.set_state(end);
@@ -614,7 +626,7 @@ impl Seat {
         self.errors_in_a_row += 1;
         *lock(&self.instance.last_error) = Some(error.to_string());
         if let Some(on_error) = &self.member.on_error
-            && let Err(second) = on_error.bind(py).call1((callback, error.value(py)))
+            && let Err(second) = on_error.bind(py).call1((callback, error.clone_ref(py).into_value(py)))
         {
             second.write_unraisable(py, Some(on_error.bind(py)));
         }

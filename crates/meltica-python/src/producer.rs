@@ -210,7 +210,12 @@ impl PyProducer {
         self.stop.store(false, Ordering::Relaxed);
         let readers = files.into_iter().map(|file| Box::new(PyReader(file)) as Box<dyn io::Read + Send>);
         let mut merge = Merge::new(readers.collect());
-        py.detach(|| self.run(&mut merge, speed, progress.as_ref()))
+        py.detach(|| {
+            let result = self.run(&mut merge, speed, progress.as_ref());
+            // Whatever ended it: the readers are woken for what was dispatched before.
+            lock(&self.feed).flush();
+            result
+        })
     }
 
     #[pyo3(signature = (timeout = None))]

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Generator
+from datetime import UTC, datetime
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from meltica.providers.replay.adapter import ReplayAdapter
 
 LOG_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
-LOG_TIME = "%H:%M:%S"
 
 
 def run(session: Replay, adapter: "ReplayAdapter", *, as_json: bool) -> int:
@@ -104,6 +104,16 @@ def _screen(adapter: "ReplayAdapter") -> Generator[None]:
         yield
 
 
+class _EventTime(logging.Formatter):
+    """Shows what a lambda says at the events' time, in UTC, so that two replays say the same."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
+        """Returns the time of a record, to the millisecond."""
+        ns = getattr(record, "event_time", 0) or int(record.created * 1e9)
+        time = datetime.fromtimestamp(ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return f"{time}.{ns // 1_000_000 % 1000:03d}"
+
+
 class _Printer(logging.Handler):
     """Prints records above a progress bar."""
 
@@ -118,7 +128,7 @@ class _Printer(logging.Handler):
 
 @contextlib.contextmanager
 def _logging(root: logging.Logger, handler: logging.Handler) -> Generator[None]:
-    handler.setFormatter(logging.Formatter(LOG_FORMAT, LOG_TIME))
+    handler.setFormatter(_EventTime(LOG_FORMAT))
     level = root.level
     root.addHandler(handler)
     root.setLevel(logging.INFO)

@@ -171,6 +171,7 @@ class Lambda:
     def _attach(self, instance: "Instance", kept: frozenset[str]) -> None:
         """Connects the object with its run; `kept` names the helpers whose state is kept."""
         self._instance, self._kept = instance, kept
+        self.log.clock = instance.now
 
     def _running(self, what: str) -> "Instance":
         if self._instance is None:

@@ -14,7 +14,7 @@ from meltica.lambdas.callbacks import (
     overridden,
     policy_faults,
 )
-from meltica.lambdas.logs import ErrorLog, logger_for
+from meltica.lambdas.logs import ErrorLog, LambdaLogger
 from meltica.lambdas.strategy import subscribed
 from meltica.symbols import ANY, canonical, currencies
 
@@ -204,7 +204,7 @@ def _config(cls: type[Lambda], values: Mapping[str, object]) -> object:
 def _construct(cls: type[Lambda], id: str, scope: Mapping[str, tuple[str, ...]], config: object) -> Lambda:
     """Makes the author's object; its `__init__` takes nothing and already sees config, id, scope and log."""
     subject = cls.__new__(cls)
-    subject.id, subject.scope, subject.config, subject.log = id, scope, config, logger_for(id)
+    subject.id, subject.scope, subject.config, subject.log = id, scope, config, LambdaLogger(id)
     try:
         subject.__init__()
     except TypeError as error:

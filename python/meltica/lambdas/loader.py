@@ -44,9 +44,7 @@ def pick(module: ModuleType, path: Path, name: str | None) -> type[Lambda]:
         leaves = [key for key, cls in defined.items() if not any(_extends(c, cls) for c in defined.values())]
         if len(leaves) != 1:
             seen = f"several: {', '.join(leaves)}" if leaves else "none"
-            raise LambdaLoadError(
-                f"{path}: expected exactly one Lambda, there is {seen}; give {path}:ClassName"
-            )
+            raise LambdaLoadError(f"{path}: expected exactly one Lambda, saw {seen}; give {path}:ClassName")
         return defined[leaves[0]]
     value: object = getattr(module, name, None)
     if isinstance(value, type) and issubclass(value, Lambda) and value is not Lambda:

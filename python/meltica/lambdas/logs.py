@@ -2,20 +2,33 @@
 
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from meltica.errors import LambdaStopped
 
 if TYPE_CHECKING:
-    LambdaLogger = logging.LoggerAdapter[logging.Logger]
+    _Adapter = logging.LoggerAdapter[logging.Logger]
 else:
-    LambdaLogger = logging.LoggerAdapter
+    _Adapter = logging.LoggerAdapter
 
 FIRST = 5
 """Tracebacks of one sort of error that are logged in full; after that at 10, 100, 1000, ..."""
 
 
-def logger_for(instance_id: str) -> LambdaLogger:
-    """Returns the logger `meltica.lambda.<id>`; records carry `instance`."""
-    return LambdaLogger(logging.getLogger(f"meltica.lambda.{instance_id}"), {"instance": instance_id})
+class LambdaLogger(_Adapter):
+    """The logger `meltica.lambda.<id>`; its records carry `instance` and `event_time` (ns)."""
+
+    def __init__(self, instance_id: str) -> None:
+        super().__init__(logging.getLogger(f"meltica.lambda.{instance_id}"), {})
+        self._id = instance_id
+        self.clock: Callable[[], int] | None = None
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Adds the instance and its time to a record."""
+        time = self.clock() if self.clock is not None else 0
+        kwargs["extra"] = {**(kwargs.get("extra") or {}), "instance": self._id, "event_time": time}
+        return msg, kwargs
 
 
 class ErrorLog:
@@ -27,9 +40,17 @@ class ErrorLog:
 
     def __call__(self, callback: str, error: BaseException) -> None:
         """Logs `error`, raised in `callback` (a kind, `every` or `on_stop`), with its traceback."""
+        if isinstance(error, LambdaStopped):
+            self._log.warning("%s was interrupted: it went on after the stop", callback)
+            return
         key = (callback, type(error))
         self._seen[key] += 1
         count = self._seen[key]
-        if count <= FIRST or set(str(count)[1:]) == {"0"}:
+        if count <= FIRST or is_power_of_ten(count):
             times = "" if count == 1 else f" (number {count:,})"
             self._log.error("%s raised %s%s", callback, type(error).__name__, times, exc_info=error)
+
+
+def is_power_of_ten(count: int) -> bool:
+    """Whether `count`, above 0, is 1, 10, 100, ..."""
+    return str(count).rstrip("0") == "1"

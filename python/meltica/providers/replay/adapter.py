@@ -15,7 +15,7 @@ from meltica.errors import ReplayError
 from meltica.providers import registry
 from meltica.providers.base import Adapter, AdapterSettings
 from meltica.providers.replay import events
-from meltica.providers.replay.files import open_all
+from meltica.providers.replay.files import Recording, look
 
 if TYPE_CHECKING:
     from meltica._core import Producer
@@ -66,19 +66,15 @@ class ReplayAdapter(Adapter):
         self._settings = cast(ReplaySettings, settings)
         self._stopping = Flag()
         self._producers: dict[str, Producer] = {}
-        self._recordings, self._form = open_all(self._settings.paths)
-        self._codec: Codec | None = None
-        try:
-            self._codec = self._choose_codec()
-            self._providers = self._find_providers()
-        except BaseException:
-            self.close()
-            raise
+        self._recordings: list[Recording] = []
+        self._paths, self._form = look(self._settings.paths)
+        self._codec = self._choose_codec()
+        self._providers = self._find_providers()
 
     @property
     def size(self) -> int:
         """Bytes of all files, on disk."""
-        return sum(recording.size for recording in self._recordings)
+        return sum(path.stat().st_size for path in self._paths)
 
     @property
     def position(self) -> int:
@@ -99,21 +95,15 @@ class ReplayAdapter(Adapter):
 
     def run(self) -> None:
         """Plays everything. Raises ReplayError when a file is damaged; what came before it was played."""
-        speed = None if self._settings.speed == "max" else float(self._settings.speed)
+        size = self.size
         try:
-            if self._stopping.is_set():
-                return
-            if self._form == "events":
-                events.publish(self._recordings, self._producers, speed, self._stopping, self._report)
-                return
-            producer = self._producers[self._providers[0]]
-            try:
-                producer.replay(self._recordings, speed=speed, progress=lambda _: self._report())
-            except ValueError as error:
-                raise ReplayError(f"{', '.join(str(r.path) for r in self._recordings)}: {error}") from error
+            self._recordings = list(map(Recording, self._paths))
+            if not self._stopping.is_set():
+                self._play(lambda: self._report(size))
         finally:
-            self._report()
-            self.close()
+            self._report(size)
+            for recording in self._recordings:
+                recording.close()
 
     def stop(self) -> None:
         """Ends `run` soon, from any thread."""
@@ -121,21 +111,27 @@ class ReplayAdapter(Adapter):
         for producer in self._producers.values():
             producer.stop()
 
-    def close(self) -> None:
-        """Closes the files."""
-        for recording in self._recordings:
-            recording.close()
+    def _play(self, report: Callable[[], object]) -> None:
+        speed = None if self._settings.speed == "max" else float(self._settings.speed)
+        if self._form == "events":
+            events.publish(self._recordings, self._producers, speed, self._stopping, report)
+            return
+        try:
+            producer = self._producers[self._providers[0]]
+            producer.replay(self._recordings, speed=speed, progress=lambda _: report())
+        except ValueError as error:
+            raise ReplayError(f"{', '.join(map(str, self._paths))}: {error}") from error
 
-    def _report(self) -> None:
+    def _report(self, size: int) -> None:
         if self._stopping.is_set():
             # A stop that came before the replay had begun would be forgotten.
             for producer in self._producers.values():
                 producer.stop()
         if self.progress is not None:
-            self.progress(self.position, self.size)
+            self.progress(self.position, size)
 
     def _choose_codec(self) -> "Codec | None":
-        first, name = self._recordings[0].path, self._settings.codec
+        first, name = self._paths[0], self._settings.codec
         if self._form == "events":
             if name not in (None, EVENTS):
                 raise ReplayError(
@@ -152,4 +148,4 @@ class ReplayAdapter(Adapter):
     def _find_providers(self) -> list[str]:
         if self._codec is not None:
             return [self._settings.provider or self._codec.name]
-        return events.providers([recording.path for recording in self._recordings])
+        return events.providers(self._paths)

@@ -34,6 +34,8 @@ def parse(line: bytes, path: Path, number: int) -> Recorded:
         if not isinstance(data, dict):
             raise ValueError(f"expected an object, saw {type(data).__name__}")
         known = cast(dict[str, Any], data)
+        if not isinstance(known.get("payload"), dict):
+            raise ValueError('expected the key "payload" with an object')
         return Recorded(Event.from_dict(known), known["payload"])
     except (ValueError, TypeError, KeyError) as error:
         raise ReplayError(f"{path}, line {number}: is no recorded event: {error}") from error

@@ -5,7 +5,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, Literal
 
 from meltica.errors import ReplayError
 
@@ -62,7 +62,7 @@ class Recording:
         )
         self._head = b""
         try:
-            self.form = self._sniff()
+            self.form: Form = self._sniff()
         except ReplayError:
             self.close()
             raise
@@ -122,18 +122,15 @@ class Recording:
         )
 
 
-def open_all(paths: Iterable[Path]) -> tuple[list[Recording], Form]:
-    """Returns the open recordings that `paths` name and their common form. Raises ReplayError."""
-    recordings: list[Recording] = []
-    try:
-        recordings.extend(map(Recording, find(paths)))
-        forms = {recording.form: recording.path for recording in recordings}
-        if len(forms) > 1:
-            raise ReplayError(
-                f"expected all frames or all events, {forms['frames']} holds frames, {forms['events']} events"
-            )
-    except BaseException:
-        for recording in recordings:
-            recording.close()
-        raise
-    return recordings, cast(Form, next(iter(forms)))
+def look(paths: Iterable[Path]) -> tuple[list[Path], Form]:
+    """Returns the files that `paths` name and their common form. Raises ReplayError."""
+    files = find(paths)
+    forms: dict[Form, Path] = {}
+    for path in files:
+        recording = Recording(path)
+        recording.close()
+        forms[recording.form] = path
+    if len(forms) > 1:
+        frames, events = forms["frames"], forms["events"]
+        raise ReplayError(f"expected all frames or all events, {frames} holds frames, {events} events")
+    return files, next(iter(forms))

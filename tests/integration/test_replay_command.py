@@ -1,0 +1,253 @@
+"""`meltica replay` as a user sees it: what it says, what it exits with, and that two replays are alike."""
+
+import gzip
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from meltica import sample
+
+LAMBDAS = """
+    import json, time
+    import meltica
+
+    class Record(meltica.Lambda):
+        class Config(meltica.LambdaConfig):
+            out: str
+
+        def on_start(self):
+            self.file = open(self.config.out, "w")
+        def write(self, event):
+            data = event.to_dict()
+            del data["emitTs"]
+            print(json.dumps(data), file=self.file)
+        def on_trade(self, event): self.write(event)
+        def on_ticker(self, event): self.write(event)
+        def on_book_snapshot(self, event): self.write(event)
+        def on_stop(self): self.file.close()
+
+    class Raises(meltica.Lambda):
+        def on_trade(self, trade):
+            raise ValueError("not today")
+
+    class NoStart(meltica.Lambda):
+        def on_start(self):
+            raise RuntimeError("no key")
+        def on_trade(self, trade): ...
+
+    class NoInit(meltica.Lambda):
+        def __init__(self):
+            raise RuntimeError("no room")
+        def on_trade(self, trade): ...
+
+    class Loops(meltica.Lambda):
+        def on_trade(self, trade):
+            print("looping", flush=True)
+            while True:
+                pass
+
+    class Swallows(meltica.Lambda):
+        def on_trade(self, trade):
+            print("looping", flush=True)
+            while True:
+                try:
+                    time.sleep(0.01)
+                except BaseException:
+                    pass
+
+    class Sends(meltica.Lambda):
+        def on_trade(self, trade):
+            self.emit("echo", {"of": trade, "price": trade.price_decimal})
+
+    class Hears(meltica.Lambda):
+        def on_start(self):
+            self.seen = []
+        def on_extension(self, extension):
+            self.seen.append(extension.payload["price"])
+        def on_stop(self):
+            self.log.info("heard %d, first %s", len(self.seen), self.seen[0])
+"""
+BINANCE = ("s.gz", "--codec", "binance")
+
+
+@pytest.fixture(scope="module", name="folder")
+def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("replay")
+    (folder / "mine.py").write_text(dedent(LAMBDAS))
+    sample.write(folder / "s.gz", steps=200)
+    return folder
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "meltica", "replay", *arguments]
+
+
+def replay(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), check=False, capture_output=True, text=True, timeout=60, cwd=folder
+    )
+
+
+def report(folder: Path, *arguments: str) -> dict[str, Any]:
+    done = replay(folder, *arguments, "--json")
+    known: dict[str, Any] = json.loads(done.stdout)
+    assert known["exit_code"] == done.returncode, done.stderr
+    return known
+
+
+def test_the_summary(folder: Path) -> None:
+    done = replay(folder, *BINANCE, "--lambda", "mine.py:Raises")
+    assert done.returncode == 0
+    for text in ("Replay: ok", "events", "Trade", "Raises", "dispatched -> delivered", "p99"):
+        assert text in done.stdout
+    assert "Traceback" in done.stderr
+    assert "mine.py" in done.stderr
+    assert done.stderr.count("not today") < 20
+
+
+def test_the_report_has_stable_keys(folder: Path) -> None:
+    known = report(folder, *BINANCE)
+    keys = "status exit_code error seconds frames bytes events gaps stale_books unsynced_books frame_errors"
+    more = "drops callback_errors providers lambdas bad_frames core"
+    assert set(known) == {*keys.split(), *more.split()}
+    assert (known["status"], known["error"], known["frame_errors"]) == ("ok", None, {})
+
+
+def test_the_sample_needs_nothing(folder: Path) -> None:
+    known = report(folder, "--sample")
+    assert known["lambdas"][0]["class"] == "LargeTrades"
+    assert known["gaps"] == known["unsynced_books"] == known["callback_errors"] == 0
+
+
+@pytest.mark.parametrize("host", ["shared", "thread"])
+def test_two_replays_are_alike(folder: Path, host: str) -> None:
+    outputs: list[bytes] = []
+    for name in ("a", "b"):
+        out = folder / f"{host}-{name}.jsonl"
+        arguments = ("--lambda", "mine.py:Record", "--config", f"out={out}", "--host", host)
+        assert report(folder, *BINANCE, *arguments)["drops"] == {}
+        outputs.append(out.read_bytes())
+    assert outputs[0] == outputs[1]
+    assert outputs[0].count(b"\n") > 1000
+
+
+def test_recorded_events_keep_their_providers(folder: Path) -> None:
+    first, second = folder / "first.jsonl", folder / "second.jsonl"
+    report(folder, *BINANCE, "--lambda", "mine.py:Record", "--config", f"out={first}")
+    known = report(folder, str(first), "--lambda", "mine.py:Record", "--config", f"out={second}")
+    assert list(known["providers"]) == ["binance"]
+
+    def facts(path: Path) -> list[dict[str, Any]]:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        return [{k: v for k, v in row.items() if k != "routingVersion"} for row in rows]
+
+    assert facts(first) == facts(second)
+
+
+def test_symbols_narrow_the_scope(folder: Path) -> None:
+    out = folder / "btc.jsonl"
+    arguments = ("--lambda", "mine.py:Record", "--config", f"Record.out={out}", "--symbol", "BTC/USDT")
+    report(folder, *BINANCE, *arguments)
+    assert {json.loads(line)["symbol"] for line in out.read_text().splitlines()} == {"BTC-USDT"}
+
+
+def test_lambdas_hear_each_other(folder: Path) -> None:
+    done = replay(folder, *BINANCE, "--lambda", "mine.py:Sends", "--lambda", "mine.py:Hears", "--json")
+    known = json.loads(done.stdout)
+    sends, hears = known["lambdas"]
+    assert known["status"] == "ok"
+    assert sends["emitted"] == hears["delivered"]["Extension"] > 0
+    assert f"heard {sends['emitted']}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((), "give PATH..., or --sample"),
+        (("--sample", "s.gz"), "give PATH..., or --sample"),
+        (("none.gz", "--codec", "binance"), "none.gz: expected a file, a directory or a glob"),
+        (("s.gz",), "holds frames, which need a codec; known: binance"),
+        (("s.gz", "--codec", "binanse"), "did you mean `binance`?"),
+        (("s.gz", "--codec", "events"), "it holds frames"),
+        (("mine.py", "--codec", "binance"), "mine.py: expected lines of `<receive ns> <frame>`"),
+        ((*BINANCE, "--speed", "fast"), "expected max or a number above 0, saw 'fast'"),
+        ((*BINANCE, "--speed", "0"), "expected max or a number above 0"),
+        ((*BINANCE, "--symbol", "btc-usdt"), "did you mean `BTC-USDT`?"),
+        ((*BINANCE, "--lambda", "mine.py:Recod"), "did you mean `Record`?"),
+        ((*BINANCE, "--lambda", "nope.py"), "nope.py: expected a Python file, it is missing"),
+        ((*BINANCE, "--lambda", "mine.py:Record"), "`out` is required"),
+        ((*BINANCE, "--config", "notionl=1"), "did you mean `notional`?"),
+        ((*BINANCE, "--config", "notional"), "expected KEY=VALUE, saw 'notional'"),
+    ],
+)
+def test_bad_input_is_one_clear_line(folder: Path, arguments: tuple[str, ...], text: str) -> None:
+    done = replay(folder, *arguments)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert last.startswith("Error: ")
+    assert text in last
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("NoStart", "NoStart: on_start raised RuntimeError: no key"),
+        ("NoInit", "NoInit: __init__ raised RuntimeError: no room"),
+    ],
+)
+def test_a_lambda_that_cannot_start(folder: Path, name: str, text: str) -> None:
+    done = replay(folder, *BINANCE, "--lambda", f"mine.py:{name}")
+    assert done.returncode == 3
+    assert text in done.stderr
+
+
+def test_errors_are_counted_or_stop_the_lambda(folder: Path) -> None:
+    counted = report(folder, *BINANCE, "--lambda", "mine.py:Raises")
+    assert counted["callback_errors"] == counted["lambdas"][0]["delivered"]["Trade"] > 100
+    stopped = report(folder, *BINANCE, "--lambda", "mine.py:Raises", "--max-errors", "3")
+    assert (stopped["status"], stopped["exit_code"]) == ("lambda_failed", 3)
+    assert stopped["callback_errors"] == 3
+    assert "not today" in stopped["error"]
+
+
+@pytest.mark.parametrize("part", [0.3, 0.5, 0.8])
+def test_a_cut_recording_is_played_up_to_the_cut(folder: Path, part: float) -> None:
+    packed = (folder / "s.gz").read_bytes()
+    (folder / "cut.gz").write_bytes(packed[: int(len(packed) * part)])
+    known = report(folder, "cut.gz", "--codec", "binance")
+    assert (known["status"], known["exit_code"]) == ("input_damaged", 4)
+    assert "cut.gz: the compressed file is cut short" in known["error"]
+    assert known["frames"] > 100
+    assert known["lambdas"][0]["delivered"]["Trade"] == known["events"]["Trade"]
+
+
+def test_bad_frames_are_counted_and_shown(folder: Path) -> None:
+    lines = gzip.decompress((folder / "s.gz").read_bytes()).splitlines()
+    lines[50] = lines[50][:60]
+    (folder / "bad.txt").write_bytes(b"\n".join(lines))
+    known = report(folder, "bad.txt", "--codec", "binance")
+    assert known["exit_code"] == 0
+    assert sum(known["frame_errors"].values()) == 1
+    assert known["bad_frames"][0]["frame"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT, which Windows does not have")
+@pytest.mark.parametrize("name", ["Loops", "Swallows"])
+def test_interruption_ends_even_a_callback_that_does_not(folder: Path, name: str) -> None:
+    arguments = command(*BINANCE, "--lambda", f"mine.py:{name}", "--json")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, stdout=pipe, stderr=pipe, text=True, cwd=folder) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "looping\n"
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert json.loads(out)["status"] == "interrupted"

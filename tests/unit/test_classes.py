@@ -1,0 +1,235 @@
+"""What a Lambda subclass may declare: faults are found when the class is made."""
+
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+import functools
+from typing import Any
+
+import pytest
+
+import meltica
+from meltica.errors import LambdaClassError
+from meltica.lambdas.base import Filter, Lambda
+from meltica.lambdas.callbacks import helpers_used
+from meltica.lambdas.strategy import describe, subscribed
+
+
+def make(**members: Any) -> type[Lambda]:
+    return type("Made", (Lambda,), members)
+
+
+def fault(**members: Any) -> str:
+    with pytest.raises(LambdaClassError) as caught:
+        make(**members)
+    return str(caught.value)
+
+
+def test_overriding_is_subscribing() -> None:
+    class Both(Lambda):
+        needs = {"Ticker"}
+
+        def on_trade(self, trade: meltica.Trade) -> None: ...
+        def on_book_snapshot(self, book: meltica.BookSnapshot) -> None: ...
+
+    class Child(Both):
+        def on_extension(self, extension: meltica.Extension) -> None: ...
+
+    assert subscribed(Both) == ["Trade", "Ticker", "BookSnapshot"]
+    assert subscribed(Child) == ["Trade", "Ticker", "BookSnapshot", "Extension"]
+    assert subscribed(Lambda) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("on_trades", "on_trade"),
+        ("on_tick", "on_ticker"),
+        ("on_book", "on_book_snapshot"),
+        ("onTrade", "on_trade"),
+        ("on_init", "on_"),
+    ],
+)
+def test_misspelt_callbacks_are_refused(name: str, nearest: str) -> None:
+    text = fault(**{name: lambda self, event: None})
+    assert f"`{name}` is no callback" in text
+    assert nearest in text
+
+
+def test_async_and_generator_callbacks_are_refused() -> None:
+    async def coroutine(self: Lambda, event: object) -> None: ...
+    async def stream(self: Lambda, event: object) -> Any:
+        yield event
+
+    def generator(self: Lambda, event: object) -> Any:
+        yield event
+
+    @functools.wraps(coroutine)
+    def wrapped(*args: Any) -> Any: ...
+
+    assert "async def" in fault(on_trade=coroutine)
+    assert "async def" in fault(on_trade=stream)
+    assert "async def" in fault(on_trade=wrapped)
+    assert "yield" in fault(on_trade=generator)
+    assert "async def" in fault(on_start=coroutine)
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        lambda self: None,
+        lambda: None,
+        lambda self, a, b: None,
+        lambda self, trade, *, key: None,
+        staticmethod(lambda: None),
+        classmethod(lambda cls: None),
+        functools.partial(lambda: None),
+    ],
+)
+def test_wrong_signatures_are_refused(callback: object) -> None:
+    assert "one argument besides self: write `def on_trade(self, event)`" in fault(on_trade=callback)
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        lambda self, trade: None,
+        lambda self, trade, extra=None, *, key=1: None,
+        lambda self, *args: None,
+        lambda *args, **keywords: None,
+        staticmethod(lambda trade: None),
+        classmethod(lambda cls, trade: None),
+        functools.partial(lambda trade: None),
+    ],
+)
+def test_callable_signatures_are_taken(callback: object) -> None:
+    assert subscribed(make(on_trade=callback)) == ["Trade"]
+
+
+def test_lifecycle_takes_nothing() -> None:
+    assert "no argument besides self: write `def on_start(self)`" in fault(on_start=lambda self, event: None)
+    make(on_start=lambda self: None, on_stop=lambda self: None)
+
+
+def test_a_callback_must_be_a_function() -> None:
+    assert "`on_trade` must be a function, NoneType was given" in fault(on_trade=None)
+
+
+def test_unknown_kinds_name_the_nearest() -> None:
+    assert "unknown kind 'Tickers'; did you mean `Ticker`?" in fault(needs={"Tickers"})
+    assert "unknown kind 'trade'; did you mean `Trade`?" in fault(filters={"trade": []})
+    assert "unknown kind 'Book'" in fault(policies={"Book": "block"})
+    assert "must be a set of kinds" in fault(needs="Ticker")
+
+
+@pytest.mark.parametrize(
+    ("filters", "text"),
+    [
+        ({"Trade": Filter("side", "eq", "Buy")}, "must be a list of Filter"),
+        ({"Trade": ["side"]}, "must hold Filter(field, operator, value)"),
+        ({"Trade": [Filter("side", "equals", "Buy")]}, "operator 'equals' of 'side' is unknown"),
+        ({"Trade": [Filter("side", "in", "Buy")]}, "`in` on 'side' takes a list of values"),
+        ({"Trade": [Filter("side", "eq", ["Buy"])]}, "`eq` on 'side' takes one value"),
+        ([], "must be a dict"),
+    ],
+)
+def test_filters_are_checked(filters: object, text: str) -> None:
+    assert text in fault(filters=filters)
+
+
+@pytest.mark.parametrize(
+    ("policies", "text"),
+    [
+        ({"Trade": "conflate"}, "each Trade counts"),
+        ({"Ticker": "conflat"}, "did you mean `conflate`?"),
+        ({"BalanceUpdate": "block"}, "never dropped"),
+        ([], "must be a dict"),
+    ],
+)
+def test_policies_are_checked(policies: object, text: str) -> None:
+    assert text in fault(policies=policies)
+
+
+@pytest.mark.parametrize("depth", [0, 5001, True, "25", 2.0])
+def test_book_depth_is_checked(depth: object) -> None:
+    assert "`book_depth` must be 1 to 5000 levels" in fault(book_depth=depth)
+
+
+def test_all_faults_are_told_at_once() -> None:
+    with pytest.raises(LambdaClassError) as caught:
+        make(on_trades=lambda self: None, needs={"X"}, book_depth=0)
+    assert len(caught.value.faults) == 3
+
+
+def test_a_config_must_be_one() -> None:
+    class Config: ...
+
+    assert "`Config` must be a subclass of meltica.LambdaConfig" in fault(Config=Config)
+
+
+def test_use_of_helpers_is_seen_in_the_code() -> None:
+    class Direct(Lambda):
+        def on_start(self) -> None:
+            self.market("BTC-USDT")
+
+    class Nested(Lambda):
+        def on_start(self) -> None:
+            self.every(1, lambda: self.book("BTC-USDT"))
+
+    class Inherited(Direct):
+        @property
+        def middle(self) -> object:
+            return [self.book(symbol) for symbol in ("A-B",)]
+
+    class Unrelated(Lambda):
+        def on_start(self) -> None:
+            other: Any = object()
+            print(other.market, other.book)
+
+    assert helpers_used(Direct, Lambda) == {"market"}
+    assert helpers_used(Nested, Lambda) == {"book"}
+    assert helpers_used(Inherited, Lambda) == {"market", "book"}
+    assert helpers_used(Unrelated, Lambda) == set()
+
+
+def test_describe() -> None:
+    class GridMaker(Lambda):
+        """Quotes on a grid.
+
+        More about it.
+        """
+
+        version = "1.2"
+
+        class Config(meltica.LambdaConfig):
+            levels: int = 5
+            """Orders on either side."""
+            symbol: str
+
+        def on_trade(self, trade: meltica.Trade) -> None: ...
+
+    levels = {"name": "levels", "type": "int", "description": "Orders on either side.", "default": 5}
+    assert describe(GridMaker) == {
+        "name": "GridMaker",
+        "displayName": "Grid Maker",
+        "description": "Quotes on a grid.",
+        "version": "1.2",
+        "config": [
+            {**levels, "required": False},
+            {"name": "symbol", "type": "string", "description": "", "required": True},
+        ],
+        "events": ["Trade"],
+    }
+    assert "version" not in describe(Lambda)
+
+
+def test_helpers_before_the_instance_exists_say_so() -> None:
+    subject = make()()
+    for use in (
+        subject.now,
+        lambda: subject.delivered_at,
+        lambda: subject.market("BTC-USDT"),
+        lambda: subject.book("BTC-USDT"),
+        lambda: subject.emit("x", 1),
+        lambda: subject.every(1, lambda: None),
+    ):
+        with pytest.raises(meltica.LambdaError, match="before the instance exists"):
+            use()

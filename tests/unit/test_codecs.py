@@ -1,0 +1,89 @@
+"""Codec declarations, the registry, and the made-up session."""
+
+import gzip
+import json
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meltica import sample
+from meltica._core import Codec, CodecError
+from meltica.errors import ConfigError
+from meltica.providers import registry
+from meltica.providers.binance.codec import BINANCE, QUOTES
+from meltica.providers.codec import Codec as Declaration
+from meltica.providers.codec import Field, Message, SymbolRule, decimal, equals
+
+
+def test_binance_compiles() -> None:
+    assert Codec(BINANCE).name == "binance"
+
+
+def test_no_quote_ends_with_another() -> None:
+    # Else the longest would be taken out of symbols such as ADAEUR.
+    for quote in QUOTES:
+        assert not [other for other in QUOTES if other != quote and quote.endswith(other)]
+
+
+def test_all_faults_of_a_declaration_are_told() -> None:
+    fields = (Field("id", "t", decimal()), Field("prize", "p", decimal()))
+    trade = Message(name="trade", role="Trade", matches=(equals("e", "trade"),), symbol="s", fields=fields)
+    with pytest.raises(CodecError) as caught:
+        Codec(Declaration(name="broken", symbols=SymbolRule(), messages=(trade,)))
+    text = str(caught.value)
+    for part in ("symbols", "trade.id", "trade.prize", "trade.price", "trade.quantity"):
+        assert part in text
+
+
+def test_registry_knows_what_is_shipped() -> None:
+    assert registry.codec("binance") is BINANCE
+    assert registry.adapter("replay").identifier == "replay"
+    assert "binance" in registry.names(registry.CODECS)
+
+
+def test_unknown_names_list_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"`binanse` is unknown; did you mean `binance`\?"):
+        registry.codec("binanse")
+    with pytest.raises(ConfigError, match=r"known: .*replay"):
+        registry.adapter("nothing")
+
+
+def test_the_sample_is_deterministic(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.gz", tmp_path / "b.gz"
+    assert sample.write(first, steps=20) == sample.write(second, steps=20)
+    assert first.read_bytes() == second.read_bytes()
+    assert sample.write(second, seed=8, steps=20)
+    assert first.read_bytes() != second.read_bytes()
+    with gzip.open(first) as file:
+        times = [int(line.split(b" ", 1)[0]) for line in file]
+    assert times == sorted(times)
+
+
+@given(st.integers(0, 10**12), st.integers(0, 10**12))
+def test_sample_numbers_are_written_exactly(ticks: int, lots: int) -> None:
+    market = sample.Market("BTCUSDT", 100, 2, 1, random.Random(1))
+    price, quantity = market.level(ticks, lots)
+    assert int(price.replace(".", "")) == ticks * 10**6
+    assert int(quantity.replace(".", "")) == lots * 1000
+    assert len(price.split(".")[1]) == len(quantity.split(".")[1]) == 8
+
+
+def test_sample_diffs_rebuild_the_book() -> None:
+    bids: dict[str, dict[str, str]] = {}
+    for line in sample.lines(steps=50):
+        frame = json.loads(line.split(b" ", 1)[1])
+        data, symbol = frame["data"], frame["stream"].split("@")[0]
+        if "lastUpdateId" in data:
+            bids[symbol] = dict(data["bids"])
+        elif data.get("e") == "depthUpdate" and symbol in bids:
+            for price, quantity in data["b"]:
+                bids[symbol][price] = quantity
+                if float(quantity) == 0:
+                    del bids[symbol][price]
+        elif "B" in data and symbol in bids:
+            best = max(bids[symbol], key=float)
+            assert (data["b"], data["B"]) == (best, bids[symbol][best])
+            assert len(bids[symbol]) == sample.LEVELS

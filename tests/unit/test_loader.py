@@ -1,0 +1,123 @@
+"""Loading a Lambda out of a file: what works, and one clear line for what does not."""
+
+import pickle
+import sys
+import traceback
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from meltica.errors import LambdaLoadError
+from meltica.lambdas.base import Lambda
+from meltica.lambdas.loader import load
+
+GOOD = """
+    import dataclasses
+    import meltica
+
+    @dataclasses.dataclass
+    class Note:
+        text: str
+
+    class Base(meltica.Lambda):
+        def on_trade(self, trade):
+            raise ValueError("here")
+
+    class Child(Base):
+        note = Note("x")
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "mine.py"
+
+
+def write(file: Path, text: str) -> str:
+    file.write_text(dedent(text))
+    return str(file)
+
+
+def fault(reference: str) -> str:
+    with pytest.raises(LambdaLoadError) as caught:
+        load(reference)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_by_name_and_alone(file: Path) -> None:
+    path = write(file, GOOD)
+    assert load(f"{path}:Base").__name__ == "Base"
+    assert load(path).__name__ == "Child"
+    assert load(f"{path}:Base") is load(f"{path}:Child").__mro__[1]
+
+
+def test_the_module_is_registered(file: Path) -> None:
+    cls = load(write(file, GOOD))
+    module = sys.modules[cls.__module__]
+    assert pickle.loads(pickle.dumps(module.Note("y"))) == module.Note("y")
+    assert pickle.loads(pickle.dumps(cls)) is cls
+
+
+def test_tracebacks_show_the_source(file: Path) -> None:
+    cls = load(write(file, GOOD))
+    with pytest.raises(ValueError, match="here") as caught:
+        cls.on_trade(cls.__new__(cls), None)  # pyright: ignore[reportArgumentType]
+    assert 'raise ValueError("here")' in "".join(traceback.format_exception(caught.value))
+
+
+def test_changed_content_is_another_module(file: Path) -> None:
+    first = load(write(file, GOOD))
+    second = load(write(file, GOOD + "\n    # changed\n"))
+    assert first is not second
+    assert first.__module__ != second.__module__
+
+
+def test_neighbours_can_be_imported(file: Path) -> None:
+    (file.parent / "meltica_test_neighbour.py").write_text("SIZE = 3\n")
+    source = "import meltica, meltica_test_neighbour as n\nclass A(meltica.Lambda):\n    size = n.SIZE\n"
+    cls = load(write(file, source))
+    assert getattr(cls, "size") == 3  # noqa: B009
+    assert str(file.parent) not in sys.path
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "text"),
+    [
+        ("class A:\n  x = (\n", "", "line 2: syntax error"),
+        ("import meltica\nimport no_such_module_x\n", "", "line 2: ModuleNotFoundError: No module"),
+        ("def f():\n    return 1 / 0\nf()\n", "", "line 2: ZeroDivisionError: division by zero"),
+        ("import meltica\nclass Spread(meltica.Lambda): ...\n", ":Sprad", "`Sprad`; did you mean `Spread`?"),
+        ("class Spread: ...\n", ":Spread", "`Spread` is no subclass of meltica.Lambda; there is none"),
+        ("x = 1\n", "", "expected exactly one Lambda, saw none"),
+        (
+            "from meltica import Lambda as L\nclass A(L): ...\nclass B(L): ...\n",
+            "",
+            "saw several: A, B; give",
+        ),
+        (
+            "from meltica import Lambda as L\nclass A(L):\n  def on_trades(self, t): ...\n",
+            "",
+            "line 2: A: `on_tr",
+        ),
+        ("\0", "", "mine.py"),
+        ("raise SystemExit(3)\n", "", "line 1: SystemExit: 3"),
+    ],
+)
+def test_each_failure_is_one_clear_line(file: Path, source: str, name: str, text: str) -> None:
+    file.write_text(source)
+    assert text in fault(f"{file}{name}")
+
+
+def test_missing_files_and_directories(tmp_path: Path) -> None:
+    assert "it is missing" in fault(f"{tmp_path}/no.py:A")
+    assert "it is a directory" in fault(f"{tmp_path}:A")
+    assert "it is a directory" in fault(str(tmp_path))
+
+
+def test_imported_lambdas_do_not_count(file: Path) -> None:
+    path = write(file, "import meltica\nfrom meltica import Lambda\nclass Mine(Lambda): ...\n")
+    assert load(path).__name__ == "Mine"
+    assert issubclass(load(path), Lambda)

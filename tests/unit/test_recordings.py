@@ -1,0 +1,119 @@
+"""Recordings on disk: found, opened, told apart, and refused with one clear line."""
+
+import gzip
+import io
+from pathlib import Path
+
+import pytest
+
+from meltica.errors import ReplayError
+from meltica.providers.replay.events import Pace, parse
+from meltica.providers.replay.files import Recording, find, look
+
+LINES = b"".join(b'%d {"n":%d}\n' % (1000 + i, i) for i in range(20_000))
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def content(recording: Recording) -> bytes:
+    out = io.BytesIO()
+    try:
+        while chunk := recording.read(10_000):
+            out.write(chunk)
+    finally:
+        recording.close()
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("name", ["a.gz", "a.txt"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_gzip_is_told_by_content_not_by_name(tmp_path: Path, name: str, packed: bool) -> None:
+    recording = Recording(write(tmp_path / name, gzip.compress(LINES) if packed else LINES))
+    assert recording.form == "frames"
+    assert content(recording) == LINES
+
+
+def test_lines_are_whole_however_they_are_read(tmp_path: Path) -> None:
+    recording = Recording(write(tmp_path / "a", b'{"a":1}\r\n\n  \n{"b":2}'))
+    assert recording.form == "events"
+    assert list(recording.lines()) == [b'{"a":1}', b'{"b":2}']
+    recording.close()
+
+
+def test_a_cut_gzip_gives_what_came_before_the_cut(tmp_path: Path) -> None:
+    packed = gzip.compress(LINES)
+    recording = Recording(write(tmp_path / "a.gz", packed[: len(packed) // 2]))
+    seen = b""
+    with pytest.raises(ReplayError, match="cut short"):
+        while True:
+            seen += recording.read(4096)
+    assert LINES.startswith(seen)
+    assert len(seen) > len(LINES) // 4
+    recording.close()
+
+
+def test_a_damaged_gzip_is_told(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(LINES))
+    packed[-6] ^= 0xFF  # the checksum
+    with pytest.raises(ReplayError, match="is damaged"):
+        content(Recording(write(tmp_path / "a.gz", bytes(packed))))
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"", "the file is empty"),
+        (b"\n \n", "the file is empty"),
+        (gzip.compress(b""), "the file is empty"),
+        (b"hello world\n", "expected lines of `<receive ns> <frame>`"),
+        (b"\x1f\x8bnot gzip at all", "damaged"),
+        (b"\x89PNG\r\n", "expected lines of"),
+    ],
+)
+def test_what_is_no_recording_is_told(tmp_path: Path, data: bytes, text: str) -> None:
+    with pytest.raises(ReplayError) as caught:
+        Recording(write(tmp_path / "x", data))
+    assert text in str(caught.value)
+    assert str(tmp_path / "x") in str(caught.value)
+
+
+def test_paths_are_files_directories_and_globs(tmp_path: Path) -> None:
+    names = [write(tmp_path / name, LINES) for name in ("b.log", "a.log", "c.txt")]
+    write(tmp_path / ".hidden", b"x")
+    assert find([tmp_path]) == sorted(names)
+    assert find([tmp_path / "*.log"]) == sorted(names[:2])
+    assert find([names[0], names[1], names[0]]) == names[:2]
+
+
+def test_every_path_that_leads_nowhere_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ReplayError) as caught:
+        find([tmp_path / "no", tmp_path / "empty", tmp_path / "*.log"])
+    for part in ("/no: expected a file", "/empty: expected recordings", "*.log: expected a file"):
+        assert part in str(caught.value)
+
+
+def test_frames_and_events_do_not_mix(tmp_path: Path) -> None:
+    write(tmp_path / "a", LINES)
+    write(tmp_path / "b", b'{"type":"Trade"}\n')
+    with pytest.raises(ReplayError, match="expected all frames or all events"):
+        look([tmp_path])
+
+
+@pytest.mark.parametrize("line", [b"{", b"[]", b"{}", b'{"type":"Trad"}', b'{"type":"Trade","payload":3}'])
+def test_a_line_that_is_no_event_is_named(line: bytes) -> None:
+    with pytest.raises(ReplayError, match=r"^x\.jsonl, line 7: is no recorded event: "):
+        parse(line, Path("x.jsonl"), 7)
+
+
+def test_pace_follows_the_recorded_time() -> None:
+    clock = [0]
+    pace = Pace(2.0, lambda: clock[0])
+    assert pace.wait_for(1_000_000_000) == 0
+    assert pace.wait_for(3_000_000_000) == pytest.approx(1.0)
+    clock[0] = 1_500_000_000
+    assert pace.wait_for(3_000_000_000) == 0
+    assert Pace(None).wait_for(5) == 0
