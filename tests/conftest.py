@@ -23,12 +23,9 @@ def shared() -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def session_lines() -> list[bytes]:
+def session_lines(session_path: Path) -> list[bytes]:
     """The lines of a real Binance session."""
-    folder = shared()
-    if folder is None:
-        pytest.skip("needs the recorded session in ../shared/data/binance, which is absent")
-    with gzip.open(folder / f"{RECORDING}.gz") as file:
+    with gzip.open(session_path) as file:
         return file.read().splitlines()
 
 

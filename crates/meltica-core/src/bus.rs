@@ -702,9 +702,4 @@ impl Reader {
         matches!(item, Item::Pooled(event)
             if self.queue.policies[event.header().kind as usize] == Policy::Conflate)
     }
-
-    /// Returns how many events it holds beyond the lanes.
-    pub fn staged(&self) -> usize {
-        self.staged.len()
-    }
 }

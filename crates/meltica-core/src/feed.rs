@@ -7,7 +7,7 @@ use crate::book::{BookAssembler, DiffIds, DiffOutcome, SnapshotOutcome};
 use crate::clock;
 use crate::codec::{Codec, Decoded, Decoder, IdMode};
 use crate::dedupe::{Monotonic, Opaque, Seen};
-use crate::dispatch::{NotDispatched, Origin, Publisher};
+use crate::dispatch::{NotDispatched, Origin, Publisher, Wanted};
 use crate::event::{Book, Event, Gap, Kind, Nanos, Payload, StaleReason, VenueId};
 use crate::names::{ProviderId, SymbolId};
 use crate::stats::{Counter, Histogram};
@@ -154,7 +154,11 @@ impl Feed {
             return Ok(0);
         };
         let publisher = &mut self.publisher;
-        let decoded = match decoder.decode(frame, |kind, symbol| publisher.wanted(kind, symbol).is_some()) {
+        let mut wanted = None;
+        let decoded = match decoder.decode(frame, |kind, symbol| {
+            wanted = publisher.wanted(kind, symbol);
+            wanted.is_some()
+        }) {
             Ok(decoded) => decoded,
             Err(error) => {
                 let text = decoder.codec().describe(&error);
@@ -166,7 +170,7 @@ impl Feed {
             Decoded::Event { message, kind, symbol, venue_time, id, payload } => {
                 let mode = decoder.codec().messages()[usize::from(message)].id_mode;
                 let origin = Origin { kind, symbol, venue_time, received_time };
-                self.event(message, origin, id.zip(mode), payload)
+                self.event(message, origin, id.zip(mode), wanted, payload)
             }
             Decoded::BookDiff { symbol, venue_time, first, last, prev, .. } => {
                 self.diff(symbol, venue_time, received_time, DiffIds { first, last, prev })
@@ -192,6 +196,7 @@ impl Feed {
         message: u16,
         origin: Origin,
         id: Option<(VenueId, IdMode)>,
+        wanted: Option<Wanted>,
         payload: Payload,
     ) -> Result<u32, NotDispatched> {
         if let Some((id, mode)) = id {
@@ -217,7 +222,7 @@ impl Feed {
                 }
             }
         }
-        publish(&mut self.publisher, &self.stats, origin, payload)
+        publish(&mut self.publisher, &self.stats, wanted, origin, payload)
     }
 
     fn diff(
@@ -320,7 +325,8 @@ impl Feed {
     /// # Errors
     /// As [`Self::frame`].
     pub fn publish(&mut self, origin: Origin, payload: Payload) -> Result<bool, NotDispatched> {
-        publish(&mut self.publisher, &self.stats, origin, payload).map(|n| n > 0)
+        let wanted = self.publisher.wanted(origin.kind, origin.symbol);
+        publish(&mut self.publisher, &self.stats, wanted, origin, payload).map(|n| n > 0)
     }
 
     /// Publishes a book that was not assembled here; returns whether anybody wanted it.
@@ -369,10 +375,11 @@ fn count(
 fn publish(
     publisher: &mut Publisher,
     stats: &FeedStats,
+    wanted: Option<Wanted>,
     origin: Origin,
     payload: Payload,
 ) -> Result<u32, NotDispatched> {
-    let Some(wanted) = publisher.wanted(origin.kind, origin.symbol) else {
+    let Some(wanted) = wanted else {
         stats.unwanted.bump(1);
         return Ok(0);
     };
@@ -420,14 +427,18 @@ impl To<'_> {
 
     fn gap(&mut self, expected: u64, seen: u64) -> Result<u32, NotDispatched> {
         self.stats.gaps.bump(1);
-        let payload = Payload::Gap(Gap { expected, seen });
-        let n = publish(self.publisher, self.stats, self.origin(Kind::Gap), payload)?;
+        let n = self.notice(Kind::Gap, Payload::Gap(Gap { expected, seen }))?;
         Ok(n + self.stale(StaleReason::Gap)?)
     }
 
     fn stale(&mut self, reason: StaleReason) -> Result<u32, NotDispatched> {
         self.stats.stale[reason as usize].bump(1);
-        publish(self.publisher, self.stats, self.origin(Kind::Stale), Payload::Stale(reason))
+        self.notice(Kind::Stale, Payload::Stale(reason))
+    }
+
+    fn notice(&mut self, kind: Kind, payload: Payload) -> Result<u32, NotDispatched> {
+        let wanted = self.publisher.wanted(kind, self.symbol);
+        publish(self.publisher, self.stats, wanted, self.origin(kind), payload)
     }
 }
 

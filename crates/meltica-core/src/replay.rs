@@ -34,7 +34,6 @@ struct File {
     skipping: bool,
     too_long: bool,
     time: Nanos,
-    consumed: u64,
 }
 
 impl File {
@@ -50,7 +49,6 @@ impl File {
             skipping: false,
             too_long: false,
             time: Nanos::MIN,
-            consumed: 0,
         }
     }
 
@@ -107,7 +105,6 @@ impl File {
             }
         };
         self.filled += n;
-        self.consumed += n as u64;
         self.ended = n == 0;
         Ok(())
     }
@@ -144,10 +141,7 @@ impl Merge {
     /// # Errors
     /// What a source answered.
     pub fn next_line(&mut self) -> io::Result<Option<(usize, Line<'_>)>> {
-        let stale: Vec<usize> = match self.last {
-            Some(file) => vec![file],
-            None => (0..self.files.len()).collect(),
-        };
+        let stale = self.last.map_or(0..self.files.len(), |file| file..file + 1);
         for i in stale {
             let Some(file) = &mut self.files[i] else { continue };
             if file.advance()? {
@@ -162,11 +156,6 @@ impl Merge {
         let Some((_, i)) = heads.min() else { return Ok(None) };
         self.last = Some(i);
         Ok(self.files[i].as_ref().map(|file| (i, file.line())))
-    }
-
-    /// Returns how many bytes were read of the files that still have some.
-    pub fn consumed(&self) -> u64 {
-        self.files.iter().flatten().map(|file| file.consumed).sum()
     }
 }
 

@@ -26,28 +26,18 @@ impl Callback {
     /// Calls with one argument and drops the result.
     #[inline]
     pub fn call(&self, py: Python<'_>, argument: &Bound<'_, PyAny>) -> PyResult<()> {
-        // SAFETY: all pointers are live objects for the duration of the call, `args` has the stated length, and the
-        // callee may scribble on `args[0]` only where the offset flag says so, which is a slot of ours.
+        let first = self.receiver.as_ref().unwrap_or(argument.as_unbound());
+        let args = [std::ptr::null_mut(), first.as_ptr(), argument.as_ptr()];
+        let flags = (1 + usize::from(self.receiver.is_some())) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+        // SAFETY: all pointers are live objects for the duration of the call, `args` has at least the stated length, and
+        // the callee may scribble on `args[0]` only, as the offset flag says, which is a slot of ours.
         let result = unsafe {
-            if let Some(receiver) = &self.receiver {
-                let args = [std::ptr::null_mut(), receiver.as_ptr(), argument.as_ptr()];
-                let flags = 2 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-                ffi::PyObject_Vectorcall(
-                    self.function.as_ptr(),
-                    args.as_ptr().add(1),
-                    flags,
-                    std::ptr::null_mut(),
-                )
-            } else {
-                let args = [std::ptr::null_mut(), argument.as_ptr()];
-                let flags = 1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-                ffi::PyObject_Vectorcall(
-                    self.function.as_ptr(),
-                    args.as_ptr().add(1),
-                    flags,
-                    std::ptr::null_mut(),
-                )
-            }
+            ffi::PyObject_Vectorcall(
+                self.function.as_ptr(),
+                args.as_ptr().add(1),
+                flags,
+                std::ptr::null_mut(),
+            )
         };
         if result.is_null() {
             return Err(PyErr::fetch(py));

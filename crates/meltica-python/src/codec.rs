@@ -141,10 +141,6 @@ fn message(object: &Any<'_>) -> PyResult<MessageSpec> {
     })
 }
 
-fn letter(object: &Any<'_>, name: &str) -> PyResult<Option<char>> {
-    get(object, name)
-}
-
 /// A compiled codec.
 #[pyclass(module = "meltica._core", name = "Codec", frozen)]
 pub struct PyCodec(pub Arc<Codec>);
@@ -158,14 +154,14 @@ impl PyCodec {
             name: get(declaration, "name")?,
             symbols: SymbolRule {
                 quotes: list(&symbols, "quotes", |quote| quote.extract().map_err(value_error))?,
-                separator: letter(&symbols, "separator")?,
+                separator: get(&symbols, "separator")?,
                 explicit: list(&symbols, "explicit", |pair| pair.extract().map_err(value_error))?,
             },
             envelope: optional(declaration, "envelope", |envelope| {
                 Ok(EnvelopeSpec {
                     payload: get(envelope, "payload")?,
                     stream: get(envelope, "stream")?,
-                    symbol_separator: letter(envelope, "symbol_separator")?,
+                    symbol_separator: get(envelope, "symbol_separator")?,
                 })
             })?,
             messages: list(declaration, "messages", message)?,

@@ -135,6 +135,16 @@ impl HostShared {
         }
     }
 
+    /// Makes a call of instance `number`, begun at `started`, which others can see and interrupt meanwhile.
+    #[inline]
+    fn watched<R>(&self, number: u64, started: u64, call: impl FnOnce() -> R) -> R {
+        self.started.store(started, Ordering::Relaxed);
+        self.current.store(number, Ordering::Release);
+        let result = call();
+        self.current.store(0, Ordering::Release);
+        result
+    }
+
     /// Lets an interrupt come out that may still be pending. On the host's own thread.
     fn settle_interrupt(&self, py: Python<'_>) {
         if self.interrupted.swap(false, Ordering::AcqRel) {
@@ -397,10 +407,7 @@ impl Loop {
                 }
                 let Some((_, _, object)) = &made else { continue };
                 instance.delivered_at.store(wall, Ordering::Relaxed);
-                self.shared.started.store(started, Ordering::Relaxed);
-                self.shared.current.store(instance.number, Ordering::Release);
-                let result = callback.call(py, object);
-                self.shared.current.store(0, Ordering::Release);
+                let result = self.shared.watched(instance.number, started, || callback.call(py, object));
                 let ended = clock::ticks();
                 let spent = clock::elapsed_ns(started, ended);
                 stats.callback.record(spent);
@@ -428,10 +435,7 @@ impl Loop {
         let Some(plan) = plan else { return Err(LambdaError::new_err("the instance was started already")) };
         instance.now.store(self.now, Ordering::Relaxed);
         if let Some(on_start) = &plan.member.on_start {
-            self.shared.started.store(clock::ticks(), Ordering::Relaxed);
-            self.shared.current.store(instance.number, Ordering::Release);
-            let result = on_start.bind(py).call0();
-            self.shared.current.store(0, Ordering::Release);
+            let result = self.shared.watched(instance.number, clock::ticks(), || on_start.call0(py));
             if let Err(error) = result {
                 *lock(&instance.last_error) = Some(error.to_string());
                 instance.set_state(State::Failed);
@@ -490,10 +494,7 @@ impl Loop {
         // An interrupt that came too late for its callback is not `on_stop`'s, nor anybody's after it.
         self.shared.settle_interrupt(py);
         if let Some(on_stop) = &seat.member.on_stop {
-            self.shared.started.store(clock::ticks(), Ordering::Relaxed);
-            self.shared.current.store(number, Ordering::Release);
-            let result = on_stop.bind(py).call0();
-            self.shared.current.store(0, Ordering::Release);
+            let result = self.shared.watched(number, clock::ticks(), || on_stop.call0(py));
             if let Err(error) = result {
                 let _ = seat.failure(py, "on_stop", &error);
             }
@@ -571,10 +572,7 @@ impl Loop {
             timer.due = Some(if self.shared.event_clock || next > now { next } else { now + timer.period });
             let function = timer.function.clone_ref(py);
             seat.instance.now.store(if self.shared.event_clock { due } else { now }, Ordering::Relaxed);
-            self.shared.started.store(clock::ticks(), Ordering::Relaxed);
-            self.shared.current.store(seat.instance.number, Ordering::Release);
-            let result = function.bind(py).call0();
-            self.shared.current.store(0, Ordering::Release);
+            let result = self.shared.watched(seat.instance.number, clock::ticks(), || function.call0(py));
             match result {
                 Ok(_) => seat.errors_in_a_row = 0,
                 Err(error) => failed.extend(seat.failure(py, "every", &error)),

@@ -69,9 +69,14 @@ impl PyProducer {
         Ok(true)
     }
 
-    fn run(&self, merge: &mut Merge, speed: Option<f64>, progress: Option<&Py<PyAny>>) -> PyResult<()> {
+    fn run(
+        &self,
+        feed: &mut Feed,
+        merge: &mut Merge,
+        speed: Option<f64>,
+        progress: Option<&Py<PyAny>>,
+    ) -> PyResult<()> {
         const LOOK_AROUND: u32 = 256;
-        let mut feed = lock(&self.feed);
         let mut pace = speed.map(Pace::new);
         let mut reported = Instant::now();
         let mut until_look = LOOK_AROUND;
@@ -94,7 +99,7 @@ impl PyProducer {
                             Python::attach(|py| py.check_signals())?;
                         }
                     }
-                    if !self.step(&mut feed, frame, time, lockstep)? {
+                    if !self.step(feed, frame, time, lockstep)? {
                         break;
                     }
                     if pace.is_some() {
@@ -134,9 +139,12 @@ impl PyProducer {
                 }
             }
         }
-        feed.flush();
         feed.count_unsynced();
-        if lockstep { self.core.settle() } else { Ok(()) }
+        if !lockstep {
+            return Ok(());
+        }
+        feed.flush();
+        self.core.settle()
     }
 }
 
@@ -211,9 +219,10 @@ impl PyProducer {
         let readers = files.into_iter().map(|file| Box::new(PyReader(file)) as Box<dyn io::Read + Send>);
         let mut merge = Merge::new(readers.collect());
         py.detach(|| {
-            let result = self.run(&mut merge, speed, progress.as_ref());
+            let mut feed = lock(&self.feed);
+            let result = self.run(&mut feed, &mut merge, speed, progress.as_ref());
             // Whatever ended it: the readers are woken for what was dispatched before.
-            lock(&self.feed).flush();
+            feed.flush();
             result
         })
     }
