@@ -161,7 +161,7 @@ impl PyLevel {
 pub struct PyBookSnapshot;
 
 fn body<'a>(slf: &'a Bound<'_, PyBookSnapshot>) -> &'a BookBody {
-    match &slf.as_super().get().body {
+    match slf.as_super().get().body() {
         Body::Book(book) => book,
         Body::Plain(_) => unreachable!("Invariant: a BookSnapshot holds a book"),
     }

@@ -3,11 +3,14 @@
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyAny;
+use std::cell::UnsafeCell;
 
 /// A callable of one argument, its receiver unpacked so that a bound method costs one call and not two.
 pub struct Callback {
     function: Py<PyAny>,
     receiver: Option<Py<PyAny>>,
+    /// The function's own entry, or the general one where it has none.
+    enter: ffi::vectorcallfunc,
 }
 
 impl Callback {
@@ -15,12 +18,14 @@ impl Callback {
     pub fn new(callable: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = callable.py();
         let method = py.import("types")?.getattr("MethodType")?;
-        if callable.is_exact_instance(&method) {
-            let function = callable.getattr("__func__")?.unbind();
-            let receiver = callable.getattr("__self__")?.unbind();
-            return Ok(Self { function, receiver: Some(receiver) });
-        }
-        Ok(Self { function: callable.clone().into_any().unbind().clone_ref(py), receiver: None })
+        let (function, receiver) = if callable.is_exact_instance(&method) {
+            (callable.getattr("__func__")?, Some(callable.getattr("__self__")?.unbind()))
+        } else {
+            (callable.clone(), None)
+        };
+        // SAFETY: a live object, and the interpreter is held.
+        let own = unsafe { ffi::PyVectorcall_Function(function.as_ptr()) };
+        Ok(Self { function: function.unbind(), receiver, enter: own.unwrap_or(ffi::PyObject_Vectorcall) })
     }
 
     /// Calls with one argument and drops the result.
@@ -29,15 +34,11 @@ impl Callback {
         let first = self.receiver.as_ref().unwrap_or(argument.as_unbound());
         let args = [std::ptr::null_mut(), first.as_ptr(), argument.as_ptr()];
         let flags = (1 + usize::from(self.receiver.is_some())) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-        // SAFETY: all pointers are live objects for the duration of the call, `args` has at least the stated length, and
-        // the callee may scribble on `args[0]` only, as the offset flag says, which is a slot of ours.
+        // SAFETY: all pointers are live objects for the duration of the call, `args` has at least the stated length, the
+        // callee may scribble on `args[0]` only, as the offset flag says, which is a slot of ours, and `enter` is
+        // `function`'s.
         let result = unsafe {
-            ffi::PyObject_Vectorcall(
-                self.function.as_ptr(),
-                args.as_ptr().add(1),
-                flags,
-                std::ptr::null_mut(),
-            )
+            (self.enter)(self.function.as_ptr(), args.as_ptr().add(1), flags, std::ptr::null_mut())
         };
         if result.is_null() {
             return Err(PyErr::fetch(py));
@@ -48,7 +49,37 @@ impl Callback {
     }
 }
 
+/// What is read-only to everybody, but for the moment when the only one who can reach it renews it.
+pub struct Renewable<T>(UnsafeCell<T>);
+
+// SAFETY: shared access is read-only; `renew` excludes it by its contract.
+unsafe impl<T: Sync> Sync for Renewable<T> {}
+
+impl<T> Renewable<T> {
+    pub fn new(value: T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    #[inline]
+    pub fn get(&self) -> &T {
+        // SAFETY: nobody writes while a reference to this can exist, by the contract of `renew`.
+        unsafe { &*self.0.get() }
+    }
+
+    /// Changes the value.
+    ///
+    /// # Safety
+    /// The caller holds the interpreter and the only reference to the object that this stands in, and no borrow of the
+    /// value is alive.
+    #[inline]
+    pub unsafe fn renew(&self, change: impl FnOnce(&mut T)) {
+        // SAFETY: by the caller's promise nobody else can look.
+        change(unsafe { &mut *self.0.get() });
+    }
+}
+
 /// How many references there are to an object.
+#[inline]
 pub fn references(object: &Bound<'_, PyAny>) -> isize {
     // SAFETY: a live object, and the interpreter is held.
     unsafe { ffi::Py_REFCNT(object.as_ptr()) }

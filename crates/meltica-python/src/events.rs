@@ -1,12 +1,13 @@
 //! Events as Python sees them: one base class with the header, one class per kind.
 
 use crate::book::BookBody;
+use crate::call::Renewable;
 use crate::convert::{
     parse_rfc3339, provider, py_decimal, py_provider, py_side, py_symbol, rfc3339, symbol, value_error,
 };
 use crate::payload::{self, Parsed};
 use meltica_core::decimal::Decimal;
-use meltica_core::event::{Header, Kind, Nanos, Payload, ShortText};
+use meltica_core::event::{Event, Header, Kind, Nanos, Payload, ShortText};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping, PyString};
 use std::fmt::Write as _;
@@ -20,33 +21,70 @@ pub enum Body {
     Book(BookBody),
 }
 
-/// Base class of all events.
-#[pyclass(module = "meltica", name = "Event", subclass, frozen)]
-pub struct PyEvent {
+/// What stands in an event object.
+pub struct Content {
     pub header: Header,
     pub body: Body,
 }
 
+impl Content {
+    /// Takes an event over, a book as a view of its top `depth` levels.
+    #[inline]
+    pub fn take(&mut self, event: &Event, depth: u32) {
+        self.header = *event.header();
+        // Each arm writes its own payload in place, and no more.
+        match &event.payload {
+            Payload::Book(book) => self.body = Body::Book(BookBody::slot(book.clone(), depth)),
+            Payload::Trade(p) => self.body = Body::Plain(Payload::Trade(*p)),
+            Payload::Ticker(p) => self.body = Body::Plain(Payload::Ticker(*p)),
+            payload => self.body = Body::Plain(copy(payload)),
+        }
+    }
+
+    /// What the content of `event` is, as [`Self::take`].
+    pub fn of(event: &Event, depth: u32) -> Self {
+        let mut content = Self { header: *event.header(), body: Body::Plain(Payload::Empty) };
+        content.take(event, depth);
+        content
+    }
+}
+
+/// Base class of all events.
+#[pyclass(module = "meltica", name = "Event", subclass, frozen)]
+pub struct PyEvent(Renewable<Content>);
+
 impl PyEvent {
+    pub fn content(&self) -> &Renewable<Content> {
+        &self.0
+    }
+
+    fn header(&self) -> &Header {
+        &self.0.get().header
+    }
+
+    pub fn body(&self) -> &Body {
+        &self.0.get().body
+    }
+
     fn plain(&self) -> &Payload {
-        match &self.body {
+        match self.body() {
             Body::Plain(payload) => payload,
             Body::Book(_) => &Payload::Empty,
         }
     }
 
     fn payload_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        match &self.body {
-            Body::Plain(payload) => payload::to_dict(py, &self.header, payload),
+        match self.body() {
+            Body::Plain(payload) => payload::to_dict(py, self.header(), payload),
             Body::Book(book) => {
-                book.with(|levels| payload::book_to_dict(py, &self.header, levels, book.depth()))
+                book.with(|levels| payload::book_to_dict(py, self.header(), levels, book.depth()))
             }
         }
     }
 }
 
 /// Copies a payload that is not a book.
-pub fn copy(payload: &Payload) -> Payload {
+fn copy(payload: &Payload) -> Payload {
     match payload {
         Payload::Empty | Payload::Book(_) => Payload::Empty,
         Payload::Trade(p) => Payload::Trade(*p),
@@ -82,51 +120,51 @@ fn same(a: &Payload, b: &Payload) -> bool {
 impl PyEvent {
     #[getter]
     fn seq(&self) -> u64 {
-        self.header.seq
+        self.header().seq
     }
 
     #[getter]
     fn kind(&self) -> &'static str {
-        self.header.kind.name()
+        self.header().kind.name()
     }
 
     #[getter]
     fn provider<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        py_provider(py, self.header.provider)
+        py_provider(py, self.header().provider)
     }
 
     #[getter]
     fn symbol<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        py_symbol(py, self.header.symbol)
+        py_symbol(py, self.header().symbol)
     }
 
     #[getter]
     fn provider_seq(&self) -> u64 {
-        self.header.provider_seq
+        self.header().provider_seq
     }
 
     #[getter]
     fn routing_version(&self) -> u32 {
-        self.header.routing_version
+        self.header().routing_version
     }
 
     #[getter]
     fn venue_time(&self) -> Option<Nanos> {
-        self.header.venue_time
+        self.header().venue_time
     }
 
     #[getter]
     fn received_time(&self) -> Nanos {
-        self.header.received_time
+        self.header().received_time
     }
 
     #[getter]
     fn dispatched_time(&self) -> Nanos {
-        self.header.dispatched_time
+        self.header().dispatched_time
     }
 
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let h = &self.header;
+        let h = self.header();
         let out = PyDict::new(py);
         let flat: String = h.symbol.name().chars().filter(|c| *c != '-').collect();
         out.set_item(
@@ -192,15 +230,15 @@ impl PyEvent {
             Parsed::Payload(payload) => Body::Plain(payload),
             Parsed::Book(book) => Body::Book(BookBody::heap(book)),
         };
-        make(py, header, body)
+        make(py, Content { header, body })
     }
 
     fn __eq__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> bool {
         let Ok(other) = other.cast::<Self>() else { return false };
         let (a, b) = (slf.get(), other.get());
         let origin = |h: &Header| (h.kind, h.provider, h.symbol, h.provider_seq, h.venue_time);
-        origin(&a.header) == origin(&b.header)
-            && match (&a.body, &b.body) {
+        origin(a.header()) == origin(b.header())
+            && match (a.body(), b.body()) {
                 (Body::Plain(a), Body::Plain(b)) => same(a, b),
                 (Body::Book(a), Body::Book(b)) => a.same(b),
                 _ => false,
@@ -209,7 +247,7 @@ impl PyEvent {
 
     fn __hash__(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let h = &self.header;
+        let h = self.header();
         (h.kind, h.provider, h.symbol, h.provider_seq).hash(&mut hasher);
         hasher.finish()
     }
@@ -219,9 +257,9 @@ impl PyEvent {
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let h = &self.header;
+        let h = self.header();
         let mut text = format!("{}({}@{} #{}", h.kind.name(), h.symbol.name(), h.provider.name(), h.seq);
-        if let Body::Book(book) = &self.body {
+        if let Body::Book(book) = self.body() {
             text.push_str(&book.describe());
         } else {
             for (key, value) in self.payload_dict(py)? {
@@ -451,10 +489,10 @@ event_class! {
     object {}
 }
 
-/// Makes the object of an event.
-pub fn make(py: Python<'_>, header: Header, body: Body) -> PyResult<Bound<'_, PyAny>> {
-    let kind = header.kind;
-    let base = PyClassInitializer::from(PyEvent { header, body });
+/// Makes an event object.
+pub fn make(py: Python<'_>, content: Content) -> PyResult<Bound<'_, PyAny>> {
+    let kind = content.header.kind;
+    let base = PyClassInitializer::from(PyEvent(Renewable::new(content)));
     Ok(match kind {
         Kind::BookSnapshot => Bound::new(py, base.add_subclass(crate::book::PyBookSnapshot))?.into_any(),
         Kind::Trade => Bound::new(py, base.add_subclass(PyTrade))?.into_any(),

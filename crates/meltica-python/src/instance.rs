@@ -3,7 +3,7 @@
 use crate::book::BookBody;
 use crate::core::CoreShared;
 use crate::errors::{LambdaError, LambdaStopped};
-use crate::events::{Body, make};
+use crate::events::{Body, Content, make};
 use crate::host::{Command, HostShared, Member, Signature};
 use meltica_core::clock;
 use meltica_core::dispatch::Route;
@@ -395,7 +395,7 @@ impl PyInstance {
         let Some((header, book)) = kept else { return Ok(None) };
         let body = BookBody::slot(book, self.shared.book_depth);
         body.keep();
-        make(py, header, Body::Book(body)).map(Some)
+        make(py, Content { header, body: Body::Book(body) }).map(Some)
     }
 
     fn every(&self, seconds: f64, r#fn: Py<PyAny>) -> PyResult<PyTimer> {

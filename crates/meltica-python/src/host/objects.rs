@@ -1,0 +1,55 @@
+//! The event objects of one host's thread.
+//!
+//! An object is made once per kind and renewed for as long as nobody else holds it: the usual event costs neither an
+//! allocation nor a collection. One that a lambda kept is left to it and another is made.
+
+use crate::call::references;
+use crate::events::{Body, Content, PyEvent, make};
+use meltica_core::event::{Event, Kind, Payload};
+use pyo3::prelude::*;
+
+/// Makes objects and takes them back.
+pub struct Objects {
+    spare: [Option<Py<PyAny>>; Kind::COUNT],
+}
+
+impl Default for Objects {
+    fn default() -> Self {
+        Self { spare: [const { None }; Kind::COUNT] }
+    }
+}
+
+impl Objects {
+    /// Returns an object of `event`, a book's cut to `depth` levels, that only the caller holds.
+    #[inline]
+    pub fn make<'py>(&mut self, py: Python<'py>, event: &Event, depth: u32) -> PyResult<Bound<'py, PyAny>> {
+        let Some(object) = self.spare[event.header().kind as usize].take() else {
+            return make(py, Content::of(event, depth));
+        };
+        let object = object.into_bound(py);
+        // SAFETY: every object made here is a `PyEvent`, of the class that its kind has.
+        let base = unsafe { object.cast_unchecked::<PyEvent>() };
+        // SAFETY: a spare object has no other reference than ours, and the interpreter is held.
+        unsafe { base.get().content().renew(|content| content.take(event, depth)) };
+        Ok(object)
+    }
+
+    /// Ends an object's time in callbacks. A book lets its slot go, by a copy of its levels where somebody kept it.
+    #[inline]
+    pub fn take_back(&mut self, object: Bound<'_, PyAny>) {
+        // SAFETY: every object made here is a `PyEvent`.
+        let event = unsafe { object.cast_unchecked::<PyEvent>() }.get();
+        if references(&object) > 1 {
+            if let Body::Book(book) = event.body() {
+                book.keep();
+            }
+            return;
+        }
+        let kind = event.content().get().header.kind;
+        if matches!(event.body(), Body::Book(_)) {
+            // SAFETY: ours is the only reference, and the interpreter is held.
+            unsafe { event.content().renew(|content| content.body = Body::Plain(Payload::Empty)) };
+        }
+        self.spare[kind as usize] = Some(object.unbind());
+    }
+}

@@ -1,0 +1,71 @@
+//! An instance's place in its host.
+
+use super::timers::Timer;
+use super::{Member, Signature};
+use crate::errors::LambdaStopped;
+use crate::instance::{InstanceShared, lock};
+use meltica_core::bus::{Queue, Reader};
+use meltica_core::dispatch::SubscriptionId;
+use meltica_core::event::Kind;
+use meltica_core::pool::Reservation;
+use pyo3::prelude::*;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// One instance and what its host keeps of it.
+pub struct Seat {
+    pub instance: Arc<InstanceShared>,
+    pub member: Member,
+    /// Events up to this number came before the instance.
+    pub since: u64,
+    pub errors_in_a_row: u64,
+    pub timers: Vec<Timer>,
+    /// What the queue had lost before: (conflated, dropped) per kind.
+    pub lost_before: [(u64, u64); Kind::COUNT],
+    pub _reservation: Reservation,
+}
+
+/// Seats that read one queue.
+pub struct Group {
+    pub signature: Signature,
+    pub reader: Reader,
+    pub subscription: SubscriptionId,
+    pub seats: Vec<Seat>,
+}
+
+/// What a queue lost of a kind: conflated, dropped.
+pub fn losses(queue: &Queue, kind: Kind) -> (u64, u64) {
+    let losses = queue.losses(kind);
+    (losses.conflated.get(), losses.dropped.get())
+}
+
+/// Brings the losses of the seats up to date with their queue.
+pub fn count_losses(group: &Group) {
+    for kind in Kind::ALL {
+        let (conflated, dropped) = losses(group.reader.queue(), kind);
+        if conflated + dropped > 0 {
+            for seat in &group.seats {
+                let (stats, before) = (&seat.instance.stats, seat.lost_before[kind as usize]);
+                stats.conflated[kind as usize].store(conflated - before.0, Ordering::Relaxed);
+                stats.dropped[kind as usize].store(dropped - before.1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Seat {
+    /// Counts and reports an exception; returns the instance's number when it was one too many.
+    pub fn failure(&mut self, py: Python<'_>, callback: &str, error: &PyErr) -> Option<u64> {
+        self.instance.stats.errors.bump(1);
+        self.errors_in_a_row += 1;
+        *lock(&self.instance.last_error) = Some(error.to_string());
+        if let Some(on_error) = &self.member.on_error
+            && let Err(second) = on_error.bind(py).call1((callback, error.clone_ref(py).into_value(py)))
+        {
+            second.write_unraisable(py, Some(on_error.bind(py)));
+        }
+        let stopped = error.is_instance_of::<LambdaStopped>(py);
+        let too_many = self.member.max_errors > 0 && self.errors_in_a_row >= self.member.max_errors;
+        (too_many && !stopped).then_some(self.instance.number)
+    }
+}
