@@ -324,9 +324,14 @@ impl<'p> Step<'p> {
     }
 
     #[inline]
-    fn market(&mut self, readers: usize, header: Header, payload: Payload) -> Result<u64, NotDispatched> {
+    fn market(
+        &mut self,
+        readers: usize,
+        header: Header,
+        payload: &mut Payload,
+    ) -> Result<u64, NotDispatched> {
         let mut event = borrow(&self.dispatcher.pools.events, self.entry.blocking, self.stop)?;
-        event.payload = payload;
+        event.payload = std::mem::take(payload);
         let mut order = self.lock_with_room(header.kind)?;
         let seq = *order + 1;
         event.header = Some(Header { seq, ..header });
@@ -338,9 +343,14 @@ impl<'p> Step<'p> {
         Ok(seq)
     }
 
-    fn private(&mut self, readers: usize, header: Header, payload: Payload) -> Result<u64, NotDispatched> {
+    fn private(
+        &mut self,
+        readers: usize,
+        header: Header,
+        payload: &mut Payload,
+    ) -> Result<u64, NotDispatched> {
         let places: Vec<Place> = (0..readers).map(|_| Place::new()).collect();
-        let mut event = Arc::new(Event { header: Some(header), payload });
+        let mut event = Arc::new(Event { header: Some(header), payload: std::mem::take(payload) });
         let mut refused = Vec::with_capacity(readers);
         let mut order = self.lock_with_room(header.kind)?;
         let seq = *order + 1;
@@ -407,6 +417,8 @@ pub struct Publisher {
     passed: Vec<bool>,
     wakes: Vec<Arc<Waker>>,
     anchor: Anchor,
+    /// When the last event was dispatched.
+    last_ticks: u64,
     stop: std::sync::Arc<StopFlag>,
 }
 
@@ -421,6 +433,7 @@ impl Publisher {
             passed: Vec::new(),
             wakes: Vec::new(),
             anchor: Anchor::now(),
+            last_ticks: 0,
             stop: std::sync::Arc::default(),
         }
     }
@@ -428,6 +441,11 @@ impl Publisher {
     /// Returns whose events these are.
     pub fn provider(&self) -> ProviderId {
         self.provider
+    }
+
+    /// Returns when the last event was dispatched, in [`clock::ticks`].
+    pub fn last_ticks(&self) -> u64 {
+        self.last_ticks
     }
 
     /// Returns the flag that ends waits for slow readers.
@@ -476,13 +494,27 @@ impl Publisher {
         &mut self,
         wanted: Wanted,
         origin: Origin,
-        payload: Payload,
+        mut payload: Payload,
+    ) -> Result<Option<u64>, NotDispatched> {
+        self.publish_from(wanted, origin, &mut payload)
+    }
+
+    /// [`Self::publish`] with a payload that is taken from where it stands, which saves a move.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
+    #[inline]
+    pub fn publish_from(
+        &mut self,
+        wanted: Wanted,
+        origin: Origin,
+        payload: &mut Payload,
     ) -> Result<Option<u64>, NotDispatched> {
         let entry = &self.table.entries[wanted.entry as usize];
         let mut readers = entry.targets.len();
         self.passed.clear();
         if entry.filtered {
-            self.passed.extend(entry.targets.iter().map(|t| t.filters.iter().all(|f| f.matches(&payload))));
+            self.passed.extend(entry.targets.iter().map(|t| t.filters.iter().all(|f| f.matches(payload))));
             readers = self.passed.iter().filter(|passed| **passed).count();
         }
         if readers == 0 {
@@ -518,6 +550,7 @@ impl Publisher {
             step.market(readers, header, payload)?
         };
         self.sequences[id] += 1;
+        self.last_ticks = ticks;
         // Pairs with the fence of `Waker::wait`.
         fence(Ordering::SeqCst);
         for target in &entry.targets {

@@ -65,7 +65,7 @@ pub struct FeedStats {
     pub errors: Mutex<BTreeMap<&'static str, u64>>,
     /// The last bad frames.
     pub bad: Mutex<VecDeque<BadFrame>>,
-    /// From the call to the last dispatch of a frame, ns.
+    /// From the call to the last dispatch of a frame that had events, ns.
     pub decode: Histogram,
 }
 
@@ -113,12 +113,35 @@ enum Window {
     Opaque(Opaque),
 }
 
+type Windows = HashMap<(u16, SymbolId), Window, foldhash::fast::RandomState>;
+
+/// Whether an id of a message about a symbol was not seen before; counted when it was.
+#[inline]
+fn is_new(windows: &mut Windows, stats: &FeedStats, of: (u16, SymbolId), id: VenueId, mode: IdMode) -> bool {
+    let window = windows.entry(of).or_insert_with(|| match mode {
+        IdMode::Monotonic => Window::Monotonic(Monotonic::default()),
+        IdMode::Opaque => Window::Opaque(Opaque::default()),
+    });
+    let seen = match (window, id) {
+        (Window::Monotonic(window), VenueId::Number(id)) => window.see(id),
+        (Window::Opaque(window), id) => window.see(id),
+        // A declaration says that the ids grow, so text is none of them.
+        (Window::Monotonic(_), VenueId::Text(_)) => Seen::New,
+    };
+    match seen {
+        Seen::New => return true,
+        Seen::Duplicate => stats.duplicates.bump(1),
+        Seen::Stale => stats.stale_ids.bump(1),
+    }
+    false
+}
+
 /// One provider's way from frames to queues.
 pub struct Feed {
     publisher: Publisher,
     decoder: Option<Decoder>,
     books: BTreeMap<SymbolId, BookAssembler>,
-    windows: HashMap<(u16, SymbolId), Window, foldhash::fast::RandomState>,
+    windows: Windows,
     stats: Arc<FeedStats>,
 }
 
@@ -127,7 +150,7 @@ impl Feed {
     pub fn new(publisher: Publisher, codec: Option<Arc<Codec>>) -> Self {
         let stats = Arc::new(FeedStats::new(publisher.provider()));
         let decoder = codec.map(Decoder::new);
-        Self { publisher, decoder, books: BTreeMap::new(), windows: HashMap::default(), stats }
+        Self { publisher, decoder, books: BTreeMap::new(), windows: Windows::default(), stats }
     }
 
     /// Returns the counters.
@@ -167,10 +190,16 @@ impl Feed {
             }
         };
         let dispatched = match decoded {
-            Decoded::Event { message, kind, symbol, venue_time, id, payload } => {
+            Decoded::Event { message, kind, symbol, venue_time, id } => {
                 let mode = decoder.codec().messages()[usize::from(message)].id_mode;
                 let origin = Origin { kind, symbol, venue_time, received_time };
-                self.event(message, origin, id.zip(mode), wanted, payload)
+                let (windows, stats) = (&mut self.windows, &self.stats);
+                if id.zip(mode).is_none_or(|(id, mode)| is_new(windows, stats, (message, symbol), id, mode)) {
+                    let payload = decoder.payload();
+                    publish(&mut self.publisher, &self.stats, wanted, origin, payload)
+                } else {
+                    Ok(0)
+                }
             }
             Decoded::BookDiff { symbol, venue_time, first, last, prev, .. } => {
                 self.diff(symbol, venue_time, received_time, DiffIds { first, last, prev })
@@ -187,42 +216,10 @@ impl Feed {
                 Ok(0)
             }
         };
-        self.stats.decode.record(clock::elapsed_ns(started, clock::ticks()));
-        dispatched
-    }
-
-    fn event(
-        &mut self,
-        message: u16,
-        origin: Origin,
-        id: Option<(VenueId, IdMode)>,
-        wanted: Option<Wanted>,
-        payload: Payload,
-    ) -> Result<u32, NotDispatched> {
-        if let Some((id, mode)) = id {
-            let window = self.windows.entry((message, origin.symbol)).or_insert_with(|| match mode {
-                IdMode::Monotonic => Window::Monotonic(Monotonic::default()),
-                IdMode::Opaque => Window::Opaque(Opaque::default()),
-            });
-            let seen = match (window, id) {
-                (Window::Monotonic(window), VenueId::Number(id)) => window.see(id),
-                (Window::Opaque(window), id) => window.see(id),
-                // A declaration says that the ids grow, so text is none of them.
-                (Window::Monotonic(_), VenueId::Text(_)) => Seen::New,
-            };
-            match seen {
-                Seen::New => {}
-                Seen::Duplicate => {
-                    self.stats.duplicates.bump(1);
-                    return Ok(0);
-                }
-                Seen::Stale => {
-                    self.stats.stale_ids.bump(1);
-                    return Ok(0);
-                }
-            }
+        if dispatched.is_ok_and(|events| events > 0) {
+            self.stats.decode.record(clock::elapsed_ns(started, self.publisher.last_ticks()));
         }
-        publish(&mut self.publisher, &self.stats, wanted, origin, payload)
+        dispatched
     }
 
     fn diff(
@@ -324,9 +321,9 @@ impl Feed {
     ///
     /// # Errors
     /// As [`Self::frame`].
-    pub fn publish(&mut self, origin: Origin, payload: Payload) -> Result<bool, NotDispatched> {
+    pub fn publish(&mut self, origin: Origin, mut payload: Payload) -> Result<bool, NotDispatched> {
         let wanted = self.publisher.wanted(origin.kind, origin.symbol);
-        publish(&mut self.publisher, &self.stats, wanted, origin, payload).map(|n| n > 0)
+        publish(&mut self.publisher, &self.stats, wanted, origin, &mut payload).map(|n| n > 0)
     }
 
     /// Publishes a book that was not assembled here; returns whether anybody wanted it.
@@ -377,13 +374,13 @@ fn publish(
     stats: &FeedStats,
     wanted: Option<Wanted>,
     origin: Origin,
-    payload: Payload,
+    payload: &mut Payload,
 ) -> Result<u32, NotDispatched> {
     let Some(wanted) = wanted else {
         stats.unwanted.bump(1);
         return Ok(0);
     };
-    count(stats, origin.kind, publisher.publish(wanted, origin, payload))
+    count(stats, origin.kind, publisher.publish_from(wanted, origin, payload))
 }
 
 fn publish_book(
@@ -436,9 +433,9 @@ impl To<'_> {
         self.notice(Kind::Stale, Payload::Stale(reason))
     }
 
-    fn notice(&mut self, kind: Kind, payload: Payload) -> Result<u32, NotDispatched> {
+    fn notice(&mut self, kind: Kind, mut payload: Payload) -> Result<u32, NotDispatched> {
         let wanted = self.publisher.wanted(kind, self.symbol);
-        publish(self.publisher, self.stats, wanted, self.origin(kind), payload)
+        publish(self.publisher, self.stats, wanted, self.origin(kind), &mut payload)
     }
 }
 

@@ -39,6 +39,21 @@ const fn unpack(head: u64) -> (u32, u32) {
     ((head >> 32) as u32, head as u32)
 }
 
+/// Steps aside for ever longer after lost exchanges, so that the head stays with one core for a while.
+#[derive(Default)]
+struct Backoff(u32);
+
+impl Backoff {
+    #[cold]
+    fn then<R>(&mut self, look_again: impl FnOnce() -> R) -> R {
+        self.0 = (self.0 + 1).min(5);
+        for _ in 0..1u32 << self.0 {
+            std::hint::spin_loop();
+        }
+        look_again()
+    }
+}
+
 pub(crate) struct Slot<T> {
     value: UnsafeCell<T>,
     refs: AtomicU32,
@@ -72,6 +87,7 @@ impl<T> Inner<T> {
     #[inline]
     fn push(&self, first: u32, last: NonNull<Slot<T>>) -> bool {
         let mut head = self.head.load(Ordering::Relaxed);
+        let mut backoff = Backoff::default();
         loop {
             let (tag, index) = unpack(head);
             if index == CLOSED {
@@ -87,7 +103,7 @@ impl<T> Inner<T> {
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return true,
-                Err(seen) => head = seen,
+                Err(_) => head = backoff.then(|| self.head.load(Ordering::Relaxed)),
             }
         }
     }
@@ -95,6 +111,7 @@ impl<T> Inner<T> {
     #[inline]
     fn pop(&self) -> Option<NonNull<Slot<T>>> {
         let mut head = self.head.load(Ordering::Acquire);
+        let mut backoff = Backoff::default();
         loop {
             let (tag, index) = unpack(head);
             if index == NIL {
@@ -111,7 +128,7 @@ impl<T> Inner<T> {
                 Ordering::Acquire,
             ) {
                 Ok(_) => return Some(slot),
-                Err(seen) => head = seen,
+                Err(_) => head = backoff.then(|| self.head.load(Ordering::Acquire)),
             }
         }
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// What a frame was.
 #[derive(Debug)]
 pub enum Decoded {
-    /// An event by itself.
+    /// An event by itself, its payload in [`Decoder::payload`].
     Event {
         /// Index in [`Codec::messages`].
         message: u16,
@@ -25,8 +25,6 @@ pub enum Decoded {
         venue_time: Option<Nanos>,
         /// The id by which repetitions are told.
         id: Option<VenueId>,
-        /// Trade, ticker or candle.
-        payload: Payload,
     },
     /// Changed levels, in [`Decoder::levels`].
     BookDiff {
@@ -74,12 +72,21 @@ pub struct Decoder {
     met: Met,
     cache: SymbolCache,
     unknown_enums: u64,
+    /// Written and read in place: a payload is large, and each move of it costs as much as reading a number.
+    payload: Payload,
 }
 
 impl Decoder {
     /// Returns a decoder for the codec's messages.
     pub fn new(codec: Arc<Codec>) -> Self {
-        Self { codec, message: None, met: Met::default(), cache: SymbolCache::default(), unknown_enums: 0 }
+        Self {
+            codec,
+            message: None,
+            met: Met::default(),
+            cache: SymbolCache::default(),
+            unknown_enums: 0,
+            payload: Payload::Empty,
+        }
     }
 
     /// Returns the codec.
@@ -91,6 +98,12 @@ impl Decoder {
     #[inline]
     pub fn levels(&self) -> &Levels {
         &self.met.levels
+    }
+
+    /// Returns the payload of the last event, a trade, ticker or candle, to be taken out.
+    #[inline]
+    pub fn payload(&mut self) -> &mut Payload {
+        &mut self.payload
     }
 
     /// Returns how many enum values were unknown so far.
@@ -122,7 +135,7 @@ impl Decoder {
         frame: &[u8],
         wanted: impl FnMut(Kind, SymbolId) -> bool,
     ) -> Result<Decoded, DecodeError> {
-        let Self { codec, message, met, cache, unknown_enums } = self;
+        let Self { codec, message, met, cache, unknown_enums, payload } = self;
         (*message, met.slot) = (None, DecodeError::NO_SLOT);
         if frame.len() > MAX_FRAME {
             return Err(Fail { at: 0, fault: Fault::TooLarge }.into());
@@ -132,6 +145,6 @@ impl Decoder {
             return Ok(Decoded::Ignored);
         };
         *message = Some(index as u16);
-        Reader { frame, met, unknown_enums }.message(codec, index, cache, wanted)
+        Reader { frame, met, unknown_enums, payload }.message(codec, index, cache, wanted)
     }
 }

@@ -17,6 +17,7 @@ pub(super) struct Reader<'a> {
     pub frame: &'a [u8],
     pub met: &'a mut Met,
     pub unknown_enums: &'a mut u64,
+    pub payload: &'a mut Payload,
 }
 
 impl<'a> Reader<'a> {
@@ -49,10 +50,8 @@ impl<'a> Reader<'a> {
             Some((slot, mode)) => Some(self.id(slot, mode)?),
             None => None,
         };
-        let event =
-            |payload| Decoded::Event { message: index as u16, kind, symbol, venue_time, id: known, payload };
         // The compiler of declarations filled the schema's order, so the patterns hold.
-        Ok(match (kind, &message.fields[..]) {
+        match (kind, &message.fields[..]) {
             (Kind::Trade, [Some(id), side, Some(price), Some(quantity)]) => {
                 let side = self.side(side.as_ref())?;
                 let (price, quantity) = (self.needed(price)?, self.needed(quantity)?);
@@ -60,17 +59,19 @@ impl<'a> Reader<'a> {
                     (Some(known), Some((slot, _))) if slot == id.slot => known,
                     _ => self.id(id.slot, IdMode::Opaque)?,
                 };
-                event(Payload::Trade(Trade { id, side, price, quantity }))
+                *self.payload = Payload::Trade(Trade { id, side, price, quantity });
             }
             (Kind::Ticker, [last, bid, bid_quantity, ask, ask_quantity, volume]) => {
                 let (last, volume_24h) = (self.decimal(last.as_ref())?, self.decimal(volume.as_ref())?);
                 let (bid, bid_quantity) = (self.decimal(bid.as_ref())?, self.decimal(bid_quantity.as_ref())?);
                 let (ask, ask_quantity) = (self.decimal(ask.as_ref())?, self.decimal(ask_quantity.as_ref())?);
-                event(Payload::Ticker(Ticker { last, bid, bid_quantity, ask, ask_quantity, volume_24h }))
+                *self.payload =
+                    Payload::Ticker(Ticker { last, bid, bid_quantity, ask, ask_quantity, volume_24h });
             }
-            (Kind::KlineSummary, fields) => event(Payload::Kline(self.kline(fields)?)),
+            (Kind::KlineSummary, fields) => *self.payload = Payload::Kline(self.kline(fields)?),
             _ => self.missing()?,
-        })
+        }
+        Ok(Decoded::Event { message: index as u16, kind, symbol, venue_time, id: known })
     }
 
     fn kline(&mut self, fields: &[Option<Field>]) -> Scan<Kline> {

@@ -201,11 +201,10 @@ fn other_spec() -> CodecSpec {
 fn a_venue_with_other_habits_decodes_too() {
     let mut decoder = Decoder::new(super::Codec::compile(other_spec()).unwrap());
     let frame = br#"{"arg":{"channel":"trades","instId":"BTC-USDT"},"data":{"tradeId":"a-7","px":42219.9,"sz":1.2E-1,"ts":"1630048897897000001"}}"#;
-    let Ok(Decoded::Event { symbol, venue_time, id, payload: crate::event::Payload::Trade(trade), .. }) =
-        decoder.decode(frame, |_, _| true)
-    else {
+    let Ok(Decoded::Event { symbol, venue_time, id, .. }) = decoder.decode(frame, |_, _| true) else {
         panic!()
     };
+    let crate::event::Payload::Trade(trade) = *decoder.payload() else { panic!() };
     assert_eq!((symbol.name(), venue_time), ("BTC-USDT", Some(1_630_048_897_897_000_001)));
     assert_eq!((id.unwrap().to_string().as_str(), trade.side), ("a-7", None));
     assert_eq!(

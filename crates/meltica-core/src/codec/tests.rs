@@ -135,6 +135,12 @@ pub(super) fn decode(frame: impl AsRef<[u8]>) -> Result<Decoded, DecodeError> {
     decoder().decode(frame.as_ref(), |_, _| true)
 }
 
+fn event(frame: impl AsRef<[u8]>) -> (Decoded, Payload) {
+    let mut decoder = decoder();
+    let decoded = decoder.decode(frame.as_ref(), |_, _| true).unwrap();
+    (decoded, std::mem::take(decoder.payload()))
+}
+
 pub(super) fn wrap(frame: &str) -> String {
     format!(r#"{{"stream":"btcusdt@x","data":{frame}}}"#)
 }
@@ -158,8 +164,9 @@ fn name(symbol: SymbolId) -> &'static str {
 #[test]
 fn trades_decode_bare_and_wrapped() {
     for frame in [TRADE.to_owned(), wrap(TRADE), TRADE.replace(',', " ,\n").replace(':', "\t: ")] {
-        let Decoded::Event { message, kind, symbol, venue_time, id, payload: Payload::Trade(trade) } =
-            decode(&frame).unwrap()
+        let (decoded, payload) = event(&frame);
+        let (Decoded::Event { message, kind, symbol, venue_time, id }, Payload::Trade(trade)) =
+            (decoded, payload)
         else {
             panic!("{frame}")
         };
@@ -169,16 +176,14 @@ fn trades_decode_bare_and_wrapped() {
         assert_eq!(number(trade.price), (6_183_763_000_000, 8));
         assert_eq!(number(trade.quantity), (2_000_000, 8));
     }
-    let Decoded::Event { symbol, id, payload: Payload::Trade(trade), .. } = decode(AGG).unwrap() else {
-        panic!()
-    };
+    let (Decoded::Event { symbol, id, .. }, Payload::Trade(trade)) = event(AGG) else { panic!() };
     assert_eq!((name(symbol), id, trade.side), ("ETH-BTC", Some(VenueId::Number(u64::MAX)), Some(Side::Buy)));
     assert_eq!((number(trade.price), number(trade.quantity)), ((123, 4), (7, 0)));
 }
 
 fn ticker(frame: &str) -> Ticker {
-    match decode(frame).unwrap() {
-        Decoded::Event { payload: Payload::Ticker(ticker), .. } => ticker,
+    match event(frame) {
+        (Decoded::Event { .. }, Payload::Ticker(ticker)) => ticker,
         other => panic!("{other:?}"),
     }
 }
@@ -203,10 +208,7 @@ fn tickers_have_what_the_venue_sent() {
 
 #[test]
 fn candles_are_read_from_nested_keys() {
-    let Decoded::Event { symbol, venue_time, payload: Payload::Kline(kline), .. } = decode(KLINE).unwrap()
-    else {
-        panic!()
-    };
+    let (Decoded::Event { symbol, venue_time, .. }, Payload::Kline(kline)) = event(KLINE) else { panic!() };
     assert_eq!((name(symbol), venue_time), ("BNB-BTC", Some(1_672_515_782_136_000_000)));
     assert_eq!((kline.open_time, kline.close_time), (1_672_515_780_000_000_000, 1_672_515_839_999_000_000));
     assert_eq!(kline.interval.map(|i| i.as_str().to_owned()), Some("1m".to_owned()));
@@ -446,8 +448,8 @@ fn an_error_names_message_and_path_and_shows_what_it_saw() {
 fn unknown_enum_values_are_counted_and_absent_unless_required() {
     let frame = TRADE.replace(r#""m":true"#, r#""m":"both""#);
     let mut decoder = decoder();
-    let decoded = decoder.decode(frame.as_bytes(), |_, _| true).unwrap();
-    assert!(matches!(decoded, Decoded::Event { payload: Payload::Trade(trade), .. } if trade.side.is_none()));
+    assert!(matches!(decoder.decode(frame.as_bytes(), |_, _| true), Ok(Decoded::Event { .. })));
+    assert!(matches!(decoder.payload(), Payload::Trade(trade) if trade.side.is_none()));
     assert_eq!(decoder.unknown_enums(), 1);
     let mut spec = binance_spec();
     spec.messages[1].fields[1].required = true;
