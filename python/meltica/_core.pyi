@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, Literal, Protocol, Self, final
+from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
 from meltica.types import Side
 
 __all__ = [
+    "HISTOGRAM_BOUNDS_NS",
     "KINDS",
     "BalanceUpdate",
     "BookSnapshot",
@@ -42,7 +43,13 @@ __all__ = [
 
 __version__: Final[str]
 
+_Route: TypeAlias = tuple[str, str, str | None]
+_Histogram: TypeAlias = tuple[list[int], int]
+
 KINDS: Final[tuple[str, ...]]
+HISTOGRAM_BOUNDS_NS: Final[tuple[int, ...]]
+"""Bounds of `histograms()`: each is (how many values were below each bound, the sum of all values in ns)."""
+
 """The public event kinds."""
 
 class MelticaError(Exception):
@@ -385,6 +392,15 @@ class Core:
         """One thread that runs callbacks. A `thread` host takes one instance, a `shared` host many."""
     def stats(self) -> dict[str, Any]:
         """Counters and latency summaries (ns) per stage, pool and provider."""
+    def histograms(self) -> dict[str, _Histogram]:
+        """Per provider, received to dispatched."""
+    def routes(self) -> list[_Route]:
+        """What the running instances want, by provider, kind and symbol; symbol None is every symbol."""
+    def watch_routes(self, callback: Callable[[int, list[_Route], list[_Route]], object] | None) -> None:
+        """Calls `callback(version, subscribe, unsubscribe)` after each change of `routes()`, on the thread that made it.
+
+        It must be quick: a host may be waiting for it.
+        """
     def close(self) -> None:
         """Closes every queue; hosts end once they are read out."""
 
@@ -411,17 +427,24 @@ class Producer:
         files: Sequence[_Readable],
         *,
         speed: float | None = None,
+        restamp: bool = False,
         progress: Callable[[int], object] | None = None,
     ) -> None:
         """Feeds lines `<receive ns> <frame>` merged by (time, file, line) until the files end or `stop`.
 
-        `speed` 1.0 keeps the recorded pace, None goes as fast as the readers. `progress` gets the bytes consumed, about
-        ten times a second. Raises ValueError when a line is not of that form.
+        `speed` 1.0 keeps the recorded pace, None goes as fast as the readers. `restamp` puts the present in place of the
+        recorded receive times. `progress` gets the bytes consumed, about ten times a second. Raises ValueError when a
+        line is not of that form.
+        """
+    def restart(self, received_time: int | None = None) -> int:
+        """Begins anew, as after a lost connection: books are stale until their next snapshot, ids may come again.
+
+        Returns how many notices that made.
         """
     def drain(self, timeout: float | None = None) -> bool:
         """Waits until every host has handled all that was dispatched; False when `timeout` seconds passed first."""
     def stop(self) -> None:
-        """Ends a running `replay` soon, from any thread."""
+        """Ends a running `replay` soon, and each later one at once; from any thread."""
     def stats(self) -> dict[str, Any]:
         """Frames, bytes, events by kind, gaps, stale books, errors by kind."""
     def bad_frames(self) -> list[tuple[int, str, bytes]]:
@@ -475,7 +498,7 @@ class Instance:
         """The instance's clock, ns: wall time live, the events' time in replay."""
     @property
     def delivered_at(self) -> int:
-        """When the current event reached this instance, ns, wall clock; 0 outside callbacks."""
+        """When the latest event reached this instance, ns, wall clock; 0 before the first."""
     def market(self, symbol: str, provider: str | None = None) -> MarketState | None: ...
     def book(self, symbol: str, provider: str | None = None) -> BookSnapshot | None:
         """The last good book, None when there is none or it is stale."""
@@ -483,6 +506,8 @@ class Instance:
     def emit(self, name: str, payload_json: str) -> None: ...
     def stats(self) -> dict[str, Any]:
         """State, per kind delivered / conflated / dropped, errors, slow callbacks, latency summaries (ns)."""
+    def histograms(self) -> dict[str, _Histogram]:
+        """`latency`: dispatched to delivered; `callback`: delivered to returned."""
 
 def benchmark(name: Literal["pool", "pool_contended", "publish", "unwanted"], readers: int = 1) -> float:
     """Nanoseconds an operation of the core takes: the median of five runs after a warm-up."""

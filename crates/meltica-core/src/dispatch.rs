@@ -223,6 +223,11 @@ impl Dispatcher {
         self.change(|registry| drop(registry.subscribers.remove(&id))).1
     }
 
+    /// Returns every route that somebody wants, notices apart, by provider, kind and symbol.
+    pub fn wanted(&self) -> Vec<RouteKey> {
+        lock(&self.registry).wanted().into_iter().collect()
+    }
+
     fn change<R>(&self, edit: impl FnOnce(&mut Registry) -> R) -> (R, Change) {
         let mut registry = lock(&self.registry);
         let before = registry.wanted();

@@ -70,7 +70,8 @@ pub struct FeedStats {
 }
 
 impl FeedStats {
-    fn new(provider: ProviderId) -> Self {
+    /// Counts from zero.
+    pub fn new(provider: ProviderId) -> Self {
         Self {
             provider,
             frames: Counter::default(),
@@ -149,6 +150,11 @@ impl Feed {
     /// Feeds `publisher`, from frames of `codec` if there is one.
     pub fn new(publisher: Publisher, codec: Option<Arc<Codec>>) -> Self {
         let stats = Arc::new(FeedStats::new(publisher.provider()));
+        Self::counting(publisher, codec, stats)
+    }
+
+    /// As [`Self::new`], but counts on in `stats`, which no other feed may write any more.
+    pub fn counting(publisher: Publisher, codec: Option<Arc<Codec>>, stats: Arc<FeedStats>) -> Self {
         let decoder = codec.map(Decoder::new);
         Self { publisher, decoder, books: BTreeMap::new(), windows: Windows::default(), stats }
     }
@@ -299,11 +305,13 @@ impl Feed {
         Ok(events)
     }
 
-    /// Marks every book stale, after the connection was lost.
+    /// Begins anew, after the connection was lost: every book is stale until its next snapshot, and ids that were
+    /// seen may come again.
     ///
     /// # Errors
     /// As [`Self::frame`].
-    pub fn disconnected(&mut self, received_time: Nanos) -> Result<u32, NotDispatched> {
+    pub fn restart(&mut self, received_time: Nanos) -> Result<u32, NotDispatched> {
+        self.windows.clear();
         let mut events = 0;
         for (symbol, book) in &mut self.books {
             let was_good = book.is_synced();

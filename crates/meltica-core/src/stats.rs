@@ -29,6 +29,16 @@ const SUB_BITS: u32 = 3;
 const SUBS: usize = 1 << SUB_BITS;
 const BUCKETS: usize = (64 - SUB_BITS as usize + 1) * SUBS;
 
+/// Bounds for whoever wants few buckets, ns: the powers of two from about 1 us to 8.6 s.
+pub const BOUNDS: [u64; 24] = {
+    let (mut bounds, mut i) = ([0; 24], 0);
+    while i < bounds.len() {
+        bounds[i] = 1 << (10 + i);
+        i += 1;
+    }
+    bounds
+};
+
 /// A log-linear histogram of nanoseconds: eight buckets per power of two, so a quantile is right within 12.5 %. One
 /// thread writes.
 #[derive(Debug)]
@@ -78,6 +88,20 @@ impl Histogram {
         if value > self.max.load(Ordering::Relaxed) {
             self.max.store(value, Ordering::Relaxed);
         }
+    }
+
+    /// Returns how many values were below each of [`BOUNDS`], and their sum. As the buckets begin at powers of two, the
+    /// counts are exact.
+    pub fn cumulative(&self) -> ([u64; BOUNDS.len()], u64) {
+        let mut counts = [0; BOUNDS.len()];
+        let (mut below, mut at) = (0, 0);
+        for (count, bound) in counts.iter_mut().zip(BOUNDS) {
+            let end = bucket(bound);
+            below += self.buckets[at..end].iter().map(|cell| cell.load(Ordering::Relaxed)).sum::<u64>();
+            at = end;
+            *count = below;
+        }
+        (counts, self.sum.load(Ordering::Relaxed))
     }
 
     /// Sums the histogram up.
@@ -143,6 +167,19 @@ mod tests {
             prop_assert!(b < BUCKETS);
             prop_assert!(value <= upper_bound(b));
             prop_assert!(b == 0 || value > upper_bound(b - 1));
+        }
+
+        #[test]
+        fn prop_cumulative_counts_are_exact(values in proptest::collection::vec(0u64..20_000_000_000, 0..300)) {
+            let histogram = Histogram::default();
+            for value in &values {
+                histogram.record(*value);
+            }
+            let (counts, sum) = histogram.cumulative();
+            for (count, bound) in counts.into_iter().zip(BOUNDS) {
+                prop_assert_eq!(count, values.iter().filter(|value| **value < bound).count() as u64);
+            }
+            prop_assert_eq!(sum, values.iter().sum::<u64>());
         }
 
         #[test]

@@ -4,15 +4,18 @@ use crate::call::Callback;
 use crate::convert::{provider, symbol, value_error};
 use crate::errors::CapacityError;
 use crate::host::{Command, HostShared, Member, Signature, spawn};
-use crate::instance::{InstanceShared, Plan, PyInstance, lock};
+use crate::instance::{InstanceShared, Plan, PyInstance, State, lock};
 use meltica_core::bus::{DEFAULT_POLICIES, Policies, Policy, Queue};
-use meltica_core::dispatch::{Dispatcher, Origin, Publisher, Route, RouteKey, SubscriptionId};
+use meltica_core::dispatch::{Change, Dispatcher, Origin, Publisher, Route, RouteKey, SubscriptionId};
 use meltica_core::event::{Extension, Kind, Nanos, Payload};
+use meltica_core::feed::FeedStats;
 use meltica_core::filter::{Filter, Operand};
+use meltica_core::names::{ProviderId, SymbolId};
 use meltica_core::pool::{Claim, Pools};
+use meltica_core::stats::BOUNDS;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PyString, PyTuple};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -38,7 +41,10 @@ pub struct CoreShared {
     emitter: Mutex<Publisher>,
     outbox: Mutex<Vec<Emitted>>,
     next_instance: AtomicU64,
-    pub feeds: Mutex<Vec<Arc<meltica_core::feed::FeedStats>>>,
+    /// By provider: a provider that starts anew counts on.
+    feeds: Mutex<BTreeMap<ProviderId, Arc<FeedStats>>>,
+    /// Called with what a change of the routing table asks of providers.
+    watch: Mutex<Option<Py<PyAny>>>,
 }
 
 impl CoreShared {
@@ -51,14 +57,33 @@ impl CoreShared {
     }
 
     /// Routes nothing more to an instance that does not end.
-    pub fn cut_off(&self, number: u64) {
+    pub fn cut_off(&self, py: Python<'_>, number: u64) {
         let mut seats = lock(&self.seats);
         if let Some((queue, subscription)) = seats.remove(&number)
             && !seats.values().any(|(_, other)| *other == subscription)
         {
-            self.dispatcher.unsubscribe(subscription);
+            drop(seats);
+            let change = self.dispatcher.unsubscribe(subscription);
             queue.close();
+            self.tell(py, &change);
         }
+    }
+
+    /// Tells whoever watches what a change of the routing table asks of providers.
+    pub fn tell(&self, py: Python<'_>, change: &Change) {
+        let Some(watch) = lock(&self.watch).as_ref().map(|watch| watch.clone_ref(py)) else { return };
+        if change.subscribe.is_empty() && change.unsubscribe.is_empty() {
+            return;
+        }
+        let (subscribe, unsubscribe) = (route_tuples(&change.subscribe), route_tuples(&change.unsubscribe));
+        if let Err(error) = watch.call1(py, (change.version, subscribe, unsubscribe)) {
+            error.write_unraisable(py, Some(watch.bind(py)));
+        }
+    }
+
+    /// Returns a provider's counters.
+    pub fn feed_stats(&self, provider: ProviderId) -> Arc<FeedStats> {
+        Arc::clone(lock(&self.feeds).entry(provider).or_insert_with(|| Arc::new(FeedStats::new(provider))))
     }
 
     /// Waits until every host has handled what was dispatched so far.
@@ -123,6 +148,13 @@ impl CoreShared {
     }
 }
 
+/// A route as Python sees it: provider, kind, symbol or None for every symbol.
+type RouteTuple = (&'static str, &'static str, Option<&'static str>);
+
+fn route_tuples(keys: &[RouteKey]) -> Vec<RouteTuple> {
+    keys.iter().map(|key| (key.provider.name(), key.kind.name(), key.symbol.map(SymbolId::name))).collect()
+}
+
 /// One data plane.
 #[pyclass(module = "meltica._core", name = "Core", frozen)]
 pub struct PyCore {
@@ -144,6 +176,7 @@ impl PyCore {
             outbox: Mutex::default(),
             next_instance: AtomicU64::new(1),
             feeds: Mutex::default(),
+            watch: Mutex::default(),
         });
         Ok(Self { shared })
     }
@@ -199,10 +232,27 @@ impl PyCore {
         out.set_item("book_pool", pool(books.capacity(), books.free(), books.exhausted())?)?;
         out.set_item("reserved_bytes", pools.reserved_bytes())?;
         let providers = PyDict::new(py);
-        for feed in lock(&self.shared.feeds).iter() {
-            providers.set_item(feed.provider.name(), crate::producer::stats_dict(py, feed)?)?;
+        for (provider, feed) in lock(&self.shared.feeds).iter() {
+            providers.set_item(provider.name(), crate::producer::stats_dict(py, feed)?)?;
         }
         out.set_item("providers", providers)?;
+        Ok(out)
+    }
+
+    fn routes(&self) -> Vec<RouteTuple> {
+        route_tuples(&self.shared.dispatcher.wanted())
+    }
+
+    #[pyo3(signature = (callback))]
+    fn watch_routes(&self, callback: Option<Py<PyAny>>) {
+        *lock(&self.shared.watch) = callback;
+    }
+
+    fn histograms<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let out = PyDict::new(py);
+        for (provider, feed) in lock(&self.shared.feeds).iter() {
+            out.set_item(provider.name(), feed.decode.cumulative())?;
+        }
         Ok(out)
     }
 
@@ -372,6 +422,7 @@ impl PyHost {
             filtered: !filters.is_empty(),
         };
         *lock(&shared.plan) = Some(Plan { member, signature, routes: compiled_routes, reservation });
+        instances.retain(|other| !matches!(other.state(), State::Stopped | State::Failed));
         instances.push(Arc::clone(&shared));
         Ok(PyInstance { shared, core: Arc::clone(&self.core) })
     }
@@ -415,6 +466,7 @@ impl PyHost {
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let kinds = PyList::new(module.py(), Kind::PUBLIC.iter().map(|kind| kind.name()))?.to_tuple();
     module.add("KINDS", kinds)?;
+    module.add("HISTOGRAM_BOUNDS_NS", PyList::new(module.py(), BOUNDS)?.to_tuple())?;
     module.add_class::<PyCore>()?;
     module.add_class::<PyHost>()
 }

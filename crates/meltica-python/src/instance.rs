@@ -364,7 +364,7 @@ impl PyInstance {
             return Ok(true);
         }
         self.shared.set_state(State::Stuck);
-        self.shared.host.abandon(&self.shared);
+        self.shared.host.abandon(py, &self.shared);
         Ok(false)
     }
 
@@ -417,6 +417,13 @@ impl PyInstance {
         self.core.emit(py, extension, self.shared.number, self.shared.now(), self.shared.host.event_clock)?;
         self.shared.stats.emitted.add(1);
         Ok(())
+    }
+
+    fn histograms<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let out = PyDict::new(py);
+        out.set_item("latency", self.shared.stats.latency.cumulative())?;
+        out.set_item("callback", self.shared.stats.callback.cumulative())?;
+        Ok(out)
     }
 
     pub fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

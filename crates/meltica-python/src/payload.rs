@@ -281,7 +281,8 @@ pub fn from_dict(kind: Kind, data: &Bound<'_, PyAny>) -> PyResult<Parsed> {
             circuit_breaker_open: f.value("circuitBreakerOpen", "a bool")?,
         })),
         Kind::Extension => {
-            let json = json_dumps(&f.get("data")?)?;
+            // What a lambda emits may well be None.
+            let json = f.opt("data")?.map_or_else(|| Ok("null".into()), |data| json_dumps(&data))?;
             Payload::Extension(Box::new(extension(f.text("name")?, json, 0)?))
         }
         Kind::Gap => Payload::Gap(Gap {

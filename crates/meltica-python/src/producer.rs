@@ -47,11 +47,12 @@ pub struct PyProducer {
 
 impl PyProducer {
     pub fn new(core: &Arc<CoreShared>, provider: &str, codec: Option<&Bound<'_, PyCodec>>) -> PyResult<Self> {
-        let publisher = Publisher::new(&core.dispatcher, crate::convert::provider(provider)?);
+        let provider = crate::convert::provider(provider)?;
+        let publisher = Publisher::new(&core.dispatcher, provider);
         let stop = publisher.stop_flag();
-        let feed = Feed::new(publisher, codec.map(|codec| Arc::clone(&codec.get().0)));
-        let stats = Arc::clone(feed.stats());
-        lock(&core.feeds).push(Arc::clone(&stats));
+        let stats = core.feed_stats(provider);
+        let codec = codec.map(|codec| Arc::clone(&codec.get().0));
+        let feed = Feed::counting(publisher, codec, Arc::clone(&stats));
         Ok(Self { core: Arc::clone(core), feed: Mutex::new(feed), stats, stop })
     }
 
@@ -74,6 +75,7 @@ impl PyProducer {
         feed: &mut Feed,
         merge: &mut Merge,
         speed: Option<f64>,
+        restamp: bool,
         progress: Option<&Py<PyAny>>,
     ) -> PyResult<()> {
         const LOOK_AROUND: u32 = 256;
@@ -99,7 +101,8 @@ impl PyProducer {
                             Python::attach(|py| py.check_signals())?;
                         }
                     }
-                    if !self.step(feed, frame, time, lockstep)? {
+                    let received = if restamp { clock::wall() } else { time };
+                    if !self.step(feed, frame, received, lockstep)? {
                         break;
                     }
                     if pace.is_some() {
@@ -204,23 +207,33 @@ impl PyProducer {
         })
     }
 
-    #[pyo3(signature = (files, *, speed = None, progress = None))]
+    #[pyo3(signature = (received_time = None))]
+    fn restart(&self, py: Python<'_>, received_time: Option<Nanos>) -> PyResult<u32> {
+        py.detach(|| {
+            let mut feed = lock(&self.feed);
+            let n = feed.restart(received_time.unwrap_or_else(clock::wall)).map_err(value_error);
+            feed.flush();
+            n
+        })
+    }
+
+    #[pyo3(signature = (files, *, speed = None, restamp = false, progress = None))]
     fn replay(
         &self,
         py: Python<'_>,
         files: Vec<Py<PyAny>>,
         speed: Option<f64>,
+        restamp: bool,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<()> {
         if speed.is_some_and(|speed| !(speed > 0.0 && speed.is_finite())) {
             return Err(value_error("expected a speed above 0, or None for as fast as possible"));
         }
-        self.stop.store(false, Ordering::Relaxed);
         let readers = files.into_iter().map(|file| Box::new(PyReader(file)) as Box<dyn io::Read + Send>);
         let mut merge = Merge::new(readers.collect());
         py.detach(|| {
             let mut feed = lock(&self.feed);
-            let result = self.run(&mut feed, &mut merge, speed, progress.as_ref());
+            let result = self.run(&mut feed, &mut merge, speed, restamp, progress.as_ref());
             // Whatever ended it: the readers are woken for what was dispatched before.
             feed.flush();
             result

@@ -1,6 +1,5 @@
 """`meltica replay`."""
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -77,30 +76,19 @@ def replay(
     from meltica.errors import MelticaError
     from meltica.replay import Replay, StartError
 
-    with tempfile.TemporaryDirectory(prefix="meltica-") as folder:
-        try:
-            if sample:
-                paths, codec = (_made_up(Path(folder)),), codec or "binance"
-            runs = _runs(lambdas, pairs)
-            adapter = _adapter(paths, codec, speed)
-            session = Replay(adapter, runs, host=host, symbols=_symbols(symbols), max_errors=max_errors)
-        except StartError as error:
-            click.echo(f"Error: {error}", err=True)
-            return 3
-        except MelticaError as error:
-            raise BadInput(str(error)) from error
-        return run(session, adapter, as_json=as_json)
+    try:
+        runs = _runs(lambdas, pairs)
+        adapter = _adapter(paths, codec, speed, sample=sample)
+        session = Replay(adapter, runs, host=host, symbols=_symbols(symbols), max_errors=max_errors)
+    except StartError as error:
+        click.echo(f"Error: {error}", err=True)
+        return 3
+    except MelticaError as error:
+        raise BadInput(str(error)) from error
+    return run(session, adapter, as_json=as_json)
 
 
-def _made_up(folder: Path) -> Path:
-    from meltica.sample import write
-
-    path = folder / "sample.gz"
-    write(path)
-    return path
-
-
-def _adapter(paths: tuple[Path, ...], codec: str | None, speed: str) -> "ReplayAdapter":
+def _adapter(paths: tuple[Path, ...], codec: str | None, speed: str, *, sample: bool) -> "ReplayAdapter":
     from meltica.providers.replay.adapter import ReplayAdapter, ReplaySettings
 
     try:
@@ -109,7 +97,7 @@ def _adapter(paths: tuple[Path, ...], codec: str | None, speed: str) -> "ReplayA
         pace = 0.0
     if pace != "max" and not 0 < pace < float("inf"):
         raise click.BadParameter(f"expected max or a number above 0, saw {speed!r}", param_hint="--speed")
-    return ReplayAdapter(ReplaySettings(paths=list(paths), codec=codec, speed=pace))
+    return ReplayAdapter(ReplaySettings(paths=list(paths), sample=sample, codec=codec, speed=pace))
 
 
 def _symbols(symbols: tuple[str, ...]) -> list[str]:

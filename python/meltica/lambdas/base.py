@@ -152,7 +152,7 @@ class Lambda:
 
     @property
     def delivered_at(self) -> int:
-        """When the present event reached this instance, ns, wall clock; 0 outside callbacks."""
+        """When the latest event reached this instance, ns, wall clock; 0 before the first."""
         return self._running("delivered_at").delivered_at
 
     def emit(self, name: str, payload: object = None) -> None:

@@ -196,7 +196,7 @@ impl HostShared {
     }
 
     /// Cuts a stuck instance off: nothing more is routed to it.
-    pub fn abandon(&self, instance: &InstanceShared) {
-        self.core.cut_off(instance.number);
+    pub fn abandon(&self, py: Python<'_>, instance: &InstanceShared) {
+        self.core.cut_off(py, instance.number);
     }
 }

@@ -264,8 +264,9 @@ impl Loop {
                 crate::core::PRIVATE_LIMIT,
                 Arc::clone(&self.shared.waker),
             );
-            let (subscription, _) = dispatcher.subscribe(&queue, plan.routes);
+            let (subscription, change) = dispatcher.subscribe(&queue, plan.routes);
             self.shared.core.join(instance.number, &queue, subscription);
+            self.shared.core.tell(py, &change);
             self.groups.push(Group { signature, reader, subscription, seats: vec![seat] });
         }
         self.take_timers();
@@ -283,8 +284,9 @@ impl Loop {
         let mut seat = group.seats.remove(s);
         seat.instance.set_state(State::Stopping);
         if group.seats.is_empty() {
-            self.shared.core.dispatcher.unsubscribe(group.subscription);
+            let change = self.shared.core.dispatcher.unsubscribe(group.subscription);
             group.reader.queue().close();
+            self.shared.core.tell(py, &change);
             // Indices of deliveries in hand must stay good: the empty group goes in `look_after_queues`.
         }
         self.shared.core.leave(number);

@@ -7,10 +7,11 @@ gives each instance the same callbacks in the same order.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event as Flag
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
 
-from pydantic import Field, PositiveFloat
+from pydantic import PositiveFloat, model_validator
 
+from meltica import sample
 from meltica.errors import ReplayError
 from meltica.providers import registry
 from meltica.providers.base import Adapter, AdapterSettings
@@ -28,14 +29,24 @@ EVENTS = "events"
 class ReplaySettings(AdapterSettings):
     """What to play, and how fast."""
 
-    paths: list[Path] = Field(min_length=1)
+    paths: list[Path] = []
     """Files, directories or globs; plain or gzip, whatever their names."""
+    sample: bool = False
+    """Plays a small made-up Binance session in place of `paths`."""
     codec: str | None = None
     """Codec of the frames; `events`, or nothing, for recorded events."""
     provider: str | None = None
     """Name the events come under; the codec's by default. Recorded events keep their own."""
     speed: PositiveFloat | Literal["max"] = "max"
     """1 keeps the recorded pace, 10 is ten times as fast, max waits for nothing but the readers."""
+    loop: bool = False
+    """Begins again at the end, for ever, received in the present: a stand-in for a live venue."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.sample == bool(self.paths):
+            raise ValueError("expected either `paths` or `sample: true`")
+        return self
 
 
 class ReplayAdapter(Adapter):
@@ -67,13 +78,20 @@ class ReplayAdapter(Adapter):
         self._stopping = Flag()
         self._producers: dict[str, Producer] = {}
         self._recordings: list[Recording] = []
-        self._paths, self._form = look(self._settings.paths)
+        self._made_up: bytes | None = None
+        if self._settings.sample:
+            self._made_up = b"\n".join(sample.lines())
+            self._paths, self._form = [Path("sample")], "frames"
+        else:
+            self._paths, self._form = look(self._settings.paths)
         self._codec = self._choose_codec()
         self._providers = self._find_providers()
 
     @property
     def size(self) -> int:
         """Bytes of all files, on disk."""
+        if self._made_up is not None:
+            return len(self._made_up)
         return sum(path.stat().st_size for path in self._paths)
 
     @property
@@ -96,14 +114,18 @@ class ReplayAdapter(Adapter):
     def run(self) -> None:
         """Plays everything. Raises ReplayError when a file is damaged; what came before it was played."""
         size = self.size
-        try:
-            self._recordings = list(map(Recording, self._paths))
-            if not self._stopping.is_set():
+        while not self._stopping.is_set():
+            try:
+                self._recordings = [Recording(path, self._made_up) for path in self._paths]
                 self._play(lambda: self._report(size))
-        finally:
-            self._report(size)
-            for recording in self._recordings:
-                recording.close()
+            finally:
+                self._report(size)
+                for recording in self._recordings:
+                    recording.close()
+            if not self._settings.loop:
+                return
+            for producer in self._producers.values():
+                producer.restart()
 
     def stop(self) -> None:
         """Ends `run` soon, from any thread."""
@@ -114,24 +136,29 @@ class ReplayAdapter(Adapter):
     def _play(self, report: Callable[[], object]) -> None:
         speed = None if self._settings.speed == "max" else float(self._settings.speed)
         if self._form == "events":
-            events.publish(self._recordings, self._producers, speed, self._stopping, report)
+            events.publish(
+                self._recordings, self._producers, speed, self._stopping, report, restamp=self._settings.loop
+            )
             return
         try:
             producer = self._producers[self._providers[0]]
-            producer.replay(self._recordings, speed=speed, progress=lambda _: report())
+            producer.replay(
+                self._recordings,
+                speed=speed,
+                restamp=self._settings.loop,
+                progress=lambda _: report(),
+            )
         except ValueError as error:
             raise ReplayError(f"{', '.join(map(str, self._paths))}: {error}") from error
 
     def _report(self, size: int) -> None:
-        if self._stopping.is_set():
-            # A stop that came before the replay had begun would be forgotten.
-            for producer in self._producers.values():
-                producer.stop()
         if self.progress is not None:
             self.progress(self.position, size)
 
     def _choose_codec(self) -> "Codec | None":
         first, name = self._paths[0], self._settings.codec
+        if self._made_up is not None:
+            name = name or "binance"
         if self._form == "events":
             if name not in (None, EVENTS):
                 raise ReplayError(

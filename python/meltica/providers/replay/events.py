@@ -90,8 +90,13 @@ def publish(
     speed: float | None,
     stop: Flag,
     progress: Callable[[], object] | None = None,
+    *,
+    restamp: bool = False,
 ) -> None:
-    """Publishes recorded events under the providers they came from, until they end or `stop` is set."""
+    """Publishes recorded events under the providers they came from, until they end or `stop` is set.
+
+    `restamp` gives them the present for a received time.
+    """
     pace = Pace(speed)
     reported = time.monotonic_ns()
     for number, (event, payload) in enumerate(merge(recordings)):
@@ -103,7 +108,7 @@ def publish(
             event.symbol,
             payload,
             venue_time=event.venue_time,
-            received_time=event.received_time,
+            received_time=None if restamp else event.received_time,
         )
         if progress is not None and number % LOOK_AROUND == 0 and time.monotonic_ns() - reported > REPORT_NS:
             reported = time.monotonic_ns()

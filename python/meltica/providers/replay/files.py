@@ -1,6 +1,7 @@
-"""Recordings on disk: found, opened plain or compressed, and told apart by what stands in them."""
+"""Recordings: found, opened plain or compressed, and told apart by what stands in them."""
 
 import gzip
+import io
 import re
 import zlib
 from collections.abc import Iterable, Iterator
@@ -46,13 +47,14 @@ def _matching(pattern: Path) -> list[Path]:
 
 
 class Recording:
-    """One open recording. `read` gives its content, decompressed; failures are ReplayErrors with the path."""
+    """One open recording, on disk or made up: `read` gives it decompressed. Failures are ReplayErrors."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
+        """Opens a file, or `content` in its place."""
         self.path = path
         try:
-            self._raw = path.open("rb")
-            self.size = path.stat().st_size
+            self._raw: BinaryIO = path.open("rb") if content is None else io.BytesIO(content)
+            self.size = path.stat().st_size if content is None else len(content)
             magic = self._raw.read(2)
             self._raw.seek(0)
         except OSError as error:

@@ -1,0 +1,162 @@
+"""What a gateway needs of the core: routes to watch, sources that begin anew, histograms to export."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from meltica import _core
+from meltica._core import HISTOGRAM_BOUNDS_NS, Codec, Core
+from meltica.errors import ConfigError
+from meltica.providers import registry
+from meltica.providers.base import Adapter
+
+KINDS = ("Trade", "BookSnapshot")
+
+
+class Looping:
+    """The sample in a loop, as fast as it goes, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.adapter: Adapter = registry.adapter("replay").configure({"sample": True, "loop": True})
+        self.core = Core()
+        codec = self.adapter.codec()
+        assert codec is not None
+        self.producer = self.core.producer("binance", Codec(codec))
+        self.adapter.start({"binance": self.producer})
+        self.thread = threading.Thread(target=self.adapter.run)
+
+    def stop(self) -> None:
+        self.adapter.stop()
+        if self.thread.ident is not None:
+            self.thread.join(30)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture(name="looping")
+def _looping() -> Iterator[Looping]:
+    looping = Looping()
+    yield looping
+    looping.stop()
+
+
+def test_a_loop_begins_anew_and_is_stopped(looping: Looping) -> None:
+    trades: list[Any] = []
+    reasons: list[str] = []
+    twice = threading.Event()
+
+    def on_trade(trade: Any) -> None:
+        trades.append(trade)
+        if len(trades) > 1 and trade.trade_id == trades[0].trade_id:
+            twice.set()
+
+    host = looping.core.host("thread")
+    instance = host.add(
+        "watcher",
+        callbacks={"Trade": on_trade, "Stale": lambda stale: reasons.append(stale.reason)},
+        routes=[("binance", kind, None) for kind in KINDS],
+        policies=dict.fromkeys(KINDS, "block"),
+    )
+    instance.start()
+    before = time.time_ns()
+    looping.thread.start()
+    assert twice.wait(60)
+    looping.stop()
+    assert host.stop()
+    assert set(reasons) == {"disconnected"}
+    assert all(trade.received_time >= before for trade in trades), "received in the present"
+    assert looping.producer.stats()["duplicates"] == 0
+
+
+def test_a_stop_before_the_run_is_not_forgotten(looping: Looping) -> None:
+    looping.adapter.stop()
+    looping.thread.start()
+    looping.thread.join(30)
+    assert not looping.thread.is_alive()
+    assert looping.producer.stats()["frames"] == 0
+
+
+@pytest.mark.parametrize("settings", [{}, {"paths": ["a.gz"], "sample": True}])
+def test_a_replay_has_one_source(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="either `paths` or `sample: true`"):
+        registry.adapter("replay").configure(settings)
+
+
+def test_a_provider_that_starts_anew_counts_on() -> None:
+    core = Core()
+    for _ in range(2):
+        core.producer("alias").publish("Extension", "x", {"name": "x", "data": None})
+    assert core.stats()["providers"]["alias"]["unwanted"] == 2
+
+
+class Watcher:
+    """What a watcher of routes was told."""
+
+    def __init__(self, core: Core) -> None:
+        self.told: list[tuple[list[tuple[str, str, str | None]], list[tuple[str, str, str | None]]]] = []
+        core.watch_routes(lambda _version, on, off: self.told.append((on, off)))
+
+
+def _add(core: Core, name: str, *symbols: str) -> tuple[_core.Host, _core.Instance]:
+    host = core.host("thread")
+    instance = host.add(
+        name, callbacks={"Trade": print}, routes=[("venue", "Trade", symbol) for symbol in symbols]
+    )
+    instance.start()
+    return host, instance
+
+
+def test_an_extension_without_data_is_one_all_the_same() -> None:
+    core = Core()
+    seen: list[Any] = []
+    host = core.host("thread")
+    host.add("listener", callbacks={"Extension": seen.append}, routes=[("a", "Extension", None)]).start()
+    producer = core.producer("a")
+    assert producer.publish("Extension", "x", {"name": "x", "data": None})
+    assert producer.drain(30)
+    assert host.stop()
+    assert _core.Event.from_dict(seen[0].to_dict()) == seen[0]
+
+
+def test_watchers_hear_the_smallest_difference() -> None:
+    core = Core()
+    watcher = Watcher(core)
+    first, _ = _add(core, "first", "BTC-USDT")
+    second, _ = _add(core, "second", "BTC-USDT", "ETH-USDT")
+    bitcoin, ether = ("venue", "Trade", "BTC-USDT"), ("venue", "Trade", "ETH-USDT")
+    assert core.routes() == [bitcoin, ether]
+    assert first.stop()
+    assert second.stop()
+    assert core.routes() == []
+    assert watcher.told == [([bitcoin], []), ([ether], []), ([], [bitcoin, ether])]
+    core.watch_routes(None)
+    third, _ = _add(core, "third", "BTC-USDT")
+    assert third.stop()
+    assert len(watcher.told) == 3
+
+
+def test_histograms_count_what_the_summaries_count(looping: Looping) -> None:
+    host = looping.core.host("thread")
+    seen = threading.Semaphore(0)
+    instance = host.add(
+        "counter",
+        callbacks={"Trade": lambda _trade: seen.release()},
+        routes=[("binance", "Trade", None)],
+        policies={"Trade": "block"},
+    )
+    instance.start()
+    looping.thread.start()
+    for _ in range(1000):
+        assert seen.acquire(timeout=30)
+    looping.stop()
+    assert host.stop()
+    for name, key in (("latency", "latency_ns"), ("callback", "callback_ns")):
+        counts, total = instance.histograms()[name]
+        summary = instance.stats()[key]
+        assert len(counts) == len(HISTOGRAM_BOUNDS_NS)
+        assert counts == sorted(counts)
+        assert counts[-1] == summary["count"]
+        assert total // summary["count"] == summary["mean"]
+    assert looping.core.histograms()["binance"][0][-1] == looping.producer.stats()["decode_ns"]["count"]
