@@ -494,6 +494,9 @@ class Instance:
         """Runs `on_start` on the host's thread, then lets events flow. Raises what `on_start` raised."""
     def stop(self, timeout: float = 5.0) -> bool:
         """Ends the flow, runs `on_stop` on the host's thread, waits. False when it had to be given up as `stuck`."""
+    @property
+    def in_callback_ns(self) -> int:
+        """How long its present callback has been running, 0 when none is."""
     def now(self) -> int:
         """The instance's clock, ns: wall time live, the events' time in replay."""
     @property

@@ -368,6 +368,11 @@ impl PyInstance {
         Ok(false)
     }
 
+    #[getter]
+    fn in_callback_ns(&self) -> u64 {
+        self.shared.host.in_callback_ns(self.shared.number)
+    }
+
     fn now(&self) -> Nanos {
         self.shared.now()
     }

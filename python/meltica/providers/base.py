@@ -1,16 +1,25 @@
 """`Adapter`: what speaks one venue's protocol, real, simulated or recorded."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from meltica.errors import ConfigError
 from meltica.settings_model import load, schema
 
 if TYPE_CHECKING:
     from meltica._core import Producer
     from meltica.providers.codec import Codec
+
+
+class Route(NamedTuple):
+    """One thing that instances want from a provider."""
+
+    kind: str
+    symbol: str | None
+    """None is every symbol."""
 
 
 class AdapterSettings(BaseModel):
@@ -26,10 +35,11 @@ class AdapterSettings(BaseModel):
 
 
 class Adapter(ABC):
-    """One provider's side of the data plane. Made once per provider, from checked settings.
+    """One provider's side of the data plane. Made anew for each start of a provider, from checked settings.
 
     The life of an adapter: `start` with the producers it feeds, `run` until its source ends or `stop` is
-    called from any thread. `run` blocks; who owns the adapter chooses the thread.
+    called from any thread. `start` and `run` may block and have a thread of their own; what they raise is the
+    provider's last error, and the provider is started again after a pause.
     """
 
     identifier: ClassVar[str]
@@ -72,6 +82,26 @@ class Adapter(ABC):
     def codec(self) -> "Codec | None":
         """Returns how its frames are decoded; None when it publishes events itself."""
         return None
+
+    def name_providers(self, name: str) -> None:
+        """Has its events go out under the provider's name. Called before `providers`.
+
+        Raises ConfigError when its events bring names of their own.
+        """
+        if self.providers() != [name]:
+            raise ConfigError(f"provider {name}", [f"`{self.identifier}` cannot send under that name"])
+
+    def instruments(self) -> "Sequence[Mapping[str, object]]":
+        """Returns the venue's instruments, as `InstrumentUpdate.instrument`; known once it has started."""
+        return ()
+
+    def route(self, subscribe: "Sequence[Route]", unsubscribe: "Sequence[Route]") -> None:  # noqa: B027
+        """Asks the venue for what is wanted from now on, and for no more of what is not. May block.
+
+        Called after `start` with everything that is wanted, then with each difference, one call at a time.
+        What it raises is shown, and the same is asked again after a pause. The default suits a source that
+        sends everything.
+        """
 
     @abstractmethod
     def start(self, producers: "Mapping[str, Producer]") -> None:

@@ -107,6 +107,12 @@ class ReplayAdapter(Adapter):
         """Returns the names under which it sends events."""
         return list(self._providers)
 
+    def name_providers(self, name: str) -> None:
+        """Has frames decoded under `name`. Recorded events keep the names they came with."""
+        if self._codec is None:
+            super().name_providers(name)
+        self._providers = [name]
+
     def start(self, producers: "Mapping[str, Producer]") -> None:
         """Takes one producer for each of `providers()`."""
         self._producers = {name: producers[name] for name in self._providers}
