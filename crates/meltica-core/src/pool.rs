@@ -14,9 +14,12 @@
 //! lives. A dropped pool closes its free list; slots still out are counted down as they come home, and the last one
 //! frees the memory.
 
+mod reservation;
+
 use crate::sync::{
-    Arc, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering, Padded, UnsafeCell, fence, lock,
+    AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering, Padded, UnsafeCell, fence, lock,
 };
+pub use reservation::{Claim, NoCapacity, Pools, Reservation};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
@@ -466,119 +469,5 @@ impl<T: Recycle> Drop for Shared<T> {
 impl<T: Recycle + std::fmt::Debug> std::fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         (**self).fmt(f)
-    }
-}
-
-/// The two pools of a data plane, and the bytes that may go into them.
-pub struct Pools {
-    /// Events.
-    pub events: Pool<crate::event::Event>,
-    /// Books, with room for their levels.
-    pub books: Pool<crate::event::Book>,
-    max_bytes: usize,
-    reserved: Mutex<Reserved>,
-}
-
-#[derive(Default)]
-struct Reserved {
-    events: usize,
-    books: usize,
-    bytes: usize,
-}
-
-/// What an instance may hold at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Claim {
-    /// Events in its queue and hands.
-    pub events: usize,
-    /// Books in its queue and hands.
-    pub books: usize,
-    /// Levels per side of those books.
-    pub depth: usize,
-}
-
-impl Claim {
-    /// Returns the claim's price in bytes.
-    pub fn bytes(&self) -> usize {
-        let book = size_of::<Slot<crate::event::Book>>() + 2 * self.depth * size_of::<crate::event::Level>();
-        self.events * size_of::<Slot<crate::event::Event>>() + self.books * book
-    }
-}
-
-/// The pools' maximum does not hold one more instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the instance needs {wanted} bytes for {} events and {} books of depth {}, but {left} of the pools' {max} bytes are \
-     left; lower its queue capacity or book depth, or raise the maximum",
-    claim.events, claim.books, claim.depth
-)]
-pub struct NoCapacity {
-    /// What was asked for.
-    pub claim: Claim,
-    /// Its price in bytes.
-    pub wanted: usize,
-    /// Bytes left.
-    pub left: usize,
-    /// Bytes in all.
-    pub max: usize,
-}
-
-/// A claim that was granted; dropped, it frees its share for others.
-pub struct Reservation {
-    pools: Arc<Pools>,
-    claim: Claim,
-}
-
-impl Pools {
-    /// Slots beyond all reservations: what producers have in hand.
-    const IN_FLIGHT: usize = if cfg!(loom) { 4 } else { 256 };
-    /// Chunks of 1,024 events and of 64 books.
-    const CHUNK_BITS: (u32, u32) = if cfg!(loom) { (2, 0) } else { (10, 6) };
-
-    /// Makes pools that hold at most `max_bytes` for reservations.
-    pub fn new(max_bytes: usize) -> Arc<Self> {
-        Arc::new(Self {
-            events: Pool::new(Self::CHUNK_BITS.0, crate::event::Event::default),
-            books: Pool::new(Self::CHUNK_BITS.1, crate::event::Book::default),
-            max_bytes,
-            reserved: Mutex::default(),
-        })
-    }
-
-    /// Grows `pools` by an instance's claim.
-    ///
-    /// # Errors
-    /// [`NoCapacity`] when the maximum would be passed; then nothing has changed.
-    pub fn reserve(pools: &Arc<Self>, claim: Claim) -> Result<Reservation, NoCapacity> {
-        let mut reserved = lock(&pools.reserved);
-        let (wanted, left) = (claim.bytes(), pools.max_bytes.saturating_sub(reserved.bytes));
-        let refused = NoCapacity { claim, wanted, left, max: pools.max_bytes };
-        if wanted > left {
-            return Err(refused);
-        }
-        let events = reserved.events + claim.events + Self::IN_FLIGHT;
-        let books = reserved.books + claim.books + Self::IN_FLIGHT / 4;
-        if pools.events.grow_to(events) < events || pools.books.grow_to(books) < books {
-            return Err(refused);
-        }
-        reserved.events += claim.events;
-        reserved.books += claim.books;
-        reserved.bytes += wanted;
-        drop(reserved);
-        Ok(Reservation { pools: Arc::clone(pools), claim })
-    }
-
-    /// Returns the bytes reserved so far.
-    pub fn reserved_bytes(&self) -> usize {
-        lock(&self.reserved).bytes
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        let mut reserved = lock(&self.pools.reserved);
-        reserved.events -= self.claim.events;
-        reserved.books -= self.claim.books;
-        reserved.bytes -= self.claim.bytes();
     }
 }

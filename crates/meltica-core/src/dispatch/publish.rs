@@ -1,0 +1,336 @@
+//! The step itself: an event is numbered and handed to the queues of its entry.
+
+use super::{Dispatcher, Entry, RouteKey, Table, Target};
+use crate::bus::{Place, Pushed, Waker};
+use crate::clock::{self, Anchor};
+use crate::event::{Event, Header, Kind, Nanos, Payload};
+use crate::names::{ProviderId, SymbolId};
+use crate::pool::{Pool, Recycle, Unique};
+use crate::sync::{Arc, MutexGuard, Ordering, fence, lock};
+use std::sync::atomic::AtomicBool as StopFlag;
+use std::time::{Duration, Instant};
+
+/// A route that was just looked up. Good until the next look-up.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    entry: u32,
+    /// For books: levels per side of the deepest route.
+    pub depth: u32,
+}
+
+/// When and where an event comes from, before it is dispatched.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    /// The kind.
+    pub kind: Kind,
+    /// The symbol.
+    pub symbol: SymbolId,
+    /// The venue's time.
+    pub venue_time: Option<Nanos>,
+    /// When the bytes arrived.
+    pub received_time: Nanos,
+}
+
+/// Why an event was not dispatched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotDispatched {
+    /// Every slot of the pool is out.
+    #[error("the event pool is exhausted")]
+    PoolExhausted,
+    /// The publisher was stopped while it waited for a slow reader.
+    #[error("stopped while waiting for a slow reader")]
+    Stopped,
+}
+
+/// How long one wait for a slot or for room lasts before the stop flag is looked at.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+fn borrow<T: Recycle + Send + Sync>(
+    pool: &Pool<T>,
+    patient: bool,
+    stop: &StopFlag,
+) -> Result<Unique<T>, NotDispatched> {
+    loop {
+        if let Some(slot) = pool.borrow() {
+            return Ok(slot);
+        }
+        if !patient {
+            return Err(NotDispatched::PoolExhausted);
+        }
+        if let Some(slot) = pool.borrow_within(PATIENCE) {
+            return Ok(slot);
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Err(NotDispatched::Stopped);
+        }
+    }
+}
+
+/// One event on its way to the queues of one entry.
+struct Step<'p> {
+    dispatcher: &'p Dispatcher,
+    entry: &'p Entry,
+    /// Per target, whether its filters matched; empty when there are none.
+    passed: &'p [bool],
+    wakes: &'p mut Vec<Arc<Waker>>,
+    stop: &'p StopFlag,
+}
+
+impl<'p> Step<'p> {
+    #[inline]
+    fn targets(&self) -> impl Iterator<Item = &'p Target> + use<'p> {
+        let passed = self.passed;
+        let wants = move |i: usize| passed.get(i).copied().unwrap_or(true);
+        self.entry.targets.iter().enumerate().filter(move |(i, _)| wants(*i)).map(|(_, target)| target)
+    }
+
+    #[inline]
+    fn market(
+        &mut self,
+        readers: usize,
+        header: Header,
+        payload: &mut Payload,
+    ) -> Result<u64, NotDispatched> {
+        let mut event = borrow(&self.dispatcher.pools.events, self.entry.blocking, self.stop)?;
+        event.payload = std::mem::take(payload);
+        let mut order = self.lock_with_room(header.kind)?;
+        let seq = *order + 1;
+        event.header = Some(Header { seq, ..header });
+        for (target, event) in self.targets().zip(event.share(readers as u32)) {
+            target.queue.push(&target.tap, header.kind, seq, event);
+        }
+        *order = seq;
+        self.dispatcher.watermark.set(seq);
+        Ok(seq)
+    }
+
+    fn private(
+        &mut self,
+        readers: usize,
+        header: Header,
+        payload: &mut Payload,
+    ) -> Result<u64, NotDispatched> {
+        let places: Vec<Place> = (0..readers).map(|_| Place::new()).collect();
+        let mut event = Arc::new(Event { header: Some(header), payload: std::mem::take(payload) });
+        let mut refused = Vec::with_capacity(readers);
+        let mut order = self.lock_with_room(header.kind)?;
+        let seq = *order + 1;
+        if let Some(event) = Arc::get_mut(&mut event) {
+            event.header = Some(Header { seq, ..header });
+        }
+        for (target, place) in self.targets().zip(places) {
+            if target.queue.push_private(place, header.kind, Arc::clone(&event)) == Pushed::Refused {
+                refused.push(Arc::clone(&target.waker));
+            }
+        }
+        *order = seq;
+        self.dispatcher.watermark.set(seq);
+        drop(order);
+        // A halted reader must look up, even one that sleeps.
+        self.wakes.append(&mut refused);
+        Ok(seq)
+    }
+
+    /// Takes the dispatch lock at a moment when every blocking queue has room.
+    #[inline]
+    fn lock_with_room(&mut self, kind: Kind) -> Result<MutexGuard<'p, u64>, NotDispatched> {
+        let dispatcher = self.dispatcher;
+        if !self.entry.blocking {
+            return Ok(lock(&dispatcher.order));
+        }
+        let mut targets = self.targets();
+        let full = |target: &&Target| target.queue.blocks(kind) && !target.queue.has_room(kind);
+        loop {
+            while let Some(target) = targets.find(full) {
+                // Whoever sleeps must hear of what stands before it.
+                wake_all(self.wakes);
+                let one_at_a_time = lock(&dispatcher.waiting);
+                target.queue.wait_for_room(kind, Some(Instant::now() + PATIENCE));
+                drop(one_at_a_time);
+                if self.stop.load(Ordering::Relaxed) {
+                    return Err(NotDispatched::Stopped);
+                }
+                targets = self.targets();
+            }
+            let order = lock(&dispatcher.order);
+            targets = self.targets();
+            if targets.find(full).is_none() {
+                return Ok(order);
+            }
+            targets = self.targets();
+        }
+    }
+}
+
+fn wake_all(wakes: &mut Vec<Arc<Waker>>) {
+    for waker in wakes.drain(..) {
+        waker.unpark();
+    }
+}
+
+/// One provider's way into the step. Each provider has its own, on one thread at a time.
+pub struct Publisher {
+    dispatcher: Arc<Dispatcher>,
+    provider: ProviderId,
+    table: Arc<Table>,
+    /// Per entry id: the provider sequence.
+    sequences: Vec<u64>,
+    passed: Vec<bool>,
+    wakes: Vec<Arc<Waker>>,
+    anchor: Anchor,
+    /// When the last event was dispatched.
+    last_ticks: u64,
+    stop: std::sync::Arc<StopFlag>,
+}
+
+impl Publisher {
+    /// Makes a publisher of `provider`'s events.
+    pub fn new(dispatcher: &Arc<Dispatcher>, provider: ProviderId) -> Self {
+        Self {
+            dispatcher: Arc::clone(dispatcher),
+            provider,
+            table: dispatcher.table.load(),
+            sequences: Vec::new(),
+            passed: Vec::new(),
+            wakes: Vec::new(),
+            anchor: Anchor::now(),
+            last_ticks: 0,
+            stop: std::sync::Arc::default(),
+        }
+    }
+
+    /// Returns whose events these are.
+    pub fn provider(&self) -> ProviderId {
+        self.provider
+    }
+
+    /// Returns when the last event was dispatched, in [`clock::ticks`].
+    pub fn last_ticks(&self) -> u64 {
+        self.last_ticks
+    }
+
+    /// Returns the flag that ends waits for slow readers.
+    pub fn stop_flag(&self) -> std::sync::Arc<StopFlag> {
+        std::sync::Arc::clone(&self.stop)
+    }
+
+    /// Whether anybody wants `kind` of whatever symbol.
+    pub fn listened(&mut self, kind: Kind) -> bool {
+        self.dispatcher.table.refresh(&mut self.table);
+        self.table.any.contains(&(self.provider, kind))
+    }
+
+    /// Looks up who wants `kind` of `symbol`.
+    #[inline]
+    pub fn wanted(&mut self, kind: Kind, symbol: SymbolId) -> Option<Wanted> {
+        self.dispatcher.table.refresh(&mut self.table);
+        let packed = RouteKey::packed(self.provider, kind, symbol);
+        let entry = match self.table.exact.get(&packed) {
+            Some(entry) => *entry,
+            None if self.table.any.contains(&(self.provider, kind)) => {
+                self.dispatcher.meet(self.provider, kind, symbol);
+                self.dispatcher.table.refresh(&mut self.table);
+                *self.table.exact.get(&packed)?
+            }
+            None => return None,
+        };
+        Some(Wanted { entry, depth: self.table.entries[entry as usize].depth })
+    }
+
+    /// Borrows a book to publish.
+    ///
+    /// # Errors
+    /// [`NotDispatched`] when there is none, or when the wait for one was stopped.
+    pub fn borrow_book(&self, wanted: Wanted) -> Result<Unique<crate::event::Book>, NotDispatched> {
+        let blocking = self.table.entries[wanted.entry as usize].blocking;
+        borrow(&self.dispatcher.pools.books, blocking, &self.stop)
+    }
+
+    /// Numbers the event and hands it to whoever wants it; returns the number, or `None` when filters left nobody.
+    ///
+    /// # Errors
+    /// [`NotDispatched`]; then no number was taken.
+    #[inline]
+    pub fn publish(
+        &mut self,
+        wanted: Wanted,
+        origin: Origin,
+        mut payload: Payload,
+    ) -> Result<Option<u64>, NotDispatched> {
+        self.publish_from(wanted, origin, &mut payload)
+    }
+
+    /// [`Self::publish`] with a payload that is taken from where it stands, which saves a move.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
+    #[inline]
+    pub fn publish_from(
+        &mut self,
+        wanted: Wanted,
+        origin: Origin,
+        payload: &mut Payload,
+    ) -> Result<Option<u64>, NotDispatched> {
+        let entry = &self.table.entries[wanted.entry as usize];
+        let mut readers = entry.targets.len();
+        self.passed.clear();
+        if entry.filtered {
+            self.passed.extend(entry.targets.iter().map(|t| t.filters.iter().all(|f| f.matches(payload))));
+            readers = self.passed.iter().filter(|passed| **passed).count();
+        }
+        if readers == 0 {
+            return Ok(None);
+        }
+        let id = entry.id as usize;
+        if self.sequences.len() <= id {
+            self.sequences.resize(id + 1, 0);
+        }
+        let ticks = clock::ticks();
+        let header = Header {
+            seq: 0,
+            provider_seq: self.sequences[id] + 1,
+            venue_time: origin.venue_time,
+            received_time: origin.received_time,
+            dispatched_time: self.anchor.wall_at(ticks),
+            dispatched_ticks: ticks,
+            routing_version: self.table.version,
+            provider: self.provider,
+            symbol: origin.symbol,
+            kind: origin.kind,
+        };
+        let mut step = Step {
+            dispatcher: &self.dispatcher,
+            entry,
+            passed: &self.passed,
+            wakes: &mut self.wakes,
+            stop: &self.stop,
+        };
+        let seq = if origin.kind.is_private() {
+            step.private(readers, header, payload)?
+        } else {
+            step.market(readers, header, payload)?
+        };
+        self.sequences[id] += 1;
+        self.last_ticks = ticks;
+        // Pairs with the fence of `Waker::wait`.
+        fence(Ordering::SeqCst);
+        for target in &entry.targets {
+            if target.waker.take_parked() {
+                self.wakes.push(Arc::clone(&target.waker));
+            }
+        }
+        Ok(Some(seq))
+    }
+
+    /// Wakes the readers that slept when their events came.
+    #[inline]
+    pub fn flush(&mut self) {
+        wake_all(&mut self.wakes);
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}

@@ -1,0 +1,301 @@
+//! What the kinds carry.
+
+use super::{Nanos, Side};
+use crate::decimal::Decimal;
+use crate::pool::Recycle;
+
+/// Short text held in place, at most [`ShortText::MAX`] bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ShortText {
+    len: u8,
+    bytes: [u8; Self::MAX],
+}
+
+impl ShortText {
+    /// Most bytes it holds.
+    pub const MAX: usize = 39;
+
+    /// Returns the text, or `None` when it is longer than [`Self::MAX`] bytes.
+    pub fn new(text: &str) -> Option<Self> {
+        let mut bytes = [0; Self::MAX];
+        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        Some(Self { len: text.len() as u8, bytes })
+    }
+
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for ShortText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// An id that a venue gave: a number, or text kept as it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum VenueId {
+    /// A number.
+    Number(u64),
+    /// Anything else.
+    Text(ShortText),
+}
+
+impl std::fmt::Display for VenueId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(n) => n.fmt(f),
+            Self::Text(text) => f.write_str(text.as_str()),
+        }
+    }
+}
+
+/// A public trade.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Trade {
+    /// The venue's id of the trade.
+    pub id: VenueId,
+    /// The taker's side; `None` when the venue does not say.
+    pub side: Option<Side>,
+    /// Price in quote currency.
+    pub price: Decimal,
+    /// Quantity in base currency.
+    pub quantity: Decimal,
+}
+
+/// Last price and top of book. Absent is what the venue did not send.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Ticker {
+    /// Price of the last trade.
+    pub last: Option<Decimal>,
+    /// Best bid price.
+    pub bid: Option<Decimal>,
+    /// Quantity at the best bid.
+    pub bid_quantity: Option<Decimal>,
+    /// Best ask price.
+    pub ask: Option<Decimal>,
+    /// Quantity at the best ask.
+    pub ask_quantity: Option<Decimal>,
+    /// Base volume of the last 24 hours.
+    pub volume_24h: Option<Decimal>,
+}
+
+/// A candle.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Kline {
+    /// First price.
+    pub open: Decimal,
+    /// Last price.
+    pub close: Decimal,
+    /// Highest price.
+    pub high: Decimal,
+    /// Lowest price.
+    pub low: Decimal,
+    /// Base volume.
+    pub volume: Decimal,
+    /// Start of the interval.
+    pub open_time: Nanos,
+    /// End of the interval.
+    pub close_time: Nanos,
+    /// The venue's name of the interval (`1m`), when it says.
+    pub interval: Option<ShortText>,
+    /// Whether the candle is final, when the venue says.
+    pub closed: Option<bool>,
+}
+
+/// One price level: mantissas on the book's two scales.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Level {
+    /// Price mantissa.
+    pub price: i64,
+    /// Quantity mantissa; in a diff, zero removes the level.
+    pub quantity: i64,
+}
+
+/// The top of a whole book, best level first on either side.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Book {
+    /// Bids, highest price first.
+    pub bids: Vec<Level>,
+    /// Asks, lowest price first.
+    pub asks: Vec<Level>,
+    /// Digits after the point of each price mantissa.
+    pub price_scale: u8,
+    /// Digits after the point of each quantity mantissa.
+    pub quantity_scale: u8,
+    /// Bid levels of the whole, uncut book.
+    pub bid_count: u32,
+    /// Ask levels of the whole, uncut book.
+    pub ask_count: u32,
+    /// The venue's first update id that led to this book; 0 when it has none.
+    pub first_update_id: u64,
+    /// The venue's last update id in this book; 0 when it has none.
+    pub last_update_id: u64,
+    /// The venue's checksum, where it sends one.
+    pub checksum: Option<u32>,
+}
+
+impl Recycle for Book {
+    fn recycle(&mut self) {
+        self.bids.clear();
+        self.asks.clear();
+    }
+}
+
+/// How far an order has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum OrderState {
+    Ack,
+    Partial,
+    Filled,
+    Cancelled,
+    Rejected,
+    Expired,
+}
+
+impl OrderState {
+    /// Every state.
+    pub const ALL: [Self; 6] =
+        [Self::Ack, Self::Partial, Self::Filled, Self::Cancelled, Self::Rejected, Self::Expired];
+
+    /// Returns the name, as on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ack => "ACK",
+            Self::Partial => "PARTIAL",
+            Self::Filled => "FILLED",
+            Self::Cancelled => "CANCELLED",
+            Self::Rejected => "REJECTED",
+            Self::Expired => "EXPIRED",
+        }
+    }
+
+    /// Returns the state of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+}
+
+/// A report on one of our orders.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExecReport {
+    /// The id we gave.
+    pub client_order_id: String,
+    /// The id the venue gave.
+    pub exchange_order_id: Option<String>,
+    /// How far the order has come.
+    pub state: OrderState,
+    /// Buy or sell.
+    pub side: Side,
+    /// `Limit` or `Market`.
+    pub order_type: String,
+    /// Limit price.
+    pub price: Option<Decimal>,
+    /// Ordered quantity.
+    pub quantity: Decimal,
+    /// Filled so far.
+    pub filled_quantity: Decimal,
+    /// Still open.
+    pub remaining_quantity: Option<Decimal>,
+    /// Average price of the fills.
+    pub avg_fill_price: Option<Decimal>,
+    /// Fee paid so far.
+    pub commission: Option<Decimal>,
+    /// Currency of the fee.
+    pub commission_asset: Option<String>,
+    /// Why it was refused.
+    pub reject_reason: Option<String>,
+}
+
+/// A balance of ours.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BalanceUpdate {
+    /// All we hold.
+    pub total: Decimal,
+    /// What is not reserved by open orders.
+    pub available: Decimal,
+}
+
+/// A risk check that tripped or cleared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RiskControl {
+    /// The instance concerned.
+    pub strategy_id: String,
+    /// `TRIGGERED` or `CLEARED`.
+    pub status: String,
+    /// Why, for people.
+    pub reason: String,
+    /// Why, for programs.
+    pub breach_type: String,
+    /// What was seen and what was allowed.
+    pub metrics: Vec<(String, String)>,
+    /// Whether the kill switch is on.
+    pub kill_switch_engaged: bool,
+    /// Whether the circuit breaker is open.
+    pub circuit_breaker_open: bool,
+}
+
+/// Free-form JSON, at most [`Extension::MAX_BYTES`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Extension {
+    /// The sender's name for it.
+    pub name: String,
+    /// JSON text.
+    pub json: String,
+    /// The instance that emitted it, 0 for an adapter; it does not get its own back.
+    pub origin: u64,
+}
+
+impl Extension {
+    /// Most bytes of JSON.
+    pub const MAX_BYTES: usize = 100 * 1024;
+}
+
+/// A hole in a venue's sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The id that should have come next.
+    pub expected: u64,
+    /// The id that came.
+    pub seen: u64,
+}
+
+/// Why a book is no longer good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum StaleReason {
+    /// Diffs were lost.
+    Gap,
+    /// The best bid reached the best ask.
+    Crossed,
+    /// The venue's checksum differs from ours.
+    Checksum,
+    /// No usable snapshot came while diffs piled up.
+    NoSnapshot,
+    /// A number of the venue does not fit the book.
+    Overflow,
+    /// The connection was lost.
+    Disconnected,
+}
+
+impl StaleReason {
+    /// Every reason.
+    pub const ALL: [Self; 6] =
+        [Self::Gap, Self::Crossed, Self::Checksum, Self::NoSnapshot, Self::Overflow, Self::Disconnected];
+
+    /// Returns the reason's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gap => "gap",
+            Self::Crossed => "crossed",
+            Self::Checksum => "checksum",
+            Self::NoSnapshot => "no_snapshot",
+            Self::Overflow => "overflow",
+            Self::Disconnected => "disconnected",
+        }
+    }
+}
