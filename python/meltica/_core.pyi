@@ -512,8 +512,19 @@ class Instance:
     def histograms(self) -> dict[str, _Histogram]:
         """`latency`: dispatched to delivered; `callback`: delivered to returned."""
 
-def benchmark(name: Literal["pool", "pool_contended", "publish", "unwanted"], readers: int = 1) -> float:
+def benchmark(
+    name: Literal["pool", "pool_contended", "publish", "publish_book", "unwanted", "wake"], readers: int = 1
+) -> float:
     """Nanoseconds an operation of the core takes: the median of five runs after a warm-up."""
 
-def benchmark_frames(codec: Codec, frames: Sequence[bytes]) -> float:
-    """Nanoseconds a frame takes from bytes to a dispatched event, books of depth 25 assembled and copied."""
+def benchmark_beside(others: int) -> tuple[float, float]:
+    """Nanoseconds to publish a trade to one queue, alone and beside `others` queues of other symbols."""
+
+def benchmark_frames(codec: Codec, frames: Sequence[bytes], before: Sequence[bytes] = ...) -> float:
+    """Nanoseconds a frame takes from bytes to a dispatched event, books of depth 25 assembled and copied.
+
+    `before` is fed first, unmeasured: what brings the books up.
+    """
+
+def benchmark_mix() -> list[bytes]:
+    """Made-up frames: two that bring the book up, then 40 % trades, 40 % book tickers, 20 % diffs of 10 + 10 levels."""

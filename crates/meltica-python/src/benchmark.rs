@@ -1,145 +1,218 @@
 //! Measurements of the core alone, for `meltica bench`.
 
+// The work itself is that of the core's own benches.
+#[path = "../../meltica-core/benches/workload/mod.rs"]
+mod workload;
+
 use crate::codec::PyCodec;
-use crate::convert::{provider, symbol, value_error};
-use meltica_core::bus::{DEFAULT_POLICIES, Queue, Reader, Waker};
-use meltica_core::decimal::Decimal;
-use meltica_core::dispatch::{Dispatcher, Origin, Publisher, Route, RouteKey};
-use meltica_core::event::{Event, Kind, Payload, Side, Trade, VenueId};
+use crate::convert::value_error;
+use meltica_core::event::Kind;
 use meltica_core::feed::Feed;
-use meltica_core::pool::{Claim, Pool, Pools, Reservation};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use std::cell::Cell;
 use std::hint::black_box;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+use workload::{Books, Plane, Trades, route, symbol};
 
-/// Runs `work`, which does `n` operations, once to warm up and five times to measure.
-fn median(n: usize, mut work: impl FnMut()) -> f64 {
+/// Ns an operation takes in a run: once to warm up, and the median of five.
+fn median(mut run: impl FnMut() -> f64) -> f64 {
+    run();
+    middle((0..5).map(|_| run()).collect())
+}
+
+fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Ns each of the `n` operations of `work` takes.
+fn timed(n: usize, work: impl FnOnce()) -> f64 {
+    let started = Instant::now();
     work();
-    let mut runs = [0.0; 5].map(|_: f64| {
-        let started = Instant::now();
-        work();
-        started.elapsed().as_nanos() as f64 / n as f64
-    });
-    runs.sort_by(f64::total_cmp);
-    runs[2]
+    started.elapsed().as_nanos() as f64 / n as f64
+}
+
+fn repeated(n: usize, mut operation: impl FnMut()) -> f64 {
+    timed(n, || (0..n).for_each(|_| operation()))
 }
 
 fn pool(threads: usize) -> f64 {
     const N: usize = 500_000;
-    let pool: Pool<Event> = Pool::new(10, Event::default);
-    pool.grow_to(1024);
-    let work = || {
-        for _ in 0..N {
-            if let Some(mut slot) = pool.borrow() {
-                slot.payload = Payload::Stale(meltica_core::event::StaleReason::Gap);
-                drop(black_box(slot.into_shared()));
-            }
-        }
-    };
-    if threads == 1 {
-        return median(N, work);
-    }
-    median(N, || {
+    let pool = workload::pool();
+    let together = || {
+        let start = Barrier::new(threads);
+        let work = || {
+            start.wait();
+            (0..N).for_each(|_| workload::cycle(&pool));
+        };
         std::thread::scope(|scope| {
-            for _ in 0..threads {
+            for _ in 1..threads {
                 scope.spawn(work);
             }
+            work();
         });
-    })
-}
-
-struct Plane {
-    dispatcher: Arc<Dispatcher>,
-    _readers: Vec<Reader>,
-    _reservation: Reservation,
-}
-
-fn plane(readers: usize, routes: &[Route]) -> PyResult<Plane> {
-    let pools = Pools::new(1 << 30);
-    let claim = Claim { events: readers * 2048, books: readers * 64, depth: 25 };
-    let reservation = Pools::reserve(&pools, claim).map_err(value_error)?;
-    let dispatcher = Dispatcher::new(pools);
-    let attach = |_| {
-        let (queue, reader) = Queue::new(DEFAULT_POLICIES, 1024, 1024, Arc::new(Waker::default()));
-        dispatcher.subscribe(&queue, routes.to_vec());
-        reader
     };
-    let readers = (0..readers).map(attach).collect();
-    Ok(Plane { dispatcher, _readers: readers, _reservation: reservation })
+    median(|| timed(N, together))
 }
 
-fn route(kind: Kind, of: Option<&str>) -> PyResult<Route> {
-    let key = RouteKey { provider: provider("bench")?, kind, symbol: of.map(symbol).transpose()? };
-    Ok(Route { key, filters: Vec::new(), depth: 25 })
+fn trades_of_btc(readers: usize) -> Plane {
+    Plane::new(readers, &[route(Kind::Trade, Some(symbol("BTC-USDT")), 0)])
 }
 
-fn publish(readers: usize) -> PyResult<f64> {
-    const N: usize = 100_000;
-    let plane = plane(readers, &[route(Kind::Trade, Some("BTC-USDT"))?])?;
-    let mut publisher = Publisher::new(&plane.dispatcher, provider("bench")?);
-    let of = symbol("BTC-USDT")?;
-    let origin = Origin { kind: Kind::Trade, symbol: of, venue_time: Some(1), received_time: 2 };
-    let number = Decimal::from_i64(7);
-    let trade = Trade { id: VenueId::Number(1), side: Some(Side::Buy), price: number, quantity: number };
-    Ok(median(N, || {
-        for _ in 0..N {
-            if let Some(wanted) = publisher.wanted(Kind::Trade, black_box(of)) {
-                let _ = black_box(publisher.publish(wanted, origin, Payload::Trade(trade)));
-            }
+fn publish(readers: usize) -> f64 {
+    let plane = trades_of_btc(readers);
+    let mut trades = Trades::new(&plane, symbol("BTC-USDT"));
+    median(|| repeated(100_000, || trades.publish()))
+}
+
+fn publish_book(readers: usize) -> f64 {
+    let of = symbol("BTC-USDT");
+    let plane = Plane::new(readers, &[route(Kind::BookSnapshot, Some(of), 1000)]);
+    let mut books = Books::new(&plane, of, 1000);
+    median(|| repeated(10_000, || books.publish()))
+}
+
+fn unwanted() -> f64 {
+    let plane = trades_of_btc(1);
+    let mut publisher = plane.publisher();
+    let other = symbol("ETH-USDT");
+    let mut look_up = || {
+        black_box(publisher.wanted(Kind::Trade, black_box(other)));
+    };
+    median(|| repeated(1_000_000, &mut look_up))
+}
+
+/// Publishes to one queue alone, and to one beside `others` queues of other symbols: ns of either. The difference is
+/// smaller than what a shared machine adds and takes away, so short runs of both alternate and the medians are taken.
+fn beside(others: usize) -> (f64, f64) {
+    let (alone, mut among) = (trades_of_btc(1), trades_of_btc(1));
+    for i in 0..others {
+        among.add(&[route(Kind::Trade, Some(symbol(&format!("OTHER{i}-USDT"))), 0)]);
+    }
+    let mut planes = [&alone, &among].map(|plane| Trades::new(plane, symbol("BTC-USDT")));
+    let mut figures = [Vec::new(), Vec::new()];
+    for _ in 0..501 {
+        for (trades, figures) in planes.iter_mut().zip(&mut figures) {
+            figures.push(repeated(1000, || trades.publish()));
         }
-    }))
+    }
+    let [alone, among] = figures.map(middle);
+    (alone, among)
 }
 
-fn unwanted() -> PyResult<f64> {
-    const N: usize = 1_000_000;
-    let plane = plane(1, &[route(Kind::Trade, Some("BTC-USDT"))?])?;
-    let mut publisher = Publisher::new(&plane.dispatcher, provider("bench")?);
-    let other = symbol("ETH-USDT")?;
-    Ok(median(N, || {
-        for _ in 0..N {
-            black_box(publisher.wanted(Kind::Trade, black_box(other)));
+/// What a publisher pays for an event whose one reader is asleep: publishing it and waking the reader.
+fn wake() -> f64 {
+    const N: usize = 500;
+    /// From the reader's last look at its queue until it sleeps for certain.
+    const NAP: Duration = Duration::from_micros(100);
+    let mut plane = trades_of_btc(1);
+    let mut trades = Trades::new(&plane, symbol("BTC-USDT"));
+    let Some((mut reader, waker)) = plane.readers.pop() else { return f64::NAN };
+    let dispatcher = Arc::clone(&plane.dispatcher);
+    let (asleep, stop) = (AtomicBool::new(false), AtomicBool::new(false));
+    let read = || {
+        let mut events = Vec::new();
+        while !stop.load(Ordering::Acquire) {
+            let looks = Cell::new(0);
+            waker.wait(None, || {
+                let ready = reader.has_work() || stop.load(Ordering::Acquire);
+                looks.set(looks.get() + 1);
+                // `wait` looks twice before it sleeps.
+                if !ready && looks.get() > 1 {
+                    asleep.store(true, Ordering::Release);
+                }
+                ready
+            });
+            reader.read(dispatcher.watermark(), 64, &mut events);
+            events.clear();
         }
-    }))
+    };
+    let mut one = || {
+        while !asleep.swap(false, Ordering::AcqRel) {
+            std::thread::yield_now();
+        }
+        let rest = Instant::now();
+        while rest.elapsed() < NAP {
+            std::hint::spin_loop();
+        }
+        timed(1, || {
+            trades.publish();
+            trades.publisher.flush();
+        })
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(read);
+        let figure = median(|| middle((0..N).map(|_| one()).collect()));
+        stop.store(true, Ordering::Release);
+        waker.wake();
+        figure
+    })
 }
 
 #[pyfunction]
 #[pyo3(signature = (name, readers = 1))]
 fn benchmark(py: Python<'_>, name: &str, readers: usize) -> PyResult<f64> {
+    let readers = readers.clamp(1, 1024);
     py.detach(|| match name {
         "pool" => Ok(pool(1)),
         "pool_contended" => Ok(pool(2)),
-        "publish" => publish(readers.clamp(1, 1024)),
-        "unwanted" => unwanted(),
-        _ => Err(value_error(format!("expected pool, pool_contended, publish or unwanted, saw {name:?}"))),
+        "publish" => Ok(publish(readers)),
+        "publish_book" => Ok(publish_book(readers)),
+        "unwanted" => Ok(unwanted()),
+        "wake" => Ok(wake()),
+        _ => Err(value_error(format!(
+            "expected pool, pool_contended, publish, publish_book, unwanted or wake, saw {name:?}"
+        ))),
     })
 }
 
 #[pyfunction]
+fn benchmark_beside(py: Python<'_>, others: usize) -> (f64, f64) {
+    py.detach(|| beside(others.clamp(1, 1024)))
+}
+
+fn copied(frames: &[Bound<'_, PyBytes>]) -> Vec<Vec<u8>> {
+    frames.iter().map(|frame| frame.as_bytes().to_vec()).collect()
+}
+
+#[pyfunction]
+#[pyo3(signature = (codec, frames, before = Vec::new()))]
 fn benchmark_frames(
     py: Python<'_>,
     codec: &Bound<'_, PyCodec>,
     frames: Vec<Bound<'_, PyBytes>>,
-) -> PyResult<f64> {
-    let frames: Vec<Vec<u8>> = frames.iter().map(|frame| frame.as_bytes().to_vec()).collect();
+    before: Vec<Bound<'_, PyBytes>>,
+) -> f64 {
+    let (frames, before) = (copied(&frames), copied(&before));
     let codec = Arc::clone(&codec.get().0);
     py.detach(|| {
-        let routes = [Kind::BookSnapshot, Kind::Trade, Kind::Ticker].map(|kind| route(kind, None));
-        let routes = routes.into_iter().collect::<PyResult<Vec<_>>>()?;
-        let plane = plane(1, &routes)?;
+        let plane =
+            Plane::new(1, &[Kind::BookSnapshot, Kind::Trade, Kind::Ticker].map(|kind| route(kind, None, 25)));
         // Ids and books start anew in each run, so each has a feed of its own.
-        Ok(median(frames.len(), || {
-            let Ok(source) = provider("bench") else { return };
-            let mut feed = Feed::new(Publisher::new(&plane.dispatcher, source), Some(Arc::clone(&codec)));
-            for frame in &frames {
-                let _ = black_box(feed.frame(frame, 1));
-            }
-        }))
+        median(|| {
+            let mut feed = Feed::new(plane.publisher(), Some(Arc::clone(&codec)));
+            let mut feed_all = |frames: &[Vec<u8>]| {
+                for frame in frames {
+                    let _ = black_box(feed.frame(frame, 1));
+                }
+            };
+            feed_all(&before);
+            timed(frames.len(), || feed_all(&frames))
+        })
     })
+}
+
+#[pyfunction]
+fn benchmark_mix(py: Python<'_>) -> Vec<Bound<'_, PyBytes>> {
+    workload::mix().iter().map(|frame| PyBytes::new(py, frame)).collect()
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(benchmark, module)?)?;
-    module.add_function(wrap_pyfunction!(benchmark_frames, module)?)
+    module.add_function(wrap_pyfunction!(benchmark_beside, module)?)?;
+    module.add_function(wrap_pyfunction!(benchmark_frames, module)?)?;
+    module.add_function(wrap_pyfunction!(benchmark_mix, module)?)
 }

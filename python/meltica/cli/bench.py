@@ -6,22 +6,33 @@ from typing import Any, cast
 
 import click
 
+from meltica.cli import BadInput
+
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: floor_ns and rows.")
 @click.option(
     "--session",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A recording of Binance frames to measure beside the sample.",
+    help="A recording of Binance frames to measure too.",
 )
-def bench(as_json: bool, session: Path | None) -> None:
+@click.option("--only", metavar="TEXT", default="", help="Only rows with this in their name.")
+def bench(as_json: bool, session: Path | None, only: str) -> None:
     """Measure what each step of an event's path costs on this machine.
 
     Ratios are to the floor: one call of an empty Python bound method from C, in the same run.
     """
     from meltica import bench as benchmarks
+    from meltica.errors import ReplayError
 
-    result: dict[str, Any] = benchmarks.run(session, lambda name: click.echo(f"{name} ...", err=True))
+    try:
+        rows = benchmarks.rows(session, only)
+    except ReplayError as error:
+        raise BadInput(str(error)) from error
+    if not rows:
+        names = "; ".join(row.name for row in benchmarks.rows(session))
+        raise BadInput(f"--only {only}: expected a part of a row's name, it is in none of: {names}")
+    result: dict[str, Any] = benchmarks.run(rows, lambda name: click.echo(f"{name} ...", err=True))
     if as_json:
         click.echo(json.dumps(result))
     else:
@@ -29,22 +40,30 @@ def bench(as_json: bool, session: Path | None) -> None:
 
 
 def _show(result: dict[str, Any]) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"floor F: {result['floor_ns']:.1f} ns, an empty bound method called from C")
+    title = f"floor F: {result['floor_ns']:.1f} ns, an empty bound method called from C"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("what")
-    for name in ("ns", "ratio to F", "budget"):
-        table.add_column(name, justify="right")
+    for name in ("time", "in F", "budget"):
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     for row in cast(list[dict[str, Any]], result["rows"]):
-        table.add_row(row["name"], f"{row['ns']:,.1f}", f"{row['ratio']:.2f}", _budget(row), _verdict(row))
+        table.add_row(row["name"], _time(row["ns"]), f"{row['ratio']:,.2f}", _budget(row), _verdict(row))
     Console().print(table)
+
+
+def _time(ns: float) -> str:
+    from meltica.cli.summary import duration
+
+    return f"{ns:,.1f} ns" if ns < 10_000 else duration(ns)
 
 
 def _budget(row: dict[str, Any]) -> str:
     if row.get("budget_ns") is not None:
-        return f"{row['budget_ns']:,.0f} ns"
+        return _time(row["budget_ns"])
     return f"{row['budget_ratio']:g} F" if row.get("budget_ratio") is not None else ""
 
 

@@ -1,0 +1,89 @@
+//! Three messages of Binance, declared as the venue's adapter does.
+
+use meltica_core::codec::{
+    Codec, CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role, Sign,
+    SymbolRule, TimeUnit,
+};
+use meltica_core::event::Kind;
+use std::sync::Arc;
+
+/// Returns the compiled declaration.
+pub fn codec() -> Arc<Codec> {
+    let spec = CodecSpec {
+        name: "binance".into(),
+        symbols: SymbolRule { quotes: vec!["USDT".into()], ..SymbolRule::default() },
+        envelope: Some(EnvelopeSpec {
+            payload: "data".into(),
+            stream: "stream".into(),
+            symbol_separator: Some('@'),
+        }),
+        messages: vec![trade(), book_ticker(), depth_update()],
+    };
+    Codec::compile(spec).expect("Invariant: the declaration is right")
+}
+
+fn message(name: &str, role: Role, matches: Vec<Match>) -> MessageSpec {
+    MessageSpec {
+        name: name.into(),
+        role,
+        matches,
+        symbol: Some("s".into()),
+        venue_time: None,
+        id: None,
+        fields: Vec::new(),
+        levels: None,
+    }
+}
+
+fn is(event: &str) -> Vec<Match> {
+    vec![Match::Equals("e".into(), event.into())]
+}
+
+fn field(name: &str, path: &str, convert: Convert) -> FieldSpec {
+    FieldSpec { name: name.into(), path: path.into(), convert, required: false }
+}
+
+fn trade() -> MessageSpec {
+    let sides = [("true", "Sell"), ("false", "Buy")].map(|(text, side)| (text.into(), side.into()));
+    MessageSpec {
+        venue_time: Some(("T".into(), TimeUnit::Millis)),
+        id: Some(("t".into(), IdMode::Monotonic)),
+        fields: vec![
+            field("id", "t", Convert::Id),
+            field("side", "m", Convert::Enum(sides.into())),
+            field("price", "p", Convert::Decimal(Sign::Positive)),
+            field("quantity", "q", Convert::Decimal(Sign::Positive)),
+        ],
+        ..message("trade", Role::Event(Kind::Trade), is("trade"))
+    }
+}
+
+fn book_ticker() -> MessageSpec {
+    let matches = vec![
+        Match::Absent("e".into()),
+        Match::Present("u".into()),
+        Match::Present("B".into()),
+        Match::Present("A".into()),
+    ];
+    let best = [("bid", "b"), ("bid_quantity", "B"), ("ask", "a"), ("ask_quantity", "A")];
+    MessageSpec {
+        id: Some(("u".into(), IdMode::Monotonic)),
+        fields: best.map(|(name, path)| field(name, path, Convert::Decimal(Sign::ZeroIsAbsent))).into(),
+        ..message("bookTicker", Role::Event(Kind::Ticker), matches)
+    }
+}
+
+fn depth_update() -> MessageSpec {
+    let levels = LevelsSpec {
+        bids: "b".into(),
+        asks: "a".into(),
+        first: Some("U".into()),
+        last: Some("u".into()),
+        ..LevelsSpec::default()
+    };
+    MessageSpec {
+        venue_time: Some(("E".into(), TimeUnit::Millis)),
+        levels: Some(levels),
+        ..message("depthUpdate", Role::BookDiff, is("depthUpdate"))
+    }
+}

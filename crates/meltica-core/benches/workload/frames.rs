@@ -1,0 +1,133 @@
+//! Made-up frames of a Binance combined stream: one symbol, whose book changes near its best prices.
+
+/// Each twenty frames, shuffled: 40 % trades, 40 % book tickers, 20 % diffs.
+const DECK: [u8; 20] = *b"ttttttttbbbbbbbbdddd";
+const DECKS: usize = 500;
+/// Levels on either side of the snapshot, and of each diff.
+const SNAPSHOT_LEVELS: u64 = 1000;
+const DIFF_LEVELS: usize = 10;
+/// The first price between the best ones, in ticks of 0.01.
+pub const MID: u64 = 6_183_764;
+
+/// Returns 10,000 frames, after two that bring the book up: a diff and the snapshot. They are the same at each call.
+pub fn mix() -> Vec<Vec<u8>> {
+    let mut market = Market::default();
+    let mut frames = vec![market.diff(), market.snapshot()];
+    for _ in 0..DECKS {
+        let mut deck = DECK;
+        for i in (1..deck.len()).rev() {
+            deck.swap(i, market.random.below(i as u64 + 1) as usize);
+        }
+        frames.extend(deck.iter().map(|card| match card {
+            b't' => market.trade(),
+            b'b' => market.book_ticker(),
+            _ => market.diff(),
+        }));
+    }
+    frames.into_iter().map(String::into_bytes).collect()
+}
+
+/// Vigna's splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end
+    }
+
+    fn quantity(&mut self) -> String {
+        format!("{}.{:05}000", self.below(4), self.below(99_999) + 1)
+    }
+}
+
+struct Market {
+    random: Random,
+    /// In ticks of 0.01, between the best prices, which are a tick away.
+    mid: u64,
+    trade: u64,
+    update: u64,
+    /// The last update that a diff held.
+    diffed: u64,
+}
+
+impl Default for Market {
+    fn default() -> Self {
+        let update = 50_093_239_189;
+        Self { random: Random(7), mid: MID, trade: 3_735_683_259, update, diffed: update }
+    }
+}
+
+impl Market {
+    fn time(&self) -> u64 {
+        1_723_161_255_000 + self.trade % 1_000_000
+    }
+
+    fn trade(&mut self) -> String {
+        self.trade += 1;
+        let (id, time, sold) = (self.trade, self.time(), self.random.below(2) == 0);
+        let price = price(if sold { self.mid - 1 } else { self.mid + 1 });
+        let quantity = self.random.quantity();
+        format!(
+            r#"{{"stream":"btcusdt@trade","data":{{"e":"trade","E":{time},"s":"BTCUSDT","t":{id},"p":"{price}","q":"{quantity}","T":{time},"m":{sold},"M":true}}}}"#
+        )
+    }
+
+    fn book_ticker(&mut self) -> String {
+        self.update += 1 + self.random.below(5);
+        let (id, bid, ask) = (self.update, price(self.mid - 1), price(self.mid + 1));
+        let (bids, asks) = (self.random.quantity(), self.random.quantity());
+        format!(
+            r#"{{"stream":"btcusdt@bookTicker","data":{{"u":{id},"s":"BTCUSDT","b":"{bid}","B":"{bids}","a":"{ask}","A":"{asks}"}}}}"#
+        )
+    }
+
+    fn snapshot(&mut self) -> String {
+        let (id, mid) = (self.diffed, self.mid);
+        let mut side = |price_at: &dyn Fn(u64) -> u64| {
+            let offsets = 1..=SNAPSHOT_LEVELS;
+            list(offsets.map(|offset| level(price_at(offset), &self.random.quantity())))
+        };
+        let (bids, asks) = (side(&|offset| mid - offset), side(&|offset| mid + offset));
+        format!(r#"{{"lastUpdateId":{id},"bids":{bids},"asks":{asks}}}"#)
+    }
+
+    /// The mid moves by a tick or not at all; the best prices and what is near them change.
+    fn diff(&mut self) -> String {
+        let before = self.mid;
+        self.mid = before + self.random.below(3) - 1;
+        self.update += 1 + self.random.below(20);
+        let (bids, asks) = (self.changes(false, self.mid < before), self.changes(true, self.mid > before));
+        let (time, first, last) = (self.time(), self.diffed + 1, self.update);
+        self.diffed = last;
+        format!(
+            r#"{{"stream":"btcusdt@depth@100ms","data":{{"e":"depthUpdate","E":{time},"s":"BTCUSDT","U":{first},"u":{last},"b":{bids},"a":{asks}}}}}"#
+        )
+    }
+
+    /// Changes of one side, best first. The best price stays; what was best where the mid now is goes.
+    fn changes(&mut self, asks: bool, taken: bool) -> String {
+        let mut offset = u64::from(!taken);
+        list((0..DIFF_LEVELS).map(|_| {
+            let at = if asks { self.mid + offset } else { self.mid - offset };
+            let gone = offset == 0 || (offset > 1 && self.random.below(4) == 0);
+            offset += if offset == 0 { 1 } else { 1 + self.random.below(4) };
+            if gone { level(at, "0.00000000") } else { level(at, &self.random.quantity()) }
+        }))
+    }
+}
+
+fn price(ticks: u64) -> String {
+    format!("{}.{:02}000000", ticks / 100, ticks % 100)
+}
+
+fn level(ticks: u64, quantity: &str) -> String {
+    format!(r#"["{}","{quantity}"]"#, price(ticks))
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(","))
+}

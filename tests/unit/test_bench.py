@@ -1,0 +1,96 @@
+"""`meltica bench`: every row is measured and told in the stated form; what it measures is what it says."""
+
+import json
+import math
+from pathlib import Path
+
+import orjson
+import pytest
+from click.testing import CliRunner, Result
+
+from meltica import _core, bench, sample
+from meltica.cli import cli
+from tests.conftest import replay
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, list(arguments))
+
+
+@pytest.mark.parametrize(
+    ("only", "budget"),
+    [
+        ("an event NOBODY wants", {"budget_ns", "ok"}),
+        ("publish a trade to 1 full queue, beside 64 instances", {"budget_ns", "ok"}),
+        ("wake its one parked reader", {"budget_ns", "ok"}),
+        ("diffs of the mix", {"budget_ns", "ok"}),
+        ("event -> 1 callback", {"budget_ratio", "ok"}),
+        ("16 instances, shared host", {"budget_ns", "ok"}),
+        ("python -c pass", set[str]()),
+        ("dict, sorted", set[str]()),
+    ],
+)
+def test_bench_measures_a_row(only: str, budget: set[str]) -> None:
+    run = invoke("bench", "--json", "--only", only)
+    assert run.exit_code == 0, run.output
+    result = json.loads(run.stdout)
+    assert set(result) == {"floor_ns", "rows"}
+    (row,) = result["rows"]
+    assert only.casefold() in row["name"].casefold()
+    assert set(row) == {"name", "ns", "ratio"} | budget
+    for figure in (result["floor_ns"], row["ns"], row["ratio"], *(row[key] for key in budget)):
+        assert math.isfinite(figure)
+    assert min(result["floor_ns"], row["ns"], row["ratio"]) > 0
+    if "ok" in budget:
+        limit = row.get("budget_ns") or row["budget_ratio"]
+        figure = row["ns"] if "budget_ns" in row else row["ratio"]
+        assert row["ok"] is (figure <= limit)
+
+
+def test_bench_measures_a_session(tmp_path: Path) -> None:
+    path = tmp_path / "session.gz"
+    sample.write(path, steps=20)
+    rows = json.loads(invoke("bench", "--json", "--session", str(path), "--only", "session").stdout)["rows"]
+    names = [row["name"] for row in rows]
+    assert names == [row.name for row in bench.rows(path, "session")]
+    assert len(names) == 3
+    assert all(row["ns"] > 0 for row in rows)
+
+
+def test_bench_shows_a_table() -> None:
+    output = invoke("bench", "--only", "nobody").output
+    assert "floor F" in output
+    assert "an event nobody wants" in output
+    assert "30.0 ns" in output
+
+
+def test_bench_has_one_row_for_each_thing() -> None:
+    rows = bench.rows()
+    assert len({row.name for row in rows}) == len(rows)
+    assert not [row.name for row in rows if row.budget_ns and row.budget_ratio]
+
+
+def test_the_mix_is_what_its_row_says() -> None:
+    frames = _core.benchmark_mix()
+    lines = [b"%d %b" % (n, frame) for n, frame in enumerate(frames)]
+    books: list[tuple[int, int]] = []
+    run = replay(lines, {"BookSnapshot": lambda book: books.append((len(book.bids), len(book.asks)))})
+    # Two more frames bring the book up: a diff that waits, and the snapshot.
+    assert run.producer["events"] == {"Trade": 4000, "Ticker": 4000, "BookSnapshot": 2001}
+    assert books == [(25, 25)] * 2001
+    assert (run.producer["errors"], run.producer["gaps"], run.producer["stale"]) == ({}, 0, {})
+    depths = [orjson.loads(frame)["data"] for frame in frames if b"@depth" in frame]
+    assert {(len(each["b"]), len(each["a"])) for each in depths} == {(10, 10)}
+    assert frames == _core.benchmark_mix()
+
+
+def test_bench_refuses_what_it_cannot_measure(tmp_path: Path) -> None:
+    result = invoke("bench", "--only", "teleport")
+    assert result.exit_code == 2
+    assert "--only teleport: expected a part of a row's name" in result.output
+    for content in (b'{"seq": 1}\n', b"1 {}\n"):
+        path = tmp_path / "recording"
+        path.write_bytes(content)
+        result = invoke("bench", "--session", str(path))
+        assert result.exit_code == 2
+        assert "expected frames of Binance, with a depth snapshot" in result.output
