@@ -513,9 +513,12 @@ class Instance:
         """`latency`: dispatched to delivered; `callback`: delivered to returned."""
 
 def benchmark(
-    name: Literal["pool", "pool_contended", "publish", "publish_book", "unwanted", "wake"], readers: int = 1
+    name: Literal["pool", "pool_contended", "publish", "publish_book", "unwanted"], readers: int = 1
 ) -> float:
     """Nanoseconds an operation of the core takes: the median of five runs after a warm-up."""
+
+def benchmark_wake(asleep_us: int) -> float:
+    """Nanoseconds to publish a trade and wake its one reader, which has been asleep for some microseconds."""
 
 def benchmark_beside(others: int) -> tuple[float, float]:
     """Nanoseconds to publish a trade to one queue, alone and beside `others` queues of other symbols."""
@@ -527,4 +530,4 @@ def benchmark_frames(codec: Codec, frames: Sequence[bytes], before: Sequence[byt
     """
 
 def benchmark_mix() -> list[bytes]:
-    """Made-up frames: two that bring the book up, then 40 % trades, 40 % book tickers, 20 % diffs of 10 + 10 levels."""
+    """Made-up frames: two that bring the book up, then 40 % trades, 20 % book tickers, 20 % day tickers, 20 % diffs."""

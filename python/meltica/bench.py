@@ -92,19 +92,21 @@ def _core_rows() -> Iterator[Row]:
         return among, alone * 1.02
 
     yield Row("pool: borrow, fill, share, release", core("pool"), 25)
-    yield Row("pool: the same, two threads contending", core("pool_contended"), 80)
+    yield Row("pool: the same, two threads contending", _contended, 80)
     yield Row("publish a trade to 1 full queue", core("publish"), 100)
     yield Row("publish a trade to 8 full queues", core("publish", 8), 250)
     yield Row("publish a trade to 64 full queues", core("publish", 64), 1500)
     yield Row("publish a trade to 1 full queue, beside 64 instances on other symbols", beside)
-    yield Row("publish a trade and wake its one parked reader", core("wake"), 3000)
+    for us in (5, 500):
+        name = f"publish a trade and wake its one reader, parked for {us} us"
+        yield Row(name, lambda us=us: _core.benchmark_wake(us), 3000)
     yield Row("publish a book of 1000 + 1000 levels to 64 queues, one copy", core("publish_book", 64), 2500)
     yield Row("an event nobody wants", core("unwanted"), 30)
 
 
 def _mix_rows(mix: "Frames") -> Iterator[Row]:
-    name = "frame -> event, mix: 40 % trade, 40 % bookTicker, 20 % depth 10 + 10; book of depth 25"
-    yield Row(name, mix.decoded, 600)
+    name = "40 % trade, 20 % bookTicker, 20 % 24hrTicker, 20 % depth 10 + 10; book of depth 25"
+    yield Row(f"frame -> event, mix: {name}", mix.decoded, 600)
     yield Row("rival: orjson.loads of the mix's frames", mix.loaded)
 
 
@@ -153,6 +155,19 @@ def _start_up_rows() -> Iterator[Row]:
 def _median(work: Callable[[], float]) -> float:
     work()
     return statistics.median(work() for _ in range(RUNS))
+
+
+def _contended() -> float:
+    """Ns while two threads contend; tried again where they took turns on one processor instead."""
+    best = (0.0, 0.0)
+    for _ in range(10):
+        cpu, wall = time.process_time_ns(), time.perf_counter_ns()
+        figure = _core.benchmark("pool_contended")
+        overlap = (time.process_time_ns() - cpu) / (time.perf_counter_ns() - wall)
+        best = max(best, (overlap, figure))
+        if overlap > 1.7:
+            break
+    return best[1]
 
 
 class _Empty:

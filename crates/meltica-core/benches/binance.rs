@@ -1,4 +1,4 @@
-//! Three messages of Binance, declared as the venue's adapter does.
+//! Four messages of Binance, declared as the venue's adapter does.
 
 use meltica_core::codec::{
     Codec, CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role, Sign,
@@ -17,7 +17,7 @@ pub fn codec() -> Arc<Codec> {
             stream: "stream".into(),
             symbol_separator: Some('@'),
         }),
-        messages: vec![trade(), book_ticker(), depth_update()],
+        messages: vec![trade(), day_ticker(), book_ticker(), depth_update()],
     };
     Codec::compile(spec).expect("Invariant: the declaration is right")
 }
@@ -58,18 +58,32 @@ fn trade() -> MessageSpec {
     }
 }
 
-fn book_ticker() -> MessageSpec {
-    let matches = vec![
-        Match::Absent("e".into()),
-        Match::Present("u".into()),
-        Match::Present("B".into()),
-        Match::Present("A".into()),
-    ];
+fn best() -> Vec<FieldSpec> {
     let best = [("bid", "b"), ("bid_quantity", "B"), ("ask", "a"), ("ask_quantity", "A")];
+    best.map(|(name, path)| field(name, path, Convert::Decimal(Sign::ZeroIsAbsent))).into()
+}
+
+fn day_ticker() -> MessageSpec {
+    let mut fields = best();
+    fields.push(field("last", "c", Convert::Decimal(Sign::ZeroIsAbsent)));
+    fields.push(field("volume_24h", "v", Convert::Decimal(Sign::NonNegative)));
+    MessageSpec {
+        venue_time: Some(("E".into(), TimeUnit::Millis)),
+        fields,
+        ..message("24hrTicker", Role::Event(Kind::Ticker), is("24hrTicker"))
+    }
+}
+
+fn book_ticker() -> MessageSpec {
+    let present = ["u", "B", "A"].map(|path| Match::Present(path.into()));
     MessageSpec {
         id: Some(("u".into(), IdMode::Monotonic)),
-        fields: best.map(|(name, path)| field(name, path, Convert::Decimal(Sign::ZeroIsAbsent))).into(),
-        ..message("bookTicker", Role::Event(Kind::Ticker), matches)
+        fields: best(),
+        ..message(
+            "bookTicker",
+            Role::Event(Kind::Ticker),
+            [&[Match::Absent("e".into())], &present[..]].concat(),
+        )
     }
 }
 

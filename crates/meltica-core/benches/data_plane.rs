@@ -36,8 +36,17 @@ fn publish(c: &mut Criterion) {
 fn decode(c: &mut Criterion) {
     let mut decoder = Decoder::new(binance::codec());
     let mut group = c.benchmark_group("decode");
-    for (name, key) in [("trade", "@trade"), ("bookTicker", "@bookTicker"), ("depth 10 + 10", "@depth")] {
-        let frames = frames(key);
+    for (name, stream) in [
+        ("trade", "@trade"),
+        ("bookTicker", "@bookTicker"),
+        ("24hrTicker", "@ticker"),
+        ("depth 10 + 10", "@depth"),
+    ] {
+        let frames = frames(stream);
+        for frame in &frames {
+            let decoded = decoder.decode(frame, |_, _| true);
+            assert!(matches!(decoded, Ok(Decoded::Event { .. } | Decoded::BookDiff { .. })), "{decoded:?}");
+        }
         group.throughput(Throughput::Bytes(frames[0].len() as u64));
         let mut next = frames.iter().cycle();
         group.bench_function(name, |b| {

@@ -103,11 +103,9 @@ fn beside(others: usize) -> (f64, f64) {
     (alone, among)
 }
 
-/// What a publisher pays for an event whose one reader is asleep: publishing it and waking the reader.
-fn wake() -> f64 {
+/// What a publisher pays for an event whose one reader has been asleep for `nap`: publishing it and waking the reader.
+fn wake(nap: Duration) -> f64 {
     const N: usize = 500;
-    /// From the reader's last look at its queue until it sleeps for certain.
-    const NAP: Duration = Duration::from_micros(100);
     let mut plane = trades_of_btc(1);
     let mut trades = Trades::new(&plane, symbol("BTC-USDT"));
     let Some((mut reader, waker)) = plane.readers.pop() else { return f64::NAN };
@@ -134,8 +132,8 @@ fn wake() -> f64 {
         while !asleep.swap(false, Ordering::AcqRel) {
             std::thread::yield_now();
         }
-        let rest = Instant::now();
-        while rest.elapsed() < NAP {
+        let since = Instant::now();
+        while since.elapsed() < nap {
             std::hint::spin_loop();
         }
         timed(1, || {
@@ -162,11 +160,15 @@ fn benchmark(py: Python<'_>, name: &str, readers: usize) -> PyResult<f64> {
         "publish" => Ok(publish(readers)),
         "publish_book" => Ok(publish_book(readers)),
         "unwanted" => Ok(unwanted()),
-        "wake" => Ok(wake()),
         _ => Err(value_error(format!(
-            "expected pool, pool_contended, publish, publish_book, unwanted or wake, saw {name:?}"
+            "expected pool, pool_contended, publish, publish_book or unwanted, saw {name:?}"
         ))),
     })
+}
+
+#[pyfunction]
+fn benchmark_wake(py: Python<'_>, asleep_us: u64) -> f64 {
+    py.detach(|| wake(Duration::from_micros(asleep_us.min(10_000))))
 }
 
 #[pyfunction]
@@ -212,6 +214,7 @@ fn benchmark_mix(py: Python<'_>) -> Vec<Bound<'_, PyBytes>> {
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(benchmark, module)?)?;
+    module.add_function(wrap_pyfunction!(benchmark_wake, module)?)?;
     module.add_function(wrap_pyfunction!(benchmark_beside, module)?)?;
     module.add_function(wrap_pyfunction!(benchmark_frames, module)?)?;
     module.add_function(wrap_pyfunction!(benchmark_mix, module)?)

@@ -1,7 +1,7 @@
 //! Made-up frames of a Binance combined stream: one symbol, whose book changes near its best prices.
 
-/// Each twenty frames, shuffled: 40 % trades, 40 % book tickers, 20 % diffs.
-const DECK: [u8; 20] = *b"ttttttttbbbbbbbbdddd";
+/// Each twenty frames, shuffled: 40 % trades, 20 % book tickers, 20 % day tickers, 20 % diffs.
+const DECK: [u8; 20] = *b"ttttttttbbbbkkkkdddd";
 const DECKS: usize = 500;
 /// Levels on either side of the snapshot, and of each diff.
 const SNAPSHOT_LEVELS: u64 = 1000;
@@ -21,6 +21,7 @@ pub fn mix() -> Vec<Vec<u8>> {
         frames.extend(deck.iter().map(|card| match card {
             b't' => market.trade(),
             b'b' => market.book_ticker(),
+            b'k' => market.day_ticker(),
             _ => market.diff(),
         }));
     }
@@ -82,6 +83,18 @@ impl Market {
         let (bids, asks) = (self.random.quantity(), self.random.quantity());
         format!(
             r#"{{"stream":"btcusdt@bookTicker","data":{{"u":{id},"s":"BTCUSDT","b":"{bid}","B":"{bids}","a":"{ask}","A":"{asks}"}}}}"#
+        )
+    }
+
+    fn day_ticker(&mut self) -> String {
+        let (time, trade, open) = (self.time(), self.trade, price(MID - 123_456));
+        let [high, low, mean] = [200_000, 7, 100_000].map(|above| price(MID - 150_000 + above));
+        let [bid, ask, last] = [self.mid - 1, self.mid + 1, self.mid + 1].map(price);
+        let [bids, asks, size] = [(); 3].map(|()| self.random.quantity());
+        let (first, n, since) = (trade - 1_815_023, 1_815_024, time - 86_400_000);
+        let volume = self.random.below(100_000_000);
+        format!(
+            r#"{{"stream":"btcusdt@ticker","data":{{"e":"24hrTicker","E":{time},"s":"BTCUSDT","p":"1234.56000000","P":"2.037","w":"{mean}","x":"{open}","c":"{last}","Q":"{size}","b":"{bid}","B":"{bids}","a":"{ask}","A":"{asks}","o":"{open}","h":"{high}","l":"{low}","v":"34567.{volume:08}","q":"2123456789.12345678","O":{since},"C":{time},"F":{first},"L":{trade},"n":{n}}}}}"#
         )
     }
 
