@@ -82,7 +82,7 @@ def add_instance(
     when its queues do not fit into memory, and whatever the class's own `__init__` raises.
     """
     overrides = dict(policies or {})
-    faults = [*_start_faults(cls), *_override_faults(overrides)]
+    faults = [*start_faults(cls), *_override_faults(overrides)]
     if faults:
         raise LambdaClassError(cls.__name__, faults)
     known_scope = canonical_scope(scope)
@@ -163,7 +163,8 @@ def kept(cls: type[Lambda]) -> set[str]:
     return helpers_used(cls, Lambda) | {name for name, kinds in SOURCES.items() if kinds & set(cls.needs)}
 
 
-def _start_faults(cls: type[Lambda]) -> Iterator[str]:
+def start_faults(cls: type[Lambda]) -> Iterator[str]:
+    """Yields why no instance of a class could do anything, found without making one."""
     kinds = subscribed(cls)
     for helper in sorted(helpers_used(cls, Lambda)):
         if not SOURCES[helper] & set(kinds):

@@ -4,24 +4,45 @@ import hashlib
 import linecache
 import sys
 import traceback
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 from meltica.errors import LambdaClassError, LambdaLoadError, suggestion
+from meltica.lambdas import library
 from meltica.lambdas.base import Lambda
 
 
 def load(reference: str) -> type[Lambda]:
-    """Returns the class of `FILE.py:ClassName`; the class may be left out when the file has exactly one.
+    """Returns the class of `FILE.py:ClassName`, or of a shipped strategy's name.
 
-    Raises LambdaLoadError.
+    The class may be left out when the file has exactly one. Raises LambdaLoadError.
+    """
+    path_text, name = _split(resolve(reference))
+    path = Path(path_text)
+    if path.is_file():
+        return pick(load_module(path), path, name)
+    module = import_module(f"{library.__name__}.{path_text.replace('-', '_')}")
+    return pick(module, path, None)
+
+
+def resolve(reference: str, folder: Path = Path()) -> str:
+    """Returns a reference that means the same everywhere: a shipped name, or a path from `folder`.
+
+    Runs nothing. Raises LambdaLoadError when there is no such file or name.
     """
     path_text, name = _split(reference)
-    path = Path(path_text)
-    if not path.is_file():
+    path = folder / Path(path_text).expanduser()
+    if path.is_file():
+        return f"{path}:{name}" if name else str(path)
+    shipped = library.find(reference)
+    if shipped is not None:
+        return shipped
+    if Path(path_text).suffix or path.name != path_text or name or path.is_dir():
         kind = "a directory" if path.is_dir() else "missing"
         raise LambdaLoadError(f"{path}: expected a Python file, it is {kind}; give FILE.py:ClassName")
-    return pick(load_module(path), path, name)
+    hint = suggestion(reference, library.names())
+    raise LambdaLoadError(f"`{reference}` is neither FILE.py:ClassName nor a shipped strategy{hint}")
 
 
 def load_module(path: Path) -> ModuleType:
