@@ -1,0 +1,111 @@
+"""What the blocks of the configuration share."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from meltica.settings_model import keys, mapping, told, word
+from meltica.units import Duration
+
+MAX_BUFFER = 1 << 20
+"""Most events a queue holds."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?")
+
+
+class Block(BaseModel):
+    """Keys that stand together. Unknown ones are refused, values are frozen, keys are camelCase."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        alias_generator=to_camel,
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        field = cls.model_fields[info.field_name or ""]
+        if isinstance(value, bool) and word(field.annotation) in ("int", "float", "decimal"):
+            raise told(f"expected a number, saw {str(value).lower()}")
+        return value
+
+
+@dataclass(frozen=True)
+class NoEffect:
+    """Marks a key that is accepted, because the configs of other systems hold it, and does nothing here."""
+
+    why: str
+
+
+def name(value: str) -> str:
+    """Returns the name of a provider or lambda. Raises a fault."""
+    if _NAME.fullmatch(value) is None:
+        raise told(
+            "expected a name of 1 to 64 letters, digits, `-`, `_` and `.` that begins with a letter or digit,"
+            f" saw {value[:80]!r}"
+        )
+    return value
+
+
+def words(value: object) -> object:
+    """Returns the words of a text between commas, anything else as it is."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _decimal(value: object) -> object:
+    if isinstance(value, str) and _DECIMAL.fullmatch(value.strip()) is None:
+        raise ValueError("expected a decimal number")
+    return value
+
+
+def _above_zero(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("expected a duration above 0")
+    return value
+
+
+def effectless(cls: type[BaseModel], values: Mapping[str, object]) -> dict[tuple[str, ...], str]:
+    """Returns the keys among `values` that do nothing here, each with the reason."""
+    found: dict[tuple[str, ...], str] = {}
+    for key, field in keys(cls).items():
+        value = values.get(key)
+        if value is None:
+            continue
+        for mark in field.metadata:
+            if isinstance(mark, NoEffect):
+                found[(key,)] = mark.why
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, Block):
+            inner = effectless(annotation, mapping(value))
+            found.update({(key, *rest): why for rest, why in inner.items()})
+    return found
+
+
+Name = Annotated[str, AfterValidator(name)]
+"""The name of a provider or lambda."""
+
+Amount = Annotated[Decimal, BeforeValidator(_decimal), Field(max_digits=28)]
+"""An exact decimal number."""
+
+Positive = Annotated[Duration, AfterValidator(_above_zero)]
+"""A duration above 0."""

@@ -1,0 +1,165 @@
+"""Providers and lambdas as the managers get them: everything filled in, every path absolute."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
+
+from meltica.errors import LambdaClassError, LambdaLoadError, suggestion
+from meltica.lambdas.instances import LAMBDAS, start_faults
+from meltica.lambdas.loader import load, resolve
+from meltica.providers.base import AdapterSettings
+from meltica.settings.entries import LambdaEntry
+from meltica.settings_model import Loc, Places, faults, mapping, masked, read_texts
+from meltica.units import format_duration
+
+if TYPE_CHECKING:
+    from meltica.settings.model import LambdaDefaults, Settings
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderSpec:
+    """A provider as the manifest wants it. Its adapter is `registry.adapter(spec.adapter)(spec.settings)`."""
+
+    name: str
+    adapter: str
+    settings: AdapterSettings = field(repr=False)
+    """Checked; `settings_model.masked` and `revealed` turn them into JSON."""
+    enabled: bool = True
+
+    def shown(self) -> dict[str, object]:
+        """Returns it in the form of the config file, as JSON, secrets masked."""
+        return {"adapter": self.adapter, "enabled": self.enabled, "settings": masked(self.settings)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LambdaSpec:
+    """A lambda as the manifest wants it: what `meltica.lambdas.instances.add_instance` takes."""
+
+    id: str
+    strategy: str
+    """What `meltica.lambdas.loader.load` takes: a shipped name, or an absolute path, with `:Class` or not."""
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    """As written: checked when the strategy is loaded."""
+    scope: Mapping[str, tuple[str, ...]]
+    host: Literal["thread", "shared"] = "thread"
+    enabled: bool = True
+    policies: Mapping[str, str] = field(default_factory=dict[str, str])
+    buffer_size: int = 1024
+    max_errors: int = 0
+    slow_callback: timedelta = timedelta(milliseconds=100)
+    stop_timeout: timedelta = timedelta(seconds=5)
+
+    def shown(self) -> dict[str, object]:
+        """Returns it in the form of the config file, as JSON, secrets masked by the names of their keys."""
+        return {
+            "strategy": self.strategy,
+            "config": masked(self.config),
+            "scope": {provider: list(symbols) for provider, symbols in self.scope.items()},
+            "host": self.host,
+            "enabled": self.enabled,
+            "policies": dict(self.policies),
+            "bufferSize": self.buffer_size,
+            "maxErrors": self.max_errors,
+            "slowCallback": format_duration(self.slow_callback),
+            "stopTimeout": format_duration(self.stop_timeout),
+        }
+
+
+def provider_specs(settings: "Settings", base: Path) -> dict[str, ProviderSpec]:
+    """Returns the providers by name; relative paths in their settings start from `base`."""
+    return {
+        name: ProviderSpec(
+            name=name,
+            adapter=entry.adapter,
+            settings=anchored(entry.settings, base),
+            enabled=entry.enabled,
+        )
+        for name, entry in settings.providers.items()
+    }
+
+
+def lambda_specs(settings: "Settings", folder: Path) -> dict[str, LambdaSpec]:
+    """Returns the lambdas by id; their files start from `folder`."""
+    return {
+        id: LambdaSpec(
+            id=id,
+            strategy=resolve(entry.strategy, folder),
+            config=entry.config,
+            scope=entry.scope,
+            host=entry.host,
+            enabled=entry.enabled,
+            policies=entry.policies,
+            buffer_size=_or(entry.buffer_size, settings.eventbus.buffer_size),
+            **_limits(entry, settings.lambda_defaults),
+        )
+        for id, entry in settings.lambdas.items()
+    }
+
+
+def manifest_faults(values: Mapping[str, object], folder: Path, places: Places) -> list[tuple[Loc, str]]:
+    """Returns what is wrong between the entries of a manifest, and with the files that it names."""
+    found: list[tuple[Loc, str]] = []
+    names = list(mapping(values.get("providers")))
+    if LAMBDAS in names:
+        found.append((("providers", LAMBDAS), ": the name is taken, by what lambdas emit"))
+    for id, entry in mapping(values.get("lambdas")).items():
+        known = mapping(entry)
+        for provider in mapping(known.get("scope")):
+            if provider not in (*names, LAMBDAS):
+                place = ("lambdas", id, "scope", provider)
+                found.append((place, f" names no provider{suggestion(provider, names)}"))
+        strategy = known.get("strategy")
+        if isinstance(strategy, str):
+            try:
+                resolve(strategy, folder)
+            except LambdaLoadError as error:
+                found.append((("lambdas", id, "strategy"), f": {error}"))
+    return [(loc, f"{places.name(loc)}{text}") for loc, text in found]
+
+
+def strategy_faults(spec: LambdaSpec, places: Places) -> list[str]:
+    """Returns what is wrong with a lambda's strategy and config. Runs the strategy's module."""
+    config: Loc = ("lambdas", spec.id, "config")
+    strategy = places.name(("lambdas", spec.id, "strategy"))
+    try:
+        cls = load(spec.strategy)
+    except (LambdaLoadError, LambdaClassError) as error:
+        return [f"{strategy}: {error}"]
+    found = [f"{strategy}: {text}" for text in start_faults(cls)]
+    if cls.Config is None:
+        unknown = (places.name((*config, key)) for key in spec.config)
+        return [*found, *(f"{name} is unknown; {cls.__name__} has no Config" for name in unknown)]
+    try:
+        cls.Config.model_validate(read_texts(cls.Config, spec.config))
+    except ValidationError as error:
+        found.extend(text for _, text in faults(cls.Config, error.errors(), places, config))
+    return found
+
+
+def _limits(entry: LambdaEntry, defaults: "LambdaDefaults") -> dict[str, Any]:
+    names = ("max_errors", "slow_callback", "stop_timeout")
+    return {name: _or(getattr(entry, name), getattr(defaults, name)) for name in names}
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def anchored(model: Model, base: Path) -> Model:
+    """Returns a model whose relative paths start from `base`."""
+    return model.model_copy(update={name: _from(base, value) for name, value in model})
+
+
+def _from(base: Path, value: object) -> object:
+    if isinstance(value, Path):
+        return base / value.expanduser()
+    if isinstance(value, list | tuple):
+        items = [_from(base, item) for item in cast(list[object], value)]
+        return items if isinstance(value, list) else tuple(items)
+    return anchored(value, base) if isinstance(value, BaseModel) else value

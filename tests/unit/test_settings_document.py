@@ -1,0 +1,226 @@
+"""Config files: what YAML means here, `${NAME}`, and one clear line for a file that cannot be used."""
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meltica.errors import ConfigError
+from meltica.settings.document import MAX_BYTES, Document, interpolate, read
+
+names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "c.yaml"
+
+
+def parse(file: Path, text: str, **environment: str) -> Document:
+    file.write_text(text, encoding="utf-8")
+    return read(file, environment)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("12", 12),
+        ("-5", -5),
+        ("0", 0),
+        ("010", "010"),
+        ("0x10", "0x10"),
+        ("0o17", "0o17"),
+        ("1_000", "1_000"),
+        ("1:30", "1:30"),
+        ("12:30:45", "12:30:45"),
+        ("2025-01-01", "2025-01-01"),
+        ("0.1", 0.1),
+        (".5", 0.5),
+        ("1.", 1.0),
+        ("1e3", 1000.0),
+        ("1.12345678901234567890", "1.12345678901234567890"),
+        ("1e400", "1e400"),
+        (".inf", ".inf"),
+        (".nan", ".nan"),
+        ("true", True),
+        ("False", False),
+        ("yes", "yes"),
+        ("no", "no"),
+        ("on", "on"),
+        ("off", "off"),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("'12'", "12"),
+        ('"true"', "true"),
+        ("!!str 12", "12"),
+        ("!!int '12'", 12),
+        ("[1, a]", [1, "a"]),
+        ("{a: 1}", {"a": 1}),
+    ],
+)
+def test_plain_types(file: Path, text: str, value: object) -> None:
+    seen = parse(file, f"key: {text}\n").values["key"]
+    assert seen == value
+    assert type(seen) is type(value)
+
+
+def test_keys_are_texts(file: Path) -> None:
+    assert parse(file, "1: a\nyes: b\nnull: c\n").values == {"1": "a", "yes": "b", "null": "c"}
+
+
+def test_lines_and_aliases(file: Path) -> None:
+    text = "base: &b\n  a: 1\n  b: 2\nother:\n  <<: *b\n  b: 3\nlist:\n  - x\n  - {c: *b}\n"
+    document = parse(file, text)
+    assert document.values["other"] == {"a": 1, "b": 3}
+    assert document.values["list"] == ["x", {"c": {"a": 1, "b": 2}}]
+    assert document.lines["base", "a"] == 2
+    assert document.lines["other", "b"] == 6
+    assert document.lines["list", 1, "c"] == 9
+    assert not document.faults
+
+
+def test_several_mappings_are_merged_the_first_wins(file: Path) -> None:
+    document = parse(file, "a: &a {x: 1}\nb: &b {x: 2, y: 3}\nc: {<<: [*a, *b], z: 4}\n")
+    assert document.values["c"] == {"x": 1, "y": 3, "z": 4}
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "fault"),
+    [
+        ("a: 1\nb: 2\na: 3\n", ("a",), " stands twice, in lines 1 and 3"),
+        ("a: {b: 1, b: 1}\n", ("a", "b"), " stands twice, in lines 1 and 1"),
+        ("[1]: 2\n", (), ": a key must be a text"),
+        ("a: {<<: 1}\n", ("a", "<<"), ": expected keys with values to merge"),
+        ("a: !x 1\n", ("a",), ": the tag !x is unknown"),
+        ("a: !!python/object:os.system x\n", ("a",), ": the tag python/object:os.system is unknown"),
+        ("a: !!int x\n", ("a",), ": the tag !!int does not fit its value"),
+        ("a: ${NO}\n", ("a",), ": ${NO} is not set in the environment and has no default, ${NO:-...}"),
+        ("a: [x, '${']\n", ("a", 1), ": expected ${NAME} or ${NAME:-default}; write $$ for a dollar sign"),
+    ],
+)
+def test_faults_of_values(file: Path, text: str, place: tuple[object, ...], fault: str) -> None:
+    assert parse(file, text).faults == [(place, fault)]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "expected settings, the file is empty; `meltica init DIR` writes a project to start from"),
+        ("# only a remark\n", "expected settings, the file is empty"),
+        ("- 1\n", "expected keys with values, such as `environment: dev`, saw a list"),
+        ("text\n", "expected keys with values, such as `environment: dev`, saw a single value"),
+        ("a: 1\n---\nb: 2\n", "line 2, column 1: is no YAML: expected a single document in the stream"),
+        ("a: [1\nb: 2\n", "line 2, column 2: is no YAML: while parsing a flow sequence, expected ',' or ']'"),
+        ("a:\n\tb: 1\n", "line 2, column 1: is no YAML: while scanning for the next token, found character"),
+        ("a: b: c\n", "line 1, column 5: is no YAML: mapping values are not allowed here"),
+        ("a: *b\n", "line 1, column 4: is no YAML: found undefined alias 'b'"),
+        ("a: \x01\n", "is no YAML: unacceptable character #x0001"),
+        ("a: " + "[" * 5000, "is nested more than 32 deep"),
+        ("a: " + "[" * 40 + "]" * 40, "expected at most 20000 values, each alias counted in full, and 32"),
+        ("a: &a [*a, *a]\n", "expected at most 20000 values"),
+        ("a: &a {<<: *a}\n", "is nested more than 32 deep"),
+        ("a: &a [x,x,x,x,x,x,x,x]\n" + "".join(f"{c}: &{c} [*{b},*{b},*{b},*{b},*{b},*{b},*{b},*{b}]\n"
+          for b, c in zip("abcdef", "bcdefg", strict=True)), "expected at most 20000 values"),
+        ("a: " + "x" * MAX_BYTES, "expected at most 1048576 bytes"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_used_is_one_line(file: Path, text: str, fault: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(file, text)
+    (line,) = caught.value.faults
+    assert line.startswith(fault)
+    assert "\n" not in line
+    assert str(file) in str(caught.value)
+
+
+def test_bytes_directories_and_missing_files(file: Path) -> None:
+    file.write_bytes(b"a: \xff\n")
+    with pytest.raises(ConfigError, match="is no UTF-8 text, at byte 3"):
+        read(file, {})
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        read(file.parent, {})
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        read(file.parent / "no.yaml", {})
+    file.write_bytes(b"\xef\xbb\xbfa: 1\n")
+    assert read(file, {}).values == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "filled", "used"),
+    [
+        ("${A}", "one", ("A",)),
+        ("x-${A}-${B}-y", "x-one-two-y", ("A", "B")),
+        ("${A:-d}", "one", ("A",)),
+        ("${NO:-d}", "d", ()),
+        ("${NO:-}", "", ()),
+        ("${EMPTY:-d}", "d", ()),
+        ("${EMPTY}", "", ("EMPTY",)),
+        ("$$", "$", ()),
+        ("$${A}", "${A}", ()),
+        ("$$${A}", "$one", ("A",)),
+        ("pa$$word$", "pa$word$", ()),
+        ("$A", "$A", ()),
+        ("${NO:-a:-b$c}", "a:-b$c", ()),
+    ],
+)
+def test_interpolation(text: str, filled: str, used: tuple[str, ...]) -> None:
+    environment = {"A": "one", "B": "two", "EMPTY": ""}
+    assert interpolate(text, environment) == (filled, used, [])
+
+
+def test_interpolation_is_of_texts_after_yaml(file: Path) -> None:
+    document = parse(file, 'a: ${X}\nb: "${X}"\nc: [x, "${X}"]\n"${X}": 1\n', X="y: {z: 1} # no")
+    assert document.values == {
+        "a": "y: {z: 1} # no",
+        "b": "y: {z: 1} # no",
+        "c": ["x", "y: {z: 1} # no"],
+        "${X}": 1,
+    }
+    assert document.variables == {("a",): ("X",), ("b",): ("X",), ("c", 1): ("X",)}
+
+
+@given(st.text())
+def test_doubled_dollars_stand_for_any_text(text: str) -> None:
+    assert interpolate(text.replace("$", "$$"), {}) == (text, (), [])
+
+
+@given(st.dictionaries(names, st.text(), min_size=1), st.text().filter(lambda text: "$" not in text))
+def test_each_name_is_filled_in_once_and_as_it_stands(environment: dict[str, str], between: str) -> None:
+    text = between.join(f"${{{name}}}" for name in environment)
+    assert interpolate(text, environment) == (between.join(environment.values()), tuple(environment), [])
+
+
+@given(st.text(alphabet="${}:-Ab ", max_size=20))
+def test_any_text_is_filled_in_or_told(text: str) -> None:
+    filled, used, wrong = interpolate(text, {"A": "1"})
+    assert set(used) <= {"A"}
+    if not wrong and "$" not in text:
+        assert filled == text
+
+
+plain = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="$"))
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | plain
+
+
+def containers(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    return st.lists(inner, max_size=3) | st.dictionaries(plain, inner, max_size=3)
+
+
+@given(st.recursive(scalars, containers, max_leaves=12))
+def test_what_yaml_wrote_is_read_back(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
+    file = tmp_path_factory.getbasetemp() / "round.yaml"
+    file.write_text(yaml.safe_dump({"key": value}), encoding="utf-8")
+    assert read(file, {}).values == {"key": as_read(value)}
+
+
+def as_read(value: object) -> object:
+    """What is too long for a number stays a text."""
+    if isinstance(value, dict):
+        return {key: as_read(inner) for key, inner in cast(dict[str, object], value).items()}
+    if isinstance(value, list):
+        return [as_read(inner) for inner in cast(list[object], value)]
+    return str(value) if isinstance(value, int) and len(str(abs(value))) > 40 else value
