@@ -8,6 +8,8 @@ import click
 
 COMMANDS = {
     "replay": "meltica.cli.replay:replay",
+    "init": "meltica.cli.init:init",
+    "config": "meltica.cli.config:config",
     "sample": "meltica.cli.sample:sample",
     "bench": "meltica.cli.bench:bench",
     "version": "meltica.cli.version:version",

@@ -1,0 +1,106 @@
+"""`meltica config`."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from meltica.cli import EXIT_CODES
+
+if TYPE_CHECKING:
+    from meltica.settings import Loaded
+
+_FILE = click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The config file; else MELTICA_CONFIG_PATH, else the one that comes with Meltica.",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+
+
+@click.group()
+def config() -> None:
+    """Show the gateway's configuration, or check it."""
+
+
+@config.command(epilog=EXIT_CODES)
+@_FILE
+@_JSON
+def show(path: Path | None, as_json: bool) -> int:
+    """Show every setting as it holds, and where it comes from. Secrets read as ********."""
+    loaded = _load(path, as_json)
+    if loaded is None:
+        return 2
+    if as_json:
+        known = {"path": str(loaded.path), "settings": loaded.shown(), "sources": dict(loaded.sources)}
+        click.echo(json.dumps({**known, "warnings": list(loaded.warnings)}, indent=2))
+        return 0
+    rows = [(key, _text(value), loaded.sources.get(key, "default")) for key, value in _rows(loaded.shown())]
+    widths = [min(40, max(len(row[column]) for row in rows)) for column in (0, 1)]
+    for key, value, source in rows:
+        click.echo(f"{key:<{widths[0]}}  {value:<{widths[1]}}  {source}")
+    _warn(loaded)
+    return 0
+
+
+@config.command(epilog=EXIT_CODES)
+@_FILE
+@_JSON
+def check(path: Path | None, as_json: bool) -> int:
+    """Tell every fault of the configuration. Strategies are loaded, which runs their modules."""
+    loaded = _load(path, as_json)
+    if loaded is None:
+        return 2
+    from meltica.settings import check_lambdas
+
+    faults = check_lambdas(loaded)
+    if faults or as_json:
+        _tell(str(loaded.path), faults, loaded.warnings, as_json)
+    if not faults and not as_json:
+        click.echo(f"{loaded.path}: no faults")
+        _warn(loaded)
+    return 2 if faults else 0
+
+
+def _load(path: Path | None, as_json: bool) -> "Loaded | None":
+    """Returns the configuration; None after telling its faults."""
+    from meltica.errors import ConfigError
+    from meltica.settings import load
+
+    try:
+        return load(path)
+    except ConfigError as error:
+        _tell(error.what, error.faults, (), as_json)
+        return None
+
+
+def _tell(what: str, faults: "list[str] | tuple[str, ...]", warnings: tuple[str, ...], as_json: bool) -> None:
+    if as_json:
+        known = {"path": what, "ok": not faults, "faults": list(faults), "warnings": list(warnings)}
+        click.echo(json.dumps(known, indent=2))
+        return
+    count = f"{len(faults)} faults" if len(faults) > 1 else "1 fault"
+    click.echo(f"Error: {what}: {count}", err=True)
+    for fault in faults:
+        click.echo(f"  {fault}", err=True)
+
+
+def _warn(loaded: "Loaded") -> None:
+    for warning in loaded.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+
+
+def _rows(values: Mapping[str, object], under: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _rows(cast(dict[str, object], value), f"{under}{key}.")
+        else:
+            yield f"{under}{key}", value
+
+
+def _text(value: object) -> str:
+    return "-" if value is None else value if isinstance(value, str) else json.dumps(value)
