@@ -370,8 +370,8 @@ def test_secrets_are_in_no_error(faults: Faults) -> None:
         f"`providers.a.settings.limit` (line 3): {no_int}, saw what ${{SECRET}} holds",
         "`providers.b.settings` (line 4): expected keys with values, saw a text",
         "`providers.c` (line 5): expected keys with values, saw a text",
-        "`providers.d.settings.kee` (line 6) is unknown; did you mean `key`?",
         f"`providers.d.settings.limit` (MELTICA_PROVIDERS__D__SETTINGS__LIMIT): {no_int}, saw what it holds",
+        "`providers.d.settings.kee` (line 6) is unknown; did you mean `key`?",
         "`lambdas` (line 7): expected keys with values, saw a text",
         "`MELTICA_PROVIDERS__D__SETTINGS__KEYY` names no key; did you mean"
         " `MELTICA_PROVIDERS__D__SETTINGS__KEY`?",

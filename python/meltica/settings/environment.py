@@ -36,6 +36,8 @@ class Layer:
 
     values: dict[str, object] = field(default_factory=dict[str, object])
     origins: dict[Loc, str] = field(default_factory=dict[Loc, str])
+    concealed: bool = False
+    """Whether what it gives to adapters and strategies is not shown."""
     faults: list[str] = field(default_factory=list[str])
 
 
@@ -79,7 +81,7 @@ def variables(values: Mapping[str, object]) -> dict[str, list[tuple[Loc, object]
 
 def layer(environment: Mapping[str, str], values: Mapping[str, object], where: str = "") -> Layer:
     """Returns what variables set; `where` is added to their names in faults and origins."""
-    made = Layer()
+    made = Layer(concealed=True)
     known = variables(values)
     given: list[tuple[Loc, object, str, str]] = []
     taken: dict[Loc, str] = {}

@@ -102,8 +102,9 @@ class Origins(Places):
 
         Nothing says of these that they are no secrets.
         """
-        if any(loc in above.origins for above in self._layers):
-            return "what it holds" if _is_free(loc) else None
+        above = next((one for one in self._layers if loc in one.origins), None)
+        if above is not None:
+            return "what it holds" if above.concealed and _is_free(loc) else None
         used = self._document.variables.get(self._shaped.written(loc))
         return f"what {' and '.join(f'${{{name}}}' for name in used)} holds" if used else None
 
@@ -204,7 +205,7 @@ def _find(config: Path | None, environ: Mapping[str, str]) -> tuple[Path, Path, 
 def _overrides(values: Mapping[str, object]) -> Layer:
     shaped = shape(values)
     origins = dict.fromkeys(_leaves(shaped.values), "given at start")
-    return Layer(shaped.values, origins, [f"`{dotted(loc)}`{text}" for loc, text in shaped.faults])
+    return Layer(shaped.values, origins, faults=[f"`{dotted(loc)}`{text}" for loc, text in shaped.faults])
 
 
 def _database_url(environment: Mapping[str, str]) -> Layer:

@@ -17,6 +17,7 @@ from meltica.providers import registry
 from meltica.providers.base import Adapter, AdapterSettings
 from meltica.providers.replay import events
 from meltica.providers.replay.files import Recording, look
+from meltica.settings_model import told
 
 if TYPE_CHECKING:
     from meltica._core import Producer
@@ -45,7 +46,8 @@ class ReplaySettings(AdapterSettings):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if self.sample == bool(self.paths):
-            raise ValueError("expected either `paths` or `sample: true`")
+            seen = "both" if self.sample else "neither"
+            raise told(f"expected either `paths` or `sample: true`, saw {seen}")
         return self
 
 
