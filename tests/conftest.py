@@ -1,14 +1,23 @@
-"""Where the recorded data is, and a small data plane to run frames through."""
+"""Where the recorded data is, a small data plane to run frames through, and a PostgreSQL."""
 
+import asyncio
 import gzip
 import io
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
 
 from meltica import _core
+from meltica.persistence import migrate
+from meltica.persistence.embedded import EmbeddedPostgres
 from meltica.providers.binance.codec import BINANCE
 
 RECORDING = "data/binance/btcusdt_20240808"
@@ -78,3 +87,47 @@ def replay(
     assert producer.drain(30)
     assert all(host.stop(10) for host in hosts)
     return Run(producer.stats(), [instance.stats() for instance in instances], core.stats())
+
+
+def folder_for_server() -> Path:
+    """A new directory that the server's user may enter; under root it cannot enter pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="meltica-"))
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Generator[EmbeddedPostgres]:
+    """One PostgreSQL for the session. Its database `template` is migrated."""
+    folder = folder_for_server()
+    with EmbeddedPostgres(folder / "pg") as server:
+        with psycopg.connect(server.dsn, autocommit=True) as connection:
+            connection.execute("create database template")
+        asyncio.run(migrate.up(make_conninfo(server.dsn, dbname="template")))
+        yield server
+    shutil.rmtree(folder)
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def database_url(cluster: EmbeddedPostgres) -> Generator[str]:
+    """A database of the test's own, with the schema."""
+    yield from _clone(cluster, "template")
+
+
+@pytest.fixture
+def empty_database_url(cluster: EmbeddedPostgres) -> Generator[str]:
+    """A database of the test's own, with nothing in it."""
+    yield from _clone(cluster, "template0")
+
+
+def _clone(cluster: EmbeddedPostgres, template: str) -> Generator[str]:
+    name = f"test{next(_numbers)}"
+    with psycopg.connect(cluster.dsn, autocommit=True) as connection:
+        connection.execute(
+            SQL("create database {} template {}").format(Identifier(name), Identifier(template))
+        )
+        yield make_conninfo(cluster.dsn, dbname=name)
+        connection.execute(SQL("drop database {} with (force)").format(Identifier(name)))

@@ -8,6 +8,12 @@ MelticaError
     LambdaLoadError   a file holds no usable Lambda
   ConfigError       settings or a config do not fit their declaration
   ReplayError       a recording cannot be replayed
+  DatabaseError     the database cannot be used as it is
+    DatabaseUnavailable    it cannot be started or reached, or went away
+    MigrationError         a migration failed, or files and database differ
+    GatewayAlreadyRunning  another gateway holds it
+  AlreadyExists     a provider or an instance of that name is there
+  NotFound          no provider or instance has that name
 LambdaStopped       (BaseException) raised inside a callback that outlives its instance's stop
 """
 
@@ -16,14 +22,20 @@ from collections.abc import Iterable
 from meltica._core import CapacityError, CodecError, LambdaError, LambdaStopped, MelticaError
 
 __all__ = [
+    "AlreadyExists",
     "CapacityError",
     "CodecError",
     "ConfigError",
+    "DatabaseError",
+    "DatabaseUnavailable",
+    "GatewayAlreadyRunning",
     "LambdaClassError",
     "LambdaError",
     "LambdaLoadError",
     "LambdaStopped",
     "MelticaError",
+    "MigrationError",
+    "NotFound",
     "ReplayError",
     "nearest",
     "suggestion",
@@ -60,6 +72,30 @@ class ConfigError(MelticaError):
 
 class ReplayError(MelticaError):
     """A recording cannot be replayed: missing, damaged, or of another form."""
+
+
+class DatabaseError(MelticaError):
+    """The database cannot be used as it is."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database cannot be started or reached, or went away while it was used."""
+
+
+class MigrationError(DatabaseError):
+    """A migration failed, or the migrations in the database are not those of this Meltica."""
+
+
+class GatewayAlreadyRunning(DatabaseError):
+    """Another gateway holds the database; the text names it."""
+
+
+class AlreadyExists(MelticaError):
+    """A provider or an instance of that name is there already."""
+
+
+class NotFound(MelticaError):
+    """No provider or instance has that name."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -24,12 +24,12 @@ def python(code: str) -> str:
 def test_help_lists_commands_and_exit_codes() -> None:
     result = invoke("--help")
     assert result.exit_code == 0
-    for text in ("replay", "config", "init", "sample", "bench", "version", "Exit codes:", "130  interrupted"):
+    for text in ("replay", "config", "init", "sample", "bench", "db", "Exit codes:", "130  interrupted"):
         assert text in result.output
 
 
 def test_help_and_import_load_nothing_heavy() -> None:
-    heavy = "('pydantic', 'rich', 'orjson', 'asyncio', 'yaml')"
+    heavy = ("pydantic", "rich", "orjson", "asyncio", "yaml", "psycopg")
     show = f"import sys; print([m for m in {heavy} if m in sys.modules])"
     assert python(f"import meltica; {show}") == "[]\n"
     assert python(f"import meltica.__main__; {show}") == "[]\n"

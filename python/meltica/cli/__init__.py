@@ -13,6 +13,7 @@ COMMANDS = {
     "sample": "meltica.cli.sample:sample",
     "bench": "meltica.cli.bench:bench",
     "version": "meltica.cli.version:version",
+    "db": "meltica.cli.db:db",
 }
 
 EXIT_CODES = """\b
@@ -22,6 +23,9 @@ Exit codes:
   2    bad usage or input: an option, a file, a lambda, a config
   3    a lambda failed: it could not start, got stuck, or raised too often
   4    a recording is damaged; what came before the damage was replayed
+  5    the database cannot be started or reached
+  6    a migration, dump or restore failed, or the schema is not that of this version
+  7    another gateway holds the database
   130  interrupted
 """
 

@@ -1,0 +1,28 @@
+"""Errors as the command line tells them: one line and an exit code of the table in `meltica.cli`."""
+
+import click
+
+from meltica.errors import (
+    ConfigError,
+    DatabaseError,
+    DatabaseUnavailable,
+    GatewayAlreadyRunning,
+    MelticaError,
+)
+
+CODES: tuple[tuple[type[MelticaError], int], ...] = (
+    (ConfigError, 2),
+    (DatabaseUnavailable, 5),
+    (GatewayAlreadyRunning, 7),
+    (DatabaseError, 6),
+    (MelticaError, 1),
+)
+
+
+class Failure(click.ClickException):
+    """What ends a command: an error's text, with its exit code."""
+
+    def __init__(self, error: MelticaError) -> None:
+        super().__init__(str(error))
+        code = next(code for kind, code in CODES if isinstance(error, kind))
+        self.exit_code = code  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,0 +1,2 @@
+drop table outbox_deliveries, outbox_consumers, outbox, halts, balances, executions, orders, instances, providers;
+drop domain amount;

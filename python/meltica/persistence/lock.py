@@ -1,0 +1,205 @@
+"""One gateway for each database: a lock in the database itself, held by a connection of its own.
+
+The lock ends with its connection, so one that is left behind by a crash frees itself. A gateway that loses
+the connection (the server restarts, the network breaks) is told at once, must send no orders, and tries to
+get the lock back until it has it.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+from psycopg import AsyncConnection
+
+from meltica.errors import DatabaseUnavailable, GatewayAlreadyRunning
+from meltica.persistence.database import connect, one_line, shown
+
+LOCK = 0x6D656C74_67617465
+"""The key of the advisory lock: "melt", "gate"."""
+
+HEARTBEAT = 5.0
+RETRY = 0.5
+ATTEMPTS = 40
+SETTINGS = {
+    # A host that is gone without a word loses the lock within half a minute.
+    "tcp_keepalives_idle": "15",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+
+_HOLDER = """
+    select a.pid, a.backend_start, a.application_name, a.client_addr::text
+    from pg_locks l join pg_stat_activity a using (pid)
+    where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+      and (l.classid::bigint << 32 | l.objid::bigint) = %s
+      and l.database = (select oid from pg_database where datname = current_database())
+"""
+
+_log = logging.getLogger("meltica.lock")
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The session that has the lock."""
+
+    backend: int
+    since: datetime | None
+    name: str
+    address: str | None
+
+    def __str__(self) -> str:
+        origin = f" from {self.address}" if self.address else ""
+        since = f", connected since {self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else ""
+        return f"{self.name}{origin}{since}"
+
+
+class GatewayLock:
+    """The right to be the gateway on one database. Use `await acquire()` and `await release()`.
+
+    `on_change` hears False the moment that the lock is lost, and True when it is held again.
+    """
+
+    def __init__(
+        self, dsn: str, *, on_change: Callable[[bool], None] | None = None, heartbeat: float = HEARTBEAT
+    ) -> None:
+        self.dsn = dsn
+        self.name = f"meltica gateway on {socket.gethostname()[:24]}, process {os.getpid()}"
+        self._on_change = on_change
+        self._heartbeat = heartbeat
+        self._held = asyncio.Event()
+        self._session: Holder | None = None
+        self._connection: AsyncConnection | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._abandoned: set[asyncio.Task[None]] = set()
+
+    @property
+    def held(self) -> bool:
+        """Whether the lock is held, as far as this process knows; while it is not, no order may leave."""
+        return self._held.is_set()
+
+    async def wait_held(self) -> None:
+        """Returns when the lock is held."""
+        await self._held.wait()
+
+    async def acquire(self) -> None:
+        """Takes the lock and keeps it. Raises GatewayAlreadyRunning (who has it) or DatabaseUnavailable."""
+        self._connection = await self._take()
+        self._held.set()
+        self._watcher = asyncio.create_task(self._keep(), name="meltica-gateway-lock")
+
+    async def release(self) -> None:
+        """Gives the lock back."""
+        self._held.clear()
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.wait({self._watcher})
+        if self._connection is not None:
+            await self._connection.close()
+        self._watcher = self._connection = None
+
+    async def _take(self) -> AsyncConnection:
+        connection = await connect(
+            self.dsn, application_name=self.name, statement_timeout=self._heartbeat, settings=SETTINGS
+        )
+        try:
+            await self._lock(connection)
+            self._session = await _holder(connection)
+        except psycopg.Error as error:
+            await connection.close()
+            raise DatabaseUnavailable(
+                f"the database ({shown(self.dsn)}) failed: {one_line(error)}"
+            ) from error
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    async def _lock(self, connection: AsyncConnection) -> None:
+        holder: Holder | None = None
+        for _ in range(ATTEMPTS):
+            if await _try_lock(connection):
+                return
+            holder = await _holder(connection)
+            if holder is not None and holder == self._session:
+                # Our own connection from before: we have lost it, but the server has not noticed.
+                await connection.execute("select pg_terminate_backend(%s)", [holder.backend])
+            elif holder is not None:
+                break
+            # Else it has let go since we asked.
+            await asyncio.sleep(0.05)
+        raise GatewayAlreadyRunning(
+            f"another gateway runs on the database ({shown(self.dsn)}): {holder or 'unknown'}; stop it first"
+        )
+
+    async def _keep(self) -> None:
+        """Watches the connection, and takes the lock again when it breaks; ends by being cancelled."""
+        while self._connection is not None:
+            reason = await self._watch(self._connection)
+            self._held.clear()
+            _log.error("the gateway's lock is lost: %s; no order leaves until it is back", reason)
+            self._tell(held=False)
+            self._connection = await self._regain()
+            self._held.set()
+            _log.warning("the gateway's lock is held again")
+            self._tell(held=True)
+
+    async def _watch(self, connection: AsyncConnection) -> str:
+        """Returns why the connection broke. It hears at once of one that is closed, and asks now and then."""
+        try:
+            while True:
+                async for _ in connection.notifies(timeout=self._heartbeat):
+                    pass
+                asked = asyncio.create_task(_ask(connection))
+                done, _ = await asyncio.wait({asked}, timeout=self._heartbeat)
+                if not done:
+                    # Not waited for: to a server that hangs, psycopg's own cancelling takes seconds.
+                    self._abandoned.add(asked)
+                    asked.add_done_callback(self._abandoned.discard)
+                    asked.cancel()
+                    return f"the database did not answer within {self._heartbeat:g} s"
+                asked.result()
+        except psycopg.Error as error:
+            await connection.close()
+            return one_line(error)
+
+    async def _regain(self) -> AsyncConnection:
+        said = ""
+        while True:
+            try:
+                return await self._take()
+            except (DatabaseUnavailable, GatewayAlreadyRunning) as error:
+                if str(error) != said:
+                    said = str(error)
+                    _log.error("the gateway's lock cannot be taken: %s", error)
+            await asyncio.sleep(RETRY)
+
+    def _tell(self, *, held: bool) -> None:
+        if self._on_change is None:
+            return
+        try:
+            self._on_change(held)
+        except Exception:
+            _log.exception("who listens to the gateway's lock raised")
+
+
+async def _ask(connection: AsyncConnection) -> None:
+    try:
+        await connection.execute("select")
+    except BaseException:
+        await connection.close()
+        raise
+
+
+async def _try_lock(connection: AsyncConnection) -> bool:
+    row = await (await connection.execute("select pg_try_advisory_lock(%s)", [LOCK])).fetchone()
+    return row is not None and bool(row[0])
+
+
+async def _holder(connection: AsyncConnection) -> Holder | None:
+    row = await (await connection.execute(_HOLDER, [LOCK])).fetchone()
+    return Holder(*row) if row is not None else None

@@ -1,0 +1,119 @@
+"""What the stores have in common: a table whose rows are kept in memory and written through.
+
+A read never asks the database. A write goes to the database first and into memory when it is committed there;
+one that fails leaves memory as it was. docs/development/write-through-cache.md tells why this is safe.
+"""
+
+import asyncio
+import copy
+from collections.abc import Mapping
+from typing import Generic, LiteralString, TypeVar
+
+import msgspec
+import psycopg
+from psycopg.rows import class_row
+
+from meltica.errors import AlreadyExists, DatabaseError, DatabaseUnavailable, NotFound, suggestion
+from meltica.persistence.database import Database, one_line
+
+WRITE_TIMEOUT = 10.0
+
+Row = TypeVar("Row", bound=msgspec.Struct)
+
+
+class Store(Generic[Row]):
+    """The rows of one table by their key, written by this gateway alone; `load` comes before all else."""
+
+    def __init__(
+        self, database: Database, row: type[Row], noun: str, key: str, select: LiteralString
+    ) -> None:
+        self._database = database
+        self._row = row
+        self._noun = noun
+        self._key = key
+        self._select: LiteralString = select
+        self._rows: dict[str, Row] = {}
+        self._writing = asyncio.Lock()
+        self._in_doubt = False
+
+    async def load(self) -> None:
+        """Reads the table. Raises DatabaseError."""
+        try:
+            async with self._writing:
+                await self._read()
+        except psycopg.errors.UndefinedTable as error:
+            text = f"{error.diag.message_primary}; run `meltica db up`"
+            raise DatabaseError(f"{self._noun}s cannot be read: {text}") from error
+
+    def find(self, key: str) -> Row | None:
+        """Returns a copy of a row, None when there is none."""
+        row = self._rows.get(key)
+        return copy.deepcopy(row) if row is not None else None
+
+    def get(self, key: str) -> Row:
+        """Returns a copy of a row. Raises NotFound, with the nearest name."""
+        row = self.find(key)
+        if row is None:
+            raise NotFound(f"no {self._noun} `{key}`{suggestion(key, self._rows)}")
+        return row
+
+    def list(self) -> list[Row]:
+        """Returns copies of all rows, sorted by key."""
+        return [copy.deepcopy(self._rows[key]) for key in sorted(self._rows)]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    async def _insert(self, key: str, query: LiteralString, values: Mapping[str, object]) -> Row:
+        row = await self._write(key, query, values)
+        if row is None:
+            raise AlreadyExists(f"{self._noun} `{key}` exists already")
+        return row
+
+    async def _change(self, key: str, query: LiteralString, values: Mapping[str, object]) -> Row:
+        row = await self._write(key, query, values)
+        if row is None:
+            raise NotFound(f"no {self._noun} `{key}`{suggestion(key, self._rows)}")
+        return row
+
+    async def _remove(self, key: str, query: LiteralString) -> None:
+        if await self._write(key, query, {self._key: key}, keep=False) is None:
+            raise NotFound(f"no {self._noun} `{key}`{suggestion(key, self._rows)}")
+
+    async def _write(
+        self, key: str, query: LiteralString, values: Mapping[str, object], *, keep: bool = True
+    ) -> Row | None:
+        """Runs a statement that returns the row it wrote, and returns a copy; None when it wrote none."""
+        try:
+            async with self._writing, asyncio.timeout(WRITE_TIMEOUT):
+                if self._in_doubt:
+                    await self._read()
+                # A write that is broken off may have been committed all the same: then memory is read again.
+                self._in_doubt = True
+                async with self._database.connection() as connection:
+                    cursor = connection.cursor(row_factory=class_row(self._row))
+                    row = await (await cursor.execute(query, values)).fetchone()
+                    self._in_doubt = False
+                    if row is not None and keep:
+                        self._rows[key] = row
+                    elif row is not None:
+                        self._rows.pop(key, None)
+        except TimeoutError:
+            raise DatabaseUnavailable(
+                f"{self._noun} `{key}`: the database did not answer within {WRITE_TIMEOUT:g} s"
+            ) from None
+        except psycopg.Error as error:
+            raise DatabaseError(
+                f"{self._noun} `{key}` was refused by the database: {one_line(error)}"
+            ) from error
+        return copy.deepcopy(row)
+
+    async def _read(self) -> None:
+        async with self._database.connection() as connection:
+            cursor = connection.cursor(row_factory=class_row(self._row))
+            rows = await (await cursor.execute(self._select)).fetchall()
+        self._rows = {str(getattr(row, self._key)): row for row in rows}
+        self._in_doubt = False

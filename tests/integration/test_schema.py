@@ -1,0 +1,176 @@
+"""The schema: what it refuses, what it keeps exact, and how the outbox is claimed."""
+
+from collections.abc import Generator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, LiteralString
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import Connection, errors
+from psycopg.types.json import Jsonb
+
+ORDER: dict[str, Any] = {
+    "id": "00000000-0000-0000-0000-000000000001",
+    "provider": "p",
+    "instance": "i",
+    "client_order_id": "c1",
+    "symbol": "BTC-USDT",
+    "side": "Buy",
+    "type": "Limit",
+    "time_in_force": "GTC",
+    "quantity": Decimal("0.10"),
+    "price": Decimal("64000.0"),
+    "state": "PENDING",
+    "placed_at": datetime(2026, 1, 2, 3, 4, 5, 678901, UTC),
+}
+INSERT_ORDER: LiteralString = """
+    insert into orders (id, provider, instance, client_order_id, symbol, side, type, time_in_force, quantity,
+                        price, state, placed_at)
+    values (%(id)s, %(provider)s, %(instance)s, %(client_order_id)s, %(symbol)s, %(side)s, %(type)s,
+            %(time_in_force)s, %(quantity)s, %(price)s, %(state)s, %(placed_at)s)
+"""
+STATES = ["PENDING", "ACK", "PARTIAL", "FILLED", "CANCELLED", "REJECTED", "EXPIRED", "UNKNOWN"]
+
+
+@pytest.fixture(name="connection")
+def _connection(database_url: str) -> Generator[Connection]:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+def order(connection: Connection, **changes: object) -> None:
+    connection.execute(INSERT_ORDER, {**ORDER, **changes})
+
+
+def execution(connection: Connection, **changes: object) -> None:
+    values = {"order_id": ORDER["id"], "id": "e1", "quantity": 1, "price": 1, "fee": None, **changes}
+    connection.execute(
+        "insert into executions (order_id, execution_id, quantity, price, fee, traded_at) "
+        "values (%(order_id)s, %(id)s, %(quantity)s, %(price)s, %(fee)s, now())",
+        values,
+    )
+
+
+def test_amounts_and_times_come_back_as_they_were(connection: Connection) -> None:
+    digits = Decimal("123456789012345678.123456789012345678")
+    order(connection, quantity=Decimal("0.10"), price=digits)
+    row = connection.execute("select quantity, price, filled, placed_at from orders").fetchone()
+    assert row is not None
+    assert [str(value) for value in row[:3]] == ["0.10", str(digits), "0"]
+    assert row[3] == ORDER["placed_at"]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_the_states_of_an_order(connection: Connection, state: str) -> None:
+    order(connection, state=state)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state": "ACKED"},
+        {"state": "filled"},
+        {"side": "BUY"},
+        {"type": "Stop"},
+        {"time_in_force": "DAY"},
+        {"quantity": 0},
+        {"quantity": -1},
+        {"quantity": Decimal("NaN")},
+        {"quantity": Decimal("Infinity")},
+        {"price": Decimal("NaN")},
+        {"price": None},
+        {"type": "Market"},
+        {"client_order_id": ""},
+        {"client_order_id": "x" * 21},
+    ],
+)
+def test_orders_that_are_refused(connection: Connection, changes: dict[str, object]) -> None:
+    with pytest.raises(errors.CheckViolation):
+        order(connection, **changes)
+
+
+def test_a_client_order_id_is_unique_with_its_provider(connection: Connection) -> None:
+    order(connection)
+    order(connection, id=uuid4(), provider="q")
+    with pytest.raises(errors.UniqueViolation):
+        order(connection, id=uuid4())
+
+
+def test_executions_are_unique_with_their_order(connection: Connection) -> None:
+    order(connection)
+    other = uuid4()
+    order(connection, id=other, client_order_id="c2")
+    execution(connection)
+    # Both sides of a trade with oneself have one id.
+    execution(connection, order_id=other)
+    with pytest.raises(errors.UniqueViolation):
+        execution(connection)
+    # A rebate.
+    execution(connection, id="e2", fee=Decimal("-0.001"))
+    with pytest.raises(errors.CheckViolation):
+        execution(connection, id="e3", fee=Decimal("NaN"))
+    with pytest.raises(errors.ForeignKeyViolation):
+        execution(connection, order_id=uuid4())
+    with pytest.raises(errors.ForeignKeyViolation):
+        connection.execute("delete from orders")
+
+
+def test_more_filled_than_ordered_is_kept(connection: Connection) -> None:
+    order(connection)
+    connection.execute("update orders set filled = 7, average_price = 1.5, state = 'FILLED'")
+
+
+def test_one_halt_at_a_time_for_each_subject(connection: Connection) -> None:
+    def halt(scope: str, subject: str) -> None:
+        connection.execute(
+            "insert into halts (scope, subject, rule, reason) values (%s, %s, 'breaker', 'lost too much')",
+            [scope, subject],
+        )
+
+    halt("global", "")
+    halt("instance", "a")
+    halt("instance", "b")
+    with pytest.raises(errors.UniqueViolation):
+        halt("instance", "a")
+    connection.execute("update halts set cleared_at = now(), cleared_by = 'me' where subject = 'a'")
+    halt("instance", "a")
+    for scope, subject in (("global", "a"), ("instance", ""), ("symbol", "a")):
+        with pytest.raises(errors.CheckViolation):
+            halt(scope, subject)
+
+
+CLAIM: LiteralString = """
+    select event from outbox_deliveries
+    where consumer = %s and not dead and available_at <= now()
+    order by event limit %s for update skip locked
+"""
+
+
+def test_the_outbox_is_claimed_by_each_consumer_once(connection: Connection, database_url: str) -> None:
+    connection.execute("insert into outbox_consumers (name) values ('webhook'), ('stream')")
+    for n in range(4):
+        connection.execute(
+            """
+            with event as (
+                insert into outbox (aggregate_type, aggregate_id, event_type, payload)
+                values ('order', 'o1', 'order.filled', %s) returning id
+            )
+            insert into outbox_deliveries (consumer, event) select name, id from outbox_consumers, event
+            """,
+            [Jsonb({"n": n})],
+        )
+    with psycopg.connect(database_url) as one, psycopg.connect(database_url) as two:
+        first = one.execute(CLAIM, ["webhook", 2]).fetchall()
+        second = two.execute(CLAIM, ["webhook", 9]).fetchall()
+        assert (len(first), len(second)) == (2, 2)
+        assert not set(first) & set(second)
+        assert len(two.execute(CLAIM, ["stream", 9]).fetchall()) == 4
+    connection.execute("update outbox_deliveries set dead = true, attempts = 9 where consumer = 'webhook'")
+    assert connection.execute(CLAIM, ["webhook", 9]).fetchall() == []
+    # A consumer that goes takes its deliveries along, and events that are pruned too.
+    connection.execute("delete from outbox_consumers where name = 'webhook'")
+    connection.execute("delete from outbox where payload ->> 'n' = '0'")
+    count = connection.execute("select count(*) from outbox_deliveries").fetchone()
+    assert count == (3,)

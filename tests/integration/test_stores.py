@@ -1,0 +1,215 @@
+"""The stores: what is written is in the database, and memory never says more than the database does."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import msgspec
+import psycopg
+import pytest
+
+from meltica.errors import AlreadyExists, DatabaseError, DatabaseUnavailable, NotFound
+from meltica.persistence.database import Database
+from meltica.persistence.instances import InstanceSpec, InstanceStore
+from meltica.persistence.providers import ProviderSpec, ProviderStore
+
+BINANCE = ProviderSpec(name="binance-main", adapter="binance", settings={"depth": 25, "url": "wss://x"})
+MAKER = InstanceSpec(
+    id="maker-1",
+    strategy="maker",
+    selector="maker:v2",
+    tag="v2",
+    revision="sha256:" + "a" * 64,
+    config={"width": "0.10", "levels": [1, 2]},
+    scope={"binance-main": ["BTC-USDT", "ETH-USDT"], "replay": "*"},
+    host="shared",
+    on_stop="keep",
+    origin="baseline",
+)
+
+
+@pytest.fixture(name="database")
+async def _database(database_url: str) -> AsyncGenerator[Database]:
+    async with await Database.open(database_url) as database:
+        yield database
+
+
+@pytest.fixture(name="providers")
+async def _providers(database: Database) -> ProviderStore:
+    store = ProviderStore(database)
+    await store.load()
+    return store
+
+
+@pytest.fixture(name="instances")
+async def _instances(database: Database) -> InstanceStore:
+    store = InstanceStore(database)
+    await store.load()
+    return store
+
+
+async def reloaded(store: ProviderStore | InstanceStore, database: Database) -> bool:
+    """Whether a store that starts now knows what this one knows."""
+    other = type(store)(database)
+    await other.load()
+    return other.list() == store.list()
+
+
+async def test_a_provider_s_life(providers: ProviderStore, database: Database) -> None:
+    made = await providers.add(BINANCE, "running")
+    assert (made.desired, made.actual, made.last_error) == ("running", "pending", None)
+    assert made.settings == BINANCE.settings
+    assert made.created_at.microsecond != 0 or made.created_at == made.updated_at
+    failed = await providers.set_actual(BINANCE.name, "failed", "no route to host")
+    assert (failed.actual, failed.last_error) == ("failed", "no route to host")
+    assert failed.updated_at == made.updated_at
+    # The last error stays until it is cleared.
+    assert (await providers.set_actual(BINANCE.name, "running")).last_error == "no route to host"
+    assert (await providers.set_actual(BINANCE.name, "running", "")).last_error is None
+    stopped = await providers.set_desired(BINANCE.name, "stopped")
+    assert (stopped.desired, stopped.actual) == ("stopped", "running")
+    assert stopped.updated_at > made.updated_at
+    changed = await providers.update(msgspec.structs.replace(BINANCE, adapter="fake", settings={}))
+    assert (changed.adapter, changed.settings, changed.desired, changed.actual) == (
+        "fake",
+        {},
+        "stopped",
+        "running",
+    )
+    assert providers.get(BINANCE.name) == changed
+    assert await reloaded(providers, database)
+    await providers.delete(BINANCE.name)
+    assert (BINANCE.name in providers, len(providers), providers.find(BINANCE.name)) == (False, 0, None)
+    assert await reloaded(providers, database)
+
+
+async def test_an_instance_keeps_its_pin(instances: InstanceStore, database: Database) -> None:
+    await instances.add(MAKER, "running")
+    await instances.set_actual(MAKER.id, "stuck", "on_trade does not return")
+    other = InstanceStore(database)
+    await other.load()
+    known = other.get(MAKER.id)
+    for name in MAKER.__struct_fields__:
+        assert getattr(known, name) == getattr(MAKER, name)
+    assert (known.desired, known.actual, known.last_error) == ("running", "stuck", "on_trade does not return")
+    await other.update(msgspec.structs.replace(MAKER, selector="maker", tag=None, config={}))
+    assert (other.get(MAKER.id).tag, other.get(MAKER.id).revision) == (None, MAKER.revision)
+    # Any number of instances may run one revision.
+    await other.add(msgspec.structs.replace(MAKER, id="maker-2"))
+    assert [row.id for row in other.list()] == ["maker-1", "maker-2"]
+    await other.delete("maker-1")
+    assert [row.id for row in other.list()] == ["maker-2"]
+
+
+async def test_names_that_are_there_and_that_are_not(providers: ProviderStore) -> None:
+    await providers.add(BINANCE)
+    with pytest.raises(AlreadyExists, match="provider `binance-main` exists already"):
+        await providers.add(BINANCE)
+    missing = "no provider `binance-man`; did you mean `binance-main`?"
+    with pytest.raises(NotFound, match=missing):
+        providers.get("binance-man")
+    for work in (
+        providers.set_desired("binance-man", "running"),
+        providers.set_actual("binance-man", "running"),
+        providers.update(msgspec.structs.replace(BINANCE, name="binance-man")),
+        providers.delete("binance-man"),
+    ):
+        with pytest.raises(NotFound, match=missing):
+            await work
+    # Case counts.
+    await providers.add(msgspec.structs.replace(BINANCE, name="Binance-Main"))
+    assert len(providers) == 2
+
+
+async def test_what_is_read_may_be_changed_without_harm(providers: ProviderStore) -> None:
+    settings = {"inner": {"depth": 1}}
+    made = await providers.add(ProviderSpec(name="p", adapter="a", settings=settings))
+    settings["inner"]["depth"] = 2
+    made.settings["inner"]["depth"] = 3
+    providers.list()[0].settings["inner"]["depth"] = 4
+    assert providers.get("p").settings == {"inner": {"depth": 1}}
+
+
+async def test_a_failed_write_leaves_memory_as_it_was(providers: ProviderStore, database: Database) -> None:
+    await providers.add(BINANCE)
+    before = providers.list()
+    with pytest.raises(DatabaseError, match="provider `binance-main` was refused by the database"):
+        await providers.set_actual(BINANCE.name, "dancing")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(DatabaseError, match="refused"):
+        await providers.update(msgspec.structs.replace(BINANCE, settings={"text": "a\0b"}))
+    assert providers.list() == before
+    assert await reloaded(providers, database)
+    assert (await providers.set_actual(BINANCE.name, "running")).actual == "running"
+
+
+async def test_a_write_of_unknown_outcome_is_looked_up(providers: ProviderStore, database: Database) -> None:
+    """The connection breaks after the commit and before the answer: memory is behind until the next write."""
+    await providers.add(BINANCE)
+    async with database.connection() as connection:
+        await connection.execute(
+            "create function die() returns trigger language plpgsql as "
+            "$$ begin perform pg_terminate_backend(pg_backend_pid()); return new; end $$"
+        )
+        await connection.execute(
+            "create trigger die before update on providers for each row when (new.actual = 'failed') "
+            "execute function die()"
+        )
+    with pytest.raises(DatabaseUnavailable):
+        await providers.set_actual(BINANCE.name, "failed")
+    async with database.connection() as connection:
+        # As if it had been committed all the same.
+        await connection.execute("drop trigger die on providers")
+        await connection.execute("update providers set actual = 'failed'")
+    assert providers.get(BINANCE.name).actual == "pending"
+    await providers.add(msgspec.structs.replace(BINANCE, name="other"))
+    assert providers.get(BINANCE.name).actual == "failed"
+
+
+async def test_a_cancelled_write_is_looked_up(providers: ProviderStore, database: Database) -> None:
+    await providers.add(BINANCE)
+    async with database.transaction() as connection:
+        await connection.execute("select from providers for update")
+        write = asyncio.create_task(providers.set_actual(BINANCE.name, "running"))
+        done, _ = await asyncio.wait({write}, timeout=0.2)
+        assert not done, "a row that is locked cannot be written"
+        write.cancel()
+        await asyncio.wait({write})
+        await connection.execute("update providers set actual = 'stopped'")
+    assert providers.get(BINANCE.name).actual == "pending"
+    await providers.set_desired(BINANCE.name, "running")
+    assert providers.get(BINANCE.name).actual == "stopped"
+
+
+async def test_writers_at_once_come_one_after_another(providers: ProviderStore, database: Database) -> None:
+    await providers.add(BINANCE)
+    count = 40
+    rows = await asyncio.gather(
+        *(providers.update(msgspec.structs.replace(BINANCE, settings={"n": n})) for n in range(count))
+    )
+    assert [row.settings["n"] for row in rows] == list(range(count))
+    assert providers.get(BINANCE.name).settings == {"n": count - 1}
+    assert await reloaded(providers, database)
+
+
+async def test_orders_outlive_their_instance_and_provider(
+    providers: ProviderStore, instances: InstanceStore, database_url: str
+) -> None:
+    await providers.add(BINANCE)
+    await instances.add(MAKER)
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "insert into meltica.orders (id, provider, instance, client_order_id, symbol, side, type, "
+            "time_in_force, quantity, price, placed_at) values "
+            "(gen_random_uuid(), 'binance-main', 'maker-1', 'c1', 'BTC-USDT', 'Buy', 'Limit', 'GTC', 1, 2, "
+            "now())"
+        )
+    await instances.delete(MAKER.id)
+    await providers.delete(BINANCE.name)
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute("select provider, instance from meltica.orders").fetchall()
+    assert found == [("binance-main", "maker-1")]
+
+
+async def test_a_database_without_the_schema_says_what_to_run(empty_database_url: str) -> None:
+    async with await Database.open(empty_database_url) as database:
+        with pytest.raises(DatabaseError, match=r"providers cannot be read: .*run `meltica db up`"):
+            await ProviderStore(database).load()
