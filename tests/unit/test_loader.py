@@ -10,6 +10,7 @@ import pytest
 
 from meltica.errors import LambdaLoadError
 from meltica.lambdas.base import Lambda
+from meltica.lambdas.library.large_trades import LargeTrades
 from meltica.lambdas.loader import load
 
 GOOD = """
@@ -115,6 +116,14 @@ def test_missing_files_and_directories(tmp_path: Path) -> None:
     assert "it is missing" in fault(f"{tmp_path}/no.py:A")
     assert "it is a directory" in fault(f"{tmp_path}:A")
     assert "it is a directory" in fault(str(tmp_path))
+    assert "cannot be read: File name too long" in fault(f"{'x' * 300}.py:A")
+
+
+def test_shipped_strategies_have_names() -> None:
+    assert load("large-trades") is load("LargeTrades") is load("large_trades") is LargeTrades
+    assert fault("large-trade") == (
+        "`large-trade` is neither FILE.py:ClassName nor a shipped strategy; did you mean `large-trades`?"
+    )
 
 
 def test_imported_lambdas_do_not_count(file: Path) -> None:

@@ -1,5 +1,6 @@
 """Config files: what YAML means here, `${NAME}`, and one clear line for a file that cannot be used."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -210,10 +211,22 @@ def containers(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
     return st.lists(inner, max_size=3) | st.dictionaries(plain, inner, max_size=3)
 
 
+class Quoted(yaml.SafeDumper):
+    """Quotes every text: PyYAML leaves out quotes where YAML 1.1 sees a text and 1.2 a number, as in 0E0."""
+
+
+def quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    represent = cast(Callable[..., yaml.ScalarNode], dumper.represent_scalar)
+    return represent("tag:yaml.org,2002:str", text, style='"')
+
+
+Quoted.add_representer(str, quoted)
+
+
 @given(st.recursive(scalars, containers, max_leaves=12))
 def test_what_yaml_wrote_is_read_back(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
     file = tmp_path_factory.getbasetemp() / "round.yaml"
-    file.write_text(yaml.safe_dump({"key": value}), encoding="utf-8")
+    file.write_text(yaml.dump({"key": value}, Dumper=Quoted), encoding="utf-8")
     assert read(file, {}).values == {"key": as_read(value)}
 
 

@@ -1,5 +1,6 @@
 """Providers and lambdas of the config: forms, faults, what the managers get; the files that come with it."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -8,7 +9,11 @@ from textwrap import dedent
 from typing import Any, cast
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
+from meltica.errors import ConfigError
 from meltica.lambdas.callbacks import CALLBACKS
 from meltica.lambdas.library.large_trades import LargeTrades
 from meltica.lambdas.loader import load as load_strategy
@@ -253,3 +258,63 @@ def test_the_variables_of_the_example_exist() -> None:
     lines = re.findall(r"^#?(MELTICA_\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
     assert len(lines) >= 3
     assert not layer(dict(lines), {}).faults
+
+
+# Anything at all.
+
+WORDS = sorted(
+    {part for key, _ in walk(Settings) for part in key.split(".")}
+    | {key for cls in (ProviderEntry, LambdaEntry) for key, _ in walk(cls)}
+    | {"id", "identifier", "replay", "paths", "demo", "large-trades", "BTC-USDT", "*", "true", "5s"}
+)
+TEXTS = ["~nobody-of-that-name/x.py", "x" * 300, "large-trades", "", ".", "/", "a\nb.py", "\x1b[2J", "a=b"]
+numbers = st.booleans() | st.integers(-9, 9) | st.floats(0, 9)
+scalars = st.none() | numbers | st.sampled_from(WORDS + TEXTS) | st.text("a$\0{}~/.:", max_size=4)
+
+
+def containers(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    return st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4)
+
+
+anything = st.recursive(scalars, containers, max_leaves=8)
+known = st.fixed_dictionaries(
+    {},
+    optional={
+        "providers": st.dictionaries(
+            st.sampled_from(WORDS),
+            st.fixed_dictionaries({"adapter": st.just("replay")}, optional={"settings": anything}) | anything,
+            max_size=2,
+        ),
+        "lambdas": st.lists(
+            st.fixed_dictionaries(
+                {"id": scalars, "strategy": scalars, "scope": anything},
+                optional=dict.fromkeys(set(keys(LambdaEntry)) - {"strategy", "scope"}, anything),
+            )
+            | anything,
+            max_size=3,
+        ),
+        "strategies": st.fixed_dictionaries({"directory": scalars}) | anything,
+        "database": st.fixed_dictionaries({"home": scalars, "dsn": scalars}) | anything,
+    },
+)
+blocks = st.dictionaries(st.sampled_from([*keys(Settings)]), anything, max_size=3)
+
+
+@given(known, blocks, blocks)
+def test_any_values_end_in_a_configuration_or_in_lines(
+    tmp_path_factory: pytest.TempPathFactory,
+    first: dict[str, object],
+    second: dict[str, object],
+    variables: dict[str, object],
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.yaml"
+    file.write_text(yaml.safe_dump(second | first), encoding="utf-8")
+    environ = {f"MELTICA_{key.upper()}": json.dumps(value) for key, value in variables.items()}
+    for source, overrides in ((file, None), (shipped("ci"), first)):
+        try:
+            loaded = load(source, overrides, environ=environ)
+        except ConfigError as error:
+            assert error.faults
+            assert all(fault.isprintable() for fault in error.faults)
+        else:
+            assert json.dumps(loaded.shown())

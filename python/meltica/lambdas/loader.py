@@ -11,6 +11,7 @@ from types import ModuleType
 from meltica.errors import LambdaClassError, LambdaLoadError, suggestion
 from meltica.lambdas import library
 from meltica.lambdas.base import Lambda
+from meltica.paths import from_folder
 
 
 def load(reference: str) -> type[Lambda]:
@@ -32,8 +33,12 @@ def resolve(reference: str, folder: Path = Path()) -> str:
     Runs nothing. Raises LambdaLoadError when there is no such file or name.
     """
     path_text, name = _split(reference)
-    path = folder / Path(path_text).expanduser()
-    if path.is_file():
+    path = from_folder(folder, Path(path_text))
+    try:
+        found = path.is_file()
+    except OSError as error:
+        raise LambdaLoadError(f"{path}: cannot be read: {error.strerror}") from None
+    if found:
         return f"{path}:{name}" if name else str(path)
     shipped = library.find(reference)
     if shipped is not None:

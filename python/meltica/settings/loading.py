@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_settings import InitSettingsSource
 
 from meltica.errors import ConfigError
+from meltica.paths import from_folder
 from meltica.settings.base import effectless
 from meltica.settings.document import Document, read
 from meltica.settings.environment import Layer, layer, read_dotenv
@@ -168,7 +169,7 @@ def load(
     others = [*dotenv_faults, *(fault for one in layers for fault in one.faults)]
     if settings is None or found or others:
         ordered = sorted(found, key=lambda fault: _line(document, shaped.written(fault[0])) or sys.maxsize)
-        raise ConfigError(str(path), [*dict.fromkeys(text for _, text in ordered), *others])
+        raise ConfigError(str(path), map(_printable, [*dict.fromkeys(text for _, text in ordered), *others]))
     settings = anchored(settings, base)
     return Loaded(
         settings=settings,
@@ -176,7 +177,7 @@ def load(
         base=base,
         providers=provider_specs(settings, base),
         lambdas=lambda_specs(settings, folder),
-        warnings=tuple(_warnings(merged, dotenv, origins)),
+        warnings=tuple(map(_printable, _warnings(merged, dotenv, origins))),
         sources={dotted(loc): _source(origins, path, loc) for loc in _leaves(merged)},
         environment=environment,
         places=origins,
@@ -185,7 +186,9 @@ def load(
 
 def check_lambdas(loaded: Loaded) -> list[str]:
     """Returns what is wrong with the strategies and configs of the lambdas. Runs the strategies' modules."""
-    return [text for spec in loaded.lambdas.values() for text in strategy_faults(spec, loaded.places)]
+    return [
+        _printable(text) for spec in loaded.lambdas.values() for text in strategy_faults(spec, loaded.places)
+    ]
 
 
 def shipped(name: str) -> Path:
@@ -229,7 +232,7 @@ def _validate(
 def _folder(merged: Mapping[str, object], base: Path) -> Path:
     """Returns where the files of strategies start."""
     directory = mapping(merged.get("strategies")).get("directory")
-    return base / Path(directory).expanduser() if isinstance(directory, str | Path) else base
+    return from_folder(base, Path(directory)) if isinstance(directory, str | Path) else base
 
 
 def _warnings(merged: Mapping[str, object], dotenv: Mapping[str, str], origins: Origins) -> Iterator[str]:
@@ -237,6 +240,11 @@ def _warnings(merged: Mapping[str, object], dotenv: Mapping[str, str], origins: 
         yield f"{origins.name(loc)} has no effect: {why}"
     if CONFIG_PATH in dotenv:
         yield f"`{CONFIG_PATH}` in .env has no effect: .env stands beside the config, which is found before"
+
+
+def _printable(text: str) -> str:
+    """Returns a text that is one line and does nothing to a terminal, whatever keys and paths it tells of."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _is_free(loc: Loc) -> bool:

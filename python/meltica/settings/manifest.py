@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from meltica.errors import LambdaClassError, LambdaLoadError, suggestion
 from meltica.lambdas.instances import LAMBDAS, start_faults
 from meltica.lambdas.loader import load, resolve
+from meltica.paths import from_folder
 from meltica.providers.base import AdapterSettings
 from meltica.settings.entries import LambdaEntry
 from meltica.settings_model import Loc, Places, faults, mapping, masked, read_texts
@@ -158,7 +159,7 @@ def anchored(model: Model, base: Path) -> Model:
 
 def _from(base: Path, value: object) -> object:
     if isinstance(value, Path):
-        return base / value.expanduser()
+        return from_folder(base, value)
     if isinstance(value, list | tuple):
         items = [_from(base, item) for item in cast(list[object], value)]
         return items if isinstance(value, list) else tuple(items)

@@ -1,0 +1,12 @@
+"""Paths that people wrote."""
+
+from pathlib import Path
+
+
+def from_folder(folder: Path, path: Path) -> Path:
+    """Returns where a path leads that starts from `folder`, unless it is absolute or begins with `~`."""
+    try:
+        return folder / path.expanduser()
+    except RuntimeError:
+        # There is no such user; what opens the path says so.
+        return folder / path
