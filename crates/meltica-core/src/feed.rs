@@ -449,3 +449,8 @@ impl To<'_> {
 
 /// Kept so that `Event` and its slot sizes stay in view of the budget: a slot spans few cache lines.
 const _: () = assert!(size_of::<Event>() <= 288);
+
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used)]
+#[path = "feed_tests.rs"]
+mod tests;

@@ -267,6 +267,28 @@ fn loom_conflation_keeps_the_latest() {
 }
 
 #[test]
+fn loom_cells_of_two_routes_are_both_found() {
+    explore(|| {
+        let plane = Plane::new();
+        let waker = Arc::new(Waker::default());
+        let (queue, mut reader) = Plane::queue([Policy::Conflate; Kind::COUNT], 1, &waker);
+        plane.dispatcher.subscribe(&queue, vec![route(Kind::Ticker), route(Kind::Trade)]);
+        let mut publisher = Publisher::new(&plane.dispatcher, provider());
+        let other = thread::spawn(move || {
+            Plane::publish(&mut publisher, Kind::Ticker, 1);
+            Plane::publish(&mut publisher, Kind::Trade, 2);
+        });
+        let mut items = Vec::new();
+        reader.read(plane.dispatcher.watermark(), 2, &mut items);
+        other.join().unwrap();
+        for _ in 0..2 {
+            reader.read(plane.dispatcher.watermark(), 2, &mut items);
+        }
+        assert_eq!(seqs(&items), [1, 2]);
+    });
+}
+
+#[test]
 fn loom_subscribe_and_unsubscribe_during_publish() {
     explore(|| {
         let plane = Plane::new();

@@ -18,6 +18,8 @@
 mod damage_tests;
 mod decode;
 mod error;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures;
 mod levels;
 mod met;
 mod number;
