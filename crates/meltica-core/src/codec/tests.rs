@@ -204,6 +204,15 @@ fn unknown_fields_and_escapes_do_no_harm() {
 }
 
 #[test]
+fn a_payload_that_is_no_object_is_no_envelope() {
+    let whole = ticker(TICKER);
+    for data in ["9218", "null", "[]", r#""text""#] {
+        let frame = TICKER.replacen(r#""p":"#, &format!(r#""stream":"btcusdt@x","data":{data},"p":"#), 1);
+        assert_eq!(ticker(&frame), whole, "what follows it belongs to the message too: {frame}");
+    }
+}
+
+#[test]
 fn symbols_are_split_by_the_rule() {
     let codec = Codec::compile(binance_spec()).unwrap();
     for (text, canonical) in [
