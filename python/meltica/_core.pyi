@@ -9,6 +9,8 @@ from typing_extensions import disjoint_base
 from meltica.types import Side
 
 __all__ = [
+    "FILTER_FIELDS",
+    "FILTER_OPERATORS",
     "HISTOGRAM_BOUNDS_NS",
     "KINDS",
     "BalanceUpdate",
@@ -39,6 +41,7 @@ __all__ = [
     "__version__",
     "benchmark",
     "benchmark_frames",
+    "check_filter",
 ]
 
 __version__: Final[str]
@@ -47,10 +50,19 @@ _Route: TypeAlias = tuple[str, str, str | None]
 _Histogram: TypeAlias = tuple[list[int], int]
 
 KINDS: Final[tuple[str, ...]]
+"""The public event kinds."""
+
 HISTOGRAM_BOUNDS_NS: Final[tuple[int, ...]]
 """Bounds of `histograms()`: each is (how many values were below each bound, the sum of all values in ns)."""
 
-"""The public event kinds."""
+FILTER_FIELDS: Final[Mapping[str, tuple[str, ...]]]
+"""Kind -> the fields that a filter can look at."""
+
+FILTER_OPERATORS: Final[tuple[str, ...]]
+"""How a filter can compare."""
+
+def check_filter(kind: str, field: str, operator: str, value: object, /) -> None:
+    """Raises ValueError when no event of the kind could ever meet the condition."""
 
 class MelticaError(Exception):
     """Base of every error Meltica raises."""

@@ -16,6 +16,7 @@ mod convert;
 mod core;
 mod errors;
 mod events;
+mod filter;
 mod host;
 mod instance;
 mod payload;
@@ -25,7 +26,7 @@ use pyo3::prelude::*;
 
 #[pymodule]
 mod _core {
-    use super::{benchmark, book, codec, core, errors, events, instance, producer};
+    use super::{benchmark, book, codec, core, errors, events, filter, instance, producer};
     use pyo3::prelude::*;
 
     #[pymodule_init]
@@ -35,6 +36,7 @@ mod _core {
         events::register(module)?;
         book::register(module)?;
         codec::register(module)?;
+        filter::register(module)?;
         instance::register(module)?;
         core::register(module)?;
         producer::register(module)?;
