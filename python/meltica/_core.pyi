@@ -40,7 +40,10 @@ __all__ = [
     "Trade",
     "__version__",
     "benchmark",
+    "benchmark_beside",
     "benchmark_frames",
+    "benchmark_mix",
+    "benchmark_wake",
     "check_filter",
 ]
 
@@ -458,7 +461,7 @@ class Producer:
     def stop(self) -> None:
         """Ends a running `replay` soon, and each later one at once; from any thread."""
     def stats(self) -> dict[str, Any]:
-        """Frames, bytes, events by kind, gaps, stale books, errors by kind."""
+        """Frames, bytes, events by kind, gaps, stale books, unknown enum values, errors by kind."""
     def bad_frames(self) -> list[tuple[int, str, bytes]]:
         """The last bad frames: (received ns, what was wrong, the first 4 KiB)."""
 

@@ -224,3 +224,17 @@ fn endless_damage_keeps_the_last_frames_only() {
     assert!(last.head.starts_with(br#"{"n":999,"#));
     plane.check();
 }
+
+#[test]
+fn unknown_enum_values_are_shown() {
+    let mut plane = Plane::new();
+    plane.run(TRADE.as_bytes());
+    assert_eq!(plane.feed.stats.unknown_enums.get(), 0);
+    for id in 1..3 {
+        let frame =
+            TRADE.replace("true,", r#""both","#).replace("3735683259", &(3_735_683_259 + id).to_string());
+        let items = plane.run(frame.as_bytes());
+        assert!(matches!(&items[0].payload, Payload::Trade(trade) if trade.side.is_none()));
+        assert_eq!(plane.feed.stats.unknown_enums.get(), id);
+    }
+}

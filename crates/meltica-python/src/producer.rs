@@ -282,6 +282,7 @@ pub fn stats_dict<'py>(py: Python<'py>, stats: &FeedStats) -> PyResult<Bound<'py
         ("bytes", &stats.bytes),
         ("unwanted", &stats.unwanted),
         ("ignored", &stats.ignored),
+        ("unknown_enums", &stats.unknown_enums),
         ("duplicates", &stats.duplicates),
         ("stale_ids", &stats.stale_ids),
         ("old_books", &stats.old_books),
