@@ -9,6 +9,8 @@ from typing_extensions import disjoint_base
 from meltica.types import Side
 
 __all__ = [
+    "BUILD_PROFILE",
+    "BUILD_TARGET",
     "FILTER_FIELDS",
     "FILTER_OPERATORS",
     "HISTOGRAM_BOUNDS_NS",
@@ -48,6 +50,12 @@ __all__ = [
 ]
 
 __version__: Final[str]
+
+BUILD_PROFILE: Final[str]
+"""How the module was compiled: `dev`, `release`, `dist`, or `custom` for any other profile."""
+
+BUILD_TARGET: Final[str]
+"""What it was compiled for, as Rust names it."""
 
 _Route: TypeAlias = tuple[str, str, str | None]
 _Histogram: TypeAlias = tuple[list[int], int]

@@ -32,6 +32,8 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("BUILD_PROFILE", env!("MELTICA_PROFILE"))?;
+        module.add("BUILD_TARGET", env!("MELTICA_TARGET"))?;
         errors::register(module)?;
         events::register(module)?;
         book::register(module)?;
