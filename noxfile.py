@@ -8,6 +8,7 @@ nox.needs_version = ">=2025.10"
 nox.options.sessions = ["tests", "lint"]
 nox.options.reuse_existing_virtualenvs = True
 
+FUZZ_TARGETS = ("decode", "feed", "book", "plan", "decimal")
 GROUPS = nox.project.load_toml("pyproject.toml")
 LOOM = {"RUSTFLAGS": "--cfg loom"}
 
@@ -31,12 +32,33 @@ def lint(session: nox.Session) -> None:
     """Formatting, lints and types of both languages, and the stubs against the compiled module."""
     cargo(session, "fmt", "--all", "--check")
     cargo(session, "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings")
+    fuzz_crate = ("--manifest-path", "fuzz/Cargo.toml")
+    cargo(session, "fmt", *fuzz_crate, "--check")
+    checked = (*fuzz_crate, "--no-default-features", "--target-dir", "target", "--locked")
+    cargo(session, "clippy", *checked, "--", "-D", "warnings")
     install(session, "lint", "test")
     session.install("nox")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("basedpyright", "--pythonpath", str(Path(session.bin) / "python"))
     session.run("python", "-m", "mypy.stubtest", "meltica._core")
+
+
+@nox.session(python=False)
+def fuzz(session: nox.Session) -> None:
+    """Throws made-up bytes at codec, feed, books and decimals: 60 seconds each, or `-- SECONDS TARGET...`.
+
+    Needs cargo-fuzz. What breaks something is kept in fuzz/artifacts; the next run goes on from fuzz/corpus.
+    """
+    seconds, *targets = session.posargs or ["60"]
+    for target in targets or FUZZ_TARGETS:
+        corpus, seeds = Path("fuzz/corpus") / target, Path("fuzz/seeds") / target
+        corpus.mkdir(parents=True, exist_ok=True)
+        folders = [str(folder) for folder in (corpus, seeds) if folder.is_dir()]
+        limits = [f"-max_total_time={seconds}", "-timeout=10", "-max_len=16384", "-dict=fuzz/frames.dict"]
+        # The sanitizer's flags are nightly's; the variable lets a stable compiler take them.
+        environment = {"RUSTC_BOOTSTRAP": "1"}
+        cargo(session, "fuzz", "run", target, *folders, "--", *limits, env=environment)
 
 
 @nox.session
@@ -68,9 +90,9 @@ def build(session: nox.Session) -> None:
     session.log("%s", ", ".join(path.name for path in sorted(Path("dist").glob("*.whl"))))
 
 
-def cargo(session: nox.Session, *arguments: str) -> None:
+def cargo(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
     """Runs cargo."""
-    session.run("cargo", *arguments, external=True)
+    session.run("cargo", *arguments, env=env, external=True)
 
 
 def loom(session: nox.Session) -> None:
@@ -86,4 +108,4 @@ def loom(session: nox.Session) -> None:
         "target/loom",
         "loom",
     )
-    session.run("cargo", *arguments, env=LOOM, external=True)
+    cargo(session, *arguments, env=LOOM)

@@ -9,6 +9,10 @@ from typing_extensions import disjoint_base
 from meltica.types import Side
 
 __all__ = [
+    "BUILD_PROFILE",
+    "BUILD_TARGET",
+    "FILTER_FIELDS",
+    "FILTER_OPERATORS",
     "HISTOGRAM_BOUNDS_NS",
     "KINDS",
     "BalanceUpdate",
@@ -38,19 +42,38 @@ __all__ = [
     "Trade",
     "__version__",
     "benchmark",
+    "benchmark_beside",
     "benchmark_frames",
+    "benchmark_mix",
+    "benchmark_wake",
+    "check_filter",
 ]
 
 __version__: Final[str]
+
+BUILD_PROFILE: Final[str]
+"""How the module was compiled: `dev`, `release`, `dist`, or `custom` for any other profile."""
+
+BUILD_TARGET: Final[str]
+"""What it was compiled for, as Rust names it."""
 
 _Route: TypeAlias = tuple[str, str, str | None]
 _Histogram: TypeAlias = tuple[list[int], int]
 
 KINDS: Final[tuple[str, ...]]
+"""The public event kinds."""
+
 HISTOGRAM_BOUNDS_NS: Final[tuple[int, ...]]
 """Bounds of `histograms()`: each is (how many values were below each bound, the sum of all values in ns)."""
 
-"""The public event kinds."""
+FILTER_FIELDS: Final[Mapping[str, tuple[str, ...]]]
+"""Kind -> the fields that a filter can look at."""
+
+FILTER_OPERATORS: Final[tuple[str, ...]]
+"""How a filter can compare."""
+
+def check_filter(kind: str, field: str, operator: str, value: object, /) -> None:
+    """Raises ValueError when no event of the kind could ever meet the condition."""
 
 class MelticaError(Exception):
     """Base of every error Meltica raises."""
@@ -446,7 +469,7 @@ class Producer:
     def stop(self) -> None:
         """Ends a running `replay` soon, and each later one at once; from any thread."""
     def stats(self) -> dict[str, Any]:
-        """Frames, bytes, events by kind, gaps, stale books, errors by kind."""
+        """Frames, bytes, events by kind, gaps, stale books, unknown enum values, errors by kind."""
     def bad_frames(self) -> list[tuple[int, str, bytes]]:
         """The last bad frames: (received ns, what was wrong, the first 4 KiB)."""
 

@@ -195,6 +195,7 @@ def _totals(providers: Sequence[Mapping[str, Any]], lambdas: Sequence[Mapping[st
         "stale_books": added("stale", providers),
         "unsynced_books": sum(row["unsynced_books"] for row in providers),
         "frame_errors": added("errors", providers),
+        "unknown_enums": sum(row["unknown_enums"] for row in providers),
         "drops": added("dropped", lambdas),
         "callback_errors": sum(row["errors"] for row in lambdas),
     }

@@ -114,9 +114,10 @@ def test_the_summary(folder: Path) -> None:
 def test_the_report_has_stable_keys(folder: Path) -> None:
     known = report(folder, *BINANCE)
     keys = "status exit_code error seconds frames bytes events gaps stale_books unsynced_books frame_errors"
-    more = "drops callback_errors providers lambdas bad_frames core"
+    more = "unknown_enums drops callback_errors providers lambdas bad_frames core"
     assert set(known) == {*keys.split(), *more.split()}
     assert (known["status"], known["error"], known["frame_errors"]) == ("ok", None, {})
+    assert known["unknown_enums"] == 0
 
 
 def test_the_sample_needs_nothing(folder: Path) -> None:
@@ -237,6 +238,19 @@ def test_bad_frames_are_counted_and_shown(folder: Path) -> None:
     assert known["exit_code"] == 0
     assert sum(known["frame_errors"].values()) == 1
     assert known["bad_frames"][0]["frame"]
+
+
+def test_enum_values_that_the_codec_does_not_know_are_shown(folder: Path) -> None:
+    lines = gzip.decompress((folder / "s.gz").read_bytes()).splitlines()
+    sides = [line.replace(b'"m":true', b'"m":"both"').replace(b'"m":false', b'"m":"none"') for line in lines]
+    trades = sum(b'"e":"trade"' in line for line in lines)
+    (folder / "sides.txt").write_bytes(b"\n".join(sides))
+    known = report(folder, "sides.txt", "--codec", "binance")
+    assert known["unknown_enums"] == known["providers"]["binance"]["unknown_enums"] == trades > 0
+    assert (known["events"]["Trade"], known["frame_errors"]) == (trades, {})
+    shown = replay(folder, "sides.txt", "--codec", "binance").stdout
+    assert ["unknown", "enum", "values", f"{trades:,}"] in [line.split() for line in shown.splitlines()]
+    assert "unknown enum" not in replay(folder, *BINANCE).stdout
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT, which Windows does not have")

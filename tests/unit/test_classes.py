@@ -2,14 +2,16 @@
 
 # pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
 import functools
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 import meltica
+from meltica._core import FILTER_FIELDS
 from meltica.errors import LambdaClassError
 from meltica.lambdas.base import Filter, Lambda
-from meltica.lambdas.callbacks import helpers_used
+from meltica.lambdas.callbacks import KINDS, helpers_used
 from meltica.lambdas.strategy import describe, subscribed
 
 
@@ -128,11 +130,65 @@ def test_unknown_kinds_name_the_nearest() -> None:
         ({"Trade": [Filter("side", "equals", "Buy")]}, "operator 'equals' of 'side' is unknown"),
         ({"Trade": [Filter("side", "in", "Buy")]}, "`in` on 'side' takes a list of values"),
         ({"Trade": [Filter("side", "eq", ["Buy"])]}, "`eq` on 'side' takes one value"),
+        (
+            {"Trade": [Filter("prise", "eq", 1)]},
+            "Trade has no field 'prise' to filter on; did you mean `price`?",
+        ),
+        ({"BookSnapshot": [Filter("bids", "eq", 1)]}, "BookSnapshot has no field 'bids' to filter on"),
+        ({"Trade": [Filter("side", "eq", "BUY")]}, "expected Buy or Sell to compare `side` with, seen `BUY`"),
+        ({"Trade": [Filter("side", "in", ["Buy", "Sel"])]}, "seen `Sel`"),
+        ({"Trade": [Filter("side", "in", [])]}, "`in` takes one value or more, 0 were given"),
+        ({"Trade": [Filter("side", "eq", True)]}, "expected Buy or Sell to compare `side` with, seen `true`"),
+        ({"Trade": [Filter("price", "eq", "cheap")]}, "expected a number to compare `price` with"),
+        ({"Trade": [Filter("price", "eq", float("nan"))]}, "expected a number to compare `price` with"),
+        ({"Trade": [Filter("price", "eq", True)]}, "expected a number to compare `price` with"),
+        ({"Trade": [Filter("price", "prefix", "6")]}, "`prefix` is for text, and `price` is a number"),
+        (
+            {"KlineSummary": [Filter("closed", "eq", "yes")]},
+            "expected true or false to compare `closed` with",
+        ),
+        ({"KlineSummary": [Filter("interval", "eq", None)]}, "expected text, a number, True or False"),
         ([], "must be a dict"),
     ],
 )
 def test_filters_are_checked(filters: object, text: str) -> None:
     assert text in fault(filters=filters)
+
+
+def test_all_faults_of_filters_are_told_at_once() -> None:
+    with pytest.raises(LambdaClassError) as caught:
+        make(
+            filters={
+                "Trade": [Filter("prise", "eq", 1), Filter("side", "is", "Buy"), Filter("side", "eq", "Up")],
+                "Tickers": [Filter("bid", "eq", 1)],
+            }
+        )
+    assert len(caught.value.faults) == 4
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        Filter("side", "eq", meltica.Side.BUY),
+        Filter("side", "in", {"Buy", meltica.Side.SELL}),
+        Filter("side", "prefix", "B"),
+        Filter("price", "eq", 61000),
+        Filter("price", "neq", 0.1),
+        Filter("price", "in", (Decimal("1.50"), "2e3", 1e-7)),
+        Filter("trade_id", "prefix", "17"),
+        ("trade_id", "eq", 17),
+    ],
+)
+def test_filters_that_an_event_can_meet_are_taken(condition: tuple[str, str, object]) -> None:
+    make(filters={"Trade": [condition]}, on_trade=lambda self, trade: None)
+
+
+def test_each_field_of_the_core_can_be_filtered_on() -> None:
+    for kind in KINDS:
+        for field in FILTER_FIELDS[kind]:
+            assert hasattr(getattr(meltica, kind), field) or kind == "InstrumentUpdate", (kind, field)
+            with pytest.raises(LambdaClassError, match=f"of '{field}' is unknown"):
+                make(filters={kind: [Filter(field, "near", "x")]})
 
 
 @pytest.mark.parametrize(

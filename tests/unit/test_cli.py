@@ -50,8 +50,11 @@ def test_a_misspelt_command_names_the_nearest() -> None:
 
 def test_version() -> None:
     known = json.loads(invoke("version", "--json").output)
-    assert set(known) == {"meltica", "python", "implementation", "platform", "build"}
-    assert f"meltica        {known['meltica']}" in invoke("version").output
+    assert set(known) == {"meltica", "python", "implementation", "platform", "build", "target"}
+    assert known["build"] in ("dev", "release", "dist", "custom")
+    assert known["target"].count("-") >= 2
+    shown = [line.split(maxsplit=1) for line in invoke("version").output.splitlines()]
+    assert dict(shown) == known
 
 
 def test_sample(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Events: typed, immutable, picklable, the same after a round trip."""
 
 import pickle
-from decimal import Decimal
+from collections.abc import Iterable
+from decimal import Context, Decimal
 from typing import Any
 
 import pytest
@@ -83,11 +84,50 @@ def test_numbers_are_exact_and_floats_their_nearest() -> None:
     assert book.best_ask.quantity_decimal == 3
 
 
-@given(st.decimals(allow_nan=False, allow_infinity=False, places=8, min_value=-(10**12), max_value=10**12))
-def test_a_float_is_the_float_of_its_decimal(value: Decimal) -> None:
-    trade = event("Trade", price=str(value))
-    assert trade.price_decimal == value
-    assert trade.price == float(value)
+@st.composite
+def numbers(draw: st.DrawFn) -> str:
+    """Text of a number of up to 38 digits, 28 of them after the point, short and long ones alike."""
+    digits = draw(st.integers(0, 10 ** draw(st.integers(1, 38)) - 1))
+    scale = draw(st.integers(0, 28))
+    return f"{draw(st.sampled_from(('', '-')))}{Decimal(digits).scaleb(-scale, Context(prec=38)):f}"
+
+
+def check_floats(event: Any, names: Iterable[str], text: str) -> None:
+    for name in names:
+        exact = getattr(event, f"{name}_decimal")
+        assert exact == Decimal(text), name
+        assert getattr(event, name) == float(exact) == float(text), name
+
+
+@given(numbers())
+def test_a_float_is_the_float_of_its_decimal(text: str) -> None:
+    for kind, keys, names in (
+        ("Trade", "price quantity", "price quantity"),
+        (
+            "Ticker",
+            "lastPrice bidPrice askPrice bidQuantity askQuantity volume24h",
+            "last bid ask bid_quantity ask_quantity volume_24h",
+        ),
+        ("KlineSummary", "openPrice closePrice highPrice lowPrice volume", "open close high low volume"),
+        (
+            "ExecReport",
+            "price quantity filledQuantity remainingQty avgFillPrice commissionAmount",
+            "price quantity filled_quantity remaining_quantity avg_fill_price commission",
+        ),
+        ("BalanceUpdate", "total available", "total available"),
+    ):
+        check_floats(event(kind, **dict.fromkeys(keys.split(), text)), names.split(), text)
+    level = meltica.Level(text, text)
+    check_floats(level, ("price", "quantity"), text)
+    assert tuple(level) == (float(text), float(text))
+
+
+@given(st.integers(1, 2**63 - 1), st.integers(0, 18))
+def test_a_level_of_a_book_is_the_float_of_its_decimal(mantissa: int, scale: int) -> None:
+    text = f"{Decimal(mantissa).scaleb(-scale, Context(prec=38)):f}"
+    book = event("BookSnapshot", bids=[{"price": text, "quantity": text}], asks=[])
+    check_floats(book.best_bid, ("price", "quantity"), text)
+    check_floats(book.bids[0], ("price", "quantity"), text)
 
 
 @pytest.mark.parametrize("bad", ["1/3", "NaN", "Infinity", "1e400", "١٢", "", "1_000"])

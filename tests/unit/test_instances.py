@@ -98,12 +98,14 @@ def test_what_cannot_run_is_refused(host: Host) -> None:
             add(host, cls)
 
 
-def test_an_unknown_filter_field_is_refused(host: Host) -> None:
-    class Filters(Trades):
-        filters = {"Trade": [meltica.Filter("prize", "eq", 1)]}
-
-    with pytest.raises(ValueError, match="no field `prize`"):
-        add(host, Filters)
+def test_the_core_refuses_filters_too(host: Host) -> None:
+    for condition, text in {
+        ("prize", "eq", 1): "no field `prize`",
+        ("price", "near", 1): "operator `near` is unknown",
+        ("price", "eq", "cheap"): "expected a number",
+    }.items():
+        with pytest.raises(ValueError, match=text):
+            host.add("a", callbacks={}, routes=[], filters={"Trade": [condition]})
 
 
 def test_policies_of_the_caller_are_checked(host: Host) -> None:

@@ -74,6 +74,19 @@ fn waiting_is_bounded() {
 }
 
 #[test]
+fn levels_that_wait_are_bounded() {
+    let mut book = BookAssembler::default();
+    let many: Vec<(i64, i64)> = (1..=10_000).map(|price| (price, 1)).collect();
+    for n in 0..100 {
+        book.diff(ids(n, n), &levels(&many, &[]));
+        assert!(book.buffered_levels <= MAX_BUFFERED_LEVELS);
+        let held: usize = book.buffer.iter().map(|(_, levels)| levels.bids.len() + levels.asks.len()).sum();
+        assert_eq!(held, book.buffered_levels);
+    }
+    assert_eq!(book.buffer.len(), MAX_BUFFERED_LEVELS / 10_000);
+}
+
+#[test]
 fn scales_meet_exactly() {
     let mut book = synced();
     let mut finer = levels(&[(9950, 25)], &[]);

@@ -80,7 +80,7 @@ impl Decimal {
     /// Most digits after the point.
     pub const MAX_SCALE: u8 = 28;
 
-    /// Most digits in a mantissa that is parsed or computed.
+    /// Most digits in a mantissa.
     pub const MAX_DIGITS: u8 = 38;
 
     /// Most bytes in a text that is parsed.
@@ -89,10 +89,12 @@ impl Decimal {
     /// Zero, without digits after the point.
     pub const ZERO: Self = Self::from_i64(0);
 
-    /// Returns `mantissa * 10^-scale`, or `None` when the scale is over [`Self::MAX_SCALE`].
+    /// Returns `mantissa * 10^-scale`, or `None` when the mantissa has more than [`Self::MAX_DIGITS`] digits or the
+    /// scale is over [`Self::MAX_SCALE`].
     #[inline]
     pub const fn new(mantissa: i128, scale: u8) -> Option<Self> {
-        if scale > Self::MAX_SCALE {
+        const END: i128 = POW10[Decimal::MAX_DIGITS as usize];
+        if scale > Self::MAX_SCALE || mantissa <= -END || mantissa >= END {
             return None;
         }
         let Some(scale_plus_one) = NonZeroU8::new(scale + 1) else { return None };
@@ -150,13 +152,11 @@ impl Decimal {
         self.hi < 0
     }
 
-    /// Returns the distance from zero.
-    ///
-    /// The one mantissa without an opposite, `i128::MIN`, which no text and no operation yields, goes to `i128::MAX`.
+    /// Returns the distance from zero. Every mantissa has an opposite: none is as long as `i128::MIN`.
     #[must_use]
     #[inline]
     pub const fn abs(self) -> Self {
-        let mantissa = self.mantissa().saturating_abs();
+        let mantissa = self.mantissa().abs();
         Self { hi: (mantissa >> 64) as i64, lo: mantissa as u64, scale_plus_one: self.scale_plus_one }
     }
 
@@ -189,7 +189,7 @@ impl Decimal {
         match scale.cmp(&from) {
             Ordering::Equal => Some(self),
             Ordering::Greater => {
-                Self::bounded(mantissa.checked_mul(*POW10.get((scale - from) as usize)?)?, scale)
+                Self::new(mantissa.checked_mul(*POW10.get((scale - from) as usize)?)?, scale)
             }
             Ordering::Less => {
                 let power = POW10[(from - scale) as usize];
@@ -254,18 +254,10 @@ impl Decimal {
         Self::parse(&buffer[..used]).ok()
     }
 
-    fn bounded(mantissa: i128, scale: u8) -> Option<Self> {
-        if mantissa.unsigned_abs() < POW10[Self::MAX_DIGITS as usize] as u128 {
-            Self::new(mantissa, scale)
-        } else {
-            None
-        }
-    }
-
     fn combine(self, other: Self, op: fn(i128, i128) -> Option<i128>) -> Option<Self> {
         let aligned = |a: Self, b: Self| {
             let scale = a.scale().max(b.scale());
-            Self::bounded(op(a.rescale(scale)?.mantissa(), b.rescale(scale)?.mantissa())?, scale)
+            Self::new(op(a.rescale(scale)?.mantissa(), b.rescale(scale)?.mantissa())?, scale)
         };
         aligned(self, other).or_else(|| aligned(self.normalize(), other.normalize()))
     }
@@ -277,7 +269,7 @@ impl Decimal {
             mantissa /= 10;
             scale -= 1;
         }
-        Self::bounded(mantissa, scale)
+        Self::new(mantissa, scale)
     }
 
     fn multiple_of(self, increment: Self, up: bool) -> Option<Self> {
@@ -291,7 +283,7 @@ impl Decimal {
             None => self.rescale(scale)?.mantissa(),
         };
         let below = units.div_euclid(step).checked_mul(step)?;
-        Self::bounded(if up && below != units { below.checked_add(step)? } else { below }, scale)
+        Self::new(if up && below != units { below.checked_add(step)? } else { below }, scale)
     }
 
     /// Writes the digits and the point, without a sign.
@@ -392,3 +384,7 @@ impl Hash for Decimal {
 #[cfg(test)]
 #[path = "decimal_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "decimal_properties.rs"]
+mod properties;

@@ -41,6 +41,8 @@ pub struct FeedStats {
     pub unwanted: Counter,
     /// Messages that no declaration matches: replies, heartbeats.
     pub ignored: Counter,
+    /// Enum values that the declaration does not name: the field was absent, or the frame bad where it is required.
+    pub unknown_enums: Counter,
     /// Ids seen before.
     pub duplicates: Counter,
     /// Ids too old to be told.
@@ -79,6 +81,7 @@ impl FeedStats {
             dispatched: Default::default(),
             unwanted: Counter::default(),
             ignored: Counter::default(),
+            unknown_enums: Counter::default(),
             duplicates: Counter::default(),
             stale_ids: Counter::default(),
             old_books: Counter::default(),
@@ -184,10 +187,13 @@ impl Feed {
         };
         let publisher = &mut self.publisher;
         let mut wanted = None;
-        let decoded = match decoder.decode(frame, |kind, symbol| {
+        let unknown_enums = decoder.unknown_enums();
+        let decoded = decoder.decode(frame, |kind, symbol| {
             wanted = publisher.wanted(kind, symbol);
             wanted.is_some()
-        }) {
+        });
+        self.stats.unknown_enums.bump(decoder.unknown_enums() - unknown_enums);
+        let decoded = match decoded {
             Ok(decoded) => decoded,
             Err(error) => {
                 let text = decoder.codec().describe(&error);
@@ -449,3 +455,8 @@ impl To<'_> {
 
 /// Kept so that `Event` and its slot sizes stay in view of the budget: a slot spans few cache lines.
 const _: () = assert!(size_of::<Event>() <= 288);
+
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used)]
+#[path = "feed_tests.rs"]
+mod tests;

@@ -1,7 +1,7 @@
 //! Conditions on an event's fields, compiled when they are declared.
 
 use crate::decimal::Decimal;
-use crate::event::{Kind, Payload, ShortText, Side};
+use crate::event::{Kind, OrderState, Payload, ShortText, Side};
 
 /// What a field holds.
 enum Field<'a> {
@@ -19,6 +19,37 @@ impl From<Option<Decimal>> for Field<'_> {
 
 type Accessor = for<'a> fn(&'a Payload, &'a mut String) -> Field<'a>;
 
+/// What the values of a field are, so that a condition which no event can meet is told when it is declared.
+#[derive(Clone, Copy)]
+enum Sort {
+    Number,
+    Text,
+    Flag,
+    /// One of these.
+    Names(&'static [&'static str]),
+}
+
+impl std::fmt::Display for Sort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number => f.write_str("a number"),
+            Self::Text => f.write_str("text"),
+            Self::Flag => f.write_str("true or false"),
+            Self::Names(names) => f.write_str(&names.join(" or ")),
+        }
+    }
+}
+
+const SIDES: &[&str] = &[Side::Buy.name(), Side::Sell.name()];
+const STATES: &[&str] = &{
+    let (mut names, mut i) = ([""; OrderState::ALL.len()], 0);
+    while i < names.len() {
+        names[i] = OrderState::ALL[i].name();
+        i += 1;
+    }
+    names
+};
+
 macro_rules! accessor {
     ($variant:ident($p:ident) => $value:expr) => {
         |payload, _| match payload {
@@ -29,13 +60,18 @@ macro_rules! accessor {
 }
 
 /// The fields that can be filtered on, per kind.
-fn fields(kind: Kind) -> &'static [(&'static str, Accessor)] {
+fn fields(kind: Kind) -> &'static [(&'static str, Sort, Accessor)] {
+    use Sort::{Flag, Names, Number, Text};
     match kind {
         Kind::Trade => &[
-            ("side", accessor!(Trade(t) => t.side.map_or(Field::Absent, |s| Field::Text(Side::name(s))))),
-            ("price", accessor!(Trade(t) => Field::Number(t.price))),
-            ("quantity", accessor!(Trade(t) => Field::Number(t.quantity))),
-            ("trade_id", |payload, text| match payload {
+            (
+                "side",
+                Names(SIDES),
+                accessor!(Trade(t) => t.side.map_or(Field::Absent, |s| Field::Text(Side::name(s)))),
+            ),
+            ("price", Number, accessor!(Trade(t) => Field::Number(t.price))),
+            ("quantity", Number, accessor!(Trade(t) => Field::Number(t.quantity))),
+            ("trade_id", Text, |payload, text| match payload {
                 Payload::Trade(t) => {
                     *text = t.id.to_string();
                     Field::Text(text)
@@ -44,47 +80,47 @@ fn fields(kind: Kind) -> &'static [(&'static str, Accessor)] {
             }),
         ],
         Kind::Ticker => &[
-            ("last", accessor!(Ticker(t) => t.last.into())),
-            ("bid", accessor!(Ticker(t) => t.bid.into())),
-            ("bid_quantity", accessor!(Ticker(t) => t.bid_quantity.into())),
-            ("ask", accessor!(Ticker(t) => t.ask.into())),
-            ("ask_quantity", accessor!(Ticker(t) => t.ask_quantity.into())),
-            ("volume_24h", accessor!(Ticker(t) => t.volume_24h.into())),
+            ("last", Number, accessor!(Ticker(t) => t.last.into())),
+            ("bid", Number, accessor!(Ticker(t) => t.bid.into())),
+            ("bid_quantity", Number, accessor!(Ticker(t) => t.bid_quantity.into())),
+            ("ask", Number, accessor!(Ticker(t) => t.ask.into())),
+            ("ask_quantity", Number, accessor!(Ticker(t) => t.ask_quantity.into())),
+            ("volume_24h", Number, accessor!(Ticker(t) => t.volume_24h.into())),
         ],
         Kind::KlineSummary => &[
-            ("interval", |payload, _| match payload {
+            ("interval", Text, |payload, _| match payload {
                 Payload::Kline(k) => {
                     k.interval.as_ref().map_or(Field::Absent, |t: &ShortText| Field::Text(t.as_str()))
                 }
                 _ => Field::Absent,
             }),
-            ("closed", accessor!(Kline(k) => k.closed.map_or(Field::Absent, Field::Flag))),
-            ("open", accessor!(Kline(k) => Field::Number(k.open))),
-            ("close", accessor!(Kline(k) => Field::Number(k.close))),
-            ("high", accessor!(Kline(k) => Field::Number(k.high))),
-            ("low", accessor!(Kline(k) => Field::Number(k.low))),
-            ("volume", accessor!(Kline(k) => Field::Number(k.volume))),
+            ("closed", Flag, accessor!(Kline(k) => k.closed.map_or(Field::Absent, Field::Flag))),
+            ("open", Number, accessor!(Kline(k) => Field::Number(k.open))),
+            ("close", Number, accessor!(Kline(k) => Field::Number(k.close))),
+            ("high", Number, accessor!(Kline(k) => Field::Number(k.high))),
+            ("low", Number, accessor!(Kline(k) => Field::Number(k.low))),
+            ("volume", Number, accessor!(Kline(k) => Field::Number(k.volume))),
         ],
         Kind::ExecReport => &[
-            ("state", accessor!(Exec(r) => Field::Text(r.state.name()))),
-            ("side", accessor!(Exec(r) => Field::Text(r.side.name()))),
-            ("order_type", accessor!(Exec(r) => Field::Text(&r.order_type))),
+            ("state", Names(STATES), accessor!(Exec(r) => Field::Text(r.state.name()))),
+            ("side", Names(SIDES), accessor!(Exec(r) => Field::Text(r.side.name()))),
+            ("order_type", Text, accessor!(Exec(r) => Field::Text(&r.order_type))),
         ],
         Kind::BalanceUpdate => &[
-            ("total", accessor!(Balance(b) => Field::Number(b.total))),
-            ("available", accessor!(Balance(b) => Field::Number(b.available))),
+            ("total", Number, accessor!(Balance(b) => Field::Number(b.total))),
+            ("available", Number, accessor!(Balance(b) => Field::Number(b.available))),
         ],
         Kind::RiskControl => &[
-            ("status", accessor!(Risk(r) => Field::Text(&r.status))),
-            ("breach_type", accessor!(Risk(r) => Field::Text(&r.breach_type))),
-            ("strategy_id", accessor!(Risk(r) => Field::Text(&r.strategy_id))),
+            ("status", Text, accessor!(Risk(r) => Field::Text(&r.status))),
+            ("breach_type", Text, accessor!(Risk(r) => Field::Text(&r.breach_type))),
+            ("strategy_id", Text, accessor!(Risk(r) => Field::Text(&r.strategy_id))),
         ],
         Kind::InstrumentUpdate => &[
-            ("venue", accessor!(Instrument(i) => Field::Text(&i.venue))),
-            ("base", accessor!(Instrument(i) => Field::Text(&i.base))),
-            ("quote", accessor!(Instrument(i) => Field::Text(&i.quote))),
+            ("venue", Text, accessor!(Instrument(i) => Field::Text(&i.venue))),
+            ("base", Text, accessor!(Instrument(i) => Field::Text(&i.base))),
+            ("quote", Text, accessor!(Instrument(i) => Field::Text(&i.quote))),
         ],
-        Kind::Extension => &[("name", accessor!(Extension(e) => Field::Text(&e.name)))],
+        Kind::Extension => &[("name", Text, accessor!(Extension(e) => Field::Text(&e.name)))],
         Kind::BookSnapshot | Kind::Gap | Kind::Stale => &[],
     }
 }
@@ -98,6 +134,15 @@ pub enum Operand {
     Flag(bool),
 }
 
+impl std::fmt::Display for Operand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => text.fmt(f),
+            Self::Flag(flag) => flag.fmt(f),
+        }
+    }
+}
+
 /// How to compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Op {
@@ -105,6 +150,11 @@ enum Op {
     Neq,
     In,
     Prefix,
+}
+
+impl Op {
+    const ALL: [(&str, Self); 4] =
+        [("eq", Self::Eq), ("neq", Self::Neq), ("in", Self::In), ("prefix", Self::Prefix)];
 }
 
 /// A filter that cannot be compiled.
@@ -133,6 +183,24 @@ pub enum FilterError {
         /// How many values were given.
         seen: usize,
     },
+    /// `prefix` on what is no text.
+    #[error("filter operator `prefix` is for text, and `{field}` is {sort}")]
+    Prefix {
+        /// The field.
+        field: String,
+        /// What it holds.
+        sort: String,
+    },
+    /// No event can hold the value.
+    #[error("expected {sort} to compare `{field}` with, seen `{seen}`")]
+    Value {
+        /// The field.
+        field: String,
+        /// What it holds.
+        sort: String,
+        /// The value.
+        seen: String,
+    },
 }
 
 /// One compiled condition.
@@ -153,23 +221,28 @@ impl std::fmt::Debug for Filter {
 }
 
 impl Filter {
+    /// The operators.
+    pub const OPERATORS: [&'static str; 4] = [Op::ALL[0].0, Op::ALL[1].0, Op::ALL[2].0, Op::ALL[3].0];
+
+    /// Returns the fields of a kind that can be filtered on.
+    pub fn fields(kind: Kind) -> impl Iterator<Item = &'static str> {
+        fields(kind).iter().map(|(name, ..)| *name)
+    }
+
     /// Compiles `field op operands` for events of `kind`.
     ///
     /// # Errors
-    /// [`FilterError`] when field or operator are unknown or the operator takes another number of operands.
+    /// [`FilterError`] when field or operator are unknown, the operator takes another number of operands, or no event
+    /// could ever hold one of them.
     pub fn compile(kind: Kind, field: &str, op: &str, operands: Vec<Operand>) -> Result<Self, FilterError> {
-        let Some(&(_, access)) = fields(kind).iter().find(|(name, _)| *name == field) else {
-            let known = fields(kind).iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        let Some(&(_, sort, access)) = fields(kind).iter().find(|(name, ..)| *name == field) else {
+            let known = Self::fields(kind).collect::<Vec<_>>().join(", ");
             let known = if known.is_empty() { "none".into() } else { known };
             return Err(FilterError::Field { kind: kind.name(), seen: field.into(), known });
         };
         let op_name = op;
-        let op = match op {
-            "eq" => Op::Eq,
-            "neq" => Op::Neq,
-            "in" => Op::In,
-            "prefix" => Op::Prefix,
-            _ => return Err(FilterError::Op(op.into())),
+        let Some(&(_, op)) = Op::ALL.iter().find(|(name, _)| *name == op_name) else {
+            return Err(FilterError::Op(op.into()));
         };
         let arity = |expected| FilterError::Arity { op: op_name.into(), expected, seen: operands.len() };
         match op {
@@ -177,16 +250,28 @@ impl Filter {
             Op::Eq | Op::Neq | Op::Prefix if operands.len() != 1 => return Err(arity("one value")),
             _ => {}
         }
-        let operands = operands
-            .into_iter()
-            .map(|operand| {
-                let number = match &operand {
-                    Operand::Text(text) => Decimal::parse(text.as_bytes()).ok(),
-                    Operand::Flag(_) => None,
-                };
-                (operand, number)
-            })
-            .collect();
+        if op == Op::Prefix && matches!(sort, Sort::Number | Sort::Flag) {
+            return Err(FilterError::Prefix { field: field.into(), sort: sort.to_string() });
+        }
+        let compiled = |operand: Operand| {
+            let number = match &operand {
+                Operand::Text(text) => Decimal::parse(text.as_bytes()).ok(),
+                Operand::Flag(_) => None,
+            };
+            let possible = match (&operand, sort) {
+                (Operand::Flag(_), Sort::Flag) | (Operand::Text(_), Sort::Text) => true,
+                (Operand::Text(_), Sort::Number) => number.is_some(),
+                (Operand::Text(text), Sort::Names(names)) => names
+                    .iter()
+                    .any(|name| if op == Op::Prefix { name.starts_with(text) } else { name == text }),
+                _ => false,
+            };
+            if possible {
+                return Ok((operand, number));
+            }
+            Err(FilterError::Value { field: field.into(), sort: sort.to_string(), seen: operand.to_string() })
+        };
+        let operands = operands.into_iter().map(compiled).collect::<Result<_, _>>()?;
         Ok(Self { access, op, operands })
     }
 
@@ -239,7 +324,6 @@ mod tests {
             ("side", "prefix", &["B"], true),
             ("price", "eq", &["100.1"], true),
             ("price", "neq", &["100.1"], false),
-            ("price", "prefix", &["100"], false),
             ("trade_id", "eq", &["7"], true),
         ] {
             assert_eq!(check(field, op, operands, &payload), expected, "{field} {op} {operands:?}");
@@ -256,6 +340,9 @@ mod tests {
     #[test]
     fn faults_are_named() {
         let text = |result: Result<Filter, FilterError>| result.unwrap_err().to_string();
+        let value = |kind, field: &str, op: &str, value: &str| {
+            text(Filter::compile(kind, field, op, vec![Operand::Text(value.into())]))
+        };
         assert_eq!(
             text(Filter::compile(Kind::Trade, "sied", "eq", vec![])),
             "Trade has no field `sied` to filter on; it has: side, price, quantity, trade_id"
@@ -267,6 +354,34 @@ mod tests {
         assert_eq!(
             text(Filter::compile(Kind::Trade, "side", "eq", vec![])),
             "filter operator `eq` takes one value, 0 were given"
+        );
+        assert_eq!(
+            value(Kind::Trade, "price", "eq", "1/3"),
+            "expected a number to compare `price` with, seen `1/3`"
+        );
+        assert_eq!(
+            value(Kind::Trade, "side", "eq", "buy"),
+            "expected Buy or Sell to compare `side` with, seen `buy`"
+        );
+        assert_eq!(
+            value(Kind::ExecReport, "state", "prefix", "F "),
+            "expected ACK or PARTIAL or FILLED or CANCELLED or REJECTED or EXPIRED to compare `state` with, seen `F `"
+        );
+        assert_eq!(
+            value(Kind::KlineSummary, "closed", "eq", "yes"),
+            "expected true or false to compare `closed` with, seen `yes`"
+        );
+        assert_eq!(
+            text(Filter::compile(Kind::KlineSummary, "interval", "eq", vec![Operand::Flag(true)])),
+            "expected text to compare `interval` with, seen `true`"
+        );
+        assert_eq!(
+            value(Kind::Trade, "price", "prefix", "6"),
+            "filter operator `prefix` is for text, and `price` is a number"
+        );
+        assert_eq!(
+            value(Kind::BookSnapshot, "bid", "eq", "6"),
+            "BookSnapshot has no field `bid` to filter on; it has: none"
         );
     }
 }

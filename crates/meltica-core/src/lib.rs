@@ -13,6 +13,9 @@ pub mod codec;
 pub mod decimal;
 pub mod dedupe;
 pub mod dispatch;
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used)]
+mod dispatch_tests;
 pub mod event;
 pub mod feed;
 pub mod filter;

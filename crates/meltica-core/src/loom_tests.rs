@@ -105,6 +105,12 @@ fn route(kind: Kind) -> Route {
     }
 }
 
+const BLOCK_TRADES: Policies = {
+    let mut policies = DEFAULT_POLICIES;
+    policies[Kind::Trade as usize] = Policy::Block;
+    policies
+};
+
 fn payload(kind: Kind, n: u64) -> Payload {
     let number = Decimal::new(i128::from(n), 0).unwrap();
     match kind {
@@ -136,6 +142,12 @@ impl Plane {
         let origin = Origin { kind, symbol: symbol(), venue_time: None, received_time: 0 };
         publisher.publish(wanted, origin, payload(kind, n)).ok().flatten()
     }
+}
+
+/// Panics when a slot is out although its readers are gone.
+fn assert_home(plane: &Plane) {
+    let pools = plane.dispatcher.pools();
+    assert_eq!(pools.events.free(), pools.events.capacity(), "every slot comes back");
 }
 
 fn seqs(items: &[Item]) -> Vec<u64> {
@@ -221,7 +233,7 @@ fn loom_eviction_loses_what_it_counts() {
         assert_eq!(items.len() as u64 + queue.losses(Kind::Trade).dropped.get(), 3);
         assert_eq!(seqs(&items).last(), Some(&3), "the latest is never the one that goes");
         drop(items);
-        assert_eq!(plane.dispatcher.pools().events.free(), plane.dispatcher.pools().events.capacity());
+        assert_home(&plane);
     });
 }
 
@@ -250,7 +262,29 @@ fn loom_conflation_keeps_the_latest() {
         assert_eq!(seqs(&items).last(), Some(&3));
         assert_eq!(items.len() as u64 + queue.losses(Kind::Ticker).conflated.get(), 3);
         drop(items);
-        assert_eq!(plane.dispatcher.pools().events.free(), plane.dispatcher.pools().events.capacity());
+        assert_home(&plane);
+    });
+}
+
+#[test]
+fn loom_cells_of_two_routes_are_both_found() {
+    explore(|| {
+        let plane = Plane::new();
+        let waker = Arc::new(Waker::default());
+        let (queue, mut reader) = Plane::queue([Policy::Conflate; Kind::COUNT], 1, &waker);
+        plane.dispatcher.subscribe(&queue, vec![route(Kind::Ticker), route(Kind::Trade)]);
+        let mut publisher = Publisher::new(&plane.dispatcher, provider());
+        let other = thread::spawn(move || {
+            Plane::publish(&mut publisher, Kind::Ticker, 1);
+            Plane::publish(&mut publisher, Kind::Trade, 2);
+        });
+        let mut items = Vec::new();
+        reader.read(plane.dispatcher.watermark(), 2, &mut items);
+        other.join().unwrap();
+        for _ in 0..2 {
+            reader.read(plane.dispatcher.watermark(), 2, &mut items);
+        }
+        assert_eq!(seqs(&items), [1, 2]);
     });
 }
 
@@ -265,15 +299,21 @@ fn loom_subscribe_and_unsubscribe_during_publish() {
         let other = thread::spawn(move || {
             (1..=2).filter_map(|n| Plane::publish(&mut publisher, Kind::Trade, n)).collect::<Vec<_>>()
         });
-        let (comes, late) = Plane::queue(DEFAULT_POLICIES, 4, &waker);
+        let (comes, mut late) = Plane::queue(DEFAULT_POLICIES, 4, &waker);
         let (id, change) = plane.dispatcher.subscribe(&comes, vec![route(Kind::Trade)]);
         assert!(change.subscribe.is_empty(), "somebody wanted it already");
-        plane.dispatcher.unsubscribe(id);
+        let change = plane.dispatcher.unsubscribe(id);
+        assert!(change.unsubscribe.is_empty(), "somebody still wants it");
         let sent = other.join().unwrap();
+        assert_eq!(sent, [1, 2]);
         let mut items = Vec::new();
         reader.read(plane.dispatcher.watermark(), 4, &mut items);
         assert_eq!(seqs(&items), sent, "who stays misses nothing");
+        items.clear();
+        late.read(plane.dispatcher.watermark(), 4, &mut items);
+        assert!(ascending(&seqs(&items)), "who comes and goes gets each event once or not at all");
         drop((items, late, comes));
+        assert_home(&plane);
     });
 }
 
@@ -283,7 +323,8 @@ fn loom_close_during_publish() {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
         let (queue, reader) = Plane::queue(DEFAULT_POLICIES, 2, &waker);
-        plane.dispatcher.subscribe(&queue, vec![route(Kind::Trade), route(Kind::Ticker)]);
+        let routes = vec![route(Kind::Trade), route(Kind::Ticker)];
+        let (id, _) = plane.dispatcher.subscribe(&queue, routes);
         let mut publisher = Publisher::new(&plane.dispatcher, provider());
         let other = thread::spawn(move || {
             Plane::publish(&mut publisher, Kind::Trade, 1);
@@ -291,10 +332,56 @@ fn loom_close_during_publish() {
             publisher.flush();
         });
         queue.close();
-        drop(queue);
         let items = read_all(reader, &waker, &plane.dispatcher);
         other.join().unwrap();
-        assert!(items.len() <= 2);
+        assert!([&[1, 2][..], &[1], &[]].contains(&&seqs(&items)[..]), "what came before the close");
+        assert!(Kind::ALL.into_iter().all(|kind| queue.losses(kind).dropped.get() == 0));
+        // What was pushed while the reader left goes with the queue.
+        drop((items, queue));
+        plane.dispatcher.unsubscribe(id);
+        assert_home(&plane);
+    });
+}
+
+#[test]
+fn loom_close_during_a_private_publish() {
+    explore(|| {
+        let plane = Plane::new();
+        let waker = Arc::new(Waker::default());
+        let (queue, reader) = Plane::queue(DEFAULT_POLICIES, 2, &waker);
+        plane.dispatcher.subscribe(&queue, vec![route(Kind::BalanceUpdate)]);
+        let mut publisher = Publisher::new(&plane.dispatcher, provider());
+        let other = thread::spawn(move || {
+            for n in 1..=2 {
+                Plane::publish(&mut publisher, Kind::BalanceUpdate, n);
+            }
+            publisher.flush();
+        });
+        queue.close();
+        let items = read_all(reader, &waker, &plane.dispatcher);
+        other.join().unwrap();
+        assert!([&[1, 2][..], &[1], &[]].contains(&&seqs(&items)[..]), "what came before the close");
+        // loom's leak check fails the model when a place of the lane is not freed exactly once.
+    });
+}
+
+#[test]
+fn loom_close_releases_a_blocked_producer() {
+    explore(|| {
+        let plane = Plane::new();
+        let waker = Arc::new(Waker::default());
+        let (queue, mut reader) = Plane::queue(BLOCK_TRADES, 1, &waker);
+        plane.dispatcher.subscribe(&queue, vec![route(Kind::Trade)]);
+        let mut publisher = Publisher::new(&plane.dispatcher, provider());
+        assert_eq!(Plane::publish(&mut publisher, Kind::Trade, 1), Some(1));
+        let other = thread::spawn(move || Plane::publish(&mut publisher, Kind::Trade, 2));
+        queue.close();
+        assert_eq!(other.join().unwrap(), Some(2));
+        let mut items = Vec::new();
+        reader.read(plane.dispatcher.watermark(), 2, &mut items);
+        assert_eq!(seqs(&items), [1], "a closed queue takes no more and evicts nothing");
+        drop(items);
+        assert_home(&plane);
     });
 }
 
@@ -303,9 +390,7 @@ fn loom_blocked_producer_goes_on() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
-        let mut policies = DEFAULT_POLICIES;
-        policies[Kind::Trade as usize] = Policy::Block;
-        let (queue, reader) = Plane::queue(policies, 1, &waker);
+        let (queue, reader) = Plane::queue(BLOCK_TRADES, 1, &waker);
         plane.dispatcher.subscribe(&queue, vec![route(Kind::Trade)]);
         let mut publisher = Publisher::new(&plane.dispatcher, provider());
         let dispatcher = Arc::clone(&plane.dispatcher);
@@ -319,5 +404,103 @@ fn loom_blocked_producer_goes_on() {
         let items = read_all(reader, &waker, &dispatcher);
         other.join().unwrap();
         assert_eq!(seqs(&items), [1, 2]);
+    });
+}
+
+#[test]
+fn loom_a_blocked_producer_takes_no_number() {
+    explore(|| {
+        let plane = Plane::new();
+        let waker = Arc::new(Waker::default());
+        let (queue, mut reader) = Plane::queue(BLOCK_TRADES, 1, &waker);
+        let (free, _reader) = Plane::queue(DEFAULT_POLICIES, 1, &waker);
+        plane.dispatcher.subscribe(&queue, vec![route(Kind::Trade)]);
+        plane.dispatcher.subscribe(&free, vec![route(Kind::Ticker)]);
+        let mut publisher = Publisher::new(&plane.dispatcher, provider());
+        assert_eq!(Plane::publish(&mut publisher, Kind::Trade, 1), Some(1));
+        let other = thread::spawn(move || Plane::publish(&mut publisher, Kind::Trade, 2));
+        let mut publisher = Publisher::new(&plane.dispatcher, provider());
+        assert_eq!(Plane::publish(&mut publisher, Kind::Ticker, 3), Some(2), "nobody has read yet");
+        let mut items = Vec::new();
+        reader.read(plane.dispatcher.watermark(), 2, &mut items);
+        assert_eq!(other.join().unwrap(), Some(3));
+        reader.read(plane.dispatcher.watermark(), 2, &mut items);
+        assert_eq!(seqs(&items), [1, 3], "block loses nothing");
+    });
+}
+
+#[test]
+fn loom_two_producers_share_one_sequence() {
+    explore(|| {
+        let plane = Plane::new();
+        let waker = Arc::new(Waker::default());
+        let (queue, mut reader) = Plane::queue(DEFAULT_POLICIES, 4, &waker);
+        plane.dispatcher.subscribe(&queue, vec![route(Kind::Trade), route(Kind::BalanceUpdate)]);
+        let other = {
+            let mut publisher = Publisher::new(&plane.dispatcher, provider());
+            thread::spawn(move || Plane::publish(&mut publisher, Kind::BalanceUpdate, 1))
+        };
+        let mut publisher = Publisher::new(&plane.dispatcher, provider());
+        let first = Plane::publish(&mut publisher, Kind::Trade, 2);
+        let mut items = Vec::new();
+        let upto = reader.read(plane.dispatcher.watermark(), 4, &mut items);
+        assert_eq!(seqs(&items), (1..=upto).collect::<Vec<_>>(), "nothing up to the watermark is missing");
+        let second = other.join().unwrap();
+        assert_eq!(first.min(second), Some(1));
+        assert_eq!(first.max(second), Some(2));
+        reader.read(plane.dispatcher.watermark(), 4, &mut items);
+        assert_eq!(seqs(&items), [1, 2]);
+    });
+}
+
+#[test]
+fn loom_ring_cells_and_private_lane_in_order() {
+    explore(|| {
+        let plane = Plane::new();
+        let waker = Arc::new(Waker::default());
+        let (queue, mut reader) = Plane::queue(DEFAULT_POLICIES, 2, &waker);
+        let kinds = [Kind::Ticker, Kind::Trade, Kind::BalanceUpdate];
+        plane.dispatcher.subscribe(&queue, kinds.map(route).into());
+        let mut publisher = Publisher::new(&plane.dispatcher, provider());
+        let other = thread::spawn(move || {
+            for (n, kind) in (1..).zip([Kind::Ticker, Kind::Trade, Kind::Ticker, Kind::BalanceUpdate]) {
+                Plane::publish(&mut publisher, kind, n);
+            }
+        });
+        let mut items = Vec::new();
+        reader.read(plane.dispatcher.watermark(), 1, &mut items);
+        other.join().unwrap();
+        while reader.has_work() {
+            reader.read(plane.dispatcher.watermark(), 1, &mut items);
+        }
+        let conflated = queue.losses(Kind::Ticker).conflated.get();
+        let expected: &[u64] = if conflated == 1 { &[2, 3, 4] } else { &[1, 2, 3, 4] };
+        assert_eq!(seqs(&items), expected);
+        drop(items);
+        assert_home(&plane);
+    });
+}
+
+#[test]
+fn loom_two_producers_see_the_same_room() {
+    explore(|| {
+        let plane = Plane::new();
+        let waker = Arc::new(Waker::default());
+        let (queue, mut reader) = Plane::queue(BLOCK_TRADES, 1, &waker);
+        plane.dispatcher.subscribe(&queue, vec![route(Kind::Trade)]);
+        let publish = |n| {
+            let mut publisher = Publisher::new(&plane.dispatcher, provider());
+            thread::spawn(move || Plane::publish(&mut publisher, Kind::Trade, n))
+        };
+        let producers = [publish(1), publish(2)];
+        let mut items = Vec::new();
+        reader.read(plane.dispatcher.watermark(), 1, &mut items);
+        queue.close();
+        for producer in producers {
+            producer.join().unwrap();
+        }
+        reader.read(plane.dispatcher.watermark(), 2, &mut items);
+        assert!(ascending(&seqs(&items)));
+        assert_eq!(queue.losses(Kind::Trade).dropped.get(), 0, "who saw room looks again under the lock");
     });
 }

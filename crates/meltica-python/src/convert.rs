@@ -1,7 +1,7 @@
 //! Conversions between the core's values and Python's, in one place.
 
 use meltica_core::decimal::Decimal;
-use meltica_core::event::{Nanos, Side};
+use meltica_core::event::{Kind, Nanos, Side};
 use meltica_core::names::{ProviderId, SymbolId};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
@@ -24,10 +24,27 @@ pub fn symbol(name: &str) -> PyResult<SymbolId> {
     SymbolId::intern(&name.replace('/', "-")).map_err(value_error)
 }
 
+/// Reads the name of an event kind.
+pub fn kind(name: &str) -> PyResult<Kind> {
+    Kind::from_name(name).ok_or_else(|| {
+        let known: Vec<_> = Kind::ALL.into_iter().map(Kind::name).collect();
+        value_error(format!("expected an event kind ({}), saw {name:?}", known.join(", ")))
+    })
+}
+
+fn decimal_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static DECIMAL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    DECIMAL.import(py, "decimal", "Decimal")
+}
+
 /// Makes a `decimal.Decimal`.
 pub fn py_decimal(py: Python<'_>, value: Decimal) -> PyResult<Bound<'_, PyAny>> {
-    static DECIMAL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    DECIMAL.import(py, "decimal", "Decimal")?.call1((value.to_string(),))
+    decimal_type(py)?.call1((value.to_string(),))
+}
+
+/// Whether the value is a `decimal.Decimal`.
+pub fn is_decimal(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    value.is_instance(decimal_type(value.py())?)
 }
 
 /// Makes a `meltica.types.Side`.

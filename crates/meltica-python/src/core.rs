@@ -1,7 +1,7 @@
 //! The data plane as one object: pools, dispatcher, hosts and producers.
 
 use crate::call::Callback;
-use crate::convert::{provider, symbol, value_error};
+use crate::convert::{kind, provider, symbol, value_error};
 use crate::errors::CapacityError;
 use crate::host::{Command, HostShared, Member, Signature, spawn};
 use crate::instance::{InstanceShared, Plan, PyInstance, State, lock};
@@ -9,12 +9,11 @@ use meltica_core::bus::{DEFAULT_POLICIES, Policies, Policy, Queue};
 use meltica_core::dispatch::{Change, Dispatcher, Origin, Publisher, Route, RouteKey, SubscriptionId};
 use meltica_core::event::{Extension, Kind, Nanos, Payload};
 use meltica_core::feed::FeedStats;
-use meltica_core::filter::{Filter, Operand};
 use meltica_core::names::{ProviderId, SymbolId};
 use meltica_core::pool::{Claim, Pools};
 use meltica_core::stats::BOUNDS;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -272,43 +271,6 @@ pub struct PyHost {
     instances: Mutex<Vec<Arc<InstanceShared>>>,
 }
 
-type Filters = HashMap<Kind, Vec<Filter>>;
-
-fn kind(name: &str) -> PyResult<Kind> {
-    Kind::from_name(name).ok_or_else(|| {
-        let known: Vec<_> = Kind::ALL.into_iter().map(Kind::name).collect();
-        value_error(format!("expected an event kind ({}), saw {name:?}", known.join(", ")))
-    })
-}
-
-fn operand(value: &Bound<'_, PyAny>) -> PyResult<Operand> {
-    if let Ok(flag) = value.cast::<PyBool>() {
-        return Ok(Operand::Flag(flag.is_true()));
-    }
-    Ok(Operand::Text(value.str()?.extract()?))
-}
-
-fn compile_filters(filters: &Bound<'_, PyDict>) -> PyResult<Filters> {
-    let mut compiled = Filters::new();
-    for (name, conditions) in filters {
-        let kind = kind(&name.extract::<String>()?)?;
-        for condition in conditions.try_iter()? {
-            let (field, op, value): (String, String, Bound<'_, PyAny>) = condition?.extract()?;
-            let many = !value.is_instance_of::<PyString>() && op == "in";
-            let operands = if many {
-                value.try_iter()?.map(|v| operand(&v?)).collect::<PyResult<Vec<_>>>()?
-            } else {
-                vec![operand(&value)?]
-            };
-            compiled
-                .entry(kind)
-                .or_default()
-                .push(Filter::compile(kind, &field, &op, operands).map_err(value_error)?);
-        }
-    }
-    Ok(compiled)
-}
-
 /// How many symbols a route for every symbol is reserved for.
 const WILDCARD_SYMBOLS: usize = 64;
 
@@ -382,7 +344,7 @@ impl PyHost {
                 ))
             })?;
         }
-        let filters = filters.map(compile_filters).transpose()?.unwrap_or_default();
+        let filters = filters.map(crate::filter::filters).transpose()?.unwrap_or_default();
         let mut compiled_routes = Vec::new();
         for route in routes.try_iter()? {
             let (source, name, of): (String, String, Option<String>) = route?.cast::<PyTuple>()?.extract()?;

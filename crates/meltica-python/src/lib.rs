@@ -16,6 +16,7 @@ mod convert;
 mod core;
 mod errors;
 mod events;
+mod filter;
 mod host;
 mod instance;
 mod payload;
@@ -25,16 +26,19 @@ use pyo3::prelude::*;
 
 #[pymodule]
 mod _core {
-    use super::{benchmark, book, codec, core, errors, events, instance, producer};
+    use super::{benchmark, book, codec, core, errors, events, filter, instance, producer};
     use pyo3::prelude::*;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("BUILD_PROFILE", env!("MELTICA_PROFILE"))?;
+        module.add("BUILD_TARGET", env!("MELTICA_TARGET"))?;
         errors::register(module)?;
         events::register(module)?;
         book::register(module)?;
         codec::register(module)?;
+        filter::register(module)?;
         instance::register(module)?;
         core::register(module)?;
         producer::register(module)?;

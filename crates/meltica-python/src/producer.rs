@@ -188,8 +188,7 @@ impl PyProducer {
         venue_time: Option<Nanos>,
         received_time: Option<Nanos>,
     ) -> PyResult<bool> {
-        let kind = Kind::from_name(kind)
-            .ok_or_else(|| value_error(format!("expected an event kind, saw {kind:?}")))?;
+        let kind = crate::convert::kind(kind)?;
         let parsed = payload::from_dict(kind, payload)?;
         let received_time = received_time.unwrap_or_else(clock::wall);
         let origin = Origin { kind, symbol: crate::convert::symbol(symbol)?, venue_time, received_time };
@@ -283,6 +282,7 @@ pub fn stats_dict<'py>(py: Python<'py>, stats: &FeedStats) -> PyResult<Bound<'py
         ("bytes", &stats.bytes),
         ("unwanted", &stats.unwanted),
         ("ignored", &stats.ignored),
+        ("unknown_enums", &stats.unknown_enums),
         ("duplicates", &stats.duplicates),
         ("stale_ids", &stats.stale_ids),
         ("old_books", &stats.old_books),

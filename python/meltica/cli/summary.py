@@ -55,6 +55,8 @@ def _totals(report: Mapping[str, Any]) -> "Table":
     if report["unsynced_books"]:
         table.add_row("books without a usable snapshot", f"{report['unsynced_books']:,}")
     table.add_row("frame errors", counts(report["frame_errors"]))
+    if report["unknown_enums"]:
+        table.add_row("unknown enum values", f"{report['unknown_enums']:,}")
     table.add_row("dropped", counts(report["drops"]))
     return table
 

@@ -18,7 +18,8 @@ def version(as_json: bool) -> None:
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
         "platform": f"{sys.platform}-{platform.machine()}",
-        "build": str(getattr(_core, "BUILD_PROFILE", "unknown")),
+        "build": _core.BUILD_PROFILE,
+        "target": _core.BUILD_TARGET,
     }
     if as_json:
         click.echo(json.dumps(known))

@@ -1,7 +1,8 @@
 """`Lambda`: what a strategy is written as.
 
 Overriding a callback is subscribing to its kind. A class is checked when it is made: `async def`, misspelt
-callbacks, unknown kinds and impossible policies are refused there, all faults at once.
+callbacks, unknown kinds, filters that no event can meet and impossible policies are refused there, all faults
+at once.
 """
 
 from collections.abc import Callable, Mapping, Sequence

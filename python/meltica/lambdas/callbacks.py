@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import CodeType, FunctionType
 from typing import Final, cast
 
+from meltica._core import FILTER_FIELDS, FILTER_OPERATORS, check_filter
 from meltica.errors import suggestion
 from meltica.types import PRIVATE_KINDS, EventKind, Policy
 
@@ -40,7 +41,6 @@ SOURCES: Final[dict[str, frozenset[str]]] = {
 NOT_CONFLATED: Final = frozenset({EventKind.TRADE.value, EventKind.EXTENSION.value})
 """Kinds of which each event counts, so that the latest does not stand for those before it."""
 
-OPERATORS: Final = ("eq", "neq", "in", "prefix")
 MAX_BOOK_DEPTH: Final = 5000
 
 _COROUTINE, _GENERATOR, _ASYNC_GENERATOR = 0x80, 0x20, 0x200
@@ -168,21 +168,34 @@ def _filter_faults(filters: object) -> Iterator[str]:
         yield f"`filters` must be a dict such as {form}, {filters!r} was given"
         return
     for kind, conditions in cast(dict[object, object], filters).items():
-        yield from _kind_faults("filters", kind)
+        where = f"`filters[{kind!r}]`"
+        unknown = list(_kind_faults("filters", kind))
+        yield from unknown
         if not isinstance(conditions, list | tuple) or _is_condition(cast(object, conditions)):
-            yield f"`filters[{kind!r}]` must be a list of Filter, {conditions!r} was given"
+            yield f"{where} must be a list of Filter, {conditions!r} was given"
             continue
         for condition in cast(Iterable[object], conditions):
             if not _is_condition(condition):
-                yield f"`filters[{kind!r}]` must hold Filter(field, operator, value), {condition!r} was given"
-                continue
-            field, operator, value = cast(tuple[str, str, object], condition)
-            if operator not in OPERATORS:
-                hint = suggestion(operator, OPERATORS)
-                yield f"`filters[{kind!r}]`: the operator {operator!r} of {field!r} is unknown{hint}"
-            elif (operator == "in") != isinstance(value, list | tuple | set | frozenset):
-                expected = "a list of values" if operator == "in" else "one value"
-                yield f"`filters[{kind!r}]`: `{operator}` on {field!r} takes {expected}, {value!r} was given"
+                yield f"{where} must hold Filter(field, operator, value), {condition!r} was given"
+            elif not unknown:
+                fault = _condition_fault(str(kind), *cast(tuple[str, str, object], condition))
+                yield from [f"{where}: {fault}"] if fault else []
+
+
+def _condition_fault(kind: str, field: str, operator: str, value: object) -> str | None:
+    """Returns why no event of the kind could meet the condition. The core knows the fields."""
+    if field not in FILTER_FIELDS[kind]:
+        return f"{kind} has no field {field!r} to filter on{suggestion(field, FILTER_FIELDS[kind])}"
+    if operator not in FILTER_OPERATORS:
+        return f"the operator {operator!r} of {field!r} is unknown{suggestion(operator, FILTER_OPERATORS)}"
+    if (operator == "in") != isinstance(value, list | tuple | set | frozenset):
+        expected = "a list of values" if operator == "in" else "one value"
+        return f"`{operator}` on {field!r} takes {expected}, {value!r} was given"
+    try:
+        check_filter(kind, field, operator, value)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _is_condition(value: object) -> bool:

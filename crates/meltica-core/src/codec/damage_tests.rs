@@ -1,6 +1,7 @@
 //! Frames cut, flipped and made up: any may fail, none may panic.
 
-use super::tests::{ALL, decode, wrap};
+use super::fixtures::{ALL, wrap};
+use super::tests::decode;
 use super::{number, tests};
 use proptest::prelude::*;
 

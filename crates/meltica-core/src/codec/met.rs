@@ -98,7 +98,7 @@ impl Met {
             at = match entry {
                 Some(entry) => {
                     let end = self.value(codec, frame, at, start, entry)?;
-                    if entry.payload {
+                    if entry.payload && frame[at] == b'{' {
                         node = &codec.nodes[usize::from(codec.wrapped)];
                     }
                     end

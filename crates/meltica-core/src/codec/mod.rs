@@ -8,7 +8,7 @@
 //! # Rules
 //! - Unknown fields are ignored, whatever they hold; `null` is the same as absent.
 //! - A declared key that stands twice is an error, never a guess. So is a message that stands before its envelope's
-//!   payload as well as in it; what stands after the payload is ignored.
+//!   payload as well as in it; what stands after the payload is ignored. A payload that is no object is no payload.
 //! - Anything after the message but white space is an error, and so is a frame that ends early, even when all needed
 //!   fields were seen.
 //! - Numbers may stand with or without quotes and are exact; ids use all 64 bits.
@@ -18,6 +18,8 @@
 mod damage_tests;
 mod decode;
 mod error;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures;
 mod levels;
 mod met;
 mod number;

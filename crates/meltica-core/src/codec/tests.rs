@@ -1,135 +1,11 @@
+use super::fixtures::{AGG, BOOK_TICKER, DIFF, KLINE, SNAPSHOT, TICKER, TRADE, binance_spec, wrap};
 use super::*;
 use crate::event::{Kind, Level, Payload, Side, Ticker, VenueId};
 use crate::names::SymbolId;
 
-fn field(name: &str, path: &str, convert: Convert) -> FieldSpec {
-    FieldSpec { name: name.into(), path: path.into(), convert, required: false }
-}
-
-fn equals(path: &str, value: &str) -> Vec<Match> {
-    vec![Match::Equals(path.into(), value.into())]
-}
-
-fn present(paths: &[&str]) -> Vec<Match> {
-    paths.iter().map(|path| Match::Present((*path).into())).collect()
-}
-
-fn message(name: &str, role: Role, matches: Vec<Match>) -> MessageSpec {
-    let (symbol, venue_time) = (Some("s".into()), Some(("E".into(), TimeUnit::Millis)));
-    MessageSpec {
-        name: name.into(),
-        role,
-        matches,
-        symbol,
-        venue_time,
-        id: None,
-        fields: vec![],
-        levels: None,
-    }
-}
-
-/// Binance's spot market data.
-pub(crate) fn binance_spec() -> CodecSpec {
-    let number = || Convert::Decimal(Sign::Positive);
-    let volume = || Convert::Decimal(Sign::NonNegative);
-    let trade = |name: &str, id: &str| MessageSpec {
-        venue_time: Some(("T".into(), TimeUnit::Millis)),
-        id: Some((id.into(), IdMode::Monotonic)),
-        fields: vec![
-            field("id", id, Convert::Id),
-            field(
-                "side",
-                "m",
-                Convert::Enum(vec![("true".into(), "Sell".into()), ("false".into(), "Buy".into())]),
-            ),
-            field("price", "p", number()),
-            field("quantity", "q", number()),
-        ],
-        ..message(name, Role::Event(Kind::Trade), equals("e", name))
-    };
-    let top = || Convert::Decimal(Sign::ZeroIsAbsent);
-    let best = || {
-        vec![
-            field("bid", "b", top()),
-            field("bid_quantity", "B", top()),
-            field("ask", "a", top()),
-            field("ask_quantity", "A", top()),
-        ]
-    };
-    let mut ticker = message("24hrTicker", Role::Event(Kind::Ticker), equals("e", "24hrTicker"));
-    ticker.fields = best();
-    ticker.fields.extend([field("last", "c", number()), field("volume_24h", "v", volume())]);
-    let mut book_ticker =
-        message("bookTicker", Role::Event(Kind::Ticker), present(&["u", "s", "b", "B", "a", "A"]));
-    book_ticker.matches.push(Match::Absent("e".into()));
-    book_ticker.venue_time = None;
-    book_ticker.id = Some(("u".into(), IdMode::Monotonic));
-    book_ticker.fields = best();
-    let mut kline = message("kline", Role::Event(Kind::KlineSummary), equals("e", "kline"));
-    kline.fields = vec![
-        field("open", "k.o", number()),
-        field("close", "k.c", number()),
-        field("high", "k.h", number()),
-        field("low", "k.l", number()),
-        field("volume", "k.v", volume()),
-        field("open_time", "k.t", Convert::Time(TimeUnit::Millis)),
-        field("close_time", "k.T", Convert::Time(TimeUnit::Millis)),
-        field("interval", "k.i", Convert::Text),
-        field("closed", "k.x", Convert::Bool),
-    ];
-    let mut diff = message("depthUpdate", Role::BookDiff, equals("e", "depthUpdate"));
-    let path = |path: &str| Some(path.to_owned());
-    diff.levels = Some(LevelsSpec {
-        bids: "b".into(),
-        asks: "a".into(),
-        first: path("U"),
-        last: path("u"),
-        ..LevelsSpec::default()
-    });
-    let mut snapshot = message("depth", Role::BookSnapshot, present(&["lastUpdateId", "bids", "asks"]));
-    (snapshot.symbol, snapshot.venue_time) = (None, None);
-    snapshot.levels = Some(LevelsSpec {
-        bids: "bids".into(),
-        asks: "asks".into(),
-        last: path("lastUpdateId"),
-        ..LevelsSpec::default()
-    });
-    CodecSpec {
-        name: "binance".into(),
-        symbols: SymbolRule {
-            quotes: ["USD", "USDT", "BTC", "USDC", "FDUSD", "ETH"].map(String::from).into(),
-            separator: None,
-            explicit: vec![("TUSDT".into(), "T-USDT".into())],
-        },
-        envelope: Some(EnvelopeSpec {
-            payload: "data".into(),
-            stream: "stream".into(),
-            symbol_separator: Some('@'),
-        }),
-        messages: vec![
-            book_ticker,
-            trade("trade", "t"),
-            trade("aggTrade", "a"),
-            diff,
-            ticker,
-            kline,
-            snapshot,
-        ],
-    }
-}
-
 pub(crate) fn decoder() -> Decoder {
     Decoder::new(Codec::compile(binance_spec()).unwrap())
 }
-
-const TRADE: &str = r#"{"e":"trade","E":1723161255343,"s":"BTCUSDT","t":3735683259,"p":"61837.63000000","q":"0.02000000","T":1723161255342,"m":true,"M":true}"#;
-const AGG: &str = r#"{"e":"aggTrade","E":1723161255343,"s":"ETHBTC","a":18446744073709551615,"p":"0.0123","q":7,"f":1,"l":2,"T":1723161255342,"m":false,"M":true}"#;
-const BOOK_TICKER: &str = r#"{"u":50093239212,"s":"BTCUSDT","b":"61837.63000000","B":"3.78826000","a":"61837.64000000","A":"1.54698000"}"#;
-const TICKER: &str = r#"{"e":"24hrTicker","E":1723161255343,"s":"BTCUSDT","p":"-12.5","P":"-0.2","w":"1","x":"2","c":"61837.64","Q":"0.1","b":"61837.63","B":"3.78","a":"61837.64","A":"0.00000000","o":"1","h":"2","l":"0.5","v":"12345.678","q":"9","O":1,"C":2,"F":0,"L":18150,"n":18151}"#;
-const KLINE: &str = r#"{"e":"kline","E":1672515782136,"s":"BNBBTC","k":{"t":1672515780000,"T":1672515839999,"s":"BNBBTC","i":"1m","f":100,"L":200,"o":"0.0010","c":"0.0020","h":"0.0025","l":"0.0015","v":"1000","n":100,"x":false,"q":"1.0000","V":"500","Q":"0.500","B":"123456"}}"#;
-const DIFF: &str = r#"{"e":"depthUpdate","E":1723161255308,"s":"BTCUSDT","U":50093239203,"u":50093239207,"b":[["55653.87000000","0.00000000"]],"a":[["61838.04000000","0.32332000"],["61844.30000000","0.40163000"]]}"#;
-const SNAPSHOT: &str = r#"{"lastUpdateId":50093239218,"bids":[["61837.63000000","3.78826000"]],"asks":[["61837.64000000","0.61700000"]]}"#;
-pub(super) const ALL: [&str; 7] = [TRADE, AGG, BOOK_TICKER, TICKER, KLINE, DIFF, SNAPSHOT];
 
 pub(super) fn decode(frame: impl AsRef<[u8]>) -> Result<Decoded, DecodeError> {
     decoder().decode(frame.as_ref(), |_, _| true)
@@ -139,10 +15,6 @@ fn event(frame: impl AsRef<[u8]>) -> (Decoded, Payload) {
     let mut decoder = decoder();
     let decoded = decoder.decode(frame.as_ref(), |_, _| true).unwrap();
     (decoded, std::mem::take(decoder.payload()))
-}
-
-pub(super) fn wrap(frame: &str) -> String {
-    format!(r#"{{"stream":"btcusdt@x","data":{frame}}}"#)
 }
 
 fn fault(frame: impl AsRef<[u8]>) -> &'static str {
@@ -329,6 +201,15 @@ fn unknown_fields_and_escapes_do_no_harm() {
     assert_eq!(name(symbol), "BTC-USDT");
     assert_eq!(fault(TRADE.replace("BTCUSDT", "BTCUSDT\\u0000")), "unknown_symbol");
     assert_eq!(fault(TRADE.replace("BTCUSDT", "\\ud800")), "bad_text");
+}
+
+#[test]
+fn a_payload_that_is_no_object_is_no_envelope() {
+    let whole = ticker(TICKER);
+    for data in ["9218", "null", "[]", r#""text""#] {
+        let frame = TICKER.replacen(r#""p":"#, &format!(r#""stream":"btcusdt@x","data":{data},"p":"#), 1);
+        assert_eq!(ticker(&frame), whole, "what follows it belongs to the message too: {frame}");
+    }
 }
 
 #[test]

@@ -1,0 +1,240 @@
+//! Damaged frames through a whole feed: each ends as a counted error or as less than it was, and hurts nothing after it.
+
+use super::*;
+use crate::bus::{Item, Policy, Queue, Reader};
+use crate::codec::fixtures::{ALL, DIFF, SNAPSHOT, TICKER, TRADE, binance_spec, wrap};
+use crate::codec::{MAX_FRAME, MAX_LEVELS};
+use crate::dispatch::{Dispatcher, Route, RouteKey};
+use crate::pool::{Claim, Pools};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+const DEPTH: usize = 25;
+
+struct Plane {
+    pools: Arc<Pools>,
+    dispatcher: Arc<Dispatcher>,
+    reader: Reader,
+    feed: Feed,
+    last: u64,
+}
+
+impl Plane {
+    /// A feed whose every event is wanted, with a good book of BTC-USDT.
+    fn new() -> Self {
+        let pools = Pools::new(1 << 26);
+        Pools::reserve(&pools, Claim { events: 2048, books: 64, depth: DEPTH }).unwrap();
+        let dispatcher = Dispatcher::new(Arc::clone(&pools));
+        let (queue, reader) = Queue::new([Policy::DropOldest; Kind::COUNT], 2048, 2048, Arc::default());
+        let provider = ProviderId::intern("feed-tests").unwrap();
+        let route = |kind: &Kind| Route {
+            key: RouteKey { provider, kind: *kind, symbol: None },
+            filters: Vec::new(),
+            depth: DEPTH as u32,
+        };
+        dispatcher.subscribe(&queue, Kind::PUBLIC.iter().map(route).collect());
+        let codec = Codec::compile(binance_spec()).unwrap();
+        let feed = Feed::new(Publisher::new(&dispatcher, provider), Some(codec));
+        let mut plane = Self { pools, dispatcher, reader, feed, last: 0 };
+        assert_eq!(plane.run(wrap(SNAPSHOT).as_bytes()).len(), 1);
+        plane
+    }
+
+    /// Feeds one frame and returns the events it made, each looked at.
+    fn run(&mut self, frame: &[u8]) -> Vec<Item> {
+        let events = self.feed.frame(frame, 0).unwrap();
+        let mut items = Vec::new();
+        while self.reader.has_work() {
+            self.reader.read(self.dispatcher.watermark(), 2048, &mut items);
+        }
+        assert_eq!(items.len(), events as usize);
+        for item in &items {
+            self.last += 1;
+            assert_eq!(item.header().seq, self.last);
+            if let Payload::Book(book) = &item.payload {
+                assert!(book.bids.is_sorted_by(|a, b| a.price > b.price));
+                assert!(book.asks.is_sorted_by(|a, b| a.price < b.price));
+                assert!(book.bids.iter().chain(&book.asks).all(|l| l.price > 0 && l.quantity > 0));
+                let best = book.bids.first().zip(book.asks.first());
+                assert!(best.is_none_or(|(bid, ask)| bid.price < ask.price), "a crossed book is not served");
+                assert_eq!(book.bids.len(), DEPTH.min(book.bid_count as usize));
+            }
+        }
+        items
+    }
+
+    fn errors(&self) -> BTreeMap<&'static str, u64> {
+        self.feed.stats.errors.lock().unwrap().clone()
+    }
+
+    /// What was kept of the frames so far is bounded, and the next good frame decodes right.
+    fn check(mut self) {
+        let bad = self.feed.stats.bad.lock().unwrap().clone();
+        assert!(bad.len() <= 32 && bad.iter().all(|bad| bad.head.len() <= 4096));
+        let levels = self.feed.decoder.as_ref().unwrap().levels();
+        assert!(levels.bids.capacity().max(levels.asks.capacity()) <= 2 * MAX_LEVELS);
+        let items = self.run(TICKER.as_bytes());
+        let [item] = &items[..] else { panic!("{items:?}") };
+        let Payload::Ticker(ticker) = &item.payload else { panic!("{item:?}") };
+        assert_eq!(ticker.last, Some("61837.64".parse().unwrap()));
+        drop(items);
+        let Self { pools, dispatcher, reader, feed, .. } = self;
+        drop((dispatcher, reader, feed));
+        assert_eq!(pools.events.free(), pools.events.capacity(), "every slot comes back");
+        assert_eq!(pools.books.free(), pools.books.capacity(), "every slot comes back");
+    }
+}
+
+/// A diff that follows the snapshot `nth` after it, so that some of what is damaged reaches the book.
+fn diff(nth: u64) -> String {
+    let id = 50_093_239_218 + nth;
+    DIFF.replace("50093239203", &id.to_string()).replace("50093239207", &id.to_string())
+}
+
+/// What stands in frames that nobody should send.
+fn junk() -> impl Strategy<Value = Vec<u8>> {
+    let texts: Vec<Vec<u8>> = [
+        r#""a":"#,
+        r#""s":"ETHBTC","#,
+        r#"{"x":1},"#,
+        "null",
+        "-",
+        "1e400",
+        "-0.00000001",
+        "0.00000000000000000000000000001",
+        "18446744073709551616",
+        "\\u0000",
+        "\\ud800",
+        "\\u0065",
+        "\"",
+        "\\",
+        "\n",
+        "\0",
+    ]
+    .iter()
+    .map(|text| text.as_bytes().to_vec())
+    .chain([
+        b"\xff\xfe".to_vec(),
+        b"9".repeat(400),
+        b"x".repeat(5000),
+        b"[".repeat(100),
+        br#"{"a":"#.repeat(100),
+        br#"["1","1"],"#.repeat(MAX_LEVELS + 1),
+    ])
+    .collect();
+    select(texts)
+}
+
+#[derive(Debug, Clone)]
+enum Damage {
+    Cut(Index),
+    Flip(Index, u8),
+    Insert(Index, Vec<u8>),
+    Remove(Index, Index),
+    Repeat(Index, Index),
+    /// The beginning of this frame, the end of another.
+    Splice(Index, usize, Index),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let at = any::<Index>;
+    prop_oneof![
+        1 => at().prop_map(Damage::Cut),
+        1 => (at(), any::<u8>()).prop_map(|(at, byte)| Damage::Flip(at, byte)),
+        3 => (at(), junk()).prop_map(|(at, junk)| Damage::Insert(at, junk)),
+        1 => (at(), at()).prop_map(|(from, to)| Damage::Remove(from, to)),
+        1 => (at(), at()).prop_map(|(from, to)| Damage::Repeat(from, to)),
+        1 => (at(), 0..ALL.len(), at()).prop_map(|(at, other, from)| Damage::Splice(at, other, from)),
+    ]
+}
+
+impl Damage {
+    fn apply(&self, frame: &mut Vec<u8>) {
+        if frame.is_empty() {
+            return;
+        }
+        let part = |from: &Index, to: &Index| {
+            let (from, to) = (from.index(frame.len()), to.index(frame.len()));
+            from.min(to)..from.max(to)
+        };
+        match self {
+            Self::Cut(at) => frame.truncate(at.index(frame.len())),
+            Self::Flip(at, byte) => {
+                let at = at.index(frame.len());
+                frame[at] ^= byte;
+            }
+            Self::Insert(at, junk) => {
+                let at = at.index(frame.len());
+                frame.splice(at..at, junk.iter().copied());
+            }
+            Self::Remove(from, to) => drop(frame.drain(part(from, to))),
+            Self::Repeat(from, to) => {
+                let range = part(from, to);
+                let again = frame[range.clone()].to_vec();
+                frame.splice(range.end..range.end, again);
+            }
+            Self::Splice(at, other, from) => {
+                let other = ALL[*other].as_bytes();
+                frame.truncate(at.index(frame.len()));
+                frame.extend_from_slice(&other[from.index(other.len())..]);
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn prop_damaged_frames_hurt_nothing_after_them(
+        frames in prop::collection::vec(
+            (0..ALL.len() + 1, any::<bool>(), prop::collection::vec(damage(), 0..4)), 1..16,
+        ),
+    ) {
+        let mut plane = Plane::new();
+        for (n, (which, wrapped, damages)) in (1..).zip(frames) {
+            let frame = ALL.get(which).map_or_else(|| diff(n), |frame| (*frame).to_owned());
+            let mut frame = if wrapped { wrap(&frame) } else { frame }.into_bytes();
+            for damage in &damages {
+                damage.apply(&mut frame);
+            }
+            plane.run(&frame);
+        }
+        plane.check();
+    }
+}
+
+#[test]
+fn a_frame_past_the_limit_is_refused_whatever_it_holds() {
+    let mut plane = Plane::new();
+    let padded = |len: usize| format!("{TRADE}{}", " ".repeat(len - TRADE.len())).into_bytes();
+    assert_eq!(plane.run(&padded(MAX_FRAME)).len(), 1);
+    assert!(plane.run(&padded(MAX_FRAME + 1)).is_empty());
+    assert!(plane.run(&vec![b'['; 5 * MAX_FRAME]).is_empty());
+    assert_eq!(plane.errors(), BTreeMap::from([("too_large", 2)]));
+    plane.check();
+}
+
+#[test]
+fn endless_damage_keeps_the_last_frames_only() {
+    let mut plane = Plane::new();
+    for n in 0..1000 {
+        plane.run(format!(r#"{{"n":{n},{}"#, "x".repeat(10_000)).as_bytes());
+    }
+    assert_eq!(plane.errors(), BTreeMap::from([("syntax", 1000)]));
+    let last = plane.feed.stats.bad.lock().unwrap().back().cloned().unwrap();
+    assert!(last.head.starts_with(br#"{"n":999,"#));
+    plane.check();
+}
+
+#[test]
+fn unknown_enum_values_are_shown() {
+    let mut plane = Plane::new();
+    plane.run(TRADE.as_bytes());
+    assert_eq!(plane.feed.stats.unknown_enums.get(), 0);
+    for id in 1..3 {
+        let frame =
+            TRADE.replace("true,", r#""both","#).replace("3735683259", &(3_735_683_259 + id).to_string());
+        let items = plane.run(frame.as_bytes());
+        assert!(matches!(&items[0].payload, Payload::Trade(trade) if trade.side.is_none()));
+        assert_eq!(plane.feed.stats.unknown_enums.get(), id);
+    }
+}

@@ -1,0 +1,20 @@
+//! Tells the binding how it is built.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+fn main() {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("Cargo sets OUT_DIR"));
+    // Cargo tells a profile of our own (`dist`) from `release` by the folder it builds in, and nowhere else.
+    let mut folders = out.ancestors().filter_map(|folder| folder.file_name().and_then(OsStr::to_str));
+    let profile = folders.find_map(|folder| match folder {
+        "debug" => Some("dev"),
+        "release" => Some("release"),
+        "dist" => Some("dist"),
+        _ => None,
+    });
+    println!("cargo::rustc-env=MELTICA_PROFILE={}", profile.unwrap_or("custom"));
+    println!("cargo::rustc-env=MELTICA_TARGET={}", env::var("TARGET").expect("Cargo sets TARGET"));
+    println!("cargo::rerun-if-changed=build.rs");
+}

@@ -1,0 +1,69 @@
+//! Conditions on fields, from Python tuples to the core's compiled filters.
+
+use crate::convert::{kind, value_error};
+use meltica_core::event::Kind;
+use meltica_core::filter::{Filter, Operand};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyTuple};
+use std::collections::HashMap;
+
+/// The conditions of each kind.
+pub type Filters = HashMap<Kind, Vec<Filter>>;
+
+fn operand(value: &Bound<'_, PyAny>) -> PyResult<Operand> {
+    if let Ok(flag) = value.cast::<PyBool>() {
+        return Ok(Operand::Flag(flag.is_true()));
+    }
+    let plain = value.is_instance_of::<PyString>()
+        || value.is_instance_of::<PyInt>()
+        || value.is_instance_of::<PyFloat>()
+        || crate::convert::is_decimal(value)?;
+    if !plain {
+        let seen = value.repr()?;
+        return Err(value_error(format!(
+            "expected text, a number, True or False to compare with, seen {seen}"
+        )));
+    }
+    Ok(Operand::Text(value.str()?.extract()?))
+}
+
+fn filter(kind: Kind, field: &str, op: &str, value: &Bound<'_, PyAny>) -> PyResult<Filter> {
+    let operands = if op == "in" && !value.is_instance_of::<PyString>() {
+        value.try_iter()?.map(|value| operand(&value?)).collect::<PyResult<Vec<_>>>()?
+    } else {
+        vec![operand(value)?]
+    };
+    Filter::compile(kind, field, op, operands).map_err(value_error)
+}
+
+/// Compiles `{kind: [(field, operator, value), ..]}`.
+pub fn filters(declared: &Bound<'_, PyDict>) -> PyResult<Filters> {
+    let mut compiled = Filters::new();
+    for (name, conditions) in declared {
+        let kind = kind(&name.extract::<String>()?)?;
+        let of_kind = compiled.entry(kind).or_default();
+        for condition in conditions.try_iter()? {
+            let (field, op, value): (String, String, Bound<'_, PyAny>) = condition?.extract()?;
+            of_kind.push(filter(kind, &field, &op, &value)?);
+        }
+    }
+    Ok(compiled)
+}
+
+/// Raises `ValueError` when no event of the kind could ever meet the condition.
+#[pyfunction]
+#[pyo3(signature = (kind_name, field, operator, value, /))]
+fn check_filter(kind_name: &str, field: &str, operator: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    filter(kind(kind_name)?, field, operator, value).map(drop)
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    let fields = PyDict::new(py);
+    for kind in Kind::PUBLIC {
+        fields.set_item(kind.name(), PyTuple::new(py, Filter::fields(*kind).collect::<Vec<_>>())?)?;
+    }
+    module.add("FILTER_FIELDS", fields)?;
+    module.add("FILTER_OPERATORS", PyTuple::new(py, Filter::OPERATORS)?)?;
+    module.add_function(wrap_pyfunction!(check_filter, module)?)
+}

@@ -1,0 +1,129 @@
+//! Diffs and snapshots of changing scales into a book, beside a sorted map of exact numbers.
+#![no_main]
+
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use libfuzzer_sys::fuzz_target;
+use meltica_core::book::{BookAssembler, DiffIds, DiffOutcome, SnapshotOutcome};
+use meltica_core::codec::fixtures::binance_spec;
+use meltica_core::codec::{Codec, Decoded, Decoder};
+use meltica_core::decimal::Decimal;
+use meltica_core::event::{Book, Level};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, LazyLock};
+
+static CODEC: LazyLock<Arc<Codec>> =
+    LazyLock::new(|| Codec::compile(binance_spec()).expect("the fixture compiles"));
+
+#[derive(Debug, Arbitrary)]
+struct Number {
+    mantissa: u16,
+    /// Zeros to add before the point.
+    power: u8,
+    scale: u8,
+}
+
+#[derive(Debug, Arbitrary)]
+struct Message {
+    snapshot: bool,
+    /// Ids between the book's last and the first of this message, usually none.
+    skipped: u8,
+    ids: u8,
+    bids: Vec<(Number, Number)>,
+    asks: Vec<(Number, Number)>,
+}
+
+impl Number {
+    fn text(&self, least: u16) -> String {
+        let (whole, zeros) = (self.mantissa.max(least), usize::from(self.power % 12));
+        let number = format!("{whole}{}", "0".repeat(zeros));
+        let scale = usize::from(self.scale % 12);
+        let padded = format!("{number:0>width$}", width = scale + 1);
+        let (before, after) = padded.split_at(padded.len() - scale);
+        if after.is_empty() { before.to_owned() } else { format!("{before}.{after}") }
+    }
+}
+
+type Side = BTreeMap<Decimal, Decimal>;
+
+fn apply(side: &mut Side, levels: &[(String, String)]) {
+    for (price, quantity) in levels {
+        let read = |text: &String| text.parse::<Decimal>().expect("plain digits");
+        side.insert(read(price), read(quantity));
+    }
+    side.retain(|_, quantity| !quantity.is_zero());
+}
+
+fn json(levels: &[(String, String)]) -> String {
+    let mut out = String::from("[");
+    for (i, (price, quantity)) in levels.iter().enumerate() {
+        let comma = if i == 0 { "" } else { "," };
+        let _ = write!(out, r#"{comma}["{price}","{quantity}"]"#);
+    }
+    out + "]"
+}
+
+fn seen(levels: &[Level], book: &Book) -> Vec<(Decimal, Decimal)> {
+    let decimal = |mantissa: i64, scale| Decimal::new(i128::from(mantissa), scale).expect("a small scale");
+    let level = |l: &Level| (decimal(l.price, book.price_scale), decimal(l.quantity, book.quantity_scale));
+    levels.iter().map(level).collect()
+}
+
+fuzz_target!(|messages: Vec<Message>| {
+    let mut decoder = Decoder::new(Arc::clone(&CODEC));
+    let (mut book, mut bids, mut asks) = (BookAssembler::default(), Side::new(), Side::new());
+    let (mut synced, mut last) = (false, 0u64);
+    for message in messages.iter().take(64) {
+        let texts = |levels: &[(Number, Number)]| {
+            levels.iter().map(|(price, quantity)| (price.text(1), quantity.text(0))).collect::<Vec<_>>()
+        };
+        let (b, a) = (texts(&message.bids), texts(&message.asks));
+        let first = last + 1 + u64::from(message.skipped % 8 == 7);
+        let end = first + u64::from(message.ids);
+        let frame = if message.snapshot {
+            format!(r#"{{"lastUpdateId":{end},"bids":{},"asks":{}}}"#, json(&b), json(&a))
+        } else {
+            let (b, a) = (json(&b), json(&a));
+            format!(r#"{{"e":"depthUpdate","s":"BTCUSDT","U":{first},"u":{end},"b":{b},"a":{a}}}"#)
+        };
+        let decoded = match decoder.decode(frame.as_bytes(), |_, _| true) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                assert_eq!(error.kind(), "overflow", "{frame}");
+                continue;
+            }
+        };
+        let good = match decoded {
+            Decoded::BookDiff { first, last, prev, .. } => {
+                let outcome = book.diff(DiffIds { first, last, prev }, decoder.levels());
+                match outcome {
+                    DiffOutcome::Gap { .. } => assert_eq!(message.skipped % 8, 7),
+                    DiffOutcome::Buffered | DiffOutcome::BufferFull { .. } => assert!(!synced),
+                    DiffOutcome::Applied | DiffOutcome::Crossed | DiffOutcome::Overflow => assert!(synced),
+                    DiffOutcome::Old => panic!("the ids grow"),
+                }
+                outcome == DiffOutcome::Applied
+            }
+            Decoded::BookSnapshot { last, .. } => {
+                // Whatever waited is older than this snapshot.
+                let outcome = book.snapshot(last, decoder.levels(), |_, _| panic!("nothing newer waits"));
+                bids.clear();
+                asks.clear();
+                outcome == SnapshotOutcome::Synced { applied: 0 }
+            }
+            other => panic!("{other:?}"),
+        };
+        (last, synced) = (end, book.is_synced());
+        assert_eq!(good, synced);
+        if !good {
+            continue;
+        }
+        apply(&mut bids, &b);
+        apply(&mut asks, &a);
+        let mut out = Book::default();
+        book.copy_top(usize::MAX, &mut out);
+        assert!(seen(&out.bids, &out).into_iter().eq(bids.iter().rev().map(|(p, q)| (*p, *q))), "{frame}");
+        assert!(seen(&out.asks, &out).into_iter().eq(asks.iter().map(|(p, q)| (*p, *q))), "{frame}");
+        assert_eq!((out.bid_count as usize, out.ask_count as usize), (bids.len(), asks.len()));
+    }
+});

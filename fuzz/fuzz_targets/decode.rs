@@ -1,0 +1,66 @@
+//! One frame through a venue's decoder, beside a plain JSON parser: both must call the same bytes JSON, and read the
+//! same numbers out of them.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use meltica_core::codec::fixtures::{TRADE, binance_spec};
+use meltica_core::codec::{Codec, Decoded, Decoder, Fault};
+use meltica_core::decimal::Decimal;
+use meltica_core::event::{Payload, Side};
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use std::sync::{Arc, LazyLock};
+
+static CODEC: LazyLock<Arc<Codec>> =
+    LazyLock::new(|| Codec::compile(binance_spec()).expect("the fixture compiles"));
+
+fuzz_target!(|frame: &[u8]| {
+    let mut decoder = Decoder::new(Arc::clone(&CODEC));
+    let is_json = serde_json::from_slice::<IgnoredAny>(frame).is_ok();
+    match decoder.decode(frame, |_, _| true) {
+        Ok(decoded) => {
+            assert!(is_json, "took what is no JSON");
+            if let Decoded::Event { .. } = decoded {
+                same_numbers(frame, decoder.payload());
+            }
+        }
+        // The message is known once the whole frame was read.
+        Err(error) if error.message.is_some() => assert!(is_json, "{error}"),
+        Err(error) => {
+            let says_no_json = matches!(error.fault, Fault::Syntax | Fault::Truncated | Fault::TrailingBytes);
+            assert!(!(says_no_json && is_json), "refused JSON: {error}");
+            assert!(!CODEC.describe(&error).is_empty());
+        }
+    }
+    let after = decoder.decode(TRADE.as_bytes(), |_, _| true);
+    assert!(matches!(after, Ok(Decoded::Event { .. })), "the decoder stays usable");
+});
+
+/// Reads the fields anew with the plain parser. Frames that are no UTF-8 have no plain reading.
+fn same_numbers(frame: &[u8], payload: &Payload) {
+    let Ok(Value::Object(mut frame)) = serde_json::from_slice(frame) else { return };
+    let message = match frame.remove("data") {
+        Some(Value::Object(inner)) => inner,
+        _ => frame,
+    };
+    let number = |key: &str| match message.get(key)? {
+        Value::String(text) => text.parse::<Decimal>().ok(),
+        Value::Number(number) => number.as_str().parse().ok(),
+        _ => None,
+    };
+    match payload {
+        Payload::Trade(trade) => {
+            assert_eq!((Some(trade.price), Some(trade.quantity)), (number("p"), number("q")));
+            let sells = message.get("m").map(|m| m.as_bool() == Some(true) || m.as_str() == Some("true"));
+            if let Some(side) = trade.side {
+                assert_eq!(Some(side == Side::Sell), sells);
+            }
+        }
+        Payload::Ticker(ticker) => {
+            let some = |key| number(key).filter(|number| !number.is_zero());
+            assert_eq!((ticker.bid, ticker.ask), (some("b"), some("a")));
+            assert_eq!((ticker.bid_quantity, ticker.ask_quantity), (some("B"), some("A")));
+        }
+        _ => {}
+    }
+}

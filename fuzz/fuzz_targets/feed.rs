@@ -1,0 +1,77 @@
+//! Lines of frames through a whole feed: decoder, books, dispatch and a queue.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use meltica_core::bus::{Item, Policy, Queue, Waker};
+use meltica_core::codec::Codec;
+use meltica_core::codec::fixtures::{SNAPSHOT, TICKER, binance_spec, wrap};
+use meltica_core::dispatch::{Dispatcher, Publisher, Route, RouteKey};
+use meltica_core::event::{Book, Kind, Payload};
+use meltica_core::feed::Feed;
+use meltica_core::names::ProviderId;
+use meltica_core::pool::{Claim, Pools};
+use std::sync::{Arc, LazyLock};
+
+const DEPTH: usize = 25;
+
+static CODEC: LazyLock<Arc<Codec>> =
+    LazyLock::new(|| Codec::compile(binance_spec()).expect("the fixture compiles"));
+static POOLS: LazyLock<Arc<Pools>> = LazyLock::new(|| {
+    let pools = Pools::new(1 << 28);
+    let claim = Claim { events: 4096, books: 2048, depth: DEPTH };
+    Pools::reserve(&pools, claim).expect("the pools hold one queue");
+    pools
+});
+
+fuzz_target!(|data: &[u8]| {
+    let provider = ProviderId::intern("fuzz").expect("one name");
+    let dispatcher = Dispatcher::new(Arc::clone(&POOLS));
+    let (queue, mut reader) =
+        Queue::new([Policy::DropOldest; Kind::COUNT], 2048, 4096, Arc::new(Waker::default()));
+    let route = |kind: &Kind| Route {
+        key: RouteKey { provider, kind: *kind, symbol: None },
+        filters: Vec::new(),
+        depth: DEPTH as u32,
+    };
+    dispatcher.subscribe(&queue, Kind::PUBLIC.iter().map(route).collect());
+    let mut feed = Feed::new(Publisher::new(&dispatcher, provider), Some(Arc::clone(&CODEC)));
+    let mut last = 0;
+    let mut run = |feed: &mut Feed, frame: &[u8]| {
+        let events = feed.frame(frame, 0).expect("nobody stops it");
+        let mut items: Vec<Item> = Vec::new();
+        while reader.has_work() {
+            reader.read(dispatcher.watermark(), 4096, &mut items);
+        }
+        assert_eq!(items.len(), events as usize);
+        for item in &items {
+            assert_eq!(item.header().seq, last + 1, "no number is lost");
+            last += 1;
+            if let Payload::Book(book) = &item.payload {
+                check(book);
+            }
+        }
+        events
+    };
+    let started = run(&mut feed, wrap(SNAPSHOT).as_bytes());
+    assert_eq!(started, 1, "a good book to be damaged");
+    for frame in data.split(|byte| *byte == b'\n') {
+        run(&mut feed, frame);
+    }
+    assert_eq!(run(&mut feed, TICKER.as_bytes()), 1, "the feed stays usable");
+    drop((feed, reader, queue, dispatcher));
+    assert_eq!(POOLS.events.free(), POOLS.events.capacity(), "every slot comes back");
+    assert_eq!(POOLS.books.free(), POOLS.books.capacity(), "every slot comes back");
+});
+
+/// What is served as a good book is one.
+fn check(book: &Book) {
+    assert!(book.bids.is_sorted_by(|a, b| a.price > b.price), "{:?}", book.bids);
+    assert!(book.asks.is_sorted_by(|a, b| a.price < b.price), "{:?}", book.asks);
+    for (side, count) in [(&book.bids, book.bid_count), (&book.asks, book.ask_count)] {
+        assert_eq!(side.len(), DEPTH.min(count as usize));
+        assert!(side.iter().all(|level| level.price > 0 && level.quantity > 0));
+    }
+    if let (Some(bid), Some(ask)) = (book.bids.first(), book.asks.first()) {
+        assert!(bid.price < ask.price, "a crossed book");
+    }
+}

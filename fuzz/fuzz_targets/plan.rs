@@ -1,0 +1,145 @@
+//! Any declaration through the compiler, and any bytes through what it makes of it.
+#![no_main]
+
+use libfuzzer_sys::arbitrary::{self, Arbitrary, Unstructured};
+use libfuzzer_sys::fuzz_target;
+use meltica_core::codec::{
+    Codec, CodecSpec, Convert, Decoder, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec,
+    Role, Sign, SymbolRule, TimeUnit,
+};
+use meltica_core::event::Kind;
+
+type Result<T> = arbitrary::Result<T>;
+
+/// Keys that meet, nest, and look alike to the compiler's tables; now and then anything.
+const KEYS: [&str; 14] = [
+    "a",
+    "b",
+    "p",
+    "q",
+    "s",
+    "t",
+    "k",
+    "k.o",
+    "k.o.x",
+    "data.px",
+    "a_key_of_many_bytes",
+    "a_key_of_more_bytes",
+    "..",
+    "",
+];
+const NAMES: [&str; 9] = ["id", "side", "price", "quantity", "last", "bid", "open", "interval", "closed"];
+
+fn path(u: &mut Unstructured) -> Result<String> {
+    if u.ratio(1, 12)? { String::arbitrary(u) } else { Ok((*u.choose(&KEYS)?).to_owned()) }
+}
+
+fn optional<T>(u: &mut Unstructured, make: impl FnOnce(&mut Unstructured) -> Result<T>) -> Result<Option<T>> {
+    if u.arbitrary()? { make(u).map(Some) } else { Ok(None) }
+}
+
+fn many<T>(
+    u: &mut Unstructured,
+    most: usize,
+    make: impl Fn(&mut Unstructured) -> Result<T>,
+) -> Result<Vec<T>> {
+    let n = u.int_in_range(0..=most)?;
+    (0..n).map(|_| make(u)).collect()
+}
+
+fn unit(u: &mut Unstructured) -> Result<TimeUnit> {
+    u.choose(&[TimeUnit::Seconds, TimeUnit::Millis, TimeUnit::Micros, TimeUnit::Nanos]).copied()
+}
+
+fn convert(u: &mut Unstructured) -> Result<Convert> {
+    Ok(match u.int_in_range(0..=5)? {
+        0 => Convert::Decimal(*u.choose(&[
+            Sign::Positive,
+            Sign::NonNegative,
+            Sign::ZeroIsAbsent,
+            Sign::Any,
+        ])?),
+        1 => Convert::Enum(many(u, 3, |u| {
+            Ok((String::arbitrary(u)?, (*u.choose(&["Buy", "Sell", "x"])?).to_owned()))
+        })?),
+        2 => Convert::Id,
+        3 => Convert::Time(unit(u)?),
+        4 => Convert::Text,
+        _ => Convert::Bool,
+    })
+}
+
+fn field(u: &mut Unstructured) -> Result<FieldSpec> {
+    let name = (*u.choose(&NAMES)?).to_owned();
+    Ok(FieldSpec { name, path: path(u)?, convert: convert(u)?, required: u.arbitrary()? })
+}
+
+fn condition(u: &mut Unstructured) -> Result<Match> {
+    Ok(match u.int_in_range(0..=2)? {
+        0 => Match::Equals(path(u)?, String::arbitrary(u)?),
+        1 => Match::Present(path(u)?),
+        _ => Match::Absent(path(u)?),
+    })
+}
+
+fn message(u: &mut Unstructured) -> Result<MessageSpec> {
+    let roles = [
+        Role::Event(Kind::Trade),
+        Role::Event(Kind::Ticker),
+        Role::Event(Kind::KlineSummary),
+        Role::Event(Kind::Gap),
+        Role::BookDiff,
+        Role::BookSnapshot,
+    ];
+    Ok(MessageSpec {
+        name: (*u.choose(&["one", "two", "three", "four"])?).to_owned(),
+        role: *u.choose(&roles)?,
+        matches: many(u, 3, condition)?,
+        symbol: optional(u, path)?,
+        venue_time: optional(u, |u| Ok((path(u)?, unit(u)?)))?,
+        id: optional(u, |u| Ok((path(u)?, *u.choose(&[IdMode::Monotonic, IdMode::Opaque])?)))?,
+        fields: many(u, 8, field)?,
+        levels: optional(u, |u| {
+            let (first, last) = (optional(u, path)?, optional(u, path)?);
+            let (prev, checksum) = (optional(u, path)?, optional(u, path)?);
+            Ok(LevelsSpec { bids: path(u)?, asks: path(u)?, first, last, prev, checksum })
+        })?,
+    })
+}
+
+#[derive(Debug)]
+struct Spec(CodecSpec);
+
+impl<'a> Arbitrary<'a> for Spec {
+    fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
+        let quote = |u: &mut Unstructured| Ok((*u.choose(&["USDT", "USD", "btc", "u$"])?).to_owned());
+        let explicit = |u: &mut Unstructured| Ok((String::arbitrary(u)?, "A-B".to_owned()));
+        Ok(Self(CodecSpec {
+            name: "any".into(),
+            symbols: SymbolRule {
+                quotes: many(u, 3, quote)?,
+                separator: u.arbitrary()?,
+                explicit: many(u, 2, explicit)?,
+            },
+            envelope: optional(u, |u| {
+                Ok(EnvelopeSpec { payload: path(u)?, stream: path(u)?, symbol_separator: u.arbitrary()? })
+            })?,
+            messages: many(u, 4, message)?,
+        }))
+    }
+}
+
+fuzz_target!(|input: (Spec, bool, Vec<Vec<u8>>)| {
+    let (Spec(spec), wanted, frames) = input;
+    match Codec::compile(spec) {
+        Ok(codec) => {
+            let mut decoder = Decoder::new(codec);
+            for frame in frames {
+                if let Err(error) = decoder.decode(&frame, |_, _| wanted) {
+                    assert!(!decoder.codec().describe(&error).is_empty());
+                }
+            }
+        }
+        Err(error) => assert!(!error.faults.is_empty()),
+    }
+});
