@@ -64,7 +64,7 @@ def test_a_loop_begins_anew_and_is_stopped(looping: Looping) -> None:
     looping.thread.start()
     assert twice.wait(60)
     looping.stop()
-    assert host.stop()
+    assert host.stop(30)
     assert set(reasons) == {"disconnected"}
     assert all(trade.received_time >= before for trade in trades), "received in the present"
     assert looping.producer.stats()["duplicates"] == 0
@@ -116,7 +116,7 @@ def test_an_extension_without_data_is_one_all_the_same() -> None:
     producer = core.producer("a")
     assert producer.publish("Extension", "x", {"name": "x", "data": None})
     assert producer.drain(30)
-    assert host.stop()
+    assert host.stop(30)
     assert _core.Event.from_dict(seen[0].to_dict()) == seen[0]
 
 
@@ -151,7 +151,7 @@ def test_histograms_count_what_the_summaries_count(looping: Looping) -> None:
     for _ in range(1000):
         assert seen.acquire(timeout=30)
     looping.stop()
-    assert host.stop()
+    assert host.stop(30)
     for name, key in (("latency", "latency_ns"), ("callback", "callback_ns")):
         counts, total = instance.histograms()[name]
         summary = instance.stats()[key]
