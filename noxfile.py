@@ -62,6 +62,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Plays 50 million events, or `-- EVENTS`, and fails when memory grows."""
+    install(session)
+    session.run("python", "-m", "tests.soak", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Python tests; fails when they run less than 80 % of the Python lines."""
     install(session, "test")

@@ -5,10 +5,17 @@ import json
 import subprocess
 import sys
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import orjson
+import pytest
+
 from tests.conftest import RECORDING, Run, replay, shared
+
+EVENTS = 3449 + 9757 + 28040
+"""Books, trades and tickers of the session."""
 
 SNAPSHOT = 7
 """Index of the line that holds the REST snapshot; the diffs before it must wait for it."""
@@ -74,21 +81,30 @@ def test_the_session_is_exact(session_lines: list[bytes]) -> None:
     assert order == sorted(set(order)), "one ascending sequence over all kinds"
 
 
-def test_two_replays_are_alike(session_lines: list[bytes]) -> None:
-    def record() -> list[bytes]:
-        out: list[bytes] = []
+@pytest.mark.parametrize("mode", ["shared", "thread"])
+def test_two_replays_are_alike(session_lines: list[bytes], mode: str) -> None:
+    """Two lambdas see the same callbacks, byte for byte; in a shared host their turns are the same too."""
 
-        def keep(event: Any) -> None:
+    def record() -> list[list[bytes]]:
+        lists = [list[bytes](), list[bytes]()]
+        outs = [lists[0], lists[0] if mode == "shared" else lists[1]]
+
+        def keep(number: int, event: Any) -> None:
             data = event.to_dict()
+            # When it was dispatched is the one thing that two replays do not share.
             del data["emitTs"]
-            out.append(json.dumps(data).encode())
+            outs[number].append(b"%d %s" % (number, orjson.dumps(data)))
 
-        replay(session_lines[:8000], dict.fromkeys(("BookSnapshot", "Trade", "Ticker"), keep))
-        return out
+        kinds = ["BookSnapshot", "Trade", "Ticker", "Gap", "Stale"]
+        replay(session_lines, *(dict.fromkeys(kinds, partial(keep, n)) for n in range(2)), mode=mode)
+        return lists
 
-    first = record()
-    assert first == record()
-    assert len(first) > 7900
+    first, second = record(), record()
+    counts = [2 * EVENTS, 0] if mode == "shared" else [EVENTS, EVENTS]
+    assert [len(out) for out in first] == [len(out) for out in second] == counts
+    for one, other in zip(first, second, strict=True):
+        for before, after in zip(one, other, strict=True):
+            assert before == after
 
 
 def test_kept_events_stay_valid(session_lines: list[bytes]) -> None:

@@ -1,0 +1,10 @@
+"""The soak in small: every event arrives, kept ones stay what they were, and every slot comes back."""
+
+from tests.soak import EVERY, KEPT, STEP, soak
+
+
+def test_a_million_events_are_all_seen_and_leave_nothing_behind() -> None:
+    soaked = soak(STEP)
+    assert soaked.faults == []
+    assert soaked.kept >= KEPT == STEP // EVERY
+    assert len(soaked.readings) == 1, "too few to judge memory by: the long form does"
