@@ -1,15 +1,17 @@
 """The pool and the gateway's lock, on servers that go away, come back and hang."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
 import socket
 from collections.abc import Callable, Generator
+from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from meltica.errors import ConfigError, DatabaseUnavailable, GatewayAlreadyRunning
 from meltica.persistence.database import Database, PoolOptions, connect
@@ -255,6 +257,59 @@ async def test_a_server_that_hangs_takes_the_lock_away(server: EmbeddedPostgres)
         os.kill(backend, signal.SIGCONT)
     assert await heard.get() is True
     await lock.release()
+
+
+class Wire:
+    """A way to a server that can be cut without either end being told."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._cuts = 0
+        self._writers: list[asyncio.StreamWriter] = []
+
+    def cut(self) -> None:
+        """Lets nothing more pass on the connections there are; new ones work."""
+        self._cuts += 1
+
+    async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_unix_connection(self._target)
+        self._writers += [writer, far_writer]
+        await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
+
+    async def close(self) -> None:
+        for writer in self._writers:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        cuts = self._cuts
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                if cuts == self._cuts:
+                    writer.write(data)
+            if cuts == self._cuts:
+                writer.close()
+
+
+async def test_a_connection_that_is_dead_and_does_not_know_it(
+    server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    """The server still has the old session, and the lock with it: it is ended, not waited for."""
+    known = conninfo_to_dict(server.dsn)
+    wire = Wire(Path(str(known["host"])) / ".s.PGSQL.5432")
+    heard: asyncio.Queue[bool] = asyncio.Queue()
+    async with await asyncio.start_unix_server(wire.connect, tmp_path / ".s.PGSQL.5432"):
+        dsn = make_conninfo(server.dsn, host=str(tmp_path))
+        lock = GatewayLock(dsn, on_change=heard.put_nowait, heartbeat=0.2)
+        await lock.acquire()
+        (backend,) = await backends(server.dsn)
+        wire.cut()
+        assert await heard.get() is False
+        assert await heard.get() is True
+        assert backend not in await backends(server.dsn)
+        await lock.release()
+        await wire.close()
 
 
 async def test_no_lock_without_a_database() -> None:

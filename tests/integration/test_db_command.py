@@ -123,6 +123,7 @@ def test_a_dump_that_was_cut_short_changes_nothing(dump: Path, database_url: str
 
 def test_a_restore_that_fails_half_way_changes_nothing(dump: Path, database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
+        connection.execute("update meltica.outbox_consumers set name = 'newer'")
         # Refuses the last steps of the restore, not the first.
         connection.execute(
             "create function public.refuse() returns event_trigger language plpgsql as "
@@ -137,7 +138,7 @@ def test_a_restore_that_fails_half_way_changes_nothing(dump: Path, database_url:
         6,
         "nothing was restored and nothing changed: ",
     )
-    assert consumers(database_url) == ["kept"]
+    assert consumers(database_url) == ["newer"]
 
 
 def test_a_dump_that_was_damaged_changes_nothing(dump: Path, database_url: str) -> None:

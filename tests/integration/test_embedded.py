@@ -317,6 +317,23 @@ def test_kill_the_server(home: Path) -> None:
             assert sql(server, "select n from t") == [(1,)]
 
 
+def test_a_killed_server_s_backends_are_waited_for(home: Path) -> None:
+    """A second server beside them would corrupt the data."""
+    with EmbeddedPostgres(home) as server:
+        with psycopg.connect(server.dsn) as connection:
+            backend, pid = connection.info.backend_pid, server.pid
+            assert pid is not None
+            os.kill(backend, signal.SIGSTOP)
+            os.kill(pid, signal.SIGKILL)
+            assert wait_until(lambda: not server.running, 10)
+            start = threading.Thread(target=server.ensure_running)
+            start.start()
+            assert wait_until(lambda: "shared memory" in server.log.read_text(), 10)
+            os.kill(backend, signal.SIGCONT)
+            start.join()
+        assert sql(server, "select n from t") == [(1,)]
+
+
 def test_stale_files_that_name_a_living_process(home: Path) -> None:
     """After a reboot the numbers in pid files belong to others."""
     account = (home / "data").stat()

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from meltica.errors import AlreadyExists, DatabaseError, DatabaseUnavailable, NotFound
+from meltica.persistence import store
 from meltica.persistence.database import Database
 from meltica.persistence.instances import InstanceSpec, InstanceStore
 from meltica.persistence.providers import ProviderSpec, ProviderStore
@@ -35,23 +36,23 @@ async def _database(database_url: str) -> AsyncGenerator[Database]:
 
 @pytest.fixture(name="providers")
 async def _providers(database: Database) -> ProviderStore:
-    store = ProviderStore(database)
-    await store.load()
-    return store
+    providers = ProviderStore(database)
+    await providers.load()
+    return providers
 
 
 @pytest.fixture(name="instances")
 async def _instances(database: Database) -> InstanceStore:
-    store = InstanceStore(database)
-    await store.load()
-    return store
+    instances = InstanceStore(database)
+    await instances.load()
+    return instances
 
 
-async def reloaded(store: ProviderStore | InstanceStore, database: Database) -> bool:
+async def reloaded(known: ProviderStore | InstanceStore, database: Database) -> bool:
     """Whether a store that starts now knows what this one knows."""
-    other = type(store)(database)
+    other = type(known)(database)
     await other.load()
-    return other.list() == store.list()
+    return other.list() == known.list()
 
 
 async def test_a_provider_s_life(providers: ProviderStore, database: Database) -> None:
@@ -126,6 +127,7 @@ async def test_what_is_read_may_be_changed_without_harm(providers: ProviderStore
     settings["inner"]["depth"] = 2
     made.settings["inner"]["depth"] = 3
     providers.list()[0].settings["inner"]["depth"] = 4
+    providers.get("p").settings["inner"]["depth"] = 5
     assert providers.get("p").settings == {"inner": {"depth": 1}}
 
 
@@ -177,6 +179,18 @@ async def test_a_cancelled_write_is_looked_up(providers: ProviderStore, database
     assert providers.get(BINANCE.name).actual == "pending"
     await providers.set_desired(BINANCE.name, "running")
     assert providers.get(BINANCE.name).actual == "stopped"
+
+
+async def test_a_write_that_stalls_ends(
+    providers: ProviderStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await providers.add(BINANCE)
+    monkeypatch.setattr(store, "WRITE_TIMEOUT", 0.1)
+    async with database.transaction() as connection:
+        await connection.execute("select from providers for update")
+        with pytest.raises(DatabaseUnavailable, match="provider `binance-main`: the database did not answer"):
+            await providers.set_actual(BINANCE.name, "running")
+    assert providers.get(BINANCE.name).actual == "pending"
 
 
 async def test_writers_at_once_come_one_after_another(providers: ProviderStore, database: Database) -> None:
