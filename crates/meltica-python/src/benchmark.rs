@@ -17,7 +17,7 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 use workload::{Books, Plane, Trades, route, symbol};
 
-/// Ns an operation takes in a run: once to warm up, and the median of five.
+/// Returns the median of five runs, after one to warm up.
 fn median(mut run: impl FnMut() -> f64) -> f64 {
     run();
     middle((0..5).map(|_| run()).collect())
@@ -28,20 +28,25 @@ fn middle(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Ns each of the `n` operations of `work` takes.
+/// Returns the ns that each of the `n` operations of `work` takes.
 fn timed(n: usize, work: impl FnOnce()) -> f64 {
     let started = Instant::now();
     work();
     started.elapsed().as_nanos() as f64 / n as f64
 }
 
-fn repeated(n: usize, mut operation: impl FnMut()) -> f64 {
-    timed(n, || (0..n).for_each(|_| operation()))
+/// Returns the ns of an operation that is always the same. A run is a hundred pieces of `n` operations, each a fraction
+/// of a millisecond, and tells its median piece: interruptions by other processes are none of its business.
+fn steady(n: usize, mut operation: impl FnMut()) -> f64 {
+    median(|| middle((0..100).map(|_| timed(n, || (0..n).for_each(|_| operation()))).collect()))
 }
 
 fn pool(threads: usize) -> f64 {
     const N: usize = 500_000;
     let pool = workload::pool();
+    if threads == 1 {
+        return steady(10_000, || workload::cycle(&pool));
+    }
     let together = || {
         let start = Barrier::new(threads);
         let work = || {
@@ -65,14 +70,14 @@ fn trades_of_btc(readers: usize) -> Plane {
 fn publish(readers: usize) -> f64 {
     let plane = trades_of_btc(readers);
     let mut trades = Trades::new(&plane, symbol("BTC-USDT"));
-    median(|| repeated(100_000, || trades.publish()))
+    steady(10_000 / (readers + 4), || trades.publish())
 }
 
 fn publish_book(readers: usize) -> f64 {
     let of = symbol("BTC-USDT");
     let plane = Plane::new(readers, &[route(Kind::BookSnapshot, Some(of), 1000)]);
     let mut books = Books::new(&plane, of, 1000);
-    median(|| repeated(10_000, || books.publish()))
+    steady(100, || books.publish())
 }
 
 fn unwanted() -> f64 {
@@ -82,7 +87,7 @@ fn unwanted() -> f64 {
     let mut look_up = || {
         black_box(publisher.wanted(Kind::Trade, black_box(other)));
     };
-    median(|| repeated(1_000_000, &mut look_up))
+    steady(10_000, &mut look_up)
 }
 
 /// Publishes to one queue alone, and to one beside `others` queues of other symbols: ns of either. The difference is
@@ -96,7 +101,7 @@ fn beside(others: usize) -> (f64, f64) {
     let mut figures = [Vec::new(), Vec::new()];
     for _ in 0..501 {
         for (trades, figures) in planes.iter_mut().zip(&mut figures) {
-            figures.push(repeated(1000, || trades.publish()));
+            figures.push(timed(1000, || (0..1000).for_each(|_| trades.publish())));
         }
     }
     let [alone, among] = figures.map(middle);
@@ -188,13 +193,16 @@ fn benchmark_frames(
     frames: Vec<Bound<'_, PyBytes>>,
     before: Vec<Bound<'_, PyBytes>>,
 ) -> f64 {
+    const PIECE: usize = 64;
     let (frames, before) = (copied(&frames), copied(&before));
     let codec = Arc::clone(&codec.get().0);
     py.detach(|| {
         let plane =
             Plane::new(1, &[Kind::BookSnapshot, Kind::Trade, Kind::Ticker].map(|kind| route(kind, None, 25)));
-        // Ids and books start anew in each run, so each has a feed of its own.
-        median(|| {
+        // Ids and books start anew in each run, so each has a feed of its own. A piece's frames are its own too: its
+        // median is that of the five runs.
+        let mut pieces = vec![Vec::new(); frames.chunks(PIECE).len()];
+        for run in 0..6 {
             let mut feed = Feed::new(plane.publisher(), Some(Arc::clone(&codec)));
             let mut feed_all = |frames: &[Vec<u8>]| {
                 for frame in frames {
@@ -202,8 +210,14 @@ fn benchmark_frames(
                 }
             };
             feed_all(&before);
-            timed(frames.len(), || feed_all(&frames))
-        })
+            for (frames, figures) in frames.chunks(PIECE).zip(&mut pieces) {
+                let ns = timed(1, || feed_all(frames));
+                if run > 0 {
+                    figures.push(ns);
+                }
+            }
+        }
+        pieces.into_iter().map(middle).sum::<f64>() / frames.len() as f64
     })
 }
 

@@ -1,0 +1,107 @@
+"""Events to Python callbacks, through the queues and threads that strategies run on."""
+
+import io
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+from meltica import _core
+from meltica.bench.timing import Empty, median, medians
+from meltica.providers.binance.codec import BINANCE
+
+Mode = Literal["thread", "shared"]
+
+
+def _trade(n: int) -> bytes:
+    return b'{"e":"trade","E":1,"s":"BTCUSDT","t":%d,"p":"61837.63","q":"0.02","T":1,"m":true}' % n
+
+
+class _Plane:
+    """A data plane with instances that want trades and tickers of one symbol."""
+
+    def __init__(self, mode: Mode, instances: int, on_ticker: Callable[[Any], object] | None = None) -> None:
+        core = _core.Core()
+        self.producer = core.producer("bench", _core.Codec(BINANCE))
+        shared = core.host("shared") if mode == "shared" else None
+        self.hosts = [shared] if shared else [core.host("thread") for _ in range(instances)]
+        self.instances: list[_core.Instance] = []
+        for number in range(instances):
+            callbacks: dict[str, Callable[[Any], object]] = {"Trade": Empty().on_trade}
+            # In a shared host the first instance sees each ticker, before all others see what follows it.
+            if on_ticker and (number == 0 or not shared):
+                callbacks["Ticker"] = on_ticker
+            instance = (shared or self.hosts[number]).add(
+                f"bench-{number}",
+                callbacks=callbacks,
+                routes=[("bench", "Trade", "BTC-USDT"), ("bench", "Ticker", "BTC-USDT")],
+                policies={"Ticker": "drop_oldest"},
+            )
+            instance.start()
+            self.instances.append(instance)
+
+    def lost(self) -> bool:
+        """Whether an event was dropped."""
+        return any(instance.stats()["dropped"] for instance in self.instances)
+
+    def stop(self) -> None:
+        """Ends the hosts."""
+        for host in self.hosts:
+            host.stop()
+
+
+def callbacks(mode: Mode, instances: int) -> float:
+    """Returns the ns a callback takes while the queue is full: object, call and statistics included.
+
+    A ticker holds each host until a burst that just fits the queues stands behind it; the burst is timed from
+    there to the ticker that ends it, on the hosts' own threads.
+    """
+    burst, bursts, trade = 1000, 20, 0
+    gate = threading.Event()
+    times: list[int] = []
+
+    def on_ticker(ticker: _core.Ticker) -> None:
+        if ticker.bid == 1:
+            gate.wait()
+        times.append(time.perf_counter_ns())
+
+    plane = _Plane(mode, instances, on_ticker)
+
+    def ticker(bid: int) -> None:
+        plane.producer.publish("Ticker", "BTC-USDT", {"bidPrice": str(bid), "askPrice": "9"})
+
+    def one() -> int:
+        nonlocal trade
+        gate.clear()
+        times.clear()
+        ticker(1)
+        for _ in range(burst):
+            trade += 1
+            plane.producer.feed(_trade(trade), 1)
+        ticker(2)
+        gate.set()
+        plane.producer.drain()
+        return max(times) - min(times)
+
+    figure = statistics.median(medians(lambda: (one() / burst / instances for _ in range(bursts))))
+    lost = plane.lost()
+    plane.stop()
+    if lost:
+        raise RuntimeError("the burst did not fit the queues: the figure would leave out what was dropped")
+    return figure
+
+
+def latency(mode: Mode, instances: int) -> float:
+    """Returns ns from dispatch to callback at 2,000 events a second, p50 by the instances' statistics."""
+    lines = b"".join(b"%d %b\n" % (n * 500_000, _trade(n)) for n in range(1, 401))
+
+    def once() -> float:
+        plane = _Plane(mode, instances)
+        plane.producer.replay([io.BytesIO(lines)], speed=1.0)
+        plane.producer.drain()
+        p50 = statistics.median(instance.stats()["latency_ns"]["p50"] for instance in plane.instances)
+        plane.stop()
+        return p50
+
+    return median(once)
