@@ -27,3 +27,4 @@ pub mod pool;
 pub mod replay;
 pub mod stats;
 pub mod sync;
+pub mod venue;
