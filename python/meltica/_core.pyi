@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
+from meltica.simulator.types import Balance, Fill, OrderBook
 from meltica.types import Side
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "LambdaStopped",
     "Level",
     "MarketState",
+    "MatchingEngine",
     "MelticaError",
     "Producer",
     "RiskControl",
@@ -534,6 +536,79 @@ class Instance:
         """State, per kind delivered / conflated / dropped, errors, slow callbacks, latency summaries (ns)."""
     def histograms(self) -> dict[str, _Histogram]:
         """`latency`: dispatched to delivered; `callback`: delivered to returned."""
+
+@final
+class MatchingEngine:
+    """A limit order book of one instrument that matches by price, then time; `docs/simulator.md` has the rules.
+
+    Without options there are no rules but those of the numbers (64 bits, 8 digits after the point), no fees and no
+    balances. With `balances`, by account and currency, orders of those accounts need funds and reserve them, and
+    other names are refused; orders without an account come from outside, whose funds nobody looks at.
+
+    Fees are rates (0.001 is 0.1 %), in `quote`, in `base`, or in what each side has `received`. `self_trade` is what
+    happens between orders of one account: `allow`, `expire_taker`, `expire_maker` or `expire_both`.
+
+    Raises `ConfigError`, which lists every fault.
+    """
+
+    def __new__(
+        cls,
+        symbol: str = "BASE-QUOTE",
+        *,
+        tick_size: Decimal | str | float | None = None,
+        lot_size: Decimal | str | float | None = None,
+        min_quantity: Decimal | str | float | None = None,
+        max_quantity: Decimal | str | float | None = None,
+        min_notional: Decimal | str | float | None = None,
+        maker_fee: Decimal | str | float | None = None,
+        taker_fee: Decimal | str | float | None = None,
+        fee_in: str = "quote",
+        self_trade: str = "allow",
+        balances: Mapping[str, Mapping[str, Decimal | str | float]] | None = None,
+    ) -> Self: ...
+    @property
+    def symbol(self) -> str: ...
+    def submit(
+        self,
+        order_id: str | int,
+        side: str,
+        quantity: Decimal | str | float,
+        price: Decimal | str | float | None = None,
+        tif: str = "GTC",
+        post_only: bool = False,
+        account: str | None = None,
+        *,
+        self_trade: str | None = None,
+    ) -> list[Fill]:
+        """Matches a new order and returns its trades.
+
+        Without a price it is a market order, whose rest expires; so is a sell at 0, as exchanges write it.
+        `tif` is GTC, IOC or FOK. Raises `OrderRefused`, and then nothing happened and the id may be used again. A
+        float goes by its shortest form to the increment (quantity down, buy price down, sell price up), and is
+        refused where that changes it by more than 1e-9 of itself; other numbers must be exact.
+        """
+    def amend(
+        self,
+        order_id: str | int,
+        quantity: Decimal | str | float | None = None,
+        price: Decimal | str | float | None = None,
+    ) -> list[Fill]:
+        """Changes an open order and returns its trades where its new price takes.
+
+        `quantity` is the whole, what is filled included: no more than is filled cancels. Less at the same price keeps
+        the place in the queue, anything else loses it. Raises `OrderRefused`, and then nothing changed.
+        """
+    def cancel(self, order_id: str | int) -> Decimal:
+        """Cancels an open order and returns what was not filled. Raises `OrderRefused`."""
+    def remaining(self, order_id: str | int) -> Decimal:
+        """What an order still wants in the book: 0 once it is filled, cancelled or expired."""
+    def book(self, depth: int | None = None) -> OrderBook:
+        """The best `depth` levels of either side, or all."""
+    def balance(self, account: str) -> dict[str, Balance]:
+        """What an account owns, by currency; one without funds to look at may owe."""
+    @property
+    def fees(self) -> dict[str, Decimal]:
+        """All fees so far, by currency."""
 
 def benchmark(
     name: Literal["pool", "pool_contended", "publish", "publish_book", "unwanted"], readers: int = 1

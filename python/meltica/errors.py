@@ -7,6 +7,7 @@ MelticaError
     LambdaClassError  a Lambda subclass is declared wrongly
     LambdaLoadError   a file holds no usable Lambda
   ConfigError       settings or a config do not fit their declaration
+  OrderRefused      an order, an amendment or a cancellation was refused and changed nothing
   ReplayError       a recording cannot be replayed
   DatabaseError     the database cannot be used as it is
     DatabaseUnavailable    it cannot be started or reached, or went away
@@ -36,6 +37,7 @@ __all__ = [
     "MelticaError",
     "MigrationError",
     "NotFound",
+    "OrderRefused",
     "ReplayError",
     "nearest",
     "suggestion",
@@ -68,6 +70,18 @@ class ConfigError(MelticaError):
 
     def __reduce__(self) -> tuple[type["ConfigError"], tuple[str, tuple[str, ...]]]:
         return type(self), (self.what, self.faults)
+
+
+class OrderRefused(MelticaError):  # noqa: N818 - it is an answer more than a fault
+    """An order, an amendment or a cancellation was refused and changed nothing; `reason` is a code for it."""
+
+    def __init__(self, reason: str, message: str = "") -> None:
+        self.reason = reason
+        self.message = message
+        super().__init__(f"{reason}: {message}" if message else reason)
+
+    def __reduce__(self) -> tuple[type["OrderRefused"], tuple[str, str]]:
+        return type(self), (self.reason, self.message)
 
 
 class ReplayError(MelticaError):

@@ -1,7 +1,8 @@
 //! The data plane of Meltica. It knows no Python, no HTTP and no SQL.
 //!
 //! A frame goes through [`codec`] (and [`book`]), is numbered, de-duplicated and routed by [`dispatch`], waits in a
-//! queue of the [`bus`] in a slot of the [`pool`], and is read by whatever runs callbacks.
+//! queue of the [`bus`] in a slot of the [`pool`], and is read by whatever runs callbacks. [`venue`] is the simulated
+//! exchange.
 
 pub mod book;
 pub mod bus;
@@ -27,3 +28,4 @@ pub mod pool;
 pub mod replay;
 pub mod stats;
 pub mod sync;
+pub mod venue;

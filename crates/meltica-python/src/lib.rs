@@ -21,12 +21,13 @@ mod host;
 mod instance;
 mod payload;
 mod producer;
+mod simulator;
 
 use pyo3::prelude::*;
 
 #[pymodule]
 mod _core {
-    use super::{benchmark, book, codec, core, errors, events, filter, instance, producer};
+    use super::{benchmark, book, codec, core, errors, events, filter, instance, producer, simulator};
     use pyo3::prelude::*;
 
     #[pymodule_init]
@@ -42,6 +43,7 @@ mod _core {
         instance::register(module)?;
         core::register(module)?;
         producer::register(module)?;
+        simulator::register(module)?;
         benchmark::register(module)
     }
 }

@@ -1,0 +1,80 @@
+//! Rule 8: changing an order in the book.
+
+use super::Reject;
+use super::checks::Terms;
+use super::engine::Engine;
+use super::ledger::Ledger;
+use super::order::{CloseReason, OrderId, OrderKind, Outcome, TimeInForce};
+use crate::event::Nanos;
+
+impl Engine {
+    pub(super) fn amend(
+        &mut self,
+        ledger: &mut Ledger,
+        id: OrderId,
+        price: Option<i64>,
+        quantity: Option<i64>,
+        now: Nanos,
+        out: &mut Vec<Outcome>,
+    ) -> Result<(), Reject> {
+        let place = self.book.find(id).ok_or(Reject::UnknownOrder)?;
+        let mut order = self.book.order(place).order();
+        let old_price = self.book.price_of(place);
+        let (price, quantity) = (price.unwrap_or(old_price), quantity.unwrap_or(order.quantity));
+        if quantity <= 0 {
+            return Err(Reject::InvalidQuantity); // 1.2
+        }
+        let (filled, resting) = (order.quantity - order.remaining, order.remaining);
+        if quantity <= filled {
+            let level = self.end(ledger, place, CloseReason::Amended, out); // 8.4
+            out.push(Outcome::Level(self.book.changed(level)));
+            return Ok(());
+        }
+        let open = quantity - filled;
+        let (asset, reserved) = self.reservation(place);
+        let kind = if order.post_only {
+            OrderKind::PostOnly { price }
+        } else {
+            OrderKind::Limit { price, tif: TimeInForce::Gtc }
+        };
+        self.admit(
+            ledger,
+            &Terms {
+                side: order.side,
+                account: order.account,
+                kind,
+                self_trade: order.self_trade,
+                quantity,
+                open,
+                carry: order.carry,
+                resting,
+                reserved,
+            },
+        )?; // 8.5
+        let kept_priority = price == old_price && open <= resting; // 8.1, 8.2
+        let tag = order.tag;
+        out.push(Outcome::Amended { order: id, tag, account: order.account, price, quantity, kept_priority });
+        if price != old_price {
+            ledger.reserve(order.account, asset, -reserved);
+            let level = self.book.unlink(place);
+            out.push(Outcome::Level(self.book.changed(level)));
+            (order.remaining, order.quantity, order.since) = (open, quantity, now);
+            let stopped = self.take(ledger, &mut order, Some(price), out); // 8.3
+            self.settle_in(ledger, place, &order, price, stopped, out);
+            return Ok(());
+        }
+        // In its own level nothing can cross.
+        self.book.order_mut(place).quantity = quantity;
+        if !kept_priority {
+            self.book.order_mut(place).since = now;
+            self.book.requeue(place);
+        }
+        if open != resting {
+            let level = self.book.add_remaining(place, open - resting);
+            let (asset, needed) = self.reservation(place);
+            ledger.reserve(order.account, asset, needed - reserved); // 10
+            out.push(Outcome::Level(self.book.changed(level)));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,388 @@
+//! The matching engine: takes a command, changes book and ledger, tells what happened.
+
+use super::book::{Book, Order};
+use super::fees::Fees;
+use super::ledger::{AccountId, AssetId, Ledger};
+use super::order::{
+    CloseReason, Command, Fill, NewOrder, OrderId, OrderKind, Outcome, Party, SelfTrade, TimeInForce,
+};
+use super::rules::Rules;
+use super::{Reject, checks::Terms};
+use crate::event::{Nanos, Side};
+
+/// One instrument's market. The [`super`] module says how it works.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    rules: Rules,
+    fees: Fees,
+    self_trade: SelfTrade,
+    base: AssetId,
+    quote: AssetId,
+    /// Smallest units of base in one of quantity, and of quote in one of notional.
+    factors: (i128, i128),
+    pub(super) book: Book,
+    accepted: u64,
+    trades: u64,
+}
+
+/// An asset whose smallest unit is too coarse for an instrument's amounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{asset} asset: expected {expected} to 28 digits after the point, so that amounts are exact, seen {seen}"
+)]
+pub struct ScaleError {
+    /// `base` or `quote`.
+    pub asset: &'static str,
+    /// The fewest digits.
+    pub expected: u8,
+    /// The asset's digits.
+    pub seen: u8,
+}
+
+/// Returns who is on the other side of the book.
+#[inline]
+pub(super) const fn opposite(side: Side) -> Side {
+    match side {
+        Side::Buy => Side::Sell,
+        Side::Sell => Side::Buy,
+    }
+}
+
+impl Engine {
+    /// Returns an engine with an empty book with room for `capacity` orders, beyond which it grows; its orders trade
+    /// `base` against `quote` of the ledger, which is the one that it must always be given.
+    ///
+    /// # Errors
+    /// An asset that is too coarse: base needs the digits of a quantity, quote those of price and quantity together.
+    pub fn new(
+        rules: Rules,
+        fees: Fees,
+        self_trade: SelfTrade,
+        ledger: &Ledger,
+        [base, quote]: [AssetId; 2],
+        capacity: usize,
+    ) -> Result<Self, ScaleError> {
+        let factor = |asset, id, expected: u8| {
+            let seen = ledger.scale(id);
+            let digits = seen.checked_sub(expected).filter(|_| seen <= crate::decimal::Decimal::MAX_SCALE);
+            digits.map(|digits| 10i128.pow(u32::from(digits))).ok_or(ScaleError { asset, expected, seen })
+        };
+        let factors = (
+            factor("base", base, rules.quantity_scale)?,
+            factor("quote", quote, rules.price_scale + rules.quantity_scale)?,
+        );
+        let book = Book::with_capacity(capacity.min(OrderId::MAX_PLACES));
+        Ok(Self { rules, fees, self_trade, base, quote, factors, book, accepted: 0, trades: 0 })
+    }
+
+    /// Does what `command` says, at `now`, and appends what happened to `out`.
+    ///
+    /// # Panics
+    /// When `ledger` is not the one that the engine was made with.
+    pub fn process(&mut self, ledger: &mut Ledger, command: Command, now: Nanos, out: &mut Vec<Outcome>) {
+        let done = match command {
+            Command::New(order) => self.submit(ledger, &order, now, out),
+            Command::Cancel(order) => self.cancel(ledger, order, out),
+            Command::Amend { order, price, quantity } => self.amend(ledger, order, price, quantity, now, out),
+        };
+        if let Err(reject) = done {
+            out.push(Outcome::Rejected(reject));
+        }
+    }
+
+    fn submit(
+        &mut self,
+        ledger: &mut Ledger,
+        new: &NewOrder,
+        now: Nanos,
+        out: &mut Vec<Outcome>,
+    ) -> Result<(), Reject> {
+        let NewOrder { side, quantity, kind, account, tag, .. } = *new;
+        let self_trade = new.self_trade.unwrap_or(self.self_trade);
+        self.admit(ledger, &Terms::new(new, self_trade))?; // 1
+        let rests =
+            matches!(kind, OrderKind::Limit { tif: TimeInForce::Gtc, .. } | OrderKind::PostOnly { .. });
+        let place = rests.then(|| self.book.allocate());
+        self.accepted += 1;
+        let id = OrderId::new(self.accepted, place.unwrap_or(OrderId::MAX_PLACES as u32 - 1));
+        out.push(Outcome::Accepted { order: id, tag, account });
+        let mut order = Order {
+            id,
+            remaining: quantity,
+            quantity,
+            tag,
+            since: now,
+            account,
+            carry: 0,
+            side,
+            post_only: matches!(kind, OrderKind::PostOnly { .. }),
+            self_trade,
+        };
+        let stopped = self.take(ledger, &mut order, kind.price(), out);
+        match (place, kind.price()) {
+            (Some(place), Some(price)) => self.settle_in(ledger, place, &order, price, stopped, out),
+            _ => close(&order, if stopped { CloseReason::SelfTrade } else { CloseReason::Remainder }, out), // 4
+        }
+        Ok(())
+    }
+
+    /// Rests what is left of an order in its place, or gives that back.
+    pub(super) fn settle_in(
+        &mut self,
+        ledger: &mut Ledger,
+        place: u32,
+        order: &Order,
+        price: i64,
+        stopped: bool,
+        out: &mut Vec<Outcome>,
+    ) {
+        if order.remaining == 0 || stopped {
+            self.book.free(place);
+            return close(order, CloseReason::SelfTrade, out); // 6
+        }
+        let (asset, need) = self.need(order.side, price, order.remaining, order.carry, self.fees.maker());
+        ledger.reserve(order.account, asset, need); // 10
+        out.push(Outcome::Level(self.book.rest(place, order, price))); // 4
+    }
+
+    fn cancel(&mut self, ledger: &mut Ledger, order: OrderId, out: &mut Vec<Outcome>) -> Result<(), Reject> {
+        let place = self.book.find(order).ok_or(Reject::UnknownOrder)?;
+        let level = self.end(ledger, place, CloseReason::Cancelled, out); // 7
+        out.push(Outcome::Level(self.book.changed(level)));
+        Ok(())
+    }
+
+    /// Ends an open order; the level it was in is left to [`Book::changed`].
+    pub(super) fn end(
+        &mut self,
+        ledger: &mut Ledger,
+        place: u32,
+        reason: CloseReason,
+        out: &mut Vec<Outcome>,
+    ) -> u32 {
+        let order = self.book.order(place).order();
+        let (asset, need) = self.reservation(place);
+        ledger.reserve(order.account, asset, -need); // 10
+        close(&order, reason, out);
+        self.book.remove(place)
+    }
+
+    /// Fills an arriving order from the other side, best price first. Returns whether it met its own account and must
+    /// stop.
+    pub(super) fn take(
+        &mut self,
+        ledger: &mut Ledger,
+        taker: &mut Order,
+        limit: Option<i64>,
+        out: &mut Vec<Outcome>,
+    ) -> bool {
+        let mut stopped = false;
+        while taker.remaining > 0 && !stopped {
+            let Some((price, level)) = self.book.best(opposite(taker.side)) else { break };
+            if !reaches(taker.side, limit, price) {
+                break;
+            }
+            let before = self.book.level(level);
+            stopped = self.take_level(ledger, taker, price, level, out); // 2
+            if self.book.level(level) != before {
+                out.push(Outcome::Level(self.book.changed(level))); // 11
+            }
+        }
+        stopped
+    }
+
+    /// Fills an arriving order from one level, oldest order first.
+    fn take_level(
+        &mut self,
+        ledger: &mut Ledger,
+        taker: &mut Order,
+        price: i64,
+        level: u32,
+        out: &mut Vec<Outcome>,
+    ) -> bool {
+        while taker.remaining > 0
+            && let Some(place) = self.book.front(level)
+        {
+            if taker.account == self.book.order(place).account && is_own(taker) {
+                if taker.self_trade != SelfTrade::ExpireTaker {
+                    self.end(ledger, place, CloseReason::SelfTrade, out); // 6
+                }
+                if taker.self_trade != SelfTrade::ExpireMaker {
+                    return true;
+                }
+                continue;
+            }
+            let maker = self.book.order(place);
+            let quantity = taker.remaining.min(maker.remaining);
+            let mut maker = maker.order();
+            maker.remaining -= quantity;
+            taker.remaining -= quantity;
+            let (taker_fee, maker_fee) = self.exchange(ledger, taker, &mut maker, price, quantity); // 3
+            self.trades += 1;
+            let party = |order: &Order, fee| {
+                let Order { id, tag, account, remaining, .. } = *order;
+                Party { order: id, tag, account, remaining, fee }
+            };
+            out.push(Outcome::Filled(Fill {
+                trade_id: self.trades,
+                price,
+                quantity,
+                taker_side: taker.side,
+                maker: party(&maker, maker_fee),
+                taker: party(taker, taker_fee),
+            }));
+            self.book.order_mut(place).carry = maker.carry;
+            self.book.add_remaining(place, -quantity);
+            if maker.remaining == 0 {
+                self.book.remove(place);
+            }
+        }
+        false
+    }
+
+    /// Moves the money of a trade and returns the fees of taker and maker.
+    #[inline]
+    fn exchange(
+        &self,
+        ledger: &mut Ledger,
+        taker: &mut Order,
+        maker: &mut Order,
+        price: i64,
+        quantity: i64,
+    ) -> (i128, i128) {
+        let base = i128::from(quantity) * self.factors.0;
+        let quote = i128::from(price) * i128::from(quantity) * self.factors.1;
+        let fees = self.fees;
+        let of = |side| if fees.in_quote(side) { quote } else { base };
+        let taker_fee = fees.charge(of(taker.side), fees.taker(), &mut taker.carry); // 9
+        let maker_fee = fees.charge(of(maker.side), fees.maker(), &mut maker.carry);
+        let (buyer, seller) = match taker.side {
+            Side::Buy => (taker.account, maker.account),
+            Side::Sell => (maker.account, taker.account),
+        };
+        ledger.pay(seller, buyer, self.base, base);
+        ledger.pay(buyer, seller, self.quote, quote);
+        for (order, fee) in [(&*taker, taker_fee), (&*maker, maker_fee)] {
+            if fee != 0 {
+                ledger.pay(order.account, AccountId::FEES, self.fee_asset(order.side), fee);
+            }
+        }
+        // What a maker gives was reserved to the unit: see `fees`.
+        let gives = match maker.side {
+            Side::Buy => quote,
+            Side::Sell => base,
+        };
+        let on_top = if fees.on_top(maker.side) { maker_fee } else { 0 };
+        ledger.reserve(maker.account, self.given(maker.side), -(gives + on_top)); // 10
+        (taker_fee, maker_fee)
+    }
+
+    /// Returns what an order for `quantity` must be able to give, its fee included: the asset and how much.
+    #[inline]
+    pub(super) fn need(
+        &self,
+        side: Side,
+        price: i64,
+        quantity: i64,
+        carry: u32,
+        rate: u32,
+    ) -> (AssetId, i128) {
+        self.need_for(side, i128::from(price) * i128::from(quantity), quantity, carry, rate)
+    }
+
+    /// [`Self::need`] for a notional that is known.
+    #[inline]
+    pub(super) fn need_for(
+        &self,
+        side: Side,
+        notional: i128,
+        quantity: i64,
+        mut carry: u32,
+        rate: u32,
+    ) -> (AssetId, i128) {
+        let gives = match side {
+            Side::Buy => notional * self.factors.1,
+            Side::Sell => i128::from(quantity) * self.factors.0,
+        };
+        let fee = if self.fees.on_top(side) { self.fees.charge(gives, rate, &mut carry) } else { 0 };
+        (self.given(side), gives + fee)
+    }
+
+    /// Returns what the open order at a place reserves.
+    #[inline]
+    pub(super) fn reservation(&self, place: u32) -> (AssetId, i128) {
+        let order = self.book.order(place);
+        self.need(order.side, self.book.price_of(place), order.remaining, order.carry, self.fees.maker())
+    }
+
+    #[inline]
+    const fn given(&self, side: Side) -> AssetId {
+        match side {
+            Side::Buy => self.quote,
+            Side::Sell => self.base,
+        }
+    }
+
+    /// Returns the asset that fees of a side are in.
+    pub const fn fee_asset(&self, side: Side) -> AssetId {
+        if self.fees.in_quote(side) { self.quote } else { self.base }
+    }
+
+    pub(super) const fn fees(&self) -> &Fees {
+        &self.fees
+    }
+
+    pub(super) const fn factors(&self) -> (i128, i128) {
+        self.factors
+    }
+
+    /// Whether there is a place and an id for one more order.
+    #[inline]
+    pub(super) const fn has_room(&self) -> bool {
+        self.accepted < OrderId::MAX_COUNT && self.book.has_place()
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_accepted(&mut self, accepted: u64) {
+        self.accepted = accepted;
+    }
+
+    /// Returns the asset that is traded.
+    pub const fn base(&self) -> AssetId {
+        self.base
+    }
+
+    /// Returns the asset that it is paid in.
+    pub const fn quote(&self) -> AssetId {
+        self.quote
+    }
+
+    /// Returns the instrument's rules.
+    pub const fn rules(&self) -> &Rules {
+        &self.rules
+    }
+}
+
+/// Whether an order of `side` with this limit trades at `price`.
+#[inline]
+pub(super) fn reaches(side: Side, limit: Option<i64>, price: i64) -> bool {
+    limit.is_none_or(|limit| match side {
+        Side::Buy => price <= limit,
+        Side::Sell => price >= limit,
+    })
+}
+
+/// Whether orders of the same account may not trade with this one.
+#[inline]
+pub(super) fn is_own(taker: &Order) -> bool {
+    taker.account != AccountId::OUTSIDE && taker.self_trade != SelfTrade::Allow
+}
+
+/// Tells that an order ended, unless it was filled.
+#[inline]
+fn close(order: &Order, reason: CloseReason, out: &mut Vec<Outcome>) {
+    let Order { id, tag, account, remaining, .. } = *order;
+    if remaining > 0 {
+        out.push(Outcome::Closed { order: id, tag, account, unfilled: remaining, reason });
+    }
+}

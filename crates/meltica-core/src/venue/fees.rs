@@ -1,0 +1,147 @@
+//! Fees, exactly.
+//!
+//! The fees of one order add up to its exact fee, rounded up once to the asset's smallest unit, into however many fills
+//! it falls: what rounding took too much in one fill is kept as `carry` and counts as paid in the next. So what an open
+//! order may still owe is known to the unit, and its reservation is never short.
+
+use crate::decimal::Decimal;
+use crate::event::Side;
+
+/// The asset that fees are taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FeeAsset {
+    /// Quote, from buyer and seller: the buyer pays it on top.
+    #[default]
+    Quote,
+    /// Base, from buyer and seller: the seller pays it on top.
+    Base,
+    /// What each receives: base from the buyer, quote from the seller.
+    Received,
+}
+
+/// What makers and takers pay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fees {
+    maker: u32,
+    taker: u32,
+    /// Rates are so many parts of this.
+    parts: u32,
+    asset: FeeAsset,
+}
+
+impl Default for Fees {
+    /// No fees.
+    fn default() -> Self {
+        Self { maker: 0, taker: 0, parts: 1, asset: FeeAsset::Quote }
+    }
+}
+
+/// A rate that is no fee.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: expected a rate from 0 to below 1 with at most 9 digits after the point, seen {seen}")]
+pub struct FeeError {
+    /// `maker_fee` or `taker_fee`.
+    pub field: &'static str,
+    /// The rate.
+    pub seen: Decimal,
+}
+
+impl Fees {
+    const PLACES: u8 = 9;
+
+    /// Returns fees of `maker` and `taker` times what changes hands: 0.001 is 0.1 %.
+    ///
+    /// # Errors
+    /// A rate below 0, at or above 1, or with more than 9 digits after the point.
+    pub fn new(maker: Decimal, taker: Decimal, asset: FeeAsset) -> Result<Self, FeeError> {
+        let parts = 10u32.pow(u32::from(Self::PLACES));
+        let rate = |field, seen: Decimal| {
+            let rate =
+                seen.normalize().rescale(Self::PLACES).and_then(|rate| rate.mantissa().try_into().ok());
+            rate.filter(|&rate| rate < parts).ok_or(FeeError { field, seen })
+        };
+        Ok(Self { maker: rate("maker_fee", maker)?, taker: rate("taker_fee", taker)?, parts, asset })
+    }
+
+    pub(super) const fn maker(&self) -> u32 {
+        self.maker
+    }
+
+    pub(super) const fn taker(&self) -> u32 {
+        self.taker
+    }
+
+    /// Whether the fee of a side is in quote; else it is in base.
+    #[inline]
+    pub const fn in_quote(&self, side: Side) -> bool {
+        match self.asset {
+            FeeAsset::Quote => true,
+            FeeAsset::Base => false,
+            FeeAsset::Received => matches!(side, Side::Sell),
+        }
+    }
+
+    /// Whether the side pays its fee on top of what it gives.
+    #[inline]
+    pub(super) const fn on_top(&self, side: Side) -> bool {
+        self.in_quote(side) == matches!(side, Side::Buy)
+    }
+
+    /// Returns the fee of `amount`, at most 10^29, for an order that paid `carry` parts of a unit too much so far.
+    #[inline]
+    pub(super) fn charge(&self, amount: i128, rate: u32, carry: &mut u32) -> i128 {
+        if rate == 0 {
+            return 0;
+        }
+        let parts = i128::from(self.parts);
+        let owed = amount * i128::from(rate) - i128::from(*carry);
+        let fee = match u64::try_from(owed) {
+            Ok(owed) => i128::from(owed.div_ceil(u64::from(self.parts))),
+            Err(_) => {
+                if owed < 0 {
+                    0
+                } else {
+                    (owed + parts - 1) / parts
+                }
+            }
+        };
+        *carry = (fee * parts - owed) as u32;
+        fee
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn prop_fees_of_an_order_add_up_to_its_fee(
+            amounts in proptest::collection::vec(1i128..1_000_000_000_000_000_000_000, 1..20),
+            rate in 0u32..1_000_000_000,
+        ) {
+            let rate_decimal = Decimal::new(i128::from(rate), 9).expect("a scale of 9 fits");
+            let fees = Fees::new(Decimal::ZERO, rate_decimal, FeeAsset::Quote).expect("the rate is below 1");
+            let (mut carry, mut total, mut sum) = (0, 0, 0);
+            for amount in amounts {
+                let fee = fees.charge(amount, fees.taker(), &mut carry);
+                prop_assert!((0..=amount).contains(&fee));
+                (total, sum) = (total + fee, sum + amount);
+                let exact = sum * i128::from(rate);
+                prop_assert_eq!(total, (exact + 999_999_999) / 1_000_000_000);
+            }
+        }
+    }
+
+    #[test]
+    fn a_rate_is_from_0_to_below_1() {
+        let rate = |text: &str| Fees::new(Decimal::ZERO, text.parse().expect("a number"), FeeAsset::Base);
+        assert!(rate("0").is_ok() && rate("0.999999999").is_ok() && rate("0.0010000000000").is_ok());
+        assert!(rate("1").is_err() && rate("-0.0001").is_err() && rate("0.0000000001").is_err());
+        assert_eq!(
+            rate("1.5").expect_err("too much").to_string(),
+            "taker_fee: expected a rate from 0 to below 1 with at most 9 digits after the point, seen 1.5"
+        );
+    }
+}
