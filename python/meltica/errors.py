@@ -72,7 +72,7 @@ class ConfigError(MelticaError):
         return type(self), (self.what, self.faults)
 
 
-class OrderRefused(MelticaError):  # noqa: N818 - it is an answer more than a fault
+class OrderRefused(MelticaError):
     """An order, an amendment or a cancellation was refused and changed nothing; `reason` is a code for it."""
 
     def __init__(self, reason: str, message: str = "") -> None:
