@@ -1,5 +1,7 @@
 """The simulated exchange: a matching engine to try orders on, exact and deterministic.
 
+    from decimal import Decimal
+
     from meltica.simulator import MatchingEngine
 
     engine = MatchingEngine("BTC-USDT", tick_size="0.01", lot_size="0.0001")
