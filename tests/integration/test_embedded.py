@@ -80,9 +80,9 @@ def sql(server: EmbeddedPostgres, *statements: str) -> list[tuple[object, ...]]:
 
 
 @contextlib.contextmanager
-def owner(home: Path) -> Generator[tuple[subprocess.Popen[str], int]]:
+def owner(home: Path, code: str = OWNER) -> Generator[tuple[subprocess.Popen[str], int]]:
     """Another process that owns the server, and the server's pid."""
-    command = [sys.executable, "-c", OWNER, str(home)]
+    command = [sys.executable, "-W", "ignore", "-c", code, str(home)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -281,6 +281,21 @@ def test_kill_the_owner(home: Path) -> None:
         assert wait_until(lambda: not serves(pid, home / "data"), 10), "the server outlived its owner"
     with EmbeddedPostgres(home) as server:
         assert sql(server, "select n from t") == [(1,)]
+
+
+def test_a_forked_child_that_outlives_the_owner_keeps_nobody_out(home: Path) -> None:
+    fork = "import os, time\nif os.fork() == 0:\n    os.close(1)\n    time.sleep(60)\n    os._exit(0)"
+    code = OWNER.replace("    print(", f"    {'    '.join(fork.splitlines(keepends=True))}\n    print(")
+    with owner(home, code) as (process, _):
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.kill()
+        process.wait()
+        try:
+            with EmbeddedPostgres(home, start_timeout=20) as server:
+                assert sql(server, "select n from t") == [(1,)]
+        finally:
+            for child in children:
+                os.kill(int(child), signal.SIGKILL)
 
 
 def test_kill_both_ten_times_in_a_row(home: Path) -> None:

@@ -111,6 +111,7 @@ def test_a_home_that_the_server_s_user_cannot_enter(folder: Path) -> None:
     closed.mkdir(mode=0o700)
     assert f"cannot enter {closed}; choose another directory with --home" in refusal(closed / "pg")
     assert closed.stat().st_mode & 0o777 == 0o700
+    assert list(closed.iterdir()) == []
 
 
 @pytest.mark.skipif(not ROOT, reason="needs root, to mount a small disk")
@@ -227,6 +228,7 @@ def test_a_lost_password_is_set_anew(home: Path) -> None:
 def test_a_wrong_password_says_what_to_do(home: Path) -> None:
     (home / "password").write_text("wrong")
     assert f"delete {home}/password to have a new one set" in refusal(home)
+    assert EmbeddedPostgres(home).pid is None, "a start that failed left its server running"
     (home / "password").unlink()
     with EmbeddedPostgres(home):
         pass

