@@ -20,6 +20,9 @@ from meltica.persistence import migrate
 from meltica.persistence.embedded import EmbeddedPostgres
 from meltica.providers.binance.codec import BINANCE
 
+MEMORY = Path("/dev/shm")
+"""Where servers live in tests: their fsync is on, and a busy disk would take most of the time."""
+
 RECORDING = "data/binance/btcusdt_20240808"
 
 
@@ -89,9 +92,10 @@ def replay(
     return Run(producer.stats(), [instance.stats() for instance in instances], core.stats())
 
 
-def folder_for_server() -> Path:
+def folder_for_server(parent: Path = MEMORY) -> Path:
     """A new directory that the server's user may enter; under root it cannot enter pytest's own."""
-    folder = Path(tempfile.mkdtemp(prefix="meltica-"))
+    there = parent.is_dir() and shutil.disk_usage(parent).free > 2 << 30
+    folder = Path(tempfile.mkdtemp(prefix="meltica-", dir=parent if there else None))
     folder.chmod(0o755)
     return folder
 

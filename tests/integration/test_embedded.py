@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Generator
 from pathlib import Path
@@ -57,6 +58,14 @@ needs_root = pytest.mark.skipif(not ROOT, reason="needs root, to be more than on
 @pytest.fixture(name="folder")
 def _folder() -> Generator[Path]:
     folder = folder_for_server()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(name="disk")
+def _disk() -> Generator[Path]:
+    """A folder from which programs may be run; memory may not allow it."""
+    folder = folder_for_server(Path(tempfile.gettempdir()))
     yield folder
     shutil.rmtree(folder)
 
@@ -219,8 +228,9 @@ def test_nothing_outside_is_changed(folder: Path) -> None:
 
 @needs_root
 def test_binaries_that_the_server_s_user_cannot_reach_are_copied(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    folder = disk
     package = binaries.wheel()
     assert package is not None
     closed = folder / "closed"
