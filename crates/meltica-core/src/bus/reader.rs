@@ -1,0 +1,123 @@
+//! The reading end: both lanes, merged by sequence.
+
+use super::{Policy, Queue};
+use crate::event::Event;
+use crate::pool::{Shared, Slot};
+use crate::sync::Arc;
+use std::collections::VecDeque;
+use std::ops::Deref;
+
+/// An event in a reader's hands.
+#[derive(Debug, Clone)]
+pub enum Item {
+    /// From the market lane.
+    Pooled(Shared<Event>),
+    /// From the private lane.
+    Private(Arc<Event>),
+}
+
+impl Deref for Item {
+    type Target = Event;
+    #[inline]
+    fn deref(&self) -> &Event {
+        match self {
+            Self::Pooled(event) => event,
+            Self::Private(event) => event,
+        }
+    }
+}
+
+/// The reading end of a queue.
+pub struct Reader {
+    queue: Arc<Queue>,
+    /// Watermark of the present round; everything up to it is either staged or still in a lane.
+    bound: u64,
+    /// Taken from the lanes and not delivered yet, by sequence.
+    staged: VecDeque<Item>,
+    /// How many of those came from conflation cells and belong to the present round.
+    cells_due: usize,
+    raw: Vec<*mut Slot<Event>>,
+}
+
+// SAFETY: `raw` is empty between calls.
+unsafe impl Send for Reader {}
+
+impl Reader {
+    pub(super) fn new(queue: Arc<Queue>) -> Self {
+        Self { queue, bound: 0, staged: VecDeque::new(), cells_due: 0, raw: Vec::new() }
+    }
+
+    /// Returns the queue this reads.
+    pub fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+
+    /// Whether a call of [`Self::read`] would find something, now or as soon as the watermark has moved.
+    pub fn has_work(&self) -> bool {
+        let queue = &*self.queue;
+        !self.staged.is_empty()
+            || !queue.ring.is_empty()
+            || !queue.pending.is_empty()
+            || !queue.blocking.is_empty()
+            || !queue.private.is_empty()
+    }
+
+    /// Appends events in ascending sequence to `out`, about `max` of each lane at the most. `watermark` is a reading of
+    /// the dispatcher's. Returns the number up to which everything of this queue has now been given out.
+    ///
+    /// A round ends when the cells it emptied are delivered up to its watermark; only then are cells emptied again. So
+    /// the reader holds at most two events a route beyond its rings, and nothing above a round's watermark is delivered
+    /// before the cells have been looked at again.
+    pub fn read(&mut self, watermark: u64, max: usize, out: &mut Vec<Item>) -> u64 {
+        let queue = &*self.queue;
+        let new_round = self.cells_due == 0;
+        if new_round {
+            self.bound = watermark.max(self.bound);
+            queue.pending.take(|tap| self.staged.extend(tap.take().map(Item::Pooled)));
+        }
+        let staged_cells = !self.staged.is_empty();
+        let mut safe = self.bound;
+        let mut lanes = usize::from(!self.staged.is_empty());
+        for ring in [&queue.ring, &queue.blocking] {
+            if ring.capacity() == 0 {
+                continue;
+            }
+            let before = self.staged.len();
+            if ring.take(self.bound, max, &mut self.staged, &mut self.raw) {
+                safe = safe.min(self.staged.back().map_or(safe, |last| last.header().seq));
+            }
+            lanes += usize::from(self.staged.len() > before);
+        }
+        let before = self.staged.len();
+        while self.staged.len() - before < max {
+            let Some(event) = queue.private.take(self.bound) else { break };
+            self.staged.push_back(Item::Private(event));
+        }
+        if self.staged.len() - before == max {
+            safe = safe.min(self.staged.back().map_or(safe, |last| last.header().seq));
+        }
+        lanes += usize::from(self.staged.len() > before);
+        if queue.blocking.capacity() != 0 {
+            queue.room.wake();
+        }
+        if lanes > 1 || staged_cells {
+            self.staged.make_contiguous().sort_by_key(|item| item.header().seq);
+        }
+        let upto = |seq| self.staged.iter().take_while(|item| item.header().seq <= seq).count();
+        let n = upto(safe);
+        if new_round && staged_cells {
+            self.cells_due =
+                self.staged.iter().take(upto(self.bound)).filter(|item| self.is_conflated(item)).count();
+        }
+        if self.cells_due > 0 {
+            self.cells_due -= self.staged.iter().take(n).filter(|item| self.is_conflated(item)).count();
+        }
+        out.extend(self.staged.drain(..n));
+        safe
+    }
+
+    fn is_conflated(&self, item: &Item) -> bool {
+        matches!(item, Item::Pooled(event)
+            if self.queue.policies[event.header().kind as usize] == Policy::Conflate)
+    }
+}

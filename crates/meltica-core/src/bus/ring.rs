@@ -1,0 +1,121 @@
+//! The ring of the market lane.
+
+use super::Item;
+use crate::event::Event;
+use crate::pool::{Shared, Slot};
+use crate::sync::{AtomicPtr, AtomicU64, Ordering, Padded};
+use std::collections::VecDeque;
+
+struct Cell {
+    event: AtomicPtr<Slot<Event>>,
+    seq: AtomicU64,
+}
+
+/// A bounded ring: one producer that may evict, one consumer that takes runs.
+pub(super) struct Ring {
+    /// Next to take. Moved by the consumer, and by the producer when it evicts.
+    head: Padded<AtomicU64>,
+    /// Next to fill. Moved by the producer.
+    tail: Padded<AtomicU64>,
+    cells: Box<[Cell]>,
+}
+
+impl Ring {
+    pub fn new(capacity: usize) -> Self {
+        let capacity = if capacity == 0 { 0 } else { capacity.next_power_of_two() };
+        let cell = |_| Cell { event: AtomicPtr::new(std::ptr::null_mut()), seq: AtomicU64::new(0) };
+        Self {
+            head: Padded(AtomicU64::new(0)),
+            tail: Padded(AtomicU64::new(0)),
+            cells: (0..capacity).map(cell).collect(),
+        }
+    }
+
+    /// Returns how many events it holds at most; 0 when no policy uses it.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.cells.len()
+    }
+
+    #[inline]
+    fn cell(&self, index: u64) -> &Cell {
+        &self.cells[index as usize & (self.cells.len() - 1)]
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.head.load(Ordering::Acquire) == self.tail.load(Ordering::Acquire)
+    }
+
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        let tail = self.tail.load(Ordering::Relaxed);
+        tail - self.head.load(Ordering::Acquire) >= self.cells.len() as u64
+    }
+
+    /// Appends `event`; evicts and returns the oldest one when the ring is full. Producer only.
+    #[inline]
+    pub fn push(&self, event: Shared<Event>, seq: u64) -> Option<Shared<Event>> {
+        let tail = self.tail.load(Ordering::Relaxed);
+        let mut evicted = None;
+        let head = self.head.load(Ordering::Acquire);
+        if tail - head >= self.cells.len() as u64 {
+            let oldest = self.cell(head).event.load(Ordering::Relaxed);
+            // Fails when the reader has just taken it: then there is room.
+            if self.head.compare_exchange(head, head + 1, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                // SAFETY: the exchange took cell `head` from the reader; only this producer refills it.
+                evicted = Some(unsafe { Shared::from_raw(oldest) });
+            }
+        }
+        let cell = self.cell(tail);
+        cell.event.store(event.into_raw(), Ordering::Relaxed);
+        cell.seq.store(seq, Ordering::Relaxed);
+        // Release: the reader that sees the new tail sees the cell and the event behind it.
+        self.tail.store(tail + 1, Ordering::Release);
+        evicted
+    }
+
+    /// Takes up to `max` events numbered `bound` or lower, oldest first; returns whether it stopped at `max`. Reader
+    /// only.
+    #[inline]
+    pub fn take(
+        &self,
+        bound: u64,
+        max: usize,
+        out: &mut VecDeque<Item>,
+        raw: &mut Vec<*mut Slot<Event>>,
+    ) -> bool {
+        loop {
+            let head = self.head.load(Ordering::Acquire);
+            let tail = self.tail.load(Ordering::Acquire);
+            let end = tail.min(head + max as u64);
+            raw.clear();
+            for index in head..end {
+                let cell = self.cell(index);
+                if cell.seq.load(Ordering::Relaxed) > bound {
+                    break;
+                }
+                raw.push(cell.event.load(Ordering::Relaxed));
+            }
+            if raw.is_empty() {
+                return false;
+            }
+            let next = head + raw.len() as u64;
+            // Release: the producer refills these cells only after it has seen this exchange, hence after our loads.
+            if self.head.compare_exchange(head, next, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                // SAFETY: the exchange gave us exactly these cells as they were read.
+                out.extend(raw.drain(..).map(|slot| Item::Pooled(unsafe { Shared::from_raw(slot) })));
+                return next == head + max as u64;
+            }
+        }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        let (mut out, mut raw) = (VecDeque::new(), Vec::new());
+        if !self.cells.is_empty() {
+            self.take(u64::MAX, self.cells.len(), &mut out, &mut raw);
+        }
+    }
+}

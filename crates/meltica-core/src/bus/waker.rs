@@ -1,0 +1,103 @@
+//! Who waits for whom: the number up to which readers may read, and threads that sleep.
+
+use crate::sync::{AtomicBool, AtomicU64, Ordering, Padded, fence, thread};
+use std::time::Instant;
+
+/// The highest sequence number that stands in every queue it was routed to.
+#[derive(Debug, Default)]
+pub struct Watermark(Padded<AtomicU64>);
+
+impl Watermark {
+    /// Returns the number.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Moves to `seq`, after the last push of that event.
+    #[inline]
+    pub(crate) fn set(&self, seq: u64) {
+        self.0.store(seq, Ordering::Release);
+    }
+}
+
+/// Lets one thread sleep until another has something for it.
+#[derive(Debug)]
+pub struct Waker {
+    parked: Padded<AtomicBool>,
+    /// Guards a handle and nothing else: not for loom, whose locks swallow a pending unpark.
+    thread: std::sync::Mutex<Option<thread::Thread>>,
+}
+
+impl Default for Waker {
+    fn default() -> Self {
+        Self { parked: Padded(AtomicBool::new(false)), thread: std::sync::Mutex::new(None) }
+    }
+}
+
+impl Waker {
+    /// Sleeps until `ready` holds or the deadline has passed. Only one thread may wait on a waker.
+    pub fn wait(&self, deadline: Option<Instant>, ready: impl Fn() -> bool) {
+        if ready() {
+            return;
+        }
+        *self.handle() = Some(thread::current());
+        loop {
+            self.parked.store(true, Ordering::Relaxed);
+            // Pairs with the fence of `claim`: either we see what was pushed, or the pusher sees us parked.
+            fence(Ordering::SeqCst);
+            if ready() {
+                break;
+            }
+            if !Self::park(deadline) {
+                break;
+            }
+        }
+        self.parked.store(false, Ordering::Relaxed);
+    }
+
+    #[cfg(not(loom))]
+    fn park(deadline: Option<Instant>) -> bool {
+        let Some(deadline) = deadline else {
+            thread::park();
+            return true;
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            thread::park_timeout(left);
+        }
+        !left.is_zero()
+    }
+
+    #[cfg(loom)]
+    fn park(_deadline: Option<Instant>) -> bool {
+        thread::park();
+        true
+    }
+
+    /// Whether the thread sleeps; if so the caller must [`Self::unpark`] it. Needs a `SeqCst` fence between whatever
+    /// made the thread ready and this call.
+    #[inline]
+    pub(crate) fn take_parked(&self) -> bool {
+        self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::Relaxed)
+    }
+
+    fn handle(&self) -> std::sync::MutexGuard<'_, Option<thread::Thread>> {
+        self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn unpark(&self) {
+        let thread = self.handle().clone();
+        if let Some(thread) = thread {
+            thread.unpark();
+        }
+    }
+
+    /// Wakes the thread if it sleeps.
+    pub fn wake(&self) {
+        fence(Ordering::SeqCst);
+        if self.take_parked() {
+            self.unpark();
+        }
+    }
+}
