@@ -12,8 +12,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::cell::Cell;
 use std::hint::black_box;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use workload::{Books, Plane, Trades, route, symbol};
 
@@ -41,26 +41,55 @@ fn steady(n: usize, mut operation: impl FnMut()) -> f64 {
     median(|| middle((0..100).map(|_| timed(n, || (0..n).for_each(|_| operation()))).collect()))
 }
 
-fn pool(threads: usize) -> f64 {
-    const N: usize = 500_000;
+fn pool() -> f64 {
     let pool = workload::pool();
-    if threads == 1 {
-        return steady(10_000, || workload::cycle(&pool));
-    }
-    let together = || {
-        let start = Barrier::new(threads);
-        let work = || {
-            start.wait();
-            (0..N).for_each(|_| workload::cycle(&pool));
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(work);
+    steady(10_000, || workload::cycle(&pool))
+}
+
+/// Two threads at one pool. Before each piece the other one has to answer at once, so that both are running when it
+/// begins; after two seconds of waiting for that, on a machine too busy or too small, pieces begin regardless.
+fn pool_contended() -> f64 {
+    const PIECES: u64 = 300;
+    const N: usize = 5000;
+    const AT_ONCE: Duration = Duration::from_micros(2);
+    const GO: u64 = 1 << 63;
+    let (pool, asked, answer) = (workload::pool(), AtomicU64::new(0), AtomicU64::new(0));
+    let work = || (0..N).for_each(|_| workload::cycle(&pool));
+    let other = || {
+        let mut pieces = 0;
+        while pieces < PIECES {
+            let number = asked.load(Ordering::Acquire);
+            if number & GO != 0 && number != answer.load(Ordering::Relaxed) {
+                work();
+                pieces += 1;
             }
-            work();
-        });
+            answer.store(number, Ordering::Release);
+        }
     };
-    median(|| timed(N, together))
+    let deadline = Instant::now() + Duration::from_secs(2);
+    let mut number = 0;
+    let mut ask = |flag: u64, meanwhile: &dyn Fn()| {
+        number += 1;
+        asked.store(number | flag, Ordering::Release);
+        let ns = timed(1, meanwhile);
+        while answer.load(Ordering::Acquire) != number | flag {
+            std::hint::spin_loop();
+        }
+        ns
+    };
+    let mut piece = || {
+        loop {
+            let since = Instant::now();
+            ask(0, &|| ());
+            if since.elapsed() < AT_ONCE || Instant::now() > deadline {
+                break ask(GO, &work) / N as f64;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(other);
+        middle((0..PIECES).map(|_| piece()).skip(50).collect())
+    })
 }
 
 fn trades_of_btc(readers: usize) -> Plane {
@@ -160,8 +189,8 @@ fn wake(nap: Duration) -> f64 {
 fn benchmark(py: Python<'_>, name: &str, readers: usize) -> PyResult<f64> {
     let readers = readers.clamp(1, 1024);
     py.detach(|| match name {
-        "pool" => Ok(pool(1)),
-        "pool_contended" => Ok(pool(2)),
+        "pool" => Ok(pool()),
+        "pool_contended" => Ok(pool_contended()),
         "publish" => Ok(publish(readers)),
         "publish_book" => Ok(publish_book(readers)),
         "unwanted" => Ok(unwanted()),

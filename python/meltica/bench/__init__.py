@@ -4,7 +4,6 @@ F is one call of an empty bound method from C.
 """
 
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +77,7 @@ def _core_rows() -> Iterator[Row]:
         return among, alone * 1.02
 
     yield Row("pool: borrow, fill, share, release", core("pool"), 25)
-    yield Row("pool: the same, two threads contending", _contended, 80)
+    yield Row("pool: the same, two threads contending", core("pool_contended"), 80)
     yield Row("publish a trade to 1 full queue", core("publish"), 100)
     yield Row("publish a trade to 8 full queues", core("publish", 8), 250)
     yield Row("publish a trade to 64 full queues", core("publish", 64), 1500)
@@ -136,16 +135,3 @@ def _start_up_rows() -> Iterator[Row]:
     loaded = process("-c", lambda_file, str(library / "large_trades.py"))
     yield Row("whole process: a lambda file and its Config", loaded, 250e6)
     yield Row("whole process: meltica --help", process("-m", "meltica", "--help"), 200e6)
-
-
-def _contended() -> float:
-    """Returns ns while two threads contend; tried again where they took turns on one processor instead."""
-    best = (0.0, 0.0)
-    for _ in range(10):
-        cpu, wall = time.process_time_ns(), time.perf_counter_ns()
-        figure = _core.benchmark("pool_contended")
-        overlap = (time.process_time_ns() - cpu) / (time.perf_counter_ns() - wall)
-        best = max(best, (overlap, figure))
-        if overlap > 1.7:
-            break
-    return best[1]

@@ -1,8 +1,8 @@
 """How figures are taken.
 
 Every figure is the median of five runs after a warm-up. What is always the same is cut into pieces of less
-than a millisecond, and the median piece counts: on shared processors an interrupted run would tell of its
-neighbours.
+than a millisecond, and the median piece counts: where processors are shared, a run that was interrupted would
+tell of its neighbours.
 """
 
 import collections
