@@ -27,6 +27,14 @@ def load(reference: str) -> type[Lambda]:
     return pick(module, path, None)
 
 
+def source_of(reference: str) -> Path:
+    """Returns the file that a strategy stands in. Raises LambdaLoadError when there is none."""
+    path = Path(_split(resolve(reference))[0])
+    if path.is_file():
+        return path
+    return Path(library.__file__).parent / f"{path.name.replace('-', '_')}.py"
+
+
 def resolve(reference: str, folder: Path = Path()) -> str:
     """Returns a reference that means the same everywhere: a shipped name, or a path from `folder`.
 
