@@ -20,6 +20,7 @@ from meltica.threads import call, within
 if TYPE_CHECKING:
     from meltica._core import Core, Host
     from meltica.lambdas.base import Lambda
+    from meltica.persistence.instances import Instance as Row
     from meltica.persistence.instances import InstanceState, InstanceStore
     from meltica.settings.manifest import LambdaSpec
 
@@ -96,6 +97,10 @@ class InstanceManager:
             return self._instances[id]
         except KeyError:
             raise NotFound(f"instance `{id}` does not exist{suggestion(id, self._instances)}") from None
+
+    def stored(self, id: str) -> "Row":
+        """Returns an instance's row. Raises NotFound."""
+        return self._store.get(id)
 
     def dependents(self, provider: str) -> list[ManagedInstance]:
         """Returns the instances whose scope names a provider, running or not."""

@@ -20,6 +20,7 @@ from meltica.threads import call, within
 
 if TYPE_CHECKING:
     from meltica._core import Core
+    from meltica.persistence.providers import Provider as Row
     from meltica.persistence.providers import ProviderState, ProviderStore
     from meltica.providers.base import Adapter
     from meltica.settings.manifest import ProviderSpec
@@ -230,6 +231,10 @@ class ProviderManager:
             return self._providers[name]
         except KeyError:
             raise NotFound(f"provider `{name}` does not exist{suggestion(name, self._providers)}") from None
+
+    def stored(self, name: str) -> "Row":
+        """Returns a provider's row. Raises NotFound."""
+        return self._store.get(name)
 
     def begin(self) -> None:
         """Starts every provider that should run; returns at once. Call `watch` first."""
