@@ -3,6 +3,7 @@
 import hashlib
 import linecache
 import sys
+import threading
 import traceback
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +13,9 @@ from meltica.errors import LambdaClassError, LambdaLoadError, suggestion
 from meltica.lambdas import library
 from meltica.lambdas.base import Lambda
 from meltica.paths import from_folder
+
+_making: dict[str, threading.RLock] = {}
+"""A lock for each module."""
 
 
 def load(reference: str) -> type[Lambda]:
@@ -66,8 +70,10 @@ def load_module(path: Path) -> ModuleType:
         raise LambdaLoadError(f"{path}: cannot be read: {error.strerror}") from error
     digest = hashlib.sha256(str(path.resolve()).encode() + b"\0" + source).hexdigest()[:16]
     name = f"meltica_lambda_{''.join(c if c.isalnum() else '_' for c in path.stem)}_{digest}"
-    known = sys.modules.get(name)
-    return known if known is not None else _execute(name, path, source)
+    # Several instances of one file may start at once: a module that is still being made is of no use.
+    with _making.setdefault(name, threading.RLock()):
+        known = sys.modules.get(name)
+        return known if known is not None else _execute(name, path, source)
 
 
 def pick(module: ModuleType, path: Path, name: str | None) -> type[Lambda]:
