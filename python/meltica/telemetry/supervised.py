@@ -82,6 +82,7 @@ def providers(seen: list[ProviderView], feeds: Mapping[str, Mapping[str, Any]]) 
         ("frames", "frames", "Frames received."),
         ("bytes", "frame_bytes", "Their bytes."),
         ("ignored", "messages_ignored", "Messages that the codec declares nothing for: replies, heartbeats."),
+        ("unknown_enums", "unknown_enums", "Values of enumerations that the codec does not know."),
         ("gaps", "book_gaps", "Books resynchronised because of a hole in the venue's ids."),
     ):
         yield counter(
