@@ -109,7 +109,19 @@ class AlreadyExists(MelticaError):
 
 
 class NotFound(MelticaError):
-    """No provider or instance has that name."""
+    """No provider, instance, adapter or strategy has that name."""
+
+
+class Conflict(MelticaError):
+    """What was asked does not fit the present state: it runs already, it does not run."""
+
+
+class StartError(LambdaError):
+    """A lambda could not start: its file, its config, its `__init__` or its `on_start`."""
+
+
+class AddressInUse(MelticaError):
+    """The control plane's address is taken or cannot be listened on."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -2,9 +2,12 @@
 
 import pickle
 import sys
+import threading
 import traceback
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from textwrap import dedent
+from types import ModuleType
 
 import pytest
 
@@ -74,6 +77,24 @@ def test_changed_content_is_another_module(file: Path) -> None:
     second = load(write(file, GOOD + "\n    # changed\n"))
     assert first is not second
     assert first.__module__ != second.__module__
+
+
+def test_two_who_load_a_file_at_once_get_the_whole_module(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = ModuleType("door")
+    entered, gate = threading.Event(), threading.Event()
+    vars(door).update(entered=entered, gate=gate)
+    monkeypatch.setitem(sys.modules, "door", door)
+    reference = write(file, "import door\ndoor.entered.set()\nassert door.gate.wait(20)\n" + dedent(GOOD))
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(load, reference)
+        assert entered.wait(20)
+        second = pool.submit(load, reference)
+        # One that does not wait for the first is done long before this.
+        wait([second], timeout=0.1)
+        gate.set()
+        assert first.result(20) is second.result(20)
 
 
 def test_neighbours_can_be_imported(file: Path) -> None:

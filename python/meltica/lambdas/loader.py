@@ -3,6 +3,7 @@
 import hashlib
 import linecache
 import sys
+import threading
 import traceback
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +13,9 @@ from meltica.errors import LambdaClassError, LambdaLoadError, suggestion
 from meltica.lambdas import library
 from meltica.lambdas.base import Lambda
 from meltica.paths import from_folder
+
+_making: dict[str, threading.RLock] = {}
+"""A lock for each module."""
 
 
 def load(reference: str) -> type[Lambda]:
@@ -25,6 +29,14 @@ def load(reference: str) -> type[Lambda]:
         return pick(load_module(path), path, name)
     module = import_module(f"{library.__name__}.{path_text.replace('-', '_')}")
     return pick(module, path, None)
+
+
+def source_of(reference: str) -> Path:
+    """Returns the file that a strategy stands in. Raises LambdaLoadError when there is none."""
+    path = Path(_split(resolve(reference))[0])
+    if path.is_file():
+        return path
+    return Path(library.__file__).parent / f"{path.name.replace('-', '_')}.py"
 
 
 def resolve(reference: str, folder: Path = Path()) -> str:
@@ -58,8 +70,10 @@ def load_module(path: Path) -> ModuleType:
         raise LambdaLoadError(f"{path}: cannot be read: {error.strerror}") from error
     digest = hashlib.sha256(str(path.resolve()).encode() + b"\0" + source).hexdigest()[:16]
     name = f"meltica_lambda_{''.join(c if c.isalnum() else '_' for c in path.stem)}_{digest}"
-    known = sys.modules.get(name)
-    return known if known is not None else _execute(name, path, source)
+    # Several instances of one file may start at once: a module that is still being made is of no use.
+    with _making.setdefault(name, threading.RLock()):
+        known = sys.modules.get(name)
+        return known if known is not None else _execute(name, path, source)
 
 
 def pick(module: ModuleType, path: Path, name: str | None) -> type[Lambda]:

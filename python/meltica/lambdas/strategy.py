@@ -16,6 +16,16 @@ def subscribed(cls: type[Lambda]) -> list[str]:
     return [kind for kind in CALLBACKS.values() if kind in wanted]
 
 
+def name_of(cls: type[Lambda]) -> str:
+    """Returns the name of a strategy: its attribute `name` where that is a text, else the class's own."""
+    return _text(cls, "name") or cls.__name__
+
+
+def version_of(cls: type[Lambda]) -> str | None:
+    """Returns the version of a strategy: its attribute `version` where that is a text."""
+    return _text(cls, "version") or None
+
+
 def describe(cls: type[Lambda]) -> dict[str, object]:
     """Returns `{name, displayName, description, version?, config, events}` of a strategy.
 
@@ -23,12 +33,12 @@ def describe(cls: type[Lambda]) -> dict[str, object]:
     else from the class's name and docstring.
     """
     strategy: dict[str, object] = {
-        "name": _text(cls, "name") or cls.__name__,
+        "name": name_of(cls),
         "displayName": _text(cls, "display_name") or _words(cls.__name__),
         "description": _text(cls, "description") or _first_paragraph(cls),
     }
-    version = _text(cls, "version")
-    if version:
+    version = version_of(cls)
+    if version is not None:
         strategy["version"] = version
     strategy["config"] = _config(cls.Config)
     strategy["events"] = subscribed(cls)

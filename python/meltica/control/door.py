@@ -1,0 +1,219 @@
+"""What every request passes first: who may ask, how much, under which id; and the last answer to what failed.
+
+There is no authentication yet, so the gateway listens on a loopback address only, and a web page that the
+operator happens to have open must not get through either:
+
+- `Host` must be a loopback name, or a page could make its own name point here and read what it likes.
+- A request that changes something must not come from a page of another origin. Browsers say where it comes
+  from by `Sec-Fetch-Site` and `Origin`; curl says neither.
+- A body must be JSON, which a page cannot send elsewhere without being let.
+- No answer allows another origin to read it.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable
+from http import HTTPStatus
+from ipaddress import ip_address
+from typing import cast
+from urllib.parse import quote
+from uuid import uuid4
+
+import msgspec
+from litestar.types import ASGIApp, HTTPReceiveMessage, Message, Receive, Scope, Send, WebSocketReceiveMessage
+from structlog.contextvars import bound_contextvars
+
+from meltica.control.errors import Refused, answer
+from meltica.control.shapes import Failure
+
+MAX_BODY = 1 << 20
+BODY_SECONDS = 10.0
+REQUEST_ID = b"x-meltica-request-id"
+
+Requests = Counter[tuple[str, str, int]]
+"""How many requests had (method, route, status)."""
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+_PARAMETER = re.compile(r"\{(\w+):\w+\}")
+_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+log = logging.getLogger(__name__)
+
+
+class Door:
+    """Stands before an application; counts what passes, and what does not, in `requests`."""
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str], requests: Requests) -> None:
+        self._app = app
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._requests = requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request, or hands on what is none."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = _headers(scope)
+        id = next((value for value in headers.get(REQUEST_ID, ()) if _ID.fullmatch(value)), None)
+        id = id or uuid4().hex.encode()
+        method, path, status, began = scope["method"], scope["path"], 0, time.perf_counter()
+
+        async def stamped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *_HEADERS, (REQUEST_ID, id)]
+            await send(message)
+
+        with bound_contextvars(request_id=id.decode()):
+            try:
+                self._check_host(headers)
+                if method not in _SAFE:
+                    _check_origin(headers)
+                await self._app(scope, await _with_body(method, headers, receive), stamped)
+            except Exception as error:
+                if status:
+                    raise  # half an answer is out: the server cuts the connection
+                told = answer(error, method, path)
+                await _reply(stamped, told.status, told.failure)
+            except asyncio.CancelledError:
+                if status:
+                    raise
+                # Only a server that stops cancels requests, those that have not ended in the time it gives.
+                await _reply(stamped, 503, Failure(error="the gateway is stopping", code="stopping"))
+            finally:
+                self._note(scope, method, path, status, time.perf_counter() - began)
+
+    def _note(self, scope: Scope, method: str, path: str, status: int, seconds: float) -> None:
+        template = str(cast(dict[str, object], scope).get("path_template") or "unknown")
+        # Labels of a metric: nothing that a client can choose gets into them.
+        route = _PARAMETER.sub(r"{\1}", template)
+        self._requests[method if method in _METHODS else "other", route, status] += 1
+        level = logging.INFO if method not in _SAFE else logging.DEBUG
+        # Quoted, as a line break in it would make a second line.
+        log.log(level, "%s %s: %d after %.1f ms", method, quote(path), status, seconds * 1000)
+
+    def _check_host(self, headers: dict[bytes, list[bytes]]) -> None:
+        """Raises Refused unless `Host` is a name of the loopback interface, or the configured one."""
+        values = headers.get(b"host", [])
+        if len(values) != 1:
+            raise Refused(400, "bad_request", f"expected one Host header, saw {len(values)}")
+        host = _host(values[0].decode("latin-1"))
+        if host not in self._hosts and not _is_loopback(host):
+            known = ", ".join(sorted({"localhost", "127.0.0.1", *self._hosts}))
+            raise Refused(421, "host_not_allowed", f"expected a Host of {known}, saw {host[:255]!r}")
+
+
+def _headers(scope: Scope) -> dict[bytes, list[bytes]]:
+    found: dict[bytes, list[bytes]] = {}
+    for name, value in scope["headers"]:
+        found.setdefault(name.lower(), []).append(value)
+    return found
+
+
+def _host(value: str) -> str:
+    """Returns a `Host` without its port."""
+    value = value.strip().lower()
+    if value.startswith("["):
+        return value[1:].partition("]")[0]
+    return value.partition(":")[0]
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_origin(headers: dict[bytes, list[bytes]]) -> None:
+    """Raises Refused when a browser says that a page of another origin sent this."""
+    site = [value.lower() for value in headers.get(b"sec-fetch-site", [])]
+    own = {scheme + b"://" + host.lower() for scheme in (b"http", b"https") for host in headers[b"host"]}
+    origins = headers.get(b"origin", [])
+    if not set(site) <= {b"same-origin", b"none"} or not {value.lower() for value in origins} <= own:
+        seen = b", ".join(origins or site).decode("latin-1")
+        text = f"a page of another origin may not change anything, saw {seen[:255]!r}"
+        raise Refused(403, "cross_origin", text)
+
+
+async def _with_body(method: str, headers: dict[bytes, list[bytes]], receive: Receive) -> Receive:
+    """Returns a `receive` that has the whole body. Raises Refused when it is too long, too late, no JSON."""
+    length = int(headers.get(b"content-length", [b"0"])[0])
+    has_body = length > 0 or b"transfer-encoding" in headers
+    if method in _SAFE and not has_body:
+        return receive
+    if length > MAX_BODY:
+        raise _too_large()
+    kind = headers.get(b"content-type", [b""])[0].partition(b";")[0].strip().lower()
+    if kind != b"application/json" and (kind or has_body):
+        seen = kind.decode("latin-1")[:255] or "none"
+        text = f"expected content-type application/json, saw {seen}; curl: -H content-type:application/json"
+        raise Refused(415, "unsupported_media_type", text)
+    if not has_body:
+        return receive
+    try:
+        body = await asyncio.wait_for(_read(receive), BODY_SECONDS)
+    except TimeoutError:
+        raise Refused(408, "body_timeout", f"expected the whole body within {BODY_SECONDS:g} s") from None
+    _check_json(body)
+    given = False
+
+    async def replay() -> HTTPReceiveMessage | WebSocketReceiveMessage:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+async def _read(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Refused(400, "bad_request", "the client left before its body had come")
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY:
+            raise _too_large()
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _too_large() -> Refused:
+    return Refused(413, "body_too_large", f"expected a body of at most {MAX_BODY} bytes")
+
+
+def _check_json(body: bytes) -> None:
+    if not body:
+        return
+    try:
+        body.decode()
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refused(400, "bad_json", f"expected JSON: {error}") from None
+    except RecursionError:
+        raise Refused(400, "bad_json", "expected JSON, saw too many brackets inside each other") from None
+
+
+async def _reply(send: Send, status: int, failure: Failure) -> None:
+    body = msgspec.json.encode(failure)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if status == HTTPStatus.REQUEST_TIMEOUT:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

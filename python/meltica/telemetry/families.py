@@ -1,0 +1,49 @@
+"""Makes Prometheus families out of rows; units are told by the names."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from meltica._core import HISTOGRAM_BOUNDS_NS
+
+Counts = tuple[list[int], int]
+"""A histogram of the core: how many values were below each bound, and their sum, ns."""
+Rows = Iterable[tuple[tuple[str, ...], float]]
+"""Values of labels, and the value."""
+
+_BOUNDS = tuple(repr(bound / 1e9) for bound in HISTOGRAM_BOUNDS_NS)
+
+
+def counter(name: str, text: str, labels: Iterable[str], rows: Rows) -> Metric:
+    """Returns a counter; `_total` is added to its name."""
+    family = CounterMetricFamily(name, text, labels=tuple(labels), unit=_unit(name))
+    for values, value in rows:
+        family.add_metric(values, value)
+    return family
+
+
+def gauge(name: str, text: str, labels: Iterable[str], rows: Rows) -> Metric:
+    """Returns a gauge."""
+    family = GaugeMetricFamily(name, text, labels=tuple(labels), unit=_unit(name))
+    for values, value in rows:
+        family.add_metric(values, value)
+    return family
+
+
+def histogram(name: str, text: str, label: str, rows: Iterable[tuple[str, Counts, int]]) -> Metric:
+    """Returns a histogram, in seconds, of rows (value of the label, counts, how many values in all)."""
+    family = HistogramMetricFamily(name, text, labels=(label,), unit=_unit(name))
+    for value, (counts, sum_ns), total in rows:
+        buckets: list[tuple[str, float]] = [*zip(_BOUNDS, counts, strict=True), ("+Inf", total)]
+        family.add_metric((value,), buckets, sum_ns / 1e9)
+    return family
+
+
+def by_kind(many: Mapping[str, Mapping[str, Any]], field: str) -> Rows:
+    """Returns the rows (name, kind) of a field that counts by kind."""
+    return [((name, kind), n) for name, one in many.items() for kind, n in one[field].items()]
+
+
+def _unit(name: str) -> str:
+    return next((unit for unit in ("seconds", "bytes") if name.endswith(unit)), "")

@@ -1,0 +1,129 @@
+"""A gateway for the tests of the control plane."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from meltica.persistence.embedded import EmbeddedPostgres
+from tests.integration import gateway, venue
+
+CONFIG = """
+environment: ci
+supervision:
+  backoff: {min: 10ms, max: 20ms}
+  budget: {restarts: 1}
+providers:
+  demo:
+    adapter: replay
+    settings: {sample: true, speed: 1, loop: true}
+  main:
+    adapter: test-venue
+    settings: {api_key: hunter2, region: "${TEST_REGION}"}
+  refusing:
+    adapter: test-venue
+    enabled: false
+    settings: {refuses: true}
+  spare:
+    adapter: test-venue
+    enabled: false
+lambdas:
+  - id: large-trades
+    strategy: large-trades
+    config: {notional: 1}
+    scope: {demo: "*"}
+  - id: watcher
+    strategy: strategies.py:Watcher
+    config: {token: hunter2, threshold: 3}
+    scope: {main: [BTC-USDT, ETH-USDT], spare: [BTC-USDT]}
+    host: shared
+  - id: unloaded
+    strategy: strategies.py:Unloaded
+    scope: {main: [BTC-USDT]}
+    enabled: false
+  - id: slow
+    strategy: strategies.py:Slow
+    scope: {main: [BTC-USDT]}
+    enabled: false
+  - id: slowly
+    strategy: strategies.py:Slowly
+    scope: {main: [BTC-USDT, ETH-USDT]}
+    bufferSize: 1
+  - id: failing
+    strategy: strategies.py:Failing
+    scope: {main: [BTC-USDT]}
+    enabled: false
+"""
+
+STRATEGIES = '''
+import meltica
+from tests.integration import venue
+
+
+class Watcher(meltica.Lambda):
+    """Watches trades.
+
+    And this is not shown.
+    """
+
+    version = "1.2.0"
+
+    class Config(meltica.LambdaConfig):
+        threshold: int
+        """From when it matters."""
+        token: str = "none"
+        note: str | None = None
+
+    def on_trade(self, trade):
+        if trade.price < self.config.threshold:
+            raise ValueError("too low")
+        self.emit("seen", {})
+
+
+class Unloaded(meltica.Lambda):
+    def on_trade(self, trade):
+        pass
+
+
+class Slow(meltica.Lambda):
+    def on_start(self):
+        venue.GATE.wait(30)
+
+    def on_trade(self, trade):
+        pass
+
+
+class Slowly(meltica.Lambda):
+    needs = {"Ticker"}
+
+    def on_trade(self, trade):
+        venue.GATE.wait(30)
+
+    def on_book_snapshot(self, book):
+        pass
+
+
+class Failing(meltica.Lambda):
+    def on_start(self):
+        raise RuntimeError("no luck")
+
+    def on_trade(self, trade):
+        pass
+'''
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
+    """A config file with two adapters and some lambdas, good and bad."""
+    folder = tmp_path_factory.mktemp("control")
+    (folder / "meltica.yaml").write_text(CONFIG)
+    (folder / "strategies.py").write_text(STRATEGIES)
+    with venue.installed(folder):
+        yield folder / "meltica.yaml"
+
+
+@pytest.fixture(scope="module")
+def control(config: Path, cluster: EmbeddedPostgres) -> Generator[gateway.Running]:
+    """A gateway for the whole module."""
+    with gateway.database(cluster) as dsn, gateway.running(config, dsn) as running:
+        yield running

@@ -1,0 +1,298 @@
+"""What every request passes: who may ask, how much, and what is answered to the rest."""
+
+import http.client
+import json
+import logging
+import re
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from urllib.parse import quote
+
+import httpx
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from structlog.contextvars import get_contextvars
+
+from meltica.control import door
+from tests.integration.gateway import Running
+from tests.integration.rest_shapes import Failure
+from tests.integration.test_control_resources import failure
+
+CHANGE = "/providers/demo/start"
+"""Something that changes nothing, as it is running already: 409 when it is let in."""
+
+HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "content-type": "application/json",
+    "cross-origin-resource-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+}
+
+
+@pytest.fixture(autouse=True)
+def running(control: Running) -> None:
+    control.until(lambda: control.gateway.providers.get("demo").running)
+
+
+@pytest.mark.parametrize(
+    "name", ["localhost", "LOCALHOST:1", "127.0.0.1", "127.1.2.3:8880", "[::1]:8880", "[::1]"]
+)
+def test_loopback_names_are_let_in(control: Running, name: str) -> None:
+    assert control.client.get("/health/live", headers={"host": name}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["evil.example", "localhost.evil.example:8880", "127.0.0.1.evil.example", "10.0.0.1", "[::2]", "", "a b"],
+)
+def test_other_names_are_not(control: Running, name: str) -> None:
+    answer = control.client.get("/providers", headers={"host": name})
+    text = failure(answer, 421, "host_not_allowed")
+    assert text.startswith("expected a Host of 127.0.0.1, localhost, saw ")
+
+
+@pytest.mark.parametrize("names", [[], ["localhost", "localhost"]])
+def test_there_is_one_host(control: Running, names: list[str]) -> None:
+    connection = http.client.HTTPConnection(*control.gateway.api.address, timeout=10)
+    connection.putrequest("GET", "/providers", skip_host=True)
+    for name in names:
+        connection.putheader("Host", name)
+    connection.endheaders()
+    with connection.getresponse() as answer:
+        assert (answer.status, json.load(answer)["code"]) == (400, "bad_request")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "http://localhost:3000"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"sec-fetch-site": "none", "origin": "https://evil.example"},
+    ],
+)
+def test_pages_of_other_origins_change_nothing(control: Running, headers: dict[str, str]) -> None:
+    text = failure(control.client.post(CHANGE, headers=headers), 403, "cross_origin")
+    assert text.startswith("a page of another origin may not change anything, saw ")
+
+
+def test_pages_of_this_origin_and_programs_may(control: Running) -> None:
+    own: list[dict[str, str]] = [
+        {},
+        {"origin": control.url},
+        {"origin": control.url.upper()},
+        {"sec-fetch-site": "same-origin"},
+        {"sec-fetch-site": "none"},
+    ]
+    for headers in own:
+        failure(control.client.post(CHANGE, headers=headers), 409, "conflict")
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "json"]
+)
+def test_bodies_are_json(control: Running, kind: str) -> None:
+    answer = control.client.post(CHANGE, content=b"{}", headers={"content-type": kind})
+    text = failure(answer, 415, "unsupported_media_type")
+    assert text.startswith("expected content-type application/json, saw ")
+    for good in ("application/json", "Application/JSON; charset=utf-8"):
+        answer = control.client.post(CHANGE, content=b"{}", headers={"content-type": good})
+        failure(answer, 409, "conflict")
+
+
+def test_a_form_without_a_body_is_no_json_either(control: Running) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    failure(control.client.post(CHANGE, headers=headers), 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"{}{}", b"nul", b"\xff", b'"\xff"', b" ", b'{"a":NaN}', b"[" * 200_000, b'{"a":' * 200_000],
+)
+def test_bad_json(control: Running, body: bytes) -> None:
+    answer = control.client.post(CHANGE, content=body, headers={"content-type": "application/json"})
+    assert failure(answer, 400, "bad_json").startswith("expected JSON")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_has_at_most_a_mebibyte(control: Running, chunked: bool) -> None:
+    def send(size: int) -> httpx.Response:
+        body = b'"' + b"a" * (size - 2) + b'"'
+
+        def parts() -> Iterator[bytes]:
+            for start in range(0, size, 1 << 16):
+                yield body[start : start + (1 << 16)]
+
+        headers = {"content-type": "application/json"}
+        return control.client.post(CHANGE, content=parts() if chunked else body, headers=headers)
+
+    failure(send(door.MAX_BODY), 409, "conflict")
+    text = failure(send(door.MAX_BODY + 1), 413, "body_too_large")
+    assert text == "expected a body of at most 1048576 bytes"
+    # Whatever else has come is passed over, and the connection is good for more.
+    failure(send(4 * door.MAX_BODY), 413, "body_too_large")
+    assert control.client.get("/health/live").status_code == 200
+
+
+def test_a_body_that_does_not_come(control: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "BODY_SECONDS", 0.1)
+    connection = http.client.HTTPConnection(*control.gateway.api.address, timeout=10)
+    connection.putrequest("POST", CHANGE)
+    connection.putheader("Content-Type", "application/json")
+    connection.putheader("Content-Length", "10")
+    connection.endheaders(b"{")
+    with connection.getresponse() as answer:
+        assert (answer.status, json.load(answer)["code"]) == (408, "body_timeout")
+        assert answer.headers["connection"] == "close"
+    connection.close()
+
+
+def test_paths_that_there_are_not(control: Running) -> None:
+    for path in (
+        "/",
+        "/nope",
+        "/providers/a/b/c",
+        "/strategies/x/y",
+        "/schema",
+        "/schema/openapi.json",
+        "/docs",
+    ):
+        text = failure(control.client.get(path), 404, "unknown_path")
+        assert text == f"there is no {path}; see /openapi.json"
+
+
+def test_a_slash_at_the_end_means_the_same(control: Running) -> None:
+    assert control.client.get("/health/live/").status_code == 200
+    failure(control.client.get("/providers/a%2Fb"), 404, "unknown_path")
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "POST", "HEAD", "TRACE"])
+def test_methods_that_there_are_not(control: Running, method: str) -> None:
+    answer = control.client.request(method, "/providers")
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "GET, OPTIONS"
+    if method != "HEAD":
+        assert (
+            failure(answer, 405, "method_not_allowed")
+            == f"expected GET, OPTIONS for /providers, saw {method}"
+        )
+
+
+def test_no_other_origin_may_read(control: Running) -> None:
+    asked = {
+        "origin": "http://localhost:3000",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "content-type,x-meltica-client",
+    }
+    for method, path, status in (
+        ("OPTIONS", CHANGE, 204),
+        ("GET", "/providers", 200),
+        ("OPTIONS", "/no", 404),
+    ):
+        answer = control.client.request(method, path, headers=asked)
+        assert answer.status_code == status
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+def test_headers(control: Running) -> None:
+    for path, status in (("/health/live", 200), ("/nope", 404)):
+        answer = control.client.get(path)
+        assert answer.status_code == status
+        assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+        assert "server" not in answer.headers
+    refused = control.client.get("/providers", headers={"host": "evil.example"})
+    assert {name: refused.headers[name] for name in HEADERS} == HEADERS
+
+
+def test_a_request_id_is_echoed_or_made(control: Running) -> None:
+    def id_of(headers: dict[str, str]) -> str:
+        return control.client.get("/version", headers=headers).headers["x-meltica-request-id"]
+
+    assert id_of({"x-meltica-request-id": "a-1.b_2:c"}) == "a-1.b_2:c"
+    made = [
+        id_of({}),
+        id_of({}),
+        id_of({"x-meltica-request-id": "x" * 65}),
+        id_of({"x-meltica-request-id": "a b"}),
+    ]
+    assert all(re.fullmatch("[0-9a-f]{32}", id) for id in made)
+    assert len(set(made)) == len(made)
+
+
+@contextmanager
+def logged() -> Generator[list[tuple[str, object]]]:
+    """Yields what the gateway logs, each line with the request id it is logged under."""
+    seen: list[tuple[str, object]] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append((record.getMessage(), get_contextvars().get("request_id")))
+
+    handler, logger = Handler(), logging.getLogger("meltica")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield seen
+    logger.setLevel(level)
+    logger.removeHandler(handler)
+
+
+def test_changes_are_logged_with_their_request_id_and_what_they_start_is_not(control: Running) -> None:
+    spare = control.gateway.providers.get("spare")
+    with logged() as seen:
+        for action in ("start", "stop"):
+            control.client.post(f"/providers/spare/{action}", headers={"x-meltica-request-id": "id-1"})
+            control.until(lambda action=action: spare.running is (action == "start"))
+        control.client.post("/providers/a%0Ab/start")
+    assert any(text.startswith("POST /providers/a%0Ab/start: 404 after ") for text, _ in seen)
+    own = [text for text, id in seen if id == "id-1"]
+    assert [re.sub(r"\d+\.\d", "N", text) for text in own] == [
+        "POST /providers/spare/start: 202 after N ms",
+        "POST /providers/spare/stop: 200 after N ms",
+    ]
+    assert ("provider spare runs", None) in seen
+
+
+def test_an_unexpected_error_tells_nothing_of_the_inside(
+    control: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> object:
+        raise KeyError("hunter2")
+
+    monkeypatch.setattr(control.gateway.providers, "all", broken)
+    answer = control.client.get("/providers")
+    assert failure(answer, 500, "internal_error") == "unexpected error inside Meltica; its log says more"
+    record = next(record for record in caplog.records if record.getMessage() == "GET /providers failed")
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], KeyError)
+
+
+_METHODS = st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+_ROOTS = st.sampled_from(
+    ["", "/providers", "/strategies", "/adapters", "/strategy/instances", "/health", "/metrics"]
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    method=_METHODS,
+    root=_ROOTS,
+    rest=st.lists(st.text(max_size=8), max_size=3),
+    query=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=2),
+    body=st.none() | st.binary(max_size=20),
+)
+def test_whatever_is_asked_is_answered_in_one_form(
+    control: Running, method: str, root: str, rest: list[str], query: dict[str, str], body: bytes | None
+) -> None:
+    path = root + "".join(f"/{quote(part, safe='')}" for part in rest)
+    headers = {} if body is None else {"content-type": "application/json"}
+    answer = control.client.request(method, path or "/", params=query, content=body, headers=headers)
+    assert answer.status_code < 500 or answer.json()["code"] == "not_ready"
+    if answer.status_code >= 400:
+        msgspec.json.decode(answer.content, type=Failure)

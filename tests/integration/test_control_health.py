@@ -1,0 +1,115 @@
+"""Health and version, on a gateway that runs, whose database hangs, and that stops."""
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from meltica import _core
+from meltica.control import actions
+from meltica.persistence.embedded import EmbeddedPostgres
+from tests.integration import gateway, venue
+from tests.integration.gateway import Running
+from tests.integration.test_control_resources import failure, ok
+
+
+@contextmanager
+def hanging(cluster: EmbeddedPostgres) -> Generator[None]:
+    """Stops every process of a PostgreSQL, as a machine without memory does."""
+    postmaster = int((cluster.data / "postmaster.pid").read_text().split()[0])
+    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+    processes = [postmaster, *map(int, children)]
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
+
+
+def test_live_and_ready(control: Running) -> None:
+    assert ok(control.client.get("/health/live")) == {"status": "live"}
+    control.until(lambda: all(control.gateway.providers.get(name).running for name in ("demo", "main")))
+    assert ok(control.client.get("/health/ready")) == {"status": "ready"}
+
+
+def test_version(control: Running) -> None:
+    known = ok(control.client.get("/version"))
+    assert (known["version"], known["environment"], known["serviceName"]) == (
+        _core.__version__,
+        "ci",
+        "meltica",
+    )
+    assert (known["build"], known["target"]) == (_core.BUILD_PROFILE, _core.BUILD_TARGET)
+    assert known["startedAt"] == round(control.gateway.started_at * 1000)
+
+
+def test_what_is_not_ready_is_named(control: Running) -> None:
+    ok(control.client.post("/providers/refusing/start"), 202)
+    control.until(lambda: control.gateway.providers.get("refusing").actual.value == "failed")
+    failure(control.client.post("/strategy/instances/failing/start"), 400, "start_failed")
+    answer = control.client.get("/health/ready")
+    text = failure(answer, 503, "not_ready")
+    faults = answer.json()["faults"]
+    assert set(faults) == {"provider refusing", "lambda failing"}
+    assert "the venue refuses" in faults["provider refusing"]
+    assert faults["lambda failing"] == "is failed: RuntimeError: no luck"
+    assert "lambda failing is failed: RuntimeError: no luck" in text
+    assert control.client.get("/health/live").status_code == 200
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/task").is_dir(), reason="needs Linux, to find the server's processes"
+)
+def test_a_database_that_hangs(
+    control: Running, cluster: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "PATIENCE", 0.5)
+    with hanging(cluster):
+        answer = control.client.get("/health/ready", timeout=5)
+        failure(answer, 503, "not_ready")
+        assert answer.json()["faults"]["database"] == "does not answer"
+        # What is wanted cannot be written, so nothing is done about it.
+        text = failure(control.client.post("/providers/main/stop"), 503, "database_unavailable")
+        assert text.startswith("the database has not answered within 0.5 s")
+        assert ok(control.client.get("/providers/main"))["running"] is True
+        assert control.client.get("/metrics").status_code == 200
+    # It was let go on, so it is done after all.
+    control.until(lambda: not control.gateway.providers.get("main").running)
+
+
+def test_requests_in_hand_are_finished_and_others_cut_when_the_gateway_stops(
+    config: Path, cluster: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venue.GATE.clear()
+    with gateway.database(cluster) as dsn, gateway.running(config, dsn) as running:
+        address = running.gateway.api.address
+        idle = socket.create_connection(address)
+        starting = HTTPConnection(*address, timeout=20)
+        starting.request("POST", "/strategy/instances/slow/start")
+        stuck = HTTPConnection(*address, timeout=20)
+        stuck.putrequest("POST", "/providers/main/stop")
+        stuck.putheader("Content-Type", "application/json")
+        stuck.putheader("Content-Length", "9")
+        stuck.endheaders(b"{")
+        running.until(lambda: running.gateway.instances.get("slow").actual.value == "starting")
+        stop = running.submit(running.gateway.stop())
+        assert idle.recv(1) == b""
+        idle.close()
+        venue.GATE.set()
+        with starting.getresponse() as answer:
+            assert (answer.status, json.load(answer)["status"]) == (200, "running")
+        with stuck.getresponse() as answer:
+            assert (answer.status, json.load(answer)["code"]) == (503, "stopping")
+        starting.close()
+        stuck.close()
+        stop.result(20)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)

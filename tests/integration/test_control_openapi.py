@@ -1,0 +1,85 @@
+"""The schema, which `Checked` compares with every answer that any test of the control plane gets."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+
+from tests.integration.gateway import Checked, Running
+from tests.integration.rest_shapes import ANSWERS
+
+PAGE = Path(__file__).parents[2] / "docs" / "rest.md"
+
+
+@pytest.fixture(scope="module")
+def schema(control: Running) -> dict[str, Any]:
+    return control.client.get("/openapi.json").json()
+
+
+def _operations(schema: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {
+        (method.upper(), path): operation
+        for path, item in schema["paths"].items()
+        for method, operation in item.items()
+    }
+
+
+def test_it_is_a_schema(schema: dict[str, Any]) -> None:
+    assert schema["openapi"].startswith("3.1")
+    for component in schema["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(component)
+    references = set(re.findall(r"#/components/schemas/(\w+)", str(schema)))
+    assert references == set(schema["components"]["schemas"])
+    ids = [operation["operationId"] for operation in _operations(schema).values()]
+    assert len(set(ids)) == len(ids)
+    assert all(operation["summary"] for operation in _operations(schema).values())
+    assert not [part for part in _parts(schema) if len(part.get("oneOf", [0, 0])) == 1]
+    assert "null" not in re.findall(r"'type': '(\w+)'", str(schema))
+
+
+def _parts(value: Any) -> list[dict[str, Any]]:
+    if isinstance(value, dict):
+        return [value, *(part for inner in value.values() for part in _parts(inner))]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, list):
+        return [part for inner in value for part in _parts(inner)]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    return []
+
+
+def test_it_has_every_route_that_clients_need_and_the_page_explains_each(schema: dict[str, Any]) -> None:
+    known = set(_operations(schema))
+    explained = {
+        (method, path)
+        for method, path in re.findall(r"^\| (GET|POST) \| `(/[^`]*)` \|", PAGE.read_text(), re.M)
+    }
+    assert explained == known
+    checked = Checked(schema)
+    assert all(checked.operation(method, path) is not None for method, path in ANSWERS)
+
+
+def test_every_operation_says_how_it_fails(schema: dict[str, Any]) -> None:
+    for operation in _operations(schema).values():
+        failure = operation["responses"]["default"]["content"]["application/json"]["schema"]
+        assert failure == {"$ref": "#/components/schemas/Failure"}
+        for status, response in operation["responses"].items():
+            if status[0] in "45":
+                assert response["content"]["application/json"]["schema"] == failure
+
+
+def test_answers_that_are_not_promised_are_found(schema: dict[str, Any]) -> None:
+    checked = Checked(schema)
+    operation = checked.operation("GET", "/providers/main/?x=1")
+    assert operation is not None
+    live = checked.operation("GET", "/health/live")
+    assert live is not None
+    checked.check(live, 200, httpx.Response(200, json={"status": "live"}))
+    bodies: list[object] = [{"status": "dead"}, {}, {"status": "live", "more": 1}, []]
+    for body in bodies:
+        with pytest.raises(jsonschema.ValidationError):
+            checked.check(live, 200, httpx.Response(200, json=body))
+    with pytest.raises(AssertionError, match="204 is not promised"):
+        checked.check(live, 204, httpx.Response(204))
+    with pytest.raises(jsonschema.ValidationError):
+        checked.check(live, 500, httpx.Response(500, json={"detail": "no"}))

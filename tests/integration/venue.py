@@ -1,0 +1,95 @@
+"""An adapter, installed for tests, whose events and failures tests decide."""
+
+import sys
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import invalidate_caches
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import SecretStr
+
+from meltica.providers.base import Adapter, AdapterSettings
+from meltica.providers.binance.codec import BINANCE
+from meltica.providers.codec import Codec
+
+if TYPE_CHECKING:
+    from meltica._core import Producer
+
+NAME = "test-venue"
+
+GATE = Event()
+"""What strategies of tests wait for; open unless a test closes it."""
+GATE.set()
+
+INSTRUMENTS = (
+    {"symbol": "BTC-USDT", "type": "spot", "baseCurrency": "BTC", "quoteCurrency": "USDT", "venue": "TEST"},
+    {"symbol": "ETH-USDT", "type": "spot", "baseCurrency": "ETH", "quoteCurrency": "USDT", "venue": "TEST"},
+)
+
+
+class VenueSettings(AdapterSettings):
+    """Its settings."""
+
+    api_key: SecretStr | None = None
+    region: str = "eu"
+    depth: int | None = None
+    refuses: bool = False
+    """Whether its start fails."""
+
+
+class Venue(Adapter):
+    """A venue without a network."""
+
+    identifier: ClassVar[str] = NAME
+    display_name: ClassVar[str] = "Test venue"
+    venue: ClassVar[str] = "TEST"
+    capabilities: ClassVar[tuple[str, ...]] = ("TRADE",)
+    Settings: ClassVar[type[AdapterSettings]] = VenueSettings
+    producers: ClassVar[dict[str, "Producer"]] = {}
+    """Name of a provider -> what its events are sent with."""
+
+    def __init__(self, settings: AdapterSettings) -> None:
+        super().__init__(settings)
+        self._stopped = Event()
+        self._name = ""
+
+    def name_providers(self, name: str) -> None:
+        self._name = name
+
+    def providers(self) -> list[str]:
+        return [self._name]
+
+    def codec(self) -> Codec:
+        return BINANCE
+
+    def instruments(self) -> Sequence[Mapping[str, object]]:
+        return INSTRUMENTS
+
+    def start(self, producers: "Mapping[str, Producer]") -> None:
+        assert isinstance(self.settings, VenueSettings)
+        if self.settings.refuses:
+            raise ConnectionError("the venue refuses")
+        Venue.producers[self._name] = producers[self._name]
+
+    def run(self) -> None:
+        self._stopped.wait()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+
+@contextmanager
+def installed(folder: Path) -> Generator[None]:
+    """Has the adapter found, as if a package had brought it."""
+    distribution = folder / "meltica_test_venue-1.dist-info"
+    distribution.mkdir()
+    (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: meltica-test-venue\nVersion: 1\n")
+    (distribution / "entry_points.txt").write_text(
+        f"[meltica.adapters]\n{NAME} = {__name__}:{Venue.__name__}\n"
+    )
+    sys.path.insert(0, str(folder))
+    invalidate_caches()
+    yield
+    sys.path.remove(str(folder))

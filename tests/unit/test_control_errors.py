@@ -1,0 +1,81 @@
+"""Which exception is told as what."""
+
+import logging
+from pathlib import Path
+
+import msgspec
+import pytest
+from litestar.exceptions import MethodNotAllowedException, NotFoundException
+
+from meltica import errors
+from meltica.control.errors import ANSWERS, NotReady, Refused, answer
+from meltica.control.shapes import Failure
+
+TABLE: dict[str, tuple[Exception, int, str, str]] = {
+    "NotFound": (errors.NotFound("no x"), 404, "not_found", "no x"),
+    "AlreadyExists": (errors.AlreadyExists("x is there"), 409, "already_exists", "x is there"),
+    "Conflict": (errors.Conflict("x runs"), 409, "conflict", "x runs"),
+    "StartError": (errors.StartError("x failed"), 400, "start_failed", "x failed"),
+    "DatabaseUnavailable": (errors.DatabaseUnavailable("gone"), 503, "database_unavailable", "gone"),
+    "NotReady": (NotReady({"lock": "is not held"}), 503, "not_ready", "lock is not held"),
+    "NotFoundException": (
+        NotFoundException(),
+        404,
+        "unknown_path",
+        "there is no /x; see /openapi.json",
+    ),
+    "MethodNotAllowedException": (
+        MethodNotAllowedException(headers={"allow": "POST, OPTIONS, GET"}),
+        405,
+        "method_not_allowed",
+        "expected GET, OPTIONS, POST for /x, saw PUT",
+    ),
+    "Exception": (
+        KeyError("hunter2"),
+        500,
+        "internal_error",
+        "unexpected error inside Meltica; its log says more",
+    ),
+    "Refused": (Refused(413, "body_too_large", "too much"), 413, "body_too_large", "too much"),
+}
+
+
+def test_every_row_is_here_and_explained() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "rest.md").read_text()
+    for status, code in ANSWERS.values():
+        assert f"| {status} | `{code}` |" in page
+    assert {kind.__name__ for kind in ANSWERS} | {"Refused"} == set(TABLE)
+
+
+@pytest.mark.parametrize(("error", "status", "code", "text"), TABLE.values(), ids=TABLE)
+def test_answers(error: Exception, status: int, code: str, text: str) -> None:
+    told = answer(error, "PUT", "/x")
+    assert (told.status, told.failure.code, told.failure.error) == (status, code, text)
+    assert msgspec.to_builtins(told.failure)["status"] == "error"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.DatabaseError("row (1, hunter2) was refused"),
+        errors.MelticaError("hunter2"),
+        errors.LambdaLoadError("hunter2"),
+        OSError("hunter2"),
+        RecursionError(),
+    ],
+)
+def test_others_are_logged_and_not_told(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        told = answer(error, "GET", "/x")
+    assert (told.status, told.failure.code) == (500, "internal_error")
+    assert "hunter2" not in told.failure.error
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
+
+
+def test_the_envelope() -> None:
+    assert msgspec.json.encode(Failure(error="e", code="c")) == b'{"status":"error","error":"e","code":"c"}'
+    told = answer(NotReady({"a": "b"}), "GET", "/x")
+    assert msgspec.to_builtins(told.failure)["faults"] == {"a": "b"}
+    assert answer(MethodNotAllowedException(headers={"allow": "B, A"}), "C", "/").headers == {"allow": "A, B"}
