@@ -9,16 +9,22 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from meltica.lambdas.loader import source_of
-from meltica.persistence.instances import InstanceSpec, InstanceStore
-from meltica.persistence.providers import ProviderSpec, ProviderStore
+from meltica.persistence.instances import InstanceSpec
+from meltica.persistence.providers import ProviderSpec
 from meltica.settings_model import masked
 from meltica.supervision import Desired
 
 if TYPE_CHECKING:
+    import msgspec
+
     from meltica import settings
+    from meltica.persistence.instances import InstanceStore
+    from meltica.persistence.providers import ProviderStore
+
+    Stored = TypeVar("Stored", bound=msgspec.Struct)
 
 log = logging.getLogger(__name__)
 
@@ -36,87 +42,93 @@ class Drift:
     def __str__(self) -> str:
         file = "enabled" if self.enabled else "disabled"
         return (
-            f"{self.what} {self.name} is {file} in the file, but was asked to be {self.desired} at run time"
+            f"{self.what} {self.name} is {file} in the file, but {self.desired} is what was asked for since"
         )
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What shall run."""
+async def reconcile(
+    loaded: "settings.Loaded", providers: "ProviderStore", instances: "InstanceStore"
+) -> tuple[Drift, ...]:
+    """Brings the stored rows up to the file. Raises DatabaseError."""
+    return (
+        *await _providers(loaded.providers, providers),
+        *await _instances(loaded.lambdas, instances),
+    )
 
-    providers: Mapping[str, Desired]
-    instances: Mapping[str, Desired]
-    drift: tuple[Drift, ...]
+
+def revision(path: Path) -> str | None:
+    """Returns the revision of a strategy's file, `sha256:` and its content's hash; None if it is unreadable."""
+    try:
+        return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    except OSError:
+        # The lambda will not start, and says why.
+        return None
 
 
-async def reconcile(loaded: "settings.Loaded", providers: ProviderStore, instances: InstanceStore) -> Wanted:
-    """Brings the stored rows up to the file and returns what shall run. Raises DatabaseError."""
+async def _providers(specs: "Mapping[str, settings.ProviderSpec]", store: "ProviderStore") -> list[Drift]:
     drift: list[Drift] = []
-    wanted_providers: dict[str, Desired] = {}
-    for spec in loaded.providers.values():
+    for name, entry in specs.items():
         # Secrets stay in the file and the environment: the database gets them masked.
-        row_spec = ProviderSpec(
-            name=spec.name, adapter=spec.adapter, settings=_hidden(spec.settings), origin="baseline"
+        spec = ProviderSpec(
+            name=name, adapter=entry.adapter, settings=_masked(entry.settings), origin="baseline"
         )
-        row = providers.find(spec.name)
-        enabled = Desired.RUNNING if spec.enabled else Desired.STOPPED
+        row = store.find(name)
         if row is None:
-            row = await providers.add(row_spec, enabled.value)
-        elif (row.adapter, row.settings, row.origin) != (row_spec.adapter, row_spec.settings, "baseline"):
-            row = await providers.update(row_spec)
-        wanted_providers[spec.name] = _wanted("provider", spec.name, row.desired, spec.enabled, drift)
-    for row in providers.list():
-        if row.origin == "baseline" and row.name not in loaded.providers:
+            await store.add(spec, _baseline(entry.enabled).value)
+            continue
+        if changes := _changes(row, spec):
+            log.info("provider %s has changed in the file: %s", name, ", ".join(changes))
+            await store.update(spec)
+        if row.desired != _baseline(entry.enabled):
+            drift.append(Drift("provider", name, Desired(row.desired), entry.enabled))
+    for row in store.list():
+        if row.origin == "baseline" and row.name not in specs:
             log.info("provider %s is no longer in the file and is forgotten", row.name)
-            await providers.delete(row.name)
-    wanted_instances: dict[str, Desired] = {}
-    for lambda_spec in loaded.lambdas.values():
-        instance_spec = _instance_spec(lambda_spec)
-        stored = instances.find(lambda_spec.id)
-        enabled = Desired.RUNNING if lambda_spec.enabled else Desired.STOPPED
-        if stored is None:
-            stored = await instances.add(instance_spec, enabled.value)
-        elif _changed(stored, instance_spec):
-            stored = await instances.update(instance_spec)
-        wanted_instances[lambda_spec.id] = _wanted(
-            "lambda", lambda_spec.id, stored.desired, lambda_spec.enabled, drift
-        )
-    for stored in instances.list():
-        if stored.origin == "baseline" and stored.id not in loaded.lambdas:
-            log.info("lambda %s is no longer in the file and is forgotten", stored.id)
-            await instances.delete(stored.id)
-    return Wanted(wanted_providers, wanted_instances, tuple(drift))
+            await store.delete(row.name)
+    return drift
 
 
-def _hidden(values: object) -> dict[str, Any]:
-    return cast("dict[str, Any]", masked(values))
+async def _instances(specs: "Mapping[str, settings.LambdaSpec]", store: "InstanceStore") -> list[Drift]:
+    drift: list[Drift] = []
+    for id, entry in specs.items():
+        spec = _instance_spec(entry)
+        row = store.find(id)
+        if row is None:
+            await store.add(spec, _baseline(entry.enabled).value)
+            continue
+        if changes := _changes(row, spec):
+            log.info("lambda %s has changed in its files: %s", id, ", ".join(changes))
+            await store.update(spec)
+        if row.desired != _baseline(entry.enabled):
+            drift.append(Drift("lambda", id, Desired(row.desired), entry.enabled))
+    for row in store.list():
+        if row.origin == "baseline" and row.id not in specs:
+            log.info("lambda %s is no longer in the file and is forgotten", row.id)
+            await store.delete(row.id)
+    return drift
 
 
-def revision(path: Path) -> str:
-    """Returns the revision of a strategy's file: `sha256:` and the hash of its content."""
-    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-
-
-def _instance_spec(spec: "settings.LambdaSpec") -> InstanceSpec:
-    path = source_of(spec.strategy)
+def _instance_spec(entry: "settings.LambdaSpec") -> InstanceSpec:
+    path = source_of(entry.strategy)
     return InstanceSpec(
-        id=spec.id,
+        id=entry.id,
         strategy=path.stem,
-        selector=spec.strategy,
-        revision=revision(path) if path.is_file() else None,
-        config=_hidden(spec.config),
-        scope={provider: list(symbols) for provider, symbols in spec.scope.items()},
-        host=spec.host,
+        selector=entry.strategy,
+        revision=revision(path),
+        config=_masked(entry.config),
+        scope={provider: list(symbols) for provider, symbols in entry.scope.items()},
+        host=entry.host,
         origin="baseline",
     )
 
 
-def _changed(row: InstanceSpec, spec: InstanceSpec) -> bool:
-    return any(getattr(row, field) != getattr(spec, field) for field in spec.__struct_fields__)
+def _changes(row: "Stored", spec: "Stored") -> list[str]:
+    return [name for name in spec.__struct_fields__ if getattr(row, name) != getattr(spec, name)]
 
 
-def _wanted(what: str, name: str, desired: str, enabled: bool, drift: list[Drift]) -> Desired:
-    wanted = Desired(desired)
-    if (wanted is Desired.RUNNING) != enabled:
-        drift.append(Drift(what, name, wanted, enabled))
-    return wanted
+def _baseline(enabled: bool) -> Desired:
+    return Desired.RUNNING if enabled else Desired.STOPPED
+
+
+def _masked(values: object) -> dict[str, Any]:
+    return cast("dict[str, Any]", masked(values))

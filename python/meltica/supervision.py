@@ -1,4 +1,4 @@
-"""What supervised parts share: their states, pauses between restarts, and writing down how they are."""
+"""What supervised parts share: their states, when they start again, and writing down how they are."""
 
 import asyncio
 import logging
@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from meltica.errors import DatabaseError, DatabaseUnavailable
+from meltica.errors import DatabaseUnavailable, MelticaError
+from meltica.threads import Overdue
 
 log = logging.getLogger(__name__)
 
@@ -31,38 +32,49 @@ class Actual(StrEnum):
     FAILED = "failed"
     STUCK = "stuck"
 
+    @property
+    def after_restart(self) -> "Actual":
+        """What a part is that was like this when the gateway ended, and has not been touched since."""
+        return self if self in (Actual.PENDING, Actual.FAILED) else Actual.STOPPED
+
 
 @dataclass
-class Restarts:
-    """Pauses that double from `least` to `most`, a little uneven; at most `budget` of them within `window`.
-
-    Seconds. They begin again from `least` after a run of at least `most`.
-    """
+class Backoff:
+    """Pauses in seconds that double from `least` to `most`, each up to a fifth shorter or longer."""
 
     least: float
     most: float
-    budget: int
-    window: float
-    clock: Callable[[], float]
     jitter: Callable[[], float] = random.random
-    _times: deque[float] = field(default_factory=deque[float])
     _pause: float = 0.0
 
-    def ran(self, seconds: float) -> None:
-        """Tells how long the last run lasted."""
-        if seconds >= self.most:
-            self._pause = 0.0
-
-    def next_pause(self) -> float | None:
-        """Returns how long to wait before the next start, None when there were too many."""
-        now = self.clock()
-        while self._times and now - self._times[0] > self.window:
-            self._times.popleft()
-        if len(self._times) >= self.budget:
-            return None
-        self._times.append(now)
+    def next(self) -> float:
+        """Returns how long to wait this time."""
         self._pause = min(self.most, self._pause * 2) if self._pause else self.least
         return self._pause * (0.8 + 0.4 * self.jitter())
+
+    def reset(self) -> None:
+        """Begins again from `least`."""
+        self._pause = 0.0
+
+
+@dataclass
+class Budget:
+    """At most `count` restarts within any `window` seconds."""
+
+    count: int
+    window: float
+    clock: Callable[[], float]
+    _spent: deque[float] = field(default_factory=deque[float])
+
+    def spend(self) -> bool:
+        """Takes one; False when there is none left."""
+        now = self.clock()
+        while self._spent and now - self._spent[0] > self.window:
+            self._spent.popleft()
+        if len(self._spent) >= self.count:
+            return False
+        self._spent.append(now)
+        return True
 
 
 class Notes:
@@ -71,9 +83,8 @@ class Notes:
     What somebody *wants* is never left to this: that is written before it is done.
     """
 
-    RETRY_SECONDS = 1.0
-
-    def __init__(self) -> None:
+    def __init__(self, retry: float = 1.0) -> None:
+        self._retry = retry
         self._latest: dict[tuple[str, str], Callable[[], Awaitable[object]]] = {}
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
@@ -92,15 +103,13 @@ class Notes:
 
     async def close(self, timeout: float) -> bool:
         """Writes what is left, for at most `timeout` seconds; False when some of it could not be written."""
-        clean = True
         if self._task is not None:
-            try:
-                await asyncio.wait_for(self._idle.wait(), timeout)
-            except TimeoutError:
-                clean = False
+            idle = asyncio.ensure_future(self._idle.wait())
+            # Not waited for any longer: to a server that hangs, cancelling a query takes seconds.
+            await asyncio.wait({idle}, timeout=timeout)
+            idle.cancel()
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        return clean and not self._latest
+        return self._idle.is_set()
 
     async def _run(self) -> None:
         while True:
@@ -115,7 +124,17 @@ class Notes:
                     # A later note about the part wins over this one.
                     self._latest.setdefault(key, write)
                     log.debug("the state of %s %s could not be written yet: %s", *key, error)
-                    await asyncio.sleep(self.RETRY_SECONDS)
-                except DatabaseError:
+                    await asyncio.sleep(self._retry)
+                except MelticaError as error:
+                    log.error("the state of %s %s could not be written: %s", *key, error)
+                except Exception:
                     log.exception("the state of %s %s could not be written", *key)
             self._idle.set()
+
+
+def told(error: BaseException) -> str:
+    """Returns an error in one line; Meltica's own need no name."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MelticaError | Overdue) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -12,15 +12,20 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+class Overdue(TimeoutError):
+    """A call did not end in its time. Not what the call itself may raise."""
+
+
 def call(function: Callable[[], T], name: str) -> "asyncio.Future[T]":
     """Runs `function` on a new thread; the future has what it returned or raised.
 
-    Cancelling the future does not end the call.
+    Cancelling the future does not end the call. What is no Exception, `sys.exit` above all, arrives as a
+    RuntimeError: it would end the loop.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
-    def settle(result: T | None, error: BaseException | None) -> None:
+    def settle(result: T | None, error: Exception | None) -> None:
         if future.done():
             return
         if error is not None:
@@ -30,14 +35,14 @@ def call(function: Callable[[], T], name: str) -> "asyncio.Future[T]":
 
     def run() -> None:
         result: T | None = None
-        failure: BaseException | None = None
+        failure: Exception | None = None
         try:
             result = function()
-        except StopIteration as error:
-            # A future takes every exception but this one.
-            failure = RuntimeError(f"raised StopIteration: {error}")
+        except Exception as error:
+            # A future refuses StopIteration.
+            failure = _as_runtime_error(error) if isinstance(error, StopIteration) else error
         except BaseException as error:
-            failure = error
+            failure = _as_runtime_error(error)
         try:
             loop.call_soon_threadsafe(settle, result, failure)
         except RuntimeError:
@@ -49,9 +54,10 @@ def call(function: Callable[[], T], name: str) -> "asyncio.Future[T]":
 
 
 async def within(seconds: float, future: "asyncio.Future[T]", late: Callable[[T], object] | None = None) -> T:
-    """Returns what a call of `call` returned.
+    """Returns what a call of `call` returned, or raises what it raised.
 
-    Raises TimeoutError after `seconds` and leaves the call to itself; `late` gets what it returns then.
+    Raises Overdue after `seconds`. The call then goes on by itself, as it does when the wait is cancelled;
+    `late` gets what it returns in the end.
     """
 
     def look(done: "asyncio.Future[T]") -> None:
@@ -59,8 +65,19 @@ async def within(seconds: float, future: "asyncio.Future[T]", late: Callable[[T]
         if not done.cancelled() and done.exception() is None and late is not None:
             late(done.result())
 
-    _, left = await asyncio.wait([future], timeout=seconds)
+    try:
+        _, left = await asyncio.wait([future], timeout=seconds)
+    except asyncio.CancelledError:
+        future.add_done_callback(look)
+        raise
     if left:
         future.add_done_callback(look)
-        raise TimeoutError
+        raise Overdue(f"did not end within {seconds:g} s")
     return future.result()
+
+
+def _as_runtime_error(error: BaseException) -> RuntimeError:
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    failure = RuntimeError(text)
+    failure.__cause__ = error
+    return failure

@@ -7,6 +7,8 @@ from typing import NoReturn, cast
 import click
 
 COMMANDS = {
+    "serve": "meltica.cli.serve:serve",
+    "doctor": "meltica.cli.doctor:doctor",
     "replay": "meltica.cli.replay:replay",
     "init": "meltica.cli.init:init",
     "config": "meltica.cli.config:config",
@@ -26,6 +28,7 @@ Exit codes:
   5    the database cannot be started or reached
   6    a migration, dump or restore failed, or the schema is not that of this version
   7    another gateway holds the database
+  8    the address is taken or cannot be listened on
   130  interrupted
 """
 

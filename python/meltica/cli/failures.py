@@ -3,6 +3,7 @@
 import click
 
 from meltica.errors import (
+    AddressInUse,
     ConfigError,
     DatabaseError,
     DatabaseUnavailable,
@@ -15,6 +16,7 @@ CODES: tuple[tuple[type[MelticaError], int], ...] = (
     (DatabaseUnavailable, 5),
     (GatewayAlreadyRunning, 7),
     (DatabaseError, 6),
+    (AddressInUse, 8),
     (MelticaError, 1),
 )
 

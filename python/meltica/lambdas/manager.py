@@ -8,36 +8,37 @@ strategy would fail the same way again.
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from meltica.errors import Conflict, MelticaError, NotFound, StartError, suggestion
 from meltica.lambdas.instances import LambdaInstance, add_instance
 from meltica.lambdas.loader import load
-from meltica.supervision import Actual, Desired, Notes
-from meltica.threads import call, within
+from meltica.supervision import Actual, Desired, Notes, told
+from meltica.threads import Overdue, call, within
 
 if TYPE_CHECKING:
     from meltica._core import Core, Host
     from meltica.lambdas.base import Lambda
     from meltica.persistence.instances import Instance as Row
     from meltica.persistence.instances import InstanceState, InstanceStore
-    from meltica.settings.manifest import LambdaSpec
+    from meltica.settings import LambdaSpec
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 WATCH_SECONDS = 0.2
 """How often the manager looks whether instances failed or are stuck."""
-START_SECONDS = 30.0
-"""How long loading a strategy and its `on_start` may take."""
 
 
 class ManagedInstance:
     """One instance and its life. Belongs to the loop's thread."""
 
-    def __init__(self, spec: "LambdaSpec", desired: Desired) -> None:
+    def __init__(self, spec: "LambdaSpec") -> None:
         self.spec = spec
-        self.desired = desired
+        self.desired = Desired.STOPPED
         self.actual = Actual.PENDING
         self.last_error: str | None = None
         self.lock = asyncio.Lock()
@@ -46,6 +47,8 @@ class ManagedInstance:
         self.run: LambdaInstance | None = None
         """The present run, or the last one."""
         self.host: Host | None = None
+        self.attempt: object = None
+        """The latest start; an earlier one that was given up changes nothing any more."""
 
     @property
     def id(self) -> str:
@@ -55,7 +58,17 @@ class ManagedInstance:
     @property
     def running(self) -> bool:
         """Whether it gets events; a stuck one would, if its callback ended."""
-        return self.actual in (Actual.RUNNING, Actual.STUCK)
+        return self.actual is Actual.RUNNING or (self.actual is Actual.STUCK and not self.given_up)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether its run was cut off, because a callback outlived the stop."""
+        return self.run is not None and self.run.state == "stuck"
+
+    @property
+    def in_callback_ns(self) -> int:
+        """How long its present callback, `on_start` included, has been running."""
+        return 0 if self.run is None else self.run.core.in_callback_ns
 
     def stats(self) -> dict[str, Any] | None:
         """Returns the counters of the present or last run, None before the first."""
@@ -72,19 +85,28 @@ class InstanceManager:
         notes: Notes,
         *,
         stuck_after: timedelta = timedelta(seconds=10),
+        start_timeout: timedelta = timedelta(seconds=30),
     ) -> None:
+        """`stuck_after` is for one callback, `start_timeout` for loading a strategy and its `on_start`."""
         self._core = core
         self._store = store
         self._notes = notes
-        self._stuck_ns = round(stuck_after.total_seconds() * 1e9)
+        self._stuck_seconds = stuck_after.total_seconds()
+        self._start_seconds = start_timeout.total_seconds()
         self._instances: dict[str, ManagedInstance] = {}
-        self._shared: Host | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._shared: list[Host] = []
+        """The last is in use; a callback held those before it."""
+        self._begun: list[asyncio.Task[None]] = []
+        self._blocked: set[asyncio.Future[Any]] = set()
+        """Calls into strategies that have not returned."""
 
-    def add(self, spec: "LambdaSpec", desired: Desired) -> ManagedInstance:
-        """Takes an instance in; nothing starts."""
-        instance = ManagedInstance(spec, desired)
+    def add(self, spec: "LambdaSpec") -> ManagedInstance:
+        """Takes in an instance that is stored already; nothing starts."""
+        instance = ManagedInstance(spec)
+        row = self._store.get(spec.id)
+        instance.desired, instance.last_error = Desired(row.desired), row.last_error
         self._instances[spec.id] = instance
+        self._set(instance, Actual(row.actual).after_restart)
         return instance
 
     def all(self) -> list[ManagedInstance]:
@@ -106,11 +128,17 @@ class InstanceManager:
         """Returns the instances whose scope names a provider, running or not."""
         return [instance for instance in self.all() if provider in instance.spec.scope]
 
-    async def begin(self) -> None:
-        """Starts every instance that should run; one that cannot start is `failed` and hinders nobody."""
-        self._watching = asyncio.get_running_loop().create_task(self._watch(), name="meltica-instances")
+    async def begin(self, patience: float = 2.0) -> None:
+        """Starts every instance that should run; one that cannot start is `failed` and hinders nobody.
+
+        Waits for them, so that they get the first events, but not longer than `patience` seconds.
+        """
+        loop = asyncio.get_running_loop()
         wanted = [instance for instance in self.all() if instance.desired is Desired.RUNNING]
-        await asyncio.gather(*(self._begin(instance) for instance in wanted))
+        starting = [loop.create_task(self._begin(instance)) for instance in wanted]
+        self._begun = [loop.create_task(self._watch(), name="meltica-instances"), *starting]
+        if starting:
+            await asyncio.wait(starting, timeout=patience)
 
     async def start(self, id: str) -> ManagedInstance:
         """Starts an instance. Raises NotFound, Conflict when it runs, StartError, DatabaseUnavailable."""
@@ -124,10 +152,13 @@ class InstanceManager:
         return instance
 
     async def stop(self, id: str) -> ManagedInstance:
-        """Stops an instance. Raises NotFound, Conflict when it does not run, DatabaseUnavailable."""
+        """Stops an instance; one that failed is not started again after a restart of the gateway either.
+
+        Raises NotFound, Conflict when it was stopped already, DatabaseUnavailable.
+        """
         instance = self.get(id)
         async with instance.lock:
-            if not instance.running:
+            if not instance.running and instance.desired is Desired.STOPPED:
                 raise Conflict(f"instance `{id}` is not running, it is {instance.actual}")
             await self._store.set_desired(id, "stopped")
             instance.desired = Desired.STOPPED
@@ -135,15 +166,16 @@ class InstanceManager:
         return instance
 
     async def close(self) -> bool:
-        """Stops all instances at once and leaves what is desired as it is; False when one is stuck."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
-        running = [instance for instance in self.all() if instance.running]
-        await asyncio.gather(*(self._close(instance) for instance in running))
-        if self._shared is not None:
-            await call(lambda host=self._shared: host.stop(1.0), "meltica-host-stop")
-        return all(instance.actual is not Actual.STUCK for instance in running)
+        """Stops all instances at once and leaves what is desired as it is; False when one is left behind."""
+        for task in self._begun:
+            task.cancel()
+        await asyncio.gather(*self._begun, return_exceptions=True)
+        await asyncio.gather(*(self._close(instance) for instance in self.all()))
+        for host in self._shared:
+            await self._call(lambda host=host: host.stop(1.0), "meltica-host-stop")
+        if self._blocked:
+            await asyncio.wait(set(self._blocked), timeout=2.5)
+        return not self._blocked and not any(instance.given_up for instance in self.all())
 
     async def _close(self, instance: ManagedInstance) -> None:
         async with instance.lock:
@@ -157,40 +189,61 @@ class InstanceManager:
 
     async def _start(self, instance: ManagedInstance) -> None:
         self._set(instance, Actual.STARTING)
+        instance.run = None
         try:
-            starting = call(lambda: self._make(instance), f"{instance.id}-start")
-            run = await within(START_SECONDS, starting, late=self._too_late)
+            await self._launch(instance)
+        except asyncio.CancelledError:
+            self._set(instance, Actual.STOPPED)
+            raise
         except Exception as error:
-            text = _told(error)
-            log.error("instance %s could not start: %s", instance.id, text)
+            text = told(error)
+            unforeseen = not isinstance(error, MelticaError | Overdue)
+            log.error("instance %s could not start: %s", instance.id, text, exc_info=unforeseen)
             self._set(instance, Actual.FAILED, text)
             raise StartError(f"instance `{instance.id}` could not start: {text}") from error
-        instance.run = run
         log.info("instance %s runs", instance.id)
         self._set(instance, Actual.RUNNING)
 
-    def _too_late(self, run: LambdaInstance) -> None:
-        """Ends a run whose start was given up."""
-        call(lambda: run.stop(1.0), f"{run.id}-stop")
+    async def _launch(self, instance: ManagedInstance) -> None:
+        host = instance.host = self._host(instance.spec.host)
+        attempt = instance.attempt = object()
+        starting = self._call(lambda: self._make(instance, host, attempt), f"{instance.id}-start")
+        try:
+            await within(self._start_seconds, starting, late=lambda run: self._give_up(instance, run))
+        except (Overdue, asyncio.CancelledError) as error:
+            instance.attempt = None
+            if instance.run is not None:
+                self._give_up(instance, instance.run)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            if instance.spec.host == "shared" and instance.in_callback_ns == 0 and instance.run is not None:
+                raise Overdue("a callback of another instance holds the thread they share") from None
+            raise Overdue(f"loading it and its on_start took over {self._start_seconds:g} s") from None
 
-    def _make(self, instance: ManagedInstance) -> LambdaInstance:
+    def _give_up(self, instance: ManagedInstance, run: LambdaInstance) -> None:
+        """Keeps a run from starting late, or ends it if it has."""
+        self._call(lambda: run.stop(1.0), f"{instance.id}-stop")
+
+    def _make(self, instance: ManagedInstance, host: "Host", attempt: object) -> LambdaInstance:
         """Loads the strategy, makes the instance and runs `on_start`. Blocks; on a thread of its own."""
         spec = instance.spec
         cls = load(spec.strategy)
-        host = self._host(spec.host)
-        run = add_instance(
-            host,
-            cls,
-            id=spec.id,
-            scope=spec.scope,
-            config=spec.config,
-            policies=spec.policies,
-            capacity=spec.buffer_size,
-            max_errors=spec.max_errors,
-            slow_ns=round(spec.slow_callback.total_seconds() * 1e9),
-        )
-        instance.strategy, instance.host = cls, host
         try:
+            run = add_instance(
+                host,
+                cls,
+                id=spec.id,
+                scope=spec.scope,
+                config=spec.config,
+                policies=spec.policies,
+                capacity=spec.buffer_size,
+                max_errors=spec.max_errors,
+                slow_ns=round(spec.slow_callback.total_seconds() * 1e9),
+            )
+            if instance.attempt is not attempt:
+                run.stop(0.0)
+                raise Overdue("the start was given up")
+            instance.strategy, instance.run = cls, run
             run.start()
         except BaseException:
             if spec.host != "shared":
@@ -201,14 +254,20 @@ class InstanceManager:
     def _host(self, mode: str) -> "Host":
         if mode != "shared":
             return self._core.host("thread")
-        if self._shared is None:
-            self._shared = self._core.host("shared")
-        return self._shared
+        # A thread that a callback holds is left to those who sit on it; who starts now gets another.
+        if not self._shared or self._holder(self._shared[-1], min(1.0, self._stuck_seconds)) is not None:
+            self._shared.append(self._core.host("shared"))
+        return self._shared[-1]
+
+    def _holder(self, host: "Host", seconds: float) -> ManagedInstance | None:
+        """Returns the instance whose callback has held a host's thread for longer than that."""
+        sharing = (instance for instance in self._instances.values() if instance.host is host)
+        return next((instance for instance in sharing if instance.in_callback_ns > seconds * 1e9), None)
 
     async def _stop(self, instance: ManagedInstance) -> None:
         run, host = instance.run, instance.host
-        if run is None or host is None:
-            self._set(instance, Actual.STOPPED)
+        if run is None or host is None or not instance.running:
+            self._set(instance, Actual.STUCK if instance.given_up else Actual.STOPPED)
             return
         self._set(instance, Actual.STOPPING)
         seconds = instance.spec.stop_timeout.total_seconds()
@@ -219,38 +278,62 @@ class InstanceManager:
                 host.stop(1.0)
             return clean
 
-        if await call(end, f"{instance.id}-stop"):
+        if await self._call(end, f"{instance.id}-stop"):
             self._set(instance, Actual.STOPPED)
             log.info("instance %s stopped", instance.id)
-            return
-        if instance.spec.host == "shared" and self._shared is host:
-            # Its thread is lost with the callback that does not end; who starts later gets another.
-            self._shared = None
-        text = f"a callback did not end within {seconds:g} s of the stop"
-        log.error("instance %s is stuck: %s", instance.id, text)
-        self._set(instance, Actual.STUCK, text)
+        elif instance.in_callback_ns == 0:
+            text = "the thread it shares is held by a callback of another: its on_stop was not run"
+            log.error("instance %s stopped: %s", instance.id, text)
+            self._set(instance, Actual.STOPPED, text)
+        else:
+            text = f"a callback did not end within {seconds:g} s of the stop"
+            log.error("instance %s is stuck: %s", instance.id, text)
+            self._set(instance, Actual.STUCK, text)
 
     async def _watch(self) -> None:
-        """Notices what becomes of instances by themselves: failed, stuck, and out of it again."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            for instance in self.all():
-                if not instance.running or instance.lock.locked() or instance.run is None:
-                    continue
-                state = instance.run.state
-                if state == "failed":
-                    text = instance.run.stats()["last_error"] or "too many errors"
-                    log.error("instance %s failed: %s", instance.id, text)
-                    self._set(instance, Actual.FAILED, text)
-                    continue
-                overdue = instance.run.core.in_callback_ns > self._stuck_ns
-                if overdue and instance.actual is Actual.RUNNING:
-                    text = f"a callback has been running for over {self._stuck_ns / 1e9:g} s"
-                    log.error("instance %s is stuck: %s", instance.id, text)
-                    self._set(instance, Actual.STUCK, text)
-                elif not overdue and instance.actual is Actual.STUCK and state == "running":
-                    log.warning("instance %s goes on", instance.id)
-                    self._set(instance, Actual.RUNNING)
+            self.look()
+
+    def look(self) -> None:
+        """Notices what becomes of instances by themselves: failed, stuck, and out of it again."""
+        for instance in self.all():
+            if instance.actual in (Actual.RUNNING, Actual.STUCK) and not instance.lock.locked():
+                self._look(instance)
+
+    def _look(self, instance: ManagedInstance) -> None:
+        run, host = instance.run, instance.host
+        if run is None or host is None:
+            return
+        if run.state == "failed":
+            text = run.stats()["last_error"] or "too many errors"
+            log.error("instance %s failed: %s", instance.id, text)
+            self._set(instance, Actual.FAILED, text)
+            if instance.spec.host != "shared":
+                self._call(lambda: host.stop(1.0), f"{instance.id}-stop")
+            return
+        if instance.given_up:
+            if instance.in_callback_ns == 0:
+                log.warning("instance %s stopped: its callback has ended after all", instance.id)
+                self._set(instance, Actual.STOPPED)
+            return
+        holder = self._holder(host, self._stuck_seconds)
+        if holder is not None and instance.actual is Actual.RUNNING:
+            whose = (
+                "a callback" if holder is instance else f"a callback of {holder.id}, whose thread it shares,"
+            )
+            text = f"{whose} has been running for over {self._stuck_seconds:g} s"
+            log.error("instance %s is stuck: %s", instance.id, text)
+            self._set(instance, Actual.STUCK, text)
+        elif holder is None and instance.actual is Actual.STUCK:
+            log.warning("instance %s goes on", instance.id)
+            self._set(instance, Actual.RUNNING)
+
+    def _call(self, function: Callable[[], T], name: str) -> "asyncio.Future[T]":
+        future = call(function, name)
+        self._blocked.add(future)
+        future.add_done_callback(self._blocked.discard)
+        return future
 
     def _set(self, instance: ManagedInstance, actual: Actual, error: str | None = None) -> None:
         if actual in (Actual.STARTING, Actual.RUNNING) or error is not None:
@@ -259,11 +342,3 @@ class InstanceManager:
         id, error = instance.id, instance.last_error or ""
         state: InstanceState = actual.value
         self._notes.put("instance", id, lambda: self._store.set_actual(id, state, error))
-
-
-def _told(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return f"loading it and its on_start took over {START_SECONDS:g} s"
-    if isinstance(error, MelticaError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"

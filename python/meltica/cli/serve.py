@@ -1,0 +1,97 @@
+"""`meltica serve`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from meltica.cli import EXIT_CODES, BadInput
+
+if TYPE_CHECKING:
+    from meltica.errors import ConfigError
+    from meltica.settings import Loaded
+
+
+@click.command(epilog=EXIT_CODES)
+@click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The config file; else MELTICA_CONFIG_PATH, else the one that comes with Meltica.",
+)
+@click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the gateway's own PostgreSQL lives; then a configured DSN is not used.",
+)
+@click.option("--port", type=click.IntRange(0, 65535), help="Port of the control plane; 0 takes a free one.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting, as in `--set database.maxConns=4`; wins over file and environment. May be repeated.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Tell on stdout, as JSON lines, when it is ready and how it ended.",
+)
+def serve(
+    path: Path | None, home: Path | None, port: int | None, settings: tuple[str, ...], as_json: bool
+) -> int:
+    """Run the gateway until Ctrl-C or SIGTERM: an orderly stop. A second signal ends it at once."""
+    from meltica import settings as configuration
+    from meltica.errors import ConfigError
+
+    try:
+        loaded = configuration.load(path, _overrides(home, port, settings))
+    except ConfigError as error:
+        return _refuse(error, as_json)
+    from meltica.cli.serving import run
+
+    return run(loaded, as_json=as_json)
+
+
+def _overrides(home: Path | None, port: int | None, settings: tuple[str, ...]) -> dict[str, Any]:
+    """Returns what was given on the command line, in the form of the config file."""
+    import yaml
+
+    values: dict[str, Any] = {}
+    if home is not None:
+        values["database"] = {"home": str(home.absolute()), "dsn": None}
+    if port is not None:
+        values["apiServer"] = {"addr": f"127.0.0.1:{port}"}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not all(key.split(".")):
+            raise BadInput(f"--set: expected KEY=VALUE such as log.level=debug, saw {setting!r}")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        block = values
+        *blocks, last = key.split(".")
+        for name in blocks:
+            block = block.setdefault(name, {})
+            if not isinstance(block, dict):
+                raise BadInput(f"--set {key}: {name} was given a value of its own by another --set")
+        block[last] = value
+    return values
+
+
+def _refuse(error: "ConfigError", as_json: bool) -> int:
+    """Tells every fault of the configuration."""
+    if as_json:
+        known = {"event": "failed", "part": "configuration", "faults": list(error.faults), "exit_code": 2}
+        click.echo(json.dumps({**known, "error": str(error)}))
+    if len(error.faults) == 1:
+        click.echo(f"Error: {error}", err=True)
+        return 2
+    click.echo(f"Error: {error.what}: {len(error.faults)} faults", err=True)
+    for fault in error.faults:
+        click.echo(f"  {fault}", err=True)
+    return 2

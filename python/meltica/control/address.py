@@ -1,0 +1,26 @@
+"""The control plane's address, taken before anything else starts. Apart, because it needs no web server."""
+
+import socket
+
+from meltica.errors import AddressInUse
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Returns a socket bound to an address; port 0 takes a free one. Raises AddressInUse."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise AddressInUse(f"the address {host}:{port} cannot be used: {error.strerror or error}") from error
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen(128)
+    except OSError as error:
+        bound.close()
+        raise AddressInUse(
+            f"the address {host}:{port} cannot be listened on: {error.strerror}; "
+            "choose another with apiServer.addr or MELTICA_APISERVER__ADDR"
+        ) from error
+    bound.setblocking(False)
+    return bound
