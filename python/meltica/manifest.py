@@ -41,9 +41,7 @@ class Drift:
 
     def __str__(self) -> str:
         file = "enabled" if self.enabled else "disabled"
-        return (
-            f"{self.what} {self.name} is {file} in the file, but {self.desired} is what was asked for since"
-        )
+        return f"{self.what} {self.name} is {file} in the file, but was asked to be {self.desired} since"
 
 
 async def reconcile(
@@ -57,7 +55,7 @@ async def reconcile(
 
 
 def revision(path: Path) -> str | None:
-    """Returns the revision of a strategy's file, `sha256:` and its content's hash; None if it is unreadable."""
+    """Returns the revision of a strategy's file: `sha256:` and a hash; None when it cannot be read."""
     try:
         return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
     except OSError:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -10,7 +10,6 @@ from meltica.cli import EXIT_CODES, BadInput
 
 if TYPE_CHECKING:
     from meltica.errors import ConfigError
-    from meltica.settings import Loaded
 
 
 @click.command(epilog=EXIT_CODES)
@@ -34,12 +33,7 @@ if TYPE_CHECKING:
     metavar="KEY=VALUE",
     help="A setting, as in `--set database.maxConns=4`; wins over file and environment. May be repeated.",
 )
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Tell on stdout, as JSON lines, when it is ready and how it ended.",
-)
+@click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout: when it is ready, how it ended.")
 def serve(
     path: Path | None, home: Path | None, port: int | None, settings: tuple[str, ...], as_json: bool
 ) -> int:
@@ -76,9 +70,10 @@ def _overrides(home: Path | None, port: int | None, settings: tuple[str, ...]) -
         block = values
         *blocks, last = key.split(".")
         for name in blocks:
-            block = block.setdefault(name, {})
-            if not isinstance(block, dict):
-                raise BadInput(f"--set {key}: {name} was given a value of its own by another --set")
+            inner: object = block.setdefault(name, {})
+            if not isinstance(inner, dict):
+                raise BadInput(f"--set {key}: another --set gives {name} a value of its own")
+            block = cast("dict[str, Any]", inner)
         block[last] = value
     return values
 

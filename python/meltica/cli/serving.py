@@ -17,6 +17,8 @@ from meltica._core import __version__
 from meltica.cli.failures import Failure
 from meltica.errors import MelticaError
 from meltica.gateway import Gateway
+from meltica.persistence.database import shown
+from meltica.persistence.embedded import EmbeddedPostgres
 from meltica.telemetry.logs import Logs
 
 if TYPE_CHECKING:
@@ -143,11 +145,7 @@ class Serving:
         log.info("ready at %s after %.1f s", address, seconds)
         if self._as_json:
             known = {"event": "ready", "version": __version__, "address": address, "pid": os.getpid()}
-            database = self._gateway.postgres
-            home = None if database is None else str(database.home)
-            self._echo(
-                {**known, "config": str(self._loaded.path), "home": home, "seconds": round(seconds, 3)}
-            )
+            self._echo({**known, "config": str(self._loaded.path), "data": _data(self._loaded)})
 
     def _echo(self, known: dict[str, object]) -> None:
         # Whoever reads this may be gone: no reason for a gateway to end.
@@ -198,22 +196,21 @@ def _screen(loaded: "Loaded") -> Generator[Show | None]:
 
 
 def _banner(loaded: "Loaded") -> str:
-    settings = loaded.settings
-    if settings.database.dsn is None:
-        from meltica.persistence.embedded import EmbeddedPostgres
-
-        data = str(EmbeddedPostgres(settings.database.home).home)
-    else:
-        from meltica.persistence.database import shown
-
-        data = shown(settings.database.dsn.get_secret_value())
     rows = {
         "config": str(loaded.path),
-        "address": f"http://{settings.api_server.addr}",
-        "data": data,
+        "address": f"http://{loaded.settings.api_server.addr}",
+        "data": _data(loaded),
         "stop": "Ctrl-C",
     }
     return "\n".join([f"Meltica {__version__}", *(f"  {name:<8} {value}" for name, value in rows.items())])
+
+
+def _data(loaded: "Loaded") -> str:
+    """Returns where the database is, for people."""
+    database = loaded.settings.database
+    if database.dsn is not None:
+        return shown(database.dsn.get_secret_value())
+    return str(EmbeddedPostgres(database.home).home)
 
 
 @contextlib.contextmanager

@@ -75,7 +75,7 @@ def line(before: Sample, now: Sample, up: float) -> str:
 
 
 def quantile(before: Sequence[int], now: Sequence[int], share: float) -> int | None:
-    """Returns the bound that `share` of what was counted between two readings lies below, in ns; None if none was.
+    """Returns the bound, in ns, that `share` of what was counted between two readings lies below, or None.
 
     Both are cumulative counts by HISTOGRAM_BOUNDS_NS.
     """

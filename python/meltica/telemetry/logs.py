@@ -175,7 +175,8 @@ def _columns(colors: bool) -> list[Column]:
     reset, dim = (structlog.dev.RESET_ALL, structlog.dev.DIM) if colors else ("", "")
     styles = structlog.dev.ConsoleRenderer.get_default_level_styles(colors=colors)
 
-    def level(_key: str, value: object) -> str:
+    def level(key: str, value: object) -> str:
+        _ = key
         return f"{styles.get(str(value), '')}{value:<7}{reset}"
 
     def text(style: str, width: int = 0) -> KeyValueColumnFormatter:
