@@ -109,6 +109,7 @@ class Notes:
             await asyncio.wait({idle}, timeout=timeout)
             idle.cancel()
             self._task.cancel()
+            self._task = None
         return self._idle.is_set()
 
     async def _run(self) -> None:

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+BROKEN_OFF_SECONDS = 2.5
+"""How long the end of the gateway waits for starts that it broke off."""
 WATCH_SECONDS = 0.2
 """How often the manager looks whether instances failed or are stuck."""
 
@@ -58,7 +60,8 @@ class ManagedInstance:
     @property
     def running(self) -> bool:
         """Whether it gets events; a stuck one would, if its callback ended."""
-        return self.actual is Actual.RUNNING or (self.actual is Actual.STUCK and not self.given_up)
+        stuck = self.actual is Actual.STUCK and self.run is not None and self.run.state == "running"
+        return stuck or self.actual is Actual.RUNNING
 
     @property
     def given_up(self) -> bool:
@@ -173,8 +176,11 @@ class InstanceManager:
         await asyncio.gather(*(self._close(instance) for instance in self.all()))
         for host in self._shared:
             await self._call(lambda host=host: host.stop(1.0), "meltica-host-stop")
-        if self._blocked:
-            await asyncio.wait(set(self._blocked), timeout=2.5)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(BROKEN_OFF_SECONDS):
+                # A start that ends now is undone by another call.
+                while self._blocked:
+                    await asyncio.wait(set(self._blocked))
         return not self._blocked and not any(instance.given_up for instance in self.all())
 
     async def _close(self, instance: ManagedInstance) -> None:
@@ -305,18 +311,21 @@ class InstanceManager:
         run, host = instance.run, instance.host
         if run is None or host is None:
             return
-        if run.state == "failed":
+        state = run.state
+        if state == "failed":
             text = run.stats()["last_error"] or "too many errors"
             log.error("instance %s failed: %s", instance.id, text)
             self._set(instance, Actual.FAILED, text)
             if instance.spec.host != "shared":
                 self._call(lambda: host.stop(1.0), f"{instance.id}-stop")
-            return
-        if instance.given_up:
-            if instance.in_callback_ns == 0:
-                log.warning("instance %s stopped: its callback has ended after all", instance.id)
-                self._set(instance, Actual.STOPPED)
-            return
+        elif state == "running":
+            self._look_for_holder(instance, host)
+        elif instance.in_callback_ns == 0:
+            # What had outlived its stop has ended.
+            log.warning("instance %s stopped at last", instance.id)
+            self._set(instance, Actual.STOPPED)
+
+    def _look_for_holder(self, instance: ManagedInstance, host: "Host") -> None:
         holder = self._holder(host, self._stuck_seconds)
         if holder is not None and instance.actual is Actual.RUNNING:
             whose = (

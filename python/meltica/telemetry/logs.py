@@ -81,7 +81,11 @@ class Logs:
 
     def take(self, record: logging.LogRecord) -> None:
         """Queues a record. Its text is made here: what it was made from may change or be large."""
-        record.msg, record.args = record.getMessage(), None
+        try:
+            text = record.getMessage()
+        except Exception as error:
+            text = f"{record.msg!r} and its arguments {record.args!r} do not fit together: {error}"
+        record.msg, record.args = text, None
         try:
             self._queue.put_nowait(record)
         except queue.Full:
@@ -125,11 +129,7 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hands a record on."""
-        try:
-            self._logs.take(record)
-        except Exception:
-            # As the message and its arguments do not fit together.
-            self.handleError(record)
+        self._logs.take(record)
 
 
 def formatter(format: Format, *, colors: bool = False) -> logging.Formatter:

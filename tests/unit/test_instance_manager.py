@@ -1,0 +1,348 @@
+"""Instances: started, failing in every way, stuck, stopped; none hinders another."""
+
+import asyncio
+import itertools
+import logging
+import sys
+import threading
+from collections.abc import AsyncGenerator, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meltica._core import Core
+from meltica.errors import Conflict, NotFound, StartError
+from meltica.lambdas.manager import InstanceManager, ManagedInstance
+from meltica.persistence.database import Database
+from meltica.persistence.instances import InstanceSpec, InstanceStore
+from meltica.settings import LambdaSpec
+from meltica.supervision import Actual, Notes
+
+PATIENCE = 20.0
+HEAD = "import threading, meltica\nGATE, ENTERED = threading.Event(), threading.Event()\n"
+GOOD = HEAD + "class Good(meltica.Lambda):\n    def on_trade(self, trade): ENTERED.set()\n"
+HANGS = HEAD + "class Hangs(meltica.Lambda):\n    def on_trade(self, trade): ENTERED.set(); GATE.wait(20)\n"
+HANGS_AT_START = GOOD + "    def on_start(self): ENTERED.set(); GATE.wait(20)\n"
+RAISES = (
+    HEAD
+    + "class Raises(meltica.Lambda):\n    def on_trade(self, trade): ENTERED.set(); raise KeyError('x')\n"
+)
+TRADE = {"tradeId": "1", "side": "Buy", "price": "100", "quantity": "1"}
+
+
+class World:
+    """A manager, and a provider `p` whose trades the test sends."""
+
+    def __init__(self, store: InstanceStore, folder: Path) -> None:
+        self.core = Core()
+        self.producer = self.core.producer("p")
+        self.store = store
+        self.folder = folder
+        self.notes = Notes(retry=0.0)
+        self.manager = self.made()
+        self._numbers = itertools.count()
+
+    def made(self, **options: Any) -> InstanceManager:
+        return InstanceManager(self.core, self.store, self.notes, **options)
+
+    async def add(self, id: str, source: str, desired: Any = "stopped", **options: Any) -> ManagedInstance:
+        path = self.folder / f"{id.replace('-', '_')}.py"
+        path.write_text(source)
+        scope = {"p": ("BTC-USDT",)}
+        spec = LambdaSpec(id=id, strategy=str(path), scope=scope, **options)
+        row = InstanceSpec(
+            id=id, strategy=id, selector=str(path), scope={"p": ["BTC-USDT"]}, origin="baseline"
+        )
+        await self.store.add(row, desired)
+        return self.manager.add(spec)
+
+    def trade(self) -> None:
+        assert self.producer.publish("Trade", "BTC-USDT", {**TRADE, "tradeId": str(next(self._numbers))})
+
+
+async def when(condition: Callable[[], object]) -> None:
+    """Returns when it holds; for what a thread does that tells nobody."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+@pytest.fixture(name="world")
+async def _world(database_url: str, tmp_path: Path) -> AsyncGenerator[World]:
+    database = await Database.open(database_url)
+    store = InstanceStore(database)
+    await store.load()
+    world = World(store, tmp_path)
+    world.notes.start()
+    yield world
+    for instance in world.manager.all():
+        if instance.strategy is not None:
+            flag(instance, "GATE").set()
+    await world.manager.close()
+    await world.notes.close(PATIENCE)
+    await database.close()
+
+
+def flag(instance: ManagedInstance, name: str) -> threading.Event:
+    assert instance.strategy is not None
+    return getattr(sys.modules[instance.strategy.__module__], name)
+
+
+def entered(instance: ManagedInstance) -> None:
+    assert flag(instance, "ENTERED").wait(PATIENCE)
+
+
+async def test_a_life(world: World) -> None:
+    instance = await world.add("good", GOOD)
+    assert (instance.actual, instance.stats()) == (Actual.PENDING, None)
+    await world.manager.start("good")
+    assert (instance.actual, world.store.get("good").desired) == (Actual.RUNNING, "running")
+    with pytest.raises(Conflict, match="`good` is running already"):
+        await world.manager.start("good")
+    world.trade()
+    entered(instance)
+    await world.manager.stop("good")
+    assert (instance.actual, world.store.get("good").desired) == (Actual.STOPPED, "stopped")
+    with pytest.raises(Conflict, match="`good` is not running, it is stopped"):
+        await world.manager.stop("good")
+    stats = instance.stats()
+    assert stats is not None
+    assert stats["delivered"] == {"Trade": 1}
+    await world.manager.start("good")
+    assert await world.manager.close()
+    assert instance.actual is Actual.STOPPED
+    assert world.store.get("good").desired == "running", "the end of the gateway changes nothing wanted"
+    assert world.manager.dependents("p") == [instance]
+    assert world.manager.dependents("q") == []
+    with pytest.raises(NotFound, match="did you mean `good`"):
+        world.manager.get("god")
+
+
+async def test_a_start_takes_the_file_as_it_is_now(world: World) -> None:
+    instance = await world.add("good", GOOD)
+    await world.manager.start("good")
+    first = instance.strategy
+    await world.manager.stop("good")
+    (world.folder / "good.py").write_text(GOOD + "    edited = True\n")
+    await world.manager.start("good")
+    assert (instance.strategy is first, getattr(instance.strategy, "edited", False)) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "text"),
+    [
+        ("def f(:\n", {}, "x.py, line 1: syntax error: invalid syntax"),
+        ("import sys\nsys.exit(3)\n", {}, "x.py, line 2: SystemExit: 3"),
+        ("", {}, "expected exactly one Lambda, saw none"),
+        (GOOD, {"config": {"size": 3}}, "config of Good: `size` was given, but the class has no Config"),
+        (GOOD + "    def __init__(self): raise OSError('no disk')\n", {}, "OSError: no disk"),
+        (GOOD + "    def on_start(self): raise OSError('no disk')\n", {}, "OSError: no disk"),
+        (GOOD + "    def on_start(self): raise SystemExit(3)\n", {}, "RuntimeError: SystemExit: 3"),
+        (GOOD, {"buffer_size": 1 << 20, "policies": {"Trade": "drop_oldest"}}, "instance x: "),
+    ],
+)
+async def test_what_cannot_start_says_why(
+    world: World, source: str, options: dict[str, Any], text: str
+) -> None:
+    if "buffer_size" in options:
+        world.core = Core(max_pool_bytes=1 << 20)
+        world.manager = world.made()
+    instance = await world.add("x", source, "running", **options)
+    good = await world.add("good", GOOD, "running")
+    await world.manager.begin()
+    assert good.actual is Actual.RUNNING
+    assert instance.actual is Actual.FAILED
+    assert text in (instance.last_error or "")
+    assert "\n" not in (instance.last_error or "")
+    with pytest.raises(StartError, match="instance `x` could not start: "):
+        await world.manager.start("x")
+    assert world.store.get("x").desired == "running", "it is tried again at the next start of the gateway"
+    await world.manager.stop("x")
+    assert (instance.actual, world.store.get("x").desired) == (Actual.STOPPED, "stopped")
+    assert await world.manager.close()
+
+
+async def test_begin_starts_what_shall_run(world: World) -> None:
+    wanted = await world.add("wanted", GOOD, "running")
+    other = await world.add("other", GOOD, "stopped")
+    await world.manager.begin()
+    assert (wanted.actual, other.actual) == (Actual.RUNNING, Actual.PENDING)
+    assert await world.notes.close(PATIENCE)
+    assert (world.store.get("wanted").actual, world.store.get("other").actual) == ("running", "pending")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("pending", "pending"), ("running", "stopped"), ("stuck", "stopped"), ("failed", "failed")],
+)
+async def test_states_after_a_crash(world: World, before: Any, after: str) -> None:
+    await world.add("x", GOOD)
+    await world.store.set_actual("x", before, "boom")
+    world.manager = world.made()
+    spec = LambdaSpec(id="x", strategy=str(world.folder / "x.py"), scope={"p": ("BTC-USDT",)})
+    instance = world.manager.add(spec)
+    assert (instance.actual, instance.last_error) == (after, "boom")
+    await world.notes.close(PATIENCE)
+    assert world.store.get("x").actual == after
+
+
+async def test_one_that_hangs_at_its_start_hinders_nobody(world: World) -> None:
+    world.manager = world.made(start_timeout=timedelta(seconds=0.05))
+    hung = await world.add("hung", HANGS_AT_START, "running")
+    good = await world.add("good", GOOD, "running")
+    await world.manager.begin()
+    assert good.actual is Actual.RUNNING
+    assert (hung.actual, hung.last_error) == (
+        Actual.FAILED,
+        "loading it and its on_start took over 0.05 s",
+    )
+    world.trade()
+    entered(good)
+    assert not await world.manager.close(), "its thread is left behind"
+
+
+async def test_a_start_that_ends_too_late_is_undone(world: World) -> None:
+    world.manager = world.made(start_timeout=timedelta(seconds=0.05))
+    hung = await world.add("hung", HANGS_AT_START)
+    with pytest.raises(StartError, match="took over"):
+        await world.manager.start("hung")
+    late = hung.run
+    assert late is not None
+    flag(hung, "GATE").set()
+    assert await world.manager.close()
+    assert late.state == "stopped"
+    assert world.core.routes() == []
+    await world.manager.start("hung")
+    assert (hung.actual, hung.run is late) == (Actual.RUNNING, False)
+
+
+async def test_the_end_of_the_gateway_breaks_a_start_off(world: World) -> None:
+    hung = await world.add("hung", HANGS_AT_START, "running")
+    await world.manager.begin(patience=0.0)
+    await when(lambda: hung.strategy)
+    entered(hung)
+    assert not await world.manager.close()
+    assert hung.actual is Actual.STOPPED
+
+
+async def test_one_that_raises_too_often_is_failed(world: World) -> None:
+    instance = await world.add("x", RAISES, max_errors=2)
+    await world.manager.start("x")
+    world.trade()
+    world.trade()
+    assert world.producer.drain(PATIENCE)
+    world.manager.look()
+    assert instance.actual is Actual.FAILED
+    assert "KeyError" in (instance.last_error or "")
+    await world.manager.start("x")
+    assert (instance.actual, instance.last_error) == (Actual.RUNNING, None)
+
+
+async def test_a_long_callback_is_stuck_until_it_ends(world: World) -> None:
+    world.manager = world.made(stuck_after=timedelta(0))
+    instance = await world.add("x", HANGS)
+    await world.manager.start("x")
+    world.manager.look()
+    assert instance.actual is Actual.RUNNING
+    world.trade()
+    entered(instance)
+    world.manager.look()
+    assert (instance.actual, instance.last_error) == (
+        Actual.STUCK,
+        "a callback has been running for over 0 s",
+    )
+    with pytest.raises(Conflict, match="`x` is stuck already"):
+        await world.manager.start("x")
+    flag(instance, "GATE").set()
+    assert world.producer.drain(PATIENCE)
+    world.manager.look()
+    assert (instance.actual, instance.last_error) == (Actual.RUNNING, None)
+
+
+async def test_one_that_outlives_its_stop_is_stuck_and_can_be_started_again(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    instance = await world.add("x", HANGS, stop_timeout=timedelta(seconds=0.05))
+    await world.manager.start("x")
+    world.trade()
+    entered(instance)
+    first = instance.run
+    await world.manager.stop("x")
+    assert (instance.actual, instance.running, world.core.routes()) == (Actual.STUCK, False, [])
+    assert instance.last_error == "a callback did not end within 0.05 s of the stop"
+    with pytest.raises(Conflict, match="it is stuck"):
+        await world.manager.stop("x")
+    world.manager.look()
+    assert instance.actual is Actual.STUCK
+    await world.manager.start("x")
+    assert (instance.actual, instance.run is first) == (Actual.RUNNING, False)
+    await world.manager.stop("x")
+    assert instance.actual is Actual.STOPPED
+
+
+async def test_one_that_outlived_its_stop_may_end_after_all(world: World) -> None:
+    instance = await world.add("x", HANGS, stop_timeout=timedelta(seconds=0.05))
+    await world.manager.start("x")
+    world.trade()
+    entered(instance)
+    await world.manager.stop("x")
+    assert not await world.manager.close()
+    flag(instance, "GATE").set()
+    assert instance.host is not None
+    assert not instance.host.stop(PATIENCE)
+    await when(lambda: not instance.in_callback_ns)
+    world.manager.look()
+    assert instance.actual is Actual.STOPPED
+
+
+async def test_who_shares_a_thread_that_is_held_is_stuck_too_and_who_starts_later_is_not(
+    world: World,
+) -> None:
+    world.manager = world.made(stuck_after=timedelta(0))
+    holder = await world.add("holder", HANGS, host="shared")
+    mate = await world.add("mate", GOOD, host="shared", stop_timeout=timedelta(seconds=0.05))
+    await world.manager.start("holder")
+    await world.manager.start("mate")
+    assert holder.host is mate.host
+    world.trade()
+    entered(holder)
+    world.manager.look()
+    assert (holder.actual, mate.actual) == (Actual.STUCK, Actual.STUCK)
+    assert mate.last_error == "a callback of holder, whose thread it shares, has been running for over 0 s"
+    later = await world.add("later", GOOD, host="shared")
+    await world.manager.start("later")
+    assert (later.actual, later.host is holder.host) == (Actual.RUNNING, False)
+    # Who sits on the held thread moves by a restart.
+    await world.manager.stop("mate")
+    assert (mate.actual, mate.last_error) == (
+        Actual.STOPPED,
+        "the thread it shares is held by a callback of another: its on_stop was not run",
+    )
+    await world.manager.start("mate")
+    assert (mate.actual, mate.host is later.host) == (Actual.RUNNING, True)
+    world.trade()
+    entered(later)
+    flag(holder, "GATE").set()
+    assert world.producer.drain(PATIENCE)
+    world.manager.look()
+    assert holder.actual is Actual.RUNNING
+    assert await world.manager.close()
+
+
+async def test_a_start_on_a_thread_that_has_just_been_taken(world: World) -> None:
+    world.manager = world.made(start_timeout=timedelta(seconds=0.05))
+    holder = await world.add("holder", HANGS, host="shared")
+    other = await world.add("other", GOOD, host="shared")
+    await world.manager.start("holder")
+    world.trade()
+    entered(holder)
+    with pytest.raises(StartError, match="a callback of another instance holds the thread they share"):
+        await world.manager.start("other")
+    assert (other.actual, world.store.get("other").desired) == (Actual.FAILED, "running")
+    flag(holder, "GATE").set()
+    await world.manager.start("other")
+    assert other.actual is Actual.RUNNING
+    assert len(world.core.routes()) == 1

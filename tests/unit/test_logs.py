@@ -1,0 +1,141 @@
+"""Log lines for people and for machines, and a log that nobody reads."""
+
+import json
+import logging
+import threading
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from meltica.lambdas.logs import LambdaLogger
+from meltica.telemetry import logs as module
+from meltica.telemetry.logs import Format, Logs
+
+log = logging.getLogger("meltica.gateway")
+
+
+@contextmanager
+def logged(format: Format, level: str = "info", **options: Any) -> Generator[list[str]]:
+    lines: list[str] = []
+    logs = Logs(level, format, lines.append, **options)
+    logs.start()
+    yield lines
+    logs.stop()
+
+
+def test_machines_get_an_object_a_line() -> None:
+    with logged("json") as lines:
+        log.info("ready after %.1f s", 0.5)
+        LambdaLogger("watch").warning("two\nlines")
+        log.info("a name that is no UTF-8: \udcff")
+        log.debug("not at this level")
+    first, second, third = map(json.loads, lines)
+    assert list(first) == ["time", "level", "logger", "message"]
+    assert first["time"].endswith("Z")
+    assert (first["level"], first["logger"], first["message"]) == (
+        "info",
+        "meltica.gateway",
+        "ready after 0.5 s",
+    )
+    assert (second["instance"], second["message"]) == ("watch", "two\nlines")
+    assert third["message"].endswith("\udcff")
+
+
+def test_an_exception_is_one_field() -> None:
+    with logged("json") as lines:
+        secret = "hush"
+        try:
+            raise KeyError(len(secret))
+        except KeyError:
+            log.exception("it broke")
+    (line,) = map(json.loads, lines)
+    assert line["exception"].startswith("Traceback (most recent call last):\n")
+    assert line["exception"].endswith("KeyError: 4")
+
+
+@pytest.mark.parametrize("colors", [False, True])
+def test_people_get_a_line_and_the_traceback_without_values(colors: bool) -> None:
+    with logged("human", colors=colors) as lines:
+        LambdaLogger("watch").warning("sold")
+        secret = "hush" * 2
+        try:
+            raise KeyError(len(secret))
+        except KeyError:
+            log.exception("it broke")
+    assert ("\x1b[" in lines[0]) is colors
+    if not colors:
+        assert lines[0].endswith(" warning watch            sold\n")
+    assert "KeyError: 8" in lines[1]
+    assert "hushhush" not in lines[1], "locals may hold secrets"
+
+
+def test_loggers_of_others_are_quiet() -> None:
+    with logged("json", "debug") as lines:
+        logging.getLogger("uvicorn.error").info("Started server process")
+        logging.getLogger("psycopg.pool").error("error connecting")
+        logging.getLogger("asyncio").debug("Using selector")
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("old", UserWarning, stacklevel=1)
+        log.debug("ours")
+    messages = [json.loads(line)["message"] for line in lines]
+    assert len(messages) == 2
+    assert "UserWarning: old" in messages[0]
+    assert messages[1] == "ours"
+
+
+def test_a_log_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUEUE", 2)
+    gate, reading, lines = threading.Event(), threading.Event(), list[str]()
+
+    def write(line: str) -> None:
+        reading.set()
+        assert gate.wait(20)
+        lines.append(json.loads(line)["message"])
+
+    logs = Logs("info", "json", write)
+    logs.start()
+    log.info("0")
+    assert reading.wait(20)
+    for number in range(1, 6):
+        log.info("%d", number)
+    logs.soon(lambda: lines.append("never"))
+    assert logs.dropped == 3
+    gate.set()
+    logs.stop()
+    assert lines == ["0", "1", "2", "3 lines were dropped: the log was not read fast enough"]
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), ValueError("closed file")])
+def test_a_reader_that_is_gone_is_no_error(error: Exception) -> None:
+    def write(line: str) -> None:
+        raise error
+
+    logs = Logs("info", "json", write)
+    logs.start()
+    log.info("x")
+    logs.stop()
+
+
+def test_a_message_that_does_not_fit_its_arguments_is_told_as_it_is() -> None:
+    lines: list[str] = []
+    logs = Logs("info", "json", lines.append)
+    logs.start()
+    logs.take(logging.LogRecord("x", logging.INFO, "", 0, "%d", ("x",), None))
+    logs.stop()
+    assert json.loads(lines[0])["message"] == (
+        "'%d' and its arguments ('x',) do not fit together: %d format: a real number is required, not str"
+    )
+
+
+def test_what_is_asked_for_happens_in_turn() -> None:
+    lines: list[str] = []
+    logs = Logs("info", "json", lambda line: lines.append("line"))
+    logs.start()
+    log.info("x")
+    logs.soon(lambda: lines.append("action"))
+    logs.stop()
+    assert lines == ["line", "action"]

@@ -1,0 +1,432 @@
+"""Providers: started, failing in every way, started again, stopped; asked for what instances want."""
+
+import asyncio
+import itertools
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import pytest
+
+from meltica import sample
+from meltica._core import Core, Producer
+from meltica.errors import ConfigError, Conflict, NotFound
+from meltica.persistence.database import Database
+from meltica.persistence.providers import ProviderSpec as Stored
+from meltica.persistence.providers import ProviderStore
+from meltica.providers import registry
+from meltica.providers.base import Adapter, AdapterSettings, Route
+from meltica.providers.binance.codec import BINANCE
+from meltica.providers.codec import Codec
+from meltica.providers.manager import Provider, ProviderManager
+from meltica.providers.provider import Pace
+from meltica.settings import ProviderSpec
+from meltica.settings.model import Supervision
+from meltica.supervision import Actual, Notes
+
+PATIENCE = 20.0
+BTC, ETH = Route("Trade", "BTC-USDT"), Route("Trade", "ETH-USDT")
+
+
+class Script:
+    """What the adapters of a test do, and what was asked of them."""
+
+    def __init__(self) -> None:
+        self.lives: list[Fake] = []
+        self.asked: list[tuple[list[Route], list[Route]]] = []
+        self.start: Callable[[Fake], object] = lambda fake: None
+        self.run: Callable[[Fake], object] = lambda fake: fake.stopping.wait(PATIENCE)
+        self.stop: Callable[[Fake], object] = lambda fake: fake.stopping.set()
+        self.route: Callable[[Fake], object] = lambda fake: None
+
+
+class Fake(Adapter):
+    identifier: ClassVar[str] = "fake"
+    display_name: ClassVar[str] = "Fake"
+    venue: ClassVar[str] = "FAKE"
+    script: ClassVar[Script]
+    declaration: ClassVar[Codec | None] = None
+
+    def __init__(self, settings: AdapterSettings) -> None:
+        super().__init__(settings)
+        self.stopping = threading.Event()
+        self.producers: Mapping[str, Producer] = {}
+        self.name = "fake"
+        self.script.lives.append(self)
+
+    def providers(self) -> list[str]:
+        return [self.name]
+
+    def codec(self) -> Codec | None:
+        return self.declaration
+
+    def name_providers(self, name: str) -> None:
+        self.name = name
+
+    def instruments(self) -> Sequence[Mapping[str, object]]:
+        return [{"symbol": f"COIN{len(self.script.lives)}-USDT"}]
+
+    def start(self, producers: Mapping[str, Producer]) -> None:
+        self.producers = producers
+        self.script.start(self)
+
+    def run(self) -> None:
+        self.script.run(self)
+
+    def stop(self) -> None:
+        self.script.stop(self)
+
+    def route(self, subscribe: Sequence[Route], unsubscribe: Sequence[Route]) -> None:
+        self.script.asked.append((list(subscribe), list(unsubscribe)))
+        self.script.route(self)
+
+
+class Told(Notes):
+    """Notes that say when something was noted."""
+
+    def __init__(self) -> None:
+        super().__init__(retry=0.0)
+        self.changed = asyncio.Event()
+
+    def put(self, what: str, name: str, write: Callable[[], Awaitable[object]]) -> None:
+        super().put(what, name, write)
+        self.changed.set()
+
+
+class World:
+    """A manager with the providers `a` and `b`, whose time stands still and whose pauses a test lets pass."""
+
+    def __init__(self, store: ProviderStore, supervision: Supervision) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.core = Core()
+        self.store = store
+        self.notes = Told()
+        self.now = 0.0
+        self.pauses: list[float] = []
+        self.go = asyncio.Event()
+        self.go.set()
+        pace = Pace(lambda: self.now, self.sleep, lambda: 0.5)
+        self.manager = ProviderManager(self.core, supervision, store, self.notes, pace)
+
+    async def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.notes.changed.set()
+        await self.go.wait()
+
+    def wake(self) -> None:
+        """Has `until` look again; from any thread."""
+        self.loop.call_soon_threadsafe(self.notes.changed.set)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                self.notes.changed.clear()
+                await self.notes.changed.wait()
+
+    async def started(self, name: str = "a") -> Provider:
+        provider = await self.manager.start(name)
+        await self.until(lambda: provider.actual is Actual.RUNNING)
+        return provider
+
+
+def supervised(timeout: float, restarts: int) -> Supervision:
+    return Supervision.model_validate(
+        {
+            "startTimeout": timeout,
+            "stopTimeout": timeout,
+            "backoff": {"min": "1s", "max": "8s"},
+            "budget": {"restarts": restarts, "window": "10m"},
+        }
+    )
+
+
+@pytest.fixture(name="script")
+def _script(monkeypatch: pytest.MonkeyPatch) -> Script:
+    script = Fake.script = Script()
+
+    def adapter(name: str) -> type[Adapter]:
+        return Fake
+
+    monkeypatch.setattr(registry, "adapter", adapter)
+    return script
+
+
+@pytest.fixture(name="supervision")
+def _supervision() -> Supervision:
+    """What a test does not make hang ends long before these."""
+    return supervised(PATIENCE, restarts=5)
+
+
+@pytest.fixture(name="world")
+async def _world(script: Script, supervision: Supervision, database_url: str) -> AsyncGenerator[World]:
+    database = await Database.open(database_url)
+    store = ProviderStore(database)
+    await store.load()
+    world = World(store, supervision)
+    for name in ("a", "b"):
+        await store.add(Stored(name=name, adapter="fake", origin="baseline"))
+        world.manager.add(ProviderSpec(name=name, adapter="fake", settings=AdapterSettings()))
+    world.manager.watch()
+    world.notes.start()
+    yield world
+    await world.manager.close()
+    await world.notes.close(PATIENCE)
+    await database.close()
+
+
+async def test_a_life(world: World, script: Script) -> None:
+    provider = await world.started()
+    assert provider.instruments == ({"symbol": "COIN1-USDT"},)
+    assert world.store.get("a").desired == "running"
+    with pytest.raises(Conflict, match="`a` is running already"):
+        await world.manager.start("a")
+    await world.manager.stop("a")
+    assert (provider.actual, world.store.get("a").desired) == (Actual.STOPPED, "stopped")
+    assert provider.instruments, "the instruments outlive a stop"
+    with pytest.raises(Conflict, match="`a` is not running, it is stopped"):
+        await world.manager.stop("a")
+    await world.started()
+    assert len(script.lives) == 2
+    assert await world.manager.close()
+    assert provider.actual is Actual.STOPPED
+    assert world.store.get("a").desired == "running", "the end of the gateway changes nothing that is wanted"
+    with pytest.raises(NotFound, match="did you mean `a`"):
+        world.manager.get("aa")
+
+
+async def test_states_are_written_down(world: World) -> None:
+    await world.started()
+    assert await world.notes.close(PATIENCE)
+    assert (world.store.get("a").actual, world.store.get("b").actual) == ("running", "pending")
+
+
+async def test_what_fails_is_started_again_after_growing_pauses(world: World, script: Script) -> None:
+    def fail(fake: Fake) -> None:
+        raise OSError("no route to the venue")
+
+    script.start = fail
+    provider = await world.manager.start("a")
+    await world.until(lambda: provider.actual is Actual.FAILED)
+    assert world.pauses == [1, 2, 4, 8, 8]
+    assert provider.restarts == 5
+    assert provider.last_error == "OSError: no route to the venue; given up after 5 restarts within 10m"
+    script.start = lambda fake: None
+    await world.started()
+    assert provider.last_error is None
+    assert len(script.lives) == 7
+
+
+async def test_a_failed_provider_can_be_stopped_for_good(world: World, script: Script) -> None:
+    def fail(fake: Fake) -> None:
+        raise ConfigError("settings", ["`key` is missing"])
+
+    script.start = fail
+    provider = await world.manager.start("a")
+    await world.until(lambda: provider.actual is Actual.FAILED)
+    assert world.pauses == [], "trying again would change nothing"
+    assert provider.last_error == "settings: `key` is missing"
+    await world.manager.stop("a")
+    assert (provider.actual, world.store.get("a").desired) == (Actual.STOPPED, "stopped")
+
+
+async def test_pauses_begin_again_after_a_long_run(world: World, script: Script) -> None:
+    ended = threading.Event()
+
+    def run(fake: Fake) -> None:
+        assert ended.wait(PATIENCE)
+        raise RuntimeError("the venue hung up")
+
+    script.run, script.stop = run, lambda fake: ended.set()
+    world.go.clear()
+    provider = await world.started()
+    for seconds, pause in ((1.0, 1), (1.0, 2), (9.0, 1)):
+        await world.until(lambda: provider.actual is Actual.RUNNING)
+        world.now += seconds
+        ended.set()
+        await world.until(lambda: provider.actual is Actual.STARTING)
+        await world.until(lambda pause=pause: world.pauses and world.pauses[-1] == pause)
+        assert provider.last_error == "RuntimeError: the venue hung up"
+        ended.clear()
+        world.go.set()
+        world.go.clear()
+    await world.until(lambda: provider.actual is Actual.RUNNING)
+
+
+async def test_the_budget_of_restarts_fills_up_with_time(world: World, script: Script) -> None:
+    def fail(fake: Fake) -> None:
+        world.now += 200
+        raise OSError("down")
+
+    def last(fake: Fake) -> None:
+        if len(script.lives) > 20:
+            raise ConfigError("end of the test", ["enough"])
+        fail(fake)
+
+    script.start = last
+    provider = await world.manager.start("a")
+    await world.until(lambda: provider.actual is Actual.FAILED)
+    assert len(script.lives) == 21, "at most 4 restarts fall into any 10 minutes"
+
+
+async def test_an_adapter_that_calls_exit_fails_alone(world: World, script: Script) -> None:
+    def leave(fake: Fake) -> None:
+        raise SystemExit(3)
+
+    script.run = leave
+    world.go.clear()
+    provider = await world.manager.start("a")
+    await world.until(lambda: world.pauses)
+    assert provider.last_error == "RuntimeError: SystemExit: 3"
+
+
+async def test_a_source_that_ends_is_not_started_again(world: World, script: Script) -> None:
+    script.run = lambda fake: None
+    provider = await world.manager.start("a")
+    await world.until(lambda: provider.ended)
+    await world.until(lambda: provider.actual is Actual.STOPPED)
+    assert (provider.restarts, provider.last_error) == (0, None)
+    assert not provider.busy
+    await world.manager.start("a")
+    assert not provider.ended
+
+
+class TestHanging:
+    """Adapters that do not come back when they should."""
+
+    @pytest.fixture(name="supervision")
+    def _short(self) -> Supervision:
+        return supervised(0.02, restarts=1)
+
+    async def test_start(self, world: World, script: Script) -> None:
+        release = threading.Event()
+        script.start = lambda fake: release.wait(PATIENCE)
+        script.stop = lambda fake: (fake.stopping.set(), world.wake())
+        provider = await world.manager.start("a")
+        await world.until(lambda: provider.actual is Actual.FAILED)
+        text = "it did not start within 0.02 s; given up after 1 restarts within 10m"
+        assert provider.last_error == text
+        for fake in script.lives:
+            fake.stopping.clear()
+        release.set()
+        await world.until(lambda: all(fake.stopping.is_set() for fake in script.lives))
+
+    async def test_start_can_be_stopped(self, world: World, script: Script) -> None:
+        script.start = lambda fake: fake.stopping.wait(PATIENCE)
+        provider = await world.manager.start("a")
+        await world.manager.stop("a")
+        assert provider.actual is Actual.STOPPED
+
+    async def test_run(self, world: World, script: Script, caplog: pytest.LogCaptureFixture) -> None:
+        release = threading.Event()
+        script.run = lambda fake: release.wait(PATIENCE)
+        provider = await world.manager.start("a")
+        await world.until(lambda: provider.actual is Actual.RUNNING)
+        await world.manager.stop("a")
+        assert provider.actual is Actual.STOPPED
+        assert "provider a did not end within 0.02 s and is left behind" in caplog.text
+        assert not await world.manager.close(), "something is left behind"
+        # Two lives of one adapter would send everything twice.
+        world.go.clear()
+        await world.manager.start("a")
+        await world.until(lambda: world.pauses)
+        assert provider.last_error == "its last run was told to stop and has not ended yet"
+        assert len(script.lives) == 1
+        release.set()
+        await world.until(lambda: not provider.left_behind or world.wake())
+        world.go.set()
+        await world.until(lambda: provider.actual is Actual.RUNNING)
+
+    async def test_stop(self, world: World, script: Script) -> None:
+        release = threading.Event()
+        script.stop = lambda fake: (fake.stopping.set(), release.wait(PATIENCE))
+        provider = await world.manager.start("a")
+        await world.until(lambda: provider.actual is Actual.RUNNING)
+        await world.manager.stop("a")
+        assert provider.actual is Actual.STOPPED
+        assert not provider.left_behind, "its run has ended"
+        release.set()
+
+    async def test_route(self, world: World, script: Script) -> None:
+        release = threading.Event()
+        script.route = lambda fake: release.wait(PATIENCE)
+        provider = await world.manager.start("a")
+        await world.until(lambda: provider.route_error or world.wake())
+        assert provider.route_error == "the adapter has not answered for 0.02 s"
+        assert provider.actual is Actual.RUNNING
+        provider.reroute(frozenset({BTC}))
+        release.set()
+        await world.until(lambda: len(script.asked) == 2 or world.wake())
+        assert script.asked == [([], []), ([BTC], [])], "one call at a time"
+        await world.until(lambda: provider.route_error is None or world.wake())
+        await world.manager.stop("a")
+
+
+def subscribe(core: Core, *routes: Route) -> Callable[[], object]:
+    host = core.host("thread")
+    wanted: list[Any] = [("a", *route) for route in routes]
+    instance = host.add("x", callbacks={"Trade": lambda trade: None}, routes=wanted)
+    instance.start()
+    return host.stop
+
+
+async def test_routes_follow_what_instances_want(world: World, script: Script) -> None:
+    script.route = lambda fake: world.wake()
+    unsubscribe = subscribe(world.core, BTC)
+    provider = await world.started()
+    await world.until(lambda: len(script.asked) == 1)
+    more = subscribe(world.core, BTC, ETH)
+    await world.until(lambda: len(script.asked) == 2)
+    more()
+    await world.until(lambda: len(script.asked) == 3)
+    assert script.asked == [([BTC], []), ([ETH], []), ([], [ETH])]
+    await world.manager.stop("a")
+    await world.started()
+    await world.until(lambda: len(script.asked) == 4)
+    assert script.asked[3] == ([BTC], []), "a new life is asked for everything"
+    unsubscribe()
+    await world.until(lambda: len(script.asked) == 5)
+    assert provider.routes == frozenset()
+
+
+async def test_routes_that_fail_are_asked_for_again(world: World, script: Script) -> None:
+    broken = True
+
+    def route(fake: Fake) -> None:
+        world.wake()
+        if broken:
+            raise OSError("too many streams")
+
+    script.route = route
+    world.go.clear()
+    provider = await world.started()
+    await world.until(lambda: provider.route_error)
+    assert provider.route_error == "OSError: too many streams"
+    assert provider.actual is Actual.RUNNING, "what is subscribed goes on"
+    provider.reroute(frozenset({BTC}))
+    await world.until(lambda: len(world.pauses) == 2)
+    broken = False
+    provider.reroute(frozenset({ETH}))
+    await world.until(lambda: (provider.route_error is None and len(script.asked) == 3) or world.wake())
+    assert world.pauses == [0.5, 1.0]
+    # The venue may have taken the subscription that failed.
+    assert script.asked == [([], []), ([BTC], []), ([ETH], [BTC])]
+
+
+async def test_books_are_stale_while_their_provider_is_down(
+    world: World, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Fake, "declaration", BINANCE)
+    stale = threading.Event()
+    host = world.core.host("thread")
+    callbacks: dict[str, Callable[[Any], object]] = {"BookSnapshot": lambda book: world.wake()}
+    callbacks["Stale"] = lambda notice: stale.set()
+    instance = host.add("x", callbacks=callbacks, routes=[("a", "BookSnapshot", None)], keep_book=True)
+    instance.start()
+    await world.started()
+    for line in itertools.islice(sample.lines(), 40):
+        script.lives[0].producers["a"].feed(line.partition(b" ")[2])
+    await world.until(lambda: instance.book("BTC-USDT", "a") is not None or world.wake())
+    await world.manager.stop("a")
+    assert stale.wait(PATIENCE)
+    assert instance.book("BTC-USDT", "a") is None
+    assert host.stop()
