@@ -1,0 +1,123 @@
+"""Killed in every way while it runs: the next start needs no hand, and everything that should run runs."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Generator
+from functools import partial
+
+import psycopg
+import pytest
+
+from meltica.persistence.server import wait_until
+from tests.serving import PATIENCE, Gateway, Project, frozen, project
+
+TIMES = 10
+RUNS = ("running", "running")
+WANTED = {
+    "demo": RUNS,
+    "off": ("stopped", "pending"),
+    "watch": RUNS,
+    "mate": ("stopped", "stopped"),
+    "idle": RUNS,
+}
+"""`mate` was stopped and `idle` started at run time; see `project`."""
+
+
+@pytest.fixture(name="project", scope="module")
+def _project() -> Generator[Project]:
+    with project() as made:
+        with made.serving() as gateway:
+            gateway.wait_ready()
+            gateway.wait_flowing("watch", "mate")
+            gateway.signal(signal.SIGTERM)
+            assert gateway.ended() == 0
+        with made.database() as dsn, psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("update meltica.instances set desired = 'stopped' where id = 'mate'")
+            connection.execute("update meltica.instances set desired = 'running' where id = 'idle'")
+        yield made
+        made.nothing_left()
+
+
+def as_wanted(project: Project, gateway: Gateway) -> None:
+    """Waits until all that should run runs, and says so."""
+    gateway.wait_ready()
+    gateway.wait_flowing("watch", "idle")
+    assert wait_until(lambda: states(project) == WANTED, PATIENCE), states(project)
+    assert not (project.folder / "mate.seen").exists()
+
+
+def states(project: Project) -> object:
+    with contextlib.suppress(psycopg.OperationalError):
+        return project.states()
+    return "no database"
+
+
+def recovered(gateway: Gateway, before: int) -> bool:
+    return gateway.postgres() not in (0, before) and gateway.ready()
+
+
+def test_the_gateway_is_killed(project: Project) -> None:
+    for _ in range(TIMES):
+        with project.serving() as gateway:
+            as_wanted(project, gateway)
+            gateway.signal(signal.SIGKILL)
+            gateway.ended()
+
+
+def test_postgresql_is_killed(project: Project) -> None:
+    killed = 0
+    while killed < TIMES:
+        with project.serving() as gateway:
+            as_wanted(project, gateway)
+            # Its pauses between restarts grow with each, so a gateway sees three.
+            for _ in range(min(3, TIMES - killed)):
+                before = gateway.postgres()
+                os.kill(before, signal.SIGKILL)
+                assert wait_until(partial(recovered, gateway, before), PATIENCE), gateway.tail()
+                assert states(project) == WANTED
+                killed += 1
+            assert gateway.process.poll() is None
+            gateway.signal(signal.SIGTERM)
+            assert gateway.ended() == 0
+
+
+def test_both_are_killed(project: Project) -> None:
+    for number in range(TIMES):
+        with project.serving() as gateway:
+            as_wanted(project, gateway)
+            victims = [gateway.postgres(), gateway.process.pid]
+            for pid in victims[:: 1 if number % 2 else -1]:
+                os.kill(pid, signal.SIGKILL)
+            gateway.ended()
+
+
+def test_a_database_that_hangs_and_comes_back(project: Project) -> None:
+    with project.serving() as gateway:
+        as_wanted(project, gateway)
+        with frozen(gateway.postgres()):
+            assert wait_until(lambda: gateway.get("/health/ready")[0] == 503, PATIENCE)
+            _, answer = gateway.get("/health/ready")
+            assert "does not answer" in str(answer)
+            # The lock's heartbeat notices too, and events go on without a database.
+            assert wait_until(lambda: "lock is lost" in gateway.log.read_text(), PATIENCE)
+            assert gateway.get("/health/live")[0] == 200
+        gateway.wait_ready()
+        assert states(project) == WANTED
+        gateway.signal(signal.SIGTERM)
+        assert gateway.ended() == 0
+
+
+def test_a_stop_while_the_database_hangs(project: Project) -> None:
+    with project.serving() as gateway:
+        as_wanted(project, gateway)
+        with frozen(gateway.postgres()):
+            gateway.signal(signal.SIGTERM)
+            assert gateway.ended(20) == 5
+        told = gateway.told()
+        assert (told["event"], told["exit_code"]) == ("stopped", 5)
+    assert wait_until(lambda: not project.running(), PATIENCE)
+    with project.serving() as gateway:
+        as_wanted(project, gateway)
+        gateway.signal(signal.SIGTERM)
+        assert gateway.ended() == 0

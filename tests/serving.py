@@ -1,0 +1,258 @@
+"""`meltica serve` as a child process: started, asked, killed; and what it must not leave behind."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from meltica.persistence.embedded import EmbeddedPostgres
+from meltica.persistence.server import read_pid_file, wait_until
+from tests.conftest import folder_for_server
+
+PATIENCE = 60.0
+PROGRAM = (sys.executable, "-m", "meltica")
+WATCH = """
+import pathlib, meltica
+
+class Watch(meltica.Lambda):
+    def on_trade(self, trade):
+        # Once a run, so that a test may take the file away and see it come back.
+        if not hasattr(self, "seen"):
+            self.seen = True
+            pathlib.Path(__file__).with_name(f"{self.id}.seen").write_text(trade.trade_id)
+"""
+CONFIG = """
+log: {level: info}
+apiServer: {addr: "127.0.0.1:0"}
+providers:
+  demo: {adapter: replay, settings: {sample: true, loop: true, speed: 20}}
+  off: {adapter: replay, enabled: false, settings: {sample: true}}
+lambdas:
+  - {id: watch, strategy: watch.py, scope: {demo: "*"}}
+  - {id: mate, strategy: watch.py, scope: {demo: "*"}, host: shared}
+  - {id: idle, strategy: watch.py, scope: {demo: "*"}, enabled: false}
+"""
+
+
+class Project:
+    """A config, a strategy, and a directory for an embedded PostgreSQL."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = folder / "pg"
+        self.config = folder / "config.yaml"
+        self.config.write_text(CONFIG)
+        (folder / "watch.py").write_text(WATCH)
+
+    def edit(self, old: str, new: str) -> None:
+        """Changes the config."""
+        text = self.config.read_text()
+        assert old in text
+        self.config.write_text(text.replace(old, new))
+
+    def command(self, *arguments: str, database: str | None = None) -> list[str]:
+        """What starts its gateway, on its own PostgreSQL or on a database that is there."""
+        where = ["--set", f"database.dsn={database}"] if database else ["--home", str(self.home)]
+        return [*PROGRAM, "serve", "--config", str(self.config), "--json", *where, *arguments]
+
+    def refused(self, *arguments: str, database: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Runs a gateway that is expected to end by itself."""
+        return subprocess.run(
+            self.command(*arguments, database=database),
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            env=environment(),
+        )
+
+    def begun(self, *arguments: str, database: str | None = None) -> "Gateway":
+        """A gateway that was just started. Kill it."""
+        return Gateway(self, self.command(*arguments, database=database))
+
+    def running(self) -> list[str]:
+        """The processes that work for its PostgreSQL."""
+        return list(processes(str(self.home)))
+
+    @contextlib.contextmanager
+    def serving(self, *arguments: str, database: str | None = None) -> Generator["Gateway"]:
+        """A gateway that is ready; killed at the end if it still runs."""
+        gateway = self.begun(*arguments, database=database)
+        try:
+            gateway.wait_started()
+            yield gateway
+        finally:
+            gateway.kill()
+
+    def states(self, database: str | None = None) -> dict[str, tuple[str, str]]:
+        """What is desired and what is, of all providers and lambdas, in the database."""
+        query = (
+            "select name, desired, actual from meltica.providers "
+            "union all select id, desired, actual from meltica.instances"
+        )
+        with psycopg.connect(database or EmbeddedPostgres(self.home).dsn) as connection:
+            rows: list[TupleRow] = connection.execute(query).fetchall()
+        return {name: (desired, actual) for name, desired, actual in rows}
+
+    @contextlib.contextmanager
+    def database(self) -> Generator[str]:
+        """Its PostgreSQL without a gateway."""
+        with EmbeddedPostgres(self.home) as server:
+            yield server.dsn
+
+    def nothing_left(self) -> None:
+        """Asserts that no process works for it, and that no file keeps the next start away."""
+        assert wait_until(lambda: not self.running(), 10), self.running()
+        assert read_pid_file(self.home / "data") is None
+        if (self.home / "lock").exists():
+            with (self.home / "lock").open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class Gateway:
+    """One process."""
+
+    def __init__(self, project: Project, command: list[str]) -> None:
+        self.project = project
+        self.log = project.folder / "serve.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment()
+            )
+        self.address = ""
+
+    def told(self) -> dict[str, Any]:
+        """The next line of its stdout."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, f"it ended: {self.tail()}"
+        return json.loads(line)
+
+    def wait_started(self) -> None:
+        ready = self.told()
+        assert ready["event"] == "ready", ready
+        self.address = ready["address"]
+
+    def get(self, path: str) -> tuple[int, Any]:
+        try:
+            with urllib.request.urlopen(self.address + path, timeout=10) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+        except OSError as error:
+            return 0, str(error)
+
+    def ready(self) -> bool:
+        return self.get("/health/ready")[0] == 200
+
+    def wait_ready(self, patience: float = PATIENCE) -> None:
+        """Waits until it is ready, and events reach the lambdas of a new run."""
+        assert wait_until(self.ready, patience), (self.get("/health/ready"), self.tail())
+
+    def wait_flowing(self, *ids: str) -> None:
+        """Waits until a trade has reached lambdas that were started since the last call."""
+        for id in ids:
+            seen = self.project.folder / f"{id}.seen"
+            assert wait_until(seen.exists, PATIENCE), self.tail()
+            seen.unlink()
+
+    def postgres(self) -> int:
+        """The pid of its embedded server, 0 while there is none."""
+        known = read_pid_file(self.project.home / "data")
+        return 0 if known is None else known.pid
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def ended(self, patience: float = PATIENCE) -> int:
+        """Waits until it ends and returns its exit code."""
+        return self.process.wait(patience)
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.wait(PATIENCE)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def tail(self) -> str:
+        """The end of the log."""
+        return self.log.read_text()[-2000:]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The log so far, the lines that are JSON."""
+        lines = self.log.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+@contextlib.contextmanager
+def project() -> Generator[Project]:
+    """A project of its own."""
+    made = Project(folder_for_server())
+    yield made
+    wait_until(lambda: not made.running(), PATIENCE)
+    shutil.rmtree(made.folder)
+
+
+def environment() -> dict[str, str]:
+    """Ours, without what would configure a gateway."""
+    names = ("MELTICA_", "DATABASE_URL")
+    return {key: value for key, value in os.environ.items() if not key.startswith(names)}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return cast(int, server.getsockname()[1])
+
+
+def processes(word: str) -> Iterator[str]:
+    """The command lines of the processes that name a path, zombies apart."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if word in line and int(folder.name) != os.getpid():
+                yield f"{folder.name} {line}"
+
+
+def children(pid: int) -> list[int]:
+    """The processes whose parent is `pid`."""
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in text.split()]
+
+
+@contextlib.contextmanager
+def frozen(pid: int) -> Generator[None]:
+    """A process and its children that do not run meanwhile."""
+    pids = [pid, *children(pid)]
+    for each in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(each, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for each in reversed(pids):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGCONT)
+
+
+def one_line(text: str, *words: str) -> None:
+    """Asserts that an output is a single line that begins with `Error: ` and holds some words."""
+    lines = text.splitlines()
+    assert len(lines) == 1, text
+    assert lines[0].startswith("Error: "), text
+    for word in words:
+        assert word in lines[0], text
