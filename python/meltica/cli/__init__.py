@@ -29,7 +29,8 @@ Exit codes:
   6    a migration, dump or restore failed, or the schema is not that of this version
   7    another gateway holds the database
   8    the address is taken or cannot be listened on
-  130  interrupted
+  9    doctor: something keeps a gateway from running
+  130  interrupted, or left at once by a second signal
 """
 
 
