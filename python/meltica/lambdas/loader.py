@@ -17,9 +17,6 @@ from meltica.paths import from_folder
 _making: dict[str, threading.RLock] = {}
 """A lock for each module."""
 
-_making: dict[str, threading.RLock] = {}
-"""A lock for each module."""
-
 
 def load(reference: str) -> type[Lambda]:
     """Returns the class of `FILE.py:ClassName`, or of a shipped strategy's name.
