@@ -43,6 +43,7 @@ mod fees;
 pub mod flow;
 mod ladder;
 mod ledger;
+pub mod market;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

@@ -1,0 +1,132 @@
+//! What accounts ask for.
+
+use super::machine::Market;
+use super::orders::{Refusal, Request, UserFill, UserOrder};
+use super::sink::{Event, Report, Sink};
+use crate::decimal::Decimal;
+use crate::event::OrderState;
+use crate::venue::{AccountId, AssetId, Balance, Command, NewOrder, OrderId, Reject};
+
+impl Market {
+    /// Opens an account without funds.
+    pub fn open_account(&mut self) -> AccountId {
+        self.ledger.open(true)
+    }
+
+    /// Returns the assets, by name.
+    pub fn assets(&self) -> &[(String, AssetId)] {
+        &self.assets
+    }
+
+    /// Returns an amount of an asset as a decimal.
+    pub fn money(&self, asset: AssetId, amount: i128) -> Option<Decimal> {
+        Decimal::new(amount, self.ledger.scale(asset))
+    }
+
+    /// Gives an account funds.
+    ///
+    /// # Errors
+    /// [`Reject::Overflow`] for an amount that is negative, too large, or finer than the asset's smallest unit;
+    /// [`Reject::UnknownAccount`].
+    pub fn deposit(&mut self, account: AccountId, asset: AssetId, amount: Decimal) -> Result<(), Reject> {
+        let units = amount.normalize().rescale(self.ledger.scale(asset)).ok_or(Reject::Overflow)?;
+        self.ledger.transfer(AccountId::OUTSIDE, account, asset, units.mantissa())?;
+        self.told.insert((account, asset), self.ledger.balance(account, asset));
+        Ok(())
+    }
+
+    /// Returns what an account owns, by asset.
+    pub fn balances(&self, account: AccountId) -> impl Iterator<Item = (&str, AssetId, Balance)> {
+        let balance = move |asset| self.ledger.balance(account, asset);
+        self.assets.iter().map(move |(name, asset)| (name.as_str(), *asset, balance(*asset)))
+    }
+
+    /// Returns an account's open orders, oldest first.
+    pub fn open_orders(&self, account: AccountId) -> impl Iterator<Item = &UserOrder> {
+        self.orders.of(account)
+    }
+
+    /// Returns an account's fills after the one of that number, of the venue's last 1,048,576.
+    pub fn fills_since(&self, account: AccountId, number: u64) -> impl Iterator<Item = &UserFill> {
+        self.orders.fills_since(account, number)
+    }
+
+    /// Submits an order of an account, at the time that it is. A refused one is told as well.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn submit(
+        &mut self,
+        account: AccountId,
+        pair: usize,
+        request: &Request,
+        sink: &mut impl Sink,
+    ) -> Result<OrderId, Refusal> {
+        let order = UserOrder::new(account, pair, request);
+        let Request { client_id, side, quantity, kind } = request;
+        let (refused, order) = if self.orders.find(account, client_id).is_some() {
+            (Refusal::DuplicateId(client_id.clone()), Some(order))
+        } else {
+            let tag = self.orders.insert(order);
+            let (side, quantity, kind) = (*side, *quantity, *kind);
+            let command = Command::New(NewOrder { side, quantity, kind, account, self_trade: None, tag });
+            match self.step(pair, command, sink) {
+                Ok(order) => return Ok(order.expect("Invariant: a new order is accepted or refused")),
+                Err(reject) => {
+                    let text = self.pairs[pair].engine.explain(&self.ledger, &command, reject);
+                    (Refusal::Engine(reject, text), self.orders.remove(tag))
+                }
+            }
+        };
+        if let Some(order) = order {
+            let reason = refused.to_string();
+            let (state, fill) = (OrderState::Rejected, None);
+            let report = Report { order: &order, state, fill, reason: Some(&reason) };
+            sink.on(&self.pairs[pair], self.now, Event::Report(report));
+        }
+        Err(refused)
+    }
+
+    /// Cancels an open order of an account.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownOrder`].
+    pub fn cancel(
+        &mut self,
+        account: AccountId,
+        client_id: &str,
+        sink: &mut impl Sink,
+    ) -> Result<(), Refusal> {
+        self.change(account, client_id, Command::Cancel, sink)
+    }
+
+    /// Changes price, whole quantity, or both of an open order of an account.
+    ///
+    /// # Errors
+    /// Why it stays as it is.
+    pub fn amend(
+        &mut self,
+        account: AccountId,
+        client_id: &str,
+        price: Option<i64>,
+        quantity: Option<i64>,
+        sink: &mut impl Sink,
+    ) -> Result<(), Refusal> {
+        self.change(account, client_id, |order| Command::Amend { order, price, quantity }, sink)
+    }
+
+    fn change(
+        &mut self,
+        account: AccountId,
+        client_id: &str,
+        command: impl FnOnce(OrderId) -> Command,
+        sink: &mut impl Sink,
+    ) -> Result<(), Refusal> {
+        let known = self.orders.find(account, client_id).and_then(|order| Some((order.pair, order.order?)));
+        let Some((pair, order)) = known else { return Err(Refusal::UnknownOrder(client_id.to_owned())) };
+        let command = command(order);
+        self.step(pair, command, sink).map(|_| ()).map_err(|reject| {
+            Refusal::Engine(reject, self.pairs[pair].engine.explain(&self.ledger, &command, reject))
+        })
+    }
+}

@@ -1,0 +1,218 @@
+//! A plain model that is told what a market tells, and checks each event against what came before.
+
+use super::{Candle, Event, Market, Pair, Print, Quote, Report, Sink};
+use crate::event::{Nanos, OrderState, Side};
+use crate::venue::{AccountId, AssetId, Balance, BookLevel, OrderId};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+const MINUTE: Nanos = 60_000_000_000;
+
+#[derive(Default)]
+struct Told {
+    /// By price, bids then asks.
+    books: [BTreeMap<i64, BookLevel>; 2],
+    update_id: u64,
+    tape: Vec<(Nanos, Print)>,
+    /// Taken from the level that is being eaten.
+    eaten: i64,
+    candles: Vec<Candle>,
+    quote: Quote,
+}
+
+/// What is known of an account's order.
+#[derive(Default, Clone, Copy)]
+struct Known {
+    filled: i64,
+    done: bool,
+}
+
+/// Checks, and writes down, what it is told.
+pub(super) struct Checker {
+    told: Vec<Told>,
+    interval: Nanos,
+    time: Nanos,
+    orders: BTreeMap<(usize, OrderId), Known>,
+    fills: u64,
+    pub balances: BTreeMap<(AccountId, AssetId), Balance>,
+    pub text: String,
+    pub counts: BTreeMap<&'static str, u64>,
+}
+
+impl Checker {
+    pub fn new(market: &Market, interval: Nanos) -> Self {
+        let told = market.pairs().iter().map(|pair| {
+            let side = |side| pair.engine().levels(side).map(|level| (level.price, level)).collect();
+            Told {
+                books: [side(Side::Buy), side(Side::Sell)],
+                update_id: pair.engine().update_id(),
+                quote: *pair.quote(),
+                ..Told::default()
+            }
+        });
+        Self {
+            told: told.collect(),
+            interval,
+            time: market.now(),
+            orders: BTreeMap::new(),
+            fills: 0,
+            balances: BTreeMap::new(),
+            text: String::new(),
+            counts: BTreeMap::new(),
+        }
+    }
+
+    /// Every event of one instrument, a line each.
+    pub fn of(&self, pair: &str) -> Vec<&str> {
+        self.text.lines().filter(|line| line.starts_with(pair)).collect()
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    fn report(&mut self, index: usize, report: &Report<'_>) {
+        self.count(report.state.name());
+        let Report { order, state, fill, reason } = *report;
+        if state == OrderState::Rejected {
+            assert!(reason.is_some_and(|reason| reason.contains("seen")), "{report:?}");
+            return;
+        }
+        let id = order.order.expect("an order that was accepted has an id");
+        let known = self.orders.entry((index, id)).or_default();
+        assert!(!known.done, "told after its end: {report:?}");
+        assert_eq!(state == OrderState::Filled, order.filled == order.quantity, "{report:?}");
+        if let Some(fill) = fill {
+            self.fills += 1;
+            assert_eq!(fill.number, self.fills);
+            known.filled += fill.quantity;
+            let told = &self.told[index];
+            let (_, print) = told.tape.last().expect("a fill follows its trade");
+            assert_eq!(
+                (print.trade_id, print.price, print.quantity),
+                (fill.trade_id, fill.price, fill.quantity)
+            );
+            assert_eq!(fill.maker, print.taker_side != fill.side);
+        }
+        assert_eq!(known.filled, order.filled);
+        known.done = !matches!(state, OrderState::Ack | OrderState::Partial);
+    }
+}
+
+impl Told {
+    fn best(&self, side: Side) -> Option<BookLevel> {
+        match side {
+            Side::Buy => self.books[0].values().next_back().copied(),
+            Side::Sell => self.books[1].values().next().copied(),
+        }
+    }
+
+    fn trade(&mut self, time: Nanos, print: Print) {
+        let maker = if print.taker_side == Side::Buy { Side::Sell } else { Side::Buy };
+        let best = self.best(maker).expect("a trade has a level to trade with");
+        assert_eq!(best.price, print.price, "a trade is at the best price");
+        self.eaten += print.quantity;
+        assert!(self.eaten <= best.quantity, "no more is traded than the level holds");
+        assert_eq!(print.trade_id, self.tape.last().map_or(0, |(_, last)| last.trade_id) + 1);
+        self.tape.push((time, print));
+    }
+
+    fn level(&mut self, change: crate::venue::LevelChange) {
+        self.update_id += 1;
+        assert_eq!(change.update_id, self.update_id);
+        self.eaten = 0;
+        let BookLevel { side, price, orders, .. } = change.level;
+        if orders == 0 {
+            assert!(self.books[side as usize].remove(&price).is_some(), "a level that is gone was there");
+        } else {
+            self.books[side as usize].insert(price, change.level);
+        }
+    }
+
+    fn quote(&mut self, time: Nanos, quote: Quote) {
+        let since = time.div_euclid(MINUTE) - 1439;
+        let recent = self.tape.iter().rev().take_while(|(at, _)| at.div_euclid(MINUTE) >= since);
+        let expected = Quote {
+            last: self.tape.last().map(|(_, print)| print.price),
+            bid: self.best(Side::Buy),
+            ask: self.best(Side::Sell),
+            volume_24h: recent.map(|(_, print)| i128::from(print.quantity)).sum(),
+        };
+        assert_eq!(quote, expected);
+        assert_ne!(quote, self.quote, "a quote is told when it changes");
+        self.quote = quote;
+    }
+
+    fn candle(&mut self, time: Nanos, interval: Nanos, candle: Candle) {
+        assert_eq!((candle.close_time, candle.close_time - candle.open_time), (time, interval));
+        if let Some(last) = self.candles.last() {
+            assert_eq!(last.close_time, candle.open_time, "no candle is missing");
+        }
+        let within = |(at, _): &&(Nanos, Print)| *at >= candle.open_time;
+        let prints: Vec<_> = self.tape.iter().rev().take_while(within).map(|(_, print)| print).collect();
+        let before =
+            self.tape.iter().rev().find(|(at, _)| *at < candle.open_time).map(|(_, print)| print.price);
+        let prices = || prints.iter().map(|print| print.price);
+        let flat = || before.expect("no candle before the first trade");
+        let expected = Candle {
+            open: prices().next_back().unwrap_or_else(flat),
+            high: prices().max().unwrap_or_else(flat),
+            low: prices().min().unwrap_or_else(flat),
+            close: prices().next().unwrap_or_else(flat),
+            volume: prints.iter().map(|print| i128::from(print.quantity)).sum(),
+            closed: true,
+            ..candle
+        };
+        assert_eq!(candle, expected);
+        self.candles.push(candle);
+    }
+}
+
+impl Sink for Checker {
+    fn on(&mut self, pair: &Pair, time: Nanos, event: Event<'_>) {
+        assert!(time >= self.time, "time goes forward");
+        self.time = time;
+        writeln!(self.text, "{} {time} {event:?}", pair.instrument().symbol).expect("text takes text");
+        let index = pair.index();
+        let told = &mut self.told[index];
+        match event {
+            Event::Trade(print) => {
+                told.trade(time, print);
+                self.count("trade");
+            }
+            Event::Level(change) => told.level(change),
+            Event::Book(update_id) => {
+                assert_eq!(update_id, told.update_id);
+                for side in [Side::Buy, Side::Sell] {
+                    let mut levels: Vec<_> = told.books[side as usize].values().copied().collect();
+                    if side == Side::Buy {
+                        levels.reverse();
+                    }
+                    assert!(
+                        levels.into_iter().eq(pair.engine().levels(side)),
+                        "the rebuilt book is the engine's"
+                    );
+                }
+                if let (Some(bid), Some(ask)) = (told.best(Side::Buy), told.best(Side::Sell)) {
+                    assert!(bid.price < ask.price, "crossed");
+                }
+                self.count("book");
+            }
+            Event::Quote(quote) => {
+                told.quote(time, quote);
+                self.count("quote");
+            }
+            Event::Candle(candle) => {
+                told.candle(time, self.interval, candle);
+                self.count("candle");
+            }
+            Event::Report(report) => self.report(index, &report),
+            Event::Balance(account, asset, balance) => {
+                assert!(0 <= balance.reserved && balance.reserved <= balance.total);
+                let last = self.balances.insert((account, asset), balance);
+                assert_ne!(last, Some(balance), "a balance is told when it changes");
+                self.count("balance");
+            }
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The background of one instrument: what strangers do, and when.
+//!
+//! Most place orders just inside the spread or at a distance that falls off exponentially; some take; the others cancel.
+//! Where the middle of the book is away from the reference price, takers lean towards it and orders on its wrong side
+//! are cancelled first. Trades and shocks heat the flow up, and it cools down: so volume clusters.
+
+use super::options::Options;
+use super::price::Price;
+use super::random::Random;
+use crate::event::{Nanos, Side};
+use crate::venue::{AccountId, Command, Engine, NewOrder, OrderId, OrderKind, Rules, TimeInForce};
+
+/// The part of the actions that take, at least.
+pub const TAKERS: f64 = 0.2;
+/// Orders of a side per price level that it should have.
+const ORDERS_PER_LEVEL: usize = 3;
+/// The mean distance of new orders is this part of the price.
+const DISTANCE: f64 = 0.0002;
+/// Actions that heat needs to cool to a half.
+const COOLING: f64 = 64.0;
+/// Actions over which activity is averaged, to keep the rate.
+const AVERAGE: f64 = 1024.0;
+/// What it mostly is.
+const AVERAGE_AT_FIRST: f64 = 2.0;
+const CALM: f64 = 0.3;
+const HEAT_OF_TRADE: f64 = 0.1;
+const HEAT_OF_SHOCK: f64 = 5.0;
+const MOST_HEAT: f64 = 15.0;
+
+/// What an order that does not rest is tagged with.
+const NO_SLOT: u64 = u64::MAX;
+
+/// The state of one instrument's background.
+#[derive(Debug, Clone)]
+pub(super) struct Flow {
+    random: Random,
+    price: Price,
+    rate: f64,
+    /// Lots: least, and how many more there may be.
+    lots: (i64, f64),
+    width: usize,
+    levels: f64,
+    /// Orders that a side should have.
+    target: usize,
+    /// The orders that rest, by tag.
+    slots: Vec<Option<(OrderId, Side)>>,
+    free: Vec<u32>,
+    resting: [usize; 2],
+    heat: f64,
+    average: f64,
+    updated: Nanos,
+    last_taker: Side,
+}
+
+/// The book as an action sees it, in ticks.
+struct View {
+    best: [Option<i64>; 2],
+    reference: f64,
+    /// Mean distance of new orders from the other side.
+    distance: f64,
+    /// How far the reference is above the middle of the book, in such distances.
+    gap: f64,
+}
+
+impl Flow {
+    /// Returns the flow of `symbol`, whose price begins at `ticks`.
+    pub fn new(options: &Options, rules: &Rules, symbol: &str, ticks: f64, rate: f64) -> Self {
+        let model = &options.trade_model;
+        let lots = |quantity: crate::decimal::Decimal| {
+            let lot = rules.quantity(rules.lot_size);
+            let whole = quantity.round_to_increment(lot, false).and_then(|q| q.rescale(lot.scale()));
+            let lots = whole.map_or(i128::MAX, |q| q.mantissa() / i128::from(rules.lot_size));
+            (lots.min(i128::from(rules.max_quantity / rules.lot_size)) as i64)
+                .max(rules.min_quantity.div_euclid(rules.lot_size))
+        };
+        let (least, most) = (lots(model.min_quantity).max(1), lots(model.max_quantity));
+        let price = Random::new(options.seed, &format!("price of {symbol}"));
+        let levels = options.order_book.levels as usize;
+        Self {
+            random: Random::new(options.seed, symbol),
+            price: Price::new(&options.price_model, price, ticks, options.start),
+            rate,
+            lots: (least, (most - least).max(0) as f64),
+            width: options.order_book.max_mutation_width as usize,
+            levels: levels as f64,
+            target: levels * ORDERS_PER_LEVEL,
+            slots: Vec::new(),
+            free: Vec::new(),
+            resting: [0, 0],
+            heat: 1.0,
+            average: AVERAGE_AT_FIRST,
+            updated: options.start,
+            last_taker: Side::Buy,
+        }
+    }
+
+    /// Returns how many orders of a side rest.
+    pub fn resting(&self, side: Side) -> usize {
+        self.resting[side as usize]
+    }
+
+    /// Returns how many orders of a side should rest.
+    pub fn target(&self) -> usize {
+        self.target
+    }
+
+    /// Returns the reference price, in ticks.
+    pub fn reference(&self) -> f64 {
+        self.price.ticks()
+    }
+
+    #[cfg(test)]
+    pub fn reference_at(&mut self, now: Nanos) -> f64 {
+        self.price.advance(now);
+        self.price.ticks()
+    }
+
+    #[cfg(test)]
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// An order was taken into the book, or was not if it never rests.
+    #[inline]
+    pub fn opened(&mut self, tag: u64, order: OrderId) {
+        if let Some(Some(slot)) = self.slots.get_mut(tag as usize) {
+            slot.0 = order;
+        }
+    }
+
+    /// An order is done.
+    #[inline]
+    pub fn closed(&mut self, tag: u64) {
+        if let Some((_, side)) = self.slots.get_mut(tag as usize).and_then(Option::take) {
+            self.free.push(tag as u32);
+            self.resting[side as usize] -= 1;
+        }
+    }
+
+    /// Somebody took.
+    #[inline]
+    pub fn traded(&mut self) {
+        self.heat = (self.heat + HEAT_OF_TRADE).min(MOST_HEAT);
+    }
+
+    /// Returns when the next action is.
+    #[inline]
+    pub fn next(&mut self, now: Nanos) -> Nanos {
+        let passed = (now - self.updated) as f64 * 1e-9 * self.rate;
+        self.updated = now;
+        self.average += (CALM + self.heat - self.average) * (passed / AVERAGE).min(1.0);
+        self.heat /= 1.0 + passed / COOLING;
+        let pause = self.random.exponential() * self.average / ((CALM + self.heat) * self.rate);
+        now + ((pause * 1e9) as Nanos).max(1)
+    }
+
+    /// Returns an order of a book that begins, while it is not as full as it should be.
+    pub fn begin(&mut self, engine: &Engine) -> Option<Command> {
+        let side = if self.resting[0] <= self.resting[1] { Side::Buy } else { Side::Sell };
+        if self.resting[side as usize] >= self.target {
+            return None;
+        }
+        let view = self.view(engine);
+        self.place(engine.rules(), side, &view)
+    }
+
+    /// Returns what is done at `now`; nothing where the instrument's rules allow no order.
+    pub fn act(&mut self, engine: &Engine, now: Nanos) -> Option<Command> {
+        if self.price.advance(now) {
+            self.heat = (self.heat + HEAT_OF_SHOCK).min(MOST_HEAT);
+        }
+        let view = self.view(engine);
+        let [bids, asks] = self.resting;
+        let thinner = if bids <= asks { Side::Buy } else { Side::Sell };
+        if bids.min(asks) < self.target / 2 {
+            return self.place(engine.rules(), thinner, &view);
+        }
+        if self.random.chance(TAKERS * (1.0 + view.gap.abs().min(2.0))) {
+            return self.take(engine, &view);
+        }
+        let (open, full) = ((bids + asks) as f64, (2 * self.target) as f64);
+        if self.random.chance((1.25 - 0.75 * open / full).clamp(0.0, 0.95)) {
+            let side = if self.random.unit() * open < asks as f64 { Side::Buy } else { Side::Sell };
+            return self.place(engine.rules(), side, &view);
+        }
+        self.cancel(engine, &view)
+    }
+
+    fn view(&self, engine: &Engine) -> View {
+        let tick = engine.rules().tick_size;
+        let best = [Side::Buy, Side::Sell].map(|side| engine.best(side).map(|level| level.price / tick));
+        let reference = self.price.ticks();
+        let distance = (reference * DISTANCE).max(self.levels / 4.0);
+        let middle = match best {
+            [Some(bid), Some(ask)] => (bid as f64 + ask as f64) * 0.5,
+            [Some(one), None] | [None, Some(one)] => one as f64,
+            [None, None] => reference,
+        };
+        View { best, reference, distance, gap: (reference - middle) / distance }
+    }
+
+    /// A new order, a little or far behind the other side's best; but not far beyond the reference, wherever others
+    /// have taken the book.
+    fn place(&mut self, rules: &Rules, side: Side, view: &View) -> Option<Command> {
+        let away = if side == Side::Buy { -1 } else { 1 };
+        let slack = 2.0 * view.distance;
+        let (low, high) = (view.reference - slack, view.reference + slack);
+        let other = view.best[1 - side as usize];
+        let anchor = other.map_or(view.reference, |other| (other as f64).clamp(low, high));
+        let wide = matches!(view.best, [Some(bid), Some(ask)] if ask - bid > 3);
+        let distance = if self.random.chance(if wide { 0.6 } else { 0.25 }) {
+            1 + self.random.heads()
+        } else {
+            1 + (self.random.exponential() * view.distance) as i64
+        };
+        let price = (anchor as i64 + away * distance).max(1) * rules.tick_size;
+        let quantity = self.quantity(rules, price, 1.0)?;
+        let tag = self.reserve(side);
+        Some(order(side, quantity, OrderKind::Limit { price, tif: TimeInForce::Gtc }, tag))
+    }
+
+    /// A taker, most likely towards the reference. Far from it one takes more, up to it, and leaves the rest in the book.
+    fn take(&mut self, engine: &Engine, view: &View) -> Option<Command> {
+        let again = if self.last_taker == Side::Buy { 0.12 } else { -0.12 };
+        let buys = (0.5 + again + 0.4 * view.gap).clamp(0.05, 0.95);
+        let side = if self.random.chance(buys) { Side::Buy } else { Side::Sell };
+        self.last_taker = side;
+        let rules = engine.rules();
+        let other = if side == Side::Buy { Side::Sell } else { Side::Buy };
+        let Some(worst) = engine.levels(other).take(self.width).last() else {
+            return self.place(rules, side, view);
+        };
+        let best = view.best[other as usize].unwrap_or(0) as f64;
+        let leans = if side == Side::Buy { view.reference - best } else { best - view.reference };
+        if leans < 0.0 {
+            let quantity = self.quantity(rules, worst.price, 1.0)?;
+            let kind = OrderKind::Limit { price: worst.price, tif: TimeInForce::Ioc };
+            return Some(order(side, quantity, kind, NO_SLOT));
+        }
+        let reference = (view.reference as i64).max(1) * rules.tick_size;
+        let price = match side {
+            Side::Buy => reference.min(worst.price),
+            Side::Sell => reference.max(worst.price),
+        };
+        let quantity = self.quantity(rules, price, 1.0 + 4.0 * leans / view.distance)?;
+        let tag = self.reserve(side);
+        Some(order(side, quantity, OrderKind::Limit { price, tif: TimeInForce::Gtc }, tag))
+    }
+
+    /// Cancels what the reference has passed, else any order.
+    fn cancel(&mut self, engine: &Engine, view: &View) -> Option<Command> {
+        if self.random.chance(view.gap.abs()) {
+            let stale = if view.gap > 0.0 { Side::Sell } else { Side::Buy };
+            let best = engine.orders(stale).next();
+            if let Some(best) = best.filter(|best| best.account == AccountId::OUTSIDE) {
+                return Some(Command::Cancel(best.order));
+            }
+        }
+        let from = self.random.below(self.slots.len().max(1) as u64) as usize;
+        let (before, after) = self.slots.split_at_checked(from)?;
+        let (order, _) = after.iter().chain(before).find_map(|slot| *slot)?;
+        Some(Command::Cancel(order))
+    }
+
+    /// Returns a quantity in whole lots that is worth enough at `price`: small ones are most frequent.
+    fn quantity(&mut self, rules: &Rules, price: i64, times: f64) -> Option<i64> {
+        let unit = self.random.unit();
+        let (least, more) = self.lots;
+        let lots = least as f64 + more * unit * unit * unit;
+        let lots = ((lots * times) as i64).min(rules.max_quantity / rules.lot_size);
+        let lot = i128::from(rules.lot_size) * i128::from(price);
+        let worth = (rules.min_notional + lot - 1) / lot;
+        let quantity = i128::from(lots.max(1)).max(worth) * i128::from(rules.lot_size);
+        let quantity = i64::try_from(quantity).ok()?.max(rules.min_quantity);
+        (quantity <= rules.max_quantity).then_some(quantity)
+    }
+
+    fn reserve(&mut self, side: Side) -> u64 {
+        self.resting[side as usize] += 1;
+        let slot = Some((OrderId(0), side));
+        if let Some(free) = self.free.pop() {
+            self.slots[free as usize] = slot;
+            return u64::from(free);
+        }
+        self.slots.push(slot);
+        self.slots.len() as u64 - 1
+    }
+}
+
+fn order(side: Side, quantity: i64, kind: OrderKind, tag: u64) -> Command {
+    let account = AccountId::OUTSIDE;
+    Command::New(NewOrder { side, quantity, kind, account, self_trade: None, tag })
+}

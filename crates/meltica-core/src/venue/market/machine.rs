@@ -1,0 +1,158 @@
+//! The instruments and the clock.
+
+use super::options::{Listing, OptionErrors, Options};
+use super::orders::Orders;
+use super::pair::Pair;
+use super::sink::{Event, Sink};
+use crate::event::Nanos;
+use crate::venue::{AccountId, AssetId, Balance, Ledger, Outcome, Rules};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+/// A market. The [`super`] module says how it works.
+#[derive(Debug, Clone)]
+pub struct Market {
+    pub(super) now: Nanos,
+    pub(super) pairs: Vec<Pair>,
+    /// When something is due, and at which instrument.
+    due: BinaryHeap<Reverse<(Nanos, usize)>>,
+    pub(super) ledger: Ledger,
+    /// The assets' names, in the order of the ledger's.
+    pub(super) assets: Vec<(String, AssetId)>,
+    pub(super) orders: Orders,
+    /// The balances that were told.
+    pub(super) told: BTreeMap<(AccountId, AssetId), Balance>,
+    /// Used again by each step.
+    pub(super) outcomes: Vec<Outcome>,
+    pub(super) touched: Vec<AccountId>,
+}
+
+impl Market {
+    /// Least digits after the point of an asset.
+    const DIGITS: u8 = 8;
+
+    /// Returns a market at `options.start`, its books already filled.
+    ///
+    /// # Errors
+    /// All that is wrong with the options and the listings.
+    pub fn new(options: &Options, listings: &[Listing]) -> Result<Self, OptionErrors> {
+        options.check(listings)?;
+        let mut faults = Vec::new();
+        let mut scales: BTreeMap<&str, u8> = BTreeMap::new();
+        let mut rules = Vec::new();
+        for Listing { instrument, .. } in listings {
+            match Rules::new(instrument) {
+                Ok(rule) => {
+                    let digits = [
+                        (&instrument.base, rule.quantity_scale),
+                        (&instrument.quote, rule.price_scale + rule.quantity_scale),
+                    ];
+                    for (asset, digits) in digits {
+                        let scale = scales.entry(asset).or_insert(Self::DIGITS);
+                        *scale = (*scale).max(digits);
+                    }
+                    rules.push(rule);
+                }
+                Err(errors) => faults.push(format!("symbols.{}: {errors}", instrument.symbol)),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(OptionErrors(faults));
+        }
+        let ledger = Ledger::new(&scales.values().copied().collect::<Vec<_>>());
+        let ids: BTreeMap<&str, AssetId> = scales.keys().copied().zip(ledger.assets()).collect();
+        let mut pairs = Vec::new();
+        for (index, (listing, rules)) in listings.iter().zip(rules).enumerate() {
+            let assets = [&listing.instrument.base, &listing.instrument.quote].map(|name| ids[name.as_str()]);
+            match Pair::new(index, options, listing, rules, &ledger, assets) {
+                Ok(pair) => pairs.push(pair),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(OptionErrors(faults));
+        }
+        let mut market = Self {
+            now: options.start,
+            pairs,
+            due: BinaryHeap::new(),
+            ledger,
+            assets: ids.into_iter().map(|(name, id)| (name.to_owned(), id)).collect(),
+            orders: Orders::default(),
+            told: BTreeMap::new(),
+            outcomes: Vec::new(),
+            touched: Vec::new(),
+        };
+        for index in 0..market.pairs.len() {
+            market.begin(index);
+        }
+        Ok(market)
+    }
+
+    /// Fills the book of an instrument that begins.
+    fn begin(&mut self, index: usize) {
+        let now = self.now;
+        loop {
+            let pair = &mut self.pairs[index];
+            let Some(command) = pair.flow.begin(&pair.engine) else { break };
+            // Where the rules refuse a background order, the book stays as it is.
+            if self.step(index, command, &mut |_: &Pair, _, _: Event<'_>| {}).is_err() {
+                break;
+            }
+        }
+        let pair = &mut self.pairs[index];
+        pair.quote = pair.quote_at(now);
+        pair.next_action = pair.flow.next(now);
+        self.due.push(Reverse((pair.due(), index)));
+    }
+
+    /// Returns the virtual time.
+    pub fn now(&self) -> Nanos {
+        self.now
+    }
+
+    /// Returns the instruments in their order.
+    pub fn pairs(&self) -> &[Pair] {
+        &self.pairs
+    }
+
+    /// Returns when something is due next.
+    pub fn next_due(&self) -> Nanos {
+        self.due.peek().map_or(Nanos::MAX, |Reverse((time, _))| *time)
+    }
+
+    /// Does all that is due up to `until`, which is the time then; one that is over does nothing.
+    pub fn advance(&mut self, until: Nanos, sink: &mut impl Sink) {
+        while let Some(&Reverse((time, index))) = self.due.peek()
+            && time <= until
+        {
+            self.now = time;
+            let pair = &mut self.pairs[index];
+            if pair.tape.closes() <= time {
+                let closed = pair.tape.close();
+                self.reschedule(index);
+                if let Some(candle) = closed {
+                    sink.on(&self.pairs[index], time, Event::Candle(candle));
+                }
+                continue;
+            }
+            let command = pair.flow.act(&pair.engine, time);
+            pair.next_action = pair.flow.next(time);
+            self.reschedule(index);
+            if let Some(command) = command {
+                // A refused background order changes nothing but its own place in the flow, which is free again.
+                let _refused = self.step(index, command, sink);
+            }
+        }
+        self.now = self.now.max(until);
+    }
+
+    /// Moves the instrument that was due to when it is due again.
+    #[inline]
+    fn reschedule(&mut self, index: usize) {
+        let due = self.pairs[index].due();
+        if let Some(mut first) = self.due.peek_mut() {
+            *first = Reverse((due, index));
+        }
+    }
+}

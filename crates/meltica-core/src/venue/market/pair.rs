@@ -1,0 +1,113 @@
+//! One instrument of a market: its engine, its background and its tape.
+
+use super::flow::Flow;
+use super::options::{Listing, Options};
+use super::sink::Quote;
+use super::tape::{Candle, Tape};
+use crate::event::{Nanos, Side};
+use crate::instrument::Instrument;
+use crate::venue::{AssetId, Engine, Ledger, OrderId, Rules};
+
+/// One instrument of a market.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    index: usize,
+    instrument: Instrument,
+    pub(super) engine: Engine,
+    pub(super) flow: Flow,
+    pub(super) tape: Tape,
+    pub(super) quote: Quote,
+    pub(super) next_action: Nanos,
+}
+
+impl Pair {
+    /// Returns an instrument with a book that is empty yet.
+    pub(super) fn new(
+        index: usize,
+        options: &Options,
+        listing: &Listing,
+        rules: Rules,
+        ledger: &Ledger,
+        assets: [AssetId; 2],
+    ) -> Result<Self, String> {
+        let symbol = &listing.instrument.symbol;
+        let capacity = 4 * options.order_book.levels as usize;
+        let engine = Engine::new(rules, options.fees, options.self_trade, ledger, assets, capacity);
+        let tick = rules.price(rules.tick_size).to_f64();
+        let ticks = listing.price.to_f64() / tick;
+        // Room for a hundredfold, and for the farthest of orders.
+        if !(1.0..9e12).contains(&ticks) {
+            return Err(format!("symbols.{symbol}.price: expected 1 to 9e12 ticks of {tick}, seen {ticks}"));
+        }
+        Ok(Self {
+            index,
+            instrument: listing.instrument.clone(),
+            engine: engine.map_err(|error| format!("symbols.{symbol}: {error}"))?,
+            flow: Flow::new(options, &rules, symbol, ticks, listing.rate),
+            tape: Tape::new(options.start, options.kline_interval),
+            quote: Quote::default(),
+            next_action: options.start,
+        })
+    }
+
+    /// Returns its number in the market.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Returns what is traded.
+    pub fn instrument(&self) -> &Instrument {
+        &self.instrument
+    }
+
+    /// Returns its rules.
+    pub fn rules(&self) -> &Rules {
+        self.engine.rules()
+    }
+
+    /// Returns its book.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Returns the last quote that was told.
+    pub fn quote(&self) -> &Quote {
+        &self.quote
+    }
+
+    /// Returns the candle that is still open, once there was a trade.
+    pub fn candle(&self) -> Option<Candle> {
+        self.tape.candle()
+    }
+
+    /// Returns the reference price, in ticks, that its background pulls the book to.
+    pub fn reference(&self) -> f64 {
+        self.flow.reference()
+    }
+
+    /// Returns how many background orders of a side rest, and about how many should.
+    pub fn background(&self, side: Side) -> (usize, usize) {
+        (self.flow.resting(side), self.flow.target())
+    }
+
+    /// Returns when something is due.
+    #[inline]
+    pub(super) fn due(&self) -> Nanos {
+        self.next_action.min(self.tape.closes())
+    }
+
+    #[inline]
+    pub(super) fn quote_at(&mut self, now: Nanos) -> Quote {
+        Quote {
+            last: self.tape.last(),
+            bid: self.engine.best(Side::Buy),
+            ask: self.engine.best(Side::Sell),
+            volume_24h: self.tape.volume_24h(now),
+        }
+    }
+
+    #[inline]
+    pub(super) fn opened(&mut self, tag: u64, order: OrderId) {
+        self.flow.opened(tag, order);
+    }
+}

@@ -1,0 +1,172 @@
+//! One command: the engine does it, the tape and the background take note, and everybody is told.
+
+use super::machine::Market;
+use super::orders::{Orders, UserFill, UserOrder};
+use super::pair::Pair;
+use super::sink::{Event, Print, Report, Sink};
+use crate::event::{Nanos, OrderState};
+use crate::venue::{AccountId, CloseReason, Command, Fill, NewOrder, OrderId, Outcome, Party, Reject};
+
+impl Market {
+    /// Gives a command to an engine and tells what happened. Returns the id of a new order.
+    pub(super) fn step(
+        &mut self,
+        index: usize,
+        command: Command,
+        sink: &mut impl Sink,
+    ) -> Result<Option<OrderId>, Reject> {
+        let (now, pair) = (self.now, &mut self.pairs[index]);
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        outcomes.clear();
+        pair.engine.process(&mut self.ledger, command, now, &mut outcomes);
+        let mut accepted = None;
+        let mut level = None;
+        let mut traded = false;
+        let mut refused = None;
+        for outcome in &outcomes {
+            match *outcome {
+                Outcome::Accepted { order, tag, account } => {
+                    accepted = Some(order);
+                    if account == AccountId::OUTSIDE {
+                        pair.opened(tag, order);
+                    } else {
+                        self.touched.push(account);
+                        if let Some(user) = self.orders.get_mut(tag) {
+                            user.order = Some(order);
+                            tell(sink, pair, now, user, OrderState::Ack, None);
+                        }
+                    }
+                }
+                Outcome::Rejected(reject) => {
+                    if let Command::New(NewOrder { account: AccountId::OUTSIDE, tag, .. }) = command {
+                        pair.flow.closed(tag);
+                    }
+                    refused = Some(reject);
+                }
+                Outcome::Filled(fill) => {
+                    traded = true;
+                    let Fill { trade_id, price, quantity, taker_side, .. } = fill;
+                    pair.tape.trade(now, price, quantity);
+                    sink.on(pair, now, Event::Trade(Print { trade_id, taker_side, price, quantity }));
+                    for (party, maker) in [(&fill.maker, true), (&fill.taker, false)] {
+                        if party.account != AccountId::OUTSIDE {
+                            self.touched.push(party.account);
+                            filled(&mut self.orders, sink, pair, now, (&fill, party, maker));
+                        } else if party.remaining == 0 {
+                            pair.flow.closed(party.tag);
+                        }
+                    }
+                }
+                Outcome::Amended { tag, account, price, quantity, .. } => {
+                    self.touched.push(account);
+                    if let Some(user) = self.orders.get_mut(tag) {
+                        (user.price, user.quantity) = (Some(price), quantity);
+                        let state = if user.filled == 0 { OrderState::Ack } else { OrderState::Partial };
+                        tell(sink, pair, now, user, state, Some("amended"));
+                    }
+                }
+                Outcome::Closed { tag, account, reason, .. } => {
+                    if account == AccountId::OUTSIDE {
+                        pair.flow.closed(tag);
+                    } else {
+                        self.touched.push(account);
+                        if let Some(user) = self.orders.remove(tag) {
+                            let (state, reason) = ended(reason);
+                            tell(sink, pair, now, &user, state, reason);
+                        }
+                    }
+                }
+                Outcome::Level(change) => {
+                    level = Some(change.update_id);
+                    sink.on(pair, now, Event::Level(change));
+                }
+            }
+        }
+        self.outcomes = outcomes;
+        if let Some(update_id) = level {
+            sink.on(pair, now, Event::Book(update_id));
+        }
+        if traded {
+            pair.flow.traded();
+        }
+        let quote = pair.quote_at(now);
+        if quote != pair.quote {
+            pair.quote = quote;
+            sink.on(pair, now, Event::Quote(quote));
+        }
+        self.tell_balances(index, sink);
+        refused.map_or(Ok(accepted), Err)
+    }
+
+    /// Tells the balances that a command of an instrument changed.
+    #[inline]
+    fn tell_balances(&mut self, index: usize, sink: &mut impl Sink) {
+        if self.touched.is_empty() {
+            return;
+        }
+        let pair = &self.pairs[index];
+        for account in std::mem::take(&mut self.touched) {
+            for asset in [pair.engine.base(), pair.engine.quote()] {
+                let balance = self.ledger.balance(account, asset);
+                if self.told.insert((account, asset), balance).unwrap_or_default() != balance {
+                    sink.on(pair, self.now, Event::Balance(account, asset, balance));
+                }
+            }
+        }
+    }
+}
+
+fn ended(reason: CloseReason) -> (OrderState, Option<&'static str>) {
+    match reason {
+        CloseReason::Cancelled => (OrderState::Cancelled, None),
+        CloseReason::Amended => (OrderState::Cancelled, Some("amended to what is filled")),
+        CloseReason::Remainder => (OrderState::Expired, Some("the book offers no more within the limit")),
+        CloseReason::SelfTrade => (OrderState::Expired, Some("it met an order of its own account")),
+    }
+}
+
+fn tell(
+    sink: &mut impl Sink,
+    pair: &Pair,
+    now: Nanos,
+    order: &UserOrder,
+    state: OrderState,
+    reason: Option<&str>,
+) {
+    sink.on(pair, now, Event::Report(Report { order, state, fill: None, reason }));
+}
+
+/// Counts a fill of an account's order in, and tells it.
+fn filled(
+    orders: &mut Orders,
+    sink: &mut impl Sink,
+    pair: &Pair,
+    time: Nanos,
+    (fill, party, maker): (&Fill, &Party, bool),
+) {
+    let Some(user) = orders.get_mut(party.tag) else { return };
+    user.filled += fill.quantity;
+    user.notional += i128::from(fill.price) * i128::from(fill.quantity);
+    user.fee += party.fee;
+    let fill = UserFill {
+        number: 0,
+        time,
+        account: party.account,
+        pair: pair.index(),
+        order: party.order,
+        client_id: user.client_id.clone(),
+        trade_id: fill.trade_id,
+        side: user.side,
+        price: fill.price,
+        quantity: fill.quantity,
+        fee: party.fee,
+        maker,
+    };
+    let done = party.remaining == 0;
+    let state = if done { OrderState::Filled } else { OrderState::Partial };
+    let user = if done { orders.remove(party.tag) } else { orders.get_mut(party.tag).cloned() };
+    let fill = orders.fill(fill);
+    if let Some(order) = &user {
+        sink.on(pair, time, Event::Report(Report { order, state, fill: Some(fill), reason: None }));
+    }
+}

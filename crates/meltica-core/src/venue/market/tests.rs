@@ -1,0 +1,366 @@
+//! A market against its promises.
+
+use super::checker::Checker;
+use super::*;
+use crate::decimal::Decimal;
+use crate::event::{Nanos, Side};
+use crate::instrument::{Instrument, InstrumentType};
+use crate::venue::{AccountId, OrderKind, TimeInForce};
+use proptest::prelude::*;
+
+const SECOND: Nanos = 1_000_000_000;
+
+pub(super) fn listing(base: &str, price: &str, rate: f64) -> Listing {
+    let some = |text: &str| text.parse().ok();
+    let instrument = Instrument {
+        symbol: format!("{base}-USDT"),
+        kind: InstrumentType::Spot,
+        base: base.into(),
+        quote: "USDT".into(),
+        venue: "FAKE".into(),
+        expiry: None,
+        contract_value: None,
+        contract_currency: None,
+        strike: None,
+        option_type: None,
+        price_increment: some("0.01"),
+        quantity_increment: some("0.0001"),
+        min_quantity: some("0.0001"),
+        max_quantity: some("1000"),
+        min_notional: some("10"),
+        price_precision: Some(2),
+        quantity_precision: Some(4),
+        notional_precision: Some(2),
+    };
+    Listing { instrument, price: price.parse().unwrap(), rate }
+}
+
+fn options(seed: u64) -> Options {
+    let book = BookModel { levels: 6, max_mutation_width: 3 };
+    Options { seed, kline_interval: SECOND, order_book: book, ..Options::default() }
+}
+
+fn funded(market: &mut Market) -> AccountId {
+    let account = market.open_account();
+    for (_, asset) in market.assets().to_vec() {
+        market.deposit(account, asset, Decimal::from_i64(100_000_000)).unwrap();
+    }
+    account
+}
+
+fn silent() -> impl Sink {
+    |_: &Pair, _: Nanos, _: Event<'_>| {}
+}
+
+fn request(id: &str, side: Side, quantity: i64, kind: OrderKind) -> Request {
+    Request { client_id: id.into(), side, quantity, kind }
+}
+
+const MARKET: OrderKind = OrderKind::Market { fok: false };
+
+#[derive(Debug, Clone)]
+enum Do {
+    Wait(Nanos),
+    Submit { pair: usize, id: u8, side: Side, quantity: i64, kind: u8, away: i64 },
+    Cancel(u8),
+    Amend { id: u8, away: Option<i64>, quantity: Option<i64> },
+}
+
+fn commands() -> impl Strategy<Value = Vec<Do>> {
+    let side = prop_oneof![Just(Side::Buy), Just(Side::Sell)];
+    let quantity = prop_oneof![4 => 1_000i64..30_000, 1 => Just(9_000_000i64), 1 => -1i64..100];
+    let submit = (0usize..2, 0u8..8, side, quantity, 0u8..6, -60i64..60).prop_map(
+        |(pair, id, side, quantity, kind, away)| Do::Submit { pair, id, side, quantity, kind, away },
+    );
+    let amend = (0u8..8, proptest::option::of(-60i64..60), proptest::option::of(1i64..40_000))
+        .prop_map(|(id, away, quantity)| Do::Amend { id, away, quantity });
+    let one = prop_oneof![
+        3 => (0..2 * SECOND).prop_map(Do::Wait),
+        4 => submit,
+        1 => (0u8..8).prop_map(Do::Cancel),
+        1 => amend,
+    ];
+    proptest::collection::vec(one, 1..40)
+}
+
+/// Runs commands, each wait in so many parts, every event checked; two accounts share the ids.
+fn run(seed: u64, listings: &[Listing], commands: &[Do], parts: i64) -> Checker {
+    let options = options(seed);
+    let mut market = Market::new(&options, listings).unwrap();
+    let accounts = [funded(&mut market), funded(&mut market)];
+    let mut checker = Checker::new(&market, options.kline_interval);
+    let last = listings.len() - 1;
+    for command in commands {
+        let near = |pair: usize, away: i64| market.pairs()[pair].reference() as i64 + away;
+        let account = |id: u8| accounts[usize::from(id) % 2];
+        match *command {
+            Do::Wait(time) => {
+                let from = market.now();
+                for part in 1..=parts {
+                    market.advance(from + time * part / parts, &mut checker);
+                }
+            }
+            Do::Submit { pair, id, side, quantity, kind, away } => {
+                let pair = pair.min(last);
+                let price = near(pair, away);
+                let kind = match kind {
+                    0 | 1 => OrderKind::Limit { price, tif: TimeInForce::Gtc },
+                    2 => OrderKind::Limit { price, tif: TimeInForce::Ioc },
+                    3 => OrderKind::Limit { price, tif: TimeInForce::Fok },
+                    4 => OrderKind::PostOnly { price },
+                    _ => MARKET,
+                };
+                let request = request(&id.to_string(), side, quantity, kind);
+                let _ = market.submit(account(id), pair, &request, &mut checker);
+            }
+            Do::Cancel(id) => {
+                let _ = market.cancel(account(id), &id.to_string(), &mut checker);
+            }
+            Do::Amend { id, away, quantity } => {
+                let price = away.map(|away| near(0, away));
+                let _ = market.amend(account(id), &id.to_string(), price, quantity, &mut checker);
+            }
+        }
+    }
+    for account in accounts {
+        for (_, asset, balance) in market.balances(account) {
+            if let Some(told) = checker.balances.get(&(account, asset)) {
+                assert_eq!(*told, balance, "the last balance told is the ledger's");
+            }
+        }
+        let mut fills = market.fills_since(account, 0).map(|fill| fill.quantity).sum::<i64>();
+        fills -= market.fills_since(account, 5).map(|fill| fill.quantity).sum::<i64>();
+        assert!(fills >= 0);
+    }
+    checker
+}
+
+fn two() -> [Listing; 2] {
+    [listing("BTC", "600", 20.0), listing("ETH", "200", 7.0)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Each event is checked as it is told; the same seed and commands give the same text, however the way is divided.
+    #[test]
+    fn prop_each_event_agrees_and_the_stream_is_the_seeds(
+        seed in 0u64..1000,
+        commands in commands(),
+        parts in 2i64..9,
+    ) {
+        let once = run(seed, &two(), &commands, 1);
+        prop_assert_eq!(&once.text, &run(seed, &two(), &commands, 1).text);
+        prop_assert_eq!(&once.text, &run(seed, &two(), &commands, parts).text);
+    }
+}
+
+#[test]
+fn an_hour_agrees_at_every_event() {
+    let checker = run(3, &two(), &[Do::Wait(3600 * SECOND)], 1);
+    assert!(checker.counts["trade"] > 10_000, "{:?}", checker.counts);
+    assert_eq!(checker.counts["candle"] / 2, 3599, "{:?}", checker.counts);
+    assert!(checker.counts["quote"] > 10_000);
+    let other = run(4, &two(), &[Do::Wait(3600 * SECOND)], 1);
+    assert_ne!(checker.text, other.text, "another seed is another market");
+}
+
+#[test]
+fn an_instrument_behaves_the_same_whatever_others_there_are() {
+    let [btc, eth] = two();
+    let wait = [Do::Wait(60 * SECOND)];
+    let alone = run(5, std::slice::from_ref(&btc), &wait, 1);
+    let with = run(5, &[eth, btc], &wait, 1);
+    assert_eq!(alone.of("BTC"), with.of("BTC"));
+    assert!(!with.of("ETH").is_empty());
+}
+
+#[test]
+fn the_price_does_not_depend_on_the_rate() {
+    let path = |rate| {
+        let mut market = Market::new(&options(8), &[listing("BTC", "60000", rate)]).unwrap();
+        let mut at = |second: i64| {
+            // A step is taken with the next action, so look well after one.
+            market.advance(second * SECOND, &mut silent());
+            market.pairs()[0].flow.clone().reference_at(second * SECOND)
+        };
+        (1..120).map(|second| at(second).to_bits()).collect::<Vec<_>>()
+    };
+    assert_eq!(path(1.0), path(200.0));
+}
+
+#[test]
+fn zero_means_zero() {
+    let price_model =
+        PriceModel { drift: 0.0, volatility: 0.0, shock_probability: 0.0, shock_magnitude: 0.0 };
+    let mut market =
+        Market::new(&Options { price_model, ..options(1) }, &[listing("BTC", "600", 50.0)]).unwrap();
+    market.advance(600 * SECOND, &mut silent());
+    assert_eq!(market.pairs()[0].reference().to_bits(), 60_000f64.to_bits());
+    let shocks = PriceModel { shock_probability: 1.0, shock_magnitude: 0.01, ..price_model };
+    let mut market =
+        Market::new(&Options { price_model: shocks, ..options(1) }, &[listing("BTC", "600", 50.0)]).unwrap();
+    market.advance(60 * SECOND, &mut silent());
+    assert!((market.pairs()[0].reference() - 60_000.0).abs() > 1.0);
+}
+
+#[test]
+fn a_swept_book_comes_back() {
+    let mut market = Market::new(&options(2), &[listing("BTC", "600", 20.0)]).unwrap();
+    let account = funded(&mut market);
+    let mut checker = Checker::new(&market, SECOND);
+    market.advance(10 * SECOND, &mut checker);
+    for round in 0..40 {
+        let (side, other) = if round % 2 == 0 { (Side::Buy, Side::Sell) } else { (Side::Sell, Side::Buy) };
+        let best = market.pairs()[0].engine().best(other).unwrap();
+        let exact = request("exact", side, best.quantity.max(1_000), MARKET);
+        let _ = market.submit(account, 0, &exact, &mut checker);
+        let engine = market.pairs()[0].engine();
+        let all: i64 = engine.levels(other).map(|level| level.quantity).sum();
+        let whole = request("whole", side, all, MARKET);
+        market.submit(account, 0, &whole, &mut checker).unwrap();
+        assert_eq!(market.pairs()[0].engine().levels(other).len(), 0, "it was all taken");
+        let from = market.now();
+        market.advance(from + 5 * SECOND, &mut checker);
+        let pair = &market.pairs()[0];
+        let (resting, target) = pair.background(other);
+        assert!(resting * 5 > target, "{resting} of {target} after five seconds");
+        let [bid, ask] = [Side::Buy, Side::Sell].map(|side| pair.engine().best(side).unwrap().price as f64);
+        assert!((bid - pair.reference()).abs() < 600.0 && (ask - pair.reference()).abs() < 600.0);
+    }
+}
+
+#[test]
+fn a_wall_far_from_the_price_is_eaten_and_the_price_returns() {
+    let mut market = Market::new(&options(2), &[listing("BTC", "600", 50.0)]).unwrap();
+    let account = funded(&mut market);
+    let through = OrderKind::Limit { price: 1, tif: TimeInForce::Gtc };
+    let dump = OrderKind::Limit { price: 30_000, tif: TimeInForce::Gtc };
+    market.submit(account, 0, &request("dump", Side::Sell, 2_000_000, dump), &mut silent()).unwrap();
+    let refused =
+        market.submit(account, 0, &request("through", Side::Sell, 2_000_000, through), &mut silent());
+    assert_eq!(refused.unwrap_err().code(), "min_notional", "200 at 0.01 is worth 2");
+    market.advance(120 * SECOND, &mut silent());
+    assert_eq!(market.open_orders(account).count(), 0, "strangers buy what is cheap");
+    let pair = &market.pairs()[0];
+    let ask = pair.engine().best(Side::Sell).unwrap().price as f64;
+    assert!((ask - pair.reference()).abs() < 300.0, "{ask} at {}", pair.reference());
+}
+
+#[test]
+fn neither_leaks_nor_empties_in_a_day() {
+    let mut market =
+        Market::new(&options(11), &[listing("BTC", "600", 10.0), listing("ETH", "100", 1.0)]).unwrap();
+    let mut slots = 0;
+    for hour in 1..=24 {
+        market.advance(hour * 3600 * SECOND, &mut silent());
+        for pair in market.pairs() {
+            for side in [Side::Buy, Side::Sell] {
+                let (resting, target) = pair.background(side);
+                assert!(resting * 5 >= target && resting <= 3 * target, "{resting} of {target}");
+                let engine: usize = pair.engine().orders(side).count();
+                assert_eq!(engine, resting, "the background knows its orders");
+            }
+        }
+        slots = slots.max(market.pairs().iter().map(|pair| pair.flow.slots()).max().unwrap());
+    }
+    assert!(slots < 150, "{slots} places for 36 orders");
+}
+
+#[test]
+fn an_hour_looks_like_a_market() {
+    let mut market = Market::new(&Options::default(), &[listing("ETH", "2000", 10.0)]).unwrap();
+    let (mut spreads, mut seconds, mut books) = (Vec::new(), vec![0u32; 3600], 0);
+    let mut depth = [0i64; 3];
+    for second in 0..3600 {
+        market.advance(second * SECOND + SECOND - 1, &mut |pair: &Pair, _: Nanos, event: Event<'_>| {
+            match event {
+                Event::Book(_) => {
+                    books += 1;
+                    let best = |side| pair.engine().best(side).map(|level| level.price);
+                    let (bid, ask) = (best(Side::Buy), best(Side::Sell));
+                    spreads.push(ask.unwrap_or(i64::MAX) - bid.unwrap_or(0));
+                }
+                Event::Trade(_) => seconds[second as usize] += 1,
+                _ => {}
+            }
+        });
+        let asks: Vec<_> = market.pairs()[0].engine().levels(Side::Sell).collect();
+        for level in &asks {
+            // Distances of 2 basis points.
+            let away = (level.price - asks[0].price) / 40;
+            if let Some(depth) = depth.get_mut(usize::try_from(away / 3).unwrap_or(9)) {
+                *depth += level.quantity;
+            }
+        }
+    }
+    spreads.sort_unstable();
+    assert!(spreads[spreads.len() / 2] <= 3, "a spread of a few ticks: {}", spreads[spreads.len() / 2]);
+    assert!(spreads[spreads.len() * 3 / 4] <= 10, "{}", spreads[spreads.len() * 3 / 4]);
+    assert!(depth[0] > depth[1] && depth[1] > depth[2], "depth falls off: {depth:?}");
+    let mean = f64::from(seconds.iter().sum::<u32>()) / 3600.0;
+    let variance = seconds.iter().map(|&n| (f64::from(n) - mean).powi(2)).sum::<f64>() / 3600.0;
+    assert!(variance > 3.0 * mean, "volume clusters: {variance} about {mean}");
+    let rate = f64::from(books) / 3600.0;
+    assert!((9.0..11.0).contains(&rate), "the rate is kept: {rate}");
+}
+
+#[test]
+fn every_fault_of_the_options_is_told() {
+    let wrong = Options {
+        price_model: PriceModel {
+            drift: f64::NAN,
+            volatility: -1.0,
+            shock_probability: 2.0,
+            shock_magnitude: 0.9,
+        },
+        trade_model: TradeModel { min_quantity: Decimal::from_i64(2), max_quantity: Decimal::from_i64(1) },
+        order_book: BookModel { levels: 10, max_mutation_width: 0 },
+        kline_interval: 0,
+        ..Options::default()
+    };
+    let [btc, eth] = two();
+    let twice = [btc.clone(), Listing { rate: 0.0, ..btc }, eth];
+    let faults = Market::new(&wrong, &twice).unwrap_err();
+    assert_eq!(faults.0.len(), 9, "{faults}");
+    assert!(faults.to_string().contains("price_model.volatility: expected 0 to 0.1, seen -1"), "{faults}");
+    assert!(Market::new(&Options::default(), &[]).is_err());
+    let cheap = Market::new(&Options::default(), &[listing("BTC", "0.001", 1.0)]).unwrap_err();
+    assert!(cheap.to_string().contains("expected 1 to 9e12 ticks of 0.01"), "{cheap}");
+}
+
+#[test]
+fn requests_are_answered() {
+    let mut market = Market::new(&options(2), &[listing("BTC", "600", 20.0)]).unwrap();
+    let account = funded(&mut market);
+    let far = OrderKind::Limit { price: 30_000, tif: TimeInForce::Gtc };
+    let code = |answer: Result<_, Refusal>| answer.map_err(|refusal: Refusal| refusal.code());
+    let mut checker = Checker::new(&market, SECOND);
+    let order = request("a", Side::Buy, 10_000, far);
+    assert!(market.submit(account, 0, &order, &mut checker).is_ok());
+    let again = market.submit(account, 0, &order, &mut checker).map(|_| ());
+    assert_eq!(code(again), Err("duplicate_client_id"));
+    assert_eq!(code(market.cancel(account, "b", &mut checker)), Err("unknown_order"));
+    assert_eq!(code(market.amend(account, "a", Some(0), None, &mut checker)), Err("invalid_price"));
+    assert_eq!(code(market.amend(account, "a", None, Some(5_000), &mut checker)), Ok(()));
+    assert_eq!(market.open_orders(account).map(|order| order.quantity).collect::<Vec<_>>(), [5_000]);
+    let other = market.open_account();
+    assert_eq!(code(market.cancel(other, "a", &mut checker)), Err("unknown_order"), "it is another's");
+    let poor = market.submit(other, 0, &order, &mut checker).map(|_| ());
+    assert_eq!(code(poor), Err("insufficient_funds"));
+    assert_eq!(code(market.cancel(account, "a", &mut checker)), Ok(()));
+    assert_eq!(market.open_orders(account).count(), 0);
+    assert_eq!((checker.counts["ACK"], checker.counts["REJECTED"], checker.counts["CANCELLED"]), (2, 2, 1));
+}
+
+/// Held for ever: who changes the flow changes what every recorded seed gives, and must say so here.
+#[test]
+fn a_seed_gives_this_stream() {
+    let sweep = Do::Submit { pair: 0, id: 1, side: Side::Buy, quantity: 100_000, kind: 5, away: 0 };
+    let checker = run(42, &two(), &[Do::Wait(30 * SECOND), sweep, Do::Wait(30 * SECOND)], 3);
+    let hash = checker
+        .text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    assert_eq!((checker.text.lines().count(), hash), (4_813, 18_137_205_636_224_622_043));
+}
