@@ -349,6 +349,33 @@ impl Feed {
         publish_book(&mut self.publisher, &self.stats, origin, fill).map(|n| n > 0)
     }
 
+    /// Publishes what `payload` makes, once it is known that somebody wants it; returns whether.
+    ///
+    /// # Errors
+    /// As [`Self::frame`].
+    #[inline]
+    pub fn publish_with(
+        &mut self,
+        origin: Origin,
+        payload: impl FnOnce() -> Payload,
+    ) -> Result<bool, NotDispatched> {
+        let wanted = self.publisher.wanted(origin.kind, origin.symbol);
+        let mut payload = if wanted.is_some() { payload() } else { Payload::Empty };
+        publish(&mut self.publisher, &self.stats, wanted, origin, &mut payload).map(|n| n > 0)
+    }
+
+    /// Publishes the book that `fill` makes of a slot for so many levels a side, as [`Self::publish_with`].
+    ///
+    /// # Errors
+    /// As [`Self::frame`].
+    pub fn publish_book_with(
+        &mut self,
+        origin: Origin,
+        fill: impl FnOnce(&mut Book, u32),
+    ) -> Result<bool, NotDispatched> {
+        publish_book(&mut self.publisher, &self.stats, origin, fill).map(|n| n > 0)
+    }
+
     /// Counts the books that wait for a snapshot, for the statistics.
     pub fn count_unsynced(&self) {
         let n = self.books.values().filter(|book| !book.is_synced()).count();

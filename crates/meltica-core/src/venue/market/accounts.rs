@@ -5,6 +5,7 @@ use super::orders::{Refusal, Request, UserFill, UserOrder};
 use super::sink::{Event, Report, Sink};
 use crate::decimal::Decimal;
 use crate::event::OrderState;
+use crate::venue::rules::exact;
 use crate::venue::{AccountId, AssetId, Balance, Command, NewOrder, OrderId, Reject};
 
 impl Market {
@@ -19,8 +20,8 @@ impl Market {
     }
 
     /// Returns an amount of an asset as a decimal.
-    pub fn money(&self, asset: AssetId, amount: i128) -> Option<Decimal> {
-        Decimal::new(amount, self.ledger.scale(asset))
+    pub fn money(&self, asset: AssetId, amount: i128) -> Decimal {
+        exact(amount, self.ledger.scale(asset))
     }
 
     /// Gives an account funds.

@@ -16,6 +16,9 @@
 //! has been as full before.
 
 mod accounts;
+mod broadcast;
+#[cfg(test)]
+mod broadcast_tests;
 #[cfg(test)]
 mod checker;
 mod flow;
@@ -31,6 +34,7 @@ mod tape;
 #[cfg(test)]
 mod tests;
 
+pub use broadcast::{Broadcast, Broadcasting, Intervals};
 pub use flow::TAKERS;
 pub use machine::Market;
 pub use options::{BookModel, Listing, OptionErrors, Options, PriceModel, TradeModel};

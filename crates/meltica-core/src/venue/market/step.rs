@@ -62,7 +62,7 @@ impl Market {
                     if let Some(user) = self.orders.get_mut(tag) {
                         (user.price, user.quantity) = (Some(price), quantity);
                         let state = if user.filled == 0 { OrderState::Ack } else { OrderState::Partial };
-                        tell(sink, pair, now, user, state, Some("amended"));
+                        tell(sink, pair, now, user, state, None);
                     }
                 }
                 Outcome::Closed { tag, account, reason, .. } => {
