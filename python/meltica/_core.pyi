@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
-from meltica.simulator.types import Balance, Fill, OrderBook
+from meltica.simulator.types import AccountFill, Balance, Fill, OrderBook
 from meltica.types import Side
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "Producer",
     "RiskControl",
     "Stale",
+    "SyntheticMarket",
     "Ticker",
     "Timer",
     "Trade",
@@ -536,6 +537,65 @@ class Instance:
         """State, per kind delivered / conflated / dropped, errors, slow callbacks, latency summaries (ns)."""
     def histograms(self) -> dict[str, _Histogram]:
         """`latency`: dispatched to delivered; `callback`: delivered to returned."""
+
+@final
+class SyntheticMarket:
+    """A market that lives by itself on a virtual clock, and one account that trades on it.
+
+    Strangers and the account share each symbol's book. All that happens goes out through `producer`. The same options
+    and the same calls at the same virtual times give the same events. `providers/fake` makes `options` and `symbols`.
+
+    Raises `ConfigError`, which lists every fault.
+    """
+
+    TAKERS: Final[float]
+    """The part of the background's actions that take, at least."""
+
+    def __new__(
+        cls, producer: Producer, options: Mapping[str, object], symbols: Sequence[Mapping[str, object]]
+    ) -> Self: ...
+    @property
+    def now(self) -> int:
+        """The virtual time, ns."""
+    def announce(self) -> None:
+        """Sends every instrument and every balance."""
+    def run(self, *, speed: float | None = None, until: int | None = None) -> None:
+        """Goes on until a virtual time or `Producer.stop`: `speed` times as fast as the wall clock, None waits for
+        nothing.
+        """
+    def advance(self, until: int) -> None:
+        """Goes on to a virtual time; one that is over does nothing."""
+    def submit(
+        self,
+        client_order_id: str,
+        symbol: str,
+        side: str,
+        quantity: Decimal | str | float,
+        price: Decimal | str | float | None = None,
+        tif: str = "GTC",
+        post_only: bool = False,
+    ) -> str:
+        """Submits an order at the present virtual time and returns the venue's id of it.
+
+        Its reports are sent as well. Raises `OrderRefused`; numbers are as for `MatchingEngine.submit`.
+        """
+    def cancel(self, client_order_id: str) -> None:
+        """Cancels an open order. Raises `OrderRefused`."""
+    def amend(
+        self,
+        client_order_id: str,
+        quantity: Decimal | str | float | None = None,
+        price: Decimal | str | float | None = None,
+    ) -> None:
+        """Changes an open order, as `MatchingEngine.amend`. Raises `OrderRefused`, and then nothing changed."""
+    def open_orders(self) -> list[dict[str, Any]]:
+        """The open orders, oldest first: what was last reported of each, and its `symbol`."""
+    def fills_since(self, number: int = 0) -> list[AccountFill]:
+        """The fills after that number, of the venue's last 1,048,576."""
+    def balances(self) -> dict[str, Balance]:
+        """What the account owns, by currency."""
+    def book(self, symbol: str, depth: int | None = None) -> OrderBook:
+        """The book of a symbol, whole without `depth`."""
 
 @final
 class MatchingEngine:

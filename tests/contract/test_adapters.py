@@ -36,7 +36,15 @@ def _events(folder: Path) -> dict[str, Any]:
     return {"paths": [folder / "events.jsonl"]}
 
 
-CASES = {"replay of frames": Case("replay", _frames), "replay of events": Case("replay", _events)}
+def _fake(_folder: Path) -> dict[str, Any]:
+    return {"rate": "max", "duration": "20s", "kline_interval": "5s", "seed": 7}
+
+
+CASES = {
+    "replay of frames": Case("replay", _frames),
+    "replay of events": Case("replay", _events),
+    "fake": Case("fake", _fake),
+}
 
 
 def play(adapter: Adapter) -> list[Event]:

@@ -19,6 +19,7 @@ mod events;
 mod filter;
 mod host;
 mod instance;
+mod market;
 mod payload;
 mod producer;
 mod simulator;
@@ -27,7 +28,9 @@ use pyo3::prelude::*;
 
 #[pymodule]
 mod _core {
-    use super::{benchmark, book, codec, core, errors, events, filter, instance, producer, simulator};
+    use super::{
+        benchmark, book, codec, core, errors, events, filter, instance, market, producer, simulator,
+    };
     use pyo3::prelude::*;
 
     #[pymodule_init]
@@ -44,6 +47,7 @@ mod _core {
         core::register(module)?;
         producer::register(module)?;
         simulator::register(module)?;
+        market::register(module)?;
         benchmark::register(module)
     }
 }

@@ -61,17 +61,7 @@ pub fn to_dict<'py>(py: Python<'py>, header: &Header, payload: &Payload) -> PyRe
             out.put("openTime", rfc3339(k.open_time))?.put("closeTime", rfc3339(k.close_time))?;
             out.opt("interval", k.interval.as_ref().map(ShortText::as_str))?.opt("closed", k.closed)?;
         }
-        Payload::Exec(r) => {
-            out.put("clientOrderId", &r.client_order_id)?
-                .opt("exchangeOrderId", r.exchange_order_id.as_ref())?;
-            out.put("state", r.state.name())?.put("side", r.side.name())?.put("orderType", &r.order_type)?;
-            out.opt_number("price", r.price)?.number("quantity", r.quantity)?;
-            out.number("filledQuantity", r.filled_quantity)?
-                .opt_number("remainingQty", r.remaining_quantity)?;
-            out.opt_number("avgFillPrice", r.avg_fill_price)?.opt_number("commissionAmount", r.commission)?;
-            out.opt("commissionAsset", r.commission_asset.as_ref())?
-                .opt("rejectReason", r.reject_reason.as_ref())?;
-        }
+        Payload::Exec(r) => exec(&out, r)?,
         Payload::Instrument(i) => drop(out.put("instrument", instrument_to_dict(py, i)?)?),
         Payload::Balance(b) => {
             out.put("currency", header.symbol.name())?
@@ -98,6 +88,23 @@ pub fn to_dict<'py>(py: Python<'py>, header: &Header, payload: &Payload) -> PyRe
     }
     stamp(&out, header)?;
     Ok(out.0)
+}
+
+/// Puts a report into a dictionary, without a time.
+pub fn exec_to_dict<'py>(py: Python<'py>, report: &ExecReport) -> PyResult<Bound<'py, PyDict>> {
+    let out = Writer(PyDict::new(py));
+    exec(&out, report)?;
+    Ok(out.0)
+}
+
+fn exec(out: &Writer<'_>, r: &ExecReport) -> PyResult<()> {
+    out.put("clientOrderId", &r.client_order_id)?.opt("exchangeOrderId", r.exchange_order_id.as_ref())?;
+    out.put("state", r.state.name())?.put("side", r.side.name())?.put("orderType", &r.order_type)?;
+    out.opt_number("price", r.price)?.number("quantity", r.quantity)?;
+    out.number("filledQuantity", r.filled_quantity)?.opt_number("remainingQty", r.remaining_quantity)?;
+    out.opt_number("avgFillPrice", r.avg_fill_price)?.opt_number("commissionAmount", r.commission)?;
+    out.opt("commissionAsset", r.commission_asset.as_ref())?;
+    out.opt("rejectReason", r.reject_reason.as_ref()).map(drop)
 }
 
 fn stamp(out: &Writer<'_>, header: &Header) -> PyResult<()> {

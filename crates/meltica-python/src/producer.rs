@@ -56,6 +56,19 @@ impl PyProducer {
         Ok(Self { core: Arc::clone(core), feed: Mutex::new(feed), stats, stop })
     }
 
+    /// Whoever publishes without frames: has the feed for itself, and the readers are woken after it.
+    pub fn with_feed<R>(&self, publish: impl FnOnce(&mut Feed) -> R) -> R {
+        let mut feed = lock(&self.feed);
+        let result = publish(&mut feed);
+        feed.flush();
+        result
+    }
+
+    /// Whether it was stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
     /// One frame of a replay; in lockstep where lambdas listen to each other.
     fn step(&self, feed: &mut Feed, frame: &[u8], time: Nanos, lockstep: bool) -> PyResult<bool> {
         match feed.frame(frame, time) {

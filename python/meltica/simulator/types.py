@@ -24,6 +24,27 @@ class Fill(NamedTuple):
     taker_fee_currency: str
 
 
+class AccountFill(NamedTuple):
+    """A fill of an account's order on a simulated venue."""
+
+    number: int
+    """Counts the venue's fills from 1."""
+    time: int
+    """Virtual time, ns."""
+    symbol: str
+    client_order_id: str
+    exchange_order_id: str
+    trade_id: int
+    """Counts the symbol's trades from 1."""
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    fee: Decimal
+    fee_currency: str
+    maker: bool
+    """Whether the order rested."""
+
+
 class BookLevel(NamedTuple):
     """A price, what the orders there still want, and how many they are."""
 

@@ -52,11 +52,16 @@ pub fn refused(py: Python<'_>, reason: &str, message: String) -> PyErr {
     made.map_or_else(|error| error, PyErr::from_value)
 }
 
-/// Makes a `meltica.errors.ConfigError` that lists every fault.
+/// Makes a `meltica.errors.ConfigError` of the engine's that lists every fault.
 pub fn config_error(py: Python<'_>, faults: Vec<String>) -> PyErr {
+    config_error_of(py, "MatchingEngine", faults)
+}
+
+/// Makes a `meltica.errors.ConfigError` that lists every fault of `what`.
+pub fn config_error_of(py: Python<'_>, what: &str, faults: Vec<String>) -> PyErr {
     static CONFIG: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let made = CONFIG.import(py, "meltica.errors", "ConfigError");
-    let made = made.and_then(|kind| kind.call1(("MatchingEngine", faults)));
+    let made = made.and_then(|kind| kind.call1((what, faults)));
     made.map_or_else(|error| error, PyErr::from_value)
 }
 

@@ -1,6 +1,6 @@
 //! The matching engine as Python sees it.
 
-mod input;
+pub mod input;
 mod market;
 mod setup;
 

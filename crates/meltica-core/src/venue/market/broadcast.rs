@@ -1,18 +1,19 @@
 //! From a market into the data plane. Nothing is built that nobody wants.
 
 use super::machine::Market;
+use super::orders::UserOrder;
 use super::pair::Pair;
 use super::sink::{Event, Print, Quote, Report, Sink};
 use super::tape::Candle;
 use crate::decimal::Decimal;
 use crate::dispatch::{NotDispatched, Origin};
 use crate::event::{
-    BalanceUpdate, ExecReport, Kind, Kline, Nanos, Payload, ShortText, Ticker, Trade, VenueId,
+    BalanceUpdate, ExecReport, Kind, Kline, Nanos, OrderState, Payload, ShortText, Ticker, Trade, VenueId,
 };
 use crate::feed::Feed;
 use crate::names::{SymbolId, TooManyNames};
 use crate::venue::rules::exact;
-use crate::venue::{AccountId, AssetId, Balance, OrderKind};
+use crate::venue::{AccountId, AssetId, Balance};
 
 /// How often what is told again and again is told, in virtual time; 0 is with every change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +83,34 @@ impl Broadcast {
     /// Returns the sink for a run into `feed`.
     pub fn to<'a>(&'a mut self, feed: &'a mut Feed, received: Option<Nanos>) -> Broadcasting<'a> {
         Broadcasting { state: self, feed, received, stopped: Ok(()) }
+    }
+
+    /// Returns what is reported of an order of an instrument.
+    pub fn exec_report(
+        &self,
+        pair: &Pair,
+        order: &UserOrder,
+        state: OrderState,
+        reason: Option<&str>,
+    ) -> ExecReport {
+        let (rules, instrument) = (pair.rules(), pair.instrument());
+        let fee_asset = pair.engine().fee_asset(order.side);
+        let currency = if fee_asset == pair.engine().quote() { &instrument.quote } else { &instrument.base };
+        ExecReport {
+            client_order_id: order.client_id.clone(),
+            exchange_order_id: order.order.map(|order| order.0.to_string()),
+            state,
+            side: order.side,
+            order_type: if order.price.is_some() { "Limit" } else { "Market" }.into(),
+            price: order.price.map(|price| rules.price(price)),
+            quantity: rules.quantity(order.quantity),
+            filled_quantity: rules.quantity(order.filled),
+            remaining_quantity: Some(rules.quantity(order.quantity - order.filled)),
+            avg_fill_price: mean_price(order.notional, order.filled, rules.price_scale),
+            commission: Some(exact(order.fee, self.asset(fee_asset).scale)),
+            commission_asset: Some(currency.clone()),
+            reject_reason: reason.map(str::to_owned),
+        }
     }
 
     fn asset(&self, id: AssetId) -> &Asset {
@@ -194,7 +223,8 @@ impl Sink for Broadcasting<'_> {
             Event::Report(report) => {
                 if report.order.account == self.state.account {
                     self.publish(Kind::ExecReport, symbol, time, |state| {
-                        Payload::Exec(Box::new(exec_report(state, pair, &report)))
+                        let Report { order, state: told, reason, .. } = report;
+                        Payload::Exec(Box::new(state.exec_report(pair, order, told, reason)))
                     });
                 }
             }
@@ -253,26 +283,4 @@ fn mean_price(notional: i128, filled: i64, price_scale: u8) -> Option<Decimal> {
     let filled = (filled > 0).then_some(i128::from(filled))?;
     let scaled = notional.checked_mul(10i128.pow(u32::from(scale - price_scale)))?;
     Decimal::new((scaled + filled / 2) / filled, scale).map(Decimal::normalize)
-}
-
-fn exec_report(state: &Broadcast, pair: &Pair, report: &Report<'_>) -> ExecReport {
-    let (order, rules) = (report.order, pair.rules());
-    let fee_asset = pair.engine().fee_asset(order.side);
-    let instrument = pair.instrument();
-    let currency = if fee_asset == pair.engine().quote() { &instrument.quote } else { &instrument.base };
-    ExecReport {
-        client_order_id: order.client_id.clone(),
-        exchange_order_id: order.order.map(|order| order.0.to_string()),
-        state: report.state,
-        side: order.side,
-        order_type: if matches!(order.kind, OrderKind::Market { .. }) { "Market" } else { "Limit" }.into(),
-        price: order.price.map(|price| rules.price(price)),
-        quantity: rules.quantity(order.quantity),
-        filled_quantity: rules.quantity(order.filled),
-        remaining_quantity: Some(rules.quantity(order.quantity - order.filled)),
-        avg_fill_price: mean_price(order.notional, order.filled, rules.price_scale),
-        commission: Some(exact(order.fee, state.asset(fee_asset).scale)),
-        commission_asset: Some(currency.clone()),
-        reject_reason: report.reason.map(str::to_owned),
-    }
 }

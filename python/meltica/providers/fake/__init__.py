@@ -1,0 +1,1 @@
+"""Fake: a synthetic market instead of a venue."""

@@ -1,0 +1,87 @@
+"""`fake`: a synthetic market in this process, in place of a venue.
+
+The market is made anew with each start: the same seed begins the same market again.
+"""
+
+from collections.abc import Mapping, Sequence
+from threading import Event as Flag
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from meltica._core import SyntheticMarket
+from meltica.providers.base import Adapter, AdapterSettings
+from meltica.providers.fake import catalogue
+from meltica.providers.fake.settings import FakeSettings, nanos
+
+if TYPE_CHECKING:
+    from meltica._core import Producer
+
+_TAKERS = SyntheticMarket.TAKERS
+
+
+class FakeAdapter(Adapter):
+    """A synthetic market as a provider."""
+
+    identifier: ClassVar[str] = "fake"
+    display_name: ClassVar[str] = "Fake"
+    venue: ClassVar[str] = catalogue.VENUE
+    description: ClassVar[str] = "A synthetic market to trade on: the same seed gives the same market."
+    capabilities: ClassVar[tuple[str, ...]] = (
+        "ORDERBOOK.SNAPSHOT",
+        "TRADE",
+        "TICKER",
+        "EXECUTION.REPORT",
+        "KLINE.SUMMARY",
+        "INSTRUMENT.UPDATE",
+        "ACCOUNT.BALANCE",
+    )
+    Settings: ClassVar[type[AdapterSettings]] = FakeSettings
+
+    def __init__(self, settings: AdapterSettings) -> None:
+        super().__init__(settings)
+        self._settings = cast(FakeSettings, settings)
+        self._provider = self.identifier
+        self._producer: Producer | None = None
+        self._market: SyntheticMarket | None = None
+        self._stopping = Flag()
+
+    @property
+    def market(self) -> SyntheticMarket:
+        """The market: orders, balances and books. Raises RuntimeError before `start`."""
+        if self._market is None:
+            raise RuntimeError("expected a market that was started")
+        return self._market
+
+    def providers(self) -> list[str]:
+        """Returns the name under which it sends events."""
+        return [self._provider]
+
+    def name_providers(self, name: str) -> None:
+        """Has its events go out under `name`."""
+        self._provider = name
+
+    def instruments(self) -> Sequence[Mapping[str, object]]:
+        """Returns what the venue lists."""
+        return [catalogue.instrument(listed.symbol) for listed in self._settings.symbols]
+
+    def start(self, producers: "Mapping[str, Producer]") -> None:
+        """Makes the market. Raises ConfigError with what is wrong with it."""
+        self._producer = producers[self._provider]
+        self._market = SyntheticMarket(
+            self._producer, self._settings.options(), self._settings.listings(_TAKERS)
+        )
+        if self._stopping.is_set():
+            self._producer.stop()
+
+    def run(self) -> None:
+        """Goes on until `duration` is over or `stop` is called."""
+        market, duration = self.market, self._settings.duration
+        speed = None if self._settings.rate == "max" else self._settings.speed
+        until = None if duration is None else market.now + nanos(duration)
+        market.announce()
+        market.run(speed=speed, until=until)
+
+    def stop(self) -> None:
+        """Ends `run` soon, from any thread."""
+        self._stopping.set()
+        if self._producer is not None:
+            self._producer.stop()

@@ -1,0 +1,212 @@
+"""The fake venue: a synthetic market as a provider, and orders on it."""
+
+import threading
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, cast
+
+import pytest
+
+from meltica._core import KINDS, Core, Event, ExecReport, Producer
+from meltica.errors import ConfigError, OrderRefused
+from meltica.providers.fake.adapter import FakeAdapter
+from meltica.providers.fake.catalogue import SYMBOLS
+
+START = "2026-01-01T00:00:00Z"
+
+
+class Room:
+    """A core with named fake providers, each with a lambda of its own that keeps everything."""
+
+    def __init__(self, **settings: Mapping[str, object]) -> None:
+        self.core = Core()
+        self.host = self.core.host("shared", clock="event")
+        self.seen: dict[str, list[Event]] = {name: [] for name in settings}
+        self.adapters: dict[str, FakeAdapter] = {}
+        self.producers: dict[str, Producer] = {}
+        for name, values in settings.items():
+            adapter = FakeAdapter.configure({"start": START, "rate": "max", **values})
+            assert isinstance(adapter, FakeAdapter)
+            adapter.name_providers(name)
+            self.producers[name] = self.core.producer(name)
+            self.host.add(
+                name,
+                callbacks=dict.fromkeys(KINDS, self.seen[name].append),
+                routes=[(name, kind, None) for kind in KINDS],
+                policies=dict.fromkeys(KINDS, "block"),
+            ).start()
+            adapter.start({name: self.producers[name]})
+            self.adapters[name] = adapter
+
+    def settle(self) -> None:
+        """Waits until every callback has run."""
+        assert all(producer.drain(30) for producer in self.producers.values())
+
+    def run(self) -> None:
+        """Runs all adapters at once, each to its end."""
+        threads = [threading.Thread(target=adapter.run) for adapter in self.adapters.values()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive()
+        self.settle()
+        assert self.host.stop()
+
+    def told(self, name: str) -> list[tuple[object, ...]]:
+        """What came, without what differs from run to run."""
+        return [
+            (event.kind, event.symbol, event.venue_time, event.provider_seq, event.to_dict()["payload"])
+            for event in self.seen[name]
+        ]
+
+
+def reports(room: Room, name: str) -> list[str]:
+    room.settle()
+    return [event.state for event in room.seen[name] if isinstance(event, ExecReport)]
+
+
+def test_two_seeds_side_by_side_reach_their_own_lambdas_alone() -> None:
+    room = Room(calm={"seed": 1, "duration": "30s"}, wild={"seed": 2, "duration": "30s"})
+    room.run()
+    assert {event.provider for event in room.seen["calm"]} == {"calm"}
+    assert {event.provider for event in room.seen["wild"]} == {"wild"}
+    assert room.told("calm") != room.told("wild")
+    kinds = {event.kind for event in room.seen["calm"]}
+    assert {"Trade", "Ticker", "BookSnapshot", "InstrumentUpdate", "BalanceUpdate"} <= kinds
+    trades = {event.symbol for event in room.seen["calm"] if event.kind == "Trade"}
+    assert trades == set(SYMBOLS)
+
+
+def test_the_same_seed_gives_the_same_events() -> None:
+    rooms = [Room(a={"seed": 3, "duration": "20s", "kline_interval": "5s"}) for _ in range(2)]
+    for room in rooms:
+        room.run()
+    first, second = (room.told("a") for room in rooms)
+    assert first == second
+    candles = [row for row in first if row[0] == "KlineSummary"]
+    assert candles
+    assert cast(dict[str, Any], candles[0][4])["interval"] == "5s"
+
+
+def test_an_account_trades() -> None:
+    room = Room(a={"maker_fee": 0, "taker_fee": "0.002", "symbols": ["BTC/USDT"]})
+    market = room.adapters["a"].market
+    market.advance(market.now + 10_000_000_000)
+    before = market.balances()
+    assert before["BTC"].total == 1000
+    assert market.submit("one", "BTC-USDT", "buy", "0.5", "30000").isdigit()
+    assert [order["clientOrderId"] for order in market.open_orders()] == ["one"]
+    assert market.balances()["USDT"].reserved == 15000
+    market.amend("one", quantity="0.25")
+    assert market.balances()["USDT"].reserved == 7500
+    market.cancel("one")
+    assert market.open_orders() == []
+    best = market.book("BTC-USDT", 1).asks[0]
+    market.submit("two", "BTC-USDT", "buy", "0.01")
+    fill = market.fills_since()[0]
+    assert (fill.client_order_id, fill.price, fill.maker) == ("two", best.price, False)
+    assert fill.fee == fill.price * fill.quantity * Decimal("0.002")
+    assert market.fills_since(fill.number + 100) == []
+    after = market.balances()
+    assert after["BTC"].total == before["BTC"].total + Decimal("0.01")
+    paid = sum(f.price * f.quantity + f.fee for f in market.fills_since())
+    assert after["USDT"].total == before["USDT"].total - paid
+    states = reports(room, "a")
+    assert states[:3] == ["ACK", "ACK", "CANCELLED"]
+    assert states[-1] == "FILLED"
+    assert room.host.stop()
+
+
+@pytest.mark.parametrize(
+    ("order", "reason"),
+    [
+        (("BTC-USDT", "buy", "0.00001", "30000"), "lot_size"),
+        (("BTC-USDT", "buy", "1", "30000.001"), "tick_size"),
+        (("BTC-USDT", "buy", "0.0001", "30000"), "min_notional"),
+        (("BTC-USDT", "buy", "1000", "30000"), "insufficient_funds"),
+        (("BTC-USDT", "buy", "1", "30000", "GTX"), None),
+        (("XYZ-USDT", "buy", "1", "30000"), None),
+    ],
+)
+def test_what_is_refused_says_why(order: tuple[Any, ...], reason: str | None) -> None:
+    room = Room(a={"symbols": ["BTC-USDT"]})
+    market = room.adapters["a"].market
+    if reason is None:
+        with pytest.raises(ValueError, match="expected one of"):
+            market.submit("x", *order)
+    else:
+        with pytest.raises(OrderRefused) as refused:
+            market.submit("x", *order)
+        assert refused.value.reason == reason
+    for refusing in (lambda: market.cancel("x"), lambda: market.amend("x", "1")):
+        with pytest.raises(OrderRefused, match="expected the client id of an open order, seen x"):
+            refusing()
+    assert room.host.stop()
+
+
+def test_orders_go_in_while_it_runs() -> None:
+    room = Room(a={"symbols": ["BTC-USDT"], "balance_update_interval": 0})
+    adapter, market = room.adapters["a"], room.adapters["a"].market
+    thread = threading.Thread(target=adapter.run)
+    thread.start()
+    for number in range(50):
+        market.submit(f"order {number}", "BTC-USDT", "buy" if number % 2 else "sell", "0.01")
+    adapter.stop()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert len({fill.client_order_id for fill in market.fills_since()}) == 50
+    assert room.host.stop()
+
+
+def test_it_keeps_pace_with_the_wall_clock_and_ends() -> None:
+    adapter = FakeAdapter.configure({"speed": 1000, "duration": "60s", "start": START})
+    assert isinstance(adapter, FakeAdapter)
+    producer = Core().producer("fake")
+    adapter.start({"fake": producer})
+    begun = adapter.market.now
+    adapter.run()
+    assert adapter.market.now - begun == 60_000_000_000
+    with pytest.raises(ValueError, match="expected a speed above 0"):
+        adapter.market.run(speed=0.0)
+
+
+def test_every_fault_of_the_settings_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as faults:
+        FakeAdapter.configure(
+            {
+                "seed": -1,
+                "price_model": {"volatility": 2, "shock": 1},
+                "trade_model": {"min_quantity": 2, "max_quantity": 1},
+                "order_book": {"levels": 5, "max_mutation_width": 9},
+                "symbols": ["BTC-USDT", "btc", {"symbol": "ETH-USDT-PERP"}],
+                "ticker_interval": "fast",
+            }
+        )
+    text = str(faults.value)
+    for place in (
+        "`seed`",
+        "`price_model.volatility`",
+        "`price_model.shock` is unknown",
+        "`max_quantity` of `min_quantity` or more",
+        "`max_mutation_width` of at most `levels`",
+        "expected a symbol such as BTC-USDT",
+        "expected a spot symbol",
+        "`ticker_interval`",
+    ):
+        assert place in text, text
+    for values, said in (
+        ({"symbols": ["BTC-USDT", "BTC/USDT"]}, "each symbol once"),
+        ({"balances": {"EUR": 1}}, "currencies of the symbols, saw EUR"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            FakeAdapter.configure(values)
+
+
+def test_what_only_the_market_knows_is_told_at_the_start() -> None:
+    adapter = FakeAdapter.configure({"symbols": [{"symbol": "BTC-USDT", "price": "0.001"}]})
+    with pytest.raises(ConfigError, match=r"symbols\.BTC-USDT\.price: expected 1 to 9e12 ticks"):
+        adapter.start({"fake": Core().producer("fake")})
+    assert isinstance(adapter, FakeAdapter)
+    with pytest.raises(RuntimeError, match="started"):
+        _ = adapter.market
