@@ -1,0 +1,50 @@
+"""Two fake venues behind one gateway: each reaches its own lambda, and both stop with it."""
+
+import signal
+from collections.abc import Generator
+
+import pytest
+
+from meltica.persistence.server import wait_until
+from tests.serving import CONFIG, PATIENCE, Project, project
+
+WATCH = """
+import pathlib, meltica
+
+class Watch(meltica.Lambda):
+    names = frozenset()
+
+    def on_trade(self, trade):
+        if trade.provider not in self.names:
+            self.names |= {trade.provider}
+            text = " ".join(sorted(self.names))
+            pathlib.Path(__file__).with_name(f"{self.id}.seen").write_text(text)
+"""
+PARTS = """providers:
+  calm: {adapter: fake}
+  wild: {adapter: fake, settings: {seed: 2, trade_interval: 50ms, book_snapshot_interval: 0}}
+lambdas:
+  - {id: watch, strategy: watch.py, scope: {calm: "*"}}
+  - {id: mate, strategy: watch.py, scope: {wild: "*"}, host: shared}
+"""
+
+
+@pytest.fixture(name="project")
+def _project() -> Generator[Project]:
+    with project() as made:
+        made.config.write_text(CONFIG[: CONFIG.index("providers:")] + PARTS)
+        (made.folder / "watch.py").write_text(WATCH)
+        yield made
+
+
+def test_each_alias_reaches_its_own_lambda(project: Project) -> None:
+    with project.serving() as gateway:
+        gateway.wait_ready()
+        seen = {name: project.folder / f"{name}.seen" for name in ("watch", "mate")}
+        for path in seen.values():
+            assert wait_until(path.exists, PATIENCE), gateway.tail()
+        assert gateway.ready()
+        assert {name: path.read_text() for name, path in seen.items()} == {"watch": "calm", "mate": "wild"}
+        gateway.signal(signal.SIGTERM)
+        assert gateway.ended() == 0
+    project.nothing_left()
