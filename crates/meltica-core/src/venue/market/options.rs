@@ -95,7 +95,7 @@ pub struct Listing {
 pub struct OptionErrors(pub Vec<String>);
 
 impl Options {
-    /// Least mean distance of two background orders: more are in one nanosecond.
+    /// Most background orders a second: ten nanoseconds apart, on a clock that counts single ones.
     const MAX_RATE: f64 = 1e8;
 
     /// Checks everything that no type rules out.
