@@ -1,92 +1,20 @@
 //! Models of everything that threads share, explored by loom:
 //! `RUSTFLAGS="--cfg loom" cargo test -p meltica-core --release loom`.
 
+mod pool;
+
 use crate::bus::{DEFAULT_POLICIES, Item, Policies, Policy, Queue, Reader, Waker};
 use crate::decimal::Decimal;
 use crate::dispatch::{Dispatcher, Origin, Publisher, Route, RouteKey};
 use crate::event::{BalanceUpdate, Kind, Payload, Ticker, Trade, VenueId};
 use crate::names::{ProviderId, SymbolId};
-use crate::pool::{Pool, Pools, Recycle};
+use crate::pool::Pools;
 use crate::sync::{Arc, thread};
-
-#[derive(Default)]
-struct Value(u64);
-
-impl Recycle for Value {
-    fn recycle(&mut self) {
-        self.0 = 0;
-    }
-}
-
-fn pool(chunks: u32) -> Pool<Value> {
-    let pool = Pool::new(0, Value::default);
-    pool.grow_to(chunks as usize);
-    pool
-}
 
 fn explore(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(model);
-}
-
-#[test]
-fn loom_borrow_share_return() {
-    explore(|| {
-        let pool = Arc::new(pool(2));
-        let other = {
-            let pool = Arc::clone(&pool);
-            thread::spawn(move || {
-                for n in 1..=2 {
-                    if let Some(mut slot) = pool.borrow() {
-                        assert_eq!(slot.0, 0, "a slot comes home recycled");
-                        slot.0 = n;
-                        let shared = slot.into_shared();
-                        assert_eq!(shared.0, n);
-                    }
-                }
-            })
-        };
-        if let Some(mut slot) = pool.borrow() {
-            slot.0 = 9;
-            let mut readers = slot.share(2);
-            let (a, b) = (readers.next(), readers.next());
-            let reader = thread::spawn(move || assert_eq!(a.map(|a| a.0), Some(9)));
-            assert_eq!(b.map(|b| b.0), Some(9));
-            reader.join().unwrap();
-        }
-        other.join().unwrap();
-        assert_eq!(pool.free(), 2, "every slot comes back");
-    });
-}
-
-#[test]
-fn loom_pool_dropped_before_its_slots() {
-    explore(|| {
-        let pool = pool(2);
-        let (a, b) = (pool.borrow().unwrap().into_shared(), pool.borrow().unwrap().into_shared());
-        let other = thread::spawn(move || drop(a));
-        drop(pool);
-        drop(b);
-        other.join().unwrap();
-        // loom's leak check fails the model when the memory is not freed exactly once.
-    });
-}
-
-#[test]
-fn loom_growth() {
-    explore(|| {
-        let pool = Arc::new(pool(1));
-        let other = {
-            let pool = Arc::clone(&pool);
-            thread::spawn(move || assert_eq!(pool.grow_to(2), 2))
-        };
-        let (a, b) = (pool.borrow(), pool.borrow());
-        assert!(a.is_some());
-        drop((a, b));
-        other.join().unwrap();
-        assert_eq!((pool.free(), pool.capacity()), (2, 2));
-    });
 }
 
 fn provider() -> ProviderId {
