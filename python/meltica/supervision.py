@@ -11,7 +11,7 @@ from enum import StrEnum
 from meltica.errors import DatabaseUnavailable, MelticaError
 from meltica.threads import Overdue
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("meltica.states")
 
 
 class Desired(StrEnum):

@@ -117,7 +117,11 @@ def test_a_reader_that_is_gone_is_no_error(error: Exception) -> None:
     logs = Logs("info", "json", write)
     logs.start()
     log.info("x")
+    logs.soon(lambda: write("x"))
+    done = threading.Event()
+    logs.soon(done.set)
     logs.stop()
+    assert done.is_set()
 
 
 def test_a_message_that_does_not_fit_its_arguments_is_told_as_it_is() -> None:

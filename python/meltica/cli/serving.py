@@ -69,7 +69,7 @@ class Serving:
     async def main(self) -> None:
         """Starts the gateway, waits for a signal, stops it."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _signals():
             loop.add_signal_handler(number, self._signalled, number)
         for warning in self._loaded.warnings:
             log.warning("%s", warning)
@@ -163,6 +163,12 @@ class Serving:
         _exit(self.conclude())
 
 
+def _signals() -> list[signal.Signals]:
+    """Returns the signals that stop a gateway: a terminal that is closed too, unless `nohup` says no."""
+    closed = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else []
+    return [signal.SIGINT, signal.SIGTERM, *closed]
+
+
 @contextlib.contextmanager
 def _screen(loaded: "Loaded") -> Generator[Show | None]:
     """Logs to stderr; where that is a terminal, yields what shows a line below the log."""
@@ -179,20 +185,24 @@ def _screen(loaded: "Loaded") -> Generator[Show | None]:
 
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     console.print(_banner(loaded))
-    with Live(
-        console=console, transient=True, auto_refresh=False, redirect_stdout=sys.stdout.isatty()
-    ) as live:
+    live = Live(console=console, transient=True, auto_refresh=False, redirect_stdout=sys.stdout.isatty())
 
-        def write(line: str) -> None:
-            console.print(Text.from_ansi(line.rstrip("\n")))
+    def write(line: str) -> None:
+        console.print(Text.from_ansi(line.rstrip("\n")))
 
-        def show(line: str) -> None:
-            text = Text(line, style="reverse", no_wrap=True, overflow="ellipsis")
-            logs.soon(lambda: live.update(text, refresh=True))
+    def show(line: str) -> None:
+        text = Text(line, style="reverse", no_wrap=True, overflow="ellipsis")
+        logs.soon(lambda: live.update(text, refresh=True))
 
-        logs = Logs(settings.level, format, write, colors=console.color_system is not None)
+    logs = Logs(settings.level, format, write, colors=console.color_system is not None)
+    live.start()
+    try:
         with _logging(logs):
             yield show
+    finally:
+        # A terminal that was closed takes nothing back.
+        with contextlib.suppress(OSError):
+            live.stop()
 
 
 def _banner(loaded: "Loaded") -> str:

@@ -13,6 +13,16 @@ from meltica.supervision import Actual
 if TYPE_CHECKING:
     from meltica.gateway import Gateway
 
+ORDER = (
+    Actual.RUNNING,
+    Actual.STARTING,
+    Actual.STOPPING,
+    Actual.STUCK,
+    Actual.FAILED,
+    Actual.STOPPED,
+    Actual.PENDING,
+)
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -87,8 +97,7 @@ def quantile(before: Sequence[int], now: Sequence[int], share: float) -> int | N
 
 
 def _counts(states: Sequence[Actual]) -> str:
-    shown = {state: states.count(state) for state in Actual if state in states}
-    return ", ".join(f"{count} {state}" for state, count in shown.items()) or "none"
+    return ", ".join(f"{states.count(state)} {state}" for state in ORDER if state in states) or "none"
 
 
 def _clock(seconds: float) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from meltica.persistence.instances import InstanceState, InstanceStore
     from meltica.settings import LambdaSpec
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("meltica.lambdas")
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from meltica.settings import ProviderSpec
     from meltica.settings.model import Supervision
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("meltica.providers")
 
 ROUTE_PAUSES = 0.5, 30.0
 """Seconds between two attempts at routes that failed: the first pause, and the longest."""

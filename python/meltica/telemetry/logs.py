@@ -30,7 +30,7 @@ FLUSH_SECONDS = 1.0
 QUIET = {
     # What it has to say about the database is said by `meltica.lock` and `meltica.postgres`, once.
     "psycopg.pool": logging.CRITICAL,
-    "psycopg": logging.WARNING,
+    "psycopg": logging.ERROR,
     "uvicorn": logging.WARNING,
     "litestar": logging.WARNING,
     "asyncio": logging.WARNING,
@@ -99,22 +99,22 @@ class Logs:
     def _run(self) -> None:
         told = 0
         while (entry := self._queue.get()) is not None:
-            if isinstance(entry, logging.LogRecord):
-                self._put(entry)
-            else:
-                entry()
+            self._do(entry)
             if self.dropped > told and self._queue.empty():
                 lost, told = self.dropped - told, self.dropped
-                self._put(_note(f"{lost:,} lines were dropped: the log was not read fast enough"))
+                self._do(_note(f"{lost:,} lines were dropped: the log was not read fast enough"))
 
-    def _put(self, record: logging.LogRecord) -> None:
+    def _do(self, entry: logging.LogRecord | Callable[[], object]) -> None:
         try:
-            self._write(self._formatter.format(record) + "\n")
+            if isinstance(entry, logging.LogRecord):
+                self._write(self._formatter.format(entry) + "\n")
+            else:
+                entry()
         except (OSError, ValueError):
             # Who read the log is gone. There is nobody to tell.
             return
         except Exception:
-            # A log line must not end the log.
+            # A line must not end the log.
             traceback.print_exc(file=sys.__stderr__)
 
 

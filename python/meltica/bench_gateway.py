@@ -1,0 +1,93 @@
+"""What a gateway costs before it does anything: how long it takes until events flow, and its memory."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+STRATEGY = """
+import meltica
+
+class First(meltica.Lambda):
+    def on_ticker(self, ticker):
+        if not hasattr(self, "told"):
+            self.told = True
+            self.log.info("the first event")
+"""
+CONFIG = """
+apiServer: {addr: "127.0.0.1:0"}
+log: {format: json}
+providers:
+  demo: {adapter: replay, settings: {sample: true, loop: true, speed: 1}}
+lambdas:
+  - {id: first, strategy: first.py, scope: {demo: "*"}}
+"""
+SETTLE_SECONDS = 3.0
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class GatewayCost:
+    """Seconds from `meltica serve` to the first callback, seconds of a stop, MiB without PostgreSQL."""
+
+    first_start: float
+    """With nothing on disk: PostgreSQL makes its data directory."""
+    second_start: float
+    stop: float
+    idle_rss: float
+
+
+def measure() -> GatewayCost:
+    """Starts and stops a gateway twice, in a directory of its own that is removed again."""
+    # Not below the user's own directory: under root another user runs PostgreSQL.
+    folder = Path(tempfile.mkdtemp(prefix="meltica-bench-", dir="/tmp" if os.geteuid() == 0 else None))
+    folder.chmod(0o755)
+    try:
+        (folder / "first.py").write_text(STRATEGY)
+        (folder / "config.yaml").write_text(CONFIG)
+        with _serving(folder) as (_, first):
+            pass
+        with _serving(folder) as (process, second):
+            time.sleep(SETTLE_SECONDS)
+            memory = _rss(process.pid)
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            process.wait(PATIENCE)
+            return GatewayCost(first, second, time.monotonic() - began, memory)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _serving(folder: Path) -> Generator[tuple[subprocess.Popen[str], float]]:
+    """Yields a gateway whose events flow, and how long that took."""
+    config, home = str(folder / "config.yaml"), str(folder / "pg")
+    command = [sys.executable, "-m", "meltica", "serve", "--config", config, "--home", home]
+    began = time.monotonic()
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            seen: list[str] = []
+            for line in process.stderr:
+                seen.append(line)
+                if line.startswith("{") and json.loads(line)["message"] == "the first event":
+                    break
+            else:
+                raise RuntimeError(f"the gateway ended: {''.join(seen[-5:])}")
+            yield process, time.monotonic() - began
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=PATIENCE)
+
+
+def _rss(pid: int) -> float:
+    shown = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], check=True, capture_output=True, text=True)
+    return int(shown.stdout) / 1024
