@@ -41,3 +41,4 @@ def init(directory: Path) -> None:
         click.echo(f"  cd {directory}")
     click.echo("  meltica config check --config config.yaml")
     click.echo("  meltica replay --sample --lambda lambdas/volume_report.py --speed 10")
+    click.echo("  meltica serve --config config.yaml")
