@@ -205,14 +205,15 @@ async def test_one_that_hangs_at_its_start_hinders_nobody(world: World) -> None:
 
 async def test_a_start_that_ends_too_late_is_undone(world: World) -> None:
     world.manager = world.made(start_timeout=timedelta(seconds=0.05))
-    hung = await world.add("hung", HANGS_AT_START)
+    on_stop = "    def on_stop(self): ENDED.set()\nENDED = threading.Event()\n"
+    hung = await world.add("hung", HANGS_AT_START + on_stop)
     with pytest.raises(StartError, match="took over"):
         await world.manager.start("hung")
     late = hung.run
     assert late is not None
     flag(hung, "GATE").set()
-    assert await world.manager.close()
-    assert late.state == "stopped"
+    await when(flag(hung, "ENDED").is_set)
+    await when(lambda: late.state == "stopped")
     assert world.core.routes() == []
     await world.manager.start("hung")
     assert (hung.actual, hung.run is late) == (Actual.RUNNING, False)
@@ -225,6 +226,20 @@ async def test_the_end_of_the_gateway_breaks_a_start_off(world: World) -> None:
     entered(hung)
     assert not await world.manager.close()
     assert hung.actual is Actual.STOPPED
+
+
+async def test_the_end_of_the_gateway_breaks_a_start_by_hand_off(world: World) -> None:
+    hung = await world.add("hung", HANGS_AT_START)
+    starting = asyncio.ensure_future(world.manager.start("hung"))
+    await when(lambda: hung.strategy)
+    entered(hung)
+    again = asyncio.ensure_future(world.manager.start("hung"))
+    assert not await world.manager.close()
+    assert hung.actual is Actual.STOPPED
+    await asyncio.wait({starting, again})
+    assert starting.cancelled()
+    with pytest.raises(Conflict, match="the gateway is stopping"):
+        await again
 
 
 async def test_one_that_raises_too_often_is_failed(world: World) -> None:

@@ -189,6 +189,8 @@ async def test_a_life(world: World, script: Script) -> None:
     assert len(script.lives) == 2
     assert await world.manager.close()
     assert provider.actual is Actual.STOPPED
+    with pytest.raises(Conflict, match="the gateway is stopping"):
+        await world.manager.start("a")
     assert world.store.get("a").desired == "running", "the end of the gateway changes nothing that is wanted"
     with pytest.raises(NotFound, match="did you mean `a`"):
         world.manager.get("aa")
@@ -324,7 +326,7 @@ class TestHanging:
         await world.manager.stop("a")
         assert provider.actual is Actual.STOPPED
         assert "provider a did not end within 0.02 s and is left behind" in caplog.text
-        assert not await world.manager.close(), "something is left behind"
+        assert provider.left_behind
         # Two lives of one adapter would send everything twice.
         world.go.clear()
         await world.manager.start("a")
@@ -335,6 +337,14 @@ class TestHanging:
         await world.until(lambda: not provider.left_behind or world.wake())
         world.go.set()
         await world.until(lambda: provider.actual is Actual.RUNNING)
+
+    async def test_run_at_the_end_of_the_gateway(self, world: World, script: Script) -> None:
+        release = threading.Event()
+        script.run = lambda fake: release.wait(PATIENCE)
+        provider = await world.manager.start("a")
+        await world.until(lambda: provider.actual is Actual.RUNNING)
+        assert not await world.manager.close(), "something is left behind"
+        release.set()
 
     async def test_stop(self, world: World, script: Script) -> None:
         release = threading.Event()

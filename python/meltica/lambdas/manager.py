@@ -100,6 +100,8 @@ class InstanceManager:
         self._shared: list[Host] = []
         """The last is in use; a callback held those before it."""
         self._begun: list[asyncio.Task[None]] = []
+        self._starts: set[asyncio.Task[Any]] = set()
+        self._closing = False
         self._blocked: set[asyncio.Future[Any]] = set()
         """Calls into strategies that have not returned."""
 
@@ -147,6 +149,8 @@ class InstanceManager:
         """Starts an instance. Raises NotFound, Conflict when it runs, StartError, DatabaseUnavailable."""
         instance = self.get(id)
         async with instance.lock:
+            if self._closing:
+                raise Conflict("the gateway is stopping")
             if instance.running:
                 raise Conflict(f"instance `{id}` is {instance.actual} already")
             await self._store.set_desired(id, "running")
@@ -170,7 +174,8 @@ class InstanceManager:
 
     async def close(self) -> bool:
         """Stops all instances at once and leaves what is desired as it is; False when one is left behind."""
-        for task in self._begun:
+        self._closing = True
+        for task in (*self._begun, *self._starts):
             task.cancel()
         await asyncio.gather(*self._begun, return_exceptions=True)
         await asyncio.gather(*(self._close(instance) for instance in self.all()))
@@ -214,6 +219,9 @@ class InstanceManager:
         host = instance.host = self._host(instance.spec.host)
         attempt = instance.attempt = object()
         starting = self._call(lambda: self._make(instance, host, attempt), f"{instance.id}-start")
+        task = asyncio.current_task()
+        assert task is not None
+        self._starts.add(task)
         try:
             await within(self._start_seconds, starting, late=lambda run: self._give_up(instance, run))
         except (Overdue, asyncio.CancelledError) as error:
@@ -225,6 +233,8 @@ class InstanceManager:
             if instance.spec.host == "shared" and instance.in_callback_ns == 0 and instance.run is not None:
                 raise Overdue("a callback of another instance holds the thread they share") from None
             raise Overdue(f"loading it and its on_start took over {self._start_seconds:g} s") from None
+        finally:
+            self._starts.discard(task)
 
     def _give_up(self, instance: ManagedInstance, run: LambdaInstance) -> None:
         """Keeps a run from starting late, or ends it if it has."""

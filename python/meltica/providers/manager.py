@@ -41,6 +41,7 @@ class ProviderManager:
         self._notes = notes
         self._pace = pace or Pace(asyncio.get_running_loop().time)
         self._providers: dict[str, Provider] = {}
+        self._closing = False
 
     def add(self, spec: "ProviderSpec") -> Provider:
         """Takes in a provider that is stored already; nothing starts."""
@@ -91,6 +92,8 @@ class ProviderManager:
         """
         provider = self.get(name)
         async with provider.lock:
+            if self._closing:
+                raise Conflict("the gateway is stopping")
             if provider.busy:
                 state = "running" if provider.running else "starting"
                 raise Conflict(f"provider `{name}` is {state} already")
@@ -115,6 +118,7 @@ class ProviderManager:
 
     async def close(self) -> bool:
         """Stops all providers at once and leaves what is desired as it is; False when one is left behind."""
+        self._closing = True
         self._core.watch_routes(None)
         await asyncio.gather(*(self._close(provider) for provider in self.all()))
         return not any(provider.left_behind for provider in self.all())
