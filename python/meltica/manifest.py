@@ -4,14 +4,12 @@ A provider or lambda that the file names for the first time shall run if it is e
 asked for at run time stands, also after a restart; where that differs from the file it is shown as drift.
 """
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from meltica.lambdas.loader import source_of
+from meltica.lambdas.loader import revision, source_of
 from meltica.persistence.instances import InstanceSpec
 from meltica.persistence.providers import ProviderSpec
 from meltica.settings_model import masked
@@ -52,15 +50,6 @@ async def reconcile(
         *await _providers(loaded.providers, providers),
         *await _instances(loaded.lambdas, instances),
     )
-
-
-def revision(path: Path) -> str | None:
-    """Returns the revision of a strategy's file: `sha256:` and a hash; None when it cannot be read."""
-    try:
-        return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-    except OSError:
-        # The lambda will not start, and says why.
-        return None
 
 
 async def _providers(specs: "Mapping[str, settings.ProviderSpec]", store: "ProviderStore") -> list[Drift]:

@@ -71,7 +71,7 @@ def test_strategies_are_the_shipped_and_those_of_lambdas_even_if_never_run(contr
 
 def test_adapters(control: Running) -> None:
     known = ok(control.client.get("/adapters"))["adapters"]
-    assert [one["identifier"] for one in known] == ["replay", venue.NAME]
+    assert [one["identifier"] for one in known] == ["fake", "replay", venue.NAME]
     assert ok(control.client.get(f"/adapters/{venue.NAME}")) == {
         "identifier": venue.NAME,
         "displayName": "Test venue",

@@ -1,6 +1,7 @@
 """Instances: started, failing in every way, stuck, stopped; none hinders another."""
 
 import asyncio
+import hashlib
 import itertools
 import logging
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from meltica._core import Core
 from meltica.errors import Conflict, NotFound, StartError
+from meltica.lambdas.loader import revision
 from meltica.lambdas.manager import InstanceManager, ManagedInstance
 from meltica.persistence.database import Database
 from meltica.persistence.instances import InstanceSpec, InstanceStore
@@ -122,12 +124,16 @@ async def test_a_life(world: World) -> None:
 
 async def test_a_start_takes_the_file_as_it_is_now(world: World) -> None:
     instance = await world.add("good", GOOD)
+    path = world.folder / "good.py"
     await world.manager.start("good")
     first = instance.strategy
+    before = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    await when(lambda: world.store.get("good").revision == before)
     await world.manager.stop("good")
-    (world.folder / "good.py").write_text(GOOD + "    edited = True\n")
+    path.write_text(GOOD + "    edited = True\n")
     await world.manager.start("good")
     assert (instance.strategy is first, getattr(instance.strategy, "edited", False)) == (False, True)
+    await when(lambda: world.store.get("good").revision == revision(path) != before)
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,23 @@ def test_what_is_emitted_is_json_of_bounded_size() -> None:
         encode("x", "é" * 5, 10)
 
 
+def test_the_cap_of_what_is_emitted_is_a_setting(host: Host) -> None:
+    faults: list[str] = []
+
+    class Emits(Trades):
+        def on_start(self) -> None:
+            self.emit("x", "12345678")
+            try:
+                self.emit("x", "123456789")
+            except LambdaError as error:
+                faults.append(str(error))
+
+    add_instance(host, Emits, id="x", scope={"p": "*"}, max_payload=10).start()
+    assert [text.split("; ")[0] for text in faults] == [
+        "emit 'x': expected at most 10 bytes of JSON, the payload has 11"
+    ]
+
+
 def test_repeated_errors_do_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
     log = LambdaLogger("flood")
     log.clock = lambda: 7

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from structlog.contextvars import bound_contextvars
 
 from meltica.lambdas.logs import LambdaLogger
 from meltica.telemetry import logs as module
@@ -42,6 +43,14 @@ def test_machines_get_an_object_a_line() -> None:
     )
     assert (second["instance"], second["message"]) == ("watch", "two\nlines")
     assert third["message"].endswith("\udcff")
+
+
+def test_what_is_logged_during_a_request_carries_its_id() -> None:
+    with logged("json") as lines:
+        with bound_contextvars(request_id="abc"):
+            log.info("inside")
+        log.info("outside")
+    assert [json.loads(line).get("request_id") for line in lines] == ["abc", None]
 
 
 def test_an_exception_is_one_field() -> None:

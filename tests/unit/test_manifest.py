@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from meltica import settings
-from meltica.manifest import Drift, reconcile, revision
+from meltica.lambdas.loader import revision
+from meltica.manifest import Drift, reconcile
 from meltica.persistence.database import Database
 from meltica.persistence.instances import InstanceSpec, InstanceStore
 from meltica.persistence.providers import ProviderSpec, ProviderStore

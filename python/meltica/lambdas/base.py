@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from meltica.lambdas.logs import LambdaLogger
 
 MAX_PAYLOAD = 100 * 1024
-"""Most bytes of JSON that `Lambda.emit` sends."""
+"""Most bytes of JSON that `Lambda.emit` sends unless the configuration says otherwise."""
 
 
 class Filter(NamedTuple):
@@ -80,6 +80,7 @@ class Lambda:
 
     _instance: "Instance | None" = None
     _kept: frozenset[str] = frozenset()
+    _max_payload: int = MAX_PAYLOAD
 
     def __init_subclass__(cls, **keywords: object) -> None:
         super().__init_subclass__(**keywords)
@@ -160,18 +161,18 @@ class Lambda:
         """Sends an `Extension` event that other lambdas can receive; the sender does not.
 
         `payload` is anything JSON can say, Decimal (as a string) and events included; at most 100 KiB of
-        JSON.
+        JSON, or what `eventbus.extensionPayloadCapBytes` says.
         """
         instance = self._running("emit")
         if not isinstance(name, str) or not name.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
             raise LambdaError(f"emit: expected a name, {name!r} was given")
         from meltica.lambdas.payload import encode
 
-        instance.emit(name, encode(name, payload, MAX_PAYLOAD))
+        instance.emit(name, encode(name, payload, self._max_payload))
 
-    def _attach(self, instance: "Instance", kept: frozenset[str]) -> None:
+    def _attach(self, instance: "Instance", kept: frozenset[str], max_payload: int) -> None:
         """Connects the object with its run; `kept` names the helpers whose state is kept."""
-        self._instance, self._kept = instance, kept
+        self._instance, self._kept, self._max_payload = instance, kept, max_payload
         self.log.clock = instance.now
 
     def _running(self, what: str) -> "Instance":

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from meltica.errors import ConfigError, LambdaClassError, LambdaError, suggestion
-from meltica.lambdas.base import Lambda
+from meltica.lambdas.base import MAX_PAYLOAD, Lambda
 from meltica.lambdas.callbacks import (
     CALLBACKS,
     KINDS,
@@ -71,12 +71,13 @@ def add_instance(
     capacity: int = 1024,
     max_errors: int = 0,
     slow_ns: int = 100_000_000,
+    max_payload: int = MAX_PAYLOAD,
 ) -> LambdaInstance:
     """Makes an instance on `host`; nothing runs before `LambdaInstance.start`.
 
     `policies` win over those of the class. `capacity` is the length of the market queue, `max_errors` how
     many callbacks in a row may raise before the instance is stopped (0: any number), `slow_ns` from when a
-    callback counts as slow.
+    callback counts as slow, `max_payload` the most bytes of JSON in an event that it emits.
 
     Raises LambdaClassError when the class cannot run, ConfigError when the config does not fit, CapacityError
     when its queues do not fit into memory, and whatever the class's own `__init__` raises.
@@ -108,7 +109,7 @@ def add_instance(
         max_errors=max_errors,
         slow_ns=slow_ns,
     )
-    subject._attach(instance, keeps)  # pyright: ignore[reportPrivateUsage]
+    subject._attach(instance, keeps, max_payload)  # pyright: ignore[reportPrivateUsage]
     return LambdaInstance(subject, instance)
 
 

@@ -16,6 +16,8 @@ from meltica.paths import from_folder
 
 _making: dict[str, threading.RLock] = {}
 """A lock for each module."""
+_REVISION = "__meltica_revision__"
+"""Where a module keeps the hash of the source that it was made from."""
 
 
 def load(reference: str) -> type[Lambda]:
@@ -28,7 +30,26 @@ def load(reference: str) -> type[Lambda]:
     if path.is_file():
         return pick(load_module(path), path, name)
     module = import_module(f"{library.__name__}.{path_text.replace('-', '_')}")
+    setattr(module, _REVISION, revision(source_of(reference)))
     return pick(module, path, None)
+
+
+def revision(path: Path) -> str | None:
+    """Returns the revision of a strategy's file: `sha256:` and a hash; None when it cannot be read."""
+    try:
+        return _revision(path.read_bytes())
+    except OSError:
+        # Whoever loads it says why.
+        return None
+
+
+def _revision(source: bytes) -> str:
+    return f"sha256:{hashlib.sha256(source).hexdigest()}"
+
+
+def revision_of(cls: type[Lambda]) -> str | None:
+    """Returns the revision that a loaded class is of: `sha256:` and the hash of its module's source."""
+    return getattr(sys.modules.get(cls.__module__), _REVISION, None)
 
 
 def source_of(reference: str) -> Path:
@@ -125,6 +146,7 @@ def _execute(name: str, path: Path, source: bytes) -> ModuleType:
         raise LambdaLoadError(f"{path}: is no Python source: {error}") from None
     module = ModuleType(name)
     module.__file__ = str(path)
+    setattr(module, _REVISION, _revision(source))
     sys.modules[name] = module
     linecache.checkcache(str(path))
     folder = str(path.resolve().parent)

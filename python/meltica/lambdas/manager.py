@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from meltica.errors import Conflict, MelticaError, NotFound, StartError, suggestion
 from meltica.lambdas.instances import LambdaInstance, add_instance
-from meltica.lambdas.loader import load
+from meltica.lambdas.loader import load, revision_of
 from meltica.supervision import Actual, Desired, Notes, told
 from meltica.threads import Overdue, call, within
 
@@ -214,6 +214,14 @@ class InstanceManager:
             raise StartError(f"instance `{instance.id}` could not start: {text}") from error
         log.info("instance %s runs", instance.id)
         self._set(instance, Actual.RUNNING)
+        self._note_revision(instance)
+
+    def _note_revision(self, instance: ManagedInstance) -> None:
+        """Writes down which revision runs: the file may have changed since the gateway started."""
+        loaded = None if instance.strategy is None else revision_of(instance.strategy)
+        if loaded != self._store.get(instance.id).revision:
+            log.info("instance %s runs another revision than before: %s", instance.id, loaded)
+            self._notes.put("revision", instance.id, lambda: self._store.set_revision(instance.id, loaded))
 
     async def _launch(self, instance: ManagedInstance) -> None:
         host = instance.host = self._host(instance.spec.host)
@@ -255,6 +263,7 @@ class InstanceManager:
                 capacity=spec.buffer_size,
                 max_errors=spec.max_errors,
                 slow_ns=round(spec.slow_callback.total_seconds() * 1e9),
+                max_payload=spec.extension_payload_cap,
             )
             if instance.attempt is not attempt:
                 run.stop(0.0)

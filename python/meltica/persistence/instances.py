@@ -76,6 +76,9 @@ _SET_ACTUAL: LiteralString = f"""
     where id = %(id)s
     returning {_COLUMNS}
 """
+_SET_REVISION: LiteralString = f"""
+    update instances set revision = %(revision)s where id = %(id)s returning {_COLUMNS}
+"""
 _DELETE: LiteralString = f"delete from instances where id = %(id)s returning {_COLUMNS}"
 
 
@@ -100,6 +103,10 @@ class InstanceStore(Store[Instance]):
     async def set_actual(self, id: str, actual: InstanceState, error: str | None = None) -> Instance:
         """Stores how it goes. Without `error` the last one stays; an empty one clears it. Raises NotFound."""
         return await self._change(id, _SET_ACTUAL, {"id": id, "actual": actual, "error": error})
+
+    async def set_revision(self, id: str, revision: str | None) -> Instance:
+        """Stores which revision of its strategy it runs. Raises NotFound."""
+        return await self._change(id, _SET_REVISION, {"id": id, "revision": revision})
 
     async def delete(self, id: str) -> None:
         """Removes an instance; orders that name it stay. Raises NotFound."""

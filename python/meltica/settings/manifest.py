@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from pydantic import BaseModel, ValidationError
 
 from meltica.errors import LambdaClassError, LambdaLoadError, suggestion
+from meltica.lambdas.base import MAX_PAYLOAD
 from meltica.lambdas.instances import LAMBDAS, start_faults
 from meltica.lambdas.loader import load, resolve
 from meltica.paths import from_folder
@@ -52,6 +53,8 @@ class LambdaSpec:
     enabled: bool = True
     policies: Mapping[str, str] = field(default_factory=dict[str, str])
     buffer_size: int = 1024
+    extension_payload_cap: int = MAX_PAYLOAD
+    """Most bytes of JSON in an event that it emits."""
     max_errors: int = 0
     slow_callback: timedelta = timedelta(milliseconds=100)
     stop_timeout: timedelta = timedelta(seconds=5)
@@ -97,6 +100,7 @@ def lambda_specs(settings: "Settings", folder: Path) -> dict[str, LambdaSpec]:
             enabled=entry.enabled,
             policies=entry.policies,
             buffer_size=_or(entry.buffer_size, settings.eventbus.buffer_size),
+            extension_payload_cap=settings.eventbus.extension_payload_cap_bytes,
             **_limits(entry, settings.lambda_defaults),
         )
         for id, entry in settings.lambdas.items()

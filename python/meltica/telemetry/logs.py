@@ -86,6 +86,8 @@ class Logs:
         except Exception as error:
             text = f"{record.msg!r} and its arguments {record.args!r} do not fit together: {error}"
         record.msg, record.args = text, None
+        # What is bound to the caller's context is not to be seen from the thread that renders.
+        record.request_id = structlog.contextvars.get_contextvars().get("request_id")
         try:
             self._queue.put_nowait(record)
         except queue.Full:
@@ -150,9 +152,10 @@ def _for_machines(_logger: WrappedLogger, _method: str, event: EventDict) -> Eve
         "logger": record.name,
         "message": event["event"],
     }
-    instance = getattr(record, "instance", None)
-    if instance is not None:
-        fields["instance"] = instance
+    for name in ("instance", "request_id"):
+        value = getattr(record, name, None)
+        if value is not None:
+            fields[name] = value
     if record.exc_info is not None:
         fields["exc_info"] = record.exc_info
     return fields
