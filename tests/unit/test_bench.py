@@ -94,3 +94,9 @@ def test_bench_refuses_what_it_cannot_measure(tmp_path: Path) -> None:
         result = invoke("bench", "--session", str(path))
         assert result.exit_code == 2
         assert "expected frames of Binance, with a depth snapshot" in result.output
+
+
+@pytest.mark.parametrize(("mib", "ok"), [(90.0, True), (90.1, False)])
+def test_a_row_of_memory_has_no_times(mib: float, ok: bool) -> None:
+    (row,) = bench.run([bench.Row("idle", lambda: mib, budget_mib=90)])["rows"]
+    assert row == {"name": "idle", "mib": mib, "budget_mib": 90, "ok": ok}

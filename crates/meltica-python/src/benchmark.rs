@@ -8,6 +8,7 @@ use crate::codec::PyCodec;
 use crate::convert::value_error;
 use meltica_core::event::Kind;
 use meltica_core::feed::Feed;
+use meltica_core::venue::{Command, Fees, flow};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::cell::Cell;
@@ -184,6 +185,34 @@ fn wake(nap: Duration) -> f64 {
     })
 }
 
+/// An order of a mixed flow on a book 1,000 levels deep: limits, cancellations, takers.
+fn order() -> f64 {
+    const N: usize = 100_000;
+    let flow = flow::mixed(N, 1);
+    let (engine, ledger) = flow::engine(Fees::default());
+    let mut out = Vec::new();
+    median(|| {
+        let (mut engine, mut ledger) = (engine.clone(), ledger.clone());
+        let mut process = |command: &Command| {
+            out.clear();
+            engine.process(&mut ledger, *command, 0, &mut out);
+            black_box(&out);
+        };
+        flow.build.iter().for_each(&mut process);
+        timed(N, || flow.steps.iter().for_each(process))
+    })
+}
+
+/// An event of a synthetic market, from its order to a queue.
+fn market() -> f64 {
+    let mut flood = workload::market::Flood::new();
+    median(|| {
+        let started = Instant::now();
+        let events = flood.run(200);
+        started.elapsed().as_nanos() as f64 / events as f64
+    })
+}
+
 #[pyfunction]
 #[pyo3(signature = (name, readers = 1))]
 fn benchmark(py: Python<'_>, name: &str, readers: usize) -> PyResult<f64> {
@@ -194,8 +223,10 @@ fn benchmark(py: Python<'_>, name: &str, readers: usize) -> PyResult<f64> {
         "publish" => Ok(publish(readers)),
         "publish_book" => Ok(publish_book(readers)),
         "unwanted" => Ok(unwanted()),
+        "order" => Ok(order()),
+        "market" => Ok(market()),
         _ => Err(value_error(format!(
-            "expected pool, pool_contended, publish, publish_book or unwanted, saw {name:?}"
+            "expected pool, pool_contended, publish, publish_book, unwanted, order or market, saw {name:?}"
         ))),
     })
 }

@@ -6,11 +6,13 @@ F is one call of an empty bound method from C.
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from meltica import _core
 from meltica.bench.frames import Frames
+from meltica.bench.gateway import measure
 from meltica.bench.hosts import callbacks, latency
 from meltica.bench.rivals import asyncio_latency, asyncio_queue, deque
 from meltica.bench.timing import Measure, floor_ns, process
@@ -25,10 +27,15 @@ class Row:
     """Returns ns, or ns and the budget that follows from what was measured beside it."""
     budget_ns: float | None = None
     budget_ratio: float | None = None
+    budget_mib: float | None = None
+    """Given, the row is one of memory: `measure` returns MiB."""
 
 
 def run(rows: list[Row], progress: Callable[[str], object] | None = None) -> dict[str, Any]:
-    """Returns `{"floor_ns", "rows": [{"name", "ns", "ratio", "budget_ns" or "budget_ratio", "ok"}]}`."""
+    """Returns `{"floor_ns", "rows": [{"name", "ns", "ratio", "budget_ns" or "budget_ratio", "ok"}]}`.
+
+    A row of memory has `mib` and `budget_mib` in place of times.
+    """
     floors = [floor_ns()]
     measured: list[tuple[Row, float, float | None]] = []
     for row in rows:
@@ -44,6 +51,9 @@ def run(rows: list[Row], progress: Callable[[str], object] | None = None) -> dic
 
 
 def _entry(row: Row, ns: float, budget_ns: float | None, floor: float) -> dict[str, Any]:
+    if row.budget_mib is not None:
+        mib = round(ns, 1)
+        return {"name": row.name, "mib": mib, "budget_mib": row.budget_mib, "ok": mib <= row.budget_mib}
     ns, ratio = round(ns, 1), round(ns / floor, 2)
     entry: dict[str, Any] = {"name": row.name, "ns": ns, "ratio": ratio}
     if budget_ns is not None:
@@ -64,7 +74,8 @@ def rows(session: Path | None = None, only: str = "") -> list[Row]:
     known = [*_core_rows(), *_mix_rows(mix)]
     if recorded is not None:
         known += _session_rows(recorded)
-    known += [*_depth_rows(recorded or mix), *_callback_rows(), *_latency_rows(), *_start_up_rows()]
+    known += [*_depth_rows(recorded or mix), *_callback_rows(), *_latency_rows(), *_venue_rows()]
+    known += [*_start_up_rows(), *_gateway_rows()]
     return [row for row in known if only.casefold() in row.name.casefold()]
 
 
@@ -122,6 +133,20 @@ def _latency_rows() -> Iterator[Row]:
     yield Row(f"{name}: 16 instances, shared host", lambda: latency("shared", 16), 5_000)
     yield Row(f"{name}: 16 instances, thread hosts", lambda: latency("thread", 16), 60_000)
     yield Row("rival: asyncio call_soon_threadsafe at 2,000/s, p50", asyncio_latency)
+
+
+def _venue_rows() -> Iterator[Row]:
+    name = "an order on a book 1,000 levels deep: 45 % limits, 40 % cancellations, 15 % takers"
+    yield Row(name, lambda: _core.benchmark("order"), 500)
+    name = "an event of a synthetic market of 10 symbols, into a queue: trade, ticker, book of 25"
+    yield Row(name, lambda: _core.benchmark("market"), 1000)
+
+
+def _gateway_rows() -> Iterator[Row]:
+    cost = cache(measure)
+    yield Row("meltica serve until events flow, first start", lambda: cost().first_start * 1e9, 15e9)
+    yield Row("meltica serve until events flow, second start", lambda: cost().second_start * 1e9, 3e9)
+    yield Row("meltica serve, idle, without PostgreSQL", lambda: cost().idle_rss, budget_mib=90)
 
 
 def _start_up_rows() -> Iterator[Row]:

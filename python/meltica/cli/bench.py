@@ -51,7 +51,9 @@ def _show(result: dict[str, Any]) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     for row in cast(list[dict[str, Any]], result["rows"]):
-        table.add_row(row["name"], _time(row["ns"]), f"{row['ratio']:,.2f}", _budget(row), _verdict(row))
+        time = _time(row["ns"]) if "ns" in row else f"{row['mib']:.1f} MiB"
+        ratio = f"{row['ratio']:,.2f}" if "ratio" in row else ""
+        table.add_row(row["name"], time, ratio, _budget(row), _verdict(row))
     Console().print(table)
 
 
@@ -62,6 +64,8 @@ def _time(ns: float) -> str:
 
 
 def _budget(row: dict[str, Any]) -> str:
+    if row.get("budget_mib") is not None:
+        return f"{row['budget_mib']:g} MiB"
     if row.get("budget_ns") is not None:
         return _time(row["budget_ns"])
     return f"{row['budget_ratio']:g} F" if row.get("budget_ratio") is not None else ""

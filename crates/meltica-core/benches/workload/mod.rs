@@ -3,6 +3,9 @@
 //! Shared by the criterion benches of this crate and by `meltica bench`, so that both speak of the same work.
 
 mod frames;
+// Not every bench needs a market.
+#[allow(dead_code)]
+pub mod market;
 
 pub use frames::mix;
 
