@@ -17,7 +17,7 @@
 
 mod accounts;
 mod broadcast;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod broadcast_tests;
 #[cfg(test)]
 mod checker;
