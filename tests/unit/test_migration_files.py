@@ -11,7 +11,9 @@ from meltica.persistence import migrate
 def test_the_project_s_own_are_whole() -> None:
     for migration in migrate.load():
         assert migration.down is not None, migration
-    assert (Path(__file__).parents[2] / "migrations").samefile(migrate.FOLDER)
+    # What is installed may be a copy.
+    at_top = {path.name: path.read_text() for path in (Path(__file__).parents[2] / "migrations").glob("*.sql")}
+    assert at_top == {path.name: path.read_text() for path in migrate.FOLDER.glob("*.sql")} != {}
 
 
 def test_every_fault_is_told_at_once(tmp_path: Path) -> None:

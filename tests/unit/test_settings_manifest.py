@@ -190,7 +190,8 @@ def test_the_shipped_files_load_without_a_word(name: str) -> None:
     assert not check_lambdas(loaded)
     assert loaded.providers
     assert loaded.lambdas
-    assert (ROOT / "config" / f"{name}.yaml").samefile(shipped(name))
+    # What is installed may be a copy.
+    assert (ROOT / "config" / f"{name}.yaml").read_bytes() == shipped(name).read_bytes()
 
 
 def walk(cls: Any, under: str = "") -> Iterator[tuple[str, bool]]:
