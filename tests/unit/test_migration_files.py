@@ -12,7 +12,9 @@ def test_the_project_s_own_are_whole() -> None:
     for migration in migrate.load():
         assert migration.down is not None, migration
     # What is installed may be a copy.
-    at_top = {path.name: path.read_text() for path in (Path(__file__).parents[2] / "migrations").glob("*.sql")}
+    at_top = {
+        path.name: path.read_text() for path in (Path(__file__).parents[2] / "migrations").glob("*.sql")
+    }
     assert at_top == {path.name: path.read_text() for path in migrate.FOLDER.glob("*.sql")} != {}
 
 
