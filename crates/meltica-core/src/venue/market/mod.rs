@@ -18,6 +18,7 @@
 mod accounts;
 mod broadcast;
 #[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used)]
 mod broadcast_tests;
 #[cfg(test)]
 mod checker;
