@@ -24,6 +24,7 @@ from meltica.persistence.embedded import EmbeddedPostgres
 from meltica.persistence.instances import InstanceStore
 from meltica.persistence.lock import GatewayLock
 from meltica.persistence.providers import ProviderStore
+from meltica.providers import registry
 from meltica.providers.manager import ProviderManager
 from meltica.supervision import Actual, Desired, Notes
 from meltica.threads import call
@@ -206,7 +207,9 @@ class Gateway:
         sys.setswitchinterval(self.settings.interpreter.switch_interval.total_seconds())
         self.core = Core(max_pool_bytes=self.settings.pools.max_bytes)
         self.providers = ProviderManager(self.core, self.settings.supervision, providers, self.notes)
-        self.instances = InstanceManager(self.core, instances, self.notes)
+        specs = self.loaded.providers.values()
+        impatient = [spec.name for spec in specs if not registry.adapter(spec.adapter).patient]
+        self.instances = InstanceManager(self.core, instances, self.notes, impatient=impatient)
         for spec in self.loaded.providers.values():
             self.providers.add(spec)
         for spec in self.loaded.lambdas.values():

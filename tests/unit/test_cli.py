@@ -77,3 +77,9 @@ def test_durations_have_units(ns: float, text: str) -> None:
 def test_counts() -> None:
     assert counts({}) == "none"
     assert counts({"Trade": 1234, "Ticker": 1}) == "Trade 1,234, Ticker 1"
+
+
+def test_sample_for_machines(tmp_path: Path) -> None:
+    told = json.loads(invoke("sample", str(tmp_path / "made.gz"), "--json").stdout)
+    assert told == {"path": str(tmp_path / "made.gz"), "frames": told["frames"], "codec": "binance"}
+    assert told["frames"] > 1000

@@ -152,3 +152,10 @@ def test_init_where_nothing_can_be_written(tmp_path: Path) -> None:
         f"Error: {tmp_path / 'file' / 'project'}: cannot be written: Not a directory"
     )
     assert result.output.count("\n") == 1
+
+
+def test_init_for_machines(tmp_path: Path) -> None:
+    result = invoke("init", tmp_path / "project", "--json")
+    told = json.loads(result.stdout)
+    assert told["directory"] == str(tmp_path / "project")
+    assert [Path(name).is_file() for name in told["written"]] == [True] * len(FILES)

@@ -220,6 +220,18 @@ def test_the_cap_of_what_is_emitted_is_a_setting(host: Host) -> None:
     ]
 
 
+def test_no_live_provider_waits_for_a_lambda(host: Host) -> None:
+    class Waits(Trades):
+        policies = {"Trade": "block"}
+
+    def add(provider: str) -> None:
+        add_instance(host, Waits, id="x", scope={provider: "*"}, impatient=["venue"])
+
+    with pytest.raises(LambdaClassError, match="`block` would have venue wait for it; take drop_oldest"):
+        add("venue")
+    add("recording")
+
+
 def test_repeated_errors_do_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
     log = LambdaLogger("flood")
     log.clock = lambda: 7

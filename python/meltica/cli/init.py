@@ -1,5 +1,6 @@
 """`meltica init`."""
 
+import json
 from pathlib import Path
 
 import click
@@ -19,7 +20,8 @@ FILES = {
 
 @click.command(epilog=EXIT_CODES)
 @click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
-def init(directory: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def init(directory: Path, as_json: bool) -> None:
     """Write a project to DIR: a config, a sample strategy with its test, a README. Nothing is overwritten."""
     from importlib.resources import files
 
@@ -33,9 +35,14 @@ def init(directory: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("x", encoding="utf-8", newline="\n") as file:
                 file.write(project.joinpath(source).read_text(encoding="utf-8"))
-            click.echo(f"wrote {path}")
+            if not as_json:
+                click.echo(f"wrote {path}")
     except OSError as error:
         raise BadInput(f"{error.filename or directory}: cannot be written: {error.strerror}") from error
+    if as_json:
+        written = [str(directory / name) for name in FILES.values()]
+        click.echo(json.dumps({"directory": str(directory), "written": written}))
+        return
     click.echo("\nnext:")
     if directory != Path():
         click.echo(f"  cd {directory}")

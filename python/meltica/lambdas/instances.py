@@ -1,6 +1,6 @@
 """From a `Lambda` class to a running instance: routes, callbacks, state."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from meltica.errors import ConfigError, LambdaClassError, LambdaError, suggestion
@@ -72,27 +72,30 @@ def add_instance(
     max_errors: int = 0,
     slow_ns: int = 100_000_000,
     max_payload: int = MAX_PAYLOAD,
+    impatient: Collection[str] = (),
 ) -> LambdaInstance:
     """Makes an instance on `host`; nothing runs before `LambdaInstance.start`.
 
     `policies` win over those of the class. `capacity` is the length of the market queue, `max_errors` how
     many callbacks in a row may raise before the instance is stopped (0: any number), `slow_ns` from when a
-    callback counts as slow, `max_payload` the most bytes of JSON in an event that it emits.
+    callback counts as slow, `max_payload` the most bytes of JSON in an event that it emits,
+    `impatient` the providers that must not wait for it: with one of them in its scope it may not `block`.
 
     Raises LambdaClassError when the class cannot run, ConfigError when the config does not fit, CapacityError
     when its queues do not fit into memory, and whatever the class's own `__init__` raises.
     """
     overrides = dict(policies or {})
-    faults = [*start_faults(cls), *_override_faults(overrides)]
-    if faults:
-        raise LambdaClassError(cls.__name__, faults)
     known_scope = canonical_scope(scope)
-    subject = _construct(cls, id, known_scope, _config(cls, config or {}))
-    keeps = frozenset(kept(cls))
     kinds = subscribed(cls)
     wanted_policies = {
         kind: str(policy) for kind, policy in {**cls.policies, **overrides}.items() if kind in kinds
     }
+    waiting = [provider for provider in known_scope if provider in impatient]
+    faults = [*start_faults(cls), *_override_faults(overrides), *_block_faults(wanted_policies, waiting)]
+    if faults:
+        raise LambdaClassError(cls.__name__, faults)
+    subject = _construct(cls, id, known_scope, _config(cls, config or {}))
+    keeps = frozenset(kept(cls))
     instance = host.add(
         id,
         callbacks=callbacks_of(subject),
@@ -182,6 +185,14 @@ def start_faults(cls: type[Lambda]) -> Iterator[str]:
         for kind in getattr(cls, attribute):
             if kind not in kinds:
                 yield f"`{attribute}` speaks of {kind}, but only {', '.join(kinds)} is subscribed"
+
+
+def _block_faults(policies: Mapping[str, str], providers: Collection[str]) -> Iterator[str]:
+    """Yields the policies that would have live providers wait for an instance."""
+    for kind, policy in policies.items():
+        if policy == "block" and providers:
+            names = ", ".join(providers)
+            yield f"`policies[{kind!r}]`: `block` would have {names} wait for it; take drop_oldest"
 
 
 def _override_faults(policies: Mapping[str, str]) -> Iterator[str]:

@@ -8,7 +8,7 @@ strategy would fail the same way again.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -89,8 +89,13 @@ class InstanceManager:
         *,
         stuck_after: timedelta = timedelta(seconds=10),
         start_timeout: timedelta = timedelta(seconds=30),
+        impatient: Collection[str] = (),
     ) -> None:
-        """`stuck_after` is for one callback, `start_timeout` for loading a strategy and its `on_start`."""
+        """`stuck_after` is for one callback, `start_timeout` for loading a strategy and its `on_start`.
+
+        `impatient` are the providers that must not wait for an instance.
+        """
+        self._impatient = frozenset(impatient)
         self._core = core
         self._store = store
         self._notes = notes
@@ -264,6 +269,7 @@ class InstanceManager:
                 max_errors=spec.max_errors,
                 slow_ns=round(spec.slow_callback.total_seconds() * 1e9),
                 max_payload=spec.extension_payload_cap,
+                impatient=self._impatient,
             )
             if instance.attempt is not attempt:
                 run.stop(0.0)

@@ -50,6 +50,8 @@ class Adapter(ABC):
     description: ClassVar[str] = ""
     capabilities: ClassVar[tuple[str, ...]] = ()
     """Routes it can serve (`TRADE`, `ORDERBOOK.SNAPSHOT`, ...)."""
+    patient: ClassVar[bool] = False
+    """Whether its source can wait for slow readers, as a recording can: else no lambda of it may `block`."""
     Settings: ClassVar[type[AdapterSettings]] = AdapterSettings
 
     def __init__(self, settings: AdapterSettings) -> None:

@@ -69,6 +69,7 @@ class ReplayAdapter(Adapter):
         "RISK.CONTROL",
         "EXTENSION.EVENT",
     )
+    patient: ClassVar[bool] = True
     Settings: ClassVar[type[AdapterSettings]] = ReplaySettings
 
     progress: Callable[[int, int], object] | None = None
