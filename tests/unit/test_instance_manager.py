@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -223,6 +224,25 @@ async def test_a_start_that_ends_too_late_is_undone(world: World) -> None:
     assert world.core.routes() == []
     await world.manager.start("hung")
     assert (hung.actual, hung.run is late) == (Actual.RUNNING, False)
+
+
+async def test_a_file_that_loads_too_slowly_starts_nothing_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = ModuleType("door")
+    gate, made, began = threading.Event(), threading.Event(), threading.Event()
+    vars(door).update(gate=gate, made=made, began=began)
+    monkeypatch.setitem(sys.modules, "door", door)
+    slow = "import door\nassert door.gate.wait(20)\n" + GOOD
+    slow += "    def __init__(self): door.made.set()\n    def on_start(self): door.began.set()\n"
+    world.manager = world.made(start_timeout=timedelta(seconds=0.05))
+    instance = await world.add("slow", slow)
+    with pytest.raises(StartError, match="took over"):
+        await world.manager.start("slow")
+    gate.set()
+    await when(made.is_set)
+    assert await world.manager.close()
+    assert (began.is_set(), instance.run, instance.actual) == (False, None, Actual.FAILED)
 
 
 async def test_the_end_of_the_gateway_breaks_a_start_off(world: World) -> None:
