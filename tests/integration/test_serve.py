@@ -14,8 +14,9 @@ import psycopg
 import pytest
 
 import meltica
+from meltica._core import __version__
 from meltica.persistence.server import wait_until
-from tests.serving import PATIENCE, Project, environment, free_port, one_line, project
+from tests.serving import PATIENCE, PROGRAM, Project, environment, free_port, one_line, project
 
 RUNS = ("running", "running")
 STOPPED = {
@@ -195,6 +196,16 @@ def test_a_run_and_its_end(project: Project, database_url: str) -> None:
     assert any(message.startswith("ready at http://127.0.0.1:") for message in messages)
     assert messages[-1] == "stopped"
     assert all(line["level"] == "info" for line in gateway.lines()), gateway.tail()
+
+
+def test_doctor_knows_a_gateway_that_runs(project: Project, database_url: str) -> None:
+    with project.serving(database=database_url) as gateway:
+        place = gateway.address.removeprefix("http://")
+        known = {**environment(), "MELTICA_APISERVER__ADDR": place, "DATABASE_URL": database_url}
+        command = [*PROGRAM, "doctor", "--config", str(project.config)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=known)
+    assert done.returncode == 0, done.stdout
+    assert f"{place}: a Meltica gateway answers there, version {__version__}" in done.stdout
 
 
 def test_what_was_asked_for_at_run_time_stands(project: Project, database_url: str) -> None:
