@@ -265,6 +265,7 @@ def test_a_callback_that_loops_is_interrupted(project: Project) -> None:
     project.nothing_left()
 
 
+@pytest.mark.untraced
 def test_a_callback_that_cannot_be_interrupted_is_left_behind(project: Project) -> None:
     (project.folder / "watch.py").write_text(LOOPS.replace("BODY", "time.sleep(600)"))
     project.edit("host: shared", "host: shared, enabled: false")

@@ -12,6 +12,8 @@ import pytest
 from meltica.persistence.server import wait_until
 from tests.serving import PATIENCE, Gateway, Project, frozen, project
 
+pytestmark = pytest.mark.untraced
+
 TIMES = 10
 RUNS = ("running", "running")
 WANTED = {

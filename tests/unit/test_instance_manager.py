@@ -302,6 +302,7 @@ async def test_a_long_callback_is_stuck_until_it_ends(world: World) -> None:
     assert (instance.actual, instance.last_error) == (Actual.RUNNING, None)
 
 
+@pytest.mark.untraced
 async def test_one_that_outlives_its_stop_is_stuck_and_can_be_started_again(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -324,6 +325,7 @@ async def test_one_that_outlives_its_stop_is_stuck_and_can_be_started_again(
     assert instance.actual is Actual.STOPPED
 
 
+@pytest.mark.untraced
 async def test_one_that_outlived_its_stop_may_end_after_all(world: World) -> None:
     instance = await world.add("x", HANGS, stop_timeout=timedelta(seconds=0.05))
     await world.manager.start("x")

@@ -26,7 +26,10 @@ INIT_TIMEOUT = 120.0
 
 
 def default_home() -> Path:
-    """Returns where the server lives unless told otherwise."""
+    """Returns where the server lives unless told otherwise: MELTICA_HOME, else a place for this user."""
+    named = os.environ.get("MELTICA_HOME")
+    if named:
+        return Path(named).absolute()
     if os.geteuid() == 0:
         # The user that PostgreSQL gets cannot enter the home of root.
         return Path("/var/lib/meltica")

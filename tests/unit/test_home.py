@@ -1,0 +1,14 @@
+"""Where the embedded server lives."""
+
+from pathlib import Path
+
+import pytest
+
+from meltica.persistence.home import default_home
+
+
+def test_the_environment_names_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MELTICA_HOME", str(tmp_path))
+    assert default_home() == tmp_path
+    monkeypatch.setenv("MELTICA_HOME", "")
+    assert default_home() != tmp_path
