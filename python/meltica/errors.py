@@ -8,6 +8,12 @@ MelticaError
     LambdaLoadError   a file holds no usable Lambda
   ConfigError       settings or a config do not fit their declaration
   OrderRefused      an order, an amendment or a cancellation was refused and changed nothing
+  VenueError        a venue did not do what it was asked to; `terminal` tells whether asking again can help
+    VenueUnavailable       it cannot be reached, or does not serve now; nothing changed
+      RateLimited          it was asked too often; nothing changed
+    Unauthenticated        it does not accept the key, the signature or the clock; nothing changed
+    OutcomeUnknown         it was asked, and whether it did so is not known
+    ProtocolError          its answer is not what the adapter expects
   ReplayError       a recording cannot be replayed
   DatabaseError     the database cannot be used as it is
     DatabaseUnavailable    it cannot be started or reached, or went away
@@ -38,7 +44,13 @@ __all__ = [
     "MigrationError",
     "NotFound",
     "OrderRefused",
+    "OutcomeUnknown",
+    "ProtocolError",
+    "RateLimited",
     "ReplayError",
+    "Unauthenticated",
+    "VenueError",
+    "VenueUnavailable",
     "nearest",
     "suggestion",
 ]
@@ -82,6 +94,53 @@ class OrderRefused(MelticaError):
 
     def __reduce__(self) -> tuple[type["OrderRefused"], tuple[str, str]]:
         return type(self), (self.reason, self.message)
+
+
+class VenueError(MelticaError):
+    """A venue did not do what it was asked to; `code` is the venue's, or one of ours."""
+
+    terminal = False
+    """Whether the same request will fail for ever."""
+
+    def __init__(self, code: str, message: str = "") -> None:
+        self.code = code
+        self.message = message
+        super().__init__(f"{code}: {message}" if message else code)
+
+    def __reduce__(self) -> tuple[type["VenueError"], tuple[object, ...]]:
+        return type(self), (self.code, self.message)
+
+
+class VenueUnavailable(VenueError):
+    """The venue cannot be reached, or says that it does not serve now; nothing changed."""
+
+
+class RateLimited(VenueUnavailable):
+    """The venue, or our own count of its limit, refuses a request that comes too soon; nothing changed."""
+
+    def __init__(self, code: str, message: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(code, message)
+        self.retry_after = retry_after
+        """Seconds until the next request may go out."""
+
+    def __reduce__(self) -> tuple[type[VenueError], tuple[object, ...]]:
+        return type(self), (self.code, self.message, self.retry_after)
+
+
+class Unauthenticated(VenueError):
+    """The venue does not accept the key, the signature or the clock; nothing changed."""
+
+    terminal = True
+
+
+class OutcomeUnknown(VenueError):
+    """The request was sent, and no answer tells whether the venue did it."""
+
+
+class ProtocolError(VenueError):
+    """The venue's answer is not what the adapter expects of it."""
+
+    terminal = True
 
 
 class ReplayError(MelticaError):

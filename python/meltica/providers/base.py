@@ -11,6 +11,7 @@ from meltica.settings_model import load, schema
 
 if TYPE_CHECKING:
     from meltica._core import Producer
+    from meltica.providers.account import Account
     from meltica.providers.codec import Codec
 
 
@@ -80,6 +81,11 @@ class Adapter(ABC):
     @abstractmethod
     def providers(self) -> list[str]:
         """Returns the names under which it sends events; known before `start`, so that routes can be made."""
+
+    @property
+    def account(self) -> "Account | None":
+        """The account it trades on; None when it cannot trade: a recording, or settings without a key."""
+        return None
 
     def codec(self) -> "Codec | None":
         """Returns how its frames are decoded; None when it publishes events itself."""
