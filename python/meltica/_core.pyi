@@ -540,19 +540,25 @@ class Instance:
 
 @final
 class SyntheticMarket:
-    """A market that lives by itself on a virtual clock, and one account that trades on it.
+    """A market that lives by itself on a virtual clock, and accounts that trade on it.
 
-    Strangers and the account share each symbol's book. All that happens goes out through `producer`. The same options
-    and the same calls at the same virtual times give the same events. `providers/fake` makes `options` and `symbols`.
+    Strangers and accounts share each symbol's book. All that happens goes out through `producer`, as the first account
+    sees it; without one in frames, which `poll` returns and `docs/venue.md` describes. The same options and the same
+    calls at the same virtual times give the same events and the same faults. `meltica.venue.settings` makes `options`,
+    `symbols` and `accounts` (balances by currency, by the account's name).
 
-    Raises `ConfigError`, which lists every fault.
+    Raises `ConfigError`, which lists every fault. Where a method takes an account, None is the first.
     """
 
     TAKERS: Final[float]
     """The part of the background's actions that take, at least."""
 
     def __new__(
-        cls, producer: Producer, options: Mapping[str, object], symbols: Sequence[Mapping[str, object]]
+        cls,
+        producer: Producer | None,
+        options: Mapping[str, object],
+        symbols: Sequence[Mapping[str, object]],
+        accounts: Mapping[str, Mapping[str, Decimal | str]],
     ) -> Self: ...
     @property
     def now(self) -> int:
@@ -561,7 +567,7 @@ class SyntheticMarket:
         """Sends every instrument and every balance."""
     def run(self, *, speed: float | None = None, until: int | None = None) -> None:
         """Goes on until a virtual time or `Producer.stop`: `speed` times as fast as the wall clock, None waits for
-        nothing.
+        nothing. Needs a producer.
         """
     def advance(self, until: int) -> None:
         """Goes on to a virtual time; one that is over does nothing."""
@@ -574,28 +580,65 @@ class SyntheticMarket:
         price: Decimal | str | float | None = None,
         tif: str = "GTC",
         post_only: bool = False,
+        *,
+        account: str | None = None,
     ) -> str:
         """Submits an order at the present virtual time and returns the venue's id of it.
 
         Its reports are sent as well. Raises `OrderRefused`; numbers are as for `MatchingEngine.submit`.
         """
-    def cancel(self, client_order_id: str) -> None:
+    def cancel(self, client_order_id: str, *, account: str | None = None) -> None:
         """Cancels an open order. Raises `OrderRefused`."""
     def amend(
         self,
         client_order_id: str,
         quantity: Decimal | str | float | None = None,
         price: Decimal | str | float | None = None,
+        *,
+        account: str | None = None,
     ) -> None:
         """Changes an open order, as `MatchingEngine.amend`. Raises `OrderRefused`, and then nothing changed."""
-    def open_orders(self) -> list[dict[str, Any]]:
-        """The open orders, oldest first: what was last reported of each, and its `symbol`."""
-    def fills_since(self, number: int = 0) -> list[AccountFill]:
-        """The fills after that number, of the venue's last 1,048,576."""
-    def balances(self) -> dict[str, Balance]:
+    def order(self, client_order_id: str, *, account: str | None = None) -> dict[str, Any] | None:
+        """An order, open or one of the venue's last 100,000 that ended: what was last reported of it, its `symbol`, and
+        the virtual `time` of that. None when there is none of that id.
+        """
+    def open_orders(self, *, account: str | None = None) -> list[dict[str, Any]]:
+        """The open orders, oldest first, as `order` has them."""
+    def fills_since(
+        self, number: int = 0, *, time: int = 0, limit: int | None = None, account: str | None = None
+    ) -> list[AccountFill]:
+        """The fills after that number and not before that time, of the venue's last 1,048,576; the first `limit`."""
+    def balances(self, *, account: str | None = None) -> dict[str, Balance]:
         """What the account owns, by currency."""
+    def ledger(self) -> dict[str, Any]:
+        """All that anybody owns: `time`, `accounts` (name -> currency -> Balance), `outside` (strangers) and `fees`
+        (currency -> total), and how many `fills` there were. Each currency's totals add up to zero.
+        """
     def book(self, symbol: str, depth: int | None = None) -> OrderBook:
         """The book of a symbol, whole without `depth`."""
+    def request_fate(self) -> tuple[int, str | None]:
+        """Draws one request's latency (virtual ns), and whether it fails `before` or `after` it was done."""
+    @property
+    def connected(self) -> bool:
+        """Whether clients are connected."""
+    def disconnect(self, duration: int | None = None) -> None:
+        """Cuts all connections for so many virtual ns; for as long as the behavior says without it."""
+    def set_behavior(self, changes: dict[str, Any]) -> None:
+        """Changes some of the faults (times in ns). Raises `ConfigError`, and then nothing changed."""
+    def skip_depth(self, symbol: str, frames: int = 1) -> None:
+        """Loses the next depth frames of a symbol. For a market that is told in frames, as all below."""
+    def pace(self, speed: float) -> None:
+        """Has the virtual clock run beside the wall's from now on."""
+    def poll(self) -> list[tuple[str, bytes]]:
+        """Goes on to the present; returns what has arrived since the last call: channel and frame, in order."""
+    def wake_in(self) -> float:
+        """Seconds of the wall clock in which nothing is due, at most 0.05."""
+    def want(self, channel: str, wanted: bool) -> None:
+        """Has frames of a channel made, or no more of them: `trade:BTC-USDT`, `ticker:..`, `depth:..`, `candle:..`,
+        `instruments`, `account:NAME`.
+        """
+    def depth(self, symbol: str, limit: int | None = None) -> bytes:
+        """A frame with the whole book, or the best `limit` levels of either side."""
 
 @final
 class MatchingEngine:

@@ -11,7 +11,7 @@ use crate::dispatch::{NotDispatched, Origin, Publisher, Wanted};
 use crate::event::{Book, Event, Gap, Kind, Nanos, Payload, StaleReason, VenueId};
 use crate::names::{ProviderId, SymbolId};
 use crate::stats::{Counter, Histogram};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -145,6 +145,8 @@ pub struct Feed {
     publisher: Publisher,
     decoder: Option<Decoder>,
     books: BTreeMap<SymbolId, BookAssembler>,
+    /// Whose books came whole, and are good until the next restart.
+    whole: HashSet<SymbolId, foldhash::fast::RandomState>,
     windows: Windows,
     stats: Arc<FeedStats>,
 }
@@ -159,7 +161,14 @@ impl Feed {
     /// As [`Self::new`], but counts on in `stats`, which no other feed may write any more.
     pub fn counting(publisher: Publisher, codec: Option<Arc<Codec>>, stats: Arc<FeedStats>) -> Self {
         let decoder = codec.map(Decoder::new);
-        Self { publisher, decoder, books: BTreeMap::new(), windows: Windows::default(), stats }
+        Self {
+            publisher,
+            decoder,
+            books: BTreeMap::new(),
+            whole: HashSet::default(),
+            windows: Windows::default(),
+            stats,
+        }
     }
 
     /// Returns the counters.
@@ -328,6 +337,13 @@ impl Feed {
                 events += to.stale(StaleReason::Disconnected)?;
             }
         }
+        let mut whole: Vec<_> = self.whole.drain().collect();
+        whole.sort_unstable();
+        for symbol in whole {
+            let (publisher, stats) = (&mut self.publisher, &self.stats);
+            let mut to = To { publisher, stats, symbol, venue_time: None, received_time };
+            events += to.stale(StaleReason::Disconnected)?;
+        }
         Ok(events)
     }
 
@@ -345,8 +361,7 @@ impl Feed {
     /// # Errors
     /// As [`Self::frame`].
     pub fn publish_book(&mut self, origin: Origin, book: &Book) -> Result<bool, NotDispatched> {
-        let fill = |slot: &mut Book, _: u32| slot.clone_from(book);
-        publish_book(&mut self.publisher, &self.stats, origin, fill).map(|n| n > 0)
+        self.publish_book_with(origin, |slot, _| slot.clone_from(book))
     }
 
     /// Publishes what `payload` makes, once it is known that somebody wants it; returns whether.
@@ -373,7 +388,11 @@ impl Feed {
         origin: Origin,
         fill: impl FnOnce(&mut Book, u32),
     ) -> Result<bool, NotDispatched> {
-        publish_book(&mut self.publisher, &self.stats, origin, fill).map(|n| n > 0)
+        let published = publish_book(&mut self.publisher, &self.stats, origin, fill)? > 0;
+        if published {
+            self.whole.insert(origin.symbol);
+        }
+        Ok(published)
     }
 
     /// Counts the books that wait for a snapshot, for the statistics.

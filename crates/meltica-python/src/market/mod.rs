@@ -1,4 +1,4 @@
-//! A synthetic market as Python sees it: one account trades on it, and a producer tells what happens.
+//! A synthetic market as Python sees it: accounts trade on it, and a producer or frames tell what happens.
 
 mod run;
 mod setup;
@@ -6,15 +6,17 @@ mod setup;
 use crate::convert::{py_decimal, py_side, value_error};
 use crate::payload::exec_to_dict;
 use crate::producer::PyProducer;
-use crate::simulator::input::{Measure, kind, refused, side};
+use crate::simulator::input::{Measure, config_error_of, kind, refused, side};
 use meltica_core::decimal::Decimal;
-use meltica_core::event::{Nanos, OrderState, Side};
-use meltica_core::venue::market::{Broadcasting, Market, Pair, Refusal, Request, UserFill};
-use meltica_core::venue::{BookLevel, Rules};
+use meltica_core::event::{Nanos, Side};
+use meltica_core::venue::market::{
+    Failure, Live, Market, Outlet, Pair, Refusal, Request, UserFill, UserOrder, Wire, exec_report,
+};
+use meltica_core::venue::{AccountId, BookLevel, Rules};
 use pyo3::prelude::*;
 use pyo3::sync::{MutexExt, PyOnceLock};
-use pyo3::types::{PyDict, PyList, PyTuple, PyType};
-use run::State;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
+use run::{Out, Pace, State};
 use setup::Options;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,7 +31,6 @@ macro_rules! tuple {
 
 #[pyclass(module = "meltica._core", name = "SyntheticMarket", frozen)]
 pub struct PySyntheticMarket {
-    producer: Py<PyProducer>,
     state: Mutex<State>,
     /// Threads that want the state while a run has it most of the time.
     waiting: AtomicUsize,
@@ -45,22 +46,18 @@ impl PySyntheticMarket {
     }
 
     /// Does something that is told, at the time that it is by now.
-    fn act<R: Send>(
-        &self,
-        py: Python<'_>,
-        act: impl FnOnce(&mut Market, &mut Broadcasting<'_>) -> R + Send,
-    ) -> R {
+    fn act<R: Send>(&self, py: Python<'_>, act: impl FnOnce(&mut Live, &mut dyn Outlet) -> R + Send) -> R {
         py.detach(|| {
             self.waiting.fetch_add(1, Ordering::Relaxed);
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            state.tell(self.producer.get(), act)
+            state.tell(act)
         })
     }
 
     fn pair(state: &State, symbol: &str) -> PyResult<usize> {
         let name = symbol.replace('/', "-");
-        let found = state.market.pairs().iter().position(|pair| pair.instrument().symbol == name);
+        let found = state.live.market().pairs().iter().position(|pair| pair.instrument().symbol == name);
         found.ok_or_else(|| value_error(format!("symbol: expected one of the market's, seen {symbol:?}")))
     }
 }
@@ -71,7 +68,13 @@ fn raise(py: Python<'_>, refusal: &Refusal) -> PyErr {
 }
 
 fn rules(state: &State, pair: usize) -> Rules {
-    *state.market.pairs()[pair].rules()
+    *state.live.market().pairs()[pair].rules()
+}
+
+fn account(state: &State, name: Option<&str>) -> PyResult<AccountId> {
+    let Some(name) = name else { return Ok(state.accounts[0].1) };
+    let found = state.accounts.iter().find(|(other, _)| other == name).map(|(_, account)| *account);
+    found.ok_or_else(|| value_error(format!("account: expected one of the market's, seen {name:?}")))
 }
 
 #[pymethods]
@@ -79,12 +82,14 @@ impl PySyntheticMarket {
     #[new]
     fn new(
         py: Python<'_>,
-        producer: Py<PyProducer>,
+        producer: Option<Py<PyProducer>>,
         options: Options<'_>,
         symbols: Vec<setup::Listed<'_>>,
+        accounts: &Bound<'_, PyDict>,
     ) -> PyResult<Self> {
-        let state = Mutex::new(options.build(py, symbols)?);
-        Ok(Self { producer, state, waiting: AtomicUsize::new(0) })
+        let accounts = accounts.iter().map(|(name, balances)| Ok((name.extract()?, balances.extract()?)));
+        let state = options.build(py, symbols, accounts.collect::<PyResult<_>>()?, producer)?;
+        Ok(Self { state: Mutex::new(state), waiting: AtomicUsize::new(0) })
     }
 
     /// The part of the background's actions that take, at least.
@@ -93,9 +98,9 @@ impl PySyntheticMarket {
 
     /// Tells every instrument and balance.
     fn announce(&self, py: Python<'_>) {
-        self.act(py, |market, to| {
-            to.instruments(market);
-            to.balances(market);
+        self.act(py, |live, to| {
+            to.instruments(live.market());
+            to.balances(live.market());
         });
     }
 
@@ -105,23 +110,30 @@ impl PySyntheticMarket {
             return Err(value_error("expected a speed above 0 to 1e6, or None for as fast as possible"));
         }
         let until = until.unwrap_or(Nanos::MAX);
-        py.detach(|| run::run(&self.state, self.producer.get(), &self.waiting, speed, until))
+        let producer = match &self.state(py).out {
+            Out::Readers(_, producer) => producer.clone_ref(py),
+            Out::Frames(..) => {
+                return Err(value_error("expected a market with a producer; frames are polled"));
+            }
+        };
+        py.detach(|| run::run(&self.state, producer.get(), &self.waiting, speed, until))
     }
 
     fn advance(&self, py: Python<'_>, until: Nanos) {
         py.detach(|| {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             // Whether a reader's wait was stopped is the producer's to tell.
-            let _stopped = state.advance(self.producer.get(), until, None);
+            let _stopped = state.advance(until, None);
         });
     }
 
     #[getter]
     fn now(&self, py: Python<'_>) -> Nanos {
-        self.state(py).market.now()
+        self.state(py).live.market().now()
     }
 
-    #[pyo3(signature = (client_order_id, symbol, side, quantity, price = None, tif = "GTC", post_only = false))]
+    #[pyo3(signature = (client_order_id, symbol, side, quantity, price = None, tif = "GTC", post_only = false, *,
+                        account = None))]
     #[allow(clippy::too_many_arguments)]
     fn submit(
         &self,
@@ -133,12 +145,13 @@ impl PySyntheticMarket {
         price: Option<&Bound<'_, PyAny>>,
         tif: &str,
         post_only: bool,
+        account: Option<&str>,
     ) -> PyResult<String> {
         let side = self::side(side)?;
         let (pair, account, rules) = {
             let state = self.state(py);
             let pair = Self::pair(&state, symbol)?;
-            (pair, state.account, rules(&state, pair))
+            (pair, self::account(&state, account)?, rules(&state, pair))
         };
         let quantity = Measure::quantity(&rules).read(quantity, false)?;
         let price = price.map(|price| Measure::price(&rules).read(price, side == Side::Sell)).transpose()?;
@@ -149,29 +162,31 @@ impl PySyntheticMarket {
             refused(py, "invalid_order", text)
         })?;
         let request = Request { client_id: client_order_id.to_owned(), side, quantity, kind };
-        let answer = self.act(py, |market, to| market.submit(account, pair, &request, to));
+        let answer = self.act(py, |live, to| live.submit(account, pair, &request, to));
         answer.map(|order| order.0.to_string()).map_err(|refusal| raise(py, &refusal))
     }
 
-    fn cancel(&self, py: Python<'_>, client_order_id: &str) -> PyResult<()> {
-        let account = self.state(py).account;
-        let answer = self.act(py, |market, to| market.cancel(account, client_order_id, to));
+    #[pyo3(signature = (client_order_id, *, account = None))]
+    fn cancel(&self, py: Python<'_>, client_order_id: &str, account: Option<&str>) -> PyResult<()> {
+        let account = self::account(&self.state(py), account)?;
+        let answer = self.act(py, |live, to| live.cancel(account, client_order_id, to));
         answer.map_err(|refusal| raise(py, &refusal))
     }
 
-    #[pyo3(signature = (client_order_id, quantity = None, price = None))]
+    #[pyo3(signature = (client_order_id, quantity = None, price = None, *, account = None))]
     fn amend(
         &self,
         py: Python<'_>,
         client_order_id: &str,
         quantity: Option<&Bound<'_, PyAny>>,
         price: Option<&Bound<'_, PyAny>>,
+        account: Option<&str>,
     ) -> PyResult<()> {
         let (account, known) = {
             let state = self.state(py);
-            let order =
-                state.market.open_orders(state.account).find(|order| order.client_id == client_order_id);
-            (state.account, order.map(|order| (order.side, rules(&state, order.pair))))
+            let account = self::account(&state, account)?;
+            let order = state.live.market().order(account, client_order_id);
+            (account, order.map(|order| (order.side, rules(&state, order.pair))))
         };
         let Some((side, rules)) = known else {
             return Err(raise(py, &Refusal::UnknownOrder(client_order_id.to_owned())));
@@ -179,48 +194,186 @@ impl PySyntheticMarket {
         let quantity =
             quantity.map(|quantity| Measure::quantity(&rules).read(quantity, false)).transpose()?;
         let price = price.map(|price| Measure::price(&rules).read(price, side == Side::Sell)).transpose()?;
-        let answer = self.act(py, |market, to| market.amend(account, client_order_id, price, quantity, to));
+        let answer = self.act(py, |live, to| live.amend(account, client_order_id, price, quantity, to));
         answer.map_err(|refusal| raise(py, &refusal))
     }
 
-    fn open_orders<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+    #[pyo3(signature = (client_order_id, *, account = None))]
+    fn order<'py>(
+        &self,
+        py: Python<'py>,
+        client_order_id: &str,
+        account: Option<&str>,
+    ) -> PyResult<Option<Bound<'py, PyDict>>> {
         let state = self.state(py);
+        let account = self::account(&state, account)?;
+        let market = state.live.market();
+        market.order(account, client_order_id).map(|order| order_dict(py, market, order)).transpose()
+    }
+
+    #[pyo3(signature = (*, account = None))]
+    fn open_orders<'py>(&self, py: Python<'py>, account: Option<&str>) -> PyResult<Bound<'py, PyList>> {
+        let state = self.state(py);
+        let account = self::account(&state, account)?;
+        let market = state.live.market();
         let orders = PyList::empty(py);
-        for order in state.market.open_orders(state.account) {
-            let pair = &state.market.pairs()[order.pair];
-            let told = if order.filled == 0 { OrderState::Ack } else { OrderState::Partial };
-            let out = exec_to_dict(py, &state.broadcast.exec_report(pair, order, told, None))?;
-            out.set_item("symbol", &pair.instrument().symbol)?;
-            orders.append(out)?;
+        for order in market.open_orders(account) {
+            orders.append(order_dict(py, market, order)?)?;
         }
         Ok(orders)
     }
 
-    #[pyo3(signature = (number = 0))]
-    fn fills_since<'py>(&self, py: Python<'py>, number: u64) -> PyResult<Bound<'py, PyList>> {
+    #[pyo3(signature = (number = 0, *, time = 0, limit = None, account = None))]
+    fn fills_since<'py>(
+        &self,
+        py: Python<'py>,
+        number: u64,
+        time: Nanos,
+        limit: Option<usize>,
+        account: Option<&str>,
+    ) -> PyResult<Bound<'py, PyList>> {
         let state = self.state(py);
+        let account = self::account(&state, account)?;
+        let market = state.live.market();
         let fills = PyList::empty(py);
-        for fill in state.market.fills_since(state.account, number) {
-            fills.append(account_fill(py, &state.market, fill)?)?;
+        let since = market.fills_since(account, number).filter(|fill| fill.time >= time);
+        for fill in since.take(limit.unwrap_or(usize::MAX)) {
+            fills.append(account_fill(py, market, fill)?)?;
         }
         Ok(fills)
     }
 
-    fn balances<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    #[pyo3(signature = (*, account = None))]
+    fn balances<'py>(&self, py: Python<'py>, account: Option<&str>) -> PyResult<Bound<'py, PyDict>> {
         let state = self.state(py);
-        let out = PyDict::new(py);
-        for (name, asset, balance) in state.market.balances(state.account) {
-            let [total, reserved] = [balance.total, balance.reserved]
-                .map(|units| py_decimal(py, state.market.money(asset, units).normalize()));
-            out.set_item(name, tuple!(py, "Balance", (total?, reserved?))?)?;
+        balances(py, state.live.market(), self::account(&state, account)?)
+    }
+
+    /// Everything that anybody owns.
+    fn ledger<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let state = self.state(py);
+        let market = state.live.market();
+        let accounts = PyDict::new(py);
+        for (name, account) in &state.accounts {
+            accounts.set_item(name, balances(py, market, *account)?)?;
         }
+        let totals = |account| -> PyResult<Bound<'py, PyDict>> {
+            let out = PyDict::new(py);
+            for (name, asset, balance) in market.balances(account) {
+                out.set_item(name, py_decimal(py, market.money(asset, balance.total).normalize())?)?;
+            }
+            Ok(out)
+        };
+        let out = PyDict::new(py);
+        out.set_item("time", market.now())?;
+        out.set_item("accounts", accounts)?;
+        out.set_item("outside", totals(AccountId::OUTSIDE)?)?;
+        out.set_item("fees", totals(AccountId::FEES)?)?;
+        out.set_item("fills", market.fills())?;
         Ok(out)
+    }
+
+    /// Draws one request's latency, and where it fails.
+    fn request_fate(&self, py: Python<'_>) -> (Nanos, Option<&'static str>) {
+        let (latency, failure) = self.state(py).live.fate();
+        let failure = failure.map(|failure| match failure {
+            Failure::Before => "before",
+            Failure::After => "after",
+        });
+        (latency, failure)
+    }
+
+    #[getter]
+    fn connected(&self, py: Python<'_>) -> bool {
+        self.state(py).live.is_connected()
+    }
+
+    #[pyo3(signature = (duration = None))]
+    fn disconnect(&self, py: Python<'_>, duration: Option<Nanos>) -> PyResult<()> {
+        if duration.is_some_and(|duration| duration < 0) {
+            return Err(value_error("expected a duration of 0 or more"));
+        }
+        self.act(py, |live, to| {
+            let duration = duration.unwrap_or(live.behavior().disconnect_for);
+            live.disconnect(duration, to);
+        });
+        Ok(())
+    }
+
+    fn set_behavior(&self, py: Python<'_>, changes: &Bound<'_, PyDict>) -> PyResult<()> {
+        let behavior = setup::changed(self.state(py).live.behavior(), changes)?;
+        let set = self.act(py, |live, to| live.behave(behavior, to));
+        set.map_err(|faults| config_error_of(py, "SyntheticMarket", faults.0))
+    }
+
+    #[pyo3(signature = (symbol, frames = 1))]
+    fn skip_depth(&self, py: Python<'_>, symbol: &str, frames: u32) -> PyResult<()> {
+        let mut state = self.state(py);
+        let pair = Self::pair(&state, symbol)?;
+        let (_, wire, _) = framed(&mut state)?;
+        wire.skip_depth(pair, frames);
+        Ok(())
+    }
+
+    fn pace(&self, py: Python<'_>, speed: f64) -> PyResult<()> {
+        if !(speed > 0.0 && speed <= 1e6) {
+            return Err(value_error("expected a speed above 0 to 1e6"));
+        }
+        let mut state = self.state(py);
+        framed(&mut state)?;
+        state.pace = Some(Pace::new(state.live.market().now(), speed));
+        Ok(())
+    }
+
+    /// Goes on to the present; returns the frames that have arrived.
+    fn poll<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let mut state = self.state(py);
+        state.catch_up();
+        let (_, wire, names) = framed(&mut state)?;
+        let frames = PyList::empty(py);
+        for (channel, frame) in wire.take() {
+            frames.append((names[channel].bind(py), PyBytes::new(py, frame.as_bytes())))?;
+        }
+        Ok(frames)
+    }
+
+    fn wake_in(&self, py: Python<'_>) -> PyResult<f64> {
+        let state = self.state(py);
+        let Some(pace) = state.pace else { return Err(value_error("expected a market with a pace")) };
+        Ok(state.nap(&pace, Nanos::MAX).as_secs_f64())
+    }
+
+    fn want(&self, py: Python<'_>, channel: &str, wanted: bool) -> PyResult<()> {
+        let mut state = self.state(py);
+        let (live, wire, names) = framed(&mut state)?;
+        for (number, name) in names.iter().enumerate() {
+            if name.bind(py).to_str()? == channel {
+                wire.want(live.market(), number, wanted);
+                return Ok(());
+            }
+        }
+        Err(value_error(format!("channel: expected one of the market's, seen {channel:?}")))
+    }
+
+    #[pyo3(signature = (symbol, limit = None))]
+    fn depth<'py>(
+        &self,
+        py: Python<'py>,
+        symbol: &str,
+        limit: Option<usize>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let mut state = self.state(py);
+        state.catch_up();
+        let market = state.live.market();
+        let pair = &market.pairs()[Self::pair(&state, symbol)?];
+        let frame = Wire::depth_snapshot(market, pair, limit.unwrap_or(usize::MAX));
+        Ok(PyBytes::new(py, frame.as_bytes()))
     }
 
     #[pyo3(signature = (symbol, depth = None))]
     fn book<'py>(&self, py: Python<'py>, symbol: &str, depth: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
         let state = self.state(py);
-        let pair = &state.market.pairs()[Self::pair(&state, symbol)?];
+        let pair = &state.live.market().pairs()[Self::pair(&state, symbol)?];
         let side = |side| {
             let levels = pair.engine().levels(side).take(depth.unwrap_or(usize::MAX));
             let levels = levels.map(|level| book_level(py, pair, level));
@@ -228,6 +381,34 @@ impl PySyntheticMarket {
         };
         tuple!(py, "OrderBook", (side(Side::Buy)?, side(Side::Sell)?, pair.engine().update_id()))
     }
+}
+
+/// The parts of a market that is told in frames.
+fn framed(state: &mut State) -> PyResult<(&Live, &mut Wire, &[Py<PyString>])> {
+    match &mut state.out {
+        Out::Frames(wire, names) => Ok((&state.live, wire, names)),
+        Out::Readers(..) => Err(value_error("expected a market without a producer, that is told in frames")),
+    }
+}
+
+/// What was last reported of an order, its symbol, and when.
+fn order_dict<'py>(py: Python<'py>, market: &Market, order: &UserOrder) -> PyResult<Bound<'py, PyDict>> {
+    let pair = &market.pairs()[order.pair];
+    let fee_scale = market.scale(pair.engine().fee_asset(order.side));
+    let out = exec_to_dict(py, &exec_report(pair, order, fee_scale))?;
+    out.set_item("symbol", &pair.instrument().symbol)?;
+    out.set_item("time", order.time)?;
+    Ok(out)
+}
+
+fn balances<'py>(py: Python<'py>, market: &Market, account: AccountId) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    for (name, asset, balance) in market.balances(account) {
+        let [total, reserved] = [balance.total, balance.reserved]
+            .map(|units| py_decimal(py, market.money(asset, units).normalize()));
+        out.set_item(name, tuple!(py, "Balance", (total?, reserved?))?)?;
+    }
+    Ok(out)
 }
 
 fn book_level<'py>(py: Python<'py>, pair: &Pair, level: BookLevel) -> PyResult<Bound<'py, PyAny>> {

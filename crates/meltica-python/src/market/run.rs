@@ -5,23 +5,30 @@ use meltica_core::clock;
 use meltica_core::dispatch::NotDispatched;
 use meltica_core::event::Nanos;
 use meltica_core::venue::AccountId;
-use meltica_core::venue::market::{Broadcast, Broadcasting, Market};
+use meltica_core::venue::market::{Broadcast, Live, Outlet, Wire};
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A market and all that tells of it.
 pub struct State {
-    pub market: Market,
-    pub broadcast: Broadcast,
-    pub account: AccountId,
-    /// How often all balances are told again; 0 is never.
-    pub balance_interval: Nanos,
-    pub next_balances: Nanos,
+    pub live: Live,
+    pub out: Out,
+    /// By name, in the order they were given.
+    pub accounts: Vec<(String, AccountId)>,
     /// Background actions of all instruments a virtual second.
     pub rate: f64,
     pub pace: Option<Pace>,
+}
+
+/// What it is told through.
+pub enum Out {
+    /// A producer's readers.
+    Readers(Broadcast, Py<PyProducer>),
+    /// Frames, and the channels' names.
+    Frames(Wire, Vec<Py<PyString>>),
 }
 
 /// Virtual time out of wall time.
@@ -43,40 +50,62 @@ impl Pace {
     }
 }
 
+impl Pace {
+    pub fn new(from: Nanos, speed: f64) -> Self {
+        Self { started: Instant::now(), from, speed }
+    }
+}
+
 impl State {
-    /// Goes on to `until`, and tells all balances on the way when it is time.
-    pub fn advance(
-        &mut self,
-        producer: &PyProducer,
-        until: Nanos,
-        received: Option<Nanos>,
-    ) -> Result<(), NotDispatched> {
-        let Self { market, broadcast, balance_interval, next_balances, .. } = self;
-        producer.with_feed(|feed| {
-            let mut to = broadcast.to(feed, received);
-            while *balance_interval > 0 && *next_balances <= until {
-                market.advance(*next_balances, &mut to);
-                to.balances(market);
-                *next_balances += *balance_interval;
+    /// Goes on to `until`.
+    pub fn advance(&mut self, until: Nanos, received: Option<Nanos>) -> Result<(), NotDispatched> {
+        let Self { live, out, .. } = self;
+        match out {
+            Out::Readers(broadcast, producer) => producer.get().with_feed(|feed| {
+                let mut to = broadcast.to(feed, received);
+                live.advance(until, &mut to);
+                to.finish()
+            }),
+            Out::Frames(wire, _) => {
+                live.advance(until, wire);
+                Ok(())
             }
-            market.advance(until, &mut to);
-            to.finish()
-        })
+        }
+    }
+
+    /// Goes on to the present.
+    pub fn catch_up(&mut self) {
+        if let Some(pace) = self.pace {
+            // A stopped wait shows again, in the run.
+            let _stopped = self.advance(pace.now(), Some(clock::wall()));
+        }
     }
 
     /// Does something that is told, at the time that it is by now.
-    pub fn tell<R>(
-        &mut self,
-        producer: &PyProducer,
-        act: impl FnOnce(&mut Market, &mut Broadcasting<'_>) -> R,
-    ) -> R {
+    pub fn tell<R>(&mut self, act: impl FnOnce(&mut Live, &mut dyn Outlet) -> R) -> R {
+        self.catch_up();
         let received = self.pace.map(|_| clock::wall());
-        if let Some(pace) = self.pace {
-            // A stopped wait shows again, in the run.
-            let _stopped = self.advance(producer, pace.now(), received);
+        let Self { live, out, .. } = self;
+        match out {
+            Out::Readers(broadcast, producer) => {
+                producer.get().with_feed(|feed| act(live, &mut broadcast.to(feed, received)))
+            }
+            Out::Frames(wire, _) => act(live, wire),
         }
-        let Self { market, broadcast, .. } = self;
-        producer.with_feed(|feed| act(market, &mut broadcast.to(feed, received)))
+    }
+
+    /// Returns when something is due.
+    pub fn next_due(&self) -> Nanos {
+        self.live.next_due(match &self.out {
+            Out::Readers(broadcast, _) => broadcast.next_due(),
+            Out::Frames(wire, _) => wire.next_due(),
+        })
+    }
+
+    /// Returns how long nothing is due, at most a while.
+    pub fn nap(&self, pace: &Pace, until: Nanos) -> Duration {
+        const MOST: Duration = Duration::from_millis(50);
+        pace.until(self.next_due().min(until)).min(MOST)
     }
 }
 
@@ -88,14 +117,13 @@ pub fn run(
     speed: Option<f64>,
     until: Nanos,
 ) -> PyResult<()> {
-    const NAP: Duration = Duration::from_millis(50);
     /// Actions done at once when nothing is waited for.
     const BATCH: f64 = 256.0;
     let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
     {
         let mut state = lock();
-        let from = state.market.now();
-        state.pace = speed.map(|speed| Pace { started: Instant::now(), from, speed });
+        let from = state.live.market().now();
+        state.pace = speed.map(|speed| Pace::new(from, speed));
     }
     let mut looked = Instant::now();
     let result = loop {
@@ -105,12 +133,12 @@ pub fn run(
         let mut now = lock();
         let target = match now.pace {
             Some(pace) => pace.now(),
-            None => now.market.next_due().saturating_add((BATCH / now.rate * 1e9) as Nanos),
+            None => now.next_due().saturating_add((BATCH / now.rate * 1e9) as Nanos),
         };
         let target = target.min(until);
         let received = now.pace.map(|_| clock::wall());
-        let stopped = now.advance(producer, target, received).is_err();
-        let nap = now.pace.map(|pace| pace.until(now.market.next_due().min(until)).min(NAP));
+        let stopped = now.advance(target, received).is_err();
+        let nap = now.pace.map(|pace| now.nap(&pace, until));
         drop(now);
         if stopped || target >= until {
             break Ok(());

@@ -66,8 +66,9 @@ class FakeAdapter(Adapter):
     def start(self, producers: "Mapping[str, Producer]") -> None:
         """Makes the market. Raises ConfigError with what is wrong with it."""
         self._producer = producers[self._provider]
+        settings = self._settings
         self._market = SyntheticMarket(
-            self._producer, self._settings.options(), self._settings.listings(_TAKERS)
+            self._producer, settings.options(), settings.listings(_TAKERS), {"main": settings.funds()}
         )
         if self._stopping.is_set():
             self._producer.stop()

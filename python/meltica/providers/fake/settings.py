@@ -13,6 +13,14 @@ from meltica.symbols import canonical, currencies
 from meltica.units import Duration, format_duration
 
 _NONE = timedelta(0)
+_FAULTLESS = dict.fromkeys(
+    (
+        *("latency_min", "latency_max", "disconnect_for", "report_late_for"),
+        *("transient_error", "disconnect_chance", "reject"),
+        *("report_late", "report_duplicate", "report_reorder"),
+    ),
+    0,
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Fee = Annotated[Decimal, Field(ge=0, lt=1, decimal_places=9)]
@@ -159,8 +167,9 @@ class FakeSettings(AdapterSettings):
             "kline_name": format_duration(self.kline_interval),
             "maker_fee": self.maker_fee,
             "taker_fee": self.taker_fee,
+            "instrument_refresh_interval": 0,
             "self_trade": self.self_trade,
-            "balances": self._balances(),
+            "behavior": _FAULTLESS,
         }
 
     def listings(self, takers: float) -> list[dict[str, object]]:
@@ -177,7 +186,8 @@ class FakeSettings(AdapterSettings):
             for listed in self.symbols
         ]
 
-    def _balances(self) -> dict[str, Decimal]:
+    def funds(self) -> dict[str, Decimal]:
+        """Returns what the account starts with, by currency."""
         if self.balances is not None:
             return self.balances
         pairs = [currencies(listed.symbol) for listed in self.symbols]

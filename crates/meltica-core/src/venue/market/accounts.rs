@@ -4,7 +4,7 @@ use super::machine::Market;
 use super::orders::{Refusal, Request, UserFill, UserOrder};
 use super::sink::{Event, Report, Sink};
 use crate::decimal::Decimal;
-use crate::event::OrderState;
+use crate::event::{Nanos, OrderState};
 use crate::venue::rules::exact;
 use crate::venue::{AccountId, AssetId, Balance, Command, NewOrder, OrderId, Reject};
 
@@ -17,6 +17,11 @@ impl Market {
     /// Returns the assets, by name.
     pub fn assets(&self) -> &[(String, AssetId)] {
         &self.assets
+    }
+
+    /// Returns how many digits after the point an asset has.
+    pub fn scale(&self, asset: AssetId) -> u8 {
+        self.ledger.scale(asset)
     }
 
     /// Returns an amount of an asset as a decimal.
@@ -52,6 +57,21 @@ impl Market {
         self.orders.fills_since(account, number)
     }
 
+    /// Returns how many fills there were, both sides of a trade apart.
+    pub fn fills(&self) -> u64 {
+        self.orders.fills()
+    }
+
+    /// Returns an order of an account: an open one, or one of the venue's last 100,000 that ended.
+    pub fn order(&self, account: AccountId, client_id: &str) -> Option<&UserOrder> {
+        self.orders.known(account, client_id)
+    }
+
+    /// Returns the orders of an account that something happened to at `time` or later.
+    pub fn orders_since(&self, account: AccountId, time: Nanos) -> impl Iterator<Item = &UserOrder> {
+        self.orders.changed_since(account, time)
+    }
+
     /// Submits an order of an account, at the time that it is. A refused one is told as well.
     ///
     /// # Errors
@@ -61,31 +81,46 @@ impl Market {
         account: AccountId,
         pair: usize,
         request: &Request,
-        sink: &mut impl Sink,
+        sink: &mut (impl Sink + ?Sized),
     ) -> Result<OrderId, Refusal> {
-        let order = UserOrder::new(account, pair, request);
+        let order = UserOrder::new(account, pair, request, self.now);
         let Request { client_id, side, quantity, kind } = request;
-        let (refused, order) = if self.orders.find(account, client_id).is_some() {
-            (Refusal::DuplicateId(client_id.clone()), Some(order))
-        } else {
-            let tag = self.orders.insert(order);
-            let (side, quantity, kind) = (*side, *quantity, *kind);
-            let command = Command::New(NewOrder { side, quantity, kind, account, self_trade: None, tag });
-            match self.step(pair, command, sink) {
-                Ok(order) => return Ok(order.expect("Invariant: a new order is accepted or refused")),
-                Err(reject) => {
-                    let text = self.pairs[pair].engine.explain(&self.ledger, &command, reject);
-                    (Refusal::Engine(reject, text), self.orders.remove(tag))
-                }
-            }
-        };
-        if let Some(order) = order {
-            let reason = refused.to_string();
-            let (state, fill) = (OrderState::Rejected, None);
-            let report = Report { order: &order, state, fill, reason: Some(&reason) };
-            sink.on(&self.pairs[pair], self.now, Event::Report(report));
+        if self.orders.find(account, client_id).is_some() {
+            // The open order keeps the id, so this one is told and not kept.
+            let refusal = Refusal::DuplicateId(client_id.clone());
+            let mut order = order;
+            order.end(OrderState::Rejected, self.now, Some(refusal.to_string().into()));
+            sink.on(&self.pairs[pair], self.now, Event::Report(Report { order: &order, fill: None }));
+            return Err(refusal);
         }
-        Err(refused)
+        let tag = self.orders.insert(order);
+        let (side, quantity, kind) = (*side, *quantity, *kind);
+        let command = Command::New(NewOrder { side, quantity, kind, account, self_trade: None, tag });
+        match self.step(pair, command, sink) {
+            Ok(order) => Ok(order.expect("Invariant: a new order is accepted or refused")),
+            Err(reject) => {
+                let text = self.pairs[pair].engine.explain(&self.ledger, &command, reject);
+                let reason = Some(text.clone().into());
+                if let Some(order) = self.orders.end(tag, OrderState::Rejected, self.now, reason) {
+                    sink.on(&self.pairs[pair], self.now, Event::Report(Report { order, fill: None }));
+                }
+                Err(Refusal::Engine(reject, text))
+            }
+        }
+    }
+
+    /// Refuses an order of an account without looking at it; it is told as any other.
+    pub fn refuse(
+        &mut self,
+        account: AccountId,
+        pair: usize,
+        request: &Request,
+        sink: &mut (impl Sink + ?Sized),
+    ) -> Refusal {
+        let order = UserOrder::new(account, pair, request, self.now);
+        let order = self.orders.refuse(order, Refusal::Mood.to_string());
+        sink.on(&self.pairs[pair], self.now, Event::Report(Report { order, fill: None }));
+        Refusal::Mood
     }
 
     /// Cancels an open order of an account.
@@ -96,7 +131,7 @@ impl Market {
         &mut self,
         account: AccountId,
         client_id: &str,
-        sink: &mut impl Sink,
+        sink: &mut (impl Sink + ?Sized),
     ) -> Result<(), Refusal> {
         self.change(account, client_id, Command::Cancel, sink)
     }
@@ -111,7 +146,7 @@ impl Market {
         client_id: &str,
         price: Option<i64>,
         quantity: Option<i64>,
-        sink: &mut impl Sink,
+        sink: &mut (impl Sink + ?Sized),
     ) -> Result<(), Refusal> {
         self.change(account, client_id, |order| Command::Amend { order, price, quantity }, sink)
     }
@@ -121,7 +156,7 @@ impl Market {
         account: AccountId,
         client_id: &str,
         command: impl FnOnce(OrderId) -> Command,
-        sink: &mut impl Sink,
+        sink: &mut (impl Sink + ?Sized),
     ) -> Result<(), Refusal> {
         let known = self.orders.find(account, client_id).and_then(|order| Some((order.pair, order.order?)));
         let Some((pair, order)) = known else { return Err(Refusal::UnknownOrder(client_id.to_owned())) };

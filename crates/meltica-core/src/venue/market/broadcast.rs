@@ -1,28 +1,23 @@
 //! From a market into the data plane. Nothing is built that nobody wants.
 
+use super::behavior::Behavior;
+use super::line::Line;
+use super::live::Outlet;
 use super::machine::Market;
-use super::orders::UserOrder;
+use super::pacer::{Intervals, Pacer, Thin};
 use super::pair::Pair;
-use super::sink::{Event, Print, Quote, Report, Sink};
+use super::report::exec_report;
+use super::sink::{Event, Print, Quote, Sink};
 use super::tape::Candle;
-use crate::decimal::Decimal;
 use crate::dispatch::{NotDispatched, Origin};
 use crate::event::{
-    BalanceUpdate, ExecReport, Kind, Kline, Nanos, OrderState, Payload, ShortText, Ticker, Trade, VenueId,
+    BalanceUpdate, Book, ExecReport, Kind, Kline, Nanos, Payload, ShortText, Ticker, Trade, VenueId,
 };
 use crate::feed::Feed;
+use crate::instrument::Instrument;
 use crate::names::{SymbolId, TooManyNames};
 use crate::venue::rules::exact;
 use crate::venue::{AccountId, AssetId, Balance};
-
-/// How often what is told again and again is told, in virtual time; 0 is with every change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Intervals {
-    /// A quote.
-    pub ticker: Nanos,
-    /// A whole book.
-    pub book_snapshot: Nanos,
-}
 
 /// An asset as the data plane knows it.
 #[derive(Debug, Clone)]
@@ -32,16 +27,47 @@ struct Asset {
     scale: u8,
 }
 
+/// What is told, as long as it is on its way.
+#[derive(Debug, Clone)]
+enum Told {
+    Trade(Trade),
+    Ticker(Ticker),
+    Kline(Kline),
+    Exec(Box<ExecReport>),
+    Balance(BalanceUpdate),
+    Instrument(Box<Instrument>),
+}
+
+impl From<Told> for Payload {
+    #[inline]
+    fn from(told: Told) -> Self {
+        match told {
+            Told::Trade(trade) => Self::Trade(trade),
+            Told::Ticker(ticker) => Self::Ticker(ticker),
+            Told::Kline(kline) => Self::Kline(kline),
+            Told::Exec(report) => Self::Exec(report),
+            Told::Balance(balance) => Self::Balance(balance),
+            Told::Instrument(instrument) => Self::Instrument(instrument),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Message {
+    Event { kind: Kind, symbol: SymbolId, time: Nanos, told: Told },
+    Book { symbol: SymbolId, time: Nanos, book: Box<Book> },
+}
+
 /// What it takes to tell one account of a market to a provider's readers.
 #[derive(Debug, Clone)]
 pub struct Broadcast {
     symbols: Vec<SymbolId>,
     assets: Vec<Asset>,
     account: AccountId,
-    intervals: Intervals,
-    /// By instrument: when a ticker, and a book, may be told again.
-    next: Vec<[Nanos; 2]>,
+    pacer: Pacer,
     kline: Option<ShortText>,
+    line: Line<Message>,
+    connected: bool,
 }
 
 /// The sink of one run: a [`Broadcast`] and the feed that it tells.
@@ -54,7 +80,8 @@ pub struct Broadcasting<'a> {
 }
 
 impl Broadcast {
-    /// Tells what everybody may know of `market`, and what concerns `account`; candles are called `kline`.
+    /// Tells what everybody may know of `market`, and what concerns `account`; candles are called `kline`. Nothing is
+    /// late or lost before [`Self::with_faults`].
     ///
     /// # Errors
     /// [`TooManyNames`].
@@ -67,50 +94,34 @@ impl Broadcast {
         let symbols: Result<Vec<_>, _> =
             market.pairs().iter().map(|pair| SymbolId::intern(&pair.instrument().symbol)).collect();
         let asset = |(name, id): &(String, AssetId)| {
-            let scale = market.ledger.scale(*id);
+            let scale = market.scale(*id);
             SymbolId::intern(name).map(|symbol| Asset { id: *id, symbol, scale })
         };
         Ok(Self {
             symbols: symbols?,
             assets: market.assets().iter().map(asset).collect::<Result<_, _>>()?,
             account,
-            intervals,
-            next: vec![[Nanos::MIN; 2]; market.pairs().len()],
+            pacer: Pacer::new(intervals, market.pairs().len()),
             kline: ShortText::new(kline),
+            line: Line::new(0, Behavior::default()),
+            connected: true,
         })
+    }
+
+    /// As it is, with faults on the way.
+    #[must_use]
+    pub fn with_faults(self, seed: u64, behavior: Behavior) -> Self {
+        Self { line: Line::new(seed, behavior), ..self }
+    }
+
+    /// Returns when something is owed, or arrives.
+    pub fn next_due(&self) -> Nanos {
+        self.line.next_due().min(self.pacer.next_due())
     }
 
     /// Returns the sink for a run into `feed`.
     pub fn to<'a>(&'a mut self, feed: &'a mut Feed, received: Option<Nanos>) -> Broadcasting<'a> {
         Broadcasting { state: self, feed, received, stopped: Ok(()) }
-    }
-
-    /// Returns what is reported of an order of an instrument.
-    pub fn exec_report(
-        &self,
-        pair: &Pair,
-        order: &UserOrder,
-        state: OrderState,
-        reason: Option<&str>,
-    ) -> ExecReport {
-        let (rules, instrument) = (pair.rules(), pair.instrument());
-        let fee_asset = pair.engine().fee_asset(order.side);
-        let currency = if fee_asset == pair.engine().quote() { &instrument.quote } else { &instrument.base };
-        ExecReport {
-            client_order_id: order.client_id.clone(),
-            exchange_order_id: order.order.map(|order| order.0.to_string()),
-            state,
-            side: order.side,
-            order_type: if order.price.is_some() { "Limit" } else { "Market" }.into(),
-            price: order.price.map(|price| rules.price(price)),
-            quantity: rules.quantity(order.quantity),
-            filled_quantity: rules.quantity(order.filled),
-            remaining_quantity: Some(rules.quantity(order.quantity - order.filled)),
-            avg_fill_price: mean_price(order.notional, order.filled, rules.price_scale),
-            commission: Some(exact(order.fee, self.asset(fee_asset).scale)),
-            commission_asset: Some(currency.clone()),
-            reject_reason: reason.map(str::to_owned),
-        }
     }
 
     fn asset(&self, id: AssetId) -> &Asset {
@@ -127,70 +138,85 @@ impl Broadcasting<'_> {
         self.stopped
     }
 
-    /// Tells every instrument.
-    pub fn instruments(&mut self, market: &Market) {
-        for (pair, symbol) in market.pairs().iter().zip(self.state.symbols.clone()) {
-            self.publish(Kind::InstrumentUpdate, symbol, market.now(), |_| {
-                Payload::Instrument(Box::new(pair.instrument().clone()))
-            });
-        }
+    fn origin(&self, kind: Kind, symbol: SymbolId, venue_time: Nanos, now: Nanos) -> Origin {
+        let received_time = self.received.unwrap_or(now);
+        Origin { kind, symbol, venue_time: Some(venue_time), received_time }
     }
 
-    /// Tells every balance of the account.
-    pub fn balances(&mut self, market: &Market) {
-        for (_, asset, balance) in market.balances(self.state.account) {
-            self.balance(market.now(), asset, balance);
-        }
-    }
-
-    /// Asks whether anybody wants it, then builds and publishes it.
-    #[inline]
-    fn publish(
-        &mut self,
-        kind: Kind,
-        symbol: SymbolId,
-        time: Nanos,
-        payload: impl FnOnce(&Broadcast) -> Payload,
-    ) {
-        if self.stopped.is_err() {
-            return;
-        }
-        let received_time = self.received.unwrap_or(time);
-        let origin = Origin { kind, symbol, venue_time: Some(time), received_time };
-        let state = &*self.state;
-        if let Err(error) = self.feed.publish_with(origin, || payload(state)) {
+    fn note(&mut self, told: Result<bool, NotDispatched>) {
+        if let Err(error) = told {
             self.stopped = Err(error);
         }
     }
 
-    /// Whether a ticker (0) or a book (1) is due, and is then put off.
+    /// Asks whether anybody wants it, then builds it, and publishes it or sends it on its way.
     #[inline]
-    fn is_due(&mut self, pair: usize, which: usize, time: Nanos, interval: Nanos) -> bool {
-        let next = &mut self.state.next[pair][which];
-        let due = interval == 0 || time >= *next;
-        if due {
-            *next = time.saturating_add(interval);
+    fn tell(&mut self, kind: Kind, symbol: SymbolId, time: Nanos, told: impl FnOnce(&Broadcast) -> Told) {
+        if self.stopped.is_err() || !self.state.connected {
+            return;
         }
-        due
+        let is_report = matches!(kind, Kind::ExecReport | Kind::BalanceUpdate);
+        if self.state.line.is_straight(is_report) {
+            let origin = self.origin(kind, symbol, time, time);
+            let state = &*self.state;
+            let told = self.feed.publish_with(origin, || told(state).into());
+            self.note(told);
+        } else if self.feed.publisher().wanted(kind, symbol).is_some() {
+            let told = told(self.state);
+            self.state.line.send(time, is_report, Message::Event { kind, symbol, time, told });
+        }
     }
 
-    fn book(&mut self, pair: &Pair, symbol: SymbolId, time: Nanos) {
+    fn book(&mut self, pair: &Pair, time: Nanos) {
+        if self.stopped.is_err() || !self.state.connected {
+            return;
+        }
+        let symbol = self.state.symbols[pair.index()];
+        if self.state.line.is_straight(false) {
+            let origin = self.origin(Kind::BookSnapshot, symbol, time, time);
+            let fill = |slot: &mut Book, depth: u32| pair.engine().copy_top(depth as usize, slot);
+            let told = self.feed.publish_book_with(origin, fill);
+            self.note(told);
+        } else if let Some(wanted) = self.feed.publisher().wanted(Kind::BookSnapshot, symbol) {
+            let mut book = Box::<Book>::default();
+            pair.engine().copy_top(wanted.depth as usize, &mut book);
+            self.state.line.send(time, false, Message::Book { symbol, time, book });
+        }
+    }
+
+    fn ticker(&mut self, pair: &Pair, quote: &Quote, time: Nanos) {
+        let symbol = self.state.symbols[pair.index()];
+        self.tell(Kind::Ticker, symbol, time, |_| Told::Ticker(ticker(pair, quote)));
+    }
+
+    fn arrive(&mut self, now: Nanos, message: Message) {
         if self.stopped.is_err() {
             return;
         }
-        let received_time = self.received.unwrap_or(time);
-        let origin = Origin { kind: Kind::BookSnapshot, symbol, venue_time: Some(time), received_time };
-        let fill = |slot: &mut crate::event::Book, depth: u32| pair.engine().copy_top(depth as usize, slot);
-        if let Err(error) = self.feed.publish_book_with(origin, fill) {
-            self.stopped = Err(error);
-        }
+        let told = match message {
+            Message::Event { kind, symbol, time, told } => {
+                self.feed.publish(self.origin(kind, symbol, time, now), told.into())
+            }
+            Message::Book { symbol, time, book } => {
+                self.feed.publish_book(self.origin(Kind::BookSnapshot, symbol, time, now), &book)
+            }
+        };
+        self.note(told);
     }
 
     fn balance(&mut self, time: Nanos, asset: AssetId, balance: Balance) {
         let Asset { symbol, scale, .. } = *self.state.asset(asset);
-        self.publish(Kind::BalanceUpdate, symbol, time, |_| {
+        self.tell(Kind::BalanceUpdate, symbol, time, |_| {
             let (total, available) = (exact(balance.total, scale), exact(balance.available(), scale));
-            Payload::Balance(BalanceUpdate { total, available })
+            Told::Balance(BalanceUpdate { total, available })
+        });
+    }
+
+    fn report(&mut self, pair: &Pair, order: &super::UserOrder, time: Nanos) {
+        let symbol = self.state.symbols[pair.index()];
+        self.tell(Kind::ExecReport, symbol, time, |state| {
+            let fee_scale = state.asset(pair.engine().fee_asset(order.side)).scale;
+            Told::Exec(Box::new(exec_report(pair, order, fee_scale)))
         });
     }
 }
@@ -202,30 +228,27 @@ impl Sink for Broadcasting<'_> {
         let symbol = self.state.symbols[index];
         match event {
             Event::Trade(print) => {
-                self.publish(Kind::Trade, symbol, time, |_| Payload::Trade(trade(pair, &print)));
+                self.tell(Kind::Trade, symbol, time, |_| Told::Trade(trade(pair, &print)));
             }
             Event::Quote(quote) => {
-                if self.is_due(index, 0, time, self.state.intervals.ticker) {
-                    self.publish(Kind::Ticker, symbol, time, |_| Payload::Ticker(ticker(pair, &quote)));
+                if self.state.pacer.is_due(index, Thin::Ticker, time) {
+                    self.ticker(pair, &quote, time);
                 }
             }
             Event::Book(_) => {
-                if self.is_due(index, 1, time, self.state.intervals.book_snapshot) {
-                    self.book(pair, symbol, time);
+                if self.state.pacer.is_due(index, Thin::Book, time) {
+                    self.book(pair, time);
                 }
             }
             Event::Level(_) => {}
             Event::Candle(candle) => {
-                self.publish(Kind::KlineSummary, symbol, time, |state| {
-                    Payload::Kline(kline(pair, &candle, state.kline))
+                self.tell(Kind::KlineSummary, symbol, time, |state| {
+                    Told::Kline(kline(pair, &candle, state.kline))
                 });
             }
             Event::Report(report) => {
                 if report.order.account == self.state.account {
-                    self.publish(Kind::ExecReport, symbol, time, |state| {
-                        let Report { order, state: told, reason, .. } = report;
-                        Payload::Exec(Box::new(state.exec_report(pair, order, told, reason)))
-                    });
+                    self.report(pair, report.order, time);
                 }
             }
             Event::Balance(account, asset, balance) => {
@@ -234,6 +257,66 @@ impl Sink for Broadcasting<'_> {
                 }
             }
         }
+    }
+}
+
+impl Outlet for Broadcasting<'_> {
+    fn next_due(&self) -> Nanos {
+        self.state.next_due()
+    }
+
+    fn tick(&mut self, market: &Market, now: Nanos) {
+        while let Some((time, message)) = self.state.line.take(now) {
+            self.arrive(time, message);
+        }
+        while let Some((index, what)) = self.state.pacer.take(now) {
+            let pair = &market.pairs()[index];
+            match what {
+                Thin::Ticker => self.ticker(pair, pair.quote(), now),
+                Thin::Book => self.book(pair, now),
+            }
+        }
+    }
+
+    fn cut(&mut self, _: &Market, now: Nanos) {
+        self.state.line.cut();
+        self.state.pacer.reset();
+        self.state.connected = false;
+        let restarted = self.feed.restart(self.received.unwrap_or(now)).map(|events| events > 0);
+        self.note(restarted);
+    }
+
+    fn restored(&mut self, market: &Market, since: Nanos) {
+        self.state.connected = true;
+        let now = market.now();
+        for pair in market.pairs() {
+            self.ticker(pair, pair.quote(), now);
+            self.book(pair, now);
+        }
+        // What was missed of the account; its fills are in the venue's list.
+        for order in market.orders_since(self.state.account, since) {
+            self.report(&market.pairs()[order.pair], order, now);
+        }
+        self.balances(market);
+    }
+
+    fn instruments(&mut self, market: &Market) {
+        for (index, pair) in market.pairs().iter().enumerate() {
+            let symbol = self.state.symbols[index];
+            self.tell(Kind::InstrumentUpdate, symbol, market.now(), |_| {
+                Told::Instrument(Box::new(pair.instrument().clone()))
+            });
+        }
+    }
+
+    fn balances(&mut self, market: &Market) {
+        for (_, asset, balance) in market.balances(self.state.account) {
+            self.balance(market.now(), asset, balance);
+        }
+    }
+
+    fn behave(&mut self, behavior: Behavior) {
+        self.state.line.set(behavior);
     }
 }
 
@@ -274,13 +357,4 @@ fn kline(pair: &Pair, candle: &Candle, interval: Option<ShortText>) -> Kline {
         interval,
         closed: Some(candle.closed),
     }
-}
-
-/// Returns the mean price of what is filled, to eight digits more than prices have.
-fn mean_price(notional: i128, filled: i64, price_scale: u8) -> Option<Decimal> {
-    const MORE: u8 = 8;
-    let scale = (price_scale + MORE).min(Decimal::MAX_SCALE);
-    let filled = (filled > 0).then_some(i128::from(filled))?;
-    let scaled = notional.checked_mul(10i128.pow(u32::from(scale - price_scale)))?;
-    Decimal::new((scaled + filled / 2) / filled, scale).map(Decimal::normalize)
 }

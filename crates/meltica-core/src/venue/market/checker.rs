@@ -72,10 +72,11 @@ impl Checker {
     }
 
     fn report(&mut self, index: usize, report: &Report<'_>) {
-        self.count(report.state.name());
-        let Report { order, state, fill, reason } = *report;
+        let Report { order, fill } = *report;
+        let state = order.state;
+        self.count(state.name());
         if state == OrderState::Rejected {
-            assert!(reason.is_some_and(|reason| reason.contains("seen")), "{report:?}");
+            assert!(order.reason.as_ref().is_some_and(|reason| reason.contains("seen")), "{report:?}");
             return;
         }
         let id = order.order.expect("an order that was accepted has an id");

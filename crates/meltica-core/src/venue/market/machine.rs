@@ -122,7 +122,7 @@ impl Market {
     }
 
     /// Does all that is due up to `until`, which is the time then; one that is over does nothing.
-    pub fn advance(&mut self, until: Nanos, sink: &mut impl Sink) {
+    pub fn advance(&mut self, until: Nanos, sink: &mut (impl Sink + ?Sized)) {
         while let Some(&Reverse((time, index))) = self.due.peek()
             && time <= until
         {
@@ -145,6 +145,11 @@ impl Market {
             }
         }
         self.now = self.now.max(until);
+    }
+
+    /// Goes on to `now`, up to which nothing is due.
+    pub(super) fn advance_clock(&mut self, now: Nanos) {
+        self.now = self.now.max(now);
     }
 
     /// Moves the instrument that was due to when it is due again.

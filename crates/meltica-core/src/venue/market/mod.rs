@@ -16,6 +16,7 @@
 //! has been as full before.
 
 mod accounts;
+mod behavior;
 mod broadcast;
 #[cfg(all(test, not(loom)))]
 #[allow(clippy::unwrap_used)]
@@ -23,23 +24,36 @@ mod broadcast_tests;
 #[cfg(test)]
 mod checker;
 mod flow;
+mod line;
+mod live;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod live_tests;
 mod machine;
 mod options;
 mod orders;
+mod pacer;
 mod pair;
 mod price;
 mod random;
+mod report;
 mod sink;
 mod step;
 mod tape;
 #[cfg(test)]
 mod tests;
+mod wire;
 
-pub use broadcast::{Broadcast, Broadcasting, Intervals};
+pub use behavior::{Behavior, Failure};
+pub use broadcast::{Broadcast, Broadcasting};
 pub use flow::TAKERS;
+pub use live::{Live, Outlet, Reminders};
 pub use machine::Market;
 pub use options::{BookModel, Listing, OptionErrors, Options, PriceModel, TradeModel};
 pub use orders::{Refusal, Request, UserFill, UserOrder};
+pub use pacer::Intervals;
 pub use pair::Pair;
+pub use report::exec_report;
 pub use sink::{Event, Print, Quote, Report, Sink};
 pub use tape::Candle;
+pub use wire::Wire;

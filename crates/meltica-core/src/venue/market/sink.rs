@@ -3,7 +3,7 @@
 use super::orders::{UserFill, UserOrder};
 use super::pair::Pair;
 use super::tape::Candle;
-use crate::event::{Nanos, OrderState, Side};
+use crate::event::{Nanos, Side};
 use crate::venue::{AccountId, AssetId, Balance, BookLevel, LevelChange};
 
 /// A public trade.
@@ -37,12 +37,8 @@ pub struct Quote {
 pub struct Report<'a> {
     /// The order after it.
     pub order: &'a UserOrder,
-    /// How far the order has come.
-    pub state: OrderState,
     /// The fill, where it is one.
     pub fill: Option<&'a UserFill>,
-    /// Why it was refused or ended.
-    pub reason: Option<&'a str>,
 }
 
 /// One thing that happened. All of one command have the same time, and its trades and level changes come before the

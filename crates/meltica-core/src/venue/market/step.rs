@@ -13,7 +13,7 @@ impl Market {
         &mut self,
         index: usize,
         command: Command,
-        sink: &mut impl Sink,
+        sink: &mut (impl Sink + ?Sized),
     ) -> Result<Option<OrderId>, Reject> {
         let (now, pair) = (self.now, &mut self.pairs[index]);
         let mut outcomes = std::mem::take(&mut self.outcomes);
@@ -33,7 +33,8 @@ impl Market {
                         self.touched.push(account);
                         if let Some(user) = self.orders.get_mut(tag) {
                             user.order = Some(order);
-                            tell(sink, pair, now, user, OrderState::Ack, None);
+                            user.reach(OrderState::Ack, now);
+                            tell(sink, pair, now, user, None);
                         }
                     }
                 }
@@ -61,8 +62,8 @@ impl Market {
                     self.touched.push(account);
                     if let Some(user) = self.orders.get_mut(tag) {
                         (user.price, user.quantity) = (Some(price), quantity);
-                        let state = if user.filled == 0 { OrderState::Ack } else { OrderState::Partial };
-                        tell(sink, pair, now, user, state, None);
+                        user.reach(open_state(user.filled), now);
+                        tell(sink, pair, now, user, None);
                     }
                 }
                 Outcome::Closed { tag, account, reason, .. } => {
@@ -70,9 +71,9 @@ impl Market {
                         pair.flow.closed(tag);
                     } else {
                         self.touched.push(account);
-                        if let Some(user) = self.orders.remove(tag) {
-                            let (state, reason) = ended(reason);
-                            tell(sink, pair, now, &user, state, reason);
+                        let (state, reason) = ended(reason);
+                        if let Some(user) = self.orders.end(tag, state, now, reason.map(Into::into)) {
+                            tell(sink, pair, now, user, None);
                         }
                     }
                 }
@@ -100,7 +101,7 @@ impl Market {
 
     /// Tells the balances that a command of an instrument changed.
     #[inline]
-    fn tell_balances(&mut self, index: usize, sink: &mut impl Sink) {
+    fn tell_balances(&mut self, index: usize, sink: &mut (impl Sink + ?Sized)) {
         if self.touched.is_empty() {
             return;
         }
@@ -125,21 +126,24 @@ fn ended(reason: CloseReason) -> (OrderState, Option<&'static str>) {
     }
 }
 
+fn open_state(filled: i64) -> OrderState {
+    if filled == 0 { OrderState::Ack } else { OrderState::Partial }
+}
+
 fn tell(
-    sink: &mut impl Sink,
+    sink: &mut (impl Sink + ?Sized),
     pair: &Pair,
     now: Nanos,
     order: &UserOrder,
-    state: OrderState,
-    reason: Option<&str>,
+    fill: Option<&UserFill>,
 ) {
-    sink.on(pair, now, Event::Report(Report { order, state, fill: None, reason }));
+    sink.on(pair, now, Event::Report(Report { order, fill }));
 }
 
 /// Counts a fill of an account's order in, and tells it.
 fn filled(
     orders: &mut Orders,
-    sink: &mut impl Sink,
+    sink: &mut (impl Sink + ?Sized),
     pair: &Pair,
     time: Nanos,
     (fill, party, maker): (&Fill, &Party, bool),
@@ -148,6 +152,7 @@ fn filled(
     user.filled += fill.quantity;
     user.notional += i128::from(fill.price) * i128::from(fill.quantity);
     user.fee += party.fee;
+    user.reach(OrderState::Partial, time);
     let fill = UserFill {
         number: 0,
         time,
@@ -162,11 +167,13 @@ fn filled(
         fee: party.fee,
         maker,
     };
-    let done = party.remaining == 0;
-    let state = if done { OrderState::Filled } else { OrderState::Partial };
-    let user = if done { orders.remove(party.tag) } else { orders.get_mut(party.tag).cloned() };
-    let fill = orders.fill(fill);
-    if let Some(order) = &user {
-        sink.on(pair, time, Event::Report(Report { order, state, fill: Some(fill), reason: None }));
+    let fill = orders.fill(fill).clone();
+    let user = if party.remaining == 0 {
+        orders.end(party.tag, OrderState::Filled, time, None)
+    } else {
+        orders.get_mut(party.tag).map(|user| &*user)
+    };
+    if let Some(user) = user {
+        tell(sink, pair, time, user, Some(&fill));
     }
 }

@@ -1,0 +1,225 @@
+//! A market as clients see it, faults included.
+
+use super::tests::{funded, listing};
+use super::*;
+use crate::event::{Nanos, Side};
+use crate::venue::{AccountId, OrderKind, TimeInForce};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+const SECOND: Nanos = 1_000_000_000;
+const INTERVALS: Intervals = Intervals { ticker: SECOND, book_snapshot: SECOND / 10 };
+const REMINDERS: Reminders = Reminders { instruments: 7 * SECOND, balances: 3 * SECOND };
+
+struct Venue {
+    live: Live,
+    wire: Wire,
+    account: AccountId,
+    names: Vec<String>,
+}
+
+impl Venue {
+    /// Every channel is wanted.
+    fn new(seed: u64, rate: f64, behavior: Behavior) -> Self {
+        let options = Options { seed, kline_interval: SECOND, ..Options::default() };
+        let listings = [listing("BTC", "600", rate), listing("ETH", "20", rate)];
+        let mut market = Market::new(&options, &listings).unwrap();
+        let account = funded(&mut market);
+        let rules = vec!["{}".to_owned(); 2];
+        let mut wire = Wire::new(&market, vec![account], rules, INTERVALS, "1s", seed, behavior);
+        let names = wire.channels(&["main".to_owned()]);
+        for channel in 0..names.len() {
+            wire.want(&market, channel, true);
+        }
+        Self { live: Live::new(market, seed, behavior, REMINDERS), wire, account, names }
+    }
+
+    fn advance(&mut self, until: Nanos) -> Vec<(usize, Arc<str>)> {
+        self.live.advance(until, &mut self.wire);
+        self.wire.take()
+    }
+
+    fn submit(&mut self, id: &str, side: Side, kind: OrderKind) -> Result<(), Refusal> {
+        let request = Request { client_id: id.into(), side, quantity: 1_000, kind };
+        self.live.submit(self.account, 0, &request, &mut self.wire).map(drop)
+    }
+
+    fn channel(&self, name: &str) -> usize {
+        self.names.iter().position(|other| other == name).unwrap()
+    }
+
+    fn of(&self, name: &str, frames: &[(usize, Arc<str>)]) -> Vec<String> {
+        let channel = self.channel(name);
+        frames.iter().filter(|(of, _)| *of == channel).map(|(_, frame)| frame.to_string()).collect()
+    }
+}
+
+/// The number behind a key of a frame.
+fn number(frame: &str, key: &str) -> u64 {
+    let at = frame.find(&format!("\"{key}\":")).unwrap() + key.len() + 3;
+    frame[at..].split([',', '}']).next().unwrap().parse().unwrap()
+}
+
+const FAR: OrderKind = OrderKind::Limit { price: 30_000, tif: TimeInForce::Gtc };
+const TAKE: OrderKind = OrderKind::Market { fok: false };
+
+/// All of 20 seconds with orders at every half second, reached in steps of their own.
+fn story(seed: u64, behavior: Behavior, step: Nanos) -> Vec<(usize, Arc<str>)> {
+    let mut venue = Venue::new(seed, 50.0, behavior);
+    let mut frames = Vec::new();
+    for half in 1..40 {
+        let due = half * SECOND / 2;
+        let mut now = due - SECOND / 2;
+        while now < due {
+            now = (now + step).min(due);
+            frames.extend(venue.advance(now));
+        }
+        let fate = venue.live.fate();
+        assert!((behavior.latency_min..=behavior.latency_max).contains(&fate.0));
+        let (side, kind) = if half % 2 == 0 { (Side::Buy, FAR) } else { (Side::Sell, TAKE) };
+        let _ = venue.submit(&half.to_string(), side, kind);
+        let _ = venue.live.cancel(venue.account, &(half - 2).to_string(), &mut venue.wire);
+    }
+    frames
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn the_same_seed_gives_the_same_frames_however_the_way_was_divided(
+        seed in 0u64..1000,
+        latency in (0i64..SECOND / 20, 0i64..SECOND / 5),
+        chances in (0.0f64..0.5, 0.0f64..0.3, 0.0f64..0.5, 0.0f64..0.5, 0.0f64..0.5),
+        step in SECOND / 100..SECOND,
+    ) {
+        let (transient_error, disconnect_chance, late, twice, reorder) = chances;
+        let behavior = Behavior {
+            latency_min: latency.0,
+            latency_max: latency.0 + latency.1,
+            transient_error,
+            disconnect_chance,
+            disconnect_for: SECOND,
+            reject: transient_error,
+            report_late: late,
+            report_late_for: SECOND / 2,
+            report_duplicate: twice,
+            report_reorder: reorder,
+        };
+        let whole = story(seed, behavior, SECOND);
+        prop_assert!(whole.len() > 50);
+        prop_assert!(whole == story(seed, behavior, step));
+    }
+}
+
+#[test]
+fn no_faults_leave_the_market_as_it_is() {
+    let plain = story(5, Behavior::default(), SECOND);
+    let slow = Behavior { latency_min: SECOND / 50, latency_max: SECOND / 50, ..Behavior::default() };
+    let mut slow = story(5, slow, SECOND);
+    assert!(slow.len() < plain.len(), "the last ones are still on their way");
+    assert_eq!(plain[..slow.len()], slow[..], "a steady latency changes nothing but when they arrive");
+    slow.clear();
+    assert_ne!(plain, story(6, Behavior::default(), SECOND));
+}
+
+#[test]
+fn depth_frames_follow_each_other_and_the_last_change_is_told() {
+    let mut venue = Venue::new(3, 20.0, Behavior::default());
+    let mut frames = Vec::new();
+    for second in 1..30 {
+        frames.extend(venue.advance(second * SECOND));
+    }
+    // Strangers do nothing in the meantime: whatever is owed is told within an interval.
+    let quiet = venue.live.market().next_due() - 1;
+    frames.extend(venue.advance(quiet.min(30 * SECOND)));
+    let depth = venue.of("depth:BTC-USDT", &frames);
+    assert!(depth.len() > 100, "{}", depth.len());
+    let mut last = None;
+    for frame in &depth {
+        assert!(last.is_none_or(|last| number(frame, "first") == last + 1), "{last:?} {frame}");
+        assert!(number(frame, "last") >= number(frame, "first"));
+        last = Some(number(frame, "last"));
+    }
+    let times: Vec<_> = depth.iter().map(|frame| number(frame, "time") as Nanos).collect();
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= INTERVALS.book_snapshot), "thinned");
+    let mut slow = Venue::new(3, 0.5, Behavior::default());
+    let mut told = None;
+    for half in 1..400 {
+        for frame in {
+            let frames = slow.advance(half * SECOND / 2);
+            slow.of("depth:ETH-USDT", &frames)
+        } {
+            told = Some(number(&frame, "last"));
+        }
+        let due = slow.live.market().pairs()[1].engine().update_id();
+        let settled = slow.wire.next_due() == Nanos::MAX;
+        assert!(!settled || told.is_none_or(|told| told == due), "{told:?} of {due}");
+    }
+    assert!(told.is_some());
+}
+
+#[test]
+fn lost_depth_frames_leave_a_gap_and_the_book_goes_on() {
+    let mut venue = Venue::new(3, 50.0, Behavior::default());
+    let first = venue.advance(5 * SECOND);
+    let before = number(venue.of("depth:BTC-USDT", &first).last().unwrap(), "last");
+    venue.wire.skip_depth(0, 2);
+    let then = venue.advance(10 * SECOND);
+    let depth = venue.of("depth:BTC-USDT", &then);
+    assert!(number(&depth[0], "first") > before + 1, "{before} {}", depth[0]);
+    assert!(depth.windows(2).all(|pair| number(&pair[1], "first") == number(&pair[0], "last") + 1));
+    let other = venue.of("depth:ETH-USDT", &then);
+    let other_before = number(venue.of("depth:ETH-USDT", &first).last().unwrap(), "last");
+    assert_eq!(number(&other[0], "first"), other_before + 1, "one symbol's alone");
+}
+
+#[test]
+fn a_cut_loses_what_is_told_until_the_venue_is_back() {
+    let mut venue = Venue::new(3, 50.0, Behavior::default());
+    venue.advance(5 * SECOND);
+    venue.live.disconnect(4 * SECOND, &mut venue.wire);
+    assert!(!venue.live.is_connected());
+    assert!(venue.advance(9 * SECOND - 1).is_empty());
+    venue.submit("one", Side::Buy, FAR).unwrap();
+    assert!(venue.wire.take().is_empty(), "the order is open, and nobody was told");
+    let back = venue.advance(12 * SECOND);
+    assert!(venue.live.is_connected());
+    assert!(venue.of("account:main", &back).iter().all(|frame| !frame.contains("\"order\"")));
+    assert!(!venue.of("depth:BTC-USDT", &back).is_empty());
+    assert_eq!(venue.live.market().open_orders(venue.account).count(), 1);
+}
+
+#[test]
+fn a_mood_rejects_and_tells() {
+    let behavior = Behavior { reject: 1.0, ..Behavior::default() };
+    let mut venue = Venue::new(3, 50.0, behavior);
+    let refused = venue.submit("say \"no\"", Side::Buy, FAR).unwrap_err();
+    assert_eq!(refused.code(), "venue_rejected");
+    let told = venue.of("account:main", &venue.wire.clone().take());
+    assert!(
+        told[0].contains(r#""state":"REJECTED""#) && told[0].contains(r#""clientOrderId":"say \"no\"""#),
+        "{told:?}"
+    );
+    let order = venue.live.market().order(venue.account, "say \"no\"").unwrap();
+    assert_eq!((order.state.name(), order.order), ("REJECTED", None));
+    let faultless = Behavior::default();
+    venue.live.behave(faultless, &mut venue.wire).unwrap();
+    venue.submit("yes", Side::Buy, FAR).unwrap();
+}
+
+#[test]
+fn faults_that_make_no_sense_are_all_told() {
+    let behavior = Behavior {
+        latency_min: 5,
+        latency_max: 1,
+        reject: 1.5,
+        report_late: 0.5,
+        disconnect_for: -1,
+        ..Behavior::default()
+    };
+    let told = behavior.check().unwrap_err().0;
+    assert_eq!(told.len(), 4, "{told:?}");
+    let mut venue = Venue::new(3, 50.0, Behavior::default());
+    assert!(venue.live.behave(behavior, &mut venue.wire).is_err());
+    assert_eq!(venue.live.behavior(), Behavior::default());
+}
