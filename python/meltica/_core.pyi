@@ -625,6 +625,8 @@ class SyntheticMarket:
         """Cuts all connections for so many virtual ns; for as long as the behavior says without it."""
     def set_behavior(self, changes: dict[str, Any]) -> None:
         """Changes some of the faults (times in ns). Raises `ConfigError`, and then nothing changed."""
+    def rest(self, resting: bool) -> None:
+        """Has strangers rest, or go on; clock, candles and accounts are as before."""
     def skip_depth(self, symbol: str, frames: int = 1) -> None:
         """Loses the next depth frames of a symbol. For a market that is told in frames, as all below."""
     def pace(self, speed: float) -> None:

@@ -306,6 +306,10 @@ impl PySyntheticMarket {
         set.map_err(|faults| config_error_of(py, "SyntheticMarket", faults.0))
     }
 
+    fn rest(&self, py: Python<'_>, resting: bool) {
+        self.act(py, |live, _| live.rest(resting));
+    }
+
     #[pyo3(signature = (symbol, frames = 1))]
     fn skip_depth(&self, py: Python<'_>, symbol: &str, frames: u32) -> PyResult<()> {
         let mut state = self.state(py);

@@ -158,6 +158,11 @@ impl Live {
         self.connection.away_until = Some(now.saturating_add(duration));
     }
 
+    /// As [`Market::rest`].
+    pub fn rest(&mut self, resting: bool) {
+        self.market.rest(resting);
+    }
+
     /// Has other faults from now on.
     ///
     /// # Errors

@@ -190,6 +190,23 @@ fn a_cut_loses_what_is_told_until_the_venue_is_back() {
 }
 
 #[test]
+fn strangers_rest_and_whatever_is_owed_is_told() {
+    let mut venue = Venue::new(3, 50.0, Behavior::default());
+    venue.advance(5 * SECOND);
+    venue.live.rest(true);
+    let owed = venue.advance(6 * SECOND);
+    let id = venue.live.market().pairs()[0].engine().update_id();
+    assert!(venue.of("depth:BTC-USDT", &owed).last().is_none_or(|frame| number(frame, "last") == id));
+    let quiet = venue.advance(9 * SECOND);
+    assert!(venue.of("depth:BTC-USDT", &quiet).is_empty());
+    assert_eq!(venue.of("candle:BTC-USDT", &quiet).len(), 3, "the clock goes on");
+    venue.live.rest(false);
+    let again = venue.advance(12 * SECOND);
+    assert_eq!(number(&venue.of("depth:BTC-USDT", &again)[0], "first"), id + 1);
+    assert!(again.iter().all(|(_, frame)| number(frame, "time") > 9 * SECOND as u64));
+}
+
+#[test]
 fn a_mood_rejects_and_tells() {
     let behavior = Behavior { reject: 1.0, ..Behavior::default() };
     let mut venue = Venue::new(3, 50.0, behavior);

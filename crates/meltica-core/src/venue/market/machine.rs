@@ -147,6 +147,18 @@ impl Market {
         self.now = self.now.max(until);
     }
 
+    /// Has strangers rest, or go on from now. The clock, candles and accounts are as before.
+    pub fn rest(&mut self, resting: bool) {
+        for pair in &mut self.pairs {
+            if resting {
+                pair.next_action = Nanos::MAX;
+            } else if pair.next_action == Nanos::MAX {
+                pair.next_action = pair.flow.next(self.now);
+            }
+        }
+        self.due = self.pairs.iter().map(|pair| Reverse((pair.due(), pair.index()))).collect();
+    }
+
     /// Goes on to `now`, up to which nothing is due.
     pub(super) fn advance_clock(&mut self, now: Nanos) {
         self.now = self.now.max(now);
