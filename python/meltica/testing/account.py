@@ -1,0 +1,296 @@
+"""Cards about trading: an order's life, refusals, reconciliation, errors, clocks and limits."""
+
+import itertools
+from collections.abc import Callable
+from decimal import Decimal
+from typing import cast
+
+import pytest
+
+from meltica._core import BookSnapshot
+from meltica.errors import OrderRefused, OutcomeUnknown, RateLimited, Unauthenticated, VenueUnavailable
+from meltica.providers.account import NewOrder
+from meltica.testing.rig import Rig
+from meltica.testing.stage import Stage
+from meltica.types import Side
+
+_IDS = (f"c{number}" for number in itertools.count(1))
+
+
+class AccountContract:
+    """What an adapter that trades keeps."""
+
+    def test_an_orders_life(self, stage: Stage) -> None:
+        with trading(stage) as (rig, order):
+            account, symbol = rig.account, stage.symbols[0]
+            _, quote = symbol.split("-")
+            before = rig.do(account.balances())[quote]
+            far = order(at="far")
+            status = rig.do(account.submit(far))
+            assert (status.client_order_id, status.state, status.filled) == (far.client_order_id, "ACK", 0)
+            assert status.exchange_order_id
+            [open_order] = rig.do(account.open_orders())
+            assert open_order == rig.do(account.order(symbol, far.client_order_id))
+            assert (open_order.price, open_order.quantity) == (far.price, far.quantity)
+            held = rig.do(account.balances())[quote]
+            assert held.total == before.total
+            assert held.available < before.available
+            rig.do(account.amend(symbol, far.client_order_id, quantity=far.quantity / 2))
+            amended = rig.do(account.order(symbol, far.client_order_id))
+            assert amended is not None
+            assert (amended.quantity, amended.state) == (far.quantity / 2, "ACK")
+            rig.do(account.cancel(symbol, far.client_order_id))
+            ended = rig.do(account.order(symbol, far.client_order_id))
+            assert ended is not None
+            assert (ended.state, rig.do(account.open_orders())) == ("CANCELLED", [])
+            assert rig.do(account.balances())[quote] == before
+            rig.wait(
+                lambda: (
+                    [report.state for report in rig.reports(far.client_order_id)]
+                    == ["ACK", "ACK", "CANCELLED"]
+                ),
+                "reports of the order, its amendment and its cancellation",
+            )
+
+    def test_fills_add_up(self, stage: Stage) -> None:
+        with trading(stage) as (rig, order):
+            account, symbol = rig.account, stage.symbols[0]
+            base, quote = symbol.split("-")
+            before = rig.do(account.balances())
+            buy = order()
+            rig.do(account.submit(buy))
+            status = rig.do(account.order(symbol, buy.client_order_id))
+            assert status is not None
+            assert (status.state, status.filled) == ("FILLED", buy.quantity)
+            fills = [
+                fill for fill in rig.do(account.fills_since()) if fill.client_order_id == buy.client_order_id
+            ]
+            assert sum(fill.quantity for fill in fills) == buy.quantity
+            assert len({fill.execution_id for fill in fills}) == len(fills)
+            assert rig.do(account.fills_since(fills[-1].time))[-1] == fills[-1]
+            assert rig.do(account.fills_since(fills[-1].time + 1)) == []
+            rig.wait(
+                lambda: [r.state for r in rig.reports(buy.client_order_id)][-1:] == ["FILLED"],
+                "the report of the last fill",
+            )
+            reports = rig.reports(buy.client_order_id)
+            filled = [report.filled_quantity_decimal for report in reports]
+            assert filled == sorted(filled)
+            assert filled[-1] == buy.quantity
+            after = rig.do(account.balances())
+            paid = sum(fill.price * fill.quantity for fill in fills)
+            fees = {
+                currency: sum(f.fee for f in fills if f.fee_currency == currency)
+                for currency in (base, quote)
+            }
+            assert after[base].total == before[base].total + buy.quantity - fees[base]
+            assert after[quote].total == before[quote].total - paid - fees[quote]
+            told = rig.wait(lambda: rig.since(0, "BalanceUpdate", quote), "the balance's update")
+            assert told
+
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            ({"quantity": Decimal("1e6")}, None),
+            ({"quantity": Decimal("1e-12")}, None),
+            ({"at": "cross", "post_only": True}, None),
+        ],
+        ids=["too much", "too little", "post-only that would take"],
+    )
+    def test_a_refused_order_changes_nothing(
+        self, stage: Stage, change: dict[str, object], reason: str | None
+    ) -> None:
+        with trading(stage) as (rig, order):
+            before = rig.do(rig.account.balances())
+            with pytest.raises(OrderRefused) as refused:
+                rig.do(rig.account.submit(order(**{"at": "far", **change})))
+            assert refused.value.reason
+            assert reason is None or refused.value.reason == reason
+            assert rig.do(rig.account.open_orders()) == []
+            assert rig.do(rig.account.balances()) == before
+
+    def test_what_the_venue_does_not_know_is_an_answer(self, stage: Stage) -> None:
+        with trading(stage) as (rig, _):
+            symbol = stage.symbols[0]
+            assert rig.do(rig.account.order(symbol, "nobodys")) is None
+            with pytest.raises(OrderRefused) as refused:
+                rig.do(rig.account.cancel(symbol, "nobodys"))
+            assert refused.value.reason == "unknown_order"
+            with pytest.raises(OrderRefused) as refused:
+                rig.do(rig.account.amend(symbol, "nobodys", quantity=Decimal(1)))
+            assert refused.value.reason == "unknown_order"
+
+    def test_the_same_id_is_refused_while_it_is_open(self, stage: Stage) -> None:
+        with trading(stage) as (rig, order):
+            far = order(at="far")
+            rig.do(rig.account.submit(far))
+            with pytest.raises(OrderRefused) as refused:
+                rig.do(rig.account.submit(far))
+            assert refused.value.reason == "duplicate_client_id"
+            assert len(rig.do(rig.account.open_orders())) == 1
+
+    def test_what_cannot_rest_ends(self, stage: Stage) -> None:
+        with trading(stage) as (rig, order):
+            symbol = stage.symbols[0]
+            away = order(at="far", tif="IOC")
+            assert rig.do(rig.account.submit(away)).filled == 0
+            status = rig.do(rig.account.order(symbol, away.client_order_id))
+            assert status is not None
+            assert status.state in {"EXPIRED", "CANCELLED"}
+            assert rig.do(rig.account.open_orders()) == []
+
+    def test_after_a_disconnect_the_queries_tell_and_what_was_missed_is_reported(self, stage: Stage) -> None:
+        with trading(stage) as (rig, order):
+            account, symbol = rig.account, stage.symbols[0]
+            stays, goes = order(at="far"), order(at="far")
+            for each in (stays, goes):
+                rig.do(account.submit(each))
+            mark = len(rig.events)
+            # The cancellation is done when the venue's streams are gone: its report is lost.
+            stage.behave(report_late=1.0, report_late_for=3600.0)
+            rig.do(account.cancel(symbol, goes.client_order_id))
+            stage.behave(report_late=0.0)
+            stage.disconnect(0.2)
+            rig.comes("Stale", symbol, mark)
+            rig.agrees(stage, symbol, mark)
+            assert [o.client_order_id for o in rig.do(account.open_orders())] == [stays.client_order_id]
+            rig.wait(
+                lambda: [r.state for r in rig.reports(goes.client_order_id, mark)] == ["CANCELLED"],
+                "the report of what happened while nobody was told",
+            )
+            rig.do(account.cancel(symbol, stays.client_order_id))
+            rig.wait(
+                lambda: [r.state for r in rig.reports(stays.client_order_id)][-1:] == ["CANCELLED"],
+                "the order's end",
+            )
+
+    def test_failed_requests_say_whether_they_were_done(self, stage: Stage) -> None:
+        with trading(stage) as (rig, order):
+            account, symbol = rig.account, stage.symbols[0]
+            seen: set[type[Exception]] = set()
+            for _ in range(60):
+                far = order(at="far")
+                stage.behave(transient_error=1.0)
+                with pytest.raises((VenueUnavailable, OutcomeUnknown)) as failed:
+                    rig.do(account.submit(far))
+                with pytest.raises(VenueUnavailable):
+                    rig.do(account.order(symbol, far.client_order_id))
+                stage.behave(transient_error=0.0)
+                status = rig.do(account.order(symbol, far.client_order_id))
+                if isinstance(failed.value, OutcomeUnknown):
+                    # Not known is not refused: here it was done.
+                    assert status is not None
+                    rig.do(account.cancel(symbol, far.client_order_id))
+                else:
+                    assert status is None
+                seen.add(type(failed.value))
+                if len(seen) == 2:
+                    break
+            assert {VenueUnavailable, OutcomeUnknown} == seen
+
+    def test_late_and_repeated_reports_tell_no_lies(self, stage: Stage) -> None:
+        with trading(stage) as (rig, order):
+            account, symbol = rig.account, stage.symbols[0]
+            stage.behave(report_late=0.3, report_late_for=0.05, report_duplicate=0.3, report_reorder=0.3)
+            orders = [order() for _ in range(8)]
+            for each in orders:
+                rig.do(account.submit(each))
+            for each in orders:
+                rig.wait(
+                    lambda each=each: any(r.state == "FILLED" for r in rig.reports(each.client_order_id)),
+                    "the report of the last fill",
+                )
+                status = rig.do(account.order(symbol, each.client_order_id))
+                assert status is not None
+                told = {report.filled_quantity_decimal for report in rig.reports(each.client_order_id)}
+                assert max(told) == status.filled == each.quantity
+            fills = rig.do(account.fills_since())
+            mine = {each.client_order_id for each in orders}
+            assert sum(f.quantity for f in fills if f.client_order_id in mine) == sum(
+                each.quantity for each in orders
+            )
+            assert len({fill.execution_id for fill in fills}) == len(fills)
+
+    def test_a_venue_that_rejects_for_nothing(self, stage: Stage) -> None:
+        with trading(stage) as (rig, order):
+            stage.behave(reject=1.0)
+            far = order(at="far")
+            with pytest.raises(OrderRefused):
+                rig.do(rig.account.submit(far))
+            rig.wait(
+                lambda: [r.state for r in rig.reports(far.client_order_id)] == ["REJECTED"],
+                "the report of the rejection",
+            )
+            assert rig.do(rig.account.open_orders()) == []
+
+    def test_credentials_that_are_not_accepted_are_told(self, stage: Stage) -> None:
+        with pytest.raises(Unauthenticated) as refused, Rig(stage.adapter(**stage.strangers())) as rig:
+            rig.do(rig.account.balances())
+        assert refused.value.terminal
+
+    @pytest.mark.parametrize("seconds", [-90.0, 90.0])
+    def test_a_clock_that_differs_is_no_obstacle(self, stage: Stage, seconds: float) -> None:
+        with trading(stage) as (rig, order):
+            far = order(at="far")
+            rig.do(rig.account.submit(far))
+            stage.skew(seconds)
+            # Known only from the venue's refusal: a query finds out, and an order is not lost by it.
+            assert len(rig.do(rig.account.open_orders())) == 1
+            rig.do(rig.account.cancel(stage.symbols[0], far.client_order_id))
+
+    def test_limits_of_the_venue_are_kept(self, stage: Stage) -> None:
+        with trading(stage) as (rig, order):
+            stage.limit(5)
+            for _ in range(12):
+                rig.do(rig.account.balances())
+            stage.limit(1)
+            refused: RateLimited | None = None
+            sent: list[str] = []
+            for _ in range(6):
+                far = order(at="far")
+                try:
+                    rig.do(rig.account.submit(far))
+                    sent.append(far.client_order_id)
+                except RateLimited as error:
+                    refused = error
+            assert refused is not None, "an order does not wait for its turn"
+            assert refused.retry_after > 0
+            stage.limit(0)
+            rig.wait(
+                lambda: sorted(o.client_order_id for o in rig.do(rig.account.open_orders())) == sorted(sent),
+                "the orders that went through, and no other",
+            )
+
+
+class trading:  # noqa: N801
+    """A rig that sees the market and its account, and a maker of orders for it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._rig: Rig | None = None
+
+    def __enter__(self) -> tuple[Rig, Callable[..., NewOrder]]:
+        stage, symbol = self._stage, self._stage.symbols[0]
+        size = stage.order_size(symbol)
+        rig = self._rig = Rig(stage.adapter()).__enter__()
+        try:
+            rig.subscribe(("BookSnapshot", symbol), ("ExecReport", None), ("BalanceUpdate", None))
+            first = cast(BookSnapshot, rig.comes("BookSnapshot", symbol, mark=0))
+        except BaseException:
+            rig.close()
+            raise
+        best = first.best_ask
+        assert best is not None
+        tick = Decimal(1).scaleb(-2)
+
+        def order(at: str | None = None, quantity: Decimal = size, **more: object) -> NewOrder:
+            """Returns a buy: at the market, far below it, or where it would take."""
+            part = {None: None, "far": Decimal("0.9"), "cross": Decimal("1.05")}[at]
+            price = None if part is None else (best.price_decimal * part).quantize(tick)
+            return NewOrder(next(_IDS), symbol, Side.BUY, quantity, price, **more)  # pyright: ignore[reportArgumentType]
+
+        return rig, order
+
+    def __exit__(self, *_: object) -> None:
+        if self._rig is not None:
+            self._rig.close()

@@ -1,0 +1,72 @@
+"""Cards about connections: lost, come back, never there."""
+
+import threading
+import time
+
+import pytest
+
+from meltica.errors import VenueUnavailable
+from meltica.testing.rig import Rig
+from meltica.testing.stage import Stage
+
+
+class ConnectionContract:
+    """What an adapter keeps when its venue goes away."""
+
+    def test_a_lost_connection_makes_books_stale_and_comes_back_as_it_was(self, stage: Stage) -> None:
+        first, second = stage.symbols[:2]
+        with Rig(stage.adapter()) as rig:
+            rig.subscribe(("BookSnapshot", first), ("BookSnapshot", second), ("Trade", first))
+            for symbol in (first, second):
+                rig.agrees(stage, symbol)
+            for _ in range(3):
+                mark = len(rig.events)
+                stage.disconnect(0.2)
+                for symbol in (first, second):
+                    stale = rig.comes("Stale", symbol, mark)
+                    assert getattr(stale, "reason", None) == "disconnected"
+                for symbol in (first, second):
+                    rig.agrees(stage, symbol, mark)
+                rig.comes("Trade", first)
+            assert {event.kind for event in rig.events} <= {
+                *("BookSnapshot", "Trade", "Stale", "InstrumentUpdate", "BalanceUpdate", "ExecReport"),
+                # In a process that sends everything.
+                *("Ticker", "KlineSummary"),
+            }
+
+    def test_what_is_asked_while_the_venue_is_away_holds_when_it_is_back(self, stage: Stage) -> None:
+        first, second = stage.symbols[:2]
+        with Rig(stage.adapter()) as rig:
+            rig.subscribe(("BookSnapshot", first))
+            rig.agrees(stage, first)
+            stage.disconnect(0.5)
+            mark = len(rig.events)
+            deadline = time.monotonic() + 20
+            while True:
+                # The gateway asks again after what it raises.
+                try:
+                    rig.subscribe(("BookSnapshot", second))
+                    break
+                except VenueUnavailable:
+                    assert time.monotonic() < deadline
+                    threading.Event().wait(0.05)
+            for symbol in (first, second):
+                rig.agrees(stage, symbol, mark)
+
+    def test_stop_ends_it_while_the_venue_is_away(self, stage: Stage) -> None:
+        with Rig(stage.adapter()) as rig:
+            rig.subscribe(("Trade", None))
+            rig.comes("Trade")
+            stage.disconnect(60)
+            rig.comes("Stale") if "BookSnapshot" in {e.kind for e in rig.events} else None
+            began = time.monotonic()
+            rig.close()
+            assert time.monotonic() - began < 10
+
+    def test_a_venue_that_is_not_there_is_an_error_soon(self, stage: Stage) -> None:
+        stage.subscriptions()
+        stage.disconnect(60)
+        began = time.monotonic()
+        with pytest.raises(VenueUnavailable), Rig(stage.adapter()):
+            pass
+        assert time.monotonic() - began < 20

@@ -1,0 +1,168 @@
+"""`Rig`: an adapter in a data plane of its own, and all that comes of it."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from types import TracebackType
+from typing import Self, TypeVar, cast
+
+from meltica._core import KINDS, BookSnapshot, Codec, Core, Event, ExecReport, Producer
+from meltica.providers.account import Account
+from meltica.providers.base import Adapter, Route
+from meltica.testing.stage import Book, Stage
+
+PATIENCE = 30.0
+"""Seconds after which a condition is taken for one that will never hold."""
+DEPTH = 25
+"""Levels a side of the books that come."""
+
+T = TypeVar("T")
+NOTICES = ("Gap", "Stale")
+
+
+class Rig:
+    """Runs one adapter the way the gateway does, without the gateway. Use it with `with`."""
+
+    def __init__(self, adapter: Adapter, name: str | None = None) -> None:
+        self.adapter = adapter
+        if name is not None:
+            adapter.name_providers(name)
+        self.name = adapter.providers()[0]
+        self.events: list[Event] = []
+        """Everything that came, in order."""
+        self.error: BaseException | None = None
+        """What `run` raised."""
+        core = Core()
+        declaration = adapter.codec()
+        codec = None if declaration is None else Codec(declaration)
+        self.producers: dict[str, Producer] = {
+            provider: core.producer(provider, codec) for provider in adapter.providers()
+        }
+        self._host = core.host("thread")
+        self._host.add(
+            "contract",
+            callbacks=dict.fromkeys((*KINDS, *NOTICES), self.events.append),
+            routes=[(provider, kind, None) for provider in self.producers for kind in KINDS],
+            # Losing nothing is the point; a live gateway would conflate.
+            policies=dict.fromkeys(KINDS, "block"),
+            book_depth=DEPTH,
+        ).start()
+        self._thread = threading.Thread(target=self._run, name=f"{self.name}-run", daemon=True)
+
+    def __enter__(self) -> Self:
+        try:
+            self.adapter.start(self.producers)
+        except BaseException:
+            self.close()
+            raise
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        try:
+            self.adapter.run()
+        except BaseException as error:
+            self.error = error
+
+    @property
+    def account(self) -> Account:
+        """The adapter's account; a card that has none is skipped."""
+        import pytest
+
+        account = self.adapter.account
+        if account is None:
+            pytest.skip(f"{type(self.adapter).__name__} has no account here")
+        return account
+
+    def close(self) -> None:
+        """Ends the adapter; fails when it does not end in time."""
+        self.adapter.stop()
+        if self._thread.is_alive():
+            self._thread.join(PATIENCE)
+        for producer in self.producers.values():
+            producer.drain(PATIENCE)
+        self._host.stop()
+        assert not self._thread.is_alive(), f"run() of {self.name} did not end after stop()"
+
+    def finish(self) -> None:
+        """Waits until the source has come to its end and every event has been delivered."""
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "run() did not come to its end"
+        assert all(producer.drain(PATIENCE) for producer in self.producers.values())
+
+    def subscribe(self, *routes: tuple[str, str | None]) -> None:
+        """Has the adapter asked for (kind, symbol)."""
+        self.adapter.route([Route(kind, symbol) for kind, symbol in routes], [])
+
+    def unsubscribe(self, *routes: tuple[str, str | None]) -> None:
+        """Has the adapter asked for no more of (kind, symbol)."""
+        self.adapter.route([], [Route(kind, symbol) for kind, symbol in routes])
+
+    def do(self, asking: Coroutine[object, object, T]) -> T:
+        """Awaits something of the account, on an event loop of its own."""
+
+        async def within() -> T:
+            async with asyncio.timeout(PATIENCE):
+                return await asking
+
+        return asyncio.run(within())
+
+    def wait(self, holds: Callable[[], T | None], what: str, seconds: float = PATIENCE) -> T:
+        """Waits until `holds()` is true and returns it; fails with `what` was expected and what came last."""
+        deadline = time.monotonic() + seconds
+        while not (seen := holds()):
+            assert self.error is None, f"run() ended: {self.error!r}"
+            if time.monotonic() > deadline:
+                last = [str(event) for event in self.events[-5:]]
+                raise AssertionError(
+                    f"expected {what} within {seconds:g} s; last of {len(self.events)}: {last}"
+                )
+            threading.Event().wait(0.005)
+        return seen
+
+    def since(self, mark: int, kind: str, symbol: str | None = None) -> Sequence[Event]:
+        """Returns the events of a kind, and of a symbol, that came after the first `mark`."""
+        return [
+            event
+            for event in self.events[mark:]
+            if event.kind == kind and (symbol is None or event.symbol == symbol)
+        ]
+
+    def comes(self, kind: str, symbol: str | None = None, mark: int | None = None) -> Event:
+        """Waits for an event that comes after this, or after the first `mark`, and returns it."""
+        mark = len(self.events) if mark is None else mark
+        return self.wait(lambda: self.since(mark, kind, symbol), f"{kind} of {symbol or 'anything'}")[0]
+
+    def reports(self, client_order_id: str, mark: int = 0) -> list[ExecReport]:
+        """Returns what was reported of an order."""
+        reports = [cast(ExecReport, event) for event in self.since(mark, "ExecReport")]
+        return [report for report in reports if report.client_order_id == client_order_id]
+
+    def agrees(self, stage: Stage, symbol: str, mark: int = 0) -> Book:
+        """Waits until a book that came after the first `mark` is the venue's own of the same update id.
+
+        Fails at once when two books of the same update id differ.
+        """
+
+        def same() -> Book | None:
+            truth = stage.book(symbol)
+            for event in reversed(self.since(mark, "BookSnapshot", symbol)[-500:]):
+                book = cast(BookSnapshot, event)
+                if book.last_update_id != truth.update_id:
+                    continue
+                for side, seen, expected in (
+                    ("bids", book.bids, truth.bids),
+                    ("asks", book.asks, truth.asks),
+                ):
+                    levels = tuple((level.price_decimal, level.quantity_decimal) for level in seen)
+                    assert levels == expected[:DEPTH], f"{side} of {symbol} at {truth.update_id} differ"
+                return truth
+            return None
+
+        return self.wait(same, f"a book of {symbol} at the venue's update id")
