@@ -54,7 +54,7 @@ def test_each_alias_reaches_its_own_lambda(project: Project) -> None:
 def test_the_config_that_comes_with_meltica(project: Project) -> None:
     text = shipped("default").read_text()
     project.config.write_text(f'apiServer: {{addr: "127.0.0.1:0"}}\n{text}')
-    markets = {"large-trades": "fake", "large-trades-wild": "fake-wild"}
+    markets = {"large-trades": "fake", "wild-trades": "fake-wild"}
     with project.serving() as gateway:
         gateway.wait_ready()
 
