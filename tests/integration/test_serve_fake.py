@@ -1,4 +1,4 @@
-"""Two fake venues behind one gateway: each reaches its own lambda, and both stop with it."""
+"""Two fake venues behind one gateway, also by the config that comes with it: each reaches its own lambda."""
 
 import signal
 from collections.abc import Generator
@@ -6,6 +6,7 @@ from collections.abc import Generator
 import pytest
 
 from meltica.persistence.server import wait_until
+from meltica.settings import shipped
 from tests.serving import CONFIG, PATIENCE, Project, project
 
 WATCH = """
@@ -45,6 +46,26 @@ def test_each_alias_reaches_its_own_lambda(project: Project) -> None:
             assert wait_until(path.exists, PATIENCE), gateway.tail()
         assert gateway.ready()
         assert {name: path.read_text() for name, path in seen.items()} == {"watch": "calm", "mate": "wild"}
+        gateway.signal(signal.SIGTERM)
+        assert gateway.ended() == 0
+    project.nothing_left()
+
+
+def test_the_config_that_comes_with_meltica(project: Project) -> None:
+    text = shipped("default").read_text()
+    project.config.write_text(f'apiServer: {{addr: "127.0.0.1:0"}}\n{text}')
+    markets = {"large-trades": "fake", "wild-trades": "fake-wild"}
+    with project.serving() as gateway:
+        gateway.wait_ready()
+
+        def logged(id: str) -> bool:
+            return any(line.get("instance") == id for line in gateway.lines())
+
+        for id, market in markets.items():
+            assert gateway.get(f"/providers/{market}")[1]["instrumentCount"] == 10
+            known = gateway.get(f"/strategy/instances/{id}")[1]
+            assert (known["status"], known["providers"]) == ("running", [market])
+            assert wait_until(lambda id=id: logged(id), PATIENCE), gateway.tail()
         gateway.signal(signal.SIGTERM)
         assert gateway.ended() == 0
     project.nothing_left()

@@ -169,6 +169,7 @@ def test_helpers_answer_what_was_seen_last(core: Core, host: Host) -> None:
     seen: list[Any] = vars(subject.subject)["seen"]
     market, book, now, delivered_at = seen
     assert (market.last, market.bid, market.ask, market.spread) == (10.0, 9.0, 11.0, 2.0)
+    assert str(market) == "bid 9, ask 11, last 10"
     assert book.best_bid.price_decimal == Decimal(9)
     assert (now, delivered_at > 0) == (3, True)
     assert subject.stats()["errors"] == 0

@@ -245,6 +245,14 @@ impl PyMarketState {
         let (last, bid, ask) = (number(last), number(bid), number(ask));
         format!("MarketState(last={last} bid={bid} ask={ask}{})", if stale { " stale" } else { "" })
     }
+
+    /// What is known, for logs: `bid 60000.01, ask 60000.02, last 60000.02`.
+    fn __str__(&self) -> String {
+        let Market { last, bid, ask, stale, .. } = self.0;
+        let parts = [("bid", bid), ("ask", ask), ("last", last)];
+        let known = parts.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
+        known.chain(stale.then(|| "stale".into())).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// A running `every`.

@@ -26,9 +26,11 @@ CONFIG = """
 apiServer: {addr: "127.0.0.1:0"}
 log: {format: json}
 providers:
-  demo: {adapter: replay, settings: {sample: true, loop: true, speed: 1}}
+  fake: {adapter: fake}
+  fake-wild: {adapter: fake, settings: {seed: 2, price_model: {volatility: 0.0005, shock_probability: 0.01}}}
 lambdas:
-  - {id: first, strategy: first.py, scope: {demo: "*"}}
+  - {id: first, strategy: first.py, scope: {fake: "*"}}
+  - {id: first-wild, strategy: first.py, scope: {fake-wild: "*"}}
 """
 SETTLE_SECONDS = 3.0
 PATIENCE = 60.0

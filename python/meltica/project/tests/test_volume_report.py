@@ -16,7 +16,7 @@ def trade(second: int, symbol: str, price: str, quantity: str) -> dict[str, obje
     time = f"2025-01-01T12:00:{second:02d}Z"
     return {
         "type": "Trade",
-        "provider": "demo",
+        "provider": "fake",
         "symbol": symbol,
         "venueTs": time,
         "ingestTs": time,

@@ -1,7 +1,7 @@
 //! The background of one instrument: what strangers do, and when.
 //!
-//! Most place orders just inside the spread or at a distance that falls off exponentially; some take; the others cancel.
-//! Where the middle of the book is away from the reference price, takers lean towards it and orders on its wrong side
+//! Most place orders just inside the spread or at a distance that falls off exponentially; some take, mostly little; the
+//! others cancel. A spread of more than a few ticks is soon closed, and takers rather wait for that. Where the middle of the book is away from the reference price, takers lean towards it and orders on its wrong side
 //! are cancelled first. Trades and shocks heat the flow up, and it cools down: so volume clusters.
 
 use super::options::Options;
@@ -22,6 +22,14 @@ const COOLING: f64 = 64.0;
 const AVERAGE: f64 = 1024.0;
 /// What it mostly is.
 const AVERAGE_AT_FIRST: f64 = 2.0;
+/// A spread of more ticks is wide.
+const WIDE: i64 = 3;
+/// The part of new orders that are within a few ticks of the other side's best.
+const CLOSE: f64 = 0.4;
+/// The same while the spread is wide.
+const KEEN: f64 = 0.9;
+/// The part of takers that do not wait until a wide spread is closed, at least.
+const EAGER: f64 = 0.25;
 const CALM: f64 = 0.3;
 const HEAT_OF_TRADE: f64 = 0.1;
 const HEAT_OF_SHOCK: f64 = 5.0;
@@ -52,6 +60,17 @@ pub(super) struct Flow {
     last_taker: Side,
 }
 
+/// What quantities are frequent.
+#[derive(Clone, Copy)]
+enum Size {
+    /// Of who closes a wide spread: all alike.
+    Any,
+    /// Of who places an order: small ones.
+    Small,
+    /// Of who takes: very small ones.
+    Nibble,
+}
+
 /// The book as an action sees it, in ticks.
 struct View {
     best: [Option<i64>; 2],
@@ -60,6 +79,8 @@ struct View {
     distance: f64,
     /// How far the reference is above the middle of the book, in such distances.
     gap: f64,
+    /// Whether the spread is wide enough to invite somebody to close it.
+    wide: bool,
 }
 
 impl Flow {
@@ -172,13 +193,20 @@ impl Flow {
         let view = self.view(engine);
         let [bids, asks] = self.resting;
         let thinner = if bids <= asks { Side::Buy } else { Side::Sell };
-        if bids.min(asks) < self.target / 2 {
+        // Both are urgent: a thin side, and a wide spread, which the other side may have to close.
+        if bids.min(asks) < self.target / 2 && !(view.wide && self.random.chance(0.5)) {
             return self.place(engine.rules(), thinner, &view);
         }
-        if self.random.chance(TAKERS * (1.0 + view.gap.abs().min(2.0))) {
+        let eager = if view.wide { (EAGER + view.gap.abs()).min(1.0) } else { 1.0 };
+        if self.random.chance(eager * TAKERS * (1.0 + view.gap.abs().min(2.0))) {
             return self.take(engine, &view);
         }
         let (open, full) = ((bids + asks) as f64, (2 * self.target) as f64);
+        if view.wide && open < 1.5 * full {
+            let buys = (0.5 + 0.5 * view.gap).clamp(0.05, 0.95);
+            let side = if self.random.chance(buys) { Side::Buy } else { Side::Sell };
+            return self.place(engine.rules(), side, &view);
+        }
         if self.random.chance((1.25 - 0.75 * open / full).clamp(0.0, 0.95)) {
             let side = if self.random.unit() * open < asks as f64 { Side::Buy } else { Side::Sell };
             return self.place(engine.rules(), side, &view);
@@ -196,25 +224,28 @@ impl Flow {
             [Some(one), None] | [None, Some(one)] => one as f64,
             [None, None] => reference,
         };
-        View { best, reference, distance, gap: (reference - middle) / distance }
+        let wide = matches!(best, [Some(bid), Some(ask)] if ask - bid > WIDE);
+        View { best, reference, distance, gap: (reference - middle) / distance, wide }
     }
 
     /// A new order, a little or far behind the other side's best; but not far beyond the reference, wherever others
-    /// have taken the book.
+    /// have taken the book. Most that come while the spread is wide close it.
     fn place(&mut self, rules: &Rules, side: Side, view: &View) -> Option<Command> {
+        let close = self.random.chance(if view.wide { KEEN } else { CLOSE });
+        let distance =
+            1 + if close { self.random.heads() } else { (self.random.exponential() * view.distance) as i64 };
+        let size = if view.wide && close { Size::Any } else { Size::Small };
         let away = if side == Side::Buy { -1 } else { 1 };
         let slack = 2.0 * view.distance;
         let (low, high) = (view.reference - slack, view.reference + slack);
         let other = view.best[1 - side as usize];
-        let anchor = other.map_or(view.reference, |other| (other as f64).clamp(low, high));
-        let wide = matches!(view.best, [Some(bid), Some(ask)] if ask - bid > 3);
-        let distance = if self.random.chance(if wide { 0.6 } else { 0.25 }) {
-            1 + self.random.heads()
-        } else {
-            1 + (self.random.exponential() * view.distance) as i64
-        };
+        let anchor = other.map_or(view.reference, |other| match side {
+            _ if !close => (other as f64).clamp(low, high),
+            Side::Buy => (other as f64).min(high),
+            Side::Sell => (other as f64).max(low),
+        });
         let price = (anchor as i64 + away * distance).max(1) * rules.tick_size;
-        let quantity = self.quantity(rules, price, 1.0)?;
+        let quantity = self.quantity(rules, price, size, 1.0)?;
         let tag = self.reserve(side);
         Some(order(side, quantity, OrderKind::Limit { price, tif: TimeInForce::Gtc }, tag))
     }
@@ -233,7 +264,7 @@ impl Flow {
         let best = view.best[other as usize].unwrap_or(0) as f64;
         let leans = if side == Side::Buy { view.reference - best } else { best - view.reference };
         if leans < 0.0 {
-            let quantity = self.quantity(rules, worst.price, 1.0)?;
+            let quantity = self.quantity(rules, worst.price, Size::Nibble, 1.0)?;
             let kind = OrderKind::Limit { price: worst.price, tif: TimeInForce::Ioc };
             return Some(order(side, quantity, kind, NO_SLOT));
         }
@@ -242,7 +273,7 @@ impl Flow {
             Side::Buy => reference.min(worst.price),
             Side::Sell => reference.max(worst.price),
         };
-        let quantity = self.quantity(rules, price, 1.0 + 4.0 * leans / view.distance)?;
+        let quantity = self.quantity(rules, price, Size::Nibble, 1.0 + 4.0 * leans / view.distance)?;
         let tag = self.reserve(side);
         Some(order(side, quantity, OrderKind::Limit { price, tif: TimeInForce::Gtc }, tag))
     }
@@ -262,11 +293,17 @@ impl Flow {
         Some(Command::Cancel(order))
     }
 
-    /// Returns a quantity in whole lots that is worth enough at `price`: small ones are most frequent.
-    fn quantity(&mut self, rules: &Rules, price: i64, times: f64) -> Option<i64> {
-        let unit = self.random.unit();
+    /// Returns a quantity in whole lots that is worth enough at `price`.
+    fn quantity(&mut self, rules: &Rules, price: i64, size: Size, times: f64) -> Option<i64> {
         let (least, more) = self.lots;
-        let lots = least as f64 + more * unit * unit * unit;
+        let unit = self.random.unit();
+        let cube = unit * unit * unit;
+        let part = match size {
+            Size::Any => unit,
+            Size::Small => cube,
+            Size::Nibble => cube * cube * unit * unit,
+        };
+        let lots = least as f64 + more * part;
         let lots = ((lots * times) as i64).min(rules.max_quantity / rules.lot_size);
         let lot = i128::from(rules.lot_size) * i128::from(price);
         let worth = (rules.min_notional + lot - 1) / lot;
