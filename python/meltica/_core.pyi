@@ -467,6 +467,8 @@ class Producer:
 
         Returns how many notices that made.
         """
+    def unsynced(self) -> list[str]:
+        """The symbols whose book waits for a snapshot: its diffs came, or it was good before a gap or `restart`."""
     def drain(self, timeout: float | None = None) -> bool:
         """Waits until every host has handled all that was dispatched; False when `timeout` seconds passed first."""
     def stop(self) -> None:

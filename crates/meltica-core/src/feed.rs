@@ -395,10 +395,12 @@ impl Feed {
         Ok(published)
     }
 
-    /// Counts the books that wait for a snapshot, for the statistics.
-    pub fn count_unsynced(&self) {
-        let n = self.books.values().filter(|book| !book.is_synced()).count();
-        self.stats.unsynced.store(n as u64, Ordering::Relaxed);
+    /// Returns the symbols whose book waits for a snapshot, and counts them for the statistics.
+    pub fn unsynced(&self) -> Vec<SymbolId> {
+        let waiting = self.books.iter().filter(|(_, book)| !book.is_synced());
+        let symbols: Vec<_> = waiting.map(|(symbol, _)| *symbol).collect();
+        self.stats.unsynced.store(symbols.len() as u64, Ordering::Relaxed);
+        symbols
     }
 
     /// Wakes the readers of what was dispatched since the last call.

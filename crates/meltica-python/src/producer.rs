@@ -9,6 +9,7 @@ use meltica_core::clock;
 use meltica_core::dispatch::{NotDispatched, Origin, Publisher};
 use meltica_core::event::{Kind, Nanos, StaleReason};
 use meltica_core::feed::{Feed, FeedStats};
+use meltica_core::names::SymbolId;
 use meltica_core::replay::{Line, Merge, Pace};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -155,7 +156,7 @@ impl PyProducer {
                 }
             }
         }
-        feed.count_unsynced();
+        feed.unsynced();
         if !lockstep {
             return Ok(());
         }
@@ -227,6 +228,10 @@ impl PyProducer {
             feed.flush();
             n
         })
+    }
+
+    fn unsynced(&self, py: Python<'_>) -> Vec<&'static str> {
+        py.detach(|| lock(&self.feed).unsynced().into_iter().map(SymbolId::name).collect())
     }
 
     #[pyo3(signature = (files, *, speed = None, restamp = false, progress = None))]
