@@ -1,0 +1,46 @@
+"""What the fake venue lists, and where its prices start."""
+
+from decimal import Decimal
+
+from meltica.symbols import currencies
+
+VENUE = "FAKE"
+SYMBOLS = (
+    "BTC-USDT",
+    "ETH-USDT",
+    "XRP-USDT",
+    "SOL-USDT",
+    "ADA-USDT",
+    "DOGE-USDT",
+    "BNB-USDT",
+    "LTC-USDT",
+    "DOT-USDT",
+    "AVAX-USDT",
+)
+
+_PRICES = {"BTC-USDT": Decimal(60000), "ETH-USDT": Decimal(2000), "SOL-USDT": Decimal(150)}
+
+
+def price(symbol: str) -> Decimal:
+    """Returns where a symbol's price starts."""
+    return _PRICES.get(symbol, Decimal(100))
+
+
+def instrument(symbol: str) -> dict[str, object]:
+    """Returns a symbol's rules, as `InstrumentUpdate.instrument`."""
+    base, quote = currencies(symbol)
+    return {
+        "symbol": symbol,
+        "type": "spot",
+        "baseCurrency": base,
+        "quoteCurrency": quote,
+        "venue": VENUE,
+        "priceIncrement": "0.01",
+        "quantityIncrement": "0.0001",
+        "minQuantity": "0.0001",
+        "maxQuantity": "1000",
+        "minNotional": "10",
+        "pricePrecision": 2,
+        "quantityPrecision": 4,
+        "notionalPrecision": 2,
+    }
