@@ -16,6 +16,7 @@ COMMANDS = {
     "bench": "meltica.cli.bench:bench",
     "version": "meltica.cli.version:version",
     "db": "meltica.cli.db:db",
+    "venue": "meltica.cli.venue:venue",
 }
 
 EXIT_CODES = """\b

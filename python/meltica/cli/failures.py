@@ -1,5 +1,7 @@
 """Errors as the command line tells them: one line and an exit code of the table in `meltica.cli`."""
 
+import json
+
 import click
 
 from meltica.errors import (
@@ -28,3 +30,17 @@ class Failure(click.ClickException):
         super().__init__(str(error))
         code = next(code for kind, code in CODES if isinstance(error, kind))
         self.exit_code = code  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def refuse(error: ConfigError, as_json: bool) -> int:
+    """Tells every fault of a configuration; returns the exit code."""
+    if as_json:
+        known = {"event": "failed", "part": "configuration", "faults": list(error.faults), "exit_code": 2}
+        click.echo(json.dumps({**known, "error": str(error)}))
+    if len(error.faults) == 1:
+        click.echo(f"Error: {error}", err=True)
+        return 2
+    click.echo(f"Error: {error.what}: {len(error.faults)} faults", err=True)
+    for fault in error.faults:
+        click.echo(f"  {fault}", err=True)
+    return 2

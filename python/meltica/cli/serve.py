@@ -1,15 +1,11 @@
 """`meltica serve`."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import click
 
 from meltica.cli import EXIT_CODES, BadInput
-
-if TYPE_CHECKING:
-    from meltica.errors import ConfigError
 
 
 @click.command(epilog=EXIT_CODES)
@@ -39,12 +35,13 @@ def serve(
 ) -> int:
     """Run the gateway until Ctrl-C or SIGTERM: an orderly stop. A second signal ends it at once."""
     from meltica import settings as configuration
+    from meltica.cli.failures import refuse
     from meltica.errors import ConfigError
 
     try:
         loaded = configuration.load(path, _overrides(home, port, settings))
     except ConfigError as error:
-        return _refuse(error, as_json)
+        return refuse(error, as_json)
     from meltica.cli.serving import run
 
     return run(loaded, as_json=as_json)
@@ -76,17 +73,3 @@ def _overrides(home: Path | None, port: int | None, settings: tuple[str, ...]) -
             block = cast("dict[str, Any]", inner)
         block[last] = value
     return values
-
-
-def _refuse(error: "ConfigError", as_json: bool) -> int:
-    """Tells every fault of the configuration."""
-    if as_json:
-        known = {"event": "failed", "part": "configuration", "faults": list(error.faults), "exit_code": 2}
-        click.echo(json.dumps({**known, "error": str(error)}))
-    if len(error.faults) == 1:
-        click.echo(f"Error: {error}", err=True)
-        return 2
-    click.echo(f"Error: {error.what}: {len(error.faults)} faults", err=True)
-    for fault in error.faults:
-        click.echo(f"  {fault}", err=True)
-    return 2

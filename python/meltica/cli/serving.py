@@ -6,20 +6,19 @@ import json
 import logging
 import os
 import signal
-import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from meltica._core import __version__
 from meltica.cli.failures import Failure
+from meltica.cli.screen import Show, leave, screen, signals
 from meltica.errors import MelticaError
 from meltica.gateway import Gateway
 from meltica.persistence.database import shown
 from meltica.persistence.embedded import EmbeddedPostgres
-from meltica.telemetry.logs import Logs
 
 if TYPE_CHECKING:
     from meltica.settings import Loaded
@@ -31,14 +30,13 @@ STATUS_SECONDS = 0.5
 LEFT_BEHIND = {"lambdas": 3, "states": 5, "lock": 5, "database": 5, "embedded PostgreSQL": 5}
 """Exit codes when a part did not stop, the first that applies; 1 for all others."""
 
-Show = Callable[[str], object]
-
 
 def run(loaded: "Loaded", *, as_json: bool) -> int:
     """Runs the gateway until it is told to stop; returns the exit code."""
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
-        show = stack.enter_context(_screen(loaded))
+        settings = loaded.settings.log
+        show = stack.enter_context(screen(settings.level, settings.format, "Meltica", _rows(loaded)))
         serving = Serving(loaded, show, stack.close, as_json=as_json, began=began)
         with asyncio.Runner() as runner:
             runner.run(serving.main())
@@ -69,7 +67,7 @@ class Serving:
     async def main(self) -> None:
         """Starts the gateway, waits for a signal, stops it."""
         loop = asyncio.get_running_loop()
-        for number in _signals():
+        for number in signals():
             loop.add_signal_handler(number, self._signalled, number)
         for warning in self._loaded.warnings:
             log.warning("%s", warning)
@@ -135,7 +133,7 @@ class Serving:
         if self._asked.is_set():
             log.error("%s again: left at once", signal.Signals(number).name)
             self._close_screen()
-            _exit(AT_ONCE)
+            leave(AT_ONCE)
         self._asked.set()
 
     def _tell_ready(self) -> None:
@@ -160,59 +158,17 @@ class Serving:
 
     def _leave(self) -> NoReturn:
         self._close_screen()
-        _exit(self.conclude())
+        leave(self.conclude())
 
 
-def _signals() -> list[signal.Signals]:
-    """Returns the signals that stop a gateway: a terminal that is closed too, unless `nohup` says no."""
-    closed = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else []
-    return [signal.SIGINT, signal.SIGTERM, *closed]
-
-
-@contextlib.contextmanager
-def _screen(loaded: "Loaded") -> Generator[Show | None]:
-    """Logs to stderr; where that is a terminal, yields what shows a line below the log."""
-    settings = loaded.settings.log
-    terminal = sys.stderr.isatty()
-    format = settings.format if settings.format != "auto" else "human" if terminal else "json"
-    if not terminal or format == "json":
-        with _logging(Logs(settings.level, format)):
-            yield None
-        return
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
-
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    console.print(_banner(loaded))
-    live = Live(console=console, transient=True, auto_refresh=False, redirect_stdout=sys.stdout.isatty())
-
-    def write(line: str) -> None:
-        console.print(Text.from_ansi(line.rstrip("\n")))
-
-    def show(line: str) -> None:
-        text = Text(line, style="reverse", no_wrap=True, overflow="ellipsis")
-        logs.soon(lambda: live.update(text, refresh=True))
-
-    logs = Logs(settings.level, format, write, colors=console.color_system is not None)
-    live.start()
-    try:
-        with _logging(logs):
-            yield show
-    finally:
-        # A terminal that was closed takes nothing back.
-        with contextlib.suppress(OSError):
-            live.stop()
-
-
-def _banner(loaded: "Loaded") -> str:
-    rows = {
+def _rows(loaded: "Loaded") -> dict[str, str]:
+    """Returns what the banner tells."""
+    return {
         "config": str(loaded.path),
         "address": f"http://{loaded.settings.api_server.addr}",
         "data": _data(loaded),
         "stop": "Ctrl-C",
     }
-    return "\n".join([f"Meltica {__version__}", *(f"  {name:<8} {value}" for name, value in rows.items())])
 
 
 def _data(loaded: "Loaded") -> str:
@@ -221,20 +177,3 @@ def _data(loaded: "Loaded") -> str:
     if database.dsn is not None:
         return shown(database.dsn.get_secret_value())
     return str(EmbeddedPostgres(database.home).home)
-
-
-@contextlib.contextmanager
-def _logging(logs: Logs) -> Generator[None]:
-    logs.start()
-    try:
-        yield
-    finally:
-        logs.stop()
-
-
-def _exit(code: int) -> NoReturn:
-    """Ends the process although something still runs."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)

@@ -1,4 +1,4 @@
-"""The summary of a replay, for people."""
+"""What a replay came to and what a venue's ledger holds, for people."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,22 @@ def show(report: Mapping[str, Any]) -> None:
     console.print(_stages(report))
     for bad in report["bad_frames"][:3]:
         console.print(f"bad frame: {bad['error']}: {bad['frame'][:80]}", markup=False, highlight=False)
+
+
+def show_ledger(known: Mapping[str, Any]) -> None:
+    """Prints a venue's ledger, a row for each currency that anybody has or had."""
+    from rich.console import Console
+
+    accounts = known["accounts"]
+    table = _table("Ledger", "currency", *(row["name"] for row in accounts), "outside", "fees", "sum")
+    totals = [{held["currency"]: held["total"] for held in row["balances"]} for row in accounts]
+    for currency, total in known["sums"].items():
+        parts = (*totals, known["outside"], known["fees"])
+        table.add_row(currency, *(part.get(currency, "0") for part in parts), total)
+    console = Console()
+    console.print(table)
+    orders = ", ".join(f"{row['name']} {len(row['openOrders']):,}" for row in accounts)
+    console.print(f"open orders: {orders}; fills: {known['fills']:,}", markup=False, highlight=False)
 
 
 def duration(ns: float) -> str:

@@ -1,11 +1,14 @@
-"""The control plane's address, taken before anything else starts. Apart, because it needs no web server."""
+"""A server's address, taken before anything else starts. Apart, because it needs no web server."""
 
 import socket
 
 from meltica.errors import AddressInUse
 
+OF_GATEWAY = "apiServer.addr or MELTICA_APISERVER__ADDR"
+"""What chooses the control plane's address."""
 
-def bind(host: str, port: int) -> socket.socket:
+
+def bind(host: str, port: int, chosen_by: str = OF_GATEWAY) -> socket.socket:
     """Returns a socket bound to an address; port 0 takes a free one. Raises AddressInUse."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -20,7 +23,7 @@ def bind(host: str, port: int) -> socket.socket:
         bound.close()
         raise AddressInUse(
             f"the address {host}:{port} cannot be listened on: {error.strerror}; "
-            "choose another with apiServer.addr or MELTICA_APISERVER__ADDR"
+            f"choose another with {chosen_by}"
         ) from error
     bound.setblocking(False)
     return bound

@@ -8,6 +8,7 @@ operator happens to have open must not get through either:
   from by `Sec-Fetch-Site` and `Origin`; curl says neither.
 - A body must be JSON, which a page cannot send elsewhere without being let.
 - No answer allows another origin to read it.
+- A websocket is let in by the same two rules for `Host` and origin: browsers let any page open one.
 """
 
 import asyncio
@@ -51,15 +52,24 @@ log = logging.getLogger(__name__)
 
 
 class Door:
-    """Stands before an application; counts what passes, and what does not, in `requests`."""
+    """Stands before an application; counts what passes, and what does not, in `requests`.
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str], requests: Requests) -> None:
+    `level` is that of the log's line for each request that changes something.
+    """
+
+    def __init__(
+        self, app: ASGIApp, hosts: Iterable[str], requests: Requests, *, level: int = logging.INFO
+    ) -> None:
         self._app = app
         self._hosts = frozenset(host.lower() for host in hosts)
         self._requests = requests
+        self._level = level
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request, or hands on what is none."""
+        """Serves one request or websocket, or hands on what is neither."""
+        if scope["type"] == "websocket":
+            await self._let_in(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -90,16 +100,27 @@ class Door:
                 if status:
                     raise
                 # Only a server that stops cancels requests, those that have not ended in the time it gives.
-                await _reply(stamped, 503, Failure(error="the gateway is stopping", code="stopping"))
+                await _reply(stamped, 503, Failure(error="the server is stopping", code="stopping"))
             finally:
                 self._note(scope, method, path, status, time.perf_counter() - began)
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one websocket. The application may raise Refused as long as it has not accepted it."""
+        headers = _headers(scope)
+        try:
+            self._check_host(headers)
+            _check_origin(headers)
+            await self._app(scope, receive, send)
+        except Refused as error:
+            told = answer(error, "GET", scope["path"])
+            await _reply(send, told.status, told.failure, "websocket.http.response")
 
     def _note(self, scope: Scope, method: str, path: str, status: int, seconds: float) -> None:
         template = str(cast(dict[str, object], scope).get("path_template") or "unknown")
         # Labels of a metric: nothing that a client can choose gets into them.
         route = _PARAMETER.sub(r"{\1}", template)
         self._requests[method if method in _METHODS else "other", route, status] += 1
-        level = logging.INFO if method not in _SAFE else logging.DEBUG
+        level = self._level if method not in _SAFE else logging.DEBUG
         # Quoted, as a line break in it would make a second line.
         log.log(level, "%s %s: %d after %.1f ms", method, quote(path), status, seconds * 1000)
 
@@ -210,10 +231,11 @@ def _check_json(body: bytes) -> None:
         raise Refused(400, "bad_json", "expected JSON, saw too many brackets inside each other") from None
 
 
-async def _reply(send: Send, status: int, failure: Failure) -> None:
+async def _reply(send: Send, status: int, failure: Failure, kind: str = "http.response") -> None:
     body = msgspec.json.encode(failure)
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if status == HTTPStatus.REQUEST_TIMEOUT:
         headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    start = {"type": f"{kind}.start", "status": status, "headers": headers}
+    await send(cast(Message, start))
+    await send(cast(Message, {"type": f"{kind}.body", "body": body, "more_body": False}))

@@ -59,9 +59,14 @@ class Adapter(ABC):
         self.settings = settings
 
     @classmethod
+    def make(cls, settings: AdapterSettings) -> "Adapter":
+        """Returns an adapter with checked settings: this one, or the form of it that they ask for."""
+        return cls(settings)
+
+    @classmethod
     def configure(cls, values: Mapping[str, object]) -> "Adapter":
         """Returns an adapter with validated settings. Raises ConfigError that lists all faults."""
-        return cls(load(cls.Settings, values, what=f"settings of {cls.identifier}"))
+        return cls.make(load(cls.Settings, values, what=f"settings of {cls.identifier}"))
 
     @classmethod
     def metadata(cls) -> dict[str, object]:

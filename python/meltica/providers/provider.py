@@ -251,7 +251,7 @@ class _Life:
 
     def start(self) -> None:
         """Makes the adapter and starts it."""
-        adapter = registry.adapter(self._spec.adapter)(self._spec.settings)
+        adapter = registry.adapter(self._spec.adapter).make(self._spec.settings)
         adapter.name_providers(self._spec.name)
         declaration = adapter.codec()
         codec = None if declaration is None else Codec(declaration)

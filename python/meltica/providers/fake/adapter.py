@@ -1,4 +1,4 @@
-"""`fake`: a synthetic market in this process, in place of a venue.
+"""`fake`: a synthetic market in this process, in place of a venue; with an `endpoint`, one that is served.
 
 The market is made anew with each start: the same seed begins the same market again.
 """
@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from meltica._core import SyntheticMarket
 from meltica.providers.base import Adapter, AdapterSettings
-from meltica.providers.fake import catalogue
-from meltica.providers.fake.settings import FakeSettings, nanos
+from meltica.providers.fake.settings import FakeSettings
+from meltica.venue import catalogue
+from meltica.venue.desk import Desk, Line
+from meltica.venue.settings import nanos
 
 if TYPE_CHECKING:
     from meltica._core import Producer
+
+ACCOUNT = "main"
+"""The name of the one account."""
 
 _TAKERS = SyntheticMarket.TAKERS
 
@@ -42,7 +47,19 @@ class FakeAdapter(Adapter):
         self._provider = self.identifier
         self._producer: Producer | None = None
         self._market: SyntheticMarket | None = None
+        self._account: Desk | None = None
         self._stopping = Flag()
+
+    @classmethod
+    def make(cls, settings: AdapterSettings) -> Adapter:
+        """Returns a market in this process, or with an `endpoint` what speaks to the one there."""
+        known = cast(FakeSettings, settings)
+        if known.endpoint is None:
+            return cls(settings)
+        from meltica.providers.fake.wire import FakeWire
+
+        secret = None if known.secret is None else known.secret.get_secret_value()
+        return FakeWire(settings, known.endpoint, known.key, secret)
 
     @property
     def market(self) -> SyntheticMarket:
@@ -50,6 +67,15 @@ class FakeAdapter(Adapter):
         if self._market is None:
             raise RuntimeError("expected a market that was started")
         return self._market
+
+    @property
+    def account(self) -> Desk | None:
+        """The account; None before `start`."""
+        return self._account
+
+    @property
+    def _speed(self) -> float | None:
+        return None if self._settings.rate == "max" else self._settings.speed
 
     def providers(self) -> list[str]:
         """Returns the name under which it sends events."""
@@ -65,21 +91,22 @@ class FakeAdapter(Adapter):
 
     def start(self, producers: "Mapping[str, Producer]") -> None:
         """Makes the market. Raises ConfigError with what is wrong with it."""
-        self._producer = producers[self._provider]
         settings = self._settings
+        self._producer = producers[self._provider]
         self._market = SyntheticMarket(
-            self._producer, settings.options(), settings.listings(_TAKERS), {"main": settings.funds()}
+            self._producer, settings.options(), settings.listings(_TAKERS), {ACCOUNT: settings.funds()}
         )
+        symbols = frozenset(listed.symbol for listed in settings.symbols)
+        self._account = Desk(self._market, Line(self._market, self._speed), symbols, ACCOUNT)
         if self._stopping.is_set():
             self._producer.stop()
 
     def run(self) -> None:
         """Goes on until `duration` is over or `stop` is called."""
         market, duration = self.market, self._settings.duration
-        speed = None if self._settings.rate == "max" else self._settings.speed
         until = None if duration is None else market.now + nanos(duration)
         market.announce()
-        market.run(speed=speed, until=until)
+        market.run(speed=self._speed, until=until)
 
     def stop(self) -> None:
         """Ends `run` soon, from any thread."""

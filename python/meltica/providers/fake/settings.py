@@ -1,200 +1,46 @@
-"""Settings of the fake venue. Zero means zero."""
+"""Settings of `fake`: a market in this process, or where one is served."""
 
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PositiveFloat, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from meltica.providers.base import AdapterSettings
-from meltica.providers.fake import catalogue
 from meltica.settings_model import told
-from meltica.symbols import canonical, currencies
-from meltica.units import Duration, format_duration
+from meltica.venue.settings import MarketSettings
 
-_NONE = timedelta(0)
-_FAULTLESS = dict.fromkeys(
-    (
-        *("latency_min", "latency_max", "disconnect_for", "report_late_for"),
-        *("transient_error", "disconnect_chance", "reject"),
-        *("report_late", "report_duplicate", "report_reorder"),
-    ),
-    0,
-)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-Fee = Annotated[Decimal, Field(ge=0, lt=1, decimal_places=9)]
-Positive = Annotated[Duration, Field(gt=_NONE)]
-Interval = Annotated[Duration, Field(ge=_NONE)]
+_WIRE = frozenset({"endpoint", "key", "secret"})
 
 
-def _spot(symbol: str) -> str:
-    symbol = canonical(symbol)
-    if symbol.count("-") != 1:
-        raise told(f"expected a spot symbol such as BTC-USDT, saw {symbol!r}")
-    return symbol
+def _address(value: str) -> str:
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(value)
+    if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
+        raise told(f"expected an address such as http://127.0.0.1:8890, saw {value[:80]!r}")
+    return value.rstrip("/")
 
 
-class Listed(AdapterSettings):
-    """A symbol that is traded."""
+class FakeSettings(MarketSettings):
+    """What the market is like; or `endpoint`, and then the venue there says what it is like."""
 
-    symbol: Annotated[str, AfterValidator(_spot)]
-    """`BASE-QUOTE`."""
-    price: Annotated[Decimal, Field(gt=0)] | None = None
-    """Where its price starts; the catalogue's by default."""
-    rate: Annotated[float, Field(gt=0, le=1e8)] | None = None
-    """Background orders and cancellations a second; by default as `trade_interval` or `rate` says."""
-
-
-def _listed(value: object) -> object:
-    return {"symbol": value} if isinstance(value, str) else value
-
-
-class PriceModel(AdapterSettings):
-    """How the price moves that the market is pulled to, a second of the venue's time."""
-
-    drift: Annotated[float, Field(ge=-0.01, le=0.01)] = 0.0
-    """Fraction it grows by."""
-    volatility: Annotated[float, Field(ge=0, le=0.1)] = 0.0001
-    """Standard deviation of its change, a fraction of it; 0.0001 is about 56 % a year."""
-    shock_probability: Annotated[float, Field(ge=0, le=1)] = 0.0005
-    """Probability of a shock."""
-    shock_magnitude: Annotated[float, Field(ge=0, le=0.5)] = 0.002
-    """Fraction that a shock moves it by, up or down."""
-
-
-class TradeModel(AdapterSettings):
-    """How much background orders are for, in base; small ones are most frequent."""
-
-    min_quantity: Annotated[Decimal, Field(gt=0)] = Decimal("0.01")
-    max_quantity: Annotated[Decimal, Field(gt=0)] = Decimal("1.5")
+    endpoint: Annotated[str, AfterValidator(_address)] | None = None
+    """Where `meltica venue serve` serves: trade there, not in this process."""
+    key: str | None = None
+    """The key of an account of that venue; without one there is no trading."""
+    secret: Annotated[SecretStr, Field(min_length=1)] | None = None
+    """What belongs to the key."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.max_quantity < self.min_quantity:
-            least, most = self.min_quantity, self.max_quantity
-            raise told(f"expected `max_quantity` of `min_quantity` or more, saw {most} and {least}")
+    def _one_form(self) -> Self:
+        if self.endpoint is None:
+            given = [name for name in ("key", "secret") if name in self.model_fields_set]
+            if given:
+                raise told(f"expected `{given[0]}` with an `endpoint` alone, saw no endpoint")
+            return self
+        market = [name for name in type(self).model_fields if name in self.model_fields_set - _WIRE]
+        if market:
+            names = ", ".join(f"`{name}`" for name in market)
+            raise told(f"expected no market options with an `endpoint`, whose venue has its own; saw {names}")
+        if (self.key is None) != (self.secret is None):
+            present, absent = ("secret", "key") if self.key is None else ("key", "secret")
+            raise told(f"expected both `key` and `secret` or neither, saw `{present}` without `{absent}`")
         return self
-
-
-class BookModel(AdapterSettings):
-    """How deep books are."""
-
-    levels: Annotated[int, Field(ge=1, le=5000)] = 50
-    """About how many prices a side has orders at."""
-    max_mutation_width: Annotated[int, Field(ge=1)] | None = None
-    """Most levels that one background order takes; half of `levels` by default."""
-
-    @property
-    def width(self) -> int:
-        """Most levels that one background order takes."""
-        return max(1, self.levels // 2) if self.max_mutation_width is None else self.max_mutation_width
-
-    @model_validator(mode="after")
-    def _within(self) -> Self:
-        if self.width > self.levels:
-            raise told(
-                f"expected `max_mutation_width` of at most `levels`, saw {self.width} and {self.levels}"
-            )
-        return self
-
-
-class FakeSettings(AdapterSettings):
-    """What the market is like."""
-
-    seed: Annotated[int, Field(ge=0, lt=1 << 64)] = 1
-    """The same seed gives the same market."""
-    symbols: list[Annotated[Listed, BeforeValidator(_listed)]] = Field(
-        default=[Listed(symbol=symbol) for symbol in catalogue.SYMBOLS], min_length=1
-    )
-    """What is traded: symbols, or objects with `symbol`, `price` and `rate`."""
-    rate: PositiveFloat | Literal["max"] | None = None
-    """Background orders and cancellations a second of all symbols together, in place of `trade_interval`;
-    `max` runs the venue's clock as fast as the computer can."""
-    speed: Annotated[float, Field(gt=0, le=1e6)] = 1.0
-    """How fast the venue's clock runs beside the wall's."""
-    start: AwareDatetime | None = None
-    """Where the venue's clock starts; at the present by default."""
-    duration: Positive | None = None
-    """Ends after so much of the venue's time; never by default."""
-    trade_interval: Positive = timedelta(milliseconds=500)
-    """Mean time between two background takers of a symbol."""
-    ticker_interval: Interval = timedelta(seconds=1)
-    """Least time between two tickers of a symbol; 0 is one with every change."""
-    book_snapshot_interval: Interval = timedelta(milliseconds=100)
-    """Least time between two books of a symbol; 0 is one with every change."""
-    kline_interval: Annotated[Duration, Field(ge=timedelta(milliseconds=1))] = timedelta(minutes=1)
-    """Length of a candle."""
-    balance_update_interval: Interval = timedelta(seconds=3)
-    """Time after which all balances are sent again; 0 sends what changes alone."""
-    price_model: PriceModel = PriceModel()
-    trade_model: TradeModel = TradeModel()
-    order_book: BookModel = BookModel()
-    maker_fee: Fee = Decimal("0.001")
-    """Part of what changes hands, in quote."""
-    taker_fee: Fee = Decimal("0.002")
-    """Part of what changes hands, in quote."""
-    self_trade: Literal["allow", "expire_taker", "expire_maker", "expire_both"] = "expire_taker"
-    """What happens when the account's orders meet each other."""
-    balances: dict[str, Annotated[Decimal, Field(ge=0)]] | None = None
-    """What the account starts with, by currency; else 1,000 of each base, 1,000,000 of each quote."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        names = [listed.symbol for listed in self.symbols]
-        for name in names:
-            if names.count(name) > 1:
-                raise told(f"`symbols`: expected each symbol once, saw {name} twice")
-        known = {currency for name in names for currency in currencies(name)}
-        for currency in self.balances or {}:
-            if currency not in known:
-                raise told(f"`balances`: expected currencies of the symbols, saw {currency}")
-        return self
-
-    def options(self) -> dict[str, object]:
-        """Returns what the core's market is made of."""
-        return {
-            "seed": self.seed,
-            "start": None if self.start is None else nanos(self.start - _EPOCH),
-            **self.price_model.model_dump(),
-            **self.trade_model.model_dump(),
-            "levels": self.order_book.levels,
-            "max_mutation_width": self.order_book.width,
-            "ticker_interval": nanos(self.ticker_interval),
-            "book_snapshot_interval": nanos(self.book_snapshot_interval),
-            "balance_update_interval": nanos(self.balance_update_interval),
-            "kline_interval": nanos(self.kline_interval),
-            "kline_name": format_duration(self.kline_interval),
-            "maker_fee": self.maker_fee,
-            "taker_fee": self.taker_fee,
-            "instrument_refresh_interval": 0,
-            "self_trade": self.self_trade,
-            "behavior": _FAULTLESS,
-        }
-
-    def listings(self, takers: float) -> list[dict[str, object]]:
-        """Returns the symbols for the core; `takers` is the part of background actions that take."""
-        each = 1 / (takers * self.trade_interval.total_seconds())
-        if isinstance(self.rate, float):
-            each = self.rate / len(self.symbols)
-        return [
-            {
-                "instrument": catalogue.instrument(listed.symbol),
-                "price": listed.price or catalogue.price(listed.symbol),
-                "rate": listed.rate or each,
-            }
-            for listed in self.symbols
-        ]
-
-    def funds(self) -> dict[str, Decimal]:
-        """Returns what the account starts with, by currency."""
-        if self.balances is not None:
-            return self.balances
-        pairs = [currencies(listed.symbol) for listed in self.symbols]
-        bases = dict.fromkeys((base for base, _ in pairs), Decimal(1000))
-        return bases | dict.fromkeys((quote for _, quote in pairs), Decimal(1_000_000))
-
-
-def nanos(duration: timedelta) -> int:
-    """Returns a duration in nanoseconds."""
-    return duration // timedelta(microseconds=1) * 1000

@@ -342,7 +342,7 @@ fn write_order(out: &mut String, pair: &Pair, order: &UserOrder, fee_scale: u8) 
     let kind = if report.price.is_some() { "limit" } else { "market" };
     let _ = write!(
         out,
-        r#","symbol":{},"state":"{}","side":"{}","type":"{kind}""#,
+        r#","symbol":{},"state":"{}","side":"{}","orderType":"{kind}""#,
         Quoted(&pair.instrument().symbol),
         report.state.name(),
         side(report.side),

@@ -1,0 +1,77 @@
+"""What a command that serves shows: a log, and on a terminal a banner and a line below the log."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Generator, Mapping
+from typing import Literal, NoReturn
+
+from meltica._core import __version__
+from meltica.telemetry.logs import Logs
+
+Show = Callable[[str], object]
+
+
+@contextlib.contextmanager
+def screen(
+    level: str, format: Literal["auto", "human", "json"], title: str, rows: Mapping[str, str]
+) -> Generator[Show | None]:
+    """Logs to stderr; where that is a terminal, shows a banner and yields what shows a line below the log."""
+    terminal = sys.stderr.isatty()
+    chosen = format if format != "auto" else "human" if terminal else "json"
+    if not terminal or chosen == "json":
+        with _logging(Logs(level, chosen)):
+            yield None
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console.print(_banner(title, rows))
+    live = Live(console=console, transient=True, auto_refresh=False, redirect_stdout=sys.stdout.isatty())
+
+    def write(line: str) -> None:
+        console.print(Text.from_ansi(line.rstrip("\n")))
+
+    def show(line: str) -> None:
+        text = Text(line, style="reverse", no_wrap=True, overflow="ellipsis")
+        logs.soon(lambda: live.update(text, refresh=True))
+
+    logs = Logs(level, chosen, write, colors=console.color_system is not None)
+    live.start()
+    try:
+        with _logging(logs):
+            yield show
+    finally:
+        # A terminal that was closed takes nothing back.
+        with contextlib.suppress(OSError):
+            live.stop()
+
+
+def signals() -> list[signal.Signals]:
+    """Returns the signals that stop a server: a terminal that is closed too, unless `nohup` says no."""
+    closed = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else []
+    return [signal.SIGINT, signal.SIGTERM, *closed]
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process although something still runs."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def _banner(title: str, rows: Mapping[str, str]) -> str:
+    return "\n".join([f"{title} {__version__}", *(f"  {name:<8} {value}" for name, value in rows.items())])
+
+
+@contextlib.contextmanager
+def _logging(logs: Logs) -> Generator[None]:
+    logs.start()
+    try:
+        yield
+    finally:
+        logs.stop()

@@ -1,0 +1,146 @@
+"""Runs a venue in this process: its loop, its signals, its log, and what the terminal shows."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from meltica._core import __version__
+from meltica.cli.failures import Failure
+from meltica.cli.screen import Show, leave, screen, signals
+from meltica.control.address import bind
+from meltica.control.web import WebServer
+from meltica.errors import MelticaError
+from meltica.venue.app import create_app
+from meltica.venue.exchange import Exchange
+
+if TYPE_CHECKING:
+    from meltica.venue.config import VenueSettings
+
+log = logging.getLogger("meltica.venue")
+
+HOST = "127.0.0.1"
+STATUS_SECONDS = 0.5
+
+
+def run(settings: "VenueSettings", port: int, *, as_json: bool) -> int:
+    """Serves until it is told to stop; returns the exit code."""
+    failure: MelticaError | None = None
+    try:
+        with contextlib.closing(bind(HOST, port, "--port")) as bound, asyncio.Runner() as runner:
+            runner.run(_Serving(settings, bound, as_json=as_json).main())
+    except MelticaError as error:
+        failure = error
+        click.echo(f"Error: {failure}", err=True)
+    code = 0 if failure is None else Failure(failure).exit_code
+    if as_json:
+        end = {"event": "stopped"} if failure is None else {"event": "failed", "error": str(failure)}
+        _echo({**end, "exit_code": code})
+    return code
+
+
+class _Serving:
+    """One venue from its start to its end."""
+
+    def __init__(self, settings: "VenueSettings", bound: socket.socket, *, as_json: bool) -> None:
+        self._settings = settings
+        self._bound = bound
+        self._as_json = as_json
+        self._asked = asyncio.Event()
+        self._address = f"{HOST}:{bound.getsockname()[1]}"
+
+    async def main(self) -> None:
+        """Serves until a signal comes, or the market ends, which it only does by an error."""
+        venue = Exchange(self._settings)
+        server = WebServer(create_app(venue), self._bound, streams=True)
+        with screen("info", "auto", "Meltica venue", self._rows()) as show:
+            loop = asyncio.get_running_loop()
+            for number in signals():
+                loop.add_signal_handler(number, self._signalled, number)
+            market = loop.create_task(venue.run(), name="meltica-market")
+            await server.start()
+            self._tell_ready()
+            shown = loop.create_task(self._until_asked(venue, show))
+            try:
+                await asyncio.wait({market, shown}, return_when=asyncio.FIRST_COMPLETED)
+                log.info("stopping")
+                if market.done():
+                    market.result()
+            finally:
+                for task in (shown, market):
+                    task.cancel()
+                await asyncio.gather(shown, market, return_exceptions=True)
+                venue.stop()
+                await server.stop()
+            log.info("stopped")
+
+    def _rows(self) -> dict[str, str]:
+        """Returns what the banner tells; of an account's secret only that which stands in the docs."""
+        accounts = self._settings.accounts
+        given = "accounts" in self._settings.model_fields_set
+        keys = [
+            account.key if given else f"{account.key}, secret {account.secret.get_secret_value()}"
+            for account in accounts.values()
+        ]
+        return {
+            "address": f"http://{self._address}",
+            "stream": f"ws://{self._address}/v1/stream",
+            "keys": ", ".join(keys),
+            "seed": str(self._settings.market.seed),
+            "stop": "Ctrl-C",
+        }
+
+    def _tell_ready(self) -> None:
+        log.info("ready at http://%s", self._address)
+        if self._as_json:
+            rows = self._rows()
+            known = {"event": "ready", "version": __version__, "pid": os.getpid()}
+            _echo({**known, "address": rows["address"], "stream": rows["stream"]})
+
+    async def _until_asked(self, venue: Exchange, show: Show | None) -> None:
+        if show is None:
+            await self._asked.wait()
+            return
+        began = time.monotonic()
+        last = began, venue.hub.told
+        while not self._asked.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), STATUS_SECONDS)
+            now = time.monotonic(), venue.hub.told
+            show(_line(venue, (now[1] - last[1]) / (now[0] - last[0]), now[0] - began))
+            last = now
+
+    def _signalled(self, number: int) -> None:
+        if self._asked.is_set():
+            log.error("%s again: left at once", signal.Signals(number).name)
+            leave(130)
+        self._asked.set()
+
+
+def _line(venue: Exchange, rate: float, up: float) -> str:
+    """Returns the line that tells how a venue is doing."""
+    market = datetime.fromtimestamp(venue.market.now / 1e9, UTC)
+    parts = [
+        f"market {market:%Y-%m-%d %H:%M:%S}",
+        "connected" if venue.market.connected else "disconnected",
+        f"streams {len(venue.hub.clients)}",
+        f"{rate:,.0f} frames/s",
+        f"open orders {sum(len(desk.open_records()) for desk in venue.desks.values()):,}",
+        f"cut {venue.hub.cut:,}",
+        f"up {int(up) // 3600}:{int(up) // 60 % 60:02}:{int(up) % 60:02}",
+    ]
+    return " | ".join(parts)
+
+
+def _echo(known: dict[str, object]) -> None:
+    # Whoever reads this may be gone: no reason for a venue to end.
+    with contextlib.suppress(OSError):
+        click.echo(json.dumps(known))

@@ -1,0 +1,79 @@
+"""A web server: uvicorn on a socket of `address.bind`."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Generator
+from typing import cast
+
+import uvicorn
+from litestar.types import ASGIApp
+
+from meltica.errors import AddressInUse
+
+MAX_MESSAGE = 1 << 20
+"""Bytes of a websocket message that a client may send."""
+
+
+class _Answered(logging.Filter):
+    """Drops what uvicorn says of a websocket that was refused with an answer: that there was none."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Returns whether to log a record."""
+        return record.msg != "ASGI callable returned without completing handshake."
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to whoever serves."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+class WebServer:
+    """Serves an application. Without `streams` it takes no websockets."""
+
+    def __init__(self, app: ASGIApp, bound: socket.socket, *, streams: bool = False) -> None:
+        self._socket = bound
+        config = uvicorn.Config(
+            cast(Callable[..., object], app),
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            ws="websockets-sansio" if streams else "none",
+            ws_max_size=MAX_MESSAGE,
+            # On loopback it costs more than it saves.
+            ws_per_message_deflate=False,
+            server_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=3,
+        )
+        if streams:
+            logging.getLogger("uvicorn.error").addFilter(_Answered())
+        self._server = _Server(config)
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        host, port = self._socket.getsockname()[:2]
+        return host, port
+
+    async def start(self) -> None:
+        """Starts to serve; returns when it does."""
+        self._task = asyncio.get_running_loop().create_task(
+            self._server.serve(sockets=[self._socket]), name="meltica-server"
+        )
+        while not self._server.started:
+            if self._task.done():
+                self._task.result()
+                raise AddressInUse("the server ended before it had started; see the log")
+            await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        """Ends requests in hand, for a few seconds at most, then the server."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task

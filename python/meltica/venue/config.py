@@ -1,0 +1,108 @@
+"""What `meltica venue serve` is told: the market, the accounts, the limit; and how a file of it is read."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Self, cast
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+
+from meltica.errors import ConfigError
+from meltica.providers.base import AdapterSettings
+from meltica.settings.base import Name
+from meltica.settings.document import Document, read
+from meltica.settings_model import Loc, Places, dotted, faults, read_texts, told
+from meltica.venue.settings import Amount, MarketSettings
+
+PORT = 8890
+
+
+class AccountSettings(AdapterSettings):
+    """One account, and the key to it."""
+
+    key: Annotated[str, Field(pattern=r"^[!-~]{1,80}$")]
+    """What its requests are known by."""
+    secret: Annotated[SecretStr, Field(min_length=1)]
+    """What they are signed with."""
+    balances: dict[str, Amount] | None = None
+    """What it starts with, by currency; `market.balances` by default."""
+
+
+class VenueSettings(AdapterSettings):
+    """A venue that is served."""
+
+    market: MarketSettings = MarketSettings()
+    """What the market is like."""
+    accounts: dict[Name, AccountSettings] = Field(
+        default={"main": AccountSettings(key="main", secret=SecretStr("main-secret"))}, min_length=1
+    )
+    """Who trades on it, by name."""
+    rate_limit: Annotated[float, Field(ge=0, le=1e6)] = 50.0
+    """Signed requests a second of each key, and as many at once; 0 is no limit."""
+
+    @field_validator("market")
+    @classmethod
+    def _paced(cls, market: MarketSettings) -> MarketSettings:
+        if market.rate == "max":
+            raise told('`market.rate`: expected a number: a market that is served keeps pace, saw "max"')
+        if market.duration is not None:
+            raise told("`market.duration`: expected none: a venue serves until it is stopped")
+        return market
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        keys = [account.key for account in self.accounts.values()]
+        wrong = [f"expected each key once, saw {key!r} twice" for key in set(keys) if keys.count(key) > 1]
+        for name, account in self.accounts.items():
+            wrong.extend(
+                f"`accounts.{name}.balances`: expected currencies of the symbols, saw {currency}"
+                for currency in self.market.unknown_currencies(account.balances)
+            )
+        if wrong:
+            raise told("; ".join(wrong))
+        return self
+
+
+class _Lines(Places):
+    """Says in which line of the file a value stands."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+
+    def name(self, loc: Loc) -> str:
+        """Returns a key and its line."""
+        lines = self._document.lines
+        line = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
+        return f"`{dotted(loc)}`" if line is None else f"`{dotted(loc)}` (line {line})"
+
+    def conceals(self, loc: Loc) -> str | None:
+        """Returns what to say in place of a value that variables make."""
+        used = self._document.variables.get(loc)
+        return f"what {' and '.join(f'${{{name}}}' for name in used)} holds" if used else None
+
+
+def load(
+    path: Path | None, overrides: Mapping[str, object], environ: Mapping[str, str] | None = None
+) -> VenueSettings:
+    """Returns what a file says, the defaults without one; `overrides` are market settings that win over it.
+
+    Raises ConfigError with every fault.
+    """
+    document = Document(Path())
+    if path is not None:
+        document = read(path, os.environ if environ is None else environ)
+    places = _Lines(document)
+    found = [f"{places.name(loc)}{text}" for loc, text in document.faults]
+    unread = {loc for loc, _ in document.faults}
+    values = dict(document.values)
+    market = values.get("market", {})
+    if overrides and isinstance(market, Mapping):
+        values["market"] = {**cast("Mapping[str, object]", market), **overrides}
+    try:
+        settings = VenueSettings.model_validate(read_texts(VenueSettings, values))
+    except ValidationError as error:
+        found += [text for loc, text in faults(VenueSettings, error.errors(), places) if loc not in unread]
+    else:
+        if not found:
+            return settings
+    raise ConfigError(str(path or "venue serve"), found)

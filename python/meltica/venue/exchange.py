@@ -1,0 +1,162 @@
+"""`Exchange`: a market that lives on the wall's clock, its accounts, and the streams that tell of it."""
+
+import asyncio
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from meltica._core import SyntheticMarket
+from meltica.control.errors import Refused
+from meltica.errors import ConfigError
+from meltica.settings_model import load
+from meltica.units import parse_duration
+from meltica.venue import catalogue, shapes
+from meltica.venue.auth import Clock, Credentials, Keys
+from meltica.venue.desk import Desk, Line, unknown_symbol
+from meltica.venue.limits import RateLimit
+from meltica.venue.settings import VenueBehavior, nanos
+from meltica.venue.streams import GOING_AWAY, SERVICE_RESTART, Hub
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from meltica.venue.config import VenueSettings
+
+KINDS = ("trade", "ticker", "depth", "candle")
+"""The channels that each symbol has."""
+
+
+class Exchange:
+    """One venue. Belongs to the loop's thread."""
+
+    def __init__(self, settings: "VenueSettings") -> None:
+        market = settings.market
+        accounts = {name: market.funds(account.balances) for name, account in settings.accounts.items()}
+        self.market = SyntheticMarket(
+            None, market.options(), market.listings(SyntheticMarket.TAKERS), accounts
+        )
+        self.behavior = market.venue_behavior
+        self.instruments = {listed.symbol: catalogue.instrument(listed.symbol) for listed in market.symbols}
+        self.line = Line(self.market, market.speed)
+        self.desks = {name: Desk(self.market, self.line, self.instruments, name) for name in accounts}
+        self.limit = RateLimit(settings.rate_limit)
+        self.clock = Clock()
+        self.keys = Keys(
+            {
+                account.key: Credentials(name, account.secret.get_secret_value())
+                for name, account in settings.accounts.items()
+            },
+            self.clock,
+        )
+        self.hub = Hub(self.market.want, self._refuse, self.keys, self.clock)
+        self._speed = market.speed
+        self._hurry = asyncio.Event()
+
+    async def run(self) -> None:
+        """Keeps the market on the wall's clock and tells what happens, until it is cancelled."""
+        market, loop = self.market, asyncio.get_running_loop()
+        market.pace(self._speed)
+        market.announce()
+        while True:
+            self._hurry.clear()
+            for channel, frame in market.poll():
+                self.hub.tell(channel, frame)
+            self._part()
+            alarm = loop.call_later(market.wake_in(), self._hurry.set)
+            try:
+                await self._hurry.wait()
+            finally:
+                alarm.cancel()
+
+    def nudge(self) -> None:
+        """Has what a request led to told at once."""
+        self._part()
+        self._hurry.set()
+
+    def stop(self) -> None:
+        """Closes every stream."""
+        self.hub.close(GOING_AWAY, "the venue stops")
+
+    def check_symbol(self, symbol: str) -> None:
+        """Raises Refused unless the venue lists a symbol."""
+        if symbol not in self.instruments:
+            raise Refused(404, "unknown_symbol", unknown_symbol(symbol))
+
+    def ledger(self) -> shapes.Ledger:
+        """Returns where all the money is."""
+        known = self.market.ledger()
+        sums: dict[str, Decimal] = {}
+        owned = [{name: held.total for name, held in each.items()} for each in known["accounts"].values()]
+        for part in (*owned, known["outside"], known["fees"]):
+            for currency, amount in part.items():
+                sums[currency] = sums.get(currency, Decimal(0)) + amount
+        return shapes.Ledger(
+            time=known["time"],
+            accounts=[
+                shapes.LedgerAccount(
+                    name=name,
+                    balances=shapes.holdings(balances),
+                    open_orders=[shapes.order(record) for record in self.desks[name].open_records()],
+                )
+                for name, balances in known["accounts"].items()
+            ],
+            outside={currency: shapes.text(amount) for currency, amount in known["outside"].items()},
+            fees={currency: shapes.text(amount) for currency, amount in known["fees"].items()},
+            sums={currency: shapes.text(amount) for currency, amount in sums.items()},
+            fills=known["fills"],
+        )
+
+    def fault(self, asked: shapes.FaultsAsked) -> None:
+        """Makes things go wrong. Raises Refused, and then changes nothing."""
+        behavior = self.behavior if asked.behavior is None else _behavior(self.behavior, asked.behavior)
+        duration = _duration(asked.disconnect) if isinstance(asked.disconnect, str) else None
+        if asked.skip_depth is not None:
+            self.check_symbol(asked.skip_depth.symbol)
+        if behavior is not self.behavior:
+            self.behavior = behavior
+            self.market.set_behavior(behavior.options())
+        if asked.skip_depth is not None:
+            self.market.skip_depth(asked.skip_depth.symbol, asked.skip_depth.frames)
+        if asked.quiet is not None:
+            self.market.rest(asked.quiet)
+        if asked.clock_skew is not None:
+            self.clock.skew_ms = asked.clock_skew
+        if asked.rate_limit is not None:
+            self.limit.rate = asked.rate_limit
+        if asked.disconnect is not None:
+            self.market.disconnect(None if duration is None else nanos(duration))
+        self.nudge()
+
+    def _part(self) -> None:
+        """Closes every stream of a venue that is disconnected."""
+        if not self.market.connected:
+            self.hub.close(SERVICE_RESTART, "the venue is disconnected")
+
+    def _refuse(self, channel: str) -> Refused | None:
+        kind, colon, symbol = channel.partition(":")
+        if channel == "instruments":
+            return None
+        if not colon or kind not in KINDS:
+            known = ", ".join([*(f"{kind}:SYMBOL" for kind in KINDS), "instruments", "account"])
+            return Refused(400, "unknown_channel", f"expected one of {known}, saw {channel[:80]!r}")
+        if symbol not in self.instruments:
+            return Refused(404, "unknown_symbol", unknown_symbol(symbol))
+        return None
+
+
+def _behavior(present: VenueBehavior, asked: shapes.Json) -> VenueBehavior:
+    """Returns a behavior with some of it changed. Raises Refused."""
+    try:
+        return load(VenueBehavior, {**dict(present), **asked}, what="behavior")
+    except ConfigError as error:
+        raise Refused(400, "bad_request", str(error)) from None
+
+
+def _duration(text: str) -> "timedelta":
+    """Returns how long a disconnect lasts. Raises Refused."""
+    try:
+        duration = parse_duration(text)
+    except ValueError as error:
+        raise Refused(400, "bad_request", f"`disconnect`: {error}, saw {text[:80]!r}") from None
+    if not duration:
+        raise Refused(400, "bad_request", "`disconnect`: expected a duration above 0, saw none")
+    return duration

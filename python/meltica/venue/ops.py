@@ -1,0 +1,71 @@
+"""What a client may say on a stream: four ops, as JSON texts."""
+
+import contextlib
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from meltica.control.errors import Refused
+from meltica.venue.auth import Signed
+
+PATH = "/v1/stream"
+
+Id = Annotated[int, Meta(ge=0, lt=1 << 53)]
+
+
+class Op(Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="op"):
+    """What a client says; the answer has the same id."""
+
+    id: Id
+
+
+class Subscribe(Op, frozen=True, kw_only=True, tag="subscribe"):
+    """Asks for channels."""
+
+    channels: list[str]
+
+
+class Unsubscribe(Op, frozen=True, kw_only=True, tag="unsubscribe"):
+    """Asks for channels no more."""
+
+    channels: list[str]
+
+
+class Login(Op, frozen=True, kw_only=True, tag="login"):
+    """Says whose the stream is."""
+
+    key: str
+    time: int
+    """Milliseconds."""
+    signature: str
+
+    def signed(self) -> Signed:
+        """Returns what its signature is of."""
+        return Signed(self.key, str(self.time), self.signature, "GET", PATH)
+
+
+class Ping(Op, frozen=True, kw_only=True, tag="ping"):
+    """Asks whether the venue is there."""
+
+
+class _Numbered(Struct):
+    id: Id
+
+
+_OPS = msgspec.json.Decoder(Subscribe | Unsubscribe | Login | Ping)
+
+
+def read(raw: str | bytes) -> Subscribe | Unsubscribe | Login | Ping:
+    """Returns what was said. Raises Refused."""
+    try:
+        return _OPS.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused(400, "bad_request", f"expected an op as docs/venue.md has it: {error}") from None
+
+
+def id_of(raw: str | bytes) -> int | None:
+    """Returns the id of an op that may have been refused, None when it has none."""
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return msgspec.json.decode(raw, type=_Numbered).id
+    return None

@@ -1,0 +1,228 @@
+"""The websocket side: who is connected, who wants which channel, and how frames get to them.
+
+The hub and its clients belong to the loop's thread. A frame is queued for each client that wants it; each has
+a task of its own that sends what is queued, so that nobody waits for anybody.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import count
+
+import msgspec
+from litestar.types import Receive, Scope, Send
+
+from meltica.control.errors import Refused
+from meltica.venue.auth import Clock, Keys
+from meltica.venue.ops import Login, Ping, Subscribe, Unsubscribe, id_of, read
+
+MAX_QUEUED = 10_000
+"""Frames that wait for one client; with one more it is cut."""
+MAX_CHANNELS = 1_000
+
+GOING_AWAY = 1001
+SERVICE_RESTART = 1012
+
+CLOSE_SECONDS = 1.0
+"""How long a client that reads slowly may keep the close frame waiting."""
+
+Want = Callable[[str, bool], object]
+Refuse = Callable[[str], Refused | None]
+
+
+class Hub:
+    """All open streams.
+
+    `want` is told which of the market's channels anybody wants, and which nobody does any more. `refuse`
+    returns what is wrong with the name of a channel.
+    """
+
+    def __init__(self, want: Want, refuse: Refuse, keys: Keys, clock: Clock) -> None:
+        self.refuse = refuse
+        self.keys = keys
+        self.clock = clock
+        self.connected = 0
+        self.cut = 0
+        self.told = 0
+        """Frames of the market so far, each once."""
+        self._want = want
+        self._clients: dict[int, Client] = {}
+        self._wanted: dict[str, set[Client]] = {}
+        self._ids = count(1)
+
+    @property
+    def clients(self) -> list["Client"]:
+        """The open streams, oldest first."""
+        return list(self._clients.values())
+
+    def tell(self, channel: str, frame: bytes) -> None:
+        """Queues a frame of the market for whoever wants its channel."""
+        self.told += 1
+        text = frame.decode()
+        for client in list(self._wanted.get(channel, ())):
+            client.put(text)
+
+    def close(self, code: int, reason: str) -> None:
+        """Closes every stream at once."""
+        for client in self.clients:
+            client.end(code, reason)
+
+    def add(self, client: "Client", channels: Iterable[str]) -> None:
+        """Lets a client have channels of the market."""
+        for channel in channels:
+            if channel not in self._wanted:
+                self._wanted[channel] = set()
+                self._want(channel, True)
+            self._wanted[channel].add(client)
+
+    def remove(self, client: "Client", channels: Iterable[str]) -> None:
+        """Lets a client have channels no more."""
+        for channel in channels:
+            others = self._wanted[channel]
+            others.discard(client)
+            if not others:
+                del self._wanted[channel]
+                self._want(channel, False)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one stream, which has been let in, from its acceptance to its end."""
+        host, port = scope["client"] or ("", 0)
+        client = Client(self, next(self._ids), f"{host}:{port}", receive, send)
+        self.connected += 1
+        self._clients[client.id] = client
+        try:
+            await client.run()
+        finally:
+            del self._clients[client.id]
+            self.remove(client, client.channels.values())
+
+
+class Client:
+    """One stream."""
+
+    def __init__(self, hub: Hub, id: int, address: str, receive: Receive, send: Send) -> None:
+        self.id = id
+        self.address = address
+        self.account: str | None = None
+        self.channels: dict[str, str] = {}
+        """The channels it has, as it names them -> as the market does."""
+        self.sent = 0
+        self._hub = hub
+        self._receive = receive
+        self._send = send
+        self._queue: deque[str] = deque()
+        self._some = asyncio.Event()
+        self._ended: asyncio.Future[tuple[int, str] | None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def queued(self) -> int:
+        """Frames that wait until it reads."""
+        return len(self._queue)
+
+    def put(self, text: str) -> None:
+        """Queues a frame; cuts a client for which too many wait."""
+        if self._ended.done():
+            return
+        if len(self._queue) >= MAX_QUEUED:
+            self._hub.cut += 1
+            # Without a close frame: that would have to wait for the client, too.
+            self._ended.set_result(None)
+            return
+        self._queue.append(text)
+        self._some.set()
+
+    def end(self, code: int, reason: str) -> None:
+        """Closes it; what is queued is not sent any more."""
+        if not self._ended.done():
+            self._ended.set_result((code, reason))
+
+    async def run(self) -> None:
+        """Accepts it, reads and writes until either side ends it."""
+        await self._receive()  # says that it wants to connect
+        await self._send({"type": "websocket.accept", "subprotocol": None, "headers": []})
+        tasks = {asyncio.ensure_future(self._read()), asyncio.ensure_future(self._write())}
+        try:
+            await asyncio.wait({*tasks, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        if self._ended.done() and (told := self._ended.result()) is not None:
+            code, reason = told
+            with contextlib.suppress(TimeoutError, OSError):
+                closing = self._send({"type": "websocket.close", "code": code, "reason": reason})
+                await asyncio.wait_for(closing, CLOSE_SECONDS)
+        for error in ends:
+            # That it is gone, which a server may tell by an OSError, is no fault.
+            if isinstance(error, Exception) and not isinstance(error, OSError):
+                raise error
+
+    async def _write(self) -> None:
+        while True:
+            while self._queue:
+                await self._send({"type": "websocket.send", "text": self._queue.popleft(), "bytes": None})
+                self.sent += 1
+            self._some.clear()
+            await self._some.wait()
+
+    async def _read(self) -> None:
+        while (message := await self._receive())["type"] == "websocket.receive":
+            raw = message["text"] if message["text"] is not None else message["bytes"]
+            self._answer(raw or "")
+
+    def _answer(self, raw: str | bytes) -> None:
+        try:
+            answer = self._do(raw)
+        except Refused as error:
+            answer = {"op": "error", "id": id_of(raw), "error": str(error), "code": error.code}
+        known = {key: value for key, value in answer.items() if value is not None}
+        self.put(msgspec.json.encode(known).decode())
+
+    def _do(self, raw: str | bytes) -> dict[str, object]:
+        match read(raw):
+            case Ping(id=id):
+                return {"op": "pong", "id": id, "time": self._hub.clock.now()}
+            case Login() as login:
+                self._log_in(login)
+                return {"op": "loggedIn", "id": login.id, "account": self.account}
+            case Subscribe(id=id, channels=names):
+                self._subscribe(names)
+                return {"op": "subscribed", "id": id, "channels": names}
+            case Unsubscribe(id=id, channels=names):
+                self._unsubscribe(names)
+                return {"op": "unsubscribed", "id": id, "channels": names}
+
+    def _log_in(self, login: Login) -> None:
+        account = self._hub.keys.account(login.signed())
+        if self.account not in (None, account):
+            raise Refused(
+                400, "bad_request", f"expected a stream without a login, saw that of {self.account}"
+            )
+        self.account = account
+
+    def _subscribe(self, names: Iterable[str]) -> None:
+        added = {name: self._channel(name) for name in names if name not in self.channels}
+        if len(self.channels) + len(added) > MAX_CHANNELS:
+            text = f"expected at most {MAX_CHANNELS} channels, saw {len(self.channels) + len(added)}"
+            raise Refused(400, "too_many_channels", text)
+        self.channels |= added
+        self._hub.add(self, added.values())
+
+    def _unsubscribe(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self.channels:
+                text = f"expected channels that were subscribed, saw {name[:80]!r}"
+                raise Refused(400, "not_subscribed", text)
+        self._hub.remove(self, [self.channels.pop(name) for name in dict.fromkeys(names)])
+
+    def _channel(self, name: str) -> str:
+        """Returns the market's name of a channel. Raises Refused."""
+        if name == "account":
+            if self.account is None:
+                raise Refused(401, "not_logged_in", "expected a login before the channel `account`, saw none")
+            return f"account:{self.account}"
+        refused = self._hub.refuse(name)
+        if refused is not None:
+            raise refused
+        return name
