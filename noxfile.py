@@ -63,9 +63,14 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Plays 50 million events, or `-- EVENTS`, and fails when memory grows."""
+    """Plays 50 million events, then ten minutes of a venue with every fault; or one of them, `-- events` or
+    `-- venue`, with its length after it. Fails when anything does not add up, or memory grows.
+    """
     install(session)
-    session.run("python", "-m", "tests.soak", *session.posargs)
+    which, *length = session.posargs or ["both"]
+    for name, module in (("events", "tests.soak"), ("venue", "tests.venue_soak")):
+        if which in (name, "both"):
+            session.run("python", "-m", module, *length)
 
 
 @nox.session

@@ -1,6 +1,6 @@
 """Millions of events through codec, books, dispatch and two lambdas, and memory stays flat.
 
-    python -m tests.soak [EVENTS]       or       nox -s soak -- [EVENTS]
+    python -m tests.soak [EVENTS]       or       nox -s soak -- events [EVENTS]
 
 plays the made-up session again and again, every queue lossless. Each lambda has a thread of its own. One
 counts; the other also keeps every thousandth event, in a deque of the last thousand it kept. An event that

@@ -145,6 +145,7 @@ class AccountContract:
             stays, goes = order(at="far"), order(at="far")
             for each in (stays, goes):
                 rig.do(account.submit(each))
+                rig.wait(lambda each=each: rig.reports(each.client_order_id), "the report of the order")
             mark = len(rig.events)
             # The cancellation is done when the venue's streams are gone: its report is lost.
             stage.behave(report_late=1.0, report_late_for=3600.0)

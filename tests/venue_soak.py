@@ -1,0 +1,536 @@
+"""A venue with every fault, twenty lambdas, an account that trades: at each quiet point all of it adds up.
+
+    python -m tests.venue_soak [SECONDS]       or       nox -s soak -- venue [SECONDS]
+
+`meltica venue serve` runs at ten times the wall clock, with all of `venue_behavior` on, at ten times the
+rates that the system which Meltica follows had by default. The `fake` adapter talks to it over the wire and
+feeds twenty lambdas, each on a thread of its own. Rounds of chaos, in which depth frames are lost and
+connections cut on top of the faults, end in a quiet point: no faults, and strangers rest. There
+
+- every book of every lambda is the venue's own, level by level;
+- every gap that was forced was counted, once, and seen by every lambda of that symbol;
+- the account's orders, fills and balances are those of the venue's ledger, whose money adds up to nothing;
+- no memory, thread, file, connection or slot is held that was not held before.
+"""
+
+import asyncio
+import contextlib
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, cast
+
+from meltica.venue.catalogue import SYMBOLS
+
+from meltica import BookSnapshot, Event, Lambda
+from meltica._core import Codec, Core
+from meltica.errors import OrderRefused, OutcomeUnknown, VenueError, VenueUnavailable
+from meltica.lambdas.instances import LambdaInstance, add_instance
+from meltica.providers.account import NewOrder
+from meltica.providers.base import Route
+from meltica.providers.fake.adapter import FakeAdapter
+from meltica.types import Side
+
+SECONDS = 600.0
+ROUND = 15.0
+"""Seconds of chaos between two quiet points."""
+LAMBDAS = 20
+PATIENCE = 60.0
+DEPTH = 25
+WARM_UP = 3
+"""Rounds after which memory is measured from."""
+LIMIT = 24 << 20
+"""By how much the RSS of either process may grow after the warm-up."""
+
+FAULTS: dict[str, object] = {
+    "latency_min": "5ms",
+    "latency_max": "35ms",
+    "transient_error": 0.05,
+    "disconnect_chance": 0.005,
+    "disconnect_for": "5s",
+    "reject": 0.05,
+    "report_late": 0.05,
+    "report_late_for": "1s",
+    "report_duplicate": 0.05,
+    "report_reorder": 0.05,
+}
+NO_FAULTS: dict[str, object] = {
+    name: "0s" if name.startswith("latency") else 0.0
+    for name in FAULTS
+    if name not in ("disconnect_for", "report_late_for")
+}
+
+
+class Watcher(Lambda):
+    """Keeps the last book of each symbol and counts what befell it."""
+
+    def __init__(self) -> None:
+        self.books: dict[str, BookSnapshot] = {}
+        self.gaps: Counter[str] = Counter()
+        self.stale: Counter[str] = Counter()
+        self.last_seq = 0
+        self.disorder = 0
+
+    def see(self, event: Event) -> None:
+        """Takes note of the order of events."""
+        self.disorder += event.seq <= self.last_seq
+        self.last_seq = event.seq
+
+    def on_book_snapshot(self, book: BookSnapshot) -> None:
+        self.see(book)
+        self.books[book.symbol] = book
+
+    def on_trade(self, trade: Event) -> None:
+        self.see(trade)
+
+    def on_gap(self, gap: Event) -> None:
+        self.see(gap)
+        self.gaps[gap.symbol] += 1
+
+    def on_stale(self, stale: Event) -> None:
+        self.see(stale)
+        self.stale[stale.symbol] += 1
+        self.books.pop(stale.symbol, None)
+
+
+class VenueProcess:
+    """`meltica venue serve`, and its operator."""
+
+    def __init__(self, folder: Path) -> None:
+        config = folder / "venue.yaml"
+        market = {"seed": 11, "speed": 10, "symbols": list(SYMBOLS)}
+        config.write_text(json.dumps({"market": market, "rate_limit": 0}))
+        command = (sys.executable, "-m", "meltica", "venue", "serve", "--port", "0", "--json")
+        self._process = subprocess.Popen(
+            [*command, "--config", str(config)], stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        self.address: str = json.loads(self._process.stdout.readline())["address"]
+        self.pid = self._process.pid
+
+    def ask(self, path: str, body: object = None) -> Any:
+        """Returns what the operator is answered."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"content-type": "application/json"}
+        request = urllib.request.Request(self.address + path, data=data, headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def fault(self, **faults: object) -> None:
+        """Has something go wrong."""
+        self.ask("/v1/faults", faults)
+
+    def book(self, symbol: str) -> tuple[int, dict[str, list[tuple[Decimal, Decimal]]]]:
+        """Returns the update id and the levels of a book."""
+        book = self.ask(f"/v1/depth?symbol={symbol}&limit={DEPTH}")
+        sides = {
+            side: [(Decimal(price), Decimal(quantity)) for price, quantity in book[side]]
+            for side in ("bids", "asks")
+        }
+        return book["last"], sides
+
+    def end(self) -> int:
+        """Ends it; returns its exit code."""
+        self._process.terminate()
+        code = self._process.wait(30)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        return code
+
+
+@dataclass
+class Held:
+    """What the two processes hold."""
+
+    rss: int
+    venue_rss: int
+    threads: int
+    files: int
+    connections: int
+
+
+@dataclass
+class Soaked:
+    """What came of a run."""
+
+    rounds: int = 0
+    seconds: float = 0.0
+    events: int = 0
+    books_compared: int = 0
+    gaps_forced: int = 0
+    gaps_masked: int = 0
+    """Frames lost while the book waited for a snapshot anyway."""
+    disconnects: int = 0
+    orders: Counter[str] = field(default_factory=Counter[str])
+    """By what came of the request."""
+    held: list[Held] = field(default_factory=list[Held])
+    faults: list[str] = field(default_factory=list[str])
+
+
+def rss(pid: int | str) -> int:
+    """Returns the resident memory of a process, bytes."""
+    import resource
+
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def wait(holds: Callable[[], bool], seconds: float = PATIENCE) -> bool:
+    """Waits until something holds; returns whether it did."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        threading.Event().wait(0.01)
+    return True
+
+
+class Trader(threading.Thread):
+    """Sends orders, cancels and amends while it may; remembers what it must be right about."""
+
+    def __init__(self, adapter: FakeAdapter, soaked: Soaked) -> None:
+        super().__init__(name="trader", daemon=True)
+        assert adapter.account is not None
+        self._account = adapter.account
+        self._soaked = soaked
+        self._random = random.Random(5)
+        self._go = threading.Event()
+        self._rests = threading.Event()
+        self._ended = threading.Event()
+        self._number = 0
+        self.unknown: set[str] = set()
+        """Orders of which nobody could say whether they went through."""
+        self.refused: set[str] = set()
+        self.sent: dict[str, str] = {}
+
+    def run(self) -> None:
+        asyncio.run(self._trade())
+
+    def trade(self) -> None:
+        """Goes on."""
+        self._rests.clear()
+        self._go.set()
+
+    def rest(self) -> None:
+        """Ends what it is about, and waits."""
+        self._go.clear()
+        assert self._rests.wait(PATIENCE)
+
+    def end(self) -> None:
+        """Ends."""
+        self._ended.set()
+        self._go.set()
+        self.join(PATIENCE)
+
+    async def _trade(self) -> None:
+        while not self._ended.is_set():
+            if not self._go.is_set():
+                self._rests.set()
+                await asyncio.to_thread(self._go.wait)
+                continue
+            await self._act()
+            await asyncio.sleep(self._random.uniform(0.005, 0.05))
+
+    async def _act(self) -> None:
+        pick = self._random
+        symbol = pick.choice(SYMBOLS)
+        if self.sent and pick.random() < 0.4:
+            id = pick.choice([*self.sent])
+            symbol = self.sent[id]
+            if pick.random() < 0.3:
+                await self._note("amend", self._account.amend(symbol, id, quantity=Decimal("0.6")), id)
+            else:
+                await self._note("cancel", self._account.cancel(symbol, id), id)
+                self.sent.pop(id, None)
+            return
+        self._number += 1
+        id = f"s{self._number}"
+        side = pick.choice((Side.BUY, Side.SELL))
+        price = None
+        if pick.random() < 0.7:
+            price = Decimal(20) if side is Side.BUY else Decimal(500_000)
+        order = NewOrder(id, symbol, side, Decimal("0.5"), price)
+        if await self._note("submit", self._account.submit(order), id) and price is not None:
+            self.sent[id] = symbol
+
+    async def _note(self, what: str, asking: Any, id: str) -> bool:
+        try:
+            await asking
+        except OrderRefused:
+            outcome = "refused"
+            if what == "submit":
+                self.refused.add(id)
+        except OutcomeUnknown:
+            outcome = "unknown"
+            if what == "submit":
+                self.unknown.add(id)
+        except VenueUnavailable:
+            outcome = "unavailable"
+            if what == "submit":
+                self.refused.add(id)
+        else:
+            outcome = "done"
+        self._soaked.orders[f"{what} {outcome}"] += 1
+        return outcome == "done"
+
+
+class Soak:
+    """One run."""
+
+    def __init__(self, folder: Path, report: Callable[[str], object]) -> None:
+        self.soaked = Soaked()
+        self._report = report
+        self._random = random.Random(3)
+        self._venue = VenueProcess(folder)
+        wire = {"endpoint": self._venue.address, "key": "main", "secret": "main-secret"}
+        self._adapter = cast(FakeAdapter, FakeAdapter.configure(wire))
+        self._core = core = Core()
+        declaration = self._adapter.codec()
+        assert declaration is not None
+        self._producer = core.producer("fake", Codec(declaration))
+        self._hosts = [core.host("thread") for _ in range(LAMBDAS)]
+        self._watchers: list[LambdaInstance] = []
+        for number, host in enumerate(self._hosts):
+            # Every other one watches all; the rest three symbols each.
+            scope = "*" if number % 2 else [SYMBOLS[(number + i) % len(SYMBOLS)] for i in range(3)]
+            instance = add_instance(host, Watcher, id=f"w{number}", scope={"fake": scope})
+            self._watchers.append(instance)
+            instance.start()
+        self._run = threading.Thread(target=self._adapter.run, name="adapter", daemon=True)
+        self._trader = Trader(self._adapter, self.soaked)
+        self._told = 0
+
+    def soak(self, seconds: float) -> Soaked:
+        """Runs for about so long, at least two rounds."""
+        began = time.monotonic()
+        # A start is as likely to fail as any request; the gateway would try again.
+        self._adapter.name_providers("fake")
+        self._adapter.start({"fake": self._producer})
+        self._run.start()
+        self._trader.start()
+        kinds = ("BookSnapshot", "Trade", "ExecReport", "BalanceUpdate")
+        self._adapter.route([Route(kind, None) for kind in kinds], [])
+        try:
+            while not self.soaked.faults and (
+                self.soaked.rounds < 2 or time.monotonic() - began < seconds - ROUND / 2
+            ):
+                self._chaos(min(ROUND, seconds / 4))
+                self._quiet()
+                self.soaked.rounds += 1
+                self._say()
+        finally:
+            self._end()
+        self.soaked.seconds = time.monotonic() - began
+        return self.soaked
+
+    def _chaos(self, seconds: float) -> None:
+        self._venue.fault(behavior=FAULTS, quiet=False)
+        self._trader.trade()
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self._random.random() < 0.7:
+                self._lose(self._random.choice(SYMBOLS))
+            else:
+                self._venue.fault(disconnect=f"{self._random.randrange(100, 5000)}ms")
+                self.soaked.disconnects += 1
+            threading.Event().wait(self._random.uniform(0.05, 0.5))
+        self._trader.rest()
+
+    def _lose(self, symbol: str) -> None:
+        """Loses a depth frame; waits for the gap, or for the sign that nobody could see one."""
+        before = self._producer.stats()
+        self._venue.fault(skipDepth={"symbol": symbol, "frames": 2})
+
+        def told() -> bool:
+            after = self._producer.stats()
+            return (
+                after["gaps"] > before["gaps"]
+                or after["stale"] != before["stale"]
+                or self._is_waiting(symbol)
+            )
+
+        if not wait(told, 10.0):
+            # Whoever is away, or asks for a snapshot, sees no gap.
+            self.soaked.gaps_masked += 1
+        elif self._producer.stats()["gaps"] > before["gaps"]:
+            self.soaked.gaps_forced += 1
+        else:
+            self.soaked.gaps_masked += 1
+
+    def _is_waiting(self, symbol: str) -> bool:
+        return symbol in self._producer.unsynced()
+
+    def _quiet(self) -> None:
+        """Compares everything, once nothing goes wrong any more."""
+        self._venue.fault(behavior=NO_FAULTS, quiet=True)
+        fault = self.soaked.faults.append
+        truths: dict[str, Any] = {}
+
+        def agree() -> bool:
+            for symbol in SYMBOLS:
+                truths[symbol] = self._venue.book(symbol)
+            return all(self._same(watcher, truths) for watcher in self._watchers)
+
+        if not wait(agree):
+            for watcher in self._watchers:
+                fault(f"round {self.soaked.rounds}: {self._differences(watcher, truths)}")
+        self.soaked.books_compared += sum(len(self._scope(watcher)) for watcher in self._watchers)
+        self._compare_gaps()
+        self._compare_account()
+        self._hold()
+
+    def _scope(self, watcher: LambdaInstance) -> list[str]:
+        number = int(watcher.id[1:])
+        return [s for i, s in enumerate(SYMBOLS) if number % 2 or (i - number) % len(SYMBOLS) < 3]
+
+    def _same(self, watcher: LambdaInstance, truths: dict[str, Any]) -> bool:
+        return not self._differences(watcher, truths)
+
+    def _differences(self, watcher: LambdaInstance, truths: dict[str, Any]) -> str:
+        books = cast(Watcher, watcher.subject).books
+        for symbol in self._scope(watcher):
+            update_id, sides = truths[symbol]
+            book = books.get(symbol)
+            if book is None:
+                return f"{watcher.id} has no book of {symbol}"
+            if book.last_update_id != update_id:
+                return f"{watcher.id}: {symbol} at {book.last_update_id}, the venue's is at {update_id}"
+            for side, levels in (("bids", book.bids), ("asks", book.asks)):
+                seen = [(level.price_decimal, level.quantity_decimal) for level in levels]
+                if seen != sides[side]:
+                    return f"{watcher.id}: {side} of {symbol} at {update_id} are not the venue's"
+        return ""
+
+    def _compare_gaps(self) -> None:
+        stats, fault = self._producer.stats(), self.soaked.faults.append
+        if stats["gaps"] != self.soaked.gaps_forced:
+            fault(f"{stats['gaps']} gaps counted, {self.soaked.gaps_forced} forced")
+        if stats["errors"]:
+            fault(f"frames that could not be read: {stats['errors']}")
+        whole = [cast(Watcher, w.subject) for w in self._watchers if len(self._scope(w)) == len(SYMBOLS)]
+        for watcher in self._watchers:
+            subject = cast(Watcher, watcher.subject)
+            expected = {s: n for s, n in whole[0].gaps.items() if s in self._scope(watcher)}
+            if dict(subject.gaps) != expected:
+                fault(f"{watcher.id} saw gaps {dict(subject.gaps)}, expected {expected}")
+            if subject.disorder:
+                fault(f"{watcher.id} saw {subject.disorder} events out of order")
+            lost = watcher.stats()
+            if lost["errors"]:
+                fault(f"{watcher.id}: {lost['errors']} callbacks raised")
+        if sum(whole[0].gaps.values()) != stats["gaps"]:
+            fault(f"{sum(whole[0].gaps.values())} gaps were told, {stats['gaps']} counted")
+
+    def _compare_account(self) -> None:
+        fault = self.soaked.faults.append
+        ledger = self._venue.ask("/v1/ledger")
+        for currency, total in ledger["sums"].items():
+            if Decimal(total) != 0:
+                fault(f"the ledger's {currency} adds up to {total}")
+        account = self._adapter.account
+        assert account is not None
+        balances, fills, open_orders = asyncio.run(self._ask(account))
+        [theirs] = ledger["accounts"]
+        for entry in theirs["balances"]:
+            mine = balances[entry["currency"]]
+            if (mine.total, mine.available) != (Decimal(entry["total"]), Decimal(entry["available"])):
+                fault(f"{entry['currency']}: the account says {mine}, the ledger {entry}")
+        if len({fill.execution_id for fill in fills}) != len(fills):
+            fault("an execution was told twice by the venue's list")
+        traded = {fill.client_order_id for fill in fills}
+        if wrong := traded & self._trader.refused:
+            fault(f"orders that were refused have traded: {sorted(wrong)[:5]}")
+        if wrong := {order.client_order_id for order in open_orders} & self._trader.refused:
+            fault(f"orders that were refused are open: {sorted(wrong)[:5]}")
+        mine, known = (
+            sorted(order.client_order_id for order in open_orders),
+            sorted(order["clientOrderId"] for order in theirs["openOrders"]),
+        )
+        if mine != known:
+            fault(f"{len(mine)} open orders, the ledger has {len(known)}")
+
+    async def _ask(self, account: Any) -> tuple[Any, Any, Any]:
+        return (await account.balances(), await account.fills_since(), await account.open_orders())
+
+    def _hold(self) -> None:
+        clients = self._venue.ask("/v1/clients")["clients"]
+        held = Held(
+            rss("self"),
+            rss(self._venue.pid),
+            threading.active_count(),
+            len(list(Path("/proc/self/fd").iterdir())),
+            len(clients),
+        )
+        self.soaked.held.append(held)
+        if len(self.soaked.held) <= WARM_UP:
+            return
+        base = self.soaked.held[WARM_UP - 1]
+        for name, limit in (
+            ("rss", LIMIT),
+            ("venue_rss", LIMIT),
+            ("threads", 4),
+            ("files", 8),
+            ("connections", 0),
+        ):
+            grown = getattr(held, name) - getattr(base, name)
+            if grown > limit:
+                self.soaked.faults.append(f"{name} grew by {grown:,} in {len(self.soaked.held)} rounds")
+
+    def _say(self) -> None:
+        stats, soaked, held = self._producer.stats(), self.soaked, self.soaked.held[-1]
+        soaked.events = sum(stats["events"].values())
+        self._report(
+            f"round {soaked.rounds}: {soaked.events:,} events, {soaked.books_compared} books compared, "
+            f"{soaked.gaps_forced} gaps ({soaked.gaps_masked} masked), {soaked.disconnects} disconnects, "
+            f"{sum(soaked.orders.values())} requests; RSS {held.rss >> 20} and {held.venue_rss >> 20} MiB, "
+            f"{held.threads} threads, {held.files} files, {held.connections} connections"
+        )
+
+    def _end(self) -> None:
+        fault = self.soaked.faults.append
+        self._trader.end()
+        self._adapter.stop()
+        self._run.join(PATIENCE)
+        if self._run.is_alive() or self._trader.is_alive():
+            fault("the adapter or the trader did not end")
+        for watcher, host in zip(self._watchers, self._hosts, strict=True):
+            cast(Watcher, watcher.subject).books.clear()
+            if not host.stop():
+                fault(f"the host of {watcher.id} did not stop")
+        known = self._core.stats()
+        for pool in ("event_pool", "book_pool"):
+            if known[pool]["free"] != known[pool]["capacity"]:
+                fault(f"{pool}: slots did not come back: {known[pool]}")
+        with contextlib.suppress(VenueError):
+            if (code := self._venue.end()) != 0:
+                fault(f"the venue ended with {code}")
+
+
+def soak(seconds: float, report: Callable[[str], object] = lambda _: None) -> Soaked:
+    """Soaks for about so long; what went wrong stands in `Soaked.faults`."""
+    with tempfile.TemporaryDirectory() as folder:
+        return Soak(Path(folder), report).soak(seconds)
+
+
+def main() -> int:
+    """Soaks, says how it went, returns the exit code."""
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
+    soaked = soak(seconds, report=lambda line: print(line, flush=True))
+    print(f"{soaked.rounds} rounds in {soaked.seconds:.0f} s, {soaked.events:,} events")
+    print(", ".join(f"{what}: {count}" for what, count in sorted(soaked.orders.items())))
+    for fault in soaked.faults:
+        print(f"fault: {fault}")
+    return 1 if soaked.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
