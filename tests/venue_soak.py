@@ -30,8 +30,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
-from meltica.venue.catalogue import SYMBOLS
-
 from meltica import BookSnapshot, Event, Lambda
 from meltica._core import Codec, Core
 from meltica.errors import OrderRefused, OutcomeUnknown, VenueError, VenueUnavailable
@@ -40,6 +38,7 @@ from meltica.providers.account import NewOrder
 from meltica.providers.base import Route
 from meltica.providers.fake.adapter import FakeAdapter
 from meltica.types import Side
+from meltica.venue.catalogue import SYMBOLS
 
 SECONDS = 600.0
 ROUND = 15.0
@@ -169,7 +168,7 @@ class Soaked:
     books_compared: int = 0
     gaps_forced: int = 0
     gaps_masked: int = 0
-    """Frames lost while the book waited for a snapshot anyway."""
+    """Frames lost together with a connection, so that nobody may have seen a gap."""
     disconnects: int = 0
     orders: Counter[str] = field(default_factory=Counter[str])
     """By what came of the request."""
@@ -335,39 +334,33 @@ class Soak:
     def _chaos(self, seconds: float) -> None:
         self._venue.fault(behavior=FAULTS, quiet=False)
         self._trader.trade()
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if self._random.random() < 0.7:
-                self._lose(self._random.choice(SYMBOLS))
-            else:
+        began, cut_at = time.monotonic(), seconds * self._random.uniform(0.2, 0.6)
+        cut = False
+        while (passed := time.monotonic() - began) < seconds:
+            if passed > cut_at and not cut:
+                cut = True
                 self._venue.fault(disconnect=f"{self._random.randrange(100, 5000)}ms")
                 self.soaked.disconnects += 1
+            self._lose(self._random.choice(SYMBOLS))
             threading.Event().wait(self._random.uniform(0.05, 0.5))
         self._trader.rest()
 
     def _lose(self, symbol: str) -> None:
-        """Loses a depth frame; waits for the gap, or for the sign that nobody could see one."""
+        """Loses depth frames of a book that is good; waits for the gap, or for what comes in its place."""
+        if symbol in self._producer.unsynced() or not self._clients():
+            return
         before = self._producer.stats()
+        # The first may hold nothing that the last snapshot has not.
         self._venue.fault(skipDepth={"symbol": symbol, "frames": 2})
-
-        def told() -> bool:
-            after = self._producer.stats()
-            return (
-                after["gaps"] > before["gaps"]
-                or after["stale"] != before["stale"]
-                or self._is_waiting(symbol)
-            )
-
-        if not wait(told, 10.0):
-            # Whoever is away, or asks for a snapshot, sees no gap.
-            self.soaked.gaps_masked += 1
-        elif self._producer.stats()["gaps"] > before["gaps"]:
+        wait(lambda: self._producer.stats()["stale"] != before["stale"], 5.0)
+        if self._producer.stats()["gaps"] > before["gaps"]:
             self.soaked.gaps_forced += 1
         else:
+            # A connection that was lost meanwhile.
             self.soaked.gaps_masked += 1
 
-    def _is_waiting(self, symbol: str) -> bool:
-        return symbol in self._producer.unsynced()
+    def _clients(self) -> list[dict[str, Any]]:
+        return self._venue.ask("/v1/clients")["clients"]
 
     def _quiet(self) -> None:
         """Compares everything, once nothing goes wrong any more."""
@@ -412,8 +405,9 @@ class Soak:
 
     def _compare_gaps(self) -> None:
         stats, fault = self._producer.stats(), self.soaked.faults.append
-        if stats["gaps"] != self.soaked.gaps_forced:
-            fault(f"{stats['gaps']} gaps counted, {self.soaked.gaps_forced} forced")
+        forced, masked = self.soaked.gaps_forced, self.soaked.gaps_masked
+        if not forced <= stats["gaps"] <= forced + masked:
+            fault(f"{stats['gaps']} gaps counted, {forced} forced, {masked} that may not have been seen")
         if stats["errors"]:
             fault(f"frames that could not be read: {stats['errors']}")
         whole = [cast(Watcher, w.subject) for w in self._watchers if len(self._scope(w)) == len(SYMBOLS)]
@@ -462,13 +456,14 @@ class Soak:
         return (await account.balances(), await account.fills_since(), await account.open_orders())
 
     def _hold(self) -> None:
-        clients = self._venue.ask("/v1/clients")["clients"]
+        # The account's connection may be the last to come back.
+        wait(lambda: len(self._clients()) == 2)
         held = Held(
             rss("self"),
             rss(self._venue.pid),
-            threading.active_count(),
+            len(list(Path("/proc/self/task").iterdir())),
             len(list(Path("/proc/self/fd").iterdir())),
-            len(clients),
+            len(self._clients()),
         )
         self.soaked.held.append(held)
         if len(self.soaked.held) <= WARM_UP:
