@@ -119,6 +119,7 @@ class Stream:
         self.opened = 0
         self.heard: list[dict[str, Any]] = []
         self.socket: ServerConnection | None = None
+        """The connection that spoke last."""
         self.refuse = False
         """Whether new connections are turned away."""
         self.url = ""
@@ -160,6 +161,7 @@ class Stream:
             async for text in socket:
                 message = json.loads(text)
                 self.heard.append(message)
+                self.socket = socket
                 await self.script(self, message)
         except ConnectionClosed:
             pass

@@ -3,9 +3,9 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import format_datetime
-from datetime import UTC, datetime, timedelta
 
 import pytest
 

@@ -52,7 +52,9 @@ def up(*channels: str, timing: Timing = TIMING) -> Session:
 def test_it_connects_and_asks_for_what_is_wanted() -> None:
     it = session()
     assert it.want(["b", "a"], 0) == []
+    assert (it.wake_at, it.tick(9)) == (None, []), "what is wanted before the start begins nothing"
     assert it.start(0) == [Open()]
+    assert it.start(0) == []
     ready, ask = it.opened(1)
     assert (ready, ask) == (Ready(), Subscribe(1, ("a", "b")))
     assert it.unsettled == {"a", "b"}

@@ -31,6 +31,10 @@ QUIET = {
     # What it has to say about the database is said by `meltica.lock` and `meltica.postgres`, once.
     "psycopg.pool": logging.CRITICAL,
     "psycopg": logging.ERROR,
+    # A line for each request, with all that is in its address.
+    "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "websockets": logging.WARNING,
     "uvicorn": logging.WARNING,
     "litestar": logging.WARNING,
     "asyncio": logging.WARNING,

@@ -23,6 +23,7 @@ from meltica.providers.account import Execution, Holding, NewOrder, OrderState
 from meltica.providers.base import AdapterSettings
 from meltica.providers.codec import Codec
 from meltica.providers.fake.codec import FAKE
+from meltica.providers.fake.settings import FakeSettings
 from meltica.providers.live.account import LiveAccount, Order
 from meltica.providers.live.adapter import LiveAdapter
 from meltica.providers.live.dialect import Message
@@ -47,6 +48,17 @@ class FakeWire(LiveAdapter):
     identifier: ClassVar[str] = "fake"
     display_name: ClassVar[str] = "Fake"
     venue: ClassVar[str] = "FAKE"
+    description: ClassVar[str] = "A synthetic market that is served by another process."
+    capabilities: ClassVar[tuple[str, ...]] = (
+        "ORDERBOOK.SNAPSHOT",
+        "TRADE",
+        "TICKER",
+        "EXECUTION.REPORT",
+        "KLINE.SUMMARY",
+        "INSTRUMENT.UPDATE",
+        "ACCOUNT.BALANCE",
+    )
+    Settings: ClassVar[type[AdapterSettings]] = FakeSettings
 
     market_frames: ClassVar[tuple[bytes, ...]] = tuple(
         b'{"type":"%b"' % name.encode() for name in CHANNELS.values()
@@ -190,7 +202,7 @@ class FakeAccount(LiveAccount):
             "clientOrderId": order.client_order_id,
             "symbol": order.symbol,
             "side": order.side.value.lower(),
-            "type": "market" if order.price is None else "limit",
+            "orderType": "market" if order.price is None else "limit",
             "quantity": f"{order.quantity:f}",
             "timeInForce": order.tif,
             "postOnly": order.post_only,

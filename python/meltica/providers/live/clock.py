@@ -1,7 +1,9 @@
-"""The venue's clock as seen from here, and the pace at which it may be asked."""
+"""What connections and requests share: the venue's clock, the pace at which it may be asked, where it is."""
 
 import time
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from meltica.errors import RateLimited
 
@@ -15,13 +17,14 @@ class VenueClock:
     """The venue's time, as this machine's clock and an offset that is measured."""
 
     def __init__(self, wall: Callable[[], int] = wall_ms) -> None:
-        self._wall = wall
+        self.wall = wall
+        """This machine's clock, ms."""
         self.offset = 0
         """ms by which the venue is ahead."""
 
     def now(self) -> int:
         """Returns the venue's time, ms since the epoch."""
-        return self._wall() + self.offset
+        return self.wall() + self.offset
 
     async def measure(self, ask: Callable[[], Awaitable[int]], times: int = 3) -> None:
         """Asks the venue for its time (ms) and takes the answer that was quickest.
@@ -31,9 +34,9 @@ class VenueClock:
         """
         best: tuple[int, int] | None = None
         for _ in range(times):
-            before = self._wall()
+            before = self.wall()
             told = await ask()
-            after = self._wall()
+            after = self.wall()
             seen = (after - before, told - (before + after) // 2)
             best = seen if best is None else min(best, seen)
         if best is not None:
@@ -90,3 +93,12 @@ class Bucket:
         return RateLimited(
             "rate_limited", f"our own count of the venue's limit: again in {seconds:.3f} s", seconds
         )
+
+
+def on_loopback(url: str) -> bool:
+    """Whether an address is on this machine, where no proxy belongs between."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -13,6 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from meltica.errors import VenueError
+from meltica.providers.live.clock import on_loopback
 from meltica.providers.live.session import (
     Action,
     Answer,
@@ -174,8 +175,10 @@ class Connection:
     async def _live(self) -> None:
         """One connection, from the attempt to its end."""
         try:
+            url = await self._url()
             socket = await connect(
-                await self._url(),
+                url,
+                proxy=None if on_loopback(url) else True,
                 compression=None,
                 open_timeout=None,
                 ping_interval=None,

@@ -34,7 +34,7 @@ from meltica.errors import (
     VenueError,
     VenueUnavailable,
 )
-from meltica.providers.live.clock import Bucket, VenueClock
+from meltica.providers.live.clock import Bucket, VenueClock, on_loopback
 from meltica.supervision import told
 
 RETRY_AFTER = 1.0
@@ -101,7 +101,7 @@ class RestClient:
         # A time-out of its own covers the whole of a request. A connection that the venue has closed is not
         # used again, so a long life costs nothing and saves orders a handshake.
         limits = httpx.Limits(max_connections=32, keepalive_expiry=60.0)
-        self._http = httpx.AsyncClient(timeout=None, follow_redirects=False, limits=limits)
+        self._http = httpx.AsyncClient(timeout=None, limits=limits, trust_env=not on_loopback(endpoint))
 
     async def call(
         self,

@@ -3,7 +3,7 @@ out.
 
 There is no I/O here and no clock: each event brings the time, in seconds of any clock that never steps back.
 
-    DOWN -> OPENING -> (LOGGING_IN) -> UP -> DOWN ...          ENDED, from anywhere, for good
+    NEW -> OPENING -> (LOGGING_IN) -> UP -> DOWN -> OPENING ...          ENDED, from anywhere, for good
 
 What is wanted is a set of channels, and the venue is asked for the difference to what it has confirmed, now
 and after each reconnect; so nobody has to remember what was asked before. Rules, which the branches are
@@ -31,6 +31,7 @@ from meltica.supervision import Backoff
 class Phase(Enum):
     """Where a connection stands."""
 
+    NEW = auto()
     DOWN = auto()
     OPENING = auto()
     LOGGING_IN = auto()
@@ -158,7 +159,7 @@ class Session:
     """One connection's life. Every event returns what is to be done about it, in order."""
 
     def __init__(self, timing: Timing, backoff: Backoff | None = None, *, login: bool = False) -> None:
-        self.phase = Phase.DOWN
+        self.phase = Phase.NEW
         self.wanted: frozenset[str] = frozenset()
         self.confirmed: set[str] = set()
         """Channels that the venue says are there."""
@@ -181,8 +182,8 @@ class Session:
         self._next_request = 0.0
 
     def start(self, now: float) -> list[Action]:
-        """Begins with the first attempt, unless it has been ended."""
-        if self.phase is Phase.ENDED:
+        """Begins with the first attempt, unless it has begun or been ended."""
+        if self.phase is not Phase.NEW:
             return []
         return self._open(now)
 
@@ -200,7 +201,7 @@ class Session:
 
     def lost(self, reason: str, now: float) -> list[Action]:
         """The connection ended, or could not be opened."""
-        if self.phase in (Phase.DOWN, Phase.ENDED):
+        if self.phase in (Phase.NEW, Phase.DOWN, Phase.ENDED):
             return []
         return [self._down(reason, now)]
 
@@ -259,7 +260,7 @@ class Session:
     @property
     def wake_at(self) -> float | None:
         """When `tick` has something to do; None is never."""
-        if self.phase is Phase.ENDED:
+        if self.phase in (Phase.NEW, Phase.ENDED):
             return None
         if self.phase is not Phase.UP:
             return self._deadline

@@ -1,0 +1,467 @@
+"""A live adapter as a whole, against a venue that a test scripts: the wire form of `fake`."""
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, ClassVar, cast
+
+import pytest
+
+from meltica._core import BookSnapshot, ExecReport
+from meltica.errors import (
+    OrderRefused,
+    OutcomeUnknown,
+    ProtocolError,
+    Unauthenticated,
+    VenueError,
+    VenueUnavailable,
+)
+from meltica.providers.account import NewOrder
+from meltica.providers.fake.settings import FakeSettings
+from meltica.providers.fake.wire import FakeWire
+from meltica.providers.live.session import Timing
+from meltica.testing import Rig
+from meltica.types import Side
+from tests.scripted import CUT, HANG, Http, Reply, Seen, Stream, error, reply, until
+
+INSTRUMENT = {
+    "symbol": "BTC-USDT",
+    "type": "spot",
+    "baseCurrency": "BTC",
+    "quoteCurrency": "USDT",
+    "venue": "FAKE",
+}
+T0 = 1_700_000_000_000_000_000
+
+
+class Wire(FakeWire):
+    """The wire form, quick, and with a stream of its own."""
+
+    timing: ClassVar[Timing] = Timing(least_pause=0.01, most_pause=0.05, refused=0.05)
+    route_timeout: ClassVar[float] = 5.0
+    rate: ClassVar[float] = 0.0
+    stream = ""
+
+    async def market_url(self) -> str:
+        return self.stream
+
+
+def order(id: str, state: str = "ACK", filled: str = "0", time: int = T0, **more: object) -> dict[str, Any]:
+    """Returns an order as the venue tells it."""
+    return {
+        "clientOrderId": id,
+        "exchangeOrderId": f"x{id}",
+        "symbol": "BTC-USDT",
+        "state": state,
+        "side": "buy",
+        "orderType": "limit",
+        "price": "100",
+        "quantity": "2",
+        "filledQuantity": filled,
+        "remainingQuantity": str(2 - int(filled)),
+        "fee": "0",
+        "feeCurrency": "USDT",
+        "time": time,
+        **more,
+    }
+
+
+def fill(number: int, id: str, time: int) -> dict[str, Any]:
+    """Returns a fill as the venue tells it."""
+    return {
+        "number": number,
+        "time": time,
+        "symbol": "BTC-USDT",
+        "clientOrderId": id,
+        "exchangeOrderId": f"x{id}",
+        "tradeId": number,
+        "side": "buy",
+        "price": "100",
+        "quantity": "2",
+        "fee": "0.1",
+        "feeCurrency": "USDT",
+        "maker": True,
+    }
+
+
+@dataclass
+class Venue:
+    """What the scripted venue knows, and the two servers that tell it."""
+
+    http: Http
+    stream: Stream
+    orders: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    fills: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    balances: dict[str, str] = field(default_factory=lambda: {"USDT": "1000"})
+    instruments: list[dict[str, Any]] = field(default_factory=lambda: [dict(INSTRUMENT)])
+    last: int = 10
+    """Update id of the book."""
+    now: int = T0
+    on_order: Callable[[dict[str, Any]], Reply] | None = None
+    private: Any = None
+    """The account's socket; the market's is the other."""
+    market: Any = None
+
+    def asked(self, what: str) -> int:
+        """How often a path was asked for."""
+        return sum(seen.target.startswith(what) for seen in self.http.seen)
+
+    def answer(self, seen: Seen) -> Reply:
+        path, _, query = seen.target.partition("?")
+        match seen.method, path:
+            case "GET", "/v1/time":
+                return reply({"time": self.now // 10**6, "marketTime": self.now})
+            case "GET", "/v1/instruments":
+                return reply({"instruments": self.instruments})
+            case "GET", "/v1/balances":
+                held = [{"currency": c, "total": t, "available": t} for c, t in self.balances.items()]
+                return reply({"balances": held})
+            case "GET", "/v1/orders":
+                open_ones = [o for o in self.orders.values() if o["state"] in ("ACK", "PARTIAL")]
+                return reply({"orders": open_ones})
+            case "GET", "/v1/fills":
+                since = int(dict(pair.split("=") for pair in query.split("&"))["since"])
+                return reply({"fills": [f for f in self.fills if f["time"] >= since]})
+            case "GET", "/v1/depth":
+                return reply(
+                    {
+                        "type": "depthSnapshot",
+                        "symbol": "BTC-USDT",
+                        "last": self.last,
+                        "bids": [["99", "1"]],
+                        "asks": [["101", "1"]],
+                        "time": T0,
+                    }
+                )
+            case "POST", "/v1/orders":
+                asked = json.loads(seen.body)
+                if self.on_order is not None:
+                    return self.on_order(asked)
+                self.orders[asked["clientOrderId"]] = order(asked["clientOrderId"])
+                return reply(self.orders[asked["clientOrderId"]], 201)
+            case _:
+                known = self.orders.get(path.rpartition("/")[2])
+                return error(404, "unknown_order") if known is None else reply(known)
+
+    async def script(self, stream: Stream, message: dict[str, Any]) -> None:
+        if message["op"] == "login":
+            self.private = stream.socket
+        elif "depth:BTC-USDT" in message.get("channels", ()):
+            self.market = stream.socket
+        await stream.send({"op": "done", "id": message["id"]})
+
+    async def tell(self, message: object) -> None:
+        """Sends a frame on the account's stream."""
+        await self.private.send(json.dumps(message))
+
+    async def diff(self, first: int, last: int) -> None:
+        """Sends a change of the book."""
+        head = {"type": "depth", "symbol": "BTC-USDT", "first": first, "last": last}
+        frame = {**head, "bids": [["99", str(last)]], "asks": [], "time": T0}
+        await self.market.send(json.dumps(frame, separators=(",", ":")))
+
+
+@asynccontextmanager
+async def venue() -> AsyncIterator[Venue]:
+    made: Venue | None = None
+
+    async def script(stream: Stream, message: dict[str, Any]) -> None:
+        assert made is not None
+        await made.script(stream, message)
+
+    async with Http() as http, Stream(script) as stream:
+        made = Venue(http, stream)
+        http.answer = made.answer
+        yield made
+
+
+@asynccontextmanager
+async def running(venue: Venue, *, key: str | None = "main") -> AsyncIterator[Rig]:
+    """An adapter that runs on a thread of its own, as the gateway has it."""
+    adapter = Wire(FakeSettings(), venue.http.endpoint, key, "secret")
+    adapter.stream = venue.stream.url
+    rig = Rig(adapter)
+    await asyncio.to_thread(rig.__enter__)
+    try:
+        yield rig
+    finally:
+        await asyncio.to_thread(rig.close)
+        assert rig.error is None
+
+
+@asynccontextmanager
+async def trading() -> AsyncIterator[tuple[Venue, Rig]]:
+    async with venue() as made, running(made) as rig:
+        await asyncio.to_thread(rig.subscribe, ("ExecReport", None))
+        yield made, rig
+
+
+def buy(id: str) -> NewOrder:
+    return NewOrder(id, "BTC-USDT", Side.BUY, Decimal(2), Decimal(100))
+
+
+def told(rig: Rig) -> list[tuple[str, str, Decimal]]:
+    """What was reported of orders, in order."""
+    reports = [cast(ExecReport, event) for event in rig.since(0, "ExecReport")]
+    return [(r.client_order_id, r.state, r.filled_quantity_decimal) for r in reports]
+
+
+async def test_a_book_gets_its_snapshot_and_another_after_a_gap() -> None:
+    async with venue() as it, running(it, key=None) as rig:
+        await asyncio.to_thread(rig.subscribe, ("BookSnapshot", "BTC-USDT"))
+        books = lambda: [cast(BookSnapshot, e).last_update_id for e in rig.since(0, "BookSnapshot")]  # noqa: E731
+        await until(lambda: books() == [10], "a quiet market's book")
+        await it.diff(11, 12)
+        await until(lambda: books() == [10, 12], "a change")
+        it.last = 20
+        await it.diff(15, 20)
+        await until(lambda: books() == [10, 12, 20], "the book after the gap")
+        assert len(rig.since(0, "Gap")) == 1
+        assert it.asked("/v1/depth") == 2
+        assert rig.producers["fake"].unsynced() == []
+
+
+async def test_a_snapshot_that_is_too_old_is_asked_for_again() -> None:
+    async with venue() as it, running(it, key=None) as rig:
+        await asyncio.to_thread(rig.subscribe, ("BookSnapshot", "BTC-USDT"))
+        await until(lambda: rig.since(0, "BookSnapshot"), "a book")
+        await it.diff(15, 20)
+        # The venue's snapshots are behind its stream, for a while.
+        await until(lambda: it.asked("/v1/depth") >= 4, "more attempts")
+        assert rig.producers["fake"].unsynced() == ["BTC-USDT"]
+        it.last = 20
+        await until(lambda: rig.producers["fake"].unsynced() == [], "a book")
+
+
+async def test_a_lost_market_connection_makes_books_stale_and_instruments_are_read_again() -> None:
+    async with venue() as it, running(it, key=None) as rig:
+        await asyncio.to_thread(rig.subscribe, ("BookSnapshot", "BTC-USDT"))
+        await until(lambda: rig.since(0, "BookSnapshot"), "a book")
+        it.instruments = [{**INSTRUMENT, "minNotional": "10"}]
+        mark = len(rig.events)
+        await it.market.close(1012)
+        await until(lambda: rig.since(mark, "Stale"), "it stale")
+        # The venue began anew, and so did its ids.
+        it.last = 3
+        await until(lambda: rig.since(mark, "BookSnapshot"), "another book")
+        await until(lambda: rig.since(mark, "InstrumentUpdate"), "the instrument that has changed")
+        assert rig.adapter.instruments() == it.instruments
+
+
+async def test_a_route_that_the_venue_refuses_is_told() -> None:
+    async with venue() as it, running(it, key=None) as rig:
+
+        async def refuse(stream: Stream, message: dict[str, Any]) -> None:
+            known = {"op": "error", "id": message["id"], "error": "no such", "code": "unknown_symbol"}
+            await stream.send(
+                known if "trade:NO-USDT" in message["channels"] else {"op": "done", "id": message["id"]}
+            )
+
+        it.stream.script = refuse
+        with pytest.raises(VenueError, match="trade:NO-USDT: no such"):
+            await asyncio.to_thread(rig.subscribe, ("Trade", "NO-USDT"), ("Trade", "BTC-USDT"))
+        await asyncio.to_thread(rig.subscribe, ("Ticker", "BTC-USDT"))
+        await asyncio.to_thread(rig.unsubscribe, ("Trade", "NO-USDT"))
+
+
+async def test_a_start_without_a_venue_or_with_a_wrong_key_says_so() -> None:
+    async with venue() as it:
+        it.http.answer = lambda seen: (
+            error(401, "bad_signature") if "balances" in seen.target else it.answer(seen)
+        )
+        with pytest.raises(Unauthenticated):
+            async with running(it):
+                pass
+    with pytest.raises(VenueUnavailable):
+        async with running(it):
+            pass
+
+
+async def test_orders_and_balances_of_the_stream_are_told_as_they_come() -> None:
+    async with trading() as (it, rig):
+        account = rig.account
+        status = await account.submit(buy("a"))
+        assert (status.state, status.exchange_order_id) == ("ACK", "xa")
+        for each in (
+            order("a"),
+            order("a", "FILLED", "2"),
+            order("a", "PARTIAL", "1"),
+            order("a", "FILLED", "2"),
+        ):
+            await it.tell({"type": "order", **each})
+        await until(lambda: len(told(rig)) == 4, "reports, late and twice as they may be")
+        assert [state for _, state, _ in told(rig)] == ["ACK", "FILLED", "PARTIAL", "FILLED"]
+        balance = {"type": "balance", "currency": "USDT", "total": "5", "available": "4"}
+        await it.tell({**balance, "time": T0 + 2})
+        await it.tell({**balance, "total": "1000", "time": T0 + 1})
+        await it.tell({**balance, "currency": "BTC", "time": T0 + 3})
+        await until(lambda: rig.since(0, "BalanceUpdate", "BTC"), "balances")
+        totals = [cast(Any, event).total for event in rig.since(0, "BalanceUpdate", "USDT")]
+        assert totals == [1000, 5], "an older balance is no news"
+
+
+async def test_what_the_stream_missed_is_told_once() -> None:
+    async with trading() as (it, rig):
+        account = rig.account
+        for id in ("stays", "ends", "fills"):
+            await account.submit(buy(id))
+            await it.tell({"type": "order", **it.orders[id]})
+        await until(lambda: len(told(rig)) == 3, "the orders")
+        # While nobody is told: one is cancelled, one is filled, one is placed by somebody else and filled at once.
+        it.orders["ends"] = order("ends", "CANCELLED", time=T0 + 5)
+        it.orders["fills"] = order("fills", "FILLED", "2", time=T0 + 6)
+        it.orders["other"] = order("other", "FILLED", "2", time=T0 + 7)
+        it.fills = [fill(1, "fills", T0 + 6), fill(2, "other", T0 + 7)]
+        it.balances = {"USDT": "600"}
+        it.now = T0 + 8
+        mark = len(rig.events)
+        await it.private.close(1012)
+        await until(lambda: rig.since(mark, "BalanceUpdate", "USDT"), "the balance")
+        missed = {("ends", "CANCELLED", 0), ("fills", "FILLED", 2), ("other", "FILLED", 2)}
+        assert set(told(rig)[3:]) == missed
+        assert len(told(rig)) == 6
+        # Another time nothing was missed.
+        mark = len(rig.events)
+        it.now = T0 + 9
+        await it.private.close(1012)
+        await until(lambda: rig.since(mark, "BalanceUpdate", "USDT"), "the balance")
+        assert len(told(rig)) == 6
+        account = cast(Any, account)
+        await until(lambda: account.reconciled, "the end of it")
+
+
+async def test_an_order_whose_outcome_was_unknown_is_found_after_a_reconnect() -> None:
+    async with trading() as (it, rig):
+
+        def done_and_lost(asked: dict[str, Any]) -> Reply:
+            id = asked["clientOrderId"]
+            it.orders[id] = order(id, "CANCELLED", reason="for a reason")
+            return CUT
+
+        it.on_order = done_and_lost
+        with pytest.raises(OutcomeUnknown):
+            await rig.account.submit(buy("lost"))
+        assert told(rig) == []
+        await it.private.close(1012)
+        await until(lambda: told(rig) == [("lost", "CANCELLED", 0)], "the order")
+
+
+async def test_reading_again_goes_on_until_the_venue_answers() -> None:
+    async with trading() as (it, rig):
+        await rig.account.submit(buy("a"))
+        it.orders["a"] = order("a", "CANCELLED")
+        broken = [error(503, "unavailable"), reply(b"<html>", 502), reply({"orders": [{}]})]
+        it.http.answer = lambda seen: (
+            broken.pop(0) if seen.target == "/v1/orders" and broken else it.answer(seen)
+        )
+        await it.private.close(1012)
+        await until(lambda: told(rig) == [("a", "CANCELLED", 0)], "the order")
+        assert not broken
+
+
+async def test_a_frame_of_the_account_that_cannot_be_read_has_everything_read_again() -> None:
+    async with trading() as (it, rig):
+        await rig.account.submit(buy("a"))
+        opened = it.stream.opened
+        await it.tell({"type": "order", "clientOrderId": "a"})
+        await until(lambda: it.stream.opened > opened, "another connection")
+        await until(lambda: told(rig) == [("a", "ACK", 0)], "the order")
+
+
+@pytest.mark.parametrize(
+    "answer", [reply({}, 201), reply([], 201), reply(order("a") | {"state": "BORN"}, 201)]
+)
+async def test_an_order_whose_answer_cannot_be_read_may_be_there(answer: Reply) -> None:
+    async with trading() as (it, rig):
+        it.on_order = lambda _: answer
+        with pytest.raises(OutcomeUnknown) as failed:
+            await rig.account.submit(buy("a"))
+        assert failed.value.code == "unreadable_answer"
+        it.http.answer = lambda _: reply([])
+        with pytest.raises(ProtocolError):
+            await rig.account.balances()
+
+
+async def test_who_stops_waiting_does_not_take_the_order_back() -> None:
+    async with trading() as (it, rig):
+        going = threading.Event()
+
+        def slow(asked: dict[str, Any]) -> Reply:
+            going.set()
+            it.orders["a"] = order("a")
+            return reply(it.orders["a"], 201)
+
+        it.on_order = slow
+        task = asyncio.create_task(rig.account.submit(buy("a")))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until(going.is_set, "the order to go out all the same")
+        status = await rig.account.order("BTC-USDT", "a")
+        assert status is not None
+        assert status.state == "ACK"
+
+
+async def test_a_stop_while_an_order_is_under_way_says_what_is_known() -> None:
+    async with trading() as (it, rig):
+        it.on_order = lambda _: HANG
+        it.http.arrived.clear()
+        task = asyncio.create_task(rig.account.submit(buy("a")))
+        await it.http.arrived.wait()
+        rig.adapter.stop()
+        with pytest.raises(OutcomeUnknown) as failed:
+            await task
+        assert failed.value.code == "stopped"
+        await asyncio.to_thread(rig.close)
+        with pytest.raises(VenueUnavailable):
+            await rig.account.submit(buy("b"))
+        with pytest.raises(VenueUnavailable):
+            await asyncio.to_thread(rig.subscribe, ("Trade", "BTC-USDT"))
+
+
+async def test_a_refused_order_is_forgotten_and_a_second_of_the_same_id_is_not() -> None:
+    async with trading() as (it, rig):
+        it.on_order = lambda _: error(422, "insufficient_funds")
+        with pytest.raises(OrderRefused) as refused:
+            await rig.account.submit(buy("poor"))
+        assert refused.value.reason == "insufficient_funds"
+        it.on_order = lambda _: CUT
+        with pytest.raises(OutcomeUnknown):
+            await rig.account.submit(buy("twice"))
+        it.on_order = lambda _: error(409, "duplicate_client_id")
+        with pytest.raises(OrderRefused):
+            await rig.account.submit(buy("twice"))
+        it.orders["twice"] = order("twice", "CANCELLED")
+        await it.private.close(1012)
+        await until(lambda: told(rig) == [("twice", "CANCELLED", 0)], "the first of them")
+        assert it.asked("/v1/orders/poor") == 0
+
+
+async def test_stop_is_quick_from_any_thread_in_any_state() -> None:
+    async with venue() as it:
+        # Never started; started and never run; twice.
+        for started in (False, True):
+            adapter = Wire(FakeSettings(), it.http.endpoint)
+            rig = Rig(adapter)
+            if started:
+                await asyncio.to_thread(adapter.start, rig.producers)
+            adapter.stop()
+            adapter.stop()
+            await asyncio.to_thread(adapter.run)
+            await asyncio.to_thread(rig.close)
+        # While it starts.
+        it.http.answer = lambda _: HANG
+        adapter = Wire(FakeSettings(), it.http.endpoint)
+        rig = Rig(adapter)
+        it.http.arrived.clear()
+        starting = asyncio.create_task(asyncio.to_thread(adapter.start, rig.producers))
+        await it.http.arrived.wait()
+        adapter.stop()
+        with pytest.raises(VenueUnavailable):
+            await starting
+        await asyncio.to_thread(rig.close)
