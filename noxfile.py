@@ -96,6 +96,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def chart(session: nox.Session) -> None:
+    """Draws docs/charts/market.svg anew: an hour of the fake venue, which takes 36 seconds."""
+    install(session)
+    session.run("python", "docs/charts/market.py", "docs/charts/market.svg", *session.posargs)
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """The wheel to publish, in dist/."""
     session.install("maturin>=1.16,<2")

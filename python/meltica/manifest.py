@@ -1,13 +1,14 @@
 """The manifest against what is stored: the file says what there is, run time says what shall run.
 
-A provider or lambda that the file names for the first time shall run if it is enabled. Afterwards what was
-asked for at run time stands, also after a restart; where that differs from the file it is shown as drift.
+A provider or lambda that the file names for the first time shall run if it is enabled, and so shall one whose
+`enabled` was edited. Else what was asked for at run time stands, also after a restart; where that differs
+from the file it is shown as drift.
 """
 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from meltica.lambdas.loader import revision, source_of
 from meltica.persistence.instances import InstanceSpec
@@ -16,13 +17,10 @@ from meltica.settings_model import masked
 from meltica.supervision import Desired
 
 if TYPE_CHECKING:
-    import msgspec
-
     from meltica import settings
     from meltica.persistence.instances import InstanceStore
     from meltica.persistence.providers import ProviderStore
-
-    Stored = TypeVar("Stored", bound=msgspec.Struct)
+    from meltica.persistence.states import Spec, State, StateRow, StateStore
 
 log = logging.getLogger(__name__)
 
@@ -46,53 +44,47 @@ async def reconcile(
     loaded: "settings.Loaded", providers: "ProviderStore", instances: "InstanceStore"
 ) -> tuple[Drift, ...]:
     """Brings the stored rows up to the file. Raises DatabaseError."""
-    return (
-        *await _providers(loaded.providers, providers),
-        *await _instances(loaded.lambdas, instances),
-    )
+    known = {name: _provider_spec(entry) for name, entry in loaded.providers.items()}
+    runs = {id: _instance_spec(entry) for id, entry in loaded.lambdas.items()}
+    return (*await _bring("provider", known, providers), *await _bring("lambda", runs, instances))
 
 
-async def _providers(specs: "Mapping[str, settings.ProviderSpec]", store: "ProviderStore") -> list[Drift]:
+async def _bring(
+    what: str, specs: "Mapping[str, Spec]", store: "StateStore[StateRow, Spec, State]"
+) -> list[Drift]:
     drift: list[Drift] = []
-    for name, entry in specs.items():
-        # Secrets stay in the file and the environment: the database gets them masked.
-        spec = ProviderSpec(
-            name=name, adapter=entry.adapter, settings=_masked(entry.settings), origin="baseline"
-        )
+    for name, spec in specs.items():
+        enabled = spec.enabled is True
+        wanted = Desired.RUNNING if enabled else Desired.STOPPED
         row = store.find(name)
         if row is None:
-            await store.add(spec, _baseline(entry.enabled).value)
+            await store.add(spec, wanted.value)
             continue
-        if changes := _changes(row, spec):
-            log.info("provider %s has changed in the file: %s", name, ", ".join(changes))
-            await store.update(spec)
-        if row.desired != _baseline(entry.enabled):
-            drift.append(Drift("provider", name, Desired(row.desired), entry.enabled))
-    for row in store.list():
-        if row.origin == "baseline" and row.name not in specs:
-            log.info("provider %s is no longer in the file and is forgotten", row.name)
-            await store.delete(row.name)
+        changes = [field for field in spec.__struct_fields__ if getattr(row, field) != getattr(spec, field)]
+        # A row of before that was written down says nothing of what the file said: then the wish stands.
+        edited = [field for field in changes if field != "enabled" or row.enabled is not None]
+        if edited:
+            log.info("%s %s was edited: %s", what, name, ", ".join(edited))
+        if changes:
+            row = await store.update(spec, wanted.value if "enabled" in edited else None)
+        if row.desired != wanted:
+            drift.append(Drift(what, name, Desired(row.desired), enabled))
+    for name in sorted(store.keys() - specs.keys()):
+        if store.get(name).origin == "baseline":
+            log.info("%s %s is no longer in the file and is forgotten", what, name)
+            await store.delete(name)
     return drift
 
 
-async def _instances(specs: "Mapping[str, settings.LambdaSpec]", store: "InstanceStore") -> list[Drift]:
-    drift: list[Drift] = []
-    for id, entry in specs.items():
-        spec = _instance_spec(entry)
-        row = store.find(id)
-        if row is None:
-            await store.add(spec, _baseline(entry.enabled).value)
-            continue
-        if changes := _changes(row, spec):
-            log.info("lambda %s has changed in its files: %s", id, ", ".join(changes))
-            await store.update(spec)
-        if row.desired != _baseline(entry.enabled):
-            drift.append(Drift("lambda", id, Desired(row.desired), entry.enabled))
-    for row in store.list():
-        if row.origin == "baseline" and row.id not in specs:
-            log.info("lambda %s is no longer in the file and is forgotten", row.id)
-            await store.delete(row.id)
-    return drift
+def _provider_spec(entry: "settings.ProviderSpec") -> ProviderSpec:
+    return ProviderSpec(
+        name=entry.name,
+        adapter=entry.adapter,
+        # Secrets stay in the file and the environment: the database gets them masked.
+        settings=_masked(entry.settings),
+        origin="baseline",
+        enabled=entry.enabled,
+    )
 
 
 def _instance_spec(entry: "settings.LambdaSpec") -> InstanceSpec:
@@ -106,15 +98,8 @@ def _instance_spec(entry: "settings.LambdaSpec") -> InstanceSpec:
         scope={provider: list(symbols) for provider, symbols in entry.scope.items()},
         host=entry.host,
         origin="baseline",
+        enabled=entry.enabled,
     )
-
-
-def _changes(row: "Stored", spec: "Stored") -> list[str]:
-    return [name for name in spec.__struct_fields__ if getattr(row, name) != getattr(spec, name)]
-
-
-def _baseline(enabled: bool) -> Desired:
-    return Desired.RUNNING if enabled else Desired.STOPPED
 
 
 def _masked(values: object) -> dict[str, Any]:

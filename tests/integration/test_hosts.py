@@ -1,10 +1,11 @@
 """Lambdas side by side: what one does, the others do not feel."""
 
+import contextlib
 import io
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -166,6 +167,82 @@ def test_an_instance_starts_once() -> None:
         instance.start()
     with pytest.raises(_core.LambdaError, match="one instance"):
         host.add("two", callbacks={}, routes=[])
+    assert host.stop()
+
+
+@pytest.mark.untraced
+@pytest.mark.parametrize("mode", ["thread", "shared"])
+def test_an_on_start_that_loops_is_interrupted_by_a_stop(mode: Literal["thread", "shared"]) -> None:
+    entered, ended = threading.Event(), threading.Event()
+
+    def spins() -> None:
+        entered.set()
+        while True:
+            pass
+
+    host = _core.Core().host(mode)
+    instance = host.add("spinner", callbacks={}, routes=[], on_start=spins, on_stop=ended.set)
+    raised: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            instance.start()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    assert entered.wait(10)
+    assert instance.stop(0.05) is True
+    thread.join(10)
+    assert [type(error) for error in raised] == [_core.LambdaStopped]
+    assert (instance.state, ended.is_set()) == ("stopped", False), "on_stop belongs to what has started"
+    assert instance.stop() is True
+    assert host.stop(), "the thread ends"
+
+
+@pytest.mark.untraced
+def test_an_on_start_that_ends_after_the_stop_is_undone() -> None:
+    core = _core.Core()
+    host = core.host("thread")
+    gate, entered, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def waits() -> None:
+        entered.set()
+        while not gate.is_set():
+            with contextlib.suppress(_core.LambdaStopped):
+                gate.wait(20)
+
+    routes = [("p", "Trade", "BTC-USDT")]
+    instance = host.add("late", callbacks={}, routes=routes, on_start=waits, on_stop=ended.set)
+    raised: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            instance.start()
+        except _core.LambdaError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    assert entered.wait(10)
+    assert instance.stop(0.05) is False
+    assert instance.state == "stuck"
+    gate.set()
+    thread.join(10)
+    assert str(raised[0]) == "instance late was stopped while it started"
+    assert ended.is_set()
+    assert core.routes() == []
+    assert instance.state == "stuck"
+    assert host.stop(1) is False
+
+
+def test_a_stop_before_the_start_is_not_forgotten() -> None:
+    host = _core.Core().host("thread")
+    instance = host.add("one", callbacks={}, routes=[])
+    assert instance.stop() is True
+    with pytest.raises(_core.LambdaError, match="is stopped; an instance starts once"):
+        instance.start()
     assert host.stop()
 
 

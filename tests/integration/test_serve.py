@@ -72,7 +72,7 @@ def test_a_schema_of_another_version(project: Project, database_url: str) -> Non
 def test_migrations_that_nobody_wants_run(project: Project, empty_database_url: str) -> None:
     done = project.refused("--set", "database.runMigrations=false", database=empty_database_url)
     assert done.returncode == 6
-    one_line(done.stderr, "1 migrations wait", "`meltica db up`")
+    one_line(done.stderr, "2 migrations wait", "`meltica db up`")
 
 
 @pytest.mark.parametrize(

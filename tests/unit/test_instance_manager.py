@@ -27,6 +27,7 @@ PATIENCE = 20.0
 HEAD = "import threading, meltica\nGATE, ENTERED = threading.Event(), threading.Event()\n"
 GOOD = HEAD + "class Good(meltica.Lambda):\n    def on_trade(self, trade): ENTERED.set()\n"
 HANGS = HEAD + "class Hangs(meltica.Lambda):\n    def on_trade(self, trade): ENTERED.set(); GATE.wait(20)\n"
+LOOPS_AT_START = GOOD + "    def on_start(self):\n        ENTERED.set()\n        while True: pass\n"
 HANGS_AT_START = GOOD + "    def on_start(self): ENTERED.set(); GATE.wait(20)\n"
 RAISES = (
     HEAD
@@ -208,6 +209,20 @@ async def test_one_that_hangs_at_its_start_hinders_nobody(world: World) -> None:
     world.trade()
     entered(good)
     assert not await world.manager.close(), "its thread is left behind"
+
+
+@pytest.mark.untraced
+@pytest.mark.parametrize("host", ["thread", "shared"])
+async def test_one_that_loops_at_its_start_is_interrupted(world: World, host: str) -> None:
+    world.manager = world.made(start_timeout=timedelta(seconds=0.05))
+    instance = await world.add("loops", LOOPS_AT_START, host=host)
+    with pytest.raises(StartError, match="took over"):
+        await world.manager.start("loops")
+    run = instance.run
+    assert run is not None
+    await when(lambda: run.state == "stopped")
+    assert instance.actual is Actual.FAILED
+    assert await world.manager.close(), "nothing is left behind"
 
 
 async def test_a_start_that_ends_too_late_is_undone(world: World) -> None:

@@ -34,7 +34,7 @@ lambdas:
 
 class Stores:
     def __init__(self, folder: Path, database: Database) -> None:
-        self.folder = folder
+        self.folder, self.database = folder, database
         self.providers, self.instances = ProviderStore(database), InstanceStore(database)
 
     async def run(self, config: str = CONFIG) -> tuple[Drift, ...]:
@@ -83,6 +83,41 @@ async def test_what_was_asked_for_at_run_time_stands_and_is_shown(stores: Stores
     assert stores.desired()["watch"] == "stopped"
 
 
+async def test_an_edit_of_enabled_replaces_what_was_asked_for(
+    stores: Stores, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await stores.run()
+    await stores.instances.set_desired("watch", "stopped")
+    await stores.providers.set_desired("demo", "stopped")
+    edited = CONFIG.replace("enabled: false", "enabled: true")
+    assert [drift.name for drift in await stores.run(edited)] == ["demo", "watch"], (
+        "their entries are as before"
+    )
+    assert stores.desired() == {"demo": "stopped", "off": "running", "watch": "stopped", "idle": "running"}
+    assert "provider off was edited: enabled" in caplog.text
+    assert "lambda idle was edited: enabled" in caplog.text
+    await stores.instances.set_desired("idle", "stopped")
+    assert [drift.name for drift in await stores.run(edited)] == ["demo", "watch", "idle"]
+    # Disabled and enabled again: each edit is a wish.
+    await stores.run()
+    assert await stores.run(CONFIG.replace("enabled: false, host", "enabled: true, host")) != ()
+    assert stores.desired() == {"demo": "stopped", "off": "stopped", "watch": "stopped", "idle": "running"}
+
+
+async def test_a_row_of_before_enabled_was_kept(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    await stores.run()
+    await stores.instances.set_desired("watch", "stopped")
+    async with stores.database.connection() as connection:
+        await connection.execute("update instances set enabled = null")
+    assert [drift.name for drift in await stores.run()] == ["watch"], (
+        "nobody knows what the file said: it stands"
+    )
+    assert stores.instances.get("watch").enabled is True
+    assert caplog.text == ""
+
+
 async def test_edits_of_the_file_and_of_a_strategy_are_taken(
     stores: Stores, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -93,9 +128,9 @@ async def test_edits_of_the_file_and_of_a_strategy_are_taken(
     (stores.folder / "watch.py").write_text(STRATEGY + "# edited\n")
     edited = CONFIG.replace("size: 3", "size: 4").replace("sample: true", "sample: true, speed: 2", 1)
     await stores.run(edited)
-    assert "lambda watch has changed in its files: revision, config" in caplog.text
-    assert "lambda idle has changed in its files: revision" in caplog.text
-    assert "provider demo has changed in the file: settings" in caplog.text
+    assert "lambda watch was edited: revision, config" in caplog.text
+    assert "lambda idle was edited: revision" in caplog.text
+    assert "provider demo was edited: settings" in caplog.text
     assert stores.instances.get("watch").config["size"] == 4
     assert stores.instances.get("watch").revision == revision(stores.folder / "watch.py")
     assert stores.desired()["watch"] == "running"

@@ -147,6 +147,11 @@ impl InstanceShared {
         self.state.store(state as u8, Ordering::Release);
     }
 
+    /// Goes from one state to another; false, and nothing happens, where it is in a third.
+    pub fn change_state(&self, from: State, to: State) -> bool {
+        self.state.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
     /// Keeps what `self.market` and `self.book` answer.
     pub fn observe(&self, event: &Event) {
         let header = event.header();
@@ -346,12 +351,13 @@ impl PyInstance {
         match self.shared.state() {
             State::Stuck => return Ok(false),
             State::Stopped | State::Failed => return Ok(true),
-            State::Created => {
+            // Who takes the plan decides: the host's thread has taken it when `on_start` runs.
+            State::Created if lock(&self.shared.plan).take().is_some() => {
                 self.shared.set_state(State::Stopped);
                 self.shared.clear();
                 return Ok(true);
             }
-            State::Running | State::Stopping => {}
+            State::Created | State::Running | State::Stopping => {}
         }
         self.shared.host.refuse_own_thread(py, "stop")?;
         let timeout = Duration::try_from_secs_f64(timeout).map_err(crate::convert::value_error)?;

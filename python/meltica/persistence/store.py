@@ -6,32 +6,30 @@ one that fails leaves memory as it was. docs/development/write-through-cache.md 
 
 import asyncio
 import copy
-from collections.abc import Mapping
-from typing import Generic, LiteralString, TypeVar
+from collections.abc import KeysView, Mapping
+from typing import Generic, TypeVar
 
-import msgspec
 import psycopg
 from psycopg.rows import class_row
+from psycopg.sql import Composed
 
 from meltica.errors import AlreadyExists, DatabaseError, DatabaseUnavailable, NotFound, suggestion
 from meltica.persistence.database import Database, one_line
 
 WRITE_TIMEOUT = 10.0
 
-Row = TypeVar("Row", bound=msgspec.Struct)
+Row = TypeVar("Row")
 
 
 class Store(Generic[Row]):
     """The rows of one table by their key, written by this gateway alone; `load` comes before all else."""
 
-    def __init__(
-        self, database: Database, row: type[Row], noun: str, key: str, select: LiteralString
-    ) -> None:
+    def __init__(self, database: Database, row: type[Row], noun: str, key: str, select: Composed) -> None:
         self._database = database
         self._row = row
         self._noun = noun
         self._key = key
-        self._select: LiteralString = select
+        self._select = select
         self._rows: dict[str, Row] = {}
         self._writing = asyncio.Lock()
         self._in_doubt = False
@@ -61,30 +59,34 @@ class Store(Generic[Row]):
         """Returns copies of all rows, sorted by key."""
         return [copy.deepcopy(self._rows[key]) for key in sorted(self._rows)]
 
+    def keys(self) -> KeysView[str]:
+        """Returns the keys of all rows."""
+        return self._rows.copy().keys()
+
     def __contains__(self, key: str) -> bool:
         return key in self._rows
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    async def _insert(self, key: str, query: LiteralString, values: Mapping[str, object]) -> Row:
+    async def _insert(self, key: str, query: Composed, values: Mapping[str, object]) -> Row:
         row = await self._write(key, query, values)
         if row is None:
             raise AlreadyExists(f"{self._noun} `{key}` exists already")
         return row
 
-    async def _change(self, key: str, query: LiteralString, values: Mapping[str, object]) -> Row:
+    async def _change(self, key: str, query: Composed, values: Mapping[str, object]) -> Row:
         row = await self._write(key, query, values)
         if row is None:
             raise NotFound(f"no {self._noun} `{key}`{suggestion(key, self._rows)}")
         return row
 
-    async def _remove(self, key: str, query: LiteralString) -> None:
+    async def _remove(self, key: str, query: Composed) -> None:
         if await self._write(key, query, {self._key: key}, keep=False) is None:
             raise NotFound(f"no {self._noun} `{key}`{suggestion(key, self._rows)}")
 
     async def _write(
-        self, key: str, query: LiteralString, values: Mapping[str, object], *, keep: bool = True
+        self, key: str, query: Composed, values: Mapping[str, object], *, keep: bool = True
     ) -> Row | None:
         """Runs a statement that returns the row it wrote, and returns a copy; None when it wrote none."""
         try:

@@ -229,13 +229,19 @@ impl Loop {
 
     fn start(&mut self, py: Python<'_>, instance: &Arc<InstanceShared>) -> PyResult<()> {
         let plan = lock(&instance.plan).take();
-        let Some(plan) = plan else { return Err(LambdaError::new_err("the instance was started already")) };
+        let Some(plan) = plan else {
+            return Err(LambdaError::new_err("the instance was started already, or stopped before it was"));
+        };
         instance.now.store(self.now, Ordering::Relaxed);
         if let Some(on_start) = &plan.member.on_start {
             let result = self.shared.watched(instance.number, clock::ticks(), || on_start.call0(py));
+            self.shared.settle_interrupt(py);
             if let Err(error) = result {
                 *lock(&instance.last_error) = Some(error.to_string());
-                instance.set_state(State::Failed);
+                if !instance.change_state(State::Created, State::Failed) {
+                    // A stop did not wait for it any longer; one that is stuck stays so.
+                    instance.change_state(State::Stopping, State::Stopped);
+                }
                 return Err(error);
             }
         }
@@ -248,7 +254,13 @@ impl Loop {
             lost_before: [(0, 0); Kind::COUNT],
             _reservation: plan.reservation,
         };
-        instance.set_state(State::Running);
+        if !instance.change_state(State::Created, State::Running) {
+            self.finish(py, seat, State::Stopped);
+            return Err(LambdaError::new_err(format!(
+                "instance {} was stopped while it started",
+                instance.id
+            )));
+        }
         let dispatcher = &self.shared.core.dispatcher;
         let mates = |g: &&mut Group| !g.signature.filtered && g.signature == plan.signature;
         if let Some(group) = self.groups.iter_mut().find(mates) {
@@ -281,7 +293,7 @@ impl Loop {
         let Some((g, s)) = found else { return };
         let group = &mut self.groups[g];
         count_losses(group);
-        let mut seat = group.seats.remove(s);
+        let seat = group.seats.remove(s);
         seat.instance.set_state(State::Stopping);
         if group.seats.is_empty() {
             let change = self.shared.core.dispatcher.unsubscribe(group.subscription);
@@ -290,6 +302,12 @@ impl Loop {
             // Indices of deliveries in hand must stay good: the empty group goes in `look_after_queues`.
         }
         self.shared.core.leave(number);
+        self.finish(py, seat, end);
+    }
+
+    /// Runs `on_stop`; nothing flows any more.
+    fn finish(&self, py: Python<'_>, mut seat: Seat, end: State) {
+        let number = seat.instance.number;
         // An interrupt that came too late for its callback is not `on_stop`'s, nor anybody's after it.
         self.shared.settle_interrupt(py);
         if let Some(on_stop) = &seat.member.on_stop {

@@ -1,8 +1,9 @@
 //! The background of one instrument: what strangers do, and when.
 //!
 //! Most place orders just inside the spread or at a distance that falls off exponentially; some take, mostly little; the
-//! others cancel. A spread of more than a few ticks is soon closed, and takers rather wait for that. Where the middle of the book is away from the reference price, takers lean towards it and orders on its wrong side
-//! are cancelled first. Trades and shocks heat the flow up, and it cools down: so volume clusters.
+//! others cancel. A spread of more than a few ticks is soon closed, and takers rather wait for that. Where the middle of
+//! the book is away from the reference price, takers lean towards it and orders on its wrong side are cancelled first.
+//! Trades and shocks heat the flow up, and it cools down; it has moods that last for minutes: so volume clusters.
 
 use super::options::Options;
 use super::price::Price;
@@ -10,10 +11,12 @@ use super::random::Random;
 use crate::event::{Nanos, Side};
 use crate::venue::{AccountId, Command, Engine, NewOrder, OrderId, OrderKind, Rules, TimeInForce};
 
-/// The part of the actions that take, at least.
+/// The part of the actions that take where the middle of the book is at the reference price and the spread is not wide.
 pub const TAKERS: f64 = 0.2;
 /// Orders of a side per price level that it should have.
 const ORDERS_PER_LEVEL: usize = 3;
+/// How strongly the reference pulls the middle: at 1, from the mean distance of new orders on it is beyond doubt.
+const PULL: f64 = 2.0;
 /// The mean distance of new orders is this part of the price.
 const DISTANCE: f64 = 0.0002;
 /// Actions that heat needs to cool to a half.
@@ -30,6 +33,14 @@ const CLOSE: f64 = 0.4;
 const KEEN: f64 = 0.9;
 /// The part of takers that do not wait until a wide spread is closed, at least.
 const EAGER: f64 = 0.25;
+/// How much sooner than else somebody answers to what may have widened the spread.
+const HASTE: f64 = 5.0;
+/// Actions that a mood lasts for.
+const MOOD: f64 = 400.0;
+/// The least of moods, whose mean is 1.
+const DULLEST: f64 = 0.3;
+/// The least activity, as a part of the average.
+const LEAST: f64 = 0.25;
 const CALM: f64 = 0.3;
 const HEAT_OF_TRADE: f64 = 0.1;
 const HEAT_OF_SHOCK: f64 = 5.0;
@@ -55,6 +66,11 @@ pub(super) struct Flow {
     free: Vec<u32>,
     resting: [usize; 2],
     heat: f64,
+    mood: f64,
+    /// Whether the last action may have widened the spread.
+    widened: bool,
+    /// How many actions there are, and the mean of it over the time that passed: `rate` is what the mean gives.
+    activity: f64,
     average: f64,
     updated: Nanos,
     last_taker: Side,
@@ -77,7 +93,7 @@ struct View {
     reference: f64,
     /// Mean distance of new orders from the other side.
     distance: f64,
-    /// How far the reference is above the middle of the book, in such distances.
+    /// How far the reference is above the middle of the book, in such distances, times `PULL`.
     gap: f64,
     /// Whether the spread is wide enough to invite somebody to close it.
     wide: bool,
@@ -109,6 +125,9 @@ impl Flow {
             free: Vec::new(),
             resting: [0, 0],
             heat: 1.0,
+            mood: 1.0,
+            widened: false,
+            activity: AVERAGE_AT_FIRST,
             average: AVERAGE_AT_FIRST,
             updated: options.start,
             last_taker: Side::Buy,
@@ -169,9 +188,14 @@ impl Flow {
     pub fn next(&mut self, now: Nanos) -> Nanos {
         let passed = (now - self.updated) as f64 * 1e-9 * self.rate;
         self.updated = now;
-        self.average += (CALM + self.heat - self.average) * (passed / AVERAGE).min(1.0);
+        self.average += (self.activity - self.average) * (passed / AVERAGE).min(1.0);
         self.heat /= 1.0 + passed / COOLING;
-        let pause = self.random.exponential() * self.average / ((CALM + self.heat) * self.rate);
+        if self.random.chance(passed / MOOD) {
+            self.mood = DULLEST + (1.0 - DULLEST) * self.random.exponential();
+        }
+        let haste = if self.widened { HASTE } else { 1.0 };
+        self.activity = ((CALM + self.heat) * self.mood).max(LEAST * self.average) * haste;
+        let pause = self.random.exponential() * self.average / (self.activity * self.rate);
         now + ((pause * 1e9) as Nanos).max(1)
     }
 
@@ -191,6 +215,7 @@ impl Flow {
             self.heat = (self.heat + HEAT_OF_SHOCK).min(MOST_HEAT);
         }
         let view = self.view(engine);
+        self.widened = false;
         let [bids, asks] = self.resting;
         let thinner = if bids <= asks { Side::Buy } else { Side::Sell };
         // Both are urgent: a thin side, and a wide spread, which the other side may have to close.
@@ -198,7 +223,7 @@ impl Flow {
             return self.place(engine.rules(), thinner, &view);
         }
         let eager = if view.wide { (EAGER + view.gap.abs()).min(1.0) } else { 1.0 };
-        if self.random.chance(eager * TAKERS * (1.0 + view.gap.abs().min(2.0))) {
+        if self.random.chance(eager * TAKERS * (1.0 + (0.5 * view.gap.abs()).min(2.0))) {
             return self.take(engine, &view);
         }
         let (open, full) = ((bids + asks) as f64, (2 * self.target) as f64);
@@ -225,7 +250,7 @@ impl Flow {
             [None, None] => reference,
         };
         let wide = matches!(best, [Some(bid), Some(ask)] if ask - bid > WIDE);
-        View { best, reference, distance, gap: (reference - middle) / distance, wide }
+        View { best, reference, distance, gap: PULL * (reference - middle) / distance, wide }
     }
 
     /// A new order, a little or far behind the other side's best; but not far beyond the reference, wherever others
@@ -256,6 +281,7 @@ impl Flow {
         let buys = (0.5 + again + 0.4 * view.gap).clamp(0.05, 0.95);
         let side = if self.random.chance(buys) { Side::Buy } else { Side::Sell };
         self.last_taker = side;
+        self.widened = true;
         let rules = engine.rules();
         let other = if side == Side::Buy { Side::Sell } else { Side::Buy };
         let Some(worst) = engine.levels(other).take(self.width).last() else {
@@ -284,6 +310,7 @@ impl Flow {
             let stale = if view.gap > 0.0 { Side::Sell } else { Side::Buy };
             let best = engine.orders(stale).next();
             if let Some(best) = best.filter(|best| best.account == AccountId::OUTSIDE) {
+                self.widened = true;
                 return Some(Command::Cancel(best.order));
             }
         }

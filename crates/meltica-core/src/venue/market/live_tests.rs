@@ -114,7 +114,7 @@ proptest! {
 #[test]
 fn no_faults_leave_the_market_as_it_is() {
     let plain = story(5, Behavior::default(), SECOND);
-    let slow = Behavior { latency_min: SECOND / 50, latency_max: SECOND / 50, ..Behavior::default() };
+    let slow = Behavior { latency_min: SECOND / 2, latency_max: SECOND / 2, ..Behavior::default() };
     let mut slow = story(5, slow, SECOND);
     assert!(slow.len() < plain.len(), "the last ones are still on their way");
     assert_eq!(plain[..slow.len()], slow[..], "a steady latency changes nothing but when they arrive");

@@ -1,0 +1,2 @@
+alter table instances drop column enabled;
+alter table providers drop column enabled;
