@@ -15,6 +15,7 @@ from websockets.sync.client import connect
 from meltica.persistence.server import wait_until
 from tests.integration.test_venue_orders import account, refused, told
 from tests.serving import PATIENCE, PROGRAM, environment
+from tests.terminal import Terminal
 from tests.venues import CONFIG, Frame, Stream, Venue, now_ms, serving
 
 BUSY = CONFIG.replace("trade_interval: 50ms", "trade_interval: 10ms\n  speed: 10")
@@ -410,6 +411,22 @@ def test_a_signal_ends_it_cleanly(venue: Venue, number: signal.Signals) -> None:
     assert '"stopped"' in log
     assert "Traceback" not in log
     assert '"error"' not in log
+
+
+def test_a_venue_on_a_terminal() -> None:
+    terminal = Terminal([*PROGRAM, "venue", "serve", "--port", "0", "--speed", "100"])
+    banner = terminal.read_until(r"Meltica venue \S+\r\n(  .*\r\n){5}")
+    rows = dict(line.split(maxsplit=1) for line in banner.splitlines()[1:])
+    assert list(rows) == ["address", "stream", "keys", "seed", "stop"]
+    assert rows["keys"] == "main, secret main-secret"
+    terminal.read_until(f"ready at {rows['address']}\r\n")
+    terminal.read_until(
+        r"market \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \| connected \| streams 0 \| [\d,]+ frames/s \| "
+        r"open orders 0 \| cut 0 \| up 0:00:\d\d"
+    )
+    assert terminal.end(signal.SIGINT) == 0
+    assert '{"' not in terminal.raw, "no JSON for people"
+    terminal.close()
 
 
 def test_an_address_that_is_taken(venue: Venue) -> None:
