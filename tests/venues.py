@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import httpx
 from websockets.exceptions import ConnectionClosed
@@ -17,6 +17,14 @@ from websockets.sync.client import ClientConnection, connect
 from tests.serving import PATIENCE, PROGRAM, environment
 
 Frame = dict[str, Any]
+
+
+class Signer(TypedDict):
+    """What an account signs with."""
+
+    key: str
+    secret: str
+
 
 KEY, SECRET = "main", "main-secret"
 CONFIG = """
@@ -96,7 +104,7 @@ class Venue:
             "X-Venue-Signature": signature(secret, sent, method, path, raw),
         }
         if raw:
-            known["Content-Type"] = "application/json"
+            known["content-type"] = "application/json"
         return self.client.request(method, path, content=raw, headers={**known, **(headers or {})})
 
     def done(
@@ -113,11 +121,19 @@ class Venue:
         assert answer.is_success, answer.text
         return answer.json()
 
-    def order(self, id: str, *, key: str = KEY, secret: str = SECRET, **fields: object) -> httpx.Response:
+    def order(
+        self,
+        id: str,
+        changes: Mapping[str, object] | None = None,
+        *,
+        key: str = KEY,
+        secret: str = SECRET,
+        **fields: object,
+    ) -> httpx.Response:
         """Sends an order: by default one to buy that rests."""
         asked = {"clientOrderId": id, "symbol": "BTC-USDT", "side": "buy", "orderType": "limit"}
         price = {} if fields.get("orderType") == "market" else {"price": "30000"}
-        body = {**asked, "quantity": "0.01", **price, **fields}
+        body = {**asked, "quantity": "0.01", **price, **fields, **(changes or {})}
         return self.ask("POST", "/v1/orders", body, key=key, secret=secret)
 
     def fault(self, **faults: object) -> Frame:
@@ -127,7 +143,9 @@ class Venue:
 
     @contextlib.contextmanager
     def stream(self) -> Generator["Stream"]:
-        with connect(self.ready["stream"], max_size=None, compression=None, proxy=None) as connection:
+        with connect(
+            self.ready["stream"], max_size=None, max_queue=None, compression=None, proxy=None
+        ) as connection:
             yield Stream(connection)
 
     def close(self) -> None:

@@ -1,72 +1,23 @@
 """What `meltica serve` shows on a terminal: a banner, the log for people, a line below it while it runs."""
 
-import os
-import pty
-import re
 import signal
-import subprocess
-import termios
 from collections.abc import Generator
 
 import pytest
 
-from tests.serving import Project, environment, project
+from tests.serving import Project, project
+from tests.terminal import ESCAPES, Terminal
 
-ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
-
-class Terminal:
+def serve(project: Project, database: str, *, width: int = 150) -> Terminal:
     """A gateway on a terminal."""
-
-    def __init__(self, project: Project, database: str, *, width: int = 150) -> None:
-        ours, theirs = pty.openpty()
-        termios.tcsetwinsize(theirs, (24, width))
-        command = [word for word in project.command(database=database) if word != "--json"]
-        known = {**environment(), "TERM": "xterm-256color"}
-        self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=known)
-        os.close(theirs)
-        self._ours = ours
-        self.raw = ""
-
-    def read(self) -> bool:
-        """Reads what is there; False at its end."""
-        try:
-            self.raw += os.read(self._ours, 1 << 16).decode()
-        except OSError:
-            # The end of a terminal on Linux.
-            return False
-        return True
-
-    def read_until(self, pattern: str) -> str:
-        """Reads until something was shown, and returns it."""
-        while not (found := re.search(pattern, ESCAPES.sub("", self.raw))):
-            assert self.read(), self.raw
-        return found.group()
-
-    def end(self, number: int) -> int:
-        """Sends a signal, reads to the end, and returns the exit code."""
-        self.process.send_signal(number)
-        while self.read():
-            pass
-        return self.process.wait(60)
-
-    def hang_up(self) -> None:
-        """Closes the terminal, and tells the gateway so, as a system does whose terminal controls it."""
-        os.close(self._ours)
-        self._ours = -1
-        self.process.send_signal(signal.SIGHUP)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait(60)
-        if self._ours >= 0:
-            os.close(self._ours)
+    return Terminal([word for word in project.command(database=database) if word != "--json"], width=width)
 
 
 @pytest.fixture(name="terminal")
 def _terminal(database_url: str) -> Generator[Terminal]:
     with project() as made:
-        terminal = Terminal(made, database_url)
+        terminal = serve(made, database_url)
         yield terminal
         terminal.close()
 
@@ -92,7 +43,7 @@ def test_a_run_on_a_terminal(terminal: Terminal) -> None:
 
 def test_a_narrow_terminal_shows_what_fits(database_url: str) -> None:
     with project() as made:
-        terminal = Terminal(made, database_url, width=40)
+        terminal = serve(made, database_url, width=40)
         line = terminal.read_until(r"[1-9][\d,]* events/s \| p99 [^\r\n]*…")
         assert len(line) <= 40
         assert terminal.end(signal.SIGTERM) == 0

@@ -24,7 +24,17 @@ def python(code: str) -> str:
 def test_help_lists_commands_and_exit_codes() -> None:
     result = invoke("--help")
     assert result.exit_code == 0
-    for text in ("replay", "config", "init", "sample", "bench", "db", "Exit codes:", "130  interrupted"):
+    for text in (
+        "replay",
+        "config",
+        "init",
+        "sample",
+        "bench",
+        "db",
+        "venue",
+        "Exit codes:",
+        "130  interrupted",
+    ):
         assert text in result.output
 
 

@@ -69,6 +69,9 @@ class Desk(Account):
         def do() -> OrderStatus:
             if order.symbol not in self._symbols:
                 raise OrderRefused("unknown_symbol", unknown_symbol(order.symbol))
+            if order.price is not None and order.price <= 0:
+                # The market reads a sell at 0 as one at any price, as some exchanges write it.
+                raise OrderRefused("invalid_price", f"expected a price above zero, saw {order.price}")
             self._market.submit(
                 order.client_order_id,
                 order.symbol,

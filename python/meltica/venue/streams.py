@@ -168,8 +168,8 @@ class Client:
 
     async def _read(self) -> None:
         while (message := await self._receive())["type"] == "websocket.receive":
-            raw = message["text"] if message["text"] is not None else message["bytes"]
-            self._answer(raw or "")
+            text = message.get("text")
+            self._answer(text if text is not None else message.get("bytes") or b"")
 
     def _answer(self, raw: str | bytes) -> None:
         try:
