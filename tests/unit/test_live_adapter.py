@@ -263,7 +263,8 @@ async def test_a_snapshot_that_was_under_way_when_the_connection_was_lost_is_not
         await it.market.close(1012)
         # The venue begins anew, with lower ids.
         it.last = 3
-        await until(lambda: it.asked("/v1/depth") == 2, "another request, while the first waits")
+        # Long before the first is given up.
+        await until(lambda: it.asked("/v1/depth") == 2, "another request, while the first waits", 5)
         late.set()
         await until(lambda: rig.since(0, "BookSnapshot"), "the book")
         await it.diff(4, 4)

@@ -223,6 +223,16 @@ def test_requests_are_cut_and_paced() -> None:
     assert it.tick(2) == [Subscribe(3, ("e",))]
 
 
+def test_what_waited_to_be_asked_is_forgotten_with_the_connection() -> None:
+    it = up("a", "b", timing=Timing(between=1.0))
+    [off] = it.want([], 2)
+    assert isinstance(off, Unsubscribe)
+    assert it.answered(Answer(off.id, NO), 2.5) == [], "the halves wait for their turn"
+    it.lost("gone", 2.6)
+    it.tick(9)
+    assert it.opened(9) == [Ready()]
+
+
 def test_nothing_comes_after_the_end() -> None:
     it = up("a")
     assert it.end() == [Close()]
