@@ -28,6 +28,8 @@ class Reply:
 
     raw: bytes = b""
     then: str = "go on"
+    after: asyncio.Event | None = None
+    """What it waits for before it writes."""
 
 
 CUT = Reply(then="close")
@@ -101,6 +103,8 @@ class Http:
         else:
             assert self.answer is not None, f"expected no request, saw {seen}"
             reply = self.answer(seen)
+        if reply.after is not None:
+            await reply.after.wait()
         writer.write(reply.raw)
         await writer.drain()
         if reply.then == "hang":

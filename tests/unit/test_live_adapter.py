@@ -3,9 +3,9 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, ClassVar, cast
 
@@ -166,7 +166,7 @@ class Venue:
 
 
 @asynccontextmanager
-async def venue() -> AsyncIterator[Venue]:
+async def venue() -> AsyncGenerator[Venue]:
     made: Venue | None = None
 
     async def script(stream: Stream, message: dict[str, Any]) -> None:
@@ -180,7 +180,7 @@ async def venue() -> AsyncIterator[Venue]:
 
 
 @asynccontextmanager
-async def running(venue: Venue, *, key: str | None = "main") -> AsyncIterator[Rig]:
+async def running(venue: Venue, *, key: str | None = "main") -> AsyncGenerator[Rig]:
     """An adapter that runs on a thread of its own, as the gateway has it."""
     adapter = Wire(FakeSettings(), venue.http.endpoint, key, "secret")
     adapter.stream = venue.stream.url
@@ -194,7 +194,7 @@ async def running(venue: Venue, *, key: str | None = "main") -> AsyncIterator[Ri
 
 
 @asynccontextmanager
-async def trading() -> AsyncIterator[tuple[Venue, Rig]]:
+async def trading() -> AsyncGenerator[tuple[Venue, Rig]]:
     async with venue() as made, running(made) as rig:
         await asyncio.to_thread(rig.subscribe, ("ExecReport", None))
         yield made, rig
@@ -250,6 +250,26 @@ async def test_a_lost_market_connection_makes_books_stale_and_instruments_are_re
         await until(lambda: rig.since(mark, "BookSnapshot"), "another book")
         await until(lambda: rig.since(mark, "InstrumentUpdate"), "the instrument that has changed")
         assert rig.adapter.instruments() == it.instruments
+
+
+async def test_a_snapshot_that_was_under_way_when_the_connection_was_lost_is_not_used() -> None:
+    async with venue() as it, running(it, key=None) as rig:
+        late = asyncio.Event()
+        it.http.answer = lambda seen: (
+            replace(it.answer(seen), after=late) if "depth" in seen.target else it.answer(seen)
+        )
+        await asyncio.to_thread(rig.subscribe, ("BookSnapshot", "BTC-USDT"))
+        await until(lambda: it.asked("/v1/depth") == 1, "a request for the book")
+        await it.market.close(1012)
+        # The venue begins anew, with lower ids.
+        it.last = 3
+        # Long before the first is given up.
+        await until(lambda: it.asked("/v1/depth") == 2, "another request, while the first waits", 5)
+        late.set()
+        await until(lambda: rig.since(0, "BookSnapshot"), "the book")
+        await it.diff(4, 4)
+        await until(lambda: len(rig.since(0, "BookSnapshot")) == 2, "a change")
+        assert [cast(Any, e).last_update_id for e in rig.since(0, "BookSnapshot")] == [3, 4]
 
 
 async def test_a_route_that_the_venue_refuses_is_told() -> None:
@@ -311,7 +331,7 @@ async def test_what_the_stream_missed_is_told_once() -> None:
             await account.submit(buy(id))
             await it.tell({"type": "order", **it.orders[id]})
         await until(lambda: len(told(rig)) == 3, "the orders")
-        # While nobody is told: one is cancelled, one is filled, one is placed by somebody else and filled at once.
+        # While nobody is told: one is cancelled, one filled, one placed by somebody else and filled.
         it.orders["ends"] = order("ends", "CANCELLED", time=T0 + 5)
         it.orders["fills"] = order("fills", "FILLED", "2", time=T0 + 6)
         it.orders["other"] = order("other", "FILLED", "2", time=T0 + 7)
@@ -354,7 +374,7 @@ async def test_reading_again_goes_on_until_the_venue_answers() -> None:
     async with trading() as (it, rig):
         await rig.account.submit(buy("a"))
         it.orders["a"] = order("a", "CANCELLED")
-        broken = [error(503, "unavailable"), reply(b"<html>", 502), reply({"orders": [{}]})]
+        broken = [error(503, "unavailable"), reply(b"<html>", 502), reply(b'{"orders": [{}]}')]
         it.http.answer = lambda seen: (
             broken.pop(0) if seen.target == "/v1/orders" and broken else it.answer(seen)
         )
@@ -386,7 +406,7 @@ async def test_an_order_whose_answer_cannot_be_read_may_be_there(answer: Reply) 
             await rig.account.balances()
 
 
-async def test_who_stops_waiting_does_not_take_the_order_back() -> None:
+async def test_who_stops_waiting_does_not_take_the_order_back(caplog: pytest.LogCaptureFixture) -> None:
     async with trading() as (it, rig):
         going = threading.Event()
 
@@ -405,6 +425,7 @@ async def test_who_stops_waiting_does_not_take_the_order_back() -> None:
         status = await rig.account.order("BTC-USDT", "a")
         assert status is not None
         assert status.state == "ACK"
+    assert caplog.text == ""
 
 
 async def test_a_stop_while_an_order_is_under_way_says_what_is_known() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -71,7 +71,7 @@ async def agree(server: Stream, message: dict[str, Any]) -> None:
 @asynccontextmanager
 async def connected(
     server: Stream, client: Client, timing: Timing = QUICK, *channels: str, login: bool = False
-) -> AsyncIterator[Connection]:
+) -> AsyncGenerator[Connection]:
     async def url() -> str:
         return server.url
 

@@ -30,7 +30,7 @@ class OwnLoop:
     ) -> None:
         self._closing = closing
         self._close = close
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._running = False
         self._closed = False
@@ -61,6 +61,9 @@ class OwnLoop:
         with self._lock:
             if self._closed:
                 return
+            if self._loop is None:
+                self._closed = True
+                return
             self._loop.call_soon_threadsafe(self._stopping.set)
             if self._running:
                 return
@@ -90,12 +93,12 @@ class OwnLoop:
                 answer.set_result(task.result())
 
         def begin() -> None:
-            task = self._loop.create_task(coroutine)
+            task = asyncio.get_running_loop().create_task(coroutine)
             self._calls.add(task)
             task.add_done_callback(settle)
 
         with self._lock:
-            if self._closed:
+            if self._closed or self._loop is None:
                 coroutine.close()
                 raise VenueUnavailable("stopped", "the provider does not run")
             self._loop.call_soon_threadsafe(begin)
@@ -106,9 +109,11 @@ class OwnLoop:
         with self._lock:
             if self._closed or self._running:
                 return False
-            self._running = True
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+            loop, self._running = self._loop, True
         try:
-            return self._loop.run_until_complete(self._until_stopped(main()))
+            return loop.run_until_complete(self._until_stopped(main()))
         finally:
             with self._lock:
                 self._running = False
@@ -130,10 +135,13 @@ class OwnLoop:
             if self._closed or self._running:
                 return
             self._closed = True
+            loop = self._loop
+        if loop is None:
+            return
         try:
-            self._loop.run_until_complete(self._wind_up())
+            loop.run_until_complete(self._wind_up())
         finally:
-            self._loop.close()
+            loop.close()
 
     async def _wind_up(self) -> None:
         # What was accepted last begins before anything is cut short.

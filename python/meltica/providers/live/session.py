@@ -206,7 +206,8 @@ class Session:
         return [self._down(reason, now)]
 
     def answered(self, answer: Answer, now: float) -> list[Action]:
-        """The venue answered a request; an answer to none that waits changes nothing."""
+        """The venue answered a request; an answer to none that waits is a sign of life, and no more."""
+        self._heard, self._pinged = now, None
         if self.phase is Phase.LOGGING_IN and answer.id == self._login_id:
             if answer.error is not None:
                 reason = f"the login was refused: {answer.error}"
