@@ -623,6 +623,9 @@ class SyntheticMarket:
     @property
     def connected(self) -> bool:
         """Whether clients are connected."""
+    @property
+    def cuts(self) -> int:
+        """How often all connections were cut, so that no short absence is missed."""
     def disconnect(self, duration: int | None = None) -> None:
         """Cuts all connections for so many virtual ns; for as long as the behavior says without it."""
     def set_behavior(self, changes: dict[str, Any]) -> None:

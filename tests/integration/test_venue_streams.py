@@ -216,6 +216,19 @@ def test_a_disconnect_closes_every_stream_and_keeps_orders(venue: Venue) -> None
         venue.ask("DELETE", "/v1/orders/stays")
         assert told(stream, "stays", "CANCELLED")
     refused(venue.ask("GET", "/v1/orders/never"), 404, "unknown_order")
+    assert '"level":"error"' not in venue.log.read_text()
+
+
+def test_no_disconnect_is_too_short_to_be_told(tmp_path: Path) -> None:
+    # A millisecond of the venue's time is a microsecond of the wall's.
+    with serving(tmp_path, "--speed", "1000") as venue:
+        for faults in (
+            {"disconnect": "1ms"},
+            {"behavior": {"disconnect_chance": 1, "disconnect_for": "1ms"}},
+        ):
+            with venue.stream() as stream:
+                venue.fault(**faults)
+                assert stream.closed() == 1012
 
 
 def test_requests_fail_before_or_after_they_are_done(venue: Venue) -> None:

@@ -49,6 +49,7 @@ class Exchange:
         )
         self.hub = Hub(self.market.want, self._refuse, self.keys, self.clock)
         self._speed = market.speed
+        self._cuts = 0
         self._hurry = asyncio.Event()
 
     async def run(self) -> None:
@@ -127,8 +128,10 @@ class Exchange:
         self.nudge()
 
     def _part(self) -> None:
-        """Closes every stream of a venue that is disconnected."""
-        if not self.market.connected:
+        """Closes every stream if the venue was disconnected, though it may be back already."""
+        cuts = self.market.cuts
+        if cuts != self._cuts:
+            self._cuts = cuts
             self.hub.close(SERVICE_RESTART, "the venue is disconnected")
 
     def _refuse(self, channel: str) -> Refused | None:

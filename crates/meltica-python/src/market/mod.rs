@@ -288,6 +288,11 @@ impl PySyntheticMarket {
         self.state(py).live.is_connected()
     }
 
+    #[getter]
+    fn cuts(&self, py: Python<'_>) -> u64 {
+        self.state(py).live.cuts()
+    }
+
     #[pyo3(signature = (duration = None))]
     fn disconnect(&self, py: Python<'_>, duration: Option<Nanos>) -> PyResult<()> {
         if duration.is_some_and(|duration| duration < 0) {

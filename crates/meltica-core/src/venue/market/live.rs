@@ -67,6 +67,8 @@ pub struct Live {
     connection: Connection,
     /// From when on clients may have missed something.
     away_since: Nanos,
+    /// How often all connections were cut.
+    cuts: u64,
     instruments: Every,
     balances: Every,
 }
@@ -81,6 +83,7 @@ impl Live {
             requests: Requests::new(seed),
             connection: Connection::new(seed, now),
             away_since: now,
+            cuts: 0,
             instruments: Every::new(reminders.instruments, now),
             balances: Every::new(reminders.balances, now),
         }
@@ -99,6 +102,11 @@ impl Live {
     /// Returns whether clients are connected.
     pub fn is_connected(&self) -> bool {
         self.connection.away_until.is_none()
+    }
+
+    /// Returns how often all connections were cut: whoever looks now and then misses no short absence by it.
+    pub fn cuts(&self) -> u64 {
+        self.cuts
     }
 
     /// Returns when something is due next, where its outlet's next is due at `outlet`.
@@ -152,6 +160,7 @@ impl Live {
     pub fn disconnect(&mut self, duration: Nanos, outlet: &mut (impl Outlet + ?Sized)) {
         let now = self.market.now();
         if self.is_connected() {
+            self.cuts += 1;
             self.away_since = now.saturating_sub(self.behavior.longest_way());
             outlet.cut(&self.market, now);
         }

@@ -1,0 +1,155 @@
+"""The hub of a venue's streams: what it asks the market for, and that nothing of a stream stays behind."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from meltica.control.errors import Refused
+from meltica.venue.auth import Clock, Credentials, Keys, sign
+from meltica.venue.streams import MAX_CHANNELS, Hub
+
+
+class Room:
+    """A hub, and a market that notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.wanted: list[tuple[str, bool]] = []
+        clock = Clock(lambda: 1000)
+        keys = Keys({"k": Credentials("main", "s")}, clock)
+        self.hub = Hub(
+            lambda channel, wanted: self.wanted.append((channel, wanted)), self._refuse, keys, clock
+        )
+
+    def _refuse(self, channel: str) -> Refused | None:
+        return Refused(404, "unknown_symbol", "no") if channel == "trade:NO" else None
+
+
+class Peer:
+    """One client, as an ASGI server would have it."""
+
+    def __init__(self, room: Room) -> None:
+        self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.sent: list[dict[str, Any]] = []
+        self.changed = asyncio.Event()
+        self.reads = asyncio.Event()
+        self.reads.set()
+        self.incoming.put_nowait({"type": "websocket.connect"})
+        scope: Any = {"type": "websocket", "client": ("127.0.0.1", 1)}
+        self.task = asyncio.ensure_future(room.hub.serve(scope, self._receive, self._send))
+
+    async def _receive(self) -> Any:
+        return await self.incoming.get()
+
+    async def _send(self, message: Any) -> None:
+        await self.reads.wait()
+        self.sent.append(message)
+        self.changed.set()
+
+    async def op(self, **op: object) -> dict[str, Any]:
+        """Says something; returns the next text that comes."""
+        before = len(self.texts())
+        self.incoming.put_nowait({"type": "websocket.receive", "text": json.dumps(op)})
+        return (await self.until(before + 1))[before]
+
+    async def until(self, count: int) -> list[dict[str, Any]]:
+        """Waits for so many texts."""
+        while len(self.texts()) < count:
+            self.changed.clear()
+            await asyncio.wait_for(self.changed.wait(), 10)
+        return self.texts()
+
+    def texts(self) -> list[dict[str, Any]]:
+        return [json.loads(each["text"]) for each in self.sent if each["type"] == "websocket.send"]
+
+    async def leave(self) -> None:
+        self.incoming.put_nowait({"type": "websocket.disconnect", "code": 1000})
+        await asyncio.wait_for(self.task, 10)
+
+
+async def test_the_market_is_asked_for_what_anybody_wants() -> None:
+    room = Room()
+    one, other = Peer(room), Peer(room)
+    await one.op(op="subscribe", id=1, channels=["trade:A", "trade:B", "trade:A"])
+    await other.op(op="subscribe", id=1, channels=["trade:B"])
+    await one.op(op="subscribe", id=2, channels=["trade:A"])
+    assert room.wanted == [("trade:A", True), ("trade:B", True)]
+    await one.op(op="unsubscribe", id=3, channels=["trade:A"])
+    assert room.wanted[2:] == [("trade:A", False)]
+    await one.leave()
+    assert room.wanted[3:] == []
+    await other.leave()
+    assert room.wanted[3:] == [("trade:B", False)]
+    assert room.hub.clients == []
+    assert room.hub.connected == 2
+
+
+async def test_frames_go_to_those_who_want_them_in_order() -> None:
+    room = Room()
+    one, other = Peer(room), Peer(room)
+    await one.op(op="subscribe", id=1, channels=["trade:A", "trade:B"])
+    await other.op(op="subscribe", id=1, channels=["trade:B"])
+    for number in range(3):
+        room.hub.tell("trade:A", b'{"a":%d}' % number)
+        room.hub.tell("trade:B", b'{"b":%d}' % number)
+    assert (await one.until(7))[1:] == [{key: n} for n in range(3) for key in "ab"]
+    assert (await other.until(4))[1:] == [{"b": n} for n in range(3)]
+    await one.leave()
+    await other.leave()
+
+
+async def test_who_does_not_read_is_cut_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meltica.venue.streams.MAX_QUEUED", 5)
+    room = Room()
+    slow, quick = Peer(room), Peer(room)
+    for peer in (slow, quick):
+        await peer.op(op="subscribe", id=1, channels=["trade:A"])
+    slow.reads.clear()
+    for number in range(10):
+        room.hub.tell("trade:A", b'{"a":%d}' % number)
+        await quick.until(number + 2)
+    # Without a close frame: its end must not wait for it either.
+    await asyncio.wait_for(slow.task, 10)
+    assert room.hub.cut == 1
+    assert [client.queued for client in room.hub.clients] == [0]
+    await quick.leave()
+    assert room.wanted == [("trade:A", True), ("trade:A", False)]
+
+
+async def test_a_close_says_why_and_drops_what_waits() -> None:
+    room = Room()
+    peer, deaf = Peer(room), Peer(room)
+    for each in (peer, deaf):
+        await each.op(op="subscribe", id=1, channels=["trade:A"])
+    deaf.reads.clear()
+    room.hub.tell("trade:A", b"{}")
+    room.hub.close(1012, "the venue is disconnected")
+    room.hub.tell("trade:A", b"{}")
+    await asyncio.wait_for(asyncio.gather(peer.task, deaf.task), 10)
+    assert peer.sent[-1] == {"type": "websocket.close", "code": 1012, "reason": "the venue is disconnected"}
+    assert len(deaf.sent) == 2
+    assert room.hub.clients == []
+
+
+async def test_channels_have_their_most() -> None:
+    room = Room()
+    peer = Peer(room)
+    many = [f"trade:{number}" for number in range(MAX_CHANNELS)]
+    answer = await peer.op(op="subscribe", id=1, channels=[*many, "trade:more"])
+    assert answer["code"] == "too_many_channels"
+    assert room.wanted == []
+    assert (await peer.op(op="subscribe", id=2, channels=many))["op"] == "subscribed"
+    assert (await peer.op(op="subscribe", id=3, channels=["trade:more"]))["code"] == "too_many_channels"
+    await peer.leave()
+
+
+async def test_a_stream_is_one_accounts() -> None:
+    room = Room()
+    peer = Peer(room)
+    login = {"op": "login", "time": 1000, "signature": sign("s", "1000", "GET", "/v1/stream")}
+    assert (await peer.op(id=1, key="main", **login))["account"] == "main"
+    assert "saw that of main" in (await peer.op(id=2, key="other", **login))["error"]
+    await peer.op(op="subscribe", id=3, channels=["account"])
+    assert room.wanted == [("account:main", True)]
+    await peer.leave()
