@@ -8,6 +8,8 @@ import pytest
 
 from meltica.control.errors import Refused
 from meltica.venue.auth import Clock, Credentials, Keys, sign
+from meltica.venue.config import VenueSettings
+from meltica.venue.exchange import Exchange
 from meltica.venue.streams import MAX_CHANNELS, Hub
 
 
@@ -17,10 +19,11 @@ class Room:
     def __init__(self) -> None:
         self.wanted: list[tuple[str, bool]] = []
         clock = Clock(lambda: 1000)
-        keys = Keys({"k": Credentials("main", "s")}, clock)
-        self.hub = Hub(
-            lambda channel, wanted: self.wanted.append((channel, wanted)), self._refuse, keys, clock
-        )
+        keys = Keys({name: Credentials(name, "s") for name in ("main", "other")}, clock)
+        self.hub = Hub(self._want, self._refuse, keys, clock)
+
+    def _want(self, channel: str, wanted: bool) -> None:
+        self.wanted.append((channel, wanted))
 
     def _refuse(self, channel: str) -> Refused | None:
         return Refused(404, "unknown_symbol", "no") if channel == "trade:NO" else None
@@ -29,7 +32,7 @@ class Room:
 class Peer:
     """One client, as an ASGI server would have it."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, hub: Hub) -> None:
         self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.sent: list[dict[str, Any]] = []
         self.changed = asyncio.Event()
@@ -37,7 +40,7 @@ class Peer:
         self.reads.set()
         self.incoming.put_nowait({"type": "websocket.connect"})
         scope: Any = {"type": "websocket", "client": ("127.0.0.1", 1)}
-        self.task = asyncio.ensure_future(room.hub.serve(scope, self._receive, self._send))
+        self.task = asyncio.ensure_future(hub.serve(scope, self._receive, self._send))
 
     async def _receive(self) -> Any:
         return await self.incoming.get()
@@ -70,7 +73,7 @@ class Peer:
 
 async def test_the_market_is_asked_for_what_anybody_wants() -> None:
     room = Room()
-    one, other = Peer(room), Peer(room)
+    one, other = Peer(room.hub), Peer(room.hub)
     await one.op(op="subscribe", id=1, channels=["trade:A", "trade:B", "trade:A"])
     await other.op(op="subscribe", id=1, channels=["trade:B"])
     await one.op(op="subscribe", id=2, channels=["trade:A"])
@@ -87,7 +90,7 @@ async def test_the_market_is_asked_for_what_anybody_wants() -> None:
 
 async def test_frames_go_to_those_who_want_them_in_order() -> None:
     room = Room()
-    one, other = Peer(room), Peer(room)
+    one, other = Peer(room.hub), Peer(room.hub)
     await one.op(op="subscribe", id=1, channels=["trade:A", "trade:B"])
     await other.op(op="subscribe", id=1, channels=["trade:B"])
     for number in range(3):
@@ -102,7 +105,7 @@ async def test_frames_go_to_those_who_want_them_in_order() -> None:
 async def test_who_does_not_read_is_cut_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meltica.venue.streams.MAX_QUEUED", 5)
     room = Room()
-    slow, quick = Peer(room), Peer(room)
+    slow, quick = Peer(room.hub), Peer(room.hub)
     for peer in (slow, quick):
         await peer.op(op="subscribe", id=1, channels=["trade:A"])
     slow.reads.clear()
@@ -119,7 +122,7 @@ async def test_who_does_not_read_is_cut_alone(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_a_close_says_why_and_drops_what_waits() -> None:
     room = Room()
-    peer, deaf = Peer(room), Peer(room)
+    peer, deaf = Peer(room.hub), Peer(room.hub)
     for each in (peer, deaf):
         await each.op(op="subscribe", id=1, channels=["trade:A"])
     deaf.reads.clear()
@@ -134,7 +137,7 @@ async def test_a_close_says_why_and_drops_what_waits() -> None:
 
 async def test_channels_have_their_most() -> None:
     room = Room()
-    peer = Peer(room)
+    peer = Peer(room.hub)
     many = [f"trade:{number}" for number in range(MAX_CHANNELS)]
     answer = await peer.op(op="subscribe", id=1, channels=[*many, "trade:more"])
     assert answer["code"] == "too_many_channels"
@@ -146,10 +149,29 @@ async def test_channels_have_their_most() -> None:
 
 async def test_a_stream_is_one_accounts() -> None:
     room = Room()
-    peer = Peer(room)
+    peer = Peer(room.hub)
     login = {"op": "login", "time": 1000, "signature": sign("s", "1000", "GET", "/v1/stream")}
     assert (await peer.op(id=1, key="main", **login))["account"] == "main"
     assert "saw that of main" in (await peer.op(id=2, key="other", **login))["error"]
     await peer.op(op="subscribe", id=3, channels=["account"])
     assert room.wanted == [("account:main", True)]
+    await peer.leave()
+
+
+async def test_a_disconnect_between_two_looks_is_one() -> None:
+    behavior = {"disconnect_chance": 1, "disconnect_for": "1ms"}
+    market = {"symbols": ["BTC-USDT"], "start": "2026-01-01T00:00:00Z", "venue_behavior": behavior}
+    venue = Exchange(VenueSettings.model_validate({"market": market}))
+    peer = Peer(venue.hub)
+    assert (await peer.op(op="ping", id=1))["op"] == "pong"
+    venue.market.advance(venue.market.now + 1_500_000_000)
+    assert venue.market.connected
+    venue.nudge()
+    await asyncio.wait_for(peer.task, 10)
+    assert peer.sent[-1]["code"] == 1012
+    # Each is told once.
+    peer = Peer(venue.hub)
+    assert (await peer.op(op="ping", id=1))["op"] == "pong"
+    venue.nudge()
+    assert (await peer.op(op="ping", id=2))["op"] == "pong"
     await peer.leave()
