@@ -203,6 +203,19 @@ async def test_what_the_venue_refuses_is_told_and_the_rest_comes() -> None:
         assert connection.session.refused["bad"].code == "unknown_symbol"
 
 
+async def test_what_a_closed_connection_still_has_is_not_read() -> None:
+    """A cancellation alone would not do: a task that never has to wait is not cancelled."""
+    client = Client()
+
+    async def flood(server: Stream, message: dict[str, Any]) -> None:
+        if message["id"] == 1:
+            await server.send({"ok": 1, "code": "no"}, *[b'{"market":%d}' % n for n in range(100)])
+
+    async with Stream(flood) as server, connected(server, client, QUICK, login=True):
+        await until(lambda: server.opened == 2, "another connection")
+        assert client.fed == []
+
+
 async def test_the_end_closes_the_connection_at_once() -> None:
     client = Client()
     closed = asyncio.Event()

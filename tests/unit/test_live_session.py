@@ -203,6 +203,16 @@ def test_asking_again_does_not_wait_out_the_pause() -> None:
     assert it.unsettled == {"bad"}
 
 
+def test_what_is_refused_and_not_wanted_any_more_is_no_fault() -> None:
+    it = up()
+    [ask] = it.want(["bad"], 0)
+    assert isinstance(ask, Subscribe)
+    it.want([], 1)
+    assert it.unsettled == {"bad"}
+    assert it.answered(Answer(ask.id, NO), 2) == []
+    assert (it.refused, it.unsettled) == ({}, frozenset())
+
+
 def test_a_channel_is_renewed_by_leaving_it() -> None:
     it = up("a", "b")
     [off] = it.renew(["a", "unknown"], 1)

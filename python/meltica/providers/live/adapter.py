@@ -75,10 +75,10 @@ class LiveAdapter(Dialect):
         Raises VenueError when it cannot be reached or does not accept the key.
         """
         self._producer = producers[self._provider]
-        self._market = MarketLine(self, self._producer, self.clock)
+        self._market = MarketLine(self._provider, self, self._producer, self.clock)
         if self._account is not None:
             self._account.attach(self._producer)
-            self._private = AccountLine(self, self._account, self.clock)
+            self._private = AccountLine(self._provider, self, self._account, self.clock)
         self._loop.prepare(self._prepare)
 
     def run(self) -> None:

@@ -7,12 +7,11 @@ loop. All others go to `other`, which returns the answer to a request, if the fr
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import NoReturn, Protocol
+from typing import Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed
 
-from meltica.errors import VenueError
 from meltica.providers.live.clock import on_loopback
 from meltica.providers.live.session import (
     Action,
@@ -88,6 +87,8 @@ class Connection:
         self._straight = straight
         self._changed = asyncio.Event()
         self._attempt: asyncio.Task[None] | None = None
+        self._socket: ClientConnection | None = None
+        """The present one; what an earlier one still has is not read."""
         self._outgoing: asyncio.Queue[str | None] = asyncio.Queue()
         self._timer: asyncio.TimerHandle | None = None
         self._seen = 0
@@ -117,13 +118,6 @@ class Connection:
             self._changed.clear()
             await self._changed.wait()
 
-    async def drop(self, reason: str) -> None:
-        """Ends the present connection, as if it had been lost."""
-        if self._attempt is not None and self.session.phase is Phase.UP:
-            attempt = self._attempt
-            self._do([Close(), *self.session.lost(reason, self._now())])
-            await asyncio.wait([attempt])
-
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
@@ -133,12 +127,15 @@ class Connection:
                 case Open():
                     self._attempt = asyncio.get_running_loop().create_task(self._live(), name=self._name)
                 case Close():
+                    self._socket = None
                     if self._attempt is not None:
                         self._attempt.cancel()
                         self._attempt = None
                 case Login() | Subscribe() | Unsubscribe() | Ping():
                     self._outgoing.put_nowait(self._speaker.say(action))
                 case Ready():
+                    if self.last_error is not None:
+                        log.info("%s: connected again", self._name)
                     self._speaker.ready()
                 case Confirmed(channels):
                     self._speaker.confirmed(channels)
@@ -186,14 +183,16 @@ class Connection:
                 max_size=MAX_FRAME,
                 max_queue=QUEUED,
             )
-        except (OSError, WebSocketException, VenueError) as error:
+        except Exception as error:
             self._do(self.session.lost(f"it could not be opened: {told(error)}", self._now()))
             return
-        self._outgoing = asyncio.Queue()
+        self._socket, self._outgoing = socket, asyncio.Queue()
         writing = asyncio.get_running_loop().create_task(self._write(socket, self._outgoing))
         try:
             self._do(self.session.opened(self._now()))
-            reason = await self._read(socket)
+            await self._read(socket)
+            # The session has closed it.
+            return
         except ConnectionClosed as error:
             reason = f"the venue ended it: {told(error)}"
         except Exception as error:
@@ -206,9 +205,9 @@ class Connection:
             await asyncio.wait([writing])
         self._do(self.session.lost(reason, self._now()))
 
-    async def _read(self, socket: ClientConnection) -> NoReturn:
+    async def _read(self, socket: ClientConnection) -> None:
         receive, straight, feed = socket.recv, self._straight, self._feed
-        while True:
+        while self._socket is socket:
             frame = await receive(decode=False)
             self.frames += 1
             if frame.startswith(straight):

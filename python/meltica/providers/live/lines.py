@@ -41,7 +41,7 @@ def _text(venue: "Dialect", ask: Login | Subscribe | Unsubscribe | Ping, time: i
 class MarketLine:
     """Market data: the routes, the books and the instruments. Belongs to the loop's thread."""
 
-    def __init__(self, venue: "Dialect", producer: "Producer", clock: "VenueClock") -> None:
+    def __init__(self, name: str, venue: "Dialect", producer: "Producer", clock: "VenueClock") -> None:
         self.instruments: dict[str, Mapping[str, object]] = {}
         """What the venue listed when last asked, by symbol."""
         self._venue = venue
@@ -54,7 +54,7 @@ class MarketLine:
         self._was_ready = False
         self._refreshing: asyncio.Task[None] | None = None
         self._connection = Connection(
-            f"{venue.identifier}-market",
+            f"{name}-market",
             venue.market_url,
             Session(venue.timing),
             self,
@@ -173,7 +173,7 @@ class MarketLine:
 class AccountLine:
     """The account's own connection. Belongs to the loop's thread."""
 
-    def __init__(self, venue: "Dialect", account: "LiveAccount", clock: "VenueClock") -> None:
+    def __init__(self, name: str, venue: "Dialect", account: "LiveAccount", clock: "VenueClock") -> None:
         self._venue = venue
         self._account = account
         self._clock = clock
@@ -181,7 +181,7 @@ class AccountLine:
         self._catching_up: asyncio.Task[None] | None = None
         self._wanted = frozenset(venue.account_channels)
         self._connection = Connection(
-            f"{venue.identifier}-account", self._url, Session(venue.timing, login=venue.logs_in), self
+            f"{name}-account", self._url, Session(venue.timing, login=venue.logs_in), self
         )
 
     async def run(self) -> None:

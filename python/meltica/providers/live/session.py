@@ -316,6 +316,9 @@ class Session:
                 middle = len(channels) // 2
                 self._halves += [(asked.kind, channels[:middle]), (asked.kind, channels[middle:])]
                 return []
+            if asked.kind is Subscribe and first not in self.wanted:
+                # It is as it should be.
+                return []
             self.refused[first] = error
             self._again[first] = now + self._timing.refused
             return [Refused(first, error)]
