@@ -1,0 +1,17 @@
+"""The venue's soak in small: a minute of faults, and at each quiet point all of it adds up."""
+
+import pytest
+
+from tests.venue_soak import LAMBDAS, soak
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.untraced
+def test_a_minute_of_faults_leaves_every_book_right_and_every_gap_counted() -> None:
+    soaked = soak(60.0)
+    assert soaked.faults == []
+    assert soaked.rounds >= 2
+    assert soaked.books_compared >= soaked.rounds * LAMBDAS * 3
+    assert soaked.gaps_forced >= 10
+    assert soaked.disconnects == soaked.rounds
+    assert {"submit done", "cancel done", "submit refused"} <= set(soaked.orders)
