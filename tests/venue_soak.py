@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
@@ -129,9 +130,14 @@ class VenueProcess:
         """Has something go wrong."""
         self.ask("/v1/faults", faults)
 
-    def book(self, symbol: str) -> tuple[int, dict[str, list[tuple[Decimal, Decimal]]]]:
-        """Returns the update id and the levels of a book."""
-        book = self.ask(f"/v1/depth?symbol={symbol}&limit={DEPTH}")
+    def book(self, symbol: str) -> tuple[int, dict[str, list[tuple[Decimal, Decimal]]]] | None:
+        """Returns the update id and the levels of a book; None while the venue is away."""
+        try:
+            book = self.ask(f"/v1/depth?symbol={symbol}&limit={DEPTH}")
+        except urllib.error.HTTPError as error:
+            if error.code != 503:
+                raise
+            return None
         sides = {
             side: [(Decimal(price), Decimal(quantity)) for price, quantity in book[side]]
             for side in ("bids", "asks")
@@ -371,7 +377,7 @@ class Soak:
         def agree() -> bool:
             for symbol in SYMBOLS:
                 truths[symbol] = self._venue.book(symbol)
-            return all(self._same(watcher, truths) for watcher in self._watchers)
+            return all(truths.values()) and all(self._same(watcher, truths) for watcher in self._watchers)
 
         if not wait(agree):
             for watcher in self._watchers:
@@ -391,6 +397,8 @@ class Soak:
     def _differences(self, watcher: LambdaInstance, truths: dict[str, Any]) -> str:
         books = cast(Watcher, watcher.subject).books
         for symbol in self._scope(watcher):
+            if truths[symbol] is None:
+                return "the venue is away"
             update_id, sides = truths[symbol]
             book = books.get(symbol)
             if book is None:

@@ -194,7 +194,8 @@ class Connection:
             # The session has closed it.
             return
         except ConnectionClosed as error:
-            reason = f"the venue ended it: {told(error)}"
+            ended = "without a word" if error.rcvd is None else str(error.rcvd)
+            reason = f"the venue ended it: {ended}"
         except Exception as error:
             # What a frame does to an adapter costs the connection, never the provider.
             log.exception("%s: a frame could not be taken", self._name)
