@@ -66,7 +66,7 @@ def soak(session: nox.Session) -> None:
     """Plays 50 million events, then ten minutes of a venue with every fault; or one of them, `-- events` or
     `-- venue`, with its length after it. Fails when anything does not add up, or memory grows.
     """
-    install(session)
+    install(session, "test")
     which, *length = session.posargs or ["both"]
     for name, module in (("events", "tests.soak"), ("venue", "tests.venue_soak")):
         if which in (name, "both"):

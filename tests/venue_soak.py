@@ -14,16 +14,12 @@ connections cut on top of the faults, end in a quiet point: no faults, and stran
 """
 
 import asyncio
-import contextlib
 import json
 import random
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,13 +29,12 @@ from typing import Any, cast
 
 from meltica import BookSnapshot, Event, Lambda
 from meltica._core import Codec, Core
-from meltica.errors import OrderRefused, OutcomeUnknown, VenueError, VenueUnavailable
 from meltica.lambdas.instances import LambdaInstance, add_instance
-from meltica.providers.account import NewOrder
 from meltica.providers.base import Route
 from meltica.providers.fake.adapter import FakeAdapter
-from meltica.types import Side
 from meltica.venue.catalogue import SYMBOLS
+from tests.venue_trader import Trader
+from tests.venues import KEY, SECRET, Venue
 
 SECONDS = 600.0
 ROUND = 15.0
@@ -103,56 +98,6 @@ class Watcher(Lambda):
         self.books.pop(stale.symbol, None)
 
 
-class VenueProcess:
-    """`meltica venue serve`, and its operator."""
-
-    def __init__(self, folder: Path) -> None:
-        config = folder / "venue.yaml"
-        market = {"seed": 11, "speed": 10, "symbols": list(SYMBOLS)}
-        config.write_text(json.dumps({"market": market, "rate_limit": 0}))
-        command = (sys.executable, "-m", "meltica", "venue", "serve", "--port", "0", "--json")
-        self._process = subprocess.Popen(
-            [*command, "--config", str(config)], stdout=subprocess.PIPE, text=True
-        )
-        assert self._process.stdout is not None
-        self.address: str = json.loads(self._process.stdout.readline())["address"]
-        self.pid = self._process.pid
-
-    def ask(self, path: str, body: object = None) -> Any:
-        """Returns what the operator is answered."""
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"content-type": "application/json"}
-        request = urllib.request.Request(self.address + path, data=data, headers=headers)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
-    def fault(self, **faults: object) -> None:
-        """Has something go wrong."""
-        self.ask("/v1/faults", faults)
-
-    def book(self, symbol: str) -> tuple[int, dict[str, list[tuple[Decimal, Decimal]]]] | None:
-        """Returns the update id and the levels of a book; None while the venue is away."""
-        try:
-            book = self.ask(f"/v1/depth?symbol={symbol}&limit={DEPTH}")
-        except urllib.error.HTTPError as error:
-            if error.code != 503:
-                raise
-            return None
-        sides = {
-            side: [(Decimal(price), Decimal(quantity)) for price, quantity in book[side]]
-            for side in ("bids", "asks")
-        }
-        return book["last"], sides
-
-    def end(self) -> int:
-        """Ends it; returns its exit code."""
-        self._process.terminate()
-        code = self._process.wait(30)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-        return code
-
-
 @dataclass
 class Held:
     """What the two processes hold."""
@@ -199,95 +144,6 @@ def wait(holds: Callable[[], bool], seconds: float = PATIENCE) -> bool:
     return True
 
 
-class Trader(threading.Thread):
-    """Sends orders, cancels and amends while it may; remembers what it must be right about."""
-
-    def __init__(self, adapter: FakeAdapter, soaked: Soaked) -> None:
-        super().__init__(name="trader", daemon=True)
-        assert adapter.account is not None
-        self._account = adapter.account
-        self._soaked = soaked
-        self._random = random.Random(5)
-        self._go = threading.Event()
-        self._rests = threading.Event()
-        self._ended = threading.Event()
-        self._number = 0
-        self.unknown: set[str] = set()
-        """Orders of which nobody could say whether they went through."""
-        self.refused: set[str] = set()
-        self.sent: dict[str, str] = {}
-
-    def run(self) -> None:
-        asyncio.run(self._trade())
-
-    def trade(self) -> None:
-        """Goes on."""
-        self._rests.clear()
-        self._go.set()
-
-    def rest(self) -> None:
-        """Ends what it is about, and waits."""
-        self._go.clear()
-        assert self._rests.wait(PATIENCE)
-
-    def end(self) -> None:
-        """Ends."""
-        self._ended.set()
-        self._go.set()
-        self.join(PATIENCE)
-
-    async def _trade(self) -> None:
-        while not self._ended.is_set():
-            if not self._go.is_set():
-                self._rests.set()
-                await asyncio.to_thread(self._go.wait)
-                continue
-            await self._act()
-            await asyncio.sleep(self._random.uniform(0.005, 0.05))
-
-    async def _act(self) -> None:
-        pick = self._random
-        symbol = pick.choice(SYMBOLS)
-        if self.sent and pick.random() < 0.4:
-            id = pick.choice([*self.sent])
-            symbol = self.sent[id]
-            if pick.random() < 0.3:
-                await self._note("amend", self._account.amend(symbol, id, quantity=Decimal("0.6")), id)
-            else:
-                await self._note("cancel", self._account.cancel(symbol, id), id)
-                self.sent.pop(id, None)
-            return
-        self._number += 1
-        id = f"s{self._number}"
-        side = pick.choice((Side.BUY, Side.SELL))
-        price = None
-        if pick.random() < 0.7:
-            price = Decimal(20) if side is Side.BUY else Decimal(500_000)
-        order = NewOrder(id, symbol, side, Decimal("0.5"), price)
-        if await self._note("submit", self._account.submit(order), id) and price is not None:
-            self.sent[id] = symbol
-
-    async def _note(self, what: str, asking: Any, id: str) -> bool:
-        try:
-            await asking
-        except OrderRefused:
-            outcome = "refused"
-            if what == "submit":
-                self.refused.add(id)
-        except OutcomeUnknown:
-            outcome = "unknown"
-            if what == "submit":
-                self.unknown.add(id)
-        except VenueUnavailable:
-            outcome = "unavailable"
-            if what == "submit":
-                self.refused.add(id)
-        else:
-            outcome = "done"
-        self._soaked.orders[f"{what} {outcome}"] += 1
-        return outcome == "done"
-
-
 class Soak:
     """One run."""
 
@@ -295,8 +151,10 @@ class Soak:
         self.soaked = Soaked()
         self._report = report
         self._random = random.Random(3)
-        self._venue = VenueProcess(folder)
-        wire = {"endpoint": self._venue.address, "key": "main", "secret": "main-secret"}
+        market = {"seed": 11, "speed": 10, "symbols": list(SYMBOLS)}
+        self._venue = Venue(folder, config=json.dumps({"market": market, "rate_limit": 0}))
+        self._venue.wait_started()
+        wire = {"endpoint": self._venue.address, "key": KEY, "secret": SECRET}
         self._adapter = cast(FakeAdapter, FakeAdapter.configure(wire))
         self._core = core = Core()
         declaration = self._adapter.codec()
@@ -311,7 +169,8 @@ class Soak:
             self._watchers.append(instance)
             instance.start()
         self._run = threading.Thread(target=self._adapter.run, name="adapter", daemon=True)
-        self._trader = Trader(self._adapter, self.soaked)
+        assert self._adapter.account is not None
+        self._trader = Trader(self._adapter.account, self.soaked.orders)
         self._told = 0
 
     def soak(self, seconds: float) -> Soaked:
@@ -366,7 +225,7 @@ class Soak:
             self.soaked.gaps_masked += 1
 
     def _clients(self) -> list[dict[str, Any]]:
-        return self._venue.ask("/v1/clients")["clients"]
+        return self._venue.get("/v1/clients")["clients"]
 
     def _quiet(self) -> None:
         """Compares everything, once nothing goes wrong any more."""
@@ -376,7 +235,7 @@ class Soak:
 
         def agree() -> bool:
             for symbol in SYMBOLS:
-                truths[symbol] = self._venue.book(symbol)
+                truths[symbol] = self._venue.depth(symbol, DEPTH)
             return all(truths.values()) and all(self._same(watcher, truths) for watcher in self._watchers)
 
         if not wait(agree):
@@ -399,15 +258,15 @@ class Soak:
         for symbol in self._scope(watcher):
             if truths[symbol] is None:
                 return "the venue is away"
-            update_id, sides = truths[symbol]
+            update_id, bids, asks = truths[symbol]
             book = books.get(symbol)
             if book is None:
                 return f"{watcher.id} has no book of {symbol}"
             if book.last_update_id != update_id:
                 return f"{watcher.id}: {symbol} at {book.last_update_id}, the venue's is at {update_id}"
-            for side, levels in (("bids", book.bids), ("asks", book.asks)):
-                seen = [(level.price_decimal, level.quantity_decimal) for level in levels]
-                if seen != sides[side]:
+            for side, levels, expected in (("bids", book.bids, bids), ("asks", book.asks, asks)):
+                seen = tuple((level.price_decimal, level.quantity_decimal) for level in levels)
+                if seen != expected:
                     return f"{watcher.id}: {side} of {symbol} at {update_id} are not the venue's"
         return ""
 
@@ -434,7 +293,7 @@ class Soak:
 
     def _compare_account(self) -> None:
         fault = self.soaked.faults.append
-        ledger = self._venue.ask("/v1/ledger")
+        ledger = self._venue.get("/v1/ledger")
         for currency, total in ledger["sums"].items():
             if Decimal(total) != 0:
                 fault(f"the ledger's {currency} adds up to {total}")
@@ -468,7 +327,7 @@ class Soak:
         wait(lambda: len(self._clients()) == 2)
         held = Held(
             rss("self"),
-            rss(self._venue.pid),
+            rss(self._venue.process.pid),
             len(list(Path("/proc/self/task").iterdir())),
             len(list(Path("/proc/self/fd").iterdir())),
             len(self._clients()),
@@ -513,9 +372,10 @@ class Soak:
         for pool in ("event_pool", "book_pool"):
             if known[pool]["free"] != known[pool]["capacity"]:
                 fault(f"{pool}: slots did not come back: {known[pool]}")
-        with contextlib.suppress(VenueError):
-            if (code := self._venue.end()) != 0:
-                fault(f"the venue ended with {code}")
+        self._venue.process.terminate()
+        if (code := self._venue.ended()) != 0:
+            fault(f"the venue ended with {code}")
+        self._venue.close()
 
 
 def soak(seconds: float, report: Callable[[str], object] = lambda _: None) -> Soaked:

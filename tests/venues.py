@@ -7,6 +7,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Generator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -17,6 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.serving import PATIENCE, PROGRAM, environment
 
 Frame = dict[str, Any]
+Levels = tuple[tuple[Decimal, Decimal], ...]
 
 
 class Signer(TypedDict):
@@ -135,6 +137,19 @@ class Venue:
         price = {} if fields.get("orderType") == "market" else {"price": "30000"}
         body = {**asked, "quantity": "0.01", **price, **fields, **(changes or {})}
         return self.ask("POST", "/v1/orders", body, key=key, secret=secret)
+
+    def depth(self, symbol: str, levels: int) -> tuple[int, Levels, Levels] | None:
+        """Its own book: update id, bids and asks. None while it is away."""
+        answer = self.client.get(f"/v1/depth?symbol={symbol}&limit={levels}")
+        if answer.status_code == 503:
+            return None
+        assert answer.status_code == 200, answer.text
+        book = answer.json()
+        bids, asks = (
+            tuple((Decimal(price), Decimal(quantity)) for price, quantity in book[side])
+            for side in ("bids", "asks")
+        )
+        return book["last"], bids, asks
 
     def fault(self, **faults: object) -> Frame:
         answer = self.client.post("/v1/faults", json=faults)
