@@ -41,6 +41,10 @@ const MOOD: f64 = 400.0;
 const DULLEST: f64 = 0.3;
 /// The least activity, as a part of the average.
 const LEAST: f64 = 0.25;
+/// Actions after which the flow does as ever.
+const WARM_UP: f64 = 4096.0;
+/// The longest time for them.
+const LONGEST_WARM_UP: Nanos = 30 * 86_400_000_000_000;
 const CALM: f64 = 0.3;
 const HEAT_OF_TRADE: f64 = 0.1;
 const HEAT_OF_SHOCK: f64 = 5.0;
@@ -74,6 +78,10 @@ pub(super) struct Flow {
     average: f64,
     updated: Nanos,
     last_taker: Side,
+}
+
+fn warm_up(rate: f64) -> Nanos {
+    ((WARM_UP / rate * 1e9) as Nanos).min(LONGEST_WARM_UP)
 }
 
 /// What quantities are frequent.
@@ -129,9 +137,14 @@ impl Flow {
             widened: false,
             activity: AVERAGE_AT_FIRST,
             average: AVERAGE_AT_FIRST,
-            updated: options.start,
+            updated: options.start - warm_up(rate),
             last_taker: Side::Buy,
         }
+    }
+
+    /// Returns how long before the start it begins.
+    pub fn warm_up(&self) -> Nanos {
+        warm_up(self.rate)
     }
 
     /// Returns how many orders of a side rest.

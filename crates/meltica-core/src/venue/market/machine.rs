@@ -89,20 +89,36 @@ impl Market {
         Ok(market)
     }
 
-    /// Fills the book of an instrument that begins.
+    /// Fills the book of an instrument that begins, and has strangers trade until they do as ever. Nobody is told, and
+    /// the reference price stands still: at the start it is the one that was asked for.
     fn begin(&mut self, index: usize) {
-        let now = self.now;
+        let start = self.now;
+        self.now = start - self.pairs[index].flow.warm_up();
+        let silent = &mut |_: &Pair, _, _: Event<'_>| {};
         loop {
             let pair = &mut self.pairs[index];
             let Some(command) = pair.flow.begin(&pair.engine) else { break };
             // Where the rules refuse a background order, the book stays as it is.
-            if self.step(index, command, &mut |_: &Pair, _, _: Event<'_>| {}).is_err() {
+            if self.step(index, command, silent).is_err() {
                 break;
             }
         }
+        let mut next = self.pairs[index].flow.next(self.now);
+        while next <= start {
+            self.now = next;
+            let pair = &mut self.pairs[index];
+            let command = pair.flow.act(&pair.engine, next);
+            next = pair.flow.next(next);
+            if let Some(command) = command {
+                // As in `advance`.
+                let _refused = self.step(index, command, silent);
+            }
+        }
+        self.now = start;
         let pair = &mut self.pairs[index];
-        pair.quote = pair.quote_at(now);
-        pair.next_action = pair.flow.next(now);
+        pair.tape = pair.tape.anew(start);
+        pair.quote = pair.quote_at(start);
+        pair.next_action = next;
         self.due.push(Reverse((pair.due(), index)));
     }
 

@@ -45,6 +45,11 @@ impl Tape {
         Self { last: None, volume: Volume::new(now), interval, candle }
     }
 
+    /// Returns an empty tape at `now`, of the same candles.
+    pub fn anew(&self, now: Nanos) -> Self {
+        Self::new(now, self.interval)
+    }
+
     /// Returns the price of the last trade.
     pub fn last(&self) -> Option<i64> {
         self.last

@@ -377,5 +377,5 @@ fn a_seed_gives_this_stream() {
         .text
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    assert_eq!((checker.text.lines().count(), hash), (7_296, 15_945_358_597_877_827_844));
+    assert_eq!((checker.text.lines().count(), hash), (4_943, 11_331_125_785_921_369_078));
 }
