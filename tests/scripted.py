@@ -126,6 +126,8 @@ class Stream:
         """The connection that spoke last."""
         self.refuse = False
         """Whether new connections are turned away."""
+        self.codes: list[int | None] = []
+        """What each connection was closed with by the other side."""
         self.url = ""
         self._server: Server | None = None
 
@@ -169,6 +171,9 @@ class Stream:
                 await self.script(self, message)
         except ConnectionClosed:
             pass
+        finally:
+            await socket.wait_closed()
+            self.codes.append(socket.close_code)
 
 
 async def until(holds: Callable[[], object], what: str, seconds: float = 20.0) -> None:

@@ -138,9 +138,7 @@ class OutcomeUnknown(VenueError):
 
 
 class ProtocolError(VenueError):
-    """The venue's answer is not what the adapter expects of it."""
-
-    terminal = True
+    """The venue's answer is not what the adapter expects of it: another protocol, a page of maintenance."""
 
 
 class ReplayError(MelticaError):

@@ -128,7 +128,9 @@ class Gateway:
         if not self.lock.held:
             found["lock"] = "is not held"
         for provider in self.providers.all():
-            if provider.route_error is not None:
+            if provider.connection_error is not None:
+                found[f"provider {provider.name}"] = f"has no connection: {provider.connection_error}"
+            elif provider.route_error is not None:
                 found[f"provider {provider.name}"] = f"routes failed: {provider.route_error}"
             elif provider.desired is Desired.RUNNING and not provider.running and not provider.ended:
                 found[f"provider {provider.name}"] = _state(provider.actual, provider.last_error)

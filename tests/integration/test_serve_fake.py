@@ -8,6 +8,7 @@ import pytest
 from meltica.persistence.server import wait_until
 from meltica.settings import shipped
 from tests.serving import CONFIG, PATIENCE, Project, project
+from tests.venues import KEY, SECRET, serving
 
 WATCH = """
 import pathlib, meltica
@@ -27,6 +28,12 @@ PARTS = """providers:
 lambdas:
   - {id: watch, strategy: watch.py, scope: {calm: "*"}}
   - {id: mate, strategy: watch.py, scope: {wild: "*"}, host: shared}
+"""
+WIRE = """providers:
+  there: {adapter: fake, settings: {WIRE, secret: SECRET}}
+  stranger: {adapter: fake, settings: {WIRE, secret: another}}
+lambdas:
+  - {id: watch, strategy: watch.py, scope: {there: "*"}}
 """
 
 
@@ -68,4 +75,35 @@ def test_the_config_that_comes_with_meltica(project: Project) -> None:
             assert wait_until(lambda id=id: logged(id), PATIENCE), gateway.tail()
         gateway.signal(signal.SIGTERM)
         assert gateway.ended() == 0
+    project.nothing_left()
+
+
+def test_a_venue_that_is_away_shows_and_a_wrong_key_is_not_tried_again(project: Project) -> None:
+    with serving(project.folder) as venue:
+        wire = f'endpoint: "{venue.address}", key: {KEY}'
+        parts = WIRE.replace("WIRE", wire).replace("SECRET", SECRET)
+        project.config.write_text(CONFIG[: CONFIG.index("providers:")] + parts)
+        with project.serving() as gateway:
+            gateway.wait_started()
+
+            def stranger() -> bool:
+                return gateway.get("/providers/stranger")[1]["status"] == "failed"
+
+            def connected(name: str) -> bool:
+                status, provider = gateway.get(f"/providers/{name}")
+                return status == 200 and provider["running"] and "connectionError" not in provider
+
+            assert wait_until(stranger, PATIENCE), gateway.tail()
+            known = gateway.get("/providers/stranger")[1]
+            assert (known["restarts"], known["startupError"].partition(":")[0]) == (0, "bad_signature")
+            assert wait_until(lambda: connected("there"), PATIENCE), gateway.tail()
+            venue.fault(disconnect="60s")
+            assert wait_until(lambda: not connected("there"), PATIENCE)
+            status, ready = gateway.get("/health/ready")
+            assert status == 503
+            assert "the venue is disconnected" in ready["faults"]["provider there"]
+            venue.fault(disconnect="10ms")
+            assert wait_until(lambda: connected("there"), PATIENCE), gateway.tail()
+            gateway.signal(signal.SIGTERM)
+            assert gateway.ended() == 0
     project.nothing_left()

@@ -99,6 +99,15 @@ async def test_market_frames_go_straight_and_others_are_looked_at() -> None:
         assert connection.last_error is None
 
 
+async def test_whoever_leaves_says_so() -> None:
+    client = Client()
+    async with Stream(agree) as server:
+        async with connected(server, client, QUICK, "a") as connection:
+            await connection.settled(frozenset("a"))
+        await until(lambda: server.codes, "the end of the connection")
+        assert server.codes == [1001]
+
+
 async def test_a_lost_connection_comes_back_as_it_was() -> None:
     client = Client()
     async with Stream(agree) as server, connected(server, client, QUICK, "a", "b") as connection:

@@ -10,7 +10,7 @@ import pytest
 
 from meltica import sample
 from meltica._core import Core, Producer
-from meltica.errors import ConfigError, Conflict, NotFound
+from meltica.errors import ConfigError, Conflict, NotFound, Unauthenticated
 from meltica.persistence.database import Database
 from meltica.persistence.providers import ProviderSpec as Stored
 from meltica.persistence.providers import ProviderStore
@@ -396,6 +396,17 @@ async def test_routes_follow_what_instances_want(world: World, script: Script) -
     unsubscribe()
     await world.until(lambda: len(script.asked) == 5)
     assert provider.routes == frozenset()
+
+
+async def test_a_key_that_is_not_accepted_is_not_tried_again(world: World, script: Script) -> None:
+    def start(fake: Fake) -> None:
+        raise Unauthenticated("bad_signature", "expected another")
+
+    script.start = start
+    provider = await world.manager.start("a")
+    await world.until(lambda: provider.actual is Actual.FAILED)
+    assert (provider.last_error, provider.restarts) == ("bad_signature: expected another", 0)
+    assert len(script.lives) == 1
 
 
 async def test_routes_that_fail_are_asked_for_again(world: World, script: Script) -> None:

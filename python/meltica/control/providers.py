@@ -121,6 +121,7 @@ class _Show:
             "running": provider.running,
             "status": provider.actual.value,
             "startup_error": optional(provider.last_error),
+            "connection_error": optional(provider.connection_error),
             "route_error": optional(provider.route_error),
             "desired": provider.desired.value,
             "enabled": provider.spec.enabled,

@@ -108,6 +108,8 @@ class ProviderBase(Shape, frozen=True, kw_only=True):
     status: Literal["pending", "starting", "running", "stopped", "failed"]
     startup_error: str | UnsetType = UNSET
     """Why its last start, or its last run, ended; absent once it runs."""
+    connection_error: str | UnsetType = UNSET
+    """Why nothing comes of it at present, though it runs; it connects again by itself."""
     route_error: str | UnsetType = UNSET
     """Why what lambdas want could not be subscribed; it is tried again."""
     desired: Literal["running", "stopped"]

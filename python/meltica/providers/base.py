@@ -92,6 +92,14 @@ class Adapter(ABC):
         """The account it trades on; None when it cannot trade: a recording, or settings without a key."""
         return None
 
+    @property
+    def connection_error(self) -> str | None:
+        """Why nothing comes, or nobody is told of the account, at present: one line. None while all is well.
+
+        Read from any thread, at any time after `start`.
+        """
+        return None
+
     def codec(self) -> "Codec | None":
         """Returns how its frames are decoded; None when it publishes events itself."""
         return None

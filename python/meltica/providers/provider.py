@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meltica._core import Codec
-from meltica.errors import CodecError, ConfigError
+from meltica.errors import CodecError, ConfigError, Unauthenticated
 from meltica.providers import registry
 from meltica.providers.base import Route
 from meltica.supervision import Actual, Backoff, Budget, Desired, told
@@ -67,6 +67,7 @@ class Provider:
         self._left: asyncio.Future[None] | None = None
         self._wanted: frozenset[Route] = frozenset()
         self._rerouted = asyncio.Event()
+        self._life: _Life | None = None
 
     @property
     def name(self) -> str:
@@ -77,6 +78,11 @@ class Provider:
     def running(self) -> bool:
         """Whether events may come."""
         return self.actual is Actual.RUNNING
+
+    @property
+    def connection_error(self) -> str | None:
+        """Why nothing comes of a provider that runs, as its adapter says; None while all is well."""
+        return self._life.connection_error if self.running and self._life is not None else None
 
     @property
     def busy(self) -> bool:
@@ -134,8 +140,8 @@ class Provider:
             began = self._pace.clock()
             try:
                 await self._run_once()
-            except (ConfigError, CodecError) as error:
-                # Trying again would change nothing.
+            except (ConfigError, CodecError, Unauthenticated) as error:
+                # Trying again would change nothing; and who knocks with a wrong key is locked out.
                 self._fail(str(error))
                 return
             except Exception as error:
@@ -161,7 +167,7 @@ class Provider:
         """One life of an adapter: until its source ends, or by an exception."""
         if self.left_behind:
             raise Overdue("its last run was told to stop and has not ended yet")
-        life = _Life(self.spec, self._core)
+        life = self._life = _Life(self.spec, self._core)
         running: asyncio.Future[None] | None = None
         seconds = self._supervision.start_timeout.total_seconds()
         starting = call(life.start, f"{self.name}-start")
@@ -259,6 +265,11 @@ class _Life:
         self._adapter = adapter
         adapter.start(self._producers)
         self.instruments = tuple(adapter.instruments())
+
+    @property
+    def connection_error(self) -> str | None:
+        """What the adapter says of its connections."""
+        return None if self._adapter is None else self._adapter.connection_error
 
     def run(self) -> None:
         """Sends events until the source ends or the adapter is stopped."""

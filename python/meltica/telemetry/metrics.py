@@ -57,7 +57,14 @@ def look(gateway: "Gateway", requests: Mapping[tuple[str, str, int], int]) -> Se
         lock_held=gateway.lock.held,
         pool_limit=settings.pools.max_bytes,
         providers=[
-            ProviderView(one.name, one.actual, one.desired, one.restarts, len(one.instruments))
+            ProviderView(
+                name=one.name,
+                actual=one.actual,
+                desired=one.desired,
+                connected=one.running and one.connection_error is None,
+                restarts=one.restarts,
+                instruments=len(one.instruments),
+            )
             for one in gateway.providers.all()
         ],
         lambdas=[

@@ -25,6 +25,7 @@ class ProviderView:
     name: str
     actual: Actual
     desired: Desired
+    connected: bool
     restarts: int
     instruments: int
 
@@ -65,6 +66,12 @@ def providers(seen: list[ProviderView], feeds: Mapping[str, Mapping[str, Any]]) 
         "Whether a provider should run.",
         labels,
         [((p.name,), p.desired is Desired.RUNNING) for p in seen],
+    )
+    yield gauge(
+        "meltica_provider_connected",
+        "Whether a provider runs and its adapter has its connections.",
+        labels,
+        [((p.name,), p.connected) for p in seen],
     )
     yield gauge(
         "meltica_provider_instruments",

@@ -120,8 +120,13 @@ class Rig:
             assert self.error is None, f"run() ended: {self.error!r}"
             if time.monotonic() > deadline:
                 last = [str(event) for event in self.events[-5:]]
+                # Newest last, a line each: a declaration that does not fit shows here.
+                bad = [
+                    text for producer in self.producers.values() for _, text, _ in producer.bad_frames()[-3:]
+                ]
                 raise AssertionError(
-                    f"expected {what} within {seconds:g} s; last of {len(self.events)}: {last}"
+                    f"expected {what} within {seconds:g} s; connection: {self.adapter.connection_error};"
+                    f" bad frames: {bad}; last of {len(self.events)} events: {last}"
                 )
             threading.Event().wait(0.005)
         return seen

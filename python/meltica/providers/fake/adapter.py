@@ -77,6 +77,12 @@ class FakeAdapter(Adapter):
     def _speed(self) -> float | None:
         return None if self._settings.rate == "max" else self._settings.speed
 
+    @property
+    def connection_error(self) -> str | None:
+        """Says so while the market is disconnected, as its `venue_behavior` may have it."""
+        there = self._market is None or self._market.connected
+        return None if there else "the venue is disconnected"
+
     def providers(self) -> list[str]:
         """Returns the name under which it sends events."""
         return [self._provider]

@@ -57,6 +57,12 @@ class LiveAdapter(Dialect):
         """The account of the settings' key; None without one."""
         return self._account
 
+    @property
+    def connection_error(self) -> str | None:
+        """Why one of the two connections is down."""
+        errors = (line.error for line in (self._market, self._private) if line is not None)
+        return next((error for error in errors if error is not None), None)
+
     def providers(self) -> list[str]:
         """Returns the name under which it sends events."""
         return [self._provider]

@@ -37,6 +37,7 @@ MAX_FRAME = 16 << 20
 QUEUED = 256
 """Frames that wait for this side before the venue has to."""
 CLOSE_SECONDS = 1.0
+GOING_AWAY = 1001
 
 
 class Speaker(Protocol):
@@ -202,6 +203,10 @@ class Connection:
             reason = f"a frame could not be taken: {told(error)}"
         finally:
             writing.cancel()
+            if self.session.phase is Phase.ENDED:
+                # Whoever leaves for good says so; a venue that does not listen is left all the same.
+                closing = asyncio.ensure_future(socket.close(GOING_AWAY))
+                await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
             socket.transport.abort()
             await asyncio.wait([writing])
         self._do(self.session.lost(reason, self._now()))

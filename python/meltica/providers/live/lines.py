@@ -62,6 +62,11 @@ class MarketLine:
             venue.market_frames,
         )
 
+    @property
+    def error(self) -> str | None:
+        """Why its connection is down; None while it is up, or was not tried yet."""
+        return self._connection.last_error
+
     async def run(self) -> None:
         """Keeps the connection and the books until it is cancelled."""
         self._tell(self.instruments)
@@ -183,6 +188,11 @@ class AccountLine:
         self._connection = Connection(
             f"{name}-account", self._url, Session(venue.timing, login=venue.logs_in), self
         )
+
+    @property
+    def error(self) -> str | None:
+        """Why its connection is down; None while it is up, or was not tried yet."""
+        return self._connection.last_error
 
     async def run(self) -> None:
         """Keeps the connection until it is cancelled."""

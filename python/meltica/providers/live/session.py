@@ -55,7 +55,7 @@ class Timing:
     """Before a channel that was refused is asked for again."""
     least_pause: float = 0.25
     """Between two attempts to connect, at first."""
-    most_pause: float = 30.0
+    most_pause: float = 10.0
     """Between two attempts to connect, in the end."""
     steady: float = 10.0
     """How long a connection stands before the pauses begin anew."""
