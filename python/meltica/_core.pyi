@@ -640,6 +640,10 @@ class SyntheticMarket:
         """Goes on to the present; returns what has arrived since the last call: channel and frame, in order."""
     def wake_in(self) -> float:
         """Seconds of the wall clock in which nothing is due, at most 0.05."""
+    def lag(self) -> float:
+        """Seconds of the wall clock by which the market is behind its pace: more than a few milliseconds where the
+        computer cannot keep it.
+        """
     def want(self, channel: str, wanted: bool) -> None:
         """Has frames of a channel made, or no more of them: `trade:BTC-USDT`, `ticker:..`, `depth:..`, `candle:..`,
         `instruments`, `account:NAME`.

@@ -352,6 +352,10 @@ impl PySyntheticMarket {
         Ok(state.nap(&pace, Nanos::MAX).as_secs_f64())
     }
 
+    fn lag(&self, py: Python<'_>) -> f64 {
+        self.state(py).lag().as_secs_f64()
+    }
+
     fn want(&self, py: Python<'_>, channel: &str, wanted: bool) -> PyResult<()> {
         let mut state = self.state(py);
         let (live, wire, names) = framed(&mut state)?;

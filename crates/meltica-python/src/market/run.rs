@@ -44,6 +44,11 @@ impl Pace {
         self.from.saturating_add((self.started.elapsed().as_nanos() as f64 * self.speed) as Nanos)
     }
 
+    fn since(&self, time: Nanos) -> Duration {
+        let behind = self.now().saturating_sub(time).max(0);
+        Duration::from_nanos((behind as f64 / self.speed) as u64)
+    }
+
     fn until(&self, time: Nanos) -> Duration {
         let ahead = time.saturating_sub(self.now()).max(0);
         Duration::from_nanos((ahead as f64 / self.speed) as u64)
@@ -73,12 +78,24 @@ impl State {
         }
     }
 
-    /// Goes on to the present.
+    /// Goes on to the present, or as far towards it as takes a few milliseconds.
     pub fn catch_up(&mut self) {
         if let Some(pace) = self.pace {
             // A stopped wait shows again, in the run.
-            let _stopped = self.advance(pace.now(), Some(clock::wall()));
+            let _stopped = self.advance(self.towards(pace.now()), Some(clock::wall()));
         }
+    }
+
+    /// Returns `target`, or what comes before it after some thousand actions: a market that cannot keep pace still
+    /// answers, and ends when it is told to.
+    fn towards(&self, target: Nanos) -> Nanos {
+        const MOST: f64 = 20_000.0;
+        target.min(self.live.market().now().saturating_add((MOST / self.rate * 1e9) as Nanos))
+    }
+
+    /// Returns by how much wall time it is behind its pace.
+    pub fn lag(&self) -> Duration {
+        self.pace.map_or(Duration::ZERO, |pace| pace.since(self.live.market().now()))
     }
 
     /// Does something that is told, at the time that it is by now.
@@ -132,7 +149,7 @@ pub fn run(
         }
         let mut now = lock();
         let target = match now.pace {
-            Some(pace) => pace.now(),
+            Some(pace) => now.towards(pace.now()),
             None => now.next_due().saturating_add((BATCH / now.rate * 1e9) as Nanos),
         };
         let target = target.min(until);

@@ -72,6 +72,14 @@ impl Market {
         self.orders.changed_since(account, time)
     }
 
+    /// Whether an account may give an order this id. One that may not is not told: under that id another order is open.
+    fn check_id(&self, account: AccountId, client_id: &str) -> Result<(), Refusal> {
+        match self.orders.find(account, client_id) {
+            Some(_) => Err(Refusal::DuplicateId(client_id.to_owned())),
+            None => Ok(()),
+        }
+    }
+
     /// Submits an order of an account, at the time that it is. A refused one is told as well.
     ///
     /// # Errors
@@ -85,14 +93,7 @@ impl Market {
     ) -> Result<OrderId, Refusal> {
         let order = UserOrder::new(account, pair, request, self.now);
         let Request { client_id, side, quantity, kind } = request;
-        if self.orders.find(account, client_id).is_some() {
-            // The open order keeps the id, so this one is told and not kept.
-            let refusal = Refusal::DuplicateId(client_id.clone());
-            let mut order = order;
-            order.end(OrderState::Rejected, self.now, Some(refusal.to_string().into()));
-            sink.on(&self.pairs[pair], self.now, Event::Report(Report { order: &order, fill: None }));
-            return Err(refusal);
-        }
+        self.check_id(account, client_id)?;
         let tag = self.orders.insert(order);
         let (side, quantity, kind) = (*side, *quantity, *kind);
         let command = Command::New(NewOrder { side, quantity, kind, account, self_trade: None, tag });
@@ -109,7 +110,7 @@ impl Market {
         }
     }
 
-    /// Refuses an order of an account without looking at it; it is told as any other.
+    /// Refuses an order of an account without looking at more than its id; it is told as any other.
     pub fn refuse(
         &mut self,
         account: AccountId,
@@ -117,6 +118,9 @@ impl Market {
         request: &Request,
         sink: &mut (impl Sink + ?Sized),
     ) -> Refusal {
+        if let Err(refusal) = self.check_id(account, &request.client_id) {
+            return refusal;
+        }
         let order = UserOrder::new(account, pair, request, self.now);
         let order = self.orders.refuse(order, Refusal::Mood.to_string());
         sink.on(&self.pairs[pair], self.now, Event::Report(Report { order, fill: None }));

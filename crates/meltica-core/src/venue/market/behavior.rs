@@ -74,11 +74,6 @@ impl Behavior {
         if faults.is_empty() { Ok(()) } else { Err(OptionErrors(faults)) }
     }
 
-    /// Returns how long something that is told may be on its way.
-    pub(super) fn longest_way(&self) -> Nanos {
-        self.latency_max + 2 * self.report_late_for
-    }
-
     fn latency(&self, random: &mut Random) -> Nanos {
         let spread = (self.latency_max - self.latency_min) as u64;
         self.latency_min + random.below(spread + 1) as Nanos
@@ -146,8 +141,9 @@ impl Delays {
         Self { latencies: Random::new(seed, "latency"), reports: Random::new(seed, "reports") }
     }
 
-    pub fn latency(&mut self, behavior: &Behavior) -> Nanos {
-        behavior.latency(&mut self.latencies)
+    /// Returns the latency of a step of time: the same whatever was drawn before.
+    pub fn latency_at(&self, behavior: &Behavior, step: i64) -> Nanos {
+        behavior.latency(&mut self.latencies.at(step as u64))
     }
 
     pub fn report(&mut self, behavior: &Behavior) -> ReportFate {

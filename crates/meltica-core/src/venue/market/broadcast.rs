@@ -278,12 +278,13 @@ impl Outlet for Broadcasting<'_> {
         }
     }
 
-    fn cut(&mut self, _: &Market, now: Nanos) {
-        self.state.line.cut();
+    fn cut(&mut self, _: &Market, now: Nanos) -> Nanos {
+        let since = self.state.line.cut(now);
         self.state.pacer.reset();
         self.state.connected = false;
         let restarted = self.feed.restart(self.received.unwrap_or(now)).map(|events| events > 0);
         self.note(restarted);
+        since
     }
 
     fn restored(&mut self, market: &Market, since: Nanos) {

@@ -8,15 +8,21 @@ use std::collections::BTreeMap;
 /// When a message arrives, then in which order.
 type Place = (Nanos, u64);
 
+/// A message, and when it was sent.
+type Sent<M> = (Nanos, M);
+
 /// Messages on their way.
 #[derive(Debug, Clone)]
 pub(super) struct Line<M> {
     behavior: Behavior,
     delays: Delays,
-    queue: BTreeMap<Place, M>,
+    queue: BTreeMap<Place, Sent<M>>,
     sent: u64,
-    /// When the last message arrives that nothing may overtake.
-    last: Nanos,
+    /// Until when the latency is drawn. It is drawn for the time and not for the message, so that what one client is
+    /// told does not depend on what else anybody asked for.
+    drawn: Nanos,
+    /// Before when nothing arrives that was sent since: nothing overtakes.
+    front: Nanos,
     /// A report that waits for the next one to go before it.
     held: Option<Place>,
 }
@@ -24,7 +30,8 @@ pub(super) struct Line<M> {
 impl<M: Clone> Line<M> {
     pub fn new(seed: u64, behavior: Behavior) -> Self {
         let delays = Delays::new(seed);
-        Self { behavior, delays, queue: BTreeMap::new(), sent: 0, last: Nanos::MIN, held: None }
+        let (drawn, front) = (Nanos::MIN, Nanos::MIN);
+        Self { behavior, delays, queue: BTreeMap::new(), sent: 0, drawn, front, held: None }
     }
 
     pub fn set(&mut self, behavior: Behavior) {
@@ -47,11 +54,9 @@ impl<M: Clone> Line<M> {
 
     /// Sends a message at `now`.
     pub fn send(&mut self, now: Nanos, is_report: bool, message: M) {
-        let latency = self.delays.latency(&self.behavior);
-        self.last = self.last.max(now.saturating_add(latency));
-        let mut at = self.last;
+        let mut at = self.arrival(now);
         if !is_report {
-            self.put(at, message);
+            self.put(at, now, message);
             return;
         }
         let fate = self.delays.report(&self.behavior);
@@ -60,36 +65,53 @@ impl<M: Clone> Line<M> {
             at = at.saturating_add(late);
         }
         if fate.twice {
-            self.put(at, message.clone());
+            self.put(at, now, message.clone());
         }
         // One that waits for its successor waits no longer than a late one.
         let due = if fate.after_next { at.saturating_add(late) } else { at };
-        let place = self.put(due, message);
+        let place = self.put(due, now, message);
         if let Some(held) = self.held.take().filter(|held| *held > place)
-            && let Some(message) = self.queue.remove(&held)
+            && let Some((sent, message)) = self.queue.remove(&held)
         {
-            self.put(due, message);
+            self.put(due, sent, message);
         }
         self.held = fate.after_next.then_some(place);
     }
 
-    fn put(&mut self, at: Nanos, message: M) -> Place {
+    /// Returns when what is sent at `now` arrives.
+    fn arrival(&mut self, now: Nanos) -> Nanos {
+        const STEP: Nanos = 10_000_000;
+        let step = now.div_euclid(STEP);
+        // Whoever is here after a long time has nothing on its way that was drawn before.
+        let oldest = step - self.behavior.latency_max / STEP - 1;
+        self.drawn = self.drawn.max(oldest);
+        while self.drawn < step {
+            self.drawn += 1;
+            let latency = self.delays.latency_at(&self.behavior, self.drawn);
+            self.front = self.front.max(self.drawn * STEP + latency);
+        }
+        self.front.max(now + self.behavior.latency_min)
+    }
+
+    fn put(&mut self, at: Nanos, sent: Nanos, message: M) -> Place {
         self.sent += 1;
-        self.queue.insert((at, self.sent), message);
+        self.queue.insert((at, self.sent), (sent, message));
         (at, self.sent)
     }
 
     /// Takes the next message that has arrived by `now`, and when it did.
     pub fn take(&mut self, now: Nanos) -> Option<(Nanos, M)> {
         let first = self.queue.first_entry().filter(|first| first.key().0 <= now)?;
-        let ((time, _), message) = first.remove_entry();
+        let ((time, _), (_, message)) = first.remove_entry();
         Some((time, message))
     }
 
-    /// Loses everything.
-    pub fn cut(&mut self) {
+    /// Loses everything; returns since when something sent is lost, at `now`.
+    pub fn cut(&mut self, now: Nanos) -> Nanos {
+        let since = self.queue.values().map(|(sent, _)| *sent).min();
         self.queue.clear();
-        self.held = None;
+        (self.drawn, self.front, self.held) = (Nanos::MIN, Nanos::MIN, None);
+        since.unwrap_or(now)
     }
 }
 
@@ -107,13 +129,18 @@ mod tests {
 
     #[test]
     fn nothing_overtakes_on_a_slow_line() {
-        let behavior = Behavior { latency_min: 5, latency_max: 5000, ..Behavior::default() };
-        let sends: Vec<_> = (0..500).map(|i| (i * 10, i % 3 == 0)).collect();
-        let told = told(behavior, &sends);
-        assert!(told.iter().map(|(_, i)| *i).eq(0..500));
-        assert!(told.is_sorted());
-        assert!(told.iter().all(|(at, i)| *at >= sends[*i].0 + 5));
-        assert!(told.iter().any(|(at, i)| *at > sends[*i].0 + 4000));
+        const MS: Nanos = 1_000_000;
+        let behavior = Behavior { latency_min: 5 * MS, latency_max: 500 * MS, ..Behavior::default() };
+        let sends: Vec<_> = (0..2000).map(|i| (i * 10 * MS + i, false)).collect();
+        let all = told(behavior, &sends);
+        assert!(all.iter().map(|(_, i)| *i).eq(0..2000));
+        assert!(all.is_sorted());
+        let waits: Vec<_> = all.iter().map(|(at, i)| *at - sends[*i].0).collect();
+        assert!(waits.iter().all(|wait| (5 * MS..=500 * MS).contains(wait)), "{waits:?}");
+        assert!(waits.iter().any(|wait| *wait > 400 * MS));
+        let few: Vec<_> = sends.iter().copied().step_by(7).collect();
+        let alone = told(behavior, &few);
+        assert!(alone.iter().all(|(at, i)| all[i * 7].0 == *at), "whatever else is sent");
     }
 
     #[test]
@@ -146,9 +173,17 @@ mod tests {
         let mut line = Line::new(7, behavior);
         line.send(0, false, 'a');
         assert_eq!((line.next_due(), line.take(4)), (5, None));
-        line.cut();
+        assert_eq!(line.cut(4), 0, "since when something is lost");
         assert_eq!((line.next_due(), line.take(9)), (Nanos::MAX, None));
+        assert_eq!(line.cut(9), 9);
         line.send(10, false, 'b');
         assert_eq!(line.take(15), Some((15, 'b')));
+        let slow = Behavior { latency_min: 5000, latency_max: 5000, ..behavior };
+        line.set(slow);
+        line.send(20, false, 'c');
+        line.cut(30);
+        line.set(behavior);
+        line.send(40, false, 'd');
+        assert_eq!(line.take(45), Some((45, 'd')), "what was slow before the cut delays nothing after it");
     }
 }

@@ -14,9 +14,10 @@ pub trait Outlet: Sink {
     fn next_due(&self) -> Nanos;
     /// Does what is due by `now`.
     fn tick(&mut self, market: &Market, now: Nanos);
-    /// All connections are cut: what is on its way is lost, and nothing is told until [`Self::restored`].
-    fn cut(&mut self, market: &Market, now: Nanos);
-    /// The venue is back; it was away since `since`.
+    /// All connections are cut: what is on its way is lost, and nothing is told until [`Self::restored`]. Returns since
+    /// when clients have missed something.
+    fn cut(&mut self, market: &Market, now: Nanos) -> Nanos;
+    /// The venue is back; clients have missed what happened since `since`.
     fn restored(&mut self, market: &Market, since: Nanos);
     /// Tells every instrument.
     fn instruments(&mut self, market: &Market);
@@ -161,8 +162,7 @@ impl Live {
         let now = self.market.now();
         if self.is_connected() {
             self.cuts += 1;
-            self.away_since = now.saturating_sub(self.behavior.longest_way());
-            outlet.cut(&self.market, now);
+            self.away_since = outlet.cut(&self.market, now);
         }
         self.connection.away_until = Some(now.saturating_add(duration));
     }

@@ -20,6 +20,11 @@ impl Random {
         }))
     }
 
+    /// Returns the stream of its own that this one has at a number.
+    pub fn at(&self, number: u64) -> Self {
+        Self(mix(self.0 ^ mix(number.wrapping_add(GAMMA))))
+    }
+
     #[inline]
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(GAMMA);

@@ -411,10 +411,11 @@ impl Outlet for Wire {
         }
     }
 
-    fn cut(&mut self, _: &Market, _: Nanos) {
-        self.line.cut();
+    fn cut(&mut self, _: &Market, now: Nanos) -> Nanos {
+        let since = self.line.cut(now);
         self.pacer.reset();
         self.connected = false;
+        since
     }
 
     /// Clients come back by themselves, and ask for what they missed.
