@@ -27,13 +27,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
-from meltica import BookSnapshot, Event, Lambda
 from meltica._core import Codec, Core
 from meltica.lambdas.instances import LambdaInstance, add_instance
 from meltica.providers.base import Route
 from meltica.providers.fake.adapter import FakeAdapter
 from meltica.venue.catalogue import SYMBOLS
 from tests.venue_trader import Trader
+from tests.venue_watchers import OPEN, Owner, Watcher
 from tests.venues import KEY, SECRET, Venue
 
 SECONDS = 600.0
@@ -43,7 +43,7 @@ LAMBDAS = 20
 PATIENCE = 60.0
 DEPTH = 25
 WARM_UP = 3
-"""Rounds after which memory is measured from."""
+"""Rounds after which memory is measured from, or one in a short run."""
 LIMIT = 24 << 20
 """By how much the RSS of either process may grow after the warm-up."""
 
@@ -64,38 +64,6 @@ NO_FAULTS: dict[str, object] = {
     for name in FAULTS
     if name not in ("disconnect_for", "report_late_for")
 }
-
-
-class Watcher(Lambda):
-    """Keeps the last book of each symbol and counts what befell it."""
-
-    def __init__(self) -> None:
-        self.books: dict[str, BookSnapshot] = {}
-        self.gaps: Counter[str] = Counter()
-        self.stale: Counter[str] = Counter()
-        self.last_seq = 0
-        self.disorder = 0
-
-    def see(self, event: Event) -> None:
-        """Takes note of the order of events."""
-        self.disorder += event.seq <= self.last_seq
-        self.last_seq = event.seq
-
-    def on_book_snapshot(self, book: BookSnapshot) -> None:
-        self.see(book)
-        self.books[book.symbol] = book
-
-    def on_trade(self, trade: Event) -> None:
-        self.see(trade)
-
-    def on_gap(self, gap: Event) -> None:
-        self.see(gap)
-        self.gaps[gap.symbol] += 1
-
-    def on_stale(self, stale: Event) -> None:
-        self.see(stale)
-        self.stale[stale.symbol] += 1
-        self.books.pop(stale.symbol, None)
 
 
 @dataclass
@@ -160,9 +128,16 @@ class Soak:
         declaration = self._adapter.codec()
         assert declaration is not None
         self._producer = core.producer("fake", Codec(declaration))
-        self._hosts = [core.host("thread") for _ in range(LAMBDAS)]
+        self._hosts = [core.host("thread") for _ in range(LAMBDAS + 1)]
+        self._owner = Owner()
+        callbacks = {
+            "ExecReport": self._owner.on_exec_report,
+            "BalanceUpdate": self._owner.on_balance_update,
+        }
+        routes = [("fake", kind, None) for kind in callbacks]
+        self._hosts[-1].add("owner", callbacks=callbacks, routes=routes).start()
         self._watchers: list[LambdaInstance] = []
-        for number, host in enumerate(self._hosts):
+        for number, host in enumerate(self._hosts[:-1]):
             # Every other one watches all; the rest three symbols each.
             scope = "*" if number % 2 else [SYMBOLS[(number + i) % len(SYMBOLS)] for i in range(3)]
             instance = add_instance(host, Watcher, id=f"w{number}", scope={"fake": scope})
@@ -171,11 +146,12 @@ class Soak:
         self._run = threading.Thread(target=self._adapter.run, name="adapter", daemon=True)
         assert self._adapter.account is not None
         self._trader = Trader(self._adapter.account, self.soaked.orders)
-        self._told = 0
+        self._warm_up = WARM_UP
 
     def soak(self, seconds: float) -> Soaked:
         """Runs for about so long, at least two rounds."""
         began = time.monotonic()
+        self._warm_up = WARM_UP if seconds > 120 else 1
         # A start is as likely to fail as any request; the gateway would try again.
         self._adapter.name_providers("fake")
         self._adapter.start({"fake": self._producer})
@@ -312,12 +288,41 @@ class Soak:
             fault(f"orders that were refused have traded: {sorted(wrong)[:5]}")
         if wrong := {order.client_order_id for order in open_orders} & self._trader.refused:
             fault(f"orders that were refused are open: {sorted(wrong)[:5]}")
+        self._compare_told({order.client_order_id for order in open_orders}, fills, balances)
         mine, known = (
             sorted(order.client_order_id for order in open_orders),
             sorted(order["clientOrderId"] for order in theirs["openOrders"]),
         )
         if mine != known:
             fault(f"{len(mine)} open orders, the ledger has {len(known)}")
+
+    def _compare_told(self, open_ids: set[str], fills: Any, balances: Any) -> None:
+        """Compares what the owner's lambda was told with what the venue says."""
+        fault, owner = self.soaked.faults.append, self._owner
+        filled: Counter[str] = Counter()
+        for fill in fills:
+            filled[fill.client_order_id] += fill.quantity
+
+        def wrong() -> list[str]:
+            told_open = {id for id, report in owner.orders.items() if report.state in OPEN}
+            found = [f"order {id}: open at the venue or as told, not both" for id in told_open ^ open_ids]
+            for id, quantity in filled.items():
+                report = owner.orders.get(id)
+                if report is None or report.filled_quantity_decimal != quantity:
+                    found.append(f"order {id}: {quantity} filled at the venue, told was {report}")
+            for currency, holding in balances.items():
+                told = owner.balances.get(currency)
+                if told is None or (told.total_decimal, told.available_decimal) != holding:
+                    found.append(f"{currency}: the venue has {holding}, told was {told}")
+            return found
+
+        # Late reports are on their way for a second of the venue's.
+        if not wait(lambda: not wrong()):
+            for text in wrong()[:5]:
+                fault(f"round {self.soaked.rounds}: {text}")
+        rejected = {id for id, report in owner.orders.items() if report.state == "REJECTED"}
+        if traded := rejected & filled.keys():
+            fault(f"orders that were told as rejected have traded: {sorted(traded)[:5]}")
 
     async def _ask(self, account: Any) -> tuple[Any, Any, Any]:
         return (await account.balances(), await account.fills_since(), await account.open_orders())
@@ -333,9 +338,9 @@ class Soak:
             len(self._clients()),
         )
         self.soaked.held.append(held)
-        if len(self.soaked.held) <= WARM_UP:
+        if len(self.soaked.held) <= self._warm_up:
             return
-        base = self.soaked.held[WARM_UP - 1]
+        base = self.soaked.held[self._warm_up - 1]
         for name, limit in (
             ("rss", LIMIT),
             ("venue_rss", LIMIT),
@@ -364,10 +369,10 @@ class Soak:
         self._run.join(PATIENCE)
         if self._run.is_alive() or self._trader.is_alive():
             fault("the adapter or the trader did not end")
-        for watcher, host in zip(self._watchers, self._hosts, strict=True):
+        for watcher in self._watchers:
             cast(Watcher, watcher.subject).books.clear()
-            if not host.stop():
-                fault(f"the host of {watcher.id} did not stop")
+        if not all(host.stop() for host in self._hosts):
+            fault("a host did not stop")
         known = self._core.stats()
         for pool in ("event_pool", "book_pool"):
             if known[pool]["free"] != known[pool]["capacity"]:

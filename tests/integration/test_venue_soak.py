@@ -11,6 +11,7 @@ def test_a_minute_of_faults_leaves_every_book_right_and_every_gap_counted() -> N
     soaked = soak(60.0)
     assert soaked.faults == []
     assert soaked.rounds >= 2
+    assert len(soaked.held) >= 2, "what is held is compared with what was"
     assert soaked.books_compared >= soaked.rounds * LAMBDAS * 3
     assert soaked.gaps_forced >= 10
     assert soaked.disconnects == soaked.rounds

@@ -122,12 +122,20 @@ class AccountContract:
 
     def test_the_same_id_is_refused_while_it_is_open(self, stage: Stage) -> None:
         with trading(stage) as (rig, order):
+            account, symbol = rig.account, stage.symbols[0]
             far = order(at="far")
-            rig.do(rig.account.submit(far))
+            rig.do(account.submit(far))
             with pytest.raises(OrderRefused) as refused:
-                rig.do(rig.account.submit(far))
+                rig.do(account.submit(far))
             assert refused.value.reason == "duplicate_client_id"
-            assert len(rig.do(rig.account.open_orders())) == 1
+            assert len(rig.do(account.open_orders())) == 1
+            # Whatever comes of the second, the first goes on and its end is told.
+            rig.do(account.cancel(symbol, far.client_order_id))
+            states = rig.wait(
+                lambda: [r.state for r in rig.reports(far.client_order_id) if r.state != "ACK"],
+                "the end of the first order",
+            )
+            assert states == ["CANCELLED"]
 
     def test_what_cannot_rest_ends(self, stage: Stage) -> None:
         with trading(stage) as (rig, order):
