@@ -84,7 +84,6 @@ def test_a_venue_that_is_away_shows_and_a_wrong_key_is_not_tried_again(project: 
         parts = WIRE.replace("WIRE", wire).replace("SECRET", SECRET)
         project.config.write_text(CONFIG[: CONFIG.index("providers:")] + parts)
         with project.serving() as gateway:
-            gateway.wait_started()
 
             def stranger() -> bool:
                 return gateway.get("/providers/stranger")[1]["status"] == "failed"
