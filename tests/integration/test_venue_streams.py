@@ -400,6 +400,12 @@ def test_a_ledger_that_cannot_be_had(endpoint: str, code: int, words: str) -> No
     assert len(ended.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(("command", "codes"), [("serve", "0 1 2 8 130"), ("ledger", "0 1 2 130")])
+def test_help_lists_the_exit_codes_that_there_are(command: str, codes: str) -> None:
+    table = ran(command, "--help").stdout.partition("Exit codes:\n")[2]
+    assert [line.split()[0] for line in table.splitlines()] == codes.split()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(venue: Venue, number: signal.Signals) -> None:
     with venue.stream() as stream:
