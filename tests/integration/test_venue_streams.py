@@ -335,6 +335,10 @@ def test_pages_of_other_origins_get_no_stream(venue: Venue) -> None:
     with pytest.raises(InvalidStatus) as refusal:
         raw(venue, "/v1/streams", {})
     assert refusal.value.response.status_code == 404
+    # Who asks without a handshake is told that it takes one.
+    plain = venue.client.get("/v1/stream")
+    assert "ws://HOST:PORT/v1/stream" in refused(plain, 426, "upgrade_required")
+    assert plain.headers["upgrade"] == "websocket"
     own = {"Origin": venue.address}
     raw(venue, "/v1/stream", own)
 
