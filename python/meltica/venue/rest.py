@@ -166,11 +166,13 @@ def operator(venue: "Exchange") -> list[HTTPRouteHandler]:
     @post("/v1/faults", status_code=200)
     async def faults(request: AnyRequest) -> shapes.Faults:
         venue.fault(await _body(request, shapes.FaultsAsked))
-        return shapes.Faults(
-            connected=venue.market.connected, behavior=venue.behavior.model_dump(mode="json")
-        )
+        return venue.faults()
 
-    return [ledger, clients, faults]
+    @get("/v1/faults")
+    async def present_faults() -> shapes.Faults:
+        return venue.faults()
+
+    return [ledger, clients, faults, present_faults]
 
 
 async def _signed(request: AnyRequest) -> Signed:
