@@ -78,6 +78,11 @@ class Venue:
         assert self.ready["event"] == "ready", self.ready
         self.client.base_url = self.address
 
+    def logged(self) -> list[str]:
+        """The messages of its log so far."""
+        lines = self.log.read_text().splitlines(keepends=True)
+        return [json.loads(line)["message"] for line in lines if line.endswith("\n")]
+
     def ended(self) -> int:
         return self.process.wait(PATIENCE)
 

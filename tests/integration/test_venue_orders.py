@@ -277,6 +277,14 @@ def test_what_is_malformed(venue: Venue) -> None:
     assert "`limit`" in refused(venue.ask("GET", "/v1/fills?limit=1001"), 400, "bad_request")
     assert "`since`" in refused(venue.ask("GET", "/v1/fills?since=-1"), 400, "bad_request")
     assert "`limit`" in refused(venue.client.get("/v1/depth?symbol=BTC-USDT&limit=0"), 400, "bad_request")
+    for method, path, words in (
+        ("GET", "/v1/fills?sinc=1", "`sinc` is unknown; did you mean `since`?"),
+        ("GET", "/v1/fills?page=1", "`page` is unknown; expected one of after, limit, since"),
+        ("GET", "/v1/orders/a?id=a", "`id` is unknown; there is none"),
+        ("DELETE", "/v1/orders?symbol=BTC-USDT", "`symbol` is unknown; there is none"),
+        ("GET", "/v1/ledger?request=1", "`request` is unknown"),
+    ):
+        assert words in refused(venue.ask(method, path), 400, "bad_request")
     assert "symbol" in refused(venue.client.get("/v1/depth"), 400, "bad_request")
     assert refused(venue.client.get("/v1/depth?symbol=XYZ"), 404, "unknown_symbol")
     assert "/v1/nothing" in refused(venue.client.get("/v1/nothing"), 404, "not_found")

@@ -289,6 +289,56 @@ def test_faults_that_do_not_fit_change_nothing(venue: Venue) -> None:
     assert venue.fault() == before
 
 
+def test_faults_in_force_can_be_asked_for(venue: Venue) -> None:
+    calm = venue.get("/v1/faults")
+    assert {key: calm[key] for key in ("connected", "quiet", "clockSkew", "rateLimit")} == {
+        "connected": True,
+        "quiet": False,
+        "clockSkew": 0,
+        "rateLimit": 0,
+    }
+    asked = {"quiet": True, "clockSkew": -7, "rateLimit": 2.5}
+    told = venue.fault(behavior={"reject": 0.5}, disconnect="1h", **asked)
+    assert told == {**calm, **asked, "connected": False, "behavior": {**calm["behavior"], "reject": 0.5}}
+    assert venue.get("/v1/faults") == told
+
+
+def test_faults_are_logged(venue: Venue) -> None:
+    with venue.stream() as stream:
+        venue.fault(
+            behavior={"latency_max": "20ms", "reject": 0.5},
+            disconnect="1ms",
+            skipDepth={"symbol": "BTC-USDT", "frames": 3},
+            quiet=True,
+            clockSkew=-7,
+            rateLimit=5,
+        )
+        assert stream.closed() == 1012
+    assert wait_until(lambda: "connected again" in venue.logged(), PATIENCE)
+    assert venue.logged()[1:] == [
+        "fault: behavior latency_max 20ms, reject 0.5",
+        "fault: skipDepth BTC-USDT, frames 3",
+        "fault: quiet true",
+        "fault: clockSkew -7 ms",
+        "fault: rateLimit 5",
+        "fault: disconnect 1ms",
+        "disconnected; streams closed: 1",
+        "connected again",
+    ]
+    refused(venue.client.post("/v1/faults", json={"quiet": False, "disconnect": "0s"}), 400, "bad_request")
+    venue.fault(quiet=False)
+    assert wait_until(lambda: "fault: quiet false" in venue.logged(), PATIENCE)
+    assert venue.logged()[9:] == ["fault: quiet false"]
+
+
+def test_disconnects_by_chance_are_logged(tmp_path: Path) -> None:
+    behavior = "venue_behavior: {disconnect_chance: 1, disconnect_for: 100ms}\n  speed: 20"
+    with serving(tmp_path, config=CONFIG.replace("trade_interval: 50ms", behavior)) as venue:
+        assert wait_until(lambda: venue.logged().count("connected again") >= 2, PATIENCE)
+        told = [message for message in venue.logged() if "connected" in message]
+    assert told[:4] == ["disconnected; streams closed: 0", "connected again"] * 2
+
+
 def test_too_many_requests_are_refused(venue: Venue) -> None:
     venue.fault(rateLimit=0.01)
     assert venue.ask("GET", "/v1/balances").status_code == 200
@@ -335,6 +385,10 @@ def test_pages_of_other_origins_get_no_stream(venue: Venue) -> None:
     with pytest.raises(InvalidStatus) as refusal:
         raw(venue, "/v1/streams", {})
     assert refusal.value.response.status_code == 404
+    # Who asks without a handshake is told that it takes one.
+    plain = venue.client.get("/v1/stream")
+    assert "ws://HOST:PORT/v1/stream" in refused(plain, 426, "upgrade_required")
+    assert plain.headers["upgrade"] == "websocket"
     own = {"Origin": venue.address}
     raw(venue, "/v1/stream", own)
 
@@ -398,6 +452,12 @@ def test_a_ledger_that_cannot_be_had(endpoint: str, code: int, words: str) -> No
     assert ended.returncode == code
     assert words in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("command", "codes"), [("serve", "0 1 2 8 130"), ("ledger", "0 1 2 130")])
+def test_help_lists_the_exit_codes_that_there_are(command: str, codes: str) -> None:
+    table = ran(command, "--help").stdout.partition("Exit codes:\n")[2]
+    assert [line.split()[0] for line in table.splitlines()] == codes.split()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -6,9 +6,23 @@ from typing import Any
 
 import click
 
-from meltica.cli import EXIT_CODES
-
 ENDPOINT = "http://127.0.0.1:8890"
+
+SERVE_CODES = """\b
+Exit codes:
+  0    stopped as asked
+  1    unexpected failure inside Meltica
+  2    bad usage or input: an option, the file
+  8    the address is taken or cannot be listened on
+  130  left at once by a second signal
+"""
+LEDGER_CODES = """\b
+Exit codes:
+  0    printed
+  1    what is at the endpoint does not answer as a venue does
+  2    bad usage: an option
+  130  interrupted
+"""
 
 
 @click.group()
@@ -16,7 +30,7 @@ def venue() -> None:
     """Serve a simulated exchange, or read its ledger."""
 
 
-@venue.command(epilog=EXIT_CODES)
+@venue.command(epilog=SERVE_CODES)
 @click.option(
     "--config",
     "path",
@@ -46,7 +60,7 @@ def serve(path: Path | None, seed: int | None, port: int, speed: float | None, a
     return run(settings, port, as_json=as_json)
 
 
-@venue.command(epilog=EXIT_CODES)
+@venue.command(epilog=LEDGER_CODES)
 @click.option("--endpoint", default=ENDPOINT, show_default=True, help="Where the venue is served.")
 @click.option("--json", "as_json", is_flag=True, help="As the venue says it.")
 def ledger(endpoint: str, as_json: bool) -> None:

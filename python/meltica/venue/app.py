@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 from litestar import Litestar, Request, Response
 from litestar.exceptions import NotFoundException, ValidationException
+from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from meltica.control import errors
 from meltica.control.door import Door, Requests
 from meltica.control.errors import Refused
 from meltica.control.shapes import Failure
-from meltica.errors import OrderRefused, OutcomeUnknown, RateLimited, VenueUnavailable
+from meltica.errors import OrderRefused, OutcomeUnknown, RateLimited, VenueUnavailable, suggestion
 from meltica.venue import rest
 from meltica.venue.ops import PATH
 
 if TYPE_CHECKING:
+    from litestar.connection import ASGIConnection
+
     from meltica.venue.exchange import Exchange
 
 REFUSED = {"unknown_order": 404, "unknown_symbol": 404, "duplicate_client_id": 409}
@@ -28,6 +31,7 @@ def create_app(venue: "Exchange") -> ASGIApp:
     app = Litestar(
         [*rest.public(venue), *rest.signed(venue), *rest.operator(venue)],
         exception_handlers={Exception: handle},
+        guards=[check_query],
         openapi_config=None,
         logging_config=None,
     )
@@ -46,6 +50,15 @@ def create_app(venue: "Exchange") -> ASGIApp:
             await venue.hub.serve(scope, receive, send)
 
     return Door(either, (), Requests(), level=logging.DEBUG)
+
+
+def check_query(request: "ASGIConnection[Any, Any, Any, Any]", handler: BaseRouteHandler) -> None:
+    """Raises Refused when a query has a parameter that its handler does not take."""
+    known = handler.parsed_fn_signature.parameters.keys() - {"request"} - request.path_params.keys()
+    for name in request.query_params:
+        if name not in known:
+            text = f"query parameter `{name[:80]}` is unknown{suggestion(name, sorted(known))}"
+            raise Refused(400, "bad_request", text)
 
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Failure]:

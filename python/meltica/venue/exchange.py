@@ -1,6 +1,7 @@
 """`Exchange`: a market that lives on the wall's clock, its accounts, and the streams that tell of it."""
 
 import asyncio
+import logging
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,7 @@ from meltica._core import SyntheticMarket
 from meltica.control.errors import Refused
 from meltica.errors import ConfigError
 from meltica.settings_model import load
-from meltica.units import parse_duration
+from meltica.units import format_duration, parse_duration
 from meltica.venue import catalogue, shapes
 from meltica.venue.auth import Clock, Credentials, Keys
 from meltica.venue.desk import Desk, Line, unknown_symbol
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from meltica.venue.config import VenueSettings
+
+log = logging.getLogger(__name__)
 
 KINDS = ("trade", "ticker", "depth", "candle")
 """The channels that each symbol has."""
@@ -49,7 +52,10 @@ class Exchange:
         )
         self.hub = Hub(self.market.want, self._refuse, self.keys, self.clock)
         self._speed = market.speed
+        self._quiet = False
         self._cuts = 0
+        self._away = False
+        """Whether the log says that it is disconnected."""
         self._hurry = asyncio.Event()
 
     async def run(self) -> None:
@@ -106,6 +112,16 @@ class Exchange:
             fills=known["fills"],
         )
 
+    def faults(self) -> shapes.Faults:
+        """Returns what goes wrong at present."""
+        return shapes.Faults(
+            connected=self.market.connected,
+            behavior=self.behavior.model_dump(mode="json"),
+            quiet=self._quiet,
+            clock_skew=self.clock.skew_ms,
+            rate_limit=self.limit.rate,
+        )
+
     def fault(self, asked: shapes.FaultsAsked) -> None:
         """Makes things go wrong. Raises Refused, and then changes nothing."""
         behavior = self.behavior if asked.behavior is None else _behavior(self.behavior, asked.behavior)
@@ -115,24 +131,41 @@ class Exchange:
         if behavior is not self.behavior:
             self.behavior = behavior
             self.market.set_behavior(behavior.options())
+        if asked.behavior:
+            known = behavior.model_dump(mode="json")
+            changes = ", ".join(f"{name} {known[name]}" for name in asked.behavior)
+            log.info("fault: behavior %s", changes)
         if asked.skip_depth is not None:
             self.market.skip_depth(asked.skip_depth.symbol, asked.skip_depth.frames)
+            log.info("fault: skipDepth %s, frames %d", asked.skip_depth.symbol, asked.skip_depth.frames)
         if asked.quiet is not None:
             self.market.rest(asked.quiet)
+            self._quiet = asked.quiet
+            log.info("fault: quiet %s", str(asked.quiet).lower())
         if asked.clock_skew is not None:
             self.clock.skew_ms = asked.clock_skew
+            log.info("fault: clockSkew %d ms", asked.clock_skew)
         if asked.rate_limit is not None:
             self.limit.rate = asked.rate_limit
+            log.info("fault: rateLimit %g", asked.rate_limit)
         if asked.disconnect is not None:
             self.market.disconnect(None if duration is None else nanos(duration))
+            log.info("fault: disconnect %s", format_duration(duration or behavior.disconnect_for))
         self.nudge()
 
     def _part(self) -> None:
-        """Closes every stream if the venue was disconnected, though it may be back already."""
+        """Closes every stream if the venue was disconnected, though it may be back already; logs both."""
         cuts = self.market.cuts
         if cuts != self._cuts:
             self._cuts = cuts
+            if self._away:
+                log.info("connected again")
+            self._away = True
+            log.info("disconnected; streams closed: %d", len(self.hub.clients))
             self.hub.close(SERVICE_RESTART, "the venue is disconnected")
+        if self._away and self.market.connected:
+            self._away = False
+            log.info("connected again")
 
     def _refuse(self, channel: str) -> Refused | None:
         kind, colon, symbol = channel.partition(":")

@@ -5,16 +5,18 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
-from litestar import Request, delete, get, patch, post
+from litestar import Request, Response, delete, get, patch, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import Parameter
 
 from meltica.control.errors import Refused
+from meltica.control.shapes import Failure
 from meltica.errors import OrderRefused
 from meltica.providers.account import NewOrder
 from meltica.types import Side
 from meltica.venue import auth, shapes
 from meltica.venue.auth import Signed
+from meltica.venue.ops import PATH
 
 if TYPE_CHECKING:
     from meltica.venue.desk import Desk
@@ -54,7 +56,16 @@ def public(venue: "Exchange") -> list[HTTPRouteHandler]:
         venue.check_symbol(symbol)
         return await venue.line.request(lambda: market.depth(symbol, limit), changes=False)
 
-    return [time, instruments, depth]
+    @get(PATH)
+    async def stream() -> Response[Failure]:
+        text = f"expected a websocket handshake: connect a websocket client to ws://HOST:PORT{PATH}"
+        return Response(
+            Failure(error=text, code="upgrade_required"),
+            status_code=426,
+            headers={"Upgrade": "websocket", "Connection": "Upgrade"},
+        )
+
+    return [time, instruments, depth, stream]
 
 
 def signed(venue: "Exchange") -> list[HTTPRouteHandler]:
@@ -155,11 +166,13 @@ def operator(venue: "Exchange") -> list[HTTPRouteHandler]:
     @post("/v1/faults", status_code=200)
     async def faults(request: AnyRequest) -> shapes.Faults:
         venue.fault(await _body(request, shapes.FaultsAsked))
-        return shapes.Faults(
-            connected=venue.market.connected, behavior=venue.behavior.model_dump(mode="json")
-        )
+        return venue.faults()
 
-    return [ledger, clients, faults]
+    @get("/v1/faults")
+    async def present_faults() -> shapes.Faults:
+        return venue.faults()
+
+    return [ledger, clients, faults, present_faults]
 
 
 async def _signed(request: AnyRequest) -> Signed:

@@ -191,10 +191,13 @@ class Clients(Shape, frozen=True, kw_only=True):
 
 
 class Faults(Shape, frozen=True, kw_only=True):
-    """What goes wrong from now on."""
+    """What goes wrong."""
 
     connected: bool
     behavior: Json
+    quiet: bool
+    clock_skew: int
+    rate_limit: float
 
 
 def text(number: Decimal) -> str:
