@@ -31,7 +31,7 @@ from meltica._core import Codec, Core
 from meltica.lambdas.instances import LambdaInstance, add_instance
 from meltica.providers.base import Route
 from meltica.providers.fake.adapter import FakeAdapter
-from meltica.venue.catalogue import SYMBOLS
+from meltica.simulator.catalogue import SYMBOLS
 from tests.venue_trader import Trader
 from tests.venue_watchers import OPEN, Owner, Watcher
 from tests.venues import KEY, SECRET, Venue

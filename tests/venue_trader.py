@@ -9,8 +9,8 @@ from decimal import Decimal
 
 from meltica.errors import OrderRefused, OutcomeUnknown, VenueUnavailable
 from meltica.providers.account import Account, NewOrder
+from meltica.simulator.catalogue import SYMBOLS
 from meltica.types import Side
-from meltica.venue.catalogue import SYMBOLS
 
 PATIENCE = 60.0
 

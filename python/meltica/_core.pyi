@@ -546,7 +546,7 @@ class SyntheticMarket:
 
     Strangers and accounts share each symbol's book. All that happens goes out through `producer`, as the first account
     sees it; without one in frames, which `poll` returns and `docs/venue.md` describes. The same options and the same
-    calls at the same virtual times give the same events and the same faults. `meltica.venue.settings` makes `options`,
+    calls at the same virtual times give the same events and the same faults. `meltica.simulator.settings` makes `options`,
     `symbols` and `accounts` (balances by currency, by the account's name).
 
     Raises `ConfigError`, which lists every fault. Where a method takes an account, None is the first.

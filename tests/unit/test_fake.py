@@ -10,7 +10,7 @@ import pytest
 from meltica._core import KINDS, Core, Event, ExecReport, Producer
 from meltica.errors import ConfigError, OrderRefused
 from meltica.providers.fake.adapter import FakeAdapter
-from meltica.venue.catalogue import SYMBOLS
+from meltica.simulator.catalogue import SYMBOLS
 
 START = "2026-01-01T00:00:00Z"
 

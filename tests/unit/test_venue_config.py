@@ -9,8 +9,8 @@ import pytest
 from meltica.errors import ConfigError
 from meltica.providers.fake.settings import FakeSettings
 from meltica.settings_model import load, masked
+from meltica.simulator.settings import MarketSettings, VenueBehavior
 from meltica.venue import config
-from meltica.venue.settings import MarketSettings, VenueBehavior
 
 ENDPOINT = "http://127.0.0.1:8890"
 

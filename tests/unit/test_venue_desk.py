@@ -10,9 +10,9 @@ from meltica._core import Core, SyntheticMarket
 from meltica.errors import OrderRefused, OutcomeUnknown, VenueUnavailable
 from meltica.providers.account import Holding, NewOrder
 from meltica.providers.fake.adapter import FakeAdapter
+from meltica.simulator.desk import Desk, Line
+from meltica.simulator.settings import MarketSettings
 from meltica.types import Side
-from meltica.venue.desk import Desk, Line
-from meltica.venue.settings import MarketSettings
 
 SETTINGS = {"symbols": ["BTC-USDT"], "start": "2026-01-01T00:00:00Z"}
 SECOND = 1_000_000_000

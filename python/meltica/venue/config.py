@@ -12,7 +12,7 @@ from meltica.providers.base import AdapterSettings
 from meltica.settings.base import Name
 from meltica.settings.document import Document, read
 from meltica.settings_model import Loc, Places, dotted, faults, read_texts, told
-from meltica.venue.settings import Amount, MarketSettings
+from meltica.simulator.settings import Amount, MarketSettings
 
 PORT = 8890
 

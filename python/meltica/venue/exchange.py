@@ -9,12 +9,13 @@ from meltica._core import SyntheticMarket
 from meltica.control.errors import Refused
 from meltica.errors import ConfigError
 from meltica.settings_model import load
+from meltica.simulator import catalogue
+from meltica.simulator.desk import Desk, Line, unknown_symbol
+from meltica.simulator.settings import VenueBehavior, nanos
 from meltica.units import format_duration, parse_duration
-from meltica.venue import catalogue, shapes
+from meltica.venue import shapes
 from meltica.venue.auth import Clock, Credentials, Keys
-from meltica.venue.desk import Desk, Line, unknown_symbol
 from meltica.venue.limits import RateLimit
-from meltica.venue.settings import VenueBehavior, nanos
 from meltica.venue.streams import GOING_AWAY, SERVICE_RESTART, Hub
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from meltica.venue.config import VenueSettings
 
 log = logging.getLogger(__name__)
+
+LAG_SECONDS = 1.0
+"""How late a market may be before the log says so."""
 
 KINDS = ("trade", "ticker", "depth", "candle")
 """The channels that each symbol has."""
@@ -63,11 +67,15 @@ class Exchange:
         market, loop = self.market, asyncio.get_running_loop()
         market.pace(self._speed)
         market.announce()
+        kept = True
         while True:
             self._hurry.clear()
             for channel, frame in market.poll():
                 self.hub.tell(channel, frame)
             self._part()
+            if kept and (lag := market.lag()) > LAG_SECONDS:
+                kept = False
+                log.warning("the market cannot keep its pace here: %.1f s late at speed %g", lag, self._speed)
             alarm = loop.call_later(market.wake_in(), self._hurry.set)
             try:
                 await self._hurry.wait()

@@ -19,7 +19,7 @@ from meltica.venue.auth import Signed
 from meltica.venue.ops import PATH
 
 if TYPE_CHECKING:
-    from meltica.venue.desk import Desk
+    from meltica.simulator.desk import Desk
     from meltica.venue.exchange import Exchange
 
 MAX_FILLS = 1_000

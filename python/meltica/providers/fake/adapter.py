@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from meltica._core import SyntheticMarket
 from meltica.providers.base import Adapter, AdapterSettings
 from meltica.providers.fake.settings import FakeSettings
-from meltica.venue import catalogue
-from meltica.venue.desk import Desk, Line
-from meltica.venue.settings import nanos
+from meltica.simulator import catalogue
+from meltica.simulator.desk import Desk, Line
+from meltica.simulator.settings import nanos
 
 if TYPE_CHECKING:
     from meltica._core import Producer

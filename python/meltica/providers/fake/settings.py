@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from meltica.settings_model import told
-from meltica.venue.settings import MarketSettings
+from meltica.simulator.settings import MarketSettings
 
 _WIRE = frozenset({"endpoint", "key", "secret"})
 

@@ -9,9 +9,9 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, Posi
 
 from meltica.providers.base import AdapterSettings
 from meltica.settings_model import told
+from meltica.simulator import catalogue
 from meltica.symbols import canonical, currencies
 from meltica.units import Duration, format_duration
-from meltica.venue import catalogue
 
 _NONE = timedelta(0)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
