@@ -253,6 +253,19 @@ async def test_a_lost_market_connection_makes_books_stale_and_instruments_are_re
         assert rig.adapter.instruments() == it.instruments
 
 
+async def test_a_route_of_all_symbols_gets_what_is_newly_listed(caplog: pytest.LogCaptureFixture) -> None:
+    async with venue() as it, running(it, key=None) as rig:
+        await asyncio.to_thread(rig.subscribe, ("BookSnapshot", None))
+        it.instruments = [INSTRUMENT, {**INSTRUMENT, "symbol": "ETH-USDT", "baseCurrency": "ETH"}]
+        heard = lambda: [c for m in it.stream.heard for c in m.get("channels", ())]  # noqa: E731
+        await it.market.close(1012)
+        await until(lambda: "depth:ETH-USDT" in heard(), "the new symbol's book to be asked for")
+        assert "Traceback" not in caplog.text
+        it.instruments = [{"type": "spot"}]
+        await it.market.close(1012)
+        await until(lambda: "Traceback" in caplog.text, "a word about what could not be read")
+
+
 async def test_a_snapshot_that_was_under_way_when_the_connection_was_lost_is_not_used() -> None:
     async with venue() as it, running(it, key=None) as rig:
         late = asyncio.Event()
@@ -353,6 +366,22 @@ async def test_what_the_stream_missed_is_told_once() -> None:
         assert len(told(rig)) == 6
         account = cast(Any, account)
         await until(lambda: account.reconciled, "the end of it")
+
+
+async def test_what_cannot_be_taken_of_the_account_has_it_read_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with trading() as (it, rig):
+        opened = it.stream.opened
+        # A number that no event holds, in an answer of the right form.
+        it.balances = {"USDT": "1e300"}
+        await it.private.close(1012)
+        await until(lambda: it.stream.opened >= opened + 3, "another connection, and another")
+        assert "Traceback" in caplog.text
+        mark = len(rig.events)
+        it.balances = {"USDT": "5"}
+        await until(lambda: rig.since(mark, "BalanceUpdate"), "the balance")
+        await until(lambda: cast(Any, rig.account).reconciled, "the end of it")
 
 
 async def test_an_order_whose_outcome_was_unknown_is_found_after_a_reconnect() -> None:

@@ -214,17 +214,18 @@ class LiveAccount(Account):
         if self._refuses_another(order):
             log.info("a second order %s was refused: %s", order.client_order_id, order.reason)
             return
-        self._note(order)
         self._publish("ExecReport", order.symbol, order.report(), order.time)
+        # What could not be passed on was not told.
+        self._note(order)
 
     def tell_balance(self, currency: str, holding: Holding, time: int) -> None:
         """Passes on what is told of a balance, unless something newer was told before."""
         if time < self._balances.get(currency, 0):
             return
-        self._balances[currency] = time
-        self._newest = max(self._newest, time)
         payload = {"currency": currency, "total": holding.total, "available": holding.available}
         self._publish("BalanceUpdate", currency, payload, time)
+        self._balances[currency] = time
+        self._newest = max(self._newest, time)
 
     async def reconcile(self) -> None:
         """Tells what the stream missed; asks until the venue has answered everything."""
