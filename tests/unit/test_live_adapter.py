@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -252,6 +253,19 @@ async def test_a_lost_market_connection_makes_books_stale_and_instruments_are_re
         assert rig.adapter.instruments() == it.instruments
 
 
+async def test_a_route_of_all_symbols_gets_what_is_newly_listed(caplog: pytest.LogCaptureFixture) -> None:
+    async with venue() as it, running(it, key=None) as rig:
+        await asyncio.to_thread(rig.subscribe, ("BookSnapshot", None))
+        it.instruments = [INSTRUMENT, {**INSTRUMENT, "symbol": "ETH-USDT", "baseCurrency": "ETH"}]
+        heard = lambda: [c for m in it.stream.heard for c in m.get("channels", ())]  # noqa: E731
+        await it.market.close(1012)
+        await until(lambda: "depth:ETH-USDT" in heard(), "the new symbol's book to be asked for")
+        assert "Traceback" not in caplog.text
+        it.instruments = [{"type": "spot"}]
+        await it.market.close(1012)
+        await until(lambda: "Traceback" in caplog.text, "a word about what could not be read")
+
+
 async def test_a_snapshot_that_was_under_way_when_the_connection_was_lost_is_not_used() -> None:
     async with venue() as it, running(it, key=None) as rig:
         late = asyncio.Event()
@@ -352,6 +366,22 @@ async def test_what_the_stream_missed_is_told_once() -> None:
         assert len(told(rig)) == 6
         account = cast(Any, account)
         await until(lambda: account.reconciled, "the end of it")
+
+
+async def test_what_cannot_be_taken_of_the_account_has_it_read_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with trading() as (it, rig):
+        opened = it.stream.opened
+        # A number that no event holds, in an answer of the right form.
+        it.balances = {"USDT": "1e300"}
+        await it.private.close(1012)
+        await until(lambda: it.stream.opened >= opened + 3, "another connection, and another")
+        assert "Traceback" in caplog.text
+        mark = len(rig.events)
+        it.balances = {"USDT": "5"}
+        await until(lambda: rig.since(mark, "BalanceUpdate"), "the balance")
+        await until(lambda: cast(Any, rig.account).reconciled, "the end of it")
 
 
 async def test_an_order_whose_outcome_was_unknown_is_found_after_a_reconnect() -> None:
@@ -461,6 +491,62 @@ async def test_a_refused_order_is_forgotten_and_a_second_of_the_same_id_is_not()
         await it.private.close(1012)
         await until(lambda: told(rig) == [("twice", "CANCELLED", 0)], "the first of them")
         assert it.asked("/v1/orders/poor") == 0
+
+
+async def test_a_rejection_of_a_second_order_leaves_the_first_what_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with trading() as (it, rig):
+        no = {**order("a", "REJECTED", time=T0 + 1), "exchangeOrderId": None, "reason": "duplicate"}
+        # Before the stream has told of it, and after.
+        await rig.account.submit(buy("a"))
+        with caplog.at_level(logging.INFO):
+            await it.tell({"type": "order", **no})
+            await it.tell({"type": "order", **order("a")})
+            await it.tell({"type": "order", **no})
+            await it.tell({"type": "order", **order("b")})
+            await until(lambda: ("b", "ACK", 0) in told(rig), "what came last")
+        assert told(rig) == [("a", "ACK", 0), ("b", "ACK", 0)]
+        assert caplog.text.count("a second order a was refused: duplicate") == 2
+        # It is still asked for.
+        it.orders["a"] = order("a", "CANCELLED", time=T0 + 2)
+        await it.private.close(1012)
+        await until(lambda: told(rig)[2:] == [("a", "CANCELLED", 0)], "its end")
+        # Of an order that is not there, a rejection is told.
+        await it.tell({"type": "order", **no, "clientOrderId": "c"})
+        await until(lambda: told(rig)[3:] == [("c", "REJECTED", 0)], "a rejection")
+
+
+async def test_fills_beyond_what_an_ended_order_was_told_to_have_are_told() -> None:
+    async with trading() as (it, rig):
+        await it.tell({"type": "order", **order("a", "CANCELLED", time=T0 + 1)})
+        await until(lambda: told(rig) == [("a", "CANCELLED", 0)], "its end")
+        it.orders["a"] = order("a", "CANCELLED", "2", time=T0 + 1)
+        it.fills = [fill(1, "a", T0 + 1)]
+        await it.private.close(1012)
+        await until(lambda: told(rig)[1:] == [("a", "CANCELLED", 2)], "what it was filled")
+
+
+@pytest.mark.parametrize("known_as", ["xa", None])
+async def test_an_id_whose_order_has_ended_begins_anew(known_as: str | None) -> None:
+    async with trading() as (it, rig):
+        state = "REJECTED" if known_as is None else "FILLED"
+        filled = "0" if known_as is None else "2"
+        await it.tell({"type": "order", **order("a", state, filled), "exchangeOrderId": known_as})
+        await until(lambda: len(told(rig)) == 1, "the end of the first")
+        second = order("a", time=T0 + 5, exchangeOrderId="second")
+        it.on_order = lambda _: reply(second, 201)
+        await rig.account.submit(buy("a"))
+        await it.tell({"type": "order", **second})
+        if known_as is not None:
+            # A late word of the first is passed on, and does not hide the second.
+            await it.tell({"type": "order", **order("a", "FILLED", "2")})
+        await it.tell({"type": "order", **order("b")})
+        await until(lambda: ("b", "ACK", 0) in told(rig), "what came last")
+        mark = len(told(rig))
+        it.orders = {"b": order("b"), "a": {**second, "state": "CANCELLED", "time": T0 + 6}}
+        await it.private.close(1012)
+        await until(lambda: told(rig)[mark:] == [("a", "CANCELLED", 0)], "the end of the second")
 
 
 async def test_stop_is_quick_from_any_thread_in_any_state() -> None:

@@ -99,6 +99,14 @@ class Order(NamedTuple):
         return {key: value for key, value in report.items() if value is not None}
 
 
+class _Sent(NamedTuple):
+    """An order that was sent, and not told of yet."""
+
+    symbol: str
+    exchange_order_id: str | None = None
+    """What the venue answered, if it did."""
+
+
 class LiveAccount(Account):
     """One account. The `send_` and `fetch_` methods are a venue's; they run on the adapter's loop."""
 
@@ -108,8 +116,8 @@ class LiveAccount(Account):
         self._told: OrderedDict[str, Order] = OrderedDict()
         self._open: set[str] = set()
         """Told, and not ended."""
-        self._sent: dict[str, str] = {}
-        """Sent and not told of yet: the client's id -> the symbol."""
+        self._sent: dict[str, _Sent] = {}
+        """Sent and not told of yet, by the client's id."""
         self._in_flight: set[str] = set()
         self._balances: dict[str, int] = {}
         """Currency -> venue's time of what was last told of it."""
@@ -202,18 +210,22 @@ class LiveAccount(Account):
         self._producer = producer
 
     def tell_order(self, order: Order) -> None:
-        """Passes on what the stream tells of an order."""
-        self._note(order)
+        """Passes on what the stream tells of an order, unless it is of another that was refused its id."""
+        if self._refuses_another(order):
+            log.info("a second order %s was refused: %s", order.client_order_id, order.reason)
+            return
         self._publish("ExecReport", order.symbol, order.report(), order.time)
+        # What could not be passed on was not told.
+        self._note(order)
 
     def tell_balance(self, currency: str, holding: Holding, time: int) -> None:
         """Passes on what is told of a balance, unless something newer was told before."""
         if time < self._balances.get(currency, 0):
             return
-        self._balances[currency] = time
-        self._newest = max(self._newest, time)
         payload = {"currency": currency, "total": holding.total, "available": holding.available}
         self._publish("BalanceUpdate", currency, payload, time)
+        self._balances[currency] = time
+        self._newest = max(self._newest, time)
 
     async def reconcile(self) -> None:
         """Tells what the stream missed; asks until the venue has answered everything."""
@@ -242,11 +254,11 @@ class LiveAccount(Account):
     async def _submit(self, order: NewOrder) -> OrderStatus:
         id = order.client_order_id
         # An id that is sent again, and refused for that, leaves the first order what it is.
-        first = id not in self._sent
-        self._sent[id] = order.symbol
+        first, before = id not in self._sent, self._told.get(id)
+        self._sent.setdefault(id, _Sent(order.symbol))
         self._in_flight.add(id)
         try:
-            return (await _sent(self.send_order(order))).status()
+            accepted = await _sent(self.send_order(order))
         except OutcomeUnknown:
             raise
         except (VenueError, OrderRefused):
@@ -256,17 +268,30 @@ class LiveAccount(Account):
             raise
         finally:
             self._in_flight.discard(id)
+        if id in self._sent:
+            self._sent[id] = _Sent(order.symbol, accepted.exchange_order_id)
+        if before is not None and before.rank == _FINAL and self._told.get(id) is before:
+            # The id begins anew, unless the venue answers with the order that has ended.
+            if before.exchange_order_id is None or before.exchange_order_id != accepted.exchange_order_id:
+                del self._told[id]
+        return accepted.status()
 
     async def _catch_up(self) -> None:
         since, again = max(self._known_until, self._newest - LATE), self._newest > 0
         asked_at = await _asked(self.fetch_time())
         orders = {order.client_order_id: order for order in await _asked(self.fetch_open_orders())}
-        symbols = {id: self._told[id].symbol for id in self._open} | self._sent
-        if again:
-            for fill in await _asked(self.fetch_fills(since)):
-                last = self._told.get(fill.client_order_id)
-                if last is None or last.rank < _FINAL:
-                    symbols[fill.client_order_id] = fill.symbol
+        symbols = {id: self._told[id].symbol for id in self._open}
+        symbols.update((id, sent.symbol) for id, sent in self._sent.items())
+        filled: dict[tuple[str, str], Decimal] = {}
+        for fill in await _asked(self.fetch_fills(since)) if again else ():
+            id, key = fill.client_order_id, (fill.client_order_id, fill.exchange_order_id)
+            filled[key] = filled.get(key, Decimal(0)) + fill.quantity
+            last = self._told.get(id)
+            if last is None or last.rank < _FINAL or self._is_another(fill.exchange_order_id, last):
+                symbols[id] = fill.symbol
+            elif filled[key] > last.filled:
+                # What ended is told to have ended with less.
+                symbols[id] = fill.symbol
         for id, symbol in symbols.items():
             if id in orders:
                 continue
@@ -290,7 +315,12 @@ class LiveAccount(Account):
     def _is_news(self, order: Order) -> bool:
         """Whether an order says more than was told of it."""
         last = self._told.get(order.client_order_id)
-        if last is None or order.filled > last.filled:
+        if last is None:
+            return True
+        if self._is_another(order.exchange_order_id, last):
+            # Of two orders under one id, the later counts.
+            return order.time is None or order.time >= (last.time or 0)
+        if order.filled > last.filled:
             return True
         if order.filled < last.filled or order.rank < last.rank:
             return False
@@ -298,6 +328,24 @@ class LiveAccount(Account):
             return True
         changed = (order.price, order.quantity) != (last.price, last.quantity)
         return changed and order.rank < _FINAL and (order.time or 0) >= (last.time or 0)
+
+    @staticmethod
+    def _is_another(exchange_order_id: str | None, last: Order) -> bool:
+        """Whether the venue's id is not that of the order that was told under the same client's id."""
+        if exchange_order_id is None or exchange_order_id == last.exchange_order_id:
+            return False
+        return last.exchange_order_id is not None or last.rank == _FINAL
+
+    def _refuses_another(self, order: Order) -> bool:
+        """Whether a rejection is not of the order that the venue has under this id: it says no to a second."""
+        if order.state != "REJECTED" or order.exchange_order_id is not None:
+            return False
+        sent, last = self._sent.get(order.client_order_id), self._told.get(order.client_order_id)
+        if sent is not None and sent.exchange_order_id is not None:
+            return True
+        if last is None or last.exchange_order_id is None:
+            return False
+        return last.rank < _FINAL or sent is None
 
     def _note(self, order: Order) -> None:
         """Remembers what was told, the most advanced of it."""

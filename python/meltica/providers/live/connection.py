@@ -105,6 +105,10 @@ class Connection:
             if attempt is not None:
                 await asyncio.wait([attempt])
 
+    def drop(self, reason: str) -> None:
+        """Gives the connection up, if it stands; the next is tried as after any other loss."""
+        self._do(self.session.drop(reason, self._now()))
+
     def want(self, channels: frozenset[str]) -> None:
         """Has these channels, and no others, from now on."""
         self._do(self.session.want(channels, self._now()))

@@ -13,6 +13,7 @@ from meltica.providers.base import Route
 from meltica.providers.live.books import Books
 from meltica.providers.live.connection import Connection
 from meltica.providers.live.session import Answer, Down, Login, Ping, Session, Subscribe, Unsubscribe
+from meltica.supervision import told
 
 if TYPE_CHECKING:
     from meltica._core import Producer
@@ -36,6 +37,14 @@ def _text(venue: "Dialect", ask: Login | Subscribe | Unsubscribe | Ping, time: i
         case Ping(id):
             message = venue.ping(id)
     return None if message is None else msgspec.json.encode(message).decode()
+
+
+def _failed(task: asyncio.Task[None]) -> BaseException | None:
+    """Returns what ended a task that should have ended well, and logs it."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        log.error("what was read again could not be taken: %s", told(error), exc_info=error)
+    return error
 
 
 class MarketLine:
@@ -82,15 +91,10 @@ class MarketLine:
     async def route(self, subscribe: Sequence[Route], unsubscribe: Sequence[Route], timeout: float) -> None:
         """Asks for what is wanted now, and returns once the venue has confirmed it. Raises VenueError."""
         self._routes = self._routes.difference(unsubscribe).union(subscribe)
-        self._symbols = {
-            channel: symbol
-            for symbol in self._symbols_of("BookSnapshot")
-            for channel in self._venue.channels("BookSnapshot", symbol)
-        }
         session = self._connection.session
-        before, after = session.wanted, self._channels(self._routes)
-        asked = (before - after) | self._channels(subscribe)
-        self._connection.want(after)
+        before = session.wanted
+        self._want()
+        asked = (before - session.wanted) | self._channels(subscribe)
         if any(route.kind == "InstrumentUpdate" for route in subscribe):
             # Whoever comes later is told what the others were told before.
             self._tell(self.instruments)
@@ -128,6 +132,7 @@ class MarketLine:
         """The connection stands."""
         if self._was_ready:
             self._refreshing = asyncio.get_running_loop().create_task(self._tell_changes())
+            self._refreshing.add_done_callback(_failed)
         self._was_ready = True
 
     def confirmed(self, channels: tuple[str, ...]) -> None:
@@ -147,8 +152,18 @@ class MarketLine:
         except VenueError as error:
             log.warning("the instruments could not be read again: %s", error)
             return
+        # Routes of all symbols are of those that are listed now.
+        self._want()
         after = self.instruments.items()
         self._tell({symbol: instrument for symbol, instrument in after if before.get(symbol) != instrument})
+
+    def _want(self) -> None:
+        self._symbols = {
+            channel: symbol
+            for symbol in self._symbols_of("BookSnapshot")
+            for channel in self._venue.channels("BookSnapshot", symbol)
+        }
+        self._connection.want(self._channels(self._routes))
 
     def _tell(self, instruments: Mapping[str, Mapping[str, object]]) -> None:
         for symbol, instrument in instruments.items():
@@ -248,6 +263,13 @@ class AccountLine:
         if self._catching_up is not None:
             self._catching_up.cancel()
         self._catching_up = asyncio.get_running_loop().create_task(self._account.reconcile())
+        self._catching_up.add_done_callback(self._caught_up)
+
+    def _caught_up(self, task: asyncio.Task[None]) -> None:
+        error = _failed(task)
+        if error is not None and task is self._catching_up:
+            # As for a frame that cannot be taken: another connection, and all is read again.
+            self._connection.drop(f"the account could not be read: {told(error)}")
 
     async def _url(self) -> str:
         if self._clock_is_old:

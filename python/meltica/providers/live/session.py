@@ -205,6 +205,10 @@ class Session:
             return []
         return [self._down(reason, now)]
 
+    def drop(self, reason: str, now: float) -> list[Action]:
+        """The connection is of no use any more: it is given up, if it stands."""
+        return self._give_up(reason, now) if self.phase is Phase.UP else []
+
     def answered(self, answer: Answer, now: float) -> list[Action]:
         """The venue answered a request; an answer to none that waits is a sign of life, and no more."""
         self._heard, self._pinged = now, None
