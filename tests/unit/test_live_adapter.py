@@ -400,6 +400,30 @@ async def test_an_order_whose_outcome_was_unknown_is_found_after_a_reconnect() -
         await until(lambda: told(rig) == [("lost", "CANCELLED", 0)], "the order")
 
 
+async def test_no_order_goes_out_while_it_is_not_known_what_there_is() -> None:
+    async with trading() as (it, rig):
+        account = rig.account
+        assert account.reconciled
+        await account.submit(buy("a"))
+        late = asyncio.Event()
+        it.http.answer = lambda seen: (
+            replace(it.answer(seen), after=late) if "balances" in seen.target else it.answer(seen)
+        )
+        await it.private.close(1012)
+        await until(lambda: it.asked("/v1/balances") == 3, "the account to be read again")
+        assert not account.reconciled
+        with pytest.raises(VenueUnavailable) as failed:
+            await account.submit(buy("b"))
+        assert failed.value.code == "not_reconciled"
+        await account.amend("BTC-USDT", "a", price=Decimal(99))
+        await account.cancel("BTC-USDT", "a")
+        late.set()
+        await until(lambda: account.reconciled, "the end of it")
+        await account.submit(buy("b"))
+        sent = [json.loads(seen.body)["clientOrderId"] for seen in it.http.seen if seen.method == "POST"]
+        assert sent == ["a", "b"]
+
+
 async def test_reading_again_goes_on_until_the_venue_answers() -> None:
     async with trading() as (it, rig):
         await rig.account.submit(buy("a"))

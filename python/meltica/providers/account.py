@@ -87,6 +87,11 @@ class Account(ABC):
     All raise what the module says; queries change nothing, so they never raise `OutcomeUnknown`.
     """
 
+    @property
+    @abstractmethod
+    def reconciled(self) -> bool:
+        """Whether nothing is missing of what the venue did; orders are refused until then."""
+
     @abstractmethod
     async def submit(self, order: NewOrder) -> OrderStatus:
         """Sends an order; returns what the venue says of it at once. Fills come as reports."""

@@ -15,7 +15,14 @@ from collections.abc import Awaitable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from meltica.errors import OrderRefused, OutcomeUnknown, ProtocolError, RateLimited, VenueError
+from meltica.errors import (
+    OrderRefused,
+    OutcomeUnknown,
+    ProtocolError,
+    RateLimited,
+    VenueError,
+    VenueUnavailable,
+)
 from meltica.providers.account import Account, Execution, Holding, NewOrder, OrderState, OrderStatus
 from meltica.supervision import Backoff, told
 from meltica.types import Side
@@ -129,7 +136,7 @@ class LiveAccount(Account):
 
     @property
     def reconciled(self) -> bool:
-        """Whether the stream is there and nothing is missing of what was told."""
+        """Whether the stream is there and nothing is missing of what was told; no order goes out until then."""
         return self._reconciled.is_set()
 
     @abstractmethod
@@ -253,6 +260,12 @@ class LiveAccount(Account):
 
     async def _submit(self, order: NewOrder) -> OrderStatus:
         id = order.client_order_id
+        if not self._reconciled.is_set():
+            # Whoever does not know what it has does not add to it; cancels and amends go out.
+            raise VenueUnavailable(
+                "not_reconciled",
+                f"{id}: expected an account whose stream is there and told, saw one that is not",
+            )
         # An id that is sent again, and refused for that, leaves the first order what it is.
         first, before = id not in self._sent, self._told.get(id)
         self._sent.setdefault(id, _Sent(order.symbol))
