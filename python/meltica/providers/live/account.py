@@ -136,7 +136,7 @@ class LiveAccount(Account):
 
     @property
     def reconciled(self) -> bool:
-        """Whether the stream is there and nothing is missing of what was told; no order goes out until then."""
+        """Whether the stream is there, and nothing missing of what was told; no order goes out until then."""
         return self._reconciled.is_set()
 
     @abstractmethod
@@ -284,8 +284,9 @@ class LiveAccount(Account):
         if id in self._sent:
             self._sent[id] = _Sent(order.symbol, accepted.exchange_order_id)
         if before is not None and before.rank == _FINAL and self._told.get(id) is before:
+            number = before.exchange_order_id
             # The id begins anew, unless the venue answers with the order that has ended.
-            if before.exchange_order_id is None or before.exchange_order_id != accepted.exchange_order_id:
+            if number is None or number != accepted.exchange_order_id:
                 del self._told[id]
         return accepted.status()
 
@@ -350,7 +351,7 @@ class LiveAccount(Account):
         return last.exchange_order_id is not None or last.rank == _FINAL
 
     def _refuses_another(self, order: Order) -> bool:
-        """Whether a rejection is not of the order that the venue has under this id: it says no to a second."""
+        """Whether a rejection is not of the order that the venue has under its id, but of a second."""
         if order.state != "REJECTED" or order.exchange_order_id is not None:
             return False
         sent, last = self._sent.get(order.client_order_id), self._told.get(order.client_order_id)
