@@ -424,6 +424,35 @@ async def test_no_order_goes_out_while_it_is_not_known_what_there_is() -> None:
         assert sent == ["a", "b"]
 
 
+async def test_an_order_that_may_still_arrive_is_not_said_to_be_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with trading() as (it, rig):
+        account = rig.account
+        monkeypatch.setattr(account, "arrives_within", 60.0)
+        it.on_order = lambda _: CUT
+        with pytest.raises(OutcomeUnknown):
+            await account.submit(buy("late"))
+        with pytest.raises(VenueUnavailable) as failed:
+            await account.order("BTC-USDT", "late")
+        assert failed.value.code == "unsettled"
+        assert await account.order("BTC-USDT", "never") is None
+        # Nor is it forgotten by reading everything again.
+        await it.private.close(1012)
+        await until(lambda: it.asked("/v1/orders/late") == 2, "the order to be asked for")
+        await until(lambda: account.reconciled, "the end of it")
+        it.orders["late"] = order("late", "CANCELLED")
+        await it.private.close(1012)
+        await until(lambda: told(rig) == [("late", "CANCELLED", 0)], "what became of it")
+        found = await account.order("BTC-USDT", "late")
+        assert found is not None
+        # When it can arrive no more, the venue's word holds.
+        monkeypatch.setattr(account, "arrives_within", 0.0)
+        with pytest.raises(OutcomeUnknown):
+            await account.submit(buy("lost"))
+        assert await account.order("BTC-USDT", "lost") is None
+
+
 async def test_reading_again_goes_on_until_the_venue_answers() -> None:
     async with trading() as (it, rig):
         await rig.account.submit(buy("a"))

@@ -13,7 +13,7 @@ from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Awaitable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from meltica.errors import (
     OrderRefused,
@@ -117,6 +117,9 @@ class _Sent(NamedTuple):
 class LiveAccount(Account):
     """One account. The `send_` and `fetch_` methods are a venue's; they run on the adapter's loop."""
 
+    arrives_within: ClassVar[float] = 10.0
+    """Seconds after which an order whose outcome is unknown is at the venue, or will never be."""
+
     def __init__(self, loop: "OwnLoop") -> None:
         self._loop = loop
         self._producer: Producer | None = None
@@ -126,6 +129,8 @@ class LiveAccount(Account):
         self._sent: dict[str, _Sent] = {}
         """Sent and not told of yet, by the client's id."""
         self._in_flight: set[str] = set()
+        self._unsettled: dict[str, float] = {}
+        """Sent, outcome unknown: the client's id -> the loop's time until which it may arrive."""
         self._balances: dict[str, int] = {}
         """Currency -> venue's time of what was last told of it."""
         self._newest = 0
@@ -196,8 +201,11 @@ class LiveAccount(Account):
         await self._loop.call(_sent(self.send_amend(symbol, client_order_id, quantity, price)))
 
     async def order(self, symbol: str, client_order_id: str) -> OrderStatus | None:
-        """Returns what the venue knows of an order; None when it says that it knows none of that id."""
-        order = await self._loop.call(_asked(self.fetch_order(symbol, client_order_id)))
+        """Returns what the venue knows of an order; None when it says that it knows none of that id.
+
+        Raises VenueUnavailable, code `unsettled`, where it knows none that was sent and may still arrive.
+        """
+        order = await self._loop.call(self._order(symbol, client_order_id))
         return None if order is None else order.status()
 
     async def open_orders(self) -> Sequence[OrderStatus]:
@@ -273,6 +281,9 @@ class LiveAccount(Account):
         try:
             accepted = await _sent(self.send_order(order))
         except OutcomeUnknown:
+            now = asyncio.get_running_loop().time()
+            self._unsettled = {id: until for id, until in self._unsettled.items() if now < until}
+            self._unsettled[id] = now + self.arrives_within
             raise
         except (VenueError, OrderRefused):
             # Nothing came of it, so nothing will be told.
@@ -289,6 +300,18 @@ class LiveAccount(Account):
             if number is None or number != accepted.exchange_order_id:
                 del self._told[id]
         return accepted.status()
+
+    async def _order(self, symbol: str, id: str) -> Order | None:
+        # What may arrive is looked at before the question: the answer may be as old as that.
+        may_arrive = self._may_arrive(id)
+        order = await _asked(self.fetch_order(symbol, id))
+        if order is None and may_arrive:
+            raise VenueUnavailable("unsettled", f"{id}: the venue knows none of it, and it may still arrive")
+        return order
+
+    def _may_arrive(self, id: str) -> bool:
+        """Whether an order that the venue does not know may be under way to it."""
+        return id in self._in_flight or asyncio.get_running_loop().time() < self._unsettled.get(id, 0.0)
 
     async def _catch_up(self) -> None:
         since, again = max(self._known_until, self._newest - LATE), self._newest > 0
@@ -315,7 +338,7 @@ class LiveAccount(Account):
             elif id in self._open:
                 log.error("the venue knows no order %s of %s any more, told open before", id, symbol)
                 self._open.discard(id)
-            elif id not in self._in_flight:
+            elif not self._may_arrive(id):
                 self._sent.pop(id, None)
         balances = await _asked(self.fetch_balances())
         for order in orders.values():
