@@ -602,6 +602,21 @@ async def test_an_id_whose_order_has_ended_begins_anew(known_as: str | None) -> 
         await until(lambda: told(rig)[mark:] == [("a", "CANCELLED", 0)], "the end of the second")
 
 
+async def test_a_stop_while_the_account_is_read_ends_that_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with trading() as (it, rig):
+        it.http.answer = lambda seen: HANG if "balances" in seen.target else it.answer(seen)
+        await it.private.close(1012)
+        await until(lambda: it.asked("/v1/balances") == 3, "the account to be read again")
+        asking = asyncio.create_task(rig.account.balances())
+        await until(lambda: it.asked("/v1/balances") == 4, "a query")
+        rig.adapter.stop()
+        with pytest.raises(VenueUnavailable) as failed:
+            await asking
+        assert failed.value.code == "stopped"
+        await asyncio.to_thread(rig.close)
+    assert "could not be read" not in caplog.text
+
+
 async def test_stop_is_quick_from_any_thread_in_any_state() -> None:
     async with venue() as it:
         # Never started; started and never run; twice.

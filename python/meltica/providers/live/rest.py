@@ -168,7 +168,9 @@ class RestClient:
                     raise
 
     def stop(self) -> None:
-        """Lets no new request out. One under way that is cancelled from now on tells what is known of it."""
+        """Lets no new request out. One under way that changes something, and is cancelled from now on, tells
+        what is known of it.
+        """
         self._closing = True
 
     async def close(self) -> None:
@@ -236,7 +238,8 @@ class RestClient:
         except httpx.HTTPError as error:
             raise lost("connection", told(error)) from error
         except asyncio.CancelledError as error:
-            if not self._closing:
+            # A query changed nothing, and whoever asks ends with it.
+            if not (self._closing and changes):
                 raise
             raise lost("stopped", "the provider was stopped before the answer came") from error
         if response.is_success:
