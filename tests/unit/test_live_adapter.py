@@ -522,8 +522,19 @@ async def test_a_stop_while_an_order_is_under_way_says_what_is_known() -> None:
             await task
         assert failed.value.code == "stopped"
         await asyncio.to_thread(rig.close)
-        with pytest.raises(VenueUnavailable):
-            await rig.account.submit(buy("b"))
+        account = rig.account
+        for refused in (
+            account.submit(buy("b")),
+            account.cancel("BTC-USDT", "a"),
+            account.amend("BTC-USDT", "a", price=Decimal(1)),
+            account.order("BTC-USDT", "a"),
+            account.open_orders(),
+            account.fills_since(),
+            account.balances(),
+        ):
+            with pytest.raises(VenueUnavailable) as failed:
+                await refused
+            assert failed.value.code == "stopped"
         with pytest.raises(VenueUnavailable):
             await asyncio.to_thread(rig.subscribe, ("Trade", "BTC-USDT"))
 

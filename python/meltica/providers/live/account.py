@@ -183,11 +183,11 @@ class LiveAccount(Account):
 
         Whoever is cancelled while waiting does not take the order back: ask for it with `order`.
         """
-        return await self._loop.call(self._submit(order))
+        return await self._loop.call(lambda: self._submit(order))
 
     async def cancel(self, symbol: str, client_order_id: str) -> None:
         """Cancels an open order."""
-        await self._loop.call(_sent(self.send_cancel(symbol, client_order_id)))
+        await self._loop.call(lambda: _sent(self.send_cancel(symbol, client_order_id)))
 
     async def amend(
         self,
@@ -198,27 +198,28 @@ class LiveAccount(Account):
         price: Decimal | None = None,
     ) -> None:
         """Changes an open order's limit, its whole quantity (what is filled included), or both."""
-        await self._loop.call(_sent(self.send_amend(symbol, client_order_id, quantity, price)))
+        await self._loop.call(lambda: _sent(self.send_amend(symbol, client_order_id, quantity, price)))
 
     async def order(self, symbol: str, client_order_id: str) -> OrderStatus | None:
         """Returns what the venue knows of an order; None when it says that it knows none of that id.
 
         Raises VenueUnavailable, code `unsettled`, where it knows none that was sent and may still arrive.
         """
-        order = await self._loop.call(self._order(symbol, client_order_id))
+        order = await self._loop.call(lambda: self._order(symbol, client_order_id))
         return None if order is None else order.status()
 
     async def open_orders(self) -> Sequence[OrderStatus]:
         """Returns all open orders, oldest first."""
-        return [order.status() for order in await self._loop.call(_asked(self.fetch_open_orders()))]
+        orders = await self._loop.call(lambda: _asked(self.fetch_open_orders()))
+        return [order.status() for order in orders]
 
     async def fills_since(self, time: int = 0) -> Sequence[Execution]:
         """Returns all executions from a venue time (ns) on, that time included, oldest first."""
-        return await self._loop.call(_asked(self.fetch_fills(time)))
+        return await self._loop.call(lambda: _asked(self.fetch_fills(time)))
 
     async def balances(self) -> Mapping[str, Holding]:
         """Returns what the account owns, by currency."""
-        return await self._loop.call(_asked(self.fetch_balances()))
+        return await self._loop.call(lambda: _asked(self.fetch_balances()))
 
     def attach(self, producer: "Producer") -> None:
         """Takes what events are sent with."""
