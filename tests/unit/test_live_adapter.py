@@ -424,6 +424,35 @@ async def test_no_order_goes_out_while_it_is_not_known_what_there_is() -> None:
         assert sent == ["a", "b"]
 
 
+async def test_an_order_that_may_still_arrive_is_not_said_to_be_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with trading() as (it, rig):
+        account = rig.account
+        monkeypatch.setattr(account, "arrives_within", 60.0)
+        it.on_order = lambda _: CUT
+        with pytest.raises(OutcomeUnknown):
+            await account.submit(buy("late"))
+        with pytest.raises(VenueUnavailable) as failed:
+            await account.order("BTC-USDT", "late")
+        assert failed.value.code == "unsettled"
+        assert await account.order("BTC-USDT", "never") is None
+        # Nor is it forgotten by reading everything again.
+        await it.private.close(1012)
+        await until(lambda: it.asked("/v1/orders/late") == 2, "the order to be asked for")
+        await until(lambda: account.reconciled, "the end of it")
+        it.orders["late"] = order("late", "CANCELLED")
+        await it.private.close(1012)
+        await until(lambda: told(rig) == [("late", "CANCELLED", 0)], "what became of it")
+        found = await account.order("BTC-USDT", "late")
+        assert found is not None
+        # When it can arrive no more, the venue's word holds.
+        monkeypatch.setattr(account, "arrives_within", 0.0)
+        with pytest.raises(OutcomeUnknown):
+            await account.submit(buy("lost"))
+        assert await account.order("BTC-USDT", "lost") is None
+
+
 async def test_reading_again_goes_on_until_the_venue_answers() -> None:
     async with trading() as (it, rig):
         await rig.account.submit(buy("a"))
@@ -493,8 +522,19 @@ async def test_a_stop_while_an_order_is_under_way_says_what_is_known() -> None:
             await task
         assert failed.value.code == "stopped"
         await asyncio.to_thread(rig.close)
-        with pytest.raises(VenueUnavailable):
-            await rig.account.submit(buy("b"))
+        account = rig.account
+        for refused in (
+            account.submit(buy("b")),
+            account.cancel("BTC-USDT", "a"),
+            account.amend("BTC-USDT", "a", price=Decimal(1)),
+            account.order("BTC-USDT", "a"),
+            account.open_orders(),
+            account.fills_since(),
+            account.balances(),
+        ):
+            with pytest.raises(VenueUnavailable) as failed:
+                await refused
+            assert failed.value.code == "stopped"
         with pytest.raises(VenueUnavailable):
             await asyncio.to_thread(rig.subscribe, ("Trade", "BTC-USDT"))
 
@@ -571,6 +611,21 @@ async def test_an_id_whose_order_has_ended_begins_anew(known_as: str | None) -> 
         it.orders = {"b": order("b"), "a": {**second, "state": "CANCELLED", "time": T0 + 6}}
         await it.private.close(1012)
         await until(lambda: told(rig)[mark:] == [("a", "CANCELLED", 0)], "the end of the second")
+
+
+async def test_a_stop_while_the_account_is_read_ends_that_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with trading() as (it, rig):
+        it.http.answer = lambda seen: HANG if "balances" in seen.target else it.answer(seen)
+        await it.private.close(1012)
+        await until(lambda: it.asked("/v1/balances") == 3, "the account to be read again")
+        asking = asyncio.create_task(rig.account.balances())
+        await until(lambda: it.asked("/v1/balances") == 4, "a query")
+        rig.adapter.stop()
+        with pytest.raises(VenueUnavailable) as failed:
+            await asking
+        assert failed.value.code == "stopped"
+        await asyncio.to_thread(rig.close)
+    assert "could not be read" not in caplog.text
 
 
 async def test_stop_is_quick_from_any_thread_in_any_state() -> None:

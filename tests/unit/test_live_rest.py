@@ -16,13 +16,12 @@ from meltica.errors import (
     ProtocolError,
     RateLimited,
     Unauthenticated,
-    VenueError,
     VenueUnavailable,
 )
 from meltica.providers.fake.wire import FakeWire
 from meltica.providers.live.clock import Bucket, VenueClock
 from meltica.providers.live.rest import Failure, Request, RestClient, WrongClock
-from tests.scripted import CUT, HANG, Http, Reply, Seen, error, reply
+from tests.scripted import CUT, HANG, Http, Reply, Seen, error, reply, until
 
 
 class Signer:
@@ -87,7 +86,30 @@ async def test_an_answer_is_exact_and_what_is_signed_is_what_is_written(http: Ht
     await rest.call("POST", "/v1/y", body={"a": "1"}, signed=True, changes=True)
     assert (http.seen[1].method, http.seen[1].body) == ("POST", b'{"a":"1"}')
     assert http.seen[1].headers["content-type"] == "application/json"
-    assert http.connections == 1, "a connection is used again"
+    http.replies.extend([reply({}), reply({})])
+    await rest.call("GET", "/v1/x")
+    await rest.call("POST", "/v1/y", changes=True)
+    assert http.connections == 2, "a connection is used again, one for queries and one for what changes"
+    await rest.close()
+
+
+async def test_what_changes_something_waits_behind_no_query(http: Http) -> None:
+    rest = client(http.endpoint, timeout=60)
+    http.answer = lambda seen: reply({}) if seen.target == "/v1/orders" else HANG
+    slow = [asyncio.create_task(rest.call("GET", "/v1/slow")) for _ in range(40)]
+    await until(lambda: len(http.seen) == 32, "all connections of queries to be in use")
+    async with asyncio.timeout(20):
+        await rest.call("POST", "/v1/orders", body={}, changes=True)
+    # Where all of its own are in use it is refused, soon, and nothing was written.
+    slow += [asyncio.create_task(rest.call("POST", "/v1/slow", changes=True)) for _ in range(32)]
+    await until(lambda: len(http.seen) == 65, "all others to be in use")
+    async with asyncio.timeout(20):
+        with pytest.raises(VenueUnavailable):
+            await rest.call("POST", "/v1/orders", body={}, changes=True)
+    assert len(http.seen) == 65
+    for task in slow:
+        task.cancel()
+    await asyncio.wait(slow)
     await rest.close()
 
 
@@ -269,19 +291,22 @@ async def test_many_that_find_the_clock_wrong_set_it_once(http: Http) -> None:
     await rest.close()
 
 
-@pytest.mark.parametrize(("changes", "kind"), [(True, OutcomeUnknown), (False, VenueUnavailable)])
-async def test_a_stop_tells_what_is_known_of_what_was_under_way(
-    http: Http, changes: bool, kind: type[VenueError]
-) -> None:
+@pytest.mark.parametrize("changes", [True, False])
+async def test_a_stop_tells_what_is_known_of_what_was_under_way(http: Http, changes: bool) -> None:
     rest = client(http.endpoint)
     http.replies.append(HANG)
     task = asyncio.create_task(rest.call("POST", "/v1/orders", body={}, changes=changes))
     await http.arrived.wait()
     rest.stop()
     task.cancel()
-    with pytest.raises(kind) as failed:
-        await task
-    assert failed.value.code == "stopped"
+    if changes:
+        with pytest.raises(OutcomeUnknown) as failed:
+            await task
+        assert failed.value.code == "stopped"
+    else:
+        # A query is ended as anything else is.
+        with pytest.raises(asyncio.CancelledError):
+            await task
     with pytest.raises(VenueUnavailable):
         await rest.call("POST", "/v1/orders", body={}, changes=True)
     assert len(http.seen) == 1

@@ -113,7 +113,11 @@ class Account(ABC):
 
     @abstractmethod
     async def order(self, symbol: str, client_order_id: str) -> OrderStatus | None:
-        """Returns what the venue knows of an order; None when it says that it knows none of that id."""
+        """Returns what the venue knows of an order; None when it says that it knows none of that id.
+
+        After an `OutcomeUnknown` of `submit` its not knowing is no answer while the order may still arrive:
+        for that time this raises VenueUnavailable, code `unsettled`.
+        """
 
     @abstractmethod
     async def open_orders(self) -> Sequence[OrderStatus]:

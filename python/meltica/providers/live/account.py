@@ -13,7 +13,7 @@ from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Awaitable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from meltica.errors import (
     OrderRefused,
@@ -117,6 +117,9 @@ class _Sent(NamedTuple):
 class LiveAccount(Account):
     """One account. The `send_` and `fetch_` methods are a venue's; they run on the adapter's loop."""
 
+    arrives_within: ClassVar[float] = 10.0
+    """Seconds after which an order whose outcome is unknown is at the venue, or will never be."""
+
     def __init__(self, loop: "OwnLoop") -> None:
         self._loop = loop
         self._producer: Producer | None = None
@@ -126,6 +129,8 @@ class LiveAccount(Account):
         self._sent: dict[str, _Sent] = {}
         """Sent and not told of yet, by the client's id."""
         self._in_flight: set[str] = set()
+        self._unsettled: dict[str, float] = {}
+        """Sent, outcome unknown: the client's id -> the loop's time until which it may arrive."""
         self._balances: dict[str, int] = {}
         """Currency -> venue's time of what was last told of it."""
         self._newest = 0
@@ -136,7 +141,7 @@ class LiveAccount(Account):
 
     @property
     def reconciled(self) -> bool:
-        """Whether the stream is there and nothing is missing of what was told; no order goes out until then."""
+        """Whether the stream is there, and nothing missing of what was told; no order goes out until then."""
         return self._reconciled.is_set()
 
     @abstractmethod
@@ -178,11 +183,11 @@ class LiveAccount(Account):
 
         Whoever is cancelled while waiting does not take the order back: ask for it with `order`.
         """
-        return await self._loop.call(self._submit(order))
+        return await self._loop.call(lambda: self._submit(order))
 
     async def cancel(self, symbol: str, client_order_id: str) -> None:
         """Cancels an open order."""
-        await self._loop.call(_sent(self.send_cancel(symbol, client_order_id)))
+        await self._loop.call(lambda: _sent(self.send_cancel(symbol, client_order_id)))
 
     async def amend(
         self,
@@ -193,24 +198,28 @@ class LiveAccount(Account):
         price: Decimal | None = None,
     ) -> None:
         """Changes an open order's limit, its whole quantity (what is filled included), or both."""
-        await self._loop.call(_sent(self.send_amend(symbol, client_order_id, quantity, price)))
+        await self._loop.call(lambda: _sent(self.send_amend(symbol, client_order_id, quantity, price)))
 
     async def order(self, symbol: str, client_order_id: str) -> OrderStatus | None:
-        """Returns what the venue knows of an order; None when it says that it knows none of that id."""
-        order = await self._loop.call(_asked(self.fetch_order(symbol, client_order_id)))
+        """Returns what the venue knows of an order; None when it says that it knows none of that id.
+
+        Raises VenueUnavailable, code `unsettled`, where it knows none that was sent and may still arrive.
+        """
+        order = await self._loop.call(lambda: self._order(symbol, client_order_id))
         return None if order is None else order.status()
 
     async def open_orders(self) -> Sequence[OrderStatus]:
         """Returns all open orders, oldest first."""
-        return [order.status() for order in await self._loop.call(_asked(self.fetch_open_orders()))]
+        orders = await self._loop.call(lambda: _asked(self.fetch_open_orders()))
+        return [order.status() for order in orders]
 
     async def fills_since(self, time: int = 0) -> Sequence[Execution]:
         """Returns all executions from a venue time (ns) on, that time included, oldest first."""
-        return await self._loop.call(_asked(self.fetch_fills(time)))
+        return await self._loop.call(lambda: _asked(self.fetch_fills(time)))
 
     async def balances(self) -> Mapping[str, Holding]:
         """Returns what the account owns, by currency."""
-        return await self._loop.call(_asked(self.fetch_balances()))
+        return await self._loop.call(lambda: _asked(self.fetch_balances()))
 
     def attach(self, producer: "Producer") -> None:
         """Takes what events are sent with."""
@@ -273,6 +282,9 @@ class LiveAccount(Account):
         try:
             accepted = await _sent(self.send_order(order))
         except OutcomeUnknown:
+            now = asyncio.get_running_loop().time()
+            self._unsettled = {id: until for id, until in self._unsettled.items() if now < until}
+            self._unsettled[id] = now + self.arrives_within
             raise
         except (VenueError, OrderRefused):
             # Nothing came of it, so nothing will be told.
@@ -284,10 +296,23 @@ class LiveAccount(Account):
         if id in self._sent:
             self._sent[id] = _Sent(order.symbol, accepted.exchange_order_id)
         if before is not None and before.rank == _FINAL and self._told.get(id) is before:
+            number = before.exchange_order_id
             # The id begins anew, unless the venue answers with the order that has ended.
-            if before.exchange_order_id is None or before.exchange_order_id != accepted.exchange_order_id:
+            if number is None or number != accepted.exchange_order_id:
                 del self._told[id]
         return accepted.status()
+
+    async def _order(self, symbol: str, id: str) -> Order | None:
+        # What may arrive is looked at before the question: the answer may be as old as that.
+        may_arrive = self._may_arrive(id)
+        order = await _asked(self.fetch_order(symbol, id))
+        if order is None and may_arrive:
+            raise VenueUnavailable("unsettled", f"{id}: the venue knows none of it, and it may still arrive")
+        return order
+
+    def _may_arrive(self, id: str) -> bool:
+        """Whether an order that the venue does not know may be under way to it."""
+        return id in self._in_flight or asyncio.get_running_loop().time() < self._unsettled.get(id, 0.0)
 
     async def _catch_up(self) -> None:
         since, again = max(self._known_until, self._newest - LATE), self._newest > 0
@@ -314,7 +339,7 @@ class LiveAccount(Account):
             elif id in self._open:
                 log.error("the venue knows no order %s of %s any more, told open before", id, symbol)
                 self._open.discard(id)
-            elif id not in self._in_flight:
+            elif not self._may_arrive(id):
                 self._sent.pop(id, None)
         balances = await _asked(self.fetch_balances())
         for order in orders.values():
@@ -350,7 +375,7 @@ class LiveAccount(Account):
         return last.exchange_order_id is not None or last.rank == _FINAL
 
     def _refuses_another(self, order: Order) -> bool:
-        """Whether a rejection is not of the order that the venue has under this id: it says no to a second."""
+        """Whether a rejection is not of the order that the venue has under its id, but of a second."""
         if order.state != "REJECTED" or order.exchange_order_id is not None:
             return False
         sent, last = self._sent.get(order.client_order_id), self._told.get(order.client_order_id)

@@ -101,7 +101,7 @@ class LiveAdapter(Dialect):
         Raises VenueError where it refuses some of it, or does not answer in time; it is asked on all the
         same.
         """
-        self._loop.wait(self._route(subscribe, unsubscribe))
+        self._loop.wait(lambda: self._route(subscribe, unsubscribe))
 
     async def _route(self, subscribe: Sequence[Route], unsubscribe: Sequence[Route]) -> None:
         assert self._market is not None, "routes come after `start`"

@@ -72,15 +72,17 @@ class OwnLoop:
         shutting.start()
         shutting.join(GRACE * 3)
 
-    async def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Returns what a coroutine does on this loop. Whoever stops waiting does not end it."""
-        return await asyncio.shield(asyncio.wrap_future(self._begin(coroutine)))
+    async def call(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Returns what `work` does on this loop, where it is called, or never if the loop has ended. Whoever
+        stops waiting does not end it.
+        """
+        return await asyncio.shield(asyncio.wrap_future(self._begin(work)))
 
-    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Returns what a coroutine does on this loop, to a thread that waits for it."""
-        return self._begin(coroutine).result()
+    def wait(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Returns what `work` does on this loop, to a thread that waits for it."""
+        return self._begin(work).result()
 
-    def _begin(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+    def _begin(self, work: Callable[[], Awaitable[T]]) -> Future[T]:
         answer: Future[T] = Future()
 
         def settle(task: asyncio.Task[T]) -> None:
@@ -92,14 +94,16 @@ class OwnLoop:
             else:
                 answer.set_result(task.result())
 
+        async def do() -> T:
+            return await work()
+
         def begin() -> None:
-            task = asyncio.get_running_loop().create_task(coroutine)
+            task = asyncio.get_running_loop().create_task(do())
             self._calls.add(task)
             task.add_done_callback(settle)
 
         with self._lock:
             if self._closed or self._loop is None:
-                coroutine.close()
                 raise VenueUnavailable("stopped", "the provider does not run")
             self._loop.call_soon_threadsafe(begin)
         return answer

@@ -9,9 +9,9 @@ first byte was written, and whether a whole answer of the venue's own was read.
 4. An answer that is not the venue's: `OutcomeUnknown`; but 429 is `RateLimited`, whoever stands between.
 
 No request that changes something is ever sent twice, and none waits for its turn: it goes out at once or is
-refused. Queries change nothing, so where their outcome is unknown the venue is just unavailable; one that
-comes too soon waits as long as it is told, and one that was refused for its time is signed again, once, by a
-clock that was set anew.
+refused, over connections of its own, behind no query. Queries change nothing, so where their outcome is
+unknown the venue is just unavailable; one that comes too soon waits as long as it is told, and one that was
+refused for its time is signed again, once, by a clock that was set anew.
 """
 
 import asyncio
@@ -41,6 +41,10 @@ RETRY_AFTER = 1.0
 """Seconds to wait where a venue refuses for its limit and does not say how long."""
 LEAST_RETRY = 0.05
 """Seconds to wait where it says so little that asking again would be no better."""
+POOL_SECONDS = 0.5
+"""Seconds that a request which changes something waits for a connection, where all are in use."""
+CONNECT_SECONDS = 2.0
+"""Seconds that a new connection may take for it."""
 
 _JSON = msgspec.json.Decoder(float_hook=Decimal)
 
@@ -101,7 +105,12 @@ class RestClient:
         # A time-out of its own covers the whole of a request. A connection that the venue has closed is not
         # used again, so a long life costs nothing and saves orders a handshake.
         limits = httpx.Limits(max_connections=32, keepalive_expiry=60.0)
-        self._http = httpx.AsyncClient(timeout=None, limits=limits, trust_env=not on_loopback(endpoint))
+        trust = not on_loopback(endpoint)
+        self._queries = httpx.AsyncClient(timeout=None, limits=limits, trust_env=trust)
+        # What changes something has connections of its own, so that no slow query holds it up, and goes out
+        # soon or not at all.
+        soon = httpx.Timeout(None, pool=POOL_SECONDS, connect=CONNECT_SECONDS)
+        self._changes = httpx.AsyncClient(timeout=soon, limits=limits, trust_env=trust)
 
     async def call(
         self,
@@ -159,13 +168,16 @@ class RestClient:
                     raise
 
     def stop(self) -> None:
-        """Lets no new request out. One under way that is cancelled from now on tells what is known of it."""
+        """Lets no new request out. One under way that changes something, and is cancelled from now on, tells
+        what is known of it.
+        """
         self._closing = True
 
     async def close(self) -> None:
         """Closes the connections."""
         self.stop()
-        await self._http.aclose()
+        await self._changes.aclose()
+        await self._queries.aclose()
 
     async def _admit(self, weight: float, deadline: float, *, urgent: bool) -> None:
         """Waits for the pace that the venue allows. What is urgent does not wait: it is refused."""
@@ -211,9 +223,10 @@ class RestClient:
         headers = dict(request.headers)
         if request.body:
             headers.setdefault("Content-Type", "application/json")
+        http = self._changes if changes else self._queries
         try:
             async with asyncio.timeout(self._timeout):
-                response = await self._http.request(
+                response = await http.request(
                     request.method,
                     self._base.join(request.target),
                     content=request.body or None,
@@ -225,7 +238,8 @@ class RestClient:
         except httpx.HTTPError as error:
             raise lost("connection", told(error)) from error
         except asyncio.CancelledError as error:
-            if not self._closing:
+            # A query changed nothing, and whoever asks ends with it.
+            if not (self._closing and changes):
                 raise
             raise lost("stopped", "the provider was stopped before the answer came") from error
         if response.is_success:
