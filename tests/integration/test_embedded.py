@@ -20,7 +20,7 @@ from psycopg.conninfo import make_conninfo
 
 import meltica
 from meltica.errors import DatabaseUnavailable
-from meltica.persistence import binaries
+from meltica.persistence import binaries, embedded
 from meltica.persistence.embedded import EmbeddedPostgres
 from meltica.persistence.server import serves, wait_until
 from tests.conftest import folder_for_server
@@ -396,6 +396,21 @@ def test_a_broken_pid_file(home: Path, text: str) -> None:
     account = (home / "data").stat()
     os.chown(path, account.st_uid, account.st_gid)
     with EmbeddedPostgres(home) as server:
+        assert sql(server, "select n from t") == [(1,)]
+
+
+def test_a_server_that_ends_while_it_is_looked_at(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = home / "data" / "postmaster.pid"
+    path.write_text("999999999\n")
+
+    def ended(pid: int, data: Path) -> bool:
+        # Between two looks at it: the process is gone, and so is its file.
+        path.unlink(missing_ok=True)
+        return serves(pid, data)
+
+    monkeypatch.setattr(embedded, "serves", ended)
+    with EmbeddedPostgres(home) as server:
+        monkeypatch.undo()
         assert sql(server, "select n from t") == [(1,)]
 
 

@@ -229,17 +229,21 @@ class EmbeddedPostgres:
             end_foreign(known.pid, self.data, self.stop_timeout)
             known = read_pid_file(self.data)
         for socket in self._home.run.glob(".s.PGSQL.*"):
-            socket.unlink()
+            socket.unlink(missing_ok=True)
         if known is None:
             return
         file = self.data / "postmaster.pid"
         if known.pid:
             # The process is gone, but its number may be a zombie's, or by now another's, and PostgreSQL would
             # refuse to start. It ignores its parent's number, and still checks that no backend is left.
-            lines = file.read_text().splitlines(keepends=True)
+            try:
+                lines = file.read_text().splitlines(keepends=True)
+            except FileNotFoundError:
+                # It ended in this very moment, and took its file along.
+                return
             self._home.write(file, "".join([f"{os.getpid()}\n", *lines[1:]]), account)
         else:
-            file.unlink()
+            file.unlink(missing_ok=True)
 
     def _launch(self, account: Account, directory: Path, deadline: float) -> str | None:
         """Starts the server and returns None when it is ready, else what it said before it ended."""
