@@ -636,7 +636,7 @@ class SyntheticMarket:
         """Loses the next depth frames of a symbol. For a market that is told in frames, as all below."""
     def pace(self, speed: float) -> None:
         """Has the virtual clock run beside the wall's from now on."""
-    def poll(self) -> list[tuple[str, bytes]]:
+    def poll(self) -> list[tuple[str, str]]:
         """Goes on to the present; returns what has arrived since the last call: channel and frame, in order."""
     def wake_in(self) -> float:
         """Seconds of the wall clock in which nothing is due, at most 0.05."""

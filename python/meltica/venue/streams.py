@@ -56,12 +56,11 @@ class Hub:
         """The open streams, oldest first."""
         return list(self._clients.values())
 
-    def tell(self, channel: str, frame: bytes) -> None:
+    def tell(self, channel: str, frame: str) -> None:
         """Queues a frame of the market for whoever wants its channel."""
         self.told += 1
-        text = frame.decode()
         for client in list(self._wanted.get(channel, ())):
-            client.put(text)
+            client.put(frame)
 
     def close(self, code: int, reason: str) -> None:
         """Closes every stream at once."""

@@ -341,7 +341,7 @@ impl PySyntheticMarket {
         let (_, wire, names) = framed(&mut state)?;
         let frames = PyList::empty(py);
         for (channel, frame) in wire.take() {
-            frames.append((names[channel].bind(py), PyBytes::new(py, frame.as_bytes())))?;
+            frames.append((names[channel].bind(py), frame))?;
         }
         Ok(frames)
     }

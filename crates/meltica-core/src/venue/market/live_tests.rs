@@ -5,7 +5,6 @@ use super::*;
 use crate::event::{Nanos, Side};
 use crate::venue::{AccountId, OrderKind, TimeInForce};
 use proptest::prelude::*;
-use std::sync::Arc;
 
 const SECOND: Nanos = 1_000_000_000;
 const INTERVALS: Intervals = Intervals { ticker: SECOND, book_snapshot: SECOND / 10 };
@@ -34,7 +33,7 @@ impl Venue {
         Self { live: Live::new(market, seed, behavior, REMINDERS), wire, account, names }
     }
 
-    fn advance(&mut self, until: Nanos) -> Vec<(usize, Arc<str>)> {
+    fn advance(&mut self, until: Nanos) -> Vec<(usize, String)> {
         self.live.advance(until, &mut self.wire);
         self.wire.take()
     }
@@ -48,9 +47,9 @@ impl Venue {
         self.names.iter().position(|other| other == name).unwrap()
     }
 
-    fn of(&self, name: &str, frames: &[(usize, Arc<str>)]) -> Vec<String> {
+    fn of(&self, name: &str, frames: &[(usize, String)]) -> Vec<String> {
         let channel = self.channel(name);
-        frames.iter().filter(|(of, _)| *of == channel).map(|(_, frame)| frame.to_string()).collect()
+        frames.iter().filter(|(of, _)| *of == channel).map(|(_, frame)| frame.clone()).collect()
     }
 }
 
@@ -64,7 +63,7 @@ const FAR: OrderKind = OrderKind::Limit { price: 30_000, tif: TimeInForce::Gtc }
 const TAKE: OrderKind = OrderKind::Market { fok: false };
 
 /// All of 20 seconds with orders at every half second, reached in steps of their own.
-fn story(seed: u64, behavior: Behavior, step: Nanos) -> Vec<(usize, Arc<str>)> {
+fn story(seed: u64, behavior: Behavior, step: Nanos) -> Vec<(usize, String)> {
     let mut venue = Venue::new(seed, 50.0, behavior);
     let mut frames = Vec::new();
     for half in 1..40 {

@@ -103,22 +103,15 @@ impl Market {
                 break;
             }
         }
-        let mut next = self.pairs[index].flow.next(self.now);
-        while next <= start {
-            self.now = next;
-            let pair = &mut self.pairs[index];
-            let command = pair.flow.act(&pair.engine, next);
-            next = pair.flow.next(next);
-            if let Some(command) = command {
-                // As in `advance`.
-                let _refused = self.step(index, command, silent);
-            }
+        self.pairs[index].next_action = self.pairs[index].flow.next(self.now);
+        while self.pairs[index].next_action <= start {
+            self.now = self.pairs[index].next_action;
+            self.act(index, silent);
         }
         self.now = start;
         let pair = &mut self.pairs[index];
         pair.tape = pair.tape.anew(start);
         pair.quote = pair.quote_at(start);
-        pair.next_action = next;
         self.due.push(Reverse((pair.due(), index)));
     }
 
@@ -152,15 +145,22 @@ impl Market {
                 }
                 continue;
             }
-            let command = pair.flow.act(&pair.engine, time);
-            pair.next_action = pair.flow.next(time);
+            self.act(index, sink);
             self.reschedule(index);
-            if let Some(command) = command {
-                // A refused background order changes nothing but its own place in the flow, which is free again.
-                let _refused = self.step(index, command, sink);
-            }
         }
         self.now = self.now.max(until);
+    }
+
+    /// Does what a stranger does now at an instrument, and finds out when the next one does something.
+    #[inline]
+    fn act(&mut self, index: usize, sink: &mut (impl Sink + ?Sized)) {
+        let (now, pair) = (self.now, &mut self.pairs[index]);
+        let command = pair.flow.act(&pair.engine, now);
+        pair.next_action = pair.flow.next(now);
+        if let Some(command) = command {
+            // A refused background order changes nothing but its own place in the flow, which is free again.
+            let _refused = self.step(index, command, sink);
+        }
     }
 
     /// Has strangers rest, or go on from now. The clock, candles and accounts are as before.

@@ -16,10 +16,18 @@ use crate::venue::rules::exact;
 use crate::venue::{AccountId, AssetId, Balance, BookLevel, Rules};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write};
-use std::sync::Arc;
 
 /// Number of a channel.
 pub type Channel = usize;
+
+/// What everybody may know of a symbol: its channels, in the order of their numbers.
+#[derive(Debug, Clone, Copy)]
+enum Public {
+    Trade,
+    Ticker,
+    Depth,
+    Candle,
+}
 
 const PUBLIC: [&str; 4] = ["trade", "ticker", "depth", "candle"];
 
@@ -76,8 +84,8 @@ pub struct Wire {
     assets: Vec<(AssetId, String, u8)>,
     pacer: Pacer,
     kline: String,
-    line: Line<(Channel, Arc<str>)>,
-    arrived: Vec<(Channel, Arc<str>)>,
+    line: Line<(Channel, String)>,
+    arrived: Vec<(Channel, String)>,
     connected: bool,
 }
 
@@ -126,8 +134,8 @@ impl Wire {
     pub fn want(&mut self, market: &Market, channel: Channel, wanted: bool) {
         let begins = wanted && !self.wanted[channel];
         self.wanted[channel] = wanted;
-        let (index, kind) = (channel / PUBLIC.len(), channel % PUBLIC.len());
-        if begins && kind == 2 && index < self.symbols.len() {
+        let index = channel / PUBLIC.len();
+        if begins && index < self.symbols.len() && channel == Self::public(index, Public::Depth) {
             self.symbols[index].changes.begin(market.pairs()[index].engine().update_id());
         }
     }
@@ -138,7 +146,7 @@ impl Wire {
     }
 
     /// Takes the frames that have arrived.
-    pub fn take(&mut self) -> Vec<(Channel, Arc<str>)> {
+    pub fn take(&mut self) -> Vec<(Channel, String)> {
         std::mem::take(&mut self.arrived)
     }
 
@@ -159,13 +167,19 @@ impl Wire {
         out
     }
 
-    fn public(pair: usize, kind: usize) -> Channel {
-        PUBLIC.len() * pair + kind
+    fn public(pair: usize, what: Public) -> Channel {
+        PUBLIC.len() * pair + what as usize
     }
 
+    /// The channel of the instruments: it comes after those of the symbols.
+    fn listed(&self) -> Channel {
+        PUBLIC.len() * self.symbols.len()
+    }
+
+    /// The channel of an account: they come last.
     fn account(&self, account: AccountId) -> Option<Channel> {
         let index = self.accounts.iter().position(|other| *other == account)?;
-        Some(PUBLIC.len() * self.symbols.len() + 1 + index)
+        Some(self.listed() + 1 + index)
     }
 
     fn asset(&self, id: AssetId) -> &(AssetId, String, u8) {
@@ -181,7 +195,7 @@ impl Wire {
 
     /// Sends a frame, or lets it arrive at once.
     fn send(&mut self, now: Nanos, is_report: bool, channel: Channel, frame: String) {
-        let message = (channel, frame.into());
+        let message = (channel, frame);
         if self.line.is_straight(is_report) {
             self.arrived.push(message);
         } else {
@@ -190,7 +204,7 @@ impl Wire {
     }
 
     fn trade(&mut self, pair: usize, time: Nanos, print: &Print) {
-        let channel = Self::public(pair, 0);
+        let channel = Self::public(pair, Public::Trade);
         if !self.is_wanted(channel) {
             return;
         }
@@ -207,7 +221,7 @@ impl Wire {
     }
 
     fn ticker(&mut self, pair: usize, time: Nanos, quote: &Quote) {
-        let channel = Self::public(pair, 1);
+        let channel = Self::public(pair, Public::Ticker);
         if !self.is_wanted(channel) {
             return;
         }
@@ -228,7 +242,7 @@ impl Wire {
     }
 
     fn candle(&mut self, pair: usize, time: Nanos, candle: &Candle) {
-        let channel = Self::public(pair, 3);
+        let channel = Self::public(pair, Public::Candle);
         if !self.is_wanted(channel) {
             return;
         }
@@ -251,7 +265,7 @@ impl Wire {
 
     /// Tells the changes of a book that are not told yet.
     fn depth(&mut self, pair: usize, time: Nanos) {
-        let channel = Self::public(pair, 2);
+        let channel = Self::public(pair, Public::Depth);
         if !self.is_wanted(channel) {
             return;
         }
@@ -351,8 +365,9 @@ fn write_order(out: &mut String, pair: &Pair, order: &UserOrder, fee_scale: u8) 
         let _ = write!(out, r#","price":"{price}""#);
     }
     let _ = write!(out, r#","quantity":"{}","filledQuantity":"{}""#, report.quantity, report.filled_quantity);
-    let remaining = pair.rules().quantity(order.quantity - order.filled);
-    let _ = write!(out, r#","remainingQuantity":"{remaining}""#);
+    if let Some(remaining) = report.remaining_quantity {
+        let _ = write!(out, r#","remainingQuantity":"{remaining}""#);
+    }
     if let Some(price) = report.avg_fill_price {
         let _ = write!(out, r#","averagePrice":"{price}""#);
     }
@@ -378,7 +393,7 @@ impl Sink for Wire {
                 let changes = &mut self.symbols[index].changes;
                 let BookLevel { side, price, quantity, .. } = change.level;
                 changes.last = change.update_id;
-                if self.wanted[Self::public(index, 2)] {
+                if self.wanted[Self::public(index, Public::Depth)] {
                     changes.levels[side as usize].insert(price, quantity);
                 }
             }
@@ -427,7 +442,7 @@ impl Outlet for Wire {
     }
 
     fn instruments(&mut self, market: &Market) {
-        let (channel, now) = (PUBLIC.len() * self.symbols.len(), market.now());
+        let (channel, now) = (self.listed(), market.now());
         if !self.is_wanted(channel) {
             return;
         }
