@@ -5,6 +5,7 @@ use crate::bus::{Item, Policy, Queue, Reader};
 use crate::codec::fixtures::{ALL, DIFF, SNAPSHOT, TICKER, TRADE, binance_spec, wrap};
 use crate::codec::{MAX_FRAME, MAX_LEVELS};
 use crate::dispatch::{Dispatcher, Route, RouteKey};
+use crate::names::ProviderId;
 use crate::pool::{Claim, Pools};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
