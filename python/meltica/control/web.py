@@ -24,6 +24,10 @@ class _Answered(logging.Filter):
         return record.msg != "ASGI callable returned without completing handshake."
 
 
+# One for all servers: a logger has the same filter once.
+_ANSWERED = _Answered()
+
+
 class _Server(uvicorn.Server):
     """Leaves signals to whoever serves."""
 
@@ -51,7 +55,7 @@ class WebServer:
             timeout_graceful_shutdown=3,
         )
         if streams:
-            logging.getLogger("uvicorn.error").addFilter(_Answered())
+            logging.getLogger("uvicorn.error").addFilter(_ANSWERED)
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
 

@@ -82,7 +82,7 @@ class Provider:
     @property
     def connection_error(self) -> str | None:
         """Why nothing comes of a provider that runs, as its adapter says; None while all is well."""
-        return self._life.connection_error if self.running and self._life is not None else None
+        return None if self._life is None else self._life.connection_error
 
     @property
     def busy(self) -> bool:
@@ -187,7 +187,7 @@ class Provider:
                 routing.cancel()
                 await asyncio.gather(routing, return_exceptions=True)
         finally:
-            self.route_error = None
+            self.route_error = self._life = None
             await self._shut(life, running)
 
     async def _shut(self, life: "_Life", running: "asyncio.Future[None] | None") -> None:

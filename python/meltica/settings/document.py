@@ -56,6 +56,11 @@ class Document:
     variables: dict[Loc, tuple[str, ...]] = field(default_factory=dict[Loc, tuple[str, ...]])
     faults: list[tuple[Loc, str]] = field(default_factory=list[tuple[Loc, str]])
 
+    def concealed(self, loc: Loc) -> str | None:
+        """Returns what to say in place of a value that was made from variables; None of any other."""
+        used = self.variables.get(loc)
+        return f"what {' and '.join(f'${{{name}}}' for name in used)} holds" if used else None
+
 
 def read(path: Path, environment: Mapping[str, str]) -> Document:
     """Returns what a file holds, faults of single values included.

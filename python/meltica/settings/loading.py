@@ -106,8 +106,7 @@ class Origins(Places):
         above = next((one for one in self._layers if loc in one.origins), None)
         if above is not None:
             return "what it holds" if above.concealed and _is_free(loc) else None
-        used = self._document.variables.get(self._shaped.written(loc))
-        return f"what {' and '.join(f'${{{name}}}' for name in used)} holds" if used else None
+        return self._document.concealed(self._shaped.written(loc))
 
 
 class _Merged(InitSettingsSource):

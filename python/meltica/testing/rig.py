@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Self, TypeVar, cast
 
+import pytest
+
 from meltica._core import KINDS, BookSnapshot, Codec, Core, Event, ExecReport, Producer
 from meltica.providers.account import Account
 from meltica.providers.base import Adapter, Route
@@ -73,8 +75,6 @@ class Rig:
     @property
     def account(self) -> Account:
         """The adapter's account; a card that has none is skipped."""
-        import pytest
-
         account = self.adapter.account
         if account is None:
             pytest.skip(f"{type(self.adapter).__name__} has no account here")

@@ -77,8 +77,7 @@ class _Lines(Places):
 
     def conceals(self, loc: Loc) -> str | None:
         """Returns what to say in place of a value that variables make."""
-        used = self._document.variables.get(loc)
-        return f"what {' and '.join(f'${{{name}}}' for name in used)} holds" if used else None
+        return self._document.concealed(loc)
 
 
 def load(

@@ -132,14 +132,13 @@ class Exchange:
 
     def fault(self, asked: shapes.FaultsAsked) -> None:
         """Makes things go wrong. Raises Refused, and then changes nothing."""
-        behavior = self.behavior if asked.behavior is None else _behavior(self.behavior, asked.behavior)
+        behavior = _behavior(self.behavior, asked.behavior) if asked.behavior else self.behavior
         duration = _duration(asked.disconnect) if isinstance(asked.disconnect, str) else None
         if asked.skip_depth is not None:
             self.check_symbol(asked.skip_depth.symbol)
-        if behavior is not self.behavior:
+        if asked.behavior:
             self.behavior = behavior
             self.market.set_behavior(behavior.options())
-        if asked.behavior:
             known = behavior.model_dump(mode="json")
             changes = ", ".join(f"{name} {known[name]}" for name in asked.behavior)
             log.info("fault: behavior %s", changes)
