@@ -1,0 +1,228 @@
+"""How the project is written: plain English, short lines in pages, short files and functions."""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import english, rust_source
+from tests.support.english import ROOT, counts, findings, search
+
+# How many words to avoid each package still has. The numbers may only fall.
+LIMITS: dict[str, int] = {
+    ".": 7,
+    "crates/meltica-core": 1,
+    "crates/meltica-core/benches": 2,
+    "crates/meltica-core/benches/workload": 4,
+    "crates/meltica-core/src": 29,
+    "crates/meltica-core/src/book": 1,
+    "crates/meltica-core/src/bus": 2,
+    "crates/meltica-core/src/codec": 20,
+    "crates/meltica-core/src/dispatch": 5,
+    "crates/meltica-core/src/feed": 2,
+    "crates/meltica-core/src/venue": 63,
+    "crates/meltica-python/src": 11,
+    "crates/meltica-python/src/host": 2,
+    "crates/meltica-python/src/market": 8,
+    "crates/meltica-python/src/simulator": 2,
+    "docs": 64,
+    "fuzz": 4,
+    "python/meltica": 18,
+    "python/meltica/bench": 4,
+    "python/meltica/cli": 11,
+    "python/meltica/config": 1,
+    "python/meltica/control": 9,
+    "python/meltica/lambdas": 12,
+    "python/meltica/migrations": 1,
+    "python/meltica/persistence": 15,
+    "python/meltica/providers": 89,
+    "python/meltica/settings": 20,
+    "python/meltica/simulator": 4,
+    "python/meltica/telemetry": 7,
+    "python/meltica/testing": 3,
+    "python/meltica/venue": 15,
+    "tests": 12,
+    "tests/contract": 1,
+    "tests/integration": 24,
+    "tests/unit": 48,
+}
+
+# Long files and functions that remain. The lists may only shrink.
+LONG_FILES = {
+    "bus_tests.rs",
+    "events.rs",
+    "instance.rs",
+    "mod.rs",
+    "plan.rs",
+    "pool.rs",
+    "test_provider_manager.py",
+    "test_venue_streams.py",
+    "wire.rs",
+}
+LONG_FUNCTIONS = {
+    "core.rs:add",
+    "decimal_tests.rs:refused_text_says_why",
+    "dispatch_tests.rs:prop_the_table_is_a_filter",
+    "fixtures.rs:binance_spec",
+    "instrument_tests.rs:other_symbols_are_refused",
+    "payload.rs:from_dict",
+    "plan.rs:compile",
+    "producer.rs:run",
+    "setup.rs:build",
+    "step.rs:step",
+    "thread.rs:deliver_all",
+}
+
+# Pages whose lines or cells are still too long.
+LONG_PAGES = {
+    "CONTRIBUTING.md", "docs/adapters.md", "docs/benchmarks.md", "docs/configuration.md", "docs/database.md",
+    "docs/development/write-through-cache.md", "docs/fake.md", "docs/gateway.md", "docs/lambdas.md",
+    "docs/replay.md", "docs/rest.md", "docs/simulator.md", "docs/venue.md",
+}  # fmt: skip
+
+FILE_LINES = 450
+FUNCTION_LINES = 70
+PAGE_COLUMNS = 120
+CELL_COLUMNS = 120
+PAGES = [
+    page
+    for folder, pattern in (("", "*.md"), ("docs", "**/*.md"), ("python/meltica/project", "**/*.md"))
+    for page in sorted((ROOT / folder).glob(pattern))
+    if page.relative_to(ROOT).as_posix() not in LONG_PAGES
+]
+
+
+def area(package: str) -> str:
+    """The part of the project that a package is in. Modules move between packages, not between these."""
+    first, *rest = package.split("/")
+    return "/".join([first, *rest[:1]]) if first in ("python", "crates") else first
+
+
+def test_words_to_avoid_become_fewer() -> None:
+    found, limits = Counter[str](), Counter[str]()
+    for package, count in counts(findings()).items():
+        found[area(package)] += count
+    for package, count in LIMITS.items():
+        limits[area(package)] += count
+    more = {name: (count, limits[name]) for name, count in found.items() if count > limits[name]}
+    assert not more, (
+        f"more words to avoid than before: {more}; `python -m tests.support.english PATH` lists them"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "expected"),
+    [
+        ("a.py", '"""What the user is told."""\n', [(1, "told")]),
+        ("a.py", "x = 1  # Nobody\ntold = x\n", [(1, "Nobody")]),
+        ("a.py", "# there is\n# no such thing\n", [(1, "is no")]),
+        ("a.py", 'raise ValueError("there are "\n    "no keys")\n', [(1, "are no")]),
+        ("a.py", 'x = f"{a:{b}} is no {c} {d!r:>{e}} told"\n', [(1, "is no"), (1, "told")]),
+        ("a.py", 'x = f"{told} {(\'anew\')}"\n', [(1, "anew")]),
+        ("a.py", 'x = b"anew"\n', [(1, "anew")]),
+        ("a.py", '"""It is no longer so.\n\nAt present\nit stands."""\n', [(3, "At present"), (4, "stands")]),
+        ("a.py", "# It stands for\n# it. It stands\n# for it.\n", []),
+        ("a.pyi", "def f() -> None:\n    '''Told.'''\n", [(2, "Told")]),
+        ("a.rs", "/// Told.\nfn told() {}\n", [(1, "Told")]),
+        ("a.rs", "//! there is\n//! no\n\n// other\n", [(1, "is no")]),
+        ("a.rs", "/* one /* told */ anew */ told", [(1, "told"), (1, "anew")]),
+        ("a.rs", "let x = \"is \\\n     no\";", [(1, "is no")]),
+        ("a.rs", "let x = r#\"a \"told\" \\\"#; let told = 1;", [(1, "told")]),
+        ("a.rs", "fn f<'told>(x: &'told str) { let q = '\"'; told } // anew", [(1, "anew")]),
+        ("a.rs", "let q = '\\''; let r = b'\"'; let r#told = c\"anew\";", [(1, "anew")]),
+        ("a.sql", "-- nobody\nselect 'told -- anew' /* whoever\n */;", [(1, "nobody"), (2, "whoever")]),
+        ("a.yaml", "a: 'told # anew'\nb: it's # told\n# is\n# no\n", [(2, "told"), (3, "is no")]),
+        ("a.toml", 'a = """\n# told\n"""\nb = "\\"# anew"  # whoever\n', [(4, "whoever")]),
+        ("a.md", "No key\nis no\nkey.\n\nIt is\n\nno.\n", [(2, "is no")]),
+    ],
+)  # fmt: skip
+def test_words_are_found_in_prose_alone(name: str, source: str, expected: list[tuple[int, str]]) -> None:
+    assert sorted((finding.line, finding.words) for finding in search(name, source)) == sorted(expected)
+
+
+def test_a_finding_counts_for_its_package() -> None:
+    packages = {
+        "README.md": ".",
+        "docs/development/write-through-cache.md": "docs",
+        "python/meltica/errors.py": "python/meltica",
+        "python/meltica/adapters/live/rest.py": "python/meltica/adapters",
+        "crates/meltica-core/src/venue/market/wire.rs": "crates/meltica-core/src/venue",
+        "tests/unit/test_english.py": "tests/unit",
+    }
+    assert {path: english.Finding(path, 1, "").package for path in packages} == packages
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def code() -> Iterator[Path]:
+    yield from (path for path in english.sources() if path.suffix in (".py", ".rs"))
+
+
+def functions(path: Path) -> Iterator[rust_source.Function]:
+    source = path.read_text(encoding="utf-8")
+    if path.suffix == ".rs":
+        yield from rust_source.functions(source)
+        return
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            yield rust_source.Function(node.name, node.lineno, length)
+
+
+def test_files_can_be_read_in_one_sitting() -> None:
+    long = {path.name: len(lines(path)) for path in code() if len(lines(path)) > FILE_LINES}
+    assert not {name: length for name, length in long.items() if name not in LONG_FILES}
+
+
+def test_functions_fit_a_screen() -> None:
+    long = {
+        f"{path.name}:{function.name}": function.lines
+        for path in code()
+        for function in functions(path)
+        if function.lines > FUNCTION_LINES
+    }
+    assert not {name: length for name, length in long.items() if name not in LONG_FUNCTIONS}
+
+
+def test_functions_of_rust_are_found_with_their_length() -> None:
+    source = """
+trait Shape {
+    fn area(&self) -> [u8; 4];
+    fn name(&self) -> &'static str {
+        "}" // }
+    }
+}
+fn outer<F: Fn() -> u8>(f: F) -> u8
+where
+    F: Send,
+{
+    fn inner() {}
+    f()
+}
+"""
+    assert list(rust_source.functions(source)) == [
+        rust_source.Function("name", 4, 3),
+        rust_source.Function("outer", 8, 7),
+        rust_source.Function("inner", 12, 1),
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_pages_have_short_lines(page: Path) -> None:
+    long = {number: len(line) for number, line in enumerate(lines(page), 1) if len(line) > PAGE_COLUMNS}
+    # A row of a table cannot be wrapped: its cells are limited instead.
+    assert not {
+        number: length for number, length in long.items() if not lines(page)[number - 1].startswith("|")
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_cells_of_tables_are_short(page: Path) -> None:
+    rows = ((number, line) for number, line in enumerate(lines(page), 1) if line.startswith("|"))
+    cells = ((number, cell.strip()) for number, row in rows for cell in re.split(r"(?<!\\)\|", row))
+    assert not {(number, cell) for number, cell in cells if len(cell) > CELL_COLUMNS}
