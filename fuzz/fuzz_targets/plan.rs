@@ -87,7 +87,7 @@ fn message(u: &mut Unstructured) -> Result<MessageSpec> {
         Role::Event(Kind::Trade),
         Role::Event(Kind::Ticker),
         Role::Event(Kind::KlineSummary),
-        Role::Event(Kind::Gap),
+        Role::Event(Kind::BookGap),
         Role::BookDiff,
         Role::BookSnapshot,
     ];

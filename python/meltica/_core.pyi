@@ -17,6 +17,7 @@ __all__ = [
     "HISTOGRAM_BOUNDS_NS",
     "KINDS",
     "BalanceUpdate",
+    "BookGap",
     "BookSnapshot",
     "CapacityError",
     "Codec",
@@ -25,20 +26,19 @@ __all__ = [
     "Event",
     "ExecReport",
     "Extension",
-    "Gap",
     "Host",
     "Instance",
     "InstrumentUpdate",
     "KlineSummary",
     "LambdaError",
     "LambdaStopped",
-    "Level",
+    "MarketStale",
     "MarketState",
     "MatchingEngine",
     "MelticaError",
+    "PriceLevel",
     "Producer",
     "RiskControl",
-    "Stale",
     "SyntheticMarket",
     "Ticker",
     "Timer",
@@ -178,7 +178,7 @@ class Ticker(Event):
     def volume_24h_decimal(self) -> Decimal | None: ...
 
 @final
-class Level:
+class PriceLevel:
     """One price level. Unpacks to `(price, quantity)`."""
 
     def __new__(cls, price: Decimal | str | float, quantity: Decimal | str | float) -> Self: ...
@@ -201,13 +201,13 @@ class BookSnapshot(Event):
     """The top of a whole order book, best level first."""
 
     @property
-    def bids(self) -> tuple[Level, ...]: ...
+    def bids(self) -> tuple[PriceLevel, ...]: ...
     @property
-    def asks(self) -> tuple[Level, ...]: ...
+    def asks(self) -> tuple[PriceLevel, ...]: ...
     @property
-    def best_bid(self) -> Level | None: ...
+    def best_bid(self) -> PriceLevel | None: ...
     @property
-    def best_ask(self) -> Level | None: ...
+    def best_ask(self) -> PriceLevel | None: ...
     @property
     def bid_count(self) -> int:
         """Levels of the whole book, which is never cut."""
@@ -346,7 +346,7 @@ class Extension(Event):
     def payload(self) -> Any: ...
 
 @final
-class Gap(Event):
+class BookGap(Event):
     """A hole in a venue's sequence: ids between `expected` and `seen` never came."""
 
     @property
@@ -355,7 +355,7 @@ class Gap(Event):
     def seen(self) -> int: ...
 
 @final
-class Stale(Event):
+class MarketStale(Event):
     """A book is no longer good, until the next `BookSnapshot` of its symbol."""
 
     @property
@@ -505,7 +505,7 @@ class Host:
         """Makes an instance and reserves its slots; nothing runs before `Instance.start`.
 
         `routes` are (provider, kind, symbol), symbol None for every symbol. `callbacks` are keyed by kind, notices
-        `Gap` and `Stale` included. `max_errors` callbacks that raise in a row stop the instance, 0 never does.
+        `BookGap` and `MarketStale` included. `max_errors` callbacks that raise in a row stop the instance, 0 never does.
         """
     def stop(self, timeout: float = 5.0) -> bool:
         """Stops every instance and the thread; False when a callback would not end, which leaves it `stuck`."""

@@ -4,8 +4,8 @@ MelticaError
   CodecError        a codec declaration is wrong
   CapacityError     an instance asked for more memory than there is
   LambdaError       an instance cannot do what was asked of it
-    LambdaClassError  a Lambda subclass is declared wrongly
-    LambdaLoadError   a file holds no usable Lambda
+    LambdaDefinitionError  a Lambda subclass is declared wrongly
+    LambdaLoadError        a file holds no usable Lambda
   ConfigError       settings or a config do not fit their declaration
   OrderRefused      an order, an amendment or a cancellation was refused and changed nothing
   VenueError        a venue did not do what it was asked to; `terminal` tells whether asking again can help
@@ -36,7 +36,7 @@ __all__ = [
     "DatabaseError",
     "DatabaseUnavailable",
     "GatewayAlreadyRunning",
-    "LambdaClassError",
+    "LambdaDefinitionError",
     "LambdaError",
     "LambdaLoadError",
     "LambdaStopped",
@@ -56,7 +56,7 @@ __all__ = [
 ]
 
 
-class LambdaClassError(LambdaError):
+class LambdaDefinitionError(LambdaError):
     """A Lambda subclass is declared wrongly; the text lists every fault."""
 
     def __init__(self, name: str, faults: Iterable[str]) -> None:
@@ -64,7 +64,7 @@ class LambdaClassError(LambdaError):
         self.faults = tuple(faults)
         super().__init__(f"{name}: {'; '.join(self.faults)}")
 
-    def __reduce__(self) -> tuple[type["LambdaClassError"], tuple[str, tuple[str, ...]]]:
+    def __reduce__(self) -> tuple[type["LambdaDefinitionError"], tuple[str, tuple[str, ...]]]:
         return type(self), (self.name, self.faults)
 
 

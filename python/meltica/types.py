@@ -24,15 +24,35 @@ class EventKind(StrEnum):
     EXTENSION = "Extension"
 
 
-class Policy(StrEnum):
-    """What a full queue does with one more event of a kind."""
+class OrderType(StrEnum):
+    """How an order is priced."""
+
+    LIMIT = "Limit"
+    """Trades at its price or better; what does not trade at once rests in the book."""
+    MARKET = "Market"
+    """Has no price: trades with the best orders in the book at once."""
+
+
+class TimeInForce(StrEnum):
+    """How long an order stays active."""
+
+    GTC = "GTC"
+    """Good till cancelled: what is not filled rests in the book."""
+    IOC = "IOC"
+    """Immediate or cancel: fills what it can at once, the rest expires."""
+    FOK = "FOK"
+    """Fill or kill: fills as a whole at once or not at all."""
+
+
+class OverflowPolicy(StrEnum):
+    """How a full queue handles one more event of a kind."""
 
     CONFLATE = "conflate"
-    """The latest event of each symbol replaces the one that waits."""
+    """Keep the latest event of each symbol: a new event replaces the waiting one."""
     DROP_OLDEST = "drop_oldest"
-    """The oldest waiting event goes."""
+    """Drop the oldest waiting event."""
     BLOCK = "block"
-    """The producer waits: for replay and tests."""
+    """Make the producer wait for space: for replay and tests."""
 
 
 PRIVATE_KINDS = frozenset({EventKind.EXEC_REPORT, EventKind.BALANCE_UPDATE, EventKind.RISK_CONTROL})

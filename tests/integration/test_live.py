@@ -55,7 +55,7 @@ def test_a_loop_begins_anew_and_is_stopped(looping: Looping) -> None:
     host = looping.core.host("thread")
     instance = host.add(
         "watcher",
-        callbacks={"Trade": on_trade, "Stale": lambda stale: reasons.append(stale.reason)},
+        callbacks={"Trade": on_trade, "MarketStale": lambda stale: reasons.append(stale.reason)},
         routes=[("binance", kind, None) for kind in KINDS],
         policies=dict.fromkeys(KINDS, "block"),
     )

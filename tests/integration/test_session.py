@@ -29,8 +29,8 @@ def books(lines: list[bytes]) -> tuple[list[tuple[int | None, int | None]], list
         lines,
         {
             "BookSnapshot": lambda book: seen.append((book.first_update_id, book.last_update_id)),
-            "Gap": notices.append,
-            "Stale": notices.append,
+            "BookGap": notices.append,
+            "MarketStale": notices.append,
         },
     )
     return seen, notices, run
@@ -95,7 +95,7 @@ def test_two_replays_are_alike(session_lines: list[bytes], mode: str) -> None:
             del data["emitTs"]
             outs[number].append(b"%d %s" % (number, orjson.dumps(data)))
 
-        kinds = ["BookSnapshot", "Trade", "Ticker", "Gap", "Stale"]
+        kinds = ["BookSnapshot", "Trade", "Ticker", "BookGap", "MarketStale"]
         replay(session_lines, *(dict.fromkeys(kinds, partial(keep, n)) for n in range(2)), mode=mode)
         return lists
 
@@ -127,7 +127,7 @@ def test_a_dropped_diff_is_a_gap(session_lines: list[bytes]) -> None:
     seen, notices, run = books(session_lines[:lost] + session_lines[lost + 1 :])
     assert seen == whole[: len(seen)]
     assert len(seen) == 998, "nothing is served as good after the gap"
-    assert [n.kind for n in notices[:2]] == ["Gap", "Stale"]
+    assert [n.kind for n in notices[:2]] == ["BookGap", "MarketStale"]
     assert notices[0].expected == whole[998][0]
     assert notices[1].reason == "gap"
     assert run.producer["gaps"] == 1
@@ -146,7 +146,7 @@ def test_a_repeated_diff_changes_nothing(session_lines: list[bytes]) -> None:
 def test_without_a_snapshot_nothing_is_served(session_lines: list[bytes]) -> None:
     seen, notices, run = books(session_lines[:SNAPSHOT] + session_lines[SNAPSHOT + 1 :])
     assert seen == []
-    assert [(n.kind, n.reason) for n in notices] == [("Stale", "no_snapshot")]
+    assert [(n.kind, n.reason) for n in notices] == [("MarketStale", "no_snapshot")]
     assert run.producer["buffered_diffs"] == 3451
 
 
@@ -171,7 +171,7 @@ def test_a_cut_frame_is_counted_and_its_loss_seen(session_lines: list[bytes]) ->
     seen, notices, run = books(lines)
     assert run.producer["errors"] == {"truncated": 1}
     assert len(seen) == 498
-    assert [n.kind for n in notices[:2]] == ["Gap", "Stale"]
+    assert [n.kind for n in notices[:2]] == ["BookGap", "MarketStale"]
 
 
 def test_flipped_bytes_never_hurt_the_rest(session_lines: list[bytes]) -> None:
@@ -214,7 +214,7 @@ def test_a_gap_in_one_symbol_leaves_the_other_alone(session_lines: list[bytes]) 
     def on_book(book: Any) -> None:
         count[book.symbol] += 1
 
-    replay(mixed, {"BookSnapshot": on_book, "Gap": notices.append, "Stale": notices.append})
+    replay(mixed, {"BookSnapshot": on_book, "BookGap": notices.append, "MarketStale": notices.append})
     assert count == {"BTC-USDT": 3449, "ETH-USDT": 298}
     assert {notice.symbol for notice in notices} == {"ETH-USDT"}
 

@@ -9,7 +9,7 @@ import pytest
 
 import meltica
 from meltica._core import FILTER_FIELDS
-from meltica.errors import LambdaClassError
+from meltica.errors import LambdaDefinitionError
 from meltica.lambdas.base import Filter, Lambda
 from meltica.lambdas.callbacks import KINDS, helpers_used
 from meltica.lambdas.strategy import describe, subscribed
@@ -20,7 +20,7 @@ def make(**members: Any) -> type[Lambda]:
 
 
 def fault(**members: Any) -> str:
-    with pytest.raises(LambdaClassError) as caught:
+    with pytest.raises(LambdaDefinitionError) as caught:
         make(**members)
     return str(caught.value)
 
@@ -156,7 +156,7 @@ def test_filters_are_checked(filters: object, text: str) -> None:
 
 
 def test_all_faults_of_filters_are_told_at_once() -> None:
-    with pytest.raises(LambdaClassError) as caught:
+    with pytest.raises(LambdaDefinitionError) as caught:
         make(
             filters={
                 "Trade": [Filter("prise", "eq", 1), Filter("side", "is", "Buy"), Filter("side", "eq", "Up")],
@@ -187,7 +187,7 @@ def test_each_field_of_the_core_can_be_filtered_on() -> None:
     for kind in KINDS:
         for field in FILTER_FIELDS[kind]:
             assert hasattr(getattr(meltica, kind), field) or kind == "InstrumentUpdate", (kind, field)
-            with pytest.raises(LambdaClassError, match=f"of '{field}' is unknown"):
+            with pytest.raises(LambdaDefinitionError, match=f"of '{field}' is unknown"):
                 make(filters={kind: [Filter(field, "near", "x")]})
 
 
@@ -210,7 +210,7 @@ def test_book_depth_is_checked(depth: object) -> None:
 
 
 def test_all_faults_are_told_at_once() -> None:
-    with pytest.raises(LambdaClassError) as caught:
+    with pytest.raises(LambdaDefinitionError) as caught:
         make(on_trades=lambda self: None, needs={"X"}, book_depth=0)
     assert len(caught.value.faults) == 3
 

@@ -47,8 +47,8 @@ PAYLOADS: dict[str, dict[str, Any]] = {
     },
     "BalanceUpdate": {"total": "2", "available": "1"},
     "Extension": {"name": "x", "data": {"a": [1, None, "é"]}},
-    "Gap": {"expected": 5, "seen": 9},
-    "Stale": {"reason": "crossed"},
+    "BookGap": {"expected": 5, "seen": 9},
+    "MarketStale": {"reason": "crossed"},
 }
 
 
@@ -117,7 +117,7 @@ def test_a_float_is_the_float_of_its_decimal(text: str) -> None:
         ("BalanceUpdate", "total available", "total available"),
     ):
         check_floats(event(kind, **dict.fromkeys(keys.split(), text)), names.split(), text)
-    level = meltica.Level(text, text)
+    level = meltica.PriceLevel(text, text)
     check_floats(level, ("price", "quantity"), text)
     assert tuple(level) == (float(text), float(text))
 

@@ -57,7 +57,7 @@ class Plane:
         self.host = core.host("thread")
         self.host.add(
             "test",
-            callbacks=dict.fromkeys((*KINDS, "Gap", "Stale"), self.events.append),
+            callbacks=dict.fromkeys((*KINDS, "BookGap", "MarketStale"), self.events.append),
             routes=[("fake", kind, None) for kind in KINDS],
             policies=dict.fromkeys(KINDS, "block"),
         ).start()
@@ -135,7 +135,7 @@ def test_books_that_wait_are_known_by_name(plane: Plane) -> None:
     plane.feed(snapshot(1), snapshot(1, "ETH-USDT"))
     assert producer.unsynced() == []
     gap, stale = plane.feed(depth(5, 6))
-    assert (gap.kind, stale.kind) == ("Gap", "Stale")
+    assert (gap.kind, stale.kind) == ("BookGap", "MarketStale")
     assert producer.unsynced() == ["BTC-USDT"]
     plane.feed(snapshot(3))
     assert producer.unsynced() == ["BTC-USDT"], "that one was too old"

@@ -9,7 +9,7 @@ import pytest
 
 import meltica
 from meltica._core import Core, Host
-from meltica.errors import ConfigError, LambdaClassError, LambdaError
+from meltica.errors import ConfigError, LambdaDefinitionError, LambdaError
 from meltica.lambdas.instances import Scope, add_instance, canonical_scope, kept, routes
 from meltica.lambdas.logs import ErrorLog, LambdaLogger
 from meltica.lambdas.payload import encode
@@ -75,9 +75,9 @@ def test_helpers_need_a_source(host: Host) -> None:
     class Fed(NoBook):
         needs = {"BookSnapshot"}
 
-    with pytest.raises(LambdaClassError, match=r"self\.market\(\) has no source.*needs"):
+    with pytest.raises(LambdaDefinitionError, match=r"self\.market\(\) has no source.*needs"):
         add(host, NoMarket)
-    with pytest.raises(LambdaClassError, match=r"self\.book\(\) has no source"):
+    with pytest.raises(LambdaDefinitionError, match=r"self\.book\(\) has no source"):
         add(host, NoBook)
     assert kept(Fed) == {"book", "market"}
     assert kept(Trades) == set()
@@ -87,14 +87,14 @@ def test_what_cannot_run_is_refused(host: Host) -> None:
     class Nothing(meltica.Lambda): ...
 
     class Notices(Trades):
-        def on_gap(self, gap: meltica.Gap) -> None: ...
+        def on_gap(self, gap: meltica.BookGap) -> None: ...
 
     class Filters(Trades):
         filters = {"Ticker": [meltica.Filter("bid", "eq", 1)]}
 
     faults = {Nothing: "nothing is subscribed", Notices: "speaks of books", Filters: "speaks of Ticker"}
     for cls, text in faults.items():
-        with pytest.raises(LambdaClassError, match=text):
+        with pytest.raises(LambdaDefinitionError, match=text):
             add(host, cls)
 
 
@@ -109,9 +109,9 @@ def test_the_core_refuses_filters_too(host: Host) -> None:
 
 
 def test_policies_of_the_caller_are_checked(host: Host) -> None:
-    with pytest.raises(LambdaClassError, match="each Trade counts"):
+    with pytest.raises(LambdaDefinitionError, match="each Trade counts"):
         add(host, Trades, policies={"Trade": "conflate"})
-    with pytest.raises(LambdaClassError, match="unknown kind 'Trades'"):
+    with pytest.raises(LambdaDefinitionError, match="unknown kind 'Trades'"):
         add(host, Trades, policies={"Trades": "block"})
 
 
@@ -228,7 +228,7 @@ def test_no_live_provider_waits_for_a_lambda(host: Host) -> None:
     def add(provider: str) -> None:
         add_instance(host, Waits, id="x", scope={provider: "*"}, impatient=["venue"])
 
-    with pytest.raises(LambdaClassError, match="`block` would have venue wait for it; take drop_oldest"):
+    with pytest.raises(LambdaDefinitionError, match="`block` would have venue wait for it; take drop_oldest"):
         add("venue")
     add("recording")
 

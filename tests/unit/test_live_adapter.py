@@ -28,7 +28,7 @@ async def test_a_book_gets_its_snapshot_and_another_after_a_gap() -> None:
         it.last = 20
         await it.diff(15, 20)
         await until(lambda: books() == [10, 12, 20], "the book after the gap")
-        assert len(rig.since(0, "Gap")) == 1
+        assert len(rig.since(0, "BookGap")) == 1
         assert it.asked("/v1/depth") == 2
         assert rig.producers["fake"].unsynced() == []
 
@@ -52,7 +52,7 @@ async def test_a_lost_market_connection_makes_books_stale_and_instruments_are_re
         it.instruments = [{**INSTRUMENT, "minNotional": "10"}]
         mark = len(rig.events)
         await it.market.close(1012)
-        await until(lambda: rig.since(mark, "Stale"), "it stale")
+        await until(lambda: rig.since(mark, "MarketStale"), "it stale")
         # The venue began anew, and so did its ids.
         it.last = 3
         await until(lambda: rig.since(mark, "BookSnapshot"), "another book")

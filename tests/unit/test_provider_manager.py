@@ -440,7 +440,7 @@ async def test_books_are_stale_while_their_provider_is_down(
     stale = threading.Event()
     host = world.core.host("thread")
     callbacks: dict[str, Callable[[Any], object]] = {"BookSnapshot": lambda book: world.wake()}
-    callbacks["Stale"] = lambda notice: stale.set()
+    callbacks["MarketStale"] = lambda notice: stale.set()
     instance = host.add("x", callbacks=callbacks, routes=[("a", "BookSnapshot", None)], keep_book=True)
     instance.start()
     await world.started()

@@ -205,7 +205,7 @@ impl Dispatcher {
     pub fn subscribe(&self, queue: &Arc<Queue>, routes: Vec<Route>) -> (SubscriptionId, Change) {
         let notices = routes.iter().filter(|route| route.key.kind == Kind::BookSnapshot).flat_map(|route| {
             let notice = |kind| Route { key: RouteKey { kind, ..route.key }, filters: Vec::new(), depth: 0 };
-            [notice(Kind::Gap), notice(Kind::Stale)]
+            [notice(Kind::BookGap), notice(Kind::MarketStale)]
         });
         let notices: Vec<Route> = notices.collect();
         let routes = routes.into_iter().chain(notices).map(|r| (r.key, r.filters.into(), r.depth)).collect();

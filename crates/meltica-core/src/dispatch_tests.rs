@@ -3,7 +3,7 @@
 use crate::bus::{Policy, Queue, Reader, Waker};
 use crate::decimal::Decimal;
 use crate::dispatch::{Dispatcher, Origin, Publisher, Route, RouteKey, SubscriptionId};
-use crate::event::{Gap, Kind, Payload, Side, Ticker, Trade, VenueId};
+use crate::event::{BookGap, Kind, Payload, Side, Ticker, Trade, VenueId};
 use crate::filter::{Filter, Operand};
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{Claim, Pools};
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What is sent; the last is a notice, which nobody subscribes to: it comes with books.
-const KINDS: [Kind; 4] = [Kind::Trade, Kind::Ticker, Kind::BookSnapshot, Kind::Gap];
+const KINDS: [Kind; 4] = [Kind::Trade, Kind::Ticker, Kind::BookSnapshot, Kind::BookGap];
 const PROVIDERS: [&str; 2] = ["table-a", "table-b"];
 const SYMBOLS: [&str; 3] = ["TABLE-A", "TABLE-B", "TABLE-C"];
 
@@ -120,7 +120,7 @@ impl Want {
 
     /// Whether the route is about the event, its conditions aside.
     fn covers(&self, sent: &Sent) -> bool {
-        let kind = if sent.kind == Kind::Gap { Kind::BookSnapshot } else { sent.kind };
+        let kind = if sent.kind == Kind::BookGap { Kind::BookSnapshot } else { sent.kind };
         (self.provider, self.kind) == (sent.provider, kind) && self.symbol.is_none_or(|s| s == sent.symbol)
     }
 
@@ -168,7 +168,7 @@ fn payload(sent: &Sent, publisher: &Publisher, wanted: crate::dispatch::Wanted) 
         }
         Kind::Ticker => Payload::Ticker(Ticker { last: sent.number.map(number), ..Ticker::default() }),
         Kind::BookSnapshot => Payload::Book(publisher.borrow_book(wanted).unwrap().into_shared()),
-        _ => Payload::Gap(Gap { expected: 1, seen: 2 }),
+        _ => Payload::BookGap(BookGap { expected: 1, seen: 2 }),
     }
 }
 
@@ -216,10 +216,10 @@ proptest! {
                     prop_assert_eq!(wanted.is_some(), found.iter().any(Option::is_some));
                     let matched: Vec<bool> = found.iter().map(|want| {
                         // A notice comes with its book, whatever the book's conditions.
-                        want.is_some_and(|want| sent.kind == Kind::Gap || want.meets(&sent))
+                        want.is_some_and(|want| sent.kind == Kind::BookGap || want.meets(&sent))
                     }).collect();
                     if let Some(wanted) = wanted {
-                        let depth = if sent.kind == Kind::Gap { 0 } else {
+                        let depth = if sent.kind == Kind::BookGap { 0 } else {
                             found.iter().flatten().map(|want| want.depth).max().unwrap_or(0)
                         };
                         prop_assert_eq!(wanted.depth, depth, "as deep as the deepest route");

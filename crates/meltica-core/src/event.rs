@@ -9,14 +9,14 @@ use crate::instrument::Instrument;
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{Recycle, Shared};
 pub use payload::{
-    BalanceUpdate, Book, ExecReport, Extension, Gap, Kline, Level, OrderState, RiskControl, ShortText,
+    BalanceUpdate, Book, BookGap, ExecReport, Extension, Kline, Level, OrderState, RiskControl, ShortText,
     StaleReason, Ticker, Trade, VenueId,
 };
 
 /// Nanoseconds since the Unix epoch, or a signed difference of two such times.
 pub type Nanos = i64;
 
-/// The kind of an event. The first nine are public; `Gap` and `Stale` are notices that travel in the queue, in
+/// The kind of an event. The first nine are public; `BookGap` and `MarketStale` are notices that travel in the queue, in
 /// sequence, to whoever is routed for the book they speak of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -40,9 +40,9 @@ pub enum Kind {
     /// Free-form JSON from an adapter or a lambda.
     Extension = 8,
     /// Notice: a sequence of a venue had a hole.
-    Gap = 9,
+    BookGap = 9,
     /// Notice: a book is no longer good.
-    Stale = 10,
+    MarketStale = 10,
 }
 
 impl Kind {
@@ -60,8 +60,8 @@ impl Kind {
         Self::BalanceUpdate,
         Self::RiskControl,
         Self::Extension,
-        Self::Gap,
-        Self::Stale,
+        Self::BookGap,
+        Self::MarketStale,
     ];
 
     /// The kinds that can be subscribed to.
@@ -79,8 +79,8 @@ impl Kind {
             Self::BalanceUpdate => "BalanceUpdate",
             Self::RiskControl => "RiskControl",
             Self::Extension => "Extension",
-            Self::Gap => "Gap",
-            Self::Stale => "Stale",
+            Self::BookGap => "BookGap",
+            Self::MarketStale => "MarketStale",
         }
     }
 
@@ -101,13 +101,16 @@ impl Kind {
             Self::BalanceUpdate => "ACCOUNT.BALANCE",
             Self::RiskControl => "RISK.CONTROL",
             Self::Extension => "EXTENSION.EVENT",
-            Self::Gap | Self::Stale => return None,
+            Self::BookGap | Self::MarketStale => return None,
         })
     }
 
     /// Whether the kind may never be dropped: it concerns our own orders, balances and limits, or tells of a loss.
     pub const fn is_private(self) -> bool {
-        matches!(self, Self::ExecReport | Self::BalanceUpdate | Self::RiskControl | Self::Gap | Self::Stale)
+        matches!(
+            self,
+            Self::ExecReport | Self::BalanceUpdate | Self::RiskControl | Self::BookGap | Self::MarketStale
+        )
     }
 
     /// Whether a provider must be authenticated to send the kind.
@@ -165,10 +168,10 @@ pub enum Payload {
     Risk(Box<RiskControl>),
     /// See [`Extension`].
     Extension(Box<Extension>),
-    /// See [`Gap`].
-    Gap(Gap),
+    /// See [`BookGap`].
+    BookGap(BookGap),
     /// See [`StaleReason`].
-    Stale(StaleReason),
+    MarketStale(StaleReason),
 }
 
 /// Where an event comes from and when.

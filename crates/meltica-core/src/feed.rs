@@ -10,7 +10,7 @@ use crate::clock;
 use crate::codec::{Codec, Decoded, Decoder, IdMode};
 use crate::dedupe::{Monotonic, Opaque, Seen};
 use crate::dispatch::{NotDispatched, Origin, Publisher, Wanted};
-use crate::event::{Book, Event, Gap, Kind, Nanos, Payload, StaleReason, VenueId};
+use crate::event::{Book, BookGap, Event, Kind, Nanos, Payload, StaleReason, VenueId};
 use crate::names::SymbolId;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -392,13 +392,13 @@ impl To<'_> {
 
     fn gap(&mut self, expected: u64, seen: u64) -> Result<u32, NotDispatched> {
         self.stats.gaps.bump(1);
-        let n = self.notice(Kind::Gap, Payload::Gap(Gap { expected, seen }))?;
+        let n = self.notice(Kind::BookGap, Payload::BookGap(BookGap { expected, seen }))?;
         Ok(n + self.stale(StaleReason::Gap)?)
     }
 
     fn stale(&mut self, reason: StaleReason) -> Result<u32, NotDispatched> {
         self.stats.stale[reason as usize].bump(1);
-        self.notice(Kind::Stale, Payload::Stale(reason))
+        self.notice(Kind::MarketStale, Payload::MarketStale(reason))
     }
 
     fn notice(&mut self, kind: Kind, mut payload: Payload) -> Result<u32, NotDispatched> {

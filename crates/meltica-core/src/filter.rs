@@ -121,7 +121,7 @@ fn fields(kind: Kind) -> &'static [(&'static str, Sort, Accessor)] {
             ("quote", Text, accessor!(Instrument(i) => Field::Text(&i.quote))),
         ],
         Kind::Extension => &[("name", Text, accessor!(Extension(e) => Field::Text(&e.name)))],
-        Kind::BookSnapshot | Kind::Gap | Kind::Stale => &[],
+        Kind::BookSnapshot | Kind::BookGap | Kind::MarketStale => &[],
     }
 }
 

@@ -96,14 +96,14 @@ impl BookBody {
 }
 
 /// One price level.
-#[pyclass(module = "meltica", name = "Level", frozen)]
-pub struct PyLevel {
+#[pyclass(module = "meltica", name = "PriceLevel", frozen)]
+pub struct PyPriceLevel {
     price: Decimal,
     quantity: Decimal,
 }
 
 #[pymethods]
-impl PyLevel {
+impl PyPriceLevel {
     #[new]
     fn new(price: &Bound<'_, PyAny>, quantity: &Bound<'_, PyAny>) -> PyResult<Self> {
         Ok(Self { price: crate::convert::decimal(price)?, quantity: crate::convert::decimal(quantity)? })
@@ -152,7 +152,7 @@ impl PyLevel {
     }
 
     fn __repr__(&self) -> String {
-        format!("Level({}, {})", self.price, self.quantity)
+        format!("PriceLevel({}, {})", self.price, self.quantity)
     }
 }
 
@@ -167,13 +167,13 @@ fn body<'a>(slf: &'a Bound<'_, PyBookSnapshot>) -> &'a BookBody {
     }
 }
 
-fn level(book: &Book, level: Level) -> PyLevel {
-    PyLevel { price: price(book, level), quantity: quantity(book, level) }
+fn level(book: &Book, level: Level) -> PyPriceLevel {
+    PyPriceLevel { price: price(book, level), quantity: quantity(book, level) }
 }
 
 fn side<'py>(slf: &Bound<'py, PyBookSnapshot>, pick: fn(&Book) -> &[Level]) -> PyResult<Bound<'py, PyTuple>> {
     let body = body(slf);
-    let levels: Vec<PyLevel> =
+    let levels: Vec<PyPriceLevel> =
         body.with(|book| pick(book).iter().take(body.depth()).map(|l| level(book, *l)).collect());
     PyTuple::new(slf.py(), levels)
 }
@@ -191,12 +191,12 @@ impl PyBookSnapshot {
     }
 
     #[getter]
-    fn best_bid(slf: &Bound<'_, Self>) -> Option<PyLevel> {
+    fn best_bid(slf: &Bound<'_, Self>) -> Option<PyPriceLevel> {
         body(slf).with(|book| book.bids.first().map(|l| level(book, *l)))
     }
 
     #[getter]
-    fn best_ask(slf: &Bound<'_, Self>) -> Option<PyLevel> {
+    fn best_ask(slf: &Bound<'_, Self>) -> Option<PyPriceLevel> {
         body(slf).with(|book| book.asks.first().map(|l| level(book, *l)))
     }
 
@@ -227,6 +227,6 @@ impl PyBookSnapshot {
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<PyLevel>()?;
+    module.add_class::<PyPriceLevel>()?;
     module.add_class::<PyBookSnapshot>()
 }

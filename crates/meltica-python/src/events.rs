@@ -95,8 +95,8 @@ fn copy(payload: &Payload) -> Payload {
         Payload::Balance(p) => Payload::Balance(p.clone()),
         Payload::Risk(p) => Payload::Risk(p.clone()),
         Payload::Extension(p) => Payload::Extension(p.clone()),
-        Payload::Gap(p) => Payload::Gap(*p),
-        Payload::Stale(p) => Payload::Stale(*p),
+        Payload::BookGap(p) => Payload::BookGap(*p),
+        Payload::MarketStale(p) => Payload::MarketStale(*p),
     }
 }
 
@@ -110,8 +110,8 @@ fn same(a: &Payload, b: &Payload) -> bool {
         (Payload::Balance(a), Payload::Balance(b)) => a == b,
         (Payload::Risk(a), Payload::Risk(b)) => a == b,
         (Payload::Extension(a), Payload::Extension(b)) => (&a.name, &a.json) == (&b.name, &b.json),
-        (Payload::Gap(a), Payload::Gap(b)) => a == b,
-        (Payload::Stale(a), Payload::Stale(b)) => a == b,
+        (Payload::BookGap(a), Payload::BookGap(b)) => a == b,
+        (Payload::MarketStale(a), Payload::MarketStale(b)) => a == b,
         _ => false,
     }
 }
@@ -469,7 +469,7 @@ event_class! {
 }
 
 event_class! {
-    PyGap, "Gap", Gap(g);
+    PyBookGap, "BookGap", BookGap(g);
     numbers {}
     optional {}
     plain {
@@ -480,7 +480,7 @@ event_class! {
 }
 
 event_class! {
-    PyStale, "Stale", Stale(reason);
+    PyMarketStale, "MarketStale", MarketStale(reason);
     numbers {}
     optional {}
     plain {
@@ -503,8 +503,8 @@ pub fn make(py: Python<'_>, content: Content) -> PyResult<Bound<'_, PyAny>> {
         Kind::BalanceUpdate => Bound::new(py, base.add_subclass(PyBalanceUpdate))?.into_any(),
         Kind::RiskControl => Bound::new(py, base.add_subclass(PyRiskControl))?.into_any(),
         Kind::Extension => Bound::new(py, base.add_subclass(PyExtension))?.into_any(),
-        Kind::Gap => Bound::new(py, base.add_subclass(PyGap))?.into_any(),
-        Kind::Stale => Bound::new(py, base.add_subclass(PyStale))?.into_any(),
+        Kind::BookGap => Bound::new(py, base.add_subclass(PyBookGap))?.into_any(),
+        Kind::MarketStale => Bound::new(py, base.add_subclass(PyMarketStale))?.into_any(),
     })
 }
 
@@ -518,6 +518,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyBalanceUpdate>()?;
     module.add_class::<PyRiskControl>()?;
     module.add_class::<PyExtension>()?;
-    module.add_class::<PyGap>()?;
-    module.add_class::<PyStale>()
+    module.add_class::<PyBookGap>()?;
+    module.add_class::<PyMarketStale>()
 }

@@ -159,7 +159,7 @@ impl InstanceShared {
         if self.keep_book {
             match &event.payload {
                 Payload::Book(book) => drop(lock(&self.books).insert(key, (*header, book.clone()))),
-                Payload::Stale(_) => drop(lock(&self.books).remove(&key)),
+                Payload::MarketStale(_) => drop(lock(&self.books).remove(&key)),
                 _ => {}
             }
         }
@@ -184,7 +184,7 @@ impl InstanceShared {
                 };
                 (market.bid, market.ask, market.stale) = (best(&book.bids), best(&book.asks), false);
             }
-            Payload::Stale(_) => market.stale = true,
+            Payload::MarketStale(_) => market.stale = true,
             _ => return,
         }
         market.time = header.received_time;

@@ -3,7 +3,7 @@
 use crate::convert::{decimal, json_dumps, json_loads, parse_rfc3339, rfc3339, value_error};
 use meltica_core::decimal::Decimal;
 use meltica_core::event::{
-    BalanceUpdate, Book, ExecReport, Extension, Gap, Header, Kind, Kline, Level, OrderState, Payload,
+    BalanceUpdate, Book, BookGap, ExecReport, Extension, Header, Kind, Kline, Level, OrderState, Payload,
     RiskControl, ShortText, Side, StaleReason, Ticker, Trade, VenueId,
 };
 use meltica_core::instrument::{Instrument, InstrumentType, OptionType};
@@ -83,8 +83,8 @@ pub fn to_dict<'py>(py: Python<'py>, header: &Header, payload: &Payload) -> PyRe
                 .put("circuitBreakerOpen", r.circuit_breaker_open)?;
         }
         Payload::Extension(e) => drop(out.put("name", &e.name)?.put("data", json_loads(py, &e.json)?)?),
-        Payload::Gap(g) => drop(out.put("expected", g.expected)?.put("seen", g.seen)?),
-        Payload::Stale(reason) => drop(out.put("reason", reason.name())?),
+        Payload::BookGap(g) => drop(out.put("expected", g.expected)?.put("seen", g.seen)?),
+        Payload::MarketStale(reason) => drop(out.put("reason", reason.name())?),
     }
     stamp(&out, header)?;
     Ok(out.0)
@@ -292,11 +292,11 @@ pub fn from_dict(kind: Kind, data: &Bound<'_, PyAny>) -> PyResult<Parsed> {
             let json = f.opt("data")?.map_or_else(|| Ok("null".into()), |data| json_dumps(&data))?;
             Payload::Extension(Box::new(extension(f.text("name")?, json, 0)?))
         }
-        Kind::Gap => Payload::Gap(Gap {
+        Kind::BookGap => Payload::BookGap(BookGap {
             expected: f.value("expected", "a whole number")?,
             seen: f.value("seen", "a whole number")?,
         }),
-        Kind::Stale => Payload::Stale(f.named(
+        Kind::MarketStale => Payload::MarketStale(f.named(
             "reason",
             |name| StaleReason::ALL.into_iter().find(|reason| reason.name() == name),
             "a reason for staleness",

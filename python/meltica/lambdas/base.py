@@ -8,7 +8,7 @@ at once.
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from meltica.errors import LambdaClassError, LambdaError
+from meltica.errors import LambdaDefinitionError, LambdaError
 from meltica.lambdas.callbacks import SOURCES, faults_of
 
 if TYPE_CHECKING:
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
     from meltica._core import (
         BalanceUpdate,
+        BookGap,
         BookSnapshot,
         Extension,
-        Gap,
         Instance,
         InstrumentUpdate,
         KlineSummary,
+        MarketStale,
         MarketState,
         RiskControl,
-        Stale,
         Ticker,
         Timer,
         Trade,
@@ -86,7 +86,7 @@ class Lambda:
         super().__init_subclass__(**keywords)
         faults = faults_of(cls, Lambda)
         if faults:
-            raise LambdaClassError(cls.__name__, faults)
+            raise LambdaDefinitionError(cls.__name__, faults)
 
     # Callbacks: overriding is subscribing.
 
@@ -120,10 +120,10 @@ class Lambda:
     def on_extension(self, extension: "Extension", /) -> None:
         """Free-form data from an adapter, or what another lambda emitted."""
 
-    def on_gap(self, gap: "Gap", /) -> None:
+    def on_gap(self, gap: "BookGap", /) -> None:
         """Diffs of a book were lost. `BookSnapshot` must be subscribed."""
 
-    def on_stale(self, stale: "Stale", /) -> None:
+    def on_stale(self, stale: "MarketStale", /) -> None:
         """A book is not good any more, until its next snapshot. `BookSnapshot` must be subscribed."""
 
     # Helpers.

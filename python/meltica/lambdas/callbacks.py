@@ -10,7 +10,7 @@ from typing import Final, cast
 
 from meltica._core import FILTER_FIELDS, FILTER_OPERATORS, check_filter
 from meltica.errors import suggestion
-from meltica.types import PRIVATE_KINDS, EventKind, Policy
+from meltica.types import PRIVATE_KINDS, EventKind, OverflowPolicy
 
 CALLBACKS: Final[dict[str, str]] = {
     "on_trade": EventKind.TRADE.value,
@@ -24,7 +24,7 @@ CALLBACKS: Final[dict[str, str]] = {
 }
 """Callback -> the kind that overriding it subscribes to."""
 
-NOTICES: Final[dict[str, str]] = {"on_gap": "Gap", "on_stale": "Stale"}
+NOTICES: Final[dict[str, str]] = {"on_gap": "BookGap", "on_stale": "MarketStale"}
 """Callbacks for notices about books; they come with the subscription to `BookSnapshot`."""
 
 LIFECYCLE: Final = ("on_start", "on_stop")
@@ -217,12 +217,12 @@ def _policy_faults(policies: object) -> Iterator[str]:
 
 def policy_faults(kind: str, policy: object) -> Iterator[str]:
     """Yields what is wrong with a policy for a known kind."""
-    names = [p.value for p in Policy]
+    names = [p.value for p in OverflowPolicy]
     if policy not in names:
         yield f"`policies[{kind!r}]`: {policy!r} is no policy{suggestion(str(policy), names)}"
     elif kind in PRIVATE_KINDS:
         yield f"`policies[{kind!r}]`: {kind} is never dropped, so no policy applies; remove it"
-    elif policy == Policy.CONFLATE and kind in NOT_CONFLATED:
+    elif policy == OverflowPolicy.CONFLATE and kind in NOT_CONFLATED:
         yield f"`policies[{kind!r}]`: each {kind} counts, so none may be conflated; take drop_oldest or block"
 
 

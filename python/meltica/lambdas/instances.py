@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from meltica.errors import ConfigError, LambdaClassError, LambdaError, suggestion
+from meltica.errors import ConfigError, LambdaDefinitionError, LambdaError, suggestion
 from meltica.lambdas.base import MAX_PAYLOAD, Lambda
 from meltica.lambdas.callbacks import (
     CALLBACKS,
@@ -81,8 +81,8 @@ def add_instance(
     callback counts as slow, `max_payload` the most bytes of JSON in an event that it emits,
     `impatient` the providers that must not wait for it: with one of them in its scope it may not `block`.
 
-    Raises LambdaClassError when the class cannot run, ConfigError when the config does not fit, CapacityError
-    when its queues do not fit into memory, and whatever the class's own `__init__` raises.
+    Raises LambdaDefinitionError when the class cannot run, ConfigError when the config does not fit,
+    CapacityError when its queues do not fit into memory, and whatever the class's own `__init__` raises.
     """
     overrides = dict(policies or {})
     known_scope = canonical_scope(scope)
@@ -93,7 +93,7 @@ def add_instance(
     waiting = [provider for provider in known_scope if provider in impatient]
     faults = [*start_faults(cls), *_override_faults(overrides), *_block_faults(wanted_policies, waiting)]
     if faults:
-        raise LambdaClassError(cls.__name__, faults)
+        raise LambdaDefinitionError(cls.__name__, faults)
     subject = _construct(cls, id, known_scope, _config(cls, config or {}))
     keeps = frozenset(kept(cls))
     instance = host.add(

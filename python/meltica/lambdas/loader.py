@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from meltica.errors import LambdaClassError, LambdaLoadError, suggestion
+from meltica.errors import LambdaDefinitionError, LambdaLoadError, suggestion
 from meltica.lambdas import library
 from meltica.lambdas.base import Lambda
 from meltica.paths import from_folder
@@ -168,7 +168,7 @@ def _explain(path: Path, error: BaseException) -> str:
     """Returns one line with the last place in the user's own file that the error came through."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     where = f"{path}, line {frames[-1].lineno}" if frames else str(path)
-    if isinstance(error, LambdaClassError):
+    if isinstance(error, LambdaDefinitionError):
         return f"{where}: {error}"
     text = " ".join(str(error).split())
     return f"{where}: {type(error).__name__}: {text}" if text else f"{where}: {type(error).__name__}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
-from meltica.errors import LambdaClassError, LambdaLoadError, suggestion
+from meltica.errors import LambdaDefinitionError, LambdaLoadError, suggestion
 from meltica.lambdas.base import MAX_PAYLOAD
 from meltica.lambdas.instances import LAMBDAS, start_faults
 from meltica.lambdas.loader import load, resolve
@@ -134,7 +134,7 @@ def strategy_faults(spec: LambdaSpec, places: Places) -> list[str]:
     strategy = places.name(("lambdas", spec.id, "strategy"))
     try:
         cls = load(spec.strategy)
-    except (LambdaLoadError, LambdaClassError) as error:
+    except (LambdaLoadError, LambdaDefinitionError) as error:
         return [f"{strategy}: {error}"]
     found = [f"{strategy}: {text}" for text in start_faults(cls)]
     if cls.Config is None:

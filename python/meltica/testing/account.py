@@ -160,7 +160,7 @@ class AccountContract:
             rig.do(account.cancel(symbol, goes.client_order_id))
             stage.behave(report_late=0.0)
             stage.disconnect(0.2)
-            rig.comes("Stale", symbol, mark)
+            rig.comes("MarketStale", symbol, mark)
             rig.agrees(stage, symbol, mark)
             assert [o.client_order_id for o in rig.do(account.open_orders())] == [stays.client_order_id]
             rig.wait(

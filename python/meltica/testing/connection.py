@@ -23,13 +23,13 @@ class ConnectionContract:
                 mark = len(rig.events)
                 stage.disconnect(0.2)
                 for symbol in (first, second):
-                    stale = rig.comes("Stale", symbol, mark)
+                    stale = rig.comes("MarketStale", symbol, mark)
                     assert getattr(stale, "reason", None) == "disconnected"
                 for symbol in (first, second):
                     rig.agrees(stage, symbol, mark)
                 rig.comes("Trade", first)
             assert {event.kind for event in rig.events} <= {
-                *("BookSnapshot", "Trade", "Stale", "InstrumentUpdate", "BalanceUpdate", "ExecReport"),
+                *("BookSnapshot", "Trade", "MarketStale", "InstrumentUpdate", "BalanceUpdate", "ExecReport"),
                 # In a process that sends everything.
                 *("Ticker", "KlineSummary"),
             }
@@ -59,7 +59,7 @@ class ConnectionContract:
             rig.comes("BookSnapshot", mark=0)
             mark = len(rig.events)
             stage.disconnect(60)
-            rig.comes("Stale", mark=mark)
+            rig.comes("MarketStale", mark=mark)
             began = time.monotonic()
             rig.close()
             assert time.monotonic() - began < 10

@@ -117,7 +117,7 @@ class DataContract:
                 mark = len(rig.events)
                 for symbol in stage.symbols:
                     rig.agrees(stage, symbol, mark)
-            assert not rig.since(0, "Gap")
+            assert not rig.since(0, "BookGap")
 
     def test_a_gap_is_told_and_heals_that_book_alone(self, stage: Stage) -> None:
         first, second = stage.symbols[:2]
@@ -128,13 +128,13 @@ class DataContract:
             for _ in range(3):
                 mark = len(rig.events)
                 stage.lose_depth(first)
-                gap = rig.comes("Gap", first, mark)
-                stale = rig.comes("Stale", first, mark)
+                gap = rig.comes("BookGap", first, mark)
+                stale = rig.comes("MarketStale", first, mark)
                 good = rig.comes("BookSnapshot", first, rig.events.index(stale))
                 assert gap.seq < stale.seq < good.seq
                 rig.agrees(stage, first, rig.events.index(good))
-                assert not rig.since(mark, "Stale", second)
-            assert len(rig.since(0, "Gap", first)) == 3
+                assert not rig.since(mark, "MarketStale", second)
+            assert len(rig.since(0, "BookGap", first)) == 3
             assert rig.producers[rig.name].stats()["gaps"] == 3
 
 

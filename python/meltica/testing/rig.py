@@ -20,7 +20,7 @@ DEPTH = 25
 """Levels a side of the books that come."""
 
 T = TypeVar("T")
-NOTICES = ("Gap", "Stale")
+NOTICES = ("BookGap", "MarketStale")
 
 
 class Rig:

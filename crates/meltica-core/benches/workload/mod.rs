@@ -42,7 +42,7 @@ pub fn pool() -> Pool<Event> {
 #[inline]
 pub fn cycle(pool: &Pool<Event>) {
     if let Some(mut slot) = pool.borrow() {
-        slot.payload = Payload::Stale(StaleReason::Gap);
+        slot.payload = Payload::MarketStale(StaleReason::Gap);
         drop(black_box(slot.into_shared()));
     }
 }

@@ -257,7 +257,7 @@ impl Extension {
 
 /// A hole in a venue's sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gap {
+pub struct BookGap {
     /// The id that should have come next.
     pub expected: u64,
     /// The id that came.
