@@ -1,0 +1,296 @@
+"""The requests whose responses `test_control_recorded.py` compares with the recorded ones."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.integration.gateway import Running
+
+HOST = "127.0.0.1:8880"
+JSON = ("content-type", "application/json")
+MAX_BODY = 1 << 20
+
+Headers = tuple[tuple[str, str], ...]
+
+PATHS = (
+    "/health/live",
+    "/health/ready",
+    "/version",
+    "/metrics",
+    "/strategies",
+    "/strategies/Watcher",
+    "/adapters",
+    "/adapters/test-venue",
+    "/providers",
+    "/providers/main",
+    "/providers/main/start",
+    "/providers/main/stop",
+    "/strategy/instances",
+    "/strategy/instances/watcher",
+    "/strategy/instances/watcher/start",
+    "/strategy/instances/watcher/stop",
+    "/openapi.json",
+)
+"""One path for each route."""
+
+CHANGE = "/providers/main/start"
+"""A POST that changes nothing: 409, because the provider already runs."""
+
+INSTANCE = "/strategy/instances"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One request. `headers` are those beside Host, which is `host` unless that is None."""
+
+    name: str
+    method: str
+    path: str
+    headers: Headers = ()
+    body: bytes = b""
+    host: str | None = HOST
+    chunked: bool = False
+    then: Callable[[Running], bool] | None = None
+    """What must hold before the next request is sent."""
+
+
+def get(name: str, path: str, headers: Headers = (), host: str | None = HOST) -> Sent:
+    """Returns a GET."""
+    return Sent(name, "GET", path, headers, host=host)
+
+
+def post(
+    name: str,
+    path: str = CHANGE,
+    headers: Headers = (),
+    body: bytes = b"",
+    then: Callable[[Running], bool] | None = None,
+) -> Sent:
+    """Returns a POST."""
+    return Sent(name, "POST", path, headers, body, then=then)
+
+
+def _provider(name: str, state: str) -> Callable[[Running], bool]:
+    return lambda running: running.gateway.providers.get(name).actual.value == state
+
+
+def _instance(id: str, state: str) -> Callable[[Running], bool]:
+    return lambda running: running.gateway.instances.get(id).actual.value == state
+
+
+READS: tuple[Sent, ...] = (
+    get("live", "/health/live"),
+    get("ready", "/health/ready"),
+    get("version", "/version"),
+    get("metrics", "/metrics"),
+    get("metrics as OpenMetrics", "/metrics", (("accept", "application/openmetrics-text; version=1.0.0"),)),
+    get("strategies", "/strategies"),
+    get("a strategy", "/strategies/Watcher"),
+    get("a strategy in other case", "/strategies/wATCHER"),
+    get("a strategy by the name of its file", "/strategies/large-trades"),
+    get("a strategy that nearly exists", "/strategies/Watchr"),
+    get("a strategy that does not exist", "/strategies/zzzzzz"),
+    get("adapters", "/adapters"),
+    get("an adapter", "/adapters/test-venue"),
+    get("an adapter in other case", "/adapters/Replay"),
+    get("an adapter that does not exist", "/adapters/zzzzzz"),
+    get("providers", "/providers"),
+    get("a provider", "/providers/main"),
+    get("a provider that never ran", "/providers/spare"),
+    get("a provider that nearly exists", "/providers/mian"),
+    get("a provider that does not exist", "/providers/zzzzzz"),
+    get("instances", INSTANCE),
+    get("an instance", f"{INSTANCE}/watcher"),
+    get("an instance in a thread of its own", f"{INSTANCE}/everything"),
+    get("an instance that never ran", f"{INSTANCE}/unloaded"),
+    get("an instance that nearly exists", f"{INSTANCE}/wotcher"),
+    get("an instance that does not exist", f"{INSTANCE}/zzzzzz"),
+)
+
+METHODS: tuple[Sent, ...] = tuple(
+    Sent(f"{method} of {path}", method, path)
+    for path in PATHS
+    for method in (
+        "OPTIONS",
+        "HEAD",
+        "PUT",
+        "POST" if path.split("/")[-1] not in ("start", "stop") else "GET",
+    )
+) + tuple(
+    Sent(f"{method} of a provider", method, "/providers/main")
+    for method in ("DELETE", "PATCH", "TRACE", "PROPFIND")
+)
+
+UNKNOWN: tuple[Sent, ...] = (
+    *tuple(
+        get(f"path {path[:40]}", path)
+        for path in (
+            "/",
+            "/nope",
+            "/schema",
+            "/schema/openapi.json",
+            "/docs",
+            "/providers/main/",
+            "/providers//main",
+            "/providers/a/b/c",
+            "/providers/a%2Fb",
+            "/providers/%E2%82%AC",
+            "/providers/%FF",
+            "/providers/a%0Ab",
+            "/providers/..%2Fmain",
+            "/providers/" + "x" * 300,
+            "/health/live/",
+            "/Health/Live",
+            "/strategies/a/b",
+            f"{INSTANCE}/watcher/pause",
+            "/providers?limit=1&unknown=x",
+            "/providers/main?limit=a",
+            f"{INSTANCE}?states=running&states=stopped",
+            "/health/live?",
+        )
+    ),
+    post("POST of a path that does not exist", "/providers/main/pause"),
+    post("POST of an action of an instance that does not exist", f"{INSTANCE}/watcher/pause"),
+    Sent("OPTIONS of a path that does not exist", "OPTIONS", "/nope"),
+    Sent("OPTIONS of everything", "OPTIONS", "*"),
+)
+
+HOSTS: tuple[Sent, ...] = (
+    *tuple(
+        get(f"host {host!r}", "/providers/mian", host=host)
+        for host in (
+            "localhost",
+            "LOCALHOST:1",
+            "127.1.2.3:8880",
+            "[::1]:8880",
+            "evil.example",
+            "localhost.evil.example:8880",
+            "10.0.0.1",
+            "[::2]",
+            "",
+            "a b",
+            "x" * 300,
+        )
+    ),
+    get("no host", "/providers", host=None),
+    get("two hosts", "/providers", (("Host", HOST),)),
+    Sent("a host that is not allowed, with a body", "POST", CHANGE, (JSON,), b"{", host="evil.example"),
+)
+
+ORIGINS: tuple[Sent, ...] = (
+    *tuple(
+        post(f"from {', '.join(f'{name} {value}' for name, value in headers)}", CHANGE, headers)
+        for headers in (
+            (("origin", f"http://{HOST}"),),
+            (("origin", f"HTTPS://{HOST}"),),
+            (("sec-fetch-site", "same-origin"),),
+            (("sec-fetch-site", "none"),),
+            (("origin", "https://evil.example"),),
+            (("origin", "http://localhost:3000"),),
+            (("origin", "null"),),
+            (("sec-fetch-site", "cross-site"),),
+            (("sec-fetch-site", "same-site"),),
+            (("sec-fetch-site", "none"), ("origin", "https://evil.example")),
+            (("origin", f"http://{HOST}"), ("origin", "https://evil.example")),
+        )
+    ),
+    get(
+        "GET of another origin",
+        "/version",
+        (("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")),
+    ),
+    Sent(
+        "preflight",
+        "OPTIONS",
+        CHANGE,
+        (
+            ("origin", "http://localhost:3000"),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "content-type,x-meltica-client"),
+        ),
+    ),
+)
+
+BODIES: tuple[Sent, ...] = (
+    *(
+        post(f"content type {kind!r}", CHANGE, (("content-type", kind),), b"{}")
+        for kind in (
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "json",
+            "",
+        )
+    ),
+    post("a body without a content type", CHANGE, (), b"{}"),
+    post("a form without a body", CHANGE, (("content-type", "application/x-www-form-urlencoded"),)),
+    *(
+        post(f"body {body[:20]!r}", CHANGE, (JSON,), body)
+        for body in (b"{", b"{}{}", b"nul", b"\xff", b'"\xff"', b" ", b'{"a":NaN}', b"[" * 200_000, b"[1,]")
+    ),
+    post("the longest body", CHANGE, (JSON,), b'"' + b"a" * (MAX_BODY - 2) + b'"'),
+    post("a body that is too long", CHANGE, (JSON,), b'"' + b"a" * (MAX_BODY - 1) + b'"'),
+    Sent("chunks that are too long", "POST", CHANGE, (JSON,), b"a" * (MAX_BODY + 1), chunked=True),
+    Sent("a body in chunks", "POST", CHANGE, (JSON,), b"{}", chunked=True),
+    Sent("a GET with a body", "GET", "/health/live", (JSON,), b"{}"),
+    Sent("a GET with a bad body", "GET", "/health/live", (JSON,), b"{"),
+    Sent("a GET with a body without a content type", "GET", "/health/live", (), b"{}"),
+    Sent("a PUT with a body to a path that does not exist", "PUT", "/nope", (JSON,), b"{}"),
+)
+
+IDS: tuple[Sent, ...] = (
+    *tuple(
+        get(f"request id {id[:20]!r}", "/health/live", (("X-Meltica-Request-Id", id),))
+        for id in ("a-1.b_2:c", "x" * 64, "x" * 65, "a b", "")
+    ),
+    get(
+        "two request ids",
+        "/health/live",
+        (("X-Meltica-Request-Id", "a b"), ("X-Meltica-Request-Id", "second")),
+    ),
+    get("a request id of a failure", "/nope", (("X-Meltica-Request-Id", "mine"),)),
+    get(
+        "headers of clients", "/health/live", (JSON, ("x-meltica-client", "web"), ("x-meltica-sent-at", "1"))
+    ),
+    get("a websocket", "/health/live", (("Connection", "Upgrade"), ("Upgrade", "websocket"))),
+)
+
+CHANGES: tuple[Sent, ...] = (
+    post("stop of a provider that never ran", "/providers/spare/stop"),
+    post("start of a provider", "/providers/spare/start", then=_provider("spare", "running")),
+    get("a provider that was started", "/providers/spare"),
+    post("start of a provider that runs", "/providers/spare/start"),
+    post("stop of a provider", "/providers/spare/stop", (JSON,), b"{}"),
+    post("stop of a provider that was stopped", "/providers/spare/stop"),
+    post("start of a provider that does not exist", "/providers/nope/start"),
+    post("stop of a provider that does not exist", "/providers/nope/stop"),
+    post("start of a provider that fails", "/providers/refusing/start", then=_provider("refusing", "failed")),
+    get("a provider that failed", "/providers/refusing"),
+    post("start of an instance that runs", f"{INSTANCE}/watcher/start"),
+    post("stop of an instance", f"{INSTANCE}/watcher/stop"),
+    post("stop of an instance that was stopped", f"{INSTANCE}/watcher/stop"),
+    get("an instance that was stopped", f"{INSTANCE}/watcher"),
+    post("start of an instance", f"{INSTANCE}/watcher/start"),
+    post("start of an instance that does not exist", f"{INSTANCE}/nope/start"),
+    post("stop of an instance that does not exist", f"{INSTANCE}/nope/stop"),
+    post("start of an instance that fails", f"{INSTANCE}/failing/start"),
+    get("an instance that failed", f"{INSTANCE}/failing"),
+    post("start of an instance whose config is not complete", f"{INSTANCE}/unset/start"),
+    get("an instance whose config is not complete", f"{INSTANCE}/unset"),
+    get("not ready", "/health/ready"),
+    get("drift", "/providers"),
+    get("drift of instances", INSTANCE),
+)
+
+SLOW: tuple[Sent, ...] = (
+    post("start of an instance that takes long", f"{INSTANCE}/slow/start"),
+    post("start while it starts", f"{INSTANCE}/slow/start"),
+    post("stop while it starts", f"{INSTANCE}/slow/stop"),
+    get("an instance that starts", f"{INSTANCE}/slow"),
+)
+"""Sent while the gate of `venue` is closed and changes are waited for only briefly."""
+
+AFTERWARDS: tuple[Sent, ...] = (post("stop of an instance that took long", f"{INSTANCE}/slow/stop"),)
+
+slow_runs = _instance("slow", "running")
