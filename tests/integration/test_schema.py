@@ -18,7 +18,7 @@ ORDER: dict[str, Any] = {
     "client_order_id": "c1",
     "symbol": "BTC-USDT",
     "side": "Buy",
-    "type": "Limit",
+    "order_type": "Limit",
     "time_in_force": "GTC",
     "quantity": Decimal("0.10"),
     "price": Decimal("64000.0"),
@@ -26,9 +26,9 @@ ORDER: dict[str, Any] = {
     "placed_at": datetime(2026, 1, 2, 3, 4, 5, 678901, UTC),
 }
 INSERT_ORDER: LiteralString = """
-    insert into orders (id, provider, instance, client_order_id, symbol, side, type, time_in_force, quantity,
-                        price, state, placed_at)
-    values (%(id)s, %(provider)s, %(instance)s, %(client_order_id)s, %(symbol)s, %(side)s, %(type)s,
+    insert into orders (id, provider, instance, client_order_id, symbol, side, order_type, time_in_force,
+                        quantity, price, state, placed_at)
+    values (%(id)s, %(provider)s, %(instance)s, %(client_order_id)s, %(symbol)s, %(side)s, %(order_type)s,
             %(time_in_force)s, %(quantity)s, %(price)s, %(state)s, %(placed_at)s)
 """
 STATES = ["PENDING", "ACK", "PARTIAL", "FILLED", "CANCELLED", "REJECTED", "EXPIRED", "UNKNOWN"]
@@ -44,10 +44,10 @@ def order(connection: Connection, **changes: object) -> None:
     connection.execute(INSERT_ORDER, {**ORDER, **changes})
 
 
-def execution(connection: Connection, **changes: object) -> None:
+def fill(connection: Connection, **changes: object) -> None:
     values = {"order_id": ORDER["id"], "id": "e1", "quantity": 1, "price": 1, "fee": None, **changes}
     connection.execute(
-        "insert into executions (order_id, execution_id, quantity, price, fee, traded_at) "
+        "insert into fills (order_id, execution_id, quantity, price, fee, traded_at) "
         "values (%(order_id)s, %(id)s, %(quantity)s, %(price)s, %(fee)s, now())",
         values,
     )
@@ -56,7 +56,7 @@ def execution(connection: Connection, **changes: object) -> None:
 def test_amounts_and_times_come_back_as_they_were(connection: Connection) -> None:
     digits = Decimal("123456789012345678.123456789012345678")
     order(connection, quantity=Decimal("0.10"), price=digits)
-    row = connection.execute("select quantity, price, filled, placed_at from orders").fetchone()
+    row = connection.execute("select quantity, price, filled_quantity, placed_at from orders").fetchone()
     assert row is not None
     assert [str(value) for value in row[:3]] == ["0.10", str(digits), "0"]
     assert row[3] == ORDER["placed_at"]
@@ -73,7 +73,7 @@ def test_the_states_of_an_order(connection: Connection, state: str) -> None:
         {"state": "ACKED"},
         {"state": "filled"},
         {"side": "BUY"},
-        {"type": "Stop"},
+        {"order_type": "Stop"},
         {"time_in_force": "DAY"},
         {"quantity": 0},
         {"quantity": -1},
@@ -81,9 +81,12 @@ def test_the_states_of_an_order(connection: Connection, state: str) -> None:
         {"quantity": Decimal("Infinity")},
         {"price": Decimal("NaN")},
         {"price": None},
-        {"type": "Market"},
+        {"order_type": "Market"},
         {"client_order_id": ""},
-        {"client_order_id": "x" * 21},
+        {"client_order_id": "x" * 19},
+        {"client_order_id": "C1"},
+        {"client_order_id": "c-1"},
+        {"client_order_id": "c1\n"},
     ],
 )
 def test_orders_that_are_refused(connection: Connection, changes: dict[str, object]) -> None:
@@ -98,28 +101,28 @@ def test_a_client_order_id_is_unique_with_its_provider(connection: Connection) -
         order(connection, id=uuid4())
 
 
-def test_executions_are_unique_with_their_order(connection: Connection) -> None:
+def test_fills_are_unique_with_their_order(connection: Connection) -> None:
     order(connection)
     other = uuid4()
     order(connection, id=other, client_order_id="c2")
-    execution(connection)
+    fill(connection)
     # Both sides of a trade with oneself have one id.
-    execution(connection, order_id=other)
+    fill(connection, order_id=other)
     with pytest.raises(errors.UniqueViolation):
-        execution(connection)
+        fill(connection)
     # A rebate.
-    execution(connection, id="e2", fee=Decimal("-0.001"))
+    fill(connection, id="e2", fee=Decimal("-0.001"))
     with pytest.raises(errors.CheckViolation):
-        execution(connection, id="e3", fee=Decimal("NaN"))
+        fill(connection, id="e3", fee=Decimal("NaN"))
     with pytest.raises(errors.ForeignKeyViolation):
-        execution(connection, order_id=uuid4())
+        fill(connection, order_id=uuid4())
     with pytest.raises(errors.ForeignKeyViolation):
         connection.execute("delete from orders")
 
 
 def test_more_filled_than_ordered_is_kept(connection: Connection) -> None:
     order(connection)
-    connection.execute("update orders set filled = 7, average_price = 1.5, state = 'FILLED'")
+    connection.execute("update orders set filled_quantity = 7, average_price = 1.5, state = 'FILLED'")
 
 
 def test_one_halt_at_a_time_for_each_subject(connection: Connection) -> None:
