@@ -7,7 +7,7 @@ use meltica_core::book::{BookAssembler, DiffIds, DiffOutcome, SnapshotOutcome};
 use meltica_core::codec::fixtures::binance_spec;
 use meltica_core::codec::{Codec, Decoded, Decoder};
 use meltica_core::decimal::Decimal;
-use meltica_core::event::{Book, Level};
+use meltica_core::event::{Book, PriceLevel};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
@@ -63,9 +63,10 @@ fn json(levels: &[(String, String)]) -> String {
     out + "]"
 }
 
-fn seen(levels: &[Level], book: &Book) -> Vec<(Decimal, Decimal)> {
+fn seen(levels: &[PriceLevel], book: &Book) -> Vec<(Decimal, Decimal)> {
     let decimal = |mantissa: i64, scale| Decimal::new(i128::from(mantissa), scale).expect("a small scale");
-    let level = |l: &Level| (decimal(l.price, book.price_scale), decimal(l.quantity, book.quantity_scale));
+    let level =
+        |l: &PriceLevel| (decimal(l.price, book.price_scale), decimal(l.quantity, book.quantity_scale));
     levels.iter().map(level).collect()
 }
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use meltica_core::bus::{Item, Policy, Queue, Waker};
+use meltica_core::bus::{Item, OverflowPolicy, Queue, Waker};
 use meltica_core::codec::Codec;
 use meltica_core::codec::fixtures::{SNAPSHOT, TICKER, binance_spec, wrap};
 use meltica_core::dispatch::{Dispatcher, Publisher, Route, RouteKey};
@@ -27,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
     let provider = ProviderId::intern("fuzz").expect("one name");
     let dispatcher = Dispatcher::new(Arc::clone(&POOLS));
     let (queue, mut reader) =
-        Queue::new([Policy::DropOldest; Kind::COUNT], 2048, 4096, Arc::new(Waker::default()));
+        Queue::new([OverflowPolicy::DropOldest; Kind::COUNT], 2048, 4096, Arc::new(Waker::default()));
     let route = |kind: &Kind| Route {
         key: RouteKey { provider, kind: *kind, symbol: None },
         filters: Vec::new(),

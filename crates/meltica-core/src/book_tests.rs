@@ -1,11 +1,11 @@
 use super::*;
-use crate::event::Level;
+use crate::event::PriceLevel;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 fn levels(bids: &[(i64, i64)], asks: &[(i64, i64)]) -> Levels {
     let side =
-        |side: &[(i64, i64)]| side.iter().map(|&(price, quantity)| Level { price, quantity }).collect();
+        |side: &[(i64, i64)]| side.iter().map(|&(price, quantity)| PriceLevel { price, quantity }).collect();
     let mut levels = Levels::default();
     (levels.bids, levels.asks) = (side(bids), side(asks));
     levels
@@ -39,7 +39,7 @@ fn a_lost_diff_is_a_gap_and_a_newer_snapshot_heals_it() {
     let mut firsts = Vec::new();
     let outcome = book.snapshot(14, &levels(&[(99, 5)], &[(101, 1)]), |_, first| firsts.push(first));
     assert_eq!((outcome, firsts), (SnapshotOutcome::Synced { applied: 1 }, vec![15]));
-    assert_eq!(top(&book).bids, [Level { price: 99, quantity: 6 }]);
+    assert_eq!(top(&book).bids, [PriceLevel { price: 99, quantity: 6 }]);
 }
 
 #[test]
@@ -94,8 +94,11 @@ fn scales_meet_exactly() {
     assert_eq!(book.diff(ids(11, 11), &finer), DiffOutcome::Applied);
     let seen = top(&book);
     assert_eq!((seen.price_scale, seen.quantity_scale), (2, 1));
-    assert_eq!(seen.bids[..2], [Level { price: 9950, quantity: 25 }, Level { price: 9900, quantity: 10 }]);
-    assert_eq!(seen.asks[0], Level { price: 10_100, quantity: 10 });
+    assert_eq!(
+        seen.bids[..2],
+        [PriceLevel { price: 9950, quantity: 25 }, PriceLevel { price: 9900, quantity: 10 }]
+    );
+    assert_eq!(seen.asks[0], PriceLevel { price: 10_100, quantity: 10 });
 }
 
 proptest! {
@@ -111,7 +114,7 @@ proptest! {
             let mut message = Levels::default();
             for &(price, quantity, ask) in diff {
                 let (price, side) = if ask { (price + 100, &mut message.asks) } else { (price, &mut message.bids) };
-                side.push(Level { price, quantity });
+                side.push(PriceLevel { price, quantity });
             }
             if sorted {
                 message.bids.sort_by_key(|l| -l.price);
@@ -125,7 +128,7 @@ proptest! {
             let id = n as u64 + 1;
             prop_assert_eq!(book.diff(ids(id, id), &message), DiffOutcome::Applied);
             let seen = top(&book);
-            let flat = |side: &[Level]| side.iter().map(|l| (l.price, l.quantity)).collect::<Vec<_>>();
+            let flat = |side: &[PriceLevel]| side.iter().map(|l| (l.price, l.quantity)).collect::<Vec<_>>();
             prop_assert_eq!(flat(&seen.bids), bids.iter().rev().map(|(p, q)| (*p, *q)).collect::<Vec<_>>());
             prop_assert_eq!(flat(&seen.asks), asks.iter().map(|(p, q)| (*p, *q)).collect::<Vec<_>>());
         }
@@ -162,7 +165,7 @@ proptest! {
             for depth in [1, 25, 64, 65, 5000] {
                 let mut out = Book::default();
                 book.copy_top(depth, &mut out);
-                let flat = |side: &[Level]| side.iter().map(|l| (l.price, l.quantity)).collect::<Vec<_>>();
+                let flat = |side: &[PriceLevel]| side.iter().map(|l| (l.price, l.quantity)).collect::<Vec<_>>();
                 let pair = |(price, quantity): (&i64, &i64)| (*price, *quantity);
                 prop_assert_eq!(flat(&out.bids), maps[0].iter().rev().take(depth).map(pair).collect::<Vec<_>>());
                 prop_assert_eq!(flat(&out.asks), maps[1].iter().take(depth).map(pair).collect::<Vec<_>>());

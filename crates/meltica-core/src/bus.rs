@@ -1,8 +1,8 @@
 //! Queues: one per reader, two lanes each, merged by sequence when read.
 //!
 //! # Lanes
-//! *Market* lane, with a policy per kind: [`Policy::Conflate`] keeps one cell per route, latest wins;
-//! [`Policy::DropOldest`] is a ring that evicts; [`Policy::Block`] is a ring whose producer waits for room before it
+//! *Market* lane, with a policy per kind: [`OverflowPolicy::Conflate`] keeps one cell per route, latest wins;
+//! [`OverflowPolicy::DropOldest`] is a ring that evicts; [`OverflowPolicy::Block`] is a ring whose producer waits for room before it
 //! takes a sequence number. *Private* lane: a list that grows, for what may never be dropped; past its stated length
 //! the queue is halted.
 //!
@@ -15,28 +15,28 @@
 //! One producer at a time (the dispatch lock) and one [`Reader`]. The two contend only where a full ring evicts, which
 //! an exchange on the ring's head settles.
 
+mod conflation_cell;
 mod private;
 mod reader;
 mod ring;
-mod tap;
 mod waker;
 
 use crate::event::{Event, Kind};
 use crate::pool::Shared;
 use crate::stats::Counter;
 use crate::sync::{Arc, AtomicBool, Ordering};
+pub use conflation_cell::ConflationCell;
+use conflation_cell::Pending;
 pub(crate) use private::Place;
 use private::Private;
 pub use reader::{Item, Reader};
 use ring::Ring;
 use std::time::Instant;
-use tap::Pending;
-pub use tap::Tap;
 pub use waker::{Waker, Watermark};
 
 /// What happens to an event of the market lane when its reader is slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Policy {
+pub enum OverflowPolicy {
     /// One cell per provider, kind and symbol; the latest wins and the replaced one counts as conflated.
     Conflate,
     /// The oldest event of the ring goes, counted as dropped.
@@ -45,7 +45,7 @@ pub enum Policy {
     Block,
 }
 
-impl Policy {
+impl OverflowPolicy {
     /// Returns the name used in settings.
     pub const fn name(self) -> &'static str {
         match self {
@@ -62,13 +62,13 @@ impl Policy {
 }
 
 /// A policy for each kind. The private kinds' entries mean nothing.
-pub type Policies = [Policy; Kind::COUNT];
+pub type Policies = [OverflowPolicy; Kind::COUNT];
 
 /// Books and tickers conflate, the rest drops its oldest.
 pub const DEFAULT_POLICIES: Policies = {
-    let mut policies = [Policy::DropOldest; Kind::COUNT];
-    policies[Kind::BookSnapshot as usize] = Policy::Conflate;
-    policies[Kind::Ticker as usize] = Policy::Conflate;
+    let mut policies = [OverflowPolicy::DropOldest; Kind::COUNT];
+    policies[Kind::BookSnapshot as usize] = OverflowPolicy::Conflate;
+    policies[Kind::Ticker as usize] = OverflowPolicy::Conflate;
     policies
 };
 
@@ -124,8 +124,8 @@ impl Queue {
         let size = |policy| if uses(policy) { capacity.max(1) } else { 0 };
         let queue = Arc::new(Self {
             policies,
-            ring: Ring::new(size(Policy::DropOldest)),
-            blocking: Ring::new(size(Policy::Block)),
+            ring: Ring::new(size(OverflowPolicy::DropOldest)),
+            blocking: Ring::new(size(OverflowPolicy::Block)),
             private: Private::new(),
             private_limit,
             pending: Pending::new(),
@@ -146,7 +146,7 @@ impl Queue {
             // Where market events wait for their reader (replay), so do the others: the lane must not fill up.
             return self.blocking.capacity() != 0;
         }
-        self.policies[kind as usize] == Policy::Block
+        self.policies[kind as usize] == OverflowPolicy::Block
     }
 
     #[inline]
@@ -166,25 +166,31 @@ impl Queue {
 
     /// Pushes an event of the market lane. Producer only, under the dispatch lock.
     #[inline]
-    pub(crate) fn push(&self, tap: &Arc<Tap>, kind: Kind, seq: u64, event: Shared<Event>) -> Pushed {
+    pub(crate) fn push(
+        &self,
+        cell: &Arc<ConflationCell>,
+        kind: Kind,
+        seq: u64,
+        event: Shared<Event>,
+    ) -> Pushed {
         if self.closed.load(Ordering::Relaxed) {
             return Pushed::Refused;
         }
         match self.policies[kind as usize] {
-            Policy::DropOldest => {
+            OverflowPolicy::DropOldest => {
                 if let Some(evicted) = self.ring.push(event, seq) {
                     self.losses[evicted.header().kind as usize].dropped.bump(1);
                 }
             }
-            Policy::Block => {
+            OverflowPolicy::Block => {
                 let evicted = self.blocking.push(event, seq);
                 debug_assert!(evicted.is_none(), "Invariant: room was waited for");
                 if let Some(evicted) = evicted {
                     self.losses[evicted.header().kind as usize].dropped.bump(1);
                 }
             }
-            Policy::Conflate => {
-                if self.pending.push(tap, event).is_some() {
+            OverflowPolicy::Conflate => {
+                if self.pending.push(cell, event).is_some() {
                     self.losses[kind as usize].conflated.bump(1);
                 }
             }

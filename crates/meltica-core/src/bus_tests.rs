@@ -1,6 +1,6 @@
 //! The queues against plain models, whatever their policies.
 
-use crate::bus::{Item, Policies, Policy, Queue, Reader, Waker};
+use crate::bus::{Item, OverflowPolicy, Policies, Queue, Reader, Waker};
 use crate::decimal::Decimal;
 use crate::dispatch::{Dispatcher, NotDispatched, Origin, Publisher, Route, RouteKey};
 use crate::event::{BalanceUpdate, Kind, Kline, Payload, RiskControl, Ticker, Trade, VenueId};
@@ -145,9 +145,17 @@ impl Seat {
                 );
             }
             let policy = self.policies[kind as usize];
-            prop_assert!(conflated == 0 || (policy == Policy::Conflate && !kind.is_private()), "{:?}", kind);
-            prop_assert!(dropped == 0 || (policy == Policy::DropOldest && !kind.is_private()), "{:?}", kind);
-            if all_read && policy == Policy::Conflate {
+            prop_assert!(
+                conflated == 0 || (policy == OverflowPolicy::Conflate && !kind.is_private()),
+                "{:?}",
+                kind
+            );
+            prop_assert!(
+                dropped == 0 || (policy == OverflowPolicy::DropOldest && !kind.is_private()),
+                "{:?}",
+                kind
+            );
+            if all_read && policy == OverflowPolicy::Conflate {
                 for of in 0..SYMBOLS {
                     let last = |mark: &Mark| (mark.0, mark.1) == (kind, of);
                     let sent = sent.values().rfind(|mark| last(mark));
@@ -163,7 +171,7 @@ impl Seat {
 
 /// A length that the private lane never passes: with `block`, producers wait for that lane too, so a short one will do.
 fn private_limit(policies: &Policies) -> usize {
-    let blocks = |kind: Kind| !kind.is_private() && policies[kind as usize] == Policy::Block;
+    let blocks = |kind: Kind| !kind.is_private() && policies[kind as usize] == OverflowPolicy::Block;
     if Kind::ALL.into_iter().any(blocks) { 2 } else { 10_000 }
 }
 
@@ -180,9 +188,9 @@ fn slots_are_home(pools: &Pools) -> bool {
 /// A policy for each market kind; those of private kinds mean nothing, so they are anything too.
 fn policies() -> impl Strategy<Value = Policies> {
     proptest::array::uniform(prop_oneof![
-        Just(Policy::Conflate),
-        Just(Policy::DropOldest),
-        Just(Policy::Block)
+        Just(OverflowPolicy::Conflate),
+        Just(OverflowPolicy::DropOldest),
+        Just(OverflowPolicy::Block)
     ])
 }
 
@@ -244,7 +252,7 @@ proptest! {
         for seat in &seats {
             seat.subscribe(&dispatcher, name);
         }
-        let witness = Seat::new([Policy::DropOldest; Kind::COUNT], 1, 1);
+        let witness = Seat::new([OverflowPolicy::DropOldest; Kind::COUNT], 1, 1);
         witness.subscribe(&dispatcher, other);
         let (mut publisher, mut other) = (Publisher::new(&dispatcher, name), Publisher::new(&dispatcher, other));
         let (mut sent, mut last) = (BTreeMap::new(), 0);
@@ -300,14 +308,14 @@ proptest! {
                 let event = (send(&mut publisher, mark).unwrap().unwrap(), mark);
                 match policies[kind as usize] {
                     _ if kind.is_private() => kept.push(event),
-                    Policy::Block => kept.push(event),
-                    Policy::DropOldest => {
+                    OverflowPolicy::Block => kept.push(event),
+                    OverflowPolicy::DropOldest => {
                         ring.push_back(event);
                         if ring.len() > capacity && let Some((_, oldest)) = ring.pop_front() {
                             dropped[oldest.0 as usize] += 1;
                         }
                     }
-                    Policy::Conflate => {
+                    OverflowPolicy::Conflate => {
                         conflated[kind as usize] += u64::from(cells.insert((kind, of), event).is_some());
                     }
                 }
@@ -334,7 +342,7 @@ proptest! {
     ) {
         let (_, dispatcher) = plane();
         let name = provider("bus-tests");
-        let mut seat = Seat::new([Policy::DropOldest; Kind::COUNT], 1, limit);
+        let mut seat = Seat::new([OverflowPolicy::DropOldest; Kind::COUNT], 1, limit);
         seat.subscribe(&dispatcher, name);
         let mut publisher = Publisher::new(&dispatcher, name);
         let (mut lane, mut expected, mut refused) = (VecDeque::new(), Vec::new(), 0);
@@ -418,7 +426,7 @@ proptest! {
 fn full() -> (Arc<Pools>, Arc<Dispatcher>, Seat, Publisher) {
     let (pools, dispatcher) = plane();
     let name = provider("bus-tests");
-    let seat = Seat::new([Policy::Block; Kind::COUNT], 1, 10);
+    let seat = Seat::new([OverflowPolicy::Block; Kind::COUNT], 1, 10);
     seat.subscribe(&dispatcher, name);
     let mut publisher = Publisher::new(&dispatcher, name);
     assert_eq!(send(&mut publisher, (Kind::Trade, 0, 1)), Ok(Some(1)));
@@ -445,7 +453,7 @@ fn a_wait_that_is_stopped_takes_no_number() {
 #[test]
 fn closing_a_full_queue_releases_its_producer() {
     let (pools, dispatcher, mut seat, mut publisher) = full();
-    let witness = Seat::new([Policy::DropOldest; Kind::COUNT], 4, 10);
+    let witness = Seat::new([OverflowPolicy::DropOldest; Kind::COUNT], 4, 10);
     witness.subscribe(&dispatcher, publisher.provider());
     thread::scope(|scope| {
         let waiting = scope.spawn(|| send(&mut publisher, (Kind::Trade, 0, 2)));

@@ -12,7 +12,7 @@
 
 mod publish;
 
-use crate::bus::{Queue, Tap, Waker, Watermark};
+use crate::bus::{ConflationCell, Queue, Waker, Watermark};
 use crate::event::Kind;
 use crate::filter::Filter;
 use crate::names::{ProviderId, SymbolId};
@@ -70,7 +70,7 @@ type Filters = std::sync::Arc<[Filter]>;
 struct Target {
     queue: Arc<Queue>,
     waker: Arc<Waker>,
-    tap: Arc<Tap>,
+    cell: Arc<ConflationCell>,
     filters: Filters,
 }
 
@@ -98,7 +98,7 @@ pub struct Table {
 struct Subscriber {
     queue: Arc<Queue>,
     routes: Vec<(RouteKey, Filters, u32)>,
-    taps: Map<u64, Arc<Tap>>,
+    cells: Map<u64, Arc<ConflationCell>>,
 }
 
 #[derive(Default)]
@@ -106,8 +106,8 @@ struct Registry {
     next: u64,
     version: u32,
     subscribers: BTreeMap<SubscriptionId, Subscriber>,
-    /// Symbols that routes for every symbol have met.
-    met: BTreeSet<(ProviderId, Kind, SymbolId)>,
+    /// Symbols that routes for every symbol have matched so far.
+    found_symbols: BTreeSet<(ProviderId, Kind, SymbolId)>,
     ids: Map<u64, u32>,
 }
 
@@ -126,7 +126,9 @@ impl Registry {
                 None => drop(table.any.insert((key.provider, key.kind))),
             }
         }
-        keys.extend(self.met.iter().filter(|(provider, kind, _)| table.any.contains(&(*provider, *kind))));
+        keys.extend(
+            self.found_symbols.iter().filter(|(provider, kind, _)| table.any.contains(&(*provider, *kind))),
+        );
         for (provider, kind, symbol) in keys {
             let packed = RouteKey::packed(provider, kind, symbol);
             let next_id = self.ids.len() as u32;
@@ -149,7 +151,7 @@ impl Registry {
                 entry.targets.push(Target {
                     queue: Arc::clone(&subscriber.queue),
                     waker: Arc::clone(subscriber.queue.waker()),
-                    tap: Arc::clone(subscriber.taps.entry(packed).or_default()),
+                    cell: Arc::clone(subscriber.cells.entry(packed).or_default()),
                     filters: Filters::clone(filters),
                 });
             }
@@ -209,7 +211,7 @@ impl Dispatcher {
         });
         let notices: Vec<Route> = notices.collect();
         let routes = routes.into_iter().chain(notices).map(|r| (r.key, r.filters.into(), r.depth)).collect();
-        let subscriber = Subscriber { queue: Arc::clone(queue), routes, taps: Map::default() };
+        let subscriber = Subscriber { queue: Arc::clone(queue), routes, cells: Map::default() };
         self.change(|registry| {
             registry.next += 1;
             let id = SubscriptionId(registry.next);
@@ -244,10 +246,10 @@ impl Dispatcher {
         (result, change)
     }
 
-    /// Makes the exact entry for a symbol that a route for every symbol has just met.
+    /// Makes the exact entry for a symbol that a route for every symbol has just matched for the first time.
     fn meet(&self, provider: ProviderId, kind: Kind, symbol: SymbolId) {
         let mut registry = lock(&self.registry);
-        if registry.met.insert((provider, kind, symbol)) {
+        if registry.found_symbols.insert((provider, kind, symbol)) {
             let table = registry.build();
             self.table.store(Arc::new(table));
         }

@@ -1,6 +1,6 @@
 //! The routing table against the plain filter that it stands for.
 
-use crate::bus::{Policy, Queue, Reader, Waker};
+use crate::bus::{OverflowPolicy, Queue, Reader, Waker};
 use crate::decimal::Decimal;
 use crate::dispatch::{Dispatcher, Origin, Publisher, Route, RouteKey, SubscriptionId};
 use crate::event::{BookGap, Kind, Payload, Side, Ticker, Trade, VenueId};
@@ -197,7 +197,7 @@ proptest! {
             let change = match step {
                 Step::Subscribe(wants) => {
                     let (queue, reader) =
-                        Queue::new([Policy::DropOldest; Kind::COUNT], 4, 4, Arc::new(Waker::default()));
+                        Queue::new([OverflowPolicy::DropOldest; Kind::COUNT], 4, 4, Arc::new(Waker::default()));
                     let routes = wants.iter().map(Want::route).collect();
                     let (id, change) = dispatcher.subscribe(&queue, routes);
                     subscribers.push(Subscriber { id, wants, reader });

@@ -9,8 +9,8 @@ use crate::instrument::Instrument;
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{Recycle, Shared};
 pub use payload::{
-    BalanceUpdate, Book, BookGap, ExecReport, Extension, Kline, Level, OrderState, RiskControl, ShortText,
-    StaleReason, Ticker, Trade, VenueId,
+    BalanceUpdate, Book, BookGap, ExecReport, Extension, Kline, OrderState, PriceLevel, RiskControl,
+    ShortText, StaleReason, Ticker, Trade, VenueId,
 };
 
 /// Nanoseconds since the Unix epoch, or a signed difference of two such times.

@@ -1,7 +1,7 @@
 //! Damaged frames through a whole feed: each ends as a counted error or as less than it was, and hurts nothing after it.
 
 use super::*;
-use crate::bus::{Item, Policy, Queue, Reader};
+use crate::bus::{Item, OverflowPolicy, Queue, Reader};
 use crate::codec::fixtures::{ALL, DIFF, SNAPSHOT, TICKER, TRADE, binance_spec, wrap};
 use crate::codec::{MAX_FRAME, MAX_LEVELS};
 use crate::dispatch::{Dispatcher, Route, RouteKey};
@@ -26,7 +26,8 @@ impl Plane {
         let pools = Pools::new(1 << 26);
         Pools::reserve(&pools, Claim { events: 2048, books: 64, depth: DEPTH }).unwrap();
         let dispatcher = Dispatcher::new(Arc::clone(&pools));
-        let (queue, reader) = Queue::new([Policy::DropOldest; Kind::COUNT], 2048, 2048, Arc::default());
+        let (queue, reader) =
+            Queue::new([OverflowPolicy::DropOldest; Kind::COUNT], 2048, 2048, Arc::default());
         let provider = ProviderId::intern("feed-tests").unwrap();
         let route = |kind: &Kind| Route {
             key: RouteKey { provider, kind: *kind, symbol: None },

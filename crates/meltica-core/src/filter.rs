@@ -21,7 +21,7 @@ type Accessor = for<'a> fn(&'a Payload, &'a mut String) -> Field<'a>;
 
 /// What the values of a field are, so that a condition which no event can meet is told when it is declared.
 #[derive(Clone, Copy)]
-enum Sort {
+enum FieldType {
     Number,
     Text,
     Flag,
@@ -29,7 +29,7 @@ enum Sort {
     Names(&'static [&'static str]),
 }
 
-impl std::fmt::Display for Sort {
+impl std::fmt::Display for FieldType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Number => f.write_str("a number"),
@@ -60,8 +60,8 @@ macro_rules! accessor {
 }
 
 /// The fields that can be filtered on, per kind.
-fn fields(kind: Kind) -> &'static [(&'static str, Sort, Accessor)] {
-    use Sort::{Flag, Names, Number, Text};
+fn fields(kind: Kind) -> &'static [(&'static str, FieldType, Accessor)] {
+    use FieldType::{Flag, Names, Number, Text};
     match kind {
         Kind::Trade => &[
             (
@@ -250,7 +250,7 @@ impl Filter {
             Op::Eq | Op::Neq | Op::Prefix if operands.len() != 1 => return Err(arity("one value")),
             _ => {}
         }
-        if op == Op::Prefix && matches!(sort, Sort::Number | Sort::Flag) {
+        if op == Op::Prefix && matches!(sort, FieldType::Number | FieldType::Flag) {
             return Err(FilterError::Prefix { field: field.into(), sort: sort.to_string() });
         }
         let compiled = |operand: Operand| {
@@ -259,9 +259,9 @@ impl Filter {
                 Operand::Flag(_) => None,
             };
             let possible = match (&operand, sort) {
-                (Operand::Flag(_), Sort::Flag) | (Operand::Text(_), Sort::Text) => true,
-                (Operand::Text(_), Sort::Number) => number.is_some(),
-                (Operand::Text(text), Sort::Names(names)) => names
+                (Operand::Flag(_), FieldType::Flag) | (Operand::Text(_), FieldType::Text) => true,
+                (Operand::Text(_), FieldType::Number) => number.is_some(),
+                (Operand::Text(text), FieldType::Names(names)) => names
                     .iter()
                     .any(|name| if op == Op::Prefix { name.starts_with(text) } else { name == text }),
                 _ => false,

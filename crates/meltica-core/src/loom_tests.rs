@@ -3,7 +3,7 @@
 
 mod pool;
 
-use crate::bus::{DEFAULT_POLICIES, Item, Policies, Policy, Queue, Reader, Waker};
+use crate::bus::{DEFAULT_POLICIES, Item, OverflowPolicy, Policies, Queue, Reader, Waker};
 use crate::decimal::Decimal;
 use crate::dispatch::{Dispatcher, Origin, Publisher, Route, RouteKey};
 use crate::event::{BalanceUpdate, Kind, Payload, Ticker, Trade, VenueId};
@@ -35,7 +35,7 @@ fn route(kind: Kind) -> Route {
 
 const BLOCK_TRADES: Policies = {
     let mut policies = DEFAULT_POLICIES;
-    policies[Kind::Trade as usize] = Policy::Block;
+    policies[Kind::Trade as usize] = OverflowPolicy::Block;
     policies
 };
 
@@ -199,7 +199,7 @@ fn loom_cells_of_two_routes_are_both_found() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
-        let (queue, mut reader) = Plane::queue([Policy::Conflate; Kind::COUNT], 1, &waker);
+        let (queue, mut reader) = Plane::queue([OverflowPolicy::Conflate; Kind::COUNT], 1, &waker);
         plane.dispatcher.subscribe(&queue, vec![route(Kind::Ticker), route(Kind::Trade)]);
         let mut publisher = Publisher::new(&plane.dispatcher, provider());
         let other = thread::spawn(move || {

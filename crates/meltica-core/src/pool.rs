@@ -17,7 +17,7 @@
 mod reservation;
 
 use crate::sync::{
-    AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering, Padded, UnsafeCell, fence, lock,
+    AtomicI64, AtomicPtr, AtomicU32, AtomicU64, CachePadded, Mutex, Ordering, UnsafeCell, fence, lock,
 };
 pub use reservation::{Claim, NoCapacity, Pools, Reservation};
 use std::ops::{Deref, DerefMut};
@@ -66,7 +66,7 @@ pub(crate) struct Slot<T> {
 }
 
 struct Inner<T> {
-    head: Padded<AtomicU64>,
+    head: CachePadded<AtomicU64>,
     chunks: Box<[AtomicPtr<Slot<T>>]>,
     chunk_bits: u32,
     capacity: AtomicU32,
@@ -200,7 +200,7 @@ impl<T: Recycle + Send + Sync> Pool<T> {
     /// Makes an empty pool that grows by chunks of `2^chunk_bits` slots, each made by `make`.
     pub fn new(chunk_bits: u32, make: impl Fn() -> T + Send + Sync + 'static) -> Self {
         let inner = Inner {
-            head: Padded(AtomicU64::new(pack(0, NIL))),
+            head: CachePadded(AtomicU64::new(pack(0, NIL))),
             chunks: (0..MAX_CHUNKS).map(|_| AtomicPtr::new(std::ptr::null_mut())).collect(),
             chunk_bits,
             capacity: AtomicU32::new(0),

@@ -50,9 +50,9 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Keeps what two threads write apart by more than a cache line (two lines: the prefetcher pairs them).
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct Padded<T>(pub T);
+pub struct CachePadded<T>(pub T);
 
-impl<T> std::ops::Deref for Padded<T> {
+impl<T> std::ops::Deref for CachePadded<T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {

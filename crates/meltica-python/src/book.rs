@@ -4,7 +4,7 @@ use crate::convert::py_decimal;
 use crate::events::{Body, PyEvent};
 use crate::payload::{price, quantity};
 use meltica_core::decimal::Decimal;
-use meltica_core::event::{Book, Level};
+use meltica_core::event::{Book, PriceLevel};
 use meltica_core::pool::Shared;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyTuple};
@@ -50,7 +50,7 @@ impl BookBody {
     pub fn keep(&self) {
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         if let Place::Slot(book) = &*place {
-            let cut = |levels: &[Level]| levels[..levels.len().min(self.depth as usize)].to_vec();
+            let cut = |levels: &[PriceLevel]| levels[..levels.len().min(self.depth as usize)].to_vec();
             let kept = Book { bids: cut(&book.bids), asks: cut(&book.asks), ..**book };
             *place = Place::Heap(Box::new(kept));
         }
@@ -60,7 +60,7 @@ impl BookBody {
         // Never two locks at once: the other book is copied.
         let levels = |body: &Self| {
             body.with(|book| {
-                let top = |side: &[Level]| -> Vec<(Decimal, Decimal)> {
+                let top = |side: &[PriceLevel]| -> Vec<(Decimal, Decimal)> {
                     side.iter().take(body.depth()).map(|l| (price(book, *l), quantity(book, *l))).collect()
                 };
                 let counts = (book.bid_count, book.ask_count);
@@ -79,7 +79,7 @@ impl BookBody {
 
     pub fn describe(&self) -> String {
         self.with(|book| {
-            let best = |levels: &[Level]| {
+            let best = |levels: &[PriceLevel]| {
                 levels
                     .first()
                     .map_or_else(|| "-".into(), |l| format!("{}x{}", price(book, *l), quantity(book, *l)))
@@ -167,11 +167,14 @@ fn body<'a>(slf: &'a Bound<'_, PyBookSnapshot>) -> &'a BookBody {
     }
 }
 
-fn level(book: &Book, level: Level) -> PyPriceLevel {
+fn level(book: &Book, level: PriceLevel) -> PyPriceLevel {
     PyPriceLevel { price: price(book, level), quantity: quantity(book, level) }
 }
 
-fn side<'py>(slf: &Bound<'py, PyBookSnapshot>, pick: fn(&Book) -> &[Level]) -> PyResult<Bound<'py, PyTuple>> {
+fn side<'py>(
+    slf: &Bound<'py, PyBookSnapshot>,
+    pick: fn(&Book) -> &[PriceLevel],
+) -> PyResult<Bound<'py, PyTuple>> {
     let body = body(slf);
     let levels: Vec<PyPriceLevel> =
         body.with(|book| pick(book).iter().take(body.depth()).map(|l| level(book, *l)).collect());

@@ -5,7 +5,7 @@ use crate::convert::{kind, provider, symbol, value_error};
 use crate::errors::CapacityError;
 use crate::host::{Command, HostShared, Member, Signature, spawn};
 use crate::instance::{InstanceShared, Plan, PyInstance, State, lock};
-use meltica_core::bus::{DEFAULT_POLICIES, Policies, Policy, Queue};
+use meltica_core::bus::{DEFAULT_POLICIES, OverflowPolicy, Policies, Queue};
 use meltica_core::dispatch::{Change, Dispatcher, Origin, Publisher, Route, RouteKey, SubscriptionId};
 use meltica_core::event::{Extension, Kind, Nanos, Payload};
 use meltica_core::feed::FeedStats;
@@ -286,11 +286,11 @@ fn claim(
         let routes = routes.iter().filter(|r| wanted(r.key.kind));
         routes.map(|r| if r.key.symbol.is_some() { 1 } else { WILDCARD_SYMBOLS }).sum()
     };
-    let ring = |kind: Kind| !kind.is_private() && policies[kind as usize] != Policy::Conflate;
+    let ring = |kind: Kind| !kind.is_private() && policies[kind as usize] != OverflowPolicy::Conflate;
     let in_ring = |kind: Kind| routes.iter().any(|r| r.key.kind == kind && ring(kind));
     let in_rings = capacity.next_power_of_two() + 2 * batch;
     let book = Kind::BookSnapshot;
-    let conflated = |kind| policies[kind as usize] == Policy::Conflate;
+    let conflated = |kind| policies[kind as usize] == OverflowPolicy::Conflate;
     // A conflated route holds one event in its cell and two that were taken and wait their turn.
     let events = 3 * cells(&conflated) + if Kind::ALL.into_iter().any(in_ring) { in_rings } else { 0 };
     let books = if in_ring(book) { in_rings } else { 3 * cells(&|k| k == book) };
@@ -338,11 +338,12 @@ impl PyHost {
         }
         let mut compiled_policies = DEFAULT_POLICIES;
         for (name, policy) in policies.unwrap_or_default() {
-            compiled_policies[kind(&name)? as usize] = Policy::from_name(&policy).ok_or_else(|| {
-                value_error(format!(
-                    "{name}: expected the policy conflate, drop_oldest or block, saw {policy:?}"
-                ))
-            })?;
+            compiled_policies[kind(&name)? as usize] =
+                OverflowPolicy::from_name(&policy).ok_or_else(|| {
+                    value_error(format!(
+                        "{name}: expected the policy conflate, drop_oldest or block, saw {policy:?}"
+                    ))
+                })?;
         }
         let filters = filters.map(crate::filter::filters).transpose()?.unwrap_or_default();
         let mut compiled_routes = Vec::new();

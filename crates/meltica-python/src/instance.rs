@@ -179,7 +179,7 @@ impl InstanceShared {
                 market.ask = float(ticker.ask).or(market.ask);
             }
             Payload::Book(book) => {
-                let best = |levels: &[meltica_core::event::Level]| {
+                let best = |levels: &[meltica_core::event::PriceLevel]| {
                     levels.first().map(|level| crate::payload::price(book, *level).to_f64())
                 };
                 (market.bid, market.ask, market.stale) = (best(&book.bids), best(&book.asks), false);

@@ -3,8 +3,8 @@
 use crate::convert::{decimal, json_dumps, json_loads, parse_rfc3339, rfc3339, value_error};
 use meltica_core::decimal::Decimal;
 use meltica_core::event::{
-    BalanceUpdate, Book, BookGap, ExecReport, Extension, Header, Kind, Kline, Level, OrderState, Payload,
-    RiskControl, ShortText, Side, StaleReason, Ticker, Trade, VenueId,
+    BalanceUpdate, Book, BookGap, ExecReport, Extension, Header, Kind, Kline, OrderState, Payload,
+    PriceLevel, RiskControl, ShortText, Side, StaleReason, Ticker, Trade, VenueId,
 };
 use meltica_core::instrument::{Instrument, InstrumentType, OptionType};
 use pyo3::exceptions::{PyKeyError, PyTypeError};
@@ -139,12 +139,12 @@ pub fn book_to_dict<'py>(
 }
 
 /// The price of a level of `book`.
-pub fn price(book: &Book, level: Level) -> Decimal {
+pub fn price(book: &Book, level: PriceLevel) -> Decimal {
     Decimal::new(i128::from(level.price), book.price_scale).unwrap_or(Decimal::ZERO)
 }
 
 /// The quantity of a level of `book`.
-pub fn quantity(book: &Book, level: Level) -> Decimal {
+pub fn quantity(book: &Book, level: PriceLevel) -> Decimal {
     Decimal::new(i128::from(level.quantity), book.quantity_scale).unwrap_or(Decimal::ZERO)
 }
 
@@ -347,9 +347,9 @@ fn book_from_dict(f: &Fields<'_, '_>) -> PyResult<Book> {
         let fits = value.rescale(scale).and_then(|v| i64::try_from(v.mantissa()).ok());
         fits.ok_or_else(|| value_error(format!("book: {value} does not fit 64 bits with {scale} places")))
     };
-    let levels = |side: &[(Decimal, Decimal)]| -> PyResult<Vec<Level>> {
+    let levels = |side: &[(Decimal, Decimal)]| -> PyResult<Vec<PriceLevel>> {
         let level = |(p, q): &(Decimal, Decimal)| {
-            Ok(Level { price: mantissa(*p, price_scale)?, quantity: mantissa(*q, quantity_scale)? })
+            Ok(PriceLevel { price: mantissa(*p, price_scale)?, quantity: mantissa(*q, quantity_scale)? })
         };
         side.iter().map(level).collect()
     };

@@ -15,7 +15,7 @@ use meltica_core::bus::{DEFAULT_POLICIES, Queue, Reader, Waker};
 use meltica_core::codec::Levels;
 use meltica_core::decimal::Decimal;
 use meltica_core::dispatch::{Dispatcher, Origin, Publisher, Route, RouteKey};
-use meltica_core::event::{Event, Kind, Level, Payload, Side, StaleReason, Trade, VenueId};
+use meltica_core::event::{Event, Kind, Payload, PriceLevel, Side, StaleReason, Trade, VenueId};
 use meltica_core::names::{ProviderId, SymbolId};
 use meltica_core::pool::{Claim, Pool, Pools, Reservation};
 use std::hint::black_box;
@@ -144,7 +144,7 @@ impl Books {
 
 /// Returns a good book with `levels` on either side, where the diffs of the mix begin.
 pub fn book(levels: u64) -> BookAssembler {
-    let level = |price| Level { price, quantity: 1 + price % 97 };
+    let level = |price| PriceLevel { price, quantity: 1 + price % 97 };
     let mut snapshot = Levels::default();
     (snapshot.price_scale, snapshot.quantity_scale) = (2, 8);
     snapshot.bids = (1..=levels).map(|i| level((MID - i).cast_signed())).collect();

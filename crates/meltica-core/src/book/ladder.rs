@@ -4,7 +4,7 @@
 //! stays as a tombstone (quantity 0) until its place is taken or there are too many: most levels that go come back.
 //! The levels of a diff are sorted, so each search gallops on from where the last one ended.
 
-use crate::event::Level;
+use crate::event::PriceLevel;
 
 /// This close to the best, removing a level is cheap and a tombstone would be in every copy's way.
 const NEAR: usize = 64;
@@ -13,7 +13,7 @@ const NEAR: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Ladder<const ASKS: bool> {
     /// By ascending key; the last is no tombstone.
-    levels: Vec<Level>,
+    levels: Vec<PriceLevel>,
     tombstones: usize,
 }
 
@@ -43,7 +43,7 @@ impl<const ASKS: bool> Ladder<ASKS> {
     }
 
     /// Returns the levels without tombstones, with keys for prices.
-    pub fn live(&mut self) -> &mut [Level] {
+    pub fn live(&mut self) -> &mut [PriceLevel] {
         if self.tombstones != 0 {
             self.levels.retain(|level| level.quantity != 0);
             self.tombstones = 0;
@@ -52,9 +52,9 @@ impl<const ASKS: bool> Ladder<ASKS> {
     }
 
     /// Puts the best `depth` levels into `out`, best first.
-    pub fn top(&self, depth: usize, out: &mut Vec<Level>) {
+    pub fn top(&self, depth: usize, out: &mut Vec<PriceLevel>) {
         out.clear();
-        let price = |level: &Level| Level { price: Self::flip(level.price), ..*level };
+        let price = |level: &PriceLevel| PriceLevel { price: Self::flip(level.price), ..*level };
         let near = &self.levels[self.levels.len().saturating_sub(depth)..];
         if depth <= NEAR && near.iter().all(|level| level.quantity != 0) {
             out.extend(near.iter().rev().map(price));
@@ -64,7 +64,7 @@ impl<const ASKS: bool> Ladder<ASKS> {
     }
 
     /// Sets levels to new quantities; zero removes.
-    pub fn apply(&mut self, changes: &[Level]) {
+    pub fn apply(&mut self, changes: &[PriceLevel]) {
         let mut cursor = self.levels.len();
         for change in changes {
             cursor = self.set(Self::flip(change.price), change.quantity, cursor);
@@ -94,15 +94,15 @@ impl<const ASKS: bool> Ladder<ASKS> {
             _ if quantity == 0 => {}
             // The place of a tombstone on either side keeps the order.
             Some(level) if level.quantity == 0 => {
-                *level = Level { price: key, quantity };
+                *level = PriceLevel { price: key, quantity };
                 self.tombstones -= 1;
             }
             _ => match at.checked_sub(1).and_then(|below| self.levels.get_mut(below)) {
                 Some(level) if level.quantity == 0 => {
-                    *level = Level { price: key, quantity };
+                    *level = PriceLevel { price: key, quantity };
                     self.tombstones -= 1;
                 }
-                _ => self.levels.insert(at, Level { price: key, quantity }),
+                _ => self.levels.insert(at, PriceLevel { price: key, quantity }),
             },
         }
         at

@@ -1,6 +1,6 @@
 //! The reading end: both lanes, merged by sequence.
 
-use super::{Policy, Queue};
+use super::{OverflowPolicy, Queue};
 use crate::event::Event;
 use crate::pool::{Shared, Slot};
 use crate::sync::Arc;
@@ -73,7 +73,7 @@ impl Reader {
         let new_round = self.cells_due == 0;
         if new_round {
             self.bound = watermark.max(self.bound);
-            queue.pending.take(|tap| self.staged.extend(tap.take().map(Item::Pooled)));
+            queue.pending.take(|cell| self.staged.extend(cell.take().map(Item::Pooled)));
         }
         let staged_cells = !self.staged.is_empty();
         let mut safe = self.bound;
@@ -118,6 +118,6 @@ impl Reader {
 
     fn is_conflated(&self, item: &Item) -> bool {
         matches!(item, Item::Pooled(event)
-            if self.queue.policies[event.header().kind as usize] == Policy::Conflate)
+            if self.queue.policies[event.header().kind as usize] == OverflowPolicy::Conflate)
     }
 }

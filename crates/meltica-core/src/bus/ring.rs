@@ -3,7 +3,7 @@
 use super::Item;
 use crate::event::Event;
 use crate::pool::{Shared, Slot};
-use crate::sync::{AtomicPtr, AtomicU64, Ordering, Padded};
+use crate::sync::{AtomicPtr, AtomicU64, CachePadded, Ordering};
 use std::collections::VecDeque;
 
 struct Cell {
@@ -14,9 +14,9 @@ struct Cell {
 /// A bounded ring: one producer that may evict, one consumer that takes runs.
 pub(super) struct Ring {
     /// Next to take. Moved by the consumer, and by the producer when it evicts.
-    head: Padded<AtomicU64>,
+    head: CachePadded<AtomicU64>,
     /// Next to fill. Moved by the producer.
-    tail: Padded<AtomicU64>,
+    tail: CachePadded<AtomicU64>,
     cells: Box<[Cell]>,
 }
 
@@ -25,8 +25,8 @@ impl Ring {
         let capacity = if capacity == 0 { 0 } else { capacity.next_power_of_two() };
         let cell = |_| Cell { event: AtomicPtr::new(std::ptr::null_mut()), seq: AtomicU64::new(0) };
         Self {
-            head: Padded(AtomicU64::new(0)),
-            tail: Padded(AtomicU64::new(0)),
+            head: CachePadded(AtomicU64::new(0)),
+            tail: CachePadded(AtomicU64::new(0)),
             cells: (0..capacity).map(cell).collect(),
         }
     }

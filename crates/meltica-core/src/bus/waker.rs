@@ -1,11 +1,11 @@
 //! Who waits for whom: the number up to which readers may read, and threads that sleep.
 
-use crate::sync::{AtomicBool, AtomicU64, Ordering, Padded, fence, thread};
+use crate::sync::{AtomicBool, AtomicU64, CachePadded, Ordering, fence, thread};
 use std::time::Instant;
 
 /// The highest sequence number that stands in every queue it was routed to.
 #[derive(Debug, Default)]
-pub struct Watermark(Padded<AtomicU64>);
+pub struct Watermark(CachePadded<AtomicU64>);
 
 impl Watermark {
     /// Returns the number.
@@ -24,14 +24,14 @@ impl Watermark {
 /// Lets one thread sleep until another has something for it.
 #[derive(Debug)]
 pub struct Waker {
-    parked: Padded<AtomicBool>,
+    parked: CachePadded<AtomicBool>,
     /// Guards a handle and nothing else: not for loom, whose locks swallow a pending unpark.
     thread: std::sync::Mutex<Option<thread::Thread>>,
 }
 
 impl Default for Waker {
     fn default() -> Self {
-        Self { parked: Padded(AtomicBool::new(false)), thread: std::sync::Mutex::new(None) }
+        Self { parked: CachePadded(AtomicBool::new(false)), thread: std::sync::Mutex::new(None) }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The decoder: one pass over a frame, then one message out of what was met.
 
 use super::error::{DecodeError, Fail, Fault};
+use super::field_map::FieldMap;
 use super::levels::Levels;
-use super::met::Met;
 use super::read::Reader;
 use super::symbols::SymbolCache;
 use super::{Codec, MAX_FRAME};
@@ -69,7 +69,7 @@ pub struct Decoder {
     codec: Arc<Codec>,
     /// The message of the last frame.
     message: Option<u16>,
-    met: Met,
+    fields: FieldMap,
     cache: SymbolCache,
     unknown_enums: u64,
     /// Written and read in place: a payload is large, and each move of it costs as much as reading a number.
@@ -82,7 +82,7 @@ impl Decoder {
         Self {
             codec,
             message: None,
-            met: Met::default(),
+            fields: FieldMap::default(),
             cache: SymbolCache::default(),
             unknown_enums: 0,
             payload: Payload::Empty,
@@ -97,7 +97,7 @@ impl Decoder {
     /// Returns the levels of the last book message.
     #[inline]
     pub fn levels(&self) -> &Levels {
-        &self.met.levels
+        &self.fields.levels
     }
 
     /// Returns the payload of the last event, a trade, ticker or candle, to be taken out.
@@ -124,7 +124,7 @@ impl Decoder {
         // The outcome is large: it is written once, where it is returned, and an error is completed in place.
         let mut outcome = self.read(frame, wanted);
         if let Err(error) = &mut outcome {
-            error.complete(self.message, self.met.slot, frame);
+            error.complete(self.message, self.fields.slot, frame);
         }
         outcome
     }
@@ -135,16 +135,16 @@ impl Decoder {
         frame: &[u8],
         wanted: impl FnMut(Kind, SymbolId) -> bool,
     ) -> Result<Decoded, DecodeError> {
-        let Self { codec, message, met, cache, unknown_enums, payload } = self;
-        (*message, met.slot) = (None, DecodeError::NO_SLOT);
+        let Self { codec, message, fields, cache, unknown_enums, payload } = self;
+        (*message, fields.slot) = (None, DecodeError::NO_SLOT);
         if frame.len() > MAX_FRAME {
             return Err(Fail { at: 0, fault: Fault::TooLarge }.into());
         }
-        met.scan(codec, frame)?;
-        let Some(index) = codec.messages.iter().position(|message| met.matches(frame, message)) else {
+        fields.scan(codec, frame)?;
+        let Some(index) = codec.messages.iter().position(|message| fields.matches(frame, message)) else {
             return Ok(Decoded::Ignored);
         };
         *message = Some(index as u16);
-        Reader { frame, met, unknown_enums, payload }.message(codec, index, cache, wanted)
+        Reader { frame, fields, unknown_enums, payload }.message(codec, index, cache, wanted)
     }
 }

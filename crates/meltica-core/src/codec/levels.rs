@@ -3,7 +3,7 @@
 use super::error::{Fail, Fault};
 use super::number::{fixed, places, rescale, slow};
 use super::scan::{self, Scan, blank, byte};
-use crate::event::Level;
+use crate::event::PriceLevel;
 
 /// Most levels on one side of a message.
 pub const MAX_LEVELS: usize = 10_000;
@@ -15,9 +15,9 @@ pub const MAX_LEVELS: usize = 10_000;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Levels {
     /// Bids, as the venue ordered them.
-    pub bids: Vec<Level>,
+    pub bids: Vec<PriceLevel>,
     /// Asks, as the venue ordered them.
-    pub asks: Vec<Level>,
+    pub asks: Vec<PriceLevel>,
     /// Digits after the point of each price mantissa.
     pub price_scale: u8,
     /// Digits after the point of each quantity mantissa.
@@ -35,7 +35,7 @@ pub(crate) enum Part {
 
 impl Part {
     #[inline]
-    pub fn of(self, level: &mut Level) -> &mut i64 {
+    pub fn of(self, level: &mut PriceLevel) -> &mut i64 {
         match self {
             Self::Price => &mut level.price,
             Self::Quantity => &mut level.quantity,
@@ -43,13 +43,13 @@ impl Part {
     }
 
     /// Returns the fewest places on which this part of all levels is exact.
-    pub fn places(self, sides: &mut [&mut [Level]], scale: u8) -> u8 {
+    pub fn places(self, sides: &mut [&mut [PriceLevel]], scale: u8) -> u8 {
         places(sides.iter_mut().flat_map(|side| side.iter_mut()).map(|level| *self.of(level)), scale)
     }
 
     /// Puts this part of all levels on another scale, or none and returns false when one does not fit.
-    pub fn rescale(self, sides: &mut [&mut [Level]], from: u8, to: u8) -> bool {
-        let fits = |level: &mut Level| rescale(*self.of(level), from, to).is_some();
+    pub fn rescale(self, sides: &mut [&mut [PriceLevel]], from: u8, to: u8) -> bool {
+        let fits = |level: &mut PriceLevel| rescale(*self.of(level), from, to).is_some();
         if !sides.iter_mut().flat_map(|side| side.iter_mut()).all(fits) {
             return false;
         }
@@ -68,7 +68,7 @@ impl Levels {
         self.reduced = [false; 2];
     }
 
-    fn side(&mut self, asks: bool) -> &mut Vec<Level> {
+    fn side(&mut self, asks: bool) -> &mut Vec<PriceLevel> {
         if asks { &mut self.asks } else { &mut self.bids }
     }
 
@@ -80,7 +80,7 @@ impl Levels {
         end
     }
 
-    fn fill(&mut self, frame: &[u8], mut at: usize, out: &mut Vec<Level>) -> Scan {
+    fn fill(&mut self, frame: &[u8], mut at: usize, out: &mut Vec<PriceLevel>) -> Scan {
         if byte(frame, at)? == b']' {
             return Ok(at + 1);
         }
@@ -114,7 +114,7 @@ impl Levels {
 
     /// Reads the level at `at` however it is written, and returns where it ends.
     #[cold]
-    fn any(&mut self, frame: &[u8], start: usize, out: &mut Vec<Level>) -> Scan {
+    fn any(&mut self, frame: &[u8], start: usize, out: &mut Vec<PriceLevel>) -> Scan {
         let start = blank(frame, start);
         if byte(frame, start)? != b'[' {
             return Fail::new(Fault::Syntax, start);
@@ -122,7 +122,7 @@ impl Levels {
         if out.len() >= MAX_LEVELS {
             return Fail::new(Fault::TooManyLevels, start);
         }
-        let mut level = Level::default();
+        let mut level = PriceLevel::default();
         let mut at = start + 1;
         for part in [Part::Price, Part::Quantity] {
             at = blank(frame, at);
@@ -154,7 +154,7 @@ impl Levels {
     }
 
     /// Puts one number on the message's scale, or the message on the number's.
-    fn fit(&mut self, out: &mut [Level], part: Part, mut number: i128, mut scale: u8) -> Option<i64> {
+    fn fit(&mut self, out: &mut [PriceLevel], part: Part, mut number: i128, mut scale: u8) -> Option<i64> {
         let reduced = &mut self.reduced[part as usize];
         let common = if part == Part::Price { &mut self.price_scale } else { &mut self.quantity_scale };
         let first = out.is_empty() && self.bids.is_empty() && self.asks.is_empty();
@@ -187,7 +187,7 @@ impl Levels {
 
 /// Reads `["61837.63000000","3.78826000"]`: the level, its two scales and where it ends.
 #[inline(always)]
-fn plain(frame: &[u8], at: usize) -> Option<(Level, u8, u8, usize)> {
+fn plain(frame: &[u8], at: usize) -> Option<(PriceLevel, u8, u8, usize)> {
     if frame.get(at..at + 2)? != b"[\"" {
         return None;
     }
@@ -199,7 +199,7 @@ fn plain(frame: &[u8], at: usize) -> Option<(Level, u8, u8, usize)> {
     if frame.get(at..at + 2)? != b"\"]" {
         return None;
     }
-    let level = Level { price: price as i64, quantity: quantity as i64 };
+    let level = PriceLevel { price: price as i64, quantity: quantity as i64 };
     Some((level, price_scale, quantity_scale, at + 2))
 }
 

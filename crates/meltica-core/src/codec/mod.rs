@@ -18,10 +18,10 @@
 mod damage_tests;
 mod decode;
 mod error;
+mod field_map;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 mod levels;
-mod met;
 mod number;
 mod plan;
 mod read;

@@ -1,7 +1,7 @@
 //! One message out of what was met: symbol, time, ids and numbers.
 
 use super::error::{DecodeError, Fail, Fault};
-use super::met::{Met, Sort, Span};
+use super::field_map::{FieldMap, Span, TokenKind};
 use super::plan::{Conversion, Field, LevelsPlan, Message, Slot};
 use super::scan::Scan;
 use super::spec::{IdMode, Role, Sign, TimeUnit};
@@ -15,7 +15,7 @@ use std::borrow::Cow;
 /// Converts what was met into a message.
 pub(super) struct Reader<'a> {
     pub frame: &'a [u8],
-    pub met: &'a mut Met,
+    pub fields: &'a mut FieldMap,
     pub unknown_enums: &'a mut u64,
     pub payload: &'a mut Payload,
 }
@@ -100,15 +100,15 @@ impl<'a> Reader<'a> {
 
     #[cold]
     fn bad<T>(&self, fault: Fault) -> Scan<T> {
-        let at = self.met.span(self.met.slot).map_or(self.frame.len(), |span| span.start as usize);
+        let at = self.fields.span(self.fields.slot).map_or(self.frame.len(), |span| span.start as usize);
         Fail::new(fault, at)
     }
 
     /// Returns the text of a scalar, `None` when it is absent.
     #[inline]
     fn text(&mut self, slot: Slot, fault: Fault) -> Scan<Option<Cow<'a, [u8]>>> {
-        self.met.slot = slot;
-        match self.met.text(self.frame, slot) {
+        self.fields.slot = slot;
+        match self.fields.text(self.frame, slot) {
             Some(None) => self.bad(fault),
             text => Ok(text.flatten()),
         }
@@ -122,9 +122,9 @@ impl<'a> Reader<'a> {
         cache: &mut SymbolCache,
     ) -> Scan<Option<SymbolId>> {
         if let Some(slot) = message.symbol
-            && let Some(Span { start, end, sort: Sort::Text }) = self.met.span(slot)
+            && let Some(Span { start, end, token: TokenKind::Text }) = self.fields.span(slot)
         {
-            self.met.slot = slot;
+            self.fields.slot = slot;
             return match cache.get(&codec.symbols, self.frame, start as usize, end as usize) {
                 Ok(symbol) => Ok(Some(symbol)),
                 Err(fault) => self.bad(fault),
@@ -157,11 +157,11 @@ impl<'a> Reader<'a> {
     /// Returns a whole number, `None` when it is absent.
     #[inline(always)]
     fn integer(&mut self, slot: Slot, fault: Fault) -> Scan<Option<u64>> {
-        self.met.slot = slot;
-        let Some(span) = self.met.span(slot) else { return Ok(None) };
+        self.fields.slot = slot;
+        let Some(span) = self.fields.span(slot) else { return Ok(None) };
         let text = self.frame.get(span.start as usize..span.end as usize).unwrap_or_default();
         match number::integer(text) {
-            Some(number) if matches!(span.sort, Sort::Text | Sort::Bare) => Ok(Some(number)),
+            Some(number) if matches!(span.token, TokenKind::Text | TokenKind::Bare) => Ok(Some(number)),
             _ => self.bad(fault),
         }
     }
@@ -202,11 +202,11 @@ impl<'a> Reader<'a> {
         venue_time: Option<Nanos>,
     ) -> Result<Decoded, DecodeError> {
         for (slot, asks) in [(plan.bids, false), (plan.asks, true)] {
-            self.met.slot = slot;
-            match (self.met.span(slot), self.met.fails[usize::from(asks)]) {
+            self.fields.slot = slot;
+            match (self.fields.span(slot), self.fields.fails[usize::from(asks)]) {
                 (None, _) => self.missing()?,
                 (_, Some(fail)) => return Err(fail.into()),
-                (Some(span), None) if span.sort != Sort::Levels => self.bad(Fault::Syntax)?,
+                (Some(span), None) if span.token != TokenKind::Levels => self.bad(Fault::Syntax)?,
                 _ => {}
             }
         }
@@ -256,11 +256,11 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     fn decimal(&mut self, field: Option<&Field>) -> Scan<Option<Decimal>> {
         let Some(field) = field else { return Ok(None) };
-        self.met.slot = field.slot;
-        let Some(span) = self.met.span(field.slot) else {
+        self.fields.slot = field.slot;
+        let Some(span) = self.fields.span(field.slot) else {
             return if field.required { self.missing() } else { Ok(None) };
         };
-        if !matches!(span.sort, Sort::Text | Sort::Bare) {
+        if !matches!(span.token, TokenKind::Text | TokenKind::Bare) {
             return self.bad(Fault::BadNumber);
         }
         let Conversion::Decimal(sign) = field.convert else { return self.bad(Fault::BadNumber) };
@@ -294,12 +294,12 @@ impl<'a> Reader<'a> {
     #[inline]
     fn side(&mut self, field: Option<&Field>) -> Scan<Option<Side>> {
         let Some(Field { slot, required, convert: Conversion::Side(names) }) = field else { return Ok(None) };
-        self.met.slot = *slot;
-        if self.met.span(*slot).is_none() {
+        self.fields.slot = *slot;
+        if self.fields.span(*slot).is_none() {
             return if *required { self.missing() } else { Ok(None) };
         }
         for (name, side) in names {
-            if self.met.is(self.frame, *slot, name) {
+            if self.fields.is(self.frame, *slot, name) {
                 return Ok(Some(*side));
             }
         }

@@ -4,7 +4,7 @@ use super::tests::decoder;
 use super::{CodecSpec, Convert, Decoded, Decoder, FieldSpec, IdMode, Match, MessageSpec, Role, Sign};
 use crate::book::{BookAssembler, DiffIds, DiffOutcome, SnapshotOutcome};
 use crate::decimal::Decimal;
-use crate::event::{Book, Kind, Level};
+use crate::event::{Book, Kind, PriceLevel};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -59,7 +59,7 @@ fn row(line: &str) -> Row {
 }
 
 fn seen(book: &Book, first: u64) -> Row {
-    let level = |level: Level| {
+    let level = |level: PriceLevel| {
         let decimal = |mantissa: i64, scale| Decimal::new(i128::from(mantissa), scale).unwrap();
         (decimal(level.price, book.price_scale), decimal(level.quantity, book.quantity_scale))
     };
@@ -217,5 +217,5 @@ fn a_venue_with_other_habits_decodes_too() {
         panic!("{decoded:?}")
     };
     assert_eq!(checksum, Some((-855_196_043_i32).cast_unsigned()));
-    assert_eq!(decoder.levels().bids, [Level { price: 410_063, quantity: 0 }]);
+    assert_eq!(decoder.levels().bids, [PriceLevel { price: 410_063, quantity: 0 }]);
 }

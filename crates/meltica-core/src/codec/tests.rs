@@ -1,6 +1,6 @@
 use super::fixtures::{AGG, BOOK_TICKER, DIFF, KLINE, SNAPSHOT, TICKER, TRADE, binance_spec, wrap};
 use super::*;
-use crate::event::{Kind, Level, Payload, Side, Ticker, VenueId};
+use crate::event::{Kind, Payload, PriceLevel, Side, Ticker, VenueId};
 use crate::names::SymbolId;
 
 pub(crate) fn decoder() -> Decoder {
@@ -100,8 +100,8 @@ fn books_leave_their_levels_in_the_decoder() {
     assert_eq!(venue_time, Some(1_723_161_255_308_000_000));
     let levels = decoder.levels();
     assert_eq!((levels.price_scale, levels.quantity_scale), (8, 8));
-    assert_eq!(levels.bids, [Level { price: 5_565_387_000_000, quantity: 0 }]);
-    assert_eq!(levels.asks[1], Level { price: 6_184_430_000_000, quantity: 40_163_000 });
+    assert_eq!(levels.bids, [PriceLevel { price: 5_565_387_000_000, quantity: 0 }]);
+    assert_eq!(levels.asks[1], PriceLevel { price: 6_184_430_000_000, quantity: 40_163_000 });
     for (frame, symbol) in [(SNAPSHOT.to_owned(), None), (wrap(SNAPSHOT), Some("BTC-USDT"))] {
         let Decoded::BookSnapshot { symbol: seen, last, .. } =
             decoder.decode(frame.as_bytes(), |_, _| true).unwrap()

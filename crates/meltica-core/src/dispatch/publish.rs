@@ -97,7 +97,7 @@ impl<'p> Step<'p> {
         let seq = *order + 1;
         event.header = Some(Header { seq, ..header });
         for (target, event) in self.targets().zip(event.share(readers as u32)) {
-            target.queue.push(&target.tap, header.kind, seq, event);
+            target.queue.push(&target.cell, header.kind, seq, event);
         }
         *order = seq;
         self.dispatcher.watermark.set(seq);

@@ -107,7 +107,7 @@ pub struct Kline {
 
 /// One price level: mantissas on the book's two scales.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Level {
+pub struct PriceLevel {
     /// Price mantissa.
     pub price: i64,
     /// Quantity mantissa; in a diff, zero removes the level.
@@ -118,9 +118,9 @@ pub struct Level {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Book {
     /// Bids, highest price first.
-    pub bids: Vec<Level>,
+    pub bids: Vec<PriceLevel>,
     /// Asks, lowest price first.
-    pub asks: Vec<Level>,
+    pub asks: Vec<PriceLevel>,
     /// Digits after the point of each price mantissa.
     pub price_scale: u8,
     /// Digits after the point of each quantity mantissa.

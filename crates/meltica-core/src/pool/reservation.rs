@@ -1,7 +1,7 @@
 //! What an instance may hold: a share of the pools, priced in bytes and reserved when it starts.
 
 use super::{Pool, Slot};
-use crate::event::{Book, Event, Level};
+use crate::event::{Book, Event, PriceLevel};
 use crate::sync::{Arc, Mutex, lock};
 
 /// The two pools of a data plane, and the bytes that may go into them.
@@ -35,7 +35,7 @@ pub struct Claim {
 impl Claim {
     /// Returns the claim's price in bytes.
     pub fn bytes(&self) -> usize {
-        let book = size_of::<Slot<Book>>() + 2 * self.depth * size_of::<Level>();
+        let book = size_of::<Slot<Book>>() + 2 * self.depth * size_of::<PriceLevel>();
         self.events * size_of::<Slot<Event>>() + self.books * book
     }
 }

@@ -1,7 +1,7 @@
 //! Each rule of the module's header by an example.
 
 use super::*;
-use crate::event::{Book, Level, Side};
+use crate::event::{Book, PriceLevel, Side};
 use Side::{Buy, Sell};
 
 #[path = "money_tests.rs"]
@@ -310,7 +310,7 @@ fn rule_11_a_level_is_told_once_a_command() {
     let mut book = Book::default();
     rig.rests(ALICE, Buy, 12, 99);
     rig.engine.copy_top(1, &mut book);
-    let level = |price, quantity| vec![Level { price, quantity }];
+    let level = |price, quantity| vec![PriceLevel { price, quantity }];
     assert_eq!((book.bids, book.asks), (level(99, 12), level(101, 3)));
     assert_eq!((book.bid_count, book.ask_count, book.last_update_id), (1, 2, 7));
 }

@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use super::order::{BookLevel, OpenOrder, OrderId};
-use crate::event::{Book, Level, Side};
+use crate::event::{Book, PriceLevel, Side};
 
 impl Engine {
     /// Returns the id of the last change of the book; 0 before the first.
@@ -37,7 +37,7 @@ impl Engine {
         for (side, levels) in [(Side::Buy, &mut out.bids), (Side::Sell, &mut out.asks)] {
             let top = self.levels(side).take(depth);
             levels.clear();
-            levels.extend(top.map(|level| Level { price: level.price, quantity: level.quantity }));
+            levels.extend(top.map(|level| PriceLevel { price: level.price, quantity: level.quantity }));
         }
         (out.price_scale, out.quantity_scale) = (self.rules().price_scale, self.rules().quantity_scale);
         let count = |side| self.book.ladder(side).len() as u32;

@@ -2,7 +2,7 @@
 
 use super::tests::listing;
 use super::*;
-use crate::bus::{Item, Policy, Queue, Reader};
+use crate::bus::{Item, OverflowPolicy, Queue, Reader};
 use crate::decimal::Decimal;
 use crate::dispatch::{Dispatcher, Publisher, Route, RouteKey};
 use crate::event::{Kind, Nanos, OrderState, Payload, Side};
@@ -28,7 +28,8 @@ impl Plane {
         let pools = Pools::new(1 << 28);
         Pools::reserve(&pools, Claim { events: 1 << 14, books: 1 << 12, depth: 5 }).unwrap();
         let dispatcher = Dispatcher::new(pools);
-        let (queue, reader) = Queue::new([Policy::DropOldest; Kind::COUNT], 1 << 12, 1 << 12, Arc::default());
+        let (queue, reader) =
+            Queue::new([OverflowPolicy::DropOldest; Kind::COUNT], 1 << 12, 1 << 12, Arc::default());
         let provider = ProviderId::intern(provider).unwrap();
         let key = |kind: &Kind| RouteKey { provider, kind: *kind, symbol: None };
         let route = |kind| Route { key: key(kind), filters: Vec::new(), depth: 5 };

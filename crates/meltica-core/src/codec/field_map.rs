@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 /// What stands at a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Sort {
+pub(super) enum TokenKind {
     #[default]
     Null,
     Text,
@@ -26,12 +26,12 @@ pub(super) enum Sort {
 pub(super) struct Span {
     pub start: u32,
     pub end: u32,
-    pub sort: Sort,
+    pub token: TokenKind,
 }
 
 /// What the pass over a frame met.
 #[derive(Debug)]
-pub(super) struct Met {
+pub(super) struct FieldMap {
     /// One bit per slot.
     seen: u64,
     /// The slot at work, for the error.
@@ -42,7 +42,7 @@ pub(super) struct Met {
     pub fails: [Option<Fail>; 2],
 }
 
-impl Default for Met {
+impl Default for FieldMap {
     fn default() -> Self {
         Self {
             seen: 0,
@@ -54,7 +54,7 @@ impl Default for Met {
     }
 }
 
-impl Met {
+impl FieldMap {
     pub fn scan(&mut self, codec: &Codec, frame: &[u8]) -> Scan<()> {
         self.seen = 0;
         self.levels.clear();
@@ -125,21 +125,21 @@ impl Met {
         if self.seen & bit != 0 {
             return Fail::new(Fault::DuplicateKey, key);
         }
-        let (start, end, next, sort) = match byte(frame, at)? {
+        let (start, end, next, token) = match byte(frame, at)? {
             b'"' => {
                 let (end, escaped) = scan::string(frame, at + 1)?;
-                (at + 1, end, end + 1, if escaped { Sort::Escaped } else { Sort::Text })
+                (at + 1, end, end + 1, if escaped { TokenKind::Escaped } else { TokenKind::Text })
             }
             b'0'..=b'9' | b'-' => {
                 let end = scan::number(frame, at)?;
-                (at, end, end, Sort::Bare)
+                (at, end, end, TokenKind::Bare)
             }
             b'[' => {
-                let (end, sort) = match entry.side {
+                let (end, token) = match entry.side {
                     Some(asks) => self.side(frame, at, asks)?,
-                    None => (scan::skip(frame, at)?, Sort::Nested),
+                    None => (scan::skip(frame, at)?, TokenKind::Nested),
                 };
-                (at, end, end, sort)
+                (at, end, end, token)
             }
             b'{' => {
                 let end = if entry.payload {
@@ -154,20 +154,20 @@ impl Met {
                 } else {
                     scan::skip(frame, at)?
                 };
-                (at, end, end, Sort::Nested)
+                (at, end, end, TokenKind::Nested)
             }
             first => {
                 let end = scan::literal(frame, at)?;
-                (at, end, end, if first == b'n' { Sort::Null } else { Sort::Bare })
+                (at, end, end, if first == b'n' { TokenKind::Null } else { TokenKind::Bare })
             }
         };
         self.seen |= bit;
-        self.spans[usize::from(entry.slot & 63)] = Span { start: start as u32, end: end as u32, sort };
+        self.spans[usize::from(entry.slot & 63)] = Span { start: start as u32, end: end as u32, token };
         Ok(next)
     }
 
     /// Reads a side of a book. An array that is none counts only if the message turns out to be a book.
-    fn side(&mut self, frame: &[u8], at: usize, asks: bool) -> Scan<(usize, Sort)> {
+    fn side(&mut self, frame: &[u8], at: usize, asks: bool) -> Scan<(usize, TokenKind)> {
         let out = if asks { &self.levels.asks } else { &self.levels.bids };
         let read = if out.is_empty() && self.fails[usize::from(asks)].is_none() {
             self.levels.read(frame, at, asks)
@@ -175,10 +175,10 @@ impl Met {
             Fail::new(Fault::DuplicateKey, at)
         };
         match read {
-            Ok(end) => Ok((end, Sort::Levels)),
+            Ok(end) => Ok((end, TokenKind::Levels)),
             Err(fail) => {
                 self.fails[usize::from(asks)] = Some(fail);
-                Ok((scan::skip(frame, at)?, Sort::Nested))
+                Ok((scan::skip(frame, at)?, TokenKind::Nested))
             }
         }
     }
@@ -193,12 +193,14 @@ impl Met {
     /// Whether the value is this text.
     #[inline]
     pub fn is(&self, frame: &[u8], slot: Slot, expected: &[u8]) -> bool {
-        let Some(Span { start, end, sort }) = self.span(slot) else { return false };
+        let Some(Span { start, end, token }) = self.span(slot) else { return false };
         let text = frame.get(start as usize..end as usize);
-        match sort {
-            Sort::Text | Sort::Bare => text == Some(expected),
-            Sort::Escaped => text.and_then(|text| scan::unescape(text, true)).as_deref() == Some(expected),
-            Sort::Null | Sort::Nested | Sort::Levels => false,
+        match token {
+            TokenKind::Text | TokenKind::Bare => text == Some(expected),
+            TokenKind::Escaped => {
+                text.and_then(|text| scan::unescape(text, true)).as_deref() == Some(expected)
+            }
+            TokenKind::Null | TokenKind::Nested | TokenKind::Levels => false,
         }
     }
 
@@ -206,7 +208,7 @@ impl Met {
     #[inline]
     pub fn span(&self, slot: Slot) -> Option<Span> {
         let span = self.spans[usize::from(slot & 63)];
-        (self.seen >> (slot & 63) & 1 == 1 && span.sort != Sort::Null).then_some(span)
+        (self.seen >> (slot & 63) & 1 == 1 && span.token != TokenKind::Null).then_some(span)
     }
 
     /// Returns the text of a value, or `Some(None)` when it is no scalar or no text.
@@ -214,10 +216,10 @@ impl Met {
     pub fn text<'a>(&self, frame: &'a [u8], slot: Slot) -> Option<Option<Cow<'a, [u8]>>> {
         let span = self.span(slot)?;
         let text = frame.get(span.start as usize..span.end as usize)?;
-        Some(match span.sort {
-            Sort::Text | Sort::Bare => Some(Cow::Borrowed(text)),
-            Sort::Escaped => scan::unescape(text, true),
-            Sort::Null | Sort::Nested | Sort::Levels => None,
+        Some(match span.token {
+            TokenKind::Text | TokenKind::Bare => Some(Cow::Borrowed(text)),
+            TokenKind::Escaped => scan::unescape(text, true),
+            TokenKind::Null | TokenKind::Nested | TokenKind::Levels => None,
         })
     }
 }
