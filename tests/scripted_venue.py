@@ -9,12 +9,12 @@ from decimal import Decimal
 from typing import Any, ClassVar, cast
 
 from meltica._core import ExecReport
-from meltica.providers.account import NewOrder
+from meltica.model.account import NewOrder
+from meltica.model.enums import Side
 from meltica.providers.fake.settings import FakeSettings
 from meltica.providers.fake.wire import FakeWire
 from meltica.providers.live.session import Timing
 from meltica.testing import Rig
-from meltica.types import Side
 from tests.scripted import Http, Reply, Seen, Stream, error, reply
 
 INSTRUMENT = {

@@ -8,9 +8,9 @@ from collections.abc import Coroutine
 from decimal import Decimal
 
 from meltica.errors import OrderRefused, OutcomeUnknown, VenueUnavailable
-from meltica.providers.account import Account, NewOrder
+from meltica.model.account import Account, NewOrder
+from meltica.model.enums import Side
 from meltica.simulator.catalogue import SYMBOLS
-from meltica.types import Side
 
 PATIENCE = 60.0
 

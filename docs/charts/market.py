@@ -20,7 +20,7 @@ from meltica._core import Core
 from meltica.errors import MelticaError
 from meltica.lambdas.instances import add_instance
 from meltica.providers.fake.adapter import FakeAdapter
-from meltica.units import parse_duration
+from meltica.validation.units import parse_duration
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = 1_000_000_000

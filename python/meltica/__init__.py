@@ -50,7 +50,7 @@ from meltica.errors import (
     VenueUnavailable,
 )
 from meltica.lambdas.base import Filter, Lambda
-from meltica.types import EventKind, OrderType, OverflowPolicy, Side, TimeInForce
+from meltica.model.enums import EventKind, OrderType, OverflowPolicy, Side, TimeInForce
 
 if TYPE_CHECKING:
     from meltica.lambdas.config import LambdaConfig

@@ -6,8 +6,8 @@ from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
+from meltica.model.enums import Side
 from meltica.simulator.types import AccountFill, Balance, Fill, OrderBook
-from meltica.types import Side
 
 __all__ = [
     "BUILD_PROFILE",

@@ -21,12 +21,11 @@ import psycopg
 
 from meltica import _core, settings
 from meltica.control.address import bind
-from meltica.errors import AddressInUse, ConfigError, MelticaError
+from meltica.errors import AddressInUse, ConfigError, MelticaError, one_line
 from meltica.persistence import binaries, migrate
 from meltica.persistence.account import server_account, user
-from meltica.persistence.database import connect, one_line, shown
+from meltica.persistence.database import connect, error_text, shown
 from meltica.persistence.embedded import EmbeddedPostgres
-from meltica.supervision import told
 
 Verdict = Literal["ok", "warn", "fail"]
 
@@ -83,7 +82,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
     try:
         dsn = postgres.dsn if postgres.running else None
     except (MelticaError, OSError) as error:
-        yield Finding("server", "fail", told(error), "run doctor as the user who runs the gateway")
+        yield Finding("server", "fail", one_line(error), "run doctor as the user who runs the gateway")
     else:
         if dsn is not None:
             yield from asyncio.run(server(dsn))
@@ -156,7 +155,7 @@ async def server(dsn: str) -> list[Finding]:
     except MelticaError as error:
         return [Finding("server", "fail", str(error), "start it, or correct database.dsn")]
     except psycopg.Error as error:
-        return [Finding("server", "fail", one_line(error), "look into the server's own log")]
+        return [Finding("server", "fail", error_text(error), "look into the server's own log")]
     assert row is not None
     theirs, name = cast(tuple[float, str], row)
     answers = Finding("server", "ok", f"{' '.join(name.split()[:2])}: {shown(dsn)}")
@@ -306,11 +305,11 @@ def _guarded(check: str, look: Callable[[], Finding]) -> Finding:
     try:
         return look()
     except (MelticaError, OSError) as error:
-        return Finding(check, "fail", told(error), "see above")
+        return Finding(check, "fail", one_line(error), "see above")
 
 
 async def _guarded_async(check: str, look: Callable[[], Awaitable[Finding]]) -> Finding:
     try:
         return await look()
     except (MelticaError, psycopg.Error, OSError) as error:
-        return Finding(check, "fail", told(error), "see above")
+        return Finding(check, "fail", one_line(error), "see above")

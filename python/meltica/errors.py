@@ -45,6 +45,7 @@ __all__ = [
     "NotFound",
     "OrderRefused",
     "OutcomeUnknown",
+    "Overdue",
     "ProtocolError",
     "RateLimited",
     "ReplayError",
@@ -52,6 +53,7 @@ __all__ = [
     "VenueError",
     "VenueUnavailable",
     "nearest",
+    "one_line",
     "suggestion",
 ]
 
@@ -201,3 +203,15 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 def _flat(name: str) -> str:
     return name.replace("_", "").replace("-", "").replace(".", "").lower()
+
+
+class Overdue(TimeoutError):
+    """A call did not end in its time. Not what the call itself may raise."""
+
+
+def one_line(error: BaseException) -> str:
+    """Returns an error in one line; Meltica's own need no name."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MelticaError | Overdue) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -26,8 +26,9 @@ from meltica.persistence.lock import GatewayLock
 from meltica.persistence.providers import ProviderStore
 from meltica.providers import registry
 from meltica.providers.manager import ProviderManager
-from meltica.supervision import Actual, Desired, Notes
-from meltica.threads import call
+from meltica.runtime.lifecycle import Actual, Desired
+from meltica.runtime.state_writer import StateWriter
+from meltica.runtime.threads import call
 
 if TYPE_CHECKING:
     from meltica.control.server import ApiServer
@@ -68,7 +69,7 @@ class Gateway:
         self.stopping = asyncio.Event()
         """Set when the stop begins: whoever streams to a client ends its stream."""
         self.postgres: EmbeddedPostgres | None = None
-        self.notes = Notes()
+        self.notes = StateWriter()
         self.left_behind: list[str] = []
         """The parts that did not end when they were asked to."""
         self.failed_part: str | None = None

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 from meltica.lambdas.loader import revision, source_of
 from meltica.persistence.instances import InstanceSpec
 from meltica.persistence.providers import ProviderSpec
-from meltica.settings_model import masked
-from meltica.supervision import Desired
+from meltica.runtime.lifecycle import Desired
+from meltica.validation.models import masked
 
 if TYPE_CHECKING:
     from meltica import settings

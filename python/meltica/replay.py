@@ -16,8 +16,8 @@ from meltica.errors import LambdaError, MelticaError, ReplayError
 from meltica.lambdas.base import Lambda
 from meltica.lambdas.callbacks import KINDS
 from meltica.lambdas.instances import LambdaInstance, Scope, add_instance
-from meltica.symbols import ANY
-from meltica.types import PRIVATE_KINDS
+from meltica.model.enums import PRIVATE_KINDS
+from meltica.model.symbols import ANY
 
 if TYPE_CHECKING:
     from meltica._core import Host, Producer

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import SecretStr
 
-from meltica.providers.base import Adapter, AdapterSettings
+from meltica.providers.base import Adapter
 from meltica.providers.binance.codec import BINANCE
 from meltica.providers.codec import Codec
+from meltica.validation.section import AdapterSettings
 
 if TYPE_CHECKING:
     from meltica._core import Producer

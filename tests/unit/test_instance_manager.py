@@ -20,8 +20,9 @@ from meltica.lambdas.loader import revision
 from meltica.lambdas.manager import InstanceManager, ManagedInstance
 from meltica.persistence.database import Database
 from meltica.persistence.instances import InstanceSpec, InstanceStore
+from meltica.runtime.lifecycle import Actual
+from meltica.runtime.state_writer import StateWriter
 from meltica.settings import LambdaSpec
-from meltica.supervision import Actual, Notes
 
 PATIENCE = 20.0
 HEAD = "import threading, meltica\nGATE, ENTERED = threading.Event(), threading.Event()\n"
@@ -44,7 +45,7 @@ class World:
         self.producer = self.core.producer("p")
         self.store = store
         self.folder = folder
-        self.notes = Notes(retry=0.0)
+        self.notes = StateWriter(retry=0.0)
         self.manager = self.made()
         self._numbers = itertools.count()
 

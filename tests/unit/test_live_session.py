@@ -25,7 +25,7 @@ from meltica.providers.live.session import (
     Timing,
     Unsubscribe,
 )
-from meltica.supervision import Backoff
+from meltica.runtime.backoff import Backoff
 
 TIMING = Timing(
     open=10, answer=10, idle=15, pong=5, refused=5, least_pause=1, most_pause=8, steady=20, batch=4

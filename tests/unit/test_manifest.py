@@ -12,7 +12,7 @@ from meltica.manifest import Drift, reconcile
 from meltica.persistence.database import Database
 from meltica.persistence.instances import InstanceSpec, InstanceStore
 from meltica.persistence.providers import ProviderSpec, ProviderStore
-from meltica.supervision import Desired
+from meltica.runtime.lifecycle import Desired
 
 STRATEGY = """
 import meltica

@@ -15,14 +15,16 @@ from meltica.persistence.database import Database
 from meltica.persistence.providers import ProviderSpec as Stored
 from meltica.persistence.providers import ProviderStore
 from meltica.providers import registry
-from meltica.providers.base import Adapter, AdapterSettings, Route
+from meltica.providers.base import Adapter, Route
 from meltica.providers.binance.codec import BINANCE
 from meltica.providers.codec import Codec
 from meltica.providers.manager import Provider, ProviderManager
 from meltica.providers.provider import Pace
+from meltica.runtime.lifecycle import Actual
+from meltica.runtime.state_writer import StateWriter
 from meltica.settings import ProviderSpec
 from meltica.settings.model import Supervision
-from meltica.supervision import Actual, Notes
+from meltica.validation.section import AdapterSettings
 
 PATIENCE = 20.0
 BTC, ETH = Route("Trade", "BTC-USDT"), Route("Trade", "ETH-USDT")
@@ -81,8 +83,8 @@ class Fake(Adapter):
         self.script.route(self)
 
 
-class Told(Notes):
-    """Notes that say when something was noted."""
+class Told(StateWriter):
+    """StateWriter that say when something was noted."""
 
     def __init__(self) -> None:
         super().__init__(retry=0.0)

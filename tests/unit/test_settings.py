@@ -12,7 +12,7 @@ import pytest
 
 from meltica.errors import ConfigError
 from meltica.settings import Loaded, Settings, load, shipped
-from meltica.settings_model import revealed
+from meltica.validation.models import revealed
 
 Load = Callable[..., Loaded]
 Faults = Callable[..., tuple[str, ...]]

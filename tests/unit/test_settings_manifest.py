@@ -19,10 +19,10 @@ from meltica.lambdas.library.large_trades import LargeTrades
 from meltica.lambdas.loader import load as load_strategy
 from meltica.providers import registry
 from meltica.settings import Loaded, Settings, check_lambdas, load, shipped
-from meltica.settings.base import NoEffect
 from meltica.settings.entries import LambdaEntry, ProviderEntry
 from meltica.settings.environment import OTHERS, layer
-from meltica.settings_model import keys, model_of
+from meltica.validation.models import keys, model_of
+from meltica.validation.section import NoEffect
 
 ROOT = Path(__file__).parents[2]
 MINE = """

@@ -4,7 +4,7 @@ import pytest
 
 from meltica._core import HISTOGRAM_BOUNDS_NS
 from meltica.cli.status import Sample, line, quantile
-from meltica.supervision import Actual
+from meltica.runtime.lifecycle import Actual
 
 BOUNDS = len(HISTOGRAM_BOUNDS_NS)
 NONE = (0,) * BOUNDS

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meltica.errors import nearest, suggestion
-from meltica.symbols import canonical, currencies
+from meltica.model.symbols import canonical, currencies
 
 SEGMENT = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=1, max_size=10)
 

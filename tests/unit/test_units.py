@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meltica.units import format_duration, format_size, parse_duration, parse_size
+from meltica.validation.units import format_duration, format_size, parse_duration, parse_size
 
 LONGEST = timedelta(days=3650)
 durations = st.timedeltas(min_value=timedelta(0), max_value=LONGEST)

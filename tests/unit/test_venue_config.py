@@ -8,8 +8,8 @@ import pytest
 
 from meltica.errors import ConfigError
 from meltica.providers.fake.settings import FakeSettings
-from meltica.settings_model import load, masked
 from meltica.simulator.settings import MarketSettings, VenueBehavior
+from meltica.validation.models import load, masked
 from meltica.venue import config
 
 ENDPOINT = "http://127.0.0.1:8890"

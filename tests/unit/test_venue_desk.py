@@ -8,11 +8,11 @@ import pytest
 
 from meltica._core import Core, SyntheticMarket
 from meltica.errors import OrderRefused, OutcomeUnknown, VenueUnavailable
-from meltica.providers.account import Holding, NewOrder
+from meltica.model.account import Holding, NewOrder
+from meltica.model.enums import Side
 from meltica.providers.fake.adapter import FakeAdapter
 from meltica.simulator.desk import Desk, Line
 from meltica.simulator.settings import MarketSettings
-from meltica.types import Side
 
 SETTINGS = {"symbols": ["BTC-USDT"], "start": "2026-01-01T00:00:00Z"}
 SECOND = 1_000_000_000

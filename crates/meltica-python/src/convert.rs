@@ -47,10 +47,10 @@ pub fn is_decimal(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     value.is_instance(decimal_type(value.py())?)
 }
 
-/// Makes a `meltica.types.Side`.
+/// Makes a `meltica.model.enums.Side`.
 pub fn py_side(py: Python<'_>, side: Side) -> PyResult<Bound<'_, PyAny>> {
     static SIDE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    SIDE.import(py, "meltica.types", "Side")?.call1((side.name(),))
+    SIDE.import(py, "meltica.model.enums", "Side")?.call1((side.name(),))
 }
 
 /// Takes a decimal from a `Decimal`, `str`, `int` or `float` (by its shortest form).

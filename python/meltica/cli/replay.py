@@ -101,7 +101,7 @@ def _adapter(paths: tuple[Path, ...], codec: str | None, speed: str, *, sample: 
 
 
 def _symbols(symbols: tuple[str, ...]) -> list[str]:
-    from meltica.symbols import canonical
+    from meltica.model.symbols import canonical
 
     try:
         return [canonical(symbol) for symbol in symbols]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from meltica._core import HISTOGRAM_BOUNDS_NS
 from meltica.cli.summary import duration
-from meltica.supervision import Actual
+from meltica.runtime.lifecycle import Actual
 
 if TYPE_CHECKING:
     from meltica.gateway import Gateway

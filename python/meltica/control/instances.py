@@ -25,7 +25,7 @@ from meltica.control.shapes import (
 )
 from meltica.errors import Conflict
 from meltica.lambdas.strategy import name_of, version_of
-from meltica.supervision import Desired
+from meltica.runtime.lifecycle import Desired
 
 if TYPE_CHECKING:
     from meltica.control.strategies import Catalogue

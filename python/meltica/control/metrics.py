@@ -6,8 +6,8 @@ from litestar import Request, Response, get
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 
+from meltica.runtime.threads import call
 from meltica.telemetry import metrics
-from meltica.threads import call
 
 if TYPE_CHECKING:
     from meltica.control.door import Requests

@@ -11,7 +11,7 @@ from litestar.openapi.spec import Components
 
 from meltica import _core
 from meltica.control.shapes import Failure
-from meltica.threads import call
+from meltica.runtime.threads import call
 
 NOT_FOUND = {404: ResponseSpec(Failure, description="There is none of that name")}
 CONFLICT = {409: ResponseSpec(Failure, description="It does not fit the present state")}

@@ -21,7 +21,7 @@ from meltica.control.shapes import (
     optional,
     without_nulls,
 )
-from meltica.supervision import Desired
+from meltica.runtime.lifecycle import Desired
 
 if TYPE_CHECKING:
     from meltica.control.adapters import Installed

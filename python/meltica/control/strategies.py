@@ -14,7 +14,7 @@ from meltica.control.shapes import Strategies, Strategy, without_nulls
 from meltica.errors import LambdaError, NotFound, suggestion
 from meltica.lambdas import library, loader
 from meltica.lambdas.strategy import describe
-from meltica.threads import call, within
+from meltica.runtime.threads import call, within
 
 if TYPE_CHECKING:
     from meltica.lambdas.base import Lambda

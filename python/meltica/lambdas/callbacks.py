@@ -10,7 +10,7 @@ from typing import Final, cast
 
 from meltica._core import FILTER_FIELDS, FILTER_OPERATORS, check_filter
 from meltica.errors import suggestion
-from meltica.types import PRIVATE_KINDS, EventKind, OverflowPolicy
+from meltica.model.enums import PRIVATE_KINDS, EventKind, OverflowPolicy
 
 CALLBACKS: Final[dict[str, str]] = {
     "on_trade": EventKind.TRADE.value,

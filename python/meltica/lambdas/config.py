@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from meltica.settings_model import load, schema
+from meltica.validation.models import load, schema
 
 
 class LambdaConfig(BaseModel):

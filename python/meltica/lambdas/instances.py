@@ -16,7 +16,7 @@ from meltica.lambdas.callbacks import (
 )
 from meltica.lambdas.logs import ErrorLog, LambdaLogger
 from meltica.lambdas.strategy import subscribed
-from meltica.symbols import ANY, canonical, currencies
+from meltica.model.symbols import ANY, canonical, currencies
 
 if TYPE_CHECKING:
     from meltica._core import Host, Instance

@@ -12,7 +12,7 @@ from types import ModuleType
 from meltica.errors import LambdaDefinitionError, LambdaLoadError, suggestion
 from meltica.lambdas import library
 from meltica.lambdas.base import Lambda
-from meltica.paths import from_folder
+from meltica.validation.paths import from_folder
 
 _making: dict[str, threading.RLock] = {}
 """A lock for each module."""

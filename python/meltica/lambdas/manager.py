@@ -12,11 +12,12 @@ from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from meltica.errors import Conflict, MelticaError, NotFound, StartError, suggestion
+from meltica.errors import Conflict, MelticaError, NotFound, Overdue, StartError, one_line, suggestion
 from meltica.lambdas.instances import LambdaInstance, add_instance
 from meltica.lambdas.loader import load, revision_of
-from meltica.supervision import Actual, Desired, Notes, told
-from meltica.threads import Overdue, call, within
+from meltica.runtime.lifecycle import Actual, Desired
+from meltica.runtime.state_writer import StateWriter
+from meltica.runtime.threads import call, within
 
 if TYPE_CHECKING:
     from meltica._core import Core, Host
@@ -85,7 +86,7 @@ class InstanceManager:
         self,
         core: "Core",
         store: "InstanceStore",
-        notes: Notes,
+        notes: StateWriter,
         *,
         stuck_after: timedelta = timedelta(seconds=10),
         start_timeout: timedelta = timedelta(seconds=30),
@@ -212,7 +213,7 @@ class InstanceManager:
             self._set(instance, Actual.STOPPED)
             raise
         except Exception as error:
-            text = told(error)
+            text = one_line(error)
             unforeseen = not isinstance(error, MelticaError | Overdue)
             log.error("instance %s could not start: %s", instance.id, text, exc_info=unforeseen)
             self._set(instance, Actual.FAILED, text)

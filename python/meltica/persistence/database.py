@@ -100,7 +100,7 @@ async def connect(
         return await AsyncConnection.connect(info, autocommit=True)
     except psycopg.Error as error:
         raise DatabaseUnavailable(
-            f"the database ({shown(dsn)}) cannot be reached: {one_line(error)}"
+            f"the database ({shown(dsn)}) cannot be reached: {error_text(error)}"
         ) from error
 
 
@@ -166,7 +166,7 @@ class Database:
                     if not connection.broken and (error.sqlstate or "")[:2] not in UNAVAILABLE:
                         raise
                     raise DatabaseUnavailable(
-                        f"the database ({shown(self.dsn)}) failed: {one_line(error)}"
+                        f"the database ({shown(self.dsn)}) failed: {error_text(error)}"
                     ) from error
         except PoolTimeout as error:
             raise DatabaseUnavailable(await self._diagnosis()) from error
@@ -228,7 +228,7 @@ class Database:
         return f"the database ({where}) answers, but none of {size} connections was free within {wait}"
 
 
-def one_line(error: psycopg.Error) -> str:
+def error_text(error: psycopg.Error) -> str:
     """Returns what an error says, in one line."""
     lines = [line.strip() for line in str(error).splitlines()]
     return " ".join(line for line in lines if line) or type(error).__name__

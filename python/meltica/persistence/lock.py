@@ -17,7 +17,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from meltica.errors import DatabaseUnavailable, GatewayAlreadyRunning
-from meltica.persistence.database import connect, one_line, shown
+from meltica.persistence.database import connect, error_text, shown
 
 LOCK = 0x6D656C74_67617465
 """The key of the advisory lock: "melt", "gate"."""
@@ -112,7 +112,7 @@ class GatewayLock:
         except psycopg.Error as error:
             await connection.close()
             raise DatabaseUnavailable(
-                f"the database ({shown(self.dsn)}) failed: {one_line(error)}"
+                f"the database ({shown(self.dsn)}) failed: {error_text(error)}"
             ) from error
         except BaseException:
             await connection.close()
@@ -165,7 +165,7 @@ class GatewayLock:
                 asked.result()
         except psycopg.Error as error:
             await connection.close()
-            return one_line(error)
+            return error_text(error)
 
     async def _regain(self) -> AsyncConnection:
         said = ""

@@ -21,7 +21,7 @@ from psycopg import AsyncConnection, Error, errors
 from psycopg.pq import TransactionStatus
 
 from meltica.errors import DatabaseUnavailable, MigrationError
-from meltica.persistence.database import SCHEMA, connect, one_line
+from meltica.persistence.database import SCHEMA, connect, error_text
 
 FOLDER = Path(str(files("meltica") / "migrations"))
 NO_TRANSACTION = b"-- meltica:no-transaction"
@@ -215,7 +215,7 @@ async def _run(connection: AsyncConnection, migration: Migration, sql: bytes, *,
             await _note(connection, migration, forward=forward)
     except Error as error:
         if connection.closed:
-            raise DatabaseUnavailable(f"{what}: the database went away: {one_line(error)}") from error
+            raise DatabaseUnavailable(f"{what}: the database went away: {error_text(error)}") from error
         raise MigrationError(f"{what} failed{_place(sql, error)}: {error.diag.message_primary}") from error
 
 
@@ -236,7 +236,7 @@ async def _session(dsn: str) -> AsyncGenerator[AsyncConnection]:
             yield connection
         except Error as error:
             kind = DatabaseUnavailable if connection.closed else MigrationError
-            raise kind(f"the database refused: {one_line(error)}") from error
+            raise kind(f"the database refused: {error_text(error)}") from error
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from psycopg.rows import class_row
 from psycopg.sql import Composed
 
 from meltica.errors import AlreadyExists, DatabaseError, DatabaseUnavailable, NotFound, suggestion
-from meltica.persistence.database import Database, one_line
+from meltica.persistence.database import Database, error_text
 
 WRITE_TIMEOUT = 10.0
 
@@ -109,7 +109,7 @@ class Store(Generic[Row]):
             ) from None
         except psycopg.Error as error:
             raise DatabaseError(
-                f"{self._noun} `{key}` was refused by the database: {one_line(error)}"
+                f"{self._noun} `{key}` was refused by the database: {error_text(error)}"
             ) from error
         return copy.deepcopy(row)
 

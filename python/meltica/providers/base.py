@@ -4,14 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
 from meltica.errors import ConfigError
-from meltica.settings_model import load, schema
+from meltica.validation.models import load, schema
+from meltica.validation.section import AdapterSettings
 
 if TYPE_CHECKING:
     from meltica._core import Producer
-    from meltica.providers.account import Account
+    from meltica.model.account import Account
     from meltica.providers.codec import Codec
 
 
@@ -21,18 +20,6 @@ class Route(NamedTuple):
     kind: str
     symbol: str | None
     """None is every symbol."""
-
-
-class AdapterSettings(BaseModel):
-    """Base of an adapter's settings: unknown keys are refused, every fault is told at once."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        validate_default=True,
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,
-    )
 
 
 class Adapter(ABC):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 from meltica.errors import Conflict, NotFound, suggestion
 from meltica.providers.base import Route
 from meltica.providers.provider import Pace, Provider
-from meltica.supervision import Actual, Desired, Notes
+from meltica.runtime.lifecycle import Actual, Desired
+from meltica.runtime.state_writer import StateWriter
 
 if TYPE_CHECKING:
     from meltica._core import Core
@@ -32,7 +33,7 @@ class ProviderManager:
         core: "Core",
         supervision: "Supervision",
         store: "ProviderStore",
-        notes: Notes,
+        notes: StateWriter,
         pace: Pace | None = None,
     ) -> None:
         self._core = core

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meltica._core import Codec
-from meltica.errors import CodecError, ConfigError, Unauthenticated
+from meltica.errors import CodecError, ConfigError, Overdue, Unauthenticated, one_line
 from meltica.providers import registry
 from meltica.providers.base import Route
-from meltica.supervision import Actual, Backoff, Budget, Desired, told
-from meltica.threads import Overdue, call, within
-from meltica.units import format_duration
+from meltica.runtime.backoff import Backoff, Budget
+from meltica.runtime.lifecycle import Actual, Desired
+from meltica.runtime.threads import call, within
+from meltica.validation.units import format_duration
 
 if TYPE_CHECKING:
     from meltica._core import Core, Producer
@@ -145,7 +146,7 @@ class Provider:
                 self._fail(str(error))
                 return
             except Exception as error:
-                text = told(error)
+                text = one_line(error)
                 if self._pace.clock() - began >= most:
                     backoff.reset()
                 if not budget.spend():
@@ -199,7 +200,7 @@ class Provider:
         if left:
             log.warning("provider %s did not end within %g s and is left behind", self.name, seconds)
         elif (error := stopping.exception()) is not None:
-            log.warning("provider %s could not be stopped cleanly: %s", self.name, told(error))
+            log.warning("provider %s could not be stopped cleanly: %s", self.name, one_line(error))
         if running is None:
             return
         if not running.done():
@@ -225,9 +226,11 @@ class Provider:
             try:
                 await self._answered(asking)
             except Exception as error:
-                self.route_error = told(error)
+                self.route_error = one_line(error)
                 pause = backoff.next()
-                log.warning("provider %s: routes failed, again in %.1f s: %s", self.name, pause, told(error))
+                log.warning(
+                    "provider %s: routes failed, again in %.1f s: %s", self.name, pause, one_line(error)
+                )
                 await _first(self._rerouted.wait(), self._pace.sleep(pause))
             else:
                 sure = possible = wanted

@@ -15,7 +15,7 @@ from typing import Final
 import yaml
 
 from meltica.errors import ConfigError
-from meltica.settings_model import Loc
+from meltica.validation.models import Loc
 
 MAX_BYTES: Final = 1 << 20
 MAX_VALUES: Final = 20_000

@@ -15,11 +15,10 @@ from pydantic import (
 
 from meltica.errors import ConfigError, suggestion
 from meltica.lambdas.callbacks import KINDS, policy_faults
+from meltica.model.symbols import ANY, canonical
 from meltica.providers import registry
-from meltica.providers.base import AdapterSettings
-from meltica.settings.base import MAX_BUFFER, Block, Name, Positive, words
-from meltica.settings_model import nested, read_texts, told
-from meltica.symbols import ANY, canonical
+from meltica.validation.models import nested, read_texts, told
+from meltica.validation.section import MAX_BUFFER, AdapterSettings, Name, Positive, Section, words
 
 
 def _nothing() -> Any:
@@ -27,7 +26,7 @@ def _nothing() -> Any:
     return {}
 
 
-class ProviderEntry(Block):
+class ProviderEntry(Section):
     """A provider: an adapter under a name, with settings of its own."""
 
     adapter: str
@@ -79,7 +78,7 @@ Symbol = Annotated[str, AfterValidator(_symbol)]
 Symbols = Annotated[tuple[Symbol, ...], BeforeValidator(words), AfterValidator(_symbols)]
 
 
-class LambdaEntry(Block):
+class LambdaEntry(Section):
     """A lambda: a strategy under an id, with a config and a scope of its own."""
 
     strategy: str

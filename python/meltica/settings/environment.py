@@ -17,7 +17,7 @@ from meltica.providers import registry
 from meltica.settings.entries import ProviderEntry
 from meltica.settings.model import Settings
 from meltica.settings.shape import shape
-from meltica.settings_model import Loc, alternatives, dotted, keys, mapping, model_of
+from meltica.validation.models import Loc, alternatives, dotted, keys, mapping, model_of
 
 PREFIX: Final = "MELTICA_"
 OTHERS: Final = {

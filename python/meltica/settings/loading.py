@@ -12,8 +12,6 @@ from pydantic import ValidationError
 from pydantic_settings import InitSettingsSource
 
 from meltica.errors import ConfigError
-from meltica.paths import from_folder
-from meltica.settings.base import effectless
 from meltica.settings.document import Document, read
 from meltica.settings.environment import Layer, layer, read_dotenv
 from meltica.settings.manifest import (
@@ -27,7 +25,9 @@ from meltica.settings.manifest import (
 )
 from meltica.settings.model import Settings
 from meltica.settings.shape import Shaped, shape
-from meltica.settings_model import MASK, Loc, Places, dotted, faults, mapping, masked
+from meltica.validation.models import MASK, Loc, Places, dotted, faults, mapping, masked
+from meltica.validation.paths import from_folder
+from meltica.validation.section import effectless
 
 CONFIG_PATH: Final = "MELTICA_CONFIG_PATH"
 DATABASE_URL: Final = "DATABASE_URL"

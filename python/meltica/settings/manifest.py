@@ -12,11 +12,11 @@ from meltica.errors import LambdaDefinitionError, LambdaLoadError, suggestion
 from meltica.lambdas.base import MAX_PAYLOAD
 from meltica.lambdas.instances import LAMBDAS, start_faults
 from meltica.lambdas.loader import load, resolve
-from meltica.paths import from_folder
-from meltica.providers.base import AdapterSettings
 from meltica.settings.entries import LambdaEntry
-from meltica.settings_model import Loc, Places, faults, mapping, masked, read_texts
-from meltica.units import format_duration
+from meltica.validation.models import Loc, Places, faults, mapping, masked, read_texts
+from meltica.validation.paths import from_folder
+from meltica.validation.section import AdapterSettings
+from meltica.validation.units import format_duration
 
 if TYPE_CHECKING:
     from meltica.settings.model import LambdaDefaults, Settings

@@ -9,10 +9,10 @@ from typing import Annotated, Literal, cast
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from meltica.settings.base import MAX_BUFFER, Amount, Block, Name, NoEffect, Positive, words
 from meltica.settings.entries import LambdaEntry, ProviderEntry
-from meltica.settings_model import told
-from meltica.units import Duration, Size, format_duration
+from meltica.validation.models import told
+from meltica.validation.section import MAX_BUFFER, Amount, Name, NoEffect, Positive, Section, words
+from meltica.validation.units import Duration, Size, format_duration
 
 _SEEN = "metrics are served at /metrics; export by OTLP does not exist yet"
 
@@ -28,7 +28,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-class Log(Block):
+class Log(Section):
     """What is logged, and how."""
 
     level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
@@ -36,7 +36,7 @@ class Log(Block):
     """`auto` is human on a terminal and json elsewhere."""
 
 
-class ApiServer(Block):
+class ApiServer(Section):
     """The control plane's address."""
 
     addr: str = "127.0.0.1:8880"
@@ -66,7 +66,7 @@ class ApiServer(Block):
         return int(self.addr.rpartition(":")[2])
 
 
-class EventBus(Block):
+class EventBus(Section):
     """The way of events to lambdas."""
 
     buffer_size: int = Field(default=1024, ge=1, le=MAX_BUFFER)
@@ -79,7 +79,7 @@ class EventBus(Block):
     ] = None
 
 
-class Pool(Block):
+class Pool(Section):
     """Sizes of a pool in other systems."""
 
     size: int | None = Field(default=None, gt=0)
@@ -89,7 +89,7 @@ class Pool(Block):
 _GROWS = NoEffect("pools grow with the lambdas that run; pools.maxBytes bounds them")
 
 
-class Pools(Block):
+class Pools(Section):
     """Memory of the data plane."""
 
     max_bytes: Size = Field(default=1 << 30, ge=1 << 20)
@@ -98,14 +98,14 @@ class Pools(Block):
     order_request: Annotated[Pool | None, _GROWS] = None
 
 
-class Interpreter(Block):
+class Interpreter(Section):
     """The Python interpreter."""
 
     switch_interval: Positive = timedelta(microseconds=500)
     """How long one thread may hold the interpreter while another waits for it."""
 
 
-class LambdaDefaults(Block):
+class LambdaDefaults(Section):
     """What each lambda gets unless its own entry says otherwise."""
 
     slow_callback: Positive = timedelta(milliseconds=100)
@@ -116,7 +116,7 @@ class LambdaDefaults(Block):
     """How long a stop waits for a callback before the lambda counts as stuck."""
 
 
-class Backoff(Block):
+class Backoff(Section):
     """Pauses between restarts: the first is `min`, each is twice the one before, none above `max`."""
 
     min: Positive = timedelta(seconds=1)
@@ -131,14 +131,14 @@ class Backoff(Block):
         return value
 
 
-class Budget(Block):
+class Budget(Section):
     """How often a provider may be restarted before it counts as failed."""
 
     restarts: int = Field(default=10, ge=0)
     window: Positive = timedelta(minutes=10)
 
 
-class Supervision(Block):
+class Supervision(Section):
     """How providers are started, stopped and restarted."""
 
     start_timeout: Positive = timedelta(seconds=30)
@@ -147,14 +147,14 @@ class Supervision(Block):
     budget: Budget = Budget()
 
 
-class Shutdown(Block):
+class Shutdown(Section):
     """The end of the gateway."""
 
     timeout: Positive = timedelta(seconds=15)
     """Most time an orderly stop takes; what has not ended by then is left behind."""
 
 
-class Telemetry(Block):
+class Telemetry(Section):
     """What the gateway tells about itself."""
 
     service_name: str = Field(default="meltica", min_length=1)
@@ -164,7 +164,7 @@ class Telemetry(Block):
     enable_metrics: Annotated[bool | None, NoEffect(_SEEN)] = None
 
 
-class Strategies(Block):
+class Strategies(Section):
     """Where strategies are."""
 
     directory: Path = Path()
@@ -172,7 +172,7 @@ class Strategies(Block):
     require_registry: Annotated[bool | None, NoEffect("there is one way to find strategies")] = None
 
 
-class Database(Block):
+class Database(Section):
     """PostgreSQL: the one behind `dsn`, or one that the gateway runs itself."""
 
     dsn: SecretStr | None = None
@@ -206,7 +206,7 @@ class Database(Block):
         return value
 
 
-class CircuitBreaker(Block):
+class CircuitBreaker(Section):
     """Stops trading after several breaches in a row."""
 
     enabled: bool = True
@@ -230,7 +230,7 @@ OrderTypes = Annotated[
 ]
 
 
-class Risk(Block):
+class Risk(Section):
     """Limits of what may be ordered."""
 
     max_position_size: Amount = Field(default=Decimal(250), gt=0)
@@ -254,7 +254,7 @@ class Risk(Block):
 class Settings(BaseSettings):
     """The whole configuration. `meltica.settings.load` makes it; made directly, it takes what it is given."""
 
-    model_config = SettingsConfigDict(**Block.model_config, case_sensitive=True)
+    model_config = SettingsConfigDict(**Section.model_config, case_sensitive=True)
 
     environment: Annotated[Literal["dev", "staging", "prod", "ci"], BeforeValidator(_lower)] = "dev"
     """What this gateway is for."""

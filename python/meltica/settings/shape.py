@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from meltica.errors import suggestion
-from meltica.settings_model import Loc
+from meltica.validation.models import Loc
 
 FREE = frozenset({"settings", "config"})
 """Keys of an entry under which null is a value, and any key may stand."""

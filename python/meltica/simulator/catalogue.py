@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from meltica.symbols import currencies
+from meltica.model.symbols import currencies
 
 VENUE = "FAKE"
 SYMBOLS = (

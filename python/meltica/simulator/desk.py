@@ -11,8 +11,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from meltica.errors import OrderRefused, OutcomeUnknown, VenueUnavailable
-from meltica.providers.account import Account, Execution, Holding, NewOrder, OrderStatus
-from meltica.types import Side
+from meltica.model.account import Account, Execution, Holding, NewOrder, OrderStatus
+from meltica.model.enums import Side
 
 if TYPE_CHECKING:
     from meltica._core import SyntheticMarket

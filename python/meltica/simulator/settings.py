@@ -7,11 +7,11 @@ from typing import Annotated, Literal, Self, cast
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PositiveFloat, model_validator
 
-from meltica.providers.base import AdapterSettings
-from meltica.settings_model import told
+from meltica.model.symbols import canonical, currencies
 from meltica.simulator import catalogue
-from meltica.symbols import canonical, currencies
-from meltica.units import Duration, format_duration
+from meltica.validation.models import told
+from meltica.validation.section import AdapterSettings
+from meltica.validation.units import Duration, format_duration
 
 _NONE = timedelta(0)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import NamedTuple
 
-from meltica.types import Side
+from meltica.model.enums import Side
 
 
 class Fill(NamedTuple):

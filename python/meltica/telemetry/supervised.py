@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client.core import Metric
 
 from meltica.lambdas.strategy import name_of, subscribed
-from meltica.supervision import Actual, Desired
+from meltica.runtime.lifecycle import Actual, Desired
 from meltica.telemetry.families import by_kind, counter, gauge, histogram
 
 if TYPE_CHECKING:

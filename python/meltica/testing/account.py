@@ -9,10 +9,10 @@ import pytest
 
 from meltica._core import BookSnapshot
 from meltica.errors import OrderRefused, OutcomeUnknown, RateLimited, Unauthenticated, VenueUnavailable
-from meltica.providers.account import NewOrder
+from meltica.model.account import NewOrder
+from meltica.model.enums import Side
 from meltica.testing.rig import Rig
 from meltica.testing.stage import Stage
-from meltica.types import Side
 
 _IDS = (f"c{number}" for number in itertools.count(1))
 

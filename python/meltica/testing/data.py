@@ -9,8 +9,8 @@ import pytest
 
 from meltica._core import BookSnapshot, Event, Ticker, Trade
 from meltica.errors import ConfigError
+from meltica.model.symbols import canonical
 from meltica.providers import registry
-from meltica.symbols import canonical
 from meltica.testing.rig import Rig
 from meltica.testing.stage import Stage
 

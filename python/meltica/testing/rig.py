@@ -10,7 +10,7 @@ from typing import Self, TypeVar, cast
 import pytest
 
 from meltica._core import KINDS, BookSnapshot, Codec, Core, Event, ExecReport, Producer
-from meltica.providers.account import Account
+from meltica.model.account import Account
 from meltica.providers.base import Adapter, Route
 from meltica.testing.stage import Book, Stage
 

@@ -8,11 +8,10 @@ from typing import Annotated, Self, cast
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
 from meltica.errors import ConfigError
-from meltica.providers.base import AdapterSettings
-from meltica.settings.base import Name
 from meltica.settings.document import Document, read
-from meltica.settings_model import Loc, Places, dotted, faults, read_texts, told
 from meltica.simulator.settings import Amount, MarketSettings
+from meltica.validation.models import Loc, Places, dotted, faults, read_texts, told
+from meltica.validation.section import AdapterSettings, Name
 
 PORT = 8890
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from meltica._core import SyntheticMarket
 from meltica.control.errors import Refused
 from meltica.errors import ConfigError
-from meltica.settings_model import load
 from meltica.simulator import catalogue
 from meltica.simulator.desk import Desk, Line, unknown_symbol
 from meltica.simulator.settings import VenueBehavior, nanos
-from meltica.units import format_duration, parse_duration
+from meltica.validation.models import load
+from meltica.validation.units import format_duration, parse_duration
 from meltica.venue import shapes
 from meltica.venue.auth import Clock, Credentials, Keys
 from meltica.venue.limits import RateLimit

@@ -12,8 +12,8 @@ from litestar.params import Parameter
 from meltica.control.errors import Refused
 from meltica.control.shapes import Failure
 from meltica.errors import OrderRefused
-from meltica.providers.account import NewOrder
-from meltica.types import Side
+from meltica.model.account import NewOrder
+from meltica.model.enums import Side
 from meltica.venue import auth, shapes
 from meltica.venue.auth import Signed
 from meltica.venue.ops import PATH

@@ -8,11 +8,12 @@ from threading import Event as Flag
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from meltica._core import SyntheticMarket
-from meltica.providers.base import Adapter, AdapterSettings
+from meltica.providers.base import Adapter
 from meltica.providers.fake.settings import FakeSettings
 from meltica.simulator import catalogue
 from meltica.simulator.desk import Desk, Line
 from meltica.simulator.settings import nanos
+from meltica.validation.section import AdapterSettings
 
 if TYPE_CHECKING:
     from meltica._core import Producer

@@ -4,8 +4,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from meltica.settings_model import told
 from meltica.simulator.settings import MarketSettings
+from meltica.validation.models import told
 
 _WIRE = frozenset({"endpoint", "key", "secret"})
 

@@ -19,20 +19,20 @@ from meltica.errors import (
     VenueError,
     VenueUnavailable,
 )
-from meltica.providers.account import Execution, Holding, NewOrder, OrderState
-from meltica.providers.base import AdapterSettings
+from meltica.model.account import Execution, Holding, NewOrder, OrderState
+from meltica.model.enums import Side
 from meltica.providers.codec import Codec
 from meltica.providers.fake.codec import FAKE
 from meltica.providers.fake.settings import FakeSettings
 from meltica.providers.live.account import LiveAccount, Order
 from meltica.providers.live.adapter import LiveAdapter
-from meltica.providers.live.dialect import Message
+from meltica.providers.live.protocol import Message
 from meltica.providers.live.rest import Errors, Failure, Request, WrongClock
 from meltica.providers.live.session import Answer
-from meltica.types import Side
+from meltica.validation.section import AdapterSettings
 
 if TYPE_CHECKING:
-    from meltica.providers.live.loop import OwnLoop
+    from meltica.runtime.loop_thread import LoopThread
 
 CHANNELS = {"Trade": "trade", "Ticker": "ticker", "BookSnapshot": "depth", "KlineSummary": "candle"}
 SNAPSHOT_LEVELS = 1_000
@@ -181,7 +181,7 @@ class FakeWire(LiveAdapter):
         """Returns a book, as it came."""
         return await self.rest.fetch("GET", "/v1/depth", {"symbol": symbol, "limit": SNAPSHOT_LEVELS})
 
-    def make_account(self, loop: "OwnLoop") -> "FakeAccount | None":
+    def make_account(self, loop: "LoopThread") -> "FakeAccount | None":
         """Returns the account of the key."""
         return FakeAccount(self, loop) if self._key else None
 
@@ -192,7 +192,7 @@ class FakeWire(LiveAdapter):
 class FakeAccount(LiveAccount):
     """An account at the fake venue."""
 
-    def __init__(self, venue: FakeWire, loop: "OwnLoop") -> None:
+    def __init__(self, venue: FakeWire, loop: "LoopThread") -> None:
         super().__init__(loop)
         self._venue = venue
 

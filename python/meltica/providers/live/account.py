@@ -22,14 +22,15 @@ from meltica.errors import (
     RateLimited,
     VenueError,
     VenueUnavailable,
+    one_line,
 )
-from meltica.providers.account import Account, Execution, Holding, NewOrder, OrderState, OrderStatus
-from meltica.supervision import Backoff, told
-from meltica.types import Side
+from meltica.model.account import Account, Execution, Holding, NewOrder, OrderState, OrderStatus
+from meltica.model.enums import Side
+from meltica.runtime.backoff import Backoff
 
 if TYPE_CHECKING:
     from meltica._core import Producer
-    from meltica.providers.live.loop import OwnLoop
+    from meltica.runtime.loop_thread import LoopThread
 
 log = logging.getLogger("meltica.providers.live")
 
@@ -120,7 +121,7 @@ class LiveAccount(Account):
     arrives_within: ClassVar[float] = 10.0
     """Seconds after which an order whose outcome is unknown is at the venue, or will never be."""
 
-    def __init__(self, loop: "OwnLoop") -> None:
+    def __init__(self, loop: "LoopThread") -> None:
         self._loop = loop
         self._producer: Producer | None = None
         self._told: OrderedDict[str, Order] = OrderedDict()
@@ -415,7 +416,7 @@ async def _sent(request: Awaitable[T]) -> T:
     try:
         return await request
     except _UNREADABLE as error:
-        raise OutcomeUnknown("unreadable_answer", told(error)) from error
+        raise OutcomeUnknown("unreadable_answer", one_line(error)) from error
 
 
 async def _asked(request: Awaitable[T]) -> T:
@@ -423,4 +424,4 @@ async def _asked(request: Awaitable[T]) -> T:
     try:
         return await request
     except _UNREADABLE as error:
-        raise ProtocolError("unreadable_answer", told(error)) from error
+        raise ProtocolError("unreadable_answer", one_line(error)) from error

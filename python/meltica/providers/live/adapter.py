@@ -8,12 +8,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from meltica.providers.base import AdapterSettings, Route
+from meltica.providers.base import Route
 from meltica.providers.live.clock import Bucket, VenueClock
-from meltica.providers.live.dialect import Dialect
-from meltica.providers.live.lines import AccountLine, MarketLine
-from meltica.providers.live.loop import OwnLoop
+from meltica.providers.live.protocol import Dialect
 from meltica.providers.live.rest import RestClient
+from meltica.providers.live.streams import AccountLine, MarketLine
+from meltica.runtime.loop_thread import LoopThread
+from meltica.validation.section import AdapterSettings
 
 if TYPE_CHECKING:
     from meltica._core import Producer
@@ -42,7 +43,7 @@ class LiveAdapter(Dialect):
         self._producer: Producer | None = None
         self._market: MarketLine | None = None
         self._private: AccountLine | None = None
-        self._loop = OwnLoop(self.rest.stop, self.rest.close)
+        self._loop = LoopThread(self.rest.stop, self.rest.close)
         self._account = self.make_account(self._loop)
 
     @property

@@ -12,6 +12,7 @@ from typing import Protocol
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from meltica.errors import one_line
 from meltica.providers.live.clock import on_loopback
 from meltica.providers.live.session import (
     Action,
@@ -29,7 +30,6 @@ from meltica.providers.live.session import (
     Subscribe,
     Unsubscribe,
 )
-from meltica.supervision import told
 
 log = logging.getLogger("meltica.providers.live")
 
@@ -189,7 +189,7 @@ class Connection:
                 max_queue=QUEUED,
             )
         except Exception as error:
-            self._do(self.session.lost(f"it could not be opened: {told(error)}", self._now()))
+            self._do(self.session.lost(f"it could not be opened: {one_line(error)}", self._now()))
             return
         self._socket, self._outgoing = socket, asyncio.Queue()
         writing = asyncio.get_running_loop().create_task(self._write(socket, self._outgoing))
@@ -204,7 +204,7 @@ class Connection:
         except Exception as error:
             # What a frame does to an adapter costs the connection, never the provider.
             log.exception("%s: a frame could not be taken", self._name)
-            reason = f"a frame could not be taken: {told(error)}"
+            reason = f"a frame could not be taken: {one_line(error)}"
         finally:
             writing.cancel()
             if self.session.phase is Phase.ENDED:

@@ -33,9 +33,9 @@ from meltica.errors import (
     Unauthenticated,
     VenueError,
     VenueUnavailable,
+    one_line,
 )
 from meltica.providers.live.clock import Bucket, VenueClock, on_loopback
-from meltica.supervision import told
 
 RETRY_AFTER = 1.0
 """Seconds to wait where a venue refuses for its limit and does not say how long."""
@@ -236,7 +236,7 @@ class RestClient:
         except TimeoutError as error:
             raise lost("timeout", f"no answer within {self._timeout:g} s") from error
         except httpx.HTTPError as error:
-            raise lost("connection", told(error)) from error
+            raise lost("connection", one_line(error)) from error
         except asyncio.CancelledError as error:
             # A query changed nothing, and whoever asks ends with it.
             if not (self._closing and changes):

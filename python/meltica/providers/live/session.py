@@ -25,7 +25,7 @@ from itertools import count
 from typing import NamedTuple
 
 from meltica.errors import VenueError
-from meltica.supervision import Backoff
+from meltica.runtime.backoff import Backoff
 
 
 class Phase(Enum):

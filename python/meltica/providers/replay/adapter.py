@@ -14,10 +14,11 @@ from pydantic import PositiveFloat, model_validator
 from meltica import sample
 from meltica.errors import ReplayError
 from meltica.providers import registry
-from meltica.providers.base import Adapter, AdapterSettings
+from meltica.providers.base import Adapter
 from meltica.providers.replay import events
 from meltica.providers.replay.files import Recording, look
-from meltica.settings_model import told
+from meltica.validation.models import told
+from meltica.validation.section import AdapterSettings
 
 if TYPE_CHECKING:
     from meltica._core import Producer

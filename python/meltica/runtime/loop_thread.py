@@ -20,7 +20,7 @@ GRACE = 1.0
 """Seconds that calls under way have when the loop ends."""
 
 
-class OwnLoop:
+class LoopThread:
     """The loop. `closing` is called on it before calls are cut short, `close` as the last thing."""
 
     def __init__(

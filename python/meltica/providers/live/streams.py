@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from meltica.errors import ProtocolError, VenueError, VenueUnavailable
+from meltica.errors import ProtocolError, VenueError, VenueUnavailable, one_line
 from meltica.providers.base import Route
-from meltica.providers.live.books import Books
 from meltica.providers.live.connection import Connection
 from meltica.providers.live.session import Answer, Down, Login, Ping, Session, Subscribe, Unsubscribe
-from meltica.supervision import told
+from meltica.providers.live.snapshots import Books
 
 if TYPE_CHECKING:
     from meltica._core import Producer
     from meltica.providers.live.account import LiveAccount
     from meltica.providers.live.clock import VenueClock
-    from meltica.providers.live.dialect import Dialect, Message
+    from meltica.providers.live.protocol import Dialect, Message
 
 log = logging.getLogger("meltica.providers.live")
 
@@ -43,7 +42,7 @@ def _failed(task: asyncio.Task[None]) -> BaseException | None:
     """Returns what ended a task that should have ended well, and logs it."""
     error = None if task.cancelled() else task.exception()
     if error is not None:
-        log.error("what was read again could not be taken: %s", told(error), exc_info=error)
+        log.error("what was read again could not be taken: %s", one_line(error), exc_info=error)
     return error
 
 
@@ -269,7 +268,7 @@ class AccountLine:
         error = _failed(task)
         if error is not None and task is self._catching_up:
             # As for a frame that cannot be taken: another connection, and all is read again.
-            self._connection.drop(f"the account could not be read: {told(error)}")
+            self._connection.drop(f"the account could not be read: {one_line(error)}")
 
     async def _url(self) -> str:
         if self._clock_is_old:

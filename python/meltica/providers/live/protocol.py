@@ -14,7 +14,7 @@ from meltica.providers.live.session import Answer, Timing
 
 if TYPE_CHECKING:
     from meltica.providers.live.account import LiveAccount
-    from meltica.providers.live.loop import OwnLoop
+    from meltica.runtime.loop_thread import LoopThread
 
 Message = Mapping[str, Any]
 """A message of the venue, out of JSON; numbers with a point are Decimal."""
@@ -108,6 +108,6 @@ class Dialect(Adapter):
         """Returns a book as a frame of the codec; None where each subscription begins with one."""
         return None
 
-    def make_account(self, loop: "OwnLoop") -> "LiveAccount | None":  # noqa: ARG002
+    def make_account(self, loop: "LoopThread") -> "LiveAccount | None":  # noqa: ARG002
         """Returns the account of the settings' key; None without a key."""
         return None

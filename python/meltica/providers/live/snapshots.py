@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Set
 from typing import TYPE_CHECKING
 
 from meltica.errors import VenueError
-from meltica.supervision import Backoff
+from meltica.runtime.backoff import Backoff
 
 if TYPE_CHECKING:
     from meltica._core import Producer

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from meltica.errors import DatabaseError, DatabaseUnavailable, LambdaError, NotFound
-from meltica.supervision import Backoff, Budget, Notes, told
-from meltica.threads import Overdue, call, within
+from meltica.errors import DatabaseError, DatabaseUnavailable, LambdaError, NotFound, Overdue, one_line
+from meltica.runtime.backoff import Backoff, Budget
+from meltica.runtime.state_writer import StateWriter
+from meltica.runtime.threads import call, within
 
 PATIENCE = 20.0
 
@@ -47,7 +48,7 @@ def test_a_budget_counts_what_lies_within_the_window() -> None:
     ],
 )
 def test_errors_are_told_in_a_line(error: Exception, text: str) -> None:
-    assert told(error) == text
+    assert one_line(error) == text
 
 
 class Book:
@@ -69,7 +70,7 @@ class Book:
 
 
 async def test_the_latest_note_of_each_is_written() -> None:
-    notes, book = Notes(), Book()
+    notes, book = StateWriter(), Book()
     notes.put("x", "a", book.write("a1"))
     notes.put("x", "b", book.write("b1"))
     notes.put("x", "a", book.write("a2"))
@@ -82,14 +83,14 @@ async def test_the_latest_note_of_each_is_written() -> None:
 async def test_notes_wait_for_the_database_and_survive_what_is_refused(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    notes, book = Notes(retry=0.0), Book()
+    notes, book = StateWriter(retry=0.0), Book()
     book.fail = [DatabaseUnavailable("away"), DatabaseUnavailable("away")]
     notes.start()
     notes.put("x", "a", book.write("a"))
     assert await notes.close(PATIENCE)
     assert book.written == ["a"]
     for error in (NotFound("no row"), DatabaseError("refused"), ValueError("a bug")):
-        notes = Notes()
+        notes = StateWriter()
         notes.start()
         book.fail = [error]
         notes.put("x", "b", book.write("lost"))
@@ -100,7 +101,7 @@ async def test_notes_wait_for_the_database_and_survive_what_is_refused(
 
 
 async def test_closing_notes_does_not_wait_for_a_database_that_is_gone() -> None:
-    notes, book = Notes(retry=PATIENCE), Book()
+    notes, book = StateWriter(retry=PATIENCE), Book()
     book.fail = [DatabaseUnavailable("away")]
     notes.start()
     notes.put("x", "a", book.write("a"))
@@ -109,7 +110,7 @@ async def test_closing_notes_does_not_wait_for_a_database_that_is_gone() -> None
 
 
 async def test_a_newer_note_wins_over_one_that_waits() -> None:
-    notes, book = Notes(retry=0.0), Book()
+    notes, book = StateWriter(retry=0.0), Book()
     book.fail = [DatabaseUnavailable("away")]
     notes.start()
     notes.put("x", "a", book.write("old"))

@@ -9,11 +9,9 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from meltica.errors import Overdue
+
 T = TypeVar("T")
-
-
-class Overdue(TimeoutError):
-    """A call did not end in its time. Not what the call itself may raise."""
 
 
 def call(function: Callable[[], T], name: str) -> "asyncio.Future[T]":

@@ -18,8 +18,8 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from meltica.settings_model import keys, mapping, told, word
-from meltica.units import Duration
+from meltica.validation.models import keys, mapping, told, word
+from meltica.validation.units import Duration
 
 MAX_BUFFER = 1 << 20
 """Most events a queue holds."""
@@ -28,7 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?")
 
 
-class Block(BaseModel):
+class Section(BaseModel):
     """Keys that stand together. Unknown ones are refused, values are frozen, keys are camelCase."""
 
     model_config = ConfigDict(
@@ -48,6 +48,18 @@ class Block(BaseModel):
         if isinstance(value, bool) and word(field.annotation) in ("int", "float", "decimal"):
             raise told(f"expected a number, saw {str(value).lower()}")
         return value
+
+
+class AdapterSettings(BaseModel):
+    """Base of an adapter's settings: unknown keys are refused and all faults are reported at once."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -95,7 +107,7 @@ def effectless(cls: type[BaseModel], values: Mapping[str, object]) -> dict[tuple
             if isinstance(mark, NoEffect):
                 found[(key,)] = mark.why
         annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, Block):
+        if isinstance(annotation, type) and issubclass(annotation, Section):
             inner = effectless(annotation, mapping(value))
             found.update({(key, *rest): why for rest, why in inner.items()})
     return found

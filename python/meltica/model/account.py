@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from meltica.types import Side
+from meltica.model.enums import Side
 
 TimeInForce = Literal["GTC", "IOC", "FOK"]
 

@@ -1,83 +1,15 @@
-"""What supervised parts share: their states, when they start again, and writing down how they are."""
+"""Persists the latest state of each component in the background while the database comes and goes."""
 
 import asyncio
 import logging
-import random
-from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from enum import StrEnum
 
 from meltica.errors import DatabaseUnavailable, MelticaError
-from meltica.threads import Overdue
 
 log = logging.getLogger("meltica.states")
 
 
-class Desired(StrEnum):
-    """What somebody wants a part to be."""
-
-    RUNNING = "running"
-    STOPPED = "stopped"
-
-
-class Actual(StrEnum):
-    """What a part is. Providers know neither `stopping` nor `stuck`."""
-
-    PENDING = "pending"
-    STARTING = "starting"
-    RUNNING = "running"
-    STOPPING = "stopping"
-    STOPPED = "stopped"
-    FAILED = "failed"
-    STUCK = "stuck"
-
-    @property
-    def after_restart(self) -> "Actual":
-        """What a part is that was like this when the gateway ended, and has not been touched since."""
-        return self if self in (Actual.PENDING, Actual.FAILED) else Actual.STOPPED
-
-
-@dataclass
-class Backoff:
-    """Pauses in seconds that double from `least` to `most`, each up to a fifth shorter or longer."""
-
-    least: float
-    most: float
-    jitter: Callable[[], float] = random.random
-    _pause: float = 0.0
-
-    def next(self) -> float:
-        """Returns how long to wait this time."""
-        self._pause = min(self.most, self._pause * 2) if self._pause else self.least
-        return self._pause * (0.8 + 0.4 * self.jitter())
-
-    def reset(self) -> None:
-        """Begins again from `least`."""
-        self._pause = 0.0
-
-
-@dataclass
-class Budget:
-    """At most `count` restarts within any `window` seconds."""
-
-    count: int
-    window: float
-    clock: Callable[[], float]
-    _spent: deque[float] = field(default_factory=deque[float])
-
-    def spend(self) -> bool:
-        """Takes one; False when there is none left."""
-        now = self.clock()
-        while self._spent and now - self._spent[0] > self.window:
-            self._spent.popleft()
-        if len(self._spent) >= self.count:
-            return False
-        self._spent.append(now)
-        return True
-
-
-class Notes:
+class StateWriter:
     """Writes down how parts are: the latest of each, in the background, for as long as the database is away.
 
     What somebody *wants* is never left to this: that is written before it is done.
@@ -131,11 +63,3 @@ class Notes:
                 except Exception:
                     log.exception("the state of %s %s could not be written", *key)
             self._idle.set()
-
-
-def told(error: BaseException) -> str:
-    """Returns an error in one line; Meltica's own need no name."""
-    text = " ".join(str(error).split())
-    if isinstance(error, MelticaError | Overdue) and text:
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

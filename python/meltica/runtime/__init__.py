@@ -1,0 +1,1 @@
+"""What supervised components share: life-cycle states, backoff, state writer, threads."""

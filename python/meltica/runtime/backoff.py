@@ -1,0 +1,45 @@
+"""Restart pauses and restart budgets."""
+
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Backoff:
+    """Pauses in seconds that double from `least` to `most`, each up to a fifth shorter or longer."""
+
+    least: float
+    most: float
+    jitter: Callable[[], float] = random.random
+    _pause: float = 0.0
+
+    def next(self) -> float:
+        """Returns how long to wait this time."""
+        self._pause = min(self.most, self._pause * 2) if self._pause else self.least
+        return self._pause * (0.8 + 0.4 * self.jitter())
+
+    def reset(self) -> None:
+        """Begins again from `least`."""
+        self._pause = 0.0
+
+
+@dataclass
+class Budget:
+    """At most `count` restarts within any `window` seconds."""
+
+    count: int
+    window: float
+    clock: Callable[[], float]
+    _spent: deque[float] = field(default_factory=deque[float])
+
+    def spend(self) -> bool:
+        """Takes one; False when there is none left."""
+        now = self.clock()
+        while self._spent and now - self._spent[0] > self.window:
+            self._spent.popleft()
+        if len(self._spent) >= self.count:
+            return False
+        self._spent.append(now)
+        return True

@@ -1,0 +1,1 @@
+"""What configuration models share: models, sections, units, paths."""
