@@ -33,8 +33,12 @@ if TYPE_CHECKING:
     from meltica.lambdas.manager import ManagedInstance
     from meltica.persistence.instances import Instance as Row
 
-LATE = {202: ResponseSpec(InstanceDetail, description="It takes longer, and goes on")}
-REFUSED = {400: ResponseSpec(Failure, description="It could not start; the text says why")}
+LATE = {
+    202: ResponseSpec(InstanceDetail, generate_examples=False, description="It takes longer, and goes on")
+}
+REFUSED = {
+    400: ResponseSpec(Failure, generate_examples=False, description="It could not start; the text says why")
+}
 
 
 def routes(gateway: "Gateway", catalogue: "Catalogue", actions: Actions) -> list[HTTPRouteHandler]:

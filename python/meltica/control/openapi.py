@@ -13,9 +13,15 @@ from meltica import _core
 from meltica.control.shapes import Failure
 from meltica.runtime.threads import call
 
-NOT_FOUND = {404: ResponseSpec(Failure, description="There is none of that name")}
-CONFLICT = {409: ResponseSpec(Failure, description="It does not fit the present state")}
-UNAVAILABLE = {503: ResponseSpec(Failure, description="The database, or the gateway, cannot do it now")}
+NOT_FOUND = {404: ResponseSpec(Failure, generate_examples=False, description="There is none of that name")}
+CONFLICT = {
+    409: ResponseSpec(Failure, generate_examples=False, description="It does not fit the present state")
+}
+UNAVAILABLE = {
+    503: ResponseSpec(
+        Failure, generate_examples=False, description="The database, or the gateway, cannot do it now"
+    )
+}
 
 DESCRIPTION = """The control plane of a Meltica gateway.
 

@@ -75,7 +75,11 @@ def routes(gateway: "Gateway", installed: "Installed", actions: Actions) -> list
         summary="Stop a provider",
         operation_id="stopProvider",
         tags=["providers"],
-        responses={202: ResponseSpec(ProviderDetail, description="It takes longer, and goes on")}
+        responses={
+            202: ResponseSpec(
+                ProviderDetail, generate_examples=False, description="It takes longer, and goes on"
+            )
+        }
         | NOT_FOUND
         | CONFLICT
         | UNAVAILABLE,
