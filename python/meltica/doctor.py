@@ -20,8 +20,8 @@ from typing import Literal, cast
 import psycopg
 
 from meltica import _core, settings
-from meltica.control.address import bind
 from meltica.errors import AddressInUse, ConfigError, MelticaError, one_line
+from meltica.http.address import bind
 from meltica.persistence import binaries, migrate
 from meltica.persistence.account import server_account, user
 from meltica.persistence.database import connect, error_text, shown

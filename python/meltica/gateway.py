@@ -14,8 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from meltica._core import Core
-from meltica.control.address import bind
 from meltica.errors import MigrationError
+from meltica.http.address import bind
 from meltica.lambdas.manager import InstanceManager
 from meltica.manifest import Drift, reconcile
 from meltica.persistence import migrate

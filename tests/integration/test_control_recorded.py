@@ -16,7 +16,8 @@ from threading import Event
 
 import pytest
 
-from meltica.control import actions, door
+from meltica.control import actions
+from meltica.http import request_gate
 from meltica.persistence.embedded import EmbeddedPostgres
 from meltica.providers.base import AdapterSettings
 from tests.integration import control_requests as table
@@ -220,7 +221,7 @@ def _failing(running: Running, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         raise KeyError("hunter2")
 
     with monkeypatch.context() as patch:
-        patch.setattr(door, "BODY_SECONDS", 0.1)
+        patch.setattr(request_gate, "BODY_SECONDS", 0.1)
         late = Sent("a body that does not come", "POST", table.CHANGE, (table.JSON, ("Content-Length", "10")))
         seen = [_exchange(running, late)]
     with socket.create_connection(running.gateway.api.address) as raw:

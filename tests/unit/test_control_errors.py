@@ -8,8 +8,9 @@ import pytest
 from litestar.exceptions import MethodNotAllowedException, NotFoundException
 
 from meltica import errors
-from meltica.control.errors import ANSWERS, NotReady, Refused, answer
-from meltica.control.shapes import Failure
+from meltica.api.envelope import Failure
+from meltica.control.health import NotReady
+from meltica.http.errors import ERRORS, HttpError, error_response
 
 TABLE: dict[str, tuple[Exception, int, str, str]] = {
     "NotFound": (errors.NotFound("no x"), 404, "not_found", "no x"),
@@ -36,20 +37,20 @@ TABLE: dict[str, tuple[Exception, int, str, str]] = {
         "internal_error",
         "unexpected error inside Meltica; its log says more",
     ),
-    "Refused": (Refused(413, "body_too_large", "too much"), 413, "body_too_large", "too much"),
+    "HttpError": (HttpError(413, "body_too_large", "too much"), 413, "body_too_large", "too much"),
 }
 
 
 def test_every_row_is_here_and_explained() -> None:
     page = (Path(__file__).parents[2] / "docs" / "rest.md").read_text()
-    for status, code in ANSWERS.values():
+    for status, code in ERRORS.values():
         assert f"| {status} | `{code}` |" in page
-    assert {kind.__name__ for kind in ANSWERS} | {"Refused"} == set(TABLE)
+    assert {kind.__name__ for kind in ERRORS} | {"NotReady", "HttpError"} == set(TABLE)
 
 
 @pytest.mark.parametrize(("error", "status", "code", "text"), TABLE.values(), ids=TABLE)
 def test_answers(error: Exception, status: int, code: str, text: str) -> None:
-    told = answer(error, "PUT", "/x")
+    told = error_response(error, "PUT", "/x")
     assert (told.status, told.failure.code, told.failure.error) == (status, code, text)
     assert msgspec.to_builtins(told.failure)["status"] == "error"
 
@@ -66,7 +67,7 @@ def test_answers(error: Exception, status: int, code: str, text: str) -> None:
 )
 def test_others_are_logged_and_not_told(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
-        told = answer(error, "GET", "/x")
+        told = error_response(error, "GET", "/x")
     assert (told.status, told.failure.code) == (500, "internal_error")
     assert "hunter2" not in told.failure.error
     (record,) = caplog.records
@@ -76,6 +77,8 @@ def test_others_are_logged_and_not_told(error: Exception, caplog: pytest.LogCapt
 
 def test_the_envelope() -> None:
     assert msgspec.json.encode(Failure(error="e", code="c")) == b'{"status":"error","error":"e","code":"c"}'
-    told = answer(NotReady({"a": "b"}), "GET", "/x")
+    told = error_response(NotReady({"a": "b"}), "GET", "/x")
     assert msgspec.to_builtins(told.failure)["faults"] == {"a": "b"}
-    assert answer(MethodNotAllowedException(headers={"allow": "B, A"}), "C", "/").headers == {"allow": "A, B"}
+    assert error_response(MethodNotAllowedException(headers={"allow": "B, A"}), "C", "/").headers == {
+        "allow": "A, B"
+    }

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from meltica.control.errors import Refused
 from meltica.errors import RateLimited
+from meltica.http.errors import HttpError
 from meltica.venue.auth import WINDOW_MS, Clock, Credentials, Keys, Signed, sign
 from meltica.venue.limits import RateLimit
 
@@ -58,7 +58,7 @@ def test_a_key_stands_for_its_account(keys: Keys) -> None:
     ],
 )
 def test_what_is_wrong_is_told(keys: Keys, request_: Signed, code: str, words: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(HttpError) as refused:
         keys.account(request_)
     assert (refused.value.status, refused.value.code) == (401, code)
     assert words in str(refused.value)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from meltica.control.errors import Refused
+from meltica.http.errors import HttpError
 from meltica.venue.auth import Clock, Credentials, Keys, sign
 from meltica.venue.config import VenueSettings
 from meltica.venue.exchange import Exchange
@@ -25,8 +25,8 @@ class Room:
     def _want(self, channel: str, wanted: bool) -> None:
         self.wanted.append((channel, wanted))
 
-    def _refuse(self, channel: str) -> Refused | None:
-        return Refused(404, "unknown_symbol", "no") if channel == "trade:NO" else None
+    def _refuse(self, channel: str) -> HttpError | None:
+        return HttpError(404, "unknown_symbol", "no") if channel == "trade:NO" else None
 
 
 class Peer:

@@ -16,9 +16,9 @@ import click
 from meltica._core import __version__
 from meltica.cli.failures import Failure
 from meltica.cli.screen import Show, leave, screen, signals
-from meltica.control.address import bind
-from meltica.control.web import WebServer
 from meltica.errors import MelticaError
+from meltica.http.address import bind
+from meltica.http.server import HttpServer
 from meltica.venue.app import create_app
 from meltica.venue.exchange import Exchange
 
@@ -60,7 +60,7 @@ class _Serving:
     async def main(self) -> None:
         """Serves until a signal comes, or the market ends, which it only does by an error."""
         venue = Exchange(self._settings)
-        server = WebServer(create_app(venue), self._bound, streams=True)
+        server = HttpServer(create_app(venue), self._bound, streams=True)
         with screen("info", "auto", "Meltica venue", self._rows()) as show:
             loop = asyncio.get_running_loop()
             for number in signals():

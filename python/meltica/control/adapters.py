@@ -8,8 +8,9 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
+from meltica.api.adapters import Adapter, Adapters
+from meltica.api.envelope import without_nulls
 from meltica.control.openapi import NOT_FOUND
-from meltica.control.shapes import Adapter, Adapters, without_nulls
 from meltica.errors import ConfigError, NotFound, suggestion
 from meltica.providers import registry
 

@@ -9,8 +9,8 @@ from litestar.types import ASGIApp
 
 from meltica.control import adapters, health, instances, metrics, openapi, providers, strategies
 from meltica.control.actions import Actions
-from meltica.control.door import Door, Requests
-from meltica.control.errors import handle
+from meltica.http.errors import handle
+from meltica.http.request_gate import RequestGate, Requests
 
 if TYPE_CHECKING:
     from meltica.gateway import Gateway
@@ -38,4 +38,4 @@ def create_app(gateway: "Gateway") -> ASGIApp:
         openapi_config=None,
         logging_config=None,
     )
-    return Door(app, {gateway.settings.api_server.host}, requests)
+    return RequestGate(app, {gateway.settings.api_server.host}, requests)

@@ -8,13 +8,22 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 
 from meltica import _core
-from meltica.control.errors import NotReady
-from meltica.control.shapes import Live, Ready, Version
+from meltica.api.health import Live, Ready
+from meltica.api.version import Version
+from meltica.http.errors import HttpError
 
 if TYPE_CHECKING:
     from meltica.gateway import Gateway
 
 READY_SECONDS = 3.0
+
+
+class NotReady(HttpError):
+    """The gateway is not ready; `faults` says why, by part."""
+
+    def __init__(self, faults: dict[str, str]) -> None:
+        text = "; ".join(f"{part} {text}" for part, text in faults.items())
+        super().__init__(503, "not_ready", text, faults)
 
 
 def routes(gateway: "Gateway") -> list[HTTPRouteHandler]:

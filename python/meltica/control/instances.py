@@ -8,21 +8,18 @@ from litestar.openapi import ResponseSpec
 from litestar.params import FromPath
 from msgspec import UNSET, UnsetType
 
-from meltica.control.actions import Actions
-from meltica.control.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE
-from meltica.control.shapes import (
-    Failure,
+from meltica.api.envelope import Failure, JsonObject, optional, without_nulls
+from meltica.api.instances import (
     InstanceCounters,
     InstanceDetail,
     Instances,
     InstanceSummary,
-    Json,
     Latency,
     ScopeEntry,
     UsedStrategy,
-    optional,
-    without_nulls,
 )
+from meltica.control.actions import Actions
+from meltica.control.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE
 from meltica.errors import Conflict
 from meltica.lambdas.strategy import name_of, version_of
 from meltica.runtime.lifecycle import Desired
@@ -111,7 +108,7 @@ class _Show:
         self._gateway = gateway
         self._catalogue = catalogue
         # What comes from variables is hidden here too, not only what is a secret by type or name.
-        self._configured = cast(dict[str, Json], gateway.loaded.shown()["lambdas"])
+        self._configured = cast(dict[str, JsonObject], gateway.loaded.shown()["lambdas"])
 
     def summary(self, instance: "ManagedInstance") -> InstanceSummary:
         stored = self._gateway.instances.stored(instance.id)

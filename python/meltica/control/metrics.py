@@ -10,8 +10,8 @@ from meltica.runtime.threads import call
 from meltica.telemetry import metrics
 
 if TYPE_CHECKING:
-    from meltica.control.door import Requests
     from meltica.gateway import Gateway
+    from meltica.http.request_gate import Requests
 
 
 def routes(gateway: "Gateway", requests: "Requests") -> list[HTTPRouteHandler]:

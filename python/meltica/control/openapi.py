@@ -10,7 +10,7 @@ from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.spec import Components
 
 from meltica import _core
-from meltica.control.shapes import Failure
+from meltica.api.envelope import Failure
 from meltica.runtime.threads import call
 
 NOT_FOUND = {404: ResponseSpec(Failure, generate_examples=False, description="There is none of that name")}

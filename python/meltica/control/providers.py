@@ -10,17 +10,10 @@ from litestar.openapi import ResponseSpec
 from litestar.params import FromPath
 from msgspec import UNSET, UnsetType
 
+from meltica.api.envelope import JsonObject, optional, without_nulls
+from meltica.api.providers import ProviderCounters, ProviderDetail, Providers, ProviderSummary
 from meltica.control.actions import Actions
 from meltica.control.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE
-from meltica.control.shapes import (
-    Json,
-    ProviderCounters,
-    ProviderDetail,
-    Providers,
-    ProviderSummary,
-    optional,
-    without_nulls,
-)
 from meltica.runtime.lifecycle import Desired
 
 if TYPE_CHECKING:
@@ -101,7 +94,7 @@ class _Show:
         self._gateway = gateway
         self._installed = installed
         # What comes from variables is hidden here too, not only what is a secret by type or name.
-        self._configured = cast(dict[str, Json], gateway.loaded.shown()["providers"])
+        self._configured = cast(dict[str, JsonObject], gateway.loaded.shown()["providers"])
 
     def summary(self, provider: "Provider") -> ProviderSummary:
         return ProviderSummary(adapter=provider.spec.adapter, **self._base(provider))
@@ -143,7 +136,7 @@ class _Show:
         return ProviderCounters(**{field: stats[field] for field in ProviderCounters.__struct_fields__})
 
 
-def _instrument(known: Any) -> Json:
+def _instrument(known: Any) -> JsonObject:
     """Returns an instrument, with the names that clients of other systems look for."""
-    shown: Json = without_nulls(dict(known))
+    shown: JsonObject = without_nulls(dict(known))
     return {**shown, "baseAsset": shown["baseCurrency"], "quoteAsset": shown["quoteCurrency"]}

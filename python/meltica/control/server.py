@@ -4,13 +4,13 @@ import socket
 from typing import TYPE_CHECKING
 
 from meltica.control.app import create_app
-from meltica.control.web import WebServer
+from meltica.http.server import HttpServer
 
 if TYPE_CHECKING:
     from meltica.gateway import Gateway
 
 
-class ApiServer(WebServer):
+class ApiServer(HttpServer):
     """The server of one gateway."""
 
     def __init__(self, gateway: "Gateway", bound: socket.socket) -> None:

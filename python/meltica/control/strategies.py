@@ -9,8 +9,9 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
+from meltica.api.envelope import without_nulls
+from meltica.api.strategies import Strategies, Strategy
 from meltica.control.openapi import NOT_FOUND
-from meltica.control.shapes import Strategies, Strategy, without_nulls
 from meltica.errors import LambdaError, NotFound, suggestion
 from meltica.lambdas import library, loader
 from meltica.lambdas.strategy import describe

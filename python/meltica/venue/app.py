@@ -9,11 +9,11 @@ from litestar.exceptions import NotFoundException, ValidationException
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from meltica.control import errors
-from meltica.control.door import Door, Requests
-from meltica.control.errors import Refused
-from meltica.control.shapes import Failure
+from meltica.api.envelope import Failure
 from meltica.errors import OrderRefused, OutcomeUnknown, RateLimited, VenueUnavailable, suggestion
+from meltica.http import errors
+from meltica.http.errors import HttpError
+from meltica.http.request_gate import RequestGate, Requests
 from meltica.venue import rest
 from meltica.venue.ops import PATH
 
@@ -43,22 +43,22 @@ def create_app(venue: "Exchange") -> ASGIApp:
             finally:
                 venue.nudge()
         elif scope["path"] != PATH:
-            raise Refused(404, "not_found", f"expected {PATH} for a stream, saw {scope['path'][:255]!r}")
+            raise HttpError(404, "not_found", f"expected {PATH} for a stream, saw {scope['path'][:255]!r}")
         elif not venue.market.connected:
-            raise Refused(503, "unavailable", "the venue is disconnected")
+            raise HttpError(503, "unavailable", "the venue is disconnected")
         else:
             await venue.hub.serve(scope, receive, send)
 
-    return Door(either, (), Requests(), level=logging.DEBUG)
+    return RequestGate(either, (), Requests(), level=logging.DEBUG)
 
 
 def check_query(request: "ASGIConnection[Any, Any, Any, Any]", handler: BaseRouteHandler) -> None:
-    """Raises Refused when a query has a parameter that its handler does not take."""
+    """Raises HttpError when a query has a parameter that its handler does not take."""
     known = handler.parsed_fn_signature.parameters.keys() - {"request"} - request.path_params.keys()
     for name in request.query_params:
         if name not in known:
             text = f"query parameter `{name[:80]}` is unknown{suggestion(name, sorted(known))}"
-            raise Refused(400, "bad_request", text)
+            raise HttpError(400, "bad_request", text)
 
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Failure]:
@@ -85,7 +85,7 @@ def _told(error: Exception, request: Request[Any, Any, Any]) -> tuple[int, str, 
         case ValidationException():
             return 400, "bad_request", _faults(error), {}
         case _:
-            known = errors.answer(error, request.method, request.url.path)
+            known = errors.error_response(error, request.method, request.url.path)
             return known.status, known.failure.code, known.failure.error, known.headers
 
 

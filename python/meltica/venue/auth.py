@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from meltica.control.errors import Refused
+from meltica.http.errors import HttpError
 
 KEY_HEADER = "X-Venue-Key"
 TIME_HEADER = "X-Venue-Time"
@@ -69,16 +69,16 @@ class Keys:
         self._clock = clock
 
     def account(self, request: Signed) -> str:
-        """Returns whose request it is. Raises Refused: `unknown_key`, `bad_signature` or `bad_time`."""
+        """Returns whose request it is. Raises HttpError: `unknown_key`, `bad_signature` or `bad_time`."""
         known = self._keys.get(request.key or "")
         if known is None:
             seen = "none" if request.key is None else repr(request.key[:80])
-            raise Refused(401, "unknown_key", f"expected a key of this venue, saw {seen}")
+            raise HttpError(401, "unknown_key", f"expected a key of this venue, saw {seen}")
         sent = request.time or ""
         right = sign(known.secret, sent, request.method, request.path, request.body)
         # Compared as bytes: a text with other letters than ASCII cannot be.
         if not hmac.compare_digest(right.encode(), (request.signature or "").lower().encode()):
-            raise Refused(
+            raise HttpError(
                 401,
                 "bad_signature",
                 "expected the hex HMAC-SHA256 of time + method + path with query + body under its secret,"
@@ -87,5 +87,5 @@ class Keys:
         now = self._clock.now()
         if not (sent.isascii() and sent.isdigit() and len(sent) <= 16) or abs(int(sent) - now) > WINDOW_MS:
             text = f"expected a time within {WINDOW_MS} ms of the venue's {now}, saw {sent[:20] or 'none'}"
-            raise Refused(401, "bad_time", text)
+            raise HttpError(401, "bad_time", text)
         return known.account

@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from meltica._core import SyntheticMarket
-from meltica.control.errors import Refused
 from meltica.errors import ConfigError
+from meltica.http.errors import HttpError
 from meltica.simulator import catalogue
 from meltica.simulator.desk import Desk, Line, unknown_symbol
 from meltica.simulator.settings import VenueBehavior, nanos
@@ -92,9 +92,9 @@ class Exchange:
         self.hub.close(GOING_AWAY, "the venue stops")
 
     def check_symbol(self, symbol: str) -> None:
-        """Raises Refused unless the venue lists a symbol."""
+        """Raises HttpError unless the venue lists a symbol."""
         if symbol not in self.instruments:
-            raise Refused(404, "unknown_symbol", unknown_symbol(symbol))
+            raise HttpError(404, "unknown_symbol", unknown_symbol(symbol))
 
     def ledger(self) -> shapes.Ledger:
         """Returns where all the money is."""
@@ -131,7 +131,7 @@ class Exchange:
         )
 
     def fault(self, asked: shapes.FaultsAsked) -> None:
-        """Makes things go wrong. Raises Refused, and then changes nothing."""
+        """Makes things go wrong. Raises HttpError, and then changes nothing."""
         behavior = _behavior(self.behavior, asked.behavior) if asked.behavior else self.behavior
         duration = _duration(asked.disconnect) if isinstance(asked.disconnect, str) else None
         if asked.skip_depth is not None:
@@ -174,32 +174,32 @@ class Exchange:
             self._away = False
             log.info("connected again")
 
-    def _refuse(self, channel: str) -> Refused | None:
+    def _refuse(self, channel: str) -> HttpError | None:
         kind, colon, symbol = channel.partition(":")
         if channel == "instruments":
             return None
         if not colon or kind not in KINDS:
             known = ", ".join([*(f"{kind}:SYMBOL" for kind in KINDS), "instruments", "account"])
-            return Refused(400, "unknown_channel", f"expected one of {known}, saw {channel[:80]!r}")
+            return HttpError(400, "unknown_channel", f"expected one of {known}, saw {channel[:80]!r}")
         if symbol not in self.instruments:
-            return Refused(404, "unknown_symbol", unknown_symbol(symbol))
+            return HttpError(404, "unknown_symbol", unknown_symbol(symbol))
         return None
 
 
-def _behavior(present: VenueBehavior, asked: shapes.Json) -> VenueBehavior:
-    """Returns a behavior with some of it changed. Raises Refused."""
+def _behavior(present: VenueBehavior, asked: shapes.JsonObject) -> VenueBehavior:
+    """Returns a behavior with some of it changed. Raises HttpError."""
     try:
         return load(VenueBehavior, {**dict(present), **asked}, what="behavior")
     except ConfigError as error:
-        raise Refused(400, "bad_request", str(error)) from None
+        raise HttpError(400, "bad_request", str(error)) from None
 
 
 def _duration(text: str) -> "timedelta":
-    """Returns how long a disconnect lasts. Raises Refused."""
+    """Returns how long a disconnect lasts. Raises HttpError."""
     try:
         duration = parse_duration(text)
     except ValueError as error:
-        raise Refused(400, "bad_request", f"`disconnect`: {error}, saw {text[:80]!r}") from None
+        raise HttpError(400, "bad_request", f"`disconnect`: {error}, saw {text[:80]!r}") from None
     if not duration:
-        raise Refused(400, "bad_request", "`disconnect`: expected a duration above 0, saw none")
+        raise HttpError(400, "bad_request", "`disconnect`: expected a duration above 0, saw none")
     return duration

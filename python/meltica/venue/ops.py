@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from meltica.control.errors import Refused
+from meltica.http.errors import HttpError
 from meltica.venue.auth import Signed
 
 PATH = "/v1/stream"
@@ -57,11 +57,11 @@ _OPS = msgspec.json.Decoder(Subscribe | Unsubscribe | Login | Ping)
 
 
 def read(raw: str | bytes) -> Subscribe | Unsubscribe | Login | Ping:
-    """Returns what was said. Raises Refused."""
+    """Returns what was said. Raises HttpError."""
     try:
         return _OPS.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refused(400, "bad_request", f"expected an op as docs/venue.md has it: {error}") from None
+        raise HttpError(400, "bad_request", f"expected an op as docs/venue.md has it: {error}") from None
 
 
 def id_of(raw: str | bytes) -> int | None:

@@ -9,9 +9,9 @@ from litestar import Request, Response, delete, get, patch, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import Parameter
 
-from meltica.control.errors import Refused
-from meltica.control.shapes import Failure
+from meltica.api.envelope import Failure
 from meltica.errors import OrderRefused
+from meltica.http.errors import HttpError
 from meltica.model.account import NewOrder
 from meltica.model.enums import Side
 from meltica.venue import auth, shapes
@@ -73,7 +73,7 @@ def signed(venue: "Exchange") -> list[HTTPRouteHandler]:
     market = venue.market
 
     async def enter(request: AnyRequest) -> "tuple[str, Desk]":
-        """Returns whose request it is, and the desk it goes to. Raises Refused and RateLimited."""
+        """Returns whose request it is, and the desk it goes to. Raises HttpError and RateLimited."""
         name = venue.keys.account(await _signed(request))
         venue.limit.spend(name)
         return name, venue.desks[name]
@@ -101,7 +101,7 @@ def signed(venue: "Exchange") -> list[HTTPRouteHandler]:
         _, desk = await enter(request)
         asked = await _body(request, shapes.AmendAsked)
         if asked.quantity is None and asked.price is None:
-            raise Refused(400, "bad_request", "expected a quantity, a price or both, saw neither")
+            raise HttpError(400, "bad_request", "expected a quantity, a price or both, saw neither")
         quantity = None if asked.quantity is None else _number("quantity", asked.quantity)
         price = None if asked.price is None else _number("price", asked.price)
         await desk.amend("", id, quantity=quantity, price=price)
@@ -190,20 +190,22 @@ async def _signed(request: AnyRequest) -> Signed:
 
 
 async def _body(request: AnyRequest, kind: type[Body]) -> Body:
-    """Returns a request's body. Raises Refused with what does not fit."""
+    """Returns a request's body. Raises HttpError with what does not fit."""
     try:
         return msgspec.json.decode(await request.body(), type=kind)
     except msgspec.DecodeError as error:
-        raise Refused(400, "bad_request", f"the body does not fit: {error}") from None
+        raise HttpError(400, "bad_request", f"the body does not fit: {error}") from None
 
 
 def _new_order(asked: shapes.OrderAsked) -> NewOrder:
     if _ID.fullmatch(asked.client_order_id) is None:
         seen = repr(asked.client_order_id[:80])
-        raise Refused(400, "bad_request", f"`clientOrderId`: expected 1 to 20 letters and digits, saw {seen}")
+        raise HttpError(
+            400, "bad_request", f"`clientOrderId`: expected 1 to 20 letters and digits, saw {seen}"
+        )
     if (asked.price is not None) != (asked.order_type == "limit"):
         seen = "no price" if asked.price is None else "a price"
-        raise Refused(
+        raise HttpError(
             400,
             "bad_request",
             f"expected a price for limit orders alone, saw {asked.order_type}, {seen}",
@@ -221,7 +223,7 @@ def _new_order(asked: shapes.OrderAsked) -> NewOrder:
 
 def _number(name: str, text: str) -> Decimal:
     if _NUMBER.fullmatch(text) is None:
-        raise Refused(400, "bad_request", f"`{name}`: expected a number such as 0.25, saw {text[:80]!r}")
+        raise HttpError(400, "bad_request", f"`{name}`: expected a number such as 0.25, saw {text[:80]!r}")
     return Decimal(text)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from meltica.control.shapes import Json, Shape
+from meltica.api.envelope import JsonObject, Schema
 
 if TYPE_CHECKING:
     from meltica.simulator.types import AccountFill, Balance
@@ -49,7 +49,7 @@ class SkipAsked(Asked, frozen=True, kw_only=True):
 class FaultsAsked(Asked, frozen=True, kw_only=True):
     """`POST /v1/faults`."""
 
-    behavior: Json | None = None
+    behavior: JsonObject | None = None
     disconnect: str | Literal[True] | None = None
     skip_depth: SkipAsked | None = None
     quiet: bool | None = None
@@ -60,7 +60,7 @@ class FaultsAsked(Asked, frozen=True, kw_only=True):
     """Signed requests a second of each key; 0 is no limit."""
 
 
-class Time(Shape, frozen=True, kw_only=True):
+class Time(Schema, frozen=True, kw_only=True):
     """The venue's clocks."""
 
     time: int
@@ -69,13 +69,13 @@ class Time(Shape, frozen=True, kw_only=True):
     """The market's, ns: what everything that happens is stamped with."""
 
 
-class Instruments(Shape, frozen=True, kw_only=True):
+class Instruments(Schema, frozen=True, kw_only=True):
     """What is traded."""
 
-    instruments: list[Json]
+    instruments: list[JsonObject]
 
 
-class Order(Shape, frozen=True, kw_only=True):
+class Order(Schema, frozen=True, kw_only=True):
     """An order, open or ended."""
 
     client_order_id: str
@@ -96,19 +96,19 @@ class Order(Shape, frozen=True, kw_only=True):
     """Of its last change, the market's ns."""
 
 
-class Orders(Shape, frozen=True, kw_only=True):
+class Orders(Schema, frozen=True, kw_only=True):
     """Open orders, oldest first."""
 
     orders: list[Order]
 
 
-class Cancelled(Shape, frozen=True, kw_only=True):
+class Cancelled(Schema, frozen=True, kw_only=True):
     """The orders that were cancelled, by the account's ids."""
 
     cancelled: list[str]
 
 
-class Fill(Shape, frozen=True, kw_only=True):
+class Fill(Schema, frozen=True, kw_only=True):
     """One fill of the account."""
 
     number: int
@@ -125,13 +125,13 @@ class Fill(Shape, frozen=True, kw_only=True):
     maker: bool
 
 
-class Fills(Shape, frozen=True, kw_only=True):
+class Fills(Schema, frozen=True, kw_only=True):
     """Fills, oldest first."""
 
     fills: list[Fill]
 
 
-class Holding(Shape, frozen=True, kw_only=True):
+class Holding(Schema, frozen=True, kw_only=True):
     """What an account owns of a currency."""
 
     currency: str
@@ -139,13 +139,13 @@ class Holding(Shape, frozen=True, kw_only=True):
     available: str
 
 
-class Holdings(Shape, frozen=True, kw_only=True):
+class Holdings(Schema, frozen=True, kw_only=True):
     """What an account owns."""
 
     balances: list[Holding]
 
 
-class LedgerAccount(Shape, frozen=True, kw_only=True):
+class LedgerAccount(Schema, frozen=True, kw_only=True):
     """One account in the ledger."""
 
     name: str
@@ -153,7 +153,7 @@ class LedgerAccount(Shape, frozen=True, kw_only=True):
     open_orders: list[Order]
 
 
-class Ledger(Shape, frozen=True, kw_only=True):
+class Ledger(Schema, frozen=True, kw_only=True):
     """Where all the money is."""
 
     time: int
@@ -167,7 +167,7 @@ class Ledger(Shape, frozen=True, kw_only=True):
     fills: int
 
 
-class Client(Shape, frozen=True, kw_only=True):
+class Client(Schema, frozen=True, kw_only=True):
     """One open stream."""
 
     id: int
@@ -180,7 +180,7 @@ class Client(Shape, frozen=True, kw_only=True):
     """Frames that wait until it reads."""
 
 
-class Clients(Shape, frozen=True, kw_only=True):
+class Clients(Schema, frozen=True, kw_only=True):
     """The open streams, and what became of others."""
 
     clients: list[Client]
@@ -190,11 +190,11 @@ class Clients(Shape, frozen=True, kw_only=True):
     """How many were cut because they did not read."""
 
 
-class Faults(Shape, frozen=True, kw_only=True):
+class Faults(Schema, frozen=True, kw_only=True):
     """What goes wrong."""
 
     connected: bool
-    behavior: Json
+    behavior: JsonObject
     quiet: bool
     clock_skew: int
     rate_limit: float

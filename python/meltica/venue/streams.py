@@ -13,7 +13,7 @@ from itertools import count
 import msgspec
 from litestar.types import Receive, Scope, Send
 
-from meltica.control.errors import Refused
+from meltica.http.errors import HttpError
 from meltica.venue.auth import Clock, Keys
 from meltica.venue.ops import Login, Ping, Subscribe, Unsubscribe, id_of, read
 
@@ -28,7 +28,7 @@ CLOSE_SECONDS = 1.0
 """How long a client that reads slowly may keep the close frame waiting."""
 
 Want = Callable[[str, bool], object]
-Refuse = Callable[[str], Refused | None]
+Refuse = Callable[[str], HttpError | None]
 
 
 class Hub:
@@ -173,7 +173,7 @@ class Client:
     def _answer(self, raw: str | bytes) -> None:
         try:
             answer = self._do(raw)
-        except Refused as error:
+        except HttpError as error:
             answer = {"op": "error", "id": id_of(raw), "error": str(error), "code": error.code}
         known = {key: value for key, value in answer.items() if value is not None}
         self.put(msgspec.json.encode(known).decode())
@@ -195,7 +195,7 @@ class Client:
     def _log_in(self, login: Login) -> None:
         account = self._hub.keys.account(login.signed())
         if self.account not in (None, account):
-            raise Refused(
+            raise HttpError(
                 400, "bad_request", f"expected a stream without a login, saw that of {self.account}"
             )
         self.account = account
@@ -204,7 +204,7 @@ class Client:
         added = {name: self._channel(name) for name in names if name not in self.channels}
         if len(self.channels) + len(added) > MAX_CHANNELS:
             text = f"expected at most {MAX_CHANNELS} channels, saw {len(self.channels) + len(added)}"
-            raise Refused(400, "too_many_channels", text)
+            raise HttpError(400, "too_many_channels", text)
         self.channels |= added
         self._hub.add(self, added.values())
 
@@ -212,14 +212,16 @@ class Client:
         for name in names:
             if name not in self.channels:
                 text = f"expected channels that were subscribed, saw {name[:80]!r}"
-                raise Refused(400, "not_subscribed", text)
+                raise HttpError(400, "not_subscribed", text)
         self._hub.remove(self, [self.channels.pop(name) for name in dict.fromkeys(names)])
 
     def _channel(self, name: str) -> str:
-        """Returns the market's name of a channel. Raises Refused."""
+        """Returns the market's name of a channel. Raises HttpError."""
         if name == "account":
             if self.account is None:
-                raise Refused(401, "not_logged_in", "expected a login before the channel `account`, saw none")
+                raise HttpError(
+                    401, "not_logged_in", "expected a login before the channel `account`, saw none"
+                )
             return f"account:{self.account}"
         refused = self._hub.refuse(name)
         if refused is not None:

@@ -36,7 +36,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-class WebServer:
+class HttpServer:
     """Serves an application. Without `streams` it takes no websockets."""
 
     def __init__(self, app: ASGIApp, bound: socket.socket, *, streams: bool = False) -> None:

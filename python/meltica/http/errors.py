@@ -7,47 +7,40 @@ from urllib.parse import quote
 
 from litestar import Request, Response
 from litestar.exceptions import MethodNotAllowedException, NotFoundException
+from msgspec import UNSET
 
-from meltica.control.shapes import Failure
+from meltica.api.envelope import Failure
 from meltica.errors import AlreadyExists, Conflict, DatabaseUnavailable, MelticaError, NotFound, StartError
 
 log = logging.getLogger(__name__)
 
 
-class Refused(MelticaError):
-    """A request that is refused before it reaches what it is for."""
+class HttpError(MelticaError):
+    """An error that has a status and a code of its own; `faults` lists what is wrong, by part."""
 
-    def __init__(self, status: int, code: str, text: str) -> None:
+    def __init__(self, status: int, code: str, text: str, faults: dict[str, str] | None = None) -> None:
         super().__init__(text)
         self.status = status
         self.code = code
-
-
-class NotReady(MelticaError):
-    """The gateway is not ready; `faults` says why, by part."""
-
-    def __init__(self, faults: dict[str, str]) -> None:
-        super().__init__("; ".join(f"{part} {text}" for part, text in faults.items()))
         self.faults = faults
 
 
 INTERNAL = (500, "internal_error")
-ANSWERS: dict[type[Exception], tuple[int, str]] = {
+ERRORS: dict[type[Exception], tuple[int, str]] = {
     NotFound: (404, "not_found"),
     AlreadyExists: (409, "already_exists"),
     Conflict: (409, "conflict"),
     StartError: (400, "start_failed"),
     DatabaseUnavailable: (503, "database_unavailable"),
-    NotReady: (503, "not_ready"),
     NotFoundException: (404, "unknown_path"),
     MethodNotAllowedException: (405, "method_not_allowed"),
     Exception: INTERNAL,
 }
-"""Exception -> status and code; the nearest class counts. `Refused` brings its own."""
+"""Exception -> status and code; the nearest class counts. HttpError has its own."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class ErrorResponse:
     """An error, as it is sent."""
 
     status: int
@@ -55,32 +48,32 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict[str, str])
 
 
-def answer(error: Exception, method: str, path: str) -> Answer:
+def error_response(error: Exception, method: str, path: str) -> ErrorResponse:
     """Returns what to answer in place of what an exception kept from being answered.
 
     Only errors that are meant for people are told in their own words; others are logged.
     """
-    if isinstance(error, Refused):
-        return Answer(error.status, Failure(error=str(error), code=error.code))
-    if isinstance(error, NotReady):
-        status, code = ANSWERS[NotReady]
-        return Answer(status, Failure(error=str(error), code=code, faults=error.faults))
-    status, code = next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
+    if isinstance(error, HttpError):
+        failure = Failure(error=str(error), code=error.code, faults=error.faults or UNSET)
+        return ErrorResponse(error.status, failure)
+    status, code = next(ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS)
     if isinstance(error, NotFoundException):
-        return Answer(status, Failure(error=f"there is no {path}; see /openapi.json", code=code))
+        return ErrorResponse(status, Failure(error=f"there is no {path}; see /openapi.json", code=code))
     if isinstance(error, MethodNotAllowedException):
         allowed = ", ".join(sorted((error.headers or {}).get("allow", "").split(", ")))
         text = f"expected {allowed} for {path}, saw {method}"
-        return Answer(status, Failure(error=text, code=code), {"allow": allowed})
+        return ErrorResponse(status, Failure(error=text, code=code), {"allow": allowed})
     if (status, code) == INTERNAL:
         log.error("%s %s failed", method, quote(path), exc_info=error)
-        return Answer(status, Failure(error="unexpected error inside Meltica; its log says more", code=code))
-    return Answer(status, Failure(error=str(error), code=code))
+        return ErrorResponse(
+            status, Failure(error="unexpected error inside Meltica; its log says more", code=code)
+        )
+    return ErrorResponse(status, Failure(error=str(error), code=code))
 
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Failure]:
     """Answers what a handler, or the way to it, raised."""
-    told = answer(error, request.method, request.url.path)
+    told = error_response(error, request.method, request.url.path)
     return Response(
         told.failure, status_code=told.status, headers=told.headers, media_type="application/json"
     )

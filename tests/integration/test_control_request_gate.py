@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.contextvars import get_contextvars
 
-from meltica.control import door
+from meltica.http import request_gate
 from tests.integration.gateway import Running
 from tests.integration.rest_shapes import Failure
 from tests.integration.test_control_resources import failure
@@ -132,16 +132,16 @@ def test_a_body_has_at_most_a_mebibyte(control: Running, chunked: bool) -> None:
         headers = {"content-type": "application/json"}
         return control.client.post(CHANGE, content=parts() if chunked else body, headers=headers)
 
-    failure(send(door.MAX_BODY), 409, "conflict")
-    text = failure(send(door.MAX_BODY + 1), 413, "body_too_large")
+    failure(send(request_gate.MAX_BODY), 409, "conflict")
+    text = failure(send(request_gate.MAX_BODY + 1), 413, "body_too_large")
     assert text == "expected a body of at most 1048576 bytes"
     # Whatever else has come is passed over, and the connection is good for more.
-    failure(send(4 * door.MAX_BODY), 413, "body_too_large")
+    failure(send(4 * request_gate.MAX_BODY), 413, "body_too_large")
     assert control.client.get("/health/live").status_code == 200
 
 
 def test_a_body_that_does_not_come(control: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(request_gate, "BODY_SECONDS", 0.1)
     connection = http.client.HTTPConnection(*control.gateway.api.address, timeout=10)
     connection.putrequest("POST", CHANGE)
     connection.putheader("Content-Type", "application/json")

@@ -27,8 +27,8 @@ import msgspec
 from litestar.types import ASGIApp, HTTPReceiveMessage, Message, Receive, Scope, Send, WebSocketReceiveMessage
 from structlog.contextvars import bound_contextvars
 
-from meltica.control.errors import Refused, answer
-from meltica.control.shapes import Failure
+from meltica.api.envelope import Failure
+from meltica.http.errors import HttpError, error_response
 
 MAX_BODY = 1 << 20
 BODY_SECONDS = 10.0
@@ -51,7 +51,7 @@ _HEADERS = (
 log = logging.getLogger(__name__)
 
 
-class Door:
+class RequestGate:
     """Stands before an application; counts what passes, and what does not, in `requests`.
 
     `level` is that of the log's line for each request that changes something.
@@ -94,7 +94,7 @@ class Door:
             except Exception as error:
                 if status:
                     raise  # half an answer is out: the server cuts the connection
-                told = answer(error, method, path)
+                told = error_response(error, method, path)
                 await _reply(stamped, told.status, told.failure)
             except asyncio.CancelledError:
                 if status:
@@ -105,14 +105,14 @@ class Door:
                 self._note(scope, method, path, status, time.perf_counter() - began)
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one websocket. The application may raise Refused as long as it has not accepted it."""
+        """Serves one websocket. The application may raise HttpError as long as it has not accepted it."""
         headers = _headers(scope)
         try:
             self._check_host(headers)
             _check_origin(headers)
             await self._app(scope, receive, send)
-        except Refused as error:
-            told = answer(error, "GET", scope["path"])
+        except HttpError as error:
+            told = error_response(error, "GET", scope["path"])
             await _reply(send, told.status, told.failure, "websocket.http.response")
 
     def _note(self, scope: Scope, method: str, path: str, status: int, seconds: float) -> None:
@@ -125,14 +125,14 @@ class Door:
         log.log(level, "%s %s: %d after %.1f ms", method, quote(path), status, seconds * 1000)
 
     def _check_host(self, headers: dict[bytes, list[bytes]]) -> None:
-        """Raises Refused unless `Host` is a name of the loopback interface, or the configured one."""
+        """Raises HttpError unless `Host` is a name of the loopback interface, or the configured one."""
         values = headers.get(b"host", [])
         if len(values) != 1:
-            raise Refused(400, "bad_request", f"expected one Host header, saw {len(values)}")
+            raise HttpError(400, "bad_request", f"expected one Host header, saw {len(values)}")
         host = _host(values[0].decode("latin-1"))
         if host not in self._hosts and not _is_loopback(host):
             known = ", ".join(sorted({"localhost", "127.0.0.1", *self._hosts}))
-            raise Refused(421, "host_not_allowed", f"expected a Host of {known}, saw {host[:255]!r}")
+            raise HttpError(421, "host_not_allowed", f"expected a Host of {known}, saw {host[:255]!r}")
 
 
 def _headers(scope: Scope) -> dict[bytes, list[bytes]]:
@@ -160,18 +160,18 @@ def _is_loopback(host: str) -> bool:
 
 
 def _check_origin(headers: dict[bytes, list[bytes]]) -> None:
-    """Raises Refused when a browser says that a page of another origin sent this."""
+    """Raises HttpError when a browser says that a page of another origin sent this."""
     site = [value.lower() for value in headers.get(b"sec-fetch-site", [])]
     own = {scheme + b"://" + host.lower() for scheme in (b"http", b"https") for host in headers[b"host"]}
     origins = headers.get(b"origin", [])
     if not set(site) <= {b"same-origin", b"none"} or not {value.lower() for value in origins} <= own:
         seen = b", ".join(origins or site).decode("latin-1")
         text = f"a page of another origin may not change anything, saw {seen[:255]!r}"
-        raise Refused(403, "cross_origin", text)
+        raise HttpError(403, "cross_origin", text)
 
 
 async def _with_body(method: str, headers: dict[bytes, list[bytes]], receive: Receive) -> Receive:
-    """Returns a `receive` that has the whole body. Raises Refused when it is too long, too late, no JSON."""
+    """Returns a `receive` with the whole body. Raises HttpError when it is too long, late or not JSON."""
     length = int(headers.get(b"content-length", [b"0"])[0])
     has_body = length > 0 or b"transfer-encoding" in headers
     if method in _SAFE and not has_body:
@@ -182,13 +182,13 @@ async def _with_body(method: str, headers: dict[bytes, list[bytes]], receive: Re
     if kind != b"application/json" and (kind or has_body):
         seen = kind.decode("latin-1")[:255] or "none"
         text = f"expected content-type application/json, saw {seen}; curl: -H content-type:application/json"
-        raise Refused(415, "unsupported_media_type", text)
+        raise HttpError(415, "unsupported_media_type", text)
     if not has_body:
         return receive
     try:
         body = await asyncio.wait_for(_read(receive), BODY_SECONDS)
     except TimeoutError:
-        raise Refused(408, "body_timeout", f"expected the whole body within {BODY_SECONDS:g} s") from None
+        raise HttpError(408, "body_timeout", f"expected the whole body within {BODY_SECONDS:g} s") from None
     _check_json(body)
     given = False
 
@@ -207,7 +207,7 @@ async def _read(receive: Receive) -> bytes:
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            raise Refused(400, "bad_request", "the client left before its body had come")
+            raise HttpError(400, "bad_request", "the client left before its body had come")
         body += message.get("body", b"")
         if len(body) > MAX_BODY:
             raise _too_large()
@@ -215,8 +215,8 @@ async def _read(receive: Receive) -> bytes:
             return bytes(body)
 
 
-def _too_large() -> Refused:
-    return Refused(413, "body_too_large", f"expected a body of at most {MAX_BODY} bytes")
+def _too_large() -> HttpError:
+    return HttpError(413, "body_too_large", f"expected a body of at most {MAX_BODY} bytes")
 
 
 def _check_json(body: bytes) -> None:
@@ -226,9 +226,9 @@ def _check_json(body: bytes) -> None:
         body.decode()
         msgspec.json.decode(body, type=msgspec.Raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Refused(400, "bad_json", f"expected JSON: {error}") from None
+        raise HttpError(400, "bad_json", f"expected JSON: {error}") from None
     except RecursionError:
-        raise Refused(400, "bad_json", "expected JSON, saw too many brackets inside each other") from None
+        raise HttpError(400, "bad_json", "expected JSON, saw too many brackets inside each other") from None
 
 
 async def _reply(send: Send, status: int, failure: Failure, kind: str = "http.response") -> None:

@@ -1,0 +1,11 @@
+"""`/health`: whether the process responds, and whether the gateway is ready."""
+
+from meltica.api.envelope import Schema
+
+
+class Live(Schema, frozen=True, kw_only=True, tag_field="status", tag="live"):
+    """The process answers."""
+
+
+class Ready(Schema, frozen=True, kw_only=True, tag_field="status", tag="ready"):
+    """Everything that should run does."""
