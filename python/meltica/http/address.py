@@ -1,6 +1,7 @@
 """A server's address, taken before anything else starts. Apart, because it needs no web server."""
 
 import socket
+from ipaddress import ip_address
 
 from meltica.errors import AddressInUse
 
@@ -27,3 +28,11 @@ def bind(host: str, port: int, chosen_by: str = OF_GATEWAY) -> socket.socket:
         ) from error
     bound.setblocking(False)
     return bound
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether a host without brackets or port is `localhost` or a loopback address."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -18,7 +18,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from http import HTTPStatus
-from ipaddress import ip_address
 from typing import cast
 from urllib.parse import quote
 from uuid import uuid4
@@ -28,6 +27,7 @@ from litestar.types import ASGIApp, HTTPReceiveMessage, Message, Receive, Scope,
 from structlog.contextvars import bound_contextvars
 
 from meltica.api.envelope import Failure
+from meltica.http.address import is_loopback
 from meltica.http.errors import HttpError, error_response
 
 MAX_BODY = 1 << 20
@@ -130,7 +130,7 @@ class RequestGate:
         if len(values) != 1:
             raise HttpError(400, "bad_request", f"expected one Host header, saw {len(values)}")
         host = _host(values[0].decode("latin-1"))
-        if host not in self._hosts and not _is_loopback(host):
+        if host not in self._hosts and not is_loopback(host):
             known = ", ".join(sorted({"localhost", "127.0.0.1", *self._hosts}))
             raise HttpError(421, "host_not_allowed", f"expected a Host of {known}, saw {host[:255]!r}")
 
@@ -148,15 +148,6 @@ def _host(value: str) -> str:
     if value.startswith("["):
         return value[1:].partition("]")[0]
     return value.partition(":")[0]
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _check_origin(headers: dict[bytes, list[bytes]]) -> None:

@@ -2,13 +2,13 @@
 
 from datetime import timedelta
 from decimal import Decimal
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from meltica.http.spec import ApiServerSettings
 from meltica.settings.entries import LambdaEntry, ProviderEntry
 from meltica.validation.models import told
 from meltica.validation.section import MAX_BUFFER, Amount, Name, NoEffect, Positive, Section, words
@@ -21,49 +21,12 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 class Log(Section):
     """What is logged, and how."""
 
     level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
     format: Literal["auto", "human", "json"] = "auto"
     """`auto` is human on a terminal and json elsewhere."""
-
-
-class ApiServer(Section):
-    """The control plane's address."""
-
-    addr: str = "127.0.0.1:8880"
-    """Host and port; port 0 takes a free one."""
-
-    @field_validator("addr")
-    @classmethod
-    def _loopback(cls, value: str) -> str:
-        host, _, port = value.rpartition(":")
-        if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
-            raise told(f"expected host and port such as 127.0.0.1:8880, saw {value!r}")
-        if not _is_loopback(host.removeprefix("[").removesuffix("]")):
-            raise told(
-                f"expected a loopback address such as 127.0.0.1:{port}, as there is no authentication yet,"
-                f" saw {value!r}"
-            )
-        return value
-
-    @property
-    def host(self) -> str:
-        """The host alone."""
-        return self.addr.rpartition(":")[0].removeprefix("[").removesuffix("]")
-
-    @property
-    def port(self) -> int:
-        """The port alone."""
-        return int(self.addr.rpartition(":")[2])
 
 
 class EventBus(Section):
@@ -259,7 +222,7 @@ class Settings(BaseSettings):
     environment: Annotated[Literal["dev", "staging", "prod", "ci"], BeforeValidator(_lower)] = "dev"
     """What this gateway is for."""
     log: Log = Log()
-    api_server: ApiServer = ApiServer()
+    api_server: ApiServerSettings = ApiServerSettings()
     eventbus: EventBus = EventBus()
     pools: Pools = Pools()
     interpreter: Interpreter = Interpreter()

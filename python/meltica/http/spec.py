@@ -1,0 +1,37 @@
+"""The settings of an HTTP server."""
+
+from pydantic import field_validator
+
+from meltica.http.address import is_loopback
+from meltica.validation.models import told
+from meltica.validation.section import Section
+
+
+class ApiServerSettings(Section):
+    """The control plane's address."""
+
+    addr: str = "127.0.0.1:8880"
+    """Host and port; port 0 takes a free one."""
+
+    @field_validator("addr")
+    @classmethod
+    def _loopback(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
+            raise told(f"expected host and port such as 127.0.0.1:8880, saw {value!r}")
+        if not is_loopback(host.removeprefix("[").removesuffix("]")):
+            raise told(
+                f"expected a loopback address such as 127.0.0.1:{port}, as there is no authentication yet,"
+                f" saw {value!r}"
+            )
+        return value
+
+    @property
+    def host(self) -> str:
+        """The host, without brackets."""
+        return self.addr.rpartition(":")[0].removeprefix("[").removesuffix("]")
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        return int(self.addr.rpartition(":")[2])
