@@ -97,7 +97,7 @@ def _core_rows() -> Iterator[Row]:
         name = f"publish a trade and wake its one reader, parked for {us} us"
         yield Row(name, lambda us=us: _core.benchmark_wake(us), 3000)
     yield Row("publish a book of 1000 + 1000 levels to 64 queues, one copy", core("publish_book", 64), 2500)
-    yield Row("an event nobody wants", core("unwanted"), 30)
+    yield Row("an event without a subscriber", core("unwanted"), 30)
 
 
 def _mix_rows(mix: Frames) -> Iterator[Row]:
