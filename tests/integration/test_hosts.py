@@ -163,7 +163,7 @@ def test_an_instance_starts_once() -> None:
     host = core.host("thread")
     instance = host.add("one", callbacks={}, routes=[("p", "Trade", "BTC-USDT")])
     instance.start()
-    with pytest.raises(_core.LambdaError, match="starts once"):
+    with pytest.raises(_core.LambdaError, match="an instance starts only once"):
         instance.start()
     with pytest.raises(_core.LambdaError, match="one instance"):
         host.add("two", callbacks={}, routes=[])
@@ -230,7 +230,7 @@ def test_an_on_start_that_ends_after_the_stop_is_undone() -> None:
     assert instance.state == "stuck"
     gate.set()
     thread.join(10)
-    assert str(raised[0]) == "instance late was stopped while it started"
+    assert str(raised[0]) == "instance late not started: it was stopped while `on_start` ran"
     assert ended.is_set()
     assert core.routes() == []
     assert instance.state == "stuck"
@@ -241,7 +241,7 @@ def test_a_stop_before_the_start_is_not_forgotten() -> None:
     host = _core.Core().host("thread")
     instance = host.add("one", callbacks={}, routes=[])
     assert instance.stop() is True
-    with pytest.raises(_core.LambdaError, match="is stopped; an instance starts once"):
+    with pytest.raises(_core.LambdaError, match="it is stopped; an instance starts only once"):
         instance.start()
     assert host.stop()
 

@@ -1,15 +1,15 @@
-//! Calling Python with as little as possible in between.
+//! Calls into Python with minimal overhead.
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyAny;
 use std::cell::UnsafeCell;
 
-/// A callable of one argument, its receiver unpacked so that a bound method costs one call and not two.
+/// A callable of one argument. A bound method is unpacked, so that it costs one call instead of two.
 pub struct Callback {
     function: Py<PyAny>,
     receiver: Option<Py<PyAny>>,
-    /// The function's own entry, or the general one where it has none.
+    /// The function's vectorcall entry, or the generic one if it has none.
     enter: ffi::vectorcallfunc,
 }
 
@@ -35,8 +35,8 @@ impl Callback {
         let args = [std::ptr::null_mut(), first.as_ptr(), argument.as_ptr()];
         let flags = (1 + usize::from(self.receiver.is_some())) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
         // SAFETY: all pointers are live objects for the duration of the call, `args` has at least the stated length, the
-        // callee may scribble on `args[0]` only, as the offset flag says, which is a slot of ours, and `enter` is
-        // `function`'s.
+        // callee may overwrite only `args[0]`, a slot of ours, as the offset flag says, and `enter` belongs to
+        // `function`.
         let result = unsafe {
             (self.enter)(self.function.as_ptr(), args.as_ptr().add(1), flags, std::ptr::null_mut())
         };
@@ -49,7 +49,7 @@ impl Callback {
     }
 }
 
-/// What is read-only to everybody, but for the moment when the only one who can reach it renews it.
+/// A value that is read-only while shared; its only owner may change it.
 pub struct Renewable<T>(UnsafeCell<T>);
 
 // SAFETY: shared access is read-only; `renew` excludes it by its contract.
@@ -62,23 +62,23 @@ impl<T> Renewable<T> {
 
     #[inline]
     pub fn get(&self) -> &T {
-        // SAFETY: nobody writes while a reference to this can exist, by the contract of `renew`.
+        // SAFETY: by the contract of `renew`, no write happens while a reference to the value exists.
         unsafe { &*self.0.get() }
     }
 
     /// Changes the value.
     ///
     /// # Safety
-    /// The caller holds the interpreter and the only reference to the object that this stands in, and no borrow of the
-    /// value is alive.
+    /// The caller holds the interpreter and the only reference to the object that contains the value, and no borrow of
+    /// the value is alive.
     #[inline]
     pub unsafe fn renew(&self, change: impl FnOnce(&mut T)) {
-        // SAFETY: by the caller's promise nobody else can look.
+        // SAFETY: by the caller's promise the value is not shared.
         change(unsafe { &mut *self.0.get() });
     }
 }
 
-/// How many references there are to an object.
+/// Returns an object's reference count.
 #[inline]
 pub fn references(object: &Bound<'_, PyAny>) -> isize {
     // SAFETY: a live object, and the interpreter is held.
@@ -91,14 +91,14 @@ pub fn raise_in_thread(_py: Python<'_>, ident: u64, exception: &Bound<'_, PyAny>
     unsafe { ffi::PyThreadState_SetAsyncExc(ident as std::os::raw::c_long, exception.as_ptr()) };
 }
 
-/// Lets an exception that another thread raised in this one come out here, where nobody minds it.
+/// Raises and drops an exception that another thread has set on this one.
 ///
-/// Taking it back with a null exception would leave the interpreter's eval breaker set for good, in every thread.
+/// Clearing it with a null exception would leave the interpreter's eval breaker set permanently, in every thread.
 pub fn absorb_pending(py: Python<'_>) {
     let _ = py.eval(c"None", None, None);
 }
 
-/// The interpreter's id of the calling thread.
+/// Returns the interpreter's id of the calling thread.
 pub fn thread_ident(py: Python<'_>) -> PyResult<u64> {
     py.import("threading")?.getattr("get_ident")?.call0()?.extract()
 }

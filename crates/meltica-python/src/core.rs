@@ -1,52 +1,54 @@
 //! The data plane as one object: pools, dispatcher, hosts and producers.
 
-use crate::call::Callback;
-use crate::convert::{kind, provider, symbol, value_error};
-use crate::errors::CapacityError;
-use crate::host::{Command, HostShared, Member, Signature, spawn};
-use crate::instance::{InstanceShared, Plan, PyInstance, State, lock};
-use meltica_core::bus::{DEFAULT_POLICIES, OverflowPolicy, Policies, Queue};
-use meltica_core::dispatch::{Change, Dispatcher, Origin, Publisher, Route, RouteKey, SubscriptionId};
+use crate::convert::{provider, symbol, value_error};
+use crate::errors::LambdaError;
+use crate::host::{HostShared, PyHost};
+use crate::instance::lock;
+use crate::stats::{feed_dict, pool_dict};
+use meltica_core::bus::Queue;
+use meltica_core::dispatch::{Change, Dispatcher, Origin, Publisher, RouteKey, SubscriptionId};
 use meltica_core::event::{Extension, Kind, Nanos, Payload};
 use meltica_core::feed::FeedStats;
 use meltica_core::names::{ProviderId, SymbolId};
-use meltica_core::pool::{Claim, Pools};
+use meltica_core::pool::Pools;
 use meltica_core::stats::BOUNDS;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyList};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Instant;
 
-/// Past this many private events waiting for it, an instance is halted.
-pub const PRIVATE_LIMIT: usize = 65_536;
-
-/// The provider of what lambdas emit.
+/// The provider name of events that lambdas emit.
 pub const LAMBDAS: &str = "meltica";
 
-/// An extension that waits for the end of the present step of a replay.
+/// An extension that is published at the end of the current step of a replay.
 struct Emitted {
     origin: u64,
     extension: Extension,
     time: Nanos,
 }
 
-/// What everything of one data plane shares.
+/// The state that hosts, producers and instances of one data plane share.
 pub struct CoreShared {
     pub dispatcher: Arc<Dispatcher>,
     hosts: Mutex<Vec<Weak<HostShared>>>,
+    /// Instance number -> its queue and subscription. Members of a shared host may have both in common.
     seats: Mutex<HashMap<u64, (Arc<Queue>, SubscriptionId)>>,
     emitter: Mutex<Publisher>,
     outbox: Mutex<Vec<Emitted>>,
     next_instance: AtomicU64,
-    /// By provider: a provider that starts anew counts on.
+    /// By provider, so that the counters of a provider survive its restarts.
     feeds: Mutex<BTreeMap<ProviderId, Arc<FeedStats>>>,
-    /// Called with what a change of the routing table asks of providers.
+    /// Called with the subscription changes that providers have to make.
     watch: Mutex<Option<Py<PyAny>>>,
 }
 
 impl CoreShared {
+    pub fn next_instance_number(&self) -> u64 {
+        self.next_instance.fetch_add(1, Ordering::Relaxed)
+    }
+
     pub fn join(&self, number: u64, queue: &Arc<Queue>, subscription: SubscriptionId) {
         lock(&self.seats).insert(number, (Arc::clone(queue), subscription));
     }
@@ -55,7 +57,7 @@ impl CoreShared {
         lock(&self.seats).remove(&number);
     }
 
-    /// Routes nothing more to an instance that does not end.
+    /// Stops routing events to an instance that does not end.
     pub fn cut_off(&self, py: Python<'_>, number: u64) {
         let mut seats = lock(&self.seats);
         if let Some((queue, subscription)) = seats.remove(&number)
@@ -64,12 +66,12 @@ impl CoreShared {
             drop(seats);
             let change = self.dispatcher.unsubscribe(subscription);
             queue.close();
-            self.tell(py, &change);
+            self.report_routes(py, &change);
         }
     }
 
-    /// Tells whoever watches what a change of the routing table asks of providers.
-    pub fn tell(&self, py: Python<'_>, change: &Change) {
+    /// Reports a change of the routing table to the watcher, if it changes what providers must subscribe to.
+    pub fn report_routes(&self, py: Python<'_>, change: &Change) {
         let Some(watch) = lock(&self.watch).as_ref().map(|watch| watch.clone_ref(py)) else { return };
         if change.subscribe.is_empty() && change.unsubscribe.is_empty() {
             return;
@@ -85,20 +87,20 @@ impl CoreShared {
         Arc::clone(lock(&self.feeds).entry(provider).or_insert_with(|| Arc::new(FeedStats::new(provider))))
     }
 
-    /// Waits until every host has handled what was dispatched so far.
+    /// Waits until every host has handled the events dispatched so far; false when the deadline passed first.
     pub fn drain(&self, deadline: Option<Instant>) -> bool {
         let seq = self.dispatcher.watermark();
         let hosts: Vec<_> = lock(&self.hosts).iter().filter_map(Weak::upgrade).collect();
         hosts.iter().all(|host| host.wait_drained(seq, deadline))
     }
 
-    /// Whether lambdas listen to each other, so that a replay must go step by step to stay repeatable.
+    /// Whether lambdas subscribe to each other, so that a replay must go step by step to stay repeatable.
     pub fn lambdas_listen(&self) -> bool {
         let replaying = lock(&self.hosts).iter().filter_map(Weak::upgrade).any(|host| host.event_clock);
         replaying && lock(&self.emitter).listened(Kind::Extension)
     }
 
-    /// Sends an extension, at once or at the end of the step.
+    /// Publishes an extension now, or at the end of the current step of a replay.
     pub fn emit(
         &self,
         py: Python<'_>,
@@ -127,7 +129,8 @@ impl CoreShared {
         Ok(())
     }
 
-    /// Sends what was emitted during a step, by instance, until nobody answers any more.
+    /// Ends a step of a replay: publishes the extensions emitted in it, in the order of their instances, and those
+    /// that lambdas emit in response, until none is left.
     pub fn settle(&self) -> PyResult<()> {
         const ROUNDS: usize = 1000;
         for _ in 0..ROUNDS {
@@ -141,8 +144,8 @@ impl CoreShared {
                 self.publish_extension(extension, time)?;
             }
         }
-        Err(crate::errors::LambdaError::new_err(format!(
-            "lambdas answer each other's extensions without end: {ROUNDS} rounds within one event"
+        Err(LambdaError::new_err(format!(
+            "replay stopped: lambdas kept emitting in response to each other for {ROUNDS} rounds within one event"
         )))
     }
 }
@@ -154,7 +157,7 @@ fn route_tuples(keys: &[RouteKey]) -> Vec<RouteTuple> {
     keys.iter().map(|key| (key.provider.name(), key.kind.name(), key.symbol.map(SymbolId::name))).collect()
 }
 
-/// One data plane.
+/// One data plane: pools, routing table, producers and hosts.
 #[pyclass(module = "meltica._core", name = "Core", frozen)]
 pub struct PyCore {
     pub shared: Arc<CoreShared>,
@@ -206,33 +209,23 @@ impl PyCore {
         }
         let shared = HostShared::new(Arc::clone(&self.shared), shared_mode, event_clock, batch);
         lock(&self.shared.hosts).push(Arc::downgrade(&shared));
-        Ok(PyHost {
-            shared,
-            core: Arc::clone(&self.shared),
-            thread: OnceLock::new(),
-            instances: Mutex::default(),
-        })
+        Ok(PyHost::new(&self.shared, shared))
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let out = PyDict::new(py);
         let pools = self.shared.dispatcher.pools();
-        let pool = |capacity: usize, free: usize, exhausted: u64| -> PyResult<Bound<'py, PyDict>> {
-            let pool = PyDict::new(py);
-            pool.set_item("capacity", capacity)?;
-            pool.set_item("free", free)?;
-            pool.set_item("exhausted", exhausted)?;
-            Ok(pool)
-        };
         let (events, books) = (&pools.events, &pools.books);
+        let event_pool = pool_dict(py, events.capacity(), events.free(), events.exhausted())?;
+        let book_pool = pool_dict(py, books.capacity(), books.free(), books.exhausted())?;
         out.set_item("dispatched", self.shared.dispatcher.watermark())?;
         out.set_item("routing_version", self.shared.dispatcher.version())?;
-        out.set_item("event_pool", pool(events.capacity(), events.free(), events.exhausted())?)?;
-        out.set_item("book_pool", pool(books.capacity(), books.free(), books.exhausted())?)?;
+        out.set_item("event_pool", event_pool)?;
+        out.set_item("book_pool", book_pool)?;
         out.set_item("reserved_bytes", pools.reserved_bytes())?;
         let providers = PyDict::new(py);
         for (provider, feed) in lock(&self.shared.feeds).iter() {
-            providers.set_item(provider.name(), crate::producer::stats_dict(py, feed)?)?;
+            providers.set_item(provider.name(), feed_dict(py, feed)?)?;
         }
         out.set_item("providers", providers)?;
         Ok(out)
@@ -262,174 +255,9 @@ impl PyCore {
     }
 }
 
-/// One thread that runs callbacks.
-#[pyclass(module = "meltica._core", name = "Host", frozen)]
-pub struct PyHost {
-    shared: Arc<HostShared>,
-    core: Arc<CoreShared>,
-    thread: OnceLock<Mutex<Option<std::thread::JoinHandle<()>>>>,
-    instances: Mutex<Vec<Arc<InstanceShared>>>,
-}
-
-/// How many symbols a route for every symbol is reserved for.
-const WILDCARD_SYMBOLS: usize = 64;
-
-fn claim(
-    policies: &Policies,
-    capacity: usize,
-    batch: usize,
-    depth: u32,
-    routes: &[Route],
-    keep_book: bool,
-) -> Claim {
-    let cells = |wanted: &dyn Fn(Kind) -> bool| -> usize {
-        let routes = routes.iter().filter(|r| wanted(r.key.kind));
-        routes.map(|r| if r.key.symbol.is_some() { 1 } else { WILDCARD_SYMBOLS }).sum()
-    };
-    let ring = |kind: Kind| !kind.is_private() && policies[kind as usize] != OverflowPolicy::Conflate;
-    let in_ring = |kind: Kind| routes.iter().any(|r| r.key.kind == kind && ring(kind));
-    let in_rings = capacity.next_power_of_two() + 2 * batch;
-    let book = Kind::BookSnapshot;
-    let conflated = |kind| policies[kind as usize] == OverflowPolicy::Conflate;
-    // A conflated route holds one event in its cell and two that were taken and wait their turn.
-    let events = 3 * cells(&conflated) + if Kind::ALL.into_iter().any(in_ring) { in_rings } else { 0 };
-    let books = if in_ring(book) { in_rings } else { 3 * cells(&|k| k == book) };
-    let kept = if keep_book { cells(&|k| k == book) } else { 0 };
-    Claim { events, books: books + kept, depth: if books > 0 { depth as usize } else { 0 } }
-}
-
-#[pymethods]
-impl PyHost {
-    #[getter]
-    fn mode(&self) -> &'static str {
-        if self.shared.shared_mode { "shared" } else { "thread" }
-    }
-
-    #[pyo3(signature = (
-        id, *, callbacks, routes, filters = None, policies = None, capacity = 1024, book_depth = 25,
-        keep_market = false, keep_book = false, on_start = None, on_stop = None, on_error = None, max_errors = 0,
-        slow_ns = 100_000_000
-    ))]
-    #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)]
-    fn add(
-        &self,
-        id: String,
-        callbacks: &Bound<'_, PyDict>,
-        routes: &Bound<'_, PyAny>,
-        filters: Option<&Bound<'_, PyDict>>,
-        policies: Option<HashMap<String, String>>,
-        capacity: usize,
-        book_depth: u32,
-        keep_market: bool,
-        keep_book: bool,
-        on_start: Option<Py<PyAny>>,
-        on_stop: Option<Py<PyAny>>,
-        on_error: Option<Py<PyAny>>,
-        max_errors: u64,
-        slow_ns: u64,
-    ) -> PyResult<PyInstance> {
-        if !(1..=5000).contains(&book_depth) {
-            return Err(value_error(format!("expected a book depth of 1 to 5000 levels, saw {book_depth}")));
-        }
-        if !(1..=1 << 20).contains(&capacity) {
-            return Err(value_error(format!(
-                "expected a queue capacity of 1 to 1048576 events, saw {capacity}"
-            )));
-        }
-        let mut compiled_policies = DEFAULT_POLICIES;
-        for (name, policy) in policies.unwrap_or_default() {
-            compiled_policies[kind(&name)? as usize] =
-                OverflowPolicy::from_name(&policy).ok_or_else(|| {
-                    value_error(format!(
-                        "{name}: expected the policy conflate, drop_oldest or block, saw {policy:?}"
-                    ))
-                })?;
-        }
-        let filters = filters.map(crate::filter::filters).transpose()?.unwrap_or_default();
-        let mut compiled_routes = Vec::new();
-        for route in routes.try_iter()? {
-            let (source, name, of): (String, String, Option<String>) = route?.cast::<PyTuple>()?.extract()?;
-            let kind = kind(&name)?;
-            let key = RouteKey {
-                provider: provider(&source)?,
-                kind,
-                symbol: of.as_deref().map(symbol).transpose()?,
-            };
-            let filters = filters.get(&kind).cloned().unwrap_or_default();
-            compiled_routes.push(Route { key, filters, depth: book_depth });
-        }
-        compiled_routes.sort_by_key(|route| route.key);
-        let mut by_kind = [const { None }; Kind::COUNT];
-        for (name, callable) in callbacks {
-            by_kind[kind(&name.extract::<String>()?)? as usize] = Some(Callback::new(&callable)?);
-        }
-        let mut instances = lock(&self.instances);
-        if !self.shared.shared_mode && !instances.is_empty() {
-            let text = "a thread host runs one instance; make another host, or one in shared mode";
-            return Err(crate::errors::LambdaError::new_err(text));
-        }
-        let batch = self.shared.batch();
-        let claim = claim(&compiled_policies, capacity, batch, book_depth, &compiled_routes, keep_book);
-        let reservation = Pools::reserve(self.core.dispatcher.pools(), claim)
-            .map_err(|error| CapacityError::new_err(format!("instance {id}: {error}")))?;
-        self.run()?;
-        let number = self.core.next_instance.fetch_add(1, Ordering::Relaxed);
-        let host = Arc::clone(&self.shared);
-        let shared = Arc::new(InstanceShared::new(number, id, host, keep_market, keep_book, book_depth));
-        let member = Member { callbacks: by_kind, on_start, on_stop, on_error, max_errors, slow_ns };
-        let signature = Signature {
-            policies: compiled_policies,
-            capacity,
-            depth: book_depth,
-            routes: compiled_routes.iter().map(|route| route.key).collect(),
-            filtered: !filters.is_empty(),
-        };
-        *lock(&shared.plan) = Some(Plan { member, signature, routes: compiled_routes, reservation });
-        instances.retain(|other| !matches!(other.state(), State::Stopped | State::Failed));
-        instances.push(Arc::clone(&shared));
-        Ok(PyInstance { shared, core: Arc::clone(&self.core) })
-    }
-
-    #[pyo3(signature = (timeout = 5.0))]
-    fn stop(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
-        let instances = lock(&self.instances).clone();
-        let mut clean = true;
-        for shared in instances {
-            clean &= PyInstance { shared, core: Arc::clone(&self.core) }.stop(py, timeout)?;
-        }
-        self.shared.send(Command::End);
-        let Some(thread) = self.thread.get() else { return Ok(clean) };
-        let deadline = Instant::now() + Duration::try_from_secs_f64(timeout).map_err(value_error)?;
-        py.detach(|| {
-            let mut thread = lock(thread);
-            while !self.shared.has_ended() && clean && Instant::now() < deadline {
-                std::thread::park_timeout(Duration::from_millis(1));
-            }
-            if self.shared.has_ended()
-                && let Some(thread) = thread.take()
-            {
-                let _ = thread.join();
-            }
-        });
-        Ok(clean && self.shared.has_ended())
-    }
-}
-
-impl PyHost {
-    fn run(&self) -> PyResult<()> {
-        if self.thread.get().is_none() {
-            let name = format!("meltica-{}", self.mode());
-            let thread = spawn(Arc::clone(&self.shared), &name)?;
-            let _ = self.thread.set(Mutex::new(Some(thread)));
-        }
-        Ok(())
-    }
-}
-
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let kinds = PyList::new(module.py(), Kind::PUBLIC.iter().map(|kind| kind.name()))?.to_tuple();
     module.add("KINDS", kinds)?;
     module.add("HISTOGRAM_BOUNDS_NS", PyList::new(module.py(), BOUNDS)?.to_tuple())?;
-    module.add_class::<PyCore>()?;
-    module.add_class::<PyHost>()
+    module.add_class::<PyCore>()
 }

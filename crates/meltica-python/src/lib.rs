@@ -23,13 +23,14 @@ mod market;
 mod payload;
 mod producer;
 mod simulator;
+mod stats;
 
 use pyo3::prelude::*;
 
 #[pymodule]
 mod _core {
     use super::{
-        benchmark, book, codec, core, errors, events, filter, instance, market, producer, simulator,
+        benchmark, book, codec, core, errors, events, filter, host, instance, market, producer, simulator,
     };
     use pyo3::prelude::*;
 
@@ -45,6 +46,7 @@ mod _core {
         filter::register(module)?;
         instance::register(module)?;
         core::register(module)?;
+        host::register(module)?;
         producer::register(module)?;
         simulator::register(module)?;
         market::register(module)?;

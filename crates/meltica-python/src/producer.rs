@@ -1,41 +1,24 @@
-//! One provider's way into the data plane, from Python.
+//! One provider's entry into the data plane, from Python.
+
+mod replay;
 
 use crate::codec::PyCodec;
 use crate::convert::value_error;
 use crate::core::CoreShared;
-use crate::instance::{lock, summary_dict};
+use crate::instance::lock;
 use crate::payload::{self, Parsed};
+use crate::stats::feed_dict;
 use meltica_core::clock;
-use meltica_core::dispatch::{NotDispatched, Origin, Publisher};
-use meltica_core::event::{Kind, Nanos, StaleReason};
+use meltica_core::dispatch::{Origin, Publisher};
+use meltica_core::event::Nanos;
 use meltica_core::feed::{Feed, FeedStats};
 use meltica_core::names::SymbolId;
-use meltica_core::replay::{Line, Merge, Pace};
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
-use std::io;
+use replay::{Run, merge};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-/// A Python file object as a Rust reader.
-struct PyReader(Py<PyAny>);
-
-impl io::Read for PyReader {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        Python::attach(|py| {
-            let mut read = || -> PyResult<usize> {
-                let bytes = self.0.bind(py).call_method1("read", (out.len(),))?;
-                let bytes = bytes.cast::<PyBytes>()?.as_bytes();
-                let n = bytes.len().min(out.len());
-                out[..n].copy_from_slice(&bytes[..n]);
-                Ok(n)
-            };
-            read().map_err(io::Error::other)
-        })
-    }
-}
 
 /// One provider's way into the data plane.
 #[pyclass(module = "meltica._core", name = "Producer", frozen)]
@@ -57,7 +40,7 @@ impl PyProducer {
         Ok(Self { core: Arc::clone(core), feed: Mutex::new(feed), stats, stop })
     }
 
-    /// Whoever publishes without frames: has the feed for itself, and the readers are woken after it.
+    /// Publishes without frames: runs `publish` with exclusive use of the feed, then wakes the readers.
     pub fn with_feed<R>(&self, publish: impl FnOnce(&mut Feed) -> R) -> R {
         let mut feed = lock(&self.feed);
         let result = publish(&mut feed);
@@ -65,114 +48,10 @@ impl PyProducer {
         result
     }
 
-    /// Whether it was stopped.
+    /// Whether `stop` was called.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
-
-    /// One frame of a replay; in lockstep where lambdas listen to each other.
-    fn step(&self, feed: &mut Feed, frame: &[u8], time: Nanos, lockstep: bool) -> PyResult<bool> {
-        match feed.frame(frame, time) {
-            Ok(_) => {}
-            Err(NotDispatched::Stopped) => return Ok(false),
-            Err(error) => return Err(value_error(error)),
-        }
-        if lockstep {
-            feed.flush();
-            self.core.settle()?;
-        }
-        Ok(true)
-    }
-
-    fn run(
-        &self,
-        feed: &mut Feed,
-        merge: &mut Merge,
-        speed: Option<f64>,
-        restamp: bool,
-        progress: Option<&Py<PyAny>>,
-    ) -> PyResult<()> {
-        const LOOK_AROUND: u32 = 256;
-        let mut pace = speed.map(Pace::new);
-        let mut reported = Instant::now();
-        let mut until_look = LOOK_AROUND;
-        let mut first = true;
-        let mut lockstep = self.core.lambdas_listen();
-        let mut done = 0u64;
-        loop {
-            let Some((file, line)) = merge.next_line().map_err(into_py)? else { break };
-            match line {
-                Line::Frame(time, frame) => {
-                    done += frame.len() as u64 + 21;
-                    if let Some(pace) = &mut pace {
-                        let mut wait = pace.wait_for(time);
-                        if !wait.is_zero() {
-                            feed.flush();
-                        }
-                        while !wait.is_zero() && !self.stop.load(Ordering::Relaxed) {
-                            std::thread::sleep(wait.min(Duration::from_millis(50)));
-                            wait = pace.wait_for(time);
-                            Python::attach(|py| py.check_signals())?;
-                        }
-                    }
-                    let received = if restamp { clock::wall() } else { time };
-                    if !self.step(feed, frame, received, lockstep)? {
-                        break;
-                    }
-                    if pace.is_some() {
-                        feed.flush();
-                    }
-                }
-                Line::Bad(line) => {
-                    if first {
-                        let seen = String::from_utf8_lossy(&line[..line.len().min(60)]).into_owned();
-                        let text = format!(
-                            "file {}: expected lines of `<receive ns> <frame>`, saw {seen:?}",
-                            file + 1
-                        );
-                        return Err(value_error(text));
-                    }
-                    self.stats.bad("bad_line", "expected `<receive ns> <frame>`".into(), 0, line);
-                }
-                Line::TooLong(line) => {
-                    self.stats.bad("too_large", "the line is longer than a frame may be".into(), 0, line);
-                }
-            }
-            first = false;
-            if self.stop.load(Ordering::Relaxed) {
-                break;
-            }
-            until_look -= 1;
-            if until_look == 0 {
-                until_look = LOOK_AROUND;
-                feed.flush();
-                lockstep = self.core.lambdas_listen();
-                if reported.elapsed() > Duration::from_millis(100) {
-                    reported = Instant::now();
-                    Python::attach(|py| {
-                        py.check_signals()?;
-                        progress.map_or(Ok(()), |f| f.call1(py, (done,)).map(drop))
-                    })?;
-                }
-            }
-        }
-        feed.unsynced();
-        if !lockstep {
-            return Ok(());
-        }
-        feed.flush();
-        self.core.settle()
-    }
-}
-
-fn into_py(error: io::Error) -> PyErr {
-    if error.get_ref().is_some_and(|inner| inner.is::<PyErr>())
-        && let Some(inner) = error.into_inner()
-        && let Ok(inner) = inner.downcast::<PyErr>()
-    {
-        return *inner;
-    }
-    PyRuntimeError::new_err("a recording could not be read")
 }
 
 #[pymethods]
@@ -246,12 +125,11 @@ impl PyProducer {
         if speed.is_some_and(|speed| !(speed > 0.0 && speed.is_finite())) {
             return Err(value_error("expected a speed above 0, or None for as fast as possible"));
         }
-        let readers = files.into_iter().map(|file| Box::new(PyReader(file)) as Box<dyn io::Read + Send>);
-        let mut merge = Merge::new(readers.collect());
+        let mut merge = merge(files);
         py.detach(|| {
             let mut feed = lock(&self.feed);
-            let result = self.run(&mut feed, &mut merge, speed, restamp, progress.as_ref());
-            // Whatever ended it: the readers are woken for what was dispatched before.
+            let result = Run::new(self, speed, restamp, progress.as_ref()).run(&mut feed, &mut merge);
+            // Whatever ended the replay, readers are woken for the events dispatched before.
             feed.flush();
             result
         })
@@ -283,59 +161,13 @@ impl PyProducer {
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        stats_dict(py, &self.stats)
+        feed_dict(py, &self.stats)
     }
 
     fn bad_frames<'py>(&self, py: Python<'py>) -> Vec<(Nanos, String, Bound<'py, PyBytes>)> {
         let bad = lock(&self.stats.bad);
         bad.iter().map(|bad| (bad.received_time, bad.error.clone(), PyBytes::new(py, &bad.head))).collect()
     }
-}
-
-/// A provider's counters as a dictionary.
-pub fn stats_dict<'py>(py: Python<'py>, stats: &FeedStats) -> PyResult<Bound<'py, PyDict>> {
-    let out = PyDict::new(py);
-    for (name, counter) in [
-        ("frames", &stats.frames),
-        ("bytes", &stats.bytes),
-        ("unwanted", &stats.unwanted),
-        ("ignored", &stats.ignored),
-        ("unknown_enums", &stats.unknown_enums),
-        ("duplicates", &stats.duplicates),
-        ("stale_ids", &stats.stale_ids),
-        ("old_books", &stats.old_books),
-        ("buffered_diffs", &stats.buffered),
-        ("gaps", &stats.gaps),
-        ("orphan_snapshots", &stats.orphan_snapshots),
-        ("old_snapshots", &stats.old_snapshots),
-        ("no_slot", &stats.no_slot),
-    ] {
-        out.set_item(name, counter.get())?;
-    }
-    out.set_item("unsynced_books", stats.unsynced.load(Ordering::Relaxed))?;
-    let events = PyDict::new(py);
-    for kind in Kind::ALL {
-        let n = stats.dispatched[kind as usize].get();
-        if n > 0 {
-            events.set_item(kind.name(), n)?;
-        }
-    }
-    out.set_item("events", events)?;
-    let stale = PyDict::new(py);
-    for reason in StaleReason::ALL {
-        let n = stats.stale[reason as usize].get();
-        if n > 0 {
-            stale.set_item(reason.name(), n)?;
-        }
-    }
-    out.set_item("stale", stale)?;
-    let errors = PyDict::new(py);
-    for (kind, n) in lock(&stats.errors).iter() {
-        errors.set_item(*kind, *n)?;
-    }
-    out.set_item("errors", errors)?;
-    out.set_item("decode_ns", summary_dict(py, stats.decode.summary())?)?;
-    Ok(out)
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,14 +1,14 @@
 //! The event objects of one host's thread.
 //!
-//! An object is made once per kind and renewed for as long as nobody else holds it: the usual event costs neither an
-//! allocation nor a collection. One that a lambda kept is left to it and another is made.
+//! One object per kind is reused for as long as only the host holds it, so an event usually costs neither an allocation
+//! nor a garbage collection. An object that a lambda keeps is never reused: the host makes another one.
 
 use crate::call::references;
 use crate::events::{Body, Content, PyEvent, make};
 use meltica_core::event::{Event, Kind, Payload};
 use pyo3::prelude::*;
 
-/// Makes objects and takes them back.
+/// The reusable object of each kind.
 pub struct Objects {
     spare: [Option<Py<PyAny>>; Kind::COUNT],
 }
@@ -34,7 +34,8 @@ impl Objects {
         Ok(object)
     }
 
-    /// Ends an object's time in callbacks. A book lets its slot go, by a copy of its levels where somebody kept it.
+    /// Takes an object back after its callbacks. A book returns its slot; if a lambda kept the book, its levels are
+    /// copied to the heap first.
     #[inline]
     pub fn take_back(&mut self, object: Bound<'_, PyAny>) {
         // SAFETY: every object made here is a `PyEvent`.

@@ -12,15 +12,15 @@ use pyo3::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// One instance and what its host keeps of it.
+/// One running instance and the host's own data about it.
 pub struct Seat {
     pub instance: Arc<InstanceShared>,
     pub member: Member,
-    /// Events up to this number came before the instance.
+    /// Events up to this number were dispatched before the instance started.
     pub since: u64,
     pub errors_in_a_row: u64,
     pub timers: Vec<Timer>,
-    /// What the queue had lost before: (conflated, dropped) per kind.
+    /// Losses of the queue before the instance started: (conflated, dropped) by kind.
     pub lost_before: [(u64, u64); Kind::COUNT],
     pub _reservation: Reservation,
 }
@@ -33,13 +33,13 @@ pub struct Group {
     pub seats: Vec<Seat>,
 }
 
-/// What a queue lost of a kind: conflated, dropped.
+/// Returns how many events of a kind a queue conflated and dropped.
 pub fn losses(queue: &Queue, kind: Kind) -> (u64, u64) {
     let losses = queue.losses(kind);
     (losses.conflated.get(), losses.dropped.get())
 }
 
-/// Brings the losses of the seats up to date with their queue.
+/// Updates the losses of the seats from their queue.
 pub fn count_losses(group: &Group) {
     for kind in Kind::ALL {
         let (conflated, dropped) = losses(group.reader.queue(), kind);
@@ -54,7 +54,7 @@ pub fn count_losses(group: &Group) {
 }
 
 impl Seat {
-    /// Counts and reports an exception; returns the instance's number when it was one too many.
+    /// Counts and reports an exception; returns the instance's number if it has reached its limit of errors in a row.
     pub fn failure(&mut self, py: Python<'_>, callback: &str, error: &PyErr) -> Option<u64> {
         self.instance.stats.errors.bump(1);
         self.errors_in_a_row += 1;

@@ -26,7 +26,7 @@ pub struct Loop {
     pub shared: Arc<HostShared>,
     pub groups: Vec<Group>,
     batch: Vec<Delivery>,
-    /// What is numbered higher waits for a queue that had more than one batch.
+    /// Events numbered higher wait: a queue with more than one batch may still hold lower numbers.
     safe: u64,
     scratch: Vec<Item>,
     /// The earliest due timer, on the host's clock.
@@ -34,6 +34,78 @@ pub struct Loop {
     pub now: Nanos,
     anchor: Anchor,
     objects: Objects,
+}
+
+/// An event object. It also serves the next group if that group receives the same event next.
+struct Made<'py> {
+    seq: u64,
+    depth: u32,
+    object: Bound<'py, PyAny>,
+}
+
+/// What the deliveries of one round share.
+struct Round<'py> {
+    made: Option<Made<'py>>,
+    /// Instances that failed during the current event.
+    failed: Vec<u64>,
+    /// Ticks at which the current callback starts: one clock reading a callback, since each starts where the previous
+    /// one ended.
+    started: u64,
+}
+
+/// The delivery of one event to the seats of one group.
+struct Step<'a, 'py> {
+    py: Python<'py>,
+    shared: &'a HostShared,
+    delivery: &'a Delivery,
+    depth: u32,
+    now: Nanos,
+    wall: Nanos,
+}
+
+impl<'py> Step<'_, 'py> {
+    /// Counts the event, updates `self.market` and `self.book`, and calls the callback if the seat has one.
+    #[inline(always)]
+    fn deliver(&self, seat: &mut Seat, objects: &mut Objects, round: &mut Round<'py>) {
+        let event = &*self.delivery.item;
+        let header = event.header();
+        let instance = &*seat.instance;
+        let stats = &instance.stats;
+        stats.delivered[header.kind as usize].bump(1);
+        stats.latency.record(clock::elapsed_ns(header.dispatched_ticks, round.started));
+        instance.now.store(self.now, Ordering::Relaxed);
+        instance.observe(event);
+        let Some(callback) = &seat.member.callbacks[header.kind as usize] else { return };
+        if round.made.is_none() {
+            match objects.make(self.py, event, self.depth) {
+                Ok(object) => {
+                    round.made = Some(Made { seq: self.delivery.seq, depth: self.depth, object });
+                }
+                Err(error) => {
+                    round.failed.extend(seat.failure(self.py, header.kind.name(), &error));
+                    return;
+                }
+            }
+        }
+        let Some(Made { object, .. }) = &round.made else { return };
+        instance.delivered_at.store(self.wall, Ordering::Relaxed);
+        let call = || callback.call(self.py, object);
+        let result = self.shared.watched(instance.number, round.started, call);
+        let ended = clock::ticks();
+        let spent = clock::elapsed_ns(round.started, ended);
+        stats.callback.record(spent);
+        if spent >= seat.member.slow_ns {
+            stats.slow.bump(1);
+        }
+        round.started = ended;
+        match result {
+            Ok(()) => seat.errors_in_a_row = 0,
+            Err(error) => {
+                round.failed.extend(seat.failure(self.py, header.kind.name(), &error));
+                round.started = clock::ticks();
+            }
+        }
+    }
 }
 
 /// Starts the host's thread.
@@ -66,7 +138,7 @@ pub fn spawn(shared: Arc<HostShared>, name: &str) -> std::io::Result<std::thread
 }
 
 impl Loop {
-    /// One round: sleep or read, obey, fire, deliver. False ends the thread.
+    /// One round: reads events or sleeps, runs commands, fires timers, delivers. False ends the thread.
     fn step(&mut self, py: Python<'_>) -> bool {
         let watermark = py.detach(|| self.read());
         if self.shared.pending_commands.swap(false, Ordering::AcqRel) {
@@ -106,14 +178,14 @@ impl Loop {
             }
         }
         self.deliver_all(py);
-        self.look_after_queues(py);
+        self.maintain_queues(py);
         if self.batch.is_empty() && self.groups.iter().all(|g| !g.reader.has_work()) {
             self.shared.set_done(watermark);
         }
         true
     }
 
-    /// Sleeps until there is something to do and reads a batch; returns the watermark read before it.
+    /// Sleeps until events or commands arrive, then reads a batch; returns the watermark from before the read.
     fn read(&mut self) -> u64 {
         let shared = &self.shared;
         let groups = &mut self.groups;
@@ -145,84 +217,50 @@ impl Loop {
         watermark
     }
 
+    /// Delivers the events of the batch that are safe, in the order of their numbers.
     fn deliver_all(&mut self, py: Python<'_>) {
-        // An object made for one group serves the next one too, when its event follows at once.
-        let mut made: Option<(u64, u32, Bound<'_, PyAny>)> = None;
         let mut batch = std::mem::take(&mut self.batch);
         let ready = batch.partition_point(|delivery| delivery.seq <= self.safe);
-        let mut failed = Vec::new();
-        // One reading a callback: where one ends the next begins.
-        let mut started = clock::ticks();
+        let mut round = Round { made: None, failed: Vec::new(), started: clock::ticks() };
         for delivery in &batch[..ready] {
-            let event = &*delivery.item;
-            let header = event.header();
+            let header = delivery.item.header();
             if self.shared.event_clock {
                 self.now = self.now.max(header.received_time);
                 if self.now >= self.next_timer {
                     self.fire_timers(py, self.now);
-                    started = clock::ticks();
+                    round.started = clock::ticks();
                 }
             }
             let group = &mut self.groups[delivery.group];
             let depth = if header.kind == Kind::BookSnapshot { group.signature.depth } else { 0 };
-            if made.as_ref().is_some_and(|(seq, d, _)| (*seq, *d) != (delivery.seq, depth))
-                && let Some((_, _, object)) = made.take()
+            if round.made.as_ref().is_some_and(|made| (made.seq, made.depth) != (delivery.seq, depth))
+                && let Some(made) = round.made.take()
             {
-                self.objects.take_back(object);
+                self.objects.take_back(made.object);
             }
-            let wall = self.anchor.wall_at(started);
-            let origin =
-                if let Payload::Extension(extension) = &event.payload { extension.origin } else { 0 };
+            let wall = self.anchor.wall_at(round.started);
+            let step = Step { py, shared: &self.shared, delivery, depth, now: self.now, wall };
+            let origin = match &delivery.item.payload {
+                Payload::Extension(extension) => extension.origin,
+                _ => 0,
+            };
             for seat in &mut group.seats {
-                let instance = &*seat.instance;
-                let left_out = delivery.seq <= seat.since || instance.number == origin;
-                if left_out || instance.state() != State::Running {
-                    continue;
-                }
-                let stats = &instance.stats;
-                stats.delivered[header.kind as usize].bump(1);
-                stats.latency.record(clock::elapsed_ns(header.dispatched_ticks, started));
-                instance.now.store(self.now, Ordering::Relaxed);
-                if instance.keep_market || instance.keep_book {
-                    instance.observe(event);
-                }
-                let Some(callback) = &seat.member.callbacks[header.kind as usize] else { continue };
-                if made.is_none() {
-                    match self.objects.make(py, event, depth) {
-                        Ok(object) => made = Some((delivery.seq, depth, object)),
-                        Err(error) => {
-                            failed.extend(seat.failure(py, header.kind.name(), &error));
-                            continue;
-                        }
-                    }
-                }
-                let Some((_, _, object)) = &made else { continue };
-                instance.delivered_at.store(wall, Ordering::Relaxed);
-                let result = self.shared.watched(instance.number, started, || callback.call(py, object));
-                let ended = clock::ticks();
-                let spent = clock::elapsed_ns(started, ended);
-                stats.callback.record(spent);
-                if spent >= seat.member.slow_ns {
-                    stats.slow.bump(1);
-                }
-                started = ended;
-                match result {
-                    Ok(()) => seat.errors_in_a_row = 0,
-                    Err(error) => {
-                        failed.extend(seat.failure(py, header.kind.name(), &error));
-                        started = clock::ticks();
-                    }
+                let skipped = delivery.seq <= seat.since || seat.instance.number == origin;
+                if !skipped && seat.instance.state() == State::Running {
+                    step.deliver(seat, &mut self.objects, &mut round);
                 }
             }
-            for number in failed.drain(..) {
-                self.stop(py, number, State::Failed);
-                started = clock::ticks();
+            if !round.failed.is_empty() {
+                for number in std::mem::take(&mut round.failed) {
+                    self.stop(py, number, State::Failed);
+                }
+                round.started = clock::ticks();
             }
         }
-        if let Some((_, _, object)) = made {
-            self.objects.take_back(object);
+        if let Some(made) = round.made {
+            self.objects.take_back(made.object);
         }
-        // The slots go back here; the vector's room is kept.
+        // Draining returns the slots and keeps the vector's capacity.
         batch.drain(..ready);
         self.batch = batch;
     }
@@ -230,7 +268,7 @@ impl Loop {
     fn start(&mut self, py: Python<'_>, instance: &Arc<InstanceShared>) -> PyResult<()> {
         let plan = lock(&instance.plan).take();
         let Some(plan) = plan else {
-            return Err(LambdaError::new_err("the instance was started already, or stopped before it was"));
+            return Err(LambdaError::new_err("instance not started: it was already started or stopped"));
         };
         instance.now.store(self.now, Ordering::Relaxed);
         if let Some(on_start) = &plan.member.on_start {
@@ -239,7 +277,7 @@ impl Loop {
             if let Err(error) = result {
                 *lock(&instance.last_error) = Some(error.to_string());
                 if !instance.change_state(State::Created, State::Failed) {
-                    // A stop did not wait for it any longer; one that is stuck stays so.
+                    // A `stop` timed out meanwhile. A stuck instance stays stuck.
                     instance.change_state(State::Stopping, State::Stopped);
                 }
                 return Err(error);
@@ -257,7 +295,7 @@ impl Loop {
         if !instance.change_state(State::Created, State::Running) {
             self.finish(py, seat, State::Stopped);
             return Err(LambdaError::new_err(format!(
-                "instance {} was stopped while it started",
+                "instance {} not started: it was stopped while `on_start` ran",
                 instance.id
             )));
         }
@@ -273,19 +311,19 @@ impl Loop {
             let (queue, reader) = Queue::new(
                 signature.policies,
                 signature.capacity,
-                crate::core::PRIVATE_LIMIT,
+                super::PRIVATE_LIMIT,
                 Arc::clone(&self.shared.waker),
             );
             let (subscription, change) = dispatcher.subscribe(&queue, plan.routes);
             self.shared.core.join(instance.number, &queue, subscription);
-            self.shared.core.tell(py, &change);
+            self.shared.core.report_routes(py, &change);
             self.groups.push(Group { signature, reader, subscription, seats: vec![seat] });
         }
         self.take_timers();
         Ok(())
     }
 
-    /// Ends an instance: its flow first, then `on_stop`.
+    /// Ends an instance: stops its events, then runs `on_stop`.
     pub fn stop(&mut self, py: Python<'_>, number: u64, end: State) {
         let found = self.groups.iter().enumerate().find_map(|(g, group)| {
             group.seats.iter().position(|seat| seat.instance.number == number).map(|s| (g, s))
@@ -298,17 +336,17 @@ impl Loop {
         if group.seats.is_empty() {
             let change = self.shared.core.dispatcher.unsubscribe(group.subscription);
             group.reader.queue().close();
-            self.shared.core.tell(py, &change);
-            // Indices of deliveries in hand must stay good: the empty group goes in `look_after_queues`.
+            self.shared.core.report_routes(py, &change);
+            // The batch refers to groups by index, so `maintain_queues` removes the empty group later.
         }
         self.shared.core.leave(number);
         self.finish(py, seat, end);
     }
 
-    /// Runs `on_stop`; nothing flows any more.
+    /// Runs `on_stop`, after the last event.
     fn finish(&self, py: Python<'_>, mut seat: Seat, end: State) {
         let number = seat.instance.number;
-        // An interrupt that came too late for its callback is not `on_stop`'s, nor anybody's after it.
+        // An interrupt that came too late for its callback must not hit `on_stop` or a later callback.
         self.shared.settle_interrupt(py);
         if let Some(on_stop) = &seat.member.on_stop {
             let result = self.shared.watched(number, clock::ticks(), || on_stop.call0(py));
@@ -323,8 +361,8 @@ impl Loop {
         }
     }
 
-    /// Removes groups that nobody sits in, counts losses, and ends what a full private lane has halted.
-    fn look_after_queues(&mut self, py: Python<'_>) {
+    /// Removes empty groups, counts losses, and ends instances that a full private lane has halted.
+    fn maintain_queues(&mut self, py: Python<'_>) {
         if self.batch.is_empty() {
             self.groups.retain(|group| !group.seats.is_empty());
         }
@@ -336,9 +374,9 @@ impl Loop {
             }
         }
         for instance in halted {
-            let limit = crate::core::PRIVATE_LIMIT;
+            let limit = super::PRIVATE_LIMIT;
             *lock(&instance.last_error) =
-                Some(format!("halted: more than {limit} private events were waiting for it"));
+                Some(format!("halted: more than {limit} private events were waiting"));
             self.stop(py, instance.number, State::Failed);
         }
     }

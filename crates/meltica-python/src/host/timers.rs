@@ -21,7 +21,7 @@ impl Loop {
         for seat in self.groups.iter_mut().flat_map(|g| &mut g.seats) {
             for request in lock(&seat.instance.timers).drain(..) {
                 let now = if self.shared.event_clock { self.now } else { clock::wall() };
-                // In replay the clock starts with the first event.
+                // In replay the clock starts with the first event; the timer is due one period after it.
                 let due = (now != 0).then(|| now.saturating_add(request.period));
                 seat.timers.push(Timer {
                     due,
@@ -39,7 +39,7 @@ impl Loop {
         self.next_timer = timers.map(|t| t.due.unwrap_or(0)).min().unwrap_or(Nanos::MAX);
     }
 
-    /// Fires what is due by `now`, in order of due time, then of instance and age.
+    /// Fires the timers due by `now`, ordered by due time, then by instance and age.
     pub fn fire_timers(&mut self, py: Python<'_>, now: Nanos) {
         let mut failed = Vec::new();
         loop {
@@ -58,7 +58,7 @@ impl Loop {
             let Some((due, g, s, t)) = earliest else { break };
             let seat = &mut self.groups[g].seats[s];
             let timer = &mut seat.timers[t];
-            // Live, a late timer does not catch up beat by beat; in replay every beat counts.
+            // Live, a late timer skips the beats it missed; in replay it fires for each of them.
             let next = due + timer.period;
             timer.due = Some(if self.shared.event_clock || next > now { next } else { now + timer.period });
             let function = timer.function.clone_ref(py);

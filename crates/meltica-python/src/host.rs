@@ -1,10 +1,11 @@
 //! The threads that run callbacks.
 //!
-//! A host owns one thread that stays attached to the interpreter and lets it go only to sleep or to read its queues.
-//! Each batch is read without the interpreter, merged by sequence where several queues feed the host, and delivered
-//! event by event: one Python object per event, then every member's callback.
+//! A host owns one thread that stays attached to the interpreter and detaches only to sleep or to read its queues. Each
+//! batch is read while detached, merged by sequence if several queues feed the host, and delivered event by event: one
+//! Python object per event, then the callback of every member.
 
 mod objects;
+mod python;
 mod seat;
 mod thread;
 mod timers;
@@ -23,9 +24,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-pub use thread::spawn;
+pub use python::PyHost;
+use thread::spawn;
 
-/// Members of a shared host whose queues would hold the same events share one.
+/// Most private events that may wait for an instance; one more halts it.
+const PRIVATE_LIMIT: usize = 65_536;
+
+/// What decides which events a queue holds: members of a shared host with equal signatures share a queue.
 #[derive(Clone, PartialEq)]
 pub struct Signature {
     pub policies: Policies,
@@ -35,7 +40,7 @@ pub struct Signature {
     pub filtered: bool,
 }
 
-/// What the host's thread keeps of an instance.
+/// The callbacks of an instance and its limits.
 pub struct Member {
     pub callbacks: [Option<Callback>; Kind::COUNT],
     pub on_start: Option<Py<PyAny>>,
@@ -47,14 +52,14 @@ pub struct Member {
 
 type Reply = mpsc::Sender<PyResult<()>>;
 
-/// What other threads ask of a host.
+/// A request of another thread to a host.
 pub enum Command {
     Start(Arc<InstanceShared>, Reply),
     Stop(Arc<InstanceShared>, mpsc::Sender<()>),
     End,
 }
 
-/// What a host shares with the rest.
+/// The part of a host that other threads use.
 pub struct HostShared {
     pub shared_mode: bool,
     pub event_clock: bool,
@@ -64,13 +69,13 @@ pub struct HostShared {
     commands: Mutex<VecDeque<Command>>,
     pending_commands: AtomicBool,
     timers_changed: AtomicBool,
-    /// Everything up to this number that was routed here has been handled.
+    /// Every event up to this number that was routed here has been handled.
     done: AtomicU64,
     drain_to: AtomicU64,
     drained: (Mutex<()>, Condvar),
     ended: AtomicBool,
     ident: AtomicU64,
-    /// Whether an exception was raised in the thread that may not have come out of it yet.
+    /// Whether an exception was raised in the thread that may still be pending.
     interrupted: AtomicBool,
     /// Number of the instance whose callback runs, 0 between callbacks.
     current: AtomicU64,
@@ -111,7 +116,7 @@ impl HostShared {
         self.waker.wake();
     }
 
-    /// Most events of one lane that are read at once.
+    /// Returns the largest number of events read from one lane at once.
     pub fn batch(&self) -> usize {
         self.batch
     }
@@ -121,17 +126,17 @@ impl HostShared {
         self.waker.wake();
     }
 
-    /// Waiting on one's own thread would never end.
+    /// Refuses calls from the host's own thread, which would wait for themselves forever.
     pub fn refuse_own_thread(&self, py: Python<'_>, what: &str) -> PyResult<()> {
         if self.ident.load(Ordering::Acquire) == thread_ident(py)? {
             return Err(LambdaError::new_err(format!(
-                "{what} was called from the host's own thread, in a callback"
+                "{what} failed: it was called in a callback, on the host's own thread; call it from another thread"
             )));
         }
         Ok(())
     }
 
-    /// Raises `exception` in the callback of instance `number` if it is the one that runs.
+    /// Raises `exception` in the callback of instance `number`, if that callback is running.
     pub fn interrupt(&self, py: Python<'_>, exception: &Bound<'_, PyAny>, number: u64) {
         if self.current.load(Ordering::Acquire) == number {
             self.interrupted.store(true, Ordering::Release);
@@ -139,7 +144,7 @@ impl HostShared {
         }
     }
 
-    /// Makes a call of instance `number`, begun at `started`, which others can see and interrupt meanwhile.
+    /// Makes a call for instance `number`, started at `started`; other threads can watch and interrupt it.
     #[inline]
     fn watched<R>(&self, number: u64, started: u64, call: impl FnOnce() -> R) -> R {
         self.started.store(started, Ordering::Relaxed);
@@ -149,14 +154,14 @@ impl HostShared {
         result
     }
 
-    /// Lets an interrupt come out that may still be pending. On the host's own thread.
+    /// Absorbs an interrupt that may still be pending. Call it on the host's own thread.
     fn settle_interrupt(&self, py: Python<'_>) {
         if self.interrupted.swap(false, Ordering::AcqRel) {
             absorb_pending(py);
         }
     }
 
-    /// How long the present callback of instance `number` has been running, 0 when it is not.
+    /// Returns how long the current callback of instance `number` has been running, 0 when none is.
     pub fn in_callback_ns(&self, number: u64) -> u64 {
         if self.current.load(Ordering::Acquire) != number {
             return 0;
@@ -164,7 +169,7 @@ impl HostShared {
         clock::elapsed_ns(self.started.load(Ordering::Relaxed), clock::ticks())
     }
 
-    /// Whether everything up to `seq` that was routed here has been handled.
+    /// Waits until every event up to `seq` that was routed here has been handled; false at the deadline.
     pub fn wait_drained(&self, seq: u64, deadline: Option<Instant>) -> bool {
         self.drain_to.fetch_max(seq, Ordering::AcqRel);
         self.waker.wake();
@@ -195,8 +200,12 @@ impl HostShared {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Cuts a stuck instance off: nothing more is routed to it.
+    /// Stops routing events to a stuck instance.
     pub fn abandon(&self, py: Python<'_>, instance: &InstanceShared) {
         self.core.cut_off(py, instance.number);
     }
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyHost>()
 }

@@ -1,0 +1,201 @@
+//! `Host` as Python sees it: checks and compiles the declaration of an instance.
+
+use super::{Command, HostShared, Member, Signature, spawn};
+use crate::call::Callback;
+use crate::convert::{kind, provider, symbol, value_error};
+use crate::core::CoreShared;
+use crate::errors::{CapacityError, LambdaError};
+use crate::filter::Filters;
+use crate::instance::{InstanceShared, Keep, Plan, PyInstance, State, lock};
+use meltica_core::bus::{DEFAULT_POLICIES, OverflowPolicy, Policies};
+use meltica_core::dispatch::{Route, RouteKey};
+use meltica_core::event::Kind;
+use meltica_core::pool::{Claim, Pools};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// How many symbols a route for every symbol reserves.
+const WILDCARD_SYMBOLS: usize = 64;
+
+type Callbacks = [Option<Callback>; Kind::COUNT];
+
+/// One thread that runs callbacks.
+#[pyclass(module = "meltica._core", name = "Host", frozen)]
+pub struct PyHost {
+    shared: Arc<HostShared>,
+    core: Arc<CoreShared>,
+    thread: OnceLock<Mutex<Option<std::thread::JoinHandle<()>>>>,
+    instances: Mutex<Vec<Arc<InstanceShared>>>,
+}
+
+#[pymethods]
+impl PyHost {
+    #[getter]
+    fn mode(&self) -> &'static str {
+        if self.shared.shared_mode { "shared" } else { "thread" }
+    }
+
+    #[pyo3(signature = (
+        id, *, callbacks, routes, filters = None, policies = None, capacity = 1024, book_depth = 25,
+        keep_market = false, keep_book = false, on_start = None, on_stop = None, on_error = None, max_errors = 0,
+        slow_ns = 100_000_000
+    ))]
+    #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)]
+    fn add(
+        &self,
+        id: String,
+        callbacks: &Bound<'_, PyDict>,
+        routes: &Bound<'_, PyAny>,
+        filters: Option<&Bound<'_, PyDict>>,
+        policies: Option<HashMap<String, String>>,
+        capacity: usize,
+        book_depth: u32,
+        keep_market: bool,
+        keep_book: bool,
+        on_start: Option<Py<PyAny>>,
+        on_stop: Option<Py<PyAny>>,
+        on_error: Option<Py<PyAny>>,
+        max_errors: u64,
+        slow_ns: u64,
+    ) -> PyResult<PyInstance> {
+        if !(1..=5000).contains(&book_depth) {
+            return Err(value_error(format!("expected a book depth of 1 to 5000 levels, saw {book_depth}")));
+        }
+        if !(1..=1 << 20).contains(&capacity) {
+            return Err(value_error(format!(
+                "expected a queue capacity of 1 to 1048576 events, saw {capacity}"
+            )));
+        }
+        let filters = filters.map(crate::filter::filters).transpose()?.unwrap_or_default();
+        let routes = compile_routes(routes, &filters, book_depth)?;
+        let signature = Signature {
+            policies: compile_policies(policies.unwrap_or_default())?,
+            capacity,
+            depth: book_depth,
+            routes: routes.iter().map(|route| route.key).collect(),
+            filtered: !filters.is_empty(),
+        };
+        let callbacks = compile_callbacks(callbacks)?;
+        let member = Member { callbacks, on_start, on_stop, on_error, max_errors, slow_ns };
+        let keep = Keep { market: keep_market, book: keep_book, depth: book_depth };
+        self.seat(id, keep, signature, member, routes)
+    }
+
+    #[pyo3(signature = (timeout = 5.0))]
+    fn stop(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
+        let instances = lock(&self.instances).clone();
+        let mut clean = true;
+        for shared in instances {
+            clean &= PyInstance { shared, core: Arc::clone(&self.core) }.stop(py, timeout)?;
+        }
+        self.shared.send(Command::End);
+        let Some(thread) = self.thread.get() else { return Ok(clean) };
+        let deadline = Instant::now() + Duration::try_from_secs_f64(timeout).map_err(value_error)?;
+        py.detach(|| {
+            let mut thread = lock(thread);
+            while !self.shared.has_ended() && clean && Instant::now() < deadline {
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+            if self.shared.has_ended()
+                && let Some(thread) = thread.take()
+            {
+                let _ = thread.join();
+            }
+        });
+        Ok(clean && self.shared.has_ended())
+    }
+}
+
+impl PyHost {
+    pub fn new(core: &Arc<CoreShared>, shared: Arc<HostShared>) -> Self {
+        let core = Arc::clone(core);
+        Self { shared, core, thread: OnceLock::new(), instances: Mutex::default() }
+    }
+
+    /// Reserves an instance's slots and makes it; starts the host's thread if this is the first.
+    fn seat(
+        &self,
+        id: String,
+        keep: Keep,
+        signature: Signature,
+        member: Member,
+        routes: Vec<Route>,
+    ) -> PyResult<PyInstance> {
+        let mut instances = lock(&self.instances);
+        if !self.shared.shared_mode && !instances.is_empty() {
+            return Err(LambdaError::new_err(
+                "instance not added: a thread host runs one instance; use another host or the mode `shared`",
+            ));
+        }
+        let claim = claim(&signature, &routes, self.shared.batch(), keep.book);
+        let reservation = Pools::reserve(self.core.dispatcher.pools(), claim)
+            .map_err(|error| CapacityError::new_err(format!("instance {id}: {error}")))?;
+        if self.thread.get().is_none() {
+            let thread = spawn(Arc::clone(&self.shared), &format!("meltica-{}", self.mode()))?;
+            let _ = self.thread.set(Mutex::new(Some(thread)));
+        }
+        let number = self.core.next_instance_number();
+        let shared = Arc::new(InstanceShared::new(number, id, Arc::clone(&self.shared), keep));
+        *lock(&shared.plan) = Some(Plan { member, signature, routes, reservation });
+        instances.retain(|other| !matches!(other.state(), State::Stopped | State::Failed));
+        instances.push(Arc::clone(&shared));
+        Ok(PyInstance { shared, core: Arc::clone(&self.core) })
+    }
+}
+
+/// Compiles `{kind: policy}`; the other kinds have their default.
+fn compile_policies(declared: HashMap<String, String>) -> PyResult<Policies> {
+    let mut policies = DEFAULT_POLICIES;
+    for (name, policy) in declared {
+        policies[kind(&name)? as usize] = OverflowPolicy::from_name(&policy).ok_or_else(|| {
+            value_error(format!("{name}: expected the policy conflate, drop_oldest or block, saw {policy:?}"))
+        })?;
+    }
+    Ok(policies)
+}
+
+/// Compiles `[(provider, kind, symbol or None), ..]`, sorted by key.
+fn compile_routes(declared: &Bound<'_, PyAny>, filters: &Filters, depth: u32) -> PyResult<Vec<Route>> {
+    let mut routes = Vec::new();
+    for route in declared.try_iter()? {
+        let (source, name, of): (String, String, Option<String>) = route?.cast::<PyTuple>()?.extract()?;
+        let kind = kind(&name)?;
+        let symbol = of.as_deref().map(symbol).transpose()?;
+        let filters = filters.get(&kind).cloned().unwrap_or_default();
+        routes.push(Route { key: RouteKey { provider: provider(&source)?, kind, symbol }, filters, depth });
+    }
+    routes.sort_by_key(|route| route.key);
+    Ok(routes)
+}
+
+/// Compiles `{kind: callable}`.
+fn compile_callbacks(declared: &Bound<'_, PyDict>) -> PyResult<Callbacks> {
+    let mut callbacks = [const { None }; Kind::COUNT];
+    for (name, callable) in declared {
+        callbacks[kind(&name.extract::<String>()?)? as usize] = Some(Callback::new(&callable)?);
+    }
+    Ok(callbacks)
+}
+
+/// Returns how many slots an instance needs at most.
+fn claim(signature: &Signature, routes: &[Route], batch: usize, keep_book: bool) -> Claim {
+    let conflated = |kind: Kind| signature.policies[kind as usize] == OverflowPolicy::Conflate;
+    let cells = |wanted: &dyn Fn(Kind) -> bool| -> usize {
+        let routes = routes.iter().filter(|route| wanted(route.key.kind));
+        routes.map(|route| if route.key.symbol.is_some() { 1 } else { WILDCARD_SYMBOLS }).sum()
+    };
+    let in_ring = |kind: Kind| {
+        !kind.is_private() && !conflated(kind) && routes.iter().any(|route| route.key.kind == kind)
+    };
+    let ring = signature.capacity.next_power_of_two() + 2 * batch;
+    let book = Kind::BookSnapshot;
+    // A conflated route has one event in its cell and at most two that were taken and wait for delivery.
+    let events = 3 * cells(&conflated) + if Kind::ALL.into_iter().any(in_ring) { ring } else { 0 };
+    let books = if in_ring(book) { ring } else { 3 * cells(&|kind| kind == book) };
+    let kept = if keep_book { cells(&|kind| kind == book) } else { 0 };
+    let depth = if books > 0 { signature.depth as usize } else { 0 };
+    Claim { events, books: books + kept, depth }
+}

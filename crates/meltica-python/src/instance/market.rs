@@ -1,0 +1,188 @@
+//! What `self.market` and `self.book` return: the latest market and book of each symbol, as one instance saw them.
+
+use super::{Keep, lock};
+use crate::book::BookBody;
+use crate::convert;
+use crate::errors::LambdaError;
+use crate::events::{Body, Content, make};
+use meltica_core::decimal::Decimal;
+use meltica_core::event::{Book, Event, Header, Nanos, Payload, PriceLevel};
+use meltica_core::names::{ProviderId, SymbolId};
+use meltica_core::pool::Shared;
+use pyo3::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+/// The latest prices of one symbol.
+#[derive(Debug, Clone, Copy, Default)]
+struct Market {
+    last: Option<f64>,
+    bid: Option<f64>,
+    ask: Option<f64>,
+    time: Nanos,
+    stale: bool,
+}
+
+type Key = (SymbolId, ProviderId);
+
+/// The latest market and book of each symbol. The host's thread writes; any thread reads.
+pub struct MarketView {
+    keep: Keep,
+    markets: Mutex<BTreeMap<Key, Market>>,
+    books: Mutex<BTreeMap<Key, (Header, Shared<Book>)>>,
+}
+
+impl MarketView {
+    pub fn new(keep: Keep) -> Self {
+        Self { keep, markets: Mutex::default(), books: Mutex::default() }
+    }
+
+    /// Updates the view with an event that the instance is about to receive.
+    #[inline]
+    pub fn observe(&self, event: &Event) {
+        if self.keep.book {
+            self.observe_book(event);
+        }
+        if self.keep.market {
+            self.observe_market(event);
+        }
+    }
+
+    fn observe_book(&self, event: &Event) {
+        let header = event.header();
+        let key = (header.symbol, header.provider);
+        match &event.payload {
+            Payload::Book(book) => drop(lock(&self.books).insert(key, (*header, book.clone()))),
+            Payload::MarketStale(_) => drop(lock(&self.books).remove(&key)),
+            _ => {}
+        }
+    }
+
+    fn observe_market(&self, event: &Event) {
+        let header = event.header();
+        let mut markets = lock(&self.markets);
+        let market = markets.entry((header.symbol, header.provider)).or_default();
+        match &event.payload {
+            Payload::Trade(trade) => market.last = Some(trade.price.to_f64()),
+            Payload::Ticker(ticker) => {
+                market.last = ticker.last.map(Decimal::to_f64).or(market.last);
+                market.bid = ticker.bid.map(Decimal::to_f64).or(market.bid);
+                market.ask = ticker.ask.map(Decimal::to_f64).or(market.ask);
+            }
+            Payload::Book(book) => {
+                let best = |levels: &[PriceLevel]| {
+                    levels.first().map(|level| crate::payload::price(book, *level).to_f64())
+                };
+                (market.bid, market.ask, market.stale) = (best(&book.bids), best(&book.asks), false);
+            }
+            Payload::MarketStale(_) => market.stale = true,
+            _ => return,
+        }
+        market.time = header.received_time;
+    }
+
+    /// Returns the slots of the kept books to their pool.
+    pub fn clear(&self) {
+        lock(&self.books).clear();
+    }
+
+    /// Returns the latest prices of a symbol.
+    pub fn market(&self, symbol: &str, provider: Option<&str>) -> PyResult<Option<PyMarketState>> {
+        Ok(find(&lock(&self.markets), symbol, provider)?.map(|(_, market)| PyMarketState(*market)))
+    }
+
+    /// Returns the latest book of a symbol, unless it is stale.
+    pub fn book<'py>(
+        &self,
+        py: Python<'py>,
+        symbol: &str,
+        provider: Option<&str>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let kept = find(&lock(&self.books), symbol, provider)?.map(|(_, kept)| kept.clone());
+        let Some((header, book)) = kept else { return Ok(None) };
+        let body = BookBody::slot(book, self.keep.depth);
+        body.keep();
+        make(py, Content { header, body: Body::Book(body) }).map(Some)
+    }
+}
+
+/// Finds the entry of a symbol: at `provider`, or at the only provider that sends it.
+fn find<'a, V>(
+    map: &'a BTreeMap<Key, V>,
+    symbol: &str,
+    provider: Option<&str>,
+) -> PyResult<Option<(&'a Key, &'a V)>> {
+    let symbol = convert::symbol(symbol)?;
+    if let Some(provider) = provider {
+        return Ok(map.get_key_value(&(symbol, convert::provider(provider)?)));
+    }
+    let mut entries = map.iter().filter(|((of, _), _)| *of == symbol);
+    let first = entries.next();
+    if let (Some(((_, first), _)), Some(((_, second), _))) = (first, entries.next()) {
+        return Err(LambdaError::new_err(format!(
+            "symbol {} is ambiguous: {} and {} both send it; pass `provider`",
+            symbol.name(),
+            first.name(),
+            second.name()
+        )));
+    }
+    Ok(first)
+}
+
+/// What an instance last saw of one symbol at one provider.
+#[pyclass(module = "meltica", name = "MarketState", frozen)]
+pub struct PyMarketState(Market);
+
+#[pymethods]
+impl PyMarketState {
+    #[getter]
+    fn last(&self) -> Option<f64> {
+        self.0.last
+    }
+
+    #[getter]
+    fn bid(&self) -> Option<f64> {
+        self.0.bid
+    }
+
+    #[getter]
+    fn ask(&self) -> Option<f64> {
+        self.0.ask
+    }
+
+    #[getter]
+    fn spread(&self) -> Option<f64> {
+        Some(self.0.ask? - self.0.bid?)
+    }
+
+    #[getter]
+    fn spread_pct(&self) -> Option<f64> {
+        let bid = self.0.bid.filter(|bid| *bid > 0.0)?;
+        Some(self.spread()? / bid * 100.0)
+    }
+
+    #[getter]
+    fn time(&self) -> Nanos {
+        self.0.time
+    }
+
+    #[getter]
+    fn stale(&self) -> bool {
+        self.0.stale
+    }
+
+    fn __repr__(&self) -> String {
+        let number = |value: Option<f64>| value.map_or_else(|| "None".into(), |v| v.to_string());
+        let Market { last, bid, ask, stale, .. } = self.0;
+        let (last, bid, ask) = (number(last), number(bid), number(ask));
+        format!("MarketState(last={last} bid={bid} ask={ask}{})", if stale { " stale" } else { "" })
+    }
+
+    /// The present fields only, for logs: `bid 60000.01, ask 60000.02, last 60000.02`.
+    fn __str__(&self) -> String {
+        let Market { last, bid, ask, stale, .. } = self.0;
+        let parts = [("bid", bid), ("ask", ask), ("last", last)];
+        let present = parts.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
+        present.chain(stale.then(|| "stale".into())).collect::<Vec<_>>().join(", ")
+    }
+}

@@ -1,0 +1,170 @@
+//! `Producer.replay`: recorded frames, merged by time, at the recorded pace or as fast as the readers.
+
+use super::PyProducer;
+use crate::convert::value_error;
+use meltica_core::clock;
+use meltica_core::dispatch::NotDispatched;
+use meltica_core::event::Nanos;
+use meltica_core::feed::Feed;
+use meltica_core::replay::{Line, Merge, Pace};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// A Python file object as a Rust reader.
+struct PyReader(Py<PyAny>);
+
+impl io::Read for PyReader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        Python::attach(|py| {
+            let mut read = || -> PyResult<usize> {
+                let bytes = self.0.bind(py).call_method1("read", (out.len(),))?;
+                let bytes = bytes.cast::<PyBytes>()?.as_bytes();
+                let n = bytes.len().min(out.len());
+                out[..n].copy_from_slice(&bytes[..n]);
+                Ok(n)
+            };
+            read().map_err(io::Error::other)
+        })
+    }
+}
+
+/// Merges the lines of Python file objects.
+pub fn merge(files: Vec<Py<PyAny>>) -> Merge {
+    let readers = files.into_iter().map(|file| Box::new(PyReader(file)) as Box<dyn io::Read + Send>);
+    Merge::new(readers.collect())
+}
+
+/// One run of a replay.
+pub struct Run<'a> {
+    producer: &'a PyProducer,
+    pace: Option<Pace>,
+    restamp: bool,
+    progress: Option<&'a Py<PyAny>>,
+    reported: Instant,
+    /// Bytes consumed.
+    done: u64,
+    /// Whether every frame is handled by all hosts before the next, because lambdas subscribe to each other.
+    lockstep: bool,
+}
+
+impl<'a> Run<'a> {
+    pub fn new(
+        producer: &'a PyProducer,
+        speed: Option<f64>,
+        restamp: bool,
+        progress: Option<&'a Py<PyAny>>,
+    ) -> Self {
+        let (pace, lockstep) = (speed.map(Pace::new), producer.core.lambdas_listen());
+        Self { producer, pace, restamp, progress, reported: Instant::now(), done: 0, lockstep }
+    }
+
+    /// Feeds every line until the files end or the producer is stopped.
+    pub fn run(mut self, feed: &mut Feed, merge: &mut Merge) -> PyResult<()> {
+        const LINES_BETWEEN_CHECKS: u32 = 256;
+        let mut until_check = LINES_BETWEEN_CHECKS;
+        let mut first = true;
+        while let Some((file, line)) = merge.next_line().map_err(into_py)? {
+            match line {
+                Line::Frame(time, frame) => {
+                    if !self.frame(feed, time, frame)? {
+                        break;
+                    }
+                }
+                Line::Bad(line) if first => return Err(not_a_recording(file, line)),
+                Line::Bad(line) => {
+                    self.producer.stats.bad("bad_line", "expected `<receive ns> <frame>`".into(), 0, line);
+                }
+                Line::TooLong(line) => {
+                    let text = "the line is longer than a frame may be";
+                    self.producer.stats.bad("too_large", text.into(), 0, line);
+                }
+            }
+            first = false;
+            if self.producer.is_stopped() {
+                break;
+            }
+            until_check -= 1;
+            if until_check == 0 {
+                until_check = LINES_BETWEEN_CHECKS;
+                self.check(feed)?;
+            }
+        }
+        feed.unsynced();
+        if !self.lockstep {
+            return Ok(());
+        }
+        feed.flush();
+        self.producer.core.settle()
+    }
+
+    /// Feeds a frame once it is due; false when the producer was stopped.
+    #[inline]
+    fn frame(&mut self, feed: &mut Feed, time: Nanos, frame: &[u8]) -> PyResult<bool> {
+        // The receive time, a space and a line feed come with each frame.
+        self.done += frame.len() as u64 + 21;
+        if self.pace.is_some() {
+            self.wait_until_due(feed, time)?;
+        }
+        let received = if self.restamp { clock::wall() } else { time };
+        match feed.frame(frame, received) {
+            Ok(_) => {}
+            Err(NotDispatched::Stopped) => return Ok(false),
+            Err(error) => return Err(value_error(error)),
+        }
+        if self.lockstep {
+            feed.flush();
+            self.producer.core.settle()?;
+        }
+        if self.pace.is_some() {
+            feed.flush();
+        }
+        Ok(true)
+    }
+
+    fn wait_until_due(&mut self, feed: &mut Feed, time: Nanos) -> PyResult<()> {
+        let Some(pace) = &mut self.pace else { return Ok(()) };
+        let mut wait = pace.wait_for(time);
+        if !wait.is_zero() {
+            feed.flush();
+        }
+        while !wait.is_zero() && !self.producer.is_stopped() {
+            std::thread::sleep(wait.min(Duration::from_millis(50)));
+            wait = pace.wait_for(time);
+            Python::attach(|py| py.check_signals())?;
+        }
+        Ok(())
+    }
+
+    /// Wakes readers, handles signals and reports progress.
+    fn check(&mut self, feed: &mut Feed) -> PyResult<()> {
+        feed.flush();
+        self.lockstep = self.producer.core.lambdas_listen();
+        if self.reported.elapsed() <= Duration::from_millis(100) {
+            return Ok(());
+        }
+        self.reported = Instant::now();
+        Python::attach(|py| {
+            py.check_signals()?;
+            self.progress.map_or(Ok(()), |progress| progress.call1(py, (self.done,)).map(drop))
+        })
+    }
+}
+
+fn not_a_recording(file: usize, line: &[u8]) -> PyErr {
+    let seen = String::from_utf8_lossy(&line[..line.len().min(60)]).into_owned();
+    value_error(format!("file {}: expected lines of `<receive ns> <frame>`, saw {seen:?}", file + 1))
+}
+
+/// Returns the exception that a Python file object raised.
+fn into_py(error: io::Error) -> PyErr {
+    if error.get_ref().is_some_and(|inner| inner.is::<PyErr>())
+        && let Some(inner) = error.into_inner()
+        && let Ok(inner) = inner.downcast::<PyErr>()
+    {
+        return *inner;
+    }
+    PyRuntimeError::new_err("recording not read: the file object failed")
+}

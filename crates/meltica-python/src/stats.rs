@@ -1,0 +1,85 @@
+//! Counters and histograms as dictionaries.
+
+use crate::instance::lock;
+use meltica_core::event::{Kind, StaleReason};
+use meltica_core::feed::FeedStats;
+use meltica_core::stats::Summary;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::sync::atomic::Ordering;
+
+/// Returns `{kind: count}` without the kinds whose count is 0.
+pub fn by_kind(py: Python<'_>, count: impl Fn(Kind) -> u64) -> PyResult<Bound<'_, PyDict>> {
+    nonzero(py, Kind::ALL.map(|kind| (kind.name(), count(kind))))
+}
+
+fn nonzero(
+    py: Python<'_>,
+    counts: impl IntoIterator<Item = (&'static str, u64)>,
+) -> PyResult<Bound<'_, PyDict>> {
+    let out = PyDict::new(py);
+    for (name, count) in counts {
+        if count > 0 {
+            out.set_item(name, count)?;
+        }
+    }
+    Ok(out)
+}
+
+/// Returns a histogram's summary.
+pub fn summary_dict(py: Python<'_>, summary: Summary) -> PyResult<Bound<'_, PyDict>> {
+    let out = PyDict::new(py);
+    out.set_item("count", summary.count)?;
+    out.set_item("mean", summary.sum.checked_div(summary.count).unwrap_or(0))?;
+    out.set_item("p50", summary.p50)?;
+    out.set_item("p99", summary.p99)?;
+    out.set_item("max", summary.max)?;
+    Ok(out)
+}
+
+/// Returns a pool's size and use.
+pub fn pool_dict(
+    py: Python<'_>,
+    capacity: usize,
+    free: usize,
+    exhausted: u64,
+) -> PyResult<Bound<'_, PyDict>> {
+    let out = PyDict::new(py);
+    out.set_item("capacity", capacity)?;
+    out.set_item("free", free)?;
+    out.set_item("exhausted", exhausted)?;
+    Ok(out)
+}
+
+/// Returns a provider's counters.
+pub fn feed_dict<'py>(py: Python<'py>, stats: &FeedStats) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    for (name, counter) in [
+        ("frames", &stats.frames),
+        ("bytes", &stats.bytes),
+        ("unwanted", &stats.unwanted),
+        ("ignored", &stats.ignored),
+        ("unknown_enums", &stats.unknown_enums),
+        ("duplicates", &stats.duplicates),
+        ("stale_ids", &stats.stale_ids),
+        ("old_books", &stats.old_books),
+        ("buffered_diffs", &stats.buffered),
+        ("gaps", &stats.gaps),
+        ("orphan_snapshots", &stats.orphan_snapshots),
+        ("old_snapshots", &stats.old_snapshots),
+        ("no_slot", &stats.no_slot),
+    ] {
+        out.set_item(name, counter.get())?;
+    }
+    out.set_item("unsynced_books", stats.unsynced.load(Ordering::Relaxed))?;
+    out.set_item("events", by_kind(py, |kind| stats.dispatched[kind as usize].get())?)?;
+    let stale = StaleReason::ALL.map(|reason| (reason.name(), stats.stale[reason as usize].get()));
+    out.set_item("stale", nonzero(py, stale)?)?;
+    let errors = PyDict::new(py);
+    for (kind, n) in lock(&stats.errors).iter() {
+        errors.set_item(*kind, *n)?;
+    }
+    out.set_item("errors", errors)?;
+    out.set_item("decode_ns", summary_dict(py, stats.decode.summary())?)?;
+    Ok(out)
+}
