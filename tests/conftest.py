@@ -16,9 +16,9 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from meltica import _core
+from meltica.adapters.binance.codec import BINANCE
 from meltica.persistence import migrate
-from meltica.persistence.embedded import EmbeddedPostgres
-from meltica.providers.binance.codec import BINANCE
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
 
 MEMORY = Path("/dev/shm")
 """Where servers live in tests: their fsync is on, and a busy disk would take most of the time."""

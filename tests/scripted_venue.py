@@ -9,11 +9,11 @@ from decimal import Decimal
 from typing import Any, ClassVar, cast
 
 from meltica._core import ExecReport
+from meltica.adapters.fake.settings import FakeSettings
+from meltica.adapters.fake.wire import FakeWire
+from meltica.adapters.live.session import Timing
 from meltica.model.account import NewOrder
 from meltica.model.enums import Side
-from meltica.providers.fake.settings import FakeSettings
-from meltica.providers.fake.wire import FakeWire
-from meltica.providers.live.session import Timing
 from meltica.testing import Rig
 from tests.scripted import Http, Reply, Seen, Stream, error, reply
 

@@ -18,8 +18,8 @@ from typing import Any, cast
 import psycopg
 from psycopg.rows import TupleRow
 
-from meltica.persistence.embedded import EmbeddedPostgres
-from meltica.persistence.server import read_pid_file, wait_until
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
+from meltica.persistence.postgres.server import read_pid_file, wait_until
 from tests.conftest import folder_for_server
 
 PATIENCE = 60.0

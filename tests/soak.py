@@ -23,10 +23,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from meltica import Event, Lambda, sample
+from meltica import Event, Lambda
 from meltica._core import Codec, Core
+from meltica.adapters.binance.codec import BINANCE
+from meltica.adapters.replay import sample
 from meltica.lambdas.instances import LambdaInstance, add_instance
-from meltica.providers.binance.codec import BINANCE
 
 EVENTS = 50_000_000
 EVERY = 1000

@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from meltica._core import Codec, Core
+from meltica.adapters.base import Route
+from meltica.adapters.fake.adapter import FakeAdapter
 from meltica.lambdas.instances import LambdaInstance, add_instance
-from meltica.providers.base import Route
-from meltica.providers.fake.adapter import FakeAdapter
 from meltica.simulator.catalogue import SYMBOLS
 from tests.venue_trader import Trader
 from tests.venue_watchers import OPEN, Owner, Watcher

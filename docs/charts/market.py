@@ -17,9 +17,9 @@ import click
 
 import meltica
 from meltica._core import Core
+from meltica.adapters.fake.adapter import FakeAdapter
 from meltica.errors import MelticaError
 from meltica.lambdas.instances import add_instance
-from meltica.providers.fake.adapter import FakeAdapter
 from meltica.validation.units import parse_duration
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

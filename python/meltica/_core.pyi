@@ -392,7 +392,7 @@ class Timer:
 
 @final
 class Codec:
-    """A compiled codec. `declaration` is a `meltica.providers.codec.Codec`."""
+    """A compiled codec. `declaration` is a `meltica.adapters.codec.Codec`."""
 
     def __new__(cls, declaration: object) -> Self: ...
     @property

@@ -22,10 +22,11 @@ import psycopg
 from meltica import _core, settings
 from meltica.errors import AddressInUse, ConfigError, MelticaError, one_line
 from meltica.http.address import bind
-from meltica.persistence import binaries, migrate
-from meltica.persistence.account import server_account, user
+from meltica.persistence import migrate
 from meltica.persistence.database import connect, error_text, shown
-from meltica.persistence.embedded import EmbeddedPostgres
+from meltica.persistence.postgres import binaries
+from meltica.persistence.postgres.account import server_account, user
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
 
 Verdict = Literal["ok", "warn", "fail"]
 

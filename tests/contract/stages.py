@@ -4,8 +4,8 @@ from decimal import Decimal
 from typing import ClassVar, cast
 
 from meltica._core import SyntheticMarket
-from meltica.providers.base import Adapter
-from meltica.providers.fake.adapter import FakeAdapter
+from meltica.adapters.base import Adapter
+from meltica.adapters.fake.adapter import FakeAdapter
 from meltica.testing import Book, Stage
 
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "XRP-USDT")

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import pytest
 
-from meltica.providers.base import Adapter
-from meltica.providers.fake.adapter import FakeAdapter
+from meltica.adapters.base import Adapter
+from meltica.adapters.fake.adapter import FakeAdapter
 from meltica.testing import AdapterContract, Book, Stage
 from tests.contract.stages import MARKET, SIZES, SYMBOLS
 from tests.venues import KEY, SECRET, Venue, serving

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import pytest
 
-from meltica import sample
-from meltica.providers.base import Adapter
-from meltica.providers.replay.adapter import ReplayAdapter
+from meltica.adapters.base import Adapter
+from meltica.adapters.replay import sample
+from meltica.adapters.replay.adapter import ReplayAdapter
 from meltica.testing import DataContract, Rig, Stage
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from meltica import sample
+from meltica.adapters.replay import sample
 
 RECORDER = """
 import json, os

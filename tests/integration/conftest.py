@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from meltica.persistence.embedded import EmbeddedPostgres
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from tests.integration import gateway, venue
 
 CONFIG = """

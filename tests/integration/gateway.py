@@ -13,11 +13,11 @@ import httpx
 import psycopg
 from jsonschema import Draft202012Validator
 from jsonschema.protocols import Validator
+from meltica.gateway.gateway import Gateway
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
-from meltica.gateway import Gateway
-from meltica.persistence.embedded import EmbeddedPostgres
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.settings import load
 
 T = TypeVar("T")

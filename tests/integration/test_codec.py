@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meltica import _core
-from meltica.providers.binance.codec import BINANCE
+from meltica.adapters.binance.codec import BINANCE
 from tests.conftest import replay
 
 TICKER_24H = {

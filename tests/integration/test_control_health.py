@@ -13,7 +13,7 @@ import pytest
 
 from meltica import _core
 from meltica.control import actions
-from meltica.persistence.embedded import EmbeddedPostgres
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from tests.integration import gateway, venue
 from tests.integration.gateway import Running
 from tests.integration.test_control_resources import failure, ok

@@ -10,7 +10,8 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
-from meltica import _core, sample
+from meltica import _core
+from meltica.adapters.replay import sample
 from meltica.telemetry import metrics
 from tests.integration import venue
 from tests.integration.gateway import Running

@@ -16,10 +16,10 @@ from threading import Event
 
 import pytest
 
+from meltica.adapters.base import AdapterSettings
 from meltica.control import actions
 from meltica.http import request_gate
-from meltica.persistence.embedded import EmbeddedPostgres
-from meltica.providers.base import AdapterSettings
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from tests.integration import control_requests as table
 from tests.integration import gateway, venue
 from tests.integration.control_requests import Sent

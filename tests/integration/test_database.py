@@ -15,8 +15,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from meltica.errors import ConfigError, DatabaseUnavailable, GatewayAlreadyRunning
 from meltica.persistence.database import Database, PoolOptions, connect
-from meltica.persistence.embedded import EmbeddedPostgres
 from meltica.persistence.lock import LOCK, GatewayLock
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from tests.conftest import folder_for_server
 
 QUICK = PoolOptions(min_size=2, max_size=4, acquire_timeout=0.3, connect_timeout=2)

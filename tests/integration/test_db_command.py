@@ -14,8 +14,8 @@ import psycopg
 import pytest
 
 from meltica.persistence import migrate
-from meltica.persistence.embedded import EmbeddedPostgres
 from meltica.persistence.lock import GatewayLock
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from tests.conftest import folder_for_server
 
 NEWEST = len(migrate.load())

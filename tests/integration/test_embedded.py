@@ -20,9 +20,9 @@ from psycopg.conninfo import make_conninfo
 
 import meltica
 from meltica.errors import DatabaseUnavailable
-from meltica.persistence import binaries, embedded
-from meltica.persistence.embedded import EmbeddedPostgres
-from meltica.persistence.server import serves, wait_until
+from meltica.persistence.postgres import binaries, embedded
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
+from meltica.persistence.postgres.server import serves, wait_until
 from tests.conftest import folder_for_server
 
 ROOT = os.geteuid() == 0
@@ -31,7 +31,7 @@ SYSTEM_15 = Path("/usr/lib/postgresql/15/bin")
 OWNER = """
 import sys
 from pathlib import Path
-from meltica.persistence.embedded import EmbeddedPostgres
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
 with EmbeddedPostgres(Path(sys.argv[1])) as server:
     print(server.pid, flush=True)
     sys.stdin.read()
@@ -41,7 +41,7 @@ import json, os, sys
 from pathlib import Path
 import psycopg
 from meltica.errors import MelticaError
-from meltica.persistence.embedded import EmbeddedPostgres
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
 try:
     with EmbeddedPostgres(Path(sys.argv[1])) as server, psycopg.connect(server.dsn) as connection:
         names = "current_setting('fsync'), current_setting('server_version_num')::int"

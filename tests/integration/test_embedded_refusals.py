@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from meltica.errors import DatabaseUnavailable
-from meltica.persistence import account, binaries, embedded, migrate
-from meltica.persistence.embedded import EmbeddedPostgres
-from meltica.persistence.server import wait_until
+from meltica.persistence import migrate
+from meltica.persistence.postgres import account, binaries, embedded
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
+from meltica.persistence.postgres.server import wait_until
 from tests.conftest import folder_for_server
 from tests.integration.test_embedded import REPORT, ROOT, SYSTEM_15, as_nobody, needs_root, sql
 

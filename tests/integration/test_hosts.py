@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from meltica import _core
-from meltica.providers.binance.codec import BINANCE
+from meltica.adapters.binance.codec import BINANCE
 from tests.conftest import replay
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from meltica import sample
+from meltica.adapters.replay import sample
 from tests.conftest import replay
 
 KINDS = ("Trade", "Ticker", "BookSnapshot")

@@ -9,9 +9,9 @@ import pytest
 
 from meltica import _core
 from meltica._core import HISTOGRAM_BOUNDS_NS, Codec, Core
+from meltica.adapters import registry
+from meltica.adapters.base import Adapter
 from meltica.errors import ConfigError
-from meltica.providers import registry
-from meltica.providers.base import Adapter
 
 KINDS = ("Trade", "BookSnapshot")
 

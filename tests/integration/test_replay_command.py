@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from meltica import sample
+from meltica.adapters.replay import sample
 
 LAMBDAS = """
     import json, time

@@ -9,7 +9,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from meltica.persistence.server import wait_until
+from meltica.persistence.postgres.server import wait_until
 from tests.serving import PATIENCE, Gateway, Project, frozen, project
 
 pytestmark = pytest.mark.untraced

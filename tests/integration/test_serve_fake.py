@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 import pytest
 
-from meltica.persistence.server import wait_until
+from meltica.persistence.postgres.server import wait_until
 from meltica.settings import shipped
 from tests.serving import CONFIG, PATIENCE, Project, project
 from tests.venues import KEY, SECRET, serving

@@ -8,10 +8,10 @@ import psycopg
 import pytest
 
 from meltica.errors import AlreadyExists, DatabaseError, DatabaseUnavailable, NotFound
-from meltica.persistence import store
 from meltica.persistence.database import Database
-from meltica.persistence.instances import InstanceSpec, InstanceStore
-from meltica.persistence.providers import ProviderSpec, ProviderStore
+from meltica.persistence.stores import store
+from meltica.persistence.stores.instances import InstanceSpec, InstanceStore
+from meltica.persistence.stores.providers import ProviderSpec, ProviderStore
 
 BINANCE = ProviderSpec(name="binance-main", adapter="binance", settings={"depth": 25, "url": "wss://x"})
 MAKER = InstanceSpec(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from meltica.persistence.server import wait_until
+from meltica.persistence.postgres.server import wait_until
 from tests.serving import PATIENCE
 from tests.venues import serving
 

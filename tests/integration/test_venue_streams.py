@@ -13,7 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from meltica.persistence.server import wait_until
+from meltica.persistence.postgres.server import wait_until
 from tests.integration.test_venue_orders import account, refused, told
 from tests.serving import PATIENCE, PROGRAM, environment
 from tests.terminal import Terminal

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import SecretStr
 
-from meltica.providers.base import Adapter
-from meltica.providers.binance.codec import BINANCE
-from meltica.providers.codec import Codec
+from meltica.adapters.base import Adapter
+from meltica.adapters.binance.codec import BINANCE
+from meltica.adapters.codec import Codec
 from meltica.validation.section import AdapterSettings
 
 if TYPE_CHECKING:

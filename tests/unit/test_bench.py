@@ -8,7 +8,8 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 
-from meltica import _core, bench, sample
+from meltica import _core, bench
+from meltica.adapters.replay import sample
 from meltica.cli import cli
 from tests.conftest import replay
 

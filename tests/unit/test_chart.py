@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 
 import meltica
 from meltica._core import Core
+from meltica.adapters.fake.adapter import FakeAdapter
 from meltica.lambdas.instances import add_instance
-from meltica.providers.fake.adapter import FakeAdapter
 
 TOOL = Path(__file__).parents[2] / "docs" / "charts" / "market.py"
 SVG = "{http://www.w3.org/2000/svg}"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from meltica.cli.replay.summary import counts, duration
 
 import meltica
 from meltica.cli import cli
-from meltica.cli.summary import counts, duration
 
 
 def invoke(*arguments: str) -> Result:

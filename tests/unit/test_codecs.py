@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meltica import sample
 from meltica._core import Codec, CodecError
+from meltica.adapters import registry
+from meltica.adapters.binance.codec import BINANCE, QUOTES
+from meltica.adapters.codec import Codec as Declaration
+from meltica.adapters.codec import Field, Message, SymbolRule, decimal, equals
+from meltica.adapters.replay import sample
 from meltica.errors import ConfigError
-from meltica.providers import registry
-from meltica.providers.binance.codec import BINANCE, QUOTES
-from meltica.providers.codec import Codec as Declaration
-from meltica.providers.codec import Field, Message, SymbolRule, decimal, equals
 
 
 def test_binance_compiles() -> None:

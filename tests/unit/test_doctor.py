@@ -16,8 +16,8 @@ from click.testing import CliRunner, Result
 
 from meltica import _core, doctor
 from meltica.cli import cli
-from meltica.persistence import binaries
-from meltica.persistence.embedded import EmbeddedPostgres
+from meltica.persistence.postgres import binaries
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from tests.conftest import folder_for_server
 
 CONFIG = "providers: {}\napiServer: {addr: '127.0.0.1:0'}\n"

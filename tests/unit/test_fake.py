@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 
 from meltica._core import KINDS, Core, Event, ExecReport, Producer
+from meltica.adapters.fake.adapter import FakeAdapter
 from meltica.errors import ConfigError, OrderRefused
-from meltica.providers.fake.adapter import FakeAdapter
 from meltica.simulator.catalogue import SYMBOLS
 
 START = "2026-01-01T00:00:00Z"

@@ -7,9 +7,9 @@ from typing import cast
 import pytest
 
 from meltica._core import BookSnapshot, Codec, Core, Event, KlineSummary, Producer, Ticker, Trade
+from meltica.adapters import registry
+from meltica.adapters.fake.codec import FAKE
 from meltica.model.enums import Side
-from meltica.providers import registry
-from meltica.providers.fake.codec import FAKE
 
 TIME = 1_767_225_600_000_000_001
 KINDS = ("Trade", "Ticker", "BookSnapshot", "KlineSummary")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from meltica.persistence.home import default_home
+from meltica.persistence.postgres.home import default_home
 
 
 def test_the_environment_names_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

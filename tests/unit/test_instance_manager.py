@@ -19,7 +19,7 @@ from meltica.errors import Conflict, NotFound, StartError
 from meltica.lambdas.loader import revision
 from meltica.lambdas.manager import InstanceManager, ManagedInstance
 from meltica.persistence.database import Database
-from meltica.persistence.instances import InstanceSpec, InstanceStore
+from meltica.persistence.stores.instances import InstanceSpec, InstanceStore
 from meltica.runtime.lifecycle import Actual
 from meltica.runtime.state_writer import StateWriter
 from meltica.settings import LambdaSpec

@@ -7,12 +7,12 @@ from typing import Any, cast
 import pytest
 
 from meltica._core import BookSnapshot
+from meltica.adapters.fake.settings import FakeSettings
 from meltica.errors import (
     Unauthenticated,
     VenueError,
     VenueUnavailable,
 )
-from meltica.providers.fake.settings import FakeSettings
 from meltica.testing import Rig
 from tests.scripted import HANG, Stream, error, until
 from tests.scripted_venue import INSTRUMENT, Wire, running, venue

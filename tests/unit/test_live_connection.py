@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from meltica.errors import Unauthenticated, VenueError, VenueUnavailable
-from meltica.providers.live.connection import Connection
-from meltica.providers.live.session import (
+from meltica.adapters.live.connection import Connection
+from meltica.adapters.live.session import (
     Answer,
     Down,
     Login,
@@ -21,6 +20,7 @@ from meltica.providers.live.session import (
     Timing,
     Unsubscribe,
 )
+from meltica.errors import Unauthenticated, VenueError, VenueUnavailable
 from tests.scripted import Stream, until
 
 QUICK = Timing(least_pause=0.01, most_pause=0.05)

@@ -9,6 +9,9 @@ from email.utils import format_datetime
 
 import pytest
 
+from meltica.adapters.fake.wire import FakeWire
+from meltica.adapters.live.clock import Bucket, VenueClock
+from meltica.adapters.live.rest import Failure, Request, RestClient, WrongClock
 from meltica.errors import (
     MelticaError,
     OrderRefused,
@@ -18,9 +21,6 @@ from meltica.errors import (
     Unauthenticated,
     VenueUnavailable,
 )
-from meltica.providers.fake.wire import FakeWire
-from meltica.providers.live.clock import Bucket, VenueClock
-from meltica.providers.live.rest import Failure, Request, RestClient, WrongClock
 from tests.scripted import CUT, HANG, Http, Reply, Seen, error, reply, until
 
 

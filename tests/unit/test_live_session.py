@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meltica.errors import Unauthenticated, VenueError
-from meltica.providers.live.session import (
+from meltica.adapters.live.session import (
     Action,
     Answer,
     Close,
@@ -25,6 +24,7 @@ from meltica.providers.live.session import (
     Timing,
     Unsubscribe,
 )
+from meltica.errors import Unauthenticated, VenueError
 from meltica.runtime.backoff import Backoff
 
 TIMING = Timing(

@@ -13,8 +13,8 @@ import pytest
 
 from meltica.errors import LambdaLoadError
 from meltica.lambdas.base import Lambda
-from meltica.lambdas.library.large_trades import LargeTrades
 from meltica.lambdas.loader import load
+from meltica.strategies.large_trades import LargeTrades
 
 GOOD = """
     import dataclasses

@@ -5,13 +5,13 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+from meltica.gateway.baseline import Drift, reconcile
 
 from meltica import settings
 from meltica.lambdas.loader import revision
-from meltica.manifest import Drift, reconcile
 from meltica.persistence.database import Database
-from meltica.persistence.instances import InstanceSpec, InstanceStore
-from meltica.persistence.providers import ProviderSpec, ProviderStore
+from meltica.persistence.stores.instances import InstanceSpec, InstanceStore
+from meltica.persistence.stores.providers import ProviderSpec, ProviderStore
 from meltica.runtime.lifecycle import Desired
 
 STRATEGY = """

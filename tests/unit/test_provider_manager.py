@@ -8,16 +8,16 @@ from typing import Any, ClassVar
 
 import pytest
 
-from meltica import sample
 from meltica._core import Core, Producer
+from meltica.adapters import registry
+from meltica.adapters.base import Adapter, Route
+from meltica.adapters.binance.codec import BINANCE
+from meltica.adapters.codec import Codec
+from meltica.adapters.replay import sample
 from meltica.errors import ConfigError, Conflict, NotFound, Unauthenticated
 from meltica.persistence.database import Database
-from meltica.persistence.providers import ProviderSpec as Stored
-from meltica.persistence.providers import ProviderStore
-from meltica.providers import registry
-from meltica.providers.base import Adapter, Route
-from meltica.providers.binance.codec import BINANCE
-from meltica.providers.codec import Codec
+from meltica.persistence.stores.providers import ProviderSpec as Stored
+from meltica.persistence.stores.providers import ProviderStore
 from meltica.providers.manager import Provider, ProviderManager
 from meltica.providers.provider import Pace
 from meltica.runtime.lifecycle import Actual

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from meltica._core import FILTER_FIELDS
 from meltica.lambdas.callbacks import KINDS
-from meltica.lambdas.library import large_trades
+from meltica.strategies import large_trades
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from meltica.adapters.replay.events import Pace, parse
+from meltica.adapters.replay.files import Recording, find, look
 from meltica.errors import ReplayError
-from meltica.providers.replay.events import Pace, parse
-from meltica.providers.replay.files import Recording, find, look
 
 LINES = b"".join(b'%d {"n":%d}\n' % (1000 + i, i) for i in range(20_000))
 

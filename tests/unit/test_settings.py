@@ -19,7 +19,7 @@ Faults = Callable[..., tuple[str, ...]]
 
 VAULT = """
     from pydantic import SecretStr
-    from meltica.providers.base import Adapter, AdapterSettings
+    from meltica.adapters.base import Adapter, AdapterSettings
 
     class VaultSettings(AdapterSettings):
         key: SecretStr

@@ -13,14 +13,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meltica.adapters import registry
 from meltica.errors import ConfigError
 from meltica.lambdas.callbacks import CALLBACKS
-from meltica.lambdas.library.large_trades import LargeTrades
 from meltica.lambdas.loader import load as load_strategy
-from meltica.providers import registry
 from meltica.settings import Loaded, Settings, check_lambdas, load, shipped
 from meltica.settings.entries import LambdaEntry, ProviderEntry
 from meltica.settings.environment import OTHERS, layer
+from meltica.strategies.large_trades import LargeTrades
 from meltica.validation.models import keys, model_of
 from meltica.validation.section import NoEffect
 

@@ -1,9 +1,9 @@
 """The line below the log."""
 
 import pytest
+from meltica.cli.serve.status import Sample, line, quantile
 
 from meltica._core import HISTOGRAM_BOUNDS_NS
-from meltica.cli.status import Sample, line, quantile
 from meltica.runtime.lifecycle import Actual
 
 BOUNDS = len(HISTOGRAM_BOUNDS_NS)

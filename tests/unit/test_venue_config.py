@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from meltica.adapters.fake.settings import FakeSettings
 from meltica.errors import ConfigError
-from meltica.providers.fake.settings import FakeSettings
 from meltica.simulator.settings import MarketSettings, VenueBehavior
 from meltica.validation.models import load, masked
 from meltica.venue import config

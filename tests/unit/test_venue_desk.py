@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from meltica._core import Core, SyntheticMarket
+from meltica.adapters.fake.adapter import FakeAdapter
 from meltica.errors import OrderRefused, OutcomeUnknown, VenueUnavailable
 from meltica.model.account import Holding, NewOrder
 from meltica.model.enums import Side
-from meltica.providers.fake.adapter import FakeAdapter
 from meltica.simulator.desk import Desk, Line
 from meltica.simulator.settings import MarketSettings
 

@@ -150,13 +150,13 @@ def _gateway_rows() -> Iterator[Row]:
 
 
 def _start_up_rows() -> Iterator[Row]:
-    library = Path(__file__).parents[1] / "lambdas" / "library"
+    shipped = Path(__file__).parents[1] / "strategies"
     lambda_file = (
         "import sys; from meltica.lambdas import config, loader; "
         "config.load_config(loader.load(sys.argv[1]).Config, {})"
     )
     yield Row("whole process: python -c pass", process("-c", "pass"))
     yield Row("whole process: import meltica", process("-c", "import meltica"), 100e6)
-    loaded = process("-c", lambda_file, str(library / "large_trades.py"))
+    loaded = process("-c", lambda_file, str(shipped / "large_trades.py"))
     yield Row("whole process: a lambda file and its Config", loaded, 250e6)
     yield Row("whole process: meltica --help", process("-m", "meltica", "--help"), 200e6)

@@ -9,10 +9,10 @@ from pathlib import Path
 import orjson
 
 from meltica import _core
+from meltica.adapters.binance.codec import BINANCE
+from meltica.adapters.replay.files import Recording
 from meltica.bench.timing import medians, timed
 from meltica.errors import ReplayError
-from meltica.providers.binance.codec import BINANCE
-from meltica.providers.replay.files import Recording
 
 _SNAPSHOT = b'"lastUpdateId"'
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from meltica import _core
+from meltica.adapters.binance.codec import BINANCE
 from meltica.bench.timing import Empty, median, medians
-from meltica.providers.binance.codec import BINANCE
 
 Mode = Literal["thread", "shared"]
 

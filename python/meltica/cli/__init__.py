@@ -7,16 +7,16 @@ from typing import NoReturn, cast
 import click
 
 COMMANDS = {
-    "serve": "meltica.cli.serve:serve",
+    "serve": "meltica.cli.serve.command:serve",
     "doctor": "meltica.cli.doctor:doctor",
-    "replay": "meltica.cli.replay:replay",
+    "replay": "meltica.cli.replay.command:replay",
     "init": "meltica.cli.init:init",
     "config": "meltica.cli.config:config",
     "sample": "meltica.cli.sample:sample",
     "bench": "meltica.cli.bench:bench",
     "version": "meltica.cli.version:version",
     "db": "meltica.cli.db:db",
-    "venue": "meltica.cli.venue:venue",
+    "venue": "meltica.cli.venue.command:venue",
 }
 
 EXIT_CODES = """\b

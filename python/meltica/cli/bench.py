@@ -58,7 +58,7 @@ def _show(result: dict[str, Any]) -> None:
 
 
 def _time(ns: float) -> str:
-    from meltica.cli.summary import duration
+    from meltica.cli.replay.summary import duration
 
     return f"{ns:,.1f} ns" if ns < 10_000 else duration(ns)
 

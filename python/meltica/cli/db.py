@@ -115,7 +115,8 @@ def status(url: str | None, home: Path | None, as_json: bool) -> int:
 @_target
 def dump(file: Path, url: str | None, home: Path | None, as_json: bool) -> None:
     """Write all that the database holds into FILE, which must not exist. A gateway may run meanwhile."""
-    from meltica.persistence import backup, binaries
+    from meltica.persistence import backup
+    from meltica.persistence.postgres import binaries
 
     with _database(url, home) as dsn:
         size = backup.dump(dsn, file, binaries.find())
@@ -131,7 +132,8 @@ def dump(file: Path, url: str | None, home: Path | None, as_json: bool) -> None:
 @_target
 def restore(file: Path, force: bool, url: str | None, home: Path | None, as_json: bool) -> None:
     """Make the database what it was in FILE: all of it, or nothing changes."""
-    from meltica.persistence import backup, binaries, migrate
+    from meltica.persistence import backup, migrate
+    from meltica.persistence.postgres import binaries
 
     async def work(dsn: str) -> int:
         there = await backup.tables(dsn)
@@ -154,7 +156,7 @@ def _database(url: str | None, home: Path | None) -> Generator[str]:
     """Yields the connection string of the database that is meant; errors become exit codes."""
     from meltica.cli.failures import Failure
     from meltica.errors import MelticaError
-    from meltica.persistence.embedded import EmbeddedPostgres
+    from meltica.persistence.postgres.embedded import EmbeddedPostgres
 
     if url and home:
         if click.get_current_context().get_parameter_source("url") == ParameterSource.COMMANDLINE:

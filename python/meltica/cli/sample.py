@@ -13,7 +13,7 @@ from meltica.cli import BadInput
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def sample(path: Path, as_json: bool) -> None:
     """Write a small made-up Binance session to PATH (gzip), to try things with."""
-    from meltica import sample as made_up
+    from meltica.adapters.replay import sample as made_up
 
     try:
         frames = made_up.write(path)

@@ -8,11 +8,11 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
+from meltica.adapters import registry
 from meltica.api.adapters import Adapter, Adapters
 from meltica.api.envelope import without_nulls
 from meltica.control.openapi import NOT_FOUND
 from meltica.errors import ConfigError, NotFound, suggestion
-from meltica.providers import registry
 
 Installed = Callable[[], Mapping[str, Adapter]]
 

@@ -13,7 +13,7 @@ from meltica.http.errors import handle
 from meltica.http.request_gate import RequestGate, Requests
 
 if TYPE_CHECKING:
-    from meltica.gateway import Gateway
+    from meltica.gateway.gateway import Gateway
 
 
 def create_app(gateway: "Gateway") -> ASGIApp:

@@ -13,7 +13,7 @@ from meltica.api.version import Version
 from meltica.http.errors import HttpError
 
 if TYPE_CHECKING:
-    from meltica.gateway import Gateway
+    from meltica.gateway.gateway import Gateway
 
 READY_SECONDS = 3.0
 

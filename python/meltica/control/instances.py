@@ -26,9 +26,9 @@ from meltica.runtime.lifecycle import Desired
 
 if TYPE_CHECKING:
     from meltica.control.strategies import Catalogue
-    from meltica.gateway import Gateway
+    from meltica.gateway.gateway import Gateway
     from meltica.lambdas.manager import ManagedInstance
-    from meltica.persistence.instances import Instance as Row
+    from meltica.persistence.stores.instances import Instance as Row
 
 LATE = {
     202: ResponseSpec(InstanceDetail, generate_examples=False, description="It takes longer, and goes on")

@@ -10,7 +10,7 @@ from meltica.runtime.threads import call
 from meltica.telemetry import metrics
 
 if TYPE_CHECKING:
-    from meltica.gateway import Gateway
+    from meltica.gateway.gateway import Gateway
     from meltica.http.request_gate import Requests
 
 

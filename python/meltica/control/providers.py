@@ -18,7 +18,7 @@ from meltica.runtime.lifecycle import Desired
 
 if TYPE_CHECKING:
     from meltica.control.adapters import Installed
-    from meltica.gateway import Gateway
+    from meltica.gateway.gateway import Gateway
     from meltica.providers.manager import Provider
 
 

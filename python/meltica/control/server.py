@@ -7,7 +7,7 @@ from meltica.control.app import create_app
 from meltica.http.server import HttpServer
 
 if TYPE_CHECKING:
-    from meltica.gateway import Gateway
+    from meltica.gateway.gateway import Gateway
 
 
 class ApiServer(HttpServer):

@@ -13,7 +13,7 @@ from meltica.api.envelope import without_nulls
 from meltica.api.strategies import Strategies, Strategy
 from meltica.control.openapi import NOT_FOUND
 from meltica.errors import LambdaError, NotFound, suggestion
-from meltica.lambdas import library, loader
+from meltica.lambdas import loader, shipped
 from meltica.lambdas.strategy import describe
 from meltica.runtime.threads import call, within
 
@@ -76,7 +76,7 @@ class Catalogue:
     async def load(self) -> None:
         """Loads what has not been: of what cannot be loaded, the log tells why."""
         async with self._loading:
-            wanted = library.names()
+            wanted = shipped.names()
             wanted += [one.spec.strategy for one in self._instances.all() if one.strategy is None]
             for reference in wanted:
                 if reference not in self._loaded:

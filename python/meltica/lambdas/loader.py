@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from meltica.errors import LambdaDefinitionError, LambdaLoadError, suggestion
-from meltica.lambdas import library
+from meltica.lambdas import shipped
 from meltica.lambdas.base import Lambda
 from meltica.validation.paths import from_folder
 
@@ -29,7 +29,7 @@ def load(reference: str) -> type[Lambda]:
     path = Path(path_text)
     if path.is_file():
         return pick(load_module(path), path, name)
-    module = import_module(f"{library.__name__}.{path_text.replace('-', '_')}")
+    module = import_module(shipped.module(path_text))
     setattr(module, _REVISION, revision(source_of(reference)))
     return pick(module, path, None)
 
@@ -57,7 +57,7 @@ def source_of(reference: str) -> Path:
     path = Path(_split(resolve(reference))[0])
     if path.is_file():
         return path
-    return Path(library.__file__).parent / f"{path.name.replace('-', '_')}.py"
+    return shipped.source(path.name)
 
 
 def resolve(reference: str, folder: Path = Path()) -> str:
@@ -73,13 +73,13 @@ def resolve(reference: str, folder: Path = Path()) -> str:
         raise LambdaLoadError(f"{path}: cannot be read: {error.strerror}") from None
     if found:
         return f"{path}:{name}" if name else str(path)
-    shipped = library.find(reference)
-    if shipped is not None:
-        return shipped
+    name_of_shipped = shipped.find(reference)
+    if name_of_shipped is not None:
+        return name_of_shipped
     if Path(path_text).suffix or path.name != path_text or name or path.is_dir():
         kind = "a directory" if path.is_dir() else "missing"
         raise LambdaLoadError(f"{path}: expected a Python file, it is {kind}; give FILE.py:ClassName")
-    hint = suggestion(reference, library.names())
+    hint = suggestion(reference, shipped.names())
     raise LambdaLoadError(f"`{reference}` is neither FILE.py:ClassName nor a shipped strategy{hint}")
 
 

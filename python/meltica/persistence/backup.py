@@ -17,9 +17,9 @@ from typing import IO
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from meltica.errors import ConfigError, DatabaseError, DatabaseUnavailable
-from meltica.persistence.account import complaint
-from meltica.persistence.binaries import Binaries
 from meltica.persistence.database import SCHEMA, connect
+from meltica.persistence.postgres.account import complaint
+from meltica.persistence.postgres.binaries import Binaries
 
 MARK = f"CREATE TABLE {SCHEMA}.schema_migrations ".encode()
 END = b"-- PostgreSQL database dump complete"

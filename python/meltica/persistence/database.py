@@ -17,7 +17,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from meltica.errors import ConfigError, DatabaseUnavailable
 
 if TYPE_CHECKING:
-    from meltica.persistence.embedded import EmbeddedPostgres
+    from meltica.persistence.postgres.embedded import EmbeddedPostgres
 
 SCHEMA: LiteralString = "meltica"
 """All of Meltica's tables are in it, so that a database may be shared and a restore knows what to replace."""

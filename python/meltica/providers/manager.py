@@ -9,16 +9,16 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, cast
 
+from meltica.adapters.base import Route
 from meltica.errors import Conflict, NotFound, suggestion
-from meltica.providers.base import Route
 from meltica.providers.provider import Pace, Provider
 from meltica.runtime.lifecycle import Actual, Desired
 from meltica.runtime.state_writer import StateWriter
 
 if TYPE_CHECKING:
     from meltica._core import Core
-    from meltica.persistence.providers import Provider as Row
-    from meltica.persistence.providers import ProviderState, ProviderStore
+    from meltica.persistence.stores.providers import Provider as Row
+    from meltica.persistence.stores.providers import ProviderState, ProviderStore
     from meltica.settings import ProviderSpec
     from meltica.settings.model import Supervision
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meltica._core import Codec
+from meltica.adapters import registry
+from meltica.adapters.base import Route
 from meltica.errors import CodecError, ConfigError, Overdue, Unauthenticated, one_line
-from meltica.providers import registry
-from meltica.providers.base import Route
 from meltica.runtime.backoff import Backoff, Budget
 from meltica.runtime.lifecycle import Actual, Desired
 from meltica.runtime.threads import call, within
@@ -18,7 +18,7 @@ from meltica.validation.units import format_duration
 
 if TYPE_CHECKING:
     from meltica._core import Core, Producer
-    from meltica.providers.base import Adapter
+    from meltica.adapters.base import Adapter
     from meltica.settings import ProviderSpec
     from meltica.settings.model import Supervision
 

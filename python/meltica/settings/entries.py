@@ -13,10 +13,10 @@ from pydantic import (
     field_validator,
 )
 
+from meltica.adapters import registry
 from meltica.errors import ConfigError, suggestion
 from meltica.lambdas.callbacks import KINDS, policy_faults
 from meltica.model.symbols import ANY, canonical
-from meltica.providers import registry
 from meltica.validation.models import nested, read_texts, told
 from meltica.validation.section import MAX_BUFFER, AdapterSettings, Name, Positive, Section, words
 

@@ -11,9 +11,9 @@ from json import JSONDecodeError, loads
 from pathlib import Path
 from typing import Any, Final, cast, get_args, get_origin
 
+from meltica.adapters import registry
 from meltica.errors import ConfigError, nearest
 from meltica.lambdas.callbacks import KINDS
-from meltica.providers import registry
 from meltica.settings.entries import ProviderEntry
 from meltica.settings.model import Settings
 from meltica.settings.shape import shape

@@ -24,7 +24,7 @@ from meltica.telemetry.process import threads
 from meltica.telemetry.supervised import LambdaView, ProviderView, lambdas, providers
 
 if TYPE_CHECKING:
-    from meltica.gateway import Gateway
+    from meltica.gateway.gateway import Gateway
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import cast
 import pytest
 
 from meltica._core import BookSnapshot, Event, Ticker, Trade
+from meltica.adapters import registry
 from meltica.errors import ConfigError
 from meltica.model.symbols import canonical
-from meltica.providers import registry
 from meltica.testing.rig import Rig
 from meltica.testing.stage import Stage
 

@@ -10,8 +10,8 @@ from typing import Self, TypeVar, cast
 import pytest
 
 from meltica._core import KINDS, BookSnapshot, Codec, Core, Event, ExecReport, Producer
+from meltica.adapters.base import Adapter, Route
 from meltica.model.account import Account
-from meltica.providers.base import Adapter, Route
 from meltica.testing.stage import Book, Stage
 
 PATIENCE = 30.0

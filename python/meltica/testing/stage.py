@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple, NoReturn, Self
 
 import pytest
 
-from meltica.providers.base import Adapter
+from meltica.adapters.base import Adapter
 
 Level = tuple[Decimal, Decimal]
 

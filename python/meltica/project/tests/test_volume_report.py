@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from meltica.adapters.replay.adapter import ReplayAdapter, ReplaySettings
+from meltica.backtest.replay import Replay, Run
 from meltica.lambdas.loader import load
-from meltica.providers.replay.adapter import ReplayAdapter, ReplaySettings
-from meltica.replay import Replay, Run
 
 VolumeReport = load(str(Path(__file__).parents[1] / "lambdas" / "volume_report.py"))
 

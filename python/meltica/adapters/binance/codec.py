@@ -1,0 +1,158 @@
+"""Binance spot: websocket streams, raw and combined, and the REST depth snapshot.
+
+Names are those of the venue's documentation,
+https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams (Trade Streams, Aggregate Trade
+Streams, Individual Symbol Ticker Streams, Individual Symbol Book Ticker Streams, Diff. Depth Stream,
+Kline/Candlestick Streams) and
+https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#order-book (Order
+book).
+
+Diffs continue each other when `U` is the `u` before plus one; a snapshot joins them at the first diff with `U
+<= lastUpdateId + 1 <= u` ("How to manage a local order book correctly"). `m` is true when the buyer is the
+maker, so that the taker sold. Subscribe either `trade` or `aggTrade` of a symbol: both become `Trade`.
+"""
+
+from meltica.adapters.codec import (
+    Codec,
+    Envelope,
+    Field,
+    Levels,
+    Message,
+    SymbolRule,
+    absent,
+    decimal,
+    equals,
+    flag,
+    ident,
+    names,
+    present,
+    text,
+    time,
+)
+
+QUOTES = (
+    *("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USDP", "USDS", "USDE", "USD1", "DAI", "EURI"),
+    *("BTC", "ETH", "BNB", "SOL", "XRP", "TRX", "DOGE", "DOT", "BIDR", "IDRT", "BVND"),
+    *(
+        "EUR",
+        "GBP",
+        "AUD",
+        "TRY",
+        "BRL",
+        "RUB",
+        "UAH",
+        "NGN",
+        "ZAR",
+        "JPY",
+        "PLN",
+        "RON",
+        "ARS",
+        "MXN",
+        "CZK",
+        "COP",
+    ),
+)
+
+# Currencies of one letter, which a quote at the end of the text cannot be told from.
+_ONE_LETTER = ("A", "C", "D", "F", "G", "S", "T", "U", "W")
+_WITH_ONE_LETTER = ("USDT", "USDC", "FDUSD", "BTC", "BNB", "TRY")
+
+_PRICE_AND_QUANTITY = (Field("price", "p", decimal()), Field("quantity", "q", decimal()))
+_TAKER_SIDE = Field("side", "m", names({"true": "Sell", "false": "Buy"}))
+
+TRADE = Message(
+    name="trade",
+    role="Trade",
+    matches=(equals("e", "trade"),),
+    symbol="s",
+    venue_time=("T", "ms"),
+    id=("t", "monotonic"),
+    fields=(Field("id", "t", ident()), _TAKER_SIDE, *_PRICE_AND_QUANTITY),
+)
+
+AGG_TRADE = Message(
+    name="aggTrade",
+    role="Trade",
+    matches=(equals("e", "aggTrade"),),
+    symbol="s",
+    venue_time=("T", "ms"),
+    id=("a", "monotonic"),
+    fields=(Field("id", "a", ident()), _TAKER_SIDE, *_PRICE_AND_QUANTITY),
+)
+
+_BEST_BID_AND_ASK = (
+    Field("bid", "b", decimal("zero_is_absent")),
+    Field("bid_quantity", "B", decimal("zero_is_absent")),
+    Field("ask", "a", decimal("zero_is_absent")),
+    Field("ask_quantity", "A", decimal("zero_is_absent")),
+)
+
+TICKER_24H = Message(
+    name="24hrTicker",
+    role="Ticker",
+    matches=(equals("e", "24hrTicker"),),
+    symbol="s",
+    venue_time=("E", "ms"),
+    fields=(
+        Field("last", "c", decimal("zero_is_absent")),
+        *_BEST_BID_AND_ASK,
+        Field("volume_24h", "v", decimal("non_negative")),
+    ),
+)
+
+BOOK_TICKER = Message(
+    name="bookTicker",
+    role="Ticker",
+    matches=(absent("e"), present("u"), present("B"), present("A")),
+    symbol="s",
+    id=("u", "monotonic"),
+    fields=_BEST_BID_AND_ASK,
+)
+
+DEPTH_UPDATE = Message(
+    name="depthUpdate",
+    role="BookDiff",
+    matches=(equals("e", "depthUpdate"),),
+    symbol="s",
+    venue_time=("E", "ms"),
+    levels=Levels(bids="b", asks="a", first="U", last="u"),
+)
+
+KLINE = Message(
+    name="kline",
+    role="KlineSummary",
+    matches=(equals("e", "kline"),),
+    symbol="s",
+    venue_time=("E", "ms"),
+    fields=(
+        Field("open", "k.o", decimal()),
+        Field("close", "k.c", decimal()),
+        Field("high", "k.h", decimal()),
+        Field("low", "k.l", decimal()),
+        Field("volume", "k.v", decimal("non_negative")),
+        Field("open_time", "k.t", time("ms")),
+        Field("close_time", "k.T", time("ms")),
+        Field("interval", "k.i", text()),
+        Field("closed", "k.x", flag()),
+    ),
+)
+
+DEPTH_SNAPSHOT = Message(
+    name="depth",
+    role="BookSnapshot",
+    matches=(absent("e"), present("lastUpdateId")),
+    levels=Levels(bids="bids", asks="asks", last="lastUpdateId"),
+)
+
+BINANCE = Codec(
+    name="binance",
+    symbols=SymbolRule(
+        quotes=QUOTES,
+        explicit=tuple(
+            (base + quote, f"{base}-{quote}") for base in _ONE_LETTER for quote in _WITH_ONE_LETTER
+        ),
+    ),
+    envelope=Envelope(payload="data", stream="stream", symbol_separator="@"),
+    messages=(TRADE, AGG_TRADE, TICKER_24H, BOOK_TICKER, DEPTH_UPDATE, KLINE, DEPTH_SNAPSHOT),
+)
+"""The declaration, for `meltica replay --codec binance`."""

@@ -1,0 +1,122 @@
+"""`fake`: a synthetic market in this process, in place of a venue; with an `endpoint`, one that is served.
+
+The market is made anew with each start: the same seed begins the same market again.
+"""
+
+from collections.abc import Mapping, Sequence
+from threading import Event as Flag
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from meltica._core import SyntheticMarket
+from meltica.adapters.base import Adapter
+from meltica.adapters.fake.settings import FakeSettings
+from meltica.simulator import catalogue
+from meltica.simulator.desk import Desk, Line
+from meltica.simulator.settings import nanos
+from meltica.validation.section import AdapterSettings
+
+if TYPE_CHECKING:
+    from meltica._core import Producer
+
+ACCOUNT = "main"
+"""The name of the one account."""
+
+_TAKERS = SyntheticMarket.TAKERS
+
+
+class FakeAdapter(Adapter):
+    """A synthetic market as a provider."""
+
+    identifier: ClassVar[str] = "fake"
+    display_name: ClassVar[str] = "Fake"
+    venue: ClassVar[str] = catalogue.VENUE
+    description: ClassVar[str] = "A synthetic market to trade on: the same seed gives the same market."
+    capabilities: ClassVar[tuple[str, ...]] = (
+        "ORDERBOOK.SNAPSHOT",
+        "TRADE",
+        "TICKER",
+        "EXECUTION.REPORT",
+        "KLINE.SUMMARY",
+        "INSTRUMENT.UPDATE",
+        "ACCOUNT.BALANCE",
+    )
+    Settings: ClassVar[type[AdapterSettings]] = FakeSettings
+
+    def __init__(self, settings: AdapterSettings) -> None:
+        super().__init__(settings)
+        self._settings = cast(FakeSettings, settings)
+        self._provider = self.identifier
+        self._producer: Producer | None = None
+        self._market: SyntheticMarket | None = None
+        self._account: Desk | None = None
+        self._stopping = Flag()
+
+    @classmethod
+    def make(cls, settings: AdapterSettings) -> Adapter:
+        """Returns a market in this process, or with an `endpoint` what speaks to the one there."""
+        known = cast(FakeSettings, settings)
+        if known.endpoint is None:
+            return cls(settings)
+        from meltica.adapters.fake.wire import FakeWire
+
+        secret = None if known.secret is None else known.secret.get_secret_value()
+        return FakeWire(settings, known.endpoint, known.key, secret)
+
+    @property
+    def market(self) -> SyntheticMarket:
+        """The market: orders, balances and books. Raises RuntimeError before `start`."""
+        if self._market is None:
+            raise RuntimeError("expected a market that was started")
+        return self._market
+
+    @property
+    def account(self) -> Desk | None:
+        """The account; None before `start`."""
+        return self._account
+
+    @property
+    def _speed(self) -> float | None:
+        return None if self._settings.rate == "max" else self._settings.speed
+
+    @property
+    def connection_error(self) -> str | None:
+        """Says so while the market is disconnected, as its `venue_behavior` may have it."""
+        there = self._market is None or self._market.connected
+        return None if there else "the venue is disconnected"
+
+    def providers(self) -> list[str]:
+        """Returns the name under which it sends events."""
+        return [self._provider]
+
+    def name_providers(self, name: str) -> None:
+        """Has its events go out under `name`."""
+        self._provider = name
+
+    def instruments(self) -> Sequence[Mapping[str, object]]:
+        """Returns what the venue lists."""
+        return [catalogue.instrument(listed.symbol) for listed in self._settings.symbols]
+
+    def start(self, producers: "Mapping[str, Producer]") -> None:
+        """Makes the market. Raises ConfigError with what is wrong with it."""
+        settings = self._settings
+        self._producer = producers[self._provider]
+        self._market = SyntheticMarket(
+            self._producer, settings.options(), settings.listings(_TAKERS), {ACCOUNT: settings.funds()}
+        )
+        symbols = frozenset(listed.symbol for listed in settings.symbols)
+        self._account = Desk(self._market, Line(self._market, self._speed), symbols, ACCOUNT)
+        if self._stopping.is_set():
+            self._producer.stop()
+
+    def run(self) -> None:
+        """Goes on until `duration` is over or `stop` is called."""
+        market, duration = self.market, self._settings.duration
+        until = None if duration is None else market.now + nanos(duration)
+        market.announce()
+        market.run(speed=self._speed, until=until)
+
+    def stop(self) -> None:
+        """Ends `run` soon, from any thread."""
+        self._stopping.set()
+        if self._producer is not None:
+            self._producer.stop()

@@ -1,0 +1,98 @@
+"""The fake venue's stream: `docs/venue.md`. Everything there is explicit, so this is as plain as a codec
+gets.
+
+Diffs continue each other: `first` is the `last` of the one before, plus one. A snapshot, from `GET
+/v1/depth`, joins at the first diff with `first <= last + 1 <= its last`.
+"""
+
+from meltica.adapters.codec import (
+    Codec,
+    Field,
+    Levels,
+    Message,
+    SymbolRule,
+    decimal,
+    equals,
+    flag,
+    ident,
+    names,
+    text,
+    time,
+)
+
+_TIME = ("time", "ns")
+
+TRADE = Message(
+    name="trade",
+    role="Trade",
+    matches=(equals("type", "trade"),),
+    symbol="symbol",
+    venue_time=_TIME,
+    id=("id", "monotonic"),
+    fields=(
+        Field("id", "id", ident()),
+        Field("side", "side", names({"buy": "Buy", "sell": "Sell"}), required=True),
+        Field("price", "price", decimal()),
+        Field("quantity", "quantity", decimal()),
+    ),
+)
+
+TICKER = Message(
+    name="ticker",
+    role="Ticker",
+    matches=(equals("type", "ticker"),),
+    symbol="symbol",
+    venue_time=_TIME,
+    fields=(
+        Field("last", "last", decimal()),
+        Field("bid", "bid", decimal()),
+        Field("bid_quantity", "bidQuantity", decimal()),
+        Field("ask", "ask", decimal()),
+        Field("ask_quantity", "askQuantity", decimal()),
+        Field("volume_24h", "volume24h", decimal("non_negative")),
+    ),
+)
+
+CANDLE = Message(
+    name="candle",
+    role="KlineSummary",
+    matches=(equals("type", "candle"),),
+    symbol="symbol",
+    venue_time=_TIME,
+    fields=(
+        Field("open", "open", decimal()),
+        Field("high", "high", decimal()),
+        Field("low", "low", decimal()),
+        Field("close", "close", decimal()),
+        Field("volume", "volume", decimal("non_negative")),
+        Field("open_time", "openTime", time("ns")),
+        Field("close_time", "closeTime", time("ns")),
+        Field("interval", "interval", text()),
+        Field("closed", "closed", flag()),
+    ),
+)
+
+DEPTH = Message(
+    name="depth",
+    role="BookDiff",
+    matches=(equals("type", "depth"),),
+    symbol="symbol",
+    venue_time=_TIME,
+    levels=Levels(bids="bids", asks="asks", first="first", last="last"),
+)
+
+DEPTH_SNAPSHOT = Message(
+    name="depthSnapshot",
+    role="BookSnapshot",
+    matches=(equals("type", "depthSnapshot"),),
+    symbol="symbol",
+    venue_time=_TIME,
+    levels=Levels(bids="bids", asks="asks", last="last"),
+)
+
+FAKE = Codec(
+    name="fake",
+    symbols=SymbolRule(separator="-"),
+    messages=(TRADE, TICKER, DEPTH, CANDLE, DEPTH_SNAPSHOT),
+)
+"""The declaration, for `meltica replay --codec fake`."""

@@ -1,0 +1,316 @@
+"""The wire form of `fake`: the same venue, over its websocket and REST, as any other venue is spoken to.
+
+This is the pattern to copy for a venue of your own; `docs/adapters.md` goes through it, `docs/venue.md` has
+the protocol.
+"""
+
+import hmac
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from urllib.parse import quote
+
+from meltica.adapters.codec import Codec
+from meltica.adapters.fake.codec import FAKE
+from meltica.adapters.fake.settings import FakeSettings
+from meltica.adapters.live.account import LiveAccount, Order
+from meltica.adapters.live.adapter import LiveAdapter
+from meltica.adapters.live.protocol import Message
+from meltica.adapters.live.rest import Errors, Failure, Request, WrongClock
+from meltica.adapters.live.session import Answer
+from meltica.errors import (
+    OrderRefused,
+    OutcomeUnknown,
+    ProtocolError,
+    RateLimited,
+    Unauthenticated,
+    VenueError,
+    VenueUnavailable,
+)
+from meltica.model.account import Execution, Holding, NewOrder, OrderState
+from meltica.model.enums import Side
+from meltica.validation.section import AdapterSettings
+
+if TYPE_CHECKING:
+    from meltica.runtime.loop_thread import LoopThread
+
+CHANNELS = {"Trade": "trade", "Ticker": "ticker", "BookSnapshot": "depth", "KlineSummary": "candle"}
+SNAPSHOT_LEVELS = 1_000
+FILLS_A_PAGE = 1_000
+
+_SIDES = {"buy": Side.BUY, "sell": Side.SELL}
+_STATES: dict[str, OrderState] = {state: state for state in get_args(OrderState)}
+
+
+class FakeWire(LiveAdapter):
+    """The fake venue over the wire."""
+
+    identifier: ClassVar[str] = "fake"
+    display_name: ClassVar[str] = "Fake"
+    venue: ClassVar[str] = "FAKE"
+    description: ClassVar[str] = "A synthetic market that is served by another process."
+    capabilities: ClassVar[tuple[str, ...]] = (
+        "ORDERBOOK.SNAPSHOT",
+        "TRADE",
+        "TICKER",
+        "EXECUTION.REPORT",
+        "KLINE.SUMMARY",
+        "INSTRUMENT.UPDATE",
+        "ACCOUNT.BALANCE",
+    )
+    Settings: ClassVar[type[AdapterSettings]] = FakeSettings
+
+    market_frames: ClassVar[tuple[bytes, ...]] = tuple(
+        b'{"type":"%b"' % name.encode() for name in CHANNELS.values()
+    )
+    account_channels: ClassVar[tuple[str, ...]] = ("account",)
+    rate: ClassVar[float] = 50.0
+    errors: ClassVar[Errors] = {
+        "unknown_key": Unauthenticated,
+        "bad_signature": Unauthenticated,
+        "bad_time": WrongClock,
+        "rate_limited": RateLimited,
+        "unavailable": VenueUnavailable,
+        "timeout": OutcomeUnknown,
+        "unknown_order": OrderRefused,
+    }
+
+    def __init__(
+        self, settings: AdapterSettings, endpoint: str, key: str | None = None, secret: str | None = None
+    ) -> None:
+        """`endpoint` is where the venue's REST is, `http://127.0.0.1:8890`. Without a key there is no
+        account.
+        """
+        self._endpoint = endpoint.rstrip("/")
+        self._key = key or ""
+        self._secret = secret or ""
+        super().__init__(settings)
+
+    def rest_endpoint(self) -> str:
+        """Returns where REST is."""
+        return self._endpoint
+
+    async def market_url(self) -> str:
+        """Returns where the stream is: the account's as well."""
+        return self._endpoint.replace("http", "ws", 1) + "/v1/stream"
+
+    def codec(self) -> Codec:
+        """Returns how market frames are decoded."""
+        return FAKE
+
+    def channels(self, kind: str, symbol: str) -> Iterable[str]:
+        """Returns the channel of a kind and a symbol; what is listed has one for all."""
+        if kind == "InstrumentUpdate":
+            return ("instruments",)
+        return (f"{CHANNELS[kind]}:{symbol}",) if kind in CHANNELS else ()
+
+    def subscribe(self, id: int, channels: tuple[str, ...]) -> object:
+        """Returns the message that asks for channels."""
+        return {"op": "subscribe", "id": id, "channels": channels}
+
+    def unsubscribe(self, id: int, channels: tuple[str, ...]) -> object:
+        """Returns the message that asks for channels no more."""
+        return {"op": "unsubscribe", "id": id, "channels": channels}
+
+    def login(self, id: int, time: int) -> object:
+        """Returns the message that logs in."""
+        signature = self._signature(f"{time}GET/v1/stream".encode())
+        return {"op": "login", "id": id, "key": self._key, "time": time, "signature": signature}
+
+    def ping(self, id: int) -> object:
+        """Returns the message that asks for a sign of life."""
+        return {"op": "ping", "id": id}
+
+    def answer(self, message: Message) -> Answer | None:
+        """Returns the answer that a message is: all have an `op`."""
+        match message:
+            case {"op": "error", "id": int(id), "code": str(code), "error": str(text)}:
+                kind = self.errors.get(code, VenueError)
+                return Answer(
+                    id, kind(code, text) if issubclass(kind, VenueError) else VenueError(code, text)
+                )
+            case {"op": _, "id": int(id)}:
+                return Answer(id)
+            case _:
+                return None
+
+    def market_message(self, message: Message) -> bool:
+        """Publishes instruments, which no codec knows."""
+        if message.get("type") != "instrument":
+            return False
+        instrument = message["instrument"]
+        self.producer.publish(
+            "InstrumentUpdate", instrument["symbol"], {"instrument": instrument}, venue_time=message["time"]
+        )
+        return True
+
+    def account_message(self, message: Message) -> None:
+        """Tells the account of its orders and balances."""
+        assert self.account is not None
+        match message["type"]:
+            case "order":
+                self.account.tell_order(_order(message))
+            case "balance":
+                self.account.tell_balance(message["currency"], _holding(message), message["time"])
+            case other:
+                raise ProtocolError("unknown_frame", f"expected an order or a balance, saw {other!r}")
+
+    def sign(self, request: Request, time: int) -> Request:
+        """Returns a request with its key, its time and their signature."""
+        signature = self._signature(f"{time}{request.method}{request.target}".encode() + request.body)
+        headers = {"X-Venue-Key": self._key, "X-Venue-Time": str(time), "X-Venue-Signature": signature}
+        return request._replace(headers=headers)
+
+    def failure(self, body: object) -> Failure | None:
+        """Returns what an error answer says."""
+        match body:
+            case {"status": "error", "code": str(code), "error": str(text)}:
+                return Failure(code, text)
+            case _:
+                return None
+
+    async def fetch_time(self) -> int:
+        """Returns the venue's wall clock, which signatures go by."""
+        return (await self.rest.call("GET", "/v1/time"))["time"]
+
+    async def fetch_instruments(self) -> Sequence[Mapping[str, object]]:
+        """Returns what the venue lists."""
+        return (await self.rest.call("GET", "/v1/instruments"))["instruments"]
+
+    async def fetch_snapshot(self, symbol: str) -> bytes:
+        """Returns a book, as it came."""
+        return await self.rest.fetch("GET", "/v1/depth", {"symbol": symbol, "limit": SNAPSHOT_LEVELS})
+
+    def make_account(self, loop: "LoopThread") -> "FakeAccount | None":
+        """Returns the account of the key."""
+        return FakeAccount(self, loop) if self._key else None
+
+    def _signature(self, text: bytes) -> str:
+        return hmac.digest(self._secret.encode(), text, "sha256").hex()
+
+
+class FakeAccount(LiveAccount):
+    """An account at the fake venue."""
+
+    def __init__(self, venue: FakeWire, loop: "LoopThread") -> None:
+        super().__init__(loop)
+        self._venue = venue
+
+    async def send_order(self, order: NewOrder) -> Order:
+        """Sends an order."""
+        body: dict[str, Any] = {
+            "clientOrderId": order.client_order_id,
+            "symbol": order.symbol,
+            "side": order.side.value.lower(),
+            "orderType": "market" if order.price is None else "limit",
+            "quantity": f"{order.quantity:f}",
+            "timeInForce": order.tif,
+            "postOnly": order.post_only,
+        }
+        if order.price is not None:
+            body["price"] = f"{order.price:f}"
+        return _order(await self._send("POST", "/v1/orders", body))
+
+    async def send_cancel(self, symbol: str, client_order_id: str) -> None:  # noqa: ARG002
+        """Cancels an open order."""
+        await self._send("DELETE", _path(client_order_id))
+
+    async def send_amend(
+        self,
+        symbol: str,  # noqa: ARG002
+        client_order_id: str,
+        quantity: Decimal | None,
+        price: Decimal | None,
+    ) -> None:
+        """Changes an open order."""
+        changes = {"quantity": quantity, "price": price}
+        body = {key: f"{value:f}" for key, value in changes.items() if value is not None}
+        await self._send("PATCH", _path(client_order_id), body)
+
+    async def fetch_order(self, symbol: str, client_order_id: str) -> Order | None:  # noqa: ARG002
+        """Returns an order, open or ended."""
+        try:
+            return _order(await self._ask(_path(client_order_id)))
+        except OrderRefused as error:
+            if error.reason == "unknown_order":
+                return None
+            raise
+
+    async def fetch_open_orders(self) -> Sequence[Order]:
+        """Returns all open orders."""
+        return [_order(order) for order in (await self._ask("/v1/orders"))["orders"]]
+
+    async def fetch_fills(self, time: int) -> Sequence[Execution]:
+        """Returns all executions from a time on, page by page."""
+        fills: list[Execution] = []
+        after = 0
+        while True:
+            page = {"since": time, "after": after, "limit": FILLS_A_PAGE}
+            told = (await self._ask("/v1/fills", page))["fills"]
+            fills += map(_execution, told)
+            if len(told) < FILLS_A_PAGE:
+                return fills
+            after = told[-1]["number"]
+
+    async def fetch_balances(self) -> Mapping[str, Holding]:
+        """Returns what the account owns."""
+        told = (await self._ask("/v1/balances"))["balances"]
+        return {balance["currency"]: _holding(balance) for balance in told}
+
+    async def fetch_time(self) -> int:
+        """Returns the time of the market, which is not that of the wall."""
+        return (await self._venue.rest.call("GET", "/v1/time"))["marketTime"]
+
+    async def _ask(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:
+        return await self._venue.rest.call("GET", path, params, signed=True)
+
+    async def _send(self, method: str, path: str, body: object = None) -> Any:
+        return await self._venue.rest.call(method, path, body=body, signed=True, changes=True)
+
+
+def _path(client_order_id: str) -> str:
+    return f"/v1/orders/{quote(client_order_id, safe='')}"
+
+
+def _order(told: Message) -> Order:
+    return Order(
+        client_order_id=told["clientOrderId"],
+        exchange_order_id=told.get("exchangeOrderId"),
+        symbol=told["symbol"],
+        side=_SIDES[told["side"]],
+        state=_STATES[told["state"]],
+        quantity=Decimal(told["quantity"]),
+        filled=Decimal(told["filledQuantity"]),
+        price=_number(told, "price"),
+        remaining=_number(told, "remainingQuantity"),
+        average_price=_number(told, "averagePrice"),
+        fee=_number(told, "fee"),
+        fee_currency=told.get("feeCurrency"),
+        reason=told.get("reason"),
+        time=told["time"],
+    )
+
+
+def _execution(told: Message) -> Execution:
+    return Execution(
+        execution_id=str(told["number"]),
+        time=told["time"],
+        symbol=told["symbol"],
+        client_order_id=told["clientOrderId"],
+        exchange_order_id=told["exchangeOrderId"],
+        side=_SIDES[told["side"]],
+        price=Decimal(told["price"]),
+        quantity=Decimal(told["quantity"]),
+        fee=Decimal(told["fee"]),
+        fee_currency=told["feeCurrency"],
+        maker=told["maker"],
+    )
+
+
+def _holding(told: Message) -> Holding:
+    return Holding(Decimal(told["total"]), Decimal(told["available"]))
+
+
+def _number(told: Message, key: str) -> Decimal | None:
+    text = told.get(key)
+    return None if text is None else Decimal(text)

@@ -1,0 +1,56 @@
+"""Adapters and codecs by name, found by entry point.
+
+A package adds its own with `[project.entry-points."meltica.adapters"]` or
+`[project.entry-points."meltica.codecs"]`.
+"""
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+from meltica.errors import ConfigError, suggestion
+
+if TYPE_CHECKING:
+    from meltica.adapters.base import Adapter
+    from meltica.adapters.codec import Codec
+
+ADAPTERS = "meltica.adapters"
+CODECS = "meltica.codecs"
+
+
+def adapter(name: str) -> "type[Adapter]":
+    """Returns the adapter class `name`. Raises ConfigError when there is none or it cannot be loaded."""
+    from meltica.adapters.base import Adapter
+
+    loaded = _load(ADAPTERS, "adapter", name)
+    if not (isinstance(loaded, type) and issubclass(loaded, Adapter)):
+        raise ConfigError(
+            "adapter", [f"`{name}` is no subclass of meltica.adapters.base.Adapter: {loaded!r}"]
+        )
+    return loaded
+
+
+def codec(name: str) -> "Codec":
+    """Returns the codec declaration `name`. Raises ConfigError when there is none or it cannot be loaded."""
+    from meltica.adapters.codec import Codec
+
+    loaded = _load(CODECS, "codec", name)
+    if not isinstance(loaded, Codec):
+        raise ConfigError("codec", [f"`{name}` is no meltica.adapters.codec.Codec: {loaded!r}"])
+    return loaded
+
+
+def names(group: str) -> list[str]:
+    """Returns the known names of a group, sorted."""
+    return sorted({point.name for point in entry_points(group=group)})
+
+
+def _load(group: str, what: str, name: str) -> object:
+    found: EntryPoint | None = next(iter(entry_points(group=group, name=name)), None)
+    if found is None:
+        known = names(group)
+        listed = f" (known: {', '.join(known)})" if known else ""
+        raise ConfigError(what, [f"`{name}` is unknown{suggestion(name, known)}{listed}"])
+    try:
+        return found.load()
+    except Exception as error:
+        raise ConfigError(what, [f"`{name}` ({found.value}) cannot be loaded: {error}"]) from error

@@ -1,0 +1,187 @@
+"""`replay`: plays recorded files through a codec, or recorded events, in place of a venue.
+
+One producer merges all files by (received, file, line). With `block` policies nothing is lost, and a replay
+gives each instance the same callbacks in the same order.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Event as Flag
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
+
+from pydantic import PositiveFloat, model_validator
+
+from meltica.adapters import registry
+from meltica.adapters.base import Adapter
+from meltica.adapters.replay import events, sample
+from meltica.adapters.replay.files import Recording, look
+from meltica.errors import ReplayError
+from meltica.validation.models import told
+from meltica.validation.section import AdapterSettings
+
+if TYPE_CHECKING:
+    from meltica._core import Producer
+    from meltica.adapters.codec import Codec
+
+EVENTS = "events"
+"""In place of a codec's name: the files hold recorded events."""
+
+
+class ReplaySettings(AdapterSettings):
+    """What to play, and how fast."""
+
+    paths: list[Path] = []
+    """Files, directories or globs; plain or gzip, whatever their names."""
+    sample: bool = False
+    """Plays a small made-up Binance session in place of `paths`."""
+    codec: str | None = None
+    """Codec of the frames; `events`, or nothing, for recorded events."""
+    provider: str | None = None
+    """Name the events come under; the codec's by default. Recorded events keep their own."""
+    speed: PositiveFloat | Literal["max"] = "max"
+    """1 keeps the recorded pace, 10 is ten times as fast, max waits for nothing but the readers."""
+    loop: bool = False
+    """Begins again at the end, for ever, received in the present: a stand-in for a live venue."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.sample == bool(self.paths):
+            seen = "both" if self.sample else "neither"
+            raise told(f"expected either `paths` or `sample: true`, saw {seen}")
+        return self
+
+
+class ReplayAdapter(Adapter):
+    """Recorded files as a provider."""
+
+    identifier: ClassVar[str] = "replay"
+    display_name: ClassVar[str] = "Replay"
+    venue: ClassVar[str] = "REPLAY"
+    description: ClassVar[str] = "Plays recorded frames or events again, losing nothing."
+    capabilities: ClassVar[tuple[str, ...]] = (
+        "ORDERBOOK.SNAPSHOT",
+        "TRADE",
+        "TICKER",
+        "EXECUTION.REPORT",
+        "KLINE.SUMMARY",
+        "INSTRUMENT.UPDATE",
+        "ACCOUNT.BALANCE",
+        "RISK.CONTROL",
+        "EXTENSION.EVENT",
+    )
+    patient: ClassVar[bool] = True
+    Settings: ClassVar[type[AdapterSettings]] = ReplaySettings
+
+    progress: Callable[[int, int], object] | None = None
+    """Called about ten times a second with the bytes read and the bytes there are, on disk."""
+
+    def __init__(self, settings: AdapterSettings) -> None:
+        super().__init__(settings)
+        self._settings = cast(ReplaySettings, settings)
+        self._stopping = Flag()
+        self._producers: dict[str, Producer] = {}
+        self._recordings: list[Recording] = []
+        self._made_up: bytes | None = None
+        if self._settings.sample:
+            self._made_up = b"\n".join(sample.lines())
+            self._paths, self._form = [Path("sample")], "frames"
+        else:
+            self._paths, self._form = look(self._settings.paths)
+        self._codec = self._choose_codec()
+        self._providers = self._find_providers()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files, on disk."""
+        if self._made_up is not None:
+            return len(self._made_up)
+        return sum(path.stat().st_size for path in self._paths)
+
+    @property
+    def position(self) -> int:
+        """Bytes read so far, on disk."""
+        return sum(recording.position for recording in self._recordings)
+
+    def codec(self) -> "Codec | None":
+        """Returns how the frames are decoded; None for recorded events."""
+        return self._codec
+
+    def providers(self) -> list[str]:
+        """Returns the names under which it sends events."""
+        return list(self._providers)
+
+    def name_providers(self, name: str) -> None:
+        """Has frames decoded under `name`. Recorded events keep the names they came with."""
+        if self._codec is None:
+            super().name_providers(name)
+        self._providers = [name]
+
+    def start(self, producers: "Mapping[str, Producer]") -> None:
+        """Takes one producer for each of `providers()`."""
+        self._producers = {name: producers[name] for name in self._providers}
+
+    def run(self) -> None:
+        """Plays everything. Raises ReplayError when a file is damaged; what came before it was played."""
+        size = self.size
+        while not self._stopping.is_set():
+            try:
+                self._recordings = [Recording(path, self._made_up) for path in self._paths]
+                self._play(lambda: self._report(size))
+            finally:
+                self._report(size)
+                for recording in self._recordings:
+                    recording.close()
+            if not self._settings.loop:
+                return
+            for producer in self._producers.values():
+                producer.restart()
+
+    def stop(self) -> None:
+        """Ends `run` soon, from any thread."""
+        self._stopping.set()
+        for producer in self._producers.values():
+            producer.stop()
+
+    def _play(self, report: Callable[[], object]) -> None:
+        speed = None if self._settings.speed == "max" else float(self._settings.speed)
+        if self._form == "events":
+            events.publish(
+                self._recordings, self._producers, speed, self._stopping, report, restamp=self._settings.loop
+            )
+            return
+        try:
+            producer = self._producers[self._providers[0]]
+            producer.replay(
+                self._recordings,
+                speed=speed,
+                restamp=self._settings.loop,
+                progress=lambda _: report(),
+            )
+        except ValueError as error:
+            raise ReplayError(f"{', '.join(map(str, self._paths))}: {error}") from error
+
+    def _report(self, size: int) -> None:
+        if self.progress is not None:
+            self.progress(self.position, size)
+
+    def _choose_codec(self) -> "Codec | None":
+        first, name = self._paths[0], self._settings.codec
+        if self._made_up is not None:
+            name = name or "binance"
+        if self._form == "events":
+            if name not in (None, EVENTS):
+                raise ReplayError(
+                    f"{first}: holds recorded events, not frames of {name}; leave the codec out"
+                )
+            return None
+        if name is None:
+            known = ", ".join(registry.names(registry.CODECS))
+            raise ReplayError(f"{first}: holds frames, which need a codec; known: {known}")
+        if name == EVENTS:
+            raise ReplayError(f"{first}: expected recorded events as JSON lines, it holds frames")
+        return registry.codec(name)
+
+    def _find_providers(self) -> list[str]:
+        if self._codec is not None:
+            return [self._settings.provider or self._codec.name]
+        return events.providers(self._paths)

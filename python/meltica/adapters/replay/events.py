@@ -1,0 +1,115 @@
+"""Recorded events: one JSON line each, as `Event.to_dict()` gave them."""
+
+import heapq
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from threading import Event as Flag
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import orjson
+
+from meltica._core import Event
+from meltica.adapters.replay.files import Recording
+from meltica.errors import ReplayError
+
+if TYPE_CHECKING:
+    from meltica._core import Producer
+
+REPORT_NS = 100_000_000
+LOOK_AROUND = 256
+
+
+class Recorded(NamedTuple):
+    """An event of a recording and its payload as it stood there."""
+
+    event: Event
+    payload: Mapping[str, Any]
+
+
+def parse(line: bytes, path: Path, number: int) -> Recorded:
+    """Returns the event of a line. Raises ReplayError that names file and line."""
+    try:
+        data = cast(object, orjson.loads(line))
+        if not isinstance(data, dict):
+            raise ValueError(f"expected an object, saw {type(data).__name__}")
+        known = cast(dict[str, Any], data)
+        if not isinstance(known.get("payload"), dict):
+            raise ValueError('expected the key "payload" with an object')
+        return Recorded(Event.from_dict(known), known["payload"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ReplayError(f"{path}, line {number}: is no recorded event: {error}") from error
+
+
+def read(recording: Recording) -> Iterator[Recorded]:
+    """Yields the events of one recording."""
+    for number, line in enumerate(recording.lines(), 1):
+        yield parse(line, recording.path, number)
+
+
+def merge(recordings: Sequence[Recording]) -> Iterator[Recorded]:
+    """Yields the events of several recordings by (received, file, line)."""
+    return heapq.merge(*map(read, recordings), key=lambda recorded: recorded.event.received_time)
+
+
+def providers(paths: Sequence[Path]) -> list[str]:
+    """Returns the providers that occur in recordings, sorted: reads them through."""
+    names: set[str] = set()
+    for path in paths:
+        recording = Recording(path)
+        try:
+            for number, line in enumerate(recording.lines(), 1):
+                names.add(parse(line, path, number).event.provider)
+        finally:
+            recording.close()
+    return sorted(names)
+
+
+class Pace:
+    """Keeps recorded time at `speed` times the recorded pace; None never waits."""
+
+    def __init__(self, speed: float | None, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self._speed = speed
+        self._clock = clock
+        self._origin: tuple[int, int] | None = None
+
+    def wait_for(self, recorded: int) -> float:
+        """Returns the seconds to wait before an event of this recorded time, ns."""
+        if self._speed is None:
+            return 0.0
+        now = self._clock()
+        if self._origin is None:
+            self._origin = (recorded, now)
+        first, started = self._origin
+        return max(0.0, ((recorded - first) / self._speed - (now - started)) / 1e9)
+
+
+def publish(
+    recordings: Sequence[Recording],
+    producers: "Mapping[str, Producer]",
+    speed: float | None,
+    stop: Flag,
+    progress: Callable[[], object] | None = None,
+    *,
+    restamp: bool = False,
+) -> None:
+    """Publishes recorded events under the providers they came from, until they end or `stop` is set.
+
+    `restamp` gives them the present for a received time.
+    """
+    pace = Pace(speed)
+    reported = time.monotonic_ns()
+    for number, (event, payload) in enumerate(merge(recordings)):
+        wait = pace.wait_for(event.received_time)
+        if stop.wait(wait) if wait else stop.is_set():
+            return
+        producers[event.provider].publish(
+            event.kind,
+            event.symbol,
+            payload,
+            venue_time=event.venue_time,
+            received_time=None if restamp else event.received_time,
+        )
+        if progress is not None and number % LOOK_AROUND == 0 and time.monotonic_ns() - reported > REPORT_NS:
+            reported = time.monotonic_ns()
+            progress()

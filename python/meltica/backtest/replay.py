@@ -1,0 +1,211 @@
+"""What `meltica replay` does, without the terminal: recordings through the data plane into lambdas, and a
+report.
+
+Everything is lossless: every kind is queued with `block`, and the hosts run on the events' clock.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from meltica._core import Codec, Core
+from meltica.errors import LambdaError, MelticaError, ReplayError
+from meltica.lambdas.base import Lambda
+from meltica.lambdas.callbacks import KINDS
+from meltica.lambdas.instances import LambdaInstance, Scope, add_instance
+from meltica.model.enums import PRIVATE_KINDS
+from meltica.model.symbols import ANY
+
+if TYPE_CHECKING:
+    from meltica._core import Host, Producer
+    from meltica.adapters.replay.adapter import ReplayAdapter
+
+Status = Literal["ok", "failed", "lambda_failed", "input_damaged", "interrupted"]
+
+EXIT_CODES: dict[Status, int] = {
+    "ok": 0,
+    "failed": 1,
+    "lambda_failed": 3,
+    "input_damaged": 4,
+    "interrupted": 130,
+}
+
+STOP_SECONDS = 5.0
+_LOSSLESS = {kind: "block" for kind in KINDS if kind not in PRIVATE_KINDS}
+
+
+class StartError(LambdaError):
+    """A lambda could not start: its `__init__` or `on_start` raised."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A lambda to run: its class, the instance's id and its config."""
+
+    cls: type[Lambda]
+    id: str
+    config: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+class Replay:
+    """One replay. `run` blocks; `stop` ends it from any thread."""
+
+    def __init__(
+        self,
+        adapter: "ReplayAdapter",
+        runs: Sequence[Run],
+        *,
+        host: Literal["thread", "shared"] = "shared",
+        symbols: Sequence[str] = (),
+        max_errors: int = 0,
+    ) -> None:
+        """Makes the data plane and the instances; nothing runs yet. Raises what `add_instance` raises."""
+        self._adapter = adapter
+        self._core = Core()
+        declaration = adapter.codec()
+        codec = Codec(declaration) if declaration is not None else None
+        self._producers: dict[str, Producer] = {p: self._core.producer(p, codec) for p in adapter.providers()}
+        self._scope: Scope = {provider: list(symbols) or ANY for provider in self._producers}
+        self._hosts: list[Host] = []
+        self._instances: list[LambdaInstance] = []
+        self._stopping = threading.Event()
+        self._failure: BaseException | None = None
+        self._started_ns = self._ended_ns = time.monotonic_ns()
+        for run in runs:
+            if host == "thread" or not self._hosts:
+                self._hosts.append(self._core.host(host, clock="event"))
+            self._instances.append(self._add(self._hosts[-1], run, max_errors))
+
+    @property
+    def instances(self) -> list[LambdaInstance]:
+        """The lambdas of this replay, in the order given."""
+        return list(self._instances)
+
+    def run(self, wait: Callable[[threading.Thread], object] = threading.Thread.join) -> None:
+        """Starts the lambdas, plays everything, and waits until the lambdas have handled it.
+
+        The playing has a thread of its own, so that this one stays free for signals; `wait` waits for it to
+        end. Raises StartError, or ReplayError when a file is damaged.
+        """
+        self._adapter.start(self._producers)
+        self._started_ns = time.monotonic_ns()
+        try:
+            for instance in self._instances:
+                self._start(instance)
+            thread = threading.Thread(target=self._play, name="meltica-replay", daemon=True)
+            thread.start()
+            wait(thread)
+            while not self._stopping.is_set() and not self._drained():
+                pass
+        finally:
+            self._ended_ns = time.monotonic_ns()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Ends `run` soon, from any thread."""
+        self._stopping.set()
+        self._adapter.stop()
+
+    def finish(self, timeout: float = STOP_SECONDS) -> bool:
+        """Stops the lambdas and their threads; False when one is stuck in a callback."""
+        self.stop()
+        clean = [host.stop(timeout) for host in self._hosts]
+        self._core.close()
+        return all(clean)
+
+    def report(self, status: Status, error: str | None = None) -> dict[str, Any]:
+        """Returns what happened. `lambda_failed` takes the place of `ok` when a lambda failed or is stuck."""
+        lambdas = [{"class": type(i.subject).__name__, **i.stats()} for i in self._instances]
+        broken = [stats for stats in lambdas if stats["state"] in ("failed", "stuck")]
+        if status == "ok" and broken:
+            status = "lambda_failed"
+            error = "; ".join(f"{s['id']} {_why(s)}" for s in broken)
+        providers = {name: producer.stats() for name, producer in self._producers.items()}
+        return {
+            "status": status,
+            "exit_code": EXIT_CODES[status],
+            "error": error,
+            "seconds": round((self._ended_ns - self._started_ns) / 1e9, 6),
+            **_totals(list(providers.values()), lambdas),
+            "providers": providers,
+            "lambdas": lambdas,
+            "bad_frames": [
+                {
+                    "provider": name,
+                    "received_time": received,
+                    "error": text,
+                    "frame": frame[:200].decode("utf-8", "replace"),
+                }
+                for name, producer in self._producers.items()
+                for received, text, frame in producer.bad_frames()
+            ],
+            "core": {key: value for key, value in self._core.stats().items() if key != "providers"},
+        }
+
+    def _add(self, host: "Host", run: Run, max_errors: int) -> LambdaInstance:
+        try:
+            return add_instance(
+                host,
+                run.cls,
+                id=run.id,
+                scope=self._scope,
+                config=run.config,
+                policies=_LOSSLESS,
+                max_errors=max_errors,
+            )
+        except ValueError as error:
+            raise LambdaError(f"{run.id}: {error}") from error
+        except MelticaError:
+            raise
+        except Exception as error:
+            raise StartError(f"{run.id}: __init__ raised {type(error).__name__}: {error}") from error
+
+    def _start(self, instance: LambdaInstance) -> None:
+        try:
+            instance.start()
+        except Exception as error:
+            raise StartError(f"{instance.id}: on_start raised {type(error).__name__}: {error}") from error
+
+    def _play(self) -> None:
+        try:
+            self._adapter.run()
+        except BaseException as error:
+            self._failure = error
+
+    def _drained(self) -> bool:
+        return all(producer.drain(0.2) for producer in self._producers.values())
+
+
+def _totals(providers: Sequence[Mapping[str, Any]], lambdas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def added(key: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        total: Counter[str] = Counter()
+        for row in rows:
+            total.update(row[key])
+        return dict(total)
+
+    return {
+        "frames": sum(row["frames"] for row in providers),
+        "bytes": sum(row["bytes"] for row in providers),
+        "events": added("events", providers),
+        "gaps": sum(row["gaps"] for row in providers),
+        "stale_books": added("stale", providers),
+        "unsynced_books": sum(row["unsynced_books"] for row in providers),
+        "frame_errors": added("errors", providers),
+        "unknown_enums": sum(row["unknown_enums"] for row in providers),
+        "drops": added("dropped", lambdas),
+        "callback_errors": sum(row["errors"] for row in lambdas),
+    }
+
+
+def _why(stats: Mapping[str, Any]) -> str:
+    last = stats["last_error"]
+    if stats["state"] == "stuck":
+        return "is stuck in a callback that does not end"
+    return f"failed: {last}" if last else "failed"
+
+
+__all__ = ["EXIT_CODES", "Replay", "ReplayError", "Run", "StartError"]

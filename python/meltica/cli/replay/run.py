@@ -1,0 +1,148 @@
+"""Runs a replay on a terminal: progress, logs, interruption, and what is said at the end."""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator
+from datetime import UTC, datetime
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from meltica.backtest.replay import EXIT_CODES, Replay, StartError, Status
+from meltica.errors import MelticaError, ReplayError
+
+if TYPE_CHECKING:
+    from meltica.adapters.replay.adapter import ReplayAdapter
+
+LOG_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
+
+
+def run(session: Replay, adapter: "ReplayAdapter", *, as_json: bool) -> int:
+    """Plays it all, says what happened, returns the exit code. Leaves the process when a lambda is stuck."""
+    status: Status = "ok"
+    error: str | None = None
+    with _screen(adapter), _interruptible(session) as interrupted:
+        try:
+            session.run(_wait)
+        except StartError as failure:
+            status, error = "lambda_failed", str(failure)
+        except ReplayError as failure:
+            status, error = "input_damaged", str(failure)
+        except MelticaError as failure:
+            status, error = "failed", str(failure)
+        finally:
+            clean = session.finish()
+        if interrupted.is_set():
+            status, error = "interrupted", "interrupted"
+    report = session.report(status, error)
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        from meltica.cli.replay.summary import show
+
+        show(report)
+    if report["error"]:
+        click.echo(f"Error: {report['error']}", err=True)
+    code: int = report["exit_code"]
+    if not clean:
+        _leave(code)
+    return code
+
+
+def _wait(thread: threading.Thread) -> None:
+    # In slices: a wait without end would keep signals from being handled on some platforms.
+    while thread.is_alive():
+        thread.join(0.2)
+
+
+@contextlib.contextmanager
+def _interruptible(session: Replay) -> Generator[threading.Event]:
+    """Makes the first Ctrl-C stop the replay, and the second leave at once."""
+    interrupted = threading.Event()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        if interrupted.is_set():
+            _leave(EXIT_CODES["interrupted"])
+        interrupted.set()
+        session.stop()
+
+    known = [signal.SIGINT, signal.SIGTERM]
+    before = {number: signal.signal(number, handle) for number in known}
+    try:
+        yield interrupted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _screen(adapter: "ReplayAdapter") -> Generator[None]:
+    """Logs to stderr, with a progress bar below where stderr is a terminal."""
+    root = logging.getLogger()
+    if not sys.stderr.isatty():
+        with _logging(root, logging.StreamHandler(sys.stderr)):
+            yield
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("replay"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar, _logging(root, _Printer(console.print)):
+        task = bar.add_task("replay", total=adapter.size)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        adapter.progress = progress
+        yield
+
+
+class _EventTime(logging.Formatter):
+    """Shows what a lambda says at the events' time, in UTC, so that two replays say the same."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
+        """Returns the time of a record, to the millisecond."""
+        ns = getattr(record, "event_time", 0) or int(record.created * 1e9)
+        time = datetime.fromtimestamp(ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return f"{time}.{ns // 1_000_000 % 1000:03d}"
+
+
+class _Printer(logging.Handler):
+    """Prints records above a progress bar."""
+
+    def __init__(self, out: "Callable[..., None]") -> None:
+        super().__init__()
+        self._out = out
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints one record."""
+        self._out(self.format(record), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _logging(root: logging.Logger, handler: logging.Handler) -> Generator[None]:
+    handler.setFormatter(_EventTime(LOG_FORMAT))
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+def _leave(code: int) -> None:
+    """Ends the process although a callback still runs."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

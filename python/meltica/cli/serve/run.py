@@ -1,0 +1,179 @@
+"""Runs the gateway in this process: its loop, its signals, its log, and what the terminal shows."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from meltica._core import __version__
+from meltica.cli.failures import Failure
+from meltica.cli.screen import Show, leave, screen, signals
+from meltica.errors import MelticaError
+from meltica.gateway.gateway import Gateway
+from meltica.persistence.database import shown
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from meltica.settings import Loaded
+
+log = logging.getLogger("meltica.gateway.gateway")
+
+AT_ONCE = 130
+STATUS_SECONDS = 0.5
+LEFT_BEHIND = {"lambdas": 3, "states": 5, "lock": 5, "database": 5, "embedded PostgreSQL": 5}
+"""Exit codes when a part did not stop, the first that applies; 1 for all others."""
+
+
+def run(loaded: "Loaded", *, as_json: bool) -> int:
+    """Runs the gateway until it is told to stop; returns the exit code."""
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        settings = loaded.settings.log
+        show = stack.enter_context(screen(settings.level, settings.format, "Meltica", _rows(loaded)))
+        serving = Serving(loaded, show, stack.close, as_json=as_json, began=began)
+        with asyncio.Runner() as runner:
+            runner.run(serving.main())
+    return serving.conclude()
+
+
+class Serving:
+    """One gateway from its start to its end, and what is told about it."""
+
+    def __init__(
+        self,
+        loaded: "Loaded",
+        show: Show | None,
+        close_screen: Callable[[], object],
+        *,
+        as_json: bool,
+        began: float,
+    ) -> None:
+        self._loaded = loaded
+        self._show = show
+        self._close_screen = close_screen
+        self._as_json = as_json
+        self._began = began
+        self._gateway = Gateway(loaded)
+        self._asked = asyncio.Event()
+        self._failure: MelticaError | None = None
+
+    async def main(self) -> None:
+        """Starts the gateway, waits for a signal, stops it."""
+        loop = asyncio.get_running_loop()
+        for number in signals():
+            loop.add_signal_handler(number, self._signalled, number)
+        for warning in self._loaded.warnings:
+            log.warning("%s", warning)
+        try:
+            if await self._start():
+                self._tell_ready()
+                await self._until_asked()
+                log.info("stopping; a second signal ends it at once")
+                await self._gateway.stop()
+                log.info("stopped")
+        except MelticaError as error:
+            self._failure = error
+        if self._gateway.left_behind:
+            # What did not end would keep the loop, or the interpreter, from ending.
+            self._leave()
+
+    def conclude(self) -> int:
+        """Tells how it ended and returns the exit code."""
+        failure = self._failure
+        code = self._code()
+        if self._as_json:
+            end: dict[str, object] = {"event": "stopped" if failure is None else "failed"}
+            if failure is not None:
+                end |= {"part": self._gateway.failed_part, "error": str(failure)}
+            if self._gateway.left_behind:
+                end["left_behind"] = self._gateway.left_behind
+            self._echo({**end, "exit_code": code})
+        if failure is not None:
+            click.echo(f"Error: {failure}", err=True)
+        elif self._gateway.left_behind:
+            click.echo(f"Error: left behind: {', '.join(self._gateway.left_behind)}", err=True)
+        return code
+
+    async def _start(self) -> bool:
+        """Starts the gateway; False when a signal came meanwhile. Raises what kept it from starting."""
+        loop = asyncio.get_running_loop()
+        starting = loop.create_task(self._gateway.start())
+        asked = loop.create_task(self._asked.wait())
+        await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        if not starting.done():
+            log.info("stopping while it starts")
+            starting.cancel()
+        await asyncio.wait({starting})
+        if starting.cancelled():
+            return False
+        starting.result()
+        return True
+
+    async def _until_asked(self) -> None:
+        if self._show is None:
+            await self._asked.wait()
+            return
+        from meltica.cli.serve.status import StatusLine
+
+        status = StatusLine(self._gateway)
+        while not self._asked.is_set():
+            self._show(status.next())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), STATUS_SECONDS)
+
+    def _signalled(self, number: int) -> None:
+        if self._asked.is_set():
+            log.error("%s again: left at once", signal.Signals(number).name)
+            self._close_screen()
+            leave(AT_ONCE)
+        self._asked.set()
+
+    def _tell_ready(self) -> None:
+        host, port = self._gateway.api.address
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        seconds = time.monotonic() - self._began
+        log.info("ready at %s after %.1f s", address, seconds)
+        if self._as_json:
+            known = {"event": "ready", "version": __version__, "address": address, "pid": os.getpid()}
+            self._echo({**known, "config": str(self._loaded.path), "data": _data(self._loaded)})
+
+    def _echo(self, known: dict[str, object]) -> None:
+        # Whoever reads this may be gone: no reason for a gateway to end.
+        with contextlib.suppress(OSError):
+            click.echo(json.dumps(known))
+
+    def _code(self) -> int:
+        if self._failure is not None:
+            return Failure(self._failure).exit_code
+        left = self._gateway.left_behind
+        return next((code for part, code in LEFT_BEHIND.items() if part in left), 1) if left else 0
+
+    def _leave(self) -> NoReturn:
+        self._close_screen()
+        leave(self.conclude())
+
+
+def _rows(loaded: "Loaded") -> dict[str, str]:
+    """Returns what the banner tells."""
+    return {
+        "config": str(loaded.path),
+        "address": f"http://{loaded.settings.api_server.addr}",
+        "data": _data(loaded),
+        "stop": "Ctrl-C",
+    }
+
+
+def _data(loaded: "Loaded") -> str:
+    """Returns where the database is, for people."""
+    database = loaded.settings.database
+    if database.dsn is not None:
+        return shown(database.dsn.get_secret_value())
+    return str(EmbeddedPostgres(database.home).home)

@@ -1,0 +1,106 @@
+"""The line that tells how a gateway is doing, below the log on a terminal."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+from meltica._core import HISTOGRAM_BOUNDS_NS
+from meltica.cli.replay.summary import duration
+from meltica.runtime.lifecycle import Actual
+
+if TYPE_CHECKING:
+    from meltica.gateway.gateway import Gateway
+
+ORDER = (
+    Actual.RUNNING,
+    Actual.STARTING,
+    Actual.STOPPING,
+    Actual.STUCK,
+    Actual.FAILED,
+    Actual.STOPPED,
+    Actual.PENDING,
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is read of a gateway at one moment; counters since its start."""
+
+    time: float
+    dispatched: int
+    dropped: int
+    latency: tuple[int, ...]
+    """How many deliveries took less than each of HISTOGRAM_BOUNDS_NS."""
+    lambdas: tuple[Actual, ...]
+    providers: tuple[Actual, ...]
+    database: bool
+
+
+class StatusLine:
+    """Makes a line out of what changed since the last one."""
+
+    def __init__(self, gateway: "Gateway", clock: Callable[[], float] = time.monotonic) -> None:
+        self._gateway = gateway
+        self._clock = clock
+        self._began = clock()
+        self._last = self._sample()
+
+    def next(self) -> str:
+        """Returns the present line."""
+        before, self._last = self._last, self._sample()
+        return line(before, self._last, self._last.time - self._began)
+
+    def _sample(self) -> Sample:
+        gateway = self._gateway
+        runs = [instance.run for instance in gateway.instances.all() if instance.run is not None]
+        histograms = [run.core.histograms()["latency"][0] for run in runs]
+        return Sample(
+            time=self._clock(),
+            dispatched=gateway.core.stats()["dispatched"],
+            dropped=sum(sum(run.stats()["dropped"].values()) for run in runs),
+            latency=tuple(map(sum, zip(*histograms, strict=True))),
+            lambdas=tuple(instance.actual for instance in gateway.instances.all()),
+            providers=tuple(provider.actual for provider in gateway.providers.all()),
+            database=gateway.lock.held,
+        )
+
+
+def line(before: Sample, now: Sample, up: float) -> str:
+    """Returns the line between two samples."""
+    seconds = now.time - before.time
+    rate = (now.dispatched - before.dispatched) / seconds if seconds > 0 else 0.0
+    p99 = quantile(before.latency, now.latency, 0.99)
+    parts = [
+        f"{rate:,.0f} events/s",
+        f"p99 {'<' + duration(p99) if p99 is not None else '-'}",
+        f"lambdas {_counts(now.lambdas)}",
+        f"providers {_counts(now.providers)}",
+        f"dropped {now.dropped:,}",
+        f"database {'up' if now.database else 'away'}",
+        f"up {_clock(up)}",
+    ]
+    return " | ".join(parts)
+
+
+def quantile(before: Sequence[int], now: Sequence[int], share: float) -> int | None:
+    """Returns the bound, in ns, that `share` of what was counted between two readings lies below, or None.
+
+    Both are cumulative counts by HISTOGRAM_BOUNDS_NS.
+    """
+    counts = [after - earlier for after, earlier in zip_longest(now, before, fillvalue=0)]
+    if not counts or counts[-1] <= 0:
+        return None
+    wanted = share * counts[-1]
+    return next(bound for bound, count in zip(HISTOGRAM_BOUNDS_NS, counts, strict=False) if count >= wanted)
+
+
+def _counts(states: Sequence[Actual]) -> str:
+    return ", ".join(f"{states.count(state)} {state}" for state in ORDER if state in states) or "none"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

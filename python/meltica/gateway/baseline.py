@@ -1,0 +1,106 @@
+"""The manifest against what is stored: the file says what there is, run time says what shall run.
+
+A provider or lambda that the file names for the first time shall run if it is enabled, and so shall one whose
+`enabled` was edited. Else what was asked for at run time stands, also after a restart; where that differs
+from the file it is shown as drift.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from meltica.lambdas.loader import revision, source_of
+from meltica.persistence.stores.instances import InstanceSpec
+from meltica.persistence.stores.providers import ProviderSpec
+from meltica.runtime.lifecycle import Desired
+from meltica.validation.models import masked
+
+if TYPE_CHECKING:
+    from meltica import settings
+    from meltica.persistence.stores.instances import InstanceStore
+    from meltica.persistence.stores.providers import ProviderStore
+    from meltica.persistence.stores.supervised import Spec, State, StateRow, StateStore
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A provider or lambda that run time wants otherwise than the file."""
+
+    what: str
+    """`provider` or `lambda`."""
+    name: str
+    desired: Desired
+    enabled: bool
+
+    def __str__(self) -> str:
+        file = "enabled" if self.enabled else "disabled"
+        return f"{self.what} {self.name} is {file} in the file, but was asked to be {self.desired} since"
+
+
+async def reconcile(
+    loaded: "settings.Loaded", providers: "ProviderStore", instances: "InstanceStore"
+) -> tuple[Drift, ...]:
+    """Brings the stored rows up to the file. Raises DatabaseError."""
+    known = {name: _provider_spec(entry) for name, entry in loaded.providers.items()}
+    runs = {id: _instance_spec(entry) for id, entry in loaded.lambdas.items()}
+    return (*await _bring("provider", known, providers), *await _bring("lambda", runs, instances))
+
+
+async def _bring(
+    what: str, specs: "Mapping[str, Spec]", store: "StateStore[StateRow, Spec, State]"
+) -> list[Drift]:
+    drift: list[Drift] = []
+    for name, spec in specs.items():
+        enabled = spec.enabled is True
+        wanted = Desired.RUNNING if enabled else Desired.STOPPED
+        row = store.find(name)
+        if row is None:
+            await store.add(spec, wanted.value)
+            continue
+        changes = [field for field in spec.__struct_fields__ if getattr(row, field) != getattr(spec, field)]
+        # A row of before that was written down says nothing of what the file said: then the wish stands.
+        edited = [field for field in changes if field != "enabled" or row.enabled is not None]
+        if edited:
+            log.info("%s %s was edited: %s", what, name, ", ".join(edited))
+        if changes:
+            row = await store.update(spec, wanted.value if "enabled" in edited else None)
+        if row.desired != wanted:
+            drift.append(Drift(what, name, Desired(row.desired), enabled))
+    for name in sorted(store.keys() - specs.keys()):
+        if store.get(name).origin == "baseline":
+            log.info("%s %s is no longer in the file and is forgotten", what, name)
+            await store.delete(name)
+    return drift
+
+
+def _provider_spec(entry: "settings.ProviderSpec") -> ProviderSpec:
+    return ProviderSpec(
+        name=entry.name,
+        adapter=entry.adapter,
+        # Secrets stay in the file and the environment: the database gets them masked.
+        settings=_masked(entry.settings),
+        origin="baseline",
+        enabled=entry.enabled,
+    )
+
+
+def _instance_spec(entry: "settings.LambdaSpec") -> InstanceSpec:
+    path = source_of(entry.strategy)
+    return InstanceSpec(
+        id=entry.id,
+        strategy=path.stem,
+        selector=entry.strategy,
+        revision=revision(path),
+        config=_masked(entry.config),
+        scope={provider: list(symbols) for provider, symbols in entry.scope.items()},
+        host=entry.host,
+        origin="baseline",
+        enabled=entry.enabled,
+    )
+
+
+def _masked(values: object) -> dict[str, Any]:
+    return cast("dict[str, Any]", masked(values))

@@ -1,0 +1,263 @@
+"""The gateway: it alone knows every part. It builds them, starts them in order and stops them in reverse.
+
+A start that fails names the part and undoes what had begun. A stop is bounded in time: what has not ended by
+then is left behind, with a line in the log.
+"""
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from meltica._core import Core
+from meltica.adapters import registry
+from meltica.errors import MigrationError
+from meltica.gateway.baseline import Drift, reconcile
+from meltica.http.address import bind
+from meltica.lambdas.manager import InstanceManager
+from meltica.persistence import migrate
+from meltica.persistence.database import Database, PoolOptions
+from meltica.persistence.lock import GatewayLock
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
+from meltica.persistence.stores.instances import InstanceStore
+from meltica.persistence.stores.providers import ProviderStore
+from meltica.providers.manager import ProviderManager
+from meltica.runtime.lifecycle import Actual, Desired
+from meltica.runtime.state_writer import StateWriter
+from meltica.runtime.threads import call
+
+if TYPE_CHECKING:
+    from meltica.control.server import ApiServer
+    from meltica.settings import Loaded
+
+log = logging.getLogger(__name__)
+
+WHOLE_STOP = 15.0
+"""Seconds of a stop that `Undo.share` is a part of; a shorter stop makes every share shorter."""
+
+
+@dataclass(frozen=True)
+class Undo:
+    """How a part is stopped. `share` is the time that those before it must leave for it, of WHOLE_STOP."""
+
+    part: str
+    stop: Callable[[], Awaitable[bool | None]]
+    """False means that something of it is left behind; it has said so."""
+    share: float = 0.5
+
+
+class Gateway:
+    """One gateway, from `start` to `stop`. The parts are there while it runs."""
+
+    database: Database
+    lock: GatewayLock
+    core: Core
+    providers: ProviderManager
+    instances: InstanceManager
+    api: "ApiServer"
+    drift: tuple[Drift, ...] = ()
+    """Where what was asked for at run time differs from the configuration file."""
+
+    def __init__(self, loaded: "Loaded") -> None:
+        self.loaded = loaded
+        self.settings = loaded.settings
+        self.started_at = time.time()
+        self.stopping = asyncio.Event()
+        """Set when the stop begins: whoever streams to a client ends its stream."""
+        self.postgres: EmbeddedPostgres | None = None
+        self.notes = StateWriter()
+        self.left_behind: list[str] = []
+        """The parts that did not end when they were asked to."""
+        self.failed_part: str | None = None
+        """The part that could not start."""
+        self._undo: list[Undo] = []
+
+    async def start(self) -> None:
+        """Starts every part. Raises what the first that cannot start raised; then nothing is left running."""
+        steps: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
+            ("address", self._bind),
+            ("database", self._open_database),
+            ("lock", self._take_lock),
+            ("schema", self._migrate),
+            ("stores", self._load),
+            ("lambdas", self._begin_instances),
+            ("providers", self._begin_providers),
+            ("control plane", self._serve),
+        )
+        for part, step in steps:
+            began = time.monotonic()
+            try:
+                await step()
+            except BaseException:
+                self.failed_part = part
+                await self.stop()
+                raise
+            log.debug("%s: ready after %.0f ms", part, (time.monotonic() - began) * 1000)
+
+    async def stop(self) -> None:
+        """Stops every part that was started, the last first, within the time that the settings give."""
+        self.stopping.set()
+        whole = self.settings.shutdown.timeout.total_seconds()
+        deadline = time.monotonic() + whole
+        while self._undo:
+            undo = self._undo.pop()
+            kept = sum(later.share for later in self._undo) * min(1.0, whole / WHOLE_STOP)
+            left = max(0.1, deadline - time.monotonic() - kept)
+            # One that is late is not waited for any longer, not even until it is cancelled.
+            stopping = asyncio.ensure_future(undo.stop())
+            done, _ = await asyncio.wait({stopping}, timeout=left)
+            if not done:
+                stopping.cancel()
+                log.error("%s: did not stop within %.1f s and is left behind", undo.part, left)
+            elif (error := stopping.exception()) is not None:
+                log.error("%s: could not be stopped", undo.part, exc_info=error)
+            elif stopping.result() is not False:
+                continue
+            self.left_behind.append(undo.part)
+
+    async def faults(self) -> dict[str, str]:
+        """Returns what is not as it should be, by part: empty when the gateway is ready."""
+        found: dict[str, str] = {}
+        if self.stopping.is_set():
+            found["gateway"] = "is stopping"
+        if not await self.database.healthy(1.0):
+            found["database"] = "does not answer"
+        if not self.lock.held:
+            found["lock"] = "is not held"
+        for provider in self.providers.all():
+            if provider.connection_error is not None:
+                found[f"provider {provider.name}"] = f"has no connection: {provider.connection_error}"
+            elif provider.route_error is not None:
+                found[f"provider {provider.name}"] = f"routes failed: {provider.route_error}"
+            elif provider.desired is Desired.RUNNING and not provider.running and not provider.ended:
+                found[f"provider {provider.name}"] = _state(provider.actual, provider.last_error)
+        for instance in self.instances.all():
+            if instance.desired is Desired.RUNNING and instance.actual is not Actual.RUNNING:
+                found[f"lambda {instance.id}"] = _state(instance.actual, instance.last_error)
+        return found
+
+    async def _bind(self) -> None:
+        # The web server's modules are loaded while the database starts.
+        self._importing = call(lambda: import_module("meltica.control.server"), "meltica-import")
+        address = self.settings.api_server
+        self._socket = bind(address.host, address.port)
+
+        async def close() -> None:
+            self._socket.close()
+
+        self._undo.append(Undo("address", close, 0.1))
+
+    async def _open_database(self) -> None:
+        settings = self.settings.database
+        options = PoolOptions(
+            min_size=settings.min_conns,
+            max_size=settings.max_conns,
+            max_lifetime=settings.max_conn_lifetime.total_seconds(),
+            max_idle=settings.max_conn_idle_time.total_seconds(),
+        )
+        if settings.dsn is not None:
+            self.database = await Database.open(settings.dsn.get_secret_value(), options)
+        else:
+            await self._start_postgres(EmbeddedPostgres(settings.home))
+            assert self.postgres is not None
+            self.database = await Database.open(self.postgres, options)
+        self._undo.append(Undo("database", self.database.close, 1.0))
+
+    async def _start_postgres(self, postgres: EmbeddedPostgres) -> None:
+        self.postgres = postgres
+
+        async def stop() -> None:
+            await call(postgres.stop, "meltica-postgres-stop")
+
+        self._undo.append(Undo("embedded PostgreSQL", stop, 3.0))
+        await call(postgres.start, "meltica-postgres-start")
+        watch = asyncio.get_running_loop().create_task(_supervise(postgres), name="meltica-postgres")
+
+        async def end() -> None:
+            watch.cancel()
+            await asyncio.wait({watch})
+
+        self._undo.append(Undo("watch over PostgreSQL", end))
+
+    async def _take_lock(self) -> None:
+        # Before the schema: a gateway that runs must not have it changed under it.
+        self.lock = GatewayLock(self.database.dsn)
+        await self.lock.acquire()
+        self._undo.append(Undo("lock", self.lock.release))
+
+    async def _migrate(self) -> None:
+        if not self.settings.database.run_migrations:
+            waiting = [s for s in await migrate.status(self.database.dsn) if s.state != "applied"]
+            if waiting:
+                raise MigrationError(
+                    f"{len(waiting)} migrations wait and database.runMigrations is false; run `meltica db up`"
+                )
+            return
+        for migration in await migrate.up(self.database.dsn):
+            log.info("migration %s applied", migration)
+
+    async def _load(self) -> None:
+        providers, instances = ProviderStore(self.database), InstanceStore(self.database)
+        await providers.load()
+        await instances.load()
+        self.drift = await reconcile(self.loaded, providers, instances)
+        for drift in self.drift:
+            log.warning("%s", drift)
+        sys.setswitchinterval(self.settings.interpreter.switch_interval.total_seconds())
+        self.core = Core(max_pool_bytes=self.settings.pools.max_bytes)
+        self.providers = ProviderManager(self.core, self.settings.supervision, providers, self.notes)
+        specs = self.loaded.providers.values()
+        impatient = [spec.name for spec in specs if not registry.adapter(spec.adapter).patient]
+        self.instances = InstanceManager(self.core, instances, self.notes, impatient=impatient)
+        for spec in self.loaded.providers.values():
+            self.providers.add(spec)
+        for spec in self.loaded.lambdas.values():
+            self.instances.add(spec)
+        self.notes.start()
+
+        async def close() -> bool:
+            written = await self.notes.close(2.0)
+            if not written:
+                log.error("the last states could not be written: the database does not take them")
+            return written
+
+        self._undo.append(Undo("states", close, 2.0))
+
+    async def _begin_instances(self) -> None:
+        async def close() -> bool:
+            clean = await self.instances.close()
+            self.core.close()
+            return clean
+
+        self._undo.append(Undo("lambdas", close, 3.0))
+        await self.instances.begin()
+
+    async def _begin_providers(self) -> None:
+        self._undo.append(Undo("providers", self.providers.close, 1.0))
+        self.providers.watch()
+        self.providers.begin()
+
+    async def _serve(self) -> None:
+        await self._importing
+        from meltica.control.server import ApiServer
+
+        self.api = ApiServer(self, self._socket)
+        self._undo.append(Undo("control plane", self.api.stop))
+        await self.api.start()
+
+
+async def _supervise(postgres: EmbeddedPostgres) -> None:
+    while True:
+        try:
+            await postgres.supervise()
+        except Exception:
+            log.exception("the watch over PostgreSQL failed and begins again")
+            await asyncio.sleep(1.0)
+
+
+def _state(actual: Actual, error: str | None) -> str:
+    return f"is {actual}: {error}" if error else f"is {actual}"

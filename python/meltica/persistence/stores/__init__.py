@@ -1,0 +1,1 @@
+"""One store per aggregate: rows kept in memory and written through."""

@@ -1,0 +1,1 @@
+"""Strategies that come with Meltica, one module each; written as users write theirs."""
