@@ -68,7 +68,7 @@ def soak(session: nox.Session) -> None:
     """
     install(session, "test")
     which, *length = session.posargs or ["both"]
-    for name, module in (("events", "tests.soak"), ("venue", "tests.venue_soak")):
+    for name, module in (("events", "tests.soak.events"), ("venue", "tests.soak.venue")):
         if which in (name, "both"):
             session.run("python", "-m", module, *length)
 

@@ -12,7 +12,7 @@ from meltica.adapters.base import Adapter
 from meltica.adapters.fake.adapter import FakeAdapter
 from meltica.testing import AdapterContract, Book, Stage
 from tests.contract.stages import MARKET, SIZES, SYMBOLS
-from tests.venues import KEY, SECRET, Venue, serving
+from tests.support.venues import KEY, SECRET, Venue, serving
 
 
 class Wire(Stage):

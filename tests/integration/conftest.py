@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
-from tests.integration import gateway, venue
+from tests.support import gateway, venue
 
 CONFIG = """
 environment: ci
@@ -57,7 +57,7 @@ lambdas:
 
 STRATEGIES = '''
 import meltica
-from tests.integration import venue
+from tests.support import venue
 
 
 class Watcher(meltica.Lambda):

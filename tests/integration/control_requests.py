@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.integration.gateway import Running
+from tests.support.gateway import Running
 
 HOST = "127.0.0.1:8880"
 JSON = ("content-type", "application/json")

@@ -14,9 +14,9 @@ import pytest
 from meltica import _core
 from meltica.control import actions
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
-from tests.integration import gateway, venue
-from tests.integration.gateway import Running
 from tests.integration.test_control_resources import failure, ok
+from tests.support import gateway, venue
+from tests.support.gateway import Running
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 from io import StringIO
-from pathlib import Path
 
 import pytest
 from prometheus_client import Metric
@@ -13,10 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 from meltica import _core
 from meltica.adapters.replay import sample
 from meltica.telemetry import metrics
-from tests.integration import venue
-from tests.integration.gateway import Running
+from tests.support import venue
+from tests.support.gateway import Running
+from tests.support.paths import ROOT
 
-PAGE = Path(__file__).parents[2] / "docs" / "telemetry.md"
+PAGE = ROOT / "docs" / "telemetry.md"
 _ROW = re.compile(r"\| `(\w+)` \| (\w+) \| ?(\w*) \| ?([^|]*)\| ([^|]+) \|")
 
 

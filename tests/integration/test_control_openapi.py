@@ -1,17 +1,17 @@
 """The schema, which `Checked` compares with every answer that any test of the control plane gets."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import httpx
 import jsonschema
 import pytest
 
-from tests.integration.gateway import Checked, Running
-from tests.integration.rest_shapes import ANSWERS
+from tests.support.gateway import Checked, Running
+from tests.support.paths import ROOT
+from tests.support.rest_shapes import ANSWERS
 
-PAGE = Path(__file__).parents[2] / "docs" / "rest.md"
+PAGE = ROOT / "docs" / "rest.md"
 
 
 @pytest.fixture(scope="module")

@@ -21,10 +21,10 @@ from meltica.control import actions
 from meltica.http import request_gate
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from tests.integration import control_requests as table
-from tests.integration import gateway, venue
 from tests.integration.control_requests import Sent
-from tests.integration.gateway import Running
 from tests.integration.test_control_health import hanging
+from tests.support import gateway, venue
+from tests.support.gateway import Running
 
 FOLDER = Path(__file__).parent / "recorded"
 RECORDING = os.environ.get("MELTICA_RECORD") == "1"
@@ -74,7 +74,7 @@ lambdas:
 
 STRATEGIES = '''
 import meltica
-from tests.integration import venue
+from tests.support import venue
 
 
 class Watcher(meltica.Lambda):

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from structlog.contextvars import get_contextvars
 
 from meltica.http import request_gate
-from tests.integration.gateway import Running
-from tests.integration.rest_shapes import Failure
 from tests.integration.test_control_resources import failure
+from tests.support.gateway import Running
+from tests.support.rest_shapes import Failure
 
 CHANGE = "/providers/demo/start"
 """Something that changes nothing, as it is running already: 409 when it is let in."""

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from meltica.control import actions
-from tests.integration import venue
-from tests.integration.gateway import Running
-from tests.integration.rest_shapes import ANSWERS, Failure
+from tests.support import venue
+from tests.support.gateway import Running
+from tests.support.rest_shapes import ANSWERS, Failure
 
 
 def ok(answer: httpx.Response, status: int = 200) -> Any:

@@ -16,7 +16,7 @@ import pytest
 import meltica
 from meltica._core import __version__
 from meltica.persistence.postgres.server import wait_until
-from tests.serving import PATIENCE, PROGRAM, Project, environment, free_port, one_line, project
+from tests.support.serving import PATIENCE, PROGRAM, Project, environment, free_port, one_line, project
 
 RUNS = ("running", "running")
 STOPPED = {

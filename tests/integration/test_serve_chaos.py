@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from meltica.persistence.postgres.server import wait_until
-from tests.serving import PATIENCE, Gateway, Project, frozen, project
+from tests.support.serving import PATIENCE, Gateway, Project, frozen, project
 
 pytestmark = pytest.mark.untraced
 

@@ -7,8 +7,8 @@ import pytest
 
 from meltica.persistence.postgres.server import wait_until
 from meltica.settings import shipped
-from tests.serving import CONFIG, PATIENCE, Project, project
-from tests.venues import KEY, SECRET, serving
+from tests.support.serving import CONFIG, PATIENCE, Project, project
+from tests.support.venues import KEY, SECRET, serving
 
 WATCH = """
 import pathlib, meltica

@@ -5,8 +5,8 @@ from collections.abc import Generator
 
 import pytest
 
-from tests.serving import Project, project
-from tests.terminal import ESCAPES, Terminal
+from tests.support.serving import Project, project
+from tests.support.terminal import ESCAPES, Terminal
 
 
 def serve(project: Project, database: str, *, width: int = 150) -> Terminal:

@@ -1,6 +1,6 @@
 """The soak in small: every event arrives, kept ones stay what they were, and every slot comes back."""
 
-from tests.soak import EVERY, KEPT, STEP, soak
+from tests.soak.events import EVERY, KEPT, STEP, soak
 
 
 def test_a_million_events_are_all_seen_and_leave_nothing_behind() -> None:

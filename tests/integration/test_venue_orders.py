@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.venues import CONFIG, Frame, Signer, Stream, Venue, now_ms, serving, signature
+from tests.support.venues import CONFIG, Frame, Signer, Stream, Venue, now_ms, serving, signature
 
 ACCOUNTS = """
 accounts:

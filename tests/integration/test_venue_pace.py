@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from meltica.persistence.postgres.server import wait_until
-from tests.serving import PATIENCE
-from tests.venues import serving
+from tests.support.serving import PATIENCE
+from tests.support.venues import serving
 
 CONFIG = """
 market: {speed: 1000000, symbols: [BTC-USDT, ETH-USDT], trade_interval: 5ms}

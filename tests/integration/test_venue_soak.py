@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.venue_soak import LAMBDAS, soak
+from tests.soak.venue import LAMBDAS, soak
 
 
 @pytest.mark.timeout(300)

@@ -15,9 +15,9 @@ from websockets.sync.client import connect
 
 from meltica.persistence.postgres.server import wait_until
 from tests.integration.test_venue_orders import account, refused, told
-from tests.serving import PATIENCE, PROGRAM, environment
-from tests.terminal import Terminal
-from tests.venues import CONFIG, Frame, Stream, Venue, now_ms, serving
+from tests.support.serving import PATIENCE, PROGRAM, environment
+from tests.support.terminal import Terminal
+from tests.support.venues import CONFIG, Frame, Stream, Venue, now_ms, serving
 
 BUSY = CONFIG.replace("trade_interval: 50ms", "trade_interval: 10ms\n  speed: 10")
 

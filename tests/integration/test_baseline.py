@@ -1,0 +1,156 @@
+"""The file against what is stored: new entries, edited ones, forgotten ones, and drift."""
+
+import logging
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from meltica import settings
+from meltica.gateway.baseline import Drift, reconcile
+from meltica.lambdas.loader import revision
+from meltica.persistence.database import Database
+from meltica.persistence.stores.instances import InstanceSpec, InstanceStore
+from meltica.persistence.stores.providers import ProviderSpec, ProviderStore
+from meltica.runtime.lifecycle import Desired
+
+STRATEGY = """
+import meltica
+class Watch(meltica.Lambda):
+    class Config(meltica.LambdaConfig):
+        api_key: str = ""
+        size: int = 1
+    def on_trade(self, trade): ...
+"""
+CONFIG = """
+providers:
+  demo: {adapter: replay, settings: {sample: true}}
+  off: {adapter: replay, enabled: false, settings: {sample: true}}
+lambdas:
+  - {id: watch, strategy: "watch.py:Watch", scope: {demo: "*"}, config: {api_key: hush, size: 3}}
+  - {id: idle, strategy: watch.py, scope: {demo: [BTC-USDT]}, enabled: false, host: shared}
+"""
+
+
+class Stores:
+    def __init__(self, folder: Path, database: Database) -> None:
+        self.folder, self.database = folder, database
+        self.providers, self.instances = ProviderStore(database), InstanceStore(database)
+
+    async def run(self, config: str = CONFIG) -> tuple[Drift, ...]:
+        """What one start of a gateway does."""
+        (self.folder / "config.yaml").write_text(config)
+        await self.providers.load()
+        await self.instances.load()
+        loaded = settings.load(self.folder / "config.yaml", environ={})
+        return await reconcile(loaded, self.providers, self.instances)
+
+    def desired(self) -> dict[str, str]:
+        rows = {row.name: row.desired for row in self.providers.list()}
+        return rows | {row.id: row.desired for row in self.instances.list()}
+
+
+@pytest.fixture(name="stores")
+async def _stores(database_url: str, tmp_path: Path) -> AsyncGenerator[Stores]:
+    (tmp_path / "watch.py").write_text(STRATEGY)
+    database = await Database.open(database_url)
+    yield Stores(tmp_path, database)
+    await database.close()
+
+
+async def test_new_entries_are_taken_as_the_file_has_them(stores: Stores) -> None:
+    assert await stores.run() == ()
+    assert stores.desired() == {"demo": "running", "off": "stopped", "watch": "running", "idle": "stopped"}
+    row = stores.instances.get("watch")
+    path = stores.folder / "watch.py"
+    assert (row.strategy, row.selector, row.origin) == ("watch", f"{path}:Watch", "baseline")
+    assert row.revision == revision(path)
+    assert row.config == {"api_key": "********", "size": 3}, "secrets do not reach the database"
+    assert stores.instances.get("idle").scope == {"demo": ["BTC-USDT"]}
+    assert stores.providers.get("demo").adapter == "replay"
+
+
+async def test_what_was_asked_for_at_run_time_stands_and_is_shown(stores: Stores) -> None:
+    await stores.run()
+    await stores.providers.set_desired("off", "running")
+    await stores.instances.set_desired("watch", "stopped")
+    drift = await stores.run()
+    assert drift == (
+        Drift("provider", "off", Desired.RUNNING, enabled=False),
+        Drift("lambda", "watch", Desired.STOPPED, enabled=True),
+    )
+    assert str(drift[1]) == "lambda watch is enabled in the file, but was asked to be stopped since"
+    assert stores.desired()["watch"] == "stopped"
+
+
+async def test_an_edit_of_enabled_replaces_what_was_asked_for(
+    stores: Stores, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await stores.run()
+    await stores.instances.set_desired("watch", "stopped")
+    await stores.providers.set_desired("demo", "stopped")
+    edited = CONFIG.replace("enabled: false", "enabled: true")
+    assert [drift.name for drift in await stores.run(edited)] == ["demo", "watch"], (
+        "their entries are as before"
+    )
+    assert stores.desired() == {"demo": "stopped", "off": "running", "watch": "stopped", "idle": "running"}
+    assert "provider off was edited: enabled" in caplog.text
+    assert "lambda idle was edited: enabled" in caplog.text
+    await stores.instances.set_desired("idle", "stopped")
+    assert [drift.name for drift in await stores.run(edited)] == ["demo", "watch", "idle"]
+    # Disabled and enabled again: each edit is a wish.
+    await stores.run()
+    assert await stores.run(CONFIG.replace("enabled: false, host", "enabled: true, host")) != ()
+    assert stores.desired() == {"demo": "stopped", "off": "stopped", "watch": "stopped", "idle": "running"}
+
+
+async def test_a_row_of_before_enabled_was_kept(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    await stores.run()
+    await stores.instances.set_desired("watch", "stopped")
+    async with stores.database.connection() as connection:
+        await connection.execute("update instances set enabled = null")
+    assert [drift.name for drift in await stores.run()] == ["watch"], (
+        "nobody knows what the file said: it stands"
+    )
+    assert stores.instances.get("watch").enabled is True
+    assert caplog.text == ""
+
+
+async def test_edits_of_the_file_and_of_a_strategy_are_taken(
+    stores: Stores, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await stores.run()
+    await stores.run()
+    assert caplog.text == ""
+    (stores.folder / "watch.py").write_text(STRATEGY + "# edited\n")
+    edited = CONFIG.replace("size: 3", "size: 4").replace("sample: true", "sample: true, speed: 2", 1)
+    await stores.run(edited)
+    assert "lambda watch was edited: revision, config" in caplog.text
+    assert "lambda idle was edited: revision" in caplog.text
+    assert "provider demo was edited: settings" in caplog.text
+    assert stores.instances.get("watch").config["size"] == 4
+    assert stores.instances.get("watch").revision == revision(stores.folder / "watch.py")
+    assert stores.desired()["watch"] == "running"
+
+
+async def test_entries_that_left_the_file_are_forgotten(
+    stores: Stores, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await stores.run()
+    await stores.providers.add(ProviderSpec(name="mine", adapter="replay", origin="dynamic"))
+    mine = InstanceSpec(id="own", strategy="s", selector="s", scope={}, origin="dynamic")
+    await stores.instances.add(mine)
+    await stores.run("providers: {}")
+    assert stores.desired() == {"mine": "stopped", "own": "stopped"}, "what came through the API stays"
+    assert "lambda watch is no longer in the file and is forgotten" in caplog.text
+    assert "provider off is no longer in the file and is forgotten" in caplog.text
+    await stores.run()
+    assert stores.desired()["watch"] == "running", "as new"
+
+
+async def test_a_strategy_that_cannot_be_read_has_no_revision(tmp_path: Path) -> None:
+    assert revision(tmp_path / "nothing.py") is None

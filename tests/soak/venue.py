@@ -1,0 +1,404 @@
+"""A venue with every fault, twenty lambdas, an account that trades: at each quiet point all of it adds up.
+
+    python -m tests.soak.venue [SECONDS]       or       nox -s soak -- venue [SECONDS]
+
+`meltica venue serve` runs at ten times the wall clock, with all of `venue_behavior` on, at ten times the
+rates that the system which Meltica follows had by default. The `fake` adapter talks to it over the wire and
+feeds twenty lambdas, each on a thread of its own. Rounds of chaos, in which depth frames are lost and
+connections cut on top of the faults, end in a quiet point: no faults, and strangers rest. There
+
+- every book of every lambda is the venue's own, level by level;
+- every gap that was forced was counted, once, and seen by every lambda of that symbol;
+- the account's orders, fills and balances are those of the venue's ledger, whose money adds up to nothing;
+- no memory, thread, file, connection or slot is held that was not held before.
+"""
+
+import asyncio
+import json
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, cast
+
+from meltica._core import Codec, Core
+from meltica.adapters.base import Route
+from meltica.adapters.fake.adapter import FakeAdapter
+from meltica.lambdas.instances import LambdaInstance, add_instance
+from meltica.simulator.catalogue import SYMBOLS
+from tests.support.venue_trader import Trader
+from tests.support.venue_watchers import OPEN, Owner, Watcher
+from tests.support.venues import KEY, SECRET, Venue
+
+SECONDS = 600.0
+ROUND = 15.0
+"""Seconds of chaos between two quiet points."""
+LAMBDAS = 20
+PATIENCE = 60.0
+DEPTH = 25
+WARM_UP = 3
+"""Rounds after which memory is measured from, or one in a short run."""
+LIMIT = 24 << 20
+"""By how much the RSS of either process may grow after the warm-up."""
+
+FAULTS: dict[str, object] = {
+    "latency_min": "5ms",
+    "latency_max": "35ms",
+    "transient_error": 0.05,
+    "disconnect_chance": 0.005,
+    "disconnect_for": "5s",
+    "reject": 0.05,
+    "report_late": 0.05,
+    "report_late_for": "1s",
+    "report_duplicate": 0.05,
+    "report_reorder": 0.05,
+}
+NO_FAULTS: dict[str, object] = {
+    name: "0s" if name.startswith("latency") else 0.0
+    for name in FAULTS
+    if name not in ("disconnect_for", "report_late_for")
+}
+
+
+@dataclass
+class Held:
+    """What the two processes hold."""
+
+    rss: int
+    venue_rss: int
+    threads: int
+    files: int
+    connections: int
+
+
+@dataclass
+class Soaked:
+    """What came of a run."""
+
+    rounds: int = 0
+    seconds: float = 0.0
+    events: int = 0
+    books_compared: int = 0
+    gaps_forced: int = 0
+    gaps_masked: int = 0
+    """Frames lost together with a connection, so that nobody may have seen a gap."""
+    disconnects: int = 0
+    orders: Counter[str] = field(default_factory=Counter[str])
+    """By what came of the request."""
+    held: list[Held] = field(default_factory=list[Held])
+    faults: list[str] = field(default_factory=list[str])
+
+
+def rss(pid: int | str) -> int:
+    """Returns the resident memory of a process, bytes."""
+    import resource
+
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def wait(holds: Callable[[], bool], seconds: float = PATIENCE) -> bool:
+    """Waits until something holds; returns whether it did."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        threading.Event().wait(0.01)
+    return True
+
+
+class Soak:
+    """One run."""
+
+    def __init__(self, folder: Path, report: Callable[[str], object]) -> None:
+        self.soaked = Soaked()
+        self._report = report
+        self._random = random.Random(3)
+        market = {"seed": 11, "speed": 10, "symbols": list(SYMBOLS)}
+        self._venue = Venue(folder, config=json.dumps({"market": market, "rate_limit": 0}))
+        self._venue.wait_started()
+        wire = {"endpoint": self._venue.address, "key": KEY, "secret": SECRET}
+        self._adapter = cast(FakeAdapter, FakeAdapter.configure(wire))
+        self._core = core = Core()
+        declaration = self._adapter.codec()
+        assert declaration is not None
+        self._producer = core.producer("fake", Codec(declaration))
+        self._hosts = [core.host("thread") for _ in range(LAMBDAS + 1)]
+        self._owner = Owner()
+        callbacks = {
+            "ExecReport": self._owner.on_exec_report,
+            "BalanceUpdate": self._owner.on_balance_update,
+        }
+        routes = [("fake", kind, None) for kind in callbacks]
+        self._hosts[-1].add("owner", callbacks=callbacks, routes=routes).start()
+        self._watchers: list[LambdaInstance] = []
+        for number, host in enumerate(self._hosts[:-1]):
+            # Every other one watches all; the rest three symbols each.
+            scope = "*" if number % 2 else [SYMBOLS[(number + i) % len(SYMBOLS)] for i in range(3)]
+            instance = add_instance(host, Watcher, id=f"w{number}", scope={"fake": scope})
+            self._watchers.append(instance)
+            instance.start()
+        self._run = threading.Thread(target=self._adapter.run, name="adapter", daemon=True)
+        assert self._adapter.account is not None
+        self._trader = Trader(self._adapter.account, self.soaked.orders)
+        self._warm_up = WARM_UP
+
+    def soak(self, seconds: float) -> Soaked:
+        """Runs for about so long, at least two rounds."""
+        began = time.monotonic()
+        self._warm_up = WARM_UP if seconds > 120 else 1
+        # A start is as likely to fail as any request; the gateway would try again.
+        self._adapter.name_providers("fake")
+        self._adapter.start({"fake": self._producer})
+        self._run.start()
+        self._trader.start()
+        kinds = ("BookSnapshot", "Trade", "ExecReport", "BalanceUpdate")
+        self._adapter.route([Route(kind, None) for kind in kinds], [])
+        try:
+            while not self.soaked.faults and (
+                self.soaked.rounds < 2 or time.monotonic() - began < seconds - ROUND / 2
+            ):
+                self._chaos(min(ROUND, seconds / 4))
+                self._quiet()
+                self.soaked.rounds += 1
+                self._say()
+        finally:
+            self._end()
+        self.soaked.seconds = time.monotonic() - began
+        return self.soaked
+
+    def _chaos(self, seconds: float) -> None:
+        self._venue.fault(behavior=FAULTS, quiet=False)
+        self._trader.trade()
+        began, cut_at = time.monotonic(), seconds * self._random.uniform(0.2, 0.6)
+        cut = False
+        while (passed := time.monotonic() - began) < seconds:
+            if passed > cut_at and not cut:
+                cut = True
+                self._venue.fault(disconnect=f"{self._random.randrange(100, 5000)}ms")
+                self.soaked.disconnects += 1
+            self._lose(self._random.choice(SYMBOLS))
+            threading.Event().wait(self._random.uniform(0.05, 0.5))
+        self._trader.rest()
+
+    def _lose(self, symbol: str) -> None:
+        """Loses depth frames of a book that is good; waits for the gap, or for what comes in its place."""
+        if symbol in self._producer.unsynced() or not self._clients():
+            return
+        before = self._producer.stats()
+        # The first may hold nothing that the last snapshot has not.
+        self._venue.fault(skipDepth={"symbol": symbol, "frames": 2})
+        wait(lambda: self._producer.stats()["stale"] != before["stale"], 5.0)
+        if self._producer.stats()["gaps"] > before["gaps"]:
+            self.soaked.gaps_forced += 1
+        else:
+            # A connection that was lost meanwhile.
+            self.soaked.gaps_masked += 1
+
+    def _clients(self) -> list[dict[str, Any]]:
+        return self._venue.get("/v1/clients")["clients"]
+
+    def _quiet(self) -> None:
+        """Compares everything, once nothing goes wrong any more."""
+        self._venue.fault(behavior=NO_FAULTS, quiet=True)
+        fault = self.soaked.faults.append
+        truths: dict[str, Any] = {}
+
+        def agree() -> bool:
+            for symbol in SYMBOLS:
+                truths[symbol] = self._venue.depth(symbol, DEPTH)
+            return all(truths.values()) and all(self._same(watcher, truths) for watcher in self._watchers)
+
+        if not wait(agree):
+            for watcher in self._watchers:
+                fault(f"round {self.soaked.rounds}: {self._differences(watcher, truths)}")
+        self.soaked.books_compared += sum(len(self._scope(watcher)) for watcher in self._watchers)
+        self._compare_gaps()
+        self._compare_account()
+        self._hold()
+
+    def _scope(self, watcher: LambdaInstance) -> list[str]:
+        number = int(watcher.id[1:])
+        return [s for i, s in enumerate(SYMBOLS) if number % 2 or (i - number) % len(SYMBOLS) < 3]
+
+    def _same(self, watcher: LambdaInstance, truths: dict[str, Any]) -> bool:
+        return not self._differences(watcher, truths)
+
+    def _differences(self, watcher: LambdaInstance, truths: dict[str, Any]) -> str:
+        books = cast(Watcher, watcher.subject).books
+        for symbol in self._scope(watcher):
+            if truths[symbol] is None:
+                return "the venue is away"
+            update_id, bids, asks = truths[symbol]
+            book = books.get(symbol)
+            if book is None:
+                return f"{watcher.id} has no book of {symbol}"
+            if book.last_update_id != update_id:
+                return f"{watcher.id}: {symbol} at {book.last_update_id}, the venue's is at {update_id}"
+            for side, levels, expected in (("bids", book.bids, bids), ("asks", book.asks, asks)):
+                seen = tuple((level.price_decimal, level.quantity_decimal) for level in levels)
+                if seen != expected:
+                    return f"{watcher.id}: {side} of {symbol} at {update_id} are not the venue's"
+        return ""
+
+    def _compare_gaps(self) -> None:
+        stats, fault = self._producer.stats(), self.soaked.faults.append
+        forced, masked = self.soaked.gaps_forced, self.soaked.gaps_masked
+        if not forced <= stats["gaps"] <= forced + masked:
+            fault(f"{stats['gaps']} gaps counted, {forced} forced, {masked} that may not have been seen")
+        if stats["errors"]:
+            fault(f"frames that could not be read: {stats['errors']}")
+        whole = [cast(Watcher, w.subject) for w in self._watchers if len(self._scope(w)) == len(SYMBOLS)]
+        for watcher in self._watchers:
+            subject = cast(Watcher, watcher.subject)
+            expected = {s: n for s, n in whole[0].gaps.items() if s in self._scope(watcher)}
+            if dict(subject.gaps) != expected:
+                fault(f"{watcher.id} saw gaps {dict(subject.gaps)}, expected {expected}")
+            if subject.disorder:
+                fault(f"{watcher.id} saw {subject.disorder} events out of order")
+            lost = watcher.stats()
+            if lost["errors"]:
+                fault(f"{watcher.id}: {lost['errors']} callbacks raised")
+        if sum(whole[0].gaps.values()) != stats["gaps"]:
+            fault(f"{sum(whole[0].gaps.values())} gaps were told, {stats['gaps']} counted")
+
+    def _compare_account(self) -> None:
+        fault = self.soaked.faults.append
+        ledger = self._venue.get("/v1/ledger")
+        for currency, total in ledger["sums"].items():
+            if Decimal(total) != 0:
+                fault(f"the ledger's {currency} adds up to {total}")
+        account = self._adapter.account
+        assert account is not None
+        balances, fills, open_orders = asyncio.run(self._ask(account))
+        [theirs] = ledger["accounts"]
+        for entry in theirs["balances"]:
+            mine = balances[entry["currency"]]
+            if (mine.total, mine.available) != (Decimal(entry["total"]), Decimal(entry["available"])):
+                fault(f"{entry['currency']}: the account says {mine}, the ledger {entry}")
+        if len({fill.execution_id for fill in fills}) != len(fills):
+            fault("an execution was told twice by the venue's list")
+        traded = {fill.client_order_id for fill in fills}
+        if wrong := traded & self._trader.refused:
+            fault(f"orders that were refused have traded: {sorted(wrong)[:5]}")
+        if wrong := {order.client_order_id for order in open_orders} & self._trader.refused:
+            fault(f"orders that were refused are open: {sorted(wrong)[:5]}")
+        self._compare_told({order.client_order_id for order in open_orders}, fills, balances)
+        mine, known = (
+            sorted(order.client_order_id for order in open_orders),
+            sorted(order["clientOrderId"] for order in theirs["openOrders"]),
+        )
+        if mine != known:
+            fault(f"{len(mine)} open orders, the ledger has {len(known)}")
+
+    def _compare_told(self, open_ids: set[str], fills: Any, balances: Any) -> None:
+        """Compares what the owner's lambda was told with what the venue says."""
+        fault, owner = self.soaked.faults.append, self._owner
+        filled: Counter[str] = Counter()
+        for fill in fills:
+            filled[fill.client_order_id] += fill.quantity
+
+        def wrong() -> list[str]:
+            told_open = {id for id, report in owner.orders.items() if report.state in OPEN}
+            found = [f"order {id}: open at the venue or as told, not both" for id in told_open ^ open_ids]
+            for id, quantity in filled.items():
+                report = owner.orders.get(id)
+                if report is None or report.filled_quantity_decimal != quantity:
+                    found.append(f"order {id}: {quantity} filled at the venue, told was {report}")
+            for currency, holding in balances.items():
+                told = owner.balances.get(currency)
+                if told is None or (told.total_decimal, told.available_decimal) != holding:
+                    found.append(f"{currency}: the venue has {holding}, told was {told}")
+            return found
+
+        # Late reports are on their way for a second of the venue's.
+        if not wait(lambda: not wrong()):
+            for text in wrong()[:5]:
+                fault(f"round {self.soaked.rounds}: {text}")
+        rejected = {id for id, report in owner.orders.items() if report.state == "REJECTED"}
+        if traded := rejected & filled.keys():
+            fault(f"orders that were told as rejected have traded: {sorted(traded)[:5]}")
+
+    async def _ask(self, account: Any) -> tuple[Any, Any, Any]:
+        return (await account.balances(), await account.fills_since(), await account.open_orders())
+
+    def _hold(self) -> None:
+        # The account's connection may be the last to come back.
+        wait(lambda: len(self._clients()) == 2)
+        held = Held(
+            rss("self"),
+            rss(self._venue.process.pid),
+            len(list(Path("/proc/self/task").iterdir())),
+            len(list(Path("/proc/self/fd").iterdir())),
+            len(self._clients()),
+        )
+        self.soaked.held.append(held)
+        if len(self.soaked.held) <= self._warm_up:
+            return
+        base = self.soaked.held[self._warm_up - 1]
+        for name, limit in (
+            ("rss", LIMIT),
+            ("venue_rss", LIMIT),
+            ("threads", 4),
+            ("files", 8),
+            ("connections", 0),
+        ):
+            grown = getattr(held, name) - getattr(base, name)
+            if grown > limit:
+                self.soaked.faults.append(f"{name} grew by {grown:,} in {len(self.soaked.held)} rounds")
+
+    def _say(self) -> None:
+        stats, soaked, held = self._producer.stats(), self.soaked, self.soaked.held[-1]
+        soaked.events = sum(stats["events"].values())
+        self._report(
+            f"round {soaked.rounds}: {soaked.events:,} events, {soaked.books_compared} books compared, "
+            f"{soaked.gaps_forced} gaps ({soaked.gaps_masked} masked), {soaked.disconnects} disconnects, "
+            f"{sum(soaked.orders.values())} requests; RSS {held.rss >> 20} and {held.venue_rss >> 20} MiB, "
+            f"{held.threads} threads, {held.files} files, {held.connections} connections"
+        )
+
+    def _end(self) -> None:
+        fault = self.soaked.faults.append
+        self._trader.end()
+        self._adapter.stop()
+        self._run.join(PATIENCE)
+        if self._run.is_alive() or self._trader.is_alive():
+            fault("the adapter or the trader did not end")
+        for watcher in self._watchers:
+            cast(Watcher, watcher.subject).books.clear()
+        if not all(host.stop() for host in self._hosts):
+            fault("a host did not stop")
+        known = self._core.stats()
+        for pool in ("event_pool", "book_pool"):
+            if known[pool]["free"] != known[pool]["capacity"]:
+                fault(f"{pool}: slots did not come back: {known[pool]}")
+        self._venue.process.terminate()
+        if (code := self._venue.ended()) != 0:
+            fault(f"the venue ended with {code}")
+        self._venue.close()
+
+
+def soak(seconds: float, report: Callable[[str], object] = lambda _: None) -> Soaked:
+    """Soaks for about so long; what went wrong stands in `Soaked.faults`."""
+    with tempfile.TemporaryDirectory() as folder:
+        return Soak(Path(folder), report).soak(seconds)
+
+
+def main() -> int:
+    """Soaks, says how it went, returns the exit code."""
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
+    soaked = soak(seconds, report=lambda line: print(line, flush=True))
+    print(f"{soaked.rounds} rounds in {soaked.seconds:.0f} s, {soaked.events:,} events")
+    print(", ".join(f"{what}: {count}" for what, count in sorted(soaked.orders.items())))
+    for fault in soaked.faults:
+        print(f"fault: {fault}")
+    return 1 if soaked.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

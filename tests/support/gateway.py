@@ -1,0 +1,124 @@
+"""A gateway that runs on a loop of its own, and a client that checks what it answers against the schema."""
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psycopg
+from jsonschema import Draft202012Validator
+from jsonschema.protocols import Validator
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
+
+from meltica.gateway.gateway import Gateway
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
+from meltica.settings import load
+
+T = TypeVar("T")
+
+_numbers = itertools.count()
+
+
+class Running:
+    """A gateway that runs."""
+
+    def __init__(self, gateway: Gateway, loop: asyncio.AbstractEventLoop) -> None:
+        self.gateway = gateway
+        self.loop = loop
+        self.url = "http://{}:{}".format(*gateway.api.address)
+        self.client = httpx.Client(base_url=self.url, timeout=20)
+        self.client.event_hooks = {"response": [Checked(self.client.get("/openapi.json").json())]}
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Runs something on the gateway's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def until(self, true: Callable[[], bool]) -> None:
+        """Waits until something is so."""
+
+        async def look() -> None:
+            while not true():
+                await asyncio.sleep(0.01)
+
+        self.submit(asyncio.wait_for(look(), 20)).result()
+
+
+class Checked:
+    """Compares each answer with what the schema promises of it: statuses, types, and no key besides."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self.schema = schema
+        self.components = {
+            name: {"additionalProperties": False, **known}
+            for name, known in schema["components"]["schemas"].items()
+        }
+        self._paths = {tuple(path.strip("/").split("/")): item for path, item in schema["paths"].items()}
+
+    def __call__(self, response: httpx.Response) -> None:
+        response.read()
+        operation = self.operation(response.request.method, response.request.url.raw_path.decode())
+        if operation is None:
+            assert response.status_code not in range(200, 300) or response.request.method == "OPTIONS"
+            return
+        self.check(operation, response.status_code, response)
+
+    def operation(self, method: str, path: str) -> dict[str, Any] | None:
+        """Returns what the schema says of a request."""
+        parts = path.partition("?")[0].strip("/").split("/")
+        found = [item for known, item in self._paths.items() if _matches(known, parts)]
+        return next((item[method.lower()] for item in found if method.lower() in item), None)
+
+    def check(self, operation: dict[str, Any], status: int, response: httpx.Response) -> None:
+        """Raises AssertionError or ValidationError where an answer is not what was promised."""
+        responses = operation["responses"]
+        promised = responses.get(str(status)) or (None if status < 300 else responses["default"])
+        assert promised is not None, f"{status} is not promised"
+        kind = response.headers["content-type"].partition(";")[0]
+        if kind != "application/json":
+            assert kind in promised["content"] or kind == "application/openmetrics-text"
+            return
+        schema = {**promised["content"][kind]["schema"], "components": {"schemas": self.components}}
+        validator: Validator = Draft202012Validator(schema)
+        validator.validate(response.json())  # pyright: ignore[reportUnknownMemberType]
+
+
+def _matches(known: tuple[str, ...], parts: list[str]) -> bool:
+    return len(known) == len(parts) and all(
+        k == p or (k.startswith("{") and p) for k, p in zip(known, parts, strict=True)
+    )
+
+
+@contextmanager
+def database(cluster: EmbeddedPostgres) -> Generator[str]:
+    """Yields an empty database."""
+    name = f"gateway{next(_numbers)}"
+    with psycopg.connect(cluster.dsn, autocommit=True) as connection:
+        connection.execute(SQL("create database {} template template0").format(Identifier(name)))
+        yield make_conninfo(cluster.dsn, dbname=name)
+        connection.execute(SQL("drop database {} with (force)").format(Identifier(name)))
+
+
+@contextmanager
+def running(config: Path, dsn: str, **overrides: Any) -> Generator[Running]:
+    """Starts a gateway and stops it in the end, unless the test has."""
+    settings = {"database": {"dsn": dsn}, "apiServer": {"addr": "127.0.0.1:0"}, **overrides}
+    gateway = Gateway(load(config, settings, environ={"TEST_REGION": "eu-1"}))
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="test-gateway")
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(gateway.start(), loop).result(60)
+        running = Running(gateway, loop)
+        with closing(running.client):
+            yield running
+    finally:
+        asyncio.run_coroutine_threadsafe(gateway.stop(), loop).result(60)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

@@ -1,0 +1,6 @@
+"""Paths of the project."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+"""The top folder of the project."""

@@ -1,0 +1,199 @@
+"""The venue that a live adapter is tried against: `fake` over the wire, played by a script."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, ClassVar, cast
+
+from meltica._core import ExecReport
+from meltica.adapters.fake.settings import FakeSettings
+from meltica.adapters.fake.wire import FakeWire
+from meltica.adapters.live.session import Timing
+from meltica.model.account import NewOrder
+from meltica.model.enums import Side
+from meltica.testing import Rig
+from tests.support.scripted import Http, Reply, Seen, Stream, error, reply
+
+INSTRUMENT = {
+    "symbol": "BTC-USDT",
+    "type": "spot",
+    "baseCurrency": "BTC",
+    "quoteCurrency": "USDT",
+    "venue": "FAKE",
+}
+T0 = 1_700_000_000_000_000_000
+
+
+class Wire(FakeWire):
+    """The wire form, quick, and with a stream of its own."""
+
+    timing: ClassVar[Timing] = Timing(least_pause=0.01, most_pause=0.05, refused=0.05)
+    route_timeout: ClassVar[float] = 5.0
+    rate: ClassVar[float] = 0.0
+    stream = ""
+
+    async def market_url(self) -> str:
+        return self.stream
+
+
+def order(id: str, state: str = "ACK", filled: str = "0", time: int = T0, **more: object) -> dict[str, Any]:
+    """Returns an order as the venue tells it."""
+    return {
+        "clientOrderId": id,
+        "exchangeOrderId": f"x{id}",
+        "symbol": "BTC-USDT",
+        "state": state,
+        "side": "buy",
+        "orderType": "limit",
+        "price": "100",
+        "quantity": "2",
+        "filledQuantity": filled,
+        "remainingQuantity": str(2 - int(filled)),
+        "fee": "0",
+        "feeCurrency": "USDT",
+        "time": time,
+        **more,
+    }
+
+
+def fill(number: int, id: str, time: int) -> dict[str, Any]:
+    """Returns a fill as the venue tells it."""
+    return {
+        "number": number,
+        "time": time,
+        "symbol": "BTC-USDT",
+        "clientOrderId": id,
+        "exchangeOrderId": f"x{id}",
+        "tradeId": number,
+        "side": "buy",
+        "price": "100",
+        "quantity": "2",
+        "fee": "0.1",
+        "feeCurrency": "USDT",
+        "maker": True,
+    }
+
+
+@dataclass
+class Venue:
+    """What the scripted venue knows, and the two servers that tell it."""
+
+    http: Http
+    stream: Stream
+    orders: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    fills: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    balances: dict[str, str] = field(default_factory=lambda: {"USDT": "1000"})
+    instruments: list[dict[str, Any]] = field(default_factory=lambda: [dict(INSTRUMENT)])
+    last: int = 10
+    """Update id of the book."""
+    now: int = T0
+    on_order: Callable[[dict[str, Any]], Reply] | None = None
+    private: Any = None
+    """The account's socket; the market's is the other."""
+    market: Any = None
+
+    def asked(self, what: str) -> int:
+        """How often a path was asked for."""
+        return sum(seen.target.startswith(what) for seen in self.http.seen)
+
+    def answer(self, seen: Seen) -> Reply:
+        path, _, query = seen.target.partition("?")
+        match seen.method, path:
+            case "GET", "/v1/time":
+                return reply({"time": self.now // 10**6, "marketTime": self.now})
+            case "GET", "/v1/instruments":
+                return reply({"instruments": self.instruments})
+            case "GET", "/v1/balances":
+                held = [{"currency": c, "total": t, "available": t} for c, t in self.balances.items()]
+                return reply({"balances": held})
+            case "GET", "/v1/orders":
+                open_ones = [o for o in self.orders.values() if o["state"] in ("ACK", "PARTIAL")]
+                return reply({"orders": open_ones})
+            case "GET", "/v1/fills":
+                since = int(dict(pair.split("=") for pair in query.split("&"))["since"])
+                return reply({"fills": [f for f in self.fills if f["time"] >= since]})
+            case "GET", "/v1/depth":
+                return reply(
+                    {
+                        "type": "depthSnapshot",
+                        "symbol": "BTC-USDT",
+                        "last": self.last,
+                        "bids": [["99", "1"]],
+                        "asks": [["101", "1"]],
+                        "time": T0,
+                    }
+                )
+            case "POST", "/v1/orders":
+                asked = json.loads(seen.body)
+                if self.on_order is not None:
+                    return self.on_order(asked)
+                self.orders[asked["clientOrderId"]] = order(asked["clientOrderId"])
+                return reply(self.orders[asked["clientOrderId"]], 201)
+            case _:
+                known = self.orders.get(path.rpartition("/")[2])
+                return error(404, "unknown_order") if known is None else reply(known)
+
+    async def script(self, stream: Stream, message: dict[str, Any]) -> None:
+        if message["op"] == "login":
+            self.private = stream.socket
+        elif "depth:BTC-USDT" in message.get("channels", ()):
+            self.market = stream.socket
+        await stream.send({"op": "done", "id": message["id"]})
+
+    async def tell(self, message: object) -> None:
+        """Sends a frame on the account's stream."""
+        await self.private.send(json.dumps(message))
+
+    async def diff(self, first: int, last: int) -> None:
+        """Sends a change of the book."""
+        head = {"type": "depth", "symbol": "BTC-USDT", "first": first, "last": last}
+        frame = {**head, "bids": [["99", str(last)]], "asks": [], "time": T0}
+        await self.market.send(json.dumps(frame, separators=(",", ":")))
+
+
+@asynccontextmanager
+async def venue() -> AsyncGenerator[Venue]:
+    made: Venue | None = None
+
+    async def script(stream: Stream, message: dict[str, Any]) -> None:
+        assert made is not None
+        await made.script(stream, message)
+
+    async with Http() as http, Stream(script) as stream:
+        made = Venue(http, stream)
+        http.answer = made.answer
+        yield made
+
+
+@asynccontextmanager
+async def running(venue: Venue, *, key: str | None = "main") -> AsyncGenerator[Rig]:
+    """An adapter that runs on a thread of its own, as the gateway has it."""
+    adapter = Wire(FakeSettings(), venue.http.endpoint, key, "secret")
+    adapter.stream = venue.stream.url
+    rig = Rig(adapter)
+    await asyncio.to_thread(rig.__enter__)
+    try:
+        yield rig
+    finally:
+        await asyncio.to_thread(rig.close)
+        assert rig.error is None
+
+
+@asynccontextmanager
+async def trading() -> AsyncGenerator[tuple[Venue, Rig]]:
+    async with venue() as made, running(made) as rig:
+        await asyncio.to_thread(rig.subscribe, ("ExecReport", None))
+        yield made, rig
+
+
+def buy(id: str) -> NewOrder:
+    return NewOrder(id, "BTC-USDT", Side.BUY, Decimal(2), Decimal(100))
+
+
+def told(rig: Rig) -> list[tuple[str, str, Decimal]]:
+    """What was reported of orders, in order."""
+    reports = [cast(ExecReport, event) for event in rig.since(0, "ExecReport")]
+    return [(r.client_order_id, r.state, r.filled_quantity_decimal) for r in reports]

@@ -1,0 +1,333 @@
+"""A live adapter's account: what the stream tells, what it missed, and what became of each order."""
+
+import asyncio
+import json
+import logging
+import threading
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, cast
+
+import pytest
+
+from meltica.errors import (
+    OrderRefused,
+    OutcomeUnknown,
+    ProtocolError,
+    VenueUnavailable,
+)
+from tests.support.scripted import CUT, HANG, Reply, error, reply, until
+from tests.support.scripted_venue import T0, buy, fill, order, told, trading
+
+
+async def test_orders_and_balances_of_the_stream_are_told_as_they_come() -> None:
+    async with trading() as (it, rig):
+        account = rig.account
+        status = await account.submit(buy("a"))
+        assert (status.state, status.exchange_order_id) == ("ACK", "xa")
+        for each in (
+            order("a"),
+            order("a", "FILLED", "2"),
+            order("a", "PARTIAL", "1"),
+            order("a", "FILLED", "2"),
+        ):
+            await it.tell({"type": "order", **each})
+        await until(lambda: len(told(rig)) == 4, "reports, late and twice as they may be")
+        assert [state for _, state, _ in told(rig)] == ["ACK", "FILLED", "PARTIAL", "FILLED"]
+        balance = {"type": "balance", "currency": "USDT", "total": "5", "available": "4"}
+        await it.tell({**balance, "time": T0 + 2})
+        await it.tell({**balance, "total": "1000", "time": T0 + 1})
+        await it.tell({**balance, "currency": "BTC", "time": T0 + 3})
+        await until(lambda: rig.since(0, "BalanceUpdate", "BTC"), "balances")
+        totals = [cast(Any, event).total for event in rig.since(0, "BalanceUpdate", "USDT")]
+        assert totals == [1000, 5], "an older balance is no news"
+
+
+async def test_what_the_stream_missed_is_told_once() -> None:
+    async with trading() as (it, rig):
+        account = rig.account
+        for id in ("stays", "ends", "fills"):
+            await account.submit(buy(id))
+            await it.tell({"type": "order", **it.orders[id]})
+        await until(lambda: len(told(rig)) == 3, "the orders")
+        # While nobody is told: one is cancelled, one filled, one placed by somebody else and filled.
+        it.orders["ends"] = order("ends", "CANCELLED", time=T0 + 5)
+        it.orders["fills"] = order("fills", "FILLED", "2", time=T0 + 6)
+        it.orders["other"] = order("other", "FILLED", "2", time=T0 + 7)
+        it.fills = [fill(1, "fills", T0 + 6), fill(2, "other", T0 + 7)]
+        it.balances = {"USDT": "600"}
+        it.now = T0 + 8
+        mark = len(rig.events)
+        await it.private.close(1012)
+        await until(lambda: rig.since(mark, "BalanceUpdate", "USDT"), "the balance")
+        missed = {("ends", "CANCELLED", 0), ("fills", "FILLED", 2), ("other", "FILLED", 2)}
+        assert set(told(rig)[3:]) == missed
+        assert len(told(rig)) == 6
+        # Another time nothing was missed.
+        mark = len(rig.events)
+        it.now = T0 + 9
+        await it.private.close(1012)
+        await until(lambda: rig.since(mark, "BalanceUpdate", "USDT"), "the balance")
+        assert len(told(rig)) == 6
+        account = cast(Any, account)
+        await until(lambda: account.reconciled, "the end of it")
+
+
+async def test_what_cannot_be_taken_of_the_account_has_it_read_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with trading() as (it, rig):
+        opened = it.stream.opened
+        # A number that no event holds, in an answer of the right form.
+        it.balances = {"USDT": "1e300"}
+        await it.private.close(1012)
+        await until(lambda: it.stream.opened >= opened + 3, "another connection, and another")
+        assert "Traceback" in caplog.text
+        mark = len(rig.events)
+        it.balances = {"USDT": "5"}
+        await until(lambda: rig.since(mark, "BalanceUpdate"), "the balance")
+        await until(lambda: cast(Any, rig.account).reconciled, "the end of it")
+
+
+async def test_an_order_whose_outcome_was_unknown_is_found_after_a_reconnect() -> None:
+    async with trading() as (it, rig):
+
+        def done_and_lost(asked: dict[str, Any]) -> Reply:
+            id = asked["clientOrderId"]
+            it.orders[id] = order(id, "CANCELLED", reason="for a reason")
+            return CUT
+
+        it.on_order = done_and_lost
+        with pytest.raises(OutcomeUnknown):
+            await rig.account.submit(buy("lost"))
+        assert told(rig) == []
+        await it.private.close(1012)
+        await until(lambda: told(rig) == [("lost", "CANCELLED", 0)], "the order")
+
+
+async def test_no_order_goes_out_while_it_is_not_known_what_there_is() -> None:
+    async with trading() as (it, rig):
+        account = rig.account
+        assert account.reconciled
+        await account.submit(buy("a"))
+        late = asyncio.Event()
+        it.http.answer = lambda seen: (
+            replace(it.answer(seen), after=late) if "balances" in seen.target else it.answer(seen)
+        )
+        await it.private.close(1012)
+        await until(lambda: it.asked("/v1/balances") == 3, "the account to be read again")
+        assert not account.reconciled
+        with pytest.raises(VenueUnavailable) as failed:
+            await account.submit(buy("b"))
+        assert failed.value.code == "not_reconciled"
+        await account.amend("BTC-USDT", "a", price=Decimal(99))
+        await account.cancel("BTC-USDT", "a")
+        late.set()
+        await until(lambda: account.reconciled, "the end of it")
+        await account.submit(buy("b"))
+        sent = [json.loads(seen.body)["clientOrderId"] for seen in it.http.seen if seen.method == "POST"]
+        assert sent == ["a", "b"]
+
+
+async def test_an_order_that_may_still_arrive_is_not_said_to_be_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with trading() as (it, rig):
+        account = rig.account
+        monkeypatch.setattr(account, "arrives_within", 60.0)
+        it.on_order = lambda _: CUT
+        with pytest.raises(OutcomeUnknown):
+            await account.submit(buy("late"))
+        with pytest.raises(VenueUnavailable) as failed:
+            await account.order("BTC-USDT", "late")
+        assert failed.value.code == "unsettled"
+        assert await account.order("BTC-USDT", "never") is None
+        # Nor is it forgotten by reading everything again.
+        await it.private.close(1012)
+        await until(lambda: it.asked("/v1/orders/late") == 2, "the order to be asked for")
+        await until(lambda: account.reconciled, "the end of it")
+        it.orders["late"] = order("late", "CANCELLED")
+        await it.private.close(1012)
+        await until(lambda: told(rig) == [("late", "CANCELLED", 0)], "what became of it")
+        found = await account.order("BTC-USDT", "late")
+        assert found is not None
+        # When it can arrive no more, the venue's word holds.
+        monkeypatch.setattr(account, "arrives_within", 0.0)
+        with pytest.raises(OutcomeUnknown):
+            await account.submit(buy("lost"))
+        assert await account.order("BTC-USDT", "lost") is None
+
+
+async def test_reading_again_goes_on_until_the_venue_answers() -> None:
+    async with trading() as (it, rig):
+        await rig.account.submit(buy("a"))
+        it.orders["a"] = order("a", "CANCELLED")
+        broken = [error(503, "unavailable"), reply(b"<html>", 502), reply(b'{"orders": [{}]}')]
+        it.http.answer = lambda seen: (
+            broken.pop(0) if seen.target == "/v1/orders" and broken else it.answer(seen)
+        )
+        await it.private.close(1012)
+        await until(lambda: told(rig) == [("a", "CANCELLED", 0)], "the order")
+        assert not broken
+
+
+async def test_a_frame_of_the_account_that_cannot_be_read_has_everything_read_again() -> None:
+    async with trading() as (it, rig):
+        await rig.account.submit(buy("a"))
+        opened = it.stream.opened
+        await it.tell({"type": "order", "clientOrderId": "a"})
+        await until(lambda: it.stream.opened > opened, "another connection")
+        await until(lambda: told(rig) == [("a", "ACK", 0)], "the order")
+
+
+@pytest.mark.parametrize(
+    "answer", [reply({}, 201), reply([], 201), reply(order("a") | {"state": "BORN"}, 201)]
+)
+async def test_an_order_whose_answer_cannot_be_read_may_be_there(answer: Reply) -> None:
+    async with trading() as (it, rig):
+        it.on_order = lambda _: answer
+        with pytest.raises(OutcomeUnknown) as failed:
+            await rig.account.submit(buy("a"))
+        assert failed.value.code == "unreadable_answer"
+        it.http.answer = lambda _: reply([])
+        with pytest.raises(ProtocolError):
+            await rig.account.balances()
+
+
+async def test_who_stops_waiting_does_not_take_the_order_back(caplog: pytest.LogCaptureFixture) -> None:
+    async with trading() as (it, rig):
+        going = threading.Event()
+
+        def slow(asked: dict[str, Any]) -> Reply:
+            going.set()
+            it.orders["a"] = order("a")
+            return reply(it.orders["a"], 201)
+
+        it.on_order = slow
+        task = asyncio.create_task(rig.account.submit(buy("a")))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until(going.is_set, "the order to go out all the same")
+        status = await rig.account.order("BTC-USDT", "a")
+        assert status is not None
+        assert status.state == "ACK"
+    assert caplog.text == ""
+
+
+async def test_a_stop_while_an_order_is_under_way_says_what_is_known() -> None:
+    async with trading() as (it, rig):
+        it.on_order = lambda _: HANG
+        it.http.arrived.clear()
+        task = asyncio.create_task(rig.account.submit(buy("a")))
+        await it.http.arrived.wait()
+        rig.adapter.stop()
+        with pytest.raises(OutcomeUnknown) as failed:
+            await task
+        assert failed.value.code == "stopped"
+        await asyncio.to_thread(rig.close)
+        account = rig.account
+        for refused in (
+            account.submit(buy("b")),
+            account.cancel("BTC-USDT", "a"),
+            account.amend("BTC-USDT", "a", price=Decimal(1)),
+            account.order("BTC-USDT", "a"),
+            account.open_orders(),
+            account.fills_since(),
+            account.balances(),
+        ):
+            with pytest.raises(VenueUnavailable) as failed:
+                await refused
+            assert failed.value.code == "stopped"
+        with pytest.raises(VenueUnavailable):
+            await asyncio.to_thread(rig.subscribe, ("Trade", "BTC-USDT"))
+
+
+async def test_a_refused_order_is_forgotten_and_a_second_of_the_same_id_is_not() -> None:
+    async with trading() as (it, rig):
+        it.on_order = lambda _: error(422, "insufficient_funds")
+        with pytest.raises(OrderRefused) as refused:
+            await rig.account.submit(buy("poor"))
+        assert refused.value.reason == "insufficient_funds"
+        it.on_order = lambda _: CUT
+        with pytest.raises(OutcomeUnknown):
+            await rig.account.submit(buy("twice"))
+        it.on_order = lambda _: error(409, "duplicate_client_id")
+        with pytest.raises(OrderRefused):
+            await rig.account.submit(buy("twice"))
+        it.orders["twice"] = order("twice", "CANCELLED")
+        await it.private.close(1012)
+        await until(lambda: told(rig) == [("twice", "CANCELLED", 0)], "the first of them")
+        assert it.asked("/v1/orders/poor") == 0
+
+
+async def test_a_rejection_of_a_second_order_leaves_the_first_what_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with trading() as (it, rig):
+        no = {**order("a", "REJECTED", time=T0 + 1), "exchangeOrderId": None, "reason": "duplicate"}
+        # Before the stream has told of it, and after.
+        await rig.account.submit(buy("a"))
+        with caplog.at_level(logging.INFO):
+            await it.tell({"type": "order", **no})
+            await it.tell({"type": "order", **order("a")})
+            await it.tell({"type": "order", **no})
+            await it.tell({"type": "order", **order("b")})
+            await until(lambda: ("b", "ACK", 0) in told(rig), "what came last")
+        assert told(rig) == [("a", "ACK", 0), ("b", "ACK", 0)]
+        assert caplog.text.count("a second order a was refused: duplicate") == 2
+        # It is still asked for.
+        it.orders["a"] = order("a", "CANCELLED", time=T0 + 2)
+        await it.private.close(1012)
+        await until(lambda: told(rig)[2:] == [("a", "CANCELLED", 0)], "its end")
+        # Of an order that is not there, a rejection is told.
+        await it.tell({"type": "order", **no, "clientOrderId": "c"})
+        await until(lambda: told(rig)[3:] == [("c", "REJECTED", 0)], "a rejection")
+
+
+async def test_fills_beyond_what_an_ended_order_was_told_to_have_are_told() -> None:
+    async with trading() as (it, rig):
+        await it.tell({"type": "order", **order("a", "CANCELLED", time=T0 + 1)})
+        await until(lambda: told(rig) == [("a", "CANCELLED", 0)], "its end")
+        it.orders["a"] = order("a", "CANCELLED", "2", time=T0 + 1)
+        it.fills = [fill(1, "a", T0 + 1)]
+        await it.private.close(1012)
+        await until(lambda: told(rig)[1:] == [("a", "CANCELLED", 2)], "what it was filled")
+
+
+@pytest.mark.parametrize("known_as", ["xa", None])
+async def test_an_id_whose_order_has_ended_begins_anew(known_as: str | None) -> None:
+    async with trading() as (it, rig):
+        state = "REJECTED" if known_as is None else "FILLED"
+        filled = "0" if known_as is None else "2"
+        await it.tell({"type": "order", **order("a", state, filled), "exchangeOrderId": known_as})
+        await until(lambda: len(told(rig)) == 1, "the end of the first")
+        second = order("a", time=T0 + 5, exchangeOrderId="second")
+        it.on_order = lambda _: reply(second, 201)
+        await rig.account.submit(buy("a"))
+        await it.tell({"type": "order", **second})
+        if known_as is not None:
+            # A late word of the first is passed on, and does not hide the second.
+            await it.tell({"type": "order", **order("a", "FILLED", "2")})
+        await it.tell({"type": "order", **order("b")})
+        await until(lambda: ("b", "ACK", 0) in told(rig), "what came last")
+        mark = len(told(rig))
+        it.orders = {"b": order("b"), "a": {**second, "state": "CANCELLED", "time": T0 + 6}}
+        await it.private.close(1012)
+        await until(lambda: told(rig)[mark:] == [("a", "CANCELLED", 0)], "the end of the second")
+
+
+async def test_a_stop_while_the_account_is_read_ends_that_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with trading() as (it, rig):
+        it.http.answer = lambda seen: HANG if "balances" in seen.target else it.answer(seen)
+        await it.private.close(1012)
+        await until(lambda: it.asked("/v1/balances") == 3, "the account to be read again")
+        asking = asyncio.create_task(rig.account.balances())
+        await until(lambda: it.asked("/v1/balances") == 4, "a query")
+        rig.adapter.stop()
+        with pytest.raises(VenueUnavailable) as failed:
+            await asking
+        assert failed.value.code == "stopped"
+        await asyncio.to_thread(rig.close)
+    assert "could not be read" not in caplog.text

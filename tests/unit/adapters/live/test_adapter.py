@@ -1,0 +1,147 @@
+"""A live adapter as a whole, against a venue that a test scripts: the wire form of `fake`."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from meltica._core import BookSnapshot
+from meltica.adapters.fake.settings import FakeSettings
+from meltica.errors import (
+    Unauthenticated,
+    VenueError,
+    VenueUnavailable,
+)
+from meltica.testing import Rig
+from tests.support.scripted import HANG, Stream, error, until
+from tests.support.scripted_venue import INSTRUMENT, Wire, running, venue
+
+
+async def test_a_book_gets_its_snapshot_and_another_after_a_gap() -> None:
+    async with venue() as it, running(it, key=None) as rig:
+        await asyncio.to_thread(rig.subscribe, ("BookSnapshot", "BTC-USDT"))
+        books = lambda: [cast(BookSnapshot, e).last_update_id for e in rig.since(0, "BookSnapshot")]  # noqa: E731
+        await until(lambda: books() == [10], "a quiet market's book")
+        await it.diff(11, 12)
+        await until(lambda: books() == [10, 12], "a change")
+        it.last = 20
+        await it.diff(15, 20)
+        await until(lambda: books() == [10, 12, 20], "the book after the gap")
+        assert len(rig.since(0, "BookGap")) == 1
+        assert it.asked("/v1/depth") == 2
+        assert rig.producers["fake"].unsynced() == []
+
+
+async def test_a_snapshot_that_is_too_old_is_asked_for_again() -> None:
+    async with venue() as it, running(it, key=None) as rig:
+        await asyncio.to_thread(rig.subscribe, ("BookSnapshot", "BTC-USDT"))
+        await until(lambda: rig.since(0, "BookSnapshot"), "a book")
+        await it.diff(15, 20)
+        # The venue's snapshots are behind its stream, for a while.
+        await until(lambda: it.asked("/v1/depth") >= 4, "more attempts")
+        assert rig.producers["fake"].unsynced() == ["BTC-USDT"]
+        it.last = 20
+        await until(lambda: rig.producers["fake"].unsynced() == [], "a book")
+
+
+async def test_a_lost_market_connection_makes_books_stale_and_instruments_are_read_again() -> None:
+    async with venue() as it, running(it, key=None) as rig:
+        await asyncio.to_thread(rig.subscribe, ("BookSnapshot", "BTC-USDT"))
+        await until(lambda: rig.since(0, "BookSnapshot"), "a book")
+        it.instruments = [{**INSTRUMENT, "minNotional": "10"}]
+        mark = len(rig.events)
+        await it.market.close(1012)
+        await until(lambda: rig.since(mark, "MarketStale"), "it stale")
+        # The venue began anew, and so did its ids.
+        it.last = 3
+        await until(lambda: rig.since(mark, "BookSnapshot"), "another book")
+        await until(lambda: rig.since(mark, "InstrumentUpdate"), "the instrument that has changed")
+        assert rig.adapter.instruments() == it.instruments
+
+
+async def test_a_route_of_all_symbols_gets_what_is_newly_listed(caplog: pytest.LogCaptureFixture) -> None:
+    async with venue() as it, running(it, key=None) as rig:
+        await asyncio.to_thread(rig.subscribe, ("BookSnapshot", None))
+        it.instruments = [INSTRUMENT, {**INSTRUMENT, "symbol": "ETH-USDT", "baseCurrency": "ETH"}]
+        heard = lambda: [c for m in it.stream.heard for c in m.get("channels", ())]  # noqa: E731
+        await it.market.close(1012)
+        await until(lambda: "depth:ETH-USDT" in heard(), "the new symbol's book to be asked for")
+        assert "Traceback" not in caplog.text
+        it.instruments = [{"type": "spot"}]
+        await it.market.close(1012)
+        await until(lambda: "Traceback" in caplog.text, "a word about what could not be read")
+
+
+async def test_a_snapshot_that_was_under_way_when_the_connection_was_lost_is_not_used() -> None:
+    async with venue() as it, running(it, key=None) as rig:
+        late = asyncio.Event()
+        it.http.answer = lambda seen: (
+            replace(it.answer(seen), after=late) if "depth" in seen.target else it.answer(seen)
+        )
+        await asyncio.to_thread(rig.subscribe, ("BookSnapshot", "BTC-USDT"))
+        await until(lambda: it.asked("/v1/depth") == 1, "a request for the book")
+        await it.market.close(1012)
+        # The venue begins anew, with lower ids.
+        it.last = 3
+        # Long before the first is given up.
+        await until(lambda: it.asked("/v1/depth") == 2, "another request, while the first waits", 5)
+        late.set()
+        await until(lambda: rig.since(0, "BookSnapshot"), "the book")
+        await it.diff(4, 4)
+        await until(lambda: len(rig.since(0, "BookSnapshot")) == 2, "a change")
+        assert [cast(Any, e).last_update_id for e in rig.since(0, "BookSnapshot")] == [3, 4]
+
+
+async def test_a_route_that_the_venue_refuses_is_told() -> None:
+    async with venue() as it, running(it, key=None) as rig:
+
+        async def refuse(stream: Stream, message: dict[str, Any]) -> None:
+            known = {"op": "error", "id": message["id"], "error": "no such", "code": "unknown_symbol"}
+            await stream.send(
+                known if "trade:NO-USDT" in message["channels"] else {"op": "done", "id": message["id"]}
+            )
+
+        it.stream.script = refuse
+        with pytest.raises(VenueError, match="trade:NO-USDT: no such"):
+            await asyncio.to_thread(rig.subscribe, ("Trade", "NO-USDT"), ("Trade", "BTC-USDT"))
+        await asyncio.to_thread(rig.subscribe, ("Ticker", "BTC-USDT"))
+        await asyncio.to_thread(rig.unsubscribe, ("Trade", "NO-USDT"))
+
+
+async def test_a_start_without_a_venue_or_with_a_wrong_key_says_so() -> None:
+    async with venue() as it:
+        it.http.answer = lambda seen: (
+            error(401, "bad_signature") if "balances" in seen.target else it.answer(seen)
+        )
+        with pytest.raises(Unauthenticated):
+            async with running(it):
+                pass
+    with pytest.raises(VenueUnavailable):
+        async with running(it):
+            pass
+
+
+async def test_stop_is_quick_from_any_thread_in_any_state() -> None:
+    async with venue() as it:
+        # Never started; started and never run; twice.
+        for started in (False, True):
+            adapter = Wire(FakeSettings(), it.http.endpoint)
+            rig = Rig(adapter)
+            if started:
+                await asyncio.to_thread(adapter.start, rig.producers)
+            adapter.stop()
+            adapter.stop()
+            await asyncio.to_thread(adapter.run)
+            await asyncio.to_thread(rig.close)
+        # While it starts.
+        it.http.answer = lambda _: HANG
+        adapter = Wire(FakeSettings(), it.http.endpoint)
+        rig = Rig(adapter)
+        it.http.arrived.clear()
+        starting = asyncio.create_task(asyncio.to_thread(adapter.start, rig.producers))
+        await it.http.arrived.wait()
+        adapter.stop()
+        with pytest.raises(VenueUnavailable):
+            await starting
+        await asyncio.to_thread(rig.close)

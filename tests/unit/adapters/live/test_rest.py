@@ -1,0 +1,369 @@
+"""Requests to a venue, and what is known of each that failed."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from email.utils import format_datetime
+
+import pytest
+
+from meltica.adapters.fake.wire import FakeWire
+from meltica.adapters.live.clock import Bucket, VenueClock
+from meltica.adapters.live.rest import Failure, Request, RestClient, WrongClock
+from meltica.errors import (
+    MelticaError,
+    OrderRefused,
+    OutcomeUnknown,
+    ProtocolError,
+    RateLimited,
+    Unauthenticated,
+    VenueUnavailable,
+)
+from tests.support.scripted import CUT, HANG, Http, Reply, Seen, error, reply, until
+
+
+class Signer:
+    """Remembers the times that requests were signed with."""
+
+    def __init__(self) -> None:
+        self.times: list[int] = []
+
+    def __call__(self, request: Request, time: int) -> Request:
+        self.times.append(time)
+        return request._replace(headers={"X-Time": str(time), "X-Target": request.target})
+
+
+def failure(body: object) -> Failure | None:
+    match body:
+        case {"status": "error", "code": str(code), "error": str(text)}:
+            return Failure(code, text)
+        case _:
+            return None
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[Http]:
+    async with Http() as server:
+        yield server
+
+
+def client(
+    endpoint: str,
+    bucket: Bucket | None = None,
+    *,
+    timeout: float = 10.0,
+    clock: VenueClock | None = None,
+    sign: Signer | None = None,
+) -> RestClient:
+    made = RestClient(
+        endpoint,
+        clock=clock or VenueClock(),
+        bucket=bucket or Bucket(0),
+        errors=FakeWire.errors,
+        failure=failure,
+        sign=sign or Signer(),
+        server_time=lambda: server_time(),
+        timeout=timeout,
+    )
+
+    async def server_time() -> int:
+        return (await made.call("GET", "/time"))["time"]
+
+    return made
+
+
+async def test_an_answer_is_exact_and_what_is_signed_is_what_is_written(http: Http) -> None:
+    sign = Signer()
+    rest = client(http.endpoint, sign=sign)
+    http.replies.append(reply(b'{"price": 0.1, "quantity": "3", "n": 7}'))
+    answer = await rest.call("GET", "/v1/x", {"symbol": "BTC-USDT", "odd": "a b&c/\u00e4"}, signed=True)
+    assert answer == {"price": Decimal("0.1"), "quantity": "3", "n": 7}
+    [seen] = http.seen
+    assert seen.target == seen.headers["x-target"] == "/v1/x?symbol=BTC-USDT&odd=a+b%26c%2F%C3%A4"
+    http.replies.append(reply({}, status=201))
+    await rest.call("POST", "/v1/y", body={"a": "1"}, signed=True, changes=True)
+    assert (http.seen[1].method, http.seen[1].body) == ("POST", b'{"a":"1"}')
+    assert http.seen[1].headers["content-type"] == "application/json"
+    http.replies.extend([reply({}), reply({})])
+    await rest.call("GET", "/v1/x")
+    await rest.call("POST", "/v1/y", changes=True)
+    assert http.connections == 2, "a connection is used again, one for queries and one for what changes"
+    await rest.close()
+
+
+async def test_what_changes_something_waits_behind_no_query(http: Http) -> None:
+    rest = client(http.endpoint, timeout=60)
+    http.answer = lambda seen: reply({}) if seen.target == "/v1/orders" else HANG
+    slow = [asyncio.create_task(rest.call("GET", "/v1/slow")) for _ in range(40)]
+    await until(lambda: len(http.seen) == 32, "all connections of queries to be in use")
+    async with asyncio.timeout(20):
+        await rest.call("POST", "/v1/orders", body={}, changes=True)
+    # Where all of its own are in use it is refused, soon, and nothing was written.
+    slow += [asyncio.create_task(rest.call("POST", "/v1/slow", changes=True)) for _ in range(32)]
+    await until(lambda: len(http.seen) == 65, "all others to be in use")
+    async with asyncio.timeout(20):
+        with pytest.raises(VenueUnavailable):
+            await rest.call("POST", "/v1/orders", body={}, changes=True)
+    assert len(http.seen) == 65
+    for task in slow:
+        task.cancel()
+    await asyncio.wait(slow)
+    await rest.close()
+
+
+def nobody() -> str:
+    """An endpoint where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("changes", [False, True])
+async def test_what_was_never_written_changed_nothing(changes: bool) -> None:
+    rest = client(nobody())
+    with pytest.raises(VenueUnavailable) as failed:
+        await rest.call("POST", "/v1/orders", changes=changes)
+    assert failed.value.code == "connection"
+    await rest.close()
+
+
+async def test_a_connection_that_does_not_come_up_changed_nothing() -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        # A full backlog: further attempts to connect are neither taken nor refused.
+        held = [socket.socket() for _ in range(4)]
+        for each in held:
+            each.setblocking(False)
+            each.connect_ex(deaf.getsockname())
+        rest = client(f"http://127.0.0.1:{deaf.getsockname()[1]}", timeout=0.2)
+        with pytest.raises(VenueUnavailable) as failed:
+            await rest.call("POST", "/v1/orders", changes=True)
+        assert failed.value.code == "timeout"
+        await rest.close()
+        for each in held:
+            each.close()
+
+
+HALF = Reply(b"HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{", "close")
+HALF_A_REFUSAL = Reply(b'HTTP/1.1 422 No\r\nContent-Length: 100\r\n\r\n{"status":"error"', "close")
+NO_HTTP = Reply(b"good day\r\n\r\n", "close")
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (CUT, "connection"),
+        (HALF, "connection"),
+        (HALF_A_REFUSAL, "connection"),
+        (NO_HTTP, "connection"),
+        (HANG, "timeout"),
+        (reply(b"<html>fine</html>", 200), "unreadable_answer"),
+        (reply(b"<html>bad gateway</html>", 502), "http_502"),
+        (reply(b"<html>forbidden</html>", 403), "http_403"),
+        (reply(b"", 302, "Location: /elsewhere\r\n"), "http_302"),
+        (reply({"message": "of somebody else's"}, 400), "http_400"),
+        (error(504, "timeout"), "timeout"),
+        (error(500, "never_heard_of"), "never_heard_of"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_what_was_written_and_not_answered_is_not_known(http: Http, answer: Reply, code: str) -> None:
+    rest = client(http.endpoint, timeout=0.3 if answer is HANG else 10)
+    http.replies.append(answer)
+    with pytest.raises(OutcomeUnknown) as failed:
+        await rest.call("POST", "/v1/orders", body={}, changes=True)
+    assert failed.value.code == code
+    assert len(http.seen) == 1, "an order is never sent twice"
+    http.replies.append(answer)
+    # The same of a query, which changes nothing.
+    with pytest.raises((VenueUnavailable, ProtocolError)):
+        await rest.call("GET", "/v1/orders")
+    assert len(http.seen) == 2
+    await rest.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "of_a_query"),
+    [
+        (error(503, "unavailable"), VenueUnavailable, VenueUnavailable),
+        (error(401, "unknown_key"), Unauthenticated, Unauthenticated),
+        (error(401, "bad_signature"), Unauthenticated, Unauthenticated),
+        (error(422, "insufficient_funds"), OrderRefused, ProtocolError),
+        (error(409, "duplicate_client_id"), OrderRefused, ProtocolError),
+        (error(400, "bad_request"), OrderRefused, ProtocolError),
+        (error(404, "unknown_order"), OrderRefused, OrderRefused),
+    ],
+    ids=["503", "key", "signature", "422", "409", "400", "404"],
+)
+async def test_what_the_venue_says_is_what_it_is(
+    http: Http, answer: Reply, kind: type[MelticaError], of_a_query: type[MelticaError]
+) -> None:
+    rest = client(http.endpoint)
+    http.replies.extend([answer, answer])
+    with pytest.raises(kind) as failed:
+        await rest.call("POST", "/v1/orders", body={}, changes=True)
+    assert type(failed.value) is kind
+    with pytest.raises(of_a_query) as failed:
+        await rest.call("GET", "/v1/orders")
+    assert type(failed.value) is of_a_query
+    await rest.close()
+
+
+@pytest.mark.parametrize("body", [b"<html>slow down</html>", None])
+async def test_a_limit_refuses_orders_at_once_until_the_venue_said(http: Http, body: bytes | None) -> None:
+    now = 100.0
+    rest = client(http.endpoint, Bucket(0, clock=lambda: now))
+    limited = error(429, "rate_limited", "Retry-After: 7\r\n")
+    http.replies.append(limited if body is None else reply(body, 429, "Retry-After: 7\r\n"))
+    with pytest.raises(RateLimited) as failed:
+        await rest.call("POST", "/v1/orders", body={}, changes=True)
+    assert failed.value.retry_after == 7
+    assert body is not None or failed.value.message == "it is rate_limited"
+    now = 106.0
+    async with asyncio.timeout(5):
+        with pytest.raises(RateLimited) as failed:
+            await rest.call("POST", "/v1/orders", body={}, changes=True)
+    assert failed.value.retry_after == 1
+    assert len(http.seen) == 1, "nothing goes out before that"
+    now = 107.0
+    http.replies.append(reply({}))
+    await rest.call("POST", "/v1/orders", body={}, changes=True)
+    await rest.close()
+
+
+async def test_a_query_waits_as_long_as_the_venue_says(http: Http) -> None:
+    rest = client(http.endpoint)
+    http.replies.extend([error(429, "rate_limited", "Retry-After: 0\r\n"), reply([1])])
+    assert await rest.call("GET", "/v1/orders") == [1]
+    later = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    http.replies.append(error(429, "rate_limited", f"Retry-After: {later}\r\n"))
+    with pytest.raises(RateLimited) as failed:
+        await rest.call("GET", "/v1/orders")
+    assert 3500 < failed.value.retry_after <= 3600
+    await rest.close()
+
+
+async def test_a_wrong_clock_is_set_and_a_query_signed_again(http: Http) -> None:
+    sign, wall = Signer(), 1_000_000
+    clock = VenueClock(lambda: wall)
+    rest = client(http.endpoint, clock=clock, sign=sign)
+    times = [reply({"time": 1_090_000})] * 3
+    http.replies.extend([error(401, "bad_time"), *times, reply([])])
+    assert await rest.call("GET", "/v1/orders", signed=True) == []
+    assert sign.times == [1_000_000, 1_090_000]
+    # Again at once: then it is not the clock, and asking for ever would not help.
+    http.replies.extend([error(401, "bad_time"), *times, error(401, "bad_time"), *times])
+    with pytest.raises(WrongClock):
+        await rest.call("GET", "/v1/orders", signed=True)
+    assert not http.replies
+    await rest.close()
+
+
+async def test_an_order_that_a_wrong_clock_refused_is_not_sent_again(http: Http) -> None:
+    sign = Signer()
+    rest = client(http.endpoint, clock=VenueClock(lambda: 0), sign=sign)
+    http.replies.extend([error(401, "bad_time"), *[reply({"time": 5_000})] * 3])
+    with pytest.raises(Unauthenticated) as failed:
+        await rest.call("POST", "/v1/orders", body={}, signed=True, changes=True)
+    assert not failed.value.terminal, "the next one is signed by the right clock"
+    http.replies.append(reply({}))
+    await rest.call("POST", "/v1/orders", body={}, signed=True, changes=True)
+    assert sign.times == [0, 5_000]
+    assert [seen.method for seen in http.seen] == ["POST", "GET", "GET", "GET", "POST"]
+    await rest.close()
+
+
+async def test_many_that_find_the_clock_wrong_set_it_once(http: Http) -> None:
+    sign = Signer()
+    rest = client(http.endpoint, clock=VenueClock(lambda: 0), sign=sign)
+
+    def answer(seen: Seen) -> Reply:
+        if seen.target == "/time":
+            return reply({"time": 5_000})
+        return reply([]) if seen.headers["x-time"] == "5000" else error(401, "bad_time")
+
+    http.answer = answer
+    await asyncio.gather(*(rest.call("GET", "/v1/orders", signed=True) for _ in range(5)))
+    assert sum(seen.target == "/time" for seen in http.seen) == 3
+    await rest.close()
+
+
+@pytest.mark.parametrize("changes", [True, False])
+async def test_a_stop_tells_what_is_known_of_what_was_under_way(http: Http, changes: bool) -> None:
+    rest = client(http.endpoint)
+    http.replies.append(HANG)
+    task = asyncio.create_task(rest.call("POST", "/v1/orders", body={}, changes=changes))
+    await http.arrived.wait()
+    rest.stop()
+    task.cancel()
+    if changes:
+        with pytest.raises(OutcomeUnknown) as failed:
+            await task
+        assert failed.value.code == "stopped"
+    else:
+        # A query is ended as anything else is.
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    with pytest.raises(VenueUnavailable):
+        await rest.call("POST", "/v1/orders", body={}, changes=True)
+    assert len(http.seen) == 1
+    await rest.close()
+
+
+async def test_a_cancellation_is_no_error_of_the_venue(http: Http) -> None:
+    rest = client(http.endpoint)
+    http.replies.append(HANG)
+    task = asyncio.create_task(rest.call("POST", "/v1/orders", body={}, changes=True))
+    await http.arrived.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await rest.close()
+
+
+def test_a_bucket_keeps_some_for_what_is_urgent() -> None:
+    now = 0.0
+    bucket = Bucket(10, 10, kept=0.2, clock=lambda: now)
+    assert [bucket.take() for _ in range(8)] == [0.0] * 8
+    assert bucket.take() == pytest.approx(0.1)
+    assert bucket.take(urgent=True) == 0
+    assert bucket.take(urgent=True) == 0
+    assert bucket.take(urgent=True) == pytest.approx(0.1)
+    assert bucket.take() == pytest.approx(0.3)
+    now = 0.1
+    assert bucket.take(urgent=True) == 0
+    now = 1000.0
+    assert [bucket.take(urgent=True) for _ in range(10)] == [0.0] * 10
+    assert bucket.take(urgent=True) > 0, "what is not used is not kept beyond the burst"
+
+
+def test_a_request_heavier_than_the_burst_waits_for_all_there_is() -> None:
+    now = 0.0
+    bucket = Bucket(10, 10, clock=lambda: now)
+    assert bucket.take(50) == 0
+    now = 1.0
+    assert bucket.take(urgent=True) > 0, "and is paid for afterwards"
+    now = 4.2
+    assert bucket.take(urgent=True) == 0
+
+
+async def test_a_clock_believes_the_quickest_answer() -> None:
+    wall = 0
+    # (ms until the venue looks at its clock, ms until the answer is here); it is 1,000 ahead.
+    trips = iter([(500, 10), (5, 5), (10, 300)])
+
+    async def ask() -> int:
+        nonlocal wall
+        there, back = next(trips)
+        wall += there
+        told = wall + 1_000
+        wall += back
+        return told
+
+    clock = VenueClock(lambda: wall)
+    await clock.measure(ask)
+    assert clock.offset == 1_000
+    assert clock.now() == wall + 1_000

@@ -1,0 +1,95 @@
+"""The command line: fast help, one clear line for bad input, exit codes, JSON."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import meltica
+from meltica.cli import cli
+from meltica.cli.replay.summary import counts, duration
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, list(arguments))
+
+
+def python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def test_help_lists_commands_and_exit_codes() -> None:
+    result = invoke("--help")
+    assert result.exit_code == 0
+    for text in (
+        "replay",
+        "config",
+        "init",
+        "sample",
+        "bench",
+        "db",
+        "venue",
+        "Exit codes:",
+        "130  interrupted",
+    ):
+        assert text in result.output
+
+
+def test_help_and_import_load_nothing_heavy() -> None:
+    heavy = ("pydantic", "rich", "orjson", "asyncio", "yaml", "psycopg")
+    show = f"import sys; print([m for m in {heavy} if m in sys.modules])"
+    assert python(f"import meltica; {show}") == "[]\n"
+    assert python(f"import meltica.__main__; {show}") == "[]\n"
+
+
+def test_lambda_config_is_found_lazily() -> None:
+    assert python("import meltica; print(meltica.LambdaConfig.__name__)") == "LambdaConfig\n"
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        getattr(meltica, "Nothing")  # noqa: B009
+    assert "LambdaConfig" in dir(meltica)
+
+
+def test_a_misspelt_command_names_the_nearest() -> None:
+    result = invoke("reply")
+    assert result.exit_code == 2
+    assert "no such command `reply`; did you mean `replay`?" in result.output
+
+
+def test_version() -> None:
+    known = json.loads(invoke("version", "--json").output)
+    assert set(known) == {"meltica", "python", "implementation", "platform", "build", "target"}
+    assert known["build"] in ("dev", "release", "dist", "custom")
+    assert known["target"].count("-") >= 2
+    shown = [line.split(maxsplit=1) for line in invoke("version").output.splitlines()]
+    assert dict(shown) == known
+
+
+def test_sample(tmp_path: Path) -> None:
+    path = tmp_path / "s.gz"
+    assert "frames" in invoke("sample", str(path)).output
+    assert path.read_bytes()[:2] == b"\x1f\x8b"
+    result = invoke("sample", str(tmp_path / "no" / "s.gz"))
+    assert result.exit_code == 2
+    assert "cannot be written" in result.output
+
+
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [(0, "0 ns"), (412, "412 ns"), (3100, "3.1 us"), (250_000, "250 us"), (12e6, "12 ms"), (4.2e9, "4.2 s")],
+)
+def test_durations_have_units(ns: float, text: str) -> None:
+    assert duration(ns) == text
+
+
+def test_counts() -> None:
+    assert counts({}) == "none"
+    assert counts({"Trade": 1234, "Ticker": 1}) == "Trade 1,234, Ticker 1"
+
+
+def test_sample_for_machines(tmp_path: Path) -> None:
+    told = json.loads(invoke("sample", str(tmp_path / "made.gz"), "--json").stdout)
+    assert told == {"path": str(tmp_path / "made.gz"), "frames": told["frames"], "codec": "binance"}
+    assert told["frames"] > 1000

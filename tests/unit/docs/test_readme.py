@@ -1,0 +1,29 @@
+"""The README and the docs speak of what is there."""
+
+import re
+from pathlib import Path
+
+from meltica._core import FILTER_FIELDS
+from meltica.lambdas.callbacks import KINDS
+from meltica.strategies import large_trades
+from tests.support.paths import ROOT
+
+
+def test_the_lambda_of_the_readme_is_the_shipped_one() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert blocks == [Path(large_trades.__file__).read_text()]
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_fields_to_filter_on_are_those_of_the_core() -> None:
+    page = (ROOT / "docs" / "lambdas.md").read_text()
+    table = page.split("These fields can be filtered on:")[1].split("## ")[0]
+    rows = [[*re.findall(r"`(\w+)`", line)] for line in table.splitlines() if "`" in line]
+    assert {row[0]: tuple(row[1:]) for row in rows} == {
+        kind: FILTER_FIELDS[kind] for kind in KINDS if FILTER_FIELDS[kind]
+    }

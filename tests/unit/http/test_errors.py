@@ -1,0 +1,84 @@
+"""Which exception is told as what."""
+
+import logging
+
+import msgspec
+import pytest
+from litestar.exceptions import MethodNotAllowedException, NotFoundException
+
+from meltica import errors
+from meltica.api.envelope import Failure
+from meltica.control.health import NotReady
+from meltica.http.errors import ERRORS, HttpError, error_response
+from tests.support.paths import ROOT
+
+TABLE: dict[str, tuple[Exception, int, str, str]] = {
+    "NotFound": (errors.NotFound("no x"), 404, "not_found", "no x"),
+    "AlreadyExists": (errors.AlreadyExists("x is there"), 409, "already_exists", "x is there"),
+    "Conflict": (errors.Conflict("x runs"), 409, "conflict", "x runs"),
+    "StartError": (errors.StartError("x failed"), 400, "start_failed", "x failed"),
+    "DatabaseUnavailable": (errors.DatabaseUnavailable("gone"), 503, "database_unavailable", "gone"),
+    "NotReady": (NotReady({"lock": "is not held"}), 503, "not_ready", "lock is not held"),
+    "NotFoundException": (
+        NotFoundException(),
+        404,
+        "unknown_path",
+        "there is no /x; see /openapi.json",
+    ),
+    "MethodNotAllowedException": (
+        MethodNotAllowedException(headers={"allow": "POST, OPTIONS, GET"}),
+        405,
+        "method_not_allowed",
+        "expected GET, OPTIONS, POST for /x, saw PUT",
+    ),
+    "Exception": (
+        KeyError("hunter2"),
+        500,
+        "internal_error",
+        "unexpected error inside Meltica; its log says more",
+    ),
+    "HttpError": (HttpError(413, "body_too_large", "too much"), 413, "body_too_large", "too much"),
+}
+
+
+def test_every_row_is_here_and_explained() -> None:
+    page = (ROOT / "docs" / "rest.md").read_text()
+    for status, code in ERRORS.values():
+        assert f"| {status} | `{code}` |" in page
+    assert {kind.__name__ for kind in ERRORS} | {"NotReady", "HttpError"} == set(TABLE)
+
+
+@pytest.mark.parametrize(("error", "status", "code", "text"), TABLE.values(), ids=TABLE)
+def test_answers(error: Exception, status: int, code: str, text: str) -> None:
+    told = error_response(error, "PUT", "/x")
+    assert (told.status, told.failure.code, told.failure.error) == (status, code, text)
+    assert msgspec.to_builtins(told.failure)["status"] == "error"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.DatabaseError("row (1, hunter2) was refused"),
+        errors.MelticaError("hunter2"),
+        errors.LambdaLoadError("hunter2"),
+        OSError("hunter2"),
+        RecursionError(),
+    ],
+)
+def test_others_are_logged_and_not_told(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        told = error_response(error, "GET", "/x")
+    assert (told.status, told.failure.code) == (500, "internal_error")
+    assert "hunter2" not in told.failure.error
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
+
+
+def test_the_envelope() -> None:
+    assert msgspec.json.encode(Failure(error="e", code="c")) == b'{"status":"error","error":"e","code":"c"}'
+    told = error_response(NotReady({"a": "b"}), "GET", "/x")
+    assert msgspec.to_builtins(told.failure)["faults"] == {"a": "b"}
+    assert error_response(MethodNotAllowedException(headers={"allow": "B, A"}), "C", "/").headers == {
+        "allow": "A, B"
+    }
