@@ -90,6 +90,7 @@ fn message(u: &mut Unstructured) -> Result<MessageSpec> {
         Role::Event(Kind::BookGap),
         Role::BookDiff,
         Role::BookSnapshot,
+        Role::Control,
     ];
     Ok(MessageSpec {
         name: (*u.choose(&["one", "two", "three", "four"])?).to_owned(),

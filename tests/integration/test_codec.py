@@ -1,6 +1,7 @@
 """Binance's messages, raw and combined, whole and damaged."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from meltica import _core
 from meltica.adapters.binance.codec import BINANCE
+from meltica.adapters.codec import Message, absent, present
 from tests.conftest import replay
 
 TICKER_24H = {
@@ -112,6 +114,18 @@ def test_messages(message: dict[str, Any], kind: str, fields: dict[str, Any], co
     assert [event.kind for event in events] == [kind]
     assert {name: getattr(events[0], name) for name in fields} == fields
     assert (stats["ignored"], stats["errors"]) == (1, {})
+
+
+def test_control_messages_are_declared_with_conditions_only() -> None:
+    ack = Message(name="ack", role="Control", matches=(present("id"), absent("e")))
+    core = _core.Core()
+    producer = core.producer("p", _core.Codec(replace(BINANCE, messages=(*BINANCE.messages, ack))))
+    for frame in (b'{"result":null,"id":1}', b'{"result":null,"id":2}', b'{"result":null}'):
+        producer.feed(frame, 1)
+    stats = producer.stats()
+    assert (stats["control"], stats["unmatched"], stats["ignored"], stats["errors"]) == (2, 1, 3, {})
+    with pytest.raises(_core.CodecError, match=r"ack\.symbol: expected none in a control message"):
+        _core.Codec(replace(BINANCE, messages=(replace(ack, symbol="s"),)))
 
 
 def test_a_frame_cut_anywhere_is_an_error() -> None:

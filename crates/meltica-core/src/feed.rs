@@ -3,6 +3,7 @@
 //! # Cost
 //! Whether anybody wants a message is asked as soon as its kind and symbol are known, before its numbers are read.
 
+mod outcome;
 mod stats;
 
 use crate::book::{BookAssembler, DiffIds, DiffOutcome, SnapshotOutcome};
@@ -16,6 +17,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+pub use outcome::FeedOutcome;
 pub use stats::{BadFrame, FeedStats};
 
 enum Window {
@@ -87,18 +89,18 @@ impl Feed {
         &mut self.publisher
     }
 
-    /// Decodes one frame and dispatches what it holds; returns how many events that were. A bad frame is counted and
-    /// kept, never an error.
+    /// Decodes one frame, dispatches its events and returns what became of it. A bad frame is counted and its beginning
+    /// kept; it is never an error.
     ///
     /// # Errors
     /// [`NotDispatched::Stopped`] when a wait for a slow reader was stopped.
-    pub fn frame(&mut self, frame: &[u8], received_time: Nanos) -> Result<u32, NotDispatched> {
+    pub fn frame(&mut self, frame: &[u8], received_time: Nanos) -> Result<FeedOutcome, NotDispatched> {
         let started = clock::ticks();
         self.stats.frames.bump(1);
         self.stats.bytes.bump(frame.len() as u64);
         let Some(decoder) = &mut self.decoder else {
             self.stats.bad("no_codec", "the provider has no codec".into(), received_time, frame);
-            return Ok(0);
+            return Ok(FeedOutcome::BAD);
         };
         let publisher = &mut self.publisher;
         let mut wanted = None;
@@ -113,7 +115,7 @@ impl Feed {
             Err(error) => {
                 let text = decoder.codec().describe(&error);
                 self.stats.bad(error.kind(), text, received_time, frame);
-                return Ok(0);
+                return Ok(FeedOutcome::BAD);
             }
         };
         let dispatched = match decoded {
@@ -138,15 +140,20 @@ impl Feed {
                 self.stats.unwanted.bump(1);
                 Ok(0)
             }
-            Decoded::Ignored => {
-                self.stats.ignored.bump(1);
-                Ok(0)
+            Decoded::Control { .. } => {
+                self.stats.control.bump(1);
+                return Ok(FeedOutcome::CONTROL);
+            }
+            Decoded::Unmatched => {
+                self.stats.unmatched.bump(1);
+                return Ok(FeedOutcome::UNMATCHED);
             }
         };
-        if dispatched.is_ok_and(|events| events > 0) {
+        let events = dispatched?;
+        if events > 0 {
             self.stats.decode.record(clock::elapsed_ns(started, self.publisher.last_ticks()));
         }
-        dispatched
+        Ok(FeedOutcome { events, ..FeedOutcome::DECODED })
     }
 
     fn diff(

@@ -3,7 +3,7 @@
 use super::*;
 use crate::bus::{Item, OverflowPolicy, Queue, Reader};
 use crate::codec::fixtures::{ALL, DIFF, SNAPSHOT, TICKER, TRADE, binance_spec, wrap};
-use crate::codec::{MAX_FRAME, MAX_LEVELS};
+use crate::codec::{MAX_FRAME, MAX_LEVELS, Match, MessageSpec, Role};
 use crate::dispatch::{Dispatcher, Route, RouteKey};
 use crate::names::ProviderId;
 use crate::pool::{Claim, Pools};
@@ -44,7 +44,7 @@ impl Plane {
 
     /// Feeds one frame and returns the events it made, each looked at.
     fn run(&mut self, frame: &[u8]) -> Vec<Item> {
-        let events = self.feed.frame(frame, 0).unwrap();
+        let events = self.feed.frame(frame, 0).unwrap().events;
         let mut items = Vec::new();
         while self.reader.has_work() {
             self.reader.read(self.dispatcher.watermark(), 2048, &mut items);
@@ -239,4 +239,61 @@ fn unknown_enum_values_are_shown() {
         assert!(matches!(&items[0].payload, Payload::Trade(trade) if trade.side.is_none()));
         assert_eq!(plane.feed.stats.unknown_enums.get(), id);
     }
+}
+
+/// A feed whose codec also declares acknowledgements.
+fn plane_with_control() -> Plane {
+    let mut plane = Plane::new();
+    let mut spec = binance_spec();
+    spec.messages.push(MessageSpec {
+        name: "ack".into(),
+        role: Role::Control,
+        matches: vec![Match::Present("id".into()), Match::Absent("e".into())],
+        symbol: None,
+        venue_time: None,
+        id: None,
+        fields: vec![],
+        levels: None,
+    });
+    let publisher = Publisher::new(&plane.dispatcher, ProviderId::intern("feed-tests").unwrap());
+    plane.feed = Feed::new(publisher, Some(Codec::compile(spec).unwrap()));
+    plane
+}
+
+#[test]
+fn each_frame_counts_as_decoded_control_unmatched_or_bad() {
+    let mut feed = plane_with_control().feed;
+    let mut outcome = |frame: &str| feed.frame(frame.as_bytes(), 0).unwrap();
+    let decoded = FeedOutcome { decoded: 1, ..FeedOutcome::default() };
+    assert_eq!(outcome(TRADE), FeedOutcome { events: 1, ..decoded });
+    assert_eq!(outcome(TRADE), decoded, "a duplicate");
+    assert_eq!(outcome(&diff(1)), decoded, "a diff that waits for a snapshot");
+    let control = FeedOutcome { control: 1, ..FeedOutcome::default() };
+    assert_eq!(outcome(r#"{"id":7,"result":null}"#), control);
+    let unmatched = FeedOutcome { unmatched: 1, ..FeedOutcome::default() };
+    assert_eq!(outcome(r#"{"result":null}"#), unmatched);
+    assert_eq!(outcome("[1,2]"), unmatched);
+    let bad = FeedOutcome { bad: 1, ..FeedOutcome::default() };
+    assert_eq!(outcome("pong"), bad);
+    assert_eq!(outcome(r#"{"e":"trade","id":7}"#), bad, "a trade without its fields");
+    assert_eq!([control, unmatched].map(FeedOutcome::needs_adapter), [true, true]);
+    assert_eq!([decoded, bad].map(FeedOutcome::needs_adapter), [false, false]);
+    assert_eq!((feed.stats.control.get(), feed.stats.unmatched.get()), (1, 2));
+}
+
+#[test]
+fn unwanted_market_data_is_decoded_and_needs_no_adapter() {
+    let plane = Plane::new();
+    let publisher = Publisher::new(&plane.dispatcher, ProviderId::intern("feed-tests-unwanted").unwrap());
+    let mut feed = Feed::new(publisher, Some(Codec::compile(binance_spec()).unwrap()));
+    let outcome = feed.frame(TRADE.as_bytes(), 0).unwrap();
+    assert_eq!(outcome, FeedOutcome { decoded: 1, ..FeedOutcome::default() });
+}
+
+#[test]
+fn a_feed_without_a_codec_counts_every_frame_as_bad() {
+    let plane = Plane::new();
+    let publisher = Publisher::new(&plane.dispatcher, ProviderId::intern("feed-tests").unwrap());
+    let outcome = Feed::new(publisher, None).frame(TRADE.as_bytes(), 0).unwrap();
+    assert_eq!(outcome, FeedOutcome { bad: 1, ..FeedOutcome::default() });
 }

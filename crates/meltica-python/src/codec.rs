@@ -125,6 +125,7 @@ fn message(object: &Any<'_>) -> PyResult<MessageSpec> {
         ("KlineSummary", Role::Event(Kind::KlineSummary)),
         ("BookDiff", Role::BookDiff),
         ("BookSnapshot", Role::BookSnapshot),
+        ("Control", Role::Control),
     ];
     let venue_time: Option<(String, String)> = get(object, "venue_time")?;
     let id: Option<(String, String)> = get(object, "id")?;

@@ -65,9 +65,9 @@ impl PyProducer {
     fn feed(&self, py: Python<'_>, frame: &[u8], received_time: Option<Nanos>) -> PyResult<u32> {
         py.detach(|| {
             let mut feed = lock(&self.feed);
-            let n = feed.frame(frame, received_time.unwrap_or_else(clock::wall)).map_err(value_error);
+            let outcome = feed.frame(frame, received_time.unwrap_or_else(clock::wall)).map_err(value_error);
             feed.flush();
-            n
+            outcome.map(|outcome| outcome.events)
         })
     }
 

@@ -58,7 +58,8 @@ pub fn feed_dict<'py>(py: Python<'py>, stats: &FeedStats) -> PyResult<Bound<'py,
         ("frames", &stats.frames),
         ("bytes", &stats.bytes),
         ("unwanted", &stats.unwanted),
-        ("ignored", &stats.ignored),
+        ("control", &stats.control),
+        ("unmatched", &stats.unmatched),
         ("unknown_enums", &stats.unknown_enums),
         ("duplicates", &stats.duplicates),
         ("stale_ids", &stats.stale_ids),
@@ -71,6 +72,7 @@ pub fn feed_dict<'py>(py: Python<'py>, stats: &FeedStats) -> PyResult<Bound<'py,
     ] {
         out.set_item(name, counter.get())?;
     }
+    out.set_item("ignored", stats.control.get() + stats.unmatched.get())?;
     out.set_item("unsynced_books", stats.unsynced.load(Ordering::Relaxed))?;
     out.set_item("events", by_kind(py, |kind| stats.dispatched[kind as usize].get())?)?;
     let stale = StaleReason::ALL.map(|reason| (reason.name(), stats.stale[reason as usize].get()));

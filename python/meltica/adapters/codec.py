@@ -17,15 +17,17 @@ the top of the message::
 Fields by role (* must be there): `Trade` id* (ident), side (names), price*, quantity*; `Ticker` last, bid,
 bid_quantity, ask, ask_quantity, volume_24h; `KlineSummary` open*, close*, high*, low*, volume*, open_time*
 (time), close_time* (time), interval (text), closed (flag). All others are decimals. Book messages have
-`levels` and no fields.
+`levels` and no fields. Control messages have `matches` only.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Role = Literal["Trade", "Ticker", "KlineSummary", "BookDiff", "BookSnapshot"]
-"""What a message becomes: an event by itself, or changed or all levels of a book."""
+Role = Literal["Trade", "Ticker", "KlineSummary", "BookDiff", "BookSnapshot", "Control"]
+"""What a message becomes: an event by itself, or changed or all levels of a book. `Control` is not market
+data: an acknowledgement, a heartbeat or an error, which the adapter handles.
+"""
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 """Unit of a venue's integer time."""

@@ -59,8 +59,13 @@ pub enum Decoded {
         /// Of what.
         symbol: SymbolId,
     },
-    /// Well-formed, but none of the declared messages: a control reply, a heartbeat.
-    Ignored,
+    /// A message declared as [`Role::Control`](super::Role::Control).
+    Control {
+        /// Index in [`Codec::messages`].
+        message: u16,
+    },
+    /// Well-formed JSON that matches none of the declared messages.
+    Unmatched,
 }
 
 /// Decodes the frames of one socket; keeps scratch between frames.
@@ -142,7 +147,7 @@ impl Decoder {
         }
         fields.scan(codec, frame)?;
         let Some(index) = codec.messages.iter().position(|message| fields.matches(frame, message)) else {
-            return Ok(Decoded::Ignored);
+            return Ok(Decoded::Unmatched);
         };
         *message = Some(index as u16);
         Reader { frame, fields, unknown_enums, payload }.message(codec, index, cache, wanted)

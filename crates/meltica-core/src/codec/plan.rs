@@ -162,7 +162,7 @@ fn schema(role: Role) -> Option<Schema> {
         Role::Event(Kind::Ticker) => Some(TICKER),
         Role::Event(Kind::KlineSummary) => Some(KLINE),
         Role::Event(_) => None,
-        Role::BookDiff | Role::BookSnapshot => Some(&[]),
+        Role::BookDiff | Role::BookSnapshot | Role::Control => Some(&[]),
     }
 }
 
@@ -263,6 +263,16 @@ impl Compiler {
             }
         }
         let path = |part: &str| format!("{name}.{part}");
+        if spec.role == Role::Control {
+            let parts = [
+                ("symbol", spec.symbol.is_some()),
+                ("venue_time", spec.venue_time.is_some()),
+                ("id", spec.id.is_some()),
+            ];
+            for (part, _) in parts.into_iter().filter(|(_, is_declared)| *is_declared) {
+                self.fault(&path(part), "expected none in a control message");
+            }
+        }
         Message {
             present,
             absent,
@@ -283,7 +293,7 @@ impl Compiler {
         let Some(schema) = schema(spec.role) else {
             self.fault(
                 &spec.name,
-                format_args!("expected a Trade, Ticker or KlineSummary, seen {:?}", spec.role),
+                format_args!("expected a Trade, Ticker or KlineSummary, saw {:?}", spec.role),
             );
             return Vec::new();
         };
@@ -338,7 +348,7 @@ impl Compiler {
     }
 
     fn levels(&mut self, spec: &MessageSpec) -> Option<LevelsPlan> {
-        let is_book = !matches!(spec.role, Role::Event(_));
+        let is_book = matches!(spec.role, Role::BookDiff | Role::BookSnapshot);
         let Some(levels) = spec.levels.as_ref().filter(|_| is_book) else {
             if is_book || spec.levels.is_some() {
                 let text = if is_book { "expected levels of a book message" } else { "expected no levels" };
@@ -422,7 +432,7 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
         }
         let compiled = compiler.message(message);
         let named = message.symbol.is_some()
-            || message.role == Role::BookSnapshot
+            || matches!(message.role, Role::BookSnapshot | Role::Control)
             || spec.envelope.as_ref().is_some_and(|envelope| envelope.symbol_separator.is_some());
         if !named {
             compiler

@@ -30,11 +30,12 @@ impl<'a> Reader<'a> {
         mut wanted: impl FnMut(Kind, SymbolId) -> bool,
     ) -> Result<Decoded, DecodeError> {
         let message = &codec.messages[index];
-        let symbol = self.symbol(codec, message, cache)?;
         let kind = match message.role {
             Role::Event(kind) => kind,
             Role::BookDiff | Role::BookSnapshot => Kind::BookSnapshot,
+            Role::Control => return Ok(Decoded::Control { message: index as u16 }),
         };
+        let symbol = self.symbol(codec, message, cache)?;
         if let Some(symbol) = symbol.filter(|symbol| !wanted(kind, *symbol)) {
             return Ok(Decoded::Unwanted { kind, symbol });
         }

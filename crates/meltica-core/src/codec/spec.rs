@@ -49,6 +49,9 @@ pub enum Role {
     BookDiff,
     /// All levels of a book.
     BookSnapshot,
+    /// Not market data: an acknowledgement, a heartbeat, an error. The adapter handles the frame. The message has
+    /// conditions only: no symbol, time, id, fields or levels.
+    Control,
 }
 
 /// A condition on a message.

@@ -186,7 +186,7 @@ fn other_messages_are_ignored() {
         r#""text""#,
         " [ { } , -1.5e+3 , true ] ",
     ] {
-        assert!(matches!(decode(frame), Ok(Decoded::Ignored)), "{frame}: {:?}", decode(frame));
+        assert!(matches!(decode(frame), Ok(Decoded::Unmatched)), "{frame}: {:?}", decode(frame));
     }
 }
 
@@ -264,7 +264,7 @@ fn texts_that_look_alike_to_the_tables_are_told_apart() {
 #[test]
 fn faults_are_told_apart() {
     let depth = |n: usize| format!(r#"{{"x":{}{}}}"#, "[".repeat(n), "]".repeat(n));
-    assert!(matches!(decode(depth(64)), Ok(Decoded::Ignored)));
+    assert!(matches!(decode(depth(64)), Ok(Decoded::Unmatched)));
     for (frame, kind) in [
         (String::new(), "truncated"),
         (" ".into(), "truncated"),
@@ -356,4 +356,33 @@ fn a_faulty_declaration_shows_all_its_faults() {
         assert!(error.faults.iter().any(|fault| fault.starts_with(&format!("{place}:"))), "{place}: {error}");
     }
     assert_eq!(error.faults.len(), 8, "{error}");
+}
+
+#[test]
+fn a_control_message_has_conditions_only() {
+    let control = |matches| MessageSpec {
+        name: "ack".into(),
+        role: Role::Control,
+        matches,
+        symbol: None,
+        venue_time: None,
+        id: None,
+        fields: vec![],
+        levels: None,
+    };
+    let mut spec = binance_spec();
+    spec.messages.insert(0, control(vec![Match::Present("id".into())]));
+    let mut decoder = Decoder::new(Codec::compile(spec.clone()).unwrap());
+    let mut decode = |frame: &str| decoder.decode(frame.as_bytes(), |_, _| true).unwrap();
+    assert!(matches!(decode(r#"{"result":null,"id":7}"#), Decoded::Control { message: 0 }));
+    assert!(matches!(decode(TRADE), Decoded::Event { kind: Kind::Trade, .. }));
+    assert!(matches!(decode(r#"{"result":null}"#), Decoded::Unmatched));
+
+    let trade = spec.messages.iter().find(|message| message.name == "trade").unwrap();
+    let diff = spec.messages.iter().find(|message| message.name == "depthUpdate").unwrap();
+    spec.messages[0] =
+        MessageSpec { name: "ack".into(), role: Role::Control, levels: diff.levels.clone(), ..trade.clone() };
+    let faults = Codec::compile(spec).unwrap_err().faults;
+    let places = ["symbol:", "venue_time:", "id:", "price:", " expected no levels"];
+    assert!(places.iter().all(|place| faults.iter().any(|fault| fault.contains(place))), "{faults:?}");
 }

@@ -31,8 +31,10 @@ pub struct FeedStats {
     pub dispatched: [Counter; Kind::COUNT],
     /// Messages nobody wanted.
     pub unwanted: Counter,
-    /// Messages that no declaration matches: replies, heartbeats.
-    pub ignored: Counter,
+    /// Messages that the codec declares as not market data.
+    pub control: Counter,
+    /// Well-formed messages that match no declaration of the codec.
+    pub unmatched: Counter,
     /// Enum values that the declaration does not name: the field was absent, or the frame bad where it is required.
     pub unknown_enums: Counter,
     /// Ids seen before.
@@ -72,7 +74,8 @@ impl FeedStats {
             bytes: Counter::default(),
             dispatched: Default::default(),
             unwanted: Counter::default(),
-            ignored: Counter::default(),
+            control: Counter::default(),
+            unmatched: Counter::default(),
             unknown_enums: Counter::default(),
             duplicates: Counter::default(),
             stale_ids: Counter::default(),

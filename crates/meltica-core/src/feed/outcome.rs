@@ -1,0 +1,33 @@
+//! What a feed did with a frame.
+
+/// Counts the messages of the frames passed to [`Feed::frame`](super::Feed::frame) by what became of them.
+///
+/// Each message counts as exactly one of `decoded`, `control`, `unmatched` and `bad`. A frame holds one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FeedOutcome {
+    /// Events dispatched, notices about books included.
+    pub events: u32,
+    /// Market data. Also counts messages without an event: duplicates, book changes that wait for a snapshot, and what
+    /// no subscriber wants.
+    pub decoded: u32,
+    /// Messages that the codec declares as not market data.
+    pub control: u32,
+    /// Well-formed messages that match no declaration of the codec.
+    pub unmatched: u32,
+    /// Messages that could not be used. The provider's counters show the error.
+    pub bad: u32,
+}
+
+impl FeedOutcome {
+    const NONE: Self = Self { events: 0, decoded: 0, control: 0, unmatched: 0, bad: 0 };
+    pub(super) const DECODED: Self = Self { decoded: 1, ..Self::NONE };
+    pub(super) const CONTROL: Self = Self { control: 1, ..Self::NONE };
+    pub(super) const UNMATCHED: Self = Self { unmatched: 1, ..Self::NONE };
+    pub(super) const BAD: Self = Self { bad: 1, ..Self::NONE };
+
+    /// Returns whether the adapter has to handle the frame: some message of it is control or unmatched.
+    #[inline]
+    pub const fn needs_adapter(self) -> bool {
+        self.control | self.unmatched != 0
+    }
+}
