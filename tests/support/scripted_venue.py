@@ -43,7 +43,7 @@ def order(id: str, state: str = "ACK", filled: str = "0", time: int = T0, **more
     """Returns an order as the venue tells it."""
     return {
         "clientOrderId": id,
-        "exchangeOrderId": f"x{id}",
+        "venueOrderId": f"x{id}",
         "symbol": "BTC-USDT",
         "state": state,
         "side": "buy",
@@ -66,7 +66,7 @@ def fill(number: int, id: str, time: int) -> dict[str, Any]:
         "time": time,
         "symbol": "BTC-USDT",
         "clientOrderId": id,
-        "exchangeOrderId": f"x{id}",
+        "venueOrderId": f"x{id}",
         "tradeId": number,
         "side": "buy",
         "price": "100",

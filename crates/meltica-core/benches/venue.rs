@@ -62,7 +62,7 @@ impl Plain {
             }
         }
         if left > 0
-            && let OrderKind::Limit { price, tif: TimeInForce::Gtc } = order.kind
+            && let OrderKind::Limit { price, time_in_force: TimeInForce::Gtc } = order.kind
         {
             let id = self.count;
             self.side(order.side).entry(price).or_default().push_back((id, left));

@@ -9,8 +9,8 @@ use crate::instrument::Instrument;
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{Recycle, Shared};
 pub use payload::{
-    BalanceUpdate, Book, BookGap, ExecReport, Extension, Kline, OrderState, PriceLevel, RiskControl,
-    ShortText, StaleReason, Ticker, Trade, VenueId,
+    BalanceUpdate, Book, BookGap, ExecReport, Extension, Kline, Liquidity, OrderState, PriceLevel,
+    RiskControl, ShortText, StaleReason, Ticker, TimeInForce, Trade, VenueId,
 };
 
 /// Nanoseconds since the Unix epoch, or a signed difference of two such times.
@@ -173,6 +173,9 @@ pub enum Payload {
     /// See [`StaleReason`].
     MarketStale(StaleReason),
 }
+
+// Every slot of the pool has this size. Payloads that are larger are boxed.
+const _: () = assert!(size_of::<Payload>() == 192);
 
 /// Where an event comes from and when.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -7,7 +7,7 @@ use crate::convert::{
 };
 use crate::payload::{self, Parsed};
 use meltica_core::decimal::Decimal;
-use meltica_core::event::{Event, Header, Kind, Nanos, Payload, ShortText};
+use meltica_core::event::{Event, Header, Kind, Liquidity, Nanos, Payload, ShortText, TimeInForce};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping, PyString};
 use std::fmt::Write as _;
@@ -403,16 +403,23 @@ event_class! {
     optional {
         price price_decimal = r.price;
         remaining_quantity remaining_quantity_decimal = r.remaining_quantity;
-        avg_fill_price avg_fill_price_decimal = r.avg_fill_price;
-        commission commission_decimal = r.commission;
+        average_price average_price_decimal = r.average_price;
+        fee fee_decimal = r.fee;
+        last_quantity last_quantity_decimal = r.last_quantity;
+        last_price last_price_decimal = r.last_price;
+        last_fee last_fee_decimal = r.last_fee;
     }
     plain {
         client_order_id: String = r.client_order_id.clone();
-        exchange_order_id: Option<String> = r.exchange_order_id.clone();
+        venue_order_id: Option<String> = r.venue_order_id.clone();
         state: &'static str = r.state.name();
         order_type: String = r.order_type.clone();
-        commission_asset: Option<String> = r.commission_asset.clone();
-        reject_reason: Option<String> = r.reject_reason.clone();
+        time_in_force: Option<&'static str> = r.time_in_force.map(TimeInForce::name);
+        fee_currency: Option<String> = r.fee_currency.clone();
+        reason: Option<String> = r.reason.clone();
+        execution_id: Option<String> = r.execution_id.clone();
+        liquidity: Option<&'static str> = r.liquidity.map(Liquidity::name);
+        last_fee_currency: Option<String> = r.last_fee_currency.clone();
     }
     object {
         side = |py| py_side(py, r.side);

@@ -3,8 +3,8 @@
 use crate::convert::{decimal, json_dumps, json_loads, parse_rfc3339, rfc3339, value_error};
 use meltica_core::decimal::Decimal;
 use meltica_core::event::{
-    BalanceUpdate, Book, BookGap, ExecReport, Extension, Header, Kind, Kline, OrderState, Payload,
-    PriceLevel, RiskControl, ShortText, Side, StaleReason, Ticker, Trade, VenueId,
+    BalanceUpdate, Book, BookGap, ExecReport, Extension, Header, Kind, Kline, Liquidity, OrderState, Payload,
+    PriceLevel, RiskControl, ShortText, Side, StaleReason, Ticker, TimeInForce, Trade, VenueId,
 };
 use meltica_core::instrument::{Instrument, InstrumentType, OptionType};
 use pyo3::exceptions::{PyKeyError, PyTypeError};
@@ -98,13 +98,16 @@ pub fn exec_to_dict<'py>(py: Python<'py>, report: &ExecReport) -> PyResult<Bound
 }
 
 fn exec(out: &Writer<'_>, r: &ExecReport) -> PyResult<()> {
-    out.put("clientOrderId", &r.client_order_id)?.opt("exchangeOrderId", r.exchange_order_id.as_ref())?;
+    out.put("clientOrderId", &r.client_order_id)?.opt("venueOrderId", r.venue_order_id.as_ref())?;
     out.put("state", r.state.name())?.put("side", r.side.name())?.put("orderType", &r.order_type)?;
+    out.opt("timeInForce", r.time_in_force.map(TimeInForce::name))?;
     out.opt_number("price", r.price)?.number("quantity", r.quantity)?;
-    out.number("filledQuantity", r.filled_quantity)?.opt_number("remainingQty", r.remaining_quantity)?;
-    out.opt_number("avgFillPrice", r.avg_fill_price)?.opt_number("commissionAmount", r.commission)?;
-    out.opt("commissionAsset", r.commission_asset.as_ref())?;
-    out.opt("rejectReason", r.reject_reason.as_ref()).map(drop)
+    out.number("filledQuantity", r.filled_quantity)?.opt_number("remainingQuantity", r.remaining_quantity)?;
+    out.opt_number("averagePrice", r.average_price)?.opt_number("fee", r.fee)?;
+    out.opt("feeCurrency", r.fee_currency.as_ref())?.opt("reason", r.reason.as_ref())?;
+    out.opt("executionId", r.execution_id.as_ref())?.opt_number("lastQuantity", r.last_quantity)?;
+    out.opt_number("lastPrice", r.last_price)?.opt("liquidity", r.liquidity.map(Liquidity::name))?;
+    out.opt_number("lastFee", r.last_fee)?.opt("lastFeeCurrency", r.last_fee_currency.as_ref()).map(drop)
 }
 
 fn stamp(out: &Writer<'_>, header: &Header) -> PyResult<()> {
@@ -213,6 +216,15 @@ impl<'py> Fields<'_, 'py> {
             .ok_or_else(|| value_error(format!("payload: expected {key:?} to be {expected}, saw {text:?}")))
     }
 
+    fn opt_named<T>(
+        &self,
+        key: &str,
+        find: impl Fn(&str) -> Option<T>,
+        expected: &str,
+    ) -> PyResult<Option<T>> {
+        self.opt(key)?.map(|_| self.named(key, find, expected)).transpose()
+    }
+
     fn side(&self) -> PyResult<Side> {
         self.named("side", Side::from_name, "Buy or Sell")
     }
@@ -228,7 +240,7 @@ pub fn from_dict(kind: Kind, data: &Bound<'_, PyAny>) -> PyResult<Parsed> {
         Kind::BookSnapshot => return book_from_dict(&f).map(Parsed::Book),
         Kind::Trade => Payload::Trade(Trade {
             id: venue_id(&f.get("tradeId")?.str()?.to_string())?,
-            side: f.opt("side")?.map(|_| f.side()).transpose()?,
+            side: f.opt_named("side", Side::from_name, "Buy or Sell")?,
             price: f.number("price")?,
             quantity: f.number("quantity")?,
         }),
@@ -253,18 +265,25 @@ pub fn from_dict(kind: Kind, data: &Bound<'_, PyAny>) -> PyResult<Parsed> {
         }),
         Kind::ExecReport => Payload::Exec(Box::new(ExecReport {
             client_order_id: f.text("clientOrderId")?,
-            exchange_order_id: f.opt_text("exchangeOrderId")?,
+            venue_order_id: f.opt_text("venueOrderId")?,
             state: f.named("state", OrderState::from_name, "an order state")?,
             side: f.side()?,
             order_type: f.text("orderType")?,
+            time_in_force: f.opt_named("timeInForce", TimeInForce::from_name, "GTC, IOC or FOK")?,
             price: f.opt_number("price")?,
             quantity: f.number("quantity")?,
             filled_quantity: f.number("filledQuantity")?,
-            remaining_quantity: f.opt_number("remainingQty")?,
-            avg_fill_price: f.opt_number("avgFillPrice")?,
-            commission: f.opt_number("commissionAmount")?,
-            commission_asset: f.opt_text("commissionAsset")?,
-            reject_reason: f.opt_text("rejectReason")?,
+            remaining_quantity: f.opt_number("remainingQuantity")?,
+            average_price: f.opt_number("averagePrice")?,
+            fee: f.opt_number("fee")?,
+            fee_currency: f.opt_text("feeCurrency")?,
+            reason: f.opt_text("reason")?,
+            execution_id: f.opt_text("executionId")?,
+            last_quantity: f.opt_number("lastQuantity")?,
+            last_price: f.opt_number("lastPrice")?,
+            liquidity: f.opt_named("liquidity", Liquidity::from_name, "maker or taker")?,
+            last_fee: f.opt_number("lastFee")?,
+            last_fee_currency: f.opt_text("lastFeeCurrency")?,
         })),
         Kind::InstrumentUpdate => {
             let inner = f.get("instrument")?;

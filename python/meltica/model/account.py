@@ -27,14 +27,14 @@ class NewOrder:
     """An order as it is sent; numbers are already on the instrument's increments."""
 
     client_order_id: str
-    """1 to 20 of A-Z, a-z and 0-9."""
+    """1 to 18 of 0-9 and a-z."""
     symbol: str
     side: Side
     quantity: Decimal
     """In base."""
     price: Decimal | None = None
     """The limit, in quote; None is a market order."""
-    tif: TimeInForce = "GTC"
+    time_in_force: TimeInForce = "GTC"
     post_only: bool = False
 
 
@@ -42,7 +42,7 @@ class OrderStatus(NamedTuple):
     """What a venue knows of an order."""
 
     client_order_id: str
-    exchange_order_id: str | None
+    venue_order_id: str | None
     symbol: str
     side: Side
     state: OrderState
@@ -63,7 +63,7 @@ class Execution(NamedTuple):
     """The venue's, ns."""
     symbol: str
     client_order_id: str
-    exchange_order_id: str
+    venue_order_id: str
     side: Side
     price: Decimal
     quantity: Decimal

@@ -83,7 +83,7 @@ class Desk(Account):
                 order.side.value.lower(),
                 order.quantity,
                 order.price,
-                order.tif,
+                order.time_in_force,
                 order.post_only,
                 account=self._account,
             )
@@ -142,7 +142,7 @@ class Desk(Account):
                 time=fill.time,
                 symbol=fill.symbol,
                 client_order_id=fill.client_order_id,
-                exchange_order_id=fill.exchange_order_id,
+                venue_order_id=fill.venue_order_id,
                 side=fill.side,
                 price=fill.price,
                 quantity=fill.quantity,
@@ -182,12 +182,12 @@ def status(record: Mapping[str, Any]) -> OrderStatus:
     price = record.get("price")
     return OrderStatus(
         client_order_id=record["clientOrderId"],
-        exchange_order_id=record.get("exchangeOrderId"),
+        venue_order_id=record.get("venueOrderId"),
         symbol=record["symbol"],
         side=Side(record["side"]),
         state=record["state"],
         quantity=Decimal(record["quantity"]),
         filled=Decimal(record["filledQuantity"]),
         price=None if price is None else Decimal(price),
-        reason=record.get("rejectReason"),
+        reason=record.get("reason"),
     )

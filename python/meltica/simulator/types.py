@@ -33,7 +33,7 @@ class AccountFill(NamedTuple):
     """Virtual time, ns."""
     symbol: str
     client_order_id: str
-    exchange_order_id: str
+    venue_order_id: str
     trade_id: int
     """Counts the symbol's trades from 1."""
     side: Side

@@ -28,7 +28,7 @@ class AccountContract:
             far = order(at="far")
             status = rig.do(account.submit(far))
             assert (status.client_order_id, status.state, status.filled) == (far.client_order_id, "ACK", 0)
-            assert status.exchange_order_id
+            assert status.venue_order_id
             [open_order] = rig.do(account.open_orders())
             assert open_order == rig.do(account.order(symbol, far.client_order_id))
             assert (open_order.price, open_order.quantity) == (far.price, far.quantity)
@@ -140,7 +140,7 @@ class AccountContract:
     def test_what_cannot_rest_ends(self, stage: Stage) -> None:
         with trading(stage) as (rig, order):
             symbol = stage.symbols[0]
-            away = order(at="far", tif="IOC")
+            away = order(at="far", time_in_force="IOC")
             assert rig.do(rig.account.submit(away)).filled == 0
             status = rig.do(rig.account.order(symbol, away.client_order_id))
             assert status is not None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_FILLS = 1_000
 MAX_LEVELS = 5_000
 
-_ID = re.compile(r"[A-Za-z0-9]{1,20}")
+_ID = re.compile(r"[0-9a-z]{1,18}")
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 
 AnyRequest = Request[Any, Any, Any]
@@ -200,9 +200,7 @@ async def _body(request: AnyRequest, kind: type[Body]) -> Body:
 def _new_order(asked: shapes.OrderAsked) -> NewOrder:
     if _ID.fullmatch(asked.client_order_id) is None:
         seen = repr(asked.client_order_id[:80])
-        raise HttpError(
-            400, "bad_request", f"`clientOrderId`: expected 1 to 20 letters and digits, saw {seen}"
-        )
+        raise HttpError(400, "bad_request", f"`clientOrderId`: expected 1 to 18 of 0-9 and a-z, saw {seen}")
     if (asked.price is not None) != (asked.order_type == "limit"):
         seen = "no price" if asked.price is None else "a price"
         raise HttpError(
@@ -216,7 +214,7 @@ def _new_order(asked: shapes.OrderAsked) -> NewOrder:
         side=Side.BUY if asked.side == "buy" else Side.SELL,
         quantity=_number("quantity", asked.quantity),
         price=None if asked.price is None else _number("price", asked.price),
-        tif=asked.time_in_force,
+        time_in_force=asked.time_in_force,
         post_only=asked.post_only,
     )
 

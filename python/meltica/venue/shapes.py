@@ -79,11 +79,12 @@ class Order(Schema, frozen=True, kw_only=True):
     """An order, open or ended."""
 
     client_order_id: str
-    exchange_order_id: str | UnsetType = UNSET
+    venue_order_id: str | UnsetType = UNSET
     symbol: str
     state: Literal["ACK", "PARTIAL", "FILLED", "CANCELLED", "REJECTED", "EXPIRED"]
     side: Literal["buy", "sell"]
     order_type: Literal["limit", "market"]
+    time_in_force: Literal["GTC", "IOC", "FOK"]
     price: str | UnsetType = UNSET
     quantity: str
     filled_quantity: str
@@ -115,7 +116,7 @@ class Fill(Schema, frozen=True, kw_only=True):
     time: int
     symbol: str
     client_order_id: str
-    exchange_order_id: str
+    venue_order_id: str
     trade_id: int
     side: Literal["buy", "sell"]
     price: str
@@ -209,19 +210,20 @@ def order(record: Mapping[str, Any]) -> Order:
     """Returns an order out of the venue's record."""
     return Order(
         client_order_id=record["clientOrderId"],
-        exchange_order_id=record.get("exchangeOrderId", UNSET),
+        venue_order_id=record.get("venueOrderId", UNSET),
         symbol=record["symbol"],
         state=record["state"],
         side=record["side"].lower(),
         order_type=record["orderType"].lower(),
+        time_in_force=record["timeInForce"],
         price=record.get("price", UNSET),
         quantity=record["quantity"],
         filled_quantity=record["filledQuantity"],
-        remaining_quantity=record["remainingQty"],
-        average_price=record.get("avgFillPrice", UNSET),
-        fee=record["commissionAmount"],
-        fee_currency=record["commissionAsset"],
-        reason=record.get("rejectReason", UNSET),
+        remaining_quantity=record["remainingQuantity"],
+        average_price=record.get("averagePrice", UNSET),
+        fee=record["fee"],
+        fee_currency=record["feeCurrency"],
+        reason=record.get("reason", UNSET),
         time=record["time"],
     )
 
@@ -233,7 +235,7 @@ def fill(told: "AccountFill") -> Fill:
         time=told.time,
         symbol=told.symbol,
         client_order_id=told.client_order_id,
-        exchange_order_id=told.exchange_order_id,
+        venue_order_id=told.venue_order_id,
         trade_id=told.trade_id,
         side="buy" if told.side == "Buy" else "sell",
         price=text(told.price),

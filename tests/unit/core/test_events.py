@@ -42,8 +42,15 @@ PAYLOADS: dict[str, dict[str, Any]] = {
         "state": "PARTIAL",
         "side": "Sell",
         "orderType": "Limit",
+        "timeInForce": "GTC",
         "quantity": "2",
         "filledQuantity": "1",
+        "executionId": "17",
+        "lastQuantity": "1",
+        "lastPrice": "100.10",
+        "liquidity": "maker",
+        "lastFee": "-0.01",
+        "lastFeeCurrency": "USDT",
     },
     "BalanceUpdate": {"total": "2", "available": "1"},
     "Extension": {"name": "x", "data": {"a": [1, None, "é"]}},
@@ -111,8 +118,9 @@ def test_a_float_is_the_float_of_its_decimal(text: str) -> None:
         ("KlineSummary", "openPrice closePrice highPrice lowPrice volume", "open close high low volume"),
         (
             "ExecReport",
-            "price quantity filledQuantity remainingQty avgFillPrice commissionAmount",
-            "price quantity filled_quantity remaining_quantity avg_fill_price commission",
+            "price quantity filledQuantity remainingQuantity averagePrice fee lastQuantity lastPrice lastFee",
+            "price quantity filled_quantity remaining_quantity average_price fee "
+            "last_quantity last_price last_fee",
         ),
         ("BalanceUpdate", "total available", "total available"),
     ):
@@ -136,7 +144,32 @@ def test_what_is_no_decimal_is_refused(bad: str) -> None:
         event("Trade", price=bad)
 
 
+def test_an_exec_report_has_its_fill() -> None:
+    report = event("ExecReport", venueOrderId="v1", fee="0.02", feeCurrency="USDT", reason="late")
+    assert (report.venue_order_id, report.time_in_force, report.reason) == ("v1", "GTC", "late")
+    assert (report.fee_decimal, report.fee_currency) == (Decimal("0.02"), "USDT")
+    assert (report.execution_id, report.liquidity) == ("17", "maker")
+    assert (report.last_quantity_decimal, report.last_price_decimal) == (Decimal(1), Decimal("100.10"))
+    assert (report.last_fee_decimal, report.last_fee_currency) == (Decimal("-0.01"), "USDT")
+    absent = (
+        "executionId",
+        "lastQuantity",
+        "lastPrice",
+        "liquidity",
+        "lastFee",
+        "lastFeeCurrency",
+        "timeInForce",
+    )
+    without = event("ExecReport", **dict.fromkeys(absent))
+    assert not set(absent) & set(without.to_dict()["payload"])
+    assert (without.execution_id, without.last_price, without.last_fee, without.time_in_force) == (None,) * 4
+
+
 def test_faults_name_the_key() -> None:
+    with pytest.raises(ValueError, match='expected "liquidity" to be maker or taker, saw "Maker"'):
+        event("ExecReport", liquidity="Maker")
+    with pytest.raises(ValueError, match='expected "timeInForce" to be GTC, IOC or FOK, saw "GTD"'):
+        event("ExecReport", timeInForce="GTD")
     with pytest.raises(ValueError, match='expected "side" to be Buy or Sell, saw "buy"'):
         event("Trade", side="buy")
     with pytest.raises(ValueError, match="event kind"):

@@ -46,7 +46,7 @@ async def test_an_order_from_its_sending_to_its_end() -> None:
     sent = await desk.submit(order())
     assert (sent.state, sent.quantity, sent.filled, sent.price) == ("ACK", Decimal("0.5"), 0, 30000)
     assert (sent.client_order_id, sent.symbol, sent.side, sent.reason) == ("a", "BTC-USDT", Side.BUY, None)
-    assert sent.exchange_order_id
+    assert sent.venue_order_id
     assert await desk.open_orders() == [sent]
     assert (await desk.balances())["USDT"] == Holding(Decimal(1_000_000), Decimal(984_985))
     await desk.amend("BTC-USDT", "a", quantity=Decimal("0.25"))
@@ -94,7 +94,7 @@ async def test_fills_are_told_from_a_time_on() -> None:
         (order(price="1.001"), "tick_size"),
         (order(quantity=Decimal(900)), "insufficient_funds"),
         (order(post_only=True, price="90000"), "would_cross"),
-        (order(tif="FOK"), "unfillable"),
+        (order(time_in_force="FOK"), "unfillable"),
     ],
 )
 async def test_what_the_venue_refuses_changes_nothing(asked: NewOrder, reason: str) -> None:

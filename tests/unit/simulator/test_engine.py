@@ -203,7 +203,7 @@ def test_a_wrong_call_is_a_wrong_call() -> None:
     engine = MatchingEngine()
     with pytest.raises(ValueError, match='side: expected one of buy, sell, seen "hold"'):
         engine.submit(1, "hold", 1, 1)
-    with pytest.raises(ValueError, match="tif: expected one of GTC, IOC, FOK"):
+    with pytest.raises(ValueError, match="time_in_force: expected one of GTC, IOC, FOK"):
         engine.submit(1, "buy", 1, 1, "DAY")
     with pytest.raises(TypeError, match="order_id: expected str, or int"):
         engine.submit(None, "buy", 1, 1)  # pyright: ignore[reportArgumentType]

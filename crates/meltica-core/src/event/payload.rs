@@ -180,35 +180,106 @@ impl OrderState {
     }
 }
 
-/// A report on one of our orders.
+/// What happens to the part of an order that cannot be filled on arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum TimeInForce {
+    /// Good till cancelled: it rests in the book until it is filled or cancelled.
+    Gtc,
+    /// Immediate or cancel: it expires.
+    Ioc,
+    /// Fill or kill: the order is filled completely on arrival, or not at all.
+    Fok,
+}
+
+impl TimeInForce {
+    /// Every time in force.
+    pub const ALL: [Self; 3] = [Self::Gtc, Self::Ioc, Self::Fok];
+
+    /// Returns `GTC`, `IOC` or `FOK`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gtc => "GTC",
+            Self::Ioc => "IOC",
+            Self::Fok => "FOK",
+        }
+    }
+
+    /// Returns the time in force of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|time_in_force| time_in_force.name() == name)
+    }
+}
+
+/// Whether an order added liquidity to the book in a fill or removed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Liquidity {
+    /// The order rested in the book.
+    Maker,
+    /// The order arrived and traded with a resting one.
+    Taker,
+}
+
+impl Liquidity {
+    /// Returns `maker` or `taker`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Maker => "maker",
+            Self::Taker => "taker",
+        }
+    }
+
+    /// Returns the liquidity of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Maker, Self::Taker].into_iter().find(|liquidity| liquidity.name() == name)
+    }
+}
+
+/// A report on one of our orders. A report describes at most one fill.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExecReport {
-    /// The id we gave.
+    /// The order id that the client assigned.
     pub client_order_id: String,
-    /// The id the venue gave.
-    pub exchange_order_id: Option<String>,
-    /// How far the order has come.
+    /// The order id that the venue assigned.
+    pub venue_order_id: Option<String>,
+    /// The order's state after the change that this report describes.
     pub state: OrderState,
     /// Buy or sell.
     pub side: Side,
     /// `Limit` or `Market`.
     pub order_type: String,
+    /// How long the order stays in the book.
+    pub time_in_force: Option<TimeInForce>,
     /// Limit price.
     pub price: Option<Decimal>,
     /// Ordered quantity.
     pub quantity: Decimal,
-    /// Filled so far.
+    /// Quantity filled so far.
     pub filled_quantity: Decimal,
-    /// Still open.
+    /// Quantity still open.
     pub remaining_quantity: Option<Decimal>,
-    /// Average price of the fills.
-    pub avg_fill_price: Option<Decimal>,
-    /// Fee paid so far.
-    pub commission: Option<Decimal>,
-    /// Currency of the fee.
-    pub commission_asset: Option<String>,
-    /// Why it was refused.
-    pub reject_reason: Option<String>,
+    /// Average price of all fills so far.
+    pub average_price: Option<Decimal>,
+    /// Fee of all fills so far.
+    pub fee: Option<Decimal>,
+    /// Currency of `fee`.
+    pub fee_currency: Option<String>,
+    /// Why the order was rejected or ended.
+    pub reason: Option<String>,
+    /// The venue's id of the fill that this report describes. This and the fields below are absent when the report
+    /// does not describe a fill.
+    pub execution_id: Option<String>,
+    /// Quantity of that fill.
+    pub last_quantity: Option<Decimal>,
+    /// Price of that fill.
+    pub last_price: Option<Decimal>,
+    /// Whether the order was the maker or the taker in that fill.
+    pub liquidity: Option<Liquidity>,
+    /// Fee of that fill.
+    pub last_fee: Option<Decimal>,
+    /// Currency of `last_fee`.
+    pub last_fee_currency: Option<String>,
 }
 
 /// A balance of ours.

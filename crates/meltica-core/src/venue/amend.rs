@@ -4,8 +4,8 @@ use super::Reject;
 use super::checks::Terms;
 use super::engine::Engine;
 use super::ledger::Ledger;
-use super::order::{CloseReason, OrderId, OrderKind, Outcome, TimeInForce};
-use crate::event::Nanos;
+use super::order::{CloseReason, OrderId, OrderKind, Outcome};
+use crate::event::{Nanos, TimeInForce};
 
 impl Engine {
     pub(super) fn amend(
@@ -35,7 +35,7 @@ impl Engine {
         let kind = if order.post_only {
             OrderKind::PostOnly { price }
         } else {
-            OrderKind::Limit { price, tif: TimeInForce::Gtc }
+            OrderKind::Limit { price, time_in_force: TimeInForce::Gtc }
         };
         self.admit(
             ledger,

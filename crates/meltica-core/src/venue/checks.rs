@@ -3,8 +3,8 @@
 use super::Reject;
 use super::engine::{Engine, opposite, reaches};
 use super::ledger::{AccountId, Ledger};
-use super::order::{NewOrder, OrderKind, SelfTrade, TimeInForce};
-use crate::event::Side;
+use super::order::{NewOrder, OrderKind, SelfTrade};
+use crate::event::{Side, TimeInForce};
 
 /// What a new order, or an order as it will be amended, asks for.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +45,7 @@ impl Engine {
         self.check_sums(ledger, terms)?;
         match terms.kind {
             OrderKind::PostOnly { .. } if self.crosses(terms) => return Err(Reject::WouldCross), // 1.6, 5
-            OrderKind::Limit { tif: TimeInForce::Fok, .. } | OrderKind::Market { fok: true }
+            OrderKind::Limit { time_in_force: TimeInForce::Fok, .. } | OrderKind::Market { fok: true }
                 if self.reach(terms).0 < terms.open =>
             {
                 return Err(Reject::Unfillable); // 1.7
@@ -122,10 +122,12 @@ impl Engine {
         }
         let fees = self.fees();
         let rate = match terms.kind {
-            OrderKind::Limit { tif: TimeInForce::Gtc, .. } if self.crosses(terms) => {
+            OrderKind::Limit { time_in_force: TimeInForce::Gtc, .. } if self.crosses(terms) => {
                 fees.maker().max(fees.taker())
             }
-            OrderKind::Limit { tif: TimeInForce::Gtc, .. } | OrderKind::PostOnly { .. } => fees.maker(),
+            OrderKind::Limit { time_in_force: TimeInForce::Gtc, .. } | OrderKind::PostOnly { .. } => {
+                fees.maker()
+            }
             _ => fees.taker(),
         };
         let (asset, needed) = match (terms.side, terms.kind.price()) {

@@ -3,12 +3,10 @@
 use super::book::{Book, Order};
 use super::fees::Fees;
 use super::ledger::{AccountId, AssetId, Ledger};
-use super::order::{
-    CloseReason, Command, Fill, NewOrder, OrderId, OrderKind, Outcome, Party, SelfTrade, TimeInForce,
-};
+use super::order::{CloseReason, Command, Fill, NewOrder, OrderId, OrderKind, Outcome, Party, SelfTrade};
 use super::rules::Rules;
 use super::{Reject, checks::Terms};
-use crate::event::{Nanos, Side};
+use crate::event::{Nanos, Side, TimeInForce};
 
 /// One instrument's market. The [`super`] module says how it works.
 #[derive(Debug, Clone)]
@@ -100,8 +98,10 @@ impl Engine {
         let NewOrder { side, quantity, kind, account, tag, .. } = *new;
         let self_trade = new.self_trade.unwrap_or(self.self_trade);
         self.admit(ledger, &Terms::new(new, self_trade))?; // 1
-        let rests =
-            matches!(kind, OrderKind::Limit { tif: TimeInForce::Gtc, .. } | OrderKind::PostOnly { .. });
+        let rests = matches!(
+            kind,
+            OrderKind::Limit { time_in_force: TimeInForce::Gtc, .. } | OrderKind::PostOnly { .. }
+        );
         let place = rests.then(|| self.book.allocate());
         self.accepted += 1;
         let id = OrderId::new(self.accepted, place.unwrap_or(OrderId::MAX_PLACES as u32 - 1));

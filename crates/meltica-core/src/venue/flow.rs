@@ -103,7 +103,7 @@ pub fn mixed(n: usize, seed: u64) -> Flow {
         engine.process(&mut ledger, command, 0, &mut out);
         let rests = matches!(
             command,
-            Command::New(NewOrder { kind: OrderKind::Limit { tif: TimeInForce::Gtc, .. }, .. })
+            Command::New(NewOrder { kind: OrderKind::Limit { time_in_force: TimeInForce::Gtc, .. }, .. })
         );
         if let Some(order) = accepted(&mut out).filter(|_| rests) {
             open.push(order);
@@ -125,8 +125,8 @@ fn pick(open: &mut Vec<OrderId>, engine: &Engine, random: &mut Random) -> Option
     None
 }
 
-fn limit(side: Side, price: i64, quantity: i64, tif: TimeInForce) -> Command {
-    new(side, quantity, OrderKind::Limit { price, tif })
+fn limit(side: Side, price: i64, quantity: i64, time_in_force: TimeInForce) -> Command {
+    new(side, quantity, OrderKind::Limit { price, time_in_force })
 }
 
 fn new(side: Side, quantity: i64, kind: OrderKind) -> Command {

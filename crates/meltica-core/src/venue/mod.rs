@@ -55,12 +55,13 @@ mod rules;
 mod tests;
 mod views;
 
+pub use crate::event::TimeInForce;
 pub use engine::{Engine, ScaleError};
 pub use fees::{FeeAsset, FeeError, Fees};
 pub use ledger::{AccountId, AssetId, Balance, Ledger};
 pub use order::{
     BookLevel, CloseReason, Command, Fill, LevelChange, NewOrder, OpenOrder, OrderId, OrderKind, Outcome,
-    Party, SelfTrade, TimeInForce,
+    Party, SelfTrade,
 };
 pub use reject::Reject;
 pub use rules::Rules;

@@ -230,12 +230,12 @@ impl Model {
         trial.0.take(&mut trial.1, price, &mut trial.2);
         let fok = matches!(
             ask.kind,
-            OrderKind::Limit { tif: TimeInForce::Fok, .. } | OrderKind::Market { fok: true }
+            OrderKind::Limit { time_in_force: TimeInForce::Fok, .. } | OrderKind::Market { fok: true }
         );
         if fok && trial.1.remaining() > 0 {
             return Err("unfillable");
         }
-        let gtc = matches!(ask.kind, OrderKind::Limit { tif: TimeInForce::Gtc, .. });
+        let gtc = matches!(ask.kind, OrderKind::Limit { time_in_force: TimeInForce::Gtc, .. });
         let rate = match (order.post_only || gtc && !crosses, gtc) {
             (true, _) => self.maker_rate,
             (_, true) => self.maker_rate.max(self.taker_rate),

@@ -75,10 +75,10 @@ fn account() -> impl Strategy<Value = AccountId> {
 
 fn kind() -> impl Strategy<Value = OrderKind> {
     let price = || prop_oneof![20 => 90..110i64, 1 => -1..2i64];
-    let tif =
+    let time_in_force =
         prop_oneof![6 => Just(TimeInForce::Gtc), 1 => Just(TimeInForce::Ioc), 1 => Just(TimeInForce::Fok)];
     prop_oneof![
-        8 => (price(), tif).prop_map(|(price, tif)| OrderKind::Limit { price, tif }),
+        8 => (price(), time_in_force).prop_map(|(price, time_in_force)| OrderKind::Limit { price, time_in_force }),
         2 => price().prop_map(|price| OrderKind::PostOnly { price }),
         2 => any::<bool>().prop_map(|fok| OrderKind::Market { fok }),
     ]
@@ -339,8 +339,8 @@ fn wild() -> impl Strategy<Value = i64> {
 
 fn wild_step() -> impl Strategy<Value = Step> {
     let kind = prop_oneof![
-        4 => wild().prop_map(|price| OrderKind::Limit { price, tif: TimeInForce::Gtc }),
-        1 => wild().prop_map(|price| OrderKind::Limit { price, tif: TimeInForce::Fok }),
+        4 => wild().prop_map(|price| OrderKind::Limit { price, time_in_force: TimeInForce::Gtc }),
+        1 => wild().prop_map(|price| OrderKind::Limit { price, time_in_force: TimeInForce::Fok }),
         1 => wild().prop_map(|price| OrderKind::PostOnly { price }),
         1 => any::<bool>().prop_map(|fok| OrderKind::Market { fok }),
     ];

@@ -3,7 +3,7 @@
 
 use super::Reject;
 use super::ledger::AccountId;
-use crate::event::Side;
+use crate::event::{Side, TimeInForce};
 
 /// The engine's id of an order: ascending in time, never used twice, never 0.
 ///
@@ -27,17 +27,6 @@ impl OrderId {
     }
 }
 
-/// What becomes of what cannot be filled at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TimeInForce {
-    /// It rests until it is filled or cancelled.
-    Gtc,
-    /// It expires.
-    Ioc,
-    /// There is none: the order is filled whole at once, or refused.
-    Fok,
-}
-
 /// How an order trades.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OrderKind {
@@ -51,7 +40,7 @@ pub enum OrderKind {
         /// The worst price.
         price: i64,
         /// What becomes of the rest.
-        tif: TimeInForce,
+        time_in_force: TimeInForce,
     },
     /// Rests at `price`; refused when it would take.
     PostOnly {
@@ -66,6 +55,16 @@ impl OrderKind {
         match self {
             Self::Market { .. } => None,
             Self::Limit { price, .. } | Self::PostOnly { price } => Some(price),
+        }
+    }
+
+    /// Returns the time in force. A market order never rests, so it is immediate or cancel, or fill or kill.
+    pub const fn time_in_force(self) -> TimeInForce {
+        match self {
+            Self::Market { fok: true } => TimeInForce::Fok,
+            Self::Market { fok: false } => TimeInForce::Ioc,
+            Self::Limit { time_in_force, .. } => time_in_force,
+            Self::PostOnly { .. } => TimeInForce::Gtc,
         }
     }
 }

@@ -59,7 +59,7 @@ fn free() -> Rig {
 }
 
 fn gtc(price: i64) -> OrderKind {
-    OrderKind::Limit { price, tif: TimeInForce::Gtc }
+    OrderKind::Limit { price, time_in_force: TimeInForce::Gtc }
 }
 
 impl Rig {
@@ -150,7 +150,7 @@ impl Rig {
 fn rule_1_the_first_rule_that_is_broken_refuses() {
     let mut rig = rig_of(rules(), ["0", "0"], FeeAsset::Quote, 10_000);
     rig.rests(AccountId::OUTSIDE, Sell, 10, 100);
-    let fok = |price| OrderKind::Limit { price, tif: TimeInForce::Fok };
+    let fok = |price| OrderKind::Limit { price, time_in_force: TimeInForce::Fok };
     for (account, quantity, kind, code) in [
         (AccountId::FEES, 0, gtc(0), "unknown_account"),
         (AccountId::for_test(4), 0, gtc(0), "unknown_account"),
@@ -193,15 +193,17 @@ fn rules_2_and_3_best_price_then_oldest_at_the_makers_price() {
 fn rule_4_what_is_left_rests_or_expires() {
     let mut rig = free();
     rig.rests(BOB, Sell, 5, 100);
-    let ioc =
-        rig.submit(ALICE, Buy, 8, OrderKind::Limit { price: 100, tif: TimeInForce::Ioc }).expect("accepted");
+    let ioc = rig
+        .submit(ALICE, Buy, 8, OrderKind::Limit { price: 100, time_in_force: TimeInForce::Ioc })
+        .expect("accepted");
     assert_eq!((rig.fills().len(), rig.closed()), (1, vec![(ioc, 3, CloseReason::Remainder)]));
     let market = rig.submit(ALICE, Buy, 8, OrderKind::Market { fok: false }).expect("accepted");
     assert_eq!((rig.fills().len(), rig.closed()), (0, vec![(market, 8, CloseReason::Remainder)]));
     assert_eq!((rig.engine.best(Buy), rig.engine.best(Sell)), (None, None));
     rig.rests(BOB, Sell, 5, 100);
     rig.rests(BOB, Sell, 5, 103);
-    rig.submit(ALICE, Buy, 10, OrderKind::Limit { price: 103, tif: TimeInForce::Fok }).expect("accepted");
+    rig.submit(ALICE, Buy, 10, OrderKind::Limit { price: 103, time_in_force: TimeInForce::Fok })
+        .expect("accepted");
     assert_eq!((rig.fills().len(), rig.closed()), (2, vec![]));
 }
 

@@ -132,7 +132,7 @@ impl PySyntheticMarket {
         self.state(py).live.market().now()
     }
 
-    #[pyo3(signature = (client_order_id, symbol, side, quantity, price = None, tif = "GTC", post_only = false, *,
+    #[pyo3(signature = (client_order_id, symbol, side, quantity, price = None, time_in_force = "GTC", post_only = false, *,
                         account = None))]
     #[allow(clippy::too_many_arguments)]
     fn submit(
@@ -143,7 +143,7 @@ impl PySyntheticMarket {
         side: &str,
         quantity: &Bound<'_, PyAny>,
         price: Option<&Bound<'_, PyAny>>,
-        tif: &str,
+        time_in_force: &str,
         post_only: bool,
         account: Option<&str>,
     ) -> PyResult<String> {
@@ -155,13 +155,13 @@ impl PySyntheticMarket {
         };
         let quantity = Measure::quantity(&rules).read(quantity, false)?;
         let price = price.map(|price| Measure::price(&rules).read(price, side == Side::Sell)).transpose()?;
-        let kind = kind(side, price, tif, post_only)?.ok_or_else(|| {
+        let kind = kind(side, price, time_in_force, post_only)?.ok_or_else(|| {
             let text = format!(
-                "order {client_order_id}: expected a post-only order to have a price and the tif GTC"
+                "order {client_order_id}: expected a post-only order to have a price and the time_in_force GTC"
             );
             refused(py, "invalid_order", text)
         })?;
-        let request = Request { client_id: client_order_id.to_owned(), side, quantity, kind };
+        let request = Request { client_order_id: client_order_id.to_owned(), side, quantity, kind };
         let answer = self.act(py, |live, to| live.submit(account, pair, &request, to));
         answer.map(|order| order.0.to_string()).map_err(|refusal| raise(py, &refusal))
     }
@@ -408,7 +408,7 @@ fn framed(state: &mut State) -> PyResult<(&Live, &mut Wire, &[Py<PyString>])> {
 fn order_dict<'py>(py: Python<'py>, market: &Market, order: &UserOrder) -> PyResult<Bound<'py, PyDict>> {
     let pair = &market.pairs()[order.pair];
     let fee_scale = market.scale(pair.engine().fee_asset(order.side));
-    let out = exec_to_dict(py, &exec_report(pair, order, fee_scale))?;
+    let out = exec_to_dict(py, &exec_report(pair, order, None, fee_scale))?;
     out.set_item("symbol", &pair.instrument().symbol)?;
     out.set_item("time", order.time)?;
     Ok(out)
@@ -439,7 +439,7 @@ fn account_fill<'py>(py: Python<'py>, market: &Market, fill: &UserFill) -> PyRes
         fill.number,
         fill.time,
         &pair.instrument().symbol,
-        &fill.client_id,
+        &fill.client_order_id,
         fill.order.0.to_string(),
         fill.trade_id,
         py_side(py, fill.side)?,

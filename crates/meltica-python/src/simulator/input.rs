@@ -91,14 +91,19 @@ pub fn self_trade(name: &str) -> PyResult<SelfTrade> {
 /// Returns how an order trades, or `None` when the parts contradict each other.
 ///
 /// Exchanges write a market sell as a limit of 0, any price; so it is read.
-pub fn kind(side: Side, price: Option<i64>, tif: &str, post_only: bool) -> PyResult<Option<OrderKind>> {
+pub fn kind(
+    side: Side,
+    price: Option<i64>,
+    time_in_force: &str,
+    post_only: bool,
+) -> PyResult<Option<OrderKind>> {
     use TimeInForce::{Fok, Gtc, Ioc};
-    let tif = named("tif", tif, &[("GTC", Gtc), ("IOC", Ioc), ("FOK", Fok)])?;
+    let time_in_force = named("time_in_force", time_in_force, &[("GTC", Gtc), ("IOC", Ioc), ("FOK", Fok)])?;
     let price = price.filter(|price| *price != 0 || side == Side::Buy || post_only);
     Ok(match (price, post_only) {
-        (None, false) => Some(OrderKind::Market { fok: tif == Fok }),
-        (Some(price), false) => Some(OrderKind::Limit { price, tif }),
-        (Some(price), true) if tif == Gtc => Some(OrderKind::PostOnly { price }),
+        (None, false) => Some(OrderKind::Market { fok: time_in_force == Fok }),
+        (Some(price), false) => Some(OrderKind::Limit { price, time_in_force }),
+        (Some(price), true) if time_in_force == Gtc => Some(OrderKind::PostOnly { price }),
         _ => None,
     })
 }

@@ -68,7 +68,7 @@ impl PyMatchingEngine {
         Ok(Self { rules: *market.engine.rules(), symbol, market: Mutex::new(market) })
     }
 
-    #[pyo3(signature = (order_id, side, quantity, price = None, tif = "GTC", post_only = false, account = None, *,
+    #[pyo3(signature = (order_id, side, quantity, price = None, time_in_force = "GTC", post_only = false, account = None, *,
         self_trade = None))]
     #[allow(clippy::too_many_arguments)]
     fn submit<'py>(
@@ -77,7 +77,7 @@ impl PyMatchingEngine {
         side: &str,
         quantity: &Bound<'py, PyAny>,
         price: Option<&Bound<'py, PyAny>>,
-        tif: &str,
+        time_in_force: &str,
         post_only: bool,
         account: Option<&str>,
         self_trade: Option<&str>,
@@ -89,8 +89,9 @@ impl PyMatchingEngine {
         let quantity = Measure::quantity(&self.rules).read(quantity, false)?;
         let price =
             price.map(|price| Measure::price(&self.rules).read(price, side == Side::Sell)).transpose()?;
-        let kind = kind(side, price, tif, post_only)?.ok_or_else(|| {
-            let message = format!("order {id}: expected a post-only order to have a price and the tif GTC");
+        let kind = kind(side, price, time_in_force, post_only)?.ok_or_else(|| {
+            let message =
+                format!("order {id}: expected a post-only order to have a price and the time_in_force GTC");
             refused(py, "invalid_order", message)
         })?;
         let mut market = self.market(py);

@@ -204,7 +204,7 @@ class FakeAccount(LiveAccount):
             "side": order.side.value.lower(),
             "orderType": "market" if order.price is None else "limit",
             "quantity": f"{order.quantity:f}",
-            "timeInForce": order.tif,
+            "timeInForce": order.time_in_force,
             "postOnly": order.post_only,
         }
         if order.price is not None:
@@ -275,7 +275,7 @@ def _path(client_order_id: str) -> str:
 def _order(told: Message) -> Order:
     return Order(
         client_order_id=told["clientOrderId"],
-        exchange_order_id=told.get("exchangeOrderId"),
+        venue_order_id=told.get("venueOrderId"),
         symbol=told["symbol"],
         side=_SIDES[told["side"]],
         state=_STATES[told["state"]],
@@ -297,7 +297,7 @@ def _execution(told: Message) -> Execution:
         time=told["time"],
         symbol=told["symbol"],
         client_order_id=told["clientOrderId"],
-        exchange_order_id=told["exchangeOrderId"],
+        venue_order_id=told["venueOrderId"],
         side=_SIDES[told["side"]],
         price=Decimal(told["price"]),
         quantity=Decimal(told["quantity"]),

@@ -51,7 +51,7 @@ class Order(NamedTuple):
     """All that a venue says of an order."""
 
     client_order_id: str
-    exchange_order_id: str | None
+    venue_order_id: str | None
     symbol: str
     side: Side
     state: OrderState
@@ -77,7 +77,7 @@ class Order(NamedTuple):
         """Returns what `Account` tells of it."""
         return OrderStatus(
             self.client_order_id,
-            self.exchange_order_id,
+            self.venue_order_id,
             self.symbol,
             self.side,
             self.state,
@@ -91,18 +91,18 @@ class Order(NamedTuple):
         """Returns the payload of an `ExecReport`."""
         report = {
             "clientOrderId": self.client_order_id,
-            "exchangeOrderId": self.exchange_order_id,
+            "venueOrderId": self.venue_order_id,
             "state": self.state,
             "side": self.side.value,
             "orderType": "Market" if self.price is None else "Limit",
             "price": self.price,
             "quantity": self.quantity,
             "filledQuantity": self.filled,
-            "remainingQty": self.remaining,
-            "avgFillPrice": self.average_price,
-            "commissionAmount": self.fee,
-            "commissionAsset": self.fee_currency,
-            "rejectReason": self.reason,
+            "remainingQuantity": self.remaining,
+            "averagePrice": self.average_price,
+            "fee": self.fee,
+            "feeCurrency": self.fee_currency,
+            "reason": self.reason,
         }
         return {key: value for key, value in report.items() if value is not None}
 
@@ -111,7 +111,7 @@ class _Sent(NamedTuple):
     """An order that was sent, and not told of yet."""
 
     symbol: str
-    exchange_order_id: str | None = None
+    venue_order_id: str | None = None
     """What the venue answered, if it did."""
 
 
@@ -295,11 +295,11 @@ class LiveAccount(Account):
         finally:
             self._in_flight.discard(id)
         if id in self._sent:
-            self._sent[id] = _Sent(order.symbol, accepted.exchange_order_id)
+            self._sent[id] = _Sent(order.symbol, accepted.venue_order_id)
         if before is not None and before.rank == _FINAL and self._told.get(id) is before:
-            number = before.exchange_order_id
+            number = before.venue_order_id
             # The id begins anew, unless the venue answers with the order that has ended.
-            if number is None or number != accepted.exchange_order_id:
+            if number is None or number != accepted.venue_order_id:
                 del self._told[id]
         return accepted.status()
 
@@ -323,10 +323,10 @@ class LiveAccount(Account):
         symbols.update((id, sent.symbol) for id, sent in self._sent.items())
         filled: dict[tuple[str, str], Decimal] = {}
         for fill in await _asked(self.fetch_fills(since)) if again else ():
-            id, key = fill.client_order_id, (fill.client_order_id, fill.exchange_order_id)
+            id, key = fill.client_order_id, (fill.client_order_id, fill.venue_order_id)
             filled[key] = filled.get(key, Decimal(0)) + fill.quantity
             last = self._told.get(id)
-            if last is None or last.rank < _FINAL or self._is_another(fill.exchange_order_id, last):
+            if last is None or last.rank < _FINAL or self._is_another(fill.venue_order_id, last):
                 symbols[id] = fill.symbol
             elif filled[key] > last.filled:
                 # What ended is told to have ended with less.
@@ -356,7 +356,7 @@ class LiveAccount(Account):
         last = self._told.get(order.client_order_id)
         if last is None:
             return True
-        if self._is_another(order.exchange_order_id, last):
+        if self._is_another(order.venue_order_id, last):
             # Of two orders under one id, the later counts.
             return order.time is None or order.time >= (last.time or 0)
         if order.filled > last.filled:
@@ -369,20 +369,20 @@ class LiveAccount(Account):
         return changed and order.rank < _FINAL and (order.time or 0) >= (last.time or 0)
 
     @staticmethod
-    def _is_another(exchange_order_id: str | None, last: Order) -> bool:
+    def _is_another(venue_order_id: str | None, last: Order) -> bool:
         """Whether the venue's id is not that of the order that was told under the same client's id."""
-        if exchange_order_id is None or exchange_order_id == last.exchange_order_id:
+        if venue_order_id is None or venue_order_id == last.venue_order_id:
             return False
-        return last.exchange_order_id is not None or last.rank == _FINAL
+        return last.venue_order_id is not None or last.rank == _FINAL
 
     def _refuses_another(self, order: Order) -> bool:
         """Whether a rejection is not of the order that the venue has under its id, but of a second."""
-        if order.state != "REJECTED" or order.exchange_order_id is not None:
+        if order.state != "REJECTED" or order.venue_order_id is not None:
             return False
         sent, last = self._sent.get(order.client_order_id), self._told.get(order.client_order_id)
-        if sent is not None and sent.exchange_order_id is not None:
+        if sent is not None and sent.venue_order_id is not None:
             return True
-        if last is None or last.exchange_order_id is None:
+        if last is None or last.venue_order_id is None:
             return False
         return last.rank < _FINAL or sent is None
 

@@ -24,7 +24,7 @@ async def test_orders_and_balances_of_the_stream_are_told_as_they_come() -> None
     async with trading() as (it, rig):
         account = rig.account
         status = await account.submit(buy("a"))
-        assert (status.state, status.exchange_order_id) == ("ACK", "xa")
+        assert (status.state, status.venue_order_id) == ("ACK", "xa")
         for each in (
             order("a"),
             order("a", "FILLED", "2"),
@@ -266,7 +266,7 @@ async def test_a_rejection_of_a_second_order_leaves_the_first_what_it_is(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with trading() as (it, rig):
-        no = {**order("a", "REJECTED", time=T0 + 1), "exchangeOrderId": None, "reason": "duplicate"}
+        no = {**order("a", "REJECTED", time=T0 + 1), "venueOrderId": None, "reason": "duplicate"}
         # Before the stream has told of it, and after.
         await rig.account.submit(buy("a"))
         with caplog.at_level(logging.INFO):
@@ -301,9 +301,9 @@ async def test_an_id_whose_order_has_ended_begins_anew(known_as: str | None) -> 
     async with trading() as (it, rig):
         state = "REJECTED" if known_as is None else "FILLED"
         filled = "0" if known_as is None else "2"
-        await it.tell({"type": "order", **order("a", state, filled), "exchangeOrderId": known_as})
+        await it.tell({"type": "order", **order("a", state, filled), "venueOrderId": known_as})
         await until(lambda: len(told(rig)) == 1, "the end of the first")
-        second = order("a", time=T0 + 5, exchangeOrderId="second")
+        second = order("a", time=T0 + 5, venueOrderId="second")
         it.on_order = lambda _: reply(second, 201)
         await rig.account.submit(buy("a"))
         await it.tell({"type": "order", **second})

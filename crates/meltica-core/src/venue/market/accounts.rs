@@ -63,8 +63,8 @@ impl Market {
     }
 
     /// Returns an order of an account: an open one, or one of the venue's last 100,000 that ended.
-    pub fn order(&self, account: AccountId, client_id: &str) -> Option<&UserOrder> {
-        self.orders.known(account, client_id)
+    pub fn order(&self, account: AccountId, client_order_id: &str) -> Option<&UserOrder> {
+        self.orders.known(account, client_order_id)
     }
 
     /// Returns the orders of an account that something happened to at `time` or later.
@@ -73,9 +73,9 @@ impl Market {
     }
 
     /// Whether an account may give an order this id. One that may not is not told: under that id another order is open.
-    fn check_id(&self, account: AccountId, client_id: &str) -> Result<(), Refusal> {
-        match self.orders.find(account, client_id) {
-            Some(_) => Err(Refusal::DuplicateId(client_id.to_owned())),
+    fn check_id(&self, account: AccountId, client_order_id: &str) -> Result<(), Refusal> {
+        match self.orders.find(account, client_order_id) {
+            Some(_) => Err(Refusal::DuplicateId(client_order_id.to_owned())),
             None => Ok(()),
         }
     }
@@ -92,8 +92,8 @@ impl Market {
         sink: &mut (impl Sink + ?Sized),
     ) -> Result<OrderId, Refusal> {
         let order = UserOrder::new(account, pair, request, self.now);
-        let Request { client_id, side, quantity, kind } = request;
-        self.check_id(account, client_id)?;
+        let Request { client_order_id, side, quantity, kind } = request;
+        self.check_id(account, client_order_id)?;
         let tag = self.orders.insert(order);
         let (side, quantity, kind) = (*side, *quantity, *kind);
         let command = Command::New(NewOrder { side, quantity, kind, account, self_trade: None, tag });
@@ -118,7 +118,7 @@ impl Market {
         request: &Request,
         sink: &mut (impl Sink + ?Sized),
     ) -> Refusal {
-        if let Err(refusal) = self.check_id(account, &request.client_id) {
+        if let Err(refusal) = self.check_id(account, &request.client_order_id) {
             return refusal;
         }
         let order = UserOrder::new(account, pair, request, self.now);
@@ -134,10 +134,10 @@ impl Market {
     pub fn cancel(
         &mut self,
         account: AccountId,
-        client_id: &str,
+        client_order_id: &str,
         sink: &mut (impl Sink + ?Sized),
     ) -> Result<(), Refusal> {
-        self.change(account, client_id, Command::Cancel, sink)
+        self.change(account, client_order_id, Command::Cancel, sink)
     }
 
     /// Changes price, whole quantity, or both of an open order of an account.
@@ -147,23 +147,26 @@ impl Market {
     pub fn amend(
         &mut self,
         account: AccountId,
-        client_id: &str,
+        client_order_id: &str,
         price: Option<i64>,
         quantity: Option<i64>,
         sink: &mut (impl Sink + ?Sized),
     ) -> Result<(), Refusal> {
-        self.change(account, client_id, |order| Command::Amend { order, price, quantity }, sink)
+        self.change(account, client_order_id, |order| Command::Amend { order, price, quantity }, sink)
     }
 
     fn change(
         &mut self,
         account: AccountId,
-        client_id: &str,
+        client_order_id: &str,
         command: impl FnOnce(OrderId) -> Command,
         sink: &mut (impl Sink + ?Sized),
     ) -> Result<(), Refusal> {
-        let known = self.orders.find(account, client_id).and_then(|order| Some((order.pair, order.order?)));
-        let Some((pair, order)) = known else { return Err(Refusal::UnknownOrder(client_id.to_owned())) };
+        let known =
+            self.orders.find(account, client_order_id).and_then(|order| Some((order.pair, order.order?)));
+        let Some((pair, order)) = known else {
+            return Err(Refusal::UnknownOrder(client_order_id.to_owned()));
+        };
         let command = command(order);
         self.step(pair, command, sink).map(|_| ()).map_err(|reject| {
             Refusal::Engine(reject, self.pairs[pair].engine.explain(&self.ledger, &command, reject))

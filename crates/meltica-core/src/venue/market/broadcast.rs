@@ -4,6 +4,7 @@ use super::behavior::Behavior;
 use super::line::Line;
 use super::live::Outlet;
 use super::machine::Market;
+use super::orders::{UserFill, UserOrder};
 use super::pacer::{Intervals, Pacer, Thin};
 use super::pair::Pair;
 use super::report::exec_report;
@@ -212,11 +213,11 @@ impl Broadcasting<'_> {
         });
     }
 
-    fn report(&mut self, pair: &Pair, order: &super::UserOrder, time: Nanos) {
+    fn report(&mut self, pair: &Pair, order: &UserOrder, fill: Option<&UserFill>, time: Nanos) {
         let symbol = self.state.symbols[pair.index()];
         self.tell(Kind::ExecReport, symbol, time, |state| {
             let fee_scale = state.asset(pair.engine().fee_asset(order.side)).scale;
-            Told::Exec(Box::new(exec_report(pair, order, fee_scale)))
+            Told::Exec(Box::new(exec_report(pair, order, fill, fee_scale)))
         });
     }
 }
@@ -248,7 +249,7 @@ impl Sink for Broadcasting<'_> {
             }
             Event::Report(report) => {
                 if report.order.account == self.state.account {
-                    self.report(pair, report.order, time);
+                    self.report(pair, report.order, report.fill, time);
                 }
             }
             Event::Balance(account, asset, balance) => {
@@ -296,7 +297,7 @@ impl Outlet for Broadcasting<'_> {
         }
         // What was missed of the account; its fills are in the venue's list.
         for order in market.orders_since(self.state.account, since) {
-            self.report(&market.pairs()[order.pair], order, now);
+            self.report(&market.pairs()[order.pair], order, None, now);
         }
         self.balances(market);
     }

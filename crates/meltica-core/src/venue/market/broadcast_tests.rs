@@ -1,11 +1,11 @@
 //! What readers of the data plane see of a market.
 
-use super::tests::listing;
+use super::tests::{busy, listing};
 use super::*;
 use crate::bus::{Item, OverflowPolicy, Queue, Reader};
 use crate::decimal::Decimal;
 use crate::dispatch::{Dispatcher, Publisher, Route, RouteKey};
-use crate::event::{Kind, Nanos, OrderState, Payload, Side};
+use crate::event::{Kind, Liquidity, Nanos, OrderState, Payload, Side};
 use crate::feed::Feed;
 use crate::names::ProviderId;
 use crate::pool::{Claim, Pools};
@@ -55,9 +55,12 @@ impl Plane {
     }
 
     fn submit(&mut self, side: Side, quantity: i64, kind: OrderKind) -> Vec<Item> {
-        let request = Request { client_id: "a".into(), side, quantity, kind };
+        self.send(&Request { client_order_id: "a".into(), side, quantity, kind })
+    }
+
+    fn send(&mut self, request: &Request) -> Vec<Item> {
         let mut to = self.broadcast.to(&mut self.feed, None);
-        let _ = self.market.submit(self.account, 0, &request, &mut to);
+        let _ = self.market.submit(self.account, 0, request, &mut to);
         to.finish().unwrap();
         self.read()
     }
@@ -128,10 +131,10 @@ fn an_interval_thins_what_is_told_again_and_again() {
 fn an_account_is_told_what_concerns_it() {
     let mut plane = Plane::new("market-private", &[Kind::ExecReport, Kind::BalanceUpdate], EACH);
     assert!(plane.advance(5 * SECOND).is_empty(), "strangers' orders are nobody's");
-    let far = OrderKind::Limit { price: 30_000, tif: TimeInForce::Gtc };
+    let far = OrderKind::Limit { price: 30_000, time_in_force: TimeInForce::Gtc };
     let items = plane.submit(Side::Buy, 10_000, far);
     let Payload::Exec(ack) = &items[0].payload else { panic!("expected a report, saw {items:?}") };
-    assert_eq!((ack.state, ack.price, ack.avg_fill_price), (OrderState::Ack, "300".parse().ok(), None));
+    assert_eq!((ack.state, ack.price, ack.average_price), (OrderState::Ack, "300".parse().ok(), None));
     let Payload::Balance(usdt) = &items[1].payload else { panic!("expected a balance, saw {items:?}") };
     assert_eq!(items[1].header().symbol.name(), "USDT");
     assert_eq!(usdt.available, "9699.7".parse().unwrap(), "300 and the maker's fee of 0.3 are set aside");
@@ -148,11 +151,45 @@ fn an_account_is_told_what_concerns_it() {
     });
     let last = last.unwrap();
     assert_eq!((last.state, last.filled_quantity), (OrderState::Filled, Decimal::from_i64(2)));
-    let received = last.avg_fill_price.unwrap().checked_mul(Decimal::from_i64(2)).unwrap();
+    let received = last.average_price.unwrap().checked_mul(Decimal::from_i64(2)).unwrap();
     let fee = received.checked_mul("0.002".parse().unwrap()).unwrap();
-    let short = last.commission.unwrap().checked_sub(fee).unwrap();
+    let short = last.fee.unwrap().checked_sub(fee).unwrap();
     assert!(short.abs() < "0.0000001".parse().unwrap(), "the fee is 0.2 % of what changed hands: {short}");
-    assert_eq!(last.commission_asset.as_deref(), Some("USDT"));
+    assert_eq!(last.fee_currency.as_deref(), Some("USDT"));
+}
+
+#[test]
+fn each_fill_is_in_one_report() {
+    let mut plane = Plane::new("market-fills", &[Kind::ExecReport], EACH);
+    let mut items = Vec::new();
+    for i in 1..200 {
+        items.extend(plane.advance(i * SECOND / 5));
+        let middle = plane.market.pairs()[0].reference() as i64;
+        items.extend(plane.send(&busy(i, middle)));
+    }
+    let mut fills = plane.market.fills_since(plane.account, 0);
+    let (mut makers, mut takers) = (0, 0);
+    let (rules, usdt) = (plane.market.pairs()[0].rules(), plane.market.assets()[1].1);
+    for item in &items {
+        let Payload::Exec(report) = &item.payload else { panic!("expected a report, saw {item:?}") };
+        let Some(liquidity) = report.liquidity else {
+            assert_eq!((&report.execution_id, report.last_price, report.last_quantity), (&None, None, None));
+            assert_eq!((report.last_fee, &report.last_fee_currency), (None, &None));
+            continue;
+        };
+        let fill = fills.next().unwrap();
+        assert_eq!(report.execution_id, Some(fill.number.to_string()));
+        assert_eq!(report.venue_order_id, Some(fill.order.0.to_string()));
+        assert_eq!((&report.client_order_id, report.side), (&fill.client_order_id, fill.side));
+        assert_eq!(report.last_price, Some(rules.price(fill.price)));
+        assert_eq!(report.last_quantity, Some(rules.quantity(fill.quantity)));
+        assert_eq!(report.last_fee, Some(plane.market.money(usdt, fill.fee)));
+        assert_eq!(report.last_fee_currency.as_deref(), Some("USDT"));
+        assert_eq!(liquidity == Liquidity::Maker, fill.maker);
+        if fill.maker { makers += 1 } else { takers += 1 }
+    }
+    assert!(fills.next().is_none(), "each fill is reported");
+    assert!(makers > 10 && takers > 10, "{makers} as maker, {takers} as taker");
 }
 
 #[test]

@@ -285,7 +285,7 @@ impl Flow {
         let price = (anchor as i64 + away * distance).max(1) * rules.tick_size;
         let quantity = self.quantity(rules, price, size, 1.0)?;
         let tag = self.reserve(side);
-        Some(order(side, quantity, OrderKind::Limit { price, tif: TimeInForce::Gtc }, tag))
+        Some(order(side, quantity, OrderKind::Limit { price, time_in_force: TimeInForce::Gtc }, tag))
     }
 
     /// A taker, most likely towards the reference. Far from it one takes more, up to it, and leaves the rest in the book.
@@ -304,7 +304,7 @@ impl Flow {
         let leans = if side == Side::Buy { view.reference - best } else { best - view.reference };
         if leans < 0.0 {
             let quantity = self.quantity(rules, worst.price, Size::Nibble, 1.0)?;
-            let kind = OrderKind::Limit { price: worst.price, tif: TimeInForce::Ioc };
+            let kind = OrderKind::Limit { price: worst.price, time_in_force: TimeInForce::Ioc };
             return Some(order(side, quantity, kind, NO_SLOT));
         }
         let reference = (view.reference as i64).max(1) * rules.tick_size;
@@ -314,7 +314,7 @@ impl Flow {
         };
         let quantity = self.quantity(rules, price, Size::Nibble, 1.0 + 4.0 * leans / view.distance)?;
         let tag = self.reserve(side);
-        Some(order(side, quantity, OrderKind::Limit { price, tif: TimeInForce::Gtc }, tag))
+        Some(order(side, quantity, OrderKind::Limit { price, time_in_force: TimeInForce::Gtc }, tag))
     }
 
     /// Cancels what the reference has passed, else any order.

@@ -216,10 +216,10 @@ impl Live {
     pub fn cancel(
         &mut self,
         account: AccountId,
-        client_id: &str,
+        client_order_id: &str,
         outlet: &mut (impl Outlet + ?Sized),
     ) -> Result<(), Refusal> {
-        self.market.cancel(account, client_id, outlet)
+        self.market.cancel(account, client_order_id, outlet)
     }
 
     /// As [`Market::amend`].
@@ -229,11 +229,11 @@ impl Live {
     pub fn amend(
         &mut self,
         account: AccountId,
-        client_id: &str,
+        client_order_id: &str,
         price: Option<i64>,
         quantity: Option<i64>,
         outlet: &mut (impl Outlet + ?Sized),
     ) -> Result<(), Refusal> {
-        self.market.amend(account, client_id, price, quantity, outlet)
+        self.market.amend(account, client_order_id, price, quantity, outlet)
     }
 }

@@ -1,6 +1,6 @@
 //! A market as clients see it, faults included.
 
-use super::tests::{funded, listing};
+use super::tests::{busy, funded, listing};
 use super::*;
 use crate::event::{Nanos, Side};
 use crate::venue::{AccountId, OrderKind, TimeInForce};
@@ -39,7 +39,7 @@ impl Venue {
     }
 
     fn submit(&mut self, id: &str, side: Side, kind: OrderKind) -> Result<(), Refusal> {
-        let request = Request { client_id: id.into(), side, quantity: 1_000, kind };
+        let request = Request { client_order_id: id.into(), side, quantity: 1_000, kind };
         self.live.submit(self.account, 0, &request, &mut self.wire).map(drop)
     }
 
@@ -59,7 +59,14 @@ fn number(frame: &str, key: &str) -> u64 {
     frame[at..].split([',', '}']).next().unwrap().parse().unwrap()
 }
 
-const FAR: OrderKind = OrderKind::Limit { price: 30_000, tif: TimeInForce::Gtc };
+/// The text behind a key of a frame, without quotes.
+fn text<'a>(frame: &'a str, key: &str) -> &'a str {
+    let key = format!("\"{key}\":");
+    let at = frame.find(&key).unwrap_or_else(|| panic!("expected {key} in {frame}")) + key.len();
+    frame[at..].split([',', '}']).next().unwrap().trim_matches('"')
+}
+
+const FAR: OrderKind = OrderKind::Limit { price: 30_000, time_in_force: TimeInForce::Gtc };
 const TAKE: OrderKind = OrderKind::Market { fok: false };
 
 /// All of 20 seconds with orders at every half second, reached in steps of their own.
@@ -107,6 +114,40 @@ proptest! {
         let whole = story(seed, behavior, SECOND);
         prop_assert!(whole.len() > 50);
         prop_assert!(whole == story(seed, behavior, step));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+    #[test]
+    fn each_fill_is_in_one_order_frame(seed in 0u64..1000) {
+        let mut venue = Venue::new(seed, 50.0, Behavior::default());
+        let mut frames = Vec::new();
+        for i in 1..200 {
+            frames.extend(venue.advance(i * SECOND / 5));
+            let middle = venue.live.market().pairs()[0].reference() as i64;
+            let _ = venue.live.submit(venue.account, 0, &busy(i, middle), &mut venue.wire);
+            frames.extend(venue.wire.take());
+        }
+        let mut frames = venue.of("account:main", &frames);
+        frames.retain(|frame| frame.contains("executionId"));
+        let market = venue.live.market();
+        let fills: Vec<_> = market.fills_since(venue.account, 0).collect();
+        prop_assert!(fills.len() > 100, "{} fills", fills.len());
+        prop_assert!(fills.iter().any(|fill| fill.maker) && fills.iter().any(|fill| !fill.maker));
+        prop_assert_eq!(fills.len(), frames.len());
+        let rules = market.pairs()[0].rules();
+        let usdt = market.assets().iter().find(|(name, _)| name == "USDT").unwrap().1;
+        for (fill, frame) in fills.iter().zip(&frames) {
+            prop_assert_eq!(text(frame, "executionId"), fill.number.to_string());
+            prop_assert_eq!(text(frame, "clientOrderId"), &fill.client_order_id);
+            prop_assert_eq!(text(frame, "venueOrderId"), fill.order.0.to_string());
+            prop_assert_eq!(text(frame, "lastPrice"), rules.price(fill.price).to_string());
+            prop_assert_eq!(text(frame, "lastQuantity"), rules.quantity(fill.quantity).to_string());
+            prop_assert_eq!(text(frame, "lastFee"), market.money(usdt, fill.fee).to_string());
+            prop_assert_eq!(text(frame, "lastFeeCurrency"), "USDT");
+            prop_assert_eq!(text(frame, "liquidity"), if fill.maker { "maker" } else { "taker" });
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// The account's own id of it, one of which may be open at a time.
-    pub client_id: String,
+    pub client_order_id: String,
     /// Buy or sell.
     pub side: Side,
     /// How much.
@@ -22,7 +22,7 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserOrder {
     /// The account's own id of it.
-    pub client_id: String,
+    pub client_order_id: String,
     /// The venue's; `None` when it was refused.
     pub order: Option<OrderId>,
     /// Whose it is.
@@ -53,9 +53,9 @@ pub struct UserOrder {
 
 impl UserOrder {
     pub(super) fn new(account: AccountId, pair: usize, request: &Request, time: Nanos) -> Self {
-        let Request { client_id, side, quantity, kind } = request;
+        let Request { client_order_id, side, quantity, kind } = request;
         Self {
-            client_id: client_id.clone(),
+            client_order_id: client_order_id.clone(),
             order: None,
             account,
             pair,
@@ -98,7 +98,7 @@ pub struct UserFill {
     /// The venue's id of the order.
     pub order: OrderId,
     /// The account's.
-    pub client_id: String,
+    pub client_order_id: String,
     /// The instrument's trade.
     pub trade_id: u64,
     /// The order's side.
@@ -167,7 +167,7 @@ impl Orders {
     /// Takes an order in and returns its tag. No open order may have its id.
     pub fn insert(&mut self, order: UserOrder) -> u64 {
         self.last += 1;
-        self.ids.insert((order.account, order.client_id.clone()), self.last);
+        self.ids.insert((order.account, order.client_order_id.clone()), self.last);
         self.open.insert(self.last, order);
         self.last
     }
@@ -182,7 +182,7 @@ impl Orders {
     ) -> Option<&UserOrder> {
         let mut order = self.open.remove(&tag)?;
         order.end(state, time, reason);
-        self.ids.remove(&(order.account, order.client_id.clone()));
+        self.ids.remove(&(order.account, order.client_order_id.clone()));
         Some(self.keep(tag, order))
     }
 
@@ -194,7 +194,7 @@ impl Orders {
     }
 
     fn keep(&mut self, tag: u64, order: UserOrder) -> &UserOrder {
-        let key = (order.account, order.client_id.clone());
+        let key = (order.account, order.client_order_id.clone());
         self.endings.push_back((tag, key.clone()));
         if self.endings.len() > Self::MAX_ENDED
             && let Some((tag, key)) = self.endings.pop_front()
@@ -208,17 +208,17 @@ impl Orders {
     }
 
     /// Finds an order, open or ended.
-    pub fn known(&self, account: AccountId, client_id: &str) -> Option<&UserOrder> {
-        let ended = || self.ended.get(&(account, client_id.to_owned())).map(|(_, order)| order);
-        self.find(account, client_id).or_else(ended)
+    pub fn known(&self, account: AccountId, client_order_id: &str) -> Option<&UserOrder> {
+        let ended = || self.ended.get(&(account, client_order_id.to_owned())).map(|(_, order)| order);
+        self.find(account, client_order_id).or_else(ended)
     }
 
     pub fn get_mut(&mut self, tag: u64) -> Option<&mut UserOrder> {
         self.open.get_mut(&tag)
     }
 
-    pub fn find(&self, account: AccountId, client_id: &str) -> Option<&UserOrder> {
-        self.open.get(self.ids.get(&(account, client_id.to_owned()))?)
+    pub fn find(&self, account: AccountId, client_order_id: &str) -> Option<&UserOrder> {
+        self.open.get(self.ids.get(&(account, client_order_id.to_owned()))?)
     }
 
     pub fn of(&self, account: AccountId) -> impl Iterator<Item = &UserOrder> {

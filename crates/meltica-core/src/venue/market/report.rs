@@ -1,30 +1,38 @@
 //! What is said of an account's order, in decimals.
 
-use super::orders::UserOrder;
+use super::orders::{UserFill, UserOrder};
 use super::pair::Pair;
 use crate::decimal::Decimal;
-use crate::event::ExecReport;
+use crate::event::{ExecReport, Liquidity};
 use crate::venue::rules::exact;
 
-/// Returns what is reported of an order; the currency of its fees has so many digits after the point.
-pub fn exec_report(pair: &Pair, order: &UserOrder, fee_scale: u8) -> ExecReport {
+/// Returns the report on an order, and on the fill that led to it where one did. `fee_scale` is the number of digits
+/// after the point of the fee currency.
+pub fn exec_report(pair: &Pair, order: &UserOrder, fill: Option<&UserFill>, fee_scale: u8) -> ExecReport {
     let (rules, instrument) = (pair.rules(), pair.instrument());
     let in_quote = pair.engine().fee_asset(order.side) == pair.engine().quote();
     let currency = if in_quote { &instrument.quote } else { &instrument.base };
     ExecReport {
-        client_order_id: order.client_id.clone(),
-        exchange_order_id: order.order.map(|order| order.0.to_string()),
+        client_order_id: order.client_order_id.clone(),
+        venue_order_id: order.order.map(|order| order.0.to_string()),
         state: order.state,
         side: order.side,
         order_type: if order.price.is_some() { "Limit" } else { "Market" }.into(),
+        time_in_force: Some(order.kind.time_in_force()),
         price: order.price.map(|price| rules.price(price)),
         quantity: rules.quantity(order.quantity),
         filled_quantity: rules.quantity(order.filled),
         remaining_quantity: Some(rules.quantity(order.quantity - order.filled)),
-        avg_fill_price: mean_price(order.notional, order.filled, rules.price_scale),
-        commission: Some(exact(order.fee, fee_scale)),
-        commission_asset: Some(currency.clone()),
-        reject_reason: order.reason.as_ref().map(ToString::to_string),
+        average_price: mean_price(order.notional, order.filled, rules.price_scale),
+        fee: Some(exact(order.fee, fee_scale)),
+        fee_currency: Some(currency.clone()),
+        reason: order.reason.as_ref().map(ToString::to_string),
+        execution_id: fill.map(|fill| fill.number.to_string()),
+        last_quantity: fill.map(|fill| rules.quantity(fill.quantity)),
+        last_price: fill.map(|fill| rules.price(fill.price)),
+        liquidity: fill.map(|fill| if fill.maker { Liquidity::Maker } else { Liquidity::Taker }),
+        last_fee: fill.map(|fill| exact(fill.fee, fee_scale)),
+        last_fee_currency: fill.map(|_| currency.clone()),
     }
 }
 

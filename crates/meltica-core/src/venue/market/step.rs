@@ -159,7 +159,7 @@ fn filled(
         account: party.account,
         pair: pair.index(),
         order: party.order,
-        client_id: user.client_id.clone(),
+        client_order_id: user.client_order_id.clone(),
         trade_id: fill.trade_id,
         side: user.side,
         price: fill.price,

@@ -53,10 +53,19 @@ fn silent() -> impl Sink {
 }
 
 fn request(id: &str, side: Side, quantity: i64, kind: OrderKind) -> Request {
-    Request { client_id: id.into(), side, quantity, kind }
+    Request { client_order_id: id.into(), side, quantity, kind }
 }
 
 const MARKET: OrderKind = OrderKind::Market { fok: false };
+
+/// Returns the order number `i` of a session in which an account makes, takes, and meets its own orders. `middle` is
+/// the price around which it trades.
+pub(super) fn busy(i: i64, middle: i64) -> Request {
+    let side = if i % 3 == 0 { Side::Buy } else { Side::Sell };
+    let (price, time_in_force) = (middle + i * 7 % 11 - 5, TimeInForce::Gtc);
+    let kind = if i % 5 == 4 { MARKET } else { OrderKind::Limit { price, time_in_force } };
+    request(&format!("o{i}"), side, 1_000 * (1 + i * 13 % 200), kind)
+}
 
 #[derive(Debug, Clone)]
 enum Do {
@@ -108,9 +117,9 @@ fn run(seed: u64, listings: &[Listing], commands: &[Do], parts: i64) -> Checker 
                 let pair = pair.min(last);
                 let price = near(pair, away);
                 let kind = match kind {
-                    0 | 1 => OrderKind::Limit { price, tif: TimeInForce::Gtc },
-                    2 => OrderKind::Limit { price, tif: TimeInForce::Ioc },
-                    3 => OrderKind::Limit { price, tif: TimeInForce::Fok },
+                    0 | 1 => OrderKind::Limit { price, time_in_force: TimeInForce::Gtc },
+                    2 => OrderKind::Limit { price, time_in_force: TimeInForce::Ioc },
+                    3 => OrderKind::Limit { price, time_in_force: TimeInForce::Fok },
                     4 => OrderKind::PostOnly { price },
                     _ => MARKET,
                 };
@@ -240,8 +249,8 @@ fn a_swept_book_comes_back() {
 fn a_wall_far_from_the_price_is_eaten_and_the_price_returns() {
     let mut market = Market::new(&options(2), &[listing("BTC", "600", 50.0)]).unwrap();
     let account = funded(&mut market);
-    let through = OrderKind::Limit { price: 1, tif: TimeInForce::Gtc };
-    let dump = OrderKind::Limit { price: 30_000, tif: TimeInForce::Gtc };
+    let through = OrderKind::Limit { price: 1, time_in_force: TimeInForce::Gtc };
+    let dump = OrderKind::Limit { price: 30_000, time_in_force: TimeInForce::Gtc };
     market.submit(account, 0, &request("dump", Side::Sell, 2_000_000, dump), &mut silent()).unwrap();
     let refused =
         market.submit(account, 0, &request("through", Side::Sell, 2_000_000, through), &mut silent());
@@ -348,7 +357,7 @@ fn every_fault_of_the_options_is_told() {
 fn requests_are_answered() {
     let mut market = Market::new(&options(2), &[listing("BTC", "600", 20.0)]).unwrap();
     let account = funded(&mut market);
-    let far = OrderKind::Limit { price: 30_000, tif: TimeInForce::Gtc };
+    let far = OrderKind::Limit { price: 30_000, time_in_force: TimeInForce::Gtc };
     let code = |answer: Result<_, Refusal>| answer.map_err(|refusal: Refusal| refusal.code());
     let mut checker = Checker::new(&market, SECOND);
     let order = request("a", Side::Buy, 10_000, far);
@@ -375,6 +384,7 @@ fn a_seed_gives_this_stream() {
     let checker = run(42, &two(), &[Do::Wait(30 * SECOND), sweep, Do::Wait(30 * SECOND)], 3);
     let hash = checker
         .text
+        .replace("client_order_id", "client_id")
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     assert_eq!((checker.text.lines().count(), hash), (4_943, 11_331_125_785_921_369_078));

@@ -11,7 +11,7 @@ use super::pair::Pair;
 use super::report::exec_report;
 use super::sink::{Event, Print, Quote, Sink};
 use super::tape::Candle;
-use crate::event::{Nanos, Side};
+use crate::event::{ExecReport, Nanos, Side};
 use crate::venue::rules::exact;
 use crate::venue::{AccountId, AssetId, Balance, BookLevel, Rules};
 use std::collections::BTreeMap;
@@ -299,21 +299,8 @@ impl Wire {
         let fee_asset = pair.engine().fee_asset(order.side);
         let (_, _, scale) = *self.asset(fee_asset);
         let mut frame = r#"{"type":"order""#.to_owned();
-        write_order(&mut frame, pair, order, scale);
-        let _ = write!(frame, r#","time":{time}"#);
-        if let Some(fill) = fill {
-            let _ = write!(
-                frame,
-                r#","fill":{{"number":{},"tradeId":{},"price":"{}","quantity":"{}","fee":"{}","maker":{}}}"#,
-                fill.number,
-                fill.trade_id,
-                pair.rules().price(fill.price),
-                pair.rules().quantity(fill.quantity),
-                exact(fill.fee, scale),
-                fill.maker,
-            );
-        }
-        frame.push('}');
+        write_report(&mut frame, &pair.instrument().symbol, &exec_report(pair, order, fill, scale));
+        let _ = write!(frame, r#","time":{time}}}"#);
         self.send(time, true, channel, frame);
     }
 
@@ -346,21 +333,23 @@ fn write_levels(out: &mut String, name: &str, rules: &Rules, levels: impl Iterat
     out.push(']');
 }
 
-/// Writes what is known of an order, each field after a comma.
-fn write_order(out: &mut String, pair: &Pair, order: &UserOrder, fee_scale: u8) {
-    let report = exec_report(pair, order, fee_scale);
+/// Writes a report, each field after a comma.
+fn write_report(out: &mut String, symbol: &str, report: &ExecReport) {
     let _ = write!(out, r#","clientOrderId":{}"#, Quoted(&report.client_order_id));
-    if let Some(id) = &report.exchange_order_id {
-        let _ = write!(out, r#","exchangeOrderId":{}"#, Quoted(id));
+    if let Some(id) = &report.venue_order_id {
+        let _ = write!(out, r#","venueOrderId":{}"#, Quoted(id));
     }
     let kind = if report.price.is_some() { "limit" } else { "market" };
     let _ = write!(
         out,
         r#","symbol":{},"state":"{}","side":"{}","orderType":"{kind}""#,
-        Quoted(&pair.instrument().symbol),
+        Quoted(symbol),
         report.state.name(),
         side(report.side),
     );
+    if let Some(time_in_force) = report.time_in_force {
+        let _ = write!(out, r#","timeInForce":"{}""#, time_in_force.name());
+    }
     if let Some(price) = report.price {
         let _ = write!(out, r#","price":"{price}""#);
     }
@@ -368,14 +357,35 @@ fn write_order(out: &mut String, pair: &Pair, order: &UserOrder, fee_scale: u8) 
     if let Some(remaining) = report.remaining_quantity {
         let _ = write!(out, r#","remainingQuantity":"{remaining}""#);
     }
-    if let Some(price) = report.avg_fill_price {
+    if let Some(price) = report.average_price {
         let _ = write!(out, r#","averagePrice":"{price}""#);
     }
-    if let (Some(fee), Some(currency)) = (report.commission, &report.commission_asset) {
+    if let (Some(fee), Some(currency)) = (report.fee, &report.fee_currency) {
         let _ = write!(out, r#","fee":"{fee}","feeCurrency":{}"#, Quoted(currency));
     }
-    if let Some(reason) = &report.reject_reason {
+    if let Some(reason) = &report.reason {
         let _ = write!(out, r#","reason":{}"#, Quoted(reason));
+    }
+    write_fill(out, report);
+}
+
+/// Writes the fields of the fill that a report describes, each after a comma; nothing where the report has no fill.
+fn write_fill(out: &mut String, report: &ExecReport) {
+    let ExecReport { execution_id: Some(id), last_fee_currency: Some(currency), .. } = report else { return };
+    let _ = write!(out, r#","executionId":{}"#, Quoted(id));
+    let numbers = [
+        ("lastQuantity", report.last_quantity),
+        ("lastPrice", report.last_price),
+        ("lastFee", report.last_fee),
+    ];
+    for (key, number) in numbers {
+        if let Some(number) = number {
+            let _ = write!(out, r#","{key}":"{number}""#);
+        }
+    }
+    let _ = write!(out, r#","lastFeeCurrency":{}"#, Quoted(currency));
+    if let Some(liquidity) = report.liquidity {
+        let _ = write!(out, r#","liquidity":"{}""#, liquidity.name());
     }
 }
 
