@@ -59,7 +59,7 @@ def test_bench_measures_a_session(tmp_path: Path) -> None:
 
 
 def test_bench_shows_a_table() -> None:
-    output = invoke("bench", "--only", "nobody").output
+    output = invoke("bench", "--only", "without a subscriber").output
     assert "floor F" in output
     assert "an event without a subscriber" in output
     assert "30.0 ns" in output
