@@ -19,7 +19,7 @@ from meltica.persistence.database import Database
 from meltica.persistence.stores.providers import ProviderSpec as Stored
 from meltica.persistence.stores.providers import ProviderStore
 from meltica.providers.manager import Provider, ProviderManager
-from meltica.providers.provider import Pace
+from meltica.providers.provider import Clock
 from meltica.runtime.lifecycle import Actual
 from meltica.runtime.state_writer import StateWriter
 from meltica.settings import ProviderSpec
@@ -62,7 +62,7 @@ class Fake(Adapter):
     def codec(self) -> Codec | None:
         return self.declaration
 
-    def name_providers(self, name: str) -> None:
+    def bind_name(self, name: str) -> None:
         self.name = name
 
     def instruments(self) -> Sequence[Mapping[str, object]]:
@@ -107,8 +107,8 @@ class World:
         self.pauses: list[float] = []
         self.go = asyncio.Event()
         self.go.set()
-        pace = Pace(lambda: self.now, self.sleep, lambda: 0.5)
-        self.manager = ProviderManager(self.core, supervision, store, self.notes, pace)
+        clock = Clock(lambda: self.now, self.sleep, lambda: 0.5)
+        self.manager = ProviderManager(self.core, supervision, store, self.notes, clock)
 
     async def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)

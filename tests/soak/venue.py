@@ -153,7 +153,7 @@ class Soak:
         began = time.monotonic()
         self._warm_up = WARM_UP if seconds > 120 else 1
         # A start is as likely to fail as any request; the gateway would try again.
-        self._adapter.name_providers("fake")
+        self._adapter.bind_name("fake")
         self._adapter.start({"fake": self._producer})
         self._run.start()
         self._trader.start()

@@ -56,7 +56,7 @@ class Venue(Adapter):
         self._stopped = Event()
         self._name = ""
 
-    def name_providers(self, name: str) -> None:
+    def bind_name(self, name: str) -> None:
         self._name = name
 
     def providers(self) -> list[str]:

@@ -38,7 +38,7 @@ class Adapter(ABC):
     description: ClassVar[str] = ""
     capabilities: ClassVar[tuple[str, ...]] = ()
     """Routes it can serve (`TRADE`, `ORDERBOOK.SNAPSHOT`, ...)."""
-    patient: ClassVar[bool] = False
+    can_block: ClassVar[bool] = False
     """Whether its source can wait for slow readers, as a recording can: else no lambda of it may `block`."""
     Settings: ClassVar[type[AdapterSettings]] = AdapterSettings
 
@@ -91,7 +91,7 @@ class Adapter(ABC):
         """Returns how its frames are decoded; None when it publishes events itself."""
         return None
 
-    def name_providers(self, name: str) -> None:
+    def bind_name(self, name: str) -> None:
         """Has its events go out under the provider's name. Called before `providers`.
 
         Raises ConfigError when its events bring names of their own.

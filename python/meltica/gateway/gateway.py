@@ -211,7 +211,7 @@ class Gateway:
         self.core = Core(max_pool_bytes=self.settings.pools.max_bytes)
         self.providers = ProviderManager(self.core, self.settings.supervision, providers, self.notes)
         specs = self.loaded.providers.values()
-        impatient = [spec.name for spec in specs if not registry.adapter(spec.adapter).patient]
+        impatient = [spec.name for spec in specs if not registry.adapter(spec.adapter).can_block]
         self.instances = InstanceManager(self.core, instances, self.notes, impatient=impatient)
         for spec in self.loaded.providers.values():
             self.providers.add(spec)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from meltica.adapters.base import Route
 from meltica.errors import Conflict, NotFound, suggestion
-from meltica.providers.provider import Pace, Provider
+from meltica.providers.provider import Clock, Provider
 from meltica.runtime.lifecycle import Actual, Desired
 from meltica.runtime.state_writer import StateWriter
 
@@ -34,19 +34,19 @@ class ProviderManager:
         supervision: "Supervision",
         store: "ProviderStore",
         notes: StateWriter,
-        pace: Pace | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._core = core
         self._supervision = supervision
         self._store = store
         self._notes = notes
-        self._pace = pace or Pace(asyncio.get_running_loop().time)
+        self._clock = clock or Clock(asyncio.get_running_loop().time)
         self._providers: dict[str, Provider] = {}
         self._closing = False
 
     def add(self, spec: "ProviderSpec") -> Provider:
         """Takes in a provider that is stored already; nothing starts."""
-        provider = Provider(spec, self._core, self._supervision, self._note, self._pace)
+        provider = Provider(spec, self._core, self._supervision, self._note, self._clock)
         row = self._store.get(spec.name)
         provider.desired, provider.last_error = Desired(row.desired), row.last_error
         provider.actual = Actual(row.actual).after_restart

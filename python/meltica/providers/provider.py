@@ -29,10 +29,10 @@ ROUTE_PAUSES = 0.5, 30.0
 
 
 @dataclass(frozen=True)
-class Pace:
+class Clock:
     """Where time comes from."""
 
-    clock: Callable[[], float]
+    now: Callable[[], float]
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     jitter: Callable[[], float] = random.random
 
@@ -46,7 +46,7 @@ class Provider:
         core: "Core",
         supervision: "Supervision",
         note: Callable[["Provider"], None],
-        pace: Pace,
+        clock: Clock,
     ) -> None:
         self.spec = spec
         self.desired = Desired.STOPPED
@@ -63,7 +63,7 @@ class Provider:
         self._core = core
         self._supervision = supervision
         self._note = note
-        self._pace = pace
+        self._clock = clock
         self._task: asyncio.Task[None] | None = None
         self._left: asyncio.Future[None] | None = None
         self._wanted: frozenset[Route] = frozenset()
@@ -135,10 +135,10 @@ class Provider:
     async def _keep_running(self) -> None:
         settings = self._supervision
         least, most = settings.backoff.min.total_seconds(), settings.backoff.max.total_seconds()
-        backoff = Backoff(least, most, self._pace.jitter)
-        budget = Budget(settings.budget.restarts, settings.budget.window.total_seconds(), self._pace.clock)
+        backoff = Backoff(least, most, self._clock.jitter)
+        budget = Budget(settings.budget.restarts, settings.budget.window.total_seconds(), self._clock.now)
         while True:
-            began = self._pace.clock()
+            began = self._clock.now()
             try:
                 await self._run_once()
             except (ConfigError, CodecError, Unauthenticated) as error:
@@ -147,7 +147,7 @@ class Provider:
                 return
             except Exception as error:
                 text = one_line(error)
-                if self._pace.clock() - began >= most:
+                if self._clock.now() - began >= most:
                     backoff.reset()
                 if not budget.spend():
                     window = format_duration(settings.budget.window)
@@ -157,7 +157,7 @@ class Provider:
                 log.warning("provider %s failed, next start in %.1f s: %s", self.name, pause, text)
                 self._set(Actual.STARTING, text)
                 self.restarts += 1
-                await self._pace.sleep(pause)
+                await self._clock.sleep(pause)
             else:
                 self.ended = True
                 log.info("provider %s has come to its end", self.name)
@@ -213,7 +213,7 @@ class Provider:
     async def _route(self, life: "_Life") -> None:
         """Asks the adapter for what is wanted, now and after each change, until it succeeds."""
         sure = possible = frozenset[Route]()
-        backoff = Backoff(*ROUTE_PAUSES, self._pace.jitter)
+        backoff = Backoff(*ROUTE_PAUSES, self._clock.jitter)
         while True:
             self._rerouted.clear()
             wanted = self._wanted
@@ -231,7 +231,7 @@ class Provider:
                 log.warning(
                     "provider %s: routes failed, again in %.1f s: %s", self.name, pause, one_line(error)
                 )
-                await _first(self._rerouted.wait(), self._pace.sleep(pause))
+                await _first(self._rerouted.wait(), self._clock.sleep(pause))
             else:
                 sure = possible = wanted
                 self.route_error = None
@@ -261,7 +261,7 @@ class _Life:
     def start(self) -> None:
         """Makes the adapter and starts it."""
         adapter = registry.adapter(self._spec.adapter).make(self._spec.settings)
-        adapter.name_providers(self._spec.name)
+        adapter.bind_name(self._spec.name)
         declaration = adapter.codec()
         codec = None if declaration is None else Codec(declaration)
         self._producers = {name: self._core.producer(name, codec) for name in adapter.providers()}

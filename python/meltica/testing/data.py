@@ -47,7 +47,7 @@ class DataContract:
         adapter = stage.adapter()
         expected = {"a-name-of-mine"}
         try:
-            adapter.name_providers(*expected)
+            adapter.bind_name(*expected)
         except ConfigError:
             # Recorded events bring names of their own.
             expected = set(adapter.providers())

@@ -29,7 +29,7 @@ class Rig:
     def __init__(self, adapter: Adapter, name: str | None = None) -> None:
         self.adapter = adapter
         if name is not None:
-            adapter.name_providers(name)
+            adapter.bind_name(name)
         self.name = adapter.providers()[0]
         self.events: list[Event] = []
         """Everything that came, in order."""

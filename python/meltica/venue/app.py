@@ -15,7 +15,7 @@ from meltica.http import errors
 from meltica.http.errors import HttpError
 from meltica.http.request_gate import RequestGate, Requests
 from meltica.venue import rest
-from meltica.venue.ops import PATH
+from meltica.venue.messages import PATH
 
 if TYPE_CHECKING:
     from litestar.connection import ASGIConnection

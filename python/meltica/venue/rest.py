@@ -16,7 +16,7 @@ from meltica.model.account import NewOrder
 from meltica.model.enums import Side
 from meltica.venue import auth, shapes
 from meltica.venue.auth import Signed
-from meltica.venue.ops import PATH
+from meltica.venue.messages import PATH
 
 if TYPE_CHECKING:
     from meltica.simulator.desk import Desk

@@ -15,7 +15,7 @@ from litestar.types import Receive, Scope, Send
 
 from meltica.http.errors import HttpError
 from meltica.venue.auth import Clock, Keys
-from meltica.venue.ops import Login, Ping, Subscribe, Unsubscribe, id_of, read
+from meltica.venue.messages import Login, Ping, Subscribe, Unsubscribe, id_of, read
 
 MAX_QUEUED = 10_000
 """Frames that wait for one client; with one more it is cut."""

@@ -88,7 +88,7 @@ class FakeAdapter(Adapter):
         """Returns the name under which it sends events."""
         return [self._provider]
 
-    def name_providers(self, name: str) -> None:
+    def bind_name(self, name: str) -> None:
         """Has its events go out under `name`."""
         self._provider = name
 

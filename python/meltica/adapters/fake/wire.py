@@ -16,8 +16,8 @@ from meltica.adapters.fake.settings import FakeSettings
 from meltica.adapters.live.account import LiveAccount, Order
 from meltica.adapters.live.adapter import LiveAdapter
 from meltica.adapters.live.protocol import Message
-from meltica.adapters.live.rest import Errors, Failure, Request, WrongClock
-from meltica.adapters.live.session import Answer
+from meltica.adapters.live.rest import ErrorBody, Errors, Request, WrongClock
+from meltica.adapters.live.session import Ack
 from meltica.errors import (
     OrderRefused,
     OutcomeUnknown,
@@ -121,16 +121,14 @@ class FakeWire(LiveAdapter):
         """Returns the message that asks for a sign of life."""
         return {"op": "ping", "id": id}
 
-    def answer(self, message: Message) -> Answer | None:
+    def parse_ack(self, message: Message) -> Ack | None:
         """Returns the answer that a message is: all have an `op`."""
         match message:
             case {"op": "error", "id": int(id), "code": str(code), "error": str(text)}:
                 kind = self.errors.get(code, VenueError)
-                return Answer(
-                    id, kind(code, text) if issubclass(kind, VenueError) else VenueError(code, text)
-                )
+                return Ack(id, kind(code, text) if issubclass(kind, VenueError) else VenueError(code, text))
             case {"op": _, "id": int(id)}:
-                return Answer(id)
+                return Ack(id)
             case _:
                 return None
 
@@ -161,11 +159,11 @@ class FakeWire(LiveAdapter):
         headers = {"X-Venue-Key": self._key, "X-Venue-Time": str(time), "X-Venue-Signature": signature}
         return request._replace(headers=headers)
 
-    def failure(self, body: object) -> Failure | None:
+    def parse_error(self, body: object) -> ErrorBody | None:
         """Returns what an error answer says."""
         match body:
             case {"status": "error", "code": str(code), "error": str(text)}:
-                return Failure(code, text)
+                return ErrorBody(code, text)
             case _:
                 return None
 

@@ -1,4 +1,4 @@
-"""`LiveAdapter`: what the adapter of a live venue derives from; `dialect` is what its author writes.
+"""`LiveAdapter`: what the adapter of a live venue derives from; `protocol` is what its author writes.
 
 It owns an event loop on the thread of `run`, with two connections: one for market data, whose frames go to
 the core as they are, and one for the account, where there is a key.
@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from meltica.adapters.base import Route
-from meltica.adapters.live.clock import Bucket, VenueClock
-from meltica.adapters.live.protocol import Dialect
+from meltica.adapters.live.clock import TokenBucket, VenueClock
+from meltica.adapters.live.protocol import VenueProtocol
 from meltica.adapters.live.rest import RestClient
-from meltica.adapters.live.streams import AccountLine, MarketLine
+from meltica.adapters.live.streams import AccountStream, MarketStream
 from meltica.runtime.loop_thread import LoopThread
 from meltica.validation.section import AdapterSettings
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PRIVATE = ("ExecReport", "BalanceUpdate")
 
 
-class LiveAdapter(Dialect):
+class LiveAdapter(VenueProtocol):
     """A live venue as a provider."""
 
     def __init__(self, settings: AdapterSettings) -> None:
@@ -32,17 +32,17 @@ class LiveAdapter(Dialect):
         self.rest = RestClient(
             self.rest_endpoint(),
             clock=self.clock,
-            bucket=Bucket(self.rate, self.burst),
+            bucket=TokenBucket(self.rate, self.burst),
             errors=self.errors,
-            failure=self.failure,
+            parse_error=self.parse_error,
             sign=self.sign,
             server_time=self.fetch_time,
             timeout=self.request_timeout,
         )
         self._provider = self.identifier
         self._producer: Producer | None = None
-        self._market: MarketLine | None = None
-        self._private: AccountLine | None = None
+        self._market: MarketStream | None = None
+        self._private: AccountStream | None = None
         self._loop = LoopThread(self.rest.stop, self.rest.close)
         self._account = self.make_account(self._loop)
 
@@ -68,7 +68,7 @@ class LiveAdapter(Dialect):
         """Returns the name under which it sends events."""
         return [self._provider]
 
-    def name_providers(self, name: str) -> None:
+    def bind_name(self, name: str) -> None:
         """Has its events go out under `name`."""
         self._provider = name
 
@@ -82,10 +82,10 @@ class LiveAdapter(Dialect):
         Raises VenueError when it cannot be reached or does not accept the key.
         """
         self._producer = producers[self._provider]
-        self._market = MarketLine(self._provider, self, self._producer, self.clock)
+        self._market = MarketStream(self._provider, self, self._producer, self.clock)
         if self._account is not None:
             self._account.attach(self._producer)
-            self._private = AccountLine(self._provider, self, self._account, self.clock)
+            self._private = AccountStream(self._provider, self, self._account, self.clock)
         self._loop.prepare(self._prepare)
 
     def run(self) -> None:
@@ -108,7 +108,7 @@ class LiveAdapter(Dialect):
         assert self._market is not None, "routes come after `start`"
         await self._market.route(subscribe, unsubscribe, self.route_timeout)
         if self._private is not None and any(route.kind in _PRIVATE for route in subscribe):
-            await self._private.there(self.route_timeout)
+            await self._private.wait_reconciled(self.route_timeout)
 
     async def _prepare(self) -> None:
         assert self._market is not None

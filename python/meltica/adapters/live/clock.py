@@ -43,7 +43,7 @@ class VenueClock:
             self.offset = best[1]
 
 
-class Bucket:
+class TokenBucket:
     """Requests a second, with a burst. Part of it is kept for what cannot wait: orders and cancellations.
 
     `rate` 0 is no limit. `clock` is in seconds and never steps back.
@@ -54,12 +54,12 @@ class Bucket:
         rate: float,
         burst: float | None = None,
         *,
-        kept: float = 0.2,
+        reserved: float = 0.2,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rate = rate
         self._burst = max(1.0, rate if burst is None else burst)
-        self._kept = self._burst * kept
+        self._reserved = self._burst * reserved
         self._clock = clock
         self._tokens = self._burst
         self._at = clock()
@@ -76,7 +76,7 @@ class Bucket:
             return 0.0
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
         self._at = now
-        least = 0.0 if urgent else min(self._kept, self._burst - weight)
+        least = 0.0 if urgent else min(self._reserved, self._burst - weight)
         # What is asked for is more than there ever is: then all of it will do.
         needed = min(weight, self._burst) + max(0.0, least)
         if self._tokens < needed:

@@ -14,8 +14,8 @@ from websockets.exceptions import ConnectionClosed
 
 from meltica.adapters.live.clock import on_loopback
 from meltica.adapters.live.session import (
+    Ack,
     Action,
-    Answer,
     Close,
     Confirmed,
     Down,
@@ -40,26 +40,26 @@ CLOSE_SECONDS = 1.0
 GOING_AWAY = 1001
 
 
-class Speaker(Protocol):
+class StreamHandler(Protocol):
     """How a venue is spoken to over one of its streams: the texts of what a session asks."""
 
-    def say(self, ask: Login | Subscribe | Unsubscribe | Ping) -> str | None:
+    def encode(self, action: Login | Subscribe | Unsubscribe | Ping) -> str | None:
         """Returns the text to send; None sends a websocket ping in place of a message."""
         ...
 
-    def other(self, frame: bytes) -> Answer | None:
+    def on_message(self, frame: bytes) -> Ack | None:
         """Takes a frame that is not told to be market data by its beginning."""
         ...
 
-    def ready(self) -> None:
+    def on_ready(self) -> None:
         """The connection stands, logged in where that is needed."""
         ...
 
-    def confirmed(self, channels: tuple[str, ...]) -> None:
+    def on_subscribed(self, channels: tuple[str, ...]) -> None:
         """Channels are there from now on."""
         ...
 
-    def down(self, down: Down) -> None:
+    def on_disconnected(self, down: Down) -> None:
         """The connection is gone, or did not come to be."""
         ...
 
@@ -72,7 +72,7 @@ class Connection:
         name: str,
         url: Callable[[], Awaitable[str]],
         session: Session,
-        speaker: Speaker,
+        handler: StreamHandler,
         feed: Callable[[bytes], object] | None = None,
         straight: tuple[bytes, ...] = (),
     ) -> None:
@@ -83,8 +83,8 @@ class Connection:
         """Why it is down; None while it is up."""
         self._name = name
         self._url = url
-        self._speaker = speaker
-        self._feed = feed or speaker.other
+        self._handler = handler
+        self._feed = feed or handler.on_message
         self._straight = straight
         self._changed = asyncio.Event()
         self._attempt: asyncio.Task[None] | None = None
@@ -137,13 +137,13 @@ class Connection:
                         self._attempt.cancel()
                         self._attempt = None
                 case Login() | Subscribe() | Unsubscribe() | Ping():
-                    self._outgoing.put_nowait(self._speaker.say(action))
+                    self._outgoing.put_nowait(self._handler.encode(action))
                 case Ready():
                     if self.last_error is not None:
                         log.info("%s: connected again", self._name)
-                    self._speaker.ready()
+                    self._handler.on_ready()
                 case Confirmed(channels):
-                    self._speaker.confirmed(channels)
+                    self._handler.on_subscribed(channels)
                 case Refused(channel, error):
                     log.warning("%s: the venue refused %s: %s", self._name, channel, error)
                 case Down():
@@ -154,7 +154,7 @@ class Connection:
                         action.pause,
                         action.reason,
                     )
-                    self._speaker.down(action)
+                    self._handler.on_disconnected(action)
         if self.session.phase is Phase.UP:
             self.last_error = None
         self._changed.set()
@@ -222,7 +222,7 @@ class Connection:
             self.frames += 1
             if frame.startswith(straight):
                 feed(frame)
-            elif (answer := self._speaker.other(frame)) is not None:
+            elif (answer := self._handler.on_message(frame)) is not None:
                 self._do(self.session.answered(answer, self._now()))
 
     async def _write(self, socket: ClientConnection, outgoing: asyncio.Queue[str | None]) -> None:

@@ -1,4 +1,4 @@
-"""`Dialect`: what an adapter's author writes, and no more: where a venue is, how it is asked, what it
+"""`VenueProtocol`: what an adapter's author writes, and no more: where a venue is, how it is asked, what it
 answers.
 
 `LiveAdapter` calls these; `docs/adapters.md` goes through them, and `providers/fake/wire.py` is the pattern.
@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from meltica.adapters.base import Adapter
-from meltica.adapters.live.rest import Errors, Failure, Request
-from meltica.adapters.live.session import Answer, Timing
+from meltica.adapters.live.rest import ErrorBody, Errors, Request
+from meltica.adapters.live.session import Ack, Timing
 
 if TYPE_CHECKING:
     from meltica.adapters.live.account import LiveAccount
@@ -20,7 +20,7 @@ Message = Mapping[str, Any]
 """A message of the venue, out of JSON; numbers with a point are Decimal."""
 
 
-class Dialect(Adapter):
+class VenueProtocol(Adapter):
     """What a venue does its own way. Everything runs on the adapter's loop and may take its time there only
     by `await`. Where there is a default, it suits a venue that does without.
     """
@@ -31,7 +31,7 @@ class Dialect(Adapter):
     """The venue's error codes -> what they mean. Those of a wrong time are `WrongClock`."""
     account_channels: ClassVar[tuple[str, ...]] = ()
     """What the account's connection subscribes to; nothing where a login is enough."""
-    logs_in: ClassVar[bool] = True
+    requires_login: ClassVar[bool] = True
     """Whether the account's connection has to log in."""
     rate: ClassVar[float] = 10.0
     """REST requests a second that the venue allows; 0 is no limit."""
@@ -77,7 +77,7 @@ class Dialect(Adapter):
         return None
 
     @abstractmethod
-    def answer(self, message: Message) -> Answer | None:
+    def parse_ack(self, message: Message) -> Ack | None:
         """Returns the answer that a message is; None when it is none."""
 
     def market_message(self, message: Message) -> bool:  # noqa: ARG002
@@ -93,7 +93,7 @@ class Dialect(Adapter):
         raise NotImplementedError
 
     @abstractmethod
-    def failure(self, body: object) -> Failure | None:
+    def parse_error(self, body: object) -> ErrorBody | None:
         """Returns code and text of an error answer; None when the body is none of the venue's."""
 
     @abstractmethod

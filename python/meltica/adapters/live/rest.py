@@ -25,7 +25,7 @@ from urllib.parse import urlencode
 import httpx
 import msgspec
 
-from meltica.adapters.live.clock import Bucket, VenueClock, on_loopback
+from meltica.adapters.live.clock import TokenBucket, VenueClock, on_loopback
 from meltica.errors import (
     OrderRefused,
     OutcomeUnknown,
@@ -68,7 +68,7 @@ class Request(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
-class Failure(NamedTuple):
+class ErrorBody(NamedTuple):
     """What a venue's error answer says."""
 
     code: str
@@ -83,18 +83,18 @@ class RestClient:
         endpoint: str,
         *,
         clock: VenueClock,
-        bucket: Bucket,
+        bucket: TokenBucket,
         errors: Errors,
-        failure: Callable[[object], Failure | None],
+        parse_error: Callable[[object], ErrorBody | None],
         sign: Callable[[Request, int], Request] | None = None,
         server_time: Callable[[], Awaitable[int]] | None = None,
         timeout: float = 10.0,
     ) -> None:
-        """`failure` reads an error answer; `sign` gets the venue's time, ms."""
+        """`parse_error` reads an error answer; `sign` gets the venue's time, ms."""
         self._clock = clock
         self._bucket = bucket
         self._errors = errors
-        self._failure = failure
+        self._parse_error = parse_error
         self._sign = sign
         self._server_time = server_time
         self._timeout = timeout
@@ -249,7 +249,7 @@ class RestClient:
     def _refused(self, what: str, response: httpx.Response, *, changes: bool) -> VenueError | OrderRefused:
         status = response.status_code
         try:
-            failure = self._failure(_JSON.decode(response.content))
+            failure = self._parse_error(_JSON.decode(response.content))
         except msgspec.DecodeError:
             failure = None
         if failure is None:

@@ -65,7 +65,7 @@ class Timing:
     """Most channels of one request."""
 
 
-class Answer(NamedTuple):
+class Ack(NamedTuple):
     """A venue's answer to a login, a subscription or its end."""
 
     id: int
@@ -209,7 +209,7 @@ class Session:
         """The connection is of no use any more: it is given up, if it stands."""
         return self._give_up(reason, now) if self.phase is Phase.UP else []
 
-    def answered(self, answer: Answer, now: float) -> list[Action]:
+    def answered(self, answer: Ack, now: float) -> list[Action]:
         """The venue answered a request; an answer to none that waits is a sign of life, and no more."""
         self._heard, self._pinged = now, None
         if self.phase is Phase.LOGGING_IN and answer.id == self._login_id:

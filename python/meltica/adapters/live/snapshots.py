@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("meltica.adapters.live")
 
-AT_ONCE = 4
-LOOK_SECONDS = 0.1
+MAX_CONCURRENT = 4
+POLL_SECONDS = 0.1
 PAUSES = 0.2, 10.0
 """Seconds between two snapshots of a symbol that still waits: the first pause, and the longest."""
 
 
-class Books:
+class SnapshotScheduler:
     """The books of one provider. Belongs to the loop's thread.
 
     `snapshot` fetches a frame that `Producer.feed` knows; it returns None where the venue sends one by itself
@@ -48,25 +48,25 @@ class Books:
         after."""
         self._pauses: dict[str, tuple[Backoff, float]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def run(self) -> None:
         """Looks after the books until it is cancelled."""
         while True:
-            self.look(asyncio.get_running_loop().time())
-            await asyncio.sleep(LOOK_SECONDS)
+            self.poll(asyncio.get_running_loop().time())
+            await asyncio.sleep(POLL_SECONDS)
 
-    def begun(self, symbols: Iterable[str]) -> None:
+    def on_subscribed(self, symbols: Iterable[str]) -> None:
         """The diffs of these symbols come from now on."""
         self._new.update(symbols)
 
-    def lost(self) -> None:
+    def on_disconnected(self) -> None:
         """The connection was lost; what is in flight would come too early for the next."""
         self._new.clear()
         for task in self._tasks.values():
             task.cancel()
 
-    def look(self, now: float) -> None:
+    def poll(self, now: float) -> None:
         """Asks for what is missing."""
         subscribed = self._subscribed()
         waiting = subscribed & self._new.union(self._producer.unsynced())
@@ -83,7 +83,7 @@ class Books:
 
     async def _fetch(self, symbol: str) -> None:
         try:
-            async with self._places:
+            async with self._slots:
                 frame = await self._snapshot(symbol)
         except VenueError as error:
             log.warning("no snapshot of %s: %s", symbol, error)

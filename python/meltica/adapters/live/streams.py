@@ -10,23 +10,23 @@ import msgspec
 
 from meltica.adapters.base import Route
 from meltica.adapters.live.connection import Connection
-from meltica.adapters.live.session import Answer, Down, Login, Ping, Session, Subscribe, Unsubscribe
-from meltica.adapters.live.snapshots import Books
+from meltica.adapters.live.session import Ack, Down, Login, Ping, Session, Subscribe, Unsubscribe
+from meltica.adapters.live.snapshots import SnapshotScheduler
 from meltica.errors import ProtocolError, VenueError, VenueUnavailable, one_line
 
 if TYPE_CHECKING:
     from meltica._core import Producer
     from meltica.adapters.live.account import LiveAccount
     from meltica.adapters.live.clock import VenueClock
-    from meltica.adapters.live.protocol import Dialect, Message
+    from meltica.adapters.live.protocol import Message, VenueProtocol
 
 log = logging.getLogger("meltica.adapters.live")
 
 _JSON = msgspec.json.Decoder(float_hook=Decimal)
 
 
-def _text(venue: "Dialect", ask: Login | Subscribe | Unsubscribe | Ping, time: int) -> str | None:
-    match ask:
+def _encode(venue: "VenueProtocol", action: Login | Subscribe | Unsubscribe | Ping, time: int) -> str | None:
+    match action:
         case Login(id):
             message = venue.login(id, time)
         case Subscribe(id, channels):
@@ -46,17 +46,17 @@ def _failed(task: asyncio.Task[None]) -> BaseException | None:
     return error
 
 
-class MarketLine:
+class MarketStream:
     """Market data: the routes, the books and the instruments. Belongs to the loop's thread."""
 
-    def __init__(self, name: str, venue: "Dialect", producer: "Producer", clock: "VenueClock") -> None:
+    def __init__(self, name: str, venue: "VenueProtocol", producer: "Producer", clock: "VenueClock") -> None:
         self.instruments: dict[str, Mapping[str, object]] = {}
         """What the venue listed when last asked, by symbol."""
         self._venue = venue
         self._producer = producer
         self._clock = clock
         self._routes: frozenset[Route] = frozenset()
-        self._books = Books(producer, venue.fetch_snapshot, self._renew, self._subscribed)
+        self._snapshots = SnapshotScheduler(producer, venue.fetch_snapshot, self._renew, self._subscribed)
         self._symbols: dict[str, str] = {}
         """Channel -> the symbol whose book it carries."""
         self._was_ready = False
@@ -80,7 +80,7 @@ class MarketLine:
         self._tell(self.instruments)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._connection.run())
-            tasks.create_task(self._books.run())
+            tasks.create_task(self._snapshots.run())
 
     async def refresh(self) -> None:
         """Reads the instruments again."""
@@ -110,11 +110,11 @@ class MarketLine:
             if channel in asked:
                 raise type(error)(error.code, f"{channel}: {error.message}")
 
-    def say(self, ask: Login | Subscribe | Unsubscribe | Ping) -> str | None:
+    def encode(self, action: Login | Subscribe | Unsubscribe | Ping) -> str | None:
         """Returns the text to send; None where a websocket ping does."""
-        return _text(self._venue, ask, self._clock.now())
+        return _encode(self._venue, action, self._clock.now())
 
-    def other(self, frame: bytes) -> Answer | None:
+    def on_message(self, frame: bytes) -> Ack | None:
         """Takes what is not told to be market data by its beginning."""
         try:
             message: Message = _JSON.decode(frame)
@@ -122,27 +122,29 @@ class MarketLine:
             # Counted there as a bad frame, and kept to be looked at.
             self._producer.feed(frame)
             return None
-        answer = self._venue.answer(message)
+        answer = self._venue.parse_ack(message)
         if answer is None and not self._venue.market_message(message):
             self._producer.feed(frame)
         return answer
 
-    def ready(self) -> None:
+    def on_ready(self) -> None:
         """The connection stands."""
         if self._was_ready:
             self._refreshing = asyncio.get_running_loop().create_task(self._tell_changes())
             self._refreshing.add_done_callback(_failed)
         self._was_ready = True
 
-    def confirmed(self, channels: tuple[str, ...]) -> None:
+    def on_subscribed(self, channels: tuple[str, ...]) -> None:
         """Channels are there from now on."""
-        self._books.begun(self._symbols[channel] for channel in channels if channel in self._symbols)
+        self._snapshots.on_subscribed(
+            self._symbols[channel] for channel in channels if channel in self._symbols
+        )
 
-    def down(self, down: Down) -> None:
+    def on_disconnected(self, down: Down) -> None:
         """The connection is gone: no book is good any more, and ids may come again."""
         if down.was_up:
             self._producer.restart()
-            self._books.lost()
+            self._snapshots.on_disconnected()
 
     async def _tell_changes(self) -> None:
         before = self.instruments
@@ -189,10 +191,12 @@ class MarketLine:
         self._connection.renew(tuple(self._venue.channels("BookSnapshot", symbol)))
 
 
-class AccountLine:
+class AccountStream:
     """The account's own connection. Belongs to the loop's thread."""
 
-    def __init__(self, name: str, venue: "Dialect", account: "LiveAccount", clock: "VenueClock") -> None:
+    def __init__(
+        self, name: str, venue: "VenueProtocol", account: "LiveAccount", clock: "VenueClock"
+    ) -> None:
         self._venue = venue
         self._account = account
         self._clock = clock
@@ -200,7 +204,7 @@ class AccountLine:
         self._catching_up: asyncio.Task[None] | None = None
         self._wanted = frozenset(venue.account_channels)
         self._connection = Connection(
-            f"{name}-account", self._url, Session(venue.timing, login=venue.logs_in), self
+            f"{name}-account", self._url, Session(venue.timing, login=venue.requires_login), self
         )
 
     @property
@@ -213,7 +217,7 @@ class AccountLine:
         self._connection.want(self._wanted)
         await self._connection.run()
 
-    async def there(self, timeout: float) -> None:
+    async def wait_reconciled(self, timeout: float) -> None:
         """Waits until everything of the account is told. Raises VenueUnavailable."""
         try:
             async with asyncio.timeout(timeout):
@@ -224,11 +228,11 @@ class AccountLine:
                 "not_confirmed", f"expected the account within {timeout:g} s; its connection: {state}"
             ) from None
 
-    def say(self, ask: Login | Subscribe | Unsubscribe | Ping) -> str | None:
+    def encode(self, action: Login | Subscribe | Unsubscribe | Ping) -> str | None:
         """Returns the text to send; None where a websocket ping does."""
-        return _text(self._venue, ask, self._clock.now())
+        return _encode(self._venue, action, self._clock.now())
 
-    def other(self, frame: bytes) -> Answer | None:
+    def on_message(self, frame: bytes) -> Ack | None:
         """Takes a frame. Raises what is wrong with one: nothing that was said of an account may be missed, so
         the connection begins anew, and all is read again.
         """
@@ -236,22 +240,22 @@ class AccountLine:
             message: Message = _JSON.decode(frame)
         except msgspec.DecodeError as error:
             raise ProtocolError("unreadable_frame", f"expected JSON, saw {frame[:80]!r}") from error
-        answer = self._venue.answer(message)
+        answer = self._venue.parse_ack(message)
         if answer is None:
             self._venue.account_message(message)
         return answer
 
-    def ready(self) -> None:
+    def on_ready(self) -> None:
         """The connection stands, logged in."""
         if not self._wanted:
             self._catch_up()
 
-    def confirmed(self, channels: tuple[str, ...]) -> None:  # noqa: ARG002
+    def on_subscribed(self, channels: tuple[str, ...]) -> None:  # noqa: ARG002
         """Channels are there from now on."""
         if self._wanted <= self._connection.session.confirmed:
             self._catch_up()
 
-    def down(self, down: Down) -> None:  # noqa: ARG002
+    def on_disconnected(self, down: Down) -> None:  # noqa: ARG002
         """The connection is gone: what happens at the venue is not told until it is back."""
         self._account.cut_off()
         self._clock_is_old = True

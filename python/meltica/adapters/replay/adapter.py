@@ -69,7 +69,7 @@ class ReplayAdapter(Adapter):
         "RISK.CONTROL",
         "EXTENSION.EVENT",
     )
-    patient: ClassVar[bool] = True
+    can_block: ClassVar[bool] = True
     Settings: ClassVar[type[AdapterSettings]] = ReplaySettings
 
     progress: Callable[[int, int], object] | None = None
@@ -110,10 +110,10 @@ class ReplayAdapter(Adapter):
         """Returns the names under which it sends events."""
         return list(self._providers)
 
-    def name_providers(self, name: str) -> None:
+    def bind_name(self, name: str) -> None:
         """Has frames decoded under `name`. Recorded events keep the names they came with."""
         if self._codec is None:
-            super().name_providers(name)
+            super().bind_name(name)
         self._providers = [name]
 
     def start(self, producers: "Mapping[str, Producer]") -> None:

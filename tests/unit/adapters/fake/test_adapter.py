@@ -27,7 +27,7 @@ class Room:
         for name, values in settings.items():
             adapter = FakeAdapter.configure({"start": START, "rate": "max", **values})
             assert isinstance(adapter, FakeAdapter)
-            adapter.name_providers(name)
+            adapter.bind_name(name)
             self.producers[name] = self.core.producer(name)
             self.host.add(
                 name,

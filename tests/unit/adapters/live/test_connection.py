@@ -10,7 +10,7 @@ import pytest
 
 from meltica.adapters.live.connection import Connection
 from meltica.adapters.live.session import (
-    Answer,
+    Ack,
     Down,
     Login,
     Phase,
@@ -36,29 +36,29 @@ class Client:
         self.downs: list[Down] = []
         self._pings = pings
 
-    def say(self, ask: Login | Subscribe | Unsubscribe | Ping) -> str | None:
-        match ask:
+    def encode(self, action: Login | Subscribe | Unsubscribe | Ping) -> str | None:
+        match action:
             case Subscribe(id, channels) | Unsubscribe(id, channels):
-                return json.dumps({"op": type(ask).__name__.lower(), "id": id, "channels": channels})
+                return json.dumps({"op": type(action).__name__.lower(), "id": id, "channels": channels})
             case Login(id):
                 return json.dumps({"op": "login", "id": id})
             case Ping(id):
                 return json.dumps({"op": "ping", "id": id}) if self._pings else None
 
-    def other(self, frame: bytes) -> Answer | None:
+    def on_message(self, frame: bytes) -> Ack | None:
         message = json.loads(frame)
         self.others.append(message)
         if "ok" in message:
-            return Answer(message["ok"], None if message.get("code") is None else VenueError(message["code"]))
+            return Ack(message["ok"], None if message.get("code") is None else VenueError(message["code"]))
         return None
 
-    def ready(self) -> None:
+    def on_ready(self) -> None:
         self.happened.append("ready")
 
-    def confirmed(self, channels: tuple[str, ...]) -> None:
+    def on_subscribed(self, channels: tuple[str, ...]) -> None:
         self.happened.append(" ".join(channels))
 
-    def down(self, down: Down) -> None:
+    def on_disconnected(self, down: Down) -> None:
         self.happened.append("down")
         self.downs.append(down)
 
@@ -192,7 +192,7 @@ async def test_silence_after_a_ping_is_an_end() -> None:
 
 async def test_a_refused_login_is_told_and_tried_again() -> None:
     client = Client()
-    client.other = lambda frame: Answer(json.loads(frame)["ok"], Unauthenticated("bad_signature"))  # type: ignore[method-assign]
+    client.on_message = lambda frame: Ack(json.loads(frame)["ok"], Unauthenticated("bad_signature"))  # type: ignore[method-assign]
     async with Stream(agree) as server, connected(server, client, QUICK, login=True) as connection:
         await until(lambda: len(client.downs) == 2, "two attempts")
         assert isinstance(client.downs[0].error, Unauthenticated)

@@ -10,8 +10,8 @@ from email.utils import format_datetime
 import pytest
 
 from meltica.adapters.fake.wire import FakeWire
-from meltica.adapters.live.clock import Bucket, VenueClock
-from meltica.adapters.live.rest import Failure, Request, RestClient, WrongClock
+from meltica.adapters.live.clock import TokenBucket, VenueClock
+from meltica.adapters.live.rest import ErrorBody, Request, RestClient, WrongClock
 from meltica.errors import (
     MelticaError,
     OrderRefused,
@@ -35,10 +35,10 @@ class Signer:
         return request._replace(headers={"X-Time": str(time), "X-Target": request.target})
 
 
-def failure(body: object) -> Failure | None:
+def parse_error(body: object) -> ErrorBody | None:
     match body:
         case {"status": "error", "code": str(code), "error": str(text)}:
-            return Failure(code, text)
+            return ErrorBody(code, text)
         case _:
             return None
 
@@ -51,7 +51,7 @@ async def http() -> AsyncIterator[Http]:
 
 def client(
     endpoint: str,
-    bucket: Bucket | None = None,
+    bucket: TokenBucket | None = None,
     *,
     timeout: float = 10.0,
     clock: VenueClock | None = None,
@@ -60,9 +60,9 @@ def client(
     made = RestClient(
         endpoint,
         clock=clock or VenueClock(),
-        bucket=bucket or Bucket(0),
+        bucket=bucket or TokenBucket(0),
         errors=FakeWire.errors,
-        failure=failure,
+        parse_error=parse_error,
         sign=sign or Signer(),
         server_time=lambda: server_time(),
         timeout=timeout,
@@ -215,7 +215,7 @@ async def test_what_the_venue_says_is_what_it_is(
 @pytest.mark.parametrize("body", [b"<html>slow down</html>", None])
 async def test_a_limit_refuses_orders_at_once_until_the_venue_said(http: Http, body: bytes | None) -> None:
     now = 100.0
-    rest = client(http.endpoint, Bucket(0, clock=lambda: now))
+    rest = client(http.endpoint, TokenBucket(0, clock=lambda: now))
     limited = error(429, "rate_limited", "Retry-After: 7\r\n")
     http.replies.append(limited if body is None else reply(body, 429, "Retry-After: 7\r\n"))
     with pytest.raises(RateLimited) as failed:
@@ -326,7 +326,7 @@ async def test_a_cancellation_is_no_error_of_the_venue(http: Http) -> None:
 
 def test_a_bucket_keeps_some_for_what_is_urgent() -> None:
     now = 0.0
-    bucket = Bucket(10, 10, kept=0.2, clock=lambda: now)
+    bucket = TokenBucket(10, 10, reserved=0.2, clock=lambda: now)
     assert [bucket.take() for _ in range(8)] == [0.0] * 8
     assert bucket.take() == pytest.approx(0.1)
     assert bucket.take(urgent=True) == 0
@@ -342,7 +342,7 @@ def test_a_bucket_keeps_some_for_what_is_urgent() -> None:
 
 def test_a_request_heavier_than_the_burst_waits_for_all_there_is() -> None:
     now = 0.0
-    bucket = Bucket(10, 10, clock=lambda: now)
+    bucket = TokenBucket(10, 10, clock=lambda: now)
     assert bucket.take(50) == 0
     now = 1.0
     assert bucket.take(urgent=True) > 0, "and is paid for afterwards"

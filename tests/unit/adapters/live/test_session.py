@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meltica.adapters.live.session import (
+    Ack,
     Action,
-    Answer,
     Close,
     Confirmed,
     Down,
@@ -45,7 +45,7 @@ def up(*channels: str, timing: Timing = TIMING) -> Session:
     made.start(0)
     for action in made.opened(0):
         if isinstance(action, Subscribe):
-            made.answered(Answer(action.id), 0)
+            made.answered(Ack(action.id), 0)
     assert made.confirmed == set(channels)
     return made
 
@@ -59,7 +59,7 @@ def test_it_connects_and_asks_for_what_is_wanted() -> None:
     ready, ask = it.opened(1)
     assert (ready, ask) == (Ready(), Subscribe(1, ("a", "b")))
     assert it.unsettled == {"a", "b"}
-    assert it.answered(Answer(1), 2) == [Confirmed(("a", "b"))]
+    assert it.answered(Ack(1), 2) == [Confirmed(("a", "b"))]
     assert it.unsettled == frozenset()
 
 
@@ -70,8 +70,8 @@ def test_only_the_difference_is_asked() -> None:
     assert on == Subscribe(3, ("c",))
     assert it.unsettled == {"a", "c"}
     assert it.want(["b", "c"], 3) == []
-    it.answered(Answer(2), 4)
-    it.answered(Answer(3), 4)
+    it.answered(Ack(2), 4)
+    it.answered(Ack(3), 4)
     assert (it.confirmed, it.unsettled) == ({"b", "c"}, frozenset())
 
 
@@ -81,10 +81,10 @@ def test_who_changes_their_mind_while_the_venue_thinks_gets_what_they_want_in_th
     assert isinstance(ask, Subscribe)
     assert it.want([], 2) == []
     assert it.unsettled == {"a"}
-    confirmed, off = it.answered(Answer(ask.id), 3)
+    confirmed, off = it.answered(Ack(ask.id), 3)
     assert confirmed == Confirmed(("a",))
     assert isinstance(off, Unsubscribe)
-    assert it.answered(Answer(off.id), 4) == []
+    assert it.answered(Ack(off.id), 4) == []
     assert (it.confirmed, it.unsettled) == (set(), frozenset())
 
 
@@ -94,7 +94,7 @@ def test_a_login_comes_first() -> None:
     it.start(0)
     assert it.opened(1) == [Login(1)]
     assert it.phase is Phase.LOGGING_IN
-    assert it.answered(Answer(1), 2) == [Ready(), Subscribe(2, ("account",))]
+    assert it.answered(Ack(1), 2) == [Ready(), Subscribe(2, ("account",))]
 
 
 def test_a_refused_login_is_told_and_tried_again_later() -> None:
@@ -102,7 +102,7 @@ def test_a_refused_login_is_told_and_tried_again_later() -> None:
     it.start(0)
     it.opened(0)
     error = Unauthenticated("bad_signature", "it differs")
-    close, down = it.answered(Answer(1, error), 1)
+    close, down = it.answered(Ack(1, error), 1)
     assert close == Close()
     assert isinstance(down, Down)
     assert (down.error, down.was_up, down.pause) == (error, False, 1)
@@ -181,7 +181,7 @@ def test_one_bad_channel_costs_the_others_nothing() -> None:
         action = asked.pop(0)
         if isinstance(action, Subscribe):
             error = NO if "bad" in action.channels else None
-            asked += it.answered(Answer(action.id, error), 0)
+            asked += it.answered(Ack(action.id, error), 0)
         elif isinstance(action, Refused):
             refused.append(action)
     assert refused == [Refused("bad", NO)]
@@ -197,7 +197,7 @@ def test_asking_again_does_not_wait_out_the_pause() -> None:
     it = up()
     [ask] = it.want(["bad"], 0)
     assert isinstance(ask, Subscribe)
-    it.answered(Answer(ask.id, NO), 0)
+    it.answered(Ack(ask.id, NO), 0)
     [again] = it.want(["bad"], 1)
     assert isinstance(again, Subscribe)
     assert it.unsettled == {"bad"}
@@ -209,7 +209,7 @@ def test_what_is_refused_and_not_wanted_any_more_is_no_fault() -> None:
     assert isinstance(ask, Subscribe)
     it.want([], 1)
     assert it.unsettled == {"bad"}
-    assert it.answered(Answer(ask.id, NO), 2) == []
+    assert it.answered(Ack(ask.id, NO), 2) == []
     assert (it.refused, it.unsettled) == ({}, frozenset())
 
 
@@ -218,10 +218,10 @@ def test_a_channel_is_renewed_by_leaving_it() -> None:
     [off] = it.renew(["a", "unknown"], 1)
     assert isinstance(off, Unsubscribe)
     assert it.unsettled == {"a"}
-    [on] = it.answered(Answer(off.id), 2)
+    [on] = it.answered(Ack(off.id), 2)
     assert isinstance(on, Subscribe)
     assert on.channels == ("a",)
-    assert it.answered(Answer(on.id), 3) == [Confirmed(("a",))]
+    assert it.answered(Ack(on.id), 3) == [Confirmed(("a",))]
     assert it.unsettled == frozenset()
 
 
@@ -237,7 +237,7 @@ def test_what_waited_to_be_asked_is_forgotten_with_the_connection() -> None:
     it = up("a", "b", timing=Timing(between=1.0))
     [off] = it.want([], 2)
     assert isinstance(off, Unsubscribe)
-    assert it.answered(Answer(off.id, NO), 2.5) == [], "the halves wait for their turn"
+    assert it.answered(Ack(off.id, NO), 2.5) == [], "the halves wait for their turn"
     it.lost("gone", 2.6)
     it.tick(9)
     assert it.opened(9) == [Ready()]
@@ -249,7 +249,7 @@ def test_nothing_comes_after_the_end() -> None:
     assert it.wake_at is None
     for late in (it.start(9), it.opened(9), it.lost("gone", 9), it.tick(9), it.want("b", 9)):
         assert late == []
-    assert it.answered(Answer(1), 9) == []
+    assert it.answered(Ack(1), 9) == []
 
 
 class Venue:
@@ -285,15 +285,15 @@ class Venue:
                 case _:
                     pass
 
-    def answer(self, id: int, *, well: bool) -> Answer:
+    def answer(self, id: int, *, well: bool) -> Ack:
         action = self.asked.pop(id)
         if not well:
-            return Answer(id, NO)
+            return Ack(id, NO)
         if isinstance(action, Subscribe):
             self.has.update(action.channels)
         else:
             self.has.difference_update(action.channels)
-        return Answer(id)
+        return Ack(id)
 
 
 _sets = st.frozensets(st.sampled_from("abcdef"))
