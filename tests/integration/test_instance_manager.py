@@ -275,13 +275,15 @@ async def test_the_end_of_the_gateway_breaks_a_start_by_hand_off(world: World) -
     starting = asyncio.ensure_future(world.manager.start("hung"))
     await when(lambda: hung.strategy)
     entered(hung)
-    again = asyncio.ensure_future(world.manager.start("hung"))
+    for change in (world.manager.start, world.manager.stop):
+        with pytest.raises(Conflict, match="instance `hung` is starting and being changed"):
+            await change("hung")
     assert not await world.manager.close()
     assert hung.actual is Actual.STOPPED
-    await asyncio.wait({starting, again})
+    await asyncio.wait({starting})
     assert starting.cancelled()
     with pytest.raises(Conflict, match="the gateway is stopping"):
-        await again
+        await world.manager.start("hung")
 
 
 async def test_one_that_raises_too_often_is_failed(world: World) -> None:

@@ -198,6 +198,27 @@ async def test_a_life(world: World, script: Script) -> None:
         world.manager.get("aa")
 
 
+async def test_a_second_change_meanwhile_is_refused(world: World, script: Script) -> None:
+    provider = await world.started()
+    entered, release = threading.Event(), threading.Event()
+
+    def stop(fake: Fake) -> None:
+        entered.set()
+        world.wake()
+        release.wait(PATIENCE)
+        fake.stopping.set()
+
+    script.stop = stop
+    stopping = asyncio.ensure_future(world.manager.stop("a"))
+    await world.until(entered.is_set)
+    for change in (world.manager.start, world.manager.stop):
+        with pytest.raises(Conflict, match="provider `a` is running and being changed; wait until"):
+            await change("a")
+    release.set()
+    await stopping
+    assert provider.actual is Actual.STOPPED
+
+
 async def test_states_are_written_down(world: World) -> None:
     await world.started()
     assert await world.notes.close(PATIENCE)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from meltica.errors import Conflict, MelticaError, NotFound, Overdue, StartError, one_line, suggestion
 from meltica.lambdas.instances import LambdaInstance, add_instance
 from meltica.lambdas.loader import load, revision_of
-from meltica.runtime.lifecycle import Actual, Desired
+from meltica.runtime.lifecycle import Actual, Desired, idle_lock
 from meltica.runtime.state_writer import StateWriter
 from meltica.runtime.threads import call, within
 
@@ -152,9 +152,12 @@ class InstanceManager:
             await asyncio.wait(starting, timeout=patience)
 
     async def start(self, id: str) -> ManagedInstance:
-        """Starts an instance. Raises NotFound, Conflict when it runs, StartError, DatabaseUnavailable."""
+        """Starts an instance.
+
+        Raises NotFound, Conflict when it runs or is being changed, StartError, DatabaseUnavailable.
+        """
         instance = self.get(id)
-        async with instance.lock:
+        async with idle_lock(instance.lock, f"instance `{id}`", instance.actual):
             if self._closing:
                 raise Conflict("the gateway is stopping")
             if instance.running:
@@ -167,10 +170,10 @@ class InstanceManager:
     async def stop(self, id: str) -> ManagedInstance:
         """Stops an instance; one that failed is not started again after a restart of the gateway either.
 
-        Raises NotFound, Conflict when it was stopped already, DatabaseUnavailable.
+        Raises NotFound, Conflict when it was stopped already or is being changed, DatabaseUnavailable.
         """
         instance = self.get(id)
-        async with instance.lock:
+        async with idle_lock(instance.lock, f"instance `{id}`", instance.actual):
             if not instance.running and instance.desired is Desired.STOPPED:
                 raise Conflict(f"instance `{id}` is not running, it is {instance.actual}")
             await self._store.set_desired(id, "stopped")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from meltica.adapters.base import Route
 from meltica.errors import Conflict, NotFound, suggestion
 from meltica.providers.provider import Clock, Provider
-from meltica.runtime.lifecycle import Actual, Desired
+from meltica.runtime.lifecycle import Actual, Desired, idle_lock
 from meltica.runtime.state_writer import StateWriter
 
 if TYPE_CHECKING:
@@ -89,10 +89,10 @@ class ProviderManager:
     async def start(self, name: str) -> Provider:
         """Starts a provider in the background.
 
-        Raises NotFound, Conflict when it runs already, DatabaseUnavailable.
+        Raises NotFound, Conflict when it runs already or is being changed, DatabaseUnavailable.
         """
         provider = self.get(name)
-        async with provider.lock:
+        async with idle_lock(provider.lock, f"provider `{name}`", provider.actual):
             if self._closing:
                 raise Conflict("the gateway is stopping")
             if provider.busy:
@@ -106,10 +106,10 @@ class ProviderManager:
     async def stop(self, name: str) -> Provider:
         """Stops a provider; one that failed is not started again after a restart of the gateway either.
 
-        Raises NotFound, Conflict when it was stopped already, DatabaseUnavailable.
+        Raises NotFound, Conflict when it was stopped already or is being changed, DatabaseUnavailable.
         """
         provider = self.get(name)
-        async with provider.lock:
+        async with idle_lock(provider.lock, f"provider `{name}`", provider.actual):
             if not provider.busy and provider.desired is Desired.STOPPED:
                 raise Conflict(f"provider `{name}` is not running, it is {provider.actual}")
             await self._store.set_desired(name, "stopped")

@@ -1,0 +1,90 @@
+"""The strategies and adapters that can be loaded, as schemas."""
+
+import asyncio
+import logging
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meltica.api.adapters import Adapter
+from meltica.api.envelope import without_nulls
+from meltica.api.strategies import Strategy
+from meltica.errors import ConfigError, LambdaError
+from meltica.lambdas import library, loader
+from meltica.lambdas.strategy import describe
+from meltica.providers import registry
+from meltica.runtime.threads import call, within
+
+if TYPE_CHECKING:
+    from meltica.lambdas.base import Lambda
+    from meltica.lambdas.manager import InstanceManager, ManagedInstance
+
+LOAD_SECONDS = 5.0
+"""How long loading one strategy may take."""
+
+log = logging.getLogger(__name__)
+
+
+class AdapterCatalogue:
+    """The installed adapters."""
+
+    @cached_property
+    def adapters(self) -> dict[str, Adapter]:
+        """The adapters that can be loaded, by name; of the others the log has the cause."""
+        found: dict[str, Adapter] = {}
+        for name in registry.names(registry.ADAPTERS):
+            try:
+                metadata = registry.adapter(name).metadata()
+            except ConfigError as error:
+                log.warning("%s", error)
+            else:
+                found[name] = msgspec.convert({**without_nulls(metadata), "identifier": name}, Adapter)
+        return found
+
+
+class StrategyCatalogue:
+    """The shipped strategies and those of all instances.
+
+    Each is loaded at most once, on a thread of its own, as loading a strategy runs the code of its file.
+    """
+
+    def __init__(self, instances: "InstanceManager") -> None:
+        self._instances = instances
+        self._loaded: dict[str, type[Lambda] | None] = {}
+        self._loading = asyncio.Lock()
+
+    async def strategies(self) -> dict[str, Strategy]:
+        """Returns the strategies by name; of two with one name, that of the instance with the last id."""
+        await self.load()
+        classes = [cls for cls in self._loaded.values() if cls is not None]
+        classes += [instance.strategy for instance in self._instances.all() if instance.strategy is not None]
+        schemas = (_schema(cls) for cls in classes)
+        return {strategy.name: strategy for strategy in schemas}
+
+    def of(self, instance: "ManagedInstance") -> "type[Lambda] | None":
+        """Returns the class of an instance, None when it is not loaded or cannot be."""
+        return instance.strategy or self._loaded.get(instance.spec.strategy)
+
+    async def load(self) -> None:
+        """Loads the strategies that are not loaded yet; the log names those that cannot be."""
+        async with self._loading:
+            wanted = library.names()
+            wanted += [one.spec.strategy for one in self._instances.all() if one.strategy is None]
+            for reference in wanted:
+                if reference not in self._loaded:
+                    self._loaded[reference] = await _load(reference)
+
+
+async def _load(reference: str) -> "type[Lambda] | None":
+    try:
+        return await within(LOAD_SECONDS, call(lambda: loader.load(reference), "meltica-strategy"))
+    except LambdaError as error:
+        log.warning("strategy %s is not listed: %s", reference, error)
+    except TimeoutError:
+        log.warning("strategy %s is not listed: it did not load within %g s", reference, LOAD_SECONDS)
+    return None
+
+
+def _schema(cls: "type[Lambda]") -> Strategy:
+    return msgspec.convert(without_nulls(describe(cls)), Strategy)

@@ -1,0 +1,54 @@
+"""Changes that are completed even when their client disconnects or stops waiting."""
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from meltica.errors import DatabaseUnavailable
+
+PATIENCE = 6.0
+"""Seconds that a response waits for a change; existing clients time out after 8."""
+
+log = logging.getLogger(__name__)
+
+
+class ChangeRunner:
+    """Runs changes. Neither a client that disconnects nor a server that stops cancels one."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[object]] = set()
+
+    async def run(self, change: Coroutine[Any, Any, object], name: str, recorded: Callable[[], bool]) -> bool:
+        """Runs a change and returns whether it ended in time; one that did not continues in the background.
+
+        `recorded` returns whether the desired state is in the database. Raises what the change raises, and
+        DatabaseUnavailable when the desired state was not recorded in time.
+        """
+        # In a context of its own: what it starts lives longer than the request and must not log its id.
+        task: asyncio.Task[object] = asyncio.get_running_loop().create_task(
+            change, name=name, context=contextvars.Context()
+        )
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=PATIENCE)
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_failure)
+            raise
+        if done:
+            task.result()
+            return True
+        task.add_done_callback(_log_failure)
+        if not recorded():
+            raise DatabaseUnavailable(
+                f"the database has not answered within {PATIENCE:g} s; the change may still come"
+            )
+        return False
+
+
+def _log_failure(task: "asyncio.Task[object]") -> None:
+    """Logs the failure of a change whose request has ended."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("%s failed: %s", task.get_name(), error)

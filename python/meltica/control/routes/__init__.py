@@ -1,0 +1,1 @@
+"""One controller per resource. Litestar injects what a handler names: the services, catalogues and views."""

@@ -1,0 +1,90 @@
+"""`/openapi.json`: the OpenAPI document of all routes, made from the types of their handlers."""
+
+from typing import Any, cast
+
+from litestar import Controller, Request, Router, get
+from litestar.datastructures import State
+from litestar.openapi import OpenAPIConfig, ResponseSpec
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components
+from litestar.routes import BaseRoute
+from litestar.types import ControllerRouterHandler
+
+from meltica import _core
+from meltica.api.envelope import Failure
+from meltica.runtime.threads import call
+
+NOT_FOUND = {404: ResponseSpec(Failure, generate_examples=False, description="There is none of that name")}
+CONFLICT = {
+    409: ResponseSpec(Failure, generate_examples=False, description="It does not fit the present state")
+}
+UNAVAILABLE = {
+    503: ResponseSpec(
+        Failure, generate_examples=False, description="The database, or the gateway, cannot do it now"
+    )
+}
+
+DESCRIPTION = """The control plane of a Meltica gateway.
+
+Every answer but 2xx is a `Failure`. Optional keys are absent, never null. Times are milliseconds since 1970.
+"""
+
+
+class OpenApiController(Controller):
+    """The document of all routes, this one included."""
+
+    path = "/openapi.json"
+    tags = ["description"]
+
+    @get(summary="This description", operation_id="openapi")
+    async def openapi(self, request: Request[object, object, State]) -> dict[str, Any]:
+        """Returns the document; the first request makes it, on a thread of its own."""
+        store = request.app.state
+        if "openapi" not in store:
+            app = request.app
+            store["openapi"] = await call(lambda: _corrected(app.openapi_schema.to_schema()), "meltica-openapi")
+        return cast(dict[str, Any], store["openapi"])
+
+
+class _NoPages(Router):
+    """Takes none of the pages that Litestar would serve at /schema."""
+
+    def register(self, value: ControllerRouterHandler) -> list[BaseRoute]:  # noqa: ARG002
+        return []
+
+
+def openapi_config() -> OpenAPIConfig:
+    """Returns what Litestar needs to describe the routes of its application."""
+    return OpenAPIConfig(
+        title="Meltica",
+        version=_core.__version__,
+        description=DESCRIPTION,
+        components=Components(),
+        render_plugins=[JsonRenderPlugin()],
+        openapi_router=_NoPages("/schema", route_handlers=[]),
+    )
+
+
+def _corrected(schema: dict[str, Any]) -> dict[str, Any]:
+    """Returns a document whose errors have our envelope, and in which no alternative stands alone."""
+    failure = {
+        "description": "Why not",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}},
+    }
+    for path in schema["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("400", None)
+            operation["responses"]["default"] = failure
+    return cast(dict[str, Any], _without_single_alternatives(schema))
+
+
+def _without_single_alternatives(value: Any) -> Any:
+    if isinstance(value, dict):
+        items = cast(dict[str, Any], value)
+        only = items.get("oneOf")
+        if isinstance(only, list) and len(cast(list[Any], only)) == 1:
+            items = {k: v for k, v in items.items() if k != "oneOf"} | cast(dict[str, Any], only[0])
+        return {key: _without_single_alternatives(inner) for key, inner in items.items()}
+    if isinstance(value, list):
+        return [_without_single_alternatives(inner) for inner in cast(list[Any], value)]
+    return value
