@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from meltica import _core
-from meltica.control import actions
+from meltica.control import changes
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from tests.integration.test_control_resources import failure, ok
 from tests.support import gateway, venue
@@ -71,7 +71,7 @@ def test_what_is_not_ready_is_named(control: Running) -> None:
 def test_a_database_that_hangs(
     control: Running, cluster: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actions, "PATIENCE", 0.5)
+    monkeypatch.setattr(changes, "PATIENCE", 0.5)
     with hanging(cluster):
         answer = control.client.get("/health/ready", timeout=5)
         failure(answer, 503, "not_ready")

@@ -17,7 +17,7 @@ from threading import Event
 import pytest
 
 from meltica.adapters.base import AdapterSettings
-from meltica.control import actions
+from meltica.control import changes
 from meltica.http import request_gate
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from tests.integration import control_requests as table
@@ -204,7 +204,7 @@ def test_the_openapi_document_is_the_recorded_one(control: Running) -> None:
 def _slow(running: Running, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Returns the responses about a change that takes longer than a client waits."""
     with monkeypatch.context() as patch:
-        patch.setattr(actions, "PATIENCE", 0.2)
+        patch.setattr(changes, "PATIENCE", 0.2)
         venue.GATE.clear()
         try:
             seen = [_exchange(running, sent) for sent in table.SLOW]
@@ -240,7 +240,7 @@ def _failing(running: Running, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def _database_away(running: Running, cluster: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Returns the responses while the database hangs."""
     with monkeypatch.context() as patch:
-        patch.setattr(actions, "PATIENCE", 0.5)
+        patch.setattr(changes, "PATIENCE", 0.5)
         with hanging(cluster):
             seen = [
                 _exchange(running, sent)

@@ -7,7 +7,7 @@ import httpx
 import msgspec
 import pytest
 
-from meltica.control import actions
+from meltica.control import changes
 from tests.support import venue
 from tests.support.gateway import Running
 from tests.support.rest_shapes import ANSWERS, Failure
@@ -229,7 +229,7 @@ def test_an_instance_that_cannot_start_says_why(control: Running) -> None:
 
 
 def test_what_takes_long_goes_on_after_the_answer(control: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actions, "PATIENCE", 0.2)
+    monkeypatch.setattr(changes, "PATIENCE", 0.2)
     venue.GATE.clear()
     try:
         detail = ok(control.client.post("/strategy/instances/slow/start"), 202)

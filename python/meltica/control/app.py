@@ -1,41 +1,60 @@
-"""The control plane's application: every resource's routes, behind the door."""
+"""The control plane's application: a controller per resource, behind the request gate."""
 
-from functools import cache
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
-from litestar import Litestar
-from litestar.handlers import HTTPRouteHandler
+from litestar import Controller, Litestar
+from litestar.di import Provide
 from litestar.types import ASGIApp
 
-from meltica.control import adapters, health, instances, metrics, openapi, providers, strategies
-from meltica.control.actions import Actions
-from meltica.http.errors import handle
-from meltica.http.request_gate import RequestGate, Requests
+from meltica.control.catalogues import AdapterCatalogue, StrategyCatalogue
+from meltica.control.changes import ChangeRunner
+from meltica.control.readiness import ReadinessCheck
+from meltica.control.routes.adapters import AdaptersController
+from meltica.control.routes.health import HealthController
+from meltica.control.routes.instances import InstancesController
+from meltica.control.routes.metrics import MetricsController
+from meltica.control.routes.openapi import OpenApiController, openapi_config
+from meltica.control.routes.providers import ProvidersController
+from meltica.control.routes.strategies import StrategiesController
+from meltica.control.routes.version import VersionController
+from meltica.control.services import ControlServices
+from meltica.http.errors import error_handler
+from meltica.http.request_gate import RequestGate
 
-if TYPE_CHECKING:
-    from meltica.gateway.gateway import Gateway
+CONTROLLERS: tuple[type[Controller], ...] = (
+    HealthController,
+    VersionController,
+    MetricsController,
+    StrategiesController,
+    AdaptersController,
+    ProvidersController,
+    InstancesController,
+    OpenApiController,
+)
 
 
-def create_app(gateway: "Gateway") -> ASGIApp:
-    """Returns the application over one gateway."""
-    installed = cache(adapters.installed)
-    catalogue = strategies.Catalogue(gateway.instances)
-    actions, requests = Actions(), Requests()
-
-    def resources() -> list[HTTPRouteHandler]:
-        return [
-            *health.routes(gateway),
-            *metrics.routes(gateway, requests),
-            *strategies.routes(catalogue),
-            *adapters.routes(installed),
-            *providers.routes(gateway, installed, actions),
-            *instances.routes(gateway, catalogue, actions),
-        ]
-
+def create_app(services: ControlServices, hosts: Iterable[str]) -> ASGIApp:
+    """Returns the application over one gateway. `hosts` are allowed as Host besides loopback names."""
     app = Litestar(
-        [*resources(), *openapi.routes(resources)],
-        exception_handlers={Exception: handle},
-        openapi_config=None,
+        CONTROLLERS,
+        dependencies={
+            "services": _provide(services),
+            "changes": _provide(ChangeRunner()),
+            "strategies": _provide(StrategyCatalogue(services.instances)),
+            "adapters": _provide(AdapterCatalogue()),
+            "readiness": _provide(ReadinessCheck(services.find_faults)),
+        },
+        exception_handlers={Exception: error_handler("see /openapi.json")},
+        openapi_config=openapi_config(),
         logging_config=None,
     )
-    return RequestGate(app, {gateway.settings.api_server.host}, requests)
+    return RequestGate(app, hosts, services.requests)
+
+
+def _provide(value: object) -> Provide:
+    """Returns a dependency that is the same object for every request."""
+
+    def provided() -> object:
+        return value
+
+    return Provide(provided, sync_to_thread=False)

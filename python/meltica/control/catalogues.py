@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from meltica.adapters import registry
 from meltica.api.adapters import Adapter
 from meltica.api.envelope import without_nulls
 from meltica.api.strategies import Strategy
 from meltica.errors import ConfigError, LambdaError
-from meltica.lambdas import library, loader
+from meltica.lambdas import loader, shipped
 from meltica.lambdas.strategy import describe
-from meltica.providers import registry
 from meltica.runtime.threads import call, within
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class StrategyCatalogue:
     async def load(self) -> None:
         """Loads the strategies that are not loaded yet; the log names those that cannot be."""
         async with self._loading:
-            wanted = library.names()
+            wanted = shipped.names()
             wanted += [one.spec.strategy for one in self._instances.all() if one.strategy is None]
             for reference in wanted:
                 if reference not in self._loaded:

@@ -2,32 +2,31 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from meltica.api.envelope import JsonObject
-    from meltica.http.request_gate import RequestCounts
-    from meltica.lambdas.manager import InstanceManager
-    from meltica.providers.manager import ProviderManager
+from meltica.api.envelope import JsonObject
+from meltica.http.request_gate import RequestCounts
+from meltica.lambdas.manager import InstanceManager
+from meltica.providers.manager import ProviderManager
 
 
 @dataclass(frozen=True)
 class ControlServices:
     """The parts of one gateway that the control plane shows and changes."""
 
-    providers: "ProviderManager"
-    instances: "InstanceManager"
-    provider_stats: "Callable[[], Mapping[str, Mapping[str, Any]]]"
+    providers: ProviderManager
+    instances: InstanceManager
+    provider_stats: Callable[[], Mapping[str, Mapping[str, Any]]]
     """Returns the core's counters of each provider that has started."""
-    provider_settings: "Mapping[str, JsonObject]"
+    provider_settings: Mapping[str, JsonObject]
     """Name -> configured settings, with secrets and variables hidden."""
-    instance_configs: "Mapping[str, JsonObject]"
+    instance_configs: Mapping[str, JsonObject]
     """Id -> configured values, with secrets and variables hidden."""
     find_faults: Callable[[], Awaitable[dict[str, str]]]
     """Returns what keeps the gateway from being ready, by part."""
     render_metrics: Callable[[str], Awaitable[tuple[str, str]]]
     """Takes an Accept header; returns the metrics and their media type."""
-    requests: "RequestCounts"
+    requests: RequestCounts
     """Requests by method, route and status; the request gate counts them."""
     environment: str
     service_name: str

@@ -8,10 +8,11 @@ import asyncio
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from meltica._core import Core
 from meltica.adapters import registry
@@ -31,7 +32,10 @@ from meltica.runtime.state_writer import StateWriter
 from meltica.runtime.threads import call
 
 if TYPE_CHECKING:
-    from meltica.control.server import ApiServer
+    from meltica.api.envelope import JsonObject
+    from meltica.control.services import ControlServices
+    from meltica.http.request_gate import RequestCounts
+    from meltica.http.server import HttpServer
     from meltica.settings import Loaded
 
 log = logging.getLogger(__name__)
@@ -58,7 +62,7 @@ class Gateway:
     core: Core
     providers: ProviderManager
     instances: InstanceManager
-    api: "ApiServer"
+    api: "HttpServer"
     drift: tuple[Drift, ...] = ()
     """Where what was asked for at run time differs from the configuration file."""
 
@@ -142,7 +146,7 @@ class Gateway:
 
     async def _bind(self) -> None:
         # The web server's modules are loaded while the database starts.
-        self._importing = call(lambda: import_module("meltica.control.server"), "meltica-import")
+        self._importing = call(lambda: import_module("meltica.control.app"), "meltica-import")
         address = self.settings.api_server
         self._socket = bind(address.host, address.port)
 
@@ -243,11 +247,40 @@ class Gateway:
 
     async def _serve(self) -> None:
         await self._importing
-        from meltica.control.server import ApiServer
+        from meltica.control.app import create_app
+        from meltica.http.server import HttpServer
 
-        self.api = ApiServer(self, self._socket)
+        app = create_app(self._control_services(), {self.settings.api_server.host})
+        self.api = HttpServer(app, self._socket)
         self._undo.append(Undo("control plane", self.api.stop))
         await self.api.start()
+
+    def _control_services(self) -> "ControlServices":
+        from meltica.control.services import ControlServices
+        from meltica.telemetry import metrics
+
+        requests: RequestCounts = Counter()
+
+        async def render_metrics(accept: str) -> tuple[str, str]:
+            scrape = metrics.look(self, requests)
+            return await call(lambda: metrics.render(scrape, accept), "meltica-metrics")
+
+        shown = self.loaded.shown()
+        providers = cast("dict[str, JsonObject]", shown["providers"])
+        lambdas = cast("dict[str, JsonObject]", shown["lambdas"])
+        return ControlServices(
+            providers=self.providers,
+            instances=self.instances,
+            provider_stats=lambda: self.core.stats()["providers"],
+            provider_settings={name: entry["settings"] for name, entry in providers.items()},
+            instance_configs={id: entry["config"] for id, entry in lambdas.items()},
+            find_faults=self.faults,
+            render_metrics=render_metrics,
+            requests=requests,
+            environment=self.settings.environment,
+            service_name=self.settings.telemetry.service_name,
+            started_at=self.started_at,
+        )
 
 
 async def _supervise(postgres: EmbeddedPostgres) -> None:

@@ -1,6 +1,7 @@
 """Errors as answers: one table from exceptions to statuses and codes, one envelope for all of them."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -48,7 +49,7 @@ class ErrorResponse:
     headers: dict[str, str] = field(default_factory=dict[str, str])
 
 
-def error_response(error: Exception, method: str, path: str) -> ErrorResponse:
+def error_response(error: Exception, method: str, path: str, hint: str = "") -> ErrorResponse:
     """Returns what to answer in place of what an exception kept from being answered.
 
     Only errors that are meant for people are told in their own words; others are logged.
@@ -58,7 +59,7 @@ def error_response(error: Exception, method: str, path: str) -> ErrorResponse:
         return ErrorResponse(error.status, failure)
     status, code = next(ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS)
     if isinstance(error, NotFoundException):
-        return ErrorResponse(status, Failure(error=f"there is no {path}; see /openapi.json", code=code))
+        return ErrorResponse(status, Failure(error=f"there is no {path}{hint}", code=code))
     if isinstance(error, MethodNotAllowedException):
         allowed = ", ".join(sorted((error.headers or {}).get("allow", "").split(", ")))
         text = f"expected {allowed} for {path}, saw {method}"
@@ -71,9 +72,16 @@ def error_response(error: Exception, method: str, path: str) -> ErrorResponse:
     return ErrorResponse(status, Failure(error=str(error), code=code))
 
 
-def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Failure]:
-    """Answers what a handler, or the way to it, raised."""
-    told = error_response(error, request.method, request.url.path)
-    return Response(
-        told.failure, status_code=told.status, headers=told.headers, media_type="application/json"
-    )
+def error_handler(hint: str) -> Callable[[Request[Any, Any, Any], Exception], Response[Failure]]:
+    """Returns a Litestar exception handler; `hint` tells where the paths that exist are listed."""
+
+    def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Failure]:
+        response = error_response(error, request.method, request.url.path, f"; {hint}")
+        return Response(
+            response.failure,
+            status_code=response.status,
+            headers=response.headers,
+            media_type="application/json",
+        )
+
+    return handle

@@ -34,7 +34,7 @@ MAX_BODY = 1 << 20
 BODY_SECONDS = 10.0
 REQUEST_ID = b"x-meltica-request-id"
 
-Requests = Counter[tuple[str, str, int]]
+RequestCounts = Counter[tuple[str, str, int]]
 """How many requests had (method, route, status)."""
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -58,7 +58,7 @@ class RequestGate:
     """
 
     def __init__(
-        self, app: ASGIApp, hosts: Iterable[str], requests: Requests, *, level: int = logging.INFO
+        self, app: ASGIApp, hosts: Iterable[str], requests: RequestCounts, *, level: int = logging.INFO
     ) -> None:
         self._app = app
         self._hosts = frozenset(host.lower() for host in hosts)

@@ -13,7 +13,7 @@ from meltica.api.envelope import Failure
 from meltica.errors import OrderRefused, OutcomeUnknown, RateLimited, VenueUnavailable, suggestion
 from meltica.http import errors
 from meltica.http.errors import HttpError
-from meltica.http.request_gate import RequestGate, Requests
+from meltica.http.request_gate import RequestCounts, RequestGate
 from meltica.venue import rest
 from meltica.venue.messages import PATH
 
@@ -49,7 +49,7 @@ def create_app(venue: "Exchange") -> ASGIApp:
         else:
             await venue.hub.serve(scope, receive, send)
 
-    return RequestGate(either, (), Requests(), level=logging.DEBUG)
+    return RequestGate(either, (), RequestCounts(), level=logging.DEBUG)
 
 
 def check_query(request: "ASGIConnection[Any, Any, Any, Any]", handler: BaseRouteHandler) -> None:

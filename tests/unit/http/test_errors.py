@@ -8,7 +8,7 @@ from litestar.exceptions import MethodNotAllowedException, NotFoundException
 
 from meltica import errors
 from meltica.api.envelope import Failure
-from meltica.control.health import NotReady
+from meltica.control.readiness import NotReady
 from meltica.http.errors import ERRORS, HttpError, error_response
 from tests.support.paths import ROOT
 
@@ -50,7 +50,7 @@ def test_every_row_is_here_and_explained() -> None:
 
 @pytest.mark.parametrize(("error", "status", "code", "text"), TABLE.values(), ids=TABLE)
 def test_answers(error: Exception, status: int, code: str, text: str) -> None:
-    told = error_response(error, "PUT", "/x")
+    told = error_response(error, "PUT", "/x", "; see /openapi.json")
     assert (told.status, told.failure.code, told.failure.error) == (status, code, text)
     assert msgspec.to_builtins(told.failure)["status"] == "error"
 

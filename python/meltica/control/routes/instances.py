@@ -27,7 +27,7 @@ from meltica.lambdas.strategy import name_of, version_of
 from meltica.runtime.lifecycle import Desired
 
 if TYPE_CHECKING:
-    from meltica.persistence.instances import Instance as Row
+    from meltica.persistence.stores.instances import Instance as Row
 
 LATE = {
     202: ResponseSpec(InstanceDetail, generate_examples=False, description="It takes longer, and goes on")

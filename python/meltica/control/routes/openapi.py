@@ -42,7 +42,9 @@ class OpenApiController(Controller):
         store = request.app.state
         if "openapi" not in store:
             app = request.app
-            store["openapi"] = await call(lambda: _corrected(app.openapi_schema.to_schema()), "meltica-openapi")
+            store["openapi"] = await call(
+                lambda: _corrected(app.openapi_schema.to_schema()), "meltica-openapi"
+            )
         return cast(dict[str, Any], store["openapi"])
 
 
@@ -66,11 +68,13 @@ def openapi_config() -> OpenAPIConfig:
 
 
 def _corrected(schema: dict[str, Any]) -> dict[str, Any]:
-    """Returns a document whose errors have our envelope, and in which no alternative stands alone."""
+    """Returns a document with its paths in order, our envelope for errors, and no `oneOf` of one schema."""
     failure = {
         "description": "Why not",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}},
     }
+    # Litestar's order of paths is that of its own bookkeeping.
+    schema["paths"] = dict(sorted(schema["paths"].items()))
     for path in schema["paths"].values():
         for operation in path.values():
             operation["responses"].pop("400", None)
