@@ -1,1 +1,206 @@
-"""Adapters of venues: `from meltica.adapters import ...` is all that an adapter's author imports."""
+"""Adapters of venues: everything that the author of an adapter imports.
+
+    from meltica.adapters import Ack, AdapterSettings, Codec, LiveAdapter, NewOrder, VenueMessage
+
+    class MyAdapter(LiveAdapter):
+        identifier = "mine"
+        ...
+
+- An adapter: `LiveAdapter` (for a venue with websocket and REST, see `VenueProtocol`) or `Adapter`, with
+  `AdapterSettings`.
+- Market data: a `Codec` of `Message`, `Field` and `Levels`, or `Producer.publish`.
+- Trading: `LiveAccount`, the values of orders, and the errors that `Account` raises.
+
+`docs/adapters.md` is the guide, `adapters/fake/wire.py` the example. A name is loaded when it is first used,
+so importing this package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from meltica._core import Producer
+    from meltica.adapters.base import Adapter, Route
+    from meltica.adapters.codec import (
+        Codec,
+        Convert,
+        Envelope,
+        Field,
+        Levels,
+        Match,
+        Message,
+        SymbolRule,
+        absent,
+        decimal,
+        equals,
+        flag,
+        ident,
+        names,
+        present,
+        text,
+        time,
+    )
+    from meltica.adapters.live.account import LiveAccount, Order
+    from meltica.adapters.live.adapter import LiveAdapter
+    from meltica.adapters.live.protocol import VenueMessage, VenueProtocol
+    from meltica.adapters.live.rest import ErrorBody, ErrorTable, Request, RestClient, WrongClock
+    from meltica.adapters.live.session import Ack, Timing
+    from meltica.errors import (
+        ConfigError,
+        MelticaError,
+        OrderRefused,
+        OutcomeUnknown,
+        ProtocolError,
+        RateLimited,
+        Unauthenticated,
+        VenueError,
+        VenueUnavailable,
+    )
+    from meltica.model.account import Account, Execution, Holding, NewOrder, OrderState, OrderStatus
+    from meltica.model.enums import EventKind, OrderType, Side, TimeInForce
+    from meltica.runtime.loop_thread import LoopThread
+    from meltica.validation.section import AdapterSettings
+
+__all__ = [
+    "Account",
+    "Ack",
+    "Adapter",
+    "AdapterSettings",
+    "Codec",
+    "ConfigError",
+    "Convert",
+    "Envelope",
+    "ErrorBody",
+    "ErrorTable",
+    "EventKind",
+    "Execution",
+    "Field",
+    "Holding",
+    "Levels",
+    "LiveAccount",
+    "LiveAdapter",
+    "LoopThread",
+    "Match",
+    "MelticaError",
+    "Message",
+    "NewOrder",
+    "Order",
+    "OrderRefused",
+    "OrderState",
+    "OrderStatus",
+    "OrderType",
+    "OutcomeUnknown",
+    "Producer",
+    "ProtocolError",
+    "RateLimited",
+    "Request",
+    "RestClient",
+    "Route",
+    "Side",
+    "SymbolRule",
+    "TimeInForce",
+    "Timing",
+    "Unauthenticated",
+    "VenueError",
+    "VenueMessage",
+    "VenueProtocol",
+    "VenueUnavailable",
+    "WrongClock",
+    "absent",
+    "decimal",
+    "equals",
+    "flag",
+    "ident",
+    "names",
+    "present",
+    "text",
+    "time",
+]
+
+_MODULES = {
+    "meltica._core": ("Producer",),
+    "meltica.adapters.base": (
+        "Adapter",
+        "Route",
+    ),
+    "meltica.adapters.codec": (
+        "Codec",
+        "Convert",
+        "Envelope",
+        "Field",
+        "Levels",
+        "Match",
+        "Message",
+        "SymbolRule",
+        "absent",
+        "decimal",
+        "equals",
+        "flag",
+        "ident",
+        "names",
+        "present",
+        "text",
+        "time",
+    ),
+    "meltica.adapters.live.account": (
+        "LiveAccount",
+        "Order",
+    ),
+    "meltica.adapters.live.adapter": ("LiveAdapter",),
+    "meltica.adapters.live.protocol": (
+        "VenueMessage",
+        "VenueProtocol",
+    ),
+    "meltica.adapters.live.rest": (
+        "ErrorBody",
+        "ErrorTable",
+        "Request",
+        "RestClient",
+        "WrongClock",
+    ),
+    "meltica.adapters.live.session": (
+        "Ack",
+        "Timing",
+    ),
+    "meltica.errors": (
+        "ConfigError",
+        "MelticaError",
+        "OrderRefused",
+        "OutcomeUnknown",
+        "ProtocolError",
+        "RateLimited",
+        "Unauthenticated",
+        "VenueError",
+        "VenueUnavailable",
+    ),
+    "meltica.model.account": (
+        "Account",
+        "Execution",
+        "Holding",
+        "NewOrder",
+        "OrderState",
+        "OrderStatus",
+    ),
+    "meltica.model.enums": (
+        "EventKind",
+        "OrderType",
+        "Side",
+        "TimeInForce",
+    ),
+    "meltica.runtime.loop_thread": ("LoopThread",),
+    "meltica.validation.section": ("AdapterSettings",),
+}
+_MODULE_OF = {name: module for module, exported in _MODULES.items() for name in exported}
+
+
+def __getattr__(name: str) -> object:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module `meltica.adapters` has no attribute {name!r}")
+    value: object = getattr(import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

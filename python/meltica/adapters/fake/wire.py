@@ -15,8 +15,8 @@ from meltica.adapters.fake.codec import FAKE
 from meltica.adapters.fake.settings import FakeSettings
 from meltica.adapters.live.account import LiveAccount, Order
 from meltica.adapters.live.adapter import LiveAdapter
-from meltica.adapters.live.protocol import Message
-from meltica.adapters.live.rest import ErrorBody, Errors, Request, WrongClock
+from meltica.adapters.live.protocol import VenueMessage
+from meltica.adapters.live.rest import ErrorBody, ErrorTable, Request, WrongClock
 from meltica.adapters.live.session import Ack
 from meltica.errors import (
     OrderRefused,
@@ -65,7 +65,7 @@ class FakeWire(LiveAdapter):
     )
     account_channels: ClassVar[tuple[str, ...]] = ("account",)
     rate: ClassVar[float] = 50.0
-    errors: ClassVar[Errors] = {
+    errors: ClassVar[ErrorTable] = {
         "unknown_key": Unauthenticated,
         "bad_signature": Unauthenticated,
         "bad_time": WrongClock,
@@ -121,7 +121,7 @@ class FakeWire(LiveAdapter):
         """Returns the message that asks for a sign of life."""
         return {"op": "ping", "id": id}
 
-    def parse_ack(self, message: Message) -> Ack | None:
+    def parse_ack(self, message: VenueMessage) -> Ack | None:
         """Returns the answer that a message is: all have an `op`."""
         match message:
             case {"op": "error", "id": int(id), "code": str(code), "error": str(text)}:
@@ -132,7 +132,7 @@ class FakeWire(LiveAdapter):
             case _:
                 return None
 
-    def market_message(self, message: Message) -> bool:
+    def market_message(self, message: VenueMessage) -> bool:
         """Publishes instruments, which no codec knows."""
         if message.get("type") != "instrument":
             return False
@@ -142,7 +142,7 @@ class FakeWire(LiveAdapter):
         )
         return True
 
-    def account_message(self, message: Message) -> None:
+    def account_message(self, message: VenueMessage) -> None:
         """Tells the account of its orders and balances."""
         assert self.account is not None
         match message["type"]:
@@ -270,7 +270,7 @@ def _path(client_order_id: str) -> str:
     return f"/v1/orders/{quote(client_order_id, safe='')}"
 
 
-def _order(told: Message) -> Order:
+def _order(told: VenueMessage) -> Order:
     return Order(
         client_order_id=told["clientOrderId"],
         venue_order_id=told.get("venueOrderId"),
@@ -289,7 +289,7 @@ def _order(told: Message) -> Order:
     )
 
 
-def _execution(told: Message) -> Execution:
+def _execution(told: VenueMessage) -> Execution:
     return Execution(
         execution_id=str(told["number"]),
         time=told["time"],
@@ -305,10 +305,10 @@ def _execution(told: Message) -> Execution:
     )
 
 
-def _holding(told: Message) -> Holding:
+def _holding(told: VenueMessage) -> Holding:
     return Holding(Decimal(told["total"]), Decimal(told["available"]))
 
 
-def _number(told: Message, key: str) -> Decimal | None:
+def _number(told: VenueMessage, key: str) -> Decimal | None:
     text = told.get(key)
     return None if text is None else Decimal(text)

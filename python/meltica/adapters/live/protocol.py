@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from meltica.adapters.base import Adapter
-from meltica.adapters.live.rest import ErrorBody, Errors, Request
+from meltica.adapters.live.rest import ErrorBody, ErrorTable, Request
 from meltica.adapters.live.session import Ack, Timing
 
 if TYPE_CHECKING:
     from meltica.adapters.live.account import LiveAccount
     from meltica.runtime.loop_thread import LoopThread
 
-Message = Mapping[str, Any]
+VenueMessage = Mapping[str, Any]
 """A message of the venue, out of JSON; numbers with a point are Decimal."""
 
 
@@ -27,7 +27,7 @@ class VenueProtocol(Adapter):
 
     market_frames: ClassVar[tuple[bytes, ...]] = ()
     """How frames begin that the codec decodes: they go to the core unseen. Others are looked at first."""
-    errors: ClassVar[Errors] = {}
+    errors: ClassVar[ErrorTable] = {}
     """The venue's error codes -> what they mean. Those of a wrong time are `WrongClock`."""
     account_channels: ClassVar[tuple[str, ...]] = ()
     """What the account's connection subscribes to; nothing where a login is enough."""
@@ -77,14 +77,14 @@ class VenueProtocol(Adapter):
         return None
 
     @abstractmethod
-    def parse_ack(self, message: Message) -> Ack | None:
+    def parse_ack(self, message: VenueMessage) -> Ack | None:
         """Returns the answer that a message is; None when it is none."""
 
-    def market_message(self, message: Message) -> bool:  # noqa: ARG002
+    def market_message(self, message: VenueMessage) -> bool:  # noqa: ARG002
         """Publishes what the codec does not know; returns whether it was something of the kind."""
         return False
 
-    def account_message(self, message: Message) -> None:
+    def account_message(self, message: VenueMessage) -> None:
         """Tells the account what a message of its connection says."""
         raise NotImplementedError
 

@@ -48,7 +48,7 @@ CONNECT_SECONDS = 2.0
 
 _JSON = msgspec.json.Decoder(float_hook=Decimal)
 
-Errors = Mapping[str, type[VenueError] | type[OrderRefused]]
+ErrorTable = Mapping[str, type[VenueError] | type[OrderRefused]]
 """A venue's error codes -> what they mean here."""
 
 
@@ -84,7 +84,7 @@ class RestClient:
         *,
         clock: VenueClock,
         bucket: TokenBucket,
-        errors: Errors,
+        errors: ErrorTable,
         parse_error: Callable[[object], ErrorBody | None],
         sign: Callable[[Request, int], Request] | None = None,
         server_time: Callable[[], Awaitable[int]] | None = None,

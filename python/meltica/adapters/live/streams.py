@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from meltica._core import Producer
     from meltica.adapters.live.account import LiveAccount
     from meltica.adapters.live.clock import VenueClock
-    from meltica.adapters.live.protocol import Message, VenueProtocol
+    from meltica.adapters.live.protocol import VenueMessage, VenueProtocol
 
 log = logging.getLogger("meltica.adapters.live")
 
@@ -117,7 +117,7 @@ class MarketStream:
     def on_message(self, frame: bytes) -> Ack | None:
         """Takes what is not told to be market data by its beginning."""
         try:
-            message: Message = _JSON.decode(frame)
+            message: VenueMessage = _JSON.decode(frame)
         except msgspec.DecodeError:
             # Counted there as a bad frame, and kept to be looked at.
             self._producer.feed(frame)
@@ -237,7 +237,7 @@ class AccountStream:
         the connection begins anew, and all is read again.
         """
         try:
-            message: Message = _JSON.decode(frame)
+            message: VenueMessage = _JSON.decode(frame)
         except msgspec.DecodeError as error:
             raise ProtocolError("unreadable_frame", f"expected JSON, saw {frame[:80]!r}") from error
         answer = self._venue.parse_ack(message)

@@ -1,0 +1,167 @@
+"""The public names. A name that is added or removed here is a change of the public interface."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import meltica
+import meltica.adapters
+import meltica.testing
+
+FOR_STRATEGIES = [
+    "BalanceUpdate",
+    "BookGap",
+    "BookSnapshot",
+    "CapacityError",
+    "CodecError",
+    "ConfigError",
+    "Event",
+    "EventKind",
+    "ExecReport",
+    "Extension",
+    "Filter",
+    "InstrumentUpdate",
+    "KlineSummary",
+    "Lambda",
+    "LambdaConfig",
+    "LambdaDefinitionError",
+    "LambdaError",
+    "LambdaLoadError",
+    "LambdaStopped",
+    "MarketStale",
+    "MarketState",
+    "MelticaError",
+    "OrderRefused",
+    "OrderType",
+    "OutcomeUnknown",
+    "OverflowPolicy",
+    "PriceLevel",
+    "ProtocolError",
+    "RateLimited",
+    "ReplayError",
+    "RiskControl",
+    "Side",
+    "Ticker",
+    "TimeInForce",
+    "Timer",
+    "Trade",
+    "Unauthenticated",
+    "VenueError",
+    "VenueUnavailable",
+    "__version__",
+]
+
+FOR_ADAPTERS = [
+    "Account",
+    "Ack",
+    "Adapter",
+    "AdapterSettings",
+    "Codec",
+    "ConfigError",
+    "Convert",
+    "Envelope",
+    "ErrorBody",
+    "ErrorTable",
+    "EventKind",
+    "Execution",
+    "Field",
+    "Holding",
+    "Levels",
+    "LiveAccount",
+    "LiveAdapter",
+    "LoopThread",
+    "Match",
+    "MelticaError",
+    "Message",
+    "NewOrder",
+    "Order",
+    "OrderRefused",
+    "OrderState",
+    "OrderStatus",
+    "OrderType",
+    "OutcomeUnknown",
+    "Producer",
+    "ProtocolError",
+    "RateLimited",
+    "Request",
+    "RestClient",
+    "Route",
+    "Side",
+    "SymbolRule",
+    "TimeInForce",
+    "Timing",
+    "Unauthenticated",
+    "VenueError",
+    "VenueMessage",
+    "VenueProtocol",
+    "VenueUnavailable",
+    "WrongClock",
+    "absent",
+    "decimal",
+    "equals",
+    "flag",
+    "ident",
+    "names",
+    "present",
+    "text",
+    "time",
+]
+
+FOR_TESTS = [
+    "AccountContract",
+    "AdapterContract",
+    "Book",
+    "ConnectionContract",
+    "DataContract",
+    "Rig",
+    "Stage",
+]
+
+PUBLIC = [(meltica, FOR_STRATEGIES), (meltica.adapters, FOR_ADAPTERS), (meltica.testing, FOR_TESTS)]
+MODULES = [module for module, _ in PUBLIC]
+
+
+@pytest.mark.parametrize(("module", "names"), PUBLIC, ids=lambda value: getattr(value, "__name__", ""))
+def test_public_names_are_frozen(module: ModuleType, names: list[str]) -> None:
+    assert module.__all__ == names
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_every_public_name_can_be_imported(module: ModuleType) -> None:
+    values = {name: getattr(module, name) for name in module.__all__}
+    classes = {name: value for name, value in values.items() if isinstance(value, type)}
+    assert {name: value.__name__ for name, value in classes.items()} == {name: name for name in classes}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_type_checkers_see_every_public_name(module: ModuleType) -> None:
+    assert module.__file__ is not None
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+    imported = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    assert set(module.__all__) <= imported | defined
+
+
+@pytest.mark.parametrize("module", [meltica, meltica.adapters], ids=lambda module: module.__name__)
+def test_an_unknown_name_is_an_attribute_error(module: ModuleType) -> None:
+    with pytest.raises(AttributeError, match=f"module `{module.__name__}` has no attribute 'Nope'"):
+        _ = module.Nope
+    assert set(dir(module)) == set(module.__all__)
+
+
+def test_adapters_are_imported_when_they_are_first_used() -> None:
+    code = (
+        "import sys, meltica.adapters; before = set(sys.modules); meltica.adapters.LiveAdapter;"
+        "assert not {'pydantic', 'httpx', 'websockets', 'meltica.adapters.base'} & before;"
+        "assert 'meltica.adapters.live.adapter' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
