@@ -1,4 +1,4 @@
-//! Four messages of Binance, declared as the venue's adapter does.
+//! Four messages of Binance, declared as the adapter declares them.
 
 use meltica_core::codec::{
     Codec, CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role, Sign,
@@ -19,7 +19,7 @@ pub fn codec() -> Arc<Codec> {
         }),
         messages: vec![trade(), day_ticker(), book_ticker(), depth_update()],
     };
-    Codec::compile(spec).expect("Invariant: the declaration is right")
+    Codec::compile(spec).expect("Invariant: the declaration compiles")
 }
 
 fn message(name: &str, role: Role, matches: Vec<Match>) -> MessageSpec {

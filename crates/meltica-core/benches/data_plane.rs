@@ -1,17 +1,17 @@
-//! The parts of an event's path, each by itself: `cargo bench -p meltica-core`, or with a part of a name behind `--`.
+//! Each part of an event's path by itself: `cargo bench -p meltica-core --features workload`. Part of a benchmark's
+//! name after `--` selects benchmarks.
 
 #![allow(missing_docs)]
 
 mod binance;
-mod workload;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use meltica_core::book::{BookAssembler, DiffIds, DiffOutcome};
 use meltica_core::codec::{Decoded, Decoder, Levels};
 use meltica_core::event::{Book, Kind};
+use meltica_core::workload::{self, Books, Plane, Trades, route, symbol};
 use std::hint::black_box;
 use std::time::Duration;
-use workload::{Books, Plane, Trades, route, symbol};
 
 fn pool(c: &mut Criterion) {
     let pool = workload::pool();
@@ -60,7 +60,7 @@ fn frames(stream: &str) -> Vec<Vec<u8>> {
     workload::mix().into_iter().filter(of).collect()
 }
 
-/// The changes that all diffs of the mix make.
+/// Returns the changes of every diff of the mix.
 fn changes() -> Vec<Levels> {
     let mut decoder = Decoder::new(binance::codec());
     let levels = |frame: Vec<u8>| match decoder.decode(&frame, |_, _| true) {

@@ -1,18 +1,14 @@
-//! A synthetic market as fast as it goes: `cargo bench -p meltica-core --bench market`.
+//! A synthetic market without pacing: `cargo bench -p meltica-core --features workload --bench market`.
 //!
-//! What an event is says [`Flood::run`].
+//! [`Flood::run`] defines what counts as an event.
 
 #![allow(missing_docs)]
-
-// Of what the benches share this one needs little.
-#[allow(dead_code, unused_imports)]
-mod workload;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use meltica_core::event::Nanos;
 use meltica_core::venue::market::{Event, Pair};
+use meltica_core::workload::market::{Flood, SLICE, market};
 use std::time::{Duration, Instant};
-use workload::market::{Flood, SLICE, market};
 
 fn actions(c: &mut Criterion) {
     let mut market = market();
@@ -29,7 +25,7 @@ fn actions(c: &mut Criterion) {
     };
     per_slice(300);
     group.throughput(Throughput::Elements(1));
-    group.bench_function("an action, told to nobody", |b| {
+    group.bench_function("an action, not published", |b| {
         b.iter_custom(|n| {
             let started = Instant::now();
             let actions = per_slice(n.div_ceil(1000));
@@ -39,7 +35,7 @@ fn actions(c: &mut Criterion) {
 }
 
 fn events(c: &mut Criterion) {
-    let mut flood = Flood::new();
+    let mut flood = Flood::started();
     let mut group = c.benchmark_group("market");
     group.throughput(Throughput::Elements(1));
     group.bench_function("an event into a queue", |b| {

@@ -268,5 +268,4 @@ impl BookAssembler {
 }
 
 #[cfg(test)]
-#[path = "book_tests.rs"]
 mod tests;

@@ -239,3 +239,7 @@ impl Queue {
         &self.waker
     }
 }
+
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used)]
+mod tests;

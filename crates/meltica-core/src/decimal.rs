@@ -10,7 +10,6 @@ use std::io::Write as _;
 use std::num::NonZeroU8;
 use std::str::FromStr;
 
-#[path = "decimal_parse.rs"]
 mod parse;
 
 /// An exact decimal number: a 128-bit mantissa and a scale, 24 bytes; `Option<Decimal>` is 24 bytes too.
@@ -382,9 +381,4 @@ impl Hash for Decimal {
 }
 
 #[cfg(test)]
-#[path = "decimal_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-#[path = "decimal_properties.rs"]
-mod properties;

@@ -255,3 +255,7 @@ impl Dispatcher {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -419,5 +419,4 @@ const _: () = assert!(size_of::<Event>() <= 288);
 
 #[cfg(all(test, not(loom)))]
 #[allow(clippy::unwrap_used)]
-#[path = "feed_tests.rs"]
 mod tests;

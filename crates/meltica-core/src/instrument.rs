@@ -7,7 +7,6 @@ use std::str::FromStr;
 
 use crate::decimal::Decimal;
 
-#[path = "instrument_symbol.rs"]
 mod symbol;
 
 use symbol::{CURRENCY, is_currency, is_venue};
@@ -340,5 +339,4 @@ fn positive(field: &'static str, value: Option<Decimal>, errors: &mut Vec<Instru
 }
 
 #[cfg(test)]
-#[path = "instrument_tests.rs"]
 mod tests;

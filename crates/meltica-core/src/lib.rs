@@ -6,17 +6,11 @@
 
 pub mod book;
 pub mod bus;
-#[cfg(all(test, not(loom)))]
-#[allow(clippy::unwrap_used)]
-mod bus_tests;
 pub mod clock;
 pub mod codec;
 pub mod decimal;
 pub mod dedupe;
 pub mod dispatch;
-#[cfg(all(test, not(loom)))]
-#[allow(clippy::unwrap_used)]
-mod dispatch_tests;
 pub mod event;
 pub mod feed;
 pub mod filter;
@@ -29,3 +23,5 @@ pub mod replay;
 pub mod stats;
 pub mod sync;
 pub mod venue;
+#[cfg(feature = "workload")]
+pub mod workload;

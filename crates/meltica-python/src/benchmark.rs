@@ -1,14 +1,11 @@
 //! Measurements of the core alone, for `meltica bench`.
 
-// The work itself is that of the core's own benches.
-#[path = "../../meltica-core/benches/workload/mod.rs"]
-mod workload;
-
 use crate::codec::PyCodec;
 use crate::convert::value_error;
 use meltica_core::event::Kind;
 use meltica_core::feed::Feed;
 use meltica_core::venue::{Command, Fees, flow};
+use meltica_core::workload::{self, Books, Plane, Trades, route, symbol};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::cell::Cell;
@@ -16,7 +13,6 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use workload::{Books, Plane, Trades, route, symbol};
 
 /// Returns the median of five runs, after one to warm up.
 fn median(mut run: impl FnMut() -> f64) -> f64 {
@@ -205,7 +201,7 @@ fn order() -> f64 {
 
 /// An event of a synthetic market, from its order to a queue.
 fn market() -> f64 {
-    let mut flood = workload::market::Flood::new();
+    let mut flood = workload::market::Flood::started();
     median(|| {
         let started = Instant::now();
         let events = flood.run(200);

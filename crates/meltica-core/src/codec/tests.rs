@@ -1,13 +1,16 @@
+mod damage;
+mod session;
+
 use super::fixtures::{AGG, BOOK_TICKER, DIFF, KLINE, SNAPSHOT, TICKER, TRADE, binance_spec, wrap};
 use super::*;
 use crate::event::{Kind, Payload, PriceLevel, Side, Ticker, VenueId};
 use crate::names::SymbolId;
 
-pub(crate) fn decoder() -> Decoder {
+fn decoder() -> Decoder {
     Decoder::new(Codec::compile(binance_spec()).unwrap())
 }
 
-pub(super) fn decode(frame: impl AsRef<[u8]>) -> Result<Decoded, DecodeError> {
+fn decode(frame: impl AsRef<[u8]>) -> Result<Decoded, DecodeError> {
     decoder().decode(frame.as_ref(), |_, _| true)
 }
 
@@ -25,7 +28,7 @@ fn fault(frame: impl AsRef<[u8]>) -> &'static str {
 }
 
 /// The numbers of a payload as text, to compare by value and scale.
-pub(super) fn number(decimal: crate::decimal::Decimal) -> (i128, u8) {
+fn number(decimal: crate::decimal::Decimal) -> (i128, u8) {
     (decimal.mantissa(), decimal.scale())
 }
 

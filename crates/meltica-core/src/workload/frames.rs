@@ -1,15 +1,15 @@
-//! Made-up frames of a Binance combined stream: one symbol, whose book changes near its best prices.
+//! Generated frames of a Binance combined stream: one symbol, whose book changes near its best prices.
 
-/// Each twenty frames, shuffled: 40 % trades, 20 % book tickers, 20 % day tickers, 20 % diffs.
+/// Twenty frames, shuffled for each round: 40 % trades, 20 % book tickers, 20 % day tickers, 20 % diffs.
 const DECK: [u8; 20] = *b"ttttttttbbbbkkkkdddd";
 const DECKS: usize = 500;
-/// Levels on either side of the snapshot, and of each diff.
+/// Levels per side of the snapshot; `DIFF_LEVELS` is that of each diff.
 const SNAPSHOT_LEVELS: u64 = 1000;
 const DIFF_LEVELS: usize = 10;
-/// The first price between the best ones, in ticks of 0.01.
+/// The initial mid price, in ticks of 0.01.
 pub const MID: u64 = 6_183_764;
 
-/// Returns 10,000 frames, after two that bring the book up: a diff and the snapshot. They are the same at each call.
+/// Returns 10,002 frames, the same on each call: a diff and a snapshot that synchronise the book, then the mix.
 pub fn mix() -> Vec<Vec<u8>> {
     let mut market = Market::default();
     let mut frames = vec![market.diff(), market.snapshot()];
@@ -28,7 +28,7 @@ pub fn mix() -> Vec<Vec<u8>> {
     frames.into_iter().map(String::into_bytes).collect()
 }
 
-/// Vigna's splitmix64.
+/// The generator splitmix64 by Sebastiano Vigna.
 struct Random(u64);
 
 impl Random {
@@ -47,11 +47,11 @@ impl Random {
 
 struct Market {
     random: Random,
-    /// In ticks of 0.01, between the best prices, which are a tick away.
+    /// The mid price in ticks of 0.01. The best bid and ask are one tick from it.
     mid: u64,
     trade: u64,
     update: u64,
-    /// The last update that a diff held.
+    /// The last update id of the last diff.
     diffed: u64,
 }
 
@@ -108,7 +108,7 @@ impl Market {
         format!(r#"{{"lastUpdateId":{id},"bids":{bids},"asks":{asks}}}"#)
     }
 
-    /// The mid moves by a tick or not at all; the best prices and what is near them change.
+    /// Returns a diff. The mid price moves by at most one tick; levels at and near the best prices change.
     fn diff(&mut self) -> String {
         let before = self.mid;
         self.mid = before + self.random.below(3) - 1;
@@ -121,7 +121,7 @@ impl Market {
         )
     }
 
-    /// Changes of one side, best first. The best price stays; what was best where the mid now is goes.
+    /// Returns the changes of one side, best price first. A level that the mid price has reached is removed.
     fn changes(&mut self, asks: bool, taken: bool) -> String {
         let mut offset = u64::from(!taken);
         list((0..DIFF_LEVELS).map(|_| {

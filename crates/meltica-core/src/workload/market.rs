@@ -1,11 +1,11 @@
-//! A synthetic market, as fast as it goes.
+//! A synthetic market that runs without pacing.
 
 use super::{Plane, route};
-use meltica_core::decimal::Decimal;
-use meltica_core::event::{Kind, Nanos};
-use meltica_core::feed::Feed;
-use meltica_core::instrument::{Instrument, InstrumentType};
-use meltica_core::venue::market::{Broadcast, Intervals, Listing, Market, Options};
+use crate::decimal::Decimal;
+use crate::event::{Kind, Nanos};
+use crate::feed::Feed;
+use crate::instrument::{Instrument, InstrumentType};
+use crate::venue::market::{Broadcast, Intervals, Listing, Market, Options};
 
 const SYMBOLS: [(&str, i64); 10] = [
     ("BTC", 60_000),
@@ -19,12 +19,12 @@ const SYMBOLS: [(&str, i64); 10] = [
     ("DOT", 100),
     ("AVAX", 100),
 ];
-/// Actions of each instrument a virtual second.
+/// Actions per instrument and virtual second.
 const RATE: f64 = 100.0;
-/// A piece of virtual time, ns.
+/// The step of virtual time, ns.
 pub const SLICE: Nanos = 1_000_000_000;
 
-/// Returns ten made-up instruments, each with a hundred actions a virtual second.
+/// Returns a market of ten instruments with a hundred actions each per virtual second.
 pub fn market() -> Market {
     let some = |text: &str| text.parse().ok();
     let listing = |(base, price): (&str, i64)| Listing {
@@ -54,7 +54,7 @@ pub fn market() -> Market {
     Market::new(&Options::default(), &SYMBOLS.map(listing)).expect("Invariant: the options are good")
 }
 
-/// A market into one queue that conflates tickers and books and drops its oldest trades; nobody reads.
+/// A market that publishes into one queue without reading it: tickers and books conflate, old trades are dropped.
 pub struct Flood {
     _plane: Plane,
     feed: Feed,
@@ -65,8 +65,8 @@ pub struct Flood {
 impl Flood {
     const KINDS: [Kind; 3] = [Kind::Trade, Kind::Ticker, Kind::BookSnapshot];
 
-    /// Returns one that has been running for five virtual minutes.
-    pub fn new() -> Self {
+    /// Returns a market that has run for five virtual minutes.
+    pub fn started() -> Self {
         let plane = Plane::new(1, &Self::KINDS.map(|kind| route(kind, None, 25)));
         let feed = Feed::new(plane.publisher(), None);
         let mut market = market();
@@ -79,15 +79,15 @@ impl Flood {
         flood
     }
 
-    /// Runs for so many slices and returns how many events the queue took: trades, tickers, whole books of 25 levels a
-    /// side, one of the latter two with every change.
+    /// Runs for `slices` steps of [`SLICE`] and returns the number of dispatched events: trades, and a ticker and a book of
+    /// 25 levels per side for every change.
     pub fn run(&mut self, slices: u64) -> u64 {
         let before = self.dispatched();
         for _ in 0..slices {
             let until = self.market.now() + SLICE;
             let mut to = self.broadcast.to(&mut self.feed, None);
             self.market.advance(until, &mut to);
-            to.finish().expect("Invariant: nobody stops it");
+            to.finish().expect("Invariant: the feed is not stopped");
             self.feed.flush();
         }
         self.dispatched() - before

@@ -1,8 +1,8 @@
 //! A recorded session of a venue, through decoder and book, against the right top after each diff.
 
-use super::tests::decoder;
-use super::{CodecSpec, Convert, Decoded, Decoder, FieldSpec, IdMode, Match, MessageSpec, Role, Sign};
+use super::decoder;
 use crate::book::{BookAssembler, DiffIds, DiffOutcome, SnapshotOutcome};
+use crate::codec::{CodecSpec, Convert, Decoded, Decoder, FieldSpec, IdMode, Match, MessageSpec, Role, Sign};
 use crate::decimal::Decimal;
 use crate::event::{Book, Kind, PriceLevel};
 use std::collections::BTreeMap;

@@ -6,8 +6,8 @@
 
 use proptest::prelude::*;
 
-use super::tests::{NINES, decimal, hash, parts};
-use super::*;
+use super::{NINES, decimal, hash, parts};
+use crate::decimal::*;
 
 /// Text of the documented grammar, often near the limits, with the digits, places and exponent it was made of.
 fn number() -> impl Strategy<Value = (bool, String, String, Option<i32>)> {

@@ -1,8 +1,8 @@
 //! Frames cut, flipped and made up: any may fail, none may panic.
 
-use super::fixtures::{ALL, wrap};
-use super::tests::decode;
-use super::{number, tests};
+use super::{decode, number as parts};
+use crate::codec::fixtures::{ALL, wrap};
+use crate::codec::number;
 use proptest::prelude::*;
 
 #[test]
@@ -65,7 +65,7 @@ proptest! {
     #[test]
     fn prop_numbers_equal_the_reference_parser(text in r"-?[0-9]{1,12}(\.[0-9]{1,12})?") {
         let frame = format!("{text}\"      ");
-        let expected = crate::decimal::Decimal::parse(text.as_bytes()).ok().map(tests::number);
-        prop_assert_eq!(number::decimal(frame.as_bytes(), 0, text.len()).map(tests::number), expected);
+        let expected = crate::decimal::Decimal::parse(text.as_bytes()).ok().map(parts);
+        prop_assert_eq!(number::decimal(frame.as_bytes(), 0, text.len()).map(parts), expected);
     }
 }

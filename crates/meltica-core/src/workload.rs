@@ -1,37 +1,36 @@
-//! What is measured, apart from how: one operation of each part of the data plane, on input made up once.
+//! The operations that benchmarks measure: one per part of the data plane, on input generated once.
 //!
-//! Shared by the criterion benches of this crate and by `meltica bench`, so that both speak of the same work.
+//! The criterion benches of this crate and `meltica bench` share them, so that both measure the same work. Needs the
+//! feature `workload`.
 
 mod frames;
-// Not every bench needs a market.
-#[allow(dead_code)]
 pub mod market;
 
 pub use frames::mix;
 
+use crate::book::BookAssembler;
+use crate::bus::{DEFAULT_POLICIES, Queue, Reader, Waker};
+use crate::codec::Levels;
+use crate::decimal::Decimal;
+use crate::dispatch::{Dispatcher, Origin, Publisher, Route, RouteKey};
+use crate::event::{Event, Kind, Payload, PriceLevel, Side, StaleReason, Trade, VenueId};
+use crate::names::{ProviderId, SymbolId};
+use crate::pool::{Claim, Pool, Pools, Reservation};
 use frames::MID;
-use meltica_core::book::BookAssembler;
-use meltica_core::bus::{DEFAULT_POLICIES, Queue, Reader, Waker};
-use meltica_core::codec::Levels;
-use meltica_core::decimal::Decimal;
-use meltica_core::dispatch::{Dispatcher, Origin, Publisher, Route, RouteKey};
-use meltica_core::event::{Event, Kind, Payload, PriceLevel, Side, StaleReason, Trade, VenueId};
-use meltica_core::names::{ProviderId, SymbolId};
-use meltica_core::pool::{Claim, Pool, Pools, Reservation};
 use std::hint::black_box;
 use std::sync::Arc;
 
-/// Returns the provider of all that is measured.
+/// Returns the provider of every measured event.
 pub fn provider() -> ProviderId {
     ProviderId::intern("bench").expect("Invariant: the table of names has room")
 }
 
-/// Returns a symbol's id.
+/// Interns a symbol.
 pub fn symbol(name: &str) -> SymbolId {
     SymbolId::intern(name).expect("Invariant: the table of names has room")
 }
 
-/// Returns a pool of events.
+/// Returns a pool of 1,024 events.
 pub fn pool() -> Pool<Event> {
     let pool = Pool::new(10, Event::default);
     pool.grow_to(1024);
@@ -52,9 +51,11 @@ pub fn route(kind: Kind, symbol: Option<SymbolId>, depth: u32) -> Route {
     Route { key: RouteKey { provider: provider(), kind, symbol }, filters: Vec::new(), depth }
 }
 
-/// A data plane whose queues hold 1,024 events and are read by nobody unless their readers are taken.
+/// A data plane whose queues hold 1,024 events. A queue is not read unless its reader is taken out of `readers`.
 pub struct Plane {
+    /// Routes the events of the plane.
     pub dispatcher: Arc<Dispatcher>,
+    /// The reader and the waker of each queue.
     pub readers: Vec<(Reader, Arc<Waker>)>,
     reservations: Vec<Reservation>,
 }
@@ -88,8 +89,9 @@ impl Plane {
     }
 }
 
-/// Publishes one trade after the other.
+/// Publishes the same trade repeatedly.
 pub struct Trades {
+    /// The publisher of the trades, to flush.
     pub publisher: Publisher,
     origin: Origin,
     trade: Trade,
@@ -104,7 +106,7 @@ impl Trades {
         Self { publisher: plane.publisher(), origin, trade }
     }
 
-    /// Looks the route up and publishes a trade to whoever wants it.
+    /// Looks up the route and publishes a trade to its queues.
     #[inline]
     pub fn publish(&mut self) {
         if let Some(wanted) = self.publisher.wanted(Kind::Trade, black_box(self.origin.symbol)) {
@@ -114,7 +116,7 @@ impl Trades {
     }
 }
 
-/// Publishes the whole of one book again and again.
+/// Publishes the same book repeatedly.
 pub struct Books {
     publisher: Publisher,
     origin: Origin,
@@ -122,13 +124,13 @@ pub struct Books {
 }
 
 impl Books {
-    /// Publishes a book of `symbol`, `levels` on either side, into `plane`.
+    /// Publishes a book of `symbol` with `levels` levels per side into `plane`.
     pub fn new(plane: &Plane, symbol: SymbolId, levels: u64) -> Self {
         let origin = Origin { kind: Kind::BookSnapshot, symbol, venue_time: Some(1), received_time: 2 };
         Self { publisher: plane.publisher(), origin, book: book(levels) }
     }
 
-    /// Copies the book into a slot, once, and publishes it.
+    /// Copies the book into one slot and publishes it.
     #[inline]
     pub fn publish(&mut self) {
         let Some(wanted) = self.publisher.wanted(Kind::BookSnapshot, black_box(self.origin.symbol)) else {
@@ -142,7 +144,7 @@ impl Books {
     }
 }
 
-/// Returns a good book with `levels` on either side, where the diffs of the mix begin.
+/// Returns a synchronised book with `levels` levels per side, to which the diffs of [`mix`] apply.
 pub fn book(levels: u64) -> BookAssembler {
     let level = |price| PriceLevel { price, quantity: 1 + price % 97 };
     let mut snapshot = Levels::default();

@@ -4,25 +4,27 @@
     reason = "a test may panic, and floats are compared exactly"
 )]
 
+mod properties;
+
 use std::collections::hash_map::DefaultHasher;
 
 use super::*;
 
-pub(super) fn decimal(text: &str) -> Decimal {
+fn decimal(text: &str) -> Decimal {
     Decimal::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-pub(super) fn hash(value: Decimal) -> u64 {
+fn hash(value: Decimal) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
 }
 
-pub(super) fn parts(value: Decimal) -> (i128, u8) {
+fn parts(value: Decimal) -> (i128, u8) {
     (value.mantissa(), value.scale())
 }
 
-pub(super) const NINES: i128 = POW10[38] - 1;
+const NINES: i128 = POW10[38] - 1;
 
 #[test]
 fn plain_text_keeps_its_digits() {

@@ -14,8 +14,6 @@
 //! - Numbers may stand with or without quotes and are exact; ids use all 64 bits.
 //! - A decoder allocates no more than its bounded scratch: 4 MiB of frame, [`MAX_LEVELS`] levels a side.
 
-#[cfg(test)]
-mod damage_tests;
 mod decode;
 mod error;
 mod field_map;
@@ -26,8 +24,6 @@ mod number;
 mod plan;
 mod read;
 mod scan;
-#[cfg(test)]
-mod session_tests;
 mod spec;
 mod symbols;
 #[cfg(test)]
