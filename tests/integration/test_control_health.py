@@ -1,4 +1,4 @@
-"""Health and version, on a gateway that runs, whose database hangs, and that stops."""
+"""Health and version of a gateway: running, with a database that hangs, and stopping."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from tests.support.gateway import Running
 
 @contextmanager
 def hanging(cluster: EmbeddedPostgres) -> Generator[None]:
-    """Stops every process of a PostgreSQL, as a machine without memory does."""
+    """Suspends every process of a PostgreSQL, like a machine that swaps."""
     postmaster = int((cluster.data / "postmaster.pid").read_text().split()[0])
     children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
     processes = [postmaster, *map(int, children)]
@@ -41,17 +41,17 @@ def test_live_and_ready(control: Running) -> None:
 
 
 def test_version(control: Running) -> None:
-    known = ok(control.client.get("/version"))
-    assert (known["version"], known["environment"], known["serviceName"]) == (
+    version = ok(control.client.get("/version"))
+    assert (version["version"], version["environment"], version["serviceName"]) == (
         _core.__version__,
         "ci",
         "meltica",
     )
-    assert (known["build"], known["target"]) == (_core.BUILD_PROFILE, _core.BUILD_TARGET)
-    assert known["startedAt"] == round(control.gateway.started_at * 1000)
+    assert (version["build"], version["target"]) == (_core.BUILD_PROFILE, _core.BUILD_TARGET)
+    assert version["startedAt"] == round(control.gateway.started_at * 1000)
 
 
-def test_what_is_not_ready_is_named(control: Running) -> None:
+def test_readiness_names_the_failed_parts(control: Running) -> None:
     ok(control.client.post("/providers/refusing/start"), 202)
     control.until(lambda: control.gateway.providers.get("refusing").actual.value == "failed")
     failure(control.client.post("/strategy/instances/failing/start"), 400, "start_failed")
@@ -68,7 +68,7 @@ def test_what_is_not_ready_is_named(control: Running) -> None:
 @pytest.mark.skipif(
     not Path("/proc/self/task").is_dir(), reason="needs Linux, to find the server's processes"
 )
-def test_a_database_that_hangs(
+def test_readiness_and_changes_while_the_database_hangs(
     control: Running, cluster: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "PATIENCE", 0.5)
@@ -76,16 +76,16 @@ def test_a_database_that_hangs(
         answer = control.client.get("/health/ready", timeout=5)
         failure(answer, 503, "not_ready")
         assert answer.json()["faults"]["database"] == "does not answer"
-        # What is wanted cannot be written, so nothing is done about it.
+        # The desired state cannot be recorded, so the provider keeps running.
         text = failure(control.client.post("/providers/main/stop"), 503, "database_unavailable")
         assert text.startswith("the database has not answered within 0.5 s")
         assert ok(control.client.get("/providers/main"))["running"] is True
         assert control.client.get("/metrics").status_code == 200
-    # It was let go on, so it is done after all.
+    # The change is still pending, and completes when the database responds.
     control.until(lambda: not control.gateway.providers.get("main").running)
 
 
-def test_requests_in_hand_are_finished_and_others_cut_when_the_gateway_stops(
+def test_a_stop_finishes_running_requests_and_cuts_off_stalled_ones(
     config: Path, cluster: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     venue.GATE.clear()

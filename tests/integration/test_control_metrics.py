@@ -1,4 +1,4 @@
-"""The metrics of a gateway that runs, against the page that explains them."""
+"""The metrics of a running gateway, compared with their documentation."""
 
 import re
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ _ROW = re.compile(r"\| `(\w+)` \| (\w+) \| ?(\w*) \| ?([^|]*)\| ([^|]+) \|")
 
 @pytest.fixture(scope="module")
 def busy(control: Running) -> Running:
-    """A gateway in which everything that is counted has happened."""
+    """A gateway in which every counter has been raised."""
     control.until(lambda: control.gateway.providers.get("main").running)
     producer = venue.Venue.producers["main"]
     frames = [line.partition(b" ")[2] for line in sample.lines(steps=40)]
@@ -63,17 +63,17 @@ def value(running: Running, name: str, **labels: str) -> float:
     return one
 
 
-def test_every_metric_is_explained_and_what_is_explained_is_there(busy: Running) -> None:
+def test_metrics_and_their_documentation_agree(busy: Running) -> None:
     page = {
         name: (kind, frozenset(re.findall(r"`(\w+)`", labels)))
         for name, kind, _, labels, _ in _ROW.findall(PAGE.read_text())
     }
-    seen = {name: (family.type, _labels(family)) for name, family in families(busy).items()}
-    assert {name for name, (_, labels) in seen.items() if not labels} == set(), "has no sample"
-    assert seen == {name: (kind, {labels}) for name, (kind, labels) in page.items()}
+    exposed = {name: (family.type, _labels(family)) for name, family in families(busy).items()}
+    assert {name for name, (_, labels) in exposed.items() if not labels} == set(), "has no sample"
+    assert exposed == {name: (kind, {labels}) for name, (kind, labels) in page.items()}
 
 
-def test_units_are_true_and_told_by_names(busy: Running) -> None:
+def test_names_end_in_the_documented_unit(busy: Running) -> None:
     units = {name: unit for name, _, unit, _, _ in _ROW.findall(PAGE.read_text())}
     for name in families(busy):
         base = name.removesuffix("_total")
@@ -83,7 +83,7 @@ def test_units_are_true_and_told_by_names(busy: Running) -> None:
             assert base.endswith(f"_{unit}") == (units[name] == unit), name
 
 
-def test_values_are_the_cores(busy: Running) -> None:
+def test_values_equal_the_stats_of_the_core(busy: Running) -> None:
     stats = busy.gateway.core.stats()
     main = stats["providers"]["main"]
     for name, expected in {
@@ -126,7 +126,7 @@ def test_states(busy: Running) -> None:
     assert value(busy, name, strategy="LargeTrades", hash=revision) == 1
 
 
-def test_histograms_are_the_cores_in_seconds(busy: Running) -> None:
+def test_histograms_equal_those_of_the_core_in_seconds(busy: Running) -> None:
     run = busy.gateway.instances.get("slowly").run
     assert run is not None
     counts, total = run.core.histograms()["callback"]
@@ -140,7 +140,7 @@ def test_histograms_are_the_cores_in_seconds(busy: Running) -> None:
     assert by_name["sum"] == total / 1e9
 
 
-def test_histograms_never_fall(busy: Running) -> None:
+def test_histograms_are_cumulative(busy: Running) -> None:
     for family in families(busy).values():
         if family.type != "histogram":
             continue
@@ -152,37 +152,37 @@ def test_histograms_never_fall(busy: Running) -> None:
                 last[who] = row.value
 
 
-def test_a_client_cannot_make_labels(busy: Running) -> None:
+def test_a_client_cannot_add_label_values(busy: Running) -> None:
     def series() -> set[tuple[str, ...]]:
         family = families(busy)["meltica_api_requests_total"]
         names = ("method", "route", "status")
         return {tuple(sample.labels[name] for name in names) for sample in family.samples}
 
-    def ask() -> None:
+    def send_requests() -> None:
         for name in ("a", "b"):
             busy.client.get(f"/{name}")
             busy.client.get(f"/providers/{name}")
             busy.client.get("/providers", headers={"host": f"{name}.example"})
             busy.client.request("PROPFIND" if name == "a" else "MKCOL", f"/providers/{name}")
 
-    ask()
+    send_requests()
     families(busy)
     before = series()
-    ask()
+    send_requests()
     assert series() == before
     assert ("GET", "/providers/{name}", "404") in before
     assert ("GET", "unknown", "404") in before
     assert ("other", "unknown", "405") in before
 
 
-def test_no_symbol_is_told(busy: Running) -> None:
+def test_symbols_are_not_exposed(busy: Running) -> None:
     for accept in ("", "application/openmetrics-text"):
         text = busy.client.get("/metrics", headers={"accept": accept}).text
         assert "BTC" not in text
         assert "btc" not in text
 
 
-def test_openmetrics_for_those_who_accept_it(busy: Running) -> None:
+def test_openmetrics_is_negotiated(busy: Running) -> None:
     answer = busy.client.get("/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
     assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     assert answer.text.endswith("# EOF\n")
@@ -195,8 +195,8 @@ def test_openmetrics_for_those_who_accept_it(busy: Running) -> None:
 
 
 def test_a_scrape_is_read_off_the_loops_thread(busy: Running) -> None:
-    seen = busy.submit(_look(busy)).result(10)
-    text, _ = metrics.render(seen, "")
+    scrape = busy.submit(_look(busy)).result(10)
+    text, _ = metrics.render(scrape, "")
     assert set(_families(plain(text))) == set(families(busy))
 
 

@@ -1,4 +1,4 @@
-"""The schema, which `Checked` compares with every answer that any test of the control plane gets."""
+"""The OpenAPI document; `Checked` compares every response in the tests of the control plane with it."""
 
 import re
 from typing import Any
@@ -27,7 +27,7 @@ def _operations(schema: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]
     }
 
 
-def test_it_is_a_schema(schema: dict[str, Any]) -> None:
+def test_the_document_is_valid(schema: dict[str, Any]) -> None:
     assert schema["openapi"].startswith("3.1")
     for component in schema["components"]["schemas"].values():
         jsonschema.Draft202012Validator.check_schema(component)
@@ -48,18 +48,18 @@ def _parts(value: Any) -> list[dict[str, Any]]:
     return []
 
 
-def test_it_has_every_route_that_clients_need_and_the_page_explains_each(schema: dict[str, Any]) -> None:
-    known = set(_operations(schema))
+def test_it_lists_the_documented_routes_and_those_of_existing_clients(schema: dict[str, Any]) -> None:
+    described = set(_operations(schema))
     explained = {
         (method, path)
         for method, path in re.findall(r"^\| (GET|POST) \| `(/[^`]*)` \|", PAGE.read_text(), re.M)
     }
-    assert explained == known
+    assert explained == described
     checked = Checked(schema)
     assert all(checked.operation(method, path) is not None for method, path in ANSWERS)
 
 
-def test_every_operation_says_how_it_fails(schema: dict[str, Any]) -> None:
+def test_every_operation_has_the_error_envelope(schema: dict[str, Any]) -> None:
     for operation in _operations(schema).values():
         failure = operation["responses"]["default"]["content"]["application/json"]["schema"]
         assert failure == {"$ref": "#/components/schemas/Failure"}
@@ -68,7 +68,7 @@ def test_every_operation_says_how_it_fails(schema: dict[str, Any]) -> None:
                 assert response["content"]["application/json"]["schema"] == failure
 
 
-def test_answers_that_are_not_promised_are_found(schema: dict[str, Any]) -> None:
+def test_the_checker_finds_undocumented_responses(schema: dict[str, Any]) -> None:
     checked = Checked(schema)
     operation = checked.operation("GET", "/providers/main/?x=1")
     assert operation is not None
@@ -79,7 +79,7 @@ def test_answers_that_are_not_promised_are_found(schema: dict[str, Any]) -> None
     for body in bodies:
         with pytest.raises(jsonschema.ValidationError):
             checked.check(live, 200, httpx.Response(200, json=body))
-    with pytest.raises(AssertionError, match="204 is not promised"):
+    with pytest.raises(AssertionError, match="204 is not documented"):
         checked.check(live, 204, httpx.Response(204))
     with pytest.raises(jsonschema.ValidationError):
         checked.check(live, 500, httpx.Response(500, json={"detail": "no"}))

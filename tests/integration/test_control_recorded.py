@@ -126,7 +126,7 @@ MASKS = (
     (r'(?<=")/[^" ]*/(?=strategies\.py)', "FOLDER/"),
     # Revisions: the contents of shipped strategies may change.
     (r"sha256:[0-9a-f]{64}", "sha256:HASH"),
-    # What runs here, and since when.
+    # The build, and the start of this run.
     (r'"version":"[^"]*","build":"[^"]*","target":"[^"]*","python":"[^"]*"', '"version":"V","build":"B"'),
     (r'"startedAt":\d+', '"startedAt":0'),
     # How long a callback has been running.
@@ -139,7 +139,7 @@ HEADERS = ("date",)
 
 
 STARTS = Event()
-"""What providers wait for when they start, so that the response to a start comes before the start does."""
+"""Providers wait for it when they start, so that the response to a start always comes first."""
 
 
 @pytest.fixture(autouse=True)
@@ -156,7 +156,7 @@ def _starts_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
-    """A config file whose gateway gets no events, so that every counter is the same in each run."""
+    """A config file whose gateway receives no events, so that every counter is the same in each run."""
     folder = tmp_path_factory.mktemp("recorded")
     (folder / "meltica.yaml").write_text(CONFIG)
     (folder / "strategies.py").write_text(STRATEGIES)
@@ -167,7 +167,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
 def test_responses_are_the_recorded_ones(
     config: Path, cluster: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = list[str]()
+    responses = list[str]()
     with gateway.database(cluster) as dsn, gateway.running(config, dsn) as running:
         running.until(lambda: running.gateway.providers.get("main").running)
         for group in (
@@ -180,12 +180,12 @@ def test_responses_are_the_recorded_ones(
             table.IDS,
             table.CHANGES,
         ):
-            seen += [_exchange(running, sent) for sent in group]
-        seen += _slow(running, monkeypatch)
-        seen += _failing(running, monkeypatch)
-        seen += _database_away(running, cluster, monkeypatch)
-        seen.append(_stopping(running))
-    _compare(FOLDER / "control.http", "\n".join(seen))
+            responses += [_exchange(running, sent) for sent in group]
+        responses += _slow(running, monkeypatch)
+        responses += _failing(running, monkeypatch)
+        responses += _database_away(running, cluster, monkeypatch)
+        responses.append(_stopping(running))
+    _compare(FOLDER / "control.http", "\n".join(responses))
 
 
 def test_the_openapi_document_is_the_recorded_one(control: Running) -> None:
@@ -202,20 +202,20 @@ def test_the_openapi_document_is_the_recorded_one(control: Running) -> None:
 
 
 def _slow(running: Running, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Returns the responses about a change that takes longer than a client waits."""
+    """Returns the responses to a change that takes longer than its request."""
     with monkeypatch.context() as patch:
         patch.setattr(changes, "PATIENCE", 0.2)
         venue.GATE.clear()
         try:
-            seen = [_exchange(running, sent) for sent in table.SLOW]
+            responses = [_exchange(running, sent) for sent in table.SLOW]
         finally:
             venue.GATE.set()
     running.until(lambda: table.slow_runs(running))
-    return seen + [_exchange(running, sent) for sent in table.AFTERWARDS]
+    return responses + [_exchange(running, sent) for sent in table.AFTERWARDS]
 
 
 def _failing(running: Running, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Returns the responses to a body that does not come, to what is not HTTP and to an error of ours."""
+    """Returns the responses to a body that stalls, to text that is not HTTP, and to an internal error."""
 
     def broken() -> object:
         raise KeyError("hunter2")
@@ -223,18 +223,18 @@ def _failing(running: Running, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     with monkeypatch.context() as patch:
         patch.setattr(request_gate, "BODY_SECONDS", 0.1)
         late = Sent("a body that does not come", "POST", table.CHANGE, (table.JSON, ("Content-Length", "10")))
-        seen = [_exchange(running, late)]
+        responses = [_exchange(running, late)]
     with socket.create_connection(running.gateway.api.address) as raw:
         raw.sendall(b"GARBAGE\r\n\r\n")
         parts = list[bytes]()
         while part := raw.recv(1 << 16):
             parts.append(part)
         lines = [line for line in b"".join(parts).decode().splitlines() if not line.startswith("date:")]
-        seen.append("\n".join(["### not HTTP", *lines, ""]))
+        responses.append("\n".join(["### not HTTP", *lines, ""]))
     with monkeypatch.context() as patch:
         patch.setattr(running.gateway.providers, "all", broken)
-        seen.append(_exchange(running, table.get("an error of the gateway's own", "/providers")))
-    return seen
+        responses.append(_exchange(running, table.get("an error of the gateway's own", "/providers")))
+    return responses
 
 
 def _database_away(running: Running, cluster: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -242,7 +242,7 @@ def _database_away(running: Running, cluster: EmbeddedPostgres, monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setattr(changes, "PATIENCE", 0.5)
         with hanging(cluster):
-            seen = [
+            responses = [
                 _exchange(running, sent)
                 for sent in (
                     table.get("not ready, as the database hangs", "/health/ready"),
@@ -251,11 +251,11 @@ def _database_away(running: Running, cluster: EmbeddedPostgres, monkeypatch: pyt
                 )
             ]
     running.until(lambda: not running.gateway.providers.get("main").running)
-    return seen
+    return responses
 
 
 def _stopping(running: Running) -> str:
-    """Returns the response to a request whose body has not come when the gateway stops."""
+    """Returns the response to a request whose body has not arrived when the gateway stops."""
     headers = (table.JSON, ("Content-Length", "10"), ("Expect", "100-continue"))
     sent = Sent("stopping", "POST", table.CHANGE, headers)
     connection = _send(running, sent)
@@ -269,7 +269,7 @@ def _stopping(running: Running) -> str:
 
 
 def _exchange(running: Running, sent: Sent) -> str:
-    """Sends a request on a connection of its own and returns it with its response, as they are recorded."""
+    """Sends a request on a connection of its own; returns the request and its response as text."""
     if sent.then is not None:
         STARTS.clear()
     connection = _send(running, sent)
@@ -298,7 +298,7 @@ def _send(running: Running, sent: Sent) -> HTTPConnection:
 
 
 def _as_text(sent: Sent, response: HTTPResponse) -> str:
-    """Returns a request and its response as text. A length that is the body's is left out."""
+    """Returns a request and its response as text, without a `content-length` that fits the body."""
     raw = response.read()
     headers = sorted((name, text) for name, text in response.getheaders() if name not in HEADERS)
     if sent.method != "HEAD" and ("content-length", str(len(raw))) in headers:
@@ -328,7 +328,7 @@ def _fresh(id: str) -> str:
 
 def _body(sent: Sent, text: str) -> str:
     if sent.path == "/metrics" and text.startswith("# HELP"):
-        # Samples are other in each run: which families there are is enough.
+        # Samples differ in each run; the families do not.
         return "\n".join(sorted(line for line in text.splitlines() if line.startswith("# TYPE")))
     if sent.path == "/openapi.json" and text.startswith('{"info"'):
         return "(the document is in openapi.json)"
@@ -337,7 +337,7 @@ def _body(sent: Sent, text: str) -> str:
     return text
 
 
-def _compare(path: Path, seen: str) -> None:
+def _compare(path: Path, text: str) -> None:
     if RECORDING:
-        path.write_text(seen)
-    assert seen == path.read_text()
+        path.write_text(text)
+    assert text == path.read_text()

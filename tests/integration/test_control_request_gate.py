@@ -1,4 +1,4 @@
-"""What every request passes: who may ask, how much, and what is answered to the rest."""
+"""The request gate: hosts, origins, bodies, paths, headers, request ids and error responses."""
 
 import http.client
 import json
@@ -21,7 +21,7 @@ from tests.support.gateway import Running
 from tests.support.rest_shapes import Failure
 
 CHANGE = "/providers/demo/start"
-"""Something that changes nothing, as it is running already: 409 when it is let in."""
+"""A POST that changes nothing: 409, because the provider already runs."""
 
 HEADERS = {
     "cache-control": "no-store",
@@ -40,7 +40,7 @@ def running(control: Running) -> None:
 @pytest.mark.parametrize(
     "name", ["localhost", "LOCALHOST:1", "127.0.0.1", "127.1.2.3:8880", "[::1]:8880", "[::1]"]
 )
-def test_loopback_names_are_let_in(control: Running, name: str) -> None:
+def test_loopback_hosts_are_allowed(control: Running, name: str) -> None:
     assert control.client.get("/health/live", headers={"host": name}).status_code == 200
 
 
@@ -48,14 +48,14 @@ def test_loopback_names_are_let_in(control: Running, name: str) -> None:
     "name",
     ["evil.example", "localhost.evil.example:8880", "127.0.0.1.evil.example", "10.0.0.1", "[::2]", "", "a b"],
 )
-def test_other_names_are_not(control: Running, name: str) -> None:
+def test_other_hosts_are_refused(control: Running, name: str) -> None:
     answer = control.client.get("/providers", headers={"host": name})
     text = failure(answer, 421, "host_not_allowed")
     assert text.startswith("expected a Host of 127.0.0.1, localhost, saw ")
 
 
 @pytest.mark.parametrize("names", [[], ["localhost", "localhost"]])
-def test_there_is_one_host(control: Running, names: list[str]) -> None:
+def test_exactly_one_host_is_required(control: Running, names: list[str]) -> None:
     connection = http.client.HTTPConnection(*control.gateway.api.address, timeout=10)
     connection.putrequest("GET", "/providers", skip_host=True)
     for name in names:
@@ -77,12 +77,12 @@ def test_there_is_one_host(control: Running, names: list[str]) -> None:
         {"sec-fetch-site": "none", "origin": "https://evil.example"},
     ],
 )
-def test_pages_of_other_origins_change_nothing(control: Running, headers: dict[str, str]) -> None:
+def test_pages_of_other_origins_are_refused(control: Running, headers: dict[str, str]) -> None:
     text = failure(control.client.post(CHANGE, headers=headers), 403, "cross_origin")
     assert text.startswith("a page of another origin may not change anything, saw ")
 
 
-def test_pages_of_this_origin_and_programs_may(control: Running) -> None:
+def test_pages_of_this_origin_and_programs_are_allowed(control: Running) -> None:
     own: list[dict[str, str]] = [
         {},
         {"origin": control.url},
@@ -97,7 +97,7 @@ def test_pages_of_this_origin_and_programs_may(control: Running) -> None:
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "json"]
 )
-def test_bodies_are_json(control: Running, kind: str) -> None:
+def test_other_content_types_are_refused(control: Running, kind: str) -> None:
     answer = control.client.post(CHANGE, content=b"{}", headers={"content-type": kind})
     text = failure(answer, 415, "unsupported_media_type")
     assert text.startswith("expected content-type application/json, saw ")
@@ -106,7 +106,7 @@ def test_bodies_are_json(control: Running, kind: str) -> None:
         failure(answer, 409, "conflict")
 
 
-def test_a_form_without_a_body_is_no_json_either(control: Running) -> None:
+def test_a_form_without_a_body_is_refused(control: Running) -> None:
     headers = {"content-type": "application/x-www-form-urlencoded"}
     failure(control.client.post(CHANGE, headers=headers), 415, "unsupported_media_type")
 
@@ -121,7 +121,7 @@ def test_bad_json(control: Running, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_has_at_most_a_mebibyte(control: Running, chunked: bool) -> None:
+def test_bodies_above_a_mebibyte_are_refused(control: Running, chunked: bool) -> None:
     def send(size: int) -> httpx.Response:
         body = b'"' + b"a" * (size - 2) + b'"'
 
@@ -135,12 +135,12 @@ def test_a_body_has_at_most_a_mebibyte(control: Running, chunked: bool) -> None:
     failure(send(request_gate.MAX_BODY), 409, "conflict")
     text = failure(send(request_gate.MAX_BODY + 1), 413, "body_too_large")
     assert text == "expected a body of at most 1048576 bytes"
-    # Whatever else has come is passed over, and the connection is good for more.
+    # The rest of the body is discarded, and the connection stays usable.
     failure(send(4 * request_gate.MAX_BODY), 413, "body_too_large")
     assert control.client.get("/health/live").status_code == 200
 
 
-def test_a_body_that_does_not_come(control: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_stalls_times_out(control: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_gate, "BODY_SECONDS", 0.1)
     connection = http.client.HTTPConnection(*control.gateway.api.address, timeout=10)
     connection.putrequest("POST", CHANGE)
@@ -153,7 +153,7 @@ def test_a_body_that_does_not_come(control: Running, monkeypatch: pytest.MonkeyP
     connection.close()
 
 
-def test_paths_that_there_are_not(control: Running) -> None:
+def test_unknown_paths(control: Running) -> None:
     for path in (
         "/",
         "/nope",
@@ -167,13 +167,13 @@ def test_paths_that_there_are_not(control: Running) -> None:
         assert text == f"there is no {path}; see /openapi.json"
 
 
-def test_a_slash_at_the_end_means_the_same(control: Running) -> None:
+def test_a_trailing_slash_is_ignored(control: Running) -> None:
     assert control.client.get("/health/live/").status_code == 200
     failure(control.client.get("/providers/a%2Fb"), 404, "unknown_path")
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "POST", "HEAD", "TRACE"])
-def test_methods_that_there_are_not(control: Running, method: str) -> None:
+def test_methods_that_are_not_allowed(control: Running, method: str) -> None:
     answer = control.client.request(method, "/providers")
     assert answer.status_code == 405
     assert answer.headers["allow"] == "GET, OPTIONS"
@@ -184,8 +184,8 @@ def test_methods_that_there_are_not(control: Running, method: str) -> None:
         )
 
 
-def test_no_other_origin_may_read(control: Running) -> None:
-    asked = {
+def test_no_response_permits_another_origin(control: Running) -> None:
+    preflight = {
         "origin": "http://localhost:3000",
         "access-control-request-method": "POST",
         "access-control-request-headers": "content-type,x-meltica-client",
@@ -195,7 +195,7 @@ def test_no_other_origin_may_read(control: Running) -> None:
         ("GET", "/providers", 200),
         ("OPTIONS", "/no", 404),
     ):
-        answer = control.client.request(method, path, headers=asked)
+        answer = control.client.request(method, path, headers=preflight)
         assert answer.status_code == status
         assert not [name for name in answer.headers if name.startswith("access-control-")]
 
@@ -210,56 +210,56 @@ def test_headers(control: Running) -> None:
     assert {name: refused.headers[name] for name in HEADERS} == HEADERS
 
 
-def test_a_request_id_is_echoed_or_made(control: Running) -> None:
+def test_a_request_id_is_echoed_or_generated(control: Running) -> None:
     def id_of(headers: dict[str, str]) -> str:
         return control.client.get("/version", headers=headers).headers["x-meltica-request-id"]
 
     assert id_of({"x-meltica-request-id": "a-1.b_2:c"}) == "a-1.b_2:c"
-    made = [
+    generated = [
         id_of({}),
         id_of({}),
         id_of({"x-meltica-request-id": "x" * 65}),
         id_of({"x-meltica-request-id": "a b"}),
     ]
-    assert all(re.fullmatch("[0-9a-f]{32}", id) for id in made)
-    assert len(set(made)) == len(made)
+    assert all(re.fullmatch("[0-9a-f]{32}", id) for id in generated)
+    assert len(set(generated)) == len(generated)
 
 
 @contextmanager
 def logged() -> Generator[list[tuple[str, object]]]:
-    """Yields what the gateway logs, each line with the request id it is logged under."""
-    seen: list[tuple[str, object]] = []
+    """Yields the log lines of the gateway, each with its request id."""
+    lines: list[tuple[str, object]] = []
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            seen.append((record.getMessage(), get_contextvars().get("request_id")))
+            lines.append((record.getMessage(), get_contextvars().get("request_id")))
 
     handler, logger = Handler(), logging.getLogger("meltica")
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    yield seen
+    yield lines
     logger.setLevel(level)
     logger.removeHandler(handler)
 
 
-def test_changes_are_logged_with_their_request_id_and_what_they_start_is_not(control: Running) -> None:
+def test_changes_are_logged_with_their_request_id_and_later_work_is_not(control: Running) -> None:
     spare = control.gateway.providers.get("spare")
-    with logged() as seen:
+    with logged() as lines:
         for action in ("start", "stop"):
             control.client.post(f"/providers/spare/{action}", headers={"x-meltica-request-id": "id-1"})
             control.until(lambda action=action: spare.running is (action == "start"))
         control.client.post("/providers/a%0Ab/start")
-    assert any(text.startswith("POST /providers/a%0Ab/start: 404 after ") for text, _ in seen)
-    own = [text for text, id in seen if id == "id-1"]
+    assert any(text.startswith("POST /providers/a%0Ab/start: 404 after ") for text, _ in lines)
+    own = [text for text, id in lines if id == "id-1"]
     assert [re.sub(r"\d+\.\d", "N", text) for text in own] == [
         "POST /providers/spare/start: 202 after N ms",
         "POST /providers/spare/stop: 200 after N ms",
     ]
-    assert ("provider spare runs", None) in seen
+    assert ("provider spare runs", None) in lines
 
 
-def test_an_unexpected_error_tells_nothing_of_the_inside(
+def test_an_unexpected_error_exposes_nothing(
     control: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken() -> object:
@@ -287,7 +287,7 @@ _ROOTS = st.sampled_from(
     query=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=2),
     body=st.none() | st.binary(max_size=20),
 )
-def test_whatever_is_asked_is_answered_in_one_form(
+def test_every_failure_has_the_error_envelope(
     control: Running, method: str, root: str, rest: list[str], query: dict[str, str], body: bytes | None
 ) -> None:
     path = root + "".join(f"/{quote(part, safe='')}" for part in rest)

@@ -1,4 +1,4 @@
-"""Strategies, adapters, providers and instances over REST, on a gateway that runs."""
+"""Strategies, adapters, providers and instances of a running gateway over REST."""
 
 import json
 from typing import Any
@@ -20,13 +20,13 @@ def ok(answer: httpx.Response, status: int = 200) -> Any:
 
 def failure(answer: httpx.Response, status: int, code: str) -> str:
     assert answer.status_code == status, answer.text
-    told = msgspec.json.decode(answer.content, type=Failure)
-    assert told.code == code
-    return told.error
+    body = msgspec.json.decode(answer.content, type=Failure)
+    assert body.code == code
+    return body.error
 
 
 @pytest.mark.parametrize(("method", "path"), ANSWERS)
-def test_existing_clients_can_read_it(control: Running, method: str, path: str) -> None:
+def test_existing_clients_can_read_the_response(control: Running, method: str, path: str) -> None:
     answer = control.client.request(method, path)
     assert answer.status_code in (200, 202), answer.text
     msgspec.json.decode(answer.content, type=ANSWERS[method, path])
@@ -34,7 +34,7 @@ def test_existing_clients_can_read_it(control: Running, method: str, path: str) 
 
 
 def _without_texts(value: object) -> object:
-    """Returns JSON with every text empty, to look for null in the rest."""
+    """Returns JSON with every text empty, to search the rest for null."""
     if isinstance(value, dict):
         return {key: _without_texts(inner) for key, inner in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     if isinstance(value, list):
@@ -42,9 +42,9 @@ def _without_texts(value: object) -> object:
     return "" if isinstance(value, str) else value
 
 
-def test_strategies_are_the_shipped_and_those_of_lambdas_even_if_never_run(control: Running) -> None:
-    known = ok(control.client.get("/strategies"))["strategies"]
-    assert [one["name"] for one in known] == [
+def test_strategies_include_those_that_never_ran(control: Running) -> None:
+    listed = ok(control.client.get("/strategies"))["strategies"]
+    assert [one["name"] for one in listed] == [
         "Failing",
         "LargeTrades",
         "Slow",
@@ -70,8 +70,8 @@ def test_strategies_are_the_shipped_and_those_of_lambdas_even_if_never_run(contr
 
 
 def test_adapters(control: Running) -> None:
-    known = ok(control.client.get("/adapters"))["adapters"]
-    assert [one["identifier"] for one in known] == ["fake", "replay", venue.NAME]
+    listed = ok(control.client.get("/adapters"))["adapters"]
+    assert [one["identifier"] for one in listed] == ["fake", "replay", venue.NAME]
     assert ok(control.client.get(f"/adapters/{venue.NAME}")) == {
         "identifier": venue.NAME,
         "displayName": "Test venue",
@@ -90,8 +90,8 @@ def test_adapters(control: Running) -> None:
 
 def test_providers(control: Running) -> None:
     control.until(lambda: control.gateway.providers.get("main").running)
-    known = ok(control.client.get("/providers"))["providers"]
-    assert [one["name"] for one in known] == ["demo", "main", "refusing", "spare"]
+    listed = ok(control.client.get("/providers"))["providers"]
+    assert [one["name"] for one in listed] == ["demo", "main", "refusing", "spare"]
     detail = ok(control.client.get("/providers/main"))
     # A secret by its type; what came from a variable is hidden as well.
     assert detail["settings"] == {"api_key": "********", "region": "********", "refuses": False}
@@ -105,26 +105,26 @@ def test_providers(control: Running) -> None:
     }
     assert detail["dependentInstances"] == ["failing", "slow", "slowly", "unloaded", "watcher"]
     assert detail["dependentInstanceCount"] == 5
-    spare = known[3]
+    spare = listed[3]
     assert spare["status"] in ("pending", "stopped")
     assert (spare["desired"], spare["enabled"]) == ("stopped", False)
-    assert "dependentInstances" not in known[2]
+    assert "dependentInstances" not in listed[2]
     assert "startupError" not in spare
     text = failure(control.client.get("/providers/mian"), 404, "not_found")
     assert text == "provider `mian` does not exist; did you mean `main`?"
 
 
-def test_counters_of_a_provider_are_the_cores(control: Running) -> None:
+def test_counters_of_a_provider_equal_the_stats_of_the_core(control: Running) -> None:
     control.until(lambda: control.gateway.providers.get("demo").running)
     control.until(lambda: control.gateway.core.stats()["providers"]["demo"]["frames"] > 0)
-    seen = ok(control.client.get("/providers/demo"))["counters"]
+    before = ok(control.client.get("/providers/demo"))["counters"]
     now = control.gateway.core.stats()["providers"]["demo"]
-    assert 0 < seen["frames"] <= now["frames"]
-    assert 0 < seen["bytes"] <= now["bytes"]
-    assert set(seen["events"]) <= {"Trade", "Ticker"}
+    assert 0 < before["frames"] <= now["frames"]
+    assert 0 < before["bytes"] <= now["bytes"]
+    assert set(before["events"]) <= {"Trade", "Ticker"}
 
 
-def test_a_provider_starts_and_stops_and_the_drift_is_shown(control: Running) -> None:
+def test_a_provider_starts_and_stops_with_drift(control: Running) -> None:
     client = control.client
     started = client.post("/providers/spare/start")
     detail = ok(started, 202)
@@ -143,7 +143,7 @@ def test_a_provider_starts_and_stops_and_the_drift_is_shown(control: Running) ->
         failure(client.post(f"/providers/nope/{action}"), 404, "not_found")
 
 
-def test_a_provider_that_cannot_start_says_why(control: Running) -> None:
+def test_a_provider_that_cannot_start_has_the_cause(control: Running) -> None:
     ok(control.client.post("/providers/refusing/start"), 202)
     control.until(lambda: control.gateway.providers.get("refusing").actual.value == "failed")
     detail = ok(control.client.get("/providers/refusing"))
@@ -152,8 +152,8 @@ def test_a_provider_that_cannot_start_says_why(control: Running) -> None:
 
 
 def test_instances(control: Running) -> None:
-    known = ok(control.client.get("/strategy/instances"))["instances"]
-    assert [one["id"] for one in known] == [
+    listed = ok(control.client.get("/strategy/instances"))["instances"]
+    assert [one["id"] for one in listed] == [
         "failing",
         "large-trades",
         "slow",
@@ -161,7 +161,7 @@ def test_instances(control: Running) -> None:
         "unloaded",
         "watcher",
     ]
-    watcher = known[5]
+    watcher = listed[5]
     assert watcher["strategyIdentifier"] == "Watcher"
     assert watcher["strategyVersion"] == "1.2.0"
     assert watcher["strategyHash"].startswith("sha256:")
@@ -190,7 +190,7 @@ def test_instances(control: Running) -> None:
     assert text == "instance `wotcher` does not exist; did you mean `watcher`?"
 
 
-def test_counters_of_an_instance_are_the_cores(control: Running) -> None:
+def test_counters_of_an_instance_equal_the_stats_of_the_core(control: Running) -> None:
     control.until(lambda: control.gateway.providers.get("main").running)
     producer = venue.Venue.producers["main"]
     before = ok(control.client.get("/strategy/instances/watcher"))["counters"]
@@ -205,7 +205,7 @@ def test_counters_of_an_instance_are_the_cores(control: Running) -> None:
     assert after["callbackNs"]["max"] >= after["callbackNs"]["p50"] > 0
 
 
-def test_an_instance_stops_and_starts_and_the_drift_is_shown(control: Running) -> None:
+def test_an_instance_stops_and_starts_with_drift(control: Running) -> None:
     client, path = control.client, "/strategy/instances/watcher"
     text = failure(client.post(f"{path}/start"), 409, "conflict")
     assert text == "instance `watcher` is running already"
@@ -220,7 +220,7 @@ def test_an_instance_stops_and_starts_and_the_drift_is_shown(control: Running) -
         failure(client.post(f"/strategy/instances/nope/{action}"), 404, "not_found")
 
 
-def test_an_instance_that_cannot_start_says_why(control: Running) -> None:
+def test_an_instance_that_cannot_start_has_the_cause(control: Running) -> None:
     text = failure(control.client.post("/strategy/instances/failing/start"), 400, "start_failed")
     assert text == "instance `failing` could not start: RuntimeError: no luck"
     detail = ok(control.client.get("/strategy/instances/failing"))
@@ -228,7 +228,9 @@ def test_an_instance_that_cannot_start_says_why(control: Running) -> None:
     assert detail["lastError"] == "RuntimeError: no luck"
 
 
-def test_what_takes_long_goes_on_after_the_answer(control: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_change_continues_after_the_response(
+    control: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(changes, "PATIENCE", 0.2)
     venue.GATE.clear()
     try:
@@ -243,7 +245,7 @@ def test_what_takes_long_goes_on_after_the_answer(control: Running, monkeypatch:
     ok(control.client.post("/strategy/instances/slow/stop"))
 
 
-def test_an_action_that_there_is_not(control: Running) -> None:
+def test_unknown_actions(control: Running) -> None:
     for path in ("/providers/main/pause", "/strategy/instances/watcher/pause"):
         failure(control.client.post(path), 404, "unknown_path")
     for path in ("/providers/main/start", "/strategy/instances/watcher/stop"):

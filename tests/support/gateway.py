@@ -1,4 +1,4 @@
-"""A gateway that runs on a loop of its own, and a client that checks what it answers against the schema."""
+"""A gateway on a loop of its own, and a client that compares each response with the OpenAPI document."""
 
 import asyncio
 import itertools
@@ -26,7 +26,7 @@ _numbers = itertools.count()
 
 
 class Running:
-    """A gateway that runs."""
+    """A running gateway."""
 
     def __init__(self, gateway: Gateway, loop: asyncio.AbstractEventLoop) -> None:
         self.gateway = gateway
@@ -36,27 +36,27 @@ class Running:
         self.client.event_hooks = {"response": [Checked(self.client.get("/openapi.json").json())]}
 
     def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
-        """Runs something on the gateway's loop."""
+        """Runs a coroutine on the gateway's loop."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
-    def until(self, true: Callable[[], bool]) -> None:
-        """Waits until something is so."""
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Waits until a condition holds."""
 
-        async def look() -> None:
-            while not true():
+        async def poll() -> None:
+            while not condition():
                 await asyncio.sleep(0.01)
 
-        self.submit(asyncio.wait_for(look(), 20)).result()
+        self.submit(asyncio.wait_for(poll(), 20)).result()
 
 
 class Checked:
-    """Compares each answer with what the schema promises of it: statuses, types, and no key besides."""
+    """Compares each response with the document: its status, its types, and no other keys."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self.schema = schema
         self.components = {
-            name: {"additionalProperties": False, **known}
-            for name, known in schema["components"]["schemas"].items()
+            name: {"additionalProperties": False, **component}
+            for name, component in schema["components"]["schemas"].items()
         }
         self._paths = {tuple(path.strip("/").split("/")): item for path, item in schema["paths"].items()}
 
@@ -69,28 +69,28 @@ class Checked:
         self.check(operation, response.status_code, response)
 
     def operation(self, method: str, path: str) -> dict[str, Any] | None:
-        """Returns what the schema says of a request."""
+        """Returns the operation of a request, None for an undocumented one."""
         parts = path.partition("?")[0].strip("/").split("/")
-        found = [item for known, item in self._paths.items() if _matches(known, parts)]
+        found = [item for template, item in self._paths.items() if _matches(template, parts)]
         return next((item[method.lower()] for item in found if method.lower() in item), None)
 
     def check(self, operation: dict[str, Any], status: int, response: httpx.Response) -> None:
-        """Raises AssertionError or ValidationError where an answer is not what was promised."""
+        """Raises AssertionError or ValidationError for a response that is not documented."""
         responses = operation["responses"]
-        promised = responses.get(str(status)) or (None if status < 300 else responses["default"])
-        assert promised is not None, f"{status} is not promised"
+        documented = responses.get(str(status)) or (None if status < 300 else responses["default"])
+        assert documented is not None, f"{status} is not documented"
         kind = response.headers["content-type"].partition(";")[0]
         if kind != "application/json":
-            assert kind in promised["content"] or kind == "application/openmetrics-text"
+            assert kind in documented["content"] or kind == "application/openmetrics-text"
             return
-        schema = {**promised["content"][kind]["schema"], "components": {"schemas": self.components}}
+        schema = {**documented["content"][kind]["schema"], "components": {"schemas": self.components}}
         validator: Validator = Draft202012Validator(schema)
         validator.validate(response.json())  # pyright: ignore[reportUnknownMemberType]
 
 
-def _matches(known: tuple[str, ...], parts: list[str]) -> bool:
-    return len(known) == len(parts) and all(
-        k == p or (k.startswith("{") and p) for k, p in zip(known, parts, strict=True)
+def _matches(template: tuple[str, ...], parts: list[str]) -> bool:
+    return len(template) == len(parts) and all(
+        k == p or (k.startswith("{") and p) for k, p in zip(template, parts, strict=True)
     )
 
 
@@ -106,7 +106,7 @@ def database(cluster: EmbeddedPostgres) -> Generator[str]:
 
 @contextmanager
 def running(config: Path, dsn: str, **overrides: Any) -> Generator[Running]:
-    """Starts a gateway and stops it in the end, unless the test has."""
+    """Starts a gateway; stops it in the end unless the test has."""
     settings = {"database": {"dsn": dsn}, "apiServer": {"addr": "127.0.0.1:0"}, **overrides}
     gateway = Gateway(load(config, settings, environ={"TEST_REGION": "eu-1"}))
     loop = asyncio.new_event_loop()

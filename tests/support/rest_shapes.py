@@ -1,4 +1,4 @@
-"""What existing clients require: an optional key is absent or of its type, never null; more is dropped."""
+"""The schemas of existing clients: an optional key is absent or of its type, never null."""
 
 from typing import Any, Literal
 
@@ -154,4 +154,4 @@ ANSWERS: dict[tuple[str, str], type[Struct]] = {
     ("POST", "/strategy/instances/watcher/stop"): Instance,
     ("POST", "/strategy/instances/watcher/start"): Instance,
 }
-"""Request -> what its answer must be."""
+"""Request -> schema of its response."""

@@ -17,7 +17,7 @@ class Setting(Schema, frozen=True, kw_only=True):
 
 
 class Adapter(Schema, frozen=True, kw_only=True):
-    """What speaks one venue's protocol."""
+    """An adapter: the code that speaks the protocol of one venue."""
 
     identifier: str
     display_name: str

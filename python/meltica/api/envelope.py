@@ -1,4 +1,4 @@
-"""What all schemas share: the base, the error envelope, and how absent values are left out.
+"""The base of all schemas, the error envelope, and helpers that leave out absent values.
 
 `docs/rest.md` explains the JSON. A key whose value is UNSET is absent; nothing is null.
 """
@@ -8,7 +8,7 @@ from typing import Any, cast
 from msgspec import UNSET, Struct, UnsetType
 
 JsonObject = dict[str, Any]
-"""An object whose keys an adapter or a strategy defines."""
+"""An object with keys that an adapter or a strategy defines."""
 
 
 class Schema(Struct, rename="camel", frozen=True, kw_only=True):
@@ -16,23 +16,23 @@ class Schema(Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class Failure(Schema, frozen=True, kw_only=True, tag_field="status", tag="error"):
-    """What every answer but 2xx holds."""
+    """The body of every response except 2xx."""
 
     error: str
-    """For people."""
+    """Text for people."""
     code: str
-    """For programs; does not change."""
+    """Code for programs; never reworded."""
     faults: dict[str, str] | UnsetType = UNSET
-    """With `not_ready`: what is wrong, by part."""
+    """With `not_ready`: the faults, by part."""
 
 
 def optional(value: str | None) -> str | UnsetType:
-    """Returns a text, or UNSET for none."""
+    """Returns a text, or UNSET for None and the empty text."""
     return UNSET if value is None or value == "" else value
 
 
 def without_nulls(value: object) -> Any:
-    """Returns JSON whose objects have no null in them."""
+    """Returns JSON without the keys whose value is null."""
     if isinstance(value, dict):
         keyed = cast(dict[str, object], value)
         return {key: without_nulls(inner) for key, inner in keyed.items() if inner is not None}

@@ -4,8 +4,8 @@ from meltica.api.envelope import Schema
 
 
 class Live(Schema, frozen=True, kw_only=True, tag_field="status", tag="live"):
-    """The process answers."""
+    """The process responds."""
 
 
 class Ready(Schema, frozen=True, kw_only=True, tag_field="status", tag="ready"):
-    """Everything that should run does."""
+    """The gateway is ready."""

@@ -8,7 +8,7 @@ from meltica.api.envelope import JsonObject, Schema
 
 
 class InstanceBase(Schema, frozen=True, kw_only=True):
-    """What an instance's summary and detail have in common."""
+    """The keys of both the summary and the detail of an instance."""
 
     id: str
     providers: list[str]
@@ -19,14 +19,14 @@ class InstanceBase(Schema, frozen=True, kw_only=True):
     status: Literal["pending", "starting", "running", "stopping", "stopped", "failed", "stuck"]
     last_error: str | UnsetType = UNSET
     desired: Literal["running", "stopped"]
-    """What was asked for last; what a restart of the gateway brings back."""
+    """The last request, which a restart of the gateway restores."""
     enabled: bool
-    """What the configuration file says."""
+    """The value in the configuration file."""
     drift: bool
-    """Whether the two differ."""
+    """Whether `desired` differs from `enabled`."""
     host: Literal["thread", "shared"]
     source: str
-    """What the configuration names: a shipped strategy, or a file with its class."""
+    """The strategy as configured: the name of a shipped one, or a file and its class."""
 
 
 class InstanceSummary(InstanceBase, frozen=True, kw_only=True):
@@ -49,21 +49,21 @@ class UsedStrategy(Schema, frozen=True, kw_only=True):
 
     identifier: str
     config: JsonObject
-    """As it was given; what was not given has the strategy's default."""
+    """The configured values; the strategy has defaults for the others."""
     tag: str | UnsetType = UNSET
     hash: str | UnsetType = UNSET
     version: str | UnsetType = UNSET
 
 
 class ScopeEntry(Schema, frozen=True, kw_only=True):
-    """What an instance sees of one provider."""
+    """The scope of an instance in one provider."""
 
     symbols: list[str]
-    """`*` is all of them."""
+    """`*` stands for all symbols."""
 
 
 class Latency(Schema, frozen=True, kw_only=True):
-    """Nanoseconds; quantiles are right within 12.5 %."""
+    """Nanoseconds; the quantiles have an error of at most 12.5 %."""
 
     count: int
     mean: int
@@ -73,24 +73,24 @@ class Latency(Schema, frozen=True, kw_only=True):
 
 
 class InstanceCounters(Schema, frozen=True, kw_only=True):
-    """What an instance did in its present or last run."""
+    """The counters of the current or last run."""
 
     delivered: dict[str, int]
-    """Events, by kind."""
+    """Events delivered, by kind."""
     conflated: dict[str, int]
-    """Events that a later one of the same symbol replaced before they were read."""
+    """Events that a later event of the same symbol replaced before delivery, by kind."""
     dropped: dict[str, int]
-    """Events that a full queue lost."""
+    """Events that a full queue evicted, by kind."""
     errors: int
     """Callbacks that raised."""
     slow_callbacks: int
     emitted: int
     in_callback_ns: int
-    """How long the present callback has been running."""
+    """How long the current callback has been running; 0 between callbacks."""
     latency_ns: Latency
     """From dispatch to delivery."""
     callback_ns: Latency
-    """What callbacks took."""
+    """Duration of the callbacks."""
 
 
 class InstanceDetail(InstanceBase, frozen=True, kw_only=True):

@@ -9,29 +9,29 @@ from meltica.api.envelope import JsonObject, Schema
 
 
 class ProviderBase(Schema, frozen=True, kw_only=True):
-    """What a provider's summary and detail have in common."""
+    """The keys of both the summary and the detail of a provider."""
 
     name: str
     identifier: str
-    """Of its adapter."""
+    """The identifier of its adapter."""
     instrument_count: int
     settings: JsonObject
     running: bool
     status: Literal["pending", "starting", "running", "stopped", "failed"]
     startup_error: str | UnsetType = UNSET
-    """Why its last start, or its last run, ended; absent once it runs."""
+    """Why the last start or run failed; absent while the provider runs."""
     connection_error: str | UnsetType = UNSET
-    """Why nothing comes of it at present, though it runs; it connects again by itself."""
+    """Why a running provider is disconnected from its venue; it reconnects automatically."""
     route_error: str | UnsetType = UNSET
-    """Why what lambdas want could not be subscribed; it is tried again."""
+    """Why a subscription failed; it is retried."""
     desired: Literal["running", "stopped"]
-    """What was asked for last; what a restart of the gateway brings back."""
+    """The last request, which a restart of the gateway restores."""
     enabled: bool
-    """What the configuration file says."""
+    """The value in the configuration file."""
     drift: bool
-    """Whether the two differ."""
+    """Whether `desired` differs from `enabled`."""
     baseline: bool
-    """Whether it is from the configuration file."""
+    """Whether the provider is in the configuration file."""
     restarts: int
     dependent_instances: list[str] | UnsetType = UNSET
     dependent_instance_count: int | UnsetType = UNSET
@@ -41,7 +41,7 @@ class ProviderSummary(ProviderBase, frozen=True, kw_only=True):
     """A provider in the list."""
 
     adapter: str
-    """Identifier of its adapter."""
+    """The identifier of its adapter."""
 
 
 class Providers(Schema, frozen=True, kw_only=True):
@@ -51,22 +51,22 @@ class Providers(Schema, frozen=True, kw_only=True):
 
 
 class ProviderCounters(Schema, frozen=True, kw_only=True):
-    """What came from a provider since the gateway started."""
+    """The counters of a provider since the gateway started."""
 
     frames: int
     bytes: int
     events: dict[str, int]
-    """Dispatched, by kind."""
+    """Events dispatched, by kind."""
     unwanted: int
     duplicates: int
     unknown_enums: int
-    """Values of enumerations that the codec does not know."""
+    """Enumeration values that the codec does not define."""
     gaps: int
     unsynced_books: int
     stale: dict[str, int]
-    """Books that went stale, by reason."""
+    """Books that became stale, by reason."""
     errors: dict[str, int]
-    """Bad frames, by what was wrong."""
+    """Frames that could not be decoded, by kind of error."""
 
 
 class ProviderDetail(ProviderBase, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ class StrategySetting(Setting, frozen=True, kw_only=True):
 
 
 class Strategy(Schema, frozen=True, kw_only=True):
-    """A strategy that this gateway knows."""
+    """A strategy and its settings."""
 
     name: str
     display_name: str
@@ -21,7 +21,7 @@ class Strategy(Schema, frozen=True, kw_only=True):
     version: str | UnsetType = UNSET
     config: list[StrategySetting]
     events: list[str]
-    """Kinds that it subscribes to."""
+    """Kinds of events that the strategy subscribes to."""
 
 
 class Strategies(Schema, frozen=True, kw_only=True):

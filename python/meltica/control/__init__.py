@@ -1,1 +1,1 @@
-"""The control plane: REST over the gateway, one file per resource."""
+"""The control plane: REST over the gateway, one controller per resource."""

@@ -1,4 +1,4 @@
-"""A server's address, taken before anything else starts. Apart, because it needs no web server."""
+"""Binds the address of a server; imports no web server, so that a start can take the address first."""
 
 import socket
 from ipaddress import ip_address
@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from meltica.errors import AddressInUse
 
 OF_GATEWAY = "apiServer.addr or MELTICA_APISERVER__ADDR"
-"""What chooses the control plane's address."""
+"""The setting and the variable that choose the control plane's address."""
 
 
 def bind(host: str, port: int, chosen_by: str = OF_GATEWAY) -> socket.socket:

@@ -1,4 +1,4 @@
-"""Errors as answers: one table from exceptions to statuses and codes, one envelope for all of them."""
+"""Error responses: one table from exceptions to statuses and codes, one envelope for all of them."""
 
 import logging
 from collections.abc import Callable
@@ -37,12 +37,12 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     MethodNotAllowedException: (405, "method_not_allowed"),
     Exception: INTERNAL,
 }
-"""Exception -> status and code; the nearest class counts. HttpError has its own."""
+"""Exception -> status and code; the most specific class applies. An HttpError has its own."""
 
 
 @dataclass(frozen=True)
 class ErrorResponse:
-    """An error, as it is sent."""
+    """An error as a response."""
 
     status: int
     failure: Failure
@@ -50,9 +50,10 @@ class ErrorResponse:
 
 
 def error_response(error: Exception, method: str, path: str, hint: str = "") -> ErrorResponse:
-    """Returns what to answer in place of what an exception kept from being answered.
+    """Maps an exception to the HTTP error response.
 
-    Only errors that are meant for people are told in their own words; others are logged.
+    Only the text of errors that are meant for clients is sent; other exceptions are logged. `hint` is added
+    to the text about an unknown path.
     """
     if isinstance(error, HttpError):
         failure = Failure(error=str(error), code=error.code, faults=error.faults or UNSET)
@@ -73,7 +74,7 @@ def error_response(error: Exception, method: str, path: str, hint: str = "") -> 
 
 
 def error_handler(hint: str) -> Callable[[Request[Any, Any, Any], Exception], Response[Failure]]:
-    """Returns a Litestar exception handler; `hint` tells where the paths that exist are listed."""
+    """Returns a Litestar exception handler; `hint` says where the paths are listed."""
 
     def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Failure]:
         response = error_response(error, request.method, request.url.path, f"; {hint}")

@@ -1,14 +1,14 @@
-"""What every request passes first: who may ask, how much, under which id; and the last answer to what failed.
+"""ASGI middleware: Host and Origin checks, body limits, request ids, and the error response of last resort.
 
-There is no authentication yet, so the gateway listens on a loopback address only, and a web page that the
-operator happens to have open must not get through either:
+Requests are not authenticated yet, so the gateway listens on a loopback address only. These rules also keep
+out web pages that are open in a browser on the same machine:
 
-- `Host` must be a loopback name, or a page could make its own name point here and read what it likes.
-- A request that changes something must not come from a page of another origin. Browsers say where it comes
-  from by `Sec-Fetch-Site` and `Origin`; curl says neither.
-- A body must be JSON, which a page cannot send elsewhere without being let.
-- No answer allows another origin to read it.
-- A websocket is let in by the same two rules for `Host` and origin: browsers let any page open one.
+1. `Host` must be a loopback name. Otherwise a page could point its own name here and read any response.
+2. A request that can change something must not come from a page of another origin. Browsers send its origin
+   as `Sec-Fetch-Site` and `Origin`; curl sends neither.
+3. A body must be JSON, because a page can send JSON to another origin only after a preflight request.
+4. No response permits another origin to read it.
+5. Rules 1 and 2 apply to every websocket too, because browsers let any page open one.
 """
 
 import asyncio
@@ -31,11 +31,13 @@ from meltica.http.address import is_loopback
 from meltica.http.errors import HttpError, error_response
 
 MAX_BODY = 1 << 20
+"""Most bytes of a body."""
 BODY_SECONDS = 10.0
+"""How long a body may take to arrive."""
 REQUEST_ID = b"x-meltica-request-id"
 
 RequestCounts = Counter[tuple[str, str, int]]
-"""How many requests had (method, route, status)."""
+"""(method, route, status) -> number of requests."""
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -52,9 +54,9 @@ log = logging.getLogger(__name__)
 
 
 class RequestGate:
-    """Stands before an application; counts what passes, and what does not, in `requests`.
+    """Wraps an application; counts every request in `requests`.
 
-    `level` is that of the log's line for each request that changes something.
+    `level` is the log level of requests that can change something.
     """
 
     def __init__(
@@ -66,9 +68,9 @@ class RequestGate:
         self._level = level
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request or websocket, or hands on what is neither."""
+        """Serves one request or websocket; passes any other scope to the application."""
         if scope["type"] == "websocket":
-            await self._let_in(scope, receive, send)
+            await self._serve_websocket(scope, receive, send)
             return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -78,7 +80,7 @@ class RequestGate:
         id = id or uuid4().hex.encode()
         method, path, status, began = scope["method"], scope["path"], 0, time.perf_counter()
 
-        async def stamped(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -90,49 +92,51 @@ class RequestGate:
                 self._check_host(headers)
                 if method not in _SAFE:
                     _check_origin(headers)
-                await self._app(scope, await _with_body(method, headers, receive), stamped)
+                await self._app(scope, await _read_body(method, headers, receive), send_with_headers)
             except Exception as error:
                 if status:
-                    raise  # half an answer is out: the server cuts the connection
-                told = error_response(error, method, path)
-                await _reply(stamped, told.status, told.failure)
+                    raise  # the response has begun: the server closes the connection
+                response = error_response(error, method, path)
+                await _respond(send_with_headers, response.status, response.failure)
             except asyncio.CancelledError:
                 if status:
                     raise
-                # Only a server that stops cancels requests, those that have not ended in the time it gives.
-                await _reply(stamped, 503, Failure(error="the server is stopping", code="stopping"))
+                # Only a server that stops cancels requests, when its grace period has passed.
+                await _respond(
+                    send_with_headers, 503, Failure(error="the server is stopping", code="stopping")
+                )
             finally:
-                self._note(scope, method, path, status, time.perf_counter() - began)
+                self._record(scope, method, path, status, time.perf_counter() - began)
 
-    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one websocket. The application may raise HttpError as long as it has not accepted it."""
+    async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one websocket. The application may raise HttpError before it accepts the connection."""
         headers = _headers(scope)
         try:
             self._check_host(headers)
             _check_origin(headers)
             await self._app(scope, receive, send)
         except HttpError as error:
-            told = error_response(error, "GET", scope["path"])
-            await _reply(send, told.status, told.failure, "websocket.http.response")
+            response = error_response(error, "GET", scope["path"])
+            await _respond(send, response.status, response.failure, "websocket.http.response")
 
-    def _note(self, scope: Scope, method: str, path: str, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, method: str, path: str, status: int, seconds: float) -> None:
         template = str(cast(dict[str, object], scope).get("path_template") or "unknown")
-        # Labels of a metric: nothing that a client can choose gets into them.
+        # Labels of a metric: a client must not be able to add values.
         route = _PARAMETER.sub(r"{\1}", template)
         self._requests[method if method in _METHODS else "other", route, status] += 1
         level = self._level if method not in _SAFE else logging.DEBUG
-        # Quoted, as a line break in it would make a second line.
+        # Quoted, because a line break in the path would forge a log line.
         log.log(level, "%s %s: %d after %.1f ms", method, quote(path), status, seconds * 1000)
 
     def _check_host(self, headers: dict[bytes, list[bytes]]) -> None:
-        """Raises HttpError unless `Host` is a name of the loopback interface, or the configured one."""
+        """Raises HttpError unless `Host` is a loopback name or one of the configured hosts."""
         values = headers.get(b"host", [])
         if len(values) != 1:
             raise HttpError(400, "bad_request", f"expected one Host header, saw {len(values)}")
         host = _host(values[0].decode("latin-1"))
         if host not in self._hosts and not is_loopback(host):
-            known = ", ".join(sorted({"localhost", "127.0.0.1", *self._hosts}))
-            raise HttpError(421, "host_not_allowed", f"expected a Host of {known}, saw {host[:255]!r}")
+            allowed = ", ".join(sorted({"localhost", "127.0.0.1", *self._hosts}))
+            raise HttpError(421, "host_not_allowed", f"expected a Host of {allowed}, saw {host[:255]!r}")
 
 
 def _headers(scope: Scope) -> dict[bytes, list[bytes]]:
@@ -151,18 +155,18 @@ def _host(value: str) -> str:
 
 
 def _check_origin(headers: dict[bytes, list[bytes]]) -> None:
-    """Raises HttpError when a browser says that a page of another origin sent this."""
+    """Raises HttpError for a request that a browser sends for a page of another origin."""
     site = [value.lower() for value in headers.get(b"sec-fetch-site", [])]
     own = {scheme + b"://" + host.lower() for scheme in (b"http", b"https") for host in headers[b"host"]}
     origins = headers.get(b"origin", [])
     if not set(site) <= {b"same-origin", b"none"} or not {value.lower() for value in origins} <= own:
-        seen = b", ".join(origins or site).decode("latin-1")
-        text = f"a page of another origin may not change anything, saw {seen[:255]!r}"
+        origin = b", ".join(origins or site).decode("latin-1")
+        text = f"a page of another origin may not change anything, saw {origin[:255]!r}"
         raise HttpError(403, "cross_origin", text)
 
 
-async def _with_body(method: str, headers: dict[bytes, list[bytes]], receive: Receive) -> Receive:
-    """Returns a `receive` with the whole body. Raises HttpError when it is too long, late or not JSON."""
+async def _read_body(method: str, headers: dict[bytes, list[bytes]], receive: Receive) -> Receive:
+    """Returns a `receive` with the whole body. Raises HttpError if it is too long, too late or not JSON."""
     length = int(headers.get(b"content-length", [b"0"])[0])
     has_body = length > 0 or b"transfer-encoding" in headers
     if method in _SAFE and not has_body:
@@ -171,8 +175,8 @@ async def _with_body(method: str, headers: dict[bytes, list[bytes]], receive: Re
         raise _too_large()
     kind = headers.get(b"content-type", [b""])[0].partition(b";")[0].strip().lower()
     if kind != b"application/json" and (kind or has_body):
-        seen = kind.decode("latin-1")[:255] or "none"
-        text = f"expected content-type application/json, saw {seen}; curl: -H content-type:application/json"
+        name = kind.decode("latin-1")[:255] or "none"
+        text = f"expected content-type application/json, saw {name}; curl: -H content-type:application/json"
         raise HttpError(415, "unsupported_media_type", text)
     if not has_body:
         return receive
@@ -181,13 +185,13 @@ async def _with_body(method: str, headers: dict[bytes, list[bytes]], receive: Re
     except TimeoutError:
         raise HttpError(408, "body_timeout", f"expected the whole body within {BODY_SECONDS:g} s") from None
     _check_json(body)
-    given = False
+    delivered = False
 
     async def replay() -> HTTPReceiveMessage | WebSocketReceiveMessage:
-        nonlocal given
-        if given:
+        nonlocal delivered
+        if delivered:
             return await receive()
-        given = True
+        delivered = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay
@@ -222,7 +226,7 @@ def _check_json(body: bytes) -> None:
         raise HttpError(400, "bad_json", "expected JSON, saw too many brackets inside each other") from None
 
 
-async def _reply(send: Send, status: int, failure: Failure, kind: str = "http.response") -> None:
+async def _respond(send: Send, status: int, failure: Failure, kind: str = "http.response") -> None:
     body = msgspec.json.encode(failure)
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if status == HTTPStatus.REQUEST_TIMEOUT:

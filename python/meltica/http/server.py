@@ -1,4 +1,4 @@
-"""A web server: uvicorn on a socket of `address.bind`."""
+"""The HTTP server: uvicorn on a socket that `address.bind` returned."""
 
 import asyncio
 import contextlib
@@ -13,23 +13,23 @@ from litestar.types import ASGIApp
 from meltica.errors import AddressInUse
 
 MAX_MESSAGE = 1 << 20
-"""Bytes of a websocket message that a client may send."""
+"""Most bytes of a websocket message from a client."""
 
 
-class _Answered(logging.Filter):
-    """Drops what uvicorn says of a websocket that was refused with an answer: that there was none."""
+class _RefusedWebsockets(logging.Filter):
+    """Drops uvicorn's error about websockets that the application refused with an HTTP response."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Returns whether to log a record."""
         return record.msg != "ASGI callable returned without completing handshake."
 
 
-# One for all servers: a logger has the same filter once.
-_ANSWERED = _Answered()
+# One for all servers: adding the same filter twice has no effect.
+_REFUSED_WEBSOCKETS = _RefusedWebsockets()
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to whoever serves."""
+    """A server without signal handlers: the commands have their own."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -37,7 +37,7 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """Serves an application. Without `streams` it takes no websockets."""
+    """Serves an application; with `streams` also websockets."""
 
     def __init__(self, app: ASGIApp, bound: socket.socket, *, streams: bool = False) -> None:
         self._socket = bound
@@ -48,14 +48,14 @@ class HttpServer:
             lifespan="on",
             ws="websockets-sansio" if streams else "none",
             ws_max_size=MAX_MESSAGE,
-            # On loopback it costs more than it saves.
+            # On a loopback address compression costs more than it saves.
             ws_per_message_deflate=False,
             server_header=False,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=3,
         )
         if streams:
-            logging.getLogger("uvicorn.error").addFilter(_ANSWERED)
+            logging.getLogger("uvicorn.error").addFilter(_REFUSED_WEBSOCKETS)
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
 
@@ -66,7 +66,7 @@ class HttpServer:
         return host, port
 
     async def start(self) -> None:
-        """Starts to serve; returns when it does."""
+        """Starts the server; returns when it accepts connections."""
         self._task = asyncio.get_running_loop().create_task(
             self._server.serve(sockets=[self._socket]), name="meltica-server"
         )
@@ -77,7 +77,7 @@ class HttpServer:
             await asyncio.sleep(0.005)
 
     async def stop(self) -> None:
-        """Ends requests in hand, for a few seconds at most, then the server."""
+        """Lets running requests end, for a few seconds at most, then stops the server."""
         self._server.should_exit = True
         if self._task is not None:
             await self._task

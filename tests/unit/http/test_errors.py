@@ -1,4 +1,4 @@
-"""Which exception is told as what."""
+"""The error response of each exception."""
 
 import logging
 
@@ -41,7 +41,7 @@ TABLE: dict[str, tuple[Exception, int, str, str]] = {
 }
 
 
-def test_every_row_is_here_and_explained() -> None:
+def test_every_row_is_tested_and_documented() -> None:
     page = (ROOT / "docs" / "rest.md").read_text()
     for status, code in ERRORS.values():
         assert f"| {status} | `{code}` |" in page
@@ -49,10 +49,10 @@ def test_every_row_is_here_and_explained() -> None:
 
 
 @pytest.mark.parametrize(("error", "status", "code", "text"), TABLE.values(), ids=TABLE)
-def test_answers(error: Exception, status: int, code: str, text: str) -> None:
-    told = error_response(error, "PUT", "/x", "; see /openapi.json")
-    assert (told.status, told.failure.code, told.failure.error) == (status, code, text)
-    assert msgspec.to_builtins(told.failure)["status"] == "error"
+def test_error_responses(error: Exception, status: int, code: str, text: str) -> None:
+    response = error_response(error, "PUT", "/x", "; see /openapi.json")
+    assert (response.status, response.failure.code, response.failure.error) == (status, code, text)
+    assert msgspec.to_builtins(response.failure)["status"] == "error"
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def test_answers(error: Exception, status: int, code: str, text: str) -> None:
         RecursionError(),
     ],
 )
-def test_others_are_logged_and_not_told(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_exceptions_are_logged_and_hidden(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
-        told = error_response(error, "GET", "/x")
-    assert (told.status, told.failure.code) == (500, "internal_error")
-    assert "hunter2" not in told.failure.error
+        response = error_response(error, "GET", "/x")
+    assert (response.status, response.failure.code) == (500, "internal_error")
+    assert "hunter2" not in response.failure.error
     (record,) = caplog.records
     assert record.exc_info is not None
     assert record.exc_info[1] is error
@@ -77,8 +77,8 @@ def test_others_are_logged_and_not_told(error: Exception, caplog: pytest.LogCapt
 
 def test_the_envelope() -> None:
     assert msgspec.json.encode(Failure(error="e", code="c")) == b'{"status":"error","error":"e","code":"c"}'
-    told = error_response(NotReady({"a": "b"}), "GET", "/x")
-    assert msgspec.to_builtins(told.failure)["faults"] == {"a": "b"}
+    response = error_response(NotReady({"a": "b"}), "GET", "/x")
+    assert msgspec.to_builtins(response.failure)["faults"] == {"a": "b"}
     assert error_response(MethodNotAllowedException(headers={"allow": "B, A"}), "C", "/").headers == {
         "allow": "A, B"
     }
