@@ -10,8 +10,8 @@ from meltica import settings
 from meltica.gateway.baseline import Drift, reconcile
 from meltica.lambdas.loader import revision
 from meltica.persistence.database import Database
-from meltica.persistence.stores.instances import InstanceSpec, InstanceStore
-from meltica.persistence.stores.providers import ProviderSpec, ProviderStore
+from meltica.persistence.stores.instances import InstanceRecord, InstanceStore
+from meltica.persistence.stores.providers import ProviderRecord, ProviderStore
 from meltica.runtime.lifecycle import Desired
 
 STRATEGY = """
@@ -141,8 +141,8 @@ async def test_entries_that_left_the_file_are_forgotten(
 ) -> None:
     caplog.set_level(logging.INFO)
     await stores.run()
-    await stores.providers.add(ProviderSpec(name="mine", adapter="replay", origin="dynamic"))
-    mine = InstanceSpec(id="own", strategy="s", selector="s", scope={}, origin="dynamic")
+    await stores.providers.add(ProviderRecord(name="mine", adapter="replay", origin="dynamic"))
+    mine = InstanceRecord(id="own", strategy="s", selector="s", scope={}, origin="dynamic")
     await stores.instances.add(mine)
     await stores.run("providers: {}")
     assert stores.desired() == {"mine": "stopped", "own": "stopped"}, "what came through the API stays"

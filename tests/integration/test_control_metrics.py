@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 
 from meltica import _core
 from meltica.adapters.replay import sample
-from meltica.telemetry import metrics
+from meltica.telemetry.registry import Scrape
 from tests.support import venue
 from tests.support.gateway import Running
 from tests.support.paths import ROOT
@@ -195,13 +195,13 @@ def test_openmetrics_is_negotiated(busy: Running) -> None:
 
 
 def test_a_scrape_is_read_off_the_loops_thread(busy: Running) -> None:
-    scrape = busy.submit(_look(busy)).result(10)
-    text, _ = metrics.render(scrape, "")
+    scrape = busy.submit(_scrape(busy)).result(10)
+    text, _ = scrape.render("")
     assert set(_families(plain(text))) == set(families(busy))
 
 
-async def _look(running: Running) -> metrics.Seen:
-    return metrics.look(running.gateway, {("GET", "/x", 200): 1})
+async def _scrape(running: Running) -> Scrape:
+    return running.gateway.metrics.scrape()
 
 
 def _families(found: Iterable[Metric]) -> dict[str, Metric]:

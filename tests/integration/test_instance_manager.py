@@ -19,7 +19,7 @@ from meltica.errors import Conflict, NotFound, StartError
 from meltica.lambdas.loader import revision
 from meltica.lambdas.manager import InstanceManager, ManagedInstance
 from meltica.persistence.database import Database
-from meltica.persistence.stores.instances import InstanceSpec, InstanceStore
+from meltica.persistence.stores.instances import InstanceRecord, InstanceStore
 from meltica.runtime.lifecycle import Actual
 from meltica.runtime.state_writer import StateWriter
 from meltica.settings import LambdaSpec
@@ -57,7 +57,7 @@ class World:
         path.write_text(source)
         scope = {"p": ("BTC-USDT",)}
         spec = LambdaSpec(id=id, strategy=str(path), scope=scope, **options)
-        row = InstanceSpec(
+        row = InstanceRecord(
             id=id, strategy=id, selector=str(path), scope={"p": ["BTC-USDT"]}, origin="baseline"
         )
         await self.store.add(row, desired)

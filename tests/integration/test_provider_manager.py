@@ -16,14 +16,14 @@ from meltica.adapters.codec import Codec
 from meltica.adapters.replay import sample
 from meltica.errors import ConfigError, Conflict, NotFound, Unauthenticated
 from meltica.persistence.database import Database
-from meltica.persistence.stores.providers import ProviderSpec as Stored
+from meltica.persistence.stores.providers import ProviderRecord as Stored
 from meltica.persistence.stores.providers import ProviderStore
 from meltica.providers.manager import Provider, ProviderManager
 from meltica.providers.provider import Clock
+from meltica.providers.spec import ProviderSpec
+from meltica.runtime.backoff import RestartPolicy
 from meltica.runtime.lifecycle import Actual
 from meltica.runtime.state_writer import StateWriter
-from meltica.settings import ProviderSpec
-from meltica.settings.model import Supervision
 from meltica.validation.section import AdapterSettings
 
 PATIENCE = 20.0
@@ -98,7 +98,7 @@ class Told(StateWriter):
 class World:
     """A manager with the providers `a` and `b`, whose time stands still and whose pauses a test lets pass."""
 
-    def __init__(self, store: ProviderStore, supervision: Supervision) -> None:
+    def __init__(self, store: ProviderStore, policy: RestartPolicy) -> None:
         self.loop = asyncio.get_running_loop()
         self.core = Core()
         self.store = store
@@ -108,7 +108,7 @@ class World:
         self.go = asyncio.Event()
         self.go.set()
         clock = Clock(lambda: self.now, self.sleep, lambda: 0.5)
-        self.manager = ProviderManager(self.core, supervision, store, self.notes, clock)
+        self.manager = ProviderManager(self.core, policy, store, self.notes, clock)
 
     async def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -131,14 +131,9 @@ class World:
         return provider
 
 
-def supervised(timeout: float, restarts: int) -> Supervision:
-    return Supervision.model_validate(
-        {
-            "startTimeout": timeout,
-            "stopTimeout": timeout,
-            "backoff": {"min": "1s", "max": "8s"},
-            "budget": {"restarts": restarts, "window": "10m"},
-        }
+def supervised(timeout: float, restarts: int) -> RestartPolicy:
+    return RestartPolicy(
+        start_timeout=timeout, stop_timeout=timeout, max_pause=8.0, restarts=restarts, window=600.0
     )
 
 
@@ -153,18 +148,18 @@ def _script(monkeypatch: pytest.MonkeyPatch) -> Script:
     return script
 
 
-@pytest.fixture(name="supervision")
-def _supervision() -> Supervision:
+@pytest.fixture(name="policy")
+def _policy() -> RestartPolicy:
     """What a test does not make hang ends long before these."""
     return supervised(PATIENCE, restarts=5)
 
 
 @pytest.fixture(name="world")
-async def _world(script: Script, supervision: Supervision, database_url: str) -> AsyncGenerator[World]:
+async def _world(script: Script, policy: RestartPolicy, database_url: str) -> AsyncGenerator[World]:
     database = await Database.open(database_url)
     store = ProviderStore(database)
     await store.load()
-    world = World(store, supervision)
+    world = World(store, policy)
     for name in ("a", "b"):
         await store.add(Stored(name=name, adapter="fake", origin="baseline"))
         world.manager.add(ProviderSpec(name=name, adapter="fake", settings=AdapterSettings()))
@@ -318,8 +313,8 @@ async def test_a_source_that_ends_is_not_started_again(world: World, script: Scr
 class TestHanging:
     """Adapters that do not come back when they should."""
 
-    @pytest.fixture(name="supervision")
-    def _short(self) -> Supervision:
+    @pytest.fixture(name="policy")
+    def _short(self) -> RestartPolicy:
         return supervised(0.02, restarts=1)
 
     async def test_start(self, world: World, script: Script) -> None:

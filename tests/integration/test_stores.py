@@ -10,11 +10,11 @@ import pytest
 from meltica.errors import AlreadyExists, DatabaseError, DatabaseUnavailable, NotFound
 from meltica.persistence.database import Database
 from meltica.persistence.stores import store
-from meltica.persistence.stores.instances import InstanceSpec, InstanceStore
-from meltica.persistence.stores.providers import ProviderSpec, ProviderStore
+from meltica.persistence.stores.instances import InstanceRecord, InstanceStore
+from meltica.persistence.stores.providers import ProviderRecord, ProviderStore
 
-BINANCE = ProviderSpec(name="binance-main", adapter="binance", settings={"depth": 25, "url": "wss://x"})
-MAKER = InstanceSpec(
+BINANCE = ProviderRecord(name="binance-main", adapter="binance", settings={"depth": 25, "url": "wss://x"})
+MAKER = InstanceRecord(
     id="maker-1",
     strategy="maker",
     selector="maker:v2",
@@ -123,7 +123,7 @@ async def test_names_that_are_there_and_that_are_not(providers: ProviderStore) -
 
 async def test_what_is_read_may_be_changed_without_harm(providers: ProviderStore) -> None:
     settings = {"inner": {"depth": 1}}
-    made = await providers.add(ProviderSpec(name="p", adapter="a", settings=settings))
+    made = await providers.add(ProviderRecord(name="p", adapter="a", settings=settings))
     settings["inner"]["depth"] = 2
     made.settings["inner"]["depth"] = 3
     providers.list()[0].settings["inner"]["depth"] = 4

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from meltica.lambdas.loader import revision, source_of
-from meltica.persistence.stores.instances import InstanceSpec
-from meltica.persistence.stores.providers import ProviderSpec
+from meltica.persistence.stores.instances import InstanceRecord
+from meltica.persistence.stores.providers import ProviderRecord
 from meltica.runtime.lifecycle import Desired
 from meltica.validation.models import masked
 
 if TYPE_CHECKING:
     from meltica import settings
+    from meltica.lambdas.spec import LambdaSpec
     from meltica.persistence.stores.instances import InstanceStore
     from meltica.persistence.stores.providers import ProviderStore
     from meltica.persistence.stores.supervised import Spec, State, StateRow, StateStore
+    from meltica.providers.spec import ProviderSpec
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +46,8 @@ async def reconcile(
     loaded: "settings.Loaded", providers: "ProviderStore", instances: "InstanceStore"
 ) -> tuple[Drift, ...]:
     """Brings the stored rows up to the file. Raises DatabaseError."""
-    known = {name: _provider_spec(entry) for name, entry in loaded.providers.items()}
-    runs = {id: _instance_spec(entry) for id, entry in loaded.lambdas.items()}
+    known = {name: _provider_record(entry) for name, entry in loaded.providers.items()}
+    runs = {id: _instance_record(entry) for id, entry in loaded.lambdas.items()}
     return (*await _bring("provider", known, providers), *await _bring("lambda", runs, instances))
 
 
@@ -76,8 +78,8 @@ async def _bring(
     return drift
 
 
-def _provider_spec(entry: "settings.ProviderSpec") -> ProviderSpec:
-    return ProviderSpec(
+def _provider_record(entry: "ProviderSpec") -> ProviderRecord:
+    return ProviderRecord(
         name=entry.name,
         adapter=entry.adapter,
         # Secrets stay in the file and the environment: the database gets them masked.
@@ -87,9 +89,9 @@ def _provider_spec(entry: "settings.ProviderSpec") -> ProviderSpec:
     )
 
 
-def _instance_spec(entry: "settings.LambdaSpec") -> InstanceSpec:
+def _instance_record(entry: "LambdaSpec") -> InstanceRecord:
     path = source_of(entry.strategy)
-    return InstanceSpec(
+    return InstanceRecord(
         id=entry.id,
         strategy=path.stem,
         selector=entry.strategy,

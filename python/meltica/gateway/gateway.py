@@ -10,7 +10,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
@@ -18,18 +17,26 @@ from meltica._core import Core
 from meltica.adapters import registry
 from meltica.errors import MigrationError
 from meltica.gateway.baseline import Drift, reconcile
+from meltica.gateway.metrics import gateway_metrics
+from meltica.gateway.readiness import Readiness
+from meltica.gateway.steps import ShutdownStep, run_shutdown
 from meltica.http.address import bind
+from meltica.http.metrics import request_metrics
 from meltica.lambdas.manager import InstanceManager
+from meltica.lambdas.metrics import lambda_metrics
 from meltica.persistence import migrate
 from meltica.persistence.database import Database, PoolOptions
 from meltica.persistence.lock import GatewayLock
+from meltica.persistence.metrics import database_metrics
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.persistence.stores.instances import InstanceStore
 from meltica.persistence.stores.providers import ProviderStore
 from meltica.providers.manager import ProviderManager
-from meltica.runtime.lifecycle import Actual, Desired
+from meltica.providers.metrics import provider_metrics
 from meltica.runtime.state_writer import StateWriter
 from meltica.runtime.threads import call
+from meltica.telemetry.core import core_metrics
+from meltica.telemetry.registry import MetricRegistry
 
 if TYPE_CHECKING:
     from meltica.api.envelope import JsonObject
@@ -40,19 +47,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WHOLE_STOP = 15.0
-"""Seconds of a stop that `Undo.share` is a part of; a shorter stop makes every share shorter."""
-
-
-@dataclass(frozen=True)
-class Undo:
-    """How a part is stopped. `share` is the time that those before it must leave for it, of WHOLE_STOP."""
-
-    part: str
-    stop: Callable[[], Awaitable[bool | None]]
-    """False means that something of it is left behind; it has said so."""
-    share: float = 0.5
-
 
 class Gateway:
     """One gateway, from `start` to `stop`. The parts are there while it runs."""
@@ -62,6 +56,7 @@ class Gateway:
     core: Core
     providers: ProviderManager
     instances: InstanceManager
+    readiness: Readiness
     api: "HttpServer"
     drift: tuple[Drift, ...] = ()
     """Where what was asked for at run time differs from the configuration file."""
@@ -74,11 +69,12 @@ class Gateway:
         """Set when the stop begins: whoever streams to a client ends its stream."""
         self.postgres: EmbeddedPostgres | None = None
         self.notes = StateWriter()
+        self.metrics = MetricRegistry()
         self.left_behind: list[str] = []
         """The parts that did not end when they were asked to."""
         self.failed_part: str | None = None
         """The part that could not start."""
-        self._undo: list[Undo] = []
+        self._shutdown: list[ShutdownStep] = []
 
     async def start(self) -> None:
         """Starts every part. Raises what the first that cannot start raised; then nothing is left running."""
@@ -105,44 +101,8 @@ class Gateway:
     async def stop(self) -> None:
         """Stops every part that was started, the last first, within the time that the settings give."""
         self.stopping.set()
-        whole = self.settings.shutdown.timeout.total_seconds()
-        deadline = time.monotonic() + whole
-        while self._undo:
-            undo = self._undo.pop()
-            kept = sum(later.share for later in self._undo) * min(1.0, whole / WHOLE_STOP)
-            left = max(0.1, deadline - time.monotonic() - kept)
-            # One that is late is not waited for any longer, not even until it is cancelled.
-            stopping = asyncio.ensure_future(undo.stop())
-            done, _ = await asyncio.wait({stopping}, timeout=left)
-            if not done:
-                stopping.cancel()
-                log.error("%s: did not stop within %.1f s and is left behind", undo.part, left)
-            elif (error := stopping.exception()) is not None:
-                log.error("%s: could not be stopped", undo.part, exc_info=error)
-            elif stopping.result() is not False:
-                continue
-            self.left_behind.append(undo.part)
-
-    async def faults(self) -> dict[str, str]:
-        """Returns what is not as it should be, by part: empty when the gateway is ready."""
-        found: dict[str, str] = {}
-        if self.stopping.is_set():
-            found["gateway"] = "is stopping"
-        if not await self.database.healthy(1.0):
-            found["database"] = "does not answer"
-        if not self.lock.held:
-            found["lock"] = "is not held"
-        for provider in self.providers.all():
-            if provider.connection_error is not None:
-                found[f"provider {provider.name}"] = f"has no connection: {provider.connection_error}"
-            elif provider.route_error is not None:
-                found[f"provider {provider.name}"] = f"routes failed: {provider.route_error}"
-            elif provider.desired is Desired.RUNNING and not provider.running and not provider.ended:
-                found[f"provider {provider.name}"] = _state(provider.actual, provider.last_error)
-        for instance in self.instances.all():
-            if instance.desired is Desired.RUNNING and instance.actual is not Actual.RUNNING:
-                found[f"lambda {instance.id}"] = _state(instance.actual, instance.last_error)
-        return found
+        timeout = self.settings.shutdown.timeout.total_seconds()
+        self.left_behind += await run_shutdown(self._shutdown, timeout)
 
     async def _bind(self) -> None:
         # The web server's modules are loaded while the database starts.
@@ -153,7 +113,7 @@ class Gateway:
         async def close() -> None:
             self._socket.close()
 
-        self._undo.append(Undo("address", close, 0.1))
+        self._shutdown.append(ShutdownStep("address", close, 0.1))
 
     async def _open_database(self) -> None:
         settings = self.settings.database
@@ -169,7 +129,7 @@ class Gateway:
             await self._start_postgres(EmbeddedPostgres(settings.home))
             assert self.postgres is not None
             self.database = await Database.open(self.postgres, options)
-        self._undo.append(Undo("database", self.database.close, 1.0))
+        self._shutdown.append(ShutdownStep("database", self.database.close, 1.0))
 
     async def _start_postgres(self, postgres: EmbeddedPostgres) -> None:
         self.postgres = postgres
@@ -177,7 +137,7 @@ class Gateway:
         async def stop() -> None:
             await call(postgres.stop, "meltica-postgres-stop")
 
-        self._undo.append(Undo("embedded PostgreSQL", stop, 3.0))
+        self._shutdown.append(ShutdownStep("embedded PostgreSQL", stop, 3.0))
         await call(postgres.start, "meltica-postgres-start")
         watch = asyncio.get_running_loop().create_task(_supervise(postgres), name="meltica-postgres")
 
@@ -185,13 +145,13 @@ class Gateway:
             watch.cancel()
             await asyncio.wait({watch})
 
-        self._undo.append(Undo("watch over PostgreSQL", end))
+        self._shutdown.append(ShutdownStep("watch over PostgreSQL", end))
 
     async def _take_lock(self) -> None:
         # Before the schema: a gateway that runs must not have it changed under it.
         self.lock = GatewayLock(self.database.dsn)
         await self.lock.acquire()
-        self._undo.append(Undo("lock", self.lock.release))
+        self._shutdown.append(ShutdownStep("lock", self.lock.release))
 
     async def _migrate(self) -> None:
         if not self.settings.database.run_migrations:
@@ -213,7 +173,7 @@ class Gateway:
             log.warning("%s", drift)
         sys.setswitchinterval(self.settings.interpreter.switch_interval.total_seconds())
         self.core = Core(max_pool_bytes=self.settings.pools.max_bytes)
-        self.providers = ProviderManager(self.core, self.settings.supervision, providers, self.notes)
+        self.providers = ProviderManager(self.core, self.settings.supervision.policy(), providers, self.notes)
         specs = self.loaded.providers.values()
         impatient = [spec.name for spec in specs if not registry.adapter(spec.adapter).can_block]
         self.instances = InstanceManager(self.core, instances, self.notes, impatient=impatient)
@@ -221,6 +181,8 @@ class Gateway:
             self.providers.add(spec)
         for spec in self.loaded.lambdas.values():
             self.instances.add(spec)
+        self.readiness = Readiness(self.database, self.lock, self.providers, self.instances, self.stopping)
+        self._register_metrics()
         self.notes.start()
 
         async def close() -> bool:
@@ -229,7 +191,14 @@ class Gateway:
                 log.error("the last states could not be written: the database does not take them")
             return written
 
-        self._undo.append(Undo("states", close, 2.0))
+        self._shutdown.append(ShutdownStep("states", close, 2.0))
+
+    def _register_metrics(self) -> None:
+        self.metrics.register(gateway_metrics(self))
+        self.metrics.register(core_metrics(self.core, self.settings.pools.max_bytes))
+        self.metrics.register(provider_metrics(self.providers))
+        self.metrics.register(lambda_metrics(self.instances))
+        self.metrics.register(database_metrics(self.database))
 
     async def _begin_instances(self) -> None:
         async def close() -> bool:
@@ -237,11 +206,11 @@ class Gateway:
             self.core.close()
             return clean
 
-        self._undo.append(Undo("lambdas", close, 3.0))
+        self._shutdown.append(ShutdownStep("lambdas", close, 3.0))
         await self.instances.begin()
 
     async def _begin_providers(self) -> None:
-        self._undo.append(Undo("providers", self.providers.close, 1.0))
+        self._shutdown.append(ShutdownStep("providers", self.providers.close, 1.0))
         self.providers.watch()
         self.providers.begin()
 
@@ -252,18 +221,18 @@ class Gateway:
 
         app = create_app(self._control_services(), {self.settings.api_server.host})
         self.api = HttpServer(app, self._socket)
-        self._undo.append(Undo("control plane", self.api.stop))
+        self._shutdown.append(ShutdownStep("control plane", self.api.stop))
         await self.api.start()
 
     def _control_services(self) -> "ControlServices":
         from meltica.control.services import ControlServices
-        from meltica.telemetry import metrics
 
         requests: RequestCounts = Counter()
+        self.metrics.register(request_metrics(requests))
 
         async def render_metrics(accept: str) -> tuple[str, str]:
-            scrape = metrics.look(self, requests)
-            return await call(lambda: metrics.render(scrape, accept), "meltica-metrics")
+            scrape = self.metrics.scrape()
+            return await call(lambda: scrape.render(accept), "meltica-metrics")
 
         shown = self.loaded.shown()
         providers = cast("dict[str, JsonObject]", shown["providers"])
@@ -274,7 +243,7 @@ class Gateway:
             provider_stats=lambda: self.core.stats()["providers"],
             provider_settings={name: entry["settings"] for name, entry in providers.items()},
             instance_configs={id: entry["config"] for id, entry in lambdas.items()},
-            find_faults=self.faults,
+            find_faults=self.readiness.faults,
             render_metrics=render_metrics,
             requests=requests,
             environment=self.settings.environment,
@@ -290,7 +259,3 @@ async def _supervise(postgres: EmbeddedPostgres) -> None:
         except Exception:
             log.exception("the watch over PostgreSQL failed and begins again")
             await asyncio.sleep(1.0)
-
-
-def _state(actual: Actual, error: str | None) -> str:
-    return f"is {actual}: {error}" if error else f"is {actual}"

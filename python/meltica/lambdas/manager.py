@@ -22,9 +22,9 @@ from meltica.runtime.threads import call, within
 if TYPE_CHECKING:
     from meltica._core import Core, Host
     from meltica.lambdas.base import Lambda
+    from meltica.lambdas.spec import LambdaSpec
     from meltica.persistence.stores.instances import Instance as Row
     from meltica.persistence.stores.instances import InstanceState, InstanceStore
-    from meltica.settings import LambdaSpec
 
 log = logging.getLogger("meltica.lambdas")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from meltica.adapters.base import Route
 from meltica.errors import Conflict, NotFound, suggestion
 from meltica.providers.provider import Clock, Provider
+from meltica.runtime.backoff import RestartPolicy
 from meltica.runtime.lifecycle import Actual, Desired, idle_lock
 from meltica.runtime.state_writer import StateWriter
 
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from meltica._core import Core
     from meltica.persistence.stores.providers import Provider as Row
     from meltica.persistence.stores.providers import ProviderState, ProviderStore
-    from meltica.settings import ProviderSpec
-    from meltica.settings.model import Supervision
+    from meltica.providers.spec import ProviderSpec
 
 __all__ = ["Provider", "ProviderManager"]
 
@@ -31,13 +31,13 @@ class ProviderManager:
     def __init__(
         self,
         core: "Core",
-        supervision: "Supervision",
+        policy: RestartPolicy,
         store: "ProviderStore",
         notes: StateWriter,
         clock: Clock | None = None,
     ) -> None:
         self._core = core
-        self._supervision = supervision
+        self._policy = policy
         self._store = store
         self._notes = notes
         self._clock = clock or Clock(asyncio.get_running_loop().time)
@@ -46,7 +46,7 @@ class ProviderManager:
 
     def add(self, spec: "ProviderSpec") -> Provider:
         """Takes in a provider that is stored already; nothing starts."""
-        provider = Provider(spec, self._core, self._supervision, self._note, self._clock)
+        provider = Provider(spec, self._core, self._policy, self._note, self._clock)
         row = self._store.get(spec.name)
         provider.desired, provider.last_error = Desired(row.desired), row.last_error
         provider.actual = Actual(row.actual).after_restart

@@ -5,13 +5,14 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from meltica._core import Codec
 from meltica.adapters import registry
 from meltica.adapters.base import Route
 from meltica.errors import CodecError, ConfigError, Overdue, Unauthenticated, one_line
-from meltica.runtime.backoff import Backoff, Budget
+from meltica.runtime.backoff import Backoff, RestartPolicy
 from meltica.runtime.lifecycle import Actual, Desired
 from meltica.runtime.threads import call, within
 from meltica.validation.units import format_duration
@@ -19,8 +20,7 @@ from meltica.validation.units import format_duration
 if TYPE_CHECKING:
     from meltica._core import Core, Producer
     from meltica.adapters.base import Adapter
-    from meltica.settings import ProviderSpec
-    from meltica.settings.model import Supervision
+    from meltica.providers.spec import ProviderSpec
 
 log = logging.getLogger("meltica.providers")
 
@@ -44,7 +44,7 @@ class Provider:
         self,
         spec: "ProviderSpec",
         core: "Core",
-        supervision: "Supervision",
+        policy: RestartPolicy,
         note: Callable[["Provider"], None],
         clock: Clock,
     ) -> None:
@@ -61,7 +61,7 @@ class Provider:
         """The venue's instruments, as of the last start."""
         self.lock = asyncio.Lock()
         self._core = core
-        self._supervision = supervision
+        self._policy = policy
         self._note = note
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
@@ -133,10 +133,8 @@ class Provider:
         self._set(Actual.FAILED, text)
 
     async def _keep_running(self) -> None:
-        settings = self._supervision
-        least, most = settings.backoff.min.total_seconds(), settings.backoff.max.total_seconds()
-        backoff = Backoff(least, most, self._clock.jitter)
-        budget = Budget(settings.budget.restarts, settings.budget.window.total_seconds(), self._clock.now)
+        backoff = self._policy.backoff(self._clock.jitter)
+        budget = self._policy.budget(self._clock.now)
         while True:
             began = self._clock.now()
             try:
@@ -147,10 +145,10 @@ class Provider:
                 return
             except Exception as error:
                 text = one_line(error)
-                if self._clock.now() - began >= most:
+                if self._clock.now() - began >= self._policy.max_pause:
                     backoff.reset()
                 if not budget.spend():
-                    window = format_duration(settings.budget.window)
+                    window = format_duration(timedelta(seconds=budget.window))
                     self._fail(f"{text}; given up after {budget.count} restarts within {window}")
                     return
                 pause = backoff.next()
@@ -170,7 +168,7 @@ class Provider:
             raise Overdue("its last run was told to stop and has not ended yet")
         life = self._life = _Life(self.spec, self._core)
         running: asyncio.Future[None] | None = None
-        seconds = self._supervision.start_timeout.total_seconds()
+        seconds = self._policy.start_timeout
         starting = call(life.start, f"{self.name}-start")
         try:
             try:
@@ -193,7 +191,7 @@ class Provider:
 
     async def _shut(self, life: "_Life", running: "asyncio.Future[None] | None") -> None:
         """Stops an adapter, whatever state it is in, in bounded time."""
-        seconds = self._supervision.stop_timeout.total_seconds()
+        seconds = self._policy.stop_timeout
         stopping = call(life.stop, f"{self.name}-stop")
         calls = [stopping] if running is None else [stopping, running]
         _, left = await asyncio.wait(calls, timeout=seconds)
@@ -240,7 +238,7 @@ class Provider:
 
     async def _answered(self, asking: "asyncio.Future[None]") -> None:
         """Waits for a call, and shows when it takes long: there is one at a time."""
-        seconds = self._supervision.start_timeout.total_seconds()
+        seconds = self._policy.start_timeout
         _, left = await asyncio.wait([asking], timeout=seconds)
         if left:
             self.route_error = f"the adapter has not answered for {seconds:g} s"

@@ -43,3 +43,25 @@ class Budget:
             return False
         self._spent.append(now)
         return True
+
+
+@dataclass(frozen=True)
+class RestartPolicy:
+    """How a supervised component is started, stopped and restarted. Times are seconds."""
+
+    start_timeout: float = 30.0
+    stop_timeout: float = 5.0
+    min_pause: float = 1.0
+    """The first pause between restarts; each is twice the one before."""
+    max_pause: float = 60.0
+    restarts: int = 10
+    """How many restarts `window` may hold before the component counts as failed."""
+    window: float = 600.0
+
+    def backoff(self, jitter: Callable[[], float] = random.random) -> Backoff:
+        """Returns the pauses between restarts."""
+        return Backoff(self.min_pause, self.max_pause, jitter)
+
+    def budget(self, clock: Callable[[], float]) -> Budget:
+        """Returns a full budget of restarts."""
+        return Budget(self.restarts, self.window, clock)

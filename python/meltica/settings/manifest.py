@@ -1,78 +1,24 @@
 """Providers and lambdas as the managers get them: everything filled in, every path absolute."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
 from meltica.errors import LambdaDefinitionError, LambdaLoadError, suggestion
-from meltica.lambdas.base import MAX_PAYLOAD
 from meltica.lambdas.instances import LAMBDAS, start_faults
 from meltica.lambdas.loader import load, resolve
+from meltica.lambdas.spec import LambdaSpec
+from meltica.providers.spec import ProviderSpec
 from meltica.settings.entries import LambdaEntry
-from meltica.validation.models import Loc, Places, faults, mapping, masked, read_texts
+from meltica.validation.models import Loc, Places, faults, mapping, read_texts
 from meltica.validation.paths import from_folder
-from meltica.validation.section import AdapterSettings
-from meltica.validation.units import format_duration
 
 if TYPE_CHECKING:
     from meltica.settings.model import LambdaDefaults, Settings
 
 Model = TypeVar("Model", bound=BaseModel)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProviderSpec:
-    """A provider as the manifest wants it. Its adapter is `registry.adapter(spec.adapter)(spec.settings)`."""
-
-    name: str
-    adapter: str
-    settings: AdapterSettings = field(repr=False)
-    """Checked; `settings_model.masked` and `revealed` turn them into JSON."""
-    enabled: bool = True
-
-    def shown(self) -> dict[str, object]:
-        """Returns it in the form of the config file, as JSON, secrets masked."""
-        return {"adapter": self.adapter, "enabled": self.enabled, "settings": masked(self.settings)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class LambdaSpec:
-    """A lambda as the manifest wants it: what `meltica.lambdas.instances.add_instance` takes."""
-
-    id: str
-    strategy: str
-    """What `meltica.lambdas.loader.load` takes: a shipped name, or an absolute path, with `:Class` or not."""
-    config: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
-    """As written: checked when the strategy is loaded."""
-    scope: Mapping[str, tuple[str, ...]]
-    host: Literal["thread", "shared"] = "thread"
-    enabled: bool = True
-    policies: Mapping[str, str] = field(default_factory=dict[str, str])
-    buffer_size: int = 1024
-    extension_payload_cap: int = MAX_PAYLOAD
-    """Most bytes of JSON in an event that it emits."""
-    max_errors: int = 0
-    slow_callback: timedelta = timedelta(milliseconds=100)
-    stop_timeout: timedelta = timedelta(seconds=5)
-
-    def shown(self) -> dict[str, object]:
-        """Returns it in the form of the config file, as JSON, secrets masked by the names of their keys."""
-        return {
-            "strategy": self.strategy,
-            "config": masked(self.config),
-            "scope": {provider: list(symbols) for provider, symbols in self.scope.items()},
-            "host": self.host,
-            "enabled": self.enabled,
-            "policies": dict(self.policies),
-            "bufferSize": self.buffer_size,
-            "maxErrors": self.max_errors,
-            "slowCallback": format_duration(self.slow_callback),
-            "stopTimeout": format_duration(self.stop_timeout),
-        }
 
 
 def provider_specs(settings: "Settings", base: Path) -> dict[str, ProviderSpec]:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from meltica.http.spec import ApiServerSettings
+from meltica.runtime.backoff import RestartPolicy
 from meltica.settings.entries import LambdaEntry, ProviderEntry
 from meltica.validation.models import told
 from meltica.validation.section import MAX_BUFFER, Amount, Name, NoEffect, Positive, Section, words
@@ -108,6 +109,17 @@ class Supervision(Section):
     stop_timeout: Positive = timedelta(seconds=5)
     backoff: Backoff = Backoff()
     budget: Budget = Budget()
+
+    def policy(self) -> RestartPolicy:
+        """Returns the same as providers take it."""
+        return RestartPolicy(
+            start_timeout=self.start_timeout.total_seconds(),
+            stop_timeout=self.stop_timeout.total_seconds(),
+            min_pause=self.backoff.min.total_seconds(),
+            max_pause=self.backoff.max.total_seconds(),
+            restarts=self.budget.restarts,
+            window=self.budget.window.total_seconds(),
+        )
 
 
 class Shutdown(Section):

@@ -13,7 +13,7 @@ OnStop = Literal["cancel", "keep"]
 InstanceState = Literal["pending", "starting", "running", "stopping", "stopped", "failed", "stuck"]
 
 
-class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True):
+class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What an instance is.
 
     `selector` is what was asked for (`name`, `name:tag`, `name@hash`), `tag` and `revision` what it was
@@ -33,7 +33,7 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool | None = None
 
 
-class Instance(InstanceSpec, frozen=True, kw_only=True):
+class Instance(InstanceRecord, frozen=True, kw_only=True):
     """An instance's row."""
 
     desired: Desired
@@ -43,11 +43,11 @@ class Instance(InstanceSpec, frozen=True, kw_only=True):
     updated_at: datetime
 
 
-class InstanceStore(StateStore[Instance, InstanceSpec, InstanceState]):
+class InstanceStore(StateStore[Instance, InstanceRecord, InstanceState]):
     """The table `instances`, by id."""
 
     def __init__(self, database: Database) -> None:
-        super().__init__(database, Instance, InstanceSpec, "instance", "instances", "id")
+        super().__init__(database, Instance, InstanceRecord, "instance", "instances", "id")
         self._set_revision = self._made(
             "update {table} set revision = %(revision)s where {key} returning {columns}"
         )

@@ -11,7 +11,7 @@ from meltica.persistence.stores.supervised import Desired, Origin, StateStore
 ProviderState = Literal["pending", "starting", "running", "stopped", "failed"]
 
 
-class ProviderSpec(msgspec.Struct, frozen=True, kw_only=True):
+class ProviderRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider is."""
 
     name: str
@@ -21,7 +21,7 @@ class ProviderSpec(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool | None = None
 
 
-class Provider(ProviderSpec, frozen=True, kw_only=True):
+class Provider(ProviderRecord, frozen=True, kw_only=True):
     """A provider's row."""
 
     desired: Desired
@@ -31,8 +31,8 @@ class Provider(ProviderSpec, frozen=True, kw_only=True):
     updated_at: datetime
 
 
-class ProviderStore(StateStore[Provider, ProviderSpec, ProviderState]):
+class ProviderStore(StateStore[Provider, ProviderRecord, ProviderState]):
     """The table `providers`, by name."""
 
     def __init__(self, database: Database) -> None:
-        super().__init__(database, Provider, ProviderSpec, "provider", "providers", "name")
+        super().__init__(database, Provider, ProviderRecord, "provider", "providers", "name")

@@ -1,0 +1,43 @@
+"""Metrics of the gateway itself: build, uptime and the database lock."""
+
+import time
+from collections.abc import Iterator
+from platform import python_version
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import Metric
+
+from meltica._core import __version__
+from meltica.telemetry.families import gauge
+from meltica.telemetry.registry import Reading, Source
+
+if TYPE_CHECKING:
+    from meltica.gateway.gateway import Gateway
+
+
+def gateway_metrics(gateway: "Gateway") -> Source:
+    """Returns the collector of a gateway."""
+    settings = gateway.settings
+    info = {
+        "version": __version__,
+        "python_version": python_version(),
+        "environment": settings.environment,
+        "service_name": settings.telemetry.service_name,
+    }
+
+    def source() -> Reading:
+        uptime, lock_held = time.time() - gateway.started_at, gateway.lock.held
+        return lambda: _metrics(info, uptime, lock_held)
+
+    return source
+
+
+def _metrics(info: dict[str, str], uptime: float, lock_held: bool) -> Iterator[Metric]:
+    yield gauge("meltica_build_info", "What runs here; always 1.", info, [(tuple(info.values()), 1)])
+    yield gauge("meltica_uptime_seconds", "Time since the gateway began to start.", (), [((), uptime)])
+    yield gauge(
+        "meltica_gateway_lock_held",
+        "Whether this gateway holds its database; while it does not, no order leaves.",
+        (),
+        [((), lock_held)],
+    )

@@ -1,0 +1,60 @@
+"""Readiness: which components are not as they should be."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from meltica.runtime.lifecycle import Actual, Desired
+
+if TYPE_CHECKING:
+    from meltica.lambdas.manager import InstanceManager
+    from meltica.persistence.database import Database
+    from meltica.persistence.lock import GatewayLock
+    from meltica.providers.manager import ProviderManager
+    from meltica.providers.provider import Provider
+
+DATABASE_SECONDS = 1.0
+"""How long the database may take to answer the readiness query."""
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Checks the components of one gateway."""
+
+    database: "Database"
+    lock: "GatewayLock"
+    providers: "ProviderManager"
+    instances: "InstanceManager"
+    stopping: asyncio.Event
+
+    async def faults(self) -> dict[str, str]:
+        """Returns the fault of each component that has one, by name; empty when the gateway is ready."""
+        found: dict[str, str] = {}
+        if self.stopping.is_set():
+            found["gateway"] = "is stopping"
+        if not await self.database.healthy(DATABASE_SECONDS):
+            found["database"] = "does not answer"
+        if not self.lock.held:
+            found["lock"] = "is not held"
+        for provider in self.providers.all():
+            fault = _provider_fault(provider)
+            if fault is not None:
+                found[f"provider {provider.name}"] = fault
+        for instance in self.instances.all():
+            if instance.desired is Desired.RUNNING and instance.actual is not Actual.RUNNING:
+                found[f"lambda {instance.id}"] = _state(instance.actual, instance.last_error)
+        return found
+
+
+def _provider_fault(provider: "Provider") -> str | None:
+    if provider.connection_error is not None:
+        return f"has no connection: {provider.connection_error}"
+    if provider.route_error is not None:
+        return f"routes failed: {provider.route_error}"
+    if provider.desired is Desired.RUNNING and not provider.running and not provider.ended:
+        return _state(provider.actual, provider.last_error)
+    return None
+
+
+def _state(actual: Actual, error: str | None) -> str:
+    return f"is {actual}: {error}" if error else f"is {actual}"

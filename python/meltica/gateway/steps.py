@@ -1,0 +1,48 @@
+"""An orderly stop: the steps that a start leaves behind, run in reverse within one deadline."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
+
+WHOLE_STOP = 15.0
+"""Seconds of a stop that `ShutdownStep.share` is a part of; a shorter stop shortens every share."""
+
+
+@dataclass(frozen=True)
+class ShutdownStep:
+    """How a component is stopped."""
+
+    component: str
+    stop: Callable[[], Awaitable[bool | None]]
+    """Returns False when something of the component is left behind; it has logged what."""
+    share: float = 0.5
+    """Seconds of WHOLE_STOP that the steps before this one must leave for it."""
+
+
+async def run_shutdown(steps: list[ShutdownStep], timeout: float) -> list[str]:
+    """Runs the steps, the last first, and empties the list; returns the components that did not end.
+
+    A step that is late is cancelled and left behind with a line in the log: the others still get their share.
+    """
+    deadline = time.monotonic() + timeout
+    left_behind: list[str] = []
+    while steps:
+        step = steps.pop()
+        kept = sum(later.share for later in steps) * min(1.0, timeout / WHOLE_STOP)
+        left = max(0.1, deadline - time.monotonic() - kept)
+        # Cancelling a late step may take long as well, so that is not awaited.
+        stopping = asyncio.ensure_future(step.stop())
+        done, _ = await asyncio.wait({stopping}, timeout=left)
+        if not done:
+            stopping.cancel()
+            log.error("%s: did not stop within %.1f s and is left behind", step.component, left)
+        elif (error := stopping.exception()) is not None:
+            log.error("%s: could not be stopped", step.component, exc_info=error)
+        elif stopping.result() is not False:
+            continue
+        left_behind.append(step.component)
+    return left_behind

@@ -1,0 +1,128 @@
+"""Metrics of lambdas: their states, subscriptions, events, callbacks and latencies."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import Metric
+
+from meltica._core import KINDS
+from meltica.lambdas.strategy import name_of, subscribed
+from meltica.runtime.lifecycle import Actual, Desired
+from meltica.telemetry.families import by_kind, counter, gauge, histogram
+from meltica.telemetry.registry import Reading, Source
+
+if TYPE_CHECKING:
+    from meltica.lambdas.base import Lambda
+    from meltica.lambdas.instances import LambdaInstance
+    from meltica.lambdas.manager import InstanceManager
+
+STATES = tuple(state.value for state in Actual)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """A lambda at the time of a scrape."""
+
+    id: str
+    actual: Actual
+    desired: Desired
+    run: "LambdaInstance | None"
+    strategy: "type[Lambda] | None"
+    revision: str
+
+    @property
+    def runs(self) -> bool:
+        """Whether events are delivered to it."""
+        return self.actual in (Actual.RUNNING, Actual.STUCK)
+
+    @property
+    def kinds(self) -> list[str]:
+        """The event kinds it subscribes to."""
+        return [] if self.strategy is None else subscribed(self.strategy)
+
+
+def lambda_metrics(manager: "InstanceManager") -> Source:
+    """Returns the collector of a manager's lambdas."""
+
+    def source() -> Reading:
+        samples = [
+            _Sample(
+                id=instance.id,
+                actual=instance.actual,
+                desired=instance.desired,
+                run=instance.run,
+                strategy=instance.strategy,
+                revision=manager.stored(instance.id).revision or "",
+            )
+            for instance in manager.all()
+        ]
+        return lambda: _metrics(samples)
+
+    return source
+
+
+def _metrics(samples: list[_Sample]) -> Iterator[Metric]:
+    subscribers = Counter(kind for one in samples if one.runs for kind in one.kinds)
+    yield gauge(
+        "meltica_eventbus_subscribers",
+        "Running lambdas that subscribe to a kind of event.",
+        ("event_type",),
+        [((kind,), subscribers[kind]) for kind in KINDS],
+    )
+    labels = ("lambda",)
+    yield gauge(
+        "meltica_lambda_state",
+        "1 for the state a lambda is in, 0 for the others.",
+        ("lambda", "state"),
+        [((one.id, state), one.actual.value == state) for one in samples for state in STATES],
+    )
+    yield gauge(
+        "meltica_lambda_desired",
+        "Whether a lambda should run.",
+        labels,
+        [((one.id,), one.desired is Desired.RUNNING) for one in samples],
+    )
+    running: dict[tuple[str, ...], float] = {}
+    for one in samples:
+        if one.runs:
+            key = ("" if one.strategy is None else name_of(one.strategy), one.revision)
+            running[key] = running.get(key, 0) + 1
+    yield gauge(
+        "meltica_strategy_revision_instances",
+        "Running lambdas of a revision.",
+        ("strategy", "hash"),
+        running.items(),
+    )
+    ran = {one.id: one.run for one in samples if one.run is not None}
+    histograms = {id: run.core.histograms() for id, run in ran.items()}
+    stats = {id: run.stats() for id, run in ran.items()}
+    for field, text in (
+        ("delivered", "Events that reached a lambda."),
+        ("conflated", "Events that a later one of their symbol replaced while they waited."),
+        ("dropped", "Events that a full queue lost."),
+    ):
+        yield counter(f"meltica_lambda_events_{field}", text, ("lambda", "event_type"), by_kind(stats, field))
+    for field, name, text in (
+        ("errors", "callback_errors", "Callbacks that raised."),
+        ("slow_callbacks", "slow_callbacks", "Callbacks that took longer than slowCallback."),
+        ("emitted", "events_emitted", "Extension events that a lambda sent."),
+    ):
+        yield counter(f"meltica_lambda_{name}", text, labels, [((id,), s[field]) for id, s in stats.items()])
+    yield gauge(
+        "meltica_lambda_in_callback_seconds",
+        "How long the present callback has been running, 0 when none is.",
+        labels,
+        [((id,), s["in_callback_ns"] / 1e9) for id, s in stats.items()],
+    )
+    for field, name, text in (
+        ("latency", "latency", "From an event's dispatch to its delivery."),
+        ("callback", "callback_duration", "What callbacks took."),
+    ):
+        yield histogram(
+            f"meltica_lambda_{name}_seconds",
+            text,
+            "lambda",
+            [(id, h[field], stats[id][f"{field}_ns"]["count"]) for id, h in histograms.items()],
+        )

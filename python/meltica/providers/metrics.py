@@ -1,0 +1,82 @@
+"""Metrics of providers: their states, connections, restarts and instruments."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import Metric
+
+from meltica.runtime.lifecycle import Actual, Desired
+from meltica.telemetry.families import counter, gauge
+from meltica.telemetry.registry import Reading, Source
+
+if TYPE_CHECKING:
+    from meltica.providers.manager import ProviderManager
+
+STATES = ("pending", "starting", "running", "stopped", "failed")
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """A provider at the time of a scrape."""
+
+    name: str
+    actual: Actual
+    desired: Desired
+    connected: bool
+    restarts: int
+    instruments: int
+
+
+def provider_metrics(manager: "ProviderManager") -> Source:
+    """Returns the collector of a manager's providers."""
+
+    def source() -> Reading:
+        samples = [
+            _Sample(
+                name=provider.name,
+                actual=provider.actual,
+                desired=provider.desired,
+                connected=provider.running and provider.connection_error is None,
+                restarts=provider.restarts,
+                instruments=len(provider.instruments),
+            )
+            for provider in manager.all()
+        ]
+        return lambda: _metrics(samples)
+
+    return source
+
+
+def _metrics(samples: list[_Sample]) -> Iterator[Metric]:
+    labels = ("provider",)
+    yield gauge(
+        "meltica_provider_state",
+        "1 for the state a provider is in, 0 for the others.",
+        ("provider", "state"),
+        [((p.name, state), p.actual.value == state) for p in samples for state in STATES],
+    )
+    yield gauge(
+        "meltica_provider_desired",
+        "Whether a provider should run.",
+        labels,
+        [((p.name,), p.desired is Desired.RUNNING) for p in samples],
+    )
+    yield gauge(
+        "meltica_provider_connected",
+        "Whether a provider runs and its adapter has its connections.",
+        labels,
+        [((p.name,), p.connected) for p in samples],
+    )
+    yield gauge(
+        "meltica_provider_instruments",
+        "Instruments a provider knows.",
+        labels,
+        [((p.name,), p.instruments) for p in samples],
+    )
+    yield counter(
+        "meltica_provider_restarts",
+        "Starts of a provider after it failed.",
+        labels,
+        [((p.name,), p.restarts) for p in samples],
+    )

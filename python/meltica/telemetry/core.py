@@ -1,0 +1,131 @@
+"""Metrics of the data plane: dispatch, pools and the providers' feeds, read from the core's counters."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from prometheus_client.core import Metric
+
+from meltica._core import Core
+from meltica.telemetry.families import Counts, by_kind, counter, gauge, histogram
+from meltica.telemetry.registry import Reading, Source
+
+
+def core_metrics(core: Core, pool_limit: int) -> Source:
+    """Returns the collector of one data plane; `pool_limit` is the most bytes that its pools may take."""
+
+    def reading() -> Iterator[Metric]:
+        # Histograms first: later counts only raise the totals, which are then never too small.
+        decode, stats = core.histograms(), core.stats()
+        yield from _dispatch(stats, decode)
+        yield from _pools(stats, pool_limit)
+        yield from _feeds(stats["providers"])
+
+    def source() -> Reading:
+        return reading
+
+    return source
+
+
+def _dispatch(stats: Mapping[str, Any], decode: Mapping[str, Counts]) -> Iterator[Metric]:
+    feeds: Mapping[str, Mapping[str, Any]] = stats["providers"]
+    yield counter(
+        "meltica_eventbus_events_published",
+        "Events that a provider sent and somebody wanted.",
+        ("provider", "event_type"),
+        by_kind(feeds, "events"),
+    )
+    yield counter(
+        "meltica_eventbus_delivery_errors",
+        "Events that were lost because no slot was free.",
+        ("provider",),
+        [((name,), feed["no_slot"]) for name, feed in feeds.items()],
+    )
+    yield counter(
+        "meltica_dispatcher_events",
+        "Events given a number, by all providers and lambdas.",
+        (),
+        [((), stats["dispatched"])],
+    )
+    for field, name, text in (
+        ("unwanted", "unwanted", "Events that nobody subscribed to."),
+        ("duplicates", "duplicate", "Events dropped because their id had been seen."),
+        ("stale_ids", "stale", "Events dropped because their id is older than the window of known ids."),
+    ):
+        yield counter(
+            f"meltica_dispatcher_events_{name}",
+            text,
+            ("provider",),
+            [((p,), f[field]) for p, f in feeds.items()],
+        )
+    yield histogram(
+        "meltica_dispatcher_processing_duration_seconds",
+        "From a frame's arrival in the core to the last dispatch of its events.",
+        "provider",
+        [
+            (name, counts, feeds[name]["decode_ns"]["count"])
+            for name, counts in decode.items()
+            if name in feeds
+        ],
+    )
+    yield gauge(
+        "meltica_dispatcher_routing_revision",
+        "Version of the routing table.",
+        (),
+        [((), stats["routing_version"])],
+    )
+
+
+def _pools(stats: Mapping[str, Any], limit: int) -> Iterator[Metric]:
+    pools: dict[str, dict[str, int]] = {"event": stats["event_pool"], "book": stats["book_pool"]}
+    for pool in pools.values():
+        pool["used"] = pool["capacity"] - pool["free"]
+    for field, name, text in (
+        ("capacity", "capacity", "Slots there are."),
+        ("free", "available", "Slots that are free."),
+        ("used", "objects_active", "Slots in use."),
+    ):
+        yield gauge(
+            f"meltica_pool_{name}", text, ("pool_name",), [((n,), pool[field]) for n, pool in pools.items()]
+        )
+    yield counter(
+        "meltica_pool_exhausted",
+        "Times that a slot was asked for and none was free.",
+        ("pool_name",),
+        [((name,), pool["exhausted"]) for name, pool in pools.items()],
+    )
+    yield gauge(
+        "meltica_pool_reserved_bytes", "What running lambdas reserved.", (), [((), stats["reserved_bytes"])]
+    )
+    yield gauge("meltica_pool_limit_bytes", "What they may reserve.", (), [((), limit)])
+
+
+def _feeds(feeds: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
+    labels = ("provider",)
+    for field, name, text in (
+        ("frames", "frames", "Frames received."),
+        ("bytes", "frame_bytes", "Their bytes."),
+        ("ignored", "messages_ignored", "Messages that the codec declares nothing for: replies, heartbeats."),
+        ("unknown_enums", "unknown_enums", "Values of enumerations that the codec does not know."),
+        ("gaps", "book_gaps", "Books resynchronised because of a hole in the venue's ids."),
+    ):
+        yield counter(
+            f"meltica_provider_{name}", text, labels, [((p,), feed[field]) for p, feed in feeds.items()]
+        )
+    yield counter(
+        "meltica_provider_errors",
+        "Frames that could not be decoded.",
+        ("provider", "error"),
+        by_kind(feeds, "errors"),
+    )
+    yield counter(
+        "meltica_provider_books_stale",
+        "Books that went stale.",
+        ("provider", "reason"),
+        by_kind(feeds, "stale"),
+    )
+    yield gauge(
+        "meltica_provider_books_unsynced",
+        "Books that wait for a snapshot.",
+        labels,
+        [((name,), feed["unsynced_books"]) for name, feed in feeds.items()],
+    )
