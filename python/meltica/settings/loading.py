@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, cast
@@ -130,7 +131,8 @@ def load(
     """Returns the configuration: overrides, then the environment, `.env`, DATABASE_URL, the file, defaults.
 
     The file is `config`, else what MELTICA_CONFIG_PATH names, else the one that comes with Meltica.
-    `overrides` has the form of the file. Strategies are not loaded here, but by `check_lambdas`.
+    `overrides` has the form of the file; None in it unsets a key, whatever other sources say. Strategies are
+    not loaded here, but by `check_lambdas`.
 
     Raises ConfigError with every fault.
     """
@@ -152,7 +154,10 @@ def load(
         _database_url(environment),
     )
     origins = Origins(document, shaped, layers)
-    settings, merged, model_faults = _validate([*(one.values for one in layers), shaped.values], origins)
+    unset = [loc for loc in _leaves(overrides or {}) if _at(overrides or {}, loc) is None]
+    below_overrides = (*(one.values for one in layers[1:]), shaped.values)
+    values = [layers[0].values, *(_without(one, unset) for one in below_overrides)]
+    settings, merged, model_faults = _validate(values, origins)
     folder = _folder(merged, base)
     as_written = [*document.faults, *shaped.faults]
     unread = {loc for loc, _ in as_written}
@@ -257,6 +262,23 @@ def _leaves(values: Mapping[str, object], under: Loc = ()) -> Iterator[Loc]:
             yield from _leaves(cast(Mapping[str, object], value), (*under, key))
         else:
             yield (*under, key)
+
+
+def _at(values: Mapping[str, object], loc: Loc) -> object:
+    """Returns the value at a key path; None where it is absent."""
+    return reduce(lambda inner, key: mapping(inner).get(str(key)), loc, cast(object, values))
+
+
+def _without(values: Mapping[str, object], unset: Iterable[Loc]) -> Mapping[str, object]:
+    """Returns values without the keys at some paths."""
+    first = {loc[0] for loc in unset if len(loc) == 1}
+    return {
+        key: _without(cast("Mapping[str, object]", value), [loc[1:] for loc in unset if loc[:1] == (key,)])
+        if isinstance(value, Mapping)
+        else value
+        for key, value in values.items()
+        if key not in first
+    }
 
 
 def _source(origins: Origins, path: Path, loc: Loc) -> str:

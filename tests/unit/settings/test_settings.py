@@ -421,3 +421,15 @@ def test_secrets_are_in_nothing_shown(loaded: Load) -> None:
         "limit": 1,
         "uri": f"x://{HUSH}",
     }
+
+
+def test_none_in_overrides_unsets_a_key_of_every_source(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("database: {dsn: 'postgresql://file/x', home: elsewhere, maxConns: 4}")
+    environ = {"DATABASE_URL": "postgresql://url/x", "MELTICA_DATABASE__DSN": "postgresql://variable/x"}
+    overrides = {"database": {"home": str(tmp_path), "dsn": None}}
+    loaded = load(file, overrides, environ=environ)
+    assert loaded.settings.database.dsn is None
+    assert loaded.settings.database.home == tmp_path
+    assert loaded.settings.database.max_conns == 4
+    assert "database.dsn" not in loaded.sources
