@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -54,15 +54,15 @@ class Finding:
         return {key: value for key, value in asdict(self).items() if value}
 
 
-def examine(config: Path | None) -> Iterator[Finding]:
-    """Yields what each check sees, as it comes in."""
+def examine(config: Path | None, overrides: Mapping[str, object] | None = None) -> Iterator[Finding]:
+    """Yields the finding of each check; `overrides` win over the config."""
     yield python()
     yield package()
     yield clock()
     yield _guarded("clock source", clock_source)
     yield _guarded("open files", open_files)
     try:
-        loaded = settings.load(config)
+        loaded = settings.load(config, overrides)
     except ConfigError as error:
         for fault in error.faults:
             yield Finding("config", "fail", f"{error.what}: {fault}", "correct it; see docs/configuration.md")

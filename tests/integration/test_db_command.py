@@ -75,7 +75,7 @@ def test_up_status_and_down(empty_database_url: str) -> None:
     done = db("status", url=url)
     assert f"{NEWEST} migrations, 0 pending" in done.stdout
     assert "0001_initial" in done.stdout
-    refused(db("down", url=url), 2, "this drops tables and all that is in them; say --yes")
+    refused(db("down", url=url), 2, "this drops tables with their data; dump the database, then add --yes")
     back = json.loads(db("down", str(NEWEST), "--yes", "--json", url=url).stdout)
     assert (back["version"], back["reverted"][-1]) == (0, "0001_initial")
 
@@ -103,7 +103,7 @@ def test_a_restore_replaces_only_by_force(dump: Path, database_url: str) -> None
         connection.execute("update meltica.outbox_consumers set name = 'newer'")
         connection.execute("create table meltica.later ()")
         connection.execute("create table public.theirs ()")
-    refused(db("restore", str(dump), url=database_url), 2, "tables of Meltica; say --force to replace them")
+    refused(db("restore", str(dump), url=database_url), 2, "tables of Meltica; add --force to replace them")
     assert consumers(database_url) == ["newer"]
     assert db("restore", str(dump), "--force", url=database_url).returncode == 0
     assert consumers(database_url) == ["kept"]

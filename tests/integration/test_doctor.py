@@ -50,6 +50,13 @@ def test_a_machine_that_is_fit(tmp_path: Path, database_url: str) -> None:
     assert text.splitlines()[-1].startswith("a gateway can run here")
 
 
+def test_home_overrides_the_database_of_the_config(cluster: EmbeddedPostgres, database_url: str) -> None:
+    folder = folder_for_server()
+    result = run(folder, CONFIG, "--json", "--home", str(folder / "other"), DATABASE_URL=database_url)
+    assert f"in {folder}/other, run by " in found(result)["database"]["seen"]
+    assert not (folder / "other").exists()
+
+
 def test_an_embedded_server_is_looked_at_and_not_begun(cluster: EmbeddedPostgres) -> None:
     folder = folder_for_server()
     result = run(folder, CONFIG + f"database: {{home: {folder}/deep/pg}}", "--json")

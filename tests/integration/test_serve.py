@@ -274,7 +274,7 @@ def test_a_callback_that_cannot_be_interrupted_is_left_behind(project: Project) 
         gateway.signal(signal.SIGTERM)
         assert gateway.ended(BOUND) == 3
         assert gateway.told() == {"event": "stopped", "left_behind": ["lambdas"], "exit_code": 3}
-    assert gateway.log.read_text().endswith("Error: left behind: lambdas\n")
+    assert gateway.log.read_text().endswith("Error: did not stop in time: lambdas\n")
     project.nothing_left()
     with project.database() as dsn:
         stuck = {"watch": ("running", "stuck"), "mate": ("stopped", "pending")}
@@ -289,7 +289,7 @@ def test_a_second_signal_ends_it_at_once(project: Project) -> None:
         assert wait_until(lambda: "stopping" in gateway.log.read_text(), PATIENCE)
         gateway.signal(signal.SIGINT)
         assert gateway.ended(5) == 130
-    assert "SIGINT again: left at once" in gateway.log.read_text()
+    assert "SIGINT again: the process ends immediately" in gateway.log.read_text()
     # PostgreSQL ends by itself, and the next start needs no hand.
     assert wait_until(lambda: not project.running(), PATIENCE)
     with project.serving() as gateway:

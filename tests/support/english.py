@@ -16,8 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from tests.support import rust_source
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 FOLDERS = ("python", "crates", "tests", "docs", "fuzz")
 GENERATED = {"target", "artifacts", "corpus", "__pycache__", "node_modules"}
 SUFFIXES = {".py", ".pyi", ".rs", ".sql", ".yaml", ".yml", ".toml", ".md"}

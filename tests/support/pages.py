@@ -20,7 +20,7 @@ import yaml
 from meltica.cli import cli
 from meltica.settings import load
 from meltica.venue.config import load as load_venue
-from tests.support.english import ROOT
+from tests.support.paths import ROOT
 
 _BLOCK = re.compile(
     r"(?P<before>[^\n]*)\n+```(?P<language>\w+)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE

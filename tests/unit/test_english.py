@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import english, rust_source
-from tests.support.english import ROOT, counts, findings, search
+from tests.support.english import counts, findings, search
+from tests.support.paths import ROOT
 
 # How many words to avoid each package still has. The numbers may only fall.
 LIMITS: dict[str, int] = {

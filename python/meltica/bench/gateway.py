@@ -18,8 +18,8 @@ import meltica
 
 class First(meltica.Lambda):
     def on_ticker(self, ticker):
-        if not hasattr(self, "told"):
-            self.told = True
+        if not hasattr(self, "ready"):
+            self.ready = True
             self.log.info("the first event")
 """
 CONFIG = """

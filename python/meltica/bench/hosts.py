@@ -54,7 +54,7 @@ class _Plane:
 def callbacks(mode: Mode, instances: int) -> float:
     """Returns the ns a callback takes while the queue is full: object, call and statistics included.
 
-    A ticker holds each host until a burst that just fits the queues stands behind it; the burst is timed from
+    A ticker blocks each host until a burst that just fits its queue waits; the burst is timed from
     there to the ticker that ends it, on the hosts' own threads.
     """
     burst, bursts, trade = 1000, 20, 0

@@ -1,10 +1,14 @@
-"""The command line. Each command's imports stand inside it, so that `meltica --help` stays fast."""
+"""The command line. Each command imports its modules when it runs, so that `meltica --help` stays fast."""
 
 import importlib
 import sys
-from typing import NoReturn, cast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn, cast
 
 import click
+
+from meltica import __version__
 
 COMMANDS = {
     "serve": "meltica.cli.serve.command:serve",
@@ -19,30 +23,32 @@ COMMANDS = {
     "venue": "meltica.cli.venue.command:venue",
 }
 
-EXIT_CODES = """\b
-Exit codes:
-  0    ran to its end; callbacks that raised are counted and shown
-  1    unexpected failure inside Meltica
-  2    bad usage or input: an option, a file, a lambda, a config
-  3    a lambda failed: it could not start, got stuck, or raised too often
-  4    a recording is damaged; what came before the damage was replayed
-  5    the database cannot be started or reached
-  6    a migration, dump or restore failed, or the schema is not that of this version
-  7    another gateway holds the database
-  8    the address is taken or cannot be listened on
-  9    doctor: something keeps a gateway from running
-  130  interrupted, or left at once by a second signal
-"""
+INTERNAL = "internal error in Meltica"
+
+CONFIG_HELP = "Config file; default: MELTICA_CONFIG_PATH, else the shipped config."
+HOME_HELP = "Directory of the embedded PostgreSQL; overrides a configured DSN."
+JSON_HELP = "Print one JSON object to stdout."
+
+
+def exit_codes(codes: Mapping[int, str]) -> str:
+    """Returns the table of exit codes for a command's help; 1 and 2 have defaults."""
+    table = {1: INTERNAL, 2: "invalid option", **codes}
+    return "\b\nExit codes:\n" + "\n".join(f"  {code:<4} {table[code]}" for code in sorted(table))
+
+
+def at_home(home: Path | None) -> dict[str, Any]:
+    """Returns the settings that `--home` overrides: the embedded PostgreSQL in that directory is used."""
+    return {} if home is None else {"database": {"home": str(home.absolute()), "dsn": None}}
 
 
 class BadInput(click.ClickException):
-    """What the user gave cannot be used: one line, exit code 2."""
+    """Invalid input from the user: one line, exit code 2."""
 
     exit_code = 2
 
 
 class _Commands(click.Group):
-    """Imports a command only when it is asked for."""
+    """Imports a command when it is first used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -67,9 +73,13 @@ class _Commands(click.Group):
             ) from None
 
 
-@click.group(cls=_Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="meltica", message="%(prog)s %(version)s")
 def cli() -> None:
-    """A gateway for people who run crypto trading strategies in Python."""
+    """A gateway for crypto trading strategies written in Python.
+
+    `meltica COMMAND --help` lists the options and exit codes of a command.
+    """
 
 
 def main() -> NoReturn:
@@ -83,7 +93,7 @@ def main() -> NoReturn:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except BrokenPipeError:
-        # Whoever read our output has gone; there is nobody to tell.
+        # The reader of stdout has closed it, so the output has no destination.
         sys.stderr.close()
         sys.exit(0)
     sys.exit(code if isinstance(code, int) else 0)

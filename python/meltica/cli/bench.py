@@ -6,21 +6,21 @@ from typing import Any, cast
 
 import click
 
-from meltica.cli import BadInput
+from meltica.cli import JSON_HELP, BadInput, exit_codes
 
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object: floor_ns and rows.")
+@click.command(epilog=exit_codes({0: "measured", 2: "invalid option or recording", 130: "interrupted"}))
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
 @click.option(
     "--session",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A recording of Binance frames to measure too.",
+    help="Also measure a recording of Binance frames.",
 )
-@click.option("--only", metavar="TEXT", default="", help="Only rows with this in their name.")
+@click.option("--only", metavar="TEXT", default="", help="Measure only rows with this text in their name.")
 def bench(as_json: bool, session: Path | None, only: str) -> None:
-    """Measure what each step of an event's path costs on this machine.
+    """Run the benchmarks of the event path.
 
-    Ratios are to the floor: one call of an empty Python bound method from C, in the same run.
+    Ratios are to the floor F: one call of an empty Python bound method from C, in the same run.
     """
     from meltica import bench as benchmarks
     from meltica.errors import ReplayError
@@ -31,7 +31,7 @@ def bench(as_json: bool, session: Path | None, only: str) -> None:
         raise BadInput(str(error)) from error
     if not rows:
         names = "; ".join(row.name for row in benchmarks.rows(session))
-        raise BadInput(f"--only {only}: expected a part of a row's name, it is in none of: {names}")
+        raise BadInput(f"--only {only}: unknown row; expected a part of one of these names: {names}")
     result: dict[str, Any] = benchmarks.run(rows, lambda name: click.echo(f"{name} ...", err=True))
     if as_json:
         click.echo(json.dumps(result))

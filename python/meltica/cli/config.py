@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from meltica.cli import EXIT_CODES
+from meltica.cli import CONFIG_HELP, JSON_HELP, exit_codes
 
 if TYPE_CHECKING:
     from meltica.settings import Loaded
@@ -17,21 +17,21 @@ _FILE = click.option(
     "path",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The config file; else MELTICA_CONFIG_PATH, else the one that comes with Meltica.",
+    help=CONFIG_HELP,
 )
-_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+_JSON = click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
 
 
 @click.group()
 def config() -> None:
-    """Show the gateway's configuration, or check it."""
+    """Show or validate the configuration."""
 
 
-@config.command(epilog=EXIT_CODES)
+@config.command(epilog=exit_codes({0: "shown", 2: "invalid config or option"}))
 @_FILE
 @_JSON
 def show(path: Path | None, as_json: bool) -> int:
-    """Show every setting as it holds, and where it comes from. Secrets read as ********."""
+    """Show every setting with its value and source. Secrets are shown as ********."""
     loaded = _load(path, as_json)
     if loaded is None:
         return 2
@@ -47,11 +47,11 @@ def show(path: Path | None, as_json: bool) -> int:
     return 0
 
 
-@config.command(epilog=EXIT_CODES)
+@config.command(epilog=exit_codes({0: "the config is valid", 2: "the config or an option is invalid"}))
 @_FILE
 @_JSON
 def check(path: Path | None, as_json: bool) -> int:
-    """Tell every fault of the configuration. Strategies are loaded, which runs their modules."""
+    """Validate the configuration and list all faults. Imports the modules of the strategies."""
     loaded = _load(path, as_json)
     if loaded is None:
         return 2

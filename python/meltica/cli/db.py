@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from meltica.cli import EXIT_CODES, BadInput
+from meltica.cli import JSON_HELP, BadInput, exit_codes
 
 if TYPE_CHECKING:
     from meltica.persistence.migrate import Migration
@@ -18,40 +18,47 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., object])
 Result = TypeVar("Result")
 
+CODES = {
+    5: "the database cannot be started or reached",
+    6: "a migration, dump or restore failed, or the schema belongs to another version",
+    130: "interrupted",
+}
+ALONE = CODES | {7: "another gateway holds the database"}
+
 URL_VARIABLES = ["MELTICA_DATABASE__DSN", "DATABASE_URL"]
 
 
 def _target(command: Command) -> Command:
-    """Adds the options that say which database is meant."""
+    """Adds the options that select the database."""
     options = (
         click.option(
             "--url",
             envvar=URL_VARIABLES,
             metavar="URL",
-            help=f"postgresql://user:password@host/name; else {' or '.join(URL_VARIABLES)}.",
+            help=f"postgresql://user:password@host/name; default: {' or '.join(URL_VARIABLES)}.",
         ),
         click.option(
             "--home",
             type=click.Path(file_okay=False, path_type=Path),
-            help="Where the embedded PostgreSQL lives, which serves when there is no URL.",
+            help="Directory of the embedded PostgreSQL, which is used without a URL.",
         ),
-        click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
+        click.option("--json", "as_json", is_flag=True, help=JSON_HELP),
     )
     for option in reversed(options):
         command = option(command)
     return command
 
 
-@click.group(epilog=EXIT_CODES)
+@click.group()
 def db() -> None:
-    """Bring the database's schema up and down, dump and restore it."""
+    """Migrate, dump and restore the database."""
 
 
-@db.command(epilog=EXIT_CODES)
+@db.command(epilog=exit_codes({0: "the migrations were applied", **CODES}))
 @click.argument("count", required=False, type=click.IntRange(min=1))
 @_target
 def up(count: int | None, url: str | None, home: Path | None, as_json: bool) -> None:
-    """Run the next COUNT migrations, or all that are pending."""
+    """Apply all pending migrations, or the next COUNT."""
     from meltica.persistence import migrate
 
     with _database(url, home) as dsn:
@@ -59,28 +66,28 @@ def up(count: int | None, url: str | None, home: Path | None, as_json: bool) -> 
         _say_moved(dsn, "applied", ran, as_json)
 
 
-@db.command(epilog=EXIT_CODES)
+@db.command(epilog=exit_codes({0: "the migrations were reverted", **ALONE}))
 @click.argument("count", default=1, type=click.IntRange(min=1))
-@click.option("--yes", is_flag=True, help="Drop the tables of those migrations, and all that is in them.")
+@click.option("--yes", is_flag=True, help="Confirm that the tables of these migrations are dropped.")
 @_target
 def down(count: int, yes: bool, url: str | None, home: Path | None, as_json: bool) -> None:
-    """Take back the last COUNT migrations (1). For development: what their tables hold is lost.
+    """Revert the last COUNT migrations (1), for development. Deletes the data in their tables.
 
-    In production the way back is a dump, made before the migration, and `meltica db restore`.
+    In production, dump the database before an upgrade, and restore the dump to go back.
     """
     from meltica.persistence import migrate
 
     if not yes:
-        raise BadInput("this drops tables and all that is in them; say --yes, and dump first what you need")
+        raise BadInput("not reverted: this drops tables with their data; dump the database, then add --yes")
     with _database(url, home) as dsn:
         back = _run(_alone(dsn, lambda: migrate.down(dsn, count)))
         _say_moved(dsn, "reverted", back, as_json)
 
 
-@db.command(epilog=EXIT_CODES)
+@db.command(epilog=exit_codes({0: "the schema belongs to this version", **CODES}))
 @_target
 def status(url: str | None, home: Path | None, as_json: bool) -> int:
-    """Say where each migration stands; exit code 6 when the database is not that of this version."""
+    """List the migrations and their states."""
     from meltica.persistence import migrate
     from meltica.persistence.database import shown
 
@@ -110,11 +117,11 @@ def status(url: str | None, home: Path | None, as_json: bool) -> int:
     return 6 if faults else 0
 
 
-@db.command(epilog=EXIT_CODES)
+@db.command(epilog=exit_codes({0: "the dump was written", 2: "invalid option or file", **CODES}))
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @_target
 def dump(file: Path, url: str | None, home: Path | None, as_json: bool) -> None:
-    """Write all that the database holds into FILE, which must not exist. A gateway may run meanwhile."""
+    """Write the whole database to FILE, which must not exist. A gateway may be running."""
     from meltica.persistence import backup
     from meltica.persistence.postgres import binaries
 
@@ -126,19 +133,21 @@ def dump(file: Path, url: str | None, home: Path | None, as_json: bool) -> None:
         click.echo(f"{file}: {size:,} bytes; restore it with: meltica db restore {file}")
 
 
-@db.command(epilog=EXIT_CODES)
+@db.command(epilog=exit_codes({0: "the database was restored", 2: "invalid option or file", **ALONE}))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--force", is_flag=True, help="Drop what the database holds now.")
+@click.option("--force", is_flag=True, help="Replace the existing content of the database.")
 @_target
 def restore(file: Path, force: bool, url: str | None, home: Path | None, as_json: bool) -> None:
-    """Make the database what it was in FILE: all of it, or nothing changes."""
+    """Restore the database from FILE, in one transaction."""
     from meltica.persistence import backup, migrate
     from meltica.persistence.postgres import binaries
 
     async def work(dsn: str) -> int:
         there = await backup.tables(dsn)
         if there and not force:
-            raise BadInput(f"the database holds {len(there)} tables of Meltica; say --force to replace them")
+            raise BadInput(
+                f"not restored: the database has {len(there)} tables of Meltica; add --force to replace them"
+            )
         await asyncio.to_thread(backup.restore, dsn, file, binaries.find(), force=force)
         return sum(state.state == "pending" for state in await migrate.status(dsn))
 
@@ -153,7 +162,7 @@ def restore(file: Path, force: bool, url: str | None, home: Path | None, as_json
 
 @contextmanager
 def _database(url: str | None, home: Path | None) -> Generator[str]:
-    """Yields the connection string of the database that is meant; errors become exit codes."""
+    """Yields the DSN of the selected database; errors become exit codes."""
     from meltica.cli.failures import Failure
     from meltica.errors import MelticaError
     from meltica.persistence.postgres.embedded import EmbeddedPostgres
@@ -173,7 +182,7 @@ def _database(url: str | None, home: Path | None) -> Generator[str]:
 
 
 async def _alone(dsn: str, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-    """Runs what no gateway may run beside."""
+    """Runs work under the gateway lock."""
     from meltica.persistence.lock import GatewayLock
 
     lock = GatewayLock(dsn)

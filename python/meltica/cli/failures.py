@@ -1,4 +1,4 @@
-"""Errors as the command line tells them: one line and an exit code of the table in `meltica.cli`."""
+"""Maps errors to one line of text and an exit code."""
 
 import json
 
@@ -24,7 +24,7 @@ CODES: tuple[tuple[type[MelticaError], int], ...] = (
 
 
 class Failure(click.ClickException):
-    """What ends a command: an error's text, with its exit code."""
+    """Ends a command with the text of an error and its exit code."""
 
     def __init__(self, error: MelticaError) -> None:
         super().__init__(str(error))
@@ -33,7 +33,7 @@ class Failure(click.ClickException):
 
 
 def refuse(error: ConfigError, as_json: bool) -> int:
-    """Tells every fault of a configuration; returns the exit code."""
+    """Prints every fault of a configuration; returns the exit code."""
     if as_json:
         known = {"event": "failed", "part": "configuration", "faults": list(error.faults), "exit_code": 2}
         click.echo(json.dumps({**known, "error": str(error)}))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from meltica.cli import EXIT_CODES, BadInput
+from meltica.cli import JSON_HELP, BadInput, exit_codes
 
-# Where the file stands in the package -> where it is written.
+# Path in the package -> path in the project.
 FILES = {
     "config.yaml": "config.yaml",
     "lambdas/volume_report.py": "lambdas/volume_report.py",
@@ -18,17 +18,21 @@ FILES = {
 }
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(
+    epilog=exit_codes({0: "the project was written", 2: "a file exists, or DIR cannot be written"})
+)
 @click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
 def init(directory: Path, as_json: bool) -> None:
-    """Write a project to DIR: a config, a sample strategy with its test, a README. Nothing is overwritten."""
+    """Create a project in DIR: config, strategy, test and README. Does not overwrite files."""
     from importlib.resources import files
 
     project = files("meltica") / "project"
     present = [str(directory / name) for name in FILES.values() if (directory / name).exists()]
     if present:
-        raise BadInput(f"nothing was written, because it would overwrite {', '.join(present)}")
+        raise BadInput(
+            f"nothing was written: it would overwrite {', '.join(present)}; choose another directory"
+        )
     try:
         for source, name in FILES.items():
             path = directory / name

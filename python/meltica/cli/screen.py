@@ -1,4 +1,4 @@
-"""What a command that serves shows: a log, and on a terminal a banner and a line below the log."""
+"""Terminal output of a server: a log, and on a terminal a banner and a status line below the log."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ Show = Callable[[str], object]
 def screen(
     level: str, format: Literal["auto", "human", "json"], title: str, rows: Mapping[str, str]
 ) -> Generator[Show | None]:
-    """Logs to stderr; where that is a terminal, shows a banner and yields what shows a line below the log."""
+    """Logs to stderr. On a terminal, prints a banner and yields a function that updates the status line."""
     terminal = sys.stderr.isatty()
     chosen = format if format != "auto" else "human" if terminal else "json"
     if not terminal or chosen == "json":
@@ -45,19 +45,19 @@ def screen(
         with _logging(logs):
             yield show
     finally:
-        # A terminal that was closed takes nothing back.
+        # The terminal may have been closed.
         with contextlib.suppress(OSError):
             live.stop()
 
 
 def signals() -> list[signal.Signals]:
-    """Returns the signals that stop a server: a terminal that is closed too, unless `nohup` says no."""
+    """Returns the signals that stop a server, including a closed terminal unless `nohup` ignores it."""
     closed = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else []
     return [signal.SIGINT, signal.SIGTERM, *closed]
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process although something still runs."""
+    """Ends the process while threads may still run."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

@@ -6,11 +6,13 @@ import sys
 
 import click
 
+from meltica.cli import JSON_HELP, exit_codes
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+
+@click.command(epilog=exit_codes({0: "shown"}))
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
 def version(as_json: bool) -> None:
-    """Say which Meltica, Python and platform this is."""
+    """Show the versions of Meltica, Python and the platform."""
     from meltica import _core
 
     known = {

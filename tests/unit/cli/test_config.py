@@ -138,9 +138,9 @@ def test_init_overwrites_nothing(tmp_path: Path) -> None:
     (tmp_path / "lambdas").mkdir()
     result = CliRunner().invoke(cli, ["init", str(tmp_path)])
     assert result.exit_code == 2
-    assert (
-        result.output == f"Error: nothing was written, because it would overwrite {tmp_path / 'README.md'}\n"
-    )
+    readme = tmp_path / "README.md"
+    expected = f"Error: nothing was written: it would overwrite {readme}; choose another directory\n"
+    assert result.output == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "lambdas"]
     assert (tmp_path / "README.md").read_text() == "mine"
 

@@ -25,7 +25,7 @@ def test_a_line_tells_what_happened_since_the_last() -> None:
     now = sample(2.5, 4000, latency, dropped=1234, database=False, providers=(Actual.STARTING,))
     assert line(sample(2.0, 1000, NONE), now, 3725.9) == (
         "6,000 events/s | p99 <4.1 us | lambdas 2 running, 1 failed | providers 1 starting | dropped 1,234 | "
-        "database away | up 1:02:05"
+        "database unavailable | up 1:02:05"
     )
 
 

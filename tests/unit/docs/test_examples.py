@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from meltica.cli import cli
 from tests.support import pages
-from tests.support.english import ROOT
+from tests.support.paths import ROOT
 
 PAGES = [
     *sorted(ROOT.glob("*.md")),

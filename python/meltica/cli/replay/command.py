@@ -5,54 +5,69 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from meltica.cli import EXIT_CODES, BadInput
+from meltica.cli import BadInput, exit_codes
 
 if TYPE_CHECKING:
     from meltica.adapters.replay.adapter import ReplayAdapter
     from meltica.backtest.replay import Run
 
 
-@click.command(epilog=EXIT_CODES)
+CODES = exit_codes(
+    {
+        0: "replayed to the end; the report counts callbacks that raised",
+        2: "invalid option, file, lambda or config",
+        3: "a lambda failed: it did not start, got stuck, or exceeded --max-errors",
+        4: "a recording is damaged; everything before the damage was replayed",
+        130: "interrupted",
+    }
+)
+
+
+@click.command(epilog=CODES)
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="PATH...")
-@click.option("--sample", is_flag=True, help="Play a small made-up Binance session instead of files.")
+@click.option("--sample", is_flag=True, help="Replay a small generated Binance session instead of files.")
 @click.option(
-    "--codec", metavar="NAME", help="How the frames are decoded (binance); recorded events need none."
+    "--codec", metavar="NAME", help="Codec of the frames, such as binance; recorded events need none."
 )
 @click.option(
     "--lambda",
     "lambdas",
     multiple=True,
     metavar="FILE.py:ClassName",
-    help="What to run; repeatable, side by side.",
+    help="Strategy to run; repeatable.",
 )
 @click.option(
-    "--config", "pairs", multiple=True, metavar="KEY=VALUE", help="A setting; CLASS.KEY=VALUE for one lambda."
+    "--config",
+    "pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Setting of the strategy; CLASS.KEY=VALUE for one of several. Repeatable.",
 )
 @click.option(
-    "--symbol", "symbols", multiple=True, metavar="BTC-USDT", help="Only these symbols; repeatable."
+    "--symbol", "symbols", multiple=True, metavar="BTC-USDT", help="Replay only this symbol; repeatable."
 )
 @click.option(
     "--speed",
     default="max",
     show_default=True,
     metavar="max|N",
-    help="1 is the recorded pace, 10 ten times it.",
+    help="1 is the recorded pace, 10 ten times as fast.",
 )
 @click.option(
     "--host",
     type=click.Choice(["shared", "thread"]),
     default="shared",
     show_default=True,
-    help="One thread for all lambdas, or one each.",
+    help="shared: one thread for all lambdas; thread: one each.",
 )
 @click.option(
     "--max-errors",
     type=click.IntRange(min=0),
     default=0,
     metavar="N",
-    help="Stop a lambda that raises N times in a row.",
+    help="Stop a lambda after N exceptions in a row; 0 is unlimited.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of the summary.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 def replay(
     paths: tuple[Path, ...],
     sample: bool,
@@ -65,13 +80,13 @@ def replay(
     max_errors: int,
     as_json: bool,
 ) -> int:
-    """Play recorded sessions through lambdas, losing nothing.
+    """Replay recordings through strategies, without losing events.
 
-    PATH is a file, a directory or a glob: lines of `<receive ns> <frame>` or recorded events as JSON lines,
-    plain or gzip. Without --lambda a shipped one logs large trades.
+    PATH is a file, a directory or a glob. Files have lines of `<receive ns> <frame>`, or recorded events as
+    JSON lines, as text or gzip. The default strategy is large-trades.
     """
     if sample == bool(paths):
-        raise click.UsageError("give PATH..., or --sample to play a made-up session")
+        raise click.UsageError("give PATH..., or --sample to replay a generated session")
     from meltica.backtest.replay import Replay, StartError
     from meltica.cli.replay.run import run
     from meltica.errors import MelticaError

@@ -24,7 +24,7 @@ LOG_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 
 
 def run(session: Replay, adapter: "ReplayAdapter", *, as_json: bool) -> int:
-    """Plays it all, says what happened, returns the exit code. Leaves the process when a lambda is stuck."""
+    """Runs a replay, prints the report and returns the exit code. Ends the process if a lambda is stuck."""
     status: Status = "ok"
     error: str | None = None
     with _screen(adapter), _interruptible(session) as interrupted:
@@ -56,14 +56,14 @@ def run(session: Replay, adapter: "ReplayAdapter", *, as_json: bool) -> int:
 
 
 def _wait(thread: threading.Thread) -> None:
-    # In slices: a wait without end would keep signals from being handled on some platforms.
+    # In slices: an unlimited wait blocks signal handlers on some platforms.
     while thread.is_alive():
         thread.join(0.2)
 
 
 @contextlib.contextmanager
 def _interruptible(session: Replay) -> Generator[threading.Event]:
-    """Makes the first Ctrl-C stop the replay, and the second leave at once."""
+    """Makes the first Ctrl-C stop the replay, and the second one end the process."""
     interrupted = threading.Event()
 
     def handle(_number: int, _frame: FrameType | None) -> None:
@@ -105,7 +105,7 @@ def _screen(adapter: "ReplayAdapter") -> Generator[None]:
 
 
 class _EventTime(logging.Formatter):
-    """Shows what a lambda says at the events' time, in UTC, so that two replays say the same."""
+    """Formats log lines of lambdas with the event time, in UTC, so that two replays log the same."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
         """Returns the time of a record, to the millisecond."""
@@ -140,7 +140,7 @@ def _logging(root: logging.Logger, handler: logging.Handler) -> Generator[None]:
 
 
 def _leave(code: int) -> None:
-    """Ends the process although a callback still runs."""
+    """Ends the process while a callback still runs."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a replay came to and what a venue's ledger holds, for people."""
+"""Tables for people: the report of a replay, and the ledger of a venue."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ def show(report: Mapping[str, Any]) -> None:
 
 
 def show_ledger(known: Mapping[str, Any]) -> None:
-    """Prints a venue's ledger, a row for each currency that anybody has or had."""
+    """Prints a venue's ledger, with a row for each currency."""
     from rich.console import Console
 
     accounts = known["accounts"]
@@ -61,7 +61,7 @@ def _table(title: str, *columns: str) -> "Table":
 
 def _totals(report: Mapping[str, Any]) -> "Table":
     seconds = report["seconds"]
-    rate = f", {report['frames'] / seconds:,.0f} a second" if seconds > 0 else ""
+    rate = f", {report['frames'] / seconds:,.0f} per second" if seconds > 0 else ""
     table = _table(f"Replay: {report['status'].replace('_', ' ')}", "", "")
     table.show_header = False
     table.add_row("frames", f"{report['frames']:,} ({report['bytes']:,} bytes) in {seconds:.2f} s{rate}")
@@ -69,7 +69,7 @@ def _totals(report: Mapping[str, Any]) -> "Table":
     table.add_row("gaps", f"{report['gaps']:,}")
     table.add_row("stale books", counts(report["stale_books"]))
     if report["unsynced_books"]:
-        table.add_row("books without a usable snapshot", f"{report['unsynced_books']:,}")
+        table.add_row("books without a valid snapshot", f"{report['unsynced_books']:,}")
     table.add_row("frame errors", counts(report["frame_errors"]))
     if report["unknown_enums"]:
         table.add_row("unknown enum values", f"{report['unknown_enums']:,}")

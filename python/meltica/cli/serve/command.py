@@ -5,35 +5,54 @@ from typing import Any, cast
 
 import click
 
-from meltica.cli import EXIT_CODES, BadInput
+from meltica.cli import CONFIG_HELP, HOME_HELP, BadInput, at_home, exit_codes
+
+CODES = exit_codes(
+    {
+        0: "stopped by a signal, in order",
+        2: "invalid config or option",
+        1: "internal error in Meltica, or a provider did not stop in time",
+        3: "a lambda did not stop in time",
+        5: "the database cannot be started, reached or stopped, or the last states were not written",
+        6: "a migration failed, or the schema belongs to another version",
+        7: "another gateway holds the database",
+        8: "the address is in use, or cannot be bound",
+        130: "ended immediately by a second signal",
+    }
+)
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(epilog=CODES)
 @click.option(
     "--config",
     "path",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The config file; else MELTICA_CONFIG_PATH, else the one that comes with Meltica.",
+    help=CONFIG_HELP,
 )
 @click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the gateway's own PostgreSQL lives; then a configured DSN is not used.",
+    help=HOME_HELP,
 )
-@click.option("--port", type=click.IntRange(0, 65535), help="Port of the control plane; 0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port of the control plane; 0 takes a free port.")
 @click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="A setting, as in `--set database.maxConns=4`; wins over file and environment. May be repeated.",
+    help="Set a key, as in `--set database.maxConns=4`; overrides file and environment. Repeatable.",
 )
-@click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout: when it is ready, how it ended.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print JSON lines to stdout when the gateway is ready and when it has stopped.",
+)
 def serve(
     path: Path | None, home: Path | None, port: int | None, settings: tuple[str, ...], as_json: bool
 ) -> int:
-    """Run the gateway until Ctrl-C or SIGTERM: an orderly stop. A second signal ends it at once."""
+    """Run the gateway until Ctrl-C or SIGTERM. A second signal ends it immediately."""
     from meltica import settings as configuration
     from meltica.cli.failures import refuse
     from meltica.errors import ConfigError
@@ -51,9 +70,7 @@ def _overrides(home: Path | None, port: int | None, settings: tuple[str, ...]) -
     """Returns what was given on the command line, in the form of the config file."""
     import yaml
 
-    values: dict[str, Any] = {}
-    if home is not None:
-        values["database"] = {"home": str(home.absolute()), "dsn": None}
+    values = at_home(home)
     if port is not None:
         values["apiServer"] = {"addr": f"127.0.0.1:{port}"}
     for setting in settings:

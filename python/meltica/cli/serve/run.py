@@ -1,4 +1,4 @@
-"""Runs the gateway in this process: its loop, its signals, its log, and what the terminal shows."""
+"""Runs the gateway in this process, with its event loop, signals, log and terminal output."""
 
 import asyncio
 import contextlib
@@ -28,11 +28,11 @@ log = logging.getLogger("meltica.gateway.gateway")
 AT_ONCE = 130
 STATUS_SECONDS = 0.5
 LEFT_BEHIND = {"lambdas": 3, "states": 5, "lock": 5, "database": 5, "embedded PostgreSQL": 5}
-"""Exit codes when a part did not stop, the first that applies; 1 for all others."""
+"""Exit codes for a component that did not stop; the first match applies, 1 otherwise."""
 
 
 def run(loaded: "Loaded", *, as_json: bool) -> int:
-    """Runs the gateway until it is told to stop; returns the exit code."""
+    """Runs the gateway until a signal stops it; returns the exit code."""
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         settings = loaded.settings.log
@@ -44,7 +44,7 @@ def run(loaded: "Loaded", *, as_json: bool) -> int:
 
 
 class Serving:
-    """One gateway from its start to its end, and what is told about it."""
+    """Runs one gateway, and reports its start and end."""
 
     def __init__(
         self,
@@ -75,17 +75,17 @@ class Serving:
             if await self._start():
                 self._tell_ready()
                 await self._until_asked()
-                log.info("stopping; a second signal ends it at once")
+                log.info("stopping; a second signal ends the process immediately")
                 await self._gateway.stop()
                 log.info("stopped")
         except MelticaError as error:
             self._failure = error
         if self._gateway.left_behind:
-            # What did not end would keep the loop, or the interpreter, from ending.
+            # A component that did not stop would keep the loop or the interpreter running.
             self._leave()
 
     def conclude(self) -> int:
-        """Tells how it ended and returns the exit code."""
+        """Reports the result and returns the exit code."""
         failure = self._failure
         code = self._code()
         if self._as_json:
@@ -98,18 +98,18 @@ class Serving:
         if failure is not None:
             click.echo(f"Error: {failure}", err=True)
         elif self._gateway.left_behind:
-            click.echo(f"Error: left behind: {', '.join(self._gateway.left_behind)}", err=True)
+            click.echo(f"Error: did not stop in time: {', '.join(self._gateway.left_behind)}", err=True)
         return code
 
     async def _start(self) -> bool:
-        """Starts the gateway; False when a signal came meanwhile. Raises what kept it from starting."""
+        """Starts the gateway; returns False if a signal stopped the start. Raises if it fails."""
         loop = asyncio.get_running_loop()
         starting = loop.create_task(self._gateway.start())
         asked = loop.create_task(self._asked.wait())
         await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
         if not starting.done():
-            log.info("stopping while it starts")
+            log.info("stopping during the start")
             starting.cancel()
         await asyncio.wait({starting})
         if starting.cancelled():
@@ -131,7 +131,7 @@ class Serving:
 
     def _signalled(self, number: int) -> None:
         if self._asked.is_set():
-            log.error("%s again: left at once", signal.Signals(number).name)
+            log.error("%s again: the process ends immediately", signal.Signals(number).name)
             self._close_screen()
             leave(AT_ONCE)
         self._asked.set()
@@ -146,7 +146,7 @@ class Serving:
             self._echo({**known, "config": str(self._loaded.path), "data": _data(self._loaded)})
 
     def _echo(self, known: dict[str, object]) -> None:
-        # Whoever reads this may be gone: no reason for a gateway to end.
+        # The reader of stdout may have closed it, which must not stop the gateway.
         with contextlib.suppress(OSError):
             click.echo(json.dumps(known))
 
@@ -162,7 +162,7 @@ class Serving:
 
 
 def _rows(loaded: "Loaded") -> dict[str, str]:
-    """Returns what the banner tells."""
+    """Returns the rows of the banner."""
     return {
         "config": str(loaded.path),
         "address": f"http://{loaded.settings.api_server.addr}",
@@ -172,7 +172,7 @@ def _rows(loaded: "Loaded") -> dict[str, str]:
 
 
 def _data(loaded: "Loaded") -> str:
-    """Returns where the database is, for people."""
+    """Returns the location of the database, without secrets."""
     database = loaded.settings.database
     if database.dsn is not None:
         return shown(database.dsn.get_secret_value())

@@ -1,4 +1,4 @@
-"""The line that tells how a gateway is doing, below the log on a terminal."""
+"""The status line of a gateway, below the log on a terminal."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -26,20 +26,20 @@ ORDER = (
 
 @dataclass(frozen=True)
 class Sample:
-    """What is read of a gateway at one moment; counters since its start."""
+    """Counters and states of a gateway at one moment; counters since its start."""
 
     time: float
     dispatched: int
     dropped: int
     latency: tuple[int, ...]
-    """How many deliveries took less than each of HISTOGRAM_BOUNDS_NS."""
+    """Number of deliveries faster than each of HISTOGRAM_BOUNDS_NS."""
     lambdas: tuple[Actual, ...]
     providers: tuple[Actual, ...]
     database: bool
 
 
 class StatusLine:
-    """Makes a line out of what changed since the last one."""
+    """Builds the status line from the changes since the previous one."""
 
     def __init__(self, gateway: "Gateway", clock: Callable[[], float] = time.monotonic) -> None:
         self._gateway = gateway
@@ -48,7 +48,7 @@ class StatusLine:
         self._last = self._sample()
 
     def next(self) -> str:
-        """Returns the present line."""
+        """Returns the current line."""
         before, self._last = self._last, self._sample()
         return line(before, self._last, self._last.time - self._began)
 
@@ -78,14 +78,14 @@ def line(before: Sample, now: Sample, up: float) -> str:
         f"lambdas {_counts(now.lambdas)}",
         f"providers {_counts(now.providers)}",
         f"dropped {now.dropped:,}",
-        f"database {'up' if now.database else 'away'}",
+        f"database {'up' if now.database else 'unavailable'}",
         f"up {_clock(up)}",
     ]
     return " | ".join(parts)
 
 
 def quantile(before: Sequence[int], now: Sequence[int], share: float) -> int | None:
-    """Returns the bound, in ns, that `share` of what was counted between two readings lies below, or None.
+    """Returns the bound in ns that `share` of the values between two readings is below, or None.
 
     Both are cumulative counts by HISTOGRAM_BOUNDS_NS.
     """

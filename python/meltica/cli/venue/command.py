@@ -1,4 +1,4 @@
-"""`meltica venue`: the simulated exchange as a process of its own."""
+"""`meltica venue`: the venue server."""
 
 import json
 from pathlib import Path
@@ -6,28 +6,24 @@ from typing import Any
 
 import click
 
+from meltica.cli import BadInput, exit_codes
+
 ENDPOINT = "http://127.0.0.1:8890"
 
-SERVE_CODES = """\b
-Exit codes:
-  0    stopped as asked
-  1    unexpected failure inside Meltica
-  2    bad usage or input: an option, the file
-  8    the address is taken or cannot be listened on
-  130  left at once by a second signal
-"""
-LEDGER_CODES = """\b
-Exit codes:
-  0    printed
-  1    what is at the endpoint does not answer as a venue does
-  2    bad usage: an option
-  130  interrupted
-"""
+SERVE_CODES = exit_codes(
+    {
+        0: "stopped by a signal",
+        2: "invalid config or option",
+        8: "the address is in use, or cannot be bound",
+        130: "ended immediately by a second signal",
+    }
+)
+LEDGER_CODES = exit_codes({0: "shown", 1: "the endpoint is not a venue", 130: "interrupted"})
 
 
 @click.group()
 def venue() -> None:
-    """Serve a simulated exchange, or read its ledger."""
+    """Run a simulated exchange, or show its ledger."""
 
 
 @venue.command(epilog=SERVE_CODES)
@@ -36,16 +32,25 @@ def venue() -> None:
     "path",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Market, accounts and rate limit, as docs/venue.md has them; one account `main` by default.",
+    help="Market, accounts and rate limit (docs/venue.md); default: one account, `main`.",
 )
-@click.option("--seed", type=click.IntRange(0, (1 << 64) - 1), help="Of the market; wins over the file.")
+@click.option("--seed", type=click.IntRange(0, (1 << 64) - 1), help="Seed of the market; overrides the file.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8890, show_default=True, help="0 takes a free one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8890,
+    show_default=True,
+    help="Port to listen on; 0 takes a free port.",
 )
-@click.option("--speed", type=float, help="The market's seconds in one of the wall's; wins over the file.")
-@click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout: when it is ready, how it ended.")
+@click.option("--speed", type=float, help="Seconds of the market's clock per second; overrides the file.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print JSON lines to stdout when the venue is ready and when it has stopped.",
+)
 def serve(path: Path | None, seed: int | None, port: int, speed: float | None, as_json: bool) -> int:
-    """Serve a simulated exchange on loopback until Ctrl-C or SIGTERM."""
+    """Run a simulated exchange on loopback until Ctrl-C or SIGTERM."""
     from meltica.cli.failures import refuse
     from meltica.errors import ConfigError
     from meltica.venue import config
@@ -61,10 +66,10 @@ def serve(path: Path | None, seed: int | None, port: int, speed: float | None, a
 
 
 @venue.command(epilog=LEDGER_CODES)
-@click.option("--endpoint", default=ENDPOINT, show_default=True, help="Where the venue is served.")
-@click.option("--json", "as_json", is_flag=True, help="As the venue says it.")
+@click.option("--endpoint", default=ENDPOINT, show_default=True, help="Address of the venue.")
+@click.option("--json", "as_json", is_flag=True, help="Print the response of the venue.")
 def ledger(endpoint: str, as_json: bool) -> None:
-    """Print where all the money of a venue is."""
+    """Show the balances of all accounts of a venue, and their sum."""
     known = _ask(endpoint)
     if as_json:
         click.echo(json.dumps(known))
@@ -78,8 +83,6 @@ def _ask(endpoint: str) -> dict[str, Any]:
     """Returns the ledger of a venue. Raises a click exception that says what went wrong."""
     import httpx
 
-    from meltica.cli import BadInput
-
     try:
         answer = httpx.get(f"{endpoint.rstrip('/')}/v1/ledger", timeout=10, trust_env=False)
         answer.raise_for_status()
@@ -89,4 +92,4 @@ def _ask(endpoint: str) -> dict[str, Any]:
             f"--endpoint: expected an address such as {ENDPOINT}, saw {endpoint!r}: {error}"
         ) from None
     except (httpx.HTTPError, ValueError) as error:
-        raise click.ClickException(f"{endpoint} does not answer as a venue does: {error}") from None
+        raise click.ClickException(f"{endpoint} is not a venue: {error}") from None

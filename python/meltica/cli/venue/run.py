@@ -1,4 +1,4 @@
-"""Runs a venue in this process: its loop, its signals, its log, and what the terminal shows."""
+"""Runs a venue in this process, with its event loop, signals, log and terminal output."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ STATUS_SECONDS = 0.5
 
 
 def run(settings: "VenueSettings", port: int, *, as_json: bool) -> int:
-    """Serves until it is told to stop; returns the exit code."""
+    """Serves until a signal stops it; returns the exit code."""
     failure: MelticaError | None = None
     try:
         with contextlib.closing(bind(HOST, port, "--port")) as bound, asyncio.Runner() as runner:
@@ -48,7 +48,7 @@ def run(settings: "VenueSettings", port: int, *, as_json: bool) -> int:
 
 
 class _Serving:
-    """One venue from its start to its end."""
+    """Runs one venue, and reports its start and end."""
 
     def __init__(self, settings: "VenueSettings", bound: socket.socket, *, as_json: bool) -> None:
         self._settings = settings
@@ -58,7 +58,7 @@ class _Serving:
         self._address = f"{HOST}:{bound.getsockname()[1]}"
 
     async def main(self) -> None:
-        """Serves until a signal comes, or the market ends, which it only does by an error."""
+        """Serves until a signal arrives, or the market fails."""
         venue = Exchange(self._settings)
         server = HttpServer(create_app(venue), self._bound, streams=True)
         with screen("info", "auto", "Meltica venue", self._rows()) as show:
@@ -83,7 +83,7 @@ class _Serving:
             log.info("stopped")
 
     def _rows(self) -> dict[str, str]:
-        """Returns what the banner tells; of an account's secret only that which stands in the docs."""
+        """Returns the rows of the banner; the only secret shown is the documented default."""
         accounts = self._settings.accounts
         given = "accounts" in self._settings.model_fields_set
         keys = [
@@ -141,6 +141,6 @@ def _line(venue: Exchange, rate: float, up: float) -> str:
 
 
 def _echo(known: dict[str, object]) -> None:
-    # Whoever reads this may be gone: no reason for a venue to end.
+    # The reader of stdout may have closed it, which must not stop the venue.
     with contextlib.suppress(OSError):
         click.echo(json.dumps(known))
