@@ -40,6 +40,7 @@ def lint(session: nox.Session) -> None:
     session.install("nox")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
+    session.run("lint-imports", env={"PYTHONPATH": "python"})
     session.run("basedpyright", "--pythonpath", str(Path(session.bin) / "python"))
     session.run("python", "-m", "mypy.stubtest", "meltica._core")
 
