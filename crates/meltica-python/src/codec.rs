@@ -142,7 +142,9 @@ fn message(object: &Any<'_>) -> PyResult<MessageSpec> {
     })
 }
 
-/// A compiled codec.
+/// A compiled codec: decodes the frames of one venue.
+///
+/// `declaration` is a `meltica.adapters.codec.Codec`. Raises `CodecError`, which lists every fault.
 #[pyclass(module = "meltica._core", name = "Codec", frozen)]
 pub struct PyCodec(pub Arc<Codec>);
 
@@ -170,6 +172,7 @@ impl PyCodec {
         Codec::compile(spec).map(Self).map_err(|error| CodecError::new_err(error.to_string()))
     }
 
+    /// Name of the codec, from its declaration.
     #[getter]
     fn name(&self) -> &str {
         self.0.name()

@@ -158,6 +158,8 @@ fn route_tuples(keys: &[RouteKey]) -> Vec<RouteTuple> {
 }
 
 /// One data plane: pools, routing table, producers and hosts.
+///
+/// `max_pool_bytes` limits the memory of all pools, 1 GiB by default.
 #[pyclass(module = "meltica._core", name = "Core", frozen)]
 pub struct PyCore {
     pub shared: Arc<CoreShared>,
@@ -183,6 +185,9 @@ impl PyCore {
         Ok(Self { shared })
     }
 
+    /// Makes a producer that sends events under the name `provider`.
+    ///
+    /// Without a codec, only its `publish` can be used. Raises `ValueError` for a name that is not valid.
     #[pyo3(signature = (provider, codec = None))]
     fn producer(
         &self,
@@ -192,6 +197,11 @@ impl PyCore {
         crate::producer::PyProducer::new(&self.shared, provider, codec)
     }
 
+    /// Makes a host: one thread that runs callbacks.
+    ///
+    /// A `thread` host runs one instance, a `shared` host many. With the `event` clock, timers and `Instance.now`
+    /// follow the events, for replays. `batch` is the largest number of events read from one queue at once, 1 to 65536.
+    /// Raises `ValueError` for other values.
     #[pyo3(signature = (mode, *, clock = "wall", batch = 256))]
     fn host(&self, mode: &str, clock: &str, batch: usize) -> PyResult<PyHost> {
         let shared_mode = match mode {
@@ -212,6 +222,7 @@ impl PyCore {
         Ok(PyHost::new(&self.shared, shared))
     }
 
+    /// Returns counters and latency summaries (ns) of pools and providers.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let out = PyDict::new(py);
         let pools = self.shared.dispatcher.pools();
@@ -231,15 +242,22 @@ impl PyCore {
         Ok(out)
     }
 
+    /// Returns the routes of the running instances: (provider, kind, symbol), symbol None for every symbol.
     fn routes(&self) -> Vec<RouteTuple> {
         route_tuples(&self.shared.dispatcher.wanted())
     }
 
+    /// Calls `callback(version, subscribe, unsubscribe)` after each change of `routes()`; None ends it.
+    ///
+    /// The callback runs on the thread that made the change and must return fast, because a host may wait for it.
     #[pyo3(signature = (callback))]
     fn watch_routes(&self, callback: Option<Py<PyAny>>) {
         *lock(&self.shared.watch) = callback;
     }
 
+    /// Returns, by provider, the time from received to dispatched.
+    ///
+    /// Each histogram is (number of values below each of `HISTOGRAM_BOUNDS_NS`, sum of all values in ns).
     fn histograms<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let out = PyDict::new(py);
         for (provider, feed) in lock(&self.shared.feeds).iter() {
@@ -248,6 +266,7 @@ impl PyCore {
         Ok(out)
     }
 
+    /// Closes every queue. Hosts deliver what is already queued, then end.
     fn close(&self) {
         for (queue, _) in lock(&self.shared.seats).values() {
             queue.close();

@@ -4,25 +4,25 @@ use pyo3::create_exception;
 use pyo3::exceptions::{PyBaseException, PyException};
 use pyo3::prelude::*;
 
-create_exception!(meltica, MelticaError, PyException, "Base of every error Meltica raises.");
+create_exception!(meltica, MelticaError, PyException, "Base class of every error that Meltica raises.");
 create_exception!(
     meltica,
     CodecError,
     MelticaError,
-    "A codec declaration is wrong; the text lists every fault."
+    "A codec declaration is invalid. The message lists every fault."
 );
 create_exception!(
     meltica,
     CapacityError,
     MelticaError,
-    "An instance asked for more memory than the configured maximum leaves."
+    "An instance needs more memory than the configured maximum leaves."
 );
-create_exception!(meltica, LambdaError, MelticaError, "An instance cannot do what was asked of it.");
+create_exception!(meltica, LambdaError, MelticaError, "An instance cannot do what was requested.");
 create_exception!(
     meltica,
     LambdaStopped,
     PyBaseException,
-    "Raised inside a callback that outlives its instance's stop."
+    "Raised inside a callback that is still running when its instance is stopped."
 );
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,19 +1,30 @@
 //! Events as Python sees them: one base class with the header, one class per kind.
 
+mod classes;
+
 use crate::book::BookBody;
 use crate::call::Renewable;
-use crate::convert::{
-    parse_rfc3339, provider, py_decimal, py_provider, py_side, py_symbol, rfc3339, symbol, value_error,
-};
+use crate::convert::{parse_rfc3339, provider, py_provider, py_symbol, rfc3339, symbol, value_error};
 use crate::payload::{self, Parsed};
-use meltica_core::decimal::Decimal;
-use meltica_core::event::{Event, Header, Kind, Liquidity, Nanos, Payload, ShortText, TimeInForce};
+use classes::{
+    PyBalanceUpdate, PyBookGap, PyExecReport, PyExtension, PyInstrumentUpdate, PyKlineSummary, PyMarketStale,
+    PyRiskControl, PyTicker, PyTrade,
+};
+use meltica_core::event::{Event, Header, Kind, Nanos, Payload};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping, PyString};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// What an event object holds.
+/// The docstring of `meltica._core.events`.
+pub const DOC: &str = "\
+Events: one base class with the header, one class per kind.
+
+Numbers have two forms: `trade.price` is a float, `trade.price_decimal` the exact `Decimal`, and
+`trade.price == float(trade.price_decimal)` always holds. Prices are in quote currency, quantities in base currency.
+Times are integer nanoseconds since the Unix epoch, UTC. A field that the venue did not send is None, never 0.";
+
+/// The payload of an event object.
 pub enum Body {
     /// Everything but books, copied out of the slot.
     Plain(Payload),
@@ -21,18 +32,18 @@ pub enum Body {
     Book(BookBody),
 }
 
-/// What stands in an event object.
+/// The value of an event object.
 pub struct Content {
     pub header: Header,
     pub body: Body,
 }
 
 impl Content {
-    /// Takes an event over, a book as a view of its top `depth` levels.
+    /// Copies an event; a book becomes a view of its top `depth` levels.
     #[inline]
     pub fn take(&mut self, event: &Event, depth: u32) {
         self.header = *event.header();
-        // Each arm writes its own payload in place, and no more.
+        // Each arm writes its own payload in place, without a copy of the whole enum.
         match &event.payload {
             Payload::Book(book) => self.body = Body::Book(BookBody::slot(book.clone(), depth)),
             Payload::Trade(p) => self.body = Body::Plain(Payload::Trade(*p)),
@@ -41,7 +52,7 @@ impl Content {
         }
     }
 
-    /// What the content of `event` is, as [`Self::take`].
+    /// Returns the content of `event`, as [`Self::take`] does.
     pub fn of(event: &Event, depth: u32) -> Self {
         let mut content = Self { header: *event.header(), body: Body::Plain(Payload::Empty) };
         content.take(event, depth);
@@ -49,7 +60,10 @@ impl Content {
     }
 }
 
-/// Base class of all events.
+/// Base class of all events: what happened, where and when.
+///
+/// Events are immutable, stay valid when kept, and can be pickled. Two events are equal if their kind, origin, times
+/// and payload are equal; `received_time` and `dispatched_time` are not compared.
 #[pyclass(module = "meltica", name = "Event", subclass, frozen)]
 pub struct PyEvent(Renewable<Content>);
 
@@ -83,7 +97,7 @@ impl PyEvent {
     }
 }
 
-/// Copies a payload that is not a book.
+/// Copies a payload other than a book.
 fn copy(payload: &Payload) -> Payload {
     match payload {
         Payload::Empty | Payload::Book(_) => Payload::Empty,
@@ -118,51 +132,63 @@ fn same(a: &Payload, b: &Payload) -> bool {
 
 #[pymethods]
 impl PyEvent {
+    /// Global sequence number, from 1. An instance receives ascending numbers.
     #[getter]
     fn seq(&self) -> u64 {
         self.header().seq
     }
 
+    /// The kind's name, such as `Trade`: also the name of the event's class.
     #[getter]
     fn kind(&self) -> &'static str {
         self.header().kind.name()
     }
 
+    /// Name of the provider that sent the event; `meltica` for what lambdas emit.
     #[getter]
     fn provider<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
         py_provider(py, self.header().provider)
     }
 
+    /// Instrument such as `BTC-USDT`; the currency of a `BalanceUpdate`, the name of an `Extension`.
     #[getter]
     fn symbol<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
         py_symbol(py, self.header().symbol)
     }
 
+    /// Sequence number per provider, kind and symbol, from 1 at each start of the provider.
     #[getter]
     fn provider_seq(&self) -> u64 {
         self.header().provider_seq
     }
 
+    /// Version of the routing table when the event was dispatched.
     #[getter]
     fn routing_version(&self) -> u32 {
         self.header().routing_version
     }
 
+    /// When the event happened by the venue's clock, in ns; None if the venue does not send a time.
     #[getter]
     fn venue_time(&self) -> Option<Nanos> {
         self.header().venue_time
     }
 
+    /// When the bytes arrived by the local wall clock, in ns; in a replay, the recorded time.
     #[getter]
     fn received_time(&self) -> Nanos {
         self.header().received_time
     }
 
+    /// When the event was numbered and routed by the local wall clock, in ns.
     #[getter]
     fn dispatched_time(&self) -> Nanos {
         self.header().dispatched_time
     }
 
+    /// Returns the event as JSON-able data: camelCase keys, decimals as strings, times as RFC 3339.
+    ///
+    /// Absent fields have no key.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let h = self.header();
         let out = PyDict::new(py);
@@ -186,6 +212,9 @@ impl PyEvent {
         Ok(out)
     }
 
+    /// Returns the event that `to_dict` described.
+    ///
+    /// Raises `ValueError` naming the key that is missing or has a wrong value.
     #[staticmethod]
     fn from_dict<'py>(py: Python<'py>, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         if data.cast::<PyMapping>().is_err() {
@@ -212,7 +241,7 @@ impl PyEvent {
         let stamp = body.call_method1("get", ("timestamp",))?;
         let venue_time = match time("venueTs")? {
             None if !stamp.is_none() => Some(parse_rfc3339(&stamp.extract::<String>()?)?),
-            known => known,
+            time => time,
         };
         let header = Header {
             seq: number("seq")?,
@@ -274,229 +303,7 @@ impl PyEvent {
     }
 }
 
-/// A decimal as a float.
-fn float(value: Decimal) -> f64 {
-    value.to_f64()
-}
-
-macro_rules! event_class {
-    (
-        $class:ident, $name:literal, $variant:ident($p:ident);
-        numbers { $($number:ident $exact:ident = $field:expr;)* }
-        optional { $($opt:ident $opt_exact:ident = $opt_field:expr;)* }
-        plain { $($plain:ident: $type:ty = $value:expr;)* }
-        object { $($object:ident = |$py:ident| $made:expr;)* }
-    ) => {
-        #[pyclass(module = "meltica", name = $name, extends = PyEvent, frozen)]
-        pub struct $class;
-
-        #[pymethods]
-        impl $class {
-            $(
-                #[getter]
-                fn $number(slf: &Bound<'_, Self>) -> PyResult<f64> {
-                    let Payload::$variant($p) = slf.as_super().get().plain() else { return Err(wrong()) };
-                    Ok(float($field))
-                }
-
-                #[getter]
-                fn $exact<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-                    let Payload::$variant($p) = slf.as_super().get().plain() else { return Err(wrong()) };
-                    py_decimal(slf.py(), $field)
-                }
-            )*
-            $(
-                #[getter]
-                fn $opt(slf: &Bound<'_, Self>) -> PyResult<Option<f64>> {
-                    let Payload::$variant($p) = slf.as_super().get().plain() else { return Err(wrong()) };
-                    Ok($opt_field.map(float))
-                }
-
-                #[getter]
-                fn $opt_exact<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
-                    let Payload::$variant($p) = slf.as_super().get().plain() else { return Err(wrong()) };
-                    $opt_field.map(|value| py_decimal(slf.py(), value)).transpose()
-                }
-            )*
-            $(
-                #[getter]
-                fn $plain(slf: &Bound<'_, Self>) -> PyResult<$type> {
-                    let Payload::$variant($p) = slf.as_super().get().plain() else { return Err(wrong()) };
-                    Ok($value)
-                }
-            )*
-            $(
-                #[getter]
-                fn $object<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-                    let Payload::$variant($p) = slf.as_super().get().plain() else { return Err(wrong()) };
-                    let $py = slf.py();
-                    $made
-                }
-            )*
-        }
-    };
-}
-
-fn wrong() -> PyErr {
-    value_error("Invariant: the class and the payload of an event agree")
-}
-
-fn optional<'py>(py: Python<'py>, value: Option<PyResult<Bound<'py, PyAny>>>) -> PyResult<Bound<'py, PyAny>> {
-    value.unwrap_or_else(|| Ok(py.None().into_bound(py)))
-}
-
-event_class! {
-    PyTrade, "Trade", Trade(t);
-    numbers {
-        price price_decimal = t.price;
-        quantity quantity_decimal = t.quantity;
-    }
-    optional {}
-    plain {
-        trade_id: String = t.id.to_string();
-    }
-    object {
-        side = |py| optional(py, t.side.map(|side| py_side(py, side)));
-    }
-}
-
-event_class! {
-    PyTicker, "Ticker", Ticker(t);
-    numbers {}
-    optional {
-        last last_decimal = t.last;
-        bid bid_decimal = t.bid;
-        bid_quantity bid_quantity_decimal = t.bid_quantity;
-        ask ask_decimal = t.ask;
-        ask_quantity ask_quantity_decimal = t.ask_quantity;
-        volume_24h volume_24h_decimal = t.volume_24h;
-    }
-    plain {}
-    object {}
-}
-
-event_class! {
-    PyKline, "KlineSummary", Kline(k);
-    numbers {
-        open open_decimal = k.open;
-        close close_decimal = k.close;
-        high high_decimal = k.high;
-        low low_decimal = k.low;
-        volume volume_decimal = k.volume;
-    }
-    optional {}
-    plain {
-        open_time: Nanos = k.open_time;
-        close_time: Nanos = k.close_time;
-        interval: Option<String> = k.interval.as_ref().map(|t: &ShortText| t.as_str().to_owned());
-        closed: Option<bool> = k.closed;
-    }
-    object {}
-}
-
-event_class! {
-    PyExecReport, "ExecReport", Exec(r);
-    numbers {
-        quantity quantity_decimal = r.quantity;
-        filled_quantity filled_quantity_decimal = r.filled_quantity;
-    }
-    optional {
-        price price_decimal = r.price;
-        remaining_quantity remaining_quantity_decimal = r.remaining_quantity;
-        average_price average_price_decimal = r.average_price;
-        fee fee_decimal = r.fee;
-        last_quantity last_quantity_decimal = r.last_quantity;
-        last_price last_price_decimal = r.last_price;
-        last_fee last_fee_decimal = r.last_fee;
-    }
-    plain {
-        client_order_id: String = r.client_order_id.clone();
-        venue_order_id: Option<String> = r.venue_order_id.clone();
-        state: &'static str = r.state.name();
-        order_type: String = r.order_type.clone();
-        time_in_force: Option<&'static str> = r.time_in_force.map(TimeInForce::name);
-        fee_currency: Option<String> = r.fee_currency.clone();
-        reason: Option<String> = r.reason.clone();
-        execution_id: Option<String> = r.execution_id.clone();
-        liquidity: Option<&'static str> = r.liquidity.map(Liquidity::name);
-        last_fee_currency: Option<String> = r.last_fee_currency.clone();
-    }
-    object {
-        side = |py| py_side(py, r.side);
-    }
-}
-
-event_class! {
-    PyInstrumentUpdate, "InstrumentUpdate", Instrument(i);
-    numbers {}
-    optional {}
-    plain {}
-    object {
-        instrument = |py| Ok(payload::instrument_to_dict(py, i)?.into_any());
-    }
-}
-
-event_class! {
-    PyBalanceUpdate, "BalanceUpdate", Balance(b);
-    numbers {
-        total total_decimal = b.total;
-        available available_decimal = b.available;
-    }
-    optional {}
-    plain {}
-    object {}
-}
-
-event_class! {
-    PyRiskControl, "RiskControl", Risk(r);
-    numbers {}
-    optional {}
-    plain {
-        strategy_id: String = r.strategy_id.clone();
-        status: String = r.status.clone();
-        reason: String = r.reason.clone();
-        breach_type: String = r.breach_type.clone();
-        metrics: std::collections::BTreeMap<String, String> = r.metrics.iter().cloned().collect();
-        kill_switch_engaged: bool = r.kill_switch_engaged;
-        circuit_breaker_open: bool = r.circuit_breaker_open;
-    }
-    object {}
-}
-
-event_class! {
-    PyExtension, "Extension", Extension(e);
-    numbers {}
-    optional {}
-    plain {
-        name: String = e.name.clone();
-    }
-    object {
-        payload = |py| crate::convert::json_loads(py, &e.json);
-    }
-}
-
-event_class! {
-    PyBookGap, "BookGap", BookGap(g);
-    numbers {}
-    optional {}
-    plain {
-        expected: u64 = g.expected;
-        seen: u64 = g.seen;
-    }
-    object {}
-}
-
-event_class! {
-    PyMarketStale, "MarketStale", MarketStale(reason);
-    numbers {}
-    optional {}
-    plain {
-        reason: &'static str = reason.name();
-    }
-    object {}
-}
-
-/// Makes an event object.
+/// Makes the event object of a content.
 pub fn make(py: Python<'_>, content: Content) -> PyResult<Bound<'_, PyAny>> {
     let kind = content.header.kind;
     let base = PyClassInitializer::from(PyEvent(Renewable::new(content)));
@@ -505,7 +312,7 @@ pub fn make(py: Python<'_>, content: Content) -> PyResult<Bound<'_, PyAny>> {
         Kind::Trade => Bound::new(py, base.add_subclass(PyTrade))?.into_any(),
         Kind::Ticker => Bound::new(py, base.add_subclass(PyTicker))?.into_any(),
         Kind::ExecReport => Bound::new(py, base.add_subclass(PyExecReport))?.into_any(),
-        Kind::KlineSummary => Bound::new(py, base.add_subclass(PyKline))?.into_any(),
+        Kind::KlineSummary => Bound::new(py, base.add_subclass(PyKlineSummary))?.into_any(),
         Kind::InstrumentUpdate => Bound::new(py, base.add_subclass(PyInstrumentUpdate))?.into_any(),
         Kind::BalanceUpdate => Bound::new(py, base.add_subclass(PyBalanceUpdate))?.into_any(),
         Kind::RiskControl => Bound::new(py, base.add_subclass(PyRiskControl))?.into_any(),
@@ -519,7 +326,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyEvent>()?;
     module.add_class::<PyTrade>()?;
     module.add_class::<PyTicker>()?;
-    module.add_class::<PyKline>()?;
+    module.add_class::<PyKlineSummary>()?;
     module.add_class::<PyExecReport>()?;
     module.add_class::<PyInstrumentUpdate>()?;
     module.add_class::<PyBalanceUpdate>()?;

@@ -1,13 +1,13 @@
-//! Conditions on fields, from Python tuples to the core's compiled filters.
+//! Compiles the conditions of Python tuples to the core's filters.
 
-use crate::convert::{kind, value_error};
+use crate::convert::{self, value_error};
 use meltica_core::event::Kind;
 use meltica_core::filter::{Filter, Operand};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyTuple};
 use std::collections::HashMap;
 
-/// The conditions of each kind.
+/// Kind -> its conditions, of which all must hold.
 pub type Filters = HashMap<Kind, Vec<Filter>>;
 
 fn operand(value: &Bound<'_, PyAny>) -> PyResult<Operand> {
@@ -17,11 +17,11 @@ fn operand(value: &Bound<'_, PyAny>) -> PyResult<Operand> {
     let plain = value.is_instance_of::<PyString>()
         || value.is_instance_of::<PyInt>()
         || value.is_instance_of::<PyFloat>()
-        || crate::convert::is_decimal(value)?;
+        || convert::is_decimal(value)?;
     if !plain {
         let seen = value.repr()?;
         return Err(value_error(format!(
-            "expected text, a number, True or False to compare with, seen {seen}"
+            "expected text, a number, True or False to compare with, saw {seen}"
         )));
     }
     Ok(Operand::Text(value.str()?.extract()?))
@@ -40,7 +40,7 @@ fn filter(kind: Kind, field: &str, op: &str, value: &Bound<'_, PyAny>) -> PyResu
 pub fn filters(declared: &Bound<'_, PyDict>) -> PyResult<Filters> {
     let mut compiled = Filters::new();
     for (name, conditions) in declared {
-        let kind = kind(&name.extract::<String>()?)?;
+        let kind = convert::kind(&name.extract::<String>()?)?;
         let of_kind = compiled.entry(kind).or_default();
         for condition in conditions.try_iter()? {
             let (field, op, value): (String, String, Bound<'_, PyAny>) = condition?.extract()?;
@@ -50,11 +50,11 @@ pub fn filters(declared: &Bound<'_, PyDict>) -> PyResult<Filters> {
     Ok(compiled)
 }
 
-/// Raises `ValueError` when no event of the kind could ever meet the condition.
+/// Raises `ValueError` if no event of the kind can ever match the filter.
 #[pyfunction]
-#[pyo3(signature = (kind_name, field, operator, value, /))]
-fn check_filter(kind_name: &str, field: &str, operator: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
-    filter(kind(kind_name)?, field, operator, value).map(drop)
+#[pyo3(signature = (kind, field, operator, value, /))]
+fn check_filter(kind: &str, field: &str, operator: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    filter(convert::kind(kind)?, field, operator, value).map(drop)
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -27,10 +27,14 @@ mod stats;
 
 use pyo3::prelude::*;
 
+/// The data plane: compiled from `crates/meltica-python`. Times are integer nanoseconds since the Unix epoch, UTC.
+///
+/// Events, the simulator and the benchmarks are submodules; all of their names are here too.
 #[pymodule]
 mod _core {
     use super::{
-        benchmark, book, codec, core, errors, events, filter, host, instance, market, producer, simulator,
+        add_part, benchmark, book, codec, core, errors, events, filter, host, instance, market, producer,
+        simulator,
     };
     use pyo3::prelude::*;
 
@@ -40,16 +44,34 @@ mod _core {
         module.add("BUILD_PROFILE", env!("MELTICA_PROFILE"))?;
         module.add("BUILD_TARGET", env!("MELTICA_TARGET"))?;
         errors::register(module)?;
-        events::register(module)?;
-        book::register(module)?;
         codec::register(module)?;
         filter::register(module)?;
         instance::register(module)?;
         core::register(module)?;
         host::register(module)?;
         producer::register(module)?;
-        simulator::register(module)?;
-        market::register(module)?;
-        benchmark::register(module)
+        add_part(module, "events", events::DOC, &[events::register, book::register])?;
+        add_part(module, "simulator", simulator::DOC, &[simulator::register, market::register])?;
+        add_part(module, "benchmarks", benchmark::DOC, &[benchmark::register])
     }
+}
+
+type Register = fn(&Bound<'_, PyModule>) -> PyResult<()>;
+
+/// Adds an importable submodule, and the names that it registers to `module` itself as well.
+fn add_part(module: &Bound<'_, PyModule>, name: &str, doc: &str, register: &[Register]) -> PyResult<()> {
+    let py = module.py();
+    let full_name = format!("meltica._core.{name}");
+    let part = PyModule::new(py, &full_name)?;
+    part.setattr("__doc__", doc)?;
+    for register in register {
+        register(&part)?;
+    }
+    for name in part.index()? {
+        let name: String = name.extract()?;
+        module.add(name.as_str(), part.getattr(name.as_str())?)?;
+    }
+    module.setattr(name, &part)?;
+    // An import finds the submodule here: an extension module has no path to search.
+    py.import("sys")?.getattr("modules")?.set_item(full_name, part)
 }

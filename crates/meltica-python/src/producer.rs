@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// One provider's way into the data plane.
+/// One provider's entry into the data plane, made by `Core.producer`.
 #[pyclass(module = "meltica._core", name = "Producer", frozen)]
 pub struct PyProducer {
     core: Arc<CoreShared>,
@@ -56,11 +56,15 @@ impl PyProducer {
 
 #[pymethods]
 impl PyProducer {
+    /// Name of the provider.
     #[getter]
     fn provider(&self) -> &'static str {
         self.stats.provider.name()
     }
 
+    /// Decodes one frame, dispatches its events and returns how many there were.
+    ///
+    /// `received_time` is in ns, None for now. A frame that cannot be decoded is counted, not raised.
     #[pyo3(signature = (frame, received_time = None))]
     fn feed(&self, py: Python<'_>, frame: &[u8], received_time: Option<Nanos>) -> PyResult<u32> {
         py.detach(|| {
@@ -71,6 +75,10 @@ impl PyProducer {
         })
     }
 
+    /// Dispatches one event and returns whether an instance receives it.
+    ///
+    /// `payload` has the form of `Event.to_dict()["payload"]`; times are in ns, `received_time` None for now. Raises
+    /// `ValueError` naming the key that is missing or has a wrong value.
     #[pyo3(signature = (kind, symbol, payload, *, venue_time = None, received_time = None))]
     fn publish(
         &self,
@@ -99,6 +107,9 @@ impl PyProducer {
         })
     }
 
+    /// Starts a new connection: books are stale until their next snapshot, venue ids may repeat.
+    ///
+    /// `received_time` is in ns, None for now. Returns the number of notices that were dispatched.
     #[pyo3(signature = (received_time = None))]
     fn restart(&self, py: Python<'_>, received_time: Option<Nanos>) -> PyResult<u32> {
         py.detach(|| {
@@ -109,10 +120,19 @@ impl PyProducer {
         })
     }
 
+    /// Returns the symbols whose book waits for a snapshot: after its first diffs, a gap or `restart`.
     fn unsynced(&self, py: Python<'_>) -> Vec<&'static str> {
         py.detach(|| lock(&self.feed).unsynced().into_iter().map(SymbolId::name).collect())
     }
 
+    /// Feeds recorded lines `<receive ns> <frame>`, merged by (time, file, line), until the files end or `stop`.
+    ///
+    /// `speed` 1.0 keeps the recorded pace, None replays as fast as the readers allow. `restamp` replaces the recorded
+    /// receive times with the current time. `progress` is called with the number of consumed bytes, about ten times a
+    /// second.
+    ///
+    /// Raises `ValueError` if a file does not start with such a line or `speed` is not above 0, and what a file or
+    /// `progress` raises.
     #[pyo3(signature = (files, *, speed = None, restamp = false, progress = None))]
     fn replay(
         &self,
@@ -135,6 +155,7 @@ impl PyProducer {
         })
     }
 
+    /// Waits until every host has handled the events dispatched so far; False after `timeout` seconds.
     #[pyo3(signature = (timeout = None))]
     fn drain(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let deadline = match timeout {
@@ -156,14 +177,17 @@ impl PyProducer {
         }
     }
 
+    /// Stops a running `replay` soon, and every later one at once. Any thread may call it.
     fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 
+    /// Returns counters: frames, bytes, events by kind, gaps, stale books, unknown enum values, errors by kind.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         feed_dict(py, &self.stats)
     }
 
+    /// Returns the latest frames that could not be decoded: (received ns, the fault, the first 4 KiB).
     fn bad_frames<'py>(&self, py: Python<'py>) -> Vec<(Nanos, String, Bound<'py, PyBytes>)> {
         let bad = lock(&self.stats.bad);
         bad.iter().map(|bad| (bad.received_time, bad.error.clone(), PyBytes::new(py, &bad.head))).collect()

@@ -22,7 +22,7 @@ const WILDCARD_SYMBOLS: usize = 64;
 
 type Callbacks = [Option<Callback>; Kind::COUNT];
 
-/// One thread that runs callbacks.
+/// One thread that runs callbacks, made by `Core.host`.
 #[pyclass(module = "meltica._core", name = "Host", frozen)]
 pub struct PyHost {
     shared: Arc<HostShared>,
@@ -33,11 +33,27 @@ pub struct PyHost {
 
 #[pymethods]
 impl PyHost {
+    /// `thread` or `shared`.
     #[getter]
     fn mode(&self) -> &'static str {
         if self.shared.shared_mode { "shared" } else { "thread" }
     }
 
+    /// Makes an instance and reserves its slots; its callbacks run only after `Instance.start`.
+    ///
+    /// - `callbacks`: kind -> function of one event; the notices `BookGap` and `MarketStale` are kinds too
+    /// - `routes`: (provider, kind, symbol), symbol None for every symbol
+    /// - `filters`: kind -> (field, operator, value), of which all must match
+    /// - `policies`: kind -> `conflate`, `drop_oldest` or `block`, when its queue is full
+    /// - `capacity`: events in the queue, 1 to 1048576
+    /// - `book_depth`: levels on each side of a book, 1 to 5000
+    /// - `keep_market`, `keep_book`: keep the state that `Instance.market` and `Instance.book` return
+    /// - `on_error`: called with the callback's name and the exception
+    /// - `max_errors`: this many failed callbacks in a row stop the instance; 0 never does
+    /// - `slow_ns`: a callback of at least this many ns counts as slow
+    ///
+    /// Raises `ValueError` for invalid values, `CapacityError` if the slots do not fit in memory, `LambdaError` for a
+    /// second instance in a `thread` host.
     #[pyo3(signature = (
         id, *, callbacks, routes, filters = None, policies = None, capacity = 1024, book_depth = 25,
         keep_market = false, keep_book = false, on_start = None, on_stop = None, on_error = None, max_errors = 0,
@@ -84,6 +100,9 @@ impl PyHost {
         self.seat(id, keep, signature, member, routes)
     }
 
+    /// Stops every instance and the thread; False if a callback did not return, which leaves its instance `stuck`.
+    ///
+    /// `timeout` is in seconds, for each instance.
     #[pyo3(signature = (timeout = 5.0))]
     fn stop(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
         let instances = lock(&self.instances).clone();

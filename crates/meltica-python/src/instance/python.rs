@@ -14,18 +14,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-/// A running `every`.
+/// A running timer, made by `Lambda.every`.
 #[pyclass(module = "meltica", name = "Timer", frozen)]
 pub struct PyTimer(Arc<AtomicBool>);
 
 #[pymethods]
 impl PyTimer {
+    /// Stops the timer; it does not fire again. Cancelling twice is allowed.
     fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// One run of a lambda.
+/// One run of a lambda, made by `Host.add`.
 #[pyclass(module = "meltica._core", name = "Instance", frozen)]
 pub struct PyInstance {
     pub shared: Arc<InstanceShared>,
@@ -34,16 +35,21 @@ pub struct PyInstance {
 
 #[pymethods]
 impl PyInstance {
+    /// Name of the instance.
     #[getter]
     fn id(&self) -> &str {
         &self.shared.id
     }
 
+    /// Life-cycle state of the instance.
     #[getter]
     fn state(&self) -> &'static str {
         self.shared.state().name()
     }
 
+    /// Runs `on_start` on the host's thread, then starts the delivery of events.
+    ///
+    /// Raises what `on_start` raised, or `LambdaError` if the instance was already started.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
         if self.shared.state() != State::Created {
             let (id, state) = (&self.shared.id, self.shared.state().name());
@@ -57,6 +63,10 @@ impl PyInstance {
         py.detach(move || receiver.recv()).unwrap_or_else(|_| Err(ended()))
     }
 
+    /// Stops the delivery of events, runs `on_stop` on the host's thread and waits for it.
+    ///
+    /// After `timeout` seconds, raises `LambdaStopped` inside a running callback. Returns False if the callback does
+    /// not return even then; the instance is then `stuck`.
     #[pyo3(signature = (timeout = 5.0))]
     pub fn stop(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
         match self.shared.state() {
@@ -93,25 +103,34 @@ impl PyInstance {
         Ok(false)
     }
 
+    /// How long the current callback has been running, in ns; 0 between callbacks.
     #[getter]
     fn in_callback_ns(&self) -> u64 {
         self.shared.host.in_callback_ns(self.shared.number)
     }
 
+    /// Returns the time of the instance's clock, in ns: the wall clock live, the events' time in a replay.
     fn now(&self) -> Nanos {
         self.shared.now()
     }
 
+    /// When the latest event reached the instance, in ns of the wall clock; 0 before the first.
     #[getter]
     fn delivered_at(&self) -> Nanos {
         self.shared.delivered_at.load(Ordering::Relaxed)
     }
 
+    /// Returns the latest prices of a symbol; None before its first event.
+    ///
+    /// Raises `LambdaError` if several providers send the symbol and `provider` is None.
     #[pyo3(signature = (symbol, provider = None))]
     fn market(&self, symbol: &str, provider: Option<&str>) -> PyResult<Option<PyMarketState>> {
         self.shared.view.market(symbol, provider)
     }
 
+    /// Returns the latest book of a symbol; None before the first, or while it is stale.
+    ///
+    /// Raises `LambdaError` if several providers send the symbol and `provider` is None.
     #[pyo3(signature = (symbol, provider = None))]
     fn book<'py>(
         &self,
@@ -122,6 +141,7 @@ impl PyInstance {
         self.shared.view.book(py, symbol, provider)
     }
 
+    /// Calls `fn` every `seconds` (1e-6 to 1e9) of the instance's clock, on the host's thread, until cancelled.
     fn every(&self, seconds: f64, r#fn: Py<PyAny>) -> PyResult<PyTimer> {
         let period = seconds * 1e9;
         if !(1e3..=1e18).contains(&period) {
@@ -137,6 +157,9 @@ impl PyInstance {
         Ok(PyTimer(cancelled))
     }
 
+    /// Publishes an `Extension` event with a payload of at most 100 KiB of JSON.
+    ///
+    /// In a replay, the event is published at the end of the current step. Raises `ValueError` for a larger payload.
     fn emit(&self, py: Python<'_>, name: String, payload_json: String) -> PyResult<()> {
         let extension = crate::payload::extension(name, payload_json, self.shared.number)?;
         self.core.emit(py, extension, self.shared.number, self.shared.now(), self.shared.host.event_clock)?;
@@ -144,6 +167,9 @@ impl PyInstance {
         Ok(())
     }
 
+    /// Returns two histograms: `latency` from dispatched to delivered, `callback` from delivered to returned.
+    ///
+    /// Each is (number of values below each of `HISTOGRAM_BOUNDS_NS`, sum of all values in ns).
     fn histograms<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let out = PyDict::new(py);
         out.set_item("latency", self.shared.stats.latency.cumulative())?;
@@ -151,6 +177,7 @@ impl PyInstance {
         Ok(out)
     }
 
+    /// Returns counters (delivered, conflated and dropped by kind, errors, slow callbacks) and latencies in ns.
     pub fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = &self.shared.stats;
         let out = PyDict::new(py);

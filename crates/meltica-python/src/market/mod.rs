@@ -29,6 +29,16 @@ macro_rules! tuple {
     }};
 }
 
+/// A market with background traders on a virtual clock, and accounts that trade on it.
+///
+/// Background traders and accounts share the book of each symbol. With a `producer`, market data and the reports of the
+/// first account are published there. Without one they become frames, as described in `docs/venue.md`, which `poll`
+/// returns. Equal options and equal calls at equal virtual times give equal events and equal faults.
+///
+/// `options` and `symbols` come from `meltica.simulator.settings`; `accounts` has the balances by currency, by the
+/// account's name. Methods without an `account` use the first one.
+///
+/// Raises `ConfigError`, which lists every fault.
 #[pyclass(module = "meltica._core", name = "SyntheticMarket", frozen)]
 pub struct PySyntheticMarket {
     state: Mutex<State>,
@@ -96,7 +106,7 @@ impl PySyntheticMarket {
     #[classattr]
     const TAKERS: f64 = meltica_core::venue::market::TAKERS;
 
-    /// Tells every instrument and balance.
+    /// Publishes every instrument and every balance.
     fn announce(&self, py: Python<'_>) {
         self.act(py, |live, to| {
             to.instruments(live.market());
@@ -104,6 +114,11 @@ impl PySyntheticMarket {
         });
     }
 
+    /// Runs until the virtual time `until` or `Producer.stop`.
+    ///
+    /// `speed` is relative to the wall clock, above 0 and at most 1e6; None runs as fast as possible.
+    ///
+    /// Raises `ValueError` for another speed, or for a market without a producer.
     #[pyo3(signature = (*, speed = None, until = None))]
     fn run(&self, py: Python<'_>, speed: Option<f64>, until: Option<Nanos>) -> PyResult<()> {
         if speed.is_some_and(|speed| !(speed > 0.0 && speed <= 1e6)) {
@@ -119,6 +134,7 @@ impl PySyntheticMarket {
         py.detach(|| run::run(&self.state, producer.get(), &self.waiting, speed, until))
     }
 
+    /// Advances the virtual clock to `until`, in ns. An earlier time changes nothing.
     fn advance(&self, py: Python<'_>, until: Nanos) {
         py.detach(|| {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,11 +143,16 @@ impl PySyntheticMarket {
         });
     }
 
+    /// The virtual time, in ns.
     #[getter]
     fn now(&self, py: Python<'_>) -> Nanos {
         self.state(py).live.market().now()
     }
 
+    /// Submits an order at the current virtual time and returns the venue's id of it.
+    ///
+    /// The reports on the order are published as well. Numbers are as for `MatchingEngine.submit`. Raises
+    /// `OrderRefused`; the order then changes nothing.
     #[pyo3(signature = (client_order_id, symbol, side, quantity, price = None, time_in_force = "GTC", post_only = false, *,
                         account = None))]
     #[allow(clippy::too_many_arguments)]
@@ -166,6 +187,7 @@ impl PySyntheticMarket {
         answer.map(|order| order.0.to_string()).map_err(|refusal| raise(py, &refusal))
     }
 
+    /// Cancels an open order. Raises `OrderRefused` if the order is not open.
     #[pyo3(signature = (client_order_id, *, account = None))]
     fn cancel(&self, py: Python<'_>, client_order_id: &str, account: Option<&str>) -> PyResult<()> {
         let account = self::account(&self.state(py), account)?;
@@ -173,6 +195,7 @@ impl PySyntheticMarket {
         answer.map_err(|refusal| raise(py, &refusal))
     }
 
+    /// Changes an open order, as `MatchingEngine.amend`. Raises `OrderRefused`; the order is then unchanged.
     #[pyo3(signature = (client_order_id, quantity = None, price = None, *, account = None))]
     fn amend(
         &self,
@@ -198,6 +221,9 @@ impl PySyntheticMarket {
         answer.map_err(|refusal| raise(py, &refusal))
     }
 
+    /// Returns the latest report on an order with its `symbol` and `time` (virtual ns); None if it is unknown.
+    ///
+    /// The venue keeps open orders and the last 100,000 closed ones.
     #[pyo3(signature = (client_order_id, *, account = None))]
     fn order<'py>(
         &self,
@@ -211,6 +237,7 @@ impl PySyntheticMarket {
         market.order(account, client_order_id).map(|order| order_dict(py, market, order)).transpose()
     }
 
+    /// Returns the open orders, oldest first, in the form of `order`.
     #[pyo3(signature = (*, account = None))]
     fn open_orders<'py>(&self, py: Python<'py>, account: Option<&str>) -> PyResult<Bound<'py, PyList>> {
         let state = self.state(py);
@@ -223,6 +250,9 @@ impl PySyntheticMarket {
         Ok(orders)
     }
 
+    /// Returns the fills numbered above `number` and not before `time` (virtual ns), at most the first `limit`.
+    ///
+    /// The venue keeps the last 1,048,576 fills.
     #[pyo3(signature = (number = 0, *, time = 0, limit = None, account = None))]
     fn fills_since<'py>(
         &self,
@@ -243,13 +273,20 @@ impl PySyntheticMarket {
         Ok(fills)
     }
 
+    /// Returns the account's balances, by currency.
     #[pyo3(signature = (*, account = None))]
     fn balances<'py>(&self, py: Python<'py>, account: Option<&str>) -> PyResult<Bound<'py, PyDict>> {
         let state = self.state(py);
         balances(py, state.live.market(), self::account(&state, account)?)
     }
 
-    /// Everything that anybody owns.
+    /// Returns all balances of the market: the totals of each currency add up to zero.
+    ///
+    /// - `time`: the virtual time, in ns
+    /// - `accounts`: name -> currency -> Balance
+    /// - `outside`: currency -> total of the background traders
+    /// - `fees`: currency -> total of the fees
+    /// - `fills`: the number of fills so far
     fn ledger<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let state = self.state(py);
         let market = state.live.market();
@@ -273,7 +310,7 @@ impl PySyntheticMarket {
         Ok(out)
     }
 
-    /// Draws one request's latency, and where it fails.
+    /// Draws the latency of one request (virtual ns) and its failure: `before` or `after` execution, or None.
     fn request_fate(&self, py: Python<'_>) -> (Nanos, Option<&'static str>) {
         let (latency, failure) = self.state(py).live.fate();
         let failure = failure.map(|failure| match failure {
@@ -283,16 +320,19 @@ impl PySyntheticMarket {
         (latency, failure)
     }
 
+    /// Whether clients are connected.
     #[getter]
     fn connected(&self, py: Python<'_>) -> bool {
         self.state(py).live.is_connected()
     }
 
+    /// How many times all connections were cut. Compare it to notice a cut that is already over.
     #[getter]
     fn cuts(&self, py: Python<'_>) -> u64 {
         self.state(py).live.cuts()
     }
 
+    /// Cuts all connections for `duration` virtual ns, or for as long as the behavior says.
     #[pyo3(signature = (duration = None))]
     fn disconnect(&self, py: Python<'_>, duration: Option<Nanos>) -> PyResult<()> {
         if duration.is_some_and(|duration| duration < 0) {
@@ -305,16 +345,19 @@ impl PySyntheticMarket {
         Ok(())
     }
 
+    /// Changes fault settings (times in ns). Raises `ConfigError`; the behavior is then unchanged.
     fn set_behavior(&self, py: Python<'_>, changes: &Bound<'_, PyDict>) -> PyResult<()> {
         let behavior = setup::changed(self.state(py).live.behavior(), changes)?;
         let set = self.act(py, |live, to| live.behave(behavior, to));
         set.map_err(|faults| config_error_of(py, "SyntheticMarket", faults.0))
     }
 
+    /// Pauses or resumes the background traders; clock, candles and accounts go on.
     fn rest(&self, py: Python<'_>, resting: bool) {
         self.act(py, |live, _| live.rest(resting));
     }
 
+    /// Drops the next depth frames of a symbol. Raises `ValueError` for a market with a producer.
     #[pyo3(signature = (symbol, frames = 1))]
     fn skip_depth(&self, py: Python<'_>, symbol: &str, frames: u32) -> PyResult<()> {
         let mut state = self.state(py);
@@ -324,6 +367,9 @@ impl PySyntheticMarket {
         Ok(())
     }
 
+    /// Lets the virtual clock run at `speed` times the wall clock from now on.
+    ///
+    /// Raises `ValueError` for a market with a producer, or unless 0 < speed <= 1e6.
     fn pace(&self, py: Python<'_>, speed: f64) -> PyResult<()> {
         if !(speed > 0.0 && speed <= 1e6) {
             return Err(value_error("expected a speed above 0 to 1e6"));
@@ -334,7 +380,9 @@ impl PySyntheticMarket {
         Ok(())
     }
 
-    /// Goes on to the present; returns the frames that have arrived.
+    /// Advances to the current time and returns the new frames in order, as (channel, frame).
+    ///
+    /// Raises `ValueError` for a market with a producer.
     fn poll<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let mut state = self.state(py);
         state.catch_up();
@@ -346,16 +394,26 @@ impl PySyntheticMarket {
         Ok(frames)
     }
 
+    /// Returns for how many seconds of the wall clock nothing is due, at most 0.05.
+    ///
+    /// Raises `ValueError` before `pace`.
     fn wake_in(&self, py: Python<'_>) -> PyResult<f64> {
         let state = self.state(py);
         let Some(pace) = state.pace else { return Err(value_error("expected a market with a pace")) };
         Ok(state.nap(&pace, Nanos::MAX).as_secs_f64())
     }
 
+    /// Returns how many seconds of the wall clock the market is behind its pace, 0.0 without `pace`.
+    ///
+    /// More than a few milliseconds mean that the machine is too slow for the pace.
     fn lag(&self, py: Python<'_>) -> f64 {
         self.state(py).lag().as_secs_f64()
     }
 
+    /// Starts or stops making the frames of a channel.
+    ///
+    /// Channels are `trade:BTC-USDT`, `ticker:..`, `depth:..`, `candle:..`, `instruments` and `account:NAME`. Raises
+    /// `ValueError` for an unknown channel, or for a market with a producer.
     fn want(&self, py: Python<'_>, channel: &str, wanted: bool) -> PyResult<()> {
         let mut state = self.state(py);
         let (live, wire, names) = framed(&mut state)?;
@@ -368,6 +426,7 @@ impl PySyntheticMarket {
         Err(value_error(format!("channel: expected one of the market's, seen {channel:?}")))
     }
 
+    /// Returns a frame with the best `limit` levels of each side, or the whole book.
     #[pyo3(signature = (symbol, limit = None))]
     fn depth<'py>(
         &self,
@@ -383,6 +442,9 @@ impl PySyntheticMarket {
         Ok(PyBytes::new(py, frame.as_bytes()))
     }
 
+    /// Returns the best `depth` levels of each side, or the whole book.
+    ///
+    /// Raises `ValueError` for an unknown symbol.
     #[pyo3(signature = (symbol, depth = None))]
     fn book<'py>(&self, py: Python<'py>, symbol: &str, depth: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
         let state = self.state(py);

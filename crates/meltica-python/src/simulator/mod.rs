@@ -15,6 +15,23 @@ use pyo3::types::{PyDict, PyList, PyMapping};
 use setup::{Options, by_currency};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// The docstring of `meltica._core.simulator`.
+pub const DOC: &str = "\
+The simulated exchange: a matching engine, and a synthetic market on a virtual clock.
+
+Numbers are Decimal, str, int or float; results are exact decimals. `docs/simulator.md` has the rules.";
+
+/// A limit order book of one instrument with price-time priority; `docs/simulator.md` has the rules.
+///
+/// Without options the only limits are those of the numbers (64 bits, 8 decimal places): no fees, no balances. With
+/// `balances`, by account and currency, orders of these accounts need funds and reserve them; other accounts are
+/// refused, and orders without an account have unlimited funds.
+///
+/// Fees are rates (0.001 is 0.1 %), charged in `quote`, in `base`, or in the currency that each side has `received`.
+/// `self_trade` says what happens when two orders of one account meet: `allow`, `expire_taker`, `expire_maker` or
+/// `expire_both`.
+///
+/// Raises `ConfigError`, which lists every fault.
 #[pyclass(module = "meltica.simulator", name = "MatchingEngine", frozen)]
 pub struct PyMatchingEngine {
     rules: Rules,
@@ -68,6 +85,15 @@ impl PyMatchingEngine {
         Ok(Self { rules: *market.engine.rules(), symbol, market: Mutex::new(market) })
     }
 
+    /// Matches a new order and returns its fills.
+    ///
+    /// `side` is `buy` or `sell` in any case, `time_in_force` is GTC, IOC or FOK. An order without a price is a market
+    /// order: what it cannot fill expires. A sell at price 0 is one too.
+    ///
+    /// A float is rounded to the instrument's increment (quantity down, buy price down, sell price up) and refused if
+    /// that changes it by more than 1e-9 of its value. Other types must be on the increment.
+    ///
+    /// Raises `OrderRefused`; the order then changes nothing and its id may be used again.
     #[pyo3(signature = (order_id, side, quantity, price = None, time_in_force = "GTC", post_only = false, account = None, *,
         self_trade = None))]
     #[allow(clippy::too_many_arguments)]
@@ -99,6 +125,12 @@ impl PyMatchingEngine {
         market.submit(py, id, NewOrder { side, quantity, kind, account, self_trade, tag: 0 })
     }
 
+    /// Changes an open order and returns the fills that its new price causes.
+    ///
+    /// `quantity` is the total quantity, including what is filled: at or below the filled quantity, the order is
+    /// cancelled. A lower quantity at the same price keeps the place in the queue; any other change loses it.
+    ///
+    /// Raises `OrderRefused`; the order is then unchanged.
     #[pyo3(signature = (order_id, quantity = None, price = None))]
     fn amend<'py>(
         &self,
@@ -115,23 +147,27 @@ impl PyMatchingEngine {
         self.market(py).amend(py, &id, price, quantity)
     }
 
+    /// Cancels an open order and returns its unfilled quantity. Raises `OrderRefused` if the order is not open.
     fn cancel<'py>(&self, order_id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let id = Id::new(order_id)?;
         let py = order_id.py();
         self.market(py).cancel(py, &id)
     }
 
+    /// Returns the quantity that an order still has in the book: 0 once it is filled, cancelled or expired.
     fn remaining<'py>(&self, order_id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let id = Id::new(order_id)?;
         let py = order_id.py();
         self.market(py).remaining(py, &id)
     }
 
+    /// Returns the best `depth` levels of each side, or the whole book.
     #[pyo3(signature = (depth = None))]
     fn book<'py>(&self, py: Python<'py>, depth: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
         self.market(py).book(py, depth.unwrap_or(usize::MAX))
     }
 
+    /// Returns the balances of an account, by currency; negative ones only for an account without a funds check.
     fn balance<'py>(&self, py: Python<'py>, account: &str) -> PyResult<Bound<'py, PyDict>> {
         let market = self.market(py);
         let of = market.known(account);
@@ -141,12 +177,14 @@ impl PyMatchingEngine {
         by_currency(py, &market.currencies, market.balances(py, of)?)
     }
 
+    /// All fees charged so far, by currency.
     #[getter]
     fn fees<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let market = self.market(py);
         by_currency(py, &market.currencies, market.fees(py)?)
     }
 
+    /// The instrument, such as `BTC-USDT`.
     #[getter]
     fn symbol(&self) -> &str {
         &self.symbol

@@ -1,0 +1,369 @@
+"""The data plane: compiled from `crates/meltica-python`. Times are integer nanoseconds since the Unix epoch, UTC.
+
+Events, the simulator and the benchmarks are submodules; all of their names are here too.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final
+
+from meltica._core.benchmarks import (
+    benchmark,
+    benchmark_beside,
+    benchmark_frames,
+    benchmark_mix,
+    benchmark_wake,
+)
+from meltica._core.events import (
+    BalanceUpdate,
+    BookGap,
+    BookSnapshot,
+    Event,
+    ExecReport,
+    Extension,
+    InstrumentUpdate,
+    KlineSummary,
+    MarketStale,
+    PriceLevel,
+    RiskControl,
+    Ticker,
+    Trade,
+)
+from meltica._core.simulator import MatchingEngine, SyntheticMarket
+
+__all__ = [
+    "BUILD_PROFILE",
+    "BUILD_TARGET",
+    "FILTER_FIELDS",
+    "FILTER_OPERATORS",
+    "HISTOGRAM_BOUNDS_NS",
+    "KINDS",
+    "BalanceUpdate",
+    "BookGap",
+    "BookSnapshot",
+    "CapacityError",
+    "Codec",
+    "CodecError",
+    "Core",
+    "Event",
+    "ExecReport",
+    "Extension",
+    "Host",
+    "Instance",
+    "InstrumentUpdate",
+    "KlineSummary",
+    "LambdaError",
+    "LambdaStopped",
+    "MarketStale",
+    "MarketState",
+    "MatchingEngine",
+    "MelticaError",
+    "PriceLevel",
+    "Producer",
+    "RiskControl",
+    "SyntheticMarket",
+    "Ticker",
+    "Timer",
+    "Trade",
+    "__version__",
+    "benchmark",
+    "benchmark_beside",
+    "benchmark_frames",
+    "benchmark_mix",
+    "benchmark_wake",
+    "check_filter",
+]
+
+__version__: Final[str]
+
+BUILD_PROFILE: Final[str]
+"""Cargo profile of the build: `dev`, `release`, `dist`, or `custom` for any other."""
+
+BUILD_TARGET: Final[str]
+"""Target triple of the build, such as `x86_64-unknown-linux-gnu`."""
+
+_Route: TypeAlias = tuple[str, str, str | None]
+_Histogram: TypeAlias = tuple[list[int], int]
+
+KINDS: Final[tuple[str, ...]]
+"""The event kinds that can be subscribed to."""
+
+HISTOGRAM_BOUNDS_NS: Final[tuple[int, ...]]
+"""Upper bounds of the buckets of `histograms()`, in ns."""
+
+FILTER_FIELDS: Final[Mapping[str, tuple[str, ...]]]
+"""Kind -> the fields that a filter can test."""
+
+FILTER_OPERATORS: Final[tuple[str, ...]]
+"""The comparison operators of filters."""
+
+def check_filter(kind: str, field: str, operator: str, value: object, /) -> None:
+    """Raises `ValueError` if no event of the kind can ever match the filter."""
+
+class MelticaError(Exception):
+    """Base class of every error that Meltica raises."""
+
+class CodecError(MelticaError):
+    """A codec declaration is invalid. The message lists every fault."""
+
+class CapacityError(MelticaError):
+    """An instance needs more memory than the configured maximum leaves."""
+
+class LambdaError(MelticaError):
+    """An instance cannot do what was requested."""
+
+class LambdaStopped(BaseException):
+    """Raised inside a callback that is still running when its instance is stopped."""
+
+@final
+class MarketState:
+    """The latest prices of one symbol at one provider, as one instance saw them.
+
+    `str()` has only the fields that are present: `bid 60000.01, ask 60000.02, last 60000.02`.
+    """
+
+    @property
+    def last(self) -> float | None:
+        """Price of the last trade, in quote currency; None before the first."""
+    @property
+    def bid(self) -> float | None:
+        """Best bid price, in quote currency; None before the first, or if the book has no bids."""
+    @property
+    def ask(self) -> float | None:
+        """Best ask price, in quote currency; None before the first, or if the book has no asks."""
+    @property
+    def spread(self) -> float | None:
+        """`ask - bid`, in quote currency; None if either is None."""
+    @property
+    def spread_pct(self) -> float | None:
+        """`spread` in percent of the bid; None if either price is None or the bid is not positive."""
+    @property
+    def time(self) -> int:
+        """Received time of the last event that changed the state, in ns."""
+    @property
+    def stale(self) -> bool:
+        """Whether the symbol's book is stale."""
+
+@final
+class Timer:
+    """A running timer, made by `Lambda.every`."""
+
+    def cancel(self) -> None:
+        """Stops the timer; it does not fire again. Cancelling twice is allowed."""
+
+@final
+class Codec:
+    """A compiled codec: decodes the frames of one venue.
+
+    `declaration` is a `meltica.adapters.codec.Codec`. Raises `CodecError`, which lists every fault.
+    """
+
+    def __new__(cls, declaration: object) -> Self: ...
+    @property
+    def name(self) -> str:
+        """Name of the codec, from its declaration."""
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+@final
+class Core:
+    """One data plane: pools, routing table, producers and hosts.
+
+    `max_pool_bytes` limits the memory of all pools, 1 GiB by default.
+    """
+
+    def __new__(cls, *, max_pool_bytes: int = ...) -> Self: ...
+    def producer(self, provider: str, codec: Codec | None = None) -> Producer:
+        """Makes a producer that sends events under the name `provider`.
+
+        Without a codec, only its `publish` can be used. Raises `ValueError` for a name that is not valid.
+        """
+    def host(
+        self,
+        mode: Literal["thread", "shared"],
+        *,
+        clock: Literal["wall", "event"] = "wall",
+        batch: int = 256,
+    ) -> Host:
+        """Makes a host: one thread that runs callbacks.
+
+        A `thread` host runs one instance, a `shared` host many. With the `event` clock, timers and `Instance.now`
+        follow the events, for replays. `batch` is the largest number of events read from one queue at once, 1 to 65536.
+        Raises `ValueError` for other values.
+        """
+    def stats(self) -> dict[str, Any]:
+        """Returns counters and latency summaries (ns) of pools and providers."""
+    def histograms(self) -> dict[str, _Histogram]:
+        """Returns, by provider, the time from received to dispatched.
+
+        Each histogram is (number of values below each of `HISTOGRAM_BOUNDS_NS`, sum of all values in ns).
+        """
+    def routes(self) -> list[_Route]:
+        """Returns the routes of the running instances: (provider, kind, symbol), symbol None for every symbol."""
+    def watch_routes(self, callback: Callable[[int, list[_Route], list[_Route]], object] | None) -> None:
+        """Calls `callback(version, subscribe, unsubscribe)` after each change of `routes()`; None ends it.
+
+        The callback runs on the thread that made the change and must return fast, because a host may wait for it.
+        """
+    def close(self) -> None:
+        """Closes every queue. Hosts deliver what is already queued, then end."""
+
+@final
+class Producer:
+    """One provider's entry into the data plane, made by `Core.producer`."""
+
+    @property
+    def provider(self) -> str:
+        """Name of the provider."""
+    def feed(self, frame: bytes, received_time: int | None = None) -> int:
+        """Decodes one frame, dispatches its events and returns how many there were.
+
+        `received_time` is in ns, None for now. A frame that cannot be decoded is counted, not raised.
+        """
+    def publish(
+        self,
+        kind: str,
+        symbol: str,
+        payload: Mapping[str, Any],
+        *,
+        venue_time: int | None = None,
+        received_time: int | None = None,
+    ) -> bool:
+        """Dispatches one event and returns whether an instance receives it.
+
+        `payload` has the form of `Event.to_dict()["payload"]`; times are in ns, `received_time` None for now. Raises
+        `ValueError` naming the key that is missing or has a wrong value.
+        """
+    def replay(
+        self,
+        files: Sequence[_Readable],
+        *,
+        speed: float | None = None,
+        restamp: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        """Feeds recorded lines `<receive ns> <frame>`, merged by (time, file, line), until the files end or `stop`.
+
+        `speed` 1.0 keeps the recorded pace, None replays as fast as the readers allow. `restamp` replaces the recorded
+        receive times with the current time. `progress` is called with the number of consumed bytes, about ten times a
+        second.
+
+        Raises `ValueError` if a file does not start with such a line or `speed` is not above 0, and what a file or
+        `progress` raises.
+        """
+    def restart(self, received_time: int | None = None) -> int:
+        """Starts a new connection: books are stale until their next snapshot, venue ids may repeat.
+
+        `received_time` is in ns, None for now. Returns the number of notices that were dispatched.
+        """
+    def unsynced(self) -> list[str]:
+        """Returns the symbols whose book waits for a snapshot: after its first diffs, a gap or `restart`."""
+    def drain(self, timeout: float | None = None) -> bool:
+        """Waits until every host has handled the events dispatched so far; False after `timeout` seconds."""
+    def stop(self) -> None:
+        """Stops a running `replay` soon, and every later one at once. Any thread may call it."""
+    def stats(self) -> dict[str, Any]:
+        """Returns counters: frames, bytes, events by kind, gaps, stale books, unknown enum values, errors by kind."""
+    def bad_frames(self) -> list[tuple[int, str, bytes]]:
+        """Returns the latest frames that could not be decoded: (received ns, the fault, the first 4 KiB)."""
+
+@final
+class Host:
+    """One thread that runs callbacks, made by `Core.host`."""
+
+    @property
+    def mode(self) -> str:
+        """`thread` or `shared`."""
+    def add(
+        self,
+        id: str,
+        *,
+        callbacks: Mapping[str, Callable[[Any], object]],
+        routes: Sequence[tuple[str, str, str | None]],
+        filters: Mapping[str, Sequence[tuple[str, str, object]]] | None = None,
+        policies: Mapping[str, str] | None = None,
+        capacity: int = 1024,
+        book_depth: int = 25,
+        keep_market: bool = False,
+        keep_book: bool = False,
+        on_start: Callable[[], object] | None = None,
+        on_stop: Callable[[], object] | None = None,
+        on_error: Callable[[str, BaseException], object] | None = None,
+        max_errors: int = 0,
+        slow_ns: int = 100_000_000,
+    ) -> Instance:
+        """Makes an instance and reserves its slots; its callbacks run only after `Instance.start`.
+
+        - `callbacks`: kind -> function of one event; the notices `BookGap` and `MarketStale` are kinds too
+        - `routes`: (provider, kind, symbol), symbol None for every symbol
+        - `filters`: kind -> (field, operator, value), of which all must match
+        - `policies`: kind -> `conflate`, `drop_oldest` or `block`, when its queue is full
+        - `capacity`: events in the queue, 1 to 1048576
+        - `book_depth`: levels on each side of a book, 1 to 5000
+        - `keep_market`, `keep_book`: keep the state that `Instance.market` and `Instance.book` return
+        - `on_error`: called with the callback's name and the exception
+        - `max_errors`: this many failed callbacks in a row stop the instance; 0 never does
+        - `slow_ns`: a callback of at least this many ns counts as slow
+
+        Raises `ValueError` for invalid values, `CapacityError` if the slots do not fit in memory, `LambdaError` for a
+        second instance in a `thread` host.
+        """
+    def stop(self, timeout: float = 5.0) -> bool:
+        """Stops every instance and the thread; False if a callback did not return, which leaves its instance `stuck`.
+
+        `timeout` is in seconds, for each instance.
+        """
+
+@final
+class Instance:
+    """One run of a lambda, made by `Host.add`."""
+
+    @property
+    def id(self) -> str:
+        """Name of the instance."""
+    @property
+    def state(self) -> Literal["created", "running", "stopping", "stopped", "failed", "stuck"]:
+        """Life-cycle state of the instance."""
+    def start(self) -> None:
+        """Runs `on_start` on the host's thread, then starts the delivery of events.
+
+        Raises what `on_start` raised, or `LambdaError` if the instance was already started.
+        """
+    def stop(self, timeout: float = 5.0) -> bool:
+        """Stops the delivery of events, runs `on_stop` on the host's thread and waits for it.
+
+        After `timeout` seconds, raises `LambdaStopped` inside a running callback. Returns False if the callback does
+        not return even then; the instance is then `stuck`.
+        """
+    @property
+    def in_callback_ns(self) -> int:
+        """How long the current callback has been running, in ns; 0 between callbacks."""
+    def now(self) -> int:
+        """Returns the time of the instance's clock, in ns: the wall clock live, the events' time in a replay."""
+    @property
+    def delivered_at(self) -> int:
+        """When the latest event reached the instance, in ns of the wall clock; 0 before the first."""
+    def market(self, symbol: str, provider: str | None = None) -> MarketState | None:
+        """Returns the latest prices of a symbol; None before its first event.
+
+        Raises `LambdaError` if several providers send the symbol and `provider` is None.
+        """
+    def book(self, symbol: str, provider: str | None = None) -> BookSnapshot | None:
+        """Returns the latest book of a symbol; None before the first, or while it is stale.
+
+        Raises `LambdaError` if several providers send the symbol and `provider` is None.
+        """
+    def every(self, seconds: float, fn: Callable[[], object]) -> Timer:
+        """Calls `fn` every `seconds` (1e-6 to 1e9) of the instance's clock, on the host's thread, until cancelled."""
+    def emit(self, name: str, payload_json: str) -> None:
+        """Publishes an `Extension` event with a payload of at most 100 KiB of JSON.
+
+        In a replay, the event is published at the end of the current step. Raises `ValueError` for a larger payload.
+        """
+    def stats(self) -> dict[str, Any]:
+        """Returns counters (delivered, conflated and dropped by kind, errors, slow callbacks) and latencies in ns."""
+    def histograms(self) -> dict[str, _Histogram]:
+        """Returns two histograms: `latency` from dispatched to delivered, `callback` from delivered to returned.
+
+        Each is (number of values below each of `HISTOGRAM_BOUNDS_NS`, sum of all values in ns).
+        """
