@@ -117,8 +117,11 @@ FOR_TESTS = [
     "Book",
     "ConnectionContract",
     "DataContract",
+    "Replayed",
     "Rig",
     "Stage",
+    "event",
+    "replay",
 ]
 
 PUBLIC = [(meltica, FOR_STRATEGIES), (meltica.adapters, FOR_ADAPTERS), (meltica.testing, FOR_TESTS)]
@@ -151,7 +154,7 @@ def test_type_checkers_see_every_public_name(module: ModuleType) -> None:
     assert set(module.__all__) <= imported | defined
 
 
-@pytest.mark.parametrize("module", [meltica, meltica.adapters], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_an_unknown_name_is_an_attribute_error(module: ModuleType) -> None:
     with pytest.raises(AttributeError, match=f"module `{module.__name__}` has no attribute 'Nope'"):
         _ = module.Nope

@@ -1,8 +1,17 @@
-"""The contract that every adapter keeps, for pytest.
+"""Tools for tests: of a strategy, and of an adapter.
+
+A strategy's test replays events through it::
+
+    from meltica.testing import event, replay
+
+    run = replay(MyStrategy, [event("Trade", "BTC-USDT", price="100", quantity="1")])
+    assert run.logs == ["BTC-USDT: 1 traded"]
+
+An adapter's test is the contract that every adapter keeps, for pytest::
 
     from meltica.testing import AdapterContract, Stage
 
-    class MyStage(Stage):       # a venue that a test can drive: a local server, a simulation
+    class MyStage(Stage):       # a venue that a test can control: a local server, a simulation
         ...
 
     class TestMyAdapter(AdapterContract):
@@ -11,15 +20,21 @@
             with MyStage() as stage:
                 yield stage
 
-Each test is a card of the contract; one that the stage cannot play is skipped and says why. A new adapter is
-done when its cards pass. `docs/adapters.md` tells how to write one. Needs pytest.
+A test that the stage cannot run is skipped, and the reason names what the stage cannot do. A new adapter is
+complete when the others pass. `docs/adapters.md` is the guide.
 """
 
-from meltica.testing.account import AccountContract
-from meltica.testing.connection import ConnectionContract
-from meltica.testing.data import DataContract
-from meltica.testing.rig import Rig
-from meltica.testing.stage import Book, Stage
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from meltica.testing.account import AccountContract
+    from meltica.testing.connection import ConnectionContract
+    from meltica.testing.contract import AdapterContract
+    from meltica.testing.data import DataContract
+    from meltica.testing.rig import Rig
+    from meltica.testing.stage import Book, Stage
+    from meltica.testing.strategies import Replayed, event, replay
 
 __all__ = [
     "AccountContract",
@@ -27,10 +42,36 @@ __all__ = [
     "Book",
     "ConnectionContract",
     "DataContract",
+    "Replayed",
     "Rig",
     "Stage",
+    "event",
+    "replay",
 ]
 
+# The contract needs pytest; `replay` does not.
+_MODULE_OF = {
+    "AccountContract": "account",
+    "AdapterContract": "contract",
+    "Book": "stage",
+    "ConnectionContract": "connection",
+    "DataContract": "data",
+    "Replayed": "strategies",
+    "Rig": "rig",
+    "Stage": "stage",
+    "event": "strategies",
+    "replay": "strategies",
+}
 
-class AdapterContract(DataContract, ConnectionContract, AccountContract):
-    """Every card."""
+
+def __getattr__(name: str) -> object:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module `meltica.testing` has no attribute {name!r}")
+    value: object = getattr(import_module(f"meltica.testing.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
