@@ -73,7 +73,7 @@ LONG_FUNCTIONS = {
 }
 
 # Pages whose lines or cells are still too long.
-LONG_PAGES = {"docs/adapters.md"}
+LONG_PAGES: set[str] = set()
 
 FILE_LINES = 450
 FUNCTION_LINES = 70
