@@ -47,9 +47,9 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def fuzz(session: nox.Session) -> None:
-    """Throws made-up bytes at codec, feed, books and decimals: 60 seconds each, or `-- SECONDS TARGET...`.
+    """Fuzzes codec, feed, books and decimals: 60 seconds each, or `-- SECONDS TARGET...`.
 
-    Needs cargo-fuzz. What breaks something is kept in fuzz/artifacts; the next run goes on from fuzz/corpus.
+    Needs cargo-fuzz. Failing inputs are saved in fuzz/artifacts; the next run continues from fuzz/corpus.
     """
     seconds, *targets = session.posargs or ["60"]
     for target in targets or FUZZ_TARGETS:
@@ -57,15 +57,16 @@ def fuzz(session: nox.Session) -> None:
         corpus.mkdir(parents=True, exist_ok=True)
         folders = [str(folder) for folder in (corpus, seeds) if folder.is_dir()]
         limits = [f"-max_total_time={seconds}", "-timeout=10", "-max_len=16384", "-dict=fuzz/frames.dict"]
-        # The sanitizer's flags are nightly's; the variable lets a stable compiler take them.
+        # The sanitizer needs nightly flags; this variable enables them in a stable compiler.
         environment = {"RUSTC_BOOTSTRAP": "1"}
         cargo(session, "fuzz", "run", target, *folders, "--", *limits, env=environment)
 
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Plays 50 million events, then ten minutes of a venue with every fault; or one of them, `-- events` or
-    `-- venue`, with its length after it. Fails when anything does not add up, or memory grows.
+    """Runs the soak tests: 50 million events, then ten minutes of a venue with every fault.
+
+    `-- events` or `-- venue` runs one of them, with its length after it. Fails if memory grows.
     """
     install(session, "test")
     which, *length = session.posargs or ["both"]
@@ -76,7 +77,7 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Python tests; fails when they run less than 80 % of the Python lines."""
+    """Python tests with coverage; fails below 80 % of the Python lines."""
     install(session, "test")
     measure = ("--cov", "--cov-config=pyproject.toml", "--cov-report=term", "-m", "not untraced")
     session.run("pytest", *measure, *session.posargs)
@@ -84,21 +85,21 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def contract(session: nox.Session) -> None:
-    """What every adapter must keep."""
+    """The contract of adapters."""
     install(session, "test")
     session.run("pytest", "tests/contract", *session.posargs)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """What each step of an event's path costs here."""
+    """Runs the benchmarks of the event path."""
     install(session)
     session.run("meltica", "bench", *session.posargs)
 
 
 @nox.session
 def chart(session: nox.Session) -> None:
-    """Draws docs/charts/market.svg anew: an hour of the fake venue, which takes 36 seconds."""
+    """Draws docs/charts/market.svg: an hour of the fake venue, in 36 seconds."""
     install(session)
     session.run("python", "docs/charts/market.py", "docs/charts/market.svg", *session.posargs)
 
@@ -117,7 +118,7 @@ def cargo(session: nox.Session, *arguments: str, env: dict[str, str] | None = No
 
 
 def loom(session: nox.Session) -> None:
-    """Runs the models of everything threads share; built apart, because they need another `cfg`."""
+    """Runs the loom models of shared state, in a target directory of their own because of their `cfg`."""
     arguments = (
         "test",
         "-p",

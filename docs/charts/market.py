@@ -154,7 +154,7 @@ class Panel:
         return self.bottom - (value - self.least) / (self.most - self.least) * (self.bottom - self.top)
 
     def name(self, text: str) -> str:
-        """Returns what stands above it."""
+        """Returns the title of the chart."""
         return f'<text class="name" x="{LEFT}" y="{self.top - 7:g}">{text}</text>'
 
     def axis(self, values: Sequence[float], texts: Sequence[str]) -> Iterator[str]:

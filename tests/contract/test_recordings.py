@@ -1,4 +1,4 @@
-"""Recorded frames and recorded events keep the contract of data; nobody trades on them."""
+"""Recorded frames and recorded events keep the contract of data; they have no account."""
 
 import json
 from collections.abc import Iterator

@@ -112,7 +112,7 @@ async def test_a_row_of_before_enabled_was_kept(stores: Stores, caplog: pytest.L
     async with stores.database.connection() as connection:
         await connection.execute("update instances set enabled = null")
     assert [drift.name for drift in await stores.run()] == ["watch"], (
-        "nobody knows what the file said: it stands"
+        "the file's earlier value is unknown, so the state stays"
     )
     assert stores.instances.get("watch").enabled is True
     assert caplog.text == ""

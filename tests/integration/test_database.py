@@ -260,7 +260,7 @@ async def test_a_server_that_hangs_takes_the_lock_away(server: EmbeddedPostgres)
 
 
 class Wire:
-    """A way to a server that can be cut without either end being told."""
+    """A TCP proxy that can drop a connection without notifying either end."""
 
     def __init__(self, target: Path) -> None:
         self._target = target

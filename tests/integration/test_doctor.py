@@ -104,7 +104,7 @@ def test_a_schema_of_another_version(tmp_path: Path, database_url: str, empty_da
 def test_an_address_that_another_program_has() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        # Whoever connects is sent away.
+        # Connections are refused.
         with ThreadPoolExecutor(1) as pool:
             pool.submit(lambda: taken.accept()[0].close())
             finding = doctor.address("127.0.0.1", port)

@@ -122,7 +122,7 @@ def as_nobody(code: str, home: Path) -> subprocess.CompletedProcess[str]:
                 extra_groups=[],
                 env=environment,
             )
-    pytest.skip("user nobody can run no Python of this version")
+    pytest.skip("user nobody cannot run this version of Python")
 
 
 # Running

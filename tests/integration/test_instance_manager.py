@@ -68,7 +68,7 @@ class World:
 
 
 async def when(condition: Callable[[], object]) -> None:
-    """Returns when it holds; for what a thread does that tells nobody."""
+    """Polls until a condition holds; for changes of a thread that are not announced."""
     async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""What a gateway needs of the core: routes to watch, sources that begin anew, histograms to export."""
+"""The core as a gateway uses it: watched routes, restarted sources, exported histograms."""
 
 import threading
 import time
@@ -92,7 +92,7 @@ def test_a_provider_that_starts_anew_counts_on() -> None:
 
 
 class Watcher:
-    """What a watcher of routes was told."""
+    """The changes that a watcher of routes received."""
 
     def __init__(self, core: Core) -> None:
         self.told: list[tuple[list[tuple[str, str, str | None]], list[tuple[str, str, str | None]]]] = []

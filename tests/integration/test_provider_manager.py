@@ -96,7 +96,7 @@ class Told(StateWriter):
 
 
 class World:
-    """A manager with the providers `a` and `b`, whose time stands still and whose pauses a test lets pass."""
+    """A manager with the providers `a` and `b`, with a frozen clock and pauses that a test ends."""
 
     def __init__(self, store: ProviderStore, policy: RestartPolicy) -> None:
         self.loop = asyncio.get_running_loop()

@@ -140,7 +140,7 @@ def test_a_data_directory_that_is_read_only(project: Project) -> None:
             continue
         break
     else:
-        pytest.skip("user nobody can run no Python of this version")
+        pytest.skip("user nobody cannot run this version of Python")
     project.folder.chmod(0o755)
     assert done.returncode == 5
     one_line(done.stderr, f"{project.home} is closed to user", "choose another directory with --home")

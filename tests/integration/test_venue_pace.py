@@ -1,4 +1,4 @@
-"""A venue whose market cannot keep pace answers, says so, and ends when it is told to."""
+"""A venue whose market cannot keep pace responds, logs that it lags, and stops on a signal."""
 
 from pathlib import Path
 

@@ -264,7 +264,7 @@ def test_latency_is_the_venues_time(venue: Venue) -> None:
         assert order["time"] - sent >= 300_000_000
         answered = venue.get("/v1/ledger")["time"]
         assert told(stream, "slow", "ACK")
-        # What is told is under way as long again.
+        # The report has the same latency again.
         assert venue.get("/v1/ledger")["time"] - order["time"] >= 300_000_000
         assert answered >= order["time"]
 
@@ -385,7 +385,7 @@ def test_pages_of_other_origins_get_no_stream(venue: Venue) -> None:
     with pytest.raises(InvalidStatus) as refusal:
         raw(venue, "/v1/streams", {})
     assert refusal.value.response.status_code == 404
-    # Who asks without a handshake is told that it takes one.
+    # A request without a handshake is refused with 426.
     plain = venue.client.get("/v1/stream")
     assert "ws://HOST:PORT/v1/stream" in refused(plain, 426, "upgrade_required")
     assert plain.headers["upgrade"] == "websocket"

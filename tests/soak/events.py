@@ -102,7 +102,7 @@ def rss() -> int:
 
 
 def soak(events: int, report: Callable[[str], object] = lambda _: None) -> Soaked:
-    """Plays at least so many events; what went wrong stands in `Soaked.faults`."""
+    """Plays at least so many events; `Soaked.faults` lists the failures."""
     block = b"\n".join(sample.lines())
     core = Core()
     producer = core.producer("binance", Codec(BINANCE))

@@ -87,7 +87,7 @@ class Soaked:
     books_compared: int = 0
     gaps_forced: int = 0
     gaps_masked: int = 0
-    """Frames lost together with a connection, so that nobody may have seen a gap."""
+    """Frames lost together with a connection, so that a gap may not be visible."""
     disconnects: int = 0
     orders: Counter[str] = field(default_factory=Counter[str])
     """By what came of the request."""
@@ -265,7 +265,7 @@ class Soak:
             if lost["errors"]:
                 fault(f"{watcher.id}: {lost['errors']} callbacks raised")
         if sum(whole[0].gaps.values()) != stats["gaps"]:
-            fault(f"{sum(whole[0].gaps.values())} gaps were told, {stats['gaps']} counted")
+            fault(f"{sum(whole[0].gaps.values())} gaps were reported, {stats['gaps']} counted")
 
     def _compare_account(self) -> None:
         fault = self.soaked.faults.append
@@ -282,7 +282,7 @@ class Soak:
             if (mine.total, mine.available) != (Decimal(entry["total"]), Decimal(entry["available"])):
                 fault(f"{entry['currency']}: the account says {mine}, the ledger {entry}")
         if len({fill.execution_id for fill in fills}) != len(fills):
-            fault("an execution was told twice by the venue's list")
+            fault("the venue listed a fill twice")
         traded = {fill.client_order_id for fill in fills}
         if wrong := traded & self._trader.refused:
             fault(f"orders that were refused have traded: {sorted(wrong)[:5]}")
@@ -297,7 +297,7 @@ class Soak:
             fault(f"{len(mine)} open orders, the ledger has {len(known)}")
 
     def _compare_told(self, open_ids: set[str], fills: Any, balances: Any) -> None:
-        """Compares what the owner's lambda was told with what the venue says."""
+        """Compares the reports that the owner's lambda received with the venue's state."""
         fault, owner = self.soaked.faults.append, self._owner
         filled: Counter[str] = Counter()
         for fill in fills:
@@ -305,15 +305,18 @@ class Soak:
 
         def wrong() -> list[str]:
             told_open = {id for id, report in owner.orders.items() if report.state in OPEN}
-            found = [f"order {id}: open at the venue or as told, not both" for id in told_open ^ open_ids]
+            found = [
+                f"order {id}: open at the venue or in the reports, but not in both"
+                for id in told_open ^ open_ids
+            ]
             for id, quantity in filled.items():
                 report = owner.orders.get(id)
                 if report is None or report.filled_quantity_decimal != quantity:
-                    found.append(f"order {id}: {quantity} filled at the venue, told was {report}")
+                    found.append(f"order {id}: {quantity} filled at the venue, reported as {report}")
             for currency, holding in balances.items():
                 told = owner.balances.get(currency)
                 if told is None or (told.total_decimal, told.available_decimal) != holding:
-                    found.append(f"{currency}: the venue has {holding}, told was {told}")
+                    found.append(f"{currency}: the venue has {holding}, reported was {told}")
             return found
 
         # Late reports are on their way for a second of the venue's.
@@ -322,7 +325,7 @@ class Soak:
                 fault(f"round {self.soaked.rounds}: {text}")
         rejected = {id for id, report in owner.orders.items() if report.state == "REJECTED"}
         if traded := rejected & filled.keys():
-            fault(f"orders that were told as rejected have traded: {sorted(traded)[:5]}")
+            fault(f"rejected orders have traded: {sorted(traded)[:5]}")
 
     async def _ask(self, account: Any) -> tuple[Any, Any, Any]:
         return (await account.balances(), await account.fills_since(), await account.open_orders())
@@ -384,7 +387,7 @@ class Soak:
 
 
 def soak(seconds: float, report: Callable[[str], object] = lambda _: None) -> Soaked:
-    """Soaks for about so long; what went wrong stands in `Soaked.faults`."""
+    """Soaks for about so long; `Soaked.faults` lists the failures."""
     with tempfile.TemporaryDirectory() as folder:
         return Soak(Path(folder), report).soak(seconds)
 

@@ -28,7 +28,7 @@ class Trader(threading.Thread):
         self._ended = threading.Event()
         self._number = 0
         self.unknown: set[str] = set()
-        """Orders of which nobody could say whether they went through."""
+        """Orders with an unknown outcome."""
         self.refused: set[str] = set()
         self.sent: dict[str, str] = {}
 

@@ -1,4 +1,4 @@
-"""Who watches while a venue is soaked: what was told of books, orders and balances."""
+"""Lambdas that record books, order reports and balances during a soak test."""
 
 from collections import Counter
 from decimal import Decimal

@@ -117,6 +117,7 @@ def test_words_to_avoid_become_fewer() -> None:
         ("a.py", 'x = b"anew"\n', [(1, "anew")]),
         ("a.py", '"""It is no longer so.\n\nAt present\nit stands."""\n', [(3, "At present"), (4, "stands")]),
         ("a.py", "# It stands for\n# it. It stands\n# for it.\n", []),
+        ("a.py", 'x = {"user": "nobody", "b": "user nobody", "c": "so nobody"}\n', [(1, "nobody")]),
         ("a.pyi", "def f() -> None:\n    '''Told.'''\n", [(2, "Told")]),
         ("a.rs", "/// Told.\nfn told() {}\n", [(1, "Told")]),
         ("a.rs", "//! there is\n//! no\n\n// other\n", [(1, "is no")]),

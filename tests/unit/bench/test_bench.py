@@ -1,4 +1,4 @@
-"""`meltica bench`: every row is measured and told in the stated form; what it measures is what it says."""
+"""`meltica bench`: every row is measured and printed in the documented form."""
 
 import json
 import math

@@ -43,7 +43,7 @@ def test_a_line_of_a_quiet_moment() -> None:
         ((), (), None),
         ((), (1,) * BOUNDS, HISTOGRAM_BOUNDS_NS[0]),
         ((100,) * BOUNDS, (100, *(101,) * (BOUNDS - 1)), HISTOGRAM_BOUNDS_NS[1]),
-        # A lambda that started anew counts from 0.
+        # A restarted lambda counts from 0.
         ((100,) * BOUNDS, (1,) * BOUNDS, None),
     ],
 )

@@ -1,4 +1,4 @@
-"""The files of migrations: found, numbered, paired; every fault is told."""
+"""The files of migrations: found, numbered, paired; every fault is listed."""
 
 from pathlib import Path
 

@@ -19,7 +19,7 @@ SECOND = 1_000_000_000
 
 
 class Counter:
-    """A desk at a market that stands still. Sleeps of requests are noted, and `meanwhile` happens in them."""
+    """A simulated account at a frozen market. Records sleeps, and runs `meanwhile` in them."""
 
     def __init__(self, speed: float | None = 1.0, **behavior: object) -> None:
         settings = MarketSettings.model_validate({**SETTINGS, "venue_behavior": behavior})

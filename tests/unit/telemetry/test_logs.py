@@ -1,4 +1,4 @@
-"""Log lines for people and for machines, and a log that nobody reads."""
+"""Log lines for people and for machines, and a log without a reader."""
 
 import json
 import logging
@@ -31,7 +31,7 @@ def test_machines_get_an_object_a_line() -> None:
     with logged("json") as lines:
         log.info("ready after %.1f s", 0.5)
         LambdaLogger("watch").warning("two\nlines")
-        log.info("a name that is no UTF-8: \udcff")
+        log.info("a name that is not UTF-8: \udcff")
         log.debug("not at this level")
     first, second, third = map(json.loads, lines)
     assert list(first) == ["time", "level", "logger", "message"]

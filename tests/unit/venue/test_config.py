@@ -1,4 +1,4 @@
-"""What `meltica venue serve` is told, and the two forms of `fake`: every fault at once."""
+"""The settings of `meltica venue serve` and the two forms of `fake`: every fault at once."""
 
 from datetime import timedelta
 from decimal import Decimal

@@ -40,7 +40,7 @@ async def test_orders_and_balances_of_the_stream_are_told_as_they_come() -> None
         await it.tell({**balance, "currency": "BTC", "time": T0 + 3})
         await until(lambda: rig.since(0, "BalanceUpdate", "BTC"), "balances")
         totals = [cast(Any, event).total for event in rig.since(0, "BalanceUpdate", "USDT")]
-        assert totals == [1000, 5], "an older balance is no news"
+        assert totals == [1000, 5], "an older balance is ignored"
 
 
 async def test_what_the_stream_missed_is_told_once() -> None:
@@ -50,7 +50,7 @@ async def test_what_the_stream_missed_is_told_once() -> None:
             await account.submit(buy(id))
             await it.tell({"type": "order", **it.orders[id]})
         await until(lambda: len(told(rig)) == 3, "the orders")
-        # While nobody is told: one is cancelled, one filled, one placed by somebody else and filled.
+        # While the stream is down: one is cancelled, one filled, one placed by another client and filled.
         it.orders["ends"] = order("ends", "CANCELLED", time=T0 + 5)
         it.orders["fills"] = order("fills", "FILLED", "2", time=T0 + 6)
         it.orders["other"] = order("other", "FILLED", "2", time=T0 + 7)
@@ -267,7 +267,7 @@ async def test_a_rejection_of_a_second_order_leaves_the_first_what_it_is(
 ) -> None:
     async with trading() as (it, rig):
         no = {**order("a", "REJECTED", time=T0 + 1), "venueOrderId": None, "reason": "duplicate"}
-        # Before the stream has told of it, and after.
+        # Before the stream reports it, and after.
         await rig.account.submit(buy("a"))
         with caplog.at_level(logging.INFO):
             await it.tell({"type": "order", **no})
@@ -281,7 +281,7 @@ async def test_a_rejection_of_a_second_order_leaves_the_first_what_it_is(
         it.orders["a"] = order("a", "CANCELLED", time=T0 + 2)
         await it.private.close(1012)
         await until(lambda: told(rig)[2:] == [("a", "CANCELLED", 0)], "its end")
-        # Of an order that is not there, a rejection is told.
+        # An order that does not exist is reported as rejected.
         await it.tell({"type": "order", **no, "clientOrderId": "c"})
         await until(lambda: told(rig)[3:] == [("c", "REJECTED", 0)], "a rejection")
 

@@ -53,7 +53,7 @@ async def test_a_lost_market_connection_makes_books_stale_and_instruments_are_re
         mark = len(rig.events)
         await it.market.close(1012)
         await until(lambda: rig.since(mark, "MarketStale"), "it stale")
-        # The venue began anew, and so did its ids.
+        # The venue restarted, and so did its ids.
         it.last = 3
         await until(lambda: rig.since(mark, "BookSnapshot"), "another book")
         await until(lambda: rig.since(mark, "InstrumentUpdate"), "the instrument that has changed")
@@ -82,7 +82,7 @@ async def test_a_snapshot_that_was_under_way_when_the_connection_was_lost_is_not
         await asyncio.to_thread(rig.subscribe, ("BookSnapshot", "BTC-USDT"))
         await until(lambda: it.asked("/v1/depth") == 1, "a request for the book")
         await it.market.close(1012)
-        # The venue begins anew, with lower ids.
+        # The venue restarts, with lower ids.
         it.last = 3
         # Long before the first is given up.
         await until(lambda: it.asked("/v1/depth") == 2, "another request, while the first waits", 5)

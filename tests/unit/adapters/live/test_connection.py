@@ -1,4 +1,4 @@
-"""Connections over real sockets, against a server that does what it is told."""
+"""Connections over real sockets, against a scripted server."""
 
 import asyncio
 import json
@@ -170,7 +170,7 @@ async def test_silence_is_pinged_and_an_answer_is_enough(pings: bool) -> None:
         if pings:
             await until(lambda: [m["op"] for m in server.heard].count("ping") >= 3, "pings")
         else:
-            # A pong is no frame; three times idle pass without one.
+            # A pong does not count as a frame; three idle periods pass without one.
             ended = asyncio.get_running_loop().time() + 0.1
             await until(lambda: asyncio.get_running_loop().time() > ended, "some time")
         assert connection.session.phase is Phase.UP

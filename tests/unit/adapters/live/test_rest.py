@@ -114,7 +114,7 @@ async def test_what_changes_something_waits_behind_no_query(http: Http) -> None:
 
 
 def nobody() -> str:
-    """An endpoint where nobody listens."""
+    """An endpoint without a listener."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{taken.getsockname()[1]}"

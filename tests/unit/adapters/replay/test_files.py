@@ -1,4 +1,4 @@
-"""Recordings on disk: found, opened, told apart, and refused with one clear line."""
+"""Recordings on disk: found, opened, recognised, and refused with one clear line."""
 
 import gzip
 import io
