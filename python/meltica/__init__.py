@@ -1,6 +1,6 @@
-"""Meltica: a gateway for people who run crypto trading strategies in Python.
+"""Meltica: a gateway for crypto trading strategies in Python.
 
-Everything a strategy author needs is here::
+This module holds everything that a strategy author needs::
 
     import meltica
 
@@ -8,7 +8,7 @@ Everything a strategy author needs is here::
         def on_ticker(self, ticker: meltica.Ticker) -> None:
             self.log.info("%s %.2f", ticker.symbol, ticker.ask - ticker.bid)
 
-Importing costs a few milliseconds: `LambdaConfig` loads pydantic only when it is first used.
+The import takes a few milliseconds: pydantic is loaded only when `LambdaConfig` is first used.
 """
 
 from typing import TYPE_CHECKING

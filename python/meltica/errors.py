@@ -1,26 +1,31 @@
-"""Every error Meltica raises. The base and the core's own are compiled; the rest stands here.
+"""Every error that Meltica raises.
+
+The base class and the errors of the core are compiled (`meltica._core`); the others are defined here.
 
 MelticaError
-  CodecError        a codec declaration is wrong
-  CapacityError     an instance asked for more memory than there is
-  LambdaError       an instance cannot do what was asked of it
-    LambdaDefinitionError  a Lambda subclass is declared wrongly
-    LambdaLoadError        a file holds no usable Lambda
-  ConfigError       settings or a config do not fit their declaration
-  OrderRefused      an order, an amendment or a cancellation was refused and changed nothing
-  VenueError        a venue did not do what it was asked to; `terminal` tells whether asking again can help
-    VenueUnavailable       it cannot be reached, or does not serve now; nothing changed
-      RateLimited          it was asked too often; nothing changed
-    Unauthenticated        it does not accept the key, the signature or the clock; nothing changed
-    OutcomeUnknown         it was asked, and whether it did so is not known
-    ProtocolError          its answer is not what the adapter expects
+  CodecError        a codec declaration is invalid
+  CapacityError     an instance needs more memory than the pools may still allocate
+  LambdaError       an instance cannot perform an operation
+    LambdaDefinitionError  a Lambda subclass is declared incorrectly
+    LambdaLoadError        a file contains no usable Lambda
+    StartError             an instance could not be started
+  ConfigError       settings or a config do not match their declaration
+  OrderRefused      an order, an amendment or a cancellation was refused; nothing changed
+  VenueError        a venue did not execute a request; `terminal` says whether a retry is pointless
+    VenueUnavailable       the venue is unreachable or out of service; nothing changed
+      RateLimited          the request exceeds a rate limit; nothing changed
+    Unauthenticated        the venue rejects the key, the signature or the timestamp; nothing changed
+    OutcomeUnknown         the request was sent, but whether the venue executed it is unknown
+    ProtocolError          the response is not what the adapter expects
   ReplayError       a recording cannot be replayed
-  DatabaseError     the database cannot be used as it is
-    DatabaseUnavailable    it cannot be started or reached, or went away
-    MigrationError         a migration failed, or files and database differ
-    GatewayAlreadyRunning  another gateway holds it
-  AlreadyExists     a provider or an instance of that name is there
-  NotFound          no provider or instance has that name
+  DatabaseError     the database cannot be used in its current state
+    DatabaseUnavailable    the database cannot be started or reached, or the connection was lost
+    MigrationError         a migration failed, or the migrations of files and database differ
+    GatewayAlreadyRunning  another gateway holds the database
+  AlreadyExists     a provider or an instance of that name exists already
+  NotFound          a provider, instance, adapter or strategy of that name does not exist
+  Conflict          the operation does not fit the current state
+  AddressInUse      the control plane cannot listen on its address
 LambdaStopped       (BaseException) raised inside a callback that outlives its instance's stop
 """
 
@@ -59,7 +64,7 @@ __all__ = [
 
 
 class LambdaDefinitionError(LambdaError):
-    """A Lambda subclass is declared wrongly; the text lists every fault."""
+    """A Lambda subclass is declared incorrectly; the message lists every fault."""
 
     def __init__(self, name: str, faults: Iterable[str]) -> None:
         self.name = name
@@ -71,11 +76,11 @@ class LambdaDefinitionError(LambdaError):
 
 
 class LambdaLoadError(LambdaError):
-    """A file holds no usable Lambda: one line that says where and why."""
+    """A file contains no usable Lambda; the message is one line with the place and the cause."""
 
 
 class ConfigError(MelticaError):
-    """Settings do not fit their declaration; `faults` lists each with its key path."""
+    """Settings do not match their declaration; `faults` lists each fault with its key path."""
 
     def __init__(self, what: str, faults: Iterable[str]) -> None:
         self.what = what
@@ -87,7 +92,7 @@ class ConfigError(MelticaError):
 
 
 class OrderRefused(MelticaError):
-    """An order, an amendment or a cancellation was refused and changed nothing; `reason` is a code for it."""
+    """An order, an amendment or a cancellation was refused; nothing changed. `reason` is a stable code."""
 
     def __init__(self, reason: str, message: str = "") -> None:
         self.reason = reason
@@ -99,10 +104,10 @@ class OrderRefused(MelticaError):
 
 
 class VenueError(MelticaError):
-    """A venue did not do what it was asked to; `code` is the venue's, or one of ours."""
+    """A venue did not execute a request; `code` is the venue's error code, or one of Meltica's."""
 
     terminal = False
-    """Whether the same request will fail for ever."""
+    """Whether the same request would always fail, so that a retry is pointless."""
 
     def __init__(self, code: str, message: str = "") -> None:
         self.code = code
@@ -114,103 +119,103 @@ class VenueError(MelticaError):
 
 
 class VenueUnavailable(VenueError):
-    """The venue cannot be reached, or says that it does not serve now; nothing changed."""
+    """The venue is unreachable or reports that it is out of service; nothing changed."""
 
 
 class RateLimited(VenueUnavailable):
-    """The venue, or our own count of its limit, refuses a request that comes too soon; nothing changed."""
+    """The venue, or the client-side rate limiter, refused a request; nothing changed."""
 
     def __init__(self, code: str, message: str = "", retry_after: float = 0.0) -> None:
         super().__init__(code, message)
         self.retry_after = retry_after
-        """Seconds until the next request may go out."""
+        """Seconds until the next request is allowed."""
 
     def __reduce__(self) -> tuple[type[VenueError], tuple[object, ...]]:
         return type(self), (self.code, self.message, self.retry_after)
 
 
 class Unauthenticated(VenueError):
-    """The venue does not accept the key, the signature or the clock; nothing changed."""
+    """The venue rejects the key, the signature or the timestamp; nothing changed."""
 
     terminal = True
 
 
 class OutcomeUnknown(VenueError):
-    """The request was sent, and no answer tells whether the venue did it."""
+    """The request was sent, but no response says whether the venue executed it."""
 
 
 class ProtocolError(VenueError):
-    """The venue's answer is not what the adapter expects of it: another protocol, a page of maintenance."""
+    """The venue's response is not what the adapter expects, such as a maintenance page instead of JSON."""
 
 
 class ReplayError(MelticaError):
-    """A recording cannot be replayed: missing, damaged, or of another form."""
+    """A recording cannot be replayed: it is missing, damaged, or in an unknown format."""
 
 
 class DatabaseError(MelticaError):
-    """The database cannot be used as it is."""
+    """The database cannot be used in its current state."""
 
 
 class DatabaseUnavailable(DatabaseError):
-    """The database cannot be started or reached, or went away while it was used."""
+    """The database cannot be started or reached, or the connection was lost during use."""
 
 
 class MigrationError(DatabaseError):
-    """A migration failed, or the migrations in the database are not those of this Meltica."""
+    """A migration failed, or the database's migrations are not those of this version of Meltica."""
 
 
 class GatewayAlreadyRunning(DatabaseError):
-    """Another gateway holds the database; the text names it."""
+    """Another gateway holds the database; the message names its host and process."""
 
 
 class AlreadyExists(MelticaError):
-    """A provider or an instance of that name is there already."""
+    """A provider or an instance of that name exists already."""
 
 
 class NotFound(MelticaError):
-    """No provider, instance, adapter or strategy has that name."""
+    """A provider, instance, adapter or strategy of that name does not exist."""
 
 
 class Conflict(MelticaError):
-    """What was asked does not fit the present state: it runs already, it does not run."""
+    """The operation does not fit the current state: starting what is running, stopping what is not."""
 
 
 class StartError(LambdaError):
-    """A lambda could not start: its file, its config, its `__init__` or its `on_start`."""
+    """A lambda could not be started, because of its file, its config, its `__init__` or its `on_start`."""
 
 
 class AddressInUse(MelticaError):
-    """The control plane's address is taken or cannot be listened on."""
+    """The control plane's address is in use, or the process may not listen on it."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Returns the known name that `name` was probably meant to be, None when none is close."""
+def nearest(name: str, candidates: Iterable[str]) -> str | None:
+    """Returns the candidate that `name` was probably meant to be, or None when none is close."""
     from difflib import get_close_matches
 
-    flat = {_flat(other): other for other in known}
-    close = get_close_matches(_flat(name), flat, n=1, cutoff=0.6)
-    return flat[close[0]] if close else None
+    normalized = {_normalize(candidate): candidate for candidate in candidates}
+    close = get_close_matches(_normalize(name), normalized, n=1, cutoff=0.6)
+    return normalized[close[0]] if close else None
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """Returns ``; did you mean `x`?`` where a known name is close, else the list of all known names."""
-    names = list(known)
+def suggestion(name: str, candidates: Iterable[str]) -> str:
+    """Returns ``; did you mean `x`?`` when a candidate is close, else the list of all candidates."""
+    names = list(candidates)
     close = nearest(name, names)
     if close is not None:
         return f"; did you mean `{close}`?"
-    return f"; expected one of {', '.join(names)}" if names else "; there is none"
+    return f"; expected one of {', '.join(names)}" if names else "; none are defined"
 
 
-def _flat(name: str) -> str:
+def _normalize(name: str) -> str:
     return name.replace("_", "").replace("-", "").replace(".", "").lower()
 
 
 class Overdue(TimeoutError):
-    """A call did not end in its time. Not what the call itself may raise."""
+    """A call exceeded its time limit; distinct from a TimeoutError that the call itself raises."""
 
 
 def one_line(error: BaseException) -> str:
-    """Returns an error in one line; Meltica's own need no name."""
+    """Formats an error as one line; the class name is left out for Meltica's own errors."""
     text = " ".join(str(error).split())
     if isinstance(error, MelticaError | Overdue) and text:
         return text

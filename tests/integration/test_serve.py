@@ -78,7 +78,7 @@ def test_migrations_that_nobody_wants_run(project: Project, empty_database_url: 
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("providers:", "providers: {", ["is no YAML"]),
+        ("providers:", "providers: {", ["not valid YAML"]),
         ("log:", "logg:", ["`logg` (line 2) is unknown; did you mean `log`?"]),
         ("level: info", "level: 3", ["`log.level` (line 2)", "saw 3"]),
         ("{adapter: replay, set", "{adapter: replai, set", ["`replai` is unknown; did you mean `replay`?"]),
@@ -232,7 +232,7 @@ def test_settings_without_effect_are_told_once(project: Project, database_url: s
         pass
     warnings = [line["message"] for line in gateway.lines() if line["level"] == "warning"]
     assert warnings == [
-        "`eventbus.fanoutWorkers` (line 3) has no effect: events reach the queues without worker threads"
+        "`eventbus.fanoutWorkers` (line 3) has no effect: events are queued without worker threads"
     ]
 
 

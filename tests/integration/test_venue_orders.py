@@ -281,8 +281,8 @@ def test_what_is_malformed(venue: Venue) -> None:
     for method, path, words in (
         ("GET", "/v1/fills?sinc=1", "`sinc` is unknown; did you mean `since`?"),
         ("GET", "/v1/fills?page=1", "`page` is unknown; expected one of after, limit, since"),
-        ("GET", "/v1/orders/a?id=a", "`id` is unknown; there is none"),
-        ("DELETE", "/v1/orders?symbol=BTC-USDT", "`symbol` is unknown; there is none"),
+        ("GET", "/v1/orders/a?id=a", "`id` is unknown; none are defined"),
+        ("DELETE", "/v1/orders?symbol=BTC-USDT", "`symbol` is unknown; none are defined"),
         ("GET", "/v1/ledger?request=1", "`request` is unknown"),
     ):
         assert words in refused(venue.ask(method, path), 400, "bad_request")

@@ -40,7 +40,6 @@ LIMITS: dict[str, int] = {
     "python/meltica/migrations": 1,
     "python/meltica/persistence": 15,
     "python/meltica/providers": 89,
-    "python/meltica/settings": 20,
     "python/meltica/simulator": 4,
     "python/meltica/telemetry": 7,
     "python/meltica/testing": 3,

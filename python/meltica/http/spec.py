@@ -3,7 +3,7 @@
 from pydantic import field_validator
 
 from meltica.http.address import is_loopback
-from meltica.validation.models import told
+from meltica.validation.models import fault
 from meltica.validation.section import Section
 
 
@@ -18,9 +18,9 @@ class ApiServerSettings(Section):
     def _loopback(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
         if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
-            raise told(f"expected host and port such as 127.0.0.1:8880, saw {value!r}")
+            raise fault(f"expected host and port such as 127.0.0.1:8880, saw {value!r}")
         if not is_loopback(host.removeprefix("[").removesuffix("]")):
-            raise told(
+            raise fault(
                 f"expected a loopback address such as 127.0.0.1:{port}, as there is no authentication yet,"
                 f" saw {value!r}"
             )

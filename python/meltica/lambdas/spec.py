@@ -1,4 +1,4 @@
-"""`LambdaSpec`: a lambda as its manager gets it, with every default filled in and every path absolute."""
+"""The spec of a lambda for its manager: defaults applied, paths absolute."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,26 +12,26 @@ from meltica.validation.units import format_duration
 
 @dataclass(frozen=True, kw_only=True)
 class LambdaSpec:
-    """A lambda as the manifest wants it: what `meltica.lambdas.instances.add_instance` takes."""
+    """A lambda of the manifest: the arguments of `meltica.lambdas.instances.add_instance`."""
 
     id: str
     strategy: str
-    """What `meltica.lambdas.loader.load` takes: a shipped name, or an absolute path, with `:Class` or not."""
+    """Argument of `meltica.lambdas.loader.load`: a shipped name, or an absolute path, optionally `:Class`."""
     config: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
-    """As written: checked when the strategy is loaded."""
+    """Not validated yet: that happens when the strategy is loaded."""
     scope: Mapping[str, tuple[str, ...]]
     host: Literal["thread", "shared"] = "thread"
     enabled: bool = True
     policies: Mapping[str, str] = field(default_factory=dict[str, str])
     buffer_size: int = 1024
     extension_payload_cap: int = MAX_PAYLOAD
-    """Most bytes of JSON in an event that it emits."""
+    """Largest JSON payload, in bytes, of an event that the lambda emits."""
     max_errors: int = 0
     slow_callback: timedelta = timedelta(milliseconds=100)
     stop_timeout: timedelta = timedelta(seconds=5)
 
     def shown(self) -> dict[str, object]:
-        """Returns it in the form of the config file, as JSON, secrets masked by the names of their keys."""
+        """Returns the lambda as JSON with the keys of the config file; secrets are masked by their keys."""
         return {
             "strategy": self.strategy,
             "config": masked(self.config),

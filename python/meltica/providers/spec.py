@@ -1,4 +1,4 @@
-"""`ProviderSpec`: a provider as its manager gets it, with every default filled in and every path absolute."""
+"""The spec of a provider for its manager: defaults applied, paths absolute."""
 
 from dataclasses import dataclass, field
 
@@ -8,14 +8,14 @@ from meltica.validation.section import AdapterSettings
 
 @dataclass(frozen=True, kw_only=True)
 class ProviderSpec:
-    """A provider as the manifest wants it. Its adapter is `registry.adapter(spec.adapter)(spec.settings)`."""
+    """A provider of the manifest. Its adapter is `registry.adapter(spec.adapter)(spec.settings)`."""
 
     name: str
     adapter: str
     settings: AdapterSettings = field(repr=False)
-    """Checked; `settings_model.masked` and `revealed` turn them into JSON."""
+    """Validated; `masked` and `revealed` convert them to JSON."""
     enabled: bool = True
 
     def shown(self) -> dict[str, object]:
-        """Returns it in the form of the config file, as JSON, secrets masked."""
+        """Returns the provider as JSON with the keys of the config file; secrets are masked."""
         return {"adapter": self.adapter, "enabled": self.enabled, "settings": masked(self.settings)}

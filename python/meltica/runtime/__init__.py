@@ -1,1 +1,1 @@
-"""What supervised components share: life-cycle states, backoff, state writer, threads."""
+"""Building blocks of supervised components: life-cycle states, backoff, state writer, threads."""

@@ -16,12 +16,12 @@ class Backoff:
     _pause: float = 0.0
 
     def next(self) -> float:
-        """Returns how long to wait this time."""
+        """Returns the next pause."""
         self._pause = min(self.most, self._pause * 2) if self._pause else self.least
         return self._pause * (0.8 + 0.4 * self.jitter())
 
     def reset(self) -> None:
-        """Begins again from `least`."""
+        """Restarts the sequence at `least`."""
         self._pause = 0.0
 
 
@@ -35,7 +35,7 @@ class Budget:
     _spent: deque[float] = field(default_factory=deque[float])
 
     def spend(self) -> bool:
-        """Takes one; False when there is none left."""
+        """Consumes one restart; returns False when the budget is exhausted."""
         now = self.clock()
         while self._spent and now - self._spent[0] > self.window:
             self._spent.popleft()
@@ -47,19 +47,19 @@ class Budget:
 
 @dataclass(frozen=True)
 class RestartPolicy:
-    """How a supervised component is started, stopped and restarted. Times are seconds."""
+    """Time limits, pauses and budget of a supervised component. Times are seconds."""
 
     start_timeout: float = 30.0
     stop_timeout: float = 5.0
     min_pause: float = 1.0
-    """The first pause between restarts; each is twice the one before."""
+    """The first pause between restarts; pauses double up to `max_pause`."""
     max_pause: float = 60.0
     restarts: int = 10
-    """How many restarts `window` may hold before the component counts as failed."""
+    """Restarts within `window` before the component counts as failed."""
     window: float = 600.0
 
     def backoff(self, jitter: Callable[[], float] = random.random) -> Backoff:
-        """Returns the pauses between restarts."""
+        """Returns a new sequence of pauses between restarts."""
         return Backoff(self.min_pause, self.max_pause, jitter)
 
     def budget(self, clock: Callable[[], float]) -> Budget:

@@ -1,4 +1,7 @@
-"""Life-cycle states of supervised components: the only definition; SQL checks and docs follow."""
+"""Life-cycle states of supervised components.
+
+This is their only definition; the SQL checks and the docs follow it.
+"""
 
 import asyncio
 from enum import StrEnum
@@ -7,14 +10,14 @@ from meltica.errors import Conflict
 
 
 class Desired(StrEnum):
-    """What somebody wants a part to be."""
+    """The state that the operator wants a component to be in."""
 
     RUNNING = "running"
     STOPPED = "stopped"
 
 
 class Actual(StrEnum):
-    """What a part is. Providers know neither `stopping` nor `stuck`."""
+    """The state that a component is in. Providers do not use `stopping` and `stuck`."""
 
     PENDING = "pending"
     STARTING = "starting"
@@ -26,7 +29,7 @@ class Actual(StrEnum):
 
     @property
     def after_restart(self) -> "Actual":
-        """What a part is that was like this when the gateway ended, and has not been touched since."""
+        """The initial state of a component whose stored state is this one when the gateway starts."""
         return self if self in (Actual.PENDING, Actual.FAILED) else Actual.STOPPED
 
 

@@ -1,9 +1,7 @@
-"""An event loop that an adapter owns: prepared in `start`, run in `run`, stopped from any thread, in bounded
-time.
+"""An event loop owned by a component: prepared, run on one thread, stopped from any thread in bounded time.
 
-Others reach it from wherever they are: `wait` from a thread, `call` from any event loop. A call that is
-accepted is answered, come what may: when the loop ends, calls under way have `GRACE` seconds and are then
-cancelled.
+Other threads submit work with `wait`, other event loops with `call`. Every accepted call completes: when the
+loop ends, calls in progress have `GRACE` seconds and are then cancelled.
 """
 
 import asyncio
@@ -17,11 +15,11 @@ from meltica.errors import VenueUnavailable
 T = TypeVar("T")
 
 GRACE = 1.0
-"""Seconds that calls under way have when the loop ends."""
+"""Seconds that calls in progress have to complete when the loop ends."""
 
 
 class LoopThread:
-    """The loop. `closing` is called on it before calls are cut short, `close` as the last thing."""
+    """The event loop. `closing` runs on it before calls are cancelled, `close` runs last."""
 
     def __init__(
         self,
@@ -40,11 +38,11 @@ class LoopThread:
     def prepare(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Runs `main` on this thread and leaves the loop ready for `run`; a failure ends the loop.
 
-        Raises what `main` raised, VenueUnavailable when it was stopped first.
+        Raises what `main` raises, or VenueUnavailable when the loop is stopped first.
         """
         try:
             if not self._enter(main):
-                raise VenueUnavailable("stopped", "the provider was stopped while it started")
+                raise VenueUnavailable("stopped", "the provider was stopped during its start")
         except BaseException:
             self._shut()
             raise
@@ -57,7 +55,7 @@ class LoopThread:
             self._shut()
 
     def stop(self) -> None:
-        """Ends the loop soon; from any thread, at any time, more than once."""
+        """Ends the loop soon. Thread-safe and idempotent."""
         with self._lock:
             if self._closed:
                 return
@@ -67,49 +65,50 @@ class LoopThread:
             self._loop.call_soon_threadsafe(self._stopping.set)
             if self._running:
                 return
-        # Nobody runs it, and this thread may have a running loop of its own.
+        # No thread runs the loop, and the calling thread may be running a loop of its own.
         shutting = threading.Thread(target=self._shut, name="loop-close", daemon=True)
         shutting.start()
         shutting.join(GRACE * 3)
 
     async def call(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Returns what `work` does on this loop, where it is called, or never if the loop has ended. Whoever
-        stops waiting does not end it.
+        """Runs `work` on this loop and returns its result to a caller on another loop.
+
+        Cancelling the caller does not cancel `work`. Raises VenueUnavailable when the loop has ended.
         """
-        return await asyncio.shield(asyncio.wrap_future(self._begin(work)))
+        return await asyncio.shield(asyncio.wrap_future(self._submit(work)))
 
     def wait(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Returns what `work` does on this loop, to a thread that waits for it."""
-        return self._begin(work).result()
+        """Runs `work` on this loop and returns its result to the calling thread, which blocks."""
+        return self._submit(work).result()
 
-    def _begin(self, work: Callable[[], Awaitable[T]]) -> Future[T]:
-        answer: Future[T] = Future()
+    def _submit(self, work: Callable[[], Awaitable[T]]) -> Future[T]:
+        outcome: Future[T] = Future()
 
         def settle(task: asyncio.Task[T]) -> None:
             self._calls.discard(task)
             if task.cancelled():
-                answer.set_exception(VenueUnavailable("stopped", "the provider was stopped"))
+                outcome.set_exception(VenueUnavailable("stopped", "the provider was stopped"))
             elif (error := task.exception()) is not None:
-                answer.set_exception(error)
+                outcome.set_exception(error)
             else:
-                answer.set_result(task.result())
+                outcome.set_result(task.result())
 
-        async def do() -> T:
+        async def run() -> T:
             return await work()
 
         def begin() -> None:
-            task = asyncio.get_running_loop().create_task(do())
+            task = asyncio.get_running_loop().create_task(run())
             self._calls.add(task)
             task.add_done_callback(settle)
 
         with self._lock:
             if self._closed or self._loop is None:
-                raise VenueUnavailable("stopped", "the provider does not run")
+                raise VenueUnavailable("stopped", "the provider is not running")
             self._loop.call_soon_threadsafe(begin)
-        return answer
+        return outcome
 
     def _enter(self, main: Callable[[], Coroutine[Any, Any, None]]) -> bool:
-        """Runs `main` until it ends or `stop`; returns whether it ended by itself."""
+        """Runs `main` until it ends or `stop` is called; returns whether it ended by itself."""
         with self._lock:
             if self._closed or self._running:
                 return False
@@ -148,17 +147,17 @@ class LoopThread:
             loop.close()
 
     async def _wind_up(self) -> None:
-        # What was accepted last begins before anything is cut short.
+        # Calls that were accepted last start before any call is cancelled.
         await asyncio.sleep(0)
         self._closing()
         if self._calls:
             await asyncio.wait(self._calls, timeout=GRACE)
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in left:
+        remaining = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in remaining:
             task.cancel()
-        if left:
-            await asyncio.wait(left, timeout=GRACE)
+        if remaining:
+            await asyncio.wait(remaining, timeout=GRACE)
         if self._close is not None:
             await self._close()
-        # What settles a call runs in the loop's next round.
+        # The done callbacks that settle calls run in the next iteration of the loop.
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Persists the latest state of each component in the background while the database comes and goes."""
+"""Background persistence of component states, which tolerates an unavailable database."""
 
 import asyncio
 import logging
@@ -10,9 +10,10 @@ log = logging.getLogger("meltica.states")
 
 
 class StateWriter:
-    """Writes down how parts are: the latest of each, in the background, for as long as the database is away.
+    """Persists the latest state of each component in the background.
 
-    What somebody *wants* is never left to this: that is written before it is done.
+    Writes are retried while the database is unavailable. Desired states never pass through here: they are
+    committed before they are acted on.
     """
 
     def __init__(self, retry: float = 1.0) -> None:
@@ -24,20 +25,20 @@ class StateWriter:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins to write."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="meltica-notes")
+        """Starts the background task."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="meltica-state-writer")
 
-    def put(self, what: str, name: str, write: Callable[[], Awaitable[object]]) -> None:
-        """Has `write` called soon, unless a later note about the same part comes first."""
-        self._latest[what, name] = write
+    def put(self, kind: str, name: str, write: Callable[[], Awaitable[object]]) -> None:
+        """Schedules `write`; a later `put` for the same component replaces it if it has not run yet."""
+        self._latest[kind, name] = write
         self._idle.clear()
         self._changed.set()
 
     async def close(self, timeout: float) -> bool:
-        """Writes what is left, for at most `timeout` seconds; False when some of it could not be written."""
+        """Writes pending states for at most `timeout` seconds; returns False when some were not written."""
         if self._task is not None:
             idle = asyncio.ensure_future(self._idle.wait())
-            # Not waited for any longer: to a server that hangs, cancelling a query takes seconds.
+            # The cancelled task is not awaited: cancelling a query on a server that hangs takes seconds.
             await asyncio.wait({idle}, timeout=timeout)
             idle.cancel()
             self._task.cancel()
@@ -54,12 +55,12 @@ class StateWriter:
                 try:
                     await write()
                 except DatabaseUnavailable as error:
-                    # A later note about the part wins over this one.
+                    # A newer state of the component takes precedence.
                     self._latest.setdefault(key, write)
-                    log.debug("the state of %s %s could not be written yet: %s", *key, error)
+                    log.debug("state of %s %s not persisted yet, retrying: %s", *key, error)
                     await asyncio.sleep(self._retry)
                 except MelticaError as error:
-                    log.error("the state of %s %s could not be written: %s", *key, error)
+                    log.error("state of %s %s not persisted: %s", *key, error)
                 except Exception:
-                    log.exception("the state of %s %s could not be written", *key)
+                    log.exception("state of %s %s not persisted", *key)
             self._idle.set()

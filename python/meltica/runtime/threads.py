@@ -1,7 +1,7 @@
-"""Blocking calls beside an event loop, each on a daemon thread of its own.
+"""Blocking calls next to an event loop, each on its own daemon thread.
 
-The loop's own executor will not do: a call that never ends would keep the process from ending, and a few of
-them would leave no thread for the others.
+The loop's default executor is unsuitable: a call that never returns would keep the process from exiting, and
+a few of them would exhaust its threads.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 def call(function: Callable[[], T], name: str) -> "asyncio.Future[T]":
-    """Runs `function` on a new thread; the future has what it returned or raised.
+    """Runs `function` on a new thread and returns a future of its result or exception.
 
-    Cancelling the future does not end the call. What is no Exception, `sys.exit` above all, arrives as a
-    RuntimeError: it would end the loop.
+    Cancelling the future does not end the call. A BaseException such as SystemExit is converted to a
+    RuntimeError, because it would otherwise end the loop.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -37,14 +37,14 @@ def call(function: Callable[[], T], name: str) -> "asyncio.Future[T]":
         try:
             result = function()
         except Exception as error:
-            # A future refuses StopIteration.
+            # A future does not accept StopIteration.
             failure = _as_runtime_error(error) if isinstance(error, StopIteration) else error
         except BaseException as error:
             failure = _as_runtime_error(error)
         try:
             loop.call_soon_threadsafe(settle, result, failure)
         except RuntimeError:
-            # The loop is closed: nobody waits any more.
+            # The loop is closed, so the result has no receiver.
             return
 
     threading.Thread(target=run, name=name, daemon=True).start()
@@ -52,25 +52,25 @@ def call(function: Callable[[], T], name: str) -> "asyncio.Future[T]":
 
 
 async def within(seconds: float, future: "asyncio.Future[T]", late: Callable[[T], object] | None = None) -> T:
-    """Returns what a call of `call` returned, or raises what it raised.
+    """Waits for a future of `call` and returns its result or raises its exception.
 
-    Raises Overdue after `seconds`. The call then goes on by itself, as it does when the wait is cancelled;
-    `late` gets what it returns in the end.
+    Raises Overdue after `seconds`. After that, or when the wait is cancelled, the call continues in the
+    background and its eventual result is passed to `late`.
     """
 
-    def look(done: "asyncio.Future[T]") -> None:
-        # An exception that came too late for anybody is taken, so that it is not reported as lost.
+    def settle(done: "asyncio.Future[T]") -> None:
+        # Reading a late exception keeps asyncio from logging it as never retrieved.
         if not done.cancelled() and done.exception() is None and late is not None:
             late(done.result())
 
     try:
-        _, left = await asyncio.wait([future], timeout=seconds)
+        _, pending = await asyncio.wait([future], timeout=seconds)
     except asyncio.CancelledError:
-        future.add_done_callback(look)
+        future.add_done_callback(settle)
         raise
-    if left:
-        future.add_done_callback(look)
-        raise Overdue(f"did not end within {seconds:g} s")
+    if pending:
+        future.add_done_callback(settle)
+        raise Overdue(f"timed out after {seconds:g} s")
     return future.result()
 
 

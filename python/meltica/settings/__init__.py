@@ -1,4 +1,7 @@
-"""The gateway's configuration: `load` it, `check_lambdas`, hand `Loaded` on. See `docs/configuration.md`."""
+"""The gateway's configuration. `load` returns it, `check_lambdas` imports its strategies.
+
+`docs/configuration.md` describes the files, the environment and the keys.
+"""
 
 from meltica.settings.loading import Loaded, check_lambdas, load, shipped
 from meltica.settings.manifest import LambdaSpec, ProviderSpec

@@ -1,7 +1,7 @@
-"""Reads a config file: the plain types of YAML 1.2, `${NAME}` from the environment, the line of each value.
+"""Reads a config file: the scalar types of YAML 1.2, `${NAME}` from the environment, the line of each value.
 
-PyYAML finds the nodes; what they mean is decided here. Unlike in YAML 1.1, `010` is not 8, `1:30` is not 90,
-`yes` and `on` are texts, and a key that stands twice is a fault.
+PyYAML parses the nodes; this module resolves their values. Unlike in YAML 1.1, `010` is not 8, `1:30` is not
+90, `yes` and `on` are strings, and a duplicate key is a fault.
 """
 
 import re
@@ -35,7 +35,7 @@ _VARIABLE: Final = re.compile(r"\$(?:(\$)|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*)
 
 
 class _Loader(yaml.SafeLoader):
-    """Tells texts, numbers, true, false and null apart as YAML 1.2 does."""
+    """Resolves strings, numbers, booleans and null by the rules of YAML 1.2."""
 
     yaml_implicit_resolvers = {}
 
@@ -48,7 +48,7 @@ for _kind, (_form, _start) in _PLAIN.items():
 
 @dataclass
 class Document:
-    """What a file holds. `lines` and `variables` say where each value stands and what it was made from."""
+    """The contents of a file, with the line of each value and the variables interpolated into it."""
 
     path: Path
     values: dict[str, object] = field(default_factory=dict[str, object])
@@ -56,14 +56,14 @@ class Document:
     variables: dict[Loc, tuple[str, ...]] = field(default_factory=dict[Loc, tuple[str, ...]])
     faults: list[tuple[Loc, str]] = field(default_factory=list[tuple[Loc, str]])
 
-    def concealed(self, loc: Loc) -> str | None:
-        """Returns what to say in place of a value that was made from variables; None of any other."""
-        used = self.variables.get(loc)
-        return f"what {' and '.join(f'${{{name}}}' for name in used)} holds" if used else None
+    def placeholder(self, loc: Loc) -> str | None:
+        """Returns the text to show instead of a value that contains variables; None for any other value."""
+        names = self.variables.get(loc)
+        return f"the value of {' and '.join(f'${{{name}}}' for name in names)}" if names else None
 
 
 def read(path: Path, environment: Mapping[str, str]) -> Document:
-    """Returns what a file holds, faults of single values included.
+    """Reads a file; faults of single values are collected in the document.
 
     Raises ConfigError when the file as a whole cannot be used.
     """
@@ -72,39 +72,42 @@ def read(path: Path, environment: Mapping[str, str]) -> Document:
         if isinstance(root, yaml.MappingNode):
             return _Reader(Document(path), environment).read(root)
     except RecursionError:
-        raise ConfigError(str(path), [f"is nested more than {MAX_DEPTH} deep"]) from None
+        raise ConfigError(str(path), [f"is nested more than {MAX_DEPTH} levels deep"]) from None
     if root is None:
-        advice = "`meltica init DIR` writes a project to start from"
-        raise ConfigError(str(path), [f"expected settings, the file is empty; {advice}"])
-    seen = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
-    raise ConfigError(str(path), [f"expected keys with values, such as `environment: dev`, saw {seen}"])
+        advice = "run `meltica init DIR` for a project to start from"
+        raise ConfigError(str(path), [f"expected settings, but the file is empty; {advice}"])
+    kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
+    raise ConfigError(str(path), [f"expected keys with values, such as `environment: dev`, saw {kind}"])
 
 
 def interpolate(text: str, environment: Mapping[str, str]) -> tuple[str, tuple[str, ...], list[str]]:
-    """Returns a text with `${NAME}` and `${NAME:-default}` filled in, the names used, and what is wrong.
+    """Replaces `${NAME}` and `${NAME:-default}` in a string; returns it, the names used, and the faults.
 
-    `$$` is a dollar sign; a lone one stays. A default holds for what is unset or empty.
+    `$$` is a dollar sign, and so is a single `$` that begins no variable. A default applies when the variable
+    is unset or empty.
     """
     used: list[str] = []
-    wrong: list[str] = []
+    faults: list[str] = []
 
     def fill(match: re.Match[str]) -> str:
         dollar, name, default = match.groups()
         if dollar:
             return "$"
         if not name:
-            wrong.append(": expected ${NAME} or ${NAME:-default}; write $$ for a dollar sign")
+            faults.append(": expected ${NAME} or ${NAME:-default}; write $$ for a dollar sign")
             return ""
         value = environment.get(name)
         if value is None and default is None:
-            wrong.append(f": ${{{name}}} is not set in the environment and has no default, ${{{name}:-...}}")
+            faults.append(
+                f": ${{{name}}} is not set in the environment; set it, or give a default: ${{{name}:-...}}"
+            )
             return ""
         if not value and default is not None:
             return default
         used.append(name)
         return value or ""
 
-    return _VARIABLE.sub(fill, text), tuple(used), wrong
+    return _VARIABLE.sub(fill, text), tuple(used), faults
 
 
 def _compose(path: Path) -> yaml.Node | None:
@@ -117,18 +120,18 @@ def _compose(path: Path) -> yaml.Node | None:
     except OSError as error:
         raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError as error:
-        raise ConfigError(str(path), [f"is no UTF-8 text, at byte {error.start}"]) from None
+        raise ConfigError(str(path), [f"is not valid UTF-8 at byte {error.start}"]) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
-        said = ", ".join(part for part in (error.context, error.problem) if part)
-        raise ConfigError(str(path), [f"{where}is no YAML: {' '.join(said.split())}"]) from None
+        cause = ", ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigError(str(path), [f"{where}not valid YAML: {' '.join(cause.split())}"]) from None
     except yaml.YAMLError as error:
-        raise ConfigError(str(path), [f"is no YAML: {' '.join(str(error).split())}"]) from None
+        raise ConfigError(str(path), [f"not valid YAML: {' '.join(str(error).split())}"]) from None
 
 
 class _Reader:
-    """Goes through the nodes once. Aliases are followed, so what they expand to is bounded."""
+    """Converts the nodes in one pass. Aliases are expanded, so the number of values is limited."""
 
     def __init__(self, document: Document, environment: Mapping[str, str]) -> None:
         self._document = document
@@ -155,7 +158,7 @@ class _Reader:
         values: dict[str, object] = {}
         for key_node, value_node, merged in self._pairs(node, loc):
             if not isinstance(key_node, yaml.ScalarNode):
-                self._fault(loc, ": a key must be a text")
+                self._fault(loc, ": a key must be a string")
                 continue
             key: str = key_node.value
             place = (*loc, key)
@@ -164,11 +167,11 @@ class _Reader:
                 values[key] = self._value(value_node, place)
             elif not merged:
                 lines = f"lines {self._document.lines[place]} and {key_node.start_mark.line + 1}"
-                self._fault(place, f" stands twice, in {lines}")
+                self._fault(place, f" is given twice, in {lines}")
         return values
 
     def _pairs(self, node: yaml.MappingNode, loc: Loc) -> Iterator[tuple[yaml.Node, yaml.Node, bool]]:
-        """Yields a mapping's own keys and values, then those merged into it by `<<`."""
+        """Yields the keys and values of a mapping, then those that `<<` merges into it."""
         merges: list[yaml.Node] = []
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value == "<<" and key.style is None:
@@ -206,10 +209,10 @@ class _Reader:
     def _text(self, text: str, loc: Loc) -> str:
         if "$" not in text:
             return text
-        filled, used, wrong = interpolate(text, self._environment)
+        filled, used, faults = interpolate(text, self._environment)
         if used:
             self._document.variables[loc] = used
-        for fault in wrong:
+        for fault in faults:
             self._fault(loc, fault)
         return filled
 
@@ -218,6 +221,6 @@ class _Reader:
 
 
 def _number(text: str) -> float | str:
-    """Returns the number, or the text when a float would change its value."""
+    """Returns the number, or the string itself when a float cannot represent its value exactly."""
     value = float(text)
     return value if isfinite(value) and Decimal(repr(value)) == Decimal(text) else text

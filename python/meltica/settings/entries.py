@@ -1,4 +1,4 @@
-"""The manifest as it is written: one entry per provider and per lambda."""
+"""The manifest section of the configuration: one entry per provider and per lambda."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
@@ -17,60 +17,60 @@ from meltica.adapters import registry
 from meltica.errors import ConfigError, suggestion
 from meltica.lambdas.callbacks import KINDS, policy_faults
 from meltica.model.symbols import ANY, canonical
-from meltica.validation.models import nested, read_texts, told
+from meltica.validation.models import fault, nested, read_texts
 from meltica.validation.section import MAX_BUFFER, AdapterSettings, Name, Positive, Section, words
 
 
-def _nothing() -> Any:
-    """Returns settings that were not given, for the adapter to judge."""
+def _empty() -> Any:
+    """Returns empty settings, which the adapter's model then validates."""
     return {}
 
 
 class ProviderEntry(Section):
-    """A provider: an adapter under a name, with settings of its own."""
+    """A provider: a named instance of an adapter with its own settings."""
 
     adapter: str
     """Identifier of the adapter."""
     enabled: bool = True
-    """Whether it is started with the gateway."""
-    settings: SerializeAsAny[AdapterSettings] = Field(default_factory=_nothing, repr=False)
-    """What the adapter asks for."""
+    """Whether it starts with the gateway."""
+    settings: SerializeAsAny[AdapterSettings] = Field(default_factory=_empty, repr=False)
+    """The adapter's settings."""
 
     @field_validator("adapter")
     @classmethod
-    def _known(cls, value: str) -> str:
+    def _check_adapter(cls, value: str) -> str:
         try:
             registry.adapter(value)
         except ConfigError as error:
-            raise told("; ".join(error.faults)) from None
+            raise fault("; ".join(error.faults)) from None
         return value
 
     @field_validator("settings", mode="before")
     @classmethod
-    def _fitting(cls, value: object, info: ValidationInfo) -> object:
+    def _check_settings(cls, value: object, info: ValidationInfo) -> object:
         adapter = info.data.get("adapter")
         if not isinstance(adapter, str):
-            # Without an adapter, which has a fault of its own, nothing is known about the settings.
+            # The adapter is missing or unknown, which is reported separately; its settings cannot be checked.
             return AdapterSettings()
         if not isinstance(value, Mapping):
             return value
-        wanted = registry.adapter(adapter).Settings
+        model = registry.adapter(adapter).Settings
         try:
-            return wanted.model_validate(read_texts(wanted, cast(Mapping[str, object], value)))
+            return model.model_validate(read_texts(model, cast(Mapping[str, object], value)))
         except ValidationError as error:
-            raise nested(wanted, error) from None
+            raise nested(model, error) from None
 
 
 def _symbol(value: str) -> str:
     try:
         return value if value == ANY else canonical(value)
     except ValueError as error:
-        raise told(str(error)) from None
+        raise fault(str(error)) from None
 
 
 def _symbols(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value:
-        raise told(f"expected symbols, or `{ANY}` for all of them, saw none")
+        raise fault(f"expected symbols, or `{ANY}` for all of them, saw none")
     return (ANY,) if ANY in value else tuple(dict.fromkeys(value))
 
 
@@ -79,45 +79,45 @@ Symbols = Annotated[tuple[Symbol, ...], BeforeValidator(words), AfterValidator(_
 
 
 class LambdaEntry(Section):
-    """A lambda: a strategy under an id, with a config and a scope of its own."""
+    """A lambda: an instance of a strategy with its own id, config and scope."""
 
     strategy: str
     """`FILE.py:ClassName`, or the name of a shipped strategy."""
     config: dict[str, Any] = Field(default={}, repr=False)
-    """What the strategy's `Config` asks for; checked when the strategy is loaded."""
+    """Values of the strategy's `Config`; validated when the strategy is loaded."""
     scope: dict[Name, Symbols]
-    """Provider -> the symbols it sees, `*` for all of them."""
+    """Provider -> the symbols that the instance receives, `*` for all of them."""
     host: Literal["thread", "shared"] = "thread"
-    """`thread`: a thread of its own; `shared`: one thread with all others that say so."""
+    """`thread`: a dedicated thread; `shared`: one thread for all instances with this host."""
     enabled: bool = True
-    """Whether it is started with the gateway."""
+    """Whether it starts with the gateway."""
     policies: dict[str, str] = {}
-    """Kind -> what its full queue does; wins over the strategy's own."""
+    """Kind -> overflow policy of its queue; overrides the strategy's `policies`."""
     buffer_size: int | None = Field(default=None, ge=1, le=MAX_BUFFER)
-    """Events its queue holds; `eventbus.bufferSize` by default."""
+    """Capacity of its event queue; `eventbus.bufferSize` by default."""
     max_errors: int | None = Field(default=None, ge=0)
-    """Callbacks in a row that may raise; `lambdaDefaults.maxErrors` by default."""
+    """Consecutive failing callbacks that are tolerated; `lambdaDefaults.maxErrors` by default."""
     slow_callback: Positive | None = None
-    """From when a callback counts as slow; `lambdaDefaults.slowCallback` by default."""
+    """Duration from which a callback counts as slow; `lambdaDefaults.slowCallback` by default."""
     stop_timeout: Positive | None = None
     """How long a stop waits for a callback; `lambdaDefaults.stopTimeout` by default."""
 
     @field_validator("scope")
     @classmethod
-    def _somewhere(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    def _check_scope(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         if not value:
-            raise told("expected at least one provider with its symbols, saw none")
+            raise fault("expected at least one provider with its symbols, saw none")
         return value
 
     @field_validator("policies")
     @classmethod
-    def _possible(cls, value: dict[str, str]) -> dict[str, str]:
+    def _check_policies(cls, value: dict[str, str]) -> dict[str, str]:
         faults: list[str] = []
         for kind, policy in value.items():
             if kind in KINDS:
                 faults.extend(policy_faults(kind, policy))
             else:
-                faults.append(f"{kind!r} is no kind of event{suggestion(kind, KINDS)}")
+                faults.append(f"{kind!r} is not an event kind{suggestion(kind, KINDS)}")
         if faults:
-            raise told("; ".join(faults))
+            raise fault("; ".join(faults))
         return value

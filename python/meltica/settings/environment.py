@@ -1,7 +1,8 @@
-"""Environment variables: the key path in capitals, `MELTICA_` before it, `__` between keys.
+"""Environment variables that set keys of the configuration.
 
-`apiServer.addr` is MELTICA_APISERVER__ADDR. In the name of a provider or lambda, `-` and `.` become `_`. Case
-does not matter, and an empty variable counts as not set.
+The name is the key path in capitals with the prefix `MELTICA_` and `__` between keys: `apiServer.addr` is
+MELTICA_APISERVER__ADDR. In names of providers and lambdas, `-` and `.` become `_`. Names are
+case-insensitive, and an empty variable counts as unset.
 """
 
 import re
@@ -22,27 +23,27 @@ from meltica.validation.models import Loc, alternatives, dotted, keys, mapping, 
 PREFIX: Final = "MELTICA_"
 OTHERS: Final = {
     "MELTICA_CONFIG_PATH": "the config file",
-    "MELTICA_HOME": "folder of what the gateway keeps",
+    "MELTICA_HOME": "folder of the gateway's data",
     "MELTICA_PG_BIN": "folder of PostgreSQL's programs",
-    "MELTICA_SECRET_KEY": "key that secrets are encrypted with",
-    "MELTICA_SECRET_KEY_FILE": "file that holds that key",
+    "MELTICA_SECRET_KEY": "key that encrypts stored secrets",
+    "MELTICA_SECRET_KEY_FILE": "file that contains this key",
 }
-"""Variables that are no keys of the configuration."""
+"""Variables with the prefix that do not set a key of the configuration."""
 
 
 @dataclass
 class Layer:
-    """Values from one source, and for each that was given, where."""
+    """The values of one source of the configuration, with the origin of each."""
 
     values: dict[str, object] = field(default_factory=dict[str, object])
     origins: dict[Loc, str] = field(default_factory=dict[Loc, str])
-    concealed: bool = False
-    """Whether what it gives to adapters and strategies is not shown."""
+    confidential: bool = False
+    """Whether values for adapters and strategies are masked in output."""
     faults: list[str] = field(default_factory=list[str])
 
 
 def read_dotenv(path: Path) -> tuple[dict[str, str], list[str]]:
-    """Returns the variables of a `.env` file, as they stand, and what is wrong with it."""
+    """Returns the variables of a `.env` file, without interpolation, and the faults of the file."""
     from dotenv.parser import parse_stream
 
     variables: dict[str, str] = {}
@@ -59,116 +60,117 @@ def read_dotenv(path: Path) -> tuple[dict[str, str], list[str]]:
     except OSError as error:
         faults.append(f"{path}: cannot be read: {error.strerror}")
     except UnicodeDecodeError as error:
-        faults.append(f"{path}: is no UTF-8 text, at byte {error.start}")
+        faults.append(f"{path}: is not valid UTF-8 at byte {error.start}")
     return variables, faults
 
 
 def variable(loc: Loc) -> str:
-    """Returns the variable that sets a key."""
+    """Returns the name of the variable that sets a key."""
     return PREFIX + "__".join(re.sub("[^A-Za-z0-9_]", "_", str(part)).upper() for part in loc)
 
 
 def variables(values: Mapping[str, object]) -> dict[str, list[tuple[Loc, object]]]:
-    """Returns every variable that sets a key, with the key and its type.
+    """Returns the name of every variable that sets a key, with the key and its type.
 
-    `values` are those of the config file: the names of its providers and lambdas are keys too.
+    `values` are those of the config file: the names of its providers and lambdas are part of key paths.
     """
-    found: dict[str, list[tuple[Loc, object]]] = {}
+    by_name: dict[str, list[tuple[Loc, object]]] = {}
     for loc, annotation in _walk(Settings, values, ()):
-        found.setdefault(variable(loc), []).append((loc, annotation))
-    return found
+        by_name.setdefault(variable(loc), []).append((loc, annotation))
+    return by_name
 
 
 def layer(environment: Mapping[str, str], values: Mapping[str, object], where: str = "") -> Layer:
-    """Returns what variables set; `where` is added to their names in faults and origins."""
-    made = Layer(concealed=True)
-    known = variables(values)
+    """Returns the values that variables set; faults and origins append `where` to their names."""
+    result = Layer(confidential=True)
+    valid = variables(values)
     given: list[tuple[Loc, object, str, str]] = []
     taken: dict[Loc, str] = {}
     for name, text in environment.items():
         upper = name.upper()
         if not upper.startswith(PREFIX) or upper in OTHERS:
             continue
-        said = f"`{name}`{where}"
-        matches = known.get(upper) or _of_config(upper, known)
+        label = f"`{name}`{where}"
+        matches = valid.get(upper) or _lambda_config_key(upper, valid)
         if len(matches) != 1:
-            made.faults.append(f"{said} {_unclear(upper, known, matches)}")
+            result.faults.append(f"{label} {_name_fault(upper, valid, matches)}")
             continue
         loc, annotation = matches[0]
         if loc in taken:
-            made.faults.append(f"{said} sets the same key as `{taken[loc]}`; keep one")
+            result.faults.append(f"{label} sets the same key as `{taken[loc]}`; keep one")
         taken[loc] = name
         if text:
             given.append((loc, annotation, text, name))
-    # From the outside in, so that a variable for one key wins over one for the whole block.
+    # Shortest key path first, so that a variable for one key overrides a variable for its whole section.
     for loc, annotation, text, name in sorted(given, key=lambda item: len(item[0])):
         value: object = text
         if _holds_keys(annotation):
             try:
                 value = loads(text)
             except (JSONDecodeError, RecursionError):
-                made.faults.append(f'`{name}`{where}: expected JSON such as {{"key": "value"}}')
+                result.faults.append(f'`{name}`{where}: expected JSON such as {{"key": "value"}}')
                 continue
         shaped = shape(_nested(loc, value))
-        made.faults.extend(f"`{dotted(at)}` ({name}{where}){text}" for at, text in shaped.faults)
-        _merge(made.values, shaped.values)
-        made.origins.update(dict.fromkeys(_places(loc, shaped.values), f"{name}{where}"))
-    return made
+        result.faults.extend(f"`{dotted(at)}` ({name}{where}){text}" for at, text in shaped.faults)
+        _merge(result.values, shaped.values)
+        result.origins.update(dict.fromkeys(_subtree(loc, shaped.values), f"{name}{where}"))
+    return result
 
 
-def _unclear(name: str, known: Mapping[str, object], matches: list[tuple[Loc, object]]) -> str:
+def _name_fault(name: str, valid: Mapping[str, object], matches: list[tuple[Loc, object]]) -> str:
     if matches:
-        return f"may mean {' or '.join(f'`{part}`' for loc, _ in matches for part in loc[1:2])}; rename one"
+        names = " or ".join(f"`{part}`" for loc, _ in matches for part in loc[1:2])
+        return f"is ambiguous: it sets a key of {names}; rename one"
     rest = name.removeprefix(PREFIX)
-    candidates = [other.removeprefix(PREFIX) for other in (*known, *OTHERS)]
-    begun = [other for other in candidates if len(rest) > 2 and other.startswith(rest)]
-    close = min(begun, key=len) if begun else nearest(rest, candidates)
+    candidates = [other.removeprefix(PREFIX) for other in (*valid, *OTHERS)]
+    longer = [other for other in candidates if len(rest) > 2 and other.startswith(rest)]
+    close = min(longer, key=len) if longer else nearest(rest, candidates)
     if close is not None:
-        return f"names no key; did you mean `{PREFIX}{close}`?"
-    return "names no key; `meltica config show` lists them"
+        return f"does not match any key; did you mean `{PREFIX}{close}`?"
+    return "does not match any key; `meltica config show` lists them"
 
 
-def _of_config(name: str, known: Mapping[str, list[tuple[Loc, object]]]) -> list[tuple[Loc, object]]:
-    """Returns the key of a lambda's config, which may be one that the file does not give."""
-    for other, matches in known.items():
+def _lambda_config_key(name: str, valid: Mapping[str, list[tuple[Loc, object]]]) -> list[tuple[Loc, object]]:
+    """Returns the key in a lambda's config that a variable sets, even if the file does not give this key."""
+    for prefix, matches in valid.items():
         loc = matches[0][0]
-        if len(loc) == 3 and loc[0] == "lambdas" and loc[2] == "config" and name.startswith(f"{other}__"):
-            rest = name.removeprefix(f"{other}__").lower().split("__")
-            return [((*found, *rest), Any) for found, _ in matches] if all(rest) else []
+        if len(loc) == 3 and loc[0] == "lambdas" and loc[2] == "config" and name.startswith(f"{prefix}__"):
+            rest = name.removeprefix(f"{prefix}__").lower().split("__")
+            return [((*config, *rest), Any) for config, _ in matches] if all(rest) else []
     return []
 
 
 def _walk(annotation: object, values: object, loc: Loc) -> Iterator[tuple[Loc, object]]:
     if loc:
         yield loc, annotation
-    known = mapping(values)
+    given = mapping(values)
     model = model_of(annotation)
     if model is not None:
-        for key, described in keys(model).items():
-            inner: object = described.annotation
+        for key, info in keys(model).items():
+            inner: object = info.annotation
             if model is ProviderEntry and key == "settings":
-                inner = _settings_of(known.get("adapter"))
-            yield from _walk(inner, known.get(key), (*loc, key))
+                inner = _settings_of(given.get("adapter"))
+            yield from _walk(inner, given.get(key), (*loc, key))
         return
-    inner = _under_any_key(annotation)
-    names = dict.fromkeys(known)
+    inner = _dict_value_type(annotation)
+    names = dict.fromkeys(given)
     if loc[-1:] == ("policies",):
         names.update(dict.fromkeys(KINDS))
     if inner is not None:
         for name in names:
-            yield from _walk(inner, known.get(name), (*loc, name))
+            yield from _walk(inner, given.get(name), (*loc, name))
 
 
 def _settings_of(adapter: object) -> object:
-    """Returns the type of an adapter's settings, any keys when there is no such adapter."""
+    """Returns the type of an adapter's settings, or a dict of any keys when the adapter does not exist."""
     try:
         return registry.adapter(adapter).Settings if isinstance(adapter, str) else dict[str, Any]
     except ConfigError:
         return dict[str, Any]
 
 
-def _under_any_key(annotation: object) -> object:
-    """Returns the type of what stands under any key of a dict, None when the type has no such keys."""
+def _dict_value_type(annotation: object) -> object:
+    """Returns the value type of a dict annotation, or None for any other annotation."""
     if annotation is Any:
         return Any
     return next((get_args(kind)[1] for kind in alternatives(annotation) if get_origin(kind) is dict), None)
@@ -176,7 +178,7 @@ def _under_any_key(annotation: object) -> object:
 
 def _holds_keys(annotation: object) -> bool:
     return annotation is not Any and (
-        model_of(annotation) is not None or _under_any_key(annotation) is not None
+        model_of(annotation) is not None or _dict_value_type(annotation) is not None
     )
 
 
@@ -186,8 +188,8 @@ def _nested(loc: Loc, value: object) -> dict[str, object]:
     return cast(dict[str, object], value)
 
 
-def _places(loc: Loc, values: object) -> Iterator[Loc]:
-    """Yields `loc` and every place below it."""
+def _subtree(loc: Loc, values: object) -> Iterator[Loc]:
+    """Yields `loc` and every location below it."""
     for part in loc:
         values = cast(Mapping[str, object], values).get(str(part)) if isinstance(values, Mapping) else None
     pending: list[tuple[Loc, object]] = [(loc, values)]
@@ -199,8 +201,8 @@ def _places(loc: Loc, values: object) -> Iterator[Loc]:
 
 def _merge(into: dict[str, object], values: Mapping[str, object]) -> None:
     for key, value in values.items():
-        present = into.get(key)
-        if isinstance(present, dict) and isinstance(value, Mapping):
-            _merge(cast(dict[str, object], present), cast(Mapping[str, object], value))
+        current = into.get(key)
+        if isinstance(current, dict) and isinstance(value, Mapping):
+            _merge(cast(dict[str, object], current), cast(Mapping[str, object], value))
         else:
             into[key] = value

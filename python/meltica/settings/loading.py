@@ -1,4 +1,4 @@
-"""Puts the configuration together: every source, every fault, and where each value comes from."""
+"""Loads the configuration: merges its sources, collects every fault, and records the origin of each value."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ from meltica.settings.manifest import (
 )
 from meltica.settings.model import Settings
 from meltica.settings.shape import Shaped, shape
-from meltica.validation.models import MASK, Loc, Places, dotted, faults, mapping, masked
+from meltica.validation.models import MASK, Loc, Locations, dotted, faults, mapping, masked
 from meltica.validation.paths import from_folder
 from meltica.validation.section import effectless
 
@@ -36,43 +36,46 @@ DATABASE_URL: Final = "DATABASE_URL"
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A configuration without faults."""
+    """A valid configuration."""
 
     settings: Settings
     path: Path
     """The config file."""
     base: Path
-    """Where relative paths start: the file's folder, for the file that comes with Meltica the current one."""
+    """The base of relative paths: the folder of the file, or for the default file the current folder."""
     providers: Mapping[str, ProviderSpec]
     lambdas: Mapping[str, LambdaSpec]
     warnings: tuple[str, ...]
-    """One line for each key that is given and does nothing."""
+    """One line for each key that is given but has no effect."""
     sources: Mapping[str, str]
-    """Key, as in `shown`, -> where its value comes from; for those that are not defaults."""
+    """Key, as in `shown`, -> the origin of its value; only for values that are not defaults."""
     environment: Mapping[str, str] = field(repr=False)
-    """The environment, with `.env` for what is unset or empty: what to look up MELTICA_HOME and others in."""
-    places: "Origins" = field(repr=False)
+    """The environment, completed by `.env`: the source of MELTICA_HOME and other variables."""
+    origins: "Origins" = field(repr=False)
 
     def shown(self) -> dict[str, object]:
-        """Returns all of it in the form of the file, as JSON. Secrets are masked by type, name and origin."""
+        """Returns the configuration as JSON with the keys of the file; secrets are masked.
+
+        A value is masked because of its type, its key or its origin.
+        """
         blocks = cast(dict[str, object], masked(self.settings))
         blocks["providers"] = {name: spec.shown() for name, spec in self.providers.items()}
         blocks["lambdas"] = {id: spec.shown() for id, spec in self.lambdas.items()}
-        return cast(dict[str, object], self._concealed(blocks, ()))
+        return cast(dict[str, object], self._mask(blocks, ()))
 
-    def _concealed(self, value: object, loc: Loc) -> object:
-        """Masks what adapters and strategies get from variables."""
+    def _mask(self, value: object, loc: Loc) -> object:
+        """Masks values for adapters and strategies that come from variables."""
         if isinstance(value, dict):
             keyed = cast(dict[str, object], value)
-            return {key: self._concealed(inner, (*loc, key)) for key, inner in keyed.items()}
+            return {key: self._mask(inner, (*loc, key)) for key, inner in keyed.items()}
         if isinstance(value, list):
             items = cast(list[object], value)
-            return [self._concealed(inner, (*loc, number)) for number, inner in enumerate(items)]
-        return MASK if _is_free(loc) and self.places.conceals(loc) else value
+            return [self._mask(inner, (*loc, number)) for number, inner in enumerate(items)]
+        return MASK if _is_free(loc) and self.origins.placeholder(loc) else value
 
 
-class Origins(Places):
-    """Knows which source a value comes from and, for the file, in which line it stands."""
+class Origins(Locations):
+    """Maps each value to the source that set it and, for the file, to its line."""
 
     def __init__(self, document: Document, shaped: Shaped, layers: Sequence[Layer]) -> None:
         self._document = document
@@ -80,38 +83,39 @@ class Origins(Places):
         self._layers = layers
 
     def where(self, loc: Loc) -> str:
-        """Returns where a value comes from: `line 12`, `MELTICA_LOG__LEVEL`; empty when nobody gave it."""
+        """Returns the origin of a value, such as `line 12` or `MELTICA_LOG__LEVEL`; empty for a default."""
         for length in range(len(loc), 0, -1):
-            for above in self._layers:
-                if loc[:length] in above.origins:
-                    return above.origins[loc[:length]]
+            for source in self._layers:
+                if loc[:length] in source.origins:
+                    return source.origins[loc[:length]]
             line = self._document.lines.get(self._shaped.written(loc[:length]))
             if line is not None:
                 return f"line {line}"
         return ""
 
     def written(self, loc: Loc) -> str:
-        """Returns a key as the file writes it."""
+        """Returns a key as it is spelled in the file."""
         return dotted(self._shaped.written(loc))
 
-    def name(self, loc: Loc) -> str:
-        """Returns a key and where it was given."""
+    def describe(self, loc: Loc) -> str:
+        """Returns a key and the origin of its value."""
         where = self.where(loc)
         return f"`{self.written(loc)}` ({where})" if where else f"`{self.written(loc)}`"
 
-    def conceals(self, loc: Loc) -> str | None:
-        """Returns what to say in place of a value from `${NAME}`, or from a variable to a key that is free.
+    def placeholder(self, loc: Loc) -> str | None:
+        """Returns the text to show instead of a value that may be a secret.
 
-        Nothing says of these that they are no secrets.
+        These are values from `${NAME}`, and values that variables set inside an adapter's settings or a
+        strategy's config.
         """
-        above = next((one for one in self._layers if loc in one.origins), None)
-        if above is not None:
-            return "what it holds" if above.concealed and _is_free(loc) else None
-        return self._document.concealed(self._shaped.written(loc))
+        source = next((layer for layer in self._layers if loc in layer.origins), None)
+        if source is not None:
+            return "the value of this variable" if source.confidential and _is_free(loc) else None
+        return self._document.placeholder(self._shaped.written(loc))
 
 
 class _Merged(InitSettingsSource):
-    """Stands below all other sources and keeps what they come to together."""
+    """The source of lowest priority, which records the merged values of all others."""
 
     def __init__(self) -> None:
         super().__init__(Settings, {})
@@ -128,29 +132,30 @@ def load(
     *,
     environ: Mapping[str, str] | None = None,
 ) -> Loaded:
-    """Returns the configuration: overrides, then the environment, `.env`, DATABASE_URL, the file, defaults.
+    """Loads the configuration from all sources.
 
-    The file is `config`, else what MELTICA_CONFIG_PATH names, else the one that comes with Meltica.
-    `overrides` has the form of the file; None in it unsets a key, whatever other sources say. Strategies are
-    not loaded here, but by `check_lambdas`.
+    In order of priority, these are `overrides`, the environment, `.env`, DATABASE_URL, the file and the
+    defaults. The file is `config`, else the one in MELTICA_CONFIG_PATH, else the default file of Meltica.
+    `overrides` has the keys of the file; None in it unsets a key, whatever other sources give. Strategies are
+    not imported; `check_lambdas` does that.
 
     Raises ConfigError with every fault.
     """
     environ = os.environ if environ is None else environ
     path, base, remark = _find(config, environ)
     dotenv, dotenv_faults = read_dotenv(base / ".env")
-    below = {name: text for name, text in dotenv.items() if not environ.get(name)}
-    environment = {**environ, **below}
+    from_dotenv = {name: text for name, text in dotenv.items() if not environ.get(name)}
+    environment = {**environ, **from_dotenv}
     try:
         document = read(path, environment)
     except ConfigError as error:
-        faults_of_file = [f"{fault}{remark}" for fault in error.faults]
-        raise ConfigError(str(path), [*faults_of_file, *dotenv_faults]) from None
+        file_faults = [f"{fault}{remark}" for fault in error.faults]
+        raise ConfigError(str(path), [*file_faults, *dotenv_faults]) from None
     shaped = shape(document.values)
     layers = (
         _overrides(overrides or {}),
         layer(environ, shaped.values),
-        layer(below, shaped.values, " in .env"),
+        layer(from_dotenv, shaped.values, " in .env"),
         _database_url(environment),
     )
     origins = Origins(document, shaped, layers)
@@ -159,20 +164,20 @@ def load(
     values = [layers[0].values, *(_without(one, unset) for one in below_overrides)]
     settings, merged, model_faults = _validate(values, origins)
     folder = _folder(merged, base)
-    as_written = [*document.faults, *shaped.faults]
-    unread = {loc for loc, _ in as_written}
-    found = [
-        *((loc, f"{_name(document, loc)}{text}") for loc, text in as_written),
-        *(fault for fault in model_faults if shaped.written(fault[0]) not in unread),
+    syntax_faults = [*document.faults, *shaped.faults]
+    unreadable = {loc for loc, _ in syntax_faults}
+    located = [
+        *((loc, f"{_describe(document, loc)}{text}") for loc, text in syntax_faults),
+        *(fault for fault in model_faults if shaped.written(fault[0]) not in unreadable),
         *(
             fault
             for fault in manifest_faults(merged, folder, origins)
-            if shaped.written(fault[0]) not in unread
+            if shaped.written(fault[0]) not in unreadable
         ),
     ]
     others = [*dotenv_faults, *(fault for one in layers for fault in one.faults)]
-    if settings is None or found or others:
-        ordered = sorted(found, key=lambda fault: _line(document, shaped.written(fault[0])) or sys.maxsize)
+    if settings is None or located or others:
+        ordered = sorted(located, key=lambda fault: _line(document, shaped.written(fault[0])) or sys.maxsize)
         raise ConfigError(str(path), map(_printable, [*dict.fromkeys(text for _, text in ordered), *others]))
     settings = anchored(settings, base)
     return Loaded(
@@ -184,29 +189,29 @@ def load(
         warnings=tuple(map(_printable, _warnings(merged, dotenv, origins))),
         sources={dotted(loc): _source(origins, path, loc) for loc in _leaves(merged)},
         environment=environment,
-        places=origins,
+        origins=origins,
     )
 
 
 def check_lambdas(loaded: Loaded) -> list[str]:
-    """Returns what is wrong with the strategies and configs of the lambdas. Runs the strategies' modules."""
+    """Imports the strategies of the lambdas and returns the faults of their classes and configs."""
     return [
-        _printable(text) for spec in loaded.lambdas.values() for text in strategy_faults(spec, loaded.places)
+        _printable(text) for spec in loaded.lambdas.values() for text in strategy_faults(spec, loaded.origins)
     ]
 
 
 def shipped(name: str) -> Path:
-    """Returns a config file that comes with Meltica: `default`, `example` or `ci`."""
+    """Returns the path of a config file that is part of Meltica: `default`, `example` or `ci`."""
     return Path(str(files("meltica"))) / "config" / f"{name}.yaml"
 
 
 def _find(config: Path | None, environ: Mapping[str, str]) -> tuple[Path, Path, str]:
-    """Returns the config file, where relative paths start, and what to add when it cannot be used."""
-    named = environ.get(CONFIG_PATH)
-    if config is None and not named:
+    """Returns the config file, the base of relative paths, and a remark for errors about the file."""
+    from_environment = environ.get(CONFIG_PATH)
+    if config is None and not from_environment:
         return shipped("default"), Path.cwd(), ""
-    path = config or Path(named or "")
-    return path, path.absolute().parent, "" if config else f"; {CONFIG_PATH} names it"
+    path = config or Path(from_environment or "")
+    return path, path.absolute().parent, "" if config else f"; the path is from {CONFIG_PATH}"
 
 
 def _overrides(values: Mapping[str, object]) -> Layer:
@@ -221,38 +226,38 @@ def _database_url(environment: Mapping[str, str]) -> Layer:
 
 
 def _validate(
-    values: Sequence[Mapping[str, object]], places: Places
+    values: Sequence[Mapping[str, object]], locations: Locations
 ) -> tuple[Settings | None, dict[str, Any], list[tuple[Loc, str]]]:
-    """Returns what sources, the highest first, come to: as settings, as plain values, and as faults."""
+    """Merges sources, the highest priority first; returns settings, plain values and faults."""
     merged = _Merged()
     sources = (*(InitSettingsSource(Settings, dict(one)) for one in values), merged)
     try:
         settings = Settings(_build_sources=(sources, {}))  # pyright: ignore[reportCallIssue]
         return settings, merged.values, []
     except ValidationError as error:
-        return None, merged.values, faults(Settings, error.errors(), places)
+        return None, merged.values, faults(Settings, error.errors(), locations)
 
 
 def _folder(merged: Mapping[str, object], base: Path) -> Path:
-    """Returns where the files of strategies start."""
+    """Returns the folder that paths of strategies are relative to."""
     directory = mapping(merged.get("strategies")).get("directory")
     return from_folder(base, Path(directory)) if isinstance(directory, str | Path) else base
 
 
 def _warnings(merged: Mapping[str, object], dotenv: Mapping[str, str], origins: Origins) -> Iterator[str]:
     for loc, why in effectless(Settings, merged).items():
-        yield f"{origins.name(loc)} has no effect: {why}"
+        yield f"{origins.describe(loc)} has no effect: {why}"
     if CONFIG_PATH in dotenv:
-        yield f"`{CONFIG_PATH}` in .env has no effect: .env stands beside the config, which is found before"
+        yield f"`{CONFIG_PATH}` in .env has no effect: .env is read from the folder of the config file"
 
 
 def _printable(text: str) -> str:
-    """Returns a text that is one line and does nothing to a terminal, whatever keys and paths it tells of."""
+    """Escapes characters of keys and paths that would break a line or control a terminal."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _is_free(loc: Loc) -> bool:
-    """Whether an adapter or a strategy says what a key means."""
+    """Returns whether a key belongs to an adapter's settings or a strategy's config."""
     return loc[2:3] in (("settings",), ("config",))
 
 
@@ -286,13 +291,13 @@ def _source(origins: Origins, path: Path, loc: Loc) -> str:
     return f"{path.name}:{where.removeprefix('line ')}" if where.startswith("line ") else where
 
 
-def _name(document: Document, written: Loc) -> str:
-    """Returns a key as it is written, and its line."""
+def _describe(document: Document, written: Loc) -> str:
+    """Returns a key as it is spelled in the file, and its line."""
     line = _line(document, written)
     return f"`{dotted(written)}` (line {line})" if line else f"`{dotted(written)}`"
 
 
 def _line(document: Document, written: Loc) -> int:
-    """Returns the line of a value, or of what it would stand in."""
+    """Returns the line of a value or, if it is missing, of the innermost section around it."""
     lengths = range(len(written), 0, -1)
     return next((document.lines[written[:n]] for n in lengths if written[:n] in document.lines), 0)

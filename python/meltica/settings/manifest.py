@@ -1,4 +1,4 @@
-"""Providers and lambdas as the managers get them: everything filled in, every path absolute."""
+"""Specs of providers and lambdas for the managers: defaults applied, paths absolute."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,17 +12,17 @@ from meltica.lambdas.loader import load, resolve
 from meltica.lambdas.spec import LambdaSpec
 from meltica.providers.spec import ProviderSpec
 from meltica.settings.entries import LambdaEntry
-from meltica.validation.models import Loc, Places, faults, mapping, read_texts
+from meltica.validation.models import Loc, Locations, faults, mapping, read_texts
 from meltica.validation.paths import from_folder
 
 if TYPE_CHECKING:
-    from meltica.settings.model import LambdaDefaults, Settings
+    from meltica.settings.model import LambdaDefaultsSettings, Settings
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def provider_specs(settings: "Settings", base: Path) -> dict[str, ProviderSpec]:
-    """Returns the providers by name; relative paths in their settings start from `base`."""
+    """Returns the providers by name; paths in their settings are relative to `base`."""
     return {
         name: ProviderSpec(
             name=name,
@@ -35,7 +35,7 @@ def provider_specs(settings: "Settings", base: Path) -> dict[str, ProviderSpec]:
 
 
 def lambda_specs(settings: "Settings", folder: Path) -> dict[str, LambdaSpec]:
-    """Returns the lambdas by id; their files start from `folder`."""
+    """Returns the lambdas by id; paths of their strategies are relative to `folder`."""
     return {
         id: LambdaSpec(
             id=id,
@@ -53,47 +53,49 @@ def lambda_specs(settings: "Settings", folder: Path) -> dict[str, LambdaSpec]:
     }
 
 
-def manifest_faults(values: Mapping[str, object], folder: Path, places: Places) -> list[tuple[Loc, str]]:
-    """Returns what is wrong between the entries of a manifest, and with the files that it names."""
-    found: list[tuple[Loc, str]] = []
+def manifest_faults(
+    values: Mapping[str, object], folder: Path, locations: Locations
+) -> list[tuple[Loc, str]]:
+    """Returns faults of references: unknown providers in scopes, files of strategies that do not exist."""
+    references: list[tuple[Loc, str]] = []
     names = list(mapping(values.get("providers")))
     if LAMBDAS in names:
-        found.append((("providers", LAMBDAS), ": the name is taken, by what lambdas emit"))
+        references.append((("providers", LAMBDAS), ": the name is reserved for the events that lambdas emit"))
     for id, entry in mapping(values.get("lambdas")).items():
-        known = mapping(entry)
-        for provider in mapping(known.get("scope")):
+        given = mapping(entry)
+        for provider in mapping(given.get("scope")):
             if provider not in (*names, LAMBDAS):
-                place = ("lambdas", id, "scope", provider)
-                found.append((place, f" names no provider{suggestion(provider, names)}"))
-        strategy = known.get("strategy")
+                loc = ("lambdas", id, "scope", provider)
+                references.append((loc, f": the provider does not exist{suggestion(provider, names)}"))
+        strategy = given.get("strategy")
         if isinstance(strategy, str):
             try:
                 resolve(strategy, folder)
             except LambdaLoadError as error:
-                found.append((("lambdas", id, "strategy"), f": {error}"))
-    return [(loc, f"{places.name(loc)}{text}") for loc, text in found]
+                references.append((("lambdas", id, "strategy"), f": {error}"))
+    return [(loc, f"{locations.describe(loc)}{text}") for loc, text in references]
 
 
-def strategy_faults(spec: LambdaSpec, places: Places) -> list[str]:
-    """Returns what is wrong with a lambda's strategy and config. Runs the strategy's module."""
+def strategy_faults(spec: LambdaSpec, locations: Locations) -> list[str]:
+    """Imports a lambda's strategy and returns the faults of its class and config."""
     config: Loc = ("lambdas", spec.id, "config")
-    strategy = places.name(("lambdas", spec.id, "strategy"))
+    strategy = locations.describe(("lambdas", spec.id, "strategy"))
     try:
         cls = load(spec.strategy)
     except (LambdaLoadError, LambdaDefinitionError) as error:
         return [f"{strategy}: {error}"]
-    found = [f"{strategy}: {text}" for text in start_faults(cls)]
+    problems = [f"{strategy}: {text}" for text in start_faults(cls)]
     if cls.Config is None:
-        unknown = (places.name((*config, key)) for key in spec.config)
-        return [*found, *(f"{name} is unknown; {cls.__name__} has no Config" for name in unknown)]
+        unknown = (locations.describe((*config, key)) for key in spec.config)
+        return [*problems, *(f"{name} is unknown; {cls.__name__} has no Config" for name in unknown)]
     try:
         cls.Config.model_validate(read_texts(cls.Config, spec.config))
     except ValidationError as error:
-        found.extend(text for _, text in faults(cls.Config, error.errors(), places, config))
-    return found
+        problems.extend(text for _, text in faults(cls.Config, error.errors(), locations, config))
+    return problems
 
 
-def _limits(entry: LambdaEntry, defaults: "LambdaDefaults") -> dict[str, Any]:
+def _limits(entry: LambdaEntry, defaults: "LambdaDefaultsSettings") -> dict[str, Any]:
     names = ("max_errors", "slow_callback", "stop_timeout")
     return {name: _or(getattr(entry, name), getattr(defaults, name)) for name in names}
 
@@ -103,7 +105,7 @@ def _or(value: Any, default: Any) -> Any:
 
 
 def anchored(model: Model, base: Path) -> Model:
-    """Returns a model whose relative paths start from `base`."""
+    """Returns a copy of a model with its relative paths resolved against `base`."""
     return model.model_copy(update={name: _from(base, value) for name, value in model})
 
 

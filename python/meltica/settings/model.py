@@ -1,4 +1,4 @@
-"""The keys of the configuration: names, types, defaults, bounds. `docs/configuration.md` explains each."""
+"""The keys of the configuration: names, types, defaults, limits. `docs/configuration.md` explains each."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -11,77 +11,77 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from meltica.http.spec import ApiServerSettings
 from meltica.runtime.backoff import RestartPolicy
 from meltica.settings.entries import LambdaEntry, ProviderEntry
-from meltica.validation.models import told
+from meltica.validation.models import fault
 from meltica.validation.section import MAX_BUFFER, Amount, Name, NoEffect, Positive, Section, words
 from meltica.validation.units import Duration, Size, format_duration
 
-_SEEN = "metrics are served at /metrics; export by OTLP does not exist yet"
+_NO_OTLP = "metrics are served at /metrics; OTLP export is not implemented yet"
 
 
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-class Log(Section):
-    """What is logged, and how."""
+class LogSettings(Section):
+    """Log level and format."""
 
     level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
     format: Literal["auto", "human", "json"] = "auto"
     """`auto` is human on a terminal and json elsewhere."""
 
 
-class EventBus(Section):
-    """The way of events to lambdas."""
+class EventBusSettings(Section):
+    """Delivery of events to lambdas."""
 
     buffer_size: int = Field(default=1024, ge=1, le=MAX_BUFFER)
-    """Events the queue of each lambda holds."""
+    """Capacity of each lambda's event queue."""
     extension_payload_cap_bytes: Size = Field(default=100 * 1024, gt=0)
-    """Most bytes of JSON in one Extension event."""
+    """Largest JSON payload of an Extension event."""
     fanout_workers: Annotated[
         Annotated[int, Field(gt=0)] | Literal["auto", "default"] | None,
-        NoEffect("events reach the queues without worker threads"),
+        NoEffect("events are queued without worker threads"),
     ] = None
 
 
-class Pool(Section):
-    """Sizes of a pool in other systems."""
+class PoolSettings(Section):
+    """Pool sizes of other systems, accepted without effect."""
 
     size: int | None = Field(default=None, gt=0)
     wait_queue_size: int | None = Field(default=None, ge=0)
 
 
-_GROWS = NoEffect("pools grow with the lambdas that run; pools.maxBytes bounds them")
+_GROWS = NoEffect("pools grow with the lambdas that run; pools.maxBytes limits them")
 
 
-class Pools(Section):
+class PoolsSettings(Section):
     """Memory of the data plane."""
 
     max_bytes: Size = Field(default=1 << 30, ge=1 << 20)
-    """What all queues and books may take together; a lambda whose share does not fit is refused."""
-    event: Annotated[Pool | None, _GROWS] = None
-    order_request: Annotated[Pool | None, _GROWS] = None
+    """Memory limit of all queues and books together; a lambda that would exceed it is refused."""
+    event: Annotated[PoolSettings | None, _GROWS] = None
+    order_request: Annotated[PoolSettings | None, _GROWS] = None
 
 
-class Interpreter(Section):
+class InterpreterSettings(Section):
     """The Python interpreter."""
 
     switch_interval: Positive = timedelta(microseconds=500)
     """How long one thread may hold the interpreter while another waits for it."""
 
 
-class LambdaDefaults(Section):
-    """What each lambda gets unless its own entry says otherwise."""
+class LambdaDefaultsSettings(Section):
+    """Defaults of the keys of a lambda's entry."""
 
     slow_callback: Positive = timedelta(milliseconds=100)
-    """From when a callback counts as slow."""
+    """Duration from which a callback counts as slow."""
     max_errors: int = Field(default=0, ge=0)
-    """Callbacks in a row that may raise before the lambda is stopped; 0 is any number."""
+    """Consecutive failing callbacks that stop the lambda; 0 disables the limit."""
     stop_timeout: Positive = timedelta(seconds=5)
     """How long a stop waits for a callback before the lambda counts as stuck."""
 
 
-class Backoff(Section):
-    """Pauses between restarts: the first is `min`, each is twice the one before, none above `max`."""
+class BackoffSettings(Section):
+    """Pauses between restarts: `min` first, doubling each time, at most `max`."""
 
     min: Positive = timedelta(seconds=1)
     max: Positive = timedelta(minutes=1)
@@ -91,24 +91,24 @@ class Backoff(Section):
     def _ordered(cls, value: timedelta, info: ValidationInfo) -> timedelta:
         least = info.data.get("min")
         if isinstance(least, timedelta) and value < least:
-            raise told(f"expected at least `min`, {format_duration(least)}, saw {format_duration(value)}")
+            raise fault(f"expected at least `min`, {format_duration(least)}, saw {format_duration(value)}")
         return value
 
 
-class Budget(Section):
-    """How often a provider may be restarted before it counts as failed."""
+class BudgetSettings(Section):
+    """How many restarts a provider has within a time window before it counts as failed."""
 
     restarts: int = Field(default=10, ge=0)
     window: Positive = timedelta(minutes=10)
 
 
-class Supervision(Section):
+class SupervisionSettings(Section):
     """How providers are started, stopped and restarted."""
 
     start_timeout: Positive = timedelta(seconds=30)
     stop_timeout: Positive = timedelta(seconds=5)
-    backoff: Backoff = Backoff()
-    budget: Budget = Budget()
+    backoff: BackoffSettings = BackoffSettings()
+    budget: BudgetSettings = BudgetSettings()
 
     def policy(self) -> RestartPolicy:
         """Returns the same as providers take it."""
@@ -122,54 +122,54 @@ class Supervision(Section):
         )
 
 
-class Shutdown(Section):
-    """The end of the gateway."""
+class ShutdownSettings(Section):
+    """Shutdown of the gateway."""
 
     timeout: Positive = timedelta(seconds=15)
-    """Most time an orderly stop takes; what has not ended by then is left behind."""
+    """Longest duration of an orderly stop; components that are still running then are abandoned."""
 
 
-class Telemetry(Section):
-    """What the gateway tells about itself."""
+class TelemetrySettings(Section):
+    """Metrics and traces of the gateway."""
 
     service_name: str = Field(default="meltica", min_length=1)
-    """Name under which it reports."""
-    otlp_endpoint: Annotated[str | None, NoEffect(_SEEN)] = None
-    otlp_insecure: Annotated[bool | None, NoEffect(_SEEN)] = None
-    enable_metrics: Annotated[bool | None, NoEffect(_SEEN)] = None
+    """Service name in metrics and traces."""
+    otlp_endpoint: Annotated[str | None, NoEffect(_NO_OTLP)] = None
+    otlp_insecure: Annotated[bool | None, NoEffect(_NO_OTLP)] = None
+    enable_metrics: Annotated[bool | None, NoEffect(_NO_OTLP)] = None
 
 
-class Strategies(Section):
-    """Where strategies are."""
+class StrategiesSettings(Section):
+    """Location of strategies."""
 
     directory: Path = Path()
-    """The folder that `FILE.py:ClassName` starts from, itself relative to the config file."""
-    require_registry: Annotated[bool | None, NoEffect("there is one way to find strategies")] = None
+    """Base folder of `FILE.py:ClassName`, relative to the config file."""
+    require_registry: Annotated[bool | None, NoEffect("strategies are files or entry points")] = None
 
 
-class Database(Section):
-    """PostgreSQL: the one behind `dsn`, or one that the gateway runs itself."""
+class DatabaseSettings(Section):
+    """PostgreSQL: the server at `dsn`, or the embedded one."""
 
     dsn: SecretStr | None = None
-    """Where the database is; absent, the gateway runs a PostgreSQL of its own."""
+    """Connection string of the database; by default, the gateway runs its embedded PostgreSQL."""
     home: Path | None = None
-    """Folder of the gateway's own PostgreSQL; absent, one for this user."""
+    """Folder of the embedded PostgreSQL; by default, a folder of the current user."""
     max_conns: int = Field(default=16, ge=1, le=1000)
     min_conns: int = Field(default=1, ge=0)
     max_conn_lifetime: Positive = timedelta(minutes=30)
     max_conn_idle_time: Positive = timedelta(minutes=5)
     health_check_period: Positive = timedelta(seconds=30)
     run_migrations: bool = True
-    """Whether the gateway brings the schema up to date when it starts."""
+    """Whether the gateway runs pending migrations when it starts."""
 
     @field_validator("dsn")
     @classmethod
-    def _postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+    def _check_dsn(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             text = value.get_secret_value()
             scheme, has_scheme, rest = text.partition("://")
             if not (scheme in ("postgresql", "postgres") and rest if has_scheme else "=" in text):
-                raise told("expected postgresql://user:password@host:port/database, or host=... dbname=...")
+                raise fault("expected postgresql://user:password@host:port/database, or host=... dbname=...")
         return value
 
     @field_validator("min_conns")
@@ -181,8 +181,8 @@ class Database(Section):
         return value
 
 
-class CircuitBreaker(Section):
-    """Stops trading after several breaches in a row."""
+class CircuitBreakerSettings(Section):
+    """Halts trading after consecutive breaches of risk limits."""
 
     enabled: bool = True
     threshold: int = Field(default=4, ge=0)
@@ -205,8 +205,8 @@ OrderTypes = Annotated[
 ]
 
 
-class Risk(Section):
-    """Limits of what may be ordered."""
+class RiskSettings(Section):
+    """Limits that orders are checked against."""
 
     max_position_size: Amount = Field(default=Decimal(250), gt=0)
     max_notional_value: Amount = Field(default=Decimal(50_000), gt=0)
@@ -215,36 +215,38 @@ class Risk(Section):
     """Orders per second."""
     order_burst: int = Field(default=3, ge=1)
     max_concurrent_orders: int = Field(default=6, ge=0)
-    """0 is any number."""
+    """0 disables the limit."""
     price_band_percent: Amount = Field(default=Decimal("1.0"), ge=0)
-    """0 is off."""
+    """0 disables the check."""
     allowed_order_types: OrderTypes = ("Limit", "Market")
-    """Empty is all."""
+    """An empty list allows all types."""
     kill_switch_enabled: bool = True
     max_risk_breaches: int = Field(default=3, ge=0)
-    """0 is off."""
-    circuit_breaker: CircuitBreaker = CircuitBreaker()
+    """0 disables the limit."""
+    circuit_breaker: CircuitBreakerSettings = CircuitBreakerSettings()
 
 
 class Settings(BaseSettings):
-    """The whole configuration. `meltica.settings.load` makes it; made directly, it takes what it is given."""
+    """The whole configuration. `meltica.settings.load` creates it from all sources."""
 
     model_config = SettingsConfigDict(**Section.model_config, case_sensitive=True)
 
     environment: Annotated[Literal["dev", "staging", "prod", "ci"], BeforeValidator(_lower)] = "dev"
-    """What this gateway is for."""
-    log: Log = Log()
+    """Deployment environment of the gateway."""
+    log: LogSettings = LogSettings()
     api_server: ApiServerSettings = ApiServerSettings()
-    eventbus: EventBus = EventBus()
-    pools: Pools = Pools()
-    interpreter: Interpreter = Interpreter()
-    lambda_defaults: LambdaDefaults = LambdaDefaults()
-    supervision: Supervision = Supervision()
-    shutdown: Shutdown = Shutdown()
-    telemetry: Telemetry = Telemetry()
-    strategies: Strategies = Strategies()
-    database: Database = Database()
-    risk: Annotated[Risk, NoEffect("risk checks do not exist yet, so no order can leave")] = Risk()
+    eventbus: EventBusSettings = EventBusSettings()
+    pools: PoolsSettings = PoolsSettings()
+    interpreter: InterpreterSettings = InterpreterSettings()
+    lambda_defaults: LambdaDefaultsSettings = LambdaDefaultsSettings()
+    supervision: SupervisionSettings = SupervisionSettings()
+    shutdown: ShutdownSettings = ShutdownSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    strategies: StrategiesSettings = StrategiesSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    risk: Annotated[
+        RiskSettings, NoEffect("risk checks are not implemented yet, so orders cannot be sent")
+    ] = RiskSettings()
     providers: dict[Name, ProviderEntry] = {}
     """Name -> provider."""
     lambdas: dict[Name, LambdaEntry] = {}
@@ -259,5 +261,5 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Leaves out pydantic's own reading of the environment, which passes over unknown names."""
+        """Disables pydantic's reading of the environment, which ignores unknown names."""
         return (init_settings,)

@@ -1,4 +1,4 @@
-"""Brings the ways in which a manifest may be written into one: lambdas by id, adapters by name."""
+"""Normalizes the alternative spellings of a manifest: lambdas keyed by id, adapters by identifier."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,19 +8,19 @@ from meltica.errors import suggestion
 from meltica.validation.models import Loc
 
 FREE = frozenset({"settings", "config"})
-"""Keys of an entry under which null is a value, and any key may stand."""
+"""Keys of an entry whose contents the adapter or strategy defines: any key is allowed, null is a value."""
 
 
 @dataclass
 class Shaped:
-    """Values in one form. `moved` says where what stands under a key now was written."""
+    """Normalized values. `moved` maps the normalized location of a value to its location in the file."""
 
     values: dict[str, object]
     moved: dict[Loc, Loc] = field(default_factory=dict[Loc, Loc])
     faults: list[tuple[Loc, str]] = field(default_factory=list[tuple[Loc, str]])
 
     def written(self, loc: Loc) -> Loc:
-        """Returns where a value was written."""
+        """Returns the location of a value in the file."""
         for length in range(len(loc), 0, -1):
             if loc[:length] in self.moved:
                 return self.moved[loc[:length]] + loc[length:]
@@ -28,7 +28,7 @@ class Shaped:
 
 
 def shape(values: Mapping[str, object]) -> Shaped:
-    """Returns values in the one form that the model takes; what is null counts as not given."""
+    """Normalizes values to the form that the model accepts; null counts as not given."""
     shaped = Shaped({key: value for key, value in values.items() if value is not None})
     for key, value in shaped.values.items():
         if key == "providers" and isinstance(value, Mapping):
@@ -45,13 +45,12 @@ def shape(values: Mapping[str, object]) -> Shaped:
 
 
 def without_nulls(value: object, free: frozenset[str] = frozenset()) -> object:
-    """Returns a value without keys whose value is null, except under `free` keys."""
+    """Removes keys whose value is null, except under `free` keys."""
     if not isinstance(value, Mapping):
         return value
-    known = cast(Mapping[str, object], value)
     return {
         key: inner if key in free else without_nulls(inner)
-        for key, inner in known.items()
+        for key, inner in cast(Mapping[str, object], value).items()
         if inner is not None
     }
 
@@ -60,61 +59,61 @@ def _provider(shaped: Shaped, name: str, entry: object) -> object:
     entry = without_nulls(entry, FREE)
     if not isinstance(entry, dict):
         return entry
-    known = cast(dict[str, object], entry)
-    adapter = known.get("adapter")
+    keyed = cast(dict[str, object], entry)
+    adapter = keyed.get("adapter")
     if not isinstance(adapter, Mapping):
-        return known
+        return keyed
     # The form {adapter: {identifier, config}}.
     loc: Loc = ("providers", name)
     parts = dict(cast(Mapping[str, object], adapter))
-    known = {key: value for key, value in known.items() if key != "adapter"}
+    normalized = {key: value for key, value in keyed.items() if key != "adapter"}
     for part, key in (("identifier", "adapter"), ("config", "settings")):
         if part not in parts:
             continue
-        if key in known:
+        if key in normalized:
             shaped.faults.append(((*loc, key), f" is given here and as `adapter.{part}`; keep one"))
-        known[key] = parts.pop(part)
+        normalized[key] = parts.pop(part)
         shaped.moved[(*loc, key)] = (*loc, "adapter", part)
     for part in parts:
         hint = suggestion(part, ("identifier", "config"))
         shaped.faults.append(((*loc, "adapter", part), f" is unknown{hint}"))
-    return known
+    return normalized
 
 
 def _listed(shaped: Shaped, entries: list[object]) -> dict[str, object]:
     named: dict[str, object] = {}
     for number, entry in enumerate(entries):
         written: Loc = ("lambdas", number)
-        known = without_nulls(entry, FREE)
-        # An entry without a usable id goes on under another, so that its other faults are told as well.
+        keyed = without_nulls(entry, FREE)
+        # An entry without a usable id gets a substitute, so that its other faults are reported as well.
         id = f"lambdas.{number}"
-        if not isinstance(known, dict):
+        if not isinstance(keyed, dict):
             shaped.faults.append((written, ": expected keys with values: id, strategy, scope and others"))
             continue
-        known = cast(dict[str, object], known)
-        if "id" not in known:
+        keyed = cast(dict[str, object], keyed)
+        if "id" not in keyed:
             shaped.faults.append(((*written, "id"), " is required and was not given"))
-        elif not isinstance(known["id"], str):
-            shaped.faults.append(((*written, "id"), f": expected a text, saw {known['id']!r}"))
-        elif known["id"] in named:
-            first = shaped.moved["lambdas", known["id"]][1]
+        elif not isinstance(keyed["id"], str):
+            shaped.faults.append(((*written, "id"), f": expected a string, saw {keyed['id']!r}"))
+        elif keyed["id"] in named:
+            first = shaped.moved["lambdas", keyed["id"]][1]
             shaped.faults.append(
-                ((*written, "id"), f": `{known['id']}` is the id of lambdas[{first}] already")
+                ((*written, "id"), f": `{keyed['id']}` is the id of lambdas[{first}] already")
             )
         else:
-            id = known["id"]
+            id = keyed["id"]
         shaped.moved["lambdas", id] = written
-        named[id] = {key: value for key, value in known.items() if key != "id"}
+        named[id] = {key: value for key, value in keyed.items() if key != "id"}
     return named
 
 
 def _lambda(shaped: Shaped, id: str, entry: object) -> object:
-    known = without_nulls(entry, FREE)
-    if not isinstance(known, dict):
-        return known
-    known = cast(dict[str, object], known)
-    if known.get("id", id) != id:
+    keyed = without_nulls(entry, FREE)
+    if not isinstance(keyed, dict):
+        return keyed
+    keyed = cast(dict[str, object], keyed)
+    if keyed.get("id", id) != id:
         shaped.faults.append(
-            (("lambdas", id, "id"), f": expected the key it stands under, `{id}`, saw {known['id']!r}")
+            (("lambdas", id, "id"), f": expected the key of the entry, `{id}`, saw {keyed['id']!r}")
         )
-    return {key: value for key, value in known.items() if key != "id"}
+    return {key: value for key, value in keyed.items() if key != "id"}

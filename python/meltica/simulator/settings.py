@@ -9,7 +9,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, Posi
 
 from meltica.model.symbols import canonical, currencies
 from meltica.simulator import catalogue
-from meltica.validation.models import told
+from meltica.validation.models import fault
 from meltica.validation.section import AdapterSettings
 from meltica.validation.units import Duration, format_duration
 
@@ -27,7 +27,7 @@ Amount = Annotated[Decimal, Field(ge=0)]
 def _spot(symbol: str) -> str:
     symbol = canonical(symbol)
     if symbol.count("-") != 1:
-        raise told(f"expected a spot symbol such as BTC-USDT, saw {symbol!r}")
+        raise fault(f"expected a spot symbol such as BTC-USDT, saw {symbol!r}")
     return symbol
 
 
@@ -69,7 +69,7 @@ class TradeModel(AdapterSettings):
     def _ordered(self) -> Self:
         if self.max_quantity < self.min_quantity:
             least, most = self.min_quantity, self.max_quantity
-            raise told(f"expected `max_quantity` of `min_quantity` or more, saw {most} and {least}")
+            raise fault(f"expected `max_quantity` of `min_quantity` or more, saw {most} and {least}")
         return self
 
 
@@ -89,7 +89,7 @@ class BookModel(AdapterSettings):
     @model_validator(mode="after")
     def _within(self) -> Self:
         if self.width > self.levels:
-            raise told(
+            raise fault(
                 f"expected `max_mutation_width` of at most `levels`, saw {self.width} and {self.levels}"
             )
         return self
@@ -123,7 +123,7 @@ class VenueBehavior(AdapterSettings):
     def _ordered(self) -> Self:
         if self.latency_max < self.latency_min:
             least, most = format_duration(self.latency_min), format_duration(self.latency_max)
-            raise told(f"expected `latency_max` of `latency_min` or more, saw {most} and {least}")
+            raise fault(f"expected `latency_max` of `latency_min` or more, saw {most} and {least}")
         return self
 
     def options(self) -> dict[str, int | float]:
@@ -182,9 +182,9 @@ class MarketSettings(AdapterSettings):
         names = [listed.symbol for listed in self.symbols]
         for name in names:
             if names.count(name) > 1:
-                raise told(f"`symbols`: expected each symbol once, saw {name} twice")
+                raise fault(f"`symbols`: expected each symbol once, saw {name} twice")
         for currency in self.unknown_currencies(self.balances):
-            raise told(f"`balances`: expected currencies of the symbols, saw {currency}")
+            raise fault(f"`balances`: expected currencies of the symbols, saw {currency}")
         return self
 
     def unknown_currencies(self, balances: Mapping[str, Decimal] | None) -> list[str]:

@@ -1,1 +1,1 @@
-"""What configuration models share: models, sections, units, paths."""
+"""Building blocks of configuration models: models, sections, units, paths."""

@@ -1,4 +1,7 @@
-"""What configs, adapter settings and the gateway's own settings share: loading, faults, secrets, schemas."""
+"""Loading, fault messages, secrets and schemas of configuration models.
+
+Shared by strategy configs, adapter settings and the gateway's settings.
+"""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,10 +20,10 @@ from meltica.errors import ConfigError, suggestion
 
 Model = TypeVar("Model", bound=BaseModel)
 Loc = tuple[int | str, ...]
-"""Where a value stands: the keys, and the positions in lists, that lead to it."""
+"""The location of a value: the keys and list indices that lead to it."""
 
 MASK = "********"
-"""What a secret reads as."""
+"""Replaces the value of a secret."""
 
 _CONTAINERS = (BaseModel, Mapping, list, tuple, set, frozenset)
 SECRETS = (SecretStr, SecretBytes, Secret)
@@ -47,20 +50,20 @@ _WORDS: tuple[tuple[type, str], ...] = (
 )
 
 
-class Places:
-    """How faults speak of places: here by the path alone. Settings also know files, lines and variables."""
+class Locations:
+    """Describes the locations of faults by their key paths; subclasses add files, lines and variables."""
 
-    def name(self, loc: Loc) -> str:
-        """Returns what a fault begins with."""
+    def describe(self, loc: Loc) -> str:
+        """Returns the location as a fault message begins with it."""
         return f"`{dotted(loc)}`"
 
-    def conceals(self, loc: Loc) -> str | None:  # noqa: ARG002
-        """Returns what to show in place of a value that must not be shown."""
+    def placeholder(self, loc: Loc) -> str | None:  # noqa: ARG002
+        """Returns the text to show instead of a confidential value, or None when the value may be shown."""
         return None
 
 
 def load(cls: type[Model], values: Mapping[str, object], what: str) -> Model:
-    """Returns a validated `cls`. Raises ConfigError naming `what` and every fault."""
+    """Validates `values` and returns a `cls`. Raises ConfigError with `what` and every fault."""
     try:
         return cls.model_validate(read_texts(cls, values))
     except ValidationError as error:
@@ -68,56 +71,59 @@ def load(cls: type[Model], values: Mapping[str, object], what: str) -> Model:
 
 
 def faults(
-    cls: type[BaseModel], errors: Sequence[ErrorDetails], places: Places | None = None, under: Loc = ()
+    cls: type[BaseModel],
+    errors: Sequence[ErrorDetails],
+    locations: Locations | None = None,
+    under: Loc = (),
 ) -> list[tuple[Loc, str]]:
-    """Returns what is wrong as (place, one line), each place once; `under` is where `cls` itself stands."""
-    places = places or Places()
-    found: dict[Loc, list[str]] = {}
-    shown: dict[Loc, str] = {}
+    """Returns the faults as (location, one line), each location once; `under` is the location of `cls`."""
+    locations = locations or Locations()
+    causes: dict[Loc, list[str]] = {}
+    inputs: dict[Loc, str] = {}
     for detail in errors:
-        inner = detail.get("ctx", {})
+        context = detail.get("ctx", {})
         if detail["type"] == "nested":
-            deeper = faults(inner["model"], inner["errors"], places, (*under, *detail["loc"]))
-            found.update({loc: [text] for loc, text in deeper})
+            inner = faults(context["model"], context["errors"], locations, (*under, *detail["loc"]))
+            causes.update({loc: [text] for loc, text in inner})
             continue
-        loc, annotation = _trace(cls, detail)
-        place = (*under, *loc)
-        found.setdefault(place, []).append(_said(cls, loc, detail))
-        shown[place] = _seen(annotation, detail, place, places)
+        relative, annotation = _trace(cls, detail)
+        loc = (*under, *relative)
+        causes.setdefault(loc, []).append(_cause(cls, relative, detail))
+        inputs[loc] = _input(annotation, detail, loc, locations)
     return [
-        (place, f"{places.name(place)}{_either(texts)}{shown[place]}" if place in shown else texts[0])
-        for place, texts in found.items()
+        (loc, f"{locations.describe(loc)}{_either(texts)}{inputs[loc]}" if loc in inputs else texts[0])
+        for loc, texts in causes.items()
     ]
 
 
-def told(text: str) -> PydanticCustomError:
-    """Returns an error for validators whose text says all there is to say, what was seen included."""
-    return PydanticCustomError("told", "{text}", {"text": text})
+def fault(text: str) -> PydanticCustomError:
+    """Returns an error for validators whose text is complete, including the value that was given."""
+    return PydanticCustomError("fault", "{text}", {"text": text})
 
 
 def nested(cls: type[BaseModel], error: ValidationError) -> PydanticCustomError:
-    """Returns an error for validators that stands for the faults of a model found at run time."""
+    """Returns an error for validators that carries the faults of a model chosen at run time."""
     return PydanticCustomError("nested", "does not fit", {"model": cls, "errors": error.errors()})
 
 
 def mapping(value: object) -> Mapping[str, object]:
-    """Returns a mapping as it is, an empty one for anything else."""
+    """Returns `value` if it is a mapping, else an empty one."""
     return cast(Mapping[str, object], value) if isinstance(value, Mapping) else {}
 
 
 def dotted(loc: Loc) -> str:
-    """Returns a place as it is written in messages: `lambdas[2].config.notional`."""
+    """Formats a location as messages show it: `lambdas[2].config.notional`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
     return text.removeprefix(".") or "(whole)"
 
 
 def keys(cls: type[BaseModel]) -> dict[str, FieldInfo]:
-    """Returns the fields of a model by the key each is given under."""
+    """Returns the fields of a model by the keys of the input."""
     return {field.alias or name: field for name, field in cls.model_fields.items()}
 
 
 def schema(cls: type[BaseModel]) -> list[dict[str, object]]:
-    """Returns `{name, type, description, default?, required}` of each field, without secrets' defaults."""
+    """Returns `{name, type, description, default?, required}` of each field; secrets have no default."""
     rows: list[dict[str, object]] = []
     for name, field in keys(cls).items():
         row: dict[str, object] = {
@@ -134,17 +140,17 @@ def schema(cls: type[BaseModel]) -> list[dict[str, object]]:
 
 
 def masked(values: object) -> object:
-    """Returns values as JSON, with every secret as ********: by its type, or by what its key is called."""
+    """Converts values to JSON with every secret, recognized by its type or by its key, as ********."""
     return _as_json(values, "", hide=True)
 
 
 def revealed(values: object) -> object:
-    """Returns values as JSON, with every secret in clear: for what is encrypted at once, never for logs."""
+    """Converts values to JSON with every secret in clear text: for immediate encryption, never for logs."""
     return _as_json(values, "", hide=False)
 
 
 def is_secret(name: str, annotation: object) -> bool:
-    """Whether a value is a secret, by its type or by what its key is called."""
+    """Returns whether a field is a secret, by its type or by its key."""
     return bool(_SECRET.search(re.sub("[-_ ]", "", name))) or any(
         isinstance(kind, type) and issubclass(kind, SECRETS)
         for kind in (get_origin(part) or part for part in alternatives(annotation))
@@ -152,7 +158,7 @@ def is_secret(name: str, annotation: object) -> bool:
 
 
 def word(annotation: object) -> str:
-    """Returns the plain word for a type: string, int, float, bool, decimal, duration, list or object."""
+    """Returns the name of a type in schemas: string, int, float, bool, decimal, duration, list or object."""
     parts = alternatives(annotation)
     words = {_word(part) for part in parts}
     if words == {"int", "float"}:
@@ -161,7 +167,7 @@ def word(annotation: object) -> str:
 
 
 def alternatives(annotation: object) -> list[object]:
-    """Returns the members of a union without None, and what `Annotated` annotates."""
+    """Returns the members of a union except None; `Annotated` is unwrapped."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return alternatives(get_args(annotation)[0])
@@ -171,15 +177,15 @@ def alternatives(annotation: object) -> list[object]:
 
 
 def model_of(annotation: object) -> type[BaseModel] | None:
-    """Returns the model that an annotation holds, if it holds one."""
+    """Returns the first model among the alternatives of an annotation, or None."""
     parts = alternatives(annotation)
     return next((part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)), None)
 
 
 def read_texts(cls: type[BaseModel], values: Mapping[str, object]) -> dict[str, object]:
-    """Reads texts given for lists and objects: JSON, or for lists words between commas."""
-    known = keys(cls)
-    return {key: _read_text(known[key], value) if key in known else value for key, value in values.items()}
+    """Parses strings given for lists and objects: as JSON, or for lists as comma-separated words."""
+    fields = keys(cls)
+    return {key: _read_text(fields[key], value) if key in fields else value for key, value in values.items()}
 
 
 def _as_json(value: object, name: str, *, hide: bool) -> object:
@@ -209,8 +215,8 @@ def _word(annotation: object) -> str:
         return _word(kinds.pop()) if len(kinds) == 1 else "string"
     kind = get_origin(annotation) or annotation
     if isinstance(kind, type):
-        for known, name in _WORDS:
-            if issubclass(kind, known):
+        for base, name in _WORDS:
+            if issubclass(kind, base):
                 return name
     return "object"
 
@@ -228,14 +234,14 @@ def _read_json(value: str, kind: str) -> object:
     from json import JSONDecodeError, loads
 
     try:
-        read = cast(object, loads(value))
+        parsed = cast(object, loads(value))
     except (JSONDecodeError, RecursionError):
         return [part.strip() for part in value.split(",") if part.strip()] if kind == "list" else value
-    return [read] if kind == "list" and not isinstance(read, list) else cast(object, read)
+    return [parsed] if kind == "list" and not isinstance(parsed, list) else cast(object, parsed)
 
 
-def _said(cls: type[BaseModel], loc: Loc, detail: ErrorDetails) -> str:
-    """Returns what follows the place's name."""
+def _cause(cls: type[BaseModel], loc: Loc, detail: ErrorDetails) -> str:
+    """Returns the part of a fault message that follows the location."""
     match detail["type"]:
         case "extra_forbidden":
             owner = _model_at(cls, loc[:-1])
@@ -250,20 +256,20 @@ def _said(cls: type[BaseModel], loc: Loc, detail: ErrorDetails) -> str:
 
 
 def _either(texts: Sequence[str]) -> str:
-    """Returns what the members of a union said, as one."""
+    """Joins the causes that the members of a union reported."""
     first, *others = dict.fromkeys(texts)
     return " or ".join([first, *(text.removeprefix(": ") for text in others)])
 
 
-def _seen(annotation: object, detail: ErrorDetails, place: Loc, places: Places) -> str:
-    """Returns what was seen, as far as it may be shown: never a secret, nor a container that may hold one."""
-    if detail["type"] in ("extra_forbidden", "missing", "told"):
+def _input(annotation: object, detail: ErrorDetails, loc: Loc, locations: Locations) -> str:
+    """Describes the value that was given; never shows a secret, or a container that may hold one."""
+    if detail["type"] in ("extra_forbidden", "missing", "fault"):
         return ""
     value = cast(object, detail["input"])
-    concealed = places.conceals(place)
-    if concealed is not None:
-        return f", saw {concealed}"
-    if any(is_secret(str(part), None) for part in place) or is_secret("", annotation):
+    placeholder = locations.placeholder(loc)
+    if placeholder is not None:
+        return f", saw {placeholder}"
+    if any(is_secret(str(part), None) for part in loc) or is_secret("", annotation):
         return ""
     if isinstance(value, Mapping | list | tuple | set) or word(annotation) == "object":
         return f", saw {_kind(cast(object, value))}"
@@ -273,7 +279,7 @@ def _seen(annotation: object, detail: ErrorDetails, place: Loc, places: Places) 
 
 def _kind(value: object) -> str:
     if isinstance(value, str):
-        return "a text"
+        return "a string"
     if isinstance(value, Mapping):
         return "keys with values"
     return "a list" if isinstance(value, list | tuple | set) else repr(value)
@@ -287,7 +293,7 @@ def _model_at(cls: type[BaseModel], loc: Loc) -> type[BaseModel]:
 
 
 def _trace(cls: type[BaseModel], detail: ErrorDetails) -> tuple[Loc, object]:
-    """Returns the place of an error without the names pydantic gives to a union's members, and its type."""
+    """Returns the location of an error, without pydantic's labels of union members, and its annotation."""
     annotation: object = cls
     kept: list[int | str] = []
     for number, part in enumerate(detail["loc"], 1):
@@ -301,7 +307,7 @@ def _trace(cls: type[BaseModel], detail: ErrorDetails) -> tuple[Loc, object]:
 
 
 def _inner(annotation: object, part: int | str) -> object:
-    """Returns the type of what stands under a key or position, None when there is nothing such."""
+    """Returns the annotation of the value under a key or index, or None when there is no such value."""
     return next(_inners(annotation, part), None)
 
 

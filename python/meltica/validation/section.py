@@ -1,4 +1,4 @@
-"""What the blocks of the configuration share."""
+"""Base classes and field types of configuration sections."""
 
 import re
 from collections.abc import Mapping
@@ -18,18 +18,18 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from meltica.validation.models import keys, mapping, told, word
+from meltica.validation.models import fault, keys, mapping, word
 from meltica.validation.units import Duration
 
 MAX_BUFFER = 1 << 20
-"""Most events a queue holds."""
+"""Largest capacity of an event queue."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?")
 
 
 class Section(BaseModel):
-    """Keys that stand together. Unknown ones are refused, values are frozen, keys are camelCase."""
+    """A section of the configuration: camelCase keys, unknown keys refused, values frozen."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -43,15 +43,15 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+    def _refuse_bool_as_number(cls, value: object, info: ValidationInfo) -> object:
         field = cls.model_fields[info.field_name or ""]
         if isinstance(value, bool) and word(field.annotation) in ("int", "float", "decimal"):
-            raise told(f"expected a number, saw {str(value).lower()}")
+            raise fault(f"expected a number, saw {str(value).lower()}")
         return value
 
 
 class AdapterSettings(BaseModel):
-    """Base of an adapter's settings: unknown keys are refused and all faults are reported at once."""
+    """Base class of an adapter's settings: unknown keys are refused and all faults are reported at once."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -64,15 +64,15 @@ class AdapterSettings(BaseModel):
 
 @dataclass(frozen=True)
 class NoEffect:
-    """Marks a key that is accepted, because the configs of other systems hold it, and does nothing here."""
+    """Marks a key without effect, accepted only because the configs of other systems contain it."""
 
     why: str
 
 
 def name(value: str) -> str:
-    """Returns the name of a provider or lambda. Raises a fault."""
+    """Validates the name of a provider or lambda."""
     if _NAME.fullmatch(value) is None:
-        raise told(
+        raise fault(
             "expected a name of 1 to 64 letters, digits, `-`, `_` and `.` that begins with a letter or digit,"
             f" saw {value[:80]!r}"
         )
@@ -80,7 +80,7 @@ def name(value: str) -> str:
 
 
 def words(value: object) -> object:
-    """Returns the words of a text between commas, anything else as it is."""
+    """Splits a string of comma-separated words; returns any other value unchanged."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -97,20 +97,20 @@ def _above_zero(value: timedelta) -> timedelta:
 
 
 def effectless(cls: type[BaseModel], values: Mapping[str, object]) -> dict[tuple[str, ...], str]:
-    """Returns the keys among `values` that do nothing here, each with the reason."""
-    found: dict[tuple[str, ...], str] = {}
+    """Returns the keys in `values` that have no effect, each with the reason."""
+    reasons: dict[tuple[str, ...], str] = {}
     for key, field in keys(cls).items():
         value = values.get(key)
         if value is None:
             continue
         for mark in field.metadata:
             if isinstance(mark, NoEffect):
-                found[(key,)] = mark.why
+                reasons[(key,)] = mark.why
         annotation = field.annotation
         if isinstance(annotation, type) and issubclass(annotation, Section):
             inner = effectless(annotation, mapping(value))
-            found.update({(key, *rest): why for rest, why in inner.items()})
-    return found
+            reasons.update({(key, *rest): why for rest, why in inner.items()})
+    return reasons
 
 
 Name = Annotated[str, AfterValidator(name)]

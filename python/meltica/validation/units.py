@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: `1h30m`, `250ms`, `512MiB`."""
+"""Durations and sizes with units: `1h30m`, `250ms`, `512MiB`."""
 
 import re
 from datetime import timedelta
@@ -33,7 +33,7 @@ _LONGEST = timedelta(days=3650)
 
 
 def parse_duration(value: object) -> timedelta:
-    """Returns the duration that `1h30m`, `250ms` or a number of seconds means; units go from large to small.
+    """Parses a duration such as `1h30m` or `250ms`, or a number of seconds. Units descend in size.
 
     Raises ValueError.
     """
@@ -55,7 +55,7 @@ def parse_duration(value: object) -> timedelta:
 
 
 def format_duration(value: timedelta) -> str:
-    """Returns a duration in the shortest form that `parse_duration` reads back."""
+    """Formats a duration in the shortest form that `parse_duration` reads back."""
     rest = value // timedelta(microseconds=1)
     parts: list[str] = []
     for unit, size in _MICROSECONDS.items():
@@ -66,7 +66,7 @@ def format_duration(value: timedelta) -> str:
 
 
 def parse_size(value: object) -> int:
-    """Returns the bytes that `512MiB`, `100kB` or a number of bytes means. Raises ValueError."""
+    """Parses a size such as `512MiB` or `100kB`, or a number of bytes. Raises ValueError."""
     match = _SIZE.fullmatch(_text(value))
     if match is None:
         raise ValueError("expected a size such as 64KiB, 512MiB or 1GiB, or a number of bytes")
@@ -80,7 +80,7 @@ def parse_size(value: object) -> int:
 
 
 def format_size(value: int) -> str:
-    """Returns a size in the shortest form that `parse_size` reads back."""
+    """Formats a size in the shortest form that `parse_size` reads back."""
     for unit in ("GiB", "MiB", "KiB"):
         if value and value % _BYTES[unit] == 0:
             return f"{value // _BYTES[unit]}{unit}"
@@ -88,20 +88,20 @@ def format_size(value: int) -> str:
 
 
 def _text(value: object) -> str:
-    """Returns a number or a text as a text, empty when it is neither."""
+    """Returns a number or string as a string; empty for any other type."""
     if isinstance(value, str):
-        # Longer texts are no quantities, and would cost time to compute.
+        # Longer strings are not valid quantities, and parsing them would be slow.
         return value.strip() if len(value) <= 64 else ""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return ""
-    # Through Decimal, because a float may print with an exponent.
+    # Goes through Decimal because the repr of a float may have an exponent.
     return format(Decimal(repr(value)), "f")
 
 
 Duration = Annotated[
     timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration, return_type=str)
 ]
-"""A field for a duration; above 0 by `Field(gt=timedelta(0))`."""
+"""A duration field; `Field(gt=timedelta(0))` makes it positive."""
 
 Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size, return_type=str)]
-"""A field for a number of bytes."""
+"""A field that holds a number of bytes."""

@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from meltica.errors import ConfigError
 from meltica.settings.document import Document, read
 from meltica.simulator.settings import Amount, MarketSettings
-from meltica.validation.models import Loc, Places, dotted, faults, read_texts, told
+from meltica.validation.models import Loc, Locations, dotted, fault, faults, read_texts
 from meltica.validation.section import AdapterSettings, Name
 
 PORT = 8890
@@ -43,9 +43,9 @@ class VenueSettings(AdapterSettings):
     @classmethod
     def _paced(cls, market: MarketSettings) -> MarketSettings:
         if market.rate == "max":
-            raise told('`market.rate`: expected a number: a market that is served keeps pace, saw "max"')
+            raise fault('`market.rate`: expected a number: a market that is served keeps pace, saw "max"')
         if market.duration is not None:
-            raise told("`market.duration`: expected none: a venue serves until it is stopped")
+            raise fault("`market.duration`: expected none: a venue serves until it is stopped")
         return market
 
     @model_validator(mode="after")
@@ -58,25 +58,25 @@ class VenueSettings(AdapterSettings):
                 for currency in self.market.unknown_currencies(account.balances)
             )
         if wrong:
-            raise told("; ".join(wrong))
+            raise fault("; ".join(wrong))
         return self
 
 
-class _Lines(Places):
-    """Says in which line of the file a value stands."""
+class _Lines(Locations):
+    """Describes a location by its key and its line in the file."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
 
-    def name(self, loc: Loc) -> str:
+    def describe(self, loc: Loc) -> str:
         """Returns a key and its line."""
         lines = self._document.lines
         line = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
         return f"`{dotted(loc)}`" if line is None else f"`{dotted(loc)}` (line {line})"
 
-    def conceals(self, loc: Loc) -> str | None:
-        """Returns what to say in place of a value that variables make."""
-        return self._document.concealed(loc)
+    def placeholder(self, loc: Loc) -> str | None:
+        """Returns the text to show instead of a value that contains variables."""
+        return self._document.placeholder(loc)
 
 
 def load(
@@ -89,8 +89,8 @@ def load(
     document = Document(Path())
     if path is not None:
         document = read(path, os.environ if environ is None else environ)
-    places = _Lines(document)
-    found = [f"{places.name(loc)}{text}" for loc, text in document.faults]
+    locations = _Lines(document)
+    found = [f"{locations.describe(loc)}{text}" for loc, text in document.faults]
     unread = {loc for loc, _ in document.faults}
     values = dict(document.values)
     market = values.get("market", {})
@@ -99,7 +99,7 @@ def load(
     try:
         settings = VenueSettings.model_validate(read_texts(VenueSettings, values))
     except ValidationError as error:
-        found += [text for loc, text in faults(VenueSettings, error.errors(), places) if loc not in unread]
+        found += [text for loc, text in faults(VenueSettings, error.errors(), locations) if loc not in unread]
     else:
         if not found:
             return settings

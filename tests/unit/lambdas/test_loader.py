@@ -112,7 +112,7 @@ def test_neighbours_can_be_imported(file: Path) -> None:
         ("import meltica\nimport no_such_module_x\n", "", "line 2: ModuleNotFoundError: No module"),
         ("def f():\n    return 1 / 0\nf()\n", "", "line 2: ZeroDivisionError: division by zero"),
         ("import meltica\nclass Spread(meltica.Lambda): ...\n", ":Sprad", "`Sprad`; did you mean `Spread`?"),
-        ("class Spread: ...\n", ":Spread", "`Spread` is no subclass of meltica.Lambda; there is none"),
+        ("class Spread: ...\n", ":Spread", "`Spread` is no subclass of meltica.Lambda; none are defined"),
         ("x = 1\n", "", "expected exactly one Lambda, saw none"),
         (
             "from meltica import Lambda as L\nclass A(L): ...\nclass B(L): ...\n",

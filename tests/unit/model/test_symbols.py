@@ -43,4 +43,4 @@ def test_nearest() -> None:
     assert nearest("threshhold", ["threshold", "size"]) == "threshold"
     assert nearest("xyz", ["threshold"]) is None
     assert suggestion("xyz", ["a", "b"]) == "; expected one of a, b"
-    assert suggestion("xyz", []) == "; there is none"
+    assert suggestion("xyz", []) == "; none are defined"

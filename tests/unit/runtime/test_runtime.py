@@ -1,4 +1,4 @@
-"""Pauses, budgets, notes, and blocking calls beside the loop."""
+"""Backoff pauses, restart budgets, the state writer, and blocking calls next to the event loop."""
 
 import asyncio
 import threading
@@ -21,12 +21,12 @@ def test_pauses_double_up_to_the_longest() -> None:
     assert backoff.next() == 1
 
 
-def test_pauses_are_uneven_by_a_fifth() -> None:
+def test_pauses_have_a_jitter_of_a_fifth() -> None:
     assert Backoff(1.0, 5.0, jitter=lambda: 0.0).next() == pytest.approx(0.8)
     assert Backoff(1.0, 5.0, jitter=lambda: 1.0).next() == pytest.approx(1.2)
 
 
-def test_a_budget_counts_what_lies_within_the_window() -> None:
+def test_a_budget_counts_restarts_within_its_window() -> None:
     now = 0.0
     budget = Budget(2, 10.0, lambda: now)
     assert [budget.spend(), budget.spend(), budget.spend()] == [True, True, False]
@@ -40,84 +40,84 @@ def test_a_budget_counts_what_lies_within_the_window() -> None:
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (LambdaError("as\n  it is"), "as it is"),
-        (Overdue("did not end"), "did not end"),
+        (LambdaError("on\n  one line"), "on one line"),
+        (Overdue("timed out"), "timed out"),
         (OSError("no disk"), "OSError: no disk"),
         (TimeoutError(), "TimeoutError"),
         (LambdaError(), "LambdaError"),
     ],
 )
-def test_errors_are_told_in_a_line(error: Exception, text: str) -> None:
+def test_errors_are_formatted_as_one_line(error: Exception, text: str) -> None:
     assert one_line(error) == text
 
 
-class Book:
-    """What notes are written into; `fail` is raised by the next writes."""
+class Recorder:
+    """Records the states that are written; the next writes raise `errors`."""
 
     def __init__(self) -> None:
         self.written: list[str] = []
-        self.fail: list[Exception] = []
-        self.tried = asyncio.Event()
+        self.errors: list[Exception] = []
+        self.attempted = asyncio.Event()
 
     def write(self, text: str) -> Callable[[], asyncio.Future[None]]:
         async def work() -> None:
-            self.tried.set()
-            if self.fail:
-                raise self.fail.pop(0)
+            self.attempted.set()
+            if self.errors:
+                raise self.errors.pop(0)
             self.written.append(text)
 
         return lambda: asyncio.ensure_future(work())
 
 
-async def test_the_latest_note_of_each_is_written() -> None:
-    notes, book = StateWriter(), Book()
-    notes.put("x", "a", book.write("a1"))
-    notes.put("x", "b", book.write("b1"))
-    notes.put("x", "a", book.write("a2"))
-    notes.start()
-    assert await notes.close(PATIENCE)
-    assert book.written == ["a2", "b1"]
-    assert await notes.close(PATIENCE), "closing twice is allowed"
+async def test_the_latest_state_of_each_component_is_written() -> None:
+    state_writer, recorder = StateWriter(), Recorder()
+    state_writer.put("x", "a", recorder.write("a1"))
+    state_writer.put("x", "b", recorder.write("b1"))
+    state_writer.put("x", "a", recorder.write("a2"))
+    state_writer.start()
+    assert await state_writer.close(PATIENCE)
+    assert recorder.written == ["a2", "b1"]
+    assert await state_writer.close(PATIENCE), "closing twice is allowed"
 
 
-async def test_notes_wait_for_the_database_and_survive_what_is_refused(
+async def test_the_state_writer_retries_while_the_database_is_unavailable_and_skips_refused_writes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    notes, book = StateWriter(retry=0.0), Book()
-    book.fail = [DatabaseUnavailable("away"), DatabaseUnavailable("away")]
-    notes.start()
-    notes.put("x", "a", book.write("a"))
-    assert await notes.close(PATIENCE)
-    assert book.written == ["a"]
+    state_writer, recorder = StateWriter(retry=0.0), Recorder()
+    recorder.errors = [DatabaseUnavailable("unavailable"), DatabaseUnavailable("unavailable")]
+    state_writer.start()
+    state_writer.put("x", "a", recorder.write("a"))
+    assert await state_writer.close(PATIENCE)
+    assert recorder.written == ["a"]
     for error in (NotFound("no row"), DatabaseError("refused"), ValueError("a bug")):
-        notes = StateWriter()
-        notes.start()
-        book.fail = [error]
-        notes.put("x", "b", book.write("lost"))
-        notes.put("x", "c", book.write("kept"))
-        assert await notes.close(PATIENCE)
-    assert book.written == ["a", "kept", "kept", "kept"]
-    assert "the state of x b could not be written: no row" in caplog.text
+        state_writer = StateWriter()
+        state_writer.start()
+        recorder.errors = [error]
+        state_writer.put("x", "b", recorder.write("lost"))
+        state_writer.put("x", "c", recorder.write("kept"))
+        assert await state_writer.close(PATIENCE)
+    assert recorder.written == ["a", "kept", "kept", "kept"]
+    assert "state of x b not persisted: no row" in caplog.text
 
 
-async def test_closing_notes_does_not_wait_for_a_database_that_is_gone() -> None:
-    notes, book = StateWriter(retry=PATIENCE), Book()
-    book.fail = [DatabaseUnavailable("away")]
-    notes.start()
-    notes.put("x", "a", book.write("a"))
-    await book.tried.wait()
-    assert not await notes.close(0.01)
+async def test_closing_does_not_wait_for_an_unavailable_database() -> None:
+    state_writer, recorder = StateWriter(retry=PATIENCE), Recorder()
+    recorder.errors = [DatabaseUnavailable("unavailable")]
+    state_writer.start()
+    state_writer.put("x", "a", recorder.write("a"))
+    await recorder.attempted.wait()
+    assert not await state_writer.close(0.01)
 
 
-async def test_a_newer_note_wins_over_one_that_waits() -> None:
-    notes, book = StateWriter(retry=0.0), Book()
-    book.fail = [DatabaseUnavailable("away")]
-    notes.start()
-    notes.put("x", "a", book.write("old"))
-    await book.tried.wait()
-    notes.put("x", "a", book.write("new"))
-    assert await notes.close(PATIENCE)
-    assert book.written == ["new"]
+async def test_a_newer_state_replaces_one_that_awaits_its_retry() -> None:
+    state_writer, recorder = StateWriter(retry=0.0), Recorder()
+    recorder.errors = [DatabaseUnavailable("unavailable")]
+    state_writer.start()
+    state_writer.put("x", "a", recorder.write("old"))
+    await recorder.attempted.wait()
+    state_writer.put("x", "a", recorder.write("new"))
+    assert await state_writer.close(PATIENCE)
+    assert recorder.written == ["new"]
 
 
 async def test_calls_return_and_raise() -> None:
@@ -133,16 +133,16 @@ async def test_calls_return_and_raise() -> None:
         await call(lambda: fail(StopIteration("end")), "x")
 
 
-async def test_who_waits_within_bounds_gets_the_rest_late() -> None:
+async def test_a_result_after_the_timeout_is_passed_to_the_late_callback() -> None:
     gate, late = threading.Event(), asyncio.Event()
-    with pytest.raises(Overdue, match=r"did not end within 0\.01 s"):
+    with pytest.raises(Overdue, match=r"timed out after 0\.01 s"):
         await within(0.01, call(lambda: gate.wait(PATIENCE), "x"), late=lambda _: late.set())
     gate.set()
     await asyncio.wait_for(late.wait(), PATIENCE)
     assert await within(PATIENCE, call(lambda: 5, "x")) == 5
 
 
-async def test_a_wait_that_is_cancelled_leaves_the_call_to_itself() -> None:
+async def test_a_call_continues_when_its_wait_is_cancelled() -> None:
     gate, late = threading.Event(), asyncio.Event()
     waiting = asyncio.ensure_future(
         within(PATIENCE, call(lambda: gate.wait(PATIENCE), "x"), late=lambda _: late.set())

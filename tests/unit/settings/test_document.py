@@ -1,4 +1,4 @@
-"""Config files: what YAML means here, `${NAME}`, and one clear line for a file that cannot be used."""
+"""Config files: scalar types of YAML, interpolation of `${NAME}`, and one line for an unusable file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -64,12 +64,12 @@ def parse(file: Path, text: str, **environment: str) -> Document:
     ],
 )
 def test_plain_types(file: Path, text: str, value: object) -> None:
-    seen = parse(file, f"key: {text}\n").values["key"]
-    assert seen == value
-    assert type(seen) is type(value)
+    parsed = parse(file, f"key: {text}\n").values["key"]
+    assert parsed == value
+    assert type(parsed) is type(value)
 
 
-def test_keys_are_texts(file: Path) -> None:
+def test_keys_are_strings(file: Path) -> None:
     assert parse(file, "1: a\nyes: b\nnull: c\n").values == {"1": "a", "yes": "b", "null": "c"}
 
 
@@ -84,7 +84,7 @@ def test_lines_and_aliases(file: Path) -> None:
     assert not document.faults
 
 
-def test_several_mappings_are_merged_the_first_wins(file: Path) -> None:
+def test_the_first_of_several_merged_mappings_takes_precedence(file: Path) -> None:
     document = parse(file, "a: &a {x: 1}\nb: &b {x: 2, y: 3}\nc: {<<: [*a, *b], z: 4}\n")
     assert document.values["c"] == {"x": 1, "y": 3, "z": 4}
 
@@ -92,14 +92,18 @@ def test_several_mappings_are_merged_the_first_wins(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "place", "fault"),
     [
-        ("a: 1\nb: 2\na: 3\n", ("a",), " stands twice, in lines 1 and 3"),
-        ("a: {b: 1, b: 1}\n", ("a", "b"), " stands twice, in lines 1 and 1"),
-        ("[1]: 2\n", (), ": a key must be a text"),
+        ("a: 1\nb: 2\na: 3\n", ("a",), " is given twice, in lines 1 and 3"),
+        ("a: {b: 1, b: 1}\n", ("a", "b"), " is given twice, in lines 1 and 1"),
+        ("[1]: 2\n", (), ": a key must be a string"),
         ("a: {<<: 1}\n", ("a", "<<"), ": expected keys with values to merge"),
         ("a: !x 1\n", ("a",), ": the tag !x is unknown"),
         ("a: !!python/object:os.system x\n", ("a",), ": the tag python/object:os.system is unknown"),
         ("a: !!int x\n", ("a",), ": the tag !!int does not fit its value"),
-        ("a: ${NO}\n", ("a",), ": ${NO} is not set in the environment and has no default, ${NO:-...}"),
+        (
+            "a: ${NO}\n",
+            ("a",),
+            ": ${NO} is not set in the environment; set it, or give a default: ${NO:-...}",
+        ),
         ("a: [x, '${']\n", ("a", 1), ": expected ${NAME} or ${NAME:-default}; write $$ for a dollar sign"),
     ],
 )
@@ -110,26 +114,26 @@ def test_faults_of_values(file: Path, text: str, place: tuple[object, ...], faul
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("", "expected settings, the file is empty; `meltica init DIR` writes a project to start from"),
-        ("# only a remark\n", "expected settings, the file is empty"),
+        ("", "expected settings, but the file is empty; run `meltica init DIR` for a project to start from"),
+        ("# only a remark\n", "expected settings, but the file is empty"),
         ("- 1\n", "expected keys with values, such as `environment: dev`, saw a list"),
         ("text\n", "expected keys with values, such as `environment: dev`, saw a single value"),
-        ("a: 1\n---\nb: 2\n", "line 2, column 1: is no YAML: expected a single document in the stream"),
-        ("a: [1\nb: 2\n", "line 2, column 2: is no YAML: while parsing a flow sequence, expected ',' or ']'"),
-        ("a:\n\tb: 1\n", "line 2, column 1: is no YAML: while scanning for the next token, found character"),
-        ("a: b: c\n", "line 1, column 5: is no YAML: mapping values are not allowed here"),
-        ("a: *b\n", "line 1, column 4: is no YAML: found undefined alias 'b'"),
-        ("a: \x01\n", "is no YAML: unacceptable character #x0001"),
-        ("a: " + "[" * 5000, "is nested more than 32 deep"),
+        ("a: 1\n---\nb: 2\n", "line 2, column 1: not valid YAML: expected a single document in the stream"),
+        ("a: [1\nb: 2\n", "line 2, column 2: not valid YAML: while parsing a flow sequence, expected ','"),
+        ("a:\n\tb: 1\n", "line 2, column 1: not valid YAML: while scanning for the next token, found"),
+        ("a: b: c\n", "line 1, column 5: not valid YAML: mapping values are not allowed here"),
+        ("a: *b\n", "line 1, column 4: not valid YAML: found undefined alias 'b'"),
+        ("a: \x01\n", "not valid YAML: unacceptable character #x0001"),
+        ("a: " + "[" * 5000, "is nested more than 32 levels deep"),
         ("a: " + "[" * 40 + "]" * 40, "expected at most 20000 values, each alias counted in full, and 32"),
         ("a: &a [*a, *a]\n", "expected at most 20000 values"),
-        ("a: &a {<<: *a}\n", "is nested more than 32 deep"),
+        ("a: &a {<<: *a}\n", "is nested more than 32 levels deep"),
         ("a: &a [x,x,x,x,x,x,x,x]\n" + "".join(f"{c}: &{c} [*{b},*{b},*{b},*{b},*{b},*{b},*{b},*{b}]\n"
           for b, c in zip("abcdef", "bcdefg", strict=True)), "expected at most 20000 values"),
         ("a: " + "x" * MAX_BYTES, "expected at most 1048576 bytes"),
     ],
 )  # fmt: skip
-def test_a_file_that_cannot_be_used_is_one_line(file: Path, text: str, fault: str) -> None:
+def test_an_unusable_file_is_reported_in_one_line(file: Path, text: str, fault: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(file, text)
     (line,) = caught.value.faults
@@ -140,7 +144,7 @@ def test_a_file_that_cannot_be_used_is_one_line(file: Path, text: str, fault: st
 
 def test_bytes_directories_and_missing_files(file: Path) -> None:
     file.write_bytes(b"a: \xff\n")
-    with pytest.raises(ConfigError, match="is no UTF-8 text, at byte 3"):
+    with pytest.raises(ConfigError, match="is not valid UTF-8 at byte 3"):
         read(file, {})
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         read(file.parent, {})
@@ -173,7 +177,7 @@ def test_interpolation(text: str, filled: str, used: tuple[str, ...]) -> None:
     assert interpolate(text, environment) == (filled, used, [])
 
 
-def test_interpolation_is_of_texts_after_yaml(file: Path) -> None:
+def test_interpolation_applies_to_string_values_after_parsing(file: Path) -> None:
     document = parse(file, 'a: ${X}\nb: "${X}"\nc: [x, "${X}"]\n"${X}": 1\n', X="y: {z: 1} # no")
     assert document.values == {
         "a": "y: {z: 1} # no",
@@ -185,21 +189,23 @@ def test_interpolation_is_of_texts_after_yaml(file: Path) -> None:
 
 
 @given(st.text())
-def test_doubled_dollars_stand_for_any_text(text: str) -> None:
+def test_any_string_can_be_written_with_doubled_dollar_signs(text: str) -> None:
     assert interpolate(text.replace("$", "$$"), {}) == (text, (), [])
 
 
 @given(st.dictionaries(names, st.text(), min_size=1), st.text().filter(lambda text: "$" not in text))
-def test_each_name_is_filled_in_once_and_as_it_stands(environment: dict[str, str], between: str) -> None:
+def test_each_variable_is_replaced_once_by_its_literal_value(
+    environment: dict[str, str], between: str
+) -> None:
     text = between.join(f"${{{name}}}" for name in environment)
     assert interpolate(text, environment) == (between.join(environment.values()), tuple(environment), [])
 
 
 @given(st.text(alphabet="${}:-Ab ", max_size=20))
-def test_any_text_is_filled_in_or_told(text: str) -> None:
-    filled, used, wrong = interpolate(text, {"A": "1"})
+def test_any_string_is_interpolated_or_reported(text: str) -> None:
+    filled, used, faults = interpolate(text, {"A": "1"})
     assert set(used) <= {"A"}
-    if not wrong and "$" not in text:
+    if not faults and "$" not in text:
         assert filled == text
 
 
@@ -212,7 +218,7 @@ def containers(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
 
 
 class Quoted(yaml.SafeDumper):
-    """Quotes every text: PyYAML leaves out quotes where YAML 1.1 sees a text and 1.2 a number, as in 0E0."""
+    """Quotes every string: PyYAML leaves some unquoted that are numbers in YAML 1.2, such as 0E0."""
 
 
 def quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -224,14 +230,16 @@ Quoted.add_representer(str, quoted)
 
 
 @given(st.recursive(scalars, containers, max_leaves=12))
-def test_what_yaml_wrote_is_read_back(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
+def test_values_survive_a_round_trip_through_yaml(
+    tmp_path_factory: pytest.TempPathFactory, value: object
+) -> None:
     file = tmp_path_factory.getbasetemp() / "round.yaml"
     file.write_text(yaml.dump({"key": value}, Dumper=Quoted), encoding="utf-8")
     assert read(file, {}).values == {"key": as_read(value)}
 
 
 def as_read(value: object) -> object:
-    """What is too long for a number stays a text."""
+    """Returns a value as `read` returns it: an integer with too many digits stays a string."""
     if isinstance(value, dict):
         return {key: as_read(inner) for key, inner in cast(dict[str, object], value).items()}
     if isinstance(value, list):

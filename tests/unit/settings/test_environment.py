@@ -1,4 +1,4 @@
-"""Variables: what each key is called, and what is said of a name that means nothing."""
+"""Environment variables: the name of each key, and the faults of names that do not match any key."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ VALUES: dict[str, object] = {
     "providers": {"binance-main": {"adapter": "replay", "settings": {}}, "a.b": {"adapter": "nothing"}},
     "lambdas": {"big": {"config": {"notional": 1, "maxSize": 2, "deep": {"x": 1}}, "scope": {"a.b": "*"}}},
 }
-KNOWN = variables(VALUES)
+VARIABLES = variables(VALUES)
 EXAMPLE = shape(read(shipped("example"), {}).values).values
 
 
@@ -24,9 +24,9 @@ def faults(**environment: str) -> list[str]:
 
 
 def values(**environment: str) -> dict[str, object]:
-    made = layer(environment, VALUES)
-    assert not made.faults
-    return made.values
+    result = layer(environment, VALUES)
+    assert not result.faults
+    return result.values
 
 
 @pytest.mark.parametrize(
@@ -45,42 +45,42 @@ def values(**environment: str) -> dict[str, object]:
 )  # fmt: skip
 def test_names(key: tuple[str, ...], name: str) -> None:
     assert variable(key) == name
-    assert [loc for loc, _ in KNOWN[name]] == [key]
+    assert [loc for loc, _ in VARIABLES[name]] == [key]
 
 
-@given(st.sampled_from(sorted(KNOWN)), st.integers(min_value=0))
-def test_any_case_of_a_name_sets_its_key(name: str, bits: int) -> None:
+@given(st.sampled_from(sorted(VARIABLES)), st.integers(min_value=0))
+def test_names_are_case_insensitive(name: str, bits: int) -> None:
     mixed = "".join(char.lower() if bits >> number & 1 else char for number, char in enumerate(name))
-    made = layer({mixed: "{}"}, VALUES)
-    assert not made.faults
-    assert set(made.origins.values()) == {mixed}
-    assert KNOWN[name][0][0] in made.origins
+    result = layer({mixed: "{}"}, VALUES)
+    assert not result.faults
+    assert set(result.origins.values()) == {mixed}
+    assert VARIABLES[name][0][0] in result.origins
 
 
 @given(st.text(alphabet="ABCDEFGHIJKLMNOPQRSTUVWXYZ_", min_size=1, max_size=30))
 def test_a_name_sets_a_key_or_is_refused(rest: str) -> None:
     name = f"MELTICA_{rest}"
-    made = layer({name: "{}"}, VALUES)
+    result = layer({name: "{}"}, VALUES)
     if name in OTHERS:
-        assert not made.faults
-        assert not made.values
-    elif name in KNOWN or name.startswith("MELTICA_LAMBDAS__BIG__CONFIG__"):
-        assert bool(made.faults) != bool(made.values)
+        assert not result.faults
+        assert not result.values
+    elif name in VARIABLES or name.startswith("MELTICA_LAMBDAS__BIG__CONFIG__"):
+        assert bool(result.faults) != bool(result.values)
     else:
-        assert len(made.faults) == 1
-        assert f"`{name}` names no key; " in made.faults[0]
+        assert len(result.faults) == 1
+        assert f"`{name}` does not match any key; " in result.faults[0]
 
 
 @given(
     st.text(alphabet="ABCDEFGHIJKLMNOPQRSTUVWXYZ_", max_size=30).filter(lambda text: text[:8] != "MELTICA_")
 )
-def test_other_names_are_left_alone(name: str) -> None:
-    made = layer({name: "x"}, VALUES)
-    assert (made.values, made.faults) == ({}, [])
+def test_variables_without_the_prefix_are_ignored(name: str) -> None:
+    result = layer({name: "x"}, VALUES)
+    assert (result.values, result.faults) == ({}, [])
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"),
+    ("name", "hint"),
     [
         ("MELTICA_API_SERVER__ADDR", "did you mean `MELTICA_APISERVER__ADDR`?"),
         ("MELTICA_APISERVER_ADDR", "did you mean `MELTICA_APISERVER__ADDR`?"),
@@ -96,11 +96,11 @@ def test_other_names_are_left_alone(name: str) -> None:
         ("MELTICA_QQQ", "`meltica config show` lists them"),
     ],
 )
-def test_the_nearest_name(name: str, meant: str) -> None:
-    assert faults(**{name: "x"}) == [f"`{name}` names no key; {meant}"]
+def test_the_nearest_name_is_suggested(name: str, hint: str) -> None:
+    assert faults(**{name: "x"}) == [f"`{name}` does not match any key; {hint}"]
 
 
-def test_values_of_blocks_are_json_and_single_keys_win() -> None:
+def test_sections_are_json_and_single_keys_override_them() -> None:
     assert values(
         MELTICA_LOG__LEVEL="error",
         MELTICA_LOG='{"level": "info", "format": "json"}',
@@ -115,7 +115,7 @@ def test_values_of_blocks_are_json_and_single_keys_win() -> None:
     ]
 
 
-def test_a_config_takes_keys_that_the_file_does_not_give() -> None:
+def test_variables_can_add_keys_to_the_config_of_a_lambda() -> None:
     assert values(
         MELTICA_LAMBDAS__BIG__CONFIG__NOTIONAL="5",
         MELTICA_LAMBDAS__BIG__CONFIG__MAXSIZE="6",
@@ -124,18 +124,18 @@ def test_a_config_takes_keys_that_the_file_does_not_give() -> None:
     assert len(faults(MELTICA_LAMBDAS__BIG__CONFIG__="5", MELTICA_LAMBDAS__NO__CONFIG__X="5")) == 2
 
 
-def test_empty_is_not_set_but_still_has_to_be_a_key() -> None:
+def test_an_empty_variable_counts_as_unset_but_must_match_a_key() -> None:
     assert values(MELTICA_LOG__LEVEL="", MELTICA_LOG="") == {}
     assert len(faults(MELTICA_LOG__LEVL="")) == 1
 
 
-def test_two_names_for_one_key_and_one_name_for_two_keys() -> None:
+def test_duplicate_and_ambiguous_names_are_refused() -> None:
     assert faults(MELTICA_LOG__LEVEL="info", meltica_log__level="info") == [
         "`meltica_log__level` sets the same key as `MELTICA_LOG__LEVEL`; keep one"
     ]
     alike: dict[str, object] = {"providers": {"a-b": None, "a_b": None}}
     assert layer({"MELTICA_PROVIDERS__A_B__ENABLED": "1"}, alike).faults == [
-        "`MELTICA_PROVIDERS__A_B__ENABLED` may mean `a-b` or `a_b`; rename one"
+        "`MELTICA_PROVIDERS__A_B__ENABLED` is ambiguous: it sets a key of `a-b` or `a_b`; rename one"
     ]
 
 

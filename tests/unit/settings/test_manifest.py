@@ -1,4 +1,4 @@
-"""Providers and lambdas of the config: forms, faults, what the managers get; the files that come with it."""
+"""Providers and lambdas of the configuration: spellings, faults, specs of the managers, shipped files."""
 
 import json
 import re
@@ -50,10 +50,10 @@ def config(folder: Path, text: str, **environ: str) -> Loaded:
     return load(file, environ=environ)
 
 
-# Forms.
+# Spellings.
 
 
-def test_both_forms_of_an_adapter_and_of_lambdas_mean_the_same(folder: Path) -> None:
+def test_both_spellings_of_adapters_and_lambdas_are_equivalent(folder: Path) -> None:
     short = config(
         folder,
         """\
@@ -77,7 +77,7 @@ def test_both_forms_of_an_adapter_and_of_lambdas_mean_the_same(folder: Path) -> 
     assert short.settings == long.settings
 
 
-def test_what_the_managers_get(folder: Path) -> None:
+def test_specs_have_defaults_applied_and_paths_resolved(folder: Path) -> None:
     loaded = config(
         folder,
         """\
@@ -121,7 +121,7 @@ def test_what_the_managers_get(folder: Path) -> None:
     assert load_strategy(second.strategy) is LargeTrades
 
 
-def test_files_of_strategies_start_from_the_configured_folder(folder: Path) -> None:
+def test_files_of_strategies_are_relative_to_the_configured_folder(folder: Path) -> None:
     (folder / "deep").mkdir()
     (folder / "mine.py").rename(folder / "deep" / "mine.py")
     lambdas = "lambdas: [{id: a, strategy: mine.py, scope: {p: '*'}}]\n"
@@ -129,7 +129,7 @@ def test_files_of_strategies_start_from_the_configured_folder(folder: Path) -> N
     assert config(folder, text).lambdas["a"].strategy == f"{folder}/deep/mine.py"
 
 
-def test_what_is_shown_loads_again_as_the_same(folder: Path) -> None:
+def test_the_shown_configuration_can_be_loaded_again(folder: Path) -> None:
     lambdas = "lambdas: [{id: a, strategy: mine.py, config: {size: 1}, scope: {p: '*'}}]\n"
     loaded = config(folder, f"{PROVIDER}{lambdas}shutdown: {{timeout: 90s}}\n")
     (folder / "empty.yaml").write_text("environment: dev")
@@ -142,7 +142,7 @@ def test_what_is_shown_loads_again_as_the_same(folder: Path) -> None:
 # Faults.
 
 
-def test_loading_runs_no_strategy_and_checking_does(folder: Path) -> None:
+def test_strategies_are_imported_by_the_check_and_not_by_loading(folder: Path) -> None:
     (folder / "bad.py").write_text("import meltica\nraise ValueError('ran')\n")
     (folder / "syntax.py").write_text("class A:\n  x = (\n")
     (folder / "none.py").write_text("import meltica\nclass N(meltica.Lambda): ...\n")
@@ -175,27 +175,27 @@ def test_loading_runs_no_strategy_and_checking_does(folder: Path) -> None:
         f"`lambdas[4].config.api_key` (line 7): input should be a valid integer, {no_number} an integer",
         "`lambdas[4].config.sise` (line 7) is unknown; did you mean `size`?",
         "`lambdas[5].strategy` (line 8): FOLDER/mine.py: there is no class `Mien`; did you mean `Mine`?",
-        f"`lambdas[7].config.size` (line 10): input should be a valid number, {no_number} a number, saw what"
-        " ${SIZE} holds",
+        f"`lambdas[7].config.size` (line 10): input should be a valid number, {no_number} a number, saw the"
+        " value of ${SIZE}",
     ]
 
 
-# The files that come with it.
+# Shipped files.
 
 
 @pytest.mark.parametrize("name", ["default", "example", "ci"])
-def test_the_shipped_files_load_without_a_word(name: str) -> None:
+def test_the_shipped_files_load_without_faults_or_warnings(name: str) -> None:
     loaded = load(shipped(name), environ={})
     assert not loaded.warnings
     assert not check_lambdas(loaded)
     assert loaded.providers
     assert loaded.lambdas
-    # What is installed may be a copy.
+    # The installed files may be copies.
     assert (ROOT / "config" / f"{name}.yaml").read_bytes() == shipped(name).read_bytes()
 
 
 def walk(cls: Any, under: str = "") -> Iterator[tuple[str, bool]]:
-    """Yields each key of a model, and whether it does nothing."""
+    """Yields each key of a model, and whether it has no effect."""
     for key, field in keys(cls).items():
         idle = any(isinstance(mark, NoEffect) for mark in field.metadata)
         inner = model_of(field.annotation)
@@ -213,7 +213,7 @@ def flat(values: Mapping[str, Any], under: str = "") -> Iterator[str]:
 
 
 def test_the_example_has_every_key_with_its_default(tmp_path: Path) -> None:
-    """Uncomments what begins with `#`: keys without effect, and those that are not set by default."""
+    """Uncomments the keys behind `#`: those without effect, and those without a default."""
     file = tmp_path / "all.yaml"
     text = shipped("example").read_text()
     file.write_text(re.sub(r"^( *)#(?=\S)", r"\1", text, flags=re.MULTILINE))
@@ -236,12 +236,12 @@ def test_the_example_has_every_key_with_its_default(tmp_path: Path) -> None:
         "strategies.requireRegistry",
         "risk",
     }
-    idle = {key for key, does_nothing in walk(Settings) if does_nothing}
+    idle = {key for key, has_no_effect in walk(Settings) if has_no_effect}
     unset = {"database.dsn", "database.home", "strategies.directory"}
-    ours, defaults = everything.settings.model_dump(by_alias=True), Settings().model_dump(by_alias=True)
+    loaded, defaults = everything.settings.model_dump(by_alias=True), Settings().model_dump(by_alias=True)
     for key in {key for key, _ in walk(Settings)} - unset - {"providers", "lambdas"}:
         if key not in idle or key.startswith("risk"):
-            value, default = ours, defaults
+            value, default = loaded, defaults
             for part in key.split("."):
                 value, default = value[part], default[part]
             assert value == default, key
@@ -261,7 +261,7 @@ def test_the_variables_of_the_example_exist() -> None:
     assert not layer(dict(lines), {}).faults
 
 
-# Anything at all.
+# Arbitrary input.
 
 WORDS = sorted(
     {part for key, _ in walk(Settings) for part in key.split(".")}
@@ -278,7 +278,7 @@ def containers(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
 
 
 anything = st.recursive(scalars, containers, max_leaves=8)
-known = st.fixed_dictionaries(
+manifests = st.fixed_dictionaries(
     {},
     optional={
         "providers": st.dictionaries(
@@ -301,8 +301,8 @@ known = st.fixed_dictionaries(
 blocks = st.dictionaries(st.sampled_from([*keys(Settings)]), anything, max_size=3)
 
 
-@given(known, blocks, blocks)
-def test_any_values_end_in_a_configuration_or_in_lines(
+@given(manifests, blocks, blocks)
+def test_any_input_is_loaded_or_refused_with_printable_faults(
     tmp_path_factory: pytest.TempPathFactory,
     first: dict[str, object],
     second: dict[str, object],

@@ -1,4 +1,4 @@
-"""Loading the configuration: sources and their order, every fault in one go, secrets, warnings."""
+"""Loading the configuration: priority of its sources, all faults at once, secrets, warnings."""
 
 import pickle
 import sys
@@ -45,7 +45,7 @@ def _file(tmp_path: Path) -> Path:
 
 @pytest.fixture(name="loaded")
 def _loaded(file: Path) -> Load:
-    """Loads a text as the config file, with an environment of its own."""
+    """Loads a configuration from the text of a file and an environment."""
 
     def run(
         text: str = "environment: dev", overrides: dict[str, object] | None = None, **environ: str
@@ -58,7 +58,7 @@ def _loaded(file: Path) -> Load:
 
 @pytest.fixture(name="faults")
 def _faults(loaded: Load, file: Path) -> Faults:
-    """Returns the faults of a text and an environment."""
+    """Returns the faults of the text of a file and an environment."""
 
     def run(text: str = "environment: dev", **environ: str) -> tuple[str, ...]:
         with pytest.raises(ConfigError) as caught:
@@ -72,7 +72,7 @@ def _faults(loaded: Load, file: Path) -> Faults:
 
 @pytest.fixture(name="vault")
 def _vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Installs an adapter that has secrets, as a package of its own."""
+    """Installs a package with an adapter that has secrets."""
     site = tmp_path / "site"
     info = site / "meltica_vault-1.0.dist-info"
     info.mkdir(parents=True)
@@ -85,16 +85,16 @@ def _vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # Sources.
 
 
-def test_every_source_in_its_order(loaded: Load, file: Path) -> None:
+def test_sources_have_their_order_of_priority(loaded: Load, file: Path) -> None:
     text = "database: {dsn: 'postgres://file/db', maxConns: 3}\nlog: {level: error}\n"
     dotenv = file.with_name(".env")
     layers: list[dict[str, str]] = [{}, {"DATABASE_URL": "postgres://url/db"}]
     layers += [{"MELTICA_DATABASE__DSN": "postgres://env/db"}]
-    seen: list[str] = []
+    dsns: list[str] = []
     for environ in layers:
         settings = loaded(text, **environ).settings
         assert settings.database.dsn is not None
-        seen.append(settings.database.dsn.get_secret_value())
+        dsns.append(settings.database.dsn.get_secret_value())
     dotenv.write_text("MELTICA_DATABASE__DSN=postgres://dotenv/db\nDATABASE_URL=postgres://never/db\n")
     for environ, overrides in [
         (layers[1], None),
@@ -104,13 +104,13 @@ def test_every_source_in_its_order(loaded: Load, file: Path) -> None:
         result = loaded(text, overrides, **environ)
         assert result.settings.database.dsn is not None
         assert result.settings.database.max_conns == 3
-        seen.append(result.settings.database.dsn.get_secret_value())
-    assert [dsn.removeprefix("postgres://").removesuffix("/db") for dsn in seen] == (
+        dsns.append(result.settings.database.dsn.get_secret_value())
+    assert [dsn.removeprefix("postgres://").removesuffix("/db") for dsn in dsns] == (
         ["file", "url", "env", "dotenv", "env", "given"]
     )
 
 
-def test_where_each_value_comes_from(loaded: Load, file: Path) -> None:
+def test_the_origin_of_each_value_is_recorded(loaded: Load, file: Path) -> None:
     file.with_name(".env").write_text("MELTICA_LOG__LEVEL=error\n")
     text = "environment: prod\nlambdaDefaults:\n  maxErrors: 3\n"
     result = loaded(
@@ -126,7 +126,7 @@ def test_where_each_value_comes_from(loaded: Load, file: Path) -> None:
     }
 
 
-def test_the_file_is_named_or_the_one_that_comes_with_it(
+def test_the_file_is_given_by_path_or_variable_or_is_the_default(
     loaded: Load, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded()
@@ -136,7 +136,7 @@ def test_the_file_is_named_or_the_one_that_comes_with_it(
     packaged = load(environ={"MELTICA_CONFIG_PATH": ""})
     assert (packaged.path, packaged.base) == (shipped("default"), tmp_path)
     with pytest.raises(
-        ConfigError, match=r"no\.yaml: cannot be read: No such file.*; MELTICA_CONFIG_PATH names it$"
+        ConfigError, match=r"no\.yaml: cannot be read: No such file.*; the path is from MELTICA_CONFIG_PATH$"
     ):
         load(environ={"MELTICA_CONFIG_PATH": "no.yaml"})
 
@@ -150,7 +150,9 @@ def test_the_environment_of_the_process_is_the_default(
     assert Settings().log.level == "info"
 
 
-def test_dotenv_stands_beside_the_file_and_below_the_environment(loaded: Load, file: Path) -> None:
+def test_dotenv_is_next_to_the_file_and_has_lower_priority_than_the_environment(
+    loaded: Load, file: Path
+) -> None:
     file.with_name(".env").write_text(
         "# a remark\nexport LEVEL=error\nEMPTY=full\nSECRET_TOO='a$b${c} # d'\n"
         "MELTICA_HOME=/srv\nMELTICA_LOG__FORMAT=\n"
@@ -175,7 +177,7 @@ def test_broken_dotenv(faults: Faults, file: Path) -> None:
         f"{dotenv}, line 3: expected NAME=value",
     )
     dotenv.write_bytes(b"A=\xff\n")
-    assert faults() == (f"{dotenv}: is no UTF-8 text, at byte 2",)
+    assert faults() == (f"{dotenv}: is not valid UTF-8 at byte 2",)
     dotenv.unlink()
     dotenv.mkdir()
     assert faults("- 1") == (
@@ -184,7 +186,7 @@ def test_broken_dotenv(faults: Faults, file: Path) -> None:
     )
 
 
-def test_null_and_empty_blocks_are_not_set(loaded: Load) -> None:
+def test_null_and_empty_sections_count_as_unset(loaded: Load) -> None:
     result = loaded(
         "log:\nproviders:\nlambdas:\ndatabase: {dsn: null, maxConns: 2}\neventbus: {fanoutWorkers: ~}\n"
     )
@@ -198,7 +200,7 @@ def test_null_and_empty_blocks_are_not_set(loaded: Load) -> None:
 # Values.
 
 
-def test_values_are_read_as_their_types(loaded: Load, tmp_path: Path) -> None:
+def test_values_are_converted_to_their_types(loaded: Load, tmp_path: Path) -> None:
     settings = loaded(
         """
         environment: PROD
@@ -225,7 +227,7 @@ def test_values_are_read_as_their_types(loaded: Load, tmp_path: Path) -> None:
     assert settings.risk.allowed_order_types == ("Limit",)
 
 
-def test_a_partial_risk_block_keeps_the_other_defaults(loaded: Load) -> None:
+def test_a_partial_risk_section_keeps_the_other_defaults(loaded: Load) -> None:
     risk = loaded("risk: {maxPositionSize: 7, circuitBreaker: {threshold: 9}}").settings.risk
     expected = Settings().risk
     assert risk.max_position_size == Decimal(7)
@@ -235,7 +237,7 @@ def test_a_partial_risk_block_keeps_the_other_defaults(loaded: Load) -> None:
     )
 
 
-def test_values_do_not_change(loaded: Load) -> None:
+def test_values_are_frozen(loaded: Load) -> None:
     settings = loaded().settings
     with pytest.raises(ValueError, match="frozen"):
         settings.log.level = "error"
@@ -243,17 +245,17 @@ def test_values_do_not_change(loaded: Load) -> None:
         settings.environment = "prod"
 
 
-# Faults. The table holds configs, each with the exact lines they end in.
+# Faults. The table holds configurations with the exact lines of their faults.
 
 
 def cases() -> list[tuple[str, list[str]]]:
     """Returns (config, faults) of each case; `=> ` begins a fault, FOLDER is that of the config."""
     table = (Path(__file__).parent / "faults.txt").read_text(encoding="utf-8")
-    found: list[tuple[str, list[str]]] = []
+    rows: list[tuple[str, list[str]]] = []
     for case in table.strip().split("\n\n"):
         text, *lines = case.split("\n=> ")
-        found.append((text, lines))
-    return found
+        rows.append((text, lines))
+    return rows
 
 
 @pytest.mark.parametrize(("text", "lines"), cases())
@@ -261,7 +263,7 @@ def test_faults_in_the_file(faults: Faults, file: Path, text: str, lines: list[s
     assert [line.replace(str(file.parent), "FOLDER") for line in faults(text)] == lines
 
 
-def test_all_faults_come_at_once_in_the_order_of_the_file(faults: Faults) -> None:
+def test_all_faults_are_reported_at_once_in_the_order_of_the_file(faults: Faults) -> None:
     lines = faults(
         """\
         lambdas: [{id: a, strategy: nothing, scope: {x: "*"}}]
@@ -275,27 +277,27 @@ def test_all_faults_come_at_once_in_the_order_of_the_file(faults: Faults) -> Non
         MELTICA_EVENTBUS__BUFFERSIZE="many",
     )
     assert [line.partition("`: ")[0].partition("):")[0][:48] for line in lines] == [
-        "`lambdas[0].scope.x` (line 1) names no provider;",
+        "`lambdas[0].scope.x` (line 1",
         "`lambdas[0].strategy` (line 1",
         "`environment` (line 2",
         "`log.levl` (line 4) is unknown; did you mean `le",
         "`log.format` (line 5",
         "`database.minConns` (line 6",
         "`eventbus.bufferSize` (MELTICA_EVENTBUS__BUFFERS",
-        "`MELTICA_LOG__LEVL` names no key; did you mean `",
+        "`MELTICA_LOG__LEVL` does not match any key; did ",
     ]
 
 
-def test_an_error_can_be_passed_on(faults: Faults, file: Path) -> None:
+def test_an_error_can_be_pickled(faults: Faults, file: Path) -> None:
     error = ConfigError(str(file), faults("log: {levl: 1, formt: 2}"))
     assert pickle.loads(pickle.dumps(error)).faults == error.faults
     assert str(error).count("is unknown") == 2
 
 
-# Keys that do nothing.
+# Keys without effect.
 
 
-def test_keys_without_effect_are_warned_of(loaded: Load) -> None:
+def test_keys_without_effect_cause_warnings(loaded: Load) -> None:
     result = loaded(
         """\
         eventbus: {fanoutWorkers: auto}
@@ -308,23 +310,23 @@ def test_keys_without_effect_are_warned_of(loaded: Load) -> None:
         """,
         MELTICA_TELEMETRY__ENABLEMETRICS="true",
     )
-    otlp = "metrics are served at /metrics; export by OTLP does not exist yet"
-    grows = "pools grow with the lambdas that run; pools.maxBytes bounds them"
+    otlp = "metrics are served at /metrics; OTLP export is not implemented yet"
+    grows = "pools grow with the lambdas that run; pools.maxBytes limits them"
     assert sorted(result.warnings) == sorted(
         [
-            "`eventbus.fanoutWorkers` (line 1) has no effect: events reach the queues without worker threads",
+            "`eventbus.fanoutWorkers` (line 1) has no effect: events are queued without worker threads",
             f"`pools.event` (line 3) has no effect: {grows}",
             f"`pools.orderRequest` (line 4) has no effect: {grows}",
             f"`telemetry.otlpEndpoint` (line 5) has no effect: {otlp}",
             f"`telemetry.otlpInsecure` (line 5) has no effect: {otlp}",
             f"`telemetry.enableMetrics` (MELTICA_TELEMETRY__ENABLEMETRICS) has no effect: {otlp}",
-            "`strategies.requireRegistry` (line 6) has no effect: there is one way to find strategies",
-            "`risk` (line 7) has no effect: risk checks do not exist yet, so no order can leave",
+            "`strategies.requireRegistry` (line 6) has no effect: strategies are files or entry points",
+            "`risk` (line 7) has no effect: risk checks are not implemented yet, so orders cannot be sent",
         ]
     )
 
 
-def test_keys_without_effect_are_checked_all_the_same(faults: Faults) -> None:
+def test_keys_without_effect_are_validated(faults: Faults) -> None:
     assert faults("eventbus: {fanoutWorkers: 0}\npools: {event: {waitQueueSize: -1, siz: 2}}\n") == (
         "`eventbus.fanoutWorkers` (line 1): input should be greater than 0 or input should be 'auto' or"
         " 'default', saw 0",
@@ -333,7 +335,7 @@ def test_keys_without_effect_are_checked_all_the_same(faults: Faults) -> None:
     )
 
 
-def test_a_config_path_in_dotenv_is_warned_of(loaded: Load, file: Path) -> None:
+def test_a_config_path_in_dotenv_causes_a_warning(loaded: Load, file: Path) -> None:
     file.with_name(".env").write_text("MELTICA_CONFIG_PATH=x.yaml\n")
     (warning,) = loaded().warnings
     assert warning.startswith("`MELTICA_CONFIG_PATH` in .env has no effect")
@@ -343,7 +345,7 @@ def test_a_config_path_in_dotenv_is_warned_of(loaded: Load, file: Path) -> None:
 
 
 @pytest.mark.usefixtures("vault")
-def test_secrets_are_in_no_error(faults: Faults) -> None:
+def test_errors_do_not_contain_secrets(faults: Faults) -> None:
     lines = faults(
         f"""\
         database: {{dsn: "mysql://me:{HUSH}@host/db", maxConns: "${{SECRET}}"}}
@@ -364,23 +366,24 @@ def test_secrets_are_in_no_error(faults: Faults) -> None:
     dsn = "postgresql://user:password@host:port/database"
     assert lines == (
         f"`database.dsn` (line 1): expected {dsn}, or host=... dbname=...",
-        f"`database.maxConns` (line 1): {no_int}, saw what ${{SECRET}} holds",
+        f"`database.maxConns` (line 1): {no_int}, saw the value of ${{SECRET}}",
         "`providers.a.settings.key` (line 3): input should be a valid string",
         f"`providers.a.settings.passphrase` (line 3): {no_int}",
-        f"`providers.a.settings.limit` (line 3): {no_int}, saw what ${{SECRET}} holds",
-        "`providers.b.settings` (line 4): expected keys with values, saw a text",
-        "`providers.c` (line 5): expected keys with values, saw a text",
-        f"`providers.d.settings.limit` (MELTICA_PROVIDERS__D__SETTINGS__LIMIT): {no_int}, saw what it holds",
+        f"`providers.a.settings.limit` (line 3): {no_int}, saw the value of ${{SECRET}}",
+        "`providers.b.settings` (line 4): expected keys with values, saw a string",
+        "`providers.c` (line 5): expected keys with values, saw a string",
+        f"`providers.d.settings.limit` (MELTICA_PROVIDERS__D__SETTINGS__LIMIT): {no_int},"
+        " saw the value of this variable",
         "`providers.d.settings.kee` (line 6) is unknown; did you mean `key`?",
-        "`lambdas` (line 7): expected keys with values, saw a text",
-        "`MELTICA_PROVIDERS__D__SETTINGS__KEYY` names no key; did you mean"
+        "`lambdas` (line 7): expected keys with values, saw a string",
+        "`MELTICA_PROVIDERS__D__SETTINGS__KEYY` does not match any key; did you mean"
         " `MELTICA_PROVIDERS__D__SETTINGS__KEY`?",
         '`MELTICA_LOG`: expected JSON such as {"key": "value"}',
     )
 
 
 @pytest.mark.usefixtures("vault")
-def test_secrets_are_in_nothing_shown(loaded: Load) -> None:
+def test_the_shown_configuration_does_not_contain_secrets(loaded: Load) -> None:
     result = loaded(
         f"""\
         database: {{dsn: "postgresql://me:{HUSH}@host/db"}}

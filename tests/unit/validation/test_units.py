@@ -1,4 +1,4 @@
-"""Durations and sizes: what is read, what is refused, and that what is written is read back."""
+"""Durations and sizes: accepted and refused input, and round trips through their text form."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -59,13 +59,13 @@ def test_durations(text: object, seconds: float) -> None:
         "99999999999999999999d",
     ],
 )
-def test_what_is_no_duration(text: object) -> None:
+def test_invalid_durations_are_refused(text: object) -> None:
     with pytest.raises(ValueError, match="expected a duration"):
         parse_duration(text)
 
 
 @given(durations)
-def test_a_duration_is_read_as_it_was_written(value: timedelta) -> None:
+def test_durations_survive_a_round_trip(value: timedelta) -> None:
     assert parse_duration(format_duration(value)) == value
     assert parse_duration(value) == value
 
@@ -97,12 +97,12 @@ def test_sizes(text: object, size: int) -> None:
 @pytest.mark.parametrize(
     "text", ["", "KiB", "-1", "1.5", "0.3B", "1K", "1TiBx", True, None, [1], "9" * 30, 1.5]
 )
-def test_what_is_no_size(text: object) -> None:
+def test_invalid_sizes_are_refused(text: object) -> None:
     with pytest.raises(ValueError, match="expected a size"):
         parse_size(text)
 
 
 @given(st.integers(min_value=0, max_value=(1 << 63) - 1))
-def test_a_size_is_read_as_it_was_written(value: int) -> None:
+def test_sizes_survive_a_round_trip(value: int) -> None:
     assert parse_size(format_size(value)) == value
     assert parse_size(value) == value

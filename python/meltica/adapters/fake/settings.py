@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from meltica.simulator.settings import MarketSettings
-from meltica.validation.models import told
+from meltica.validation.models import fault
 
 _WIRE = frozenset({"endpoint", "key", "secret"})
 
@@ -15,7 +15,7 @@ def _address(value: str) -> str:
 
     parts = urlsplit(value)
     if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
-        raise told(f"expected an address such as http://127.0.0.1:8890, saw {value[:80]!r}")
+        raise fault(f"expected an address such as http://127.0.0.1:8890, saw {value[:80]!r}")
     return value.rstrip("/")
 
 
@@ -34,13 +34,15 @@ class FakeSettings(MarketSettings):
         if self.endpoint is None:
             given = [name for name in ("key", "secret") if name in self.model_fields_set]
             if given:
-                raise told(f"expected `{given[0]}` with an `endpoint` alone, saw no endpoint")
+                raise fault(f"expected `{given[0]}` with an `endpoint` alone, saw no endpoint")
             return self
         market = [name for name in type(self).model_fields if name in self.model_fields_set - _WIRE]
         if market:
             names = ", ".join(f"`{name}`" for name in market)
-            raise told(f"expected no market options with an `endpoint`, whose venue has its own; saw {names}")
+            raise fault(
+                f"expected no market options with an `endpoint`, whose venue has its own; saw {names}"
+            )
         if (self.key is None) != (self.secret is None):
             present, absent = ("secret", "key") if self.key is None else ("key", "secret")
-            raise told(f"expected both `key` and `secret` or neither, saw `{present}` without `{absent}`")
+            raise fault(f"expected both `key` and `secret` or neither, saw `{present}` without `{absent}`")
         return self

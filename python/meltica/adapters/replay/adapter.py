@@ -16,7 +16,7 @@ from meltica.adapters.base import Adapter
 from meltica.adapters.replay import events, sample
 from meltica.adapters.replay.files import Recording, look
 from meltica.errors import ReplayError
-from meltica.validation.models import told
+from meltica.validation.models import fault
 from meltica.validation.section import AdapterSettings
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class ReplaySettings(AdapterSettings):
     def _one_source(self) -> Self:
         if self.sample == bool(self.paths):
             seen = "both" if self.sample else "neither"
-            raise told(f"expected either `paths` or `sample: true`, saw {seen}")
+            raise fault(f"expected either `paths` or `sample: true`, saw {seen}")
         return self
 
 
