@@ -111,7 +111,7 @@ class SupervisionSettings(Section):
     budget: BudgetSettings = BudgetSettings()
 
     def policy(self) -> RestartPolicy:
-        """Returns the same as providers take it."""
+        """Converts the settings to the policy that the provider manager applies."""
         return RestartPolicy(
             start_timeout=self.start_timeout.total_seconds(),
             stop_timeout=self.stop_timeout.total_seconds(),
