@@ -78,7 +78,7 @@ def test_readiness_and_changes_while_the_database_hangs(
         assert answer.json()["faults"]["database"] == "does not answer"
         # The desired state cannot be recorded, so the provider keeps running.
         text = failure(control.client.post("/providers/main/stop"), 503, "database_unavailable")
-        assert text.startswith("the database has not answered within 0.5 s")
+        assert text.startswith("change not recorded: no response from the database within 0.5 s")
         assert ok(control.client.get("/providers/main"))["running"] is True
         assert control.client.get("/metrics").status_code == 200
     # The change is still pending, and completes when the database responds.

@@ -51,7 +51,7 @@ def test_loopback_hosts_are_allowed(control: Running, name: str) -> None:
 def test_other_hosts_are_refused(control: Running, name: str) -> None:
     answer = control.client.get("/providers", headers={"host": name})
     text = failure(answer, 421, "host_not_allowed")
-    assert text.startswith("expected a Host of 127.0.0.1, localhost, saw ")
+    assert text.startswith("Host not allowed: expected 127.0.0.1 or localhost, saw ")
 
 
 @pytest.mark.parametrize("names", [[], ["localhost", "localhost"]])
@@ -79,7 +79,7 @@ def test_exactly_one_host_is_required(control: Running, names: list[str]) -> Non
 )
 def test_pages_of_other_origins_are_refused(control: Running, headers: dict[str, str]) -> None:
     text = failure(control.client.post(CHANGE, headers=headers), 403, "cross_origin")
-    assert text.startswith("a page of another origin may not change anything, saw ")
+    assert text.startswith("request refused: a page of another origin may not change anything, saw ")
 
 
 def test_pages_of_this_origin_and_programs_are_allowed(control: Running) -> None:
@@ -117,7 +117,7 @@ def test_a_form_without_a_body_is_refused(control: Running) -> None:
 )
 def test_bad_json(control: Running, body: bytes) -> None:
     answer = control.client.post(CHANGE, content=body, headers={"content-type": "application/json"})
-    assert failure(answer, 400, "bad_json").startswith("expected JSON")
+    assert failure(answer, 400, "bad_json").startswith("body is not valid JSON: ")
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -134,7 +134,7 @@ def test_bodies_above_a_mebibyte_are_refused(control: Running, chunked: bool) ->
 
     failure(send(request_gate.MAX_BODY), 409, "conflict")
     text = failure(send(request_gate.MAX_BODY + 1), 413, "body_too_large")
-    assert text == "expected a body of at most 1048576 bytes"
+    assert text == "body too large: expected at most 1048576 bytes"
     # The rest of the body is discarded, and the connection stays usable.
     failure(send(4 * request_gate.MAX_BODY), 413, "body_too_large")
     assert control.client.get("/health/live").status_code == 200
@@ -164,7 +164,7 @@ def test_unknown_paths(control: Running) -> None:
         "/docs",
     ):
         text = failure(control.client.get(path), 404, "unknown_path")
-        assert text == f"there is no {path}; see /openapi.json"
+        assert text == f"path {path} does not exist; see /openapi.json"
 
 
 def test_a_trailing_slash_is_ignored(control: Running) -> None:
@@ -180,7 +180,7 @@ def test_methods_that_are_not_allowed(control: Running, method: str) -> None:
     if method != "HEAD":
         assert (
             failure(answer, 405, "method_not_allowed")
-            == f"expected GET, OPTIONS for /providers, saw {method}"
+            == f"method {method} is not allowed for /providers; expected GET, OPTIONS"
         )
 
 
@@ -267,7 +267,9 @@ def test_an_unexpected_error_exposes_nothing(
 
     monkeypatch.setattr(control.gateway.providers, "all", broken)
     answer = control.client.get("/providers")
-    assert failure(answer, 500, "internal_error") == "unexpected error inside Meltica; its log says more"
+    assert (
+        failure(answer, 500, "internal_error") == "unexpected error inside Meltica; the log has the details"
+    )
     record = next(record for record in caplog.records if record.getMessage() == "GET /providers failed")
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], KeyError)

@@ -133,12 +133,12 @@ def test_a_provider_starts_and_stops_with_drift(control: Running) -> None:
     assert (detail["desired"], detail["enabled"], detail["drift"]) == ("running", False, True)
     control.until(lambda: control.gateway.providers.get("spare").running)
     text = failure(client.post("/providers/spare/start"), 409, "conflict")
-    assert text == "provider `spare` is running already"
+    assert text == "provider `spare` is already running"
     assert ok(client.get("/providers/spare"))["running"] is True
     stopped = ok(client.post("/providers/spare/stop"))
     assert (stopped["status"], stopped["running"], stopped["drift"]) == ("stopped", False, False)
     text = failure(client.post("/providers/spare/stop"), 409, "conflict")
-    assert text == "provider `spare` is not running, it is stopped"
+    assert text == "provider `spare` is not running: its status is stopped"
     for action in ("start", "stop"):
         failure(client.post(f"/providers/nope/{action}"), 404, "not_found")
 
@@ -208,11 +208,11 @@ def test_counters_of_an_instance_equal_the_stats_of_the_core(control: Running) -
 def test_an_instance_stops_and_starts_with_drift(control: Running) -> None:
     client, path = control.client, "/strategy/instances/watcher"
     text = failure(client.post(f"{path}/start"), 409, "conflict")
-    assert text == "instance `watcher` is running already"
+    assert text == "instance `watcher` is already running"
     stopped = ok(client.post(f"{path}/stop"))
     assert (stopped["running"], stopped["status"], stopped["drift"]) == (False, "stopped", True)
     text = failure(client.post(f"{path}/stop"), 409, "conflict")
-    assert text == "instance `watcher` is not running, it is stopped"
+    assert text == "instance `watcher` is not running: its status is stopped"
     assert ok(client.get("/strategy/instances"))["instances"][5]["drift"] is True
     started = ok(client.post(f"{path}/start"))
     assert (started["running"], started["status"], started["drift"]) == (True, "running", False)
@@ -238,7 +238,10 @@ def test_a_slow_change_continues_after_the_response(
         assert (detail["status"], detail["running"], detail["desired"]) == ("starting", False, "running")
         for action in ("start", "stop"):
             text = failure(control.client.post(f"/strategy/instances/slow/{action}"), 409, "conflict")
-            assert text == "instance `slow` is starting and being changed; wait until that is done"
+            assert (
+                text
+                == "instance `slow` is starting, and another change is in progress; retry when it is done"
+            )
     finally:
         venue.GATE.set()
     control.until(lambda: control.gateway.instances.get("slow").running)

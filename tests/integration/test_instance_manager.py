@@ -104,13 +104,13 @@ async def test_a_life(world: World) -> None:
     assert (instance.actual, instance.stats()) == (Actual.PENDING, None)
     await world.manager.start("good")
     assert (instance.actual, world.store.get("good").desired) == (Actual.RUNNING, "running")
-    with pytest.raises(Conflict, match="`good` is running already"):
+    with pytest.raises(Conflict, match="`good` is already running"):
         await world.manager.start("good")
     world.trade()
     entered(instance)
     await world.manager.stop("good")
     assert (instance.actual, world.store.get("good").desired) == (Actual.STOPPED, "stopped")
-    with pytest.raises(Conflict, match="`good` is not running, it is stopped"):
+    with pytest.raises(Conflict, match="`good` is not running: its status is stopped"):
         await world.manager.stop("good")
     stats = instance.stats()
     assert stats is not None
@@ -276,7 +276,7 @@ async def test_the_end_of_the_gateway_breaks_a_start_by_hand_off(world: World) -
     await when(lambda: hung.strategy)
     entered(hung)
     for change in (world.manager.start, world.manager.stop):
-        with pytest.raises(Conflict, match="instance `hung` is starting and being changed"):
+        with pytest.raises(Conflict, match="instance `hung` is starting, and another change is in progress"):
             await change("hung")
     assert not await world.manager.close()
     assert hung.actual is Actual.STOPPED
@@ -312,7 +312,7 @@ async def test_a_long_callback_is_stuck_until_it_ends(world: World) -> None:
         Actual.STUCK,
         "a callback has been running for over 0 s",
     )
-    with pytest.raises(Conflict, match="`x` is stuck already"):
+    with pytest.raises(Conflict, match="`x` is already stuck"):
         await world.manager.start("x")
     flag(instance, "GATE").set()
     assert world.producer.drain(PATIENCE)
@@ -333,7 +333,7 @@ async def test_one_that_outlives_its_stop_is_stuck_and_can_be_started_again(
     await world.manager.stop("x")
     assert (instance.actual, instance.running, world.core.routes()) == (Actual.STUCK, False, [])
     assert instance.last_error == "a callback did not end within 0.05 s of the stop"
-    with pytest.raises(Conflict, match="it is stuck"):
+    with pytest.raises(Conflict, match="its status is stuck"):
         await world.manager.stop("x")
     world.manager.look()
     assert instance.actual is Actual.STUCK

@@ -175,12 +175,12 @@ async def test_a_life(world: World, script: Script) -> None:
     provider = await world.started()
     assert provider.instruments == ({"symbol": "COIN1-USDT"},)
     assert world.store.get("a").desired == "running"
-    with pytest.raises(Conflict, match="`a` is running already"):
+    with pytest.raises(Conflict, match="`a` is already running"):
         await world.manager.start("a")
     await world.manager.stop("a")
     assert (provider.actual, world.store.get("a").desired) == (Actual.STOPPED, "stopped")
     assert provider.instruments, "the instruments outlive a stop"
-    with pytest.raises(Conflict, match="`a` is not running, it is stopped"):
+    with pytest.raises(Conflict, match="`a` is not running: its status is stopped"):
         await world.manager.stop("a")
     await world.started()
     assert len(script.lives) == 2
@@ -207,7 +207,9 @@ async def test_a_second_change_meanwhile_is_refused(world: World, script: Script
     stopping = asyncio.ensure_future(world.manager.stop("a"))
     await world.until(entered.is_set)
     for change in (world.manager.start, world.manager.stop):
-        with pytest.raises(Conflict, match="provider `a` is running and being changed; wait until"):
+        with pytest.raises(
+            Conflict, match="provider `a` is running, and another change is in progress; retry"
+        ):
             await change("a")
     release.set()
     await stopping

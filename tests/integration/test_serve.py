@@ -44,7 +44,7 @@ def test_a_taken_port(project: Project) -> None:
         port = taken.getsockname()[1]
         done = project.refused("--port", str(port))
     assert done.returncode == 8
-    one_line(done.stderr, f"127.0.0.1:{port} cannot be listened on: Address already in use; choose another")
+    one_line(done.stderr, f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another")
     told = json.loads(done.stdout)
     assert (told["event"], told["part"], told["exit_code"]) == ("failed", "address", 8)
     assert not project.home.exists(), "no PostgreSQL was begun"

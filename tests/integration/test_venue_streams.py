@@ -497,7 +497,7 @@ def test_an_address_that_is_taken(venue: Venue) -> None:
         command, check=False, capture_output=True, text=True, env=environment(), timeout=PATIENCE
     )
     assert ended.returncode == 8
-    assert f"127.0.0.1:{port} cannot be listened on" in ended.stderr
+    assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr
     assert "choose another with --port" in ended.stderr
 
 

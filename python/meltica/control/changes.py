@@ -43,7 +43,8 @@ class ChangeRunner:
         task.add_done_callback(_log_failure)
         if not recorded():
             raise DatabaseUnavailable(
-                f"the database has not answered within {PATIENCE:g} s; the change may still come"
+                f"change not recorded: no response from the database within {PATIENCE:g} s;"
+                " the change may still be applied"
             )
         return False
 

@@ -30,5 +30,5 @@ class ReadinessCheck:
             self._task = asyncio.ensure_future(self._find_faults())
         done, _ = await asyncio.wait({self._task}, timeout=READY_SECONDS)
         if not done:
-            return {"gateway": f"has not said how it is within {READY_SECONDS:g} s"}
+            return {"gateway": f"did not report its state within {READY_SECONDS:g} s"}
         return self._task.result()

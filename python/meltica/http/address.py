@@ -15,7 +15,7 @@ def bind(host: str, port: int, chosen_by: str = OF_GATEWAY) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise AddressInUse(f"the address {host}:{port} cannot be used: {error.strerror or error}") from error
+        raise AddressInUse(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
@@ -23,8 +23,7 @@ def bind(host: str, port: int, chosen_by: str = OF_GATEWAY) -> socket.socket:
     except OSError as error:
         bound.close()
         raise AddressInUse(
-            f"the address {host}:{port} cannot be listened on: {error.strerror}; "
-            f"choose another with {chosen_by}"
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with {chosen_by}"
         ) from error
     bound.setblocking(False)
     return bound

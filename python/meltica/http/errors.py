@@ -60,15 +60,15 @@ def error_response(error: Exception, method: str, path: str, hint: str = "") -> 
         return ErrorResponse(error.status, failure)
     status, code = next(ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS)
     if isinstance(error, NotFoundException):
-        return ErrorResponse(status, Failure(error=f"there is no {path}{hint}", code=code))
+        return ErrorResponse(status, Failure(error=f"path {path} does not exist{hint}", code=code))
     if isinstance(error, MethodNotAllowedException):
         allowed = ", ".join(sorted((error.headers or {}).get("allow", "").split(", ")))
-        text = f"expected {allowed} for {path}, saw {method}"
+        text = f"method {method} is not allowed for {path}; expected {allowed}"
         return ErrorResponse(status, Failure(error=text, code=code), {"allow": allowed})
     if (status, code) == INTERNAL:
         log.error("%s %s failed", method, quote(path), exc_info=error)
         return ErrorResponse(
-            status, Failure(error="unexpected error inside Meltica; its log says more", code=code)
+            status, Failure(error="unexpected error inside Meltica; the log has the details", code=code)
         )
     return ErrorResponse(status, Failure(error=str(error), code=code))
 

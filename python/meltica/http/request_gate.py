@@ -103,7 +103,9 @@ class RequestGate:
                     raise
                 # Only a server that stops cancels requests, when its grace period has passed.
                 await _respond(
-                    send_with_headers, 503, Failure(error="the server is stopping", code="stopping")
+                    send_with_headers,
+                    503,
+                    Failure(error="request not completed: the server is stopping", code="stopping"),
                 )
             finally:
                 self._record(scope, method, path, status, time.perf_counter() - began)
@@ -135,8 +137,10 @@ class RequestGate:
             raise HttpError(400, "bad_request", f"expected one Host header, saw {len(values)}")
         host = _host(values[0].decode("latin-1"))
         if host not in self._hosts and not is_loopback(host):
-            allowed = ", ".join(sorted({"localhost", "127.0.0.1", *self._hosts}))
-            raise HttpError(421, "host_not_allowed", f"expected a Host of {allowed}, saw {host[:255]!r}")
+            allowed = " or ".join(sorted({"localhost", "127.0.0.1", *self._hosts}))
+            raise HttpError(
+                421, "host_not_allowed", f"Host not allowed: expected {allowed}, saw {host[:255]!r}"
+            )
 
 
 def _headers(scope: Scope) -> dict[bytes, list[bytes]]:
@@ -161,7 +165,7 @@ def _check_origin(headers: dict[bytes, list[bytes]]) -> None:
     origins = headers.get(b"origin", [])
     if not set(site) <= {b"same-origin", b"none"} or not {value.lower() for value in origins} <= own:
         origin = b", ".join(origins or site).decode("latin-1")
-        text = f"a page of another origin may not change anything, saw {origin[:255]!r}"
+        text = f"request refused: a page of another origin may not change anything, saw {origin[:255]!r}"
         raise HttpError(403, "cross_origin", text)
 
 
@@ -176,14 +180,16 @@ async def _read_body(method: str, headers: dict[bytes, list[bytes]], receive: Re
     kind = headers.get(b"content-type", [b""])[0].partition(b";")[0].strip().lower()
     if kind != b"application/json" and (kind or has_body):
         name = kind.decode("latin-1")[:255] or "none"
-        text = f"expected content-type application/json, saw {name}; curl: -H content-type:application/json"
+        text = (
+            f"expected content-type application/json, saw {name}; curl needs -H content-type:application/json"
+        )
         raise HttpError(415, "unsupported_media_type", text)
     if not has_body:
         return receive
     try:
         body = await asyncio.wait_for(_read(receive), BODY_SECONDS)
     except TimeoutError:
-        raise HttpError(408, "body_timeout", f"expected the whole body within {BODY_SECONDS:g} s") from None
+        raise HttpError(408, "body_timeout", f"body not received within {BODY_SECONDS:g} s") from None
     _check_json(body)
     delivered = False
 
@@ -202,7 +208,7 @@ async def _read(receive: Receive) -> bytes:
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            raise HttpError(400, "bad_request", "the client left before its body had come")
+            raise HttpError(400, "bad_request", "body not received: the client disconnected")
         body += message.get("body", b"")
         if len(body) > MAX_BODY:
             raise _too_large()
@@ -211,7 +217,7 @@ async def _read(receive: Receive) -> bytes:
 
 
 def _too_large() -> HttpError:
-    return HttpError(413, "body_too_large", f"expected a body of at most {MAX_BODY} bytes")
+    return HttpError(413, "body_too_large", f"body too large: expected at most {MAX_BODY} bytes")
 
 
 def _check_json(body: bytes) -> None:
@@ -221,9 +227,9 @@ def _check_json(body: bytes) -> None:
         body.decode()
         msgspec.json.decode(body, type=msgspec.Raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise HttpError(400, "bad_json", f"expected JSON: {error}") from None
+        raise HttpError(400, "bad_json", f"body is not valid JSON: {error}") from None
     except RecursionError:
-        raise HttpError(400, "bad_json", "expected JSON, saw too many brackets inside each other") from None
+        raise HttpError(400, "bad_json", "body is not valid JSON: it is nested too deeply") from None
 
 
 async def _respond(send: Send, status: int, failure: Failure, kind: str = "http.response") -> None:

@@ -73,7 +73,7 @@ class HttpServer:
         while not self._server.started:
             if self._task.done():
                 self._task.result()
-                raise AddressInUse("the server ended before it had started; see the log")
+                raise AddressInUse("the server stopped while it was starting; see the log")
             await asyncio.sleep(0.005)
 
     async def stop(self) -> None:

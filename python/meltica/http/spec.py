@@ -21,8 +21,8 @@ class ApiServerSettings(Section):
             raise fault(f"expected host and port such as 127.0.0.1:8880, saw {value!r}")
         if not is_loopback(host.removeprefix("[").removesuffix("]")):
             raise fault(
-                f"expected a loopback address such as 127.0.0.1:{port}, as there is no authentication yet,"
-                f" saw {value!r}"
+                f"expected a loopback address such as 127.0.0.1:{port}, because requests are not"
+                f" authenticated yet, saw {value!r}"
             )
         return value
 

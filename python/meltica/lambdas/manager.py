@@ -161,7 +161,7 @@ class InstanceManager:
             if self._closing:
                 raise Conflict("the gateway is stopping")
             if instance.running:
-                raise Conflict(f"instance `{id}` is {instance.actual} already")
+                raise Conflict(f"instance `{id}` is already {instance.actual}")
             await self._store.set_desired(id, "running")
             instance.desired = Desired.RUNNING
             await self._start(instance)
@@ -175,7 +175,7 @@ class InstanceManager:
         instance = self.get(id)
         async with idle_lock(instance.lock, f"instance `{id}`", instance.actual):
             if not instance.running and instance.desired is Desired.STOPPED:
-                raise Conflict(f"instance `{id}` is not running, it is {instance.actual}")
+                raise Conflict(f"instance `{id}` is not running: its status is {instance.actual}")
             await self._store.set_desired(id, "stopped")
             instance.desired = Desired.STOPPED
             await self._stop(instance)

@@ -97,7 +97,7 @@ class ProviderManager:
                 raise Conflict("the gateway is stopping")
             if provider.busy:
                 state = "running" if provider.running else "starting"
-                raise Conflict(f"provider `{name}` is {state} already")
+                raise Conflict(f"provider `{name}` is already {state}")
             await self._store.set_desired(name, "running")
             provider.desired = Desired.RUNNING
             provider.begin()
@@ -111,7 +111,7 @@ class ProviderManager:
         provider = self.get(name)
         async with idle_lock(provider.lock, f"provider `{name}`", provider.actual):
             if not provider.busy and provider.desired is Desired.STOPPED:
-                raise Conflict(f"provider `{name}` is not running, it is {provider.actual}")
+                raise Conflict(f"provider `{name}` is not running: its status is {provider.actual}")
             await self._store.set_desired(name, "stopped")
             provider.desired = Desired.STOPPED
             await provider.end()

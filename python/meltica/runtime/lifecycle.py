@@ -36,5 +36,5 @@ class Actual(StrEnum):
 def idle_lock(lock: asyncio.Lock, component: str, actual: Actual) -> asyncio.Lock:
     """Returns the lock of a component that is not being changed. Raises Conflict for one that is."""
     if lock.locked():
-        raise Conflict(f"{component} is {actual} and being changed; wait until that is done")
+        raise Conflict(f"{component} is {actual}, and another change is in progress; retry when it is done")
     return lock

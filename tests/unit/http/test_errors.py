@@ -23,19 +23,19 @@ TABLE: dict[str, tuple[Exception, int, str, str]] = {
         NotFoundException(),
         404,
         "unknown_path",
-        "there is no /x; see /openapi.json",
+        "path /x does not exist; see /openapi.json",
     ),
     "MethodNotAllowedException": (
         MethodNotAllowedException(headers={"allow": "POST, OPTIONS, GET"}),
         405,
         "method_not_allowed",
-        "expected GET, OPTIONS, POST for /x, saw PUT",
+        "method PUT is not allowed for /x; expected GET, OPTIONS, POST",
     ),
     "Exception": (
         KeyError("hunter2"),
         500,
         "internal_error",
-        "unexpected error inside Meltica; its log says more",
+        "unexpected error inside Meltica; the log has the details",
     ),
     "HttpError": (HttpError(413, "body_too_large", "too much"), 413, "body_too_large", "too much"),
 }

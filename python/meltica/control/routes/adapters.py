@@ -16,12 +16,12 @@ class AdaptersController(Controller):
     path = "/adapters"
     tags = ["adapters"]
 
-    @get(summary="All adapters", operation_id="listAdapters")
+    @get(summary="List the adapters", operation_id="listAdapters")
     async def list_adapters(self, adapters: NamedDependency[AdapterCatalogue]) -> Adapters:
         """Returns the adapters that can be loaded, by identifier."""
         return Adapters(adapters=list(adapters.adapters.values()))
 
-    @get("/{identifier:str}", summary="One adapter", operation_id="getAdapter", responses=NOT_FOUND)
+    @get("/{identifier:str}", summary="Get an adapter", operation_id="getAdapter", responses=NOT_FOUND)
     async def get_adapter(
         self, identifier: FromPath[str], adapters: NamedDependency[AdapterCatalogue]
     ) -> Adapter:

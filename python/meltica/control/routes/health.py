@@ -13,12 +13,12 @@ class HealthController(Controller):
     path = "/health"
     tags = ["health"]
 
-    @get("/live", summary="Whether the process answers", operation_id="live")
+    @get("/live", summary="Liveness of the process", operation_id="live")
     async def live(self) -> Live:
         """Returns at once: the process responds."""
         return Live()
 
-    @get("/ready", summary="Whether all that should run runs", operation_id="ready")
+    @get("/ready", summary="Readiness of the gateway", operation_id="ready")
     async def ready(self, readiness: NamedDependency[ReadinessCheck]) -> Ready:
         """Returns when everything that should run runs. Raises NotReady."""
         faults = await readiness.faults()

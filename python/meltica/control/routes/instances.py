@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from meltica.persistence.stores.instances import Instance as Row
 
 LATE = {
-    202: ResponseSpec(InstanceDetail, generate_examples=False, description="It takes longer, and goes on")
+    202: ResponseSpec(
+        InstanceDetail,
+        generate_examples=False,
+        description="The change takes longer and continues in the background",
+    )
 }
-REFUSED = {
-    400: ResponseSpec(Failure, generate_examples=False, description="It could not start; the text says why")
-}
+REFUSED = {400: ResponseSpec(Failure, generate_examples=False, description="The instance could not start")}
 
 
 class InstanceView:
@@ -96,7 +98,7 @@ class InstancesController(Controller):
     tags = ["instances"]
     dependencies = {"view": Provide(instance_view, sync_to_thread=False)}
 
-    @get(summary="All instances", operation_id="listInstances")
+    @get(summary="List the instances", operation_id="listInstances")
     async def list_instances(
         self,
         services: NamedDependency[ControlServices],
@@ -107,7 +109,7 @@ class InstancesController(Controller):
         await strategies.load()
         return Instances(instances=[view.summary(instance) for instance in services.instances.all()])
 
-    @get("/{id:str}", summary="One instance", operation_id="getInstance", responses=NOT_FOUND)
+    @get("/{id:str}", summary="Get an instance", operation_id="getInstance", responses=NOT_FOUND)
     async def get_instance(
         self,
         id: FromPath[str],

@@ -15,7 +15,7 @@ class MetricsController(Controller):
 
     @get(
         summary="Metrics for Prometheus",
-        description="As OpenMetrics for those who accept it, else in the text format.",
+        description="OpenMetrics if the request accepts it, otherwise the text format of Prometheus.",
         operation_id="metrics",
         media_type="text/plain",
     )

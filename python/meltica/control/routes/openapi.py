@@ -14,19 +14,22 @@ from meltica import _core
 from meltica.api.envelope import Failure
 from meltica.runtime.threads import call
 
-NOT_FOUND = {404: ResponseSpec(Failure, generate_examples=False, description="There is none of that name")}
+NOT_FOUND = {404: ResponseSpec(Failure, generate_examples=False, description="The name does not exist")}
 CONFLICT = {
-    409: ResponseSpec(Failure, generate_examples=False, description="It does not fit the present state")
+    409: ResponseSpec(
+        Failure, generate_examples=False, description="The request conflicts with the current state"
+    )
 }
 UNAVAILABLE = {
     503: ResponseSpec(
-        Failure, generate_examples=False, description="The database, or the gateway, cannot do it now"
+        Failure, generate_examples=False, description="The database is unavailable or the gateway is stopping"
     )
 }
 
 DESCRIPTION = """The control plane of a Meltica gateway.
 
-Every answer but 2xx is a `Failure`. Optional keys are absent, never null. Times are milliseconds since 1970.
+The body of every response except 2xx is a `Failure`. Optional keys are absent, never null. Times are in
+milliseconds since 1970.
 """
 
 
@@ -36,7 +39,7 @@ class OpenApiController(Controller):
     path = "/openapi.json"
     tags = ["description"]
 
-    @get(summary="This description", operation_id="openapi")
+    @get(summary="This document", operation_id="openapi")
     async def openapi(self, request: Request[object, object, State]) -> dict[str, Any]:
         """Returns the document; the first request makes it, on a thread of its own."""
         store = request.app.state
@@ -70,7 +73,7 @@ def openapi_config() -> OpenAPIConfig:
 def _corrected(schema: dict[str, Any]) -> dict[str, Any]:
     """Returns a document with its paths in order, our envelope for errors, and no `oneOf` of one schema."""
     failure = {
-        "description": "Why not",
+        "description": "Error",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}},
     }
     # Litestar's order of paths is that of its own bookkeeping.

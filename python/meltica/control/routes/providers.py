@@ -20,7 +20,11 @@ from meltica.providers.provider import Provider
 from meltica.runtime.lifecycle import Desired
 
 LATE = {
-    202: ResponseSpec(ProviderDetail, generate_examples=False, description="It takes longer, and goes on")
+    202: ResponseSpec(
+        ProviderDetail,
+        generate_examples=False,
+        description="The change takes longer and continues in the background",
+    )
 }
 
 
@@ -88,14 +92,14 @@ class ProvidersController(Controller):
     tags = ["providers"]
     dependencies = {"view": Provide(provider_view, sync_to_thread=False)}
 
-    @get(summary="All providers", operation_id="listProviders")
+    @get(summary="List the providers", operation_id="listProviders")
     async def list_providers(
         self, services: NamedDependency[ControlServices], view: NamedDependency[ProviderView]
     ) -> Providers:
         """Returns all providers, by name."""
         return Providers(providers=[view.summary(provider) for provider in services.providers.all()])
 
-    @get("/{name:str}", summary="One provider", operation_id="getProvider", responses=NOT_FOUND)
+    @get("/{name:str}", summary="Get a provider", operation_id="getProvider", responses=NOT_FOUND)
     async def get_provider(
         self,
         name: FromPath[str],
@@ -109,7 +113,7 @@ class ProvidersController(Controller):
         "/{name:str}/start",
         status_code=202,
         summary="Start a provider",
-        description="It starts in the background; its `status` tells how far it is.",
+        description="The provider starts in the background; poll its `status`.",
         operation_id="startProvider",
         responses=NOT_FOUND | CONFLICT | UNAVAILABLE,
         response_headers=[

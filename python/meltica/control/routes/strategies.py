@@ -16,7 +16,7 @@ class StrategiesController(Controller):
     path = "/strategies"
     tags = ["strategies"]
 
-    @get(summary="All strategies", operation_id="listStrategies")
+    @get(summary="List the strategies", operation_id="listStrategies")
     async def list_strategies(self, strategies: NamedDependency[StrategyCatalogue]) -> Strategies:
         """Returns all strategies, by name."""
         found = await strategies.strategies()
@@ -24,8 +24,8 @@ class StrategiesController(Controller):
 
     @get(
         "/{name:str}",
-        summary="One strategy",
-        description="Upper and lower case are the same here.",
+        summary="Get a strategy",
+        description="The name is not case-sensitive.",
         operation_id="getStrategy",
         responses=NOT_FOUND,
     )

@@ -16,7 +16,7 @@ class VersionController(Controller):
     path = "/version"
     tags = ["health"]
 
-    @get(summary="What runs here", operation_id="version")
+    @get(summary="The running build", operation_id="version")
     async def version(self, services: NamedDependency[ControlServices]) -> Version:
         """Returns the running build, its environment and its start time."""
         return Version(
