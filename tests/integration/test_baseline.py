@@ -45,7 +45,7 @@ class Stores:
         loaded = settings.load(self.folder / "config.yaml", environ={})
         return await reconcile(loaded, self.providers, self.instances)
 
-    def desired(self) -> dict[str, str]:
+    def desired(self) -> dict[str, Desired]:
         rows = {row.name: row.desired for row in self.providers.list()}
         return rows | {row.id: row.desired for row in self.instances.list()}
 
@@ -72,8 +72,8 @@ async def test_new_entries_are_taken_as_the_file_has_them(stores: Stores) -> Non
 
 async def test_what_was_asked_for_at_run_time_stands_and_is_shown(stores: Stores) -> None:
     await stores.run()
-    await stores.providers.set_desired("off", "running")
-    await stores.instances.set_desired("watch", "stopped")
+    await stores.providers.set_desired("off", Desired.RUNNING)
+    await stores.instances.set_desired("watch", Desired.STOPPED)
     drift = await stores.run()
     assert drift == (
         Drift("provider", "off", Desired.RUNNING, enabled=False),
@@ -88,8 +88,8 @@ async def test_an_edit_of_enabled_replaces_what_was_asked_for(
 ) -> None:
     caplog.set_level(logging.INFO)
     await stores.run()
-    await stores.instances.set_desired("watch", "stopped")
-    await stores.providers.set_desired("demo", "stopped")
+    await stores.instances.set_desired("watch", Desired.STOPPED)
+    await stores.providers.set_desired("demo", Desired.STOPPED)
     edited = CONFIG.replace("enabled: false", "enabled: true")
     assert [drift.name for drift in await stores.run(edited)] == ["demo", "watch"], (
         "their entries are as before"
@@ -97,7 +97,7 @@ async def test_an_edit_of_enabled_replaces_what_was_asked_for(
     assert stores.desired() == {"demo": "stopped", "off": "running", "watch": "stopped", "idle": "running"}
     assert "provider off was edited: enabled" in caplog.text
     assert "lambda idle was edited: enabled" in caplog.text
-    await stores.instances.set_desired("idle", "stopped")
+    await stores.instances.set_desired("idle", Desired.STOPPED)
     assert [drift.name for drift in await stores.run(edited)] == ["demo", "watch", "idle"]
     # Disabled and enabled again: each edit is a wish.
     await stores.run()
@@ -108,7 +108,7 @@ async def test_an_edit_of_enabled_replaces_what_was_asked_for(
 async def test_a_row_of_before_enabled_was_kept(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     await stores.run()
-    await stores.instances.set_desired("watch", "stopped")
+    await stores.instances.set_desired("watch", Desired.STOPPED)
     async with stores.database.connection() as connection:
         await connection.execute("update instances set enabled = null")
     assert [drift.name for drift in await stores.run()] == ["watch"], (

@@ -20,7 +20,7 @@ from meltica.lambdas.loader import revision
 from meltica.lambdas.manager import InstanceManager, ManagedInstance
 from meltica.persistence.database import Database
 from meltica.persistence.stores.instances import InstanceRecord, InstanceStore
-from meltica.runtime.lifecycle import Actual
+from meltica.runtime.lifecycle import InstanceState
 from meltica.runtime.state_writer import StateWriter
 from meltica.settings import LambdaSpec
 
@@ -101,15 +101,15 @@ def entered(instance: ManagedInstance) -> None:
 
 async def test_a_life(world: World) -> None:
     instance = await world.add("good", GOOD)
-    assert (instance.actual, instance.stats()) == (Actual.PENDING, None)
+    assert (instance.actual, instance.stats()) == (InstanceState.PENDING, None)
     await world.manager.start("good")
-    assert (instance.actual, world.store.get("good").desired) == (Actual.RUNNING, "running")
+    assert (instance.actual, world.store.get("good").desired) == (InstanceState.RUNNING, "running")
     with pytest.raises(Conflict, match="`good` is already running"):
         await world.manager.start("good")
     world.trade()
     entered(instance)
     await world.manager.stop("good")
-    assert (instance.actual, world.store.get("good").desired) == (Actual.STOPPED, "stopped")
+    assert (instance.actual, world.store.get("good").desired) == (InstanceState.STOPPED, "stopped")
     with pytest.raises(Conflict, match="`good` is not running: its status is stopped"):
         await world.manager.stop("good")
     stats = instance.stats()
@@ -117,7 +117,7 @@ async def test_a_life(world: World) -> None:
     assert stats["delivered"] == {"Trade": 1}
     await world.manager.start("good")
     assert await world.manager.close()
-    assert instance.actual is Actual.STOPPED
+    assert instance.actual is InstanceState.STOPPED
     assert world.store.get("good").desired == "running", "the end of the gateway changes nothing wanted"
     assert world.manager.dependents("p") == [instance]
     assert world.manager.dependents("q") == []
@@ -161,15 +161,15 @@ async def test_what_cannot_start_says_why(
     instance = await world.add("x", source, "running", **options)
     good = await world.add("good", GOOD, "running")
     await world.manager.begin()
-    assert good.actual is Actual.RUNNING
-    assert instance.actual is Actual.FAILED
+    assert good.actual is InstanceState.RUNNING
+    assert instance.actual is InstanceState.FAILED
     assert text in (instance.last_error or "")
     assert "\n" not in (instance.last_error or "")
     with pytest.raises(StartError, match="instance `x` could not start: "):
         await world.manager.start("x")
     assert world.store.get("x").desired == "running", "it is tried again at the next start of the gateway"
     await world.manager.stop("x")
-    assert (instance.actual, world.store.get("x").desired) == (Actual.STOPPED, "stopped")
+    assert (instance.actual, world.store.get("x").desired) == (InstanceState.STOPPED, "stopped")
     assert await world.manager.close()
 
 
@@ -177,7 +177,7 @@ async def test_begin_starts_what_shall_run(world: World) -> None:
     wanted = await world.add("wanted", GOOD, "running")
     other = await world.add("other", GOOD, "stopped")
     await world.manager.begin()
-    assert (wanted.actual, other.actual) == (Actual.RUNNING, Actual.PENDING)
+    assert (wanted.actual, other.actual) == (InstanceState.RUNNING, InstanceState.PENDING)
     assert await world.notes.close(PATIENCE)
     assert (world.store.get("wanted").actual, world.store.get("other").actual) == ("running", "pending")
 
@@ -202,9 +202,9 @@ async def test_one_that_hangs_at_its_start_hinders_nobody(world: World) -> None:
     hung = await world.add("hung", HANGS_AT_START, "running")
     good = await world.add("good", GOOD, "running")
     await world.manager.begin()
-    assert good.actual is Actual.RUNNING
+    assert good.actual is InstanceState.RUNNING
     assert (hung.actual, hung.last_error) == (
-        Actual.FAILED,
+        InstanceState.FAILED,
         "loading it and its on_start took over 0.05 s",
     )
     world.trade()
@@ -222,7 +222,7 @@ async def test_one_that_loops_at_its_start_is_interrupted(world: World, host: st
     run = instance.run
     assert run is not None
     await when(lambda: run.state == "stopped")
-    assert instance.actual is Actual.FAILED
+    assert instance.actual is InstanceState.FAILED
     assert await world.manager.close(), "nothing is left behind"
 
 
@@ -239,7 +239,7 @@ async def test_a_start_that_ends_too_late_is_undone(world: World) -> None:
     await when(lambda: late.state == "stopped")
     assert world.core.routes() == []
     await world.manager.start("hung")
-    assert (hung.actual, hung.run is late) == (Actual.RUNNING, False)
+    assert (hung.actual, hung.run is late) == (InstanceState.RUNNING, False)
 
 
 async def test_a_file_that_loads_too_slowly_starts_nothing_later(
@@ -258,7 +258,7 @@ async def test_a_file_that_loads_too_slowly_starts_nothing_later(
     gate.set()
     await when(made.is_set)
     assert await world.manager.close()
-    assert (began.is_set(), instance.run, instance.actual) == (False, None, Actual.FAILED)
+    assert (began.is_set(), instance.run, instance.actual) == (False, None, InstanceState.FAILED)
 
 
 async def test_the_end_of_the_gateway_breaks_a_start_off(world: World) -> None:
@@ -267,7 +267,7 @@ async def test_the_end_of_the_gateway_breaks_a_start_off(world: World) -> None:
     await when(lambda: hung.strategy)
     entered(hung)
     assert not await world.manager.close()
-    assert hung.actual is Actual.STOPPED
+    assert hung.actual is InstanceState.STOPPED
 
 
 async def test_the_end_of_the_gateway_breaks_a_start_by_hand_off(world: World) -> None:
@@ -279,7 +279,7 @@ async def test_the_end_of_the_gateway_breaks_a_start_by_hand_off(world: World) -
         with pytest.raises(Conflict, match="instance `hung` is starting, and another change is in progress"):
             await change("hung")
     assert not await world.manager.close()
-    assert hung.actual is Actual.STOPPED
+    assert hung.actual is InstanceState.STOPPED
     await asyncio.wait({starting})
     assert starting.cancelled()
     with pytest.raises(Conflict, match="the gateway is stopping"):
@@ -293,10 +293,10 @@ async def test_one_that_raises_too_often_is_failed(world: World) -> None:
     world.trade()
     assert world.producer.drain(PATIENCE)
     world.manager.look()
-    assert instance.actual is Actual.FAILED
+    assert instance.actual is InstanceState.FAILED
     assert "KeyError" in (instance.last_error or "")
     await world.manager.start("x")
-    assert (instance.actual, instance.last_error) == (Actual.RUNNING, None)
+    assert (instance.actual, instance.last_error) == (InstanceState.RUNNING, None)
 
 
 async def test_a_long_callback_is_stuck_until_it_ends(world: World) -> None:
@@ -304,12 +304,12 @@ async def test_a_long_callback_is_stuck_until_it_ends(world: World) -> None:
     instance = await world.add("x", HANGS)
     await world.manager.start("x")
     world.manager.look()
-    assert instance.actual is Actual.RUNNING
+    assert instance.actual is InstanceState.RUNNING
     world.trade()
     entered(instance)
     world.manager.look()
     assert (instance.actual, instance.last_error) == (
-        Actual.STUCK,
+        InstanceState.STUCK,
         "a callback has been running for over 0 s",
     )
     with pytest.raises(Conflict, match="`x` is already stuck"):
@@ -317,7 +317,7 @@ async def test_a_long_callback_is_stuck_until_it_ends(world: World) -> None:
     flag(instance, "GATE").set()
     assert world.producer.drain(PATIENCE)
     world.manager.look()
-    assert (instance.actual, instance.last_error) == (Actual.RUNNING, None)
+    assert (instance.actual, instance.last_error) == (InstanceState.RUNNING, None)
 
 
 @pytest.mark.untraced
@@ -331,16 +331,16 @@ async def test_one_that_outlives_its_stop_is_stuck_and_can_be_started_again(
     entered(instance)
     first = instance.run
     await world.manager.stop("x")
-    assert (instance.actual, instance.running, world.core.routes()) == (Actual.STUCK, False, [])
+    assert (instance.actual, instance.running, world.core.routes()) == (InstanceState.STUCK, False, [])
     assert instance.last_error == "a callback did not end within 0.05 s of the stop"
     with pytest.raises(Conflict, match="its status is stuck"):
         await world.manager.stop("x")
     world.manager.look()
-    assert instance.actual is Actual.STUCK
+    assert instance.actual is InstanceState.STUCK
     await world.manager.start("x")
-    assert (instance.actual, instance.run is first) == (Actual.RUNNING, False)
+    assert (instance.actual, instance.run is first) == (InstanceState.RUNNING, False)
     await world.manager.stop("x")
-    assert instance.actual is Actual.STOPPED
+    assert instance.actual is InstanceState.STOPPED
 
 
 @pytest.mark.untraced
@@ -356,7 +356,7 @@ async def test_one_that_outlived_its_stop_may_end_after_all(world: World) -> Non
     assert not instance.host.stop(PATIENCE)
     await when(lambda: not instance.in_callback_ns)
     world.manager.look()
-    assert instance.actual is Actual.STOPPED
+    assert instance.actual is InstanceState.STOPPED
 
 
 async def test_who_shares_a_thread_that_is_held_is_stuck_too_and_who_starts_later_is_not(
@@ -371,25 +371,25 @@ async def test_who_shares_a_thread_that_is_held_is_stuck_too_and_who_starts_late
     world.trade()
     entered(holder)
     world.manager.look()
-    assert (holder.actual, mate.actual) == (Actual.STUCK, Actual.STUCK)
+    assert (holder.actual, mate.actual) == (InstanceState.STUCK, InstanceState.STUCK)
     assert mate.last_error == "a callback of holder, whose thread it shares, has been running for over 0 s"
     later = await world.add("later", GOOD, host="shared")
     await world.manager.start("later")
-    assert (later.actual, later.host is holder.host) == (Actual.RUNNING, False)
+    assert (later.actual, later.host is holder.host) == (InstanceState.RUNNING, False)
     # Who sits on the held thread moves by a restart.
     await world.manager.stop("mate")
     assert (mate.actual, mate.last_error) == (
-        Actual.STOPPED,
+        InstanceState.STOPPED,
         "the thread it shares is held by a callback of another: its on_stop was not run",
     )
     await world.manager.start("mate")
-    assert (mate.actual, mate.host is later.host) == (Actual.RUNNING, True)
+    assert (mate.actual, mate.host is later.host) == (InstanceState.RUNNING, True)
     world.trade()
     entered(later)
     flag(holder, "GATE").set()
     assert world.producer.drain(PATIENCE)
     world.manager.look()
-    assert holder.actual is Actual.RUNNING
+    assert holder.actual is InstanceState.RUNNING
     assert await world.manager.close()
 
 
@@ -402,8 +402,8 @@ async def test_a_start_on_a_thread_that_has_just_been_taken(world: World) -> Non
     entered(holder)
     with pytest.raises(StartError, match="a callback of another instance holds the thread they share"):
         await world.manager.start("other")
-    assert (other.actual, world.store.get("other").desired) == (Actual.FAILED, "running")
+    assert (other.actual, world.store.get("other").desired) == (InstanceState.FAILED, "running")
     flag(holder, "GATE").set()
     await world.manager.start("other")
-    assert other.actual is Actual.RUNNING
+    assert other.actual is InstanceState.RUNNING
     assert len(world.core.routes()) == 1

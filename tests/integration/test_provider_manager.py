@@ -22,7 +22,7 @@ from meltica.providers.manager import Provider, ProviderManager
 from meltica.providers.provider import Clock
 from meltica.providers.spec import ProviderSpec
 from meltica.runtime.backoff import RestartPolicy
-from meltica.runtime.lifecycle import Actual
+from meltica.runtime.lifecycle import ProviderState
 from meltica.runtime.state_writer import StateWriter
 from meltica.validation.section import AdapterSettings
 
@@ -127,7 +127,7 @@ class World:
 
     async def started(self, name: str = "a") -> Provider:
         provider = await self.manager.start(name)
-        await self.until(lambda: provider.actual is Actual.RUNNING)
+        await self.until(lambda: provider.actual is ProviderState.RUNNING)
         return provider
 
 
@@ -178,14 +178,14 @@ async def test_a_life(world: World, script: Script) -> None:
     with pytest.raises(Conflict, match="`a` is already running"):
         await world.manager.start("a")
     await world.manager.stop("a")
-    assert (provider.actual, world.store.get("a").desired) == (Actual.STOPPED, "stopped")
+    assert (provider.actual, world.store.get("a").desired) == (ProviderState.STOPPED, "stopped")
     assert provider.instruments, "the instruments outlive a stop"
     with pytest.raises(Conflict, match="`a` is not running: its status is stopped"):
         await world.manager.stop("a")
     await world.started()
     assert len(script.lives) == 2
     assert await world.manager.close()
-    assert provider.actual is Actual.STOPPED
+    assert provider.actual is ProviderState.STOPPED
     with pytest.raises(Conflict, match="the gateway is stopping"):
         await world.manager.start("a")
     assert world.store.get("a").desired == "running", "the end of the gateway changes nothing that is wanted"
@@ -213,7 +213,7 @@ async def test_a_second_change_meanwhile_is_refused(world: World, script: Script
             await change("a")
     release.set()
     await stopping
-    assert provider.actual is Actual.STOPPED
+    assert provider.actual is ProviderState.STOPPED
 
 
 async def test_states_are_written_down(world: World) -> None:
@@ -228,7 +228,7 @@ async def test_what_fails_is_started_again_after_growing_pauses(world: World, sc
 
     script.start = fail
     provider = await world.manager.start("a")
-    await world.until(lambda: provider.actual is Actual.FAILED)
+    await world.until(lambda: provider.actual is ProviderState.FAILED)
     assert world.pauses == [1, 2, 4, 8, 8]
     assert provider.restarts == 5
     assert provider.last_error == "OSError: no route to the venue; given up after 5 restarts within 10m"
@@ -244,11 +244,11 @@ async def test_a_failed_provider_can_be_stopped_for_good(world: World, script: S
 
     script.start = fail
     provider = await world.manager.start("a")
-    await world.until(lambda: provider.actual is Actual.FAILED)
+    await world.until(lambda: provider.actual is ProviderState.FAILED)
     assert world.pauses == [], "trying again would change nothing"
     assert provider.last_error == "settings: `key` is missing"
     await world.manager.stop("a")
-    assert (provider.actual, world.store.get("a").desired) == (Actual.STOPPED, "stopped")
+    assert (provider.actual, world.store.get("a").desired) == (ProviderState.STOPPED, "stopped")
 
 
 async def test_pauses_begin_again_after_a_long_run(world: World, script: Script) -> None:
@@ -262,16 +262,16 @@ async def test_pauses_begin_again_after_a_long_run(world: World, script: Script)
     world.go.clear()
     provider = await world.started()
     for seconds, pause in ((1.0, 1), (1.0, 2), (9.0, 1)):
-        await world.until(lambda: provider.actual is Actual.RUNNING)
+        await world.until(lambda: provider.actual is ProviderState.RUNNING)
         world.now += seconds
         ended.set()
-        await world.until(lambda: provider.actual is Actual.STARTING)
+        await world.until(lambda: provider.actual is ProviderState.STARTING)
         await world.until(lambda pause=pause: world.pauses and world.pauses[-1] == pause)
         assert provider.last_error == "RuntimeError: the venue hung up"
         ended.clear()
         world.go.set()
         world.go.clear()
-    await world.until(lambda: provider.actual is Actual.RUNNING)
+    await world.until(lambda: provider.actual is ProviderState.RUNNING)
 
 
 async def test_the_budget_of_restarts_fills_up_with_time(world: World, script: Script) -> None:
@@ -286,7 +286,7 @@ async def test_the_budget_of_restarts_fills_up_with_time(world: World, script: S
 
     script.start = last
     provider = await world.manager.start("a")
-    await world.until(lambda: provider.actual is Actual.FAILED)
+    await world.until(lambda: provider.actual is ProviderState.FAILED)
     assert len(script.lives) == 21, "at most 4 restarts fall into any 10 minutes"
 
 
@@ -305,7 +305,7 @@ async def test_a_source_that_ends_is_not_started_again(world: World, script: Scr
     script.run = lambda fake: None
     provider = await world.manager.start("a")
     await world.until(lambda: provider.ended)
-    await world.until(lambda: provider.actual is Actual.STOPPED)
+    await world.until(lambda: provider.actual is ProviderState.STOPPED)
     assert (provider.restarts, provider.last_error) == (0, None)
     assert not provider.busy
     await world.manager.start("a")
@@ -324,7 +324,7 @@ class TestHanging:
         script.start = lambda fake: release.wait(PATIENCE)
         script.stop = lambda fake: (fake.stopping.set(), world.wake())
         provider = await world.manager.start("a")
-        await world.until(lambda: provider.actual is Actual.FAILED)
+        await world.until(lambda: provider.actual is ProviderState.FAILED)
         text = "it did not start within 0.02 s; given up after 1 restarts within 10m"
         assert provider.last_error == text
         for fake in script.lives:
@@ -336,15 +336,15 @@ class TestHanging:
         script.start = lambda fake: fake.stopping.wait(PATIENCE)
         provider = await world.manager.start("a")
         await world.manager.stop("a")
-        assert provider.actual is Actual.STOPPED
+        assert provider.actual is ProviderState.STOPPED
 
     async def test_run(self, world: World, script: Script, caplog: pytest.LogCaptureFixture) -> None:
         release = threading.Event()
         script.run = lambda fake: release.wait(PATIENCE)
         provider = await world.manager.start("a")
-        await world.until(lambda: provider.actual is Actual.RUNNING)
+        await world.until(lambda: provider.actual is ProviderState.RUNNING)
         await world.manager.stop("a")
-        assert provider.actual is Actual.STOPPED
+        assert provider.actual is ProviderState.STOPPED
         assert "provider a did not end within 0.02 s and is left behind" in caplog.text
         assert provider.left_behind
         # Two lives of one adapter would send everything twice.
@@ -356,13 +356,13 @@ class TestHanging:
         release.set()
         await world.until(lambda: not provider.left_behind or world.wake())
         world.go.set()
-        await world.until(lambda: provider.actual is Actual.RUNNING)
+        await world.until(lambda: provider.actual is ProviderState.RUNNING)
 
     async def test_run_at_the_end_of_the_gateway(self, world: World, script: Script) -> None:
         release = threading.Event()
         script.run = lambda fake: release.wait(PATIENCE)
         provider = await world.manager.start("a")
-        await world.until(lambda: provider.actual is Actual.RUNNING)
+        await world.until(lambda: provider.actual is ProviderState.RUNNING)
         assert not await world.manager.close(), "something is left behind"
         release.set()
 
@@ -370,9 +370,9 @@ class TestHanging:
         release = threading.Event()
         script.stop = lambda fake: (fake.stopping.set(), release.wait(PATIENCE))
         provider = await world.manager.start("a")
-        await world.until(lambda: provider.actual is Actual.RUNNING)
+        await world.until(lambda: provider.actual is ProviderState.RUNNING)
         await world.manager.stop("a")
-        assert provider.actual is Actual.STOPPED
+        assert provider.actual is ProviderState.STOPPED
         assert not provider.left_behind, "its run has ended"
         release.set()
 
@@ -382,7 +382,7 @@ class TestHanging:
         provider = await world.manager.start("a")
         await world.until(lambda: provider.route_error or world.wake())
         assert provider.route_error == "the adapter has not answered for 0.02 s"
-        assert provider.actual is Actual.RUNNING
+        assert provider.actual is ProviderState.RUNNING
         provider.reroute(frozenset({BTC}))
         release.set()
         await world.until(lambda: len(script.asked) == 2 or world.wake())
@@ -424,7 +424,7 @@ async def test_a_key_that_is_not_accepted_is_not_tried_again(world: World, scrip
 
     script.start = start
     provider = await world.manager.start("a")
-    await world.until(lambda: provider.actual is Actual.FAILED)
+    await world.until(lambda: provider.actual is ProviderState.FAILED)
     assert (provider.last_error, provider.restarts) == ("bad_signature: expected another", 0)
     assert len(script.lives) == 1
 
@@ -442,7 +442,7 @@ async def test_routes_that_fail_are_asked_for_again(world: World, script: Script
     provider = await world.started()
     await world.until(lambda: provider.route_error)
     assert provider.route_error == "OSError: too many streams"
-    assert provider.actual is Actual.RUNNING, "what is subscribed goes on"
+    assert provider.actual is ProviderState.RUNNING, "what is subscribed goes on"
     provider.reroute(frozenset({BTC}))
     await world.until(lambda: len(world.pauses) == 2)
     broken = False

@@ -12,6 +12,7 @@ from meltica.persistence.database import Database
 from meltica.persistence.stores import store
 from meltica.persistence.stores.instances import InstanceRecord, InstanceStore
 from meltica.persistence.stores.providers import ProviderRecord, ProviderStore
+from meltica.runtime.lifecycle import Desired, InstanceState, ProviderState
 
 BINANCE = ProviderRecord(name="binance-main", adapter="binance", settings={"depth": 25, "url": "wss://x"})
 MAKER = InstanceRecord(
@@ -56,17 +57,17 @@ async def reloaded(known: ProviderStore | InstanceStore, database: Database) -> 
 
 
 async def test_a_provider_s_life(providers: ProviderStore, database: Database) -> None:
-    made = await providers.add(BINANCE, "running")
+    made = await providers.add(BINANCE, Desired.RUNNING)
     assert (made.desired, made.actual, made.last_error) == ("running", "pending", None)
     assert made.settings == BINANCE.settings
     assert made.created_at.microsecond != 0 or made.created_at == made.updated_at
-    failed = await providers.set_actual(BINANCE.name, "failed", "no route to host")
+    failed = await providers.set_actual(BINANCE.name, ProviderState.FAILED, "no route to host")
     assert (failed.actual, failed.last_error) == ("failed", "no route to host")
     assert failed.updated_at == made.updated_at
     # The last error stays until it is cleared.
-    assert (await providers.set_actual(BINANCE.name, "running")).last_error == "no route to host"
-    assert (await providers.set_actual(BINANCE.name, "running", "")).last_error is None
-    stopped = await providers.set_desired(BINANCE.name, "stopped")
+    assert (await providers.set_actual(BINANCE.name, ProviderState.RUNNING)).last_error == "no route to host"
+    assert (await providers.set_actual(BINANCE.name, ProviderState.RUNNING, "")).last_error is None
+    stopped = await providers.set_desired(BINANCE.name, Desired.STOPPED)
     assert (stopped.desired, stopped.actual) == ("stopped", "running")
     assert stopped.updated_at > made.updated_at
     changed = await providers.update(msgspec.structs.replace(BINANCE, adapter="fake", settings={}))
@@ -84,8 +85,8 @@ async def test_a_provider_s_life(providers: ProviderStore, database: Database) -
 
 
 async def test_an_instance_keeps_its_pin(instances: InstanceStore, database: Database) -> None:
-    await instances.add(MAKER, "running")
-    await instances.set_actual(MAKER.id, "stuck", "on_trade does not return")
+    await instances.add(MAKER, Desired.RUNNING)
+    await instances.set_actual(MAKER.id, InstanceState.STUCK, "on_trade does not return")
     other = InstanceStore(database)
     await other.load()
     known = other.get(MAKER.id)
@@ -109,8 +110,8 @@ async def test_names_that_are_there_and_that_are_not(providers: ProviderStore) -
     with pytest.raises(NotFound, match=missing):
         providers.get("binance-man")
     for work in (
-        providers.set_desired("binance-man", "running"),
-        providers.set_actual("binance-man", "running"),
+        providers.set_desired("binance-man", Desired.RUNNING),
+        providers.set_actual("binance-man", ProviderState.RUNNING),
         providers.update(msgspec.structs.replace(BINANCE, name="binance-man")),
         providers.delete("binance-man"),
     ):
@@ -140,7 +141,7 @@ async def test_a_failed_write_leaves_memory_as_it_was(providers: ProviderStore, 
         await providers.update(msgspec.structs.replace(BINANCE, settings={"text": "a\0b"}))
     assert providers.list() == before
     assert await reloaded(providers, database)
-    assert (await providers.set_actual(BINANCE.name, "running")).actual == "running"
+    assert (await providers.set_actual(BINANCE.name, ProviderState.RUNNING)).actual == "running"
 
 
 async def test_a_write_of_unknown_outcome_is_looked_up(providers: ProviderStore, database: Database) -> None:
@@ -156,7 +157,7 @@ async def test_a_write_of_unknown_outcome_is_looked_up(providers: ProviderStore,
             "execute function die()"
         )
     with pytest.raises(DatabaseUnavailable):
-        await providers.set_actual(BINANCE.name, "failed")
+        await providers.set_actual(BINANCE.name, ProviderState.FAILED)
     async with database.connection() as connection:
         # As if it had been committed all the same.
         await connection.execute("drop trigger die on providers")
@@ -170,14 +171,14 @@ async def test_a_cancelled_write_is_looked_up(providers: ProviderStore, database
     await providers.add(BINANCE)
     async with database.transaction() as connection:
         await connection.execute("select from providers for update")
-        write = asyncio.create_task(providers.set_actual(BINANCE.name, "running"))
+        write = asyncio.create_task(providers.set_actual(BINANCE.name, ProviderState.RUNNING))
         done, _ = await asyncio.wait({write}, timeout=0.2)
         assert not done, "a row that is locked cannot be written"
         write.cancel()
         await asyncio.wait({write})
         await connection.execute("update providers set actual = 'stopped'")
     assert providers.get(BINANCE.name).actual == "pending"
-    await providers.set_desired(BINANCE.name, "running")
+    await providers.set_desired(BINANCE.name, Desired.RUNNING)
     assert providers.get(BINANCE.name).actual == "stopped"
 
 
@@ -189,7 +190,7 @@ async def test_a_write_that_stalls_ends(
     async with database.transaction() as connection:
         await connection.execute("select from providers for update")
         with pytest.raises(DatabaseUnavailable, match="provider `binance-main`: the database did not answer"):
-            await providers.set_actual(BINANCE.name, "running")
+            await providers.set_actual(BINANCE.name, ProviderState.RUNNING)
     assert providers.get(BINANCE.name).actual == "pending"
 
 

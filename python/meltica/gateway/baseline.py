@@ -60,7 +60,7 @@ async def _bring(
         wanted = Desired.RUNNING if enabled else Desired.STOPPED
         row = store.find(name)
         if row is None:
-            await store.add(spec, wanted.value)
+            await store.add(spec, wanted)
             continue
         changes = [field for field in spec.__struct_fields__ if getattr(row, field) != getattr(spec, field)]
         # A row of before that was written down says nothing of what the file said: then the wish stands.
@@ -68,7 +68,7 @@ async def _bring(
         if edited:
             log.info("%s %s was edited: %s", what, name, ", ".join(edited))
         if changes:
-            row = await store.update(spec, wanted.value if "enabled" in edited else None)
+            row = await store.update(spec, wanted if "enabled" in edited else None)
         if row.desired != wanted:
             drift.append(Drift(what, name, Desired(row.desired), enabled))
     for name in sorted(store.keys() - specs.keys()):

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from meltica.runtime.lifecycle import Actual, Desired
+from meltica.runtime.lifecycle import Desired, InstanceState, ProviderState
 
 if TYPE_CHECKING:
     from meltica.lambdas.manager import InstanceManager
@@ -41,7 +41,7 @@ class Readiness:
             if fault is not None:
                 found[f"provider {provider.name}"] = fault
         for instance in self.instances.all():
-            if instance.desired is Desired.RUNNING and instance.actual is not Actual.RUNNING:
+            if instance.desired is Desired.RUNNING and instance.actual is not InstanceState.RUNNING:
                 found[f"lambda {instance.id}"] = _state(instance.actual, instance.last_error)
         return found
 
@@ -56,5 +56,5 @@ def _provider_fault(provider: "Provider") -> str | None:
     return None
 
 
-def _state(actual: Actual, error: str | None) -> str:
+def _state(actual: ProviderState | InstanceState, error: str | None) -> str:
     return f"is {actual}: {error}" if error else f"is {actual}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from meltica.errors import Conflict, MelticaError, NotFound, Overdue, StartError, one_line, suggestion
 from meltica.lambdas.instances import LambdaInstance, add_instance
 from meltica.lambdas.loader import load, revision_of
-from meltica.runtime.lifecycle import Actual, Desired, idle_lock
+from meltica.runtime.lifecycle import Desired, InstanceState, idle_lock
 from meltica.runtime.state_writer import StateWriter
 from meltica.runtime.threads import call, within
 
@@ -42,7 +42,7 @@ class ManagedInstance:
     def __init__(self, spec: "LambdaSpec") -> None:
         self.spec = spec
         self.desired = Desired.STOPPED
-        self.actual = Actual.PENDING
+        self.actual = InstanceState.PENDING
         self.last_error: str | None = None
         self.lock = asyncio.Lock()
         self.strategy: type[Lambda] | None = None
@@ -61,8 +61,8 @@ class ManagedInstance:
     @property
     def running(self) -> bool:
         """Whether it gets events; a stuck one would, if its callback ended."""
-        stuck = self.actual is Actual.STUCK and self.run is not None and self.run.state == "running"
-        return stuck or self.actual is Actual.RUNNING
+        stuck = self.actual is InstanceState.STUCK and self.run is not None and self.run.state == "running"
+        return stuck or self.actual is InstanceState.RUNNING
 
     @property
     def given_up(self) -> bool:
@@ -117,7 +117,7 @@ class InstanceManager:
         row = self._store.get(spec.id)
         instance.desired, instance.last_error = Desired(row.desired), row.last_error
         self._instances[spec.id] = instance
-        self._set(instance, Actual(row.actual).after_restart)
+        self._set(instance, InstanceState(row.actual).after_restart)
         return instance
 
     def all(self) -> list[ManagedInstance]:
@@ -162,7 +162,7 @@ class InstanceManager:
                 raise Conflict("the gateway is stopping")
             if instance.running:
                 raise Conflict(f"instance `{id}` is already {instance.actual}")
-            await self._store.set_desired(id, "running")
+            await self._store.set_desired(id, Desired.RUNNING)
             instance.desired = Desired.RUNNING
             await self._start(instance)
         return instance
@@ -176,7 +176,7 @@ class InstanceManager:
         async with idle_lock(instance.lock, f"instance `{id}`", instance.actual):
             if not instance.running and instance.desired is Desired.STOPPED:
                 raise Conflict(f"instance `{id}` is not running: its status is {instance.actual}")
-            await self._store.set_desired(id, "stopped")
+            await self._store.set_desired(id, Desired.STOPPED)
             instance.desired = Desired.STOPPED
             await self._stop(instance)
         return instance
@@ -208,21 +208,21 @@ class InstanceManager:
                 await self._start(instance)
 
     async def _start(self, instance: ManagedInstance) -> None:
-        self._set(instance, Actual.STARTING)
+        self._set(instance, InstanceState.STARTING)
         instance.run = None
         try:
             await self._launch(instance)
         except asyncio.CancelledError:
-            self._set(instance, Actual.STOPPED)
+            self._set(instance, InstanceState.STOPPED)
             raise
         except Exception as error:
             text = one_line(error)
             unforeseen = not isinstance(error, MelticaError | Overdue)
             log.error("instance %s could not start: %s", instance.id, text, exc_info=unforeseen)
-            self._set(instance, Actual.FAILED, text)
+            self._set(instance, InstanceState.FAILED, text)
             raise StartError(f"instance `{instance.id}` could not start: {text}") from error
         log.info("instance %s runs", instance.id)
-        self._set(instance, Actual.RUNNING)
+        self._set(instance, InstanceState.RUNNING)
         self._note_revision(instance)
 
     def _note_revision(self, instance: ManagedInstance) -> None:
@@ -302,9 +302,9 @@ class InstanceManager:
     async def _stop(self, instance: ManagedInstance) -> None:
         run, host = instance.run, instance.host
         if run is None or host is None or not instance.running:
-            self._set(instance, Actual.STUCK if instance.given_up else Actual.STOPPED)
+            self._set(instance, InstanceState.STUCK if instance.given_up else InstanceState.STOPPED)
             return
-        self._set(instance, Actual.STOPPING)
+        self._set(instance, InstanceState.STOPPING)
         seconds = instance.spec.stop_timeout.total_seconds()
 
         def end() -> bool:
@@ -314,16 +314,16 @@ class InstanceManager:
             return clean
 
         if await self._call(end, f"{instance.id}-stop"):
-            self._set(instance, Actual.STOPPED)
+            self._set(instance, InstanceState.STOPPED)
             log.info("instance %s stopped", instance.id)
         elif instance.in_callback_ns == 0:
             text = "the thread it shares is held by a callback of another: its on_stop was not run"
             log.error("instance %s stopped: %s", instance.id, text)
-            self._set(instance, Actual.STOPPED, text)
+            self._set(instance, InstanceState.STOPPED, text)
         else:
             text = f"a callback did not end within {seconds:g} s of the stop"
             log.error("instance %s is stuck: %s", instance.id, text)
-            self._set(instance, Actual.STUCK, text)
+            self._set(instance, InstanceState.STUCK, text)
 
     async def _watch(self) -> None:
         while True:
@@ -333,7 +333,7 @@ class InstanceManager:
     def look(self) -> None:
         """Notices what becomes of instances by themselves: failed, stuck, and out of it again."""
         for instance in self.all():
-            if instance.actual in (Actual.RUNNING, Actual.STUCK) and not instance.lock.locked():
+            if instance.actual in (InstanceState.RUNNING, InstanceState.STUCK) and not instance.lock.locked():
                 self._look(instance)
 
     def _look(self, instance: ManagedInstance) -> None:
@@ -344,7 +344,7 @@ class InstanceManager:
         if state == "failed":
             text = run.stats()["last_error"] or "too many errors"
             log.error("instance %s failed: %s", instance.id, text)
-            self._set(instance, Actual.FAILED, text)
+            self._set(instance, InstanceState.FAILED, text)
             if instance.spec.host != "shared":
                 self._call(lambda: host.stop(1.0), f"{instance.id}-stop")
         elif state == "running":
@@ -352,20 +352,20 @@ class InstanceManager:
         elif instance.in_callback_ns == 0:
             # What had outlived its stop has ended.
             log.warning("instance %s stopped at last", instance.id)
-            self._set(instance, Actual.STOPPED)
+            self._set(instance, InstanceState.STOPPED)
 
     def _look_for_holder(self, instance: ManagedInstance, host: "Host") -> None:
         holder = self._holder(host, self._stuck_seconds)
-        if holder is not None and instance.actual is Actual.RUNNING:
+        if holder is not None and instance.actual is InstanceState.RUNNING:
             whose = (
                 "a callback" if holder is instance else f"a callback of {holder.id}, whose thread it shares,"
             )
             text = f"{whose} has been running for over {self._stuck_seconds:g} s"
             log.error("instance %s is stuck: %s", instance.id, text)
-            self._set(instance, Actual.STUCK, text)
-        elif holder is None and instance.actual is Actual.STUCK:
+            self._set(instance, InstanceState.STUCK, text)
+        elif holder is None and instance.actual is InstanceState.STUCK:
             log.warning("instance %s goes on", instance.id)
-            self._set(instance, Actual.RUNNING)
+            self._set(instance, InstanceState.RUNNING)
 
     def _call(self, function: Callable[[], T], name: str) -> "asyncio.Future[T]":
         future = call(function, name)
@@ -373,10 +373,9 @@ class InstanceManager:
         future.add_done_callback(self._blocked.discard)
         return future
 
-    def _set(self, instance: ManagedInstance, actual: Actual, error: str | None = None) -> None:
-        if actual in (Actual.STARTING, Actual.RUNNING) or error is not None:
+    def _set(self, instance: ManagedInstance, actual: InstanceState, error: str | None = None) -> None:
+        if actual in (InstanceState.STARTING, InstanceState.RUNNING) or error is not None:
             instance.last_error = error
         instance.actual = actual
         id, error = instance.id, instance.last_error or ""
-        state: InstanceState = actual.value
-        self._notes.put("instance", id, lambda: self._store.set_actual(id, state, error))
+        self._notes.put("instance", id, lambda: self._store.set_actual(id, actual, error))

@@ -9,7 +9,7 @@ from prometheus_client.core import Metric
 
 from meltica._core import KINDS
 from meltica.lambdas.strategy import name_of, subscribed
-from meltica.runtime.lifecycle import Actual, Desired
+from meltica.runtime.lifecycle import Desired, InstanceState
 from meltica.telemetry.families import by_kind, counter, gauge, histogram
 from meltica.telemetry.registry import Reading, Source
 
@@ -18,15 +18,13 @@ if TYPE_CHECKING:
     from meltica.lambdas.instances import LambdaInstance
     from meltica.lambdas.manager import InstanceManager
 
-STATES = tuple(state.value for state in Actual)
-
 
 @dataclass(frozen=True)
 class _Sample:
     """A lambda at the time of a scrape."""
 
     id: str
-    actual: Actual
+    actual: InstanceState
     desired: Desired
     run: "LambdaInstance | None"
     strategy: "type[Lambda] | None"
@@ -35,7 +33,7 @@ class _Sample:
     @property
     def runs(self) -> bool:
         """Whether events are delivered to it."""
-        return self.actual in (Actual.RUNNING, Actual.STUCK)
+        return self.actual in (InstanceState.RUNNING, InstanceState.STUCK)
 
     @property
     def kinds(self) -> list[str]:
@@ -76,7 +74,7 @@ def _metrics(samples: list[_Sample]) -> Iterator[Metric]:
         "meltica_lambda_state",
         "1 for the state a lambda is in, 0 for the others.",
         ("lambda", "state"),
-        [((one.id, state), one.actual.value == state) for one in samples for state in STATES],
+        [((one.id, state), one.actual is state) for one in samples for state in InstanceState],
     )
     yield gauge(
         "meltica_lambda_desired",

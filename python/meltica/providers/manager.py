@@ -7,13 +7,13 @@ restarts is spent.
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from meltica.adapters.base import Route
 from meltica.errors import Conflict, NotFound, suggestion
 from meltica.providers.provider import Clock, Provider
 from meltica.runtime.backoff import RestartPolicy
-from meltica.runtime.lifecycle import Actual, Desired, idle_lock
+from meltica.runtime.lifecycle import Desired, ProviderState, idle_lock
 from meltica.runtime.state_writer import StateWriter
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class ProviderManager:
         provider = Provider(spec, self._core, self._policy, self._note, self._clock)
         row = self._store.get(spec.name)
         provider.desired, provider.last_error = Desired(row.desired), row.last_error
-        provider.actual = Actual(row.actual).after_restart
+        provider.actual = ProviderState(row.actual).after_restart
         self._note(provider)
         self._providers[spec.name] = provider
         return provider
@@ -98,7 +98,7 @@ class ProviderManager:
             if provider.busy:
                 state = "running" if provider.running else "starting"
                 raise Conflict(f"provider `{name}` is already {state}")
-            await self._store.set_desired(name, "running")
+            await self._store.set_desired(name, Desired.RUNNING)
             provider.desired = Desired.RUNNING
             provider.begin()
         return provider
@@ -112,7 +112,7 @@ class ProviderManager:
         async with idle_lock(provider.lock, f"provider `{name}`", provider.actual):
             if not provider.busy and provider.desired is Desired.STOPPED:
                 raise Conflict(f"provider `{name}` is not running: its status is {provider.actual}")
-            await self._store.set_desired(name, "stopped")
+            await self._store.set_desired(name, Desired.STOPPED)
             provider.desired = Desired.STOPPED
             await provider.end()
         return provider
@@ -138,5 +138,5 @@ class ProviderManager:
 
     def _note(self, provider: Provider) -> None:
         name, error = provider.name, provider.last_error or ""
-        state = cast("ProviderState", provider.actual.value)
+        state = provider.actual
         self._notes.put("provider", name, lambda: self._store.set_actual(name, state, error))

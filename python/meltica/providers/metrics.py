@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import Metric
 
-from meltica.runtime.lifecycle import Actual, Desired
+from meltica.runtime.lifecycle import Desired, ProviderState
 from meltica.telemetry.families import counter, gauge
 from meltica.telemetry.registry import Reading, Source
 
 if TYPE_CHECKING:
     from meltica.providers.manager import ProviderManager
-
-STATES = ("pending", "starting", "running", "stopped", "failed")
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class _Sample:
     """A provider at the time of a scrape."""
 
     name: str
-    actual: Actual
+    actual: ProviderState
     desired: Desired
     connected: bool
     restarts: int
@@ -54,7 +52,7 @@ def _metrics(samples: list[_Sample]) -> Iterator[Metric]:
         "meltica_provider_state",
         "1 for the state a provider is in, 0 for the others.",
         ("provider", "state"),
-        [((p.name, state), p.actual.value == state) for p in samples for state in STATES],
+        [((p.name, state), p.actual is state) for p in samples for state in ProviderState],
     )
     yield gauge(
         "meltica_provider_desired",

@@ -13,7 +13,7 @@ from meltica.adapters import registry
 from meltica.adapters.base import Route
 from meltica.errors import CodecError, ConfigError, Overdue, Unauthenticated, one_line
 from meltica.runtime.backoff import Backoff, RestartPolicy
-from meltica.runtime.lifecycle import Actual, Desired
+from meltica.runtime.lifecycle import Desired, ProviderState
 from meltica.runtime.threads import call, within
 from meltica.validation.units import format_duration
 
@@ -50,7 +50,7 @@ class Provider:
     ) -> None:
         self.spec = spec
         self.desired = Desired.STOPPED
-        self.actual = Actual.PENDING
+        self.actual = ProviderState.PENDING
         self.last_error: str | None = None
         self.route_error: str | None = None
         """Why it could not be asked for what instances want; None when it could."""
@@ -78,7 +78,7 @@ class Provider:
     @property
     def running(self) -> bool:
         """Whether events may come."""
-        return self.actual is Actual.RUNNING
+        return self.actual is ProviderState.RUNNING
 
     @property
     def connection_error(self) -> str | None:
@@ -103,7 +103,7 @@ class Provider:
     def begin(self) -> None:
         """Starts it in the background and keeps it running."""
         self.ended = False
-        self._set(Actual.STARTING)
+        self._set(ProviderState.STARTING)
         self._task = asyncio.get_running_loop().create_task(
             self._keep_running(), name=f"provider-{self.name}"
         )
@@ -114,7 +114,7 @@ class Provider:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        self._set(Actual.STOPPED)
+        self._set(ProviderState.STOPPED)
 
     def reroute(self, wanted: frozenset[Route]) -> None:
         """Has the adapter asked for what is wanted now."""
@@ -122,15 +122,15 @@ class Provider:
             self._wanted = wanted
             self._rerouted.set()
 
-    def _set(self, actual: Actual, error: str | None = None) -> None:
-        if actual is Actual.RUNNING or error is not None:
+    def _set(self, actual: ProviderState, error: str | None = None) -> None:
+        if actual is ProviderState.RUNNING or error is not None:
             self.last_error = error
         self.actual = actual
         self._note(self)
 
     def _fail(self, text: str) -> None:
         log.error("provider %s failed: %s", self.name, text)
-        self._set(Actual.FAILED, text)
+        self._set(ProviderState.FAILED, text)
 
     async def _keep_running(self) -> None:
         backoff = self._policy.backoff(self._clock.jitter)
@@ -153,13 +153,13 @@ class Provider:
                     return
                 pause = backoff.next()
                 log.warning("provider %s failed, next start in %.1f s: %s", self.name, pause, text)
-                self._set(Actual.STARTING, text)
+                self._set(ProviderState.STARTING, text)
                 self.restarts += 1
                 await self._clock.sleep(pause)
             else:
                 self.ended = True
                 log.info("provider %s has come to its end", self.name)
-                self._set(Actual.STOPPED)
+                self._set(ProviderState.STOPPED)
                 return
 
     async def _run_once(self) -> None:
@@ -176,7 +176,7 @@ class Provider:
             except Overdue:
                 raise Overdue(f"it did not start within {seconds:g} s") from None
             self.instruments = life.instruments
-            self._set(Actual.RUNNING)
+            self._set(ProviderState.RUNNING)
             log.info("provider %s runs", self.name)
             running = call(life.run, f"{self.name}-run")
             routing = asyncio.get_running_loop().create_task(self._route(life))

@@ -4,7 +4,7 @@ import pytest
 
 from meltica._core import HISTOGRAM_BOUNDS_NS
 from meltica.cli.serve.status import Sample, line, quantile
-from meltica.runtime.lifecycle import Actual
+from meltica.runtime.lifecycle import InstanceState
 
 BOUNDS = len(HISTOGRAM_BOUNDS_NS)
 NONE = (0,) * BOUNDS
@@ -13,7 +13,7 @@ NONE = (0,) * BOUNDS
 def sample(time: float, dispatched: int, latency: tuple[int, ...] = (), **options: object) -> Sample:
     known: dict[str, object] = {
         "dropped": 0,
-        "lambdas": (Actual.RUNNING, Actual.FAILED, Actual.RUNNING),
+        "lambdas": (InstanceState.RUNNING, InstanceState.FAILED, InstanceState.RUNNING),
         "providers": (),
         "database": True,
     }
@@ -22,7 +22,7 @@ def sample(time: float, dispatched: int, latency: tuple[int, ...] = (), **option
 
 def test_a_line_tells_what_happened_since_the_last() -> None:
     latency = (0, 98, *(100,) * (BOUNDS - 2))
-    now = sample(2.5, 4000, latency, dropped=1234, database=False, providers=(Actual.STARTING,))
+    now = sample(2.5, 4000, latency, dropped=1234, database=False, providers=(InstanceState.STARTING,))
     assert line(sample(2.0, 1000, NONE), now, 3725.9) == (
         "6,000 events/s | p99 <4.1 us | lambdas 2 running, 1 failed | providers 1 starting | dropped 1,234 | "
         "database unavailable | up 1:02:05"

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 from meltica._core import HISTOGRAM_BOUNDS_NS
 from meltica.cli.replay.summary import duration
-from meltica.runtime.lifecycle import Actual
+from meltica.runtime.lifecycle import InstanceState, ProviderState
 
 if TYPE_CHECKING:
     from meltica.gateway.gateway import Gateway
 
 ORDER = (
-    Actual.RUNNING,
-    Actual.STARTING,
-    Actual.STOPPING,
-    Actual.STUCK,
-    Actual.FAILED,
-    Actual.STOPPED,
-    Actual.PENDING,
+    InstanceState.RUNNING,
+    InstanceState.STARTING,
+    InstanceState.STOPPING,
+    InstanceState.STUCK,
+    InstanceState.FAILED,
+    InstanceState.STOPPED,
+    InstanceState.PENDING,
 )
 
 
@@ -33,8 +33,8 @@ class Sample:
     dropped: int
     latency: tuple[int, ...]
     """Number of deliveries faster than each of HISTOGRAM_BOUNDS_NS."""
-    lambdas: tuple[Actual, ...]
-    providers: tuple[Actual, ...]
+    lambdas: tuple[InstanceState, ...]
+    providers: tuple[ProviderState, ...]
     database: bool
 
 
@@ -96,7 +96,7 @@ def quantile(before: Sequence[int], now: Sequence[int], share: float) -> int | N
     return next(bound for bound, count in zip(HISTOGRAM_BOUNDS_NS, counts, strict=False) if count >= wanted)
 
 
-def _counts(states: Sequence[Actual]) -> str:
+def _counts(states: Sequence[InstanceState | ProviderState]) -> str:
     return ", ".join(f"{states.count(state)} {state}" for state in ORDER if state in states) or "none"
 
 

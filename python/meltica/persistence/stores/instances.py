@@ -6,11 +6,11 @@ from typing import Any, Literal
 import msgspec
 
 from meltica.persistence.database import Database
-from meltica.persistence.stores.supervised import Desired, Origin, StateStore
+from meltica.persistence.stores.supervised import Origin, StateStore
+from meltica.runtime.lifecycle import Desired, InstanceState
 
 Host = Literal["thread", "shared", "process"]
 OnStop = Literal["cancel", "keep"]
-InstanceState = Literal["pending", "starting", "running", "stopping", "stopped", "failed", "stuck"]
 
 
 class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):

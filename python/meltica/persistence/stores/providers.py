@@ -1,14 +1,13 @@
 """Providers as they are stored: what was asked for, and how it went."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from meltica.persistence.database import Database
-from meltica.persistence.stores.supervised import Desired, Origin, StateStore
-
-ProviderState = Literal["pending", "starting", "running", "stopped", "failed"]
+from meltica.persistence.stores.supervised import Origin, StateStore
+from meltica.runtime.lifecycle import Desired, ProviderState
 
 
 class ProviderRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,8 +9,9 @@ import copy
 from collections.abc import KeysView, Mapping
 from typing import Generic, TypeVar
 
+import msgspec
 import psycopg
-from psycopg.rows import class_row
+from psycopg.rows import kwargs_row
 from psycopg.sql import Composed
 
 from meltica.errors import AlreadyExists, DatabaseError, DatabaseUnavailable, NotFound, suggestion
@@ -26,7 +27,8 @@ class Store(Generic[Row]):
 
     def __init__(self, database: Database, row: type[Row], noun: str, key: str, select: Composed) -> None:
         self._database = database
-        self._row = row
+        # Columns with a fixed set of values become enums.
+        self._row_factory = kwargs_row(lambda **values: msgspec.convert(values, row))
         self._noun = noun
         self._key = key
         self._select = select
@@ -96,7 +98,7 @@ class Store(Generic[Row]):
                 # A write that is broken off may have been committed all the same: then memory is read again.
                 self._in_doubt = True
                 async with self._database.connection() as connection:
-                    cursor = connection.cursor(row_factory=class_row(self._row))
+                    cursor = connection.cursor(row_factory=self._row_factory)
                     row = await (await cursor.execute(query, values)).fetchone()
                     self._in_doubt = False
                     if row is not None and keep:
@@ -115,7 +117,7 @@ class Store(Generic[Row]):
 
     async def _read(self) -> None:
         async with self._database.connection() as connection:
-            cursor = connection.cursor(row_factory=class_row(self._row))
+            cursor = connection.cursor(row_factory=self._row_factory)
             rows = await (await cursor.execute(self._select)).fetchall()
         self._rows = {str(getattr(row, self._key)): row for row in rows}
         self._in_doubt = False

@@ -11,8 +11,8 @@ from psycopg.types.json import Jsonb
 
 from meltica.persistence.database import Database
 from meltica.persistence.stores.store import Store
+from meltica.runtime.lifecycle import Desired
 
-Desired = Literal["running", "stopped"]
 Origin = Literal["baseline", "dynamic"]
 
 
@@ -96,7 +96,7 @@ class StateStore(Store[StateRow], Generic[StateRow, Spec, State]):
         )
         self._delete = made("delete from {table} where {key} returning {columns}")
 
-    async def add(self, spec: Spec, desired: Desired = "stopped") -> StateRow:
+    async def add(self, spec: Spec, desired: Desired = Desired.STOPPED) -> StateRow:
         """Stores something new, pending. Raises AlreadyExists."""
         values = self._values(spec)
         return await self._insert(values[self._key], self._add, {**values, "desired": desired})
