@@ -19,7 +19,8 @@ from meltica.control.routes.strategies import StrategiesController
 from meltica.control.routes.version import VersionController
 from meltica.control.services import ControlServices
 from meltica.http.errors import error_handler
-from meltica.http.request_gate import RequestGate
+from meltica.http.metrics import request_metrics
+from meltica.http.request_gate import RequestCounts, RequestGate
 
 CONTROLLERS: tuple[type[Controller], ...] = (
     HealthController,
@@ -48,7 +49,9 @@ def create_app(services: ControlServices, hosts: Iterable[str]) -> ASGIApp:
         openapi_config=openapi_config(),
         logging_config=None,
     )
-    return RequestGate(app, hosts, services.requests)
+    requests = RequestCounts()
+    services.metrics.register(request_metrics(requests))
+    return RequestGate(app, hosts, requests)
 
 
 def _provide(value: object) -> Provide:

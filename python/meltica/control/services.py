@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from meltica.api.envelope import JsonObject
-from meltica.http.request_gate import RequestCounts
 from meltica.lambdas.manager import InstanceManager
 from meltica.providers.manager import ProviderManager
+from meltica.telemetry.registry import MetricRegistry
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,8 @@ class ControlServices:
     """Id -> configured values, with secrets and variables hidden."""
     find_faults: Callable[[], Awaitable[dict[str, str]]]
     """Returns what keeps the gateway from being ready, by part."""
-    render_metrics: Callable[[str], Awaitable[tuple[str, str]]]
-    """Takes an Accept header; returns the metrics and their media type."""
-    requests: RequestCounts
-    """Requests by method, route and status; the request gate counts them."""
+    metrics: MetricRegistry
+    """The metrics of all parts; the control plane adds those of its requests."""
     environment: str
     service_name: str
     started_at: float

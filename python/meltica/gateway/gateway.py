@@ -8,7 +8,6 @@ import asyncio
 import logging
 import sys
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
@@ -21,7 +20,6 @@ from meltica.gateway.metrics import gateway_metrics
 from meltica.gateway.readiness import Readiness
 from meltica.gateway.steps import ShutdownStep, run_shutdown
 from meltica.http.address import bind
-from meltica.http.metrics import request_metrics
 from meltica.lambdas.manager import InstanceManager
 from meltica.lambdas.metrics import lambda_metrics
 from meltica.persistence import migrate
@@ -41,7 +39,6 @@ from meltica.telemetry.registry import MetricRegistry
 if TYPE_CHECKING:
     from meltica.api.envelope import JsonObject
     from meltica.control.services import ControlServices
-    from meltica.http.request_gate import RequestCounts
     from meltica.http.server import HttpServer
     from meltica.settings import Loaded
 
@@ -227,13 +224,6 @@ class Gateway:
     def _control_services(self) -> "ControlServices":
         from meltica.control.services import ControlServices
 
-        requests: RequestCounts = Counter()
-        self.metrics.register(request_metrics(requests))
-
-        async def render_metrics(accept: str) -> tuple[str, str]:
-            scrape = self.metrics.scrape()
-            return await call(lambda: scrape.render(accept), "meltica-metrics")
-
         shown = self.loaded.shown()
         providers = cast("dict[str, JsonObject]", shown["providers"])
         lambdas = cast("dict[str, JsonObject]", shown["lambdas"])
@@ -244,8 +234,7 @@ class Gateway:
             provider_settings={name: entry["settings"] for name, entry in providers.items()},
             instance_configs={id: entry["config"] for id, entry in lambdas.items()},
             find_faults=self.readiness.faults,
-            render_metrics=render_metrics,
-            requests=requests,
+            metrics=self.metrics,
             environment=self.settings.environment,
             service_name=self.settings.telemetry.service_name,
             started_at=self.started_at,

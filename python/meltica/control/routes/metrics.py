@@ -5,6 +5,7 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 
 from meltica.control.services import ControlServices
+from meltica.runtime.threads import call
 
 
 class MetricsController(Controller):
@@ -23,6 +24,8 @@ class MetricsController(Controller):
         self, request: Request[object, object, State], services: NamedDependency[ControlServices]
     ) -> Response[str]:
         """Returns all metrics, in the best format that the request accepts."""
-        text, media_type = await services.render_metrics(request.headers.get("accept", ""))
+        # Read on the loop's thread, which the parts belong to; rendered on another, as it takes milliseconds.
+        scrape, accepted = services.metrics.scrape(), request.headers.get("accept", "")
+        text, media_type = await call(lambda: scrape.render(accepted), "meltica-metrics")
         # As a header, which is sent unchanged: Litestar would add a second charset to a media type.
         return Response(text, headers={"content-type": media_type})
