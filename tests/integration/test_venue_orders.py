@@ -100,9 +100,9 @@ def test_a_market_order_is_filled_and_its_fills_are_told_alike(venue: Venue) -> 
         assert sum(Decimal(frame["lastQuantity"]) for frame in filled) == Decimal("2.5")
         fills = venue.done("GET", "/v1/fills")["fills"]
         mine = [fill for fill in fills if fill["clientOrderId"] == "takes"]
-        assert [str(fill["number"]) for fill in mine] == [frame["executionId"] for frame in filled]
+        assert [fill["executionId"] for fill in mine] == [frame["executionId"] for frame in filled]
         assert [fill["feeCurrency"] for fill in mine] == [frame["lastFeeCurrency"] for frame in filled]
-        assert not any(fill["maker"] for fill in mine)
+        assert {fill["liquidity"] for fill in mine} == {"taker"}
         assert {frame["liquidity"] for frame in filled} == {"taker"}
         for key, last in (("price", "lastPrice"), ("quantity", "lastQuantity"), ("fee", "lastFee")):
             assert [Decimal(fill[key]) for fill in mine] == [Decimal(frame[last]) for frame in filled]
@@ -112,7 +112,7 @@ def test_a_market_order_is_filled_and_its_fills_are_told_alike(venue: Venue) -> 
         assert venue.get("/v1/ledger")["fills"] >= before + len(mine)
         # Paged: after a number, from a time on, at most so many.
         first, *rest = fills
-        assert venue.done("GET", f"/v1/fills?after={first['number']}")["fills"] == rest
+        assert venue.done("GET", f"/v1/fills?after={first['executionId']}")["fills"] == rest
         assert venue.done("GET", "/v1/fills?limit=1")["fills"] == [first]
         assert venue.done("GET", f"/v1/fills?since={mine[0]['time']}")["fills"][0] == mine[0]
         assert venue.done("GET", f"/v1/fills?since={fills[-1]['time'] + 1}")["fills"] == []
@@ -133,8 +133,8 @@ def test_an_order_that_rests_is_filled_by_another_account(venue: Venue) -> None:
         [known] = [
             fill for fill in venue.done("GET", "/v1/fills")["fills"] if fill["clientOrderId"] == "makes"
         ]
-        assert (str(known["number"]), known["price"]) == (fill["executionId"], fill["lastPrice"])
-        assert known["maker"]
+        assert (known["executionId"], known["price"]) == (fill["executionId"], fill["lastPrice"])
+        assert known["liquidity"] == "maker"
         assert Decimal(known["fee"]) == Decimal(price) * Decimal("0.1") * Decimal("0.001")
     venue.fault(quiet=False)
 

@@ -12,8 +12,8 @@ from meltica._core import ExecReport
 from meltica.adapters.fake.settings import FakeSettings
 from meltica.adapters.fake.wire import FakeWire
 from meltica.adapters.live.session import Timing
-from meltica.model.account import NewOrder
 from meltica.model.enums import Side
+from meltica.model.orders import NewOrder
 from meltica.testing import Rig
 from tests.support.scripted import Http, Reply, Seen, Stream, error, reply
 
@@ -48,6 +48,7 @@ def order(id: str, state: str = "ACK", filled: str = "0", time: int = T0, **more
         "state": state,
         "side": "buy",
         "orderType": "limit",
+        "timeInForce": "GTC",
         "price": "100",
         "quantity": "2",
         "filledQuantity": filled,
@@ -62,7 +63,7 @@ def order(id: str, state: str = "ACK", filled: str = "0", time: int = T0, **more
 def fill(number: int, id: str, time: int) -> dict[str, Any]:
     """Returns a fill as the venue tells it."""
     return {
-        "number": number,
+        "executionId": str(number),
         "time": time,
         "symbol": "BTC-USDT",
         "clientOrderId": id,
@@ -73,7 +74,7 @@ def fill(number: int, id: str, time: int) -> dict[str, Any]:
         "quantity": "2",
         "fee": "0.1",
         "feeCurrency": "USDT",
-        "maker": True,
+        "liquidity": "maker",
     }
 
 

@@ -8,8 +8,9 @@ from collections.abc import Coroutine
 from decimal import Decimal
 
 from meltica.errors import OrderRefused, OutcomeUnknown, VenueUnavailable
-from meltica.model.account import Account, NewOrder
+from meltica.model.account import Account
 from meltica.model.enums import Side
+from meltica.model.orders import NewOrder
 from meltica.simulator.catalogue import SYMBOLS
 
 PATIENCE = 60.0

@@ -1,7 +1,7 @@
 //! Conversions between the core's values and Python's, in one place.
 
 use meltica_core::decimal::Decimal;
-use meltica_core::event::{Kind, Nanos, Side};
+use meltica_core::event::{Kind, Liquidity, Nanos, Side};
 use meltica_core::names::{ProviderId, SymbolId};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
@@ -47,10 +47,23 @@ pub fn is_decimal(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     value.is_instance(decimal_type(value.py())?)
 }
 
+/// Calls a class of `meltica.model`, which is imported once.
+macro_rules! model {
+    ($py:expr, $module:literal, $name:literal, $parts:expr) => {{
+        static CLASS: pyo3::sync::PyOnceLock<Py<pyo3::types::PyType>> = pyo3::sync::PyOnceLock::new();
+        CLASS.import($py, $module, $name).and_then(|class| class.call1($parts))
+    }};
+}
+pub(crate) use model;
+
+/// Makes a `meltica.model.enums.Liquidity`.
+pub fn py_liquidity(py: Python<'_>, liquidity: Liquidity) -> PyResult<Bound<'_, PyAny>> {
+    model!(py, "meltica.model.enums", "Liquidity", (liquidity.name(),))
+}
+
 /// Makes a `meltica.model.enums.Side`.
 pub fn py_side(py: Python<'_>, side: Side) -> PyResult<Bound<'_, PyAny>> {
-    static SIDE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    SIDE.import(py, "meltica.model.enums", "Side")?.call1((side.name(),))
+    model!(py, "meltica.model.enums", "Side", (side.name(),))
 }
 
 /// Takes a decimal from a `Decimal`, `str`, `int` or `float` (by its shortest form).

@@ -265,7 +265,7 @@ class ExecReport(Event):
         """The venue's id of the order; None while it has not assigned one."""
     @property
     def state(self) -> str:
-        """State of the order: `ACK`, `PARTIAL`, `FILLED`, `CANCELLED`, `REJECTED` or `EXPIRED`."""
+        """State of the order: `ACK`, `PARTIAL`, `FILLED`, `CANCELLED`, `REJECTED`, `EXPIRED` or `UNKNOWN`."""
     @property
     def side(self) -> Side:
         """Side of the order."""

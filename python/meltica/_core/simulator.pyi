@@ -8,7 +8,9 @@ from decimal import Decimal
 from typing import Any, Final, Self, TypeAlias, final
 
 from meltica._core import Producer
-from meltica.simulator.types import AccountFill, Balance, Fill, OrderBook
+from meltica.model.balances import Balance
+from meltica.model.books import OrderBook
+from meltica.model.fills import EngineTrade, Fill
 
 __all__ = [
     "MatchingEngine",
@@ -92,7 +94,7 @@ class SyntheticMarket:
         """Returns the open orders, oldest first, in the form of `order`."""
     def fills_since(
         self, number: int = 0, *, time: int = 0, limit: int | None = None, account: str | None = None
-    ) -> list[AccountFill]:
+    ) -> list[Fill]:
         """Returns the fills numbered above `number` and not before `time` (virtual ns), at most the first `limit`.
 
         The venue keeps the last 1,048,576 fills.
@@ -202,7 +204,7 @@ class MatchingEngine:
         account: str | None = None,
         *,
         self_trade: str | None = None,
-    ) -> list[Fill]:
+    ) -> list[EngineTrade]:
         """Matches a new order and returns its fills.
 
         `side` is `buy` or `sell` in any case, `time_in_force` is GTC, IOC or FOK. An order without a price is a market
@@ -218,7 +220,7 @@ class MatchingEngine:
         order_id: str | int,
         quantity: _Number | None = None,
         price: _Number | None = None,
-    ) -> list[Fill]:
+    ) -> list[EngineTrade]:
         """Changes an open order and returns the fills that its new price causes.
 
         `quantity` is the total quantity, including what is filled: at or below the filled quantity, the order is

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         text,
         time,
     )
-    from meltica.adapters.live.account import LiveAccount, Order
+    from meltica.adapters.live.account import LiveAccount
     from meltica.adapters.live.adapter import LiveAdapter
     from meltica.adapters.live.protocol import VenueMessage, VenueProtocol
     from meltica.adapters.live.rest import ErrorBody, ErrorTable, Request, RestClient, WrongClock
@@ -56,8 +56,11 @@ if TYPE_CHECKING:
         VenueError,
         VenueUnavailable,
     )
-    from meltica.model.account import Account, Execution, Holding, NewOrder, OrderState, OrderStatus
-    from meltica.model.enums import EventKind, OrderType, Side, TimeInForce
+    from meltica.model.account import Account
+    from meltica.model.balances import Balance
+    from meltica.model.enums import EventKind, Liquidity, OrderState, OrderType, Side, TimeInForce
+    from meltica.model.fills import Fill
+    from meltica.model.orders import NewOrder, OrderSnapshot
     from meltica.runtime.loop_thread import LoopThread
     from meltica.validation.section import AdapterSettings
 
@@ -66,6 +69,7 @@ __all__ = [
     "Ack",
     "Adapter",
     "AdapterSettings",
+    "Balance",
     "Codec",
     "ConfigError",
     "Convert",
@@ -73,10 +77,10 @@ __all__ = [
     "ErrorBody",
     "ErrorTable",
     "EventKind",
-    "Execution",
     "Field",
-    "Holding",
+    "Fill",
     "Levels",
+    "Liquidity",
     "LiveAccount",
     "LiveAdapter",
     "LoopThread",
@@ -84,10 +88,9 @@ __all__ = [
     "MelticaError",
     "Message",
     "NewOrder",
-    "Order",
     "OrderRefused",
+    "OrderSnapshot",
     "OrderState",
-    "OrderStatus",
     "OrderType",
     "OutcomeUnknown",
     "Producer",
@@ -142,10 +145,7 @@ _MODULES = {
         "text",
         "time",
     ),
-    "meltica.adapters.live.account": (
-        "LiveAccount",
-        "Order",
-    ),
+    "meltica.adapters.live.account": ("LiveAccount",),
     "meltica.adapters.live.adapter": ("LiveAdapter",),
     "meltica.adapters.live.protocol": (
         "VenueMessage",
@@ -173,19 +173,20 @@ _MODULES = {
         "VenueError",
         "VenueUnavailable",
     ),
-    "meltica.model.account": (
-        "Account",
-        "Execution",
-        "Holding",
-        "NewOrder",
-        "OrderState",
-        "OrderStatus",
-    ),
+    "meltica.model.account": ("Account",),
+    "meltica.model.balances": ("Balance",),
     "meltica.model.enums": (
         "EventKind",
+        "Liquidity",
+        "OrderState",
         "OrderType",
         "Side",
         "TimeInForce",
+    ),
+    "meltica.model.fills": ("Fill",),
+    "meltica.model.orders": (
+        "NewOrder",
+        "OrderSnapshot",
     ),
     "meltica.runtime.loop_thread": ("LoopThread",),
     "meltica.validation.section": ("AdapterSettings",),

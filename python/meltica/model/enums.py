@@ -44,6 +44,48 @@ class TimeInForce(StrEnum):
     """Fill or kill: fills as a whole at once or not at all."""
 
 
+class OrderState(StrEnum):
+    """How far an order has come."""
+
+    PENDING = "PENDING"
+    """The venue has not acknowledged the order yet."""
+    ACK = "ACK"
+    """The venue has the order, and nothing is filled yet."""
+    PARTIAL = "PARTIAL"
+    """A part of the order is filled, the rest is open."""
+    FILLED = "FILLED"
+    """The whole order is filled."""
+    CANCELLED = "CANCELLED"
+    """The order was cancelled; a part may be filled."""
+    REJECTED = "REJECTED"
+    """The venue refused the order."""
+    EXPIRED = "EXPIRED"
+    """The venue ended the order; a part may be filled."""
+    UNKNOWN = "UNKNOWN"
+    """The state at the venue cannot be determined, for example because the venue no longer knows the order.
+    """
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the order has ended."""
+        return self in _FINAL_STATES
+
+
+_FINAL_STATES = frozenset({OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED, OrderState.EXPIRED})
+
+VENUE_STATES = frozenset(OrderState) - {OrderState.PENDING, OrderState.UNKNOWN}
+"""The states that a venue can report."""
+
+
+class Liquidity(StrEnum):
+    """Whether an order added liquidity to the book in a fill, or removed it."""
+
+    MAKER = "maker"
+    """The order rested in the book."""
+    TAKER = "taker"
+    """The order arrived and traded with a resting one."""
+
+
 class OverflowPolicy(StrEnum):
     """How a full queue handles one more event of a kind."""
 

@@ -6,14 +6,16 @@
 
     engine = MatchingEngine("BTC-USDT", tick_size="0.01", lot_size="0.0001")
     engine.submit("ask", "sell", "0.5", "60000")
-    [fill] = engine.submit("bid", "buy", "0.2", "60010")
-    assert (fill.price, engine.remaining("ask")) == (60000, Decimal("0.3"))
+    [trade] = engine.submit("bid", "buy", "0.2", "60010")
+    assert (trade.price, engine.remaining("ask")) == (60000, Decimal("0.3"))
 
-`docs/simulator.md` tells the rules it matches by.
+`docs/simulator.md` documents the rules of matching.
 """
 
 from meltica._core import MatchingEngine
 from meltica.errors import OrderRefused
-from meltica.simulator.types import Balance, BookLevel, Fill, OrderBook
+from meltica.model.balances import Balance
+from meltica.model.books import BookLevel, OrderBook
+from meltica.model.fills import EngineTrade
 
-__all__ = ["Balance", "BookLevel", "Fill", "MatchingEngine", "OrderBook", "OrderRefused"]
+__all__ = ["Balance", "BookLevel", "EngineTrade", "MatchingEngine", "OrderBook", "OrderRefused"]

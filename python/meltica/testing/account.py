@@ -9,8 +9,8 @@ import pytest
 
 from meltica._core import BookSnapshot
 from meltica.errors import OrderRefused, OutcomeUnknown, RateLimited, Unauthenticated, VenueUnavailable
-from meltica.model.account import NewOrder
-from meltica.model.enums import Side
+from meltica.model.enums import Side, TimeInForce
+from meltica.model.orders import NewOrder
 from meltica.testing.rig import Rig
 from meltica.testing.stage import Stage
 
@@ -27,7 +27,11 @@ class AccountContract:
             before = rig.do(account.balances())[quote]
             far = order(at="far")
             status = rig.do(account.submit(far))
-            assert (status.client_order_id, status.state, status.filled) == (far.client_order_id, "ACK", 0)
+            assert (status.client_order_id, status.state, status.filled_quantity) == (
+                far.client_order_id,
+                "ACK",
+                0,
+            )
             assert status.venue_order_id
             [open_order] = rig.do(account.open_orders())
             assert open_order == rig.do(account.order(symbol, far.client_order_id))
@@ -61,7 +65,7 @@ class AccountContract:
             rig.do(account.submit(buy))
             status = rig.do(account.order(symbol, buy.client_order_id))
             assert status is not None
-            assert (status.state, status.filled) == ("FILLED", buy.quantity)
+            assert (status.state, status.filled_quantity) == ("FILLED", buy.quantity)
             fills = [
                 fill for fill in rig.do(account.fills_since()) if fill.client_order_id == buy.client_order_id
             ]
@@ -140,8 +144,8 @@ class AccountContract:
     def test_what_cannot_rest_ends(self, stage: Stage) -> None:
         with trading(stage) as (rig, order):
             symbol = stage.symbols[0]
-            away = order(at="far", time_in_force="IOC")
-            assert rig.do(rig.account.submit(away)).filled == 0
+            away = order(at="far", time_in_force=TimeInForce.IOC)
+            assert rig.do(rig.account.submit(away)).filled_quantity == 0
             status = rig.do(rig.account.order(symbol, away.client_order_id))
             assert status is not None
             assert status.state in {"EXPIRED", "CANCELLED"}
@@ -212,7 +216,7 @@ class AccountContract:
                 status = rig.do(account.order(symbol, each.client_order_id))
                 assert status is not None
                 told = {report.filled_quantity_decimal for report in rig.reports(each.client_order_id)}
-                assert max(told) == status.filled == each.quantity
+                assert max(told) == status.filled_quantity == each.quantity
             fills = rig.do(account.fills_since())
             mine = {each.client_order_id for each in orders}
             assert sum(f.quantity for f in fills if f.client_order_id in mine) == sum(

@@ -9,11 +9,11 @@ from meltica._core import SyntheticMarket
 from meltica.errors import ConfigError
 from meltica.http.errors import HttpError
 from meltica.simulator import catalogue
-from meltica.simulator.desk import Desk, Line, unknown_symbol
+from meltica.simulator.account import SimulatedAccount, SimulatedNetwork, unknown_symbol
 from meltica.simulator.settings import VenueBehavior, nanos
 from meltica.validation.models import load
 from meltica.validation.units import format_duration, parse_duration
-from meltica.venue import shapes
+from meltica.venue import schemas
 from meltica.venue.auth import Clock, Credentials, Keys
 from meltica.venue.limits import RateLimit
 from meltica.venue.streams import GOING_AWAY, SERVICE_RESTART, Hub
@@ -43,8 +43,10 @@ class Exchange:
         )
         self.behavior = market.venue_behavior
         self.instruments = {listed.symbol: catalogue.instrument(listed.symbol) for listed in market.symbols}
-        self.line = Line(self.market, market.speed)
-        self.desks = {name: Desk(self.market, self.line, self.instruments, name) for name in accounts}
+        self.network = SimulatedNetwork(self.market, market.speed)
+        self.accounts = {
+            name: SimulatedAccount(self.market, self.network, self.instruments, name) for name in accounts
+        }
         self.limit = RateLimit(settings.rate_limit)
         self.clock = Clock()
         self.keys = Keys(
@@ -96,7 +98,7 @@ class Exchange:
         if symbol not in self.instruments:
             raise HttpError(404, "unknown_symbol", unknown_symbol(symbol))
 
-    def ledger(self) -> shapes.Ledger:
+    def ledger(self) -> schemas.Ledger:
         """Returns where all the money is."""
         known = self.market.ledger()
         sums: dict[str, Decimal] = {}
@@ -104,25 +106,25 @@ class Exchange:
         for part in (*owned, known["outside"], known["fees"]):
             for currency, amount in part.items():
                 sums[currency] = sums.get(currency, Decimal(0)) + amount
-        return shapes.Ledger(
+        return schemas.Ledger(
             time=known["time"],
             accounts=[
-                shapes.LedgerAccount(
+                schemas.LedgerAccount(
                     name=name,
-                    balances=shapes.holdings(balances),
-                    open_orders=[shapes.order(record) for record in self.desks[name].open_records()],
+                    balances=schemas.balance_list(balances),
+                    open_orders=[schemas.order(order) for order in self.accounts[name].list_open()],
                 )
                 for name, balances in known["accounts"].items()
             ],
-            outside={currency: shapes.text(amount) for currency, amount in known["outside"].items()},
-            fees={currency: shapes.text(amount) for currency, amount in known["fees"].items()},
-            sums={currency: shapes.text(amount) for currency, amount in sums.items()},
+            outside={currency: schemas.text(amount) for currency, amount in known["outside"].items()},
+            fees={currency: schemas.text(amount) for currency, amount in known["fees"].items()},
+            sums={currency: schemas.text(amount) for currency, amount in sums.items()},
             fills=known["fills"],
         )
 
-    def faults(self) -> shapes.Faults:
+    def faults(self) -> schemas.Faults:
         """Returns what goes wrong at present."""
-        return shapes.Faults(
+        return schemas.Faults(
             connected=self.market.connected,
             behavior=self.behavior.model_dump(mode="json"),
             quiet=self._quiet,
@@ -130,7 +132,7 @@ class Exchange:
             rate_limit=self.limit.rate,
         )
 
-    def fault(self, asked: shapes.FaultsAsked) -> None:
+    def fault(self, asked: schemas.FaultRequest) -> None:
         """Makes things go wrong. Raises HttpError, and then changes nothing."""
         behavior = _behavior(self.behavior, asked.behavior) if asked.behavior else self.behavior
         duration = _duration(asked.disconnect) if isinstance(asked.disconnect, str) else None
@@ -186,7 +188,7 @@ class Exchange:
         return None
 
 
-def _behavior(present: VenueBehavior, asked: shapes.JsonObject) -> VenueBehavior:
+def _behavior(present: VenueBehavior, asked: schemas.JsonObject) -> VenueBehavior:
     """Returns a behavior with some of it changed. Raises HttpError."""
     try:
         return load(VenueBehavior, {**dict(present), **asked}, what="behavior")

@@ -1,4 +1,4 @@
-"""The REST side for clients: what everybody may ask, and what an account asks with its signature."""
+"""The venue's REST routes: public ones, signed ones of an account, and those of the operator."""
 
 import re
 from decimal import Decimal
@@ -12,49 +12,48 @@ from litestar.params import Parameter
 from meltica.api.envelope import Failure
 from meltica.errors import OrderRefused
 from meltica.http.errors import HttpError
-from meltica.model.account import NewOrder
 from meltica.model.enums import Side
-from meltica.venue import auth, shapes
+from meltica.model.orders import NewOrder, OrderSnapshot, is_client_order_id
+from meltica.venue import auth, schemas
 from meltica.venue.auth import Signed
 from meltica.venue.messages import PATH
 
 if TYPE_CHECKING:
-    from meltica.simulator.desk import Desk
+    from meltica.simulator.account import SimulatedAccount
     from meltica.venue.exchange import Exchange
 
 MAX_FILLS = 1_000
 MAX_LEVELS = 5_000
 
-_ID = re.compile(r"[0-9a-z]{1,18}")
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 
 AnyRequest = Request[Any, Any, Any]
-Body = TypeVar("Body", bound=shapes.Asked)
+Body = TypeVar("Body", bound=schemas.RequestBody)
 Levels = Annotated[int, Parameter(ge=1, le=MAX_LEVELS)]
 Count = Annotated[int, Parameter(ge=1, le=MAX_FILLS)]
 Natural = Annotated[int, Parameter(ge=0, le=(1 << 63) - 1)]
 
 
 def public(venue: "Exchange") -> list[HTTPRouteHandler]:
-    """Returns the handlers of what needs no signature."""
+    """Returns the routes that need no signature."""
     market = venue.market
 
     @get("/v1/time")
-    async def time() -> shapes.Time:
-        return await venue.line.request(
-            lambda: shapes.Time(time=venue.clock.now(), market_time=market.now), changes=False
+    async def time() -> schemas.Time:
+        return await venue.network.request(
+            lambda: schemas.Time(time=venue.clock.now(), market_time=market.now), changes=False
         )
 
     @get("/v1/instruments")
-    async def instruments() -> shapes.Instruments:
-        return await venue.line.request(
-            lambda: shapes.Instruments(instruments=list(venue.instruments.values())), changes=False
+    async def instruments() -> schemas.Instruments:
+        return await venue.network.request(
+            lambda: schemas.Instruments(instruments=list(venue.instruments.values())), changes=False
         )
 
     @get("/v1/depth", media_type="application/json")
     async def depth(symbol: str, limit: Levels = 1_000) -> bytes:
         venue.check_symbol(symbol)
-        return await venue.line.request(lambda: market.depth(symbol, limit), changes=False)
+        return await venue.network.request(lambda: market.depth(symbol, limit), changes=False)
 
     @get(PATH)
     async def stream() -> Response[Failure]:
@@ -69,87 +68,81 @@ def public(venue: "Exchange") -> list[HTTPRouteHandler]:
 
 
 def signed(venue: "Exchange") -> list[HTTPRouteHandler]:
-    """Returns the handlers of what an account asks."""
-    market = venue.market
+    """Returns the routes of an account; requests are signed."""
 
-    async def enter(request: AnyRequest) -> "tuple[str, Desk]":
-        """Returns whose request it is, and the desk it goes to. Raises HttpError and RateLimited."""
+    async def enter(request: AnyRequest) -> "SimulatedAccount":
+        """Returns the account that signed a request. Raises HttpError and RateLimited."""
         name = venue.keys.account(await _signed(request))
         venue.limit.spend(name)
-        return name, venue.desks[name]
+        return venue.accounts[name]
 
     @post("/v1/orders")
-    async def submit(request: AnyRequest) -> shapes.Order:
-        _, desk = await enter(request)
-        asked = await _body(request, shapes.OrderAsked)
-        await desk.submit(_new_order(asked))
-        return _found(desk, asked.client_order_id)
+    async def submit(request: AnyRequest) -> schemas.OrderJson:
+        account = await enter(request)
+        order = _new_order(await _body(request, schemas.OrderRequest))
+        return schemas.order(await account.submit(order))
 
     @get("/v1/orders")
-    async def open_orders(request: AnyRequest) -> shapes.Orders:
-        _, desk = await enter(request)
-        records = await venue.line.request(desk.open_records, changes=False)
-        return shapes.Orders(orders=[shapes.order(record) for record in records])
+    async def open_orders(request: AnyRequest) -> schemas.Orders:
+        account = await enter(request)
+        return schemas.Orders(orders=[schemas.order(order) for order in await account.open_orders()])
 
     @get("/v1/orders/{id:str}")
-    async def order(request: AnyRequest, id: str) -> shapes.Order:
-        _, desk = await enter(request)
-        return await venue.line.request(lambda: _found(desk, id), changes=False)
+    async def order(request: AnyRequest, id: str) -> schemas.OrderJson:
+        account = await enter(request)
+        return _found(await account.order("", id), id)
 
     @patch("/v1/orders/{id:str}")
-    async def amend(request: AnyRequest, id: str) -> shapes.Order:
-        _, desk = await enter(request)
-        asked = await _body(request, shapes.AmendAsked)
-        if asked.quantity is None and asked.price is None:
+    async def amend(request: AnyRequest, id: str) -> schemas.OrderJson:
+        account = await enter(request)
+        changes = await _body(request, schemas.AmendRequest)
+        if changes.quantity is None and changes.price is None:
             raise HttpError(400, "bad_request", "expected a quantity, a price or both, saw neither")
-        quantity = None if asked.quantity is None else _number("quantity", asked.quantity)
-        price = None if asked.price is None else _number("price", asked.price)
-        await desk.amend("", id, quantity=quantity, price=price)
-        return _found(desk, id)
+        quantity = None if changes.quantity is None else _number("quantity", changes.quantity)
+        price = None if changes.price is None else _number("price", changes.price)
+        await account.amend("", id, quantity=quantity, price=price)
+        return _found(account.find(id), id)
 
     @delete("/v1/orders/{id:str}", status_code=200)
-    async def cancel(request: AnyRequest, id: str) -> shapes.Order:
-        _, desk = await enter(request)
-        await desk.cancel("", id)
-        return _found(desk, id)
+    async def cancel(request: AnyRequest, id: str) -> schemas.OrderJson:
+        account = await enter(request)
+        await account.cancel("", id)
+        return _found(account.find(id), id)
 
     @delete("/v1/orders", status_code=200)
-    async def cancel_all(request: AnyRequest) -> shapes.Cancelled:
-        _, desk = await enter(request)
-        return shapes.Cancelled(cancelled=await desk.cancel_all())
+    async def cancel_all(request: AnyRequest) -> schemas.Cancelled:
+        account = await enter(request)
+        return schemas.Cancelled(cancelled=await account.cancel_all())
 
     @get("/v1/fills")
     async def fills(
         request: AnyRequest, since: Natural = 0, after: Natural = 0, limit: Count = MAX_FILLS
-    ) -> shapes.Fills:
-        name, _ = await enter(request)
-        told = await venue.line.request(
-            lambda: market.fills_since(after, time=since, limit=limit, account=name), changes=False
-        )
-        return shapes.Fills(fills=[shapes.fill(each) for each in told])
+    ) -> schemas.Fills:
+        account = await enter(request)
+        page = await account.fills_page(since=since, after=after, limit=limit)
+        return schemas.Fills(fills=[schemas.fill(fill) for fill in page])
 
     @get("/v1/balances")
-    async def balances(request: AnyRequest) -> shapes.Holdings:
-        name, _ = await enter(request)
-        owned = await venue.line.request(lambda: market.balances(account=name), changes=False)
-        return shapes.Holdings(balances=shapes.holdings(owned))
+    async def balances(request: AnyRequest) -> schemas.Balances:
+        account = await enter(request)
+        return schemas.Balances(balances=schemas.balance_list(await account.balances()))
 
     return [submit, open_orders, order, amend, cancel, cancel_all, fills, balances]
 
 
 def operator(venue: "Exchange") -> list[HTTPRouteHandler]:
-    """Returns the handlers of who runs the venue. Nothing happens to these on their way."""
+    """Returns the operator's routes. The venue's faults do not apply to them."""
 
     @get("/v1/ledger")
-    async def ledger() -> shapes.Ledger:
+    async def ledger() -> schemas.Ledger:
         return venue.ledger()
 
     @get("/v1/clients")
-    async def clients() -> shapes.Clients:
+    async def clients() -> schemas.Clients:
         hub = venue.hub
-        return shapes.Clients(
+        return schemas.Clients(
             clients=[
-                shapes.Client(
+                schemas.Client(
                     id=client.id,
                     address=client.address,
                     account=client.account or msgspec.UNSET,
@@ -164,15 +157,15 @@ def operator(venue: "Exchange") -> list[HTTPRouteHandler]:
         )
 
     @post("/v1/faults", status_code=200)
-    async def faults(request: AnyRequest) -> shapes.Faults:
-        venue.fault(await _body(request, shapes.FaultsAsked))
+    async def faults(request: AnyRequest) -> schemas.Faults:
+        venue.fault(await _body(request, schemas.FaultRequest))
         return venue.faults()
 
     @get("/v1/faults")
-    async def present_faults() -> shapes.Faults:
+    async def current_faults() -> schemas.Faults:
         return venue.faults()
 
-    return [ledger, clients, faults, present_faults]
+    return [ledger, clients, faults, current_faults]
 
 
 async def _signed(request: AnyRequest) -> Signed:
@@ -190,32 +183,32 @@ async def _signed(request: AnyRequest) -> Signed:
 
 
 async def _body(request: AnyRequest, kind: type[Body]) -> Body:
-    """Returns a request's body. Raises HttpError with what does not fit."""
+    """Returns the body of a request. Raises HttpError when it does not have the form of `kind`."""
     try:
         return msgspec.json.decode(await request.body(), type=kind)
     except msgspec.DecodeError as error:
         raise HttpError(400, "bad_request", f"the body does not fit: {error}") from None
 
 
-def _new_order(asked: shapes.OrderAsked) -> NewOrder:
-    if _ID.fullmatch(asked.client_order_id) is None:
-        seen = repr(asked.client_order_id[:80])
-        raise HttpError(400, "bad_request", f"`clientOrderId`: expected 1 to 18 of 0-9 and a-z, saw {seen}")
-    if (asked.price is not None) != (asked.order_type == "limit"):
-        seen = "no price" if asked.price is None else "a price"
+def _new_order(body: schemas.OrderRequest) -> NewOrder:
+    id = body.client_order_id
+    if not is_client_order_id(id):
         raise HttpError(
-            400,
-            "bad_request",
-            f"expected a price for limit orders alone, saw {asked.order_type}, {seen}",
+            400, "bad_request", f"`clientOrderId`: expected 1 to 18 of 0-9 and a-z, saw {id[:80]!r}"
+        )
+    if (body.price is not None) != (body.order_type == "limit"):
+        seen = "no price" if body.price is None else "a price"
+        raise HttpError(
+            400, "bad_request", f"expected a price for limit orders alone, saw {body.order_type}, {seen}"
         )
     return NewOrder(
-        client_order_id=asked.client_order_id,
-        symbol=asked.symbol,
-        side=Side.BUY if asked.side == "buy" else Side.SELL,
-        quantity=_number("quantity", asked.quantity),
-        price=None if asked.price is None else _number("price", asked.price),
-        time_in_force=asked.time_in_force,
-        post_only=asked.post_only,
+        client_order_id=id,
+        symbol=body.symbol,
+        side=Side.BUY if body.side == "buy" else Side.SELL,
+        quantity=_number("quantity", body.quantity),
+        price=None if body.price is None else _number("price", body.price),
+        time_in_force=body.time_in_force,
+        post_only=body.post_only,
     )
 
 
@@ -225,10 +218,9 @@ def _number(name: str, text: str) -> Decimal:
     return Decimal(text)
 
 
-def _found(desk: "Desk", id: str) -> shapes.Order:
-    record = desk.record(id)
-    if record is None:
+def _found(order: OrderSnapshot | None, id: str) -> schemas.OrderJson:
+    if order is None:
         raise OrderRefused(
-            "unknown_order", f"expected the client id of an order of this account, saw {id[:80]!r}"
+            "unknown_order", f"expected the client order id of an order of this account, saw {id[:80]!r}"
         )
-    return shapes.order(record)
+    return schemas.order(order)

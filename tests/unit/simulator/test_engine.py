@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meltica import ConfigError, MelticaError, Side
-from meltica.simulator import Balance, BookLevel, Fill, MatchingEngine, OrderBook, OrderRefused
+from meltica.simulator import Balance, BookLevel, EngineTrade, MatchingEngine, OrderBook, OrderRefused
 from tests.support.paths import ROOT
 
 DOCS = ROOT / "docs" / "simulator.md"
@@ -37,7 +37,7 @@ def test_a_fill_tells_both_orders_the_makers_price_and_fees() -> None:
     engine = MatchingEngine("BTC-USDT", maker_fee="0.001", taker_fee="0.002", fee_in="received")
     assert engine.submit("ask", "sell", "2", "100", account="alice") == []
     [fill] = engine.submit(7, Side.BUY, "0.5", "101", account="bob")
-    assert fill == Fill(
+    assert fill == EngineTrade(
         maker_order_id="ask",
         taker_order_id=7,
         price=Decimal(100),
@@ -133,21 +133,21 @@ def test_balances_are_reserved_paid_and_conserved() -> None:
     funds = {"alice": {"BTC": 1, "USDT": "100"}, "bob": {"USDT": Decimal(1000)}}
     engine = MatchingEngine("BTC-USDT", maker_fee="0.01", taker_fee="0.02", balances=funds)
     engine.submit("ask", "sell", 1, 500, account="alice")
-    assert engine.balance("alice")["BTC"] == Balance(ONE, ONE)
-    assert engine.balance("alice")["BTC"].available == 0
+    assert engine.balance("alice")["BTC"] == Balance(ONE, available=Decimal(0))
+    assert engine.balance("alice")["BTC"].reserved == 1
     assert reason(lambda: engine.submit("more", "sell", 1, 500, account="alice")) == "insufficient_funds"
     assert reason(lambda: engine.submit("dear", "buy", 2, 500, account="bob")) == "insufficient_funds"
     assert reason(lambda: engine.submit("who", "buy", 1, 1, account="carol")) == "unknown_account"
     engine.submit("bid", "buy", "1.5", 500, account="bob")
     assert engine.balance("bob") == {
-        "BTC": Balance(ONE, Decimal(0)),
-        "USDT": Balance(Decimal(490), Decimal("252.5")),
+        "BTC": Balance(ONE, available=ONE),
+        "USDT": Balance(Decimal(490), available=Decimal("237.5")),
     }
     assert engine.balance("alice")["USDT"].total == Decimal(595)
     assert engine.fees == {"BTC": 0, "USDT": 15}
     # Outside has no funds to look at.
     assert len(engine.submit("outside", "sell", "0.5", 500)) == 1
-    assert engine.balance("bob")["USDT"] == Balance(Decimal("237.5"), Decimal(0))
+    assert engine.balance("bob")["USDT"] == Balance(Decimal("237.5"), available=Decimal("237.5"))
 
 
 def test_the_instruments_rules_refuse() -> None:

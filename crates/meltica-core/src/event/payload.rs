@@ -155,12 +155,21 @@ pub enum OrderState {
     Cancelled,
     Rejected,
     Expired,
+    /// The venue no longer knows the order. No venue reports this state: it is ours.
+    Unknown,
 }
 
 impl OrderState {
-    /// Every state.
-    pub const ALL: [Self; 6] =
-        [Self::Ack, Self::Partial, Self::Filled, Self::Cancelled, Self::Rejected, Self::Expired];
+    /// Every state that a report can have.
+    pub const ALL: [Self; 7] = [
+        Self::Ack,
+        Self::Partial,
+        Self::Filled,
+        Self::Cancelled,
+        Self::Rejected,
+        Self::Expired,
+        Self::Unknown,
+    ];
 
     /// Returns the name, as on the wire.
     pub const fn name(self) -> &'static str {
@@ -171,6 +180,7 @@ impl OrderState {
             Self::Cancelled => "CANCELLED",
             Self::Rejected => "REJECTED",
             Self::Expired => "EXPIRED",
+            Self::Unknown => "UNKNOWN",
         }
     }
 

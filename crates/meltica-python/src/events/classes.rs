@@ -190,7 +190,7 @@ event_class! {
         client_order_id: String = r.client_order_id.clone();
         /// The venue's id of the order; None while it has not assigned one.
         venue_order_id: Option<String> = r.venue_order_id.clone();
-        /// State of the order: `ACK`, `PARTIAL`, `FILLED`, `CANCELLED`, `REJECTED` or `EXPIRED`.
+        /// State of the order: `ACK`, `PARTIAL`, `FILLED`, `CANCELLED`, `REJECTED`, `EXPIRED` or `UNKNOWN`.
         state: &'static str = r.state.name();
         /// Type of the order: `Limit` or `Market`.
         order_type: String = r.order_type.clone();

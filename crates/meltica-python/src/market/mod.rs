@@ -3,31 +3,23 @@
 mod run;
 mod setup;
 
-use crate::convert::{py_decimal, py_side, value_error};
+use crate::convert::{model, py_decimal, py_liquidity, py_side, value_error};
 use crate::payload::exec_to_dict;
 use crate::producer::PyProducer;
 use crate::simulator::input::{Measure, config_error_of, kind, refused, side};
 use meltica_core::decimal::Decimal;
-use meltica_core::event::{Nanos, Side};
+use meltica_core::event::{Liquidity, Nanos, Side};
 use meltica_core::venue::market::{
     Failure, Live, Market, Outlet, Pair, Refusal, Request, UserFill, UserOrder, Wire, exec_report,
 };
 use meltica_core::venue::{AccountId, BookLevel, Rules};
 use pyo3::prelude::*;
-use pyo3::sync::{MutexExt, PyOnceLock};
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
+use pyo3::sync::MutexExt;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use run::{Out, Pace, State};
 use setup::Options;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Makes one of the tuples of `meltica.simulator.types`.
-macro_rules! tuple {
-    ($py:expr, $name:literal, $parts:expr) => {{
-        static KIND: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        KIND.import($py, "meltica.simulator.types", $name).and_then(|kind| kind.call1($parts))
-    }};
-}
 
 /// A market with background traders on a virtual clock, and accounts that trade on it.
 ///
@@ -454,7 +446,12 @@ impl PySyntheticMarket {
             let levels = levels.map(|level| book_level(py, pair, level));
             PyTuple::new(py, levels.collect::<PyResult<Vec<_>>>()?)
         };
-        tuple!(py, "OrderBook", (side(Side::Buy)?, side(Side::Sell)?, pair.engine().update_id()))
+        model!(
+            py,
+            "meltica.model.books",
+            "OrderBook",
+            (side(Side::Buy)?, side(Side::Sell)?, pair.engine().update_id())
+        )
     }
 }
 
@@ -479,9 +476,9 @@ fn order_dict<'py>(py: Python<'py>, market: &Market, order: &UserOrder) -> PyRes
 fn balances<'py>(py: Python<'py>, market: &Market, account: AccountId) -> PyResult<Bound<'py, PyDict>> {
     let out = PyDict::new(py);
     for (name, asset, balance) in market.balances(account) {
-        let [total, reserved] = [balance.total, balance.reserved]
+        let [total, available] = [balance.total, balance.total - balance.reserved]
             .map(|units| py_decimal(py, market.money(asset, units).normalize()));
-        out.set_item(name, tuple!(py, "Balance", (total?, reserved?))?)?;
+        out.set_item(name, model!(py, "meltica.model.balances", "Balance", (total?, available?))?)?;
     }
     Ok(out)
 }
@@ -489,7 +486,7 @@ fn balances<'py>(py: Python<'py>, market: &Market, account: AccountId) -> PyResu
 fn book_level<'py>(py: Python<'py>, pair: &Pair, level: BookLevel) -> PyResult<Bound<'py, PyAny>> {
     let (price, quantity) = (pair.rules().price(level.price), pair.rules().quantity(level.quantity));
     let parts = (py_decimal(py, price.normalize())?, py_decimal(py, quantity.normalize())?, level.orders);
-    tuple!(py, "BookLevel", parts)
+    model!(py, "meltica.model.books", "BookLevel", parts)
 }
 
 fn account_fill<'py>(py: Python<'py>, market: &Market, fill: &UserFill) -> PyResult<Bound<'py, PyAny>> {
@@ -497,21 +494,22 @@ fn account_fill<'py>(py: Python<'py>, market: &Market, fill: &UserFill) -> PyRes
     let asset = pair.engine().fee_asset(fill.side);
     let currency = market.assets().iter().find(|(_, id)| *id == asset).map(|(name, _)| name);
     let number = |value: Decimal| py_decimal(py, value.normalize());
+    let liquidity = if fill.maker { Liquidity::Maker } else { Liquidity::Taker };
     let parts = (
-        fill.number,
+        fill.number.to_string(),
         fill.time,
         &pair.instrument().symbol,
         &fill.client_order_id,
         fill.order.0.to_string(),
-        fill.trade_id,
         py_side(py, fill.side)?,
         number(pair.rules().price(fill.price))?,
         number(pair.rules().quantity(fill.quantity))?,
         number(market.money(asset, fill.fee))?,
         currency,
-        fill.maker,
+        py_liquidity(py, liquidity)?,
+        fill.trade_id.to_string(),
     );
-    tuple!(py, "AccountFill", parts)
+    model!(py, "meltica.model.fills", "Fill", parts)
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

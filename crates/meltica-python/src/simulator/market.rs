@@ -1,7 +1,7 @@
 //! An engine, its ledger, and the names that Python gives to orders and accounts.
 
 use super::input::{Id, refused};
-use crate::convert::{py_decimal, py_side};
+use crate::convert::{model, py_decimal, py_side};
 use meltica_core::decimal::Decimal;
 use meltica_core::event::Side;
 use meltica_core::venue::{
@@ -9,17 +9,8 @@ use meltica_core::venue::{
     Party,
 };
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyList, PyTuple, PyType};
+use pyo3::types::{PyList, PyTuple};
 use std::collections::HashMap;
-
-/// Makes one of the tuples of `meltica.simulator.types`.
-macro_rules! tuple {
-    ($py:expr, $name:literal, $parts:expr) => {{
-        static KIND: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        KIND.import($py, "meltica.simulator.types", $name).and_then(|kind| kind.call1($parts))
-    }};
-}
 
 pub struct Market {
     pub engine: Engine,
@@ -127,22 +118,38 @@ impl Market {
             let levels = self.engine.levels(side).take(depth).map(|level| self.level(py, level));
             PyTuple::new(py, levels.collect::<PyResult<Vec<_>>>()?)
         };
-        tuple!(py, "OrderBook", (side(Side::Buy)?, side(Side::Sell)?, self.engine.update_id()))
+        model!(
+            py,
+            "meltica.model.books",
+            "OrderBook",
+            (side(Side::Buy)?, side(Side::Sell)?, self.engine.update_id())
+        )
     }
 
     fn level<'py>(&self, py: Python<'py>, level: BookLevel) -> PyResult<Bound<'py, PyAny>> {
         let rules = self.engine.rules();
         let (price, quantity) =
             (rules.price(level.price).normalize(), rules.quantity(level.quantity).normalize());
-        tuple!(py, "BookLevel", (py_decimal(py, price)?, py_decimal(py, quantity)?, level.orders))
+        model!(
+            py,
+            "meltica.model.books",
+            "BookLevel",
+            (py_decimal(py, price)?, py_decimal(py, quantity)?, level.orders)
+        )
     }
 
     /// Returns what an account owns, of base and quote.
     pub fn balances<'py>(&self, py: Python<'py>, account: AccountId) -> PyResult<[Bound<'py, PyAny>; 2]> {
         let of = |asset| {
             let balance = self.ledger.balance(account, asset);
-            let [total, reserved] = [balance.total, balance.reserved].map(|units| self.money(asset, units));
-            tuple!(py, "Balance", (py_decimal(py, total)?, py_decimal(py, reserved)?))
+            let [total, available] =
+                [balance.total, balance.total - balance.reserved].map(|units| self.money(asset, units));
+            model!(
+                py,
+                "meltica.model.balances",
+                "Balance",
+                (py_decimal(py, total)?, py_decimal(py, available)?)
+            )
         };
         Ok([of(self.engine.base())?, of(self.engine.quote())?])
     }
@@ -204,7 +211,7 @@ impl Market {
             fee(&fill.taker, taker_asset)?,
             self.currency(taker_asset),
         );
-        tuple!(py, "Fill", parts)
+        model!(py, "meltica.model.fills", "EngineTrade", parts)
     }
 
     fn money(&self, asset: AssetId, units: i128) -> Decimal {

@@ -11,7 +11,7 @@ from meltica._core import SyntheticMarket
 from meltica.adapters.base import Adapter
 from meltica.adapters.fake.settings import FakeSettings
 from meltica.simulator import catalogue
-from meltica.simulator.desk import Desk, Line
+from meltica.simulator.account import SimulatedAccount, SimulatedNetwork
 from meltica.simulator.settings import nanos
 from meltica.validation.section import AdapterSettings
 
@@ -48,7 +48,7 @@ class FakeAdapter(Adapter):
         self._provider = self.identifier
         self._producer: Producer | None = None
         self._market: SyntheticMarket | None = None
-        self._account: Desk | None = None
+        self._account: SimulatedAccount | None = None
         self._stopping = Flag()
 
     @classmethod
@@ -70,7 +70,7 @@ class FakeAdapter(Adapter):
         return self._market
 
     @property
-    def account(self) -> Desk | None:
+    def account(self) -> SimulatedAccount | None:
         """The account; None before `start`."""
         return self._account
 
@@ -104,7 +104,9 @@ class FakeAdapter(Adapter):
             self._producer, settings.options(), settings.listings(_TAKERS), {ACCOUNT: settings.funds()}
         )
         symbols = frozenset(listed.symbol for listed in settings.symbols)
-        self._account = Desk(self._market, Line(self._market, self._speed), symbols, ACCOUNT)
+        self._account = SimulatedAccount(
+            self._market, SimulatedNetwork(self._market, self._speed), symbols, ACCOUNT
+        )
         if self._stopping.is_set():
             self._producer.stop()
 

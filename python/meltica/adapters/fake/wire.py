@@ -7,13 +7,13 @@ the protocol.
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 from meltica.adapters.codec import Codec
 from meltica.adapters.fake.codec import FAKE
 from meltica.adapters.fake.settings import FakeSettings
-from meltica.adapters.live.account import LiveAccount, Order
+from meltica.adapters.live.account import LiveAccount
 from meltica.adapters.live.adapter import LiveAdapter
 from meltica.adapters.live.protocol import VenueMessage
 from meltica.adapters.live.rest import ErrorBody, ErrorTable, Request, WrongClock
@@ -27,8 +27,10 @@ from meltica.errors import (
     VenueError,
     VenueUnavailable,
 )
-from meltica.model.account import Execution, Holding, NewOrder, OrderState
-from meltica.model.enums import Side
+from meltica.model.balances import Balance
+from meltica.model.enums import VENUE_STATES, Liquidity, OrderType, Side, TimeInForce
+from meltica.model.fills import Fill
+from meltica.model.orders import NewOrder, OrderSnapshot
 from meltica.validation.section import AdapterSettings
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ SNAPSHOT_LEVELS = 1_000
 FILLS_A_PAGE = 1_000
 
 _SIDES = {"buy": Side.BUY, "sell": Side.SELL}
-_STATES: dict[str, OrderState] = {state: state for state in get_args(OrderState)}
+_STATES = {state.value: state for state in VENUE_STATES}
+_ORDER_TYPES = {"limit": OrderType.LIMIT, "market": OrderType.MARKET}
 
 
 class FakeWire(LiveAdapter):
@@ -147,9 +150,9 @@ class FakeWire(LiveAdapter):
         assert self.account is not None
         match message["type"]:
             case "order":
-                self.account.tell_order(_order(message))
+                self.account.publish_order(_order(message), _reported_fill(message))
             case "balance":
-                self.account.tell_balance(message["currency"], _holding(message), message["time"])
+                self.account.publish_balance(message["currency"], _balance(message), message["time"])
             case other:
                 raise ProtocolError("unknown_frame", f"expected an order or a balance, saw {other!r}")
 
@@ -194,13 +197,13 @@ class FakeAccount(LiveAccount):
         super().__init__(loop)
         self._venue = venue
 
-    async def send_order(self, order: NewOrder) -> Order:
+    async def send_order(self, order: NewOrder) -> OrderSnapshot:
         """Sends an order."""
         body: dict[str, Any] = {
             "clientOrderId": order.client_order_id,
             "symbol": order.symbol,
             "side": order.side.value.lower(),
-            "orderType": "market" if order.price is None else "limit",
+            "orderType": order.order_type.value.lower(),
             "quantity": f"{order.quantity:f}",
             "timeInForce": order.time_in_force,
             "postOnly": order.post_only,
@@ -225,41 +228,41 @@ class FakeAccount(LiveAccount):
         body = {key: f"{value:f}" for key, value in changes.items() if value is not None}
         await self._send("PATCH", _path(client_order_id), body)
 
-    async def fetch_order(self, symbol: str, client_order_id: str) -> Order | None:  # noqa: ARG002
+    async def fetch_order(self, symbol: str, client_order_id: str) -> OrderSnapshot | None:  # noqa: ARG002
         """Returns an order, open or ended."""
         try:
-            return _order(await self._ask(_path(client_order_id)))
+            return _order(await self._query(_path(client_order_id)))
         except OrderRefused as error:
             if error.reason == "unknown_order":
                 return None
             raise
 
-    async def fetch_open_orders(self) -> Sequence[Order]:
+    async def fetch_open_orders(self) -> Sequence[OrderSnapshot]:
         """Returns all open orders."""
-        return [_order(order) for order in (await self._ask("/v1/orders"))["orders"]]
+        return [_order(order) for order in (await self._query("/v1/orders"))["orders"]]
 
-    async def fetch_fills(self, time: int) -> Sequence[Execution]:
-        """Returns all executions from a time on, page by page."""
-        fills: list[Execution] = []
-        after = 0
+    async def fetch_fills(self, time: int) -> Sequence[Fill]:
+        """Returns all fills from a time on, page by page."""
+        fills: list[Fill] = []
+        after = "0"
         while True:
-            page = {"since": time, "after": after, "limit": FILLS_A_PAGE}
-            told = (await self._ask("/v1/fills", page))["fills"]
-            fills += map(_execution, told)
-            if len(told) < FILLS_A_PAGE:
+            params = {"since": time, "after": after, "limit": FILLS_A_PAGE}
+            page = [_fill(fill) for fill in (await self._query("/v1/fills", params))["fills"]]
+            fills += page
+            if len(page) < FILLS_A_PAGE:
                 return fills
-            after = told[-1]["number"]
+            after = page[-1].execution_id
 
-    async def fetch_balances(self) -> Mapping[str, Holding]:
-        """Returns what the account owns."""
-        told = (await self._ask("/v1/balances"))["balances"]
-        return {balance["currency"]: _holding(balance) for balance in told}
+    async def fetch_balances(self) -> Mapping[str, Balance]:
+        """Returns the balances of the account."""
+        balances = (await self._query("/v1/balances"))["balances"]
+        return {balance["currency"]: _balance(balance) for balance in balances}
 
     async def fetch_time(self) -> int:
-        """Returns the time of the market, which is not that of the wall."""
+        """Returns the market's time, which is not the wall clock's."""
         return (await self._venue.rest.call("GET", "/v1/time"))["marketTime"]
 
-    async def _ask(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:
+    async def _query(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:
         return await self._venue.rest.call("GET", path, params, signed=True)
 
     async def _send(self, method: str, path: str, body: object = None) -> Any:
@@ -270,45 +273,67 @@ def _path(client_order_id: str) -> str:
     return f"/v1/orders/{quote(client_order_id, safe='')}"
 
 
-def _order(told: VenueMessage) -> Order:
-    return Order(
-        client_order_id=told["clientOrderId"],
-        venue_order_id=told.get("venueOrderId"),
-        symbol=told["symbol"],
-        side=_SIDES[told["side"]],
-        state=_STATES[told["state"]],
-        quantity=Decimal(told["quantity"]),
-        filled=Decimal(told["filledQuantity"]),
-        price=_number(told, "price"),
-        remaining=_number(told, "remainingQuantity"),
-        average_price=_number(told, "averagePrice"),
-        fee=_number(told, "fee"),
-        fee_currency=told.get("feeCurrency"),
-        reason=told.get("reason"),
-        time=told["time"],
+def _order(message: VenueMessage) -> OrderSnapshot:
+    return OrderSnapshot(
+        client_order_id=message["clientOrderId"],
+        venue_order_id=message.get("venueOrderId"),
+        symbol=message["symbol"],
+        side=_SIDES[message["side"]],
+        state=_STATES[message["state"]],
+        order_type=_ORDER_TYPES[message["orderType"]],
+        quantity=Decimal(message["quantity"]),
+        filled_quantity=Decimal(message["filledQuantity"]),
+        time_in_force=TimeInForce(message["timeInForce"]),
+        price=_decimal(message, "price"),
+        remaining_quantity=_decimal(message, "remainingQuantity"),
+        average_price=_decimal(message, "averagePrice"),
+        fee=_decimal(message, "fee"),
+        fee_currency=message.get("feeCurrency"),
+        reason=message.get("reason"),
+        time=message["time"],
     )
 
 
-def _execution(told: VenueMessage) -> Execution:
-    return Execution(
-        execution_id=str(told["number"]),
-        time=told["time"],
-        symbol=told["symbol"],
-        client_order_id=told["clientOrderId"],
-        venue_order_id=told["venueOrderId"],
-        side=_SIDES[told["side"]],
-        price=Decimal(told["price"]),
-        quantity=Decimal(told["quantity"]),
-        fee=Decimal(told["fee"]),
-        fee_currency=told["feeCurrency"],
-        maker=told["maker"],
+def _reported_fill(message: VenueMessage) -> Fill | None:
+    """Returns the fill that a report of an order describes."""
+    if "executionId" not in message:
+        return None
+    return Fill(
+        execution_id=message["executionId"],
+        time=message["time"],
+        symbol=message["symbol"],
+        client_order_id=message["clientOrderId"],
+        venue_order_id=message["venueOrderId"],
+        side=_SIDES[message["side"]],
+        price=Decimal(message["lastPrice"]),
+        quantity=Decimal(message["lastQuantity"]),
+        fee=Decimal(message["lastFee"]),
+        fee_currency=message["lastFeeCurrency"],
+        liquidity=Liquidity(message["liquidity"]),
     )
 
 
-def _holding(told: VenueMessage) -> Holding:
-    return Holding(Decimal(told["total"]), Decimal(told["available"]))
+def _fill(message: VenueMessage) -> Fill:
+    return Fill(
+        execution_id=message["executionId"],
+        time=message["time"],
+        symbol=message["symbol"],
+        client_order_id=message["clientOrderId"],
+        venue_order_id=message["venueOrderId"],
+        side=_SIDES[message["side"]],
+        price=Decimal(message["price"]),
+        quantity=Decimal(message["quantity"]),
+        fee=Decimal(message["fee"]),
+        fee_currency=message["feeCurrency"],
+        liquidity=Liquidity(message["liquidity"]),
+        trade_id=str(message["tradeId"]),
+    )
 
 
-def _number(told: VenueMessage, key: str) -> Decimal | None:
-    text = told.get(key)
+def _balance(message: VenueMessage) -> Balance:
+    return Balance(Decimal(message["total"]), Decimal(message["available"]))
+
+
+def _decimal(message: VenueMessage, key: str) -> Decimal | None:
+    text = message.get(key)
     return None if text is None else Decimal(text)

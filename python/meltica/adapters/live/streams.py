@@ -257,7 +257,7 @@ class AccountStream:
 
     def on_disconnected(self, down: Down) -> None:  # noqa: ARG002
         """The connection is gone: what happens at the venue is not told until it is back."""
-        self._account.cut_off()
+        self._account.disconnected()
         self._clock_is_old = True
         if self._catching_up is not None:
             self._catching_up.cancel()

@@ -105,9 +105,9 @@ def test_an_account_trades() -> None:
     best = market.book("BTC-USDT", 1).asks[0]
     market.submit("two", "BTC-USDT", "buy", "0.01")
     fill = market.fills_since()[0]
-    assert (fill.client_order_id, fill.price, fill.maker) == ("two", best.price, False)
+    assert (fill.client_order_id, fill.price, fill.liquidity) == ("two", best.price, "taker")
     assert fill.fee == fill.price * fill.quantity * Decimal("0.002")
-    assert market.fills_since(fill.number + 100) == []
+    assert market.fills_since(int(fill.execution_id) + 100) == []
     after = market.balances()
     assert after["BTC"].total == before["BTC"].total + Decimal("0.01")
     paid = sum(f.price * f.quantity + f.fee for f in market.fills_since())

@@ -276,9 +276,9 @@ async def test_a_rejection_of_a_second_order_leaves_the_first_what_it_is(
             await it.tell({"type": "order", **order("b")})
             await until(lambda: ("b", "ACK", 0) in told(rig), "what came last")
         assert told(rig) == [("a", "ACK", 0), ("b", "ACK", 0)]
-        assert caplog.text.count("a second order a was refused: duplicate") == 2
+        assert caplog.text.count("a second order under this id was rejected: duplicate") == 2
         # It is still asked for.
-        it.orders["a"] = order("a", "CANCELLED", time=T0 + 2)
+        it.orders = {"a": order("a", "CANCELLED", time=T0 + 2), "b": order("b")}
         await it.private.close(1012)
         await until(lambda: told(rig)[2:] == [("a", "CANCELLED", 0)], "its end")
         # An order that does not exist is reported as rejected.

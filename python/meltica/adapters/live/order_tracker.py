@@ -1,0 +1,429 @@
+"""`OrderTracker`: what a live account has published of its orders and balances, and what is news to publish.
+
+Pure: no I/O, and time is passed in. The account calls it with what happens, publishes the reports that it
+returns, and confirms each with `published`; a report that could not be published is not confirmed.
+
+    an order leaves          sent(order), then accepted, refused or outcome_unknown
+    the stream reports       order_reported, balance_reported
+    the stream is back       start_reading, queries, reconciled, then complete
+
+The rules, by the numbers in the code:
+
+1. The stream's reports are published as they come, late and repeated ones included: the owner of orders
+   absorbs them.
+2. A rejection without a venue order id does not belong to an order that the venue has under the same client
+   order id: it rejects a second order under that id, and is not published.
+3. After a reconnect, orders, fills and balances are read again, and only what is news is published. Open
+   orders, orders that were sent and not reported, and orders with unexpected fills are queried one by one.
+4. A client order id may be used again after its order has ended. The venue order id tells the orders apart;
+   of two unlike ones the later is current. Reports of the earlier order never hide the later one.
+5. An order that was sent stays on the list of queries until it is refused or reported, or until it was
+   queried when it could no longer arrive.
+6. An order that was reported or accepted as open, and that the venue no longer knows, is published once as
+   UNKNOWN with reason `unknown_to_venue`. It is queried again after each reconnect; the venue's next report
+   is published as usual.
+7. A balance is published unless a newer one was.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import Enum, auto
+from typing import Any, NamedTuple
+
+from meltica.model.balances import Balance
+from meltica.model.enums import OrderState
+from meltica.model.fills import Fill
+from meltica.model.orders import NewOrder, OrderSnapshot, exec_report
+
+CLOSED_ORDERS = 10_000
+"""How many ended or unknown orders to keep for telling news from repetitions."""
+
+LATE = 60 * 10**9
+"""Nanoseconds by which a report may arrive after the report of a later change. Fills are read from that far
+back.
+"""
+
+UNKNOWN_TO_VENUE = "unknown_to_venue"
+
+_RANKS = {OrderState.UNKNOWN: -1, OrderState.PENDING: -1, OrderState.ACK: 0, OrderState.PARTIAL: 1}
+_FINAL_RANK = 2
+
+
+class OrderReport(NamedTuple):
+    """An `ExecReport` to publish."""
+
+    order: OrderSnapshot
+    fill: Fill | None = None
+
+    @property
+    def event(self) -> tuple[str, str, dict[str, Any], int | None]:
+        """Kind, symbol, payload and venue time of the event."""
+        return "ExecReport", self.order.symbol, exec_report(self.order, self.fill), self.order.time
+
+
+class BalanceReport(NamedTuple):
+    """A `BalanceUpdate` to publish."""
+
+    currency: str
+    balance: Balance
+    time: int
+
+    @property
+    def event(self) -> tuple[str, str, dict[str, Any], int | None]:
+        """Kind, symbol, payload and venue time of the event."""
+        balance = self.balance
+        payload = {"currency": self.currency, "total": balance.total, "available": balance.available}
+        return "BalanceUpdate", self.currency, payload, self.time
+
+
+Report = OrderReport | BalanceReport
+
+
+@dataclass(eq=False, slots=True)
+class SentOrder:
+    """One request that sends an order."""
+
+    symbol: str
+    client_order_id: str
+    before: OrderSnapshot | None
+    """The order that was published under the same id before."""
+    in_flight: bool = True
+    arrives_until: float = 0.0
+    """The time after which an order with an unknown outcome can no longer arrive."""
+    answer: OrderSnapshot | None = None
+    """The order as the venue accepted it."""
+
+    def may_arrive(self, now: float) -> bool:
+        """Returns whether the order may be on its way to the venue."""
+        return self.in_flight or now < self.arrives_until
+
+
+class Query(NamedTuple):
+    """An order to query by its id."""
+
+    symbol: str
+    client_order_id: str
+    published: OrderSnapshot | None
+    """What was published of it before the query."""
+
+
+@dataclass(eq=False, slots=True)
+class Reading:
+    """The account as the venue answers queries after a reconnect."""
+
+    fills_from: int | None
+    """The venue time from which to read fills; None when no fills need to be read."""
+    settled: Sequence[SentOrder]
+    """Orders that were sent, and could no longer arrive when the reading began."""
+    time: int = 0
+    """The venue's time before the first query."""
+    orders: dict[str, OrderSnapshot] = field(default_factory=dict[str, OrderSnapshot])
+    missing: list[Query] = field(default_factory=list[Query])
+    """Queries to which the venue answered that it does not know the order."""
+    balances: Mapping[str, Balance] = field(default_factory=dict[str, Balance])
+
+    def answered(self, query: Query, order: OrderSnapshot | None) -> None:
+        """Takes the answer to a query; None when the venue does not know the order."""
+        if order is None:
+            self.missing.append(query)
+        else:
+            self.orders[query.client_order_id] = order
+
+
+class _Which(Enum):
+    """Which order under a client order id a report is about."""
+
+    CURRENT = auto()
+    EARLIER = auto()
+    LATER = auto()
+
+
+class OrderTracker:
+    """Orders and balances of one account."""
+
+    def __init__(self, closed_orders: int = CLOSED_ORDERS) -> None:
+        self._closed_orders = closed_orders
+        self._published: OrderedDict[str, OrderSnapshot] = OrderedDict()
+        """The most advanced published state of the current order of each client order id."""
+        self._open: set[str] = set()
+        """Published, neither ended nor unknown to the venue."""
+        self._unknown: set[str] = set()
+        """Last published as unknown to the venue."""
+        self._replaced: dict[str, str] = {}
+        """Client order id -> the venue order id of the order that had it before the current one."""
+        self._sent: dict[str, list[SentOrder]] = {}
+        """Sent, and neither refused nor reported yet."""
+        self._balance_times: dict[str, int] = {}
+        self._newest = 0
+        """The latest venue time that was published."""
+        self._complete_until = 0
+        """The venue time up to which everything was read."""
+
+    @property
+    def kept_orders(self) -> int:
+        """How many orders are remembered: the open ones, and the last ended or unknown ones."""
+        return len(self._published)
+
+    def sent(self, order: NewOrder) -> SentOrder:
+        """Takes an order that is about to leave; returns the record of this request."""
+        id = order.client_order_id
+        sent = SentOrder(order.symbol, id, self._published.get(id))
+        self._sent.setdefault(id, []).append(sent)
+        return sent
+
+    def accepted(self, sent: SentOrder, answer: OrderSnapshot) -> None:
+        """Takes the venue's answer to an order."""
+        sent.in_flight, sent.answer = False, answer
+        id, before = sent.client_order_id, sent.before
+        current = self._published.get(id)
+        if before is not None and before.state.is_final and current is before:
+            if before.venue_order_id is not None and before.venue_order_id == answer.venue_order_id:
+                # The venue answered with the order that has ended: no new one came of it.
+                self._drop_sent(sent)
+                return
+            # 4: the id belongs to a new order.
+            self._forget(id)
+            if before.venue_order_id is not None:
+                self._replaced[id] = before.venue_order_id
+        elif current is not None and _same_venue_id(answer, current):
+            # Published already.
+            self._drop_sent(sent)
+
+    def refused(self, sent: SentOrder) -> None:
+        """Takes that an order did not reach the venue's book: no report will follow."""
+        self._drop_sent(sent)
+
+    def outcome_unknown(self, sent: SentOrder, arrives_until: float) -> None:
+        """Takes that an order may have reached the venue, or may reach it until a time."""
+        sent.in_flight, sent.arrives_until = False, arrives_until
+
+    def may_arrive(self, client_order_id: str, now: float) -> bool:
+        """Returns whether an order that the venue does not know may be on its way to it."""
+        return any(sent.may_arrive(now) for sent in self._sent.get(client_order_id, ()))
+
+    def order_reported(self, order: OrderSnapshot, fill: Fill | None = None) -> list[OrderReport]:
+        """Returns what to publish of a report of the stream."""
+        return [] if self._rejects_second_order(order) else [OrderReport(order, fill)]  # 1, 2
+
+    def balance_reported(self, currency: str, balance: Balance, time: int) -> list[BalanceReport]:
+        """Returns what to publish of a balance that the venue had at a time."""
+        if time < self._balance_times.get(currency, 0):  # 7
+            return []
+        return [BalanceReport(currency, balance, time)]
+
+    def start_reading(self, now: float) -> Reading:
+        """Starts to read the account again. The stream must be back: it reports what happens from now on."""
+        fills_from = None if self._newest == 0 else max(self._complete_until, self._newest - LATE)
+        settled = [sent for each in self._sent.values() for sent in each if not sent.may_arrive(now)]
+        return Reading(fills_from, settled)
+
+    def queries(
+        self, reading: Reading, open_orders: Iterable[OrderSnapshot], fills: Iterable[Fill]
+    ) -> list[Query]:
+        """Returns which orders to query one by one, given the open orders and the fills that were read."""
+        reading.orders = {order.client_order_id: order for order in open_orders}
+        symbols = {id: self._published[id].symbol for id in (*self._open, *self._unknown)}
+        symbols.update((id, each[0].symbol) for id, each in self._sent.items())
+        filled: dict[tuple[str, str], Decimal] = {}
+        for fill in fills:
+            id, key = fill.client_order_id, (fill.client_order_id, fill.venue_order_id)
+            filled[key] = filled.get(key, Decimal(0)) + fill.quantity
+            if self._is_unexpected(fill, filled[key]):
+                symbols[id] = fill.symbol
+        return [
+            Query(symbol, id, self._published.get(id))
+            for id, symbol in symbols.items()
+            if id not in reading.orders
+        ]
+
+    def reconciled(self, reading: Reading) -> list[Report]:
+        """Returns what to publish after everything was read, orders first."""
+        reports: list[Report] = [
+            OrderReport(order) for order in reading.orders.values() if self._is_news(order)
+        ]
+        for query in reading.missing:
+            reports += self._missing(query, reading)
+        for currency, balance in reading.balances.items():
+            reports += self.balance_reported(currency, balance, reading.time)
+        return reports
+
+    def complete(self, reading: Reading) -> None:
+        """Takes that all reports of a reading were published: nothing up to its time is missing."""
+        for sent in reading.settled:
+            self._drop_sent(sent)  # 5
+            if sent.client_order_id not in self._published and sent.client_order_id not in self._sent:
+                self._replaced.pop(sent.client_order_id, None)
+        self._newest = max(self._newest, reading.time)
+        self._complete_until = reading.time
+
+    def published(self, report: Report) -> None:
+        """Takes that a report was published."""
+        if isinstance(report, BalanceReport):
+            self._balance_times[report.currency] = report.time
+            self._newest = max(self._newest, report.time)
+            return
+        order = report.order
+        self._newest = max(self._newest, order.time or 0)
+        if order.state is OrderState.UNKNOWN:
+            self._note_unknown(order)
+        else:
+            self._note(order)
+        while len(self._published) - len(self._open) > self._closed_orders:
+            self._forget(next(id for id in self._published if id not in self._open))
+
+    def _note(self, order: OrderSnapshot) -> None:
+        """Remembers what was published of an order, the most advanced of it."""
+        id, which = order.client_order_id, self._which(order)
+        if which is _Which.EARLIER:  # 4
+            return
+        self._settle_sent(order)
+        last = self._published.get(id)
+        if which is _Which.LATER and last is not None and last.venue_order_id is not None:
+            self._replaced[id] = last.venue_order_id
+        if last is None or which is _Which.LATER or _advances(order, last):
+            self._published[id] = order
+            self._published.move_to_end(id)
+        self._unknown.discard(id)
+        if self._published[id].state.is_final:
+            self._open.discard(id)
+        else:
+            self._open.add(id)
+
+    def _note_unknown(self, order: OrderSnapshot) -> None:
+        id = order.client_order_id
+        self._published[id] = order
+        self._published.move_to_end(id)
+        self._open.discard(id)
+        self._unknown.add(id)
+
+    def _missing(self, query: Query, reading: Reading) -> list[OrderReport]:
+        """Returns what to publish of an order that the venue does not know."""
+        id = query.client_order_id
+        last = self._published.get(id)
+        if last is not query.published or id in self._unknown:
+            # Reported while it was queried, or published as unknown before.
+            return []
+        if last is None:
+            answers = [
+                sent.answer
+                for sent in reading.settled
+                if sent.client_order_id == id and sent.answer is not None and sent in self._sent.get(id, ())
+            ]
+            if not answers:
+                return []
+            last = answers[-1]
+            if last.state.is_final:
+                # The answer to its request is the venue's last word.
+                return [OrderReport(last)]
+        elif last.state.is_final:
+            return []
+        unknown = last._replace(state=OrderState.UNKNOWN, reason=UNKNOWN_TO_VENUE, time=reading.time)
+        return [OrderReport(unknown)]  # 6
+
+    def _is_news(self, order: OrderSnapshot) -> bool:
+        """Returns whether the answer to a query is news."""
+        match self._which(order):
+            case _Which.EARLIER:
+                return False
+            case _Which.LATER:
+                return True
+            case _Which.CURRENT:
+                id = order.client_order_id
+                # 6: what was unknown to the venue is news when the venue knows it again.
+                return id in self._unknown or _advances(order, self._published[id])
+
+    def _which(self, order: OrderSnapshot) -> _Which:
+        """4: which order under its client order id a report is about."""
+        id, venue_id = order.client_order_id, order.venue_order_id
+        if venue_id is not None and venue_id == self._replaced.get(id):
+            return _Which.EARLIER
+        last = self._published.get(id)
+        if last is None:
+            return _Which.LATER
+        if not _is_another(venue_id, last):
+            return _Which.CURRENT
+        later = order.time is None or order.time >= (last.time or 0)
+        return _Which.LATER if later else _Which.EARLIER
+
+    def _is_unexpected(self, fill: Fill, filled: Decimal) -> bool:
+        """3: whether a fill calls for a query; `filled` sums the fills of its order up to this one."""
+        id = fill.client_order_id
+        if fill.venue_order_id == self._replaced.get(id):
+            return False
+        last = self._published.get(id)
+        if last is None or not last.state.is_final or _is_another(fill.venue_order_id, last):
+            return True
+        return filled > last.filled_quantity or (last.time is not None and fill.time > last.time)
+
+    def _rejects_second_order(self, order: OrderSnapshot) -> bool:
+        """2: whether a rejection is not of the order that the venue has under its id, but of a second one."""
+        if order.state is not OrderState.REJECTED or order.venue_order_id is not None:
+            return False
+        sent = self._sent.get(order.client_order_id, ())
+        if any(each.answer is not None and each.answer.venue_order_id is not None for each in sent):
+            return True
+        last = self._published.get(order.client_order_id)
+        if last is None or last.venue_order_id is None:
+            return False
+        return not last.state.is_final or not sent
+
+    def _settle_sent(self, order: OrderSnapshot) -> None:
+        """5: drops the request that a report of its order answers."""
+        for sent in self._sent.get(order.client_order_id, ()):
+            if sent.answer is not None:
+                reported = _same_venue_id(order, sent.answer)
+            elif sent.before is None:
+                reported = True
+            elif order.venue_order_id is None:
+                reported = sent.before.venue_order_id is not None
+            else:
+                reported = _is_another(order.venue_order_id, sent.before)
+            if reported:
+                self._drop_sent(sent)
+                return
+
+    def _drop_sent(self, sent: SentOrder) -> None:
+        id = sent.client_order_id
+        left = [each for each in self._sent.get(id, ()) if each is not sent]
+        if left:
+            self._sent[id] = left
+        else:
+            self._sent.pop(id, None)
+
+    def _forget(self, id: str) -> None:
+        del self._published[id]
+        self._open.discard(id)
+        self._unknown.discard(id)
+        self._replaced.pop(id, None)
+
+
+def _rank(order: OrderSnapshot) -> int:
+    """Returns how far an order has come: a later state does not have a lower rank."""
+    return _RANKS.get(order.state, _FINAL_RANK)
+
+
+def _advances(order: OrderSnapshot, last: OrderSnapshot) -> bool:
+    """Returns whether an order says more than what was published of it."""
+    if order.filled_quantity != last.filled_quantity:
+        return order.filled_quantity > last.filled_quantity
+    if _rank(order) != _rank(last):
+        return _rank(order) > _rank(last)
+    amended = (order.price, order.quantity) != (last.price, last.quantity)
+    return amended and not order.state.is_final and (order.time or 0) >= (last.time or 0)
+
+
+def _is_another(venue_order_id: str | None, last: OrderSnapshot) -> bool:
+    """Returns whether a venue order id is not that of the order that was published under the same client
+    order id.
+    """
+    if venue_order_id is None or venue_order_id == last.venue_order_id:
+        return False
+    return last.venue_order_id is not None or last.state.is_final
+
+
+def _same_venue_id(one: OrderSnapshot, other: OrderSnapshot) -> bool:
+    """Returns whether two reports under one client order id can be of one order."""
+    ids = {one.venue_order_id, other.venue_order_id} - {None}
+    return len(ids) <= 1

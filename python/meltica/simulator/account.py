@@ -1,0 +1,206 @@
+"""`SimulatedAccount`: one account at a synthetic market, the same in this process and behind the venue's
+REST.
+
+A request passes a `SimulatedNetwork`, which applies the venue's behavior: latency, an unavailable venue, a
+failure before the request was processed, or an answer that is lost after it was.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from meltica.errors import OrderRefused, OutcomeUnknown, VenueUnavailable
+from meltica.model.account import Account
+from meltica.model.balances import Balance
+from meltica.model.enums import OrderState, OrderType, Side, TimeInForce
+from meltica.model.fills import Fill
+from meltica.model.orders import NewOrder, OrderSnapshot
+
+if TYPE_CHECKING:
+    from meltica._core import SyntheticMarket
+
+Answer = TypeVar("Answer")
+Sleep = Callable[[float], Awaitable[object]]
+
+
+class SimulatedNetwork:
+    """The way of requests to a market. `speed` is the market's seconds per second of the wall clock, or
+    None.
+    """
+
+    def __init__(
+        self, market: "SyntheticMarket", speed: float | None = 1.0, sleep: Sleep = asyncio.sleep
+    ) -> None:
+        self._market = market
+        self._speed = speed
+        self._sleep = sleep
+
+    async def request(self, do: Callable[[], Answer], *, changes: bool) -> Answer:
+        """Calls `do` and returns its answer, unless the request or the answer is lost.
+
+        Raises VenueUnavailable when nothing was done, or when the request `changes` nothing; else
+        OutcomeUnknown.
+        """
+        latency, fate = self._market.request_fate()
+        if latency and self._speed is not None:
+            await self._sleep(latency / 1e9 / self._speed)
+        if not self._market.connected:
+            raise VenueUnavailable("unavailable", "the venue is disconnected; nothing was done")
+        if fate == "before":
+            raise VenueUnavailable("unavailable", "the venue failed; nothing was done")
+        if fate is None:
+            return do()
+        if not changes:
+            raise VenueUnavailable("unavailable", "the venue's answer was lost")
+        with contextlib.suppress(OrderRefused):
+            do()
+        raise OutcomeUnknown("timeout", "the venue's answer was lost, and the request may have been done")
+
+
+class SimulatedAccount(Account):
+    """One account at a market. The market finds orders by their client order id, whatever the symbol."""
+
+    def __init__(
+        self,
+        market: "SyntheticMarket",
+        network: SimulatedNetwork,
+        symbols: Collection[str],
+        account: str | None = None,
+    ) -> None:
+        self._market = market
+        self._network = network
+        self._symbols = symbols
+        self._account = account
+
+    @property
+    def reconciled(self) -> bool:
+        """Always true: the market reports everything in this process."""
+        return True
+
+    async def submit(self, order: NewOrder) -> OrderSnapshot:
+        """Sends an order; returns the venue's answer."""
+
+        def do() -> OrderSnapshot:
+            if order.symbol not in self._symbols:
+                raise OrderRefused("unknown_symbol", unknown_symbol(order.symbol))
+            if order.price is not None and order.price <= 0:
+                # To the market, a sell order at 0 is one at any price, as on some exchanges.
+                raise OrderRefused("invalid_price", f"expected a price above zero, saw {order.price}")
+            self._market.submit(
+                order.client_order_id,
+                order.symbol,
+                order.side.value.lower(),
+                order.quantity,
+                order.price,
+                order.time_in_force,
+                order.post_only,
+                account=self._account,
+            )
+            return self._submitted(order.client_order_id)
+
+        return await self._network.request(do, changes=True)
+
+    async def cancel(self, symbol: str, client_order_id: str) -> None:  # noqa: ARG002
+        """Cancels an open order."""
+        await self._network.request(
+            lambda: self._market.cancel(client_order_id, account=self._account), changes=True
+        )
+
+    async def amend(
+        self,
+        symbol: str,  # noqa: ARG002
+        client_order_id: str,
+        *,
+        quantity: Decimal | None = None,
+        price: Decimal | None = None,
+    ) -> None:
+        """Changes an open order's price, its whole quantity, or both."""
+        await self._network.request(
+            lambda: self._market.amend(client_order_id, quantity, price, account=self._account), changes=True
+        )
+
+    async def cancel_all(self) -> list[str]:
+        """Cancels every open order; returns their client order ids, oldest first."""
+
+        def do() -> list[str]:
+            ids = [order["clientOrderId"] for order in self._market.open_orders(account=self._account)]
+            for id in ids:
+                self._market.cancel(id, account=self._account)
+            return ids
+
+        return await self._network.request(do, changes=True)
+
+    async def order(self, symbol: str, client_order_id: str) -> OrderSnapshot | None:  # noqa: ARG002
+        """Returns an order, open or ended; None when the venue does not know the id."""
+        return await self._network.request(lambda: self.find(client_order_id), changes=False)
+
+    async def open_orders(self) -> Sequence[OrderSnapshot]:
+        """Returns all open orders, oldest first."""
+        return await self._network.request(self.list_open, changes=False)
+
+    async def fills_since(self, time: int = 0) -> Sequence[Fill]:
+        """Returns all fills from a venue time (in nanoseconds) on, that time included, oldest first."""
+        return await self.fills_page(since=time)
+
+    async def fills_page(self, *, since: int = 0, after: int = 0, limit: int | None = None) -> Sequence[Fill]:
+        """Returns at most `limit` fills from a venue time on, with an execution id above `after`, oldest
+        first.
+        """
+        return await self._network.request(
+            lambda: self._market.fills_since(after, time=since, limit=limit, account=self._account),
+            changes=False,
+        )
+
+    async def balances(self) -> Mapping[str, Balance]:
+        """Returns the balances of the account, by currency."""
+        return await self._network.request(
+            lambda: self._market.balances(account=self._account), changes=False
+        )
+
+    def find(self, client_order_id: str) -> OrderSnapshot | None:
+        """Returns an order without a request; None when the venue does not know the id."""
+        record = self._market.order(client_order_id, account=self._account)
+        return None if record is None else _snapshot(record)
+
+    def list_open(self) -> list[OrderSnapshot]:
+        """Returns the open orders without a request, oldest first."""
+        return [_snapshot(record) for record in self._market.open_orders(account=self._account)]
+
+    def _submitted(self, client_order_id: str) -> OrderSnapshot:
+        order = self.find(client_order_id)
+        assert order is not None, "the venue keeps its last orders"
+        return order
+
+
+def unknown_symbol(symbol: str) -> str:
+    """Returns the error message for a symbol that the venue does not list."""
+    return f"expected a symbol of /v1/instruments, saw {symbol[:80]!r}"
+
+
+def _snapshot(record: Mapping[str, Any]) -> OrderSnapshot:
+    """Returns an order out of the market's record."""
+
+    def decimal(key: str) -> Decimal | None:
+        text = record.get(key)
+        return None if text is None else Decimal(text)
+
+    return OrderSnapshot(
+        client_order_id=record["clientOrderId"],
+        venue_order_id=record.get("venueOrderId"),
+        symbol=record["symbol"],
+        side=Side(record["side"]),
+        state=OrderState(record["state"]),
+        order_type=OrderType(record["orderType"]),
+        quantity=Decimal(record["quantity"]),
+        filled_quantity=Decimal(record["filledQuantity"]),
+        time_in_force=TimeInForce(record["timeInForce"]),
+        price=decimal("price"),
+        remaining_quantity=decimal("remainingQuantity"),
+        average_price=decimal("averagePrice"),
+        fee=decimal("fee"),
+        fee_currency=record.get("feeCurrency"),
+        reason=record.get("reason"),
+        time=record["time"],
+    )

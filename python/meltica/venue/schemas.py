@@ -1,0 +1,276 @@
+"""The JSON of the venue's REST, which `docs/venue.md` documents.
+
+Prices, quantities and amounts are texts. An absent field is left out, never null.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from meltica.api.envelope import JsonObject, Schema
+from meltica.model import balances, enums, fills, orders
+
+SideText = Literal["buy", "sell"]
+OrderTypeText = Literal["limit", "market"]
+
+
+class RequestBody(Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a request. Unknown keys are refused."""
+
+
+class OrderRequest(RequestBody, frozen=True, kw_only=True):
+    """`POST /v1/orders`."""
+
+    client_order_id: str
+    symbol: str
+    side: SideText
+    order_type: OrderTypeText
+    quantity: str
+    price: str | None = None
+    time_in_force: enums.TimeInForce = enums.TimeInForce.GTC
+    post_only: bool = False
+
+
+class AmendRequest(RequestBody, frozen=True, kw_only=True):
+    """`PATCH /v1/orders/{id}`."""
+
+    quantity: str | None = None
+    price: str | None = None
+
+
+class SkippedFrames(RequestBody, frozen=True, kw_only=True):
+    """Depth frames to lose."""
+
+    symbol: str
+    frames: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+
+
+class FaultRequest(RequestBody, frozen=True, kw_only=True):
+    """`POST /v1/faults`."""
+
+    behavior: JsonObject | None = None
+    disconnect: str | Literal[True] | None = None
+    skip_depth: SkippedFrames | None = None
+    quiet: bool | None = None
+    """Whether the background traders pause."""
+    clock_skew: Annotated[int, Meta(ge=-(10**12), le=10**12)] | None = None
+    """The error of the venue's wall clock, in milliseconds."""
+    rate_limit: Annotated[float, Meta(ge=0, le=1e6)] | None = None
+    """Signed requests per second of each key; 0 for no limit."""
+
+
+class Time(Schema, frozen=True, kw_only=True):
+    """The venue's clocks."""
+
+    time: int
+    """The wall clock in milliseconds, which requests are signed with."""
+    market_time: int
+    """The market's time in nanoseconds, which orders, fills and events carry."""
+
+
+class Instruments(Schema, frozen=True, kw_only=True):
+    """The instruments of the venue."""
+
+    instruments: list[JsonObject]
+
+
+class OrderJson(Schema, frozen=True, kw_only=True):
+    """An order, open or ended."""
+
+    client_order_id: str
+    venue_order_id: str | UnsetType = UNSET
+    symbol: str
+    state: enums.OrderState
+    side: SideText
+    order_type: OrderTypeText
+    time_in_force: enums.TimeInForce | UnsetType = UNSET
+    price: str | UnsetType = UNSET
+    quantity: str
+    filled_quantity: str
+    remaining_quantity: str | UnsetType = UNSET
+    average_price: str | UnsetType = UNSET
+    fee: str | UnsetType = UNSET
+    fee_currency: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    time: int | UnsetType = UNSET
+    """The market's time of the last change, in nanoseconds."""
+
+
+class Orders(Schema, frozen=True, kw_only=True):
+    """Open orders, oldest first."""
+
+    orders: list[OrderJson]
+
+
+class Cancelled(Schema, frozen=True, kw_only=True):
+    """The client order ids of the cancelled orders."""
+
+    cancelled: list[str]
+
+
+class FillJson(Schema, frozen=True, kw_only=True):
+    """One fill of the account."""
+
+    execution_id: str
+    """Counts the venue's fills from 1."""
+    time: int
+    symbol: str
+    client_order_id: str
+    venue_order_id: str
+    trade_id: int
+    """Counts the symbol's trades from 1."""
+    side: SideText
+    price: str
+    quantity: str
+    fee: str
+    fee_currency: str
+    liquidity: enums.Liquidity
+
+
+class Fills(Schema, frozen=True, kw_only=True):
+    """Fills, oldest first."""
+
+    fills: list[FillJson]
+
+
+class BalanceJson(Schema, frozen=True, kw_only=True):
+    """How much of one currency an account owns."""
+
+    currency: str
+    total: str
+    available: str
+
+
+class Balances(Schema, frozen=True, kw_only=True):
+    """The balances of an account."""
+
+    balances: list[BalanceJson]
+
+
+class LedgerAccount(Schema, frozen=True, kw_only=True):
+    """One account in the ledger."""
+
+    name: str
+    balances: list[BalanceJson]
+    open_orders: list[OrderJson]
+
+
+class Ledger(Schema, frozen=True, kw_only=True):
+    """Where all the money is."""
+
+    time: int
+    accounts: list[LedgerAccount]
+    outside: dict[str, str]
+    """What the strangers have gained, by currency; what accounts began with came from them."""
+    fees: dict[str, str]
+    """What the venue has earned."""
+    sums: dict[str, str]
+    """Accounts, strangers and fees together: zero, or money came from nowhere."""
+    fills: int
+
+
+class Client(Schema, frozen=True, kw_only=True):
+    """One open stream."""
+
+    id: int
+    address: str
+    account: str | UnsetType = UNSET
+    channels: list[str]
+    sent: int
+    """Frames since it connected."""
+    queued: int
+    """Frames that wait until it reads."""
+
+
+class Clients(Schema, frozen=True, kw_only=True):
+    """The open streams, and what became of others."""
+
+    clients: list[Client]
+    connected: int
+    """How many there were since the start."""
+    cut: int
+    """How many were cut because they did not read."""
+
+
+class Faults(Schema, frozen=True, kw_only=True):
+    """What goes wrong."""
+
+    connected: bool
+    behavior: JsonObject
+    quiet: bool
+    clock_skew: int
+    rate_limit: float
+
+
+def text(number: Decimal) -> str:
+    """Returns a decimal in plain digits, no more than it needs."""
+    return format(number.normalize(), "f")
+
+
+def order(snapshot: orders.OrderSnapshot) -> OrderJson:
+    """Returns an order as it is sent."""
+    force = snapshot.time_in_force
+    return OrderJson(
+        client_order_id=snapshot.client_order_id,
+        venue_order_id=_or_unset(snapshot.venue_order_id),
+        symbol=snapshot.symbol,
+        state=snapshot.state,
+        side=_SIDES[snapshot.side],
+        order_type=_ORDER_TYPES[snapshot.order_type],
+        time_in_force=UNSET if force is None else force,
+        price=_digits(snapshot.price),
+        quantity=format(snapshot.quantity, "f"),
+        filled_quantity=format(snapshot.filled_quantity, "f"),
+        remaining_quantity=_digits(snapshot.remaining_quantity),
+        average_price=_digits(snapshot.average_price),
+        fee=_digits(snapshot.fee),
+        fee_currency=_or_unset(snapshot.fee_currency),
+        reason=_or_unset(snapshot.reason),
+        time=UNSET if snapshot.time is None else snapshot.time,
+    )
+
+
+def fill(one: fills.Fill) -> FillJson:
+    """Returns a fill as it is sent."""
+    assert one.liquidity is not None, "the simulated venue knows the maker and the taker"
+    assert one.trade_id is not None, "every fill of the simulated venue is a side of a trade"
+    return FillJson(
+        execution_id=one.execution_id,
+        time=one.time,
+        symbol=one.symbol,
+        client_order_id=one.client_order_id,
+        venue_order_id=one.venue_order_id,
+        trade_id=int(one.trade_id),
+        side=_SIDES[one.side],
+        price=text(one.price),
+        quantity=text(one.quantity),
+        fee=text(one.fee),
+        fee_currency=one.fee_currency,
+        liquidity=one.liquidity,
+    )
+
+
+def balance_list(by_currency: Mapping[str, balances.Balance]) -> list[BalanceJson]:
+    """Returns balances as they are sent."""
+    return [
+        BalanceJson(currency=currency, total=text(balance.total), available=text(balance.available))
+        for currency, balance in by_currency.items()
+    ]
+
+
+_SIDES: dict[enums.Side, SideText] = {enums.Side.BUY: "buy", enums.Side.SELL: "sell"}
+_ORDER_TYPES: dict[enums.OrderType, OrderTypeText] = {
+    enums.OrderType.LIMIT: "limit",
+    enums.OrderType.MARKET: "market",
+}
+
+
+def _digits(number: Decimal | None) -> str | UnsetType:
+    """Returns a decimal in plain digits, as many as it has."""
+    return UNSET if number is None else format(number, "f")
+
+
+def _or_unset(value: str | None) -> str | UnsetType:
+    return UNSET if value is None else value

@@ -1,0 +1,255 @@
+"""The rules of the order tracker, one by one."""
+
+from decimal import Decimal
+
+import pytest
+
+from meltica.adapters.live.order_tracker import LATE, UNKNOWN_TO_VENUE, OrderReport, OrderTracker
+from meltica.model.balances import Balance
+from meltica.model.enums import OrderState
+from tests.support.venue_model import T0, Message, Order, Venue, new_order
+
+SECOND = 10**9
+
+
+class Account:
+    """A tracker, a venue, and what was published."""
+
+    def __init__(self, closed_orders: int = 100) -> None:
+        self.venue = Venue()
+        self.tracker = OrderTracker(closed_orders)
+        self.published: list[tuple[str, OrderState, Decimal]] = []
+        self.queried: list[str] = []
+
+    def place(self, id: str) -> Order:
+        """Places an order that is not ours, as another client of the account does."""
+        self.venue.place(new_order(id))
+        placed = self.venue.current(id)
+        assert placed is not None
+        return placed
+
+    def hear(self, *messages: Message) -> None:
+        for message in messages or self.venue.stream:
+            for report in self.tracker.order_reported(message.order, message.fill):
+                self._publish(report)
+        if not messages:
+            self.venue.stream.clear()
+
+    def reconnect(self) -> list[tuple[str, OrderState, Decimal]]:
+        """Loses what the stream has not delivered, reads the account again; returns what was published."""
+        self.venue.stream.clear()
+        before = len(self.published)
+        reading = self.tracker.start_reading(self.venue.now)
+        reading.time = self.venue.now
+        fills = [] if reading.fills_from is None else self.venue.fills_since(reading.fills_from)
+        queries = self.tracker.queries(reading, self.venue.open_orders(), fills)
+        self.queried = [query.client_order_id for query in queries]
+        for query in queries:
+            reading.answered(query, self.venue.find(query.client_order_id))
+        for report in self.tracker.reconciled(reading):
+            assert isinstance(report, OrderReport)
+            self._publish(report)
+        self.tracker.complete(reading)
+        return self.published[before:]
+
+    def _publish(self, report: OrderReport) -> None:
+        order = report.order
+        self.published.append((order.client_order_id, order.state, order.filled_quantity))
+        self.tracker.published(report)
+
+
+@pytest.fixture
+def account() -> Account:
+    connected = Account()
+    connected.reconnect()
+    connected.venue.now += LATE
+    return connected
+
+
+@pytest.mark.parametrize(("behind", "found"), [(LATE - 1, True), (LATE + 1, False)])
+def test_a_fill_whose_report_is_late_is_found_within_the_window(
+    account: Account, behind: int, found: bool
+) -> None:
+    venue = account.venue
+    # Somebody else's order, filled at once: nothing but its fill leads to it.
+    other = account.place("other")
+    venue.fill(other, other.quantity)
+    venue.stream.clear()
+    # A change that happened later is reported before the stream is lost.
+    venue.now += behind
+    account.place("later")
+    account.hear()
+    venue.now += SECOND
+    published = account.reconnect()
+    assert (("other", OrderState.FILLED, other.quantity) in published) is found
+
+
+def test_fills_are_not_read_from_before_the_last_complete_reading(account: Account) -> None:
+    venue = account.venue
+    account.place("a")
+    account.hear()
+    account.reconnect()
+    complete = venue.now
+    venue.now += LATE - SECOND
+    account.place("b")
+    account.hear()
+    assert account.tracker.start_reading(venue.now).fills_from == complete
+    venue.now += LATE
+    account.place("c")
+    account.hear()
+    assert account.tracker.start_reading(venue.now).fills_from == venue.now - LATE
+
+
+def test_an_open_order_that_the_venue_no_longer_knows_is_published_once(account: Account) -> None:
+    order = account.place("a")
+    account.venue.fill(order, Decimal(3))
+    account.hear()
+    order.forgotten = True
+    assert account.reconnect() == [("a", OrderState.UNKNOWN, 3)]
+    assert account.reconnect() == []
+    assert account.queried == ["a"]
+    # It is known again, unchanged.
+    order.forgotten = False
+    assert account.reconnect() == [("a", OrderState.PARTIAL, 3)]
+    assert account.reconnect() == []
+    # The venue knows its end only.
+    order.forgotten = True
+    assert account.reconnect() == [("a", OrderState.UNKNOWN, 3)]
+    order.forgotten = False
+    account.venue.end(order, OrderState.CANCELLED)
+    assert account.reconnect() == [("a", OrderState.CANCELLED, 3)]
+    assert account.reconnect() == []
+    assert account.queried == []
+
+
+def test_the_report_of_an_unknown_order_has_the_reason_and_the_time(account: Account) -> None:
+    order = account.place("a")
+    account.hear()
+    order.forgotten = True
+    account.venue.now += SECOND
+    reading = account.tracker.start_reading(account.venue.now)
+    reading.time = account.venue.now
+    [query] = account.tracker.queries(reading, [], [])
+    reading.answered(query, None)
+    [report] = account.tracker.reconciled(reading)
+    assert isinstance(report, OrderReport)
+    kind, symbol, payload, time = report.event
+    assert (kind, symbol, time) == ("ExecReport", "BTC-USDT", account.venue.now)
+    assert (payload["state"], payload["reason"]) == ("UNKNOWN", UNKNOWN_TO_VENUE)
+    # A report that arrives during the reading proves that the venue knows it.
+    account.venue.fill(order, Decimal(1))
+    account.hear()
+    assert account.tracker.reconciled(reading) == []
+
+
+def test_an_accepted_order_that_the_venue_no_longer_knows_is_published(account: Account) -> None:
+    sent = account.tracker.sent(new_order("a"))
+    answer = account.venue.place(new_order("a"))
+    assert answer is not None
+    account.tracker.accepted(sent, answer)
+    order = account.venue.current("a")
+    assert order is not None
+    order.forgotten = True
+    assert account.reconnect() == [("a", OrderState.UNKNOWN, 0)]
+    assert account.reconnect() == []
+
+
+def test_an_order_accepted_during_a_reading_is_not_unknown(account: Account) -> None:
+    sent = account.tracker.sent(new_order("a"))
+    reading = account.tracker.start_reading(account.venue.now)
+    reading.time = account.venue.now
+    [query] = account.tracker.queries(reading, [], [])
+    reading.answered(query, account.venue.find("a"))
+    answer = account.venue.place(new_order("a"))
+    assert answer is not None
+    account.tracker.accepted(sent, answer)
+    assert account.tracker.reconciled(reading) == []
+    account.tracker.complete(reading)
+    # Its report is lost: the next reading finds it.
+    order = account.venue.current("a")
+    assert order is not None
+    account.venue.end(order, OrderState.EXPIRED)
+    assert account.reconnect() == [("a", OrderState.EXPIRED, 0)]
+
+
+def test_a_request_with_an_unknown_outcome_is_queried_until_it_can_no_longer_arrive(account: Account) -> None:
+    venue, tracker = account.venue, account.tracker
+    sent = tracker.sent(new_order("a"))
+    assert tracker.may_arrive("a", venue.now)
+    tracker.outcome_unknown(sent, venue.now + SECOND)
+    assert account.reconnect() == []
+    assert account.queried == ["a"]
+    assert tracker.may_arrive("a", venue.now)
+    venue.now += SECOND
+    assert not tracker.may_arrive("a", venue.now)
+    assert account.reconnect() == []
+    assert account.queried == ["a"]
+    account.reconnect()
+    assert account.queried == []
+
+
+def test_of_two_requests_under_one_id_the_refusal_of_one_does_not_forget_the_other(account: Account) -> None:
+    venue, tracker = account.venue, account.tracker
+    first, second = tracker.sent(new_order("a")), tracker.sent(new_order("a"))
+    tracker.outcome_unknown(second, venue.now + SECOND)
+    tracker.refused(first)
+    account.place("a")
+    account.venue.end(venue.orders[-1], OrderState.CANCELLED)
+    assert account.reconnect() == [("a", OrderState.CANCELLED, 0)]
+
+
+def test_a_late_report_of_an_ended_order_does_not_end_the_watch_over_its_successor(account: Account) -> None:
+    venue, tracker = account.venue, account.tracker
+    first = account.place("a")
+    venue.fill(first, first.quantity)
+    late = venue.stream[-1]
+    account.hear()
+    sent = tracker.sent(new_order("a"))
+    answer = venue.place(new_order("a"))
+    assert answer is not None
+    tracker.accepted(sent, answer)
+    account.hear(late)
+    second = venue.current("a")
+    assert second is not None
+    venue.end(second, OrderState.CANCELLED)
+    assert account.reconnect() == [("a", OrderState.CANCELLED, 0)]
+
+
+def test_ended_and_unknown_orders_are_kept_up_to_a_number() -> None:
+    account = Account(closed_orders=3)
+    account.reconnect()
+    stays = account.place("stays")
+    account.hear()
+    for number in range(20):
+        order = account.place(f"o{number}")
+        account.hear()
+        if number % 2:
+            account.venue.end(order, OrderState.CANCELLED)
+            account.hear()
+        else:
+            order.forgotten = True
+            account.reconnect()
+    assert account.tracker.kept_orders == 4
+    # The open one is not among those that were forgotten.
+    account.venue.end(stays, OrderState.CANCELLED)
+    assert ("stays", OrderState.CANCELLED, 0) in account.reconnect()
+
+
+def test_a_report_that_could_not_be_published_is_news_again(account: Account) -> None:
+    account.place("a")
+    reading = account.tracker.start_reading(account.venue.now)
+    reading.time = account.venue.now
+    account.tracker.queries(reading, account.venue.open_orders(), [])
+    assert account.tracker.reconciled(reading) == account.tracker.reconciled(reading) != []
+
+
+def test_a_balance_is_published_unless_a_newer_one_was(account: Account) -> None:
+    old, new = Balance(Decimal(1), Decimal(1)), Balance(Decimal(2), Decimal(2))
+    [report] = account.tracker.balance_reported("USDT", new, T0 + 2)
+    account.tracker.published(report)
+    assert account.tracker.balance_reported("USDT", old, T0 + 1) == []
+    assert account.tracker.balance_reported("BTC", old, T0 + 1) != []
+    assert account.tracker.balance_reported("USDT", old, T0 + 2) != []
+    reading = account.tracker.start_reading(0)
+    reading.time, reading.balances = T0 + 1, {"USDT": old, "BTC": old}
+    assert [each.event[1] for each in account.tracker.reconciled(reading)] == ["BTC"]
