@@ -5,6 +5,7 @@ from typing import Literal
 from msgspec import UNSET, UnsetType
 
 from meltica.api.envelope import JsonObject, Schema
+from meltica.runtime.lifecycle import Desired, InstanceState
 
 
 class InstanceBase(Schema, frozen=True, kw_only=True):
@@ -16,9 +17,9 @@ class InstanceBase(Schema, frozen=True, kw_only=True):
     running: bool
     baseline: bool
     dynamic: bool
-    status: Literal["pending", "starting", "running", "stopping", "stopped", "failed", "stuck"]
+    status: InstanceState
     last_error: str | UnsetType = UNSET
-    desired: Literal["running", "stopped"]
+    desired: Desired
     """The last request, which a restart of the gateway restores."""
     enabled: bool
     """The value in the configuration file."""

@@ -1,11 +1,10 @@
 """`/providers`: providers, their states and their counters."""
 
-from typing import Literal
-
 from msgspec import UNSET, UnsetType
 
 from meltica.api.adapters import Adapter
 from meltica.api.envelope import JsonObject, Schema
+from meltica.runtime.lifecycle import Desired, ProviderState
 
 
 class ProviderBase(Schema, frozen=True, kw_only=True):
@@ -17,14 +16,14 @@ class ProviderBase(Schema, frozen=True, kw_only=True):
     instrument_count: int
     settings: JsonObject
     running: bool
-    status: Literal["pending", "starting", "running", "stopped", "failed"]
+    status: ProviderState
     startup_error: str | UnsetType = UNSET
     """Why the last start or run failed; absent while the provider runs."""
     connection_error: str | UnsetType = UNSET
     """Why a running provider is disconnected from its venue; it reconnects automatically."""
     route_error: str | UnsetType = UNSET
     """Why a subscription failed; it is retried."""
-    desired: Literal["running", "stopped"]
+    desired: Desired
     """The last request, which a restart of the gateway restores."""
     enabled: bool
     """The value in the configuration file."""
