@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.gateway import Checked, Running
 from tests.support.paths import ROOT
-from tests.support.rest_shapes import ANSWERS
+from tests.support.rest_schemas import ANSWERS
 
 PAGE = ROOT / "docs" / "rest.md"
 

@@ -18,7 +18,7 @@ from structlog.contextvars import get_contextvars
 from meltica.http import request_gate
 from tests.integration.test_control_resources import failure
 from tests.support.gateway import Running
-from tests.support.rest_shapes import Failure
+from tests.support.rest_schemas import Failure
 
 CHANGE = "/providers/demo/start"
 """A POST that changes nothing: 409, because the provider already runs."""

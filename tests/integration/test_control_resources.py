@@ -10,7 +10,7 @@ import pytest
 from meltica.control import changes
 from tests.support import venue
 from tests.support.gateway import Running
-from tests.support.rest_shapes import ANSWERS, Failure
+from tests.support.rest_schemas import ANSWERS, Failure
 
 
 def ok(answer: httpx.Response, status: int = 200) -> Any:
