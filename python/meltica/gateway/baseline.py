@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from meltica.persistence.stores.supervised import Spec, State, StateRow, StateStore
     from meltica.providers.spec import ProviderSpec
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("meltica.gateway")
 
 
 @dataclass(frozen=True)

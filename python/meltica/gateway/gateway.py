@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from meltica.http.server import HttpServer
     from meltica.settings import Loaded
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("meltica.gateway")
 
 
 class Gateway:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("meltica.gateway")
 
 WHOLE_STOP = 15.0
 """Seconds of a stop that `ShutdownStep.share` is a part of; a shorter stop shortens every share."""

@@ -23,7 +23,7 @@ from meltica.persistence.postgres.embedded import EmbeddedPostgres
 if TYPE_CHECKING:
     from meltica.settings import Loaded
 
-log = logging.getLogger("meltica.gateway.gateway")
+log = logging.getLogger("meltica.gateway")
 
 AT_ONCE = 130
 STATUS_SECONDS = 0.5
