@@ -440,7 +440,7 @@ def test_the_ledger_outlives_its_clients_and_can_be_printed(venue: Venue) -> Non
 @pytest.mark.parametrize(
     ("endpoint", "code", "words"),
     [
-        ("http://127.0.0.1:1", 1, "does not answer as a venue does"),
+        ("http://127.0.0.1:1", 1, "does not respond as a venue"),
         ("nowhere", 2, "expected an address such as http://127.0.0.1:8890, saw 'nowhere'"),
     ],
 )

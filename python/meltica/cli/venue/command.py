@@ -92,4 +92,6 @@ def _ask(endpoint: str) -> dict[str, Any]:
             f"--endpoint: expected an address such as {ENDPOINT}, saw {endpoint!r}: {error}"
         ) from None
     except (httpx.HTTPError, ValueError) as error:
-        raise click.ClickException(f"{endpoint} is not a venue: {error}") from None
+        raise click.ClickException(
+            f"{endpoint} does not respond as a venue: {error}; start it with `meltica venue serve`"
+        ) from None
