@@ -1,6 +1,6 @@
 """Maps errors to one line of text and an exit code."""
 
-import json
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +12,9 @@ from meltica.errors import (
     GatewayAlreadyRunning,
     MelticaError,
 )
+
+if TYPE_CHECKING:
+    from meltica.cli.json_output import JsonOutput
 
 CODES: tuple[tuple[type[MelticaError], int], ...] = (
     (ConfigError, 2),
@@ -32,11 +35,11 @@ class Failure(click.ClickException):
         self.exit_code = code  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def refuse(error: ConfigError, as_json: bool) -> int:
+def refuse(error: ConfigError, output: "JsonOutput | None") -> int:
     """Prints every fault of a configuration; returns the exit code."""
-    if as_json:
+    if output is not None:
         known = {"event": "failed", "part": "configuration", "faults": list(error.faults), "exit_code": 2}
-        click.echo(json.dumps({**known, "error": str(error)}))
+        output.write({**known, "error": str(error)})
     if len(error.faults) == 1:
         click.echo(f"Error: {error}", err=True)
         return 2

@@ -88,9 +88,11 @@ def replay(
     if sample == bool(paths):
         raise click.UsageError("give PATH..., or --sample to replay a generated session")
     from meltica.backtest.replay import Replay, StartError
+    from meltica.cli.json_output import JsonOutput
     from meltica.cli.replay.run import run
     from meltica.errors import MelticaError
 
+    output = JsonOutput.reserve() if as_json else None
     try:
         runs = _runs(lambdas, pairs)
         adapter = _adapter(paths, codec, speed, sample=sample)
@@ -100,7 +102,7 @@ def replay(
         return 3
     except MelticaError as error:
         raise BadInput(str(error)) from error
-    return run(session, adapter, as_json=as_json)
+    return run(session, adapter, output)
 
 
 def _adapter(paths: tuple[Path, ...], codec: str | None, speed: str, *, sample: bool) -> "ReplayAdapter":

@@ -1,7 +1,6 @@
 """Runs a replay on a terminal: progress, logs, interruption, and what is said at the end."""
 
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -19,11 +18,12 @@ from meltica.errors import MelticaError, ReplayError
 
 if TYPE_CHECKING:
     from meltica.adapters.replay.adapter import ReplayAdapter
+    from meltica.cli.json_output import JsonOutput
 
 LOG_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 
 
-def run(session: Replay, adapter: "ReplayAdapter", *, as_json: bool) -> int:
+def run(session: Replay, adapter: "ReplayAdapter", output: "JsonOutput | None") -> int:
     """Runs a replay, prints the report and returns the exit code. Ends the process if a lambda is stuck."""
     status: Status = "ok"
     error: str | None = None
@@ -41,8 +41,8 @@ def run(session: Replay, adapter: "ReplayAdapter", *, as_json: bool) -> int:
         if interrupted.is_set():
             status, error = "interrupted", "interrupted"
     report = session.report(status, error)
-    if as_json:
-        click.echo(json.dumps(report))
+    if output is not None:
+        output.write(report)
     else:
         from meltica.cli.replay.summary import show
 

@@ -55,15 +55,17 @@ def serve(
     """Run the gateway until Ctrl-C or SIGTERM. A second signal ends it immediately."""
     from meltica import settings as configuration
     from meltica.cli.failures import refuse
+    from meltica.cli.json_output import JsonOutput
     from meltica.errors import ConfigError
 
+    output = JsonOutput.reserve() if as_json else None
     try:
         loaded = configuration.load(path, _overrides(home, port, settings))
     except ConfigError as error:
-        return refuse(error, as_json)
+        return refuse(error, output)
     from meltica.cli.serve.run import run
 
-    return run(loaded, as_json=as_json)
+    return run(loaded, output)
 
 
 def _overrides(home: Path | None, port: int | None, settings: tuple[str, ...]) -> dict[str, Any]:

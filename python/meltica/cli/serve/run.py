@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -21,6 +20,7 @@ from meltica.persistence.database import shown
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
+    from meltica.cli.json_output import JsonOutput
     from meltica.settings import Loaded
 
 log = logging.getLogger("meltica.gateway")
@@ -31,13 +31,13 @@ LEFT_BEHIND = {"lambdas": 3, "states": 5, "lock": 5, "database": 5, "embedded Po
 """Exit codes for a component that did not stop; the first match applies, 1 otherwise."""
 
 
-def run(loaded: "Loaded", *, as_json: bool) -> int:
+def run(loaded: "Loaded", output: "JsonOutput | None") -> int:
     """Runs the gateway until a signal stops it; returns the exit code."""
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         settings = loaded.settings.log
         show = stack.enter_context(screen(settings.level, settings.format, "Meltica", _rows(loaded)))
-        serving = Serving(loaded, show, stack.close, as_json=as_json, began=began)
+        serving = Serving(loaded, show, stack.close, output, began=began)
         with asyncio.Runner() as runner:
             runner.run(serving.main())
     return serving.conclude()
@@ -51,14 +51,14 @@ class Serving:
         loaded: "Loaded",
         show: Show | None,
         close_screen: Callable[[], object],
+        output: "JsonOutput | None",
         *,
-        as_json: bool,
         began: float,
     ) -> None:
         self._loaded = loaded
         self._show = show
         self._close_screen = close_screen
-        self._as_json = as_json
+        self._output = output
         self._began = began
         self._gateway = Gateway(loaded)
         self._asked = asyncio.Event()
@@ -88,7 +88,7 @@ class Serving:
         """Reports the result and returns the exit code."""
         failure = self._failure
         code = self._code()
-        if self._as_json:
+        if self._output is not None:
             end: dict[str, object] = {"event": "stopped" if failure is None else "failed"}
             if failure is not None:
                 end |= {"part": self._gateway.failed_part, "error": str(failure)}
@@ -141,14 +141,15 @@ class Serving:
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         seconds = time.monotonic() - self._began
         log.info("ready at %s after %.1f s", address, seconds)
-        if self._as_json:
+        if self._output is not None:
             known = {"event": "ready", "version": __version__, "address": address, "pid": os.getpid()}
             self._echo({**known, "config": str(self._loaded.path), "data": _data(self._loaded)})
 
     def _echo(self, known: dict[str, object]) -> None:
         # The reader of stdout may have closed it, which must not stop the gateway.
         with contextlib.suppress(OSError):
-            click.echo(json.dumps(known))
+            if self._output is not None:
+                self._output.write(known)
 
     def _code(self) -> int:
         if self._failure is not None:

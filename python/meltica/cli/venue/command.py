@@ -52,6 +52,7 @@ def venue() -> None:
 def serve(path: Path | None, seed: int | None, port: int, speed: float | None, as_json: bool) -> int:
     """Run a simulated exchange on loopback until Ctrl-C or SIGTERM."""
     from meltica.cli.failures import refuse
+    from meltica.cli.json_output import JsonOutput
     from meltica.errors import ConfigError
     from meltica.venue import config
 
@@ -59,7 +60,7 @@ def serve(path: Path | None, seed: int | None, port: int, speed: float | None, a
     try:
         settings = config.load(path, {name: value for name, value in given.items() if value is not None})
     except ConfigError as error:
-        return refuse(error, as_json)
+        return refuse(error, JsonOutput() if as_json else None)
     from meltica.cli.venue.run import run
 
     return run(settings, port, as_json=as_json)

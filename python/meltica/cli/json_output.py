@@ -1,0 +1,53 @@
+"""Keeps stdout for JSON: everything else that writes to it, strategies included, reaches stderr."""
+
+import contextlib
+import io
+import json
+import os
+import sys
+
+import click
+
+
+class JsonOutput:
+    """Prints JSON lines to the stdout that the process started with.
+
+    `reserve` points file descriptor 1 at stderr, for `print`, C code and child processes alike, and for the
+    rest of the process: code that runs at exit does not reach stdout either. The lines are written to a
+    duplicate, so a strategy may close `sys.stdout` or descriptor 1.
+    """
+
+    def __init__(self) -> None:
+        self._fd: int | None = None
+
+    @classmethod
+    def reserve(cls) -> "JsonOutput":
+        """Reserves stdout; does nothing where `sys.stdout` is not descriptor 1, as in tests."""
+        output = cls()
+        if not _is_descriptor(1):
+            return output
+        sys.stdout.flush()
+        output._fd = os.dup(1)
+        try:
+            os.dup2(2, 1)
+        except OSError:
+            # The process has no stderr.
+            with open(os.devnull, "wb") as null:  # noqa: PTH123
+                os.dup2(null.fileno(), 1)
+        return output
+
+    def write(self, value: object) -> None:
+        """Prints a value as one line. Raises OSError when the reader of stdout has closed it."""
+        line = json.dumps(value)
+        if self._fd is None:
+            click.echo(line)
+            return
+        rest = memoryview(line.encode() + b"\n")
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
+
+
+def _is_descriptor(number: int) -> bool:
+    with contextlib.suppress(AttributeError, ValueError, io.UnsupportedOperation):
+        return sys.stdout.fileno() == number
+    return False
