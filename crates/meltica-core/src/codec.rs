@@ -14,6 +14,7 @@
 //! - Numbers may stand with or without quotes and are exact; ids use all 64 bits.
 //! - A decoder allocates no more than its bounded scratch: 4 MiB of frame, [`MAX_LEVELS`] levels a side.
 
+mod compile;
 mod decode;
 mod error;
 mod field_map;
@@ -78,7 +79,7 @@ impl Codec {
     /// # Errors
     /// [`SpecError`] with all faults at once.
     pub fn compile(spec: CodecSpec) -> Result<Arc<Self>, SpecError> {
-        plan::compile(spec).map(Arc::new)
+        compile::compile(spec).map(Arc::new)
     }
 
     /// Returns the codec's name.

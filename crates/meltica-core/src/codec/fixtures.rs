@@ -1,4 +1,4 @@
-//! A venue's declaration and one frame of each sort, for tests, benches and fuzzing. Not part of the product.
+//! A venue's declaration and one frame of each message, for tests and fuzzing. Not part of the product.
 
 use super::{
     CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role, Sign,
@@ -32,72 +32,88 @@ fn message(name: &str, role: Role, matches: Vec<Match>) -> MessageSpec {
     }
 }
 
-/// Binance's spot market data.
-pub fn binance_spec() -> CodecSpec {
+fn trade(name: &str, id: &str) -> MessageSpec {
     let number = || Convert::Decimal(Sign::Positive);
-    let volume = || Convert::Decimal(Sign::NonNegative);
-    let trade = |name: &str, id: &str| MessageSpec {
+    let sides = [("true", "Sell"), ("false", "Buy")].map(|(text, side)| (text.into(), side.into()));
+    MessageSpec {
         venue_time: Some(("T".into(), TimeUnit::Millis)),
         id: Some((id.into(), IdMode::Monotonic)),
         fields: vec![
             field("id", id, Convert::Id),
-            field(
-                "side",
-                "m",
-                Convert::Enum(vec![("true".into(), "Sell".into()), ("false".into(), "Buy".into())]),
-            ),
+            field("side", "m", Convert::Enum(sides.into())),
             field("price", "p", number()),
             field("quantity", "q", number()),
         ],
         ..message(name, Role::Event(Kind::Trade), equals("e", name))
-    };
-    let top = || Convert::Decimal(Sign::ZeroIsAbsent);
-    let best = || {
-        vec![
-            field("bid", "b", top()),
-            field("bid_quantity", "B", top()),
-            field("ask", "a", top()),
-            field("ask_quantity", "A", top()),
-        ]
-    };
+    }
+}
+
+fn best() -> Vec<FieldSpec> {
+    let best = [("bid", "b"), ("bid_quantity", "B"), ("ask", "a"), ("ask_quantity", "A")];
+    best.map(|(name, path)| field(name, path, Convert::Decimal(Sign::ZeroIsAbsent))).into()
+}
+
+fn day_ticker() -> MessageSpec {
     let mut ticker = message("24hrTicker", Role::Event(Kind::Ticker), equals("e", "24hrTicker"));
     ticker.fields = best();
-    ticker.fields.extend([field("last", "c", number()), field("volume_24h", "v", volume())]);
-    let mut book_ticker =
+    ticker.fields.push(field("last", "c", Convert::Decimal(Sign::Positive)));
+    ticker.fields.push(field("volume_24h", "v", Convert::Decimal(Sign::NonNegative)));
+    ticker
+}
+
+fn book_ticker() -> MessageSpec {
+    let mut ticker =
         message("bookTicker", Role::Event(Kind::Ticker), present(&["u", "s", "b", "B", "a", "A"]));
-    book_ticker.matches.push(Match::Absent("e".into()));
-    book_ticker.venue_time = None;
-    book_ticker.id = Some(("u".into(), IdMode::Monotonic));
-    book_ticker.fields = best();
+    ticker.matches.push(Match::Absent("e".into()));
+    ticker.venue_time = None;
+    ticker.id = Some(("u".into(), IdMode::Monotonic));
+    ticker.fields = best();
+    ticker
+}
+
+fn kline() -> MessageSpec {
+    let number = || Convert::Decimal(Sign::Positive);
     let mut kline = message("kline", Role::Event(Kind::KlineSummary), equals("e", "kline"));
     kline.fields = vec![
         field("open", "k.o", number()),
         field("close", "k.c", number()),
         field("high", "k.h", number()),
         field("low", "k.l", number()),
-        field("volume", "k.v", volume()),
+        field("volume", "k.v", Convert::Decimal(Sign::NonNegative)),
         field("open_time", "k.t", Convert::Time(TimeUnit::Millis)),
         field("close_time", "k.T", Convert::Time(TimeUnit::Millis)),
         field("interval", "k.i", Convert::Text),
         field("closed", "k.x", Convert::Bool),
     ];
+    kline
+}
+
+fn depth_update() -> MessageSpec {
     let mut diff = message("depthUpdate", Role::BookDiff, equals("e", "depthUpdate"));
-    let path = |path: &str| Some(path.to_owned());
     diff.levels = Some(LevelsSpec {
         bids: "b".into(),
         asks: "a".into(),
-        first: path("U"),
-        last: path("u"),
+        first: Some("U".into()),
+        last: Some("u".into()),
         ..LevelsSpec::default()
     });
+    diff
+}
+
+fn depth() -> MessageSpec {
     let mut snapshot = message("depth", Role::BookSnapshot, present(&["lastUpdateId", "bids", "asks"]));
     (snapshot.symbol, snapshot.venue_time) = (None, None);
     snapshot.levels = Some(LevelsSpec {
         bids: "bids".into(),
         asks: "asks".into(),
-        last: path("lastUpdateId"),
+        last: Some("lastUpdateId".into()),
         ..LevelsSpec::default()
     });
+    snapshot
+}
+
+/// Returns the declaration of Binance's spot market data.
+pub fn binance_spec() -> CodecSpec {
     CodecSpec {
         name: "binance".into(),
         symbols: SymbolRule {
@@ -111,13 +127,13 @@ pub fn binance_spec() -> CodecSpec {
             symbol_separator: Some('@'),
         }),
         messages: vec![
-            book_ticker,
+            book_ticker(),
             trade("trade", "t"),
             trade("aggTrade", "a"),
-            diff,
-            ticker,
-            kline,
-            snapshot,
+            depth_update(),
+            day_ticker(),
+            kline(),
+            depth(),
         ],
     }
 }
@@ -128,16 +144,16 @@ pub const TRADE: &str = r#"{"e":"trade","E":1723161255343,"s":"BTCUSDT","t":3735
 pub const AGG: &str = r#"{"e":"aggTrade","E":1723161255343,"s":"ETHBTC","a":18446744073709551615,"p":"0.0123","q":7,"f":1,"l":2,"T":1723161255342,"m":false,"M":true}"#;
 /// The best bid and ask.
 pub const BOOK_TICKER: &str = r#"{"u":50093239212,"s":"BTCUSDT","b":"61837.63000000","B":"3.78826000","a":"61837.64000000","A":"1.54698000"}"#;
-/// The last 24 hours.
+/// A 24-hour ticker.
 pub const TICKER: &str = r#"{"e":"24hrTicker","E":1723161255343,"s":"BTCUSDT","p":"-12.5","P":"-0.2","w":"1","x":"2","c":"61837.64","Q":"0.1","b":"61837.63","B":"3.78","a":"61837.64","A":"0.00000000","o":"1","h":"2","l":"0.5","v":"12345.678","q":"9","O":1,"C":2,"F":0,"L":18150,"n":18151}"#;
 /// A candle.
 pub const KLINE: &str = r#"{"e":"kline","E":1672515782136,"s":"BNBBTC","k":{"t":1672515780000,"T":1672515839999,"s":"BNBBTC","i":"1m","f":100,"L":200,"o":"0.0010","c":"0.0020","h":"0.0025","l":"0.0015","v":"1000","n":100,"x":false,"q":"1.0000","V":"500","Q":"0.500","B":"123456"}}"#;
 /// Changed levels of a book.
 pub const DIFF: &str = r#"{"e":"depthUpdate","E":1723161255308,"s":"BTCUSDT","U":50093239203,"u":50093239207,"b":[["55653.87000000","0.00000000"]],"a":[["61838.04000000","0.32332000"],["61844.30000000","0.40163000"]]}"#;
-/// A whole book, which does not say whose.
+/// A book snapshot that does not name its symbol.
 pub const SNAPSHOT: &str = r#"{"lastUpdateId":50093239218,"bids":[["61837.63000000","3.78826000"]],"asks":[["61837.64000000","0.61700000"]]}"#;
 
-/// One frame of each sort.
+/// One frame of each message.
 pub const ALL: [&str; 7] = [TRADE, AGG, BOOK_TICKER, TICKER, KLINE, DIFF, SNAPSHOT];
 
 /// Puts a frame into its envelope, as combined streams do.

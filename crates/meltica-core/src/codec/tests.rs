@@ -261,7 +261,7 @@ fn texts_that_look_alike_to_the_tables_are_told_apart() {
     }
     spec.messages[1].fields[3].path = "price_of+the_trade".into();
     let faults = Codec::compile(spec).unwrap_err().faults;
-    assert!(faults.len() == 1 && faults[0].contains("expected a key less like"), "{faults:?}");
+    assert!(faults.len() == 1 && faults[0].contains("expected a key less like its siblings"), "{faults:?}");
 }
 
 #[test]

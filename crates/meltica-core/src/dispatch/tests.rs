@@ -1,8 +1,8 @@
-//! The routing table against the plain filter that it stands for.
+//! The routing table against a plain filter.
 
 use crate::bus::{OverflowPolicy, Queue, Reader, Waker};
 use crate::decimal::Decimal;
-use crate::dispatch::{Dispatcher, Origin, Publisher, Route, RouteKey, SubscriptionId};
+use crate::dispatch::{Change, Dispatcher, Origin, Publisher, Route, RouteKey, SubscriptionId};
 use crate::event::{BookGap, Kind, Payload, Side, Ticker, Trade, VenueId};
 use crate::filter::{Filter, Operand};
 use crate::names::{ProviderId, SymbolId};
@@ -12,7 +12,7 @@ use proptest::sample::{Index, select};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What is sent; the last is a notice, which nobody subscribes to: it comes with books.
+/// The kinds of the events. The last one is a notice, which is routed with books.
 const KINDS: [Kind; 4] = [Kind::Trade, Kind::Ticker, Kind::BookSnapshot, Kind::BookGap];
 const PROVIDERS: [&str; 2] = ["table-a", "table-b"];
 const SYMBOLS: [&str; 3] = ["TABLE-A", "TABLE-B", "TABLE-C"];
@@ -24,9 +24,9 @@ struct Condition {
     operands: Vec<&'static str>,
 }
 
-/// One declared route, by indices.
+/// A declared route. Provider and symbol are indices.
 #[derive(Debug, Clone)]
-struct Want {
+struct Declared {
     provider: usize,
     kind: Kind,
     symbol: Option<usize>,
@@ -34,7 +34,7 @@ struct Want {
     conditions: Vec<Condition>,
 }
 
-/// One event, by indices; `number` is a trade's price and id, and a ticker's last price.
+/// An event. Provider and symbol are indices; `number` is the price and id of a trade, or the last price of a ticker.
 #[derive(Debug, Clone)]
 struct Sent {
     provider: usize,
@@ -46,7 +46,7 @@ struct Sent {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Subscribe(Vec<Want>),
+    Subscribe(Vec<Declared>),
     Unsubscribe(Index),
     Send(Sent),
 }
@@ -75,13 +75,19 @@ fn condition(kind: Kind) -> BoxedStrategy<Condition> {
     }
 }
 
-fn want() -> impl Strategy<Value = Want> {
+fn declared() -> impl Strategy<Value = Declared> {
     select(&KINDS[..3]).prop_flat_map(|kind| {
         let most = if kind == Kind::BookSnapshot { 0 } else { 2 };
         let conditions = proptest::collection::vec(condition(kind), 0..=most);
         let symbol = proptest::option::weighted(0.6, 0..SYMBOLS.len());
         (0..PROVIDERS.len(), symbol, 1u32..9, conditions).prop_map(
-            move |(provider, symbol, depth, conditions)| Want { provider, kind, symbol, depth, conditions },
+            move |(provider, symbol, depth, conditions)| Declared {
+                provider,
+                kind,
+                symbol,
+                depth,
+                conditions,
+            },
         )
     })
 }
@@ -94,14 +100,14 @@ fn sent() -> impl Strategy<Value = Sent> {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        2 => proptest::collection::vec(want(), 0..5).prop_map(Step::Subscribe),
+        2 => proptest::collection::vec(declared(), 0..5).prop_map(Step::Subscribe),
         1 => any::<Index>().prop_map(Step::Unsubscribe),
         9 => sent().prop_map(Step::Send),
     ];
     proptest::collection::vec(step, 1..120)
 }
 
-impl Want {
+impl Declared {
     fn key(&self) -> RouteKey {
         RouteKey {
             provider: ProviderId::intern(PROVIDERS[self.provider]).unwrap(),
@@ -118,7 +124,7 @@ impl Want {
         Route { key: self.key(), filters: self.conditions.iter().map(compile).collect(), depth: self.depth }
     }
 
-    /// Whether the route is about the event, its conditions aside.
+    /// Returns whether the route covers the event, without its conditions.
     fn covers(&self, sent: &Sent) -> bool {
         let kind = if sent.kind == Kind::BookGap { Kind::BookSnapshot } else { sent.kind };
         (self.provider, self.kind) == (sent.provider, kind) && self.symbol.is_none_or(|s| s == sent.symbol)
@@ -130,7 +136,7 @@ impl Want {
 }
 
 impl Condition {
-    /// What the condition says, without the decimals and the field table of the code under test.
+    /// Evaluates the condition without the decimals and the field table of the code under test.
     fn meets(&self, sent: &Sent) -> bool {
         let text = match self.field {
             "side" => sent.side.map(|side| if side == Side::Buy { "Buy" } else { "Sell" }.to_owned()),
@@ -151,11 +157,11 @@ impl Condition {
     }
 }
 
-/// Returns the route that speaks for a subscriber: an exact one goes before one for every symbol, and the one
-/// declared last before its equals.
-fn best<'w>(wants: &'w [Want], sent: &Sent) -> Option<&'w Want> {
-    let covering = || wants.iter().filter(|want| want.covers(sent));
-    covering().rfind(|want| want.symbol.is_some()).or_else(|| covering().next_back())
+/// Returns the route of a subscriber that applies to an event: an exact one before one for every symbol, and the last
+/// one of equals.
+fn best<'r>(routes: &'r [Declared], sent: &Sent) -> Option<&'r Declared> {
+    let covering = || routes.iter().filter(|route| route.covers(sent));
+    covering().rfind(|route| route.symbol.is_some()).or_else(|| covering().next_back())
 }
 
 fn payload(sent: &Sent, publisher: &Publisher, wanted: crate::dispatch::Wanted) -> Payload {
@@ -174,12 +180,97 @@ fn payload(sent: &Sent, publisher: &Publisher, wanted: crate::dispatch::Wanted) 
 
 struct Subscriber {
     id: SubscriptionId,
-    wants: Vec<Want>,
+    routes: Vec<Declared>,
     reader: Reader,
 }
 
 fn keys(subscribers: &[Subscriber]) -> BTreeSet<RouteKey> {
-    subscribers.iter().flat_map(|s| &s.wants).map(Want::key).collect()
+    subscribers.iter().flat_map(|subscriber| &subscriber.routes).map(Declared::key).collect()
+}
+
+/// A dispatcher beside the list of its subscribers.
+struct Plane {
+    dispatcher: Arc<Dispatcher>,
+    publishers: [Publisher; PROVIDERS.len()],
+    subscribers: Vec<Subscriber>,
+    version: u32,
+    /// The last global sequence number.
+    last: u64,
+    /// The last provider sequence of each provider, kind and symbol.
+    counts: BTreeMap<(usize, Kind, usize), u64>,
+}
+
+impl Plane {
+    fn new(pools: &Arc<Pools>) -> Self {
+        let dispatcher = Dispatcher::new(Arc::clone(pools));
+        let publishers = PROVIDERS.map(|name| Publisher::new(&dispatcher, ProviderId::intern(name).unwrap()));
+        let subscribers = Vec::new();
+        Self { dispatcher, publishers, subscribers, version: 0, last: 0, counts: BTreeMap::new() }
+    }
+
+    fn subscribe(&mut self, routes: Vec<Declared>) -> Change {
+        let (queue, reader) =
+            Queue::new([OverflowPolicy::DropOldest; Kind::COUNT], 4, 4, Arc::new(Waker::default()));
+        let (id, change) = self.dispatcher.subscribe(&queue, routes.iter().map(Declared::route).collect());
+        self.subscribers.push(Subscriber { id, routes, reader });
+        change
+    }
+
+    fn unsubscribe(&mut self, which: Index) -> Change {
+        let subscriber = self.subscribers.remove(which.index(self.subscribers.len()));
+        self.dispatcher.unsubscribe(subscriber.id)
+    }
+
+    /// Changes the subscriptions and compares the difference with that of the subscribers' routes.
+    fn change(&mut self, change: impl FnOnce(&mut Self) -> Change) -> Result<(), TestCaseError> {
+        let before = keys(&self.subscribers);
+        let change = change(self);
+        let after = keys(&self.subscribers);
+        self.version += 1;
+        prop_assert_eq!((change.version, self.dispatcher.version()), (self.version, self.version));
+        prop_assert!(change.subscribe.iter().eq(after.difference(&before)), "routes that are new");
+        prop_assert!(change.unsubscribe.iter().eq(before.difference(&after)), "routes without subscribers");
+        Ok(())
+    }
+
+    /// Publishes an event and compares what each subscriber reads with its routes.
+    fn send(&mut self, sent: &Sent) -> Result<(), TestCaseError> {
+        let symbol = SymbolId::intern(SYMBOLS[sent.symbol]).unwrap();
+        let publisher = &mut self.publishers[sent.provider];
+        let routes: Vec<_> = self.subscribers.iter().map(|s| best(&s.routes, sent)).collect();
+        let wanted = publisher.wanted(sent.kind, symbol);
+        prop_assert_eq!(wanted.is_some(), routes.iter().any(Option::is_some));
+        // A notice is routed with its book, whatever the conditions of the book.
+        let is_notice = sent.kind == Kind::BookGap;
+        let matches = |route: &Declared| is_notice || route.meets(sent);
+        let matched: Vec<bool> = routes.iter().map(|route| route.is_some_and(matches)).collect();
+        if let Some(wanted) = wanted {
+            let deepest = routes.iter().flatten().map(|route| route.depth).max().unwrap_or(0);
+            let depth = if is_notice { 0 } else { deepest };
+            prop_assert_eq!(wanted.depth, depth, "as deep as the deepest route");
+            let payload = payload(sent, publisher, wanted);
+            let origin = Origin { kind: sent.kind, symbol, venue_time: None, received_time: 0 };
+            let seq = publisher.publish(wanted, origin, payload).unwrap();
+            prop_assert_eq!(seq, matched.contains(&true).then_some(self.last + 1));
+            self.last = seq.unwrap_or(self.last);
+        }
+        let (provider, key) = (publisher.provider(), (sent.provider, sent.kind, sent.symbol));
+        if matched.contains(&true) {
+            *self.counts.entry(key).or_insert(0) += 1;
+        }
+        for (subscriber, matched) in self.subscribers.iter_mut().zip(matched) {
+            let mut items = Vec::new();
+            subscriber.reader.read(self.dispatcher.watermark(), 4, &mut items);
+            prop_assert_eq!(items.len(), usize::from(matched), "{:?}: {:?}", sent, subscriber.routes);
+            for item in items {
+                let header = item.header();
+                prop_assert_eq!((header.seq, header.routing_version), (self.last, self.version));
+                prop_assert_eq!((header.provider, header.kind, header.symbol), (provider, sent.kind, symbol));
+                prop_assert_eq!(header.provider_seq, self.counts[&key]);
+            }
+        }
+        Ok(())
+    }
 }
 
 proptest! {
@@ -187,73 +278,17 @@ proptest! {
     fn prop_the_table_is_a_filter(steps in steps()) {
         let pools = Pools::new(1 << 24);
         Pools::reserve(&pools, Claim { events: 256, books: 64, depth: 1 }).unwrap();
-        let dispatcher = Dispatcher::new(Arc::clone(&pools));
-        let providers = PROVIDERS.map(|name| ProviderId::intern(name).unwrap());
-        let mut publishers = providers.map(|provider| Publisher::new(&dispatcher, provider));
-        let mut subscribers: Vec<Subscriber> = Vec::new();
-        let (mut version, mut last, mut counted) = (0, 0, BTreeMap::new());
+        let mut plane = Plane::new(&pools);
         for step in steps {
-            let before = keys(&subscribers);
-            let change = match step {
-                Step::Subscribe(wants) => {
-                    let (queue, reader) =
-                        Queue::new([OverflowPolicy::DropOldest; Kind::COUNT], 4, 4, Arc::new(Waker::default()));
-                    let routes = wants.iter().map(Want::route).collect();
-                    let (id, change) = dispatcher.subscribe(&queue, routes);
-                    subscribers.push(Subscriber { id, wants, reader });
-                    change
-                }
-                Step::Unsubscribe(_) if subscribers.is_empty() => continue,
-                Step::Unsubscribe(which) => {
-                    let gone = subscribers.remove(which.index(subscribers.len()));
-                    dispatcher.unsubscribe(gone.id)
-                }
-                Step::Send(sent) => {
-                    let symbol = SymbolId::intern(SYMBOLS[sent.symbol]).unwrap();
-                    let publisher = &mut publishers[sent.provider];
-                    let found: Vec<_> = subscribers.iter().map(|s| best(&s.wants, &sent)).collect();
-                    let wanted = publisher.wanted(sent.kind, symbol);
-                    prop_assert_eq!(wanted.is_some(), found.iter().any(Option::is_some));
-                    let matched: Vec<bool> = found.iter().map(|want| {
-                        // A notice comes with its book, whatever the book's conditions.
-                        want.is_some_and(|want| sent.kind == Kind::BookGap || want.meets(&sent))
-                    }).collect();
-                    if let Some(wanted) = wanted {
-                        let depth = if sent.kind == Kind::BookGap { 0 } else {
-                            found.iter().flatten().map(|want| want.depth).max().unwrap_or(0)
-                        };
-                        prop_assert_eq!(wanted.depth, depth, "as deep as the deepest route");
-                        let payload = payload(&sent, publisher, wanted);
-                        let origin = Origin { kind: sent.kind, symbol, venue_time: None, received_time: 0 };
-                        let seq = publisher.publish(wanted, origin, payload).unwrap();
-                        prop_assert_eq!(seq, matched.contains(&true).then_some(last + 1));
-                        last = seq.unwrap_or(last);
-                    }
-                    if matched.contains(&true) {
-                        *counted.entry((sent.provider, sent.kind, sent.symbol)).or_insert(0u64) += 1;
-                    }
-                    for (subscriber, matched) in subscribers.iter_mut().zip(matched) {
-                        let mut items = Vec::new();
-                        subscriber.reader.read(dispatcher.watermark(), 4, &mut items);
-                        prop_assert_eq!(items.len(), usize::from(matched), "{:?}: {:?}", sent, subscriber.wants);
-                        for item in items {
-                            let header = item.header();
-                            prop_assert_eq!((header.seq, header.routing_version), (last, version));
-                            prop_assert_eq!((header.provider, header.kind, header.symbol), (providers[sent.provider], sent.kind, symbol));
-                            prop_assert_eq!(header.provider_seq, counted[&(sent.provider, sent.kind, sent.symbol)]);
-                        }
-                    }
-                    continue;
-                }
-            };
-            version += 1;
-            prop_assert_eq!((change.version, dispatcher.version()), (version, version));
-            let after = keys(&subscribers);
-            prop_assert!(change.subscribe.iter().eq(after.difference(&before)), "what nobody wanted before");
-            prop_assert!(change.unsubscribe.iter().eq(before.difference(&after)), "what nobody wants any more");
+            match step {
+                Step::Subscribe(routes) => plane.change(|plane| plane.subscribe(routes))?,
+                Step::Unsubscribe(_) if plane.subscribers.is_empty() => {}
+                Step::Unsubscribe(which) => plane.change(|plane| plane.unsubscribe(which))?,
+                Step::Send(sent) => plane.send(&sent)?,
+            }
         }
-        drop((subscribers, publishers, dispatcher));
-        prop_assert_eq!(pools.events.free(), pools.events.capacity(), "every slot comes back");
-        prop_assert_eq!(pools.books.free(), pools.books.capacity(), "every slot comes back");
+        drop(plane);
+        prop_assert_eq!(pools.events.free(), pools.events.capacity(), "every slot is returned");
+        prop_assert_eq!(pools.books.free(), pools.books.capacity(), "every slot is returned");
     }
 }

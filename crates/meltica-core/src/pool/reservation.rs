@@ -1,10 +1,10 @@
-//! What an instance may hold: a share of the pools, priced in bytes and reserved when it starts.
+//! The share of the pools that an instance reserves when it starts, priced in bytes.
 
 use super::{Pool, Slot};
 use crate::event::{Book, Event, PriceLevel};
 use crate::sync::{Arc, Mutex, lock};
 
-/// The two pools of a data plane, and the bytes that may go into them.
+/// The two pools of a data plane and the limit of their reservations in bytes.
 pub struct Pools {
     /// Events.
     pub events: Pool<Event>,
@@ -21,12 +21,12 @@ struct Reserved {
     bytes: usize,
 }
 
-/// What an instance may hold at once.
+/// The most that an instance holds at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Claim {
-    /// Events in its queue and hands.
+    /// Events in its queue and in its current batch.
     pub events: usize,
-    /// Books in its queue and hands.
+    /// Books in its queue and in its current batch.
     pub books: usize,
     /// Levels per side of those books.
     pub depth: usize,
@@ -40,37 +40,37 @@ impl Claim {
     }
 }
 
-/// The pools' maximum does not hold one more instance.
+/// A claim that exceeds what is left of the pools' limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the instance needs {wanted} bytes for {} events and {} books of depth {}, but {left} of the pools' {max} bytes are \
-     left; lower its queue capacity or book depth, or raise the maximum",
+    "instance not started: it needs {wanted} bytes for {} events and {} books of depth {}, and {left} of the pools' \
+     {max} bytes are left; lower its queue capacity or book depth, or raise the maximum",
     claim.events, claim.books, claim.depth
 )]
 pub struct NoCapacity {
-    /// What was asked for.
+    /// The refused claim.
     pub claim: Claim,
     /// Its price in bytes.
     pub wanted: usize,
     /// Bytes left.
     pub left: usize,
-    /// Bytes in all.
+    /// The limit in bytes.
     pub max: usize,
 }
 
-/// A claim that was granted; dropped, it frees its share for others.
+/// A granted claim. Dropping it releases its share.
 pub struct Reservation {
     pools: Arc<Pools>,
     claim: Claim,
 }
 
 impl Pools {
-    /// Slots beyond all reservations: what producers have in hand.
+    /// Slots beyond all reservations, for events that producers are filling.
     const IN_FLIGHT: usize = if cfg!(loom) { 4 } else { 256 };
     /// Chunks of 1,024 events and of 64 books.
     const CHUNK_BITS: (u32, u32) = if cfg!(loom) { (2, 0) } else { (10, 6) };
 
-    /// Makes pools that hold at most `max_bytes` for reservations.
+    /// Returns pools with a limit of `max_bytes` for reservations.
     pub fn new(max_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             events: Pool::new(Self::CHUNK_BITS.0, Event::default),
@@ -80,10 +80,10 @@ impl Pools {
         })
     }
 
-    /// Grows `pools` by an instance's claim.
+    /// Reserves an instance's claim and grows `pools` by it.
     ///
     /// # Errors
-    /// [`NoCapacity`] when the maximum would be passed; then nothing has changed.
+    /// [`NoCapacity`] if the claim exceeds the limit; nothing has changed then.
     pub fn reserve(pools: &Arc<Self>, claim: Claim) -> Result<Reservation, NoCapacity> {
         let mut reserved = lock(&pools.reserved);
         let (wanted, left) = (claim.bytes(), pools.max_bytes.saturating_sub(reserved.bytes));
@@ -103,7 +103,7 @@ impl Pools {
         Ok(Reservation { pools: Arc::clone(pools), claim })
     }
 
-    /// Returns the bytes reserved so far.
+    /// Returns the reserved bytes.
     pub fn reserved_bytes(&self) -> usize {
         lock(&self.reserved).bytes
     }
