@@ -170,9 +170,9 @@ async def venue() -> AsyncGenerator[Venue]:
 
 
 @asynccontextmanager
-async def running(venue: Venue, *, key: str | None = "main") -> AsyncGenerator[Rig]:
+async def running(venue: Venue, *, key: str | None = "main", of: type[Wire] = Wire) -> AsyncGenerator[Rig]:
     """An adapter that runs on a thread of its own, as the gateway has it."""
-    adapter = Wire(FakeSettings(), venue.http.endpoint, key, "secret")
+    adapter = of(FakeSettings(), venue.http.endpoint, key, "secret")
     adapter.stream = venue.stream.url
     rig = Rig(adapter)
     await asyncio.to_thread(rig.__enter__)

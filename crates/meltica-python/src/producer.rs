@@ -11,7 +11,7 @@ use crate::stats::feed_dict;
 use meltica_core::clock;
 use meltica_core::dispatch::{Origin, Publisher};
 use meltica_core::event::Nanos;
-use meltica_core::feed::{Feed, FeedStats};
+use meltica_core::feed::{Feed, FeedOutcome, FeedStats};
 use meltica_core::names::SymbolId;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -19,6 +19,60 @@ use replay::{Run, merge};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+/// What `Producer.feed` did with a frame.
+///
+/// The message of a frame counts as exactly one of `decoded`, `control`, `unmatched` and `bad`.
+#[pyclass(module = "meltica._core", name = "FeedOutcome", frozen)]
+pub struct PyFeedOutcome(FeedOutcome);
+
+#[pymethods]
+impl PyFeedOutcome {
+    /// Number of events dispatched, notices about books included.
+    #[getter]
+    fn events(&self) -> u32 {
+        self.0.events
+    }
+
+    /// Number of market data messages.
+    ///
+    /// They need not have events: duplicates, book changes that wait for a snapshot, and unwanted messages count too.
+    #[getter]
+    fn decoded(&self) -> u32 {
+        self.0.decoded
+    }
+
+    /// Number of messages that the codec declares as not market data.
+    #[getter]
+    fn control(&self) -> u32 {
+        self.0.control
+    }
+
+    /// Number of well-formed messages that match no declaration of the codec.
+    #[getter]
+    fn unmatched(&self) -> u32 {
+        self.0.unmatched
+    }
+
+    /// Number of messages that could not be decoded. `Producer.bad_frames` has the latest.
+    #[getter]
+    fn bad(&self) -> u32 {
+        self.0.bad
+    }
+
+    /// Whether the adapter has to handle the frame: it holds control or unmatched messages.
+    #[getter]
+    fn needs_adapter(&self) -> bool {
+        self.0.needs_adapter()
+    }
+
+    fn __repr__(&self) -> String {
+        let FeedOutcome { events, decoded, control, unmatched, bad } = self.0;
+        format!(
+            "FeedOutcome(events={events} decoded={decoded} control={control} unmatched={unmatched} bad={bad})"
+        )
+    }
+}
 
 /// One provider's entry into the data plane, made by `Core.producer`.
 #[pyclass(module = "meltica._core", name = "Producer", frozen)]
@@ -62,16 +116,16 @@ impl PyProducer {
         self.stats.provider.name()
     }
 
-    /// Decodes one frame, dispatches its events and returns how many there were.
+    /// Decodes one frame, dispatches its events and returns what became of the frame.
     ///
     /// `received_time` is in ns, None for now. A frame that cannot be decoded is counted, not raised.
     #[pyo3(signature = (frame, received_time = None))]
-    fn feed(&self, py: Python<'_>, frame: &[u8], received_time: Option<Nanos>) -> PyResult<u32> {
+    fn feed(&self, py: Python<'_>, frame: &[u8], received_time: Option<Nanos>) -> PyResult<PyFeedOutcome> {
         py.detach(|| {
             let mut feed = lock(&self.feed);
             let outcome = feed.frame(frame, received_time.unwrap_or_else(clock::wall)).map_err(value_error);
             feed.flush();
-            outcome.map(|outcome| outcome.events)
+            outcome.map(PyFeedOutcome)
         })
     }
 
@@ -195,5 +249,6 @@ impl PyProducer {
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<PyProducer>()
+    module.add_class::<PyProducer>()?;
+    module.add_class::<PyFeedOutcome>()
 }

@@ -47,6 +47,7 @@ __all__ = [
     "Event",
     "ExecReport",
     "Extension",
+    "FeedOutcome",
     "Host",
     "Instance",
     "InstrumentUpdate",
@@ -209,14 +210,43 @@ class Core:
         """Closes every queue. Hosts deliver what is already queued, then end."""
 
 @final
+class FeedOutcome:
+    """What `Producer.feed` did with a frame.
+
+    The message of a frame counts as exactly one of `decoded`, `control`, `unmatched` and `bad`.
+    """
+
+    @property
+    def events(self) -> int:
+        """Number of events dispatched, notices about books included."""
+    @property
+    def decoded(self) -> int:
+        """Number of market data messages.
+
+        They need not have events: duplicates, book changes that wait for a snapshot, and unwanted messages count too.
+        """
+    @property
+    def control(self) -> int:
+        """Number of messages that the codec declares as not market data."""
+    @property
+    def unmatched(self) -> int:
+        """Number of well-formed messages that match no declaration of the codec."""
+    @property
+    def bad(self) -> int:
+        """Number of messages that could not be decoded. `Producer.bad_frames` has the latest."""
+    @property
+    def needs_adapter(self) -> bool:
+        """Whether the adapter has to handle the frame: it holds control or unmatched messages."""
+
+@final
 class Producer:
     """One provider's entry into the data plane, made by `Core.producer`."""
 
     @property
     def provider(self) -> str:
         """Name of the provider."""
-    def feed(self, frame: bytes, received_time: int | None = None) -> int:
-        """Decodes one frame, dispatches its events and returns how many there were.
+    def feed(self, frame: bytes, received_time: int | None = None) -> FeedOutcome:
+        """Decodes one frame, dispatches its events and returns what became of the frame.
 
         `received_time` is in ns, None for now. A frame that cannot be decoded is counted, not raised.
         """

@@ -16,6 +16,7 @@ from meltica.adapters.codec import (
     flag,
     ident,
     names,
+    present,
     text,
     time,
 )
@@ -90,9 +91,14 @@ DEPTH_SNAPSHOT = Message(
     levels=Levels(bids="bids", asks="asks", last="last"),
 )
 
+REPLY = Message(name="reply", role="Control", matches=(present("op"),))
+
+INSTRUMENT = Message(name="instrument", role="Control", matches=(equals("type", "instrument"),))
+"""The adapter publishes instruments itself: a codec has no role for them."""
+
 FAKE = Codec(
     name="fake",
     symbols=SymbolRule(separator="-"),
-    messages=(TRADE, TICKER, DEPTH, CANDLE, DEPTH_SNAPSHOT),
+    messages=(TRADE, TICKER, DEPTH, CANDLE, DEPTH_SNAPSHOT, REPLY, INSTRUMENT),
 )
 """The declaration, for `meltica replay --codec fake`."""

@@ -63,9 +63,6 @@ class FakeWire(LiveAdapter):
     )
     Settings: ClassVar[type[AdapterSettings]] = FakeSettings
 
-    market_frames: ClassVar[tuple[bytes, ...]] = tuple(
-        b'{"type":"%b"' % name.encode() for name in CHANNELS.values()
-    )
     account_channels: ClassVar[tuple[str, ...]] = ("account",)
     rate: ClassVar[float] = 50.0
     errors: ClassVar[ErrorTable] = {
@@ -135,15 +132,16 @@ class FakeWire(LiveAdapter):
             case _:
                 return None
 
-    def market_message(self, message: VenueMessage) -> bool:
-        """Publishes instruments, which no codec knows."""
-        if message.get("type") != "instrument":
-            return False
-        instrument = message["instrument"]
-        self.producer.publish(
-            "InstrumentUpdate", instrument["symbol"], {"instrument": instrument}, venue_time=message["time"]
-        )
-        return True
+    def market_message(self, message: VenueMessage) -> None:
+        """Publishes instruments, which the codec declares as control messages."""
+        if message.get("type") == "instrument":
+            instrument = message["instrument"]
+            self.producer.publish(
+                "InstrumentUpdate",
+                instrument["symbol"],
+                {"instrument": instrument},
+                venue_time=message["time"],
+            )
 
     def account_message(self, message: VenueMessage) -> None:
         """Tells the account of its orders and balances."""

@@ -1,13 +1,14 @@
 """One websocket connection: does what its session says, and tells it what happened.
 
-Frames that begin as the venue's market data does go to `feed` as they are: no Python looks at them but this
-loop. All others go to `other`, which returns the answer to a request, if the frame is one.
+With a `feed`, each frame goes to the core first, and the handler gets only frames that are not market data of
+the codec. Without a `feed`, the handler gets every frame. It returns the answer to a request, if the frame is
+one.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -31,6 +32,9 @@ from meltica.adapters.live.session import (
 )
 from meltica.errors import one_line
 
+if TYPE_CHECKING:
+    from meltica._core import FeedOutcome
+
 log = logging.getLogger("meltica.adapters.live")
 
 MAX_FRAME = 16 << 20
@@ -48,7 +52,7 @@ class StreamHandler(Protocol):
         ...
 
     def on_message(self, frame: bytes) -> Ack | None:
-        """Takes a frame that is not told to be market data by its beginning."""
+        """Handles a frame that the codec does not decode; returns the answer that it is, if it is one."""
         ...
 
     def on_ready(self) -> None:
@@ -73,8 +77,7 @@ class Connection:
         url: Callable[[], Awaitable[str]],
         session: Session,
         handler: StreamHandler,
-        feed: Callable[[bytes], object] | None = None,
-        straight: tuple[bytes, ...] = (),
+        feed: "Callable[[bytes], FeedOutcome] | None" = None,
     ) -> None:
         self.session = session
         self.frames = 0
@@ -84,8 +87,7 @@ class Connection:
         self._name = name
         self._url = url
         self._handler = handler
-        self._feed = feed or handler.on_message
-        self._straight = straight
+        self._feed = feed
         self._changed = asyncio.Event()
         self._attempt: asyncio.Task[None] | None = None
         self._socket: ClientConnection | None = None
@@ -216,13 +218,13 @@ class Connection:
         self._do(self.session.lost(reason, self._now()))
 
     async def _read(self, socket: ClientConnection) -> None:
-        receive, straight, feed = socket.recv, self._straight, self._feed
+        receive, feed = socket.recv, self._feed
         while self._socket is socket:
             frame = await receive(decode=False)
             self.frames += 1
-            if frame.startswith(straight):
-                feed(frame)
-            elif (answer := self._handler.on_message(frame)) is not None:
+            if feed is not None and not feed(frame).needs_adapter:
+                continue
+            if (answer := self._handler.on_message(frame)) is not None:
                 self._do(self.session.answered(answer, self._now()))
 
     async def _write(self, socket: ClientConnection, outgoing: asyncio.Queue[str | None]) -> None:

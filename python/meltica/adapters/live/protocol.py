@@ -25,8 +25,6 @@ class VenueProtocol(Adapter):
     by `await`. Where there is a default, it suits a venue that does without.
     """
 
-    market_frames: ClassVar[tuple[bytes, ...]] = ()
-    """How frames begin that the codec decodes: they go to the core unseen. Others are looked at first."""
     errors: ClassVar[ErrorTable] = {}
     """The venue's error codes -> what they mean. Those of a wrong time are `WrongClock`."""
     account_channels: ClassVar[tuple[str, ...]] = ()
@@ -80,9 +78,8 @@ class VenueProtocol(Adapter):
     def parse_ack(self, message: VenueMessage) -> Ack | None:
         """Returns the answer that a message is; None when it is none."""
 
-    def market_message(self, message: VenueMessage) -> bool:  # noqa: ARG002
-        """Publishes what the codec does not know; returns whether it was something of the kind."""
-        return False
+    def market_message(self, message: VenueMessage) -> None:
+        """Publishes market data that the codec does not declare; ignores every other message."""
 
     def account_message(self, message: VenueMessage) -> None:
         """Tells the account what a message of its connection says."""

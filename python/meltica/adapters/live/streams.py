@@ -66,8 +66,8 @@ class MarketStream:
             venue.market_url,
             Session(venue.timing),
             self,
-            producer.feed,
-            venue.market_frames,
+            # Without a codec, the adapter decodes every frame.
+            producer.feed if venue.codec() is not None else None,
         )
 
     @property
@@ -115,16 +115,15 @@ class MarketStream:
         return _encode(self._venue, action, self._clock.now())
 
     def on_message(self, frame: bytes) -> Ack | None:
-        """Takes what is not told to be market data by its beginning."""
+        """Handles an acknowledgement, or market data that the codec does not declare."""
         try:
             message: VenueMessage = _JSON.decode(frame)
-        except msgspec.DecodeError:
-            # Counted there as a bad frame, and kept to be looked at.
-            self._producer.feed(frame)
+        except msgspec.DecodeError as error:
+            log.warning("market data: a frame is not valid JSON, it was dropped: %s: %r", error, frame[:80])
             return None
         answer = self._venue.parse_ack(message)
-        if answer is None and not self._venue.market_message(message):
-            self._producer.feed(frame)
+        if answer is None:
+            self._venue.market_message(message)
         return answer
 
     def on_ready(self) -> None:

@@ -121,9 +121,11 @@ def test_a_book_is_a_snapshot_and_the_diffs_after_it(plane: Plane) -> None:
     assert [tuple(level) for level in book.bids] == [(99.5, 2)]
 
 
-def test_replies_and_what_nobody_declared_are_ignored(plane: Plane) -> None:
-    assert plane.feed(b'{"op":"pong","id":3,"time":1}', b'{"type":"novelty","symbol":"BTC-USDT"}') == []
-    assert plane.producer.stats()["ignored"] == 2
+def test_replies_and_instruments_are_control_messages(plane: Plane) -> None:
+    instrument = b'{"type":"instrument","time":1,"instrument":{"symbol":"BTC-USDT"}}'
+    assert plane.feed(b'{"op":"pong","id":3,"time":1}', instrument, b'{"type":"novelty"}') == []
+    stats = plane.producer.stats()
+    assert (stats["control"], stats["unmatched"]) == (2, 1)
 
 
 def test_books_that_wait_are_known_by_name(plane: Plane) -> None:

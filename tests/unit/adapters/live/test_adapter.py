@@ -6,7 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from meltica._core import BookSnapshot
+from meltica._core import BookSnapshot, Trade
+from meltica.adapters import VenueMessage
 from meltica.adapters.fake.settings import FakeSettings
 from meltica.errors import (
     Unauthenticated,
@@ -31,6 +32,28 @@ async def test_a_book_gets_its_snapshot_and_another_after_a_gap() -> None:
         assert len(rig.since(0, "BookGap")) == 1
         assert it.asked("/v1/depth") == 2
         assert rig.producers["fake"].unsynced() == []
+
+
+class NoCodec(Wire):
+    """Decodes market data in Python."""
+
+    def codec(self) -> None:  # type: ignore[override]
+        return None
+
+    def market_message(self, message: VenueMessage) -> None:
+        if message.get("type") == "trade":
+            trade = {"tradeId": message["id"], "price": message["price"], "quantity": message["quantity"]}
+            self.producer.publish("Trade", message["symbol"], trade)
+
+
+async def test_an_adapter_without_a_codec_gets_every_frame() -> None:
+    async with venue() as it, running(it, key=None, of=NoCodec) as rig:
+        await asyncio.to_thread(rig.subscribe, ("Trade", "BTC-USDT"))
+        trade = {"type": "trade", "symbol": "BTC-USDT", "id": 7, "price": "100", "quantity": "2"}
+        await it.stream.send(b"[nonsense", trade)
+        await until(lambda: rig.since(0, "Trade"), "a trade")
+        assert [cast(Trade, event).trade_id for event in rig.since(0, "Trade")] == ["7"]
+        assert rig.producers["fake"].stats()["frames"] == 0
 
 
 async def test_a_snapshot_that_is_too_old_is_asked_for_again() -> None:

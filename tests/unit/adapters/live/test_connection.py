@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from meltica._core import Codec, Core, FeedOutcome
+from meltica.adapters.fake.codec import FAKE
 from meltica.adapters.live.connection import Connection
 from meltica.adapters.live.session import (
     Ack,
@@ -30,7 +32,8 @@ class Client:
     """What a venue's own file would be."""
 
     def __init__(self, *, pings: bool = True) -> None:
-        self.fed: list[bytes] = []
+        self.producer = Core().producer("test", Codec(FAKE))
+        self.outcomes: list[FeedOutcome] = []
         self.others: list[dict[str, Any]] = []
         self.happened: list[str] = []
         self.downs: list[Down] = []
@@ -45,10 +48,16 @@ class Client:
             case Ping(id):
                 return json.dumps({"op": "ping", "id": id}) if self._pings else None
 
+    def feed(self, frame: bytes) -> FeedOutcome:
+        self.outcomes.append(self.producer.feed(frame))
+        return self.outcomes[-1]
+
     def on_message(self, frame: bytes) -> Ack | None:
         message = json.loads(frame)
         self.others.append(message)
         if "ok" in message:
+            if not isinstance(message["ok"], int):
+                raise ValueError("a request has a number")
             return Ack(message["ok"], None if message.get("code") is None else VenueError(message["code"]))
         return None
 
@@ -76,7 +85,7 @@ async def connected(
         return server.url
 
     session = Session(timing, login=login)
-    connection = Connection("test", url, session, client, client.fed.append, (b'{"market"',))
+    connection = Connection("test", url, session, client, client.feed)
     connection.want(frozenset(channels))
     running = asyncio.create_task(connection.run())
     try:
@@ -86,16 +95,28 @@ async def connected(
         await asyncio.wait([running])
 
 
-async def test_market_frames_go_straight_and_others_are_looked_at() -> None:
+TRADE = b'{"type":"trade","symbol":"BTC-USDT","time":1,"id":%d,"side":"buy","price":"1","quantity":"2"}'
+
+
+async def test_only_control_and_unmatched_frames_reach_the_handler() -> None:
     client = Client()
     async with Stream(agree) as server, connected(server, client, QUICK, "a") as connection:
         await connection.settled(frozenset("a"))
-        await server.send(b'{"market":1}', {"other": 2}, b'{"market":3}', {"ok": 99})
+        await server.send(TRADE % 1, {"op": "news"}, TRADE % 2, b"{", b'{"type":"trade"}', {"ok": 99})
         await until(lambda: len(client.others) == 3, "frames")
-        assert client.fed == [b'{"market":1}', b'{"market":3}']
-        assert client.others == [{"ok": 1}, {"other": 2}, {"ok": 99}]
+        assert client.others == [{"ok": 1}, {"op": "news"}, {"ok": 99}]
+        assert [(o.decoded, o.control, o.unmatched, o.bad) for o in client.outcomes] == [
+            (0, 0, 1, 0),
+            (1, 0, 0, 0),
+            (0, 1, 0, 0),
+            (1, 0, 0, 0),
+            (0, 0, 0, 1),
+            (0, 0, 0, 1),
+            (0, 0, 1, 0),
+        ]
+        assert client.producer.stats()["errors"] != {}
         assert client.happened == ["ready", "a"]
-        assert connection.frames == 5
+        assert connection.frames == 7
         assert connection.last_error is None
 
 
@@ -154,11 +175,11 @@ async def test_a_frame_that_cannot_be_taken_costs_the_connection_alone(
     client = Client()
     async with Stream(agree) as server, connected(server, client, QUICK, "a") as connection:
         await connection.settled(frozenset("a"))
-        await server.send(b"{nonsense")
+        await server.send(b'{"ok":"a number is expected"}')
         await until(lambda: server.opened == 2, "another connection")
         await connection.settled(frozenset("a"))
         assert "a frame could not be taken" in client.downs[0].reason
-    assert "JSONDecodeError" in caplog.text
+    assert "a request has a number" in caplog.text
 
 
 @pytest.mark.parametrize("pings", [True, False], ids=["message", "websocket"])
@@ -218,11 +239,11 @@ async def test_what_a_closed_connection_still_has_is_not_read() -> None:
 
     async def flood(server: Stream, message: dict[str, Any]) -> None:
         if message["id"] == 1:
-            await server.send({"ok": 1, "code": "no"}, *[b'{"market":%d}' % n for n in range(100)])
+            await server.send({"ok": 1, "code": "no"}, *[TRADE % n for n in range(100)])
 
     async with Stream(flood) as server, connected(server, client, QUICK, login=True):
         await until(lambda: server.opened == 2, "another connection")
-        assert client.fed == []
+        assert [outcome.decoded for outcome in client.outcomes if outcome.decoded] == []
 
 
 async def test_the_end_closes_the_connection_at_once() -> None:
