@@ -131,7 +131,7 @@ class RequestGate:
         log.log(level, "%s %s: %d after %.1f ms", method, quote(path), status, seconds * 1000)
 
     def _check_host(self, headers: dict[bytes, list[bytes]]) -> None:
-        """Raises HttpError unless `Host` is a loopback name or one of the configured hosts."""
+        """Rule 1: raises HttpError unless `Host` is a loopback name or one of the configured hosts."""
         values = headers.get(b"host", [])
         if len(values) != 1:
             raise HttpError(400, "bad_request", f"expected one Host header, saw {len(values)}")
@@ -159,7 +159,7 @@ def _host(value: str) -> str:
 
 
 def _check_origin(headers: dict[bytes, list[bytes]]) -> None:
-    """Raises HttpError for a request that a browser sends for a page of another origin."""
+    """Rule 2: raises HttpError for a request that a browser sends for a page of another origin."""
     site = [value.lower() for value in headers.get(b"sec-fetch-site", [])]
     own = {scheme + b"://" + host.lower() for scheme in (b"http", b"https") for host in headers[b"host"]}
     origins = headers.get(b"origin", [])
@@ -170,7 +170,10 @@ def _check_origin(headers: dict[bytes, list[bytes]]) -> None:
 
 
 async def _read_body(method: str, headers: dict[bytes, list[bytes]], receive: Receive) -> Receive:
-    """Returns a `receive` with the whole body. Raises HttpError if it is too long, too late or not JSON."""
+    """Returns a `receive` with the whole body.
+
+    Raises HttpError for a body that is too long, too late, or not JSON (rule 3).
+    """
     length = int(headers.get(b"content-length", [b"0"])[0])
     has_body = length > 0 or b"transfer-encoding" in headers
     if method in _SAFE and not has_body:
