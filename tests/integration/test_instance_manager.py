@@ -1,4 +1,4 @@
-"""Instances: started, failing in every way, stuck, stopped; none hinders another."""
+"""Instances: starts, stops, every kind of failure and stuck callbacks; none affects another instance."""
 
 import asyncio
 import hashlib
@@ -38,19 +38,19 @@ TRADE = {"tradeId": "1", "side": "Buy", "price": "100", "quantity": "1"}
 
 
 class World:
-    """A manager, and a provider `p` whose trades the test sends."""
+    """A manager, and a provider `p` that publishes the trades of the test."""
 
     def __init__(self, store: InstanceStore, folder: Path) -> None:
         self.core = Core()
         self.producer = self.core.producer("p")
         self.store = store
         self.folder = folder
-        self.notes = StateWriter(retry=0.0)
-        self.manager = self.made()
+        self.state_writer = StateWriter(retry=0.0)
+        self.manager = self.new_manager()
         self._numbers = itertools.count()
 
-    def made(self, **options: Any) -> InstanceManager:
-        return InstanceManager(self.core, self.store, self.notes, **options)
+    def new_manager(self, **options: Any) -> InstanceManager:
+        return InstanceManager(self.core, self.store, self.state_writer, **options)
 
     async def add(self, id: str, source: str, desired: Any = "stopped", **options: Any) -> ManagedInstance:
         path = self.folder / f"{id.replace('-', '_')}.py"
@@ -68,7 +68,7 @@ class World:
 
 
 async def when(condition: Callable[[], object]) -> None:
-    """Polls until a condition holds; for changes of a thread that are not announced."""
+    """Polls until a condition holds, for changes on another thread without a notification."""
     async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0)
@@ -80,13 +80,13 @@ async def _world(database_url: str, tmp_path: Path) -> AsyncGenerator[World]:
     store = InstanceStore(database)
     await store.load()
     world = World(store, tmp_path)
-    world.notes.start()
+    world.state_writer.start()
     yield world
     for instance in world.manager.all():
         if instance.strategy is not None:
             flag(instance, "GATE").set()
     await world.manager.close()
-    await world.notes.close(PATIENCE)
+    await world.state_writer.close(PATIENCE)
     await database.close()
 
 
@@ -99,7 +99,7 @@ def entered(instance: ManagedInstance) -> None:
     assert flag(instance, "ENTERED").wait(PATIENCE)
 
 
-async def test_a_life(world: World) -> None:
+async def test_the_life_cycle_of_an_instance(world: World) -> None:
     instance = await world.add("good", GOOD)
     assert (instance.actual, instance.stats()) == (InstanceState.PENDING, None)
     await world.manager.start("good")
@@ -118,14 +118,14 @@ async def test_a_life(world: World) -> None:
     await world.manager.start("good")
     assert await world.manager.close()
     assert instance.actual is InstanceState.STOPPED
-    assert world.store.get("good").desired == "running", "the end of the gateway changes nothing wanted"
+    assert world.store.get("good").desired == "running", "a shutdown does not change desired states"
     assert world.manager.dependents("p") == [instance]
     assert world.manager.dependents("q") == []
     with pytest.raises(NotFound, match="did you mean `good`"):
         world.manager.get("god")
 
 
-async def test_a_start_takes_the_file_as_it_is_now(world: World) -> None:
+async def test_a_start_loads_the_current_file(world: World) -> None:
     instance = await world.add("good", GOOD)
     path = world.folder / "good.py"
     await world.manager.start("good")
@@ -152,12 +152,12 @@ async def test_a_start_takes_the_file_as_it_is_now(world: World) -> None:
         (GOOD, {"buffer_size": 1 << 20, "policies": {"Trade": "drop_oldest"}}, "instance x: "),
     ],
 )
-async def test_what_cannot_start_says_why(
+async def test_a_failed_start_reports_its_cause(
     world: World, source: str, options: dict[str, Any], text: str
 ) -> None:
     if "buffer_size" in options:
         world.core = Core(max_pool_bytes=1 << 20)
-        world.manager = world.made()
+        world.manager = world.new_manager()
     instance = await world.add("x", source, "running", **options)
     good = await world.add("good", GOOD, "running")
     await world.manager.begin()
@@ -167,19 +167,19 @@ async def test_what_cannot_start_says_why(
     assert "\n" not in (instance.last_error or "")
     with pytest.raises(StartError, match="instance `x` could not start: "):
         await world.manager.start("x")
-    assert world.store.get("x").desired == "running", "it is tried again at the next start of the gateway"
+    assert world.store.get("x").desired == "running", "the next start of the gateway retries it"
     await world.manager.stop("x")
     assert (instance.actual, world.store.get("x").desired) == (InstanceState.STOPPED, "stopped")
     assert await world.manager.close()
 
 
-async def test_begin_starts_what_shall_run(world: World) -> None:
-    wanted = await world.add("wanted", GOOD, "running")
+async def test_begin_starts_the_instances_that_are_desired(world: World) -> None:
+    desired = await world.add("desired", GOOD, "running")
     other = await world.add("other", GOOD, "stopped")
     await world.manager.begin()
-    assert (wanted.actual, other.actual) == (InstanceState.RUNNING, InstanceState.PENDING)
-    assert await world.notes.close(PATIENCE)
-    assert (world.store.get("wanted").actual, world.store.get("other").actual) == ("running", "pending")
+    assert (desired.actual, other.actual) == (InstanceState.RUNNING, InstanceState.PENDING)
+    assert await world.state_writer.close(PATIENCE)
+    assert (world.store.get("desired").actual, world.store.get("other").actual) == ("running", "pending")
 
 
 @pytest.mark.parametrize(
@@ -189,48 +189,48 @@ async def test_begin_starts_what_shall_run(world: World) -> None:
 async def test_states_after_a_crash(world: World, before: Any, after: str) -> None:
     await world.add("x", GOOD)
     await world.store.set_actual("x", before, "boom")
-    world.manager = world.made()
+    world.manager = world.new_manager()
     spec = LambdaSpec(id="x", strategy=str(world.folder / "x.py"), scope={"p": ("BTC-USDT",)})
     instance = world.manager.add(spec)
     assert (instance.actual, instance.last_error) == (after, "boom")
-    await world.notes.close(PATIENCE)
+    await world.state_writer.close(PATIENCE)
     assert world.store.get("x").actual == after
 
 
-async def test_one_that_hangs_at_its_start_hinders_nobody(world: World) -> None:
-    world.manager = world.made(start_timeout=timedelta(seconds=0.05))
+async def test_an_instance_that_hangs_at_its_start_does_not_affect_others(world: World) -> None:
+    world.manager = world.new_manager(start_timeout=timedelta(seconds=0.05))
     hung = await world.add("hung", HANGS_AT_START, "running")
     good = await world.add("good", GOOD, "running")
     await world.manager.begin()
     assert good.actual is InstanceState.RUNNING
     assert (hung.actual, hung.last_error) == (
         InstanceState.FAILED,
-        "loading it and its on_start took over 0.05 s",
+        "loading it and its on_start timed out after 0.05 s",
     )
     world.trade()
     entered(good)
-    assert not await world.manager.close(), "its thread is left behind"
+    assert not await world.manager.close(), "its thread is abandoned"
 
 
 @pytest.mark.untraced
 @pytest.mark.parametrize("host", ["thread", "shared"])
-async def test_one_that_loops_at_its_start_is_interrupted(world: World, host: str) -> None:
-    world.manager = world.made(start_timeout=timedelta(seconds=0.05))
+async def test_an_endless_loop_at_the_start_is_interrupted(world: World, host: str) -> None:
+    world.manager = world.new_manager(start_timeout=timedelta(seconds=0.05))
     instance = await world.add("loops", LOOPS_AT_START, host=host)
-    with pytest.raises(StartError, match="took over"):
+    with pytest.raises(StartError, match="timed out after"):
         await world.manager.start("loops")
     run = instance.run
     assert run is not None
     await when(lambda: run.state == "stopped")
     assert instance.actual is InstanceState.FAILED
-    assert await world.manager.close(), "nothing is left behind"
+    assert await world.manager.close(), "no thread is abandoned"
 
 
-async def test_a_start_that_ends_too_late_is_undone(world: World) -> None:
-    world.manager = world.made(start_timeout=timedelta(seconds=0.05))
+async def test_a_start_that_completes_after_its_timeout_is_undone(world: World) -> None:
+    world.manager = world.new_manager(start_timeout=timedelta(seconds=0.05))
     on_stop = "    def on_stop(self): ENDED.set()\nENDED = threading.Event()\n"
     hung = await world.add("hung", HANGS_AT_START + on_stop)
-    with pytest.raises(StartError, match="took over"):
+    with pytest.raises(StartError, match="timed out after"):
         await world.manager.start("hung")
     late = hung.run
     assert late is not None
@@ -242,26 +242,27 @@ async def test_a_start_that_ends_too_late_is_undone(world: World) -> None:
     assert (hung.actual, hung.run is late) == (InstanceState.RUNNING, False)
 
 
-async def test_a_file_that_loads_too_slowly_starts_nothing_later(
+async def test_an_instance_does_not_start_when_its_file_loads_after_the_timeout(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    door = ModuleType("door")
-    gate, made, began = threading.Event(), threading.Event(), threading.Event()
-    vars(door).update(gate=gate, made=made, began=began)
-    monkeypatch.setitem(sys.modules, "door", door)
-    slow = "import door\nassert door.gate.wait(20)\n" + GOOD
-    slow += "    def __init__(self): door.made.set()\n    def on_start(self): door.began.set()\n"
-    world.manager = world.made(start_timeout=timedelta(seconds=0.05))
+    signals = ModuleType("signals")
+    gate, constructed, started = threading.Event(), threading.Event(), threading.Event()
+    vars(signals).update(gate=gate, constructed=constructed, started=started)
+    monkeypatch.setitem(sys.modules, "signals", signals)
+    slow = "import signals\nassert signals.gate.wait(20)\n" + GOOD
+    slow += "    def __init__(self): signals.constructed.set()\n"
+    slow += "    def on_start(self): signals.started.set()\n"
+    world.manager = world.new_manager(start_timeout=timedelta(seconds=0.05))
     instance = await world.add("slow", slow)
-    with pytest.raises(StartError, match="took over"):
+    with pytest.raises(StartError, match="timed out after"):
         await world.manager.start("slow")
     gate.set()
-    await when(made.is_set)
+    await when(constructed.is_set)
     assert await world.manager.close()
-    assert (began.is_set(), instance.run, instance.actual) == (False, None, InstanceState.FAILED)
+    assert (started.is_set(), instance.run, instance.actual) == (False, None, InstanceState.FAILED)
 
 
-async def test_the_end_of_the_gateway_breaks_a_start_off(world: World) -> None:
+async def test_a_shutdown_aborts_the_starts_of_begin(world: World) -> None:
     hung = await world.add("hung", HANGS_AT_START, "running")
     await world.manager.begin(patience=0.0)
     await when(lambda: hung.strategy)
@@ -270,7 +271,7 @@ async def test_the_end_of_the_gateway_breaks_a_start_off(world: World) -> None:
     assert hung.actual is InstanceState.STOPPED
 
 
-async def test_the_end_of_the_gateway_breaks_a_start_by_hand_off(world: World) -> None:
+async def test_a_shutdown_aborts_a_requested_start(world: World) -> None:
     hung = await world.add("hung", HANGS_AT_START)
     starting = asyncio.ensure_future(world.manager.start("hung"))
     await when(lambda: hung.strategy)
@@ -286,42 +287,42 @@ async def test_the_end_of_the_gateway_breaks_a_start_by_hand_off(world: World) -
         await world.manager.start("hung")
 
 
-async def test_one_that_raises_too_often_is_failed(world: World) -> None:
+async def test_an_instance_with_too_many_errors_fails(world: World) -> None:
     instance = await world.add("x", RAISES, max_errors=2)
     await world.manager.start("x")
     world.trade()
     world.trade()
     assert world.producer.drain(PATIENCE)
-    world.manager.look()
+    world.manager.check()
     assert instance.actual is InstanceState.FAILED
     assert "KeyError" in (instance.last_error or "")
     await world.manager.start("x")
     assert (instance.actual, instance.last_error) == (InstanceState.RUNNING, None)
 
 
-async def test_a_long_callback_is_stuck_until_it_ends(world: World) -> None:
-    world.manager = world.made(stuck_after=timedelta(0))
+async def test_an_instance_is_stuck_until_its_long_callback_returns(world: World) -> None:
+    world.manager = world.new_manager(stuck_after=timedelta(0))
     instance = await world.add("x", HANGS)
     await world.manager.start("x")
-    world.manager.look()
+    world.manager.check()
     assert instance.actual is InstanceState.RUNNING
     world.trade()
     entered(instance)
-    world.manager.look()
+    world.manager.check()
     assert (instance.actual, instance.last_error) == (
         InstanceState.STUCK,
-        "a callback has been running for over 0 s",
+        "a callback has been running for more than 0 s",
     )
     with pytest.raises(Conflict, match="`x` is already stuck"):
         await world.manager.start("x")
     flag(instance, "GATE").set()
     assert world.producer.drain(PATIENCE)
-    world.manager.look()
+    world.manager.check()
     assert (instance.actual, instance.last_error) == (InstanceState.RUNNING, None)
 
 
 @pytest.mark.untraced
-async def test_one_that_outlives_its_stop_is_stuck_and_can_be_started_again(
+async def test_an_instance_whose_callback_outlasts_the_stop_is_stuck_and_can_be_restarted(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -332,10 +333,10 @@ async def test_one_that_outlives_its_stop_is_stuck_and_can_be_started_again(
     first = instance.run
     await world.manager.stop("x")
     assert (instance.actual, instance.running, world.core.routes()) == (InstanceState.STUCK, False, [])
-    assert instance.last_error == "a callback did not end within 0.05 s of the stop"
+    assert instance.last_error == "a callback was still running 0.05 s after the stop"
     with pytest.raises(Conflict, match="its status is stuck"):
         await world.manager.stop("x")
-    world.manager.look()
+    world.manager.check()
     assert instance.actual is InstanceState.STUCK
     await world.manager.start("x")
     assert (instance.actual, instance.run is first) == (InstanceState.RUNNING, False)
@@ -344,7 +345,7 @@ async def test_one_that_outlives_its_stop_is_stuck_and_can_be_started_again(
 
 
 @pytest.mark.untraced
-async def test_one_that_outlived_its_stop_may_end_after_all(world: World) -> None:
+async def test_an_instance_stops_when_the_callback_that_outlasted_the_stop_returns(world: World) -> None:
     instance = await world.add("x", HANGS, stop_timeout=timedelta(seconds=0.05))
     await world.manager.start("x")
     world.trade()
@@ -355,14 +356,14 @@ async def test_one_that_outlived_its_stop_may_end_after_all(world: World) -> Non
     assert instance.host is not None
     assert not instance.host.stop(PATIENCE)
     await when(lambda: not instance.in_callback_ns)
-    world.manager.look()
+    world.manager.check()
     assert instance.actual is InstanceState.STOPPED
 
 
-async def test_who_shares_a_thread_that_is_held_is_stuck_too_and_who_starts_later_is_not(
+async def test_a_blocked_shared_thread_makes_its_instances_stuck_and_new_ones_get_another(
     world: World,
 ) -> None:
-    world.manager = world.made(stuck_after=timedelta(0))
+    world.manager = world.new_manager(stuck_after=timedelta(0))
     holder = await world.add("holder", HANGS, host="shared")
     mate = await world.add("mate", GOOD, host="shared", stop_timeout=timedelta(seconds=0.05))
     await world.manager.start("holder")
@@ -370,17 +371,19 @@ async def test_who_shares_a_thread_that_is_held_is_stuck_too_and_who_starts_late
     assert holder.host is mate.host
     world.trade()
     entered(holder)
-    world.manager.look()
+    world.manager.check()
     assert (holder.actual, mate.actual) == (InstanceState.STUCK, InstanceState.STUCK)
-    assert mate.last_error == "a callback of holder, whose thread it shares, has been running for over 0 s"
+    assert mate.last_error == (
+        "a callback of holder, on the same shared thread, has been running for more than 0 s"
+    )
     later = await world.add("later", GOOD, host="shared")
     await world.manager.start("later")
     assert (later.actual, later.host is holder.host) == (InstanceState.RUNNING, False)
-    # Who sits on the held thread moves by a restart.
+    # A restart moves an instance from the blocked thread to the new one.
     await world.manager.stop("mate")
     assert (mate.actual, mate.last_error) == (
         InstanceState.STOPPED,
-        "the thread it shares is held by a callback of another: its on_stop was not run",
+        "on_stop was not run: a callback of another instance blocks the shared thread",
     )
     await world.manager.start("mate")
     assert (mate.actual, mate.host is later.host) == (InstanceState.RUNNING, True)
@@ -388,19 +391,19 @@ async def test_who_shares_a_thread_that_is_held_is_stuck_too_and_who_starts_late
     entered(later)
     flag(holder, "GATE").set()
     assert world.producer.drain(PATIENCE)
-    world.manager.look()
+    world.manager.check()
     assert holder.actual is InstanceState.RUNNING
     assert await world.manager.close()
 
 
-async def test_a_start_on_a_thread_that_has_just_been_taken(world: World) -> None:
-    world.manager = world.made(start_timeout=timedelta(seconds=0.05))
+async def test_a_start_on_a_shared_thread_that_has_just_been_blocked_fails(world: World) -> None:
+    world.manager = world.new_manager(start_timeout=timedelta(seconds=0.05))
     holder = await world.add("holder", HANGS, host="shared")
     other = await world.add("other", GOOD, host="shared")
     await world.manager.start("holder")
     world.trade()
     entered(holder)
-    with pytest.raises(StartError, match="a callback of another instance holds the thread they share"):
+    with pytest.raises(StartError, match="a callback of another instance blocks the shared thread"):
         await world.manager.start("other")
     assert (other.actual, world.store.get("other").desired) == (InstanceState.FAILED, "running")
     flag(holder, "GATE").set()

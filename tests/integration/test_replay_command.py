@@ -181,7 +181,7 @@ def test_lambdas_hear_each_other(folder: Path) -> None:
         ((*BINANCE, "--speed", "0"), "expected max or a number above 0"),
         ((*BINANCE, "--symbol", "btc-usdt"), "did you mean `BTC-USDT`?"),
         ((*BINANCE, "--lambda", "mine.py:Recod"), "did you mean `Record`?"),
-        ((*BINANCE, "--lambda", "nope.py"), "nope.py: expected a Python file, it is missing"),
+        ((*BINANCE, "--lambda", "nope.py"), "nope.py: expected a Python file, but it does not exist"),
         ((*BINANCE, "--lambda", "mine.py:Record"), "`out` is required"),
         ((*BINANCE, "--config", "notionl=1"), "did you mean `notional`?"),
         ((*BINANCE, "--config", "notional"), "expected KEY=VALUE, saw 'notional'"),

@@ -82,7 +82,7 @@ def test_migrations_that_nobody_wants_run(project: Project, empty_database_url: 
         ("log:", "logg:", ["`logg` (line 2) is unknown; did you mean `log`?"]),
         ("level: info", "level: 3", ["`log.level` (line 2)", "saw 3"]),
         ("{adapter: replay, set", "{adapter: replai, set", ["`replai` is unknown; did you mean `replay`?"]),
-        ("watch.py, scope", "no.py, scope", ["no.py: expected a Python file, it is missing"]),
+        ("watch.py, scope", "no.py, scope", ["no.py: expected a Python file, but it does not exist"]),
     ],
 )
 def test_a_wrong_config(project: Project, old: str, new: str, words: list[str]) -> None:

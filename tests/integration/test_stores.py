@@ -1,4 +1,4 @@
-"""The stores: what is written is in the database, and memory never says more than the database does."""
+"""The stores: writes reach the database, and the cache never holds what the database does not."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -49,27 +49,27 @@ async def _instances(database: Database) -> InstanceStore:
     return instances
 
 
-async def reloaded(known: ProviderStore | InstanceStore, database: Database) -> bool:
-    """Whether a store that starts now knows what this one knows."""
-    other = type(known)(database)
+async def reloaded(store: ProviderStore | InstanceStore, database: Database) -> bool:
+    """Returns whether a newly loaded store has the same rows."""
+    other = type(store)(database)
     await other.load()
-    return other.list() == known.list()
+    return other.list() == store.list()
 
 
-async def test_a_provider_s_life(providers: ProviderStore, database: Database) -> None:
-    made = await providers.add(BINANCE, Desired.RUNNING)
-    assert (made.desired, made.actual, made.last_error) == ("running", "pending", None)
-    assert made.settings == BINANCE.settings
-    assert made.created_at.microsecond != 0 or made.created_at == made.updated_at
+async def test_the_life_cycle_of_a_provider(providers: ProviderStore, database: Database) -> None:
+    added = await providers.add(BINANCE, Desired.RUNNING)
+    assert (added.desired, added.actual, added.last_error) == ("running", "pending", None)
+    assert added.settings == BINANCE.settings
+    assert added.created_at.microsecond != 0 or added.created_at == added.updated_at
     failed = await providers.set_actual(BINANCE.name, ProviderState.FAILED, "no route to host")
     assert (failed.actual, failed.last_error) == ("failed", "no route to host")
-    assert failed.updated_at == made.updated_at
+    assert failed.updated_at == added.updated_at
     # The last error stays until it is cleared.
     assert (await providers.set_actual(BINANCE.name, ProviderState.RUNNING)).last_error == "no route to host"
     assert (await providers.set_actual(BINANCE.name, ProviderState.RUNNING, "")).last_error is None
     stopped = await providers.set_desired(BINANCE.name, Desired.STOPPED)
     assert (stopped.desired, stopped.actual) == ("stopped", "running")
-    assert stopped.updated_at > made.updated_at
+    assert stopped.updated_at > added.updated_at
     changed = await providers.update(msgspec.structs.replace(BINANCE, adapter="fake", settings={}))
     assert (changed.adapter, changed.settings, changed.desired, changed.actual) == (
         "fake",
@@ -84,15 +84,15 @@ async def test_a_provider_s_life(providers: ProviderStore, database: Database) -
     assert await reloaded(providers, database)
 
 
-async def test_an_instance_keeps_its_pin(instances: InstanceStore, database: Database) -> None:
+async def test_an_instance_keeps_its_pinned_revision(instances: InstanceStore, database: Database) -> None:
     await instances.add(MAKER, Desired.RUNNING)
     await instances.set_actual(MAKER.id, InstanceState.STUCK, "on_trade does not return")
     other = InstanceStore(database)
     await other.load()
-    known = other.get(MAKER.id)
+    row = other.get(MAKER.id)
     for name in MAKER.__struct_fields__:
-        assert getattr(known, name) == getattr(MAKER, name)
-    assert (known.desired, known.actual, known.last_error) == ("running", "stuck", "on_trade does not return")
+        assert getattr(row, name) == getattr(MAKER, name)
+    assert (row.desired, row.actual, row.last_error) == ("running", "stuck", "on_trade does not return")
     await other.update(msgspec.structs.replace(MAKER, selector="maker", tag=None, config={}))
     assert (other.get(MAKER.id).tag, other.get(MAKER.id).revision) == (None, MAKER.revision)
     # Any number of instances may run one revision.
@@ -102,40 +102,42 @@ async def test_an_instance_keeps_its_pin(instances: InstanceStore, database: Dat
     assert [row.id for row in other.list()] == ["maker-2"]
 
 
-async def test_names_that_are_there_and_that_are_not(providers: ProviderStore) -> None:
+async def test_duplicate_and_unknown_names_are_refused(providers: ProviderStore) -> None:
     await providers.add(BINANCE)
     with pytest.raises(AlreadyExists, match="provider `binance-main` exists already"):
         await providers.add(BINANCE)
-    missing = "no provider `binance-man`; did you mean `binance-main`?"
+    missing = "provider `binance-man` does not exist; did you mean `binance-main`?"
     with pytest.raises(NotFound, match=missing):
         providers.get("binance-man")
-    for work in (
+    for operation in (
         providers.set_desired("binance-man", Desired.RUNNING),
         providers.set_actual("binance-man", ProviderState.RUNNING),
         providers.update(msgspec.structs.replace(BINANCE, name="binance-man")),
         providers.delete("binance-man"),
     ):
         with pytest.raises(NotFound, match=missing):
-            await work
-    # Case counts.
+            await operation
+    # Names are case-sensitive.
     await providers.add(msgspec.structs.replace(BINANCE, name="Binance-Main"))
     assert len(providers) == 2
 
 
-async def test_what_is_read_may_be_changed_without_harm(providers: ProviderStore) -> None:
+async def test_returned_rows_are_copies(providers: ProviderStore) -> None:
     settings = {"inner": {"depth": 1}}
-    made = await providers.add(ProviderRecord(name="p", adapter="a", settings=settings))
+    added = await providers.add(ProviderRecord(name="p", adapter="a", settings=settings))
     settings["inner"]["depth"] = 2
-    made.settings["inner"]["depth"] = 3
+    added.settings["inner"]["depth"] = 3
     providers.list()[0].settings["inner"]["depth"] = 4
     providers.get("p").settings["inner"]["depth"] = 5
     assert providers.get("p").settings == {"inner": {"depth": 1}}
 
 
-async def test_a_failed_write_leaves_memory_as_it_was(providers: ProviderStore, database: Database) -> None:
+async def test_a_failed_write_leaves_the_cache_unchanged(
+    providers: ProviderStore, database: Database
+) -> None:
     await providers.add(BINANCE)
     before = providers.list()
-    with pytest.raises(DatabaseError, match="provider `binance-main` was refused by the database"):
+    with pytest.raises(DatabaseError, match="`binance-main` was not written: the database refused it"):
         await providers.set_actual(BINANCE.name, "dancing")  # pyright: ignore[reportArgumentType]
     with pytest.raises(DatabaseError, match="refused"):
         await providers.update(msgspec.structs.replace(BINANCE, settings={"text": "a\0b"}))
@@ -144,8 +146,10 @@ async def test_a_failed_write_leaves_memory_as_it_was(providers: ProviderStore, 
     assert (await providers.set_actual(BINANCE.name, ProviderState.RUNNING)).actual == "running"
 
 
-async def test_a_write_of_unknown_outcome_is_looked_up(providers: ProviderStore, database: Database) -> None:
-    """The connection breaks after the commit and before the answer: memory is behind until the next write."""
+async def test_the_cache_is_reloaded_after_a_write_of_unknown_outcome(
+    providers: ProviderStore, database: Database
+) -> None:
+    """The connection breaks between commit and response: the cache is outdated until the next write."""
     await providers.add(BINANCE)
     async with database.connection() as connection:
         await connection.execute(
@@ -159,7 +163,7 @@ async def test_a_write_of_unknown_outcome_is_looked_up(providers: ProviderStore,
     with pytest.raises(DatabaseUnavailable):
         await providers.set_actual(BINANCE.name, ProviderState.FAILED)
     async with database.connection() as connection:
-        # As if it had been committed all the same.
+        # Simulates that the write was committed.
         await connection.execute("drop trigger die on providers")
         await connection.execute("update providers set actual = 'failed'")
     assert providers.get(BINANCE.name).actual == "pending"
@@ -167,7 +171,9 @@ async def test_a_write_of_unknown_outcome_is_looked_up(providers: ProviderStore,
     assert providers.get(BINANCE.name).actual == "failed"
 
 
-async def test_a_cancelled_write_is_looked_up(providers: ProviderStore, database: Database) -> None:
+async def test_the_cache_is_reloaded_after_a_cancelled_write(
+    providers: ProviderStore, database: Database
+) -> None:
     await providers.add(BINANCE)
     async with database.transaction() as connection:
         await connection.execute("select from providers for update")
@@ -182,19 +188,19 @@ async def test_a_cancelled_write_is_looked_up(providers: ProviderStore, database
     assert providers.get(BINANCE.name).actual == "stopped"
 
 
-async def test_a_write_that_stalls_ends(
+async def test_a_stalled_write_times_out(
     providers: ProviderStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await providers.add(BINANCE)
     monkeypatch.setattr(store, "WRITE_TIMEOUT", 0.1)
     async with database.transaction() as connection:
         await connection.execute("select from providers for update")
-        with pytest.raises(DatabaseUnavailable, match="provider `binance-main`: the database did not answer"):
+        with pytest.raises(DatabaseUnavailable, match="was not written: the database did not respond"):
             await providers.set_actual(BINANCE.name, ProviderState.RUNNING)
     assert providers.get(BINANCE.name).actual == "pending"
 
 
-async def test_writers_at_once_come_one_after_another(providers: ProviderStore, database: Database) -> None:
+async def test_concurrent_writes_are_serialized(providers: ProviderStore, database: Database) -> None:
     await providers.add(BINANCE)
     count = 40
     rows = await asyncio.gather(
@@ -220,11 +226,11 @@ async def test_orders_outlive_their_instance_and_provider(
     await instances.delete(MAKER.id)
     await providers.delete(BINANCE.name)
     with psycopg.connect(database_url) as connection:
-        found = connection.execute("select provider, instance from meltica.orders").fetchall()
-    assert found == [("binance-main", "maker-1")]
+        orders = connection.execute("select provider, instance from meltica.orders").fetchall()
+    assert orders == [("binance-main", "maker-1")]
 
 
-async def test_a_database_without_the_schema_says_what_to_run(empty_database_url: str) -> None:
+async def test_the_error_about_a_missing_schema_names_the_command_to_run(empty_database_url: str) -> None:
     async with await Database.open(empty_database_url) as database:
         with pytest.raises(DatabaseError, match=r"providers cannot be read: .*run `meltica db up`"):
             await ProviderStore(database).load()

@@ -65,7 +65,7 @@ class Gateway:
         self.stopping = asyncio.Event()
         """Set when the stop begins: whoever streams to a client ends its stream."""
         self.postgres: EmbeddedPostgres | None = None
-        self.notes = StateWriter()
+        self.state_writer = StateWriter()
         self.metrics = MetricRegistry()
         self.left_behind: list[str] = []
         """The parts that did not end when they were asked to."""
@@ -170,20 +170,22 @@ class Gateway:
             log.warning("%s", drift)
         sys.setswitchinterval(self.settings.interpreter.switch_interval.total_seconds())
         self.core = Core(max_pool_bytes=self.settings.pools.max_bytes)
-        self.providers = ProviderManager(self.core, self.settings.supervision.policy(), providers, self.notes)
+        self.providers = ProviderManager(
+            self.core, self.settings.supervision.policy(), providers, self.state_writer
+        )
         specs = self.loaded.providers.values()
-        impatient = [spec.name for spec in specs if not registry.adapter(spec.adapter).can_block]
-        self.instances = InstanceManager(self.core, instances, self.notes, impatient=impatient)
+        nonblocking = [spec.name for spec in specs if not registry.adapter(spec.adapter).can_block]
+        self.instances = InstanceManager(self.core, instances, self.state_writer, nonblocking=nonblocking)
         for spec in self.loaded.providers.values():
             self.providers.add(spec)
         for spec in self.loaded.lambdas.values():
             self.instances.add(spec)
         self.readiness = Readiness(self.database, self.lock, self.providers, self.instances, self.stopping)
         self._register_metrics()
-        self.notes.start()
+        self.state_writer.start()
 
         async def close() -> bool:
-            written = await self.notes.close(2.0)
+            written = await self.state_writer.close(2.0)
             if not written:
                 log.error("the last states could not be written: the database does not take them")
             return written

@@ -1,6 +1,6 @@
-"""Which methods of a `Lambda` are callbacks, and whether a class declares them well.
+"""The callbacks of a `Lambda`, and the checks of a class's declarations.
 
-Everything here works on classes, before any instance exists, and looks at code objects only: no class is ever
+All checks work on classes before any instance exists, and inspect code objects only: strategy code does not
 run.
 """
 
@@ -22,10 +22,10 @@ CALLBACKS: Final[dict[str, str]] = {
     "on_risk_control": EventKind.RISK_CONTROL.value,
     "on_extension": EventKind.EXTENSION.value,
 }
-"""Callback -> the kind that overriding it subscribes to."""
+"""Callback -> the event kind that it subscribes to."""
 
 NOTICES: Final[dict[str, str]] = {"on_gap": "BookGap", "on_stale": "MarketStale"}
-"""Callbacks for notices about books; they come with the subscription to `BookSnapshot`."""
+"""Callbacks for notices about order books; a subscription to `BookSnapshot` includes them."""
 
 LIFECYCLE: Final = ("on_start", "on_stop")
 
@@ -36,10 +36,10 @@ SOURCES: Final[dict[str, frozenset[str]]] = {
     "market": frozenset({"Trade", "Ticker", "BookSnapshot"}),
     "book": frozenset({"BookSnapshot"}),
 }
-"""Helper -> the kinds that can feed it: one of them must be subscribed."""
+"""Helper -> the kinds that can be its source; one of them must be subscribed."""
 
 NOT_CONFLATED: Final = frozenset({EventKind.TRADE.value, EventKind.EXTENSION.value})
-"""Kinds of which each event counts, so that the latest does not stand for those before it."""
+"""Kinds that cannot be conflated: each event carries information that a later one does not replace."""
 
 MAX_BOOK_DEPTH: Final = 5000
 
@@ -48,14 +48,14 @@ _VARARGS = 0x04
 
 
 def arity(name: str) -> int | None:
-    """Returns how many arguments a callback gets besides self, None when `name` is no callback."""
+    """Returns the number of arguments of a callback besides self, or None when `name` is not a callback."""
     if name in CALLBACKS or name in NOTICES:
         return 1
     return 0 if name in LIFECYCLE else None
 
 
 def faults_of(cls: type, base: type) -> list[str]:
-    """Returns what is wrong with the declarations of `cls`, a subclass of `base`."""
+    """Returns the faults in the declarations of `cls`, a subclass of `base`."""
     faults: list[str] = []
     for owner in own_classes(cls, base):
         for name, value in vars(owner).items():
@@ -65,12 +65,12 @@ def faults_of(cls: type, base: type) -> list[str]:
 
 
 def own_classes(cls: type, base: type) -> Iterator[type]:
-    """Yields the classes that an author wrote: the MRO without `base` and what is above it."""
+    """Yields the author's classes: the MRO of `cls` without `base` and its bases."""
     return (owner for owner in cls.__mro__ if owner not in base.__mro__)
 
 
 def overridden(cls: type, base: type, names: Iterable[str]) -> list[str]:
-    """Returns which of `base`'s callbacks `cls` overrides, in the order given."""
+    """Returns the `names` that `cls` overrides, in the order given."""
     return [name for name in names if getattr(cls, name, None) is not getattr(base, name, None)]
 
 
@@ -89,7 +89,7 @@ def _callback_faults(name: str, value: object) -> Iterator[str]:
     if expected is None:
         if _looks_like_callback(name, value):
             hint = suggestion(name, [*CALLBACKS, *NOTICES, *LIFECYCLE])
-            yield f"`{name}` is no callback{hint} (a method of your own needs a name without `on_`)"
+            yield f"`{name}` is not a callback{hint} (methods of your own need a name without `on_`)"
         return
     if not _is_function(value):
         yield f"`{name}` must be a function, {type(value).__name__} was given"
@@ -117,12 +117,12 @@ def _looks_like_callback(name: str, value: object) -> bool:
         return False
     flat = name.replace("_", "").lower()
     return name.startswith("on_") or any(
-        flat == known.replace("_", "") for known in (*CALLBACKS, *NOTICES, *LIFECYCLE)
+        flat == callback.replace("_", "") for callback in (*CALLBACKS, *NOTICES, *LIFECYCLE)
     )
 
 
 def _takes(value: object, count: int) -> bool:
-    """Whether a class attribute, called on an instance, can be given `count` positional arguments."""
+    """Returns whether a class attribute, called on an instance, accepts `count` positional arguments."""
     if isinstance(value, FunctionType):
         code = value.__code__
         most = code.co_argcount - 1
@@ -183,7 +183,7 @@ def _filter_faults(filters: object) -> Iterator[str]:
 
 
 def _condition_fault(kind: str, field: str, operator: str, value: object) -> str | None:
-    """Returns why no event of the kind could meet the condition. The core knows the fields."""
+    """Returns why no event of the kind can match a condition, or None. The core defines the fields."""
     if field not in FILTER_FIELDS[kind]:
         return f"{kind} has no field {field!r} to filter on{suggestion(field, FILTER_FIELDS[kind])}"
     if operator not in FILTER_OPERATORS:
@@ -210,20 +210,19 @@ def _policy_faults(policies: object) -> Iterator[str]:
         yield f"`policies` must be a dict such as {{'Trade': 'block'}}, {policies!r} was given"
         return
     for kind, policy in cast(dict[object, object], policies).items():
-        wrong = list(_kind_faults("policies", kind))
-        yield from wrong
-        yield from () if wrong else policy_faults(str(kind), policy)
+        faults = list(_kind_faults("policies", kind))
+        yield from faults or policy_faults(str(kind), policy)
 
 
 def policy_faults(kind: str, policy: object) -> Iterator[str]:
-    """Yields what is wrong with a policy for a known kind."""
+    """Yields the faults of an overflow policy for a valid kind."""
     names = [p.value for p in OverflowPolicy]
     if policy not in names:
-        yield f"`policies[{kind!r}]`: {policy!r} is no policy{suggestion(str(policy), names)}"
+        yield f"`policies[{kind!r}]`: {policy!r} is not a policy{suggestion(str(policy), names)}"
     elif kind in PRIVATE_KINDS:
-        yield f"`policies[{kind!r}]`: {kind} is never dropped, so no policy applies; remove it"
+        yield f"`policies[{kind!r}]`: {kind} is never dropped, so a policy does not apply; remove it"
     elif policy == OverflowPolicy.CONFLATE and kind in NOT_CONFLATED:
-        yield f"`policies[{kind!r}]`: each {kind} counts, so none may be conflated; take drop_oldest or block"
+        yield f"`policies[{kind!r}]`: {kind} events cannot be conflated; use drop_oldest or block"
 
 
 def _kind_faults(where: str, kind: object) -> Iterator[str]:
@@ -247,29 +246,29 @@ def _functions(value: object) -> Iterator[FunctionType]:
 
 
 def _attributes_of_self(code: CodeType) -> set[str]:
-    """Returns which helpers are read from the first argument, nested functions included."""
+    """Returns the helpers that code reads from its first argument, nested functions included."""
     if not code.co_argcount:
         return set()
-    name, found = code.co_varnames[0], set[str]()
+    name, attributes = code.co_varnames[0], set[str]()
     pending = [code]
     while pending:
         inner = pending.pop()
         pending.extend(const for const in inner.co_consts if isinstance(const, CodeType))
         if SOURCES.keys() & set(inner.co_names):
-            found |= _reads(inner, name)
-    return found
+            attributes |= _reads(inner, name)
+    return attributes
 
 
 def _reads(code: CodeType, name: str) -> set[str]:
     from dis import get_instructions
 
-    found, on_top = set[str](), False
+    attributes, on_top = set[str](), False
     for instruction in get_instructions(code):
         if on_top and instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-            found.add(str(instruction.argval))
+            attributes.add(str(instruction.argval))
         value = cast(object, instruction.argval)
         # Newer interpreters load two locals at once; the later one is on top of the stack.
         if isinstance(value, tuple) and value:
             value = cast(tuple[object, ...], value)[-1]
         on_top = instruction.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) and value == name
-    return found
+    return attributes

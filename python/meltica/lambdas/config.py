@@ -1,6 +1,6 @@
-"""Settings of a strategy: declared as a pydantic model, checked before the instance exists.
+"""Settings of a strategy: declared as a pydantic model, validated before the instance exists.
 
-This is the one module of `meltica.lambdas` that loads pydantic; `meltica.LambdaConfig` gets here lazily.
+This is the only module of `meltica.lambdas` that loads pydantic; `meltica.LambdaConfig` imports it lazily.
 """
 
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from meltica.validation.models import load, schema
 
 
 class LambdaConfig(BaseModel):
-    """Base of a strategy's settings. Unknown keys are refused, values are frozen, all faults told at once.
+    """Base class of a strategy's settings.
 
-    ::
+    Unknown keys are refused, values are frozen, and all faults are reported at once::
 
         class Config(LambdaConfig):
             threshold: float = 0.5
-            '''Spread in percent of the bid from which to act.'''
+            '''Spread, in percent of the bid, that triggers a trade.'''
     """
 
     model_config = ConfigDict(
@@ -35,9 +35,9 @@ Config = TypeVar("Config", bound=BaseModel)
 
 
 def load_config(cls: type[Config], values: Mapping[str, object]) -> Config:
-    """Returns a validated `cls`. Texts are read as the field's type, so values may come from a command line.
+    """Validates `values` and returns a `cls`; strings are parsed as the field's type.
 
-    Raises ConfigError that lists all faults, each with its key path and the nearest valid key.
+    Raises ConfigError with all faults, each with its key path and the nearest valid key.
     """
     return load(cls, values, what=f"config of {cls.__qualname__.removesuffix('.Config')}")
 

@@ -1,4 +1,4 @@
-"""From a `Lambda` class to a running instance: routes, callbacks, state."""
+"""Construction of an instance from a `Lambda` class: routes, callbacks, state."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from meltica._core import Host, Instance
 
 LAMBDAS = "meltica"
-"""The provider of what lambdas emit."""
+"""The provider name of events that lambdas emit."""
 
 Scope = Mapping[str, Iterable[str] | Literal["*"]]
 """Provider -> symbols, `"*"` for all of them."""
@@ -39,7 +39,7 @@ class LambdaInstance:
 
     @property
     def id(self) -> str:
-        """The instance's name."""
+        """The instance's id."""
         return self.core.id
 
     @property
@@ -48,15 +48,15 @@ class LambdaInstance:
         return self.core.state
 
     def start(self) -> None:
-        """Runs `on_start`, then lets events flow. Raises what `on_start` raised."""
+        """Runs `on_start`, then begins to deliver events. Raises what `on_start` raises."""
         self.core.start()
 
     def stop(self, timeout: float = 5.0) -> bool:
-        """Ends the flow and runs `on_stop`; False when a callback would not end within `timeout` seconds."""
+        """Stops delivery and runs `on_stop`; returns False when a callback outlasts `timeout` seconds."""
         return self.core.stop(timeout)
 
     def stats(self) -> dict[str, Any]:
-        """Counters and latency summaries (ns)."""
+        """Returns counters and latency summaries (ns)."""
         return self.core.stats()
 
 
@@ -72,36 +72,43 @@ def add_instance(
     max_errors: int = 0,
     slow_ns: int = 100_000_000,
     max_payload: int = MAX_PAYLOAD,
-    impatient: Collection[str] = (),
+    nonblocking: Collection[str] = (),
 ) -> LambdaInstance:
-    """Makes an instance on `host`; nothing runs before `LambdaInstance.start`.
+    """Creates an instance on `host`; strategy code other than `__init__` runs from `LambdaInstance.start` on.
 
-    `policies` win over those of the class. `capacity` is the length of the market queue, `max_errors` how
-    many callbacks in a row may raise before the instance is stopped (0: any number), `slow_ns` from when a
-    callback counts as slow, `max_payload` the most bytes of JSON in an event that it emits,
-    `impatient` the providers that must not wait for it: with one of them in its scope it may not `block`.
+    - `policies`: overflow policies that override those of the class.
+    - `capacity`: length of the market queue.
+    - `max_errors`: consecutive failing callbacks that stop the instance; 0 disables the limit.
+    - `slow_ns`: duration from which a callback counts as slow.
+    - `max_payload`: largest JSON payload, in bytes, of an emitted event.
+    - `nonblocking`: providers that must not wait for a queue; the policy `block` is refused for them.
 
-    Raises LambdaDefinitionError when the class cannot run, ConfigError when the config does not fit,
-    CapacityError when its queues do not fit into memory, and whatever the class's own `__init__` raises.
+    Raises LambdaDefinitionError when the class cannot run, ConfigError when the config is invalid,
+    CapacityError when the pools have no memory for its queues, and what the class's `__init__` raises.
+
     """
     overrides = dict(policies or {})
-    known_scope = canonical_scope(scope)
+    valid_scope = canonical_scope(scope)
     kinds = subscribed(cls)
-    wanted_policies = {
+    effective_policies = {
         kind: str(policy) for kind, policy in {**cls.policies, **overrides}.items() if kind in kinds
     }
-    waiting = [provider for provider in known_scope if provider in impatient]
-    faults = [*start_faults(cls), *_override_faults(overrides), *_block_faults(wanted_policies, waiting)]
+    refuse_block = [provider for provider in valid_scope if provider in nonblocking]
+    faults = [
+        *start_faults(cls),
+        *_override_faults(overrides),
+        *_block_faults(effective_policies, refuse_block),
+    ]
     if faults:
         raise LambdaDefinitionError(cls.__name__, faults)
-    subject = _construct(cls, id, known_scope, _config(cls, config or {}))
+    subject = _construct(cls, id, valid_scope, _config(cls, config or {}))
     keeps = frozenset(kept(cls))
     instance = host.add(
         id,
         callbacks=callbacks_of(subject),
-        routes=list(routes(kinds, known_scope)),
+        routes=list(routes(kinds, valid_scope)),
         filters={kind: list(conditions) for kind, conditions in cls.filters.items()},
-        policies=wanted_policies,
+        policies=effective_policies,
         capacity=capacity,
         book_depth=cls.book_depth,
         keep_market="market" in keeps,
@@ -117,32 +124,32 @@ def add_instance(
 
 
 def canonical_scope(scope: Scope) -> dict[str, tuple[str, ...]]:
-    """Returns the scope with canonical symbols, each once. Raises LambdaError with every wrong symbol."""
-    known: dict[str, tuple[str, ...]] = {}
+    """Returns the scope with canonical symbols, each once. Raises LambdaError with every invalid symbol."""
+    valid: dict[str, tuple[str, ...]] = {}
     faults: list[str] = []
     for provider, symbols in scope.items():
         names = [symbols] if isinstance(symbols, str) else list(symbols)
         if ANY in names:
-            known[provider] = (ANY,)
+            valid[provider] = (ANY,)
             continue
-        good: dict[str, None] = {}
+        canonical_names: dict[str, None] = {}
         for name in names:
             try:
-                good[canonical(name)] = None
+                canonical_names[canonical(name)] = None
             except ValueError as error:
                 faults.append(f"{provider}: {error}")
         if not names:
             faults.append(f"{provider}: expected symbols or {ANY!r} for all of them, saw none")
-        known[provider] = tuple(good)
+        valid[provider] = tuple(canonical_names)
     if not scope:
         faults.append("expected at least one provider, saw none")
     if faults:
         raise LambdaError(f"scope: {'; '.join(faults)}")
-    return known
+    return valid
 
 
 def routes(kinds: Iterable[str], scope: Mapping[str, tuple[str, ...]]) -> Iterator[Route]:
-    """Yields the (provider, kind, symbol) that an instance subscribes to; symbol None is every symbol."""
+    """Yields the (provider, kind, symbol) routes of an instance; the symbol None is every symbol."""
     for kind in kinds:
         for provider, symbols in scope.items():
             if kind == "Extension" or ANY in symbols:
@@ -163,12 +170,12 @@ def callbacks_of(subject: Lambda) -> dict[str, Callable[[Any], object]]:
 
 
 def kept(cls: type[Lambda]) -> set[str]:
-    """Returns which helpers' state is kept: those the class's code uses, and those that `needs` feeds."""
+    """Returns the helpers whose state is kept: those that the class calls or that `needs` has a source of."""
     return helpers_used(cls, Lambda) | {name for name, kinds in SOURCES.items() if kinds & set(cls.needs)}
 
 
 def start_faults(cls: type[Lambda]) -> Iterator[str]:
-    """Yields why no instance of a class could do anything, found without making one."""
+    """Yields why an instance of a class would never receive an event; does not create one."""
     kinds = subscribed(cls)
     for helper in sorted(helpers_used(cls, Lambda)):
         if not SOURCES[helper] & set(kinds):
@@ -177,22 +184,22 @@ def start_faults(cls: type[Lambda]) -> Iterator[str]:
     notices = overridden(cls, Lambda, NOTICES)
     if notices and "BookSnapshot" not in kinds:
         names = "` and `".join(notices)
-        yield f"`{names}` speaks of books: override on_book_snapshot or add 'BookSnapshot' to `needs`"
+        yield f"`{names}` requires order books: override on_book_snapshot or add 'BookSnapshot' to `needs`"
     if not kinds:
         yield f"nothing is subscribed: override one of {', '.join(CALLBACKS)}"
         return
     for attribute in ("filters", "policies"):
         for kind in getattr(cls, attribute):
             if kind not in kinds:
-                yield f"`{attribute}` speaks of {kind}, but only {', '.join(kinds)} is subscribed"
+                yield f"`{attribute}` contains {kind}, but only {', '.join(kinds)} is subscribed"
 
 
 def _block_faults(policies: Mapping[str, str], providers: Collection[str]) -> Iterator[str]:
-    """Yields the policies that would have live providers wait for an instance."""
+    """Yields the policies that would make live providers wait for an instance."""
     for kind, policy in policies.items():
         if policy == "block" and providers:
             names = ", ".join(providers)
-            yield f"`policies[{kind!r}]`: `block` would have {names} wait for it; take drop_oldest"
+            yield f"`policies[{kind!r}]`: `block` would make {names} wait for this lambda; use drop_oldest"
 
 
 def _override_faults(policies: Mapping[str, str]) -> Iterator[str]:
@@ -215,7 +222,7 @@ def _config(cls: type[Lambda], values: Mapping[str, object]) -> object:
 
 
 def _construct(cls: type[Lambda], id: str, scope: Mapping[str, tuple[str, ...]], config: object) -> Lambda:
-    """Makes the author's object; its `__init__` takes nothing and already sees config, id, scope and log."""
+    """Constructs the strategy; its `__init__` takes no arguments and can use config, id, scope and log."""
     subject = cls.__new__(cls)
     subject.id, subject.scope, subject.config, subject.log = id, scope, config, LambdaLogger(id)
     try:

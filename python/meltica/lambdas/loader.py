@@ -1,4 +1,4 @@
-"""Loads a `Lambda` subclass out of a Python file. Each failure is one line that says where and why."""
+"""Loads a `Lambda` subclass from a Python file. Each failure is one line with its place and cause."""
 
 import hashlib
 import linecache
@@ -14,16 +14,16 @@ from meltica.lambdas import shipped
 from meltica.lambdas.base import Lambda
 from meltica.validation.paths import from_folder
 
-_making: dict[str, threading.RLock] = {}
-"""A lock for each module."""
+_locks: dict[str, threading.RLock] = {}
+"""A lock per module, held while the module is executed."""
 _REVISION = "__meltica_revision__"
-"""Where a module keeps the hash of the source that it was made from."""
+"""Attribute of a module with the hash of its source."""
 
 
 def load(reference: str) -> type[Lambda]:
-    """Returns the class of `FILE.py:ClassName`, or of a shipped strategy's name.
+    """Returns the class that `FILE.py:ClassName` or the name of a shipped strategy refers to.
 
-    The class may be left out when the file has exactly one. Raises LambdaLoadError.
+    The class name may be left out when the file has exactly one class. Raises LambdaLoadError.
     """
     path_text, name = _split(resolve(reference))
     path = Path(path_text)
@@ -35,11 +35,11 @@ def load(reference: str) -> type[Lambda]:
 
 
 def revision(path: Path) -> str | None:
-    """Returns the revision of a strategy's file: `sha256:` and a hash; None when it cannot be read."""
+    """Returns the revision of a strategy's file, `sha256:...`, or None when the file cannot be read."""
     try:
         return _revision(path.read_bytes())
     except OSError:
-        # Whoever loads it says why.
+        # Loading the file reports the cause.
         return None
 
 
@@ -48,12 +48,12 @@ def _revision(source: bytes) -> str:
 
 
 def revision_of(cls: type[Lambda]) -> str | None:
-    """Returns the revision that a loaded class is of: `sha256:` and the hash of its module's source."""
+    """Returns the revision of a loaded class: `sha256:` and the hash of its module's source."""
     return getattr(sys.modules.get(cls.__module__), _REVISION, None)
 
 
 def source_of(reference: str) -> Path:
-    """Returns the file that a strategy stands in. Raises LambdaLoadError when there is none."""
+    """Returns the source file of a strategy. Raises LambdaLoadError when it does not exist."""
     path = Path(_split(resolve(reference))[0])
     if path.is_file():
         return path
@@ -61,58 +61,58 @@ def source_of(reference: str) -> Path:
 
 
 def resolve(reference: str, folder: Path = Path()) -> str:
-    """Returns a reference that means the same everywhere: a shipped name, or a path from `folder`.
+    """Returns an unambiguous reference: the name of a shipped strategy, or a path resolved against `folder`.
 
-    Runs nothing. Raises LambdaLoadError when there is no such file or name.
+    Strategy code does not run. Raises LambdaLoadError when the file or name does not exist.
     """
     path_text, name = _split(reference)
     path = from_folder(folder, Path(path_text))
     try:
-        found = path.is_file()
+        is_file = path.is_file()
     except OSError as error:
         raise LambdaLoadError(f"{path}: cannot be read: {error.strerror}") from None
-    if found:
+    if is_file:
         return f"{path}:{name}" if name else str(path)
     name_of_shipped = shipped.find(reference)
     if name_of_shipped is not None:
         return name_of_shipped
     if Path(path_text).suffix or path.name != path_text or name or path.is_dir():
-        kind = "a directory" if path.is_dir() else "missing"
-        raise LambdaLoadError(f"{path}: expected a Python file, it is {kind}; give FILE.py:ClassName")
+        problem = "is a directory" if path.is_dir() else "does not exist"
+        raise LambdaLoadError(f"{path}: expected a Python file, but it {problem}; give FILE.py:ClassName")
     hint = suggestion(reference, shipped.names())
     raise LambdaLoadError(f"`{reference}` is neither FILE.py:ClassName nor a shipped strategy{hint}")
 
 
 def load_module(path: Path) -> ModuleType:
-    """Returns the module made from a file, the same one for the same content. Raises LambdaLoadError."""
+    """Returns the module of a file, the same one for the same content. Raises LambdaLoadError."""
     try:
         source = path.read_bytes()
     except OSError as error:
         raise LambdaLoadError(f"{path}: cannot be read: {error.strerror}") from error
     digest = hashlib.sha256(str(path.resolve()).encode() + b"\0" + source).hexdigest()[:16]
     name = f"meltica_lambda_{''.join(c if c.isalnum() else '_' for c in path.stem)}_{digest}"
-    # Several instances of one file may start at once: a module that is still being made is of no use.
-    with _making.setdefault(name, threading.RLock()):
-        known = sys.modules.get(name)
-        return known if known is not None else _execute(name, path, source)
+    # Several instances of one file may start at once; only a completely executed module is usable.
+    with _locks.setdefault(name, threading.RLock()):
+        module = sys.modules.get(name)
+        return module if module is not None else _execute(name, path, source)
 
 
 def pick(module: ModuleType, path: Path, name: str | None) -> type[Lambda]:
-    """Returns the class `name` of a module, or the only Lambda that it defines. Raises LambdaLoadError."""
+    """Returns the class `name` of a module, or its only Lambda. Raises LambdaLoadError."""
     defined = {key: value for key, value in vars(module).items() if _is_own_lambda(module, key, value)}
     if name is None:
-        # A class that another one extends is a base, unless it is asked for by name.
+        # A class that another one extends is a base class; it can only be selected by name.
         leaves = [key for key, cls in defined.items() if not any(_extends(c, cls) for c in defined.values())]
         if len(leaves) != 1:
-            seen = f"several: {', '.join(leaves)}" if leaves else "none"
-            raise LambdaLoadError(f"{path}: expected exactly one Lambda, saw {seen}; give {path}:ClassName")
+            actual = f"several: {', '.join(leaves)}" if leaves else "none"
+            raise LambdaLoadError(f"{path}: expected exactly one Lambda, saw {actual}; give {path}:ClassName")
         return defined[leaves[0]]
     value: object = getattr(module, name, None)
     if isinstance(value, type) and issubclass(value, Lambda) and value is not Lambda:
         return value
     if value is None:
-        raise LambdaLoadError(f"{path}: there is no class `{name}`{suggestion(name, defined)}")
-    raise LambdaLoadError(f"{path}: `{name}` is no subclass of meltica.Lambda{suggestion(name, defined)}")
+        raise LambdaLoadError(f"{path}: class `{name}` does not exist{suggestion(name, defined)}")
+    raise LambdaLoadError(f"{path}: `{name}` is not a subclass of meltica.Lambda{suggestion(name, defined)}")
 
 
 def _split(reference: str) -> tuple[str, str | None]:
@@ -143,7 +143,7 @@ def _execute(name: str, path: Path, source: bytes) -> ModuleType:
         line = f", line {error.lineno}" if error.lineno else ""
         raise LambdaLoadError(f"{path}{line}: syntax error: {error.msg}") from None
     except ValueError as error:
-        raise LambdaLoadError(f"{path}: is no Python source: {error}") from None
+        raise LambdaLoadError(f"{path}: not valid Python source: {error}") from None
     module = ModuleType(name)
     module.__file__ = str(path)
     setattr(module, _REVISION, _revision(source))
@@ -165,7 +165,7 @@ def _execute(name: str, path: Path, source: bytes) -> ModuleType:
 
 
 def _explain(path: Path, error: BaseException) -> str:
-    """Returns one line with the last place in the user's own file that the error came through."""
+    """Formats an error as one line with the last line of the user's file in its traceback."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     where = f"{path}, line {frames[-1].lineno}" if frames else str(path)
     if isinstance(error, LambdaDefinitionError):

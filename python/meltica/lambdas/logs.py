@@ -1,4 +1,4 @@
-"""Logging of an instance."""
+"""Loggers of instances, and the log of errors in their callbacks."""
 
 import logging
 from collections import Counter
@@ -13,7 +13,7 @@ else:
     _Adapter = logging.LoggerAdapter
 
 FIRST = 5
-"""Tracebacks of one sort of error that are logged in full; after that at 10, 100, 1000, ..."""
+"""Number of errors of one type that are all logged; after these, the 10th, 100th, 1000th, ... are logged."""
 
 
 class LambdaLogger(_Adapter):
@@ -25,32 +25,32 @@ class LambdaLogger(_Adapter):
         self.clock: Callable[[], int] | None = None
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Adds the instance and its time to a record."""
+        """Adds the instance id and its time to a record."""
         time = self.clock() if self.clock is not None else 0
         kwargs["extra"] = {**(kwargs.get("extra") or {}), "instance": self._id, "event_time": time}
         return msg, kwargs
 
 
 class ErrorLog:
-    """Logs the exceptions of one instance, without drowning in a callback that always raises."""
+    """Logs the exceptions of one instance; repeated ones are logged ever more rarely."""
 
     def __init__(self, log: LambdaLogger) -> None:
         self._log = log
-        self._seen: Counter[tuple[str, type[BaseException]]] = Counter()
+        self._counts: Counter[tuple[str, type[BaseException]]] = Counter()
 
     def __call__(self, callback: str, error: BaseException) -> None:
         """Logs `error`, raised in `callback` (a kind, `every` or `on_stop`), with its traceback."""
         if isinstance(error, LambdaStopped):
-            self._log.warning("%s was interrupted: it went on after the stop", callback)
+            self._log.warning("%s was interrupted because it was still running after the stop", callback)
             return
         key = (callback, type(error))
-        self._seen[key] += 1
-        count = self._seen[key]
+        self._counts[key] += 1
+        count = self._counts[key]
         if count <= FIRST or is_power_of_ten(count):
             times = "" if count == 1 else f" (number {count:,})"
             self._log.error("%s raised %s%s", callback, type(error).__name__, times, exc_info=error)
 
 
 def is_power_of_ten(count: int) -> bool:
-    """Whether `count`, above 0, is 1, 10, 100, ..."""
+    """Returns whether a positive `count` is 1, 10, 100, ..."""
     return str(count).rstrip("0") == "1"

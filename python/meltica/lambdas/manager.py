@@ -1,8 +1,8 @@
-"""Instances of strategies: started, watched, stopped; each by one command at a time.
+"""Starts, supervises and stops instances of strategies; one operation per instance at a time.
 
-An instance has a *desired* state, which is written to the database before anything is done about it, and
-an *actual* one, which is noted afterwards. An instance that fails stays so until somebody starts it: its
-strategy would fail the same way again.
+The *desired* state of an instance is committed to the database before it is acted on; the *actual* state is
+persisted afterwards. A failed instance is not restarted automatically, because its strategy would fail in
+the same way again.
 """
 
 import asyncio
@@ -23,21 +23,20 @@ if TYPE_CHECKING:
     from meltica._core import Core, Host
     from meltica.lambdas.base import Lambda
     from meltica.lambdas.spec import LambdaSpec
-    from meltica.persistence.stores.instances import Instance as Row
-    from meltica.persistence.stores.instances import InstanceState, InstanceStore
+    from meltica.persistence.stores.instances import InstanceRow, InstanceStore
 
 log = logging.getLogger("meltica.lambdas")
 
 T = TypeVar("T")
 
-BROKEN_OFF_SECONDS = 2.5
-"""How long the end of the gateway waits for starts that it broke off."""
+ABORTED_START_SECONDS = 2.5
+"""How long a shutdown waits for starts that it aborted."""
 WATCH_SECONDS = 0.2
-"""How often the manager looks whether instances failed or are stuck."""
+"""Interval of the check for failed and stuck instances."""
 
 
 class ManagedInstance:
-    """One instance and its life. Belongs to the loop's thread."""
+    """An instance and its life cycle. Only the loop's thread uses it."""
 
     def __init__(self, spec: "LambdaSpec") -> None:
         self.spec = spec
@@ -46,12 +45,12 @@ class ManagedInstance:
         self.last_error: str | None = None
         self.lock = asyncio.Lock()
         self.strategy: type[Lambda] | None = None
-        """The class that was run last."""
+        """The class of the current or last run."""
         self.run: LambdaInstance | None = None
-        """The present run, or the last one."""
+        """The current run, or the last one."""
         self.host: Host | None = None
         self.attempt: object = None
-        """The latest start; an earlier one that was given up changes nothing any more."""
+        """Token of the latest start; a start whose token is outdated was abandoned and must undo itself."""
 
     @property
     def id(self) -> str:
@@ -60,59 +59,62 @@ class ManagedInstance:
 
     @property
     def running(self) -> bool:
-        """Whether it gets events; a stuck one would, if its callback ended."""
+        """Whether events are delivered to it, now or once its long-running callback returns."""
         stuck = self.actual is InstanceState.STUCK and self.run is not None and self.run.state == "running"
         return stuck or self.actual is InstanceState.RUNNING
 
     @property
-    def given_up(self) -> bool:
-        """Whether its run was cut off, because a callback outlived the stop."""
+    def abandoned(self) -> bool:
+        """Whether its run was abandoned because a callback outlasted the stop."""
         return self.run is not None and self.run.state == "stuck"
 
     @property
     def in_callback_ns(self) -> int:
-        """How long its present callback, `on_start` included, has been running."""
+        """How long the current callback, which may be `on_start`, has been running."""
         return 0 if self.run is None else self.run.core.in_callback_ns
 
     def stats(self) -> dict[str, Any] | None:
-        """Returns the counters of the present or last run, None before the first."""
+        """Returns the counters of the current or last run, None before the first."""
         return None if self.run is None else self.run.stats()
 
 
 class InstanceManager:
-    """All instances of a gateway."""
+    """The instances of a gateway."""
 
     def __init__(
         self,
         core: "Core",
         store: "InstanceStore",
-        notes: StateWriter,
+        state_writer: StateWriter,
         *,
         stuck_after: timedelta = timedelta(seconds=10),
         start_timeout: timedelta = timedelta(seconds=30),
-        impatient: Collection[str] = (),
+        nonblocking: Collection[str] = (),
     ) -> None:
-        """`stuck_after` is for one callback, `start_timeout` for loading a strategy and its `on_start`.
+        """Creates a manager without instances.
 
-        `impatient` are the providers that must not wait for an instance.
+        - `stuck_after`: duration of one callback from which its instance counts as stuck.
+        - `start_timeout`: time limit for loading a strategy and running its `on_start`.
+        - `nonblocking`: providers that must not wait for an instance's queue.
+
         """
-        self._impatient = frozenset(impatient)
+        self._nonblocking = frozenset(nonblocking)
         self._core = core
         self._store = store
-        self._notes = notes
+        self._state_writer = state_writer
         self._stuck_seconds = stuck_after.total_seconds()
         self._start_seconds = start_timeout.total_seconds()
         self._instances: dict[str, ManagedInstance] = {}
         self._shared: list[Host] = []
-        """The last is in use; a callback held those before it."""
-        self._begun: list[asyncio.Task[None]] = []
+        """Shared hosts: new instances use the last; the threads of the others are held by a callback."""
+        self._background: list[asyncio.Task[None]] = []
         self._starts: set[asyncio.Task[Any]] = set()
         self._closing = False
-        self._blocked: set[asyncio.Future[Any]] = set()
+        self._pending_calls: set[asyncio.Future[Any]] = set()
         """Calls into strategies that have not returned."""
 
     def add(self, spec: "LambdaSpec") -> ManagedInstance:
-        """Takes in an instance that is stored already; nothing starts."""
+        """Adds an instance that has a row in the store; does not start it."""
         instance = ManagedInstance(spec)
         row = self._store.get(spec.id)
         instance.desired, instance.last_error = Desired(row.desired), row.last_error
@@ -121,7 +123,7 @@ class InstanceManager:
         return instance
 
     def all(self) -> list[ManagedInstance]:
-        """Returns the instances by id."""
+        """Returns the instances, sorted by id."""
         return [self._instances[id] for id in sorted(self._instances)]
 
     def get(self, id: str) -> ManagedInstance:
@@ -131,30 +133,30 @@ class InstanceManager:
         except KeyError:
             raise NotFound(f"instance `{id}` does not exist{suggestion(id, self._instances)}") from None
 
-    def stored(self, id: str) -> "Row":
+    def stored(self, id: str) -> "InstanceRow":
         """Returns an instance's row. Raises NotFound."""
         return self._store.get(id)
 
     def dependents(self, provider: str) -> list[ManagedInstance]:
-        """Returns the instances whose scope names a provider, running or not."""
+        """Returns the instances whose scope contains a provider, running or not."""
         return [instance for instance in self.all() if provider in instance.spec.scope]
 
     async def begin(self, patience: float = 2.0) -> None:
-        """Starts every instance that should run; one that cannot start is `failed` and hinders nobody.
+        """Starts every instance whose desired state is running; a failure does not affect the others.
 
-        Waits for them, so that they get the first events, but not longer than `patience` seconds.
+        Waits at most `patience` seconds for the starts, so that instances receive the first events.
         """
         loop = asyncio.get_running_loop()
-        wanted = [instance for instance in self.all() if instance.desired is Desired.RUNNING]
-        starting = [loop.create_task(self._begin(instance)) for instance in wanted]
-        self._begun = [loop.create_task(self._watch(), name="meltica-instances"), *starting]
+        desired = [instance for instance in self.all() if instance.desired is Desired.RUNNING]
+        starting = [loop.create_task(self._begin(instance)) for instance in desired]
+        self._background = [loop.create_task(self._watch(), name="meltica-instances"), *starting]
         if starting:
             await asyncio.wait(starting, timeout=patience)
 
     async def start(self, id: str) -> ManagedInstance:
         """Starts an instance.
 
-        Raises NotFound, Conflict when it runs or is being changed, StartError, DatabaseUnavailable.
+        Raises NotFound, Conflict when it is running or being changed, StartError, DatabaseUnavailable.
         """
         instance = self.get(id)
         async with idle_lock(instance.lock, f"instance `{id}`", instance.actual):
@@ -168,9 +170,9 @@ class InstanceManager:
         return instance
 
     async def stop(self, id: str) -> ManagedInstance:
-        """Stops an instance; one that failed is not started again after a restart of the gateway either.
+        """Stops an instance; a failed one then stays stopped when the gateway restarts.
 
-        Raises NotFound, Conflict when it was stopped already or is being changed, DatabaseUnavailable.
+        Raises NotFound, Conflict when it is stopped already or being changed, DatabaseUnavailable.
         """
         instance = self.get(id)
         async with idle_lock(instance.lock, f"instance `{id}`", instance.actual):
@@ -182,20 +184,23 @@ class InstanceManager:
         return instance
 
     async def close(self) -> bool:
-        """Stops all instances at once and leaves what is desired as it is; False when one is left behind."""
+        """Stops all instances concurrently without changing desired states.
+
+        Returns False when a callback is still running and its thread was abandoned.
+        """
         self._closing = True
-        for task in (*self._begun, *self._starts):
+        for task in (*self._background, *self._starts):
             task.cancel()
-        await asyncio.gather(*self._begun, return_exceptions=True)
+        await asyncio.gather(*self._background, return_exceptions=True)
         await asyncio.gather(*(self._close(instance) for instance in self.all()))
         for host in self._shared:
             await self._call(lambda host=host: host.stop(1.0), "meltica-host-stop")
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(BROKEN_OFF_SECONDS):
-                # A start that ends now is undone by another call.
-                while self._blocked:
-                    await asyncio.wait(set(self._blocked))
-        return not self._blocked and not any(instance.given_up for instance in self.all())
+            async with asyncio.timeout(ABORTED_START_SECONDS):
+                # A start that completes now adds a call that undoes it.
+                while self._pending_calls:
+                    await asyncio.wait(set(self._pending_calls))
+        return not self._pending_calls and not any(instance.abandoned for instance in self.all())
 
     async def _close(self, instance: ManagedInstance) -> None:
         async with instance.lock:
@@ -204,7 +209,7 @@ class InstanceManager:
 
     async def _begin(self, instance: ManagedInstance) -> None:
         async with instance.lock:
-            with contextlib.suppress(StartError):  # noted and logged where it happened
+            with contextlib.suppress(StartError):  # _start has recorded and logged it
                 await self._start(instance)
 
     async def _start(self, instance: ManagedInstance) -> None:
@@ -217,48 +222,50 @@ class InstanceManager:
             raise
         except Exception as error:
             text = one_line(error)
-            unforeseen = not isinstance(error, MelticaError | Overdue)
-            log.error("instance %s could not start: %s", instance.id, text, exc_info=unforeseen)
+            unexpected = not isinstance(error, MelticaError | Overdue)
+            log.error("instance %s could not start: %s", instance.id, text, exc_info=unexpected)
             self._set(instance, InstanceState.FAILED, text)
             raise StartError(f"instance `{instance.id}` could not start: {text}") from error
-        log.info("instance %s runs", instance.id)
+        log.info("instance %s is running", instance.id)
         self._set(instance, InstanceState.RUNNING)
-        self._note_revision(instance)
+        self._persist_revision(instance)
 
-    def _note_revision(self, instance: ManagedInstance) -> None:
-        """Writes down which revision runs: the file may have changed since the gateway started."""
+    def _persist_revision(self, instance: ManagedInstance) -> None:
+        """Persists the running revision: the file may have changed since the gateway started."""
         loaded = None if instance.strategy is None else revision_of(instance.strategy)
         if loaded != self._store.get(instance.id).revision:
-            log.info("instance %s runs another revision than before: %s", instance.id, loaded)
-            self._notes.put("revision", instance.id, lambda: self._store.set_revision(instance.id, loaded))
+            log.info("instance %s runs a new revision: %s", instance.id, loaded)
+            self._state_writer.put(
+                "revision", instance.id, lambda: self._store.set_revision(instance.id, loaded)
+            )
 
     async def _launch(self, instance: ManagedInstance) -> None:
         host = instance.host = self._host(instance.spec.host)
         attempt = instance.attempt = object()
-        starting = self._call(lambda: self._make(instance, host, attempt), f"{instance.id}-start")
+        starting = self._call(lambda: self._run(instance, host, attempt), f"{instance.id}-start")
         task = asyncio.current_task()
         assert task is not None
         self._starts.add(task)
         try:
-            await within(self._start_seconds, starting, late=lambda run: self._give_up(instance, run))
+            await within(self._start_seconds, starting, late=lambda run: self._abandon(instance, run))
         except (Overdue, asyncio.CancelledError) as error:
             instance.attempt = None
             if instance.run is not None:
-                self._give_up(instance, instance.run)
+                self._abandon(instance, instance.run)
             if isinstance(error, asyncio.CancelledError):
                 raise
             if instance.spec.host == "shared" and instance.in_callback_ns == 0 and instance.run is not None:
-                raise Overdue("a callback of another instance holds the thread they share") from None
-            raise Overdue(f"loading it and its on_start took over {self._start_seconds:g} s") from None
+                raise Overdue("a callback of another instance blocks the shared thread") from None
+            raise Overdue(f"loading it and its on_start timed out after {self._start_seconds:g} s") from None
         finally:
             self._starts.discard(task)
 
-    def _give_up(self, instance: ManagedInstance, run: LambdaInstance) -> None:
-        """Keeps a run from starting late, or ends it if it has."""
+    def _abandon(self, instance: ManagedInstance, run: LambdaInstance) -> None:
+        """Prevents a run from starting late, or stops it if it has started."""
         self._call(lambda: run.stop(1.0), f"{instance.id}-stop")
 
-    def _make(self, instance: ManagedInstance, host: "Host", attempt: object) -> LambdaInstance:
-        """Loads the strategy, makes the instance and runs `on_start`. Blocks; on a thread of its own."""
+    def _run(self, instance: ManagedInstance, host: "Host", attempt: object) -> LambdaInstance:
+        """Loads the strategy, creates the instance and runs `on_start`. Blocks, so it has its own thread."""
         spec = instance.spec
         cls = load(spec.strategy)
         try:
@@ -273,11 +280,11 @@ class InstanceManager:
                 max_errors=spec.max_errors,
                 slow_ns=round(spec.slow_callback.total_seconds() * 1e9),
                 max_payload=spec.extension_payload_cap,
-                impatient=self._impatient,
+                nonblocking=self._nonblocking,
             )
             if instance.attempt is not attempt:
                 run.stop(0.0)
-                raise Overdue("the start was given up")
+                raise Overdue("the start was abandoned")
             instance.strategy, instance.run = cls, run
             run.start()
         except BaseException:
@@ -289,20 +296,20 @@ class InstanceManager:
     def _host(self, mode: str) -> "Host":
         if mode != "shared":
             return self._core.host("thread")
-        # A thread that a callback holds is left to those who sit on it; who starts now gets another.
-        if not self._shared or self._holder(self._shared[-1], min(1.0, self._stuck_seconds)) is not None:
+        # When a callback blocks the current shared thread, new instances get a new one; the others keep it.
+        if not self._shared or self._blocking(self._shared[-1], min(1.0, self._stuck_seconds)) is not None:
             self._shared.append(self._core.host("shared"))
         return self._shared[-1]
 
-    def _holder(self, host: "Host", seconds: float) -> ManagedInstance | None:
-        """Returns the instance whose callback has held a host's thread for longer than that."""
+    def _blocking(self, host: "Host", seconds: float) -> ManagedInstance | None:
+        """Returns the instance whose callback has blocked a host's thread for more than `seconds`."""
         sharing = (instance for instance in self._instances.values() if instance.host is host)
         return next((instance for instance in sharing if instance.in_callback_ns > seconds * 1e9), None)
 
     async def _stop(self, instance: ManagedInstance) -> None:
         run, host = instance.run, instance.host
         if run is None or host is None or not instance.running:
-            self._set(instance, InstanceState.STUCK if instance.given_up else InstanceState.STOPPED)
+            self._set(instance, InstanceState.STUCK if instance.abandoned else InstanceState.STOPPED)
             return
         self._set(instance, InstanceState.STOPPING)
         seconds = instance.spec.stop_timeout.total_seconds()
@@ -317,26 +324,26 @@ class InstanceManager:
             self._set(instance, InstanceState.STOPPED)
             log.info("instance %s stopped", instance.id)
         elif instance.in_callback_ns == 0:
-            text = "the thread it shares is held by a callback of another: its on_stop was not run"
+            text = "on_stop was not run: a callback of another instance blocks the shared thread"
             log.error("instance %s stopped: %s", instance.id, text)
             self._set(instance, InstanceState.STOPPED, text)
         else:
-            text = f"a callback did not end within {seconds:g} s of the stop"
+            text = f"a callback was still running {seconds:g} s after the stop"
             log.error("instance %s is stuck: %s", instance.id, text)
             self._set(instance, InstanceState.STUCK, text)
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            self.look()
+            self.check()
 
-    def look(self) -> None:
-        """Notices what becomes of instances by themselves: failed, stuck, and out of it again."""
+    def check(self) -> None:
+        """Updates the actual states of instances that failed, became stuck, or recovered."""
         for instance in self.all():
             if instance.actual in (InstanceState.RUNNING, InstanceState.STUCK) and not instance.lock.locked():
-                self._look(instance)
+                self._check(instance)
 
-    def _look(self, instance: ManagedInstance) -> None:
+    def _check(self, instance: ManagedInstance) -> None:
         run, host = instance.run, instance.host
         if run is None or host is None:
             return
@@ -348,29 +355,31 @@ class InstanceManager:
             if instance.spec.host != "shared":
                 self._call(lambda: host.stop(1.0), f"{instance.id}-stop")
         elif state == "running":
-            self._look_for_holder(instance, host)
+            self._check_stuck(instance, host)
         elif instance.in_callback_ns == 0:
-            # What had outlived its stop has ended.
-            log.warning("instance %s stopped at last", instance.id)
+            # The callback that outlasted the stop has returned.
+            log.warning("instance %s stopped after its long-running callback returned", instance.id)
             self._set(instance, InstanceState.STOPPED)
 
-    def _look_for_holder(self, instance: ManagedInstance, host: "Host") -> None:
-        holder = self._holder(host, self._stuck_seconds)
-        if holder is not None and instance.actual is InstanceState.RUNNING:
-            whose = (
-                "a callback" if holder is instance else f"a callback of {holder.id}, whose thread it shares,"
+    def _check_stuck(self, instance: ManagedInstance, host: "Host") -> None:
+        blocking = self._blocking(host, self._stuck_seconds)
+        if blocking is not None and instance.actual is InstanceState.RUNNING:
+            callback = (
+                "a callback"
+                if blocking is instance
+                else f"a callback of {blocking.id}, on the same shared thread,"
             )
-            text = f"{whose} has been running for over {self._stuck_seconds:g} s"
+            text = f"{callback} has been running for more than {self._stuck_seconds:g} s"
             log.error("instance %s is stuck: %s", instance.id, text)
             self._set(instance, InstanceState.STUCK, text)
-        elif holder is None and instance.actual is InstanceState.STUCK:
-            log.warning("instance %s goes on", instance.id)
+        elif blocking is None and instance.actual is InstanceState.STUCK:
+            log.warning("instance %s recovered: the long-running callback returned", instance.id)
             self._set(instance, InstanceState.RUNNING)
 
     def _call(self, function: Callable[[], T], name: str) -> "asyncio.Future[T]":
         future = call(function, name)
-        self._blocked.add(future)
-        future.add_done_callback(self._blocked.discard)
+        self._pending_calls.add(future)
+        future.add_done_callback(self._pending_calls.discard)
         return future
 
     def _set(self, instance: ManagedInstance, actual: InstanceState, error: str | None = None) -> None:
@@ -378,4 +387,4 @@ class InstanceManager:
             instance.last_error = error
         instance.actual = actual
         id, error = instance.id, instance.last_error or ""
-        self._notes.put("instance", id, lambda: self._store.set_actual(id, actual, error))
+        self._state_writer.put("instance", id, lambda: self._store.set_actual(id, actual, error))

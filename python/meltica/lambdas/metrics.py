@@ -1,4 +1,4 @@
-"""Metrics of lambdas: their states, subscriptions, events, callbacks and latencies."""
+"""Metrics of lambdas: states, subscriptions, events, callbacks and latencies."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Sample:
-    """A lambda at the time of a scrape."""
+    """The state of a lambda at the time of a scrape."""
 
     id: str
     actual: InstanceState

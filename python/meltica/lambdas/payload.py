@@ -1,4 +1,4 @@
-"""What a lambda emits, as JSON."""
+"""JSON encoding of the payloads that lambdas emit."""
 
 from decimal import Decimal
 from json import JSONEncoder
@@ -12,18 +12,18 @@ def _default(value: object) -> object:
         return str(value)
     if isinstance(value, Event):
         return value.to_dict()
-    raise TypeError(f"{type(value).__name__} is nothing that JSON can say")
+    raise TypeError(f"{type(value).__name__} has no JSON representation")
 
 
 _ENCODER = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_default)
 
 
 def encode(name: str, payload: object, limit: int) -> str:
-    """Returns `payload` as JSON. Raises LambdaError when JSON cannot say it or `limit` bytes are too few."""
+    """Encodes `payload`. Raises LambdaError when it has no JSON representation or exceeds `limit` bytes."""
     try:
         text = _ENCODER.encode(payload)
     except (TypeError, ValueError, RecursionError) as error:
-        raise LambdaError(f"emit {name!r}: the payload is no JSON: {error}") from error
+        raise LambdaError(f"emit {name!r}: the payload cannot be encoded as JSON: {error}") from error
     size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
     if size > limit:
         raise LambdaError(

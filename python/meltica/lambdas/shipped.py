@@ -1,4 +1,4 @@
-"""Strategies that installed packages ship, found by the entry point `meltica.strategies`.
+"""Strategies in installed packages, discovered by the entry point `meltica.strategies`.
 
 An entry point names a module that defines one strategy: `large-trades = "meltica.strategies.large_trades"`.
 `LargeTrades`, `large_trades` and `large-trades` select the same one.
@@ -18,7 +18,7 @@ def names() -> list[str]:
 
 def find(name: str) -> str | None:
     """Returns the shipped strategy that a name selects, spelled as in `names`; None when none matches."""
-    return next((known for known in names() if _flat(known) == _flat(name)), None)
+    return next((candidate for candidate in names() if _normalize(candidate) == _normalize(name)), None)
 
 
 def module(name: str) -> str:
@@ -38,5 +38,5 @@ def _points() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-def _flat(name: str) -> str:
+def _normalize(name: str) -> str:
     return name.replace("-", "").replace("_", "").lower()

@@ -1,4 +1,4 @@
-"""What the control plane shows of a strategy."""
+"""Description of a strategy for the control plane."""
 
 import re
 from typing import TYPE_CHECKING, cast
@@ -12,25 +12,25 @@ if TYPE_CHECKING:
 
 def subscribed(cls: type[Lambda]) -> list[str]:
     """Returns the kinds a class subscribes to: overridden callbacks and `needs`, in a fixed order."""
-    wanted = {CALLBACKS[name] for name in overridden(cls, Lambda, CALLBACKS)} | set(cls.needs)
-    return [kind for kind in CALLBACKS.values() if kind in wanted]
+    kinds = {CALLBACKS[name] for name in overridden(cls, Lambda, CALLBACKS)} | set(cls.needs)
+    return [kind for kind in CALLBACKS.values() if kind in kinds]
 
 
 def name_of(cls: type[Lambda]) -> str:
-    """Returns the name of a strategy: its attribute `name` where that is a text, else the class's own."""
+    """Returns the name of a strategy: its attribute `name` if that is a string, else the class name."""
     return _text(cls, "name") or cls.__name__
 
 
 def version_of(cls: type[Lambda]) -> str | None:
-    """Returns the version of a strategy: its attribute `version` where that is a text."""
+    """Returns the version of a strategy: its attribute `version` if that is a string, else None."""
     return _text(cls, "version") or None
 
 
 def describe(cls: type[Lambda]) -> dict[str, object]:
     """Returns `{name, displayName, description, version?, config, events}` of a strategy.
 
-    Taken from the class attributes `name`, `display_name`, `description` and `version` where they are texts,
-    else from the class's name and docstring.
+    The class attributes `name`, `display_name`, `description` and `version` take precedence if they are
+    strings; otherwise the class name and docstring are used.
     """
     strategy: dict[str, object] = {
         "name": name_of(cls),

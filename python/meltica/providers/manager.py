@@ -18,8 +18,7 @@ from meltica.runtime.state_writer import StateWriter
 
 if TYPE_CHECKING:
     from meltica._core import Core
-    from meltica.persistence.stores.providers import Provider as Row
-    from meltica.persistence.stores.providers import ProviderState, ProviderStore
+    from meltica.persistence.stores.providers import ProviderRow, ProviderStore
     from meltica.providers.spec import ProviderSpec
 
 __all__ = ["Provider", "ProviderManager"]
@@ -33,13 +32,13 @@ class ProviderManager:
         core: "Core",
         policy: RestartPolicy,
         store: "ProviderStore",
-        notes: StateWriter,
+        state_writer: StateWriter,
         clock: Clock | None = None,
     ) -> None:
         self._core = core
         self._policy = policy
         self._store = store
-        self._notes = notes
+        self._state_writer = state_writer
         self._clock = clock or Clock(asyncio.get_running_loop().time)
         self._providers: dict[str, Provider] = {}
         self._closing = False
@@ -65,7 +64,7 @@ class ProviderManager:
         except KeyError:
             raise NotFound(f"provider `{name}` does not exist{suggestion(name, self._providers)}") from None
 
-    def stored(self, name: str) -> "Row":
+    def stored(self, name: str) -> "ProviderRow":
         """Returns a provider's row. Raises NotFound."""
         return self._store.get(name)
 
@@ -139,4 +138,4 @@ class ProviderManager:
     def _note(self, provider: Provider) -> None:
         name, error = provider.name, provider.last_error or ""
         state = provider.actual
-        self._notes.put("provider", name, lambda: self._store.set_actual(name, state, error))
+        self._state_writer.put("provider", name, lambda: self._store.set_actual(name, state, error))

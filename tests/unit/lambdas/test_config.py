@@ -38,7 +38,7 @@ def faults(values: Mapping[str, object]) -> tuple[str, ...]:
     return caught.value.faults
 
 
-def test_texts_are_read_as_the_type() -> None:
+def test_strings_are_parsed_as_the_type_of_the_field() -> None:
     texts = {"symbol": "BTC-USDT", "threshold": "0.25", "size": "0.10", "symbols": "A-B, C-D", "dry": "false"}
     config = load_config(Config, {**texts, "grid": {"width": "0.1"}})
     assert (config.threshold, config.size, config.dry) == (0.25, Decimal("0.10"), False)
@@ -48,7 +48,7 @@ def test_texts_are_read_as_the_type() -> None:
     assert load_config(Config, {"symbol": "x", "symbols": '["a"]'}).symbols == ["a"]
 
 
-def test_every_fault_is_told_with_its_path() -> None:
+def test_every_fault_is_reported_with_its_path() -> None:
     assert faults({"threshhold": "1", "grid": {"levels": 0, "with": 1}, "dry": "perhaps"}) == (
         "`symbol` is required and was not given",
         "`grid.levels`: input should be greater than or equal to 1, saw 0",
@@ -70,7 +70,7 @@ def test_secrets_are_never_shown() -> None:
     assert "hush" not in text
 
 
-def test_values_do_not_change() -> None:
+def test_values_are_frozen() -> None:
     config = load_config(Config, {"symbol": "x"})
     with pytest.raises(ValueError, match="frozen"):
         config.symbol = "y"  # pyright: ignore[reportAttributeAccessIssue]
@@ -89,14 +89,14 @@ def test_schema() -> None:
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**15), max_value=10**15))
-def test_decimals_come_through_texts_exactly(value: Decimal) -> None:
+def test_decimals_are_parsed_exactly(value: Decimal) -> None:
     config = load_config(Config, {"symbol": "x", "size": str(value)})
     assert config.size == value
     assert config.size.as_tuple() == value.as_tuple()
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=12), st.text(max_size=12), max_size=4))
-def test_any_texts_end_in_a_config_or_a_config_error(values: dict[str, str]) -> None:
+def test_any_strings_are_a_config_or_a_config_error(values: dict[str, str]) -> None:
     try:
         load_config(Config, values)
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""What a Lambda subclass may declare: faults are found when the class is made."""
+"""Declarations of Lambda subclasses: faults are reported when the class is defined."""
 
 # pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
 import functools
@@ -15,17 +15,17 @@ from meltica.lambdas.callbacks import KINDS, helpers_used
 from meltica.lambdas.strategy import describe, subscribed
 
 
-def make(**members: Any) -> type[Lambda]:
-    return type("Made", (Lambda,), members)
+def define(**members: Any) -> type[Lambda]:
+    return type("Defined", (Lambda,), members)
 
 
 def fault(**members: Any) -> str:
     with pytest.raises(LambdaDefinitionError) as caught:
-        make(**members)
+        define(**members)
     return str(caught.value)
 
 
-def test_overriding_is_subscribing() -> None:
+def test_overriding_a_callback_subscribes_to_its_kind() -> None:
     class Both(Lambda):
         needs = {"Ticker"}
 
@@ -52,7 +52,7 @@ def test_overriding_is_subscribing() -> None:
 )
 def test_misspelt_callbacks_are_refused(name: str, nearest: str) -> None:
     text = fault(**{name: lambda self, event: None})
-    assert f"`{name}` is no callback" in text
+    assert f"`{name}` is not a callback" in text
     assert nearest in text
 
 
@@ -102,20 +102,20 @@ def test_wrong_signatures_are_refused(callback: object) -> None:
         functools.partial(lambda trade: None),
     ],
 )
-def test_callable_signatures_are_taken(callback: object) -> None:
-    assert subscribed(make(on_trade=callback)) == ["Trade"]
+def test_compatible_signatures_are_accepted(callback: object) -> None:
+    assert subscribed(define(on_trade=callback)) == ["Trade"]
 
 
-def test_lifecycle_takes_nothing() -> None:
+def test_life_cycle_callbacks_take_no_arguments() -> None:
     assert "no argument besides self: write `def on_start(self)`" in fault(on_start=lambda self, event: None)
-    make(on_start=lambda self: None, on_stop=lambda self: None)
+    define(on_start=lambda self: None, on_stop=lambda self: None)
 
 
 def test_a_callback_must_be_a_function() -> None:
     assert "`on_trade` must be a function, NoneType was given" in fault(on_trade=None)
 
 
-def test_unknown_kinds_name_the_nearest() -> None:
+def test_the_fault_of_an_unknown_kind_names_the_nearest() -> None:
     assert "unknown kind 'Tickers'; did you mean `Ticker`?" in fault(needs={"Tickers"})
     assert "unknown kind 'trade'; did you mean `Trade`?" in fault(filters={"trade": []})
     assert "unknown kind 'Book'" in fault(policies={"Book": "block"})
@@ -155,9 +155,9 @@ def test_filters_are_checked(filters: object, text: str) -> None:
     assert text in fault(filters=filters)
 
 
-def test_all_faults_of_filters_are_told_at_once() -> None:
+def test_all_faults_of_filters_are_reported_at_once() -> None:
     with pytest.raises(LambdaDefinitionError) as caught:
-        make(
+        define(
             filters={
                 "Trade": [Filter("prise", "eq", 1), Filter("side", "is", "Buy"), Filter("side", "eq", "Up")],
                 "Tickers": [Filter("bid", "eq", 1)],
@@ -179,22 +179,22 @@ def test_all_faults_of_filters_are_told_at_once() -> None:
         ("trade_id", "eq", 17),
     ],
 )
-def test_filters_that_an_event_can_meet_are_taken(condition: tuple[str, str, object]) -> None:
-    make(filters={"Trade": [condition]}, on_trade=lambda self, trade: None)
+def test_filters_that_an_event_can_match_are_accepted(condition: tuple[str, str, object]) -> None:
+    define(filters={"Trade": [condition]}, on_trade=lambda self, trade: None)
 
 
-def test_each_field_of_the_core_can_be_filtered_on() -> None:
+def test_each_field_of_the_core_can_be_used_in_filters() -> None:
     for kind in KINDS:
         for field in FILTER_FIELDS[kind]:
             assert hasattr(getattr(meltica, kind), field) or kind == "InstrumentUpdate", (kind, field)
             with pytest.raises(LambdaDefinitionError, match=f"of '{field}' is unknown"):
-                make(filters={kind: [Filter(field, "near", "x")]})
+                define(filters={kind: [Filter(field, "near", "x")]})
 
 
 @pytest.mark.parametrize(
     ("policies", "text"),
     [
-        ({"Trade": "conflate"}, "each Trade counts"),
+        ({"Trade": "conflate"}, "Trade events cannot be conflated"),
         ({"Ticker": "conflat"}, "did you mean `conflate`?"),
         ({"BalanceUpdate": "block"}, "never dropped"),
         ([], "must be a dict"),
@@ -209,19 +209,19 @@ def test_book_depth_is_checked(depth: object) -> None:
     assert "`book_depth` must be 1 to 5000 levels" in fault(book_depth=depth)
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     with pytest.raises(LambdaDefinitionError) as caught:
-        make(on_trades=lambda self: None, needs={"X"}, book_depth=0)
+        define(on_trades=lambda self: None, needs={"X"}, book_depth=0)
     assert len(caught.value.faults) == 3
 
 
-def test_a_config_must_be_one() -> None:
+def test_a_config_must_be_a_subclass_of_lambda_config() -> None:
     class Config: ...
 
     assert "`Config` must be a subclass of meltica.LambdaConfig" in fault(Config=Config)
 
 
-def test_use_of_helpers_is_seen_in_the_code() -> None:
+def test_calls_of_helpers_are_detected_in_the_code() -> None:
     class Direct(Lambda):
         def on_start(self) -> None:
             self.market("BTC-USDT")
@@ -277,8 +277,8 @@ def test_describe() -> None:
     assert "version" not in describe(Lambda)
 
 
-def test_helpers_before_the_instance_exists_say_so() -> None:
-    subject = make()()
+def test_helpers_cannot_be_used_before_the_instance_exists() -> None:
+    subject = define()()
     for use in (
         subject.now,
         lambda: subject.delivered_at,

@@ -1,4 +1,4 @@
-"""Scopes, routes, helpers, and what is refused before an instance exists."""
+"""Scopes, routes and helpers of instances, and the checks before an instance exists."""
 
 import logging
 from collections.abc import Iterator
@@ -83,7 +83,7 @@ def test_helpers_need_a_source(host: Host) -> None:
     assert kept(Trades) == set()
 
 
-def test_what_cannot_run_is_refused(host: Host) -> None:
+def test_classes_that_would_never_receive_events_are_refused(host: Host) -> None:
     class Nothing(meltica.Lambda): ...
 
     class Notices(Trades):
@@ -92,7 +92,11 @@ def test_what_cannot_run_is_refused(host: Host) -> None:
     class Filters(Trades):
         filters = {"Ticker": [meltica.Filter("bid", "eq", 1)]}
 
-    faults = {Nothing: "nothing is subscribed", Notices: "speaks of books", Filters: "speaks of Ticker"}
+    faults = {
+        Nothing: "nothing is subscribed",
+        Notices: "requires order books",
+        Filters: "`filters` contains Ticker",
+    }
     for cls, text in faults.items():
         with pytest.raises(LambdaDefinitionError, match=text):
             add(host, cls)
@@ -109,27 +113,27 @@ def test_the_core_refuses_filters_too(host: Host) -> None:
 
 
 def test_policies_of_the_caller_are_checked(host: Host) -> None:
-    with pytest.raises(LambdaDefinitionError, match="each Trade counts"):
+    with pytest.raises(LambdaDefinitionError, match="Trade events cannot be conflated"):
         add(host, Trades, policies={"Trade": "conflate"})
     with pytest.raises(LambdaDefinitionError, match="unknown kind 'Trades'"):
         add(host, Trades, policies={"Trades": "block"})
 
 
-def test_config_is_checked_before_the_object_is_made(host: Host) -> None:
-    made: list[object] = []
+def test_config_is_validated_before_the_strategy_is_constructed(host: Host) -> None:
+    constructed: list[object] = []
 
     class Sized(Trades):
         class Config(meltica.LambdaConfig):
             size: int
 
         def __init__(self) -> None:
-            made.append((self.config.size, self.id, dict(self.scope)))
+            constructed.append((self.config.size, self.id, dict(self.scope)))
 
     with pytest.raises(ConfigError, match=r"config of .*Sized: `size` is required"):
         add(host, Sized)
-    assert not made
+    assert not constructed
     add(host, Sized, {"p": ["BTC/USDT"]}, config={"size": "3"})
-    assert made == [(3, "x", {"p": ("BTC-USDT",)})]
+    assert constructed == [(3, "x", {"p": ("BTC-USDT",)})]
 
 
 def test_a_config_for_a_class_without_one_is_refused(host: Host) -> None:
@@ -138,36 +142,37 @@ def test_a_config_for_a_class_without_one_is_refused(host: Host) -> None:
     assert add(host, Trades).config is None
 
 
-def test_init_takes_nothing(host: Host) -> None:
-    class Wants(Trades):
+def test_init_takes_no_arguments(host: Host) -> None:
+    class WithArgument(Trades):
         def __init__(self, size: int) -> None: ...
 
     with pytest.raises(LambdaError, match="must take nothing but self"):
-        add(host, Wants)
+        add(host, WithArgument)
 
 
-def test_helpers_answer_what_was_seen_last(core: Core, host: Host) -> None:
-    class Looks(meltica.Lambda):
+def test_helpers_return_the_latest_state(core: Core, host: Host) -> None:
+    class UsesHelpers(meltica.Lambda):
         needs = {"Ticker", "BookSnapshot"}
         book_depth = 1
 
         def on_start(self) -> None:
-            self.seen: list[Any] = []
+            self.results: list[Any] = []
             assert self.market("BTC-USDT") is self.book("BTC-USDT") is None
 
         def on_trade(self, trade: meltica.Trade) -> None:
-            self.seen += [self.market("BTC/USDT"), self.book("BTC-USDT", "p"), self.now(), self.delivered_at]
+            market, book = self.market("BTC/USDT"), self.book("BTC-USDT", "p")
+            self.results += [market, book, self.now(), self.delivered_at]
 
     producer = core.producer("p")
-    subject = add_instance(host, Looks, id="x", scope={"p": "*"})
+    subject = add_instance(host, UsesHelpers, id="x", scope={"p": "*"})
     subject.start()
     producer.publish("Ticker", "BTC-USDT", TICKER, received_time=1)
     producer.publish("BookSnapshot", "BTC-USDT", BOOK, received_time=2)
     trade = {"tradeId": "1", "price": "10", "quantity": "1"}
     producer.publish("Trade", "BTC-USDT", trade, received_time=3)
     assert producer.drain(10)
-    seen: list[Any] = vars(subject.subject)["seen"]
-    market, book, now, delivered_at = seen
+    results: list[Any] = vars(subject.subject)["results"]
+    market, book, now, delivered_at = results
     assert (market.last, market.bid, market.ask, market.spread) == (10.0, 9.0, 11.0, 2.0)
     assert str(market) == "bid 9, ask 11, last 10"
     assert book.best_bid.price_decimal == Decimal(9)
@@ -175,7 +180,7 @@ def test_helpers_answer_what_was_seen_last(core: Core, host: Host) -> None:
     assert subject.stats()["errors"] == 0
 
 
-def test_state_that_nothing_asked_for_is_not_kept(core: Core, host: Host) -> None:
+def test_state_without_a_use_in_the_class_is_not_kept(core: Core, host: Host) -> None:
     faults: list[str] = []
 
     def peek(subject: meltica.Lambda) -> None:
@@ -184,27 +189,27 @@ def test_state_that_nothing_asked_for_is_not_kept(core: Core, host: Host) -> Non
         except LambdaError as error:
             faults.append(str(error))
 
-    class Hides(Trades):
+    class Indirect(Trades):
         def on_start(self) -> None:
             peek(self)
 
-    add_instance(host, Hides, id="x", scope={"p": "*"}).start()
-    assert "no method of Hides calls it; add 'BookSnapshot' or 'Ticker' or 'Trade' to `needs`" in faults[0]
+    add_instance(host, Indirect, id="x", scope={"p": "*"}).start()
+    assert "no method of Indirect calls it; add 'BookSnapshot' or 'Ticker' or 'Trade' to `needs`" in faults[0]
 
 
-def test_what_is_emitted_is_json_of_bounded_size() -> None:
+def test_emitted_payloads_are_json_of_limited_size() -> None:
     assert encode("x", {"a": Decimal("1.10"), "é": None}, 100) == '{"a":"1.10","é":null}'
     with pytest.raises(
-        LambdaError, match=r"emit 'x': the payload is no JSON: set is nothing that JSON can say"
+        LambdaError, match=r"emit 'x': the payload cannot be encoded as JSON: set has no JSON representation"
     ):
         encode("x", {1}, 100)
-    with pytest.raises(LambdaError, match="is no JSON"):
+    with pytest.raises(LambdaError, match="cannot be encoded as JSON"):
         encode("x", float("nan"), 100)
     with pytest.raises(LambdaError, match=r"at most 10 bytes of JSON, the payload has 12; send less"):
         encode("x", "é" * 5, 10)
 
 
-def test_the_cap_of_what_is_emitted_is_a_setting(host: Host) -> None:
+def test_the_size_limit_of_emitted_payloads_is_a_setting(host: Host) -> None:
     faults: list[str] = []
 
     class Emits(Trades):
@@ -221,14 +226,15 @@ def test_the_cap_of_what_is_emitted_is_a_setting(host: Host) -> None:
     ]
 
 
-def test_no_live_provider_waits_for_a_lambda(host: Host) -> None:
-    class Waits(Trades):
+def test_the_policy_block_is_refused_for_live_providers(host: Host) -> None:
+    class Blocks(Trades):
         policies = {"Trade": "block"}
 
     def add(provider: str) -> None:
-        add_instance(host, Waits, id="x", scope={provider: "*"}, impatient=["venue"])
+        add_instance(host, Blocks, id="x", scope={provider: "*"}, nonblocking=["venue"])
 
-    with pytest.raises(LambdaDefinitionError, match="`block` would have venue wait for it; take drop_oldest"):
+    text = "`block` would make venue wait for this lambda; use drop_oldest"
+    with pytest.raises(LambdaDefinitionError, match=text):
         add("venue")
     add("recording")
 

@@ -1,4 +1,4 @@
-"""Loading a Lambda out of a file: what works, and one clear line for what does not."""
+"""Loading a Lambda from a file: selection of the class, and one clear line for each failure."""
 
 import pickle
 import sys
@@ -51,7 +51,7 @@ def fault(reference: str) -> str:
     return text
 
 
-def test_by_name_and_alone(file: Path) -> None:
+def test_a_class_is_selected_by_name_or_as_the_only_one(file: Path) -> None:
     path = write(file, GOOD)
     assert load(f"{path}:Base").__name__ == "Base"
     assert load(path).__name__ == "Child"
@@ -79,25 +79,26 @@ def test_changed_content_is_another_module(file: Path) -> None:
     assert first.__module__ != second.__module__
 
 
-def test_two_who_load_a_file_at_once_get_the_whole_module(
+def test_concurrent_loads_of_a_file_return_the_complete_module(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    door = ModuleType("door")
+    signals = ModuleType("signals")
     entered, gate = threading.Event(), threading.Event()
-    vars(door).update(entered=entered, gate=gate)
-    monkeypatch.setitem(sys.modules, "door", door)
-    reference = write(file, "import door\ndoor.entered.set()\nassert door.gate.wait(20)\n" + dedent(GOOD))
+    vars(signals).update(entered=entered, gate=gate)
+    monkeypatch.setitem(sys.modules, "signals", signals)
+    head = "import signals\nsignals.entered.set()\nassert signals.gate.wait(20)\n"
+    reference = write(file, head + dedent(GOOD))
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(load, reference)
         assert entered.wait(20)
         second = pool.submit(load, reference)
-        # One that does not wait for the first is done long before this.
+        # A load that does not wait for the first one would be done long before.
         wait([second], timeout=0.1)
         gate.set()
         assert first.result(20) is second.result(20)
 
 
-def test_neighbours_can_be_imported(file: Path) -> None:
+def test_modules_next_to_the_file_can_be_imported(file: Path) -> None:
     (file.parent / "meltica_test_neighbour.py").write_text("SIZE = 3\n")
     source = "import meltica, meltica_test_neighbour as n\nclass A(meltica.Lambda):\n    size = n.SIZE\n"
     cls = load(write(file, source))
@@ -111,8 +112,8 @@ def test_neighbours_can_be_imported(file: Path) -> None:
         ("class A:\n  x = (\n", "", "line 2: syntax error"),
         ("import meltica\nimport no_such_module_x\n", "", "line 2: ModuleNotFoundError: No module"),
         ("def f():\n    return 1 / 0\nf()\n", "", "line 2: ZeroDivisionError: division by zero"),
-        ("import meltica\nclass Spread(meltica.Lambda): ...\n", ":Sprad", "`Sprad`; did you mean `Spread`?"),
-        ("class Spread: ...\n", ":Spread", "`Spread` is no subclass of meltica.Lambda; none are defined"),
+        ("import meltica\nclass Spread(meltica.Lambda): ...\n", ":Sprad", "`Sprad` does not exist; did"),
+        ("class Spread: ...\n", ":Spread", "`Spread` is not a subclass of meltica.Lambda; none"),
         ("x = 1\n", "", "expected exactly one Lambda, saw none"),
         (
             "from meltica import Lambda as L\nclass A(L): ...\nclass B(L): ...\n",
@@ -134,9 +135,9 @@ def test_each_failure_is_one_clear_line(file: Path, source: str, name: str, text
 
 
 def test_missing_files_and_directories(tmp_path: Path) -> None:
-    assert "it is missing" in fault(f"{tmp_path}/no.py:A")
-    assert "it is a directory" in fault(f"{tmp_path}:A")
-    assert "it is a directory" in fault(str(tmp_path))
+    assert "but it does not exist" in fault(f"{tmp_path}/no.py:A")
+    assert "but it is a directory" in fault(f"{tmp_path}:A")
+    assert "but it is a directory" in fault(str(tmp_path))
     assert "cannot be read: File name too long" in fault(f"{'x' * 300}.py:A")
 
 
@@ -147,7 +148,7 @@ def test_shipped_strategies_have_names() -> None:
     )
 
 
-def test_imported_lambdas_do_not_count(file: Path) -> None:
+def test_imported_lambdas_are_not_candidates(file: Path) -> None:
     path = write(file, "import meltica\nfrom meltica import Lambda\nclass Mine(Lambda): ...\n")
     assert load(path).__name__ == "Mine"
     assert issubclass(load(path), Lambda)

@@ -174,7 +174,7 @@ def test_strategies_are_imported_by_the_check_and_not_by_loading(folder: Path) -
         "`lambdas[4].config.size` (line 7) is required and was not given",
         f"`lambdas[4].config.api_key` (line 7): input should be a valid integer, {no_number} an integer",
         "`lambdas[4].config.sise` (line 7) is unknown; did you mean `size`?",
-        "`lambdas[5].strategy` (line 8): FOLDER/mine.py: there is no class `Mien`; did you mean `Mine`?",
+        "`lambdas[5].strategy` (line 8): FOLDER/mine.py: class `Mien` does not exist; did you mean `Mine`?",
         f"`lambdas[7].config.size` (line 10): input should be a valid number, {no_number} a number, saw the"
         " value of ${SIZE}",
     ]

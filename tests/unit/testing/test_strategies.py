@@ -84,7 +84,7 @@ def test_a_strategy_is_a_class_or_a_file(tmp_path: Path) -> None:
     )
     for strategy in (path, str(path), f"{path}:Mine"):
         assert replay(strategy, trades("7")).instance.last.price == 7.0
-    with pytest.raises(LambdaLoadError, match=r"mine\.py: there is no class `Yours`"):
+    with pytest.raises(LambdaLoadError, match=r"mine\.py: class `Yours` does not exist"):
         replay(f"{path}:Yours", trades("7"))
 
 

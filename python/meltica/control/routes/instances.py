@@ -27,7 +27,7 @@ from meltica.lambdas.strategy import name_of, version_of
 from meltica.runtime.lifecycle import Desired
 
 if TYPE_CHECKING:
-    from meltica.persistence.stores.instances import Instance as Row
+    from meltica.persistence.stores.instances import InstanceRow
 
 LATE = {
     202: ResponseSpec(
@@ -75,7 +75,7 @@ class InstanceView:
             **_base(instance, stored),
         )
 
-    def _strategy(self, instance: ManagedInstance, stored: "Row") -> tuple[str, str | None]:
+    def _strategy(self, instance: ManagedInstance, stored: "InstanceRow") -> tuple[str, str | None]:
         """Returns name and version of a strategy; of one that cannot be loaded, the configured name."""
         cls = self._strategies.of(instance)
         if cls is None:
@@ -166,7 +166,7 @@ class InstancesController(Controller):
         return Response(view.detail(instance), status_code=200 if in_time else 202)
 
 
-def _base(instance: ManagedInstance, stored: "Row") -> dict[str, Any]:
+def _base(instance: ManagedInstance, stored: "InstanceRow") -> dict[str, Any]:
     spec, baseline = instance.spec, stored.origin == "baseline"
     return {
         "id": instance.id,

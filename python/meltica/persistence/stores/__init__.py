@@ -1,1 +1,1 @@
-"""One store per aggregate: rows kept in memory and written through."""
+"""One write-through store per aggregate: rows are cached in memory."""

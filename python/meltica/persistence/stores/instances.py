@@ -1,4 +1,4 @@
-"""Instances as they are stored: what was asked for, what it was pinned to, and how it went."""
+"""The store of instances: their declaration, the pinned revision, and their state."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -14,10 +14,10 @@ OnStop = Literal["cancel", "keep"]
 
 
 class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What an instance is.
+    """The declaration of an instance.
 
-    `selector` is what was asked for (`name`, `name:tag`, `name@hash`), `tag` and `revision` what it was
-    pinned to. `scope` is provider -> symbols, or `"*"` for all of them.
+    `selector` is the requested strategy (`name`, `name:tag`, `name@hash`); `tag` and `revision` are what it
+    resolved to. `scope` maps providers to symbols, or to `"*"` for all of them.
     """
 
     id: str
@@ -33,8 +33,8 @@ class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool | None = None
 
 
-class Instance(InstanceRecord, frozen=True, kw_only=True):
-    """An instance's row."""
+class InstanceRow(InstanceRecord, frozen=True, kw_only=True):
+    """A row of the table `instances`."""
 
     desired: Desired
     actual: InstanceState
@@ -43,15 +43,15 @@ class Instance(InstanceRecord, frozen=True, kw_only=True):
     updated_at: datetime
 
 
-class InstanceStore(StateStore[Instance, InstanceRecord, InstanceState]):
+class InstanceStore(StateStore[InstanceRow, InstanceRecord, InstanceState]):
     """The table `instances`, by id."""
 
     def __init__(self, database: Database) -> None:
-        super().__init__(database, Instance, InstanceRecord, "instance", "instances", "id")
-        self._set_revision = self._made(
+        super().__init__(database, InstanceRow, InstanceRecord, "instance", "instances", "id")
+        self._set_revision = self._statement(
             "update {table} set revision = %(revision)s where {key} returning {columns}"
         )
 
-    async def set_revision(self, id: str, revision: str | None) -> Instance:
-        """Stores which revision of its strategy it runs. Raises NotFound."""
+    async def set_revision(self, id: str, revision: str | None) -> InstanceRow:
+        """Stores the running revision of the strategy. Raises NotFound."""
         return await self._change(id, self._set_revision, {"id": id, "revision": revision})

@@ -1,4 +1,4 @@
-"""Providers as they are stored: what was asked for, and how it went."""
+"""The store of providers: their declaration and their state."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from meltica.runtime.lifecycle import Desired, ProviderState
 
 
 class ProviderRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What a provider is."""
+    """The declaration of a provider."""
 
     name: str
     adapter: str
@@ -20,8 +20,8 @@ class ProviderRecord(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool | None = None
 
 
-class Provider(ProviderRecord, frozen=True, kw_only=True):
-    """A provider's row."""
+class ProviderRow(ProviderRecord, frozen=True, kw_only=True):
+    """A row of the table `providers`."""
 
     desired: Desired
     actual: ProviderState
@@ -30,8 +30,8 @@ class Provider(ProviderRecord, frozen=True, kw_only=True):
     updated_at: datetime
 
 
-class ProviderStore(StateStore[Provider, ProviderRecord, ProviderState]):
+class ProviderStore(StateStore[ProviderRow, ProviderRecord, ProviderState]):
     """The table `providers`, by name."""
 
     def __init__(self, database: Database) -> None:
-        super().__init__(database, Provider, ProviderRecord, "provider", "providers", "name")
+        super().__init__(database, ProviderRow, ProviderRecord, "provider", "providers", "name")

@@ -1,7 +1,7 @@
-"""What the stores have in common: a table whose rows are kept in memory and written through.
+"""Base class of the stores: a table whose rows are cached in memory and written through.
 
-A read never asks the database. A write goes to the database first and into memory when it is committed there;
-one that fails leaves memory as it was. docs/development/write-through-cache.md tells why this is safe.
+Reads never query the database. A write is committed to the database first and then applied to the cache; a
+failed write leaves the cache unchanged. docs/development/write-through-cache.md explains why this is safe.
 """
 
 import asyncio
@@ -23,12 +23,16 @@ Row = TypeVar("Row")
 
 
 class Store(Generic[Row]):
-    """The rows of one table by their key, written by this gateway alone; `load` comes before all else."""
+    """The rows of one table by key, written only by this gateway; `load` must be called first."""
 
     def __init__(self, database: Database, row: type[Row], noun: str, key: str, select: Composed) -> None:
         self._database = database
-        # Columns with a fixed set of values become enums.
-        self._row_factory = kwargs_row(lambda **values: msgspec.convert(values, row))
+
+        def convert(**values: object) -> Row:
+            # Columns with a fixed set of values become enums.
+            return msgspec.convert(values, row)
+
+        self._row_factory = kwargs_row(convert)
         self._noun = noun
         self._key = key
         self._select = select
@@ -46,15 +50,15 @@ class Store(Generic[Row]):
             raise DatabaseError(f"{self._noun}s cannot be read: {text}") from error
 
     def find(self, key: str) -> Row | None:
-        """Returns a copy of a row, None when there is none."""
+        """Returns a copy of a row, or None when it does not exist."""
         row = self._rows.get(key)
         return copy.deepcopy(row) if row is not None else None
 
     def get(self, key: str) -> Row:
-        """Returns a copy of a row. Raises NotFound, with the nearest name."""
+        """Returns a copy of a row. Raises NotFound with the nearest name."""
         row = self.find(key)
         if row is None:
-            raise NotFound(f"no {self._noun} `{key}`{suggestion(key, self._rows)}")
+            raise self._not_found(key)
         return row
 
     def list(self) -> list[Row]:
@@ -80,22 +84,25 @@ class Store(Generic[Row]):
     async def _change(self, key: str, query: Composed, values: Mapping[str, object]) -> Row:
         row = await self._write(key, query, values)
         if row is None:
-            raise NotFound(f"no {self._noun} `{key}`{suggestion(key, self._rows)}")
+            raise self._not_found(key)
         return row
 
     async def _remove(self, key: str, query: Composed) -> None:
         if await self._write(key, query, {self._key: key}, keep=False) is None:
-            raise NotFound(f"no {self._noun} `{key}`{suggestion(key, self._rows)}")
+            raise self._not_found(key)
+
+    def _not_found(self, key: str) -> NotFound:
+        return NotFound(f"{self._noun} `{key}` does not exist{suggestion(key, self._rows)}")
 
     async def _write(
         self, key: str, query: Composed, values: Mapping[str, object], *, keep: bool = True
     ) -> Row | None:
-        """Runs a statement that returns the row it wrote, and returns a copy; None when it wrote none."""
+        """Runs a statement that returns the row that it wrote; returns a copy of this row, or None."""
         try:
             async with self._writing, asyncio.timeout(WRITE_TIMEOUT):
                 if self._in_doubt:
                     await self._read()
-                # A write that is broken off may have been committed all the same: then memory is read again.
+                # An aborted write may have been committed nevertheless, so the next one reloads the cache.
                 self._in_doubt = True
                 async with self._database.connection() as connection:
                     cursor = connection.cursor(row_factory=self._row_factory)
@@ -106,12 +113,11 @@ class Store(Generic[Row]):
                     elif row is not None:
                         self._rows.pop(key, None)
         except TimeoutError:
-            raise DatabaseUnavailable(
-                f"{self._noun} `{key}`: the database did not answer within {WRITE_TIMEOUT:g} s"
-            ) from None
+            text = f"the database did not respond within {WRITE_TIMEOUT:g} s"
+            raise DatabaseUnavailable(f"{self._noun} `{key}` was not written: {text}") from None
         except psycopg.Error as error:
             raise DatabaseError(
-                f"{self._noun} `{key}` was refused by the database: {error_text(error)}"
+                f"{self._noun} `{key}` was not written: the database refused it: {error_text(error)}"
             ) from error
         return copy.deepcopy(row)
 

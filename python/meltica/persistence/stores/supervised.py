@@ -1,7 +1,7 @@
-"""Stores of what is run: each row says what a thing is, what is wanted of it and how it goes.
+"""Base class of the stores of supervised components: declaration, desired state and actual state.
 
-The statements are made of the fields of two structs: the row's are the columns, the spec's what callers
-write of them, the desired and the actual state apart.
+The SQL statements are generated from the fields of two structs. The fields of the row are the columns; the
+fields of the record are the columns that callers declare. Desired and actual state are written separately.
 """
 
 from typing import Any, ClassVar, Generic, Literal, LiteralString, Protocol, TypeVar
@@ -17,18 +17,18 @@ Origin = Literal["baseline", "dynamic"]
 
 
 class Declared(Protocol):
-    """What something is: a frozen `msgspec.Struct`."""
+    """The declaration of a component: a frozen `msgspec.Struct`."""
 
     __struct_fields__: ClassVar[tuple[str, ...]]
 
     @property
     def enabled(self) -> bool | None:
-        """What the file says; None for what is not from the file."""
+        """`enabled` in the configuration file; None when the file does not declare the component."""
         ...
 
 
 class Stateful(Protocol):
-    """A row: a struct too. `updated_at` tells of the spec and the desired state, not of the actual one."""
+    """A row, also a struct. Changes of the actual state do not affect `updated_at`."""
 
     __struct_fields__: ClassVar[tuple[str, ...]]
 
@@ -39,12 +39,12 @@ class Stateful(Protocol):
 
     @property
     def enabled(self) -> bool | None:
-        """What the file said last; None for what is not from the file."""
+        """`enabled` at the last reading of the file; None when the file does not declare the component."""
         ...
 
     @property
     def desired(self) -> Desired:
-        """What was asked for last."""
+        """The state that the operator requested last."""
         ...
 
 
@@ -54,7 +54,7 @@ State = TypeVar("State", bound=str)
 
 
 class StateStore(Store[StateRow], Generic[StateRow, Spec, State]):
-    """A table of rows, by their key."""
+    """A table of components, by their key."""
 
     def __init__(
         self,
@@ -77,50 +77,50 @@ class StateStore(Store[StateRow], Generic[StateRow, Spec, State]):
             ),
         }
 
-        made = self._made
-        super().__init__(database, row, noun, key, made("select {columns} from {table}"))
-        self._add = made(
+        statement = self._statement
+        super().__init__(database, row, noun, key, statement("select {columns} from {table}"))
+        self._add = statement(
             "insert into {table} ({names}, desired) values ({values}, %(desired)s)"
             " on conflict do nothing returning {columns}"
         )
-        self._update = made(
+        self._update = statement(
             "update {table} set {changes}, desired = coalesce(%(desired)s, desired), updated_at = now()"
             " where {key} returning {columns}"
         )
-        self._set_desired = made(
+        self._set_desired = statement(
             "update {table} set desired = %(desired)s, updated_at = now() where {key} returning {columns}"
         )
-        self._set_actual = made(
+        self._set_actual = statement(
             "update {table} set actual = %(actual)s,"
             " last_error = nullif(coalesce(%(error)s::text, last_error), '') where {key} returning {columns}"
         )
-        self._delete = made("delete from {table} where {key} returning {columns}")
+        self._delete = statement("delete from {table} where {key} returning {columns}")
 
     async def add(self, spec: Spec, desired: Desired = Desired.STOPPED) -> StateRow:
-        """Stores something new, pending. Raises AlreadyExists."""
+        """Inserts a component in state pending. Raises AlreadyExists."""
         values = self._values(spec)
         return await self._insert(values[self._key], self._add, {**values, "desired": desired})
 
     async def update(self, spec: Spec, desired: Desired | None = None) -> StateRow:
-        """Replaces what it is, and if one is given the desired state; the rest stays. Raises NotFound."""
+        """Replaces the declaration of a component and, if given, its desired state. Raises NotFound."""
         values = self._values(spec)
         return await self._change(values[self._key], self._update, {**values, "desired": desired})
 
     async def set_desired(self, key: str, desired: Desired) -> StateRow:
-        """Stores what the operator wants. Raises NotFound."""
+        """Stores the desired state. Raises NotFound."""
         return await self._change(key, self._set_desired, {self._key: key, "desired": desired})
 
     async def set_actual(self, key: str, actual: State, error: str | None = None) -> StateRow:
-        """Stores how it goes. Without `error` the last one stays; an empty one clears it. Raises NotFound."""
+        """Stores the actual state; `error` None keeps the last error, "" clears it. Raises NotFound."""
         values = {self._key: key, "actual": actual, "error": error}
         return await self._change(key, self._set_actual, values)
 
     async def delete(self, key: str) -> None:
-        """Removes it; orders and balances that name it stay. Raises NotFound."""
+        """Deletes a component; orders and balances that refer to it remain. Raises NotFound."""
         await self._remove(key, self._delete)
 
-    def _made(self, text: LiteralString) -> Composed:
-        """Returns a statement about this table."""
+    def _statement(self, text: LiteralString) -> Composed:
+        """Returns a statement for this table."""
         return SQL(text).format(**self._parts)
 
     def _values(self, spec: Spec) -> dict[str, Any]:
