@@ -1,6 +1,7 @@
 """The README and the docs speak of what is there."""
 
 import re
+import tomllib
 from pathlib import Path
 
 from meltica._core import FILTER_FIELDS
@@ -27,6 +28,26 @@ def test_links_lead_somewhere() -> None:
             linked = page.parent / target if target else page
             assert linked.exists(), f"{page.name}: {target}"
             assert not anchor or anchor in anchors(linked), f"{page.name}: {target}#{anchor}"
+
+
+def layers(page: str) -> list[set[str]]:
+    """The layers of packages that a page lists."""
+    rows = re.findall(r"^\| \d+ \| (.*) \|$", page, re.MULTILINE)
+    return [set(re.findall(r"`(\w+)`", row)) for row in rows]
+
+
+def test_contributing_lists_the_packages_and_layers_that_there_are() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    folders = (path for path in (ROOT / "python" / "meltica").iterdir() if path.is_dir())
+    packages = {path.name for path in folders if not path.name.startswith("_")}
+    table = page.split("Python, `python/meltica`:")[1].split("Imports point down")[0]
+    named = re.findall(r"`([\w/.]+)`", "".join(re.findall(r"^\|(.*?)\|", table, re.MULTILINE)))
+    assert {name for name in named if "/" not in name and "." not in name} == packages
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    declared = [re.sub(r"\(\w+\)", "", layer) for layer in contracts[0]["layers"]]
+    assert layers(page) == [set(re.findall(r"\w+", layer)) for layer in declared]
+    for path in re.findall(r"`((?:python|crates)[\w/.-]*)`", page):
+        assert (ROOT / path).exists(), path
 
 
 def test_the_fields_to_filter_on_are_those_of_the_core() -> None:

@@ -15,7 +15,7 @@ from meltica.lambdas.logs import LambdaLogger
 from meltica.telemetry import logs as module
 from meltica.telemetry.logs import Format, Logs
 
-log = logging.getLogger("meltica.gateway.gateway")
+log = logging.getLogger("meltica.gateway")
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def test_machines_get_an_object_a_line() -> None:
     assert first["time"].endswith("Z")
     assert (first["level"], first["logger"], first["message"]) == (
         "info",
-        "meltica.gateway.gateway",
+        "meltica.gateway",
         "ready after 0.5 s",
     )
     assert (second["instance"], second["message"]) == ("watch", "two\nlines")
