@@ -30,7 +30,7 @@ T0 = 1_700_000_000_000_000_000
 class Wire(FakeWire):
     """The wire form, quick, and with a stream of its own."""
 
-    timing: ClassVar[Timing] = Timing(least_pause=0.01, most_pause=0.05, refused=0.05)
+    timing: ClassVar[Timing] = Timing(min_pause=0.01, max_pause=0.05, refused_pause=0.05)
     route_timeout: ClassVar[float] = 5.0
     rate: ClassVar[float] = 0.0
     stream = ""

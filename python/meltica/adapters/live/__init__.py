@@ -1,17 +1,17 @@
-"""What adapters of live venues share, so that each writes only what its venue does its own way.
+"""What the adapters of live venues share. An adapter writes only what its venue does differently.
 
-| file | what |
+| file | content |
 |---|---|
-| `protocol` | what an adapter's author writes |
-| `adapter` | `LiveAdapter`: what the adapter derives from |
-| `account` | `LiveAccount`: orders over REST, and what the account's stream missed while it was away |
+| `protocol` | `VenueProtocol`: the methods that an adapter's author writes |
+| `adapter` | `LiveAdapter`: the base class of an adapter |
 | `streams` | the two connections: market data with its routes, and the account |
-| `session` | the life of a connection as a pure state machine: events in, actions out |
-| `connection` | does what a session says, over a websocket |
-| `snapshots` | snapshots for books that wait for one |
-| `rest` | requests: signed, paced, and what became of those that failed |
-| `clock` | the venue's clock, and the pace of requests |
-| `..runtime.loop_thread` | the event loop of an adapter, reached from any thread |
+| `session` | one connection as a pure state machine: events in, actions out |
+| `connection` | the websocket that executes a session's actions |
+| `snapshots` | requests for the snapshots of books |
+| `account` | `LiveAccount`: orders over REST, and reconciliation after a reconnect |
+| `order_tracker` | the bookkeeping of an account's orders, without I/O |
+| `rest` | REST requests: signed, rate-limited, with the outcome of those that failed |
+| `clock` | the venue's clock, and the rate limit |
 
-`docs/adapters.md` tells how an adapter is written; `adapters/fake/wire.py` is the pattern.
+`docs/adapters.md` is the guide, `adapters/fake/wire.py` the example.
 """

@@ -1,7 +1,7 @@
-"""`LiveAdapter`: what the adapter of a live venue derives from; `protocol` is what its author writes.
+"""`LiveAdapter`: the base class for the adapter of a live venue. `VenueProtocol` lists the methods to write.
 
-It owns an event loop on the thread of `run`, with two connections: one for market data, whose frames go to
-the core as they are, and one for the account, where there is a key.
+It owns an event loop on the thread of `run` and two connections: one for market data, whose frames the core
+decodes, and one for the account when the settings hold a key.
 """
 
 import asyncio
@@ -48,38 +48,38 @@ class LiveAdapter(VenueProtocol):
 
     @property
     def producer(self) -> "Producer":
-        """What events are sent with. Raises RuntimeError before `start`."""
+        """The producer that publishes events. Raises RuntimeError before `start`."""
         if self._producer is None:
-            raise RuntimeError("expected an adapter that was started")
+            raise RuntimeError("producer not available: the adapter was not started")
         return self._producer
 
     @property
     def account(self) -> "LiveAccount | None":
-        """The account of the settings' key; None without one."""
+        """The account of the key in the settings; None without a key."""
         return self._account
 
     @property
     def connection_error(self) -> str | None:
-        """Why one of the two connections is down."""
-        errors = (line.error for line in (self._market, self._private) if line is not None)
+        """Why one of the two connections is down; None while both are up."""
+        errors = (stream.error for stream in (self._market, self._private) if stream is not None)
         return next((error for error in errors if error is not None), None)
 
     def providers(self) -> list[str]:
-        """Returns the name under which it sends events."""
+        """Returns the provider name of its events."""
         return [self._provider]
 
     def bind_name(self, name: str) -> None:
-        """Has its events go out under `name`."""
+        """Sets the provider name of its events."""
         self._provider = name
 
     def instruments(self) -> Sequence[Mapping[str, object]]:
-        """Returns what the venue listed when last asked."""
+        """Returns the instruments of the last request."""
         return () if self._market is None else list(self._market.instruments.values())
 
     def start(self, producers: "Mapping[str, Producer]") -> None:
-        """Asks the venue for its time and its instruments, and tries the key.
+        """Requests the venue's time and instruments, and checks the key.
 
-        Raises VenueError when it cannot be reached or does not accept the key.
+        Raises VenueError when the venue is unavailable or rejects the key.
         """
         self._producer = producers[self._provider]
         self._market = MarketStream(self._provider, self, self._producer, self.clock)
@@ -89,23 +89,23 @@ class LiveAdapter(VenueProtocol):
         self._loop.prepare(self._prepare)
 
     def run(self) -> None:
-        """Sends events until `stop` is called. Connections that are lost are made again, for ever."""
-        self._loop.run(self._live)
+        """Publishes events until `stop` is called. Lost connections are reopened without a limit."""
+        self._loop.run(self._run)
 
     def stop(self) -> None:
-        """Ends `start` and `run` soon, from any thread."""
+        """Ends `start` and `run` soon; may be called from any thread."""
         self._loop.stop()
 
     def route(self, subscribe: Sequence[Route], unsubscribe: Sequence[Route]) -> None:
-        """Asks for what is wanted and for no more of what is not; returns once the venue has confirmed it.
+        """Changes the subscriptions; returns once the venue has confirmed them.
 
-        Raises VenueError where it refuses some of it, or does not answer in time; it is asked on all the
-        same.
+        Raises VenueError when the venue refuses a channel or does not confirm in time. The adapter goes on
+        requesting the channels.
         """
         self._loop.wait(lambda: self._route(subscribe, unsubscribe))
 
     async def _route(self, subscribe: Sequence[Route], unsubscribe: Sequence[Route]) -> None:
-        assert self._market is not None, "routes come after `start`"
+        assert self._market is not None, "`route` is called after `start`"
         await self._market.route(subscribe, unsubscribe, self.route_timeout)
         if self._private is not None and any(route.kind in _PRIVATE for route in subscribe):
             await self._private.wait_reconciled(self.route_timeout)
@@ -117,7 +117,7 @@ class LiveAdapter(VenueProtocol):
         if self._account is not None:
             await self._account.fetch_balances()
 
-    async def _live(self) -> None:
+    async def _run(self) -> None:
         assert self._market is not None
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._market.run())

@@ -1,4 +1,4 @@
-"""What connections and requests share: the venue's clock, the pace at which it may be asked, where it is."""
+"""The venue's clock, the rate limit of its REST API, and the check for loopback addresses."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -9,44 +9,44 @@ from meltica.errors import RateLimited
 
 
 def wall_ms() -> int:
-    """Returns the wall clock's time, ms since the epoch."""
+    """Returns the wall-clock time, in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
 
 
 class VenueClock:
-    """The venue's time, as this machine's clock and an offset that is measured."""
+    """The venue's clock: the local clock plus a measured offset."""
 
     def __init__(self, wall: Callable[[], int] = wall_ms) -> None:
         self.wall = wall
-        """This machine's clock, ms."""
+        """The local clock, in milliseconds."""
         self.offset = 0
-        """ms by which the venue is ahead."""
+        """How far the venue is ahead, in milliseconds."""
 
     def now(self) -> int:
-        """Returns the venue's time, ms since the epoch."""
+        """Returns the venue's time, in milliseconds since the epoch."""
         return self.wall() + self.offset
 
-    async def measure(self, ask: Callable[[], Awaitable[int]], times: int = 3) -> None:
-        """Asks the venue for its time (ms) and takes the answer that was quickest.
+    async def measure(self, fetch_time: Callable[[], Awaitable[int]], times: int = 3) -> None:
+        """Requests the venue's time several times and keeps the offset of the fastest response.
 
-        The venue looked at its clock somewhere between question and answer: half of that time is the most by
-        which the offset can be wrong.
+        The venue read its clock between the request and the response, so the offset is wrong by half of the
+        round trip at most.
         """
         best: tuple[int, int] | None = None
         for _ in range(times):
             before = self.wall()
-            told = await ask()
+            venue_time = await fetch_time()
             after = self.wall()
-            seen = (after - before, told - (before + after) // 2)
-            best = seen if best is None else min(best, seen)
+            sample = (after - before, venue_time - (before + after) // 2)
+            best = sample if best is None else min(best, sample)
         if best is not None:
             self.offset = best[1]
 
 
 class TokenBucket:
-    """Requests a second, with a burst. Part of it is kept for what cannot wait: orders and cancellations.
+    """A rate limit with a burst. A part of the burst is reserved for urgent requests: orders and cancels.
 
-    `rate` 0 is no limit. `clock` is in seconds and never steps back.
+    `rate` is in requests a second; 0 switches the limit off. `clock` is monotonic, in seconds.
     """
 
     def __init__(
@@ -62,41 +62,41 @@ class TokenBucket:
         self._reserved = self._burst * reserved
         self._clock = clock
         self._tokens = self._burst
-        self._at = clock()
-        self._closed_until = self._at
+        self._filled_at = clock()
+        self._paused_until = self._filled_at
 
     def take(self, weight: float = 1.0, *, urgent: bool = False) -> float:
-        """Takes `weight` requests and returns 0; or takes nothing and returns after how many seconds to try
-        again.
-        """
+        """Takes `weight` requests and returns 0, or takes none and returns the seconds until the next try."""
         now = self._clock()
-        if now < self._closed_until:
-            return self._closed_until - now
+        if now < self._paused_until:
+            return self._paused_until - now
         if not self._rate:
             return 0.0
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
-        self._at = now
+        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
+        self._filled_at = now
         least = 0.0 if urgent else min(self._reserved, self._burst - weight)
-        # What is asked for is more than there ever is: then all of it will do.
+        # A weight above the burst needs a full bucket.
         needed = min(weight, self._burst) + max(0.0, least)
         if self._tokens < needed:
             return (needed - self._tokens) / self._rate
         self._tokens -= weight
         return 0.0
 
-    def close(self, seconds: float) -> None:
-        """Lets nothing through for so long: the venue said so."""
-        self._closed_until = max(self._closed_until, self._clock() + seconds)
+    def pause(self, seconds: float) -> None:
+        """Blocks all requests for some time, as the venue demanded."""
+        self._paused_until = max(self._paused_until, self._clock() + seconds)
 
-    def refuse(self, seconds: float) -> RateLimited:
-        """Returns the refusal of a request that would have to wait so long."""
+    def refusal(self, seconds: float) -> RateLimited:
+        """Returns the error for a request that would have to wait so long."""
         return RateLimited(
-            "rate_limited", f"our own count of the venue's limit: again in {seconds:.3f} s", seconds
+            "rate_limited",
+            f"request not sent: local rate limit of the venue; retry in {seconds:.3f} s",
+            seconds,
         )
 
 
 def on_loopback(url: str) -> bool:
-    """Whether an address is on this machine, where no proxy belongs between."""
+    """Returns whether an address is on the local machine, which must be reached without a proxy."""
     host = urlsplit(url).hostname or ""
     try:
         return ip_address(host).is_loopback

@@ -113,7 +113,7 @@ class Connection:
 
     def want(self, channels: frozenset[str]) -> None:
         """Has these channels, and no others, from now on."""
-        self._do(self.session.want(channels, self._now()))
+        self._do(self.session.set_channels(channels, self._now()))
 
     def renew(self, channels: tuple[str, ...]) -> None:
         """Ends the subscription of channels and asks for them again."""
@@ -173,7 +173,7 @@ class Connection:
         actions: list[Action] = []
         if self.frames != self._seen:
             self._seen = self.frames
-            actions += self.session.heard(now)
+            actions += self.session.received(now)
         self._do([*actions, *self.session.tick(now)])
 
     async def _live(self) -> None:
@@ -191,7 +191,7 @@ class Connection:
                 max_queue=QUEUED,
             )
         except Exception as error:
-            self._do(self.session.lost(f"it could not be opened: {one_line(error)}", self._now()))
+            self._do(self.session.disconnected(f"it could not be opened: {one_line(error)}", self._now()))
             return
         self._socket, self._outgoing = socket, asyncio.Queue()
         writing = asyncio.get_running_loop().create_task(self._write(socket, self._outgoing))
@@ -215,7 +215,7 @@ class Connection:
                 await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
             socket.transport.abort()
             await asyncio.wait([writing])
-        self._do(self.session.lost(reason, self._now()))
+        self._do(self.session.disconnected(reason, self._now()))
 
     async def _read(self, socket: ClientConnection) -> None:
         receive, feed = socket.recv, self._feed
@@ -224,8 +224,8 @@ class Connection:
             self.frames += 1
             if feed is not None and not feed(frame).needs_adapter:
                 continue
-            if (answer := self._handler.on_message(frame)) is not None:
-                self._do(self.session.answered(answer, self._now()))
+            if (ack := self._handler.on_message(frame)) is not None:
+                self._do(self.session.acknowledged(ack, self._now()))
 
     async def _write(self, socket: ClientConnection, outgoing: asyncio.Queue[str | None]) -> None:
         try:
@@ -242,4 +242,4 @@ class Connection:
 
     def _ponged(self, pong: asyncio.Future[float]) -> None:
         if not pong.cancelled() and pong.exception() is None:
-            self._do(self.session.heard(self._now()))
+            self._do(self.session.received(self._now()))

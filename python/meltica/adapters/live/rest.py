@@ -1,17 +1,20 @@
-"""Requests to a venue: signed, paced, and an honest word about each that failed.
+"""REST requests to a venue: signed, rate-limited, each failure with a definite meaning.
 
-What became of a request that `changes` something at the venue is decided by two facts alone: whether the
-first byte was written, and whether a whole answer of the venue's own was read.
+Two facts decide the outcome of a mutating request (`changes=True`): whether its first byte was written, and
+whether a complete response in the venue's own format was read.
 
-1. Not written: nothing changed. `VenueUnavailable`, or `RateLimited` by our own count.
-2. Written, and no whole answer: `OutcomeUnknown`.
-3. An answer of the venue's: what its table of errors says; else 4xx is `OrderRefused`, 5xx `OutcomeUnknown`.
-4. An answer that is not the venue's: `OutcomeUnknown`; but 429 is `RateLimited`, whoever stands between.
+1. Not written: nothing changed. `VenueUnavailable`, or `RateLimited` by the local limit.
+2. Written, without a complete response: `OutcomeUnknown`.
+3. An error response of the venue: the meaning in its `ErrorTable`; for other codes, 4xx is `OrderRefused` and
+   5xx is `OutcomeUnknown`.
+4. A response in another format, for example of a proxy: `OutcomeUnknown`; 429 is `RateLimited`.
 
-No request that changes something is ever sent twice, and none waits for its turn: it goes out at once or is
-refused, over connections of its own, behind no query. Queries change nothing, so where their outcome is
-unknown the venue is just unavailable; one that comes too soon waits as long as it is told, and one that was
-refused for its time is signed again, once, by a clock that was set anew.
+A mutating request is never sent twice. It uses a dedicated connection pool and fails fast instead of
+queueing, so a slow query does not delay an order.
+
+Queries change nothing, so where the outcome of one is unknown, the error is `VenueUnavailable`. A query that
+exceeds the rate limit waits. A query that was refused because of its timestamp is signed and sent once more,
+after the venue's clock was measured again.
 """
 
 import asyncio
@@ -38,45 +41,45 @@ from meltica.errors import (
 )
 
 RETRY_AFTER = 1.0
-"""Seconds to wait where a venue refuses for its limit and does not say how long."""
-LEAST_RETRY = 0.05
-"""Seconds to wait where it says so little that asking again would be no better."""
+"""Seconds to wait after a rate-limit response without Retry-After."""
+MIN_RETRY = 0.05
+"""The shortest wait after a rate-limit response, in seconds."""
 POOL_SECONDS = 0.5
-"""Seconds that a request which changes something waits for a connection, where all are in use."""
+"""Seconds that a mutating request waits for a free connection."""
 CONNECT_SECONDS = 2.0
-"""Seconds that a new connection may take for it."""
+"""Seconds that a mutating request waits for a new connection."""
 
 _JSON = msgspec.json.Decoder(float_hook=Decimal)
 
 ErrorTable = Mapping[str, type[VenueError] | type[OrderRefused]]
-"""A venue's error codes -> what they mean here."""
+"""Error codes of a venue -> the exceptions they mean."""
 
 
 class WrongClock(Unauthenticated):
-    """The venue does not accept the time of a request. It was measured anew, so the next may pass."""
+    """The venue rejects the timestamp of a request. Its clock was measured again, so the next may succeed."""
 
     terminal = False
 
 
 class Request(NamedTuple):
-    """A request as it goes out."""
+    """A request as it is sent."""
 
     method: str
     target: str
-    """Path and query, as they are written."""
+    """Path and query, exactly as they are sent."""
     body: bytes = b""
     headers: Mapping[str, str] = {}
 
 
 class ErrorBody(NamedTuple):
-    """What a venue's error answer says."""
+    """Code and message of a venue's error response."""
 
     code: str
     message: str
 
 
 class RestClient:
-    """A venue's REST. Belongs to the loop of its adapter."""
+    """A client of a venue's REST API. Belongs to the event loop of its adapter."""
 
     def __init__(
         self,
@@ -90,7 +93,7 @@ class RestClient:
         server_time: Callable[[], Awaitable[int]] | None = None,
         timeout: float = 10.0,
     ) -> None:
-        """`parse_error` reads an error answer; `sign` gets the venue's time, ms."""
+        """`parse_error` reads an error response; `sign` takes the venue's time, in milliseconds."""
         self._clock = clock
         self._bucket = bucket
         self._errors = errors
@@ -102,15 +105,14 @@ class RestClient:
         self._measured = 0
         self._measuring = asyncio.Lock()
         self._base = httpx.URL(endpoint)
-        # A time-out of its own covers the whole of a request. A connection that the venue has closed is not
-        # used again, so a long life costs nothing and saves orders a handshake.
+        # `asyncio.timeout` covers the whole request. httpx does not reuse a connection that the venue has
+        # closed, so a long keep-alive is safe and saves orders a handshake.
         limits = httpx.Limits(max_connections=32, keepalive_expiry=60.0)
         trust = not on_loopback(endpoint)
         self._queries = httpx.AsyncClient(timeout=None, limits=limits, trust_env=trust)
-        # What changes something has connections of its own, so that no slow query holds it up, and goes out
-        # soon or not at all.
-        soon = httpx.Timeout(None, pool=POOL_SECONDS, connect=CONNECT_SECONDS)
-        self._changes = httpx.AsyncClient(timeout=soon, limits=limits, trust_env=trust)
+        # Mutating requests have their own pool with short time-outs: they fail fast instead of queueing.
+        fail_fast = httpx.Timeout(None, pool=POOL_SECONDS, connect=CONNECT_SECONDS)
+        self._changes = httpx.AsyncClient(timeout=fail_fast, limits=limits, trust_env=trust)
 
     async def call(
         self,
@@ -123,14 +125,17 @@ class RestClient:
         changes: bool = False,
         weight: float = 1.0,
     ) -> Any:
-        """Returns a request's answer out of JSON; numbers with a point are Decimal. Raises as the module
-        says.
+        """Sends a request and returns the response parsed from JSON, with decimals as Decimal.
+
+        The module's docstring lists the exceptions.
         """
-        answer = await self.fetch(method, path, params, body, signed=signed, changes=changes, weight=weight)
+        body_bytes = await self.fetch(
+            method, path, params, body, signed=signed, changes=changes, weight=weight
+        )
         try:
-            return _JSON.decode(answer)
+            return _JSON.decode(body_bytes)
         except msgspec.DecodeError as error:
-            text = f"{method} {path}: expected JSON, saw {answer[:80]!r}"
+            text = f"{method} {path}: expected JSON, saw {body_bytes[:80]!r}"
             raise (OutcomeUnknown if changes else ProtocolError)("unreadable_answer", text) from error
 
     async def fetch(
@@ -144,9 +149,9 @@ class RestClient:
         changes: bool = False,
         weight: float = 1.0,
     ) -> bytes:
-        """Returns a request's answer as it came. Raises as the module says."""
+        """Sends a request and returns the response body. The module's docstring lists the exceptions."""
         target = f"{path}?{urlencode(params)}" if params else path
-        # What is signed is what is written.
+        # The signature covers the encoded target, as it is sent.
         target = self._base.join(target).raw_path.decode("ascii")
         content = b"" if body is None else msgspec.json.encode(body)
         request = Request(method, target, content)
@@ -156,21 +161,19 @@ class RestClient:
             await self._admit(weight, deadline, urgent=changes)
             measured = self._measured
             try:
-                return await self._once(request, signed=signed, changes=changes)
+                return await self._send(request, signed=signed, changes=changes)
             except WrongClock:
-                await self._set_clock(measured, quietly=changes or signed_again)
+                await self._measure_clock(measured, ignore_errors=changes or signed_again)
                 if changes or signed_again:
                     raise
                 signed_again = True
             except RateLimited:
-                # A query waits for as long as the venue says, within its time.
+                # A query waits as the venue demands, within its time-out.
                 if changes:
                     raise
 
     def stop(self) -> None:
-        """Lets no new request out. One under way that changes something, and is cancelled from now on, tells
-        what is known of it.
-        """
+        """Refuses new requests. A mutating request that is cancelled from now on raises its outcome."""
         self._closing = True
 
     async def close(self) -> None:
@@ -180,15 +183,15 @@ class RestClient:
         await self._queries.aclose()
 
     async def _admit(self, weight: float, deadline: float, *, urgent: bool) -> None:
-        """Waits for the pace that the venue allows. What is urgent does not wait: it is refused."""
+        """Waits until the rate limit admits a request. An urgent request is refused instead."""
         loop = asyncio.get_running_loop()
         while wait := self._bucket.take(weight, urgent=urgent):
             if urgent or loop.time() + wait > deadline:
-                raise self._bucket.refuse(wait)
+                raise self._bucket.refusal(wait)
             await asyncio.sleep(wait)
 
-    async def _set_clock(self, measured: int, *, quietly: bool) -> None:
-        """Measures the venue's clock, unless somebody did so since `measured`."""
+    async def _measure_clock(self, measured: int, *, ignore_errors: bool) -> None:
+        """Measures the venue's clock, unless another request did so since measurement `measured`."""
         if self._server_time is None:
             return
         async with self._measuring:
@@ -197,18 +200,20 @@ class RestClient:
             try:
                 await self._clock.measure(self._server_time)
             except VenueError:
-                if not quietly:
+                if not ignore_errors:
                     raise
             else:
                 self._measured += 1
 
-    async def _once(self, request: Request, *, signed: bool, changes: bool) -> bytes:
-        what = f"{request.method} {request.target.partition('?')[0]}"
+    async def _send(self, request: Request, *, signed: bool, changes: bool) -> bytes:
+        label = f"{request.method} {request.target.partition('?')[0]}"
         if self._closing:
-            raise VenueUnavailable("stopped", f"{what}: the provider was stopped")
+            raise VenueUnavailable("stopped", f"{label}: not sent: the provider was stopped")
         if signed:
             if self._sign is None:
-                raise Unauthenticated("no_key", f"{what}: expected a key in the settings, saw none")
+                raise Unauthenticated(
+                    "no_key", f"{label}: not sent: expected a key in the settings, saw none"
+                )
             request = self._sign(request, self._clock.now())
         written = False
 
@@ -217,7 +222,7 @@ class RestClient:
             written = written or event.endswith(".send_request_headers.started")
 
         def lost(code: str, why: str) -> VenueError:
-            text = f"{what}: {why}"
+            text = f"{label}: {why}"
             return OutcomeUnknown(code, text) if written and changes else VenueUnavailable(code, text)
 
         headers = dict(request.headers)
@@ -234,26 +239,26 @@ class RestClient:
                     extensions={"trace": trace},
                 )
         except TimeoutError as error:
-            raise lost("timeout", f"no answer within {self._timeout:g} s") from error
+            raise lost("timeout", f"no response within {self._timeout:g} s") from error
         except httpx.HTTPError as error:
             raise lost("connection", one_line(error)) from error
         except asyncio.CancelledError as error:
-            # A query changed nothing, and whoever asks ends with it.
+            # A cancelled query changed nothing, and its caller was cancelled too.
             if not (self._closing and changes):
                 raise
-            raise lost("stopped", "the provider was stopped before the answer came") from error
+            raise lost("stopped", "the provider was stopped before the response arrived") from error
         if response.is_success:
             return response.content
-        raise self._refused(what, response, changes=changes)
+        raise self._error(label, response, changes=changes)
 
-    def _refused(self, what: str, response: httpx.Response, *, changes: bool) -> VenueError | OrderRefused:
+    def _error(self, label: str, response: httpx.Response, *, changes: bool) -> VenueError | OrderRefused:
         status = response.status_code
         try:
             failure = self._parse_error(_JSON.decode(response.content))
         except msgspec.DecodeError:
             failure = None
         if failure is None:
-            text = f"{what}: expected an answer of the venue's, saw {status} {response.text[:80]!r}"
+            text = f"{label}: expected a response in the venue's format, saw {status} {response.text[:80]!r}"
             kind = OutcomeUnknown if changes or status >= 500 else ProtocolError
             code, kind = f"http_{status}", RateLimited if status == 429 else kind
         else:
@@ -261,8 +266,8 @@ class RestClient:
             other = OutcomeUnknown if status >= 500 else OrderRefused if changes else ProtocolError
             kind = self._errors.get(code, RateLimited if status == 429 else other)
         if issubclass(kind, RateLimited):
-            seconds = max(LEAST_RETRY, _retry_after(response.headers.get("Retry-After")))
-            self._bucket.close(seconds)
+            seconds = max(MIN_RETRY, _retry_after(response.headers.get("Retry-After")))
+            self._bucket.pause(seconds)
             return kind(code, text, seconds)
         if kind is OutcomeUnknown and not changes:
             kind = VenueUnavailable
@@ -270,7 +275,7 @@ class RestClient:
 
 
 def _retry_after(text: str | None) -> float:
-    """Returns the seconds that a Retry-After header says, as a number or as a date."""
+    """Returns the seconds of a Retry-After header, which holds a number or a date."""
     if text is None:
         return RETRY_AFTER
     if text.strip().isdecimal():

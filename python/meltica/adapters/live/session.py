@@ -1,21 +1,20 @@
-"""The life of one connection to a venue, as a pure state machine: what happened goes in, what to do comes
-out.
+"""One connection to a venue as a pure state machine: events in, actions out.
 
-There is no I/O here and no clock: each event brings the time, in seconds of any clock that never steps back.
+It does no I/O and reads no clock: each event carries the time, in seconds of any monotonic clock.
 
-    NEW -> OPENING -> (LOGGING_IN) -> UP -> DOWN -> OPENING ...          ENDED, from anywhere, for good
+    NEW -> OPENING -> (LOGGING_IN) -> UP -> DOWN -> OPENING ...          ENDED, from any state, final
 
-What is wanted is a set of channels, and the venue is asked for the difference to what it has confirmed, now
-and after each reconnect; so nobody has to remember what was asked before. Rules, which the branches are
-numbered by:
+The caller sets the channels to be subscribed. The session requests the difference to the channels that the
+venue has confirmed, immediately and after each reconnect, so callers keep no list of earlier requests. Rules;
+the branches carry their numbers:
 
-1. A connection that is not open in time is given up, and so is one that leaves a login or a request
-   unanswered.
-2. The next attempt waits, longer each time; a connection that stood for a while makes the pauses short again.
-3. A request that names several channels and is refused is asked again in halves, so that one bad channel
-   costs the others nothing. A channel that is refused alone is asked for again after a pause, for as long as
-   it is wanted.
-4. After `idle` seconds without a frame the venue is pinged; silence after that gives the connection up.
+1. A connection that does not open in time is closed, and so is one whose login or request is not acknowledged
+   in time.
+2. The pause before the next attempt grows. It is reset after a connection that stayed up for a while.
+3. A refused request for several channels is repeated in halves, so that one bad channel does not affect the
+   others. A single channel that was refused is requested again after a pause, as long as it is wanted.
+4. After `ping_after` seconds without a frame the session sends a ping. If no frame follows, the connection is
+   closed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,7 +28,7 @@ from meltica.runtime.backoff import Backoff
 
 
 class Phase(Enum):
-    """Where a connection stands."""
+    """The state of a connection."""
 
     NEW = auto()
     DOWN = auto()
@@ -41,59 +40,59 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long a connection waits for what, in seconds."""
+    """Time-outs and pauses of a connection, in seconds, and the size of a request."""
 
-    open: float = 10.0
-    """For a connection to open."""
-    answer: float = 10.0
-    """For the answer to a login or a request."""
-    idle: float = 15.0
-    """Without a frame, before the venue is pinged."""
-    pong: float = 10.0
-    """For any sign of life after that."""
-    refused: float = 5.0
-    """Before a channel that was refused is asked for again."""
-    least_pause: float = 0.25
-    """Between two attempts to connect, at first."""
-    most_pause: float = 10.0
-    """Between two attempts to connect, in the end."""
-    steady: float = 10.0
-    """How long a connection stands before the pauses begin anew."""
-    between: float = 0.0
-    """Between two requests, where the venue counts them."""
-    batch: int = 100
-    """Most channels of one request."""
+    open_timeout: float = 10.0
+    """Time for a connection to open."""
+    ack_timeout: float = 10.0
+    """Time for the venue to acknowledge a login or a request."""
+    ping_after: float = 15.0
+    """Time without a frame before a ping is sent."""
+    pong_timeout: float = 10.0
+    """Time for any frame to arrive after a ping."""
+    refused_pause: float = 5.0
+    """Time before a refused channel is requested again."""
+    min_pause: float = 0.25
+    """The first pause between two attempts to connect."""
+    max_pause: float = 10.0
+    """The longest pause between two attempts to connect."""
+    stable_after: float = 10.0
+    """Uptime of a connection after which the pauses start at `min_pause` again."""
+    request_interval: float = 0.0
+    """Time between two requests, for a venue that limits them."""
+    max_channels: int = 100
+    """The most channels in one request."""
 
 
 class Ack(NamedTuple):
-    """A venue's answer to a login, a subscription or its end."""
+    """A venue's acknowledgement of a login, a subscribe or an unsubscribe request."""
 
     id: int
-    """Of the request."""
+    """The id of the request."""
     error: VenueError | None = None
-    """Why it was refused; None when it was done."""
+    """The reason of a refusal; None when the request succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Open a connection; `opened` or `lost` tells what came of it."""
+    """Open a connection; call `opened` or `disconnected` with the result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """End the connection now, whatever state it is in; nothing of it is to be told any more."""
+    """Close the connection immediately, in any state; the session takes no more events of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Send a login."""
+    """Send a login request."""
 
     id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Ask for channels."""
+    """Send a request to subscribe to channels."""
 
     id: int
     channels: tuple[str, ...]
@@ -101,7 +100,7 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
-    """Ask for channels no more."""
+    """Send a request to unsubscribe from channels."""
 
     id: int
     channels: tuple[str, ...]
@@ -109,26 +108,26 @@ class Unsubscribe:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Ask for a sign of life."""
+    """Send a ping."""
 
     id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The connection stands, logged in where that is needed; channels are asked for from now on."""
+    """The connection is up and, where required, logged in; subscriptions follow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """Channels are there from now on."""
+    """The venue confirmed the subscription of channels."""
 
     channels: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A channel was refused, to be asked for again after a pause."""
+    """The venue refused a channel; it is requested again after a pause."""
 
     channel: str
     error: VenueError
@@ -136,249 +135,249 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """The connection is gone, or did not come to be; `pause` seconds until the next attempt."""
+    """The connection was lost or could not be opened; the next attempt follows in `pause` seconds."""
 
     was_up: bool
     reason: str
     pause: float
     error: VenueError | None = None
-    """Why the login was refused, if that was it."""
+    """The error of a refused login."""
 
 
 Action = Open | Close | Login | Subscribe | Unsubscribe | Ping | Ready | Confirmed | Refused | Down
 _Request = type[Subscribe] | type[Unsubscribe]
 
 
-class _Asked(NamedTuple):
+class _Pending(NamedTuple):
+    """A request that the venue has not acknowledged yet."""
+
     kind: _Request
     channels: tuple[str, ...]
     deadline: float
 
 
 class Session:
-    """One connection's life. Every event returns what is to be done about it, in order."""
+    """The state machine of one connection. Each event returns the actions to take, in order."""
 
     def __init__(self, timing: Timing, backoff: Backoff | None = None, *, login: bool = False) -> None:
         self.phase = Phase.NEW
         self.wanted: frozenset[str] = frozenset()
         self.confirmed: set[str] = set()
-        """Channels that the venue says are there."""
+        """Channels whose subscription the venue has confirmed."""
         self.refused: dict[str, VenueError] = {}
-        """Channels that the venue refused when last asked."""
+        """Channels whose latest subscription the venue refused."""
         self._timing = timing
         self._login = login
-        self._backoff = backoff or Backoff(timing.least_pause, timing.most_pause)
+        self._backoff = backoff or Backoff(timing.min_pause, timing.max_pause)
         self._ids = count(1)
-        self._asked: dict[int, _Asked] = {}
+        self._pending: dict[int, _Pending] = {}
         self._halves: list[tuple[_Request, tuple[str, ...]]] = []
-        self._again: dict[str, float] = {}
+        self._retry_at: dict[str, float] = {}
         self._renewing: set[str] = set()
         self._login_id = 0
         self._deadline = 0.0
-        """In DOWN, OPENING and LOGGING_IN: when that ends."""
-        self._since = 0.0
-        self._heard = 0.0
-        self._pinged: float | None = None
+        """When DOWN, OPENING or LOGGING_IN ends."""
+        self._up_since = 0.0
+        self._received_at = 0.0
+        self._pinged_at: float | None = None
         self._next_request = 0.0
 
     def start(self, now: float) -> list[Action]:
-        """Begins with the first attempt, unless it has begun or been ended."""
+        """Starts the first attempt; does nothing if the session was started or ended before."""
         if self.phase is not Phase.NEW:
             return []
         return self._open(now)
 
     def opened(self, now: float) -> list[Action]:
-        """A connection was opened."""
+        """Reports that the connection was opened."""
         if self.phase is not Phase.OPENING:
             return []
-        self._heard, self._pinged = now, None
+        self._received_at, self._pinged_at = now, None
         if not self._login:
             return self._up(now)
         self.phase = Phase.LOGGING_IN
-        self._deadline = now + self._timing.answer
+        self._deadline = now + self._timing.ack_timeout
         self._login_id = next(self._ids)
         return [Login(self._login_id)]
 
-    def lost(self, reason: str, now: float) -> list[Action]:
-        """The connection ended, or could not be opened."""
+    def disconnected(self, reason: str, now: float) -> list[Action]:
+        """Reports that the connection ended or could not be opened."""
         if self.phase in (Phase.NEW, Phase.DOWN, Phase.ENDED):
             return []
         return [self._down(reason, now)]
 
     def drop(self, reason: str, now: float) -> list[Action]:
-        """The connection is of no use any more: it is given up, if it stands."""
+        """Closes a connection that is up; the next attempt follows as after any other loss."""
         return self._give_up(reason, now) if self.phase is Phase.UP else []
 
-    def answered(self, answer: Ack, now: float) -> list[Action]:
-        """The venue answered a request; an answer to none that waits is a sign of life, and no more."""
-        self._heard, self._pinged = now, None
-        if self.phase is Phase.LOGGING_IN and answer.id == self._login_id:
-            if answer.error is not None:
-                reason = f"the login was refused: {answer.error}"
-                return [Close(), self._down(reason, now, answer.error)]
+    def acknowledged(self, ack: Ack, now: float) -> list[Action]:
+        """Reports an acknowledgement. One that matches no pending request counts as a frame only."""
+        self._received_at, self._pinged_at = now, None
+        if self.phase is Phase.LOGGING_IN and ack.id == self._login_id:
+            if ack.error is not None:
+                reason = f"login refused: {ack.error}"
+                return [Close(), self._down(reason, now, ack.error)]
             return self._up(now)
-        asked = self._asked.pop(answer.id, None)
-        if asked is None:  # a pong, or what came after a time-out
+        request = self._pending.pop(ack.id, None)
+        if request is None:  # a pong, or an acknowledgement after its time-out
             return []
-        return [*self._settle(asked, answer.error, now), *self._ask(now)]
+        return [*self._complete(request, ack.error, now), *self._send_requests(now)]
 
-    def heard(self, now: float) -> list[Action]:
-        """Frames have come since the last look."""
-        self._heard, self._pinged = now, None
+    def received(self, now: float) -> list[Action]:
+        """Reports that frames arrived since the last call."""
+        self._received_at, self._pinged_at = now, None
         return []
 
-    def want(self, channels: Iterable[str], now: float) -> list[Action]:
-        """These channels, and no others, are wanted from now on."""
+    def set_channels(self, channels: Iterable[str], now: float) -> list[Action]:
+        """Sets the channels to be subscribed, in place of the previous ones."""
         wanted = frozenset(channels)
-        for channel in self._again.keys() - self._busy():
-            # Whoever asks again does not wait out the pause.
-            del self._again[channel], self.refused[channel]
+        for channel in self._retry_at.keys() - self._in_flight():
+            # A new request does not wait for the pause after a refusal.
+            del self._retry_at[channel], self.refused[channel]
         self.wanted = wanted
-        return self._ask(now)
+        return self._send_requests(now)
 
     def renew(self, channels: Iterable[str], now: float) -> list[Action]:
-        """Ends the subscription of channels and asks for them again: for what the venue sends at the
-        start.
-        """
+        """Unsubscribes channels and subscribes them again, for a venue that sends a snapshot at the start."""
         self._renewing.update(self.confirmed.intersection(channels))
-        return self._ask(now)
+        return self._send_requests(now)
 
     def tick(self, now: float) -> list[Action]:
-        """Time has passed, at least until `wake_at`."""
+        """Reports the time; call it at `wake_at` or later."""
         match self.phase:
             case Phase.DOWN if now >= self._deadline:
                 return self._open(now)
             case Phase.OPENING if now >= self._deadline:  # 1
-                return self._give_up(f"it did not open within {self._timing.open:g} s", now)
+                return self._give_up(f"connection not open within {self._timing.open_timeout:g} s", now)
             case Phase.LOGGING_IN if now >= self._deadline:  # 1
-                return self._give_up(f"a login was not answered within {self._timing.answer:g} s", now)
+                return self._give_up(f"login not acknowledged within {self._timing.ack_timeout:g} s", now)
             case Phase.UP:
-                return self._look(now)
+                return self._check(now)
             case _:
                 return []
 
     def end(self) -> list[Action]:
-        """Ends it for good."""
+        """Ends the session; nothing follows."""
         self.phase = Phase.ENDED
         return [Close()]
 
     @property
     def wake_at(self) -> float | None:
-        """When `tick` has something to do; None is never."""
+        """When to call `tick` next; None for never."""
         if self.phase in (Phase.NEW, Phase.ENDED):
             return None
         if self.phase is not Phase.UP:
             return self._deadline
-        times = [asked.deadline for asked in self._asked.values()]
-        times.extend(self._again.values())
-        if self._pinged is None:
-            times.append(self._heard + self._timing.idle)
+        times = [request.deadline for request in self._pending.values()]
+        times.extend(self._retry_at.values())
+        if self._pinged_at is None:
+            times.append(self._received_at + self._timing.ping_after)
         else:
-            times.append(self._pinged + self._timing.pong)
-        if self._work():
+            times.append(self._pinged_at + self._timing.pong_timeout)
+        if self._due_requests():
             times.append(self._next_request)
         return min(times)
 
     @property
     def unsettled(self) -> frozenset[str]:
-        """Channels of which the venue has not yet said whether it does what is wanted."""
-        return (self.wanted ^ self.confirmed | self._renewing | self._busy()) - self._again.keys()
+        """Channels whose requests the venue has not acknowledged yet."""
+        return (self.wanted ^ self.confirmed | self._renewing | self._in_flight()) - self._retry_at.keys()
 
     def _open(self, now: float) -> list[Action]:
         self.phase = Phase.OPENING
-        self._deadline = now + self._timing.open
+        self._deadline = now + self._timing.open_timeout
         return [Open()]
 
     def _up(self, now: float) -> list[Action]:
         self.phase = Phase.UP
-        self._since = self._next_request = now
-        return [Ready(), *self._ask(now)]
+        self._up_since = self._next_request = now
+        return [Ready(), *self._send_requests(now)]
 
     def _give_up(self, reason: str, now: float) -> list[Action]:
         return [Close(), self._down(reason, now)]
 
     def _down(self, reason: str, now: float, error: VenueError | None = None) -> Down:
         was_up = self.phase is Phase.UP
-        if was_up and now - self._since >= self._timing.steady:  # 2
+        if was_up and now - self._up_since >= self._timing.stable_after:  # 2
             self._backoff.reset()
         pause = self._backoff.next()
         self.phase = Phase.DOWN
         self._deadline = now + pause
         self.confirmed.clear()
         self.refused.clear()
-        self._again.clear()
-        self._asked.clear()
+        self._retry_at.clear()
+        self._pending.clear()
         self._halves.clear()
         self._renewing.clear()
         return Down(was_up, reason, pause, error)
 
-    def _settle(self, asked: _Asked, error: VenueError | None, now: float) -> list[Action]:
-        channels = asked.channels
+    def _complete(self, request: _Pending, error: VenueError | None, now: float) -> list[Action]:
+        channels = request.channels
         if error is not None:  # 3
             first, *others = channels
             if others:
                 middle = len(channels) // 2
-                self._halves += [(asked.kind, channels[:middle]), (asked.kind, channels[middle:])]
+                self._halves += [(request.kind, channels[:middle]), (request.kind, channels[middle:])]
                 return []
-            if asked.kind is Subscribe and first not in self.wanted:
-                # It is as it should be.
+            if request.kind is Subscribe and first not in self.wanted:
+                # The channel is no longer wanted.
                 return []
             self.refused[first] = error
-            self._again[first] = now + self._timing.refused
+            self._retry_at[first] = now + self._timing.refused_pause
             return [Refused(first, error)]
-        if asked.kind is Subscribe:
+        if request.kind is Subscribe:
             self.confirmed.update(channels)
             return [Confirmed(channels)]
         self.confirmed.difference_update(channels)
         self._renewing.difference_update(channels)
         return []
 
-    def _look(self, now: float) -> list[Action]:
-        late = [asked for asked in self._asked.values() if now >= asked.deadline]
+    def _check(self, now: float) -> list[Action]:
+        late = [request for request in self._pending.values() if now >= request.deadline]
         if late:  # 1
             named = ", ".join(late[0].channels[:3])
             return self._give_up(
-                f"a request for {named} was not answered within {self._timing.answer:g} s", now
+                f"request for {named} not acknowledged within {self._timing.ack_timeout:g} s", now
             )
         actions: list[Action] = []
-        if self._pinged is not None:
-            if now >= self._pinged + self._timing.pong:  # 4
-                silence = now - self._heard
-                return self._give_up(f"it was silent for {silence:.1f} s, after a ping as well", now)
-        elif now >= self._heard + self._timing.idle:  # 4
-            self._pinged = now
+        if self._pinged_at is not None:
+            if now >= self._pinged_at + self._timing.pong_timeout:  # 4
+                silence = now - self._received_at
+                return self._give_up(f"no frame for {silence:.1f} s, and none after a ping", now)
+        elif now >= self._received_at + self._timing.ping_after:  # 4
+            self._pinged_at = now
             actions.append(Ping(next(self._ids)))
-        for channel in [channel for channel, again in self._again.items() if now >= again]:  # 3
-            del self._again[channel], self.refused[channel]
-        return [*actions, *self._ask(now)]
+        for channel in [channel for channel, time in self._retry_at.items() if now >= time]:  # 3
+            del self._retry_at[channel], self.refused[channel]
+        return [*actions, *self._send_requests(now)]
 
-    def _busy(self) -> set[str]:
-        busy = {channel for asked in self._asked.values() for channel in asked.channels}
-        return busy.union(*(channels for _, channels in self._halves))
+    def _in_flight(self) -> set[str]:
+        in_flight = {channel for request in self._pending.values() for channel in request.channels}
+        return in_flight.union(*(channels for _, channels in self._halves))
 
-    def _work(self) -> list[tuple[_Request, tuple[str, ...]]]:
-        """What is to be asked now, each as one request."""
-        work = list(self._halves)
-        free = self._busy().union(self._again)
-        off = (self.confirmed - self.wanted | self._renewing) - free
-        on = self.wanted - self.confirmed - free
-        size = self._timing.batch
+    def _due_requests(self) -> list[tuple[_Request, tuple[str, ...]]]:
+        """Returns the requests to send, the halves of refused ones first."""
+        requests = list(self._halves)
+        taken = self._in_flight().union(self._retry_at)
+        off = (self.confirmed - self.wanted | self._renewing) - taken
+        on = self.wanted - self.confirmed - taken
+        size = self._timing.max_channels
         kinds: list[tuple[_Request, Sequence[str]]] = [(Unsubscribe, sorted(off)), (Subscribe, sorted(on))]
         for kind, channels in kinds:
-            work += [(kind, tuple(channels[at : at + size])) for at in range(0, len(channels), size)]
-        return work
+            requests += [(kind, tuple(channels[at : at + size])) for at in range(0, len(channels), size)]
+        return requests
 
-    def _ask(self, now: float) -> list[Action]:
+    def _send_requests(self, now: float) -> list[Action]:
         actions: list[Action] = []
         if self.phase is not Phase.UP:
             return actions
-        for kind, channels in self._work():
+        for kind, channels in self._due_requests():
             if now < self._next_request:
                 break
-            self._next_request = now + self._timing.between
+            self._next_request = now + self._timing.request_interval
             if (kind, channels) in self._halves:
                 self._halves.remove((kind, channels))
             id = next(self._ids)
-            self._asked[id] = _Asked(kind, channels, now + self._timing.answer)
+            self._pending[id] = _Pending(kind, channels, now + self._timing.ack_timeout)
             actions.append(kind(id, channels))
         return actions

@@ -1,8 +1,8 @@
-"""Snapshots for books that wait for one.
+"""Fetches snapshots for books that need one.
 
-What is looked at is the state, not what led to it: a book that waits gets a snapshot, however it came to
-wait. There is one request in flight a symbol, and a few in all; where a snapshot fails, or was too old to
-help, the next waits longer.
+The scheduler polls the state of the books instead of following events: every book without a snapshot gets
+one, whatever the cause. Each symbol has one request in flight, and all symbols together a few. After a
+snapshot that failed or was too old, the next one waits longer.
 """
 
 import asyncio
@@ -19,17 +19,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("meltica.adapters.live")
 
 MAX_CONCURRENT = 4
+"""Most requests in flight, over all symbols."""
 POLL_SECONDS = 0.1
 PAUSES = 0.2, 10.0
-"""Seconds between two snapshots of a symbol that still waits: the first pause, and the longest."""
+"""Seconds between two snapshots of one symbol: the first pause, and the longest."""
 
 
 class SnapshotScheduler:
-    """The books of one provider. Belongs to the loop's thread.
+    """Requests snapshots for the books of one provider. Belongs to the event loop's thread.
 
-    `snapshot` fetches a frame that `Producer.feed` knows; it returns None where the venue sends one by itself
-    at the start of a subscription, and then `renew` has the symbol's subscription begin anew. `subscribed`
-    returns the symbols whose diffs come at present.
+    `snapshot` fetches a frame that `Producer.feed` decodes. It returns None where the venue sends a snapshot
+    at the start of each subscription; then `renew` renews the subscription of the symbol. `subscribed`
+    returns the symbols whose diffs arrive.
     """
 
     def __init__(
@@ -44,37 +45,37 @@ class SnapshotScheduler:
         self._renew = renew
         self._subscribed = subscribed
         self._new: set[str] = set()
-        """Subscribed since the connection began, without a snapshot: a quiet market sends no diff to wait
-        after."""
+        """Symbols without a snapshot since the connection was opened. A quiet market sends no diff, so the
+        core does not report them."""
         self._pauses: dict[str, tuple[Backoff, float]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def run(self) -> None:
-        """Looks after the books until it is cancelled."""
+        """Polls the books until it is cancelled."""
         while True:
             self.poll(asyncio.get_running_loop().time())
             await asyncio.sleep(POLL_SECONDS)
 
     def on_subscribed(self, symbols: Iterable[str]) -> None:
-        """The diffs of these symbols come from now on."""
+        """Reports that the venue confirmed the subscription of symbols."""
         self._new.update(symbols)
 
     def on_disconnected(self) -> None:
-        """The connection was lost; what is in flight would come too early for the next."""
+        """Cancels the requests in flight: their snapshots would be too old for the next connection."""
         self._new.clear()
         for task in self._tasks.values():
             task.cancel()
 
     def poll(self, now: float) -> None:
-        """Asks for what is missing."""
+        """Starts a request for each book that needs one and whose pause is over."""
         subscribed = self._subscribed()
         waiting = subscribed & self._new.union(self._producer.unsynced())
         for symbol in self._pauses.keys() - waiting - self._tasks.keys():
             del self._pauses[symbol]
         for symbol in sorted(waiting - self._tasks.keys()):
-            backoff, not_before = self._pauses.get(symbol) or (Backoff(*PAUSES), now)
-            if now < not_before:
+            backoff, next_at = self._pauses.get(symbol) or (Backoff(*PAUSES), now)
+            if now < next_at:
                 continue
             self._pauses[symbol] = backoff, now + backoff.next()
             task = asyncio.get_running_loop().create_task(self._fetch(symbol), name=f"snapshot-{symbol}")
@@ -86,7 +87,7 @@ class SnapshotScheduler:
             async with self._slots:
                 frame = await self._snapshot(symbol)
         except VenueError as error:
-            log.warning("no snapshot of %s: %s", symbol, error)
+            log.warning("snapshot of %s not fetched: %s", symbol, error)
             return
         if symbol not in self._subscribed():
             return

@@ -25,7 +25,7 @@ from meltica.adapters.live.session import (
 from meltica.errors import Unauthenticated, VenueError, VenueUnavailable
 from tests.support.scripted import Stream, until
 
-QUICK = Timing(least_pause=0.01, most_pause=0.05)
+QUICK = Timing(min_pause=0.01, max_pause=0.05)
 
 
 class Client:
@@ -185,7 +185,7 @@ async def test_a_frame_that_cannot_be_taken_costs_the_connection_alone(
 @pytest.mark.parametrize("pings", [True, False], ids=["message", "websocket"])
 async def test_silence_is_pinged_and_an_answer_is_enough(pings: bool) -> None:
     client = Client(pings=pings)
-    timing = Timing(idle=0.02, pong=5, least_pause=0.01)
+    timing = Timing(ping_after=0.02, pong_timeout=5, min_pause=0.01)
     async with Stream(agree) as server, connected(server, client, timing) as connection:
         await until(lambda: connection.session.phase is Phase.UP, "a connection")
         if pings:
@@ -204,10 +204,10 @@ async def test_silence_after_a_ping_is_an_end() -> None:
     async def mute(server: Stream, message: dict[str, Any]) -> None:
         pass
 
-    timing = Timing(idle=0.02, pong=0.02, least_pause=0.01)
+    timing = Timing(ping_after=0.02, pong_timeout=0.02, min_pause=0.01)
     async with Stream(mute) as server, connected(server, client, timing):
         await until(lambda: client.downs, "its end")
-        assert "silent" in client.downs[0].reason
+        assert "none after a ping" in client.downs[0].reason
         await until(lambda: server.opened == 2, "another connection")
 
 

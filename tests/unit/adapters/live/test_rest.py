@@ -1,4 +1,4 @@
-"""Requests to a venue, and what is known of each that failed."""
+"""REST requests to a venue, and the outcome of those that fail."""
 
 import asyncio
 import socket
@@ -25,7 +25,7 @@ from tests.support.scripted import CUT, HANG, Http, Reply, Seen, error, reply, u
 
 
 class Signer:
-    """Remembers the times that requests were signed with."""
+    """Keeps the times of the signatures."""
 
     def __init__(self) -> None:
         self.times: list[int] = []
@@ -57,7 +57,7 @@ def client(
     clock: VenueClock | None = None,
     sign: Signer | None = None,
 ) -> RestClient:
-    made = RestClient(
+    rest = RestClient(
         endpoint,
         clock=clock or VenueClock(),
         bucket=bucket or TokenBucket(0),
@@ -69,12 +69,12 @@ def client(
     )
 
     async def server_time() -> int:
-        return (await made.call("GET", "/time"))["time"]
+        return (await rest.call("GET", "/time"))["time"]
 
-    return made
+    return rest
 
 
-async def test_an_answer_is_exact_and_what_is_signed_is_what_is_written(http: Http) -> None:
+async def test_responses_are_exact_and_the_sent_target_is_signed(http: Http) -> None:
     sign = Signer()
     rest = client(http.endpoint, sign=sign)
     http.replies.append(reply(b'{"price": 0.1, "quantity": "3", "n": 7}'))
@@ -89,18 +89,18 @@ async def test_an_answer_is_exact_and_what_is_signed_is_what_is_written(http: Ht
     http.replies.extend([reply({}), reply({})])
     await rest.call("GET", "/v1/x")
     await rest.call("POST", "/v1/y", changes=True)
-    assert http.connections == 2, "a connection is used again, one for queries and one for what changes"
+    assert http.connections == 2, "one connection is reused for queries, one for mutating requests"
     await rest.close()
 
 
-async def test_what_changes_something_waits_behind_no_query(http: Http) -> None:
+async def test_mutating_requests_do_not_wait_for_queries(http: Http) -> None:
     rest = client(http.endpoint, timeout=60)
     http.answer = lambda seen: reply({}) if seen.target == "/v1/orders" else HANG
     slow = [asyncio.create_task(rest.call("GET", "/v1/slow")) for _ in range(40)]
-    await until(lambda: len(http.seen) == 32, "all connections of queries to be in use")
+    await until(lambda: len(http.seen) == 32, "all connections for queries to be in use")
     async with asyncio.timeout(20):
         await rest.call("POST", "/v1/orders", body={}, changes=True)
-    # Where all of its own are in use it is refused, soon, and nothing was written.
+    # With its own pool exhausted a mutating request fails fast, and nothing is written.
     slow += [asyncio.create_task(rest.call("POST", "/v1/slow", changes=True)) for _ in range(32)]
     await until(lambda: len(http.seen) == 65, "all others to be in use")
     async with asyncio.timeout(20):
@@ -113,27 +113,27 @@ async def test_what_changes_something_waits_behind_no_query(http: Http) -> None:
     await rest.close()
 
 
-def nobody() -> str:
+def closed_endpoint() -> str:
     """An endpoint without a listener."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{closed.getsockname()[1]}"
 
 
 @pytest.mark.parametrize("changes", [False, True])
-async def test_what_was_never_written_changed_nothing(changes: bool) -> None:
-    rest = client(nobody())
+async def test_a_request_that_was_not_written_changed_nothing(changes: bool) -> None:
+    rest = client(closed_endpoint())
     with pytest.raises(VenueUnavailable) as failed:
         await rest.call("POST", "/v1/orders", changes=changes)
     assert failed.value.code == "connection"
     await rest.close()
 
 
-async def test_a_connection_that_does_not_come_up_changed_nothing() -> None:
+async def test_a_connection_that_does_not_open_changed_nothing() -> None:
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(0)
-        # A full backlog: further attempts to connect are neither taken nor refused.
+        # The backlog is full: further connections are neither accepted nor refused.
         held = [socket.socket() for _ in range(4)]
         for each in held:
             each.setblocking(False)
@@ -164,13 +164,15 @@ NO_HTTP = Reply(b"good day\r\n\r\n", "close")
         (reply(b"<html>bad gateway</html>", 502), "http_502"),
         (reply(b"<html>forbidden</html>", 403), "http_403"),
         (reply(b"", 302, "Location: /elsewhere\r\n"), "http_302"),
-        (reply({"message": "of somebody else's"}, 400), "http_400"),
+        (reply({"message": "of a proxy"}, 400), "http_400"),
         (error(504, "timeout"), "timeout"),
         (error(500, "never_heard_of"), "never_heard_of"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_what_was_written_and_not_answered_is_not_known(http: Http, answer: Reply, code: str) -> None:
+async def test_the_outcome_of_a_request_without_a_complete_response_is_unknown(
+    http: Http, answer: Reply, code: str
+) -> None:
     rest = client(http.endpoint, timeout=0.3 if answer is HANG else 10)
     http.replies.append(answer)
     with pytest.raises(OutcomeUnknown) as failed:
@@ -178,7 +180,7 @@ async def test_what_was_written_and_not_answered_is_not_known(http: Http, answer
     assert failed.value.code == code
     assert len(http.seen) == 1, "an order is never sent twice"
     http.replies.append(answer)
-    # The same of a query, which changes nothing.
+    # The same for a query, which changes nothing.
     with pytest.raises((VenueUnavailable, ProtocolError)):
         await rest.call("GET", "/v1/orders")
     assert len(http.seen) == 2
@@ -198,7 +200,7 @@ async def test_what_was_written_and_not_answered_is_not_known(http: Http, answer
     ],
     ids=["503", "key", "signature", "422", "409", "400", "404"],
 )
-async def test_what_the_venue_says_is_what_it_is(
+async def test_error_codes_map_to_exceptions(
     http: Http, answer: Reply, kind: type[MelticaError], of_a_query: type[MelticaError]
 ) -> None:
     rest = client(http.endpoint)
@@ -213,7 +215,7 @@ async def test_what_the_venue_says_is_what_it_is(
 
 
 @pytest.mark.parametrize("body", [b"<html>slow down</html>", None])
-async def test_a_limit_refuses_orders_at_once_until_the_venue_said(http: Http, body: bytes | None) -> None:
+async def test_a_rate_limit_refuses_orders_until_retry_after(http: Http, body: bytes | None) -> None:
     now = 100.0
     rest = client(http.endpoint, TokenBucket(0, clock=lambda: now))
     limited = error(429, "rate_limited", "Retry-After: 7\r\n")
@@ -227,14 +229,14 @@ async def test_a_limit_refuses_orders_at_once_until_the_venue_said(http: Http, b
         with pytest.raises(RateLimited) as failed:
             await rest.call("POST", "/v1/orders", body={}, changes=True)
     assert failed.value.retry_after == 1
-    assert len(http.seen) == 1, "nothing goes out before that"
+    assert len(http.seen) == 1, "no request is sent before that"
     now = 107.0
     http.replies.append(reply({}))
     await rest.call("POST", "/v1/orders", body={}, changes=True)
     await rest.close()
 
 
-async def test_a_query_waits_as_long_as_the_venue_says(http: Http) -> None:
+async def test_a_query_waits_for_retry_after(http: Http) -> None:
     rest = client(http.endpoint)
     http.replies.extend([error(429, "rate_limited", "Retry-After: 0\r\n"), reply([1])])
     assert await rest.call("GET", "/v1/orders") == [1]
@@ -246,7 +248,7 @@ async def test_a_query_waits_as_long_as_the_venue_says(http: Http) -> None:
     await rest.close()
 
 
-async def test_a_wrong_clock_is_set_and_a_query_signed_again(http: Http) -> None:
+async def test_a_query_with_a_wrong_clock_is_signed_again(http: Http) -> None:
     sign, wall = Signer(), 1_000_000
     clock = VenueClock(lambda: wall)
     rest = client(http.endpoint, clock=clock, sign=sign)
@@ -254,7 +256,7 @@ async def test_a_wrong_clock_is_set_and_a_query_signed_again(http: Http) -> None
     http.replies.extend([error(401, "bad_time"), *times, reply([])])
     assert await rest.call("GET", "/v1/orders", signed=True) == []
     assert sign.times == [1_000_000, 1_090_000]
-    # Again at once: then it is not the clock, and asking for ever would not help.
+    # The same error right after it: the clock is not the cause, so the query fails.
     http.replies.extend([error(401, "bad_time"), *times, error(401, "bad_time"), *times])
     with pytest.raises(WrongClock):
         await rest.call("GET", "/v1/orders", signed=True)
@@ -262,13 +264,13 @@ async def test_a_wrong_clock_is_set_and_a_query_signed_again(http: Http) -> None
     await rest.close()
 
 
-async def test_an_order_that_a_wrong_clock_refused_is_not_sent_again(http: Http) -> None:
+async def test_an_order_with_a_wrong_clock_is_not_sent_again(http: Http) -> None:
     sign = Signer()
     rest = client(http.endpoint, clock=VenueClock(lambda: 0), sign=sign)
     http.replies.extend([error(401, "bad_time"), *[reply({"time": 5_000})] * 3])
     with pytest.raises(Unauthenticated) as failed:
         await rest.call("POST", "/v1/orders", body={}, signed=True, changes=True)
-    assert not failed.value.terminal, "the next one is signed by the right clock"
+    assert not failed.value.terminal, "the next order is signed with the corrected clock"
     http.replies.append(reply({}))
     await rest.call("POST", "/v1/orders", body={}, signed=True, changes=True)
     assert sign.times == [0, 5_000]
@@ -276,7 +278,7 @@ async def test_an_order_that_a_wrong_clock_refused_is_not_sent_again(http: Http)
     await rest.close()
 
 
-async def test_many_that_find_the_clock_wrong_set_it_once(http: Http) -> None:
+async def test_concurrent_queries_measure_the_clock_once(http: Http) -> None:
     sign = Signer()
     rest = client(http.endpoint, clock=VenueClock(lambda: 0), sign=sign)
 
@@ -292,7 +294,7 @@ async def test_many_that_find_the_clock_wrong_set_it_once(http: Http) -> None:
 
 
 @pytest.mark.parametrize("changes", [True, False])
-async def test_a_stop_tells_what_is_known_of_what_was_under_way(http: Http, changes: bool) -> None:
+async def test_a_stop_reports_the_outcome_of_a_request_in_flight(http: Http, changes: bool) -> None:
     rest = client(http.endpoint)
     http.replies.append(HANG)
     task = asyncio.create_task(rest.call("POST", "/v1/orders", body={}, changes=changes))
@@ -304,7 +306,7 @@ async def test_a_stop_tells_what_is_known_of_what_was_under_way(http: Http, chan
             await task
         assert failed.value.code == "stopped"
     else:
-        # A query is ended as anything else is.
+        # A query is cancelled like any other task.
         with pytest.raises(asyncio.CancelledError):
             await task
     with pytest.raises(VenueUnavailable):
@@ -313,7 +315,7 @@ async def test_a_stop_tells_what_is_known_of_what_was_under_way(http: Http, chan
     await rest.close()
 
 
-async def test_a_cancellation_is_no_error_of_the_venue(http: Http) -> None:
+async def test_a_cancellation_is_not_a_venue_error(http: Http) -> None:
     rest = client(http.endpoint)
     http.replies.append(HANG)
     task = asyncio.create_task(rest.call("POST", "/v1/orders", body={}, changes=True))
@@ -324,7 +326,7 @@ async def test_a_cancellation_is_no_error_of_the_venue(http: Http) -> None:
     await rest.close()
 
 
-def test_a_bucket_keeps_some_for_what_is_urgent() -> None:
+def test_a_bucket_reserves_tokens_for_urgent_requests() -> None:
     now = 0.0
     bucket = TokenBucket(10, 10, reserved=0.2, clock=lambda: now)
     assert [bucket.take() for _ in range(8)] == [0.0] * 8
@@ -337,33 +339,33 @@ def test_a_bucket_keeps_some_for_what_is_urgent() -> None:
     assert bucket.take(urgent=True) == 0
     now = 1000.0
     assert [bucket.take(urgent=True) for _ in range(10)] == [0.0] * 10
-    assert bucket.take(urgent=True) > 0, "what is not used is not kept beyond the burst"
+    assert bucket.take(urgent=True) > 0, "tokens do not accumulate beyond the burst"
 
 
-def test_a_request_heavier_than_the_burst_waits_for_all_there_is() -> None:
+def test_a_request_above_the_burst_needs_a_full_bucket() -> None:
     now = 0.0
     bucket = TokenBucket(10, 10, clock=lambda: now)
     assert bucket.take(50) == 0
     now = 1.0
-    assert bucket.take(urgent=True) > 0, "and is paid for afterwards"
+    assert bucket.take(urgent=True) > 0, "the debt is paid later"
     now = 4.2
     assert bucket.take(urgent=True) == 0
 
 
-async def test_a_clock_believes_the_quickest_answer() -> None:
+async def test_the_clock_uses_the_fastest_response() -> None:
     wall = 0
-    # (ms until the venue looks at its clock, ms until the answer is here); it is 1,000 ahead.
+    # (ms to the venue, ms back); the venue is 1,000 ms ahead.
     trips = iter([(500, 10), (5, 5), (10, 300)])
 
-    async def ask() -> int:
+    async def fetch_time() -> int:
         nonlocal wall
-        there, back = next(trips)
-        wall += there
-        told = wall + 1_000
+        out, back = next(trips)
+        wall += out
+        venue_time = wall + 1_000
         wall += back
-        return told
+        return venue_time
 
     clock = VenueClock(lambda: wall)
-    await clock.measure(ask)
+    await clock.measure(fetch_time)
     assert clock.offset == 1_000
     assert clock.now() == wall + 1_000

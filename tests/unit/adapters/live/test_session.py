@@ -1,4 +1,4 @@
-"""The life of a connection, driven by hand: no socket, no clock."""
+"""The state machine of a connection, without a socket or a clock."""
 
 from collections.abc import Iterable
 from typing import cast
@@ -28,236 +28,250 @@ from meltica.errors import Unauthenticated, VenueError
 from meltica.runtime.backoff import Backoff
 
 TIMING = Timing(
-    open=10, answer=10, idle=15, pong=5, refused=5, least_pause=1, most_pause=8, steady=20, batch=4
+    open_timeout=10,
+    ack_timeout=10,
+    ping_after=15,
+    pong_timeout=5,
+    refused_pause=5,
+    min_pause=1,
+    max_pause=8,
+    stable_after=20,
+    max_channels=4,
 )
 NO = VenueError("no", "it may not")
 
 
 def session(timing: Timing = TIMING, *, login: bool = False) -> Session:
-    """A session whose pauses are exact."""
-    return Session(timing, Backoff(timing.least_pause, timing.most_pause, lambda: 0.5), login=login)
+    """Returns a session without jitter."""
+    return Session(timing, Backoff(timing.min_pause, timing.max_pause, lambda: 0.5), login=login)
 
 
 def up(*channels: str, timing: Timing = TIMING) -> Session:
-    """A session that is up and has channels, at 0."""
-    made = session(timing)
-    made.want(channels, 0)
-    made.start(0)
-    for action in made.opened(0):
+    """Returns a session that is up with confirmed channels, at time 0."""
+    machine = session(timing)
+    machine.set_channels(channels, 0)
+    machine.start(0)
+    for action in machine.opened(0):
         if isinstance(action, Subscribe):
-            made.answered(Ack(action.id), 0)
-    assert made.confirmed == set(channels)
-    return made
+            machine.acknowledged(Ack(action.id), 0)
+    assert machine.confirmed == set(channels)
+    return machine
 
 
-def test_it_connects_and_asks_for_what_is_wanted() -> None:
-    it = session()
-    assert it.want(["b", "a"], 0) == []
-    assert (it.wake_at, it.tick(9)) == (None, []), "what is wanted before the start begins nothing"
-    assert it.start(0) == [Open()]
-    assert it.start(0) == []
-    ready, ask = it.opened(1)
-    assert (ready, ask) == (Ready(), Subscribe(1, ("a", "b")))
-    assert it.unsettled == {"a", "b"}
-    assert it.answered(Ack(1), 2) == [Confirmed(("a", "b"))]
-    assert it.unsettled == frozenset()
+def test_it_connects_and_subscribes() -> None:
+    machine = session()
+    assert machine.set_channels(["b", "a"], 0) == []
+    assert (machine.wake_at, machine.tick(9)) == (None, []), "no attempt before the start"
+    assert machine.start(0) == [Open()]
+    assert machine.start(0) == []
+    ready, request = machine.opened(1)
+    assert (ready, request) == (Ready(), Subscribe(1, ("a", "b")))
+    assert machine.unsettled == {"a", "b"}
+    assert machine.acknowledged(Ack(1), 2) == [Confirmed(("a", "b"))]
+    assert machine.unsettled == frozenset()
 
 
-def test_only_the_difference_is_asked() -> None:
-    it = up("a", "b")
-    off, on = it.want(["b", "c"], 3)
+def test_only_the_difference_is_requested() -> None:
+    machine = up("a", "b")
+    off, on = machine.set_channels(["b", "c"], 3)
     assert off == Unsubscribe(2, ("a",))
     assert on == Subscribe(3, ("c",))
-    assert it.unsettled == {"a", "c"}
-    assert it.want(["b", "c"], 3) == []
-    it.answered(Ack(2), 4)
-    it.answered(Ack(3), 4)
-    assert (it.confirmed, it.unsettled) == ({"b", "c"}, frozenset())
+    assert machine.unsettled == {"a", "c"}
+    assert machine.set_channels(["b", "c"], 3) == []
+    machine.acknowledged(Ack(2), 4)
+    machine.acknowledged(Ack(3), 4)
+    assert (machine.confirmed, machine.unsettled) == ({"b", "c"}, frozenset())
 
 
-def test_who_changes_their_mind_while_the_venue_thinks_gets_what_they_want_in_the_end() -> None:
-    it = up()
-    [ask] = it.want(["a"], 1)
-    assert isinstance(ask, Subscribe)
-    assert it.want([], 2) == []
-    assert it.unsettled == {"a"}
-    confirmed, off = it.answered(Ack(ask.id), 3)
+def test_a_change_during_a_request_is_applied_after_its_acknowledgement() -> None:
+    machine = up()
+    [request] = machine.set_channels(["a"], 1)
+    assert isinstance(request, Subscribe)
+    assert machine.set_channels([], 2) == []
+    assert machine.unsettled == {"a"}
+    confirmed, off = machine.acknowledged(Ack(request.id), 3)
     assert confirmed == Confirmed(("a",))
     assert isinstance(off, Unsubscribe)
-    assert it.answered(Ack(off.id), 4) == []
-    assert (it.confirmed, it.unsettled) == (set(), frozenset())
+    assert machine.acknowledged(Ack(off.id), 4) == []
+    assert (machine.confirmed, machine.unsettled) == (set(), frozenset())
 
 
 def test_a_login_comes_first() -> None:
-    it = session(login=True)
-    it.want(["account"], 0)
-    it.start(0)
-    assert it.opened(1) == [Login(1)]
-    assert it.phase is Phase.LOGGING_IN
-    assert it.answered(Ack(1), 2) == [Ready(), Subscribe(2, ("account",))]
+    machine = session(login=True)
+    machine.set_channels(["account"], 0)
+    machine.start(0)
+    assert machine.opened(1) == [Login(1)]
+    assert machine.phase is Phase.LOGGING_IN
+    assert machine.acknowledged(Ack(1), 2) == [Ready(), Subscribe(2, ("account",))]
 
 
-def test_a_refused_login_is_told_and_tried_again_later() -> None:
-    it = session(login=True)
-    it.start(0)
-    it.opened(0)
+def test_a_refused_login_is_reported_and_retried() -> None:
+    machine = session(login=True)
+    machine.start(0)
+    machine.opened(0)
     error = Unauthenticated("bad_signature", "it differs")
-    close, down = it.answered(Ack(1, error), 1)
+    close, down = machine.acknowledged(Ack(1, error), 1)
     assert close == Close()
     assert isinstance(down, Down)
     assert (down.error, down.was_up, down.pause) == (error, False, 1)
-    assert it.tick(1.9) == []
-    assert it.tick(2) == [Open()]
+    assert machine.tick(1.9) == []
+    assert machine.tick(2) == [Open()]
 
 
-def test_everything_wanted_is_asked_again_after_a_reconnect() -> None:
-    it = up("a", "b")
-    [down] = it.lost("gone", 100)
+def test_channels_are_subscribed_again_after_a_reconnect() -> None:
+    machine = up("a", "b")
+    [down] = machine.disconnected("gone", 100)
     assert down == Down(was_up=True, reason="gone", pause=1)
-    assert (it.confirmed, it.unsettled) == (set(), {"a", "b"})
-    assert it.wake_at == 101
-    assert it.tick(101) == [Open()]
-    assert it.opened(102)[1:] == [Subscribe(2, ("a", "b"))]
+    assert (machine.confirmed, machine.unsettled) == (set(), {"a", "b"})
+    assert machine.wake_at == 101
+    assert machine.tick(101) == [Open()]
+    assert machine.opened(102)[1:] == [Subscribe(2, ("a", "b"))]
 
 
-def test_pauses_grow_until_a_connection_has_stood_for_a_while() -> None:
-    it = session()
-    it.start(0)
+def test_pauses_grow_until_a_connection_was_stable() -> None:
+    machine = session()
+    machine.start(0)
     now, pauses = 0.0, list[float]()
-    for stands in (0, 0, 0, 19, 20):
-        if stands:
-            it.opened(now)
-            now += stands
-            # Frames came all the while.
-            it.heard(now)
-        [down] = it.lost("gone", now)
+    for uptime in (0, 0, 0, 19, 20):
+        if uptime:
+            machine.opened(now)
+            now += uptime
+            # Frames arrived until the end.
+            machine.received(now)
+        [down] = machine.disconnected("gone", now)
         assert isinstance(down, Down)
         pauses.append(down.pause)
         now += down.pause
-        assert it.tick(now) == [Open()]
+        assert machine.tick(now) == [Open()]
     assert pauses == [1, 2, 4, 8, 1]
 
 
 @pytest.mark.parametrize("stage", ["opening", "login", "request"])
-def test_what_is_not_answered_in_time_ends_the_connection(stage: str) -> None:
-    it = session(login=stage == "login")
-    it.want(["a"], 0)
-    it.start(0)
+def test_a_time_out_closes_the_connection(stage: str) -> None:
+    machine = session(login=stage == "login")
+    machine.set_channels(["a"], 0)
+    machine.start(0)
     if stage != "opening":
-        it.opened(0)
-    assert it.wake_at == 10
-    assert it.tick(9.9) == []
-    close, down = it.tick(10)
+        machine.opened(0)
+    assert machine.wake_at == 10
+    assert machine.tick(9.9) == []
+    close, down = machine.tick(10)
     assert close == Close()
     assert isinstance(down, Down)
     assert "within 10 s" in down.reason
 
 
-def test_silence_is_asked_about_and_then_believed() -> None:
-    it = up("a")
-    assert it.wake_at == 15
-    [ping] = it.tick(15)
+def test_silence_after_a_ping_closes_the_connection() -> None:
+    machine = up("a")
+    assert machine.wake_at == 15
+    [ping] = machine.tick(15)
     assert isinstance(ping, Ping)
-    assert it.wake_at == 20
-    close, down = it.tick(20)
+    assert machine.wake_at == 20
+    close, down = machine.tick(20)
     assert (close, type(down)) == (Close(), Down)
 
 
-def test_any_frame_is_a_sign_of_life() -> None:
-    it = up("a")
-    it.heard(14)
-    assert it.wake_at == 29
-    it.tick(29)
-    it.heard(33)
-    assert it.tick(34) == []
-    assert it.wake_at == 48
+def test_any_frame_resets_the_ping_timer() -> None:
+    machine = up("a")
+    machine.received(14)
+    assert machine.wake_at == 29
+    machine.tick(29)
+    machine.received(33)
+    assert machine.tick(34) == []
+    assert machine.wake_at == 48
 
 
-def test_one_bad_channel_costs_the_others_nothing() -> None:
-    it = up()
-    asked = it.want(["a", "b", "bad", "c"], 0)
+def test_a_refused_channel_does_not_affect_the_others() -> None:
+    machine = up()
+    actions = machine.set_channels(["a", "b", "bad", "c"], 0)
     refused = list[Refused]()
-    while asked:
-        action = asked.pop(0)
+    while actions:
+        action = actions.pop(0)
         if isinstance(action, Subscribe):
             error = NO if "bad" in action.channels else None
-            asked += it.answered(Ack(action.id, error), 0)
+            actions += machine.acknowledged(Ack(action.id, error), 0)
         elif isinstance(action, Refused):
             refused.append(action)
     assert refused == [Refused("bad", NO)]
-    assert it.confirmed == {"a", "b", "c"}
-    assert (it.refused, it.unsettled) == ({"bad": NO}, frozenset())
-    assert it.tick(4.9) == []
-    [again] = it.tick(5)
+    assert machine.confirmed == {"a", "b", "c"}
+    assert (machine.refused, machine.unsettled) == ({"bad": NO}, frozenset())
+    assert machine.tick(4.9) == []
+    [again] = machine.tick(5)
     assert isinstance(again, Subscribe)
     assert again.channels == ("bad",)
 
 
-def test_asking_again_does_not_wait_out_the_pause() -> None:
-    it = up()
-    [ask] = it.want(["bad"], 0)
-    assert isinstance(ask, Subscribe)
-    it.answered(Ack(ask.id, NO), 0)
-    [again] = it.want(["bad"], 1)
+def test_a_new_request_does_not_wait_for_the_pause() -> None:
+    machine = up()
+    [request] = machine.set_channels(["bad"], 0)
+    assert isinstance(request, Subscribe)
+    machine.acknowledged(Ack(request.id, NO), 0)
+    [again] = machine.set_channels(["bad"], 1)
     assert isinstance(again, Subscribe)
-    assert it.unsettled == {"bad"}
+    assert machine.unsettled == {"bad"}
 
 
-def test_what_is_refused_and_not_wanted_any_more_is_no_fault() -> None:
-    it = up()
-    [ask] = it.want(["bad"], 0)
-    assert isinstance(ask, Subscribe)
-    it.want([], 1)
-    assert it.unsettled == {"bad"}
-    assert it.answered(Ack(ask.id, NO), 2) == []
-    assert (it.refused, it.unsettled) == ({}, frozenset())
+def test_the_refusal_of_an_unwanted_channel_is_ignored() -> None:
+    machine = up()
+    [request] = machine.set_channels(["bad"], 0)
+    assert isinstance(request, Subscribe)
+    machine.set_channels([], 1)
+    assert machine.unsettled == {"bad"}
+    assert machine.acknowledged(Ack(request.id, NO), 2) == []
+    assert (machine.refused, machine.unsettled) == ({}, frozenset())
 
 
-def test_a_channel_is_renewed_by_leaving_it() -> None:
-    it = up("a", "b")
-    [off] = it.renew(["a", "unknown"], 1)
+def test_renewing_unsubscribes_and_subscribes() -> None:
+    machine = up("a", "b")
+    [off] = machine.renew(["a", "unknown"], 1)
     assert isinstance(off, Unsubscribe)
-    assert it.unsettled == {"a"}
-    [on] = it.answered(Ack(off.id), 2)
+    assert machine.unsettled == {"a"}
+    [on] = machine.acknowledged(Ack(off.id), 2)
     assert isinstance(on, Subscribe)
     assert on.channels == ("a",)
-    assert it.answered(Ack(on.id), 3) == [Confirmed(("a",))]
-    assert it.unsettled == frozenset()
+    assert machine.acknowledged(Ack(on.id), 3) == [Confirmed(("a",))]
+    assert machine.unsettled == frozenset()
 
 
-def test_requests_are_cut_and_paced() -> None:
-    it = up(timing=Timing(batch=2, between=1.0))
-    assert it.want("abcde", 0) == [Subscribe(1, ("a", "b"))]
-    assert it.wake_at == 1
-    assert it.tick(1) == [Subscribe(2, ("c", "d"))]
-    assert it.tick(2) == [Subscribe(3, ("e",))]
+def test_requests_are_split_and_paced() -> None:
+    machine = up(timing=Timing(max_channels=2, request_interval=1.0))
+    assert machine.set_channels("abcde", 0) == [Subscribe(1, ("a", "b"))]
+    assert machine.wake_at == 1
+    assert machine.tick(1) == [Subscribe(2, ("c", "d"))]
+    assert machine.tick(2) == [Subscribe(3, ("e",))]
 
 
-def test_what_waited_to_be_asked_is_forgotten_with_the_connection() -> None:
-    it = up("a", "b", timing=Timing(between=1.0))
-    [off] = it.want([], 2)
+def test_unsent_requests_are_dropped_with_the_connection() -> None:
+    machine = up("a", "b", timing=Timing(request_interval=1.0))
+    [off] = machine.set_channels([], 2)
     assert isinstance(off, Unsubscribe)
-    assert it.answered(Ack(off.id, NO), 2.5) == [], "the halves wait for their turn"
-    it.lost("gone", 2.6)
-    it.tick(9)
-    assert it.opened(9) == [Ready()]
+    assert machine.acknowledged(Ack(off.id, NO), 2.5) == [], "the halves are paced"
+    machine.disconnected("gone", 2.6)
+    machine.tick(9)
+    assert machine.opened(9) == [Ready()]
 
 
-def test_nothing_comes_after_the_end() -> None:
-    it = up("a")
-    assert it.end() == [Close()]
-    assert it.wake_at is None
-    for late in (it.start(9), it.opened(9), it.lost("gone", 9), it.tick(9), it.want("b", 9)):
+def test_an_ended_session_does_nothing() -> None:
+    machine = up("a")
+    assert machine.end() == [Close()]
+    assert machine.wake_at is None
+    for late in (
+        machine.start(9),
+        machine.opened(9),
+        machine.disconnected("gone", 9),
+        machine.tick(9),
+        machine.set_channels("b", 9),
+    ):
         assert late == []
-    assert it.answered(Ack(1), 9) == []
+    assert machine.acknowledged(Ack(1), 9) == []
 
 
 class Venue:
-    """What a venue knows of a connection: the plain model that a session is compared with."""
+    """The venue's side of a connection: the plain model that a session is compared with."""
 
     def __init__(self) -> None:
-        self.has: set[str] = set()
-        self.asked: dict[int, Subscribe | Unsubscribe] = {}
+        self.subscribed: set[str] = set()
+        self.pending: dict[int, Subscribe | Unsubscribe] = {}
         self.opening = False
         self.ready = False
 
@@ -271,13 +285,13 @@ class Venue:
                 case Subscribe(id, channels) | Unsubscribe(id, channels):
                     assert self.ready
                     assert channels
-                    busy = {channel for other in self.asked.values() for channel in other.channels}
-                    assert busy.isdisjoint(channels), "one request about a channel at a time"
+                    busy = {channel for other in self.pending.values() for channel in other.channels}
+                    assert busy.isdisjoint(channels), "one request for a channel at a time"
                     if isinstance(action, Subscribe):
-                        assert self.has.isdisjoint(channels)
+                        assert self.subscribed.isdisjoint(channels)
                     else:
-                        assert self.has.issuperset(channels)
-                    self.asked[id] = action
+                        assert self.subscribed.issuperset(channels)
+                    self.pending[id] = action
                 case Close() | Down():
                     self.__init__()
                 case Ready():
@@ -285,14 +299,14 @@ class Venue:
                 case _:
                     pass
 
-    def answer(self, id: int, *, well: bool) -> Ack:
-        action = self.asked.pop(id)
-        if not well:
+    def answer(self, id: int, *, accept: bool) -> Ack:
+        action = self.pending.pop(id)
+        if not accept:
             return Ack(id, NO)
         if isinstance(action, Subscribe):
-            self.has.update(action.channels)
+            self.subscribed.update(action.channels)
         else:
-            self.has.difference_update(action.channels)
+            self.subscribed.difference_update(action.channels)
         return Ack(id)
 
 
@@ -301,57 +315,61 @@ _steps = st.one_of(
     st.tuples(st.just("want"), _sets),
     st.tuples(st.just("renew"), _sets),
     st.tuples(st.just("answer"), st.booleans()),
-    st.tuples(st.sampled_from(["open", "lose", "hear"]), st.none()),
+    st.tuples(st.sampled_from(["open", "lose", "receive"]), st.none()),
     st.tuples(st.just("wait"), st.floats(0.1, 30)),
 )
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(_steps, max_size=40), st.sampled_from([1, 3, 100]), st.sampled_from([0.0, 0.5]))
-def test_whatever_happens_the_venue_does_what_is_wanted_in_the_end(
-    steps: list[tuple[str, object]], batch: int, between: float
+def test_the_venue_ends_with_the_wanted_channels(
+    steps: list[tuple[str, object]], batch: int, interval: float
 ) -> None:
-    it, venue, now = session(Timing(batch=batch, between=between, idle=1000)), Venue(), 0.0
+    machine, venue, now = (
+        session(Timing(max_channels=batch, request_interval=interval, ping_after=1000)),
+        Venue(),
+        0.0,
+    )
 
-    def settle() -> None:
-        assert it.confirmed == venue.has, "what is taken for confirmed is what the venue has"
-        assert it.wake_at is not None
-        if it.wake_at <= now:
-            venue.take(it.tick(now))
-            assert it.wake_at > now, "nothing is left to do at once"
+    def check() -> None:
+        assert machine.confirmed == venue.subscribed, "confirmed channels are the subscribed ones"
+        assert machine.wake_at is not None
+        if machine.wake_at <= now:
+            venue.take(machine.tick(now))
+            assert machine.wake_at > now, "all due work is done"
 
-    venue.take(it.start(now))
+    venue.take(machine.start(now))
     for what, value in steps:
         match what, value:
             case "want", frozenset():
-                venue.take(it.want(cast(frozenset[str], value), now))
+                venue.take(machine.set_channels(cast(frozenset[str], value), now))
             case "renew", frozenset():
-                venue.take(it.renew(cast(frozenset[str], value), now))
-            case "answer", bool() if venue.asked:
-                venue.take(it.answered(venue.answer(min(venue.asked), well=value), now))
+                venue.take(machine.renew(cast(frozenset[str], value), now))
+            case "answer", bool() if venue.pending:
+                venue.take(machine.acknowledged(venue.answer(min(venue.pending), accept=value), now))
             case "open", _ if venue.opening:
                 venue.opening = False
-                venue.take(it.opened(now))
+                venue.take(machine.opened(now))
             case "lose", _ if venue.opening or venue.ready:
-                venue.take(it.lost("gone", now))
-            case "hear", _ if venue.ready:
-                venue.take(it.heard(now))
+                venue.take(machine.disconnected("gone", now))
+            case "receive", _ if venue.ready:
+                venue.take(machine.received(now))
             case "wait", float():
                 now += value
-                venue.take(it.tick(now))
+                venue.take(machine.tick(now))
             case _:
                 pass
-        settle()
+        check()
     for _ in range(100):
         if venue.opening:
             venue.opening = False
-            venue.take(it.opened(now))
-        elif venue.asked:
-            venue.take(it.answered(venue.answer(min(venue.asked), well=True), now))
-        elif it.unsettled or it.refused or it.phase is not Phase.UP:
-            assert it.wake_at is not None
-            now = it.wake_at
-            venue.take(it.tick(now))
+            venue.take(machine.opened(now))
+        elif venue.pending:
+            venue.take(machine.acknowledged(venue.answer(min(venue.pending), accept=True), now))
+        elif machine.unsettled or machine.refused or machine.phase is not Phase.UP:
+            assert machine.wake_at is not None
+            now = machine.wake_at
+            venue.take(machine.tick(now))
         else:
             break
-    assert venue.has == it.confirmed == it.wanted
+    assert venue.subscribed == machine.confirmed == machine.wanted
