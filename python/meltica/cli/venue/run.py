@@ -115,7 +115,7 @@ class _Serving:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), STATUS_SECONDS)
             now = time.monotonic(), venue.hub.told
-            show(_line(venue, (now[1] - last[1]) / (now[0] - last[0]), now[0] - began))
+            show(status_line(venue, (now[1] - last[1]) / (now[0] - last[0]), now[0] - began))
             last = now
 
     def _signalled(self, number: int) -> None:
@@ -125,15 +125,15 @@ class _Serving:
         self._asked.set()
 
 
-def _line(venue: Exchange, rate: float, up: float) -> str:
-    """Returns the line that tells how a venue is doing."""
+def status_line(venue: Exchange, rate: float, up: float) -> str:
+    """Returns the line with the state of a venue. `rate` is in frames per second, `up` in seconds."""
     market = datetime.fromtimestamp(venue.market.now / 1e9, UTC)
     parts = [
         f"market {market:%Y-%m-%d %H:%M:%S}",
         "connected" if venue.market.connected else "disconnected",
         f"streams {len(venue.hub.clients)}",
         f"{rate:,.0f} frames/s",
-        f"open orders {sum(len(desk.open_records()) for desk in venue.desks.values()):,}",
+        f"open orders {sum(len(account.list_open()) for account in venue.accounts.values()):,}",
         f"cut {venue.hub.cut:,}",
         f"up {int(up) // 3600}:{int(up) // 60 % 60:02}:{int(up) % 60:02}",
     ]
