@@ -1,4 +1,4 @@
-"""The venue's application: REST and streams behind the door, and errors as answers."""
+"""The venue's application: REST routes and streams behind the request gate, and its error responses."""
 
 import logging
 from math import ceil
@@ -11,8 +11,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from meltica.api.envelope import Failure
 from meltica.errors import OrderRefused, OutcomeUnknown, RateLimited, VenueUnavailable, suggestion
-from meltica.http import errors
-from meltica.http.errors import HttpError
+from meltica.http.errors import ErrorResponse, HttpError, error_response
 from meltica.http.request_gate import RequestCounts, RequestGate
 from meltica.venue import rest
 from meltica.venue.messages import PATH
@@ -36,7 +35,7 @@ def create_app(venue: "Exchange") -> ASGIApp:
         logging_config=None,
     )
 
-    async def either(scope: Scope, receive: Receive, send: Send) -> None:
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket":
             try:
                 await app(scope, receive, send)
@@ -49,47 +48,53 @@ def create_app(venue: "Exchange") -> ASGIApp:
         else:
             await venue.hub.serve(scope, receive, send)
 
-    return RequestGate(either, (), RequestCounts(), level=logging.DEBUG)
+    return RequestGate(route, (), RequestCounts(), level=logging.DEBUG)
 
 
 def check_query(request: "ASGIConnection[Any, Any, Any, Any]", handler: BaseRouteHandler) -> None:
-    """Raises HttpError when a query has a parameter that its handler does not take."""
-    known = handler.parsed_fn_signature.parameters.keys() - {"request"} - request.path_params.keys()
+    """A guard that raises HttpError for a query parameter that the handler does not have."""
+    parameters = handler.parsed_fn_signature.parameters.keys() - {"request"} - request.path_params.keys()
     for name in request.query_params:
-        if name not in known:
-            text = f"query parameter `{name[:80]}` is unknown{suggestion(name, sorted(known))}"
+        if name not in parameters:
+            text = f"query parameter `{name[:80]}` is unknown{suggestion(name, sorted(parameters))}"
             raise HttpError(400, "bad_request", text)
 
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Failure]:
-    """Answers what a handler, or the way to it, raised."""
-    status, code, text, headers = _told(error, request)
+    """Maps an exception to the error response; Litestar calls it."""
+    response = _error_response(error, request.method, request.url.path)
     return Response(
-        Failure(error=text, code=code), status_code=status, headers=headers, media_type="application/json"
+        response.failure,
+        status_code=response.status,
+        headers=response.headers,
+        media_type="application/json",
     )
 
 
-def _told(error: Exception, request: Request[Any, Any, Any]) -> tuple[int, str, str, dict[str, str]]:
-    """Returns the status, the code, the text and the headers that tell an error."""
+def _error_response(error: Exception, method: str, path: str) -> ErrorResponse:
     match error:
         case OrderRefused():
-            return REFUSED.get(error.reason, 422), error.reason, error.message, {}
+            return _failure(REFUSED.get(error.reason, 422), error.reason, error.message)
         case RateLimited():
-            return 429, error.code, error.message, {"Retry-After": str(ceil(error.retry_after))}
+            headers = {"Retry-After": str(ceil(error.retry_after))}
+            return _failure(429, error.code, error.message, headers)
         case OutcomeUnknown():
-            return 504, error.code, error.message, {}
+            return _failure(504, error.code, error.message)
         case VenueUnavailable():
-            return 503, error.code, error.message, {}
+            return _failure(503, error.code, error.message)
         case NotFoundException():
-            return 404, "not_found", f"there is no {request.url.path}; docs/venue.md has all there is", {}
+            return _failure(404, "not_found", f"path {path} does not exist; docs/venue.md lists all paths")
         case ValidationException():
-            return 400, "bad_request", _faults(error), {}
+            return _failure(400, "bad_request", _faults(error))
         case _:
-            known = errors.error_response(error, request.method, request.url.path)
-            return known.status, known.failure.code, known.failure.error, known.headers
+            return error_response(error, method, path)
+
+
+def _failure(status: int, code: str, text: str, headers: dict[str, str] | None = None) -> ErrorResponse:
+    return ErrorResponse(status, Failure(error=text, code=code), headers or {})
 
 
 def _faults(error: ValidationException) -> str:
-    """Returns what is wrong with the parameters of a query."""
+    """Returns the faults in the parameters of a query."""
     extra = error.extra if isinstance(error.extra, list) else []
     return "; ".join(f"`{each.get('key', '')}`: {each['message']}" for each in extra) or error.detail

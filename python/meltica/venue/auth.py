@@ -1,4 +1,4 @@
-"""How requests are signed, and how a venue checks that they are.
+"""Signatures of requests: how clients make them and how the venue verifies them.
 
 A signature is the hex HMAC-SHA256, under the account's secret, of time + METHOD + path with query + body.
 """
@@ -15,22 +15,22 @@ TIME_HEADER = "X-Venue-Time"
 SIGNATURE_HEADER = "X-Venue-Signature"
 
 WINDOW_MS = 5_000
-"""How far a request's time may be from the venue's, either way."""
+"""Most difference between the time of a request and the venue's clock, in either direction."""
 
 
 def wall_ms() -> int:
-    """Returns the wall clock's milliseconds."""
+    """Returns the wall clock in milliseconds."""
     return time.time_ns() // 1_000_000
 
 
 def sign(secret: str, time: str, method: str, path: str, body: bytes = b"") -> str:
-    """Returns a request's signature. `path` is what stands in the request line, its query included."""
+    """Returns the signature of a request. `path` is that of the request line, query included."""
     return hmac.new(secret.encode(), f"{time}{method}{path}".encode() + body, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, repr=False)
 class Credentials:
-    """Who a key stands for, and the secret that belongs to it."""
+    """The account and the secret of a key."""
 
     account: str
     secret: str
@@ -38,11 +38,11 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Signed:
-    """A request as its sender signed it."""
+    """A request and its signature, as received."""
 
     key: str | None
     time: str | None
-    """Milliseconds, as they were written."""
+    """Milliseconds, as received."""
     signature: str | None
     method: str
     path: str
@@ -50,34 +50,37 @@ class Signed:
 
 
 class Clock:
-    """The wall's clock, as a venue has it: off by `skew_ms`."""
+    """The venue's clock: the wall clock, off by `skew_ms`."""
 
     def __init__(self, wall: Callable[[], int] = wall_ms) -> None:
         self.skew_ms = 0
         self._wall = wall
 
     def now(self) -> int:
-        """Returns milliseconds."""
+        """Returns the time in milliseconds."""
         return self._wall() + self.skew_ms
 
 
 class Keys:
-    """The keys that a venue knows."""
+    """The keys of all accounts."""
 
     def __init__(self, keys: Mapping[str, Credentials], clock: Clock) -> None:
         self._keys = keys
         self._clock = clock
 
     def account(self, request: Signed) -> str:
-        """Returns whose request it is. Raises HttpError: `unknown_key`, `bad_signature` or `bad_time`."""
-        known = self._keys.get(request.key or "")
-        if known is None:
-            seen = "none" if request.key is None else repr(request.key[:80])
-            raise HttpError(401, "unknown_key", f"expected a key of this venue, saw {seen}")
+        """Returns the account that signed a request.
+
+        Raises HttpError: `unknown_key`, `bad_signature` or `bad_time`.
+        """
+        credentials = self._keys.get(request.key or "")
+        if credentials is None:
+            key = "none" if request.key is None else repr(request.key[:80])
+            raise HttpError(401, "unknown_key", f"expected a key of this venue, saw {key}")
         sent = request.time or ""
-        right = sign(known.secret, sent, request.method, request.path, request.body)
-        # Compared as bytes: a text with other letters than ASCII cannot be.
-        if not hmac.compare_digest(right.encode(), (request.signature or "").lower().encode()):
+        expected = sign(credentials.secret, sent, request.method, request.path, request.body)
+        # As bytes, because compare_digest refuses text that is not ASCII.
+        if not hmac.compare_digest(expected.encode(), (request.signature or "").lower().encode()):
             raise HttpError(
                 401,
                 "bad_signature",
@@ -88,4 +91,4 @@ class Keys:
         if not (sent.isascii() and sent.isdigit() and len(sent) <= 16) or abs(int(sent) - now) > WINDOW_MS:
             text = f"expected a time within {WINDOW_MS} ms of the venue's {now}, saw {sent[:20] or 'none'}"
             raise HttpError(401, "bad_time", text)
-        return known.account
+        return credentials.account

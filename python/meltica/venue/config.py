@@ -1,4 +1,4 @@
-"""What `meltica venue serve` is told: the market, the accounts, the limit; and how a file of it is read."""
+"""The settings of `meltica venue serve`: market, accounts and rate limit; and reading them from a file."""
 
 import os
 from collections.abc import Mapping
@@ -17,27 +17,27 @@ PORT = 8890
 
 
 class AccountSettings(AdapterSettings):
-    """One account, and the key to it."""
+    """One account and its key."""
 
     key: Annotated[str, Field(pattern=r"^[!-~]{1,80}$")]
-    """What its requests are known by."""
+    """The key that its requests carry."""
     secret: Annotated[SecretStr, Field(min_length=1)]
-    """What they are signed with."""
+    """The secret that signs them."""
     balances: dict[str, Amount] | None = None
-    """What it starts with, by currency; `market.balances` by default."""
+    """Initial balances by currency; `market.balances` by default."""
 
 
 class VenueSettings(AdapterSettings):
-    """A venue that is served."""
+    """The settings of one venue."""
 
     market: MarketSettings = MarketSettings()
-    """What the market is like."""
+    """The synthetic market."""
     accounts: dict[Name, AccountSettings] = Field(
         default={"main": AccountSettings(key="main", secret=SecretStr("main-secret"))}, min_length=1
     )
-    """Who trades on it, by name."""
+    """The accounts, by name."""
     rate_limit: Annotated[float, Field(ge=0, le=1e6)] = 50.0
-    """Signed requests a second of each key, and as many at once; 0 is no limit."""
+    """Signed requests per second of each key, and as many at once; 0 disables the limit."""
 
     @field_validator("market")
     @classmethod
@@ -82,7 +82,7 @@ class _Lines(Locations):
 def load(
     path: Path | None, overrides: Mapping[str, object], environ: Mapping[str, str] | None = None
 ) -> VenueSettings:
-    """Returns what a file says, the defaults without one; `overrides` are market settings that win over it.
+    """Returns the settings of a file, or the defaults; `overrides` are market settings that take precedence.
 
     Raises ConfigError with every fault.
     """

@@ -1,4 +1,4 @@
-"""`Exchange`: a market that lives on the wall's clock, its accounts, and the streams that tell of it."""
+"""`Exchange`: a market on the wall clock, its accounts, and its streams."""
 
 import asyncio
 import logging
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LAG_SECONDS = 1.0
-"""How late a market may be before the log says so."""
+"""How late the market may be before a warning is logged."""
 
 KINDS = ("trade", "ticker", "depth", "candle")
-"""The channels that each symbol has."""
+"""The channels of each symbol."""
 
 
 class Exchange:
@@ -61,11 +61,11 @@ class Exchange:
         self._quiet = False
         self._cuts = 0
         self._away = False
-        """Whether the log says that it is disconnected."""
+        """Whether the last log line about the connection says `disconnected`."""
         self._hurry = asyncio.Event()
 
     async def run(self) -> None:
-        """Keeps the market on the wall's clock and tells what happens, until it is cancelled."""
+        """Advances the market with the wall clock and publishes its frames, until cancelled."""
         market, loop = self.market, asyncio.get_running_loop()
         market.pace(self._speed)
         market.announce()
@@ -73,8 +73,8 @@ class Exchange:
         while True:
             self._hurry.clear()
             for channel, frame in market.poll():
-                self.hub.tell(channel, frame)
-            self._part()
+                self.hub.publish(channel, frame)
+            self._drop_streams()
             if kept and (lag := market.lag()) > LAG_SECONDS:
                 kept = False
                 log.warning("the market cannot keep its pace here: %.1f s late at speed %g", lag, self._speed)
@@ -85,8 +85,8 @@ class Exchange:
                 alarm.cancel()
 
     def nudge(self) -> None:
-        """Has what a request led to told at once."""
-        self._part()
+        """Publishes the effects of a request at once."""
+        self._drop_streams()
         self._hurry.set()
 
     def stop(self) -> None:
@@ -99,31 +99,31 @@ class Exchange:
             raise HttpError(404, "unknown_symbol", unknown_symbol(symbol))
 
     def ledger(self) -> schemas.Ledger:
-        """Returns where all the money is."""
-        known = self.market.ledger()
+        """Returns all balances, and what entered and left the market."""
+        ledger = self.market.ledger()
         sums: dict[str, Decimal] = {}
-        owned = [{name: held.total for name, held in each.items()} for each in known["accounts"].values()]
-        for part in (*owned, known["outside"], known["fees"]):
+        owned = [{name: held.total for name, held in each.items()} for each in ledger["accounts"].values()]
+        for part in (*owned, ledger["outside"], ledger["fees"]):
             for currency, amount in part.items():
                 sums[currency] = sums.get(currency, Decimal(0)) + amount
         return schemas.Ledger(
-            time=known["time"],
+            time=ledger["time"],
             accounts=[
                 schemas.LedgerAccount(
                     name=name,
                     balances=schemas.balance_list(balances),
                     open_orders=[schemas.order(order) for order in self.accounts[name].list_open()],
                 )
-                for name, balances in known["accounts"].items()
+                for name, balances in ledger["accounts"].items()
             ],
-            outside={currency: schemas.text(amount) for currency, amount in known["outside"].items()},
-            fees={currency: schemas.text(amount) for currency, amount in known["fees"].items()},
+            outside={currency: schemas.text(amount) for currency, amount in ledger["outside"].items()},
+            fees={currency: schemas.text(amount) for currency, amount in ledger["fees"].items()},
             sums={currency: schemas.text(amount) for currency, amount in sums.items()},
-            fills=known["fills"],
+            fills=ledger["fills"],
         )
 
     def faults(self) -> schemas.Faults:
-        """Returns what goes wrong at present."""
+        """Returns the current faults."""
         return schemas.Faults(
             connected=self.market.connected,
             behavior=self.behavior.model_dump(mode="json"),
@@ -132,38 +132,38 @@ class Exchange:
             rate_limit=self.limit.rate,
         )
 
-    def fault(self, asked: schemas.FaultRequest) -> None:
-        """Makes things go wrong. Raises HttpError, and then changes nothing."""
-        behavior = _behavior(self.behavior, asked.behavior) if asked.behavior else self.behavior
-        duration = _duration(asked.disconnect) if isinstance(asked.disconnect, str) else None
-        if asked.skip_depth is not None:
-            self.check_symbol(asked.skip_depth.symbol)
-        if asked.behavior:
+    def fault(self, request: schemas.FaultRequest) -> None:
+        """Injects faults. Raises HttpError, and changes nothing, for an invalid one."""
+        behavior = _behavior(self.behavior, request.behavior) if request.behavior else self.behavior
+        duration = _duration(request.disconnect) if isinstance(request.disconnect, str) else None
+        if request.skip_depth is not None:
+            self.check_symbol(request.skip_depth.symbol)
+        if request.behavior:
             self.behavior = behavior
             self.market.set_behavior(behavior.options())
-            known = behavior.model_dump(mode="json")
-            changes = ", ".join(f"{name} {known[name]}" for name in asked.behavior)
+            values = behavior.model_dump(mode="json")
+            changes = ", ".join(f"{name} {values[name]}" for name in request.behavior)
             log.info("fault: behavior %s", changes)
-        if asked.skip_depth is not None:
-            self.market.skip_depth(asked.skip_depth.symbol, asked.skip_depth.frames)
-            log.info("fault: skipDepth %s, frames %d", asked.skip_depth.symbol, asked.skip_depth.frames)
-        if asked.quiet is not None:
-            self.market.rest(asked.quiet)
-            self._quiet = asked.quiet
-            log.info("fault: quiet %s", str(asked.quiet).lower())
-        if asked.clock_skew is not None:
-            self.clock.skew_ms = asked.clock_skew
-            log.info("fault: clockSkew %d ms", asked.clock_skew)
-        if asked.rate_limit is not None:
-            self.limit.rate = asked.rate_limit
-            log.info("fault: rateLimit %g", asked.rate_limit)
-        if asked.disconnect is not None:
+        if request.skip_depth is not None:
+            self.market.skip_depth(request.skip_depth.symbol, request.skip_depth.frames)
+            log.info("fault: skipDepth %s, frames %d", request.skip_depth.symbol, request.skip_depth.frames)
+        if request.quiet is not None:
+            self.market.rest(request.quiet)
+            self._quiet = request.quiet
+            log.info("fault: quiet %s", str(request.quiet).lower())
+        if request.clock_skew is not None:
+            self.clock.skew_ms = request.clock_skew
+            log.info("fault: clockSkew %d ms", request.clock_skew)
+        if request.rate_limit is not None:
+            self.limit.rate = request.rate_limit
+            log.info("fault: rateLimit %g", request.rate_limit)
+        if request.disconnect is not None:
             self.market.disconnect(None if duration is None else nanos(duration))
             log.info("fault: disconnect %s", format_duration(duration or behavior.disconnect_for))
         self.nudge()
 
-    def _part(self) -> None:
-        """Closes every stream if the venue was disconnected, though it may be back already; logs both."""
+    def _drop_streams(self) -> None:
+        """Closes every stream after a disconnect, even one that is over; logs both ends of it."""
         cuts = self.market.cuts
         if cuts != self._cuts:
             self._cuts = cuts
@@ -181,23 +181,23 @@ class Exchange:
         if channel == "instruments":
             return None
         if not colon or kind not in KINDS:
-            known = ", ".join([*(f"{kind}:SYMBOL" for kind in KINDS), "instruments", "account"])
-            return HttpError(400, "unknown_channel", f"expected one of {known}, saw {channel[:80]!r}")
+            channels = ", ".join([*(f"{kind}:SYMBOL" for kind in KINDS), "instruments", "account"])
+            return HttpError(400, "unknown_channel", f"expected one of {channels}, saw {channel[:80]!r}")
         if symbol not in self.instruments:
             return HttpError(404, "unknown_symbol", unknown_symbol(symbol))
         return None
 
 
-def _behavior(present: VenueBehavior, asked: schemas.JsonObject) -> VenueBehavior:
-    """Returns a behavior with some of it changed. Raises HttpError."""
+def _behavior(current: VenueBehavior, changes: schemas.JsonObject) -> VenueBehavior:
+    """Returns a behavior with some values changed. Raises HttpError."""
     try:
-        return load(VenueBehavior, {**dict(present), **asked}, what="behavior")
+        return load(VenueBehavior, {**dict(current), **changes}, what="behavior")
     except ConfigError as error:
         raise HttpError(400, "bad_request", str(error)) from None
 
 
 def _duration(text: str) -> "timedelta":
-    """Returns how long a disconnect lasts. Raises HttpError."""
+    """Parses the duration of a disconnect. Raises HttpError."""
     try:
         duration = parse_duration(text)
     except ValueError as error:

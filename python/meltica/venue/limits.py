@@ -1,4 +1,4 @@
-"""How often a key may ask: a bucket that fills at the limit's rate and holds a second of it."""
+"""The rate limit of each key: a token bucket that holds one second of requests."""
 
 import time
 from collections.abc import Callable
@@ -7,16 +7,16 @@ from meltica.errors import RateLimited
 
 
 class RateLimit:
-    """Requests a second of each key, and as many at once; 0 is no limit."""
+    """Requests per second of each key, and as many at once; 0 disables the limit."""
 
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.rate = rate
         self._clock = clock
         self._buckets: dict[str, tuple[float, float]] = {}
-        """Key -> what was left, and when."""
+        """Key -> tokens left, and when they were counted."""
 
     def spend(self, key: str) -> None:
-        """Takes one request of a key. Raises RateLimited, and then takes nothing."""
+        """Takes one token of a key. Raises RateLimited, and takes nothing, if none is left."""
         if self.rate == 0:
             return
         now, most = self._clock(), max(self.rate, 1.0)

@@ -1,4 +1,4 @@
-"""What a client may say on a stream: four ops, as JSON texts."""
+"""The messages of a client on a stream: four operations, as JSON texts."""
 
 import contextlib
 from typing import Annotated
@@ -15,25 +15,25 @@ Id = Annotated[int, Meta(ge=0, lt=1 << 53)]
 
 
 class Op(Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="op"):
-    """What a client says; the answer has the same id."""
+    """A message of a client; the response has the same id."""
 
     id: Id
 
 
 class Subscribe(Op, frozen=True, kw_only=True, tag="subscribe"):
-    """Asks for channels."""
+    """Subscribes to channels."""
 
     channels: list[str]
 
 
 class Unsubscribe(Op, frozen=True, kw_only=True, tag="unsubscribe"):
-    """Asks for channels no more."""
+    """Unsubscribes from channels."""
 
     channels: list[str]
 
 
 class Login(Op, frozen=True, kw_only=True, tag="login"):
-    """Says whose the stream is."""
+    """Authenticates the stream as an account's."""
 
     key: str
     time: int
@@ -41,12 +41,12 @@ class Login(Op, frozen=True, kw_only=True, tag="login"):
     signature: str
 
     def signed(self) -> Signed:
-        """Returns what its signature is of."""
+        """Returns the request that its signature covers."""
         return Signed(self.key, str(self.time), self.signature, "GET", PATH)
 
 
 class Ping(Op, frozen=True, kw_only=True, tag="ping"):
-    """Asks whether the venue is there."""
+    """Requests a pong."""
 
 
 class _Numbered(Struct):
@@ -57,7 +57,7 @@ _OPS = msgspec.json.Decoder(Subscribe | Unsubscribe | Login | Ping)
 
 
 def read(raw: str | bytes) -> Subscribe | Unsubscribe | Login | Ping:
-    """Returns what was said. Raises HttpError."""
+    """Parses a message. Raises HttpError."""
     try:
         return _OPS.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -65,7 +65,7 @@ def read(raw: str | bytes) -> Subscribe | Unsubscribe | Login | Ping:
 
 
 def id_of(raw: str | bytes) -> int | None:
-    """Returns the id of an op that may have been refused, None when it has none."""
+    """Returns the id of a message, even of a refused one; None if it has none."""
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return msgspec.json.decode(raw, type=_Numbered).id
     return None

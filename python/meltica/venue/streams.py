@@ -1,7 +1,7 @@
-"""The websocket side: who is connected, who wants which channel, and how frames get to them.
+"""The websocket side: connected clients, their subscriptions, and the delivery of frames.
 
-The hub and its clients belong to the loop's thread. A frame is queued for each client that wants it; each has
-a task of its own that sends what is queued, so that nobody waits for anybody.
+The hub and its clients belong to the loop's thread. A frame is queued for each subscriber. Every client has a
+task of its own that sends its queue, so that a slow client delays no other.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from meltica.venue.auth import Clock, Keys
 from meltica.venue.messages import Login, Ping, Subscribe, Unsubscribe, id_of, read
 
 MAX_QUEUED = 10_000
-"""Frames that wait for one client; with one more it is cut."""
+"""Most frames queued for one client; a client that falls further behind is disconnected."""
 MAX_CHANNELS = 1_000
 
 GOING_AWAY = 1001
 SERVICE_RESTART = 1012
 
 CLOSE_SECONDS = 1.0
-"""How long a client that reads slowly may keep the close frame waiting."""
+"""How long sending the close frame may take."""
 
 Want = Callable[[str, bool], object]
 Refuse = Callable[[str], HttpError | None]
@@ -34,8 +34,8 @@ Refuse = Callable[[str], HttpError | None]
 class Hub:
     """All open streams.
 
-    `want` is told which of the market's channels anybody wants, and which nobody does any more. `refuse`
-    returns what is wrong with the name of a channel.
+    `want` is called with a channel of the market when its first client subscribes and its last unsubscribes.
+    `refuse` returns the error of an invalid channel name.
     """
 
     def __init__(self, want: Want, refuse: Refuse, keys: Keys, clock: Clock) -> None:
@@ -44,8 +44,8 @@ class Hub:
         self.clock = clock
         self.connected = 0
         self.cut = 0
-        self.told = 0
-        """Frames of the market so far, each once."""
+        self.published = 0
+        """Frames of the market so far, each counted once."""
         self._want = want
         self._clients: dict[int, Client] = {}
         self._wanted: dict[str, set[Client]] = {}
@@ -56,9 +56,9 @@ class Hub:
         """The open streams, oldest first."""
         return list(self._clients.values())
 
-    def tell(self, channel: str, frame: str) -> None:
-        """Queues a frame of the market for whoever wants its channel."""
-        self.told += 1
+    def publish(self, channel: str, frame: str) -> None:
+        """Queues a frame of the market for every client of its channel."""
+        self.published += 1
         for client in list(self._wanted.get(channel, ())):
             client.put(frame)
 
@@ -68,7 +68,7 @@ class Hub:
             client.end(code, reason)
 
     def add(self, client: "Client", channels: Iterable[str]) -> None:
-        """Lets a client have channels of the market."""
+        """Subscribes a client to channels of the market."""
         for channel in channels:
             if channel not in self._wanted:
                 self._wanted[channel] = set()
@@ -76,7 +76,7 @@ class Hub:
             self._wanted[channel].add(client)
 
     def remove(self, client: "Client", channels: Iterable[str]) -> None:
-        """Lets a client have channels no more."""
+        """Unsubscribes a client from channels of the market."""
         for channel in channels:
             others = self._wanted[channel]
             others.discard(client)
@@ -85,7 +85,7 @@ class Hub:
                 self._want(channel, False)
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one stream, which has been let in, from its acceptance to its end."""
+        """Serves one stream that passed the request gate, from its acceptance to its end."""
         host, port = scope["client"] or ("", 0)
         client = Client(self, next(self._ids), f"{host}:{port}", receive, send)
         self.connected += 1
@@ -105,7 +105,7 @@ class Client:
         self.address = address
         self.account: str | None = None
         self.channels: dict[str, str] = {}
-        """The channels it has, as it names them -> as the market does."""
+        """Subscribed channels: the client's name -> the market's name."""
         self.sent = 0
         self._hub = hub
         self._receive = receive
@@ -116,29 +116,29 @@ class Client:
 
     @property
     def queued(self) -> int:
-        """Frames that wait until it reads."""
+        """Frames that wait to be sent."""
         return len(self._queue)
 
     def put(self, text: str) -> None:
-        """Queues a frame; cuts a client for which too many wait."""
+        """Queues a frame; disconnects a client that is too far behind."""
         if self._ended.done():
             return
         if len(self._queue) >= MAX_QUEUED:
             self._hub.cut += 1
-            # Without a close frame: that would have to wait for the client, too.
+            # Without a close frame, which would also have to wait for the client.
             self._ended.set_result(None)
             return
         self._queue.append(text)
         self._some.set()
 
     def end(self, code: int, reason: str) -> None:
-        """Closes it; what is queued is not sent any more."""
+        """Closes the stream; queued frames are dropped."""
         if not self._ended.done():
             self._ended.set_result((code, reason))
 
     async def run(self) -> None:
-        """Accepts it, reads and writes until either side ends it."""
-        await self._receive()  # says that it wants to connect
+        """Accepts the stream, then reads and writes until either side ends it."""
+        await self._receive()  # the connect event
         await self._send({"type": "websocket.accept", "subprotocol": None, "headers": []})
         tasks = {asyncio.ensure_future(self._read()), asyncio.ensure_future(self._write())}
         try:
@@ -147,13 +147,13 @@ class Client:
             for task in tasks:
                 task.cancel()
             ends = await asyncio.gather(*tasks, return_exceptions=True)
-        if self._ended.done() and (told := self._ended.result()) is not None:
-            code, reason = told
+        if self._ended.done() and (ending := self._ended.result()) is not None:
+            code, reason = ending
             with contextlib.suppress(TimeoutError, OSError):
                 closing = self._send({"type": "websocket.close", "code": code, "reason": reason})
                 await asyncio.wait_for(closing, CLOSE_SECONDS)
         for error in ends:
-            # That it is gone, which a server may tell by an OSError, is no fault.
+            # A server may report a client that disconnected as an OSError: that is not a failure.
             if isinstance(error, Exception) and not isinstance(error, OSError):
                 raise error
 
@@ -168,17 +168,17 @@ class Client:
     async def _read(self) -> None:
         while (message := await self._receive())["type"] == "websocket.receive":
             text = message.get("text")
-            self._answer(text if text is not None else message.get("bytes") or b"")
+            self._respond(text if text is not None else message.get("bytes") or b"")
 
-    def _answer(self, raw: str | bytes) -> None:
+    def _respond(self, raw: str | bytes) -> None:
         try:
-            answer = self._do(raw)
+            response = self._handle(raw)
         except HttpError as error:
-            answer = {"op": "error", "id": id_of(raw), "error": str(error), "code": error.code}
-        known = {key: value for key, value in answer.items() if value is not None}
-        self.put(msgspec.json.encode(known).decode())
+            response = {"op": "error", "id": id_of(raw), "error": str(error), "code": error.code}
+        present = {key: value for key, value in response.items() if value is not None}
+        self.put(msgspec.json.encode(present).decode())
 
-    def _do(self, raw: str | bytes) -> dict[str, object]:
+    def _handle(self, raw: str | bytes) -> dict[str, object]:
         match read(raw):
             case Ping(id=id):
                 return {"op": "pong", "id": id, "time": self._hub.clock.now()}

@@ -94,8 +94,8 @@ async def test_frames_go_to_those_who_want_them_in_order() -> None:
     await one.op(op="subscribe", id=1, channels=["trade:A", "trade:B"])
     await other.op(op="subscribe", id=1, channels=["trade:B"])
     for number in range(3):
-        room.hub.tell("trade:A", json.dumps({"a": number}))
-        room.hub.tell("trade:B", json.dumps({"b": number}))
+        room.hub.publish("trade:A", json.dumps({"a": number}))
+        room.hub.publish("trade:B", json.dumps({"b": number}))
     assert (await one.until(7))[1:] == [{key: n} for n in range(3) for key in "ab"]
     assert (await other.until(4))[1:] == [{"b": n} for n in range(3)]
     await one.leave()
@@ -110,7 +110,7 @@ async def test_who_does_not_read_is_cut_alone(monkeypatch: pytest.MonkeyPatch) -
         await peer.op(op="subscribe", id=1, channels=["trade:A"])
     slow.reads.clear()
     for number in range(10):
-        room.hub.tell("trade:A", json.dumps({"a": number}))
+        room.hub.publish("trade:A", json.dumps({"a": number}))
         await quick.until(number + 2)
     # Without a close frame: its end must not wait for it either.
     await asyncio.wait_for(slow.task, 10)
@@ -126,9 +126,9 @@ async def test_a_close_says_why_and_drops_what_waits() -> None:
     for each in (peer, deaf):
         await each.op(op="subscribe", id=1, channels=["trade:A"])
     deaf.reads.clear()
-    room.hub.tell("trade:A", "{}")
+    room.hub.publish("trade:A", "{}")
     room.hub.close(1012, "the venue is disconnected")
-    room.hub.tell("trade:A", "{}")
+    room.hub.publish("trade:A", "{}")
     await asyncio.wait_for(asyncio.gather(peer.task, deaf.task), 10)
     assert peer.sent[-1] == {"type": "websocket.close", "code": 1012, "reason": "the venue is disconnected"}
     assert len(deaf.sent) == 2

@@ -110,11 +110,11 @@ class _Serving:
             await self._asked.wait()
             return
         began = time.monotonic()
-        last = began, venue.hub.told
+        last = began, venue.hub.published
         while not self._asked.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), STATUS_SECONDS)
-            now = time.monotonic(), venue.hub.told
+            now = time.monotonic(), venue.hub.published
             show(status_line(venue, (now[1] - last[1]) / (now[0] - last[0]), now[0] - began))
             last = now
 
