@@ -20,10 +20,7 @@ LIMITS: dict[str, int] = {
     "crates/meltica-core/src/codec": 10,
     "crates/meltica-core/src/dispatch": 5,
     "crates/meltica-core/src/feed": 4,
-    "crates/meltica-core/src/venue": 63,
     "crates/meltica-python/src": 1,
-    "crates/meltica-python/src/market": 8,
-    "crates/meltica-python/src/simulator": 2,
     "fuzz": 3,
     "python/meltica/adapters": 50,
     "python/meltica/gateway": 3,
@@ -40,8 +37,8 @@ LIMITS: dict[str, int] = {
 }
 
 # Long files and functions that remain. The lists may only shrink.
-LONG_FILES: set[str] = {"mod.rs", "test_provider_manager.py", "test_venue_streams.py", "wire.rs"}
-LONG_FUNCTIONS: set[str] = {"payload.rs:from_dict", "setup.rs:build", "step.rs:step"}
+LONG_FILES: set[str] = {"test_provider_manager.py", "test_venue_streams.py"}
+LONG_FUNCTIONS: set[str] = {"payload.rs:from_dict"}
 
 # Pages whose lines or cells are still too long.
 LONG_PAGES: set[str] = set()

@@ -174,7 +174,7 @@ def test_the_instruments_rules_refuse() -> None:
     assert reason(lambda: submit(1, "buy", 1, None, post_only=True)) == "invalid_order"
     assert reason(lambda: submit(1, "buy", 1, 2000, "IOC", post_only=True)) == "invalid_order"
     with pytest.raises(
-        OrderRefused, match=r"order 1: expected a notional of at least 10\.0000, seen 1\.00 at 9\.95"
+        OrderRefused, match=r"order 1: expected a notional of at least 10\.0000, saw 1\.00 at 9\.95"
     ):
         submit(1, "buy", 1, "9.95")
 
@@ -201,13 +201,13 @@ def test_a_float_goes_to_the_increment_only_when_it_means_it() -> None:
 
 def test_a_wrong_call_is_a_wrong_call() -> None:
     engine = MatchingEngine()
-    with pytest.raises(ValueError, match='side: expected one of buy, sell, seen "hold"'):
+    with pytest.raises(ValueError, match='side: expected one of buy, sell, saw "hold"'):
         engine.submit(1, "hold", 1, 1)
     with pytest.raises(ValueError, match="time_in_force: expected one of GTC, IOC, FOK"):
         engine.submit(1, "buy", 1, 1, "DAY")
     with pytest.raises(TypeError, match="order_id: expected str, or int"):
         engine.submit(None, "buy", 1, 1)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match="account: expected one that traded"):
+    with pytest.raises(ValueError, match="account: expected one with trades"):
         engine.balance("nobody")
 
 

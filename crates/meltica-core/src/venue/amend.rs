@@ -1,4 +1,4 @@
-//! Rule 8: changing an order in the book.
+//! Rule 8: amendments.
 
 use super::Reject;
 use super::checks::Terms;
@@ -17,21 +17,21 @@ impl Engine {
         now: Nanos,
         out: &mut Vec<Outcome>,
     ) -> Result<(), Reject> {
-        let place = self.book.find(id).ok_or(Reject::UnknownOrder)?;
-        let mut order = self.book.order(place).order();
-        let old_price = self.book.price_of(place);
+        let slot = self.book.find(id).ok_or(Reject::UnknownOrder)?;
+        let mut order = self.book.order(slot).order();
+        let old_price = self.book.price_of(slot);
         let (price, quantity) = (price.unwrap_or(old_price), quantity.unwrap_or(order.quantity));
         if quantity <= 0 {
             return Err(Reject::InvalidQuantity); // 1.2
         }
         let (filled, resting) = (order.quantity - order.remaining, order.remaining);
         if quantity <= filled {
-            let level = self.end(ledger, place, CloseReason::Amended, out); // 8.4
+            let level = self.end(ledger, slot, CloseReason::Amended, out); // 8.4
             out.push(Outcome::Level(self.book.changed(level)));
             return Ok(());
         }
         let open = quantity - filled;
-        let (asset, reserved) = self.reservation(place);
+        let (asset, reserved) = self.reservation(slot);
         let kind = if order.post_only {
             OrderKind::PostOnly { price }
         } else {
@@ -56,22 +56,22 @@ impl Engine {
         out.push(Outcome::Amended { order: id, tag, account: order.account, price, quantity, kept_priority });
         if price != old_price {
             ledger.reserve(order.account, asset, -reserved);
-            let level = self.book.unlink(place);
+            let level = self.book.unlink(slot);
             out.push(Outcome::Level(self.book.changed(level)));
             (order.remaining, order.quantity, order.since) = (open, quantity, now);
             let stopped = self.take(ledger, &mut order, Some(price), out); // 8.3
-            self.settle_in(ledger, place, &order, price, stopped, out);
+            self.settle_in(ledger, slot, &order, price, stopped, out);
             return Ok(());
         }
-        // In its own level nothing can cross.
-        self.book.order_mut(place).quantity = quantity;
+        // At the same price the order cannot cross.
+        self.book.order_mut(slot).quantity = quantity;
         if !kept_priority {
-            self.book.order_mut(place).since = now;
-            self.book.requeue(place);
+            self.book.order_mut(slot).since = now;
+            self.book.requeue(slot);
         }
         if open != resting {
-            let level = self.book.add_remaining(place, open - resting);
-            let (asset, needed) = self.reservation(place);
+            let level = self.book.add_remaining(slot, open - resting);
+            let (asset, needed) = self.reservation(slot);
             ledger.reserve(order.account, asset, needed - reserved); // 10
             out.push(Outcome::Level(self.book.changed(level)));
         }

@@ -1,20 +1,21 @@
-//! The limit order book: price-time priority, and nothing of money.
+//! The limit order book: price-time priority, without balances.
 //!
-//! Orders lie in one array, one cache line each, linked to their neighbours in their level's queue; levels lie in
-//! another; a [`Ladder`] a side sorts the prices. Places are used again, last freed first, so a book that has been as
-//! full as it gets allocates no more.
+//! Orders are in one array, one cache line each, linked to their neighbours in the queue of their level. Levels are in
+//! another array. One [`Ladder`] per side sorts the prices. Freed slots are reused, last freed first, so a book that has
+//! been as full before allocates nothing.
 //!
-//! Invariants: a level has orders; its quantity is the sum of theirs; a side's quantity is the sum of its levels'.
+//! Invariants: a level has at least one order; its quantity is the sum of its orders' open quantities; the quantity of a
+//! side is the sum over its levels.
 
 use super::ladder::{Ladder, flip};
 use super::ledger::AccountId;
 use super::order::{BookLevel, LevelChange, OpenOrder, OrderId, SelfTrade};
 use crate::event::{Nanos, Side};
 
-/// No place.
+/// No slot.
 const NIL: u32 = u32::MAX;
 
-/// An order that arrives: what it is and how far it has come.
+/// An arriving order.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Order {
     pub id: OrderId,
@@ -23,14 +24,14 @@ pub(super) struct Order {
     pub tag: u64,
     pub since: Nanos,
     pub account: AccountId,
-    /// What its fees so far were rounded up by ([`super::fees`]).
+    /// What rounding up has charged in advance ([`super::fees`]).
     pub carry: u32,
     pub side: Side,
     pub post_only: bool,
     pub self_trade: SelfTrade,
 }
 
-/// An [`Order`] in its place. A free place has id 0, and `next` leads to the next free one.
+/// An [`Order`] in its slot. A free slot has id 0, and `next` is the next free slot.
 #[repr(align(64))]
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Resting {
@@ -52,7 +53,7 @@ pub(super) struct Resting {
 const _: () = assert!(size_of::<Resting>() == 64);
 
 impl Resting {
-    /// Returns the order as one that arrives.
+    /// Returns the order as an arriving order.
     pub fn order(&self) -> Order {
         let Self { id, remaining, quantity, tag, since, account, carry, side, post_only, self_trade, .. } =
             *self;
@@ -64,14 +65,14 @@ impl Resting {
 struct Level {
     price: i64,
     quantity: i64,
-    /// The oldest order; of a free place, the next free one.
+    /// The oldest order; in a free slot, the next free slot.
     head: u32,
     tail: u32,
     orders: u32,
     side: Side,
 }
 
-/// One instrument's orders.
+/// The orders of one instrument.
 #[derive(Debug, Clone)]
 pub(super) struct Book {
     orders: Vec<Resting>,
@@ -84,7 +85,7 @@ pub(super) struct Book {
 }
 
 impl Book {
-    /// Returns an empty book with room for so many orders, and a quarter as many levels a side.
+    /// Returns an empty book with capacity for `orders`, and a quarter as many levels per side.
     pub fn with_capacity(orders: usize) -> Self {
         let ladder = Ladder::with_capacity(orders / 4);
         Self {
@@ -104,93 +105,92 @@ impl Book {
         self.update_id
     }
 
-    /// Returns the sum of what a side's orders still want.
+    /// Returns the open quantity of a side.
     #[inline]
     pub fn quantity(&self, side: Side) -> i64 {
         self.quantities[side as usize]
     }
 
-    /// Returns a side's prices.
+    /// Returns the prices of a side.
     #[inline]
     pub fn ladder(&self, side: Side) -> &Ladder {
         &self.ladders[side as usize]
     }
 
-    /// Returns the best price and its level's place.
+    /// Returns the best price and the slot of its level.
     #[inline]
     pub fn best(&self, side: Side) -> Option<(i64, u32)> {
         self.ladders[side as usize].best().map(|(key, level)| (flip(side, key), level))
     }
 
-    /// Returns the level at a place.
+    /// Returns the level in a slot.
     #[inline]
     pub fn level(&self, level: u32) -> BookLevel {
         let Level { price, quantity, orders, side, .. } = self.levels[level as usize];
         BookLevel { side, price, quantity, orders }
     }
 
-    /// Returns where an open order lies.
+    /// Returns the slot of an open order.
     #[inline]
     pub fn find(&self, id: OrderId) -> Option<u32> {
-        let order = self.orders.get(id.place())?;
-        (order.id == id && id.0 != 0).then_some(id.place() as u32)
+        let order = self.orders.get(id.slot())?;
+        (order.id == id && id.0 != 0).then_some(id.slot() as u32)
     }
 
-    /// Returns the order at a place.
+    /// Returns the order in a slot.
     #[inline]
-    pub fn order(&self, place: u32) -> &Resting {
-        &self.orders[place as usize]
+    pub fn order(&self, slot: u32) -> &Resting {
+        &self.orders[slot as usize]
     }
 
-    /// Returns the order at a place.
+    /// Returns the order in a slot.
     #[inline]
-    pub fn order_mut(&mut self, place: u32) -> &mut Resting {
-        &mut self.orders[place as usize]
+    pub fn order_mut(&mut self, slot: u32) -> &mut Resting {
+        &mut self.orders[slot as usize]
     }
 
-    /// Returns the price of the order at a place.
+    /// Returns the price of the order in a slot.
     #[inline]
-    pub fn price_of(&self, place: u32) -> i64 {
-        self.levels[self.orders[place as usize].level as usize].price
+    pub fn price_of(&self, slot: u32) -> i64 {
+        self.levels[self.orders[slot as usize].level as usize].price
     }
 
-    /// Returns the oldest order of a level.
+    /// Returns the slot of a level's oldest order.
     #[inline]
     pub fn front(&self, level: u32) -> Option<u32> {
         let head = self.levels[level as usize].head;
         (head != NIL).then_some(head)
     }
 
-    /// Returns the places of a level's orders, oldest first.
+    /// Returns the slots of a level's orders, oldest first.
     pub fn queue(&self, level: u32) -> impl Iterator<Item = u32> {
-        let next = |place: &u32| {
-            let next = self.orders[*place as usize].next;
+        let next = |slot: &u32| {
+            let next = self.orders[*slot as usize].next;
             (next != NIL).then_some(next)
         };
         std::iter::successors(self.front(level), next)
     }
 
-    /// Returns what anybody may know of the order at a place.
-    pub fn describe(&self, place: u32) -> OpenOrder {
-        let Resting { id, remaining, quantity, tag, since, account, side, post_only, .. } =
-            *self.order(place);
-        let price = self.price_of(place);
+    /// Returns the public data of the order in a slot.
+    pub fn describe(&self, slot: u32) -> OpenOrder {
+        let Resting { id, remaining, quantity, tag, since, account, side, post_only, .. } = *self.order(slot);
+        let price = self.price_of(slot);
         OpenOrder { order: id, tag, account, side, price, quantity, remaining, post_only, since }
     }
 
-    /// Whether a place is free for one more order.
+    /// Whether a slot is left for one more order.
     #[inline]
-    pub const fn has_place(&self) -> bool {
-        self.free_order != NIL || self.orders.len() < OrderId::MAX_PLACES
+    pub const fn has_slot(&self) -> bool {
+        self.free_order != NIL || self.orders.len() < OrderId::MAX_SLOTS
     }
 
-    /// Sets a place aside.
+    /// Allocates a slot.
     #[inline]
     pub fn allocate(&mut self) -> u32 {
-        let place = self.free_order;
-        if place != NIL {
-            self.free_order = self.orders[place as usize].next;
-            return place;
+        let slot = self.free_order;
+        if slot != NIL {
+            self.free_order = self.orders[slot as usize].next;
+            return slot;
         }
         self.orders.push(Resting {
             id: OrderId(0),
@@ -210,9 +210,9 @@ impl Book {
         self.orders.len() as u32 - 1
     }
 
-    /// Puts an order into its place and that at the end of its price's queue.
+    /// Puts an order into its slot, at the end of the queue of its price.
     #[inline]
-    pub fn rest(&mut self, place: u32, order: &Order, price: i64) -> LevelChange {
+    pub fn rest(&mut self, slot: u32, order: &Order, price: i64) -> LevelChange {
         let Order { id, remaining, quantity, tag, since, account, carry, side, post_only, self_trade } =
             *order;
         let key = flip(side, price);
@@ -225,7 +225,7 @@ impl Book {
                 level
             }
         };
-        self.orders[place as usize] = Resting {
+        self.orders[slot as usize] = Resting {
             id,
             remaining,
             quantity,
@@ -240,57 +240,58 @@ impl Book {
             post_only,
             self_trade,
         };
-        self.append(place, level);
+        self.append(slot, level);
         self.levels[level as usize].orders += 1;
         self.add_quantity(level, remaining);
         self.changed(level)
     }
 
-    /// Takes an order out of its queue and keeps its place. The level is left, perhaps empty, to [`Self::changed`].
+    /// Removes an order from its queue and keeps its slot. The caller must pass the returned level, perhaps empty, to
+    /// [`Self::changed`].
     #[inline]
-    pub fn unlink(&mut self, place: u32) -> u32 {
-        let Resting { level, remaining, .. } = self.orders[place as usize];
-        self.detach(place);
+    pub fn unlink(&mut self, slot: u32) -> u32 {
+        let Resting { level, remaining, .. } = self.orders[slot as usize];
+        self.detach(slot);
         self.levels[level as usize].orders -= 1;
         self.add_quantity(level, -remaining);
         level
     }
 
-    /// Takes an order away. The level is left, perhaps empty, to [`Self::changed`].
+    /// Removes an order. The caller must pass the returned level, perhaps empty, to [`Self::changed`].
     #[inline]
-    pub fn remove(&mut self, place: u32) -> u32 {
-        let level = self.unlink(place);
-        self.free(place);
+    pub fn remove(&mut self, slot: u32) -> u32 {
+        let level = self.unlink(slot);
+        self.free(slot);
         level
     }
 
-    /// Gives back a place that is in no queue.
+    /// Frees the slot of an order that is not in a queue.
     #[inline]
-    pub fn free(&mut self, place: u32) {
-        let order = &mut self.orders[place as usize];
+    pub fn free(&mut self, slot: u32) {
+        let order = &mut self.orders[slot as usize];
         order.id = OrderId(0);
         order.next = self.free_order;
-        self.free_order = place;
+        self.free_order = slot;
     }
 
-    /// Changes what an order still wants, in its place.
+    /// Changes the open quantity of an order without moving it.
     #[inline]
-    pub fn add_remaining(&mut self, place: u32, difference: i64) -> u32 {
-        let order = &mut self.orders[place as usize];
+    pub fn add_remaining(&mut self, slot: u32, difference: i64) -> u32 {
+        let order = &mut self.orders[slot as usize];
         order.remaining += difference;
         let level = order.level;
         self.add_quantity(level, difference);
         level
     }
 
-    /// Puts an order at the end of its own queue.
-    pub fn requeue(&mut self, place: u32) {
-        let level = self.orders[place as usize].level;
-        self.detach(place);
-        self.append(place, level);
+    /// Moves an order to the end of its queue.
+    pub fn requeue(&mut self, slot: u32) {
+        let level = self.orders[slot as usize].level;
+        self.detach(slot);
+        self.append(slot, level);
     }
 
-    /// Numbers a change of a level, and removes the level when it is empty.
+    /// Assigns the next update id to a change of a level, and removes an empty level.
     #[inline]
     pub fn changed(&mut self, at: u32) -> LevelChange {
         let level = self.level(at);
@@ -303,7 +304,7 @@ impl Book {
         LevelChange { update_id: self.update_id, level }
     }
 
-    /// Returns how much fits into each vector without allocating.
+    /// Returns the capacity of each vector.
     #[cfg(test)]
     pub fn capacities(&self) -> [usize; 4] {
         let [bids, asks] = [0, 1].map(|side| self.ladders[side].capacity());
@@ -329,21 +330,21 @@ impl Book {
     }
 
     #[inline]
-    fn append(&mut self, place: u32, at: u32) {
+    fn append(&mut self, slot: u32, at: u32) {
         let level = &mut self.levels[at as usize];
-        let tail = std::mem::replace(&mut level.tail, place);
+        let tail = std::mem::replace(&mut level.tail, slot);
         if tail == NIL {
-            level.head = place;
+            level.head = slot;
         } else {
-            self.orders[tail as usize].next = place;
+            self.orders[tail as usize].next = slot;
         }
-        let order = &mut self.orders[place as usize];
+        let order = &mut self.orders[slot as usize];
         (order.prev, order.next, order.level) = (tail, NIL, at);
     }
 
     #[inline]
-    fn detach(&mut self, place: u32) {
-        let Resting { next, prev, level, .. } = self.orders[place as usize];
+    fn detach(&mut self, slot: u32) {
+        let Resting { next, prev, level, .. } = self.orders[slot as usize];
         if prev == NIL {
             self.levels[level as usize].head = next;
         } else {

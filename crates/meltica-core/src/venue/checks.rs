@@ -1,4 +1,4 @@
-//! Rule 1: what is checked before an order may change anything.
+//! Rule 1: the checks of an order before it changes anything.
 
 use super::Reject;
 use super::engine::{Engine, opposite, reaches};
@@ -6,22 +6,22 @@ use super::ledger::{AccountId, Ledger};
 use super::order::{NewOrder, OrderKind, SelfTrade};
 use crate::event::{Side, TimeInForce};
 
-/// What a new order, or an order as it will be amended, asks for.
+/// The terms of a new or amended order.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms {
     pub side: Side,
     pub account: AccountId,
     pub kind: OrderKind,
     pub self_trade: SelfTrade,
-    /// The whole quantity.
+    /// Total quantity.
     pub quantity: i64,
-    /// What of it can still trade.
+    /// Quantity that can still trade.
     pub open: i64,
-    /// What rounding its fees up has paid ahead.
+    /// What rounding up has charged in advance ([`super::fees`]).
     pub carry: u32,
-    /// What of it rests in the book already.
+    /// Quantity that already rests in the book.
     pub resting: i64,
-    /// What it has reserved already.
+    /// Amount that is already reserved.
     pub reserved: i128,
 }
 
@@ -35,10 +35,10 @@ impl Terms {
 }
 
 impl Engine {
-    /// Refuses an order that may not trade. The numbers are those of rule 1 in the module's header.
+    /// Refuses an order that fails a check of rule 1.
     #[inline]
     pub(super) fn admit(&self, ledger: &Ledger, terms: &Terms) -> Result<(), Reject> {
-        if terms.account == AccountId::FEES || !ledger.knows(terms.account) {
+        if terms.account == AccountId::FEES || !ledger.has_account(terms.account) {
             return Err(Reject::UnknownAccount); // 1.1
         }
         self.check_rules(terms)?;
@@ -79,7 +79,7 @@ impl Engine {
         if terms.quantity > rules.max_quantity {
             return Err(Reject::MaxQuantity); // 1.4
         }
-        // A market order is valued at the best price it meets; where there is none it trades nothing.
+        // A market order is valued at the best opposite price. In an empty book it trades nothing.
         let value_at = price.or_else(|| self.book.best(opposite(terms.side)).map(|(best, _)| best));
         if value_at.is_some_and(|at| i128::from(at) * i128::from(terms.quantity) < rules.min_notional) {
             return Err(Reject::MinNotional); // 1.4
@@ -87,10 +87,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Refuses what could overflow a sum or a product anywhere further on.
+    /// Refuses an order that could overflow any later sum or product.
     #[inline]
     fn check_sums(&self, ledger: &Ledger, terms: &Terms) -> Result<(), Reject> {
-        // An order that is amended has its place.
+        // An amended order has a slot.
         if terms.resting == 0 && !self.has_room() {
             return Err(Reject::BookFull); // 1.5
         }
@@ -99,13 +99,13 @@ impl Engine {
             return Err(Reject::Overflow); // 1.5
         }
         let other = opposite(terms.side);
-        let met = i128::from(terms.open.min(self.book.quantity(other)));
-        // The dearest that it can trade at.
-        let dearest = match terms.side {
+        let tradable = i128::from(terms.open.min(self.book.quantity(other)));
+        // The highest price at which the order can trade.
+        let highest = match terms.side {
             Side::Sell => self.book.best(other).map(|(best, _)| best),
             Side::Buy => terms.kind.price().or_else(|| self.book.ladder(other).worst().map(|key| -key)),
         };
-        let notional = i128::from(dearest.unwrap_or(0)) * met;
+        let notional = i128::from(highest.unwrap_or(0)) * tradable;
         let own = i128::from(terms.kind.price().unwrap_or(0)) * i128::from(terms.open);
         let (base_factor, quote_factor) = self.factors();
         let base = i128::from(terms.open).checked_mul(base_factor);
@@ -140,14 +140,14 @@ impl Engine {
         ledger.check(terms.account, asset, needed, terms.reserved) // 1.8
     }
 
-    /// Whether an order would trade at once.
+    /// Whether an order would trade on arrival.
     #[inline]
     fn crosses(&self, terms: &Terms) -> bool {
         let best = self.book.best(opposite(terms.side));
         best.is_some_and(|(best, _)| reaches(terms.side, terms.kind.price(), best))
     }
 
-    /// Returns how much of an order the book would fill at once, and its notional.
+    /// Returns the quantity of an order that the book would fill on arrival, and its notional.
     fn reach(&self, terms: &Terms) -> (i64, i128) {
         let side = opposite(terms.side);
         let own = terms.account != AccountId::OUTSIDE && terms.self_trade != SelfTrade::Allow;
@@ -157,8 +157,8 @@ impl Engine {
             *left -= quantity;
             notional += i128::from(price) * i128::from(quantity);
         };
-        'levels: for place in self.book.ladder(side).places() {
-            let level = self.book.level(place);
+        'levels: for slot in self.book.ladder(side).slots() {
+            let level = self.book.level(slot);
             if left == 0 || !reaches(terms.side, terms.kind.price(), level.price) {
                 break;
             }
@@ -166,7 +166,7 @@ impl Engine {
                 fill(&mut left, level.price, level.quantity);
                 continue;
             }
-            for order in self.book.queue(place).map(|place| self.book.order(place)) {
+            for order in self.book.queue(slot).map(|slot| self.book.order(slot)) {
                 if order.account != terms.account {
                     fill(&mut left, level.price, order.remaining);
                 } else if terms.self_trade != SelfTrade::ExpireMaker {

@@ -1,4 +1,4 @@
-//! The matching engine: takes a command, changes book and ledger, tells what happened.
+//! The matching engine: executes a command, updates book and ledger, and returns the outcomes.
 
 use super::book::{Book, Order};
 use super::fees::Fees;
@@ -8,7 +8,7 @@ use super::rules::Rules;
 use super::{Reject, checks::Terms};
 use crate::event::{Nanos, Side, TimeInForce};
 
-/// One instrument's market. The [`super`] module says how it works.
+/// The matching engine of one instrument. The [`super`] module describes its rules.
 #[derive(Debug, Clone)]
 pub struct Engine {
     rules: Rules,
@@ -16,28 +16,28 @@ pub struct Engine {
     self_trade: SelfTrade,
     base: AssetId,
     quote: AssetId,
-    /// Smallest units of base in one of quantity, and of quote in one of notional.
+    /// Smallest units of base per unit of quantity, and of quote per unit of notional.
     factors: (i128, i128),
     pub(super) book: Book,
     accepted: u64,
     trades: u64,
 }
 
-/// An asset whose smallest unit is too coarse for an instrument's amounts.
+/// The smallest unit of an asset is too coarse for an instrument's amounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{asset} asset: expected {expected} to 28 digits after the point, so that amounts are exact, seen {seen}"
+    "{asset} asset: expected {expected} to 28 digits after the point, so that amounts are exact, saw {actual}"
 )]
 pub struct ScaleError {
     /// `base` or `quote`.
     pub asset: &'static str,
-    /// The fewest digits.
+    /// Minimum number of digits.
     pub expected: u8,
-    /// The asset's digits.
-    pub seen: u8,
+    /// The asset's number of digits.
+    pub actual: u8,
 }
 
-/// Returns who is on the other side of the book.
+/// Returns the other side of the book.
 #[inline]
 pub(super) const fn opposite(side: Side) -> Side {
     match side {
@@ -47,11 +47,11 @@ pub(super) const fn opposite(side: Side) -> Side {
 }
 
 impl Engine {
-    /// Returns an engine with an empty book with room for `capacity` orders, beyond which it grows; its orders trade
-    /// `base` against `quote` of the ledger, which is the one that it must always be given.
+    /// Returns an engine with an empty book for `capacity` orders; the book grows beyond that. Orders trade `base` against
+    /// `quote` of `ledger`. Every later call must pass the same ledger.
     ///
     /// # Errors
-    /// An asset that is too coarse: base needs the digits of a quantity, quote those of price and quantity together.
+    /// When an asset is too coarse: base needs the digits of a quantity, quote those of price and quantity together.
     pub fn new(
         rules: Rules,
         fees: Fees,
@@ -61,29 +61,30 @@ impl Engine {
         capacity: usize,
     ) -> Result<Self, ScaleError> {
         let factor = |asset, id, expected: u8| {
-            let seen = ledger.scale(id);
-            let digits = seen.checked_sub(expected).filter(|_| seen <= crate::decimal::Decimal::MAX_SCALE);
-            digits.map(|digits| 10i128.pow(u32::from(digits))).ok_or(ScaleError { asset, expected, seen })
+            let actual = ledger.scale(id);
+            let digits =
+                actual.checked_sub(expected).filter(|_| actual <= crate::decimal::Decimal::MAX_SCALE);
+            digits.map(|digits| 10i128.pow(u32::from(digits))).ok_or(ScaleError { asset, expected, actual })
         };
         let factors = (
             factor("base", base, rules.quantity_scale)?,
             factor("quote", quote, rules.price_scale + rules.quantity_scale)?,
         );
-        let book = Book::with_capacity(capacity.min(OrderId::MAX_PLACES));
+        let book = Book::with_capacity(capacity.min(OrderId::MAX_SLOTS));
         Ok(Self { rules, fees, self_trade, base, quote, factors, book, accepted: 0, trades: 0 })
     }
 
-    /// Does what `command` says, at `now`, and appends what happened to `out`.
+    /// Executes `command` at `now` and appends its outcomes to `out`.
     ///
     /// # Panics
-    /// When `ledger` is not the one that the engine was made with.
+    /// When `ledger` is not the ledger that the engine was created with.
     pub fn process(&mut self, ledger: &mut Ledger, command: Command, now: Nanos, out: &mut Vec<Outcome>) {
-        let done = match command {
+        let result = match command {
             Command::New(order) => self.submit(ledger, &order, now, out),
             Command::Cancel(order) => self.cancel(ledger, order, out),
             Command::Amend { order, price, quantity } => self.amend(ledger, order, price, quantity, now, out),
         };
-        if let Err(reject) = done {
+        if let Err(reject) = result {
             out.push(Outcome::Rejected(reject));
         }
     }
@@ -102,9 +103,9 @@ impl Engine {
             kind,
             OrderKind::Limit { time_in_force: TimeInForce::Gtc, .. } | OrderKind::PostOnly { .. }
         );
-        let place = rests.then(|| self.book.allocate());
+        let slot = rests.then(|| self.book.allocate());
         self.accepted += 1;
-        let id = OrderId::new(self.accepted, place.unwrap_or(OrderId::MAX_PLACES as u32 - 1));
+        let id = OrderId::new(self.accepted, slot.unwrap_or(OrderId::MAX_SLOTS as u32 - 1));
         out.push(Outcome::Accepted { order: id, tag, account });
         let mut order = Order {
             id,
@@ -119,56 +120,56 @@ impl Engine {
             self_trade,
         };
         let stopped = self.take(ledger, &mut order, kind.price(), out);
-        match (place, kind.price()) {
-            (Some(place), Some(price)) => self.settle_in(ledger, place, &order, price, stopped, out),
+        match (slot, kind.price()) {
+            (Some(slot), Some(price)) => self.settle_in(ledger, slot, &order, price, stopped, out),
             _ => close(&order, if stopped { CloseReason::SelfTrade } else { CloseReason::Remainder }, out), // 4
         }
         Ok(())
     }
 
-    /// Rests what is left of an order in its place, or gives that back.
+    /// Rests the remainder of an order in its slot, or frees the slot.
     pub(super) fn settle_in(
         &mut self,
         ledger: &mut Ledger,
-        place: u32,
+        slot: u32,
         order: &Order,
         price: i64,
         stopped: bool,
         out: &mut Vec<Outcome>,
     ) {
         if order.remaining == 0 || stopped {
-            self.book.free(place);
+            self.book.free(slot);
             return close(order, CloseReason::SelfTrade, out); // 6
         }
         let (asset, need) = self.need(order.side, price, order.remaining, order.carry, self.fees.maker());
         ledger.reserve(order.account, asset, need); // 10
-        out.push(Outcome::Level(self.book.rest(place, order, price))); // 4
+        out.push(Outcome::Level(self.book.rest(slot, order, price))); // 4
     }
 
     fn cancel(&mut self, ledger: &mut Ledger, order: OrderId, out: &mut Vec<Outcome>) -> Result<(), Reject> {
-        let place = self.book.find(order).ok_or(Reject::UnknownOrder)?;
-        let level = self.end(ledger, place, CloseReason::Cancelled, out); // 7
+        let slot = self.book.find(order).ok_or(Reject::UnknownOrder)?;
+        let level = self.end(ledger, slot, CloseReason::Cancelled, out); // 7
         out.push(Outcome::Level(self.book.changed(level)));
         Ok(())
     }
 
-    /// Ends an open order; the level it was in is left to [`Book::changed`].
+    /// Ends an open order. The caller must pass the returned level to [`Book::changed`].
     pub(super) fn end(
         &mut self,
         ledger: &mut Ledger,
-        place: u32,
+        slot: u32,
         reason: CloseReason,
         out: &mut Vec<Outcome>,
     ) -> u32 {
-        let order = self.book.order(place).order();
-        let (asset, need) = self.reservation(place);
+        let order = self.book.order(slot).order();
+        let (asset, need) = self.reservation(slot);
         ledger.reserve(order.account, asset, -need); // 10
         close(&order, reason, out);
-        self.book.remove(place)
+        self.book.remove(slot)
     }
 
-    /// Fills an arriving order from the other side, best price first. Returns whether it met its own account and must
-    /// stop.
+    /// Fills an arriving order from the other side, best price first. Returns whether self-trade prevention stops the
+    /// order.
     pub(super) fn take(
         &mut self,
         ledger: &mut Ledger,
@@ -191,7 +192,8 @@ impl Engine {
         stopped
     }
 
-    /// Fills an arriving order from one level, oldest order first.
+    /// Fills an arriving order from one level, oldest order first. Returns whether self-trade prevention stops the
+    /// order.
     fn take_level(
         &mut self,
         ledger: &mut Ledger,
@@ -201,18 +203,18 @@ impl Engine {
         out: &mut Vec<Outcome>,
     ) -> bool {
         while taker.remaining > 0
-            && let Some(place) = self.book.front(level)
+            && let Some(slot) = self.book.front(level)
         {
-            if taker.account == self.book.order(place).account && is_own(taker) {
+            if taker.account == self.book.order(slot).account && is_own(taker) {
                 if taker.self_trade != SelfTrade::ExpireTaker {
-                    self.end(ledger, place, CloseReason::SelfTrade, out); // 6
+                    self.end(ledger, slot, CloseReason::SelfTrade, out); // 6
                 }
                 if taker.self_trade != SelfTrade::ExpireMaker {
                     return true;
                 }
                 continue;
             }
-            let maker = self.book.order(place);
+            let maker = self.book.order(slot);
             let quantity = taker.remaining.min(maker.remaining);
             let mut maker = maker.order();
             maker.remaining -= quantity;
@@ -231,16 +233,16 @@ impl Engine {
                 maker: party(&maker, maker_fee),
                 taker: party(taker, taker_fee),
             }));
-            self.book.order_mut(place).carry = maker.carry;
-            self.book.add_remaining(place, -quantity);
+            self.book.order_mut(slot).carry = maker.carry;
+            self.book.add_remaining(slot, -quantity);
             if maker.remaining == 0 {
-                self.book.remove(place);
+                self.book.remove(slot);
             }
         }
         false
     }
 
-    /// Moves the money of a trade and returns the fees of taker and maker.
+    /// Transfers the amounts of a trade and returns the fees of taker and maker.
     #[inline]
     fn exchange(
         &self,
@@ -267,7 +269,7 @@ impl Engine {
                 ledger.pay(order.account, AccountId::FEES, self.fee_asset(order.side), fee);
             }
         }
-        // What a maker gives was reserved to the unit: see `fees`.
+        // The maker's reservation covers this exactly: see `fees`.
         let gives = match maker.side {
             Side::Buy => quote,
             Side::Sell => base,
@@ -277,7 +279,7 @@ impl Engine {
         (taker_fee, maker_fee)
     }
 
-    /// Returns what an order for `quantity` must be able to give, its fee included: the asset and how much.
+    /// Returns the asset and the amount that an order for `quantity` may have to pay, its fee included.
     #[inline]
     pub(super) fn need(
         &self,
@@ -290,7 +292,7 @@ impl Engine {
         self.need_for(side, i128::from(price) * i128::from(quantity), quantity, carry, rate)
     }
 
-    /// [`Self::need`] for a notional that is known.
+    /// Like [`Self::need`], for a given notional.
     #[inline]
     pub(super) fn need_for(
         &self,
@@ -308,11 +310,11 @@ impl Engine {
         (self.given(side), gives + fee)
     }
 
-    /// Returns what the open order at a place reserves.
+    /// Returns the reservation of the open order in a slot.
     #[inline]
-    pub(super) fn reservation(&self, place: u32) -> (AssetId, i128) {
-        let order = self.book.order(place);
-        self.need(order.side, self.book.price_of(place), order.remaining, order.carry, self.fees.maker())
+    pub(super) fn reservation(&self, slot: u32) -> (AssetId, i128) {
+        let order = self.book.order(slot);
+        self.need(order.side, self.book.price_of(slot), order.remaining, order.carry, self.fees.maker())
     }
 
     #[inline]
@@ -323,7 +325,7 @@ impl Engine {
         }
     }
 
-    /// Returns the asset that fees of a side are in.
+    /// Returns the asset in which a side pays its fees.
     pub const fn fee_asset(&self, side: Side) -> AssetId {
         if self.fees.in_quote(side) { self.quote } else { self.base }
     }
@@ -336,10 +338,10 @@ impl Engine {
         self.factors
     }
 
-    /// Whether there is a place and an id for one more order.
+    /// Whether a slot and an id are left for one more order.
     #[inline]
     pub(super) const fn has_room(&self) -> bool {
-        self.accepted < OrderId::MAX_COUNT && self.book.has_place()
+        self.accepted < OrderId::MAX_COUNT && self.book.has_slot()
     }
 
     #[cfg(test)]
@@ -347,12 +349,12 @@ impl Engine {
         self.accepted = accepted;
     }
 
-    /// Returns the asset that is traded.
+    /// Returns the base asset.
     pub const fn base(&self) -> AssetId {
         self.base
     }
 
-    /// Returns the asset that it is paid in.
+    /// Returns the quote asset.
     pub const fn quote(&self) -> AssetId {
         self.quote
     }
@@ -363,7 +365,7 @@ impl Engine {
     }
 }
 
-/// Whether an order of `side` with this limit trades at `price`.
+/// Whether an order of `side` with this limit may trade at `price`.
 #[inline]
 pub(super) fn reaches(side: Side, limit: Option<i64>, price: i64) -> bool {
     limit.is_none_or(|limit| match side {
@@ -372,13 +374,13 @@ pub(super) fn reaches(side: Side, limit: Option<i64>, price: i64) -> bool {
     })
 }
 
-/// Whether orders of the same account may not trade with this one.
+/// Whether self-trade prevention applies to an arriving order.
 #[inline]
 pub(super) fn is_own(taker: &Order) -> bool {
     taker.account != AccountId::OUTSIDE && taker.self_trade != SelfTrade::Allow
 }
 
-/// Tells that an order ended, unless it was filled.
+/// Appends the end of an order, unless it was filled.
 #[inline]
 fn close(order: &Order, reason: CloseReason, out: &mut Vec<Outcome>) {
     let Order { id, tag, account, remaining, .. } = *order;

@@ -1,64 +1,64 @@
-//! Fees, exactly.
+//! Exact fees.
 //!
-//! The fees of one order add up to its exact fee, rounded up once to the asset's smallest unit, into however many fills
-//! it falls: what rounding took too much in one fill is kept as `carry` and counts as paid in the next. So what an open
-//! order may still owe is known to the unit, and its reservation is never short.
+//! The fees of one order add up to its exact fee, rounded up once to the asset's smallest unit, independent of the number
+//! of fills. The excess that rounding charged in one fill is kept as `carry` and credited to the next fill. So the fee
+//! that an open order may still owe is known exactly, and its reservation is always sufficient.
 
 use crate::decimal::Decimal;
 use crate::event::Side;
 
-/// The asset that fees are taken in.
+/// The asset in which fees are charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FeeAsset {
-    /// Quote, from buyer and seller: the buyer pays it on top.
+    /// Quote, from buyer and seller; the buyer pays the fee on top.
     #[default]
     Quote,
-    /// Base, from buyer and seller: the seller pays it on top.
+    /// Base, from buyer and seller; the seller pays the fee on top.
     Base,
-    /// What each receives: base from the buyer, quote from the seller.
+    /// The received asset: base from the buyer, quote from the seller.
     Received,
 }
 
-/// What makers and takers pay.
+/// Fee rates of makers and takers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fees {
     maker: u32,
     taker: u32,
-    /// Rates are so many parts of this.
+    /// The denominator of the rates.
     parts: u32,
     asset: FeeAsset,
 }
 
 impl Default for Fees {
-    /// No fees.
+    /// Returns zero rates.
     fn default() -> Self {
         Self { maker: 0, taker: 0, parts: 1, asset: FeeAsset::Quote }
     }
 }
 
-/// A rate that is no fee.
+/// An invalid fee rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: expected a rate from 0 to below 1 with at most 9 digits after the point, seen {seen}")]
+#[error("{field}: expected a rate from 0 to below 1 with at most 9 digits after the point, saw {actual}")]
 pub struct FeeError {
     /// `maker_fee` or `taker_fee`.
     pub field: &'static str,
     /// The rate.
-    pub seen: Decimal,
+    pub actual: Decimal,
 }
 
 impl Fees {
     const PLACES: u8 = 9;
 
-    /// Returns fees of `maker` and `taker` times what changes hands: 0.001 is 0.1 %.
+    /// Returns fees with the rates `maker` and `taker`; 0.001 is 0.1 %.
     ///
     /// # Errors
-    /// A rate below 0, at or above 1, or with more than 9 digits after the point.
+    /// When a rate is below 0, at or above 1, or has more than 9 digits after the point.
     pub fn new(maker: Decimal, taker: Decimal, asset: FeeAsset) -> Result<Self, FeeError> {
         let parts = 10u32.pow(u32::from(Self::PLACES));
-        let rate = |field, seen: Decimal| {
+        let rate = |field, actual: Decimal| {
             let rate =
-                seen.normalize().rescale(Self::PLACES).and_then(|rate| rate.mantissa().try_into().ok());
-            rate.filter(|&rate| rate < parts).ok_or(FeeError { field, seen })
+                actual.normalize().rescale(Self::PLACES).and_then(|rate| rate.mantissa().try_into().ok());
+            rate.filter(|&rate| rate < parts).ok_or(FeeError { field, actual })
         };
         Ok(Self { maker: rate("maker_fee", maker)?, taker: rate("taker_fee", taker)?, parts, asset })
     }
@@ -71,7 +71,7 @@ impl Fees {
         self.taker
     }
 
-    /// Whether the fee of a side is in quote; else it is in base.
+    /// Whether a side pays its fee in quote, not in base.
     #[inline]
     pub const fn in_quote(&self, side: Side) -> bool {
         match self.asset {
@@ -81,13 +81,13 @@ impl Fees {
         }
     }
 
-    /// Whether the side pays its fee on top of what it gives.
+    /// Whether a side pays its fee in addition to the asset it gives.
     #[inline]
     pub(super) const fn on_top(&self, side: Side) -> bool {
         self.in_quote(side) == matches!(side, Side::Buy)
     }
 
-    /// Returns the fee of `amount`, at most 10^29, for an order that paid `carry` parts of a unit too much so far.
+    /// Returns the fee of `amount`, at most 10^29, for an order that has paid `carry` parts of a unit in advance.
     #[inline]
     pub(super) fn charge(&self, amount: i128, rate: u32, carry: &mut u32) -> i128 {
         if rate == 0 {
@@ -117,7 +117,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn prop_fees_of_an_order_add_up_to_its_fee(
+        fn prop_fees_of_fills_add_up_to_the_fee_of_the_order(
             amounts in proptest::collection::vec(1i128..1_000_000_000_000_000_000_000, 1..20),
             rate in 0u32..1_000_000_000,
         ) {
@@ -136,12 +136,13 @@ mod tests {
 
     #[test]
     fn a_rate_is_from_0_to_below_1() {
-        let rate = |text: &str| Fees::new(Decimal::ZERO, text.parse().expect("a number"), FeeAsset::Base);
+        let rate =
+            |text: &str| Fees::new(Decimal::ZERO, text.parse().expect("a valid number"), FeeAsset::Base);
         assert!(rate("0").is_ok() && rate("0.999999999").is_ok() && rate("0.0010000000000").is_ok());
         assert!(rate("1").is_err() && rate("-0.0001").is_err() && rate("0.0000000001").is_err());
         assert_eq!(
             rate("1.5").expect_err("too much").to_string(),
-            "taker_fee: expected a rate from 0 to below 1 with at most 9 digits after the point, seen 1.5"
+            "taker_fee: expected a rate from 0 to below 1 with at most 9 digits after the point, saw 1.5"
         );
     }
 }

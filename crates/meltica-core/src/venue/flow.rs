@@ -1,4 +1,4 @@
-//! A mixed flow of orders on a deep book, to measure engines with.
+//! A mixed flow of orders on a deep book, for benchmarks.
 
 use super::{
     AccountId, Command, Engine, Fees, Ledger, NewOrder, OrderId, OrderKind, Outcome, Rules, SelfTrade,
@@ -6,19 +6,19 @@ use super::{
 };
 use crate::event::Side;
 
-/// Commands for an engine made by [`engine`]. All orders come from [`AccountId::OUTSIDE`]; the ids of those cancelled are
-/// right whatever the accounts and fees, as long as nothing is refused.
+/// Commands for an engine of [`engine`]. All orders belong to [`AccountId::OUTSIDE`]. The ids of cancelled orders are
+/// valid for any accounts and fees, as long as the engine refuses no command.
 #[derive(Debug, Clone)]
 pub struct Flow {
-    /// Builds a book, [`LEVELS`] deep on either side.
+    /// Builds a book with [`LEVELS`] levels on either side.
     pub build: Vec<Command>,
-    /// Keeps it about as deep: 45 % limit orders that rest, 40 % cancellations, 15 % orders that take.
+    /// Keeps the depth about constant: 45 % resting limit orders, 40 % cancellations, 15 % orders that take.
     pub steps: Vec<Command>,
 }
 
 /// Levels on either side.
 pub const LEVELS: i64 = 1000;
-/// Orders in each level at first.
+/// Initial number of orders per level.
 const ORDERS: i64 = 10;
 const MID: i64 = 6_000_000;
 
@@ -39,10 +39,10 @@ pub fn engine(fees: Fees) -> (Engine, Ledger) {
     (engine.expect("the scales fit"), ledger)
 }
 
-/// Returns a flow of `n` steps, the same for the same seed.
+/// Returns a flow of `n` steps, which the seed determines.
 ///
-/// Prices of new orders are drawn from the whole depth, half of them with more weight near the best; what is
-/// cancelled is drawn from all open orders.
+/// Prices of new orders are drawn from the whole depth, half of them with more weight near the best price. Cancelled
+/// orders are drawn from all open orders.
 pub fn mixed(n: usize, seed: u64) -> Flow {
     let (mut engine, mut ledger) = engine(Fees::default());
     let mut random = Random(seed);
@@ -84,7 +84,7 @@ pub fn mixed(n: usize, seed: u64) -> Flow {
                 Command::Cancel(order)
             }
             kind => {
-                // From the fuller side, and more while the book is fuller than it was.
+                // Takes from the fuller side, and takes more while the book is deeper than at first.
                 let [bids, asks] = [Side::Buy, Side::Sell].map(|side| engine.book.quantity(side));
                 let (side, price) = if bids > asks {
                     (Side::Sell, best(Side::Buy) - 40)
@@ -95,7 +95,7 @@ pub fn mixed(n: usize, seed: u64) -> Flow {
                 match kind {
                     85..92 => limit(side, price, random.below(most) + 1, TimeInForce::Ioc),
                     92..99 => new(side, random.below(most) + 1, OrderKind::Market { fok: false }),
-                    // Sweeps levels.
+                    // Sweeps several levels.
                     _ => limit(side, price, random.below(16 * most) + 1, TimeInForce::Ioc),
                 }
             }
@@ -113,7 +113,7 @@ pub fn mixed(n: usize, seed: u64) -> Flow {
     Flow { build, steps }
 }
 
-/// Takes one of the orders that are still open.
+/// Removes and returns a random order that is still open.
 fn pick(open: &mut Vec<OrderId>, engine: &Engine, random: &mut Random) -> Option<OrderId> {
     while !open.is_empty() {
         let at = random.below(open.len() as i64) as usize;

@@ -1,18 +1,18 @@
-//! The prices of one side, sorted, the best last: most changes are near the best and move little.
+//! The sorted prices of one side, best last: most changes are near the best price and move few entries.
 //!
-//! Keys are prices, an ask's negated, so that the best is the greatest on either side. They lie apart from what they
-//! lead to: a search through 1,000 of them touches few cache lines.
+//! Keys are prices, negated for asks, so the best key is the greatest on either side. Keys and values are in separate
+//! arrays: a search through 1,000 keys touches few cache lines.
 
 use crate::event::Side;
 
-/// One side's prices and the places of their levels.
+/// The prices of one side and the slots of their levels.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ladder {
     keys: Vec<i64>,
-    places: Vec<u32>,
+    slots: Vec<u32>,
 }
 
-/// Turns a price into a key, and back.
+/// Converts a price to a key, and back.
 #[inline(always)]
 pub(super) const fn flip(side: Side, price: i64) -> i64 {
     match side {
@@ -22,45 +22,45 @@ pub(super) const fn flip(side: Side, price: i64) -> i64 {
 }
 
 impl Ladder {
-    /// Returns a ladder with room for `levels`.
+    /// Returns an empty ladder with capacity for `levels`.
     pub fn with_capacity(levels: usize) -> Self {
-        Self { keys: Vec::with_capacity(levels), places: Vec::with_capacity(levels) }
+        Self { keys: Vec::with_capacity(levels), slots: Vec::with_capacity(levels) }
     }
 
-    /// Returns how many levels there are.
+    /// Returns the number of levels.
     #[inline]
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Returns the best level's key and place.
+    /// Returns the key and the slot of the best level.
     #[inline]
     pub fn best(&self) -> Option<(i64, u32)> {
-        Some((*self.keys.last()?, *self.places.last()?))
+        Some((*self.keys.last()?, *self.slots.last()?))
     }
 
-    /// Returns the worst level's key.
+    /// Returns the key of the worst level.
     pub fn worst(&self) -> Option<i64> {
         self.keys.first().copied()
     }
 
-    /// Returns the places, best first.
-    pub fn places(&self) -> impl ExactSizeIterator<Item = u32> {
-        self.places.iter().rev().copied()
+    /// Returns the slots, best first.
+    pub fn slots(&self) -> impl ExactSizeIterator<Item = u32> {
+        self.slots.iter().rev().copied()
     }
 
-    /// Returns the place at `key`, else the position to insert it at.
+    /// Returns the slot at `key`, or else the position for an insertion.
     #[inline]
     pub fn find(&self, key: i64) -> Result<u32, usize> {
         let at = self.search(key);
-        if self.keys.get(at) == Some(&key) { Ok(self.places[at]) } else { Err(at) }
+        if self.keys.get(at) == Some(&key) { Ok(self.slots[at]) } else { Err(at) }
     }
 
-    /// Inserts a level where [`Self::find`] said.
+    /// Inserts a level at a position that [`Self::find`] returned.
     #[inline]
-    pub fn insert(&mut self, at: usize, key: i64, place: u32) {
+    pub fn insert(&mut self, at: usize, key: i64, slot: u32) {
         self.keys.insert(at, key);
-        self.places.insert(at, place);
+        self.slots.insert(at, slot);
     }
 
     /// Removes the level at `key`.
@@ -68,10 +68,11 @@ impl Ladder {
     pub fn remove(&mut self, key: i64) {
         let at = self.search(key);
         self.keys.remove(at);
-        self.places.remove(at);
+        self.slots.remove(at);
     }
 
-    /// Returns the first position whose key is `key` or above: outwards from the best in doubling steps, then halving.
+    /// Returns the first position whose key is `key` or above: a galloping search outwards from the best, then a binary
+    /// search.
     #[inline]
     fn search(&self, key: i64) -> usize {
         let keys = &*self.keys;
@@ -89,6 +90,6 @@ impl Ladder {
 
     #[cfg(test)]
     pub fn capacity(&self) -> usize {
-        self.keys.capacity() + self.places.capacity()
+        self.keys.capacity() + self.slots.capacity()
     }
 }

@@ -1,11 +1,12 @@
-//! Who owns what: double entry, in integers.
+//! Balances of accounts: double-entry bookkeeping in integers.
 //!
-//! All that moves is a transfer from one account to another, so the balances of an asset add up to zero at every
-//! instant: [`AccountId::OUTSIDE`], where deposits come from and background flow trades, owes what the others own.
-//! One ledger serves all engines of a venue, so that an account trades on many instruments with one balance.
+//! Every movement is a transfer between two accounts, so the balances of an asset add up to zero at any time.
+//! [`AccountId::OUTSIDE`] is the source of deposits and the account of background orders; its balance is the negative
+//! sum of all others. One ledger serves all engines of a venue, so an account trades all instruments with one balance.
 //!
-//! Invariants: a funded account's balances are never negative, `reserved <= total`, and no sum can overflow, since no
-//! total is farther from zero than what ever moved, which is counted and bounded.
+//! Invariants:
+//! - The balances of a funded account are never negative, and `reserved <= total`.
+//! - Sums cannot overflow: a total never exceeds the sum of all movements, which is counted and bounded.
 
 use super::Reject;
 
@@ -14,9 +15,9 @@ use super::Reject;
 pub struct AccountId(u32);
 
 impl AccountId {
-    /// The rest of the world: any number of strangers whose funds are not looked at.
+    /// The rest of the world: any number of background traders without funds checks.
     pub const OUTSIDE: Self = Self(0);
-    /// Where fees go. It does not trade.
+    /// Receives fees. Does not trade.
     pub const FEES: Self = Self(1);
 
     #[cfg(test)]
@@ -29,17 +30,17 @@ impl AccountId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AssetId(u32);
 
-/// What an account owns of an asset, in its smallest units.
+/// An account's balance of an asset, in its smallest units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Balance {
-    /// All of it.
+    /// Total.
     pub total: i128,
-    /// What open orders hold of it.
+    /// Amount reserved by open orders.
     pub reserved: i128,
 }
 
 impl Balance {
-    /// Returns what is free for new orders.
+    /// Returns the amount available for new orders.
     #[inline]
     pub const fn available(self) -> i128 {
         self.total - self.reserved
@@ -49,7 +50,7 @@ impl Balance {
 #[derive(Debug, Clone)]
 struct Asset {
     scale: u8,
-    /// The sum of all that ever moved.
+    /// Sum of all amounts ever transferred.
     moved: i128,
 }
 
@@ -64,10 +65,10 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Most that moves at once.
+    /// Maximum amount of one transfer.
     pub const MAX_AMOUNT: i128 = 100_000_000_000_000_000_000_000_000_000;
 
-    /// Returns a ledger of assets with so many digits after the point each, numbered in that order.
+    /// Returns a ledger of assets, numbered in order; `scales` are their numbers of digits after the point.
     pub fn new(scales: &[u8]) -> Self {
         let assets = scales.iter().map(|&scale| Asset { scale, moved: 0 }).collect();
         let mut ledger = Self { assets, funded: Vec::new(), balances: Vec::new() };
@@ -83,29 +84,29 @@ impl Ledger {
         (0..self.assets.len() as u32).map(AssetId)
     }
 
-    /// Returns how many digits after the point an asset has.
+    /// Returns an asset's number of digits after the point.
     pub fn scale(&self, asset: AssetId) -> u8 {
         self.assets[asset.0 as usize].scale
     }
 
-    /// Opens an account. The orders of a `funded` one need funds and reserve them; others may owe without limit.
+    /// Opens an account. Orders of a `funded` account need and reserve funds; other accounts may owe without limit.
     pub fn open(&mut self, funded: bool) -> AccountId {
         self.funded.push(funded);
         self.balances.resize(self.funded.len() * self.assets.len(), Balance::default());
         AccountId(self.funded.len() as u32 - 1)
     }
 
-    /// Returns what an account owns.
+    /// Returns an account's balance of an asset.
     #[inline]
     pub fn balance(&self, account: AccountId, asset: AssetId) -> Balance {
         self.balances[self.index(account, asset)]
     }
 
-    /// Moves `amount`; a deposit comes from [`AccountId::OUTSIDE`], a withdrawal goes there.
+    /// Transfers `amount`. [`AccountId::OUTSIDE`] is the source of deposits and the target of withdrawals.
     ///
     /// # Errors
-    /// [`Reject::UnknownAccount`], [`Reject::InsufficientFunds`] where a funded account has less available, and
-    /// [`Reject::Overflow`] for a negative amount or more than the ledger can count. Then nothing moves.
+    /// [`Reject::UnknownAccount`]; [`Reject::InsufficientFunds`] where a funded account has less available;
+    /// [`Reject::Overflow`] for a negative amount or more than the ledger can count. Nothing changed in these cases.
     pub fn transfer(
         &mut self,
         from: AccountId,
@@ -113,7 +114,7 @@ impl Ledger {
         asset: AssetId,
         amount: i128,
     ) -> Result<(), Reject> {
-        if !self.knows(from) || !self.knows(to) {
+        if !self.has_account(from) || !self.has_account(to) {
             return Err(Reject::UnknownAccount);
         }
         if amount < 0 || !self.has_room(asset, amount) {
@@ -124,25 +125,25 @@ impl Ledger {
         Ok(())
     }
 
-    /// Whether there is such an account.
+    /// Whether the account exists.
     #[inline]
-    pub(super) fn knows(&self, account: AccountId) -> bool {
+    pub(super) fn has_account(&self, account: AccountId) -> bool {
         (account.0 as usize) < self.funded.len()
     }
 
-    /// Whether the account's orders need funds.
+    /// Whether orders of the account need funds.
     #[inline]
     pub(super) fn is_funded(&self, account: AccountId) -> bool {
         self.funded[account.0 as usize]
     }
 
-    /// Whether a trade of `amount` and its two fees can be counted.
+    /// Whether a trade of `amount` and its two fees fit the counters.
     #[inline]
     pub(super) fn has_room(&self, asset: AssetId, amount: i128) -> bool {
         amount <= Self::MAX_AMOUNT && self.assets[asset.0 as usize].moved <= i128::MAX - 3 * amount
     }
 
-    /// Refuses what the account cannot pay, when `freed` of its reservation is let go first.
+    /// Refuses an amount that the account cannot pay after releasing `freed` of its reservation.
     #[inline]
     pub(super) fn check(
         &self,
@@ -158,7 +159,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Sets funds of a funded account aside; a negative amount lets them go.
+    /// Reserves funds of a funded account; a negative amount releases them.
     #[inline]
     pub(super) fn reserve(&mut self, account: AccountId, asset: AssetId, amount: i128) {
         if self.is_funded(account) {
@@ -167,7 +168,7 @@ impl Ledger {
         }
     }
 
-    /// Moves what was checked before.
+    /// Transfers an amount that was checked before.
     #[inline]
     pub(super) fn pay(&mut self, from: AccountId, to: AccountId, asset: AssetId, amount: i128) {
         let (from, to) = (self.index(from, asset), self.index(to, asset));

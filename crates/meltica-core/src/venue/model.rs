@@ -1,5 +1,5 @@
-//! The plain engine that the real one is compared with: one vector of orders in the order of their priority, scanned
-//! for everything, and fees and reservations worked out from exact sums each time.
+//! The plain model that the engine is compared with: one vector of orders by time, which every operation scans. Fees and
+//! reservations are computed from exact sums each time.
 
 use super::{AccountId, Rules, SelfTrade, TimeInForce, order::OrderKind};
 use crate::event::Side;
@@ -15,7 +15,7 @@ pub struct Order {
     pub account: AccountId,
     pub post_only: bool,
     pub self_trade: SelfTrade,
-    /// In billionths of a unit.
+    /// In billionths of the smallest unit.
     exact_fee: i128,
     charged: i128,
 }
@@ -33,7 +33,7 @@ pub enum Event {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub struct Ask {
+pub struct Request {
     pub side: Side,
     pub quantity: i64,
     pub kind: OrderKind,
@@ -45,12 +45,12 @@ pub struct Ask {
 #[derive(Debug, Clone)]
 pub struct Model {
     pub rules: Rules,
-    /// Billionths.
+    /// Rates, in billionths.
     pub maker_rate: i128,
     pub taker_rate: i128,
     /// Whether buyers, and sellers, pay in quote.
     pub in_quote: [bool; 2],
-    /// Units of base a lot unit, of quote a notional unit.
+    /// Smallest units of base per unit of quantity, and of quote per unit of notional.
     pub factors: [i128; 2],
     /// By account: whether it is funded.
     pub accounts: BTreeMap<AccountId, bool>,
@@ -85,7 +85,7 @@ impl Model {
         amount * i128::from(quantity) * self.factors[asset]
     }
 
-    /// What an order must give for `quantity` at `price`, beyond the fees it has paid.
+    /// Returns the amount that an order must pay for `quantity` at `price`, including fees that are not yet charged.
     fn need(&self, order: &Order, price: i64, quantity: i64, rate: i128) -> i128 {
         let asset = Self::gives(order.side);
         let amount = self.amount(asset, price, quantity);
@@ -106,7 +106,7 @@ impl Model {
         self.totals[&account][asset] - self.reserved(account, asset)
     }
 
-    /// The oldest of the best orders that one of `side` meets within its limit.
+    /// Returns the oldest of the best opposite orders within the limit.
     fn first(&self, side: Side, limit: Option<i64>) -> Option<usize> {
         let mut found: Option<usize> = None;
         for (i, order) in self.orders.iter().enumerate().filter(|(_, order)| order.side != side) {
@@ -133,7 +133,7 @@ impl Model {
         self.totals.get_mut(&to).expect("an account")[asset] += amount;
     }
 
-    /// Matches; returns whether the taker met its own account and must stop.
+    /// Matches an order. Returns whether self-trade prevention stops it.
     fn take(&mut self, taker: &mut Order, limit: Option<i64>, events: &mut Vec<Event>) -> bool {
         while taker.remaining() > 0
             && let Some(at) = self.first(taker.side, limit)
@@ -204,44 +204,44 @@ impl Model {
         tests.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, code)| Err(code))
     }
 
-    pub fn submit(&mut self, ask: &Ask) -> Result<Vec<Event>, &'static str> {
-        if ask.account == AccountId::FEES || !self.accounts.contains_key(&ask.account) {
+    pub fn submit(&mut self, request: &Request) -> Result<Vec<Event>, &'static str> {
+        if request.account == AccountId::FEES || !self.accounts.contains_key(&request.account) {
             return Err("unknown_account");
         }
-        let price = ask.kind.price();
+        let price = request.kind.price();
         let mut order = Order {
-            tag: ask.tag,
-            side: ask.side,
+            tag: request.tag,
+            side: request.side,
             price: price.unwrap_or(0),
-            quantity: ask.quantity,
+            quantity: request.quantity,
             filled: 0,
-            account: ask.account,
-            post_only: matches!(ask.kind, OrderKind::PostOnly { .. }),
-            self_trade: ask.self_trade,
+            account: request.account,
+            post_only: matches!(request.kind, OrderKind::PostOnly { .. }),
+            self_trade: request.self_trade,
             exact_fee: 0,
             charged: 0,
         };
         self.check_rules(&order, price)?;
-        let crosses = self.first(ask.side, price).is_some();
+        let crosses = self.first(request.side, price).is_some();
         if order.post_only && crosses {
             return Err("would_cross");
         }
         let mut trial = (self.clone(), order.clone(), Vec::new());
         trial.0.take(&mut trial.1, price, &mut trial.2);
         let fok = matches!(
-            ask.kind,
+            request.kind,
             OrderKind::Limit { time_in_force: TimeInForce::Fok, .. } | OrderKind::Market { fok: true }
         );
         if fok && trial.1.remaining() > 0 {
             return Err("unfillable");
         }
-        let gtc = matches!(ask.kind, OrderKind::Limit { time_in_force: TimeInForce::Gtc, .. });
+        let gtc = matches!(request.kind, OrderKind::Limit { time_in_force: TimeInForce::Gtc, .. });
         let rate = match (order.post_only || gtc && !crosses, gtc) {
             (true, _) => self.maker_rate,
             (_, true) => self.maker_rate.max(self.taker_rate),
             _ => self.taker_rate,
         };
-        let needed = if price.is_none() && ask.side == Side::Buy {
+        let needed = if price.is_none() && request.side == Side::Buy {
             let fills = trial.2.iter().filter_map(|event| match event {
                 Event::Fill { price, quantity, .. } => Some(self.amount(QUOTE, *price, *quantity)),
                 Event::Closed { .. } => None,
@@ -251,14 +251,16 @@ impl Model {
         } else {
             self.need(&order, order.price, order.quantity, rate)
         };
-        if self.accounts[&ask.account] && needed > self.available(ask.account, Self::gives(ask.side)) {
+        if self.accounts[&request.account]
+            && needed > self.available(request.account, Self::gives(request.side))
+        {
             return Err("insufficient_funds");
         }
         let mut events = Vec::new();
         let stopped = self.take(&mut order, price, &mut events);
         self.finish(
             order,
-            (gtc || ask.kind == OrderKind::PostOnly { price: price.unwrap_or(0) }) && !stopped,
+            (gtc || request.kind == OrderKind::PostOnly { price: price.unwrap_or(0) }) && !stopped,
             stopped,
             &mut events,
         );

@@ -1,13 +1,13 @@
-//! The engine against the plain model, and against the invariants of its header.
+//! Property tests: the engine agrees with the plain model and keeps its invariants.
 
-use super::model::{Ask, Event, Model};
+use super::model::{Event, Model, Request};
 use super::*;
 use crate::decimal::Decimal;
 use crate::event::Side;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-/// A command; an order to cancel or change is one of those tried before, counted round and round.
+/// A command. Cancellations and amendments refer to earlier orders by index, modulo their number.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     New(NewOrder),
@@ -64,7 +64,7 @@ fn setup() -> impl Strategy<Value = Setup> {
     )
 }
 
-/// Two funded accounts, one that is not, the rest of the world, and now and then one that does not trade.
+/// Two funded accounts, one unfunded account, the outside account, and rarely an account that may not trade.
 fn account() -> impl Strategy<Value = AccountId> {
     prop_oneof![
         10 => prop_oneof![Just(2u32), Just(3), Just(4), Just(0)],
@@ -100,7 +100,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Both engines, and a book rebuilt from the changes alone.
+/// The engine, the model, and a book rebuilt from the level changes.
 struct Pair {
     engine: Engine,
     ledger: Ledger,
@@ -110,7 +110,7 @@ struct Pair {
     ids: Vec<Option<OrderId>>,
     feed: BTreeMap<(u8, i64), (i64, u32)>,
     last_update: u64,
-    /// By tag: the quantity asked for, and how much of it was filled.
+    /// By tag: total and filled quantity.
     volume: BTreeMap<u64, (i64, i64)>,
 }
 
@@ -167,8 +167,8 @@ impl Pair {
                 let tag = self.ids.len() as u64;
                 let NewOrder { side, quantity, kind, account, self_trade, .. } = order;
                 let self_trade = self_trade.unwrap_or(self.default);
-                let ask = Ask { side, quantity, kind, account, self_trade, tag };
-                (Command::New(NewOrder { tag, ..order }), self.model.submit(&ask))
+                let request = Request { side, quantity, kind, account, self_trade, tag };
+                (Command::New(NewOrder { tag, ..order }), self.model.submit(&request))
             }
             Step::Cancel(n) => (Command::Cancel(id(n)), self.model.cancel(n as u64)),
             Step::Amend(n, price, quantity) => (
@@ -208,18 +208,18 @@ impl Pair {
         self.check_money()
     }
 
-    /// Applies level changes to the feed and turns the rest into the model's events.
+    /// Applies level changes to the feed and converts the other outcomes to events of the model.
     fn events(&mut self, out: &[Outcome]) -> Result<Vec<Event>, TestCaseError> {
         let mut events = Vec::new();
-        let mut told = Vec::new();
+        let mut changed = Vec::new();
         for outcome in out {
             match *outcome {
                 Outcome::Filled(fill) => {
                     for party in [fill.maker, fill.taker] {
                         prop_assert_eq!(self.ids[party.tag as usize], Some(party.order));
-                        let (asked, filled) = self.volume.get_mut(&party.tag).expect("an order");
+                        let (ordered, filled) = self.volume.get_mut(&party.tag).expect("an order");
                         *filled += fill.quantity;
-                        prop_assert_eq!(party.remaining, *asked - *filled);
+                        prop_assert_eq!(party.remaining, *ordered - *filled);
                     }
                     events.push(Event::Fill {
                         maker: fill.maker.tag,
@@ -232,8 +232,8 @@ impl Pair {
                 }
                 Outcome::Closed { tag, unfilled, reason, order, .. } => {
                     prop_assert_eq!(self.ids[tag as usize], Some(order));
-                    let (asked, filled) = self.volume[&tag];
-                    prop_assert_eq!(unfilled, asked - filled);
+                    let (ordered, filled) = self.volume[&tag];
+                    prop_assert_eq!(unfilled, ordered - filled);
                     let reason = match reason {
                         CloseReason::Cancelled => "Cancelled",
                         CloseReason::Amended => "Amended",
@@ -249,14 +249,14 @@ impl Pair {
                     self.last_update += 1;
                     prop_assert_eq!(update_id, self.last_update);
                     let key = (level.side as u8, level.price);
-                    prop_assert!(!told.contains(&key), "a level is told once");
-                    told.push(key);
+                    prop_assert!(!changed.contains(&key), "a level is reported once per command");
+                    changed.push(key);
                     let sums = (level.quantity, level.orders);
                     let before = match level.orders {
                         0 => self.feed.remove(&key),
                         _ => self.feed.insert(key, sums),
                     };
-                    prop_assert_ne!(before.unwrap_or_default(), sums, "a change changes");
+                    prop_assert_ne!(before.unwrap_or_default(), sums, "a reported level has changed");
                 }
                 Outcome::Accepted { .. } => {}
                 Outcome::Rejected(reject) => return Err(TestCaseError::fail(format!("{reject:?}"))),
@@ -271,7 +271,7 @@ impl Pair {
             let level = expected.entry((order.side as u8, order.price)).or_default();
             *level = (level.0 + order.remaining(), level.1 + 1);
         }
-        let mut seen = BTreeMap::new();
+        let mut actual = BTreeMap::new();
         for side in [Side::Buy, Side::Sell] {
             let levels: Vec<_> = self.engine.levels(side).collect();
             let sign = if side == Side::Buy { -1 } else { 1 };
@@ -281,8 +281,8 @@ impl Pair {
                 self.engine.book.quantity(side),
                 levels.iter().map(|level| level.quantity).sum::<i64>()
             );
-            seen.extend(levels.iter().map(|l| ((side as u8, l.price), (l.quantity, l.orders))));
-            // Priority: by price, and the model's vector is in the order of time.
+            actual.extend(levels.iter().map(|l| ((side as u8, l.price), (l.quantity, l.orders))));
+            // The model's vector is sorted by time; a stable sort by price gives the priority.
             let mut orders: Vec<_> = self.model.orders.iter().filter(|order| order.side == side).collect();
             orders.sort_by_key(|order| sign * order.price);
             let orders: Vec<_> = orders
@@ -294,8 +294,8 @@ impl Pair {
                 own.map(|o| (o.tag, o.price, o.quantity, o.remaining, o.account, o.post_only)).collect();
             prop_assert_eq!(own, orders);
         }
-        prop_assert_eq!(&seen, &expected);
-        prop_assert_eq!(&seen, &self.feed);
+        prop_assert_eq!(&actual, &expected);
+        prop_assert_eq!(&actual, &self.feed);
         prop_assert_eq!(self.engine.update_id(), self.last_update);
         if let (Some(bid), Some(ask)) = (self.engine.best(Side::Buy), self.engine.best(Side::Sell)) {
             prop_assert!(bid.price < ask.price, "crossed");
@@ -310,13 +310,16 @@ impl Pair {
         for (i, asset) in self.assets.into_iter().enumerate() {
             let mut sum = 0;
             for (account, totals) in &self.model.totals {
-                let seen = self.ledger.balance(*account, asset);
-                prop_assert_eq!(seen.total, totals[i]);
-                prop_assert_eq!(seen.reserved, self.model.reserved(*account, i));
+                let actual = self.ledger.balance(*account, asset);
+                prop_assert_eq!(actual.total, totals[i]);
+                prop_assert_eq!(actual.reserved, self.model.reserved(*account, i));
                 if self.model.accounts[account] {
-                    prop_assert!(0 <= seen.reserved && seen.reserved <= seen.total, "{account:?} {seen:?}");
+                    prop_assert!(
+                        0 <= actual.reserved && actual.reserved <= actual.total,
+                        "{account:?} {actual:?}"
+                    );
                 }
-                sum += seen.total;
+                sum += actual.total;
             }
             prop_assert_eq!(sum, 0);
         }
@@ -324,7 +327,7 @@ impl Pair {
     }
 }
 
-/// Any number, more often an extreme one.
+/// Any number; extreme numbers are more likely.
 fn wild() -> impl Strategy<Value = i64> {
     prop_oneof![
         any::<i64>(),
@@ -362,7 +365,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn prop_the_engine_is_the_plain_model(setup in setup(), steps in proptest::collection::vec(step(), 1..60)) {
+    fn prop_the_engine_agrees_with_the_plain_model(setup in setup(), steps in proptest::collection::vec(step(), 1..60)) {
         let mut pair = Pair::new(&setup);
         for step in steps {
             pair.run(step)?;
@@ -370,7 +373,7 @@ proptest! {
     }
 
     #[test]
-    fn prop_no_command_panics_and_the_money_stays(
+    fn prop_extreme_commands_keep_the_invariants(
         mut setup in setup(),
         digits in 0..20u8,
         deposits in [wild(), wild(), wild()],

@@ -1,56 +1,56 @@
-//! What goes into the engine and what comes out. Prices and quantities are integers on the engine's scales
+//! The engine's commands and outcomes. Prices and quantities are integers on the engine's scales
 //! ([`super::Rules`]), money is in the smallest units of its asset ([`super::Ledger`]).
 
 use super::Reject;
 use super::ledger::AccountId;
 use crate::event::{Side, TimeInForce};
 
-/// The engine's id of an order: ascending in time, never used twice, never 0.
+/// The engine's id of an order: ascending in time, never reused, never 0.
 ///
-/// The low 24 bits say where the order lies and the others count orders, so finding an order takes no search.
+/// The low 24 bits are the index of the order's slot and the other bits count orders, so a lookup needs no search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OrderId(pub u64);
 
 impl OrderId {
-    const PLACE_BITS: u32 = 24;
-    /// Most orders that rest at a time.
-    pub(super) const MAX_PLACES: usize = 1 << Self::PLACE_BITS;
-    /// Most orders that an engine ever accepts.
-    pub(super) const MAX_COUNT: u64 = (1 << (u64::BITS - Self::PLACE_BITS)) - 1;
+    const SLOT_BITS: u32 = 24;
+    /// Maximum number of resting orders.
+    pub(super) const MAX_SLOTS: usize = 1 << Self::SLOT_BITS;
+    /// Maximum number of orders that an engine accepts in its lifetime.
+    pub(super) const MAX_COUNT: u64 = (1 << (u64::BITS - Self::SLOT_BITS)) - 1;
 
-    pub(super) const fn new(count: u64, place: u32) -> Self {
-        Self(count << Self::PLACE_BITS | place as u64)
+    pub(super) const fn new(count: u64, slot: u32) -> Self {
+        Self(count << Self::SLOT_BITS | slot as u64)
     }
 
-    pub(super) const fn place(self) -> usize {
-        self.0 as usize & (Self::MAX_PLACES - 1)
+    pub(super) const fn slot(self) -> usize {
+        self.0 as usize & (Self::MAX_SLOTS - 1)
     }
 }
 
 /// How an order trades.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OrderKind {
-    /// Takes whatever the book offers, at any price; what is left expires.
+    /// Takes any price; the remainder expires.
     Market {
-        /// Whether it is refused unless the book fills it whole.
+        /// Whether the order is refused unless the book fills it completely.
         fok: bool,
     },
     /// Trades at `price` or better.
     Limit {
-        /// The worst price.
+        /// The limit.
         price: i64,
-        /// What becomes of the rest.
+        /// What happens to the remainder.
         time_in_force: TimeInForce,
     },
-    /// Rests at `price`; refused when it would take.
+    /// Rests at `price`; refused where it would take.
     PostOnly {
-        /// Its price.
+        /// The limit.
         price: i64,
     },
 }
 
 impl OrderKind {
-    /// Returns the limit, or `None` of a market order.
+    /// Returns the limit, or `None` for a market order.
     pub const fn price(self) -> Option<i64> {
         match self {
             Self::Market { .. } => None,
@@ -69,18 +69,18 @@ impl OrderKind {
     }
 }
 
-/// What happens when an order meets one of the same account. Orders of [`AccountId::OUTSIDE`] are strangers to each
-/// other.
+/// What happens when an order meets an order of the same account. Orders of [`AccountId::OUTSIDE`] always trade with
+/// each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SelfTrade {
     /// They trade.
     #[default]
     Allow,
-    /// What is left of the arriving order expires.
+    /// The remainder of the arriving order expires.
     ExpireTaker,
-    /// The resting order expires and the arriving one goes on.
+    /// The resting order expires and the arriving order continues.
     ExpireMaker,
-    /// Both.
+    /// Both orders expire.
     ExpireBoth,
 }
 
@@ -89,78 +89,79 @@ pub enum SelfTrade {
 pub struct NewOrder {
     /// Buy or sell.
     pub side: Side,
-    /// How much.
+    /// Quantity.
     pub quantity: i64,
-    /// How it trades.
+    /// How the order trades.
     pub kind: OrderKind,
-    /// Whose it is.
+    /// The account that owns the order.
     pub account: AccountId,
-    /// What happens when it meets an order of the same account; `None` is the engine's default.
+    /// What happens when the order meets an order of the same account; `None` is the engine's default.
     pub self_trade: Option<SelfTrade>,
-    /// The caller's own reference, given back with all that happens to the order.
+    /// The caller's reference, included in every outcome of the order.
     pub tag: u64,
 }
 
-/// What the engine is asked to do.
+/// A request to the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// Take a new order.
+    /// Submit a new order.
     New(NewOrder),
     /// Cancel an order.
     Cancel(OrderId),
-    /// Change an order.
+    /// Amend an order.
     Amend {
-        /// Which.
+        /// The order.
         order: OrderId,
         /// The new price; `None` keeps it.
         price: Option<i64>,
-        /// The new quantity, what is already filled included; `None` keeps it.
+        /// The new total quantity, including the filled part; `None` keeps it.
         quantity: Option<i64>,
     },
 }
 
-/// What happened, in its order. A refused command yields [`Outcome::Rejected`] alone and changes nothing.
+/// One effect of a command, in order. A refused command has the single outcome [`Outcome::Rejected`] and changes
+/// nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The new order is taken; its fills follow. It rests unless they fill it or it is closed in this step.
+    /// The new order was accepted; its fills follow. It rests unless the fills complete it or this step closes it.
     Accepted {
-        /// The engine's id of it.
+        /// The engine's id of the order.
         order: OrderId,
         /// The caller's reference.
         tag: u64,
-        /// Whose it is.
+        /// The account that owns the order.
         account: AccountId,
     },
-    /// The command is refused.
+    /// The command was refused.
     Rejected(Reject),
-    /// Two orders traded. One whose `remaining` is 0 is done; no [`Outcome::Closed`] follows.
+    /// Two orders traded. An order whose `remaining` is 0 is complete; no [`Outcome::Closed`] follows.
     Filled(Fill),
-    /// The order was changed; fills may follow where its price moved.
+    /// The order was amended; fills may follow a change of price.
     Amended {
-        /// Which.
+        /// The order.
         order: OrderId,
         /// The caller's reference.
         tag: u64,
-        /// Whose it is.
+        /// The account that owns the order.
         account: AccountId,
-        /// Its price now.
+        /// The new price.
         price: i64,
-        /// Its quantity now, what is filled included.
+        /// The new total quantity, including the filled part.
         quantity: i64,
-        /// Whether it kept its place in the queue.
+        /// Whether the order kept its queue position.
         kept_priority: bool,
     },
-    /// The order is done before it was filled whole.
+    /// The order ended before it was filled completely.
     Closed {
-        /// Which.
+        /// The order.
         order: OrderId,
         /// The caller's reference.
         tag: u64,
-        /// Whose it is.
+        /// The account that owns the order.
         account: AccountId,
-        /// What was not filled.
+        /// Quantity that was not filled.
         unfilled: i64,
-        /// Why.
+        /// Why the order ended.
         reason: CloseReason,
     },
     /// A price level of the book changed.
@@ -170,13 +171,13 @@ pub enum Outcome {
 /// Why an order ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
-    /// It was cancelled on request.
+    /// Cancelled on request.
     Cancelled,
-    /// It was amended to no more than is filled.
+    /// Amended to the filled quantity or less.
     Amended,
-    /// The book offers no more within its limit, and it may not rest.
+    /// The book has no further quantity within the limit, and the order may not rest.
     Remainder,
-    /// It met an order of the same account.
+    /// Would trade with an order of the same account.
     SelfTrade,
 }
 
@@ -187,13 +188,13 @@ pub struct Fill {
     pub trade_id: u64,
     /// The maker's price.
     pub price: i64,
-    /// How much.
+    /// Quantity.
     pub quantity: i64,
     /// The taker's side.
     pub taker_side: Side,
-    /// The order that rested.
+    /// The resting order.
     pub maker: Party,
-    /// The order that arrived.
+    /// The arriving order.
     pub taker: Party,
 }
 
@@ -204,55 +205,55 @@ pub struct Party {
     pub order: OrderId,
     /// The caller's reference.
     pub tag: u64,
-    /// Whose it is.
+    /// The account that owns the order.
     pub account: AccountId,
-    /// What is left to fill after the trade.
+    /// Quantity still open after the trade.
     pub remaining: i64,
-    /// The fee, in the asset that [`super::Engine::fee_asset`] tells for the side.
+    /// The fee, in the asset that [`super::Engine::fee_asset`] returns for the side.
     pub fee: i128,
 }
 
-/// A level's new state. Whoever applies each change in turn holds the engine's book.
+/// The new state of a level. Applying all changes in order reproduces the engine's book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LevelChange {
-    /// One more than that of the change before.
+    /// The previous change's id plus one.
     pub update_id: u64,
     /// The level.
     pub level: BookLevel,
 }
 
-/// A price level. Gone when there are no orders.
+/// A price level, removed once it has zero orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BookLevel {
-    /// Bids buy, asks sell.
+    /// Buy for bids, sell for asks.
     pub side: Side,
-    /// Its price.
+    /// Price.
     pub price: i64,
-    /// The sum of what its orders still want.
+    /// Sum of the open quantities of its orders.
     pub quantity: i64,
-    /// How many orders.
+    /// Number of orders.
     pub orders: u32,
 }
 
-/// An order that rests.
+/// A resting order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenOrder {
-    /// The engine's id of it.
+    /// The engine's id of the order.
     pub order: OrderId,
     /// The caller's reference.
     pub tag: u64,
-    /// Whose it is.
+    /// The account that owns the order.
     pub account: AccountId,
     /// Buy or sell.
     pub side: Side,
-    /// Its price.
+    /// Price.
     pub price: i64,
-    /// How much it asked for.
+    /// Total quantity.
     pub quantity: i64,
-    /// How much of that is left.
+    /// Quantity still open.
     pub remaining: i64,
-    /// Whether it may never take.
+    /// Whether the order is post-only.
     pub post_only: bool,
-    /// When it took its place in the queue.
+    /// When the order got its queue position.
     pub since: crate::event::Nanos,
 }

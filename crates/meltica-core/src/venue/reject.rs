@@ -1,4 +1,4 @@
-//! Why a command is refused.
+//! Reasons for refusing a command.
 
 use super::engine::Engine;
 use super::ledger::{AssetId, Ledger};
@@ -6,43 +6,43 @@ use super::order::{Command, NewOrder};
 use super::rules::exact;
 use crate::decimal::Decimal;
 
-/// Why a command is refused; it then changed nothing.
+/// Why a command was refused. A refused command changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reject {
-    /// A quantity of zero or less.
+    /// The quantity is zero or less.
     InvalidQuantity,
-    /// A price of zero or less.
+    /// The price is zero or less.
     InvalidPrice,
     /// The price is between two ticks.
     TickSize,
     /// The quantity is between two lots.
     LotSize,
-    /// Too little.
+    /// The quantity is below the minimum.
     MinQuantity,
-    /// Too much.
+    /// The quantity is above the maximum.
     MaxQuantity,
-    /// Price times quantity is too little.
+    /// Price times quantity is below the minimum.
     MinNotional,
-    /// A post-only order would take.
+    /// The order is post-only and would take.
     WouldCross,
-    /// The book does not fill a fill-or-kill order whole.
+    /// The order is fill or kill, and the book does not fill it completely.
     Unfillable,
-    /// The account cannot pay.
+    /// The account has too little available.
     InsufficientFunds {
-        /// What is short.
+        /// The asset.
         asset: AssetId,
-        /// How much the order needs.
+        /// Amount that the order needs.
         needed: i128,
-        /// How much there is for it.
+        /// Amount that is available.
         available: i128,
     },
-    /// There is no such account, or it does not trade.
+    /// The account does not exist, or does not trade.
     UnknownAccount,
-    /// No such order is open.
+    /// The order is not open.
     UnknownOrder,
-    /// A number, or a sum that it leads to, does not fit.
+    /// A number, or a sum or product of it, does not fit.
     Overflow,
-    /// The book holds as many orders as it can.
+    /// The book holds the maximum number of orders.
     BookFull,
 }
 
@@ -69,7 +69,7 @@ impl Reject {
 }
 
 impl Engine {
-    /// Returns one line that says why a command was refused: what was expected and what was seen.
+    /// Returns one line that explains a refusal: the expected and the actual value.
     pub fn explain(&self, ledger: &Ledger, command: &Command, reject: Reject) -> String {
         let (price, quantity) = match *command {
             Command::New(NewOrder { kind, quantity, .. }) => (kind.price(), Some(quantity)),
@@ -82,55 +82,53 @@ impl Engine {
         let rules = self.rules();
         let price = price.map(|price| rules.price(price));
         let quantity = quantity.map(|quantity| rules.quantity(quantity));
-        let shown =
+        let text =
             |value: Option<Decimal>| value.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
-        let seen = |expected: String, value| format!("expected {expected}, seen {}", shown(value));
+        let mismatch = |expected: String, value| format!("expected {expected}, saw {}", text(value));
         match reject {
-            Reject::InvalidQuantity => seen("a quantity above zero".into(), quantity),
-            Reject::InvalidPrice => seen("a price above zero".into(), price),
+            Reject::InvalidQuantity => mismatch("a quantity above zero".into(), quantity),
+            Reject::InvalidPrice => mismatch("a price above zero".into(), price),
             Reject::TickSize => {
-                seen(format!("a price in ticks of {}", rules.price(rules.tick_size).normalize()), price)
+                mismatch(format!("a price in ticks of {}", rules.price(rules.tick_size).normalize()), price)
             }
-            Reject::LotSize => seen(
+            Reject::LotSize => mismatch(
                 format!("a quantity in lots of {}", rules.quantity(rules.lot_size).normalize()),
                 quantity,
             ),
             Reject::MinQuantity => {
-                seen(format!("a quantity of at least {}", rules.quantity(rules.min_quantity)), quantity)
+                mismatch(format!("a quantity of at least {}", rules.quantity(rules.min_quantity)), quantity)
             }
             Reject::MaxQuantity => {
-                seen(format!("a quantity of at most {}", rules.quantity(rules.max_quantity)), quantity)
+                mismatch(format!("a quantity of at most {}", rules.quantity(rules.max_quantity)), quantity)
             }
             Reject::MinNotional => format!(
-                "expected a notional of at least {}, seen {} at {}",
+                "expected a notional of at least {}, saw {} at {}",
                 rules.notional(rules.min_notional),
-                shown(quantity),
+                text(quantity),
                 price.map_or_else(|| "the best price".to_owned(), |price| price.to_string())
             ),
             Reject::WouldCross => {
-                format!("expected a post-only order to rest, seen one at {} that would take", shown(price))
+                format!("expected a post-only order that rests, saw one at {} that would take", text(price))
             }
             Reject::Unfillable => {
                 format!(
-                    "expected the book to fill {} whole, seen too little within the limit",
-                    shown(quantity)
+                    "expected a quantity within the limit of at least {}, saw less in the book",
+                    text(quantity)
                 )
             }
             Reject::InsufficientFunds { asset, needed, available } => {
                 let money = |amount| exact(amount, ledger.scale(asset));
                 let side = if asset == self.quote() { "quote" } else { "base" };
-                format!("expected {} of {side} available, seen {}", money(needed), money(available))
+                format!("expected {} of {side} available, saw {}", money(needed), money(available))
             }
-            Reject::UnknownAccount => {
-                "expected an account of the ledger that trades, seen another".to_owned()
-            }
-            Reject::UnknownOrder => "expected an open order, seen none with this id".to_owned(),
+            Reject::UnknownAccount => "expected an existing account that may trade, saw another".to_owned(),
+            Reject::UnknownOrder => "expected the id of an open order, saw another".to_owned(),
             Reject::Overflow => format!(
-                "expected numbers whose sums and products fit, seen {} at {}",
-                shown(quantity),
-                shown(price)
+                "expected price and quantity whose sums and products fit, saw {} at {}",
+                text(quantity),
+                text(price)
             ),
-            Reject::BookFull => "expected room for one more order, seen a full book".to_owned(),
+            Reject::BookFull => "expected room for one more order, saw a full book".to_owned(),
         }
     }
 }

@@ -5,7 +5,8 @@ use crate::instrument::{Instrument, InstrumentError, InstrumentErrors, Instrumen
 
 /// Scales, increments and limits of one instrument.
 ///
-/// A price or quantity inside the engine is the mantissa of a decimal on its scale; a notional is on the sum of both.
+/// Inside the engine, a price or quantity is the mantissa of a decimal on its scale. The scale of a notional is the sum
+/// of both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
     /// Digits after the point of a price.
@@ -16,23 +17,23 @@ pub struct Rules {
     pub tick_size: i64,
     /// Quantities are multiples of this.
     pub lot_size: i64,
-    /// The least quantity of an order.
+    /// Minimum quantity of an order.
     pub min_quantity: i64,
-    /// The greatest quantity of an order.
+    /// Maximum quantity of an order.
     pub max_quantity: i64,
-    /// The least price times quantity of an order.
+    /// Minimum notional (price times quantity) of an order.
     pub min_notional: i128,
 }
 
 impl Rules {
-    /// Digits after the point where the instrument has neither an increment nor a precision.
+    /// Digits after the point where the instrument has neither increment nor precision.
     pub const DEFAULT_SCALE: u8 = 8;
 
-    /// Returns the rules of a spot instrument. What it does not limit is limited by 64 bits and
-    /// [`Self::DEFAULT_SCALE`] alone.
+    /// Returns the rules of a spot instrument. A missing limit defaults to the range of 64 bits and to
+    /// [`Self::DEFAULT_SCALE`].
     ///
     /// # Errors
-    /// Every rule the instrument itself breaks, or every number of it that the engine cannot hold.
+    /// All faults of the instrument, or all of its numbers that the engine cannot represent.
     pub fn new(instrument: &Instrument) -> Result<Self, InstrumentErrors> {
         instrument.validate()?;
         let mut faults = Vec::new();
@@ -66,7 +67,7 @@ impl Rules {
         let min_quantity = limit("min_quantity", i.min_quantity, lot, true, 1);
         let max_quantity = limit("max_quantity", i.max_quantity, lot, false, i128::from(i64::MAX));
         let min_notional = limit("min_notional", i.min_notional, unit, true, 0);
-        // Nothing beyond 64 bits is an order anyway.
+        // Quantities beyond 64 bits are refused in any case.
         let max_quantity = i64::try_from(max_quantity).unwrap_or(i64::MAX);
         let min_quantity = i64::try_from(min_quantity).unwrap_or_else(|_| {
             let expected = "a number of 64 bits";
@@ -108,7 +109,7 @@ impl Rules {
     }
 }
 
-/// Returns `mantissa` on a scale that the rules hold.
+/// Returns a decimal whose scale is within the rules' limits.
 pub(super) fn exact(mantissa: i128, scale: u8) -> Decimal {
     Decimal::new(mantissa, scale).expect("Invariant: scales are at most Decimal::MAX_SCALE")
 }
@@ -117,7 +118,7 @@ fn fault(field: &'static str, expected: impl Into<String>, seen: impl std::fmt::
     InstrumentError { field, expected: expected.into(), seen: format!("\"{seen}\"") }
 }
 
-/// Returns the scale of an increment and its mantissa.
+/// Returns the scale and the mantissa of an increment.
 fn increment(
     field: &'static str,
     increment: Option<Decimal>,
@@ -169,14 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn an_instrument_without_limits_has_64_bits_of_eight_digits() {
+    fn defaults_are_64_bits_and_eight_digits() {
         let rules = Rules::new(&instrument()).expect("it fits");
         assert_eq!((rules.price_scale, rules.quantity_scale, rules.tick_size, rules.lot_size), (8, 8, 1, 1));
         assert_eq!((rules.min_quantity, rules.max_quantity, rules.min_notional), (1, i64::MAX, 0));
     }
 
     #[test]
-    fn limits_are_brought_to_whole_increments() {
+    fn limits_are_rounded_to_increments() {
         let rules = Rules::new(&Instrument {
             price_increment: some("0.50"),
             price_precision: Some(3),
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_is_told() {
+    fn all_faults_are_listed() {
         let text = |instrument: &Instrument| Rules::new(instrument).expect_err("refused").to_string();
         let perp = Instrument { symbol: "BTC-USDT-PERP".into(), kind: InstrumentType::Perp, ..instrument() };
         assert_eq!(text(&perp), "type: expected spot, seen \"perp\"");

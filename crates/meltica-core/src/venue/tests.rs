@@ -1,10 +1,9 @@
-//! Each rule of the module's header by an example.
+//! An example for each rule of the module's header.
 
 use super::*;
 use crate::event::{Book, PriceLevel, Side};
 use Side::{Buy, Sell};
 
-#[path = "money_tests.rs"]
 mod money;
 
 const ALICE: AccountId = AccountId::for_test(2);
@@ -28,12 +27,12 @@ fn rules() -> Rules {
     }
 }
 
-/// No limits.
+/// Returns rules without limits.
 fn plain() -> Rules {
     Rules { tick_size: 1, lot_size: 1, min_quantity: 1, max_quantity: i64::MAX, min_notional: 0, ..rules() }
 }
 
-/// Prices, quantities and money in whole units; `[maker, taker]` fees; Alice and Bob own 10,000 of either asset.
+/// Returns an engine with whole units, `[maker, taker]` fees, and 10,000 of either asset for Alice and Bob.
 fn rig(fees: [&str; 2], asset: FeeAsset) -> Rig {
     rig_of(plain(), fees, asset, 10_000)
 }
@@ -90,7 +89,7 @@ impl Rig {
         match self.run(Command::New(NewOrder { side, quantity, kind, account, self_trade, tag: 0 }))[0] {
             Outcome::Accepted { order, .. } => Ok(order),
             Outcome::Rejected(reject) => Err(reject.code()),
-            other => panic!("expected an answer, seen {other:?}"),
+            other => panic!("expected an acceptance or rejection, saw {other:?}"),
         }
     }
 
@@ -110,7 +109,7 @@ impl Rig {
         }
     }
 
-    /// Maker, price and quantity of each trade of the last step.
+    /// Returns maker, price and quantity of each trade of the last step.
     fn fills(&self) -> Vec<(OrderId, i64, i64)> {
         let fill = |outcome: &Outcome| match outcome {
             Outcome::Filled(fill) => Some((fill.maker.order, fill.price, fill.quantity)),
@@ -137,7 +136,7 @@ impl Rig {
         self.out.iter().filter_map(level).collect()
     }
 
-    /// Total and reserved, of base then quote.
+    /// Returns total and reserved amounts, base then quote.
     fn money(&self, account: AccountId) -> [(i128, i128); 2] {
         [self.engine.base(), self.engine.quote()].map(|asset| {
             let balance = self.ledger.balance(account, asset);
@@ -147,7 +146,7 @@ impl Rig {
 }
 
 #[test]
-fn rule_1_the_first_rule_that_is_broken_refuses() {
+fn rule_1_the_first_failed_check_refuses() {
     let mut rig = rig_of(rules(), ["0", "0"], FeeAsset::Quote, 10_000);
     rig.rests(AccountId::OUTSIDE, Sell, 10, 100);
     let fok = |price| OrderKind::Limit { price, time_in_force: TimeInForce::Fok };
@@ -171,7 +170,7 @@ fn rule_1_the_first_rule_that_is_broken_refuses() {
         assert_eq!(rig.submit(account, Buy, quantity, kind), Err(code), "{quantity} {kind:?}");
         assert_eq!((rig.out.len(), rig.engine.update_id()), (1, 1));
     }
-    // A market order is valued at what it meets, and trades nothing where it meets nothing.
+    // A market order is valued at the best opposite price.
     rig.rests(AccountId::OUTSIDE, Buy, 100, 5);
     assert_eq!(rig.submit(ALICE, Sell, 78, OrderKind::Market { fok: false }), Err("min_notional"));
 }
@@ -185,12 +184,12 @@ fn rules_2_and_3_best_price_then_oldest_at_the_makers_price() {
     assert_eq!(rig.fills(), [(best, 100, 5), (first, 101, 5), (second, 101, 5)]);
     assert_eq!(rig.engine.order(taker).map(|open| (open.price, open.remaining)), Some((101, 2)));
     assert_eq!(rig.engine.order(late).map(|open| open.remaining), Some(5));
-    // What the price was better than the limit stays with the taker.
+    // The taker keeps the price improvement.
     assert_eq!(rig.money(ALICE), [(10_015, 0), (10_000 - 500 - 1010, 202)]);
 }
 
 #[test]
-fn rule_4_what_is_left_rests_or_expires() {
+fn rule_4_the_remainder_rests_or_expires() {
     let mut rig = free();
     rig.rests(BOB, Sell, 5, 100);
     let ioc = rig
@@ -235,7 +234,7 @@ fn rule_6_self_trades_are_prevented_three_ways() {
         assert_eq!(rig.engine.order(other).is_some(), policy != ExpireMaker);
         assert_eq!(rig.engine.order(taker).map(|open| open.remaining), (policy == ExpireMaker).then_some(4));
     }
-    // Strangers from outside are no one account.
+    // Orders from outside belong to different traders.
     let mut rig = free();
     rig.rests(AccountId::OUTSIDE, Sell, 5, 100);
     rig.guarded(AccountId::OUTSIDE, Buy, 5, gtc(100), Some(ExpireBoth)).expect("accepted");
@@ -243,7 +242,7 @@ fn rule_6_self_trades_are_prevented_three_ways() {
 }
 
 #[test]
-fn rule_7_a_cancelled_order_is_gone_and_its_place_is_another_orders() {
+fn rule_7_a_cancelled_order_leaves_and_its_slot_is_reused() {
     let mut rig = free();
     let order = rig.rests(ALICE, Buy, 5, 100);
     rig.run(Command::Cancel(order));
@@ -265,15 +264,15 @@ fn rule_8_amendments() {
     let mut rig = free();
     let queue = |rig: &Rig| rig.engine.orders(Buy).map(|open| open.order).collect::<Vec<_>>();
     let [a, b, c] = [5, 5, 5].map(|quantity| rig.rests(ALICE, Buy, quantity, 100));
-    // 8.1: less keeps the place; nothing new changes nothing.
+    // 8.1: a smaller quantity keeps the queue position; equal values change nothing.
     rig.amend(a, None, Some(4)).expect("amended");
     assert_eq!((rig.levels(), queue(&rig)), (vec![(4, Buy, 100, 14, 3)], vec![a, b, c]));
     rig.amend(a, Some(100), Some(4)).expect("amended");
     assert_eq!((rig.out.len(), queue(&rig)), (1, vec![a, b, c]));
-    // 8.2: more goes to the end.
+    // 8.2: a larger quantity moves to the end of the queue.
     rig.amend(a, None, Some(6)).expect("amended");
     assert_eq!((rig.levels(), queue(&rig)), (vec![(5, Buy, 100, 16, 3)], vec![b, c, a]));
-    // 8.3: another price arrives again, and takes where it crosses.
+    // 8.3: another price arrives again and takes where it crosses.
     let ask = rig.rests(BOB, Sell, 3, 103);
     rig.amend(b, Some(103), None).expect("amended");
     assert_eq!((rig.fills(), queue(&rig)), (vec![(ask, 103, 3)], vec![b, c, a]));
@@ -283,13 +282,13 @@ fn rule_8_amendments() {
     );
     rig.amend(b, Some(100), None).expect("amended");
     assert_eq!(queue(&rig), [c, a, b]);
-    // The quantity tells what is filled too.
+    // The quantity includes the filled part.
     rig.amend(b, None, Some(4)).expect("amended");
     assert_eq!(rig.engine.order(b).map(|open| (open.quantity, open.remaining)), Some((4, 1)));
-    // 8.4: no more than is filled cancels.
+    // 8.4: a quantity at or below the filled quantity cancels.
     rig.amend(b, None, Some(3)).expect("amended");
     assert_eq!((rig.closed(), queue(&rig)), (vec![(b, 1, CloseReason::Amended)], vec![c, a]));
-    // 8.5: checked like a new one.
+    // 8.5: checked like a new order.
     for (price, quantity, code) in [
         (None, Some(0), "invalid_quantity"),
         (Some(0), None, "invalid_price"),
@@ -302,7 +301,7 @@ fn rule_8_amendments() {
 }
 
 #[test]
-fn rule_11_a_level_is_told_once_a_command() {
+fn rule_11_a_level_is_reported_once_per_command() {
     let mut rig = free();
     for (quantity, price) in [(5, 101), (5, 101), (5, 100), (5, 102)] {
         rig.rests(BOB, Sell, quantity, price);
@@ -318,20 +317,20 @@ fn rule_11_a_level_is_told_once_a_command() {
 }
 
 #[test]
-fn a_full_book_takes_no_more() {
+fn a_full_book_refuses_new_orders() {
     let mut rig = free();
     let order = rig.rests(ALICE, Buy, 5, 100);
     rig.engine.set_accepted(OrderId::MAX_COUNT - 1);
     let last = rig.rests(ALICE, Buy, 5, 100);
     assert!(last > order && rig.engine.order(last).is_some());
     assert_eq!(rig.submit(ALICE, Buy, 5, gtc(100)), Err("book_full"));
-    rig.amend(order, None, Some(4)).expect("what is open goes on");
+    rig.amend(order, None, Some(4)).expect("open orders can be amended");
     rig.run(Command::Cancel(last));
     assert_eq!(rig.closed().len(), 1);
 }
 
 #[test]
-fn the_same_commands_give_the_same_outcomes_and_allocate_nothing_more() {
+fn the_same_commands_give_the_same_outcomes_without_allocations() {
     let flow = flow::mixed(40_000, 3);
     let run = || {
         let (mut engine, mut ledger) = flow::engine(Fees::default());

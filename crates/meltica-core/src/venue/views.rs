@@ -1,11 +1,11 @@
-//! The book as it is between two commands.
+//! Read access to the book between two commands.
 
 use super::engine::Engine;
 use super::order::{BookLevel, OpenOrder, OrderId};
 use crate::event::{Book, PriceLevel, Side};
 
 impl Engine {
-    /// Returns the id of the last change of the book; 0 before the first.
+    /// Returns the id of the last change of the book; 0 before the first change.
     pub fn update_id(&self) -> u64 {
         self.book.update_id()
     }
@@ -18,18 +18,18 @@ impl Engine {
 
     /// Returns a side's levels, best first.
     pub fn levels(&self, side: Side) -> impl ExactSizeIterator<Item = BookLevel> {
-        self.book.ladder(side).places().map(|level| self.book.level(level))
+        self.book.ladder(side).slots().map(|level| self.book.level(level))
     }
 
     /// Returns a side's open orders by price, then time.
     pub fn orders(&self, side: Side) -> impl Iterator<Item = OpenOrder> {
-        let places = self.book.ladder(side).places().flat_map(|level| self.book.queue(level));
-        places.map(|place| self.book.describe(place))
+        let slots = self.book.ladder(side).slots().flat_map(|level| self.book.queue(level));
+        slots.map(|slot| self.book.describe(slot))
     }
 
     /// Returns an open order.
     pub fn order(&self, order: OrderId) -> Option<OpenOrder> {
-        self.book.find(order).map(|place| self.book.describe(place))
+        self.book.find(order).map(|slot| self.book.describe(slot))
     }
 
     /// Copies the top `depth` levels of both sides into `out`, whose buffers it reuses.

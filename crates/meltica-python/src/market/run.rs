@@ -1,45 +1,45 @@
-//! The market's clock beside the wall's.
+//! Runs a market's virtual clock beside the wall clock.
 
 use crate::producer::PyProducer;
-use meltica_core::clock;
+use meltica_core::clock as wall_clock;
 use meltica_core::dispatch::NotDispatched;
 use meltica_core::event::Nanos;
 use meltica_core::venue::AccountId;
-use meltica_core::venue::market::{Broadcast, Live, Outlet, Wire};
+use meltica_core::venue::market::{Broadcast, Outlet, SimulatedVenue, Wire};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A market and all that tells of it.
+/// A simulated venue and the output of its events.
 pub struct State {
-    pub live: Live,
-    pub out: Out,
-    /// By name, in the order they were given.
+    pub venue: SimulatedVenue,
+    pub output: Output,
+    /// Names and ids, in the order of the configuration.
     pub accounts: Vec<(String, AccountId)>,
-    /// Background actions of all instruments a virtual second.
+    /// Background actions of all instruments per virtual second.
     pub rate: f64,
-    pub pace: Option<Pace>,
+    pub clock: Option<Clock>,
 }
 
-/// What it is told through.
-pub enum Out {
-    /// A producer's readers.
+/// Where the events go.
+pub enum Output {
+    /// The readers of a producer.
     Readers(Broadcast, Py<PyProducer>),
-    /// Frames, and the channels' names.
+    /// Frames; the names of the channels.
     Frames(Wire, Vec<Py<PyString>>),
 }
 
-/// Virtual time out of wall time.
+/// Converts wall time to virtual time.
 #[derive(Clone, Copy)]
-pub struct Pace {
+pub struct Clock {
     started: Instant,
     from: Nanos,
     speed: f64,
 }
 
-impl Pace {
+impl Clock {
     fn now(&self) -> Nanos {
         self.from.saturating_add((self.started.elapsed().as_nanos() as f64 * self.speed) as Nanos)
     }
@@ -55,78 +55,78 @@ impl Pace {
     }
 }
 
-impl Pace {
+impl Clock {
     pub fn new(from: Nanos, speed: f64) -> Self {
         Self { started: Instant::now(), from, speed }
     }
 }
 
 impl State {
-    /// Goes on to `until`.
+    /// Advances to `until`.
     pub fn advance(&mut self, until: Nanos, received: Option<Nanos>) -> Result<(), NotDispatched> {
-        let Self { live, out, .. } = self;
-        match out {
-            Out::Readers(broadcast, producer) => producer.get().with_feed(|feed| {
-                let mut to = broadcast.to(feed, received);
-                live.advance(until, &mut to);
-                to.finish()
+        let Self { venue, output, .. } = self;
+        match output {
+            Output::Readers(broadcast, producer) => producer.get().with_feed(|feed| {
+                let mut sink = broadcast.to(feed, received);
+                venue.advance(until, &mut sink);
+                sink.finish()
             }),
-            Out::Frames(wire, _) => {
-                live.advance(until, wire);
+            Output::Frames(wire, _) => {
+                venue.advance(until, wire);
                 Ok(())
             }
         }
     }
 
-    /// Goes on to the present, or as far towards it as takes a few milliseconds.
+    /// Advances towards the current virtual time for at most a few milliseconds of work.
     pub fn catch_up(&mut self) {
-        if let Some(pace) = self.pace {
-            // A stopped wait shows again, in the run.
-            let _stopped = self.advance(self.towards(pace.now()), Some(clock::wall()));
+        if let Some(clock) = self.clock {
+            // The run reports a stopped wait.
+            let _stopped = self.advance(self.towards(clock.now()), Some(wall_clock::wall()));
         }
     }
 
-    /// Returns `target`, or what comes before it after some thousand actions: a market that cannot keep pace still
-    /// answers, and ends when it is told to.
+    /// Returns `target`, or an earlier time after some thousand actions, so that a market that cannot keep its pace still
+    /// handles requests and stops on request.
     fn towards(&self, target: Nanos) -> Nanos {
         const MOST: f64 = 20_000.0;
-        target.min(self.live.market().now().saturating_add((MOST / self.rate * 1e9) as Nanos))
+        target.min(self.venue.market().now().saturating_add((MOST / self.rate * 1e9) as Nanos))
     }
 
-    /// Returns by how much wall time it is behind its pace.
+    /// Returns the wall time by which the market is behind its pace.
     pub fn lag(&self) -> Duration {
-        self.pace.map_or(Duration::ZERO, |pace| pace.since(self.live.market().now()))
+        self.clock.map_or(Duration::ZERO, |clock| clock.since(self.venue.market().now()))
     }
 
-    /// Does something that is told, at the time that it is by now.
-    pub fn tell<R>(&mut self, act: impl FnOnce(&mut Live, &mut dyn Outlet) -> R) -> R {
+    /// Executes a request at the current virtual time.
+    pub fn execute<R>(&mut self, act: impl FnOnce(&mut SimulatedVenue, &mut dyn Outlet) -> R) -> R {
         self.catch_up();
-        let received = self.pace.map(|_| clock::wall());
-        let Self { live, out, .. } = self;
-        match out {
-            Out::Readers(broadcast, producer) => {
-                producer.get().with_feed(|feed| act(live, &mut broadcast.to(feed, received)))
+        let received = self.clock.map(|_| wall_clock::wall());
+        let Self { venue, output, .. } = self;
+        match output {
+            Output::Readers(broadcast, producer) => {
+                producer.get().with_feed(|feed| act(venue, &mut broadcast.to(feed, received)))
             }
-            Out::Frames(wire, _) => act(live, wire),
+            Output::Frames(wire, _) => act(venue, wire),
         }
     }
 
-    /// Returns when something is due.
+    /// Returns the next due time.
     pub fn next_due(&self) -> Nanos {
-        self.live.next_due(match &self.out {
-            Out::Readers(broadcast, _) => broadcast.next_due(),
-            Out::Frames(wire, _) => wire.next_due(),
+        self.venue.next_due(match &self.output {
+            Output::Readers(broadcast, _) => broadcast.next_due(),
+            Output::Frames(wire, _) => wire.next_due(),
         })
     }
 
-    /// Returns how long nothing is due, at most a while.
-    pub fn nap(&self, pace: &Pace, until: Nanos) -> Duration {
+    /// Returns the wall time until something is due, at most 50 ms.
+    pub fn nap(&self, clock: &Clock, until: Nanos) -> Duration {
         const MOST: Duration = Duration::from_millis(50);
-        pace.until(self.next_due().min(until)).min(MOST)
+        clock.until(self.next_due().min(until)).min(MOST)
     }
 }
 
-/// Goes on until the virtual time is `until` or the producer is stopped.
+/// Runs until the virtual time is `until` or the producer is stopped.
 pub fn run(
     state: &Mutex<State>,
     producer: &PyProducer,
@@ -134,29 +134,29 @@ pub fn run(
     speed: Option<f64>,
     until: Nanos,
 ) -> PyResult<()> {
-    /// Actions done at once when nothing is waited for.
+    /// Actions per step without a pace.
     const BATCH: f64 = 256.0;
     let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
     {
         let mut state = lock();
-        let from = state.live.market().now();
-        state.pace = speed.map(|speed| Pace::new(from, speed));
+        let from = state.venue.market().now();
+        state.clock = speed.map(|speed| Clock::new(from, speed));
     }
-    let mut looked = Instant::now();
+    let mut checked = Instant::now();
     let result = loop {
         if producer.is_stopped() {
             break Ok(());
         }
-        let mut now = lock();
-        let target = match now.pace {
-            Some(pace) => now.towards(pace.now()),
-            None => now.next_due().saturating_add((BATCH / now.rate * 1e9) as Nanos),
+        let mut state = lock();
+        let target = match state.clock {
+            Some(clock) => state.towards(clock.now()),
+            None => state.next_due().saturating_add((BATCH / state.rate * 1e9) as Nanos),
         };
         let target = target.min(until);
-        let received = now.pace.map(|_| clock::wall());
-        let stopped = now.advance(target, received).is_err();
-        let nap = now.pace.map(|pace| now.nap(&pace, until));
-        drop(now);
+        let received = state.clock.map(|_| wall_clock::wall());
+        let stopped = state.advance(target, received).is_err();
+        let nap = state.clock.map(|clock| state.nap(&clock, until));
+        drop(state);
         if stopped || target >= until {
             break Ok(());
         }
@@ -166,13 +166,13 @@ pub fn run(
         while waiting.load(Ordering::Relaxed) > 0 {
             std::thread::yield_now();
         }
-        if looked.elapsed() > Duration::from_millis(100) {
-            looked = Instant::now();
+        if checked.elapsed() > Duration::from_millis(100) {
+            checked = Instant::now();
             if let Err(error) = Python::attach(|py| py.check_signals()) {
                 break Err(error);
             }
         }
     };
-    lock().pace = None;
+    lock().clock = None;
     result
 }

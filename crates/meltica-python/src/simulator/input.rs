@@ -1,4 +1,4 @@
-//! What Python may pass to the matching engine, as the core's values.
+//! Converts Python arguments to the core's values.
 
 use crate::convert::{decimal, value_error};
 use meltica_core::decimal::Decimal;
@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyFloat, PyType};
 
-/// An order's id as the caller gave it.
+/// An order id of the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Id {
     Text(String),
@@ -22,8 +22,8 @@ impl Id {
             return Ok(Self::Text(text));
         }
         value.extract().map(Self::Number).map_err(|_| {
-            let seen = value.get_type();
-            PyTypeError::new_err(format!("order_id: expected str, or int of at most 128 bits, seen {seen}"))
+            let kind = value.get_type();
+            PyTypeError::new_err(format!("order_id: expected str, or int of at most 128 bits, saw {kind}"))
         })
     }
 
@@ -47,12 +47,12 @@ impl std::fmt::Display for Id {
 /// Makes a `meltica.errors.OrderRefused`.
 pub fn refused(py: Python<'_>, reason: &str, message: String) -> PyErr {
     static REFUSED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let made =
+    let error =
         REFUSED.import(py, "meltica.errors", "OrderRefused").and_then(|kind| kind.call1((reason, message)));
-    made.map_or_else(|error| error, PyErr::from_value)
+    error.map_or_else(|error| error, PyErr::from_value)
 }
 
-/// Makes a `meltica.errors.ConfigError` of the engine's that lists every fault.
+/// Makes a `meltica.errors.ConfigError` of the matching engine that lists every fault.
 pub fn config_error(py: Python<'_>, faults: Vec<String>) -> PyErr {
     config_error_of(py, "MatchingEngine", faults)
 }
@@ -60,17 +60,17 @@ pub fn config_error(py: Python<'_>, faults: Vec<String>) -> PyErr {
 /// Makes a `meltica.errors.ConfigError` that lists every fault of `what`.
 pub fn config_error_of(py: Python<'_>, what: &str, faults: Vec<String>) -> PyErr {
     static CONFIG: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let made = CONFIG.import(py, "meltica.errors", "ConfigError");
-    let made = made.and_then(|kind| kind.call1((what, faults)));
-    made.map_or_else(|error| error, PyErr::from_value)
+    let error = CONFIG.import(py, "meltica.errors", "ConfigError");
+    let error = error.and_then(|kind| kind.call1((what, faults)));
+    error.map_or_else(|error| error, PyErr::from_value)
 }
 
-/// Reads a name in any case.
-pub fn named<T: Copy>(what: &str, name: &str, known: &[(&str, T)]) -> PyResult<T> {
-    let found = known.iter().find(|(other, _)| name.eq_ignore_ascii_case(other));
+/// Parses a name, ignoring case.
+pub fn named<T: Copy>(what: &str, name: &str, values: &[(&str, T)]) -> PyResult<T> {
+    let found = values.iter().find(|(other, _)| name.eq_ignore_ascii_case(other));
     found.map(|(_, value)| *value).ok_or_else(|| {
-        let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
-        value_error(format!("{what}: expected one of {}, seen {name:?}", names.join(", ")))
+        let names: Vec<_> = values.iter().map(|(name, _)| *name).collect();
+        value_error(format!("{what}: expected one of {}, saw {name:?}", names.join(", ")))
     })
 }
 
@@ -79,18 +79,18 @@ pub fn side(name: &str) -> PyResult<Side> {
 }
 
 pub fn self_trade(name: &str) -> PyResult<SelfTrade> {
-    let known = [
+    let policies = [
         ("allow", SelfTrade::Allow),
         ("expire_taker", SelfTrade::ExpireTaker),
         ("expire_maker", SelfTrade::ExpireMaker),
         ("expire_both", SelfTrade::ExpireBoth),
     ];
-    named("self_trade", name, &known)
+    named("self_trade", name, &policies)
 }
 
-/// Returns how an order trades, or `None` when the parts contradict each other.
+/// Returns how an order trades, or `None` when the arguments contradict each other.
 ///
-/// Exchanges write a market sell as a limit of 0, any price; so it is read.
+/// A sell with the price 0 is a market order, as some exchanges write it.
 pub fn kind(
     side: Side,
     price: Option<i64>,
@@ -108,7 +108,7 @@ pub fn kind(
     })
 }
 
-/// A price or a quantity: its names, its scale and what it must be a multiple of.
+/// Parses prices or quantities: the argument's name, refusal codes, scale and increment.
 pub struct Measure {
     name: &'static str,
     invalid: &'static str,
@@ -134,8 +134,8 @@ impl Measure {
         Self { name: "quantity", invalid: "invalid_quantity", between: "lot_size", scale, increment }
     }
 
-    /// Returns the mantissa on the scale. A float goes by its shortest form to the nearest increment, `up` or down,
-    /// unless that is a relative change of more than 1e-9.
+    /// Returns the mantissa on the scale. The shortest form of a float is rounded to the increment, `up` or down; a
+    /// relative change of more than 1e-9 is refused.
     pub fn read(&self, value: &Bound<'_, PyAny>, up: bool) -> PyResult<i64> {
         let py = value.py();
         let name = self.name;
@@ -146,11 +146,11 @@ impl Measure {
             }
             Err(error) => return Err(error),
         };
-        let seen = if value.is_instance_of::<PyFloat>() { self.near(exact, up) } else { Some(exact) };
+        let number = if value.is_instance_of::<PyFloat>() { self.near(exact, up) } else { Some(exact) };
         let fits = |number: Decimal| Some(number.normalize().scale() <= self.scale).filter(|fits| *fits);
-        let Some(number) = seen.filter(|number| fits(*number).is_some()) else {
+        let Some(number) = number.filter(|number| fits(*number).is_some()) else {
             let increment = self.increment.normalize();
-            let message = format!("{name}: expected a multiple of {increment}, seen {exact}");
+            let message = format!("{name}: expected a multiple of {increment}, saw {exact}");
             return Err(refused(py, self.between, message));
         };
         let units = number.rescale(self.scale).and_then(|number| i64::try_from(number.mantissa()).ok());
@@ -158,7 +158,7 @@ impl Measure {
             let (most, scale) = (Decimal::new(i128::from(i64::MAX), self.scale), self.scale);
             let most = most.map_or_else(String::new, |most| most.to_string());
             let message =
-                format!("{name}: expected at most {most} ({scale} digits after the point), seen {exact}");
+                format!("{name}: expected at most {most} ({scale} digits after the point), saw {exact}");
             refused(py, "overflow", message)
         })
     }

@@ -140,7 +140,7 @@ def test_what_is_refused_says_why(order: tuple[Any, ...], reason: str | None) ->
             market.submit("x", *order)
         assert refused.value.reason == reason
     for refusing in (lambda: market.cancel("x"), lambda: market.amend("x", "1")):
-        with pytest.raises(OrderRefused, match="expected the client id of an open order, seen x"):
+        with pytest.raises(OrderRefused, match="expected the client order id of an open order, saw x"):
             refusing()
     assert room.host.stop()
 

@@ -1,4 +1,4 @@
-//! What accounts ask for.
+//! Requests of accounts.
 
 use super::machine::Market;
 use super::orders::{Refusal, Request, UserFill, UserOrder};
@@ -14,12 +14,12 @@ impl Market {
         self.ledger.open(true)
     }
 
-    /// Returns the assets, by name.
+    /// Returns the assets, sorted by name.
     pub fn assets(&self) -> &[(String, AssetId)] {
         &self.assets
     }
 
-    /// Returns how many digits after the point an asset has.
+    /// Returns an asset's number of digits after the point.
     pub fn scale(&self, asset: AssetId) -> u8 {
         self.ledger.scale(asset)
     }
@@ -29,7 +29,7 @@ impl Market {
         exact(amount, self.ledger.scale(asset))
     }
 
-    /// Gives an account funds.
+    /// Deposits funds into an account.
     ///
     /// # Errors
     /// [`Reject::Overflow`] for an amount that is negative, too large, or finer than the asset's smallest unit;
@@ -37,11 +37,11 @@ impl Market {
     pub fn deposit(&mut self, account: AccountId, asset: AssetId, amount: Decimal) -> Result<(), Reject> {
         let units = amount.normalize().rescale(self.ledger.scale(asset)).ok_or(Reject::Overflow)?;
         self.ledger.transfer(AccountId::OUTSIDE, account, asset, units.mantissa())?;
-        self.told.insert((account, asset), self.ledger.balance(account, asset));
+        self.reported_balances.insert((account, asset), self.ledger.balance(account, asset));
         Ok(())
     }
 
-    /// Returns what an account owns, by asset.
+    /// Returns the balances of an account.
     pub fn balances(&self, account: AccountId) -> impl Iterator<Item = (&str, AssetId, Balance)> {
         let balance = move |asset| self.ledger.balance(account, asset);
         self.assets.iter().map(move |(name, asset)| (name.as_str(), *asset, balance(*asset)))
@@ -52,38 +52,39 @@ impl Market {
         self.orders.of(account)
     }
 
-    /// Returns an account's fills after the one of that number, of the venue's last 1,048,576.
+    /// Returns the fills of an account with a number above `number`, of the venue's last 1,048,576 fills.
     pub fn fills_since(&self, account: AccountId, number: u64) -> impl Iterator<Item = &UserFill> {
         self.orders.fills_since(account, number)
     }
 
-    /// Returns how many fills there were, both sides of a trade apart.
+    /// Returns the number of fills so far; the two sides of a trade are two fills.
     pub fn fills(&self) -> u64 {
         self.orders.fills()
     }
 
-    /// Returns an order of an account: an open one, or one of the venue's last 100,000 that ended.
+    /// Returns an order of an account: open, or one of the venue's last 100,000 closed orders.
     pub fn order(&self, account: AccountId, client_order_id: &str) -> Option<&UserOrder> {
-        self.orders.known(account, client_order_id)
+        self.orders.find(account, client_order_id)
     }
 
-    /// Returns the orders of an account that something happened to at `time` or later.
+    /// Returns the orders of an account that changed at `time` or later.
     pub fn orders_since(&self, account: AccountId, time: Nanos) -> impl Iterator<Item = &UserOrder> {
         self.orders.changed_since(account, time)
     }
 
-    /// Whether an account may give an order this id. One that may not is not told: under that id another order is open.
+    /// Refuses a client order id that an open order has. Such a refusal is not reported, because a report with that id
+    /// would seem to concern the open order.
     fn check_id(&self, account: AccountId, client_order_id: &str) -> Result<(), Refusal> {
-        match self.orders.find(account, client_order_id) {
+        match self.orders.find_open(account, client_order_id) {
             Some(_) => Err(Refusal::DuplicateId(client_order_id.to_owned())),
             None => Ok(()),
         }
     }
 
-    /// Submits an order of an account, at the time that it is. A refused one is told as well.
+    /// Submits an order of an account at the current virtual time. A refused order is reported as rejected.
     ///
     /// # Errors
-    /// Why it is refused.
+    /// The reason for the refusal.
     pub fn submit(
         &mut self,
         account: AccountId,
@@ -110,7 +111,7 @@ impl Market {
         }
     }
 
-    /// Refuses an order of an account without looking at more than its id; it is told as any other.
+    /// Refuses an order of an account as a simulated fault, and reports the order as rejected.
     pub fn refuse(
         &mut self,
         account: AccountId,
@@ -122,9 +123,9 @@ impl Market {
             return refusal;
         }
         let order = UserOrder::new(account, pair, request, self.now);
-        let order = self.orders.refuse(order, Refusal::Mood.to_string());
+        let order = self.orders.refuse(order, Refusal::Injected.to_string());
         sink.on(&self.pairs[pair], self.now, Event::Report(Report { order, fill: None }));
-        Refusal::Mood
+        Refusal::Injected
     }
 
     /// Cancels an open order of an account.
@@ -140,10 +141,10 @@ impl Market {
         self.change(account, client_order_id, Command::Cancel, sink)
     }
 
-    /// Changes price, whole quantity, or both of an open order of an account.
+    /// Amends price, total quantity, or both of an open order of an account.
     ///
     /// # Errors
-    /// Why it stays as it is.
+    /// The reason for the refusal; the order is unchanged.
     pub fn amend(
         &mut self,
         account: AccountId,
@@ -162,9 +163,11 @@ impl Market {
         command: impl FnOnce(OrderId) -> Command,
         sink: &mut (impl Sink + ?Sized),
     ) -> Result<(), Refusal> {
-        let known =
-            self.orders.find(account, client_order_id).and_then(|order| Some((order.pair, order.order?)));
-        let Some((pair, order)) = known else {
+        let open = self
+            .orders
+            .find_open(account, client_order_id)
+            .and_then(|order| Some((order.pair, order.order?)));
+        let Some((pair, order)) = open else {
             return Err(Refusal::UnknownOrder(client_order_id.to_owned()));
         };
         let command = command(order);

@@ -1,43 +1,43 @@
-//! What goes wrong at a venue, drawn from its seed: each kind of fault has a stream of its own, so that none of them
-//! moves another, or the market.
+//! Simulated faults of a venue. Each kind of fault has a random stream of its own, so faults influence neither each other
+//! nor the market.
 
 use super::options::OptionErrors;
 use super::random::Random;
 use crate::event::Nanos;
 
-/// Faults of a venue. Zero means none; times are the venue's.
+/// Faults of a venue. Zero disables a fault; times are virtual.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Behavior {
-    /// Least time that a request, and whatever is told, takes on its way.
+    /// Minimum latency of a request and of a published message.
     pub latency_min: Nanos,
-    /// Most time.
+    /// Maximum latency.
     pub latency_max: Nanos,
-    /// Probability that a request fails: as likely before it was done as after.
+    /// Probability that a request fails: before or after its execution, with equal probability.
     pub transient_error: f64,
-    /// Probability, a second, that all connections are cut.
+    /// Probability per second that all connections are cut.
     pub disconnect_chance: f64,
-    /// How long the venue is away then.
+    /// Duration of such a disconnect.
     pub disconnect_for: Nanos,
-    /// Probability that a new order is rejected for nothing.
+    /// Probability that a valid new order is rejected.
     pub reject: f64,
-    /// Probability that a report is late.
+    /// Probability that a report is delayed.
     pub report_late: f64,
-    /// By how much.
+    /// Delay of such a report.
     pub report_late_for: Nanos,
-    /// Probability that a report is told twice.
+    /// Probability that a report is sent twice.
     pub report_duplicate: f64,
-    /// Probability that a report is told after the next one.
+    /// Probability that a report arrives after the next one.
     pub report_reorder: f64,
 }
 
 impl Behavior {
-    /// An hour: no time may be longer.
+    /// Maximum of every duration: one hour.
     const MAX_TIME: Nanos = 3_600_000_000_000;
 
-    /// Checks everything that no type rules out.
+    /// Validates the values.
     ///
     /// # Errors
-    /// All that is wrong.
+    /// All faults.
     pub fn check(&self) -> Result<(), OptionErrors> {
         let mut faults = Vec::new();
         for (key, probability) in [
@@ -49,7 +49,7 @@ impl Behavior {
             ("report_reorder", self.report_reorder),
         ] {
             if !(0.0..=1.0).contains(&probability) {
-                faults.push(format!("venue_behavior.{key}: expected 0 to 1, seen {probability}"));
+                faults.push(format!("venue_behavior.{key}: expected 0 to 1, saw {probability}"));
             }
         }
         for (key, time) in [
@@ -59,16 +59,16 @@ impl Behavior {
             ("report_late_for", self.report_late_for),
         ] {
             if !(0..=Self::MAX_TIME).contains(&time) {
-                faults.push(format!("venue_behavior.{key}: expected 0 to an hour, seen {time} ns"));
+                faults.push(format!("venue_behavior.{key}: expected 0 to an hour, saw {time} ns"));
             }
         }
         if self.report_late_for == 0 && (self.report_late > 0.0 || self.report_reorder > 0.0) {
-            let text = "expected above 0 where reports are late or reordered, seen 0";
+            let text = "expected above 0 where reports are late or reordered, saw 0";
             faults.push(format!("venue_behavior.report_late_for: {text}"));
         }
         let (least, most) = (self.latency_min, self.latency_max);
         if most < least {
-            let text = format!("expected latency_min ({least} ns) or more, seen {most} ns");
+            let text = format!("expected latency_min ({least} ns) or more, saw {most} ns");
             faults.push(format!("venue_behavior.latency_max: {text}"));
         }
         if faults.is_empty() { Ok(()) } else { Err(OptionErrors(faults)) }
@@ -83,18 +83,18 @@ impl Behavior {
 /// Where a request fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// Nothing was done.
+    /// Before its execution; nothing changed.
     Before,
-    /// It was done, and the answer is lost.
+    /// After its execution; the response was lost.
     After,
 }
 
-/// What becomes of requests.
+/// Draws latency and failure of requests.
 #[derive(Debug, Clone)]
 pub(super) struct Requests {
     latencies: Random,
     failures: Random,
-    moods: Random,
+    rejections: Random,
 }
 
 impl Requests {
@@ -103,11 +103,11 @@ impl Requests {
         Self {
             latencies: stream("request latency"),
             failures: stream("request failure"),
-            moods: stream("reject"),
+            rejections: stream("reject"),
         }
     }
 
-    /// Draws how long a request takes to come, and whether it fails.
+    /// Draws a request's latency and failure.
     pub fn fate(&mut self, behavior: &Behavior) -> (Nanos, Option<Failure>) {
         let latency = behavior.latency(&mut self.latencies);
         let fails = self.failures.chance(behavior.transient_error);
@@ -115,22 +115,22 @@ impl Requests {
         (latency, fails.then_some(if before { Failure::Before } else { Failure::After }))
     }
 
-    /// Draws whether a new order is rejected for nothing.
+    /// Draws whether a valid new order is rejected.
     pub fn rejects(&mut self, behavior: &Behavior) -> bool {
-        self.moods.chance(behavior.reject)
+        self.rejections.chance(behavior.reject)
     }
 }
 
-/// What becomes of all that is told.
+/// Draws latencies of messages and faults of reports.
 #[derive(Debug, Clone)]
 pub(super) struct Delays {
     latencies: Random,
     reports: Random,
 }
 
-/// What becomes of one report.
+/// The faults of one report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct ReportFate {
+pub(super) struct ReportFaults {
     pub late: bool,
     pub twice: bool,
     pub after_next: bool,
@@ -141,14 +141,14 @@ impl Delays {
         Self { latencies: Random::new(seed, "latency"), reports: Random::new(seed, "reports") }
     }
 
-    /// Returns the latency of a step of time: the same whatever was drawn before.
+    /// Returns the latency of a time step, independent of earlier draws.
     pub fn latency_at(&self, behavior: &Behavior, step: i64) -> Nanos {
         behavior.latency(&mut self.latencies.at(step as u64))
     }
 
-    pub fn report(&mut self, behavior: &Behavior) -> ReportFate {
-        // Drawn in this order, each whatever the others are.
-        ReportFate {
+    pub fn report(&mut self, behavior: &Behavior) -> ReportFaults {
+        // All three are drawn in this order, independent of their results.
+        ReportFaults {
             late: self.reports.chance(behavior.report_late),
             twice: self.reports.chance(behavior.report_duplicate),
             after_next: self.reports.chance(behavior.report_reorder),
@@ -156,14 +156,14 @@ impl Delays {
     }
 }
 
-/// Whether clients are connected, second by second.
+/// Draws disconnects, once per second.
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
     random: Random,
-    /// When it is drawn again.
+    /// Time of the next draw.
     pub next_draw: Nanos,
-    /// When the venue is back; `None` while it is there.
-    pub away_until: Option<Nanos>,
+    /// End of the current disconnect; `None` while connected.
+    pub disconnected_until: Option<Nanos>,
 }
 
 impl Connection {
@@ -171,15 +171,15 @@ impl Connection {
 
     pub fn new(seed: u64, now: Nanos) -> Self {
         let next_draw = now.saturating_add(Self::SECOND);
-        Self { random: Random::new(seed, "connection"), next_draw, away_until: None }
+        Self { random: Random::new(seed, "connection"), next_draw, disconnected_until: None }
     }
 
-    /// Returns when there is something to do.
+    /// Returns the next due time.
     pub fn next_due(&self) -> Nanos {
-        self.away_until.map_or(self.next_draw, |back| back.min(self.next_draw))
+        self.disconnected_until.map_or(self.next_draw, |back| back.min(self.next_draw))
     }
 
-    /// Draws whether the connections are cut now.
+    /// Draws whether to cut the connections now.
     pub fn draw(&mut self, behavior: &Behavior) -> bool {
         self.next_draw = self.next_draw.saturating_add(Self::SECOND);
         self.random.chance(behavior.disconnect_chance)

@@ -1,11 +1,11 @@
-//! From a market into the data plane. Nothing is built that nobody wants.
+//! Publishes a market's events to the data plane. Events without a subscriber are not built.
 
 use super::behavior::Behavior;
-use super::line::Line;
 use super::live::Outlet;
 use super::machine::Market;
+use super::network::SimulatedNetwork;
 use super::orders::{UserFill, UserOrder};
-use super::pacer::{Intervals, Pacer, Thin};
+use super::pacer::{Intervals, Pacer, Stream};
 use super::pair::Pair;
 use super::report::exec_report;
 use super::sink::{Event, Print, Quote, Sink};
@@ -20,7 +20,7 @@ use crate::names::{SymbolId, TooManyNames};
 use crate::venue::rules::exact;
 use crate::venue::{AccountId, AssetId, Balance};
 
-/// An asset as the data plane knows it.
+/// An asset with its symbol in the data plane.
 #[derive(Debug, Clone)]
 struct Asset {
     id: AssetId,
@@ -28,9 +28,9 @@ struct Asset {
     scale: u8,
 }
 
-/// What is told, as long as it is on its way.
+/// The payload of an event in flight.
 #[derive(Debug, Clone)]
-enum Told {
+enum Content {
     Trade(Trade),
     Ticker(Ticker),
     Kline(Kline),
@@ -39,27 +39,27 @@ enum Told {
     Instrument(Box<Instrument>),
 }
 
-impl From<Told> for Payload {
+impl From<Content> for Payload {
     #[inline]
-    fn from(told: Told) -> Self {
-        match told {
-            Told::Trade(trade) => Self::Trade(trade),
-            Told::Ticker(ticker) => Self::Ticker(ticker),
-            Told::Kline(kline) => Self::Kline(kline),
-            Told::Exec(report) => Self::Exec(report),
-            Told::Balance(balance) => Self::Balance(balance),
-            Told::Instrument(instrument) => Self::Instrument(instrument),
+    fn from(content: Content) -> Self {
+        match content {
+            Content::Trade(trade) => Self::Trade(trade),
+            Content::Ticker(ticker) => Self::Ticker(ticker),
+            Content::Kline(kline) => Self::Kline(kline),
+            Content::Exec(report) => Self::Exec(report),
+            Content::Balance(balance) => Self::Balance(balance),
+            Content::Instrument(instrument) => Self::Instrument(instrument),
         }
     }
 }
 
 #[derive(Debug, Clone)]
 enum Message {
-    Event { kind: Kind, symbol: SymbolId, time: Nanos, told: Told },
+    Event { kind: Kind, symbol: SymbolId, time: Nanos, content: Content },
     Book { symbol: SymbolId, time: Nanos, book: Box<Book> },
 }
 
-/// What it takes to tell one account of a market to a provider's readers.
+/// Publishes a market, from the view of one account, to the readers of a provider.
 #[derive(Debug, Clone)]
 pub struct Broadcast {
     symbols: Vec<SymbolId>,
@@ -67,22 +67,22 @@ pub struct Broadcast {
     account: AccountId,
     pacer: Pacer,
     kline: Option<ShortText>,
-    line: Line<Message>,
+    network: SimulatedNetwork<Message>,
     connected: bool,
 }
 
-/// The sink of one run: a [`Broadcast`] and the feed that it tells.
+/// The sink of one run: a [`Broadcast`] and its feed.
 pub struct Broadcasting<'a> {
     state: &'a mut Broadcast,
     feed: &'a mut Feed,
-    /// When it is received; `None` is at the virtual time.
+    /// Received time of the events; `None` for the virtual time.
     received: Option<Nanos>,
     stopped: Result<(), NotDispatched>,
 }
 
 impl Broadcast {
-    /// Tells what everybody may know of `market`, and what concerns `account`; candles are called `kline`. Nothing is
-    /// late or lost before [`Self::with_faults`].
+    /// Returns the publisher of `market`'s public events and of `account`'s private events, without simulated faults.
+    /// `kline` is the name of the candle interval.
     ///
     /// # Errors
     /// [`TooManyNames`].
@@ -104,20 +104,20 @@ impl Broadcast {
             account,
             pacer: Pacer::new(intervals, market.pairs().len()),
             kline: ShortText::new(kline),
-            line: Line::new(0, Behavior::default()),
+            network: SimulatedNetwork::new(0, Behavior::default()),
             connected: true,
         })
     }
 
-    /// As it is, with faults on the way.
+    /// Adds simulated faults.
     #[must_use]
     pub fn with_faults(self, seed: u64, behavior: Behavior) -> Self {
-        Self { line: Line::new(seed, behavior), ..self }
+        Self { network: SimulatedNetwork::new(seed, behavior), ..self }
     }
 
-    /// Returns when something is owed, or arrives.
+    /// Returns when a pending publication or an arriving message is due.
     pub fn next_due(&self) -> Nanos {
-        self.line.next_due().min(self.pacer.next_due())
+        self.network.next_due().min(self.pacer.next_due())
     }
 
     /// Returns the sink for a run into `feed`.
@@ -131,7 +131,7 @@ impl Broadcast {
 }
 
 impl Broadcasting<'_> {
-    /// Returns whether the wait for a slow reader was stopped; what came after it was not told.
+    /// Returns whether the wait for a slow reader was stopped. Later events were not published.
     ///
     /// # Errors
     /// [`NotDispatched::Stopped`].
@@ -144,27 +144,33 @@ impl Broadcasting<'_> {
         Origin { kind, symbol, venue_time: Some(venue_time), received_time }
     }
 
-    fn note(&mut self, told: Result<bool, NotDispatched>) {
-        if let Err(error) = told {
+    fn record(&mut self, published: Result<bool, NotDispatched>) {
+        if let Err(error) = published {
             self.stopped = Err(error);
         }
     }
 
-    /// Asks whether anybody wants it, then builds it, and publishes it or sends it on its way.
+    /// Builds an event if it has a subscriber, and publishes or sends it.
     #[inline]
-    fn tell(&mut self, kind: Kind, symbol: SymbolId, time: Nanos, told: impl FnOnce(&Broadcast) -> Told) {
+    fn publish(
+        &mut self,
+        kind: Kind,
+        symbol: SymbolId,
+        time: Nanos,
+        content: impl FnOnce(&Broadcast) -> Content,
+    ) {
         if self.stopped.is_err() || !self.state.connected {
             return;
         }
         let is_report = matches!(kind, Kind::ExecReport | Kind::BalanceUpdate);
-        if self.state.line.is_straight(is_report) {
+        if self.state.network.is_immediate(is_report) {
             let origin = self.origin(kind, symbol, time, time);
             let state = &*self.state;
-            let told = self.feed.publish_with(origin, || told(state).into());
-            self.note(told);
+            let published = self.feed.publish_with(origin, || content(state).into());
+            self.record(published);
         } else if self.feed.publisher().wanted(kind, symbol).is_some() {
-            let told = told(self.state);
-            self.state.line.send(time, is_report, Message::Event { kind, symbol, time, told });
+            let content = content(self.state);
+            self.state.network.send(time, is_report, Message::Event { kind, symbol, time, content });
         }
     }
 
@@ -173,51 +179,51 @@ impl Broadcasting<'_> {
             return;
         }
         let symbol = self.state.symbols[pair.index()];
-        if self.state.line.is_straight(false) {
+        if self.state.network.is_immediate(false) {
             let origin = self.origin(Kind::BookSnapshot, symbol, time, time);
             let fill = |slot: &mut Book, depth: u32| pair.engine().copy_top(depth as usize, slot);
-            let told = self.feed.publish_book_with(origin, fill);
-            self.note(told);
+            let published = self.feed.publish_book_with(origin, fill);
+            self.record(published);
         } else if let Some(wanted) = self.feed.publisher().wanted(Kind::BookSnapshot, symbol) {
             let mut book = Box::<Book>::default();
             pair.engine().copy_top(wanted.depth as usize, &mut book);
-            self.state.line.send(time, false, Message::Book { symbol, time, book });
+            self.state.network.send(time, false, Message::Book { symbol, time, book });
         }
     }
 
     fn ticker(&mut self, pair: &Pair, quote: &Quote, time: Nanos) {
         let symbol = self.state.symbols[pair.index()];
-        self.tell(Kind::Ticker, symbol, time, |_| Told::Ticker(ticker(pair, quote)));
+        self.publish(Kind::Ticker, symbol, time, |_| Content::Ticker(ticker(pair, quote)));
     }
 
     fn arrive(&mut self, now: Nanos, message: Message) {
         if self.stopped.is_err() {
             return;
         }
-        let told = match message {
-            Message::Event { kind, symbol, time, told } => {
-                self.feed.publish(self.origin(kind, symbol, time, now), told.into())
+        let published = match message {
+            Message::Event { kind, symbol, time, content } => {
+                self.feed.publish(self.origin(kind, symbol, time, now), content.into())
             }
             Message::Book { symbol, time, book } => {
                 self.feed.publish_book(self.origin(Kind::BookSnapshot, symbol, time, now), &book)
             }
         };
-        self.note(told);
+        self.record(published);
     }
 
     fn balance(&mut self, time: Nanos, asset: AssetId, balance: Balance) {
         let Asset { symbol, scale, .. } = *self.state.asset(asset);
-        self.tell(Kind::BalanceUpdate, symbol, time, |_| {
+        self.publish(Kind::BalanceUpdate, symbol, time, |_| {
             let (total, available) = (exact(balance.total, scale), exact(balance.available(), scale));
-            Told::Balance(BalanceUpdate { total, available })
+            Content::Balance(BalanceUpdate { total, available })
         });
     }
 
     fn report(&mut self, pair: &Pair, order: &UserOrder, fill: Option<&UserFill>, time: Nanos) {
         let symbol = self.state.symbols[pair.index()];
-        self.tell(Kind::ExecReport, symbol, time, |state| {
+        self.publish(Kind::ExecReport, symbol, time, |state| {
             let fee_scale = state.asset(pair.engine().fee_asset(order.side)).scale;
-            Told::Exec(Box::new(exec_report(pair, order, fill, fee_scale)))
+            Content::Exec(Box::new(exec_report(pair, order, fill, fee_scale)))
         });
     }
 }
@@ -229,22 +235,22 @@ impl Sink for Broadcasting<'_> {
         let symbol = self.state.symbols[index];
         match event {
             Event::Trade(print) => {
-                self.tell(Kind::Trade, symbol, time, |_| Told::Trade(trade(pair, &print)));
+                self.publish(Kind::Trade, symbol, time, |_| Content::Trade(trade(pair, &print)));
             }
             Event::Quote(quote) => {
-                if self.state.pacer.is_due(index, Thin::Ticker, time) {
+                if self.state.pacer.is_due(index, Stream::Ticker, time) {
                     self.ticker(pair, &quote, time);
                 }
             }
             Event::Book(_) => {
-                if self.state.pacer.is_due(index, Thin::Book, time) {
+                if self.state.pacer.is_due(index, Stream::Book, time) {
                     self.book(pair, time);
                 }
             }
             Event::Level(_) => {}
             Event::Candle(candle) => {
-                self.tell(Kind::KlineSummary, symbol, time, |state| {
-                    Told::Kline(kline(pair, &candle, state.kline))
+                self.publish(Kind::KlineSummary, symbol, time, |state| {
+                    Content::Kline(kline(pair, &candle, state.kline))
                 });
             }
             Event::Report(report) => {
@@ -267,24 +273,24 @@ impl Outlet for Broadcasting<'_> {
     }
 
     fn tick(&mut self, market: &Market, now: Nanos) {
-        while let Some((time, message)) = self.state.line.take(now) {
+        while let Some((time, message)) = self.state.network.take(now) {
             self.arrive(time, message);
         }
         while let Some((index, what)) = self.state.pacer.take(now) {
             let pair = &market.pairs()[index];
             match what {
-                Thin::Ticker => self.ticker(pair, pair.quote(), now),
-                Thin::Book => self.book(pair, now),
+                Stream::Ticker => self.ticker(pair, pair.quote(), now),
+                Stream::Book => self.book(pair, now),
             }
         }
     }
 
     fn cut(&mut self, _: &Market, now: Nanos) -> Nanos {
-        let since = self.state.line.cut(now);
+        let since = self.state.network.cut(now);
         self.state.pacer.reset();
         self.state.connected = false;
         let restarted = self.feed.restart(self.received.unwrap_or(now)).map(|events| events > 0);
-        self.note(restarted);
+        self.record(restarted);
         since
     }
 
@@ -295,7 +301,7 @@ impl Outlet for Broadcasting<'_> {
             self.ticker(pair, pair.quote(), now);
             self.book(pair, now);
         }
-        // What was missed of the account; its fills are in the venue's list.
+        // The missed reports of the account. Its missed fills are in the venue's list of fills.
         for order in market.orders_since(self.state.account, since) {
             self.report(&market.pairs()[order.pair], order, None, now);
         }
@@ -305,8 +311,8 @@ impl Outlet for Broadcasting<'_> {
     fn instruments(&mut self, market: &Market) {
         for (index, pair) in market.pairs().iter().enumerate() {
             let symbol = self.state.symbols[index];
-            self.tell(Kind::InstrumentUpdate, symbol, market.now(), |_| {
-                Told::Instrument(Box::new(pair.instrument().clone()))
+            self.publish(Kind::InstrumentUpdate, symbol, market.now(), |_| {
+                Content::Instrument(Box::new(pair.instrument().clone()))
             });
         }
     }
@@ -317,8 +323,8 @@ impl Outlet for Broadcasting<'_> {
         }
     }
 
-    fn behave(&mut self, behavior: Behavior) {
-        self.state.line.set(behavior);
+    fn set_behavior(&mut self, behavior: Behavior) {
+        self.state.network.set_behavior(behavior);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What readers of the data plane see of a market.
+//! Tests of a market from the view of the data plane's readers.
 
 use super::tests::{busy, listing};
 use super::*;
@@ -81,7 +81,7 @@ fn of(items: &[Item], kind: Kind) -> usize {
 }
 
 #[test]
-fn what_is_published_is_the_market() {
+fn published_events_agree_with_the_market() {
     let kinds = [Kind::Trade, Kind::Ticker, Kind::BookSnapshot, Kind::KlineSummary];
     let mut plane = Plane::new("market-public", &kinds, EACH);
     let (mut last, mut book, mut volume) = (None, None, Decimal::ZERO);
@@ -119,7 +119,7 @@ fn what_is_published_is_the_market() {
 }
 
 #[test]
-fn an_interval_thins_what_is_told_again_and_again() {
+fn intervals_throttle_tickers_and_books() {
     let intervals = Intervals { ticker: SECOND, book_snapshot: 5 * SECOND };
     let mut plane = Plane::new("market-thin", &[Kind::Ticker, Kind::BookSnapshot], intervals);
     let items = plane.advance(100 * SECOND);
@@ -128,18 +128,18 @@ fn an_interval_thins_what_is_told_again_and_again() {
 }
 
 #[test]
-fn an_account_is_told_what_concerns_it() {
+fn an_account_receives_its_own_reports() {
     let mut plane = Plane::new("market-private", &[Kind::ExecReport, Kind::BalanceUpdate], EACH);
-    assert!(plane.advance(5 * SECOND).is_empty(), "strangers' orders are nobody's");
+    assert!(plane.advance(5 * SECOND).is_empty(), "background orders are not reported");
     let far = OrderKind::Limit { price: 30_000, time_in_force: TimeInForce::Gtc };
     let items = plane.submit(Side::Buy, 10_000, far);
     let Payload::Exec(ack) = &items[0].payload else { panic!("expected a report, saw {items:?}") };
     assert_eq!((ack.state, ack.price, ack.average_price), (OrderState::Ack, "300".parse().ok(), None));
     let Payload::Balance(usdt) = &items[1].payload else { panic!("expected a balance, saw {items:?}") };
     assert_eq!(items[1].header().symbol.name(), "USDT");
-    assert_eq!(usdt.available, "9699.7".parse().unwrap(), "300 and the maker's fee of 0.3 are set aside");
+    assert_eq!(usdt.available, "9699.7".parse().unwrap(), "300 and the maker fee of 0.3 are reserved");
     let again = plane.submit(Side::Buy, 10_000, OrderKind::Market { fok: false });
-    assert!(again.is_empty(), "under that id the first order is open: {again:?}");
+    assert!(again.is_empty(), "an open order has the same id: {again:?}");
     let mut to = plane.broadcast.to(&mut plane.feed, None);
     plane.market.cancel(plane.account, "a", &mut to).unwrap();
     let items = plane.read();
@@ -154,7 +154,7 @@ fn an_account_is_told_what_concerns_it() {
     let received = last.average_price.unwrap().checked_mul(Decimal::from_i64(2)).unwrap();
     let fee = received.checked_mul("0.002".parse().unwrap()).unwrap();
     let short = last.fee.unwrap().checked_sub(fee).unwrap();
-    assert!(short.abs() < "0.0000001".parse().unwrap(), "the fee is 0.2 % of what changed hands: {short}");
+    assert!(short.abs() < "0.0000001".parse().unwrap(), "the fee is 0.2 % of the notional: {short}");
     assert_eq!(last.fee_currency.as_deref(), Some("USDT"));
 }
 
@@ -193,8 +193,8 @@ fn each_fill_is_in_one_report() {
 }
 
 #[test]
-fn nothing_is_built_for_nobody() {
-    let mut plane = Plane::new("market-nobody", &[], EACH);
+fn events_without_a_subscriber_are_not_built() {
+    let mut plane = Plane::new("market-unsubscribed", &[], EACH);
     assert!(plane.advance(10 * SECOND).is_empty());
     assert!(plane.feed.stats().unwanted.get() > 100);
     plane
@@ -206,7 +206,7 @@ fn nothing_is_built_for_nobody() {
                 venue_time: None,
                 received_time: 0,
             },
-            || panic!("built for nobody"),
+            || panic!("an event without a subscriber was built"),
         )
         .unwrap();
 }

@@ -1,9 +1,11 @@
-//! The background of one instrument: what strangers do, and when.
+//! The background traders of one instrument.
 //!
-//! Most place orders just inside the spread or at a distance that falls off exponentially; some take, mostly little; the
-//! others cancel. A spread of more than a few ticks is soon closed, and takers rather wait for that. Where the middle of
-//! the book is away from the reference price, takers lean towards it and orders on its wrong side are cancelled first.
-//! Trades and shocks heat the flow up, and it cools down; it has moods that last for minutes: so volume clusters.
+//! - Most actions place orders just inside the spread, or at an exponentially distributed distance. Some actions take,
+//!   mostly small quantities. The others cancel.
+//! - A spread of more than a few ticks is soon closed, and most takers wait for that.
+//! - Where the middle of the book differs from the reference price, takers trade towards the reference, and orders on
+//!   its wrong side are cancelled first.
+//! - Trades and shocks raise the activity, which decays, and activity regimes last for minutes; so volume clusters.
 
 use super::options::Options;
 use super::price::Price;
@@ -11,69 +13,72 @@ use super::random::Random;
 use crate::event::{Nanos, Side};
 use crate::venue::{AccountId, Command, Engine, NewOrder, OrderId, OrderKind, Rules, TimeInForce};
 
-/// The part of the actions that take where the middle of the book is at the reference price and the spread is not wide.
-pub const TAKERS: f64 = 0.2;
-/// Orders of a side per price level that it should have.
+/// Share of the actions that take, where the book's middle equals the reference price and the spread is narrow.
+pub const TAKER_SHARE: f64 = 0.2;
+/// Target number of orders per target price level.
 const ORDERS_PER_LEVEL: usize = 3;
-/// How strongly the reference pulls the middle: at 1, from the mean distance of new orders on it is beyond doubt.
+/// Strength of the pull towards the reference price. At 1, it saturates at the mean distance of new orders.
 const PULL: f64 = 2.0;
-/// The mean distance of new orders is this part of the price.
+/// Mean distance of new orders, as a fraction of the price.
 const DISTANCE: f64 = 0.0002;
-/// Actions that heat needs to cool to a half.
+/// Number of actions in which heat decays to a half.
 const COOLING: f64 = 64.0;
-/// Actions over which activity is averaged, to keep the rate.
+/// Number of actions over which activity is averaged, to keep the rate.
 const AVERAGE: f64 = 1024.0;
-/// What it mostly is.
-const AVERAGE_AT_FIRST: f64 = 2.0;
-/// A spread of more ticks is wide.
+/// Typical average activity.
+const INITIAL_AVERAGE: f64 = 2.0;
+/// A spread above this number of ticks is wide.
 const WIDE: i64 = 3;
-/// The part of new orders that are within a few ticks of the other side's best.
-const CLOSE: f64 = 0.4;
-/// The same while the spread is wide.
-const KEEN: f64 = 0.9;
-/// The part of takers that do not wait until a wide spread is closed, at least.
-const EAGER: f64 = 0.25;
-/// How much sooner than else somebody answers to what may have widened the spread.
-const HASTE: f64 = 5.0;
-/// Actions that a mood lasts for.
-const MOOD: f64 = 400.0;
-/// The least of moods, whose mean is 1.
-const DULLEST: f64 = 0.3;
-/// The least activity, as a part of the average.
-const LEAST: f64 = 0.25;
-/// Actions after which the flow does as ever.
+/// Share of new orders within a few ticks of the other side's best price.
+const CLOSE_SHARE: f64 = 0.4;
+/// The same share while the spread is wide.
+const CLOSE_SHARE_WIDE: f64 = 0.9;
+/// Minimum share of takers that do not wait until a wide spread is closed.
+const IMPATIENT_SHARE: f64 = 0.25;
+/// Factor on the activity after an action that may have widened the spread.
+const WIDENED_FACTOR: f64 = 5.0;
+/// Mean number of actions in an activity regime.
+const REGIME: f64 = 400.0;
+/// Minimum level of a regime; the mean level is 1.
+const MIN_REGIME: f64 = 0.3;
+/// Minimum activity, as a fraction of the average.
+const MIN_ACTIVITY: f64 = 0.25;
+/// Number of actions after which the flow is stationary.
 const WARM_UP: f64 = 4096.0;
-/// The longest time for them.
-const LONGEST_WARM_UP: Nanos = 30 * 86_400_000_000_000;
-const CALM: f64 = 0.3;
+/// Maximum duration of the warm-up.
+const MAX_WARM_UP: Nanos = 30 * 86_400_000_000_000;
+/// Activity without heat.
+const BASE_ACTIVITY: f64 = 0.3;
+/// Heat that a trade adds.
 const HEAT_OF_TRADE: f64 = 0.1;
+/// Heat that a shock adds.
 const HEAT_OF_SHOCK: f64 = 5.0;
-const MOST_HEAT: f64 = 15.0;
+const MAX_HEAT: f64 = 15.0;
 
-/// What an order that does not rest is tagged with.
+/// The tag of orders that do not rest.
 const NO_SLOT: u64 = u64::MAX;
 
-/// The state of one instrument's background.
+/// The background flow of one instrument.
 #[derive(Debug, Clone)]
 pub(super) struct Flow {
     random: Random,
     price: Price,
     rate: f64,
-    /// Lots: least, and how many more there may be.
+    /// Minimum quantity in lots, and the range above it.
     lots: (i64, f64),
     width: usize,
     levels: f64,
-    /// Orders that a side should have.
+    /// Target number of orders per side.
     target: usize,
-    /// The orders that rest, by tag.
+    /// The resting orders, by tag.
     slots: Vec<Option<(OrderId, Side)>>,
     free: Vec<u32>,
     resting: [usize; 2],
     heat: f64,
-    mood: f64,
+    regime: f64,
     /// Whether the last action may have widened the spread.
     widened: bool,
-    /// How many actions there are, and the mean of it over the time that passed: `rate` is what the mean gives.
+    /// Current activity, and its average over past time. An average activity gives `rate` actions per second.
     activity: f64,
     average: f64,
     updated: Nanos,
@@ -81,34 +86,34 @@ pub(super) struct Flow {
 }
 
 fn warm_up(rate: f64) -> Nanos {
-    ((WARM_UP / rate * 1e9) as Nanos).min(LONGEST_WARM_UP)
+    ((WARM_UP / rate * 1e9) as Nanos).min(MAX_WARM_UP)
 }
 
-/// What quantities are frequent.
+/// The distribution of an order's quantity.
 #[derive(Clone, Copy)]
 enum Size {
-    /// Of who closes a wide spread: all alike.
-    Any,
-    /// Of who places an order: small ones.
+    /// Uniform: orders that close a wide spread.
+    Uniform,
+    /// Mostly small: other resting orders.
     Small,
-    /// Of who takes: very small ones.
-    Nibble,
+    /// Mostly very small: takers.
+    VerySmall,
 }
 
-/// The book as an action sees it, in ticks.
+/// The state of the book before an action, in ticks.
 struct View {
     best: [Option<i64>; 2],
     reference: f64,
     /// Mean distance of new orders from the other side.
     distance: f64,
-    /// How far the reference is above the middle of the book, in such distances, times `PULL`.
+    /// Distance of the reference above the middle of the book, in units of `distance`, times `PULL`.
     gap: f64,
-    /// Whether the spread is wide enough to invite somebody to close it.
+    /// Whether the spread is wide.
     wide: bool,
 }
 
 impl Flow {
-    /// Returns the flow of `symbol`, whose price begins at `ticks`.
+    /// Returns the flow of `symbol` with the initial reference price `ticks`.
     pub fn new(options: &Options, rules: &Rules, symbol: &str, ticks: f64, rate: f64) -> Self {
         let model = &options.trade_model;
         let lots = |quantity: crate::decimal::Decimal| {
@@ -133,26 +138,26 @@ impl Flow {
             free: Vec::new(),
             resting: [0, 0],
             heat: 1.0,
-            mood: 1.0,
+            regime: 1.0,
             widened: false,
-            activity: AVERAGE_AT_FIRST,
-            average: AVERAGE_AT_FIRST,
+            activity: INITIAL_AVERAGE,
+            average: INITIAL_AVERAGE,
             updated: options.start - warm_up(rate),
             last_taker: Side::Buy,
         }
     }
 
-    /// Returns how long before the start it begins.
+    /// Returns the duration of the warm-up before the start.
     pub fn warm_up(&self) -> Nanos {
         warm_up(self.rate)
     }
 
-    /// Returns how many orders of a side rest.
+    /// Returns the number of resting orders of a side.
     pub fn resting(&self, side: Side) -> usize {
         self.resting[side as usize]
     }
 
-    /// Returns how many orders of a side should rest.
+    /// Returns the target number of resting orders per side.
     pub fn target(&self) -> usize {
         self.target
     }
@@ -173,7 +178,7 @@ impl Flow {
         self.slots.len()
     }
 
-    /// An order was taken into the book, or was not if it never rests.
+    /// Records the id of an accepted order. Orders that never rest are ignored.
     #[inline]
     pub fn opened(&mut self, tag: u64, order: OrderId) {
         if let Some(Some(slot)) = self.slots.get_mut(tag as usize) {
@@ -181,7 +186,7 @@ impl Flow {
         }
     }
 
-    /// An order is done.
+    /// Frees the slot of an order that ended.
     #[inline]
     pub fn closed(&mut self, tag: u64) {
         if let Some((_, side)) = self.slots.get_mut(tag as usize).and_then(Option::take) {
@@ -190,29 +195,29 @@ impl Flow {
         }
     }
 
-    /// Somebody took.
+    /// Records that a command traded.
     #[inline]
     pub fn traded(&mut self) {
-        self.heat = (self.heat + HEAT_OF_TRADE).min(MOST_HEAT);
+        self.heat = (self.heat + HEAT_OF_TRADE).min(MAX_HEAT);
     }
 
-    /// Returns when the next action is.
+    /// Draws the time of the next action.
     #[inline]
     pub fn next(&mut self, now: Nanos) -> Nanos {
         let passed = (now - self.updated) as f64 * 1e-9 * self.rate;
         self.updated = now;
         self.average += (self.activity - self.average) * (passed / AVERAGE).min(1.0);
         self.heat /= 1.0 + passed / COOLING;
-        if self.random.chance(passed / MOOD) {
-            self.mood = DULLEST + (1.0 - DULLEST) * self.random.exponential();
+        if self.random.chance(passed / REGIME) {
+            self.regime = MIN_REGIME + (1.0 - MIN_REGIME) * self.random.exponential();
         }
-        let haste = if self.widened { HASTE } else { 1.0 };
-        self.activity = ((CALM + self.heat) * self.mood).max(LEAST * self.average) * haste;
+        let factor = if self.widened { WIDENED_FACTOR } else { 1.0 };
+        self.activity = ((BASE_ACTIVITY + self.heat) * self.regime).max(MIN_ACTIVITY * self.average) * factor;
         let pause = self.random.exponential() * self.average / (self.activity * self.rate);
         now + ((pause * 1e9) as Nanos).max(1)
     }
 
-    /// Returns an order of a book that begins, while it is not as full as it should be.
+    /// Returns the next order that fills a new book; `None` once the targets are reached.
     pub fn begin(&mut self, engine: &Engine) -> Option<Command> {
         let side = if self.resting[0] <= self.resting[1] { Side::Buy } else { Side::Sell };
         if self.resting[side as usize] >= self.target {
@@ -222,21 +227,21 @@ impl Flow {
         self.place(engine.rules(), side, &view)
     }
 
-    /// Returns what is done at `now`; nothing where the instrument's rules allow no order.
+    /// Returns the action at `now`; `None` where the instrument's rules allow no order.
     pub fn act(&mut self, engine: &Engine, now: Nanos) -> Option<Command> {
         if self.price.advance(now) {
-            self.heat = (self.heat + HEAT_OF_SHOCK).min(MOST_HEAT);
+            self.heat = (self.heat + HEAT_OF_SHOCK).min(MAX_HEAT);
         }
         let view = self.view(engine);
         self.widened = false;
         let [bids, asks] = self.resting;
         let thinner = if bids <= asks { Side::Buy } else { Side::Sell };
-        // Both are urgent: a thin side, and a wide spread, which the other side may have to close.
+        // A thin side and a wide spread are equally urgent; the other side may have to close the spread.
         if bids.min(asks) < self.target / 2 && !(view.wide && self.random.chance(0.5)) {
             return self.place(engine.rules(), thinner, &view);
         }
-        let eager = if view.wide { (EAGER + view.gap.abs()).min(1.0) } else { 1.0 };
-        if self.random.chance(eager * TAKERS * (1.0 + (0.5 * view.gap.abs()).min(2.0))) {
+        let impatient = if view.wide { (IMPATIENT_SHARE + view.gap.abs()).min(1.0) } else { 1.0 };
+        if self.random.chance(impatient * TAKER_SHARE * (1.0 + (0.5 * view.gap.abs()).min(2.0))) {
             return self.take(engine, &view);
         }
         let (open, full) = ((bids + asks) as f64, (2 * self.target) as f64);
@@ -266,13 +271,13 @@ impl Flow {
         View { best, reference, distance, gap: PULL * (reference - middle) / distance, wide }
     }
 
-    /// A new order, a little or far behind the other side's best; but not far beyond the reference, wherever others
-    /// have taken the book. Most that come while the spread is wide close it.
+    /// Returns a new order, close to the other side's best price or at a distance. The price stays near the reference even
+    /// where accounts have moved the book. While the spread is wide, most new orders close it.
     fn place(&mut self, rules: &Rules, side: Side, view: &View) -> Option<Command> {
-        let close = self.random.chance(if view.wide { KEEN } else { CLOSE });
+        let close = self.random.chance(if view.wide { CLOSE_SHARE_WIDE } else { CLOSE_SHARE });
         let distance =
             1 + if close { self.random.heads() } else { (self.random.exponential() * view.distance) as i64 };
-        let size = if view.wide && close { Size::Any } else { Size::Small };
+        let size = if view.wide && close { Size::Uniform } else { Size::Small };
         let away = if side == Side::Buy { -1 } else { 1 };
         let slack = 2.0 * view.distance;
         let (low, high) = (view.reference - slack, view.reference + slack);
@@ -288,7 +293,8 @@ impl Flow {
         Some(order(side, quantity, OrderKind::Limit { price, time_in_force: TimeInForce::Gtc }, tag))
     }
 
-    /// A taker, most likely towards the reference. Far from it one takes more, up to it, and leaves the rest in the book.
+    /// Returns an order that takes, most likely towards the reference price. Far from the reference it takes more, at most
+    /// up to the reference, and its remainder rests.
     fn take(&mut self, engine: &Engine, view: &View) -> Option<Command> {
         let again = if self.last_taker == Side::Buy { 0.12 } else { -0.12 };
         let buys = (0.5 + again + 0.4 * view.gap).clamp(0.05, 0.95);
@@ -303,7 +309,7 @@ impl Flow {
         let best = view.best[other as usize].unwrap_or(0) as f64;
         let leans = if side == Side::Buy { view.reference - best } else { best - view.reference };
         if leans < 0.0 {
-            let quantity = self.quantity(rules, worst.price, Size::Nibble, 1.0)?;
+            let quantity = self.quantity(rules, worst.price, Size::VerySmall, 1.0)?;
             let kind = OrderKind::Limit { price: worst.price, time_in_force: TimeInForce::Ioc };
             return Some(order(side, quantity, kind, NO_SLOT));
         }
@@ -312,12 +318,12 @@ impl Flow {
             Side::Buy => reference.min(worst.price),
             Side::Sell => reference.max(worst.price),
         };
-        let quantity = self.quantity(rules, price, Size::Nibble, 1.0 + 4.0 * leans / view.distance)?;
+        let quantity = self.quantity(rules, price, Size::VerySmall, 1.0 + 4.0 * leans / view.distance)?;
         let tag = self.reserve(side);
         Some(order(side, quantity, OrderKind::Limit { price, time_in_force: TimeInForce::Gtc }, tag))
     }
 
-    /// Cancels what the reference has passed, else any order.
+    /// Returns a cancellation: of an order that the reference has passed, or of any order.
     fn cancel(&mut self, engine: &Engine, view: &View) -> Option<Command> {
         if self.random.chance(view.gap.abs()) {
             let stale = if view.gap > 0.0 { Side::Sell } else { Side::Buy };
@@ -333,15 +339,15 @@ impl Flow {
         Some(Command::Cancel(order))
     }
 
-    /// Returns a quantity in whole lots that is worth enough at `price`.
+    /// Draws a quantity in whole lots whose notional at `price` is sufficient.
     fn quantity(&mut self, rules: &Rules, price: i64, size: Size, times: f64) -> Option<i64> {
         let (least, more) = self.lots;
         let unit = self.random.unit();
         let cube = unit * unit * unit;
         let part = match size {
-            Size::Any => unit,
+            Size::Uniform => unit,
             Size::Small => cube,
-            Size::Nibble => cube * cube * unit * unit,
+            Size::VerySmall => cube * cube * unit * unit,
         };
         let lots = least as f64 + more * part;
         let lots = ((lots * times) as i64).min(rules.max_quantity / rules.lot_size);

@@ -1,4 +1,4 @@
-//! A market that is told, with all that goes wrong on the way.
+//! A simulated venue: a market with simulated faults between it and its clients.
 
 use super::behavior::{Behavior, Connection, Failure, Requests};
 use super::machine::Market;
@@ -8,42 +8,42 @@ use super::sink::Sink;
 use crate::event::Nanos;
 use crate::venue::{AccountId, OrderId};
 
-/// What a market is told through: readers in this process, or frames.
+/// Delivers the events of a market to clients: readers in this process, or frames.
 pub trait Outlet: Sink {
-    /// Returns when something of its own is due: what it owes, or what arrives.
+    /// Returns when a pending publication or an arriving message is due.
     fn next_due(&self) -> Nanos;
-    /// Does what is due by `now`.
+    /// Publishes and delivers everything due by `now`.
     fn tick(&mut self, market: &Market, now: Nanos);
-    /// All connections are cut: what is on its way is lost, and nothing is told until [`Self::restored`]. Returns since
-    /// when clients have missed something.
+    /// Cuts all connections. Messages in flight are lost, and nothing is sent until [`Self::restored`]. Returns the time
+    /// from which clients may have missed messages.
     fn cut(&mut self, market: &Market, now: Nanos) -> Nanos;
-    /// The venue is back; clients have missed what happened since `since`.
+    /// Accepts connections again. Clients may have missed messages since `since`.
     fn restored(&mut self, market: &Market, since: Nanos);
-    /// Tells every instrument.
+    /// Publishes every instrument.
     fn instruments(&mut self, market: &Market);
-    /// Tells every balance.
+    /// Publishes every balance.
     fn balances(&mut self, market: &Market);
-    /// Has other faults from now on.
-    fn behave(&mut self, behavior: Behavior);
+    /// Changes the simulated faults.
+    fn set_behavior(&mut self, behavior: Behavior);
 }
 
-/// How often all of something is told again, in virtual time; 0 is never.
+/// Virtual time between full publications; 0 disables them.
 #[derive(Debug, Clone, Copy)]
-pub struct Reminders {
-    /// The instruments.
+pub struct RefreshIntervals {
+    /// Of the instruments.
     pub instruments: Nanos,
-    /// The balances.
+    /// Of the balances.
     pub balances: Nanos,
 }
 
-/// Something that is done again and again.
+/// A periodic task.
 #[derive(Debug, Clone, Copy)]
-struct Every {
+struct Periodic {
     interval: Nanos,
     next: Nanos,
 }
 
-impl Every {
+impl Periodic {
     fn new(interval: Nanos, now: Nanos) -> Self {
         let next = if interval > 0 { now.saturating_add(interval) } else { Nanos::MAX };
         Self { interval, next }
@@ -58,35 +58,37 @@ impl Every {
     }
 }
 
-/// A market, its clock and its faults. The same seed, the same requests at the same virtual times and the same draws
-/// of [`Self::fate`] give the same, however the way there was divided.
+/// A market, its clock and its simulated faults.
+///
+/// The same seed, the same requests at the same virtual times and the same number of [`Self::request_fate`] calls give
+/// the same events, independent of how the time in between was divided.
 #[derive(Debug, Clone)]
-pub struct Live {
+pub struct SimulatedVenue {
     market: Market,
     behavior: Behavior,
     requests: Requests,
     connection: Connection,
-    /// From when on clients may have missed something.
-    away_since: Nanos,
-    /// How often all connections were cut.
+    /// The time from which clients may have missed messages.
+    disconnected_since: Nanos,
+    /// Number of disconnects so far.
     cuts: u64,
-    instruments: Every,
-    balances: Every,
+    instruments: Periodic,
+    balances: Periodic,
 }
 
-impl Live {
-    /// Takes a market over. `seed` is that of its faults.
-    pub fn new(market: Market, seed: u64, behavior: Behavior, reminders: Reminders) -> Self {
+impl SimulatedVenue {
+    /// Returns a venue for a market. `seed` determines the simulated faults.
+    pub fn new(market: Market, seed: u64, behavior: Behavior, refresh: RefreshIntervals) -> Self {
         let now = market.now();
         Self {
             market,
             behavior,
             requests: Requests::new(seed),
             connection: Connection::new(seed, now),
-            away_since: now,
+            disconnected_since: now,
             cuts: 0,
-            instruments: Every::new(reminders.instruments, now),
-            balances: Every::new(reminders.balances, now),
+            instruments: Periodic::new(refresh.instruments, now),
+            balances: Periodic::new(refresh.balances, now),
         }
     }
 
@@ -95,22 +97,22 @@ impl Live {
         &self.market
     }
 
-    /// Returns the faults of now.
+    /// Returns the current simulated faults.
     pub fn behavior(&self) -> Behavior {
         self.behavior
     }
 
     /// Returns whether clients are connected.
     pub fn is_connected(&self) -> bool {
-        self.connection.away_until.is_none()
+        self.connection.disconnected_until.is_none()
     }
 
-    /// Returns how often all connections were cut: whoever looks now and then misses no short absence by it.
+    /// Returns the number of disconnects so far. Callers that poll it detect short disconnects as well.
     pub fn cuts(&self) -> u64 {
         self.cuts
     }
 
-    /// Returns when something is due next, where its outlet's next is due at `outlet`.
+    /// Returns the next due time; `outlet` is that of the outlet.
     pub fn next_due(&self, outlet: Nanos) -> Nanos {
         self.market.next_due().min(self.interruption(outlet))
     }
@@ -119,7 +121,7 @@ impl Live {
         outlet.min(self.connection.next_due()).min(self.instruments.next).min(self.balances.next)
     }
 
-    /// Does all that is due up to `until`, which is the time then.
+    /// Executes everything due up to `until` and sets the clock to it.
     pub fn advance(&mut self, until: Nanos, outlet: &mut (impl Outlet + ?Sized)) {
         loop {
             let (action, other) = (self.market.next_due(), self.interruption(outlet.next_due()));
@@ -127,7 +129,7 @@ impl Live {
                 break;
             }
             if action < other {
-                // One instant: what it leads to may be due before the next.
+                // One instant only: its consequences may be due before the next action.
                 self.market.advance(action, outlet);
             } else {
                 self.market.advance_clock(other);
@@ -139,13 +141,13 @@ impl Live {
 
     fn interrupt(&mut self, now: Nanos, outlet: &mut (impl Outlet + ?Sized)) {
         outlet.tick(&self.market, now);
-        if self.connection.away_until.is_some_and(|back| back <= now) {
-            self.connection.away_until = None;
-            outlet.restored(&self.market, self.away_since);
+        if self.connection.disconnected_until.is_some_and(|back| back <= now) {
+            self.connection.disconnected_until = None;
+            outlet.restored(&self.market, self.disconnected_since);
         }
         if self.connection.next_draw <= now
             && self.connection.draw(&self.behavior)
-            && self.connection.away_until.is_none()
+            && self.connection.disconnected_until.is_none()
         {
             self.disconnect(self.behavior.disconnect_for, outlet);
         }
@@ -157,45 +159,45 @@ impl Live {
         }
     }
 
-    /// Cuts all connections for so long. While they are cut already, it changes how long.
+    /// Cuts all connections for a duration. During a disconnect, changes its end.
     pub fn disconnect(&mut self, duration: Nanos, outlet: &mut (impl Outlet + ?Sized)) {
         let now = self.market.now();
         if self.is_connected() {
             self.cuts += 1;
-            self.away_since = outlet.cut(&self.market, now);
+            self.disconnected_since = outlet.cut(&self.market, now);
         }
-        self.connection.away_until = Some(now.saturating_add(duration));
+        self.connection.disconnected_until = Some(now.saturating_add(duration));
     }
 
-    /// As [`Market::rest`].
-    pub fn rest(&mut self, resting: bool) {
-        self.market.rest(resting);
+    /// See [`Market::pause_background`].
+    pub fn pause_background(&mut self, paused: bool) {
+        self.market.pause_background(paused);
     }
 
-    /// Has other faults from now on.
+    /// Changes the simulated faults.
     ///
     /// # Errors
-    /// What is wrong with them; then nothing changes.
-    pub fn behave(
+    /// All faults of the values; nothing changed in this case.
+    pub fn set_behavior(
         &mut self,
         behavior: Behavior,
         outlet: &mut (impl Outlet + ?Sized),
     ) -> Result<(), OptionErrors> {
         behavior.check()?;
         self.behavior = behavior;
-        outlet.behave(behavior);
+        outlet.set_behavior(behavior);
         Ok(())
     }
 
-    /// Draws how long a request takes to come, in virtual time, and whether and where it fails.
-    pub fn fate(&mut self) -> (Nanos, Option<Failure>) {
+    /// Draws a request's latency, in virtual time, and its failure.
+    pub fn request_fate(&mut self) -> (Nanos, Option<Failure>) {
         self.requests.fate(&self.behavior)
     }
 
-    /// As [`Market::submit`], unless the venue's mood rejects it.
+    /// Submits an order like [`Market::submit`], or rejects it as a simulated fault.
     ///
     /// # Errors
-    /// Why it is refused.
+    /// The reason for the refusal.
     pub fn submit(
         &mut self,
         account: AccountId,
@@ -209,7 +211,7 @@ impl Live {
         self.market.submit(account, pair, request, outlet)
     }
 
-    /// As [`Market::cancel`].
+    /// See [`Market::cancel`].
     ///
     /// # Errors
     /// [`Refusal::UnknownOrder`].
@@ -222,10 +224,10 @@ impl Live {
         self.market.cancel(account, client_order_id, outlet)
     }
 
-    /// As [`Market::amend`].
+    /// See [`Market::amend`].
     ///
     /// # Errors
-    /// Why it stays as it is.
+    /// The reason for the refusal; the order is unchanged.
     pub fn amend(
         &mut self,
         account: AccountId,

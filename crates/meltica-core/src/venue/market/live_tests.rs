@@ -1,4 +1,4 @@
-//! A market as clients see it, faults included.
+//! Tests of a venue from the view of its clients, with simulated faults.
 
 use super::tests::{busy, funded, listing};
 use super::*;
@@ -8,17 +8,17 @@ use proptest::prelude::*;
 
 const SECOND: Nanos = 1_000_000_000;
 const INTERVALS: Intervals = Intervals { ticker: SECOND, book_snapshot: SECOND / 10 };
-const REMINDERS: Reminders = Reminders { instruments: 7 * SECOND, balances: 3 * SECOND };
+const REFRESH: RefreshIntervals = RefreshIntervals { instruments: 7 * SECOND, balances: 3 * SECOND };
 
 struct Venue {
-    live: Live,
+    live: SimulatedVenue,
     wire: Wire,
     account: AccountId,
     names: Vec<String>,
 }
 
 impl Venue {
-    /// Every channel is wanted.
+    /// Returns a venue with a subscriber for every channel.
     fn new(seed: u64, rate: f64, behavior: Behavior) -> Self {
         let options = Options { seed, kline_interval: SECOND, ..Options::default() };
         let listings = [listing("BTC", "600", rate), listing("ETH", "20", rate)];
@@ -30,7 +30,7 @@ impl Venue {
         for channel in 0..names.len() {
             wire.want(&market, channel, true);
         }
-        Self { live: Live::new(market, seed, behavior, REMINDERS), wire, account, names }
+        Self { live: SimulatedVenue::new(market, seed, behavior, REFRESH), wire, account, names }
     }
 
     fn advance(&mut self, until: Nanos) -> Vec<(usize, String)> {
@@ -53,13 +53,13 @@ impl Venue {
     }
 }
 
-/// The number behind a key of a frame.
+/// Returns the number behind a key of a frame.
 fn number(frame: &str, key: &str) -> u64 {
     let at = frame.find(&format!("\"{key}\":")).unwrap() + key.len() + 3;
     frame[at..].split([',', '}']).next().unwrap().parse().unwrap()
 }
 
-/// The text behind a key of a frame, without quotes.
+/// Returns the text behind a key of a frame, without quotes.
 fn text<'a>(frame: &'a str, key: &str) -> &'a str {
     let key = format!("\"{key}\":");
     let at = frame.find(&key).unwrap_or_else(|| panic!("expected {key} in {frame}")) + key.len();
@@ -69,8 +69,8 @@ fn text<'a>(frame: &'a str, key: &str) -> &'a str {
 const FAR: OrderKind = OrderKind::Limit { price: 30_000, time_in_force: TimeInForce::Gtc };
 const TAKE: OrderKind = OrderKind::Market { fok: false };
 
-/// All of 20 seconds with orders at every half second, reached in steps of their own.
-fn story(seed: u64, behavior: Behavior, step: Nanos) -> Vec<(usize, String)> {
+/// Returns the frames of 20 seconds with an order every half second; `step` divides the time in between.
+fn session(seed: u64, behavior: Behavior, step: Nanos) -> Vec<(usize, String)> {
     let mut venue = Venue::new(seed, 50.0, behavior);
     let mut frames = Vec::new();
     for half in 1..40 {
@@ -80,8 +80,8 @@ fn story(seed: u64, behavior: Behavior, step: Nanos) -> Vec<(usize, String)> {
             now = (now + step).min(due);
             frames.extend(venue.advance(now));
         }
-        let fate = venue.live.fate();
-        assert!((behavior.latency_min..=behavior.latency_max).contains(&fate.0));
+        let (latency, _) = venue.live.request_fate();
+        assert!((behavior.latency_min..=behavior.latency_max).contains(&latency));
         let (side, kind) = if half % 2 == 0 { (Side::Buy, FAR) } else { (Side::Sell, TAKE) };
         let _ = venue.submit(&half.to_string(), side, kind);
         let _ = venue.live.cancel(venue.account, &(half - 2).to_string(), &mut venue.wire);
@@ -92,7 +92,7 @@ fn story(seed: u64, behavior: Behavior, step: Nanos) -> Vec<(usize, String)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn the_same_seed_gives_the_same_frames_however_the_way_was_divided(
+    fn the_same_seed_gives_the_same_frames_for_any_division_of_time(
         seed in 0u64..1000,
         latency in (0i64..SECOND / 20, 0i64..SECOND / 5),
         chances in (0.0f64..0.5, 0.0f64..0.3, 0.0f64..0.5, 0.0f64..0.5, 0.0f64..0.5),
@@ -111,9 +111,9 @@ proptest! {
             report_duplicate: twice,
             report_reorder: reorder,
         };
-        let whole = story(seed, behavior, SECOND);
+        let whole = session(seed, behavior, SECOND);
         prop_assert!(whole.len() > 50);
-        prop_assert!(whole == story(seed, behavior, step));
+        prop_assert!(whole == session(seed, behavior, step));
     }
 }
 
@@ -152,24 +152,24 @@ proptest! {
 }
 
 #[test]
-fn no_faults_leave_the_market_as_it_is() {
-    let plain = story(5, Behavior::default(), SECOND);
+fn a_constant_latency_only_delays_frames() {
+    let plain = session(5, Behavior::default(), SECOND);
     let slow = Behavior { latency_min: SECOND / 2, latency_max: SECOND / 2, ..Behavior::default() };
-    let mut slow = story(5, slow, SECOND);
-    assert!(slow.len() < plain.len(), "the last ones are still on their way");
-    assert_eq!(plain[..slow.len()], slow[..], "a steady latency changes nothing but when they arrive");
+    let mut slow = session(5, slow, SECOND);
+    assert!(slow.len() < plain.len(), "the last frames are in flight");
+    assert_eq!(plain[..slow.len()], slow[..], "a constant latency changes only arrival times");
     slow.clear();
-    assert_ne!(plain, story(6, Behavior::default(), SECOND));
+    assert_ne!(plain, session(6, Behavior::default(), SECOND));
 }
 
 #[test]
-fn depth_frames_follow_each_other_and_the_last_change_is_told() {
+fn depth_frames_are_consecutive_and_include_the_last_change() {
     let mut venue = Venue::new(3, 20.0, Behavior::default());
     let mut frames = Vec::new();
     for second in 1..30 {
         frames.extend(venue.advance(second * SECOND));
     }
-    // Strangers do nothing in the meantime: whatever is owed is told within an interval.
+    // The background is idle in the meantime, so the pending changes are published within an interval.
     let quiet = venue.live.market().next_due() - 1;
     frames.extend(venue.advance(quiet.min(30 * SECOND)));
     let depth = venue.of("depth:BTC-USDT", &frames);
@@ -181,25 +181,25 @@ fn depth_frames_follow_each_other_and_the_last_change_is_told() {
         last = Some(number(frame, "last"));
     }
     let times: Vec<_> = depth.iter().map(|frame| number(frame, "time") as Nanos).collect();
-    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= INTERVALS.book_snapshot), "thinned");
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= INTERVALS.book_snapshot), "throttled");
     let mut slow = Venue::new(3, 0.5, Behavior::default());
-    let mut told = None;
+    let mut published = None;
     for half in 1..400 {
         for frame in {
             let frames = slow.advance(half * SECOND / 2);
             slow.of("depth:ETH-USDT", &frames)
         } {
-            told = Some(number(&frame, "last"));
+            published = Some(number(&frame, "last"));
         }
         let due = slow.live.market().pairs()[1].engine().update_id();
         let settled = slow.wire.next_due() == Nanos::MAX;
-        assert!(!settled || told.is_none_or(|told| told == due), "{told:?} of {due}");
+        assert!(!settled || published.is_none_or(|id| id == due), "{published:?} of {due}");
     }
-    assert!(told.is_some());
+    assert!(published.is_some());
 }
 
 #[test]
-fn lost_depth_frames_leave_a_gap_and_the_book_goes_on() {
+fn skipped_depth_frames_leave_a_gap() {
     let mut venue = Venue::new(3, 50.0, Behavior::default());
     let first = venue.advance(5 * SECOND);
     let before = number(venue.of("depth:BTC-USDT", &first).last().unwrap(), "last");
@@ -210,18 +210,18 @@ fn lost_depth_frames_leave_a_gap_and_the_book_goes_on() {
     assert!(depth.windows(2).all(|pair| number(&pair[1], "first") == number(&pair[0], "last") + 1));
     let other = venue.of("depth:ETH-USDT", &then);
     let other_before = number(venue.of("depth:ETH-USDT", &first).last().unwrap(), "last");
-    assert_eq!(number(&other[0], "first"), other_before + 1, "one symbol's alone");
+    assert_eq!(number(&other[0], "first"), other_before + 1, "other symbols have no gap");
 }
 
 #[test]
-fn a_cut_loses_what_is_told_until_the_venue_is_back() {
+fn a_disconnect_loses_messages_until_the_venue_is_restored() {
     let mut venue = Venue::new(3, 50.0, Behavior::default());
     venue.advance(5 * SECOND);
     venue.live.disconnect(4 * SECOND, &mut venue.wire);
     assert!(!venue.live.is_connected());
     assert!(venue.advance(9 * SECOND - 1).is_empty());
     venue.submit("one", Side::Buy, FAR).unwrap();
-    assert!(venue.wire.take().is_empty(), "the order is open, and nobody was told");
+    assert!(venue.wire.take().is_empty(), "the order is open and not reported");
     let back = venue.advance(12 * SECOND);
     assert!(venue.live.is_connected());
     assert!(venue.of("account:main", &back).iter().all(|frame| !frame.contains("\"order\"")));
@@ -230,42 +230,42 @@ fn a_cut_loses_what_is_told_until_the_venue_is_back() {
 }
 
 #[test]
-fn strangers_rest_and_whatever_is_owed_is_told() {
+fn a_paused_background_publishes_pending_changes() {
     let mut venue = Venue::new(3, 50.0, Behavior::default());
     venue.advance(5 * SECOND);
-    venue.live.rest(true);
-    let owed = venue.advance(6 * SECOND);
+    venue.live.pause_background(true);
+    let pending = venue.advance(6 * SECOND);
     let id = venue.live.market().pairs()[0].engine().update_id();
-    assert!(venue.of("depth:BTC-USDT", &owed).last().is_none_or(|frame| number(frame, "last") == id));
+    assert!(venue.of("depth:BTC-USDT", &pending).last().is_none_or(|frame| number(frame, "last") == id));
     let quiet = venue.advance(9 * SECOND);
     assert!(venue.of("depth:BTC-USDT", &quiet).is_empty());
-    assert_eq!(venue.of("candle:BTC-USDT", &quiet).len(), 3, "the clock goes on");
-    venue.live.rest(false);
+    assert_eq!(venue.of("candle:BTC-USDT", &quiet).len(), 3, "the clock continues");
+    venue.live.pause_background(false);
     let again = venue.advance(12 * SECOND);
     assert_eq!(number(&venue.of("depth:BTC-USDT", &again)[0], "first"), id + 1);
     assert!(again.iter().all(|(_, frame)| number(frame, "time") > 9 * SECOND as u64));
 }
 
 #[test]
-fn a_mood_rejects_and_tells() {
+fn a_simulated_rejection_is_reported() {
     let behavior = Behavior { reject: 1.0, ..Behavior::default() };
     let mut venue = Venue::new(3, 50.0, behavior);
     let refused = venue.submit("say \"no\"", Side::Buy, FAR).unwrap_err();
     assert_eq!(refused.code(), "venue_rejected");
-    let told = venue.of("account:main", &venue.wire.clone().take());
+    let frames = venue.of("account:main", &venue.wire.clone().take());
     assert!(
-        told[0].contains(r#""state":"REJECTED""#) && told[0].contains(r#""clientOrderId":"say \"no\"""#),
-        "{told:?}"
+        frames[0].contains(r#""state":"REJECTED""#) && frames[0].contains(r#""clientOrderId":"say \"no\"""#),
+        "{frames:?}"
     );
     let order = venue.live.market().order(venue.account, "say \"no\"").unwrap();
     assert_eq!((order.state.name(), order.order), ("REJECTED", None));
     let faultless = Behavior::default();
-    venue.live.behave(faultless, &mut venue.wire).unwrap();
+    venue.live.set_behavior(faultless, &mut venue.wire).unwrap();
     venue.submit("yes", Side::Buy, FAR).unwrap();
 }
 
 #[test]
-fn faults_that_make_no_sense_are_all_told() {
+fn all_invalid_faults_are_listed() {
     let behavior = Behavior {
         latency_min: 5,
         latency_max: 1,
@@ -274,9 +274,9 @@ fn faults_that_make_no_sense_are_all_told() {
         disconnect_for: -1,
         ..Behavior::default()
     };
-    let told = behavior.check().unwrap_err().0;
-    assert_eq!(told.len(), 4, "{told:?}");
+    let faults = behavior.check().unwrap_err().0;
+    assert_eq!(faults.len(), 4, "{faults:?}");
     let mut venue = Venue::new(3, 50.0, Behavior::default());
-    assert!(venue.live.behave(behavior, &mut venue.wire).is_err());
+    assert!(venue.live.set_behavior(behavior, &mut venue.wire).is_err());
     assert_eq!(venue.live.behavior(), Behavior::default());
 }

@@ -9,32 +9,32 @@ use crate::venue::{AccountId, AssetId, Balance, Ledger, Outcome, Rules};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-/// A market. The [`super`] module says how it works.
+/// A synthetic market. The [`super`] module describes it.
 #[derive(Debug, Clone)]
 pub struct Market {
     pub(super) now: Nanos,
     pub(super) pairs: Vec<Pair>,
-    /// When something is due, and at which instrument.
+    /// When each instrument has something due.
     due: BinaryHeap<Reverse<(Nanos, usize)>>,
     pub(super) ledger: Ledger,
     /// The assets' names, in the order of the ledger's.
     pub(super) assets: Vec<(String, AssetId)>,
     pub(super) orders: Orders,
-    /// The balances that were told.
-    pub(super) told: BTreeMap<(AccountId, AssetId), Balance>,
-    /// Used again by each step.
+    /// The last reported balances.
+    pub(super) reported_balances: BTreeMap<(AccountId, AssetId), Balance>,
+    /// Reused by every step.
     pub(super) outcomes: Vec<Outcome>,
     pub(super) touched: Vec<AccountId>,
 }
 
 impl Market {
-    /// Least digits after the point of an asset.
+    /// Minimum number of digits after the point of an asset.
     const DIGITS: u8 = 8;
 
-    /// Returns a market at `options.start`, its books already filled.
+    /// Returns a market at `options.start` with filled books.
     ///
     /// # Errors
-    /// All that is wrong with the options and the listings.
+    /// All faults of the options and the listings.
     pub fn new(options: &Options, listings: &[Listing]) -> Result<Self, OptionErrors> {
         options.check(listings)?;
         let mut faults = Vec::new();
@@ -79,7 +79,7 @@ impl Market {
             ledger,
             assets: ids.into_iter().map(|(name, id)| (name.to_owned(), id)).collect(),
             orders: Orders::default(),
-            told: BTreeMap::new(),
+            reported_balances: BTreeMap::new(),
             outcomes: Vec::new(),
             touched: Vec::new(),
         };
@@ -89,8 +89,8 @@ impl Market {
         Ok(market)
     }
 
-    /// Fills the book of an instrument that begins, and has strangers trade until they do as ever. Nobody is told, and
-    /// the reference price stands still: at the start it is the one that was asked for.
+    /// Fills the book of a new instrument and runs the background until its statistics are stationary. Events are
+    /// discarded, and the reference price is constant, so it has the configured value at the start.
     fn begin(&mut self, index: usize) {
         let start = self.now;
         self.now = start - self.pairs[index].flow.warm_up();
@@ -98,7 +98,7 @@ impl Market {
         loop {
             let pair = &mut self.pairs[index];
             let Some(command) = pair.flow.begin(&pair.engine) else { break };
-            // Where the rules refuse a background order, the book stays as it is.
+            // The instrument's rules refuse background orders, so the book stays empty.
             if self.step(index, command, silent).is_err() {
                 break;
             }
@@ -110,7 +110,7 @@ impl Market {
         }
         self.now = start;
         let pair = &mut self.pairs[index];
-        pair.tape = pair.tape.anew(start);
+        pair.tape = pair.tape.restarted(start);
         pair.quote = pair.quote_at(start);
         self.due.push(Reverse((pair.due(), index)));
     }
@@ -120,17 +120,17 @@ impl Market {
         self.now
     }
 
-    /// Returns the instruments in their order.
+    /// Returns the instruments, in the order of the listings.
     pub fn pairs(&self) -> &[Pair] {
         &self.pairs
     }
 
-    /// Returns when something is due next.
+    /// Returns the next due time.
     pub fn next_due(&self) -> Nanos {
         self.due.peek().map_or(Nanos::MAX, |Reverse((time, _))| *time)
     }
 
-    /// Does all that is due up to `until`, which is the time then; one that is over does nothing.
+    /// Executes everything due up to `until` and sets the clock to it. A time in the past has no effect.
     pub fn advance(&mut self, until: Nanos, sink: &mut (impl Sink + ?Sized)) {
         while let Some(&Reverse((time, index))) = self.due.peek()
             && time <= until
@@ -151,22 +151,22 @@ impl Market {
         self.now = self.now.max(until);
     }
 
-    /// Does what a stranger does now at an instrument, and finds out when the next one does something.
+    /// Executes one background action of an instrument and schedules the next.
     #[inline]
     fn act(&mut self, index: usize, sink: &mut (impl Sink + ?Sized)) {
         let (now, pair) = (self.now, &mut self.pairs[index]);
         let command = pair.flow.act(&pair.engine, now);
         pair.next_action = pair.flow.next(now);
         if let Some(command) = command {
-            // A refused background order changes nothing but its own place in the flow, which is free again.
+            // A refused background order only frees its slot in the flow.
             let _refused = self.step(index, command, sink);
         }
     }
 
-    /// Has strangers rest, or go on from now. The clock, candles and accounts are as before.
-    pub fn rest(&mut self, resting: bool) {
+    /// Pauses or resumes the background traders. The clock, candles and accounts continue.
+    pub fn pause_background(&mut self, paused: bool) {
         for pair in &mut self.pairs {
-            if resting {
+            if paused {
                 pair.next_action = Nanos::MAX;
             } else if pair.next_action == Nanos::MAX {
                 pair.next_action = pair.flow.next(self.now);
@@ -175,12 +175,12 @@ impl Market {
         self.due = self.pairs.iter().map(|pair| Reverse((pair.due(), pair.index()))).collect();
     }
 
-    /// Goes on to `now`, up to which nothing is due.
+    /// Sets the clock to `now`; nothing may be due until then.
     pub(super) fn advance_clock(&mut self, now: Nanos) {
         self.now = self.now.max(now);
     }
 
-    /// Moves the instrument that was due to when it is due again.
+    /// Moves the due instrument to its next due time.
     #[inline]
     fn reschedule(&mut self, index: usize) {
         let due = self.pairs[index].due();

@@ -1,59 +1,59 @@
-//! What a market is made of.
+//! Options of a market.
 
 use crate::decimal::Decimal;
 use crate::event::Nanos;
 use crate::instrument::Instrument;
 use crate::venue::{Fees, SelfTrade};
 
-/// How the reference price moves, a second of virtual time. Zero means none.
+/// How the reference price moves, per second of virtual time. Zero disables an effect.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PriceModel {
-    /// Fraction of the price that it grows by in a second.
+    /// Relative growth per second.
     pub drift: f64,
-    /// Standard deviation of its change in a second, as a fraction of the price.
+    /// Standard deviation of the relative change per second.
     pub volatility: f64,
-    /// Probability of a shock in a second.
+    /// Probability of a shock per second.
     pub shock_probability: f64,
-    /// Fraction of the price that a shock moves it by, up or down.
+    /// Relative size of a shock, up or down.
     pub shock_magnitude: f64,
 }
 
-/// What background orders are.
+/// Sizes of background orders.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TradeModel {
-    /// The least quantity, in base.
+    /// Minimum quantity, in base.
     pub min_quantity: Decimal,
-    /// The greatest.
+    /// Maximum quantity, in base.
     pub max_quantity: Decimal,
 }
 
-/// How deep the book is.
+/// Depth of the book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BookModel {
-    /// About how many prices a side has orders at.
+    /// Approximate number of price levels per side.
     pub levels: u32,
-    /// Most levels that one background order takes.
+    /// Maximum number of levels that one background order takes.
     pub max_mutation_width: u32,
 }
 
 /// Options of a [`super::Market`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// Where all randomness comes from.
+    /// Seed of all randomness.
     pub seed: u64,
-    /// Where the clock starts.
+    /// Initial virtual time.
     pub start: Nanos,
     /// How the reference prices move.
     pub price_model: PriceModel,
-    /// What background orders are.
+    /// Sizes of background orders.
     pub trade_model: TradeModel,
-    /// How deep books are.
+    /// Depth of the books.
     pub order_book: BookModel,
     /// Length of a candle.
     pub kline_interval: Nanos,
-    /// What makers and takers pay.
+    /// Fee rates.
     pub fees: Fees,
-    /// What happens when an account meets itself.
+    /// What happens when an order meets an order of the same account.
     pub self_trade: SelfTrade,
 }
 
@@ -81,29 +81,29 @@ impl Default for Options {
 /// An instrument of a [`super::Market`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listing {
-    /// Its rules.
+    /// The instrument.
     pub instrument: Instrument,
-    /// Where its price starts.
+    /// Initial reference price.
     pub price: Decimal,
-    /// Background orders, cancellations included, a second of virtual time.
+    /// Background actions, cancellations included, per second of virtual time.
     pub rate: f64,
 }
 
-/// All that is wrong with options and listings, one line each.
+/// All faults of options and listings, one line each.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct OptionErrors(pub Vec<String>);
 
 impl Options {
-    /// Most background orders a second: ten nanoseconds apart, on a clock that counts single ones.
+    /// Maximum rate: one action per ten nanoseconds on a nanosecond clock.
     const MAX_RATE: f64 = 1e8;
 
-    /// Checks everything that no type rules out.
+    /// Validates the options and the listings.
     pub(super) fn check(&self, listings: &[Listing]) -> Result<(), OptionErrors> {
         let mut faults = Vec::new();
-        let mut expect = |ok: bool, key: &str, expected: &str, seen: &dyn std::fmt::Display| {
+        let mut expect = |ok: bool, key: &str, expected: &str, actual: &dyn std::fmt::Display| {
             if !ok {
-                faults.push(format!("{key}: expected {expected}, seen {seen}"));
+                faults.push(format!("{key}: expected {expected}, saw {actual}"));
             }
         };
         let model = &self.price_model;

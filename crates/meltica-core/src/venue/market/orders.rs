@@ -1,53 +1,53 @@
-//! The orders of accounts, and what became of them.
+//! The orders and fills of accounts.
 
 use crate::event::{Nanos, OrderState, Side};
 use crate::venue::{AccountId, OrderId, OrderKind, Reject};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
-/// An order as an account sends it.
+/// A new order of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The account's own id of it, one of which may be open at a time.
+    /// The client order id; at most one open order of an account may have it.
     pub client_order_id: String,
     /// Buy or sell.
     pub side: Side,
-    /// How much.
+    /// Quantity.
     pub quantity: i64,
-    /// How it trades.
+    /// How the order trades.
     pub kind: OrderKind,
 }
 
 /// An order of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserOrder {
-    /// The account's own id of it.
+    /// The client order id.
     pub client_order_id: String,
-    /// The venue's; `None` when it was refused.
+    /// The venue order id; `None` when the order was refused.
     pub order: Option<OrderId>,
-    /// Whose it is.
+    /// The account that owns the order.
     pub account: AccountId,
-    /// The instrument's number.
+    /// Index of the instrument.
     pub pair: usize,
     /// Buy or sell.
     pub side: Side,
-    /// How it trades.
+    /// How the order trades.
     pub kind: OrderKind,
-    /// Its limit now.
+    /// Current limit.
     pub price: Option<i64>,
-    /// Its quantity now.
+    /// Current total quantity.
     pub quantity: i64,
-    /// What of it is filled.
+    /// Quantity filled so far.
     pub filled: i64,
-    /// Sum of price times quantity of its fills.
+    /// Sum of price times quantity over its fills.
     pub notional: i128,
-    /// Sum of its fees.
+    /// Sum of its fees so far.
     pub fee: i128,
-    /// How far it has come.
+    /// State.
     pub state: OrderState,
-    /// When that was.
+    /// Time of the last change.
     pub time: Nanos,
-    /// Why it was refused or ended.
+    /// Why the order was rejected or expired.
     pub reason: Option<Cow<'static, str>>,
 }
 
@@ -72,14 +72,14 @@ impl UserOrder {
         }
     }
 
-    /// Comes so far.
-    pub(super) fn reach(&mut self, state: OrderState, time: Nanos) {
+    /// Sets the state.
+    pub(super) fn set_state(&mut self, state: OrderState, time: Nanos) {
         (self.state, self.time) = (state, time);
     }
 
-    /// Ends.
+    /// Sets a final state.
     pub(super) fn end(&mut self, state: OrderState, time: Nanos, reason: Option<Cow<'static, str>>) {
-        self.reach(state, time);
+        self.set_state(state, time);
         self.reason = reason;
     }
 }
@@ -87,19 +87,19 @@ impl UserOrder {
 /// A fill of an account's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserFill {
-    /// Counts the venue's fills from 1, both sides of a trade apart.
+    /// Counts the venue's fills from 1. The two sides of a trade are two fills.
     pub number: u64,
-    /// When.
+    /// Virtual time.
     pub time: Nanos,
-    /// Whose.
+    /// The account that owns the order.
     pub account: AccountId,
-    /// The instrument's number.
+    /// Index of the instrument.
     pub pair: usize,
-    /// The venue's id of the order.
+    /// The venue order id.
     pub order: OrderId,
-    /// The account's.
+    /// The client order id.
     pub client_order_id: String,
-    /// The instrument's trade.
+    /// Counts the instrument's trades from 1.
     pub trade_id: u64,
     /// The order's side.
     pub side: Side,
@@ -109,25 +109,25 @@ pub struct UserFill {
     pub quantity: i64,
     /// The fee.
     pub fee: i128,
-    /// Whether the order rested.
+    /// Whether the order was the maker.
     pub maker: bool,
 }
 
-/// Why a request of an account is refused.
+/// Why a request of an account was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// By the engine: why, and one line for people.
+    /// The engine refused it: the reason, and one line for people.
     #[error("{1}")]
     Engine(Reject, String),
-    /// An open order of the account has the same id.
-    #[error("expected a client id that no open order has, seen {0}")]
+    /// An open order of the account has the same client order id.
+    #[error("expected a client order id that no open order has, saw {0}")]
     DuplicateId(String),
-    /// No open order of the account has the id.
-    #[error("expected the client id of an open order, seen {0}")]
+    /// No open order of the account has the client order id.
+    #[error("expected the client order id of an open order, saw {0}")]
     UnknownOrder(String),
-    /// By nothing but the venue's mood.
-    #[error("the venue rejects this order, as its behavior says")]
-    Mood,
+    /// The simulated fault `reject` refused it.
+    #[error("the simulated fault `reject` refused the order")]
+    Injected,
 }
 
 impl Refusal {
@@ -137,21 +137,21 @@ impl Refusal {
             Self::Engine(reject, _) => reject.code(),
             Self::DuplicateId(_) => "duplicate_client_id",
             Self::UnknownOrder(_) => "unknown_order",
-            Self::Mood => "venue_rejected",
+            Self::Injected => "venue_rejected",
         }
     }
 }
 
-/// Whose, and the account's own id.
+/// Account and client order id.
 type ClientKey = (AccountId, String);
 
-/// The open orders, last ended orders and last fills of all accounts.
+/// The open orders, the last closed orders and the last fills of all accounts.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Orders {
     open: BTreeMap<u64, UserOrder>,
     ids: BTreeMap<ClientKey, u64>,
     last: u64,
-    /// The last that ended under each id, and by which tag.
+    /// The last closed order of each client order id, and its tag.
     ended: BTreeMap<ClientKey, (u64, UserOrder)>,
     endings: VecDeque<(u64, ClientKey)>,
     fills: VecDeque<UserFill>,
@@ -159,12 +159,12 @@ pub(super) struct Orders {
 }
 
 impl Orders {
-    /// Fills that are kept: about 150 MB.
+    /// How many fills to keep: about 150 MB.
     const MAX_FILLS: usize = 1 << 20;
-    /// Orders that are kept after their end.
+    /// How many closed orders to keep.
     const MAX_ENDED: usize = 100_000;
 
-    /// Takes an order in and returns its tag. No open order may have its id.
+    /// Adds an open order and returns its tag. No open order may have the same client order id.
     pub fn insert(&mut self, order: UserOrder) -> u64 {
         self.last += 1;
         self.ids.insert((order.account, order.client_order_id.clone()), self.last);
@@ -172,7 +172,7 @@ impl Orders {
         self.last
     }
 
-    /// Takes an order that is done out, and keeps it as it is then.
+    /// Moves an order to the closed orders with its final state.
     pub fn end(
         &mut self,
         tag: u64,
@@ -186,7 +186,7 @@ impl Orders {
         Some(self.keep(tag, order))
     }
 
-    /// Keeps an order that never was open.
+    /// Adds a rejected order to the closed orders.
     pub fn refuse(&mut self, mut order: UserOrder, reason: String) -> &UserOrder {
         order.end(OrderState::Rejected, order.time, Some(reason.into()));
         self.last += 1;
@@ -198,7 +198,7 @@ impl Orders {
         self.endings.push_back((tag, key.clone()));
         if self.endings.len() > Self::MAX_ENDED
             && let Some((tag, key)) = self.endings.pop_front()
-            // A later order of the same id has taken its place.
+            // A later order with the same id may have replaced it.
             && self.ended.get(&key).is_some_and(|(kept, _)| *kept == tag)
         {
             self.ended.remove(&key);
@@ -207,26 +207,29 @@ impl Orders {
         &self.ended[&key].1
     }
 
-    /// Finds an order, open or ended.
-    pub fn known(&self, account: AccountId, client_order_id: &str) -> Option<&UserOrder> {
+    /// Returns an order, open or closed.
+    pub fn find(&self, account: AccountId, client_order_id: &str) -> Option<&UserOrder> {
         let ended = || self.ended.get(&(account, client_order_id.to_owned())).map(|(_, order)| order);
-        self.find(account, client_order_id).or_else(ended)
+        self.find_open(account, client_order_id).or_else(ended)
     }
 
+    /// Returns an open order by its tag.
     pub fn get_mut(&mut self, tag: u64) -> Option<&mut UserOrder> {
         self.open.get_mut(&tag)
     }
 
-    pub fn find(&self, account: AccountId, client_order_id: &str) -> Option<&UserOrder> {
+    /// Returns an open order.
+    pub fn find_open(&self, account: AccountId, client_order_id: &str) -> Option<&UserOrder> {
         self.open.get(self.ids.get(&(account, client_order_id.to_owned()))?)
     }
 
+    /// Returns the open orders of an account, oldest first.
     pub fn of(&self, account: AccountId) -> impl Iterator<Item = &UserOrder> {
         self.open.values().filter(move |order| order.account == account)
     }
 
-    /// The account's orders that something happened to at `time` or later, in the order of their last ends; open ones
-    /// come last.
+    /// Returns the account's orders that changed at `time` or later: closed orders in the order of their ends, then open
+    /// orders.
     pub fn changed_since(&self, account: AccountId, time: Nanos) -> impl Iterator<Item = &UserOrder> {
         let endings = self.endings.iter().filter_map(|(tag, key)| {
             self.ended.get(key).filter(|(kept, _)| kept == tag).map(|(_, order)| order)
@@ -234,7 +237,7 @@ impl Orders {
         endings.chain(self.open.values()).filter(move |order| order.account == account && order.time >= time)
     }
 
-    /// Counts a fill in; returns it numbered.
+    /// Numbers and keeps a fill.
     pub fn fill(&mut self, mut fill: UserFill) -> &UserFill {
         self.filled += 1;
         fill.number = self.filled;
@@ -245,10 +248,12 @@ impl Orders {
         &self.fills[self.fills.len() - 1]
     }
 
+    /// Returns the number of fills.
     pub fn fills(&self) -> u64 {
         self.filled
     }
 
+    /// Returns the kept fills of an account with a greater number.
     pub fn fills_since(&self, account: AccountId, number: u64) -> impl Iterator<Item = &UserFill> {
         let from = self.fills.partition_point(|fill| fill.number <= number);
         self.fills.range(from..).filter(move |fill| fill.account == account)

@@ -1,94 +1,94 @@
-//! What is told again and again, thinned: at most once an interval, and what it was last at the end of one.
+//! Throttles tickers and books: at most one per interval, with the last value at its end.
 
 use crate::event::Nanos;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// How often what is told again and again is told, in virtual time; 0 is with every change.
+/// Minimum virtual time between publications; 0 publishes every change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Intervals {
-    /// A quote.
+    /// Of a ticker.
     pub ticker: Nanos,
-    /// A book, or its changes.
+    /// Of a book, or of its changes.
     pub book_snapshot: Nanos,
 }
 
-/// One of the two that are thinned.
+/// A throttled stream of an instrument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Thin {
+pub(super) enum Stream {
     Ticker,
     Book,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Turn {
-    /// When it may be told again.
+struct Slot {
+    /// Earliest time of the next publication.
     next: Nanos,
-    /// Whether it changed and was not told.
-    owed: bool,
+    /// Whether a change is not yet published.
+    pending: bool,
 }
 
-/// When each instrument's ticker and book are told.
+/// Schedules the publications of each instrument's ticker and book.
 #[derive(Debug, Clone)]
 pub(super) struct Pacer {
     intervals: [Nanos; 2],
-    turns: Vec<[Turn; 2]>,
-    owed: BinaryHeap<Reverse<(Nanos, usize, Thin)>>,
+    slots: Vec<[Slot; 2]>,
+    pending: BinaryHeap<Reverse<(Nanos, usize, Stream)>>,
 }
 
 impl Pacer {
-    const FRESH: Turn = Turn { next: Nanos::MIN, owed: false };
+    const FRESH: Slot = Slot { next: Nanos::MIN, pending: false };
 
     pub fn new(intervals: Intervals, pairs: usize) -> Self {
         let Intervals { ticker, book_snapshot } = intervals;
-        let turns = vec![[Self::FRESH; 2]; pairs];
-        Self { intervals: [ticker, book_snapshot], turns, owed: BinaryHeap::new() }
+        let slots = vec![[Self::FRESH; 2]; pairs];
+        Self { intervals: [ticker, book_snapshot], slots, pending: BinaryHeap::new() }
     }
 
-    /// It has changed: whether it is told now. If not, it is owed.
+    /// Records a change. Returns whether to publish it now; otherwise it becomes pending.
     #[inline]
-    pub fn is_due(&mut self, pair: usize, what: Thin, time: Nanos) -> bool {
-        let interval = self.intervals[what as usize];
+    pub fn is_due(&mut self, pair: usize, stream: Stream, time: Nanos) -> bool {
+        let interval = self.intervals[stream as usize];
         if interval == 0 {
             return true;
         }
-        let turn = &mut self.turns[pair][what as usize];
-        if time >= turn.next {
-            *turn = Turn { next: time.saturating_add(interval), owed: false };
+        let slot = &mut self.slots[pair][stream as usize];
+        if time >= slot.next {
+            *slot = Slot { next: time.saturating_add(interval), pending: false };
             return true;
         }
-        if !turn.owed {
-            turn.owed = true;
-            self.owed.push(Reverse((turn.next, pair, what)));
+        if !slot.pending {
+            slot.pending = true;
+            self.pending.push(Reverse((slot.next, pair, stream)));
         }
         false
     }
 
-    /// Returns when something is owed.
+    /// Returns when the next pending publication is due.
     #[inline]
     pub fn next_due(&self) -> Nanos {
-        self.owed.peek().map_or(Nanos::MAX, |Reverse((time, ..))| *time)
+        self.pending.peek().map_or(Nanos::MAX, |Reverse((time, ..))| *time)
     }
 
-    /// Takes what is owed by `now`.
-    pub fn take(&mut self, now: Nanos) -> Option<(usize, Thin)> {
-        while let Some(&Reverse((time, pair, what))) = self.owed.peek()
+    /// Takes a publication that is due by `now`.
+    pub fn take(&mut self, now: Nanos) -> Option<(usize, Stream)> {
+        while let Some(&Reverse((time, pair, stream))) = self.pending.peek()
             && time <= now
         {
-            self.owed.pop();
-            let turn = &mut self.turns[pair][what as usize];
-            // It may have been told since, with a later change.
-            if turn.owed && turn.next <= now {
-                *turn = Turn { next: now.saturating_add(self.intervals[what as usize]), owed: false };
-                return Some((pair, what));
+            self.pending.pop();
+            let slot = &mut self.slots[pair][stream as usize];
+            // A later change may have published it in the meantime.
+            if slot.pending && slot.next <= now {
+                *slot = Slot { next: now.saturating_add(self.intervals[stream as usize]), pending: false };
+                return Some((pair, stream));
             }
         }
         None
     }
 
-    /// Forgets what is owed: the next change is told at once.
+    /// Discards pending publications; the next change is published at once.
     pub fn reset(&mut self) {
-        self.owed.clear();
-        self.turns.fill([Self::FRESH; 2]);
+        self.pending.clear();
+        self.slots.fill([Self::FRESH; 2]);
     }
 }

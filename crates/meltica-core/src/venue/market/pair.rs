@@ -1,4 +1,4 @@
-//! One instrument of a market: its engine, its background and its tape.
+//! One instrument of a market: engine, background flow and tape.
 
 use super::flow::Flow;
 use super::options::{Listing, Options};
@@ -21,7 +21,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Returns an instrument with a book that is empty yet.
+    /// Returns an instrument with an empty book.
     pub(super) fn new(
         index: usize,
         options: &Options,
@@ -35,9 +35,9 @@ impl Pair {
         let engine = Engine::new(rules, options.fees, options.self_trade, ledger, assets, capacity);
         let tick = rules.price(rules.tick_size).to_f64();
         let ticks = listing.price.to_f64() / tick;
-        // Room for a hundredfold, and for the farthest of orders.
+        // Leaves room for a hundredfold price and for the most distant orders.
         if !(1.0..9e12).contains(&ticks) {
-            return Err(format!("symbols.{symbol}.price: expected 1 to 9e12 ticks of {tick}, seen {ticks}"));
+            return Err(format!("symbols.{symbol}.price: expected 1 to 9e12 ticks of {tick}, saw {ticks}"));
         }
         Ok(Self {
             index,
@@ -50,47 +50,47 @@ impl Pair {
         })
     }
 
-    /// Returns its number in the market.
+    /// Returns the instrument's index in the market.
     pub fn index(&self) -> usize {
         self.index
     }
 
-    /// Returns what is traded.
+    /// Returns the instrument.
     pub fn instrument(&self) -> &Instrument {
         &self.instrument
     }
 
-    /// Returns its rules.
+    /// Returns the engine's rules.
     pub fn rules(&self) -> &Rules {
         self.engine.rules()
     }
 
-    /// Returns its book.
+    /// Returns the engine, with the book.
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// Returns the last quote that was told.
+    /// Returns the last published quote.
     pub fn quote(&self) -> &Quote {
         &self.quote
     }
 
-    /// Returns the candle that is still open, once there was a trade.
+    /// Returns the open candle; `None` before the first trade.
     pub fn candle(&self) -> Option<Candle> {
         self.tape.candle()
     }
 
-    /// Returns the reference price, in ticks, that its background pulls the book to.
+    /// Returns the reference price, in ticks, towards which the background moves the book.
     pub fn reference(&self) -> f64 {
         self.flow.reference()
     }
 
-    /// Returns how many background orders of a side rest, and about how many should.
+    /// Returns the number of resting background orders of a side, and the target.
     pub fn background(&self, side: Side) -> (usize, usize) {
         (self.flow.resting(side), self.flow.target())
     }
 
-    /// Returns when something is due.
+    /// Returns the next due time.
     #[inline]
     pub(super) fn due(&self) -> Nanos {
         self.next_action.min(self.tape.closes())

@@ -1,6 +1,6 @@
-//! The reference price, which the background flow pulls the book to.
+//! The reference price, towards which the background flow moves the book.
 //!
-//! It moves in steps of its own, so that its path is the same however many orders there are.
+//! The price moves in fixed time steps, so its path does not depend on the rate of orders.
 
 use super::options::PriceModel;
 use super::random::Random;
@@ -11,7 +11,7 @@ use crate::event::Nanos;
 pub(super) struct Price {
     random: Random,
     ticks: f64,
-    /// It stays within these, for ever.
+    /// Minimum and maximum price.
     bounds: (f64, f64),
     stepped: Nanos,
     drift: f64,
@@ -22,10 +22,10 @@ pub(super) struct Price {
 
 impl Price {
     const STEP: Nanos = 100_000_000;
-    /// A price never leaves a range this many times lower and higher than where it began.
+    /// The price stays within this factor of its initial value, up and down.
     const RANGE: f64 = 100.0;
 
-    /// Returns a path from `ticks` at `start`.
+    /// Returns a price path that starts with `ticks` at `start`.
     pub fn new(model: &PriceModel, random: Random, ticks: f64, start: Nanos) -> Self {
         let part = Self::STEP as f64 / 1e9;
         Self {
@@ -46,7 +46,7 @@ impl Price {
         self.ticks
     }
 
-    /// Moves on to `now`; returns whether there was a shock.
+    /// Advances to `now`. Returns whether a shock occurred.
     #[inline]
     pub fn advance(&mut self, now: Nanos) -> bool {
         let mut shocked = false;

@@ -1,4 +1,5 @@
-//! Random numbers that are the same on every platform: integers, and of floats only what IEEE 754 rounds exactly.
+//! Random numbers that are identical on every platform: integers, and floats from operations that IEEE 754 rounds
+//! exactly.
 
 /// `SplitMix64`.
 #[derive(Debug, Clone)]
@@ -13,14 +14,14 @@ const fn mix(mut z: u64) -> u64 {
 }
 
 impl Random {
-    /// Returns a stream of its own for a seed and a name.
+    /// Returns the random stream of a seed and a name.
     pub fn new(seed: u64, name: &str) -> Self {
         Self(name.bytes().fold(mix(seed.wrapping_add(GAMMA)), |state, byte| {
             mix(state.wrapping_mul(GAMMA).wrapping_add(u64::from(byte) + 1))
         }))
     }
 
-    /// Returns the stream of its own that this one has at a number.
+    /// Returns the substream with a number.
     pub fn at(&self, number: u64) -> Self {
         Self(mix(self.0 ^ mix(number.wrapping_add(GAMMA))))
     }
@@ -31,31 +32,32 @@ impl Random {
         mix(self.0)
     }
 
-    /// Returns an integer from 0 to below `n`.
+    /// Returns an integer from 0 up to, but not including, `n`.
     #[inline]
     pub fn below(&mut self, n: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(n)) >> 64) as u64
     }
 
-    /// Returns a number from 0 to below 1.
+    /// Returns a number from 0 up to, but not including, 1.
     #[inline]
     pub fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 
-    /// Returns true with a probability.
+    /// Returns true with the given probability.
     #[inline]
     pub fn chance(&mut self, probability: f64) -> bool {
         self.unit() < probability
     }
 
-    /// Returns how often a fair coin shows heads before tails.
+    /// Returns the number of heads of a fair coin before the first tails.
     #[inline]
     pub fn heads(&mut self) -> i64 {
         i64::from(self.next().trailing_zeros())
     }
 
-    /// Returns a normal deviate by Irwin and Hall: twelve uniform numbers of 16 bits, less their mean. None is beyond 6.
+    /// Returns an approximately normal deviate (Irwin-Hall): the sum of twelve uniform 16-bit numbers minus its mean. Its
+    /// absolute value is at most 6.
     pub fn normal(&mut self) -> f64 {
         let mut sum = 0;
         for _ in 0..3 {
@@ -65,8 +67,8 @@ impl Random {
         (sum as f64 - 6.0 * 65_535.0) / 65_536.0
     }
 
-    /// Returns an exponential deviate of mean 1 by von Neumann's comparisons, which need no logarithm: the length of
-    /// a descending run is odd with the probability that the first number's remainder of the deviate asks for.
+    /// Returns an exponential deviate with mean 1. Von Neumann's comparison method needs no logarithm: a descending run
+    /// that starts with `x` has an odd length with probability exp(-x).
     #[inline]
     pub fn exponential(&mut self) -> f64 {
         let mut whole = 0.0;
@@ -119,13 +121,13 @@ mod tests {
     }
 
     #[test]
-    fn names_and_seeds_have_streams_of_their_own() {
+    fn each_seed_and_name_has_its_own_stream() {
         let first = |seed, name| Random::new(seed, name).next();
         let all = [first(1, "BTC-USDT"), first(2, "BTC-USDT"), first(1, "ETH-USDT"), first(1, "BTC-USDC")];
         for (i, a) in all.iter().enumerate() {
             assert!(!all[..i].contains(a), "{all:?}");
         }
-        // Held for ever: a stream that changes breaks every recorded seed.
+        // Pinned: a different stream would change the data of every seed.
         assert_eq!(first(1, "BTC-USDT"), 8_647_971_239_021_585_372);
     }
 }

@@ -1,4 +1,4 @@
-//! What is said of an account's order, in decimals.
+//! Execution reports of account orders, in decimals.
 
 use super::orders::{UserFill, UserOrder};
 use super::pair::Pair;
@@ -6,8 +6,8 @@ use crate::decimal::Decimal;
 use crate::event::{ExecReport, Liquidity};
 use crate::venue::rules::exact;
 
-/// Returns the report on an order, and on the fill that led to it where one did. `fee_scale` is the number of digits
-/// after the point of the fee currency.
+/// Returns the report on an order and, if given, on one of its fills. `fee_scale` is the fee currency's number of digits
+/// after the point.
 pub fn exec_report(pair: &Pair, order: &UserOrder, fill: Option<&UserFill>, fee_scale: u8) -> ExecReport {
     let (rules, instrument) = (pair.rules(), pair.instrument());
     let in_quote = pair.engine().fee_asset(order.side) == pair.engine().quote();
@@ -36,7 +36,7 @@ pub fn exec_report(pair: &Pair, order: &UserOrder, fill: Option<&UserFill>, fee_
     }
 }
 
-/// Returns the mean price of what is filled, to eight digits more than prices have.
+/// Returns the average fill price, with eight digits more than prices have.
 fn mean_price(notional: i128, filled: i64, price_scale: u8) -> Option<Decimal> {
     const MORE: u8 = 8;
     let scale = (price_scale + MORE).min(Decimal::MAX_SCALE);

@@ -1,4 +1,4 @@
-//! What a market tells.
+//! The events of a market.
 
 use super::orders::{UserFill, UserOrder};
 use super::pair::Pair;
@@ -28,42 +28,41 @@ pub struct Quote {
     pub bid: Option<BookLevel>,
     /// The best ask.
     pub ask: Option<BookLevel>,
-    /// Volume of the last 24 hours, to the minute.
+    /// Volume of the last 24 hours, with a resolution of one minute.
     pub volume_24h: i128,
 }
 
-/// What happened to an order of an account.
+/// A change of an account's order.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Report<'a> {
-    /// The order after it.
+    /// The order after the change.
     pub order: &'a UserOrder,
-    /// The fill, where it is one.
+    /// The fill, where the change is a fill.
     pub fill: Option<&'a UserFill>,
 }
 
-/// One thing that happened. All of one command have the same time, and its trades and level changes come before the
-/// book and the quote that they lead to.
+/// One event. All events of a command have the same time. Trades and level changes precede the resulting book and quote.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Event<'a> {
     /// Two orders traded.
     Trade(Print),
-    /// A level changed.
+    /// A price level changed.
     Level(LevelChange),
-    /// The levels that a command changed are all told, up to this update id.
+    /// All level changes of a command were published, up to this update id.
     Book(u64),
     /// Last price, volume or a best level changed.
     Quote(Quote),
-    /// A candle's time is over.
+    /// A candle closed.
     Candle(Candle),
-    /// Something happened to an order of an account.
+    /// An order of an account changed.
     Report(Report<'a>),
     /// A balance of an account changed.
     Balance(AccountId, AssetId, Balance),
 }
 
-/// Takes what a [`super::Market`] tells, in order.
+/// Receives the events of a [`super::Market`] in order.
 pub trait Sink {
-    /// Takes one event of an instrument, whose book and quote are those after the whole command.
+    /// Receives one event of an instrument. Its book and quote already include the whole command.
     fn on(&mut self, pair: &Pair, time: Nanos, event: Event<'_>);
 }
 

@@ -1,4 +1,5 @@
-//! One command: the engine does it, the tape and the background take note, and everybody is told.
+//! Runs one command: the engine executes it, the tape and the background flow record the outcome, and the sink
+//! receives the events.
 
 use super::machine::Market;
 use super::orders::{Orders, UserFill, UserOrder};
@@ -7,8 +8,18 @@ use super::sink::{Event, Print, Report, Sink};
 use crate::event::{Nanos, OrderState};
 use crate::venue::{AccountId, CloseReason, Command, Fill, NewOrder, OrderId, Outcome, Party, Reject};
 
+/// What the outcomes of a command add up to.
+#[derive(Default)]
+struct Summary {
+    accepted: Option<OrderId>,
+    rejected: Option<Reject>,
+    traded: bool,
+    /// The last update id of the book, where the command changed it.
+    update_id: Option<u64>,
+}
+
 impl Market {
-    /// Gives a command to an engine and tells what happened. Returns the id of a new order.
+    /// Gives a command to an instrument's engine and reports the outcomes. Returns the id of a new order.
     pub(super) fn step(
         &mut self,
         index: usize,
@@ -19,75 +30,16 @@ impl Market {
         let mut outcomes = std::mem::take(&mut self.outcomes);
         outcomes.clear();
         pair.engine.process(&mut self.ledger, command, now, &mut outcomes);
-        let mut accepted = None;
-        let mut level = None;
-        let mut traded = false;
-        let mut refused = None;
+        let mut summary = Summary::default();
         for outcome in &outcomes {
-            match *outcome {
-                Outcome::Accepted { order, tag, account } => {
-                    accepted = Some(order);
-                    if account == AccountId::OUTSIDE {
-                        pair.opened(tag, order);
-                    } else {
-                        self.touched.push(account);
-                        if let Some(user) = self.orders.get_mut(tag) {
-                            user.order = Some(order);
-                            user.reach(OrderState::Ack, now);
-                            tell(sink, pair, now, user, None);
-                        }
-                    }
-                }
-                Outcome::Rejected(reject) => {
-                    if let Command::New(NewOrder { account: AccountId::OUTSIDE, tag, .. }) = command {
-                        pair.flow.closed(tag);
-                    }
-                    refused = Some(reject);
-                }
-                Outcome::Filled(fill) => {
-                    traded = true;
-                    let Fill { trade_id, price, quantity, taker_side, .. } = fill;
-                    pair.tape.trade(now, price, quantity);
-                    sink.on(pair, now, Event::Trade(Print { trade_id, taker_side, price, quantity }));
-                    for (party, maker) in [(&fill.maker, true), (&fill.taker, false)] {
-                        if party.account != AccountId::OUTSIDE {
-                            self.touched.push(party.account);
-                            filled(&mut self.orders, sink, pair, now, (&fill, party, maker));
-                        } else if party.remaining == 0 {
-                            pair.flow.closed(party.tag);
-                        }
-                    }
-                }
-                Outcome::Amended { tag, account, price, quantity, .. } => {
-                    self.touched.push(account);
-                    if let Some(user) = self.orders.get_mut(tag) {
-                        (user.price, user.quantity) = (Some(price), quantity);
-                        user.reach(open_state(user.filled), now);
-                        tell(sink, pair, now, user, None);
-                    }
-                }
-                Outcome::Closed { tag, account, reason, .. } => {
-                    if account == AccountId::OUTSIDE {
-                        pair.flow.closed(tag);
-                    } else {
-                        self.touched.push(account);
-                        let (state, reason) = ended(reason);
-                        if let Some(user) = self.orders.end(tag, state, now, reason.map(Into::into)) {
-                            tell(sink, pair, now, user, None);
-                        }
-                    }
-                }
-                Outcome::Level(change) => {
-                    level = Some(change.update_id);
-                    sink.on(pair, now, Event::Level(change));
-                }
-            }
+            self.apply(index, &command, outcome, &mut summary, sink);
         }
         self.outcomes = outcomes;
-        if let Some(update_id) = level {
+        let pair = &mut self.pairs[index];
+        if let Some(update_id) = summary.update_id {
             sink.on(pair, now, Event::Book(update_id));
         }
-        if traded {
+        if summary.traded {
             pair.flow.traded();
         }
         let quote = pair.quote_at(now);
@@ -95,13 +47,91 @@ impl Market {
             pair.quote = quote;
             sink.on(pair, now, Event::Quote(quote));
         }
-        self.tell_balances(index, sink);
-        refused.map_or(Ok(accepted), Err)
+        self.report_balances(index, sink);
+        summary.rejected.map_or(Ok(summary.accepted), Err)
     }
 
-    /// Tells the balances that a command of an instrument changed.
+    /// Records and reports one outcome of a command.
     #[inline]
-    fn tell_balances(&mut self, index: usize, sink: &mut (impl Sink + ?Sized)) {
+    fn apply(
+        &mut self,
+        index: usize,
+        command: &Command,
+        outcome: &Outcome,
+        summary: &mut Summary,
+        sink: &mut (impl Sink + ?Sized),
+    ) {
+        let (now, pair) = (self.now, &mut self.pairs[index]);
+        match *outcome {
+            Outcome::Accepted { order, tag, account } => {
+                summary.accepted = Some(order);
+                if account == AccountId::OUTSIDE {
+                    pair.opened(tag, order);
+                } else {
+                    self.touched.push(account);
+                    if let Some(user) = self.orders.get_mut(tag) {
+                        user.order = Some(order);
+                        user.set_state(OrderState::Ack, now);
+                        report(sink, pair, now, user, None);
+                    }
+                }
+            }
+            Outcome::Rejected(reject) => {
+                if let Command::New(NewOrder { account: AccountId::OUTSIDE, tag, .. }) = *command {
+                    pair.flow.closed(tag);
+                }
+                summary.rejected = Some(reject);
+            }
+            Outcome::Filled(fill) => {
+                summary.traded = true;
+                self.fill(index, &fill, sink);
+            }
+            Outcome::Amended { tag, account, price, quantity, .. } => {
+                self.touched.push(account);
+                if let Some(user) = self.orders.get_mut(tag) {
+                    (user.price, user.quantity) = (Some(price), quantity);
+                    user.set_state(open_state(user.filled), now);
+                    report(sink, pair, now, user, None);
+                }
+            }
+            Outcome::Closed { tag, account, reason, .. } => {
+                if account == AccountId::OUTSIDE {
+                    pair.flow.closed(tag);
+                } else {
+                    self.touched.push(account);
+                    let (state, reason) = final_state(reason);
+                    if let Some(user) = self.orders.end(tag, state, now, reason.map(Into::into)) {
+                        report(sink, pair, now, user, None);
+                    }
+                }
+            }
+            Outcome::Level(change) => {
+                summary.update_id = Some(change.update_id);
+                sink.on(pair, now, Event::Level(change));
+            }
+        }
+    }
+
+    /// Records a trade and reports it, then the fill of each order of an account in it.
+    #[inline]
+    fn fill(&mut self, index: usize, fill: &Fill, sink: &mut (impl Sink + ?Sized)) {
+        let (now, pair) = (self.now, &mut self.pairs[index]);
+        let Fill { trade_id, price, quantity, taker_side, .. } = *fill;
+        pair.tape.trade(now, price, quantity);
+        sink.on(pair, now, Event::Trade(Print { trade_id, taker_side, price, quantity }));
+        for (party, maker) in [(&fill.maker, true), (&fill.taker, false)] {
+            if party.account != AccountId::OUTSIDE {
+                self.touched.push(party.account);
+                fill_order(&mut self.orders, sink, pair, now, (fill, party, maker));
+            } else if party.remaining == 0 {
+                pair.flow.closed(party.tag);
+            }
+        }
+    }
+
+    /// Reports the balances that a command of an instrument changed.
+    #[inline]
+    fn report_balances(&mut self, index: usize, sink: &mut (impl Sink + ?Sized)) {
         if self.touched.is_empty() {
             return;
         }
@@ -109,7 +139,8 @@ impl Market {
         for account in std::mem::take(&mut self.touched) {
             for asset in [pair.engine.base(), pair.engine.quote()] {
                 let balance = self.ledger.balance(account, asset);
-                if self.told.insert((account, asset), balance).unwrap_or_default() != balance {
+                let last = self.reported_balances.insert((account, asset), balance);
+                if last.unwrap_or_default() != balance {
                     sink.on(pair, self.now, Event::Balance(account, asset, balance));
                 }
             }
@@ -117,12 +148,17 @@ impl Market {
     }
 }
 
-fn ended(reason: CloseReason) -> (OrderState, Option<&'static str>) {
+/// Returns the state of an order that was closed, and the reason for people.
+fn final_state(reason: CloseReason) -> (OrderState, Option<&'static str>) {
     match reason {
         CloseReason::Cancelled => (OrderState::Cancelled, None),
-        CloseReason::Amended => (OrderState::Cancelled, Some("amended to what is filled")),
-        CloseReason::Remainder => (OrderState::Expired, Some("the book offers no more within the limit")),
-        CloseReason::SelfTrade => (OrderState::Expired, Some("it met an order of its own account")),
+        CloseReason::Amended => (OrderState::Cancelled, Some("amended to the filled quantity")),
+        CloseReason::Remainder => {
+            (OrderState::Expired, Some("the book has no further quantity within the limit"))
+        }
+        CloseReason::SelfTrade => {
+            (OrderState::Expired, Some("would trade with an order of the same account"))
+        }
     }
 }
 
@@ -130,7 +166,7 @@ fn open_state(filled: i64) -> OrderState {
     if filled == 0 { OrderState::Ack } else { OrderState::Partial }
 }
 
-fn tell(
+fn report(
     sink: &mut (impl Sink + ?Sized),
     pair: &Pair,
     now: Nanos,
@@ -140,8 +176,8 @@ fn tell(
     sink.on(pair, now, Event::Report(Report { order, fill }));
 }
 
-/// Counts a fill of an account's order in, and tells it.
-fn filled(
+/// Adds a fill to an account's order and reports it. Every fill has a report of its own.
+fn fill_order(
     orders: &mut Orders,
     sink: &mut (impl Sink + ?Sized),
     pair: &Pair,
@@ -152,7 +188,7 @@ fn filled(
     user.filled += fill.quantity;
     user.notional += i128::from(fill.price) * i128::from(fill.quantity);
     user.fee += party.fee;
-    user.reach(OrderState::Partial, time);
+    user.set_state(OrderState::Partial, time);
     let fill = UserFill {
         number: 0,
         time,
@@ -174,6 +210,6 @@ fn filled(
         orders.get_mut(party.tag).map(|user| &*user)
     };
     if let Some(user) = user {
-        tell(sink, pair, time, user, Some(&fill));
+        report(sink, pair, time, user, Some(&fill));
     }
 }

@@ -1,18 +1,18 @@
-//! What the trades of one instrument add up to: last price, volume of 24 hours, candles.
+//! Aggregates of one instrument's trades: last price, 24-hour volume, candles.
 
 use crate::event::Nanos;
 
 const MINUTE: Nanos = 60_000_000_000;
 const MINUTES: usize = 24 * 60;
 
-/// A candle, in the integers of the instrument's rules.
+/// A candle, in integers on the scales of the instrument's rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candle {
-    /// Its first instant.
+    /// Start of the interval.
     pub open_time: Nanos,
-    /// The first instant after it.
+    /// End of the interval, exclusive.
     pub close_time: Nanos,
-    /// Price of the first trade; of the last one before it where there is none.
+    /// Price of the first trade; without trades, the previous close.
     pub open: i64,
     /// Highest price.
     pub high: i64,
@@ -22,11 +22,11 @@ pub struct Candle {
     pub close: i64,
     /// Sum of the quantities.
     pub volume: i128,
-    /// Whether its time is over.
+    /// Whether the interval is over.
     pub closed: bool,
 }
 
-/// The trades of one instrument, folded.
+/// Aggregates of one instrument's trades.
 #[derive(Debug, Clone)]
 pub(super) struct Tape {
     last: Option<i64>,
@@ -36,7 +36,7 @@ pub(super) struct Tape {
 }
 
 impl Tape {
-    /// Returns an empty tape at `now`; candles are `interval` long, from multiples of it.
+    /// Returns an empty tape at `now`. Candles start at multiples of `interval`.
     pub fn new(now: Nanos, interval: Nanos) -> Self {
         let open_time = now.div_euclid(interval) * interval;
         let close_time = open_time + interval;
@@ -45,8 +45,8 @@ impl Tape {
         Self { last: None, volume: Volume::new(now), interval, candle }
     }
 
-    /// Returns an empty tape at `now`, of the same candles.
-    pub fn anew(&self, now: Nanos) -> Self {
+    /// Returns an empty tape at `now` with the same interval.
+    pub fn restarted(&self, now: Nanos) -> Self {
         Self::new(now, self.interval)
     }
 
@@ -62,18 +62,18 @@ impl Tape {
         self.volume.sum
     }
 
-    /// Returns the candle of now, once there was a trade.
+    /// Returns the open candle; `None` before the first trade.
     pub fn candle(&self) -> Option<Candle> {
         self.last.map(|_| self.candle)
     }
 
-    /// Returns when the candle of now closes.
+    /// Returns when the open candle closes.
     #[inline]
     pub fn closes(&self) -> Nanos {
         self.candle.close_time
     }
 
-    /// Counts a trade.
+    /// Adds a trade.
     #[inline]
     pub fn trade(&mut self, now: Nanos, price: i64, quantity: i64) {
         self.last = Some(price);
@@ -88,7 +88,7 @@ impl Tape {
         candle.volume += i128::from(quantity);
     }
 
-    /// Ends the candle of now and begins the next one; nothing is returned before the first trade.
+    /// Closes the open candle and opens the next one. Returns `None` before the first trade.
     pub fn close(&mut self) -> Option<Candle> {
         let closed = Candle { closed: true, ..self.candle };
         let at = closed.close;
@@ -106,7 +106,7 @@ impl Tape {
     }
 }
 
-/// The exact volume of the last 24 hours, in buckets of a minute.
+/// The exact volume of the last 24 hours, in buckets of one minute.
 #[derive(Debug, Clone)]
 struct Volume {
     buckets: Box<[i128]>,

@@ -1,12 +1,12 @@
-//! The matching engine as Python sees it.
+//! The Python class of the matching engine.
 
+mod engine;
 pub mod input;
-mod market;
 mod setup;
 
 use crate::convert::value_error;
+use engine::Exchange;
 use input::{Id, Measure, kind, refused};
-use market::Market;
 use meltica_core::event::Side;
 use meltica_core::venue::{NewOrder, Rules};
 use pyo3::prelude::*;
@@ -36,13 +36,13 @@ Numbers are Decimal, str, int or float; results are exact decimals. `docs/simula
 pub struct PyMatchingEngine {
     rules: Rules,
     symbol: String,
-    market: Mutex<Market>,
+    exchange: Mutex<Exchange>,
 }
 
 impl PyMatchingEngine {
-    /// Whoever waits for it lets go of the interpreter.
-    fn market(&self, py: Python<'_>) -> MutexGuard<'_, Market> {
-        self.market.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+    /// Locks the exchange; a waiting thread detaches from the interpreter.
+    fn exchange(&self, py: Python<'_>) -> MutexGuard<'_, Exchange> {
+        self.exchange.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -80,9 +80,9 @@ impl PyMatchingEngine {
             self_trade,
             balances,
         };
-        let market = options.build(py)?;
-        let symbol = market.currencies.join("-");
-        Ok(Self { rules: *market.engine.rules(), symbol, market: Mutex::new(market) })
+        let exchange = options.build(py)?;
+        let symbol = exchange.currencies.join("-");
+        Ok(Self { rules: *exchange.engine.rules(), symbol, exchange: Mutex::new(exchange) })
     }
 
     /// Matches a new order and returns its fills.
@@ -117,12 +117,12 @@ impl PyMatchingEngine {
             price.map(|price| Measure::price(&self.rules).read(price, side == Side::Sell)).transpose()?;
         let kind = kind(side, price, time_in_force, post_only)?.ok_or_else(|| {
             let message =
-                format!("order {id}: expected a post-only order to have a price and the time_in_force GTC");
+                format!("order {id}: expected a post-only order with a price and the time_in_force GTC");
             refused(py, "invalid_order", message)
         })?;
-        let mut market = self.market(py);
-        let account = market.account(py, account)?;
-        market.submit(py, id, NewOrder { side, quantity, kind, account, self_trade, tag: 0 })
+        let mut exchange = self.exchange(py);
+        let account = exchange.account(py, account)?;
+        exchange.submit(py, id, NewOrder { side, quantity, kind, account, self_trade, tag: 0 })
     }
 
     /// Changes an open order and returns the fills that its new price causes.
@@ -142,46 +142,46 @@ impl PyMatchingEngine {
         let id = Id::new(order_id)?;
         let quantity =
             quantity.map(|quantity| Measure::quantity(&self.rules).read(quantity, false)).transpose()?;
-        let sells = self.market(py).side(py, &id)? == Some(Side::Sell);
+        let sells = self.exchange(py).side(py, &id)? == Some(Side::Sell);
         let price = price.map(|price| Measure::price(&self.rules).read(price, sells)).transpose()?;
-        self.market(py).amend(py, &id, price, quantity)
+        self.exchange(py).amend(py, &id, price, quantity)
     }
 
     /// Cancels an open order and returns its unfilled quantity. Raises `OrderRefused` if the order is not open.
     fn cancel<'py>(&self, order_id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let id = Id::new(order_id)?;
         let py = order_id.py();
-        self.market(py).cancel(py, &id)
+        self.exchange(py).cancel(py, &id)
     }
 
     /// Returns the quantity that an order still has in the book: 0 once it is filled, cancelled or expired.
     fn remaining<'py>(&self, order_id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let id = Id::new(order_id)?;
         let py = order_id.py();
-        self.market(py).remaining(py, &id)
+        self.exchange(py).remaining(py, &id)
     }
 
     /// Returns the best `depth` levels of each side, or the whole book.
     #[pyo3(signature = (depth = None))]
     fn book<'py>(&self, py: Python<'py>, depth: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
-        self.market(py).book(py, depth.unwrap_or(usize::MAX))
+        self.exchange(py).book(py, depth.unwrap_or(usize::MAX))
     }
 
     /// Returns the balances of an account, by currency; negative ones only for an account without a funds check.
     fn balance<'py>(&self, py: Python<'py>, account: &str) -> PyResult<Bound<'py, PyDict>> {
-        let market = self.market(py);
-        let of = market.known(account);
+        let exchange = self.exchange(py);
+        let of = exchange.find_account(account);
         let of = of.ok_or_else(|| {
-            value_error(format!("account: expected one that traded or has balances, seen {account:?}"))
+            value_error(format!("account: expected one with trades or balances, saw {account:?}"))
         })?;
-        by_currency(py, &market.currencies, market.balances(py, of)?)
+        by_currency(py, &exchange.currencies, exchange.balances(py, of)?)
     }
 
     /// All fees charged so far, by currency.
     #[getter]
     fn fees<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let market = self.market(py);
-        by_currency(py, &market.currencies, market.fees(py)?)
+        let exchange = self.exchange(py);
+        by_currency(py, &exchange.currencies, exchange.fees(py)?)
     }
 
     /// The instrument, such as `BTC-USDT`.
@@ -191,9 +191,9 @@ impl PyMatchingEngine {
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
-        let market = self.market(py);
+        let exchange = self.exchange(py);
         let best = |side| {
-            market.engine.best(side).map_or("-".into(), |level| self.rules.price(level.price).to_string())
+            exchange.engine.best(side).map_or("-".into(), |level| self.rules.price(level.price).to_string())
         };
         format!("MatchingEngine({}, bid={}, ask={})", self.symbol, best(Side::Buy), best(Side::Sell))
     }

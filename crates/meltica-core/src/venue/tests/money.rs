@@ -1,9 +1,9 @@
-//! Fees, funds and sums.
+//! Fees, funds and overflow.
 
 use super::*;
 
 #[test]
-fn rule_9_fees_are_rounded_up_once_an_order() {
+fn rule_9_fees_are_rounded_up_once_per_order() {
     // 0.1 % of 3 times 300: 0.9, rounded up to 1 in the first fill.
     let mut rig = rig(["0", "0.001"], FeeAsset::Quote);
     for _ in 0..3 {
@@ -21,7 +21,7 @@ fn rule_9_fees_are_rounded_up_once_an_order() {
 }
 
 #[test]
-fn rule_9_fees_come_from_what_was_agreed() {
+fn rule_9_fees_are_charged_in_the_configured_asset() {
     for (asset, buyer, seller, fees) in [
         (FeeAsset::Quote, [50, -1100], [-50, 800], [0, 300]),
         (FeeAsset::Base, [45, -1000], [-60, 1000], [15, 0]),
@@ -40,8 +40,8 @@ fn rule_9_fees_come_from_what_was_agreed() {
 }
 
 #[test]
-fn rule_10_an_order_needs_what_it_may_have_to_give() {
-    // It takes at 1 % and what is left rests at 10 %: the dearer rate must be there, but only where it may take.
+fn rule_10_an_order_needs_the_amount_it_may_have_to_pay() {
+    // The order takes at 1 % and its remainder rests at 10 %. The higher rate is needed only where the order may take.
     let mut rig = rig_of(plain(), ["0.1", "0.01"], FeeAsset::Quote, 11_000);
     rig.rests(AccountId::OUTSIDE, Sell, 1, 100);
     assert_eq!(rig.submit(ALICE, Buy, 101, gtc(100)), Err("insufficient_funds"));
@@ -50,17 +50,17 @@ fn rule_10_an_order_needs_what_it_may_have_to_give() {
     assert_eq!(rig.money(ALICE)[1], (11_000 - 101, 9900 + 990));
     rig.run(Command::Cancel(order));
     assert_eq!(rig.money(ALICE)[1], (11_000 - 101, 0));
-    // Takers pay more than makers: an order that rests is asked for the maker's rate.
+    // The taker rate is higher than the maker rate: a resting order needs the maker rate.
     let mut rig = rig_of(plain(), ["0.01", "0.1"], FeeAsset::Quote, 10_100);
     let order = rig.rests(ALICE, Buy, 100, 100);
     assert_eq!(rig.money(ALICE)[1], (10_100, 10_100));
-    rig.amend(order, None, Some(99)).expect("less is always paid for");
+    rig.amend(order, None, Some(99)).expect("a smaller order is always funded");
     rig.rests(AccountId::OUTSIDE, Sell, 1, 101);
     assert_eq!(rig.amend(order, Some(101), Some(99)), Err("insufficient_funds"));
 }
 
 #[test]
-fn rule_10_a_market_buy_is_priced_by_the_book_before_it_trades() {
+fn rule_10_a_market_buy_needs_the_notional_of_its_fills() {
     let mut rig = rig(["0", "0.01"], FeeAsset::Quote);
     rig.rests(BOB, Sell, 50, 100);
     rig.rests(BOB, Sell, 100, 200);
@@ -69,7 +69,7 @@ fn rule_10_a_market_buy_is_priced_by_the_book_before_it_trades() {
     assert_eq!(rig.submit(ALICE, Buy, 75, market), Err("insufficient_funds"));
     rig.submit(ALICE, Buy, 74, market).expect("accepted");
     assert_eq!(rig.money(ALICE), [(10_074, 0), (10_000 - 9898, 0)]);
-    // A market sell needs all that it offers, whatever the book would take.
+    // A market sell needs its whole quantity, even where the book would fill less.
     let mut rig = rig_of(plain(), ["0", "0"], FeeAsset::Quote, 500);
     assert_eq!(rig.submit(ALICE, Sell, 501, market), Err("insufficient_funds"));
     assert!(rig.submit(ALICE, Sell, 500, market).is_ok());
@@ -85,7 +85,7 @@ fn sums_that_could_overflow_are_refused() {
     assert_eq!(rig.submit(OUTSIDE, Buy, 2, gtc(1)), Err("overflow"));
     let order = rig.rests(OUTSIDE, Buy, 1, 2);
     assert_eq!(rig.amend(order, None, Some(2)), Err("overflow"));
-    // A notional: of its own price, of the bids that a sell meets, of the asks that a market buy meets.
+    // A notional: at the own price, at the bids that a sell takes, at the asks that a market buy takes.
     assert_eq!(rig.submit(OUTSIDE, Sell, 2 * MUCH, gtc(i64::MAX)), Err("overflow"));
     let mut rig = free();
     for _ in 0..2 {
@@ -99,7 +99,7 @@ fn sums_that_could_overflow_are_refused() {
         rig.rests(OUTSIDE, Sell, MUCH, i64::MAX);
     }
     assert_eq!(rig.submit(OUTSIDE, Buy, 2 * MUCH, OrderKind::Market { fok: false }), Err("overflow"));
-    // What ever moved: a trade of 500 and its two fees could pass what can be counted.
+    // The sum of transfers: a trade of 500 and its two fees could overflow the counter.
     let mut rig = free();
     rig.rests(OUTSIDE, Sell, 5, 100);
     rig.ledger.set_moved(rig.engine.quote(), i128::MAX - 1499);
@@ -110,7 +110,7 @@ fn sums_that_could_overflow_are_refused() {
 }
 
 #[test]
-fn transfers_move_what_is_there() {
+fn transfers_need_funds() {
     let Rig { engine, mut ledger, .. } = free();
     let asset = engine.quote();
     assert_eq!(ledger.transfer(ALICE, BOB, asset, 4_000), Ok(()));

@@ -1,22 +1,20 @@
-//! A synthetic market as Python sees it: accounts trade on it, and a producer or frames tell what happens.
+//! The Python class of the synthetic market. Accounts trade on it; its events go to a producer or become frames.
 
+mod records;
 mod run;
 mod setup;
 
-use crate::convert::{model, py_decimal, py_liquidity, py_side, value_error};
-use crate::payload::exec_to_dict;
+use crate::convert::value_error;
 use crate::producer::PyProducer;
 use crate::simulator::input::{Measure, config_error_of, kind, refused, side};
-use meltica_core::decimal::Decimal;
-use meltica_core::event::{Liquidity, Nanos, Side};
-use meltica_core::venue::market::{
-    Failure, Live, Market, Outlet, Pair, Refusal, Request, UserFill, UserOrder, Wire, exec_report,
-};
-use meltica_core::venue::{AccountId, BookLevel, Rules};
+use meltica_core::event::{Nanos, Side};
+use meltica_core::venue::market::{Failure, Outlet, Refusal, Request, SimulatedVenue, Wire};
+use meltica_core::venue::{AccountId, Rules};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
-use run::{Out, Pace, State};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+use records::{account_fill, balances, order_dict};
+use run::{Clock, Output, State};
 use setup::Options;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -34,12 +32,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[pyclass(module = "meltica._core", name = "SyntheticMarket", frozen)]
 pub struct PySyntheticMarket {
     state: Mutex<State>,
-    /// Threads that want the state while a run has it most of the time.
+    /// Number of threads that wait for the state. A run, which holds the state most of the time, lets them go first.
     waiting: AtomicUsize,
 }
 
 impl PySyntheticMarket {
-    /// Whoever waits for it lets go of the interpreter.
+    /// Locks the state; a waiting thread detaches from the interpreter.
     fn state(&self, py: Python<'_>) -> MutexGuard<'_, State> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
@@ -47,36 +45,40 @@ impl PySyntheticMarket {
         state
     }
 
-    /// Does something that is told, at the time that it is by now.
-    fn act<R: Send>(&self, py: Python<'_>, act: impl FnOnce(&mut Live, &mut dyn Outlet) -> R + Send) -> R {
+    /// Executes a request at the current virtual time.
+    fn act<R: Send>(
+        &self,
+        py: Python<'_>,
+        act: impl FnOnce(&mut SimulatedVenue, &mut dyn Outlet) -> R + Send,
+    ) -> R {
         py.detach(|| {
             self.waiting.fetch_add(1, Ordering::Relaxed);
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            state.tell(act)
+            state.execute(act)
         })
     }
 
     fn pair(state: &State, symbol: &str) -> PyResult<usize> {
         let name = symbol.replace('/', "-");
-        let found = state.live.market().pairs().iter().position(|pair| pair.instrument().symbol == name);
-        found.ok_or_else(|| value_error(format!("symbol: expected one of the market's, seen {symbol:?}")))
+        let found = state.venue.market().pairs().iter().position(|pair| pair.instrument().symbol == name);
+        found.ok_or_else(|| value_error(format!("symbol: expected one of the market, saw {symbol:?}")))
     }
 }
 
-/// Raises what an account is refused with.
+/// Converts a refusal to `OrderRefused`.
 fn raise(py: Python<'_>, refusal: &Refusal) -> PyErr {
     refused(py, refusal.code(), refusal.to_string())
 }
 
 fn rules(state: &State, pair: usize) -> Rules {
-    *state.live.market().pairs()[pair].rules()
+    *state.venue.market().pairs()[pair].rules()
 }
 
 fn account(state: &State, name: Option<&str>) -> PyResult<AccountId> {
     let Some(name) = name else { return Ok(state.accounts[0].1) };
     let found = state.accounts.iter().find(|(other, _)| other == name).map(|(_, account)| *account);
-    found.ok_or_else(|| value_error(format!("account: expected one of the market's, seen {name:?}")))
+    found.ok_or_else(|| value_error(format!("account: expected one of the market, saw {name:?}")))
 }
 
 #[pymethods]
@@ -96,13 +98,13 @@ impl PySyntheticMarket {
 
     /// The part of the background's actions that take, at least.
     #[classattr]
-    const TAKERS: f64 = meltica_core::venue::market::TAKERS;
+    const TAKERS: f64 = meltica_core::venue::market::TAKER_SHARE;
 
     /// Publishes every instrument and every balance.
     fn announce(&self, py: Python<'_>) {
-        self.act(py, |live, to| {
-            to.instruments(live.market());
-            to.balances(live.market());
+        self.act(py, |venue, outlet| {
+            outlet.instruments(venue.market());
+            outlet.balances(venue.market());
         });
     }
 
@@ -117,10 +119,10 @@ impl PySyntheticMarket {
             return Err(value_error("expected a speed above 0 to 1e6, or None for as fast as possible"));
         }
         let until = until.unwrap_or(Nanos::MAX);
-        let producer = match &self.state(py).out {
-            Out::Readers(_, producer) => producer.clone_ref(py),
-            Out::Frames(..) => {
-                return Err(value_error("expected a market with a producer; frames are polled"));
+        let producer = match &self.state(py).output {
+            Output::Readers(_, producer) => producer.clone_ref(py),
+            Output::Frames(..) => {
+                return Err(value_error("expected a market with a producer, saw one without; use `poll`"));
             }
         };
         py.detach(|| run::run(&self.state, producer.get(), &self.waiting, speed, until))
@@ -130,7 +132,7 @@ impl PySyntheticMarket {
     fn advance(&self, py: Python<'_>, until: Nanos) {
         py.detach(|| {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            // Whether a reader's wait was stopped is the producer's to tell.
+            // The producer reports whether the wait for a reader was stopped.
             let _stopped = state.advance(until, None);
         });
     }
@@ -138,7 +140,7 @@ impl PySyntheticMarket {
     /// The virtual time, in ns.
     #[getter]
     fn now(&self, py: Python<'_>) -> Nanos {
-        self.state(py).live.market().now()
+        self.state(py).venue.market().now()
     }
 
     /// Submits an order at the current virtual time and returns the venue's id of it.
@@ -170,21 +172,21 @@ impl PySyntheticMarket {
         let price = price.map(|price| Measure::price(&rules).read(price, side == Side::Sell)).transpose()?;
         let kind = kind(side, price, time_in_force, post_only)?.ok_or_else(|| {
             let text = format!(
-                "order {client_order_id}: expected a post-only order to have a price and the time_in_force GTC"
+                "order {client_order_id}: expected a post-only order with a price and the time_in_force GTC"
             );
             refused(py, "invalid_order", text)
         })?;
         let request = Request { client_order_id: client_order_id.to_owned(), side, quantity, kind };
-        let answer = self.act(py, |live, to| live.submit(account, pair, &request, to));
-        answer.map(|order| order.0.to_string()).map_err(|refusal| raise(py, &refusal))
+        let result = self.act(py, |venue, outlet| venue.submit(account, pair, &request, outlet));
+        result.map(|order| order.0.to_string()).map_err(|refusal| raise(py, &refusal))
     }
 
     /// Cancels an open order. Raises `OrderRefused` if the order is not open.
     #[pyo3(signature = (client_order_id, *, account = None))]
     fn cancel(&self, py: Python<'_>, client_order_id: &str, account: Option<&str>) -> PyResult<()> {
         let account = self::account(&self.state(py), account)?;
-        let answer = self.act(py, |live, to| live.cancel(account, client_order_id, to));
-        answer.map_err(|refusal| raise(py, &refusal))
+        let result = self.act(py, |venue, outlet| venue.cancel(account, client_order_id, outlet));
+        result.map_err(|refusal| raise(py, &refusal))
     }
 
     /// Changes an open order, as `MatchingEngine.amend`. Raises `OrderRefused`; the order is then unchanged.
@@ -197,20 +199,21 @@ impl PySyntheticMarket {
         price: Option<&Bound<'_, PyAny>>,
         account: Option<&str>,
     ) -> PyResult<()> {
-        let (account, known) = {
+        let (account, order) = {
             let state = self.state(py);
             let account = self::account(&state, account)?;
-            let order = state.live.market().order(account, client_order_id);
+            let order = state.venue.market().order(account, client_order_id);
             (account, order.map(|order| (order.side, rules(&state, order.pair))))
         };
-        let Some((side, rules)) = known else {
+        let Some((side, rules)) = order else {
             return Err(raise(py, &Refusal::UnknownOrder(client_order_id.to_owned())));
         };
         let quantity =
             quantity.map(|quantity| Measure::quantity(&rules).read(quantity, false)).transpose()?;
         let price = price.map(|price| Measure::price(&rules).read(price, side == Side::Sell)).transpose()?;
-        let answer = self.act(py, |live, to| live.amend(account, client_order_id, price, quantity, to));
-        answer.map_err(|refusal| raise(py, &refusal))
+        let result =
+            self.act(py, |venue, outlet| venue.amend(account, client_order_id, price, quantity, outlet));
+        result.map_err(|refusal| raise(py, &refusal))
     }
 
     /// Returns the latest report on an order with its `symbol` and `time` (virtual ns); None if it is unknown.
@@ -225,7 +228,7 @@ impl PySyntheticMarket {
     ) -> PyResult<Option<Bound<'py, PyDict>>> {
         let state = self.state(py);
         let account = self::account(&state, account)?;
-        let market = state.live.market();
+        let market = state.venue.market();
         market.order(account, client_order_id).map(|order| order_dict(py, market, order)).transpose()
     }
 
@@ -234,7 +237,7 @@ impl PySyntheticMarket {
     fn open_orders<'py>(&self, py: Python<'py>, account: Option<&str>) -> PyResult<Bound<'py, PyList>> {
         let state = self.state(py);
         let account = self::account(&state, account)?;
-        let market = state.live.market();
+        let market = state.venue.market();
         let orders = PyList::empty(py);
         for order in market.open_orders(account) {
             orders.append(order_dict(py, market, order)?)?;
@@ -256,7 +259,7 @@ impl PySyntheticMarket {
     ) -> PyResult<Bound<'py, PyList>> {
         let state = self.state(py);
         let account = self::account(&state, account)?;
-        let market = state.live.market();
+        let market = state.venue.market();
         let fills = PyList::empty(py);
         let since = market.fills_since(account, number).filter(|fill| fill.time >= time);
         for fill in since.take(limit.unwrap_or(usize::MAX)) {
@@ -269,7 +272,7 @@ impl PySyntheticMarket {
     #[pyo3(signature = (*, account = None))]
     fn balances<'py>(&self, py: Python<'py>, account: Option<&str>) -> PyResult<Bound<'py, PyDict>> {
         let state = self.state(py);
-        balances(py, state.live.market(), self::account(&state, account)?)
+        balances(py, state.venue.market(), self::account(&state, account)?)
     }
 
     /// Returns all balances of the market: the totals of each currency add up to zero.
@@ -281,30 +284,12 @@ impl PySyntheticMarket {
     /// - `fills`: the number of fills so far
     fn ledger<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let state = self.state(py);
-        let market = state.live.market();
-        let accounts = PyDict::new(py);
-        for (name, account) in &state.accounts {
-            accounts.set_item(name, balances(py, market, *account)?)?;
-        }
-        let totals = |account| -> PyResult<Bound<'py, PyDict>> {
-            let out = PyDict::new(py);
-            for (name, asset, balance) in market.balances(account) {
-                out.set_item(name, py_decimal(py, market.money(asset, balance.total).normalize())?)?;
-            }
-            Ok(out)
-        };
-        let out = PyDict::new(py);
-        out.set_item("time", market.now())?;
-        out.set_item("accounts", accounts)?;
-        out.set_item("outside", totals(AccountId::OUTSIDE)?)?;
-        out.set_item("fees", totals(AccountId::FEES)?)?;
-        out.set_item("fills", market.fills())?;
-        Ok(out)
+        records::ledger(py, state.venue.market(), &state.accounts)
     }
 
     /// Draws the latency of one request (virtual ns) and its failure: `before` or `after` execution, or None.
     fn request_fate(&self, py: Python<'_>) -> (Nanos, Option<&'static str>) {
-        let (latency, failure) = self.state(py).live.fate();
+        let (latency, failure) = self.state(py).venue.request_fate();
         let failure = failure.map(|failure| match failure {
             Failure::Before => "before",
             Failure::After => "after",
@@ -315,13 +300,13 @@ impl PySyntheticMarket {
     /// Whether clients are connected.
     #[getter]
     fn connected(&self, py: Python<'_>) -> bool {
-        self.state(py).live.is_connected()
+        self.state(py).venue.is_connected()
     }
 
     /// How many times all connections were cut. Compare it to notice a cut that is already over.
     #[getter]
     fn cuts(&self, py: Python<'_>) -> u64 {
-        self.state(py).live.cuts()
+        self.state(py).venue.cuts()
     }
 
     /// Cuts all connections for `duration` virtual ns, or for as long as the behavior says.
@@ -330,23 +315,23 @@ impl PySyntheticMarket {
         if duration.is_some_and(|duration| duration < 0) {
             return Err(value_error("expected a duration of 0 or more"));
         }
-        self.act(py, |live, to| {
-            let duration = duration.unwrap_or(live.behavior().disconnect_for);
-            live.disconnect(duration, to);
+        self.act(py, |venue, outlet| {
+            let duration = duration.unwrap_or(venue.behavior().disconnect_for);
+            venue.disconnect(duration, outlet);
         });
         Ok(())
     }
 
     /// Changes fault settings (times in ns). Raises `ConfigError`; the behavior is then unchanged.
     fn set_behavior(&self, py: Python<'_>, changes: &Bound<'_, PyDict>) -> PyResult<()> {
-        let behavior = setup::changed(self.state(py).live.behavior(), changes)?;
-        let set = self.act(py, |live, to| live.behave(behavior, to));
+        let behavior = setup::changed(self.state(py).venue.behavior(), changes)?;
+        let set = self.act(py, |venue, outlet| venue.set_behavior(behavior, outlet));
         set.map_err(|faults| config_error_of(py, "SyntheticMarket", faults.0))
     }
 
     /// Pauses or resumes the background traders; clock, candles and accounts go on.
     fn rest(&self, py: Python<'_>, resting: bool) {
-        self.act(py, |live, _| live.rest(resting));
+        self.act(py, |venue, _| venue.pause_background(resting));
     }
 
     /// Drops the next depth frames of a symbol. Raises `ValueError` for a market with a producer.
@@ -368,7 +353,7 @@ impl PySyntheticMarket {
         }
         let mut state = self.state(py);
         framed(&mut state)?;
-        state.pace = Some(Pace::new(state.live.market().now(), speed));
+        state.clock = Some(Clock::new(state.venue.market().now(), speed));
         Ok(())
     }
 
@@ -391,8 +376,10 @@ impl PySyntheticMarket {
     /// Raises `ValueError` before `pace`.
     fn wake_in(&self, py: Python<'_>) -> PyResult<f64> {
         let state = self.state(py);
-        let Some(pace) = state.pace else { return Err(value_error("expected a market with a pace")) };
-        Ok(state.nap(&pace, Nanos::MAX).as_secs_f64())
+        let Some(clock) = state.clock else {
+            return Err(value_error("expected a market with a pace; call `pace` first"));
+        };
+        Ok(state.nap(&clock, Nanos::MAX).as_secs_f64())
     }
 
     /// Returns how many seconds of the wall clock the market is behind its pace, 0.0 without `pace`.
@@ -408,14 +395,14 @@ impl PySyntheticMarket {
     /// `ValueError` for an unknown channel, or for a market with a producer.
     fn want(&self, py: Python<'_>, channel: &str, wanted: bool) -> PyResult<()> {
         let mut state = self.state(py);
-        let (live, wire, names) = framed(&mut state)?;
+        let (venue, wire, names) = framed(&mut state)?;
         for (number, name) in names.iter().enumerate() {
             if name.bind(py).to_str()? == channel {
-                wire.want(live.market(), number, wanted);
+                wire.want(venue.market(), number, wanted);
                 return Ok(());
             }
         }
-        Err(value_error(format!("channel: expected one of the market's, seen {channel:?}")))
+        Err(value_error(format!("channel: expected one of the market, saw {channel:?}")))
     }
 
     /// Returns a frame with the best `limit` levels of each side, or the whole book.
@@ -428,7 +415,7 @@ impl PySyntheticMarket {
     ) -> PyResult<Bound<'py, PyBytes>> {
         let mut state = self.state(py);
         state.catch_up();
-        let market = state.live.market();
+        let market = state.venue.market();
         let pair = &market.pairs()[Self::pair(&state, symbol)?];
         let frame = Wire::depth_snapshot(market, pair, limit.unwrap_or(usize::MAX));
         Ok(PyBytes::new(py, frame.as_bytes()))
@@ -440,76 +427,19 @@ impl PySyntheticMarket {
     #[pyo3(signature = (symbol, depth = None))]
     fn book<'py>(&self, py: Python<'py>, symbol: &str, depth: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
         let state = self.state(py);
-        let pair = &state.live.market().pairs()[Self::pair(&state, symbol)?];
-        let side = |side| {
-            let levels = pair.engine().levels(side).take(depth.unwrap_or(usize::MAX));
-            let levels = levels.map(|level| book_level(py, pair, level));
-            PyTuple::new(py, levels.collect::<PyResult<Vec<_>>>()?)
-        };
-        model!(
-            py,
-            "meltica.model.books",
-            "OrderBook",
-            (side(Side::Buy)?, side(Side::Sell)?, pair.engine().update_id())
-        )
+        let pair = &state.venue.market().pairs()[Self::pair(&state, symbol)?];
+        records::order_book(py, pair, depth.unwrap_or(usize::MAX))
     }
 }
 
-/// The parts of a market that is told in frames.
-fn framed(state: &mut State) -> PyResult<(&Live, &mut Wire, &[Py<PyString>])> {
-    match &mut state.out {
-        Out::Frames(wire, names) => Ok((&state.live, wire, names)),
-        Out::Readers(..) => Err(value_error("expected a market without a producer, that is told in frames")),
+/// Returns the parts of a market without a producer.
+fn framed(state: &mut State) -> PyResult<(&SimulatedVenue, &mut Wire, &[Py<PyString>])> {
+    match &mut state.output {
+        Output::Frames(wire, names) => Ok((&state.venue, wire, names)),
+        Output::Readers(..) => {
+            Err(value_error("expected a market without a producer, saw one with a producer"))
+        }
     }
-}
-
-/// What was last reported of an order, its symbol, and when.
-fn order_dict<'py>(py: Python<'py>, market: &Market, order: &UserOrder) -> PyResult<Bound<'py, PyDict>> {
-    let pair = &market.pairs()[order.pair];
-    let fee_scale = market.scale(pair.engine().fee_asset(order.side));
-    let out = exec_to_dict(py, &exec_report(pair, order, None, fee_scale))?;
-    out.set_item("symbol", &pair.instrument().symbol)?;
-    out.set_item("time", order.time)?;
-    Ok(out)
-}
-
-fn balances<'py>(py: Python<'py>, market: &Market, account: AccountId) -> PyResult<Bound<'py, PyDict>> {
-    let out = PyDict::new(py);
-    for (name, asset, balance) in market.balances(account) {
-        let [total, available] = [balance.total, balance.total - balance.reserved]
-            .map(|units| py_decimal(py, market.money(asset, units).normalize()));
-        out.set_item(name, model!(py, "meltica.model.balances", "Balance", (total?, available?))?)?;
-    }
-    Ok(out)
-}
-
-fn book_level<'py>(py: Python<'py>, pair: &Pair, level: BookLevel) -> PyResult<Bound<'py, PyAny>> {
-    let (price, quantity) = (pair.rules().price(level.price), pair.rules().quantity(level.quantity));
-    let parts = (py_decimal(py, price.normalize())?, py_decimal(py, quantity.normalize())?, level.orders);
-    model!(py, "meltica.model.books", "BookLevel", parts)
-}
-
-fn account_fill<'py>(py: Python<'py>, market: &Market, fill: &UserFill) -> PyResult<Bound<'py, PyAny>> {
-    let pair = &market.pairs()[fill.pair];
-    let asset = pair.engine().fee_asset(fill.side);
-    let currency = market.assets().iter().find(|(_, id)| *id == asset).map(|(name, _)| name);
-    let number = |value: Decimal| py_decimal(py, value.normalize());
-    let liquidity = if fill.maker { Liquidity::Maker } else { Liquidity::Taker };
-    let parts = (
-        fill.number.to_string(),
-        fill.time,
-        &pair.instrument().symbol,
-        &fill.client_order_id,
-        fill.order.0.to_string(),
-        py_side(py, fill.side)?,
-        number(pair.rules().price(fill.price))?,
-        number(pair.rules().quantity(fill.quantity))?,
-        number(market.money(asset, fill.fee))?,
-        currency,
-        py_liquidity(py, liquidity)?,
-        fill.trade_id.to_string(),
-    );
-    model!(py, "meltica.model.fills", "Fill", parts)
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

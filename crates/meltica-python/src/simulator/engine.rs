@@ -1,4 +1,4 @@
-//! An engine, its ledger, and the names that Python gives to orders and accounts.
+//! A matching engine with its ledger and the names of orders and accounts.
 
 use super::input::{Id, refused};
 use crate::convert::{model, py_decimal, py_side};
@@ -12,21 +12,22 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use std::collections::HashMap;
 
-pub struct Market {
+/// A matching engine whose orders and accounts have names.
+pub struct Exchange {
     pub engine: Engine,
     ledger: Ledger,
     pub currencies: [String; 2],
-    /// Whether accounts must be among those that were given balances.
+    /// Whether only accounts with initial balances may trade.
     closed: bool,
     accounts: HashMap<String, AccountId>,
     names: HashMap<AccountId, String>,
-    /// By id: an order's tag, which is its place in `orders`.
+    /// The tag of each order, an index of `orders`.
     tags: HashMap<Id, usize>,
     orders: Vec<(Id, OrderId)>,
     out: Vec<Outcome>,
 }
 
-impl Market {
+impl Exchange {
     pub fn new(
         engine: Engine,
         ledger: Ledger,
@@ -40,14 +41,14 @@ impl Market {
         Self { engine, ledger, currencies, closed, accounts, names, tags, orders, out }
     }
 
-    /// Returns the account of that name, which is opened where no balances are kept.
+    /// Returns the account with a name. Opens it unless only accounts with initial balances may trade.
     pub fn account(&mut self, py: Python<'_>, name: Option<&str>) -> PyResult<AccountId> {
         let Some(name) = name else { return Ok(AccountId::OUTSIDE) };
         if let Some(account) = self.accounts.get(name) {
             return Ok(*account);
         }
         if self.closed {
-            let message = format!("account: expected one of those with balances, seen {name:?}");
+            let message = format!("account: expected one with balances, saw {name:?}");
             return Err(refused(py, "unknown_account", message));
         }
         let account = self.ledger.open(false);
@@ -56,12 +57,12 @@ impl Market {
         Ok(account)
     }
 
-    /// Returns the account of that name, where there is one.
-    pub fn known(&self, name: &str) -> Option<AccountId> {
+    /// Returns the account with a name, if it exists.
+    pub fn find_account(&self, name: &str) -> Option<AccountId> {
         self.accounts.get(name).copied()
     }
 
-    /// Returns the side of an order that is open.
+    /// Returns the side of an open order.
     pub fn side(&self, py: Python<'_>, id: &Id) -> PyResult<Option<Side>> {
         Ok(self.engine.order(self.find(py, id)?).map(|open| open.side))
     }
@@ -73,7 +74,7 @@ impl Market {
         mut order: NewOrder,
     ) -> PyResult<Bound<'py, PyList>> {
         if self.tags.contains_key(&id) {
-            let message = format!("order {id}: expected an id that was never used, seen one that was");
+            let message = format!("order {id}: expected an unused order id, saw a used one");
             return Err(refused(py, "duplicate_order_id", message));
         }
         order.tag = self.orders.len() as u64;
@@ -97,7 +98,7 @@ impl Market {
         self.fills(py)
     }
 
-    /// Returns how much was cancelled.
+    /// Cancels an order and returns the cancelled quantity.
     pub fn cancel<'py>(&mut self, py: Python<'py>, id: &Id) -> PyResult<Bound<'py, PyAny>> {
         let order = self.find(py, id)?;
         self.run(py, id, Command::Cancel(order))?;
@@ -138,7 +139,7 @@ impl Market {
         )
     }
 
-    /// Returns what an account owns, of base and quote.
+    /// Returns an account's balances of base and quote.
     pub fn balances<'py>(&self, py: Python<'py>, account: AccountId) -> PyResult<[Bound<'py, PyAny>; 2]> {
         let of = |asset| {
             let balance = self.ledger.balance(account, asset);
@@ -154,16 +155,16 @@ impl Market {
         Ok([of(self.engine.base())?, of(self.engine.quote())?])
     }
 
-    /// Returns all fees so far, of base and quote.
+    /// Returns all fees so far, in base and quote.
     pub fn fees<'py>(&self, py: Python<'py>) -> PyResult<[Bound<'py, PyAny>; 2]> {
         let of = |asset| py_decimal(py, self.money(asset, self.ledger.balance(AccountId::FEES, asset).total));
         Ok([of(self.engine.base())?, of(self.engine.quote())?])
     }
 
     fn find(&self, py: Python<'_>, id: &Id) -> PyResult<OrderId> {
-        let known = self.tags.get(id).and_then(|tag| self.orders.get(*tag));
-        known.map(|(_, order)| *order).ok_or_else(|| {
-            let message = format!("order {id}: expected an order that was accepted, seen none with this id");
+        let order = self.tags.get(id).and_then(|tag| self.orders.get(*tag));
+        order.map(|(_, order)| *order).ok_or_else(|| {
+            let message = format!("order {id}: expected the id of an accepted order, saw another");
             refused(py, "unknown_order", message)
         })
     }
@@ -215,7 +216,7 @@ impl Market {
     }
 
     fn money(&self, asset: AssetId, units: i128) -> Decimal {
-        // Scales were checked when the engine was made.
+        // The scales were checked when the engine was created.
         Decimal::new(units, self.ledger.scale(asset)).unwrap_or(Decimal::ZERO).normalize()
     }
 

@@ -1,0 +1,97 @@
+//! A market's orders, fills, balances and books as Python objects.
+
+use crate::convert::{model, py_decimal, py_liquidity, py_side};
+use crate::payload::exec_to_dict;
+use meltica_core::decimal::Decimal;
+use meltica_core::event::{Liquidity, Side};
+use meltica_core::venue::market::{Market, Pair, UserFill, UserOrder, exec_report};
+use meltica_core::venue::{AccountId, BookLevel};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+/// Returns the state of an order with its `symbol` and `time`.
+pub fn order_dict<'py>(py: Python<'py>, market: &Market, order: &UserOrder) -> PyResult<Bound<'py, PyDict>> {
+    let pair = &market.pairs()[order.pair];
+    let fee_scale = market.scale(pair.engine().fee_asset(order.side));
+    let out = exec_to_dict(py, &exec_report(pair, order, None, fee_scale))?;
+    out.set_item("symbol", &pair.instrument().symbol)?;
+    out.set_item("time", order.time)?;
+    Ok(out)
+}
+
+/// Returns an account's balances, by currency.
+pub fn balances<'py>(py: Python<'py>, market: &Market, account: AccountId) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    for (name, asset, balance) in market.balances(account) {
+        let [total, available] = [balance.total, balance.available()]
+            .map(|units| py_decimal(py, market.money(asset, units).normalize()));
+        out.set_item(name, model!(py, "meltica.model.balances", "Balance", (total?, available?))?)?;
+    }
+    Ok(out)
+}
+
+fn book_level<'py>(py: Python<'py>, pair: &Pair, level: BookLevel) -> PyResult<Bound<'py, PyAny>> {
+    let (price, quantity) = (pair.rules().price(level.price), pair.rules().quantity(level.quantity));
+    let parts = (py_decimal(py, price.normalize())?, py_decimal(py, quantity.normalize())?, level.orders);
+    model!(py, "meltica.model.books", "BookLevel", parts)
+}
+
+/// Returns a fill of an account.
+pub fn account_fill<'py>(py: Python<'py>, market: &Market, fill: &UserFill) -> PyResult<Bound<'py, PyAny>> {
+    let pair = &market.pairs()[fill.pair];
+    let asset = pair.engine().fee_asset(fill.side);
+    let currency = market.assets().iter().find(|(_, id)| *id == asset).map(|(name, _)| name);
+    let number = |value: Decimal| py_decimal(py, value.normalize());
+    let liquidity = if fill.maker { Liquidity::Maker } else { Liquidity::Taker };
+    let parts = (
+        fill.number.to_string(),
+        fill.time,
+        &pair.instrument().symbol,
+        &fill.client_order_id,
+        fill.order.0.to_string(),
+        py_side(py, fill.side)?,
+        number(pair.rules().price(fill.price))?,
+        number(pair.rules().quantity(fill.quantity))?,
+        number(market.money(asset, fill.fee))?,
+        currency,
+        py_liquidity(py, liquidity)?,
+        fill.trade_id.to_string(),
+    );
+    model!(py, "meltica.model.fills", "Fill", parts)
+}
+
+/// Returns all balances of the market.
+pub fn ledger<'py>(
+    py: Python<'py>,
+    market: &Market,
+    names: &[(String, AccountId)],
+) -> PyResult<Bound<'py, PyDict>> {
+    let accounts = PyDict::new(py);
+    for (name, account) in names {
+        accounts.set_item(name, balances(py, market, *account)?)?;
+    }
+    let totals = |account| -> PyResult<Bound<'py, PyDict>> {
+        let out = PyDict::new(py);
+        for (name, asset, balance) in market.balances(account) {
+            out.set_item(name, py_decimal(py, market.money(asset, balance.total).normalize())?)?;
+        }
+        Ok(out)
+    };
+    let out = PyDict::new(py);
+    out.set_item("time", market.now())?;
+    out.set_item("accounts", accounts)?;
+    out.set_item("outside", totals(AccountId::OUTSIDE)?)?;
+    out.set_item("fees", totals(AccountId::FEES)?)?;
+    out.set_item("fills", market.fills())?;
+    Ok(out)
+}
+
+/// Returns the best `depth` levels of either side.
+pub fn order_book<'py>(py: Python<'py>, pair: &Pair, depth: usize) -> PyResult<Bound<'py, PyAny>> {
+    let side = |side| {
+        let levels = pair.engine().levels(side).take(depth).map(|level| book_level(py, pair, level));
+        PyTuple::new(py, levels.collect::<PyResult<Vec<_>>>()?)
+    };
+    let parts = (side(Side::Buy)?, side(Side::Sell)?, pair.engine().update_id());
+    model!(py, "meltica.model.books", "OrderBook", parts)
+}
