@@ -90,8 +90,8 @@ class Told(StateWriter):
         super().__init__(retry=0.0)
         self.changed = asyncio.Event()
 
-    def put(self, what: str, name: str, write: Callable[[], Awaitable[object]]) -> None:
-        super().put(what, name, write)
+    def put(self, kind: str, name: str, write: Callable[[], Awaitable[object]]) -> None:
+        super().put(kind, name, write)
         self.changed.set()
 
 
