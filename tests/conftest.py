@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
@@ -19,6 +20,10 @@ from meltica import _core
 from meltica.adapters.binance.codec import BINANCE
 from meltica.persistence import migrate
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
+
+# Examples have no time limit: a busy machine must not fail a test.
+hypothesis.settings.register_profile("meltica", deadline=None)
+hypothesis.settings.load_profile("meltica")
 
 MEMORY = Path("/dev/shm")
 """Where servers live in tests: their fsync is on, and a busy disk would take most of the time."""

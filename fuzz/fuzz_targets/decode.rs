@@ -19,7 +19,7 @@ fuzz_target!(|frame: &[u8]| {
     let is_json = serde_json::from_slice::<IgnoredAny>(frame).is_ok();
     match decoder.decode(frame, |_, _| true) {
         Ok(decoded) => {
-            assert!(is_json, "took what is no JSON");
+            assert!(is_json, "accepted invalid JSON");
             if let Decoded::Event { .. } = decoded {
                 same_numbers(frame, decoder.payload());
             }
@@ -36,7 +36,7 @@ fuzz_target!(|frame: &[u8]| {
     assert!(matches!(after, Ok(Decoded::Event { .. })), "the decoder stays usable");
 });
 
-/// Reads the fields anew with the plain parser. Frames that are no UTF-8 have no plain reading.
+/// Reads the fields again with the plain parser. Frames that are not UTF-8 are skipped.
 fn same_numbers(frame: &[u8], payload: &Payload) {
     let Ok(Value::Object(mut frame)) = serde_json::from_slice(frame) else { return };
     let message = match frame.remove("data") {

@@ -79,7 +79,7 @@ async def test_what_was_asked_for_at_run_time_stands_and_is_shown(stores: Stores
         Drift("provider", "off", Desired.RUNNING, enabled=False),
         Drift("lambda", "watch", Desired.STOPPED, enabled=True),
     )
-    assert str(drift[1]) == "lambda watch is enabled in the file, but was asked to be stopped since"
+    assert str(drift[1]) == "lambda watch is enabled in the file, but its desired state is stopped"
     assert stores.desired()["watch"] == "stopped"
 
 
@@ -146,8 +146,8 @@ async def test_entries_that_left_the_file_are_forgotten(
     await stores.instances.add(mine)
     await stores.run("providers: {}")
     assert stores.desired() == {"mine": "stopped", "own": "stopped"}, "what came through the API stays"
-    assert "lambda watch is no longer in the file and is forgotten" in caplog.text
-    assert "provider off is no longer in the file and is forgotten" in caplog.text
+    assert "lambda watch is no longer in the file and is removed" in caplog.text
+    assert "provider off is no longer in the file and is removed" in caplog.text
     await stores.run()
     assert stores.desired()["watch"] == "running", "as new"
 

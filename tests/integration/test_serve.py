@@ -72,7 +72,7 @@ def test_a_schema_of_another_version(project: Project, database_url: str) -> Non
 def test_migrations_that_nobody_wants_run(project: Project, empty_database_url: str) -> None:
     done = project.refused("--set", "database.runMigrations=false", database=empty_database_url)
     assert done.returncode == 6
-    one_line(done.stderr, "2 migrations wait", "`meltica db up`")
+    one_line(done.stderr, "3 migrations are pending", "`meltica db up`")
 
 
 @pytest.mark.parametrize(
@@ -221,8 +221,8 @@ def test_what_was_asked_for_at_run_time_stands(project: Project, database_url: s
         assert project.states(database_url)["watch"] == ("stopped", "stopped")
     warnings = [line["message"] for line in gateway.lines() if line["level"] == "warning"]
     assert warnings == [
-        "lambda watch is enabled in the file, but was asked to be stopped since",
-        "lambda idle is disabled in the file, but was asked to be running since",
+        "lambda watch is enabled in the file, but its desired state is stopped",
+        "lambda idle is disabled in the file, but its desired state is running",
     ]
 
 

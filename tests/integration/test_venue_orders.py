@@ -242,7 +242,7 @@ def test_amendments_that_do_not_fit(venue: Venue) -> None:
 
 def test_signatures(venue: Venue) -> None:
     wrong: list[tuple[dict[str, Any], str, str]] = [
-        ({"key": "nobody"}, "unknown_key", "saw 'nobody'"),
+        ({"key": "wrong"}, "unknown_key", "saw 'wrong'"),
         ({"secret": "guess"}, "bad_signature", "saw another"),
         ({"headers": {"X-Venue-Signature": ""}}, "bad_signature", "saw another"),
         ({"headers": {"X-Venue-Time": str(now_ms())}}, "bad_signature", "saw another"),

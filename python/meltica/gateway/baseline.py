@@ -1,8 +1,8 @@
-"""The manifest against what is stored: the file says what there is, run time says what shall run.
+"""Applies the config file, the baseline, to the stored providers and lambdas.
 
-A provider or lambda that the file names for the first time shall run if it is enabled, and so shall one whose
-`enabled` was edited. Else what was asked for at run time stands, also after a restart; where that differs
-from the file it is shown as drift.
+An entry that is new in the file runs if it is enabled, and so does an entry whose `enabled` was edited.
+Otherwise the last start or stop over REST remains in force, also after a restart; a difference from the file
+is shown as drift.
 """
 
 import logging
@@ -29,7 +29,7 @@ log = logging.getLogger("meltica.gateway")
 
 @dataclass(frozen=True)
 class Drift:
-    """A provider or lambda that run time wants otherwise than the file."""
+    """A provider or lambda whose desired state differs from the config file."""
 
     what: str
     """`provider` or `lambda`."""
@@ -39,13 +39,13 @@ class Drift:
 
     def __str__(self) -> str:
         file = "enabled" if self.enabled else "disabled"
-        return f"{self.what} {self.name} is {file} in the file, but was asked to be {self.desired} since"
+        return f"{self.what} {self.name} is {file} in the file, but its desired state is {self.desired}"
 
 
 async def reconcile(
     loaded: "settings.Loaded", providers: "ProviderStore", instances: "InstanceStore"
 ) -> tuple[Drift, ...]:
-    """Brings the stored rows up to the file. Raises DatabaseError."""
+    """Applies the config file to the stored rows; returns the differences. Raises DatabaseError."""
     known = {name: _provider_record(entry) for name, entry in loaded.providers.items()}
     runs = {id: _instance_record(entry) for id, entry in loaded.lambdas.items()}
     return (*await _bring("provider", known, providers), *await _bring("lambda", runs, instances))
@@ -63,7 +63,7 @@ async def _bring(
             await store.add(spec, wanted)
             continue
         changes = [field for field in spec.__struct_fields__ if getattr(row, field) != getattr(spec, field)]
-        # A row of before that was written down says nothing of what the file said: then the wish stands.
+        # A row of an older version has no `enabled`, so an edit is not detectable: keep the desired state.
         edited = [field for field in changes if field != "enabled" or row.enabled is not None]
         if edited:
             log.info("%s %s was edited: %s", what, name, ", ".join(edited))
@@ -73,7 +73,7 @@ async def _bring(
             drift.append(Drift(what, name, Desired(row.desired), enabled))
     for name in sorted(store.keys() - specs.keys()):
         if store.get(name).origin == "baseline":
-            log.info("%s %s is no longer in the file and is forgotten", what, name)
+            log.info("%s %s is no longer in the file and is removed", what, name)
             await store.delete(name)
     return drift
 
@@ -82,7 +82,7 @@ def _provider_record(entry: "ProviderSpec") -> ProviderRecord:
     return ProviderRecord(
         name=entry.name,
         adapter=entry.adapter,
-        # Secrets stay in the file and the environment: the database gets them masked.
+        # Secrets stay in the file and the environment; the database stores them masked.
         settings=_masked(entry.settings),
         origin="baseline",
         enabled=entry.enabled,

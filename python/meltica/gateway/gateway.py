@@ -1,7 +1,7 @@
-"""The gateway: it alone knows every part. It builds them, starts them in order and stops them in reverse.
+"""Builds the components of a gateway, starts them in order and stops them in reverse.
 
-A start that fails names the part and undoes what had begun. A stop is bounded in time: what has not ended by
-then is left behind, with a line in the log.
+A failed start names the component and stops those that had started. A stop has a deadline: components that
+miss it are abandoned and logged.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ log = logging.getLogger("meltica.gateway")
 
 
 class Gateway:
-    """One gateway, from `start` to `stop`. The parts are there while it runs."""
+    """One gateway, from `start` to `stop`. Its components exist while it runs."""
 
     database: Database
     lock: GatewayLock
@@ -56,25 +56,25 @@ class Gateway:
     readiness: Readiness
     api: "HttpServer"
     drift: tuple[Drift, ...] = ()
-    """Where what was asked for at run time differs from the configuration file."""
+    """Desired states that differ from the config file."""
 
     def __init__(self, loaded: "Loaded") -> None:
         self.loaded = loaded
         self.settings = loaded.settings
         self.started_at = time.time()
         self.stopping = asyncio.Event()
-        """Set when the stop begins: whoever streams to a client ends its stream."""
+        """Set when the stop begins; streams to clients end then."""
         self.postgres: EmbeddedPostgres | None = None
         self.state_writer = StateWriter()
         self.metrics = MetricRegistry()
         self.left_behind: list[str] = []
-        """The parts that did not end when they were asked to."""
+        """Components that did not stop in time."""
         self.failed_part: str | None = None
-        """The part that could not start."""
+        """The component that could not start."""
         self._shutdown: list[ShutdownStep] = []
 
     async def start(self) -> None:
-        """Starts every part. Raises what the first that cannot start raised; then nothing is left running."""
+        """Starts all components. If one fails, stops the others and raises its error."""
         steps: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
             ("address", self._bind),
             ("database", self._open_database),
@@ -96,13 +96,13 @@ class Gateway:
             log.debug("%s: ready after %.0f ms", part, (time.monotonic() - began) * 1000)
 
     async def stop(self) -> None:
-        """Stops every part that was started, the last first, within the time that the settings give."""
+        """Stops the started components in reverse order, within `shutdown.timeout`."""
         self.stopping.set()
         timeout = self.settings.shutdown.timeout.total_seconds()
         self.left_behind += await run_shutdown(self._shutdown, timeout)
 
     async def _bind(self) -> None:
-        # The web server's modules are loaded while the database starts.
+        # The modules of the web server are imported while the database starts.
         self._importing = call(lambda: import_module("meltica.control.app"), "meltica-import")
         address = self.settings.api_server
         self._socket = bind(address.host, address.port)
@@ -142,10 +142,10 @@ class Gateway:
             watch.cancel()
             await asyncio.wait({watch})
 
-        self._shutdown.append(ShutdownStep("watch over PostgreSQL", end))
+        self._shutdown.append(ShutdownStep("supervision of PostgreSQL", end))
 
     async def _take_lock(self) -> None:
-        # Before the schema: a gateway that runs must not have it changed under it.
+        # Before the migrations: they must not change the schema of a running gateway.
         self.lock = GatewayLock(self.database.dsn)
         await self.lock.acquire()
         self._shutdown.append(ShutdownStep("lock", self.lock.release))
@@ -155,7 +155,8 @@ class Gateway:
             waiting = [s for s in await migrate.status(self.database.dsn) if s.state != "applied"]
             if waiting:
                 raise MigrationError(
-                    f"{len(waiting)} migrations wait and database.runMigrations is false; run `meltica db up`"
+                    f"{len(waiting)} migrations are pending, and database.runMigrations is false;"
+                    " run `meltica db up`"
                 )
             return
         for migration in await migrate.up(self.database.dsn):
@@ -187,7 +188,7 @@ class Gateway:
         async def close() -> bool:
             written = await self.state_writer.close(2.0)
             if not written:
-                log.error("the last states could not be written: the database does not take them")
+                log.error("the last states were not written: the database does not accept them")
             return written
 
         self._shutdown.append(ShutdownStep("states", close, 2.0))
@@ -248,5 +249,5 @@ async def _supervise(postgres: EmbeddedPostgres) -> None:
         try:
             await postgres.supervise()
         except Exception:
-            log.exception("the watch over PostgreSQL failed and begins again")
+            log.exception("supervision of PostgreSQL failed; restarting it")
             await asyncio.sleep(1.0)

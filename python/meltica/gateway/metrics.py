@@ -33,11 +33,13 @@ def gateway_metrics(gateway: "Gateway") -> Source:
 
 
 def _metrics(info: dict[str, str], uptime: float, lock_held: bool) -> Iterator[Metric]:
-    yield gauge("meltica_build_info", "What runs here; always 1.", info, [(tuple(info.values()), 1)])
+    yield gauge(
+        "meltica_build_info", "Versions and environment; always 1.", info, [(tuple(info.values()), 1)]
+    )
     yield gauge("meltica_uptime_seconds", "Time since the gateway began to start.", (), [((), uptime)])
     yield gauge(
         "meltica_gateway_lock_held",
-        "Whether this gateway holds its database; while it does not, no order leaves.",
+        "1 while this gateway holds the gateway lock; at 0 orders are not sent.",
         (),
         [((), lock_held)],
     )

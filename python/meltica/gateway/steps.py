@@ -1,4 +1,4 @@
-"""An orderly stop: the steps that a start leaves behind, run in reverse within one deadline."""
+"""Runs the shutdown steps of the started components in reverse, within one deadline."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 log = logging.getLogger("meltica.gateway")
 
 WHOLE_STOP = 15.0
-"""Seconds of a stop that `ShutdownStep.share` is a part of; a shorter stop shortens every share."""
+"""Duration of a stop that `ShutdownStep.share` refers to; a shorter stop shortens every share."""
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,15 @@ class ShutdownStep:
 
     component: str
     stop: Callable[[], Awaitable[bool | None]]
-    """Returns False when something of the component is left behind; it has logged what."""
+    """Returns False if a part of the component did not stop, and has logged which."""
     share: float = 0.5
-    """Seconds of WHOLE_STOP that the steps before this one must leave for it."""
+    """Seconds of WHOLE_STOP that are reserved for this step."""
 
 
 async def run_shutdown(steps: list[ShutdownStep], timeout: float) -> list[str]:
-    """Runs the steps, the last first, and empties the list; returns the components that did not end.
+    """Runs the steps, the last first, and empties the list; returns the components that did not stop.
 
-    A step that is late is cancelled and left behind with a line in the log: the others still get their share.
+    A late step is cancelled, abandoned and logged, so that the others still get their share.
     """
     deadline = time.monotonic() + timeout
     left_behind: list[str] = []
@@ -34,12 +34,12 @@ async def run_shutdown(steps: list[ShutdownStep], timeout: float) -> list[str]:
         step = steps.pop()
         kept = sum(later.share for later in steps) * min(1.0, timeout / WHOLE_STOP)
         left = max(0.1, deadline - time.monotonic() - kept)
-        # Cancelling a late step may take long as well, so that is not awaited.
+        # Cancelling a late step may take long, so it is not awaited.
         stopping = asyncio.ensure_future(step.stop())
         done, _ = await asyncio.wait({stopping}, timeout=left)
         if not done:
             stopping.cancel()
-            log.error("%s: did not stop within %.1f s and is left behind", step.component, left)
+            log.error("%s: did not stop within %.1f s and is abandoned", step.component, left)
         elif (error := stopping.exception()) is not None:
             log.error("%s: could not be stopped", step.component, exc_info=error)
         elif stopping.result() is not False:

@@ -11,7 +11,7 @@ ANY = "*"
 def canonical(text: str) -> str:
     """Returns the canonical form of a symbol: 2 to 6 upper-case segments joined by dashes.
 
-    Raises ValueError, with the form that was probably meant, when `text` is no symbol.
+    Raises ValueError, with the form that was probably meant, when `text` is not a symbol.
     """
     symbol = text.replace("/", "-")
     if _is_symbol(symbol):

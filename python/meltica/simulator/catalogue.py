@@ -1,4 +1,4 @@
-"""What the fake venue lists, and where its prices start."""
+"""Symbols and start prices of the fake venue."""
 
 from decimal import Decimal
 
@@ -22,12 +22,12 @@ _PRICES = {"BTC-USDT": Decimal(60000), "ETH-USDT": Decimal(2000), "SOL-USDT": De
 
 
 def price(symbol: str) -> Decimal:
-    """Returns where a symbol's price starts."""
+    """Returns the start price of a symbol."""
     return _PRICES.get(symbol, Decimal(100))
 
 
 def instrument(symbol: str) -> dict[str, object]:
-    """Returns a symbol's rules, as `InstrumentUpdate.instrument`."""
+    """Returns the instrument of a symbol, as `InstrumentUpdate.instrument`."""
     base, quote = currencies(symbol)
     return {
         "symbol": symbol,

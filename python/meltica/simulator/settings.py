@@ -1,4 +1,4 @@
-"""Settings of the simulated market. Zero means zero."""
+"""Settings of the simulated market."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -32,14 +32,14 @@ def _spot(symbol: str) -> str:
 
 
 class Listed(AdapterSettings):
-    """A symbol that is traded."""
+    """One symbol of the market."""
 
     symbol: Annotated[str, AfterValidator(_spot)]
     """`BASE-QUOTE`."""
     price: Annotated[Decimal, Field(gt=0)] | None = None
-    """Where its price starts; the catalogue's by default."""
+    """Start price; the catalogue's by default."""
     rate: Annotated[float, Field(gt=0, le=1e8)] | None = None
-    """Background orders and cancellations a second; by default as `trade_interval` or `rate` says."""
+    """Background orders and cancellations per second; by default from `trade_interval` or `rate`."""
 
 
 def _listed(value: object) -> object:
@@ -47,20 +47,20 @@ def _listed(value: object) -> object:
 
 
 class PriceModel(AdapterSettings):
-    """How the price moves that the market is pulled to, a second of the venue's time."""
+    """Movement of the reference price, per second of the venue's time."""
 
     drift: Annotated[float, Field(ge=-0.01, le=0.01)] = 0.0
-    """Fraction it grows by."""
+    """Mean return."""
     volatility: Annotated[float, Field(ge=0, le=0.1)] = 0.0001
-    """Standard deviation of its change, a fraction of it; 0.0001 is about 56 % a year."""
+    """Standard deviation of the return; 0.0001 is about 56 % per year."""
     shock_probability: Annotated[float, Field(ge=0, le=1)] = 0.0005
-    """Probability of a shock."""
+    """Probability of a price shock."""
     shock_magnitude: Annotated[float, Field(ge=0, le=0.5)] = 0.002
-    """Fraction that a shock moves it by, up or down."""
+    """Size of a shock, as a fraction of the price, up or down."""
 
 
 class TradeModel(AdapterSettings):
-    """How much background orders are for, in base; small ones are most frequent."""
+    """Quantities of background orders, in base; small ones are most frequent."""
 
     min_quantity: Annotated[Decimal, Field(gt=0)] = Decimal("0.01")
     max_quantity: Annotated[Decimal, Field(gt=0)] = Decimal("1.5")
@@ -74,16 +74,16 @@ class TradeModel(AdapterSettings):
 
 
 class BookModel(AdapterSettings):
-    """How deep books are."""
+    """Depth of the order books."""
 
     levels: Annotated[int, Field(ge=1, le=5000)] = 50
-    """About how many prices a side has orders at."""
+    """Approximate number of price levels per side."""
     max_mutation_width: Annotated[int, Field(ge=1)] | None = None
-    """Most levels that one background order takes; half of `levels` by default."""
+    """Maximum levels that one background order takes; half of `levels` by default."""
 
     @property
     def width(self) -> int:
-        """Most levels that one background order takes."""
+        """Maximum levels that one background order takes."""
         return max(1, self.levels // 2) if self.max_mutation_width is None else self.max_mutation_width
 
     @model_validator(mode="after")
@@ -96,28 +96,28 @@ class BookModel(AdapterSettings):
 
 
 class VenueBehavior(AdapterSettings):
-    """What goes wrong on the way to and from the venue. Durations are the venue's time."""
+    """Faults on the way to and from the venue. Durations are the venue's time."""
 
     latency_min: Delay = _NONE
-    """Least time that a request, and what is told, is on its way."""
+    """Minimum delay of requests and updates."""
     latency_max: Delay = _NONE
-    """Most time that it is."""
+    """Maximum delay of requests and updates."""
     transient_error: Chance = 0.0
-    """Probability of a request to fail: as likely before it was done as after."""
+    """Probability that a request fails, before or after it was executed."""
     disconnect_chance: Chance = 0.0
-    """Probability, a second, that all connections are cut."""
+    """Probability per second that all connections are closed."""
     disconnect_for: Annotated[Delay, Field(gt=_NONE)] = timedelta(seconds=5)
-    """How long the venue is away then."""
+    """Duration of a disconnect."""
     reject: Chance = 0.0
-    """Probability of a new order to be rejected for nothing."""
+    """Probability that a new order is rejected without a reason."""
     report_late: Chance = 0.0
-    """Probability of an order report or a balance to be late."""
+    """Probability that an order report or a balance is late."""
     report_late_for: Annotated[Delay, Field(gt=_NONE)] = timedelta(seconds=1)
-    """By how much; a reordered one waits for the next no longer."""
+    """Delay of a late report; a reordered one waits for the next at most as long."""
     report_duplicate: Chance = 0.0
-    """Probability of an order report or a balance to be told twice."""
+    """Probability that an order report or a balance is sent twice."""
     report_reorder: Chance = 0.0
-    """Probability of an order report or a balance to be told after the next one."""
+    """Probability that an order report or a balance is sent after the next one."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -127,7 +127,7 @@ class VenueBehavior(AdapterSettings):
         return self
 
     def options(self) -> dict[str, int | float]:
-        """Returns it as the core takes it: durations in ns."""
+        """Returns the options for the core; durations are in ns."""
         return {
             name: nanos(value) if isinstance(value, timedelta) else value
             for name, value in cast("dict[str, timedelta | float]", dict(self)).items()
@@ -135,46 +135,46 @@ class VenueBehavior(AdapterSettings):
 
 
 class MarketSettings(AdapterSettings):
-    """What the market is like."""
+    """Settings of the market."""
 
     seed: Annotated[int, Field(ge=0, lt=1 << 64)] = 1
-    """The same seed gives the same market."""
+    """Seed of all randomness; the same seed gives the same market."""
     symbols: list[Annotated[Listed, BeforeValidator(_listed)]] = Field(
         default=[Listed(symbol=symbol) for symbol in catalogue.SYMBOLS], min_length=1
     )
-    """What is traded: symbols, or objects with `symbol`, `price` and `rate`."""
+    """Symbols, or objects with `symbol`, `price` and `rate`."""
     rate: PositiveFloat | Literal["max"] | None = None
-    """Background orders and cancellations a second of all symbols together, in place of `trade_interval`;
-    `max` runs the venue's clock as fast as the computer can."""
+    """Background orders and cancellations per second, for all symbols; replaces `trade_interval`. `max` runs
+    the venue's clock as fast as possible."""
     speed: Annotated[float, Field(gt=0, le=1e6)] = 1.0
-    """How fast the venue's clock runs beside the wall's."""
+    """Seconds of the venue's clock per second of wall time."""
     start: AwareDatetime | None = None
-    """Where the venue's clock starts; at the present by default."""
+    """Start time of the venue's clock; now by default."""
     duration: Positive | None = None
-    """Ends after so much of the venue's time; never by default."""
+    """Run time of the venue's clock; unlimited by default."""
     trade_interval: Positive = timedelta(milliseconds=500)
     """Mean time between two background takers of a symbol."""
     ticker_interval: Interval = timedelta(seconds=1)
-    """Least time between two tickers of a symbol; 0 is one with every change."""
+    """Minimum time between two tickers of a symbol; 0 sends every change."""
     book_snapshot_interval: Interval = timedelta(milliseconds=100)
-    """Least time between two books of a symbol; 0 is one with every change."""
+    """Minimum time between two books of a symbol; 0 sends every change."""
     kline_interval: Annotated[Duration, Field(ge=timedelta(milliseconds=1))] = timedelta(minutes=1)
     """Length of a candle."""
     balance_update_interval: Interval = timedelta(seconds=3)
-    """Time after which all balances are sent again; 0 sends what changes alone."""
+    """Time after which all balances are sent again; 0 sends changes only."""
     instrument_refresh_interval: Interval = timedelta(minutes=30)
-    """Time after which all instruments are sent again; 0 sends them at the start alone."""
+    """Time after which all instruments are sent again; 0 sends them once."""
     price_model: PriceModel = PriceModel()
     trade_model: TradeModel = TradeModel()
     order_book: BookModel = BookModel()
     maker_fee: Fee = Decimal("0.001")
-    """Part of what changes hands, in quote."""
+    """Fee rate, charged in quote."""
     taker_fee: Fee = Decimal("0.002")
-    """Part of what changes hands, in quote."""
+    """Fee rate, charged in quote."""
     self_trade: Literal["allow", "expire_taker", "expire_maker", "expire_both"] = "expire_taker"
-    """What happens when the account's orders meet each other."""
+    """Policy for trades between orders of one account."""
     balances: dict[str, Amount] | None = None
-    """What the account starts with, by currency; else 1,000 of each base, 1,000,000 of each quote."""
+    """Initial balances of the account; by default 1,000 of each base and 1,000,000 of each quote."""
     venue_behavior: VenueBehavior = VenueBehavior()
 
     @model_validator(mode="after")
@@ -188,12 +188,12 @@ class MarketSettings(AdapterSettings):
         return self
 
     def unknown_currencies(self, balances: Mapping[str, Decimal] | None) -> list[str]:
-        """Returns the currencies among balances that no symbol has."""
+        """Returns the currencies of `balances` that do not belong to a symbol."""
         known = {currency for listed in self.symbols for currency in currencies(listed.symbol)}
         return [currency for currency in balances or {} if currency not in known]
 
     def options(self) -> dict[str, object]:
-        """Returns what the core's market is made of."""
+        """Returns the options of the core's market."""
         return {
             "seed": self.seed,
             "start": None if self.start is None else nanos(self.start - _EPOCH),
@@ -214,7 +214,7 @@ class MarketSettings(AdapterSettings):
         }
 
     def listings(self, takers: float) -> list[dict[str, object]]:
-        """Returns the symbols for the core; `takers` is the part of background actions that take."""
+        """Returns the symbols for the core; `takers` is the fraction of background actions that take."""
         each = 1 / (takers * self.trade_interval.total_seconds())
         if isinstance(self.rate, float):
             each = self.rate / len(self.symbols)
@@ -228,7 +228,7 @@ class MarketSettings(AdapterSettings):
         ]
 
     def funds(self, balances: Mapping[str, Decimal] | None = None) -> Mapping[str, Decimal]:
-        """Returns what an account starts with: its own `balances`, else those that all have."""
+        """Returns the initial balances of an account: its own `balances`, else the market's."""
         given = self.balances if balances is None else balances
         if given is not None:
             return given

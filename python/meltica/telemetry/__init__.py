@@ -1,1 +1,1 @@
-"""What the gateway tells about itself: logs and metrics."""
+"""Logs and metrics of the gateway."""

@@ -11,10 +11,10 @@ from meltica.telemetry.registry import Reading, Source
 
 
 def core_metrics(core: Core, pool_limit: int) -> Source:
-    """Returns the collector of one data plane; `pool_limit` is the most bytes that its pools may take."""
+    """Returns the collector of one data plane; `pool_limit` is the maximum size of its pools in bytes."""
 
     def reading() -> Iterator[Metric]:
-        # Histograms first: later counts only raise the totals, which are then never too small.
+        # Histograms first: totals that are read later are never lower than the sum of the buckets.
         decode, stats = core.histograms(), core.stats()
         yield from _dispatch(stats, decode)
         yield from _pools(stats, pool_limit)
@@ -30,26 +30,26 @@ def _dispatch(stats: Mapping[str, Any], decode: Mapping[str, Counts]) -> Iterato
     feeds: Mapping[str, Mapping[str, Any]] = stats["providers"]
     yield counter(
         "meltica_eventbus_events_published",
-        "Events that a provider sent and somebody wanted.",
+        "Events of a provider with at least one subscriber.",
         ("provider", "event_type"),
         by_kind(feeds, "events"),
     )
     yield counter(
         "meltica_eventbus_delivery_errors",
-        "Events that were lost because no slot was free.",
+        "Events lost because the pool was exhausted.",
         ("provider",),
         [((name,), feed["no_slot"]) for name, feed in feeds.items()],
     )
     yield counter(
         "meltica_dispatcher_events",
-        "Events given a number, by all providers and lambdas.",
+        "Events sequenced, from providers and lambdas.",
         (),
         [((), stats["dispatched"])],
     )
     for field, name, text in (
-        ("unwanted", "unwanted", "Events that nobody subscribed to."),
-        ("duplicates", "duplicate", "Events dropped because their id had been seen."),
-        ("stale_ids", "stale", "Events dropped because their id is older than the window of known ids."),
+        ("unwanted", "unwanted", "Events without a subscriber."),
+        ("duplicates", "duplicate", "Events dropped as duplicates, by id."),
+        ("stale_ids", "stale", "Events dropped because their id is older than the dedupe window."),
     ):
         yield counter(
             f"meltica_dispatcher_events_{name}",
@@ -59,7 +59,7 @@ def _dispatch(stats: Mapping[str, Any], decode: Mapping[str, Counts]) -> Iterato
         )
     yield histogram(
         "meltica_dispatcher_processing_duration_seconds",
-        "From a frame's arrival in the core to the last dispatch of its events.",
+        "Time from receipt of a frame to dispatch of its last event.",
         "provider",
         [
             (name, counts, feeds[name]["decode_ns"]["count"])
@@ -80,8 +80,8 @@ def _pools(stats: Mapping[str, Any], limit: int) -> Iterator[Metric]:
     for pool in pools.values():
         pool["used"] = pool["capacity"] - pool["free"]
     for field, name, text in (
-        ("capacity", "capacity", "Slots there are."),
-        ("free", "available", "Slots that are free."),
+        ("capacity", "capacity", "Slots in total."),
+        ("free", "available", "Free slots."),
         ("used", "objects_active", "Slots in use."),
     ):
         yield gauge(
@@ -89,24 +89,29 @@ def _pools(stats: Mapping[str, Any], limit: int) -> Iterator[Metric]:
         )
     yield counter(
         "meltica_pool_exhausted",
-        "Times that a slot was asked for and none was free.",
+        "Requests for a slot while the pool was exhausted.",
         ("pool_name",),
         [((name,), pool["exhausted"]) for name, pool in pools.items()],
     )
     yield gauge(
-        "meltica_pool_reserved_bytes", "What running lambdas reserved.", (), [((), stats["reserved_bytes"])]
+        "meltica_pool_reserved_bytes",
+        "Memory reserved by running lambdas.",
+        (),
+        [((), stats["reserved_bytes"])],
     )
-    yield gauge("meltica_pool_limit_bytes", "What they may reserve.", (), [((), limit)])
+    yield gauge(
+        "meltica_pool_limit_bytes", "Maximum memory that running lambdas may reserve.", (), [((), limit)]
+    )
 
 
 def _feeds(feeds: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
     labels = ("provider",)
     for field, name, text in (
         ("frames", "frames", "Frames received."),
-        ("bytes", "frame_bytes", "Their bytes."),
-        ("ignored", "messages_ignored", "Messages that the codec declares nothing for: replies, heartbeats."),
-        ("unknown_enums", "unknown_enums", "Values of enumerations that the codec does not know."),
-        ("gaps", "book_gaps", "Books resynchronised because of a hole in the venue's ids."),
+        ("bytes", "frame_bytes", "Bytes of frames received."),
+        ("ignored", "messages_ignored", "Messages that no codec declaration matches: replies, heartbeats."),
+        ("unknown_enums", "unknown_enums", "Enum values that the codec does not know."),
+        ("gaps", "book_gaps", "Books resynchronised after a gap in the venue's ids."),
     ):
         yield counter(
             f"meltica_provider_{name}", text, labels, [((p,), feed[field]) for p, feed in feeds.items()]
@@ -119,13 +124,13 @@ def _feeds(feeds: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
     )
     yield counter(
         "meltica_provider_books_stale",
-        "Books that went stale.",
+        "Books that became stale.",
         ("provider", "reason"),
         by_kind(feeds, "stale"),
     )
     yield gauge(
         "meltica_provider_books_unsynced",
-        "Books that wait for a snapshot.",
+        "Books waiting for a snapshot.",
         labels,
         [((name,), feed["unsynced_books"]) for name, feed in feeds.items()],
     )

@@ -1,4 +1,4 @@
-"""Makes Prometheus families out of rows; units are told by the names."""
+"""Builds Prometheus metric families from rows; the unit is the suffix of the name."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,9 +8,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from meltica._core import HISTOGRAM_BOUNDS_NS
 
 Counts = tuple[list[int], int]
-"""A histogram of the core: how many values were below each bound, and their sum, ns."""
+"""A histogram of the core: number of values below each bound, and their sum in ns."""
 Rows = Iterable[tuple[tuple[str, ...], float]]
-"""Values of labels, and the value."""
+"""Label values and the value of each row."""
 
 _BOUNDS = tuple(repr(bound / 1e9) for bound in HISTOGRAM_BOUNDS_NS)
 
@@ -32,7 +32,7 @@ def gauge(name: str, text: str, labels: Iterable[str], rows: Rows) -> Metric:
 
 
 def histogram(name: str, text: str, label: str, rows: Iterable[tuple[str, Counts, int]]) -> Metric:
-    """Returns a histogram, in seconds, of rows (value of the label, counts, how many values in all)."""
+    """Returns a histogram in seconds from rows of (label value, counts, total number of values)."""
     family = HistogramMetricFamily(name, text, labels=(label,), unit=_unit(name))
     for value, (counts, sum_ns), total in rows:
         buckets: list[tuple[str, float]] = [*zip(_BOUNDS, counts, strict=True), ("+Inf", total)]

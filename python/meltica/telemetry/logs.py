@@ -1,8 +1,8 @@
-"""Logs of the gateway: lines for people on a terminal, JSON elsewhere; one configuration for all of it.
+"""Configures logging: plain lines on a terminal, JSON elsewhere.
 
-Everything logs by `logging`; structlog renders. A record is rendered and written on a thread of its own, so
-that neither a lambda nor the loop ever waits for whoever reads the log. Where the reader stands still, lines
-are dropped and counted.
+All code logs with `logging`, and structlog renders. A separate thread renders and writes the records, so
+lambdas and the event loop never wait for the reader of the log. When the queue is full, lines are dropped and
+counted.
 """
 
 import contextlib
@@ -25,13 +25,13 @@ from structlog.typing import EventDict, WrappedLogger
 Format = Literal["human", "json"]
 
 QUEUE = 10_000
-"""Lines that wait for the reader."""
+"""Maximum number of queued lines."""
 FLUSH_SECONDS = 1.0
 QUIET = {
-    # What it has to say about the database is said by `meltica.lock` and `meltica.postgres`, once.
+    # `meltica.lock` and `meltica.postgres` report the state of the database once.
     "psycopg.pool": logging.CRITICAL,
     "psycopg": logging.ERROR,
-    # A line for each request, with all that is in its address.
+    # Logs a line per request, with the query of its URL.
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
     "websockets": logging.WARNING,
@@ -39,11 +39,11 @@ QUIET = {
     "litestar": logging.WARNING,
     "asyncio": logging.WARNING,
 }
-"""The least level of loggers that are not ours, whatever ours is."""
+"""Minimum level of third-party loggers."""
 
 
 class Logs:
-    """Takes over logging from `start` to `stop`. `write` gets finished lines, with their line end."""
+    """Handles logging from `start` to `stop`. `write` receives rendered lines, with the line break."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Logs:
         colors: bool = False,
     ) -> None:
         self.dropped = 0
-        """Lines that were lost because nobody read the log fast enough."""
+        """Number of lines dropped because the queue was full."""
         self._level = level.upper()
         self._write = write or _to(sys.stderr)
         self._formatter = formatter(format, colors=colors)
@@ -63,7 +63,7 @@ class Logs:
         self._thread = threading.Thread(target=self._run, name="meltica-log", daemon=True)
 
     def start(self) -> None:
-        """Logs from now on, also the warnings of Python."""
+        """Starts logging, including Python warnings."""
         root = logging.getLogger()
         root.addHandler(self._handler)
         root.setLevel(self._level)
@@ -73,7 +73,7 @@ class Logs:
         self._thread.start()
 
     def stop(self) -> None:
-        """Writes what waits, for at most a second, and gives logging back."""
+        """Writes queued lines for at most a second, and removes the handler."""
         root = logging.getLogger()
         root.removeHandler(self._handler)
         logging.captureWarnings(False)
@@ -84,13 +84,13 @@ class Logs:
         self._thread.join(FLUSH_SECONDS)
 
     def take(self, record: logging.LogRecord) -> None:
-        """Queues a record. Its text is made here: what it was made from may change or be large."""
+        """Queues a record. Its message is formatted here, because the arguments may change or be large."""
         try:
             text = record.getMessage()
         except Exception as error:
             text = f"{record.msg!r} and its arguments {record.args!r} do not fit together: {error}"
         record.msg, record.args = text, None
-        # What is bound to the caller's context is not to be seen from the thread that renders.
+        # The thread that renders has another context.
         record.request_id = structlog.contextvars.get_contextvars().get("request_id")
         try:
             self._queue.put_nowait(record)
@@ -98,17 +98,17 @@ class Logs:
             self.dropped += 1
 
     def soon(self, action: Callable[[], object]) -> None:
-        """Has something done on the thread that writes, in its turn; not at all when the queue is full."""
+        """Runs an action on the writing thread, after the queued lines; drops it if the queue is full."""
         with contextlib.suppress(queue.Full):
             self._queue.put_nowait(action)
 
     def _run(self) -> None:
-        told = 0
+        reported = 0
         while (entry := self._queue.get()) is not None:
             self._do(entry)
-            if self.dropped > told and self._queue.empty():
-                lost, told = self.dropped - told, self.dropped
-                self._do(_note(f"{lost:,} lines were dropped: the log was not read fast enough"))
+            if self.dropped > reported and self._queue.empty():
+                lost, reported = self.dropped - reported, self.dropped
+                self._do(_note(f"{lost:,} lines were dropped: the reader of the log is too slow"))
 
     def _do(self, entry: logging.LogRecord | Callable[[], object]) -> None:
         try:
@@ -117,10 +117,10 @@ class Logs:
             else:
                 entry()
         except (OSError, ValueError):
-            # Who read the log is gone. There is nobody to tell.
+            # The reader of the log has closed it.
             return
         except Exception:
-            # A line must not end the log.
+            # One bad line must not stop the log.
             traceback.print_exc(file=sys.__stderr__)
 
 
@@ -130,16 +130,16 @@ class _Handler(logging.Handler):
         self._logs = logs
 
     def createLock(self) -> None:  # noqa: N802
-        """Needs no lock: the queue has its own."""
+        """Creates no lock, because the queue has its own."""
         self.lock = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hands a record on."""
+        """Queues a record."""
         self._logs.take(record)
 
 
 def formatter(format: Format, *, colors: bool = False) -> logging.Formatter:
-    """Returns what makes a line of a record."""
+    """Returns the formatter of a log format."""
     if format == "json":
         last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
         return ProcessorFormatter(foreign_pre_chain=[_for_machines], processors=last)
@@ -199,7 +199,7 @@ def _columns(colors: bool) -> list[Column]:
 
 
 def _traceback(out: TextIO, error: structlog.typing.ExcInfo) -> None:
-    # Never the one that shows locals: they may hold secrets.
+    # Not the formatter that shows locals, because they may contain secrets.
     out.write("\n" + "".join(traceback.format_exception(*error)).rstrip())
 
 
@@ -207,7 +207,7 @@ def _json(fields: EventDict, **_: Any) -> str:
     try:
         return orjson.dumps(fields).decode()
     except TypeError:
-        # Half of a surrogate pair, as in a file's name that is no UTF-8.
+        # A lone surrogate, as in a file name that is not UTF-8.
         return json.dumps(fields, default=str)
 
 

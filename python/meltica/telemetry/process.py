@@ -1,4 +1,4 @@
-"""What prometheus_client does not tell of the process."""
+"""Process metrics that prometheus_client does not have."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ STATUS = Path("/proc/self/status")
 
 
 def threads() -> Iterator[Metric]:
-    """Yields how many threads there are, the core's too; nothing where the system does not say."""
+    """Yields the number of threads, including the core's; nothing if the system does not report it."""
     try:
         lines = STATUS.read_text().splitlines()
     except OSError:

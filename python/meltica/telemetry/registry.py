@@ -1,8 +1,8 @@
 """The metric registry: every measured package registers a collector, and a scrape runs them all.
 
-A scrape has two halves. `MetricRegistry.scrape` runs the collectors on the event loop's thread, where each
-copies what belongs to that thread; `Scrape.render` turns the copies into text on any thread, because reading
-the core's counters and formatting thousands of series would hold up the loop.
+A scrape has two steps. `MetricRegistry.scrape` runs the collectors on the event loop's thread, where each
+copies the state of that thread; `Scrape.render` turns the copies into text on any thread, because reading
+the core's counters and formatting thousands of series would block the loop.
 `docs/telemetry.md` explains each metric; a test compares the page with what is rendered.
 
 Labels have few values: names from the configuration, event kinds, states and error categories.
@@ -20,7 +20,7 @@ from meltica.telemetry.process import threads
 Reading = Callable[[], Iterable[Metric]]
 """Yields the metrics of one scrape; runs on any thread."""
 Source = Callable[[], Reading]
-"""Copies what belongs to the event loop's thread and returns how it reads as metrics."""
+"""Copies the state of the event loop's thread, and returns the reading of the copy."""
 
 
 class MetricRegistry:
@@ -34,7 +34,7 @@ class MetricRegistry:
         self._sources.append(source)
 
     def scrape(self) -> "Scrape":
-        """Runs every collector's first half. Call it on the event loop's thread."""
+        """Runs the first step of every collector. Call it on the event loop's thread."""
         return Scrape([source() for source in self._sources])
 
 

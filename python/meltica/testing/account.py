@@ -1,4 +1,4 @@
-"""Cards about trading: an order's life, refusals, reconciliation, errors, clocks and limits."""
+"""Tests of trading: life of an order, refusals, reconciliation, errors, clocks and limits."""
 
 import itertools
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _IDS = (f"c{number}" for number in itertools.count(1))
 
 
 class AccountContract:
-    """What an adapter that trades keeps."""
+    """The contract of an adapter that trades."""
 
     def test_an_orders_life(self, stage: Stage) -> None:
         with trading(stage) as (rig, order):
@@ -89,8 +89,8 @@ class AccountContract:
             }
             assert after[base].total == before[base].total + buy.quantity - fees[base]
             assert after[quote].total == before[quote].total - paid - fees[quote]
-            told = rig.wait(lambda: rig.since(0, "BalanceUpdate", quote), "the balance's update")
-            assert told
+            update = rig.wait(lambda: rig.since(0, "BalanceUpdate", quote), "the balance's update")
+            assert update
 
     @pytest.mark.parametrize(
         ("change", "reason"),
@@ -133,7 +133,7 @@ class AccountContract:
                 rig.do(account.submit(far))
             assert refused.value.reason == "duplicate_client_id"
             assert len(rig.do(account.open_orders())) == 1
-            # Whatever comes of the second, the first goes on and its end is told.
+            # The first order continues and its end is reported, whatever happens to the second.
             rig.do(account.cancel(symbol, far.client_order_id))
             states = rig.wait(
                 lambda: [r.state for r in rig.reports(far.client_order_id) if r.state != "ACK"],
@@ -159,7 +159,7 @@ class AccountContract:
                 rig.do(account.submit(each))
                 rig.wait(lambda each=each: rig.reports(each.client_order_id), "the report of the order")
             mark = len(rig.events)
-            # The cancellation is done when the venue's streams are gone: its report is lost.
+            # The order is cancelled while the streams are disconnected, so its report is lost.
             stage.behave(report_late=1.0, report_late_for=3600.0)
             rig.do(account.cancel(symbol, goes.client_order_id))
             stage.behave(report_late=0.0)
@@ -169,7 +169,7 @@ class AccountContract:
             assert [o.client_order_id for o in rig.do(account.open_orders())] == [stays.client_order_id]
             rig.wait(
                 lambda: [r.state for r in rig.reports(goes.client_order_id, mark)] == ["CANCELLED"],
-                "the report of what happened while nobody was told",
+                "the report of a change during the disconnect",
             )
             rig.do(account.cancel(symbol, stays.client_order_id))
             rig.wait(
@@ -191,7 +191,7 @@ class AccountContract:
                 stage.behave(transient_error=0.0)
                 status = rig.do(account.order(symbol, far.client_order_id))
                 if isinstance(failed.value, OutcomeUnknown):
-                    # Not known is not refused: here it was done.
+                    # An unknown outcome is not a refusal: here the request was executed.
                     assert status is not None
                     rig.do(account.cancel(symbol, far.client_order_id))
                 else:
@@ -215,8 +215,8 @@ class AccountContract:
                 )
                 status = rig.do(account.order(symbol, each.client_order_id))
                 assert status is not None
-                told = {report.filled_quantity_decimal for report in rig.reports(each.client_order_id)}
-                assert max(told) == status.filled_quantity == each.quantity
+                reported = {report.filled_quantity_decimal for report in rig.reports(each.client_order_id)}
+                assert max(reported) == status.filled_quantity == each.quantity
             fills = rig.do(account.fills_since())
             mine = {each.client_order_id for each in orders}
             assert sum(f.quantity for f in fills if f.client_order_id in mine) == sum(
@@ -247,7 +247,7 @@ class AccountContract:
             far = order(at="far")
             rig.do(rig.account.submit(far))
             stage.skew(seconds)
-            # Known only from the venue's refusal: a query finds out, and an order is not lost by it.
+            # Only a refusal shows the skew: a query measures the clock, and an order is not lost.
             assert len(rig.do(rig.account.open_orders())) == 1
             rig.do(rig.account.cancel(stage.symbols[0], far.client_order_id))
 
@@ -266,7 +266,7 @@ class AccountContract:
                     sent.append(far.client_order_id)
                 except RateLimited as error:
                     refused = error
-            assert refused is not None, "an order does not wait for its turn"
+            assert refused is not None, "an order does not wait for the rate limit"
             assert refused.retry_after > 0
             stage.limit(0)
             rig.wait(
@@ -276,7 +276,7 @@ class AccountContract:
 
 
 class trading:  # noqa: N801
-    """A rig that sees the market and its account, and a maker of orders for it."""
+    """A rig with a market and an account, and a factory of orders for it."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -297,7 +297,7 @@ class trading:  # noqa: N801
         tick = Decimal(1).scaleb(-2)
 
         def order(at: str | None = None, quantity: Decimal = size, **more: object) -> NewOrder:
-            """Returns a buy: at the market, far below it, or where it would take."""
+            """Returns a buy order: at the market, far below it, or where it would take."""
             part = {None: None, "far": Decimal("0.9"), "cross": Decimal("1.05")}[at]
             price = None if part is None else (best.price_decimal * part).quantize(tick)
             return NewOrder(next(_IDS), symbol, Side.BUY, quantity, price, **more)  # pyright: ignore[reportArgumentType]

@@ -1,4 +1,4 @@
-"""Cards about connections: lost, come back, never there."""
+"""Tests of connections: lost, restored, never established."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from meltica.testing.stage import Stage
 
 
 class ConnectionContract:
-    """What an adapter keeps when its venue goes away."""
+    """The contract of an adapter whose venue disconnects."""
 
     def test_a_lost_connection_makes_books_stale_and_comes_back_as_it_was(self, stage: Stage) -> None:
         first, second = stage.symbols[:2]
@@ -30,7 +30,7 @@ class ConnectionContract:
                 rig.comes("Trade", first)
             assert {event.kind for event in rig.events} <= {
                 *("BookSnapshot", "Trade", "MarketStale", "InstrumentUpdate", "BalanceUpdate", "ExecReport"),
-                # In a process that sends everything.
+                # Sent by an adapter in this process, which sends everything.
                 *("Ticker", "KlineSummary"),
             }
 
@@ -43,7 +43,7 @@ class ConnectionContract:
             mark = len(rig.events)
             deadline = time.monotonic() + 20
             while True:
-                # The gateway asks again after what it raises.
+                # The gateway retries after an error.
                 try:
                     rig.subscribe(("BookSnapshot", second))
                     break

@@ -1,4 +1,4 @@
-"""Cards about what comes: names, order, sense, subscriptions, books and gaps."""
+"""Tests of events: names, order, validity, subscriptions, books and gaps."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ from meltica.testing.stage import Stage
 
 
 class DataContract:
-    """What any adapter keeps, a recording's too."""
+    """The contract of every adapter, including recordings."""
 
     def test_metadata_has_the_shape_of_the_control_plane(self, stage: Stage) -> None:
         adapter = stage.adapter()
@@ -49,7 +49,7 @@ class DataContract:
         try:
             adapter.bind_name(*expected)
         except ConfigError:
-            # Recorded events bring names of their own.
+            # Recorded events have provider names of their own.
             expected = set(adapter.providers())
         with Rig(adapter) as rig:
             for kind in stage.kinds:
@@ -93,7 +93,7 @@ class DataContract:
             mark = len(rig.events)
             for _ in range(3):
                 rig.comes("BookSnapshot", first)
-            # What was on its way when the venue confirmed came before these.
+            # Events in flight during the confirmation arrive before these.
             assert {event.symbol for event in rig.events[mark:]} == {first}
             rig.unsubscribe(("BookSnapshot", first))
             rig.subscribe(("BookSnapshot", first))
@@ -139,7 +139,7 @@ class DataContract:
 
 
 def makes_sense(event: Event) -> None:
-    """Fails where an event of any venue would be wrong."""
+    """Fails for an event that would be wrong for any venue."""
     if isinstance(event, Trade):
         assert event.price_decimal > 0
         assert event.quantity_decimal > 0

@@ -1,4 +1,4 @@
-"""`Rig`: an adapter in a data plane of its own, and all that comes of it."""
+"""`Rig`: an adapter in a data plane of its own, and all its events."""
 
 import asyncio
 import threading
@@ -15,16 +15,16 @@ from meltica.model.account import Account
 from meltica.testing.stage import Book, Stage
 
 PATIENCE = 30.0
-"""Seconds after which a condition is taken for one that will never hold."""
+"""Seconds to wait for a condition."""
 DEPTH = 25
-"""Levels a side of the books that come."""
+"""Levels per side of the books."""
 
 T = TypeVar("T")
 NOTICES = ("BookGap", "MarketStale")
 
 
 class Rig:
-    """Runs one adapter the way the gateway does, without the gateway. Use it with `with`."""
+    """Runs one adapter as the gateway does, without a gateway. Use it with `with`."""
 
     def __init__(self, adapter: Adapter, name: str | None = None) -> None:
         self.adapter = adapter
@@ -32,9 +32,9 @@ class Rig:
             adapter.bind_name(name)
         self.name = adapter.providers()[0]
         self.events: list[Event] = []
-        """Everything that came, in order."""
+        """All events, in order."""
         self.error: BaseException | None = None
-        """What `run` raised."""
+        """The exception that `run` raised."""
         core = Core()
         declaration = adapter.codec()
         codec = None if declaration is None else Codec(declaration)
@@ -46,7 +46,7 @@ class Rig:
             "contract",
             callbacks=dict.fromkeys((*KINDS, *NOTICES), self.events.append),
             routes=[(provider, kind, None) for provider in self.producers for kind in KINDS],
-            # Losing nothing is the point; a live gateway would conflate.
+            # The tests need every event; a live gateway would conflate.
             policies=dict.fromkeys(KINDS, "block"),
             book_depth=DEPTH,
         ).start()
@@ -74,14 +74,14 @@ class Rig:
 
     @property
     def account(self) -> Account:
-        """The adapter's account; a card that has none is skipped."""
+        """The adapter's account; the test is skipped without one."""
         account = self.adapter.account
         if account is None:
             pytest.skip(f"{type(self.adapter).__name__} has no account here")
         return account
 
     def close(self) -> None:
-        """Ends the adapter; fails when it does not end in time."""
+        """Stops the adapter; fails if it does not stop in time."""
         self.adapter.stop()
         if self._thread.is_alive():
             self._thread.join(PATIENCE)
@@ -91,21 +91,21 @@ class Rig:
         assert not self._thread.is_alive(), f"run() of {self.name} did not end after stop()"
 
     def finish(self) -> None:
-        """Waits until the source has come to its end and every event has been delivered."""
+        """Waits until the source ends and all events are delivered."""
         self._thread.join(PATIENCE)
-        assert not self._thread.is_alive(), "run() did not come to its end"
+        assert not self._thread.is_alive(), "run() did not end"
         assert all(producer.drain(PATIENCE) for producer in self.producers.values())
 
     def subscribe(self, *routes: tuple[str, str | None]) -> None:
-        """Has the adapter asked for (kind, symbol)."""
+        """Subscribes the adapter to (kind, symbol) pairs."""
         self.adapter.route([Route(kind, symbol) for kind, symbol in routes], [])
 
     def unsubscribe(self, *routes: tuple[str, str | None]) -> None:
-        """Has the adapter asked for no more of (kind, symbol)."""
+        """Unsubscribes the adapter from (kind, symbol) pairs."""
         self.adapter.route([], [Route(kind, symbol) for kind, symbol in routes])
 
     def do(self, asking: Coroutine[object, object, T]) -> T:
-        """Awaits something of the account, on an event loop of its own."""
+        """Awaits a call of the account, on an event loop of its own."""
 
         async def within() -> T:
             async with asyncio.timeout(PATIENCE):
@@ -114,13 +114,13 @@ class Rig:
         return asyncio.run(within())
 
     def wait(self, holds: Callable[[], T | None], what: str, seconds: float = PATIENCE) -> T:
-        """Waits until `holds()` is true and returns it; fails with `what` was expected and what came last."""
+        """Waits until `holds()` is true and returns its value; a failure shows `what` and the last events."""
         deadline = time.monotonic() + seconds
         while not (seen := holds()):
             assert self.error is None, f"run() ended: {self.error!r}"
             if time.monotonic() > deadline:
                 last = [str(event) for event in self.events[-5:]]
-                # Newest last, a line each: a declaration that does not fit shows here.
+                # Newest last; a wrong codec declaration shows here.
                 bad = [
                     text for producer in self.producers.values() for _, text, _ in producer.bad_frames()[-3:]
                 ]
@@ -132,7 +132,7 @@ class Rig:
         return seen
 
     def since(self, mark: int, kind: str, symbol: str | None = None) -> Sequence[Event]:
-        """Returns the events of a kind, and of a symbol, that came after the first `mark`."""
+        """Returns the events of a kind, and of a symbol, after the first `mark` events."""
         return [
             event
             for event in self.events[mark:]
@@ -140,12 +140,12 @@ class Rig:
         ]
 
     def comes(self, kind: str, symbol: str | None = None, mark: int | None = None) -> Event:
-        """Waits for an event that comes after this, or after the first `mark`, and returns it."""
+        """Waits for the next event, or the first after `mark` events, and returns it."""
         mark = len(self.events) if mark is None else mark
         return self.wait(lambda: self.since(mark, kind, symbol), f"{kind} of {symbol or 'anything'}")[0]
 
     def reports(self, client_order_id: str, mark: int = 0) -> list[ExecReport]:
-        """Returns what was reported of an order."""
+        """Returns the reports of an order."""
         reports = [cast(ExecReport, event) for event in self.since(mark, "ExecReport")]
         return [report for report in reports if report.client_order_id == client_order_id]
 

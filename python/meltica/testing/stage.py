@@ -1,4 +1,4 @@
-"""`Stage`: a venue under a test's control."""
+"""`Stage`: a venue that the tests control."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -22,15 +22,15 @@ class Book(NamedTuple):
 
 
 class Stage(ABC):
-    """A venue that a test can drive, and the adapter for it.
+    """A venue that a test can control, and the adapter for it.
 
-    What a stage cannot do it leaves as it is here: the cards that need it are skipped.
+    The tests that need a method which a stage does not override are skipped.
     """
 
     symbols: ClassVar[tuple[str, ...]]
-    """What is traded on it, two at least, with trades and changes of the book every second or so."""
+    """At least two symbols, with trades and book changes about every second."""
     kinds: ClassVar[tuple[str, ...]] = ("Trade", "Ticker", "BookSnapshot")
-    """The public kinds of events that its adapter sends by itself."""
+    """The public kinds of events that the adapter sends."""
 
     def __enter__(self) -> Self:
         return self
@@ -41,26 +41,26 @@ class Stage(ABC):
         self.close()
 
     def close(self) -> None:  # noqa: B027
-        """Ends the venue."""
+        """Stops the venue."""
 
     @abstractmethod
     def adapter(self, **settings: object) -> Adapter:
-        """Returns a new adapter for this venue; `settings` are those of a card, on top of the stage's."""
+        """Returns a new adapter for this venue; `settings` of a test override those of the stage."""
 
     def book(self, symbol: str) -> Book:
-        """Returns the venue's own book as it is now, at least 25 levels a side."""
+        """Returns the venue's current book, with at least 25 levels per side."""
         self.cannot("show its book")
 
     def lose_depth(self, symbol: str) -> None:
-        """Has the venue's next change of a symbol's book get lost on the way."""
+        """Loses the next change of a symbol's book."""
         self.cannot("lose changes of a book")
 
     def disconnect(self, seconds: float) -> None:
-        """Cuts every connection, and stays away for so long."""
+        """Closes all connections, and refuses new ones for some seconds."""
         self.cannot("disconnect")
 
     def subscriptions(self) -> set[tuple[str, str]]:
-        """Returns (kind, symbol) of what the adapter has the venue send now."""
+        """Returns the (kind, symbol) pairs that the adapter is subscribed to."""
         self.cannot("tell what is subscribed")
 
     def behave(self, **faults: float) -> None:
@@ -68,21 +68,21 @@ class Stage(ABC):
         self.cannot("misbehave")
 
     def skew(self, seconds: float) -> None:
-        """Has the venue's clock go so much ahead of ours."""
+        """Sets the venue's clock ahead of the local clock."""
         self.cannot("have a clock of its own")
 
     def limit(self, requests: int) -> None:
-        """Has the venue refuse more than so many requests a second."""
+        """Makes the venue refuse more requests per second."""
         self.cannot("limit requests")
 
     def strangers(self) -> Mapping[str, object]:
-        """Returns settings with credentials that the venue does not accept."""
+        """Returns settings with credentials that the venue refuses."""
         self.cannot("tell keys apart")
 
     def order_size(self, symbol: str) -> Decimal:
-        """Returns a quantity that may be ordered and that the book can fill."""
+        """Returns a quantity that can be ordered and filled."""
         self.cannot("trade")
 
     def cannot(self, what: str) -> NoReturn:
-        """Skips the card."""
+        """Skips the test."""
         pytest.skip(f"{type(self).__name__} cannot {what}")

@@ -307,7 +307,7 @@ def _trace(cls: type[BaseModel], detail: ErrorDetails) -> tuple[Loc, object]:
 
 
 def _inner(annotation: object, part: int | str) -> object:
-    """Returns the annotation of the value under a key or index, or None when there is no such value."""
+    """Returns the annotation of the value under a key or index, or None if it does not exist."""
     return next(_inners(annotation, part), None)
 
 

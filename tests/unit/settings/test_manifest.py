@@ -268,7 +268,7 @@ WORDS = sorted(
     | {key for cls in (ProviderEntry, LambdaEntry) for key, _ in walk(cls)}
     | {"id", "identifier", "replay", "paths", "demo", "large-trades", "BTC-USDT", "*", "true", "5s"}
 )
-TEXTS = ["~nobody-of-that-name/x.py", "x" * 300, "large-trades", "", ".", "/", "a\nb.py", "\x1b[2J", "a=b"]
+TEXTS = ["~unknown-user-name/x.py", "x" * 300, "large-trades", "", ".", "/", "a\nb.py", "\x1b[2J", "a=b"]
 numbers = st.booleans() | st.integers(-9, 9) | st.floats(0, 9)
 scalars = st.none() | numbers | st.sampled_from(WORDS + TEXTS) | st.text("a$\0{}~/.:", max_size=4)
 

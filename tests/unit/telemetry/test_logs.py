@@ -115,7 +115,7 @@ def test_a_log_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch
     assert logs.dropped == 3
     gate.set()
     logs.stop()
-    assert lines == ["0", "1", "2", "3 lines were dropped: the log was not read fast enough"]
+    assert lines == ["0", "1", "2", "3 lines were dropped: the reader of the log is too slow"]
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), ValueError("closed file")])

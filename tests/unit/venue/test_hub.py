@@ -169,7 +169,7 @@ async def test_a_disconnect_between_two_looks_is_one() -> None:
     venue.nudge()
     await asyncio.wait_for(peer.task, 10)
     assert peer.sent[-1]["code"] == 1012
-    # Each is told once.
+    # Each is sent once.
     peer = Peer(venue.hub)
     assert (await peer.op(op="ping", id=1))["op"] == "pong"
     venue.nudge()
