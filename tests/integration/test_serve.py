@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 
 import meltica
 from meltica._core import __version__
+from meltica.cli.screen import PAIR_SECONDS
 from meltica.persistence.postgres.server import wait_until
 from tests.support.serving import PATIENCE, PROGRAM, Project, environment, free_port, one_line, project
 
@@ -281,14 +283,48 @@ def test_a_callback_that_cannot_be_interrupted_is_left_behind(project: Project) 
         assert project.states(dsn) == {**STOPPED, **stuck}
 
 
+@pytest.mark.parametrize("pair", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM)])
+def test_two_signals_at_once_count_as_one(
+    project: Project, pair: tuple[signal.Signals, signal.Signals]
+) -> None:
+    with project.serving() as gateway:
+        for number in pair:
+            gateway.signal(number)
+        assert gateway.ended(BOUND) == 0
+        assert gateway.told() == {"event": "stopped", "exit_code": 0}
+    project.nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["--bogus"], "No such option"),
+        (["--port", "70000"], "70000 is not in the range"),
+        (["--set", "nonsense"], "--set: expected KEY=VALUE"),
+        (["--set", "nonsense=1"], "is unknown; expected one of"),
+    ],
+)
+def test_json_ends_with_a_line_when_the_input_is_refused(
+    project: Project, arguments: list[str], error: str
+) -> None:
+    ended = project.refused(*arguments)
+    assert ended.returncode == 2
+    last = json.loads(ended.stdout.splitlines()[-1])
+    assert (last["event"], last["exit_code"]) == ("failed", 2)
+    assert error in last["error"]
+
+
 def test_a_second_signal_ends_it_at_once(project: Project) -> None:
     (project.folder / "watch.py").write_text(LOOPS.replace("BODY", "time.sleep(600)"))
     with project.serving("--set", "lambdaDefaults.stopTimeout=1h", "--set", "shutdown.timeout=1h") as gateway:
         gateway.wait_flowing("watch")
         gateway.signal(signal.SIGINT)
         assert wait_until(lambda: "stopping" in gateway.log.read_text(), PATIENCE)
+        first = time.monotonic()
+        assert wait_until(lambda: time.monotonic() - first > PAIR_SECONDS, PATIENCE)
         gateway.signal(signal.SIGINT)
         assert gateway.ended(5) == 130
+        assert gateway.told() == {"event": "interrupted", "exit_code": 130}
     assert "SIGINT again: the process ends immediately" in gateway.log.read_text()
     # PostgreSQL ends by itself, and the next start needs no hand.
     assert wait_until(lambda: not project.running(), PATIENCE)

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sys
+from typing import Any
 
 import click
 
@@ -51,3 +52,30 @@ def _is_descriptor(number: int) -> bool:
     with contextlib.suppress(AttributeError, ValueError, io.UnsupportedOperation):
         return sys.stdout.fileno() == number
     return False
+
+
+class JsonLinesCommand(click.Command):
+    """A command whose `--json` ends with one line on every exit, usage errors included."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parses the arguments. Raises UsageError."""
+        as_json = "--json" in args
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if as_json:
+                click.echo(json.dumps(_usage(error)))
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command. Raises what it raises."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            if ctx.params.get("as_json"):
+                click.echo(json.dumps(_usage(error)))
+            raise
+
+
+def _usage(error: click.ClickException) -> dict[str, object]:
+    return {"event": "failed", "part": "usage", "error": error.format_message(), "exit_code": error.exit_code}

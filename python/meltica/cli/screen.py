@@ -1,9 +1,11 @@
 """Terminal output of a server: a log, and on a terminal a banner and a status line below the log."""
 
+import asyncio
 import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Generator, Mapping
 from typing import Literal, NoReturn
 
@@ -11,6 +13,9 @@ from meltica._core import __version__
 from meltica.telemetry.logs import Logs
 
 Show = Callable[[str], object]
+
+PAIR_SECONDS = 1.0
+"""How far apart two signals are that count as two."""
 
 
 @contextlib.contextmanager
@@ -54,6 +59,37 @@ def signals() -> list[signal.Signals]:
     """Returns the signals that stop a server, including a closed terminal unless `nohup` ignores it."""
     closed = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else []
     return [signal.SIGINT, signal.SIGTERM, *closed]
+
+
+class StopSignals:
+    """The signals that stop a server: the first one requests the stop, a later one ends the process.
+
+    Signals within `PAIR_SECONDS` of the first count as one: `timeout` sends its signal to the process and
+    then to its whole group.
+    """
+
+    def __init__(
+        self, end: Callable[[signal.Signals], object], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`end` is called with the later signal."""
+        self.requested = asyncio.Event()
+        self._end = end
+        self._clock = clock
+        self._first = 0.0
+
+    def listen(self) -> None:
+        """Handles the signals on the running event loop."""
+        loop = asyncio.get_running_loop()
+        for number in signals():
+            loop.add_signal_handler(number, self.receive, number)
+
+    def receive(self, number: signal.Signals) -> None:
+        """Handles one signal."""
+        if not self.requested.is_set():
+            self._first = self._clock()
+            self.requested.set()
+        elif self._clock() - self._first >= PAIR_SECONDS:
+            self._end(number)
 
 
 def leave(code: int) -> NoReturn:

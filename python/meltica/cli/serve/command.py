@@ -6,6 +6,7 @@ from typing import Any, cast
 import click
 
 from meltica.cli import CONFIG_HELP, HOME_HELP, BadInput, at_home, exit_codes
+from meltica.cli.json_output import JsonLinesCommand, JsonOutput
 
 CODES = exit_codes(
     {
@@ -22,7 +23,7 @@ CODES = exit_codes(
 )
 
 
-@click.command(epilog=CODES)
+@click.command(cls=JsonLinesCommand, epilog=CODES)
 @click.option(
     "--config",
     "path",
@@ -55,12 +56,12 @@ def serve(
     """Run the gateway until Ctrl-C or SIGTERM. A second signal ends it immediately."""
     from meltica import settings as configuration
     from meltica.cli.failures import refuse
-    from meltica.cli.json_output import JsonOutput
     from meltica.errors import ConfigError
 
+    overrides = _overrides(home, port, settings)
     output = JsonOutput.reserve() if as_json else None
     try:
-        loaded = configuration.load(path, _overrides(home, port, settings))
+        loaded = configuration.load(path, overrides)
     except ConfigError as error:
         return refuse(error, output)
     from meltica.cli.serve.run import run

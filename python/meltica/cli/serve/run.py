@@ -13,8 +13,8 @@ import click
 
 from meltica._core import __version__
 from meltica.cli.failures import Failure
-from meltica.cli.screen import Show, leave, screen, signals
-from meltica.errors import MelticaError
+from meltica.cli.screen import Show, StopSignals, leave, screen
+from meltica.errors import MelticaError, one_line
 from meltica.gateway.gateway import Gateway
 from meltica.persistence.database import shown
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
@@ -38,8 +38,12 @@ def run(loaded: "Loaded", output: "JsonOutput | None") -> int:
         settings = loaded.settings.log
         show = stack.enter_context(screen(settings.level, settings.format, "Meltica", _rows(loaded)))
         serving = Serving(loaded, show, stack.close, output, began=began)
-        with asyncio.Runner() as runner:
-            runner.run(serving.main())
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(serving.main())
+        except Exception as error:
+            serving.crashed(error)
+            raise
     return serving.conclude()
 
 
@@ -61,14 +65,12 @@ class Serving:
         self._output = output
         self._began = began
         self._gateway = Gateway(loaded)
-        self._asked = asyncio.Event()
+        self._signals = StopSignals(self._end_now)
         self._failure: MelticaError | None = None
 
     async def main(self) -> None:
         """Starts the gateway, waits for a signal, stops it."""
-        loop = asyncio.get_running_loop()
-        for number in signals():
-            loop.add_signal_handler(number, self._signalled, number)
+        self._signals.listen()
         for warning in self._loaded.warnings:
             log.warning("%s", warning)
         try:
@@ -101,11 +103,15 @@ class Serving:
             click.echo(f"Error: did not stop in time: {', '.join(self._gateway.left_behind)}", err=True)
         return code
 
+    def crashed(self, error: Exception) -> None:
+        """Writes the last line of JSON for an error that is not Meltica's own."""
+        self._echo({"event": "failed", "error": one_line(error), "exit_code": 1})
+
     async def _start(self) -> bool:
         """Starts the gateway; returns False if a signal stopped the start. Raises if it fails."""
         loop = asyncio.get_running_loop()
         starting = loop.create_task(self._gateway.start())
-        asked = loop.create_task(self._asked.wait())
+        asked = loop.create_task(self._signals.requested.wait())
         await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
         if not starting.done():
@@ -119,22 +125,21 @@ class Serving:
 
     async def _until_asked(self) -> None:
         if self._show is None:
-            await self._asked.wait()
+            await self._signals.requested.wait()
             return
         from meltica.cli.serve.status import StatusLine
 
         status = StatusLine(self._gateway)
-        while not self._asked.is_set():
+        while not self._signals.requested.is_set():
             self._show(status.next())
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._asked.wait(), STATUS_SECONDS)
+                await asyncio.wait_for(self._signals.requested.wait(), STATUS_SECONDS)
 
-    def _signalled(self, number: int) -> None:
-        if self._asked.is_set():
-            log.error("%s again: the process ends immediately", signal.Signals(number).name)
-            self._close_screen()
-            leave(AT_ONCE)
-        self._asked.set()
+    def _end_now(self, number: signal.Signals) -> NoReturn:
+        log.error("%s again: the process ends immediately", number.name)
+        self._close_screen()
+        self._echo({"event": "interrupted", "exit_code": AT_ONCE})
+        leave(AT_ONCE)
 
     def _tell_ready(self) -> None:
         host, port = self._gateway.api.address

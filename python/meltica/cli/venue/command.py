@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from meltica.cli import BadInput, exit_codes
+from meltica.cli.json_output import JsonLinesCommand, JsonOutput
 
 ENDPOINT = "http://127.0.0.1:8890"
 
@@ -26,7 +27,7 @@ def venue() -> None:
     """Run a simulated exchange, or show its ledger."""
 
 
-@venue.command(epilog=SERVE_CODES)
+@venue.command(cls=JsonLinesCommand, epilog=SERVE_CODES)
 @click.option(
     "--config",
     "path",
@@ -52,7 +53,6 @@ def venue() -> None:
 def serve(path: Path | None, seed: int | None, port: int, speed: float | None, as_json: bool) -> int:
     """Run a simulated exchange on loopback until Ctrl-C or SIGTERM."""
     from meltica.cli.failures import refuse
-    from meltica.cli.json_output import JsonOutput
     from meltica.errors import ConfigError
     from meltica.venue import config
 

@@ -9,13 +9,13 @@ import signal
 import socket
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from meltica._core import __version__
 from meltica.cli.failures import Failure
-from meltica.cli.screen import Show, leave, screen, signals
+from meltica.cli.screen import Show, StopSignals, leave, screen
 from meltica.errors import MelticaError
 from meltica.http.address import bind
 from meltica.http.server import HttpServer
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("meltica.venue")
 
 HOST = "127.0.0.1"
+AT_ONCE = 130
 STATUS_SECONDS = 0.5
 
 
@@ -54,7 +55,7 @@ class _Serving:
         self._settings = settings
         self._bound = bound
         self._as_json = as_json
-        self._asked = asyncio.Event()
+        self._signals = StopSignals(self._end_now)
         self._address = f"{HOST}:{bound.getsockname()[1]}"
 
     async def main(self) -> None:
@@ -62,9 +63,8 @@ class _Serving:
         venue = Exchange(self._settings)
         server = HttpServer(create_app(venue), self._bound, streams=True)
         with screen("info", "auto", "Meltica venue", self._rows()) as show:
+            self._signals.listen()
             loop = asyncio.get_running_loop()
-            for number in signals():
-                loop.add_signal_handler(number, self._signalled, number)
             market = loop.create_task(venue.run(), name="meltica-market")
             await server.start()
             self._tell_ready()
@@ -107,22 +107,22 @@ class _Serving:
 
     async def _until_asked(self, venue: Exchange, show: Show | None) -> None:
         if show is None:
-            await self._asked.wait()
+            await self._signals.requested.wait()
             return
         began = time.monotonic()
         last = began, venue.hub.published
-        while not self._asked.is_set():
+        while not self._signals.requested.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._asked.wait(), STATUS_SECONDS)
+                await asyncio.wait_for(self._signals.requested.wait(), STATUS_SECONDS)
             now = time.monotonic(), venue.hub.published
             show(status_line(venue, (now[1] - last[1]) / (now[0] - last[0]), now[0] - began))
             last = now
 
-    def _signalled(self, number: int) -> None:
-        if self._asked.is_set():
-            log.error("%s again: left at once", signal.Signals(number).name)
-            leave(130)
-        self._asked.set()
+    def _end_now(self, number: signal.Signals) -> NoReturn:
+        log.error("%s again: the process ends immediately", number.name)
+        if self._as_json:
+            _echo({"event": "interrupted", "exit_code": AT_ONCE})
+        leave(AT_ONCE)
 
 
 def status_line(venue: Exchange, rate: float, up: float) -> str:
