@@ -117,7 +117,7 @@ def test_a_dump_that_was_cut_short_changes_nothing(dump: Path, database_url: str
     whole = dump.read_bytes()
     cut = dump.with_name("cut.dump")
     cut.write_bytes(whole[: int(len(whole) * part)])
-    refused(db("restore", str(cut), "--force", url=database_url), 2, "is no whole dump of Meltica")
+    refused(db("restore", str(cut), "--force", url=database_url), 2, "is not a complete dump of Meltica")
     assert consumers(database_url) == ["kept"]
 
 
@@ -145,25 +145,25 @@ def test_a_dump_that_was_damaged_changes_nothing(dump: Path, database_url: str) 
     whole = bytearray(dump.read_bytes())
     whole[len(whole) // 2] ^= 0xFF
     dump.write_bytes(whole)
-    refused(db("restore", str(dump), "--force", url=database_url), 2, "is no whole dump of Meltica")
+    refused(db("restore", str(dump), "--force", url=database_url), 2, "is not a complete dump of Meltica")
     assert consumers(database_url) == ["kept"]
 
 
 def test_files_that_are_no_dumps(tmp_path: Path, database_url: str) -> None:
     text = tmp_path / "text"
     text.write_text("select 1")
-    refused(db("restore", str(text), "--force", url=database_url), 2, "is no whole dump of Meltica")
+    refused(db("restore", str(text), "--force", url=database_url), 2, "is not a complete dump of Meltica")
     refused(db("restore", str(tmp_path / "none"), url=database_url), 2, "does not exist")
     other = tmp_path / "other.dump"
     with psycopg.connect(database_url) as connection:
         connection.execute("drop table meltica.schema_migrations")
     assert db("dump", str(other), url=database_url).returncode == 0
-    refused(db("restore", str(other), "--force", url=database_url), 2, "is no dump of Meltica")
+    refused(db("restore", str(other), "--force", url=database_url), 2, "is not a dump of Meltica")
 
 
 def test_a_dump_never_overwrites_or_leaves_a_part(dump: Path, tmp_path: Path, database_url: str) -> None:
     before = dump.read_bytes()
-    refused(db("dump", str(dump), url=database_url), 2, "exists; remove it, or name another file")
+    refused(db("dump", str(dump), url=database_url), 2, "exists already; remove it, or choose another file")
     assert dump.read_bytes() == before
     refused(db("dump", str(tmp_path / "no" / "file"), url=database_url), 2, "cannot be written")
     with psycopg.connect(database_url) as connection:
@@ -178,7 +178,7 @@ async def test_what_a_running_gateway_must_not_meet(dump: Path, database_url: st
     try:
         for arguments in (("down", "--yes"), ("restore", str(dump), "--force")):
             done = await asyncio.to_thread(db, *arguments, url=database_url)
-            refused(done, 7, "another gateway runs on the database")
+            refused(done, 7, "another gateway uses the database")
             assert f"process {os.getpid()}" in done.stderr
         again = dump.with_name("again.dump")
         assert (await asyncio.to_thread(db, "dump", str(again), url=database_url)).returncode == 0

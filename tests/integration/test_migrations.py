@@ -1,4 +1,4 @@
-"""Migrations on a real PostgreSQL: up, down, drift, failures, several at once."""
+"""Migrations on a real PostgreSQL: up, down, drift, failures, concurrency."""
 
 import asyncio
 from pathlib import Path
@@ -12,7 +12,7 @@ from meltica.persistence import migrate
 from meltica.persistence.database import connect
 
 FIRST = "create table first (id integer primary key);\ninsert into first values (1);"
-# What splitters and escapers stumble over: $$ bodies with semicolons, quotes, percent signs.
+# SQL that is hard to split and escape: $$ bodies with semicolons, quotes, percent signs.
 SECOND = """
 create function twice(n integer) returns integer language plpgsql as $$
 begin
@@ -50,7 +50,7 @@ async def up(dsn: str, folder: Path, count: int | None = None) -> list[str]:
     return [str(each) for each in await migrate.up(dsn, count, migrate.load(folder))]
 
 
-async def test_up_and_down_by_steps(empty_database_url: str, folder: Path) -> None:
+async def test_up_and_down_step_by_step(empty_database_url: str, folder: Path) -> None:
     dsn = empty_database_url
     assert await states(dsn, folder) == ["0001_first pending", "0002_second pending"]
     assert await up(dsn, folder, 1) == ["0001_first"]
@@ -66,7 +66,7 @@ async def test_up_and_down_by_steps(empty_database_url: str, folder: Path) -> No
     assert await states(dsn, folder) == ["0001_first pending", "0002_second pending"]
 
 
-async def test_the_project_s_own_go_up_down_and_up(empty_database_url: str) -> None:
+async def test_the_migrations_of_the_project_can_be_reverted_and_reapplied(empty_database_url: str) -> None:
     dsn = empty_database_url
     tables = b"select tablename from pg_tables where schemaname = 'meltica' order by 1"
     ran = await migrate.up(dsn)
@@ -80,13 +80,13 @@ async def test_the_project_s_own_go_up_down_and_up(empty_database_url: str) -> N
     assert await query(dsn, tables) == before
 
 
-async def test_everything_is_in_a_schema_of_its_own(empty_database_url: str) -> None:
+async def test_all_tables_are_in_the_schema_of_meltica(empty_database_url: str) -> None:
     await migrate.up(empty_database_url)
     outside = await query(empty_database_url, b"select tablename from pg_tables where schemaname = 'public'")
     assert outside == []
 
 
-async def test_a_failing_file_is_rolled_back_alone(empty_database_url: str, folder: Path) -> None:
+async def test_only_a_failing_migration_is_rolled_back(empty_database_url: str, folder: Path) -> None:
     dsn = empty_database_url
     write(folder, 3, "bad", "create table third ();\ninsert into first values (3);\nselect nothing;\n")
     with pytest.raises(MigrationError, match=r'0003_bad \(up\) failed in line 3: column "nothing"'):
@@ -98,15 +98,13 @@ async def test_a_failing_file_is_rolled_back_alone(empty_database_url: str, fold
     assert await up(dsn, folder) == ["0003_bad"]
 
 
-async def test_a_file_may_not_end_its_transaction(empty_database_url: str, folder: Path) -> None:
+async def test_a_migration_must_not_end_its_transaction(empty_database_url: str, folder: Path) -> None:
     write(folder, 3, "commits", "create table third (); commit;")
     with pytest.raises(MigrationError, match=r"0003_commits .* ends its transaction itself"):
         await up(empty_database_url, folder)
 
 
-async def test_a_statement_that_needs_to_be_outside_a_transaction(
-    empty_database_url: str, folder: Path
-) -> None:
+async def test_a_statement_that_cannot_run_in_a_transaction(empty_database_url: str, folder: Path) -> None:
     dsn = empty_database_url
     statement = "create index concurrently if not exists first_id on first (id);"
     write(folder, 3, "index", statement)
@@ -117,7 +115,7 @@ async def test_a_statement_that_needs_to_be_outside_a_transaction(
     assert await query(dsn, b"select to_regclass('first_id') is not null") == [(True,)]
 
 
-async def test_a_file_that_was_changed_after_it_ran_is_drift(empty_database_url: str, folder: Path) -> None:
+async def test_a_migration_changed_after_it_ran_has_drifted(empty_database_url: str, folder: Path) -> None:
     dsn = empty_database_url
     await up(dsn, folder, 1)
     (folder / "0001_first.up.sql").write_text(FIRST.replace("\n", "\r\n"), newline="")
@@ -130,16 +128,16 @@ async def test_a_file_that_was_changed_after_it_ran_is_drift(empty_database_url:
     assert await states(dsn, folder) == ["0001_first drifted", "0002_second pending"]
 
 
-async def test_a_database_of_a_newer_version_is_left_alone(empty_database_url: str, folder: Path) -> None:
+async def test_a_database_of_a_newer_version_is_refused(empty_database_url: str, folder: Path) -> None:
     dsn = empty_database_url
     await up(dsn, folder)
     old = migrate.load(folder)[:1]
     assert [each.state for each in await migrate.status(dsn, old)] == ["applied", "unknown"]
-    with pytest.raises(MigrationError, match="0002_second is in the database, but not in this Meltica"):
+    with pytest.raises(MigrationError, match="0002_second is in the database, but not in this version"):
         await migrate.up(dsn, None, old)
 
 
-async def test_a_migration_that_was_left_out_is_told(empty_database_url: str, folder: Path) -> None:
+async def test_a_skipped_migration_is_reported(empty_database_url: str, folder: Path) -> None:
     dsn = empty_database_url
     await up(dsn, folder)
     async with await connect(dsn) as connection:
@@ -148,22 +146,24 @@ async def test_a_migration_that_was_left_out_is_told(empty_database_url: str, fo
         await up(dsn, folder)
 
 
-async def test_several_at_once_run_each_file_once(empty_database_url: str, folder: Path) -> None:
+async def test_concurrent_runs_apply_each_migration_once(empty_database_url: str, folder: Path) -> None:
     ran = await asyncio.gather(*(up(empty_database_url, folder) for _ in range(4)))
     assert sorted(ran) == [[], [], [], ["0001_first", "0002_second"]]
 
 
-async def test_one_that_waits_too_long_says_so(empty_database_url: str, folder: Path) -> None:
+async def test_waiting_for_another_run_times_out(empty_database_url: str, folder: Path) -> None:
     async with await connect(empty_database_url) as other:
         await other.execute("select pg_advisory_lock(%s)", [migrate.LOCK])
-        with pytest.raises(MigrationError, match="another process still migrates this database"):
+        with pytest.raises(MigrationError, match="another process is still migrating this database"):
             await migrate.up(empty_database_url, None, migrate.load(folder), lock_timeout=0.2)
     assert await up(empty_database_url, folder) == ["0001_first", "0002_second"]
 
 
-async def test_a_lost_connection_is_told_apart(empty_database_url: str, folder: Path) -> None:
+async def test_a_lost_connection_is_not_reported_as_a_failed_migration(
+    empty_database_url: str, folder: Path
+) -> None:
     write(folder, 3, "dies", "select pg_terminate_backend(pg_backend_pid());")
-    with pytest.raises(DatabaseUnavailable, match=r"0003_dies .* the database went away"):
+    with pytest.raises(DatabaseUnavailable, match=r"0003_dies .* the connection to the database was lost"):
         await up(empty_database_url, folder)
     assert await states(empty_database_url, folder) == [
         "0001_first applied",
@@ -172,14 +172,18 @@ async def test_a_lost_connection_is_told_apart(empty_database_url: str, folder: 
     ]
 
 
-async def test_a_migration_without_a_way_back(empty_database_url: str, folder: Path) -> None:
+async def test_a_migration_without_a_down_file_cannot_be_reverted(
+    empty_database_url: str, folder: Path
+) -> None:
     write(folder, 3, "final", "create table third ();")
     await up(empty_database_url, folder)
     with pytest.raises(MigrationError, match="0003_final has no down file; restore a dump instead"):
         await migrate.down(empty_database_url, 1, migrate.load(folder))
 
 
-async def test_a_role_that_may_not_make_the_schema(empty_database_url: str, folder: Path) -> None:
+async def test_a_role_without_the_privilege_to_create_the_schema(
+    empty_database_url: str, folder: Path
+) -> None:
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         connection.execute("create role guest login password 'guest'")
     try:
@@ -187,7 +191,7 @@ async def test_a_role_that_may_not_make_the_schema(empty_database_url: str, fold
         with pytest.raises(MigrationError, match="may not create the schema `meltica`"):
             await up(dsn, folder)
         await up(empty_database_url, folder)
-        # Nor may it look into one that is there.
+        # The role may not use an existing schema either.
         with pytest.raises(MigrationError, match="the database refused: no schema has been selected"):
             await up(dsn, folder)
     finally:

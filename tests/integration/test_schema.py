@@ -1,4 +1,4 @@
-"""The schema: what it refuses, what it keeps exact, and how the outbox is claimed."""
+"""The schema: its constraints, its exact amounts, and the claims of outbox consumers."""
 
 from collections.abc import Generator
 from datetime import UTC, datetime
@@ -53,7 +53,7 @@ def fill(connection: Connection, **changes: object) -> None:
     )
 
 
-def test_amounts_and_times_come_back_as_they_were(connection: Connection) -> None:
+def test_amounts_and_times_survive_a_round_trip(connection: Connection) -> None:
     digits = Decimal("123456789012345678.123456789012345678")
     order(connection, quantity=Decimal("0.10"), price=digits)
     row = connection.execute("select quantity, price, filled_quantity, placed_at from orders").fetchone()
@@ -63,7 +63,7 @@ def test_amounts_and_times_come_back_as_they_were(connection: Connection) -> Non
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_the_states_of_an_order(connection: Connection, state: str) -> None:
+def test_valid_states_of_an_order(connection: Connection, state: str) -> None:
     order(connection, state=state)
 
 
@@ -89,24 +89,24 @@ def test_the_states_of_an_order(connection: Connection, state: str) -> None:
         {"client_order_id": "c1\n"},
     ],
 )
-def test_orders_that_are_refused(connection: Connection, changes: dict[str, object]) -> None:
+def test_invalid_orders_are_refused(connection: Connection, changes: dict[str, object]) -> None:
     with pytest.raises(errors.CheckViolation):
         order(connection, **changes)
 
 
-def test_a_client_order_id_is_unique_with_its_provider(connection: Connection) -> None:
+def test_a_client_order_id_is_unique_per_provider(connection: Connection) -> None:
     order(connection)
     order(connection, id=uuid4(), provider="q")
     with pytest.raises(errors.UniqueViolation):
         order(connection, id=uuid4())
 
 
-def test_fills_are_unique_with_their_order(connection: Connection) -> None:
+def test_a_fill_is_unique_per_order(connection: Connection) -> None:
     order(connection)
     other = uuid4()
     order(connection, id=other, client_order_id="c2")
     fill(connection)
-    # Both sides of a trade with oneself have one id.
+    # In a self-trade, both sides have the same id.
     fill(connection, order_id=other)
     with pytest.raises(errors.UniqueViolation):
         fill(connection)
@@ -120,12 +120,12 @@ def test_fills_are_unique_with_their_order(connection: Connection) -> None:
         connection.execute("delete from orders")
 
 
-def test_more_filled_than_ordered_is_kept(connection: Connection) -> None:
+def test_an_overfilled_order_is_stored(connection: Connection) -> None:
     order(connection)
     connection.execute("update orders set filled_quantity = 7, average_price = 1.5, state = 'FILLED'")
 
 
-def test_one_halt_at_a_time_for_each_subject(connection: Connection) -> None:
+def test_each_subject_has_at_most_one_active_halt(connection: Connection) -> None:
     def halt(scope: str, subject: str) -> None:
         connection.execute(
             "insert into halts (scope, subject, rule, reason) values (%s, %s, 'breaker', 'lost too much')",
@@ -151,7 +151,7 @@ CLAIM: LiteralString = """
 """
 
 
-def test_the_outbox_is_claimed_by_each_consumer_once(connection: Connection, database_url: str) -> None:
+def test_each_consumer_claims_an_outbox_event_once(connection: Connection, database_url: str) -> None:
     connection.execute("insert into outbox_consumers (name) values ('webhook'), ('stream')")
     for n in range(4):
         connection.execute(
@@ -172,7 +172,7 @@ def test_the_outbox_is_claimed_by_each_consumer_once(connection: Connection, dat
         assert len(two.execute(CLAIM, ["stream", 9]).fetchall()) == 4
     connection.execute("update outbox_deliveries set dead = true, attempts = 9 where consumer = 'webhook'")
     assert connection.execute(CLAIM, ["webhook", 9]).fetchall() == []
-    # A consumer that goes takes its deliveries along, and events that are pruned too.
+    # Deleting a consumer or an event deletes its deliveries.
     connection.execute("delete from outbox_consumers where name = 'webhook'")
     connection.execute("delete from outbox where payload ->> 'n' = '0'")
     count = connection.execute("select count(*) from outbox_deliveries").fetchone()

@@ -145,7 +145,7 @@ def test_a_data_directory_that_is_read_only(project: Project) -> None:
         pytest.skip("user nobody cannot run this version of Python")
     project.folder.chmod(0o755)
     assert done.returncode == 5
-    one_line(done.stderr, f"{project.home} is closed to user", "choose another directory with --home")
+    one_line(done.stderr, f"{project.home} is not accessible to user", "choose another directory with --home")
     project.nothing_left()
 
 
@@ -154,7 +154,7 @@ def test_a_second_gateway(project: Project) -> None:
         first.wait_ready()
         done = project.refused()
         assert done.returncode == 7
-        one_line(done.stderr, "another gateway runs on the database", f"process {first.process.pid}")
+        one_line(done.stderr, "another gateway uses the database", f"process {first.process.pid}")
         assert json.loads(done.stdout)["part"] == "lock"
         assert first.ready(), "the first goes on"
         first.signal(signal.SIGTERM)

@@ -17,7 +17,7 @@ alter index fills_by_time rename to executions_by_time;
 alter table fills rename to executions;
 select pg_temp.rename_constraints('executions', 'fills_', 'executions_');
 
--- Every id that has the new form has the old one.
+-- Every id of the new form is also valid in the old form.
 alter table orders drop constraint orders_client_order_id_check;
 alter table orders add constraint orders_client_order_id_check
     check (length(client_order_id) between 1 and 20);

@@ -1,8 +1,8 @@
--- One name for each thing: the columns get the names that the rest of Meltica uses, executions become fills, and
--- client order ids get the form that every venue accepts.
+-- Renames columns to the names that the rest of Meltica uses, renames executions to fills, and restricts client
+-- order ids to the form that every venue accepts.
 --
--- An order keeps the id under which its venue has it. A row whose id does not have the new form therefore stops
--- this migration, which then changes nothing.
+-- Venues know an order by its client order id, so existing ids cannot be rewritten. A row with an id of another
+-- form stops this migration, which then changes nothing.
 
 do $$
 declare
@@ -19,7 +19,7 @@ begin
 end;
 $$;
 
--- Constraints that PostgreSQL named after a table or column.
+-- Renames the constraints that PostgreSQL named after a table or column.
 create function pg_temp.rename_constraints(relation regclass, old text, new text) returns void
 language plpgsql as $$
 declare

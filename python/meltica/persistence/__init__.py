@@ -1,5 +1,9 @@
-"""What outlives the process: the embedded server, the database, its migrations and its stores.
+"""Persistent state: the embedded server, the database, its migrations and its stores.
 
-`embedded` runs a PostgreSQL where none is configured, `database` is the pool, `migrate` brings the schema up,
-`lock` keeps a second gateway out, `backup` dumps and restores; `providers` and `instances` are the stores.
+- `postgres` runs an embedded PostgreSQL when no database is configured.
+- `database` is the connection pool.
+- `migrate` applies the migrations of the schema.
+- `lock` ensures that only one gateway uses a database.
+- `backup` writes and restores dumps.
+- `stores` holds one write-through store per aggregate.
 """

@@ -1,7 +1,7 @@
-"""Dumps and restores: the whole schema in one file, by PostgreSQL's own tools.
+"""Dumps and restores the whole schema as one file, with PostgreSQL's own tools.
 
-A dump is SQL, packed by gzip, which betrays a file that was cut short or damaged. (Of one in pg_dump's custom
-format pg_restore restores what is left, and says nothing.) Only its owner can read it.
+A dump is SQL compressed with gzip, so that a truncated or damaged file is detected. (In pg_dump's custom
+format, pg_restore would silently restore the readable part.) Only the owner of the file can read it.
 """
 
 import gzip
@@ -25,19 +25,19 @@ MARK = f"CREATE TABLE {SCHEMA}.schema_migrations ".encode()
 END = b"-- PostgreSQL database dump complete"
 
 
-def dump(dsn: str, path: Path, found: Binaries) -> int:
-    """Writes a dump to a new file, whole or not at all, and returns its size.
+def dump(dsn: str, path: Path, binaries: Binaries) -> int:
+    """Writes a dump to a new file, completely or not at all, and returns its size.
 
-    Raises ConfigError when the file cannot be made, DatabaseError when the database cannot be dumped.
+    Raises ConfigError when the file cannot be written, DatabaseError when the database cannot be dumped.
     """
     if path.exists():
-        raise ConfigError("dump", [f"{path} exists; remove it, or name another file"])
+        raise ConfigError("dump", [f"{path} exists already; remove it, or choose another file"])
     try:
         with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=f".{path.name}-") as folder:
             part = Path(folder) / path.name
             with open(part, "xb", opener=_private) as out:
                 with gzip.GzipFile(filename="", fileobj=out, mode="wb", compresslevel=6) as packed:
-                    _dump(dsn, found, packed)
+                    _dump(dsn, binaries, packed)
                 out.flush()
                 os.fsync(out.fileno())
             part.rename(path)
@@ -46,23 +46,23 @@ def dump(dsn: str, path: Path, found: Binaries) -> int:
     return path.stat().st_size
 
 
-def restore(dsn: str, path: Path, found: Binaries, *, force: bool = False) -> None:
-    """Makes the schema what it was in a dump, in one transaction; with `force` in place of what is there.
+def restore(dsn: str, path: Path, binaries: Binaries, *, force: bool = False) -> None:
+    """Restores the schema from a dump in one transaction; `force` replaces existing tables.
 
-    Raises ConfigError when the file is no whole dump, DatabaseError when the database refuses.
+    Raises ConfigError when the file is not a complete dump, DatabaseError when the database refuses.
     """
-    # What notes the migrations is nothing to keep when they were all taken back.
+    # A schema with nothing but the table of migrations is empty: all of them were reverted.
     clean = f"drop table if exists {SCHEMA}.schema_migrations; drop schema if exists {SCHEMA} restrict"
     if force:
         clean = f"drop schema if exists {SCHEMA} cascade"
     with tempfile.TemporaryDirectory(prefix="meltica-") as folder:
-        # All of it first: psql would commit the half that it got.
+        # Decompressed completely before psql runs, which would commit a truncated script.
         script = Path(folder) / "restore.sql"
         _unpack(path, script)
         flags = ["--no-psqlrc", "--quiet", "--single-transaction", "--no-password", "--set=ON_ERROR_STOP=1"]
-        work = [f"--dbname={_without_password(dsn)}", f"--command={clean}", f"--file={script}"]
+        actions = [f"--dbname={_without_password(dsn)}", f"--command={clean}", f"--file={script}"]
         done = subprocess.run(
-            [found.program("psql"), *flags, *work],
+            [binaries.program("psql"), *flags, *actions],
             check=False,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -86,58 +86,59 @@ def _private(name: str, flags: int) -> int:
     return os.open(name, flags, 0o600)
 
 
-def _dump(dsn: str, found: Binaries, out: gzip.GzipFile) -> None:
+def _dump(dsn: str, binaries: Binaries, out: gzip.GzipFile) -> None:
     flags = [f"--schema={SCHEMA}", "--no-owner", "--no-privileges", "--no-password"]
-    command = [found.program("pg_dump"), *flags, f"--dbname={_without_password(dsn)}"]
-    with tempfile.TemporaryFile("w+", errors="replace") as said:
+    command = [binaries.program("pg_dump"), *flags, f"--dbname={_without_password(dsn)}"]
+    with tempfile.TemporaryFile("w+", errors="replace") as stderr:
         with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, env=_environment(dsn)
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=_environment(dsn)
         ) as process:
             assert process.stdout is not None
             shutil.copyfileobj(process.stdout, out)
-        said.seek(0)
-        _check(process.returncode, said.read(), "the database was not dumped")
+        stderr.seek(0)
+        _check(process.returncode, stderr.read(), "the database was not dumped")
 
 
 def _unpack(path: Path, script: Path) -> None:
-    """Writes the SQL of a dump to a file. Raises ConfigError when it is not whole, or no dump of ours."""
+    """Writes the SQL of a dump to a file. Raises ConfigError when it is not a complete dump of Meltica."""
     try:
         with gzip.open(path) as packed, script.open("wb") as out:
-            ours, ended = _copy(packed, out)
+            marked, complete = _copy(packed, out)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ConfigError("restore", [f"{path} is no whole dump of Meltica: {error}"]) from None
+        raise ConfigError("restore", [f"{path} is not a complete dump of Meltica: {error}"]) from None
     except OSError as error:
         raise ConfigError("restore", [f"{path} cannot be unpacked: {error.strerror}"]) from None
-    if not ours or not ended:
-        raise ConfigError("restore", [f"{path} is no dump of Meltica; make one with: meltica db dump FILE"])
+    if not marked or not complete:
+        text = f"{path} is not a dump of Meltica; create one with `meltica db dump FILE`"
+        raise ConfigError("restore", [text])
 
 
 def _copy(packed: Iterable[bytes], out: IO[bytes]) -> tuple[bool, bool]:
-    """Copies lines, and returns whether the dump is of ours and has its end."""
-    ours = ended = False
+    """Copies lines; returns whether the dump is one of Meltica's and whether it is complete."""
+    marked = complete = False
     for line in packed:
-        ours = ours or line.startswith(MARK)
-        ended = ended or line.startswith(END)
+        marked = marked or line.startswith(MARK)
+        complete = complete or line.startswith(END)
         out.write(line)
-    return ours, ended
+    return marked, complete
 
 
-def _check(code: int, said: str, what: str) -> None:
+def _check(code: int, stderr: str, failure: str) -> None:
     if code == 0:
         return
-    text = complaint(said)
-    # psql's code for a connection that failed or broke.
+    text = complaint(stderr)
+    # 2 is psql's exit code for a connection that failed or broke.
     kind = DatabaseUnavailable if code == 2 or "connection to server" in text else DatabaseError
-    raise kind(f"{what}: {text}")
+    raise kind(f"{failure}: {text}")
 
 
 def _without_password(dsn: str) -> str:
-    known = conninfo_to_dict(dsn)
-    known.pop("password", None)
-    return make_conninfo("", **known)
+    parameters = conninfo_to_dict(dsn)
+    parameters.pop("password", None)
+    return make_conninfo("", **parameters)
 
 
 def _environment(dsn: str) -> dict[str, str]:
-    """Returns our environment with the password, which in an argument everybody could read."""
+    """Returns the environment with the password, which other users could read in an argument."""
     password = conninfo_to_dict(dsn).get("password")
     return {**os.environ, "LC_ALL": "C", **({"PGPASSWORD": str(password)} if password else {})}

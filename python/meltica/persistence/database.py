@@ -1,4 +1,4 @@
-"""The database: one way to open a connection, and a pool of them that survives the server's absence."""
+"""Connections to the database, and a connection pool that survives outages of the server."""
 
 import asyncio
 import logging
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
     from meltica.persistence.postgres.embedded import EmbeddedPostgres
 
 SCHEMA: LiteralString = "meltica"
-"""All of Meltica's tables are in it, so that a database may be shared and a restore knows what to replace."""
+"""The schema of all tables of Meltica: a database can be shared, and a restore knows what to replace."""
 
 RECONNECT_TIMEOUT = 2.0
 PROBE_TIMEOUT = 2
 UNAVAILABLE = ("08", "53", "57", "58")
-"""SQLSTATE classes: connection, resources, operator intervention (a statement that timed out too), system."""
+"""SQLSTATE classes of outages: connection, resources, operator intervention (also timeouts), system."""
 
 _log = logging.getLogger("meltica.database")
 
 
 @dataclass(frozen=True)
 class PoolOptions:
-    """How many connections, how long they live, and how long anything may take; times in seconds."""
+    """Number and lifetime of connections, and time limits; times are seconds."""
 
     min_size: int = 1
     max_size: int = 16
     max_lifetime: float = 1800.0
     max_idle: float = 300.0
     acquire_timeout: float = 5.0
-    """For a connection from the pool."""
+    """Time limit for acquiring a connection from the pool."""
     connect_timeout: float = 5.0
     statement_timeout: float = 30.0
-    """For one statement; 0 is no limit."""
+    """Time limit of one statement; 0 disables it."""
 
 
 def conninfo(
@@ -53,31 +53,33 @@ def conninfo(
     statement_timeout: float = 30.0,
     settings: Mapping[str, str] | None = None,
 ) -> str:
-    """Returns a connection string with what every connection of ours has in common.
+    """Returns a connection string with Meltica's connection parameters.
 
-    What `dsn` says for itself wins, but for the schema and the time zone. Raises ConfigError when it is none.
+    Parameters in `dsn` take precedence, except for the schema and the time zone. Raises ConfigError when
+    `dsn` is not a valid connection string.
     """
-    known = _parse(dsn)
-    shared = {"statement_timeout": f"{int(statement_timeout * 1000)}", **(settings or {})}
-    ours = {"search_path": SCHEMA, "timezone": "UTC"}
-    options = f"{_flags(shared)} {known.get('options') or ''} {_flags(ours)}"
+    parameters = _parse(dsn)
+    defaults_of_session = {"statement_timeout": f"{int(statement_timeout * 1000)}", **(settings or {})}
+    fixed = {"search_path": SCHEMA, "timezone": "UTC"}
+    options = f"{_flags(defaults_of_session)} {parameters.get('options') or ''} {_flags(fixed)}"
     defaults = {
         "application_name": application_name,
         "connect_timeout": str(max(2, round(connect_timeout))),
-        # A peer that is gone without a word is noticed within half a minute.
+        # A connection whose peer has vanished is closed within half a minute.
         "keepalives_idle": "15",
         "keepalives_interval": "5",
         "keepalives_count": "3",
         "tcp_user_timeout": "30000",
     }
-    return make_conninfo("", **{**defaults, **known, "options": options})
+    return make_conninfo("", **{**defaults, **parameters, "options": options})
 
 
 def shown(dsn: str) -> str:
-    """Returns where a database is, for people: without password and options."""
-    known = _parse(dsn)
-    port = f":{known['port']}" if known.get("port") else ""
-    return f"{known.get('dbname') or 'default database'} at {known.get('host') or 'local socket'}{port}"
+    """Returns the name and address of a database for messages, without password and options."""
+    parameters = _parse(dsn)
+    port = f":{parameters['port']}" if parameters.get("port") else ""
+    name, host = parameters.get("dbname"), parameters.get("host")
+    return f"{name or 'default database'} at {host or 'local socket'}{port}"
 
 
 async def connect(
@@ -88,7 +90,7 @@ async def connect(
     statement_timeout: float = 30.0,
     settings: Mapping[str, str] | None = None,
 ) -> AsyncConnection:
-    """Opens a connection in autocommit. Raises DatabaseUnavailable in a bounded time, or ConfigError."""
+    """Opens a connection in autocommit mode. Raises DatabaseUnavailable in bounded time, or ConfigError."""
     info = conninfo(
         dsn,
         application_name=application_name,
@@ -105,9 +107,9 @@ async def connect(
 
 
 class Database:
-    """A pool of connections in autocommit: `async with await Database.open(...) as database`.
+    """A pool of connections in autocommit mode: `async with await Database.open(...) as database`.
 
-    It must be closed: a worker of a pool that was forgotten may keep its event loop from ending.
+    It must be closed, because the workers of an open pool may keep the event loop from ending.
     """
 
     def __init__(self, dsn: str, options: PoolOptions) -> None:
@@ -125,7 +127,7 @@ class Database:
             max_lifetime=options.max_lifetime,
             max_idle=options.max_idle,
             timeout=options.acquire_timeout,
-            # Short: a slot that gave up is tried again by the next who asks, one that waits is not.
+            # Short, because a request retries a failed slot at once, but not one that waits to reconnect.
             reconnect_timeout=RECONNECT_TIMEOUT,
             check=self._check,
             name="meltica",
@@ -134,9 +136,9 @@ class Database:
 
     @classmethod
     async def open(cls, source: "str | EmbeddedPostgres", options: PoolOptions | None = None) -> "Database":
-        """Opens the pool on a connection string or URL, or on a started embedded server.
+        """Opens a pool for a connection string, a URL or a running embedded server.
 
-        Raises DatabaseUnavailable, saying why, when no connection comes about in a bounded time.
+        Raises DatabaseUnavailable with the cause when a connection cannot be established in bounded time.
         """
         dsn = source if isinstance(source, str) else source.dsn
         database = cls(dsn, options or PoolOptions())
@@ -152,12 +154,12 @@ class Database:
         await self.close()
 
     async def close(self) -> None:
-        """Closes the pool; connections in use are closed when they come back."""
+        """Closes the pool; connections in use are closed when they are returned."""
         await self._pool.close()
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[AsyncConnection]:
-        """Yields a connection in autocommit. Raises DatabaseUnavailable when there is none, or it breaks."""
+        """Yields a connection in autocommit mode. Raises DatabaseUnavailable on time-out or a broken one."""
         try:
             async with self._pool.connection() as connection:
                 try:
@@ -173,23 +175,23 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[AsyncConnection]:
-        """Yields a connection in a transaction: committed at the end, rolled back when the block raises."""
+        """Yields a connection in a transaction, which is rolled back when the block raises."""
         async with self.connection() as connection, connection.transaction():
             yield connection
 
     async def healthy(self, timeout: float = 2.0) -> bool:
-        """Whether the database answers within `timeout` seconds."""
-        asked = asyncio.ensure_future(self._ask())
-        done, _ = await asyncio.wait({asked}, timeout=timeout)
+        """Returns whether the database responds within `timeout` seconds."""
+        probe = asyncio.ensure_future(self._probe())
+        done, _ = await asyncio.wait({probe}, timeout=timeout)
         if not done:
-            # Not waited for: to a server that hangs, psycopg's own cancelling takes seconds.
-            self._abandoned.add(asked)
-            asked.add_done_callback(self._abandoned.discard)
-            asked.cancel()
+            # The cancelled task is not awaited: psycopg takes seconds to cancel when the server hangs.
+            self._abandoned.add(probe)
+            probe.add_done_callback(self._abandoned.discard)
+            probe.cancel()
             return False
-        return asked.result()
+        return probe.result()
 
-    async def _ask(self) -> bool:
+    async def _probe(self) -> bool:
         try:
             async with self.connection() as connection:
                 await connection.execute("select")
@@ -199,13 +201,13 @@ class Database:
         return True
 
     def stats(self) -> dict[str, int]:
-        """Returns psycopg_pool's figures: pool_size, pool_available, requests_waiting and more."""
+        """Returns the counters of psycopg_pool: pool_size, pool_available, requests_waiting and others."""
         return self._pool.get_stats()
 
     async def _check(self, connection: AsyncConnection) -> None:
-        """Tests a connection before it is handed out; a broken one has all that are idle replaced.
+        """Tests a connection before it is handed out; a broken one causes all idle ones to be replaced.
 
-        An idle connection has nothing to say. One that has was closed by the server, or got a notice.
+        An idle connection has nothing to read, unless the server closed it or sent a notice.
         """
         waiting = select.poll()
         waiting.register(connection.fileno(), select.POLLIN)
@@ -225,26 +227,29 @@ class Database:
             return str(error)
         await probe.close()
         size = self.options.max_size
-        return f"the database ({where}) answers, but none of {size} connections was free within {wait}"
+        return (
+            f"no connection to the database ({where}) was free within {wait}: all {size} are in use; "
+            "raise database.maxConns"
+        )
 
 
 def error_text(error: psycopg.Error) -> str:
-    """Returns what an error says, in one line."""
+    """Formats the message of an error as one line."""
     lines = [line.strip() for line in str(error).splitlines()]
     return " ".join(line for line in lines if line) or type(error).__name__
 
 
 def _parse(dsn: str) -> dict[str, str | int | None]:
     try:
-        known = conninfo_to_dict(dsn)
+        parameters = conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:
-        # Its text would repeat the string, and the password with it.
+        # The error's own message would contain the connection string with its password.
         scheme = urlsplit(dsn).scheme if "://" in dsn else ""
-        seen = f"one that begins with {scheme}://" if scheme else "something else"
+        actual = f"a URL with the scheme {scheme}://" if scheme else "another string"
         raise ConfigError(
-            "database", [f"expected postgresql://user:password@host:5432/name, saw {seen}"]
+            "database", [f"expected postgresql://user:password@host:5432/name, saw {actual}"]
         ) from None
-    return dict(known)
+    return dict(parameters)
 
 
 def _flags(settings: Mapping[str, str]) -> str:

@@ -1,8 +1,8 @@
-"""One gateway for each database: a lock in the database itself, held by a connection of its own.
+"""An advisory lock in the database, held by a dedicated connection, that admits one gateway per database.
 
-The lock ends with its connection, so one that is left behind by a crash frees itself. A gateway that loses
-the connection (the server restarts, the network breaks) is told at once, must send no orders, and tries to
-get the lock back until it has it.
+The lock ends with its connection, so a crashed gateway releases it. A gateway that loses the connection (the
+server restarts, the network fails) is notified at once, must not send orders, and retries until it holds the
+lock again.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ HEARTBEAT = 5.0
 RETRY = 0.5
 ATTEMPTS = 40
 SETTINGS = {
-    # A host that is gone without a word loses the lock within half a minute.
+    # A host that has vanished loses the lock within half a minute.
     "tcp_keepalives_idle": "15",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
@@ -45,7 +45,7 @@ _log = logging.getLogger("meltica.lock")
 
 @dataclass(frozen=True)
 class Holder:
-    """The session that has the lock."""
+    """The session that holds the lock."""
 
     backend: int
     since: datetime | None
@@ -59,9 +59,9 @@ class Holder:
 
 
 class GatewayLock:
-    """The right to be the gateway on one database. Use `await acquire()` and `await release()`.
+    """The lock of one database, taken with `await acquire()` and given back with `await release()`.
 
-    `on_change` hears False the moment that the lock is lost, and True when it is held again.
+    `on_change` is called with False as soon as the lock is lost, and with True when it is held again.
     """
 
     def __init__(
@@ -79,21 +79,21 @@ class GatewayLock:
 
     @property
     def held(self) -> bool:
-        """Whether the lock is held, as far as this process knows; while it is not, no order may leave."""
+        """Whether this process holds the lock; orders must not be sent while it does not."""
         return self._held.is_set()
 
     async def wait_held(self) -> None:
-        """Returns when the lock is held."""
+        """Waits until the lock is held."""
         await self._held.wait()
 
     async def acquire(self) -> None:
-        """Takes the lock and keeps it. Raises GatewayAlreadyRunning (who has it) or DatabaseUnavailable."""
+        """Takes the lock and keeps it. Raises GatewayAlreadyRunning with its holder, DatabaseUnavailable."""
         self._connection = await self._take()
         self._held.set()
         self._watcher = asyncio.create_task(self._keep(), name="meltica-gateway-lock")
 
     async def release(self) -> None:
-        """Gives the lock back."""
+        """Releases the lock."""
         self._held.clear()
         if self._watcher is not None:
             self._watcher.cancel()
@@ -126,68 +126,68 @@ class GatewayLock:
                 return
             holder = await _holder(connection)
             if holder is not None and holder == self._session:
-                # Our own connection from before: we have lost it, but the server has not noticed.
+                # The previous session of this process, whose lost connection the server has not noticed.
                 await connection.execute("select pg_terminate_backend(%s)", [holder.backend])
             elif holder is not None:
                 break
-            # Else it has let go since we asked.
+            # Otherwise the holder released the lock between the two queries.
             await asyncio.sleep(0.05)
         raise GatewayAlreadyRunning(
-            f"another gateway runs on the database ({shown(self.dsn)}): {holder or 'unknown'}; stop it first"
+            f"another gateway uses the database ({shown(self.dsn)}): {holder or 'unknown'}; stop it first"
         )
 
     async def _keep(self) -> None:
-        """Watches the connection, and takes the lock again when it breaks; ends by being cancelled."""
+        """Watches the connection and takes the lock again when it breaks; runs until cancelled."""
         while self._connection is not None:
             reason = await self._watch(self._connection)
             self._held.clear()
-            _log.error("the gateway's lock is lost: %s; no order leaves until it is back", reason)
-            self._tell(held=False)
+            _log.error("gateway lock lost: %s; orders are refused until it is regained", reason)
+            self._notify(held=False)
             self._connection = await self._regain()
             self._held.set()
-            _log.warning("the gateway's lock is held again")
-            self._tell(held=True)
+            _log.warning("gateway lock regained")
+            self._notify(held=True)
 
     async def _watch(self, connection: AsyncConnection) -> str:
-        """Returns why the connection broke. It hears at once of one that is closed, and asks now and then."""
+        """Waits until the connection breaks and returns the cause; detects a hanging server by heartbeats."""
         try:
             while True:
                 async for _ in connection.notifies(timeout=self._heartbeat):
                     pass
-                asked = asyncio.create_task(_ask(connection))
-                done, _ = await asyncio.wait({asked}, timeout=self._heartbeat)
+                heartbeat = asyncio.create_task(_probe(connection))
+                done, _ = await asyncio.wait({heartbeat}, timeout=self._heartbeat)
                 if not done:
-                    # Not waited for: to a server that hangs, psycopg's own cancelling takes seconds.
-                    self._abandoned.add(asked)
-                    asked.add_done_callback(self._abandoned.discard)
-                    asked.cancel()
-                    return f"the database did not answer within {self._heartbeat:g} s"
-                asked.result()
+                    # The cancelled task is not awaited: if the server hangs, psycopg takes seconds to cancel.
+                    self._abandoned.add(heartbeat)
+                    heartbeat.add_done_callback(self._abandoned.discard)
+                    heartbeat.cancel()
+                    return f"the database did not respond within {self._heartbeat:g} s"
+                heartbeat.result()
         except psycopg.Error as error:
             await connection.close()
             return error_text(error)
 
     async def _regain(self) -> AsyncConnection:
-        said = ""
+        logged = ""
         while True:
             try:
                 return await self._take()
             except (DatabaseUnavailable, GatewayAlreadyRunning) as error:
-                if str(error) != said:
-                    said = str(error)
-                    _log.error("the gateway's lock cannot be taken: %s", error)
+                if str(error) != logged:
+                    logged = str(error)
+                    _log.error("gateway lock cannot be taken, retrying: %s", error)
             await asyncio.sleep(RETRY)
 
-    def _tell(self, *, held: bool) -> None:
+    def _notify(self, *, held: bool) -> None:
         if self._on_change is None:
             return
         try:
             self._on_change(held)
         except Exception:
-            _log.exception("who listens to the gateway's lock raised")
+            _log.exception("the on_change callback of the gateway lock raised")
 
 
-async def _ask(connection: AsyncConnection) -> None:
+async def _probe(connection: AsyncConnection) -> None:
     try:
         await connection.execute("select")
     except BaseException:

@@ -31,10 +31,10 @@ def _metrics(stats: Mapping[str, int]) -> Iterator[Metric]:
         ("state",),
         [(("idle",), available), (("acquired",), acquired)],
     )
-    yield gauge("meltica_db_pool_waiting", "Who waits for a connection.", (), [((), waiting)])
+    yield gauge("meltica_db_pool_waiting", "Requests that wait for a connection.", (), [((), waiting)])
     for field, name, text in (
-        ("requests_num", "requests", "Times that a connection was asked for."),
-        ("requests_errors", "request_errors", "Times that none came in time."),
+        ("requests_num", "requests", "Requests for a connection."),
+        ("requests_errors", "request_errors", "Requests that timed out."),
         ("connections_errors", "connection_errors", "Connections that could not be opened."),
         ("connections_lost", "connections_lost", "Connections that broke."),
     ):

@@ -1,8 +1,8 @@
-"""Brings the schema up and down: the SQL files of a directory, in the order of their numbers.
+"""Applies and reverts the migrations of the schema: SQL files of a directory, in the order of their numbers.
 
-`NNNN_name.up.sql` and `NNNN_name.down.sql`. Each file runs in a transaction of its own, together with the
-note in `schema_migrations` that it ran. One that says `-- meltica:no-transaction` holds a single statement
-that PostgreSQL refuses inside one (`create index concurrently if not exists`), and must bear being run again.
+The files are named `NNNN_name.up.sql` and `NNNN_name.down.sql`. Each file and its row in `schema_migrations`
+are one transaction. A file that contains `-- meltica:no-transaction` has a single statement that PostgreSQL
+refuses inside a transaction (`create index concurrently if not exists`); it must be idempotent.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ State = Literal["applied", "pending", "drifted", "unknown"]
 
 @dataclass(frozen=True)
 class Migration:
-    """One step of the schema and, where it has one, the way back."""
+    """One migration of the schema, with its down file if it has one."""
 
     version: int
     name: str
@@ -44,7 +44,7 @@ class Migration:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the file that was or will be run; line endings do not count."""
+        """SHA-256 of the up file, independent of line endings."""
         return hashlib.sha256(self.up.replace(b"\r\n", b"\n")).hexdigest()
 
     def __str__(self) -> str:
@@ -53,7 +53,7 @@ class Migration:
 
 @dataclass(frozen=True)
 class Status:
-    """Where a migration stands: `drifted` was changed after it ran, `unknown` is only in the database."""
+    """The state of a migration: `drifted` if it was changed after it ran, `unknown` if it has no file."""
 
     version: int
     name: str
@@ -65,25 +65,25 @@ class Status:
 
 
 def load(folder: Path = FOLDER) -> list[Migration]:
-    """Returns the migrations of a directory. Raises MigrationError with every fault among its files."""
-    found: dict[int, dict[str, Path]] = {}
+    """Returns the migrations of a directory. Raises MigrationError with every fault of its files."""
+    files: dict[int, dict[str, Path]] = {}
     faults: list[str] = []
     for path in sorted(folder.glob("*.sql")):
         match = _NAME.fullmatch(path.name)
         if match is None:
             faults.append(f"{path.name}: expected NNNN_name.up.sql or NNNN_name.down.sql")
             continue
-        other = found.setdefault(int(match[1]), {}).setdefault(match[3], path)
+        other = files.setdefault(int(match[1]), {}).setdefault(match[3], path)
         if other != path:
             faults.append(f"{path.name} and {other.name} have the same number")
     migrations: list[Migration] = []
-    for expected, version in enumerate(sorted(found), start=1):
-        up, down = found[version].get("up"), found[version].get("down")
+    for expected, version in enumerate(sorted(files), start=1):
+        up, down = files[version].get("up"), files[version].get("down")
         if up is None:
             faults.append(f"{version:04}: expected a file {version:04}_name.up.sql, saw none")
             continue
         if version != expected:
-            faults.append(f"{up.name}: expected number {expected:04} next, without a gap")
+            faults.append(f"{up.name}: expected number {expected:04}, because numbers have no gaps")
         name = up.name.removesuffix(".up.sql")[5:]
         if down is not None and down.name != f"{version:04}_{name}.down.sql":
             faults.append(f"{down.name}: expected the name of {up.name}")
@@ -94,7 +94,7 @@ def load(folder: Path = FOLDER) -> list[Migration]:
 
 
 async def status(dsn: str, migrations: Sequence[Migration] | None = None) -> list[Status]:
-    """Returns where each migration stands, of the files and of the database, by number."""
+    """Returns the state of each migration of the files and of the database, by number."""
     migrations = load() if migrations is None else migrations
     async with _session(dsn) as connection:
         return _compare(migrations, await _applied(connection))
@@ -106,63 +106,64 @@ async def up(
     migrations: Sequence[Migration] | None = None,
     lock_timeout: float = 30.0,
 ) -> list[Migration]:
-    """Runs the next `count` migrations, or all, and returns those that ran.
+    """Applies the next `count` migrations, or all, and returns them.
 
-    Raises MigrationError when one fails (it alone is rolled back, those before it stay), when the files are
-    not those that made the database, or when another process migrates for longer than `lock_timeout` seconds.
+    Raises MigrationError when a migration fails (only this one is rolled back), when the files do not match
+    the database, or when another process migrates it for more than `lock_timeout` seconds.
     """
     migrations = load() if migrations is None else migrations
     async with _locked(dsn, lock_timeout) as connection:
         await _prepare(connection)
         states = _compare(migrations, await _applied(connection))
         _refuse(states)
-        waiting = {state.version for state in states if state.state == "pending"}
-        ran = [migration for migration in migrations if migration.version in waiting][:count]
-        for migration in ran:
+        pending = {state.version for state in states if state.state == "pending"}
+        selected = [migration for migration in migrations if migration.version in pending][:count]
+        for migration in selected:
             await _run(connection, migration, migration.up, forward=True)
-        return ran
+        return selected
 
 
 async def down(
     dsn: str, count: int = 1, migrations: Sequence[Migration] | None = None, lock_timeout: float = 30.0
 ) -> list[Migration]:
-    """Takes back the last `count` migrations with their down files, and returns them. Rows are lost."""
+    """Reverts the last `count` migrations with their down files and returns them. Data is lost."""
     migrations = load() if migrations is None else migrations
     async with _locked(dsn, lock_timeout) as connection:
         states = _compare(migrations, await _applied(connection))
         _refuse(states)
         applied = {state.version for state in states if state.state == "applied"}
-        back = [migration for migration in reversed(migrations) if migration.version in applied][:count]
-        for migration in back:
+        selected = [migration for migration in reversed(migrations) if migration.version in applied][:count]
+        for migration in selected:
             if migration.down is None:
                 raise MigrationError(f"{migration} has no down file; restore a dump instead")
             await _run(connection, migration, migration.down, forward=False)
-        return back
+        return selected
 
 
 def faults(states: Iterable[Status]) -> list[str]:
-    """Returns what keeps these migrations from running on that database; empty when nothing does."""
-    found: list[str] = []
-    behind: Status | None = None
+    """Returns why the migrations cannot run on the database; empty when they can."""
+    problems: list[str] = []
+    skipped: Status | None = None
     for state in states:
         if state.state == "drifted":
-            found.append(f"{state} was changed after it ran; put the file back and write a new migration")
+            problems.append(f"{state} was changed after it ran; restore the file and write a new migration")
         elif state.state == "unknown":
-            found.append(
-                f"{state} is in the database, but not in this Meltica; install the version that made it"
+            problems.append(
+                f"{state} is in the database, but not in this version of Meltica; install the version that"
+                " created it"
             )
         elif state.state == "pending":
-            behind = behind or state
-        if behind is not None and state.state in ("applied", "drifted"):
-            found.append(f"{behind} did not run, but {state} did; restore a dump, or run it by hand")
-            behind = None
-    return found
+            skipped = skipped or state
+        if skipped is not None and state.state in ("applied", "drifted"):
+            problems.append(f"{skipped} did not run, but {state} did; restore a dump, or run it manually")
+            skipped = None
+    return problems
 
 
 def _refuse(states: Sequence[Status]) -> None:
-    found = faults(states)
-    if found:
-        raise MigrationError("; ".join(found))
+    problems = faults(states)
+    if problems:
+        raise MigrationError("; ".join(problems))
 
 
 def _compare(migrations: Sequence[Migration], applied: dict[int, tuple[str, str, datetime]]) -> list[Status]:
@@ -185,14 +186,15 @@ async def _applied(connection: AsyncConnection) -> dict[int, tuple[str, str, dat
 
 
 async def _prepare(connection: AsyncConnection) -> None:
-    # Looked up first: `if not exists` asks for the right to make it even where it exists.
+    # Checked first: `create schema if not exists` requires the privilege even when the schema exists.
     if not await _value(connection, "select count(*) from pg_namespace where nspname = %s", [SCHEMA]):
         try:
             await connection.execute("create schema meltica")
         except errors.InsufficientPrivilege:
+            user, database = connection.info.user, connection.info.dbname
             raise MigrationError(
-                f"role {connection.info.user} may not create the schema `{SCHEMA}`; as the database's owner: "
-                f"grant create on database {connection.info.dbname} to {connection.info.user}"
+                f"role {user} may not create the schema `{SCHEMA}`; as the owner of the database, run: "
+                f"grant create on database {database} to {user}"
             ) from None
     await connection.execute(
         "create table if not exists schema_migrations (version integer primary key, name text not null, "
@@ -201,25 +203,27 @@ async def _prepare(connection: AsyncConnection) -> None:
 
 
 async def _run(connection: AsyncConnection, migration: Migration, sql: bytes, *, forward: bool) -> None:
-    what = f"{migration} ({'up' if forward else 'down'})"
+    label = f"{migration} ({'up' if forward else 'down'})"
     try:
         if NO_TRANSACTION in sql:
             await connection.execute(sql, prepare=False)
-            await _note(connection, migration, forward=forward)
+            await _record(connection, migration, forward=forward)
             return
         async with connection.transaction():
-            # Without parameters a whole file goes in one message: nothing splits or escapes it.
+            # Without parameters, a whole file is sent as one message, so it is neither split nor escaped.
             await connection.execute(sql, prepare=False)
             if connection.info.transaction_status != TransactionStatus.INTRANS:
-                raise MigrationError(f"{what} ends its transaction itself; take its commit or rollback out")
-            await _note(connection, migration, forward=forward)
+                raise MigrationError(f"{label} ends its transaction itself; remove its commit or rollback")
+            await _record(connection, migration, forward=forward)
     except Error as error:
         if connection.closed:
-            raise DatabaseUnavailable(f"{what}: the database went away: {error_text(error)}") from error
-        raise MigrationError(f"{what} failed{_place(sql, error)}: {error.diag.message_primary}") from error
+            raise DatabaseUnavailable(
+                f"{label}: the connection to the database was lost: {error_text(error)}"
+            ) from error
+        raise MigrationError(f"{label} failed{_place(sql, error)}: {error.diag.message_primary}") from error
 
 
-async def _note(connection: AsyncConnection, migration: Migration, *, forward: bool) -> None:
+async def _record(connection: AsyncConnection, migration: Migration, *, forward: bool) -> None:
     if forward:
         await connection.execute(
             "insert into schema_migrations (version, name, checksum) values (%s, %s, %s)",
@@ -241,15 +245,16 @@ async def _session(dsn: str) -> AsyncGenerator[AsyncConnection]:
 
 @asynccontextmanager
 async def _locked(dsn: str, timeout: float) -> AsyncGenerator[AsyncConnection]:
-    """Yields a connection that alone may migrate. It asks for the lock instead of waiting in the database,
-    where its waiting would itself be in the way of a `create index concurrently`.
+    """Yields a connection that holds the migration lock.
+
+    The lock is polled, because waiting for it in the database would block a `create index concurrently`.
     """
     deadline = time.monotonic() + timeout
     async with _session(dsn) as connection:
         while not await _value(connection, "select pg_try_advisory_lock(%s)", [LOCK]):
             if time.monotonic() > deadline:
                 raise MigrationError(
-                    f"another process still migrates this database after {timeout:g} s; try again"
+                    f"another process is still migrating this database after {timeout:g} s; try again"
                 )
             await asyncio.sleep(0.05)
         yield connection

@@ -1,4 +1,4 @@
-"""The files of migrations: found, numbered, paired; every fault is listed."""
+"""Migration files: their discovery, numbering and pairing; every fault is reported."""
 
 from pathlib import Path
 
@@ -9,15 +9,15 @@ from meltica.persistence import migrate
 from tests.support.paths import ROOT
 
 
-def test_the_project_s_own_are_whole() -> None:
+def test_the_migrations_of_the_project_are_complete() -> None:
     for migration in migrate.load():
         assert migration.down is not None, migration
-    # What is installed may be a copy.
+    # The installed files may be copies.
     at_top = {path.name: path.read_text() for path in (ROOT / "migrations").glob("*.sql")}
     assert at_top == {path.name: path.read_text() for path in migrate.FOLDER.glob("*.sql")} != {}
 
 
-def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     for name in (
         "0001_one.up.sql",
         "0001_other.up.sql",
@@ -34,13 +34,13 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
         "0001_other.up.sql and 0001_one.up.sql have the same number",
         "0002: expected a file 0002_name.up.sql, saw none",
         "0003_thee.down.sql: expected the name of 0003_three.up.sql",
-        "0005_five.up.sql: expected number 0004 next, without a gap",
+        "0005_five.up.sql: expected number 0004, because numbers have no gaps",
         "6_six.up.sql: expected NNNN_name.up.sql or NNNN_name.down.sql",
     ):
         assert text in str(failure.value)
 
 
-def test_the_checksum_does_not_know_line_endings() -> None:
+def test_the_checksum_is_independent_of_line_endings() -> None:
     unix = migrate.Migration(1, "a", b"a;\nb;\n", None)
     assert unix.checksum == migrate.Migration(1, "a", b"a;\r\nb;\r\n", None).checksum
     assert unix.checksum != migrate.Migration(1, "a", b"a;\nc;\n", None).checksum

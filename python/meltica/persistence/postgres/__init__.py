@@ -1,1 +1,1 @@
-"""The embedded PostgreSQL server: its programs, home, account, launch and supervision."""
+"""The embedded PostgreSQL server: binaries, home directory, user account, launch and supervision."""

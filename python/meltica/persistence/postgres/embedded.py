@@ -1,11 +1,18 @@
-"""An embedded PostgreSQL: a server of one's own in a directory, started, watched and stopped by Meltica.
+"""An embedded PostgreSQL server in a directory of its own, started, supervised and stopped by Meltica.
 
-The directory (home) holds `data`; `run`, with the Unix socket, the only way in; `password`, of the role
-`meltica`; `postgres.log` and that of the start before; and `lock`. Who has locked `lock` owns the server: it
-starts it, and the server ends when the owner does, however it ends. Other processes attach.
+The home directory contains:
 
-Nothing outside the directory is changed. Any state that a kill -9 of the owner, the server or both leaves
-behind is put right by the next start.
+- `data`, the data directory of PostgreSQL
+- `run`, with the Unix socket, which is the only way to connect
+- `password`, the password of the role `meltica`
+- `postgres.log` and the log of the previous start
+- `lock`: the process that holds this lock owns the server
+
+The owner starts the server, and the server ends with the owner, even when the owner is killed. Other
+processes attach to it.
+
+Nothing outside the home directory is changed. The next start recovers from any state that a kill -9 of the
+owner, the server or both leaves behind.
 """
 
 import asyncio
@@ -44,25 +51,25 @@ SETTINGS = {
     "log_destination": "stderr",
 }
 if sys.platform == "linux":
-    # One call instead of a thousand: after a kill -9 the start takes tenths of a second, not seconds.
+    # Replaces one fsync per file: after a kill -9, a start takes tenths of a second instead of seconds.
     SETTINGS["recovery_init_sync_method"] = "syncfs"
 
 _log = logging.getLogger("meltica.postgres")
 _locks: set[int] = set()
 
 
-def _let_go() -> None:
-    """Closes the locks in a forked child: one that outlives its parent would keep others out."""
+def _close_locks() -> None:
+    """Closes the locks in a forked child, which would otherwise hold them after its parent's end."""
     for lock in _locks:
         os.close(lock)
     _locks.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_close_locks)
 
 
 class EmbeddedPostgres:
-    """The server in one directory. All methods may be called from any thread."""
+    """The server in one home directory. Thread-safe."""
 
     def __init__(
         self, home: Path | None = None, *, start_timeout: float = 120.0, stop_timeout: float = 10.0
@@ -87,32 +94,32 @@ class EmbeddedPostgres:
 
     @property
     def dsn(self) -> str:
-        """The connection string; it stays the same from start to start. Holds the password."""
+        """The connection string, which includes the password. It is the same after each start."""
         return self._conninfo(NAME)
 
     @property
     def owner(self) -> bool:
-        """Whether this process started the server, and ends it."""
+        """Whether this process started the server and will stop it."""
         return self._lock is not None
 
     @property
     def pid(self) -> int | None:
-        """The server's process, None while there is none."""
-        known = read_pid_file(self.data)
-        return known.pid if known is not None and serves(known.pid, self.data) else None
+        """The process id of the server, or None while it is not running."""
+        file = read_pid_file(self.data)
+        return file.pid if file is not None and serves(file.pid, self.data) else None
 
     @property
     def running(self) -> bool:
-        """Whether the server runs and takes connections."""
+        """Whether the server is running and accepts connections."""
         if self._server is not None:
             return not self._server.ended.is_set()
-        known = read_pid_file(self.data)
-        return known is not None and known.ready and serves(known.pid, self.data)
+        file = read_pid_file(self.data)
+        return file is not None and file.ready and serves(file.pid, self.data)
 
     def start(self) -> None:
-        """Starts the server or attaches to it; nothing when it runs already.
+        """Starts the server or attaches to it; does nothing when it is already running.
 
-        Raises DatabaseUnavailable with one line that says why it cannot run and what to do.
+        Raises DatabaseUnavailable with the cause and the remedy in one line.
         """
         deadline = time.monotonic() + self.start_timeout
         with self._mutex:
@@ -129,27 +136,27 @@ class EmbeddedPostgres:
     ensure_running = start
 
     def stop(self) -> None:
-        """Ends the server, in about `stop_timeout` seconds at most; one that is only attached to goes on."""
+        """Stops the server within about `stop_timeout` seconds, or detaches from another process's server."""
         self._stopping.set()
         with self._mutex:
             self._end()
             self._stopping.clear()
 
     async def supervise(self, on_change: Callable[[bool], None] | None = None) -> None:
-        """Keeps the started server running until cancelled; takes over when an owner that is not us ends.
+        """Keeps the server running until cancelled, and takes it over when another owner ends.
 
-        `on_change` hears False when the server has gone and True when it is back. A server that keeps dying
-        is started again after ever longer pauses, up to half a minute.
+        `on_change` is called with False when the server ends and with True when it runs again. Restarts have
+        increasing pauses of up to half a minute.
         """
         pause, up_since = 0.0, time.monotonic()
         while True:
             await asyncio.sleep(WATCH_INTERVAL)
-            self._bound_log()
+            self._limit_log()
             if self.running:
                 continue
             if time.monotonic() - up_since > LONGEST_BACKOFF:
                 pause = 0.0
-            _log.error("the embedded PostgreSQL in %s has ended; starting it again", self.home)
+            _log.error("the embedded PostgreSQL in %s has ended; restarting it", self.home)
             if on_change is not None:
                 on_change(False)
             while True:
@@ -158,45 +165,45 @@ class EmbeddedPostgres:
                 try:
                     await asyncio.to_thread(self.start)
                 except DatabaseUnavailable as error:
-                    _log.error("%s; trying again in %.1f s", error, pause)
+                    _log.error("%s; retrying in %.1f s", error, pause)
                 else:
                     break
             up_since = time.monotonic()
-            _log.info("the embedded PostgreSQL in %s runs again", self.home)
+            _log.info("the embedded PostgreSQL in %s is running again", self.home)
             if on_change is not None:
                 on_change(True)
 
     def _start(self, deadline: float) -> None:
         account = self._home.make()
-        why = f"another process holds {self._home.lock}, but its server does not answer"
+        reason = f"another process holds {self._home.lock}, but its server does not respond"
         while not self._take_lock(account):
             if self.running:
                 try:
-                    self._make_database()
+                    self._create_database()
                 except _WrongPassword:
                     raise
                 except DatabaseUnavailable as error:
-                    # It may be on its way out with an owner that was killed.
-                    why = str(error)
+                    # The server may be shutting down because its owner was killed.
+                    reason = str(error)
                 else:
                     return
-            self._pause(deadline, why)
-        found = binaries.find()
-        self._home.check_version(found)
+            self._pause(deadline, reason)
+        installed = binaries.find()
+        self._home.check_version(installed)
         self._end_leftovers(account)
-        directory = self._home.open_to(account, found.directory)
+        directory = self._home.accessible(account, installed.directory)
         if not self.data.exists():
-            self._home.initialise(account, found, directory)
+            self._home.initialise(account, installed, directory)
         elif not self._home.password.exists():
             self._home.set_password(account, directory)
         while (reason := self._launch(account, directory, deadline)) is not None:
-            # Its backends outlive a killed server by a moment, and PostgreSQL waits for them to be gone.
+            # The backends of a killed server end a moment later, and PostgreSQL refuses to start before.
             if "shared memory" not in reason:
                 raise DatabaseUnavailable(
                     f"PostgreSQL does not start in {self.data}: {reason} (see {self.log})"
                 )
             self._pause(deadline, f"processes of an earlier server still use {self.data}: {reason}")
-        self._make_database()
+        self._create_database()
 
     def _take_lock(self, account: Account) -> bool:
         if self._lock is None:
@@ -211,7 +218,7 @@ class EmbeddedPostgres:
         return True
 
     def _end(self) -> None:
-        """Ends the server, if this process has started one, and lets go of the lock."""
+        """Stops the server if this process started it, and releases the lock."""
         if self._server is not None:
             self._server.stop(self.stop_timeout)
             self._server = None
@@ -221,32 +228,32 @@ class EmbeddedPostgres:
             self._lock = None
 
     def _end_leftovers(self, account: Account) -> None:
-        """Ends and clears away what an earlier owner that was killed left behind. The lock is held."""
+        """Stops the server and removes the files that a killed owner left behind. Requires the lock."""
         for directory in self.home.glob("init-*"):
             shutil.rmtree(directory, ignore_errors=True)
-        known = read_pid_file(self.data)
-        if known is not None and serves(known.pid, self.data):
-            end_foreign(known.pid, self.data, self.stop_timeout)
-            known = read_pid_file(self.data)
+        content = read_pid_file(self.data)
+        if content is not None and serves(content.pid, self.data):
+            end_foreign(content.pid, self.data, self.stop_timeout)
+            content = read_pid_file(self.data)
         for socket in self._home.run.glob(".s.PGSQL.*"):
             socket.unlink(missing_ok=True)
-        if known is None:
+        if content is None:
             return
         file = self.data / "postmaster.pid"
-        if known.pid:
-            # The process is gone, but its number may be a zombie's, or by now another's, and PostgreSQL would
-            # refuse to start. It ignores its parent's number, and still checks that no backend is left.
+        if content.pid:
+            # The process has ended, but its pid may belong to a zombie or be reused, and PostgreSQL would
+            # refuse to start. It ignores the pid of its parent, and still checks for remaining backends.
             try:
                 lines = file.read_text().splitlines(keepends=True)
             except FileNotFoundError:
-                # It ended in this very moment, and took its file along.
+                # The server removed its file in the meantime.
                 return
             self._home.write(file, "".join([f"{os.getpid()}\n", *lines[1:]]), account)
         else:
             file.unlink(missing_ok=True)
 
     def _launch(self, account: Account, directory: Path, deadline: float) -> str | None:
-        """Starts the server and returns None when it is ready, else what it said before it ended."""
+        """Starts the server; returns None when it is ready, or its error output when it ended."""
         with contextlib.suppress(FileNotFoundError):
             self.log.replace(self.log.with_suffix(".log.1"))
         log = self._home.open(self.log, os.O_WRONLY | os.O_APPEND, account)
@@ -260,35 +267,37 @@ class EmbeddedPostgres:
             os.close(log)
         self._server = server
         while not server.ended.wait(0.01):
-            known = read_pid_file(self.data)
-            if known is not None and known.pid == server.pid and known.ready:
+            file = read_pid_file(self.data)
+            if file is not None and file.pid == server.pid and file.ready:
                 return None
             if self._stopping.is_set() or time.monotonic() > deadline:
-                why = "stopped" if self._stopping.is_set() else f"not ready within {self.start_timeout:g} s"
-                raise DatabaseUnavailable(
-                    f"PostgreSQL in {self.data} was {why} while it started (see {self.log})"
+                stopped = self._stopping.is_set()
+                cause = (
+                    "was stopped during its start" if stopped else f"timed out after {self.start_timeout:g} s"
                 )
+                raise DatabaseUnavailable(f"the start of PostgreSQL in {self.data} {cause} (see {self.log})")
         return complaint(self.log.read_text(errors="replace"))
 
-    def _make_database(self) -> None:
-        """Makes the database if it is missing; finds out that the server answers and knows the password."""
+    def _create_database(self) -> None:
+        """Creates the database if it is missing; verifies that the server responds and the password works."""
         import psycopg
 
         try:
             with psycopg.connect(
                 self._conninfo("postgres"), autocommit=True, connect_timeout=10
             ) as connection:
-                found = connection.execute("select from pg_database where datname = %s", [NAME]).rowcount
-                if not found:
+                query = "select from pg_database where datname = %s"
+                if not connection.execute(query, [NAME]).rowcount:
                     with contextlib.suppress(
                         psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation
                     ):
                         connection.execute("create database meltica")
         except psycopg.Error as error:
-            why = f"the PostgreSQL in {self.home} takes no connections: {' '.join(str(error).split())}"
-            if "password authentication failed" in why:
-                raise _WrongPassword(f"{why}; delete {self._home.password} to have a new one set") from error
-            raise DatabaseUnavailable(why) from error
+            reason = " ".join(str(error).split())
+            text = f"the PostgreSQL in {self.home} does not accept connections: {reason}"
+            if "password authentication failed" in reason:
+                raise _WrongPassword(f"{text}; delete {self._home.password} to set a new one") from error
+            raise DatabaseUnavailable(text) from error
 
     def _conninfo(self, database: str) -> str:
         from psycopg.conninfo import make_conninfo
@@ -296,21 +305,23 @@ class EmbeddedPostgres:
         try:
             password = self._home.password.read_text().strip()
         except FileNotFoundError:
-            raise DatabaseUnavailable(f"{self.home} holds no database yet: start the server first") from None
+            raise DatabaseUnavailable(
+                f"{self.home} does not contain a database yet; start the server first"
+            ) from None
         return make_conninfo(
             host=str(self._home.run), port=PORT, user=NAME, password=password, dbname=database
         )
 
-    def _pause(self, deadline: float, why: str) -> None:
-        """Waits a moment before another try. Raises DatabaseUnavailable when there is no time for one."""
+    def _pause(self, deadline: float, reason: str) -> None:
+        """Pauses before another attempt. Raises DatabaseUnavailable after the deadline or a stop."""
         if self._stopping.wait(0.05) or time.monotonic() > deadline:
-            raise DatabaseUnavailable(f"{why}; gave up")
+            raise DatabaseUnavailable(f"{reason}; gave up")
 
-    def _bound_log(self) -> None:
+    def _limit_log(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             if self.owner and self.log.stat().st_size > LOG_LIMIT:
                 os.truncate(self.log, 0)
 
 
 class _WrongPassword(DatabaseUnavailable):
-    """Trying again would not help."""
+    """A retry would fail in the same way."""

@@ -1,7 +1,7 @@
-"""Starts a program of PostgreSQL: drops root, binds its life to that of its owner, becomes the program.
+"""Launches a program of PostgreSQL: drops root, ties its lifetime to its owner's, and executes the program.
 
-Run as a script: `python -I -S launch.py UID GID OWNER PROGRAM ARGUMENT...`; UID is -1 to stay who one is.
-A script of its own, because no Python may run between fork and exec in a process that has threads.
+Usage: `python -I -S launch.py UID GID OWNER PROGRAM ARGUMENT...`; a UID of -1 keeps the current user. It is a
+separate script because Python code must not run between fork and exec in a process with threads.
 """
 
 import ctypes
@@ -13,17 +13,17 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(uid: int, gid: int, owner: int, command: list[str]) -> None:
-    """Becomes `command`. It gets SIGINT when the thread that started it ends, however it ends (Linux)."""
+    """Executes `command`, which on Linux gets SIGINT when the thread that started it ends."""
     if uid >= 0:
         os.setgroups([])
         os.setgid(gid)
         os.setuid(uid)
     os.umask(0o077)
     if sys.platform == "linux":
-        # After the change of user, which clears it.
+        # Set after the change of user, which would clear it.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
     if os.getppid() != owner:
-        sys.exit(f"process {owner}, which started this, is gone")
+        sys.exit(f"process {owner}, which started this program, has ended")
     os.execv(command[0], command)
 
 

@@ -1,4 +1,4 @@
-"""The process of a PostgreSQL server: starting it, asking after it, ending it."""
+"""The process of a PostgreSQL server: start, status and stop."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ IMMEDIATE_TIMEOUT = 5.0
 
 
 class PidFile(NamedTuple):
-    """What `postmaster.pid` says; `pid` is 0 when it says nothing."""
+    """The contents of `postmaster.pid`; `pid` is 0 when the file is empty or damaged."""
 
     pid: int
     ready: bool
@@ -26,8 +26,8 @@ class PidFile(NamedTuple):
 class Server:
     """A server that this process started.
 
-    A thread forks it and waits for it, because the kernel binds it to the thread that forked (`launch.py`).
-    So it outlives whichever thread asked for it, and ends with this process, however that ends.
+    A dedicated thread forks it and waits for it, because the kernel ties the server to the forking thread
+    (`launch.py`). The server therefore outlives the caller's thread and always ends with this process.
     """
 
     def __init__(self, command: list[str], cwd: Path, log: int) -> None:
@@ -62,11 +62,14 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The server's process."""
+        """The process id of the server."""
         return self._process.pid if self._process is not None else 0
 
     def stop(self, timeout: float) -> None:
-        """Ends it: in order within `timeout` seconds, else at once, else by force; its start recovers."""
+        """Stops the server: fast shutdown for `timeout` seconds, then immediate shutdown, then SIGKILL.
+
+        The next start recovers from the latter two.
+        """
         if self._process is None:
             return
         steps = ((signal.SIGINT, timeout), (signal.SIGQUIT, IMMEDIATE_TIMEOUT), (signal.SIGKILL, None))
@@ -77,7 +80,7 @@ class Server:
 
 
 def end_foreign(pid: int, data: Path, timeout: float) -> None:
-    """Ends a server that another process started on `data` and left behind."""
+    """Stops a server on `data` that an earlier owner left running."""
     for number, patience in ((signal.SIGINT, timeout), (signal.SIGQUIT, IMMEDIATE_TIMEOUT)):
         try:
             os.kill(pid, number)
@@ -86,12 +89,12 @@ def end_foreign(pid: int, data: Path, timeout: float) -> None:
         if wait_until(lambda: not serves(pid, data), patience):
             return
     raise DatabaseUnavailable(
-        f"process {pid}, a PostgreSQL that serves {data}, does not end; end it: kill -9 {pid}"
+        f"process {pid}, a PostgreSQL server on {data}, does not stop; end it with kill -9 {pid}"
     )
 
 
 def read_pid_file(data: Path) -> PidFile | None:
-    """Returns what `postmaster.pid` says, None when there is none."""
+    """Returns the contents of `postmaster.pid`, or None when the file does not exist."""
     try:
         lines = (data / "postmaster.pid").read_text(errors="replace").splitlines()
     except FileNotFoundError:
@@ -101,7 +104,7 @@ def read_pid_file(data: Path) -> PidFile | None:
 
 
 def serves(pid: int, data: Path) -> bool:
-    """Whether a process is a living server on `data`: no zombie, and none that has the number by chance."""
+    """Returns whether a process is a live server on `data`, not a zombie or a process with a reused pid."""
     if pid <= 0:
         return False
     if sys.platform == "linux":
@@ -121,7 +124,7 @@ def serves(pid: int, data: Path) -> bool:
 
 
 def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
-    """Asks until `condition` holds; False when it does not within `timeout` seconds."""
+    """Polls `condition` until it holds; returns False after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() >= deadline:

@@ -1,4 +1,4 @@
-"""Where the embedded server lives."""
+"""The default home directory of the embedded server."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from meltica.persistence.postgres.home import default_home
 
 
-def test_the_environment_names_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_environment_sets_the_default_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MELTICA_HOME", str(tmp_path))
     assert default_home() == tmp_path
     monkeypatch.setenv("MELTICA_HOME", "")
