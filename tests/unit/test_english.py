@@ -31,7 +31,6 @@ LIMITS: dict[str, int] = {
     "python/meltica/telemetry": 7,
     "python/meltica/testing": 3,
     "python/meltica/validation": 1,
-    "python/meltica/venue": 12,
     "tests/integration": 6,
     "tests/unit": 3,
 }
