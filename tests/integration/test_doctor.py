@@ -1,4 +1,4 @@
-"""What doctor sees, its verdicts and cures, and that it changes nothing."""
+"""The checks of doctor: verdicts, remedies, and that it changes nothing."""
 
 import json
 import resource
@@ -61,7 +61,7 @@ def test_an_embedded_server_is_looked_at_and_not_begun(cluster: EmbeddedPostgres
     folder = folder_for_server()
     result = run(folder, CONFIG + f"database: {{home: {folder}/deep/pg}}", "--json")
     rows = found(result)
-    assert rows["database"]["seen"].endswith("it is made at the start")
+    assert rows["database"]["seen"].endswith("it is created at the first start")
     assert f"in {folder}/deep/pg, run by " in rows["database"]["seen"]
     assert "server" not in rows
     assert [path.name for path in folder.iterdir()] == ["config.yaml"]
@@ -88,7 +88,7 @@ def test_a_database_that_does_not_answer(tmp_path: Path) -> None:
     result = run(tmp_path, CONFIG, DATABASE_URL="postgresql://me:hush@127.0.0.1:1/x")
     assert result.return_value == 9
     assert "fail server        the database (x at 127.0.0.1:1) cannot be reached" in result.output
-    assert "-> start it, or correct database.dsn" in result.output
+    assert "-> start the database, or correct database.dsn" in result.output
     assert "hush" not in result.output
 
 
@@ -123,7 +123,7 @@ def test_an_address_that_a_gateway_has(monkeypatch: pytest.MonkeyPatch) -> None:
         finding = doctor.address("127.0.0.1", port)
     assert (finding.verdict, finding.seen) == (
         "ok",
-        f"127.0.0.1:{port}: a Meltica gateway answers there, version 1.2.3",
+        f"127.0.0.1:{port} is used by a Meltica gateway, version 1.2.3",
     )
 
 
@@ -143,7 +143,7 @@ def test_clocks_apart(seconds: float, verdict: str, text: str) -> None:
 
 def test_a_clock_that_was_never_set() -> None:
     assert doctor.clock(lambda: 0.0) == doctor.Finding(
-        "clock", "fail", "1970-01-01 00:00:00 UTC", "set the clock, and keep it set by NTP"
+        "clock", "fail", "1970-01-01 00:00:00 UTC", "set the clock, and synchronise it with NTP"
     )
     assert doctor.clock(datetime(2026, 1, 1, tzinfo=UTC).timestamp).verdict == "ok"
 
