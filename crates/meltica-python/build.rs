@@ -1,4 +1,4 @@
-//! Tells the binding how it is built.
+//! Passes the Cargo profile and the target to the binding.
 
 use std::env;
 use std::ffi::OsStr;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("Cargo sets OUT_DIR"));
-    // Cargo tells a profile of our own (`dist`) from `release` by the folder it builds in, and nowhere else.
+    // Only the name of the build folder distinguishes a custom profile (`dist`) from `release`.
     let mut folders = out.ancestors().filter_map(|folder| folder.file_name().and_then(OsStr::to_str));
     let profile = folders.find_map(|folder| match folder {
         "debug" => Some("dev"),

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// The docstring of `meltica._core.benchmarks`.
 pub const DOC: &str = "Benchmarks of the core without Python, for `meltica bench`.";
 
-/// Returns the median of five runs, after one to warm up.
+/// Returns the median of five runs after a warm-up run.
 fn median(mut run: impl FnMut() -> f64) -> f64 {
     run();
     middle((0..5).map(|_| run()).collect())
@@ -28,15 +28,16 @@ fn middle(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Returns the ns that each of the `n` operations of `work` takes.
+/// Runs `work`, which is `n` operations, and returns the ns per operation.
 fn timed(n: usize, work: impl FnOnce()) -> f64 {
     let started = Instant::now();
     work();
     started.elapsed().as_nanos() as f64 / n as f64
 }
 
-/// Returns the ns of an operation that is always the same. A run is a hundred pieces of `n` operations, each a fraction
-/// of a millisecond, and tells its median piece: interruptions by other processes are none of its business.
+/// Returns the ns per operation, for an operation whose cost does not change. The result of a run is the median of a
+/// hundred pieces of `n` operations. A piece takes a fraction of a millisecond, so that interruptions by other
+/// processes do not reach the median.
 fn steady(n: usize, mut operation: impl FnMut()) -> f64 {
     median(|| middle((0..100).map(|_| timed(n, || (0..n).for_each(|_| operation()))).collect()))
 }
@@ -46,19 +47,19 @@ fn pool() -> f64 {
     steady(10_000, || workload::cycle(&pool))
 }
 
-/// Two threads at one pool. Before each piece the other one has to answer at once, so that both are running when it
-/// begins; after two seconds of waiting for that, on a machine too busy or too small, pieces begin regardless.
+/// Two threads that use one pool. Before each piece, the other thread has to answer within microseconds, so that both
+/// are running when the piece starts. On a machine that is too busy for that, pieces start regardless after 2 s.
 fn pool_contended() -> f64 {
     const PIECES: u64 = 300;
     const N: usize = 5000;
     const AT_ONCE: Duration = Duration::from_micros(2);
     const GO: u64 = 1 << 63;
-    let (pool, asked, answer) = (workload::pool(), AtomicU64::new(0), AtomicU64::new(0));
+    let (pool, request, answer) = (workload::pool(), AtomicU64::new(0), AtomicU64::new(0));
     let work = || (0..N).for_each(|_| workload::cycle(&pool));
     let other = || {
         let mut pieces = 0;
         while pieces < PIECES {
-            let number = asked.load(Ordering::Acquire);
+            let number = request.load(Ordering::Acquire);
             if number & GO != 0 && number != answer.load(Ordering::Relaxed) {
                 work();
                 pieces += 1;
@@ -70,7 +71,7 @@ fn pool_contended() -> f64 {
     let mut number = 0;
     let mut ask = |flag: u64, meanwhile: &dyn Fn()| {
         number += 1;
-        asked.store(number | flag, Ordering::Release);
+        request.store(number | flag, Ordering::Release);
         let ns = timed(1, meanwhile);
         while answer.load(Ordering::Acquire) != number | flag {
             std::hint::spin_loop();
@@ -113,14 +114,14 @@ fn unwanted() -> f64 {
     let plane = trades_of_btc(1);
     let mut publisher = plane.publisher();
     let other = symbol("ETH-USDT");
-    let mut look_up = || {
+    let mut lookup = || {
         black_box(publisher.wanted(Kind::Trade, black_box(other)));
     };
-    steady(10_000, &mut look_up)
+    steady(10_000, &mut lookup)
 }
 
-/// Publishes to one queue alone, and to one beside `others` queues of other symbols: ns of either. The difference is
-/// smaller than what a shared machine adds and takes away, so short runs of both alternate and the medians are taken.
+/// Publishes to one queue alone, and to one beside `others` queues of other symbols; returns the ns of each. Short runs
+/// of both alternate and the medians are compared, because the difference is smaller than the noise of a shared machine.
 fn beside(others: usize) -> (f64, f64) {
     let (alone, mut among) = (trades_of_btc(1), trades_of_btc(1));
     for i in 0..others {
@@ -137,7 +138,7 @@ fn beside(others: usize) -> (f64, f64) {
     (alone, among)
 }
 
-/// What a publisher pays for an event whose one reader has been asleep for `nap`: publishing it and waking the reader.
+/// Returns the ns to publish an event and wake its only reader, which has been asleep for `nap`.
 fn wake(nap: Duration) -> f64 {
     const N: usize = 500;
     let mut plane = trades_of_btc(1);
@@ -148,12 +149,12 @@ fn wake(nap: Duration) -> f64 {
     let read = || {
         let mut events = Vec::new();
         while !stop.load(Ordering::Acquire) {
-            let looks = Cell::new(0);
+            let checks = Cell::new(0);
             waker.wait(None, || {
                 let ready = reader.has_work() || stop.load(Ordering::Acquire);
-                looks.set(looks.get() + 1);
-                // `wait` looks twice before it sleeps.
-                if !ready && looks.get() > 1 {
+                checks.set(checks.get() + 1);
+                // `wait` checks twice before it sleeps.
+                if !ready && checks.get() > 1 {
                     asleep.store(true, Ordering::Release);
                 }
                 ready
@@ -184,7 +185,7 @@ fn wake(nap: Duration) -> f64 {
     })
 }
 
-/// An order of a mixed flow on a book 1,000 levels deep: limits, cancellations, takers.
+/// Returns the ns per order of a mixed flow on a book of 1,000 levels: limit orders, cancellations, taking orders.
 fn order() -> f64 {
     const N: usize = 100_000;
     let flow = flow::mixed(N, 1);
@@ -202,7 +203,7 @@ fn order() -> f64 {
     })
 }
 
-/// An event of a synthetic market, from its order to a queue.
+/// Returns the ns per event of a synthetic market, from its order to a queue.
 fn market() -> f64 {
     let mut flood = workload::market::Flood::started();
     median(|| {
@@ -266,8 +267,8 @@ fn benchmark_frames(
     py.detach(|| {
         let plane =
             Plane::new(1, &[Kind::BookSnapshot, Kind::Trade, Kind::Ticker].map(|kind| route(kind, None, 25)));
-        // Ids and books start anew in each run, so each has a feed of its own. A piece's frames are its own too: its
-        // median is that of the five runs.
+        // Each run has its own feed, because ids and books restart. The frames of a piece differ from those of the
+        // others, so a piece's result is the median of the five runs.
         let mut pieces = vec![Vec::new(); frames.chunks(PIECE).len()];
         for run in 0..6 {
             let mut feed = Feed::new(plane.publisher(), Some(Arc::clone(&codec)));

@@ -1,4 +1,4 @@
-//! Books as Python sees them.
+//! Books and price levels as Python sees them.
 
 use crate::convert::py_decimal;
 use crate::events::{Body, PyEvent};
@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 enum Place {
     /// In the pool: counted against the instance's reservation.
     Slot(Shared<Book>),
-    /// Moved out because somebody kept the object.
+    /// Moved out of the pool because a lambda kept the object.
     Heap(Box<Book>),
 }
 
@@ -29,7 +29,7 @@ impl BookBody {
         Self { place: Mutex::new(Place::Slot(book)), depth }
     }
 
-    /// A book of its own.
+    /// A book outside the pool.
     pub fn heap(book: Book) -> Self {
         let depth = book.bids.len().max(book.asks.len()) as u32;
         Self { place: Mutex::new(Place::Heap(Box::new(book))), depth }
@@ -46,7 +46,7 @@ impl BookBody {
         }
     }
 
-    /// Copies the levels to the heap and lets the slot go.
+    /// Copies the levels to the heap and returns the slot.
     pub fn keep(&self) {
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         if let Place::Slot(book) = &*place {
@@ -57,7 +57,7 @@ impl BookBody {
     }
 
     pub fn same(&self, other: &Self) -> bool {
-        // Never two locks at once: the other book is copied.
+        // Copies the levels, so that only one lock is held at a time.
         let levels = |body: &Self| {
             body.with(|book| {
                 let top = |side: &[PriceLevel]| -> Vec<(Decimal, Decimal)> {

@@ -1,4 +1,4 @@
-//! Codec declarations, from Python dataclasses to the core's plain data.
+//! Reads codec declarations: from Python dataclasses to the core's plain data.
 
 use crate::convert::value_error;
 use crate::errors::CodecError;
@@ -18,8 +18,8 @@ where
 {
     let value = object.getattr(name)?;
     value.extract().map_err(|_| {
-        let seen = value.repr().map(|r| r.to_string()).unwrap_or_default();
-        CodecError::new_err(format!("codec declaration: {name} has the wrong type: {seen}"))
+        let text = value.repr().map(|r| r.to_string()).unwrap_or_default();
+        CodecError::new_err(format!("codec declaration: {name} has the wrong type: {text}"))
     })
 }
 
@@ -27,24 +27,24 @@ fn list<'py, T>(object: &Any<'py>, name: &str, read: impl Fn(&Any<'py>) -> PyRes
     object.getattr(name)?.try_iter()?.map(|item| read(&item?)).collect()
 }
 
-fn one_of<T: Copy>(what: &str, seen: &str, known: &[(&str, T)]) -> PyResult<T> {
-    known.iter().find(|(name, _)| *name == seen).map(|(_, value)| *value).ok_or_else(|| {
-        let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+fn one_of<T: Copy>(what: &str, text: &str, choices: &[(&str, T)]) -> PyResult<T> {
+    choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
         CodecError::new_err(format!(
-            "codec declaration: expected {what} to be {}, saw {seen:?}",
+            "codec declaration: expected {what} to be {}, saw {text:?}",
             names.join(", ")
         ))
     })
 }
 
-fn unit(seen: &str) -> PyResult<TimeUnit> {
-    let known = [
+fn unit(text: &str) -> PyResult<TimeUnit> {
+    let units = [
         ("s", TimeUnit::Seconds),
         ("ms", TimeUnit::Millis),
         ("us", TimeUnit::Micros),
         ("ns", TimeUnit::Nanos),
     ];
-    one_of("a time unit", seen, &known)
+    one_of("a time unit", text, &units)
 }
 
 fn convert(object: &Any<'_>) -> PyResult<Convert> {
@@ -52,19 +52,19 @@ fn convert(object: &Any<'_>) -> PyResult<Convert> {
     Ok(match kind.as_str() {
         "decimal" => {
             let sign: Option<String> = get(object, "sign")?;
-            let known = [
+            let signs = [
                 ("positive", Sign::Positive),
                 ("non_negative", Sign::NonNegative),
                 ("zero_is_absent", Sign::ZeroIsAbsent),
                 ("any", Sign::Any),
             ];
-            Convert::Decimal(one_of("a sign", sign.as_deref().unwrap_or("any"), &known)?)
+            Convert::Decimal(one_of("a sign", sign.as_deref().unwrap_or("any"), &signs)?)
         }
         "enum" => Convert::Enum(get(object, "names")?),
         "id" => Convert::Id,
         "time" => {
-            let seen: Option<String> = get(object, "unit")?;
-            Convert::Time(unit(seen.as_deref().unwrap_or_default())?)
+            let text: Option<String> = get(object, "unit")?;
+            Convert::Time(unit(text.as_deref().unwrap_or_default())?)
         }
         "text" => Convert::Text,
         "bool" => Convert::Bool,

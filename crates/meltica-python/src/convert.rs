@@ -19,7 +19,7 @@ pub fn provider(name: &str) -> PyResult<ProviderId> {
     ProviderId::intern(name).map_err(value_error)
 }
 
-/// Interns a symbol, ccxt's `BTC/USDT` as `BTC-USDT`.
+/// Interns a symbol. The form of ccxt, `BTC/USDT`, becomes `BTC-USDT`.
 pub fn symbol(name: &str) -> PyResult<SymbolId> {
     SymbolId::intern(&name.replace('/', "-")).map_err(value_error)
 }
@@ -27,8 +27,8 @@ pub fn symbol(name: &str) -> PyResult<SymbolId> {
 /// Reads the name of an event kind.
 pub fn kind(name: &str) -> PyResult<Kind> {
     Kind::from_name(name).ok_or_else(|| {
-        let known: Vec<_> = Kind::ALL.into_iter().map(Kind::name).collect();
-        value_error(format!("expected an event kind ({}), saw {name:?}", known.join(", ")))
+        let names: Vec<_> = Kind::ALL.into_iter().map(Kind::name).collect();
+        value_error(format!("expected an event kind ({}), saw {name:?}", names.join(", ")))
     })
 }
 
@@ -42,7 +42,7 @@ pub fn py_decimal(py: Python<'_>, value: Decimal) -> PyResult<Bound<'_, PyAny>> 
     decimal_type(py)?.call1((value.to_string(),))
 }
 
-/// Whether the value is a `decimal.Decimal`.
+/// Returns whether a value is a `decimal.Decimal`.
 pub fn is_decimal(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     value.is_instance(decimal_type(value.py())?)
 }
@@ -66,13 +66,13 @@ pub fn py_side(py: Python<'_>, side: Side) -> PyResult<Bound<'_, PyAny>> {
     model!(py, "meltica.model.enums", "Side", (side.name(),))
 }
 
-/// Takes a decimal from a `Decimal`, `str`, `int` or `float` (by its shortest form).
+/// Reads a decimal from a `Decimal`, `str`, `int` or `float`; a float by its shortest form.
 pub fn decimal(value: &Bound<'_, PyAny>) -> PyResult<Decimal> {
     let text = value.str()?;
     Decimal::parse(text.to_str()?.as_bytes()).map_err(value_error)
 }
 
-/// RFC 3339 in UTC with nine digits after the second.
+/// Formats a time as RFC 3339 in UTC, with nine digits after the second.
 pub fn rfc3339(time: Nanos) -> String {
     let (days, rest) = (time.div_euclid(86_400_000_000_000), time.rem_euclid(86_400_000_000_000));
     // Days since the epoch to a civil date, by Howard Hinnant's `civil_from_days`.
@@ -90,7 +90,7 @@ pub fn rfc3339(time: Nanos) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
 }
 
-/// The reverse of [`rfc3339`]; fractions of up to nine digits and `Z` or `+00:00`.
+/// Parses an RFC 3339 time in UTC (`Z` or `+00:00`) with a fraction of at most nine digits.
 pub fn parse_rfc3339(text: &str) -> PyResult<Nanos> {
     let bad = || value_error(format!("expected a UTC time such as 2024-08-08T12:00:00.5Z, saw {text:?}"));
     let number = |range: std::ops::Range<usize>| {
@@ -127,35 +127,35 @@ pub fn parse_rfc3339(text: &str) -> PyResult<Nanos> {
     seconds.checked_mul(1_000_000_000).and_then(|ns| ns.checked_add(fraction)).ok_or_else(bad)
 }
 
-/// Python strings of interned names, made once.
+/// Python strings of interned names, each made once.
 #[derive(Default)]
 pub struct NameCache(std::sync::RwLock<Vec<Option<Py<PyString>>>>);
 
 impl NameCache {
     fn get<'py>(&self, py: Python<'py>, index: usize, name: &'static str) -> Bound<'py, PyString> {
         if let Ok(names) = self.0.read()
-            && let Some(Some(known)) = names.get(index)
+            && let Some(Some(string)) = names.get(index)
         {
-            return known.bind(py).clone();
+            return string.bind(py).clone();
         }
-        let made = PyString::intern(py, name);
+        let string = PyString::intern(py, name);
         if let Ok(mut names) = self.0.write() {
             if names.len() <= index {
                 names.resize_with(index + 1, || None);
             }
-            names[index] = Some(made.clone().unbind());
+            names[index] = Some(string.clone().unbind());
         }
-        made
+        string
     }
 }
 
-/// The Python string of a symbol.
+/// Returns the Python string of a symbol.
 pub fn py_symbol(py: Python<'_>, id: SymbolId) -> Bound<'_, PyString> {
     static NAMES: std::sync::LazyLock<NameCache> = std::sync::LazyLock::new(NameCache::default);
     NAMES.get(py, id.index(), id.name())
 }
 
-/// The Python string of a provider.
+/// Returns the Python string of a provider.
 pub fn py_provider(py: Python<'_>, id: ProviderId) -> Bound<'_, PyString> {
     static NAMES: std::sync::LazyLock<NameCache> = std::sync::LazyLock::new(NameCache::default);
     NAMES.get(py, id.index(), id.name())

@@ -19,9 +19,9 @@ fn operand(value: &Bound<'_, PyAny>) -> PyResult<Operand> {
         || value.is_instance_of::<PyFloat>()
         || convert::is_decimal(value)?;
     if !plain {
-        let seen = value.repr()?;
+        let text = value.repr()?;
         return Err(value_error(format!(
-            "expected text, a number, True or False to compare with, saw {seen}"
+            "expected text, a number, True or False to compare with, saw {text}"
         )));
     }
     Ok(Operand::Text(value.str()?.extract()?))

@@ -1,6 +1,8 @@
-//! The Python binding: newtypes over the core, conversions in one place, the pleasant API in Python.
+//! The Python binding: newtypes over the core, conversions in one place. Conveniences are written in Python.
+//!
+//! Doc comments of what Python can see are its docstrings at run time, and equal those of `python/meltica/_core/*.pyi`.
 
-// PyO3's generated code takes arguments by value and returns results where Python wants them.
+// PyO3 requires arguments by value and functions that return `PyResult`.
 #![allow(
     clippy::needless_pass_by_value,
     clippy::redundant_closure_for_method_calls,
@@ -58,7 +60,7 @@ mod _core {
 
 type Register = fn(&Bound<'_, PyModule>) -> PyResult<()>;
 
-/// Adds an importable submodule, and the names that it registers to `module` itself as well.
+/// Adds an importable submodule, and adds its names to `module` too.
 fn add_part(module: &Bound<'_, PyModule>, name: &str, doc: &str, register: &[Register]) -> PyResult<()> {
     let py = module.py();
     let full_name = format!("meltica._core.{name}");
@@ -72,6 +74,6 @@ fn add_part(module: &Bound<'_, PyModule>, name: &str, doc: &str, register: &[Reg
         module.add(name.as_str(), part.getattr(name.as_str())?)?;
     }
     module.setattr(name, &part)?;
-    // An import finds the submodule here: an extension module has no path to search.
+    // `import` finds the submodule in `sys.modules`, because an extension module has no search path.
     py.import("sys")?.getattr("modules")?.set_item(full_name, part)
 }

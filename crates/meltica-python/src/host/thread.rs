@@ -37,7 +37,7 @@ pub struct Loop {
 }
 
 /// An event object. It also serves the next group if that group receives the same event next.
-struct Made<'py> {
+struct EventObject<'py> {
     seq: u64,
     depth: u32,
     object: Bound<'py, PyAny>,
@@ -45,7 +45,7 @@ struct Made<'py> {
 
 /// What the deliveries of one round share.
 struct Round<'py> {
-    made: Option<Made<'py>>,
+    current: Option<EventObject<'py>>,
     /// Instances that failed during the current event.
     failed: Vec<u64>,
     /// Ticks at which the current callback starts: one clock reading a callback, since each starts where the previous
@@ -76,10 +76,10 @@ impl<'py> Step<'_, 'py> {
         instance.now.store(self.now, Ordering::Relaxed);
         instance.observe(event);
         let Some(callback) = &seat.member.callbacks[header.kind as usize] else { return };
-        if round.made.is_none() {
+        if round.current.is_none() {
             match objects.make(self.py, event, self.depth) {
                 Ok(object) => {
-                    round.made = Some(Made { seq: self.delivery.seq, depth: self.depth, object });
+                    round.current = Some(EventObject { seq: self.delivery.seq, depth: self.depth, object });
                 }
                 Err(error) => {
                     round.failed.extend(seat.failure(self.py, header.kind.name(), &error));
@@ -87,7 +87,7 @@ impl<'py> Step<'_, 'py> {
                 }
             }
         }
-        let Some(Made { object, .. }) = &round.made else { return };
+        let Some(EventObject { object, .. }) = &round.current else { return };
         instance.delivered_at.store(self.wall, Ordering::Relaxed);
         let call = || callback.call(self.py, object);
         let result = self.shared.watched(instance.number, round.started, call);
@@ -221,7 +221,7 @@ impl Loop {
     fn deliver_all(&mut self, py: Python<'_>) {
         let mut batch = std::mem::take(&mut self.batch);
         let ready = batch.partition_point(|delivery| delivery.seq <= self.safe);
-        let mut round = Round { made: None, failed: Vec::new(), started: clock::ticks() };
+        let mut round = Round { current: None, failed: Vec::new(), started: clock::ticks() };
         for delivery in &batch[..ready] {
             let header = delivery.item.header();
             if self.shared.event_clock {
@@ -233,10 +233,13 @@ impl Loop {
             }
             let group = &mut self.groups[delivery.group];
             let depth = if header.kind == Kind::BookSnapshot { group.signature.depth } else { 0 };
-            if round.made.as_ref().is_some_and(|made| (made.seq, made.depth) != (delivery.seq, depth))
-                && let Some(made) = round.made.take()
+            if round
+                .current
+                .as_ref()
+                .is_some_and(|current| (current.seq, current.depth) != (delivery.seq, depth))
+                && let Some(current) = round.current.take()
             {
-                self.objects.take_back(made.object);
+                self.objects.take_back(current.object);
             }
             let wall = self.anchor.wall_at(round.started);
             let step = Step { py, shared: &self.shared, delivery, depth, now: self.now, wall };
@@ -257,8 +260,8 @@ impl Loop {
                 round.started = clock::ticks();
             }
         }
-        if let Some(made) = round.made {
-            self.objects.take_back(made.object);
+        if let Some(current) = round.current {
+            self.objects.take_back(current.object);
         }
         // Draining returns the slots and keeps the vector's capacity.
         batch.drain(..ready);

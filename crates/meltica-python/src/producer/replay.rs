@@ -154,8 +154,8 @@ impl<'a> Run<'a> {
 }
 
 fn not_a_recording(file: usize, line: &[u8]) -> PyErr {
-    let seen = String::from_utf8_lossy(&line[..line.len().min(60)]).into_owned();
-    value_error(format!("file {}: expected lines of `<receive ns> <frame>`, saw {seen:?}", file + 1))
+    let text = String::from_utf8_lossy(&line[..line.len().min(60)]).into_owned();
+    value_error(format!("file {}: expected lines of `<receive ns> <frame>`, saw {text:?}", file + 1))
 }
 
 /// Returns the exception that a Python file object raised.
