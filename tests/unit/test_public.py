@@ -56,6 +56,7 @@ FOR_STRATEGIES = [
 ]
 
 FOR_ADAPTERS = [
+    "VENUE_STATES",
     "Account",
     "Ack",
     "Adapter",
@@ -168,3 +169,15 @@ def test_adapters_are_imported_when_they_are_first_used() -> None:
         "assert 'meltica.adapters.live.adapter' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["wire", "codec"])
+def test_the_example_imports_only_what_an_author_imports(name: str) -> None:
+    path = Path(meltica.adapters.__path__[0]) / "fake" / f"{name}.py"
+    modules = {
+        node.module or ""
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+    }
+    own = {module for module in modules if module.startswith("meltica.adapters.fake")}
+    assert {module for module in modules - own if module.startswith("meltica")} == {"meltica.adapters"}

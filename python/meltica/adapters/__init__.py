@@ -58,13 +58,22 @@ if TYPE_CHECKING:
     )
     from meltica.model.account import Account
     from meltica.model.balances import Balance
-    from meltica.model.enums import EventKind, Liquidity, OrderState, OrderType, Side, TimeInForce
+    from meltica.model.enums import (
+        VENUE_STATES,
+        EventKind,
+        Liquidity,
+        OrderState,
+        OrderType,
+        Side,
+        TimeInForce,
+    )
     from meltica.model.fills import Fill
     from meltica.model.orders import NewOrder, OrderSnapshot
     from meltica.runtime.loop_thread import LoopThread
     from meltica.validation.section import AdapterSettings
 
 __all__ = [
+    "VENUE_STATES",
     "Account",
     "Ack",
     "Adapter",
@@ -176,6 +185,7 @@ _MODULES = {
     "meltica.model.account": ("Account",),
     "meltica.model.balances": ("Balance",),
     "meltica.model.enums": (
+        "VENUE_STATES",
         "EventKind",
         "Liquidity",
         "OrderState",

@@ -12,7 +12,7 @@ Diffs continue each other when `U` is the `u` before plus one; a snapshot joins 
 maker, so that the taker sold. Subscribe either `trade` or `aggTrade` of a symbol: both become `Trade`.
 """
 
-from meltica.adapters.codec import (
+from meltica.adapters import (
     Codec,
     Envelope,
     Field,

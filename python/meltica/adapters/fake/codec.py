@@ -5,7 +5,7 @@ Diffs continue each other: `first` is the `last` of the one before, plus one. A 
 /v1/depth`, joins at the first diff with `first <= last + 1 <= its last`.
 """
 
-from meltica.adapters.codec import (
+from meltica.adapters import (
     Codec,
     Field,
     Levels,

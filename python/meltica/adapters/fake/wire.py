@@ -1,44 +1,50 @@
-"""The wire form of `fake`: the same venue, over its websocket and REST, as any other venue is spoken to.
+"""The wire form of `fake`: the adapter of the simulated exchange, over its websocket and REST.
 
-This is the pattern to copy for a venue of your own; `docs/adapters.md` goes through it, `docs/venue.md` has
-the protocol.
+It is the example to copy for another venue. `docs/adapters.md` explains it, and `docs/venue.md` describes the
+protocol.
 """
 
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from urllib.parse import quote
 
-from meltica.adapters.codec import Codec
-from meltica.adapters.fake.codec import FAKE
-from meltica.adapters.fake.settings import FakeSettings
-from meltica.adapters.live.account import LiveAccount
-from meltica.adapters.live.adapter import LiveAdapter
-from meltica.adapters.live.protocol import VenueMessage
-from meltica.adapters.live.rest import ErrorBody, ErrorTable, Request, WrongClock
-from meltica.adapters.live.session import Ack
-from meltica.errors import (
+from meltica.adapters import (
+    VENUE_STATES,
+    Ack,
+    AdapterSettings,
+    Balance,
+    Codec,
+    ErrorBody,
+    ErrorTable,
+    Fill,
+    Liquidity,
+    LiveAccount,
+    LiveAdapter,
+    LoopThread,
+    NewOrder,
     OrderRefused,
+    OrderSnapshot,
+    OrderType,
     OutcomeUnknown,
     ProtocolError,
     RateLimited,
+    Request,
+    Side,
+    TimeInForce,
     Unauthenticated,
     VenueError,
+    VenueMessage,
     VenueUnavailable,
+    WrongClock,
 )
-from meltica.model.balances import Balance
-from meltica.model.enums import VENUE_STATES, Liquidity, OrderType, Side, TimeInForce
-from meltica.model.fills import Fill
-from meltica.model.orders import NewOrder, OrderSnapshot
-from meltica.validation.section import AdapterSettings
-
-if TYPE_CHECKING:
-    from meltica.runtime.loop_thread import LoopThread
+from meltica.adapters.fake.codec import FAKE
+from meltica.adapters.fake.settings import FakeSettings
 
 CHANNELS = {"Trade": "trade", "Ticker": "ticker", "BookSnapshot": "depth", "KlineSummary": "candle"}
 SNAPSHOT_LEVELS = 1_000
-FILLS_A_PAGE = 1_000
+FILLS_PER_PAGE = 1_000
 
 _SIDES = {"buy": Side.BUY, "sell": Side.SELL}
 _STATES = {state.value: state for state in VENUE_STATES}
@@ -46,7 +52,7 @@ _ORDER_TYPES = {"limit": OrderType.LIMIT, "market": OrderType.MARKET}
 
 
 class FakeWire(LiveAdapter):
-    """The fake venue over the wire."""
+    """The simulated exchange as a provider."""
 
     identifier: ClassVar[str] = "fake"
     display_name: ClassVar[str] = "Fake"
@@ -78,8 +84,8 @@ class FakeWire(LiveAdapter):
     def __init__(
         self, settings: AdapterSettings, endpoint: str, key: str | None = None, secret: str | None = None
     ) -> None:
-        """`endpoint` is where the venue's REST is, `http://127.0.0.1:8890`. Without a key there is no
-        account.
+        """`endpoint` is the address of the REST API, `http://127.0.0.1:8890`. Without a key, the adapter has
+        only market data.
         """
         self._endpoint = endpoint.rstrip("/")
         self._key = key or ""
@@ -87,42 +93,42 @@ class FakeWire(LiveAdapter):
         super().__init__(settings)
 
     def rest_endpoint(self) -> str:
-        """Returns where REST is."""
+        """Returns the address of the REST API."""
         return self._endpoint
 
     async def market_url(self) -> str:
-        """Returns where the stream is: the account's as well."""
+        """Returns the URL of the stream, which serves the account too."""
         return self._endpoint.replace("http", "ws", 1) + "/v1/stream"
 
     def codec(self) -> Codec:
-        """Returns how market frames are decoded."""
+        """Returns the codec of market data."""
         return FAKE
 
     def channels(self, kind: str, symbol: str) -> Iterable[str]:
-        """Returns the channel of a kind and a symbol; what is listed has one for all."""
+        """Returns the channel of a kind and a symbol; all instruments share one channel."""
         if kind == "InstrumentUpdate":
             return ("instruments",)
         return (f"{CHANNELS[kind]}:{symbol}",) if kind in CHANNELS else ()
 
     def subscribe(self, id: int, channels: tuple[str, ...]) -> object:
-        """Returns the message that asks for channels."""
+        """Returns the message that subscribes to channels."""
         return {"op": "subscribe", "id": id, "channels": channels}
 
     def unsubscribe(self, id: int, channels: tuple[str, ...]) -> object:
-        """Returns the message that asks for channels no more."""
+        """Returns the message that unsubscribes from channels."""
         return {"op": "unsubscribe", "id": id, "channels": channels}
 
     def login(self, id: int, time: int) -> object:
-        """Returns the message that logs in."""
+        """Returns the login message."""
         signature = self._signature(f"{time}GET/v1/stream".encode())
         return {"op": "login", "id": id, "key": self._key, "time": time, "signature": signature}
 
     def ping(self, id: int) -> object:
-        """Returns the message that asks for a sign of life."""
+        """Returns the ping message."""
         return {"op": "ping", "id": id}
 
     def parse_ack(self, message: VenueMessage) -> Ack | None:
-        """Returns the answer that a message is: all have an `op`."""
+        """Returns the acknowledgement in a message: each has an `op`."""
         match message:
             case {"op": "error", "id": int(id), "code": str(code), "error": str(text)}:
                 kind = self.errors.get(code, VenueError)
@@ -144,7 +150,7 @@ class FakeWire(LiveAdapter):
             )
 
     def account_message(self, message: VenueMessage) -> None:
-        """Tells the account of its orders and balances."""
+        """Passes orders and balances to the account."""
         assert self.account is not None
         match message["type"]:
             case "order":
@@ -155,13 +161,13 @@ class FakeWire(LiveAdapter):
                 raise ProtocolError("unknown_frame", f"expected an order or a balance, saw {other!r}")
 
     def sign(self, request: Request, time: int) -> Request:
-        """Returns a request with its key, its time and their signature."""
+        """Returns a request with key, time and signature."""
         signature = self._signature(f"{time}{request.method}{request.target}".encode() + request.body)
         headers = {"X-Venue-Key": self._key, "X-Venue-Time": str(time), "X-Venue-Signature": signature}
         return request._replace(headers=headers)
 
     def parse_error(self, body: object) -> ErrorBody | None:
-        """Returns what an error answer says."""
+        """Returns code and message of an error response."""
         match body:
             case {"status": "error", "code": str(code), "error": str(text)}:
                 return ErrorBody(code, text)
@@ -169,19 +175,19 @@ class FakeWire(LiveAdapter):
                 return None
 
     async def fetch_time(self) -> int:
-        """Returns the venue's wall clock, which signatures go by."""
+        """Returns the venue's wall-clock time, which signatures use."""
         return (await self.rest.call("GET", "/v1/time"))["time"]
 
     async def fetch_instruments(self) -> Sequence[Mapping[str, object]]:
-        """Returns what the venue lists."""
+        """Returns the listed instruments."""
         return (await self.rest.call("GET", "/v1/instruments"))["instruments"]
 
     async def fetch_snapshot(self, symbol: str) -> bytes:
-        """Returns a book, as it came."""
+        """Returns the snapshot of a book, undecoded."""
         return await self.rest.fetch("GET", "/v1/depth", {"symbol": symbol, "limit": SNAPSHOT_LEVELS})
 
-    def make_account(self, loop: "LoopThread") -> "FakeAccount | None":
-        """Returns the account of the key."""
+    def make_account(self, loop: LoopThread) -> "FakeAccount | None":
+        """Returns the account of the key; None without a key."""
         return FakeAccount(self, loop) if self._key else None
 
     def _signature(self, text: bytes) -> str:
@@ -191,7 +197,7 @@ class FakeWire(LiveAdapter):
 class FakeAccount(LiveAccount):
     """An account at the fake venue."""
 
-    def __init__(self, venue: FakeWire, loop: "LoopThread") -> None:
+    def __init__(self, venue: FakeWire, loop: LoopThread) -> None:
         super().__init__(loop)
         self._venue = venue
 
@@ -244,10 +250,10 @@ class FakeAccount(LiveAccount):
         fills: list[Fill] = []
         after = "0"
         while True:
-            params = {"since": time, "after": after, "limit": FILLS_A_PAGE}
+            params = {"since": time, "after": after, "limit": FILLS_PER_PAGE}
             page = [_fill(fill) for fill in (await self._query("/v1/fills", params))["fills"]]
             fills += page
-            if len(page) < FILLS_A_PAGE:
+            if len(page) < FILLS_PER_PAGE:
                 return fills
             after = page[-1].execution_id
 

@@ -1,8 +1,8 @@
-"""One websocket connection: does what its session says, and tells it what happened.
+"""One websocket connection: executes the actions of its session, and reports events to it.
 
 With a `feed`, each frame goes to the core first, and the handler gets only frames that are not market data of
-the codec. Without a `feed`, the handler gets every frame. It returns the answer to a request, if the frame is
-one.
+the codec. Without a `feed`, the handler gets every frame. The handler returns an `Ack` for a frame that
+acknowledges a request.
 """
 
 import asyncio
@@ -38,38 +38,40 @@ if TYPE_CHECKING:
 log = logging.getLogger("meltica.adapters.live")
 
 MAX_FRAME = 16 << 20
-QUEUED = 256
-"""Frames that wait for this side before the venue has to."""
+"""The largest frame, in bytes."""
+MAX_QUEUE = 256
+"""Frames to buffer before the connection stops reading from the socket."""
 CLOSE_SECONDS = 1.0
+"""Seconds to wait for the venue's close frame."""
 GOING_AWAY = 1001
 
 
 class StreamHandler(Protocol):
-    """How a venue is spoken to over one of its streams: the texts of what a session asks."""
+    """Encodes the messages of one stream, and handles its frames and its state."""
 
     def encode(self, action: Login | Subscribe | Unsubscribe | Ping) -> str | None:
-        """Returns the text to send; None sends a websocket ping in place of a message."""
+        """Returns the text to send for an action; None sends a websocket ping."""
         ...
 
     def on_message(self, frame: bytes) -> Ack | None:
-        """Handles a frame that the codec does not decode; returns the answer that it is, if it is one."""
+        """Handles a frame that the codec does not decode; returns the acknowledgement if the frame is one."""
         ...
 
     def on_ready(self) -> None:
-        """The connection stands, logged in where that is needed."""
+        """Handles a connection that is up and, where required, logged in."""
         ...
 
     def on_subscribed(self, channels: tuple[str, ...]) -> None:
-        """Channels are there from now on."""
+        """Handles channels whose subscription the venue confirmed."""
         ...
 
     def on_disconnected(self, down: Down) -> None:
-        """The connection is gone, or did not come to be."""
+        """Handles a connection that was lost or could not be opened."""
         ...
 
 
 class Connection:
-    """One connection, from `run` until it is cancelled. Belongs to the loop's thread."""
+    """One connection, reopened until `run` is cancelled. Belongs to the event loop's thread."""
 
     def __init__(
         self,
@@ -83,7 +85,7 @@ class Connection:
         self.frames = 0
         """Frames received so far."""
         self.last_error: str | None = None
-        """Why it is down; None while it is up."""
+        """Why the connection is down; None while it is up."""
         self._name = name
         self._url = url
         self._handler = handler
@@ -91,13 +93,13 @@ class Connection:
         self._changed = asyncio.Event()
         self._attempt: asyncio.Task[None] | None = None
         self._socket: ClientConnection | None = None
-        """The present one; what an earlier one still has is not read."""
+        """The current socket; frames of an earlier one are not read."""
         self._outgoing: asyncio.Queue[str | None] = asyncio.Queue()
         self._timer: asyncio.TimerHandle | None = None
-        self._seen = 0
+        self._frames_reported = 0
 
     async def run(self) -> None:
-        """Connects, and connects again, until it is cancelled."""
+        """Connects and reconnects until it is cancelled."""
         try:
             self._do(self.session.start(self._now()))
             await asyncio.get_running_loop().create_future()
@@ -108,19 +110,19 @@ class Connection:
                 await asyncio.wait([attempt])
 
     def drop(self, reason: str) -> None:
-        """Gives the connection up, if it stands; the next is tried as after any other loss."""
+        """Closes a connection that is up; the next attempt follows as after any other loss."""
         self._do(self.session.drop(reason, self._now()))
 
-    def want(self, channels: frozenset[str]) -> None:
-        """Has these channels, and no others, from now on."""
+    def set_channels(self, channels: frozenset[str]) -> None:
+        """Sets the channels to be subscribed, in place of the previous ones."""
         self._do(self.session.set_channels(channels, self._now()))
 
     def renew(self, channels: tuple[str, ...]) -> None:
-        """Ends the subscription of channels and asks for them again."""
+        """Unsubscribes channels and subscribes them again."""
         self._do(self.session.renew(channels, self._now()))
 
-    async def settled(self, channels: frozenset[str]) -> None:
-        """Waits until the venue has said of each of these whether it does what is wanted."""
+    async def wait_settled(self, channels: frozenset[str]) -> None:
+        """Waits until the venue has confirmed or refused each of the channels."""
         while not channels.isdisjoint(self.session.unsettled):
             self._changed.clear()
             await self._changed.wait()
@@ -132,7 +134,7 @@ class Connection:
         for action in actions:
             match action:
                 case Open():
-                    self._attempt = asyncio.get_running_loop().create_task(self._live(), name=self._name)
+                    self._attempt = asyncio.get_running_loop().create_task(self._connect(), name=self._name)
                 case Close():
                     self._socket = None
                     if self._attempt is not None:
@@ -142,7 +144,7 @@ class Connection:
                     self._outgoing.put_nowait(self._handler.encode(action))
                 case Ready():
                     if self.last_error is not None:
-                        log.info("%s: connected again", self._name)
+                        log.info("%s: reconnected", self._name)
                     self._handler.on_ready()
                 case Confirmed(channels):
                     self._handler.on_subscribed(channels)
@@ -151,7 +153,7 @@ class Connection:
                 case Down():
                     self.last_error = action.reason
                     log.warning(
-                        "%s: no connection, next attempt in %.1f s: %s",
+                        "%s: disconnected, next attempt in %.1f s: %s",
                         self._name,
                         action.pause,
                         action.reason,
@@ -171,13 +173,13 @@ class Connection:
     def _tick(self) -> None:
         now = self._now()
         actions: list[Action] = []
-        if self.frames != self._seen:
-            self._seen = self.frames
+        if self.frames != self._frames_reported:
+            self._frames_reported = self.frames
             actions += self.session.received(now)
         self._do([*actions, *self.session.tick(now)])
 
-    async def _live(self) -> None:
-        """One connection, from the attempt to its end."""
+    async def _connect(self) -> None:
+        """Opens one connection and reads it to its end."""
         try:
             url = await self._url()
             socket = await connect(
@@ -188,33 +190,33 @@ class Connection:
                 ping_interval=None,
                 close_timeout=CLOSE_SECONDS,
                 max_size=MAX_FRAME,
-                max_queue=QUEUED,
+                max_queue=MAX_QUEUE,
             )
         except Exception as error:
-            self._do(self.session.disconnected(f"it could not be opened: {one_line(error)}", self._now()))
+            self._do(self.session.disconnected(f"connection not opened: {one_line(error)}", self._now()))
             return
         self._socket, self._outgoing = socket, asyncio.Queue()
-        writing = asyncio.get_running_loop().create_task(self._write(socket, self._outgoing))
+        writer = asyncio.get_running_loop().create_task(self._write(socket, self._outgoing))
         try:
             self._do(self.session.opened(self._now()))
             await self._read(socket)
-            # The session has closed it.
+            # The session has closed the connection.
             return
         except ConnectionClosed as error:
-            ended = "without a word" if error.rcvd is None else str(error.rcvd)
-            reason = f"the venue ended it: {ended}"
+            ended = "without a close frame" if error.rcvd is None else str(error.rcvd)
+            reason = f"closed by the venue: {ended}"
         except Exception as error:
-            # What a frame does to an adapter costs the connection, never the provider.
-            log.exception("%s: a frame could not be taken", self._name)
-            reason = f"a frame could not be taken: {one_line(error)}"
+            # An exception in the adapter closes this connection, but does not stop the provider.
+            log.exception("%s: a frame could not be handled", self._name)
+            reason = f"frame not handled: {one_line(error)}"
         finally:
-            writing.cancel()
+            writer.cancel()
             if self.session.phase is Phase.ENDED:
-                # Whoever leaves for good says so; a venue that does not listen is left all the same.
+                # On shutdown, send a close frame, but do not wait longer than CLOSE_SECONDS.
                 closing = asyncio.ensure_future(socket.close(GOING_AWAY))
                 await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
             socket.transport.abort()
-            await asyncio.wait([writing])
+            await asyncio.wait([writer])
         self._do(self.session.disconnected(reason, self._now()))
 
     async def _read(self, socket: ClientConnection) -> None:
@@ -237,7 +239,7 @@ class Connection:
                     pong = asyncio.ensure_future(await socket.ping())
                     pong.add_done_callback(self._ponged)
         except ConnectionClosed:
-            # The reader tells.
+            # The reader reports the loss.
             return
 
     def _ponged(self, pong: asyncio.Future[float]) -> None:

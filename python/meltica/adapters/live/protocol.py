@@ -1,7 +1,7 @@
-"""`VenueProtocol`: what an adapter's author writes, and no more: where a venue is, how it is asked, what it
-answers.
+"""`VenueProtocol`: the methods that the author of an adapter writes, and nothing else.
 
-`LiveAdapter` calls these; `docs/adapters.md` goes through them, and `providers/fake/wire.py` is the pattern.
+They hold a venue's addresses, messages and error codes. `LiveAdapter` calls them. `docs/adapters.md` explains
+each one, and `adapters/fake/wire.py` is a complete example.
 """
 
 from abc import abstractmethod
@@ -17,94 +17,95 @@ if TYPE_CHECKING:
     from meltica.runtime.loop_thread import LoopThread
 
 VenueMessage = Mapping[str, Any]
-"""A message of the venue, out of JSON; numbers with a point are Decimal."""
+"""A message of the venue, parsed from JSON, with decimals as Decimal."""
 
 
 class VenueProtocol(Adapter):
-    """What a venue does its own way. Everything runs on the adapter's loop and may take its time there only
-    by `await`. Where there is a default, it suits a venue that does without.
+    """What is specific to one venue. All methods run on the adapter's event loop and must not block it.
+
+    A default suits a venue that does not have the feature.
     """
 
     errors: ClassVar[ErrorTable] = {}
-    """The venue's error codes -> what they mean. Those of a wrong time are `WrongClock`."""
+    """The venue's error codes -> exceptions. `WrongClock` is for codes of a wrong timestamp."""
     account_channels: ClassVar[tuple[str, ...]] = ()
-    """What the account's connection subscribes to; nothing where a login is enough."""
+    """Channels of the account's connection; none where a login is enough."""
     requires_login: ClassVar[bool] = True
-    """Whether the account's connection has to log in."""
+    """Whether the account's connection sends a login."""
     rate: ClassVar[float] = 10.0
-    """REST requests a second that the venue allows; 0 is no limit."""
+    """REST requests a second that the venue allows; 0 switches the limit off."""
     burst: ClassVar[float | None] = None
-    """How many may go at once; those of a second by default."""
+    """Most requests at once; by default, those of one second."""
     timing: ClassVar[Timing] = Timing()
-    """How long connections wait for what."""
+    """Time-outs and pauses of the connections."""
     request_timeout: ClassVar[float] = 10.0
-    """Seconds a request may take."""
+    """Time-out of a REST request, in seconds."""
     route_timeout: ClassVar[float] = 15.0
-    """Seconds the venue has to confirm what is asked of it."""
+    """Time-out for the venue to confirm subscriptions, in seconds."""
 
     @abstractmethod
     def rest_endpoint(self) -> str:
-        """Returns where REST is: scheme, host and port."""
+        """Returns the address of the REST API: scheme, host and port."""
 
     @abstractmethod
     async def market_url(self) -> str:
-        """Returns where the websocket of market data is."""
+        """Returns the URL of the market data websocket."""
 
     async def account_url(self) -> str:
-        """Returns where the account's websocket is; may ask for a key of the session first."""
+        """Returns the URL of the account's websocket; may request a session key first."""
         return await self.market_url()
 
     @abstractmethod
     def channels(self, kind: str, symbol: str) -> Iterable[str]:
-        """Returns the channels that carry a kind of event of one symbol; none where the venue has none."""
+        """Returns the channels that carry a kind of event for a symbol; empty if the venue has none."""
 
     @abstractmethod
     def subscribe(self, id: int, channels: tuple[str, ...]) -> object:
-        """Returns the message that asks for channels."""
+        """Returns the message that subscribes to channels."""
 
     @abstractmethod
     def unsubscribe(self, id: int, channels: tuple[str, ...]) -> object:
-        """Returns the message that asks for channels no more."""
+        """Returns the message that unsubscribes from channels."""
 
     def login(self, id: int, time: int) -> object:
-        """Returns the message that logs in, at the venue's time in ms."""
+        """Returns the login message; `time` is the venue's, in milliseconds."""
         raise NotImplementedError
 
     def ping(self, id: int) -> object | None:  # noqa: ARG002
-        """Returns the message that asks for a sign of life; None where a websocket ping does."""
+        """Returns the ping message; None to send a websocket ping."""
         return None
 
     @abstractmethod
     def parse_ack(self, message: VenueMessage) -> Ack | None:
-        """Returns the answer that a message is; None when it is none."""
+        """Returns the acknowledgement in a message; None if the message is something else."""
 
     def market_message(self, message: VenueMessage) -> None:
         """Publishes market data that the codec does not declare; ignores every other message."""
 
     def account_message(self, message: VenueMessage) -> None:
-        """Tells the account what a message of its connection says."""
+        """Passes an order or a balance of the account's connection to the account."""
         raise NotImplementedError
 
     def sign(self, request: Request, time: int) -> Request:
-        """Returns a request with its signature, at the venue's time in ms."""
+        """Returns the signed request; `time` is the venue's, in milliseconds."""
         raise NotImplementedError
 
     @abstractmethod
     def parse_error(self, body: object) -> ErrorBody | None:
-        """Returns code and text of an error answer; None when the body is none of the venue's."""
+        """Returns code and message of an error response; None if the body is not in the venue's format."""
 
     @abstractmethod
     async def fetch_time(self) -> int:
-        """Returns the venue's time, ms."""
+        """Returns the venue's time, in milliseconds."""
 
     @abstractmethod
     async def fetch_instruments(self) -> Sequence[Mapping[str, object]]:
-        """Returns what the venue lists, as `InstrumentUpdate.instrument`."""
+        """Returns the listed instruments, each in the form of `InstrumentUpdate.instrument`."""
 
     async def fetch_snapshot(self, symbol: str) -> bytes | None:  # noqa: ARG002
-        """Returns a book as a frame of the codec; None where each subscription begins with one."""
+        """Returns a snapshot of a book as a frame of the codec; None if each subscription starts with one."""
         return None
 
     def make_account(self, loop: "LoopThread") -> "LiveAccount | None":  # noqa: ARG002
-        """Returns the account of the settings' key; None without a key."""
+        """Returns the account of the key in the settings; None without a key."""
         return None

@@ -1,4 +1,4 @@
-"""The two connections of a live adapter: what each asks for, and what becomes of what it hears."""
+"""The two connections of a live adapter: market data with its subscriptions, and the account."""
 
 import asyncio
 import logging
@@ -39,26 +39,26 @@ def _encode(venue: "VenueProtocol", action: Login | Subscribe | Unsubscribe | Pi
 
 
 def _failed(task: asyncio.Task[None]) -> BaseException | None:
-    """Returns what ended a task that should have ended well, and logs it."""
+    """Logs and returns the error of a task; None if it succeeded or was cancelled."""
     error = None if task.cancelled() else task.exception()
     if error is not None:
-        log.error("what was read again could not be taken: %s", one_line(error), exc_info=error)
+        log.error("reading again after a reconnect failed: %s", one_line(error), exc_info=error)
     return error
 
 
 class MarketStream:
-    """Market data: the routes, the books and the instruments. Belongs to the loop's thread."""
+    """Market data: subscriptions, books and instruments. Belongs to the event loop's thread."""
 
     def __init__(self, name: str, venue: "VenueProtocol", producer: "Producer", clock: "VenueClock") -> None:
         self.instruments: dict[str, Mapping[str, object]] = {}
-        """What the venue listed when last asked, by symbol."""
+        """Symbol -> instrument, as of the latest request."""
         self._venue = venue
         self._producer = producer
         self._clock = clock
         self._routes: frozenset[Route] = frozenset()
         self._snapshots = SnapshotScheduler(producer, venue.fetch_snapshot, self._renew, self._subscribed)
         self._symbols: dict[str, str] = {}
-        """Channel -> the symbol whose book it carries."""
+        """Channel -> symbol, for the channels of books."""
         self._was_ready = False
         self._refreshing: asyncio.Task[None] | None = None
         self._connection = Connection(
@@ -72,46 +72,46 @@ class MarketStream:
 
     @property
     def error(self) -> str | None:
-        """Why its connection is down; None while it is up, or was not tried yet."""
+        """Why the connection is down; None while it is up, and before the first attempt."""
         return self._connection.last_error
 
     async def run(self) -> None:
-        """Keeps the connection and the books until it is cancelled."""
-        self._tell(self.instruments)
+        """Runs the connection and the snapshots until it is cancelled."""
+        self._publish_instruments(self.instruments)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._connection.run())
             tasks.create_task(self._snapshots.run())
 
     async def refresh(self) -> None:
-        """Reads the instruments again."""
-        listed = await self._venue.fetch_instruments()
-        self.instruments = {str(instrument["symbol"]): instrument for instrument in listed}
+        """Fetches the instruments."""
+        instruments = await self._venue.fetch_instruments()
+        self.instruments = {str(instrument["symbol"]): instrument for instrument in instruments}
 
     async def route(self, subscribe: Sequence[Route], unsubscribe: Sequence[Route], timeout: float) -> None:
-        """Asks for what is wanted now, and returns once the venue has confirmed it. Raises VenueError."""
+        """Changes the subscriptions; returns once the venue has confirmed them. Raises VenueError."""
         self._routes = self._routes.difference(unsubscribe).union(subscribe)
         session = self._connection.session
         before = session.wanted
-        self._want()
-        asked = (before - session.wanted) | self._channels(subscribe)
+        self._set_channels()
+        changed = (before - session.wanted) | self._channels(subscribe)
         if any(route.kind == "InstrumentUpdate" for route in subscribe):
-            # Whoever comes later is told what the others were told before.
-            self._tell(self.instruments)
+            # A new subscriber gets the instruments that earlier subscribers already have.
+            self._publish_instruments(self.instruments)
         try:
             async with asyncio.timeout(timeout):
-                await self._connection.settled(asked)
+                await self._connection.wait_settled(changed)
         except TimeoutError:
-            missing = ", ".join(sorted(asked & session.unsettled)[:3])
-            state = self._connection.last_error or "it stands"
+            missing = ", ".join(sorted(changed & session.unsettled)[:3])
+            state = self._connection.last_error or "connected"
             raise VenueUnavailable(
-                "not_confirmed", f"expected {missing} within {timeout:g} s; the connection: {state}"
+                "not_confirmed", f"{missing}: not confirmed within {timeout:g} s; connection: {state}"
             ) from None
         for channel, error in session.refused.items():
-            if channel in asked:
+            if channel in changed:
                 raise type(error)(error.code, f"{channel}: {error.message}")
 
     def encode(self, action: Login | Subscribe | Unsubscribe | Ping) -> str | None:
-        """Returns the text to send; None where a websocket ping does."""
+        """Returns the text to send for an action; None sends a websocket ping."""
         return _encode(self._venue, action, self._clock.now())
 
     def on_message(self, frame: bytes) -> Ack | None:
@@ -121,51 +121,53 @@ class MarketStream:
         except msgspec.DecodeError as error:
             log.warning("market data: a frame is not valid JSON, it was dropped: %s: %r", error, frame[:80])
             return None
-        answer = self._venue.parse_ack(message)
-        if answer is None:
+        ack = self._venue.parse_ack(message)
+        if ack is None:
             self._venue.market_message(message)
-        return answer
+        return ack
 
     def on_ready(self) -> None:
-        """The connection stands."""
+        """Fetches the instruments again after a reconnect."""
         if self._was_ready:
-            self._refreshing = asyncio.get_running_loop().create_task(self._tell_changes())
+            self._refreshing = asyncio.get_running_loop().create_task(self._refresh_instruments())
             self._refreshing.add_done_callback(_failed)
         self._was_ready = True
 
     def on_subscribed(self, channels: tuple[str, ...]) -> None:
-        """Channels are there from now on."""
+        """Requests snapshots for the books of new channels."""
         self._snapshots.on_subscribed(
             self._symbols[channel] for channel in channels if channel in self._symbols
         )
 
     def on_disconnected(self, down: Down) -> None:
-        """The connection is gone: no book is good any more, and ids may come again."""
+        """Marks the books as stale; the venue may repeat ids after the reconnect."""
         if down.was_up:
             self._producer.restart()
             self._snapshots.on_disconnected()
 
-    async def _tell_changes(self) -> None:
+    async def _refresh_instruments(self) -> None:
         before = self.instruments
         try:
             await self.refresh()
         except VenueError as error:
-            log.warning("the instruments could not be read again: %s", error)
+            log.warning("instruments not refreshed after the reconnect: %s", error)
             return
-        # Routes of all symbols are of those that are listed now.
-        self._want()
+        # A route of all symbols covers the symbols that are listed now.
+        self._set_channels()
         after = self.instruments.items()
-        self._tell({symbol: instrument for symbol, instrument in after if before.get(symbol) != instrument})
+        self._publish_instruments(
+            {symbol: instrument for symbol, instrument in after if before.get(symbol) != instrument}
+        )
 
-    def _want(self) -> None:
+    def _set_channels(self) -> None:
         self._symbols = {
             channel: symbol
             for symbol in self._symbols_of("BookSnapshot")
             for channel in self._venue.channels("BookSnapshot", symbol)
         }
-        self._connection.want(self._channels(self._routes))
+        self._connection.set_channels(self._channels(self._routes))
 
-    def _tell(self, instruments: Mapping[str, Mapping[str, object]]) -> None:
+    def _publish_instruments(self, instruments: Mapping[str, Mapping[str, object]]) -> None:
         for symbol, instrument in instruments.items():
             self._producer.publish("InstrumentUpdate", symbol, {"instrument": instrument})
 
@@ -191,7 +193,7 @@ class MarketStream:
 
 
 class AccountStream:
-    """The account's own connection. Belongs to the loop's thread."""
+    """The connection of the account. Belongs to the event loop's thread."""
 
     def __init__(
         self, name: str, venue: "VenueProtocol", account: "LiveAccount", clock: "VenueClock"
@@ -199,83 +201,85 @@ class AccountStream:
         self._venue = venue
         self._account = account
         self._clock = clock
-        self._clock_is_old = False
-        self._catching_up: asyncio.Task[None] | None = None
-        self._wanted = frozenset(venue.account_channels)
+        self._measure_clock = False
+        self._reconciling: asyncio.Task[None] | None = None
+        self._account_channels = frozenset(venue.account_channels)
         self._connection = Connection(
             f"{name}-account", self._url, Session(venue.timing, login=venue.requires_login), self
         )
 
     @property
     def error(self) -> str | None:
-        """Why its connection is down; None while it is up, or was not tried yet."""
+        """Why the connection is down; None while it is up, and before the first attempt."""
         return self._connection.last_error
 
     async def run(self) -> None:
-        """Keeps the connection until it is cancelled."""
-        self._connection.want(self._wanted)
+        """Runs the connection until it is cancelled."""
+        self._connection.set_channels(self._account_channels)
         await self._connection.run()
 
     async def wait_reconciled(self, timeout: float) -> None:
-        """Waits until everything of the account is told. Raises VenueUnavailable."""
+        """Waits until the account is reconciled. Raises VenueUnavailable."""
         try:
             async with asyncio.timeout(timeout):
                 await self._account.wait_reconciled()
         except TimeoutError:
-            state = self._connection.last_error or "it stands"
+            state = self._connection.last_error or "connected"
             raise VenueUnavailable(
-                "not_confirmed", f"expected the account within {timeout:g} s; its connection: {state}"
+                "not_confirmed", f"account: not reconciled within {timeout:g} s; connection: {state}"
             ) from None
 
     def encode(self, action: Login | Subscribe | Unsubscribe | Ping) -> str | None:
-        """Returns the text to send; None where a websocket ping does."""
+        """Returns the text to send for an action; None sends a websocket ping."""
         return _encode(self._venue, action, self._clock.now())
 
     def on_message(self, frame: bytes) -> Ack | None:
-        """Takes a frame. Raises what is wrong with one: nothing that was said of an account may be missed, so
-        the connection begins anew, and all is read again.
+        """Handles a frame. Raises when the frame cannot be handled.
+
+        A lost message could leave the account wrong, so the exception closes the connection, and the account
+        is reconciled after the reconnect.
         """
         try:
             message: VenueMessage = _JSON.decode(frame)
         except msgspec.DecodeError as error:
             raise ProtocolError("unreadable_frame", f"expected JSON, saw {frame[:80]!r}") from error
-        answer = self._venue.parse_ack(message)
-        if answer is None:
+        ack = self._venue.parse_ack(message)
+        if ack is None:
             self._venue.account_message(message)
-        return answer
+        return ack
 
     def on_ready(self) -> None:
-        """The connection stands, logged in."""
-        if not self._wanted:
-            self._catch_up()
+        """Reconciles the account, unless channels have to be confirmed first."""
+        if not self._account_channels:
+            self._reconcile()
 
     def on_subscribed(self, channels: tuple[str, ...]) -> None:  # noqa: ARG002
-        """Channels are there from now on."""
-        if self._wanted <= self._connection.session.confirmed:
-            self._catch_up()
+        """Reconciles the account once all its channels are confirmed."""
+        if self._account_channels <= self._connection.session.confirmed:
+            self._reconcile()
 
     def on_disconnected(self, down: Down) -> None:  # noqa: ARG002
-        """The connection is gone: what happens at the venue is not told until it is back."""
+        """Marks the account as not reconciled until the reconnect."""
         self._account.disconnected()
-        self._clock_is_old = True
-        if self._catching_up is not None:
-            self._catching_up.cancel()
+        self._measure_clock = True
+        if self._reconciling is not None:
+            self._reconciling.cancel()
 
-    def _catch_up(self) -> None:
-        if self._catching_up is not None:
-            self._catching_up.cancel()
-        self._catching_up = asyncio.get_running_loop().create_task(self._account.reconcile())
-        self._catching_up.add_done_callback(self._caught_up)
+    def _reconcile(self) -> None:
+        if self._reconciling is not None:
+            self._reconciling.cancel()
+        self._reconciling = asyncio.get_running_loop().create_task(self._account.reconcile())
+        self._reconciling.add_done_callback(self._reconciled)
 
-    def _caught_up(self, task: asyncio.Task[None]) -> None:
+    def _reconciled(self, task: asyncio.Task[None]) -> None:
         error = _failed(task)
-        if error is not None and task is self._catching_up:
-            # As for a frame that cannot be taken: another connection, and all is read again.
-            self._connection.drop(f"the account could not be read: {one_line(error)}")
+        if error is not None and task is self._reconciling:
+            # As with a frame that cannot be handled: reconnect and reconcile again.
+            self._connection.drop(f"account not reconciled: {one_line(error)}")
 
     async def _url(self) -> str:
-        if self._clock_is_old:
-            # Whatever ended the last connection, the next login is signed by a clock that is right.
+        if self._measure_clock:
+            # A wrong clock may have ended the last connection, so the next login uses a fresh measurement.
             await self._clock.measure(self._venue.fetch_time)
-            self._clock_is_old = False
+            self._measure_clock = False
         return await self._venue.account_url()

@@ -29,13 +29,13 @@ QUICK = Timing(min_pause=0.01, max_pause=0.05)
 
 
 class Client:
-    """What a venue's own file would be."""
+    """A minimal stream handler that records its calls."""
 
     def __init__(self, *, pings: bool = True) -> None:
         self.producer = Core().producer("test", Codec(FAKE))
         self.outcomes: list[FeedOutcome] = []
         self.others: list[dict[str, Any]] = []
-        self.happened: list[str] = []
+        self.events: list[str] = []
         self.downs: list[Down] = []
         self._pings = pings
 
@@ -62,18 +62,18 @@ class Client:
         return None
 
     def on_ready(self) -> None:
-        self.happened.append("ready")
+        self.events.append("ready")
 
     def on_subscribed(self, channels: tuple[str, ...]) -> None:
-        self.happened.append(" ".join(channels))
+        self.events.append(" ".join(channels))
 
     def on_disconnected(self, down: Down) -> None:
-        self.happened.append("down")
+        self.events.append("down")
         self.downs.append(down)
 
 
-async def agree(server: Stream, message: dict[str, Any]) -> None:
-    """A script that agrees to everything."""
+async def acknowledge_all(server: Stream, message: dict[str, Any]) -> None:
+    """Acknowledges every request."""
     await server.send({"ok": message["id"]})
 
 
@@ -86,7 +86,7 @@ async def connected(
 
     session = Session(timing, login=login)
     connection = Connection("test", url, session, client, client.feed)
-    connection.want(frozenset(channels))
+    connection.set_channels(frozenset(channels))
     running = asyncio.create_task(connection.run())
     try:
         yield connection
@@ -100,8 +100,8 @@ TRADE = b'{"type":"trade","symbol":"BTC-USDT","time":1,"id":%d,"side":"buy","pri
 
 async def test_only_control_and_unmatched_frames_reach_the_handler() -> None:
     client = Client()
-    async with Stream(agree) as server, connected(server, client, QUICK, "a") as connection:
-        await connection.settled(frozenset("a"))
+    async with Stream(acknowledge_all) as server, connected(server, client, QUICK, "a") as connection:
+        await connection.wait_settled(frozenset("a"))
         await server.send(TRADE % 1, {"op": "news"}, TRADE % 2, b"{", b'{"type":"trade"}', {"ok": 99})
         await until(lambda: len(client.others) == 3, "frames")
         assert client.others == [{"ok": 1}, {"op": "news"}, {"ok": 99}]
@@ -115,78 +115,78 @@ async def test_only_control_and_unmatched_frames_reach_the_handler() -> None:
             (0, 0, 1, 0),
         ]
         assert client.producer.stats()["errors"] != {}
-        assert client.happened == ["ready", "a"]
+        assert client.events == ["ready", "a"]
         assert connection.frames == 7
         assert connection.last_error is None
 
 
-async def test_whoever_leaves_says_so() -> None:
+async def test_a_shutdown_sends_a_close_frame() -> None:
     client = Client()
-    async with Stream(agree) as server:
+    async with Stream(acknowledge_all) as server:
         async with connected(server, client, QUICK, "a") as connection:
-            await connection.settled(frozenset("a"))
-        await until(lambda: server.codes, "the end of the connection")
+            await connection.wait_settled(frozenset("a"))
+        await until(lambda: server.codes, "the close frame")
         assert server.codes == [1001]
 
 
-async def test_a_lost_connection_comes_back_as_it_was() -> None:
+async def test_channels_are_subscribed_again_after_a_loss() -> None:
     client = Client()
-    async with Stream(agree) as server, connected(server, client, QUICK, "a", "b") as connection:
-        await connection.settled(frozenset("ab"))
-        connection.want(frozenset("bc"))
-        await connection.settled(frozenset("abc"))
+    async with Stream(acknowledge_all) as server, connected(server, client, QUICK, "a", "b") as connection:
+        await connection.wait_settled(frozenset("ab"))
+        connection.set_channels(frozenset("bc"))
+        await connection.wait_settled(frozenset("abc"))
         await server.cut()
-        await until(lambda: client.happened.count("b c") == 1, "both again")
+        await until(lambda: client.events.count("b c") == 1, "both again")
         assert [down.was_up for down in client.downs] == [True]
         assert "1012" in client.downs[0].reason
         assert server.opened == 2
 
 
-async def test_a_venue_that_turns_us_away_is_asked_again() -> None:
+async def test_a_rejected_handshake_is_retried() -> None:
     client = Client()
-    async with Stream(agree) as server:
+    async with Stream(acknowledge_all) as server:
         server.refuse = True
         async with connected(server, client, QUICK, "a") as connection:
             await until(lambda: len(client.downs) == 3, "three attempts")
             assert connection.last_error is not None
             assert "503" in connection.last_error
             server.refuse = False
-            await connection.settled(frozenset("a"))
+            await connection.wait_settled(frozenset("a"))
             assert connection.last_error is None
 
 
-async def test_where_to_connect_may_fail_too() -> None:
+async def test_an_error_while_getting_the_url_is_retried() -> None:
     client = Client()
 
-    async def nowhere() -> str:
-        raise VenueUnavailable("unavailable", "no key of a session")
+    async def url() -> str:
+        raise VenueUnavailable("unavailable", "session key not granted")
 
-    connection = Connection("test", nowhere, Session(QUICK), client)
+    connection = Connection("test", url, Session(QUICK), client)
     running = asyncio.create_task(connection.run())
     await until(lambda: len(client.downs) == 2, "two attempts")
-    assert "no key of a session" in client.downs[0].reason
+    assert "session key not granted" in client.downs[0].reason
     running.cancel()
     await asyncio.wait([running])
 
 
-async def test_a_frame_that_cannot_be_taken_costs_the_connection_alone(
+async def test_a_frame_that_cannot_be_handled_closes_only_the_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     client = Client()
-    async with Stream(agree) as server, connected(server, client, QUICK, "a") as connection:
-        await connection.settled(frozenset("a"))
+    async with Stream(acknowledge_all) as server, connected(server, client, QUICK, "a") as connection:
+        await connection.wait_settled(frozenset("a"))
         await server.send(b'{"ok":"a number is expected"}')
         await until(lambda: server.opened == 2, "another connection")
-        await connection.settled(frozenset("a"))
-        assert "a frame could not be taken" in client.downs[0].reason
+        await connection.wait_settled(frozenset("a"))
+        assert "frame not handled" in client.downs[0].reason
     assert "a request has a number" in caplog.text
 
 
 @pytest.mark.parametrize("pings", [True, False], ids=["message", "websocket"])
-async def test_silence_is_pinged_and_an_answer_is_enough(pings: bool) -> None:
+async def test_a_pong_keeps_a_silent_connection(pings: bool) -> None:
     client = Client(pings=pings)
     timing = Timing(ping_after=0.02, pong_timeout=5, min_pause=0.01)
-    async with Stream(agree) as server, connected(server, client, timing) as connection:
+    async with Stream(acknowledge_all) as server, connected(server, client, timing) as connection:
         await until(lambda: connection.session.phase is Phase.UP, "a connection")
         if pings:
             await until(lambda: [m["op"] for m in server.heard].count("ping") >= 3, "pings")
@@ -198,7 +198,7 @@ async def test_silence_is_pinged_and_an_answer_is_enough(pings: bool) -> None:
         assert client.downs == []
 
 
-async def test_silence_after_a_ping_is_an_end() -> None:
+async def test_silence_after_a_ping_closes_the_connection() -> None:
     client = Client()
 
     async def mute(server: Stream, message: dict[str, Any]) -> None:
@@ -206,21 +206,21 @@ async def test_silence_after_a_ping_is_an_end() -> None:
 
     timing = Timing(ping_after=0.02, pong_timeout=0.02, min_pause=0.01)
     async with Stream(mute) as server, connected(server, client, timing):
-        await until(lambda: client.downs, "its end")
+        await until(lambda: client.downs, "the loss")
         assert "none after a ping" in client.downs[0].reason
         await until(lambda: server.opened == 2, "another connection")
 
 
-async def test_a_refused_login_is_told_and_tried_again() -> None:
+async def test_a_refused_login_is_reported_and_retried() -> None:
     client = Client()
     client.on_message = lambda frame: Ack(json.loads(frame)["ok"], Unauthenticated("bad_signature"))  # type: ignore[method-assign]
-    async with Stream(agree) as server, connected(server, client, QUICK, login=True) as connection:
+    async with Stream(acknowledge_all) as server, connected(server, client, QUICK, login=True) as connection:
         await until(lambda: len(client.downs) == 2, "two attempts")
         assert isinstance(client.downs[0].error, Unauthenticated)
         assert connection.session.phase is not Phase.UP
 
 
-async def test_what_the_venue_refuses_is_told_and_the_rest_comes() -> None:
+async def test_a_refused_channel_does_not_affect_the_others() -> None:
     client = Client()
 
     async def refuse(server: Stream, message: dict[str, Any]) -> None:
@@ -228,13 +228,13 @@ async def test_what_the_venue_refuses_is_told_and_the_rest_comes() -> None:
         await server.send({"ok": message["id"], "code": code})
 
     async with Stream(refuse) as server, connected(server, client, QUICK, "a", "bad", "c") as connection:
-        await connection.settled(frozenset({"a", "bad", "c"}))
+        await connection.wait_settled(frozenset({"a", "bad", "c"}))
         assert connection.session.confirmed == {"a", "c"}
         assert connection.session.refused["bad"].code == "unknown_symbol"
 
 
-async def test_what_a_closed_connection_still_has_is_not_read() -> None:
-    """A cancellation alone would not do: a task that never has to wait is not cancelled."""
+async def test_frames_of_a_closed_connection_are_not_read() -> None:
+    """A cancellation is not enough, because a task that never waits is not cancelled."""
     client = Client()
 
     async def flood(server: Stream, message: dict[str, Any]) -> None:
@@ -246,12 +246,12 @@ async def test_what_a_closed_connection_still_has_is_not_read() -> None:
         assert [outcome.decoded for outcome in client.outcomes if outcome.decoded] == []
 
 
-async def test_the_end_closes_the_connection_at_once() -> None:
+async def test_cancelling_closes_the_connection_promptly() -> None:
     client = Client()
     closed = asyncio.Event()
 
     async def mute(server: Stream, message: dict[str, Any]) -> None:
-        # Never answers, and reads no more: a polite close would wait for it.
+        # Neither replies nor reads, so a close handshake would wait.
         assert server.socket is not None
         server.socket.transport.pause_reading()
         await server.socket.wait_closed()
