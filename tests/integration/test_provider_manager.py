@@ -31,11 +31,11 @@ BTC, ETH = Route("Trade", "BTC-USDT"), Route("Trade", "ETH-USDT")
 
 
 class Script:
-    """What the adapters of a test do, and what was asked of them."""
+    """How the adapters of a test behave, and the calls that they got."""
 
     def __init__(self) -> None:
-        self.lives: list[Fake] = []
-        self.asked: list[tuple[list[Route], list[Route]]] = []
+        self.runs: list[Fake] = []
+        self.routed: list[tuple[list[Route], list[Route]]] = []
         self.start: Callable[[Fake], object] = lambda fake: None
         self.run: Callable[[Fake], object] = lambda fake: fake.stopping.wait(PATIENCE)
         self.stop: Callable[[Fake], object] = lambda fake: fake.stopping.set()
@@ -54,7 +54,7 @@ class Fake(Adapter):
         self.stopping = threading.Event()
         self.producers: Mapping[str, Producer] = {}
         self.name = "fake"
-        self.script.lives.append(self)
+        self.script.runs.append(self)
 
     def providers(self) -> list[str]:
         return [self.name]
@@ -66,7 +66,7 @@ class Fake(Adapter):
         self.name = name
 
     def instruments(self) -> Sequence[Mapping[str, object]]:
-        return [{"symbol": f"COIN{len(self.script.lives)}-USDT"}]
+        return [{"symbol": f"COIN{len(self.script.runs)}-USDT"}]
 
     def start(self, producers: Mapping[str, Producer]) -> None:
         self.producers = producers
@@ -79,12 +79,12 @@ class Fake(Adapter):
         self.script.stop(self)
 
     def route(self, subscribe: Sequence[Route], unsubscribe: Sequence[Route]) -> None:
-        self.script.asked.append((list(subscribe), list(unsubscribe)))
+        self.script.routed.append((list(subscribe), list(unsubscribe)))
         self.script.route(self)
 
 
-class Told(StateWriter):
-    """StateWriter that say when something was noted."""
+class ObservedWriter(StateWriter):
+    """A state writer that signals each new state."""
 
     def __init__(self) -> None:
         super().__init__(retry=0.0)
@@ -96,34 +96,34 @@ class Told(StateWriter):
 
 
 class World:
-    """A manager with the providers `a` and `b`, with a frozen clock and pauses that a test ends."""
+    """A manager of the providers `a` and `b`, with a frozen clock and pauses that the test ends."""
 
     def __init__(self, store: ProviderStore, policy: RestartPolicy) -> None:
         self.loop = asyncio.get_running_loop()
         self.core = Core()
         self.store = store
-        self.notes = Told()
+        self.states = ObservedWriter()
         self.now = 0.0
         self.pauses: list[float] = []
         self.go = asyncio.Event()
         self.go.set()
         clock = Clock(lambda: self.now, self.sleep, lambda: 0.5)
-        self.manager = ProviderManager(self.core, policy, store, self.notes, clock)
+        self.manager = ProviderManager(self.core, policy, store, self.states, clock)
 
     async def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
-        self.notes.changed.set()
+        self.states.changed.set()
         await self.go.wait()
 
     def wake(self) -> None:
-        """Has `until` look again; from any thread."""
-        self.loop.call_soon_threadsafe(self.notes.changed.set)
+        """Makes `until` check its condition again; may be called from any thread."""
+        self.loop.call_soon_threadsafe(self.states.changed.set)
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(PATIENCE):
             while not condition():
-                self.notes.changed.clear()
-                await self.notes.changed.wait()
+                self.states.changed.clear()
+                await self.states.changed.wait()
 
     async def started(self, name: str = "a") -> Provider:
         provider = await self.manager.start(name)
@@ -150,7 +150,7 @@ def _script(monkeypatch: pytest.MonkeyPatch) -> Script:
 
 @pytest.fixture(name="policy")
 def _policy() -> RestartPolicy:
-    """What a test does not make hang ends long before these."""
+    """Returns time-outs that only a hanging adapter reaches."""
     return supervised(PATIENCE, restarts=5)
 
 
@@ -164,14 +164,14 @@ async def _world(script: Script, policy: RestartPolicy, database_url: str) -> As
         await store.add(Stored(name=name, adapter="fake", origin="baseline"))
         world.manager.add(ProviderSpec(name=name, adapter="fake", settings=AdapterSettings()))
     world.manager.watch()
-    world.notes.start()
+    world.states.start()
     yield world
     await world.manager.close()
-    await world.notes.close(PATIENCE)
+    await world.states.close(PATIENCE)
     await database.close()
 
 
-async def test_a_life(world: World, script: Script) -> None:
+async def test_a_provider_starts_and_stops(world: World, script: Script) -> None:
     provider = await world.started()
     assert provider.instruments == ({"symbol": "COIN1-USDT"},)
     assert world.store.get("a").desired == "running"
@@ -183,17 +183,17 @@ async def test_a_life(world: World, script: Script) -> None:
     with pytest.raises(Conflict, match="`a` is not running: its status is stopped"):
         await world.manager.stop("a")
     await world.started()
-    assert len(script.lives) == 2
+    assert len(script.runs) == 2
     assert await world.manager.close()
     assert provider.actual is ProviderState.STOPPED
     with pytest.raises(Conflict, match="the gateway is stopping"):
         await world.manager.start("a")
-    assert world.store.get("a").desired == "running", "the end of the gateway changes nothing that is wanted"
+    assert world.store.get("a").desired == "running", "stopping the gateway keeps the desired state"
     with pytest.raises(NotFound, match="did you mean `a`"):
         world.manager.get("aa")
 
 
-async def test_a_second_change_meanwhile_is_refused(world: World, script: Script) -> None:
+async def test_a_second_change_during_the_first_is_refused(world: World, script: Script) -> None:
     provider = await world.started()
     entered, release = threading.Event(), threading.Event()
 
@@ -216,13 +216,13 @@ async def test_a_second_change_meanwhile_is_refused(world: World, script: Script
     assert provider.actual is ProviderState.STOPPED
 
 
-async def test_states_are_written_down(world: World) -> None:
+async def test_states_are_persisted(world: World) -> None:
     await world.started()
-    assert await world.notes.close(PATIENCE)
+    assert await world.states.close(PATIENCE)
     assert (world.store.get("a").actual, world.store.get("b").actual) == ("running", "pending")
 
 
-async def test_what_fails_is_started_again_after_growing_pauses(world: World, script: Script) -> None:
+async def test_a_failed_provider_is_restarted_after_growing_pauses(world: World, script: Script) -> None:
     def fail(fake: Fake) -> None:
         raise OSError("no route to the venue")
 
@@ -235,7 +235,7 @@ async def test_what_fails_is_started_again_after_growing_pauses(world: World, sc
     script.start = lambda fake: None
     await world.started()
     assert provider.last_error is None
-    assert len(script.lives) == 7
+    assert len(script.runs) == 7
 
 
 async def test_a_failed_provider_can_be_stopped_for_good(world: World, script: Script) -> None:
@@ -245,13 +245,13 @@ async def test_a_failed_provider_can_be_stopped_for_good(world: World, script: S
     script.start = fail
     provider = await world.manager.start("a")
     await world.until(lambda: provider.actual is ProviderState.FAILED)
-    assert world.pauses == [], "trying again would change nothing"
+    assert world.pauses == [], "a retry would fail the same way"
     assert provider.last_error == "settings: `key` is missing"
     await world.manager.stop("a")
     assert (provider.actual, world.store.get("a").desired) == (ProviderState.STOPPED, "stopped")
 
 
-async def test_pauses_begin_again_after_a_long_run(world: World, script: Script) -> None:
+async def test_pauses_are_reset_after_a_long_run(world: World, script: Script) -> None:
     ended = threading.Event()
 
     def run(fake: Fake) -> None:
@@ -274,23 +274,23 @@ async def test_pauses_begin_again_after_a_long_run(world: World, script: Script)
     await world.until(lambda: provider.actual is ProviderState.RUNNING)
 
 
-async def test_the_budget_of_restarts_fills_up_with_time(world: World, script: Script) -> None:
+async def test_the_restart_budget_refills_with_time(world: World, script: Script) -> None:
     def fail(fake: Fake) -> None:
         world.now += 200
         raise OSError("down")
 
     def last(fake: Fake) -> None:
-        if len(script.lives) > 20:
+        if len(script.runs) > 20:
             raise ConfigError("end of the test", ["enough"])
         fail(fake)
 
     script.start = last
     provider = await world.manager.start("a")
     await world.until(lambda: provider.actual is ProviderState.FAILED)
-    assert len(script.lives) == 21, "at most 4 restarts fall into any 10 minutes"
+    assert len(script.runs) == 21, "at most 4 restarts fall into any 10 minutes"
 
 
-async def test_an_adapter_that_calls_exit_fails_alone(world: World, script: Script) -> None:
+async def test_an_adapter_that_calls_exit_fails_only_its_provider(world: World, script: Script) -> None:
     def leave(fake: Fake) -> None:
         raise SystemExit(3)
 
@@ -301,7 +301,7 @@ async def test_an_adapter_that_calls_exit_fails_alone(world: World, script: Scri
     assert provider.last_error == "RuntimeError: SystemExit: 3"
 
 
-async def test_a_source_that_ends_is_not_started_again(world: World, script: Script) -> None:
+async def test_a_source_that_ends_is_not_restarted(world: World, script: Script) -> None:
     script.run = lambda fake: None
     provider = await world.manager.start("a")
     await world.until(lambda: provider.ended)
@@ -313,7 +313,7 @@ async def test_a_source_that_ends_is_not_started_again(world: World, script: Scr
 
 
 class TestHanging:
-    """Adapters that do not come back when they should."""
+    """Adapters whose methods do not return in time."""
 
     @pytest.fixture(name="policy")
     def _short(self) -> RestartPolicy:
@@ -325,12 +325,12 @@ class TestHanging:
         script.stop = lambda fake: (fake.stopping.set(), world.wake())
         provider = await world.manager.start("a")
         await world.until(lambda: provider.actual is ProviderState.FAILED)
-        text = "it did not start within 0.02 s; given up after 1 restarts within 10m"
+        text = "not started within 0.02 s; given up after 1 restarts within 10m"
         assert provider.last_error == text
-        for fake in script.lives:
+        for fake in script.runs:
             fake.stopping.clear()
         release.set()
-        await world.until(lambda: all(fake.stopping.is_set() for fake in script.lives))
+        await world.until(lambda: all(fake.stopping.is_set() for fake in script.runs))
 
     async def test_start_can_be_stopped(self, world: World, script: Script) -> None:
         script.start = lambda fake: fake.stopping.wait(PATIENCE)
@@ -345,25 +345,25 @@ class TestHanging:
         await world.until(lambda: provider.actual is ProviderState.RUNNING)
         await world.manager.stop("a")
         assert provider.actual is ProviderState.STOPPED
-        assert "provider a did not end within 0.02 s and is left behind" in caplog.text
+        assert "provider a did not stop within 0.02 s; its threads keep running" in caplog.text
         assert provider.left_behind
-        # Two lives of one adapter would send everything twice.
+        # Two runs of one adapter would publish every event twice.
         world.go.clear()
         await world.manager.start("a")
         await world.until(lambda: world.pauses)
-        assert provider.last_error == "its last run was told to stop and has not ended yet"
-        assert len(script.lives) == 1
+        assert provider.last_error == "not started: the last run was stopped and has not ended yet"
+        assert len(script.runs) == 1
         release.set()
         await world.until(lambda: not provider.left_behind or world.wake())
         world.go.set()
         await world.until(lambda: provider.actual is ProviderState.RUNNING)
 
-    async def test_run_at_the_end_of_the_gateway(self, world: World, script: Script) -> None:
+    async def test_run_when_the_gateway_stops(self, world: World, script: Script) -> None:
         release = threading.Event()
         script.run = lambda fake: release.wait(PATIENCE)
         provider = await world.manager.start("a")
         await world.until(lambda: provider.actual is ProviderState.RUNNING)
-        assert not await world.manager.close(), "something is left behind"
+        assert not await world.manager.close(), "the run has not ended"
         release.set()
 
     async def test_stop(self, world: World, script: Script) -> None:
@@ -381,12 +381,12 @@ class TestHanging:
         script.route = lambda fake: release.wait(PATIENCE)
         provider = await world.manager.start("a")
         await world.until(lambda: provider.route_error or world.wake())
-        assert provider.route_error == "the adapter has not answered for 0.02 s"
+        assert provider.route_error == "change of routes not completed within 0.02 s"
         assert provider.actual is ProviderState.RUNNING
         provider.reroute(frozenset({BTC}))
         release.set()
-        await world.until(lambda: len(script.asked) == 2 or world.wake())
-        assert script.asked == [([], []), ([BTC], [])], "one call at a time"
+        await world.until(lambda: len(script.routed) == 2 or world.wake())
+        assert script.routed == [([], []), ([BTC], [])], "one call at a time"
         await world.until(lambda: provider.route_error is None or world.wake())
         await world.manager.stop("a")
 
@@ -399,26 +399,26 @@ def subscribe(core: Core, *routes: Route) -> Callable[[], object]:
     return host.stop
 
 
-async def test_routes_follow_what_instances_want(world: World, script: Script) -> None:
+async def test_routes_follow_the_instances(world: World, script: Script) -> None:
     script.route = lambda fake: world.wake()
     unsubscribe = subscribe(world.core, BTC)
     provider = await world.started()
-    await world.until(lambda: len(script.asked) == 1)
+    await world.until(lambda: len(script.routed) == 1)
     more = subscribe(world.core, BTC, ETH)
-    await world.until(lambda: len(script.asked) == 2)
+    await world.until(lambda: len(script.routed) == 2)
     more()
-    await world.until(lambda: len(script.asked) == 3)
-    assert script.asked == [([BTC], []), ([ETH], []), ([], [ETH])]
+    await world.until(lambda: len(script.routed) == 3)
+    assert script.routed == [([BTC], []), ([ETH], []), ([], [ETH])]
     await world.manager.stop("a")
     await world.started()
-    await world.until(lambda: len(script.asked) == 4)
-    assert script.asked[3] == ([BTC], []), "a new life is asked for everything"
+    await world.until(lambda: len(script.routed) == 4)
+    assert script.routed[3] == ([BTC], []), "a new run gets all routes"
     unsubscribe()
-    await world.until(lambda: len(script.asked) == 5)
+    await world.until(lambda: len(script.routed) == 5)
     assert provider.routes == frozenset()
 
 
-async def test_a_key_that_is_not_accepted_is_not_tried_again(world: World, script: Script) -> None:
+async def test_a_rejected_key_is_not_retried(world: World, script: Script) -> None:
     def start(fake: Fake) -> None:
         raise Unauthenticated("bad_signature", "expected another")
 
@@ -426,10 +426,10 @@ async def test_a_key_that_is_not_accepted_is_not_tried_again(world: World, scrip
     provider = await world.manager.start("a")
     await world.until(lambda: provider.actual is ProviderState.FAILED)
     assert (provider.last_error, provider.restarts) == ("bad_signature: expected another", 0)
-    assert len(script.lives) == 1
+    assert len(script.runs) == 1
 
 
-async def test_routes_that_fail_are_asked_for_again(world: World, script: Script) -> None:
+async def test_failed_routes_are_retried(world: World, script: Script) -> None:
     broken = True
 
     def route(fake: Fake) -> None:
@@ -442,15 +442,15 @@ async def test_routes_that_fail_are_asked_for_again(world: World, script: Script
     provider = await world.started()
     await world.until(lambda: provider.route_error)
     assert provider.route_error == "OSError: too many streams"
-    assert provider.actual is ProviderState.RUNNING, "what is subscribed goes on"
+    assert provider.actual is ProviderState.RUNNING, "existing subscriptions continue"
     provider.reroute(frozenset({BTC}))
     await world.until(lambda: len(world.pauses) == 2)
     broken = False
     provider.reroute(frozenset({ETH}))
-    await world.until(lambda: (provider.route_error is None and len(script.asked) == 3) or world.wake())
+    await world.until(lambda: (provider.route_error is None and len(script.routed) == 3) or world.wake())
     assert world.pauses == [0.5, 1.0]
-    # The venue may have taken the subscription that failed.
-    assert script.asked == [([], []), ([BTC], []), ([ETH], [BTC])]
+    # The venue may have accepted the subscription that failed.
+    assert script.routed == [([], []), ([BTC], []), ([ETH], [BTC])]
 
 
 async def test_books_are_stale_while_their_provider_is_down(
@@ -465,7 +465,7 @@ async def test_books_are_stale_while_their_provider_is_down(
     instance.start()
     await world.started()
     for line in itertools.islice(sample.lines(), 40):
-        script.lives[0].producers["a"].feed(line.partition(b" ")[2])
+        script.runs[0].producers["a"].feed(line.partition(b" ")[2])
     await world.until(lambda: instance.book("BTC-USDT", "a") is not None or world.wake())
     await world.manager.stop("a")
     assert stale.wait(PATIENCE)

@@ -173,9 +173,9 @@ def test_lambdas_hear_each_other(folder: Path) -> None:
         ((), "give PATH..., or --sample"),
         (("--sample", "s.gz"), "give PATH..., or --sample"),
         (("none.gz", "--codec", "binance"), "none.gz: expected a file, a directory or a glob"),
-        (("s.gz",), "holds frames, which need a codec; known: binance"),
+        (("s.gz",), "holds frames, which need a codec; expected one of binance"),
         (("s.gz", "--codec", "binanse"), "did you mean `binance`?"),
-        (("s.gz", "--codec", "events"), "it holds frames"),
+        (("s.gz", "--codec", "events"), "saw frames"),
         (("mine.py", "--codec", "binance"), "mine.py: expected lines of `<receive ns> <frame>`"),
         ((*BINANCE, "--speed", "fast"), "expected max or a number above 0, saw 'fast'"),
         ((*BINANCE, "--speed", "0"), "expected max or a number above 0"),
@@ -225,7 +225,7 @@ def test_a_cut_recording_is_played_up_to_the_cut(folder: Path, part: float) -> N
     (folder / "cut.gz").write_bytes(packed[: int(len(packed) * part)])
     known = report(folder, "cut.gz", "--codec", "binance")
     assert (known["status"], known["exit_code"]) == ("input_damaged", 4)
-    assert "cut.gz: the compressed file is cut short" in known["error"]
+    assert "cut.gz: the compressed file is truncated" in known["error"]
     assert known["frames"] > 100
     assert known["lambdas"][0]["delivered"]["Trade"] == known["events"]["Trade"]
 

@@ -1,8 +1,8 @@
-"""Codecs as plain declarations: where the fields of each message of a venue are.
+"""Codecs as plain declarations: the location of each field in the messages of a venue.
 
-`meltica._core.Codec(declaration)` checks a `Codec` as a whole and compiles it to a one-pass decoder; all
-faults are told at once, each naming the message and the field. Paths are keys joined by dots (`k.o`), from
-the top of the message::
+`meltica._core.Codec(declaration)` validates a `Codec` and compiles it to a one-pass decoder. One error lists
+all faults, each with its message and field. Paths are keys joined by dots (`k.o`), from the top of the
+message::
 
     TRADE = Message(
         name="trade",
@@ -14,7 +14,7 @@ the top of the message::
         fields=(Field("id", "t", ident()), Field("price", "p", decimal()), Field("quantity", "q", decimal())),
     )
 
-Fields by role (* must be there): `Trade` id* (ident), side (names), price*, quantity*; `Ticker` last, bid,
+Fields by role (* is required): `Trade` id* (ident), side (names), price*, quantity*; `Ticker` last, bid,
 bid_quantity, ask, ask_quantity, volume_24h; `KlineSummary` open*, close*, high*, low*, volume*, open_time*
 (time), close_time* (time), interval (text), closed (flag). All others are decimals. Book messages have
 `levels` and no fields. Control messages have `matches` only.
@@ -33,11 +33,11 @@ TimeUnit = Literal["s", "ms", "us", "ns"]
 """Unit of a venue's integer time."""
 
 IdMode = Literal["monotonic", "opaque"]
-"""How repeated messages are told: by whole numbers that grow, or by any text or number."""
+"""How repeated messages are recognized: by ascending integers, or by any text or number."""
 
 Sign = Literal["positive", "non_negative", "zero_is_absent", "any"]
-"""Which numbers a field may hold. `zero_is_absent`: above zero, and zero is how the venue says that there
-is none.
+"""The numbers that a field may hold. `zero_is_absent`: positive numbers, and the venue writes 0 for a missing
+value.
 """
 
 
@@ -50,7 +50,7 @@ class SymbolRule:
     separator: str | None = None
     """A character between base and quote (`BTC/USDT`), tried before `quotes`."""
     explicit: tuple[tuple[str, str], ...] = ()
-    """Exceptions, looked up first: the venue's text and the canonical symbol."""
+    """Exceptions, which are looked up first: the venue's text and the canonical symbol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A condition on a message; made by `equals`, `present` and `absent`."""
+    """A condition on a message; use `equals`, `present` and `absent`."""
 
     op: Literal["equals", "present", "absent"]
     path: str
@@ -76,7 +76,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Convert:
-    """How the text of a field is read; made by `decimal`, `names`, `ident`, `time`, `text` and `flag`."""
+    """How a field is parsed; use `decimal`, `names`, `ident`, `time`, `text` and `flag`."""
 
     kind: Literal["decimal", "enum", "id", "time", "text", "bool"]
     sign: Sign | None = None
@@ -91,17 +91,18 @@ class Field:
     name: str
     """Name of the event's field."""
     path: str
-    """Where it is in the message."""
+    """Path in the message."""
     convert: Convert
-    """How it is read."""
+    """How the value is parsed."""
     required: bool = False
-    """Refuse the message when it is missing, also where the event could do without."""
+    """Whether a message without the field is refused, although the field is optional in the event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """Where a book message keeps its levels, arrays of arrays that begin with price and quantity, and its
-    sequence.
+    """The paths of the levels and the sequence of a book message.
+
+    Levels are arrays of arrays that start with price and quantity.
     """
 
     bids: str
@@ -121,17 +122,17 @@ class Message:
     """One message of a venue."""
 
     name: str
-    """Name, for people; unique in the codec."""
+    """A descriptive name, unique in the codec."""
     role: Role
-    """What it becomes."""
+    """What the message becomes."""
     matches: tuple[Match, ...]
-    """How it is told from others; all must hold."""
+    """The conditions that identify the message; all must hold."""
     symbol: str | None = None
     """Path of the venue's symbol."""
     venue_time: tuple[str, TimeUnit] | None = None
     """Path and unit of the venue's time."""
     id: tuple[str, IdMode] | None = None
-    """Path and mode of the id by which repetitions are told."""
+    """Path and mode of the id that identifies repeated messages."""
     fields: tuple[Field, ...] = ()
     levels: Levels | None = None
     """For `BookDiff` and `BookSnapshot`."""
@@ -139,7 +140,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """The messages of one venue; the first whose conditions hold is taken, unknown fields are ignored."""
+    """The messages of one venue. The first whose conditions hold applies; unknown fields are ignored."""
 
     name: str
     symbols: SymbolRule
@@ -153,12 +154,12 @@ def equals(path: str, value: str) -> Match:
 
 
 def present(path: str) -> Match:
-    """Holds when there is a value at `path`."""
+    """Holds when `path` has a value."""
     return Match("present", path)
 
 
 def absent(path: str) -> Match:
-    """Holds when there is no value at `path`."""
+    """Holds when `path` does not have a value."""
     return Match("absent", path)
 
 
@@ -168,7 +169,7 @@ def decimal(sign: Sign = "positive") -> Convert:
 
 
 def names(known: Mapping[str, str]) -> Convert:
-    """A name out of a list: text of the venue -> canonical name. The field is absent for any other text."""
+    """A name from a list: the venue's text -> canonical name. Any other text leaves the field absent."""
     return Convert("enum", names=tuple(known.items()))
 
 

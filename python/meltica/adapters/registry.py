@@ -1,4 +1,4 @@
-"""Adapters and codecs by name, found by entry point.
+"""Finds adapters and codecs by name, through entry points.
 
 A package adds its own with `[project.entry-points."meltica.adapters"]` or
 `[project.entry-points."meltica.codecs"]`.
@@ -18,29 +18,27 @@ CODECS = "meltica.codecs"
 
 
 def adapter(name: str) -> "type[Adapter]":
-    """Returns the adapter class `name`. Raises ConfigError when there is none or it cannot be loaded."""
+    """Returns the adapter class `name`. Raises ConfigError when it is unknown or cannot be loaded."""
     from meltica.adapters.base import Adapter
 
     loaded = _load(ADAPTERS, "adapter", name)
     if not (isinstance(loaded, type) and issubclass(loaded, Adapter)):
-        raise ConfigError(
-            "adapter", [f"`{name}` is no subclass of meltica.adapters.base.Adapter: {loaded!r}"]
-        )
+        raise ConfigError("adapter", [f"`{name}` is not a subclass of meltica.adapters.Adapter: {loaded!r}"])
     return loaded
 
 
 def codec(name: str) -> "Codec":
-    """Returns the codec declaration `name`. Raises ConfigError when there is none or it cannot be loaded."""
+    """Returns the codec declaration `name`. Raises ConfigError when it is unknown or cannot be loaded."""
     from meltica.adapters.codec import Codec
 
     loaded = _load(CODECS, "codec", name)
     if not isinstance(loaded, Codec):
-        raise ConfigError("codec", [f"`{name}` is no meltica.adapters.codec.Codec: {loaded!r}"])
+        raise ConfigError("codec", [f"`{name}` is not a meltica.adapters.Codec: {loaded!r}"])
     return loaded
 
 
 def names(group: str) -> list[str]:
-    """Returns the known names of a group, sorted."""
+    """Returns the names of a group, sorted."""
     return sorted({point.name for point in entry_points(group=group)})
 
 

@@ -1,1 +1,1 @@
-"""What speaks to venues: adapters, and the codecs that say where the fields of their messages are."""
+"""Providers: configured adapters, started, supervised, and subscribed to the routes of running instances."""

@@ -1,8 +1,8 @@
-"""All providers of a gateway; each on its own, so that none waits for another.
+"""Starts, supervises and stops the providers of a gateway, independently of each other.
 
-A provider has a *desired* state, which is written to the database before anything is done about it, and an
-*actual* one, which is noted afterwards. What fails is started again after a pause, until its budget of
-restarts is spent.
+A provider has a *desired* state, which is committed to the database before the provider acts on it, and an
+*actual* state, which is recorded afterwards. A provider that fails is restarted after a pause, until its
+restart budget is spent.
 """
 
 import asyncio
@@ -44,12 +44,12 @@ class ProviderManager:
         self._closing = False
 
     def add(self, spec: "ProviderSpec") -> Provider:
-        """Takes in a provider that is stored already; nothing starts."""
-        provider = Provider(spec, self._core, self._policy, self._note, self._clock)
+        """Adds a provider that the database already has, without starting it."""
+        provider = Provider(spec, self._core, self._policy, self._record, self._clock)
         row = self._store.get(spec.name)
         provider.desired, provider.last_error = Desired(row.desired), row.last_error
         provider.actual = ProviderState(row.actual).after_restart
-        self._note(provider)
+        self._record(provider)
         self._providers[spec.name] = provider
         return provider
 
@@ -69,17 +69,17 @@ class ProviderManager:
         return self._store.get(name)
 
     def begin(self) -> None:
-        """Starts every provider that should run; returns at once. Call `watch` first."""
+        """Starts every provider that should run, in the background. Call `watch` first."""
         for provider in self.all():
             if provider.desired is Desired.RUNNING:
                 provider.begin()
 
     def watch(self) -> None:
-        """Tells providers what instances want, from now on."""
+        """Passes the routes of the instances to the providers, now and after each change."""
         loop = asyncio.get_running_loop()
 
         def changed(*_: Any) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: there is nothing to route any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(self._reroute)
 
         self._core.watch_routes(changed)
@@ -103,7 +103,7 @@ class ProviderManager:
         return provider
 
     async def stop(self, name: str) -> Provider:
-        """Stops a provider; one that failed is not started again after a restart of the gateway either.
+        """Stops a provider, and keeps it stopped after a restart of the gateway.
 
         Raises NotFound, Conflict when it was stopped already or is being changed, DatabaseUnavailable.
         """
@@ -117,7 +117,7 @@ class ProviderManager:
         return provider
 
     async def close(self) -> bool:
-        """Stops all providers at once and leaves what is desired as it is; False when one is left behind."""
+        """Stops all providers at once and keeps their desired states; returns False after a time-out."""
         self._closing = True
         self._core.watch_routes(None)
         await asyncio.gather(*(self._close(provider) for provider in self.all()))
@@ -135,7 +135,7 @@ class ProviderManager:
         for name, provider in self._providers.items():
             provider.reroute(frozenset(wanted.get(name, ())))
 
-    def _note(self, provider: Provider) -> None:
+    def _record(self, provider: Provider) -> None:
         name, error = provider.name, provider.last_error or ""
         state = provider.actual
         self._state_writer.put("provider", name, lambda: self._store.set_actual(name, state, error))

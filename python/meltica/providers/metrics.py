@@ -62,19 +62,19 @@ def _metrics(samples: list[_Sample]) -> Iterator[Metric]:
     )
     yield gauge(
         "meltica_provider_connected",
-        "Whether a provider runs and its adapter has its connections.",
+        "Whether a provider runs and its adapter is connected.",
         labels,
         [((p.name,), p.connected) for p in samples],
     )
     yield gauge(
         "meltica_provider_instruments",
-        "Instruments a provider knows.",
+        "Instruments of a provider.",
         labels,
         [((p.name,), p.instruments) for p in samples],
     )
     yield counter(
         "meltica_provider_restarts",
-        "Starts of a provider after it failed.",
+        "Restarts of a provider after a failure.",
         labels,
         [((p.name,), p.restarts) for p in samples],
     )

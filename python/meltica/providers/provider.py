@@ -1,4 +1,4 @@
-"""One provider: its adapter started, watched, started again, stopped; and asked for what instances want."""
+"""One provider: starts, supervises, restarts and stops its adapter, and passes routes to it."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ ROUTE_PAUSES = 0.5, 30.0
 
 @dataclass(frozen=True)
 class Clock:
-    """Where time comes from."""
+    """The time source of providers: a clock, a sleep, and jitter for pauses."""
 
     now: Callable[[], float]
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
@@ -38,14 +38,14 @@ class Clock:
 
 
 class Provider:
-    """One provider and its life. Belongs to the loop's thread."""
+    """A provider and its supervision. Belongs to the event loop's thread."""
 
     def __init__(
         self,
         spec: "ProviderSpec",
         core: "Core",
         policy: RestartPolicy,
-        note: Callable[["Provider"], None],
+        record: Callable[["Provider"], None],
         clock: Clock,
     ) -> None:
         self.spec = spec
@@ -53,22 +53,22 @@ class Provider:
         self.actual = ProviderState.PENDING
         self.last_error: str | None = None
         self.route_error: str | None = None
-        """Why it could not be asked for what instances want; None when it could."""
+        """Why the latest change of routes failed; None when it succeeded."""
         self.ended = False
-        """Whether its source came to its end by itself, as a recording does."""
+        """Whether the source ended by itself, as a recording does."""
         self.restarts = 0
         self.instruments: tuple[Mapping[str, object], ...] = ()
         """The venue's instruments, as of the last start."""
         self.lock = asyncio.Lock()
         self._core = core
         self._policy = policy
-        self._note = note
+        self._record = record
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
-        self._left: asyncio.Future[None] | None = None
+        self._unfinished: asyncio.Future[None] | None = None
         self._wanted: frozenset[Route] = frozenset()
         self._rerouted = asyncio.Event()
-        self._life: _Life | None = None
+        self._run: _AdapterRun | None = None
 
     @property
     def name(self) -> str:
@@ -77,31 +77,31 @@ class Provider:
 
     @property
     def running(self) -> bool:
-        """Whether events may come."""
+        """Whether the adapter runs."""
         return self.actual is ProviderState.RUNNING
 
     @property
     def connection_error(self) -> str | None:
-        """Why nothing comes of a provider that runs, as its adapter says; None while all is well."""
-        return None if self._life is None else self._life.connection_error
+        """Why a running adapter is disconnected; None while it is connected."""
+        return None if self._run is None else self._run.connection_error
 
     @property
     def busy(self) -> bool:
-        """Whether it is being kept running: a start would change nothing."""
+        """Whether the provider runs or will be restarted, so that a start would change nothing."""
         return self._task is not None and not self._task.done()
 
     @property
     def left_behind(self) -> bool:
-        """Whether an earlier run was told to stop and has not ended."""
-        return self._left is not None and not self._left.done()
+        """Whether an earlier run was stopped and has not ended yet."""
+        return self._unfinished is not None and not self._unfinished.done()
 
     @property
     def routes(self) -> frozenset[Route]:
-        """What instances want of it."""
+        """The routes that running instances need from the provider."""
         return self._wanted
 
     def begin(self) -> None:
-        """Starts it in the background and keeps it running."""
+        """Starts the provider in the background and keeps it running."""
         self.ended = False
         self._set(ProviderState.STARTING)
         self._task = asyncio.get_running_loop().create_task(
@@ -109,7 +109,7 @@ class Provider:
         )
 
     async def end(self) -> None:
-        """Stops it, in at most the time that the settings give."""
+        """Stops the provider within the stop time-out of the settings."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -117,7 +117,7 @@ class Provider:
         self._set(ProviderState.STOPPED)
 
     def reroute(self, wanted: frozenset[Route]) -> None:
-        """Has the adapter asked for what is wanted now."""
+        """Sets the routes, which are passed to the adapter in the background."""
         if wanted != self._wanted:
             self._wanted = wanted
             self._rerouted.set()
@@ -126,7 +126,7 @@ class Provider:
         if actual is ProviderState.RUNNING or error is not None:
             self.last_error = error
         self.actual = actual
-        self._note(self)
+        self._record(self)
 
     def _fail(self, text: str) -> None:
         log.error("provider %s failed: %s", self.name, text)
@@ -136,118 +136,121 @@ class Provider:
         backoff = self._policy.backoff(self._clock.jitter)
         budget = self._policy.budget(self._clock.now)
         while True:
-            began = self._clock.now()
+            started_at = self._clock.now()
             try:
                 await self._run_once()
             except (ConfigError, CodecError, Unauthenticated) as error:
-                # Trying again would change nothing; and who knocks with a wrong key is locked out.
+                # A retry would fail the same way, and venues lock out clients that retry a wrong key.
                 self._fail(str(error))
                 return
             except Exception as error:
                 text = one_line(error)
-                if self._clock.now() - began >= self._policy.max_pause:
+                if self._clock.now() - started_at >= self._policy.max_pause:
                     backoff.reset()
                 if not budget.spend():
                     window = format_duration(timedelta(seconds=budget.window))
                     self._fail(f"{text}; given up after {budget.count} restarts within {window}")
                     return
                 pause = backoff.next()
-                log.warning("provider %s failed, next start in %.1f s: %s", self.name, pause, text)
+                log.warning("provider %s failed, restart in %.1f s: %s", self.name, pause, text)
                 self._set(ProviderState.STARTING, text)
                 self.restarts += 1
                 await self._clock.sleep(pause)
             else:
                 self.ended = True
-                log.info("provider %s has come to its end", self.name)
+                log.info("provider %s: the source has ended", self.name)
                 self._set(ProviderState.STOPPED)
                 return
 
     async def _run_once(self) -> None:
-        """One life of an adapter: until its source ends, or by an exception."""
+        """Runs an adapter until its source ends; raises what ends it earlier."""
         if self.left_behind:
-            raise Overdue("its last run was told to stop and has not ended yet")
-        life = self._life = _Life(self.spec, self._core)
+            raise Overdue("not started: the last run was stopped and has not ended yet")
+        run = self._run = _AdapterRun(self.spec, self._core)
         running: asyncio.Future[None] | None = None
         seconds = self._policy.start_timeout
-        starting = call(life.start, f"{self.name}-start")
+        starting = call(run.start, f"{self.name}-start")
         try:
             try:
-                await within(seconds, starting, late=lambda _: call(life.stop, f"{self.name}-stop"))
+                await within(seconds, starting, late=lambda _: call(run.stop, f"{self.name}-stop"))
             except Overdue:
-                raise Overdue(f"it did not start within {seconds:g} s") from None
-            self.instruments = life.instruments
+                raise Overdue(f"not started within {seconds:g} s") from None
+            self.instruments = run.instruments
             self._set(ProviderState.RUNNING)
-            log.info("provider %s runs", self.name)
-            running = call(life.run, f"{self.name}-run")
-            routing = asyncio.get_running_loop().create_task(self._route(life))
+            log.info("provider %s is running", self.name)
+            running = call(run.run, f"{self.name}-run")
+            routing = asyncio.get_running_loop().create_task(self._route(run))
             try:
                 await asyncio.shield(running)
             finally:
                 routing.cancel()
                 await asyncio.gather(routing, return_exceptions=True)
         finally:
-            self.route_error = self._life = None
-            await self._shut(life, running)
+            self.route_error = self._run = None
+            await self._shut(run, running)
 
-    async def _shut(self, life: "_Life", running: "asyncio.Future[None] | None") -> None:
-        """Stops an adapter, whatever state it is in, in bounded time."""
+    async def _shut(self, run: "_AdapterRun", running: "asyncio.Future[None] | None") -> None:
+        """Stops an adapter in any state, in bounded time."""
         seconds = self._policy.stop_timeout
-        stopping = call(life.stop, f"{self.name}-stop")
+        stopping = call(run.stop, f"{self.name}-stop")
         calls = [stopping] if running is None else [stopping, running]
-        _, left = await asyncio.wait(calls, timeout=seconds)
-        if left:
-            log.warning("provider %s did not end within %g s and is left behind", self.name, seconds)
+        _, pending = await asyncio.wait(calls, timeout=seconds)
+        if pending:
+            log.warning("provider %s did not stop within %g s; its threads keep running", self.name, seconds)
         elif (error := stopping.exception()) is not None:
-            log.warning("provider %s could not be stopped cleanly: %s", self.name, one_line(error))
+            log.warning("provider %s: error while stopping: %s", self.name, one_line(error))
         if running is None:
             return
         if not running.done():
-            self._left = running
+            self._unfinished = running
             return
-        # Whoever waits for it has this already; nobody else will ask.
+        # The caller that awaited the future has the exception already; this marks it as retrieved.
         running.exception()
-        await asyncio.wait([call(life.disconnect, f"{self.name}-disconnect")], timeout=seconds)
+        await asyncio.wait([call(run.disconnect, f"{self.name}-disconnect")], timeout=seconds)
 
-    async def _route(self, life: "_Life") -> None:
-        """Asks the adapter for what is wanted, now and after each change, until it succeeds."""
-        sure = possible = frozenset[Route]()
+    async def _route(self, run: "_AdapterRun") -> None:
+        """Passes the routes to the adapter, now and after each change, and retries until it succeeds."""
+        certain = possible = frozenset[Route]()
         backoff = Backoff(*ROUTE_PAUSES, self._clock.jitter)
         while True:
             self._rerouted.clear()
             wanted = self._wanted
-            on, off = wanted - sure, possible - wanted
-            # Until the call succeeds nobody knows what the venue took of it.
-            sure, possible = sure - off, possible | on
-            asking = call(
-                lambda on=on, off=off: life.route(_ordered(on), _ordered(off)), f"{self.name}-route"
+            on, off = wanted - certain, possible - wanted
+            # Until the call succeeds, the part that the venue has accepted is unknown.
+            certain, possible = certain - off, possible | on
+            request = call(
+                lambda on=on, off=off: run.route(_ordered(on), _ordered(off)), f"{self.name}-route"
             )
             try:
-                await self._answered(asking)
+                await self._completed(request)
             except Exception as error:
                 self.route_error = one_line(error)
                 pause = backoff.next()
                 log.warning(
-                    "provider %s: routes failed, again in %.1f s: %s", self.name, pause, one_line(error)
+                    "provider %s: routes not changed, retry in %.1f s: %s",
+                    self.name,
+                    pause,
+                    one_line(error),
                 )
                 await _first(self._rerouted.wait(), self._clock.sleep(pause))
             else:
-                sure = possible = wanted
+                certain = possible = wanted
                 self.route_error = None
                 backoff.reset()
                 await self._rerouted.wait()
 
-    async def _answered(self, asking: "asyncio.Future[None]") -> None:
-        """Waits for a call, and shows when it takes long: there is one at a time."""
+    async def _completed(self, request: "asyncio.Future[None]") -> None:
+        """Waits for a change of routes, and reports one that takes long. There is one call at a time."""
         seconds = self._policy.start_timeout
-        _, left = await asyncio.wait([asking], timeout=seconds)
-        if left:
-            self.route_error = f"the adapter has not answered for {seconds:g} s"
+        _, pending = await asyncio.wait([request], timeout=seconds)
+        if pending:
+            self.route_error = f"change of routes not completed within {seconds:g} s"
             log.warning("provider %s: routes: %s", self.name, self.route_error)
-        await asking
+        await request
 
 
-class _Life:
-    """An adapter from its making to its end. What blocks, each call on a thread of its own."""
+class _AdapterRun:
+    """One run of an adapter. Its methods may block, so each is called on its own thread."""
 
     def __init__(self, spec: "ProviderSpec", core: "Core") -> None:
         self.instruments: tuple[Mapping[str, object], ...] = ()
@@ -257,7 +260,7 @@ class _Life:
         self._producers: dict[str, Producer] = {}
 
     def start(self) -> None:
-        """Makes the adapter and starts it."""
+        """Creates the adapter and starts it."""
         adapter = registry.adapter(self._spec.adapter).make(self._spec.settings)
         adapter.bind_name(self._spec.name)
         declaration = adapter.codec()
@@ -269,16 +272,16 @@ class _Life:
 
     @property
     def connection_error(self) -> str | None:
-        """What the adapter says of its connections."""
+        """Why the adapter is disconnected; None while it is connected."""
         return None if self._adapter is None else self._adapter.connection_error
 
     def run(self) -> None:
-        """Sends events until the source ends or the adapter is stopped."""
+        """Publishes events until the source ends or the adapter is stopped."""
         assert self._adapter is not None
         self._adapter.run()
 
     def route(self, subscribe: list[Route], unsubscribe: list[Route]) -> None:
-        """Asks for what is wanted, and for no more of what is not."""
+        """Changes the subscriptions of the adapter."""
         assert self._adapter is not None
         self._adapter.route(subscribe, unsubscribe)
 
@@ -288,13 +291,13 @@ class _Life:
             self._adapter.stop()
 
     def disconnect(self) -> None:
-        """Marks its books stale: nothing keeps them up to date any more."""
+        """Marks the books as stale, because they are no longer updated."""
         for producer in self._producers.values():
             producer.restart()
 
 
 async def _first(*waits: Awaitable[object]) -> None:
-    """Returns when one of them does, and ends the others."""
+    """Waits for the first of several awaitables, and cancels the others."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -64,7 +64,7 @@ def test_the_sample_is_deterministic(tmp_path: Path) -> None:
 
 @given(st.integers(0, 10**12), st.integers(0, 10**12))
 def test_sample_numbers_are_written_exactly(ticks: int, lots: int) -> None:
-    market = sample.Market("BTCUSDT", 100, 2, 1, random.Random(1))
+    market = sample.SampleMarket("BTCUSDT", 100, 2, 1, random.Random(1))
     price, quantity = market.level(ticks, lots)
     assert int(price.replace(".", "")) == ticks * 10**6
     assert int(quantity.replace(".", "")) == lots * 1000

@@ -7,9 +7,9 @@ Kline/Candlestick Streams) and
 https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#order-book (Order
 book).
 
-Diffs continue each other when `U` is the `u` before plus one; a snapshot joins them at the first diff with `U
-<= lastUpdateId + 1 <= u` ("How to manage a local order book correctly"). `m` is true when the buyer is the
-maker, so that the taker sold. Subscribe either `trade` or `aggTrade` of a symbol: both become `Trade`.
+Diffs form a chain: `U` is the previous `u` plus one. A snapshot joins them at the first diff with `U <=
+lastUpdateId + 1 <= u` ("How to manage a local order book correctly"). `m` is true when the buyer is the
+maker, so the taker sold. Subscribe to either `trade` or `aggTrade` of a symbol, because both become `Trade`.
 """
 
 from meltica.adapters import (
@@ -53,7 +53,7 @@ QUOTES = (
     ),
 )
 
-# Currencies of one letter, which a quote at the end of the text cannot be told from.
+# Currencies of one letter: the quote at the end of the text would be ambiguous.
 _ONE_LETTER = ("A", "C", "D", "F", "G", "S", "T", "U", "W")
 _WITH_ONE_LETTER = ("USDT", "USDC", "FDUSD", "BTC", "BNB", "TRY")
 

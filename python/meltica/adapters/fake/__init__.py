@@ -1,1 +1,1 @@
-"""Fake: a synthetic market instead of a venue."""
+"""`fake`: a synthetic market in place of a venue."""

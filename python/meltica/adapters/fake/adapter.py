@@ -1,6 +1,6 @@
-"""`fake`: a synthetic market in this process, in place of a venue; with an `endpoint`, one that is served.
+"""`fake`: a synthetic market in this process; with an `endpoint`, the simulated exchange of another process.
 
-The market is made anew with each start: the same seed begins the same market again.
+Each start creates a new market. The same seed gives the same market.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,20 +53,20 @@ class FakeAdapter(Adapter):
 
     @classmethod
     def make(cls, settings: AdapterSettings) -> Adapter:
-        """Returns a market in this process, or with an `endpoint` what speaks to the one there."""
-        known = cast(FakeSettings, settings)
-        if known.endpoint is None:
+        """Returns an adapter with a market in this process, or a `FakeWire` for an `endpoint`."""
+        fake = cast(FakeSettings, settings)
+        if fake.endpoint is None:
             return cls(settings)
         from meltica.adapters.fake.wire import FakeWire
 
-        secret = None if known.secret is None else known.secret.get_secret_value()
-        return FakeWire(settings, known.endpoint, known.key, secret)
+        secret = None if fake.secret is None else fake.secret.get_secret_value()
+        return FakeWire(settings, fake.endpoint, fake.key, secret)
 
     @property
     def market(self) -> SyntheticMarket:
         """The market: orders, balances and books. Raises RuntimeError before `start`."""
         if self._market is None:
-            raise RuntimeError("expected a market that was started")
+            raise RuntimeError("market not available: the adapter was not started")
         return self._market
 
     @property
@@ -80,24 +80,24 @@ class FakeAdapter(Adapter):
 
     @property
     def connection_error(self) -> str | None:
-        """Says so while the market is disconnected, as its `venue_behavior` may have it."""
-        there = self._market is None or self._market.connected
-        return None if there else "the venue is disconnected"
+        """Why the market is disconnected, which its `venue_behavior` can cause; None otherwise."""
+        connected = self._market is None or self._market.connected
+        return None if connected else "the venue is disconnected"
 
     def providers(self) -> list[str]:
-        """Returns the name under which it sends events."""
+        """Returns the provider name of its events."""
         return [self._provider]
 
     def bind_name(self, name: str) -> None:
-        """Has its events go out under `name`."""
+        """Sets the provider name of its events."""
         self._provider = name
 
     def instruments(self) -> Sequence[Mapping[str, object]]:
-        """Returns what the venue lists."""
+        """Returns the listed instruments."""
         return [catalogue.instrument(listed.symbol) for listed in self._settings.symbols]
 
     def start(self, producers: "Mapping[str, Producer]") -> None:
-        """Makes the market. Raises ConfigError with what is wrong with it."""
+        """Creates the market. Raises ConfigError when its settings do not fit together."""
         settings = self._settings
         self._producer = producers[self._provider]
         self._market = SyntheticMarket(
@@ -111,14 +111,14 @@ class FakeAdapter(Adapter):
             self._producer.stop()
 
     def run(self) -> None:
-        """Goes on until `duration` is over or `stop` is called."""
+        """Runs the market until `duration` is over or `stop` is called."""
         market, duration = self.market, self._settings.duration
         until = None if duration is None else market.now + nanos(duration)
         market.announce()
         market.run(speed=self._speed, until=until)
 
     def stop(self) -> None:
-        """Ends `run` soon, from any thread."""
+        """Ends `run` soon; may be called from any thread."""
         self._stopping.set()
         if self._producer is not None:
             self._producer.stop()

@@ -1,8 +1,7 @@
-"""The fake venue's stream: `docs/venue.md`. Everything there is explicit, so this is as plain as a codec
-gets.
+"""The codec of the simulated exchange's stream, which `docs/venue.md` describes.
 
-Diffs continue each other: `first` is the `last` of the one before, plus one. A snapshot, from `GET
-/v1/depth`, joins at the first diff with `first <= last + 1 <= its last`.
+Diffs form a chain: `first` is the `last` of the previous diff plus one. A snapshot of `GET /v1/depth`
+joins at the first diff with `first <= last + 1 <= its last`.
 """
 
 from meltica.adapters import (

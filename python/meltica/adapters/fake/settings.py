@@ -1,4 +1,4 @@
-"""Settings of `fake`: a market in this process, or where one is served."""
+"""Settings of `fake`: those of a market in this process, or the address of a simulated exchange."""
 
 from typing import Annotated, Self
 
@@ -20,21 +20,21 @@ def _address(value: str) -> str:
 
 
 class FakeSettings(MarketSettings):
-    """What the market is like; or `endpoint`, and then the venue there says what it is like."""
+    """The settings of the market; or `endpoint`, whose venue has its own market settings."""
 
     endpoint: Annotated[str, AfterValidator(_address)] | None = None
-    """Where `meltica venue serve` serves: trade there, not in this process."""
+    """The address of `meltica venue serve`, to trade there instead of in this process."""
     key: str | None = None
-    """The key of an account of that venue; without one there is no trading."""
+    """The key of an account of that venue; without a key, only market data is available."""
     secret: Annotated[SecretStr, Field(min_length=1)] | None = None
-    """What belongs to the key."""
+    """The secret of the key."""
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
         if self.endpoint is None:
             given = [name for name in ("key", "secret") if name in self.model_fields_set]
             if given:
-                raise fault(f"expected `{given[0]}` with an `endpoint` alone, saw no endpoint")
+                raise fault(f"expected `{given[0]}` only together with an `endpoint`, saw no endpoint")
             return self
         market = [name for name in type(self).model_fields if name in self.model_fields_set - _WIRE]
         if market:

@@ -1,7 +1,7 @@
-"""`replay`: plays recorded files through a codec, or recorded events, in place of a venue.
+"""`replay`: recorded frames or recorded events in place of a venue.
 
-One producer merges all files by (received, file, line). With `block` policies nothing is lost, and a replay
-gives each instance the same callbacks in the same order.
+One producer merges all files by (received, file, line). With `block` policies nothing is lost, and each
+replay gives an instance the same callbacks in the same order.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from pydantic import PositiveFloat, model_validator
 from meltica.adapters import registry
 from meltica.adapters.base import Adapter
 from meltica.adapters.replay import events, sample
-from meltica.adapters.replay.files import Recording, look
+from meltica.adapters.replay.files import Recording, identify
 from meltica.errors import ReplayError
 from meltica.validation.models import fault
 from meltica.validation.section import AdapterSettings
@@ -28,20 +28,20 @@ EVENTS = "events"
 
 
 class ReplaySettings(AdapterSettings):
-    """What to play, and how fast."""
+    """The recordings, and the speed of the replay."""
 
     paths: list[Path] = []
-    """Files, directories or globs; plain or gzip, whatever their names."""
+    """Files, directories or globs; plain or gzip, with any name."""
     sample: bool = False
-    """Plays a small made-up Binance session in place of `paths`."""
+    """Replays a small generated Binance session in place of `paths`."""
     codec: str | None = None
-    """Codec of the frames; `events`, or nothing, for recorded events."""
+    """Codec of the frames; for recorded events, `events` or none."""
     provider: str | None = None
-    """Name the events come under; the codec's by default. Recorded events keep their own."""
+    """Provider name of the events; that of the codec by default. Recorded events keep theirs."""
     speed: PositiveFloat | Literal["max"] = "max"
-    """1 keeps the recorded pace, 10 is ten times as fast, max waits for nothing but the readers."""
+    """1 is the recorded speed, 10 ten times that, and `max` waits only for the readers."""
     loop: bool = False
-    """Begins again at the end, for ever, received in the present: a stand-in for a live venue."""
+    """Repeats the recordings endlessly, with the present as received time, in place of a live venue."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -73,7 +73,7 @@ class ReplayAdapter(Adapter):
     Settings: ClassVar[type[AdapterSettings]] = ReplaySettings
 
     progress: Callable[[int, int], object] | None = None
-    """Called about ten times a second with the bytes read and the bytes there are, on disk."""
+    """Called about ten times a second with the bytes read and the total, both on disk."""
 
     def __init__(self, settings: AdapterSettings) -> None:
         super().__init__(settings)
@@ -81,51 +81,51 @@ class ReplayAdapter(Adapter):
         self._stopping = Flag()
         self._producers: dict[str, Producer] = {}
         self._recordings: list[Recording] = []
-        self._made_up: bytes | None = None
+        self._generated: bytes | None = None
         if self._settings.sample:
-            self._made_up = b"\n".join(sample.lines())
+            self._generated = b"\n".join(sample.lines())
             self._paths, self._form = [Path("sample")], "frames"
         else:
-            self._paths, self._form = look(self._settings.paths)
+            self._paths, self._form = identify(self._settings.paths)
         self._codec = self._choose_codec()
         self._providers = self._find_providers()
 
     @property
     def size(self) -> int:
-        """Bytes of all files, on disk."""
-        if self._made_up is not None:
-            return len(self._made_up)
+        """The size of all files on disk, in bytes."""
+        if self._generated is not None:
+            return len(self._generated)
         return sum(path.stat().st_size for path in self._paths)
 
     @property
     def position(self) -> int:
-        """Bytes read so far, on disk."""
+        """The bytes read so far, on disk."""
         return sum(recording.position for recording in self._recordings)
 
     def codec(self) -> "Codec | None":
-        """Returns how the frames are decoded; None for recorded events."""
+        """Returns the codec of the frames; None for recorded events."""
         return self._codec
 
     def providers(self) -> list[str]:
-        """Returns the names under which it sends events."""
+        """Returns the provider names of its events."""
         return list(self._providers)
 
     def bind_name(self, name: str) -> None:
-        """Has frames decoded under `name`. Recorded events keep the names they came with."""
+        """Sets the provider name of decoded frames. Recorded events keep theirs."""
         if self._codec is None:
             super().bind_name(name)
         self._providers = [name]
 
     def start(self, producers: "Mapping[str, Producer]") -> None:
-        """Takes one producer for each of `providers()`."""
+        """Keeps the producers of `providers()`."""
         self._producers = {name: producers[name] for name in self._providers}
 
     def run(self) -> None:
-        """Plays everything. Raises ReplayError when a file is damaged; what came before it was played."""
+        """Replays all files. Raises ReplayError at the damage of a damaged file."""
         size = self.size
         while not self._stopping.is_set():
             try:
-                self._recordings = [Recording(path, self._made_up) for path in self._paths]
+                self._recordings = [Recording(path, self._generated) for path in self._paths]
                 self._play(lambda: self._report(size))
             finally:
                 self._report(size)
@@ -137,7 +137,7 @@ class ReplayAdapter(Adapter):
                 producer.restart()
 
     def stop(self) -> None:
-        """Ends `run` soon, from any thread."""
+        """Ends `run` soon; may be called from any thread."""
         self._stopping.set()
         for producer in self._producers.values():
             producer.stop()
@@ -166,19 +166,17 @@ class ReplayAdapter(Adapter):
 
     def _choose_codec(self) -> "Codec | None":
         first, name = self._paths[0], self._settings.codec
-        if self._made_up is not None:
+        if self._generated is not None:
             name = name or "binance"
         if self._form == "events":
             if name not in (None, EVENTS):
-                raise ReplayError(
-                    f"{first}: holds recorded events, not frames of {name}; leave the codec out"
-                )
+                raise ReplayError(f"{first}: holds recorded events, not frames of {name}; omit the codec")
             return None
         if name is None:
             known = ", ".join(registry.names(registry.CODECS))
-            raise ReplayError(f"{first}: holds frames, which need a codec; known: {known}")
+            raise ReplayError(f"{first}: holds frames, which need a codec; expected one of {known}")
         if name == EVENTS:
-            raise ReplayError(f"{first}: expected recorded events as JSON lines, it holds frames")
+            raise ReplayError(f"{first}: expected recorded events as JSON lines, saw frames")
         return registry.codec(name)
 
     def _find_providers(self) -> list[str]:

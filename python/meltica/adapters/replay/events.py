@@ -1,4 +1,4 @@
-"""Recorded events: one JSON line each, as `Event.to_dict()` gave them."""
+"""Recorded events: one JSON line for each, in the form of `Event.to_dict()`."""
 
 import heapq
 import time
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
     from meltica._core import Producer
 
 REPORT_NS = 100_000_000
-LOOK_AROUND = 256
+EVENTS_PER_CHECK = 256
 
 
 class Recorded(NamedTuple):
-    """An event of a recording and its payload as it stood there."""
+    """An event of a recording, and its payload as JSON."""
 
     event: Event
     payload: Mapping[str, Any]
 
 
 def parse(line: bytes, path: Path, number: int) -> Recorded:
-    """Returns the event of a line. Raises ReplayError that names file and line."""
+    """Parses the event of a line. Raises ReplayError with file and line."""
     try:
         data = cast(object, orjson.loads(line))
         if not isinstance(data, dict):
             raise ValueError(f"expected an object, saw {type(data).__name__}")
-        known = cast(dict[str, Any], data)
-        if not isinstance(known.get("payload"), dict):
+        fields = cast(dict[str, Any], data)
+        if not isinstance(fields.get("payload"), dict):
             raise ValueError('expected the key "payload" with an object')
-        return Recorded(Event.from_dict(known), known["payload"])
+        return Recorded(Event.from_dict(fields), fields["payload"])
     except (ValueError, TypeError, KeyError) as error:
-        raise ReplayError(f"{path}, line {number}: is no recorded event: {error}") from error
+        raise ReplayError(f"{path}, line {number}: not a recorded event: {error}") from error
 
 
 def read(recording: Recording) -> Iterator[Recorded]:
@@ -53,7 +53,7 @@ def merge(recordings: Sequence[Recording]) -> Iterator[Recorded]:
 
 
 def providers(paths: Sequence[Path]) -> list[str]:
-    """Returns the providers that occur in recordings, sorted: reads them through."""
+    """Returns the provider names in recordings, sorted. Reads the whole files."""
     names: set[str] = set()
     for path in paths:
         recording = Recording(path)
@@ -65,8 +65,8 @@ def providers(paths: Sequence[Path]) -> list[str]:
     return sorted(names)
 
 
-class Pace:
-    """Keeps recorded time at `speed` times the recorded pace; None never waits."""
+class Pacer:
+    """Paces recorded times at `speed` times the recorded speed; None never waits."""
 
     def __init__(self, speed: float | None, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._speed = speed
@@ -74,7 +74,7 @@ class Pace:
         self._origin: tuple[int, int] | None = None
 
     def wait_for(self, recorded: int) -> float:
-        """Returns the seconds to wait before an event of this recorded time, ns."""
+        """Returns the seconds to wait before an event with this recorded time, in nanoseconds."""
         if self._speed is None:
             return 0.0
         now = self._clock()
@@ -93,14 +93,14 @@ def publish(
     *,
     restamp: bool = False,
 ) -> None:
-    """Publishes recorded events under the providers they came from, until they end or `stop` is set.
+    """Publishes recorded events under their own provider names, until they end or `stop` is set.
 
-    `restamp` gives them the present for a received time.
+    `restamp` sets their received time to the present.
     """
-    pace = Pace(speed)
+    pacer = Pacer(speed)
     reported = time.monotonic_ns()
     for number, (event, payload) in enumerate(merge(recordings)):
-        wait = pace.wait_for(event.received_time)
+        wait = pacer.wait_for(event.received_time)
         if stop.wait(wait) if wait else stop.is_set():
             return
         producers[event.provider].publish(
@@ -110,6 +110,10 @@ def publish(
             venue_time=event.venue_time,
             received_time=None if restamp else event.received_time,
         )
-        if progress is not None and number % LOOK_AROUND == 0 and time.monotonic_ns() - reported > REPORT_NS:
+        if (
+            progress is not None
+            and number % EVENTS_PER_CHECK == 0
+            and time.monotonic_ns() - reported > REPORT_NS
+        ):
             reported = time.monotonic_ns()
             progress()

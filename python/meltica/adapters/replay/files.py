@@ -1,4 +1,4 @@
-"""Recordings: found, opened plain or compressed, and told apart by what stands in them."""
+"""Finds recordings, opens them plain or compressed, and identifies their form by their content."""
 
 import gzip
 import io
@@ -18,21 +18,21 @@ _HEAD = 4096
 
 
 def find(paths: Iterable[Path]) -> list[Path]:
-    """Returns the files that `paths` name: files, directories and globs, each sorted by name.
+    """Returns the files of `paths`, which are files, directories or globs, each sorted by name.
 
-    Raises ReplayError that lists every path that leads to none.
+    Raises ReplayError with every path that matches no file.
     """
     files: list[Path] = []
     faults: list[str] = []
     for path in paths:
         if path.is_dir():
             found = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
-            fault = "expected recordings in the directory, it is empty"
+            fault = "expected recordings, saw an empty directory"
         elif path.exists():
             found, fault = [path], ""
         else:
             found = _matching(path)
-            fault = "expected a file, a directory or a glob that finds some, there is none"
+            fault = "expected a file, a directory or a glob, saw nothing that matches"
         files.extend(found)
         if not found:
             faults.append(f"{path}: {fault}")
@@ -47,10 +47,10 @@ def _matching(pattern: Path) -> list[Path]:
 
 
 class Recording:
-    """One open recording, on disk or made up: `read` gives it decompressed. Failures are ReplayErrors."""
+    """An open recording, from a file or from memory. `read` decompresses it; failures are ReplayErrors."""
 
     def __init__(self, path: Path, content: bytes | None = None) -> None:
-        """Opens a file, or `content` in its place."""
+        """Opens a file, or `content` in place of the file."""
         self.path = path
         try:
             self._raw: BinaryIO = path.open("rb") if content is None else io.BytesIO(content)
@@ -71,20 +71,20 @@ class Recording:
 
     @property
     def position(self) -> int:
-        """Bytes of the file on disk that were read."""
+        """The bytes read so far, on disk."""
         return 0 if self._raw.closed else self._raw.tell()
 
     def read(self, size: int, /) -> bytes:
-        """Returns at most `size` bytes, empty at the end. Raises ReplayError when the file is damaged."""
+        """Returns at most `size` bytes, none at the end. Raises ReplayError when the file is damaged."""
         if self._head:
             part, self._head = self._head[:size], self._head[size:]
             return part
         try:
-            # One step at a time, so that all of a damaged file up to the damage is replayed.
+            # Small steps, so that a damaged file is replayed up to the damage.
             return self._file.read1(size) if isinstance(self._file, gzip.GzipFile) else self._file.read(size)
         except EOFError as error:
             raise ReplayError(
-                f"{self.path}: the compressed file is cut short; what came before was replayed"
+                f"{self.path}: the compressed file is truncated; everything before was replayed"
             ) from error
         except (gzip.BadGzipFile, zlib.error) as error:
             raise ReplayError(f"{self.path}: the compressed file is damaged: {error}") from error
@@ -92,7 +92,7 @@ class Recording:
             raise ReplayError(f"{self.path}: cannot be read: {error.strerror or error}") from error
 
     def lines(self) -> Iterator[bytes]:
-        """Yields the lines that are not blank, without their ends."""
+        """Yields the lines that are not blank, without line ends."""
         rest = b""
         while chunk := self.read(1 << 16):
             *lines, rest = (rest + chunk).split(b"\n")
@@ -113,7 +113,7 @@ class Recording:
         self._head = head
         start = head.lstrip()
         if not start:
-            raise ReplayError(f"{self.path}: expected a recording, the file is empty")
+            raise ReplayError(f"{self.path}: expected a recording, saw an empty file")
         if _FRAME.match(start):
             return "frames"
         if start.startswith(b"{"):
@@ -124,8 +124,8 @@ class Recording:
         )
 
 
-def look(paths: Iterable[Path]) -> tuple[list[Path], Form]:
-    """Returns the files that `paths` name and their common form. Raises ReplayError."""
+def identify(paths: Iterable[Path]) -> tuple[list[Path], Form]:
+    """Returns the files of `paths` and their common form. Raises ReplayError."""
     files = find(paths)
     forms: dict[Form, Path] = {}
     for path in files:
@@ -134,5 +134,5 @@ def look(paths: Iterable[Path]) -> tuple[list[Path], Form]:
         forms[recording.form] = path
     if len(forms) > 1:
         frames, events = forms["frames"], forms["events"]
-        raise ReplayError(f"expected all frames or all events, {frames} holds frames, {events} events")
+        raise ReplayError(f"expected all frames or all events, saw frames in {frames} and events in {events}")
     return files, next(iter(forms))

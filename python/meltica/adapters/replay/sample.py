@@ -1,7 +1,7 @@
-"""A made-up Binance session to try things with: deterministic, small, and in the venue's own format.
+"""Generates a small Binance session for trials: deterministic, in the venue's own format.
 
-Two symbols, each with a depth snapshot, diffs every 100 ms, a book ticker and trades; prices follow a seeded
-random walk and the books are right, so that a replay shows no gap and no error.
+It has two symbols, each with a depth snapshot, diffs every 100 ms, a book ticker and trades. Prices follow a
+seeded random walk, and the books are consistent, so a replay reports no gap and no error.
 """
 
 import gzip
@@ -19,8 +19,8 @@ STEPS = 900
 
 
 @dataclass
-class Market:
-    """One symbol: its book in ticks and lots, and how it is written."""
+class SampleMarket:
+    """One symbol: its book in ticks and lots, and its messages."""
 
     name: str
     mid: int
@@ -42,16 +42,16 @@ class Market:
         return max(1, int(self.rng.lognormvariate(0, 1) * self.lot))
 
     def price(self, ticks: int) -> str:
-        """Returns a price as the venue writes it."""
+        """Returns a price in the venue's format."""
         whole, part = divmod(ticks, 10**self.tick_digits)
         return f"{whole}.{part:0{self.tick_digits}d}".ljust(len(str(whole)) + 9, "0")
 
     def quantity(self, lots: int) -> str:
-        """Returns a quantity as the venue writes it."""
+        """Returns a quantity in the venue's format."""
         return f"{lots // 100_000}.{lots % 100_000:05d}000"
 
     def level(self, ticks: int, lots: int) -> list[str]:
-        """Returns a level as the venue writes it."""
+        """Returns a level in the venue's format."""
         return [self.price(ticks), self.quantity(lots)]
 
     def snapshot(self) -> dict[str, object]:
@@ -63,7 +63,7 @@ class Market:
         }
 
     def step(self, now_ms: int) -> Iterator[tuple[str, dict[str, object]]]:
-        """Yields what 100 ms bring: trades, the diff of the book, the new best prices."""
+        """Yields the messages of 100 ms: trades, the diff of the book, and the new best prices."""
         for _ in range(self.rng.choice((0, 0, 1, 1, 2))):
             yield "trade", self._trade(now_ms)
         before = {**self.bids}, {**self.asks}
@@ -112,20 +112,20 @@ class Market:
                     side[price] = self.lots()
 
     def _changes(self, before: dict[int, int], after: dict[int, int]) -> list[list[str]]:
-        gone = [self.level(p, 0) for p in before if p not in after]
-        return gone + [self.level(p, q) for p, q in after.items() if before.get(p) != q]
+        removed = [self.level(p, 0) for p in before if p not in after]
+        return removed + [self.level(p, q) for p, q in after.items() if before.get(p) != q]
 
 
 def lines(seed: int = 7, steps: int = STEPS) -> Iterator[bytes]:
     """Yields the recording: `<receive ns> <frame>`, without line ends."""
     rng = random.Random(seed)
     markets = [
-        Market("BTCUSDT", 9_412_345, 2, 20_000, random.Random(rng.random())),
-        Market("ETHUSDT", 334_512, 2, 300_000, random.Random(rng.random())),
+        SampleMarket("BTCUSDT", 9_412_345, 2, 20_000, random.Random(rng.random())),
+        SampleMarket("ETHUSDT", 334_512, 2, 300_000, random.Random(rng.random())),
     ]
     now = START_NS
 
-    def line(market: Market, stream: str, data: dict[str, object]) -> bytes:
+    def line(market: SampleMarket, stream: str, data: dict[str, object]) -> bytes:
         nonlocal now
         now += rng.randint(20_000, 900_000)
         frame = {"stream": f"{market.name.lower()}@{stream}", "data": data}
@@ -137,7 +137,7 @@ def lines(seed: int = 7, steps: int = STEPS) -> Iterator[bytes]:
             for stream, data in market.step(now // 1_000_000):
                 yield line(market, stream, data)
             if step == 2:
-                # As in life, the snapshot comes after the first diffs.
+                # As at a real venue, the snapshot arrives after the first diffs.
                 yield line(market, "depth", market.snapshot())
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from meltica.adapters.replay.events import Pace, parse
-from meltica.adapters.replay.files import Recording, find, look
+from meltica.adapters.replay.events import Pacer, parse
+from meltica.adapters.replay.files import Recording, find, identify
 from meltica.errors import ReplayError
 
 LINES = b"".join(b'%d {"n":%d}\n' % (1000 + i, i) for i in range(20_000))
@@ -30,7 +30,7 @@ def content(recording: Recording) -> bytes:
 
 @pytest.mark.parametrize("name", ["a.gz", "a.txt"])
 @pytest.mark.parametrize("packed", [True, False])
-def test_gzip_is_told_by_content_not_by_name(tmp_path: Path, name: str, packed: bool) -> None:
+def test_gzip_is_identified_by_content(tmp_path: Path, name: str, packed: bool) -> None:
     recording = Recording(write(tmp_path / name, gzip.compress(LINES) if packed else LINES))
     assert recording.form == "frames"
     assert content(recording) == LINES
@@ -43,11 +43,11 @@ def test_lines_are_whole_however_they_are_read(tmp_path: Path) -> None:
     recording.close()
 
 
-def test_a_cut_gzip_gives_what_came_before_the_cut(tmp_path: Path) -> None:
+def test_a_truncated_gzip_is_read_up_to_its_end(tmp_path: Path) -> None:
     packed = gzip.compress(LINES)
     recording = Recording(write(tmp_path / "a.gz", packed[: len(packed) // 2]))
     seen = b""
-    with pytest.raises(ReplayError, match="cut short"):
+    with pytest.raises(ReplayError, match="truncated"):
         while True:
             seen += recording.read(4096)
     assert LINES.startswith(seen)
@@ -55,7 +55,7 @@ def test_a_cut_gzip_gives_what_came_before_the_cut(tmp_path: Path) -> None:
     recording.close()
 
 
-def test_a_damaged_gzip_is_told(tmp_path: Path) -> None:
+def test_a_damaged_gzip_is_reported(tmp_path: Path) -> None:
     packed = bytearray(gzip.compress(LINES))
     packed[-6] ^= 0xFF  # the checksum
     with pytest.raises(ReplayError, match="is damaged"):
@@ -65,15 +65,15 @@ def test_a_damaged_gzip_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        (b"", "the file is empty"),
-        (b"\n \n", "the file is empty"),
-        (gzip.compress(b""), "the file is empty"),
+        (b"", "saw an empty file"),
+        (b"\n \n", "saw an empty file"),
+        (gzip.compress(b""), "saw an empty file"),
         (b"hello world\n", "expected lines of `<receive ns> <frame>`"),
         (b"\x1f\x8bnot gzip at all", "damaged"),
         (b"\x89PNG\r\n", "expected lines of"),
     ],
 )
-def test_what_is_no_recording_is_told(tmp_path: Path, data: bytes, text: str) -> None:
+def test_a_file_that_is_not_a_recording_is_refused(tmp_path: Path, data: bytes, text: str) -> None:
     with pytest.raises(ReplayError) as caught:
         Recording(write(tmp_path / "x", data))
     assert text in str(caught.value)
@@ -88,7 +88,7 @@ def test_paths_are_files_directories_and_globs(tmp_path: Path) -> None:
     assert find([names[0], names[1], names[0]]) == names[:2]
 
 
-def test_every_path_that_leads_nowhere_is_told(tmp_path: Path) -> None:
+def test_every_path_without_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ReplayError) as caught:
         find([tmp_path / "no", tmp_path / "empty", tmp_path / "*.log"])
@@ -100,20 +100,20 @@ def test_frames_and_events_do_not_mix(tmp_path: Path) -> None:
     write(tmp_path / "a", LINES)
     write(tmp_path / "b", b'{"type":"Trade"}\n')
     with pytest.raises(ReplayError, match="expected all frames or all events"):
-        look([tmp_path])
+        identify([tmp_path])
 
 
 @pytest.mark.parametrize("line", [b"{", b"[]", b"{}", b'{"type":"Trad"}', b'{"type":"Trade","payload":3}'])
-def test_a_line_that_is_no_event_is_named(line: bytes) -> None:
-    with pytest.raises(ReplayError, match=r"^x\.jsonl, line 7: is no recorded event: "):
+def test_a_line_that_is_not_an_event_is_named(line: bytes) -> None:
+    with pytest.raises(ReplayError, match=r"^x\.jsonl, line 7: not a recorded event: "):
         parse(line, Path("x.jsonl"), 7)
 
 
-def test_pace_follows_the_recorded_time() -> None:
+def test_the_pacer_follows_the_recorded_time() -> None:
     clock = [0]
-    pace = Pace(2.0, lambda: clock[0])
-    assert pace.wait_for(1_000_000_000) == 0
-    assert pace.wait_for(3_000_000_000) == pytest.approx(1.0)
+    pacer = Pacer(2.0, lambda: clock[0])
+    assert pacer.wait_for(1_000_000_000) == 0
+    assert pacer.wait_for(3_000_000_000) == pytest.approx(1.0)
     clock[0] = 1_500_000_000
-    assert pace.wait_for(3_000_000_000) == 0
-    assert Pace(None).wait_for(5) == 0
+    assert pacer.wait_for(3_000_000_000) == 0
+    assert Pacer(None).wait_for(5) == 0
