@@ -20,18 +20,7 @@ LIMITS: dict[str, int] = {
     "crates/meltica-core/src/codec": 10,
     "crates/meltica-core/src/dispatch": 5,
     "crates/meltica-core/src/feed": 4,
-    "fuzz": 3,
-    "python/meltica/adapters": 50,
-    "python/meltica/gateway": 3,
-    "python/meltica/model": 1,
-    "python/meltica/persistence": 14,
-    "python/meltica/providers": 5,
-    "python/meltica/simulator": 3,
-    "python/meltica/telemetry": 7,
-    "python/meltica/testing": 3,
-    "python/meltica/validation": 1,
-    "tests/integration": 6,
-    "tests/unit": 3,
+    "python/meltica/persistence": 1,
 }
 
 # Long files and functions that remain. The lists may only shrink.

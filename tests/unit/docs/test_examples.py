@@ -1,6 +1,7 @@
 """Every example of the pages runs as it is, and every command in them exists."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relativ
 
 @each_page
 def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setenv("MELTICA_HOME", str(tmp_path / "home"))
     if page.parent.name == "project":
         CliRunner().invoke(cli, ["init", str(tmp_path)], catch_exceptions=False)

@@ -2,11 +2,20 @@
 
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import BaseModel
+
+import meltica
 from meltica._core import FILTER_FIELDS
+from meltica.adapters import LiveAccount, LiveAdapter
+from meltica.adapters.replay.adapter import ReplaySettings
 from meltica.lambdas.callbacks import KINDS
+from meltica.model.enums import OrderState, OverflowPolicy
+from meltica.simulator.settings import MarketSettings
 from meltica.strategies import large_trades
+from meltica.testing import Stage
 from tests.support.paths import ROOT
 
 
@@ -57,3 +66,50 @@ def test_the_fields_to_filter_on_are_those_of_the_core() -> None:
     assert {row[0]: tuple(row[1:]) for row in rows} == {
         kind: FILTER_FIELDS[kind] for kind in KINDS if FILTER_FIELDS[kind]
     }
+
+
+def test_the_pages_name_what_there_is() -> None:
+    names = {
+        "adapters.md": [*public(Stage), *abstract(LiveAccount), *abstract(LiveAdapter), "arrives_within"],
+        "fake.md": [*settings(MarketSettings)],
+        "lambdas.md": [*public(meltica.Lambda), *OverflowPolicy],
+        "orders.md": [*reported(), *OrderState],
+        "replay.md": [*ReplaySettings.model_fields],
+    }
+    missing = {
+        page: [
+            name
+            for name in expected
+            if not re.search(rf"\b{re.escape(name)}\b", (ROOT / "docs" / page).read_text())
+        ]
+        for page, expected in names.items()
+    }
+    assert not {page: absent for page, absent in missing.items() if absent}
+
+
+def public(cls: type) -> list[str]:
+    """The public names of a class."""
+    return [name for name in vars(cls) if not name.startswith("_") and name != "cannot"]
+
+
+def abstract(cls: type) -> list[str]:
+    """The methods that an adapter's author writes."""
+    return sorted(getattr(cls, "__abstractmethods__"))  # noqa: B009
+
+
+def settings(cls: type[BaseModel]) -> Iterator[str]:
+    """The names of settings, with dots between those of nested models."""
+    for name, field in cls.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and name != "venue_behavior":
+            yield from (f"{name}.{below}" for below in settings(inner))
+        elif isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from settings(inner)
+        else:
+            yield name
+
+
+def reported() -> list[str]:
+    """The attributes of an order report."""
+    own = set(dir(meltica.ExecReport)) - set(dir(meltica.Event))
+    return sorted(name for name in own if not name.endswith("_decimal"))
