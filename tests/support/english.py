@@ -31,7 +31,7 @@ EXEMPT = {
 
 _GAP = r"(?:[^\S\n]+|[^\S\n]*\n[^\S\n]*)"
 WORDS = re.compile(
-    r"\b(?:told|whoever|(?<!user )nobody|anew"
+    r"\b(?:told|whoever|(?<!user )(?<!`)nobody|anew"
     rf"|at{_GAP}present|stands(?!{_GAP}for\b)|(?:is|are){_GAP}no(?!{_GAP}longer\b))\b",
     re.IGNORECASE,
 )
@@ -75,7 +75,7 @@ def search(name: str, source: str) -> Iterator[Finding]:
     """Yields the words to avoid in the prose of a file."""
     for prose in read(name, source):
         if prose.text == "nobody":
-            continue  # the system user, as in `user nobody`
+            continue  # the system user, also written `nobody` in backquotes or "user nobody"
         for match in WORDS.finditer(prose.text):
             line = prose.line + prose.text.count("\n", 0, match.start())
             yield Finding(name, line, " ".join(match[0].split()))
