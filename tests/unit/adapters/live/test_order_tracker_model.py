@@ -300,7 +300,8 @@ class Tracking(RuleBasedStateMachine):
             best = max(of_venue, key=advance)
             assert (best.state, best.filled_quantity) == (order.state, order.filled)
             if order.open:
-                assert any(each.price == order.price and each.time == order.time for each in of_venue)
+                latest = max(each.time or 0 for each in of_venue)
+                assert any(each.price == order.price for each in of_venue if each.time == latest)
 
     def words(self, order: Order) -> list[OrderSnapshot]:
         """Returns what was published of an order, in order."""
