@@ -1,8 +1,10 @@
 """The schema: its constraints, its exact amounts, and the claims of outbox consumers."""
 
+import re
 from collections.abc import Generator
 from datetime import UTC, datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any, LiteralString
 from uuid import uuid4
 
@@ -10,6 +12,8 @@ import psycopg
 import pytest
 from psycopg import Connection, errors
 from psycopg.types.json import Jsonb
+
+from meltica.model.enums import Liquidity, OrderState, OrderType, Side, TimeInForce
 
 ORDER: dict[str, Any] = {
     "id": "00000000-0000-0000-0000-000000000001",
@@ -31,7 +35,13 @@ INSERT_ORDER: LiteralString = """
     values (%(id)s, %(provider)s, %(instance)s, %(client_order_id)s, %(symbol)s, %(side)s, %(order_type)s,
             %(time_in_force)s, %(quantity)s, %(price)s, %(state)s, %(placed_at)s)
 """
-STATES = ["PENDING", "ACK", "PARTIAL", "FILLED", "CANCELLED", "REJECTED", "EXPIRED", "UNKNOWN"]
+CHECKED: list[tuple[str, str, type[StrEnum]]] = [
+    ("orders", "state", OrderState),
+    ("orders", "side", Side),
+    ("orders", "order_type", OrderType),
+    ("orders", "time_in_force", TimeInForce),
+    ("fills", "liquidity", Liquidity),
+]
 
 
 @pytest.fixture(name="connection")
@@ -62,7 +72,24 @@ def test_amounts_and_times_survive_a_round_trip(connection: Connection) -> None:
     assert row[3] == ORDER["placed_at"]
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(("table", "column", "enum"), CHECKED, ids=lambda value: str(value))
+def test_a_check_allows_the_values_of_its_enum(
+    connection: Connection, table: str, column: str, enum: type[StrEnum]
+) -> None:
+    row = connection.execute(
+        "select pg_get_constraintdef(oid) from pg_constraint where conname = %s", [f"{table}_{column}_check"]
+    ).fetchone()
+    assert row is not None
+    assert re.findall(r"'([^']*)'", row[0]) == list(enum)
+
+
+def test_the_index_of_open_orders_leaves_out_the_final_states(connection: Connection) -> None:
+    row = connection.execute("select indexdef from pg_indexes where indexname = 'orders_open'").fetchone()
+    assert row is not None
+    assert set(re.findall(r"'([^']*)'", row[0])) == {state for state in OrderState if not state.is_final}
+
+
+@pytest.mark.parametrize("state", OrderState)
 def test_valid_states_of_an_order(connection: Connection, state: str) -> None:
     order(connection, state=state)
 

@@ -355,7 +355,9 @@ class OrderTracker:
         last = self._published.get(id)
         if last is None or not last.state.is_final or _is_another(fill.venue_order_id, last):
             return True
-        return filled > last.filled_quantity or (last.time is not None and fill.time > last.time)
+        # A fill after the end, or in the same moment, may not be part of the published quantity.
+        late = last.filled_quantity < last.quantity and fill.time >= (last.time or 0)
+        return filled > last.filled_quantity or late
 
     def _rejects_second_order(self, order: OrderSnapshot) -> bool:
         """2: whether a rejection is not of the order that the venue has under its id, but of a second one."""

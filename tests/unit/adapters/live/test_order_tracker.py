@@ -100,6 +100,21 @@ def test_fills_are_not_read_from_before_the_last_complete_reading(account: Accou
     assert account.tracker.start_reading(venue.now).fills_from == venue.now - LATE
 
 
+def test_a_fill_after_the_end_is_found(account: Account) -> None:
+    venue = account.venue
+    order = account.place("a")
+    venue.fill(order, Decimal(3))
+    venue.now += 2 * LATE
+    venue.end(order, OrderState.CANCELLED)
+    account.hear()
+    # What was filled before lies outside of the window that is read.
+    venue.fill(order, Decimal(1))
+    assert account.reconnect() == [("a", OrderState.CANCELLED, 4)]
+    venue.now += SECOND
+    venue.fill(order, Decimal(2))
+    assert account.reconnect() == [("a", OrderState.CANCELLED, 6)]
+
+
 def test_an_open_order_that_the_venue_no_longer_knows_is_published_once(account: Account) -> None:
     order = account.place("a")
     account.venue.fill(order, Decimal(3))
@@ -116,6 +131,7 @@ def test_an_open_order_that_the_venue_no_longer_knows_is_published_once(account:
     order.forgotten = True
     assert account.reconnect() == [("a", OrderState.UNKNOWN, 3)]
     order.forgotten = False
+    account.venue.now += SECOND
     account.venue.end(order, OrderState.CANCELLED)
     assert account.reconnect() == [("a", OrderState.CANCELLED, 3)]
     assert account.reconnect() == []
