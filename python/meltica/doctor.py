@@ -120,10 +120,11 @@ def package() -> Finding:
 
 def embedded(postgres: EmbeddedPostgres) -> Finding:
     """Checks the embedded PostgreSQL and its directory."""
-    found = binaries.find()
+    installed = binaries.find()
     account = server_account(postgres.data)
     barrier = account.barrier(postgres.data)
-    seen = f"embedded PostgreSQL {found.major} ({found.directory}) in {postgres.home}, run by {account.name}"
+    server_version = f"embedded PostgreSQL {installed.major} ({installed.directory})"
+    seen = f"{server_version} in {postgres.home}, run by {account.name}"
     if barrier is not None:
         cure = "choose another directory: database.home"
         return Finding("database", "fail", f"{seen}, which cannot access {barrier}", cure)
@@ -132,9 +133,11 @@ def embedded(postgres: EmbeddedPostgres) -> Finding:
         me = user(os.geteuid())
         cure = f"make {place} writable for {me}, or choose another directory: database.home"
         return Finding("database", "fail", f"{seen}; {place} is not writable for {me}", cure)
-    made = postgres.data / "PG_VERSION"
-    if made.exists() and (major := made.read_text().strip()) != str(found.major):
-        seen = f"{postgres.data} belongs to PostgreSQL {major}, {found.directory} is {found.major}"
+    version_file = postgres.data / "PG_VERSION"
+    if version_file.exists() and (major := version_file.read_text().strip()) != str(installed.major):
+        seen = (
+            f"{postgres.data} was created by PostgreSQL {major}, {installed.directory} is {installed.major}"
+        )
         return Finding(
             "database", "fail", seen, "start the gateway, which prints the commands that migrate the data"
         )
@@ -216,11 +219,11 @@ def _gateway_at(host: str, port: int) -> str | None:
         # Without a proxy, because it is this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(url, timeout=2) as answer:
-            known: object = json.load(answer)
+            body: object = json.load(answer)
     except (OSError, ValueError):
         return None
-    found = cast(dict[str, object], known).get("version") if isinstance(known, dict) else None
-    return f"version {found}" if found is not None else None
+    number = cast(dict[str, object], body).get("version") if isinstance(body, dict) else None
+    return f"version {number}" if number is not None else None
 
 
 def clock(now: Callable[[], float] = time.time) -> Finding:
@@ -284,10 +287,10 @@ def _mounted(place: Path, mounts: Path) -> str | None:
     rows = [line.split() for line in mounts.read_text().splitlines()]
     real = place.resolve()
     # An octal escape is a space in a name.
-    known = [(Path(row[1].replace("\\040", " ")), row[2]) for row in rows]
+    mount_points = [(Path(row[1].replace("\\040", " ")), row[2]) for row in rows]
     over = [
         (len(point.parts), number, kind)
-        for number, (point, kind) in enumerate(known)
+        for number, (point, kind) in enumerate(mount_points)
         if real.is_relative_to(point)
     ]
     return max(over)[2] if over else None

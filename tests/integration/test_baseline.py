@@ -1,4 +1,4 @@
-"""The file against what is stored: new entries, edited ones, forgotten ones, and drift."""
+"""The config file and the stored state: new, edited and removed entries, and drift."""
 
 import logging
 from collections.abc import AsyncGenerator
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from meltica import settings
-from meltica.gateway.baseline import Drift, reconcile
+from meltica.gateway.baseline import Drift, apply_baseline
 from meltica.lambdas.loader import revision
 from meltica.persistence.database import Database
 from meltica.persistence.stores.instances import InstanceRecord, InstanceStore
@@ -38,12 +38,12 @@ class Stores:
         self.providers, self.instances = ProviderStore(database), InstanceStore(database)
 
     async def run(self, config: str = CONFIG) -> tuple[Drift, ...]:
-        """What one start of a gateway does."""
+        """Does what a start of the gateway does."""
         (self.folder / "config.yaml").write_text(config)
         await self.providers.load()
         await self.instances.load()
         loaded = settings.load(self.folder / "config.yaml", environ={})
-        return await reconcile(loaded, self.providers, self.instances)
+        return await apply_baseline(loaded, self.providers, self.instances)
 
     def desired(self) -> dict[str, Desired]:
         rows = {row.name: row.desired for row in self.providers.list()}
@@ -58,7 +58,7 @@ async def _stores(database_url: str, tmp_path: Path) -> AsyncGenerator[Stores]:
     await database.close()
 
 
-async def test_new_entries_are_taken_as_the_file_has_them(stores: Stores) -> None:
+async def test_new_entries_get_the_state_of_the_file(stores: Stores) -> None:
     assert await stores.run() == ()
     assert stores.desired() == {"demo": "running", "off": "stopped", "watch": "running", "idle": "stopped"}
     row = stores.instances.get("watch")
@@ -70,7 +70,7 @@ async def test_new_entries_are_taken_as_the_file_has_them(stores: Stores) -> Non
     assert stores.providers.get("demo").adapter == "replay"
 
 
-async def test_what_was_asked_for_at_run_time_stands_and_is_shown(stores: Stores) -> None:
+async def test_a_state_requested_at_run_time_is_kept_and_reported_as_drift(stores: Stores) -> None:
     await stores.run()
     await stores.providers.set_desired("off", Desired.RUNNING)
     await stores.instances.set_desired("watch", Desired.STOPPED)
@@ -83,7 +83,7 @@ async def test_what_was_asked_for_at_run_time_stands_and_is_shown(stores: Stores
     assert stores.desired()["watch"] == "stopped"
 
 
-async def test_an_edit_of_enabled_replaces_what_was_asked_for(
+async def test_an_edit_of_enabled_replaces_the_state_requested_at_run_time(
     stores: Stores, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -92,20 +92,22 @@ async def test_an_edit_of_enabled_replaces_what_was_asked_for(
     await stores.providers.set_desired("demo", Desired.STOPPED)
     edited = CONFIG.replace("enabled: false", "enabled: true")
     assert [drift.name for drift in await stores.run(edited)] == ["demo", "watch"], (
-        "their entries are as before"
+        "their entries are unchanged"
     )
     assert stores.desired() == {"demo": "stopped", "off": "running", "watch": "stopped", "idle": "running"}
     assert "provider off was edited: enabled" in caplog.text
     assert "lambda idle was edited: enabled" in caplog.text
     await stores.instances.set_desired("idle", Desired.STOPPED)
     assert [drift.name for drift in await stores.run(edited)] == ["demo", "watch", "idle"]
-    # Disabled and enabled again: each edit is a wish.
+    # Disabled and enabled again: each edit replaces the desired state.
     await stores.run()
     assert await stores.run(CONFIG.replace("enabled: false, host", "enabled: true, host")) != ()
     assert stores.desired() == {"demo": "stopped", "off": "stopped", "watch": "stopped", "idle": "running"}
 
 
-async def test_a_row_of_before_enabled_was_kept(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_row_without_a_recorded_enabled_keeps_its_state(
+    stores: Stores, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     await stores.run()
     await stores.instances.set_desired("watch", Desired.STOPPED)
@@ -118,7 +120,7 @@ async def test_a_row_of_before_enabled_was_kept(stores: Stores, caplog: pytest.L
     assert caplog.text == ""
 
 
-async def test_edits_of_the_file_and_of_a_strategy_are_taken(
+async def test_edits_of_the_file_and_of_a_strategy_are_applied(
     stores: Stores, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -136,7 +138,7 @@ async def test_edits_of_the_file_and_of_a_strategy_are_taken(
     assert stores.desired()["watch"] == "running"
 
 
-async def test_entries_that_left_the_file_are_forgotten(
+async def test_entries_that_are_no_longer_in_the_file_are_removed(
     stores: Stores, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -145,7 +147,7 @@ async def test_entries_that_left_the_file_are_forgotten(
     mine = InstanceRecord(id="own", strategy="s", selector="s", scope={}, origin="dynamic")
     await stores.instances.add(mine)
     await stores.run("providers: {}")
-    assert stores.desired() == {"mine": "stopped", "own": "stopped"}, "what came through the API stays"
+    assert stores.desired() == {"mine": "stopped", "own": "stopped"}, "entries created through the API stay"
     assert "lambda watch is no longer in the file and is removed" in caplog.text
     assert "provider off is no longer in the file and is removed" in caplog.text
     await stores.run()

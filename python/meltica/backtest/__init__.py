@@ -1,1 +1,1 @@
-"""Replays of recordings through lambdas."""
+"""Replays recordings through lambdas."""

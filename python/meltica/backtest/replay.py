@@ -1,7 +1,7 @@
-"""What `meltica replay` does, without the terminal: recordings through the data plane into lambdas, and a
-report.
+"""Replays recordings through the data plane into lambdas and reports the result.
 
-Everything is lossless: every kind is queued with `block`, and the hosts run on the events' clock.
+`meltica replay` and `meltica.testing` are built on it. A replay is lossless: every kind is queued with the
+policy `block`, and the hosts run on the events' clock.
 """
 
 import threading
@@ -37,13 +37,13 @@ STOP_SECONDS = 5.0
 _LOSSLESS = {kind: "block" for kind in KINDS if kind not in PRIVATE_KINDS}
 
 
-class StartError(LambdaError):
-    """A lambda could not start: its `__init__` or `on_start` raised."""
+class LambdaRaised(LambdaError):
+    """A lambda could not be started because its `__init__` or `on_start` raised."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A lambda to run: its class, the instance's id and its config."""
+    """A lambda to run: its class, instance id and config."""
 
     cls: type[Lambda]
     id: str
@@ -51,7 +51,7 @@ class Run:
 
 
 class Replay:
-    """One replay. `run` blocks; `stop` ends it from any thread."""
+    """One replay: `run` blocks, `stop` ends it from any thread."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Replay:
         symbols: Sequence[str] = (),
         max_errors: int = 0,
     ) -> None:
-        """Makes the data plane and the instances; nothing runs yet. Raises what `add_instance` raises."""
+        """Creates the data plane and the instances; starts nothing. Raises what `add_instance` raises."""
         self._adapter = adapter
         self._core = Core()
         declaration = adapter.codec()
@@ -81,14 +81,14 @@ class Replay:
 
     @property
     def instances(self) -> list[LambdaInstance]:
-        """The lambdas of this replay, in the order given."""
+        """The lambdas of this replay, in the order of `runs`."""
         return list(self._instances)
 
     def run(self, wait: Callable[[threading.Thread], object] = threading.Thread.join) -> None:
-        """Starts the lambdas, plays everything, and waits until the lambdas have handled it.
+        """Starts the lambdas, plays the recordings, and waits until all events are handled.
 
-        The playing has a thread of its own, so that this one stays free for signals; `wait` waits for it to
-        end. Raises StartError, or ReplayError when a file is damaged.
+        The recordings are played on a separate thread, so that the calling thread can handle signals; `wait`
+        waits for this thread. Raises LambdaRaised, or ReplayError when a file is damaged.
         """
         self._adapter.start(self._producers)
         self._started_ns = time.monotonic_ns()
@@ -106,24 +106,24 @@ class Replay:
             raise self._failure
 
     def stop(self) -> None:
-        """Ends `run` soon, from any thread."""
+        """Ends `run` soon. Thread-safe."""
         self._stopping.set()
         self._adapter.stop()
 
     def finish(self, timeout: float = STOP_SECONDS) -> bool:
-        """Stops the lambdas and their threads; False when one is stuck in a callback."""
+        """Stops the lambdas and their threads; returns False when one is stuck in a callback."""
         self.stop()
         clean = [host.stop(timeout) for host in self._hosts]
         self._core.close()
         return all(clean)
 
     def report(self, status: Status, error: str | None = None) -> dict[str, Any]:
-        """Returns what happened. `lambda_failed` takes the place of `ok` when a lambda failed or is stuck."""
+        """Returns the result as JSON; the status is `lambda_failed` instead of `ok` if a lambda failed."""
         lambdas = [{"class": type(i.subject).__name__, **i.stats()} for i in self._instances]
         broken = [stats for stats in lambdas if stats["state"] in ("failed", "stuck")]
         if status == "ok" and broken:
             status = "lambda_failed"
-            error = "; ".join(f"{s['id']} {_why(s)}" for s in broken)
+            error = "; ".join(f"{s['id']} {_cause(s)}" for s in broken)
         providers = {name: producer.stats() for name, producer in self._producers.items()}
         return {
             "status": status,
@@ -162,13 +162,13 @@ class Replay:
         except MelticaError:
             raise
         except Exception as error:
-            raise StartError(f"{run.id}: __init__ raised {type(error).__name__}: {error}") from error
+            raise LambdaRaised(f"{run.id}: __init__ raised {type(error).__name__}: {error}") from error
 
     def _start(self, instance: LambdaInstance) -> None:
         try:
             instance.start()
         except Exception as error:
-            raise StartError(f"{instance.id}: on_start raised {type(error).__name__}: {error}") from error
+            raise LambdaRaised(f"{instance.id}: on_start raised {type(error).__name__}: {error}") from error
 
     def _play(self) -> None:
         try:
@@ -181,7 +181,7 @@ class Replay:
 
 
 def _totals(providers: Sequence[Mapping[str, Any]], lambdas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    def added(key: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    def summed(key: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         total: Counter[str] = Counter()
         for row in rows:
             total.update(row[key])
@@ -190,22 +190,22 @@ def _totals(providers: Sequence[Mapping[str, Any]], lambdas: Sequence[Mapping[st
     return {
         "frames": sum(row["frames"] for row in providers),
         "bytes": sum(row["bytes"] for row in providers),
-        "events": added("events", providers),
+        "events": summed("events", providers),
         "gaps": sum(row["gaps"] for row in providers),
-        "stale_books": added("stale", providers),
+        "stale_books": summed("stale", providers),
         "unsynced_books": sum(row["unsynced_books"] for row in providers),
-        "frame_errors": added("errors", providers),
+        "frame_errors": summed("errors", providers),
         "unknown_enums": sum(row["unknown_enums"] for row in providers),
-        "drops": added("dropped", lambdas),
+        "drops": summed("dropped", lambdas),
         "callback_errors": sum(row["errors"] for row in lambdas),
     }
 
 
-def _why(stats: Mapping[str, Any]) -> str:
+def _cause(stats: Mapping[str, Any]) -> str:
     last = stats["last_error"]
     if stats["state"] == "stuck":
-        return "is stuck in a callback that does not end"
+        return "is stuck in a callback that does not return"
     return f"failed: {last}" if last else "failed"
 
 
-__all__ = ["EXIT_CODES", "Replay", "ReplayError", "Run", "StartError"]
+__all__ = ["EXIT_CODES", "LambdaRaised", "Replay", "ReplayError", "Run"]

@@ -1,4 +1,4 @@
-"""Frames of a venue: decoded here, by orjson, and into a book in plain Python."""
+"""Benchmarks of decoding: frames of a venue in the core, with orjson, and into a book in plain Python."""
 
 import collections
 import contextlib
@@ -18,7 +18,7 @@ _SNAPSHOT = b'"lastUpdateId"'
 
 
 class Frames:
-    """Frames to measure, after those that bring the first book up."""
+    """Frames to measure; those up to the first snapshot of a book are decoded before the measurement."""
 
     def __init__(self, name: str, frames: list[bytes]) -> None:
         start = next((i + 1 for i, frame in enumerate(frames) if _SNAPSHOT in frame), len(frames))
@@ -38,11 +38,11 @@ class Frames:
         raise ReplayError(f"{path}: expected frames of Binance, with a depth snapshot and diffs after it")
 
     def decoded(self) -> float:
-        """Returns ns a frame takes to dispatched events."""
+        """Returns the ns per frame from bytes to dispatched events."""
         return _core.benchmark_frames(_core.Codec(BINANCE), self.frames, self.before)
 
     def loaded(self) -> float:
-        """Returns ns a frame takes to Python objects, by orjson."""
+        """Returns the ns per frame from bytes to Python objects with orjson."""
         pieces = [self.frames[i : i + 64] for i in range(0, len(self.frames), 64)]
 
         def load(piece: list[bytes]) -> float:
@@ -51,12 +51,12 @@ class Frames:
         return sum(medians(lambda: map(load, pieces))) / len(self.frames)
 
     def depth(self) -> float:
-        """Returns ns a level takes to dispatched books."""
+        """Returns the ns per level from bytes to dispatched books."""
         ns = _core.benchmark_frames(_core.Codec(BINANCE), self.books, self.before)
         return ns * len(self.books) / sum(len(bids) + len(asks) for bids, asks in map(_sides, self.books))
 
     def python_depth(self) -> float:
-        """Returns ns a level takes to the sorted top of a book in plain Python: dicts of floats."""
+        """Returns the ns per level from bytes to the sorted top of a book made of Python dicts of floats."""
         frames = self.books[:500]
         levels = sum(len(bids) + len(asks) for bids, asks in map(_sides, frames))
 

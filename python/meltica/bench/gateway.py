@@ -1,4 +1,4 @@
-"""What a gateway costs before it does anything: how long it takes until events flow, and its memory."""
+"""Benchmarks of a gateway: time from start to the first event, and memory when idle."""
 
 import json
 import os
@@ -38,18 +38,18 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class GatewayCost:
-    """Seconds from `meltica serve` to the first callback, seconds of a stop, MiB without PostgreSQL."""
+    """Seconds from `meltica serve` to the first callback, seconds of a stop, and MiB without PostgreSQL."""
 
     first_start: float
-    """With nothing on disk: PostgreSQL makes its data directory."""
+    """The first start, which includes the creation of PostgreSQL's data directory."""
     second_start: float
     stop: float
     idle_rss: float
 
 
 def measure() -> GatewayCost:
-    """Starts and stops a gateway twice, in a directory of its own that is removed again."""
-    # Not below the user's own directory: under root another user runs PostgreSQL.
+    """Starts and stops a gateway twice in a temporary directory."""
+    # In /tmp when run as root, because another user, who cannot enter root's directories, runs PostgreSQL.
     folder = Path(tempfile.mkdtemp(prefix="meltica-bench-", dir="/tmp" if os.geteuid() == 0 else None))
     folder.chmod(0o755)
     try:
@@ -70,20 +70,20 @@ def measure() -> GatewayCost:
 
 @contextmanager
 def _serving(folder: Path) -> Generator[tuple[subprocess.Popen[str], float]]:
-    """Yields a gateway whose events flow, and how long that took."""
+    """Yields a gateway after its first event, and the seconds that this took."""
     config, home = str(folder / "config.yaml"), str(folder / "pg")
     command = [sys.executable, "-m", "meltica", "serve", "--config", config, "--home", home]
     began = time.monotonic()
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
-            seen: list[str] = []
+            lines: list[str] = []
             for line in process.stderr:
-                seen.append(line)
+                lines.append(line)
                 if line.startswith("{") and json.loads(line)["message"] == "the first event":
                     break
             else:
-                raise RuntimeError(f"the gateway ended: {''.join(seen[-5:])}")
+                raise RuntimeError(f"the gateway ended: {''.join(lines[-5:])}")
             yield process, time.monotonic() - began
         finally:
             process.send_signal(signal.SIGTERM)
@@ -91,5 +91,5 @@ def _serving(folder: Path) -> Generator[tuple[subprocess.Popen[str], float]]:
 
 
 def _rss(pid: int) -> float:
-    shown = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], check=True, capture_output=True, text=True)
-    return int(shown.stdout) / 1024
+    done = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], check=True, capture_output=True, text=True)
+    return int(done.stdout) / 1024

@@ -1,4 +1,4 @@
-"""Events to Python callbacks, through the queues and threads that strategies run on."""
+"""Benchmarks of delivery: events to Python callbacks through queues and host threads."""
 
 import io
 import statistics
@@ -19,7 +19,7 @@ def _trade(n: int) -> bytes:
 
 
 class _Plane:
-    """A data plane with instances that want trades and tickers of one symbol."""
+    """A data plane with instances that subscribe to trades and tickers of one symbol."""
 
     def __init__(self, mode: Mode, instances: int, on_ticker: Callable[[Any], object] | None = None) -> None:
         core = _core.Core()
@@ -29,7 +29,7 @@ class _Plane:
         self.instances: list[_core.Instance] = []
         for number in range(instances):
             callbacks: dict[str, Callable[[Any], object]] = {"Trade": Empty().on_trade}
-            # In a shared host the first instance sees each ticker, before all others see what follows it.
+            # In a shared host, the first instance gets each ticker before the others get later events.
             if on_ticker and (number == 0 or not shared):
                 callbacks["Ticker"] = on_ticker
             instance = (shared or self.hosts[number]).add(
@@ -42,20 +42,20 @@ class _Plane:
             self.instances.append(instance)
 
     def lost(self) -> bool:
-        """Whether an event was dropped."""
+        """Returns whether an event was dropped."""
         return any(instance.stats()["dropped"] for instance in self.instances)
 
     def stop(self) -> None:
-        """Ends the hosts."""
+        """Stops the hosts."""
         for host in self.hosts:
             host.stop()
 
 
 def callbacks(mode: Mode, instances: int) -> float:
-    """Returns the ns a callback takes while the queue is full: object, call and statistics included.
+    """Returns the ns per callback with a full queue, including event object, call and statistics.
 
-    A ticker blocks each host until a burst that just fits its queue waits; the burst is timed from
-    there to the ticker that ends it, on the hosts' own threads.
+    A ticker blocks each host until its queue is full. The time is measured on the hosts' threads from this
+    ticker to the one that ends the burst.
     """
     burst, bursts, trade = 1000, 20, 0
     gate = threading.Event()
@@ -88,12 +88,14 @@ def callbacks(mode: Mode, instances: int) -> float:
     lost = plane.lost()
     plane.stop()
     if lost:
-        raise RuntimeError("the burst did not fit the queues: the figure would leave out what was dropped")
+        raise RuntimeError(
+            "events were dropped, so the figure would be too low: the burst exceeds the queues"
+        )
     return figure
 
 
 def latency(mode: Mode, instances: int) -> float:
-    """Returns ns from dispatch to callback at 2,000 events a second, p50 by the instances' statistics."""
+    """Returns the ns from dispatch to callback at 2,000 events/s: the p50 of the instances' statistics."""
     lines = b"".join(b"%d %b\n" % (n * 500_000, _trade(n)) for n in range(1, 401))
 
     def once() -> float:

@@ -1,4 +1,4 @@
-"""What Python offers for the same steps."""
+"""Benchmarks of the standard library's means for the same steps."""
 
 import asyncio
 import collections
@@ -9,7 +9,7 @@ from meltica.bench.timing import median, medians, steady
 
 
 def asyncio_latency() -> float:
-    """Returns ns from a thread's `call_soon_threadsafe` to the callback, p50 at 2,000 calls a second."""
+    """Returns the ns from `call_soon_threadsafe` on a thread to the callback: the p50 at 2,000 calls/s."""
 
     async def calls(n: int) -> float:
         loop, done = asyncio.get_running_loop(), asyncio.Event()
@@ -34,7 +34,7 @@ def asyncio_latency() -> float:
 
 
 def asyncio_queue() -> float:
-    """Returns ns to put an item and get it."""
+    """Returns the ns to put and get an item."""
 
     async def pieces(n: int) -> list[float]:
         queue: asyncio.Queue[int] = asyncio.Queue()
@@ -51,7 +51,7 @@ def asyncio_queue() -> float:
 
 
 def deque() -> float:
-    """Returns ns to append an item and pop it."""
+    """Returns the ns to append and pop an item."""
     queue = collections.deque[int]()
 
     def piece() -> None:

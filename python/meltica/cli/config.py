@@ -36,8 +36,8 @@ def show(path: Path | None, as_json: bool) -> int:
     if loaded is None:
         return 2
     if as_json:
-        known = {"path": str(loaded.path), "settings": loaded.shown(), "sources": dict(loaded.sources)}
-        click.echo(json.dumps({**known, "warnings": list(loaded.warnings)}, indent=2))
+        document = {"path": str(loaded.path), "settings": loaded.shown(), "sources": dict(loaded.sources)}
+        click.echo(json.dumps({**document, "warnings": list(loaded.warnings)}, indent=2))
         return 0
     rows = [(key, _text(value), loaded.sources.get(key, "default")) for key, value in _rows(loaded.shown())]
     widths = [min(40, max(len(row[column]) for row in rows)) for column in (0, 1)]
@@ -59,7 +59,7 @@ def check(path: Path | None, as_json: bool) -> int:
 
     faults = check_lambdas(loaded)
     if faults or as_json:
-        _tell(str(loaded.path), faults, loaded.warnings, as_json)
+        _report(str(loaded.path), faults, loaded.warnings, as_json)
     if not faults and not as_json:
         click.echo(f"{loaded.path}: no faults")
         _warn(loaded)
@@ -67,21 +67,23 @@ def check(path: Path | None, as_json: bool) -> int:
 
 
 def _load(path: Path | None, as_json: bool) -> "Loaded | None":
-    """Returns the configuration; None after telling its faults."""
+    """Returns the configuration, or None after its faults were printed."""
     from meltica.errors import ConfigError
     from meltica.settings import load
 
     try:
         return load(path)
     except ConfigError as error:
-        _tell(error.what, error.faults, (), as_json)
+        _report(error.what, error.faults, (), as_json)
         return None
 
 
-def _tell(what: str, faults: "list[str] | tuple[str, ...]", warnings: tuple[str, ...], as_json: bool) -> None:
+def _report(
+    what: str, faults: "list[str] | tuple[str, ...]", warnings: tuple[str, ...], as_json: bool
+) -> None:
     if as_json:
-        known = {"path": what, "ok": not faults, "faults": list(faults), "warnings": list(warnings)}
-        click.echo(json.dumps(known, indent=2))
+        report = {"path": what, "ok": not faults, "faults": list(faults), "warnings": list(warnings)}
+        click.echo(json.dumps(report, indent=2))
         return
     count = f"{len(faults)} faults" if len(faults) > 1 else "1 fault"
     click.echo(f"Error: {what}: {count}", err=True)

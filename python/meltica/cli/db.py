@@ -62,8 +62,8 @@ def up(count: int | None, url: str | None, home: Path | None, as_json: bool) -> 
     from meltica.persistence import migrate
 
     with _database(url, home) as dsn:
-        ran = _run(migrate.up(dsn, count))
-        _say_moved(dsn, "applied", ran, as_json)
+        applied = _run(migrate.up(dsn, count))
+        _report(dsn, "applied", applied, as_json)
 
 
 @db.command(epilog=exit_codes({0: "the migrations were reverted", **ALONE}))
@@ -80,8 +80,8 @@ def down(count: int, yes: bool, url: str | None, home: Path | None, as_json: boo
     if not yes:
         raise BadInput("not reverted: this drops tables with their data; dump the database, then add --yes")
     with _database(url, home) as dsn:
-        back = _run(_alone(dsn, lambda: migrate.down(dsn, count)))
-        _say_moved(dsn, "reverted", back, as_json)
+        reverted = _run(_alone(dsn, lambda: migrate.down(dsn, count)))
+        _report(dsn, "reverted", reverted, as_json)
 
 
 @db.command(epilog=exit_codes({0: "the schema belongs to this version", **CODES}))
@@ -197,7 +197,7 @@ def _run(work: Coroutine[Any, Any, Result]) -> Result:
     return asyncio.run(work)
 
 
-def _say_moved(dsn: str, verb: str, moved: "list[Migration]", as_json: bool) -> None:
+def _report(dsn: str, verb: str, moved: "list[Migration]", as_json: bool) -> None:
     from meltica.persistence import migrate
 
     states = _run(migrate.status(dsn))

@@ -38,8 +38,8 @@ class Failure(click.ClickException):
 def refuse(error: ConfigError, output: "JsonOutput | None") -> int:
     """Prints every fault of a configuration; returns the exit code."""
     if output is not None:
-        known = {"event": "failed", "part": "configuration", "faults": list(error.faults), "exit_code": 2}
-        output.write({**known, "error": str(error)})
+        line = {"event": "failed", "part": "configuration", "faults": list(error.faults), "exit_code": 2}
+        output.write({**line, "error": str(error)})
     if len(error.faults) == 1:
         click.echo(f"Error: {error}", err=True)
         return 2

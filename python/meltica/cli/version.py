@@ -15,7 +15,7 @@ def version(as_json: bool) -> None:
     """Show the versions of Meltica, Python and the platform."""
     from meltica import _core
 
-    known = {
+    versions = {
         "meltica": _core.__version__,
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
@@ -24,7 +24,7 @@ def version(as_json: bool) -> None:
         "target": _core.BUILD_TARGET,
     }
     if as_json:
-        click.echo(json.dumps(known))
+        click.echo(json.dumps(versions))
         return
-    for name, value in known.items():
+    for name, value in versions.items():
         click.echo(f"{name:<15}{value}")

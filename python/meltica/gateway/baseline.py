@@ -42,25 +42,28 @@ class Drift:
         return f"{self.what} {self.name} is {file} in the file, but its desired state is {self.desired}"
 
 
-async def reconcile(
+async def apply_baseline(
     loaded: "settings.Loaded", providers: "ProviderStore", instances: "InstanceStore"
 ) -> tuple[Drift, ...]:
     """Applies the config file to the stored rows; returns the differences. Raises DatabaseError."""
-    known = {name: _provider_record(entry) for name, entry in loaded.providers.items()}
-    runs = {id: _instance_record(entry) for id, entry in loaded.lambdas.items()}
-    return (*await _bring("provider", known, providers), *await _bring("lambda", runs, instances))
+    provider_records = {name: _provider_record(entry) for name, entry in loaded.providers.items()}
+    instance_records = {id: _instance_record(entry) for id, entry in loaded.lambdas.items()}
+    return (
+        *await _apply("provider", provider_records, providers),
+        *await _apply("lambda", instance_records, instances),
+    )
 
 
-async def _bring(
+async def _apply(
     what: str, specs: "Mapping[str, Spec]", store: "StateStore[StateRow, Spec, State]"
 ) -> list[Drift]:
     drift: list[Drift] = []
     for name, spec in specs.items():
         enabled = spec.enabled is True
-        wanted = Desired.RUNNING if enabled else Desired.STOPPED
+        desired = Desired.RUNNING if enabled else Desired.STOPPED
         row = store.find(name)
         if row is None:
-            await store.add(spec, wanted)
+            await store.add(spec, desired)
             continue
         changes = [field for field in spec.__struct_fields__ if getattr(row, field) != getattr(spec, field)]
         # A row of an older version has no `enabled`, so an edit is not detectable: keep the desired state.
@@ -68,8 +71,8 @@ async def _bring(
         if edited:
             log.info("%s %s was edited: %s", what, name, ", ".join(edited))
         if changes:
-            row = await store.update(spec, wanted if "enabled" in edited else None)
-        if row.desired != wanted:
+            row = await store.update(spec, desired if "enabled" in edited else None)
+        if row.desired != desired:
             drift.append(Drift(what, name, Desired(row.desired), enabled))
     for name in sorted(store.keys() - specs.keys()):
         if store.get(name).origin == "baseline":

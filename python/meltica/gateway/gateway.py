@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from meltica._core import Core
 from meltica.adapters import registry
 from meltica.errors import MigrationError
-from meltica.gateway.baseline import Drift, reconcile
+from meltica.gateway.baseline import Drift, apply_baseline
 from meltica.gateway.metrics import gateway_metrics
 from meltica.gateway.readiness import Readiness
 from meltica.gateway.steps import ShutdownStep, run_shutdown
@@ -152,10 +152,10 @@ class Gateway:
 
     async def _migrate(self) -> None:
         if not self.settings.database.run_migrations:
-            waiting = [s for s in await migrate.status(self.database.dsn) if s.state != "applied"]
-            if waiting:
+            pending = [s for s in await migrate.status(self.database.dsn) if s.state != "applied"]
+            if pending:
                 raise MigrationError(
-                    f"{len(waiting)} migrations are pending, and database.runMigrations is false;"
+                    f"{len(pending)} migrations are pending, and database.runMigrations is false;"
                     " run `meltica db up`"
                 )
             return
@@ -166,7 +166,7 @@ class Gateway:
         providers, instances = ProviderStore(self.database), InstanceStore(self.database)
         await providers.load()
         await instances.load()
-        self.drift = await reconcile(self.loaded, providers, instances)
+        self.drift = await apply_baseline(self.loaded, providers, instances)
         for drift in self.drift:
             log.warning("%s", drift)
         sys.setswitchinterval(self.settings.interpreter.switch_interval.total_seconds())

@@ -29,21 +29,21 @@ class Readiness:
 
     async def faults(self) -> dict[str, str]:
         """Returns the fault of each component that has one, by name; empty when the gateway is ready."""
-        found: dict[str, str] = {}
+        faults: dict[str, str] = {}
         if self.stopping.is_set():
-            found["gateway"] = "is stopping"
+            faults["gateway"] = "is stopping"
         if not await self.database.healthy(DATABASE_SECONDS):
-            found["database"] = "does not answer"
+            faults["database"] = "does not answer"
         if not self.lock.held:
-            found["lock"] = "is not held"
+            faults["lock"] = "is not held"
         for provider in self.providers.all():
             fault = _provider_fault(provider)
             if fault is not None:
-                found[f"provider {provider.name}"] = fault
+                faults[f"provider {provider.name}"] = fault
         for instance in self.instances.all():
             if instance.desired is Desired.RUNNING and instance.actual is not InstanceState.RUNNING:
-                found[f"lambda {instance.id}"] = _state(instance.actual, instance.last_error)
-        return found
+                faults[f"lambda {instance.id}"] = _state(instance.actual, instance.last_error)
+        return faults
 
 
 def _provider_fault(provider: "Provider") -> str | None:

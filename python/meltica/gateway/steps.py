@@ -32,14 +32,14 @@ async def run_shutdown(steps: list[ShutdownStep], timeout: float) -> list[str]:
     left_behind: list[str] = []
     while steps:
         step = steps.pop()
-        kept = sum(later.share for later in steps) * min(1.0, timeout / WHOLE_STOP)
-        left = max(0.1, deadline - time.monotonic() - kept)
+        reserved = sum(later.share for later in steps) * min(1.0, timeout / WHOLE_STOP)
+        remaining = max(0.1, deadline - time.monotonic() - reserved)
         # Cancelling a late step may take long, so it is not awaited.
         stopping = asyncio.ensure_future(step.stop())
-        done, _ = await asyncio.wait({stopping}, timeout=left)
+        done, _ = await asyncio.wait({stopping}, timeout=remaining)
         if not done:
             stopping.cancel()
-            log.error("%s: did not stop within %.1f s and is abandoned", step.component, left)
+            log.error("%s: did not stop within %.1f s and is abandoned", step.component, remaining)
         elif (error := stopping.exception()) is not None:
             log.error("%s: could not be stopped", step.component, exc_info=error)
         elif stopping.result() is not False:

@@ -65,20 +65,20 @@ def _metrics(samples: list[_Sample]) -> Iterator[Metric]:
     subscribers = Counter(kind for one in samples if one.runs for kind in one.kinds)
     yield gauge(
         "meltica_eventbus_subscribers",
-        "Running lambdas that subscribe to a kind of event.",
+        "Running lambdas that subscribe to an event kind.",
         ("event_type",),
         [((kind,), subscribers[kind]) for kind in KINDS],
     )
     labels = ("lambda",)
     yield gauge(
         "meltica_lambda_state",
-        "1 for the state a lambda is in, 0 for the others.",
+        "1 for the current state of a lambda, 0 for the others.",
         ("lambda", "state"),
         [((one.id, state), one.actual is state) for one in samples for state in InstanceState],
     )
     yield gauge(
         "meltica_lambda_desired",
-        "Whether a lambda should run.",
+        "1 if the desired state of a lambda is running.",
         labels,
         [((one.id,), one.desired is Desired.RUNNING) for one in samples],
     )
@@ -97,26 +97,26 @@ def _metrics(samples: list[_Sample]) -> Iterator[Metric]:
     histograms = {id: run.core.histograms() for id, run in ran.items()}
     stats = {id: run.stats() for id, run in ran.items()}
     for field, text in (
-        ("delivered", "Events that reached a lambda."),
-        ("conflated", "Events that a later one of their symbol replaced while they waited."),
-        ("dropped", "Events that a full queue lost."),
+        ("delivered", "Events delivered to a lambda."),
+        ("conflated", "Queued events replaced by a later one of the same symbol."),
+        ("dropped", "Events dropped from a full queue."),
     ):
         yield counter(f"meltica_lambda_events_{field}", text, ("lambda", "event_type"), by_kind(stats, field))
     for field, name, text in (
         ("errors", "callback_errors", "Callbacks that raised."),
         ("slow_callbacks", "slow_callbacks", "Callbacks that took longer than slowCallback."),
-        ("emitted", "events_emitted", "Extension events that a lambda sent."),
+        ("emitted", "events_emitted", "Extension events that a lambda emitted."),
     ):
         yield counter(f"meltica_lambda_{name}", text, labels, [((id,), s[field]) for id, s in stats.items()])
     yield gauge(
         "meltica_lambda_in_callback_seconds",
-        "How long the present callback has been running, 0 when none is.",
+        "Duration of the running callback, 0 if none is running.",
         labels,
         [((id,), s["in_callback_ns"] / 1e9) for id, s in stats.items()],
     )
     for field, name, text in (
-        ("latency", "latency", "From an event's dispatch to its delivery."),
-        ("callback", "callback_duration", "What callbacks took."),
+        ("latency", "latency", "Time from the dispatch of an event to its delivery."),
+        ("callback", "callback_duration", "Duration of callbacks."),
     ):
         yield histogram(
             f"meltica_lambda_{name}_seconds",

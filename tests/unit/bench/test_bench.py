@@ -1,4 +1,4 @@
-"""`meltica bench`: every row is measured and printed in the documented form."""
+"""`meltica bench`: every row is measured and printed in the documented format."""
 
 import json
 import math
@@ -65,18 +65,18 @@ def test_bench_shows_a_table() -> None:
     assert "30.0 ns" in output
 
 
-def test_bench_has_one_row_for_each_thing() -> None:
+def test_names_of_rows_are_unique() -> None:
     rows = bench.rows()
     assert len({row.name for row in rows}) == len(rows)
     assert not [row.name for row in rows if row.budget_ns and row.budget_ratio]
 
 
-def test_the_mix_is_what_its_row_says() -> None:
+def test_the_mix_has_the_composition_in_its_name() -> None:
     frames = _core.benchmark_mix()
     lines = [b"%d %b" % (n, frame) for n, frame in enumerate(frames)]
     books: list[tuple[int, int]] = []
     run = replay(lines, {"BookSnapshot": lambda book: books.append((len(book.bids), len(book.asks)))})
-    # Two more frames bring the book up: a diff that waits, and the snapshot.
+    # Two more frames initialize the book: a buffered diff and the snapshot.
     assert run.producer["events"] == {"Trade": 4000, "Ticker": 4000, "BookSnapshot": 2001}
     assert books == [(25, 25)] * 2001
     assert (run.producer["errors"], run.producer["gaps"], run.producer["stale"]) == ({}, 0, {})
@@ -85,10 +85,10 @@ def test_the_mix_is_what_its_row_says() -> None:
     assert frames == _core.benchmark_mix()
 
 
-def test_bench_refuses_what_it_cannot_measure(tmp_path: Path) -> None:
+def test_unknown_rows_and_unsuitable_recordings_are_refused(tmp_path: Path) -> None:
     result = invoke("bench", "--only", "teleport")
     assert result.exit_code == 2
-    assert "--only teleport: expected a part of a row's name" in result.output
+    assert "--only teleport: unknown row; expected a part of one of these names: " in result.output
     for content in (b'{"seq": 1}\n', b"1 {}\n"):
         path = tmp_path / "recording"
         path.write_bytes(content)
@@ -98,6 +98,6 @@ def test_bench_refuses_what_it_cannot_measure(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("mib", "ok"), [(90.0, True), (90.1, False)])
-def test_a_row_of_memory_has_no_times(mib: float, ok: bool) -> None:
-    (row,) = bench.run([bench.Row("idle", lambda: mib, budget_mib=90)])["rows"]
+def test_a_row_that_measures_memory_has_no_times(mib: float, ok: bool) -> None:
+    (row,) = bench.run([bench.Benchmark("idle", lambda: mib, budget_mib=90)])["rows"]
     assert row == {"name": "idle", "mib": mib, "budget_mib": 90, "ok": ok}

@@ -87,7 +87,7 @@ def replay(
     """
     if sample == bool(paths):
         raise click.UsageError("give PATH..., or --sample to replay a generated session")
-    from meltica.backtest.replay import Replay, StartError
+    from meltica.backtest.replay import LambdaRaised, Replay
     from meltica.cli.json_output import JsonOutput
     from meltica.cli.replay.run import run
     from meltica.errors import MelticaError
@@ -97,7 +97,7 @@ def replay(
         runs = _runs(lambdas, pairs)
         adapter = _adapter(paths, codec, speed, sample=sample)
         session = Replay(adapter, runs, host=host, symbols=_symbols(symbols), max_errors=max_errors)
-    except StartError as error:
+    except LambdaRaised as error:
         click.echo(f"Error: {error}", err=True)
         return 3
     except MelticaError as error:

@@ -1,4 +1,4 @@
-"""Runs a replay on a terminal: progress, logs, interruption, and what is said at the end."""
+"""Runs a replay on a terminal: progress bar, log, interruption and final report."""
 
 import contextlib
 import logging
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from meltica.backtest.replay import EXIT_CODES, Replay, StartError, Status
+from meltica.backtest.replay import EXIT_CODES, LambdaRaised, Replay, Status
 from meltica.errors import MelticaError, ReplayError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def run(session: Replay, adapter: "ReplayAdapter", output: "JsonOutput | None") 
     with _screen(adapter), _interruptible(session) as interrupted:
         try:
             session.run(_wait)
-        except StartError as failure:
+        except LambdaRaised as failure:
             status, error = "lambda_failed", str(failure)
         except ReplayError as failure:
             status, error = "input_damaged", str(failure)
@@ -72,12 +72,11 @@ def _interruptible(session: Replay) -> Generator[threading.Event]:
         interrupted.set()
         session.stop()
 
-    known = [signal.SIGINT, signal.SIGTERM]
-    before = {number: signal.signal(number, handle) for number in known}
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield interrupted
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 

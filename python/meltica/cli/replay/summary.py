@@ -1,4 +1,4 @@
-"""Tables for people: the report of a replay, and the ledger of a venue."""
+"""Tables for the terminal: the report of a replay and the ledger of a venue."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -19,20 +19,20 @@ def show(report: Mapping[str, Any]) -> None:
         console.print(f"bad frame: {bad['error']}: {bad['frame'][:80]}", markup=False, highlight=False)
 
 
-def show_ledger(known: Mapping[str, Any]) -> None:
+def show_ledger(ledger: Mapping[str, Any]) -> None:
     """Prints a venue's ledger, with a row for each currency."""
     from rich.console import Console
 
-    accounts = known["accounts"]
+    accounts = ledger["accounts"]
     table = _table("Ledger", "currency", *(row["name"] for row in accounts), "outside", "fees", "sum")
-    totals = [{held["currency"]: held["total"] for held in row["balances"]} for row in accounts]
-    for currency, total in known["sums"].items():
-        parts = (*totals, known["outside"], known["fees"])
+    totals = [{balance["currency"]: balance["total"] for balance in row["balances"]} for row in accounts]
+    for currency, total in ledger["sums"].items():
+        parts = (*totals, ledger["outside"], ledger["fees"])
         table.add_row(currency, *(part.get(currency, "0") for part in parts), total)
     console = Console()
     console.print(table)
     orders = ", ".join(f"{row['name']} {len(row['openOrders']):,}" for row in accounts)
-    console.print(f"open orders: {orders}; fills: {known['fills']:,}", markup=False, highlight=False)
+    console.print(f"open orders: {orders}; fills: {ledger['fills']:,}", markup=False, highlight=False)
 
 
 def duration(ns: float) -> str:
@@ -44,9 +44,9 @@ def duration(ns: float) -> str:
     return f"{ns / 1e9:,.3g} s"
 
 
-def counts(known: Mapping[str, int]) -> str:
+def counts(values: Mapping[str, int]) -> str:
     """Returns `a 1, b 2`, or `none`."""
-    return ", ".join(f"{name} {n:,}" for name, n in known.items()) or "none"
+    return ", ".join(f"{name} {n:,}" for name, n in values.items()) or "none"
 
 
 def _table(title: str, *columns: str) -> "Table":

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("meltica.gateway")
 
-AT_ONCE = 130
+ENDED_BY_SIGNAL = 130
 STATUS_SECONDS = 0.5
 LEFT_BEHIND = {"lambdas": 3, "states": 5, "lock": 5, "database": 5, "embedded PostgreSQL": 5}
 """Exit codes for a component that did not stop; the first match applies, 1 otherwise."""
@@ -75,8 +75,8 @@ class Serving:
             log.warning("%s", warning)
         try:
             if await self._start():
-                self._tell_ready()
-                await self._until_asked()
+                self._report_ready()
+                await self._until_stop_requested()
                 log.info("stopping; a second signal ends the process immediately")
                 await self._gateway.stop()
                 log.info("stopped")
@@ -111,9 +111,9 @@ class Serving:
         """Starts the gateway; returns False if a signal stopped the start. Raises if it fails."""
         loop = asyncio.get_running_loop()
         starting = loop.create_task(self._gateway.start())
-        asked = loop.create_task(self._signals.requested.wait())
-        await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
-        asked.cancel()
+        stop_requested = loop.create_task(self._signals.requested.wait())
+        await asyncio.wait({starting, stop_requested}, return_when=asyncio.FIRST_COMPLETED)
+        stop_requested.cancel()
         if not starting.done():
             log.info("stopping during the start")
             starting.cancel()
@@ -123,7 +123,7 @@ class Serving:
         starting.result()
         return True
 
-    async def _until_asked(self) -> None:
+    async def _until_stop_requested(self) -> None:
         if self._show is None:
             await self._signals.requested.wait()
             return
@@ -138,23 +138,23 @@ class Serving:
     def _end_now(self, number: signal.Signals) -> NoReturn:
         log.error("%s again: the process ends immediately", number.name)
         self._close_screen()
-        self._echo({"event": "interrupted", "exit_code": AT_ONCE})
-        leave(AT_ONCE)
+        self._echo({"event": "interrupted", "exit_code": ENDED_BY_SIGNAL})
+        leave(ENDED_BY_SIGNAL)
 
-    def _tell_ready(self) -> None:
+    def _report_ready(self) -> None:
         host, port = self._gateway.api.address
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         seconds = time.monotonic() - self._began
         log.info("ready at %s after %.1f s", address, seconds)
         if self._output is not None:
-            known = {"event": "ready", "version": __version__, "address": address, "pid": os.getpid()}
-            self._echo({**known, "config": str(self._loaded.path), "data": _data(self._loaded)})
+            line = {"event": "ready", "version": __version__, "address": address, "pid": os.getpid()}
+            self._echo({**line, "config": str(self._loaded.path), "data": _data(self._loaded)})
 
-    def _echo(self, known: dict[str, object]) -> None:
+    def _echo(self, line: dict[str, object]) -> None:
         # The reader of stdout may have closed it, which must not stop the gateway.
         with contextlib.suppress(OSError):
             if self._output is not None:
-                self._output.write(known)
+                self._output.write(line)
 
     def _code(self) -> int:
         if self._failure is not None:

@@ -92,8 +92,8 @@ def quantile(before: Sequence[int], now: Sequence[int], share: float) -> int | N
     counts = [after - earlier for after, earlier in zip_longest(now, before, fillvalue=0)]
     if not counts or counts[-1] <= 0:
         return None
-    wanted = share * counts[-1]
-    return next(bound for bound, count in zip(HISTOGRAM_BOUNDS_NS, counts, strict=False) if count >= wanted)
+    rank = share * counts[-1]
+    return next(bound for bound, count in zip(HISTOGRAM_BOUNDS_NS, counts, strict=False) if count >= rank)
 
 
 def _counts(states: Sequence[InstanceState | ProviderState]) -> str:

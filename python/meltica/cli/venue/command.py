@@ -71,23 +71,23 @@ def serve(path: Path | None, seed: int | None, port: int, speed: float | None, a
 @click.option("--json", "as_json", is_flag=True, help="Print the response of the venue.")
 def ledger(endpoint: str, as_json: bool) -> None:
     """Show the balances of all accounts of a venue, and their sum."""
-    known = _ask(endpoint)
+    response = _get_ledger(endpoint)
     if as_json:
-        click.echo(json.dumps(known))
+        click.echo(json.dumps(response))
         return
     from meltica.cli.replay.summary import show_ledger
 
-    show_ledger(known)
+    show_ledger(response)
 
 
-def _ask(endpoint: str) -> dict[str, Any]:
-    """Returns the ledger of a venue. Raises a click exception that says what went wrong."""
+def _get_ledger(endpoint: str) -> dict[str, Any]:
+    """Returns the ledger of a venue. Raises a click exception with the cause."""
     import httpx
 
     try:
-        answer = httpx.get(f"{endpoint.rstrip('/')}/v1/ledger", timeout=10, trust_env=False)
-        answer.raise_for_status()
-        return answer.json()
+        response = httpx.get(f"{endpoint.rstrip('/')}/v1/ledger", timeout=10, trust_env=False)
+        response.raise_for_status()
+        return response.json()
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
         raise BadInput(
             f"--endpoint: expected an address such as {ENDPOINT}, saw {endpoint!r}: {error}"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("meltica.venue")
 
 HOST = "127.0.0.1"
-AT_ONCE = 130
+ENDED_BY_SIGNAL = 130
 STATUS_SECONDS = 0.5
 
 
@@ -67,8 +67,8 @@ class _Serving:
             loop = asyncio.get_running_loop()
             market = loop.create_task(venue.run(), name="meltica-market")
             await server.start()
-            self._tell_ready()
-            shown = loop.create_task(self._until_asked(venue, show))
+            self._report_ready()
+            shown = loop.create_task(self._until_stop_requested(venue, show))
             try:
                 await asyncio.wait({market, shown}, return_when=asyncio.FIRST_COMPLETED)
                 log.info("stopping")
@@ -98,14 +98,14 @@ class _Serving:
             "stop": "Ctrl-C",
         }
 
-    def _tell_ready(self) -> None:
+    def _report_ready(self) -> None:
         log.info("ready at http://%s", self._address)
         if self._as_json:
             rows = self._rows()
-            known = {"event": "ready", "version": __version__, "pid": os.getpid()}
-            _echo({**known, "address": rows["address"], "stream": rows["stream"]})
+            line = {"event": "ready", "version": __version__, "pid": os.getpid()}
+            _echo({**line, "address": rows["address"], "stream": rows["stream"]})
 
-    async def _until_asked(self, venue: Exchange, show: Show | None) -> None:
+    async def _until_stop_requested(self, venue: Exchange, show: Show | None) -> None:
         if show is None:
             await self._signals.requested.wait()
             return
@@ -121,8 +121,8 @@ class _Serving:
     def _end_now(self, number: signal.Signals) -> NoReturn:
         log.error("%s again: the process ends immediately", number.name)
         if self._as_json:
-            _echo({"event": "interrupted", "exit_code": AT_ONCE})
-        leave(AT_ONCE)
+            _echo({"event": "interrupted", "exit_code": ENDED_BY_SIGNAL})
+        leave(ENDED_BY_SIGNAL)
 
 
 def status_line(venue: Exchange, rate: float, up: float) -> str:
@@ -140,7 +140,7 @@ def status_line(venue: Exchange, rate: float, up: float) -> str:
     return " | ".join(parts)
 
 
-def _echo(known: dict[str, object]) -> None:
+def _echo(line: dict[str, object]) -> None:
     # The reader of stdout may have closed it, which must not stop the venue.
     with contextlib.suppress(OSError):
-        click.echo(json.dumps(known))
+        click.echo(json.dumps(line))
