@@ -7,6 +7,9 @@ import pytest
 
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from tests.support import gateway, venue
+from tests.support.provider_world import policy, script, world
+
+__all__ = ["policy", "script", "world"]
 
 CONFIG = """
 environment: ci

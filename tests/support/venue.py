@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from meltica.adapters.base import Adapter
 from meltica.adapters.binance.codec import BINANCE
 from meltica.adapters.codec import Codec
+from meltica.errors import Unauthenticated
 from meltica.validation.section import AdapterSettings
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Venue(Adapter):
     def start(self, producers: "Mapping[str, Producer]") -> None:
         assert isinstance(self.settings, VenueSettings)
         if self.settings.refuses:
-            raise ConnectionError("the venue refuses")
+            raise Unauthenticated("bad_key", "the venue refuses")
         Venue.producers[self._name] = producers[self._name]
 
     def run(self) -> None:

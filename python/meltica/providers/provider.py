@@ -139,15 +139,12 @@ class Provider:
             started_at = self._clock.now()
             try:
                 await self._run_once()
-            except (ConfigError, CodecError, Unauthenticated) as error:
-                # A retry would fail the same way, and venues lock out clients that retry a wrong key.
-                self._fail(str(error))
-                return
             except Exception as error:
                 text = one_line(error)
                 if self._clock.now() - started_at >= self._policy.max_pause:
                     backoff.reset()
-                if not budget.spend():
+                # A venue comes back by itself; these faults need a correction.
+                if isinstance(error, ConfigError | CodecError | Unauthenticated) and not budget.spend():
                     window = format_duration(timedelta(seconds=budget.window))
                     self._fail(f"{text}; given up after {budget.count} restarts within {window}")
                     return

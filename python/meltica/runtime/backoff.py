@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Backoff:
-    """Pauses in seconds that double from `least` to `most`, each up to a fifth shorter or longer."""
+    """Pauses in seconds that double from `least` to `most`, each up to a fifth shorter or longer.
+
+    None is longer than `most`, jitter included.
+    """
 
     least: float
     most: float
@@ -18,7 +21,7 @@ class Backoff:
     def next(self) -> float:
         """Returns the next pause."""
         self._pause = min(self.most, self._pause * 2) if self._pause else self.least
-        return self._pause * (0.8 + 0.4 * self.jitter())
+        return min(self.most, self._pause * (0.8 + 0.4 * self.jitter()))
 
     def reset(self) -> None:
         """Restarts the sequence at `least`."""
@@ -55,7 +58,7 @@ class RestartPolicy:
     """The first pause between restarts; pauses double up to `max_pause`."""
     max_pause: float = 60.0
     restarts: int = 10
-    """Restarts within `window` before the component counts as failed."""
+    """Restarts within `window` after faults that need a correction, before the component counts as failed."""
     window: float = 600.0
 
     def backoff(self, jitter: Callable[[], float] = random.random) -> Backoff:

@@ -24,6 +24,7 @@ def test_pauses_double_up_to_the_longest() -> None:
 def test_pauses_have_a_jitter_of_a_fifth() -> None:
     assert Backoff(1.0, 5.0, jitter=lambda: 0.0).next() == pytest.approx(0.8)
     assert Backoff(1.0, 5.0, jitter=lambda: 1.0).next() == pytest.approx(1.2)
+    assert Backoff(5.0, 5.0, jitter=lambda: 1.0).next() == 5.0, "the jitter is within the maximum"
 
 
 def test_a_budget_counts_restarts_within_its_window() -> None:
