@@ -64,7 +64,7 @@ class Wire(Stage):
     def limit(self, requests: int) -> None:
         self._venue.fault(rateLimit=requests)
 
-    def strangers(self) -> dict[str, object]:
+    def wrong_credentials(self) -> dict[str, object]:
         return {"key": KEY, "secret": "not the secret"}
 
     def order_size(self, symbol: str) -> Decimal:

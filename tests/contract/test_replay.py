@@ -58,7 +58,7 @@ def record(folder: Path, source: str, codec: str, out: str, *more: str) -> list[
     return events
 
 
-def test_recorded_events_replay_as_the_frames_did(folder: Path) -> None:
+def test_recorded_events_replay_like_the_frames(folder: Path) -> None:
     first = record(folder, "sample.gz", "binance", "events.jsonl")
     assert len(first) > 3000
     assert {event["type"] for event in first} == {"BookSnapshot", "Trade", "Ticker"}
@@ -68,13 +68,13 @@ def test_recorded_events_replay_as_the_frames_did(folder: Path) -> None:
     assert again == first
 
 
-def test_hosts_and_plain_files_make_no_difference(folder: Path) -> None:
+def test_hosts_and_compression_make_no_difference(folder: Path) -> None:
     first = record(folder, "sample.gz", "binance", "a.jsonl")
     (folder / "plain.log").write_bytes(gzip.decompress((folder / "sample.gz").read_bytes()))
     assert record(folder, "plain.log", "binance", "b.jsonl", "--host", "shared") == first
 
 
-def test_what_goes_wrong_is_one_line_and_an_exit_code(folder: Path) -> None:
+def test_errors_are_one_line_with_an_exit_code(folder: Path) -> None:
     ran = run(folder, "sample.gz", "--codec", "binance", "--lambda", "mine.py:Broken", "--json")
     assert ran.returncode == 0, "exceptions are counted and shown"
     for arguments, words in (

@@ -42,7 +42,7 @@ def _looping() -> Iterator[Looping]:
     looping.stop()
 
 
-def test_a_loop_begins_anew_and_is_stopped(looping: Looping) -> None:
+def test_a_looping_replay_repeats_until_it_is_stopped(looping: Looping) -> None:
     trades: list[Any] = []
     reasons: list[str] = []
     twice = threading.Event()
@@ -70,7 +70,7 @@ def test_a_loop_begins_anew_and_is_stopped(looping: Looping) -> None:
     assert looping.producer.stats()["duplicates"] == 0
 
 
-def test_a_stop_before_the_run_is_not_forgotten(looping: Looping) -> None:
+def test_a_stop_before_the_run_ends_it(looping: Looping) -> None:
     looping.adapter.stop()
     looping.thread.start()
     looping.thread.join(30)
@@ -84,7 +84,7 @@ def test_a_replay_has_one_source(settings: dict[str, Any]) -> None:
         registry.adapter("replay").configure(settings)
 
 
-def test_a_provider_that_starts_anew_counts_on() -> None:
+def test_counters_survive_a_restart_of_the_provider() -> None:
     core = Core()
     for _ in range(2):
         core.producer("alias").publish("Extension", "x", {"name": "x", "data": None})
@@ -108,7 +108,7 @@ def _add(core: Core, name: str, *symbols: str) -> tuple[_core.Host, _core.Instan
     return host, instance
 
 
-def test_an_extension_without_data_is_one_all_the_same() -> None:
+def test_an_extension_may_have_no_data() -> None:
     core = Core()
     seen: list[Any] = []
     host = core.host("thread")
@@ -120,7 +120,7 @@ def test_an_extension_without_data_is_one_all_the_same() -> None:
     assert _core.Event.from_dict(seen[0].to_dict()) == seen[0]
 
 
-def test_watchers_hear_the_smallest_difference() -> None:
+def test_watchers_get_the_smallest_difference() -> None:
     core = Core()
     watcher = Watcher(core)
     first, _ = _add(core, "first", "BTC-USDT")
@@ -137,7 +137,7 @@ def test_watchers_hear_the_smallest_difference() -> None:
     assert len(watcher.told) == 3
 
 
-def test_histograms_count_what_the_summaries_count(looping: Looping) -> None:
+def test_histograms_agree_with_the_summaries(looping: Looping) -> None:
     host = looping.core.host("thread")
     seen = threading.Semaphore(0)
     instance = host.add(

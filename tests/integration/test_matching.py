@@ -21,7 +21,7 @@ def cases() -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_every_recorded_taker_trades_as_it_did(cases: list[dict[str, Any]]) -> None:
+def test_every_recorded_taker_trades_as_recorded(cases: list[dict[str, Any]]) -> None:
     assert len(cases) == 84
     for case in cases:
         engine = MatchingEngine()

@@ -85,7 +85,7 @@ def test_an_order_rests_is_amended_and_cancelled(venue: Venue) -> None:
         )
 
 
-def test_a_market_order_is_filled_and_its_fills_are_told_alike(venue: Venue) -> None:
+def test_a_market_order_has_the_same_fills_in_reports_and_queries(venue: Venue) -> None:
     with venue.stream() as stream:
         account(stream)
         before = venue.get("/v1/ledger")["fills"]
@@ -149,7 +149,7 @@ def test_time_in_force_and_post_only(venue: Venue) -> None:
     assert refused(venue.order("odd", postOnly=True, timeInForce="IOC"), 422, "invalid_order")
 
 
-def test_all_open_orders_are_cancelled_at_once(venue: Venue) -> None:
+def test_all_open_orders_can_be_cancelled_together(venue: Venue) -> None:
     venue.ask("DELETE", "/v1/orders")
     for id in ("a", "b", "c"):
         venue.order(id)
@@ -201,14 +201,14 @@ def test_accounts_do_not_see_each_other(venue: Venue) -> None:
         ({"quantity": "NaN"}, 400, "bad_request", "saw 'NaN'"),
         ({"quantity": "\uff11"}, 400, "bad_request", "`quantity`"),
         ({"quantity": 1}, 400, "bad_request", "Expected `str`, got `int` - at `$.quantity`"),
-        ({"price": None}, 400, "bad_request", "expected a price for limit orders alone, saw limit, no price"),
+        ({"price": None}, 400, "bad_request", "expected a price only for limit orders, saw limit, no price"),
         ({"orderType": "market", "price": "1"}, 400, "bad_request", "saw market, a price"),
         ({"side": "Buy"}, 400, "bad_request", "$.side"),
         ({"timeInForce": "DAY"}, 400, "bad_request", "$.timeInForce"),
         ({"leverage": 3}, 400, "bad_request", "unknown field `leverage`"),
     ],
 )
-def test_what_is_refused_says_why_and_changes_nothing(
+def test_a_refusal_has_a_reason_and_changes_nothing(
     venue: Venue, fields: dict[str, object], status: int, code: str | None, words: str
 ) -> None:
     before = venue.done("GET", "/v1/balances"), venue.done("GET", "/v1/orders")
@@ -226,7 +226,7 @@ def test_ids_are_used_once_while_open(venue: Venue) -> None:
     venue.ask("DELETE", "/v1/orders/twice")
 
 
-def test_amendments_that_do_not_fit(venue: Venue) -> None:
+def test_invalid_amendments_are_refused(venue: Venue) -> None:
     venue.order("amends")
     for body, status, code in (
         ({}, 400, "bad_request"),
@@ -267,7 +267,7 @@ def test_signatures(venue: Venue) -> None:
     refused(venue.ask("GET", "/v1/orders/a%20b"), 404, "unknown_order")
 
 
-def test_what_is_malformed(venue: Venue) -> None:
+def test_malformed_requests_are_refused(venue: Venue) -> None:
     json = {"content-type": "application/json"}
     assert refused(venue.ask("POST", "/v1/orders", b"{"), 400, "bad_json")
     assert refused(venue.ask("POST", "/v1/orders", b"[]"), 400, "bad_request")
@@ -296,7 +296,7 @@ def test_what_is_malformed(venue: Venue) -> None:
     assert refused(venue.client.post("/v1/faults", content=b"{}", headers=cross), 403, "cross_origin")
 
 
-def test_what_everybody_may_know(venue: Venue) -> None:
+def test_public_routes_need_no_key(venue: Venue) -> None:
     known = venue.get("/v1/time")
     assert abs(known["time"] - now_ms()) < 60_000
     assert known["marketTime"] > 1_767_225_600_000_000_000
@@ -306,7 +306,7 @@ def test_what_everybody_may_know(venue: Venue) -> None:
     assert (len(shallow["bids"]), len(shallow["asks"])) == (3, 3)
 
 
-def test_money_is_never_made(venue: Venue) -> None:
+def test_the_ledger_sums_to_zero(venue: Venue) -> None:
     for number in range(20):
         side = "buy" if number % 2 else "sell"
         assert venue.order(f"m{number}", orderType="market", side=side, quantity="0.3").status_code == 201

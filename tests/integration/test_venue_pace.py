@@ -11,7 +11,7 @@ market: {speed: 1000000, symbols: [BTC-USDT, ETH-USDT], trade_interval: 5ms}
 """
 
 
-def test_a_market_that_is_late(tmp_path: Path) -> None:
+def test_a_market_that_falls_behind_logs_it(tmp_path: Path) -> None:
     with serving(tmp_path, config=CONFIG) as venue:
         assert wait_until(lambda: "cannot keep its pace" in venue.log.read_text(), PATIENCE)
         first = venue.get("/v1/time")["marketTime"]

@@ -34,7 +34,7 @@ def ran(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_ledger_outlives_its_clients_and_can_be_printed(venue: Venue) -> None:
+def test_the_ledger_is_kept_without_clients_and_can_be_printed(venue: Venue) -> None:
     with venue.stream() as stream:
         account(stream)
         venue.order("left")
@@ -58,7 +58,7 @@ def test_the_ledger_outlives_its_clients_and_can_be_printed(venue: Venue) -> Non
         ("nowhere", 2, "expected an address such as http://127.0.0.1:8890, saw 'nowhere'"),
     ],
 )
-def test_a_ledger_that_cannot_be_had(endpoint: str, code: int, words: str) -> None:
+def test_an_unavailable_ledger_is_an_error(endpoint: str, code: int, words: str) -> None:
     command = [*PROGRAM, "venue", "ledger", "--endpoint", endpoint]
     ended = subprocess.run(
         command, check=False, capture_output=True, text=True, env=environment(), timeout=PATIENCE
@@ -69,7 +69,7 @@ def test_a_ledger_that_cannot_be_had(endpoint: str, code: int, words: str) -> No
 
 
 @pytest.mark.parametrize(("command", "codes"), [("serve", "0 1 2 8 130"), ("ledger", "0 1 2 130")])
-def test_help_lists_the_exit_codes_that_there_are(command: str, codes: str) -> None:
+def test_help_lists_the_exit_codes(command: str, codes: str) -> None:
     table = ran(command, "--help").stdout.partition("Exit codes:\n")[2]
     assert [line.split()[0] for line in table.splitlines()] == codes.split()
 
@@ -104,7 +104,7 @@ def test_a_venue_on_a_terminal() -> None:
     terminal.close()
 
 
-def test_an_address_that_is_taken(venue: Venue) -> None:
+def test_an_address_in_use_is_refused(venue: Venue) -> None:
     port = venue.address.rpartition(":")[2]
     command = [*PROGRAM, "venue", "serve", "--port", port]
     ended = subprocess.run(
@@ -115,7 +115,7 @@ def test_an_address_that_is_taken(venue: Venue) -> None:
     assert "choose another with --port" in ended.stderr
 
 
-def test_a_config_tells_all_its_faults(tmp_path: Path) -> None:
+def test_one_error_lists_all_faults_of_a_config(tmp_path: Path) -> None:
     venue = Venue(tmp_path, config="market: {seed: -1, spede: 2}\nrate_limit: x\n")
     failed = venue.told()
     assert (failed["event"], failed["exit_code"]) == ("failed", 2)
@@ -126,7 +126,7 @@ def test_a_config_tells_all_its_faults(tmp_path: Path) -> None:
     venue.close()
 
 
-def test_what_only_the_market_knows_is_told_at_the_start(tmp_path: Path) -> None:
+def test_faults_found_by_the_market_are_reported_at_the_start(tmp_path: Path) -> None:
     venue = Venue(tmp_path, config="market: {symbols: [{symbol: BTC-USDT, price: '0.001'}]}")
     failed = venue.told()
     assert (failed["event"], failed["exit_code"]) == ("failed", 2)

@@ -7,7 +7,7 @@ from tests.soak.venue import LAMBDAS, soak
 
 @pytest.mark.timeout(300)
 @pytest.mark.untraced
-def test_a_minute_of_faults_leaves_every_book_right_and_every_gap_counted() -> None:
+def test_a_minute_of_faults_leaves_correct_books_and_counts_every_gap() -> None:
     soaked = soak(60.0)
     assert soaked.faults == []
     assert soaked.rounds >= 2

@@ -76,7 +76,7 @@ class Book:
         return frame["type"] == "depth" and frame["symbol"] == self.symbol
 
 
-def test_what_is_subscribed_comes_and_nothing_else(venue: Venue) -> None:
+def test_only_subscribed_channels_are_sent(venue: Venue) -> None:
     with venue.stream() as stream:
         channels = [f"{kind}:BTC-USDT" for kind in ("trade", "ticker", "depth")]
         stream.subscribe(*channels)
@@ -102,7 +102,7 @@ def test_what_is_subscribed_comes_and_nothing_else(venue: Venue) -> None:
             assert (frame["type"], frame["symbol"]) in {("trade", "ETH-USDT"), ("ticker", "BTC-USDT")}
 
 
-def test_two_streams_have_what_each_wants(venue: Venue) -> None:
+def test_two_streams_have_separate_subscriptions(venue: Venue) -> None:
     with venue.stream() as one, venue.stream() as other:
         one.subscribe("trade:BTC-USDT")
         other.subscribe("trade:BTC-USDT", "trade:ETH-USDT")
@@ -117,7 +117,7 @@ def test_two_streams_have_what_each_wants(venue: Venue) -> None:
         assert len(venue.get("/v1/clients")["clients"]) == 2
 
 
-def test_a_candle_and_the_instruments_come_in_their_time(tmp_path: Path) -> None:
+def test_candles_and_instruments_are_sent_at_their_interval(tmp_path: Path) -> None:
     text = CONFIG.replace("speed", "").replace(
         "trade_interval: 50ms", "kline_interval: 1s\n  instrument_refresh_interval: 2s\n  speed: 20"
     )
@@ -131,7 +131,7 @@ def test_a_candle_and_the_instruments_come_in_their_time(tmp_path: Path) -> None
         assert instrument in venue.get("/v1/instruments")["instruments"]
 
 
-def test_a_book_of_snapshot_and_diffs_is_the_venues(tmp_path: Path) -> None:
+def test_a_book_of_snapshot_and_diffs_equals_the_venues(tmp_path: Path) -> None:
     with serving(tmp_path, config=BUSY) as venue, venue.stream() as stream:
         stream.subscribe("depth:BTC-USDT")
         book = Book(venue, stream, "BTC-USDT")
@@ -144,7 +144,7 @@ def test_a_book_of_snapshot_and_diffs_is_the_venues(tmp_path: Path) -> None:
         assert book.gaps == 1
 
 
-def test_ops_that_are_refused_do_nothing(venue: Venue) -> None:
+def test_refused_messages_change_nothing(venue: Venue) -> None:
     with venue.stream() as stream:
         for op, fields, code in (
             ("subscribe", {"channels": ["trade:BTC-USDT", "trade:XYZ"]}, "unknown_symbol"),
@@ -171,7 +171,7 @@ def test_ops_that_are_refused_do_nothing(venue: Venue) -> None:
         assert stream.op("ping")["op"] == "pong"
 
 
-def test_a_message_has_its_most(venue: Venue) -> None:
+def test_the_size_of_a_message_is_limited(venue: Venue) -> None:
     with venue.stream() as stream:
         names = [f"trade:{'X' * 10}"] * 1001
         assert stream.op("subscribe", channels=names)["code"] == "unknown_symbol"
@@ -216,7 +216,7 @@ def test_a_disconnect_closes_every_stream_and_keeps_orders(venue: Venue) -> None
     assert '"level":"error"' not in venue.log.read_text()
 
 
-def test_requests_fail_before_or_after_they_are_done(venue: Venue) -> None:
+def test_requests_fail_before_or_after_their_execution(venue: Venue) -> None:
     venue.fault(behavior={"transient_error": 1})
     statuses: dict[str, int] = {}
     for number in range(40):
@@ -231,7 +231,7 @@ def test_requests_fail_before_or_after_they_are_done(venue: Venue) -> None:
     assert 0 < len(done) < 40
 
 
-def test_what_is_rejected_is_known_as_such(venue: Venue) -> None:
+def test_a_rejected_order_is_reported_and_queried_as_rejected(venue: Venue) -> None:
     venue.fault(behavior={"reject": 1})
     with venue.stream() as stream:
         account(stream)
@@ -243,7 +243,7 @@ def test_what_is_rejected_is_known_as_such(venue: Venue) -> None:
     assert venue.order("yes").status_code == 201
 
 
-def test_reports_come_twice(venue: Venue) -> None:
+def test_reports_are_duplicated(venue: Venue) -> None:
     venue.fault(behavior={"report_duplicate": 1})
     with venue.stream() as stream:
         account(stream)
@@ -251,7 +251,7 @@ def test_reports_come_twice(venue: Venue) -> None:
         assert told(stream, "twice", "ACK") == told(stream, "twice", "ACK")
 
 
-def test_latency_is_the_venues_time(venue: Venue) -> None:
+def test_latency_is_in_the_venues_time(venue: Venue) -> None:
     venue.fault(behavior={"latency_min": "300ms", "latency_max": "300ms"})
     with venue.stream() as stream:
         account(stream)
@@ -265,7 +265,7 @@ def test_latency_is_the_venues_time(venue: Venue) -> None:
         assert answered >= order["time"]
 
 
-def test_faults_that_do_not_fit_change_nothing(venue: Venue) -> None:
+def test_invalid_faults_change_nothing(venue: Venue) -> None:
     before = venue.fault()
     for body, words in (
         ({"behavior": {"reject": 2}}, "`reject`"),
@@ -285,7 +285,7 @@ def test_faults_that_do_not_fit_change_nothing(venue: Venue) -> None:
     assert venue.fault() == before
 
 
-def test_faults_in_force_can_be_asked_for(venue: Venue) -> None:
+def test_current_faults_can_be_queried(venue: Venue) -> None:
     calm = venue.get("/v1/faults")
     assert {key: calm[key] for key in ("connected", "quiet", "clockSkew", "rateLimit")} == {
         "connected": True,
@@ -346,7 +346,7 @@ def test_too_many_requests_are_refused(venue: Venue) -> None:
     assert venue.ask("GET", "/v1/balances").status_code == 200
 
 
-def test_a_clock_that_is_off(venue: Venue) -> None:
+def test_a_skewed_clock_refuses_requests(venue: Venue) -> None:
     venue.fault(clockSkew=-60_000)
     assert abs(venue.get("/v1/time")["time"] - now_ms() + 60_000) < 30_000
     refused(venue.ask("GET", "/v1/balances"), 401, "bad_time")
@@ -356,7 +356,7 @@ def test_a_clock_that_is_off(venue: Venue) -> None:
     assert venue.ask("GET", "/v1/balances").status_code == 200
 
 
-def test_who_does_not_read_is_cut(tmp_path: Path) -> None:
+def test_a_client_that_does_not_read_is_disconnected(tmp_path: Path) -> None:
     text = CONFIG.replace("trade_interval: 50ms", "rate: 2000\n  speed: 50\n  book_snapshot_interval: 0")
     with serving(tmp_path, config=text) as venue:
         # Its thread reads a few messages ahead and then waits, as any client that is busy.
@@ -373,7 +373,7 @@ def test_who_does_not_read_is_cut(tmp_path: Path) -> None:
         assert venue.get("/v1/clients")["connected"] == 2
 
 
-def test_pages_of_other_origins_get_no_stream(venue: Venue) -> None:
+def test_other_origins_are_refused(venue: Venue) -> None:
     for headers, status in (({"Origin": "https://evil.example"}, 403), ({"Host": "evil.example"}, 421)):
         with pytest.raises(InvalidStatus) as refusal:
             raw(venue, "/v1/stream", headers)

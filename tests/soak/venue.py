@@ -5,7 +5,7 @@
 `meltica venue serve` runs at ten times the wall clock, with all of `venue_behavior` on, at ten times the
 rates that the system which Meltica follows had by default. The `fake` adapter talks to it over the wire and
 feeds twenty lambdas, each on a thread of its own. Rounds of chaos, in which depth frames are lost and
-connections cut on top of the faults, end in a quiet point: no faults, and strangers rest. There
+connections cut on top of the faults, end in a quiet point: no faults, and the background traders pause. There
 
 - every book of every lambda is the venue's own, level by level;
 - every gap that was forced was counted, once, and seen by every lambda of that symbol;

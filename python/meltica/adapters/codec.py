@@ -168,9 +168,9 @@ def decimal(sign: Sign = "positive") -> Convert:
     return Convert("decimal", sign=sign)
 
 
-def names(known: Mapping[str, str]) -> Convert:
+def names(values: Mapping[str, str]) -> Convert:
     """A name from a list: the venue's text -> canonical name. Any other text leaves the field absent."""
-    return Convert("enum", names=tuple(known.items()))
+    return Convert("enum", names=tuple(values.items()))
 
 
 def ident() -> Convert:

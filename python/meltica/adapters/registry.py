@@ -45,9 +45,9 @@ def names(group: str) -> list[str]:
 def _load(group: str, what: str, name: str) -> object:
     found: EntryPoint | None = next(iter(entry_points(group=group, name=name)), None)
     if found is None:
-        known = names(group)
-        listed = f" (known: {', '.join(known)})" if known else ""
-        raise ConfigError(what, [f"`{name}` is unknown{suggestion(name, known)}{listed}"])
+        available = names(group)
+        listed = f" (known: {', '.join(available)})" if available else ""
+        raise ConfigError(what, [f"`{name}` is unknown{suggestion(name, available)}{listed}"])
     try:
         return found.load()
     except Exception as error:

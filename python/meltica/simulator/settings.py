@@ -189,8 +189,8 @@ class MarketSettings(AdapterSettings):
 
     def unknown_currencies(self, balances: Mapping[str, Decimal] | None) -> list[str]:
         """Returns the currencies of `balances` that do not belong to a symbol."""
-        known = {currency for listed in self.symbols for currency in currencies(listed.symbol)}
-        return [currency for currency in balances or {} if currency not in known]
+        currencies_traded = {currency for listed in self.symbols for currency in currencies(listed.symbol)}
+        return [currency for currency in balances or {} if currency not in currencies_traded]
 
     def options(self) -> dict[str, object]:
         """Returns the options of the core's market."""

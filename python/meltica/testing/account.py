@@ -20,7 +20,7 @@ _IDS = (f"c{number}" for number in itertools.count(1))
 class AccountContract:
     """The contract of an adapter that trades."""
 
-    def test_an_orders_life(self, stage: Stage) -> None:
+    def test_an_order_rests_is_amended_and_cancelled_with_a_report_each(self, stage: Stage) -> None:
         with trading(stage) as (rig, order):
             account, symbol = rig.account, stage.symbols[0]
             _, quote = symbol.split("-")
@@ -102,7 +102,7 @@ class AccountContract:
             ({"quantity": Decimal("1e-12")}, None),
             ({"at": "cross", "post_only": True}, None),
         ],
-        ids=["too much", "too little", "post-only that would take"],
+        ids=["too much", "too little", "post-only that would trade"],
     )
     def test_a_refused_order_changes_nothing(
         self, stage: Stage, change: dict[str, object], reason: str | None
@@ -183,7 +183,7 @@ class AccountContract:
     def test_failed_requests_report_their_outcome(self, stage: Stage) -> None:
         with trading(stage) as (rig, order):
             account, symbol = rig.account, stage.symbols[0]
-            seen: set[type[Exception]] = set()
+            errors: set[type[Exception]] = set()
             for _ in range(60):
                 far = order(at="far")
                 stage.behave(transient_error=1.0)
@@ -199,10 +199,10 @@ class AccountContract:
                     rig.do(account.cancel(symbol, far.client_order_id))
                 else:
                     assert status is None
-                seen.add(type(failed.value))
-                if len(seen) == 2:
+                errors.add(type(failed.value))
+                if len(errors) == 2:
                     break
-            assert {VenueUnavailable, OutcomeUnknown} == seen
+            assert {VenueUnavailable, OutcomeUnknown} == errors
 
     def test_late_and_repeated_reports_stay_correct(self, stage: Stage) -> None:
         with trading(stage) as (rig, order):
@@ -239,8 +239,11 @@ class AccountContract:
             )
             assert rig.do(rig.account.open_orders()) == []
 
-    def test_refused_credentials_are_reported(self, stage: Stage) -> None:
-        with pytest.raises(Unauthenticated) as refused, Rig(stage.adapter(**stage.strangers())) as rig:
+    def test_wrong_credentials_are_refused(self, stage: Stage) -> None:
+        with (
+            pytest.raises(Unauthenticated) as refused,
+            Rig(stage.adapter(**stage.wrong_credentials())) as rig,
+        ):
             rig.do(rig.account.balances())
         assert refused.value.terminal
 
@@ -300,7 +303,7 @@ class trading:  # noqa: N801
         tick = Decimal(1).scaleb(-2)
 
         def order(at: str | None = None, quantity: Decimal = size, **more: object) -> NewOrder:
-            """Returns a buy order: at the market, far below it, or where it would take."""
+            """Returns a buy order: a market order, one far below the market, or one that would trade."""
             part = {None: None, "far": Decimal("0.9"), "cross": Decimal("1.05")}[at]
             price = None if part is None else (best.price_decimal * part).quantize(tick)
             return NewOrder(next(_IDS), symbol, Side.BUY, quantity, price, **more)  # pyright: ignore[reportArgumentType]

@@ -13,7 +13,7 @@ from meltica.testing.stage import Stage
 class ConnectionContract:
     """The contract of an adapter whose venue disconnects."""
 
-    def test_a_lost_connection_makes_books_stale_and_comes_back_as_it_was(self, stage: Stage) -> None:
+    def test_subscriptions_are_restored_after_a_disconnect(self, stage: Stage) -> None:
         first, second = stage.symbols[:2]
         with Rig(stage.adapter()) as rig:
             rig.subscribe(("BookSnapshot", first), ("BookSnapshot", second), ("Trade", first))
@@ -34,7 +34,7 @@ class ConnectionContract:
                 *("Ticker", "KlineSummary"),
             }
 
-    def test_what_is_asked_while_the_venue_is_away_holds_when_it_is_back(self, stage: Stage) -> None:
+    def test_routes_changed_during_a_disconnect_apply_after_it(self, stage: Stage) -> None:
         first, second = stage.symbols[:2]
         with Rig(stage.adapter()) as rig:
             rig.subscribe(("BookSnapshot", first))
@@ -53,7 +53,7 @@ class ConnectionContract:
             for symbol in (first, second):
                 rig.agrees(stage, symbol, mark)
 
-    def test_stop_ends_it_while_the_venue_is_away(self, stage: Stage) -> None:
+    def test_stop_works_during_a_disconnect(self, stage: Stage) -> None:
         with Rig(stage.adapter()) as rig:
             rig.subscribe(("BookSnapshot", stage.symbols[0]))
             rig.comes("BookSnapshot", mark=0)
@@ -64,7 +64,7 @@ class ConnectionContract:
             rig.close()
             assert time.monotonic() - began < 10
 
-    def test_a_venue_that_is_not_there_is_an_error_soon(self, stage: Stage) -> None:
+    def test_an_unavailable_venue_fails_the_start(self, stage: Stage) -> None:
         stage.subscriptions()
         stage.disconnect(60)
         began = time.monotonic()

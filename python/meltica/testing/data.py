@@ -43,7 +43,7 @@ class DataContract:
         assert not thread.is_alive()
         rig.close()
 
-    def test_everything_comes_under_its_own_name_in_order(self, stage: Stage) -> None:
+    def test_events_have_the_providers_name_and_ascending_numbers(self, stage: Stage) -> None:
         adapter = stage.adapter()
         expected = {"a-name-of-mine"}
         try:
@@ -64,20 +64,20 @@ class DataContract:
             counts[event.kind, event.symbol] += 1
             assert event.provider_seq == counts[event.kind, event.symbol]
 
-    def test_what_comes_makes_sense(self, stage: Stage) -> None:
+    def test_events_are_valid(self, stage: Stage) -> None:
         with Rig(stage.adapter()) as rig:
-            known = {str(instrument["symbol"]) for instrument in rig.adapter.instruments()}
+            listed = {str(instrument["symbol"]) for instrument in rig.adapter.instruments()}
             rig.subscribe(*((kind, symbol) for kind in stage.kinds for symbol in stage.symbols))
             for symbol in stage.symbols:
                 for kind in stage.kinds:
                     rig.comes(kind, symbol, mark=0)
-        assert known == set() or set(stage.symbols) <= known
+        assert listed == set() or set(stage.symbols) <= listed
         for event in rig.events:
             if event.kind in stage.kinds:
                 assert canonical(event.symbol) == event.symbol
-                makes_sense(event)
+                check_event(event)
 
-    def test_subscriptions_reach_the_venue_and_leave_it(self, stage: Stage) -> None:
+    def test_subscriptions_follow_the_routes(self, stage: Stage) -> None:
         first, second = stage.symbols[:2]
         with Rig(stage.adapter()) as rig:
             stage.subscriptions()
@@ -100,7 +100,7 @@ class DataContract:
             rig.comes("BookSnapshot", first)
             assert stage.subscriptions() == {("BookSnapshot", first)}
 
-    def test_every_symbol_at_once_is_subscribed(self, stage: Stage) -> None:
+    def test_a_route_of_all_symbols_subscribes_each(self, stage: Stage) -> None:
         with Rig(stage.adapter()) as rig:
             rig.subscribe(("Trade", None))
             for symbol in stage.symbols:
@@ -109,7 +109,7 @@ class DataContract:
             rig.unsubscribe(("Trade", None))
             assert stage.subscriptions() == set()
 
-    def test_books_are_the_venues(self, stage: Stage) -> None:
+    def test_books_equal_the_venues(self, stage: Stage) -> None:
         with Rig(stage.adapter()) as rig:
             stage.book(stage.symbols[0])
             rig.subscribe(*(("BookSnapshot", symbol) for symbol in stage.symbols))
@@ -119,7 +119,7 @@ class DataContract:
                     rig.agrees(stage, symbol, mark)
             assert not rig.since(0, "BookGap")
 
-    def test_a_gap_is_told_and_heals_that_book_alone(self, stage: Stage) -> None:
+    def test_a_gap_is_reported_and_resyncs_only_that_book(self, stage: Stage) -> None:
         first, second = stage.symbols[:2]
         with Rig(stage.adapter()) as rig:
             rig.subscribe(("BookSnapshot", first), ("BookSnapshot", second))
@@ -138,7 +138,7 @@ class DataContract:
             assert rig.producers[rig.name].stats()["gaps"] == 3
 
 
-def makes_sense(event: Event) -> None:
+def check_event(event: Event) -> None:
     """Fails for an event that would be wrong for any venue."""
     if isinstance(event, Trade):
         assert event.price_decimal > 0

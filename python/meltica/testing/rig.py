@@ -104,19 +104,19 @@ class Rig:
         """Unsubscribes the adapter from (kind, symbol) pairs."""
         self.adapter.route([], [Route(kind, symbol) for kind, symbol in routes])
 
-    def do(self, asking: Coroutine[object, object, T]) -> T:
+    def do(self, call: Coroutine[object, object, T]) -> T:
         """Awaits a call of the account, on an event loop of its own."""
 
-        async def within() -> T:
+        async def bounded() -> T:
             async with asyncio.timeout(PATIENCE):
-                return await asking
+                return await call
 
-        return asyncio.run(within())
+        return asyncio.run(bounded())
 
     def wait(self, holds: Callable[[], T | None], what: str, seconds: float = PATIENCE) -> T:
         """Waits until `holds()` is true and returns its value; a failure shows `what` and the last events."""
         deadline = time.monotonic() + seconds
-        while not (seen := holds()):
+        while not (value := holds()):
             assert self.error is None, f"run() ended: {self.error!r}"
             if time.monotonic() > deadline:
                 last = [str(event) for event in self.events[-5:]]
@@ -129,7 +129,7 @@ class Rig:
                     f" bad frames: {bad}; last of {len(self.events)} events: {last}"
                 )
             threading.Event().wait(0.005)
-        return seen
+        return value
 
     def since(self, mark: int, kind: str, symbol: str | None = None) -> Sequence[Event]:
         """Returns the events of a kind, and of a symbol, after the first `mark` events."""
@@ -150,9 +150,9 @@ class Rig:
         return [report for report in reports if report.client_order_id == client_order_id]
 
     def agrees(self, stage: Stage, symbol: str, mark: int = 0) -> Book:
-        """Waits until a book that came after the first `mark` is the venue's own of the same update id.
+        """Waits until a book after the first `mark` events equals the venue's book with the same update id.
 
-        Fails at once when two books of the same update id differ.
+        Fails immediately when two books with the same update id differ.
         """
 
         def same() -> Book | None:
@@ -161,11 +161,11 @@ class Rig:
                 book = cast(BookSnapshot, event)
                 if book.last_update_id != truth.update_id:
                     continue
-                for side, seen, expected in (
+                for side, actual, expected in (
                     ("bids", book.bids, truth.bids),
                     ("asks", book.asks, truth.asks),
                 ):
-                    levels = tuple((level.price_decimal, level.quantity_decimal) for level in seen)
+                    levels = tuple((level.price_decimal, level.quantity_decimal) for level in actual)
                     assert levels == expected[:DEPTH], f"{side} of {symbol} at {truth.update_id} differ"
                 return truth
             return None

@@ -61,23 +61,23 @@ class Stage(ABC):
 
     def subscriptions(self) -> set[tuple[str, str]]:
         """Returns the (kind, symbol) pairs that the adapter is subscribed to."""
-        self.cannot("tell what is subscribed")
+        self.cannot("list subscriptions")
 
     def behave(self, **faults: float) -> None:
         """Sets some of `venue_behavior`, times in seconds."""
-        self.cannot("misbehave")
+        self.cannot("simulate faults")
 
     def skew(self, seconds: float) -> None:
         """Sets the venue's clock ahead of the local clock."""
-        self.cannot("have a clock of its own")
+        self.cannot("shift its clock")
 
     def limit(self, requests: int) -> None:
         """Makes the venue refuse more requests per second."""
         self.cannot("limit requests")
 
-    def strangers(self) -> Mapping[str, object]:
+    def wrong_credentials(self) -> Mapping[str, object]:
         """Returns settings with credentials that the venue refuses."""
-        self.cannot("tell keys apart")
+        self.cannot("check credentials")
 
     def order_size(self, symbol: str) -> Decimal:
         """Returns a quantity that can be ordered and filled."""

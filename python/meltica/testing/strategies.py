@@ -122,7 +122,7 @@ def replay(
     row, _ = report["lambdas"]
     report["lambdas"] = [row]
     if not stopped:
-        raise LambdaError(f"{cls.__name__}: a callback did not return; see where it loops")
+        raise LambdaError(f"{cls.__name__}: a callback did not return")
     if row["errors"] and not allow_errors:
         raise LambdaError(f"{cls.__name__}: {row['errors']} callbacks raised; the last: {row['last_error']}")
     return Replayed(instance, cast(_Emitted, emitted).events, logs.messages, report)
@@ -148,11 +148,11 @@ def event(kind: str, symbol: str, *, at: float = 0.0, provider: str = "test", **
         "ingestTs": time,
         "payload": values,
     }
-    made = Event.from_dict(data)
-    ignored = values.keys() - made.to_dict()["payload"].keys()
+    result = Event.from_dict(data)
+    ignored = values.keys() - result.to_dict()["payload"].keys()
     if ignored:
         raise ValueError(f"{kind}: unknown fields {', '.join(sorted(ignored))}; use the event's attributes")
-    return made
+    return result
 
 
 class _Emitted(Lambda):

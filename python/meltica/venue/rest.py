@@ -35,7 +35,7 @@ Natural = Annotated[int, Parameter(ge=0, le=(1 << 63) - 1)]
 
 
 def public(venue: "Exchange") -> list[HTTPRouteHandler]:
-    """Returns the routes that need no signature."""
+    """Returns the routes without a signature."""
     market = venue.market
 
     @get("/v1/time")
@@ -68,9 +68,9 @@ def public(venue: "Exchange") -> list[HTTPRouteHandler]:
 
 
 def signed(venue: "Exchange") -> list[HTTPRouteHandler]:
-    """Returns the routes of an account; requests are signed."""
+    """Returns the routes of an account, which need a signature."""
 
-    async def enter(request: AnyRequest) -> "SimulatedAccount":
+    async def authenticate(request: AnyRequest) -> "SimulatedAccount":
         """Returns the account that signed a request. Raises HttpError and RateLimited."""
         name = venue.keys.account(await _signed(request))
         venue.limit.spend(name)
@@ -78,23 +78,23 @@ def signed(venue: "Exchange") -> list[HTTPRouteHandler]:
 
     @post("/v1/orders")
     async def submit(request: AnyRequest) -> schemas.OrderJson:
-        account = await enter(request)
+        account = await authenticate(request)
         order = _new_order(await _body(request, schemas.OrderRequest))
         return schemas.order(await account.submit(order))
 
     @get("/v1/orders")
     async def open_orders(request: AnyRequest) -> schemas.Orders:
-        account = await enter(request)
+        account = await authenticate(request)
         return schemas.Orders(orders=[schemas.order(order) for order in await account.open_orders()])
 
     @get("/v1/orders/{id:str}")
     async def order(request: AnyRequest, id: str) -> schemas.OrderJson:
-        account = await enter(request)
+        account = await authenticate(request)
         return _found(await account.order("", id), id)
 
     @patch("/v1/orders/{id:str}")
     async def amend(request: AnyRequest, id: str) -> schemas.OrderJson:
-        account = await enter(request)
+        account = await authenticate(request)
         changes = await _body(request, schemas.AmendRequest)
         if changes.quantity is None and changes.price is None:
             raise HttpError(400, "bad_request", "expected a quantity, a price or both, saw neither")
@@ -105,26 +105,26 @@ def signed(venue: "Exchange") -> list[HTTPRouteHandler]:
 
     @delete("/v1/orders/{id:str}", status_code=200)
     async def cancel(request: AnyRequest, id: str) -> schemas.OrderJson:
-        account = await enter(request)
+        account = await authenticate(request)
         await account.cancel("", id)
         return _found(account.find(id), id)
 
     @delete("/v1/orders", status_code=200)
     async def cancel_all(request: AnyRequest) -> schemas.Cancelled:
-        account = await enter(request)
+        account = await authenticate(request)
         return schemas.Cancelled(cancelled=await account.cancel_all())
 
     @get("/v1/fills")
     async def fills(
         request: AnyRequest, since: Natural = 0, after: Natural = 0, limit: Count = MAX_FILLS
     ) -> schemas.Fills:
-        account = await enter(request)
+        account = await authenticate(request)
         page = await account.fills_page(since=since, after=after, limit=limit)
         return schemas.Fills(fills=[schemas.fill(fill) for fill in page])
 
     @get("/v1/balances")
     async def balances(request: AnyRequest) -> schemas.Balances:
-        account = await enter(request)
+        account = await authenticate(request)
         return schemas.Balances(balances=schemas.balance_list(await account.balances()))
 
     return [submit, open_orders, order, amend, cancel, cancel_all, fills, balances]
@@ -197,9 +197,9 @@ def _new_order(body: schemas.OrderRequest) -> NewOrder:
             400, "bad_request", f"`clientOrderId`: expected 1 to 18 of 0-9 and a-z, saw {id[:80]!r}"
         )
     if (body.price is not None) != (body.order_type == "limit"):
-        seen = "no price" if body.price is None else "a price"
+        actual = "no price" if body.price is None else "a price"
         raise HttpError(
-            400, "bad_request", f"expected a price for limit orders alone, saw {body.order_type}, {seen}"
+            400, "bad_request", f"expected a price only for limit orders, saw {body.order_type}, {actual}"
         )
     return NewOrder(
         client_order_id=id,

@@ -1,6 +1,6 @@
 """The JSON of the venue's REST, which `docs/venue.md` documents.
 
-Prices, quantities and amounts are texts. An absent field is left out, never null.
+Prices, quantities and amounts are strings. An absent field is left out, never null.
 """
 
 from collections.abc import Mapping
@@ -158,16 +158,16 @@ class LedgerAccount(Schema, frozen=True, kw_only=True):
 
 
 class Ledger(Schema, frozen=True, kw_only=True):
-    """Where all the money is."""
+    """The balances of all accounts, of the background traders and of the venue."""
 
     time: int
     accounts: list[LedgerAccount]
     outside: dict[str, str]
-    """What the strangers have gained, by currency; what accounts began with came from them."""
+    """Currency -> what the background traders gained. Initial balances of accounts are their loss."""
     fees: dict[str, str]
-    """What the venue has earned."""
+    """Currency -> fees of the venue."""
     sums: dict[str, str]
-    """Accounts, strangers and fees together: zero, or money came from nowhere."""
+    """Currency -> sum of accounts, background traders and fees; always zero."""
     fills: int
 
 
@@ -179,23 +179,23 @@ class Client(Schema, frozen=True, kw_only=True):
     account: str | UnsetType = UNSET
     channels: list[str]
     sent: int
-    """Frames since it connected."""
+    """Frames sent since the client connected."""
     queued: int
-    """Frames that wait until it reads."""
+    """Frames that wait for the client to read."""
 
 
 class Clients(Schema, frozen=True, kw_only=True):
-    """The open streams, and what became of others."""
+    """The open streams, and counters of all streams."""
 
     clients: list[Client]
     connected: int
-    """How many there were since the start."""
+    """Number of streams since the start."""
     cut: int
-    """How many were cut because they did not read."""
+    """Number of streams that were closed because the client did not read."""
 
 
 class Faults(Schema, frozen=True, kw_only=True):
-    """What goes wrong."""
+    """The current faults."""
 
     connected: bool
     behavior: JsonObject
@@ -205,12 +205,12 @@ class Faults(Schema, frozen=True, kw_only=True):
 
 
 def text(number: Decimal) -> str:
-    """Returns a decimal in plain digits, no more than it needs."""
+    """Returns a decimal in plain digits, without trailing zeros."""
     return format(number.normalize(), "f")
 
 
 def order(snapshot: orders.OrderSnapshot) -> OrderJson:
-    """Returns an order as it is sent."""
+    """Returns the JSON of an order."""
     force = snapshot.time_in_force
     return OrderJson(
         client_order_id=snapshot.client_order_id,
@@ -233,7 +233,7 @@ def order(snapshot: orders.OrderSnapshot) -> OrderJson:
 
 
 def fill(one: fills.Fill) -> FillJson:
-    """Returns a fill as it is sent."""
+    """Returns the JSON of a fill."""
     assert one.liquidity is not None, "the simulated venue knows the maker and the taker"
     assert one.trade_id is not None, "every fill of the simulated venue is a side of a trade"
     return FillJson(
@@ -253,7 +253,7 @@ def fill(one: fills.Fill) -> FillJson:
 
 
 def balance_list(by_currency: Mapping[str, balances.Balance]) -> list[BalanceJson]:
-    """Returns balances as they are sent."""
+    """Returns the JSON of balances."""
     return [
         BalanceJson(currency=currency, total=text(balance.total), available=text(balance.available))
         for currency, balance in by_currency.items()
@@ -268,7 +268,7 @@ _ORDER_TYPES: dict[enums.OrderType, OrderTypeText] = {
 
 
 def _digits(number: Decimal | None) -> str | UnsetType:
-    """Returns a decimal in plain digits, as many as it has."""
+    """Returns a decimal in plain digits, with all its decimals."""
     return UNSET if number is None else format(number, "f")
 
 

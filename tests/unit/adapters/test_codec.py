@@ -28,7 +28,7 @@ def test_no_quote_ends_with_another() -> None:
         assert not [other for other in QUOTES if other != quote and quote.endswith(other)]
 
 
-def test_all_faults_of_a_declaration_are_told() -> None:
+def test_one_error_lists_all_faults_of_a_declaration() -> None:
     fields = (Field("id", "t", decimal()), Field("prize", "p", decimal()))
     trade = Message(name="trade", role="Trade", matches=(equals("e", "trade"),), symbol="s", fields=fields)
     with pytest.raises(CodecError) as caught:
@@ -38,7 +38,7 @@ def test_all_faults_of_a_declaration_are_told() -> None:
         assert part in text
 
 
-def test_registry_knows_what_is_shipped() -> None:
+def test_shipped_adapters_and_codecs_are_registered() -> None:
     assert registry.codec("binance") is BINANCE
     assert registry.adapter("replay").identifier == "replay"
     assert "binance" in registry.names(registry.CODECS)

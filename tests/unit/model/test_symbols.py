@@ -29,7 +29,7 @@ def test_any_text_is_a_symbol_or_a_value_error(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "BTC", "BTCUSDT", "BTC-", "-USDT", "B--U", "BTC-USDT\n", "BTC_USDT"])
-def test_what_is_no_symbol(text: str) -> None:
+def test_texts_that_are_not_symbols(text: str) -> None:
     with pytest.raises(ValueError, match="expected a symbol"):
         canonical(text)
 

@@ -46,7 +46,7 @@ def order(id: str = "a", price: str | None = "30000", **fields: Any) -> NewOrder
     return NewOrder(client_order_id=id, price=limit, **known)
 
 
-async def test_an_order_from_its_sending_to_its_end() -> None:
+async def test_an_order_is_submitted_amended_and_cancelled() -> None:
     account = Counter().account
     sent = await account.submit(order())
     assert (sent.state, sent.quantity, sent.filled_quantity, sent.price) == ("ACK", Decimal("0.5"), 0, 30000)
@@ -69,7 +69,7 @@ async def test_an_order_from_its_sending_to_its_end() -> None:
     assert await account.cancel_all() == ["x", "y", "z"]
 
 
-async def test_fills_are_told_from_a_time_on() -> None:
+async def test_fills_are_returned_from_a_time_on() -> None:
     counter = Counter()
     account, market = counter.account, counter.market
     first = await account.submit(order("a", None, side=Side.SELL))
@@ -102,7 +102,7 @@ async def test_fills_are_told_from_a_time_on() -> None:
         (order(time_in_force=TimeInForce.FOK), "unfillable"),
     ],
 )
-async def test_what_the_venue_refuses_changes_nothing(asked: NewOrder, reason: str) -> None:
+async def test_a_refused_order_changes_nothing(asked: NewOrder, reason: str) -> None:
     account = Counter().account
     before = await account.balances()
     with pytest.raises(OrderRefused) as refused:
@@ -115,7 +115,7 @@ async def test_what_the_venue_refuses_changes_nothing(asked: NewOrder, reason: s
         assert refused.value.reason == "unknown_order"
 
 
-async def test_a_request_takes_its_time_at_the_markets_speed() -> None:
+async def test_latency_scales_with_the_markets_speed() -> None:
     slow = {"latency_min": "20ms", "latency_max": "20ms"}
     for speed, seconds in ((1.0, [0.02]), (10.0, [0.002]), (None, [])):
         counter = Counter(speed, **slow)
@@ -131,7 +131,7 @@ async def test_a_request_takes_its_time_at_the_markets_speed() -> None:
     assert max(counter.slept) - min(counter.slept) > 0.004
 
 
-async def test_it_arrives_when_its_time_is_over() -> None:
+async def test_a_request_arrives_after_its_latency() -> None:
     counter = Counter(latency_min="20ms", latency_max="20ms")
     counter.meanwhile = lambda: counter.market.advance(counter.market.now + SECOND)
     sent = counter.market.now
@@ -141,7 +141,7 @@ async def test_it_arrives_when_its_time_is_over() -> None:
     assert found.time == sent + SECOND
 
 
-async def test_a_disconnect_on_the_way_is_one() -> None:
+async def test_a_disconnect_in_flight_fails_the_request() -> None:
     counter = Counter(latency_min="20ms", latency_max="20ms")
     counter.meanwhile = counter.market.disconnect
     with pytest.raises(VenueUnavailable, match="disconnected; nothing was done"):
@@ -155,7 +155,7 @@ async def test_a_disconnect_on_the_way_is_one() -> None:
     assert (await counter.account.submit(order())).state == "ACK"
 
 
-async def test_what_fails_after_it_was_done_is_unknown() -> None:
+async def test_a_request_whose_answer_is_lost_has_an_unknown_outcome() -> None:
     counter = Counter(transient_error=1)
     done: dict[str, bool] = {}
     for number in range(50):
@@ -168,7 +168,7 @@ async def test_what_fails_after_it_was_done_is_unknown() -> None:
     assert set(done.values()) == {True, False}
 
 
-async def test_a_refusal_whose_answer_is_lost_is_unknown_as_well() -> None:
+async def test_a_refusal_whose_answer_is_lost_has_an_unknown_outcome() -> None:
     counter = Counter(transient_error=1)
     seen: set[type[Exception]] = set()
     for _ in range(50):
@@ -178,7 +178,7 @@ async def test_a_refusal_whose_answer_is_lost_is_unknown_as_well() -> None:
     assert seen == {VenueUnavailable, OutcomeUnknown}
 
 
-async def test_a_query_is_never_unknown() -> None:
+async def test_a_query_never_has_an_unknown_outcome() -> None:
     counter = Counter(transient_error=1)
     for _ in range(20):
         account = counter.account
@@ -204,7 +204,7 @@ async def test_a_venue_that_rejects_keeps_the_order_as_rejected() -> None:
     assert known.reason
 
 
-async def test_fake_in_process_has_an_account_once_it_has_started() -> None:
+async def test_fake_has_an_account_after_its_start() -> None:
     settings = {
         **SETTINGS,
         "rate": "max",

@@ -26,14 +26,14 @@ def reason(call: Callable[[], object]) -> str:
     return caught.value.reason
 
 
-def test_the_example_in_the_docs_is_true() -> None:
+def test_the_example_of_the_docs() -> None:
     examples = doctest.DocTestParser().get_doctest(DOCS.read_text(), {}, DOCS.name, str(DOCS), 0)
     assert len(examples.examples) > 5
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     assert runner.run(examples).failed == 0
 
 
-def test_a_fill_tells_both_orders_the_makers_price_and_fees() -> None:
+def test_a_trade_has_both_orders_the_makers_price_and_the_fees() -> None:
     engine = MatchingEngine("BTC-USDT", maker_fee="0.001", taker_fee="0.002", fee_in="received")
     assert engine.submit("ask", "sell", "2", "100", account="alice") == []
     [fill] = engine.submit(7, Side.BUY, "0.5", "101", account="bob")
@@ -57,7 +57,7 @@ def test_a_fill_tells_both_orders_the_makers_price_and_fees() -> None:
     assert (engine.remaining("ask"), engine.remaining(7)) == (Decimal("1.5"), 0)
 
 
-def test_what_is_left_rests_expires_or_is_refused() -> None:
+def test_the_remaining_quantity_rests_expires_or_is_refused() -> None:
     engine = MatchingEngine()
     engine.submit("ask", "SELL", 1, 100)
     assert len(engine.submit("ioc", "buy", "0.25", "100", "ioc")) == 1
@@ -119,7 +119,7 @@ def test_the_book_is_cut_to_a_depth_and_counts_its_changes() -> None:
     assert engine.book(0).bids == ()
 
 
-def test_self_trades_by_default_and_by_order() -> None:
+def test_self_trade_policies() -> None:
     engine = MatchingEngine(self_trade="expire_maker")
     engine.submit("own", "sell", 1, 100, account="alice")
     engine.submit("other", "sell", 1, 100, account="bob")
@@ -150,7 +150,7 @@ def test_balances_are_reserved_paid_and_conserved() -> None:
     assert engine.balance("bob")["USDT"] == Balance(Decimal("237.5"), available=Decimal("237.5"))
 
 
-def test_the_instruments_rules_refuse() -> None:
+def test_the_instruments_rules_are_enforced() -> None:
     engine = MatchingEngine(
         "ETH/USDT",
         tick_size="0.05",
@@ -182,13 +182,13 @@ def test_the_instruments_rules_refuse() -> None:
 @pytest.mark.parametrize(
     "bad", ["abc", "", "1/3", float("nan"), float("inf"), "1e400", Decimal("NaN"), "\u0661", True]
 )
-def test_what_is_no_number_is_refused(bad: str | float) -> None:
+def test_a_value_that_is_not_a_number_is_refused(bad: str | float) -> None:
     engine = MatchingEngine()
     assert reason(lambda: engine.submit(1, "buy", bad, 1)) == "invalid_quantity"
     assert reason(lambda: engine.submit(1, "buy", 1, bad)) == "invalid_price"
 
 
-def test_a_float_goes_to_the_increment_only_when_it_means_it() -> None:
+def test_a_float_is_rounded_to_the_increment_only_within_its_precision() -> None:
     engine = MatchingEngine(tick_size="0.1", lot_size="0.1")
     engine.submit("a", "sell", 0.1 + 0.2, 0.7 + 0.1)
     assert engine.book().asks == ((Decimal("0.8"), Decimal("0.3"), 1),)
@@ -199,7 +199,7 @@ def test_a_float_goes_to_the_increment_only_when_it_means_it() -> None:
     assert reason(lambda: engine.submit("b", "buy", Decimal("0.1000000000000000055"), 1)) == "lot_size"
 
 
-def test_a_wrong_call_is_a_wrong_call() -> None:
+def test_wrong_arguments_raise_type_errors() -> None:
     engine = MatchingEngine()
     with pytest.raises(ValueError, match='side: expected one of buy, sell, saw "hold"'):
         engine.submit(1, "hold", 1, 1)
@@ -211,7 +211,7 @@ def test_a_wrong_call_is_a_wrong_call() -> None:
         engine.balance("nobody")
 
 
-def test_ids_are_used_once_and_text_is_no_number() -> None:
+def test_ids_are_unique_and_text_is_not_a_number() -> None:
     engine = MatchingEngine()
     engine.submit("1", "buy", 1, 1)
     engine.submit(1, "buy", 2, 1)
@@ -222,7 +222,7 @@ def test_ids_are_used_once_and_text_is_no_number() -> None:
     assert reason(lambda: engine.submit(1, "buy", 1, 1)) == "duplicate_order_id"
 
 
-def test_every_fault_of_the_options_is_told_at_once() -> None:
+def test_one_error_lists_every_fault_of_the_options() -> None:
     with pytest.raises(ConfigError) as caught:
         MatchingEngine("btc", tick_size=0, lot_size="x", fee_in="gold", maker_fee=2, self_trade="no")
     begins = [fault.split(":")[0] for fault in caught.value.faults]
@@ -236,7 +236,7 @@ def test_every_fault_of_the_options_is_told_at_once() -> None:
         MatchingEngine("BTC-USDT-PERP")
 
 
-def test_a_refusal_is_an_error_of_meltica_and_pickles() -> None:
+def test_a_refusal_is_a_meltica_error_and_pickles() -> None:
     error = OrderRefused("tick_size", "between two ticks")
     assert isinstance(error, MelticaError)
     copy = pickle.loads(pickle.dumps(error))
@@ -244,7 +244,7 @@ def test_a_refusal_is_an_error_of_meltica_and_pickles() -> None:
     assert str(OrderRefused("tick_size")) == "tick_size"
 
 
-def test_threads_take_turns() -> None:
+def test_threads_can_share_an_engine() -> None:
     engine = MatchingEngine()
 
     def work(name: int) -> None:

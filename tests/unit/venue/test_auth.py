@@ -23,13 +23,13 @@ def signed(time: str = str(NOW), secret: str = "s1", key: str | None = "k1") -> 
     return Signed(key, time, sign(secret, time, "POST", PATH, BODY), "POST", PATH, BODY)
 
 
-def test_a_signature_is_what_the_docs_say() -> None:
+def test_a_signature_matches_the_docs() -> None:
     # By `printf '%s' ... | openssl dgst -sha256 -hmac main-secret`.
     text = sign("main-secret", "1700000000000", "GET", "/v1/balances")
     assert text == "cdcabb78bb2c1246799291eaa351b01d573bdf7dec59f98ec2e1fd76cae4d3f1"
 
 
-def test_a_key_stands_for_its_account(keys: Keys) -> None:
+def test_a_key_selects_its_account(keys: Keys) -> None:
     assert keys.account(signed()) == "main"
     assert keys.account(signed(key="k2", secret="s2")) == "other"
     assert keys.account(replace(signed(), signature=(signed().signature or "").upper())) == "main"
@@ -57,7 +57,9 @@ def test_a_key_stands_for_its_account(keys: Keys) -> None:
         (signed(f"-{NOW}"), "bad_time", f"saw -{NOW}"),
     ],
 )
-def test_what_is_wrong_is_told(keys: Keys, request_: Signed, code: str, words: str) -> None:
+def test_a_wrong_signature_is_refused_with_its_reason(
+    keys: Keys, request_: Signed, code: str, words: str
+) -> None:
     with pytest.raises(HttpError) as refused:
         keys.account(request_)
     assert (refused.value.status, refused.value.code) == (401, code)
@@ -65,7 +67,7 @@ def test_what_is_wrong_is_told(keys: Keys, request_: Signed, code: str, words: s
     assert "s1" not in str(refused.value)
 
 
-def test_a_bucket_holds_a_second_and_fills_at_its_rate() -> None:
+def test_a_bucket_holds_one_second_of_requests() -> None:
     now = 100.0
     limit = RateLimit(4, lambda: now)
     for _ in range(4):
@@ -85,7 +87,7 @@ def test_a_bucket_holds_a_second_and_fills_at_its_rate() -> None:
         limit.spend("a")
 
 
-def test_a_slow_rate_lets_one_in_and_none_is_no_limit() -> None:
+def test_a_rate_below_one_admits_one_and_zero_is_unlimited() -> None:
     now = 0.0
     slow, none = RateLimit(0.5, lambda: now), RateLimit(0)
     slow.spend("a")

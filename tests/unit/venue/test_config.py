@@ -23,7 +23,7 @@ def faults(path: Path, text: str, **overrides: object) -> tuple[str, ...]:
     return caught.value.faults
 
 
-def test_without_a_file_there_is_one_account_of_play_money() -> None:
+def test_the_default_config_has_one_account() -> None:
     settings = config.load(None, {})
     assert list(settings.accounts) == ["main"]
     main = settings.accounts["main"]
@@ -32,7 +32,7 @@ def test_without_a_file_there_is_one_account_of_play_money() -> None:
     assert settings.market == MarketSettings()
 
 
-def test_a_file_and_what_wins_over_it(tmp_path: Path) -> None:
+def test_environment_and_options_override_the_file(tmp_path: Path) -> None:
     path = tmp_path / "venue.yaml"
     path.write_text(
         "market: {seed: 7, speed: 10, symbols: [BTC-USDT], venue_behavior: {latency_max: 20ms}}\n"
@@ -50,7 +50,7 @@ def test_a_file_and_what_wins_over_it(tmp_path: Path) -> None:
     assert "hush" not in str(masked(settings))
 
 
-def test_every_fault_of_a_file_is_told_with_its_line(tmp_path: Path) -> None:
+def test_one_error_lists_every_fault_of_a_file_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "venue.yaml"
     text = (
         "market:\n  seed: -1\n  sped: 2\n  venue_behavior: {reject: 2}\n"
@@ -95,12 +95,12 @@ def test_every_fault_of_a_file_is_told_with_its_line(tmp_path: Path) -> None:
         ("- a", "expected keys with values"),
     ],
 )
-def test_what_does_not_fit_is_refused(tmp_path: Path, text: str, words: str) -> None:
+def test_settings_that_do_not_fit_are_refused(tmp_path: Path, text: str, words: str) -> None:
     [told] = faults(tmp_path / "venue.yaml", text)
     assert words in told
 
 
-def test_overrides_are_checked_as_well(tmp_path: Path) -> None:
+def test_overrides_are_validated(tmp_path: Path) -> None:
     [told] = faults(tmp_path / "venue.yaml", "market: {seed: 3}", speed=-1.0)
     assert told.startswith("`market.speed`")
 
@@ -112,13 +112,13 @@ def test_a_secret_is_never_shown(tmp_path: Path) -> None:
         assert "hush" not in told
 
 
-def test_behavior_is_nothing_by_default() -> None:
+def test_the_default_behavior_has_no_faults() -> None:
     durations = {"disconnect_for": 5_000_000_000, "report_late_for": 1_000_000_000}
     for name, value in VenueBehavior().options().items():
         assert value == durations.get(name, 0), name
 
 
-def test_fake_is_here_or_where_its_endpoint_is() -> None:
+def test_an_endpoint_selects_the_wire_form() -> None:
     here = load(FakeSettings, {"seed": 3}, what="fake")
     assert (here.endpoint, here.seed) == (None, 3)
     there = load(FakeSettings, {"endpoint": f"{ENDPOINT}/", "key": "main", "secret": "hush"}, what="fake")
@@ -136,13 +136,13 @@ def test_fake_is_here_or_where_its_endpoint_is() -> None:
         ({"endpoint": ENDPOINT, "venue_behavior": {}}, "saw `venue_behavior`"),
         ({"endpoint": ENDPOINT, "key": "main"}, "saw `key` without `secret`"),
         ({"endpoint": ENDPOINT, "secret": "hush"}, "saw `secret` without `key`"),
-        ({"key": "main", "secret": "hush"}, "expected `key` with an `endpoint` alone"),
+        ({"key": "main", "secret": "hush"}, "expected `key` only together with an `endpoint`"),
         ({"endpoint": "ftp://127.0.0.1"}, "expected an address such as http://127.0.0.1:8890"),
         ({"endpoint": f"{ENDPOINT}/v1"}, "expected an address such as"),
         ({"endpoint": "127.0.0.1:8890"}, "expected an address such as"),
     ],
 )
-def test_the_two_forms_do_not_mix(values: dict[str, object], words: str) -> None:
+def test_market_settings_and_an_endpoint_exclude_each_other(values: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(FakeSettings, values, what="fake")
     assert words in str(caught.value)

@@ -71,7 +71,7 @@ class Peer:
         await asyncio.wait_for(self.task, 10)
 
 
-async def test_the_market_is_asked_for_what_anybody_wants() -> None:
+async def test_the_market_publishes_the_channels_of_all_clients() -> None:
     room = Room()
     one, other = Peer(room.hub), Peer(room.hub)
     await one.op(op="subscribe", id=1, channels=["trade:A", "trade:B", "trade:A"])
@@ -88,7 +88,7 @@ async def test_the_market_is_asked_for_what_anybody_wants() -> None:
     assert room.hub.connected == 2
 
 
-async def test_frames_go_to_those_who_want_them_in_order() -> None:
+async def test_frames_reach_their_subscribers_in_order() -> None:
     room = Room()
     one, other = Peer(room.hub), Peer(room.hub)
     await one.op(op="subscribe", id=1, channels=["trade:A", "trade:B"])
@@ -102,7 +102,7 @@ async def test_frames_go_to_those_who_want_them_in_order() -> None:
     await other.leave()
 
 
-async def test_who_does_not_read_is_cut_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_the_client_that_does_not_read_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meltica.venue.streams.MAX_QUEUED", 5)
     room = Room()
     slow, quick = Peer(room.hub), Peer(room.hub)
@@ -120,7 +120,7 @@ async def test_who_does_not_read_is_cut_alone(monkeypatch: pytest.MonkeyPatch) -
     assert room.wanted == [("trade:A", True), ("trade:A", False)]
 
 
-async def test_a_close_says_why_and_drops_what_waits() -> None:
+async def test_a_close_has_a_reason_and_drops_queued_frames() -> None:
     room = Room()
     peer, deaf = Peer(room.hub), Peer(room.hub)
     for each in (peer, deaf):
@@ -135,7 +135,7 @@ async def test_a_close_says_why_and_drops_what_waits() -> None:
     assert room.hub.clients == []
 
 
-async def test_channels_have_their_most() -> None:
+async def test_the_number_of_channels_is_limited() -> None:
     room = Room()
     peer = Peer(room.hub)
     many = [f"trade:{number}" for number in range(MAX_CHANNELS)]
@@ -147,7 +147,7 @@ async def test_channels_have_their_most() -> None:
     await peer.leave()
 
 
-async def test_a_stream_is_one_accounts() -> None:
+async def test_a_stream_belongs_to_one_account() -> None:
     room = Room()
     peer = Peer(room.hub)
     login = {"op": "login", "time": 1000, "signature": sign("s", "1000", "GET", "/v1/stream")}
@@ -158,7 +158,7 @@ async def test_a_stream_is_one_accounts() -> None:
     await peer.leave()
 
 
-async def test_a_disconnect_between_two_looks_is_one() -> None:
+async def test_a_disconnect_between_two_polls_is_detected() -> None:
     behavior = {"disconnect_chance": 1, "disconnect_for": "1ms"}
     market = {"symbols": ["BTC-USDT"], "start": "2026-01-01T00:00:00Z", "venue_behavior": behavior}
     venue = Exchange(VenueSettings.model_validate({"market": market}))

@@ -8,7 +8,7 @@ everywhere:
 - After each (re)connect, orders, fills and balances are read again, and what was missed is published. The
   stream is back before the first query, so it reports what happens after the answer.
 
-`OrderTracker` decides what is news.
+`OrderTracker` decides which reports are new.
 """
 
 import asyncio
@@ -173,7 +173,7 @@ class LiveAccount(Account):
                 pause = backoff.next()
                 if isinstance(error, RateLimited):
                     pause = max(pause, error.retry_after)
-                log.warning("the account could not be read: %s; retrying in %.1f s", error, pause)
+                log.warning("account not reconciled: %s; retry in %.1f s", error, pause)
                 await asyncio.sleep(pause)
             else:
                 self._reconciled.set()
@@ -184,12 +184,12 @@ class LiveAccount(Account):
         await self._reconciled.wait()
 
     def disconnected(self) -> None:
-        """Takes that the stream is disconnected: changes at the venue are not reported until it is back."""
+        """Marks the account as not reconciled: the stream is disconnected and reports nothing."""
         self._reconciled.clear()
 
     async def _submit(self, order: NewOrder) -> OrderSnapshot:
         if not self._reconciled.is_set():
-            # Orders add to a position that is not known now. Cancels and amendments do not.
+            # An order would add to a position that is unknown now. Cancels and amendments would not.
             raise VenueUnavailable(
                 "not_reconciled",
                 f"order {order.client_order_id} not sent: the account is reconciling after a reconnect; "
@@ -205,7 +205,7 @@ class LiveAccount(Account):
             self._tracker.refused(sent)
             raise
         except BaseException:
-            # Cancelled, or failed in a way that does not say whether the order left.
+            # Cancelled, or failed in a way that does not show whether the order was sent.
             self._tracker.outcome_unknown(sent, self._now() + self.arrives_within)
             raise
         self._tracker.accepted(sent, answer)
@@ -223,7 +223,7 @@ class LiveAccount(Account):
         return order
 
     async def _read(self) -> None:
-        """Reads the account again and publishes what is news."""
+        """Reads the account again and publishes the changes."""
         tracker = self._tracker
         reading = tracker.start_reading(self._now())
         reading.time = await _query(self.fetch_time())

@@ -119,7 +119,7 @@ class MarketStream:
         try:
             message: VenueMessage = _JSON.decode(frame)
         except msgspec.DecodeError as error:
-            log.warning("market data: a frame is not valid JSON, it was dropped: %s: %r", error, frame[:80])
+            log.warning("market data: frame dropped, not valid JSON: %s: %r", error, frame[:80])
             return None
         ack = self._venue.parse_ack(message)
         if ack is None:

@@ -46,8 +46,8 @@ class ReplaySettings(AdapterSettings):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if self.sample == bool(self.paths):
-            seen = "both" if self.sample else "neither"
-            raise fault(f"expected either `paths` or `sample: true`, saw {seen}")
+            given = "both" if self.sample else "neither"
+            raise fault(f"expected either `paths` or `sample: true`, saw {given}")
         return self
 
 
@@ -173,8 +173,8 @@ class ReplayAdapter(Adapter):
                 raise ReplayError(f"{first}: holds recorded events, not frames of {name}; omit the codec")
             return None
         if name is None:
-            known = ", ".join(registry.names(registry.CODECS))
-            raise ReplayError(f"{first}: holds frames, which need a codec; expected one of {known}")
+            available = ", ".join(registry.names(registry.CODECS))
+            raise ReplayError(f"{first}: holds frames, which need a codec; expected one of {available}")
         if name == EVENTS:
             raise ReplayError(f"{first}: expected recorded events as JSON lines, saw frames")
         return registry.codec(name)

@@ -118,9 +118,9 @@ class Recording:
             return "frames"
         if start.startswith(b"{"):
             return "events"
-        seen = start.split(b"\n", 1)[0][:60].decode("utf-8", "backslashreplace")
+        first = start.split(b"\n", 1)[0][:60].decode("utf-8", "backslashreplace")
         raise ReplayError(
-            f"{self.path}: expected lines of `<receive ns> <frame>` or events as JSON, saw {seen!r}"
+            f"{self.path}: expected lines of `<receive ns> <frame>` or events as JSON, saw {first!r}"
         )
 
 

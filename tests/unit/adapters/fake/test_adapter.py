@@ -66,7 +66,7 @@ def reports(room: Room, name: str) -> list[str]:
     return [event.state for event in room.seen[name] if isinstance(event, ExecReport)]
 
 
-def test_two_seeds_side_by_side_reach_their_own_lambdas_alone() -> None:
+def test_two_markets_reach_only_their_own_lambdas() -> None:
     room = Room(calm={"seed": 1, "duration": "30s"}, wild={"seed": 2, "duration": "30s"})
     room.run()
     assert {event.provider for event in room.seen["calm"]} == {"calm"}
@@ -145,7 +145,7 @@ def test_what_is_refused_says_why(order: tuple[Any, ...], reason: str | None) ->
     assert room.host.stop()
 
 
-def test_orders_go_in_while_it_runs() -> None:
+def test_orders_are_accepted_while_the_market_runs() -> None:
     room = Room(a={"symbols": ["BTC-USDT"], "balance_update_interval": 0})
     adapter, market = room.adapters["a"], room.adapters["a"].market
     thread = threading.Thread(target=adapter.run)
@@ -159,7 +159,7 @@ def test_orders_go_in_while_it_runs() -> None:
     assert room.host.stop()
 
 
-def test_it_keeps_pace_with_the_wall_clock_and_ends() -> None:
+def test_the_market_follows_the_wall_clock_and_ends() -> None:
     adapter = FakeAdapter.configure({"speed": 1000, "duration": "60s", "start": START})
     assert isinstance(adapter, FakeAdapter)
     producer = Core().producer("fake")
@@ -171,7 +171,7 @@ def test_it_keeps_pace_with_the_wall_clock_and_ends() -> None:
         adapter.market.run(speed=0.0)
 
 
-def test_every_fault_of_the_settings_is_told_at_once() -> None:
+def test_one_error_lists_every_fault_of_the_settings() -> None:
     with pytest.raises(ConfigError) as faults:
         FakeAdapter.configure(
             {
@@ -203,7 +203,7 @@ def test_every_fault_of_the_settings_is_told_at_once() -> None:
             FakeAdapter.configure(values)
 
 
-def test_what_only_the_market_knows_is_told_at_the_start() -> None:
+def test_faults_found_by_the_market_are_reported_at_the_start() -> None:
     adapter = FakeAdapter.configure({"symbols": [{"symbol": "BTC-USDT", "price": "0.001"}]})
     with pytest.raises(ConfigError, match=r"symbols\.BTC-USDT\.price: expected 1 to 9e12 ticks"):
         adapter.start({"fake": Core().producer("fake")})

@@ -79,7 +79,7 @@ def plane() -> Generator[Plane]:
     assert made.producer.stats()["errors"] == {}
 
 
-def test_it_is_known_by_name() -> None:
+def test_the_codec_is_found_by_name() -> None:
     assert registry.codec("fake") is FAKE
 
 
@@ -128,7 +128,7 @@ def test_replies_and_instruments_are_control_messages(plane: Plane) -> None:
     assert (stats["control"], stats["unmatched"]) == (2, 1)
 
 
-def test_books_that_wait_are_known_by_name(plane: Plane) -> None:
+def test_unsynced_books_are_listed(plane: Plane) -> None:
     producer = plane.producer
     assert producer.unsynced() == []
     plane.feed(depth(1, 1), depth(1, 1, "ETH-USDT"))

@@ -20,7 +20,7 @@ from tests.support.scripted import CUT, HANG, Reply, error, reply, until
 from tests.support.scripted_venue import T0, buy, fill, order, told, trading
 
 
-async def test_orders_and_balances_of_the_stream_are_told_as_they_come() -> None:
+async def test_orders_and_balances_of_the_stream_are_published() -> None:
     async with trading() as (it, rig):
         account = rig.account
         status = await account.submit(buy("a"))
@@ -43,7 +43,7 @@ async def test_orders_and_balances_of_the_stream_are_told_as_they_come() -> None
         assert totals == [1000, 5], "an older balance is ignored"
 
 
-async def test_what_the_stream_missed_is_told_once() -> None:
+async def test_missed_changes_are_published_once() -> None:
     async with trading() as (it, rig):
         account = rig.account
         for id in ("stays", "ends", "fills"):
@@ -73,7 +73,7 @@ async def test_what_the_stream_missed_is_told_once() -> None:
         await until(lambda: account.reconciled, "the end of it")
 
 
-async def test_what_cannot_be_taken_of_the_account_has_it_read_again(
+async def test_a_message_that_cannot_be_handled_reconciles_the_account(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with trading() as (it, rig):
@@ -105,7 +105,7 @@ async def test_an_order_whose_outcome_was_unknown_is_found_after_a_reconnect() -
         await until(lambda: told(rig) == [("lost", "CANCELLED", 0)], "the order")
 
 
-async def test_no_order_goes_out_while_it_is_not_known_what_there_is() -> None:
+async def test_orders_are_refused_until_the_account_is_reconciled() -> None:
     async with trading() as (it, rig):
         account = rig.account
         assert account.reconciled
@@ -129,7 +129,7 @@ async def test_no_order_goes_out_while_it_is_not_known_what_there_is() -> None:
         assert sent == ["a", "b"]
 
 
-async def test_an_order_that_may_still_arrive_is_not_said_to_be_unknown(
+async def test_an_order_that_may_still_arrive_is_unsettled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with trading() as (it, rig):
@@ -158,7 +158,7 @@ async def test_an_order_that_may_still_arrive_is_not_said_to_be_unknown(
         assert await account.order("BTC-USDT", "lost") is None
 
 
-async def test_reading_again_goes_on_until_the_venue_answers() -> None:
+async def test_reconciliation_retries_until_the_venue_answers() -> None:
     async with trading() as (it, rig):
         await rig.account.submit(buy("a"))
         it.orders["a"] = order("a", "CANCELLED")
@@ -171,7 +171,7 @@ async def test_reading_again_goes_on_until_the_venue_answers() -> None:
         assert not broken
 
 
-async def test_a_frame_of_the_account_that_cannot_be_read_has_everything_read_again() -> None:
+async def test_an_unreadable_frame_reconciles_the_account() -> None:
     async with trading() as (it, rig):
         await rig.account.submit(buy("a"))
         opened = it.stream.opened
@@ -183,7 +183,7 @@ async def test_a_frame_of_the_account_that_cannot_be_read_has_everything_read_ag
 @pytest.mark.parametrize(
     "answer", [reply({}, 201), reply([], 201), reply(order("a") | {"state": "BORN"}, 201)]
 )
-async def test_an_order_whose_answer_cannot_be_read_may_be_there(answer: Reply) -> None:
+async def test_an_unreadable_answer_leaves_the_outcome_unknown(answer: Reply) -> None:
     async with trading() as (it, rig):
         it.on_order = lambda _: answer
         with pytest.raises(OutcomeUnknown) as failed:
@@ -194,7 +194,7 @@ async def test_an_order_whose_answer_cannot_be_read_may_be_there(answer: Reply) 
             await rig.account.balances()
 
 
-async def test_who_stops_waiting_does_not_take_the_order_back(caplog: pytest.LogCaptureFixture) -> None:
+async def test_cancelling_the_call_does_not_take_the_order_back(caplog: pytest.LogCaptureFixture) -> None:
     async with trading() as (it, rig):
         going = threading.Event()
 
@@ -216,7 +216,7 @@ async def test_who_stops_waiting_does_not_take_the_order_back(caplog: pytest.Log
     assert caplog.text == ""
 
 
-async def test_a_stop_while_an_order_is_under_way_says_what_is_known() -> None:
+async def test_a_stop_reports_the_outcome_of_an_order_in_flight() -> None:
     async with trading() as (it, rig):
         it.on_order = lambda _: HANG
         it.http.arrived.clear()
@@ -262,7 +262,7 @@ async def test_a_refused_order_is_forgotten_and_a_second_of_the_same_id_is_not()
         assert it.asked("/v1/orders/poor") == 0
 
 
-async def test_a_rejection_of_a_second_order_leaves_the_first_what_it_is(
+async def test_the_rejection_of_a_second_order_does_not_change_the_first(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with trading() as (it, rig):
@@ -286,7 +286,7 @@ async def test_a_rejection_of_a_second_order_leaves_the_first_what_it_is(
         await until(lambda: told(rig)[3:] == [("c", "REJECTED", 0)], "a rejection")
 
 
-async def test_fills_beyond_what_an_ended_order_was_told_to_have_are_told() -> None:
+async def test_late_fills_of_an_ended_order_are_published() -> None:
     async with trading() as (it, rig):
         await it.tell({"type": "order", **order("a", "CANCELLED", time=T0 + 1)})
         await until(lambda: told(rig) == [("a", "CANCELLED", 0)], "its end")
@@ -297,7 +297,7 @@ async def test_fills_beyond_what_an_ended_order_was_told_to_have_are_told() -> N
 
 
 @pytest.mark.parametrize("known_as", ["xa", None])
-async def test_an_id_whose_order_has_ended_begins_anew(known_as: str | None) -> None:
+async def test_the_id_of_an_ended_order_can_be_reused(known_as: str | None) -> None:
     async with trading() as (it, rig):
         state = "REJECTED" if known_as is None else "FILLED"
         filled = "0" if known_as is None else "2"
@@ -318,7 +318,7 @@ async def test_an_id_whose_order_has_ended_begins_anew(known_as: str | None) -> 
         await until(lambda: told(rig)[mark:] == [("a", "CANCELLED", 0)], "the end of the second")
 
 
-async def test_a_stop_while_the_account_is_read_ends_that_at_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_stop_interrupts_the_reconciliation(caplog: pytest.LogCaptureFixture) -> None:
     async with trading() as (it, rig):
         it.http.answer = lambda seen: HANG if "balances" in seen.target else it.answer(seen)
         await it.private.close(1012)
@@ -330,4 +330,4 @@ async def test_a_stop_while_the_account_is_read_ends_that_at_once(caplog: pytest
             await asking
         assert failed.value.code == "stopped"
         await asyncio.to_thread(rig.close)
-    assert "could not be read" not in caplog.text
+    assert "account not reconciled" not in caplog.text

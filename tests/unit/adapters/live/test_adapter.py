@@ -56,7 +56,7 @@ async def test_an_adapter_without_a_codec_gets_every_frame() -> None:
         assert rig.producers["fake"].stats()["frames"] == 0
 
 
-async def test_a_snapshot_that_is_too_old_is_asked_for_again() -> None:
+async def test_a_snapshot_that_is_too_old_is_requested_again() -> None:
     async with venue() as it, running(it, key=None) as rig:
         await asyncio.to_thread(rig.subscribe, ("BookSnapshot", "BTC-USDT"))
         await until(lambda: rig.since(0, "BookSnapshot"), "a book")
@@ -68,7 +68,7 @@ async def test_a_snapshot_that_is_too_old_is_asked_for_again() -> None:
         await until(lambda: rig.producers["fake"].unsynced() == [], "a book")
 
 
-async def test_a_lost_market_connection_makes_books_stale_and_instruments_are_read_again() -> None:
+async def test_a_reconnect_marks_books_stale_and_refreshes_instruments() -> None:
     async with venue() as it, running(it, key=None) as rig:
         await asyncio.to_thread(rig.subscribe, ("BookSnapshot", "BTC-USDT"))
         await until(lambda: rig.since(0, "BookSnapshot"), "a book")
@@ -83,7 +83,7 @@ async def test_a_lost_market_connection_makes_books_stale_and_instruments_are_re
         assert rig.adapter.instruments() == it.instruments
 
 
-async def test_a_route_of_all_symbols_gets_what_is_newly_listed(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_route_of_all_symbols_includes_new_listings(caplog: pytest.LogCaptureFixture) -> None:
     async with venue() as it, running(it, key=None) as rig:
         await asyncio.to_thread(rig.subscribe, ("BookSnapshot", None))
         it.instruments = [INSTRUMENT, {**INSTRUMENT, "symbol": "ETH-USDT", "baseCurrency": "ETH"}]
@@ -93,10 +93,10 @@ async def test_a_route_of_all_symbols_gets_what_is_newly_listed(caplog: pytest.L
         assert "Traceback" not in caplog.text
         it.instruments = [{"type": "spot"}]
         await it.market.close(1012)
-        await until(lambda: "Traceback" in caplog.text, "a word about what could not be read")
+        await until(lambda: "Traceback" in caplog.text, "the logged traceback")
 
 
-async def test_a_snapshot_that_was_under_way_when_the_connection_was_lost_is_not_used() -> None:
+async def test_a_snapshot_in_flight_during_a_disconnect_is_discarded() -> None:
     async with venue() as it, running(it, key=None) as rig:
         late = asyncio.Event()
         it.http.answer = lambda seen: (
@@ -116,7 +116,7 @@ async def test_a_snapshot_that_was_under_way_when_the_connection_was_lost_is_not
         assert [cast(Any, e).last_update_id for e in rig.since(0, "BookSnapshot")] == [3, 4]
 
 
-async def test_a_route_that_the_venue_refuses_is_told() -> None:
+async def test_a_refused_route_is_reported() -> None:
     async with venue() as it, running(it, key=None) as rig:
 
         async def refuse(stream: Stream, message: dict[str, Any]) -> None:
@@ -132,7 +132,7 @@ async def test_a_route_that_the_venue_refuses_is_told() -> None:
         await asyncio.to_thread(rig.unsubscribe, ("Trade", "NO-USDT"))
 
 
-async def test_a_start_without_a_venue_or_with_a_wrong_key_says_so() -> None:
+async def test_a_start_fails_without_a_venue_or_with_a_wrong_key() -> None:
     async with venue() as it:
         it.http.answer = lambda seen: (
             error(401, "bad_signature") if "balances" in seen.target else it.answer(seen)

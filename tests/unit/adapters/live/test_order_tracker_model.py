@@ -324,7 +324,7 @@ class Tracking(RuleBasedStateMachine):
         return [o for o in self.current_orders() if o.state in ended and o.filled < o.quantity]
 
 
-def test_whatever_happens_nothing_is_missing() -> None:
+def test_nothing_is_missing_in_any_sequence() -> None:
     run_state_machine_as_test(
         Tracking, settings=settings(max_examples=80, stateful_step_count=50, deadline=None)
     )
