@@ -1,4 +1,4 @@
-"""Where the recorded data is, a small data plane to run frames through, and a PostgreSQL."""
+"""Fixtures: recorded data, a small data plane to run frames through, and a PostgreSQL."""
 
 import asyncio
 import gzip
@@ -26,13 +26,13 @@ hypothesis.settings.register_profile("meltica", deadline=None)
 hypothesis.settings.load_profile("meltica")
 
 MEMORY = Path("/dev/shm")
-"""Where servers live in tests: their fsync is on, and a busy disk would take most of the time."""
+"""Folder of database servers in tests: fsync is on, so a busy disk would dominate the run time."""
 
 RECORDING = "data/binance/btcusdt_20240808"
 
 
 def shared() -> Path | None:
-    """The folder of recorded data, beside the project, or None."""
+    """Returns the folder of recorded data next to the project, or None."""
     for parent in Path(__file__).resolve().parents:
         if (parent / "shared" / "data" / "binance").is_dir():
             return parent / "shared"
@@ -48,7 +48,7 @@ def session_lines(session_path: Path) -> list[bytes]:
 
 @pytest.fixture(scope="session")
 def session_path() -> Path:
-    """The recording itself."""
+    """The path of the recording."""
     folder = shared()
     if folder is None:
         pytest.skip("needs the recorded session in ../shared/data/binance, which is absent")
@@ -56,7 +56,7 @@ def session_path() -> Path:
 
 
 class Run:
-    """What came of one replay."""
+    """The result of one replay."""
 
     def __init__(
         self, producer: dict[str, Any], instances: list[dict[str, Any]], core: dict[str, Any]
@@ -72,7 +72,7 @@ def replay(
     codec: object = BINANCE,
     **options: Any,
 ) -> Run:
-    """Plays lines into one instance for each set of callbacks, lossless, on the events' clock."""
+    """Replays lines into one instance per set of callbacks, without loss, on the events' clock."""
     core = _core.Core()
     producer = core.producer("binance", _core.Codec(codec))
     shared_host = core.host("shared", clock="event") if mode == "shared" else None
@@ -98,9 +98,9 @@ def replay(
 
 
 def folder_for_server(parent: Path = MEMORY) -> Path:
-    """A new directory that the server's user may enter; under root it cannot enter pytest's own."""
-    there = parent.is_dir() and shutil.disk_usage(parent).free > 2 << 30
-    folder = Path(tempfile.mkdtemp(prefix="meltica-", dir=parent if there else None))
+    """Creates a directory that the server's user may enter, unlike pytest's directories when run as root."""
+    usable = parent.is_dir() and shutil.disk_usage(parent).free > 2 << 30
+    folder = Path(tempfile.mkdtemp(prefix="meltica-", dir=parent if usable else None))
     folder.chmod(0o755)
     return folder
 
@@ -122,13 +122,13 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def database_url(cluster: EmbeddedPostgres) -> Generator[str]:
-    """A database of the test's own, with the schema."""
+    """A new database with the schema."""
     yield from _clone(cluster, "template")
 
 
 @pytest.fixture
 def empty_database_url(cluster: EmbeddedPostgres) -> Generator[str]:
-    """A database of the test's own, with nothing in it."""
+    """A new empty database."""
     yield from _clone(cluster, "template0")
 
 

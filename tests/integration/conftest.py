@@ -117,7 +117,7 @@ class Failing(meltica.Lambda):
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
-    """A config file with two adapters and some lambdas, good and bad."""
+    """A config file with two adapters and several lambdas, valid and invalid ones."""
     folder = tmp_path_factory.mktemp("control")
     (folder / "meltica.yaml").write_text(CONFIG)
     (folder / "strategies.py").write_text(STRATEGIES)
@@ -127,6 +127,6 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
 
 @pytest.fixture(scope="module")
 def control(config: Path, cluster: EmbeddedPostgres) -> Generator[gateway.Running]:
-    """A gateway for the whole module."""
+    """A gateway that is shared by the tests of a module."""
     with gateway.database(cluster) as dsn, gateway.running(config, dsn) as running:
         yield running

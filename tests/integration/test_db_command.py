@@ -22,14 +22,14 @@ NEWEST = len(migrate.load())
 
 
 def db(*arguments: str, url: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    known = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "MELTICA_DATABASE__DSN")}
+    inherited = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "MELTICA_DATABASE__DSN")}
     return subprocess.run(
         [sys.executable, "-m", "meltica", "db", *arguments, *(["--url", url] if url else [])],
         check=False,
         capture_output=True,
         text=True,
         timeout=60,
-        env={**known, **environment},
+        env={**inherited, **environment},
     )
 
 
@@ -64,9 +64,9 @@ def _dump(database_url: str, tmp_path: Path) -> Path:
 
 def test_up_status_and_down(empty_database_url: str) -> None:
     url = empty_database_url
-    known = json.loads(db("status", "--json", url=url).stdout)
-    assert (known["pending"], known["faults"]) == (NEWEST, [])
-    assert {row["state"] for row in known["migrations"]} == {"pending"}
+    status = json.loads(db("status", "--json", url=url).stdout)
+    assert (status["pending"], status["faults"]) == (NEWEST, [])
+    assert {row["state"] for row in status["migrations"]} == {"pending"}
     done = db("up", url=url)
     assert done.returncode == 0
     assert "applied 0001_initial\n" in done.stdout
@@ -80,7 +80,7 @@ def test_up_status_and_down(empty_database_url: str) -> None:
     assert (back["version"], back["reverted"][-1]) == (0, "0001_initial")
 
 
-def test_drift_and_failures_have_a_code(database_url: str) -> None:
+def test_drift_and_failures_have_an_exit_code(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("update meltica.schema_migrations set checksum = '' where version = 1")
     refused(db("up", url=database_url), 6, "0001_initial was changed after it ran")
@@ -90,15 +90,15 @@ def test_drift_and_failures_have_a_code(database_url: str) -> None:
     assert "Error: 0001_initial was changed" in done.stderr
 
 
-def test_a_dump_comes_back(dump: Path, empty_database_url: str) -> None:
+def test_a_dump_can_be_restored(dump: Path, empty_database_url: str) -> None:
     assert stat.S_IMODE(dump.stat().st_mode) == 0o600
-    known = json.loads(db("restore", str(dump), "--json", url=empty_database_url).stdout)
-    assert known == {"file": str(dump), "pending": 0}
+    output = json.loads(db("restore", str(dump), "--json", url=empty_database_url).stdout)
+    assert output == {"file": str(dump), "pending": 0}
     assert consumers(empty_database_url) == ["kept"]
     assert json.loads(db("up", "--json", url=empty_database_url).stdout)["applied"] == []
 
 
-def test_a_restore_replaces_only_by_force(dump: Path, database_url: str) -> None:
+def test_a_restore_replaces_data_only_with_force(dump: Path, database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("update meltica.outbox_consumers set name = 'newer'")
         connection.execute("create table meltica.later ()")
@@ -108,12 +108,12 @@ def test_a_restore_replaces_only_by_force(dump: Path, database_url: str) -> None
     assert db("restore", str(dump), "--force", url=database_url).returncode == 0
     assert consumers(database_url) == ["kept"]
     with psycopg.connect(database_url) as connection:
-        found = connection.execute("select to_regclass('meltica.later'), to_regclass('theirs')::text")
-        assert found.fetchall() == [(None, "theirs")]
+        cursor = connection.execute("select to_regclass('meltica.later'), to_regclass('theirs')::text")
+        assert cursor.fetchall() == [(None, "theirs")]
 
 
 @pytest.mark.parametrize("part", [0.2, 0.7, 0.98])
-def test_a_dump_that_was_cut_short_changes_nothing(dump: Path, database_url: str, part: float) -> None:
+def test_restoring_a_truncated_dump_changes_nothing(dump: Path, database_url: str, part: float) -> None:
     whole = dump.read_bytes()
     cut = dump.with_name("cut.dump")
     cut.write_bytes(whole[: int(len(whole) * part)])
@@ -121,7 +121,7 @@ def test_a_dump_that_was_cut_short_changes_nothing(dump: Path, database_url: str
     assert consumers(database_url) == ["kept"]
 
 
-def test_a_restore_that_fails_half_way_changes_nothing(dump: Path, database_url: str) -> None:
+def test_a_restore_that_fails_midway_changes_nothing(dump: Path, database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("update meltica.outbox_consumers set name = 'newer'")
         # Refuses the last steps of the restore, not the first.
@@ -141,7 +141,7 @@ def test_a_restore_that_fails_half_way_changes_nothing(dump: Path, database_url:
     assert consumers(database_url) == ["newer"]
 
 
-def test_a_dump_that_was_damaged_changes_nothing(dump: Path, database_url: str) -> None:
+def test_restoring_a_damaged_dump_changes_nothing(dump: Path, database_url: str) -> None:
     whole = bytearray(dump.read_bytes())
     whole[len(whole) // 2] ^= 0xFF
     dump.write_bytes(whole)
@@ -149,7 +149,7 @@ def test_a_dump_that_was_damaged_changes_nothing(dump: Path, database_url: str) 
     assert consumers(database_url) == ["kept"]
 
 
-def test_files_that_are_no_dumps(tmp_path: Path, database_url: str) -> None:
+def test_files_that_are_not_dumps_are_refused(tmp_path: Path, database_url: str) -> None:
     text = tmp_path / "text"
     text.write_text("select 1")
     refused(db("restore", str(text), "--force", url=database_url), 2, "is not a complete dump of Meltica")
@@ -161,7 +161,9 @@ def test_files_that_are_no_dumps(tmp_path: Path, database_url: str) -> None:
     refused(db("restore", str(other), "--force", url=database_url), 2, "is not a dump of Meltica")
 
 
-def test_a_dump_never_overwrites_or_leaves_a_part(dump: Path, tmp_path: Path, database_url: str) -> None:
+def test_a_dump_never_overwrites_a_file_or_leaves_a_partial_one(
+    dump: Path, tmp_path: Path, database_url: str
+) -> None:
     before = dump.read_bytes()
     refused(db("dump", str(dump), url=database_url), 2, "exists already; remove it, or choose another file")
     assert dump.read_bytes() == before
@@ -172,7 +174,7 @@ def test_a_dump_never_overwrites_or_leaves_a_part(dump: Path, tmp_path: Path, da
     assert [path.name for path in tmp_path.iterdir()] == [dump.name]
 
 
-async def test_what_a_running_gateway_must_not_meet(dump: Path, database_url: str) -> None:
+async def test_destructive_commands_are_refused_while_a_gateway_runs(dump: Path, database_url: str) -> None:
     lock = GatewayLock(database_url)
     await lock.acquire()
     try:
@@ -187,7 +189,7 @@ async def test_what_a_running_gateway_must_not_meet(dump: Path, database_url: st
     assert consumers(database_url) == ["kept"]
 
 
-def test_databases_that_are_not_there(database_url: str) -> None:
+def test_unavailable_databases(database_url: str) -> None:
     refused(
         db("status", url="postgresql://me:secret@127.0.0.1:1/x"), 5, "(x at 127.0.0.1:1) cannot be reached"
     )
@@ -199,7 +201,7 @@ def test_databases_that_are_not_there(database_url: str) -> None:
 
 
 @pytest.mark.parametrize("variable", ["DATABASE_URL", "MELTICA_DATABASE__DSN"])
-def test_the_url_may_come_from_the_environment(database_url: str, variable: str) -> None:
+def test_the_url_can_be_an_environment_variable(database_url: str, variable: str) -> None:
     done = db("status", "--json", **{variable: database_url})
     assert json.loads(done.stdout)["pending"] == 0
 
@@ -211,7 +213,7 @@ def _folder() -> Generator[Path]:
     shutil.rmtree(folder)
 
 
-def test_the_embedded_server_serves_without_a_url(folder: Path, tmp_path: Path) -> None:
+def test_the_embedded_server_is_used_without_a_url(folder: Path, tmp_path: Path) -> None:
     home = str(folder / "pg")
     # What is said on the command line counts for more than the environment.
     assert db("up", "--home", home, DATABASE_URL="postgresql://nowhere/x").returncode == 0

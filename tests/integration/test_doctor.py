@@ -26,19 +26,19 @@ CONFIG = "providers: {}\napiServer: {addr: '127.0.0.1:0'}\n"
 def run(folder: Path, config: str, *arguments: str, **environment: str) -> Result:
     path = folder / "config.yaml"
     path.write_text(config)
-    known = {"DATABASE_URL": None, "MELTICA_CONFIG_PATH": None, **environment}
-    return CliRunner(env=known).invoke(
+    variables = {"DATABASE_URL": None, "MELTICA_CONFIG_PATH": None, **environment}
+    return CliRunner(env=variables).invoke(
         cli, ["doctor", "--config", str(path), *arguments], standalone_mode=False
     )
 
 
-def found(result: Result) -> dict[str, dict[str, str]]:
+def checks(result: Result) -> dict[str, dict[str, str]]:
     return {row["check"]: row for row in json.loads(result.output)["checks"]}
 
 
-def test_a_machine_that_is_fit(tmp_path: Path, database_url: str) -> None:
+def test_a_suitable_machine(tmp_path: Path, database_url: str) -> None:
     result = run(tmp_path, CONFIG, "--json", DATABASE_URL=database_url)
-    rows = found(result)
+    rows = checks(result)
     assert result.return_value == 0, result.output
     assert {name for name, row in rows.items() if row["verdict"] != "fail"} == {
         *("python", "meltica", "clock", "clock source", "open files"),
@@ -53,26 +53,26 @@ def test_a_machine_that_is_fit(tmp_path: Path, database_url: str) -> None:
 def test_home_overrides_the_database_of_the_config(cluster: EmbeddedPostgres, database_url: str) -> None:
     folder = folder_for_server()
     result = run(folder, CONFIG, "--json", "--home", str(folder / "other"), DATABASE_URL=database_url)
-    assert f"in {folder}/other, run by " in found(result)["database"]["seen"]
+    assert f"in {folder}/other, run by " in checks(result)["database"]["seen"]
     assert not (folder / "other").exists()
 
 
-def test_an_embedded_server_is_looked_at_and_not_begun(cluster: EmbeddedPostgres) -> None:
+def test_an_embedded_server_is_checked_without_starting_it(cluster: EmbeddedPostgres) -> None:
     folder = folder_for_server()
     result = run(folder, CONFIG + f"database: {{home: {folder}/deep/pg}}", "--json")
-    rows = found(result)
+    rows = checks(result)
     assert rows["database"]["seen"].endswith("it is created at the first start")
     assert f"in {folder}/deep/pg, run by " in rows["database"]["seen"]
     assert "server" not in rows
     assert [path.name for path in folder.iterdir()] == ["config.yaml"]
-    running = found(run(folder, CONFIG + f"database: {{home: {cluster.home}}}", "--json"))
+    running = checks(run(folder, CONFIG + f"database: {{home: {cluster.home}}}", "--json"))
     assert running["database"]["seen"].endswith("it runs")
     assert running["server"]["verdict"] == "ok"
     assert running["schema"]["verdict"] == "warn"
     shutil.rmtree(folder)
 
 
-def test_every_fault_of_a_config_is_told(tmp_path: Path) -> None:
+def test_every_fault_of_a_config_is_reported(tmp_path: Path) -> None:
     result = run(tmp_path, "logg: {}\neventbus: {bufferSize: 0, fanoutWorkers: 3}")
     assert result.return_value == 9
     assert result.output.count("fail config") == 2
@@ -84,7 +84,7 @@ def test_every_fault_of_a_config_is_told(tmp_path: Path) -> None:
     assert "warn config        `eventbus.fanoutWorkers` (line 3) has no effect" in warned.output
 
 
-def test_a_database_that_does_not_answer(tmp_path: Path) -> None:
+def test_a_database_that_does_not_respond(tmp_path: Path) -> None:
     result = run(tmp_path, CONFIG, DATABASE_URL="postgresql://me:hush@127.0.0.1:1/x")
     assert result.return_value == 9
     assert "fail server        the database (x at 127.0.0.1:1) cannot be reached" in result.output
@@ -95,13 +95,13 @@ def test_a_database_that_does_not_answer(tmp_path: Path) -> None:
 def test_a_schema_of_another_version(tmp_path: Path, database_url: str, empty_database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("update meltica.schema_migrations set checksum = 'x'")
-    rows = found(run(tmp_path, CONFIG, "--json", DATABASE_URL=database_url))
+    rows = checks(run(tmp_path, CONFIG, "--json", DATABASE_URL=database_url))
     assert (rows["schema"]["verdict"], "was changed after it ran" in rows["schema"]["seen"]) == ("fail", True)
-    rows = found(run(tmp_path, CONFIG, "--json", DATABASE_URL=empty_database_url))
+    rows = checks(run(tmp_path, CONFIG, "--json", DATABASE_URL=empty_database_url))
     assert (rows["schema"]["verdict"], rows["schema"]["cure"][:26]) == ("warn", "the next start runs them; ")
 
 
-def test_an_address_that_another_program_has() -> None:
+def test_an_address_in_use_by_another_program() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         # Connections are refused.
@@ -113,7 +113,7 @@ def test_an_address_that_another_program_has() -> None:
     assert doctor.address("127.0.0.1", port).verdict == "ok"
 
 
-def test_an_address_that_a_gateway_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_in_use_by_a_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(host: str, port: int) -> str:
         return "version 1.2.3"
 
@@ -136,12 +136,12 @@ def test_an_address_that_a_gateway_has(monkeypatch: pytest.MonkeyPatch) -> None:
         (-31.0, "fail", "-31000"),
     ],
 )
-def test_clocks_apart(seconds: float, verdict: str, text: str) -> None:
+def test_the_clock_offset_is_judged(seconds: float, verdict: str, text: str) -> None:
     finding = doctor.offset(seconds)
     assert (finding.verdict, finding.seen.startswith(text)) == (verdict, True)
 
 
-def test_a_clock_that_was_never_set() -> None:
+def test_an_unset_clock_fails() -> None:
     assert doctor.clock(lambda: 0.0) == doctor.Finding(
         "clock", "fail", "1970-01-01 00:00:00 UTC", "set the clock, and synchronise it with NTP"
     )
@@ -199,4 +199,4 @@ def test_a_machine_without_postgresql(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv(binaries.ENVIRONMENT, str(tmp_path))
     result = run(tmp_path, CONFIG + f"database: {{home: {tmp_path}/pg}}", "--json")
     assert result.return_value == 9
-    assert "saw none" in found(result)["database"]["seen"]
+    assert "saw none" in checks(result)["database"]["seen"]

@@ -24,7 +24,7 @@ TRADES = [trade(n) for n in range(1, 2001)]
 
 
 @pytest.mark.parametrize("mode", ["thread", "shared"])
-def test_a_raising_and_a_sleeping_lambda_leave_their_sibling_whole(mode: str) -> None:
+def test_a_raising_and_a_sleeping_lambda_do_not_affect_another(mode: str) -> None:
     ids: list[int] = []
 
     def rises(_event: Any) -> None:
@@ -46,7 +46,7 @@ def test_a_raising_and_a_sleeping_lambda_leave_their_sibling_whole(mode: str) ->
     assert run.instances[2]["dropped"] == {}
 
 
-def test_errors_in_a_row_stop_an_instance() -> None:
+def test_consecutive_errors_stop_an_instance() -> None:
     def rises(_event: Any) -> None:
         raise ValueError("no")
 
@@ -56,7 +56,7 @@ def test_errors_in_a_row_stop_an_instance() -> None:
     assert run.instances[0]["last_error"] == "ValueError: no"
 
 
-def test_a_busy_loop_delays_nobody_for_long_and_is_stopped() -> None:
+def test_a_busy_loop_delays_others_only_briefly_and_is_stopped() -> None:
     core = _core.Core()
     producer = core.producer("binance", _core.Codec(BINANCE))
     entered = threading.Event()
@@ -107,11 +107,11 @@ def test_timers_follow_the_events_clock() -> None:
     assert fired == [first + n * 100_000_000 for n in range(1, 20)]
 
 
-def test_extensions_reach_the_others_and_not_the_sender() -> None:
+def test_extensions_reach_all_instances_except_the_sender() -> None:
     def run() -> list[tuple[str, int, Any]]:
         core = _core.Core()
         producer = core.producer("binance", _core.Codec(BINANCE))
-        heard: list[tuple[str, int, Any]] = []
+        received: list[tuple[str, int, Any]] = []
         routes = [("binance", "Trade", None), ("meltica", "Extension", None)]
         policies = dict.fromkeys(_core.KINDS, "block")
         hosts = [core.host("thread", clock="event") for _ in range(2)]
@@ -121,7 +121,7 @@ def test_extensions_reach_the_others_and_not_the_sender() -> None:
             instances[0].emit("echo", f'{{"n":{event.trade_id}}}')
 
         def hears(event: Any) -> None:
-            heard.append((event.kind, event.seq, getattr(event, "payload", None)))
+            received.append((event.kind, event.seq, getattr(event, "payload", None)))
 
         def own(_event: Any) -> None:
             raise AssertionError("a lambda got its own extension")
@@ -138,18 +138,20 @@ def test_extensions_reach_the_others_and_not_the_sender() -> None:
         assert producer.drain(10)
         assert all(host.stop() for host in hosts)
         assert instances[0].stats()["errors"] == 0
-        return heard
+        return received
 
-    heard = run()
-    assert [seq for _, seq, _ in heard] == list(range(1, 101))
-    assert [payload for kind, _, payload in heard if kind == "Extension"] == [{"n": n} for n in range(1, 51)]
-    assert heard == run(), "a replay in which lambdas talk is repeatable too"
+    received = run()
+    assert [seq for _, seq, _ in received] == list(range(1, 101))
+    assert [payload for kind, _, payload in received if kind == "Extension"] == [
+        {"n": n} for n in range(1, 51)
+    ]
+    assert received == run(), "a replay in which lambdas talk is repeatable too"
 
 
 def test_filters_and_losses_are_counted() -> None:
-    seen: list[Any] = []
-    replay(TRADES[:10], {"Trade": seen.append}, filters={"Trade": [("trade_id", "in", ["3", "7"])]})
-    assert [event.trade_id for event in seen] == ["3", "7"]
+    events: list[Any] = []
+    replay(TRADES[:10], {"Trade": events.append}, filters={"Trade": [("trade_id", "in", ["3", "7"])]})
+    assert [event.trade_id for event in events] == ["3", "7"]
 
 
 def test_memory_is_reserved_or_refused() -> None:
@@ -172,7 +174,7 @@ def test_an_instance_starts_once() -> None:
 
 @pytest.mark.untraced
 @pytest.mark.parametrize("mode", ["thread", "shared"])
-def test_an_on_start_that_loops_is_interrupted_by_a_stop(mode: Literal["thread", "shared"]) -> None:
+def test_a_stop_interrupts_an_endless_on_start(mode: Literal["thread", "shared"]) -> None:
     entered, ended = threading.Event(), threading.Event()
 
     def spins() -> None:
@@ -202,7 +204,7 @@ def test_an_on_start_that_loops_is_interrupted_by_a_stop(mode: Literal["thread",
 
 
 @pytest.mark.untraced
-def test_an_on_start_that_ends_after_the_stop_is_undone() -> None:
+def test_an_on_start_that_returns_after_the_stop_is_undone() -> None:
     core = _core.Core()
     host = core.host("thread")
     gate, entered, ended = threading.Event(), threading.Event(), threading.Event()
@@ -237,7 +239,7 @@ def test_an_on_start_that_ends_after_the_stop_is_undone() -> None:
     assert host.stop(1) is False
 
 
-def test_a_stop_before_the_start_is_not_forgotten() -> None:
+def test_a_stop_before_the_start_prevents_it() -> None:
     host = _core.Core().host("thread")
     instance = host.add("one", callbacks={}, routes=[])
     assert instance.stop() is True
@@ -246,7 +248,7 @@ def test_a_stop_before_the_start_is_not_forgotten() -> None:
     assert host.stop()
 
 
-def test_what_on_start_raises_comes_back() -> None:
+def test_exceptions_of_on_start_are_raised_by_start() -> None:
     def rises() -> None:
         raise OSError("no disk")
 

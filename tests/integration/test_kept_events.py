@@ -22,13 +22,13 @@ class Keeper:
 
     def __init__(self, hold: Callable[[Any], object]) -> None:
         self.hold = hold
-        self.held: list[tuple[object, str, dict[str, Any]]] = []
-        self.seen = 0
+        self.kept: list[tuple[object, str, dict[str, Any]]] = []
+        self.count = 0
 
     def __call__(self, event: Any) -> None:
-        self.seen += 1
-        if self.seen % 3 == 0:
-            self.held.append((self.hold(event), repr(event), event.to_dict()))
+        self.count += 1
+        if self.count % 3 == 0:
+            self.kept.append((self.hold(event), repr(event), event.to_dict()))
 
 
 class Box:
@@ -54,9 +54,9 @@ def _generator(event: Any) -> Iterator[Any]:
         yield None
         yield event
 
-    made = waits()
-    next(made)
-    return made
+    generator = waits()
+    next(generator)
+    return generator
 
 
 def _from_traceback(error: Any) -> Any:
@@ -74,21 +74,21 @@ HOLDS: dict[str, tuple[Callable[[Any], object], Callable[[Any], Any]]] = {
 
 @pytest.mark.parametrize("mode", ["thread", "shared"])
 @pytest.mark.parametrize("how", HOLDS)
-def test_what_is_held_never_changes(lines: list[bytes], mode: str, how: str) -> None:
-    hold, look = HOLDS[how]
+def test_kept_events_never_change(lines: list[bytes], mode: str, how: str) -> None:
+    hold, read = HOLDS[how]
     keepers = {kind: Keeper(hold) for kind in KINDS}
     others = {kind: Keeper(lambda _event: None) for kind in KINDS}
     replay(lines, dict(keepers), dict(others), mode=mode)
-    assert all(keeper.seen > 30 for keeper in keepers.values())
+    assert all(keeper.count > 30 for keeper in keepers.values())
     for kind in KINDS:
-        assert keepers[kind].seen == others[kind].seen
-        for held, shown, data in keepers[kind].held:
-            event = look(held)
+        assert keepers[kind].count == others[kind].count
+        for holder, shown, data in keepers[kind].kept:
+            event = read(holder)
             assert event.kind == kind
             assert (repr(event), event.to_dict()) == (shown, data)
 
 
-def test_what_another_thread_reads_never_changes(lines: list[bytes]) -> None:
+def test_events_read_by_another_thread_never_change(lines: list[bytes]) -> None:
     wrong: list[object] = []
     handed: list[tuple[Any, dict[str, Any]]] = []
     more, ended = threading.Semaphore(0), threading.Event()

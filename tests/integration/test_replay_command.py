@@ -67,11 +67,11 @@ LAMBDAS = """
 
     class Hears(meltica.Lambda):
         def on_start(self):
-            self.seen = []
+            self.received = []
         def on_extension(self, extension):
-            self.seen.append(extension.payload["price"])
+            self.received.append(extension.payload["price"])
         def on_stop(self):
-            self.log.info("heard %d, first %s", len(self.seen), self.seen[0])
+            self.log.info("received %d, first %s", len(self.received), self.received[0])
 """
 BINANCE = ("s.gz", "--codec", "binance")
 
@@ -96,9 +96,9 @@ def replay(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def report(folder: Path, *arguments: str) -> dict[str, Any]:
     done = replay(folder, *arguments, "--json")
-    known: dict[str, Any] = json.loads(done.stdout)
-    assert known["exit_code"] == done.returncode, done.stderr
-    return known
+    result: dict[str, Any] = json.loads(done.stdout)
+    assert result["exit_code"] == done.returncode, done.stderr
+    return result
 
 
 def test_the_summary(folder: Path) -> None:
@@ -112,22 +112,22 @@ def test_the_summary(folder: Path) -> None:
 
 
 def test_the_report_has_stable_keys(folder: Path) -> None:
-    known = report(folder, *BINANCE)
+    result = report(folder, *BINANCE)
     keys = "status exit_code error seconds frames bytes events gaps stale_books unsynced_books frame_errors"
     more = "unknown_enums drops callback_errors providers lambdas bad_frames core"
-    assert set(known) == {*keys.split(), *more.split()}
-    assert (known["status"], known["error"], known["frame_errors"]) == ("ok", None, {})
-    assert known["unknown_enums"] == 0
+    assert set(result) == {*keys.split(), *more.split()}
+    assert (result["status"], result["error"], result["frame_errors"]) == ("ok", None, {})
+    assert result["unknown_enums"] == 0
 
 
-def test_the_sample_needs_nothing(folder: Path) -> None:
-    known = report(folder, "--sample")
-    assert known["lambdas"][0]["class"] == "LargeTrades"
-    assert known["gaps"] == known["unsynced_books"] == known["callback_errors"] == 0
+def test_the_sample_needs_no_files(folder: Path) -> None:
+    result = report(folder, "--sample")
+    assert result["lambdas"][0]["class"] == "LargeTrades"
+    assert result["gaps"] == result["unsynced_books"] == result["callback_errors"] == 0
 
 
 @pytest.mark.parametrize("host", ["shared", "thread"])
-def test_two_replays_are_alike(folder: Path, host: str) -> None:
+def test_two_replays_are_identical(folder: Path, host: str) -> None:
     outputs: list[bytes] = []
     for name in ("a", "b"):
         out = folder / f"{host}-{name}.jsonl"
@@ -141,8 +141,8 @@ def test_two_replays_are_alike(folder: Path, host: str) -> None:
 def test_recorded_events_keep_their_providers(folder: Path) -> None:
     first, second = folder / "first.jsonl", folder / "second.jsonl"
     report(folder, *BINANCE, "--lambda", "mine.py:Record", "--config", f"out={first}")
-    known = report(folder, str(first), "--lambda", "mine.py:Record", "--config", f"out={second}")
-    assert list(known["providers"]) == ["binance"]
+    result = report(folder, str(first), "--lambda", "mine.py:Record", "--config", f"out={second}")
+    assert list(result["providers"]) == ["binance"]
 
     def facts(path: Path) -> list[dict[str, Any]]:
         rows = [json.loads(line) for line in path.read_text().splitlines()]
@@ -151,20 +151,20 @@ def test_recorded_events_keep_their_providers(folder: Path) -> None:
     assert facts(first) == facts(second)
 
 
-def test_symbols_narrow_the_scope(folder: Path) -> None:
+def test_symbols_restrict_the_scope(folder: Path) -> None:
     out = folder / "btc.jsonl"
     arguments = ("--lambda", "mine.py:Record", "--config", f"Record.out={out}", "--symbol", "BTC/USDT")
     report(folder, *BINANCE, *arguments)
     assert {json.loads(line)["symbol"] for line in out.read_text().splitlines()} == {"BTC-USDT"}
 
 
-def test_lambdas_hear_each_other(folder: Path) -> None:
+def test_lambdas_receive_events_of_each_other(folder: Path) -> None:
     done = replay(folder, *BINANCE, "--lambda", "mine.py:Sends", "--lambda", "mine.py:Hears", "--json")
-    known = json.loads(done.stdout)
-    sends, hears = known["lambdas"]
-    assert known["status"] == "ok"
-    assert sends["emitted"] == hears["delivered"]["Extension"] > 0
-    assert f"heard {sends['emitted']}" in done.stderr
+    result = json.loads(done.stdout)
+    sender, receiver = result["lambdas"]
+    assert result["status"] == "ok"
+    assert sender["emitted"] == receiver["delivered"]["Extension"] > 0
+    assert f"received {sender['emitted']}" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -220,24 +220,24 @@ def test_errors_are_counted_or_stop_the_lambda(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("part", [0.3, 0.5, 0.8])
-def test_a_cut_recording_is_played_up_to_the_cut(folder: Path, part: float) -> None:
+def test_a_truncated_recording_is_replayed_up_to_its_end(folder: Path, part: float) -> None:
     packed = (folder / "s.gz").read_bytes()
     (folder / "cut.gz").write_bytes(packed[: int(len(packed) * part)])
-    known = report(folder, "cut.gz", "--codec", "binance")
-    assert (known["status"], known["exit_code"]) == ("input_damaged", 4)
-    assert "cut.gz: the compressed file is truncated" in known["error"]
-    assert known["frames"] > 100
-    assert known["lambdas"][0]["delivered"]["Trade"] == known["events"]["Trade"]
+    result = report(folder, "cut.gz", "--codec", "binance")
+    assert (result["status"], result["exit_code"]) == ("input_damaged", 4)
+    assert "cut.gz: the compressed file is truncated" in result["error"]
+    assert result["frames"] > 100
+    assert result["lambdas"][0]["delivered"]["Trade"] == result["events"]["Trade"]
 
 
 def test_bad_frames_are_counted_and_shown(folder: Path) -> None:
     lines = gzip.decompress((folder / "s.gz").read_bytes()).splitlines()
     lines[50] = lines[50][:60]
     (folder / "bad.txt").write_bytes(b"\n".join(lines))
-    known = report(folder, "bad.txt", "--codec", "binance")
-    assert known["exit_code"] == 0
-    assert sum(known["frame_errors"].values()) == 1
-    assert known["bad_frames"][0]["frame"]
+    result = report(folder, "bad.txt", "--codec", "binance")
+    assert result["exit_code"] == 0
+    assert sum(result["frame_errors"].values()) == 1
+    assert result["bad_frames"][0]["frame"]
 
 
 def test_enum_values_that_the_codec_does_not_know_are_shown(folder: Path) -> None:
@@ -245,9 +245,9 @@ def test_enum_values_that_the_codec_does_not_know_are_shown(folder: Path) -> Non
     sides = [line.replace(b'"m":true', b'"m":"both"').replace(b'"m":false', b'"m":"none"') for line in lines]
     trades = sum(b'"e":"trade"' in line for line in lines)
     (folder / "sides.txt").write_bytes(b"\n".join(sides))
-    known = report(folder, "sides.txt", "--codec", "binance")
-    assert known["unknown_enums"] == known["providers"]["binance"]["unknown_enums"] == trades > 0
-    assert (known["events"]["Trade"], known["frame_errors"]) == (trades, {})
+    result = report(folder, "sides.txt", "--codec", "binance")
+    assert result["unknown_enums"] == result["providers"]["binance"]["unknown_enums"] == trades > 0
+    assert (result["events"]["Trade"], result["frame_errors"]) == (trades, {})
     shown = replay(folder, "sides.txt", "--codec", "binance").stdout
     assert ["unknown", "enum", "values", f"{trades:,}"] in [line.split() for line in shown.splitlines()]
     assert "unknown enum" not in replay(folder, *BINANCE).stdout
@@ -255,7 +255,7 @@ def test_enum_values_that_the_codec_does_not_know_are_shown(folder: Path) -> Non
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT, which Windows does not have")
 @pytest.mark.parametrize("name", ["Loops", "Swallows"])
-def test_interruption_ends_even_a_callback_that_does_not(folder: Path, name: str) -> None:
+def test_an_interrupt_ends_a_replay_with_an_endless_callback(folder: Path, name: str) -> None:
     arguments = command(*BINANCE, "--lambda", f"mine.py:{name}", "--json")
     pipe = subprocess.PIPE
     with subprocess.Popen(arguments, stdout=pipe, stderr=pipe, text=True, cwd=folder) as process:

@@ -34,22 +34,22 @@ BOUND = 16.0
 
 @pytest.fixture(name="project")
 def _project() -> Generator[Project]:
-    with project() as made:
-        yield made
+    with project() as created:
+        yield created
 
 
 # What is refused
 
 
-def test_a_taken_port(project: Project) -> None:
+def test_a_port_in_use(project: Project) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = project.refused("--port", str(port))
     assert done.returncode == 8
     one_line(done.stderr, f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another")
-    told = json.loads(done.stdout)
-    assert (told["event"], told["part"], told["exit_code"]) == ("failed", "address", 8)
-    assert not project.home.exists(), "no PostgreSQL was begun"
+    line = json.loads(done.stdout)
+    assert (line["event"], line["part"], line["exit_code"]) == ("failed", "address", 8)
+    assert not project.home.exists(), "PostgreSQL was not started"
     project.nothing_left()
 
 
@@ -71,7 +71,7 @@ def test_a_schema_of_another_version(project: Project, database_url: str) -> Non
     one_line(done.stderr, "0001_initial was changed after it ran")
 
 
-def test_migrations_that_nobody_wants_run(project: Project, empty_database_url: str) -> None:
+def test_pending_migrations_with_run_migrations_disabled(project: Project, empty_database_url: str) -> None:
     done = project.refused("--set", "database.runMigrations=false", database=empty_database_url)
     assert done.returncode == 6
     one_line(done.stderr, "3 migrations are pending", "`meltica db up`")
@@ -87,7 +87,7 @@ def test_migrations_that_nobody_wants_run(project: Project, empty_database_url: 
         ("watch.py, scope", "no.py, scope", ["no.py: expected a Python file, but it does not exist"]),
     ],
 )
-def test_a_wrong_config(project: Project, old: str, new: str, words: list[str]) -> None:
+def test_an_invalid_config(project: Project, old: str, new: str, words: list[str]) -> None:
     project.edit(old, new)
     done = project.refused()
     assert done.returncode == 2
@@ -98,7 +98,7 @@ def test_a_wrong_config(project: Project, old: str, new: str, words: list[str]) 
     assert not project.home.exists()
 
 
-def test_all_faults_are_told_at_once(project: Project) -> None:
+def test_all_faults_are_reported_at_once(project: Project) -> None:
     project.edit("log: {level: info}", "log: {level: 3}\nzzz: 1\neventbus: {bufferSize: 0}")
     done = project.refused("--set", "pools.maxBytes=1")
     assert done.returncode == 2
@@ -107,7 +107,7 @@ def test_all_faults_are_told_at_once(project: Project) -> None:
     assert [line[:3] for line in lines[1:]] == ["  `"] * 4
 
 
-def test_options_that_are_no_settings(project: Project) -> None:
+def test_invalid_values_of_set_options(project: Project) -> None:
     for setting in ("log.level", "=3", "log..level=info"):
         done = project.refused("--set", setting)
         assert done.returncode == 2
@@ -117,12 +117,12 @@ def test_options_that_are_no_settings(project: Project) -> None:
     assert "another --set gives log a value of its own" in done.stderr
 
 
-def test_a_data_directory_that_is_read_only(project: Project) -> None:
+def test_a_read_only_data_directory(project: Project) -> None:
     project.folder.chmod(0o555)
     (project.folder / "watch.py").chmod(0o444)
     nobody = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
     packages = [str(Path(module.__file__ or "").parents[1]) for module in (meltica, psycopg)]
-    known = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(packages)}
+    variables = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(packages)}
     command = ["-c", "from meltica.cli import main; main()", *project.command()[3:]]
     for python in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
         try:
@@ -133,7 +133,7 @@ def test_a_data_directory_that_is_read_only(project: Project) -> None:
                 text=True,
                 timeout=PATIENCE,
                 cwd="/",
-                env=known,
+                env=variables,
                 user=nobody and nobody.pw_uid,
                 group=nobody and nobody.pw_gid,
                 extra_groups=nobody and [],
@@ -149,20 +149,20 @@ def test_a_data_directory_that_is_read_only(project: Project) -> None:
     project.nothing_left()
 
 
-def test_a_second_gateway(project: Project) -> None:
+def test_a_second_gateway_is_refused(project: Project) -> None:
     with project.serving() as first:
         first.wait_ready()
         done = project.refused()
         assert done.returncode == 7
         one_line(done.stderr, "another gateway uses the database", f"process {first.process.pid}")
         assert json.loads(done.stdout)["part"] == "lock"
-        assert first.ready(), "the first goes on"
+        assert first.ready(), "the first is unaffected"
         first.signal(signal.SIGTERM)
         assert first.ended() == 0
     project.nothing_left()
 
 
-def test_a_strategy_that_does_not_compile_hinders_nobody(project: Project, database_url: str) -> None:
+def test_a_strategy_that_does_not_compile_does_not_affect_others(project: Project, database_url: str) -> None:
     (project.folder / "bad.py").write_text("class Bad(:\n")
     project.edit("{id: watch, strategy: watch.py", "{id: watch, strategy: bad.py")
     check = [sys.executable, "-m", "meltica", "config", "check", "--config", str(project.config)]
@@ -184,7 +184,7 @@ def test_a_strategy_that_does_not_compile_hinders_nobody(project: Project, datab
 # Start and stop
 
 
-def test_a_run_and_its_end(project: Project, database_url: str) -> None:
+def test_a_run_from_start_to_stop(project: Project, database_url: str) -> None:
     with project.serving(database=database_url) as gateway:
         assert gateway.get("/health/live")[0] == 200
         gateway.wait_ready()
@@ -192,7 +192,7 @@ def test_a_run_and_its_end(project: Project, database_url: str) -> None:
         assert wait_until(lambda: project.states(database_url)["demo"] == RUNS, PATIENCE)
         gateway.signal(signal.SIGTERM)
         assert gateway.ended(BOUND) == 0
-        assert gateway.told() == {"event": "stopped", "exit_code": 0}
+        assert gateway.read_line() == {"event": "stopped", "exit_code": 0}
     assert project.states(database_url) == STOPPED
     messages = [line["message"] for line in gateway.lines()]
     assert any(message.startswith("ready at http://127.0.0.1:") for message in messages)
@@ -200,17 +200,17 @@ def test_a_run_and_its_end(project: Project, database_url: str) -> None:
     assert all(line["level"] == "info" for line in gateway.lines()), gateway.tail()
 
 
-def test_doctor_knows_a_gateway_that_runs(project: Project, database_url: str) -> None:
+def test_doctor_recognizes_a_running_gateway(project: Project, database_url: str) -> None:
     with project.serving(database=database_url) as gateway:
         place = gateway.address.removeprefix("http://")
-        known = {**environment(), "MELTICA_APISERVER__ADDR": place, "DATABASE_URL": database_url}
+        variables = {**environment(), "MELTICA_APISERVER__ADDR": place, "DATABASE_URL": database_url}
         command = [*PROGRAM, "doctor", "--config", str(project.config)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, env=known)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=variables)
     assert done.returncode == 0, done.stdout
     assert f"{place} is used by a Meltica gateway, version {__version__}" in done.stdout
 
 
-def test_what_was_asked_for_at_run_time_stands(project: Project, database_url: str) -> None:
+def test_states_requested_at_run_time_survive_a_restart(project: Project, database_url: str) -> None:
     with project.serving(database=database_url) as gateway:
         gateway.signal(signal.SIGINT)
         assert gateway.ended(BOUND) == 0
@@ -228,7 +228,7 @@ def test_what_was_asked_for_at_run_time_stands(project: Project, database_url: s
     ]
 
 
-def test_settings_without_effect_are_told_once(project: Project, database_url: str) -> None:
+def test_settings_without_effect_are_logged_once(project: Project, database_url: str) -> None:
     project.edit("log: {level: info}", "log: {level: info}\neventbus: {fanoutWorkers: 4}")
     with project.serving(database=database_url) as gateway:
         pass
@@ -238,12 +238,12 @@ def test_settings_without_effect_are_told_once(project: Project, database_url: s
     ]
 
 
-def test_a_stop_while_it_starts(project: Project) -> None:
-    gateway = project.begun()
+def test_a_stop_during_the_start(project: Project) -> None:
+    gateway = project.launch()
     assert wait_until((project.home / "lock").exists, PATIENCE)
     gateway.signal(signal.SIGTERM)
     assert gateway.ended(BOUND) == 0
-    assert gateway.told() == {"event": "stopped", "exit_code": 0}
+    assert gateway.read_line() == {"event": "stopped", "exit_code": 0}
     gateway.kill()
     project.nothing_left()
 
@@ -257,7 +257,7 @@ class Watch(meltica.Lambda):
 """
 
 
-def test_a_callback_that_loops_is_interrupted(project: Project) -> None:
+def test_an_endless_callback_is_interrupted(project: Project) -> None:
     (project.folder / "watch.py").write_text(LOOPS.replace("BODY", "while True: pass"))
     project.edit("host: shared", "host: shared, enabled: false")
     with project.serving("--set", "lambdaDefaults.stopTimeout=100ms") as gateway:
@@ -268,14 +268,14 @@ def test_a_callback_that_loops_is_interrupted(project: Project) -> None:
 
 
 @pytest.mark.untraced
-def test_a_callback_that_cannot_be_interrupted_is_left_behind(project: Project) -> None:
+def test_an_uninterruptible_callback_is_abandoned(project: Project) -> None:
     (project.folder / "watch.py").write_text(LOOPS.replace("BODY", "time.sleep(600)"))
     project.edit("host: shared", "host: shared, enabled: false")
     with project.serving("--set", "lambdaDefaults.stopTimeout=100ms") as gateway:
         gateway.wait_flowing("watch")
         gateway.signal(signal.SIGTERM)
         assert gateway.ended(BOUND) == 3
-        assert gateway.told() == {"event": "stopped", "left_behind": ["lambdas"], "exit_code": 3}
+        assert gateway.read_line() == {"event": "stopped", "left_behind": ["lambdas"], "exit_code": 3}
     assert gateway.log.read_text().endswith("Error: did not stop in time: lambdas\n")
     project.nothing_left()
     with project.database() as dsn:
@@ -291,7 +291,7 @@ def test_two_signals_at_once_count_as_one(
         for number in pair:
             gateway.signal(number)
         assert gateway.ended(BOUND) == 0
-        assert gateway.told() == {"event": "stopped", "exit_code": 0}
+        assert gateway.read_line() == {"event": "stopped", "exit_code": 0}
     project.nothing_left()
 
 
@@ -314,7 +314,7 @@ def test_json_ends_with_a_line_when_the_input_is_refused(
     assert error in last["error"]
 
 
-def test_a_second_signal_ends_it_at_once(project: Project) -> None:
+def test_a_second_signal_ends_the_process_immediately(project: Project) -> None:
     (project.folder / "watch.py").write_text(LOOPS.replace("BODY", "time.sleep(600)"))
     with project.serving("--set", "lambdaDefaults.stopTimeout=1h", "--set", "shutdown.timeout=1h") as gateway:
         gateway.wait_flowing("watch")
@@ -324,7 +324,7 @@ def test_a_second_signal_ends_it_at_once(project: Project) -> None:
         assert wait_until(lambda: time.monotonic() - first > PAIR_SECONDS, PATIENCE)
         gateway.signal(signal.SIGINT)
         assert gateway.ended(5) == 130
-        assert gateway.told() == {"event": "interrupted", "exit_code": 130}
+        assert gateway.read_line() == {"event": "interrupted", "exit_code": 130}
     assert "SIGINT again: the process ends immediately" in gateway.log.read_text()
     # PostgreSQL ends by itself, and the next start needs no hand.
     assert wait_until(lambda: not project.running(), PATIENCE)

@@ -28,17 +28,17 @@ WANTED = {
 
 @pytest.fixture(name="project", scope="module")
 def _project() -> Generator[Project]:
-    with project() as made:
-        with made.serving() as gateway:
+    with project() as created:
+        with created.serving() as gateway:
             gateway.wait_ready()
             gateway.wait_flowing("watch", "mate")
             gateway.signal(signal.SIGTERM)
             assert gateway.ended() == 0
-        with made.database() as dsn, psycopg.connect(dsn, autocommit=True) as connection:
+        with created.database() as dsn, psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute("update meltica.instances set desired = 'stopped' where id = 'mate'")
             connection.execute("update meltica.instances set desired = 'running' where id = 'idle'")
-        yield made
-        made.nothing_left()
+        yield created
+        created.nothing_left()
 
 
 def as_wanted(project: Project, gateway: Gateway) -> None:
@@ -59,7 +59,7 @@ def recovered(gateway: Gateway, before: int) -> bool:
     return gateway.postgres() not in (0, before) and gateway.ready()
 
 
-def test_the_gateway_is_killed(project: Project) -> None:
+def test_a_killed_gateway_can_be_restarted(project: Project) -> None:
     for _ in range(TIMES):
         with project.serving() as gateway:
             as_wanted(project, gateway)
@@ -67,7 +67,7 @@ def test_the_gateway_is_killed(project: Project) -> None:
             gateway.ended()
 
 
-def test_postgresql_is_killed(project: Project) -> None:
+def test_a_killed_postgresql_is_restarted(project: Project) -> None:
     killed = 0
     while killed < TIMES:
         with project.serving() as gateway:
@@ -84,7 +84,7 @@ def test_postgresql_is_killed(project: Project) -> None:
             assert gateway.ended() == 0
 
 
-def test_both_are_killed(project: Project) -> None:
+def test_a_restart_after_gateway_and_postgresql_were_killed(project: Project) -> None:
     for number in range(TIMES):
         with project.serving() as gateway:
             as_wanted(project, gateway)
@@ -94,7 +94,7 @@ def test_both_are_killed(project: Project) -> None:
             gateway.ended()
 
 
-def test_a_database_that_hangs_and_comes_back(project: Project) -> None:
+def test_the_gateway_recovers_from_a_hanging_database(project: Project) -> None:
     with project.serving() as gateway:
         as_wanted(project, gateway)
         with frozen(gateway.postgres()):
@@ -116,8 +116,8 @@ def test_a_stop_while_the_database_hangs(project: Project) -> None:
         with frozen(gateway.postgres()):
             gateway.signal(signal.SIGTERM)
             assert gateway.ended(20) == 5
-        told = gateway.told()
-        assert (told["event"], told["exit_code"]) == ("stopped", 5)
+        line = gateway.read_line()
+        assert (line["event"], line["exit_code"]) == ("stopped", 5)
     assert wait_until(lambda: not project.running(), PATIENCE)
     with project.serving() as gateway:
         as_wanted(project, gateway)

@@ -39,26 +39,26 @@ lambdas:
 
 @pytest.fixture(name="project")
 def _project() -> Generator[Project]:
-    with project() as made:
-        made.config.write_text(CONFIG[: CONFIG.index("providers:")] + PARTS)
-        (made.folder / "watch.py").write_text(WATCH)
-        yield made
+    with project() as created:
+        created.config.write_text(CONFIG[: CONFIG.index("providers:")] + PARTS)
+        (created.folder / "watch.py").write_text(WATCH)
+        yield created
 
 
-def test_each_alias_reaches_its_own_lambda(project: Project) -> None:
+def test_events_of_each_alias_reach_their_own_lambda(project: Project) -> None:
     with project.serving() as gateway:
         gateway.wait_ready()
-        seen = {name: project.folder / f"{name}.seen" for name in ("watch", "mate")}
-        for path in seen.values():
+        files = {name: project.folder / f"{name}.seen" for name in ("watch", "mate")}
+        for path in files.values():
             assert wait_until(path.exists, PATIENCE), gateway.tail()
         assert gateway.ready()
-        assert {name: path.read_text() for name, path in seen.items()} == {"watch": "calm", "mate": "wild"}
+        assert {name: path.read_text() for name, path in files.items()} == {"watch": "calm", "mate": "wild"}
         gateway.signal(signal.SIGTERM)
         assert gateway.ended() == 0
     project.nothing_left()
 
 
-def test_the_config_that_comes_with_meltica(project: Project) -> None:
+def test_the_default_config(project: Project) -> None:
     text = shipped("default").read_text()
     project.config.write_text(f'apiServer: {{addr: "127.0.0.1:0"}}\n{text}')
     markets = {"large-trades": "fake", "wild-trades": "fake-wild"}
@@ -70,15 +70,15 @@ def test_the_config_that_comes_with_meltica(project: Project) -> None:
 
         for id, market in markets.items():
             assert gateway.get(f"/providers/{market}")[1]["instrumentCount"] == 10
-            known = gateway.get(f"/strategy/instances/{id}")[1]
-            assert (known["status"], known["providers"]) == ("running", [market])
+            detail = gateway.get(f"/strategy/instances/{id}")[1]
+            assert (detail["status"], detail["providers"]) == ("running", [market])
             assert wait_until(lambda id=id: logged(id), PATIENCE), gateway.tail()
         gateway.signal(signal.SIGTERM)
         assert gateway.ended() == 0
     project.nothing_left()
 
 
-def test_a_venue_that_is_away_shows_and_a_wrong_key_is_not_tried_again(project: Project) -> None:
+def test_an_unavailable_venue_is_reported_and_a_rejected_key_is_not_retried(project: Project) -> None:
     with serving(project.folder) as venue:
         wire = f'endpoint: "{venue.address}", key: {KEY}'
         parts = WIRE.replace("WIRE", wire).replace("SECRET", SECRET)
@@ -93,8 +93,8 @@ def test_a_venue_that_is_away_shows_and_a_wrong_key_is_not_tried_again(project: 
                 return status == 200 and provider["running"] and "connectionError" not in provider
 
             assert wait_until(stranger, PATIENCE), gateway.tail()
-            known = gateway.get("/providers/stranger")[1]
-            assert (known["restarts"], known["startupError"].partition(":")[0]) == (0, "bad_signature")
+            detail = gateway.get("/providers/stranger")[1]
+            assert (detail["restarts"], detail["startupError"].partition(":")[0]) == (0, "bad_signature")
             assert wait_until(lambda: connected("there"), PATIENCE), gateway.tail()
             venue.fault(disconnect="60s")
             assert wait_until(lambda: not connected("there"), PATIENCE)

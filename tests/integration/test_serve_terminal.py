@@ -16,8 +16,8 @@ def serve(project: Project, database: str, *, width: int = 150) -> Terminal:
 
 @pytest.fixture(name="terminal")
 def _terminal(database_url: str) -> Generator[Terminal]:
-    with project() as made:
-        terminal = serve(made, database_url)
+    with project() as created:
+        terminal = serve(created, database_url)
         yield terminal
         terminal.close()
 
@@ -41,16 +41,16 @@ def test_a_run_on_a_terminal(terminal: Terminal) -> None:
     assert terminal.raw.rfind("\x1b[?25h") > terminal.raw.rfind("\x1b[?25l")
 
 
-def test_a_narrow_terminal_shows_what_fits(database_url: str) -> None:
-    with project() as made:
-        terminal = serve(made, database_url, width=40)
+def test_the_status_line_is_cut_to_a_narrow_terminal(database_url: str) -> None:
+    with project() as created:
+        terminal = serve(created, database_url, width=40)
         line = terminal.read_until(r"[1-9][\d,]* events/s \| p99 [^\r\n]*…")
         assert len(line) <= 40
         assert terminal.end(signal.SIGTERM) == 0
         terminal.close()
 
 
-def test_a_terminal_that_is_closed_stops_it(terminal: Terminal) -> None:
+def test_closing_the_terminal_stops_the_gateway(terminal: Terminal) -> None:
     terminal.read_until("events/s")
     terminal.hang_up()
     assert terminal.process.wait(60) == 0

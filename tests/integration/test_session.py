@@ -23,24 +23,24 @@ SNAPSHOT = 7
 
 def books(lines: list[bytes]) -> tuple[list[tuple[int | None, int | None]], list[Any], Run]:
     """Replays and returns update ids of the books, the notices in order, and the run."""
-    seen: list[tuple[int | None, int | None]] = []
+    published: list[tuple[int | None, int | None]] = []
     notices: list[Any] = []
     run = replay(
         lines,
         {
-            "BookSnapshot": lambda book: seen.append((book.first_update_id, book.last_update_id)),
+            "BookSnapshot": lambda book: published.append((book.first_update_id, book.last_update_id)),
             "BookGap": notices.append,
             "MarketStale": notices.append,
         },
     )
-    return seen, notices, run
+    return published, notices, run
 
 
 def diffs(lines: list[bytes]) -> list[int]:
     return [index for index, line in enumerate(lines) if b"depthUpdate" in line]
 
 
-def test_the_session_is_exact(session_lines: list[bytes]) -> None:
+def test_the_session_has_the_exact_counts(session_lines: list[bytes]) -> None:
     rows: list[tuple[Any, ...]] = []
     trades: list[Any] = []
     tickers: list[Any] = []
@@ -82,7 +82,7 @@ def test_the_session_is_exact(session_lines: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize("mode", ["shared", "thread"])
-def test_two_replays_are_alike(session_lines: list[bytes], mode: str) -> None:
+def test_two_replays_are_identical(session_lines: list[bytes], mode: str) -> None:
     """Two lambdas see the same callbacks, byte for byte; in a shared host their turns are the same too."""
 
     def record() -> list[list[bytes]]:
@@ -121,12 +121,12 @@ def test_kept_events_stay_valid(session_lines: list[bytes]) -> None:
         assert run.core[pool]["free"] == run.core[pool]["capacity"], "every slot comes back"
 
 
-def test_a_dropped_diff_is_a_gap(session_lines: list[bytes]) -> None:
+def test_a_missing_diff_is_a_gap(session_lines: list[bytes]) -> None:
     whole, _, _ = books(session_lines)
     lost = diffs(session_lines)[1000]
-    seen, notices, run = books(session_lines[:lost] + session_lines[lost + 1 :])
-    assert seen == whole[: len(seen)]
-    assert len(seen) == 998, "nothing is served as good after the gap"
+    published, notices, run = books(session_lines[:lost] + session_lines[lost + 1 :])
+    assert published == whole[: len(published)]
+    assert len(published) == 998, "no valid book is published after the gap"
     assert [n.kind for n in notices[:2]] == ["BookGap", "MarketStale"]
     assert notices[0].expected == whole[998][0]
     assert notices[1].reason == "gap"
@@ -137,15 +137,15 @@ def test_a_dropped_diff_is_a_gap(session_lines: list[bytes]) -> None:
 def test_a_repeated_diff_changes_nothing(session_lines: list[bytes]) -> None:
     whole, _, _ = books(session_lines)
     again = diffs(session_lines)[1000]
-    seen, notices, run = books([*session_lines[: again + 1], *session_lines[again:]])
-    assert seen == whole
+    published, notices, run = books([*session_lines[: again + 1], *session_lines[again:]])
+    assert published == whole
     assert notices == []
     assert run.producer["old_books"] == 1
 
 
-def test_without_a_snapshot_nothing_is_served(session_lines: list[bytes]) -> None:
-    seen, notices, run = books(session_lines[:SNAPSHOT] + session_lines[SNAPSHOT + 1 :])
-    assert seen == []
+def test_a_book_without_a_snapshot_is_not_published(session_lines: list[bytes]) -> None:
+    published, notices, run = books(session_lines[:SNAPSHOT] + session_lines[SNAPSHOT + 1 :])
+    assert published == []
     assert [(n.kind, n.reason) for n in notices] == [("MarketStale", "no_snapshot")]
     assert run.producer["buffered_diffs"] == 3451
 
@@ -159,22 +159,22 @@ def test_a_snapshot_that_is_too_old_is_not_used(session_lines: list[bytes]) -> N
         time + b" " + json.dumps(old).encode(),
         *session_lines[SNAPSHOT + 1 :],
     ]
-    seen, _, run = books(lines)
-    assert seen == []
+    published, _, run = books(lines)
+    assert published == []
     assert run.producer["old_snapshots"] == 1
 
 
-def test_a_cut_frame_is_counted_and_its_loss_seen(session_lines: list[bytes]) -> None:
+def test_a_truncated_frame_is_counted_and_causes_a_gap(session_lines: list[bytes]) -> None:
     cut = diffs(session_lines)[500]
     lines = [*session_lines]
     lines[cut] = lines[cut][:-40]
-    seen, notices, run = books(lines)
+    published, notices, run = books(lines)
     assert run.producer["errors"] == {"truncated": 1}
-    assert len(seen) == 498
+    assert len(published) == 498
     assert [n.kind for n in notices[:2]] == ["BookGap", "MarketStale"]
 
 
-def test_flipped_bytes_never_hurt_the_rest(session_lines: list[bytes]) -> None:
+def test_corrupted_frames_do_not_affect_others(session_lines: list[bytes]) -> None:
     lines = [bytearray(line) for line in session_lines[:6000]]
     for index in range(SNAPSHOT + 1, len(lines), 7):
         line = lines[index]
@@ -193,7 +193,7 @@ def test_flipped_bytes_never_hurt_the_rest(session_lines: list[bytes]) -> None:
     assert sum(run.producer["errors"].values()) > 100
 
 
-def test_a_gap_in_one_symbol_leaves_the_other_alone(session_lines: list[bytes]) -> None:
+def test_a_gap_in_one_symbol_does_not_affect_another(session_lines: list[bytes]) -> None:
     def other(line: bytes) -> bytes:
         time, frame = line.split(b" ", 1)
         if b"lastUpdateId" in frame:
@@ -219,7 +219,7 @@ def test_a_gap_in_one_symbol_leaves_the_other_alone(session_lines: list[bytes]) 
     assert {notice.symbol for notice in notices} == {"ETH-USDT"}
 
 
-def test_the_command_line_says_the_same(session_path: Path, tmp_path: Path) -> None:
+def test_the_command_line_reports_the_same(session_path: Path, tmp_path: Path) -> None:
     strategy = tmp_path / "quiet.py"
     strategy.write_text("import meltica\nclass Quiet(meltica.Lambda):\n    def on_trade(self, trade): pass\n")
     command = ["-m", "meltica", "replay", str(session_path), "--codec", "binance", "--json"]

@@ -80,7 +80,7 @@ def test_a_signal_ends_it_cleanly(venue: Venue, number: signal.Signals) -> None:
         stream.subscribe("depth:BTC-USDT")
         venue.process.send_signal(number)
         assert stream.closed() == 1001
-    assert venue.told() == {"event": "stopped", "exit_code": 0}
+    assert venue.read_line() == {"event": "stopped", "exit_code": 0}
     assert venue.ended() == 0
     log = venue.log.read_text()
     assert '"stopped"' in log
@@ -117,7 +117,7 @@ def test_an_address_in_use_is_refused(venue: Venue) -> None:
 
 def test_one_error_lists_all_faults_of_a_config(tmp_path: Path) -> None:
     venue = Venue(tmp_path, config="market: {seed: -1, spede: 2}\nrate_limit: x\n")
-    failed = venue.told()
+    failed = venue.read_line()
     assert (failed["event"], failed["exit_code"]) == ("failed", 2)
     assert len(failed["faults"]) == 3
     assert venue.ended() == 2
@@ -128,7 +128,7 @@ def test_one_error_lists_all_faults_of_a_config(tmp_path: Path) -> None:
 
 def test_faults_found_by_the_market_are_reported_at_the_start(tmp_path: Path) -> None:
     venue = Venue(tmp_path, config="market: {symbols: [{symbol: BTC-USDT, price: '0.001'}]}")
-    failed = venue.told()
+    failed = venue.read_line()
     assert (failed["event"], failed["exit_code"]) == ("failed", 2)
     assert "symbols.BTC-USDT.price: expected 1 to 9e12 ticks" in failed["error"]
     assert venue.ended() == 2

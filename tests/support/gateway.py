@@ -1,4 +1,4 @@
-"""A gateway on a loop of its own, and a client that compares each response with the OpenAPI document."""
+"""A gateway on a separate event loop, and a client that checks each response against the OpenAPI document."""
 
 import asyncio
 import itertools
@@ -50,7 +50,7 @@ class Running:
 
 
 class Checked:
-    """Compares each response with the document: its status, its types, and no other keys."""
+    """Checks the status, the types and the keys of each response against the OpenAPI document."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self.schema = schema
@@ -69,10 +69,10 @@ class Checked:
         self.check(operation, response.status_code, response)
 
     def operation(self, method: str, path: str) -> dict[str, Any] | None:
-        """Returns the operation of a request, None for an undocumented one."""
+        """Returns the operation of a request, or None for an undocumented one."""
         parts = path.partition("?")[0].strip("/").split("/")
-        found = [item for template, item in self._paths.items() if _matches(template, parts)]
-        return next((item[method.lower()] for item in found if method.lower() in item), None)
+        matches = [item for template, item in self._paths.items() if _matches(template, parts)]
+        return next((item[method.lower()] for item in matches if method.lower() in item), None)
 
     def check(self, operation: dict[str, Any], status: int, response: httpx.Response) -> None:
         """Raises AssertionError or ValidationError for a response that is not documented."""
@@ -106,7 +106,7 @@ def database(cluster: EmbeddedPostgres) -> Generator[str]:
 
 @contextmanager
 def running(config: Path, dsn: str, **overrides: Any) -> Generator[Running]:
-    """Starts a gateway; stops it in the end unless the test has."""
+    """Starts a gateway, and stops it at the end unless the test has done so."""
     settings = {"database": {"dsn": dsn}, "apiServer": {"addr": "127.0.0.1:0"}, **overrides}
     gateway = Gateway(load(config, settings, environ={"TEST_REGION": "eu-1"}))
     loop = asyncio.new_event_loop()

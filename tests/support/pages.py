@@ -1,4 +1,4 @@
-"""The code blocks of a Markdown page, and what runs or checks each of them."""
+"""The code blocks of a Markdown page, and their execution or validation."""
 
 import ast
 import contextlib
@@ -28,7 +28,7 @@ _BLOCK = re.compile(
 _SKIPPED = re.compile(r"<!-- not run: \S.* -->")
 _FILE = re.compile(r"[Ss]ave this as `([\w./]+)`")
 
-# Commands of `meltica` that end by themselves and need no database; others are parsed only.
+# Commands of `meltica` that end by themselves and need no database; other commands are only parsed.
 HARMLESS = {"config", "init", "replay", "sample", "version"}
 # Programs that set up a machine or need a server.
 OTHERS = {".", "cargo", "pip", "pip3", "python3", "maturin"}
@@ -36,7 +36,7 @@ OTHERS = {".", "cargo", "pip", "pip3", "python3", "maturin"}
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code, and the line of text before it."""
+    """A code block and the line of text before it."""
 
     language: str
     code: str
@@ -44,7 +44,7 @@ class Block:
 
     @property
     def skipped(self) -> bool:
-        """Whether a comment says why the block is not run."""
+        """Whether a comment explains why the block is not run."""
         return bool(_SKIPPED.fullmatch(self.before))
 
 
@@ -56,7 +56,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 class Reader:
-    """Follows one page from top to bottom, in a folder of its own."""
+    """Runs the blocks of one page from top to bottom in a separate folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -64,14 +64,14 @@ class Reader:
         self._files = 0
 
     def follow(self, block: Block) -> None:
-        """Runs or checks a block; raises where it does not do what the page says."""
+        """Runs or checks a block; raises when it does not work as the page describes."""
         check = getattr(self, f"_{block.language}", None)
         assert check is not None, f"expected a language that can be checked, saw {block.language!r}"
         with contextlib.chdir(self._folder):
             check(block)
 
     def _python(self, block: Block) -> None:
-        """Runs the code with the names of the blocks before it; saves it where the page says so."""
+        """Runs the code with the names of earlier blocks; saves it if the page names a file."""
         named = _FILE.search(block.before)
         self._files += 1
         path = self._folder / (named[1] if named else f"block_{self._files}.py")
@@ -177,9 +177,9 @@ def _find(words: list[str]) -> tuple[click.Command, list[str]]:
     command: click.Command = cli
     rest = list(words)
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
-        found = command.get_command(click.Context(command), rest[0])
-        assert found is not None, f"meltica {' '.join(words)}: unknown command {rest[0]}"
-        command, rest = found, rest[1:]
+        subcommand = command.get_command(click.Context(command), rest[0])
+        assert subcommand is not None, f"meltica {' '.join(words)}: unknown command {rest[0]}"
+        command, rest = subcommand, rest[1:]
     return command, rest
 
 
@@ -194,7 +194,7 @@ def _parse(words: list[str]) -> None:
 
 
 def _served(url: str) -> bool:
-    """Whether the gateway or the venue has a route for a URL of a page."""
+    """Returns whether the gateway or the venue has a route for a URL of a page."""
     match = re.fullmatch(r"(?:http://)?(?:localhost|127\.0\.0\.1):\d+(/[^?]*).*", url)
     pages = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("rest.md", "venue.md"))
     routes = [route for page in pages for route in re.findall(r"`(?:[A-Z]+ )?(/[^`?]*)", page)]
@@ -204,6 +204,6 @@ def _served(url: str) -> bool:
 
 
 def _sessions() -> set[str]:
-    """The sessions of nox."""
+    """Returns the names of the nox sessions."""
     tree = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8"))
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.decorator_list}

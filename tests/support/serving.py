@@ -1,4 +1,4 @@
-"""`meltica serve` as a child process: started, asked, killed; and what it must not leave behind."""
+"""`meltica serve` as a child process: start, requests, signals, and a check that no process remains."""
 
 import contextlib
 import fcntl
@@ -29,7 +29,7 @@ import pathlib, meltica
 
 class Watch(meltica.Lambda):
     def on_trade(self, trade):
-        # Once a run, so that a test may take the file away and see it come back.
+        # Once per run, so that a test can remove the file and wait for it again.
         if not hasattr(self, "seen"):
             self.seen = True
             pathlib.Path(__file__).with_name(f"{self.id}.seen").write_text(trade.trade_id)
@@ -58,18 +58,18 @@ class Project:
         (folder / "watch.py").write_text(WATCH)
 
     def edit(self, old: str, new: str) -> None:
-        """Changes the config."""
+        """Replaces text in the config."""
         text = self.config.read_text()
         assert old in text
         self.config.write_text(text.replace(old, new))
 
     def command(self, *arguments: str, database: str | None = None) -> list[str]:
-        """What starts its gateway, on its own PostgreSQL or on a database that is there."""
+        """Returns the command that starts its gateway, on its embedded PostgreSQL or another database."""
         where = ["--set", f"database.dsn={database}"] if database else ["--home", str(self.home)]
         return [*PROGRAM, "serve", "--config", str(self.config), "--json", *where, *arguments]
 
     def refused(self, *arguments: str, database: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs a gateway that is expected to end by itself."""
+        """Runs a gateway that is expected to refuse the start."""
         return subprocess.run(
             self.command(*arguments, database=database),
             check=False,
@@ -79,18 +79,18 @@ class Project:
             env=environment(),
         )
 
-    def begun(self, *arguments: str, database: str | None = None) -> "Gateway":
-        """A gateway that was just started. Kill it."""
+    def launch(self, *arguments: str, database: str | None = None) -> "Gateway":
+        """Starts a gateway without waiting for it; the caller must kill it."""
         return Gateway(self, self.command(*arguments, database=database))
 
     def running(self) -> list[str]:
-        """The processes that work for its PostgreSQL."""
+        """Returns the processes of its PostgreSQL."""
         return list(processes(str(self.home)))
 
     @contextlib.contextmanager
     def serving(self, *arguments: str, database: str | None = None) -> Generator["Gateway"]:
-        """A gateway that is ready; killed at the end if it still runs."""
-        gateway = self.begun(*arguments, database=database)
+        """Yields a gateway that has started; kills it at the end if it is still running."""
+        gateway = self.launch(*arguments, database=database)
         try:
             gateway.wait_started()
             yield gateway
@@ -98,7 +98,7 @@ class Project:
             gateway.kill()
 
     def states(self, database: str | None = None) -> dict[str, tuple[str, str]]:
-        """What is desired and what is, of all providers and lambdas, in the database."""
+        """Returns the desired and actual states of all providers and lambdas in the database."""
         query = (
             "select name, desired, actual from meltica.providers "
             "union all select id, desired, actual from meltica.instances"
@@ -109,12 +109,12 @@ class Project:
 
     @contextlib.contextmanager
     def database(self) -> Generator[str]:
-        """Its PostgreSQL without a gateway."""
+        """Runs its PostgreSQL without a gateway and yields the connection string."""
         with EmbeddedPostgres(self.home) as server:
             yield server.dsn
 
     def nothing_left(self) -> None:
-        """Asserts that no process works for it, and that no file keeps the next start away."""
+        """Asserts that none of its processes remain, and that no file prevents the next start."""
         assert wait_until(lambda: not self.running(), 10), self.running()
         assert read_pid_file(self.home / "data") is None
         if (self.home / "lock").exists():
@@ -123,7 +123,7 @@ class Project:
 
 
 class Gateway:
-    """One process."""
+    """A gateway process."""
 
     def __init__(self, project: Project, command: list[str]) -> None:
         self.project = project
@@ -134,22 +134,22 @@ class Gateway:
             )
         self.address = ""
 
-    def told(self) -> dict[str, Any]:
-        """The next line of its stdout."""
+    def read_line(self) -> dict[str, Any]:
+        """Returns the next line of its stdout."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, f"it ended: {self.tail()}"
         return json.loads(line)
 
     def wait_started(self) -> None:
-        ready = self.told()
+        ready = self.read_line()
         assert ready["event"] == "ready", ready
         self.address = ready["address"]
 
     def get(self, path: str) -> tuple[int, Any]:
         try:
-            with urllib.request.urlopen(self.address + path, timeout=10) as answer:
-                return answer.status, json.load(answer)
+            with urllib.request.urlopen(self.address + path, timeout=10) as response:
+                return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, json.load(error)
@@ -160,20 +160,20 @@ class Gateway:
         return self.get("/health/ready")[0] == 200
 
     def wait_ready(self, patience: float = PATIENCE) -> None:
-        """Waits until it is ready, and events reach the lambdas of a new run."""
+        """Waits until the gateway is ready."""
         assert wait_until(self.ready, patience), (self.get("/health/ready"), self.tail())
 
     def wait_flowing(self, *ids: str) -> None:
-        """Waits until a trade has reached lambdas that were started since the last call."""
+        """Waits until lambdas that were started since the last call have received a trade."""
         for id in ids:
-            seen = self.project.folder / f"{id}.seen"
-            assert wait_until(seen.exists, PATIENCE), self.tail()
-            seen.unlink()
+            marker = self.project.folder / f"{id}.seen"
+            assert wait_until(marker.exists, PATIENCE), self.tail()
+            marker.unlink()
 
     def postgres(self) -> int:
-        """The pid of its embedded server, 0 while there is none."""
-        known = read_pid_file(self.project.home / "data")
-        return 0 if known is None else known.pid
+        """Returns the pid of its embedded server, or 0 while it is not running."""
+        file = read_pid_file(self.project.home / "data")
+        return 0 if file is None else file.pid
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -190,26 +190,26 @@ class Gateway:
         self.process.stdout.close()
 
     def tail(self) -> str:
-        """The end of the log."""
+        """Returns the end of the log."""
         return self.log.read_text()[-2000:]
 
     def lines(self) -> list[dict[str, Any]]:
-        """The log so far, the lines that are JSON."""
+        """Returns the JSON lines of the log so far."""
         lines = self.log.read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 @contextlib.contextmanager
 def project() -> Generator[Project]:
-    """A project of its own."""
-    made = Project(folder_for_server())
-    yield made
-    wait_until(lambda: not made.running(), PATIENCE)
-    shutil.rmtree(made.folder)
+    """Yields a new project in a temporary folder."""
+    created = Project(folder_for_server())
+    yield created
+    wait_until(lambda: not created.running(), PATIENCE)
+    shutil.rmtree(created.folder)
 
 
 def environment() -> dict[str, str]:
-    """Ours, without what would configure a gateway."""
+    """Returns the environment without variables that configure a gateway."""
     names = ("MELTICA_", "DATABASE_URL")
     return {key: value for key, value in os.environ.items() if not key.startswith(names)}
 
@@ -220,7 +220,7 @@ def free_port() -> int:
 
 
 def processes(word: str) -> Iterator[str]:
-    """The command lines of the processes that name a path, zombies apart."""
+    """Yields the command lines of the processes, except zombies, that contain a word."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -229,14 +229,14 @@ def processes(word: str) -> Iterator[str]:
 
 
 def children(pid: int) -> list[int]:
-    """The processes whose parent is `pid`."""
+    """Returns the child processes of `pid`."""
     text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(child) for child in text.split()]
 
 
 @contextlib.contextmanager
 def frozen(pid: int) -> Generator[None]:
-    """A process and its children that do not run meanwhile."""
+    """Suspends a process and its children."""
     pids = [pid, *children(pid)]
     for each in pids:
         with contextlib.suppress(ProcessLookupError):
@@ -250,7 +250,7 @@ def frozen(pid: int) -> Generator[None]:
 
 
 def one_line(text: str, *words: str) -> None:
-    """Asserts that an output is a single line that begins with `Error: ` and holds some words."""
+    """Asserts that an output is a single line that begins with `Error: ` and contains some words."""
     lines = text.splitlines()
     assert len(lines) == 1, text
     assert lines[0].startswith("Error: "), text

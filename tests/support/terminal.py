@@ -1,4 +1,4 @@
-"""A command on a terminal of its own: what it shows, and how it ends."""
+"""A command on a pseudo-terminal, its output and its exit code."""
 
 import os
 import pty
@@ -14,31 +14,33 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Terminal:
-    """A command of `meltica` on a terminal."""
+    """A command on a pseudo-terminal."""
 
     def __init__(self, command: Sequence[str], *, width: int = 150) -> None:
-        ours, theirs = pty.openpty()
-        termios.tcsetwinsize(theirs, (24, width))
-        known = {**environment(), "TERM": "xterm-256color"}
-        self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=known)
-        os.close(theirs)
-        self._ours = ours
+        master, terminal = pty.openpty()
+        termios.tcsetwinsize(terminal, (24, width))
+        variables = {**environment(), "TERM": "xterm-256color"}
+        self.process = subprocess.Popen(
+            command, stdin=terminal, stdout=terminal, stderr=terminal, env=variables
+        )
+        os.close(terminal)
+        self._master = master
         self.raw = ""
 
     def read(self) -> bool:
-        """Reads what is there; False at its end."""
+        """Reads available output; returns False at its end."""
         try:
-            self.raw += os.read(self._ours, 1 << 16).decode()
+            self.raw += os.read(self._master, 1 << 16).decode()
         except OSError:
-            # The end of a terminal on Linux.
+            # Linux reports the end of a terminal as an error.
             return False
         return True
 
     def read_until(self, pattern: str) -> str:
-        """Reads until something was shown, and returns it."""
-        while not (found := re.search(pattern, ESCAPES.sub("", self.raw))):
+        """Reads until the output matches a pattern, and returns the match."""
+        while not (match := re.search(pattern, ESCAPES.sub("", self.raw))):
             assert self.read(), self.raw
-        return found.group()
+        return match.group()
 
     def end(self, number: int) -> int:
         """Sends a signal, reads to the end, and returns the exit code."""
@@ -48,13 +50,13 @@ class Terminal:
         return self.process.wait(60)
 
     def hang_up(self) -> None:
-        """Closes the terminal, and tells the process so, as a system does whose terminal controls it."""
-        os.close(self._ours)
-        self._ours = -1
+        """Closes the terminal and sends SIGHUP, as the system does for a controlling terminal."""
+        os.close(self._master)
+        self._master = -1
         self.process.send_signal(signal.SIGHUP)
 
     def close(self) -> None:
         self.process.kill()
         self.process.wait(60)
-        if self._ours >= 0:
-            os.close(self._ours)
+        if self._master >= 0:
+            os.close(self._master)

@@ -66,20 +66,20 @@ class Venue:
     def address(self) -> str:
         return self.ready["address"]
 
-    def told(self) -> Frame:
-        """The next line of its stdout."""
+    def read_line(self) -> Frame:
+        """Returns the next line of its stdout."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, f"it ended: {self.log.read_text()[-2000:]}"
         return json.loads(line)
 
     def wait_started(self) -> None:
-        self.ready = self.told()
+        self.ready = self.read_line()
         assert self.ready["event"] == "ready", self.ready
         self.client.base_url = self.address
 
     def logged(self) -> list[str]:
-        """The messages of its log so far."""
+        """Returns the messages of its log so far."""
         lines = self.log.read_text().splitlines(keepends=True)
         return [json.loads(line)["message"] for line in lines if line.endswith("\n")]
 

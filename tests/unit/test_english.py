@@ -20,7 +20,6 @@ LIMITS: dict[str, int] = {
     "crates/meltica-core/src/codec": 10,
     "crates/meltica-core/src/dispatch": 5,
     "crates/meltica-core/src/feed": 4,
-    "python/meltica/persistence": 1,
 }
 
 # Long files and functions that remain. The lists may only shrink.

@@ -163,7 +163,7 @@ def restore(file: Path, force: bool, url: str | None, home: Path | None, as_json
 @contextmanager
 def _database(url: str | None, home: Path | None) -> Generator[str]:
     """Yields the DSN of the selected database; errors become exit codes."""
-    from meltica.cli.failures import Failure
+    from meltica.cli.failures import CommandFailed
     from meltica.errors import MelticaError
     from meltica.persistence.postgres.embedded import EmbeddedPostgres
 
@@ -178,7 +178,7 @@ def _database(url: str | None, home: Path | None) -> Generator[str]:
             with EmbeddedPostgres(home) as server:
                 yield server.dsn
     except MelticaError as error:
-        raise Failure(error) from error
+        raise CommandFailed(error) from error
 
 
 async def _alone(dsn: str, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:

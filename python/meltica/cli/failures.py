@@ -26,7 +26,7 @@ CODES: tuple[tuple[type[MelticaError], int], ...] = (
 )
 
 
-class Failure(click.ClickException):
+class CommandFailed(click.ClickException):
     """Ends a command with the text of an error and its exit code."""
 
     def __init__(self, error: MelticaError) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Sample:
+class _LambdaSample:
     """The state of a lambda at the time of a scrape."""
 
     id: str
@@ -46,7 +46,7 @@ def lambda_metrics(manager: "InstanceManager") -> Source:
 
     def source() -> Reading:
         samples = [
-            _Sample(
+            _LambdaSample(
                 id=instance.id,
                 actual=instance.actual,
                 desired=instance.desired,
@@ -61,7 +61,7 @@ def lambda_metrics(manager: "InstanceManager") -> Source:
     return source
 
 
-def _metrics(samples: list[_Sample]) -> Iterator[Metric]:
+def _metrics(samples: list[_LambdaSample]) -> Iterator[Metric]:
     subscribers = Counter(kind for one in samples if one.runs for kind in one.kinds)
     yield gauge(
         "meltica_eventbus_subscribers",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Sample:
+class _ProviderSample:
     """A provider at the time of a scrape."""
 
     name: str
@@ -31,7 +31,7 @@ def provider_metrics(manager: "ProviderManager") -> Source:
 
     def source() -> Reading:
         samples = [
-            _Sample(
+            _ProviderSample(
                 name=provider.name,
                 actual=provider.actual,
                 desired=provider.desired,
@@ -46,7 +46,7 @@ def provider_metrics(manager: "ProviderManager") -> Source:
     return source
 
 
-def _metrics(samples: list[_Sample]) -> Iterator[Metric]:
+def _metrics(samples: list[_ProviderSample]) -> Iterator[Metric]:
     labels = ("provider",)
     yield gauge(
         "meltica_provider_state",

@@ -83,7 +83,7 @@ def test_help_and_import_load_nothing_heavy() -> None:
     assert python(f"import meltica.__main__; {show}") == "[]\n"
 
 
-def test_lambda_config_is_found_lazily() -> None:
+def test_lambda_config_is_imported_lazily() -> None:
     assert python("import meltica; print(meltica.LambdaConfig.__name__)") == "LambdaConfig\n"
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         getattr(meltica, "Nothing")  # noqa: B009
@@ -98,12 +98,12 @@ def test_a_misspelt_command_names_the_nearest() -> None:
 
 def test_version() -> None:
     assert invoke("--version").output == f"meltica {meltica.__version__}\n"
-    known = json.loads(invoke("version", "--json").output)
-    assert set(known) == {"meltica", "python", "implementation", "platform", "build", "target"}
-    assert known["build"] in ("dev", "release", "dist", "custom")
-    assert known["target"].count("-") >= 2
+    versions = json.loads(invoke("version", "--json").output)
+    assert set(versions) == {"meltica", "python", "implementation", "platform", "build", "target"}
+    assert versions["build"] in ("dev", "release", "dist", "custom")
+    assert versions["target"].count("-") >= 2
     shown = [line.split(maxsplit=1) for line in invoke("version").output.splitlines()]
-    assert dict(shown) == known
+    assert dict(shown) == versions
 
 
 def test_sample(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_counts() -> None:
     assert counts({"Trade": 1234, "Ticker": 1}) == "Trade 1,234, Ticker 1"
 
 
-def test_sample_for_machines(tmp_path: Path) -> None:
-    told = json.loads(invoke("sample", str(tmp_path / "made.gz"), "--json").stdout)
-    assert told == {"path": str(tmp_path / "made.gz"), "frames": told["frames"], "codec": "binance"}
-    assert told["frames"] > 1000
+def test_sample_as_json(tmp_path: Path) -> None:
+    output = json.loads(invoke("sample", str(tmp_path / "made.gz"), "--json").stdout)
+    assert output == {"path": str(tmp_path / "made.gz"), "frames": output["frames"], "codec": "binance"}
+    assert output["frames"] > 1000

@@ -56,7 +56,7 @@ def test_show_as_json_has_the_form_of_the_file(file: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["show", "check"])
-def test_faults_stand_one_a_line(file: Path, command: str) -> None:
+def test_each_fault_is_one_line(file: Path, command: str) -> None:
     file.write_text("log: {levl: x}\nenvironment: nowhere\n")
     lines = [
         "`log.levl` (line 1) is unknown; did you mean `level`?",
@@ -131,7 +131,7 @@ def test_init_writes_a_project_that_passes_its_own_test(tmp_path: Path) -> None:
     assert "1 passed" in tests.stdout
 
 
-def test_init_overwrites_nothing(tmp_path: Path) -> None:
+def test_init_does_not_overwrite_files(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
     (tmp_path / "lambdas").mkdir()
     result = CliRunner().invoke(cli, ["init", str(tmp_path)])
@@ -143,7 +143,7 @@ def test_init_overwrites_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "README.md").read_text() == "mine"
 
 
-def test_init_where_nothing_can_be_written(tmp_path: Path) -> None:
+def test_init_in_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = CliRunner().invoke(cli, ["init", str(tmp_path / "file" / "project")])
     assert result.exit_code == 2
@@ -153,8 +153,8 @@ def test_init_where_nothing_can_be_written(tmp_path: Path) -> None:
     assert result.output.count("\n") == 1
 
 
-def test_init_for_machines(tmp_path: Path) -> None:
+def test_init_as_json(tmp_path: Path) -> None:
     result = invoke("init", tmp_path / "project", "--json")
-    told = json.loads(result.stdout)
-    assert told["directory"] == str(tmp_path / "project")
-    assert [Path(name).is_file() for name in told["written"]] == [True] * len(FILES)
+    output = json.loads(result.stdout)
+    assert output["directory"] == str(tmp_path / "project")
+    assert [Path(name).is_file() for name in output["written"]] == [True] * len(FILES)

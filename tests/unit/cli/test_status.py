@@ -11,16 +11,16 @@ NONE = (0,) * BOUNDS
 
 
 def sample(time: float, dispatched: int, latency: tuple[int, ...] = (), **options: object) -> Sample:
-    known: dict[str, object] = {
+    defaults: dict[str, object] = {
         "dropped": 0,
         "lambdas": (InstanceState.RUNNING, InstanceState.FAILED, InstanceState.RUNNING),
         "providers": (),
         "database": True,
     }
-    return Sample(time=time, dispatched=dispatched, latency=latency, **(known | options))  # pyright: ignore[reportArgumentType]
+    return Sample(time=time, dispatched=dispatched, latency=latency, **(defaults | options))  # pyright: ignore[reportArgumentType]
 
 
-def test_a_line_tells_what_happened_since_the_last() -> None:
+def test_a_line_covers_the_time_since_the_previous_one() -> None:
     latency = (0, 98, *(100,) * (BOUNDS - 2))
     now = sample(2.5, 4000, latency, dropped=1234, database=False, providers=(InstanceState.STARTING,))
     assert line(sample(2.0, 1000, NONE), now, 3725.9) == (
@@ -29,7 +29,7 @@ def test_a_line_tells_what_happened_since_the_last() -> None:
     )
 
 
-def test_a_line_of_a_quiet_moment() -> None:
+def test_a_line_without_events() -> None:
     text = line(sample(2.0, 5), sample(2.0, 5, NONE, lambdas=()), 0.0)
     assert text == (
         "0 events/s | p99 - | lambdas none | providers none | dropped 0 | database up | up 0:00:00"
@@ -47,7 +47,7 @@ def test_a_line_of_a_quiet_moment() -> None:
         ((100,) * BOUNDS, (1,) * BOUNDS, None),
     ],
 )
-def test_quantiles_are_of_the_time_between(
+def test_quantiles_cover_the_time_between_two_samples(
     before: tuple[int, ...], now: tuple[int, ...], bound: int | None
 ) -> None:
     assert quantile(before, now, 0.99) == bound

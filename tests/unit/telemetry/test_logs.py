@@ -27,7 +27,7 @@ def logged(format: Format, level: str = "info", **options: Any) -> Generator[lis
     logs.stop()
 
 
-def test_machines_get_an_object_a_line() -> None:
+def test_json_logs_are_one_object_per_line() -> None:
     with logged("json") as lines:
         log.info("ready after %.1f s", 0.5)
         LambdaLogger("watch").warning("two\nlines")
@@ -45,7 +45,7 @@ def test_machines_get_an_object_a_line() -> None:
     assert third["message"].endswith("\udcff")
 
 
-def test_what_is_logged_during_a_request_carries_its_id() -> None:
+def test_records_during_a_request_have_its_id() -> None:
     with logged("json") as lines:
         with bound_contextvars(request_id="abc"):
             log.info("inside")
@@ -53,7 +53,7 @@ def test_what_is_logged_during_a_request_carries_its_id() -> None:
     assert [json.loads(line).get("request_id") for line in lines] == ["abc", None]
 
 
-def test_an_exception_is_one_field() -> None:
+def test_an_exception_is_one_field_of_the_json() -> None:
     with logged("json") as lines:
         secret = "hush"
         try:
@@ -66,7 +66,7 @@ def test_an_exception_is_one_field() -> None:
 
 
 @pytest.mark.parametrize("colors", [False, True])
-def test_people_get_a_line_and_the_traceback_without_values(colors: bool) -> None:
+def test_human_logs_have_tracebacks_without_local_values(colors: bool) -> None:
     with logged("human", colors=colors) as lines:
         LambdaLogger("watch").warning("sold")
         secret = "hush" * 2
@@ -81,7 +81,7 @@ def test_people_get_a_line_and_the_traceback_without_values(colors: bool) -> Non
     assert "hushhush" not in lines[1], "locals may hold secrets"
 
 
-def test_loggers_of_others_are_quiet() -> None:
+def test_third_party_loggers_are_quiet() -> None:
     with logged("json", "debug") as lines:
         logging.getLogger("uvicorn.error").info("Started server process")
         logging.getLogger("psycopg.pool").error("error connecting")
@@ -96,7 +96,7 @@ def test_loggers_of_others_are_quiet() -> None:
     assert messages[1] == "ours"
 
 
-def test_a_log_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blocked_reader_of_the_log_does_not_block_logging(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUEUE", 2)
     gate, reading, lines = threading.Event(), threading.Event(), list[str]()
 
@@ -119,7 +119,7 @@ def test_a_log_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), ValueError("closed file")])
-def test_a_reader_that_is_gone_is_no_error(error: Exception) -> None:
+def test_a_closed_reader_of_the_log_is_ignored(error: Exception) -> None:
     def write(line: str) -> None:
         raise error
 
@@ -133,7 +133,7 @@ def test_a_reader_that_is_gone_is_no_error(error: Exception) -> None:
     assert done.is_set()
 
 
-def test_a_message_that_does_not_fit_its_arguments_is_told_as_it_is() -> None:
+def test_a_message_that_does_not_match_its_arguments_is_logged_unformatted() -> None:
     lines: list[str] = []
     logs = Logs("info", "json", lines.append)
     logs.start()
@@ -144,7 +144,7 @@ def test_a_message_that_does_not_fit_its_arguments_is_told_as_it_is() -> None:
     )
 
 
-def test_what_is_asked_for_happens_in_turn() -> None:
+def test_actions_run_in_order_after_queued_lines() -> None:
     lines: list[str] = []
     logs = Logs("info", "json", lambda line: lines.append("line"))
     logs.start()

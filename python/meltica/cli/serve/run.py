@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from meltica._core import __version__
-from meltica.cli.failures import Failure
+from meltica.cli.failures import CommandFailed
 from meltica.cli.screen import Show, StopSignals, leave, screen
 from meltica.errors import MelticaError, one_line
 from meltica.gateway.gateway import Gateway
@@ -158,7 +158,7 @@ class Serving:
 
     def _code(self) -> int:
         if self._failure is not None:
-            return Failure(self._failure).exit_code
+            return CommandFailed(self._failure).exit_code
         left = self._gateway.left_behind
         return next((code for part, code in LEFT_BEHIND.items() if part in left), 1) if left else 0
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from meltica._core import __version__
-from meltica.cli.failures import Failure
+from meltica.cli.failures import CommandFailed
 from meltica.cli.screen import Show, StopSignals, leave, screen
 from meltica.errors import MelticaError
 from meltica.http.address import bind
@@ -41,7 +41,7 @@ def run(settings: "VenueSettings", port: int, *, as_json: bool) -> int:
     except MelticaError as error:
         failure = error
         click.echo(f"Error: {failure}", err=True)
-    code = 0 if failure is None else Failure(failure).exit_code
+    code = 0 if failure is None else CommandFailed(failure).exit_code
     if as_json:
         end = {"event": "stopped"} if failure is None else {"event": "failed", "error": str(failure)}
         _echo({**end, "exit_code": code})

@@ -16,7 +16,7 @@ CANDIDATES = ("postgres", "nobody")
 
 
 @dataclass(frozen=True)
-class Account:
+class ServerAccount:
     """A system user; `drops` if the server runs as this user although Meltica runs as root."""
 
     uid: int
@@ -81,7 +81,7 @@ class Account:
             raise DatabaseUnavailable(f"{program} timed out after {timeout:g} s") from None
 
 
-def server_account(data: Path) -> Account:
+def server_account(data: Path) -> ServerAccount:
     """Returns the account of the server on a data directory.
 
     When Meltica runs as root, it is the owner of the directory, or for a new one `postgres`, else `nobody`.
@@ -98,20 +98,20 @@ def server_account(data: Path) -> Account:
                 f"{data}: expected a directory of user {user(current)}, but it belongs to"
                 f" {user(status.st_uid)}; run Meltica as that user, or choose another directory with --home"
             )
-        return Account(current, os.getegid(), drops=False)
+        return ServerAccount(current, os.getegid(), drops=False)
     if status is not None:
         if status.st_uid == 0:
             raise DatabaseUnavailable(
                 f"{data} belongs to root, and PostgreSQL refuses to run as root; give it to another user:"
                 f" chown -R postgres {data}"
             )
-        return Account(status.st_uid, status.st_gid, drops=True)
+        return ServerAccount(status.st_uid, status.st_gid, drops=True)
     for name in CANDIDATES:
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
-        return Account(entry.pw_uid, entry.pw_gid, drops=True)
+        return ServerAccount(entry.pw_uid, entry.pw_gid, drops=True)
     raise DatabaseUnavailable(
         f"PostgreSQL refuses to run as root, and a user {' or '.join(CANDIDATES)} does not exist; "
         "run Meltica as an ordinary user, or add one: useradd --system postgres"

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from meltica.errors import DatabaseUnavailable
 from meltica.persistence.postgres import binaries
-from meltica.persistence.postgres.account import Account, complaint
+from meltica.persistence.postgres.account import ServerAccount, complaint
 from meltica.persistence.postgres.home import NAME, PORT, Home, default_home
 from meltica.persistence.postgres.server import Server, end_foreign, read_pid_file, serves
 
@@ -205,7 +205,7 @@ class EmbeddedPostgres:
             self._pause(deadline, f"processes of an earlier server still use {self.data}: {reason}")
         self._create_database()
 
-    def _take_lock(self, account: Account) -> bool:
+    def _take_lock(self, account: ServerAccount) -> bool:
         if self._lock is None:
             lock = self._home.open(self._home.lock, os.O_RDWR, account)
             try:
@@ -227,7 +227,7 @@ class EmbeddedPostgres:
             os.close(self._lock)
             self._lock = None
 
-    def _end_leftovers(self, account: Account) -> None:
+    def _end_leftovers(self, account: ServerAccount) -> None:
         """Stops the server and removes the files that a killed owner left behind. Requires the lock."""
         for directory in self.home.glob("init-*"):
             shutil.rmtree(directory, ignore_errors=True)
@@ -252,7 +252,7 @@ class EmbeddedPostgres:
         else:
             file.unlink(missing_ok=True)
 
-    def _launch(self, account: Account, directory: Path, deadline: float) -> str | None:
+    def _launch(self, account: ServerAccount, directory: Path, deadline: float) -> str | None:
         """Starts the server; returns None when it is ready, or its error output when it ended."""
         with contextlib.suppress(FileNotFoundError):
             self.log.replace(self.log.with_suffix(".log.1"))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from meltica.errors import DatabaseUnavailable
 from meltica.persistence.postgres import binaries
-from meltica.persistence.postgres.account import Account, complaint, server_account, user
+from meltica.persistence.postgres.account import ServerAccount, complaint, server_account, user
 from meltica.persistence.postgres.binaries import Binaries
 
 NAME = "meltica"
@@ -49,7 +49,7 @@ class Home:
         self.log = path / "postgres.log"
         self.lock = path / "lock"
 
-    def make(self) -> Account:
+    def make(self) -> ServerAccount:
         """Creates missing directories and returns the account that runs the server."""
         path = self.run / f".s.PGSQL.{PORT}"
         over = len(os.fsencode(path)) - SOCKET_LIMIT
@@ -71,7 +71,7 @@ class Home:
         self._check_access(account)
         return account
 
-    def _check_access(self, account: Account) -> None:
+    def _check_access(self, account: ServerAccount) -> None:
         barrier = account.barrier(self.data)
         if barrier is not None:
             raise DatabaseUnavailable(
@@ -100,7 +100,7 @@ class Home:
                 "meltica.sql.gz"
             )
 
-    def accessible(self, account: Account, directory: Path) -> Path:
+    def accessible(self, account: ServerAccount, directory: Path) -> Path:
         """Returns the directory of the binaries, or of a copy if the server's user cannot reach them."""
         barrier = account.barrier(directory / "postgres")
         if barrier is None:
@@ -126,7 +126,7 @@ class Home:
                 new.rename(copy)
         return copy / package.name / "pginstall" / "bin"
 
-    def initialise(self, account: Account, installed: Binaries, directory: Path) -> None:
+    def initialise(self, account: ServerAccount, installed: Binaries, directory: Path) -> None:
         """Creates the data directory atomically and syncs it to disk."""
         if not self.password.exists():
             self.write(self.password, secrets.token_urlsafe(32), account)
@@ -143,7 +143,7 @@ class Home:
             new.rename(self.data)
         _sync(self.path)
 
-    def set_password(self, account: Account, directory: Path) -> None:
+    def set_password(self, account: ServerAccount, directory: Path) -> None:
         """Sets a new password after the password file was lost; the owner of the data directory may do so."""
         password = secrets.token_urlsafe(32)
         command = [str(directory / "postgres"), "--single", "-D", str(self.data), "postgres"]
@@ -155,14 +155,14 @@ class Home:
             )
         self.write(self.password, password, account)
 
-    def open(self, path: Path, flags: int, account: Account) -> int:
+    def open(self, path: Path, flags: int, account: ServerAccount) -> int:
         """Opens a private file, creating it if necessary."""
         # Does not follow links, because root writes here into a directory that an ordinary user may own.
         file = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         account.own(file)
         return file
 
-    def write(self, path: Path, text: str, account: Account) -> None:
+    def write(self, path: Path, text: str, account: ServerAccount) -> None:
         """Writes a private file atomically and syncs it to disk."""
         file, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         with open(file, "w") as out:  # noqa: PTH123
@@ -190,7 +190,7 @@ class Home:
 class _NewDirectory:
     """A temporary directory next to its target, to be filled and renamed; it is removed otherwise."""
 
-    def __init__(self, parent: Path, account: Account) -> None:
+    def __init__(self, parent: Path, account: ServerAccount) -> None:
         self.path = Path(tempfile.mkdtemp(dir=parent, prefix="init-"))
         account.own(self.path)
 
