@@ -194,7 +194,7 @@ def buy(id: str) -> NewOrder:
     return NewOrder(id, "BTC-USDT", Side.BUY, Decimal(2), Decimal(100))
 
 
-def told(rig: Rig) -> list[tuple[str, str, Decimal]]:
+def reported(rig: Rig) -> list[tuple[str, str, Decimal]]:
     """What was reported of orders, in order."""
     reports = [cast(ExecReport, event) for event in rig.since(0, "ExecReport")]
     return [(r.client_order_id, r.state, r.filled_quantity_decimal) for r in reports]

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from meltica._core import ExecReport
 from meltica.errors import (
     OrderRefused,
     OutcomeUnknown,
@@ -17,11 +18,11 @@ from meltica.errors import (
     VenueUnavailable,
 )
 from tests.support.scripted import CUT, HANG, Reply, error, reply, until
-from tests.support.scripted_venue import T0, buy, fill, order, told, trading
+from tests.support.scripted_venue import T0, buy, fill, order, reported, trading
 
 
 async def test_orders_and_balances_of_the_stream_are_published() -> None:
-    async with trading() as (it, rig):
+    async with trading() as (venue, rig):
         account = rig.account
         status = await account.submit(buy("a"))
         assert (status.state, status.venue_order_id) == ("ACK", "xa")
@@ -31,44 +32,44 @@ async def test_orders_and_balances_of_the_stream_are_published() -> None:
             order("a", "PARTIAL", "1"),
             order("a", "FILLED", "2"),
         ):
-            await it.tell({"type": "order", **each})
-        await until(lambda: len(told(rig)) == 4, "reports, late and twice as they may be")
-        assert [state for _, state, _ in told(rig)] == ["ACK", "FILLED", "PARTIAL", "FILLED"]
+            await venue.tell({"type": "order", **each})
+        await until(lambda: len(reported(rig)) == 4, "reports, late and twice as they may be")
+        assert [state for _, state, _ in reported(rig)] == ["ACK", "FILLED", "PARTIAL", "FILLED"]
         balance = {"type": "balance", "currency": "USDT", "total": "5", "available": "4"}
-        await it.tell({**balance, "time": T0 + 2})
-        await it.tell({**balance, "total": "1000", "time": T0 + 1})
-        await it.tell({**balance, "currency": "BTC", "time": T0 + 3})
+        await venue.tell({**balance, "time": T0 + 2})
+        await venue.tell({**balance, "total": "1000", "time": T0 + 1})
+        await venue.tell({**balance, "currency": "BTC", "time": T0 + 3})
         await until(lambda: rig.since(0, "BalanceUpdate", "BTC"), "balances")
         totals = [cast(Any, event).total for event in rig.since(0, "BalanceUpdate", "USDT")]
         assert totals == [1000, 5], "an older balance is ignored"
 
 
 async def test_missed_changes_are_published_once() -> None:
-    async with trading() as (it, rig):
+    async with trading() as (venue, rig):
         account = rig.account
         for id in ("stays", "ends", "fills"):
             await account.submit(buy(id))
-            await it.tell({"type": "order", **it.orders[id]})
-        await until(lambda: len(told(rig)) == 3, "the orders")
+            await venue.tell({"type": "order", **venue.orders[id]})
+        await until(lambda: len(reported(rig)) == 3, "the orders")
         # While the stream is down: one is cancelled, one filled, one placed by another client and filled.
-        it.orders["ends"] = order("ends", "CANCELLED", time=T0 + 5)
-        it.orders["fills"] = order("fills", "FILLED", "2", time=T0 + 6)
-        it.orders["other"] = order("other", "FILLED", "2", time=T0 + 7)
-        it.fills = [fill(1, "fills", T0 + 6), fill(2, "other", T0 + 7)]
-        it.balances = {"USDT": "600"}
-        it.now = T0 + 8
+        venue.orders["ends"] = order("ends", "CANCELLED", time=T0 + 5)
+        venue.orders["fills"] = order("fills", "FILLED", "2", time=T0 + 6)
+        venue.orders["other"] = order("other", "FILLED", "2", time=T0 + 7)
+        venue.fills = [fill(1, "fills", T0 + 6), fill(2, "other", T0 + 7)]
+        venue.balances = {"USDT": "600"}
+        venue.now = T0 + 8
         mark = len(rig.events)
-        await it.private.close(1012)
+        await venue.private.close(1012)
         await until(lambda: rig.since(mark, "BalanceUpdate", "USDT"), "the balance")
         missed = {("ends", "CANCELLED", 0), ("fills", "FILLED", 2), ("other", "FILLED", 2)}
-        assert set(told(rig)[3:]) == missed
-        assert len(told(rig)) == 6
+        assert set(reported(rig)[3:]) == missed
+        assert len(reported(rig)) == 6
         # Another time nothing was missed.
         mark = len(rig.events)
-        it.now = T0 + 9
-        await it.private.close(1012)
+        venue.now = T0 + 9
+        await venue.private.close(1012)
         await until(lambda: rig.since(mark, "BalanceUpdate", "USDT"), "the balance")
-        assert len(told(rig)) == 6
+        assert len(reported(rig)) == 6
         account = cast(Any, account)
         await until(lambda: account.reconciled, "the end of it")
 
@@ -76,46 +77,46 @@ async def test_missed_changes_are_published_once() -> None:
 async def test_a_message_that_cannot_be_handled_reconciles_the_account(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with trading() as (it, rig):
-        opened = it.stream.opened
+    async with trading() as (venue, rig):
+        opened = venue.stream.opened
         # A number that no event holds, in an answer of the right form.
-        it.balances = {"USDT": "1e300"}
-        await it.private.close(1012)
-        await until(lambda: it.stream.opened >= opened + 3, "another connection, and another")
+        venue.balances = {"USDT": "1e300"}
+        await venue.private.close(1012)
+        await until(lambda: venue.stream.opened >= opened + 3, "another connection, and another")
         assert "Traceback" in caplog.text
         mark = len(rig.events)
-        it.balances = {"USDT": "5"}
+        venue.balances = {"USDT": "5"}
         await until(lambda: rig.since(mark, "BalanceUpdate"), "the balance")
         await until(lambda: cast(Any, rig.account).reconciled, "the end of it")
 
 
 async def test_an_order_whose_outcome_was_unknown_is_found_after_a_reconnect() -> None:
-    async with trading() as (it, rig):
+    async with trading() as (venue, rig):
 
         def done_and_lost(asked: dict[str, Any]) -> Reply:
             id = asked["clientOrderId"]
-            it.orders[id] = order(id, "CANCELLED", reason="for a reason")
+            venue.orders[id] = order(id, "CANCELLED", reason="for a reason")
             return CUT
 
-        it.on_order = done_and_lost
+        venue.on_order = done_and_lost
         with pytest.raises(OutcomeUnknown):
             await rig.account.submit(buy("lost"))
-        assert told(rig) == []
-        await it.private.close(1012)
-        await until(lambda: told(rig) == [("lost", "CANCELLED", 0)], "the order")
+        assert reported(rig) == []
+        await venue.private.close(1012)
+        await until(lambda: reported(rig) == [("lost", "CANCELLED", 0)], "the order")
 
 
 async def test_orders_are_refused_until_the_account_is_reconciled() -> None:
-    async with trading() as (it, rig):
+    async with trading() as (venue, rig):
         account = rig.account
         assert account.reconciled
         await account.submit(buy("a"))
         late = asyncio.Event()
-        it.http.answer = lambda seen: (
-            replace(it.answer(seen), after=late) if "balances" in seen.target else it.answer(seen)
+        venue.http.answer = lambda seen: (
+            replace(venue.answer(seen), after=late) if "balances" in seen.target else venue.answer(seen)
         )
-        await it.private.close(1012)
-        await until(lambda: it.asked("/v1/balances") == 3, "the account to be read again")
+        await venue.private.close(1012)
+        await until(lambda: venue.asked("/v1/balances") == 3, "the account to be read again")
         assert not account.reconciled
         with pytest.raises(VenueUnavailable) as failed:
             await account.submit(buy("b"))
@@ -125,17 +126,17 @@ async def test_orders_are_refused_until_the_account_is_reconciled() -> None:
         late.set()
         await until(lambda: account.reconciled, "the end of it")
         await account.submit(buy("b"))
-        sent = [json.loads(seen.body)["clientOrderId"] for seen in it.http.seen if seen.method == "POST"]
+        sent = [json.loads(seen.body)["clientOrderId"] for seen in venue.http.seen if seen.method == "POST"]
         assert sent == ["a", "b"]
 
 
 async def test_an_order_that_may_still_arrive_is_unsettled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with trading() as (it, rig):
+    async with trading() as (venue, rig):
         account = rig.account
         monkeypatch.setattr(account, "arrives_within", 60.0)
-        it.on_order = lambda _: CUT
+        venue.on_order = lambda _: CUT
         with pytest.raises(OutcomeUnknown):
             await account.submit(buy("late"))
         with pytest.raises(VenueUnavailable) as failed:
@@ -143,12 +144,12 @@ async def test_an_order_that_may_still_arrive_is_unsettled(
         assert failed.value.code == "unsettled"
         assert await account.order("BTC-USDT", "never") is None
         # Nor is it forgotten by reading everything again.
-        await it.private.close(1012)
-        await until(lambda: it.asked("/v1/orders/late") == 2, "the order to be asked for")
+        await venue.private.close(1012)
+        await until(lambda: venue.asked("/v1/orders/late") == 2, "the order to be asked for")
         await until(lambda: account.reconciled, "the end of it")
-        it.orders["late"] = order("late", "CANCELLED")
-        await it.private.close(1012)
-        await until(lambda: told(rig) == [("late", "CANCELLED", 0)], "what became of it")
+        venue.orders["late"] = order("late", "CANCELLED")
+        await venue.private.close(1012)
+        await until(lambda: reported(rig) == [("late", "CANCELLED", 0)], "what became of it")
         found = await account.order("BTC-USDT", "late")
         assert found is not None
         # When it can arrive no more, the venue's word holds.
@@ -159,51 +160,51 @@ async def test_an_order_that_may_still_arrive_is_unsettled(
 
 
 async def test_reconciliation_retries_until_the_venue_answers() -> None:
-    async with trading() as (it, rig):
+    async with trading() as (venue, rig):
         await rig.account.submit(buy("a"))
-        it.orders["a"] = order("a", "CANCELLED")
+        venue.orders["a"] = order("a", "CANCELLED")
         broken = [error(503, "unavailable"), reply(b"<html>", 502), reply(b'{"orders": [{}]}')]
-        it.http.answer = lambda seen: (
-            broken.pop(0) if seen.target == "/v1/orders" and broken else it.answer(seen)
+        venue.http.answer = lambda seen: (
+            broken.pop(0) if seen.target == "/v1/orders" and broken else venue.answer(seen)
         )
-        await it.private.close(1012)
-        await until(lambda: told(rig) == [("a", "CANCELLED", 0)], "the order")
+        await venue.private.close(1012)
+        await until(lambda: reported(rig) == [("a", "CANCELLED", 0)], "the order")
         assert not broken
 
 
 async def test_an_unreadable_frame_reconciles_the_account() -> None:
-    async with trading() as (it, rig):
+    async with trading() as (venue, rig):
         await rig.account.submit(buy("a"))
-        opened = it.stream.opened
-        await it.tell({"type": "order", "clientOrderId": "a"})
-        await until(lambda: it.stream.opened > opened, "another connection")
-        await until(lambda: told(rig) == [("a", "ACK", 0)], "the order")
+        opened = venue.stream.opened
+        await venue.tell({"type": "order", "clientOrderId": "a"})
+        await until(lambda: venue.stream.opened > opened, "another connection")
+        await until(lambda: reported(rig) == [("a", "ACK", 0)], "the order")
 
 
 @pytest.mark.parametrize(
     "answer", [reply({}, 201), reply([], 201), reply(order("a") | {"state": "BORN"}, 201)]
 )
 async def test_an_unreadable_answer_leaves_the_outcome_unknown(answer: Reply) -> None:
-    async with trading() as (it, rig):
-        it.on_order = lambda _: answer
+    async with trading() as (venue, rig):
+        venue.on_order = lambda _: answer
         with pytest.raises(OutcomeUnknown) as failed:
             await rig.account.submit(buy("a"))
         assert failed.value.code == "unreadable_answer"
-        it.http.answer = lambda _: reply([])
+        venue.http.answer = lambda _: reply([])
         with pytest.raises(ProtocolError):
             await rig.account.balances()
 
 
 async def test_cancelling_the_call_does_not_take_the_order_back(caplog: pytest.LogCaptureFixture) -> None:
-    async with trading() as (it, rig):
+    async with trading() as (venue, rig):
         going = threading.Event()
 
         def slow(asked: dict[str, Any]) -> Reply:
             going.set()
-            it.orders["a"] = order("a")
-            return reply(it.orders["a"], 201)
+            venue.orders["a"] = order("a")
+            return reply(venue.orders["a"], 201)
 
-        it.on_order = slow
+        venue.on_order = slow
         task = asyncio.create_task(rig.account.submit(buy("a")))
         await asyncio.sleep(0)
         task.cancel()
@@ -217,11 +218,11 @@ async def test_cancelling_the_call_does_not_take_the_order_back(caplog: pytest.L
 
 
 async def test_a_stop_reports_the_outcome_of_an_order_in_flight() -> None:
-    async with trading() as (it, rig):
-        it.on_order = lambda _: HANG
-        it.http.arrived.clear()
+    async with trading() as (venue, rig):
+        venue.on_order = lambda _: HANG
+        venue.http.arrived.clear()
         task = asyncio.create_task(rig.account.submit(buy("a")))
-        await it.http.arrived.wait()
+        await venue.http.arrived.wait()
         rig.adapter.stop()
         with pytest.raises(OutcomeUnknown) as failed:
             await task
@@ -245,86 +246,116 @@ async def test_a_stop_reports_the_outcome_of_an_order_in_flight() -> None:
 
 
 async def test_a_refused_order_is_forgotten_and_a_second_of_the_same_id_is_not() -> None:
-    async with trading() as (it, rig):
-        it.on_order = lambda _: error(422, "insufficient_funds")
+    async with trading() as (venue, rig):
+        venue.on_order = lambda _: error(422, "insufficient_funds")
         with pytest.raises(OrderRefused) as refused:
             await rig.account.submit(buy("poor"))
         assert refused.value.reason == "insufficient_funds"
-        it.on_order = lambda _: CUT
+        venue.on_order = lambda _: CUT
         with pytest.raises(OutcomeUnknown):
             await rig.account.submit(buy("twice"))
-        it.on_order = lambda _: error(409, "duplicate_client_id")
+        venue.on_order = lambda _: error(409, "duplicate_client_id")
         with pytest.raises(OrderRefused):
             await rig.account.submit(buy("twice"))
-        it.orders["twice"] = order("twice", "CANCELLED")
-        await it.private.close(1012)
-        await until(lambda: told(rig) == [("twice", "CANCELLED", 0)], "the first of them")
-        assert it.asked("/v1/orders/poor") == 0
+        venue.orders["twice"] = order("twice", "CANCELLED")
+        await venue.private.close(1012)
+        await until(lambda: reported(rig) == [("twice", "CANCELLED", 0)], "the first of them")
+        assert venue.asked("/v1/orders/poor") == 0
 
 
 async def test_the_rejection_of_a_second_order_does_not_change_the_first(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with trading() as (it, rig):
+    async with trading() as (venue, rig):
         no = {**order("a", "REJECTED", time=T0 + 1), "venueOrderId": None, "reason": "duplicate"}
         # Before the stream reports it, and after.
         await rig.account.submit(buy("a"))
         with caplog.at_level(logging.INFO):
-            await it.tell({"type": "order", **no})
-            await it.tell({"type": "order", **order("a")})
-            await it.tell({"type": "order", **no})
-            await it.tell({"type": "order", **order("b")})
-            await until(lambda: ("b", "ACK", 0) in told(rig), "what came last")
-        assert told(rig) == [("a", "ACK", 0), ("b", "ACK", 0)]
+            await venue.tell({"type": "order", **no})
+            await venue.tell({"type": "order", **order("a")})
+            await venue.tell({"type": "order", **no})
+            await venue.tell({"type": "order", **order("b")})
+            await until(lambda: ("b", "ACK", 0) in reported(rig), "what came last")
+        assert reported(rig) == [("a", "ACK", 0), ("b", "ACK", 0)]
         assert caplog.text.count("a second order under this id was rejected: duplicate") == 2
         # It is still asked for.
-        it.orders = {"a": order("a", "CANCELLED", time=T0 + 2), "b": order("b")}
-        await it.private.close(1012)
-        await until(lambda: told(rig)[2:] == [("a", "CANCELLED", 0)], "its end")
+        venue.orders = {"a": order("a", "CANCELLED", time=T0 + 2), "b": order("b")}
+        await venue.private.close(1012)
+        await until(lambda: reported(rig)[2:] == [("a", "CANCELLED", 0)], "its end")
         # An order that does not exist is reported as rejected.
-        await it.tell({"type": "order", **no, "clientOrderId": "c"})
-        await until(lambda: told(rig)[3:] == [("c", "REJECTED", 0)], "a rejection")
+        await venue.tell({"type": "order", **no, "clientOrderId": "c"})
+        await until(lambda: reported(rig)[3:] == [("c", "REJECTED", 0)], "a rejection")
 
 
 async def test_late_fills_of_an_ended_order_are_published() -> None:
-    async with trading() as (it, rig):
-        await it.tell({"type": "order", **order("a", "CANCELLED", time=T0 + 1)})
-        await until(lambda: told(rig) == [("a", "CANCELLED", 0)], "its end")
-        it.orders["a"] = order("a", "CANCELLED", "2", time=T0 + 1)
-        it.fills = [fill(1, "a", T0 + 1)]
-        await it.private.close(1012)
-        await until(lambda: told(rig)[1:] == [("a", "CANCELLED", 2)], "what it was filled")
+    async with trading() as (venue, rig):
+        await venue.tell({"type": "order", **order("a", "CANCELLED", time=T0 + 1)})
+        await until(lambda: reported(rig) == [("a", "CANCELLED", 0)], "its end")
+        venue.orders["a"] = order("a", "CANCELLED", "2", time=T0 + 1)
+        venue.fills = [fill(1, "a", T0 + 1)]
+        await venue.private.close(1012)
+        await until(lambda: reported(rig)[1:] == [("a", "CANCELLED", 2)], "what it was filled")
 
 
-@pytest.mark.parametrize("known_as", ["xa", None])
-async def test_the_id_of_an_ended_order_can_be_reused(known_as: str | None) -> None:
-    async with trading() as (it, rig):
-        state = "REJECTED" if known_as is None else "FILLED"
-        filled = "0" if known_as is None else "2"
-        await it.tell({"type": "order", **order("a", state, filled), "venueOrderId": known_as})
-        await until(lambda: len(told(rig)) == 1, "the end of the first")
+async def test_an_order_that_the_venue_no_longer_knows_is_reported_once() -> None:
+    async with trading() as (venue, rig):
+        await venue.tell({"type": "order", **order("a", "PARTIAL", "1")})
+        await venue.tell({"type": "order", **order("b")})
+        await until(lambda: len(reported(rig)) == 2, "the orders")
+        venue.orders = {"b": order("b")}
+        await venue.private.close(1012)
+        await until(lambda: reported(rig)[2:] == [("a", "UNKNOWN", 1)], "what the venue no longer knows")
+        report = cast(ExecReport, rig.since(0, "ExecReport")[-1])
+        assert (report.reason, report.venue_order_id) == ("unknown_to_venue", "xa")
+        assert report.to_dict()["payload"]["state"] == "UNKNOWN"
+        # Not again after another reconnect; and it may turn up later.
+        venue.orders["b"] = order("b", "CANCELLED", time=T0 + 2)
+        await venue.private.close(1012)
+        await until(lambda: reported(rig)[3:] == [("b", "CANCELLED", 0)], "the end of the other order")
+        venue.orders["a"] = order("a", "FILLED", "2", time=T0 + 3)
+        await venue.private.close(1012)
+        await until(lambda: reported(rig)[4:] == [("a", "FILLED", 2)], "the end of the unknown order")
+
+
+async def test_a_report_of_a_fill_has_the_fill() -> None:
+    async with trading() as (venue, rig):
+        of_fill = {"executionId": "7", "lastQuantity": "1", "lastPrice": "99", "lastFee": "0.5"}
+        more = {"lastFeeCurrency": "USDT", "liquidity": "maker"}
+        await venue.tell({"type": "order", **order("a", "PARTIAL", "1"), **of_fill, **more})
+        await until(lambda: reported(rig) == [("a", "PARTIAL", 1)], "the order")
+        payload = cast(ExecReport, rig.since(0, "ExecReport")[0]).to_dict()["payload"]
+        assert payload.items() >= (of_fill | more).items()
+
+
+@pytest.mark.parametrize("first_id", ["xa", None])
+async def test_the_id_of_an_ended_order_can_be_reused(first_id: str | None) -> None:
+    async with trading() as (venue, rig):
+        state = "REJECTED" if first_id is None else "FILLED"
+        filled = "0" if first_id is None else "2"
+        await venue.tell({"type": "order", **order("a", state, filled), "venueOrderId": first_id})
+        await until(lambda: len(reported(rig)) == 1, "the end of the first")
         second = order("a", time=T0 + 5, venueOrderId="second")
-        it.on_order = lambda _: reply(second, 201)
+        venue.on_order = lambda _: reply(second, 201)
         await rig.account.submit(buy("a"))
-        await it.tell({"type": "order", **second})
-        if known_as is not None:
+        await venue.tell({"type": "order", **second})
+        if first_id is not None:
             # A late word of the first is passed on, and does not hide the second.
-            await it.tell({"type": "order", **order("a", "FILLED", "2")})
-        await it.tell({"type": "order", **order("b")})
-        await until(lambda: ("b", "ACK", 0) in told(rig), "what came last")
-        mark = len(told(rig))
-        it.orders = {"b": order("b"), "a": {**second, "state": "CANCELLED", "time": T0 + 6}}
-        await it.private.close(1012)
-        await until(lambda: told(rig)[mark:] == [("a", "CANCELLED", 0)], "the end of the second")
+            await venue.tell({"type": "order", **order("a", "FILLED", "2")})
+        await venue.tell({"type": "order", **order("b")})
+        await until(lambda: ("b", "ACK", 0) in reported(rig), "what came last")
+        mark = len(reported(rig))
+        venue.orders = {"b": order("b"), "a": {**second, "state": "CANCELLED", "time": T0 + 6}}
+        await venue.private.close(1012)
+        await until(lambda: reported(rig)[mark:] == [("a", "CANCELLED", 0)], "the end of the second")
 
 
 async def test_a_stop_interrupts_the_reconciliation(caplog: pytest.LogCaptureFixture) -> None:
-    async with trading() as (it, rig):
-        it.http.answer = lambda seen: HANG if "balances" in seen.target else it.answer(seen)
-        await it.private.close(1012)
-        await until(lambda: it.asked("/v1/balances") == 3, "the account to be read again")
+    async with trading() as (venue, rig):
+        venue.http.answer = lambda seen: HANG if "balances" in seen.target else venue.answer(seen)
+        await venue.private.close(1012)
+        await until(lambda: venue.asked("/v1/balances") == 3, "the account to be read again")
         asking = asyncio.create_task(rig.account.balances())
-        await until(lambda: it.asked("/v1/balances") == 4, "a query")
+        await until(lambda: venue.asked("/v1/balances") == 4, "a query")
         rig.adapter.stop()
         with pytest.raises(VenueUnavailable) as failed:
             await asking
