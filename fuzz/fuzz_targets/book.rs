@@ -1,4 +1,4 @@
-//! Diffs and snapshots of changing scales into a book, beside a sorted map of exact numbers.
+//! Applies diffs and snapshots of varying scales to a book and compares it with a sorted map of exact numbers.
 #![no_main]
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -18,7 +18,7 @@ static CODEC: LazyLock<Arc<Codec>> =
 #[derive(Debug, Arbitrary)]
 struct Number {
     mantissa: u16,
-    /// Zeros to add before the point.
+    /// The number of zeros to add before the point.
     power: u8,
     scale: u8,
 }
@@ -26,7 +26,7 @@ struct Number {
 #[derive(Debug, Arbitrary)]
 struct Message {
     snapshot: bool,
-    /// Ids between the book's last and the first of this message, usually none.
+    /// The number of ids skipped between the book and this message, usually zero.
     skipped: u8,
     ids: u8,
     bids: Vec<(Number, Number)>,
@@ -63,7 +63,7 @@ fn json(levels: &[(String, String)]) -> String {
     out + "]"
 }
 
-fn seen(levels: &[PriceLevel], book: &Book) -> Vec<(Decimal, Decimal)> {
+fn decimals(levels: &[PriceLevel], book: &Book) -> Vec<(Decimal, Decimal)> {
     let decimal = |mantissa: i64, scale| Decimal::new(i128::from(mantissa), scale).expect("a small scale");
     let level =
         |l: &PriceLevel| (decimal(l.price, book.price_scale), decimal(l.quantity, book.quantity_scale));
@@ -106,8 +106,9 @@ fuzz_target!(|messages: Vec<Message>| {
                 outcome == DiffOutcome::Applied
             }
             Decoded::BookSnapshot { last, .. } => {
-                // Whatever waited is older than this snapshot.
-                let outcome = book.snapshot(last, decoder.levels(), |_, _| panic!("nothing newer waits"));
+                // Buffered diffs are older than this snapshot.
+                let outcome =
+                    book.snapshot(last, decoder.levels(), |_, _| panic!("buffered diffs are older"));
                 bids.clear();
                 asks.clear();
                 outcome == SnapshotOutcome::Synced { applied: 0 }
@@ -123,8 +124,11 @@ fuzz_target!(|messages: Vec<Message>| {
         apply(&mut asks, &a);
         let mut out = Book::default();
         book.copy_top(usize::MAX, &mut out);
-        assert!(seen(&out.bids, &out).into_iter().eq(bids.iter().rev().map(|(p, q)| (*p, *q))), "{frame}");
-        assert!(seen(&out.asks, &out).into_iter().eq(asks.iter().map(|(p, q)| (*p, *q))), "{frame}");
+        assert!(
+            decimals(&out.bids, &out).into_iter().eq(bids.iter().rev().map(|(p, q)| (*p, *q))),
+            "{frame}"
+        );
+        assert!(decimals(&out.asks, &out).into_iter().eq(asks.iter().map(|(p, q)| (*p, *q))), "{frame}");
         assert_eq!((out.bid_count as usize, out.ask_count as usize), (bids.len(), asks.len()));
     }
 });

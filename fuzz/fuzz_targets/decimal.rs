@@ -1,4 +1,4 @@
-//! Two numbers of any text: what is read is written back, and no operation rounds or overflows in silence.
+//! Parses two numbers of any text: each is written back unchanged, and operations neither round nor overflow silently.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -17,12 +17,12 @@ fuzz_target!(|data: &[u8]| {
 
 fn alone(a: Decimal, text: &[u8]) {
     let written = a.to_string();
-    let again: Decimal = written.parse().expect("what is written can be read");
+    let again: Decimal = written.parse().expect("written numbers can be parsed");
     assert_eq!((again.mantissa(), again.scale()), (a.mantissa(), a.scale()));
     let float: f64 = written.parse().expect("plain digits are a float");
     assert_eq!(a.to_f64(), float);
     let text: f64 =
-        std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).expect("so is the text");
+        std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).expect("the text is one too");
     assert_eq!(float, text);
     assert_eq!(a.normalize(), a);
     let distance = a.abs();
@@ -40,7 +40,7 @@ fn alone(a: Decimal, text: &[u8]) {
 
 fn together(a: Decimal, b: Decimal) {
     assert_eq!(a.cmp(&b), b.cmp(&a).reverse());
-    // A difference has the sign of the order, and undoes the sum.
+    // The sign of a difference agrees with the order, and the difference reverts the sum.
     if let Some(difference) = a.checked_sub(b) {
         assert_eq!(difference.cmp(&Decimal::ZERO), a.cmp(&b));
         if let Some(back) = difference.checked_add(b) {

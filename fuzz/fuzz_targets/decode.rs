@@ -1,5 +1,5 @@
-//! One frame through a venue's decoder, beside a plain JSON parser: both must call the same bytes JSON, and read the
-//! same numbers out of them.
+//! Decodes one frame and compares the result with a plain JSON parser: both must accept the same JSON and return the same
+//! numbers.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -19,24 +19,25 @@ fuzz_target!(|frame: &[u8]| {
     let is_json = serde_json::from_slice::<IgnoredAny>(frame).is_ok();
     match decoder.decode(frame, |_, _| true) {
         Ok(decoded) => {
-            assert!(is_json, "accepted invalid JSON");
+            assert!(is_json, "accepted text that is not JSON");
             if let Decoded::Event { .. } = decoded {
                 same_numbers(frame, decoder.payload());
             }
         }
-        // The message is known once the whole frame was read.
+        // The message is identified after the whole frame was read.
         Err(error) if error.message.is_some() => assert!(is_json, "{error}"),
         Err(error) => {
-            let says_no_json = matches!(error.fault, Fault::Syntax | Fault::Truncated | Fault::TrailingBytes);
-            assert!(!(says_no_json && is_json), "refused JSON: {error}");
+            let is_syntax_fault =
+                matches!(error.fault, Fault::Syntax | Fault::Truncated | Fault::TrailingBytes);
+            assert!(!(is_syntax_fault && is_json), "refused JSON: {error}");
             assert!(!CODEC.describe(&error).is_empty());
         }
     }
     let after = decoder.decode(TRADE.as_bytes(), |_, _| true);
-    assert!(matches!(after, Ok(Decoded::Event { .. })), "the decoder stays usable");
+    assert!(matches!(after, Ok(Decoded::Event { .. })), "the decoder remains usable");
 });
 
-/// Reads the fields again with the plain parser. Frames that are not UTF-8 are skipped.
+/// Compares the payload with the fields of the plain parser, which skips frames that are not UTF-8.
 fn same_numbers(frame: &[u8], payload: &Payload) {
     let Ok(Value::Object(mut frame)) = serde_json::from_slice(frame) else { return };
     let message = match frame.remove("data") {

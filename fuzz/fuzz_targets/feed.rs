@@ -1,4 +1,4 @@
-//! Lines of frames through a whole feed: decoder, books, dispatch and a queue.
+//! Feeds lines of frames through decoder, books, dispatch and a queue.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -44,7 +44,7 @@ fuzz_target!(|data: &[u8]| {
         }
         assert_eq!(items.len(), events as usize);
         for item in &items {
-            assert_eq!(item.header().seq, last + 1, "no number is lost");
+            assert_eq!(item.header().seq, last + 1, "sequence numbers have no gaps");
             last += 1;
             if let Payload::Book(book) = &item.payload {
                 check(book);
@@ -53,17 +53,17 @@ fuzz_target!(|data: &[u8]| {
         events
     };
     let started = run(&mut feed, wrap(SNAPSHOT).as_bytes());
-    assert_eq!(started, 1, "a good book to be damaged");
+    assert_eq!(started, 1, "a synchronised book");
     for frame in data.split(|byte| *byte == b'\n') {
         run(&mut feed, frame);
     }
-    assert_eq!(run(&mut feed, TICKER.as_bytes()), 1, "the feed stays usable");
+    assert_eq!(run(&mut feed, TICKER.as_bytes()), 1, "the feed remains usable");
     drop((feed, reader, queue, dispatcher));
-    assert_eq!(POOLS.events.free(), POOLS.events.capacity(), "every slot comes back");
-    assert_eq!(POOLS.books.free(), POOLS.books.capacity(), "every slot comes back");
+    assert_eq!(POOLS.events.free(), POOLS.events.capacity(), "every slot is returned");
+    assert_eq!(POOLS.books.free(), POOLS.books.capacity(), "every slot is returned");
 });
 
-/// What is served as a good book is one.
+/// Checks the invariants of a published book.
 fn check(book: &Book) {
     assert!(book.bids.is_sorted_by(|a, b| a.price > b.price), "{:?}", book.bids);
     assert!(book.asks.is_sorted_by(|a, b| a.price < b.price), "{:?}", book.asks);

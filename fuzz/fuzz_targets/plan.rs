@@ -1,4 +1,4 @@
-//! Any declaration through the compiler, and any bytes through what it makes of it.
+//! Compiles any declaration and decodes any bytes with the result.
 #![no_main]
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary, Unstructured};
@@ -11,7 +11,7 @@ use meltica_core::event::Kind;
 
 type Result<T> = arbitrary::Result<T>;
 
-/// Keys that meet, nest, and look alike to the compiler's tables; now and then anything.
+/// Keys that are equal, nested, or have equal words in the compiler's tables.
 const KEYS: [&str; 14] = [
     "a",
     "b",

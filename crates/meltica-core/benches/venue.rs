@@ -1,6 +1,6 @@
 //! Orders per second on a book 1,000 levels deep: `cargo bench -p meltica-core --bench venue`.
 //!
-//! The rival is what one writes first: ordered maps of queues, and a hash map from id to price.
+//! The rival is the obvious implementation: ordered maps of queues, and a hash map from id to price.
 
 #![allow(missing_docs)]
 
@@ -18,7 +18,7 @@ use std::time::Duration;
 const STEPS: usize = 200_000;
 const ACCOUNTS: usize = 8;
 
-/// Two maps of queues. Order `n` is the one that the `n`th new order made.
+/// Two maps of queues. Order `n` is that of the `n`th new order.
 #[derive(Clone, Default)]
 struct Plain {
     bids: BTreeMap<i64, VecDeque<(u64, i64)>>,
@@ -92,7 +92,7 @@ impl Plain {
         for command in commands {
             match command {
                 Command::New(order) => self.new_order(order, fills),
-                // An engine's id counts orders in its upper 40 bits.
+                // The upper 40 bits of an engine's id count the orders.
                 Command::Cancel(id) => self.cancel(id.0 >> 24),
                 Command::Amend { .. } => {}
             }
@@ -101,7 +101,7 @@ impl Plain {
     }
 }
 
-/// An engine after the first commands of a flow.
+/// Returns an engine after the first commands of a flow.
 fn built(flow: &Flow, fees: Fees, out: &mut Vec<Outcome>) -> (Engine, Ledger) {
     let (mut engine, mut ledger) = flow::engine(fees);
     for _ in 0..ACCOUNTS {
@@ -122,7 +122,7 @@ fn run(engine: &mut Engine, ledger: &mut Ledger, commands: &[Command], out: &mut
     }
 }
 
-/// The same flow from funded accounts, which reserve, pay and are guarded against themselves.
+/// Returns the flow with funded accounts, which reserve and pay balances and prevent self-trades.
 fn funded(mut flow: Flow) -> Flow {
     let (_, mut ledger) = flow::engine(Fees::default());
     let accounts = (0..ACCOUNTS).map(|_| ledger.open(true)).collect::<Vec<_>>();

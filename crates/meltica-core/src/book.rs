@@ -1,17 +1,17 @@
-//! Whole order books out of snapshots and diffs, one [`BookAssembler`] per instrument.
+//! Order books assembled from snapshots and diffs, one [`BookAssembler`] per instrument.
 //!
-//! Binance's rules for a local book, which the branches below are numbered by:
-//! 1. Buffer the diffs that come before the snapshot.
-//! 2. A snapshot whose `lastUpdateId` is lower than the first buffered `U - 1` is too old: get another.
-//! 3. Drop every buffered diff whose `u` is at or below `lastUpdateId`.
-//! 4. The first diff applied has `U <= lastUpdateId + 1 <= u`.
-//! 5. Each further diff begins where the last one ended: `U == u + 1` of the one before. Otherwise diffs were lost.
-//! 6. A quantity is absolute; zero removes the level, and removing an absent level is normal.
+//! The branches are numbered by Binance's rules for a local book:
+//! 1. Buffer the diffs that arrive before the snapshot.
+//! 2. A snapshot whose `lastUpdateId` is lower than the first buffered `U - 1` is too old: request another one.
+//! 3. Drop every buffered diff whose `u` is at most `lastUpdateId`.
+//! 4. The first applied diff has `U <= lastUpdateId + 1 <= u`.
+//! 5. Each further diff has `U == u + 1` of its predecessor. Otherwise diffs were lost.
+//! 6. A quantity is absolute. Zero removes the level, which may be absent.
 //!
-//! Where a venue sends the last id of the diff before (`prev`), that must be the book's own.
+//! If a venue sends the last id of the previous diff (`prev`), it must equal the last id of the book.
 //!
-//! Both sides are arrays sorted so that the best level stands last: most changes are near the best and move little.
-//! The book is never cut; [`BookAssembler::copy_top`] delivers its top.
+//! Both sides are sorted arrays with the best level last, as most changes are near the best level and move few others.
+//! The assembler keeps all levels; [`BookAssembler::copy_top`] returns the top of the book.
 
 mod ladder;
 
@@ -20,75 +20,75 @@ use crate::event::Book;
 use ladder::Ladder;
 use std::collections::VecDeque;
 
-/// Most diffs that wait for a snapshot.
+/// Maximum number of buffered diffs.
 pub const MAX_BUFFERED: usize = 1024;
-/// Most levels in those.
+/// Maximum number of levels in the buffered diffs.
 const MAX_BUFFERED_LEVELS: usize = 200_000;
 
 /// The update ids of a diff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiffIds {
-    /// Of its first update.
+    /// The id of the first update.
     pub first: u64,
-    /// Of its last update.
+    /// The id of the last update.
     pub last: u64,
-    /// Of the last update before it, where the venue says.
+    /// The id of the last update before the diff, if the venue sends it.
     pub prev: Option<u64>,
 }
 
-/// What became of a diff.
+/// The outcome of a diff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiffOutcome {
-    /// It is in the book.
+    /// The diff was applied.
     Applied,
-    /// It is older than the book.
+    /// The diff is older than the book.
     Old,
-    /// It waits for a snapshot.
+    /// The diff was buffered until a snapshot arrives.
     Buffered,
-    /// It waits, and the oldest that waited was dropped; `first_time` since the last snapshot.
+    /// The diff was buffered, and the oldest buffered diff was dropped.
     BufferFull {
-        /// Whether nothing had been dropped before.
+        /// Whether it is the first drop since the last snapshot.
         first_time: bool,
     },
-    /// Diffs were lost before it. The book is stale until a newer snapshot comes.
+    /// Diffs before this one were lost. The book is stale until a newer snapshot arrives.
     Gap {
-        /// The id that should have come.
+        /// The expected id.
         expected: u64,
-        /// The id that came.
-        seen: u64,
+        /// The received id.
+        received: u64,
     },
     /// The best bid reached the best ask. The book is stale.
     Crossed,
-    /// A number does not fit the book's scale. The book is stale.
+    /// A number does not fit into the scale of the book. The book is stale.
     Overflow,
 }
 
-/// What became of a snapshot.
+/// The outcome of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotOutcome {
-    /// The book is good; so many buffered diffs were applied to it.
+    /// The book is synchronised.
     Synced {
-        /// How many.
+        /// The number of buffered diffs that were applied.
         applied: u32,
     },
-    /// Older than what the buffered diffs need.
+    /// The snapshot is too old for the buffered diffs.
     TooOld,
-    /// Not newer than a book that is good.
+    /// The snapshot is not newer than the synchronised book.
     Older,
-    /// Diffs were lost among those buffered.
+    /// Diffs were lost between the buffered ones.
     Gap {
-        /// The id that should have come.
+        /// The expected id.
         expected: u64,
-        /// The id that came.
-        seen: u64,
+        /// The received id.
+        received: u64,
     },
     /// The best bid reached the best ask.
     Crossed,
-    /// A number does not fit the book's scale.
+    /// A number does not fit into the scale of the book.
     Overflow,
 }
 
-/// One instrument's book.
+/// The book of one instrument.
 #[derive(Debug, Default)]
 pub struct BookAssembler {
     bids: Ladder<false>,
@@ -103,22 +103,22 @@ pub struct BookAssembler {
 }
 
 impl BookAssembler {
-    /// Whether the book is good.
+    /// Returns whether the book is synchronised.
     pub fn is_synced(&self) -> bool {
         self.synced
     }
 
-    /// Returns the venue's last update id in the book.
+    /// Returns the last update id of the book.
     pub fn last_update_id(&self) -> u64 {
         self.last
     }
 
-    /// Forgets everything, after a connection was lost.
+    /// Resets the book, after the connection was lost.
     pub fn reset(&mut self) {
         *self = Self::default();
     }
 
-    /// Takes a diff.
+    /// Applies or buffers a diff.
     pub fn diff(&mut self, ids: DiffIds, levels: &Levels) -> DiffOutcome {
         if !self.synced {
             return self.wait(ids, levels); // 1
@@ -131,7 +131,7 @@ impl BookAssembler {
         if !follows {
             self.synced = false;
             self.wait(ids, levels);
-            return DiffOutcome::Gap { expected, seen: ids.first };
+            return DiffOutcome::Gap { expected, received: ids.first };
         }
         self.apply(ids.last, levels)
     }
@@ -176,8 +176,8 @@ impl BookAssembler {
         DiffOutcome::Applied
     }
 
-    /// Brings the book and `levels` to common scales, exactly: the finer ones if everything fits them, else the
-    /// book's.
+    /// Converts the book and `levels` exactly to common scales: the finer ones if all numbers fit, otherwise those of
+    /// the book.
     fn reconcile(&mut self, levels: &mut Levels) -> bool {
         let parts = [
             (Part::Price, &mut self.price_scale, levels.price_scale),
@@ -189,7 +189,7 @@ impl BookAssembler {
             if theirs > *own && part.rescale(&mut book, *own, theirs) {
                 *own = theirs;
             } else if !part.rescale(&mut message, theirs, *own) {
-                // One side may still fit where the other was reduced: the fewest places exact for both.
+                // The numbers may fit on the smallest scale on which both are exact.
                 let scale = part.places(&mut book, *own).max(part.places(&mut message, theirs));
                 if !part.rescale(&mut book, *own, scale) || !part.rescale(&mut message, theirs, scale) {
                     return false;
@@ -200,8 +200,8 @@ impl BookAssembler {
         true
     }
 
-    /// Takes a snapshot that holds everything up to `last`, then the buffered diffs after it; `applied` is called with
-    /// the book after each of those and the diff's first id.
+    /// Replaces the book by a snapshot of all updates up to `last`, then applies the buffered diffs. `applied` is
+    /// called after each of them, with the book and the first id of the diff.
     pub fn snapshot(
         &mut self,
         last: u64,
@@ -241,12 +241,12 @@ impl BookAssembler {
                     n += 1;
                     applied(self, ids.first);
                 }
-                DiffOutcome::Gap { expected, seen } => {
-                    // What followed the hole waits for the next snapshot.
+                DiffOutcome::Gap { expected, received } => {
+                    // The diffs after the gap stay buffered until the next snapshot.
                     for (ids, levels) in waiting {
                         self.wait(ids, &levels);
                     }
-                    return SnapshotOutcome::Gap { expected, seen };
+                    return SnapshotOutcome::Gap { expected, received };
                 }
                 DiffOutcome::Crossed => return SnapshotOutcome::Crossed,
                 DiffOutcome::Overflow => return SnapshotOutcome::Overflow,
@@ -256,7 +256,7 @@ impl BookAssembler {
         SnapshotOutcome::Synced { applied: n }
     }
 
-    /// Copies the top `depth` levels of both sides into `out`, whose buffers it reuses.
+    /// Copies the top `depth` levels of both sides into `out` and reuses its buffers.
     pub fn copy_top(&self, depth: usize, out: &mut Book) {
         self.bids.top(depth, &mut out.bids);
         self.asks.top(depth, &mut out.asks);

@@ -1,19 +1,23 @@
-//! Queues: one per reader, two lanes each, merged by sequence when read.
+//! Queues: one per reader, with two lanes that are merged by sequence when read.
 //!
 //! # Lanes
-//! *Market* lane, with a policy per kind: [`OverflowPolicy::Conflate`] keeps one cell per route, latest wins;
-//! [`OverflowPolicy::DropOldest`] is a ring that evicts; [`OverflowPolicy::Block`] is a ring whose producer waits for room before it
-//! takes a sequence number. *Private* lane: a list that grows, for what may never be dropped; past its stated length
-//! the queue is halted.
+//! The *market* lane has a policy per kind:
+//! - [`OverflowPolicy::Conflate`] keeps one cell per route, in which the latest event replaces its predecessor.
+//! - [`OverflowPolicy::DropOldest`] is a ring that evicts its oldest event.
+//! - [`OverflowPolicy::Block`] is a ring whose producer waits for room before it takes a sequence number.
+//!
+//! The *private* lane is a growing list of events that are never dropped. The queue is halted when the lane exceeds its
+//! limit.
 //!
 //! # Order
 //! Producers push under the dispatch lock, in the order of their sequence numbers, and move the [`Watermark`] once an
-//! event stands in every queue. A reader first loads the watermark and takes nothing beyond it, so whatever it has not
-//! seen by then carries a higher number. No policy reorders: conflation moves a value to the place of the latest one.
+//! event is in every queue of its route. A reader first loads the watermark and takes only events up to it, so every
+//! later event has a higher number. No policy reorders events: conflation moves a route to the place of its latest
+//! event.
 //!
 //! # Threads
-//! One producer at a time (the dispatch lock) and one [`Reader`]. The two contend only where a full ring evicts, which
-//! an exchange on the ring's head settles.
+//! One producer at a time, under the dispatch lock, and one [`Reader`]. The two contend only when a full ring evicts,
+//! which an exchange of the ring's head decides.
 
 mod conflation_cell;
 mod private;
@@ -34,12 +38,12 @@ use ring::Ring;
 use std::time::Instant;
 pub use waker::{Waker, Watermark};
 
-/// What happens to an event of the market lane when its reader is slow.
+/// The handling of events of the market lane when the reader is slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OverflowPolicy {
-    /// One cell per provider, kind and symbol; the latest wins and the replaced one counts as conflated.
+    /// One cell per provider, kind and symbol. The latest event replaces its predecessor, which counts as conflated.
     Conflate,
-    /// The oldest event of the ring goes, counted as dropped.
+    /// The oldest event of the ring is removed and counts as dropped.
     DropOldest,
     /// The producer waits for room. For replay and tests.
     Block,
@@ -55,16 +59,16 @@ impl OverflowPolicy {
         }
     }
 
-    /// Returns the policy of that name.
+    /// Returns the policy with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Conflate, Self::DropOldest, Self::Block].into_iter().find(|policy| policy.name() == name)
     }
 }
 
-/// A policy for each kind. The private kinds' entries mean nothing.
+/// A policy for each kind. The entries of private kinds have no effect.
 pub type Policies = [OverflowPolicy; Kind::COUNT];
 
-/// Books and tickers conflate, the rest drops its oldest.
+/// Books and tickers are conflated; the other kinds drop their oldest event.
 pub const DEFAULT_POLICIES: Policies = {
     let mut policies = [OverflowPolicy::DropOldest; Kind::COUNT];
     policies[Kind::BookSnapshot as usize] = OverflowPolicy::Conflate;
@@ -72,16 +76,16 @@ pub const DEFAULT_POLICIES: Policies = {
     policies
 };
 
-/// What one kind lost in one queue.
+/// The losses of one kind in one queue.
 #[derive(Debug, Default)]
 pub struct Losses {
-    /// Replaced by a later value of the same route.
+    /// Events replaced by a later event of the same route.
     pub conflated: Counter,
-    /// Evicted from a full ring, or refused by a halted queue.
+    /// Events evicted from a full ring or refused by a halted queue.
     pub dropped: Counter,
 }
 
-/// A reader's queue, as its producers see it.
+/// The producers' end of a queue.
 pub struct Queue {
     policies: Policies,
     ring: Ring,
@@ -92,18 +96,18 @@ pub struct Queue {
     closed: AtomicBool,
     halted: AtomicBool,
     waker: Arc<Waker>,
-    /// Where a blocked producer sleeps.
+    /// Wakes a producer that waits for room.
     room: Waker,
     losses: [Losses; Kind::COUNT],
 }
 
-// SAFETY: events go from one thread to another; the raw pointers are owned handles that the lanes pass on exactly once,
-// and the two `UnsafeCell`s of the private lane are touched by the producer (under the dispatch lock) and the reader only.
+// SAFETY: events move between threads. The raw pointers are owned handles that the lanes pass on exactly once, and each
+// `UnsafeCell` of the private lane is accessed by the producer (under the dispatch lock) or by the reader, never both.
 unsafe impl Send for Queue {}
 // SAFETY: as above.
 unsafe impl Sync for Queue {}
 
-/// What became of a push.
+/// The outcome of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pushed {
     Queued,
@@ -112,8 +116,8 @@ pub(crate) enum Pushed {
 }
 
 impl Queue {
-    /// Makes a queue of `capacity` events (rounded up to a power of two) and its reader. `private_limit` is the length
-    /// of the private lane past which the queue is halted.
+    /// Returns a queue of `capacity` events, rounded up to a power of two, and its reader. The queue is halted when its
+    /// private lane exceeds `private_limit` events.
     pub fn new(
         policies: Policies,
         capacity: usize,
@@ -139,11 +143,12 @@ impl Queue {
         (queue, reader)
     }
 
-    /// Whether a producer of that kind has to wait for room before it takes a number.
+    /// Returns whether a producer of the kind must wait for room before it takes a sequence number.
     #[inline]
     pub(crate) fn blocks(&self, kind: Kind) -> bool {
         if kind.is_private() {
-            // Where market events wait for their reader (replay), so do the others: the lane must not fill up.
+            // Where market events wait for their reader, as in replay, private events wait too, so that their lane
+            // stays bounded.
             return self.blocking.capacity() != 0;
         }
         self.policies[kind as usize] == OverflowPolicy::Block
@@ -159,7 +164,7 @@ impl Queue {
         !full || self.is_closed()
     }
 
-    /// Sleeps until there is room or the queue is closed. One producer at a time.
+    /// Sleeps until the queue has room or is closed. One producer at a time.
     pub(crate) fn wait_for_room(&self, kind: Kind, deadline: Option<Instant>) {
         self.room.wait(deadline, || self.has_room(kind));
     }
@@ -184,7 +189,7 @@ impl Queue {
             }
             OverflowPolicy::Block => {
                 let evicted = self.blocking.push(event, seq);
-                debug_assert!(evicted.is_none(), "Invariant: room was waited for");
+                debug_assert!(evicted.is_none(), "Invariant: the producer waited for room");
                 if let Some(evicted) = evicted {
                     self.losses[evicted.header().kind as usize].dropped.bump(1);
                 }
@@ -198,7 +203,7 @@ impl Queue {
         Pushed::Queued
     }
 
-    /// Pushes an event of the private lane; refused, with the queue halted, past the stated length. Producer only,
+    /// Pushes an event of the private lane. Past the limit the event is refused and the queue halted. Producer only,
     /// under the dispatch lock.
     pub(crate) fn push_private(&self, place: Place, kind: Kind, event: Arc<Event>) -> Pushed {
         if self.closed.load(Ordering::Relaxed) {
@@ -213,24 +218,24 @@ impl Queue {
         Pushed::Queued
     }
 
-    /// Takes no more events and wakes reader and producer. What is queued can still be read.
+    /// Closes the queue to new events and wakes reader and producer. Queued events can still be read.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.room.wake();
         self.waker.wake();
     }
 
-    /// Whether [`Self::close`] was called.
+    /// Returns whether [`Self::close`] was called.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Whether the private lane passed its stated length: events were refused and the reader must be rebuilt.
+    /// Returns whether the private lane exceeded its limit: events were refused, and the reader must be rebuilt.
     pub fn is_halted(&self) -> bool {
         self.halted.load(Ordering::Acquire)
     }
 
-    /// Returns what kind `kind` lost.
+    /// Returns the losses of a kind.
     pub fn losses(&self, kind: Kind) -> &Losses {
         &self.losses[kind as usize]
     }

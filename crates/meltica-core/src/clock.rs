@@ -1,4 +1,4 @@
-//! Two clocks: wall time in ns for people and venues, ticks of the calibrated time stamp counter for durations.
+//! Two clocks: wall time in ns for display and venues, and ticks of the calibrated time stamp counter for durations.
 
 use crate::event::Nanos;
 use std::sync::OnceLock;
@@ -9,13 +9,13 @@ fn counter() -> &'static quanta::Clock {
     CLOCK.get_or_init(quanta::Clock::new)
 }
 
-/// Reads the monotonic clock; the unit is known to [`elapsed_ns`] alone.
+/// Reads the monotonic clock, in a unit that only [`elapsed_ns`] converts.
 #[inline]
 pub fn ticks() -> u64 {
     counter().raw()
 }
 
-/// Returns the nanoseconds between two readings, 0 when they are not in order.
+/// Returns the nanoseconds between two readings, or 0 if they are not in order.
 #[inline]
 pub fn elapsed_ns(from: u64, to: u64) -> u64 {
     counter().delta_as_nanos(from, to)
@@ -28,7 +28,7 @@ pub fn wall() -> Nanos {
     since.as_nanos() as Nanos
 }
 
-/// Turns readings of the monotonic clock into wall time, from a pair of readings taken together not long ago.
+/// Converts readings of the monotonic clock into wall time, from a recent pair of readings of both clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Anchor {
     wall: Nanos,
@@ -36,7 +36,7 @@ pub struct Anchor {
 }
 
 impl Anchor {
-    /// Past this age the wall clock may have been adjusted enough to show.
+    /// The age at which a pair is read again, as the wall clock may have been adjusted.
     const MAX_AGE_NS: u64 = 100_000_000;
 
     /// Reads both clocks.
@@ -44,7 +44,7 @@ impl Anchor {
         Self { wall: wall(), ticks: ticks() }
     }
 
-    /// Returns the wall time at `ticks`, reading the wall clock again when the last reading is old.
+    /// Returns the wall time at `ticks`. Reads both clocks again if the last pair is old.
     #[inline]
     pub fn wall_at(&mut self, ticks: u64) -> Nanos {
         let age = elapsed_ns(self.ticks, ticks);

@@ -1,18 +1,19 @@
-//! Venue frames to events: a declaration of where the fields are, compiled into a one-pass decoder.
+//! Codecs: a declaration of where a venue's fields are, compiled into a decoder that reads each frame once.
 //!
-//! [`Codec::compile`] checks a [`CodecSpec`] and builds its key tables; a [`Decoder`] scans each frame once. Values at
-//! declared paths are noted as spans, level arrays are read where they stand, everything else is skipped; then the
-//! message is told by its conditions (they may come late in the frame), its symbol is looked up, the caller says
-//! whether anyone wants it, and only then are numbers converted.
+//! [`Codec::compile`] checks a [`CodecSpec`] and builds its key tables. A [`Decoder`] processes a frame in these steps:
+//! 1. It scans the frame: it records values at declared paths as spans, reads arrays of levels, and skips the rest.
+//! 2. It identifies the message by its conditions, whose values may come late in the frame.
+//! 3. It looks up the symbol, and the caller reports whether the message is routed.
+//! 4. Only then it converts numbers.
 //!
 //! # Rules
-//! - Unknown fields are ignored, whatever they hold; `null` is the same as absent.
-//! - A declared key that stands twice is an error, never a guess. So is a message that stands before its envelope's
-//!   payload as well as in it; what stands after the payload is ignored. A payload that is no object is no payload.
-//! - Anything after the message but white space is an error, and so is a frame that ends early, even when all needed
-//!   fields were seen.
-//! - Numbers may stand with or without quotes and are exact; ids use all 64 bits.
-//! - A decoder allocates no more than its bounded scratch: 4 MiB of frame, [`MAX_LEVELS`] levels a side.
+//! - Unknown fields are ignored, whatever their value. `null` equals absence.
+//! - A repeated declared key is an error. So are declared keys both before the payload of an envelope and in it. Keys
+//!   after the payload are ignored. A payload that is not an object is ignored.
+//! - Text other than white space after the message is an error. So is a frame that ends early, even if all required
+//!   fields precede the end.
+//! - Numbers are read with or without quotes, exactly. Ids use all 64 bits.
+//! - A decoder allocates only bounded scratch space: for frames of 4 MiB and [`MAX_LEVELS`] levels per side.
 
 mod compile;
 mod decode;
@@ -42,34 +43,34 @@ pub(crate) use levels::Part;
 
 use std::sync::Arc;
 
-/// Most bytes of a frame.
+/// Maximum size of a frame in bytes.
 pub const MAX_FRAME: usize = 4 << 20;
 
-/// What the declaration says of a message, for whoever handles it.
+/// The declared properties of a message.
 #[derive(Debug, Clone)]
 pub struct MessageInfo {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// What it becomes.
+    /// The role.
     pub role: Role,
-    /// How repetitions are told; `None` when they are not.
+    /// The kind of ids that identify repetitions; `None` if they are not identified.
     pub id_mode: Option<IdMode>,
 }
 
-/// A compiled declaration, shared by the decoders of a venue's sockets.
+/// A compiled declaration, shared by the decoders of a venue's connections.
 #[derive(Debug)]
 pub struct Codec {
     name: String,
     infos: Vec<MessageInfo>,
     messages: Vec<plan::Message>,
     nodes: Vec<plan::Node>,
-    /// The node of the top object, and of the rest of it once the envelope's payload was met.
+    /// The nodes of the top object: before the payload of the envelope, and after it.
     top: u8,
     wrapped: u8,
-    /// Slot of the stream's name, and what ends the symbol in it.
+    /// The slot of the stream's name, and the separator that ends the symbol in it.
     stream: Option<(plan::Slot, Option<char>)>,
     symbols: symbols::Symbols,
-    /// By slot.
+    /// The paths by slot.
     paths: Vec<String>,
 }
 
@@ -77,27 +78,27 @@ impl Codec {
     /// Checks a declaration and compiles it.
     ///
     /// # Errors
-    /// [`SpecError`] with all faults at once.
+    /// [`SpecError`] with all faults of the declaration.
     pub fn compile(spec: CodecSpec) -> Result<Arc<Self>, SpecError> {
         compile::compile(spec).map(Arc::new)
     }
 
-    /// Returns the codec's name.
+    /// Returns the name of the codec.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Returns the messages, by the index that [`Decoded::Event`] and [`DecodeError`] carry.
+    /// Returns the messages by the index in [`Decoded::Event`] and [`DecodeError`].
     pub fn messages(&self) -> &[MessageInfo] {
         &self.infos
     }
 
-    /// Returns the canonical symbol of the venue's text, or `None` when the rule does not split it.
+    /// Returns the canonical symbol of the venue's text, or `None` if the symbol rule does not match.
     pub fn canonical(&self, text: &str) -> Option<String> {
         self.symbols.canonical(text.as_bytes())
     }
 
-    /// Returns a line about an error, with the names of message and path.
+    /// Describes an error in one line, with the names of the message and the path.
     pub fn describe(&self, error: &DecodeError) -> String {
         let message = error.message.and_then(|index| self.infos.get(usize::from(index)));
         let message = message.map_or("", |info| &info.name);

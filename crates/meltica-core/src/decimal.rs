@@ -1,7 +1,7 @@
 //! Exact decimals.
 //!
-//! A [`Decimal`] is what a venue wrote, digit for digit: it keeps its trailing zeros for printing and forgets them for
-//! comparing. No operation rounds unless its name says so; a result that does not fit is `None`, never a nearby number.
+//! A [`Decimal`] keeps every digit of a venue's text: trailing zeros are printed, and ignored in comparisons. Only an
+//! operation whose name says so rounds. A result that does not fit is `None`.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -14,7 +14,7 @@ mod parse;
 
 /// An exact decimal number: a 128-bit mantissa and a scale, 24 bytes; `Option<Decimal>` is 24 bytes too.
 ///
-/// Equality, order and hash go by value: `100.10` equals `100.1`, and there is one zero.
+/// Equality, order and hash depend on the value: `100.10` equals `100.1`, and zero has no sign.
 #[derive(Clone, Copy)]
 pub struct Decimal {
     hi: i64,
@@ -24,35 +24,35 @@ pub struct Decimal {
 
 const _: () = assert!(size_of::<Decimal>() == 24 && size_of::<Option<Decimal>>() == 24);
 
-/// Why a text is not a [`Decimal`].
+/// The error of a text that is not a [`Decimal`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecimalError {
-    /// There is no text.
-    #[error("expected a decimal number, seen an empty text")]
+    /// The text is empty.
+    #[error("expected a decimal number, saw an empty text")]
     Empty,
     /// The text is longer than any number that fits.
-    #[error("expected a decimal number of at most {max} bytes, seen {len} bytes", max = Decimal::MAX_TEXT)]
+    #[error("expected a decimal number of at most {max} bytes, saw {len} bytes", max = Decimal::MAX_TEXT)]
     TooLong {
-        /// Its length in bytes.
+        /// The length in bytes.
         len: usize,
     },
     /// The text is not `[sign] digits [. digits] [e [sign] digits]` in ASCII.
-    #[error("expected a decimal number such as -12.50 or 1e-8, seen \"{seen}\"")]
+    #[error("expected a decimal number such as -12.50 or 1e-8, saw \"{found}\"")]
     NotANumber {
-        /// Its beginning, escaped.
-        seen: String,
+        /// The beginning of the text, escaped.
+        found: String,
     },
     /// The number has too many digits after the point.
-    #[error("expected at most {max} digits after the point, seen \"{seen}\"", max = Decimal::MAX_SCALE)]
+    #[error("expected at most {max} digits after the point, saw \"{found}\"", max = Decimal::MAX_SCALE)]
     TooManyPlaces {
         /// The text.
-        seen: String,
+        found: String,
     },
-    /// The number has too many digits in all.
-    #[error("expected at most {max} digits, seen \"{seen}\"", max = Decimal::MAX_DIGITS)]
+    /// The number has too many digits.
+    #[error("expected at most {max} digits, saw \"{found}\"", max = Decimal::MAX_DIGITS)]
     TooLarge {
         /// The text.
-        seen: String,
+        found: String,
     },
 }
 
@@ -66,30 +66,30 @@ const POW10: [i128; Decimal::MAX_DIGITS as usize + 1] = {
     powers
 };
 
-/// The powers of ten that a float holds exactly.
+/// The powers of ten that a float represents exactly.
 const EXACT_F64_POW10: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
     1e19, 1e20, 1e21, 1e22,
 ];
 
-/// Room for 39 digits, a point and a leading zero.
+/// The length of a buffer for 39 digits, a point and a leading zero.
 const PLAIN_LEN: usize = 48;
 
 impl Decimal {
-    /// Most digits after the point.
+    /// Maximum number of digits after the point.
     pub const MAX_SCALE: u8 = 28;
 
-    /// Most digits in a mantissa.
+    /// Maximum number of digits of a mantissa.
     pub const MAX_DIGITS: u8 = 38;
 
-    /// Most bytes in a text that is parsed.
+    /// Maximum length of a parsed text in bytes.
     pub const MAX_TEXT: usize = 64;
 
     /// Zero, without digits after the point.
     pub const ZERO: Self = Self::from_i64(0);
 
-    /// Returns `mantissa * 10^-scale`, or `None` when the mantissa has more than [`Self::MAX_DIGITS`] digits or the
-    /// scale is over [`Self::MAX_SCALE`].
+    /// Returns `mantissa * 10^-scale`, or `None` if the mantissa has more than [`Self::MAX_DIGITS`] digits or the
+    /// scale exceeds [`Self::MAX_SCALE`].
     #[inline]
     pub const fn new(mantissa: i128, scale: u8) -> Option<Self> {
         const END: i128 = POW10[Decimal::MAX_DIGITS as usize];
@@ -100,7 +100,7 @@ impl Decimal {
         Some(Self { hi: (mantissa >> 64) as i64, lo: mantissa as u64, scale_plus_one })
     }
 
-    /// Returns the integer whose `scale` last digits stand after the point.
+    /// Returns the integer whose last `scale` digits are those after the point.
     #[inline]
     pub const fn mantissa(self) -> i128 {
         ((self.hi as i128) << 64) | self.lo as i128
@@ -118,14 +118,13 @@ impl Decimal {
         Self { hi: value >> 63, lo: value as u64, scale_plus_one: NonZeroU8::MIN }
     }
 
-    /// Returns the number whose text is `text`: an optional sign, digits, and optionally a point with digits on both
-    /// its sides, all in ASCII.
+    /// Parses a number: an optional sign, digits, and optionally a point with digits on both sides, all in ASCII.
     ///
-    /// The scale is the number of digits written after the point. An exponent (`1e-8`, `1.5E+3`) is accepted when the
-    /// value fits, and then the scale is the one that the same number has in plain notation. The sign of zero is lost.
+    /// The scale is the number of digits after the point. An exponent (`1e-8`, `1.5E+3`) is accepted if the value fits;
+    /// the scale is then that of the plain notation. The sign of zero is ignored.
     ///
     /// # Errors
-    /// Any [`DecimalError`]; the work done is bounded whatever the length of the text.
+    /// Any [`DecimalError`]. The cost is bounded for texts of any length.
     #[inline]
     pub fn parse(text: &[u8]) -> Result<Self, DecimalError> {
         parse::parse_16(text).map_or_else(|| parse::parse_any(text), Ok)
@@ -151,7 +150,7 @@ impl Decimal {
         self.hi < 0
     }
 
-    /// Returns the distance from zero. Every mantissa has an opposite: none is as long as `i128::MIN`.
+    /// Returns the absolute value. It always fits, as the digits of a mantissa are limited.
     #[must_use]
     #[inline]
     pub const fn abs(self) -> Self {
@@ -159,7 +158,7 @@ impl Decimal {
         Self { hi: (mantissa >> 64) as i64, lo: mantissa as u64, scale_plus_one: self.scale_plus_one }
     }
 
-    /// Returns the same value without zeros at the end of its digits after the point.
+    /// Returns the same value without trailing zeros after the point.
     #[must_use]
     pub fn normalize(self) -> Self {
         let (mut mantissa, mut scale) = (self.mantissa(), self.scale());
@@ -181,8 +180,8 @@ impl Decimal {
         Self::new(mantissa, scale).unwrap_or(self)
     }
 
-    /// Returns the same value with exactly `scale` digits after the point, or `None` when digits would be lost or the
-    /// mantissa would pass [`Self::MAX_DIGITS`].
+    /// Returns the same value with exactly `scale` digits after the point, or `None` if digits would be lost or the
+    /// mantissa would exceed [`Self::MAX_DIGITS`].
     pub fn rescale(self, scale: u8) -> Option<Self> {
         let (mantissa, from) = (self.mantissa(), self.scale());
         match scale.cmp(&from) {
@@ -197,28 +196,28 @@ impl Decimal {
         }
     }
 
-    /// Returns the sum, or `None` when it does not fit.
+    /// Returns the sum, or `None` if it does not fit.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.combine(other, i128::checked_add)
     }
 
-    /// Returns the difference, or `None` when it does not fit.
+    /// Returns the difference, or `None` if it does not fit.
     pub fn checked_sub(self, other: Self) -> Option<Self> {
         self.combine(other, i128::checked_sub)
     }
 
-    /// Returns the product, or `None` when it does not fit.
+    /// Returns the product, or `None` if it does not fit.
     ///
-    /// Its scale is the sum of both scales, or less where only zeros at the end make that too long.
+    /// The scale is the sum of both scales, or less if trailing zeros alone exceed the limits.
     pub fn checked_mul(self, other: Self) -> Option<Self> {
         self.product(other).or_else(|| self.normalize().product(other.normalize()))
     }
 
-    /// Returns the multiple of `increment` that is nearest to the number from above when `up`, else from below, with
-    /// the increment's scale (without its zeros at the end where only they make the result too long).
+    /// Returns the nearest multiple of `increment` that is not below the number if `up`, otherwise not above. The scale
+    /// is that of the increment, without its trailing zeros if they alone make the result too long.
     ///
-    /// Above and below are towards plus and minus infinity. `None` when the increment is not positive or the result
-    /// does not fit.
+    /// Negative numbers are rounded towards plus infinity if `up`, otherwise towards minus infinity. Returns `None` if
+    /// the increment is not positive or the result does not fit.
     pub fn round_to_increment(self, increment: Self, up: bool) -> Option<Self> {
         if increment.is_negative() || increment.is_zero() {
             return None;
@@ -226,22 +225,22 @@ impl Decimal {
         self.multiple_of(increment, up).or_else(|| self.multiple_of(increment.normalize(), up))
     }
 
-    /// Returns the nearest float, ties to even: what Python's `float(Decimal(text))` gives.
+    /// Returns the nearest float, ties to even, as Python's `float(Decimal(text))` does.
     pub fn to_f64(self) -> f64 {
         let (mantissa, scale) = (self.mantissa(), self.scale() as usize);
         if mantissa.unsigned_abs() <= 1 << 53
             && let Some(power) = EXACT_F64_POW10.get(scale)
         {
-            // Both operands are exact, so the one division rounds once.
+            // Both operands are exact, so the result is rounded once.
             return mantissa as i64 as f64 / power;
         }
         let mut buffer = [0; PLAIN_LEN];
-        let magnitude: f64 = self.plain(&mut buffer).parse().expect("plain digits are a float");
+        let magnitude: f64 = self.plain(&mut buffer).parse().expect("Invariant: plain digits are a float");
         if self.is_negative() { -magnitude } else { magnitude }
     }
 
-    /// Returns the number with the fewest digits that reads back as `value`, or `None` when `value` is not finite or
-    /// that number does not fit.
+    /// Returns the number with the fewest digits that converts to `value`, or `None` if `value` is not finite or the
+    /// number does not fit.
     pub fn from_f64_shortest(value: f64) -> Option<Self> {
         if !value.is_finite() {
             return None;
@@ -274,7 +273,7 @@ impl Decimal {
     fn multiple_of(self, increment: Self, up: bool) -> Option<Self> {
         let (scale, step) = (increment.scale(), increment.mantissa());
         let units = match self.scale().checked_sub(scale) {
-            // Rounding to the unit of the increment first changes nothing: the increment is a whole number of units.
+            // The increment is a whole number of units, so rounding to the unit first does not change the result.
             Some(excess) => {
                 let power = POW10[excess as usize];
                 self.mantissa().div_euclid(power) + i128::from(up && self.mantissa() % power != 0)
@@ -323,7 +322,7 @@ impl From<i64> for Decimal {
 }
 
 impl fmt::Display for Decimal {
-    /// Writes plain notation with every digit of the scale, never an exponent.
+    /// Writes plain notation with all digits of the scale, without an exponent.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad_integral(!self.is_negative(), "", self.plain(&mut [0; PLAIN_LEN]))
     }
@@ -368,7 +367,7 @@ fn compare_scaled(a: i128, power: u8, b: i128) -> Ordering {
     match (power, a.checked_mul(POW10[power as usize])) {
         (0, _) => a.cmp(&b),
         (_, Some(scaled)) => scaled.cmp(&b),
-        // Past every `i128`, on the side of its sign.
+        // The product exceeds every `i128`, so its sign decides.
         (_, None) => a.cmp(&0),
     }
 }

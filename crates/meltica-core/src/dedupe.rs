@@ -1,23 +1,23 @@
-//! Telling repeated venue messages from new ones.
+//! Detection of repeated venue messages.
 
 use crate::event::VenueId;
 use std::collections::{HashSet, VecDeque};
 
-/// How many ids a window remembers.
+/// The number of ids in a window.
 pub const WINDOW: u64 = 4096;
 
-/// What an id was.
+/// The result of looking up an id in its window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
-    /// Not seen before.
+pub enum IdStatus {
+    /// The id is new.
     New,
-    /// Seen before.
+    /// The id is in the window.
     Duplicate,
-    /// So old that it cannot be told; treated as a loss, counted apart.
+    /// The id is older than the window, which cannot decide. Treated as a repetition and counted separately.
     Stale,
 }
 
-/// Ids that grow: a watermark and one bit for each of the last [`WINDOW`] ids.
+/// A window of growing ids: a watermark and one bit for each of the last [`WINDOW`] ids.
 #[derive(Debug, Clone)]
 pub struct Monotonic {
     highest: Option<u64>,
@@ -31,16 +31,16 @@ impl Default for Monotonic {
 }
 
 impl Monotonic {
-    /// Looks `id` up and remembers it.
+    /// Looks up `id` and adds it to the window.
     #[inline]
-    pub fn see(&mut self, id: u64) -> Seen {
+    pub fn check(&mut self, id: u64) -> IdStatus {
         match self.highest {
             Some(highest) if id <= highest => {
                 if highest - id >= WINDOW {
-                    return Seen::Stale;
+                    return IdStatus::Stale;
                 }
                 if self.bit(id) {
-                    return Seen::Duplicate;
+                    return IdStatus::Duplicate;
                 }
             }
             Some(highest) => {
@@ -56,7 +56,7 @@ impl Monotonic {
             None => self.highest = Some(id),
         }
         self.bits[Self::word(id)] |= 1 << (id % 64);
-        Seen::New
+        IdStatus::New
     }
 
     const fn word(id: u64) -> usize {
@@ -68,26 +68,26 @@ impl Monotonic {
     }
 }
 
-/// Ids without an order: the last [`WINDOW`] of them, compared in full.
+/// A window of ids without an order: the last [`WINDOW`] ids, compared in full.
 #[derive(Debug, Clone, Default)]
 pub struct Opaque {
-    known: HashSet<VenueId, foldhash::fast::RandomState>,
+    ids: HashSet<VenueId, foldhash::fast::RandomState>,
     order: VecDeque<VenueId>,
 }
 
 impl Opaque {
-    /// Looks `id` up and remembers it.
-    pub fn see(&mut self, id: VenueId) -> Seen {
-        if !self.known.insert(id) {
-            return Seen::Duplicate;
+    /// Looks up `id` and adds it to the window.
+    pub fn check(&mut self, id: VenueId) -> IdStatus {
+        if !self.ids.insert(id) {
+            return IdStatus::Duplicate;
         }
         if self.order.len() as u64 == WINDOW
             && let Some(oldest) = self.order.pop_front()
         {
-            self.known.remove(&oldest);
+            self.ids.remove(&oldest);
         }
         self.order.push_back(id);
-        Seen::New
+        IdStatus::New
     }
 }
 
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Ids that mostly grow, and repeat, jump, come late or restart.
+    /// Returns ids that mostly grow, and also repeat, jump, arrive late or restart.
     fn ids() -> impl Strategy<Value = Vec<u64>> {
         let step = prop_oneof![
             8 => (1i64..4).boxed(),
@@ -123,12 +123,12 @@ mod tests {
             let (mut window, mut model, mut highest) = (Monotonic::default(), HashSet::new(), None::<u64>);
             for id in ids {
                 let expected = match highest {
-                    Some(h) if id + WINDOW <= h => Seen::Stale,
-                    _ if !model.insert(id) => Seen::Duplicate,
-                    _ => Seen::New,
+                    Some(h) if id + WINDOW <= h => IdStatus::Stale,
+                    _ if !model.insert(id) => IdStatus::Duplicate,
+                    _ => IdStatus::New,
                 };
                 highest = highest.max(Some(id));
-                prop_assert_eq!(window.see(id), expected, "id {}", id);
+                prop_assert_eq!(window.check(id), expected, "id {}", id);
             }
         }
 
@@ -136,14 +136,14 @@ mod tests {
         fn prop_opaque_is_a_set_of_the_last_ids(ids in proptest::collection::vec(0u64..6000, 1..300), fill in 0u64..5000) {
             let (mut window, mut model) = (Opaque::default(), VecDeque::new());
             for id in (10_000..10_000 + fill).chain(ids) {
-                let expected = if model.contains(&id) { Seen::Duplicate } else { Seen::New };
-                if expected == Seen::New {
+                let expected = if model.contains(&id) { IdStatus::Duplicate } else { IdStatus::New };
+                if expected == IdStatus::New {
                     model.push_back(id);
                     if model.len() as u64 > WINDOW {
                         model.pop_front();
                     }
                 }
-                prop_assert_eq!(window.see(VenueId::Number(id)), expected);
+                prop_assert_eq!(window.check(VenueId::Number(id)), expected);
             }
         }
     }

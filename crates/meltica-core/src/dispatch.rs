@@ -1,14 +1,14 @@
-//! One step gives each event its global sequence number and hands it to the queues that want it.
+//! Dispatch: one step gives each event its global sequence number and pushes it to the queues of its route.
 //!
 //! # The table
-//! [`Table`] maps (provider, kind, symbol) to queues. It is built whole from what subscribers declare, swapped in one
-//! store, and read without waiting. A route without a symbol wants every symbol of its provider and kind: the first
-//! event of a new symbol makes the exact entry, so the usual lookup stays one hash probe.
+//! [`Table`] maps (provider, kind, symbol) to queues. It is built as a whole from the routes of the subscribers,
+//! swapped in one store, and read without waiting. A route without a symbol covers every symbol of its provider and
+//! kind: the first event of a new symbol adds the exact entry, so a lookup usually costs one hash probe.
 //!
 //! # The step
-//! [`Publisher::publish`] fills a slot, waits for room where a queue says `block`, and then under one short lock
-//! numbers the event, pushes it to each queue and moves the watermark. Inside the lock nothing is allocated, waited
-//! for or logged. Wake-ups are collected and sent by [`Publisher::flush`], once per socket read.
+//! [`Publisher::publish`] fills a slot and waits for room in queues that block. Then, under one short lock, it numbers
+//! the event, pushes it to each queue and moves the watermark. The lock covers no allocation, wait or log call.
+//! Wake-ups are collected, and [`Publisher::flush`] sends them once per socket read.
 
 mod publish;
 
@@ -21,14 +21,14 @@ use crate::sync::{Arc, Mutex, Swap, lock};
 pub use publish::{NotDispatched, Origin, Publisher, Wanted};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// What a subscriber wants: one kind from one provider, of one symbol or of all.
+/// A subscription: one kind of one provider, for one symbol or for all symbols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RouteKey {
-    /// From whom.
+    /// The provider.
     pub provider: ProviderId,
-    /// What.
+    /// The kind.
     pub kind: Kind,
-    /// Of what; `None` is every symbol.
+    /// The symbol; `None` covers every symbol.
     pub symbol: Option<SymbolId>,
 }
 
@@ -38,12 +38,12 @@ impl RouteKey {
     }
 }
 
-/// A route with its conditions.
+/// A subscription with its conditions.
 #[derive(Debug, Clone)]
 pub struct Route {
-    /// What is wanted.
+    /// The subscribed key.
     pub key: RouteKey,
-    /// All must match.
+    /// The conditions, all of which must hold.
     pub filters: Vec<Filter>,
     /// For books: levels per side.
     pub depth: u32,
@@ -53,18 +53,18 @@ pub struct Route {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubscriptionId(u64);
 
-/// What a change of the table asks of providers.
+/// The changes of the providers' subscriptions that follow from a change of the table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Change {
-    /// Version of the table from now on.
+    /// The new version of the table.
     pub version: u32,
-    /// Routes that nobody wanted before, by provider, kind and symbol.
+    /// Routes that have their first subscriber, by provider, kind and symbol.
     pub subscribe: Vec<RouteKey>,
-    /// Routes that nobody wants any more.
+    /// Routes that have lost their last subscriber.
     pub unsubscribe: Vec<RouteKey>,
 }
 
-/// Immutable once made: plain reference counting, even where loom looks.
+/// Immutable, so plain reference counting is enough under loom too.
 type Filters = std::sync::Arc<[Filter]>;
 
 struct Target {
@@ -75,7 +75,7 @@ struct Target {
 }
 
 struct Entry {
-    /// Stable over table versions: indexes a publisher's own counters.
+    /// The index of the entry in a publisher's counters. It is the same in all versions of the table.
     id: u32,
     depth: u32,
     filtered: bool,
@@ -85,13 +85,13 @@ struct Entry {
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
-/// The routing table: immutable, replaced whole.
+/// The routing table. It is immutable and replaced as a whole.
 #[derive(Default)]
 pub struct Table {
     version: u32,
     exact: Map<u64, u32>,
     entries: Vec<Entry>,
-    /// (provider, kind) pairs that somebody wants for every symbol.
+    /// The (provider, kind) pairs with a route for every symbol.
     any: BTreeSet<(ProviderId, Kind)>,
 }
 
@@ -138,7 +138,7 @@ impl Registry {
                 let covers = |key: &RouteKey| {
                     key.provider == provider && key.kind == kind && key.symbol.is_none_or(|s| s == symbol)
                 };
-                // An exact route goes before one for every symbol of the same subscriber.
+                // An exact route takes precedence over one for every symbol of the same subscriber.
                 let best = subscriber
                     .routes
                     .iter()
@@ -166,16 +166,16 @@ impl Registry {
 pub struct Dispatcher {
     pools: Arc<Pools>,
     watermark: Watermark,
-    /// The last number given.
+    /// The last assigned sequence number.
     order: Mutex<u64>,
     table: Swap<Table>,
     registry: Mutex<Registry>,
-    /// Only one producer at a time may sleep for room.
+    /// Held by the one producer that sleeps until a queue has room.
     waiting: Mutex<()>,
 }
 
 impl Dispatcher {
-    /// Makes a dispatcher without routes.
+    /// Returns a dispatcher without routes.
     pub fn new(pools: Arc<Pools>) -> Arc<Self> {
         Arc::new(Self {
             pools,
@@ -192,18 +192,18 @@ impl Dispatcher {
         &self.pools
     }
 
-    /// Returns the highest number that stands in every queue it was routed to.
+    /// Returns the highest sequence number whose event is in every queue of its route.
     #[inline]
     pub fn watermark(&self) -> u64 {
         self.watermark.get()
     }
 
-    /// Returns the routing table's version.
+    /// Returns the version of the routing table.
     pub fn version(&self) -> u32 {
         self.table.load().version
     }
 
-    /// Routes events into `queue`. Book routes bring the notices about those books with them.
+    /// Routes events into `queue`. A route of books includes the notices about these books.
     pub fn subscribe(&self, queue: &Arc<Queue>, routes: Vec<Route>) -> (SubscriptionId, Change) {
         let notices = routes.iter().filter(|route| route.key.kind == Kind::BookSnapshot).flat_map(|route| {
             let notice = |kind| Route { key: RouteKey { kind, ..route.key }, filters: Vec::new(), depth: 0 };
@@ -220,12 +220,12 @@ impl Dispatcher {
         })
     }
 
-    /// Ends a subscription. Its queue may still get an event that is being published meanwhile.
+    /// Ends a subscription. An event that is being published at the same time may still reach its queue.
     pub fn unsubscribe(&self, id: SubscriptionId) -> Change {
         self.change(|registry| drop(registry.subscribers.remove(&id))).1
     }
 
-    /// Returns every route that somebody wants, notices apart, by provider, kind and symbol.
+    /// Returns every subscribed route except those of notices, by provider, kind and symbol.
     pub fn wanted(&self) -> Vec<RouteKey> {
         lock(&self.registry).wanted().into_iter().collect()
     }
@@ -246,8 +246,8 @@ impl Dispatcher {
         (result, change)
     }
 
-    /// Makes the exact entry for a symbol that a route for every symbol has just matched for the first time.
-    fn meet(&self, provider: ProviderId, kind: Kind, symbol: SymbolId) {
+    /// Adds the exact entry of a symbol that matches a route for every symbol for the first time.
+    fn add_symbol(&self, provider: ProviderId, kind: Kind, symbol: SymbolId) {
         let mut registry = lock(&self.registry);
         if registry.found_symbols.insert((provider, kind, symbol)) {
             let table = registry.build();

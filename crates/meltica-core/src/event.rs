@@ -1,7 +1,7 @@
-//! What flows: event kinds, routes, header and payloads.
+//! Events: kinds, headers and payloads.
 //!
-//! An event is immutable once dispatched. Fixed-size payloads are plain `Copy` data; the rare, variable ones are
-//! boxed; a book points at its own pooled slot. What a venue did not send is absent (`None`), never zero.
+//! An event is immutable once dispatched. Payloads of fixed size are `Copy` data, rare ones of variable size are boxed,
+//! and a book refers to a pooled slot of its own. A value that the venue did not send is `None`, never zero.
 
 mod payload;
 
@@ -16,8 +16,8 @@ pub use payload::{
 /// Nanoseconds since the Unix epoch, or a signed difference of two such times.
 pub type Nanos = i64;
 
-/// The kind of an event. The first nine are public; `BookGap` and `MarketStale` are notices that travel in the queue, in
-/// sequence, to whoever is routed for the book they speak of.
+/// The kind of an event. The first nine are public; `BookGap` and `MarketStale` are notices that travel in the queue,
+/// in sequence, to the subscribers of the book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Kind {
@@ -27,15 +27,15 @@ pub enum Kind {
     Trade = 1,
     /// Last price, best bid and ask.
     Ticker = 2,
-    /// A report on one of our orders.
+    /// A report on one of the account's orders.
     ExecReport = 3,
     /// A candle.
     KlineSummary = 4,
     /// A changed or new instrument.
     InstrumentUpdate = 5,
-    /// A balance of ours.
+    /// A balance of the account.
     BalanceUpdate = 6,
-    /// A risk check that tripped or cleared.
+    /// A risk check that was triggered or cleared.
     RiskControl = 7,
     /// Free-form JSON from an adapter or a lambda.
     Extension = 8,
@@ -46,10 +46,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// How many kinds there are, notices included.
+    /// The number of kinds, notices included.
     pub const COUNT: usize = 11;
 
-    /// Every kind, in the order of its number.
+    /// Every kind, in numerical order.
     pub const ALL: [Self; Self::COUNT] = [
         Self::BookSnapshot,
         Self::Trade,
@@ -67,7 +67,7 @@ impl Kind {
     /// The kinds that can be subscribed to.
     pub const PUBLIC: &'static [Self] = Self::ALL.split_at(9).0;
 
-    /// Returns the kind's name, the same in Rust, Python, REST and docs.
+    /// Returns the name of the kind, the same in Rust, Python, REST and docs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::BookSnapshot => "BookSnapshot",
@@ -84,7 +84,7 @@ impl Kind {
         }
     }
 
-    /// Returns the kind of that name.
+    /// Returns the kind with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
@@ -105,7 +105,8 @@ impl Kind {
         })
     }
 
-    /// Whether the kind may never be dropped: it concerns our own orders, balances and limits, or tells of a loss.
+    /// Returns whether events of the kind are never dropped: those about orders, balances and limits of the account,
+    /// and notices of a loss.
     pub const fn is_private(self) -> bool {
         matches!(
             self,
@@ -113,7 +114,7 @@ impl Kind {
         )
     }
 
-    /// Whether a provider must be authenticated to send the kind.
+    /// Returns whether a provider must be authenticated to publish the kind.
     pub const fn needs_auth(self) -> bool {
         matches!(self, Self::ExecReport | Self::BalanceUpdate)
     }
@@ -138,19 +139,19 @@ impl Side {
         }
     }
 
-    /// Returns the side of that name.
+    /// Returns the side with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Buy, Self::Sell].into_iter().find(|side| side.name() == name)
     }
 }
 
-/// What an event carries.
+/// The content of an event.
 #[derive(Debug, Default)]
 pub enum Payload {
-    /// Nothing: a slot at rest.
+    /// Nothing: the slot is free.
     #[default]
     Empty,
-    /// See [`Book`]. The levels live in a slot of their own.
+    /// See [`Book`]. The levels are in a slot of their own.
     Book(Shared<Book>),
     /// See [`Trade`].
     Trade(Trade),
@@ -177,37 +178,37 @@ pub enum Payload {
 // Every slot of the pool has this size. Payloads that are larger are boxed.
 const _: () = assert!(size_of::<Payload>() == 192);
 
-/// Where an event comes from and when.
+/// The origin and the times of an event.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Header {
-    /// Global sequence number, from 1, given by dispatch.
+    /// The global sequence number, from 1, assigned by dispatch.
     pub seq: u64,
-    /// Per provider, kind and symbol, from 1 at each start of the provider.
+    /// The sequence number per provider, kind and symbol, from 1 after each start of the provider.
     pub provider_seq: u64,
-    /// When the venue says it happened; `None` when it does not.
+    /// The time of the event by the venue; `None` if the venue sends none.
     pub venue_time: Option<Nanos>,
-    /// When the bytes arrived, wall clock.
+    /// The arrival of the bytes, wall clock.
     pub received_time: Nanos,
-    /// When it was numbered and routed, wall clock.
+    /// The time at which the event was numbered and routed, wall clock.
     pub dispatched_time: Nanos,
     /// The same instant on the monotonic clock, see [`crate::clock`].
     pub dispatched_ticks: u64,
-    /// Version of the routing table that routed it.
+    /// The version of the routing table that routed the event.
     pub routing_version: u32,
-    /// Whose event.
+    /// The provider.
     pub provider: ProviderId,
-    /// Of what.
+    /// The symbol.
     pub symbol: SymbolId,
-    /// Which kind.
+    /// The kind.
     pub kind: Kind,
 }
 
 /// One event: header and payload.
 #[derive(Debug, Default)]
 pub struct Event {
-    /// `None` only while the slot is at rest.
+    /// `None` only while the slot is free.
     pub header: Option<Header>,
-    /// What it carries.
+    /// The content.
     pub payload: Payload,
 }
 
@@ -215,7 +216,7 @@ impl Event {
     /// Returns the header of a dispatched event.
     ///
     /// # Panics
-    /// When the event was never dispatched, which the types of `dispatch` rule out.
+    /// If the event was never dispatched, which the types of `dispatch` rule out.
     #[inline]
     pub fn header(&self) -> &Header {
         self.header.as_ref().expect("Invariant: a shared event has a header")

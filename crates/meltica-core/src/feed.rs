@@ -1,7 +1,7 @@
-//! One provider's frames, from bytes to dispatched events: decode, assemble books, de-duplicate, publish.
+//! A provider's feed, from frames to dispatched events: it decodes, assembles books, de-duplicates and publishes.
 //!
 //! # Cost
-//! Whether anybody wants a message is asked as soon as its kind and symbol are known, before its numbers are read.
+//! The route of a message is looked up once its kind and symbol are decoded, before its numbers are converted.
 
 mod outcome;
 mod stats;
@@ -9,7 +9,7 @@ mod stats;
 use crate::book::{BookAssembler, DiffIds, DiffOutcome, SnapshotOutcome};
 use crate::clock;
 use crate::codec::{Codec, Decoded, Decoder, IdMode};
-use crate::dedupe::{Monotonic, Opaque, Seen};
+use crate::dedupe::{IdStatus, Monotonic, Opaque};
 use crate::dispatch::{NotDispatched, Origin, Publisher, Wanted};
 use crate::event::{Book, BookGap, Event, Kind, Nanos, Payload, StaleReason, VenueId};
 use crate::names::SymbolId;
@@ -27,46 +27,46 @@ enum Window {
 
 type Windows = HashMap<(u16, SymbolId), Window, foldhash::fast::RandomState>;
 
-/// Whether an id of a message about a symbol was not seen before; counted when it was.
+/// Returns whether an id of a message about a symbol is new. Counts the id otherwise.
 #[inline]
 fn is_new(windows: &mut Windows, stats: &FeedStats, of: (u16, SymbolId), id: VenueId, mode: IdMode) -> bool {
     let window = windows.entry(of).or_insert_with(|| match mode {
         IdMode::Monotonic => Window::Monotonic(Monotonic::default()),
         IdMode::Opaque => Window::Opaque(Opaque::default()),
     });
-    let seen = match (window, id) {
-        (Window::Monotonic(window), VenueId::Number(id)) => window.see(id),
-        (Window::Opaque(window), id) => window.see(id),
-        // A declaration says that the ids grow, so text is none of them.
-        (Window::Monotonic(_), VenueId::Text(_)) => Seen::New,
+    let status = match (window, id) {
+        (Window::Monotonic(window), VenueId::Number(id)) => window.check(id),
+        (Window::Opaque(window), id) => window.check(id),
+        // Declared ids are whole numbers that grow, so the window cannot contain a text.
+        (Window::Monotonic(_), VenueId::Text(_)) => IdStatus::New,
     };
-    match seen {
-        Seen::New => return true,
-        Seen::Duplicate => stats.duplicates.bump(1),
-        Seen::Stale => stats.stale_ids.bump(1),
+    match status {
+        IdStatus::New => return true,
+        IdStatus::Duplicate => stats.duplicates.bump(1),
+        IdStatus::Stale => stats.stale_ids.bump(1),
     }
     false
 }
 
-/// One provider's way from frames to queues.
+/// Decodes the frames of one provider and dispatches their events.
 pub struct Feed {
     publisher: Publisher,
     decoder: Option<Decoder>,
     books: BTreeMap<SymbolId, BookAssembler>,
-    /// Whose books came whole, and are good until the next restart.
+    /// The symbols whose books are published as a whole. They are valid until the next restart.
     whole: HashSet<SymbolId, foldhash::fast::RandomState>,
     windows: Windows,
     stats: Arc<FeedStats>,
 }
 
 impl Feed {
-    /// Feeds `publisher`, from frames of `codec` if there is one.
+    /// Returns a feed of `publisher` that decodes frames with `codec`, if given.
     pub fn new(publisher: Publisher, codec: Option<Arc<Codec>>) -> Self {
         let stats = Arc::new(FeedStats::new(publisher.provider()));
         Self::counting(publisher, codec, stats)
     }
 
-    /// As [`Self::new`], but counts on in `stats`, which no other feed may write any more.
+    /// Returns a feed that continues to count in `stats`, which no other feed may write from then on.
     pub fn counting(publisher: Publisher, codec: Option<Arc<Codec>>, stats: Arc<FeedStats>) -> Self {
         let decoder = codec.map(Decoder::new);
         Self {
@@ -84,7 +84,7 @@ impl Feed {
         &self.stats
     }
 
-    /// Returns the publisher, for events that need no codec.
+    /// Returns the publisher, for events that are not decoded from frames.
     pub fn publisher(&mut self) -> &mut Publisher {
         &mut self.publisher
     }
@@ -166,8 +166,13 @@ impl Feed {
         let Some(decoder) = &self.decoder else { return Ok(0) };
         let book = self.books.entry(symbol).or_default();
         let outcome = book.diff(ids, decoder.levels());
-        let mut to =
-            To { publisher: &mut self.publisher, stats: &self.stats, symbol, venue_time, received_time };
+        let mut to = BookEvents {
+            publisher: &mut self.publisher,
+            stats: &self.stats,
+            symbol,
+            venue_time,
+            received_time,
+        };
         match outcome {
             DiffOutcome::Applied => to.book(book, ids.first),
             DiffOutcome::Old => {
@@ -182,7 +187,7 @@ impl Feed {
                 self.stats.buffered.bump(1);
                 if first_time { to.stale(StaleReason::NoSnapshot) } else { Ok(0) }
             }
-            DiffOutcome::Gap { expected, seen } => to.gap(expected, seen),
+            DiffOutcome::Gap { expected, received } => to.gap(expected, received),
             DiffOutcome::Crossed => to.stale(StaleReason::Crossed),
             DiffOutcome::Overflow => to.stale(StaleReason::Overflow),
         }
@@ -195,7 +200,7 @@ impl Feed {
         received_time: Nanos,
         last: u64,
     ) -> Result<u32, NotDispatched> {
-        // A snapshot that names no symbol belongs to the one book that waits for it, or to the only book there is.
+        // A snapshot without a symbol belongs to the only book that waits for one, or to the only book.
         let waiting = || {
             let mut waiting =
                 self.books.iter().filter(|(_, book)| !book.is_synced()).map(|(symbol, _)| *symbol);
@@ -209,8 +214,13 @@ impl Feed {
         };
         let Some(decoder) = &self.decoder else { return Ok(0) };
         let book = self.books.entry(symbol).or_default();
-        let mut to =
-            To { publisher: &mut self.publisher, stats: &self.stats, symbol, venue_time, received_time };
+        let mut to = BookEvents {
+            publisher: &mut self.publisher,
+            stats: &self.stats,
+            symbol,
+            venue_time,
+            received_time,
+        };
         let mut events = 0;
         let mut failed = None;
         let outcome = book.snapshot(last, decoder.levels(), |book, first| match to.book(book, first) {
@@ -221,20 +231,20 @@ impl Feed {
             return Err(error);
         }
         match outcome {
-            // Each buffered diff has made its own event; without any, the snapshot itself is the book.
+            // Each buffered diff has published its own event. Without buffered diffs the snapshot is published.
             SnapshotOutcome::Synced { applied: 0 } => events += to.book(book, last)?,
             SnapshotOutcome::Synced { .. } => {}
             SnapshotOutcome::TooOld => self.stats.old_snapshots.bump(1),
             SnapshotOutcome::Older => self.stats.old_books.bump(1),
-            SnapshotOutcome::Gap { expected, seen } => events += to.gap(expected, seen)?,
+            SnapshotOutcome::Gap { expected, received } => events += to.gap(expected, received)?,
             SnapshotOutcome::Crossed => events += to.stale(StaleReason::Crossed)?,
             SnapshotOutcome::Overflow => events += to.stale(StaleReason::Overflow)?,
         }
         Ok(events)
     }
 
-    /// Begins anew, after the connection was lost: every book is stale until its next snapshot, and ids that were
-    /// seen may come again.
+    /// Resets the feed after the connection was lost: every book is stale until its next snapshot, and the windows of
+    /// ids are cleared.
     ///
     /// # Errors
     /// As [`Self::frame`].
@@ -242,11 +252,12 @@ impl Feed {
         self.windows.clear();
         let mut events = 0;
         for (symbol, book) in &mut self.books {
-            let was_good = book.is_synced();
+            let was_synced = book.is_synced();
             book.reset();
-            if was_good {
+            if was_synced {
                 let (publisher, stats) = (&mut self.publisher, &self.stats);
-                let mut to = To { publisher, stats, symbol: *symbol, venue_time: None, received_time };
+                let mut to =
+                    BookEvents { publisher, stats, symbol: *symbol, venue_time: None, received_time };
                 events += to.stale(StaleReason::Disconnected)?;
             }
         }
@@ -254,13 +265,13 @@ impl Feed {
         whole.sort_unstable();
         for symbol in whole {
             let (publisher, stats) = (&mut self.publisher, &self.stats);
-            let mut to = To { publisher, stats, symbol, venue_time: None, received_time };
+            let mut to = BookEvents { publisher, stats, symbol, venue_time: None, received_time };
             events += to.stale(StaleReason::Disconnected)?;
         }
         Ok(events)
     }
 
-    /// Publishes an event that was not decoded here; returns whether anybody wanted it.
+    /// Publishes an event that was not decoded from a frame. Returns whether it was dispatched.
     ///
     /// # Errors
     /// As [`Self::frame`].
@@ -269,7 +280,7 @@ impl Feed {
         publish(&mut self.publisher, &self.stats, wanted, origin, &mut payload).map(|n| n > 0)
     }
 
-    /// Publishes a book that was not assembled here; returns whether anybody wanted it.
+    /// Publishes a book that was not assembled by this feed. Returns whether it was dispatched.
     ///
     /// # Errors
     /// As [`Self::frame`].
@@ -277,7 +288,8 @@ impl Feed {
         self.publish_book_with(origin, |slot, _| slot.clone_from(book))
     }
 
-    /// Publishes what `payload` makes, once it is known that somebody wants it; returns whether.
+    /// Publishes the payload that `payload` returns, which is called only if the event is routed. Returns whether the
+    /// event was dispatched.
     ///
     /// # Errors
     /// As [`Self::frame`].
@@ -292,7 +304,7 @@ impl Feed {
         publish(&mut self.publisher, &self.stats, wanted, origin, &mut payload).map(|n| n > 0)
     }
 
-    /// Publishes the book that `fill` makes of a slot for so many levels a side, as [`Self::publish_with`].
+    /// Publishes the book that `fill` writes into a slot, given the levels per side, as [`Self::publish_with`] does.
     ///
     /// # Errors
     /// As [`Self::frame`].
@@ -308,7 +320,7 @@ impl Feed {
         Ok(published)
     }
 
-    /// Returns the symbols whose book waits for a snapshot, and counts them for the statistics.
+    /// Returns the symbols whose book waits for a snapshot, and updates their count in the statistics.
     pub fn unsynced(&self) -> Vec<SymbolId> {
         let waiting = self.books.iter().filter(|(_, book)| !book.is_synced());
         let symbols: Vec<_> = waiting.map(|(symbol, _)| *symbol).collect();
@@ -316,7 +328,7 @@ impl Feed {
         symbols
     }
 
-    /// Wakes the readers of what was dispatched since the last call.
+    /// Wakes the readers of the events dispatched since the last call.
     pub fn flush(&mut self) {
         self.publisher.flush();
     }
@@ -375,8 +387,8 @@ fn publish_book(
     count(stats, Kind::BookSnapshot, published)
 }
 
-/// Where what a book does goes.
-struct To<'f> {
+/// Publishes the events of one book.
+struct BookEvents<'f> {
     publisher: &'f mut Publisher,
     stats: &'f FeedStats,
     symbol: SymbolId,
@@ -384,7 +396,7 @@ struct To<'f> {
     received_time: Nanos,
 }
 
-impl To<'_> {
+impl BookEvents<'_> {
     fn origin(&self, kind: Kind) -> Origin {
         Origin { kind, symbol: self.symbol, venue_time: self.venue_time, received_time: self.received_time }
     }
@@ -397,9 +409,9 @@ impl To<'_> {
         })
     }
 
-    fn gap(&mut self, expected: u64, seen: u64) -> Result<u32, NotDispatched> {
+    fn gap(&mut self, expected: u64, received: u64) -> Result<u32, NotDispatched> {
         self.stats.gaps.bump(1);
-        let n = self.notice(Kind::BookGap, Payload::BookGap(BookGap { expected, seen }))?;
+        let n = self.notice(Kind::BookGap, Payload::BookGap(BookGap { expected, received }))?;
         Ok(n + self.stale(StaleReason::Gap)?)
     }
 
@@ -414,7 +426,7 @@ impl To<'_> {
     }
 }
 
-/// Kept so that `Event` and its slot sizes stay in view of the budget: a slot spans few cache lines.
+/// An event spans few cache lines, as the cost of a slot depends on its size.
 const _: () = assert!(size_of::<Event>() <= 288);
 
 #[cfg(all(test, not(loom)))]

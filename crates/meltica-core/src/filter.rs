@@ -1,9 +1,9 @@
-//! Conditions on an event's fields, compiled when they are declared.
+//! Filters: conditions on the fields of an event, compiled when they are declared.
 
 use crate::decimal::Decimal;
 use crate::event::{Kind, OrderState, Payload, ShortText, Side};
 
-/// What a field holds.
+/// The value of a field.
 enum Field<'a> {
     Absent,
     Number(Decimal),
@@ -19,13 +19,13 @@ impl From<Option<Decimal>> for Field<'_> {
 
 type Accessor = for<'a> fn(&'a Payload, &'a mut String) -> Field<'a>;
 
-/// What the values of a field are, so that a condition which no event can meet is told when it is declared.
+/// The type of a field, by which a condition that no event can meet is refused when it is declared.
 #[derive(Clone, Copy)]
 enum FieldType {
     Number,
     Text,
     Flag,
-    /// One of these.
+    /// One of these names.
     Names(&'static [&'static str]),
 }
 
@@ -59,7 +59,7 @@ macro_rules! accessor {
     };
 }
 
-/// The fields that can be filtered on, per kind.
+/// Returns the fields of a kind that can be filtered on.
 fn fields(kind: Kind) -> &'static [(&'static str, FieldType, Accessor)] {
     use FieldType::{Flag, Names, Number, Text};
     match kind {
@@ -125,12 +125,12 @@ fn fields(kind: Kind) -> &'static [(&'static str, FieldType, Accessor)] {
     }
 }
 
-/// A value to compare with.
+/// A value of a condition.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Operand {
-    /// Compared by value with numbers, by its text with text.
+    /// Compared with numbers by value and with text by its characters.
     Text(String),
-    /// For flags.
+    /// Compared with flags.
     Flag(bool),
 }
 
@@ -143,7 +143,7 @@ impl std::fmt::Display for Operand {
     }
 }
 
-/// How to compare.
+/// A comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Op {
     Eq,
@@ -157,49 +157,49 @@ impl Op {
         [("eq", Self::Eq), ("neq", Self::Neq), ("in", Self::In), ("prefix", Self::Prefix)];
 }
 
-/// A filter that cannot be compiled.
+/// The error of a filter that cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
-    /// The kind has no such field.
-    #[error("{kind} has no field `{seen}` to filter on; it has: {known}")]
+    /// The kind does not have the field.
+    #[error("filter not compiled: {kind} has no field `{found}`; {remedy}")]
     Field {
-        /// The kind's name.
+        /// The name of the kind.
         kind: &'static str,
-        /// The field asked for.
-        seen: String,
-        /// The fields there are.
-        known: String,
+        /// The requested field.
+        found: String,
+        /// The fields of the kind, or that it has none.
+        remedy: String,
     },
-    /// There is no such operator.
-    #[error("filter operator `{0}` is unknown; expected eq, neq, in or prefix")]
+    /// The operator is unknown.
+    #[error("filter not compiled: expected the operator eq, neq, in or prefix, saw `{0}`")]
     Op(String),
-    /// The operator takes another number of values.
-    #[error("filter operator `{op}` takes {expected}, {seen} were given")]
+    /// The operator takes a different number of values.
+    #[error("filter not compiled: expected {expected} for the operator `{op}`, saw {found}")]
     Arity {
         /// The operator.
         op: String,
-        /// What it takes.
+        /// The expected number of values.
         expected: &'static str,
-        /// How many values were given.
-        seen: usize,
+        /// The number of values.
+        found: usize,
     },
-    /// `prefix` on what is no text.
-    #[error("filter operator `prefix` is for text, and `{field}` is {sort}")]
+    /// `prefix` is applied to a field that is not text.
+    #[error("filter not compiled: expected text for the operator `prefix`, and `{field}` is {field_type}")]
     Prefix {
         /// The field.
         field: String,
-        /// What it holds.
-        sort: String,
+        /// The type of the field.
+        field_type: String,
     },
-    /// No event can hold the value.
-    #[error("expected {sort} to compare `{field}` with, seen `{seen}`")]
+    /// The field cannot have the value.
+    #[error("filter not compiled: expected {field_type} to compare `{field}` with, saw `{found}`")]
     Value {
         /// The field.
         field: String,
-        /// What it holds.
-        sort: String,
+        /// The type of the field.
+        field_type: String,
         /// The value.
-        seen: String,
+        found: String,
     },
 }
 
@@ -224,7 +224,7 @@ impl Filter {
     /// The operators.
     pub const OPERATORS: [&'static str; 4] = [Op::ALL[0].0, Op::ALL[1].0, Op::ALL[2].0, Op::ALL[3].0];
 
-    /// Returns the fields of a kind that can be filtered on.
+    /// Returns the names of the fields of a kind that can be filtered on.
     pub fn fields(kind: Kind) -> impl Iterator<Item = &'static str> {
         fields(kind).iter().map(|(name, ..)| *name)
     }
@@ -232,33 +232,37 @@ impl Filter {
     /// Compiles `field op operands` for events of `kind`.
     ///
     /// # Errors
-    /// [`FilterError`] when field or operator are unknown, the operator takes another number of operands, or no event
-    /// could ever hold one of them.
+    /// [`FilterError`] if the field or the operator is unknown, the operator takes a different number of operands, or
+    /// the field cannot have one of them.
     pub fn compile(kind: Kind, field: &str, op: &str, operands: Vec<Operand>) -> Result<Self, FilterError> {
-        let Some(&(_, sort, access)) = fields(kind).iter().find(|(name, ..)| *name == field) else {
-            let known = Self::fields(kind).collect::<Vec<_>>().join(", ");
-            let known = if known.is_empty() { "none".into() } else { known };
-            return Err(FilterError::Field { kind: kind.name(), seen: field.into(), known });
+        let Some(&(_, field_type, access)) = fields(kind).iter().find(|(name, ..)| *name == field) else {
+            let available = Self::fields(kind).collect::<Vec<_>>().join(", ");
+            let remedy = if available.is_empty() {
+                "remove the filter, as the kind has no fields to filter on".into()
+            } else {
+                format!("use one of: {available}")
+            };
+            return Err(FilterError::Field { kind: kind.name(), found: field.into(), remedy });
         };
         let op_name = op;
         let Some(&(_, op)) = Op::ALL.iter().find(|(name, _)| *name == op_name) else {
             return Err(FilterError::Op(op.into()));
         };
-        let arity = |expected| FilterError::Arity { op: op_name.into(), expected, seen: operands.len() };
+        let arity = |expected| FilterError::Arity { op: op_name.into(), expected, found: operands.len() };
         match op {
             Op::In if operands.is_empty() => return Err(arity("one value or more")),
             Op::Eq | Op::Neq | Op::Prefix if operands.len() != 1 => return Err(arity("one value")),
             _ => {}
         }
-        if op == Op::Prefix && matches!(sort, FieldType::Number | FieldType::Flag) {
-            return Err(FilterError::Prefix { field: field.into(), sort: sort.to_string() });
+        if op == Op::Prefix && matches!(field_type, FieldType::Number | FieldType::Flag) {
+            return Err(FilterError::Prefix { field: field.into(), field_type: field_type.to_string() });
         }
         let compiled = |operand: Operand| {
             let number = match &operand {
                 Operand::Text(text) => Decimal::parse(text.as_bytes()).ok(),
                 Operand::Flag(_) => None,
             };
-            let possible = match (&operand, sort) {
+            let possible = match (&operand, field_type) {
                 (Operand::Flag(_), FieldType::Flag) | (Operand::Text(_), FieldType::Text) => true,
                 (Operand::Text(_), FieldType::Number) => number.is_some(),
                 (Operand::Text(text), FieldType::Names(names)) => names
@@ -269,30 +273,34 @@ impl Filter {
             if possible {
                 return Ok((operand, number));
             }
-            Err(FilterError::Value { field: field.into(), sort: sort.to_string(), seen: operand.to_string() })
+            Err(FilterError::Value {
+                field: field.into(),
+                field_type: field_type.to_string(),
+                found: operand.to_string(),
+            })
         };
         let operands = operands.into_iter().map(compiled).collect::<Result<_, _>>()?;
         Ok(Self { access, op, operands })
     }
 
-    /// Whether the payload meets the condition. An absent field meets none, not even `neq`.
+    /// Returns whether the payload meets the condition. An absent field meets no condition, not even `neq`.
     pub fn matches(&self, payload: &Payload) -> bool {
         let mut text = String::new();
         let field = (self.access)(payload, &mut text);
         let equal = |(operand, number): &(Operand, Option<Decimal>)| match (&field, operand) {
-            (Field::Number(seen), Operand::Text(_)) => *number == Some(*seen),
-            (Field::Text(seen), Operand::Text(text)) => seen == text,
-            (Field::Flag(seen), Operand::Flag(flag)) => seen == flag,
+            (Field::Number(found), Operand::Text(_)) => *number == Some(*found),
+            (Field::Text(found), Operand::Text(text)) => found == text,
+            (Field::Flag(found), Operand::Flag(flag)) => found == flag,
             _ => false,
         };
         match (&field, self.op) {
             (Field::Absent, _) => false,
             (_, Op::Eq | Op::In) => self.operands.iter().any(equal),
             (_, Op::Neq) => !self.operands.iter().any(equal),
-            (Field::Text(seen), Op::Prefix) => self
+            (Field::Text(found), Op::Prefix) => self
                 .operands
                 .iter()
-                .any(|(o, _)| matches!(o, Operand::Text(text) if seen.starts_with(text.as_str()))),
+                .any(|(o, _)| matches!(o, Operand::Text(text) if found.starts_with(text.as_str()))),
             (_, Op::Prefix) => false,
         }
     }
@@ -331,57 +339,58 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_field_meets_nothing() {
+    fn an_absent_field_meets_no_condition() {
         let payload = trade(None, "1");
         assert!(!check("side", "eq", &["Buy"], &payload));
         assert!(!check("side", "neq", &["Buy"], &payload));
     }
 
     #[test]
-    fn faults_are_named() {
+    fn each_fault_has_its_message() {
         let text = |result: Result<Filter, FilterError>| result.unwrap_err().to_string();
         let value = |kind, field: &str, op: &str, value: &str| {
             text(Filter::compile(kind, field, op, vec![Operand::Text(value.into())]))
         };
         assert_eq!(
             text(Filter::compile(Kind::Trade, "sied", "eq", vec![])),
-            "Trade has no field `sied` to filter on; it has: side, price, quantity, trade_id"
+            "filter not compiled: Trade has no field `sied`; use one of: side, price, quantity, trade_id"
         );
         assert_eq!(
             text(Filter::compile(Kind::Trade, "side", "like", vec![])),
-            "filter operator `like` is unknown; expected eq, neq, in or prefix"
+            "filter not compiled: expected the operator eq, neq, in or prefix, saw `like`"
         );
         assert_eq!(
             text(Filter::compile(Kind::Trade, "side", "eq", vec![])),
-            "filter operator `eq` takes one value, 0 were given"
+            "filter not compiled: expected one value for the operator `eq`, saw 0"
         );
         assert_eq!(
             value(Kind::Trade, "price", "eq", "1/3"),
-            "expected a number to compare `price` with, seen `1/3`"
+            "filter not compiled: expected a number to compare `price` with, saw `1/3`"
         );
         assert_eq!(
             value(Kind::Trade, "side", "eq", "buy"),
-            "expected Buy or Sell to compare `side` with, seen `buy`"
+            "filter not compiled: expected Buy or Sell to compare `side` with, saw `buy`"
         );
         assert_eq!(
             value(Kind::ExecReport, "state", "prefix", "F "),
-            "expected ACK or PARTIAL or FILLED or CANCELLED or REJECTED or EXPIRED to compare `state` with, seen `F `"
+            "filter not compiled: expected ACK or PARTIAL or FILLED or CANCELLED or REJECTED or EXPIRED or UNKNOWN to \
+             compare `state` with, saw `F `"
         );
         assert_eq!(
             value(Kind::KlineSummary, "closed", "eq", "yes"),
-            "expected true or false to compare `closed` with, seen `yes`"
+            "filter not compiled: expected true or false to compare `closed` with, saw `yes`"
         );
         assert_eq!(
             text(Filter::compile(Kind::KlineSummary, "interval", "eq", vec![Operand::Flag(true)])),
-            "expected text to compare `interval` with, seen `true`"
+            "filter not compiled: expected text to compare `interval` with, saw `true`"
         );
         assert_eq!(
             value(Kind::Trade, "price", "prefix", "6"),
-            "filter operator `prefix` is for text, and `price` is a number"
+            "filter not compiled: expected text for the operator `prefix`, and `price` is a number"
         );
         assert_eq!(
             value(Kind::BookSnapshot, "bid", "eq", "6"),
-            "BookSnapshot has no field `bid` to filter on; it has: none"
+            "filter not compiled: BookSnapshot has no field `bid`; remove the filter, as the kind has no fields to filter on"
         );
     }
 }

@@ -1,6 +1,6 @@
-//! Instruments: what a venue lists, and the rules that a listing keeps.
+//! Instruments: the listings of a venue and the rules for them.
 //!
-//! Nothing here trims or changes case: a text is right as it stands, or refused.
+//! Texts are neither trimmed nor converted in case: a text that breaks a rule is refused.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,10 +12,10 @@ mod symbol;
 use symbol::{CURRENCY, is_currency, is_venue};
 pub use symbol::{Day, ParsedSymbol, base_and_quote, canonical_symbol, parse_symbol, validate_route_type};
 
-/// What kind of instrument it is.
+/// The kind of an instrument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum InstrumentType {
-    /// Base against quote, delivered at once.
+    /// Base against quote, delivered immediately.
     Spot,
     /// A perpetual contract.
     Perp,
@@ -49,14 +49,14 @@ impl fmt::Display for InstrumentType {
 impl FromStr for InstrumentType {
     type Err = InstrumentError;
 
-    /// Reads a name in any case.
+    /// Parses a name in any case.
     fn from_str(text: &str) -> Result<Self, InstrumentError> {
         let found = Self::ALL.into_iter().find(|kind| text.eq_ignore_ascii_case(kind.name()));
         found.ok_or_else(|| InstrumentError::new("type", "spot, perp, futures or options", text))
     }
 }
 
-/// Which right an option gives.
+/// The right of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OptionType {
     /// The right to buy.
@@ -92,37 +92,37 @@ impl fmt::Display for OptionType {
 impl FromStr for OptionType {
     type Err = InstrumentError;
 
-    /// Reads a name in any case.
+    /// Parses a name in any case.
     fn from_str(text: &str) -> Result<Self, InstrumentError> {
         let found = [Self::Call, Self::Put].into_iter().find(|kind| text.eq_ignore_ascii_case(kind.name()));
         found.ok_or_else(|| InstrumentError::new("option_type", "call or put", text))
     }
 }
 
-/// One rule that a symbol or an instrument breaks.
+/// A rule that a symbol or an instrument breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: expected {expected}, seen {seen}")]
+#[error("{field}: expected {expected}, saw {found}")]
 pub struct InstrumentError {
-    /// The field at fault.
+    /// The field that breaks the rule.
     pub field: &'static str,
-    /// What the rule asks for.
+    /// What the rule expects.
     pub expected: String,
-    /// What was there: a quoted text, escaped and cut, or `nothing`.
-    pub seen: String,
+    /// The value of the field: a quoted text, escaped and shortened, or `nothing`.
+    pub found: String,
 }
 
 impl InstrumentError {
-    fn new(field: &'static str, expected: impl Into<String>, seen: &str) -> Self {
+    fn new(field: &'static str, expected: impl Into<String>, found: &str) -> Self {
         const MOST: usize = 40;
-        let mut shown: String = seen.escape_debug().take(MOST).collect();
-        if seen.escape_debug().nth(MOST).is_some() {
-            shown.push_str("..");
+        let mut excerpt: String = found.escape_debug().take(MOST).collect();
+        if found.escape_debug().nth(MOST).is_some() {
+            excerpt.push_str("..");
         }
-        Self { field, expected: expected.into(), seen: format!("\"{shown}\"") }
+        Self { field, expected: expected.into(), found: format!("\"{excerpt}\"") }
     }
 
     fn absent(field: &'static str, expected: impl Into<String>) -> Self {
-        Self { field, expected: expected.into(), seen: "nothing".into() }
+        Self { field, expected: expected.into(), found: "nothing".into() }
     }
 }
 
@@ -141,38 +141,38 @@ impl fmt::Display for InstrumentErrors {
 
 impl std::error::Error for InstrumentErrors {}
 
-/// What a venue lists: what is traded and in which steps.
+/// An instrument as a venue lists it, with its increments and limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Instrument {
     /// The canonical symbol.
     pub symbol: String,
     /// The kind.
     pub kind: InstrumentType,
-    /// The currency that is bought and sold.
+    /// The base currency.
     pub base: String,
-    /// The currency it is paid in.
+    /// The quote currency.
     pub quote: String,
     /// The venue's name, in upper case.
     pub venue: String,
     /// The last day of futures and options, `YYYY-MM-DD`.
     pub expiry: Option<String>,
-    /// How much one contract stands for.
+    /// The value of one contract.
     pub contract_value: Option<Decimal>,
-    /// What [`Self::contract_value`] is counted in.
+    /// The currency of [`Self::contract_value`].
     pub contract_currency: Option<String>,
     /// The strike of options.
     pub strike: Option<Decimal>,
-    /// The right an option gives.
+    /// The right of an option.
     pub option_type: Option<OptionType>,
     /// The tick size.
     pub price_increment: Option<Decimal>,
     /// The lot size.
     pub quantity_increment: Option<Decimal>,
-    /// The least quantity of an order.
+    /// The minimum quantity of an order.
     pub min_quantity: Option<Decimal>,
-    /// The greatest quantity of an order.
+    /// The maximum quantity of an order.
     pub max_quantity: Option<Decimal>,
-    /// The least price times quantity of an order.
+    /// The minimum price times quantity of an order.
     pub min_notional: Option<Decimal>,
     /// Digits after the point of a price.
     pub price_precision: Option<u8>,
@@ -183,15 +183,14 @@ pub struct Instrument {
 }
 
 impl Instrument {
-    /// Most digits after the point that a precision may ask for.
+    /// Maximum precision in digits after the point.
     pub const MAX_PRECISION: u8 = 18;
 
-    /// Checks every rule: symbol, its agreement with the kind, base, quote, their agreement with the symbol, venue,
-    /// expiry, contract, options, trading constraints.
+    /// Checks every rule: the symbol, its agreement with the kind, base and quote, their agreement with the symbol, the
+    /// venue, the expiry, the contract, the option and the trading constraints.
     ///
     /// # Errors
-    /// All the rules that are broken, in that order. What only a good symbol can be compared with is compared when
-    /// the symbol is good.
+    /// All broken rules, in that order. Comparisons with the symbol are made only if the symbol is valid.
     pub fn validate(&self) -> Result<(), InstrumentErrors> {
         let mut errors = Vec::new();
         let symbol = parse_symbol(&self.symbol).map_err(|error| errors.push(error)).ok();
@@ -226,7 +225,7 @@ impl Instrument {
         if errors.is_empty() { Ok(()) } else { Err(InstrumentErrors(errors)) }
     }
 
-    /// Refuses a field that the kind does not have.
+    /// Adds an error if the field has a value that the kind does not allow.
     fn forbid<T: fmt::Display>(
         &self,
         field: &'static str,
@@ -291,8 +290,8 @@ impl Instrument {
         match (self.strike, symbol.and_then(|symbol| symbol.strike)) {
             (None, _) => errors.push(InstrumentError::absent("strike", "a value above zero")),
             (Some(strike), Some(expected)) if strike != expected => {
-                let seen = strike.to_string();
-                errors.push(InstrumentError::new("strike", format!("{expected}, as in the symbol"), &seen));
+                let found = strike.to_string();
+                errors.push(InstrumentError::new("strike", format!("{expected}, as in the symbol"), &found));
             }
             _ => {}
         }
@@ -331,7 +330,7 @@ impl Instrument {
     }
 }
 
-/// Refuses a value that is there and not above zero.
+/// Adds an error if the value is present and not above zero.
 fn positive(field: &'static str, value: Option<Decimal>, errors: &mut Vec<InstrumentError>) {
     if let Some(value) = value.filter(|value| value.is_negative() || value.is_zero()) {
         errors.push(InstrumentError::new(field, "a value above zero", &value.to_string()));

@@ -1,8 +1,8 @@
 //! The data plane of Meltica. It knows no Python, no HTTP and no SQL.
 //!
-//! A frame goes through [`codec`] (and [`book`]), is numbered, de-duplicated and routed by [`dispatch`], waits in a
-//! queue of the [`bus`] in a slot of the [`pool`], and is read by whatever runs callbacks. [`venue`] is the simulated
-//! exchange.
+//! [`feed`] decodes a venue's frame with [`codec`], assembles [`book`]s and de-duplicates messages. [`dispatch`]
+//! numbers and routes each event to the queues of the [`bus`], where the event waits in a slot of the [`pool`] until a
+//! host reads it. [`venue`] is the simulated exchange.
 
 pub mod book;
 pub mod bus;

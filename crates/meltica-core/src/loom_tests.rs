@@ -1,4 +1,4 @@
-//! Models of everything that threads share, explored by loom:
+//! Models of the data structures that threads share, explored by loom:
 //! `RUSTFLAGS="--cfg loom" cargo test -p meltica-core --release loom`.
 
 mod pool;
@@ -72,10 +72,10 @@ impl Plane {
     }
 }
 
-/// Panics when a slot is out although its readers are gone.
-fn assert_home(plane: &Plane) {
+/// Panics if a slot is in use although its readers are dropped.
+fn assert_all_free(plane: &Plane) {
     let pools = plane.dispatcher.pools();
-    assert_eq!(pools.events.free(), pools.events.capacity(), "every slot comes back");
+    assert_eq!(pools.events.free(), pools.events.capacity(), "every slot is returned");
 }
 
 fn seqs(items: &[Item]) -> Vec<u64> {
@@ -86,7 +86,7 @@ fn ascending(seqs: &[u64]) -> bool {
     seqs.windows(2).all(|pair| pair[0] < pair[1])
 }
 
-/// Reads until the queue is closed and empty, sleeping in between.
+/// Reads until the queue is closed and empty, and sleeps while it is empty.
 fn read_all(mut reader: Reader, waker: &Waker, dispatcher: &Dispatcher) -> Vec<Item> {
     let mut items = Vec::new();
     loop {
@@ -141,7 +141,7 @@ fn loom_a_parked_reader_is_woken() {
 }
 
 #[test]
-fn loom_eviction_loses_what_it_counts() {
+fn loom_eviction_counts_every_loss() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
@@ -159,9 +159,9 @@ fn loom_eviction_loses_what_it_counts() {
         reader.read(plane.dispatcher.watermark(), 2, &mut items);
         assert!(ascending(&seqs(&items)));
         assert_eq!(items.len() as u64 + queue.losses(Kind::Trade).dropped.get(), 3);
-        assert_eq!(seqs(&items).last(), Some(&3), "the latest is never the one that goes");
+        assert_eq!(seqs(&items).last(), Some(&3), "the latest event is not evicted");
         drop(items);
-        assert_home(&plane);
+        assert_all_free(&plane);
     });
 }
 
@@ -190,12 +190,12 @@ fn loom_conflation_keeps_the_latest() {
         assert_eq!(seqs(&items).last(), Some(&3));
         assert_eq!(items.len() as u64 + queue.losses(Kind::Ticker).conflated.get(), 3);
         drop(items);
-        assert_home(&plane);
+        assert_all_free(&plane);
     });
 }
 
 #[test]
-fn loom_cells_of_two_routes_are_both_found() {
+fn loom_cells_of_two_routes_are_both_read() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
@@ -229,19 +229,19 @@ fn loom_subscribe_and_unsubscribe_during_publish() {
         });
         let (comes, mut late) = Plane::queue(DEFAULT_POLICIES, 4, &waker);
         let (id, change) = plane.dispatcher.subscribe(&comes, vec![route(Kind::Trade)]);
-        assert!(change.subscribe.is_empty(), "somebody wanted it already");
+        assert!(change.subscribe.is_empty(), "the route has a subscriber already");
         let change = plane.dispatcher.unsubscribe(id);
-        assert!(change.unsubscribe.is_empty(), "somebody still wants it");
+        assert!(change.unsubscribe.is_empty(), "the route still has a subscriber");
         let sent = other.join().unwrap();
         assert_eq!(sent, [1, 2]);
         let mut items = Vec::new();
         reader.read(plane.dispatcher.watermark(), 4, &mut items);
-        assert_eq!(seqs(&items), sent, "who stays misses nothing");
+        assert_eq!(seqs(&items), sent, "the remaining subscriber gets every event");
         items.clear();
         late.read(plane.dispatcher.watermark(), 4, &mut items);
-        assert!(ascending(&seqs(&items)), "who comes and goes gets each event once or not at all");
+        assert!(ascending(&seqs(&items)), "a short subscription gets each event at most once");
         drop((items, late, comes));
-        assert_home(&plane);
+        assert_all_free(&plane);
     });
 }
 
@@ -262,12 +262,12 @@ fn loom_close_during_publish() {
         queue.close();
         let items = read_all(reader, &waker, &plane.dispatcher);
         other.join().unwrap();
-        assert!([&[1, 2][..], &[1], &[]].contains(&&seqs(&items)[..]), "what came before the close");
+        assert!([&[1, 2][..], &[1], &[]].contains(&&seqs(&items)[..]), "events pushed before the close");
         assert!(Kind::ALL.into_iter().all(|kind| queue.losses(kind).dropped.get() == 0));
-        // What was pushed while the reader left goes with the queue.
+        // Events pushed after the last read are dropped with the queue.
         drop((items, queue));
         plane.dispatcher.unsubscribe(id);
-        assert_home(&plane);
+        assert_all_free(&plane);
     });
 }
 
@@ -288,8 +288,8 @@ fn loom_close_during_a_private_publish() {
         queue.close();
         let items = read_all(reader, &waker, &plane.dispatcher);
         other.join().unwrap();
-        assert!([&[1, 2][..], &[1], &[]].contains(&&seqs(&items)[..]), "what came before the close");
-        // loom's leak check fails the model when a place of the lane is not freed exactly once.
+        assert!([&[1, 2][..], &[1], &[]].contains(&&seqs(&items)[..]), "events pushed before the close");
+        // loom's leak check fails the model if a node of the lane is not freed exactly once.
     });
 }
 
@@ -307,14 +307,14 @@ fn loom_close_releases_a_blocked_producer() {
         assert_eq!(other.join().unwrap(), Some(2));
         let mut items = Vec::new();
         reader.read(plane.dispatcher.watermark(), 2, &mut items);
-        assert_eq!(seqs(&items), [1], "a closed queue takes no more and evicts nothing");
+        assert_eq!(seqs(&items), [1], "a closed queue neither accepts nor evicts events");
         drop(items);
-        assert_home(&plane);
+        assert_all_free(&plane);
     });
 }
 
 #[test]
-fn loom_blocked_producer_goes_on() {
+fn loom_a_blocked_producer_continues() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
@@ -348,12 +348,16 @@ fn loom_a_blocked_producer_takes_no_number() {
         assert_eq!(Plane::publish(&mut publisher, Kind::Trade, 1), Some(1));
         let other = thread::spawn(move || Plane::publish(&mut publisher, Kind::Trade, 2));
         let mut publisher = Publisher::new(&plane.dispatcher, provider());
-        assert_eq!(Plane::publish(&mut publisher, Kind::Ticker, 3), Some(2), "nobody has read yet");
+        assert_eq!(
+            Plane::publish(&mut publisher, Kind::Ticker, 3),
+            Some(2),
+            "the full queue is not read yet"
+        );
         let mut items = Vec::new();
         reader.read(plane.dispatcher.watermark(), 2, &mut items);
         assert_eq!(other.join().unwrap(), Some(3));
         reader.read(plane.dispatcher.watermark(), 2, &mut items);
-        assert_eq!(seqs(&items), [1, 3], "block loses nothing");
+        assert_eq!(seqs(&items), [1, 3], "the policy block loses no events");
     });
 }
 
@@ -372,7 +376,7 @@ fn loom_two_producers_share_one_sequence() {
         let first = Plane::publish(&mut publisher, Kind::Trade, 2);
         let mut items = Vec::new();
         let upto = reader.read(plane.dispatcher.watermark(), 4, &mut items);
-        assert_eq!(seqs(&items), (1..=upto).collect::<Vec<_>>(), "nothing up to the watermark is missing");
+        assert_eq!(seqs(&items), (1..=upto).collect::<Vec<_>>(), "every event up to the watermark is read");
         let second = other.join().unwrap();
         assert_eq!(first.min(second), Some(1));
         assert_eq!(first.max(second), Some(2));
@@ -405,12 +409,12 @@ fn loom_ring_cells_and_private_lane_in_order() {
         let expected: &[u64] = if conflated == 1 { &[2, 3, 4] } else { &[1, 2, 3, 4] };
         assert_eq!(seqs(&items), expected);
         drop(items);
-        assert_home(&plane);
+        assert_all_free(&plane);
     });
 }
 
 #[test]
-fn loom_two_producers_see_the_same_room() {
+fn loom_two_producers_compete_for_room() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
@@ -429,6 +433,10 @@ fn loom_two_producers_see_the_same_room() {
         }
         reader.read(plane.dispatcher.watermark(), 2, &mut items);
         assert!(ascending(&seqs(&items)));
-        assert_eq!(queue.losses(Kind::Trade).dropped.get(), 0, "who saw room looks again under the lock");
+        assert_eq!(
+            queue.losses(Kind::Trade).dropped.get(),
+            0,
+            "a producer checks for room again under the lock"
+        );
     });
 }

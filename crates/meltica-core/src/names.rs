@@ -1,17 +1,17 @@
 //! Provider and symbol names, interned once to small integers.
 //!
-//! Names live for the life of the process: there are as many as the venues list, never one per order. Text that comes
-//! from a frame is bounded by [`MAX_NAMES`], so hostile input cannot grow the table without end.
+//! A name is kept for the life of the process. The number of names is that of the instruments of the venues, not that
+//! of the orders. [`MAX_NAMES`] bounds the table against hostile frames.
 
 use std::collections::HashMap;
 use std::sync::{OnceLock, PoisonError, RwLock};
 
-/// Most distinct names of one sort that a process may intern.
+/// Maximum number of distinct names per table.
 pub const MAX_NAMES: usize = 1 << 16;
 
 /// The table of names is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("more than {MAX_NAMES} distinct names were seen")]
+#[error("name not added: the process already has {MAX_NAMES} distinct names")]
 pub struct TooManyNames;
 
 #[derive(Default)]
@@ -50,10 +50,10 @@ macro_rules! name_id {
                 TABLE.get_or_init(RwLock::default)
             }
 
-            /// Returns the id of `name`, interning it when it is new.
+            /// Returns the id of `name`, which is interned if it is new.
             ///
             /// # Errors
-            /// [`TooManyNames`] when the table is full.
+            /// [`TooManyNames`] if the table is full.
             pub fn intern(name: &str) -> Result<Self, TooManyNames> {
                 intern(Self::table(), name).map(Self)
             }

@@ -68,8 +68,8 @@ impl<T: Recycle + Send + Sync> Pool<T> {
         unsafe { self.inner.as_ref() }
     }
 
-    /// Grows by whole chunks to at least `slots` slots. Returns the new capacity, which is lower than `slots` only if the
-    /// table of chunks is full.
+    /// Grows by whole chunks to at least `slots` slots. Returns the new capacity, which is lower than `slots` only if
+    /// the table of chunks is full.
     pub fn grow_to(&self, slots: usize) -> usize {
         let inner = self.inner();
         let _one_at_a_time = lock(&inner.growing);
@@ -108,8 +108,8 @@ impl<T: Recycle + Send + Sync> Pool<T> {
         slot.map(|slot| Unique { slot })
     }
 
-    /// Borrows a slot, waiting up to `timeout` for one to be returned. The wait polls, so that returning a slot does not
-    /// have to check for waiting threads.
+    /// Borrows a slot, waiting up to `timeout` for one to be returned. The wait polls, so that returning a slot does
+    /// not have to check for waiting threads.
     pub fn borrow_within(&self, timeout: Duration) -> Option<Unique<T>> {
         if let Some(slot) = self.borrow() {
             return Some(slot);

@@ -4,7 +4,7 @@ use crate::event::Nanos;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-/// Longest line that is kept; a longer one is a bad frame.
+/// Maximum length of a line. A longer one is a bad frame.
 pub const MAX_LINE: usize = crate::codec::MAX_FRAME + 32;
 
 const CHUNK: usize = 1 << 20;
@@ -12,22 +12,22 @@ const CHUNK: usize = 1 << 20;
 /// One line of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line<'a> {
-    /// A frame and when it was received.
+    /// The receive time and the frame.
     Frame(Nanos, &'a [u8]),
-    /// Not of the form.
+    /// A line of another form.
     Bad(&'a [u8]),
-    /// Longer than [`MAX_LINE`]; its beginning.
+    /// The beginning of a line longer than [`MAX_LINE`].
     TooLong(&'a [u8]),
 }
 
-/// Reads lines out of one file.
+/// Reads the lines of one file.
 struct File {
     source: Box<dyn Read + Send>,
     buffer: Vec<u8>,
-    /// The line at hand: `start..end` of the buffer.
+    /// The current line: `start..end` of the buffer.
     start: usize,
     end: usize,
-    /// Where the next line begins.
+    /// The start of the next line.
     next: usize,
     filled: usize,
     ended: bool,
@@ -52,7 +52,7 @@ impl File {
         }
     }
 
-    /// Moves to the next line that is not blank; false at the end.
+    /// Moves to the next line that is not blank. Returns false at the end of the file.
     fn advance(&mut self) -> io::Result<bool> {
         loop {
             if let Some(n) = self.buffer[self.next..self.filled].iter().position(|b| *b == b'\n') {
@@ -124,14 +124,14 @@ impl File {
     }
 }
 
-/// Several files as one stream, by (time, file, line). A line without a readable time keeps its place in its file.
+/// Merges several files into one stream by (time, file, line). A line without a valid time keeps its place in its file.
 pub struct Merge {
     files: Vec<Option<File>>,
     last: Option<usize>,
 }
 
 impl Merge {
-    /// Merges `sources`.
+    /// Returns the stream of `sources`.
     pub fn new(sources: Vec<Box<dyn Read + Send>>) -> Self {
         Self { files: sources.into_iter().map(|source| Some(File::new(source))).collect(), last: None }
     }
@@ -139,7 +139,7 @@ impl Merge {
     /// Returns the next line, or `None` at the end of all files.
     ///
     /// # Errors
-    /// What a source answered.
+    /// Any error of a source.
     pub fn next_line(&mut self) -> io::Result<Option<(usize, Line<'_>)>> {
         let stale = self.last.map_or(0..self.files.len(), |file| file..file + 1);
         for i in stale {
@@ -159,7 +159,7 @@ impl Merge {
     }
 }
 
-/// Keeps recorded time at `speed` times the recorded pace.
+/// Replays recorded time at `speed` times the recorded pace.
 #[derive(Debug)]
 pub struct Pace {
     speed: f64,
@@ -167,12 +167,12 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Paces by `speed`, above zero.
+    /// Returns a pace of `speed`, which must be above zero.
     pub fn new(speed: f64) -> Self {
         Self { speed, origin: None }
     }
 
-    /// Returns how long to wait before an event of recorded time `time`.
+    /// Returns the time to wait before an event of recorded time `time`.
     pub fn wait_for(&mut self, time: Nanos) -> Duration {
         let (first, started) = *self.origin.get_or_insert((time, Instant::now()));
         let due = Duration::from_secs_f64(((time - first).max(0) as f64 / 1e9 / self.speed).min(1e9));
@@ -184,7 +184,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// A source that gives its bytes in small pieces.
+    /// A source that returns its bytes in small pieces.
     struct Drip(Vec<u8>, usize);
 
     impl Read for Drip {

@@ -1,8 +1,8 @@
-//! Counters and latency histograms on atomics: the only truth that metrics, REST and summaries read.
+//! Counters and latency histograms on atomics, the source of metrics, REST and summaries.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A counter. Readers may look at any time.
+/// A counter that can be read at any time.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -13,7 +13,7 @@ impl Counter {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// Adds `n` where only one thread writes, which costs no locked instruction.
+    /// Adds `n` without a locked instruction. Only one thread may write the counter.
     #[inline]
     pub fn bump(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed) + n, Ordering::Relaxed);
@@ -29,7 +29,7 @@ const SUB_BITS: u32 = 3;
 const SUBS: usize = 1 << SUB_BITS;
 const BUCKETS: usize = (64 - SUB_BITS as usize + 1) * SUBS;
 
-/// Bounds for whoever wants few buckets, ns: the powers of two from about 1 us to 8.6 s.
+/// The bounds of a coarse histogram, ns: the powers of two from about 1 us to 8.6 s.
 pub const BOUNDS: [u64; 24] = {
     let (mut bounds, mut i) = ([0; 24], 0);
     while i < bounds.len() {
@@ -39,8 +39,8 @@ pub const BOUNDS: [u64; 24] = {
     bounds
 };
 
-/// A log-linear histogram of nanoseconds: eight buckets per power of two, so a quantile is right within 12.5 %. One
-/// thread writes.
+/// A log-linear histogram of nanoseconds: eight buckets per power of two, so quantiles are exact within 12.5 %. Only
+/// one thread may write.
 #[derive(Debug)]
 pub struct Histogram {
     buckets: Box<[AtomicU64]>,
@@ -67,7 +67,7 @@ fn bucket(value: u64) -> usize {
     ((shift as usize + 1) << SUB_BITS) + ((value >> shift) as usize & (SUBS - 1))
 }
 
-/// The largest value that falls into `bucket`.
+/// Returns the largest value of `bucket`.
 fn upper_bound(bucket: usize) -> u64 {
     if bucket < SUBS {
         return bucket as u64;
@@ -90,8 +90,8 @@ impl Histogram {
         }
     }
 
-    /// Returns how many values were below each of [`BOUNDS`], and their sum. As the buckets begin at powers of two, the
-    /// counts are exact.
+    /// Returns the number of values below each of [`BOUNDS`], and the sum of all values. The counts are exact, as
+    /// buckets begin at powers of two.
     pub fn cumulative(&self) -> ([u64; BOUNDS.len()], u64) {
         let mut counts = [0; BOUNDS.len()];
         let (mut below, mut at) = (0, 0);
@@ -104,29 +104,29 @@ impl Histogram {
         (counts, self.sum.load(Ordering::Relaxed))
     }
 
-    /// Sums the histogram up.
+    /// Summarises the histogram.
     pub fn summary(&self) -> Summary {
         Summary::of(std::iter::once(self))
     }
 }
 
-/// What a histogram says, ns.
+/// A summary of a histogram, ns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Summary {
-    /// How many values.
+    /// The number of values.
     pub count: u64,
     /// Their sum.
     pub sum: u64,
-    /// Half of them are at or below this.
+    /// The median.
     pub p50: u64,
-    /// 99 in 100 are at or below this.
+    /// The 99th percentile.
     pub p99: u64,
-    /// The largest.
+    /// The largest value.
     pub max: u64,
 }
 
 impl Summary {
-    /// Sums several histograms up as one.
+    /// Summarises several histograms as one.
     pub fn of<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Self {
         let mut buckets = vec![0u64; BUCKETS];
         let mut summary = Self::default();
@@ -140,10 +140,10 @@ impl Summary {
         summary.count = buckets.iter().sum();
         let quantile = |share: f64| {
             let rank = (share * summary.count as f64).ceil().max(1.0) as u64;
-            let mut seen = 0;
+            let mut cumulative = 0;
             for (i, n) in buckets.iter().enumerate() {
-                seen += n;
-                if seen >= rank {
+                cumulative += n;
+                if cumulative >= rank {
                     return upper_bound(i).min(summary.max);
                 }
             }
@@ -191,8 +191,8 @@ mod tests {
             values.sort_unstable();
             let summary = histogram.summary();
             let exact = |share: f64| values[((share * values.len() as f64).ceil() as usize).max(1) - 1];
-            for (seen, exact) in [(summary.p50, exact(0.5)), (summary.p99, exact(0.99))] {
-                prop_assert!(seen >= exact && seen as f64 <= exact as f64 * 1.125 + 1.0, "{seen} for {exact}");
+            for (estimate, exact) in [(summary.p50, exact(0.5)), (summary.p99, exact(0.99))] {
+                prop_assert!(estimate >= exact && estimate as f64 <= exact as f64 * 1.125 + 1.0, "{estimate} for {exact}");
             }
             prop_assert_eq!(summary.max, values[values.len() - 1]);
             prop_assert_eq!(summary.count, values.len() as u64);

@@ -1,7 +1,7 @@
-//! The synchronisation primitives of the data plane: `std`'s, or loom's models of them under `cfg(loom)`.
+//! The synchronisation primitives of the data plane: those of `std`, or loom's models of them under `cfg(loom)`.
 //!
-//! `pool`, `bus` and `dispatch` take every atomic, lock and cell from here, so that the code that loom explores is the
-//! code that runs.
+//! `pool`, `bus` and `dispatch` take every atomic, lock and cell from this module, so that loom explores the code that
+//! runs in production.
 
 #[cfg(loom)]
 pub use loom::{
@@ -29,25 +29,25 @@ impl<T> UnsafeCell<T> {
         Self(std::cell::UnsafeCell::new(value))
     }
 
-    /// Gives a pointer for reading.
+    /// Passes a pointer for reading to `f`.
     #[inline]
     pub fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
         f(self.0.get())
     }
 
-    /// Gives a pointer for writing.
+    /// Passes a pointer for writing to `f`.
     #[inline]
     pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
         f(self.0.get())
     }
 }
 
-/// Locks `mutex`, whatever became of the last holder: every critical section here leaves its data whole.
+/// Locks `mutex`, also after a holder panicked: every critical section of the data plane leaves its data consistent.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Keeps what two threads write apart by more than a cache line (two lines: the prefetcher pairs them).
+/// Aligns a value to two cache lines, because the prefetcher loads lines in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct CachePadded<T>(pub T);
@@ -60,7 +60,7 @@ impl<T> std::ops::Deref for CachePadded<T> {
     }
 }
 
-/// A value replaced as a whole; readers never wait for writers.
+/// A value that is replaced as a whole. Readers never wait for writers.
 #[derive(Debug)]
 pub struct Swap<T> {
     #[cfg(not(loom))]
@@ -70,7 +70,7 @@ pub struct Swap<T> {
 }
 
 impl<T> Swap<T> {
-    /// Holds `value`.
+    /// Returns a cell that holds `value`.
     pub fn new(value: Arc<T>) -> Self {
         #[cfg(not(loom))]
         return Self { inner: arc_swap::ArcSwap::new(value) };
@@ -78,7 +78,7 @@ impl<T> Swap<T> {
         return Self { inner: Mutex::new(value) };
     }
 
-    /// Returns the present value.
+    /// Returns the current value.
     pub fn load(&self) -> Arc<T> {
         #[cfg(not(loom))]
         return self.inner.load_full();
@@ -86,7 +86,7 @@ impl<T> Swap<T> {
         return Arc::clone(&lock(&self.inner));
     }
 
-    /// Brings `cached` up to date; the usual case, nothing new, is one load and a compare.
+    /// Updates `cached`. Without a new value this costs one load and a comparison.
     #[inline]
     pub fn refresh(&self, cached: &mut Arc<T>) {
         #[cfg(not(loom))]

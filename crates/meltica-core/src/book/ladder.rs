@@ -1,30 +1,31 @@
 //! One side of a book.
 //!
-//! A sorted array with the best level last, so that changes near the best move little. Deeper down a removed level
-//! stays as a tombstone (quantity 0) until its place is taken or there are too many: most levels that go come back.
-//! The levels of a diff are sorted, so each search gallops on from where the last one ended.
+//! A sorted array with the best level last, so that a change near the best level moves few others. A level removed
+//! deeper in the book stays as a tombstone (quantity 0) until its place is reused or the tombstones are too many,
+//! because most removed levels return. The levels of a diff are sorted, so each search gallops from the result of the
+//! previous one.
 
 use crate::event::PriceLevel;
 
-/// This close to the best, removing a level is cheap and a tombstone would be in every copy's way.
+/// Positions this close to the best level are removed at once, as that is cheap and a tombstone would slow down copies.
 const NEAR: usize = 64;
 
-/// Bids, or asks when `ASKS`: these are held with their prices negated, so that the best is the greatest in either.
+/// The bids, or with `ASKS` the asks, whose prices are negated so that the best one is the greatest on both sides.
 #[derive(Debug, Default)]
 pub(super) struct Ladder<const ASKS: bool> {
-    /// By ascending key; the last is no tombstone.
+    /// The levels by ascending key. The last one is not a tombstone.
     levels: Vec<PriceLevel>,
     tombstones: usize,
 }
 
 impl<const ASKS: bool> Ladder<ASKS> {
-    /// Turns a price into a key, and back.
+    /// Converts a price to a key, or a key to a price.
     #[inline(always)]
     const fn flip(price: i64) -> i64 {
         if ASKS { -price } else { price }
     }
 
-    /// Returns how many levels there are.
+    /// Returns the number of levels.
     #[inline]
     pub fn len(&self) -> usize {
         self.levels.len() - self.tombstones
@@ -42,7 +43,7 @@ impl<const ASKS: bool> Ladder<ASKS> {
         self.tombstones = 0;
     }
 
-    /// Returns the levels without tombstones, with keys for prices.
+    /// Returns the levels without tombstones, with keys in place of prices.
     pub fn live(&mut self) -> &mut [PriceLevel] {
         if self.tombstones != 0 {
             self.levels.retain(|level| level.quantity != 0);
@@ -51,7 +52,7 @@ impl<const ASKS: bool> Ladder<ASKS> {
         &mut self.levels
     }
 
-    /// Puts the best `depth` levels into `out`, best first.
+    /// Copies the best `depth` levels into `out`, best first.
     pub fn top(&self, depth: usize, out: &mut Vec<PriceLevel>) {
         out.clear();
         let price = |level: &PriceLevel| PriceLevel { price: Self::flip(level.price), ..*level };
@@ -63,7 +64,7 @@ impl<const ASKS: bool> Ladder<ASKS> {
         }
     }
 
-    /// Sets levels to new quantities; zero removes.
+    /// Sets the quantities of levels. Zero removes a level.
     pub fn apply(&mut self, changes: &[PriceLevel]) {
         let mut cursor = self.levels.len();
         for change in changes {
@@ -74,7 +75,7 @@ impl<const ASKS: bool> Ladder<ASKS> {
         }
     }
 
-    /// Sets one level and returns where it is or would be.
+    /// Sets one level and returns its position, or the position at which it would be.
     #[inline(always)]
     fn set(&mut self, key: i64, quantity: i64, cursor: usize) -> usize {
         let at = self.search(key, cursor);
@@ -92,7 +93,7 @@ impl<const ASKS: bool> Ladder<ASKS> {
                 level.quantity = quantity;
             }
             _ if quantity == 0 => {}
-            // The place of a tombstone on either side keeps the order.
+            // A neighbouring tombstone can be reused without a change of the order.
             Some(level) if level.quantity == 0 => {
                 *level = PriceLevel { price: key, quantity };
                 self.tombstones -= 1;
@@ -108,7 +109,7 @@ impl<const ASKS: bool> Ladder<ASKS> {
         at
     }
 
-    /// Drops the tombstones at the top.
+    /// Removes the tombstones at the top.
     #[inline]
     fn fall_back(&mut self) {
         while self.levels.pop_if(|level| level.quantity == 0).is_some() {
@@ -116,7 +117,7 @@ impl<const ASKS: bool> Ladder<ASKS> {
         }
     }
 
-    /// Returns the first position whose key is `key` or above, looking from `cursor` outwards.
+    /// Returns the first position whose key is at least `key`, galloping from `cursor`.
     #[inline(always)]
     fn search(&self, key: i64, cursor: usize) -> usize {
         let levels = &*self.levels;

@@ -29,11 +29,11 @@ fn top(book: &BookAssembler) -> Book {
 }
 
 #[test]
-fn a_lost_diff_is_a_gap_and_a_newer_snapshot_heals_it() {
+fn a_lost_diff_is_a_gap_until_a_newer_snapshot() {
     let mut book = synced();
     assert_eq!(book.diff(ids(11, 12), &levels(&[(99, 5)], &[])), DiffOutcome::Applied);
-    let seen = book.diff(ids(15, 16), &levels(&[(99, 6)], &[]));
-    assert_eq!(seen, DiffOutcome::Gap { expected: 13, seen: 15 });
+    let outcome = book.diff(ids(15, 16), &levels(&[(99, 6)], &[]));
+    assert_eq!(outcome, DiffOutcome::Gap { expected: 13, received: 15 });
     assert!(!book.is_synced());
     assert_eq!(book.snapshot(13, &levels(&[(99, 5)], &[(101, 1)]), |_, _| {}), SnapshotOutcome::TooOld);
     let mut firsts = Vec::new();
@@ -60,7 +60,7 @@ fn a_crossed_book_is_stale() {
 }
 
 #[test]
-fn waiting_is_bounded() {
+fn the_number_of_buffered_diffs_is_bounded() {
     let mut book = BookAssembler::default();
     for n in 0..MAX_BUFFERED as u64 {
         assert_eq!(book.diff(ids(n, n), &levels(&[(1, 1)], &[])), DiffOutcome::Buffered);
@@ -74,7 +74,7 @@ fn waiting_is_bounded() {
 }
 
 #[test]
-fn levels_that_wait_are_bounded() {
+fn the_levels_of_buffered_diffs_are_bounded() {
     let mut book = BookAssembler::default();
     let many: Vec<(i64, i64)> = (1..=10_000).map(|price| (price, 1)).collect();
     for n in 0..100 {
@@ -87,18 +87,18 @@ fn levels_that_wait_are_bounded() {
 }
 
 #[test]
-fn scales_meet_exactly() {
+fn scales_are_converted_exactly() {
     let mut book = synced();
     let mut finer = levels(&[(9950, 25)], &[]);
     (finer.price_scale, finer.quantity_scale) = (2, 1);
     assert_eq!(book.diff(ids(11, 11), &finer), DiffOutcome::Applied);
-    let seen = top(&book);
-    assert_eq!((seen.price_scale, seen.quantity_scale), (2, 1));
+    let copy = top(&book);
+    assert_eq!((copy.price_scale, copy.quantity_scale), (2, 1));
     assert_eq!(
-        seen.bids[..2],
+        copy.bids[..2],
         [PriceLevel { price: 9950, quantity: 25 }, PriceLevel { price: 9900, quantity: 10 }]
     );
-    assert_eq!(seen.asks[0], PriceLevel { price: 10_100, quantity: 10 });
+    assert_eq!(copy.asks[0], PriceLevel { price: 10_100, quantity: 10 });
 }
 
 proptest! {
@@ -127,10 +127,10 @@ proptest! {
             }
             let id = n as u64 + 1;
             prop_assert_eq!(book.diff(ids(id, id), &message), DiffOutcome::Applied);
-            let seen = top(&book);
+            let copy = top(&book);
             let flat = |side: &[PriceLevel]| side.iter().map(|l| (l.price, l.quantity)).collect::<Vec<_>>();
-            prop_assert_eq!(flat(&seen.bids), bids.iter().rev().map(|(p, q)| (*p, *q)).collect::<Vec<_>>());
-            prop_assert_eq!(flat(&seen.asks), asks.iter().map(|(p, q)| (*p, *q)).collect::<Vec<_>>());
+            prop_assert_eq!(flat(&copy.bids), bids.iter().rev().map(|(p, q)| (*p, *q)).collect::<Vec<_>>());
+            prop_assert_eq!(flat(&copy.asks), asks.iter().map(|(p, q)| (*p, *q)).collect::<Vec<_>>());
         }
     }
 
@@ -175,14 +175,14 @@ proptest! {
     }
 
     #[test]
-    fn prop_any_loss_is_seen(lost in 0usize..20, n in 21usize..30) {
+    fn prop_any_lost_diff_is_a_gap(lost in 0usize..20, n in 21usize..30) {
         let mut book = synced();
         for i in (0..n).filter(|i| *i != lost) {
             let id = 11 + i as u64;
             let outcome = book.diff(ids(id, id), &levels(&[(50 + i as i64 % 9, 1)], &[]));
             match i.cmp(&(lost + 1)) {
                 std::cmp::Ordering::Less => prop_assert_eq!(outcome, DiffOutcome::Applied),
-                std::cmp::Ordering::Equal => prop_assert_eq!(outcome, DiffOutcome::Gap { expected: id - 1, seen: id }),
+                std::cmp::Ordering::Equal => prop_assert_eq!(outcome, DiffOutcome::Gap { expected: id - 1, received: id }),
                 std::cmp::Ordering::Greater => prop_assert_eq!(outcome, DiffOutcome::Buffered),
             }
         }

@@ -1,10 +1,10 @@
-//! Conflation: one cell a route, and the stack of those that are filled.
+//! Conflation: one cell per route, and the stack of filled cells.
 
 use crate::event::Event;
 use crate::pool::{Shared, Slot};
 use crate::sync::{Arc, AtomicPtr, CachePadded, Ordering};
 
-/// One route into one queue; for conflated kinds it holds the route's cell.
+/// The latest undelivered event of one route into one queue. Stays empty for kinds that are not conflated.
 pub struct ConflationCell {
     event: AtomicPtr<Slot<Event>>,
     next: AtomicPtr<ConflationCell>,
@@ -17,11 +17,11 @@ impl Default for ConflationCell {
 }
 
 impl ConflationCell {
-    /// Empties the cell.
+    /// Removes the event from the cell.
     #[inline]
     pub(super) fn take(&self) -> Option<Shared<Event>> {
         let slot = self.event.swap(std::ptr::null_mut(), Ordering::AcqRel);
-        // SAFETY: the swap made us the pointer's only owner.
+        // SAFETY: the swap made this thread the only owner of the pointer.
         (!slot.is_null()).then(|| unsafe { Shared::from_raw(slot) })
     }
 }
@@ -50,23 +50,23 @@ impl Pending {
     pub fn push(&self, cell: &Arc<ConflationCell>, event: Shared<Event>) -> Option<Shared<Event>> {
         let old = cell.event.swap(event.into_raw(), Ordering::AcqRel);
         if !old.is_null() {
-            // SAFETY: the swap made us the owner of the pointer that stood in the cell.
+            // SAFETY: the swap made this thread the owner of the previous pointer.
             return Some(unsafe { Shared::from_raw(old) });
         }
         let cell = Arc::into_raw(Arc::clone(cell)).cast_mut();
         let mut top = self.0.load(Ordering::Relaxed);
         loop {
-            // SAFETY: the cell is kept alive by the count just taken; a cell with an empty cell is on no list, so its
-            // link is ours.
+            // SAFETY: the cell is kept alive by the count just taken, and an empty cell is in no list, so this
+            // thread owns its link.
             unsafe { (*cell).next.store(top, Ordering::Relaxed) };
             match self.0.compare_exchange(top, cell, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return None,
-                Err(seen) => top = seen,
+                Err(changed) => top = changed,
             }
         }
     }
 
-    /// Unlinks all cells and gives each to `each`, the one filled last first. Reader only.
+    /// Unlinks all cells and passes each to `each`, the last filled first. Reader only.
     #[inline]
     pub fn take(&self, mut each: impl FnMut(Arc<ConflationCell>)) {
         if self.0.load(Ordering::Relaxed).is_null() {
@@ -74,8 +74,8 @@ impl Pending {
         }
         let mut top = self.0.swap(std::ptr::null_mut(), Ordering::Acquire);
         while !top.is_null() {
-            // SAFETY: `push` put one count of each cell on the stack, which is ours alone now; the link is read before
-            // the cell can be emptied, after which a producer may link the cell anew.
+            // SAFETY: `push` put one count of each cell on the stack, which this thread now owns. The link is read
+            // before the cell can be emptied, after which a producer may link the cell again.
             let cell = unsafe { Arc::from_raw(top.cast_const()) };
             top = cell.next.load(Ordering::Relaxed);
             each(cell);

@@ -1,4 +1,4 @@
-//! The private lane: a list that grows, for what may never be dropped.
+//! The private lane: a list that grows, for events that are never dropped.
 
 use crate::event::Event;
 use crate::sync::{Arc, AtomicPtr, AtomicUsize, Ordering, UnsafeCell};
@@ -14,7 +14,7 @@ impl Node {
     }
 }
 
-/// A place in a private lane, made before the dispatch lock is taken so that nothing is allocated under it.
+/// A node of a private lane, allocated before the dispatch lock is taken.
 pub(crate) struct Place(*mut Node);
 
 impl Place {
@@ -26,13 +26,13 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.0.is_null() {
-            // SAFETY: `push` takes the pointer away when it links the node; here the node is still ours alone.
+            // SAFETY: `push` clears the pointer when it links the node; an unlinked node has no other owner.
             drop(unsafe { Box::from_raw(self.0) });
         }
     }
 }
 
-/// A list that grows: one producer, one consumer. The node at `head` is spent, the one after it is the oldest event.
+/// A growing list with one producer and one consumer. The node at `head` is spent; its successor is the oldest event.
 pub(super) struct Private {
     tail: UnsafeCell<*mut Node>,
     head: UnsafeCell<*mut Node>,
@@ -45,7 +45,7 @@ impl Private {
         Self { tail: UnsafeCell::new(spent), head: UnsafeCell::new(spent), len: AtomicUsize::new(0) }
     }
 
-    /// Returns how many events wait.
+    /// Returns the number of queued events.
     #[inline]
     pub fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
@@ -54,8 +54,8 @@ impl Private {
     /// Appends `event`. Producer only.
     pub fn push(&self, mut place: Place, event: Arc<Event>) {
         let node = std::mem::replace(&mut place.0, std::ptr::null_mut());
-        // SAFETY: the node is ours until it is linked; `tail` is touched by the one producer only, and its node is
-        // freed by the reader only after `next` was set, which happens here.
+        // SAFETY: the node has no other owner until it is linked. Only the producer accesses `tail`, and the reader
+        // frees its node only after `next` was set, which happens here.
         unsafe {
             (*node).event = Some(event);
             self.tail.with_mut(|tail| {
@@ -68,15 +68,15 @@ impl Private {
 
     #[inline]
     pub fn is_empty(&self) -> bool {
-        // SAFETY: `head` is touched by the one reader only, which calls this.
+        // SAFETY: only the reader accesses `head`, and it calls this.
         unsafe { self.head.with(|head| (**head).next.load(Ordering::Acquire).is_null()) }
     }
 
-    /// Takes the oldest event if it is numbered `bound` or lower. Reader only.
+    /// Removes the oldest event if its number is at most `bound`. Reader only.
     #[inline]
     pub fn take(&self, bound: u64) -> Option<Arc<Event>> {
-        // SAFETY: `head` is touched by the one reader only; a non-null `next` was released by the producer, who does
-        // not look at the spent node again.
+        // SAFETY: only the reader accesses `head`. A non-null `next` was released by the producer, which does not
+        // access the spent node again.
         unsafe {
             let head = self.head.with(|head| *head);
             let next = (*head).next.load(Ordering::Acquire);

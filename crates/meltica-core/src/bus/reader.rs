@@ -1,4 +1,4 @@
-//! The reading end: both lanes, merged by sequence.
+//! The reading end of a queue: both lanes, merged by sequence.
 
 use super::{OverflowPolicy, Queue};
 use crate::event::Event;
@@ -7,7 +7,7 @@ use crate::sync::Arc;
 use std::collections::VecDeque;
 use std::ops::Deref;
 
-/// An event in a reader's hands.
+/// An event that a reader has taken out of its queue.
 #[derive(Debug, Clone)]
 pub enum Item {
     /// From the market lane.
@@ -30,11 +30,11 @@ impl Deref for Item {
 /// The reading end of a queue.
 pub struct Reader {
     queue: Arc<Queue>,
-    /// Watermark of the present round; everything up to it is either staged or still in a lane.
+    /// The watermark of the current round. Each event up to it is either staged or still in a lane.
     bound: u64,
-    /// Taken from the lanes and not delivered yet, by sequence.
+    /// Events taken from the lanes and not yet delivered, by sequence.
     staged: VecDeque<Item>,
-    /// How many of those came from conflation cells and belong to the present round.
+    /// The number of staged events that came from conflation cells in the current round.
     cells_due: usize,
     raw: Vec<*mut Slot<Event>>,
 }
@@ -47,12 +47,12 @@ impl Reader {
         Self { queue, bound: 0, staged: VecDeque::new(), cells_due: 0, raw: Vec::new() }
     }
 
-    /// Returns the queue this reads.
+    /// Returns the queue.
     pub fn queue(&self) -> &Arc<Queue> {
         &self.queue
     }
 
-    /// Whether a call of [`Self::read`] would find something, now or as soon as the watermark has moved.
+    /// Returns whether [`Self::read`] has events to return, now or after the watermark moves.
     pub fn has_work(&self) -> bool {
         let queue = &*self.queue;
         !self.staged.is_empty()
@@ -62,12 +62,12 @@ impl Reader {
             || !queue.private.is_empty()
     }
 
-    /// Appends events in ascending sequence to `out`, about `max` of each lane at the most. `watermark` is a reading of
-    /// the dispatcher's. Returns the number up to which everything of this queue has now been given out.
+    /// Appends events in ascending sequence to `out`, at most about `max` per lane. `watermark` is a reading of the
+    /// dispatcher's watermark. Returns the number up to which every event of this queue has been returned.
     ///
-    /// A round ends when the cells it emptied are delivered up to its watermark; only then are cells emptied again. So
-    /// the reader holds at most two events a route beyond its rings, and nothing above a round's watermark is delivered
-    /// before the cells have been looked at again.
+    /// A round ends once the events of the emptied cells are delivered up to the round's watermark. Only then are cells
+    /// emptied again. So the reader holds at most two events per route beyond its rings, and delivers no event above
+    /// the watermark of a round before it has emptied the cells again.
     pub fn read(&mut self, watermark: u64, max: usize, out: &mut Vec<Item>) -> u64 {
         let queue = &*self.queue;
         let new_round = self.cells_due == 0;

@@ -11,11 +11,11 @@ struct Cell {
     seq: AtomicU64,
 }
 
-/// A bounded ring: one producer that may evict, one consumer that takes runs.
+/// A bounded ring with one producer, which can evict, and one consumer, which takes runs of events.
 pub(super) struct Ring {
-    /// Next to take. Moved by the consumer, and by the producer when it evicts.
+    /// The next event to take. Moved by the consumer, and by the producer when it evicts.
     head: CachePadded<AtomicU64>,
-    /// Next to fill. Moved by the producer.
+    /// The next place to fill. Moved by the producer.
     tail: CachePadded<AtomicU64>,
     cells: Box<[Cell]>,
 }
@@ -31,7 +31,7 @@ impl Ring {
         }
     }
 
-    /// Returns how many events it holds at most; 0 when no policy uses it.
+    /// Returns the maximum number of events; 0 if no policy uses the ring.
     #[inline]
     pub fn capacity(&self) -> usize {
         self.cells.len()
@@ -53,7 +53,7 @@ impl Ring {
         tail - self.head.load(Ordering::Acquire) >= self.cells.len() as u64
     }
 
-    /// Appends `event`; evicts and returns the oldest one when the ring is full. Producer only.
+    /// Appends `event`. If the ring is full, evicts and returns the oldest one. Producer only.
     #[inline]
     pub fn push(&self, event: Shared<Event>, seq: u64) -> Option<Shared<Event>> {
         let tail = self.tail.load(Ordering::Relaxed);
@@ -61,7 +61,7 @@ impl Ring {
         let head = self.head.load(Ordering::Acquire);
         if tail - head >= self.cells.len() as u64 {
             let oldest = self.cell(head).event.load(Ordering::Relaxed);
-            // Fails when the reader has just taken it: then there is room.
+            // Fails if the reader has just taken the event; then the ring has room.
             if self.head.compare_exchange(head, head + 1, Ordering::AcqRel, Ordering::Acquire).is_ok() {
                 // SAFETY: the exchange took cell `head` from the reader; only this producer refills it.
                 evicted = Some(unsafe { Shared::from_raw(oldest) });
@@ -70,13 +70,13 @@ impl Ring {
         let cell = self.cell(tail);
         cell.event.store(event.into_raw(), Ordering::Relaxed);
         cell.seq.store(seq, Ordering::Relaxed);
-        // Release: the reader that sees the new tail sees the cell and the event behind it.
+        // Release: a reader that sees the new tail also sees the cell and its event.
         self.tail.store(tail + 1, Ordering::Release);
         evicted
     }
 
-    /// Takes up to `max` events numbered `bound` or lower, oldest first; returns whether it stopped at `max`. Reader
-    /// only.
+    /// Takes up to `max` events whose number is at most `bound`, oldest first. Returns whether it stopped at `max`.
+    /// Reader only.
     #[inline]
     pub fn take(
         &self,
@@ -101,9 +101,9 @@ impl Ring {
                 return false;
             }
             let next = head + raw.len() as u64;
-            // Release: the producer refills these cells only after it has seen this exchange, hence after our loads.
+            // Release: the producer refills these cells only after it has seen this exchange, hence after these loads.
             if self.head.compare_exchange(head, next, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-                // SAFETY: the exchange gave us exactly these cells as they were read.
+                // SAFETY: the exchange made this reader the owner of exactly the cells that it read.
                 out.extend(raw.drain(..).map(|slot| Item::Pooled(unsafe { Shared::from_raw(slot) })));
                 return next == head + max as u64;
             }

@@ -166,8 +166,8 @@ impl Subscriber {
     }
 }
 
-/// Returns a length that the private lane does not exceed. With `block`, producers wait for that lane too, so a short one
-/// is enough.
+/// Returns a length that the private lane does not exceed. With `block`, producers wait for that lane too, so a short
+/// one is enough.
 fn private_limit(policies: &Policies) -> usize {
     let blocks = |kind: Kind| !kind.is_private() && policies[kind as usize] == OverflowPolicy::Block;
     if Kind::ALL.into_iter().any(blocks) { 2 } else { 10_000 }

@@ -1,9 +1,9 @@
-//! Who waits for whom: the number up to which readers may read, and threads that sleep.
+//! Synchronisation between producers and readers: the watermark, and threads that sleep.
 
 use crate::sync::{AtomicBool, AtomicU64, CachePadded, Ordering, fence, thread};
 use std::time::Instant;
 
-/// The highest sequence number that stands in every queue it was routed to.
+/// The highest sequence number whose event was pushed to every queue of its route.
 #[derive(Debug, Default)]
 pub struct Watermark(CachePadded<AtomicU64>);
 
@@ -14,18 +14,18 @@ impl Watermark {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Moves to `seq`, after the last push of that event.
+    /// Moves to `seq`, after the last push of the event.
     #[inline]
     pub(crate) fn set(&self, seq: u64) {
         self.0.store(seq, Ordering::Release);
     }
 }
 
-/// Lets one thread sleep until another has something for it.
+/// Lets one thread sleep until another thread wakes it.
 #[derive(Debug)]
 pub struct Waker {
     parked: CachePadded<AtomicBool>,
-    /// Guards a handle and nothing else: not for loom, whose locks swallow a pending unpark.
+    /// A `std` lock also under loom, whose locks consume a pending unpark. It guards only the handle.
     thread: std::sync::Mutex<Option<thread::Thread>>,
 }
 
@@ -36,7 +36,7 @@ impl Default for Waker {
 }
 
 impl Waker {
-    /// Sleeps until `ready` holds or the deadline has passed. Only one thread may wait on a waker.
+    /// Sleeps until `ready` returns true or the deadline has passed. Only one thread may wait on a waker.
     pub fn wait(&self, deadline: Option<Instant>, ready: impl Fn() -> bool) {
         if ready() {
             return;
@@ -44,7 +44,7 @@ impl Waker {
         *self.handle() = Some(thread::current());
         loop {
             self.parked.store(true, Ordering::Relaxed);
-            // Pairs with the fence of `claim`: either we see what was pushed, or the pusher sees us parked.
+            // Pairs with the fence of the pusher: either this thread sees the push, or the pusher sees it parked.
             fence(Ordering::SeqCst);
             if ready() {
                 break;
@@ -75,8 +75,8 @@ impl Waker {
         true
     }
 
-    /// Whether the thread sleeps; if so the caller must [`Self::unpark`] it. Needs a `SeqCst` fence between whatever
-    /// made the thread ready and this call.
+    /// Returns whether the thread sleeps; the caller must then [`Self::unpark`] it. Requires a `SeqCst` fence between
+    /// the change that made the thread ready and this call.
     #[inline]
     pub(crate) fn take_parked(&self) -> bool {
         self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! The decoder: one pass over a frame, then one message out of what was met.
+//! The decoder: one pass over a frame, then the conversion of its message.
 
 use super::error::{DecodeError, Fail, Fault};
 use super::field_map::FieldMap;
@@ -10,53 +10,53 @@ use crate::event::{Kind, Nanos, Payload, VenueId};
 use crate::names::SymbolId;
 use std::sync::Arc;
 
-/// What a frame was.
+/// The message of a frame.
 #[derive(Debug)]
 pub enum Decoded {
-    /// An event by itself, its payload in [`Decoder::payload`].
+    /// A complete event, whose payload is in [`Decoder::payload`].
     Event {
         /// Index in [`Codec::messages`].
         message: u16,
-        /// Its kind.
+        /// The kind.
         kind: Kind,
-        /// Of what.
+        /// The symbol.
         symbol: SymbolId,
-        /// When the venue says it happened.
+        /// The venue's time.
         venue_time: Option<Nanos>,
-        /// The id by which repetitions are told.
+        /// The id that identifies repetitions.
         id: Option<VenueId>,
     },
     /// Changed levels, in [`Decoder::levels`].
     BookDiff {
-        /// Of what.
+        /// The symbol.
         symbol: SymbolId,
-        /// When the venue says it happened.
+        /// The venue's time.
         venue_time: Option<Nanos>,
-        /// First update id; where the venue gives none, the one after `prev`.
+        /// The first update id; the one after `prev` if the venue sends none.
         first: u64,
         /// Last update id.
         last: u64,
-        /// Last update id of the message before, when the venue gives it.
+        /// The last update id of the previous message, if the venue sends it.
         prev: Option<u64>,
-        /// Checksum of the book after it.
+        /// The checksum of the book after the diff.
         checksum: Option<u32>,
     },
     /// All levels, in [`Decoder::levels`].
     BookSnapshot {
-        /// Of what; `None` when the message does not say.
+        /// The symbol; `None` if the message has none.
         symbol: Option<SymbolId>,
-        /// When the venue says it happened.
+        /// The venue's time.
         venue_time: Option<Nanos>,
-        /// Last update id; 0 when the venue has none.
+        /// The last update id; 0 if the venue sends none.
         last: u64,
         /// Checksum of the book.
         checksum: Option<u32>,
     },
-    /// A message that the caller did not want.
+    /// Market data that the caller did not want.
     Unwanted {
-        /// Its kind.
+        /// The kind.
         kind: Kind,
-        /// Of what.
+        /// The symbol.
         symbol: SymbolId,
     },
     /// A message declared as [`Role::Control`](super::Role::Control).
@@ -68,7 +68,7 @@ pub enum Decoded {
     Unmatched,
 }
 
-/// Decodes the frames of one socket; keeps scratch between frames.
+/// Decodes the frames of one connection, with scratch space that is kept between frames.
 #[derive(Debug)]
 pub struct Decoder {
     codec: Arc<Codec>,
@@ -77,12 +77,12 @@ pub struct Decoder {
     fields: FieldMap,
     cache: SymbolCache,
     unknown_enums: u64,
-    /// Written and read in place: a payload is large, and each move of it costs as much as reading a number.
+    /// Written and read in place, as moving a payload costs as much as converting a number.
     payload: Payload,
 }
 
 impl Decoder {
-    /// Returns a decoder for the codec's messages.
+    /// Returns a decoder of the codec's messages.
     pub fn new(codec: Arc<Codec>) -> Self {
         Self {
             codec,
@@ -105,28 +105,28 @@ impl Decoder {
         &self.fields.levels
     }
 
-    /// Returns the payload of the last event, a trade, ticker or candle, to be taken out.
+    /// Returns the payload of the last event (a trade, ticker or candle), for the caller to take.
     #[inline]
     pub fn payload(&mut self) -> &mut Payload {
         &mut self.payload
     }
 
-    /// Returns how many enum values were unknown so far.
+    /// Returns the number of undeclared enum values so far.
     pub fn unknown_enums(&self) -> u64 {
         self.unknown_enums
     }
 
-    /// Decodes a frame. `wanted` is asked once the kind and symbol are known; book messages ask for
-    /// [`Kind::BookSnapshot`], and a snapshot without a symbol is always wanted.
+    /// Decodes a frame. `wanted` is called once the kind and symbol are decoded, with [`Kind::BookSnapshot`] for book
+    /// messages. It is not called for a snapshot without a symbol, which is always decoded.
     ///
     /// # Errors
-    /// [`DecodeError`] for anything that is not one well-formed message; the decoder stays usable.
+    /// [`DecodeError`] if the frame is not one well-formed message. The decoder remains usable.
     pub fn decode(
         &mut self,
         frame: &[u8],
         wanted: impl FnMut(Kind, SymbolId) -> bool,
     ) -> Result<Decoded, DecodeError> {
-        // The outcome is large: it is written once, where it is returned, and an error is completed in place.
+        // The outcome is large, so it is written once, where it is returned, and an error is completed in place.
         let mut outcome = self.read(frame, wanted);
         if let Err(error) = &mut outcome {
             error.complete(self.message, self.fields.slot, frame);

@@ -1,6 +1,6 @@
-//! Why a frame was refused.
+//! The errors of decoding.
 
-/// What sort of fault a frame has. Counted by [`Fault::name`].
+/// The kind of a fault of a frame. Counted by [`Fault::name`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[allow(missing_docs)]
@@ -46,12 +46,12 @@ impl Fault {
         Self::TooManySymbols,
     ];
 
-    /// Returns the fault's name.
+    /// Returns the name of the fault.
     pub const fn name(self) -> &'static str {
         self.texts().0
     }
 
-    /// Returns what was expected where the fault was found.
+    /// Returns what was expected at the position of the fault.
     pub const fn expected(self) -> &'static str {
         self.texts().1
     }
@@ -63,11 +63,11 @@ impl Fault {
             Self::TrailingBytes => ("trailing_bytes", "nothing after the message"),
             Self::TooDeep => ("too_deep", "at most 64 nested values"),
             Self::TooLarge => ("too_large", "a frame of at most 4 MiB"),
-            Self::TooManyLevels => ("too_many_levels", "at most 10000 levels a side"),
+            Self::TooManyLevels => ("too_many_levels", "at most 10000 levels per side"),
             Self::DuplicateKey => ("duplicate_key", "each key once"),
             Self::MissingField => ("missing_field", "a value in the message"),
             Self::BadNumber => ("bad_number", "a decimal number of the allowed sign"),
-            Self::BadTime => ("bad_time", "a whole number that is a time"),
+            Self::BadTime => ("bad_time", "a whole number in the range of times"),
             Self::BadId => ("bad_id", "a whole number of 64 bits, or short text where the id is opaque"),
             Self::BadText => ("bad_text", "text of at most 39 bytes of UTF-8"),
             Self::BadEnum => ("bad_enum", "one of the declared names"),
@@ -79,7 +79,7 @@ impl Fault {
     }
 }
 
-/// A fault and where it is: what travels inside the decoder.
+/// A fault and its position, as passed inside the decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fail {
     pub at: u32,
@@ -92,54 +92,54 @@ impl Fail {
         Err(Self { at: at as u32, fault })
     }
 
-    /// Truncated when `at` is the end of the frame, else syntax.
+    /// Fails with `Truncated` at the end of the frame and with `Syntax` elsewhere.
     #[cold]
     pub fn unexpected<T>(frame: &[u8], at: usize) -> Result<T, Self> {
         Self::new(if at >= frame.len() { Fault::Truncated } else { Fault::Syntax }, at)
     }
 }
 
-/// A refused frame.
+/// The error of a refused frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeError {
-    /// What sort of fault.
+    /// The kind of fault.
     pub fault: Fault,
-    /// Index of the message in the declaration, once it was known.
+    /// The index of the message in the declaration, if it was identified.
     pub message: Option<u16>,
-    /// Where in the frame.
+    /// The position in the frame.
     pub offset: u32,
     pub(super) slot: u8,
-    pub(super) seen: [u8; 16],
-    pub(super) seen_len: u8,
+    pub(super) found: [u8; 16],
+    pub(super) found_len: u8,
 }
 
 impl DecodeError {
     pub(super) const NO_SLOT: u8 = u8::MAX;
 
-    /// Adds what the decoder knows of the frame.
+    /// Adds the message, the slot and the text at the fault.
     #[cold]
     pub(super) fn complete(&mut self, message: Option<u16>, slot: u8, frame: &[u8]) {
         let rest = frame.get(self.offset as usize..).unwrap_or_default();
-        let len = rest.len().min(self.seen.len());
-        self.seen[..len].copy_from_slice(&rest[..len]);
-        (self.seen_len, self.message, self.slot) = (len as u8, message, slot);
+        let len = rest.len().min(self.found.len());
+        self.found[..len].copy_from_slice(&rest[..len]);
+        (self.found_len, self.message, self.slot) = (len as u8, message, slot);
     }
 
-    /// Returns the fault's name, to count by.
+    /// Returns the name of the fault, for counters.
     pub const fn kind(&self) -> &'static str {
         self.fault.name()
     }
 
-    /// Returns the first bytes that stood there; none at the end of the frame.
-    pub fn seen(&self) -> &[u8] {
-        &self.seen[..usize::from(self.seen_len)]
+    /// Returns the first bytes at the fault; none at the end of the frame.
+    pub fn found(&self) -> &[u8] {
+        &self.found[..usize::from(self.found_len)]
     }
 }
 
 impl From<Fail> for DecodeError {
     #[inline]
     fn from(Fail { at, fault }: Fail) -> Self {
-        Self { fault, message: None, offset: at, slot: Self::NO_SLOT, seen: [0; 16], seen_len: 0 }
+        Self { fault, message: None, offset: at, slot: Self::NO_SLOT, found: [0; 16], found_len: 0 }
     }
 }
 
@@ -148,10 +148,10 @@ impl std::error::Error for DecodeError {}
 impl std::fmt::Display for DecodeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { fault, offset, .. } = self;
-        write!(f, "{}: expected {} at byte {offset}, seen ", fault.name(), fault.expected())?;
-        match self.seen() {
+        write!(f, "{}: expected {} at byte {offset}, saw ", fault.name(), fault.expected())?;
+        match self.found() {
             [] => f.write_str("the end of the frame"),
-            seen => write!(f, "`{}`", seen.escape_ascii()),
+            found => write!(f, "`{}`", found.escape_ascii()),
         }
     }
 }

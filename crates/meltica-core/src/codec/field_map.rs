@@ -1,4 +1,4 @@
-//! The pass over a frame: what stands at the declared paths.
+//! The pass over a frame, which records the values at the declared paths.
 
 use super::Codec;
 use super::error::{DecodeError, Fail, Fault};
@@ -7,7 +7,7 @@ use super::plan::{Entry, MAX_SLOTS, Message, Slot, word};
 use super::scan::{self, Scan, blank, byte};
 use std::borrow::Cow;
 
-/// What stands at a slot.
+/// The kind of a JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum TokenKind {
     #[default]
@@ -29,23 +29,23 @@ pub(super) struct Span {
     pub token: TokenKind,
 }
 
-/// What the pass over a frame met.
+/// The values of a frame by slot.
 #[derive(Debug)]
 pub(super) struct FieldMap {
-    /// One bit per slot.
-    seen: u64,
-    /// The slot at work, for the error.
+    /// The slots with a value, one bit per slot.
+    filled: u64,
+    /// The current slot, for errors.
     pub slot: Slot,
     spans: [Span; MAX_SLOTS],
     pub levels: Levels,
-    /// Why the bids and the asks were no levels.
+    /// The faults of bids and asks that are not levels.
     pub fails: [Option<Fail>; 2],
 }
 
 impl Default for FieldMap {
     fn default() -> Self {
         Self {
-            seen: 0,
+            filled: 0,
             slot: DecodeError::NO_SLOT,
             spans: [Span::default(); MAX_SLOTS],
             levels: Levels::default(),
@@ -56,7 +56,7 @@ impl Default for FieldMap {
 
 impl FieldMap {
     pub fn scan(&mut self, codec: &Codec, frame: &[u8]) -> Scan<()> {
-        self.seen = 0;
+        self.filled = 0;
         self.levels.clear();
         self.fails = [None; 2];
         let at = blank(frame, 0);
@@ -68,7 +68,8 @@ impl FieldMap {
         if at == frame.len() { Ok(()) } else { Fail::new(Fault::TrailingBytes, at) }
     }
 
-    /// Reads the members of an object from after its `{` and returns where it ends. Nests no deeper than paths are long.
+    /// Reads the members of an object, from after its `{`, and returns the position of its end. The recursion is at
+    /// most as deep as the longest path.
     fn object(&mut self, codec: &Codec, frame: &[u8], at: usize, node: u8) -> Scan {
         let mut node = &codec.nodes[usize::from(node)];
         let mut at = blank(frame, at);
@@ -118,11 +119,11 @@ impl FieldMap {
         }
     }
 
-    /// Notes the value of a declared key and returns where it ends.
+    /// Records the value of a declared key and returns the position of its end.
     #[inline]
     fn value(&mut self, codec: &Codec, frame: &[u8], at: usize, key: usize, entry: &Entry) -> Scan {
         let bit = 1 << (entry.slot & 63);
-        if self.seen & bit != 0 {
+        if self.filled & bit != 0 {
             return Fail::new(Fault::DuplicateKey, key);
         }
         let (start, end, next, token) = match byte(frame, at)? {
@@ -143,11 +144,11 @@ impl FieldMap {
             }
             b'{' => {
                 let end = if entry.payload {
-                    // A message beside its envelope could be mistaken for the one inside.
-                    if codec.stream.is_some_and(|(stream, _)| self.seen & !(1 << stream) != 0) {
+                    // Declared keys beside the payload could be mistaken for keys inside it.
+                    if codec.stream.is_some_and(|(stream, _)| self.filled & !(1 << stream) != 0) {
                         return Fail::new(Fault::DuplicateKey, key);
                     }
-                    self.seen |= bit;
+                    self.filled |= bit;
                     self.object(codec, frame, at + 1, entry.child)?
                 } else if entry.child != 0 {
                     self.object(codec, frame, at + 1, entry.child)?
@@ -161,12 +162,12 @@ impl FieldMap {
                 (at, end, end, if first == b'n' { TokenKind::Null } else { TokenKind::Bare })
             }
         };
-        self.seen |= bit;
+        self.filled |= bit;
         self.spans[usize::from(entry.slot & 63)] = Span { start: start as u32, end: end as u32, token };
         Ok(next)
     }
 
-    /// Reads a side of a book. An array that is none counts only if the message turns out to be a book.
+    /// Reads a side of a book. A fault is recorded, and reported only if the message is a book.
     fn side(&mut self, frame: &[u8], at: usize, asks: bool) -> Scan<(usize, TokenKind)> {
         let out = if asks { &self.levels.asks } else { &self.levels.bids };
         let read = if out.is_empty() && self.fails[usize::from(asks)].is_none() {
@@ -185,12 +186,12 @@ impl FieldMap {
 
     #[inline]
     pub fn matches(&self, frame: &[u8], message: &Message) -> bool {
-        self.seen & message.present == message.present
-            && self.seen & message.absent == 0
+        self.filled & message.present == message.present
+            && self.filled & message.absent == 0
             && message.equals.iter().all(|(slot, expected)| self.is(frame, *slot, expected))
     }
 
-    /// Whether the value is this text.
+    /// Returns whether the value is the text `expected`.
     #[inline]
     pub fn is(&self, frame: &[u8], slot: Slot, expected: &[u8]) -> bool {
         let Some(Span { start, end, token }) = self.span(slot) else { return false };
@@ -204,14 +205,14 @@ impl FieldMap {
         }
     }
 
-    /// Returns the span of a value that is there and not null.
+    /// Returns the span of a value, or `None` if it is absent or null.
     #[inline]
     pub fn span(&self, slot: Slot) -> Option<Span> {
         let span = self.spans[usize::from(slot & 63)];
-        (self.seen >> (slot & 63) & 1 == 1 && span.token != TokenKind::Null).then_some(span)
+        (self.filled >> (slot & 63) & 1 == 1 && span.token != TokenKind::Null).then_some(span)
     }
 
-    /// Returns the text of a value, or `Some(None)` when it is no scalar or no text.
+    /// Returns the text of a value; `None` if it is absent, and `Some(None)` if it is not a scalar or not valid text.
     #[inline]
     pub fn text<'a>(&self, frame: &'a [u8], slot: Slot) -> Option<Option<Cow<'a, [u8]>>> {
         let span = self.span(slot)?;
@@ -224,16 +225,16 @@ impl FieldMap {
     }
 }
 
-/// Returns the word of a key of at most seven plain bytes and where its closing quote is.
+/// Returns the word of a key of at most seven plain bytes and the position of its closing quote.
 #[inline(always)]
 fn key(frame: &[u8], start: usize) -> Option<(u64, usize)> {
     let word = scan::load(frame, start)?;
-    // Most keys are one byte; a branch tells so ahead of the arithmetic.
+    // Most keys are one byte long, which a branch detects before the arithmetic.
     if word >> 8 & 0xFF == u64::from(b'"') && scan::special(word & 0xFF | 0x2020_2020_2020_2000) == 0 {
         return Some((word & 0xFF, start + 1));
     }
     let stop = scan::special(word);
-    // The lowest set bit stands at the top of the first special byte; all below it is the key.
+    // The lowest set bit is the top bit of the first special byte; the bytes below it are the key.
     let len = stop.trailing_zeros() as usize / 8;
     if stop == 0 || frame[start + len] != b'"' {
         return None;

@@ -1,32 +1,32 @@
-//! The price levels of one message, read straight from the frame.
+//! The price levels of a message, read directly from the frame.
 
 use super::error::{Fail, Fault};
 use super::number::{fixed, places, rescale, slow};
 use super::scan::{self, Scan, blank, byte};
 use crate::event::PriceLevel;
 
-/// Most levels on one side of a message.
+/// Maximum number of levels per side of a message.
 pub const MAX_LEVELS: usize = 10_000;
 
-/// The levels of a book message: mantissas on two common scales, those of the venue's text.
+/// The levels of a book message: mantissas on a common price scale and a common quantity scale.
 ///
-/// Where the texts of a message differ in scale, all levels stand on the largest; where a number does not fit 64 bits
-/// on it, on the smallest that is exact for all.
+/// A scale is the largest one in the text of the message. If a number does not fit into 64 bits on that scale, it is
+/// the smallest one on which all numbers are exact.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Levels {
-    /// Bids, as the venue ordered them.
+    /// Bids in the order of the venue.
     pub bids: Vec<PriceLevel>,
-    /// Asks, as the venue ordered them.
+    /// Asks in the order of the venue.
     pub asks: Vec<PriceLevel>,
     /// Digits after the point of each price mantissa.
     pub price_scale: u8,
     /// Digits after the point of each quantity mantissa.
     pub quantity_scale: u8,
-    /// Whether the price and the quantity scale were reduced to what the numbers need.
+    /// Whether the price scale and the quantity scale were reduced to the digits in use.
     reduced: [bool; 2],
 }
 
-/// One of a level's two numbers.
+/// One of the two numbers of a level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Price = 0,
@@ -42,12 +42,12 @@ impl Part {
         }
     }
 
-    /// Returns the fewest places on which this part of all levels is exact.
+    /// Returns the smallest scale on which this part of all levels is exact.
     pub fn places(self, sides: &mut [&mut [PriceLevel]], scale: u8) -> u8 {
         places(sides.iter_mut().flat_map(|side| side.iter_mut()).map(|level| *self.of(level)), scale)
     }
 
-    /// Puts this part of all levels on another scale, or none and returns false when one does not fit.
+    /// Converts this part of all levels to another scale. Returns false, without a change, if a number does not fit.
     pub fn rescale(self, sides: &mut [&mut [PriceLevel]], from: u8, to: u8) -> bool {
         let fits = |level: &mut PriceLevel| rescale(*self.of(level), from, to).is_some();
         if !sides.iter_mut().flat_map(|side| side.iter_mut()).all(fits) {
@@ -72,7 +72,7 @@ impl Levels {
         if asks { &mut self.asks } else { &mut self.bids }
     }
 
-    /// Reads the array whose `[` is at `at` into a side and returns where it ends.
+    /// Reads the array whose `[` is at `at` into a side and returns the position of its end.
     pub(super) fn read(&mut self, frame: &[u8], at: usize, asks: bool) -> Scan {
         let mut out = std::mem::take(self.side(asks));
         let end = self.fill(frame, blank(frame, at + 1), &mut out);
@@ -112,7 +112,7 @@ impl Levels {
         }
     }
 
-    /// Reads the level at `at` however it is written, and returns where it ends.
+    /// Reads the level at `at` in any notation and returns the position of its end.
     #[cold]
     fn any(&mut self, frame: &[u8], start: usize, out: &mut Vec<PriceLevel>) -> Scan {
         let start = blank(frame, start);
@@ -143,7 +143,7 @@ impl Levels {
             }
         }
         out.push(level);
-        // What a venue adds to price and quantity (counts of orders) is of no use here.
+        // Further elements, such as the number of orders, are skipped.
         while byte(frame, at)? == b',' {
             at = blank(frame, scan::skip(frame, blank(frame, at + 1))?);
         }
@@ -153,7 +153,7 @@ impl Levels {
         Ok(at + 1)
     }
 
-    /// Puts one number on the message's scale, or the message on the number's.
+    /// Converts a number to the scale of the message, or the message to the scale of the number.
     fn fit(&mut self, out: &mut [PriceLevel], part: Part, mut number: i128, mut scale: u8) -> Option<i64> {
         let reduced = &mut self.reduced[part as usize];
         let common = if part == Part::Price { &mut self.price_scale } else { &mut self.quantity_scale };
@@ -185,7 +185,7 @@ impl Levels {
     }
 }
 
-/// Reads `["61837.63000000","3.78826000"]`: the level, its two scales and where it ends.
+/// Reads `["61837.63000000","3.78826000"]`. Returns the level, its two scales and the position of its end.
 #[inline(always)]
 fn plain(frame: &[u8], at: usize) -> Option<(PriceLevel, u8, u8, usize)> {
     if frame.get(at..at + 2)? != b"[\"" {
@@ -203,7 +203,7 @@ fn plain(frame: &[u8], at: usize) -> Option<(PriceLevel, u8, u8, usize)> {
     Some((level, price_scale, quantity_scale, at + 2))
 }
 
-/// Reads the number at `at`, with or without quotes: mantissa, scale and where it ends.
+/// Reads the number at `at`, with or without quotes. Returns its mantissa, scale and the position of its end.
 fn number(frame: &[u8], at: usize) -> Scan<(i128, u8, usize)> {
     let quoted = byte(frame, at)? == b'"';
     let start = at + usize::from(quoted);

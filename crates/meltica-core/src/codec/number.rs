@@ -1,4 +1,4 @@
-//! Numbers out of text: eight digits at a time where the text is plain, [`Decimal::parse`] where it is not.
+//! Conversion of numbers: eight digits at a time for plain text, [`Decimal::parse`] for any other.
 
 use super::scan::{digits, eight, load};
 use crate::decimal::Decimal;
@@ -13,10 +13,11 @@ pub(crate) const POWERS: [i64; 19] = {
     powers
 };
 
-/// Reads one to eight digits, then perhaps a point and one to eight more: mantissa, scale and where it ends.
+/// Reads one to eight digits, and optionally a point and one to eight more. Returns the mantissa, the scale and the
+/// position of the end.
 ///
-/// `None` is not an answer about the text: it may be a number all the same. Neither does it look at what follows, so
-/// the caller compares the end with the one it expects.
+/// `None` does not mean that the text is not a number. The text after the number is not checked, so the caller compares
+/// the end with the expected one.
 #[inline(always)]
 pub(super) fn fixed(frame: &[u8], at: usize) -> Option<(u64, u8, usize)> {
     let (values, stop) = digits(load(frame, at)?);
@@ -52,7 +53,7 @@ pub(super) fn slow(text: &[u8]) -> Option<Decimal> {
     Decimal::parse(text).ok()
 }
 
-/// Reads a whole number of 64 bits: digits only, no zero in front.
+/// Reads a whole number of 64 bits: digits only, without leading zeros.
 #[inline(always)]
 pub(super) fn integer(text: &[u8]) -> Option<u64> {
     if text.len() > 1 && text[0] == b'0' {
@@ -75,14 +76,14 @@ pub(super) fn integer(text: &[u8]) -> Option<u64> {
     (!text.is_empty()).then_some(value)
 }
 
-/// Returns zero digits for the bytes that a word of `len - 8` digits leaves free.
+/// Returns zero digits for the bytes that a word of `len - 8` digits does not use.
 #[inline(always)]
 const fn pad(len: usize) -> u64 {
-    // For sixteen digits there are none; the two steps keep the shift below 64.
+    // Sixteen digits use all bytes; shifting in two steps keeps each shift below 64.
     0x3030_3030_3030_3030 >> (8 * (len - 9)) >> 8
 }
 
-/// Returns `value` on another scale, or `None` when it needs more places or does not fit.
+/// Returns `value` on another scale, or `None` if it is not exact on that scale or does not fit.
 #[inline]
 pub(crate) fn rescale(value: i64, from: u8, to: u8) -> Option<i64> {
     if value == 0 || from == to {
@@ -92,7 +93,7 @@ pub(crate) fn rescale(value: i64, from: u8, to: u8) -> Option<i64> {
     if from < to { value.checked_mul(power) } else { (value % power == 0).then_some(value / power) }
 }
 
-/// Returns the fewest places on which all values are exact.
+/// Returns the smallest scale on which all values are exact.
 pub(crate) fn places(values: impl Iterator<Item = i64>, scale: u8) -> u8 {
     let mut places = 0;
     for value in values {

@@ -1,4 +1,4 @@
-//! One message out of what was met: symbol, time, ids and numbers.
+//! The conversion of a message: symbol, time, ids and numbers.
 
 use super::error::{DecodeError, Fail, Fault};
 use super::field_map::{FieldMap, Span, TokenKind};
@@ -12,7 +12,7 @@ use crate::event::{Kind, Kline, Nanos, Payload, ShortText, Side, Ticker, Trade, 
 use crate::names::SymbolId;
 use std::borrow::Cow;
 
-/// Converts what was met into a message.
+/// Converts the values of a frame into a message.
 pub(super) struct Reader<'a> {
     pub frame: &'a [u8],
     pub fields: &'a mut FieldMap,
@@ -47,17 +47,17 @@ impl<'a> Reader<'a> {
             return self.book(message.role, plan, symbol, venue_time);
         }
         let Some(symbol) = symbol else { return Ok(self.missing()?) };
-        let known = match message.id {
+        let message_id = match message.id {
             Some((slot, mode)) => Some(self.id(slot, mode)?),
             None => None,
         };
-        // The compiler of declarations filled the schema's order, so the patterns hold.
+        // The compiler of declarations orders fields as their schema does, so the patterns match.
         match (kind, &message.fields[..]) {
             (Kind::Trade, [Some(id), side, Some(price), Some(quantity)]) => {
                 let side = self.side(side.as_ref())?;
                 let (price, quantity) = (self.needed(price)?, self.needed(quantity)?);
-                let id = match (known, message.id) {
-                    (Some(known), Some((slot, _))) if slot == id.slot => known,
+                let id = match (message_id, message.id) {
+                    (Some(message_id), Some((slot, _))) if slot == id.slot => message_id,
                     _ => self.id(id.slot, IdMode::Opaque)?,
                 };
                 *self.payload = Payload::Trade(Trade { id, side, price, quantity });
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
             (Kind::KlineSummary, fields) => *self.payload = Payload::Kline(self.kline(fields)?),
             _ => self.missing()?,
         }
-        Ok(Decoded::Event { message: index as u16, kind, symbol, venue_time, id: known })
+        Ok(Decoded::Event { message: index as u16, kind, symbol, venue_time, id: message_id })
     }
 
     fn kline(&mut self, fields: &[Option<Field>]) -> Scan<Kline> {
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
         Fail::new(fault, at)
     }
 
-    /// Returns the text of a scalar, `None` when it is absent.
+    /// Returns the text of a scalar, or `None` if it is absent.
     #[inline]
     fn text(&mut self, slot: Slot, fault: Fault) -> Scan<Option<Cow<'a, [u8]>>> {
         self.fields.slot = slot;
@@ -134,7 +134,7 @@ impl<'a> Reader<'a> {
         self.rare_symbol(codec, message)
     }
 
-    /// The symbol with escapes, out of the stream's name, or absent.
+    /// Returns a symbol with escapes, a symbol out of the stream's name, or `None` for a snapshot without a symbol.
     fn rare_symbol(&mut self, codec: &Codec, message: &Message) -> Scan<Option<SymbolId>> {
         let mut text = match message.symbol {
             Some(slot) => self.text(slot, Fault::BadText)?,
@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Returns a whole number, `None` when it is absent.
+    /// Returns a whole number, or `None` if it is absent.
     #[inline(always)]
     fn integer(&mut self, slot: Slot, fault: Fault) -> Scan<Option<u64>> {
         self.fields.slot = slot;
@@ -244,7 +244,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Returns the text of a field, `None` when it is absent and may be.
+    /// Returns the text of a field, or `None` if the field is absent and optional.
     #[inline]
     fn field(&mut self, field: Option<&Field>, fault: Fault) -> Scan<Option<Cow<'a, [u8]>>> {
         let Some(field) = field else { return Ok(None) };

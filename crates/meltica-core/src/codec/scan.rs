@@ -1,13 +1,13 @@
-//! JSON by position: where strings, numbers and whole values end, eight bytes at a time.
+//! The JSON scanner: it finds the ends of strings, numbers and values, eight bytes at a time.
 //!
-//! Every function takes the frame and a position in it and returns a position; none allocates or recurses.
+//! Every function takes the frame and a position and returns a position. None of them recurses or allocates.
 
 use super::error::{Fail, Fault};
 use std::borrow::Cow;
 
 pub(super) type Scan<T = usize> = Result<T, Fail>;
 
-/// Most nested values in a part of a message that is skipped.
+/// Maximum depth of nested values in a skipped value.
 pub(super) const MAX_DEPTH: u32 = 64;
 
 const LOW: u64 = 0x0101_0101_0101_0101;
@@ -20,20 +20,20 @@ pub(super) fn load(frame: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*frame.get(at..)?.first_chunk()?))
 }
 
-/// Returns a mask whose lowest set bit stands in the first byte equal to `byte`; higher ones may be wrong.
+/// Returns a mask whose lowest set bit is in the first byte equal to `byte`. Higher bits may be wrong.
 #[inline(always)]
 const fn equal(word: u64, byte: u8) -> u64 {
     let x = word ^ (LOW * byte as u64);
     x.wrapping_sub(LOW) & !x & HIGH
 }
 
-/// Like [`equal`], for what ends or breaks a run of plain text: quote, backslash, control character.
+/// Returns a mask as [`equal`] does, for the bytes that end plain text: quotes, backslashes and control characters.
 #[inline(always)]
 pub(super) const fn special(word: u64) -> u64 {
     equal(word, b'"') | equal(word, b'\\') | (word.wrapping_sub(LOW * 0x20) & !word & HIGH)
 }
 
-/// Returns the digits' values and a mask like [`equal`] for what is not a digit.
+/// Returns the values of the digits, and a mask as [`equal`] does for the bytes that are not digits.
 #[inline(always)]
 pub(super) const fn digits(word: u64) -> (u64, u64) {
     let x = word ^ ZEROS;
@@ -59,7 +59,7 @@ pub(super) fn byte(frame: &[u8], at: usize) -> Scan<u8> {
     }
 }
 
-/// Returns the position of the first byte at or after `at` that is not white space.
+/// Returns the position of the first byte from `at` that is not white space.
 #[inline(always)]
 pub(super) fn blank(frame: &[u8], at: usize) -> usize {
     match frame.get(at) {
@@ -76,7 +76,7 @@ fn blanks(frame: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Returns where the string whose first byte is at `at` ends (its closing quote) and whether it has escapes.
+/// Returns the position of the closing quote of the string whose first byte is at `at`, and whether it has escapes.
 #[inline]
 pub(super) fn string(frame: &[u8], mut at: usize) -> Scan<(usize, bool)> {
     let mut escaped = false;
@@ -117,7 +117,7 @@ fn escape(frame: &[u8], at: usize) -> Scan {
     }
 }
 
-/// Returns the bytes of a scanned string with its escapes resolved, or `None` for half a surrogate pair.
+/// Returns the bytes of a scanned string with its escapes resolved, or `None` for an unpaired surrogate.
 pub(super) fn unescape(text: &[u8], escaped: bool) -> Option<Cow<'_, [u8]>> {
     if !escaped {
         return Some(Cow::Borrowed(text));
@@ -157,7 +157,7 @@ pub(super) fn unescape(text: &[u8], escaped: bool) -> Option<Cow<'_, [u8]>> {
     Some(Cow::Owned(out))
 }
 
-/// Returns where the run of digits at `at` ends.
+/// Returns the end of the digits at `at`.
 #[inline(always)]
 fn digit_run(frame: &[u8], mut at: usize) -> usize {
     while let Some(word) = load(frame, at) {
@@ -173,7 +173,7 @@ fn digit_run(frame: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Returns where the number at `at` ends.
+/// Returns the end of the number at `at`.
 #[inline]
 pub(super) fn number(frame: &[u8], start: usize) -> Scan {
     let first = start + usize::from(frame.get(start) == Some(&b'-'));
@@ -200,7 +200,7 @@ pub(super) fn number(frame: &[u8], start: usize) -> Scan {
     Ok(at)
 }
 
-/// Returns where the literal (`true`, `false`, `null`) at `at` ends.
+/// Returns the end of the literal (`true`, `false` or `null`) at `at`.
 #[inline]
 pub(super) fn literal(frame: &[u8], at: usize) -> Scan {
     match frame.get(at..at + 4) {
@@ -218,7 +218,7 @@ fn bad_literal(frame: &[u8], at: usize) -> Scan {
         b'n' => b"null",
         _ => return Fail::new(Fault::Syntax, at),
     };
-    let same = frame[at..].iter().zip(word).take_while(|(seen, expected)| seen == expected).count();
+    let same = frame[at..].iter().zip(word).take_while(|(found, expected)| found == expected).count();
     Fail::unexpected(frame, at + same)
 }
 
@@ -230,7 +230,7 @@ fn scalar(frame: &[u8], at: usize) -> Scan {
     }
 }
 
-/// Returns where the value after the key at `at` starts.
+/// Returns the start of the value of the key at `at`.
 fn key(frame: &[u8], at: usize) -> Scan {
     if byte(frame, at)? != b'"' {
         return Fail::new(Fault::Syntax, at);
@@ -242,9 +242,9 @@ fn key(frame: &[u8], at: usize) -> Scan {
     }
 }
 
-/// Returns where the value at `at` ends, whatever it is.
+/// Returns the end of the value at `at`, of any type.
 pub(super) fn skip(frame: &[u8], mut at: usize) -> Scan {
-    // One bit per open value, the innermost lowest: 1 for an object.
+    // One bit per open value, the innermost in the lowest bit: 1 for an object, 0 for an array.
     let (mut open, mut depth) = (0u64, 0u32);
     let close = |open: u64| if open & 1 == 1 { b'}' } else { b']' };
     loop {

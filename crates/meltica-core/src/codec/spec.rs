@@ -1,49 +1,49 @@
-//! What an adapter declares: where the fields of each message of a venue are.
+//! Declarations: where the fields of each message of a venue are.
 //!
-//! Paths are keys joined by dots (`k.o`), from the top of the message. Everything is text and enums, so that a
-//! declaration can be written in Python and checked as a whole by [`super::Codec::compile`].
+//! Paths are keys joined by dots (`k.o`), from the top of the message. A declaration consists of text and enums, so
+//! that it can be written in Python and checked as a whole by [`super::Codec::compile`].
 
 use crate::event::Kind;
 
 /// The messages of one venue.
 #[derive(Debug, Clone, Default)]
 pub struct CodecSpec {
-    /// Name, for people.
+    /// The name, for messages and logs.
     pub name: String,
-    /// How the venue writes symbols.
+    /// The form of the venue's symbols.
     pub symbols: SymbolRule,
-    /// The wrapper of combined streams; wrapped and bare messages both decode.
+    /// The wrapper of combined streams. Wrapped and bare messages are both decoded.
     pub envelope: Option<EnvelopeSpec>,
-    /// The messages; the first whose conditions hold is taken.
+    /// The messages. The first one whose conditions hold applies.
     pub messages: Vec<MessageSpec>,
 }
 
-/// How a venue's symbols become canonical ones (`BTC-USDT`). Case does not matter.
+/// The conversion of a venue's symbols to canonical ones (`BTC-USDT`), regardless of case.
 #[derive(Debug, Clone, Default)]
 pub struct SymbolRule {
-    /// Quote currencies; the longest that ends the text splits it (`BTCUSDT`).
+    /// Quote currencies. The longest one that ends the text splits it (`BTCUSDT`).
     pub quotes: Vec<String>,
     /// A character between base and quote (`BTC/USDT`), tried before `quotes`.
     pub separator: Option<char>,
-    /// Exceptions, looked up first: the venue's text and the canonical symbol.
+    /// Exceptions, which take precedence: the venue's text and the canonical symbol.
     pub explicit: Vec<(String, String)>,
 }
 
-/// `{"stream": "btcusdt@depth", "data": {..}}`.
+/// The wrapper of combined streams, `{"stream": "btcusdt@depth", "data": {..}}`.
 #[derive(Debug, Clone)]
 pub struct EnvelopeSpec {
-    /// Key of the message.
+    /// The key of the message.
     pub payload: String,
-    /// Key of the stream's name.
+    /// The key of the stream's name.
     pub stream: String,
-    /// The text of the stream's name before this is the symbol of a message that has none.
+    /// Ends the symbol at the start of the stream's name, for messages without a symbol.
     pub symbol_separator: Option<char>,
 }
 
-/// What a message becomes.
+/// The role of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// An event by itself: `Trade`, `Ticker` or `KlineSummary`.
+    /// A complete event: `Trade`, `Ticker` or `KlineSummary`.
     Event(Kind),
     /// Changed levels of a book.
     BookDiff,
@@ -59,13 +59,13 @@ pub enum Role {
 pub enum Match {
     /// The value at the path, with or without quotes, is this text.
     Equals(String, String),
-    /// There is a value at the path.
+    /// The path has a value.
     Present(String),
-    /// There is no value at the path.
+    /// The path has no value.
     Absent(String),
 }
 
-/// Unit of a venue's integer time.
+/// The unit of a venue's integer time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum TimeUnit {
@@ -86,7 +86,7 @@ impl TimeUnit {
     }
 }
 
-/// How repeated messages are told by their id.
+/// The kind of ids that identify repeated messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdMode {
     /// Whole numbers that grow.
@@ -95,26 +95,26 @@ pub enum IdMode {
     Opaque,
 }
 
-/// Which numbers a field may hold.
+/// The range of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sign {
     /// Above zero.
     Positive,
     /// Zero or above.
     NonNegative,
-    /// Above zero; zero is how the venue says that there is none.
+    /// Above zero. Zero means that the value is absent.
     ZeroIsAbsent,
-    /// Any.
+    /// Any number.
     Any,
 }
 
-/// How the text of a field is read. Numbers may stand with or without quotes.
+/// The conversion of a field's text. Numbers are read with or without quotes.
 #[derive(Debug, Clone)]
 pub enum Convert {
     /// An exact decimal.
     Decimal(Sign),
-    /// A name out of a list: text of the venue and canonical name. Another text is counted and the field is absent,
-    /// or the message is refused where the field is required.
+    /// One of a list of names: the venue's text and the canonical name. Any other text is counted, and the field is
+    /// absent, or the message is refused if the field is required.
     Enum(Vec<(String, String)>),
     /// An id: a 64-bit number or short text.
     Id,
@@ -129,47 +129,47 @@ pub enum Convert {
 /// One field of an event.
 #[derive(Debug, Clone)]
 pub struct FieldSpec {
-    /// Name of the event's field.
+    /// The name of the event's field.
     pub name: String,
     /// Where it is.
     pub path: String,
-    /// How it is read.
+    /// The conversion of the value.
     pub convert: Convert,
-    /// Refuse the message when it is missing, also where the event could do without.
+    /// Whether a message without the field is refused, even if the event does not require the field.
     pub required: bool,
 }
 
-/// Where a book message keeps its levels: arrays of arrays that begin with price and quantity.
+/// The levels of a book message: arrays of arrays that begin with price and quantity.
 #[derive(Debug, Clone, Default)]
 pub struct LevelsSpec {
-    /// Path of the bids.
+    /// The path of the bids.
     pub bids: String,
-    /// Path of the asks.
+    /// The path of the asks.
     pub asks: String,
-    /// First update id of the message.
+    /// The path of the first update id of the message.
     pub first: Option<String>,
-    /// Last update id of the message.
+    /// The path of the last update id of the message.
     pub last: Option<String>,
-    /// Last update id of the message before.
+    /// The path of the last update id of the previous message.
     pub prev: Option<String>,
-    /// Checksum of the book after the message, a 32-bit number, signed or not.
+    /// The path of the checksum of the book after the message, a 32-bit number, signed or unsigned.
     pub checksum: Option<String>,
 }
 
 /// One message of a venue.
 #[derive(Debug, Clone)]
 pub struct MessageSpec {
-    /// Name, for people; unique in the codec.
+    /// The name, unique in the codec.
     pub name: String,
     /// What it becomes.
     pub role: Role,
-    /// How it is told from others; all must hold.
+    /// The conditions that identify the message, all of which must hold.
     pub matches: Vec<Match>,
-    /// Path of the venue's symbol.
+    /// The path of the venue's symbol.
     pub symbol: Option<String>,
-    /// Path and unit of the venue's time.
+    /// The path and unit of the venue's time.
     pub venue_time: Option<(String, TimeUnit)>,
-    /// Path and mode of the id by which repetitions are told.
+    /// The path and kind of the id that identifies repetitions.
     pub id: Option<(String, IdMode)>,
     /// The event's fields.
     pub fields: Vec<FieldSpec>,
@@ -177,12 +177,12 @@ pub struct MessageSpec {
     pub levels: Option<LevelsSpec>,
 }
 
-/// A faulty declaration: all its faults, each naming the message and the field.
+/// A declaration with faults, each of which names the message and the field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("codec {codec} has {} fault(s): {}", .faults.len(), .faults.join("; "))]
+#[error("codec {codec} not compiled: {} fault(s): {}", .faults.len(), .faults.join("; "))]
 pub struct SpecError {
-    /// The codec's name.
+    /// The name of the codec.
     pub codec: String,
-    /// `message.field: what was expected, what was seen`.
+    /// Faults of the form `message.field: expected .., saw ..`.
     pub faults: Vec<String>,
 }

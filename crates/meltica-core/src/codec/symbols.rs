@@ -1,4 +1,4 @@
-//! A venue's symbols to canonical ones.
+//! The conversion of a venue's symbols to canonical ones.
 
 use super::error::Fault;
 use super::scan::load;
@@ -8,13 +8,13 @@ use std::collections::HashMap;
 /// The compiled [`super::SymbolRule`].
 #[derive(Debug, Default)]
 pub(super) struct Symbols {
-    /// Longest first.
+    /// The quote currencies, longest first.
     pub quotes: Vec<String>,
     pub separator: Option<char>,
     pub explicit: HashMap<String, String>,
 }
 
-/// Whether `text` is a currency: 2 to 10 of A-Z and 0-9.
+/// Returns whether `text` is a currency: 2 to 10 of A-Z and 0-9.
 pub(super) fn is_currency(text: &str) -> bool {
     (2..=10).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
 }
@@ -34,10 +34,10 @@ impl Symbols {
     }
 }
 
-/// Symbols seen, by the venue's text: what a decoder looks up per frame.
+/// The symbols of a decoder's frames by the venue's text. Each frame costs one lookup.
 #[derive(Debug, Default)]
 pub(super) struct SymbolCache {
-    known: HashMap<u128, SymbolId, foldhash::fast::RandomState>,
+    ids: HashMap<u128, SymbolId, foldhash::fast::RandomState>,
 }
 
 impl SymbolCache {
@@ -51,7 +51,7 @@ impl SymbolCache {
         end: usize,
     ) -> Result<SymbolId, Fault> {
         let text = frame.get(start..end).unwrap_or_default();
-        // Such text has no NUL, so at most sixteen bytes and their count are one number.
+        // The text has no NUL bytes, so up to sixteen bytes fit into one number without ambiguity.
         let key = match (text.len(), text.first_chunk(), text.last_chunk(), load(frame, start)) {
             (len @ 1..8, _, _, Some(word)) => u128::from(word & ((1 << (8 * len)) - 1)),
             (len @ 8..=16, Some(first), Some(last), _) => {
@@ -60,18 +60,18 @@ impl SymbolCache {
             }
             _ => return Self::resolve(symbols, text),
         };
-        if let Some(&symbol) = self.known.get(&key) {
+        if let Some(&symbol) = self.ids.get(&key) {
             return Ok(symbol);
         }
         let symbol = Self::resolve(symbols, text)?;
-        // Upper and lower case make many texts of one symbol.
-        if self.known.len() < MAX_NAMES {
-            self.known.insert(key, symbol);
+        // The limit bounds the spellings of a symbol in upper and lower case.
+        if self.ids.len() < MAX_NAMES {
+            self.ids.insert(key, symbol);
         }
         Ok(symbol)
     }
 
-    /// Returns the symbol of any text.
+    /// Returns the symbol of a text of any length.
     #[cold]
     pub fn resolve(symbols: &Symbols, text: &[u8]) -> Result<SymbolId, Fault> {
         let symbol = symbols.canonical(text).ok_or(Fault::UnknownSymbol)?;

@@ -27,7 +27,7 @@ fn fault(frame: impl AsRef<[u8]>) -> &'static str {
     }
 }
 
-/// The numbers of a payload as text, to compare by value and scale.
+/// Returns the mantissa and the scale of a number, which equality ignores.
 fn number(decimal: crate::decimal::Decimal) -> (i128, u8) {
     (decimal.mantissa(), decimal.scale())
 }
@@ -64,7 +64,7 @@ fn ticker(frame: &str) -> Ticker {
 }
 
 #[test]
-fn tickers_have_what_the_venue_sent() {
+fn tickers_have_the_values_that_the_venue_sent() {
     let best = ticker(BOOK_TICKER);
     assert_eq!(best.bid.map(number), Some((6_183_763_000_000, 8)));
     assert_eq!(best.bid_quantity.map(number), Some((378_826_000, 8)));
@@ -75,10 +75,10 @@ fn tickers_have_what_the_venue_sent() {
     assert_eq!(day.last.map(number), Some((6_183_764, 2)));
     assert_eq!(day.volume_24h.map(number), Some((12_345_678, 3)));
     assert_eq!(day.bid.map(number), Some((6_183_763, 2)));
-    assert!(day.ask_quantity.is_none(), "zero is how the venue says that there is none");
+    assert!(day.ask_quantity.is_none(), "zero means absent");
     assert_eq!(ticker(&BOOK_TICKER.replace(r#""3.78826000""#, "null")).bid_quantity, None);
     let both = ticker(&TICKER.replacen('{', r#"{"u":1,"#, 1));
-    assert_eq!(both, day, "what must be absent tells messages apart");
+    assert_eq!(both, day, "conditions on absence distinguish messages");
 }
 
 #[test]
@@ -106,17 +106,17 @@ fn books_leave_their_levels_in_the_decoder() {
     assert_eq!(levels.bids, [PriceLevel { price: 5_565_387_000_000, quantity: 0 }]);
     assert_eq!(levels.asks[1], PriceLevel { price: 6_184_430_000_000, quantity: 40_163_000 });
     for (frame, symbol) in [(SNAPSHOT.to_owned(), None), (wrap(SNAPSHOT), Some("BTC-USDT"))] {
-        let Decoded::BookSnapshot { symbol: seen, last, .. } =
+        let Decoded::BookSnapshot { symbol: of, last, .. } =
             decoder.decode(frame.as_bytes(), |_, _| true).unwrap()
         else {
             panic!()
         };
-        assert_eq!((seen.map(name), last), (symbol, 50_093_239_218));
+        assert_eq!((of.map(name), last), (symbol, 50_093_239_218));
         assert_eq!((decoder.levels().bids.len(), decoder.levels().asks.len()), (1, 1));
     }
 }
 
-/// Scales, then prices and quantities.
+/// The scales, then the prices and quantities.
 type Bids = ((u8, u8), Vec<(i64, i64)>);
 
 /// Returns the levels of a diff with these bids.
@@ -135,7 +135,7 @@ fn levels_share_one_scale() {
     assert_eq!(bids(r#"[["1.2","3"],["1.505","2.5"]]"#), Ok(((3, 1), vec![(1200, 30), (1505, 25)])));
     assert_eq!(bids(r#"[ [ 1.5 , 2e1, 7, {"a":[]} ] , [1e-2,3]]"#), Ok(((2, 0), vec![(150, 20), (1, 3)])));
     assert_eq!(bids("[]").map(|(_, bids)| bids), Ok(vec![]));
-    // A quantity over 64 bits at eight places makes its message give up zeros, before it and after it.
+    // A quantity that exceeds 64 bits at eight places reduces the scale of all levels, before and after it.
     let big = r#"["2.00","123456789012.00000000"]"#;
     assert_eq!(bids(&format!("[{big}]")), Ok(((2, 0), vec![(200, 123_456_789_012)])));
     let both = format!(r#"[["1.00","0.50000000"],{big},["3.00","7.25000000"]]"#);
@@ -146,7 +146,7 @@ fn levels_share_one_scale() {
 }
 
 #[test]
-fn levels_that_are_none_are_refused() {
+fn malformed_levels_are_refused() {
     for (text, kind) in [
         (r#"[["0","1"]]"#, "bad_number"),
         (r#"[["-1","1"]]"#, "bad_number"),
@@ -170,15 +170,15 @@ fn levels_that_are_none_are_refused() {
 }
 
 #[test]
-fn what_nobody_wants_is_not_converted() {
+fn unwanted_messages_are_not_converted() {
     let frame = TRADE.replace("61837.63000000", "no number");
     assert_eq!(fault(&frame), "bad_number");
-    let seen = decoder().decode(frame.as_bytes(), |_, _| false).unwrap();
-    assert!(matches!(seen, Decoded::Unwanted { kind: Kind::Trade, symbol } if name(symbol) == "BTC-USDT"));
+    let decoded = decoder().decode(frame.as_bytes(), |_, _| false).unwrap();
+    assert!(matches!(decoded, Decoded::Unwanted { kind: Kind::Trade, symbol } if name(symbol) == "BTC-USDT"));
 }
 
 #[test]
-fn other_messages_are_ignored() {
+fn undeclared_messages_are_unmatched() {
     for frame in [
         r#"{"result":null,"id":1}"#,
         r#"{"stream":"btcusdt@x","data":null}"#,
@@ -194,7 +194,7 @@ fn other_messages_are_ignored() {
 }
 
 #[test]
-fn unknown_fields_and_escapes_do_no_harm() {
+fn unknown_fields_and_escapes_are_accepted() {
     let frame =
         TRADE.replacen('{', r#"{"x":{"e":"kline","y":[1,"]}",{"z":"\"}\\"}]},"a long unknown key":[],"#, 1);
     assert!(matches!(decode(&frame), Ok(Decoded::Event { kind: Kind::Trade, .. })), "{frame}");
@@ -207,11 +207,11 @@ fn unknown_fields_and_escapes_do_no_harm() {
 }
 
 #[test]
-fn a_payload_that_is_no_object_is_no_envelope() {
+fn a_payload_that_is_not_an_object_is_ignored() {
     let whole = ticker(TICKER);
     for data in ["9218", "null", "[]", r#""text""#] {
         let frame = TICKER.replacen(r#""p":"#, &format!(r#""stream":"btcusdt@x","data":{data},"p":"#), 1);
-        assert_eq!(ticker(&frame), whole, "what follows it belongs to the message too: {frame}");
+        assert_eq!(ticker(&frame), whole, "keys after it belong to the message: {frame}");
     }
 }
 
@@ -237,7 +237,7 @@ fn symbols_are_split_by_the_rule() {
 }
 
 #[test]
-fn texts_that_look_alike_to_the_tables_are_told_apart() {
+fn texts_with_equal_words_are_distinguished() {
     let mut decoder = decoder();
     for (text, canonical) in
         [("USDTUSDT", "USDT-USDT"), ("USDTUSDTUSDT", "USDTUSDT-USDT"), ("ETHBTC", "ETH-BTC")]
@@ -265,7 +265,7 @@ fn texts_that_look_alike_to_the_tables_are_told_apart() {
 }
 
 #[test]
-fn faults_are_told_apart() {
+fn each_fault_has_its_name() {
     let depth = |n: usize| format!(r#"{{"x":{}{}}}"#, "[".repeat(n), "]".repeat(n));
     assert!(matches!(decode(depth(64)), Ok(Decoded::Unmatched)));
     for (frame, kind) in [
@@ -312,17 +312,17 @@ fn faults_are_told_apart() {
 }
 
 #[test]
-fn an_error_names_message_and_path_and_shows_what_it_saw() {
+fn an_error_names_message_path_and_text() {
     let codec = Codec::compile(binance_spec()).unwrap();
     let error = decode(TRADE.replace("61837.63000000", "1/3")).unwrap_err();
     assert_eq!(
         codec.describe(&error),
-        r#"binance trade "p": bad_number: expected a decimal number of the allowed sign at byte 65, seen `1/3\",\"q\":\"0.0200`"#
+        r#"binance trade "p": bad_number: expected a decimal number of the allowed sign at byte 65, saw `1/3\",\"q\":\"0.0200`"#
     );
     let error = decode(&TRADE[..20]).unwrap_err();
     assert_eq!(
         codec.describe(&error),
-        "binance : truncated: expected the rest of the message at byte 20, seen the end of the frame"
+        "binance : truncated: expected the rest of the message at byte 20, saw the end of the frame"
     );
     let names: std::collections::HashSet<_> = Fault::ALL.iter().map(|fault| fault.name()).collect();
     assert_eq!(names.len(), Fault::ALL.len());

@@ -1,18 +1,19 @@
-//! From text to [`Decimal`]: a short way for what venues send, a long way for the rest and for the errors.
+//! Parsing of decimals: a fast path for the usual texts of venues, and a slow path for all others and for errors.
 
 use super::{Decimal, DecimalError, POW10};
 
-/// Reads up to 16 bytes of digits with at most one point between them; `None` sends anything else to [`parse_any`].
+/// Reads up to 16 bytes of digits with at most one point between them. Returns `None` for any other text, which
+/// [`parse_any`] reads.
 ///
-/// Eight bytes are worked on at once, the lowest byte of a word being the first character. The text is put at the end
-/// of two words, `high` then `low`, whose beginning is filled with zero digits.
+/// Processes eight bytes at once; the lowest byte of a word is the first character. The text is placed at the end of
+/// two words, `high` and `low`, which are filled with leading zero digits.
 #[inline]
 pub(super) fn parse_16(text: &[u8]) -> Option<Decimal> {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const ZEROS: u64 = ONES * b'0' as u64;
-    // The top bit of the first byte that is a point, and maybe other bits above it.
+    // The top bit of the first byte that is a point. Higher bits may be set as well.
     let points = |word: u64| (word ^ (ONES * (b'.' ^ b'0') as u64)).wrapping_sub(ONES) & !word & (ONES << 7);
-    // Replaces the bytes up to the point by those that `shifted` has there.
+    // Replaces the bytes up to the point by those of `shifted`.
     let close = |word: u64, shifted: u64, points: u64| word ^ ((word ^ shifted) & (points ^ (points - 1)));
 
     let n = text.len();
@@ -49,7 +50,7 @@ pub(super) fn parse_16(text: &[u8]) -> Option<Decimal> {
             return None;
         }
     }
-    // A byte over nine has its top bit set, or gets it by this addition.
+    // The top bit of a byte above nine is set, or is set by this addition.
     let over_nine = high.wrapping_add(ONES * 0x76) | low.wrapping_add(ONES * 0x76) | high | low;
     if over_nine & (ONES << 7) != 0 {
         return None;
@@ -58,7 +59,7 @@ pub(super) fn parse_16(text: &[u8]) -> Option<Decimal> {
     Decimal::from_magnitude(false, value, places as u8)
 }
 
-/// Returns the value of eight bytes of 0-9, the lowest byte being the first digit.
+/// Returns the value of eight bytes of 0-9, the first digit in the lowest byte.
 #[inline]
 const fn eight_digits(bytes: u64) -> u64 {
     const LANES: u64 = 0x0000_00ff_0000_00ff;
@@ -108,10 +109,10 @@ pub(super) fn parse_any(text: &[u8]) -> Result<Decimal, DecimalError> {
         return Err(DecimalError::TooLong { len: text.len() });
     }
     let Some((digits, places, exponent)) = split(body) else {
-        return Err(DecimalError::NotANumber { seen: shown(text) });
+        return Err(DecimalError::NotANumber { found: excerpt(text) });
     };
-    let too_many_places = || Err(DecimalError::TooManyPlaces { seen: shown(text) });
-    let too_large = || Err(DecimalError::TooLarge { seen: shown(text) });
+    let too_many_places = || Err(DecimalError::TooManyPlaces { found: excerpt(text) });
+    let too_large = || Err(DecimalError::TooLarge { found: excerpt(text) });
 
     let written = places as i64 - exponent.unwrap_or(0);
     let mut scale = written.clamp(0, Decimal::MAX_SCALE as i64);
@@ -177,8 +178,8 @@ fn split(body: &[u8]) -> Option<(impl Iterator<Item = u8>, usize, Option<i64>)> 
     is_digits(whole).then(|| (whole.iter().chain(fraction).copied(), fraction.len(), exponent))
 }
 
-/// Returns the beginning of `text` fit for a message.
-fn shown(text: &[u8]) -> String {
+/// Returns the beginning of `text`, escaped for a message.
+fn excerpt(text: &[u8]) -> String {
     const MOST: usize = 40;
     let dots = if text.len() > MOST { ".." } else { "" };
     format!("{}{dots}", text[..text.len().min(MOST)].escape_ascii())

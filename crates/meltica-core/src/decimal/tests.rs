@@ -155,16 +155,16 @@ fn a_refused_text_gives_its_reason() {
     }
     assert_eq!(Decimal::parse(long.as_bytes()), Err(DecimalError::TooLong { len: 1 << 20 }));
 
-    let said = |text: &[u8]| Decimal::parse(text).unwrap_err().to_string();
-    assert_eq!(said(b"1\xff\""), r#"expected a decimal number such as -12.50 or 1e-8, seen "1\xff\"""#);
-    assert_eq!(said(b"1e400"), "expected at most 38 digits, seen \"1e400\"");
-    assert_eq!(said(b"1e-29"), "expected at most 28 digits after the point, seen \"1e-29\"");
-    assert_eq!(said(long.as_bytes()), "expected a decimal number of at most 64 bytes, seen 1048576 bytes");
-    assert!(said(&[b'x'; 60]).ends_with("x..\""));
+    let message = |text: &[u8]| Decimal::parse(text).unwrap_err().to_string();
+    assert_eq!(message(b"1\xff\""), r#"expected a decimal number such as -12.50 or 1e-8, saw "1\xff\"""#);
+    assert_eq!(message(b"1e400"), "expected at most 38 digits, saw \"1e400\"");
+    assert_eq!(message(b"1e-29"), "expected at most 28 digits after the point, saw \"1e-29\"");
+    assert_eq!(message(long.as_bytes()), "expected a decimal number of at most 64 bytes, saw 1048576 bytes");
+    assert!(message(&[b'x'; 60]).ends_with("x..\""));
 }
 
 #[test]
-fn the_value_decides_equality_order_and_hash() {
+fn equality_order_and_hash_depend_on_the_value() {
     let ascending = [
         Decimal::new(-NINES, 0).unwrap(),
         Decimal::new(-NINES, 28).unwrap(),
@@ -219,7 +219,7 @@ fn display_is_plain_and_pads() {
 }
 
 #[test]
-fn rescale_is_exact_or_nothing() {
+fn rescale_is_exact_or_none() {
     assert_eq!(decimal("100.10").normalize().to_string(), "100.1");
     assert_eq!(decimal("100").normalize().to_string(), "100");
     assert_eq!(decimal("-0.00").normalize().to_string(), "0");
@@ -233,7 +233,7 @@ fn rescale_is_exact_or_nothing() {
 }
 
 #[test]
-fn arithmetic_is_exact_or_nothing() {
+fn arithmetic_is_exact_or_none() {
     let add = |a, b| decimal(a).checked_add(decimal(b)).map(|sum| sum.to_string());
     let sub = |a, b| decimal(a).checked_sub(decimal(b)).map(|difference| difference.to_string());
     let mul = |a, b| decimal(a).checked_mul(decimal(b)).map(|product| product.to_string());
@@ -260,7 +260,7 @@ fn arithmetic_is_exact_or_nothing() {
 }
 
 #[test]
-fn rounding_goes_to_a_multiple_of_the_increment() {
+fn rounding_returns_a_multiple_of_the_increment() {
     for (value, increment, down, up) in [
         ("123.456", "0.01", "123.45", "123.46"),
         ("-123.456", "0.01", "-123.46", "-123.45"),
@@ -298,7 +298,7 @@ fn rounding_goes_to_a_multiple_of_the_increment() {
 }
 
 #[test]
-fn floats_go_both_ways() {
+fn floats_convert_both_ways() {
     for (value, text) in [
         (0.1, Some("0.1")),
         (-0.0, Some("0")),

@@ -1,4 +1,4 @@
-//! The step itself: an event is numbered and handed to the queues of its entry.
+//! The dispatch step: an event is numbered and pushed to the queues of its entry.
 
 use super::{Dispatcher, Entry, RouteKey, Table, Target};
 use crate::bus::{Place, Pushed, Waker};
@@ -10,15 +10,15 @@ use crate::sync::{Arc, MutexGuard, Ordering, fence, lock};
 use std::sync::atomic::AtomicBool as StopFlag;
 use std::time::{Duration, Instant};
 
-/// A route that was just looked up. Good until the next look-up.
+/// The entry of a route. Valid until the next lookup.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted {
     entry: u32,
-    /// For books: levels per side of the deepest route.
+    /// For books, the levels per side of the deepest route.
     pub depth: u32,
 }
 
-/// When and where an event comes from, before it is dispatched.
+/// The origin of an event that is not yet dispatched.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin {
     /// The kind.
@@ -27,37 +27,37 @@ pub struct Origin {
     pub symbol: SymbolId,
     /// The venue's time.
     pub venue_time: Option<Nanos>,
-    /// When the bytes arrived.
+    /// The arrival of the bytes.
     pub received_time: Nanos,
 }
 
-/// Why an event was not dispatched.
+/// The reason for which an event was not dispatched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotDispatched {
-    /// Every slot of the pool is out.
-    #[error("the event pool is exhausted")]
+    /// Every slot of the pool is in use.
+    #[error("event not dispatched: every slot of the pool is in use")]
     PoolExhausted,
     /// The publisher was stopped while it waited for a slow reader.
-    #[error("stopped while waiting for a slow reader")]
+    #[error("event not dispatched: the publisher was stopped while it waited for a slow reader")]
     Stopped,
 }
 
-/// How long one wait for a slot or for room lasts before the stop flag is looked at.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// The interval at which a wait for a slot or for room checks the stop flag.
+const WAIT: Duration = Duration::from_millis(50);
 
 fn borrow<T: Recycle + Send + Sync>(
     pool: &Pool<T>,
-    patient: bool,
+    blocking: bool,
     stop: &StopFlag,
 ) -> Result<Unique<T>, NotDispatched> {
     loop {
         if let Some(slot) = pool.borrow() {
             return Ok(slot);
         }
-        if !patient {
+        if !blocking {
             return Err(NotDispatched::PoolExhausted);
         }
-        if let Some(slot) = pool.borrow_within(PATIENCE) {
+        if let Some(slot) = pool.borrow_within(WAIT) {
             return Ok(slot);
         }
         if stop.load(Ordering::Relaxed) {
@@ -66,11 +66,11 @@ fn borrow<T: Recycle + Send + Sync>(
     }
 }
 
-/// One event on its way to the queues of one entry.
+/// The dispatch of one event to the queues of its entry.
 struct Step<'p> {
     dispatcher: &'p Dispatcher,
     entry: &'p Entry,
-    /// Per target, whether its filters matched; empty when there are none.
+    /// Whether the filters of each target matched; empty if no target has filters.
     passed: &'p [bool],
     wakes: &'p mut Vec<Arc<Waker>>,
     stop: &'p StopFlag,
@@ -126,12 +126,12 @@ impl<'p> Step<'p> {
         *order = seq;
         self.dispatcher.watermark.set(seq);
         drop(order);
-        // A halted reader must look up, even one that sleeps.
+        // The reader of a halted queue must be woken, so that it sees the halt.
         self.wakes.append(&mut refused);
         Ok(seq)
     }
 
-    /// Takes the dispatch lock at a moment when every blocking queue has room.
+    /// Takes the dispatch lock while every blocking queue has room.
     #[inline]
     fn lock_with_room(&mut self, kind: Kind) -> Result<MutexGuard<'p, u64>, NotDispatched> {
         let dispatcher = self.dispatcher;
@@ -142,10 +142,10 @@ impl<'p> Step<'p> {
         let full = |target: &&Target| target.queue.blocks(kind) && !target.queue.has_room(kind);
         loop {
             while let Some(target) = targets.find(full) {
-                // Whoever sleeps must hear of what stands before it.
+                // Sleeping readers must be woken for the events already queued, or the wait would not end.
                 wake_all(self.wakes);
                 let one_at_a_time = lock(&dispatcher.waiting);
-                target.queue.wait_for_room(kind, Some(Instant::now() + PATIENCE));
+                target.queue.wait_for_room(kind, Some(Instant::now() + WAIT));
                 drop(one_at_a_time);
                 if self.stop.load(Ordering::Relaxed) {
                     return Err(NotDispatched::Stopped);
@@ -168,23 +168,23 @@ fn wake_all(wakes: &mut Vec<Arc<Waker>>) {
     }
 }
 
-/// One provider's way into the step. Each provider has its own, on one thread at a time.
+/// Publishes the events of one provider, on one thread at a time.
 pub struct Publisher {
     dispatcher: Arc<Dispatcher>,
     provider: ProviderId,
     table: Arc<Table>,
-    /// Per entry id: the provider sequence.
+    /// The provider sequence by entry id.
     sequences: Vec<u64>,
     passed: Vec<bool>,
     wakes: Vec<Arc<Waker>>,
     anchor: Anchor,
-    /// When the last event was dispatched.
+    /// The time of the last dispatch.
     last_ticks: u64,
     stop: std::sync::Arc<StopFlag>,
 }
 
 impl Publisher {
-    /// Makes a publisher of `provider`'s events.
+    /// Returns a publisher of `provider`'s events.
     pub fn new(dispatcher: &Arc<Dispatcher>, provider: ProviderId) -> Self {
         Self {
             dispatcher: Arc::clone(dispatcher),
@@ -199,12 +199,12 @@ impl Publisher {
         }
     }
 
-    /// Returns whose events these are.
+    /// Returns the provider.
     pub fn provider(&self) -> ProviderId {
         self.provider
     }
 
-    /// Returns when the last event was dispatched, in [`clock::ticks`].
+    /// Returns the time of the last dispatch, in [`clock::ticks`].
     pub fn last_ticks(&self) -> u64 {
         self.last_ticks
     }
@@ -214,13 +214,13 @@ impl Publisher {
         std::sync::Arc::clone(&self.stop)
     }
 
-    /// Whether anybody wants `kind` of whatever symbol.
+    /// Returns whether `kind` is routed for any symbol.
     pub fn listened(&mut self, kind: Kind) -> bool {
         self.dispatcher.table.refresh(&mut self.table);
         self.table.any.contains(&(self.provider, kind))
     }
 
-    /// Looks up who wants `kind` of `symbol`.
+    /// Looks up the route of `kind` and `symbol`, or returns `None` if it has no subscriber.
     #[inline]
     pub fn wanted(&mut self, kind: Kind, symbol: SymbolId) -> Option<Wanted> {
         self.dispatcher.table.refresh(&mut self.table);
@@ -228,7 +228,7 @@ impl Publisher {
         let entry = match self.table.exact.get(&packed) {
             Some(entry) => *entry,
             None if self.table.any.contains(&(self.provider, kind)) => {
-                self.dispatcher.meet(self.provider, kind, symbol);
+                self.dispatcher.add_symbol(self.provider, kind, symbol);
                 self.dispatcher.table.refresh(&mut self.table);
                 *self.table.exact.get(&packed)?
             }
@@ -237,19 +237,19 @@ impl Publisher {
         Some(Wanted { entry, depth: self.table.entries[entry as usize].depth })
     }
 
-    /// Borrows a book to publish.
+    /// Borrows a book slot to publish.
     ///
     /// # Errors
-    /// [`NotDispatched`] when there is none, or when the wait for one was stopped.
+    /// [`NotDispatched`] if the pool is exhausted, or if the wait for a slot was stopped.
     pub fn borrow_book(&self, wanted: Wanted) -> Result<Unique<crate::event::Book>, NotDispatched> {
         let blocking = self.table.entries[wanted.entry as usize].blocking;
         borrow(&self.dispatcher.pools.books, blocking, &self.stop)
     }
 
-    /// Numbers the event and hands it to whoever wants it; returns the number, or `None` when filters left nobody.
+    /// Numbers the event and pushes it to the queues of its route. Returns the number, or `None` if no filter matched.
     ///
     /// # Errors
-    /// [`NotDispatched`]; then no number was taken.
+    /// [`NotDispatched`]; the event has not taken a number then.
     #[inline]
     pub fn publish(
         &mut self,
@@ -260,7 +260,7 @@ impl Publisher {
         self.publish_from(wanted, origin, &mut payload)
     }
 
-    /// [`Self::publish`] with a payload that is taken from where it stands, which saves a move.
+    /// Publishes as [`Self::publish`] does, but takes the payload in place, which saves a move.
     ///
     /// # Errors
     /// As [`Self::publish`].
@@ -322,7 +322,7 @@ impl Publisher {
         Ok(Some(seq))
     }
 
-    /// Wakes the readers that slept when their events came.
+    /// Wakes the readers that slept when their events were pushed.
     #[inline]
     pub fn flush(&mut self) {
         wake_all(&mut self.wakes);

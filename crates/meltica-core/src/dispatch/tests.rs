@@ -174,7 +174,7 @@ fn payload(sent: &Sent, publisher: &Publisher, wanted: crate::dispatch::Wanted) 
         }
         Kind::Ticker => Payload::Ticker(Ticker { last: sent.number.map(number), ..Ticker::default() }),
         Kind::BookSnapshot => Payload::Book(publisher.borrow_book(wanted).unwrap().into_shared()),
-        _ => Payload::BookGap(BookGap { expected: 1, seen: 2 }),
+        _ => Payload::BookGap(BookGap { expected: 1, received: 2 }),
     }
 }
 

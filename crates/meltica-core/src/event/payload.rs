@@ -1,10 +1,10 @@
-//! What the kinds carry.
+//! The payloads of the kinds.
 
 use super::{Nanos, Side};
 use crate::decimal::Decimal;
 use crate::pool::Recycle;
 
-/// Short text held in place, at most [`ShortText::MAX`] bytes.
+/// Text of at most [`ShortText::MAX`] bytes, stored without allocation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ShortText {
     len: u8,
@@ -12,10 +12,10 @@ pub struct ShortText {
 }
 
 impl ShortText {
-    /// Most bytes it holds.
+    /// Maximum number of bytes.
     pub const MAX: usize = 39;
 
-    /// Returns the text, or `None` when it is longer than [`Self::MAX`] bytes.
+    /// Returns the text, or `None` if it is longer than [`Self::MAX`] bytes.
     pub fn new(text: &str) -> Option<Self> {
         let mut bytes = [0; Self::MAX];
         bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
@@ -34,12 +34,12 @@ impl std::fmt::Debug for ShortText {
     }
 }
 
-/// An id that a venue gave: a number, or text kept as it came.
+/// An id assigned by a venue: a number, or text as received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum VenueId {
     /// A number.
     Number(u64),
-    /// Anything else.
+    /// Any other text.
     Text(ShortText),
 }
 
@@ -57,7 +57,7 @@ impl std::fmt::Display for VenueId {
 pub struct Trade {
     /// The venue's id of the trade.
     pub id: VenueId,
-    /// The taker's side; `None` when the venue does not say.
+    /// The taker's side; `None` if the venue does not send it.
     pub side: Option<Side>,
     /// Price in quote currency.
     pub price: Decimal,
@@ -65,7 +65,7 @@ pub struct Trade {
     pub quantity: Decimal,
 }
 
-/// Last price and top of book. Absent is what the venue did not send.
+/// Last price and top of book. A value that the venue did not send is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Ticker {
     /// Price of the last trade.
@@ -99,9 +99,9 @@ pub struct Kline {
     pub open_time: Nanos,
     /// End of the interval.
     pub close_time: Nanos,
-    /// The venue's name of the interval (`1m`), when it says.
+    /// The venue's name of the interval (`1m`), if the venue sends it.
     pub interval: Option<ShortText>,
-    /// Whether the candle is final, when the venue says.
+    /// Whether the candle is final, if the venue sends it.
     pub closed: Option<bool>,
 }
 
@@ -125,15 +125,15 @@ pub struct Book {
     pub price_scale: u8,
     /// Digits after the point of each quantity mantissa.
     pub quantity_scale: u8,
-    /// Bid levels of the whole, uncut book.
+    /// Number of bid levels of the whole book.
     pub bid_count: u32,
-    /// Ask levels of the whole, uncut book.
+    /// Number of ask levels of the whole book.
     pub ask_count: u32,
-    /// The venue's first update id that led to this book; 0 when it has none.
+    /// The first update id of the message that led to this book; 0 if the venue sends none.
     pub first_update_id: u64,
-    /// The venue's last update id in this book; 0 when it has none.
+    /// The last update id in this book; 0 if the venue sends none.
     pub last_update_id: u64,
-    /// The venue's checksum, where it sends one.
+    /// The venue's checksum, if it sends one.
     pub checksum: Option<u32>,
 }
 
@@ -144,7 +144,7 @@ impl Recycle for Book {
     }
 }
 
-/// How far an order has come.
+/// The state of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[allow(missing_docs)]
@@ -184,7 +184,7 @@ impl OrderState {
         }
     }
 
-    /// Returns the state of that name.
+    /// Returns the state with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.name() == name)
     }
@@ -246,7 +246,7 @@ impl Liquidity {
     }
 }
 
-/// A report on one of our orders. A report describes at most one fill.
+/// A report on one of the account's orders. A report describes at most one fill.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExecReport {
     /// The order id that the client assigned.
@@ -292,27 +292,27 @@ pub struct ExecReport {
     pub last_fee_currency: Option<String>,
 }
 
-/// A balance of ours.
+/// A balance of the account.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BalanceUpdate {
-    /// All we hold.
+    /// The total amount.
     pub total: Decimal,
-    /// What is not reserved by open orders.
+    /// The amount not reserved by open orders.
     pub available: Decimal,
 }
 
-/// A risk check that tripped or cleared.
+/// A risk check that was triggered or cleared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RiskControl {
-    /// The instance concerned.
+    /// The instance whose check it is.
     pub strategy_id: String,
     /// `TRIGGERED` or `CLEARED`.
     pub status: String,
-    /// Why, for people.
+    /// The reason as text.
     pub reason: String,
-    /// Why, for programs.
+    /// The reason as a machine code.
     pub breach_type: String,
-    /// What was seen and what was allowed.
+    /// Measured values and limits.
     pub metrics: Vec<(String, String)>,
     /// Whether the kill switch is on.
     pub kill_switch_engaged: bool,
@@ -323,29 +323,29 @@ pub struct RiskControl {
 /// Free-form JSON, at most [`Extension::MAX_BYTES`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Extension {
-    /// The sender's name for it.
+    /// The name that the sender chose.
     pub name: String,
     /// JSON text.
     pub json: String,
-    /// The instance that emitted it, 0 for an adapter; it does not get its own back.
+    /// The instance that emitted the event, to which it is not delivered; 0 for an adapter.
     pub origin: u64,
 }
 
 impl Extension {
-    /// Most bytes of JSON.
+    /// Maximum number of bytes of JSON.
     pub const MAX_BYTES: usize = 100 * 1024;
 }
 
-/// A hole in a venue's sequence.
+/// A gap in a venue's sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BookGap {
-    /// The id that should have come next.
+    /// The expected next id.
     pub expected: u64,
-    /// The id that came.
-    pub seen: u64,
+    /// The received id.
+    pub received: u64,
 }
 
-/// Why a book is no longer good.
+/// The reason for which a book or a feed of a symbol is stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum StaleReason {
@@ -355,9 +355,9 @@ pub enum StaleReason {
     Crossed,
     /// The venue's checksum differs from ours.
     Checksum,
-    /// No usable snapshot came while diffs piled up.
+    /// No usable snapshot arrived while diffs were buffered.
     NoSnapshot,
-    /// A number of the venue does not fit the book.
+    /// A number of the venue does not fit into the book.
     Overflow,
     /// The connection was lost.
     Disconnected,
@@ -368,7 +368,7 @@ impl StaleReason {
     pub const ALL: [Self; 6] =
         [Self::Gap, Self::Crossed, Self::Checksum, Self::NoSnapshot, Self::Overflow, Self::Disconnected];
 
-    /// Returns the reason's name.
+    /// Returns the name of the reason.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Gap => "gap",

@@ -1,4 +1,4 @@
-//! What a provider's feed counts, and the bad frames that it keeps.
+//! The counters of a provider's feed, and the last bad frames.
 
 use crate::event::{Kind, Nanos, StaleReason};
 use crate::names::ProviderId;
@@ -7,66 +7,66 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 
-/// A frame that could not be used.
+/// A frame that was refused.
 #[derive(Debug, Clone)]
 pub struct BadFrame {
-    /// When it came.
+    /// The receive time.
     pub received_time: Nanos,
-    /// What was wrong with it.
+    /// The error.
     pub error: String,
-    /// Its beginning.
+    /// The beginning of the frame.
     pub head: Vec<u8>,
 }
 
-/// Counters of one provider. Its feed's thread is the only writer.
+/// The counters of one provider. The thread of its feed is the only writer.
 #[derive(Debug)]
 pub struct FeedStats {
-    /// Whose.
+    /// The provider.
     pub provider: ProviderId,
-    /// Frames received.
+    /// Received frames.
     pub frames: Counter,
-    /// Their bytes.
+    /// Bytes of the received frames.
     pub bytes: Counter,
-    /// Events dispatched, per kind.
+    /// Dispatched events per kind.
     pub dispatched: [Counter; Kind::COUNT],
-    /// Messages nobody wanted.
+    /// Messages without a subscriber.
     pub unwanted: Counter,
     /// Messages that the codec declares as not market data.
     pub control: Counter,
     /// Well-formed messages that match no declaration of the codec.
     pub unmatched: Counter,
-    /// Enum values that the declaration does not name: the field was absent, or the frame bad where it is required.
+    /// Enum values that the declaration does not name: the field is absent, or the frame bad if the field is required.
     pub unknown_enums: Counter,
-    /// Ids seen before.
+    /// Messages with a repeated id.
     pub duplicates: Counter,
-    /// Ids too old to be told.
+    /// Messages with an id older than its window.
     pub stale_ids: Counter,
-    /// Diffs and snapshots older than their book.
+    /// Diffs and snapshots that are older than their book.
     pub old_books: Counter,
-    /// Diffs that wait, or waited, for a snapshot.
+    /// Diffs buffered until a snapshot arrives.
     pub buffered: Counter,
-    /// Books that were resynchronised because of a hole.
+    /// Gaps after which a book had to be resynchronised.
     pub gaps: Counter,
-    /// Books that went stale, by reason.
+    /// Books that became stale, by reason.
     pub stale: [Counter; StaleReason::ALL.len()],
-    /// Snapshots that no book could be found for.
+    /// Snapshots that could not be assigned to a book.
     pub orphan_snapshots: Counter,
-    /// Snapshots older than the diffs that wait for one.
+    /// Snapshots that are older than the buffered diffs.
     pub old_snapshots: Counter,
-    /// Events that found the pool empty.
+    /// Events not dispatched because the pool was exhausted.
     pub no_slot: Counter,
-    /// Symbols whose book waited for a snapshot when last looked at.
+    /// Symbols whose book waited for a snapshot at the last check.
     pub unsynced: AtomicU64,
-    /// Bad frames, by what was wrong.
+    /// Bad frames by kind of error.
     pub errors: Mutex<BTreeMap<&'static str, u64>>,
     /// The last bad frames.
     pub bad: Mutex<VecDeque<BadFrame>>,
-    /// From the call to the last dispatch of a frame that had events, ns.
+    /// The time from the call to the last dispatch, of frames with events, ns.
     pub decode: Histogram,
 }
 
 impl FeedStats {
-    /// Counts from zero.
+    /// Returns counters at zero.
     pub fn new(provider: ProviderId) -> Self {
         Self {
             provider,
@@ -93,7 +93,7 @@ impl FeedStats {
         }
     }
 
-    /// Counts and keeps a bad frame.
+    /// Counts a bad frame and keeps its beginning.
     pub fn bad(&self, kind: &'static str, error: String, received_time: Nanos, frame: &[u8]) {
         const KEPT: usize = 32;
         const HEAD: usize = 4096;

@@ -1,4 +1,4 @@
-//! Damaged frames through a whole feed: each ends as a counted error or as less than it was, and hurts nothing after it.
+//! Outcomes of frames, and damaged frames: each is a counted error or loses data, and does not affect later frames.
 
 use super::*;
 use crate::bus::{Item, OverflowPolicy, Queue, Reader};
@@ -21,7 +21,7 @@ struct Plane {
 }
 
 impl Plane {
-    /// A feed whose every event is wanted, with a good book of BTC-USDT.
+    /// Returns a feed whose events are all routed, with a synchronised book of BTC-USDT.
     fn new() -> Self {
         let pools = Pools::new(1 << 26);
         Pools::reserve(&pools, Claim { events: 2048, books: 64, depth: DEPTH }).unwrap();
@@ -42,7 +42,7 @@ impl Plane {
         plane
     }
 
-    /// Feeds one frame and returns the events it made, each looked at.
+    /// Feeds one frame, checks its events and returns them.
     fn run(&mut self, frame: &[u8]) -> Vec<Item> {
         let events = self.feed.frame(frame, 0).unwrap().events;
         let mut items = Vec::new();
@@ -58,7 +58,10 @@ impl Plane {
                 assert!(book.asks.is_sorted_by(|a, b| a.price < b.price));
                 assert!(book.bids.iter().chain(&book.asks).all(|l| l.price > 0 && l.quantity > 0));
                 let best = book.bids.first().zip(book.asks.first());
-                assert!(best.is_none_or(|(bid, ask)| bid.price < ask.price), "a crossed book is not served");
+                assert!(
+                    best.is_none_or(|(bid, ask)| bid.price < ask.price),
+                    "a crossed book is not published"
+                );
                 assert_eq!(book.bids.len(), DEPTH.min(book.bid_count as usize));
             }
         }
@@ -69,7 +72,7 @@ impl Plane {
         self.feed.stats.errors.lock().unwrap().clone()
     }
 
-    /// What was kept of the frames so far is bounded, and the next good frame decodes right.
+    /// Checks that the kept data is bounded and that the next valid frame is decoded.
     fn check(mut self) {
         let bad = self.feed.stats.bad.lock().unwrap().clone();
         assert!(bad.len() <= 32 && bad.iter().all(|bad| bad.head.len() <= 4096));
@@ -82,18 +85,18 @@ impl Plane {
         drop(items);
         let Self { pools, dispatcher, reader, feed, .. } = self;
         drop((dispatcher, reader, feed));
-        assert_eq!(pools.events.free(), pools.events.capacity(), "every slot comes back");
-        assert_eq!(pools.books.free(), pools.books.capacity(), "every slot comes back");
+        assert_eq!(pools.events.free(), pools.events.capacity(), "every slot is returned");
+        assert_eq!(pools.books.free(), pools.books.capacity(), "every slot is returned");
     }
 }
 
-/// A diff that follows the snapshot `nth` after it, so that some of what is damaged reaches the book.
+/// Returns the `nth` diff after the snapshot, so that damaged diffs reach the book.
 fn diff(nth: u64) -> String {
     let id = 50_093_239_218 + nth;
     DIFF.replace("50093239203", &id.to_string()).replace("50093239207", &id.to_string())
 }
 
-/// What stands in frames that nobody should send.
+/// Returns text of malformed frames.
 fn junk() -> impl Strategy<Value = Vec<u8>> {
     let texts: Vec<Vec<u8>> = [
         r#""a":"#,
@@ -134,7 +137,7 @@ enum Damage {
     Insert(Index, Vec<u8>),
     Remove(Index, Index),
     Repeat(Index, Index),
-    /// The beginning of this frame, the end of another.
+    /// Joins the beginning of the frame with the end of another one.
     Splice(Index, usize, Index),
 }
 
@@ -186,7 +189,7 @@ impl Damage {
 
 proptest! {
     #[test]
-    fn prop_damaged_frames_hurt_nothing_after_them(
+    fn prop_damaged_frames_do_not_affect_later_frames(
         frames in prop::collection::vec(
             (0..ALL.len() + 1, any::<bool>(), prop::collection::vec(damage(), 0..4)), 1..16,
         ),
@@ -205,7 +208,7 @@ proptest! {
 }
 
 #[test]
-fn a_frame_past_the_limit_is_refused_whatever_it_holds() {
+fn a_frame_above_the_size_limit_is_refused() {
     let mut plane = Plane::new();
     let padded = |len: usize| format!("{TRADE}{}", " ".repeat(len - TRADE.len())).into_bytes();
     assert_eq!(plane.run(&padded(MAX_FRAME)).len(), 1);
@@ -216,7 +219,7 @@ fn a_frame_past_the_limit_is_refused_whatever_it_holds() {
 }
 
 #[test]
-fn endless_damage_keeps_the_last_frames_only() {
+fn only_the_last_bad_frames_are_kept() {
     let mut plane = Plane::new();
     for n in 0..1000 {
         plane.run(format!(r#"{{"n":{n},{}"#, "x".repeat(10_000)).as_bytes());
@@ -228,7 +231,7 @@ fn endless_damage_keeps_the_last_frames_only() {
 }
 
 #[test]
-fn unknown_enum_values_are_shown() {
+fn unknown_enum_values_are_counted() {
     let mut plane = Plane::new();
     plane.run(TRADE.as_bytes());
     assert_eq!(plane.feed.stats.unknown_enums.get(), 0);
@@ -241,7 +244,7 @@ fn unknown_enum_values_are_shown() {
     }
 }
 
-/// A feed whose codec also declares acknowledgements.
+/// Returns a feed whose codec also declares acknowledgements.
 fn plane_with_control() -> Plane {
     let mut plane = Plane::new();
     let mut spec = binance_spec();

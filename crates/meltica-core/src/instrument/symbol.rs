@@ -7,7 +7,7 @@
 //! | futures | `BASE-QUOTE-YYYYMMDD` |
 //! | options | `BASE-QUOTE-YYYYMMDD-STRIKE`, then optionally `-C`, `-P`, `-CALL` or `-PUT` |
 //!
-//! Base and quote are 2 to 10 of A-Z and 0-9, the date is a real one, and the strike is a positive decimal in plain
+//! Base and quote are 2 to 10 of A-Z and 0-9, the date is valid, and the strike is a positive decimal in plain
 //! notation.
 
 use std::fmt;
@@ -27,7 +27,7 @@ pub struct Day {
 }
 
 impl Day {
-    /// Returns the day, or `None` when the calendar has none such.
+    /// Returns the day, or `None` if the calendar does not have it.
     pub fn new(year: u16, month: u8, day: u8) -> Option<Self> {
         let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
         let last = match month {
@@ -39,7 +39,7 @@ impl Day {
         ((1..=9999).contains(&year) && (1..=last).contains(&day)).then_some(Self { year, month, day })
     }
 
-    /// Returns the day written `YYYYMMDD`, or `None` when `text` is not one.
+    /// Parses a day written `YYYYMMDD`.
     pub fn from_compact(text: &str) -> Option<Self> {
         if text.len() != 8 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
@@ -47,7 +47,7 @@ impl Day {
         Self::new(text[..4].parse().ok()?, text[4..6].parse().ok()?, text[6..].parse().ok()?)
     }
 
-    /// Returns the day written `YYYY-MM-DD`, or `None` when `text` is not one.
+    /// Parses a day written `YYYY-MM-DD`.
     pub fn from_iso(text: &str) -> Option<Self> {
         match text.as_bytes() {
             [_, _, _, _, b'-', _, _, b'-', _, _] => Self::from_compact(&text.replace('-', "")),
@@ -63,7 +63,7 @@ impl fmt::Display for Day {
     }
 }
 
-/// What a symbol says.
+/// The parts of a symbol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParsedSymbol<'a> {
     /// The kind of instrument.
@@ -76,7 +76,7 @@ pub struct ParsedSymbol<'a> {
     pub expiry: Option<Day>,
     /// The strike of options.
     pub strike: Option<Decimal>,
-    /// The right an option gives, where its symbol says so.
+    /// The right of an option, if its symbol has one.
     pub option_type: Option<OptionType>,
 }
 
@@ -95,7 +95,7 @@ pub(super) fn is_venue(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// Reads a strike: digits and perhaps a point, neither sign nor exponent, above zero.
+/// Parses a strike: digits and optionally a point, without sign or exponent, above zero.
 fn strike(text: &str) -> Option<Decimal> {
     if !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return None;
@@ -103,7 +103,7 @@ fn strike(text: &str) -> Option<Decimal> {
     Decimal::parse(text.as_bytes()).ok().filter(|strike| !strike.is_zero())
 }
 
-/// Reads a symbol.
+/// Parses a symbol.
 ///
 /// # Errors
 /// The first rule of the grammar that `text` breaks.
@@ -145,12 +145,12 @@ pub fn parse_symbol(text: &str) -> Result<ParsedSymbol<'_>, InstrumentError> {
     }
 }
 
-/// Returns the base and the quote of a symbol, or `None` when it is none.
+/// Returns the base and the quote of a symbol, or `None` if `text` is not a symbol.
 pub fn base_and_quote(symbol: &str) -> Option<(&str, &str)> {
     parse_symbol(symbol).ok().map(|parsed| (parsed.base, parsed.quote))
 }
 
-/// Returns the symbol that `text` stands for: itself, or the one that ccxt writes with a slash.
+/// Returns the symbol of `text`, which is a symbol or ccxt's notation with a slash.
 ///
 /// | ccxt | symbol |
 /// |---|---|
@@ -159,7 +159,7 @@ pub fn base_and_quote(symbol: &str) -> Option<(&str, &str)> {
 /// | `BTC/USDT:USDT-241227` | `BTC-USDT-20241227` |
 /// | `BTC/USDT:USDT-241227-60000-C` | `BTC-USDT-20241227-60000-C` |
 ///
-/// A contract settled in anything but its quote is refused: its symbol would be that of another contract.
+/// A contract that does not settle in its quote is refused, because its symbol would be that of another contract.
 ///
 /// # Errors
 /// The rule that `text` breaks.
@@ -189,10 +189,10 @@ pub fn canonical_symbol(text: &str) -> Result<String, InstrumentError> {
     }
 }
 
-/// Checks a route type: parts of A-Z and 0-9, joined by points, none of them empty.
+/// Checks a route type: non-empty parts of A-Z and 0-9, joined by points.
 ///
 /// # Errors
-/// What was expected and seen.
+/// The expected form and the text.
 pub fn validate_route_type(text: &str) -> Result<(), InstrumentError> {
     if text.split('.').all(|part| !part.is_empty() && all_upper_or_digit(part)) {
         return Ok(());

@@ -16,7 +16,7 @@ fn some(text: &str) -> Option<Decimal> {
     Some(decimal(text))
 }
 
-/// Returns a valid instrument with the symbol and nothing that is optional.
+/// Returns a valid instrument with the symbol and without optional values.
 fn listed(symbol: &str) -> Instrument {
     let parsed = parse_symbol(symbol).unwrap();
     Instrument {
@@ -48,7 +48,7 @@ const OPTIONS: &str = "BTC-USDT-20251226-60000.5-C";
 const UNMARKED: &str = "BTC-USDT-20251226-60000.5";
 
 #[test]
-fn symbols_of_the_grammar_are_read() {
+fn symbols_of_the_grammar_are_parsed() {
     use InstrumentType::{Futures, Options, Perp, Spot};
     use OptionType::{Call, Put};
     for (text, kind, base, quote, expiry, strike, option_type) in [
@@ -171,13 +171,13 @@ fn other_symbols_are_refused() {
         parse_symbol("BTC-USDT-SWAP").unwrap_err().to_string(),
         "symbol: expected BASE-QUOTE, BASE-QUOTE-PERP, BASE-QUOTE-YYYYMMDD or \
          BASE-QUOTE-YYYYMMDD-STRIKE[-C|-P|-CALL|-PUT], the third part PERP alone or a date of the calendar, \
-         seen \"BTC-USDT-SWAP\""
+         saw \"BTC-USDT-SWAP\""
     );
-    assert!(parse_symbol(&"\n".repeat(1 << 20)).unwrap_err().seen.len() < 100);
+    assert!(parse_symbol(&"\n".repeat(1 << 20)).unwrap_err().found.len() < 100);
 }
 
 #[test]
-fn ccxt_symbols_have_canonical_ones() {
+fn ccxt_symbols_are_converted() {
     for (text, canonical) in [
         ("BTC/USDT", Some("BTC-USDT")),
         ("1INCH/USDT", Some("1INCH-USDT")),
@@ -203,10 +203,10 @@ fn ccxt_symbols_have_canonical_ones() {
         ("B/USDT", None),
         ("BTC USDT", None),
     ] {
-        let seen = canonical_symbol(text);
-        assert_eq!(seen.as_deref().ok(), canonical, "{text}");
-        if let Err(error) = seen {
-            assert_eq!((error.field, error.seen), ("symbol", format!("\"{text}\"")));
+        let converted = canonical_symbol(text);
+        assert_eq!(converted.as_deref().ok(), canonical, "{text}");
+        if let Err(error) = converted {
+            assert_eq!((error.field, error.found), ("symbol", format!("\"{text}\"")));
         }
     }
 }
@@ -238,7 +238,7 @@ fn route_types_are_upper_case_parts_with_digits() {
 }
 
 #[test]
-fn instruments_that_keep_the_rules_are_accepted() {
+fn instruments_that_follow_the_rules_are_accepted() {
     for symbol in [SPOT, PERP, FUTURES, OPTIONS, UNMARKED] {
         listed(symbol).validate().unwrap();
         let mut full = listed(symbol);
@@ -325,14 +325,14 @@ fn each_broken_rule_is_named() {
         change(&mut instrument);
         let before = instrument.clone();
         let errors = instrument.validate().unwrap_err();
-        let seen: Vec<_> = errors.0.iter().map(|error| error.field).collect();
-        assert_eq!(seen, fields, "case {number}: {errors}");
+        let broken: Vec<_> = errors.0.iter().map(|error| error.field).collect();
+        assert_eq!(broken, fields, "case {number}: {errors}");
         assert_eq!(instrument, before);
     }
 }
 
 #[test]
-fn all_broken_rules_come_at_once_and_in_order() {
+fn all_broken_rules_are_reported_in_order() {
     let mut instrument = listed(OPTIONS);
     instrument.kind = InstrumentType::Spot;
     instrument.base = "eth".into();
@@ -343,29 +343,29 @@ fn all_broken_rules_come_at_once_and_in_order() {
     instrument.price_precision = Some(40);
     assert_eq!(
         instrument.validate().unwrap_err().to_string(),
-        "symbol: expected the symbol of spot, not of options, seen \"BTC-USDT-20251226-60000.5-C\"; \
-         base: expected 2 to 10 of A-Z and 0-9, seen \"eth\"; \
-         base: expected BTC, as in the symbol, seen \"eth\"; \
-         quote: expected USDT, as in the symbol, seen \"USDC\"; \
-         venue: expected 2 to 20 of A-Z, 0-9 and _, seen \"v\"; \
-         expiry: expected nothing for spot, seen \"2025-12-26\"; \
-         contract_value: expected nothing for spot, seen \"1\"; \
-         strike: expected nothing for spot, seen \"60000.5\"; \
-         option_type: expected nothing for spot, seen \"call\"; \
-         price_increment: expected a value above zero, seen \"0\"; \
-         price_precision: expected 0 to 18, seen \"40\""
+        "symbol: expected the symbol of spot, not of options, saw \"BTC-USDT-20251226-60000.5-C\"; \
+         base: expected 2 to 10 of A-Z and 0-9, saw \"eth\"; \
+         base: expected BTC, as in the symbol, saw \"eth\"; \
+         quote: expected USDT, as in the symbol, saw \"USDC\"; \
+         venue: expected 2 to 20 of A-Z, 0-9 and _, saw \"v\"; \
+         expiry: expected nothing for spot, saw \"2025-12-26\"; \
+         contract_value: expected nothing for spot, saw \"1\"; \
+         strike: expected nothing for spot, saw \"60000.5\"; \
+         option_type: expected nothing for spot, saw \"call\"; \
+         price_increment: expected a value above zero, saw \"0\"; \
+         price_precision: expected 0 to 18, saw \"40\""
     );
     let mut option = listed(UNMARKED);
     (option.strike, option.option_type, option.expiry) = (None, None, None);
     assert_eq!(
         option.validate().unwrap_err().to_string(),
-        "expiry: expected a date of the calendar as YYYY-MM-DD, seen nothing; \
-         strike: expected a value above zero, seen nothing; option_type: expected call or put, seen nothing"
+        "expiry: expected a date of the calendar as YYYY-MM-DD, saw nothing; \
+         strike: expected a value above zero, saw nothing; option_type: expected call or put, saw nothing"
     );
 }
 
 #[test]
-fn names_are_read_in_any_case() {
+fn names_are_parsed_in_any_case() {
     for kind in InstrumentType::ALL {
         assert_eq!(kind.name().to_uppercase().parse(), Ok(kind));
         assert_eq!(kind.to_string().parse(), Ok(kind));
@@ -375,17 +375,17 @@ fn names_are_read_in_any_case() {
     }
     assert_eq!(
         "swap".parse::<InstrumentType>().unwrap_err().to_string(),
-        "type: expected spot, perp, futures or options, seen \"swap\""
+        "type: expected spot, perp, futures or options, saw \"swap\""
     );
     assert_eq!("C".parse::<OptionType>().unwrap_err().field, "option_type");
 }
 
 proptest! {
     #[test]
-    fn prop_a_symbol_says_what_it_was_made_of(
+    fn prop_a_symbol_is_parsed_into_its_parts(
         base in "[A-Z0-9]{2,10}",
         quote in "[A-Z0-9]{2,10}",
-        // Days counted from 1970-01-01, turned into a date below by plain counting.
+        // Days since 1970-01-01, converted to a date below by counting.
         days in 0..60_000_u32,
         strike in "[1-9][0-9]{0,7}(\\.[0-9]{1,6})?",
         marker in prop_oneof![Just(""), Just("-C"), Just("-P"), Just("-CALL"), Just("-PUT")],

@@ -1,4 +1,4 @@
-//! Models of the pool alone.
+//! Models of the pool.
 
 use super::explore;
 use crate::pool::{Pool, Recycle};
@@ -28,7 +28,7 @@ fn loom_borrow_share_return() {
             thread::spawn(move || {
                 for n in 1..=2 {
                     if let Some(mut slot) = pool.borrow() {
-                        assert_eq!(slot.0, 0, "a slot comes home recycled");
+                        assert_eq!(slot.0, 0, "a returned slot is recycled");
                         slot.0 = n;
                         let shared = slot.into_shared();
                         assert_eq!(shared.0, n);
@@ -45,7 +45,7 @@ fn loom_borrow_share_return() {
             reader.join().unwrap();
         }
         other.join().unwrap();
-        assert_eq!(pool.free(), 2, "every slot comes back");
+        assert_eq!(pool.free(), 2, "every slot is returned");
     });
 }
 
@@ -58,7 +58,7 @@ fn loom_pool_dropped_before_its_slots() {
         drop(pool);
         drop(b);
         other.join().unwrap();
-        // loom's leak check fails the model when the memory is not freed exactly once.
+        // loom's leak check fails the model if the memory is not freed exactly once.
     });
 }
 

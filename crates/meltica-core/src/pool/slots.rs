@@ -103,8 +103,8 @@ impl<T> Inner<T> {
                 return None;
             }
             let slot = self.slot(index);
-            // SAFETY: slots live as long as `self`. Another thread may have popped this one since; then `next` is stale and
-            // the exchange fails on the tag.
+            // SAFETY: slots live as long as `self`. Another thread may have popped this one since; then `next` is stale
+            // and the exchange fails on the tag.
             let next = unsafe { slot.as_ref() }.next.load(Ordering::Relaxed);
             match self.head.compare_exchange_weak(
                 head,

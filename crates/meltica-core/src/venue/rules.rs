@@ -115,7 +115,7 @@ pub(super) fn exact(mantissa: i128, scale: u8) -> Decimal {
 }
 
 fn fault(field: &'static str, expected: impl Into<String>, seen: impl std::fmt::Display) -> InstrumentError {
-    InstrumentError { field, expected: expected.into(), seen: format!("\"{seen}\"") }
+    InstrumentError { field, expected: expected.into(), found: format!("\"{seen}\"") }
 }
 
 /// Returns the scale and the mantissa of an increment.
@@ -204,7 +204,7 @@ mod tests {
     fn all_faults_are_listed() {
         let text = |instrument: &Instrument| Rules::new(instrument).expect_err("refused").to_string();
         let perp = Instrument { symbol: "BTC-USDT-PERP".into(), kind: InstrumentType::Perp, ..instrument() };
-        assert_eq!(text(&perp), "type: expected spot, seen \"perp\"");
+        assert_eq!(text(&perp), "type: expected spot, saw \"perp\"");
         let fine = Instrument { price_precision: Some(18), quantity_precision: Some(18), ..instrument() };
         assert!(text(&fine).contains("expected at most 28 together"));
         let coarse = Instrument {
@@ -217,9 +217,9 @@ mod tests {
         let faults = text(&coarse);
         assert!(faults.contains("price_increment: expected a number of 64 bits"), "{faults}");
         let narrow = Instrument { price_increment: None, ..coarse };
-        assert_eq!(text(&narrow), "max_quantity: expected min_quantity or more in whole lots, seen \"999\"");
+        assert_eq!(text(&narrow), "max_quantity: expected min_quantity or more in whole lots, saw \"999\"");
         let huge = Instrument { min_quantity: some("92233720368.54775808"), ..instrument() };
-        assert_eq!(text(&huge), "min_quantity: expected a number of 64 bits, seen \"92233720368.54775808\"");
+        assert_eq!(text(&huge), "min_quantity: expected a number of 64 bits, saw \"92233720368.54775808\"");
         let zero = Instrument { quantity_increment: some("0"), max_quantity: some("-1"), ..instrument() };
         assert_eq!(text(&zero).matches("expected a value above zero").count(), 2);
     }

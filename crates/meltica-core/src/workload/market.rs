@@ -79,8 +79,8 @@ impl Flood {
         flood
     }
 
-    /// Runs for `slices` steps of [`SLICE`] and returns the number of dispatched events: trades, and a ticker and a book of
-    /// 25 levels per side for every change.
+    /// Runs for `slices` steps of [`SLICE`] and returns the number of dispatched events: trades, and a ticker and a
+    /// book of 25 levels per side for every change.
     pub fn run(&mut self, slices: u64) -> u64 {
         let before = self.dispatched();
         for _ in 0..slices {

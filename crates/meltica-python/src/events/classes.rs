@@ -287,7 +287,7 @@ event_class! {
         /// The id that should have come next.
         expected: u64 = g.expected;
         /// The id that came instead.
-        seen: u64 = g.seen;
+        seen: u64 = g.received;
     }
     object {}
 }

@@ -126,7 +126,7 @@ pub fn from_dict(kind: Kind, data: &Bound<'_, PyAny>) -> PyResult<Parsed> {
         }
         Kind::BookGap => Payload::BookGap(BookGap {
             expected: f.value("expected", "a whole number")?,
-            seen: f.value("seen", "a whole number")?,
+            received: f.value("seen", "a whole number")?,
         }),
         Kind::MarketStale => Payload::MarketStale(f.named(
             "reason",

@@ -74,7 +74,7 @@ pub fn to_dict<'py>(py: Python<'py>, header: &Header, payload: &Payload) -> PyRe
                 .put("circuitBreakerOpen", r.circuit_breaker_open)?;
         }
         Payload::Extension(e) => drop(out.put("name", &e.name)?.put("data", json_loads(py, &e.json)?)?),
-        Payload::BookGap(g) => drop(out.put("expected", g.expected)?.put("seen", g.seen)?),
+        Payload::BookGap(g) => drop(out.put("expected", g.expected)?.put("seen", g.received)?),
         Payload::MarketStale(reason) => drop(out.put("reason", reason.name())?),
     }
     stamp(&out, header)?;

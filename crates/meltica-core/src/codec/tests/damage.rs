@@ -1,4 +1,4 @@
-//! Frames cut, flipped and made up: any may fail, none may panic.
+//! Damaged and random frames, which may fail but must not panic.
 
 use super::{decode, number as parts};
 use crate::codec::fixtures::{ALL, wrap};

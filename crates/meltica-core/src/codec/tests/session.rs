@@ -1,4 +1,4 @@
-//! A recorded session of a venue, through decoder and book, against the right top after each diff.
+//! A recorded session, decoded and assembled, against the expected top of the book after each diff.
 
 use super::decoder;
 use crate::book::{BookAssembler, DiffIds, DiffOutcome, SnapshotOutcome};
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Returns the lines of a compressed file of the recorded data, or says why not.
+/// Returns the lines of a compressed file of recorded data. Without the file, prints the reason and returns `None`.
 fn recorded(name: &str) -> Option<Vec<u8>> {
     let near = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|dir| dir.join("shared"));
     let places: Vec<PathBuf> =
@@ -30,7 +30,7 @@ fn frames(session: &[u8]) -> impl Iterator<Item = &[u8]> {
     session.split(|b| *b == b'\n').filter_map(|line| Some(&line[line.iter().position(|b| *b == b' ')? + 1..]))
 }
 
-/// A row of right tops: ids, best levels, how many levels are held.
+/// A row of expected tops: ids, best levels, numbers of levels.
 #[derive(Debug, PartialEq)]
 struct Row {
     ids: (u64, u64),
@@ -58,7 +58,7 @@ fn row(line: &str) -> Row {
     }
 }
 
-fn seen(book: &Book, first: u64) -> Row {
+fn top_row(book: &Book, first: u64) -> Row {
     let level = |level: PriceLevel| {
         let decimal = |mantissa: i64, scale| Decimal::new(i128::from(mantissa), scale).unwrap();
         (decimal(level.price, book.price_scale), decimal(level.quantity, book.quantity_scale))
@@ -72,7 +72,7 @@ fn seen(book: &Book, first: u64) -> Row {
 }
 
 #[test]
-fn every_diff_of_the_session_leaves_the_right_top() {
+fn every_diff_of_the_session_leaves_the_expected_top() {
     let (Some(session), Some(tops)) =
         (recorded("btcusdt_20240808.gz"), recorded("btcusdt_20240808_top.jsonl.gz"))
     else {
@@ -83,7 +83,7 @@ fn every_diff_of_the_session_leaves_the_right_top() {
     let mut counts = BTreeMap::new();
     let mut check = |book: &BookAssembler, first| {
         book.copy_top(1, &mut out);
-        assert_eq!(Some(seen(&out, first)), expected.next());
+        assert_eq!(Some(top_row(&out, first)), expected.next());
     };
     for frame in frames(&session) {
         let what = match decoder.decode(frame, |_, _| true) {
@@ -100,7 +100,7 @@ fn every_diff_of_the_session_leaves_the_right_top() {
             }
             Ok(Decoded::BookSnapshot { last, .. }) => {
                 let outcome = book.snapshot(last, decoder.levels(), &mut check);
-                // Of the three diffs before it, the last reaches beyond it.
+                // The last of the three preceding diffs has updates beyond the snapshot.
                 assert_eq!(outcome, SnapshotOutcome::Synced { applied: 1 });
                 "snapshot"
             }
@@ -114,7 +114,7 @@ fn every_diff_of_the_session_leaves_the_right_top() {
 }
 
 #[test]
-fn a_lost_diff_is_seen_at_the_next_and_a_snapshot_heals_the_book() {
+fn a_lost_diff_is_a_gap_and_a_snapshot_synchronises_the_book() {
     let Some(session) = recorded("btcusdt_20240808.gz") else { return };
     let (mut decoder, mut lossy, mut whole) = (decoder(), BookAssembler::default(), BookAssembler::default());
     let (mut top, mut other, mut lost, mut gaps) = (Book::default(), Book::default(), false, 0);
@@ -135,7 +135,10 @@ fn a_lost_diff_is_seen_at_the_next_and_a_snapshot_heals_the_book() {
                 let outcome = lossy.diff(ids, decoder.levels());
                 whole.copy_top(usize::MAX, &mut top);
                 if lost {
-                    assert!(matches!(outcome, DiffOutcome::Gap { seen, .. } if seen == first), "{outcome:?}");
+                    assert!(
+                        matches!(outcome, DiffOutcome::Gap { received, .. } if received == first),
+                        "{outcome:?}"
+                    );
                     assert!(!lossy.is_synced());
                     let mut levels = decoder.levels().clone();
                     (levels.bids, levels.asks) = (top.bids.clone(), top.asks.clone());
@@ -154,7 +157,7 @@ fn a_lost_diff_is_seen_at_the_next_and_a_snapshot_heals_the_book() {
     assert!(gaps > 20, "{gaps}");
 }
 
-/// A venue unlike the first: bare numbers, text ids, dashes, nanoseconds, linked diffs, a checksum.
+/// Returns the declaration of a different venue: bare numbers, text ids, dashes, nanoseconds, linked diffs, a checksum.
 fn other_spec() -> CodecSpec {
     let field = |name: &str, path: &str, convert| FieldSpec {
         name: name.into(),
@@ -198,7 +201,7 @@ fn other_spec() -> CodecSpec {
 }
 
 #[test]
-fn a_venue_with_other_habits_decodes_too() {
+fn a_different_venue_is_decoded() {
     let mut decoder = Decoder::new(super::Codec::compile(other_spec()).unwrap());
     let frame = br#"{"arg":{"channel":"trades","instId":"BTC-USDT"},"data":{"tradeId":"a-7","px":42219.9,"sz":1.2E-1,"ts":"1630048897897000001"}}"#;
     let Ok(Decoded::Event { symbol, venue_time, id, .. }) = decoder.decode(frame, |_, _| true) else {

@@ -9,13 +9,13 @@ use proptest::prelude::*;
 use super::{NINES, decimal, hash, parts};
 use crate::decimal::*;
 
-/// Text of the documented grammar, often near the limits, with the digits, places and exponent it was made of.
+/// Returns text of the documented grammar, often near the limits, with its digits, places and exponent.
 fn number() -> impl Strategy<Value = (bool, String, String, Option<i32>)> {
     ("[0-9]{1,22}", "[0-9]{0,22}", any::<bool>(), proptest::option::of(-40..40_i32))
         .prop_map(|(whole, fraction, negative, exponent)| (negative, whole, fraction, exponent))
 }
 
-/// Any decimal: all mantissas and scales, short ones and long ones alike, and often the longest.
+/// Returns any decimal: short and long mantissas, often the longest, and all scales.
 fn any_decimal() -> impl Strategy<Value = Decimal> {
     let mantissa = prop_oneof![
         8 => (-NINES..=NINES, 0..127_u32).prop_map(|(mantissa, shift)| mantissa >> shift),
@@ -27,7 +27,7 @@ fn any_decimal() -> impl Strategy<Value = Decimal> {
 
 proptest! {
     #[test]
-    fn prop_parse_agrees_with_the_schoolbook((negative, whole, fraction, exponent) in number()) {
+    fn prop_parse_equals_a_model_on_text((negative, whole, fraction, exponent) in number()) {
         let mut text = format!("{}{whole}", if negative { "-" } else { "" });
         if !fraction.is_empty() {
             text = format!("{text}.{fraction}");
@@ -35,7 +35,7 @@ proptest! {
         if let Some(exponent) = exponent {
             text = format!("{text}e{exponent}");
         }
-        // The model moves the point by hand: pad with zeros, cut, and strip what carries no value.
+        // The model moves the point in the text: it pads with zeros, cuts, and strips insignificant zeros.
         let shift = exponent.unwrap_or(0);
         let digits = format!("{}{whole}{fraction}{}", "0".repeat(80), "0".repeat(80));
         let point = (80 + whole.len()).strict_add_signed(shift as isize);
@@ -44,8 +44,8 @@ proptest! {
         match text.parse::<Decimal>() {
             Ok(parsed) => {
                 let plain = parsed.normalize().abs().to_string();
-                let (seen_before, seen_after) = plain.split_once('.').unwrap_or((&plain, ""));
-                prop_assert_eq!((seen_before.trim_start_matches('0'), seen_after), (before, after), "{}", text);
+                let (parsed_before, parsed_after) = plain.split_once('.').unwrap_or((&plain, ""));
+                prop_assert_eq!((parsed_before.trim_start_matches('0'), parsed_after), (before, after), "{}", text);
                 prop_assert_eq!(parsed.is_negative(), negative && !parsed.is_zero());
                 if exponent.is_none() {
                     prop_assert_eq!(parsed.scale() as usize, fraction.len());
@@ -57,18 +57,18 @@ proptest! {
     }
 
     #[test]
-    fn prop_display_reads_back(mantissa in -NINES..=NINES, shift in 0..127_u32, scale in 0..=Decimal::MAX_SCALE) {
+    fn prop_display_is_parsed_back(mantissa in -NINES..=NINES, shift in 0..127_u32, scale in 0..=Decimal::MAX_SCALE) {
         let value = Decimal::new(mantissa >> shift, scale).unwrap();
         prop_assert_eq!(parts(decimal(&value.to_string())), parts(value));
     }
 
     #[test]
-    fn prop_any_bytes_are_read_or_refused(text in prop::collection::vec(any::<u8>(), 0..80)) {
+    fn prop_any_bytes_are_parsed_or_refused(text in prop::collection::vec(any::<u8>(), 0..80)) {
         let _ = Decimal::parse(&text);
     }
 
     #[test]
-    fn prop_text_that_is_almost_a_number_is_read_as_its_grammar_says(text in "[-+]?[0-9.eE/:_ ]{0,24}") {
+    fn prop_text_close_to_a_number_is_parsed_by_the_grammar(text in "[-+]?[0-9.eE/:_ ]{0,24}") {
         let body = text.strip_prefix(['-', '+']).unwrap_or(&text);
         let (number, exponent) = body.split_once(['e', 'E']).unwrap_or((body, "0"));
         let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
@@ -93,7 +93,7 @@ proptest! {
 
     #[test]
     fn prop_order_agrees_with_the_digits(a in any_decimal(), b in any_decimal()) {
-        // Both are written out to the same width, so the order of the texts is the order of the magnitudes.
+        // Both texts have the same width, so their order is that of the magnitudes.
         let wide = |value: Decimal| {
             let power = POW10[value.scale() as usize].unsigned_abs();
             let (whole, part) = (value.mantissa().unsigned_abs() / power, value.mantissa().unsigned_abs() % power);
@@ -110,7 +110,7 @@ proptest! {
     }
 
     #[test]
-    fn prop_equal_values_hash_alike(mantissa in -1000_i128..1000, zeros in 0..20_u8, scale in 0..=8_u8) {
+    fn prop_equal_values_have_equal_hashes(mantissa in -1000_i128..1000, zeros in 0..20_u8, scale in 0..=8_u8) {
         let short = Decimal::new(mantissa, scale).unwrap();
         let long = short.rescale(scale + zeros).unwrap();
         prop_assert_eq!(short, long);
@@ -131,7 +131,7 @@ proptest! {
     }
 
     #[test]
-    fn prop_shortest_reads_back(value in prop_oneof![
+    fn prop_the_shortest_decimal_converts_back(value in prop_oneof![
         any::<f64>(),
         -1e12..1e12_f64,
         (any::<i32>(), 0..12_i32).prop_map(|(m, s)| m as f64 / 10_f64.powi(s)),
@@ -157,7 +157,7 @@ proptest! {
     }
 
     #[test]
-    fn prop_a_decimal_made_of_integers_is_bounded(mantissa: i128, shift in 0..128_u32, scale: u8) {
+    fn prop_new_accepts_bounded_mantissas_and_scales(mantissa: i128, shift in 0..128_u32, scale: u8) {
         let mantissa = mantissa >> shift;
         let fits = mantissa.unsigned_abs() < 10_u128.pow(38) && scale <= 28;
         prop_assert_eq!(Decimal::new(mantissa, scale).map(parts), fits.then_some((mantissa, scale)));
@@ -174,11 +174,11 @@ proptest! {
     }
 
     #[test]
-    fn prop_another_scale_is_the_same_value_or_none(a in any_decimal(), scale in 0..=30_u8) {
+    fn prop_rescale_keeps_the_value_or_returns_none(a in any_decimal(), scale in 0..=30_u8) {
         match a.rescale(scale) {
             Some(b) => prop_assert_eq!((b.scale(), b, hash(b), b.to_f64()), (scale, a, hash(a), a.to_f64())),
             None if scale > Decimal::MAX_SCALE => {}
-            // Digits would be lost at either end.
+            // Digits would be lost at one of the ends.
             None if scale < a.scale() => prop_assert!(a.mantissa() % POW10[usize::from(a.scale() - scale)] != 0),
             None => prop_assert!(a.to_string().bytes().filter(u8::is_ascii_digit).count() + usize::from(scale - a.scale()) > 38),
         }
