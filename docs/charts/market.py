@@ -1,4 +1,4 @@
-"""Draws what the market of the fake venue looks like, as SVG: candles, volume, spread, depth.
+"""Draws the market of the fake venue as SVG: candles, volume, spread and depth.
 
 `nox -s chart` runs it. A provider `fake` runs in this process, and a lambda writes down what it publishes.
 A market is its seed's: the speed it runs at changes nothing, and the same arguments give the same bytes.
@@ -27,22 +27,22 @@ SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
 TICK = 0.01
 DEEPEST = 25
-"""Basis points from the middle within which depth is looked at."""
+"""Range of the depth chart, in basis points from the middle price."""
 WHOLE = 50
-"""One book of so many is looked at as a whole."""
+"""One of so many books counts for the depth."""
 PROVIDER = "fake"
 
 
 @dataclass
 class Recording:
-    """What a market published."""
+    """The events of a market."""
 
     trades: list[meltica.Trade] = field(default_factory=list[meltica.Trade])
     candles: list[meltica.KlineSummary] = field(default_factory=list[meltica.KlineSummary])
     spreads: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
-    """Venue time, ns, and the spread then, ticks; after each change of the book."""
+    """Venue time in ns and spread in ticks, after each change of the book."""
     depth: defaultdict[int, float] = field(default_factory=lambda: defaultdict(float))
-    """Basis point -> the sum of quantities in whole books: -1 is the first one of bids, 1 that of asks."""
+    """Basis point -> sum of quantities: -1 is the first one of bids, 1 the first one of asks."""
 
     def mean_depth(self) -> dict[int, float]:
         """Returns the mean quantity within each basis point."""
@@ -50,7 +50,7 @@ class Recording:
         return {at: self.depth[at] / books for at in range(-DEEPEST, DEEPEST + 1) if at}
 
     def per_second(self) -> tuple[float, float]:
-        """Returns the mean number of trades in a second, and their variance over it."""
+        """Returns the mean number of trades per second, and its variance divided by the mean."""
         counts = Counter(moment(trade) // SECOND for trade in self.trades)
         seconds = range(nanos(START) // SECOND, max(counts) + 1)
         mean = len(self.trades) / len(seconds)
@@ -59,7 +59,7 @@ class Recording:
 
 
 class Recorder(meltica.Lambda):
-    """Writes down all that it gets."""
+    """Records its events."""
 
     book_depth = 1000
 
@@ -67,15 +67,15 @@ class Recorder(meltica.Lambda):
         self.recording = Recording()
 
     def on_trade(self, trade: meltica.Trade) -> None:
-        """Keeps a trade."""
+        """Records a trade."""
         self.recording.trades.append(trade)
 
     def on_kline_summary(self, kline: meltica.KlineSummary) -> None:
-        """Keeps a candle."""
+        """Records a candle."""
         self.recording.candles.append(kline)
 
     def on_book_snapshot(self, book: meltica.BookSnapshot) -> None:
-        """Keeps the spread, and of some books the depth."""
+        """Records the spread, and the depth of some books."""
         bid, ask, seen = book.best_bid, book.best_ask, self.recording
         assert bid is not None
         assert ask is not None
@@ -88,7 +88,7 @@ class Recorder(meltica.Lambda):
 
 
 def record(symbol: str, seed: int, duration: timedelta, speed: float | None) -> Recording:
-    """Runs a market to its end and returns what it published; a speed of None waits for nothing."""
+    """Runs a market to its end and returns its events; a speed of None runs it as fast as possible."""
     settings: dict[str, object] = {"rate": "max"} if speed is None else {"speed": speed}
     adapter = FakeAdapter.configure(
         {
@@ -121,7 +121,7 @@ def record(symbol: str, seed: int, duration: timedelta, speed: float | None) -> 
     return cast(Recorder, recorder.subject).recording
 
 
-# The drawing. Colours are classes, so that a dark page has others.
+# The drawing. Colours are classes, so that a dark page can have others.
 
 STYLE = """
 text{font:11px ui-sans-serif,system-ui,'Segoe UI',Helvetica,Arial,sans-serif;fill:#59636e}
@@ -142,7 +142,7 @@ WIDTH, HEIGHT, LEFT, RIGHT = 960, 760, 16, 884
 
 @dataclass(frozen=True)
 class Panel:
-    """A part of the page that a range of values is drawn in."""
+    """A part of the page with an axis of values."""
 
     top: float
     bottom: float
@@ -150,7 +150,7 @@ class Panel:
     most: float
 
     def y(self, value: float) -> float:
-        """Returns where a value is."""
+        """Returns the coordinate of a value."""
         return self.bottom - (value - self.least) / (self.most - self.least) * (self.bottom - self.top)
 
     def name(self, text: str) -> str:
@@ -158,7 +158,7 @@ class Panel:
         return f'<text class="name" x="{LEFT}" y="{self.top - 7:g}">{text}</text>'
 
     def axis(self, values: Sequence[float], texts: Sequence[str]) -> Iterator[str]:
-        """Returns lines at some values, and what they are."""
+        """Returns grid lines with their labels."""
         for value, text in zip(values, texts, strict=True):
             y = self.y(value)
             yield f'<path class="grid" d="M{LEFT} {y:.1f}H{RIGHT}"/>'
@@ -166,7 +166,7 @@ class Panel:
 
 
 def draw(symbol: str, seed: int, seen: Recording) -> str:
-    """Returns the chart of a recording, an SVG document."""
+    """Returns the chart of a recording as an SVG document."""
     base = symbol.partition("-")[0]
     minutes = [(candle.open_time - nanos(START)) // MINUTE for candle in seen.candles]
     width = (RIGHT - LEFT) / (minutes[-1] + 1)
@@ -297,12 +297,12 @@ def scale(least: float, most: float, about: int = 6) -> list[float]:
 
 
 def part(ordered: Sequence[int], share: float) -> int:
-    """Returns the value that a share of them is at most."""
+    """Returns a quantile of values."""
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
 
 
 def moment(event: meltica.Event) -> int:
-    """Returns when it happened at the venue, ns."""
+    """Returns the venue time of an event, in ns."""
     assert event.venue_time is not None
     return event.venue_time
 
@@ -325,7 +325,7 @@ def nanos(time: datetime) -> int:
 @click.option("--speed", type=float, default=100, show_default=True, help="The venue's seconds in one.")
 @click.option("--at-once", is_flag=True, help="Wait for nothing instead.")
 def main(path: Path, symbol: str, seed: int, duration: str, speed: float, *, at_once: bool) -> None:
-    """Run a market, draw it to PATH, and tell its figures."""
+    """Run a market, draw it to PATH, and print its figures."""
     try:
         seen = record(symbol, seed, parse_duration(duration), None if at_once else speed)
     except (MelticaError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Small servers on loopback that do what a test tells them, however wrong."""
+"""Small servers on loopback with scripted responses, valid or not."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 @dataclass
 class Seen:
-    """A request as it came."""
+    """A received request."""
 
     method: str
     target: str
@@ -24,35 +24,35 @@ class Seen:
 
 @dataclass
 class Reply:
-    """What a server does about a request: writes `raw`, then closes, goes on, or waits for ever."""
+    """A scripted response: writes `raw`, then closes, continues, or waits for ever."""
 
     raw: bytes = b""
     then: str = "go on"
     after: asyncio.Event | None = None
-    """What it waits for before it writes."""
+    """The event to wait for before writing."""
 
 
 CUT = Reply(then="close")
-"""The connection ends without an answer."""
+"""Closes the connection without a response."""
 HANG = Reply(then="hang")
-"""No answer comes."""
+"""Never responds."""
 
 
 def reply(body: object = None, status: int = 200, headers: str = "", then: str = "go on") -> Reply:
-    """Returns a whole answer in JSON, or of bytes as they are."""
+    """Returns a complete response with a JSON body, or with bytes as they are."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     head = f"HTTP/1.1 {status} Word\r\nContent-Length: {len(content)}\r\n{headers}\r\n"
     return Reply(head.encode() + content, then)
 
 
 def error(status: int, code: str, headers: str = "") -> Reply:
-    """Returns an error as the fake venue tells it."""
+    """Returns an error response in the fake venue's form."""
     return reply({"status": "error", "error": f"it is {code}", "code": code}, status, headers)
 
 
 @dataclass
 class Http:
-    """An HTTP server. It answers with the next of `replies`, or with what `answer` returns."""
+    """An HTTP server. It responds with the next of `replies`, or with the result of `answer`."""
 
     replies: deque[Reply] = field(default_factory=deque[Reply])
     seen: list[Seen] = field(default_factory=list[Seen])
@@ -116,18 +116,18 @@ Script = Callable[["Stream", dict[str, Any]], Awaitable[object]]
 
 
 class Stream:
-    """A websocket server. Each message that comes goes to `script`, which may send, or close."""
+    """A websocket server. It passes each message to `script`, which may send, or close."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
         self.opened = 0
         self.heard: list[dict[str, Any]] = []
         self.socket: ServerConnection | None = None
-        """The connection that spoke last."""
+        """The connection of the latest message."""
         self.refuse = False
-        """Whether new connections are turned away."""
+        """Whether new connections are refused."""
         self.codes: list[int | None] = []
-        """What each connection was closed with by the other side."""
+        """The close code that each client sent."""
         self.url = ""
         self._server: Server | None = None
 
@@ -153,7 +153,7 @@ class Stream:
             await self.socket.send(text)
 
     async def cut(self) -> None:
-        """Ends the present connection."""
+        """Closes the current connection."""
         assert self.socket is not None
         await self.socket.close(1012, "restart")
 
@@ -177,7 +177,7 @@ class Stream:
 
 
 async def until(holds: Callable[[], object], what: str, seconds: float = 20.0) -> None:
-    """Waits until something holds."""
+    """Waits until a condition holds."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not holds():
         assert asyncio.get_running_loop().time() < deadline, f"expected {what} within {seconds:g} s"
