@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 
 @dataclass
-class Seen:
+class ReceivedRequest:
     """A received request."""
 
     method: str
@@ -27,7 +27,7 @@ class Reply:
     """A scripted response: writes `raw`, then closes, continues, or waits for ever."""
 
     raw: bytes = b""
-    then: str = "go on"
+    then: str = "continue"
     after: asyncio.Event | None = None
     """The event to wait for before writing."""
 
@@ -38,7 +38,7 @@ HANG = Reply(then="hang")
 """Never responds."""
 
 
-def reply(body: object = None, status: int = 200, headers: str = "", then: str = "go on") -> Reply:
+def reply(body: object = None, status: int = 200, headers: str = "", then: str = "continue") -> Reply:
     """Returns a complete response with a JSON body, or with bytes as they are."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     head = f"HTTP/1.1 {status} Word\r\nContent-Length: {len(content)}\r\n{headers}\r\n"
@@ -55,8 +55,8 @@ class Http:
     """An HTTP server. It responds with the next of `replies`, or with the result of `answer`."""
 
     replies: deque[Reply] = field(default_factory=deque[Reply])
-    seen: list[Seen] = field(default_factory=list[Seen])
-    answer: Callable[[Seen], Reply] | None = None
+    requests: list[ReceivedRequest] = field(default_factory=list[ReceivedRequest])
+    answer: Callable[[ReceivedRequest], Reply] | None = None
     connections: int = 0
     endpoint: str = ""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -95,21 +95,21 @@ class Http:
         method, target, _ = head[0].split(" ")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:])}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        seen = Seen(method, target, headers, body)
-        self.seen.append(seen)
+        request = ReceivedRequest(method, target, headers, body)
+        self.requests.append(request)
         self.arrived.set()
         if self.replies:
             reply = self.replies.popleft()
         else:
-            assert self.answer is not None, f"expected no request, saw {seen}"
-            reply = self.answer(seen)
+            assert self.answer is not None, f"expected no request, saw {request}"
+            reply = self.answer(request)
         if reply.after is not None:
             await reply.after.wait()
         writer.write(reply.raw)
         await writer.drain()
         if reply.then == "hang":
             await reader.read()
-        return reply.then == "go on"
+        return reply.then == "continue"
 
 
 Script = Callable[["Stream", dict[str, Any]], Awaitable[object]]
@@ -121,7 +121,7 @@ class Stream:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.opened = 0
-        self.heard: list[dict[str, Any]] = []
+        self.received: list[dict[str, Any]] = []
         self.socket: ServerConnection | None = None
         """The connection of the latest message."""
         self.refuse = False
@@ -133,7 +133,7 @@ class Stream:
 
     async def __aenter__(self) -> Self:
         self._server = await serve(
-            self._serve, "127.0.0.1", 0, process_request=self._door, compression=None, ping_interval=None
+            self._serve, "127.0.0.1", 0, process_request=self._handshake, compression=None, ping_interval=None
         )
         self.url = f"ws://127.0.0.1:{next(iter(self._server.sockets)).getsockname()[1]}"
         return self
@@ -157,7 +157,7 @@ class Stream:
         assert self.socket is not None
         await self.socket.close(1012, "restart")
 
-    def _door(self, socket: ServerConnection, _: object) -> Any:
+    def _handshake(self, socket: ServerConnection, _: object) -> Any:
         return socket.respond(503, "away") if self.refuse else None
 
     async def _serve(self, socket: ServerConnection) -> None:
@@ -166,7 +166,7 @@ class Stream:
         try:
             async for text in socket:
                 message = json.loads(text)
-                self.heard.append(message)
+                self.received.append(message)
                 self.socket = socket
                 await self.script(self, message)
         except ConnectionClosed:

@@ -1,4 +1,4 @@
-"""The venue that a live adapter is tried against: `fake` over the wire, played by a script."""
+"""A scripted venue for tests of a live adapter: the wire form of `fake`."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from meltica.adapters.live.session import Timing
 from meltica.model.enums import Side
 from meltica.model.orders import NewOrder
 from meltica.testing import Rig
-from tests.support.scripted import Http, Reply, Seen, Stream, error, reply
+from tests.support.scripted import Http, ReceivedRequest, Reply, Stream, error, reply
 
 INSTRUMENT = {
     "symbol": "BTC-USDT",
@@ -28,7 +28,7 @@ T0 = 1_700_000_000_000_000_000
 
 
 class Wire(FakeWire):
-    """The wire form, quick, and with a stream of its own."""
+    """The wire form with short pauses and a separate stream."""
 
     timing: ClassVar[Timing] = Timing(min_pause=0.01, max_pause=0.05, refused_pause=0.05)
     route_timeout: ClassVar[float] = 5.0
@@ -40,7 +40,7 @@ class Wire(FakeWire):
 
 
 def order(id: str, state: str = "ACK", filled: str = "0", time: int = T0, **more: object) -> dict[str, Any]:
-    """Returns an order as the venue tells it."""
+    """Returns the JSON of an order."""
     return {
         "clientOrderId": id,
         "venueOrderId": f"x{id}",
@@ -61,7 +61,7 @@ def order(id: str, state: str = "ACK", filled: str = "0", time: int = T0, **more
 
 
 def fill(number: int, id: str, time: int) -> dict[str, Any]:
-    """Returns a fill as the venue tells it."""
+    """Returns the JSON of a fill."""
     return {
         "executionId": str(number),
         "time": time,
@@ -80,7 +80,7 @@ def fill(number: int, id: str, time: int) -> dict[str, Any]:
 
 @dataclass
 class Venue:
-    """What the scripted venue knows, and the two servers that tell it."""
+    """The state of the scripted venue, and its two servers."""
 
     http: Http
     stream: Stream
@@ -96,13 +96,13 @@ class Venue:
     """The account's socket; the market's is the other."""
     market: Any = None
 
-    def asked(self, what: str) -> int:
-        """How often a path was asked for."""
-        return sum(seen.target.startswith(what) for seen in self.http.seen)
+    def count(self, path: str) -> int:
+        """Returns the number of requests for a path."""
+        return sum(request.target.startswith(path) for request in self.http.requests)
 
-    def answer(self, seen: Seen) -> Reply:
-        path, _, query = seen.target.partition("?")
-        match seen.method, path:
+    def answer(self, request: ReceivedRequest) -> Reply:
+        path, _, query = request.target.partition("?")
+        match request.method, path:
             case "GET", "/v1/time":
                 return reply({"time": self.now // 10**6, "marketTime": self.now})
             case "GET", "/v1/instruments":
@@ -111,8 +111,8 @@ class Venue:
                 held = [{"currency": c, "total": t, "available": t} for c, t in self.balances.items()]
                 return reply({"balances": held})
             case "GET", "/v1/orders":
-                open_ones = [o for o in self.orders.values() if o["state"] in ("ACK", "PARTIAL")]
-                return reply({"orders": open_ones})
+                open_orders = [o for o in self.orders.values() if o["state"] in ("ACK", "PARTIAL")]
+                return reply({"orders": open_orders})
             case "GET", "/v1/fills":
                 since = int(dict(pair.split("=") for pair in query.split("&"))["since"])
                 return reply({"fills": [f for f in self.fills if f["time"] >= since]})
@@ -128,14 +128,14 @@ class Venue:
                     }
                 )
             case "POST", "/v1/orders":
-                asked = json.loads(seen.body)
+                body = json.loads(request.body)
                 if self.on_order is not None:
-                    return self.on_order(asked)
-                self.orders[asked["clientOrderId"]] = order(asked["clientOrderId"])
-                return reply(self.orders[asked["clientOrderId"]], 201)
+                    return self.on_order(body)
+                self.orders[body["clientOrderId"]] = order(body["clientOrderId"])
+                return reply(self.orders[body["clientOrderId"]], 201)
             case _:
-                known = self.orders.get(path.rpartition("/")[2])
-                return error(404, "unknown_order") if known is None else reply(known)
+                existing = self.orders.get(path.rpartition("/")[2])
+                return error(404, "unknown_order") if existing is None else reply(existing)
 
     async def script(self, stream: Stream, message: dict[str, Any]) -> None:
         if message["op"] == "login":
@@ -144,7 +144,7 @@ class Venue:
             self.market = stream.socket
         await stream.send({"op": "done", "id": message["id"]})
 
-    async def tell(self, message: object) -> None:
+    async def send_private(self, message: object) -> None:
         """Sends a frame on the account's stream."""
         await self.private.send(json.dumps(message))
 
@@ -157,21 +157,21 @@ class Venue:
 
 @asynccontextmanager
 async def venue() -> AsyncGenerator[Venue]:
-    made: Venue | None = None
+    fake: Venue | None = None
 
     async def script(stream: Stream, message: dict[str, Any]) -> None:
-        assert made is not None
-        await made.script(stream, message)
+        assert fake is not None
+        await fake.script(stream, message)
 
     async with Http() as http, Stream(script) as stream:
-        made = Venue(http, stream)
-        http.answer = made.answer
-        yield made
+        fake = Venue(http, stream)
+        http.answer = fake.answer
+        yield fake
 
 
 @asynccontextmanager
 async def running(venue: Venue, *, key: str | None = "main", of: type[Wire] = Wire) -> AsyncGenerator[Rig]:
-    """An adapter that runs on a thread of its own, as the gateway has it."""
+    """Runs an adapter on its own thread, as the gateway does."""
     adapter = of(FakeSettings(), venue.http.endpoint, key, "secret")
     adapter.stream = venue.stream.url
     rig = Rig(adapter)
@@ -185,9 +185,9 @@ async def running(venue: Venue, *, key: str | None = "main", of: type[Wire] = Wi
 
 @asynccontextmanager
 async def trading() -> AsyncGenerator[tuple[Venue, Rig]]:
-    async with venue() as made, running(made) as rig:
+    async with venue() as fake, running(fake) as rig:
         await asyncio.to_thread(rig.subscribe, ("ExecReport", None))
-        yield made, rig
+        yield fake, rig
 
 
 def buy(id: str) -> NewOrder:
@@ -195,6 +195,6 @@ def buy(id: str) -> NewOrder:
 
 
 def reported(rig: Rig) -> list[tuple[str, str, Decimal]]:
-    """What was reported of orders, in order."""
+    """Returns the reports of orders: id, state and filled quantity."""
     reports = [cast(ExecReport, event) for event in rig.since(0, "ExecReport")]
     return [(r.client_order_id, r.state, r.filled_quantity_decimal) for r in reports]

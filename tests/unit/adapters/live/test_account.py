@@ -1,4 +1,4 @@
-"""A live adapter's account: what the stream tells, what it missed, and what became of each order."""
+"""A live account: reports of the stream, reconciliation, and the outcome of each request."""
 
 import asyncio
 import json
@@ -32,13 +32,13 @@ async def test_orders_and_balances_of_the_stream_are_published() -> None:
             order("a", "PARTIAL", "1"),
             order("a", "FILLED", "2"),
         ):
-            await venue.tell({"type": "order", **each})
-        await until(lambda: len(reported(rig)) == 4, "reports, late and twice as they may be")
+            await venue.send_private({"type": "order", **each})
+        await until(lambda: len(reported(rig)) == 4, "reports, late and repeated")
         assert [state for _, state, _ in reported(rig)] == ["ACK", "FILLED", "PARTIAL", "FILLED"]
         balance = {"type": "balance", "currency": "USDT", "total": "5", "available": "4"}
-        await venue.tell({**balance, "time": T0 + 2})
-        await venue.tell({**balance, "total": "1000", "time": T0 + 1})
-        await venue.tell({**balance, "currency": "BTC", "time": T0 + 3})
+        await venue.send_private({**balance, "time": T0 + 2})
+        await venue.send_private({**balance, "total": "1000", "time": T0 + 1})
+        await venue.send_private({**balance, "currency": "BTC", "time": T0 + 3})
         await until(lambda: rig.since(0, "BalanceUpdate", "BTC"), "balances")
         totals = [cast(Any, event).total for event in rig.since(0, "BalanceUpdate", "USDT")]
         assert totals == [1000, 5], "an older balance is ignored"
@@ -49,7 +49,7 @@ async def test_missed_changes_are_published_once() -> None:
         account = rig.account
         for id in ("stays", "ends", "fills"):
             await account.submit(buy(id))
-            await venue.tell({"type": "order", **venue.orders[id]})
+            await venue.send_private({"type": "order", **venue.orders[id]})
         await until(lambda: len(reported(rig)) == 3, "the orders")
         # While the stream is down: one is cancelled, one filled, one placed by another client and filled.
         venue.orders["ends"] = order("ends", "CANCELLED", time=T0 + 5)
@@ -64,14 +64,14 @@ async def test_missed_changes_are_published_once() -> None:
         missed = {("ends", "CANCELLED", 0), ("fills", "FILLED", 2), ("other", "FILLED", 2)}
         assert set(reported(rig)[3:]) == missed
         assert len(reported(rig)) == 6
-        # Another time nothing was missed.
+        # After another reconnect nothing was missed.
         mark = len(rig.events)
         venue.now = T0 + 9
         await venue.private.close(1012)
         await until(lambda: rig.since(mark, "BalanceUpdate", "USDT"), "the balance")
         assert len(reported(rig)) == 6
         account = cast(Any, account)
-        await until(lambda: account.reconciled, "the end of it")
+        await until(lambda: account.reconciled, "the end of the reconciliation")
 
 
 async def test_a_message_that_cannot_be_handled_reconciles_the_account(
@@ -79,22 +79,22 @@ async def test_a_message_that_cannot_be_handled_reconciles_the_account(
 ) -> None:
     async with trading() as (venue, rig):
         opened = venue.stream.opened
-        # A number that no event holds, in an answer of the right form.
+        # A number that does not fit into an event, in a valid response.
         venue.balances = {"USDT": "1e300"}
         await venue.private.close(1012)
-        await until(lambda: venue.stream.opened >= opened + 3, "another connection, and another")
+        await until(lambda: venue.stream.opened >= opened + 3, "two more connections")
         assert "Traceback" in caplog.text
         mark = len(rig.events)
         venue.balances = {"USDT": "5"}
         await until(lambda: rig.since(mark, "BalanceUpdate"), "the balance")
-        await until(lambda: cast(Any, rig.account).reconciled, "the end of it")
+        await until(lambda: cast(Any, rig.account).reconciled, "the end of the reconciliation")
 
 
 async def test_an_order_whose_outcome_was_unknown_is_found_after_a_reconnect() -> None:
     async with trading() as (venue, rig):
 
-        def done_and_lost(asked: dict[str, Any]) -> Reply:
-            id = asked["clientOrderId"]
+        def done_and_lost(body: dict[str, Any]) -> Reply:
+            id = body["clientOrderId"]
             venue.orders[id] = order(id, "CANCELLED", reason="for a reason")
             return CUT
 
@@ -112,11 +112,13 @@ async def test_orders_are_refused_until_the_account_is_reconciled() -> None:
         assert account.reconciled
         await account.submit(buy("a"))
         late = asyncio.Event()
-        venue.http.answer = lambda seen: (
-            replace(venue.answer(seen), after=late) if "balances" in seen.target else venue.answer(seen)
+        venue.http.answer = lambda request: (
+            replace(venue.answer(request), after=late)
+            if "balances" in request.target
+            else venue.answer(request)
         )
         await venue.private.close(1012)
-        await until(lambda: venue.asked("/v1/balances") == 3, "the account to be read again")
+        await until(lambda: venue.count("/v1/balances") == 3, "the reconciliation")
         assert not account.reconciled
         with pytest.raises(VenueUnavailable) as failed:
             await account.submit(buy("b"))
@@ -124,9 +126,13 @@ async def test_orders_are_refused_until_the_account_is_reconciled() -> None:
         await account.amend("BTC-USDT", "a", price=Decimal(99))
         await account.cancel("BTC-USDT", "a")
         late.set()
-        await until(lambda: account.reconciled, "the end of it")
+        await until(lambda: account.reconciled, "the end of the reconciliation")
         await account.submit(buy("b"))
-        sent = [json.loads(seen.body)["clientOrderId"] for seen in venue.http.seen if seen.method == "POST"]
+        sent = [
+            json.loads(request.body)["clientOrderId"]
+            for request in venue.http.requests
+            if request.method == "POST"
+        ]
         assert sent == ["a", "b"]
 
 
@@ -143,16 +149,16 @@ async def test_an_order_that_may_still_arrive_is_unsettled(
             await account.order("BTC-USDT", "late")
         assert failed.value.code == "unsettled"
         assert await account.order("BTC-USDT", "never") is None
-        # Nor is it forgotten by reading everything again.
+        # A reconciliation does not forget the order.
         await venue.private.close(1012)
-        await until(lambda: venue.asked("/v1/orders/late") == 2, "the order to be asked for")
-        await until(lambda: account.reconciled, "the end of it")
+        await until(lambda: venue.count("/v1/orders/late") == 2, "a query of the order")
+        await until(lambda: account.reconciled, "the end of the reconciliation")
         venue.orders["late"] = order("late", "CANCELLED")
         await venue.private.close(1012)
-        await until(lambda: reported(rig) == [("late", "CANCELLED", 0)], "what became of it")
+        await until(lambda: reported(rig) == [("late", "CANCELLED", 0)], "the end of the order")
         found = await account.order("BTC-USDT", "late")
         assert found is not None
-        # When it can arrive no more, the venue's word holds.
+        # Once the order can no longer arrive, the venue's answer is final.
         monkeypatch.setattr(account, "arrives_within", 0.0)
         with pytest.raises(OutcomeUnknown):
             await account.submit(buy("lost"))
@@ -164,8 +170,8 @@ async def test_reconciliation_retries_until_the_venue_answers() -> None:
         await rig.account.submit(buy("a"))
         venue.orders["a"] = order("a", "CANCELLED")
         broken = [error(503, "unavailable"), reply(b"<html>", 502), reply(b'{"orders": [{}]}')]
-        venue.http.answer = lambda seen: (
-            broken.pop(0) if seen.target == "/v1/orders" and broken else venue.answer(seen)
+        venue.http.answer = lambda request: (
+            broken.pop(0) if request.target == "/v1/orders" and broken else venue.answer(request)
         )
         await venue.private.close(1012)
         await until(lambda: reported(rig) == [("a", "CANCELLED", 0)], "the order")
@@ -176,7 +182,7 @@ async def test_an_unreadable_frame_reconciles_the_account() -> None:
     async with trading() as (venue, rig):
         await rig.account.submit(buy("a"))
         opened = venue.stream.opened
-        await venue.tell({"type": "order", "clientOrderId": "a"})
+        await venue.send_private({"type": "order", "clientOrderId": "a"})
         await until(lambda: venue.stream.opened > opened, "another connection")
         await until(lambda: reported(rig) == [("a", "ACK", 0)], "the order")
 
@@ -197,10 +203,10 @@ async def test_an_unreadable_answer_leaves_the_outcome_unknown(answer: Reply) ->
 
 async def test_cancelling_the_call_does_not_take_the_order_back(caplog: pytest.LogCaptureFixture) -> None:
     async with trading() as (venue, rig):
-        going = threading.Event()
+        sent = threading.Event()
 
-        def slow(asked: dict[str, Any]) -> Reply:
-            going.set()
+        def slow(body: dict[str, Any]) -> Reply:
+            sent.set()
             venue.orders["a"] = order("a")
             return reply(venue.orders["a"], 201)
 
@@ -210,7 +216,7 @@ async def test_cancelling_the_call_does_not_take_the_order_back(caplog: pytest.L
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await until(going.is_set, "the order to go out all the same")
+        await until(sent.is_set, "the order to be sent")
         status = await rig.account.order("BTC-USDT", "a")
         assert status is not None
         assert status.state == "ACK"
@@ -260,7 +266,7 @@ async def test_a_refused_order_is_forgotten_and_a_second_of_the_same_id_is_not()
         venue.orders["twice"] = order("twice", "CANCELLED")
         await venue.private.close(1012)
         await until(lambda: reported(rig) == [("twice", "CANCELLED", 0)], "the first of them")
-        assert venue.asked("/v1/orders/poor") == 0
+        assert venue.count("/v1/orders/poor") == 0
 
 
 async def test_the_rejection_of_a_second_order_does_not_change_the_first(
@@ -271,36 +277,36 @@ async def test_the_rejection_of_a_second_order_does_not_change_the_first(
         # Before the stream reports it, and after.
         await rig.account.submit(buy("a"))
         with caplog.at_level(logging.INFO):
-            await venue.tell({"type": "order", **no})
-            await venue.tell({"type": "order", **order("a")})
-            await venue.tell({"type": "order", **no})
-            await venue.tell({"type": "order", **order("b")})
-            await until(lambda: ("b", "ACK", 0) in reported(rig), "what came last")
+            await venue.send_private({"type": "order", **no})
+            await venue.send_private({"type": "order", **order("a")})
+            await venue.send_private({"type": "order", **no})
+            await venue.send_private({"type": "order", **order("b")})
+            await until(lambda: ("b", "ACK", 0) in reported(rig), "the last report")
         assert reported(rig) == [("a", "ACK", 0), ("b", "ACK", 0)]
         assert caplog.text.count("a second order under this id was rejected: duplicate") == 2
-        # It is still asked for.
+        # The order is still queried.
         venue.orders = {"a": order("a", "CANCELLED", time=T0 + 2), "b": order("b")}
         await venue.private.close(1012)
-        await until(lambda: reported(rig)[2:] == [("a", "CANCELLED", 0)], "its end")
+        await until(lambda: reported(rig)[2:] == [("a", "CANCELLED", 0)], "the end of the order")
         # An order that does not exist is reported as rejected.
-        await venue.tell({"type": "order", **no, "clientOrderId": "c"})
+        await venue.send_private({"type": "order", **no, "clientOrderId": "c"})
         await until(lambda: reported(rig)[3:] == [("c", "REJECTED", 0)], "a rejection")
 
 
 async def test_late_fills_of_an_ended_order_are_published() -> None:
     async with trading() as (venue, rig):
-        await venue.tell({"type": "order", **order("a", "CANCELLED", time=T0 + 1)})
-        await until(lambda: reported(rig) == [("a", "CANCELLED", 0)], "its end")
+        await venue.send_private({"type": "order", **order("a", "CANCELLED", time=T0 + 1)})
+        await until(lambda: reported(rig) == [("a", "CANCELLED", 0)], "the end of the order")
         venue.orders["a"] = order("a", "CANCELLED", "2", time=T0 + 1)
         venue.fills = [fill(1, "a", T0 + 1)]
         await venue.private.close(1012)
-        await until(lambda: reported(rig)[1:] == [("a", "CANCELLED", 2)], "what it was filled")
+        await until(lambda: reported(rig)[1:] == [("a", "CANCELLED", 2)], "the late fill")
 
 
 async def test_an_order_that_the_venue_no_longer_knows_is_reported_once() -> None:
     async with trading() as (venue, rig):
-        await venue.tell({"type": "order", **order("a", "PARTIAL", "1")})
-        await venue.tell({"type": "order", **order("b")})
+        await venue.send_private({"type": "order", **order("a", "PARTIAL", "1")})
+        await venue.send_private({"type": "order", **order("b")})
         await until(lambda: len(reported(rig)) == 2, "the orders")
         venue.orders = {"b": order("b")}
         await venue.private.close(1012)
@@ -321,7 +327,7 @@ async def test_a_report_of_a_fill_has_the_fill() -> None:
     async with trading() as (venue, rig):
         of_fill = {"executionId": "7", "lastQuantity": "1", "lastPrice": "99", "lastFee": "0.5"}
         more = {"lastFeeCurrency": "USDT", "liquidity": "maker"}
-        await venue.tell({"type": "order", **order("a", "PARTIAL", "1"), **of_fill, **more})
+        await venue.send_private({"type": "order", **order("a", "PARTIAL", "1"), **of_fill, **more})
         await until(lambda: reported(rig) == [("a", "PARTIAL", 1)], "the order")
         payload = cast(ExecReport, rig.since(0, "ExecReport")[0]).to_dict()["payload"]
         assert payload.items() >= (of_fill | more).items()
@@ -332,17 +338,17 @@ async def test_the_id_of_an_ended_order_can_be_reused(first_id: str | None) -> N
     async with trading() as (venue, rig):
         state = "REJECTED" if first_id is None else "FILLED"
         filled = "0" if first_id is None else "2"
-        await venue.tell({"type": "order", **order("a", state, filled), "venueOrderId": first_id})
+        await venue.send_private({"type": "order", **order("a", state, filled), "venueOrderId": first_id})
         await until(lambda: len(reported(rig)) == 1, "the end of the first")
         second = order("a", time=T0 + 5, venueOrderId="second")
         venue.on_order = lambda _: reply(second, 201)
         await rig.account.submit(buy("a"))
-        await venue.tell({"type": "order", **second})
+        await venue.send_private({"type": "order", **second})
         if first_id is not None:
-            # A late word of the first is passed on, and does not hide the second.
-            await venue.tell({"type": "order", **order("a", "FILLED", "2")})
-        await venue.tell({"type": "order", **order("b")})
-        await until(lambda: ("b", "ACK", 0) in reported(rig), "what came last")
+            # A late report of the first order is published, and does not hide the second.
+            await venue.send_private({"type": "order", **order("a", "FILLED", "2")})
+        await venue.send_private({"type": "order", **order("b")})
+        await until(lambda: ("b", "ACK", 0) in reported(rig), "the last report")
         mark = len(reported(rig))
         venue.orders = {"b": order("b"), "a": {**second, "state": "CANCELLED", "time": T0 + 6}}
         await venue.private.close(1012)
@@ -351,14 +357,14 @@ async def test_the_id_of_an_ended_order_can_be_reused(first_id: str | None) -> N
 
 async def test_a_stop_interrupts_the_reconciliation(caplog: pytest.LogCaptureFixture) -> None:
     async with trading() as (venue, rig):
-        venue.http.answer = lambda seen: HANG if "balances" in seen.target else venue.answer(seen)
+        venue.http.answer = lambda request: HANG if "balances" in request.target else venue.answer(request)
         await venue.private.close(1012)
-        await until(lambda: venue.asked("/v1/balances") == 3, "the account to be read again")
-        asking = asyncio.create_task(rig.account.balances())
-        await until(lambda: venue.asked("/v1/balances") == 4, "a query")
+        await until(lambda: venue.count("/v1/balances") == 3, "the reconciliation")
+        query = asyncio.create_task(rig.account.balances())
+        await until(lambda: venue.count("/v1/balances") == 4, "a query")
         rig.adapter.stop()
         with pytest.raises(VenueUnavailable) as failed:
-            await asking
+            await query
         assert failed.value.code == "stopped"
         await asyncio.to_thread(rig.close)
     assert "account not reconciled" not in caplog.text

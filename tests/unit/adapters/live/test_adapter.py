@@ -1,4 +1,4 @@
-"""A live adapter as a whole, against a venue that a test scripts: the wire form of `fake`."""
+"""A whole live adapter against a scripted venue: the wire form of `fake`."""
 
 import asyncio
 from dataclasses import replace
@@ -20,17 +20,17 @@ from tests.support.scripted_venue import INSTRUMENT, Wire, running, venue
 
 
 async def test_a_book_gets_its_snapshot_and_another_after_a_gap() -> None:
-    async with venue() as it, running(it, key=None) as rig:
+    async with venue() as fake, running(fake, key=None) as rig:
         await asyncio.to_thread(rig.subscribe, ("BookSnapshot", "BTC-USDT"))
         books = lambda: [cast(BookSnapshot, e).last_update_id for e in rig.since(0, "BookSnapshot")]  # noqa: E731
         await until(lambda: books() == [10], "a quiet market's book")
-        await it.diff(11, 12)
+        await fake.diff(11, 12)
         await until(lambda: books() == [10, 12], "a change")
-        it.last = 20
-        await it.diff(15, 20)
+        fake.last = 20
+        await fake.diff(15, 20)
         await until(lambda: books() == [10, 12, 20], "the book after the gap")
         assert len(rig.since(0, "BookGap")) == 1
-        assert it.asked("/v1/depth") == 2
+        assert fake.count("/v1/depth") == 2
         assert rig.producers["fake"].unsynced() == []
 
 
@@ -47,85 +47,85 @@ class NoCodec(Wire):
 
 
 async def test_an_adapter_without_a_codec_gets_every_frame() -> None:
-    async with venue() as it, running(it, key=None, of=NoCodec) as rig:
+    async with venue() as fake, running(fake, key=None, of=NoCodec) as rig:
         await asyncio.to_thread(rig.subscribe, ("Trade", "BTC-USDT"))
         trade = {"type": "trade", "symbol": "BTC-USDT", "id": 7, "price": "100", "quantity": "2"}
-        await it.stream.send(b"[nonsense", trade)
+        await fake.stream.send(b"[nonsense", trade)
         await until(lambda: rig.since(0, "Trade"), "a trade")
         assert [cast(Trade, event).trade_id for event in rig.since(0, "Trade")] == ["7"]
         assert rig.producers["fake"].stats()["frames"] == 0
 
 
 async def test_a_snapshot_that_is_too_old_is_requested_again() -> None:
-    async with venue() as it, running(it, key=None) as rig:
+    async with venue() as fake, running(fake, key=None) as rig:
         await asyncio.to_thread(rig.subscribe, ("BookSnapshot", "BTC-USDT"))
         await until(lambda: rig.since(0, "BookSnapshot"), "a book")
-        await it.diff(15, 20)
+        await fake.diff(15, 20)
         # The venue's snapshots are behind its stream, for a while.
-        await until(lambda: it.asked("/v1/depth") >= 4, "more attempts")
+        await until(lambda: fake.count("/v1/depth") >= 4, "more attempts")
         assert rig.producers["fake"].unsynced() == ["BTC-USDT"]
-        it.last = 20
+        fake.last = 20
         await until(lambda: rig.producers["fake"].unsynced() == [], "a book")
 
 
 async def test_a_reconnect_marks_books_stale_and_refreshes_instruments() -> None:
-    async with venue() as it, running(it, key=None) as rig:
+    async with venue() as fake, running(fake, key=None) as rig:
         await asyncio.to_thread(rig.subscribe, ("BookSnapshot", "BTC-USDT"))
         await until(lambda: rig.since(0, "BookSnapshot"), "a book")
-        it.instruments = [{**INSTRUMENT, "minNotional": "10"}]
+        fake.instruments = [{**INSTRUMENT, "minNotional": "10"}]
         mark = len(rig.events)
-        await it.market.close(1012)
-        await until(lambda: rig.since(mark, "MarketStale"), "it stale")
+        await fake.market.close(1012)
+        await until(lambda: rig.since(mark, "MarketStale"), "a stale book")
         # The venue restarted, and so did its ids.
-        it.last = 3
+        fake.last = 3
         await until(lambda: rig.since(mark, "BookSnapshot"), "another book")
         await until(lambda: rig.since(mark, "InstrumentUpdate"), "the instrument that has changed")
-        assert rig.adapter.instruments() == it.instruments
+        assert rig.adapter.instruments() == fake.instruments
 
 
 async def test_a_route_of_all_symbols_includes_new_listings(caplog: pytest.LogCaptureFixture) -> None:
-    async with venue() as it, running(it, key=None) as rig:
+    async with venue() as fake, running(fake, key=None) as rig:
         await asyncio.to_thread(rig.subscribe, ("BookSnapshot", None))
-        it.instruments = [INSTRUMENT, {**INSTRUMENT, "symbol": "ETH-USDT", "baseCurrency": "ETH"}]
-        heard = lambda: [c for m in it.stream.heard for c in m.get("channels", ())]  # noqa: E731
-        await it.market.close(1012)
-        await until(lambda: "depth:ETH-USDT" in heard(), "the new symbol's book to be asked for")
+        fake.instruments = [INSTRUMENT, {**INSTRUMENT, "symbol": "ETH-USDT", "baseCurrency": "ETH"}]
+        subscribed = lambda: [c for m in fake.stream.received for c in m.get("channels", ())]  # noqa: E731
+        await fake.market.close(1012)
+        await until(lambda: "depth:ETH-USDT" in subscribed(), "the subscription of the new symbol's book")
         assert "Traceback" not in caplog.text
-        it.instruments = [{"type": "spot"}]
-        await it.market.close(1012)
+        fake.instruments = [{"type": "spot"}]
+        await fake.market.close(1012)
         await until(lambda: "Traceback" in caplog.text, "the logged traceback")
 
 
 async def test_a_snapshot_in_flight_during_a_disconnect_is_discarded() -> None:
-    async with venue() as it, running(it, key=None) as rig:
+    async with venue() as fake, running(fake, key=None) as rig:
         late = asyncio.Event()
-        it.http.answer = lambda seen: (
-            replace(it.answer(seen), after=late) if "depth" in seen.target else it.answer(seen)
+        fake.http.answer = lambda request: (
+            replace(fake.answer(request), after=late) if "depth" in request.target else fake.answer(request)
         )
         await asyncio.to_thread(rig.subscribe, ("BookSnapshot", "BTC-USDT"))
-        await until(lambda: it.asked("/v1/depth") == 1, "a request for the book")
-        await it.market.close(1012)
+        await until(lambda: fake.count("/v1/depth") == 1, "a request for the book")
+        await fake.market.close(1012)
         # The venue restarts, with lower ids.
-        it.last = 3
-        # Long before the first is given up.
-        await until(lambda: it.asked("/v1/depth") == 2, "another request, while the first waits", 5)
+        fake.last = 3
+        # Long before the time-out of the first.
+        await until(lambda: fake.count("/v1/depth") == 2, "another request, while the first waits", 5)
         late.set()
         await until(lambda: rig.since(0, "BookSnapshot"), "the book")
-        await it.diff(4, 4)
+        await fake.diff(4, 4)
         await until(lambda: len(rig.since(0, "BookSnapshot")) == 2, "a change")
         assert [cast(Any, e).last_update_id for e in rig.since(0, "BookSnapshot")] == [3, 4]
 
 
 async def test_a_refused_route_is_reported() -> None:
-    async with venue() as it, running(it, key=None) as rig:
+    async with venue() as fake, running(fake, key=None) as rig:
 
         async def refuse(stream: Stream, message: dict[str, Any]) -> None:
-            known = {"op": "error", "id": message["id"], "error": "no such", "code": "unknown_symbol"}
+            refusal = {"op": "error", "id": message["id"], "error": "no such", "code": "unknown_symbol"}
             await stream.send(
-                known if "trade:NO-USDT" in message["channels"] else {"op": "done", "id": message["id"]}
+                refusal if "trade:NO-USDT" in message["channels"] else {"op": "done", "id": message["id"]}
             )
 
-        it.stream.script = refuse
+        fake.stream.script = refuse
         with pytest.raises(VenueError, match="trade:NO-USDT: no such"):
             await asyncio.to_thread(rig.subscribe, ("Trade", "NO-USDT"), ("Trade", "BTC-USDT"))
         await asyncio.to_thread(rig.subscribe, ("Ticker", "BTC-USDT"))
@@ -133,23 +133,23 @@ async def test_a_refused_route_is_reported() -> None:
 
 
 async def test_a_start_fails_without_a_venue_or_with_a_wrong_key() -> None:
-    async with venue() as it:
-        it.http.answer = lambda seen: (
-            error(401, "bad_signature") if "balances" in seen.target else it.answer(seen)
+    async with venue() as fake:
+        fake.http.answer = lambda request: (
+            error(401, "bad_signature") if "balances" in request.target else fake.answer(request)
         )
         with pytest.raises(Unauthenticated):
-            async with running(it):
+            async with running(fake):
                 pass
     with pytest.raises(VenueUnavailable):
-        async with running(it):
+        async with running(fake):
             pass
 
 
 async def test_stop_is_quick_from_any_thread_in_any_state() -> None:
-    async with venue() as it:
+    async with venue() as fake:
         # Never started; started and never run; twice.
         for started in (False, True):
-            adapter = Wire(FakeSettings(), it.http.endpoint)
+            adapter = Wire(FakeSettings(), fake.http.endpoint)
             rig = Rig(adapter)
             if started:
                 await asyncio.to_thread(adapter.start, rig.producers)
@@ -158,12 +158,12 @@ async def test_stop_is_quick_from_any_thread_in_any_state() -> None:
             await asyncio.to_thread(adapter.run)
             await asyncio.to_thread(rig.close)
         # While it starts.
-        it.http.answer = lambda _: HANG
-        adapter = Wire(FakeSettings(), it.http.endpoint)
+        fake.http.answer = lambda _: HANG
+        adapter = Wire(FakeSettings(), fake.http.endpoint)
         rig = Rig(adapter)
-        it.http.arrived.clear()
+        fake.http.arrived.clear()
         starting = asyncio.create_task(asyncio.to_thread(adapter.start, rig.producers))
-        await it.http.arrived.wait()
+        await fake.http.arrived.wait()
         adapter.stop()
         with pytest.raises(VenueUnavailable):
             await starting

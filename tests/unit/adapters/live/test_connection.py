@@ -189,7 +189,7 @@ async def test_a_pong_keeps_a_silent_connection(pings: bool) -> None:
     async with Stream(acknowledge_all) as server, connected(server, client, timing) as connection:
         await until(lambda: connection.session.phase is Phase.UP, "a connection")
         if pings:
-            await until(lambda: [m["op"] for m in server.heard].count("ping") >= 3, "pings")
+            await until(lambda: [m["op"] for m in server.received].count("ping") >= 3, "pings")
         else:
             # A pong does not count as a frame; three idle periods pass without one.
             ended = asyncio.get_running_loop().time() + 0.1
@@ -259,7 +259,7 @@ async def test_cancelling_closes_the_connection_promptly() -> None:
 
     async with Stream(mute) as server:
         async with connected(server, client, QUICK, "a"):
-            await until(lambda: server.heard, "the request")
+            await until(lambda: server.received, "the request")
             began = asyncio.get_running_loop().time()
         assert asyncio.get_running_loop().time() - began < 5
         assert client.downs == []

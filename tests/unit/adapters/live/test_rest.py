@@ -21,7 +21,7 @@ from meltica.errors import (
     Unauthenticated,
     VenueUnavailable,
 )
-from tests.support.scripted import CUT, HANG, Http, Reply, Seen, error, reply, until
+from tests.support.scripted import CUT, HANG, Http, ReceivedRequest, Reply, error, reply, until
 
 
 class Signer:
@@ -80,12 +80,12 @@ async def test_responses_are_exact_and_the_sent_target_is_signed(http: Http) -> 
     http.replies.append(reply(b'{"price": 0.1, "quantity": "3", "n": 7}'))
     answer = await rest.call("GET", "/v1/x", {"symbol": "BTC-USDT", "odd": "a b&c/\u00e4"}, signed=True)
     assert answer == {"price": Decimal("0.1"), "quantity": "3", "n": 7}
-    [seen] = http.seen
-    assert seen.target == seen.headers["x-target"] == "/v1/x?symbol=BTC-USDT&odd=a+b%26c%2F%C3%A4"
+    [request] = http.requests
+    assert request.target == request.headers["x-target"] == "/v1/x?symbol=BTC-USDT&odd=a+b%26c%2F%C3%A4"
     http.replies.append(reply({}, status=201))
     await rest.call("POST", "/v1/y", body={"a": "1"}, signed=True, changes=True)
-    assert (http.seen[1].method, http.seen[1].body) == ("POST", b'{"a":"1"}')
-    assert http.seen[1].headers["content-type"] == "application/json"
+    assert (http.requests[1].method, http.requests[1].body) == ("POST", b'{"a":"1"}')
+    assert http.requests[1].headers["content-type"] == "application/json"
     http.replies.extend([reply({}), reply({})])
     await rest.call("GET", "/v1/x")
     await rest.call("POST", "/v1/y", changes=True)
@@ -95,18 +95,18 @@ async def test_responses_are_exact_and_the_sent_target_is_signed(http: Http) -> 
 
 async def test_mutating_requests_do_not_wait_for_queries(http: Http) -> None:
     rest = client(http.endpoint, timeout=60)
-    http.answer = lambda seen: reply({}) if seen.target == "/v1/orders" else HANG
+    http.answer = lambda request: reply({}) if request.target == "/v1/orders" else HANG
     slow = [asyncio.create_task(rest.call("GET", "/v1/slow")) for _ in range(40)]
-    await until(lambda: len(http.seen) == 32, "all connections for queries to be in use")
+    await until(lambda: len(http.requests) == 32, "all connections for queries to be in use")
     async with asyncio.timeout(20):
         await rest.call("POST", "/v1/orders", body={}, changes=True)
     # With its own pool exhausted a mutating request fails fast, and nothing is written.
     slow += [asyncio.create_task(rest.call("POST", "/v1/slow", changes=True)) for _ in range(32)]
-    await until(lambda: len(http.seen) == 65, "all others to be in use")
+    await until(lambda: len(http.requests) == 65, "all others to be in use")
     async with asyncio.timeout(20):
         with pytest.raises(VenueUnavailable):
             await rest.call("POST", "/v1/orders", body={}, changes=True)
-    assert len(http.seen) == 65
+    assert len(http.requests) == 65
     for task in slow:
         task.cancel()
     await asyncio.wait(slow)
@@ -178,12 +178,12 @@ async def test_the_outcome_of_a_request_without_a_complete_response_is_unknown(
     with pytest.raises(OutcomeUnknown) as failed:
         await rest.call("POST", "/v1/orders", body={}, changes=True)
     assert failed.value.code == code
-    assert len(http.seen) == 1, "an order is never sent twice"
+    assert len(http.requests) == 1, "an order is never sent twice"
     http.replies.append(answer)
     # The same for a query, which changes nothing.
     with pytest.raises((VenueUnavailable, ProtocolError)):
         await rest.call("GET", "/v1/orders")
-    assert len(http.seen) == 2
+    assert len(http.requests) == 2
     await rest.close()
 
 
@@ -229,7 +229,7 @@ async def test_a_rate_limit_refuses_orders_until_retry_after(http: Http, body: b
         with pytest.raises(RateLimited) as failed:
             await rest.call("POST", "/v1/orders", body={}, changes=True)
     assert failed.value.retry_after == 1
-    assert len(http.seen) == 1, "no request is sent before that"
+    assert len(http.requests) == 1, "no request is sent before that"
     now = 107.0
     http.replies.append(reply({}))
     await rest.call("POST", "/v1/orders", body={}, changes=True)
@@ -274,7 +274,7 @@ async def test_an_order_with_a_wrong_clock_is_not_sent_again(http: Http) -> None
     http.replies.append(reply({}))
     await rest.call("POST", "/v1/orders", body={}, signed=True, changes=True)
     assert sign.times == [0, 5_000]
-    assert [seen.method for seen in http.seen] == ["POST", "GET", "GET", "GET", "POST"]
+    assert [request.method for request in http.requests] == ["POST", "GET", "GET", "GET", "POST"]
     await rest.close()
 
 
@@ -282,14 +282,14 @@ async def test_concurrent_queries_measure_the_clock_once(http: Http) -> None:
     sign = Signer()
     rest = client(http.endpoint, clock=VenueClock(lambda: 0), sign=sign)
 
-    def answer(seen: Seen) -> Reply:
-        if seen.target == "/time":
+    def answer(request: ReceivedRequest) -> Reply:
+        if request.target == "/time":
             return reply({"time": 5_000})
-        return reply([]) if seen.headers["x-time"] == "5000" else error(401, "bad_time")
+        return reply([]) if request.headers["x-time"] == "5000" else error(401, "bad_time")
 
     http.answer = answer
     await asyncio.gather(*(rest.call("GET", "/v1/orders", signed=True) for _ in range(5)))
-    assert sum(seen.target == "/time" for seen in http.seen) == 3
+    assert sum(request.target == "/time" for request in http.requests) == 3
     await rest.close()
 
 
@@ -311,7 +311,7 @@ async def test_a_stop_reports_the_outcome_of_a_request_in_flight(http: Http, cha
             await task
     with pytest.raises(VenueUnavailable):
         await rest.call("POST", "/v1/orders", body={}, changes=True)
-    assert len(http.seen) == 1
+    assert len(http.requests) == 1
     await rest.close()
 
 
