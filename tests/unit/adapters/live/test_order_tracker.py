@@ -138,6 +138,102 @@ def test_an_open_order_that_the_venue_no_longer_knows_is_published_once(account:
     assert account.queried == []
 
 
+def test_an_unknown_order_is_queried_until_the_venue_knows_it(account: Account) -> None:
+    order = account.place("a")
+    account.hear()
+    order.forgotten = True
+    assert account.reconnect() == [("a", OrderState.UNKNOWN, 0)]
+    # It ends without a fill, so neither the open orders nor the fills lead to it.
+    order.forgotten = False
+    account.venue.end(order, OrderState.EXPIRED)
+    assert account.reconnect() == [("a", OrderState.EXPIRED, 0)]
+
+
+def test_an_unknown_order_that_the_venue_knows_with_less_is_published(account: Account) -> None:
+    order = account.place("a")
+    account.venue.fill(order, Decimal(3))
+    account.hear()
+    order.forgotten = True
+    assert account.reconnect() == [("a", OrderState.UNKNOWN, 3)]
+    # As after the venue restored an older backup.
+    order.forgotten, order.filled = False, Decimal(1)
+    assert account.reconnect() == [("a", OrderState.PARTIAL, 1)]
+    assert account.reconnect() == []
+
+
+def test_the_first_report_of_a_reused_id_is_current(account: Account) -> None:
+    venue = account.venue
+    first = account.place("a")
+    venue.fill(first, first.quantity)
+    late = venue.stream[-1]
+    account.hear()
+    # Another client uses the id again, within the same moment.
+    second = account.place("a")
+    account.hear()
+    account.hear(late)
+    venue.end(second, OrderState.CANCELLED)
+    assert account.reconnect() == [("a", OrderState.CANCELLED, 0)]
+
+
+def test_reports_of_a_reading_never_take_back_what_was_published(account: Account) -> None:
+    venue, tracker = account.venue, account.tracker
+    order = account.place("a")
+    venue.fill(order, Decimal(2))
+    account.hear()
+    reading = tracker.start_reading(venue.now)
+    reading.time = venue.now
+    tracker.queries(reading, venue.open_orders(), [])
+    # The stream is ahead of the answer.
+    venue.fill(order, Decimal(1))
+    account.hear()
+    assert tracker.reconciled(reading) == []
+    venue.end(order, OrderState.CANCELLED)
+    account.hear()
+    assert tracker.reconciled(reading) == []
+    assert account.reconnect() == []
+
+
+def test_an_amendment_is_published(account: Account) -> None:
+    order = account.place("a")
+    account.hear()
+    account.venue.now += 1
+    account.venue.amend(order, Decimal(7))
+    assert account.reconnect() == [("a", OrderState.ACK, 0)]
+    assert account.reconnect() == []
+
+
+@pytest.mark.parametrize("reported", [True, False])
+def test_the_rejection_of_a_second_order_is_not_published(account: Account, reported: bool) -> None:
+    venue, tracker = account.venue, account.tracker
+    sent = tracker.sent(new_order("a"))
+    answer = venue.place(new_order("a"))
+    assert answer is not None
+    tracker.accepted(sent, answer)
+    if reported:
+        account.hear()
+    published = list(account.published)
+    venue.stream.clear()
+    venue.reject(new_order("a"), second=True)
+    account.hear()
+    assert account.published == published
+    venue.reject(new_order("b"))
+    account.hear()
+    assert account.published == [*published, ("b", OrderState.REJECTED, 0)]
+
+
+def test_a_final_answer_to_a_request_is_published_when_the_venue_forgets_the_order(account: Account) -> None:
+    venue = account.venue
+    sent = account.tracker.sent(new_order("a"))
+    venue.place(new_order("a"))
+    order = venue.current("a")
+    assert order is not None
+    venue.fill(order, order.quantity)
+    account.tracker.accepted(sent, order.snapshot())
+    order.forgotten = True
+    assert account.reconnect() == [("a", OrderState.FILLED, order.quantity)]
+    assert account.reconnect() == []
+
+
 def test_the_report_of_an_unknown_order_has_the_reason_and_the_time(account: Account) -> None:
     order = account.place("a")
     account.hear()
