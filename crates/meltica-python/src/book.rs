@@ -163,6 +163,12 @@ impl PyPriceLevel {
 }
 
 /// The top of an order book: the best `book_depth` levels of each side.
+///
+/// Example:
+///
+///     def on_book_snapshot(self, book: meltica.BookSnapshot) -> None:
+///         for price, quantity in book.bids:
+///             self.log.info("%s bid at %s", quantity, price)
 #[pyclass(module = "meltica", name = "BookSnapshot", extends = PyEvent, frozen)]
 pub struct PyBookSnapshot;
 

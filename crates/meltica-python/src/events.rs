@@ -186,9 +186,7 @@ impl PyEvent {
         self.header().dispatched_time
     }
 
-    /// Returns the event as JSON-able data: camelCase keys, decimals as strings, times as RFC 3339.
-    ///
-    /// Absent fields have no key.
+    /// Returns JSON-able data: camelCase keys, decimals as strings, times as RFC 3339, no key for an absent field.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let h = self.header();
         let out = PyDict::new(py);
@@ -212,9 +210,7 @@ impl PyEvent {
         Ok(out)
     }
 
-    /// Returns the event that `to_dict` described.
-    ///
-    /// Raises `ValueError` naming the key that is missing or has a wrong value.
+    /// Returns the event that `to_dict` described. Raises `ValueError` naming a missing or wrong key.
     #[staticmethod]
     fn from_dict<'py>(py: Python<'py>, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         if data.cast::<PyMapping>().is_err() {

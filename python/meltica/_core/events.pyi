@@ -65,16 +65,10 @@ class Event:
     def dispatched_time(self) -> int:
         """When the event was numbered and routed by the local wall clock, in ns."""
     def to_dict(self) -> dict[str, Any]:
-        """Returns the event as JSON-able data: camelCase keys, decimals as strings, times as RFC 3339.
-
-        Absent fields have no key.
-        """
+        """Returns JSON-able data: camelCase keys, decimals as strings, times as RFC 3339, no key for an absent field."""
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Event:
-        """Returns the event that `to_dict` described.
-
-        Raises `ValueError` naming the key that is missing or has a wrong value.
-        """
+        """Returns the event that `to_dict` described. Raises `ValueError` naming a missing or wrong key."""
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -82,7 +76,13 @@ class Event:
 
 @final
 class Trade(Event):
-    """A public trade."""
+    """A public trade.
+
+    Example:
+
+        def on_trade(self, trade: meltica.Trade) -> None:
+            self.log.info("%s %s at %s", trade.side, trade.quantity, trade.price)
+    """
 
     @property
     def trade_id(self) -> str:
@@ -105,7 +105,14 @@ class Trade(Event):
 
 @final
 class Ticker(Event):
-    """Last price and top of the book. Fields that the venue did not send are None."""
+    """Last price and top of the book. Fields that the venue did not send are None.
+
+    Example:
+
+        def on_ticker(self, ticker: meltica.Ticker) -> None:
+            if ticker.bid is not None and ticker.ask is not None:
+                self.log.info("spread %.2f", ticker.ask - ticker.bid)
+    """
 
     @property
     def last(self) -> float | None:
@@ -172,7 +179,14 @@ class PriceLevel:
 
 @final
 class BookSnapshot(Event):
-    """The top of an order book: the best `book_depth` levels of each side."""
+    """The top of an order book: the best `book_depth` levels of each side.
+
+    Example:
+
+        def on_book_snapshot(self, book: meltica.BookSnapshot) -> None:
+            for price, quantity in book.bids:
+                self.log.info("%s bid at %s", quantity, price)
+    """
 
     @property
     def bids(self) -> tuple[PriceLevel, ...]:

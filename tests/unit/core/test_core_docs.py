@@ -16,6 +16,7 @@ import pytest
 
 import meltica
 from meltica import _core
+from meltica.testing import event, replay
 
 STUBS = Path(meltica.__file__).with_name("_core")
 SUBMODULES = sorted(stub.stem for stub in STUBS.glob("*.pyi"))
@@ -124,6 +125,26 @@ def test_help_shows_units_and_absence() -> None:
     text = re.sub(r".\x08", "", pydoc.render_doc(meltica.Ticker))
     assert "Quantity at the best bid, in base currency; None if not sent." in text
     assert "When the bytes arrived by the local wall clock, in ns" in text
+
+
+@pytest.mark.parametrize(
+    ("cls", "payload", "expected"),
+    [
+        (meltica.Trade, {"price": "100", "quantity": "2", "side": "Buy"}, "Buy 2.0 at 100.0"),
+        (meltica.Ticker, {"bid": "99", "ask": "101.5"}, "spread 2.50"),
+        (
+            meltica.BookSnapshot,
+            {"bids": [{"price": "99", "quantity": "2"}], "asks": [{"price": "101", "quantity": "1"}]},
+            "2.0 bid at 99.0",
+        ),
+    ],
+)
+def test_the_example_of_a_docstring_runs(cls: type, payload: dict[str, Any], expected: str) -> None:
+    example = inspect.cleandoc(cls.__doc__ or "").partition("Example:\n")[2]
+    names: dict[str, Any] = {"meltica": meltica}
+    exec(f"class Strategy(meltica.Lambda):\n{example}", names)
+    run = replay(names["Strategy"], [event(cls.__name__, "BTC-USDT", at=1, **payload)])
+    assert run.logs == [expected]
 
 
 def own_attributes(cls: type) -> Iterator[str]:

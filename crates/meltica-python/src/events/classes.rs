@@ -88,6 +88,11 @@ fn optional<'py>(py: Python<'py>, value: Option<PyResult<Bound<'py, PyAny>>>) ->
 
 event_class! {
     /// A public trade.
+    ///
+    /// Example:
+    ///
+    ///     def on_trade(self, trade: meltica.Trade) -> None:
+    ///         self.log.info("%s %s at %s", trade.side, trade.quantity, trade.price)
     PyTrade, "Trade", Trade(t);
     numbers {
         /// Price in quote currency.
@@ -108,6 +113,12 @@ event_class! {
 
 event_class! {
     /// Last price and top of the book. Fields that the venue did not send are None.
+    ///
+    /// Example:
+    ///
+    ///     def on_ticker(self, ticker: meltica.Ticker) -> None:
+    ///         if ticker.bid is not None and ticker.ask is not None:
+    ///             self.log.info("spread %.2f", ticker.ask - ticker.bid)
     PyTicker, "Ticker", Ticker(t);
     numbers {}
     optional {
