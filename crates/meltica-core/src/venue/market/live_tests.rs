@@ -3,7 +3,7 @@
 use super::tests::{busy, funded, listing};
 use super::*;
 use crate::event::{Nanos, Side};
-use crate::venue::{AccountId, OrderKind, TimeInForce};
+use crate::venue::{AccountId, FeeAsset, Fees, OrderKind, TimeInForce};
 use proptest::prelude::*;
 
 const SECOND: Nanos = 1_000_000_000;
@@ -20,7 +20,9 @@ struct Venue {
 impl Venue {
     /// Returns a venue with a subscriber for every channel.
     fn new(seed: u64, rate: f64, behavior: Behavior) -> Self {
-        let options = Options { seed, kline_interval: SECOND, ..Options::default() };
+        let [maker, taker] = ["0.001", "0.002"].map(|rate| rate.parse().unwrap());
+        let fees = Fees::new(maker, taker, FeeAsset::Quote).unwrap();
+        let options = Options { seed, kline_interval: SECOND, fees, ..Options::default() };
         let listings = [listing("BTC", "600", rate), listing("ETH", "20", rate)];
         let mut market = Market::new(&options, &listings).unwrap();
         let account = funded(&mut market);
