@@ -1,8 +1,8 @@
 //! The simulated exchange: a limit order book with a price-time-priority matching engine, and a ledger.
 //!
-//! [`Engine::process`] is one pure step: it takes a command and appends [`Outcome`]s to a vector that the caller reuses.
-//! The step uses no clock, no randomness and no hashing, so the same commands at the same times give the same outcomes.
-//! An [`Engine`] serves one instrument; all engines of a venue share the [`Ledger`] of balances.
+//! [`Engine::process`] is one pure step: it takes a command and appends [`Outcome`]s to a vector that the caller
+//! reuses. The step uses no clock, no randomness and no hashing, so the same commands at the same times give the same
+//! outcomes. An [`Engine`] serves one instrument; all engines of a venue share the [`Ledger`] of balances.
 //!
 //! Numbers are integers. Prices and quantities have 64 bits on the instrument's scales ([`Rules`]), money has 128 bits
 //! in the smallest unit of its asset. Decimals appear only at the edge, floats nowhere.
@@ -50,10 +50,6 @@ pub mod flow;
 mod ladder;
 mod ledger;
 pub mod market;
-#[cfg(test)]
-mod model;
-#[cfg(test)]
-mod model_tests;
 mod order;
 mod reject;
 mod rules;

@@ -1,11 +1,11 @@
 //! The limit order book: price-time priority, without balances.
 //!
 //! Orders are in one array, one cache line each, linked to their neighbours in the queue of their level. Levels are in
-//! another array. One [`Ladder`] per side sorts the prices. Freed slots are reused, last freed first, so a book that has
-//! been as full before allocates nothing.
+//! another array. One [`Ladder`] per side sorts the prices. Freed slots are reused, last freed first, so a book that
+//! has been as full before allocates nothing.
 //!
-//! Invariants: a level has at least one order; its quantity is the sum of its orders' open quantities; the quantity of a
-//! side is the sum over its levels.
+//! Invariants: a level has at least one order; its quantity is the sum of its orders' open quantities; the quantity of
+//! a side is the sum over its levels.
 
 use super::ladder::{Ladder, flip};
 use super::ledger::AccountId;

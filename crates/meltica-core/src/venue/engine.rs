@@ -47,8 +47,8 @@ pub(super) const fn opposite(side: Side) -> Side {
 }
 
 impl Engine {
-    /// Returns an engine with an empty book for `capacity` orders; the book grows beyond that. Orders trade `base` against
-    /// `quote` of `ledger`. Every later call must pass the same ledger.
+    /// Returns an engine with an empty book for `capacity` orders; the book grows beyond that. Orders trade `base`
+    /// against `quote` of `ledger`. Every later call must pass the same ledger.
     ///
     /// # Errors
     /// When an asset is too coarse: base needs the digits of a quantity, quote those of price and quantity together.

@@ -1,8 +1,8 @@
 //! Exact fees.
 //!
-//! The fees of one order add up to its exact fee, rounded up once to the asset's smallest unit, independent of the number
-//! of fills. The excess that rounding charged in one fill is kept as `carry` and credited to the next fill. So the fee
-//! that an open order may still owe is known exactly, and its reservation is always sufficient.
+//! The fees of one order add up to its exact fee, rounded up once to the asset's smallest unit, independent of the
+//! number of fills. The excess that rounding charged in one fill is kept as `carry` and credited to the next fill. So
+//! the fee that an open order may still owe is known exactly, and its reservation is always sufficient.
 
 use crate::decimal::Decimal;
 use crate::event::Side;

@@ -18,16 +18,7 @@
 mod accounts;
 mod behavior;
 mod broadcast;
-#[cfg(all(test, not(loom)))]
-#[allow(clippy::unwrap_used)]
-mod broadcast_tests;
-#[cfg(test)]
-mod checker;
 mod flow;
-mod live;
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod live_tests;
 mod machine;
 mod network;
 mod options;
@@ -37,6 +28,7 @@ mod pair;
 mod price;
 mod random;
 mod report;
+mod simulated_venue;
 mod sink;
 mod step;
 mod tape;
@@ -47,13 +39,13 @@ mod wire;
 pub use behavior::{Behavior, Failure};
 pub use broadcast::{Broadcast, Broadcasting};
 pub use flow::TAKER_SHARE;
-pub use live::{Outlet, RefreshIntervals, SimulatedVenue};
 pub use machine::Market;
 pub use options::{BookModel, Listing, OptionErrors, Options, PriceModel, TradeModel};
 pub use orders::{Refusal, Request, UserFill, UserOrder};
 pub use pacer::Intervals;
 pub use pair::Pair;
 pub use report::exec_report;
+pub use simulated_venue::{Outlet, RefreshIntervals, SimulatedVenue};
 pub use sink::{Event, Print, Quote, Report, Sink};
 pub use tape::Candle;
 pub use wire::Wire;

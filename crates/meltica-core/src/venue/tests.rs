@@ -4,7 +4,9 @@ use super::*;
 use crate::event::{Book, PriceLevel, Side};
 use Side::{Buy, Sell};
 
+mod model;
 mod money;
+mod properties;
 
 const ALICE: AccountId = AccountId::for_test(2);
 const BOB: AccountId = AccountId::for_test(3);

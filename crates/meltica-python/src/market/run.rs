@@ -86,8 +86,8 @@ impl State {
         }
     }
 
-    /// Returns `target`, or an earlier time after some thousand actions, so that a market that cannot keep its pace still
-    /// handles requests and stops on request.
+    /// Returns `target`, or an earlier time after some thousand actions, so that a market that cannot keep its pace
+    /// still handles requests and stops on request.
     fn towards(&self, target: Nanos) -> Nanos {
         const MOST: f64 = 20_000.0;
         target.min(self.venue.market().now().saturating_add((MOST / self.rate * 1e9) as Nanos))

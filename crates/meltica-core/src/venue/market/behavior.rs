@@ -1,5 +1,5 @@
-//! Simulated faults of a venue. Each kind of fault has a random stream of its own, so faults influence neither each other
-//! nor the market.
+//! Simulated faults of a venue. Each kind of fault has a random stream of its own, so faults influence neither each
+//! other nor the market.
 
 use super::options::OptionErrors;
 use super::random::Random;

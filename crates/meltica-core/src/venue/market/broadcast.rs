@@ -1,13 +1,17 @@
 //! Publishes a market's events to the data plane. Events without a subscriber are not built.
 
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 use super::behavior::Behavior;
-use super::live::Outlet;
 use super::machine::Market;
 use super::network::SimulatedNetwork;
 use super::orders::{UserFill, UserOrder};
 use super::pacer::{Intervals, Pacer, Stream};
 use super::pair::Pair;
 use super::report::exec_report;
+use super::simulated_venue::Outlet;
 use super::sink::{Event, Print, Quote, Sink};
 use super::tape::Candle;
 use crate::dispatch::{NotDispatched, Origin};

@@ -271,8 +271,8 @@ impl Flow {
         View { best, reference, distance, gap: PULL * (reference - middle) / distance, wide }
     }
 
-    /// Returns a new order, close to the other side's best price or at a distance. The price stays near the reference even
-    /// where accounts have moved the book. While the spread is wide, most new orders close it.
+    /// Returns a new order, close to the other side's best price or at a distance. The price stays near the reference
+    /// even where accounts have moved the book. While the spread is wide, most new orders close it.
     fn place(&mut self, rules: &Rules, side: Side, view: &View) -> Option<Command> {
         let close = self.random.chance(if view.wide { CLOSE_SHARE_WIDE } else { CLOSE_SHARE });
         let distance =
@@ -293,8 +293,8 @@ impl Flow {
         Some(order(side, quantity, OrderKind::Limit { price, time_in_force: TimeInForce::Gtc }, tag))
     }
 
-    /// Returns an order that takes, most likely towards the reference price. Far from the reference it takes more, at most
-    /// up to the reference, and its remainder rests.
+    /// Returns an order that takes, most likely towards the reference price. Far from the reference it takes more, at
+    /// most up to the reference, and its remainder rests.
     fn take(&mut self, engine: &Engine, view: &View) -> Option<Command> {
         let again = if self.last_taker == Side::Buy { 0.12 } else { -0.12 };
         let buys = (0.5 + again + 0.4 * view.gap).clamp(0.05, 0.95);

@@ -1,5 +1,5 @@
-//! The simulated network between a venue and a client. A message never overtakes an earlier one, apart from reports with
-//! simulated faults.
+//! The simulated network between a venue and a client. A message never overtakes an earlier one, apart from reports
+//! with simulated faults.
 
 use super::behavior::{Behavior, Delays};
 use crate::event::Nanos;
@@ -18,8 +18,8 @@ pub(super) struct SimulatedNetwork<M> {
     delays: Delays,
     queue: BTreeMap<Arrival, Sent<M>>,
     sent: u64,
-    /// The time step up to which latencies are drawn. A latency belongs to a time step and not to a message, so a client's
-    /// messages do not depend on the subscriptions of other clients.
+    /// The time step up to which latencies are drawn. A latency belongs to a time step and not to a message, so a
+    /// client's messages do not depend on the subscriptions of other clients.
     drawn: Nanos,
     /// Earliest arrival time of the next message, so that it does not overtake.
     front: Nanos,

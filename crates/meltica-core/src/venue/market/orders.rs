@@ -228,8 +228,8 @@ impl Orders {
         self.open.values().filter(move |order| order.account == account)
     }
 
-    /// Returns the account's orders that changed at `time` or later: closed orders in the order of their ends, then open
-    /// orders.
+    /// Returns the account's orders that changed at `time` or later: closed orders in the order of their ends, then
+    /// open orders.
     pub fn changed_since(&self, account: AccountId, time: Nanos) -> impl Iterator<Item = &UserOrder> {
         let endings = self.endings.iter().filter_map(|(tag, key)| {
             self.ended.get(key).filter(|(kept, _)| kept == tag).map(|(_, order)| order)

@@ -56,8 +56,8 @@ impl Random {
         i64::from(self.next().trailing_zeros())
     }
 
-    /// Returns an approximately normal deviate (Irwin-Hall): the sum of twelve uniform 16-bit numbers minus its mean. Its
-    /// absolute value is at most 6.
+    /// Returns an approximately normal deviate (Irwin-Hall): the sum of twelve uniform 16-bit numbers minus its mean.
+    /// Its absolute value is at most 6.
     pub fn normal(&mut self) -> f64 {
         let mut sum = 0;
         for _ in 0..3 {

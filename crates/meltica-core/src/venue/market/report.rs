@@ -6,8 +6,8 @@ use crate::decimal::Decimal;
 use crate::event::{ExecReport, Liquidity};
 use crate::venue::rules::exact;
 
-/// Returns the report on an order and, if given, on one of its fills. `fee_scale` is the fee currency's number of digits
-/// after the point.
+/// Returns the report on an order and, if given, on one of its fills. `fee_scale` is the fee currency's number of
+/// digits after the point.
 pub fn exec_report(pair: &Pair, order: &UserOrder, fill: Option<&UserFill>, fee_scale: u8) -> ExecReport {
     let (rules, instrument) = (pair.rules(), pair.instrument());
     let in_quote = pair.engine().fee_asset(order.side) == pair.engine().quote();

@@ -41,7 +41,8 @@ pub struct Report<'a> {
     pub fill: Option<&'a UserFill>,
 }
 
-/// One event. All events of a command have the same time. Trades and level changes precede the resulting book and quote.
+/// One event. All events of a command have the same time. Trades and level changes precede the resulting book and
+/// quote.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Event<'a> {
     /// Two orders traded.

@@ -1,11 +1,13 @@
 //! Tests of a market's invariants.
 
-use super::checker::Checker;
+mod checker;
+
 use super::*;
 use crate::decimal::Decimal;
 use crate::event::{Nanos, Side};
 use crate::instrument::{Instrument, InstrumentType};
 use crate::venue::{AccountId, OrderKind, TimeInForce};
+use checker::Checker;
 use proptest::prelude::*;
 
 const SECOND: Nanos = 1_000_000_000;

@@ -4,13 +4,13 @@
 mod frame;
 
 use super::behavior::Behavior;
-use super::live::Outlet;
 use super::machine::Market;
 use super::network::SimulatedNetwork;
 use super::orders::{UserFill, UserOrder};
 use super::pacer::{Intervals, Pacer, Stream};
 use super::pair::Pair;
 use super::report::exec_report;
+use super::simulated_venue::Outlet;
 use super::sink::{Event, Print, Quote, Sink};
 use super::tape::Candle;
 use crate::event::Nanos;

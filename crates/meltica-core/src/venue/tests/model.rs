@@ -1,8 +1,8 @@
-//! The plain model that the engine is compared with: one vector of orders by time, which every operation scans. Fees and
-//! reservations are computed from exact sums each time.
+//! The plain model that the engine is compared with: one vector of orders by time, which every operation scans. Fees
+//! and reservations are computed from exact sums each time.
 
-use super::{AccountId, Rules, SelfTrade, TimeInForce, order::OrderKind};
 use crate::event::Side;
+use crate::venue::{AccountId, OrderKind, Rules, SelfTrade, TimeInForce};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! A plain model that receives a market's events and checks each event against the previous ones.
 
-use super::{Candle, Event, Market, Pair, Print, Quote, Report, Sink};
 use crate::event::{Nanos, OrderState, Side};
+use crate::venue::market::{Candle, Event, Market, Pair, Print, Quote, Report, Sink};
 use crate::venue::{AccountId, AssetId, Balance, BookLevel, LevelChange, OrderId};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -20,14 +20,14 @@ struct Replica {
     quote: Quote,
 }
 
-/// What is progress of an account's order.
+/// The progress of an account's order.
 #[derive(Default, Clone, Copy)]
 struct Progress {
     filled: i64,
     done: bool,
 }
 
-/// Checks, and writes down, what it is replica.
+/// Checks and records the events of a market.
 pub(super) struct Checker {
     replicas: Vec<Replica>,
     interval: Nanos,

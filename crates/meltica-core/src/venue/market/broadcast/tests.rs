@@ -1,7 +1,5 @@
 //! Tests of a market from the view of the data plane's readers.
 
-use super::tests::{busy, listing};
-use super::*;
 use crate::bus::{Item, OverflowPolicy, Queue, Reader};
 use crate::decimal::Decimal;
 use crate::dispatch::{Dispatcher, Publisher, Route, RouteKey};
@@ -9,6 +7,8 @@ use crate::event::{Kind, Liquidity, Nanos, OrderState, Payload, Side};
 use crate::feed::Feed;
 use crate::names::ProviderId;
 use crate::pool::{Claim, Pools};
+use crate::venue::market::tests::{busy, listing};
+use crate::venue::market::*;
 use crate::venue::{AccountId, FeeAsset, Fees, OrderKind, TimeInForce};
 use std::sync::Arc;
 

@@ -1,5 +1,9 @@
 //! A simulated venue: a market with simulated faults between it and its clients.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 use super::behavior::{Behavior, Connection, Failure, Requests};
 use super::machine::Market;
 use super::options::OptionErrors;
@@ -14,8 +18,8 @@ pub trait Outlet: Sink {
     fn next_due(&self) -> Nanos;
     /// Publishes and delivers everything due by `now`.
     fn tick(&mut self, market: &Market, now: Nanos);
-    /// Cuts all connections. Messages in flight are lost, and nothing is sent until [`Self::restored`]. Returns the time
-    /// from which clients may have missed messages.
+    /// Cuts all connections. Messages in flight are lost, and nothing is sent until [`Self::restored`]. Returns the
+    /// time from which clients may have missed messages.
     fn cut(&mut self, market: &Market, now: Nanos) -> Nanos;
     /// Accepts connections again. Clients may have missed messages since `since`.
     fn restored(&mut self, market: &Market, since: Nanos);

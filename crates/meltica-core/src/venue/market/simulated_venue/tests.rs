@@ -1,8 +1,8 @@
 //! Tests of a venue from the view of its clients, with simulated faults.
 
-use super::tests::{busy, funded, listing};
-use super::*;
 use crate::event::{Nanos, Side};
+use crate::venue::market::tests::{busy, funded, listing};
+use crate::venue::market::*;
 use crate::venue::{AccountId, FeeAsset, Fees, OrderKind, TimeInForce};
 use proptest::prelude::*;
 

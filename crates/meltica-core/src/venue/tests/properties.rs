@@ -1,9 +1,9 @@
 //! Property tests: the engine agrees with the plain model and keeps its invariants.
 
 use super::model::{Event, Model, Request};
-use super::*;
 use crate::decimal::Decimal;
 use crate::event::Side;
+use crate::venue::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
