@@ -49,7 +49,7 @@ class Signed:
     body: bytes = b""
 
 
-class Clock:
+class SkewedClock:
     """The venue's clock: the wall clock, off by `skew_ms`."""
 
     def __init__(self, wall: Callable[[], int] = wall_ms) -> None:
@@ -64,7 +64,7 @@ class Clock:
 class Keys:
     """The keys of all accounts."""
 
-    def __init__(self, keys: Mapping[str, Credentials], clock: Clock) -> None:
+    def __init__(self, keys: Mapping[str, Credentials], clock: SkewedClock) -> None:
         self._keys = keys
         self._clock = clock
 

@@ -14,7 +14,7 @@ from meltica.simulator.settings import VenueBehavior, nanos
 from meltica.validation.models import load
 from meltica.validation.units import format_duration, parse_duration
 from meltica.venue import schemas
-from meltica.venue.auth import Clock, Credentials, Keys
+from meltica.venue.auth import Credentials, Keys, SkewedClock
 from meltica.venue.limits import RateLimit
 from meltica.venue.streams import GOING_AWAY, SERVICE_RESTART, Hub
 
@@ -48,7 +48,7 @@ class Exchange:
             name: SimulatedAccount(self.market, self.network, self.instruments, name) for name in accounts
         }
         self.limit = RateLimit(settings.rate_limit)
-        self.clock = Clock()
+        self.clock = SkewedClock()
         self.keys = Keys(
             {
                 account.key: Credentials(name, account.secret.get_secret_value())

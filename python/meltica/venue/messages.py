@@ -14,25 +14,27 @@ PATH = "/v1/stream"
 Id = Annotated[int, Meta(ge=0, lt=1 << 53)]
 
 
-class Op(Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="op"):
+class Operation(
+    Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="op"
+):
     """A message of a client; the response has the same id."""
 
     id: Id
 
 
-class Subscribe(Op, frozen=True, kw_only=True, tag="subscribe"):
+class SubscribeMessage(Operation, frozen=True, kw_only=True, tag="subscribe"):
     """Subscribes to channels."""
 
     channels: list[str]
 
 
-class Unsubscribe(Op, frozen=True, kw_only=True, tag="unsubscribe"):
+class UnsubscribeMessage(Operation, frozen=True, kw_only=True, tag="unsubscribe"):
     """Unsubscribes from channels."""
 
     channels: list[str]
 
 
-class Login(Op, frozen=True, kw_only=True, tag="login"):
+class LoginMessage(Operation, frozen=True, kw_only=True, tag="login"):
     """Authenticates the stream as an account's."""
 
     key: str
@@ -45,7 +47,7 @@ class Login(Op, frozen=True, kw_only=True, tag="login"):
         return Signed(self.key, str(self.time), self.signature, "GET", PATH)
 
 
-class Ping(Op, frozen=True, kw_only=True, tag="ping"):
+class PingMessage(Operation, frozen=True, kw_only=True, tag="ping"):
     """Requests a pong."""
 
 
@@ -53,10 +55,10 @@ class _Numbered(Struct):
     id: Id
 
 
-_OPS = msgspec.json.Decoder(Subscribe | Unsubscribe | Login | Ping)
+_OPS = msgspec.json.Decoder(SubscribeMessage | UnsubscribeMessage | LoginMessage | PingMessage)
 
 
-def read(raw: str | bytes) -> Subscribe | Unsubscribe | Login | Ping:
+def read(raw: str | bytes) -> SubscribeMessage | UnsubscribeMessage | LoginMessage | PingMessage:
     """Parses a message. Raises HttpError."""
     try:
         return _OPS.decode(raw)

@@ -142,7 +142,7 @@ def operator(venue: "Exchange") -> list[HTTPRouteHandler]:
         hub = venue.hub
         return schemas.Clients(
             clients=[
-                schemas.Client(
+                schemas.ClientJson(
                     id=client.id,
                     address=client.address,
                     account=client.account or msgspec.UNSET,

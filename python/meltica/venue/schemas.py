@@ -171,7 +171,7 @@ class Ledger(Schema, frozen=True, kw_only=True):
     fills: int
 
 
-class Client(Schema, frozen=True, kw_only=True):
+class ClientJson(Schema, frozen=True, kw_only=True):
     """One open stream."""
 
     id: int
@@ -187,7 +187,7 @@ class Client(Schema, frozen=True, kw_only=True):
 class Clients(Schema, frozen=True, kw_only=True):
     """The open streams, and counters of all streams."""
 
-    clients: list[Client]
+    clients: list[ClientJson]
     connected: int
     """Number of streams since the start."""
     cut: int

@@ -14,8 +14,15 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from meltica.http.errors import HttpError
-from meltica.venue.auth import Clock, Keys
-from meltica.venue.messages import Login, Ping, Subscribe, Unsubscribe, id_of, read
+from meltica.venue.auth import Keys, SkewedClock
+from meltica.venue.messages import (
+    LoginMessage,
+    PingMessage,
+    SubscribeMessage,
+    UnsubscribeMessage,
+    id_of,
+    read,
+)
 
 MAX_QUEUED = 10_000
 """Most frames queued for one client; a client that falls further behind is disconnected."""
@@ -38,7 +45,7 @@ class Hub:
     `refuse` returns the error of an invalid channel name.
     """
 
-    def __init__(self, want: Want, refuse: Refuse, keys: Keys, clock: Clock) -> None:
+    def __init__(self, want: Want, refuse: Refuse, keys: Keys, clock: SkewedClock) -> None:
         self.refuse = refuse
         self.keys = keys
         self.clock = clock
@@ -180,19 +187,19 @@ class Client:
 
     def _handle(self, raw: str | bytes) -> dict[str, object]:
         match read(raw):
-            case Ping(id=id):
+            case PingMessage(id=id):
                 return {"op": "pong", "id": id, "time": self._hub.clock.now()}
-            case Login() as login:
+            case LoginMessage() as login:
                 self._log_in(login)
                 return {"op": "loggedIn", "id": login.id, "account": self.account}
-            case Subscribe(id=id, channels=names):
+            case SubscribeMessage(id=id, channels=names):
                 self._subscribe(names)
                 return {"op": "subscribed", "id": id, "channels": names}
-            case Unsubscribe(id=id, channels=names):
+            case UnsubscribeMessage(id=id, channels=names):
                 self._unsubscribe(names)
                 return {"op": "unsubscribed", "id": id, "channels": names}
 
-    def _log_in(self, login: Login) -> None:
+    def _log_in(self, login: LoginMessage) -> None:
         account = self._hub.keys.account(login.signed())
         if self.account not in (None, account):
             raise HttpError(

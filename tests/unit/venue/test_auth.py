@@ -6,7 +6,7 @@ import pytest
 
 from meltica.errors import RateLimited
 from meltica.http.errors import HttpError
-from meltica.venue.auth import WINDOW_MS, Clock, Credentials, Keys, Signed, sign
+from meltica.venue.auth import WINDOW_MS, Credentials, Keys, Signed, SkewedClock, sign
 from meltica.venue.limits import RateLimit
 
 NOW = 1_700_000_000_000
@@ -16,7 +16,7 @@ BODY = b'{"clientOrderId":"a"}'
 
 @pytest.fixture(name="keys")
 def _keys() -> Keys:
-    return Keys({"k1": Credentials("main", "s1"), "k2": Credentials("other", "s2")}, Clock(lambda: NOW))
+    return Keys({"k1": Credentials("main", "s1"), "k2": Credentials("other", "s2")}, SkewedClock(lambda: NOW))
 
 
 def signed(time: str = str(NOW), secret: str = "s1", key: str | None = "k1") -> Signed:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from meltica.http.errors import HttpError
-from meltica.venue.auth import Clock, Credentials, Keys, sign
+from meltica.venue.auth import Credentials, Keys, SkewedClock, sign
 from meltica.venue.config import VenueSettings
 from meltica.venue.exchange import Exchange
 from meltica.venue.streams import MAX_CHANNELS, Hub
@@ -18,7 +18,7 @@ class Room:
 
     def __init__(self) -> None:
         self.wanted: list[tuple[str, bool]] = []
-        clock = Clock(lambda: 1000)
+        clock = SkewedClock(lambda: 1000)
         keys = Keys({name: Credentials(name, "s") for name in ("main", "other")}, clock)
         self.hub = Hub(self._want, self._refuse, keys, clock)
 

@@ -24,9 +24,9 @@ from meltica.adapters.live.session import (
     Open,
     Phase,
     Ping,
-    Ready,
     Refused,
     Session,
+    SessionReady,
     Subscribe,
     Unsubscribe,
 )
@@ -142,7 +142,7 @@ class Connection:
                         self._attempt = None
                 case Login() | Subscribe() | Unsubscribe() | Ping():
                     self._outgoing.put_nowait(self._handler.encode(action))
-                case Ready():
+                case SessionReady():
                     if self.last_error is not None:
                         log.info("%s: reconnected", self._name)
                     self._handler.on_ready()

@@ -114,7 +114,7 @@ class Ping:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class SessionReady:
     """The connection is up and, where required, logged in; subscriptions follow."""
 
 
@@ -144,7 +144,7 @@ class Down:
     """The error of a refused login."""
 
 
-Action = Open | Close | Login | Subscribe | Unsubscribe | Ping | Ready | Confirmed | Refused | Down
+Action = Open | Close | Login | Subscribe | Unsubscribe | Ping | SessionReady | Confirmed | Refused | Down
 _Request = type[Subscribe] | type[Unsubscribe]
 
 
@@ -291,7 +291,7 @@ class Session:
     def _up(self, now: float) -> list[Action]:
         self.phase = Phase.UP
         self._up_since = self._next_request = now
-        return [Ready(), *self._send_requests(now)]
+        return [SessionReady(), *self._send_requests(now)]
 
     def _give_up(self, reason: str, now: float) -> list[Action]:
         return [Close(), self._down(reason, now)]

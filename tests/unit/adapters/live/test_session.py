@@ -17,9 +17,9 @@ from meltica.adapters.live.session import (
     Open,
     Phase,
     Ping,
-    Ready,
     Refused,
     Session,
+    SessionReady,
     Subscribe,
     Timing,
     Unsubscribe,
@@ -65,7 +65,7 @@ def test_it_connects_and_subscribes() -> None:
     assert machine.start(0) == [Open()]
     assert machine.start(0) == []
     ready, request = machine.opened(1)
-    assert (ready, request) == (Ready(), Subscribe(1, ("a", "b")))
+    assert (ready, request) == (SessionReady(), Subscribe(1, ("a", "b")))
     assert machine.unsettled == {"a", "b"}
     assert machine.acknowledged(Ack(1), 2) == [Confirmed(("a", "b"))]
     assert machine.unsettled == frozenset()
@@ -102,7 +102,7 @@ def test_a_login_comes_first() -> None:
     machine.start(0)
     assert machine.opened(1) == [Login(1)]
     assert machine.phase is Phase.LOGGING_IN
-    assert machine.acknowledged(Ack(1), 2) == [Ready(), Subscribe(2, ("account",))]
+    assert machine.acknowledged(Ack(1), 2) == [SessionReady(), Subscribe(2, ("account",))]
 
 
 def test_a_refused_login_is_reported_and_retried() -> None:
@@ -248,7 +248,7 @@ def test_unsent_requests_are_dropped_with_the_connection() -> None:
     assert machine.acknowledged(Ack(off.id, NO), 2.5) == [], "the halves are paced"
     machine.disconnected("gone", 2.6)
     machine.tick(9)
-    assert machine.opened(9) == [Ready()]
+    assert machine.opened(9) == [SessionReady()]
 
 
 def test_an_ended_session_does_nothing() -> None:
@@ -294,7 +294,7 @@ class Venue:
                     self.pending[id] = action
                 case Close() | Down():
                     self.__init__()
-                case Ready():
+                case SessionReady():
                     self.ready = True
                 case _:
                     pass
