@@ -25,7 +25,7 @@ class Order:
     """One order at the venue."""
 
     client_order_id: str
-    venue_order_id: str
+    venue_order_id: str | None
     time: int
     state: OrderState = OrderState.ACK
     quantity: Decimal = QUANTITY
@@ -121,7 +121,7 @@ class Venue:
             time=self.now,
             symbol=SYMBOL,
             client_order_id=order.client_order_id,
-            venue_order_id=order.venue_order_id,
+            venue_order_id=order.venue_order_id or "",
             side=Side.BUY,
             price=order.price,
             quantity=quantity,

@@ -193,6 +193,104 @@ def test_reports_of_a_reading_never_take_back_what_was_published(account: Accoun
     assert account.reconnect() == []
 
 
+def test_an_answer_from_before_the_end_does_not_reopen_the_order(account: Account) -> None:
+    venue, tracker = account.venue, account.tracker
+    order = account.place("a")
+    account.hear()
+    reading = tracker.start_reading(venue.now)
+    tracker.queries(reading, venue.open_orders(), [])
+    venue.end(order, OrderState.CANCELLED)
+    account.hear()
+    assert tracker.reconciled(reading) == []
+
+
+def test_a_fill_that_the_end_did_not_include_is_found_by_the_sum(account: Account) -> None:
+    venue = account.venue
+    order = account.place("a")
+    venue.now += SECOND
+    venue.end(order, OrderState.CANCELLED)
+    account.hear()
+    # Booked later, with the time of the trade.
+    venue.now -= SECOND
+    venue.fill(order, Decimal(3))
+    venue.now += SECOND
+    assert account.reconnect() == [("a", OrderState.CANCELLED, 3)]
+
+
+def test_a_report_of_the_open_order_does_not_settle_a_second_request_under_its_id(account: Account) -> None:
+    venue, tracker = account.venue, account.tracker
+    first = account.place("a")
+    account.hear()
+    sent = tracker.sent(new_order("a"))
+    tracker.outcome_unknown(sent, venue.now + SECOND)
+    venue.end(first, OrderState.CANCELLED)
+    account.hear()
+    assert tracker.may_arrive("a", venue.now)
+    # It arrives after the first has ended, and ends unseen.
+    second = account.place("a")
+    venue.end(second, OrderState.EXPIRED)
+    assert account.reconnect() == [("a", OrderState.EXPIRED, 0)]
+
+
+def test_an_id_can_be_used_again_at_a_venue_without_order_ids(account: Account) -> None:
+    venue, tracker = account.venue, account.tracker
+    first = account.place("a")
+    venue.fill(first, first.quantity)
+    first.venue_order_id = None
+    account.hear(Message(first.snapshot()))
+    sent = tracker.sent(new_order("a"))
+    venue.place(new_order("a"))
+    second = venue.orders[-1]
+    second.venue_order_id = None
+    tracker.accepted(sent, second.snapshot())
+    assert account.reconnect() == [("a", OrderState.ACK, 0)]
+
+
+def test_a_late_report_of_a_forgotten_order_does_not_settle_a_request(account: Account) -> None:
+    venue, tracker = account.venue, account.tracker
+    # The tracker no longer remembers the first order.
+    first = account.place("a")
+    venue.fill(first, first.quantity)
+    late = venue.stream[-1]
+    venue.stream.clear()
+    sent = tracker.sent(new_order("a"))
+    answer = venue.place(new_order("a"))
+    assert answer is not None
+    tracker.accepted(sent, answer)
+    account.hear(late)
+    second = venue.orders[-1]
+    venue.now += LATE
+    venue.end(second, OrderState.CANCELLED)
+    assert ("a", OrderState.CANCELLED, 0) in account.reconnect()
+
+
+def test_an_ended_order_that_the_venue_no_longer_knows_is_not_unknown(account: Account) -> None:
+    order = account.place("a")
+    account.venue.end(order, OrderState.CANCELLED)
+    account.hear()
+    # Its late fill leads to a query.
+    account.venue.fill(order, Decimal(1))
+    order.forgotten = True
+    assert account.reconnect() == []
+    assert account.queried == ["a"]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_an_answer_with_the_first_order_of_its_id_leaves_no_query(account: Account, ended: bool) -> None:
+    venue, tracker = account.venue, account.tracker
+    first = account.place("a")
+    if ended:
+        venue.fill(first, first.quantity)
+    account.hear()
+    sent = tracker.sent(new_order("a"))
+    tracker.accepted(sent, first.snapshot())
+    if not ended:
+        venue.fill(first, first.quantity)
+        account.hear()
+    assert account.reconnect() == []
+    assert account.queried == []
+
+
 def test_an_amendment_is_published(account: Account) -> None:
     order = account.place("a")
     account.hear()

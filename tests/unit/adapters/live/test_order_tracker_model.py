@@ -73,7 +73,7 @@ class Tracking(RuleBasedStateMachine):
         self.answers: list[OrderSnapshot] = []
         """The answers that reached us."""
         self.published: list[OrderReport] = []
-        self.ours: set[str] = set()
+        self.ours: set[str | None] = set()
         """The venue order ids of the orders that we sent."""
         self.connected = False
         self.reading: Generator[None] | None = None
