@@ -256,7 +256,7 @@ def test_changes_are_logged_with_their_request_id_and_later_work_is_not(control:
         "POST /providers/spare/start: 202 after N ms",
         "POST /providers/spare/stop: 200 after N ms",
     ]
-    assert ("provider spare runs", None) in lines
+    assert ("provider spare is running", None) in lines
 
 
 def test_an_unexpected_error_exposes_nothing(

@@ -17,7 +17,6 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable
-from http import HTTPStatus
 from typing import cast
 from urllib.parse import quote
 from uuid import uuid4
@@ -29,6 +28,7 @@ from structlog.contextvars import bound_contextvars
 from meltica.api.envelope import Failure
 from meltica.http.address import is_loopback
 from meltica.http.errors import HttpError, error_response
+from meltica.http.responses import REFUSAL, SECURITY_HEADERS, respond
 
 MAX_BODY = 1 << 20
 """Most bytes of a body."""
@@ -43,13 +43,6 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _PARAMETER = re.compile(r"\{(\w+):\w+\}")
-_HEADERS = (
-    (b"cache-control", b"no-store"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"x-content-type-options", b"nosniff"),
-)
-
 log = logging.getLogger(__name__)
 
 
@@ -84,11 +77,13 @@ class RequestGate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *_HEADERS, (REQUEST_ID, id)]
+                message["headers"] = [*message.get("headers", ()), *SECURITY_HEADERS, (REQUEST_ID, id)]
             await send(message)
 
         with bound_contextvars(request_id=id.decode()):
             try:
+                if REFUSAL in scope:
+                    raise cast(dict[str, HttpError], scope)[REFUSAL]
                 self._check_host(headers)
                 if method not in _SAFE:
                     _check_origin(headers)
@@ -97,12 +92,12 @@ class RequestGate:
                 if status:
                     raise  # the response has begun: the server closes the connection
                 response = error_response(error, method, path)
-                await _respond(send_with_headers, response.status, response.failure)
+                await respond(send_with_headers, response.status, response.failure)
             except asyncio.CancelledError:
                 if status:
                     raise
                 # Only a server that stops cancels requests, when its grace period has passed.
-                await _respond(
+                await respond(
                     send_with_headers,
                     503,
                     Failure(error="request not completed: the server is stopping", code="stopping"),
@@ -119,7 +114,7 @@ class RequestGate:
             await self._app(scope, receive, send)
         except HttpError as error:
             response = error_response(error, "GET", scope["path"])
-            await _respond(send, response.status, response.failure, "websocket.http.response")
+            await respond(send, response.status, response.failure, "websocket.http.response")
 
     def _record(self, scope: Scope, method: str, path: str, status: int, seconds: float) -> None:
         template = str(cast(dict[str, object], scope).get("path_template") or "unknown")
@@ -233,13 +228,3 @@ def _check_json(body: bytes) -> None:
         raise HttpError(400, "bad_json", f"body is not valid JSON: {error}") from None
     except RecursionError:
         raise HttpError(400, "bad_json", "body is not valid JSON: it is nested too deeply") from None
-
-
-async def _respond(send: Send, status: int, failure: Failure, kind: str = "http.response") -> None:
-    body = msgspec.json.encode(failure)
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    if status == HTTPStatus.REQUEST_TIMEOUT:
-        headers.append((b"connection", b"close"))
-    start = {"type": f"{kind}.start", "status": status, "headers": headers}
-    await send(cast(Message, start))
-    await send(cast(Message, {"type": f"{kind}.body", "body": body, "more_body": False}))

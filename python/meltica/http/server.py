@@ -11,6 +11,7 @@ import uvicorn
 from litestar.types import ASGIApp
 
 from meltica.errors import AddressInUse
+from meltica.http import protocol
 
 MAX_MESSAGE = 1 << 20
 """Most bytes of a websocket message from a client."""
@@ -44,6 +45,7 @@ class HttpServer:
         config = uvicorn.Config(
             cast(Callable[..., object], app),
             log_config=None,
+            http=protocol.LimitedProtocol,
             access_log=False,
             lifespan="on",
             ws="websockets-sansio" if streams else "none",
@@ -51,7 +53,7 @@ class HttpServer:
             # On a loopback address compression costs more than it saves.
             ws_per_message_deflate=False,
             server_header=False,
-            timeout_keep_alive=30,
+            timeout_keep_alive=protocol.IDLE_SECONDS,
             timeout_graceful_shutdown=3,
         )
         if streams:
@@ -64,6 +66,11 @@ class HttpServer:
         """Host and port."""
         host, port = self._socket.getsockname()[:2]
         return host, port
+
+    @property
+    def connections(self) -> int:
+        """Number of open connections."""
+        return len(self._server.server_state.connections)
 
     async def start(self) -> None:
         """Starts the server; returns when it accepts connections."""

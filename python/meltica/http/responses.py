@@ -1,0 +1,31 @@
+"""Error responses of the server itself, for requests that do not reach the application."""
+
+from http import HTTPStatus
+from typing import cast
+
+import msgspec
+from litestar.types import Message, Send
+
+from meltica.api.envelope import Failure
+
+REFUSAL = "meltica.refusal"
+"""Key of a scope: an HttpError that the request gate sends instead of calling the application."""
+
+SECURITY_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"x-content-type-options", b"nosniff"),
+)
+"""Headers of every response."""
+
+
+async def respond(send: Send, status: int, failure: Failure, kind: str = "http.response") -> None:
+    """Sends an error response."""
+    body = msgspec.json.encode(failure)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if status == HTTPStatus.REQUEST_TIMEOUT:
+        headers.append((b"connection", b"close"))
+    start = {"type": f"{kind}.start", "status": status, "headers": headers}
+    await send(cast(Message, start))
+    await send(cast(Message, {"type": f"{kind}.body", "body": body, "more_body": False}))
