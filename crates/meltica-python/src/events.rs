@@ -186,7 +186,7 @@ impl PyEvent {
         self.header().dispatched_time
     }
 
-    /// Returns JSON-able data: camelCase keys, decimals as strings, times as RFC 3339, no key for an absent field.
+    /// Returns JSON-able data: camelCase keys, decimals as strings, times as RFC 3339; absent fields have no key.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let h = self.header();
         let out = PyDict::new(py);

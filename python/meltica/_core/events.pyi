@@ -65,7 +65,7 @@ class Event:
     def dispatched_time(self) -> int:
         """When the event was numbered and routed by the local wall clock, in ns."""
     def to_dict(self) -> dict[str, Any]:
-        """Returns JSON-able data: camelCase keys, decimals as strings, times as RFC 3339, no key for an absent field."""
+        """Returns JSON-able data: camelCase keys, decimals as strings, times as RFC 3339; absent fields have no key."""
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Event:
         """Returns the event that `to_dict` described. Raises `ValueError` naming a missing or wrong key."""
