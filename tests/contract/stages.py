@@ -1,4 +1,4 @@
-"""The venues that the contract is played on."""
+"""The stages of the contract."""
 
 from decimal import Decimal
 from typing import ClassVar, cast
@@ -20,14 +20,14 @@ SIZES = {"BTC-USDT": Decimal("0.01"), "ETH-USDT": Decimal("0.1"), "XRP-USDT": De
 
 
 class InProcess(Stage):
-    """`fake` in this process: the market is the adapter's own."""
+    """`fake` in this process: the market belongs to the adapter."""
 
     symbols: ClassVar[tuple[str, ...]] = SYMBOLS
     _adapter: FakeAdapter | None = None
 
     @property
     def market(self) -> SyntheticMarket:
-        """The market of the adapter that was made last."""
+        """The market of the latest adapter."""
         assert self._adapter is not None
         return self._adapter.market
 

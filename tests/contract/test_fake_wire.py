@@ -1,4 +1,4 @@
-"""`fake` against `meltica venue serve`, a process of its own, keeps the contract."""
+"""The contract for `fake` with `meltica venue serve` in another process."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from tests.support.venues import KEY, SECRET, Venue, serving
 
 
 class Wire(Stage):
-    """A venue in another process, driven by what its operator may ask."""
+    """A venue in another process, controlled through the operator's routes."""
 
     symbols: ClassVar[tuple[str, ...]] = SYMBOLS
 
@@ -30,12 +30,12 @@ class Wire(Stage):
     def book(self, symbol: str) -> Book:
         book = self._venue.depth(symbol, 25)
         while book is None:
-            # Away, which ends.
+            # The venue is disconnected for a moment.
             book = self._venue.depth(symbol, 25)
         return Book(*book)
 
     def lose_depth(self, symbol: str) -> None:
-        # The first may hold nothing that the last snapshot has not.
+        # The first frame may hold no change that the last snapshot lacks.
         self._venue.fault(skipDepth={"symbol": symbol, "frames": 2})
 
     def disconnect(self, seconds: float) -> None:

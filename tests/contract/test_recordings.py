@@ -1,4 +1,4 @@
-"""Recorded frames and recorded events keep the contract of data; they have no account."""
+"""The contract of data for recorded frames and recorded events, which have no account."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from meltica.testing import DataContract, Rig, Stage
 
 
 class Frames(Stage):
-    """Frames of the made-up session."""
+    """Frames of the generated session."""
 
     symbols: ClassVar[tuple[str, ...]] = ("BTC-USDT", "ETH-USDT")
 
@@ -27,7 +27,7 @@ class Frames(Stage):
 
 
 class Events(Frames):
-    """Events that were recorded from the frames."""
+    """Events recorded from the frames."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

@@ -1,4 +1,4 @@
-"""What an adapter must keep, on `replay`: the command line over recorded frames and recorded events."""
+"""`meltica replay` over recorded frames and recorded events gives the same events."""
 
 import gzip
 import json
@@ -76,7 +76,7 @@ def test_hosts_and_compression_make_no_difference(folder: Path) -> None:
 
 def test_errors_are_one_line_with_an_exit_code(folder: Path) -> None:
     ran = run(folder, "sample.gz", "--codec", "binance", "--lambda", "mine.py:Broken", "--json")
-    assert ran.returncode == 0, "exceptions are counted and shown"
+    assert ran.returncode == 0, "exceptions are counted and reported"
     for arguments, words in (
         (("sample.gz", "--codec", "binanse", "--lambda", "mine.py:Broken"), "binance"),
         (("sample.gz", "--codec", "binance", "--lambda", "mine.py:Brokn"), "Broken"),

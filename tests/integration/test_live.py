@@ -17,7 +17,7 @@ KINDS = ("Trade", "BookSnapshot")
 
 
 class Looping:
-    """The sample in a loop, as fast as it goes, in a thread of its own."""
+    """The sample session in a loop at full speed, on its own thread."""
 
     def __init__(self) -> None:
         self.adapter: Adapter = registry.adapter("replay").configure({"sample": True, "loop": True})
@@ -66,7 +66,7 @@ def test_a_looping_replay_repeats_until_it_is_stopped(looping: Looping) -> None:
     looping.stop()
     assert host.stop(30)
     assert set(reasons) == {"disconnected"}
-    assert all(trade.received_time >= before for trade in trades), "received in the present"
+    assert all(trade.received_time >= before for trade in trades), "the received time is the present"
     assert looping.producer.stats()["duplicates"] == 0
 
 
@@ -95,8 +95,8 @@ class Watcher:
     """The changes that a watcher of routes received."""
 
     def __init__(self, core: Core) -> None:
-        self.told: list[tuple[list[tuple[str, str, str | None]], list[tuple[str, str, str | None]]]] = []
-        core.watch_routes(lambda _version, on, off: self.told.append((on, off)))
+        self.changes: list[tuple[list[tuple[str, str, str | None]], list[tuple[str, str, str | None]]]] = []
+        core.watch_routes(lambda _version, on, off: self.changes.append((on, off)))
 
 
 def _add(core: Core, name: str, *symbols: str) -> tuple[_core.Host, _core.Instance]:
@@ -110,14 +110,14 @@ def _add(core: Core, name: str, *symbols: str) -> tuple[_core.Host, _core.Instan
 
 def test_an_extension_may_have_no_data() -> None:
     core = Core()
-    seen: list[Any] = []
+    events: list[Any] = []
     host = core.host("thread")
-    host.add("listener", callbacks={"Extension": seen.append}, routes=[("a", "Extension", None)]).start()
+    host.add("listener", callbacks={"Extension": events.append}, routes=[("a", "Extension", None)]).start()
     producer = core.producer("a")
     assert producer.publish("Extension", "x", {"name": "x", "data": None})
     assert producer.drain(30)
     assert host.stop(30)
-    assert _core.Event.from_dict(seen[0].to_dict()) == seen[0]
+    assert _core.Event.from_dict(events[0].to_dict()) == events[0]
 
 
 def test_watchers_get_the_smallest_difference() -> None:
@@ -130,26 +130,26 @@ def test_watchers_get_the_smallest_difference() -> None:
     assert first.stop()
     assert second.stop()
     assert core.routes() == []
-    assert watcher.told == [([bitcoin], []), ([ether], []), ([], [bitcoin, ether])]
+    assert watcher.changes == [([bitcoin], []), ([ether], []), ([], [bitcoin, ether])]
     core.watch_routes(None)
     third, _ = _add(core, "third", "BTC-USDT")
     assert third.stop()
-    assert len(watcher.told) == 3
+    assert len(watcher.changes) == 3
 
 
 def test_histograms_agree_with_the_summaries(looping: Looping) -> None:
     host = looping.core.host("thread")
-    seen = threading.Semaphore(0)
+    delivered = threading.Semaphore(0)
     instance = host.add(
         "counter",
-        callbacks={"Trade": lambda _trade: seen.release()},
+        callbacks={"Trade": lambda _trade: delivered.release()},
         routes=[("binance", "Trade", None)],
         policies={"Trade": "block"},
     )
     instance.start()
     looping.thread.start()
     for _ in range(1000):
-        assert seen.acquire(timeout=30)
+        assert delivered.acquire(timeout=30)
     looping.stop()
     assert host.stop(30)
     for name, key in (("latency", "latency_ns"), ("callback", "callback_ns")):

@@ -1,4 +1,4 @@
-"""Real taker orders of one exchange: makers in time order, a taker, and the trades that were printed."""
+"""Recorded taker orders of an exchange: makers in time order, a taker, and the published trades."""
 
 import json
 from decimal import Decimal
@@ -31,9 +31,10 @@ def test_every_recorded_taker_trades_as_recorded(cases: list[dict[str, Any]]) ->
             open_quantity[maker["id"]] = Decimal(maker["qty"])
         taker = case["taker"]
         fills = engine.submit(taker["id"], taker["side"], taker["qty"], taker["limit"])
-        seen = [(fill.maker_order_id, fill.price, fill.quantity) for fill in fills]
+        actual = [(fill.maker_order_id, fill.price, fill.quantity) for fill in fills]
         trades = case["expected_trades"]
-        assert seen == [(trade["maker"], Decimal(trade["price"]), Decimal(trade["qty"])) for trade in trades]
+        expected = [(trade["maker"], Decimal(trade["price"]), Decimal(trade["qty"])) for trade in trades]
+        assert actual == expected
         assert {fill.taker_order_id for fill in fills} <= {taker["id"]}
         assert engine.remaining(taker["id"]) == Decimal(case["taker_remaining"])
         for fill in fills:

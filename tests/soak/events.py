@@ -2,7 +2,7 @@
 
     python -m tests.soak.events [EVENTS]       or       nox -s soak -- events [EVENTS]
 
-plays the made-up session again and again, every queue lossless. Each lambda has a thread of its own. One
+plays the generated session again and again, every queue lossless. Each lambda has a thread of its own. One
 counts; the other also keeps every thousandth event, in a deque of the last thousand it kept. An event that
 is kept lives on the heap for as long as it is held. Keeping all of them would grow by what they weigh,
 which would have to be guessed and taken off again. Keeping and dropping them runs the same code without
@@ -138,7 +138,7 @@ def faults(core: Core, instances: list[LambdaInstance], soaked: Soaked) -> Itera
         name: sent[name] for name in ("errors", "gaps", "duplicates", "stale_ids", "no_slot") if sent[name]
     }
     if wrong:
-        yield f"the made-up session was not played whole: {wrong}"
+        yield f"the generated session was not played whole: {wrong}"
     for instance in instances:
         stats, subject = instance.stats(), cast(Counts, instance.subject)
         if subject.seen != total or sum(stats["delivered"][kind] for kind in KINDS) != total:

@@ -21,8 +21,8 @@ SETTINGS = {"symbols": ["BTC-USDT"], "start": "2026-01-01T00:00:00Z"}
 SECOND = 1_000_000_000
 
 
-class Counter:
-    """A simulated account at a frozen market. Records sleeps, and runs `meanwhile` in them."""
+class Harness:
+    """A simulated account at a frozen market. Records sleeps, and calls `meanwhile` in each."""
 
     def __init__(self, speed: float | None = 1.0, **behavior: object) -> None:
         settings = MarketSettings.model_validate({**SETTINGS, "venue_behavior": behavior})
@@ -42,12 +42,12 @@ class Counter:
 
 def order(id: str = "a", price: str | None = "30000", **fields: Any) -> NewOrder:
     limit = None if price is None else Decimal(price)
-    known: dict[str, Any] = {"symbol": "BTC-USDT", "side": Side.BUY, "quantity": Decimal("0.5"), **fields}
-    return NewOrder(client_order_id=id, price=limit, **known)
+    values: dict[str, Any] = {"symbol": "BTC-USDT", "side": Side.BUY, "quantity": Decimal("0.5"), **fields}
+    return NewOrder(client_order_id=id, price=limit, **values)
 
 
 async def test_an_order_is_submitted_amended_and_cancelled() -> None:
-    account = Counter().account
+    account = Harness().account
     sent = await account.submit(order())
     assert (sent.state, sent.quantity, sent.filled_quantity, sent.price) == ("ACK", Decimal("0.5"), 0, 30000)
     assert (sent.client_order_id, sent.symbol, sent.side, sent.reason) == ("a", "BTC-USDT", Side.BUY, None)
@@ -55,14 +55,14 @@ async def test_an_order_is_submitted_amended_and_cancelled() -> None:
     assert await account.open_orders() == [sent]
     assert (await account.balances())["USDT"] == Balance(Decimal(1_000_000), Decimal(984_985))
     await account.amend("BTC-USDT", "a", quantity=Decimal("0.25"))
-    known = await account.order("BTC-USDT", "a")
-    assert known is not None
-    assert (known.quantity, known.price) == (Decimal("0.25"), 30000)
+    found = await account.order("BTC-USDT", "a")
+    assert found is not None
+    assert (found.quantity, found.price) == (Decimal("0.25"), 30000)
     await account.amend("BTC-USDT", "a", price=Decimal(29000))
     await account.cancel("BTC-USDT", "a")
-    known = await account.order("BTC-USDT", "a")
-    assert known is not None
-    assert (known.state, known.price) == ("CANCELLED", 29000)
+    found = await account.order("BTC-USDT", "a")
+    assert found is not None
+    assert (found.state, found.price) == ("CANCELLED", 29000)
     assert await account.open_orders() == []
     assert await account.order("BTC-USDT", "b") is None
     assert [await account.submit(order(id)) for id in "xyz"]
@@ -70,8 +70,8 @@ async def test_an_order_is_submitted_amended_and_cancelled() -> None:
 
 
 async def test_fills_are_returned_from_a_time_on() -> None:
-    counter = Counter()
-    account, market = counter.account, counter.market
+    harness = Harness()
+    account, market = harness.account, harness.market
     first = await account.submit(order("a", None, side=Side.SELL))
     assert (first.state, first.filled_quantity, first.price) == ("FILLED", Decimal("0.5"), None)
     market.advance(market.now + SECOND)
@@ -91,7 +91,7 @@ async def test_fills_are_returned_from_a_time_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "reason"),
+    ("refused_order", "reason"),
     [
         (order(symbol="XYZ-USDT"), "unknown_symbol"),
         (order(price="0", side=Side.SELL), "invalid_price"),
@@ -102,86 +102,86 @@ async def test_fills_are_returned_from_a_time_on() -> None:
         (order(time_in_force=TimeInForce.FOK), "unfillable"),
     ],
 )
-async def test_a_refused_order_changes_nothing(asked: NewOrder, reason: str) -> None:
-    account = Counter().account
+async def test_a_refused_order_changes_nothing(refused_order: NewOrder, reason: str) -> None:
+    account = Harness().account
     before = await account.balances()
     with pytest.raises(OrderRefused) as refused:
-        await account.submit(asked)
+        await account.submit(refused_order)
     assert refused.value.reason == reason
     assert await account.balances() == before
-    for asking in (account.cancel("BTC-USDT", "none"), account.amend("BTC-USDT", "none", price=Decimal(1))):
+    for request in (account.cancel("BTC-USDT", "none"), account.amend("BTC-USDT", "none", price=Decimal(1))):
         with pytest.raises(OrderRefused) as refused:
-            await asking
+            await request
         assert refused.value.reason == "unknown_order"
 
 
 async def test_latency_scales_with_the_markets_speed() -> None:
     slow = {"latency_min": "20ms", "latency_max": "20ms"}
     for speed, seconds in ((1.0, [0.02]), (10.0, [0.002]), (None, [])):
-        counter = Counter(speed, **slow)
-        await counter.account.balances()
-        assert counter.slept == pytest.approx(seconds)
-    counter = Counter()
-    await counter.account.balances()
-    assert counter.slept == []
-    counter = Counter(latency_min="1ms", latency_max="9ms")
+        harness = Harness(speed, **slow)
+        await harness.account.balances()
+        assert harness.slept == pytest.approx(seconds)
+    harness = Harness()
+    await harness.account.balances()
+    assert harness.slept == []
+    harness = Harness(latency_min="1ms", latency_max="9ms")
     for _ in range(50):
-        await counter.account.balances()
-    assert all(0.001 <= seconds <= 0.009 for seconds in counter.slept)
-    assert max(counter.slept) - min(counter.slept) > 0.004
+        await harness.account.balances()
+    assert all(0.001 <= seconds <= 0.009 for seconds in harness.slept)
+    assert max(harness.slept) - min(harness.slept) > 0.004
 
 
 async def test_a_request_arrives_after_its_latency() -> None:
-    counter = Counter(latency_min="20ms", latency_max="20ms")
-    counter.meanwhile = lambda: counter.market.advance(counter.market.now + SECOND)
-    sent = counter.market.now
-    await counter.account.submit(order())
-    found = counter.account.find("a")
+    harness = Harness(latency_min="20ms", latency_max="20ms")
+    harness.meanwhile = lambda: harness.market.advance(harness.market.now + SECOND)
+    sent = harness.market.now
+    await harness.account.submit(order())
+    found = harness.account.find("a")
     assert found is not None
     assert found.time == sent + SECOND
 
 
 async def test_a_disconnect_in_flight_fails_the_request() -> None:
-    counter = Counter(latency_min="20ms", latency_max="20ms")
-    counter.meanwhile = counter.market.disconnect
+    harness = Harness(latency_min="20ms", latency_max="20ms")
+    harness.meanwhile = harness.market.disconnect
     with pytest.raises(VenueUnavailable, match="disconnected; nothing was done"):
-        await counter.account.submit(order())
-    assert counter.account.find("a") is None
-    counter.meanwhile = lambda: None
-    for asking in every_request(counter.account):
+        await harness.account.submit(order())
+    assert harness.account.find("a") is None
+    harness.meanwhile = lambda: None
+    for request in every_request(harness.account):
         with pytest.raises(VenueUnavailable):
-            await asking
-    counter.market.advance(counter.market.now + 5 * SECOND)
-    assert (await counter.account.submit(order())).state == "ACK"
+            await request
+    harness.market.advance(harness.market.now + 5 * SECOND)
+    assert (await harness.account.submit(order())).state == "ACK"
 
 
 async def test_a_request_whose_answer_is_lost_has_an_unknown_outcome() -> None:
-    counter = Counter(transient_error=1)
+    harness = Harness(transient_error=1)
     done: dict[str, bool] = {}
     for number in range(50):
         with pytest.raises((VenueUnavailable, OutcomeUnknown)) as error:
-            await counter.account.submit(order(f"o{number}", quantity=Decimal("0.001")))
+            await harness.account.submit(order(f"o{number}", quantity=Decimal("0.001")))
         done[f"o{number}"] = isinstance(error.value, OutcomeUnknown)
     assert {id for id, was in done.items() if was} == {
-        order.client_order_id for order in counter.account.list_open()
+        order.client_order_id for order in harness.account.list_open()
     }
     assert set(done.values()) == {True, False}
 
 
 async def test_a_refusal_whose_answer_is_lost_has_an_unknown_outcome() -> None:
-    counter = Counter(transient_error=1)
-    seen: set[type[Exception]] = set()
+    harness = Harness(transient_error=1)
+    errors: set[type[Exception]] = set()
     for _ in range(50):
         with pytest.raises((VenueUnavailable, OutcomeUnknown)) as error:
-            await counter.account.submit(order(price="1.001"))
-        seen.add(type(error.value))
-    assert seen == {VenueUnavailable, OutcomeUnknown}
+            await harness.account.submit(order(price="1.001"))
+        errors.add(type(error.value))
+    assert errors == {VenueUnavailable, OutcomeUnknown}
 
 
 async def test_a_query_never_has_an_unknown_outcome() -> None:
-    counter = Counter(transient_error=1)
+    harness = Harness(transient_error=1)
     for _ in range(20):
-        account = counter.account
+        account = harness.account
         for query in (
             account.balances(),
             account.open_orders(),
@@ -194,14 +194,14 @@ async def test_a_query_never_has_an_unknown_outcome() -> None:
 
 
 async def test_a_venue_that_rejects_keeps_the_order_as_rejected() -> None:
-    counter = Counter(reject=1)
+    harness = Harness(reject=1)
     with pytest.raises(OrderRefused) as refused:
-        await counter.account.submit(order())
+        await harness.account.submit(order())
     assert refused.value.reason == "venue_rejected"
-    known = await counter.account.order("BTC-USDT", "a")
-    assert known is not None
-    assert known.state == "REJECTED"
-    assert known.reason
+    found = await harness.account.order("BTC-USDT", "a")
+    assert found is not None
+    assert found.state == "REJECTED"
+    assert found.reason
 
 
 async def test_fake_has_an_account_after_its_start() -> None:
@@ -225,7 +225,7 @@ async def test_fake_has_an_account_after_its_start() -> None:
     with pytest.raises(VenueUnavailable):
         await account.balances()
     adapter.market.advance(adapter.market.now + SECOND)
-    assert [known.client_order_id for known in await account.open_orders()] == ["a"]
+    assert [found.client_order_id for found in await account.open_orders()] == ["a"]
 
 
 def every_request(account: SimulatedAccount) -> list[Awaitable[object]]:

@@ -1,4 +1,4 @@
-"""The hub of a venue's streams: what it asks the market for, and that nothing of a stream stays behind."""
+"""The hub of a venue's streams: subscriptions at the market, and cleanup after each stream."""
 
 import asyncio
 import json
@@ -13,8 +13,8 @@ from meltica.venue.exchange import Exchange
 from meltica.venue.streams import MAX_CHANNELS, Hub
 
 
-class Room:
-    """A hub, and a market that notes what it is asked for."""
+class HubFixture:
+    """A hub, and a market that records the channels it publishes."""
 
     def __init__(self) -> None:
         self.wanted: list[tuple[str, bool]] = []
@@ -30,7 +30,7 @@ class Room:
 
 
 class Peer:
-    """One client, as an ASGI server would have it."""
+    """One client, as seen by an ASGI server."""
 
     def __init__(self, hub: Hub) -> None:
         self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -51,13 +51,13 @@ class Peer:
         self.changed.set()
 
     async def op(self, **op: object) -> dict[str, Any]:
-        """Says something; returns the next text that comes."""
+        """Sends an operation; returns the next text."""
         before = len(self.texts())
         self.incoming.put_nowait({"type": "websocket.receive", "text": json.dumps(op)})
         return (await self.until(before + 1))[before]
 
     async def until(self, count: int) -> list[dict[str, Any]]:
-        """Waits for so many texts."""
+        """Waits for a number of texts, and returns all."""
         while len(self.texts()) < count:
             self.changed.clear()
             await asyncio.wait_for(self.changed.wait(), 10)
@@ -72,30 +72,30 @@ class Peer:
 
 
 async def test_the_market_publishes_the_channels_of_all_clients() -> None:
-    room = Room()
-    one, other = Peer(room.hub), Peer(room.hub)
+    fixture = HubFixture()
+    one, other = Peer(fixture.hub), Peer(fixture.hub)
     await one.op(op="subscribe", id=1, channels=["trade:A", "trade:B", "trade:A"])
     await other.op(op="subscribe", id=1, channels=["trade:B"])
     await one.op(op="subscribe", id=2, channels=["trade:A"])
-    assert room.wanted == [("trade:A", True), ("trade:B", True)]
+    assert fixture.wanted == [("trade:A", True), ("trade:B", True)]
     await one.op(op="unsubscribe", id=3, channels=["trade:A"])
-    assert room.wanted[2:] == [("trade:A", False)]
+    assert fixture.wanted[2:] == [("trade:A", False)]
     await one.leave()
-    assert room.wanted[3:] == []
+    assert fixture.wanted[3:] == []
     await other.leave()
-    assert room.wanted[3:] == [("trade:B", False)]
-    assert room.hub.clients == []
-    assert room.hub.connected == 2
+    assert fixture.wanted[3:] == [("trade:B", False)]
+    assert fixture.hub.clients == []
+    assert fixture.hub.connected == 2
 
 
 async def test_frames_reach_their_subscribers_in_order() -> None:
-    room = Room()
-    one, other = Peer(room.hub), Peer(room.hub)
+    fixture = HubFixture()
+    one, other = Peer(fixture.hub), Peer(fixture.hub)
     await one.op(op="subscribe", id=1, channels=["trade:A", "trade:B"])
     await other.op(op="subscribe", id=1, channels=["trade:B"])
     for number in range(3):
-        room.hub.publish("trade:A", json.dumps({"a": number}))
-        room.hub.publish("trade:B", json.dumps({"b": number}))
+        fixture.hub.publish("trade:A", json.dumps({"a": number}))
+        fixture.hub.publish("trade:B", json.dumps({"b": number}))
     assert (await one.until(7))[1:] == [{key: n} for n in range(3) for key in "ab"]
     assert (await other.until(4))[1:] == [{"b": n} for n in range(3)]
     await one.leave()
@@ -104,57 +104,57 @@ async def test_frames_reach_their_subscribers_in_order() -> None:
 
 async def test_only_the_client_that_does_not_read_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meltica.venue.streams.MAX_QUEUED", 5)
-    room = Room()
-    slow, quick = Peer(room.hub), Peer(room.hub)
+    fixture = HubFixture()
+    slow, quick = Peer(fixture.hub), Peer(fixture.hub)
     for peer in (slow, quick):
         await peer.op(op="subscribe", id=1, channels=["trade:A"])
     slow.reads.clear()
     for number in range(10):
-        room.hub.publish("trade:A", json.dumps({"a": number}))
+        fixture.hub.publish("trade:A", json.dumps({"a": number}))
         await quick.until(number + 2)
-    # Without a close frame: its end must not wait for it either.
+    # Without a close frame, which the client would not read either.
     await asyncio.wait_for(slow.task, 10)
-    assert room.hub.cut == 1
-    assert [client.queued for client in room.hub.clients] == [0]
+    assert fixture.hub.cut == 1
+    assert [client.queued for client in fixture.hub.clients] == [0]
     await quick.leave()
-    assert room.wanted == [("trade:A", True), ("trade:A", False)]
+    assert fixture.wanted == [("trade:A", True), ("trade:A", False)]
 
 
 async def test_a_close_has_a_reason_and_drops_queued_frames() -> None:
-    room = Room()
-    peer, deaf = Peer(room.hub), Peer(room.hub)
-    for each in (peer, deaf):
+    fixture = HubFixture()
+    peer, stalled = Peer(fixture.hub), Peer(fixture.hub)
+    for each in (peer, stalled):
         await each.op(op="subscribe", id=1, channels=["trade:A"])
-    deaf.reads.clear()
-    room.hub.publish("trade:A", "{}")
-    room.hub.close(1012, "the venue is disconnected")
-    room.hub.publish("trade:A", "{}")
-    await asyncio.wait_for(asyncio.gather(peer.task, deaf.task), 10)
+    stalled.reads.clear()
+    fixture.hub.publish("trade:A", "{}")
+    fixture.hub.close(1012, "the venue is disconnected")
+    fixture.hub.publish("trade:A", "{}")
+    await asyncio.wait_for(asyncio.gather(peer.task, stalled.task), 10)
     assert peer.sent[-1] == {"type": "websocket.close", "code": 1012, "reason": "the venue is disconnected"}
-    assert len(deaf.sent) == 2
-    assert room.hub.clients == []
+    assert len(stalled.sent) == 2
+    assert fixture.hub.clients == []
 
 
 async def test_the_number_of_channels_is_limited() -> None:
-    room = Room()
-    peer = Peer(room.hub)
+    fixture = HubFixture()
+    peer = Peer(fixture.hub)
     many = [f"trade:{number}" for number in range(MAX_CHANNELS)]
-    answer = await peer.op(op="subscribe", id=1, channels=[*many, "trade:more"])
-    assert answer["code"] == "too_many_channels"
-    assert room.wanted == []
+    response = await peer.op(op="subscribe", id=1, channels=[*many, "trade:more"])
+    assert response["code"] == "too_many_channels"
+    assert fixture.wanted == []
     assert (await peer.op(op="subscribe", id=2, channels=many))["op"] == "subscribed"
     assert (await peer.op(op="subscribe", id=3, channels=["trade:more"]))["code"] == "too_many_channels"
     await peer.leave()
 
 
 async def test_a_stream_belongs_to_one_account() -> None:
-    room = Room()
-    peer = Peer(room.hub)
+    fixture = HubFixture()
+    peer = Peer(fixture.hub)
     login = {"op": "login", "time": 1000, "signature": sign("s", "1000", "GET", "/v1/stream")}
     assert (await peer.op(id=1, key="main", **login))["account"] == "main"
     assert "saw that of main" in (await peer.op(id=2, key="other", **login))["error"]
     await peer.op(op="subscribe", id=3, channels=["account"])
-    assert room.wanted == [("account:main", True)]
+    assert fixture.wanted == [("account:main", True)]
     await peer.leave()
 
 
@@ -169,7 +169,7 @@ async def test_a_disconnect_between_two_polls_is_detected() -> None:
     venue.nudge()
     await asyncio.wait_for(peer.task, 10)
     assert peer.sent[-1]["code"] == 1012
-    # Each is sent once.
+    # Each disconnect closes the streams once.
     peer = Peer(venue.hub)
     assert (await peer.op(op="ping", id=1))["op"] == "pong"
     venue.nudge()

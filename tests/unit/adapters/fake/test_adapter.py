@@ -15,13 +15,13 @@ from meltica.simulator.catalogue import SYMBOLS
 START = "2026-01-01T00:00:00Z"
 
 
-class Room:
-    """A core with named fake providers, each with a lambda of its own that keeps everything."""
+class Markets:
+    """A core with named fake providers, each with a lambda that keeps its events."""
 
     def __init__(self, **settings: Mapping[str, object]) -> None:
         self.core = Core()
         self.host = self.core.host("shared", clock="event")
-        self.seen: dict[str, list[Event]] = {name: [] for name in settings}
+        self.events: dict[str, list[Event]] = {name: [] for name in settings}
         self.adapters: dict[str, FakeAdapter] = {}
         self.producers: dict[str, Producer] = {}
         for name, values in settings.items():
@@ -31,58 +31,58 @@ class Room:
             self.producers[name] = self.core.producer(name)
             self.host.add(
                 name,
-                callbacks=dict.fromkeys(KINDS, self.seen[name].append),
+                callbacks=dict.fromkeys(KINDS, self.events[name].append),
                 routes=[(name, kind, None) for kind in KINDS],
                 policies=dict.fromkeys(KINDS, "block"),
             ).start()
             adapter.start({name: self.producers[name]})
             self.adapters[name] = adapter
 
-    def settle(self) -> None:
+    def drain(self) -> None:
         """Waits until every callback has run."""
         assert all(producer.drain(30) for producer in self.producers.values())
 
     def run(self) -> None:
-        """Runs all adapters at once, each to its end."""
+        """Runs all adapters in parallel, each to its end."""
         threads = [threading.Thread(target=adapter.run) for adapter in self.adapters.values()]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(60)
             assert not thread.is_alive()
-        self.settle()
+        self.drain()
         assert self.host.stop()
 
-    def told(self, name: str) -> list[tuple[object, ...]]:
-        """What came, without what differs from run to run."""
+    def payloads(self, name: str) -> list[tuple[object, ...]]:
+        """Returns the events without the fields that differ between runs."""
         return [
             (event.kind, event.symbol, event.venue_time, event.provider_seq, event.to_dict()["payload"])
-            for event in self.seen[name]
+            for event in self.events[name]
         ]
 
 
-def reports(room: Room, name: str) -> list[str]:
-    room.settle()
-    return [event.state for event in room.seen[name] if isinstance(event, ExecReport)]
+def reports(markets: Markets, name: str) -> list[str]:
+    markets.drain()
+    return [event.state for event in markets.events[name] if isinstance(event, ExecReport)]
 
 
 def test_two_markets_reach_only_their_own_lambdas() -> None:
-    room = Room(calm={"seed": 1, "duration": "30s"}, wild={"seed": 2, "duration": "30s"})
-    room.run()
-    assert {event.provider for event in room.seen["calm"]} == {"calm"}
-    assert {event.provider for event in room.seen["wild"]} == {"wild"}
-    assert room.told("calm") != room.told("wild")
-    kinds = {event.kind for event in room.seen["calm"]}
+    markets = Markets(calm={"seed": 1, "duration": "30s"}, wild={"seed": 2, "duration": "30s"})
+    markets.run()
+    assert {event.provider for event in markets.events["calm"]} == {"calm"}
+    assert {event.provider for event in markets.events["wild"]} == {"wild"}
+    assert markets.payloads("calm") != markets.payloads("wild")
+    kinds = {event.kind for event in markets.events["calm"]}
     assert {"Trade", "Ticker", "BookSnapshot", "InstrumentUpdate", "BalanceUpdate"} <= kinds
-    trades = {event.symbol for event in room.seen["calm"] if event.kind == "Trade"}
+    trades = {event.symbol for event in markets.events["calm"] if event.kind == "Trade"}
     assert trades == set(SYMBOLS)
 
 
 def test_the_same_seed_gives_the_same_events() -> None:
-    rooms = [Room(a={"seed": 3, "duration": "20s", "kline_interval": "5s"}) for _ in range(2)]
-    for room in rooms:
-        room.run()
-    first, second = (room.told("a") for room in rooms)
+    runs = [Markets(a={"seed": 3, "duration": "20s", "kline_interval": "5s"}) for _ in range(2)]
+    for markets in runs:
+        markets.run()
+    first, second = (markets.payloads("a") for markets in runs)
     assert first == second
     candles = [row for row in first if row[0] == "KlineSummary"]
     assert candles
@@ -90,8 +90,8 @@ def test_the_same_seed_gives_the_same_events() -> None:
 
 
 def test_an_account_trades() -> None:
-    room = Room(a={"maker_fee": 0, "taker_fee": "0.002", "symbols": ["BTC/USDT"]})
-    market = room.adapters["a"].market
+    markets = Markets(a={"maker_fee": 0, "taker_fee": "0.002", "symbols": ["BTC/USDT"]})
+    market = markets.adapters["a"].market
     market.advance(market.now + 10_000_000_000)
     before = market.balances()
     assert before["BTC"].total == 1000
@@ -112,10 +112,10 @@ def test_an_account_trades() -> None:
     assert after["BTC"].total == before["BTC"].total + Decimal("0.01")
     paid = sum(f.price * f.quantity + f.fee for f in market.fills_since())
     assert after["USDT"].total == before["USDT"].total - paid
-    states = reports(room, "a")
+    states = reports(markets, "a")
     assert states[:3] == ["ACK", "ACK", "CANCELLED"]
     assert states[-1] == "FILLED"
-    assert room.host.stop()
+    assert markets.host.stop()
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,8 @@ def test_an_account_trades() -> None:
     ],
 )
 def test_what_is_refused_says_why(order: tuple[Any, ...], reason: str | None) -> None:
-    room = Room(a={"symbols": ["BTC-USDT"]})
-    market = room.adapters["a"].market
+    markets = Markets(a={"symbols": ["BTC-USDT"]})
+    market = markets.adapters["a"].market
     if reason is None:
         with pytest.raises(ValueError, match="expected one of"):
             market.submit("x", *order)
@@ -142,12 +142,12 @@ def test_what_is_refused_says_why(order: tuple[Any, ...], reason: str | None) ->
     for refusing in (lambda: market.cancel("x"), lambda: market.amend("x", "1")):
         with pytest.raises(OrderRefused, match="expected the client order id of an open order, saw x"):
             refusing()
-    assert room.host.stop()
+    assert markets.host.stop()
 
 
 def test_orders_are_accepted_while_the_market_runs() -> None:
-    room = Room(a={"symbols": ["BTC-USDT"], "balance_update_interval": 0})
-    adapter, market = room.adapters["a"], room.adapters["a"].market
+    markets = Markets(a={"symbols": ["BTC-USDT"], "balance_update_interval": 0})
+    adapter, market = markets.adapters["a"], markets.adapters["a"].market
     thread = threading.Thread(target=adapter.run)
     thread.start()
     for number in range(50):
@@ -156,7 +156,7 @@ def test_orders_are_accepted_while_the_market_runs() -> None:
     thread.join(30)
     assert not thread.is_alive()
     assert len({fill.client_order_id for fill in market.fills_since()}) == 50
-    assert room.host.stop()
+    assert markets.host.stop()
 
 
 def test_the_market_follows_the_wall_clock_and_ends() -> None:

@@ -1,4 +1,4 @@
-"""The fake venue's frames, as its page has them, through a data plane; and which books wait."""
+"""The frames of docs/venue.md, decoded by the codec of the fake venue; and unsynced books."""
 
 from collections.abc import Generator
 from decimal import Decimal
@@ -48,7 +48,7 @@ def snapshot(last: int, symbol: str = "BTC-USDT") -> bytes:
 
 
 class Plane:
-    """One producer, and what comes of it."""
+    """One producer, and its events."""
 
     def __init__(self) -> None:
         core = Core()
@@ -63,7 +63,7 @@ class Plane:
         ).start()
 
     def feed(self, *frames: bytes) -> list[Event]:
-        """Returns what came of frames."""
+        """Feeds frames and returns their events."""
         before = len(self.events)
         for frame in frames:
             self.producer.feed(frame)
@@ -73,10 +73,10 @@ class Plane:
 
 @pytest.fixture
 def plane() -> Generator[Plane]:
-    made = Plane()
-    yield made
-    assert made.host.stop()
-    assert made.producer.stats()["errors"] == {}
+    plane = Plane()
+    yield plane
+    assert plane.host.stop()
+    assert plane.producer.stats()["errors"] == {}
 
 
 def test_the_codec_is_found_by_name() -> None:
