@@ -4,63 +4,18 @@ from decimal import Decimal
 
 import pytest
 
-from meltica.adapters.live.order_tracker import LATE, UNKNOWN_TO_VENUE, OrderReport, OrderTracker
+from meltica.adapters.live.order_tracker import LATE, UNKNOWN_TO_VENUE, OrderReport
 from meltica.model.balances import Balance
 from meltica.model.enums import OrderState
-from tests.support.venue_model import T0, Message, Order, Venue, new_order
+from tests.support.tracked_account import TrackedAccount
+from tests.support.venue_model import T0, Message, new_order
 
 SECOND = 10**9
 
 
-class Account:
-    """A tracker, a venue, and what was published."""
-
-    def __init__(self, closed_orders: int = 100) -> None:
-        self.venue = Venue()
-        self.tracker = OrderTracker(closed_orders)
-        self.published: list[tuple[str, OrderState, Decimal]] = []
-        self.queried: list[str] = []
-
-    def place(self, id: str) -> Order:
-        """Places an order that is not ours, as another client of the account does."""
-        self.venue.place(new_order(id))
-        placed = self.venue.current(id)
-        assert placed is not None
-        return placed
-
-    def hear(self, *messages: Message) -> None:
-        for message in messages or self.venue.stream:
-            for report in self.tracker.order_reported(message.order, message.fill):
-                self._publish(report)
-        if not messages:
-            self.venue.stream.clear()
-
-    def reconnect(self) -> list[tuple[str, OrderState, Decimal]]:
-        """Loses what the stream has not delivered, reads the account again; returns what was published."""
-        self.venue.stream.clear()
-        before = len(self.published)
-        reading = self.tracker.start_reading(self.venue.now)
-        reading.time = self.venue.now
-        fills = [] if reading.fills_from is None else self.venue.fills_since(reading.fills_from)
-        queries = self.tracker.queries(reading, self.venue.open_orders(), fills)
-        self.queried = [query.client_order_id for query in queries]
-        for query in queries:
-            reading.answered(query, self.venue.find(query.client_order_id))
-        for report in self.tracker.reconciled(reading):
-            assert isinstance(report, OrderReport)
-            self._publish(report)
-        self.tracker.complete(reading)
-        return self.published[before:]
-
-    def _publish(self, report: OrderReport) -> None:
-        order = report.order
-        self.published.append((order.client_order_id, order.state, order.filled_quantity))
-        self.tracker.published(report)
-
-
 @pytest.fixture
-def account() -> Account:
-    connected = Account()
+def account() -> TrackedAccount:
+    connected = TrackedAccount()
     connected.reconnect()
     connected.venue.now += LATE
     return connected
@@ -68,7 +23,7 @@ def account() -> Account:
 
 @pytest.mark.parametrize(("behind", "found"), [(LATE - 1, True), (LATE + 1, False)])
 def test_a_fill_whose_report_is_late_is_found_within_the_window(
-    account: Account, behind: int, found: bool
+    account: TrackedAccount, behind: int, found: bool
 ) -> None:
     venue = account.venue
     # Somebody else's order, filled at once: nothing but its fill leads to it.
@@ -78,35 +33,35 @@ def test_a_fill_whose_report_is_late_is_found_within_the_window(
     # A change that happened later is reported before the stream is lost.
     venue.now += behind
     account.place("later")
-    account.hear()
+    account.receive()
     venue.now += SECOND
     published = account.reconnect()
     assert (("other", OrderState.FILLED, other.quantity) in published) is found
 
 
-def test_fills_are_not_read_from_before_the_last_complete_reading(account: Account) -> None:
+def test_fills_are_not_read_from_before_the_last_complete_reading(account: TrackedAccount) -> None:
     venue = account.venue
     account.place("a")
-    account.hear()
+    account.receive()
     account.reconnect()
     complete = venue.now
     venue.now += LATE - SECOND
     account.place("b")
-    account.hear()
+    account.receive()
     assert account.tracker.start_reading(venue.now).fills_from == complete
     venue.now += LATE
     account.place("c")
-    account.hear()
+    account.receive()
     assert account.tracker.start_reading(venue.now).fills_from == venue.now - LATE
 
 
-def test_a_fill_after_the_end_is_found(account: Account) -> None:
+def test_a_fill_after_the_end_is_found(account: TrackedAccount) -> None:
     venue = account.venue
     order = account.place("a")
     venue.fill(order, Decimal(3))
     venue.now += 2 * LATE
     venue.end(order, OrderState.CANCELLED)
-    account.hear()
+    account.receive()
     # What was filled before lies outside of the window that is read.
     venue.fill(order, Decimal(1))
     assert account.reconnect() == [("a", OrderState.CANCELLED, 4)]
@@ -115,10 +70,10 @@ def test_a_fill_after_the_end_is_found(account: Account) -> None:
     assert account.reconnect() == [("a", OrderState.CANCELLED, 6)]
 
 
-def test_an_open_order_that_the_venue_no_longer_knows_is_published_once(account: Account) -> None:
+def test_an_open_order_that_the_venue_no_longer_knows_is_published_once(account: TrackedAccount) -> None:
     order = account.place("a")
     account.venue.fill(order, Decimal(3))
-    account.hear()
+    account.receive()
     order.forgotten = True
     assert account.reconnect() == [("a", OrderState.UNKNOWN, 3)]
     assert account.reconnect() == []
@@ -138,9 +93,9 @@ def test_an_open_order_that_the_venue_no_longer_knows_is_published_once(account:
     assert account.queried == []
 
 
-def test_an_unknown_order_is_queried_until_the_venue_knows_it(account: Account) -> None:
+def test_an_unknown_order_is_queried_until_the_venue_knows_it(account: TrackedAccount) -> None:
     order = account.place("a")
-    account.hear()
+    account.receive()
     order.forgotten = True
     assert account.reconnect() == [("a", OrderState.UNKNOWN, 0)]
     # It ends without a fill, so neither the open orders nor the fills lead to it.
@@ -149,10 +104,10 @@ def test_an_unknown_order_is_queried_until_the_venue_knows_it(account: Account) 
     assert account.reconnect() == [("a", OrderState.EXPIRED, 0)]
 
 
-def test_an_unknown_order_that_the_venue_knows_with_less_is_published(account: Account) -> None:
+def test_an_unknown_order_that_the_venue_knows_with_less_is_published(account: TrackedAccount) -> None:
     order = account.place("a")
     account.venue.fill(order, Decimal(3))
-    account.hear()
+    account.receive()
     order.forgotten = True
     assert account.reconnect() == [("a", OrderState.UNKNOWN, 3)]
     # As after the venue restored an older backup.
@@ -161,55 +116,55 @@ def test_an_unknown_order_that_the_venue_knows_with_less_is_published(account: A
     assert account.reconnect() == []
 
 
-def test_the_first_report_of_a_reused_id_is_current(account: Account) -> None:
+def test_the_first_report_of_a_reused_id_is_current(account: TrackedAccount) -> None:
     venue = account.venue
     first = account.place("a")
     venue.fill(first, first.quantity)
     late = venue.stream[-1]
-    account.hear()
+    account.receive()
     # Another client uses the id again, within the same moment.
     second = account.place("a")
-    account.hear()
-    account.hear(late)
+    account.receive()
+    account.receive(late)
     venue.end(second, OrderState.CANCELLED)
     assert account.reconnect() == [("a", OrderState.CANCELLED, 0)]
 
 
-def test_reports_of_a_reading_never_take_back_what_was_published(account: Account) -> None:
+def test_reports_of_a_reading_never_take_back_what_was_published(account: TrackedAccount) -> None:
     venue, tracker = account.venue, account.tracker
     order = account.place("a")
     venue.fill(order, Decimal(2))
-    account.hear()
+    account.receive()
     reading = tracker.start_reading(venue.now)
     reading.time = venue.now
     tracker.queries(reading, venue.open_orders(), [])
     # The stream is ahead of the answer.
     venue.fill(order, Decimal(1))
-    account.hear()
+    account.receive()
     assert tracker.reconciled(reading) == []
     venue.end(order, OrderState.CANCELLED)
-    account.hear()
+    account.receive()
     assert tracker.reconciled(reading) == []
     assert account.reconnect() == []
 
 
-def test_an_answer_from_before_the_end_does_not_reopen_the_order(account: Account) -> None:
+def test_an_answer_from_before_the_end_does_not_reopen_the_order(account: TrackedAccount) -> None:
     venue, tracker = account.venue, account.tracker
     order = account.place("a")
-    account.hear()
+    account.receive()
     reading = tracker.start_reading(venue.now)
     tracker.queries(reading, venue.open_orders(), [])
     venue.end(order, OrderState.CANCELLED)
-    account.hear()
+    account.receive()
     assert tracker.reconciled(reading) == []
 
 
-def test_a_fill_that_the_end_did_not_include_is_found_by_the_sum(account: Account) -> None:
+def test_a_fill_that_the_end_did_not_include_is_found_by_the_sum(account: TrackedAccount) -> None:
     venue = account.venue
     order = account.place("a")
     venue.now += SECOND
     venue.end(order, OrderState.CANCELLED)
-    account.hear()
+    account.receive()
     # Booked later, with the time of the trade.
     venue.now -= SECOND
     venue.fill(order, Decimal(3))
@@ -217,14 +172,16 @@ def test_a_fill_that_the_end_did_not_include_is_found_by_the_sum(account: Accoun
     assert account.reconnect() == [("a", OrderState.CANCELLED, 3)]
 
 
-def test_a_report_of_the_open_order_does_not_settle_a_second_request_under_its_id(account: Account) -> None:
+def test_a_report_of_the_open_order_does_not_settle_a_second_request_under_its_id(
+    account: TrackedAccount,
+) -> None:
     venue, tracker = account.venue, account.tracker
     first = account.place("a")
-    account.hear()
+    account.receive()
     sent = tracker.sent(new_order("a"))
     tracker.outcome_unknown(sent, venue.now + SECOND)
     venue.end(first, OrderState.CANCELLED)
-    account.hear()
+    account.receive()
     assert tracker.may_arrive("a", venue.now)
     # It arrives after the first has ended, and ends unseen.
     second = account.place("a")
@@ -232,12 +189,12 @@ def test_a_report_of_the_open_order_does_not_settle_a_second_request_under_its_i
     assert account.reconnect() == [("a", OrderState.EXPIRED, 0)]
 
 
-def test_an_id_can_be_used_again_at_a_venue_without_order_ids(account: Account) -> None:
+def test_an_id_can_be_used_again_at_a_venue_without_order_ids(account: TrackedAccount) -> None:
     venue, tracker = account.venue, account.tracker
     first = account.place("a")
     venue.fill(first, first.quantity)
     first.venue_order_id = None
-    account.hear(Message(first.snapshot()))
+    account.receive(Message(first.snapshot()))
     sent = tracker.sent(new_order("a"))
     venue.place(new_order("a"))
     second = venue.orders[-1]
@@ -246,7 +203,7 @@ def test_an_id_can_be_used_again_at_a_venue_without_order_ids(account: Account) 
     assert account.reconnect() == [("a", OrderState.ACK, 0)]
 
 
-def test_a_late_report_of_a_forgotten_order_does_not_settle_a_request(account: Account) -> None:
+def test_a_late_report_of_a_forgotten_order_does_not_settle_a_request(account: TrackedAccount) -> None:
     venue, tracker = account.venue, account.tracker
     # The tracker no longer remembers the first order.
     first = account.place("a")
@@ -257,17 +214,17 @@ def test_a_late_report_of_a_forgotten_order_does_not_settle_a_request(account: A
     answer = venue.place(new_order("a"))
     assert answer is not None
     tracker.accepted(sent, answer)
-    account.hear(late)
+    account.receive(late)
     second = venue.orders[-1]
     venue.now += LATE
     venue.end(second, OrderState.CANCELLED)
     assert ("a", OrderState.CANCELLED, 0) in account.reconnect()
 
 
-def test_an_ended_order_that_the_venue_no_longer_knows_is_not_unknown(account: Account) -> None:
+def test_an_ended_order_that_the_venue_no_longer_knows_is_not_unknown(account: TrackedAccount) -> None:
     order = account.place("a")
     account.venue.end(order, OrderState.CANCELLED)
-    account.hear()
+    account.receive()
     # Its late fill leads to a query.
     account.venue.fill(order, Decimal(1))
     order.forgotten = True
@@ -276,24 +233,26 @@ def test_an_ended_order_that_the_venue_no_longer_knows_is_not_unknown(account: A
 
 
 @pytest.mark.parametrize("ended", [True, False])
-def test_an_answer_with_the_first_order_of_its_id_leaves_no_query(account: Account, ended: bool) -> None:
+def test_an_answer_with_the_first_order_of_its_id_leaves_no_query(
+    account: TrackedAccount, ended: bool
+) -> None:
     venue, tracker = account.venue, account.tracker
     first = account.place("a")
     if ended:
         venue.fill(first, first.quantity)
-    account.hear()
+    account.receive()
     sent = tracker.sent(new_order("a"))
     tracker.accepted(sent, first.snapshot())
     if not ended:
         venue.fill(first, first.quantity)
-        account.hear()
+        account.receive()
     assert account.reconnect() == []
     assert account.queried == []
 
 
-def test_an_amendment_is_published(account: Account) -> None:
+def test_an_amendment_is_published(account: TrackedAccount) -> None:
     order = account.place("a")
-    account.hear()
+    account.receive()
     account.venue.now += 1
     account.venue.amend(order, Decimal(7))
     assert account.reconnect() == [("a", OrderState.ACK, 0)]
@@ -301,25 +260,27 @@ def test_an_amendment_is_published(account: Account) -> None:
 
 
 @pytest.mark.parametrize("reported", [True, False])
-def test_the_rejection_of_a_second_order_is_not_published(account: Account, reported: bool) -> None:
+def test_the_rejection_of_a_second_order_is_not_published(account: TrackedAccount, reported: bool) -> None:
     venue, tracker = account.venue, account.tracker
     sent = tracker.sent(new_order("a"))
     answer = venue.place(new_order("a"))
     assert answer is not None
     tracker.accepted(sent, answer)
     if reported:
-        account.hear()
+        account.receive()
     published = list(account.published)
     venue.stream.clear()
     venue.reject(new_order("a"), second=True)
-    account.hear()
+    account.receive()
     assert account.published == published
     venue.reject(new_order("b"))
-    account.hear()
+    account.receive()
     assert account.published == [*published, ("b", OrderState.REJECTED, 0)]
 
 
-def test_a_final_answer_to_a_request_is_published_when_the_venue_forgets_the_order(account: Account) -> None:
+def test_a_final_answer_to_a_request_is_published_when_the_venue_forgets_the_order(
+    account: TrackedAccount,
+) -> None:
     venue = account.venue
     sent = account.tracker.sent(new_order("a"))
     venue.place(new_order("a"))
@@ -332,9 +293,9 @@ def test_a_final_answer_to_a_request_is_published_when_the_venue_forgets_the_ord
     assert account.reconnect() == []
 
 
-def test_the_report_of_an_unknown_order_has_the_reason_and_the_time(account: Account) -> None:
+def test_the_report_of_an_unknown_order_has_the_reason_and_the_time(account: TrackedAccount) -> None:
     order = account.place("a")
-    account.hear()
+    account.receive()
     order.forgotten = True
     account.venue.now += SECOND
     reading = account.tracker.start_reading(account.venue.now)
@@ -348,11 +309,11 @@ def test_the_report_of_an_unknown_order_has_the_reason_and_the_time(account: Acc
     assert (payload["state"], payload["reason"]) == ("UNKNOWN", UNKNOWN_TO_VENUE)
     # A report that arrives during the reading proves that the venue knows it.
     account.venue.fill(order, Decimal(1))
-    account.hear()
+    account.receive()
     assert account.tracker.reconciled(reading) == []
 
 
-def test_an_accepted_order_that_the_venue_no_longer_knows_is_published(account: Account) -> None:
+def test_an_accepted_order_that_the_venue_no_longer_knows_is_published(account: TrackedAccount) -> None:
     sent = account.tracker.sent(new_order("a"))
     answer = account.venue.place(new_order("a"))
     assert answer is not None
@@ -364,7 +325,7 @@ def test_an_accepted_order_that_the_venue_no_longer_knows_is_published(account: 
     assert account.reconnect() == []
 
 
-def test_an_order_accepted_during_a_reading_is_not_unknown(account: Account) -> None:
+def test_an_order_accepted_during_a_reading_is_not_unknown(account: TrackedAccount) -> None:
     sent = account.tracker.sent(new_order("a"))
     reading = account.tracker.start_reading(account.venue.now)
     reading.time = account.venue.now
@@ -382,7 +343,9 @@ def test_an_order_accepted_during_a_reading_is_not_unknown(account: Account) -> 
     assert account.reconnect() == [("a", OrderState.EXPIRED, 0)]
 
 
-def test_a_request_with_an_unknown_outcome_is_queried_until_it_can_no_longer_arrive(account: Account) -> None:
+def test_a_request_with_an_unknown_outcome_is_queried_until_it_can_no_longer_arrive(
+    account: TrackedAccount,
+) -> None:
     venue, tracker = account.venue, account.tracker
     sent = tracker.sent(new_order("a"))
     assert tracker.may_arrive("a", venue.now)
@@ -398,7 +361,9 @@ def test_a_request_with_an_unknown_outcome_is_queried_until_it_can_no_longer_arr
     assert account.queried == []
 
 
-def test_of_two_requests_under_one_id_the_refusal_of_one_does_not_forget_the_other(account: Account) -> None:
+def test_of_two_requests_under_one_id_the_refusal_of_one_does_not_forget_the_other(
+    account: TrackedAccount,
+) -> None:
     venue, tracker = account.venue, account.tracker
     first, second = tracker.sent(new_order("a")), tracker.sent(new_order("a"))
     tracker.outcome_unknown(second, venue.now + SECOND)
@@ -408,17 +373,19 @@ def test_of_two_requests_under_one_id_the_refusal_of_one_does_not_forget_the_oth
     assert account.reconnect() == [("a", OrderState.CANCELLED, 0)]
 
 
-def test_a_late_report_of_an_ended_order_does_not_end_the_watch_over_its_successor(account: Account) -> None:
+def test_a_late_report_of_an_ended_order_does_not_end_the_watch_over_its_successor(
+    account: TrackedAccount,
+) -> None:
     venue, tracker = account.venue, account.tracker
     first = account.place("a")
     venue.fill(first, first.quantity)
     late = venue.stream[-1]
-    account.hear()
+    account.receive()
     sent = tracker.sent(new_order("a"))
     answer = venue.place(new_order("a"))
     assert answer is not None
     tracker.accepted(sent, answer)
-    account.hear(late)
+    account.receive(late)
     second = venue.current("a")
     assert second is not None
     venue.end(second, OrderState.CANCELLED)
@@ -426,16 +393,16 @@ def test_a_late_report_of_an_ended_order_does_not_end_the_watch_over_its_success
 
 
 def test_ended_and_unknown_orders_are_kept_up_to_a_number() -> None:
-    account = Account(closed_orders=3)
+    account = TrackedAccount(closed_orders=3)
     account.reconnect()
     stays = account.place("stays")
-    account.hear()
+    account.receive()
     for number in range(20):
         order = account.place(f"o{number}")
-        account.hear()
+        account.receive()
         if number % 2:
             account.venue.end(order, OrderState.CANCELLED)
-            account.hear()
+            account.receive()
         else:
             order.forgotten = True
             account.reconnect()
@@ -445,7 +412,7 @@ def test_ended_and_unknown_orders_are_kept_up_to_a_number() -> None:
     assert ("stays", OrderState.CANCELLED, 0) in account.reconnect()
 
 
-def test_a_report_that_could_not_be_published_is_news_again(account: Account) -> None:
+def test_a_report_that_could_not_be_published_is_news_again(account: TrackedAccount) -> None:
     account.place("a")
     reading = account.tracker.start_reading(account.venue.now)
     reading.time = account.venue.now
@@ -453,7 +420,7 @@ def test_a_report_that_could_not_be_published_is_news_again(account: Account) ->
     assert account.tracker.reconciled(reading) == account.tracker.reconciled(reading) != []
 
 
-def test_a_balance_is_published_unless_a_newer_one_was(account: Account) -> None:
+def test_a_balance_is_published_unless_a_newer_one_was(account: TrackedAccount) -> None:
     old, new = Balance(Decimal(1), Decimal(1)), Balance(Decimal(2), Decimal(2))
     [report] = account.tracker.balance_reported("USDT", new, T0 + 2)
     account.tracker.published(report)
