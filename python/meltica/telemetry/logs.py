@@ -2,7 +2,7 @@
 
 All code logs with `logging`, and structlog renders. A separate thread renders and writes the records, so
 lambdas and the event loop never wait for the reader of the log. When the queue is full, lines are dropped and
-counted.
+counted. `folding` bounds what a fault can write.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import logging
 import queue
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,11 +23,15 @@ from structlog.dev import Column, KeyValueColumnFormatter
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, WrappedLogger
 
+from meltica.telemetry.folding import LineLimits, shorten
+
 Format = Literal["human", "json"]
 
 QUEUE = 10_000
 """Maximum number of queued lines."""
 FLUSH_SECONDS = 1.0
+COUNT_SECONDS = 1.0
+"""How often the writing thread checks for counts of repeated lines."""
 QUIET = {
     # `meltica.lock` and `meltica.postgres` report the state of the database once.
     "psycopg.pool": logging.CRITICAL,
@@ -52,12 +57,14 @@ class Logs:
         write: Callable[[str], object] | None = None,
         *,
         colors: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.dropped = 0
         """Number of lines dropped because the queue was full."""
         self._level = level.upper()
         self._write = write or _to(sys.stderr)
         self._formatter = formatter(format, colors=colors)
+        self._limits = LineLimits(clock)
         self._queue: queue.Queue[logging.LogRecord | Callable[[], object] | None] = queue.Queue(QUEUE)
         self._handler = _Handler(self)
         self._thread = threading.Thread(target=self._run, name="meltica-log", daemon=True)
@@ -89,7 +96,9 @@ class Logs:
             text = record.getMessage()
         except Exception as error:
             text = f"{record.msg!r} and its arguments {record.args!r} do not fit together: {error}"
-        record.msg, record.args = text, None
+        record.msg, record.args = shorten(text), None
+        if not self._limits.admit(record):
+            return
         # The thread that renders has another context.
         record.request_id = structlog.contextvars.get_contextvars().get("request_id")
         try:
@@ -104,16 +113,31 @@ class Logs:
 
     def _run(self) -> None:
         reported = 0
-        while (entry := self._queue.get()) is not None:
+        while True:
+            try:
+                entry = self._queue.get(timeout=COUNT_SECONDS)
+            except queue.Empty:
+                self._write_counts()
+                continue
+            if entry is None:
+                self._write_counts(all=True)
+                return
             self._do(entry)
+            self._write_counts()
             if self.dropped > reported and self._queue.empty():
                 lost, reported = self.dropped - reported, self.dropped
                 self._do(_note(f"{lost:,} lines were dropped: the reader of the log is too slow"))
 
+    def _write_counts(self, *, all: bool = False) -> None:
+        for record in self._limits.due(all=all):
+            self._do(record)
+
     def _do(self, entry: logging.LogRecord | Callable[[], object]) -> None:
         try:
             if isinstance(entry, logging.LogRecord):
-                self._write(self._formatter.format(entry) + "\n")
+                line = self._formatter.format(entry) + "\n"
+                if self._limits.admit_bytes(entry, len(line.encode(errors="replace"))):
+                    self._write(line)
             else:
                 entry()
         except (OSError, ValueError):
@@ -141,7 +165,8 @@ class _Handler(logging.Handler):
 def formatter(format: Format, *, colors: bool = False) -> logging.Formatter:
     """Returns the formatter of a log format."""
     if format == "json":
-        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
+        exceptions = structlog.processors.ExceptionRenderer(_exception)
+        last = [exceptions, structlog.processors.JSONRenderer(serializer=_json)]
         return ProcessorFormatter(foreign_pre_chain=[_for_machines], processors=last)
     console = structlog.dev.ConsoleRenderer(columns=_columns(colors), exception_formatter=_traceback)
     return ProcessorFormatter(foreign_pre_chain=[_for_people], processors=[console])
@@ -200,7 +225,11 @@ def _columns(colors: bool) -> list[Column]:
 
 def _traceback(out: TextIO, error: structlog.typing.ExcInfo) -> None:
     # Not the formatter that shows locals, because they may contain secrets.
-    out.write("\n" + "".join(traceback.format_exception(*error)).rstrip())
+    out.write("\n" + _exception(error))
+
+
+def _exception(exc_info: structlog.typing.ExcInfo) -> str:
+    return shorten("".join(traceback.format_exception(*exc_info)).rstrip())
 
 
 def _json(fields: EventDict, **_: Any) -> str:
