@@ -54,7 +54,7 @@ def test_counts_are_written_at_a_bounded_rate_until_the_repeats_end() -> None:
     clock = Clock()
     limits = LineLimits(clock)
     notes: list[str] = []
-    for tenth in range(300):
+    for tenth in range(600):
         clock.now = tenth / 10
         assert limits.admit(record("again")) is (tenth == 0)
         notes += texts(limits.due())
