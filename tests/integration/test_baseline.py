@@ -151,7 +151,7 @@ async def test_entries_that_are_no_longer_in_the_file_are_removed(
     assert "lambda watch is no longer in the file and is removed" in caplog.text
     assert "provider off is no longer in the file and is removed" in caplog.text
     await stores.run()
-    assert stores.desired()["watch"] == "running", "as new"
+    assert stores.desired()["watch"] == "running", "it is a new entry again"
 
 
 async def test_a_strategy_that_cannot_be_read_has_no_revision(tmp_path: Path) -> None:

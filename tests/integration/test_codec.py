@@ -1,4 +1,4 @@
-"""Binance's messages, raw and combined, whole and damaged."""
+"""Decoding of Binance messages: raw and combined streams, valid and damaged frames."""
 
 import json
 from dataclasses import replace

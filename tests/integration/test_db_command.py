@@ -1,4 +1,4 @@
-"""`meltica db` as an operator sees it: what it says, what it exits with, and that nothing is half done."""
+"""The output and the exit codes of `meltica db`, and that failed commands change nothing."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ def db(*arguments: str, url: str | None = None, **environment: str) -> subproces
 
 
 def refused(done: subprocess.CompletedProcess[str], code: int, text: str) -> None:
-    """One clear line on stderr, nothing on stdout, and the exit code."""
+    """Asserts one clear line on stderr, an empty stdout, and an exit code."""
     assert done.returncode == code, done.stdout + done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr

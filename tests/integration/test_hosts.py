@@ -1,4 +1,4 @@
-"""Lambdas side by side: what one does, the others do not feel."""
+"""Hosts of lambdas: isolation from each other, timers, extensions, memory and life cycle."""
 
 import contextlib
 import io
@@ -15,7 +15,7 @@ from tests.conftest import replay
 
 
 def trade(n: int) -> bytes:
-    """One line with one trade."""
+    """Returns one line of a recording with one trade."""
     frame = f'{{"e":"trade","E":{n},"s":"BTCUSDT","t":{n},"p":"100.10","q":"0.5","T":{n},"m":true,"M":true}}'
     return f"{1_700_000_000_000_000_000 + n * 1_000_000} {frame}".encode()
 
@@ -27,7 +27,7 @@ TRADES = [trade(n) for n in range(1, 2001)]
 def test_a_raising_and_a_sleeping_lambda_do_not_affect_another(mode: str) -> None:
     ids: list[int] = []
 
-    def rises(_event: Any) -> None:
+    def raises(_event: Any) -> None:
         raise RuntimeError("on purpose")
 
     def sleeps(event: Any) -> None:
@@ -36,7 +36,7 @@ def test_a_raising_and_a_sleeping_lambda_do_not_affect_another(mode: str) -> Non
 
     run = replay(
         TRADES,
-        {"Trade": rises},
+        {"Trade": raises},
         {"Trade": sleeps},
         {"Trade": lambda t: ids.append(int(t.trade_id))},
         mode=mode,
@@ -47,10 +47,10 @@ def test_a_raising_and_a_sleeping_lambda_do_not_affect_another(mode: str) -> Non
 
 
 def test_consecutive_errors_stop_an_instance() -> None:
-    def rises(_event: Any) -> None:
+    def raises(_event: Any) -> None:
         raise ValueError("no")
 
-    run = replay(TRADES[:100], {"Trade": rises}, max_errors=3)
+    run = replay(TRADES[:100], {"Trade": raises}, max_errors=3)
     assert run.instances[0]["state"] == "failed"
     assert run.instances[0]["errors"] == 3
     assert run.instances[0]["last_error"] == "ValueError: no"
@@ -117,18 +117,18 @@ def test_extensions_reach_all_instances_except_the_sender() -> None:
         hosts = [core.host("thread", clock="event") for _ in range(2)]
         instances: list[_core.Instance] = []
 
-        def sends(event: Any) -> None:
+        def send(event: Any) -> None:
             instances[0].emit("echo", f'{{"n":{event.trade_id}}}')
 
-        def hears(event: Any) -> None:
+        def receive(event: Any) -> None:
             received.append((event.kind, event.seq, getattr(event, "payload", None)))
 
         def own(_event: Any) -> None:
-            raise AssertionError("a lambda got its own extension")
+            raise AssertionError("a lambda received its own extension")
 
         callbacks: list[dict[str, Any]] = [
-            {"Trade": sends, "Extension": own},
-            {"Trade": hears, "Extension": hears},
+            {"Trade": send, "Extension": own},
+            {"Trade": receive, "Extension": receive},
         ]
         for number, host in enumerate(hosts):
             added = host.add(f"i{number}", callbacks=callbacks[number], routes=routes, policies=policies)
@@ -145,7 +145,7 @@ def test_extensions_reach_all_instances_except_the_sender() -> None:
     assert [payload for kind, _, payload in received if kind == "Extension"] == [
         {"n": n} for n in range(1, 51)
     ]
-    assert received == run(), "a replay in which lambdas talk is repeatable too"
+    assert received == run(), "a replay with extensions is deterministic"
 
 
 def test_filters_and_losses_are_counted() -> None:
@@ -249,11 +249,11 @@ def test_a_stop_before_the_start_prevents_it() -> None:
 
 
 def test_exceptions_of_on_start_are_raised_by_start() -> None:
-    def rises() -> None:
+    def raises() -> None:
         raise OSError("no disk")
 
     host = _core.Core().host("thread")
-    instance = host.add("bad", callbacks={}, routes=[], on_start=rises)
+    instance = host.add("bad", callbacks={}, routes=[], on_start=raises)
     with pytest.raises(OSError, match="no disk"):
         instance.start()
     assert instance.state == "failed"

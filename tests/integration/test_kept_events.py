@@ -1,4 +1,4 @@
-"""An event stays what it was for as long as anybody holds it, however it is held."""
+"""A kept event never changes, whatever keeps it alive."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ def lines() -> list[bytes]:
 
 
 class Keeper:
-    """Keeps every third event of a kind and what it looked like when it came."""
+    """Keeps every third event of a kind, with its representation at delivery."""
 
     def __init__(self, hold: Callable[[Any], object]) -> None:
         self.hold = hold
@@ -37,7 +37,7 @@ class Box:
 
 
 def _caught(event: Any) -> BaseException:
-    """An exception whose traceback alone holds the event."""
+    """An exception whose traceback is the only reference to the event."""
 
     def fails(event: Any) -> None:
         raise RuntimeError("on purpose")

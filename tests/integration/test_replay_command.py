@@ -1,4 +1,4 @@
-"""`meltica replay` as a user sees it: what it says, what it exits with, and that two replays are alike."""
+"""The output and the exit codes of `meltica replay`, and that two replays are identical."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""`meltica serve`: what it refuses, and how it stops. Each failure is one line, and leaves nothing behind."""
+"""`meltica serve`: refused starts and orderly stops. Each failure is one line; no process remains."""
 
 import json
 import os
@@ -29,7 +29,7 @@ STOPPED = {
     "idle": ("stopped", "pending"),
 }
 BOUND = 16.0
-"""Seconds an orderly stop may take: the 15 of the settings, and one for the process."""
+"""Longest duration of an orderly stop: the 15 s of the settings and one second for the process."""
 
 
 @pytest.fixture(name="project")
@@ -38,7 +38,7 @@ def _project() -> Generator[Project]:
         yield created
 
 
-# What is refused
+# Refused starts
 
 
 def test_a_port_in_use(project: Project) -> None:
@@ -170,9 +170,9 @@ def test_a_strategy_that_does_not_compile_does_not_affect_others(project: Projec
     assert (done.returncode, "line 1: syntax error" in done.stderr) == (2, True)
     with project.serving(database=database_url) as gateway:
         gateway.wait_flowing("mate")
-        status, answer = gateway.get("/health/ready")
+        status, body = gateway.get("/health/ready")
         assert status == 503
-        assert f"{project.folder}/bad.py, line 1: syntax error: invalid syntax" in json.dumps(answer)
+        assert f"{project.folder}/bad.py, line 1: syntax error: invalid syntax" in json.dumps(body)
         gateway.signal(signal.SIGTERM)
         assert gateway.ended() == 0
     errors = [line["message"] for line in gateway.lines() if line["level"] == "error"]
@@ -326,7 +326,7 @@ def test_a_second_signal_ends_the_process_immediately(project: Project) -> None:
         assert gateway.ended(5) == 130
         assert gateway.read_line() == {"event": "interrupted", "exit_code": 130}
     assert "SIGINT again: the process ends immediately" in gateway.log.read_text()
-    # PostgreSQL ends by itself, and the next start needs no hand.
+    # PostgreSQL ends with the gateway, and the next start needs no manual recovery.
     assert wait_until(lambda: not project.running(), PATIENCE)
     with project.serving() as gateway:
         assert wait_until(lambda: project.states()["demo"] == RUNS, PATIENCE)

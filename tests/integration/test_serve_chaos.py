@@ -1,4 +1,4 @@
-"""Killed in every way while it runs: the next start needs no hand, and everything that should run runs."""
+"""Kills of the gateway and its database at run time: the next start recovers without manual intervention."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.untraced
 
 TIMES = 10
 RUNS = ("running", "running")
-WANTED = {
+EXPECTED = {
     "demo": RUNS,
     "off": ("stopped", "pending"),
     "watch": RUNS,
@@ -41,11 +41,11 @@ def _project() -> Generator[Project]:
         created.nothing_left()
 
 
-def as_wanted(project: Project, gateway: Gateway) -> None:
-    """Waits until all that should run runs, and says so."""
+def wait_expected(project: Project, gateway: Gateway) -> None:
+    """Waits until the gateway is ready and all states are the expected ones."""
     gateway.wait_ready()
     gateway.wait_flowing("watch", "idle")
-    assert wait_until(lambda: states(project) == WANTED, PATIENCE), states(project)
+    assert wait_until(lambda: states(project) == EXPECTED, PATIENCE), states(project)
     assert not (project.folder / "mate.seen").exists()
 
 
@@ -62,7 +62,7 @@ def recovered(gateway: Gateway, before: int) -> bool:
 def test_a_killed_gateway_can_be_restarted(project: Project) -> None:
     for _ in range(TIMES):
         with project.serving() as gateway:
-            as_wanted(project, gateway)
+            wait_expected(project, gateway)
             gateway.signal(signal.SIGKILL)
             gateway.ended()
 
@@ -71,13 +71,13 @@ def test_a_killed_postgresql_is_restarted(project: Project) -> None:
     killed = 0
     while killed < TIMES:
         with project.serving() as gateway:
-            as_wanted(project, gateway)
-            # Its pauses between restarts grow with each, so a gateway sees three.
+            wait_expected(project, gateway)
+            # The pauses between restarts grow, so each gateway has at most three kills.
             for _ in range(min(3, TIMES - killed)):
                 before = gateway.postgres()
                 os.kill(before, signal.SIGKILL)
                 assert wait_until(partial(recovered, gateway, before), PATIENCE), gateway.tail()
-                assert states(project) == WANTED
+                assert states(project) == EXPECTED
                 killed += 1
             assert gateway.process.poll() is None
             gateway.signal(signal.SIGTERM)
@@ -87,7 +87,7 @@ def test_a_killed_postgresql_is_restarted(project: Project) -> None:
 def test_a_restart_after_gateway_and_postgresql_were_killed(project: Project) -> None:
     for number in range(TIMES):
         with project.serving() as gateway:
-            as_wanted(project, gateway)
+            wait_expected(project, gateway)
             victims = [gateway.postgres(), gateway.process.pid]
             for pid in victims[:: 1 if number % 2 else -1]:
                 os.kill(pid, signal.SIGKILL)
@@ -96,23 +96,23 @@ def test_a_restart_after_gateway_and_postgresql_were_killed(project: Project) ->
 
 def test_the_gateway_recovers_from_a_hanging_database(project: Project) -> None:
     with project.serving() as gateway:
-        as_wanted(project, gateway)
+        wait_expected(project, gateway)
         with frozen(gateway.postgres()):
             assert wait_until(lambda: gateway.get("/health/ready")[0] == 503, PATIENCE)
-            _, answer = gateway.get("/health/ready")
-            assert "does not answer" in str(answer)
-            # The lock's heartbeat notices too, and events go on without a database.
-            assert wait_until(lambda: "lock is lost" in gateway.log.read_text(), PATIENCE)
+            _, body = gateway.get("/health/ready")
+            assert "does not answer" in str(body)
+            # The heartbeat of the lock fails too, and events keep flowing without a database.
+            assert wait_until(lambda: "gateway lock lost" in gateway.log.read_text(), PATIENCE)
             assert gateway.get("/health/live")[0] == 200
         gateway.wait_ready()
-        assert states(project) == WANTED
+        assert states(project) == EXPECTED
         gateway.signal(signal.SIGTERM)
         assert gateway.ended() == 0
 
 
 def test_a_stop_while_the_database_hangs(project: Project) -> None:
     with project.serving() as gateway:
-        as_wanted(project, gateway)
+        wait_expected(project, gateway)
         with frozen(gateway.postgres()):
             gateway.signal(signal.SIGTERM)
             assert gateway.ended(20) == 5
@@ -120,6 +120,6 @@ def test_a_stop_while_the_database_hangs(project: Project) -> None:
         assert (line["event"], line["exit_code"]) == ("stopped", 5)
     assert wait_until(lambda: not project.running(), PATIENCE)
     with project.serving() as gateway:
-        as_wanted(project, gateway)
+        wait_expected(project, gateway)
         gateway.signal(signal.SIGTERM)
         assert gateway.ended() == 0

@@ -1,4 +1,4 @@
-"""Two fake venues behind one gateway, also by the config that comes with it: each reaches its own lambda."""
+"""Two fake venues behind one gateway, with a test config and the default one; each has its own lambda."""
 
 import signal
 from collections.abc import Generator

@@ -1,4 +1,4 @@
-"""What `meltica serve` shows on a terminal: a banner, the log for people, a line below it while it runs."""
+"""`meltica serve` on a terminal: a banner, a human-readable log, and a status line below it."""
 
 import signal
 from collections.abc import Generator

@@ -1,4 +1,4 @@
-"""A real recorded session: exact as it is, and honest when it is damaged."""
+"""A recorded session of a real venue: exact counts, and correct handling of damaged frames."""
 
 import gzip
 import json
@@ -18,7 +18,7 @@ EVENTS = 3449 + 9757 + 28040
 """Books, trades and tickers of the session."""
 
 SNAPSHOT = 7
-"""Index of the line that holds the REST snapshot; the diffs before it must wait for it."""
+"""Index of the line with the REST snapshot; the diffs before it are buffered until then."""
 
 
 def books(lines: list[bytes]) -> tuple[list[tuple[int | None, int | None]], list[Any], Run]:
@@ -83,7 +83,7 @@ def test_the_session_has_the_exact_counts(session_lines: list[bytes]) -> None:
 
 @pytest.mark.parametrize("mode", ["shared", "thread"])
 def test_two_replays_are_identical(session_lines: list[bytes], mode: str) -> None:
-    """Two lambdas see the same callbacks, byte for byte; in a shared host their turns are the same too."""
+    """Both replays make identical callbacks; in a shared host, in the same order between the instances."""
 
     def record() -> list[list[bytes]]:
         lists = [list[bytes](), list[bytes]()]
@@ -91,7 +91,7 @@ def test_two_replays_are_identical(session_lines: list[bytes], mode: str) -> Non
 
         def keep(number: int, event: Any) -> None:
             data = event.to_dict()
-            # When it was dispatched is the one thing that two replays do not share.
+            # Only the dispatch time differs between two replays.
             del data["emitTs"]
             outs[number].append(b"%d %s" % (number, orjson.dumps(data)))
 
@@ -118,7 +118,7 @@ def test_kept_events_stay_valid(session_lines: list[bytes]) -> None:
     run = replay(session_lines, {"BookSnapshot": on_book})
     assert [book.to_dict() for book in kept] == shown
     for pool in ("event_pool", "book_pool"):
-        assert run.core[pool]["free"] == run.core[pool]["capacity"], "every slot comes back"
+        assert run.core[pool]["free"] == run.core[pool]["capacity"], "all slots are returned"
 
 
 def test_a_missing_diff_is_a_gap(session_lines: list[bytes]) -> None:

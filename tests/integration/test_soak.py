@@ -1,4 +1,4 @@
-"""The soak in small: every event arrives, kept ones stay what they were, and every slot comes back."""
+"""A short soak test: all events are delivered, kept ones never change, and all slots are returned."""
 
 from tests.soak.events import EVERY, KEPT, STEP, soak
 
@@ -7,4 +7,4 @@ def test_a_million_events_are_delivered_without_a_leak() -> None:
     soaked = soak(STEP)
     assert soaked.faults == []
     assert soaked.kept >= KEPT == STEP // EVERY
-    assert len(soaked.readings) == 1, "too few to judge memory by: the long form does"
+    assert len(soaked.readings) == 1, "only the long soak test has enough readings to check memory"

@@ -1,4 +1,4 @@
-"""A short soak of the venue: one minute of faults; at each quiet point, the totals agree."""
+"""A short soak test of the venue: a minute of faults, and all states agree at each quiet point."""
 
 import pytest
 
@@ -11,7 +11,7 @@ def test_a_minute_of_faults_leaves_correct_books_and_counts_every_gap() -> None:
     soaked = soak(60.0)
     assert soaked.faults == []
     assert soaked.rounds >= 2
-    assert len(soaked.held) >= 2, "later readings of memory are compared with the first"
+    assert len(soaked.resources) >= 2, "resources are compared between rounds"
     assert soaked.books_compared >= soaked.rounds * LAMBDAS * 3
     assert soaked.gaps_forced >= 10
     assert soaked.disconnects == soaked.rounds

@@ -1,17 +1,17 @@
-"""Millions of events through codec, books, dispatch and two lambdas, and memory stays flat.
+"""Soak test of the event path: memory stays flat over millions of events.
 
     python -m tests.soak.events [EVENTS]       or       nox -s soak -- events [EVENTS]
 
-plays the generated session again and again, every queue lossless. Each lambda has a thread of its own. One
-counts; the other also keeps every thousandth event, in a deque of the last thousand it kept. An event that
-is kept lives on the heap for as long as it is held. Keeping all of them would grow by what they weigh,
-which would have to be guessed and taken off again. Keeping and dropping them runs the same code without
-that unknown: once the deque is full, memory that still grows is a leak, of a kept event or of anything
-else.
+It replays the synthetic session in a loop, without loss, through codec, books and dispatch into two lambdas,
+each on its own thread. One lambda counts events. The other also keeps every thousandth event in a deque of
+the last thousand. Kept events live on the heap; once the deque is full, memory that still grows is a leak.
 
-RSS is read while all is at rest, after a million events and after each further million. The run fails when
-a later reading is 5 MiB or more above the first, when an event is lost or seen twice, when a kept event has
-changed, or when a slot of the pools did not come back.
+The RSS is read at rest after every million events. The run fails when
+
+- a reading is 5 MiB or more above the first,
+- an event is lost or delivered twice,
+- a kept event has changed, or
+- a slot of the pools was not returned.
 """
 
 import io
@@ -33,76 +33,76 @@ EVENTS = 50_000_000
 EVERY = 1000
 KEPT = 1000
 STEP = EVERY * KEPT
-"""Events between two readings of the RSS; the first of them fills the deque."""
+"""Events between two readings of the RSS; the first million fills the deque."""
 LIMIT = 5 << 20
 
 KINDS = ("Trade", "Ticker", "BookSnapshot")
 
 
-def look(event: Event) -> int:
-    """Returns a number that stands for all that an event says."""
+def fingerprint(event: Event) -> int:
+    """Returns a hash of the contents of an event."""
     return hash(str(event.to_dict()))
 
 
 class Counts(Lambda):
     """Counts events."""
 
-    seen = 0
+    received = 0
 
-    def see(self, event: Event) -> None:
-        """Takes one event of any kind."""
-        self.seen += 1
+    def receive(self, event: Event) -> None:
+        """Handles an event of any kind."""
+        self.received += 1
 
     def on_trade(self, trade: Event) -> None:
-        self.see(trade)
+        self.receive(trade)
 
     def on_ticker(self, ticker: Event) -> None:
-        self.see(ticker)
+        self.receive(ticker)
 
     def on_book_snapshot(self, book: Event) -> None:
-        self.see(book)
+        self.receive(book)
 
 
 class Keeps(Counts):
-    """Keeps every thousandth event and what it looked like when it came."""
+    """Keeps every thousandth event with its fingerprint at delivery."""
 
     def __init__(self) -> None:
         self.kept: deque[tuple[Event, int]] = deque(maxlen=KEPT)
-        self.kept_ever = 0
+        self.kept_total = 0
 
-    def see(self, event: Event) -> None:
-        self.seen += 1
-        if self.seen % EVERY == 0:
-            self.kept.append((event, look(event)))
-            self.kept_ever += 1
+    def receive(self, event: Event) -> None:
+        self.received += 1
+        if self.received % EVERY == 0:
+            self.kept.append((event, fingerprint(event)))
+            self.kept_total += 1
 
 
 @dataclass
 class Soaked:
-    """What came of a run."""
+    """The result of a run."""
 
     events: int
     seconds: float = 0.0
     kept: int = 0
     readings: list[int] = field(default_factory=list[int])
-    """RSS at rest, bytes: after the first million events and each further one."""
+    """RSS at rest, in bytes, after every million events."""
     faults: list[str] = field(default_factory=list[str])
 
     @property
     def growth(self) -> int:
-        """By how much RSS was above its first reading, at most."""
+        """Largest difference between a reading of the RSS and the first one."""
         return max(self.readings, default=0) - self.readings[0] if self.readings else 0
 
 
 def rss() -> int:
-    """Returns the resident memory of this process, bytes."""
+    """Returns the resident memory of this process in bytes."""
     import resource
 
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def soak(events: int, report: Callable[[str], object] = lambda _: None) -> Soaked:
-    """Plays at least so many events; `Soaked.faults` lists the failures."""
+    """Replays at least `events` events; `Soaked.faults` lists the failures."""
     block = b"\n".join(sample.lines())
     core = Core()
     producer = core.producer("binance", Codec(BINANCE))
@@ -130,41 +130,41 @@ def soak(events: int, report: Callable[[str], object] = lambda _: None) -> Soake
 
 
 def faults(core: Core, instances: list[LambdaInstance], soaked: Soaked) -> Iterator[str]:
-    """Yields what went wrong."""
-    known = core.stats()
-    sent = known["providers"]["binance"]
-    total = sum(sent["events"][kind] for kind in KINDS)
-    wrong = {
-        name: sent[name] for name in ("errors", "gaps", "duplicates", "stale_ids", "no_slot") if sent[name]
+    """Yields the failures of a run."""
+    core_stats = core.stats()
+    feed = core_stats["providers"]["binance"]
+    total = sum(feed["events"][kind] for kind in KINDS)
+    losses = {
+        name: feed[name] for name in ("errors", "gaps", "duplicates", "stale_ids", "no_slot") if feed[name]
     }
-    if wrong:
-        yield f"the generated session was not played whole: {wrong}"
+    if losses:
+        yield f"the synthetic session was not replayed completely: {losses}"
     for instance in instances:
         stats, subject = instance.stats(), cast(Counts, instance.subject)
-        if subject.seen != total or sum(stats["delivered"][kind] for kind in KINDS) != total:
-            yield f"{instance.id}: expected {total:,} events, saw {subject.seen:,}: {stats}"
+        if subject.received != total or sum(stats["delivered"][kind] for kind in KINDS) != total:
+            yield f"{instance.id}: expected {total:,} events, saw {subject.received:,}: {stats}"
         if stats["dropped"] or stats["errors"]:
             yield f"{instance.id}: expected no loss and no error, saw {stats}"
         if isinstance(subject, Keeps):
-            soaked.kept = subject.kept_ever
-            if subject.kept_ever != total // EVERY or len(subject.kept) != min(KEPT, total // EVERY):
-                yield f"{instance.id}: expected every {EVERY}th event to be kept, saw {subject.kept_ever:,}"
-            changed = sum(look(event) != looked for event, looked in subject.kept)
+            soaked.kept = subject.kept_total
+            if subject.kept_total != total // EVERY or len(subject.kept) != min(KEPT, total // EVERY):
+                yield f"{instance.id}: expected every {EVERY}th event to be kept, saw {subject.kept_total:,}"
+            changed = sum(fingerprint(event) != original for event, original in subject.kept)
             if changed:
-                yield f"{instance.id}: {changed} of the kept events are not what they were"
+                yield f"{instance.id}: {changed} of the kept events have changed"
     for pool in ("event_pool", "book_pool"):
-        if known[pool]["free"] != known[pool]["capacity"]:
-            yield f"{pool}: slots did not come back: {known[pool]}"
+        if core_stats[pool]["free"] != core_stats[pool]["capacity"]:
+            yield f"{pool}: slots were not returned: {core_stats[pool]}"
     if soaked.growth >= LIMIT:
-        yield f"expected RSS to grow by less than {LIMIT:,} bytes, it grew by {soaked.growth:,}"
+        yield f"expected RSS to grow by less than {LIMIT:,} bytes, but it grew by {soaked.growth:,}"
 
 
 def main() -> int:
-    """Soaks, says how it went, returns the exit code."""
+    """Runs the soak test, prints the result and returns the exit code."""
     events = int(sys.argv[1].replace("_", "")) if len(sys.argv) > 1 else EVENTS
     soaked = soak(events, report=print)
     rate = soaked.events / soaked.seconds
-    print(f"{soaked.events:,} events in {soaked.seconds:.0f} s ({rate:,.0f} a second), {soaked.kept:,} kept")
+    print(f"{soaked.events:,} events in {soaked.seconds:.0f} s ({rate:,.0f}/s), {soaked.kept:,} kept")
     print(f"RSS grew by {soaked.growth:,} bytes after the first {STEP:,} events; the limit is {LIMIT:,}")
     for fault in soaked.faults:
         print(f"fault: {fault}")

@@ -16,7 +16,7 @@ _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 
 @dataclass(frozen=True)
 class Token:
-    """A comment, string or character literal: what it holds, and where it is."""
+    """A comment, string or character literal with its text and position."""
 
     kind: str
     text: str
@@ -67,7 +67,7 @@ def functions(source: str) -> Iterator[Function]:
 
 
 def _token(source: str, at: int) -> Token | int:
-    """The token that begins here, or where to go on."""
+    """Returns the token at a position, or the position to continue at."""
     letter = source[at]
     if source.startswith("//", at):
         end = source.find("\n", at)
@@ -93,7 +93,7 @@ def _token(source: str, at: int) -> Token | int:
 
 
 def _block_comment(source: str, start: int) -> Token:
-    """A block comment; they nest."""
+    """Returns a block comment, which may contain others."""
     depth, at = 1, start + 2
     while depth and at < len(source):
         if source.startswith("/*", at):
@@ -106,7 +106,7 @@ def _block_comment(source: str, start: int) -> Token:
 
 
 def _string(source: str, start: int, quote: int) -> Token:
-    """A string with escapes; a backslash at the end of a line swallows the spaces after it."""
+    """Returns a string with escapes; a backslash at the end of a line removes the spaces after it."""
     at = quote + 1
     while at < len(source) and source[at] != '"':
         at += 2 if source[at] == "\\" else 1
@@ -121,7 +121,7 @@ def _unescaped(match: re.Match[str]) -> str:
 
 
 def _body(text: str, at: int) -> int | None:
-    """The brace that opens the body of the function whose name ends here; None for a declaration alone."""
+    """Returns the opening brace of the function whose name ends at a position; None without a body."""
     depth = 0
     for position in range(at, len(text)):
         letter = text[position]
@@ -135,7 +135,7 @@ def _body(text: str, at: int) -> int | None:
 
 
 def _closed(text: str, brace: int) -> int:
-    """Where the brace closes."""
+    """Returns the position of the matching closing brace."""
     depth = 0
     for match in re.compile(r"[{}]").finditer(text, brace):
         depth += 1 if match[0] == "{" else -1

@@ -1,4 +1,4 @@
-"""An adapter, installed for tests, whose events and failures tests decide."""
+"""An adapter for tests, which control its events and failures."""
 
 import sys
 from collections.abc import Generator, Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 NAME = "test-venue"
 
 GATE = Event()
-"""What strategies of tests wait for; open unless a test closes it."""
+"""Blocks the strategies of tests while it is closed; open by default."""
 GATE.set()
 
 INSTRUMENTS = (
@@ -32,7 +32,7 @@ INSTRUMENTS = (
 
 
 class VenueSettings(AdapterSettings):
-    """Its settings."""
+    """Settings of the test venue."""
 
     api_key: SecretStr | None = None
     region: str = "eu"
@@ -50,7 +50,7 @@ class Venue(Adapter):
     capabilities: ClassVar[tuple[str, ...]] = ("TRADE",)
     Settings: ClassVar[type[AdapterSettings]] = VenueSettings
     producers: ClassVar[dict[str, "Producer"]] = {}
-    """Name of a provider -> what its events are sent with."""
+    """Name of a provider -> the producer of its events."""
 
     def __init__(self, settings: AdapterSettings) -> None:
         super().__init__(settings)
@@ -84,7 +84,7 @@ class Venue(Adapter):
 
 @contextmanager
 def installed(folder: Path) -> Generator[None]:
-    """Has the adapter found, as if a package had brought it."""
+    """Makes the adapter discoverable, as an installed package would."""
     distribution = folder / "meltica_test_venue-1.dist-info"
     distribution.mkdir()
     (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: meltica-test-venue\nVersion: 1\n")

@@ -1,4 +1,4 @@
-"""Who trades while a venue is soaked: orders, cancels, amends, and what must be true of them afterwards."""
+"""The trader of a soak test: sends orders, cancellations and amendments, and records their outcomes."""
 
 import asyncio
 import random
@@ -17,7 +17,7 @@ PATIENCE = 60.0
 
 
 class Trader(threading.Thread):
-    """Sends orders, cancels and amends while it may; remembers what it must be right about."""
+    """Sends requests between `trade` and `rest`, and records the outcomes that the test verifies."""
 
     def __init__(self, account: Account, outcomes: Counter[str]) -> None:
         super().__init__(name="trader", daemon=True)
@@ -37,17 +37,17 @@ class Trader(threading.Thread):
         asyncio.run(self._trade())
 
     def trade(self) -> None:
-        """Goes on."""
+        """Resumes trading."""
         self._rests.clear()
         self._go.set()
 
     def rest(self) -> None:
-        """Ends what it is about, and waits."""
+        """Pauses trading after the request in progress."""
         self._go.clear()
         assert self._rests.wait(PATIENCE)
 
     def end(self) -> None:
-        """Ends."""
+        """Stops the thread."""
         self._ended.set()
         self._go.set()
         self.join(PATIENCE)
@@ -68,9 +68,9 @@ class Trader(threading.Thread):
             id = pick.choice([*self.sent])
             symbol = self.sent[id]
             if pick.random() < 0.3:
-                await self._note("amend", self._account.amend(symbol, id, quantity=Decimal("0.6")), id)
+                await self._record("amend", self._account.amend(symbol, id, quantity=Decimal("0.6")), id)
             else:
-                await self._note("cancel", self._account.cancel(symbol, id), id)
+                await self._record("cancel", self._account.cancel(symbol, id), id)
                 self.sent.pop(id, None)
             return
         self._number += 1
@@ -80,25 +80,25 @@ class Trader(threading.Thread):
         if pick.random() < 0.7:
             price = Decimal(20) if side is Side.BUY else Decimal(500_000)
         order = NewOrder(id, symbol, side, Decimal("0.5"), price)
-        if await self._note("submit", self._account.submit(order), id) and price is not None:
+        if await self._record("submit", self._account.submit(order), id) and price is not None:
             self.sent[id] = symbol
 
-    async def _note(self, what: str, asking: Coroutine[object, object, object], id: str) -> bool:
+    async def _record(self, kind: str, request: Coroutine[object, object, object], id: str) -> bool:
         try:
-            await asking
+            await request
         except OrderRefused:
             outcome = "refused"
-            if what == "submit":
+            if kind == "submit":
                 self.refused.add(id)
         except OutcomeUnknown:
             outcome = "unknown"
-            if what == "submit":
+            if kind == "submit":
                 self.unknown.add(id)
         except VenueUnavailable:
             outcome = "unavailable"
-            if what == "submit":
+            if kind == "submit":
                 self.refused.add(id)
         else:
             outcome = "done"
-        self._outcomes[f"{what} {outcome}"] += 1
+        self._outcomes[f"{kind} {outcome}"] += 1
         return outcome == "done"

@@ -9,7 +9,7 @@ OPEN = ("ACK", "PARTIAL")
 
 
 class Owner:
-    """Keeps what was said last of each order and of each balance, however late or often it was said."""
+    """Keeps the latest report of each order and balance, also when reports are late or duplicated."""
 
     def __init__(self) -> None:
         self.orders: dict[str, ExecReport] = {}
@@ -31,7 +31,7 @@ def _progress(report: ExecReport) -> tuple[Decimal, bool, int]:
 
 
 class Watcher(Lambda):
-    """Keeps the last book of each symbol and counts what befell it."""
+    """Keeps the latest book of each symbol and counts its gaps and stale notices."""
 
     def __init__(self) -> None:
         self.books: dict[str, BookSnapshot] = {}
@@ -40,23 +40,23 @@ class Watcher(Lambda):
         self.last_seq = 0
         self.disorder = 0
 
-    def see(self, event: Event) -> None:
-        """Takes note of the order of events."""
+    def check_order(self, event: Event) -> None:
+        """Counts events that arrive out of order."""
         self.disorder += event.seq <= self.last_seq
         self.last_seq = event.seq
 
     def on_book_snapshot(self, book: BookSnapshot) -> None:
-        self.see(book)
+        self.check_order(book)
         self.books[book.symbol] = book
 
     def on_trade(self, trade: Event) -> None:
-        self.see(trade)
+        self.check_order(trade)
 
     def on_gap(self, gap: Event) -> None:
-        self.see(gap)
+        self.check_order(gap)
         self.gaps[gap.symbol] += 1
 
     def on_stale(self, stale: Event) -> None:
-        self.see(stale)
+        self.check_order(stale)
         self.stale[stale.symbol] += 1
         self.books.pop(stale.symbol, None)

@@ -22,7 +22,7 @@ Levels = tuple[tuple[Decimal, Decimal], ...]
 
 
 class Signer(TypedDict):
-    """What an account signs with."""
+    """The credentials of an account."""
 
     key: str
     secret: str
@@ -43,12 +43,12 @@ def now_ms() -> int:
 
 
 def signature(secret: str, time: object, method: str, path: str, body: bytes = b"") -> str:
-    """Written out here, as any client would: the venue's own function must not be what checks it."""
+    """Returns a signature, computed independently of the implementation under test."""
     return hmac.new(secret.encode(), f"{time}{method}{path}".encode() + body, hashlib.sha256).hexdigest()
 
 
 class Venue:
-    """One process."""
+    """A venue process."""
 
     def __init__(self, folder: Path, *arguments: str, config: str = CONFIG) -> None:
         self.config = folder / "venue.yaml"
@@ -87,10 +87,10 @@ class Venue:
         return self.process.wait(PATIENCE)
 
     def get(self, path: str) -> Frame:
-        """What a public path says."""
-        answer = self.client.get(path)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        """Returns the response of a public path."""
+        response = self.client.get(path)
+        assert response.status_code == 200, response.text
+        return response.json()
 
     def ask(
         self,
@@ -102,17 +102,17 @@ class Venue:
         secret: str = SECRET,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """A signed request; `headers` win over those that it would have."""
+        """Sends a signed request; `headers` override the default ones."""
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         sent = now_ms()
-        known = {
+        defaults = {
             "X-Venue-Key": key,
             "X-Venue-Time": str(sent),
             "X-Venue-Signature": signature(secret, sent, method, path, raw),
         }
         if raw:
-            known["content-type"] = "application/json"
-        return self.client.request(method, path, content=raw, headers={**known, **(headers or {})})
+            defaults["content-type"] = "application/json"
+        return self.client.request(method, path, content=raw, headers={**defaults, **(headers or {})})
 
     def done(
         self,
@@ -123,10 +123,10 @@ class Venue:
         key: str = KEY,
         secret: str = SECRET,
     ) -> Frame:
-        """What a signed request that must succeed says."""
-        answer = self.ask(method, path, body, key=key, secret=secret)
-        assert answer.is_success, answer.text
-        return answer.json()
+        """Sends a signed request that must succeed, and returns its response."""
+        response = self.ask(method, path, body, key=key, secret=secret)
+        assert response.is_success, response.text
+        return response.json()
 
     def order(
         self,
@@ -137,19 +137,19 @@ class Venue:
         secret: str = SECRET,
         **fields: object,
     ) -> httpx.Response:
-        """Sends an order: by default one to buy that rests."""
-        asked = {"clientOrderId": id, "symbol": "BTC-USDT", "side": "buy", "orderType": "limit"}
+        """Sends an order, by default a buy order that rests."""
+        basic = {"clientOrderId": id, "symbol": "BTC-USDT", "side": "buy", "orderType": "limit"}
         price = {} if fields.get("orderType") == "market" else {"price": "30000"}
-        body = {**asked, "quantity": "0.01", **price, **fields, **(changes or {})}
+        body = {**basic, "quantity": "0.01", **price, **fields, **(changes or {})}
         return self.ask("POST", "/v1/orders", body, key=key, secret=secret)
 
     def depth(self, symbol: str, levels: int) -> tuple[int, Levels, Levels] | None:
-        """Its own book: update id, bids and asks. None while it is away."""
-        answer = self.client.get(f"/v1/depth?symbol={symbol}&limit={levels}")
-        if answer.status_code == 503:
+        """Returns the venue's book as update id, bids and asks, or None while it is disconnected."""
+        response = self.client.get(f"/v1/depth?symbol={symbol}&limit={levels}")
+        if response.status_code == 503:
             return None
-        assert answer.status_code == 200, answer.text
-        book = answer.json()
+        assert response.status_code == 200, response.text
+        book = response.json()
         bids, asks = (
             tuple((Decimal(price), Decimal(quantity)) for price, quantity in book[side])
             for side in ("bids", "asks")
@@ -157,9 +157,9 @@ class Venue:
         return book["last"], bids, asks
 
     def fault(self, **faults: object) -> Frame:
-        answer = self.client.post("/v1/faults", json=faults)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        response = self.client.post("/v1/faults", json=faults)
+        assert response.status_code == 200, response.text
+        return response.json()
 
     @contextlib.contextmanager
     def stream(self) -> Generator["Stream"]:
@@ -179,7 +179,7 @@ class Venue:
 
 @contextlib.contextmanager
 def serving(folder: Path, *arguments: str, config: str = CONFIG) -> Generator[Venue]:
-    """A venue that is ready; killed at the end if it still runs."""
+    """Yields a venue that has started; kills it at the end if it is still running."""
     venue = Venue(folder, *arguments, config=config)
     try:
         venue.wait_started()
@@ -189,7 +189,7 @@ def serving(folder: Path, *arguments: str, config: str = CONFIG) -> Generator[Ve
 
 
 class Stream:
-    """One websocket. `frames` are those that have come and no test has taken yet, in order."""
+    """A websocket. `frames` are the received frames that no test has consumed yet, in order."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
@@ -197,7 +197,7 @@ class Stream:
         self._id = 0
 
     def op(self, op: str, **fields: object) -> Frame:
-        """Says something and returns the answer to it."""
+        """Sends an operation and returns its response."""
         self._id += 1
         self.connection.send(json.dumps({"op": op, "id": self._id, **fields}))
         while True:
@@ -208,25 +208,25 @@ class Stream:
             self.frames.append(frame)
 
     def subscribe(self, *channels: str) -> None:
-        answer = self.op("subscribe", channels=list(channels))
-        assert answer == {"op": "subscribed", "id": self._id, "channels": list(channels)}, answer
+        response = self.op("subscribe", channels=list(channels))
+        assert response == {"op": "subscribed", "id": self._id, "channels": list(channels)}, response
 
     def log_in(self, key: str = KEY, secret: str = SECRET) -> Frame:
         sent = now_ms()
         return self.op("login", key=key, time=sent, signature=signature(secret, sent, "GET", "/v1/stream"))
 
-    def next(self, wanted: Callable[[Frame], object]) -> Frame:
-        """Takes the next frame that is wanted, and those before it."""
+    def next(self, matches: Callable[[Frame], object]) -> Frame:
+        """Consumes frames up to the next one that matches, and returns it."""
         while True:
             frame = self.frames.pop(0) if self.frames else self.read()
-            if wanted(frame):
+            if matches(frame):
                 return frame
 
     def read(self) -> Frame:
         return json.loads(self.connection.recv(timeout=PATIENCE))
 
     def closed(self) -> int:
-        """Reads to the end; the code it was closed with."""
+        """Reads to the end and returns the close code."""
         try:
             while True:
                 self.read()

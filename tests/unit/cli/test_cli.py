@@ -36,7 +36,7 @@ def commands(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
 
 
 def codes(text: str) -> set[int]:
-    """The exit codes of a table in a command's help."""
+    """Returns the exit codes of the table in a command's help."""
     return {int(code) for code in re.findall(r"^ +(\d+) ", text.partition("Exit codes:\n")[2], re.MULTILINE)}
 
 

@@ -1,4 +1,4 @@
-"""`meltica config` and `meltica init`, as they are typed."""
+"""The commands `meltica config` and `meltica init`."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The line below the log."""
+"""The status line of a gateway."""
 
 import pytest
 

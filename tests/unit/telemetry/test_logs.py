@@ -1,4 +1,4 @@
-"""Log lines for people and for machines, and a log without a reader."""
+"""Human-readable and JSON log lines, and a log whose reader is blocked or closed."""
 
 import json
 import logging
