@@ -66,7 +66,7 @@ def examine(config: Path | None, overrides: Mapping[str, object] | None = None) 
     except ConfigError as error:
         for fault in error.faults:
             yield Finding(
-                "config", "fail", f"{error.what}: {fault}", "correct the file; see docs/configuration.md"
+                "config", "fail", f"{error.subject}: {fault}", "correct the file; see docs/configuration.md"
             )
         return
     yield Finding("config", "ok", f"{loaded.path}: no faults")
@@ -155,19 +155,19 @@ async def server(dsn: str) -> list[Finding]:
     """Checks a running database: connection, schema and clock."""
     try:
         async with await connect(dsn) as connection:
-            began = time.time()
+            started_at = time.time()
             row = await (
                 await connection.execute("select extract(epoch from clock_timestamp())::float8, version()")
             ).fetchone()
-            middle = (began + time.time()) / 2
+            middle = (started_at + time.time()) / 2
     except MelticaError as error:
         return [Finding("server", "fail", str(error), "start the database, or correct database.dsn")]
     except psycopg.Error as error:
         return [Finding("server", "fail", error_text(error), "check the log of the server")]
     assert row is not None
-    theirs, name = cast(tuple[float, str], row)
-    answers = Finding("server", "ok", f"{' '.join(name.split()[:2])}: {shown(dsn)}")
-    return [answers, await _guarded_async("schema", lambda: schema(dsn)), offset(theirs - middle)]
+    server_time, name = cast(tuple[float, str], row)
+    response = Finding("server", "ok", f"{' '.join(name.split()[:2])}: {shown(dsn)}")
+    return [response, await _guarded_async("schema", lambda: schema(dsn)), offset(server_time - middle)]
 
 
 async def schema(dsn: str) -> Finding:
@@ -205,9 +205,9 @@ def address(host: str, port: int) -> Finding:
     except AddressInUse as error:
         cause = error.__cause__
         taken = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
-        ours = _gateway_at(host, port) if taken else None
-        if ours is not None:
-            return Finding("address", "ok", f"{place} is used by a Meltica gateway, {ours}")
+        gateway = _gateway_at(host, port) if taken else None
+        if gateway is not None:
+            return Finding("address", "ok", f"{place} is used by a Meltica gateway, {gateway}")
         return Finding("address", "fail", str(error), "choose another address with apiServer.addr or --port")
     return Finding("address", "ok", f"{place} is free")
 

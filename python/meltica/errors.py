@@ -82,13 +82,14 @@ class LambdaLoadError(LambdaError):
 class ConfigError(MelticaError):
     """Settings do not match their declaration; `faults` lists each fault with its key path."""
 
-    def __init__(self, what: str, faults: Iterable[str]) -> None:
-        self.what = what
+    def __init__(self, subject: str, faults: Iterable[str]) -> None:
+        self.subject = subject
+        """The file or config that has the faults."""
         self.faults = tuple(faults)
-        super().__init__(f"{what}: {'; '.join(self.faults)}")
+        super().__init__(f"{subject}: {'; '.join(self.faults)}")
 
     def __reduce__(self) -> tuple[type["ConfigError"], tuple[str, tuple[str, ...]]]:
-        return type(self), (self.what, self.faults)
+        return type(self), (self.subject, self.faults)
 
 
 class OrderRefused(MelticaError):

@@ -78,11 +78,14 @@ def test_the_default_config(project: Project) -> None:
     project.nothing_left()
 
 
-def test_an_unavailable_venue_is_reported_and_a_rejected_key_is_not_retried(project: Project) -> None:
+def test_an_unavailable_venue_is_reported_and_a_rejected_key_spends_the_restart_budget(
+    project: Project,
+) -> None:
     with serving(project.folder) as venue:
         wire = f'endpoint: "{venue.address}", key: {KEY}'
         parts = WIRE.replace("WIRE", wire).replace("SECRET", SECRET)
-        project.config.write_text(CONFIG[: CONFIG.index("providers:")] + parts)
+        no_restarts = "supervision: {budget: {restarts: 0}}\n"
+        project.config.write_text(CONFIG[: CONFIG.index("providers:")] + no_restarts + parts)
         with project.serving() as gateway:
 
             def stranger() -> bool:

@@ -151,7 +151,7 @@ class Soak:
 
     def soak(self, seconds: float) -> Soaked:
         """Runs for about `seconds`, and at least two rounds."""
-        began = time.monotonic()
+        started_at = time.monotonic()
         self._warm_up = WARM_UP if seconds > 120 else 1
         # Without faults yet: a failed start would need a retry, as the gateway does it.
         self._adapter.bind_name("fake")
@@ -162,7 +162,7 @@ class Soak:
         self._adapter.route([Route(kind, None) for kind in kinds], [])
         try:
             while not self.soaked.faults and (
-                self.soaked.rounds < 2 or time.monotonic() - began < seconds - ROUND / 2
+                self.soaked.rounds < 2 or time.monotonic() - started_at < seconds - ROUND / 2
             ):
                 self._chaos(min(ROUND, seconds / 4))
                 self._quiet()
@@ -170,15 +170,15 @@ class Soak:
                 self._print_round()
         finally:
             self._end()
-        self.soaked.seconds = time.monotonic() - began
+        self.soaked.seconds = time.monotonic() - started_at
         return self.soaked
 
     def _chaos(self, seconds: float) -> None:
         self._venue.fault(behavior=FAULTS, quiet=False)
         self._trader.trade()
-        began, disconnect_at = time.monotonic(), seconds * self._random.uniform(0.2, 0.6)
+        started_at, disconnect_at = time.monotonic(), seconds * self._random.uniform(0.2, 0.6)
         disconnected = False
-        while (elapsed := time.monotonic() - began) < seconds:
+        while (elapsed := time.monotonic() - started_at) < seconds:
             if elapsed > disconnect_at and not disconnected:
                 disconnected = True
                 self._venue.fault(disconnect=f"{self._random.randrange(100, 5000)}ms")

@@ -53,7 +53,7 @@ class Adapter(ABC):
     @classmethod
     def configure(cls, values: Mapping[str, object]) -> "Adapter":
         """Validates settings and returns an adapter. Raises ConfigError with all faults."""
-        return cls.make(load(cls.Settings, values, what=f"settings of {cls.identifier}"))
+        return cls.make(load(cls.Settings, values, subject=f"settings of {cls.identifier}"))
 
     @classmethod
     def metadata(cls) -> dict[str, object]:

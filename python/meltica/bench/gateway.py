@@ -60,10 +60,10 @@ def measure() -> GatewayCost:
         with _serving(folder) as (process, second):
             time.sleep(SETTLE_SECONDS)
             memory = _rss(process.pid)
-            began = time.monotonic()
+            started_at = time.monotonic()
             process.send_signal(signal.SIGTERM)
             process.wait(PATIENCE)
-            return GatewayCost(first, second, time.monotonic() - began, memory)
+            return GatewayCost(first, second, time.monotonic() - started_at, memory)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -73,7 +73,7 @@ def _serving(folder: Path) -> Generator[tuple[subprocess.Popen[str], float]]:
     """Yields a gateway after its first event, and the seconds that this took."""
     config, home = str(folder / "config.yaml"), str(folder / "pg")
     command = [sys.executable, "-m", "meltica", "serve", "--config", config, "--home", home]
-    began = time.monotonic()
+    started_at = time.monotonic()
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
@@ -84,7 +84,7 @@ def _serving(folder: Path) -> Generator[tuple[subprocess.Popen[str], float]]:
                     break
             else:
                 raise RuntimeError(f"the gateway ended: {''.join(lines[-5:])}")
-            yield process, time.monotonic() - began
+            yield process, time.monotonic() - started_at
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=PATIENCE)

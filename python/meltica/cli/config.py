@@ -74,19 +74,19 @@ def _load(path: Path | None, as_json: bool) -> "Loaded | None":
     try:
         return load(path)
     except ConfigError as error:
-        _report(error.what, error.faults, (), as_json)
+        _report(error.subject, error.faults, (), as_json)
         return None
 
 
 def _report(
-    what: str, faults: "list[str] | tuple[str, ...]", warnings: tuple[str, ...], as_json: bool
+    path: str, faults: "list[str] | tuple[str, ...]", warnings: tuple[str, ...], as_json: bool
 ) -> None:
     if as_json:
-        report = {"path": what, "ok": not faults, "faults": list(faults), "warnings": list(warnings)}
+        report = {"path": path, "ok": not faults, "faults": list(faults), "warnings": list(warnings)}
         click.echo(json.dumps(report, indent=2))
         return
     count = f"{len(faults)} faults" if len(faults) > 1 else "1 fault"
-    click.echo(f"Error: {what}: {count}", err=True)
+    click.echo(f"Error: {path}: {count}", err=True)
     for fault in faults:
         click.echo(f"  {fault}", err=True)
 

@@ -143,10 +143,11 @@ def restore(file: Path, force: bool, url: str | None, home: Path | None, as_json
     from meltica.persistence.postgres import binaries
 
     async def work(dsn: str) -> int:
-        there = await backup.tables(dsn)
-        if there and not force:
+        existing = await backup.tables(dsn)
+        if existing and not force:
+            count = len(existing)
             raise BadInput(
-                f"not restored: the database has {len(there)} tables of Meltica; add --force to replace them"
+                f"not restored: the database has {count} tables of Meltica; add --force to replace them"
             )
         await asyncio.to_thread(backup.restore, dsn, file, binaries.find(), force=force)
         return sum(state.state == "pending" for state in await migrate.status(dsn))

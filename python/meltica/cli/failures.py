@@ -43,7 +43,7 @@ def refuse(error: ConfigError, output: "JsonOutput | None") -> int:
     if len(error.faults) == 1:
         click.echo(f"Error: {error}", err=True)
         return 2
-    click.echo(f"Error: {error.what}: {len(error.faults)} faults", err=True)
+    click.echo(f"Error: {error.subject}: {len(error.faults)} faults", err=True)
     for fault in error.faults:
         click.echo(f"  {fault}", err=True)
     return 2

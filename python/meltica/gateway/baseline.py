@@ -31,7 +31,7 @@ log = logging.getLogger("meltica.gateway")
 class Drift:
     """A provider or lambda whose desired state differs from the config file."""
 
-    what: str
+    kind: str
     """`provider` or `lambda`."""
     name: str
     desired: Desired
@@ -39,7 +39,7 @@ class Drift:
 
     def __str__(self) -> str:
         file = "enabled" if self.enabled else "disabled"
-        return f"{self.what} {self.name} is {file} in the file, but its desired state is {self.desired}"
+        return f"{self.kind} {self.name} is {file} in the file, but its desired state is {self.desired}"
 
 
 async def apply_baseline(
@@ -55,7 +55,7 @@ async def apply_baseline(
 
 
 async def _apply(
-    what: str, specs: "Mapping[str, Spec]", store: "StateStore[StateRow, Spec, State]"
+    kind: str, specs: "Mapping[str, Spec]", store: "StateStore[StateRow, Spec, State]"
 ) -> list[Drift]:
     drift: list[Drift] = []
     for name, spec in specs.items():
@@ -69,14 +69,14 @@ async def _apply(
         # A row of an older version has no `enabled`, so an edit is not detectable: keep the desired state.
         edited = [field for field in changes if field != "enabled" or row.enabled is not None]
         if edited:
-            log.info("%s %s was edited: %s", what, name, ", ".join(edited))
+            log.info("%s %s was edited: %s", kind, name, ", ".join(edited))
         if changes:
             row = await store.update(spec, desired if "enabled" in edited else None)
         if row.desired != desired:
-            drift.append(Drift(what, name, Desired(row.desired), enabled))
+            drift.append(Drift(kind, name, Desired(row.desired), enabled))
     for name in sorted(store.keys() - specs.keys()):
         if store.get(name).origin == "baseline":
-            log.info("%s %s is no longer in the file and is removed", what, name)
+            log.info("%s %s is no longer in the file and is removed", kind, name)
             await store.delete(name)
     return drift
 

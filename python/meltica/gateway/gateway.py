@@ -86,14 +86,14 @@ class Gateway:
             ("control plane", self._serve),
         )
         for part, step in steps:
-            began = time.monotonic()
+            started_at = time.monotonic()
             try:
                 await step()
             except BaseException:
                 self.failed_part = part
                 await self.stop()
                 raise
-            log.debug("%s: ready after %.0f ms", part, (time.monotonic() - began) * 1000)
+            log.debug("%s: ready after %.0f ms", part, (time.monotonic() - started_at) * 1000)
 
     async def stop(self) -> None:
         """Stops the started components in reverse order, within `shutdown.timeout`."""

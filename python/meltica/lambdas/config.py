@@ -39,7 +39,7 @@ def load_config(cls: type[Config], values: Mapping[str, object]) -> Config:
 
     Raises ConfigError with all faults, each with its key path and the nearest valid key.
     """
-    return load(cls, values, what=f"config of {cls.__qualname__.removesuffix('.Config')}")
+    return load(cls, values, subject=f"config of {cls.__qualname__.removesuffix('.Config')}")
 
 
 def config_schema(cls: type[BaseModel] | None) -> list[dict[str, object]]:

@@ -62,12 +62,12 @@ class Locations:
         return None
 
 
-def load(cls: type[Model], values: Mapping[str, object], what: str) -> Model:
-    """Validates `values` and returns a `cls`. Raises ConfigError with `what` and every fault."""
+def load(cls: type[Model], values: Mapping[str, object], subject: str) -> Model:
+    """Validates `values` and returns a `cls`. Raises ConfigError with `subject` and every fault."""
     try:
         return cls.model_validate(read_texts(cls, values))
     except ValidationError as error:
-        raise ConfigError(what, [text for _, text in faults(cls, error.errors())]) from None
+        raise ConfigError(subject, [text for _, text in faults(cls, error.errors())]) from None
 
 
 def faults(

@@ -191,7 +191,7 @@ class Exchange:
 def _behavior(current: VenueBehavior, changes: schemas.JsonObject) -> VenueBehavior:
     """Returns a behavior with some values changed. Raises HttpError."""
     try:
-        return load(VenueBehavior, {**dict(current), **changes}, what="behavior")
+        return load(VenueBehavior, {**dict(current), **changes}, subject="behavior")
     except ConfigError as error:
         raise HttpError(400, "bad_request", str(error)) from None
 

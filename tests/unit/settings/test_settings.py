@@ -63,7 +63,7 @@ def _faults(loaded: Load, file: Path) -> Faults:
     def run(text: str = "environment: dev", **environ: str) -> tuple[str, ...]:
         with pytest.raises(ConfigError) as caught:
             loaded(text, **environ)
-        assert caught.value.what == str(file)
+        assert caught.value.subject == str(file)
         assert not any("\n" in fault for fault in caught.value.faults)
         return caught.value.faults
 

@@ -19,7 +19,7 @@ def faults(path: Path, text: str, **overrides: object) -> tuple[str, ...]:
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
         config.load(path, overrides, {"SECRET": "hush"})
-    assert caught.value.what == str(path)
+    assert caught.value.subject == str(path)
     return caught.value.faults
 
 
@@ -119,13 +119,13 @@ def test_the_default_behavior_has_no_faults() -> None:
 
 
 def test_an_endpoint_selects_the_wire_form() -> None:
-    here = load(FakeSettings, {"seed": 3}, what="fake")
+    here = load(FakeSettings, {"seed": 3}, subject="fake")
     assert (here.endpoint, here.seed) == (None, 3)
-    there = load(FakeSettings, {"endpoint": f"{ENDPOINT}/", "key": "main", "secret": "hush"}, what="fake")
+    there = load(FakeSettings, {"endpoint": f"{ENDPOINT}/", "key": "main", "secret": "hush"}, subject="fake")
     assert there.endpoint == ENDPOINT
     assert there.secret is not None
     assert "hush" not in repr(there)
-    assert load(FakeSettings, {"endpoint": ENDPOINT}, what="fake").key is None
+    assert load(FakeSettings, {"endpoint": ENDPOINT}, subject="fake").key is None
     assert here.instrument_refresh_interval == timedelta(minutes=30)
 
 
@@ -144,6 +144,6 @@ def test_an_endpoint_selects_the_wire_form() -> None:
 )
 def test_market_settings_and_an_endpoint_exclude_each_other(values: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load(FakeSettings, values, what="fake")
+        load(FakeSettings, values, subject="fake")
     assert words in str(caught.value)
     assert "hush" not in str(caught.value)

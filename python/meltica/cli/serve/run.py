@@ -33,11 +33,11 @@ LEFT_BEHIND = {"lambdas": 3, "states": 5, "lock": 5, "database": 5, "embedded Po
 
 def run(loaded: "Loaded", output: "JsonOutput | None") -> int:
     """Runs the gateway until a signal stops it; returns the exit code."""
-    began = time.monotonic()
+    started_at = time.monotonic()
     with contextlib.ExitStack() as stack:
         settings = loaded.settings.log
         show = stack.enter_context(screen(settings.level, settings.format, "Meltica", _rows(loaded)))
-        serving = Serving(loaded, show, stack.close, output, began=began)
+        serving = Serving(loaded, show, stack.close, output, started_at=started_at)
         try:
             with asyncio.Runner() as runner:
                 runner.run(serving.main())
@@ -57,13 +57,13 @@ class Serving:
         close_screen: Callable[[], object],
         output: "JsonOutput | None",
         *,
-        began: float,
+        started_at: float,
     ) -> None:
         self._loaded = loaded
         self._show = show
         self._close_screen = close_screen
         self._output = output
-        self._began = began
+        self._started_at = started_at
         self._gateway = Gateway(loaded)
         self._signals = StopSignals(self._end_now)
         self._failure: MelticaError | None = None
@@ -144,7 +144,7 @@ class Serving:
     def _report_ready(self) -> None:
         host, port = self._gateway.api.address
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        seconds = time.monotonic() - self._began
+        seconds = time.monotonic() - self._started_at
         log.info("ready at %s after %.1f s", address, seconds)
         if self._output is not None:
             line = {"event": "ready", "version": __version__, "address": address, "pid": os.getpid()}
@@ -159,8 +159,8 @@ class Serving:
     def _code(self) -> int:
         if self._failure is not None:
             return CommandFailed(self._failure).exit_code
-        left = self._gateway.left_behind
-        return next((code for part, code in LEFT_BEHIND.items() if part in left), 1) if left else 0
+        abandoned = self._gateway.left_behind
+        return next((code for part, code in LEFT_BEHIND.items() if part in abandoned), 1) if abandoned else 0
 
     def _leave(self) -> NoReturn:
         self._close_screen()

@@ -44,13 +44,13 @@ class StatusLine:
     def __init__(self, gateway: "Gateway", clock: Callable[[], float] = time.monotonic) -> None:
         self._gateway = gateway
         self._clock = clock
-        self._began = clock()
+        self._started_at = clock()
         self._last = self._sample()
 
     def next(self) -> str:
         """Returns the current line."""
         before, self._last = self._last, self._sample()
-        return line(before, self._last, self._last.time - self._began)
+        return line(before, self._last, self._last.time - self._started_at)
 
     def _sample(self) -> Sample:
         gateway = self._gateway

@@ -109,13 +109,13 @@ class _Serving:
         if show is None:
             await self._signals.requested.wait()
             return
-        began = time.monotonic()
-        last = began, venue.hub.published
+        started_at = time.monotonic()
+        last = started_at, venue.hub.published
         while not self._signals.requested.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._signals.requested.wait(), STATUS_SECONDS)
             now = time.monotonic(), venue.hub.published
-            show(status_line(venue, (now[1] - last[1]) / (now[0] - last[0]), now[0] - began))
+            show(status_line(venue, (now[1] - last[1]) / (now[0] - last[0]), now[0] - started_at))
             last = now
 
     def _end_now(self, number: signal.Signals) -> NoReturn:
