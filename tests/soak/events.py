@@ -2,7 +2,7 @@
 
     python -m tests.soak.events [EVENTS]       or       nox -s soak -- events [EVENTS]
 
-It replays the synthetic session in a loop, without loss, through codec, books and dispatch into two lambdas,
+It replays the generated session in a loop, without loss, through codec, books and dispatch into two lambdas,
 each on its own thread. One lambda counts events. The other also keeps every thousandth event in a deque of
 the last thousand. Kept events live on the heap; once the deque is full, memory that still grows is a leak.
 
@@ -138,7 +138,7 @@ def faults(core: Core, instances: list[LambdaInstance], soaked: Soaked) -> Itera
         name: feed[name] for name in ("errors", "gaps", "duplicates", "stale_ids", "no_slot") if feed[name]
     }
     if losses:
-        yield f"the synthetic session was not replayed completely: {losses}"
+        yield f"the generated session was not replayed completely: {losses}"
     for instance in instances:
         stats, subject = instance.stats(), cast(Counts, instance.subject)
         if subject.received != total or sum(stats["delivered"][kind] for kind in KINDS) != total:
