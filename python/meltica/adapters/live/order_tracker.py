@@ -344,7 +344,8 @@ class OrderTracker:
             return _Which.LATER
         if not _is_another(venue_id, last):
             return _Which.CURRENT
-        later = order.time is None or order.time >= (last.time or 0)
+        # A rejection without a venue order id never hides an order that the venue has.
+        later = last.venue_order_id is None or order.time is None or order.time >= (last.time or 0)
         return _Which.LATER if later else _Which.EARLIER
 
     def _is_unexpected(self, fill: Fill, filled: Decimal) -> bool:
@@ -373,6 +374,9 @@ class OrderTracker:
 
     def _settle_sent(self, order: OrderSnapshot) -> None:
         """5: drops the request that a report of its order answers."""
+        if order.state is OrderState.REJECTED and order.venue_order_id is None:
+            # It may reject another request under the same id.
+            return
         for sent in self._sent.get(order.client_order_id, ()):
             if sent.answer is not None:
                 reported = _same_venue_id(order, sent.answer)

@@ -250,6 +250,15 @@ def test_an_answer_with_the_first_order_of_its_id_leaves_no_query(
     assert account.queried == []
 
 
+def test_a_rejection_that_overtakes_a_report_does_not_hide_the_order(account: TrackedAccount) -> None:
+    account.place("a")
+    account.venue.now += 1
+    account.venue.reject(new_order("a"), second=True)
+    account.receive(account.venue.stream[-1])
+    assert account.published == [("a", OrderState.REJECTED, 0)]
+    assert account.reconnect() == [("a", OrderState.ACK, 0)]
+
+
 def test_an_amendment_is_published(account: TrackedAccount) -> None:
     order = account.place("a")
     account.receive()
