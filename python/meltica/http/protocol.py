@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from meltica.api.envelope import Failure
 from meltica.http.errors import HttpError
 from meltica.http.responses import REFUSAL, SECURITY_HEADERS
+from meltica.runtime.fork import close_in_children
 
 MAX_HEADERS = 64 << 10
 """Most bytes of a request line and its headers."""
@@ -58,8 +59,6 @@ class LimitedProtocol(HttpToolsProtocol):
     """What `_received` becomes when a request begins: the bytes before it in the same piece do not count."""
     _size = 0
     """Bytes of the current piece."""
-    _header_bytes = 0
-    """Bytes of the request line and the headers that were parsed, trailers included."""
     _between_requests = True
     _headers_complete = False
     _surplus = False
@@ -74,6 +73,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Limits the number of connections (rule 3), and starts the timer of the first request."""
         super().connection_made(transport)
+        close_in_children(self)
         limit = max_connections()
         if len(self.connections) > limit and not self._close_longest_waiting():
             self._surplus = True
@@ -119,29 +119,14 @@ class LimitedProtocol(HttpToolsProtocol):
         """Begins a request."""
         super().on_message_begin()
         self._received, self._count_from = self._count_from, -self._size
-        self._header_bytes = 0
         self._between_requests = self._headers_complete = False
-
-    def on_url(self, url: bytes) -> None:
-        """Takes a part of the request line."""
-        super().on_url(url)
-        self._header_bytes += len(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Takes a header, or a trailer after a body in chunks."""
-        self._header_bytes += len(name) + len(value) + 4
-        if self._headers_complete:
-            if self._header_bytes > MAX_HEADERS:
-                raise ValueError("too many trailers")
-            return
-        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Starts the application, or the response that refuses the request (rules 1, 3 and 4)."""
         self._headers_complete = True
         upgrade = self.parser.should_upgrade() and not self._should_upgrade()
         error: HttpError | None = None
-        if self._header_bytes > MAX_HEADERS:
+        if self._received + self._size > MAX_HEADERS and self._header_bytes() > MAX_HEADERS:
             error = _headers_too_large()
         elif self._surplus:
             text = f"too many connections: at most {max_connections()} are served at a time; retry later"
@@ -184,6 +169,9 @@ class LimitedProtocol(HttpToolsProtocol):
     def _in_headers(self) -> bool:
         """Whether a part of the headers has arrived."""
         return not self._between_requests and not self._headers_complete
+
+    def _header_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _upgrade(self) -> None:
         if self._should_upgrade():

@@ -6,7 +6,7 @@ import select
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString, Self
 from urllib.parse import urlsplit
 
 import psycopg
@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from meltica.errors import ConfigError, DatabaseUnavailable
+from meltica.runtime.fork import close_in_children, fork_count
 
 if TYPE_CHECKING:
     from meltica.persistence.postgres.embedded import EmbeddedPostgres
@@ -99,11 +100,27 @@ async def connect(
         settings=settings,
     )
     try:
-        return await AsyncConnection.connect(info, autocommit=True)
+        return await Connection.connect(info, autocommit=True)
     except psycopg.Error as error:
         raise DatabaseUnavailable(
             f"the database ({shown(dsn)}) cannot be reached: {error_text(error)}"
         ) from error
+
+
+class Connection(AsyncConnection):
+    """A connection that no forked child keeps."""
+
+    @classmethod
+    async def connect(cls, conninfo: str = "", **options: Any) -> Self:
+        """Opens a connection, and another one if a child was forked meanwhile."""
+        while True:
+            forks = fork_count()
+            connection = await super().connect(conninfo, **options)
+            close_in_children(connection)
+            if fork_count() == forks:
+                return connection
+            # The child may have the socket. Closing it here ends the session on the server nevertheless.
+            await connection.close()
 
 
 class Database:
@@ -121,6 +138,7 @@ class Database:
         )
         self._pool = AsyncConnectionPool(
             info,
+            connection_class=Connection,
             kwargs={"autocommit": True},
             min_size=options.min_size,
             max_size=options.max_size,
