@@ -114,8 +114,8 @@ pub(super) fn exact(mantissa: i128, scale: u8) -> Decimal {
     Decimal::new(mantissa, scale).expect("Invariant: scales are at most Decimal::MAX_SCALE")
 }
 
-fn fault(field: &'static str, expected: impl Into<String>, seen: impl std::fmt::Display) -> InstrumentError {
-    InstrumentError { field, expected: expected.into(), found: format!("\"{seen}\"") }
+fn fault(field: &'static str, expected: impl Into<String>, found: impl std::fmt::Display) -> InstrumentError {
+    InstrumentError { field, expected: expected.into(), found: format!("\"{found}\"") }
 }
 
 /// Returns the scale and the mantissa of an increment.

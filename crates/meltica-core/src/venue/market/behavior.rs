@@ -108,7 +108,7 @@ impl Requests {
     }
 
     /// Draws a request's latency and failure.
-    pub fn fate(&mut self, behavior: &Behavior) -> (Nanos, Option<Failure>) {
+    pub fn draw(&mut self, behavior: &Behavior) -> (Nanos, Option<Failure>) {
         let latency = behavior.latency(&mut self.latencies);
         let fails = self.failures.chance(behavior.transient_error);
         let before = self.failures.chance(0.5);

@@ -195,7 +195,7 @@ impl SimulatedVenue {
 
     /// Draws a request's latency, in virtual time, and its failure.
     pub fn request_fate(&mut self) -> (Nanos, Option<Failure>) {
-        self.requests.fate(&self.behavior)
+        self.requests.draw(&self.behavior)
     }
 
     /// Submits an order like [`Market::submit`], or rejects it as a simulated fault.
