@@ -5,6 +5,7 @@ import socket
 from ipaddress import ip_address
 
 from meltica.errors import AddressInUse
+from meltica.http.listener import Listener
 from meltica.http.port_holder import port_holder
 from meltica.runtime.fork import close_in_children
 
@@ -12,14 +13,14 @@ OF_GATEWAY = "apiServer.addr or MELTICA_APISERVER__ADDR"
 """The setting and the variable that choose the control plane's address."""
 
 
-def bind(host: str, port: int, chosen_by: str = OF_GATEWAY) -> socket.socket:
+def bind(host: str, port: int, chosen_by: str = OF_GATEWAY) -> Listener:
     """Returns a socket bound to an address; port 0 takes a free one. Raises AddressInUse.
 
     A forked child does not keep the socket.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
+        bound = Listener(family, kind, protocol)
     except OSError as error:
         raise AddressInUse(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     try:

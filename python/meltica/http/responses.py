@@ -1,12 +1,14 @@
 """Error responses of the server itself, for requests that do not reach the application."""
 
 from http import HTTPStatus
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
-from litestar.types import Message, Send
 
 from meltica.api.envelope import Failure
+
+if TYPE_CHECKING:
+    from litestar.types import Message, Send
 
 REFUSAL = "meltica.refusal"
 """Key of a scope: an HttpError that the request gate sends instead of calling the application."""
@@ -20,12 +22,12 @@ SECURITY_HEADERS = (
 """Headers of every response."""
 
 
-async def respond(send: Send, status: int, failure: Failure, kind: str = "http.response") -> None:
+async def respond(send: "Send", status: int, failure: Failure, kind: str = "http.response") -> None:
     """Sends an error response."""
     body = msgspec.json.encode(failure)
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if status == HTTPStatus.REQUEST_TIMEOUT:
         headers.append((b"connection", b"close"))
     start = {"type": f"{kind}.start", "status": status, "headers": headers}
-    await send(cast(Message, start))
-    await send(cast(Message, {"type": f"{kind}.body", "body": body, "more_body": False}))
+    await send(cast("Message", start))
+    await send(cast("Message", {"type": f"{kind}.body", "body": body, "more_body": False}))

@@ -1,0 +1,76 @@
+"""A gateway process that has no free file descriptor."""
+
+import http.client
+import json
+import resource
+import socket
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from meltica.http import listener
+from meltica.persistence.postgres.server import wait_until
+from tests.support.serving import Gateway, project
+
+PATIENCE = 30.0
+GROWTH = 64 << 10
+"""Most bytes that the fault may add to the log."""
+
+
+@contextmanager
+def exhausted(pid: int) -> Generator[None]:
+    """Leaves a process no free file descriptor."""
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = max(int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()) + 1
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+def connect(gateway: Gateway) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection(gateway.address.removeprefix("http://"), timeout=PATIENCE)
+
+
+def status(
+    connection: http.client.HTTPConnection, path: str = "/health/live"
+) -> tuple[int, dict[str, object]]:
+    """Returns status and body of a request, 0 for a connection that was reset."""
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    except (ConnectionError, http.client.HTTPException):
+        return 0, {}
+
+
+def test_new_connections_are_refused_and_open_ones_served(database_url: str) -> None:
+    with project() as created, created.serving(database=database_url) as gateway:
+        gateway.wait_ready()
+        with closing(connect(gateway)) as kept:
+            assert status(kept)[0] == 200
+            before = gateway.log.stat().st_size
+            with exhausted(gateway.process.pid):
+                fillers: list[socket.socket] = []
+                answers: list[tuple[int, dict[str, object]]] = []
+
+                def refused() -> bool:
+                    with closing(connect(gateway)) as new:
+                        answers.append(status(new))
+                    if answers[-1][0] == 200:
+                        fillers.append(socket.create_connection((new.host, new.port)))
+                    return [code for code, _ in answers].count(503) >= 20
+
+                assert wait_until(refused, PATIENCE), answers
+                assert answers[-1][1]["code"] == listener.CODE
+                assert status(kept)[0] == 200, "a connection that is open is served"
+                for filler in fillers:
+                    filler.close()
+            assert wait_until(lambda: gateway.get("/health/live")[0] == 200, PATIENCE)
+            gateway.signal(15)
+            assert gateway.ended() == 0
+        assert gateway.log.stat().st_size - before < GROWTH
+        messages = [line["message"] for line in gateway.lines()]
+        assert any("raise the limit (ulimit -n)" in message for message in messages)
+        assert not any("system resource" in message for message in messages)
