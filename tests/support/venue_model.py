@@ -139,6 +139,7 @@ class Venue:
 
     def amend(self, order: Order, price: Decimal) -> None:
         """Changes an order's price."""
+        self.now += 1
         order.price, order.time = price, self.now
         self._report(order)
 
