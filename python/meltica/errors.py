@@ -20,6 +20,8 @@ MelticaError
   ReplayError       a recording cannot be replayed
   DatabaseError     the database cannot be used in its current state
     DatabaseUnavailable    the database cannot be started or reached, or the connection was lost
+      ChangeInDoubt        a write may have been committed; the database did not confirm it
+      LockNotHeld          the gateway does not hold the lock of its database
     MigrationError         a migration failed, or the migrations of files and database differ
     GatewayAlreadyRunning  another gateway holds the database
   AlreadyExists     a provider or an instance of that name exists already
@@ -36,6 +38,7 @@ from meltica._core import CapacityError, CodecError, LambdaError, LambdaStopped,
 __all__ = [
     "AlreadyExists",
     "CapacityError",
+    "ChangeInDoubt",
     "CodecError",
     "ConfigError",
     "DatabaseError",
@@ -45,6 +48,7 @@ __all__ = [
     "LambdaError",
     "LambdaLoadError",
     "LambdaStopped",
+    "LockNotHeld",
     "MelticaError",
     "MigrationError",
     "NotFound",
@@ -159,6 +163,14 @@ class DatabaseError(MelticaError):
 
 class DatabaseUnavailable(DatabaseError):
     """The database cannot be started or reached, or the connection was lost during use."""
+
+
+class ChangeInDoubt(DatabaseUnavailable):
+    """A write was sent, and whether it was committed is unknown until the database responds."""
+
+
+class LockNotHeld(DatabaseUnavailable):
+    """The gateway does not hold the lock of its database, so nothing was written."""
 
 
 class MigrationError(DatabaseError):

@@ -195,7 +195,7 @@ async def test_a_stalled_write_times_out(
     monkeypatch.setattr(store, "WRITE_TIMEOUT", 0.1)
     async with database.transaction() as connection:
         await connection.execute("select from providers for update")
-        with pytest.raises(DatabaseUnavailable, match="was not written: the database did not respond"):
+        with pytest.raises(DatabaseUnavailable, match="outcome unknown: the database did not respond"):
             await providers.set_actual(BINANCE.name, ProviderState.RUNNING)
     assert providers.get(BINANCE.name).actual == "pending"
 

@@ -25,6 +25,8 @@ class InstanceBase(Schema, frozen=True, kw_only=True):
     """The value in the configuration file."""
     drift: bool
     """Whether `desired` differs from `enabled`."""
+    recorded: bool | UnsetType = UNSET
+    """False while a stop is not in the database yet; absent otherwise."""
     host: Literal["thread", "shared"]
     source: str
     """The strategy as configured: the name of a shipped one, or a file and its class."""

@@ -29,6 +29,8 @@ class ProviderBase(Schema, frozen=True, kw_only=True):
     """The value in the configuration file."""
     drift: bool
     """Whether `desired` differs from `enabled`."""
+    recorded: bool | UnsetType = UNSET
+    """False while a stop is not in the database yet; absent otherwise."""
     baseline: bool
     """Whether the provider is in the configuration file."""
     restarts: int

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from meltica.errors import DatabaseUnavailable
+from meltica.errors import ChangeInDoubt
 
 PATIENCE = 6.0
 """Seconds that a response waits for a change; existing clients time out after 8."""
@@ -24,7 +24,7 @@ class ChangeRunner:
         """Runs a change and returns whether it ended in time; one that did not continues in the background.
 
         `recorded` returns whether the desired state is in the database. Raises what the change raises, and
-        DatabaseUnavailable when the desired state was not recorded in time.
+        ChangeInDoubt when the desired state was not recorded in time.
         """
         # In a context of its own: what it starts lives longer than the request and must not log its id.
         task: asyncio.Task[object] = asyncio.get_running_loop().create_task(
@@ -42,9 +42,9 @@ class ChangeRunner:
             return True
         task.add_done_callback(_log_failure)
         if not recorded():
-            raise DatabaseUnavailable(
-                f"change not recorded: no response from the database within {PATIENCE:g} s;"
-                " the change may still be applied"
+            raise ChangeInDoubt(
+                f"outcome unknown: no response from the database within {PATIENCE:g} s;"
+                " the change is applied if the database committed it"
             )
         return False
 

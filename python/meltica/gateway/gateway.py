@@ -18,6 +18,7 @@ from meltica.errors import MigrationError
 from meltica.gateway.baseline import Drift, apply_baseline
 from meltica.gateway.metrics import gateway_metrics
 from meltica.gateway.readiness import Readiness
+from meltica.gateway.recovery import StateRecovery
 from meltica.gateway.steps import ShutdownStep, run_shutdown
 from meltica.http.address import bind
 from meltica.lambdas.manager import InstanceManager
@@ -54,6 +55,7 @@ class Gateway:
     providers: ProviderManager
     instances: InstanceManager
     readiness: Readiness
+    recovery: StateRecovery
     api: "HttpServer"
     drift: tuple[Drift, ...] = ()
     """Desired states that differ from the config file."""
@@ -163,7 +165,9 @@ class Gateway:
             log.info("migration %s applied", migration)
 
     async def _load(self) -> None:
-        providers, instances = ProviderStore(self.database), InstanceStore(self.database)
+        await self.lock.claim()
+        providers = ProviderStore(self.database, self.lock)
+        instances = InstanceStore(self.database, self.lock)
         await providers.load()
         await instances.load()
         self.drift = await apply_baseline(self.loaded, providers, instances)
@@ -181,9 +185,18 @@ class Gateway:
             self.providers.add(spec)
         for spec in self.loaded.lambdas.values():
             self.instances.add(spec)
-        self.readiness = Readiness(self.database, self.lock, self.providers, self.instances, self.stopping)
+        self.recovery = StateRecovery(
+            [providers, instances],
+            [self.providers, self.instances],
+            lambda: apply_baseline(self.loaded, providers, instances),
+        )
+        self.lock.on_regain = self.recovery.regained
+        self.readiness = Readiness(
+            self.database, self.lock, self.providers, self.instances, self.recovery, self.stopping
+        )
         self._register_metrics()
         self.state_writer.start()
+        self.recovery.start()
 
         async def close() -> bool:
             written = await self.state_writer.close(2.0)
@@ -192,6 +205,7 @@ class Gateway:
             return written
 
         self._shutdown.append(ShutdownStep("states", close, 2.0))
+        self._shutdown.append(ShutdownStep("recovery", self.recovery.stop, 0.1))
 
     def _register_metrics(self) -> None:
         self.metrics.register(gateway_metrics(self))

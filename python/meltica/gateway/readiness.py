@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from meltica.runtime.lifecycle import Desired, InstanceState, ProviderState
 
 if TYPE_CHECKING:
+    from meltica.gateway.recovery import StateRecovery
     from meltica.lambdas.manager import InstanceManager
     from meltica.persistence.database import Database
     from meltica.persistence.lock import GatewayLock
@@ -25,6 +26,7 @@ class Readiness:
     lock: "GatewayLock"
     providers: "ProviderManager"
     instances: "InstanceManager"
+    recovery: "StateRecovery"
     stopping: asyncio.Event
 
     async def faults(self) -> dict[str, str]:
@@ -36,6 +38,11 @@ class Readiness:
             faults["database"] = "does not answer"
         if not self.lock.held:
             faults["lock"] = "is not held"
+        if self.recovery.pending:
+            faults["states"] = "are being read from the database again"
+        unrecorded = (*self.providers.unrecorded(), *self.instances.unrecorded())
+        if unrecorded:
+            faults["stops"] = f"are not in the database yet: {', '.join(unrecorded)}"
         for provider in self.providers.all():
             fault = _provider_fault(provider)
             if fault is not None:

@@ -11,7 +11,16 @@ from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from msgspec import UNSET
 
 from meltica.api.envelope import Failure
-from meltica.errors import AlreadyExists, Conflict, DatabaseUnavailable, MelticaError, NotFound, StartError
+from meltica.errors import (
+    AlreadyExists,
+    ChangeInDoubt,
+    Conflict,
+    DatabaseUnavailable,
+    LockNotHeld,
+    MelticaError,
+    NotFound,
+    StartError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +42,8 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     Conflict: (409, "conflict"),
     StartError: (400, "start_failed"),
     DatabaseUnavailable: (503, "database_unavailable"),
+    ChangeInDoubt: (503, "outcome_unknown"),
+    LockNotHeld: (503, "lock_not_held"),
     NotFoundException: (404, "unknown_path"),
     MethodNotAllowedException: (405, "method_not_allowed"),
     Exception: INTERNAL,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from meltica.errors import Conflict, MelticaError, NotFound, Overdue, StartError, one_line, suggestion
 from meltica.lambdas.instances import LambdaInstance, add_instance
 from meltica.lambdas.loader import load, revision_of
+from meltica.persistence.stores.desired import DesiredStates
 from meltica.runtime.lifecycle import Desired, InstanceState, idle_lock
 from meltica.runtime.state_writer import StateWriter
 from meltica.runtime.threads import call, within
@@ -102,6 +103,7 @@ class InstanceManager:
         self._core = core
         self._store = store
         self._state_writer = state_writer
+        self._desired = DesiredStates(store, state_writer, "instance")
         self._stuck_seconds = stuck_after.total_seconds()
         self._start_seconds = start_timeout.total_seconds()
         self._instances: dict[str, ManagedInstance] = {}
@@ -164,7 +166,7 @@ class InstanceManager:
                 raise Conflict("the gateway is stopping")
             if instance.running:
                 raise Conflict(f"instance `{id}` is already {instance.actual}")
-            await self._store.set_desired(id, Desired.RUNNING)
+            await self._desired.record_start(id)
             instance.desired = Desired.RUNNING
             await self._start(instance)
         return instance
@@ -178,10 +180,43 @@ class InstanceManager:
         async with idle_lock(instance.lock, f"instance `{id}`", instance.actual):
             if not instance.running and instance.desired is Desired.STOPPED:
                 raise Conflict(f"instance `{id}` is not running: its status is {instance.actual}")
-            await self._store.set_desired(id, Desired.STOPPED)
+            # In memory first: a stop must not wait for the database.
             instance.desired = Desired.STOPPED
+            self._desired.record_stop(id)
             await self._stop(instance)
+            await self._desired.wait_recorded(id)
         return instance
+
+    def recorded(self, id: str) -> bool:
+        """Returns whether the database has the desired state of an instance."""
+        return self._desired.is_recorded(id)
+
+    def unrecorded(self) -> list[str]:
+        """Returns the instances whose stop is not recorded yet."""
+        return [id for id in sorted(self._instances) if self._desired.is_pending(id)]
+
+    def discard_unrecorded(self) -> list[str]:
+        """Drops the stops that are not recorded: another gateway has changed the database since."""
+        return self._desired.discard_unrecorded()
+
+    async def adopt(self) -> None:
+        """Applies the desired states of the database and persists the actual ones again."""
+        await asyncio.gather(*(self._adopt(instance) for instance in self.all()))
+        for instance in self.all():
+            self._persist(instance)
+
+    async def _adopt(self, instance: ManagedInstance) -> None:
+        async with instance.lock:
+            desired = self._desired.adopted(instance.id, instance.desired)
+            if desired is instance.desired or self._closing:
+                return
+            log.warning("instance %s: the database says %s, which is adopted", instance.id, desired)
+            instance.desired = desired
+            if desired is Desired.STOPPED:
+                await self._stop(instance)
+            elif not instance.running:
+                with contextlib.suppress(StartError):  # recorded and logged where it was raised
+                    await self._start(instance)
 
     async def close(self) -> bool:
         """Stops all instances concurrently without changing desired states.
@@ -386,5 +421,8 @@ class InstanceManager:
         if actual in (InstanceState.STARTING, InstanceState.RUNNING) or error is not None:
             instance.last_error = error
         instance.actual = actual
-        id, error = instance.id, instance.last_error or ""
+        self._persist(instance)
+
+    def _persist(self, instance: ManagedInstance) -> None:
+        id, actual, error = instance.id, instance.actual, instance.last_error or ""
         self._state_writer.put("instance", id, lambda: self._store.set_actual(id, actual, error))

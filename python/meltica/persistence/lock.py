@@ -16,7 +16,7 @@ from datetime import datetime
 import psycopg
 from psycopg import AsyncConnection
 
-from meltica.errors import DatabaseUnavailable, GatewayAlreadyRunning
+from meltica.errors import DatabaseUnavailable, GatewayAlreadyRunning, LockNotHeld
 from meltica.persistence.database import connect, error_text, shown
 
 LOCK = 0x6D656C74_67617465
@@ -62,16 +62,26 @@ class GatewayLock:
     """The lock of one database, taken with `await acquire()` and given back with `await release()`.
 
     `on_change` is called with False as soon as the lock is lost, and with True when it is held again.
+    `on_regain` is called before that, while `held` is still False, with whether another gateway held the lock
+    meanwhile.
     """
 
     def __init__(
-        self, dsn: str, *, on_change: Callable[[bool], None] | None = None, heartbeat: float = HEARTBEAT
+        self,
+        dsn: str,
+        *,
+        on_change: Callable[[bool], None] | None = None,
+        on_regain: Callable[[bool], None] | None = None,
+        heartbeat: float = HEARTBEAT,
     ) -> None:
         self.dsn = dsn
         self.name = f"meltica gateway on {socket.gethostname()[:24]}, process {os.getpid()}"
         self._on_change = on_change
+        self.on_regain = on_regain
+        self._epoch: int | None = None
         self._heartbeat = heartbeat
         self._held = asyncio.Event()
+        self._superseded = False
         self._session: Holder | None = None
         self._connection: AsyncConnection | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -81,6 +91,20 @@ class GatewayLock:
     def held(self) -> bool:
         """Whether this process holds the lock; orders must not be sent while it does not."""
         return self._held.is_set()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that `claim` took; every write of this gateway proves it. Raises LockNotHeld."""
+        if self._epoch is None or not self.held:
+            raise LockNotHeld(
+                f"nothing was written: the gateway does not hold the lock of its database ({shown(self.dsn)})"
+            )
+        return self._epoch
+
+    async def claim(self) -> None:
+        """Raises the epoch of the database, which must have the schema. Raises DatabaseUnavailable."""
+        assert self._connection is not None
+        await self._raise_epoch(self._connection)
 
     async def wait_held(self) -> None:
         """Waits until the lock is held."""
@@ -109,6 +133,8 @@ class GatewayLock:
         try:
             await self._lock(connection)
             self._session = await _holder(connection)
+            if self._epoch is not None:
+                await self._raise_epoch(connection)
         except psycopg.Error as error:
             await connection.close()
             raise DatabaseUnavailable(
@@ -118,6 +144,19 @@ class GatewayLock:
             await connection.close()
             raise
         return connection
+
+    async def _raise_epoch(self, connection: AsyncConnection) -> None:
+        """Takes the next epoch. One that is not the successor of the last was raised by another gateway."""
+        try:
+            cursor = await connection.execute("update gateway set epoch = epoch + 1 returning epoch")
+            row = await cursor.fetchone()
+        except psycopg.Error as error:
+            raise DatabaseUnavailable(
+                f"the database ({shown(self.dsn)}) failed: {error_text(error)}"
+            ) from error
+        assert row is not None
+        self._superseded = self._epoch is not None and row[0] != self._epoch + 1
+        self._epoch = row[0]
 
     async def _lock(self, connection: AsyncConnection) -> None:
         holder: Holder | None = None
@@ -144,6 +183,7 @@ class GatewayLock:
             _log.error("gateway lock lost: %s; orders are refused until it is regained", reason)
             self._notify(held=False)
             self._connection = await self._regain()
+            self._report_regained()
             self._held.set()
             _log.warning("gateway lock regained")
             self._notify(held=True)
@@ -177,6 +217,15 @@ class GatewayLock:
                     logged = str(error)
                     _log.error("gateway lock cannot be taken, retrying: %s", error)
             await asyncio.sleep(RETRY)
+
+    def _report_regained(self) -> None:
+        if self._superseded:
+            _log.error("another gateway held the lock meanwhile; its changes are adopted")
+        if self.on_regain is not None:
+            try:
+                self.on_regain(self._superseded)
+            except Exception:
+                _log.exception("the on_regain callback of the gateway lock raised")
 
     def _notify(self, *, held: bool) -> None:
         if self._on_change is None:

@@ -7,10 +7,12 @@ restart budget is spent.
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 from meltica.adapters.base import Route
 from meltica.errors import Conflict, NotFound, suggestion
+from meltica.persistence.stores.desired import DesiredStates
 from meltica.providers.provider import Clock, Provider
 from meltica.runtime.backoff import RestartPolicy
 from meltica.runtime.lifecycle import Desired, ProviderState, idle_lock
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from meltica._core import Core
     from meltica.persistence.stores.providers import ProviderRow, ProviderStore
     from meltica.providers.spec import ProviderSpec
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Provider", "ProviderManager"]
 
@@ -39,6 +43,7 @@ class ProviderManager:
         self._policy = policy
         self._store = store
         self._state_writer = state_writer
+        self._desired = DesiredStates(store, state_writer, "provider")
         self._clock = clock or Clock(asyncio.get_running_loop().time)
         self._providers: dict[str, Provider] = {}
         self._closing = False
@@ -97,7 +102,7 @@ class ProviderManager:
             if provider.busy:
                 state = "running" if provider.running else "starting"
                 raise Conflict(f"provider `{name}` is already {state}")
-            await self._store.set_desired(name, Desired.RUNNING)
+            await self._desired.record_start(name)
             provider.desired = Desired.RUNNING
             provider.begin()
         return provider
@@ -111,10 +116,42 @@ class ProviderManager:
         async with idle_lock(provider.lock, f"provider `{name}`", provider.actual):
             if not provider.busy and provider.desired is Desired.STOPPED:
                 raise Conflict(f"provider `{name}` is not running: its status is {provider.actual}")
-            await self._store.set_desired(name, Desired.STOPPED)
+            # In memory first: a stop must not wait for the database.
             provider.desired = Desired.STOPPED
+            self._desired.record_stop(name)
             await provider.end()
+            await self._desired.wait_recorded(name)
         return provider
+
+    def recorded(self, name: str) -> bool:
+        """Returns whether the database has the desired state of a provider."""
+        return self._desired.is_recorded(name)
+
+    def unrecorded(self) -> list[str]:
+        """Returns the providers whose stop is not recorded yet."""
+        return [name for name in sorted(self._providers) if self._desired.is_pending(name)]
+
+    def discard_unrecorded(self) -> list[str]:
+        """Drops the stops that are not recorded: another gateway has changed the database since."""
+        return self._desired.discard_unrecorded()
+
+    async def adopt(self) -> None:
+        """Applies the desired states of the database and persists the actual ones again."""
+        await asyncio.gather(*(self._adopt(provider) for provider in self.all()))
+        for provider in self.all():
+            self._record(provider)
+
+    async def _adopt(self, provider: Provider) -> None:
+        async with provider.lock:
+            desired = self._desired.adopted(provider.name, provider.desired)
+            if desired is provider.desired or self._closing:
+                return
+            log.warning("provider %s: the database says %s, which is adopted", provider.name, desired)
+            provider.desired = desired
+            if desired is Desired.STOPPED:
+                await provider.end()
+            elif not provider.busy:
+                provider.begin()
 
     async def close(self) -> bool:
         """Stops all providers at once and keeps their desired states; returns False after a time-out."""

@@ -1,6 +1,7 @@
 """Background persistence of component states, which tolerates an unavailable database."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -12,13 +13,16 @@ log = logging.getLogger("meltica.states")
 class StateWriter:
     """Persists the latest state of each component in the background.
 
-    Writes are retried while the database is unavailable. Desired states never pass through here: they are
-    committed before they are acted on.
+    Writes are retried while the database is unavailable. A start never passes through here: it is committed
+    before it is acted on.
     """
 
     def __init__(self, retry: float = 1.0) -> None:
         self._retry = retry
         self._latest: dict[tuple[str, str], Callable[[], Awaitable[object]]] = {}
+        self._writing: tuple[str, str] | None = None
+        """The component whose state is being written; None also once that write was discarded."""
+        self._written = asyncio.Condition()
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -33,6 +37,29 @@ class StateWriter:
         self._latest[kind, name] = write
         self._idle.clear()
         self._changed.set()
+
+    def is_pending(self, kind: str, name: str) -> bool:
+        """Returns whether a state is scheduled or being written."""
+        return (kind, name) in self._latest or self._writing == (kind, name)
+
+    async def wait_written(self, kind: str, name: str, timeout: float) -> None:
+        """Waits until a state is written or discarded, for at most `timeout` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout), self._written:
+                await self._written.wait_for(lambda: not self.is_pending(kind, name))
+
+    def discard(self, kind: str, name: str) -> bool:
+        """Drops a scheduled write; returns whether there was one. One that was sent is not retried."""
+        dropped = self.is_pending(kind, name)
+        self._latest.pop((kind, name), None)
+        if self._writing == (kind, name):
+            self._writing = None
+        return dropped
+
+    def discard_all(self, kind: str) -> list[str]:
+        """Drops the scheduled writes of a kind; returns their components."""
+        keys = {key for key in (*self._latest, self._writing) if key is not None and key[0] == kind}
+        return sorted(name for _, name in keys if self.discard(kind, name))
 
     async def close(self, timeout: float) -> bool:
         """Writes pending states for at most `timeout` seconds; returns False when some were not written."""
@@ -52,15 +79,26 @@ class StateWriter:
             while self._latest:
                 key = next(iter(self._latest))
                 write = self._latest.pop(key)
-                try:
-                    await write()
-                except DatabaseUnavailable as error:
+                self._writing = key
+                written = await self._write(key, write)
+                discarded, self._writing = self._writing != key, None
+                if not written and not discarded:
                     # A newer state of the component takes precedence.
                     self._latest.setdefault(key, write)
-                    log.debug("state of %s %s not persisted yet, retrying: %s", *key, error)
                     await asyncio.sleep(self._retry)
-                except MelticaError as error:
-                    log.error("state of %s %s not persisted: %s", *key, error)
-                except Exception:
-                    log.exception("state of %s %s not persisted", *key)
+                async with self._written:
+                    self._written.notify_all()
             self._idle.set()
+
+    async def _write(self, key: tuple[str, str], write: Callable[[], Awaitable[object]]) -> bool:
+        """Writes one state; returns False when it must be retried."""
+        try:
+            await write()
+        except DatabaseUnavailable as error:
+            log.debug("state of %s %s not persisted yet, retrying: %s", *key, error)
+            return False
+        except MelticaError as error:
+            log.error("state of %s %s not persisted: %s", *key, error)
+        except Exception:
+            log.exception("state of %s %s not persisted", *key)
+        return True

@@ -55,7 +55,7 @@ class InstanceView:
             strategy_tag=optional(stored.tag),
             strategy_hash=optional(stored.revision),
             strategy_version=optional(version),
-            **_base(instance, stored),
+            **_base(instance, stored, recorded=self._services.instances.recorded(instance.id)),
         )
 
     def detail(self, instance: ManagedInstance) -> InstanceDetail:
@@ -72,7 +72,7 @@ class InstanceView:
             ),
             scope={name: ScopeEntry(symbols=list(symbols)) for name, symbols in instance.spec.scope.items()},
             counters=_counters(instance),
-            **_base(instance, stored),
+            **_base(instance, stored, recorded=self._services.instances.recorded(instance.id)),
         )
 
     def _strategy(self, instance: ManagedInstance, stored: "InstanceRow") -> tuple[str, str | None]:
@@ -163,10 +163,11 @@ class InstancesController(Controller):
         in_time = await changes.run(
             manager.stop(id), f"stop of instance {id}", lambda: instance.desired is Desired.STOPPED
         )
-        return Response(view.detail(instance), status_code=200 if in_time else 202)
+        complete = in_time and manager.recorded(id)
+        return Response(view.detail(instance), status_code=200 if complete else 202)
 
 
-def _base(instance: ManagedInstance, stored: "InstanceRow") -> dict[str, Any]:
+def _base(instance: ManagedInstance, stored: "InstanceRow", *, recorded: bool) -> dict[str, Any]:
     spec, baseline = instance.spec, stored.origin == "baseline"
     return {
         "id": instance.id,
@@ -180,6 +181,7 @@ def _base(instance: ManagedInstance, stored: "InstanceRow") -> dict[str, Any]:
         "desired": instance.desired,
         "enabled": spec.enabled,
         "drift": (instance.desired is Desired.RUNNING) != spec.enabled,
+        "recorded": UNSET if recorded else False,
         "host": spec.host,
         "source": spec.strategy,
     }

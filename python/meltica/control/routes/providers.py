@@ -65,6 +65,7 @@ class ProviderView:
             "desired": provider.desired,
             "enabled": provider.spec.enabled,
             "drift": wanted != provider.spec.enabled,
+            "recorded": UNSET if services.providers.recorded(provider.name) else False,
             "baseline": services.providers.stored(provider.name).origin == "baseline",
             "restarts": provider.restarts,
             "dependent_instances": dependents or UNSET,
@@ -156,7 +157,8 @@ class ProvidersController(Controller):
         in_time = await changes.run(
             manager.stop(name), f"stop of provider {name}", lambda: provider.desired is Desired.STOPPED
         )
-        return Response(view.detail(provider), status_code=200 if in_time else 202)
+        complete = in_time and manager.recorded(name)
+        return Response(view.detail(provider), status_code=200 if complete else 202)
 
 
 def _instrument(row: Any) -> JsonObject:

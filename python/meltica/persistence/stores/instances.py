@@ -6,6 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from meltica.persistence.database import Database
+from meltica.persistence.lock import GatewayLock
 from meltica.persistence.stores.supervised import Origin, StateStore
 from meltica.runtime.lifecycle import Desired, InstanceState
 
@@ -46,8 +47,8 @@ class InstanceRow(InstanceRecord, frozen=True, kw_only=True):
 class InstanceStore(StateStore[InstanceRow, InstanceRecord, InstanceState]):
     """The table `instances`, by id."""
 
-    def __init__(self, database: Database) -> None:
-        super().__init__(database, InstanceRow, InstanceRecord, "instance", "instances", "id")
+    def __init__(self, database: Database, lock: GatewayLock | None = None) -> None:
+        super().__init__(database, InstanceRow, InstanceRecord, "instance", "instances", "id", lock)
         self._set_revision = self._statement(
             "update {table} set revision = %(revision)s where {key} returning {columns}"
         )

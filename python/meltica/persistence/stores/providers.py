@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from meltica.persistence.database import Database
+from meltica.persistence.lock import GatewayLock
 from meltica.persistence.stores.supervised import Origin, StateStore
 from meltica.runtime.lifecycle import Desired, ProviderState
 
@@ -33,5 +34,5 @@ class ProviderRow(ProviderRecord, frozen=True, kw_only=True):
 class ProviderStore(StateStore[ProviderRow, ProviderRecord, ProviderState]):
     """The table `providers`, by name."""
 
-    def __init__(self, database: Database) -> None:
-        super().__init__(database, ProviderRow, ProviderRecord, "provider", "providers", "name")
+    def __init__(self, database: Database, lock: GatewayLock | None = None) -> None:
+        super().__init__(database, ProviderRow, ProviderRecord, "provider", "providers", "name", lock)

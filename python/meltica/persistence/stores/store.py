@@ -6,16 +6,26 @@ failed write leaves the cache unchanged. docs/development/write-through-cache.md
 
 import asyncio
 import copy
-from collections.abc import KeysView, Mapping
+from collections.abc import Callable, KeysView, Mapping
 from typing import Generic, TypeVar
 
 import msgspec
 import psycopg
+from psycopg import AsyncConnection
 from psycopg.rows import kwargs_row
 from psycopg.sql import Composed
 
-from meltica.errors import AlreadyExists, DatabaseError, DatabaseUnavailable, NotFound, suggestion
+from meltica.errors import (
+    AlreadyExists,
+    ChangeInDoubt,
+    DatabaseError,
+    DatabaseUnavailable,
+    LockNotHeld,
+    NotFound,
+    suggestion,
+)
 from meltica.persistence.database import Database, error_text
+from meltica.persistence.lock import GatewayLock
 
 WRITE_TIMEOUT = 10.0
 
@@ -23,10 +33,23 @@ Row = TypeVar("Row")
 
 
 class Store(Generic[Row]):
-    """The rows of one table by key, written only by this gateway; `load` must be called first."""
+    """The rows of one table by key, written only by this gateway; `load` must be called first.
 
-    def __init__(self, database: Database, row: type[Row], noun: str, key: str, select: Composed) -> None:
+    With a `lock`, each write proves the epoch of the gateway in its transaction: a gateway that lost the lock
+    writes nothing, not even with a statement that the database executes late.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        row: type[Row],
+        noun: str,
+        key: str,
+        select: Composed,
+        lock: GatewayLock | None = None,
+    ) -> None:
         self._database = database
+        self._lock = lock
 
         def convert(**values: object) -> Row:
             # Columns with a fixed set of values become enums.
@@ -39,6 +62,13 @@ class Store(Generic[Row]):
         self._rows: dict[str, Row] = {}
         self._writing = asyncio.Lock()
         self._in_doubt = False
+        self.on_doubt: Callable[[], None] = lambda: None
+        """Called when a write was sent and its outcome is unknown; `load` settles it."""
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a write may have been committed that the cache does not have."""
+        return self._in_doubt
 
     async def load(self) -> None:
         """Reads the table. Raises DatabaseError."""
@@ -97,29 +127,59 @@ class Store(Generic[Row]):
     async def _write(
         self, key: str, query: Composed, values: Mapping[str, object], *, keep: bool = True
     ) -> Row | None:
-        """Runs a statement that returns the row that it wrote; returns a copy of this row, or None."""
+        """Runs a statement that returns the row that it wrote; returns a copy of this row, or None.
+
+        Raises LockNotHeld, ChangeInDoubt or DatabaseUnavailable, and DatabaseError for a refused statement.
+        """
         try:
             async with self._writing, asyncio.timeout(WRITE_TIMEOUT):
                 if self._in_doubt:
                     await self._read()
-                # An aborted write may have been committed nevertheless, so the next one reloads the cache.
-                self._in_doubt = True
-                async with self._database.connection() as connection:
-                    cursor = connection.cursor(row_factory=self._row_factory)
-                    row = await (await cursor.execute(query, values)).fetchone()
-                    self._in_doubt = False
-                    if row is not None and keep:
-                        self._rows[key] = row
-                    elif row is not None:
-                        self._rows.pop(key, None)
-        except TimeoutError:
-            text = f"the database did not respond within {WRITE_TIMEOUT:g} s"
-            raise DatabaseUnavailable(f"{self._noun} `{key}` was not written: {text}") from None
+                row = await self._execute(query, values)
+                if row is not None and keep:
+                    self._rows[key] = row
+                elif row is not None:
+                    self._rows.pop(key, None)
+        except (TimeoutError, DatabaseUnavailable) as error:
+            text = str(error) or f"the database did not respond within {WRITE_TIMEOUT:g} s"
+            if not self._in_doubt:
+                kind = LockNotHeld if isinstance(error, LockNotHeld) else DatabaseUnavailable
+                raise kind(f"{self._noun} `{key}` was not written: {text}") from None
+            raise ChangeInDoubt(
+                f"{self._noun} `{key}`: outcome unknown: {text}; it is read when the database responds"
+            ) from None
         except psycopg.Error as error:
             raise DatabaseError(
                 f"{self._noun} `{key}` was not written: the database refused it: {error_text(error)}"
             ) from error
         return copy.deepcopy(row)
+
+    async def _execute(self, query: Composed, values: Mapping[str, object]) -> Row | None:
+        """Runs a statement. If it is sent and not answered, the store is in doubt until it is read again."""
+        epoch = None if self._lock is None else self._lock.epoch
+        sent = False
+        try:
+            async with self._database.connection() as connection:
+                cursor = connection.cursor(row_factory=self._row_factory)
+                if epoch is None:
+                    sent = True
+                    return await (await cursor.execute(query, values)).fetchone()
+                async with connection.transaction():
+                    await self._prove(connection, epoch)
+                    sent = True
+                    return await (await cursor.execute(query, values)).fetchone()
+        except BaseException as error:
+            # An error of the server's own means that it rolled the statement back.
+            if sent and not isinstance(error, psycopg.Error):
+                self._in_doubt = True
+                self.on_doubt()
+            raise
+
+    async def _prove(self, connection: AsyncConnection, epoch: int) -> None:
+        """Raises LockNotHeld if another gateway has taken the lock; it cannot until the transaction ends."""
+        row = await (await connection.execute("select epoch from gateway for share")).fetchone()
+        if row is None or row[0] != epoch:
+            raise LockNotHeld("another gateway has taken the lock of the database")
 
     async def _read(self) -> None:
         async with self._database.connection() as connection:

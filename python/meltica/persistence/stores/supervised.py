@@ -10,6 +10,7 @@ from psycopg.sql import SQL, Composed, Identifier, Placeholder
 from psycopg.types.json import Jsonb
 
 from meltica.persistence.database import Database
+from meltica.persistence.lock import GatewayLock
 from meltica.persistence.stores.store import Store
 from meltica.runtime.lifecycle import Desired
 
@@ -64,6 +65,7 @@ class StateStore(Store[StateRow], Generic[StateRow, Spec, State]):
         noun: str,
         table: LiteralString,
         key: LiteralString,
+        lock: GatewayLock | None = None,
     ) -> None:
         fields = spec.__struct_fields__
         self._parts = {
@@ -78,7 +80,7 @@ class StateStore(Store[StateRow], Generic[StateRow, Spec, State]):
         }
 
         statement = self._statement
-        super().__init__(database, row, noun, key, statement("select {columns} from {table}"))
+        super().__init__(database, row, noun, key, statement("select {columns} from {table}"), lock)
         self._add = statement(
             "insert into {table} ({names}, desired) values ({values}, %(desired)s)"
             " on conflict do nothing returning {columns}"

@@ -1,0 +1,169 @@
+"""Memory, database and REST agree after a frozen database or a lost lock, whatever changed meanwhile."""
+
+import contextlib
+import json
+import os
+import signal
+import urllib.error
+import urllib.request
+from collections.abc import Generator
+from typing import Any
+
+import psycopg
+import pytest
+
+from meltica.persistence.lock import LOCK
+from meltica.persistence.postgres.server import wait_until
+from tests.support.serving import PATIENCE, Gateway, Project, frozen, project
+
+RUNS = ("running", "running")
+
+
+@pytest.fixture(name="project")
+def _project() -> Generator[Project]:
+    with project() as created:
+        yield created
+
+
+def post(gateway: Gateway, path: str) -> tuple[int, Any]:
+    request = urllib.request.Request(gateway.address + path, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def shown(gateway: Gateway, path: str) -> tuple[str, str]:
+    _, body = gateway.get(path)
+    return body["desired"], body["status"]
+
+
+def agree(project: Project, gateway: Gateway, database: str | None = None) -> bool:
+    """Whether REST and the database say the same of every component, and all stops are recorded."""
+    with contextlib.suppress(psycopg.OperationalError):
+        rows = project.states(database)
+        _, instances = gateway.get("/strategy/instances")
+        _, providers = gateway.get("/providers")
+        rest = {one["id"]: one for one in instances["instances"]}
+        rest |= {one["name"]: one for one in providers["providers"]}
+        same = {name: (one["desired"], one["status"]) for name, one in rest.items()} == rows
+        return same and not any("recorded" in one for one in rest.values())
+    return False
+
+
+class TestFrozenDatabase:
+    """PostgreSQL is stopped by SIGSTOP during a change and goes on afterwards."""
+
+    def test_a_start_in_doubt_is_adopted(self, project: Project) -> None:
+        with project.serving() as gateway:
+            gateway.wait_ready()
+            with frozen(gateway.postgres()):
+                status, body = post(gateway, "/strategy/instances/idle/start")
+                assert (status, body["code"]) == (503, "outcome_unknown")
+                assert shown(gateway, "/strategy/instances/idle")[1] != "running"
+                assert gateway.get("/health/ready")[0] == 503
+            gateway.wait_ready()
+            assert agree(project, gateway), (project.states(), gateway.get("/strategy/instances"))
+
+    @pytest.mark.parametrize("path", ["/strategy/instances/watch", "/providers/demo"])
+    def test_a_stop_acts_at_once_and_is_recorded_later(self, project: Project, path: str) -> None:
+        name = path.rpartition("/")[2]
+        with project.serving() as gateway:
+            gateway.wait_ready()
+            normal = post(gateway, "/strategy/instances/mate/stop")
+            with frozen(gateway.postgres()):
+                status, body = post(gateway, f"{path}/stop")
+                assert (status, body["recorded"], body["running"]) == (202, False, False)
+                assert shown(gateway, path) == ("stopped", "stopped")
+                faults = gateway.get("/health/ready")[1]["faults"]
+                assert faults["stops"] == f"are not in the database yet: {name}"
+            gateway.wait_ready()
+            assert normal[0] == 200
+            assert "recorded" not in normal[1]
+            assert project.states()[name][0] == "stopped"
+            assert wait_until(lambda: agree(project, gateway), PATIENCE)
+
+    def test_a_recorded_stop_survives_a_restart(self, project: Project) -> None:
+        with project.serving() as gateway:
+            gateway.wait_ready()
+            with frozen(gateway.postgres()):
+                assert post(gateway, "/strategy/instances/watch/stop")[0] == 202
+            gateway.wait_ready()
+            gateway.signal(signal.SIGKILL)
+            gateway.ended()
+        with project.serving() as gateway:
+            gateway.wait_ready()
+            assert shown(gateway, "/strategy/instances/watch")[0] == "stopped"
+
+
+class TestLostLock:
+    """Another gateway may take the lock; then this one alters nothing until it has it back."""
+
+    def terminate(self, database: str, name: str) -> None:
+        """Ends the lock's session of a gateway, as an administrator does."""
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where application_name like %s",
+                [f"meltica gateway on % process {name}"],
+            )
+
+    def test_without_the_lock_nothing_starts_and_stops_act(
+        self, project: Project, empty_database_url: str
+    ) -> None:
+        url = empty_database_url
+        with project.serving(database=url) as first:
+            first.wait_ready()
+            with holding_the_lock(url, first):
+                status, body = post(first, "/strategy/instances/idle/start")
+                assert (status, body["code"]) == (503, "lock_not_held")
+                status, body = post(first, "/strategy/instances/watch/stop")
+                assert (status, body["recorded"]) == (202, False)
+                assert project.states(url)["watch"] == RUNS
+            first.wait_ready()
+            assert wait_until(lambda: agree(project, first, url), PATIENCE)
+            assert project.states(url)["watch"] == ("stopped", "stopped")
+            assert "superseded" not in first.log.read_text()
+
+    def test_a_stop_is_superseded_by_another_gateway(self, project: Project, empty_database_url: str) -> None:
+        url = empty_database_url
+        with project.serving(database=url) as first:
+            first.wait_ready()
+            pid = first.process.pid
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                self.terminate(url, str(pid))
+                with project.serving(database=url) as second:
+                    second.wait_ready()
+                    assert post(second, "/strategy/instances/idle/start")[0] == 200
+                    os.kill(pid, signal.SIGCONT)
+                    assert wait_until(lambda: "lock" in first.get("/health/ready")[1]["faults"], PATIENCE)
+                    assert post(first, "/strategy/instances/watch/stop")[0] == 202
+                    assert post(first, "/providers/demo/start")[1]["code"] in ("lock_not_held", "conflict")
+                    assert project.states(url)["watch"] == RUNS
+                    second.signal(signal.SIGTERM)
+                    assert second.ended() == 0
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            first.wait_ready()
+            assert wait_until(lambda: agree(project, first, url), PATIENCE), first.tail()
+            states = project.states(url)
+            assert (states["watch"], states["idle"]) == (RUNS, RUNS), "what the other gateway left"
+            assert "stop of watch not recorded: superseded by another gateway" in first.log.read_text()
+
+
+@contextlib.contextmanager
+def holding_the_lock(database: str, gateway: Gateway) -> Generator[None]:
+    """Takes the lock from a gateway without raising the epoch: nobody else was a gateway meanwhile."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        while True:
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where application_name like %s",
+                [f"meltica gateway on % process {gateway.process.pid}"],
+            )
+            row = connection.execute("select pg_try_advisory_lock(%s)", [LOCK]).fetchone()
+            if row is not None and row[0]:
+                break
+        assert wait_until(lambda: "lock" in gateway.get("/health/ready")[1].get("faults", {}), PATIENCE)
+        yield
