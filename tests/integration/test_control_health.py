@@ -76,13 +76,17 @@ def test_readiness_and_changes_while_the_database_hangs(
         answer = control.client.get("/health/ready", timeout=5)
         failure(answer, 503, "not_ready")
         assert answer.json()["faults"]["database"] == "does not answer"
-        # The desired state cannot be recorded, so the provider keeps running.
-        text = failure(control.client.post("/providers/main/stop"), 503, "database_unavailable")
-        assert text.startswith("change not recorded: no response from the database within 0.5 s")
-        assert ok(control.client.get("/providers/main"))["running"] is True
+        # A stop acts without the database; a start waits for it, and its outcome stays unknown.
+        stopped = control.client.post("/providers/main/stop")
+        assert (stopped.status_code, stopped.json()["recorded"]) == (202, False)
+        assert ok(control.client.get("/providers/main"))["running"] is False
+        text = failure(control.client.post("/providers/spare/start"), 503, "outcome_unknown")
+        assert text.startswith("outcome unknown: no response from the database within 0.5 s")
         assert control.client.get("/metrics").status_code == 200
-    # The change is still pending, and completes when the database responds.
-    control.until(lambda: not control.gateway.providers.get("main").running)
+    # Both are settled when the database responds.
+    control.until(lambda: not control.gateway.recovery.pending)
+    control.until(lambda: control.gateway.providers.recorded("main"))
+    control.until(lambda: control.gateway.providers.get("spare").running)
 
 
 def test_a_stop_finishes_running_requests_and_cuts_off_stalled_ones(

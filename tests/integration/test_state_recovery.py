@@ -155,7 +155,7 @@ class TestLostLock:
 
 @contextlib.contextmanager
 def holding_the_lock(database: str, gateway: Gateway) -> Generator[None]:
-    """Takes the lock from a gateway without raising the epoch: nobody else was a gateway meanwhile."""
+    """Takes the lock from a gateway without raising the epoch: no other gateway ran meanwhile."""
     with psycopg.connect(database, autocommit=True) as connection:
         while True:
             connection.execute(

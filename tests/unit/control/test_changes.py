@@ -7,7 +7,7 @@ import pytest
 
 from meltica.control import changes
 from meltica.control.changes import ChangeRunner
-from meltica.errors import Conflict, DatabaseUnavailable
+from meltica.errors import ChangeInDoubt, Conflict
 
 
 class Change:
@@ -53,9 +53,9 @@ async def test_a_late_change_continues() -> None:
     await asyncio.wait_for(change.ended.wait(), 10)
 
 
-async def test_a_late_change_that_is_not_recorded_is_unavailable_and_continues() -> None:
+async def test_a_late_change_that_is_not_recorded_is_in_doubt_and_continues() -> None:
     change, runner = Change(), ChangeRunner()
-    with pytest.raises(DatabaseUnavailable, match=r"change not recorded: .* may still be applied"):
+    with pytest.raises(ChangeInDoubt, match=r"outcome unknown: .* if the database committed it"):
         await runner.run(change.run(), "change", lambda: False)
     change.release.set()
     await asyncio.wait_for(change.ended.wait(), 10)
