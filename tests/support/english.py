@@ -26,6 +26,7 @@ SUFFIXES = {".py", ".pyi", ".rs", ".sql", ".yaml", ".yml", ".toml", ".md"}
 EXEMPT = {
     "tests/support/english.py",
     "tests/unit/test_english.py",
+    "python/meltica/migrations/0001_initial.up.sql",
     "python/meltica/migrations/0002_enabled.up.sql",
 }
 

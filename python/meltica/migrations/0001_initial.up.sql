@@ -1,30 +1,30 @@
 -- Providers, instances, orders, executions, balances, halts, and the outbox.
 --
--- Times have microsecond precision. Amounts are exact and keep their trailing zeros: 0.10 stays 0.10.
+-- Times have microseconds. Amounts are exact and keep the digits they were written with: 0.10 stays 0.10.
 
 create domain amount as numeric
-    -- Refuses infinity and NaN, which PostgreSQL orders above infinity.
+    -- Refuses infinity, and NaN, which PostgreSQL sorts above it.
     check (value >= 0 and value < 'infinity');
 
 create table providers (
     name       text primary key check (name <> ''),
     adapter    text not null check (adapter <> ''),
     settings   jsonb not null default '{}' check (jsonb_typeof(settings) = 'object'),
-    -- `baseline`: declared in the configuration file; `dynamic`: created through the API.
+    -- `baseline` came from the configuration file, `dynamic` through the API.
     origin     text not null check (origin in ('baseline', 'dynamic')),
     desired    text not null default 'stopped' check (desired in ('running', 'stopped')),
     actual     text not null default 'pending'
         check (actual in ('pending', 'starting', 'running', 'stopped', 'failed')),
     last_error text,
     created_at timestamptz not null default now(),
-    -- Time of the last change of adapter, settings, origin or desired.
+    -- Of what was asked for: adapter, settings, origin, desired.
     updated_at timestamptz not null default now()
 );
 
 create table instances (
     id         text primary key check (id <> ''),
     strategy   text not null check (strategy <> ''),
-    -- The requested strategy (`name`, `name:tag`, `name@hash`), and the tag and revision that it resolved to.
+    -- What was asked for (`name`, `name:tag`, `name@hash`), and what it was pinned to.
     selector   text not null check (selector <> ''),
     tag        text,
     revision   text,
@@ -44,7 +44,7 @@ create table instances (
 
 create index instances_by_revision on instances (strategy, revision);
 
--- Provider and instance are not foreign keys: orders outlive the rows of both.
+-- An order names its provider and instance without referring to their rows: history outlives both.
 create table orders (
     id              uuid primary key,
     provider        text not null,
@@ -56,7 +56,7 @@ create table orders (
     time_in_force   text not null check (time_in_force in ('GTC', 'IOC', 'FOK')),
     quantity        amount not null check (quantity > 0),
     price           amount,
-    -- May exceed the quantity: a fill that the venue reports is stored even if the order is overfilled.
+    -- Never refused for being more than was ordered: what the venue did is a fact.
     filled          amount not null default 0,
     average_price   amount,
     state           text not null default 'PENDING' check (
@@ -75,14 +75,14 @@ create table orders (
 
 create index orders_of_instance on orders (instance, placed_at desc, id);
 create index orders_by_external_ref on orders (provider, external_ref) where external_ref is not null;
--- Orders to reconcile after a restart or reconnect.
+-- What must be reconciled after a restart or reconnect.
 create index orders_open on orders (provider, symbol)
     where state in ('PENDING', 'ACK', 'PARTIAL', 'UNKNOWN');
 
 create table executions (
     order_id     uuid not null references orders,
-    -- The venue's id. Many venues number fills per symbol and give both sides of a trade the same id, so it is
-    -- unique only together with the order.
+    -- The venue's. Many venues number fills by symbol and give both sides of a trade one id: only with the
+    -- order is it unique.
     execution_id text not null check (execution_id <> ''),
     quantity     amount not null check (quantity > 0),
     price        amount not null,
@@ -91,7 +91,7 @@ create table executions (
     fee_asset    text,
     liquidity    text check (liquidity in ('maker', 'taker')),
     traded_at    timestamptz not null,
-    -- Whether the fill was found by reconciliation after a restart or reconnect.
+    -- Found by asking the venue after a restart or reconnect.
     recovered    boolean not null default false,
     metadata     jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),
     created_at   timestamptz not null default now(),
@@ -104,7 +104,7 @@ create table balances (
     provider    text not null,
     asset       text not null,
     snapshot_at timestamptz not null,
-    -- Both may be negative in a margin account.
+    -- A margin account can owe: neither has to be positive.
     total       numeric not null check (total > '-infinity' and total < 'infinity'),
     available   numeric not null check (available > '-infinity' and available < 'infinity'),
     metadata    jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),
@@ -112,7 +112,7 @@ create table balances (
     primary key (provider, asset, snapshot_at)
 );
 
--- A halt lasts until it is cleared; each scope and subject has at most one active halt.
+-- A halt lasts until it is cleared; there is at most one at a time for each scope and subject.
 create table halts (
     id         bigint generated always as identity primary key,
     scope      text not null check (scope in ('global', 'provider', 'instance')),
@@ -128,11 +128,11 @@ create table halts (
 
 create unique index halts_active on halts (scope, subject) where cleared_at is null;
 
--- Each consumer gets a delivery of every event that is written after the consumer's creation. One statement, in
--- the transaction of the change that the event describes, writes both:
+-- A consumer gets its own delivery of each event that is written after it was made. One statement, in the
+-- transaction of what the event tells, writes both:
 --     with event as (insert into outbox (...) values (...) returning id)
 --     insert into outbox_deliveries (consumer, event) select name, id from outbox_consumers, event
--- A consumer claims rows with `for update skip locked`, deletes delivered ones and postpones failed ones.
+-- A consumer claims rows with `for update skip locked`, deletes what it delivered, and postpones what failed.
 create table outbox (
     id             bigint generated always as identity primary key,
     aggregate_type text not null,
@@ -156,7 +156,7 @@ create table outbox_deliveries (
     attempts     integer not null default 0,
     available_at timestamptz not null default now(),
     last_error   text,
-    -- Abandoned after too many attempts; kept for inspection, retry or deletion.
+    -- Given up on after too many attempts; kept to be seen, tried again or deleted.
     dead         boolean not null default false,
     primary key (consumer, event)
 );

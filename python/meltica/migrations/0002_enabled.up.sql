@@ -1,5 +1,4 @@
--- The last known value of `enabled` in the configuration file; null for an entry that the file does not declare or
--- whose value has not been recorded yet. A change of this value replaces the desired state that was requested at
--- run time.
+-- What the configuration file said last of an entry; null for what is not from the file, or was not yet told.
+-- A change of it is a wish of its own, which replaces what was asked for at run time.
 alter table providers add column enabled boolean;
 alter table instances add column enabled boolean;

@@ -18,6 +18,8 @@ TABLE: dict[str, tuple[Exception, int, str, str]] = {
     "Conflict": (errors.Conflict("x runs"), 409, "conflict", "x runs"),
     "StartError": (errors.StartError("x failed"), 400, "start_failed", "x failed"),
     "DatabaseUnavailable": (errors.DatabaseUnavailable("gone"), 503, "database_unavailable", "gone"),
+    "ChangeInDoubt": (errors.ChangeInDoubt("unknown"), 503, "outcome_unknown", "unknown"),
+    "LockNotHeld": (errors.LockNotHeld("not held"), 503, "lock_not_held", "not held"),
     "NotReady": (NotReady({"lock": "is not held"}), 503, "not_ready", "lock is not held"),
     "NotFoundException": (
         NotFoundException(),
