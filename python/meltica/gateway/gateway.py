@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, cast
 
 from meltica._core import Core
 from meltica.adapters import registry
-from meltica.errors import MigrationError
 from meltica.gateway.baseline import Drift, apply_baseline
 from meltica.gateway.metrics import gateway_metrics
 from meltica.gateway.readiness import Readiness
@@ -23,7 +22,7 @@ from meltica.gateway.steps import ShutdownStep, run_shutdown
 from meltica.http.address import bind
 from meltica.lambdas.manager import InstanceManager
 from meltica.lambdas.metrics import lambda_metrics
-from meltica.persistence import migrate
+from meltica.persistence import migrate, upgrade
 from meltica.persistence.database import Database, PoolOptions
 from meltica.persistence.lock import GatewayLock
 from meltica.persistence.metrics import database_metrics
@@ -153,15 +152,13 @@ class Gateway:
         self._shutdown.append(ShutdownStep("lock", self.lock.release))
 
     async def _migrate(self) -> None:
+        dsn, postgres = self.database.dsn, self.postgres
         if not self.settings.database.run_migrations:
-            pending = [s for s in await migrate.status(self.database.dsn) if s.state != "applied"]
-            if pending:
-                raise MigrationError(
-                    f"{len(pending)} migrations are pending, and database.runMigrations is false;"
-                    " run `meltica db up`"
-                )
+            states = await migrate.status(dsn)
+            upgrade.refuse_newer(states, dsn, postgres)
+            upgrade.refuse_pending(states, dsn)
             return
-        for migration in await migrate.up(self.database.dsn):
+        for migration in await upgrade.up(dsn, postgres):
             log.info("migration %s applied", migration)
 
     async def _load(self) -> None:

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
@@ -25,9 +25,10 @@ MARK = f"CREATE TABLE {SCHEMA}.schema_migrations ".encode()
 END = b"-- PostgreSQL database dump complete"
 
 
-def dump(dsn: str, path: Path, binaries: Binaries) -> int:
+def dump(dsn: str, path: Path, binaries: Binaries, own: Callable[[int], object] = lambda _: None) -> int:
     """Writes a dump to a new file, completely or not at all, and returns its size.
 
+    `own` may change the owner of the open file before it gets its name.
     Raises ConfigError when the file cannot be written, DatabaseError when the database cannot be dumped.
     """
     if path.exists():
@@ -36,6 +37,7 @@ def dump(dsn: str, path: Path, binaries: Binaries) -> int:
         with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=f".{path.name}-") as folder:
             part = Path(folder) / path.name
             with open(part, "xb", opener=_private) as out:
+                own(out.fileno())
                 with gzip.GzipFile(filename="", fileobj=out, mode="wb", compresslevel=6) as packed:
                     _dump(dsn, binaries, packed)
                 out.flush()
@@ -60,7 +62,7 @@ def restore(dsn: str, path: Path, binaries: Binaries, *, force: bool = False) ->
         script = Path(folder) / "restore.sql"
         _unpack(path, script)
         flags = ["--no-psqlrc", "--quiet", "--single-transaction", "--no-password", "--set=ON_ERROR_STOP=1"]
-        actions = [f"--dbname={_without_password(dsn)}", f"--command={clean}", f"--file={script}"]
+        actions = [f"--dbname={without_password(dsn)}", f"--command={clean}", f"--file={script}"]
         done = subprocess.run(
             [binaries.program("psql"), *flags, *actions],
             check=False,
@@ -88,7 +90,7 @@ def _private(name: str, flags: int) -> int:
 
 def _dump(dsn: str, binaries: Binaries, out: gzip.GzipFile) -> None:
     flags = [f"--schema={SCHEMA}", "--no-owner", "--no-privileges", "--no-password"]
-    command = [binaries.program("pg_dump"), *flags, f"--dbname={_without_password(dsn)}"]
+    command = [binaries.program("pg_dump"), *flags, f"--dbname={without_password(dsn)}"]
     with tempfile.TemporaryFile("w+", errors="replace") as stderr:
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=_environment(dsn)
@@ -132,7 +134,8 @@ def _check(code: int, stderr: str, failure: str) -> None:
     raise kind(f"{failure}: {text}")
 
 
-def _without_password(dsn: str) -> str:
+def without_password(dsn: str) -> str:
+    """Returns a connection string without its password, which other users could read in an argument."""
     parameters = conninfo_to_dict(dsn)
     parameters.pop("password", None)
     return make_conninfo("", **parameters)

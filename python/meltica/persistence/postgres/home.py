@@ -7,6 +7,7 @@ are created atomically and synced to disk.
 import errno
 import os
 import secrets
+import shlex
 import shutil
 import sys
 import tempfile
@@ -36,6 +37,11 @@ def default_home() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_data_dir("meltica"))
+
+
+def home_option(path: Path) -> str:
+    """Returns the option that selects a home in a shell command; empty for the default home."""
+    return "" if path == default_home() else f" --home {shlex.quote(str(path))}"
 
 
 class Home:
@@ -92,7 +98,7 @@ class Home:
             ) from None
         if version != installed.major:
             old = binaries.of_major(version) or f"<the bin directory of PostgreSQL {version}>"
-            home = "" if self.path == default_home() else f" --home {self.path}"
+            home = home_option(self.path)
             raise DatabaseUnavailable(
                 f"{self.data} was created by PostgreSQL {version}, but {installed.directory} has version "
                 f"{installed.major}; upgrade it: {binaries.ENVIRONMENT}={old} meltica db dump{home} "

@@ -1,0 +1,160 @@
+"""Upgrades of the schema at the start of a gateway: a dump before each one, and the way back.
+
+The embedded database is dumped to `dumps` in its home. The name of a dump begins with the schema version that
+it holds: `0003-20260102T030405Z.sql.gz`. For any other database, the command that dumps it is logged.
+"""
+
+import asyncio
+import logging
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from meltica.errors import MelticaError, MigrationError
+from meltica.persistence import backup, migrate
+from meltica.persistence.database import SCHEMA, shown
+from meltica.persistence.migrate import Migration, Status
+from meltica.persistence.postgres import binaries
+from meltica.persistence.postgres.account import server_account
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
+from meltica.persistence.postgres.home import home_option
+
+KEPT = 3
+"""How many dumps are kept."""
+
+_NAME = re.compile(r"(\d{4})-(\d{8}T\d{6}Z)\.sql\.gz")
+_TIME = "%Y%m%dT%H%M%SZ"
+
+_log = logging.getLogger("meltica.database")
+
+
+@dataclass(frozen=True)
+class Dump:
+    """A dump that was written before an upgrade."""
+
+    path: Path
+    version: int
+    """Number of the last migration that the dumped schema had."""
+    written: datetime
+
+
+async def up(dsn: str, postgres: EmbeddedPostgres | None) -> list[Migration]:
+    """Applies all pending migrations after a dump of the database; returns them.
+
+    Raises MigrationError when the schema is newer than this version, and when the dump or a migration fails.
+    """
+    states = await migrate.status(dsn)
+    refuse_newer(states, dsn, postgres)
+    version = _version(states)
+    pending = any(state.state == "pending" for state in states)
+    if not version or not pending:
+        return await migrate.up(dsn)
+    if postgres is None:
+        _log.warning(
+            "the schema of the database (%s) is upgraded from %04d without a dump; to be able to go back,"
+            " dump it before an upgrade: %s",
+            shown(dsn),
+            version,
+            dump_command(dsn, version),
+        )
+        return await migrate.up(dsn)
+    dump = await asyncio.to_thread(_dump, postgres, version)
+    try:
+        applied = await migrate.up(dsn)
+    except MigrationError:
+        # A gateway that is restarted again and again must not replace the dumps of earlier upgrades.
+        if _version(await migrate.status(dsn)) == version:
+            dump.unlink()
+        raise
+    _log.info("the database was dumped before its upgrade: %s", dump)
+    for old in dumps(postgres.home)[KEPT:]:
+        old.path.unlink()
+    return applied
+
+
+def refuse_newer(states: Sequence[Status], dsn: str, postgres: EmbeddedPostgres | None) -> None:
+    """Raises MigrationError with the way back when the database has migrations that this version lacks."""
+    unknown = [state for state in states if state.state == "unknown"]
+    if not unknown:
+        return
+    newest = max((state.version for state in states if state.state != "unknown"), default=0)
+    raise MigrationError(
+        f"the schema of the database is at {unknown[-1]}, but this version of Meltica only has migrations up"
+        f" to {newest:04}; install the version that upgraded it, or go back to the state before the upgrade: "
+        + _way_back(newest, dsn, postgres)
+    )
+
+
+def refuse_pending(states: Sequence[Status], dsn: str) -> None:
+    """Raises MigrationError with the commands to run when the database lacks migrations of this version."""
+    pending = [state for state in states if state.state != "applied"]
+    if not pending:
+        return
+    version = _version(states)
+    dump = f"dump the database with `{dump_command(dsn, version)}`, then " if version else ""
+    raise MigrationError(
+        f"{len(pending)} migrations are pending, and database.runMigrations is false;"
+        f" {dump}run `meltica db up`"
+    )
+
+
+def dumps(home: Path) -> list[Dump]:
+    """Returns the dumps in a home, the newest first."""
+    found: list[Dump] = []
+    for path in (home / "dumps").glob("*.sql.gz"):
+        match = _NAME.fullmatch(path.name)
+        if match is not None:
+            written = datetime.strptime(match[2], _TIME).replace(tzinfo=UTC)
+            found.append(Dump(path, int(match[1]), written))
+    return sorted(found, key=lambda dump: (dump.written, dump.version), reverse=True)
+
+
+def dump_command(dsn: str, version: int) -> str:
+    """Returns the shell command that dumps a database to a file that `meltica db restore` accepts."""
+    flags = f"--schema={SCHEMA} --no-owner --no-privileges --compress=6 --file=meltica-{version:04}.sql.gz"
+    return f"pg_dump {flags} {shlex.quote(f'--dbname={backup.without_password(dsn)}')}"
+
+
+def _way_back(newest: int, dsn: str, postgres: EmbeddedPostgres | None) -> str:
+    if postgres is None:
+        url = shlex.quote(backup.without_password(dsn))
+        return (
+            "restore the dump that you wrote before it, with PGPASSWORD set if the role has a password: "
+            f"meltica db restore --force --url {url} meltica-{newest:04}.sql.gz"
+        )
+    restore = f"meltica db restore --force{home_option(postgres.home)}"
+    for dump in dumps(postgres.home):
+        if dump.version <= newest:
+            lost = f"changes after {dump.written:%Y-%m-%d %H:%M:%S} UTC are lost"
+            return f"{restore} {shlex.quote(str(dump.path))} ({lost})"
+    folder = postgres.home / "dumps"
+    return f"{restore} FILE, with a dump of yours, because {folder} has none of {newest:04} or older"
+
+
+def _dump(postgres: EmbeddedPostgres, version: int) -> Path:
+    account = server_account(postgres.data)
+    folder = postgres.home / "dumps"
+    path = folder / f"{version:04}-{datetime.now(UTC):{_TIME}}.sql.gz"
+    try:
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            pass
+        else:
+            account.own(folder)
+        backup.dump(postgres.dsn, path, binaries.find(), own=account.own)
+    except (MelticaError, OSError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise MigrationError(
+            f"the schema was not upgraded, because the dump before it failed: {reason}; mend this, or upgrade"
+            f" without a dump: meltica db up{home_option(postgres.home)}"
+        ) from error
+    return path
+
+
+def _version(states: Sequence[Status]) -> int:
+    return max((state.version for state in states if state.applied_at is not None), default=0)
