@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Literal, NoReturn
 
 from meltica._core import __version__
+from meltica.telemetry.log_file import LogFile
 from meltica.telemetry.logs import Logs
 
 Show = Callable[[str], object]
@@ -20,13 +21,20 @@ PAIR_SECONDS = 1.0
 
 @contextlib.contextmanager
 def screen(
-    level: str, format: Literal["auto", "human", "json"], title: str, rows: Mapping[str, str]
+    level: str,
+    format: Literal["auto", "human", "json"],
+    title: str,
+    rows: Mapping[str, str],
+    file: LogFile | None = None,
 ) -> Generator[Show | None]:
-    """Logs to stderr. On a terminal, prints a banner and yields a function that updates the status line."""
+    """Logs to a file or to stderr.
+
+    On a terminal, prints a banner and yields a function that updates the status line.
+    """
     terminal = sys.stderr.isatty()
-    chosen = format if format != "auto" else "human" if terminal else "json"
-    if not terminal or chosen == "json":
-        with _logging(Logs(level, chosen)):
+    chosen = format if format != "auto" else "human" if terminal and file is None else "json"
+    if not terminal or (chosen == "json" and file is None):
+        with _logging(Logs(level, chosen, file.write if file is not None else None), file):
             yield None
         return
     from rich.console import Console
@@ -44,10 +52,14 @@ def screen(
         text = Text(line, style="reverse", no_wrap=True, overflow="ellipsis")
         logs.soon(lambda: live.update(text, refresh=True))
 
-    logs = Logs(level, chosen, write, colors=console.color_system is not None)
+    if file is not None:
+        file.fallback = write
+        logs = Logs(level, chosen, file.write)
+    else:
+        logs = Logs(level, chosen, write, colors=console.color_system is not None)
     live.start()
     try:
-        with _logging(logs):
+        with _logging(logs, file):
             yield show
     finally:
         # The terminal may have been closed.
@@ -69,12 +81,17 @@ class StopSignals:
     """
 
     def __init__(
-        self, end: Callable[[signal.Signals], object], clock: Callable[[], float] = time.monotonic
+        self,
+        end: Callable[[signal.Signals], object],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        on_hangup: Callable[[], object] | None = None,
     ) -> None:
-        """`end` is called with the later signal."""
+        """`end` is called with the later signal. With `on_hangup`, SIGHUP calls it and does not stop."""
         self.requested = asyncio.Event()
         self._end = end
         self._clock = clock
+        self._on_hangup = on_hangup
         self._first = 0.0
 
     def listen(self) -> None:
@@ -82,6 +99,8 @@ class StopSignals:
         loop = asyncio.get_running_loop()
         for number in signals():
             loop.add_signal_handler(number, self.receive, number)
+        if self._on_hangup is not None:
+            loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
 
     def receive(self, number: signal.Signals) -> None:
         """Handles one signal."""
@@ -105,7 +124,9 @@ def _banner(title: str, rows: Mapping[str, str]) -> str:
 
 
 @contextlib.contextmanager
-def _logging(logs: Logs) -> Generator[None]:
+def _logging(logs: Logs, file: LogFile | None) -> Generator[None]:
+    if file is not None:
+        file.wake = logs.soon
     logs.start()
     try:
         yield

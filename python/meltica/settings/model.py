@@ -23,11 +23,17 @@ def _lower(value: object) -> object:
 
 
 class LogSettings(Section):
-    """Log level and format."""
+    """Level, format and destination of the log."""
 
     level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
     format: Literal["auto", "human", "json"] = "auto"
     """`auto` is human on a terminal and json elsewhere."""
+    file: Path | None = None
+    """File of the log; by default, the log goes to stderr."""
+    max_size: Size = Field(default=64 << 20, ge=64 << 10)
+    """Size at which the file is rotated."""
+    max_files: int = Field(default=5, ge=1, le=1000)
+    """Number of files to keep, the current one included."""
 
 
 class EventBusSettings(Section):

@@ -24,6 +24,7 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, WrappedLogger
 
 from meltica.telemetry.folding import LineLimits, shorten
+from meltica.telemetry.log_file import to_stderr
 
 Format = Literal["human", "json"]
 
@@ -62,7 +63,7 @@ class Logs:
         self.dropped = 0
         """Number of lines dropped because the queue was full."""
         self._level = level.upper()
-        self._write = write or _to(sys.stderr)
+        self._write = write or to_stderr
         self._formatter = formatter(format, colors=colors)
         self._limits = LineLimits(clock)
         self._queue: queue.Queue[logging.LogRecord | Callable[[], object] | None] = queue.Queue(QUEUE)
@@ -238,14 +239,6 @@ def _json(fields: EventDict, **_: Any) -> str:
     except TypeError:
         # A lone surrogate, as in a file name that is not UTF-8.
         return json.dumps(fields, default=str)
-
-
-def _to(stream: TextIO) -> Callable[[str], object]:
-    def write(line: str) -> None:
-        stream.write(line)
-        stream.flush()
-
-    return write
 
 
 def _note(text: str) -> logging.LogRecord:

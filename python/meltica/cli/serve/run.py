@@ -18,6 +18,7 @@ from meltica.errors import MelticaError, one_line
 from meltica.gateway.gateway import Gateway
 from meltica.persistence.database import shown
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
+from meltica.telemetry.log_file import LogFile
 
 if TYPE_CHECKING:
     from meltica.cli.json_output import JsonOutput
@@ -36,8 +37,9 @@ def run(loaded: "Loaded", output: "JsonOutput | None") -> int:
     started_at = time.monotonic()
     with contextlib.ExitStack() as stack:
         settings = loaded.settings.log
-        show = stack.enter_context(screen(settings.level, settings.format, "Meltica", _rows(loaded)))
-        serving = Serving(loaded, show, stack.close, output, started_at=started_at)
+        file = LogFile(settings.file, settings.max_size, settings.max_files) if settings.file else None
+        show = stack.enter_context(screen(settings.level, settings.format, "Meltica", _rows(loaded), file))
+        serving = Serving(loaded, show, stack.close, output, file, started_at=started_at)
         try:
             with asyncio.Runner() as runner:
                 runner.run(serving.main())
@@ -56,6 +58,7 @@ class Serving:
         show: Show | None,
         close_screen: Callable[[], object],
         output: "JsonOutput | None",
+        log_file: LogFile | None,
         *,
         started_at: float,
     ) -> None:
@@ -65,7 +68,7 @@ class Serving:
         self._output = output
         self._started_at = started_at
         self._gateway = Gateway(loaded)
-        self._signals = StopSignals(self._end_now)
+        self._signals = StopSignals(self._end_now, on_hangup=log_file.reopen if log_file else None)
         self._failure: MelticaError | None = None
 
     async def main(self) -> None:
