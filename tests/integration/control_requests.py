@@ -13,6 +13,7 @@ Headers = tuple[tuple[str, str], ...]
 
 PATHS = (
     "/health/live",
+    "/health/serving",
     "/health/ready",
     "/version",
     "/metrics",
@@ -79,6 +80,7 @@ def _instance(id: str, state: str) -> Callable[[Running], bool]:
 
 READS: tuple[Sent, ...] = (
     get("live", "/health/live"),
+    get("serving", "/health/serving"),
     get("ready", "/health/ready"),
     get("version", "/version"),
     get("metrics", "/metrics"),
@@ -227,13 +229,20 @@ BODIES: tuple[Sent, ...] = (
     post("a form without a body", CHANGE, (("content-type", "application/x-www-form-urlencoded"),)),
     *(
         post(f"body {body[:20]!r}", CHANGE, (JSON,), body)
-        for body in (b"{", b"{}{}", b"nul", b"\xff", b'"\xff"', b" ", b'{"a":NaN}', b"[" * 200_000, b"[1,]")
+        for body in (
+            *(b"{}", b" {\n} ", b"null", b"[]", b"1", b'{"a":1}'),
+            *(b"{", b"{}{}", b"nul", b"\xff", b'"\xff"', b" ", b'{"a":NaN}', b"[" * 200_000, b"[1,]"),
+        )
     ),
     post("the longest body", CHANGE, (JSON,), b'"' + b"a" * (MAX_BODY - 2) + b'"'),
     post("a body that is too long", CHANGE, (JSON,), b'"' + b"a" * (MAX_BODY - 1) + b'"'),
     Sent("chunks that are too long", "POST", CHANGE, (JSON,), b"a" * (MAX_BODY + 1), chunked=True),
     Sent("a body in chunks", "POST", CHANGE, (JSON,), b"{}", chunked=True),
+    Sent("no body in chunks", "POST", CHANGE, (), b"", chunked=True),
+    Sent("a GET with a content type", "GET", "/health/live", (("content-type", "text/plain"),)),
+    Sent("a DELETE with a content type", "DELETE", "/health/live", (("content-type", "text/plain"),)),
     Sent("a GET with a body", "GET", "/health/live", (JSON,), b"{}"),
+    Sent("a GET with a body that it does not take", "GET", "/health/live", (JSON,), b"[]"),
     Sent("a GET with a bad body", "GET", "/health/live", (JSON,), b"{"),
     Sent("a GET with a body without a content type", "GET", "/health/live", (), b"{}"),
     Sent("a PUT with a body to a path that does not exist", "PUT", "/nope", (JSON,), b"{}"),

@@ -40,6 +40,17 @@ def test_live_and_ready(control: Running) -> None:
     assert ok(control.client.get("/health/ready")) == {"status": "ready"}
 
 
+def test_serving_ends_when_the_stop_begins(control: Running) -> None:
+    assert ok(control.client.get("/health/serving")) == {"status": "serving"}
+    control.gateway.stopping.set()
+    try:
+        assert failure(control.client.get("/health/serving"), 503, "stopping") == "the gateway is stopping"
+        assert control.client.head("/health/serving").status_code == 503
+        assert control.client.get("/health/live").status_code == 200
+    finally:
+        control.gateway.stopping.clear()
+
+
 def test_version(control: Running) -> None:
     version = ok(control.client.get("/version"))
     assert (version["version"], version["environment"], version["serviceName"]) == (
@@ -76,6 +87,10 @@ def test_readiness_and_changes_while_the_database_hangs(
         answer = control.client.get("/health/ready", timeout=5)
         failure(answer, 503, "not_ready")
         assert answer.json()["faults"]["database"] == "does not answer"
+        for path in ("/health/live", "/health/serving"):
+            assert control.client.get(path, timeout=2).status_code == 200
+            assert control.client.head(path, timeout=2).status_code == 200
+        assert control.client.head("/health/ready", timeout=5).status_code == 503
         # A stop acts without the database; a start waits for it, and its outcome stays unknown.
         stopped = control.client.post("/providers/main/stop")
         assert (stopped.status_code, stopped.json()["recorded"]) == (202, False)

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.support.gateway import Checked, Running
 from tests.support.paths import ROOT
@@ -28,6 +29,7 @@ def _operations(schema: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]
 
 
 def test_the_document_is_valid(schema: dict[str, Any]) -> None:
+    OpenAPIV31SpecValidator(schema).validate()
     assert schema["openapi"].startswith("3.1")
     for component in schema["components"]["schemas"].values():
         jsonschema.Draft202012Validator.check_schema(component)

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import quote
 
 import httpx
@@ -106,9 +107,47 @@ def test_other_content_types_are_refused(control: Running, kind: str) -> None:
         failure(answer, 409, "conflict")
 
 
-def test_a_form_without_a_body_is_refused(control: Running) -> None:
-    headers = {"content-type": "application/x-www-form-urlencoded"}
-    failure(control.client.post(CHANGE, headers=headers), 415, "unsupported_media_type")
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
+def test_a_content_type_without_a_body_is_ignored(control: Running, method: str) -> None:
+    path = CHANGE if method == "POST" else "/version"
+    with_type = {"content-type": "application/x-www-form-urlencoded"}
+    for headers in (with_type, {**with_type, "content-length": "0"}):
+        status = control.client.request(method, path, headers=headers).status_code
+        assert status == control.client.request(method, path).status_code != 415
+
+
+@pytest.mark.parametrize("path", [CHANGE, "/strategy/instances/large-trades/start"])
+@pytest.mark.parametrize("body", [b"", b"{}", b" {} ", b"null"])
+def test_empty_bodies_are_ignored(control: Running, path: str, body: bytes) -> None:
+    def parts() -> Iterator[bytes]:
+        yield body
+
+    for content in (body, parts()):
+        answer = control.client.post(path, content=content, headers={"content-type": "application/json"})
+        failure(answer, 409, "conflict")
+
+
+@pytest.mark.parametrize("body", [b"[]", b"0", b'{"a":1}', b'""', b"false"])
+def test_bodies_that_no_handler_takes_are_refused(control: Running, body: bytes) -> None:
+    for method, path in (("POST", CHANGE), ("GET", "/version"), ("HEAD", "/version")):
+        headers = {"content-type": "application/json"}
+        answer = control.client.request(method, path, content=body, headers=headers)
+        assert answer.status_code == 400
+        if method != "HEAD":
+            text = failure(answer, 400, "unexpected_body")
+            assert text == f"body not expected: {path} takes none; send no body, or {{}}"
+
+
+def test_head_answers_as_get_without_a_body(control: Running, config: Path) -> None:
+    document = control.client.get("/openapi.json").json()
+    paths = [path for path, item in document["paths"].items() if "get" in item and "{" not in path]
+    assert "/health/ready" in paths
+    for path in (*paths, "/providers/demo", "/providers/nope", "/nope"):
+        get, head = control.client.get(path), control.client.head(path)
+        assert (head.status_code, head.content) == (get.status_code, b"")
+        assert head.headers["content-type"] == get.headers["content-type"]
+    answer = control.client.head(CHANGE)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "OPTIONS, POST")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +171,7 @@ def test_bodies_above_a_mebibyte_are_refused(control: Running, chunked: bool) ->
         headers = {"content-type": "application/json"}
         return control.client.post(CHANGE, content=parts() if chunked else body, headers=headers)
 
-    failure(send(request_gate.MAX_BODY), 409, "conflict")
+    failure(send(request_gate.MAX_BODY), 400, "unexpected_body")
     text = failure(send(request_gate.MAX_BODY + 1), 413, "body_too_large")
     assert text == "body too large: expected at most 1048576 bytes"
     # The rest of the body is discarded, and the connection stays usable.
@@ -172,16 +211,15 @@ def test_a_trailing_slash_is_ignored(control: Running) -> None:
     failure(control.client.get("/providers/a%2Fb"), 404, "unknown_path")
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "POST", "HEAD", "TRACE"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "POST", "TRACE"])
 def test_methods_that_are_not_allowed(control: Running, method: str) -> None:
     answer = control.client.request(method, "/providers")
     assert answer.status_code == 405
-    assert answer.headers["allow"] == "GET, OPTIONS"
-    if method != "HEAD":
-        assert (
-            failure(answer, 405, "method_not_allowed")
-            == f"method {method} is not allowed for /providers; expected GET, OPTIONS"
-        )
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
+    assert (
+        failure(answer, 405, "method_not_allowed")
+        == f"method {method} is not allowed for /providers; expected GET, HEAD, OPTIONS"
+    )
 
 
 def test_no_response_permits_another_origin(control: Running) -> None:

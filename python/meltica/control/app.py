@@ -20,7 +20,7 @@ from meltica.control.routes.version import VersionController
 from meltica.control.services import ControlServices
 from meltica.http.errors import error_handler
 from meltica.http.metrics import request_metrics
-from meltica.http.request_gate import RequestCounts, RequestGate
+from meltica.http.request_gate import RequestCounts, RequestGate, refuse_body
 
 CONTROLLERS: tuple[type[Controller], ...] = (
     HealthController,
@@ -45,6 +45,7 @@ def create_app(services: ControlServices, hosts: Iterable[str]) -> ASGIApp:
             "adapters": _provide(AdapterCatalogue()),
             "readiness": _provide(ReadinessCheck(services.find_faults)),
         },
+        guards=[refuse_body],
         exception_handlers={Exception: error_handler("see /openapi.json")},
         openapi_config=openapi_config(),
         logging_config=None,

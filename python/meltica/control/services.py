@@ -24,6 +24,8 @@ class ControlServices:
     """Id -> configured values, with secrets and variables hidden."""
     find_faults: Callable[[], Awaitable[dict[str, str]]]
     """Returns what keeps the gateway from being ready, by part."""
+    stopping: Callable[[], bool]
+    """Returns whether the gateway has begun to stop."""
     metrics: MetricRegistry
     """The metrics of all parts; the control plane adds those of its requests."""
     environment: str

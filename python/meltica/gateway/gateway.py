@@ -248,6 +248,7 @@ class Gateway:
             provider_settings={name: entry["settings"] for name, entry in providers.items()},
             instance_configs={id: entry["config"] for id, entry in lambdas.items()},
             find_faults=self.readiness.faults,
+            stopping=self.stopping.is_set,
             metrics=self.metrics,
             environment=self.settings.environment,
             service_name=self.settings.telemetry.service_name,

@@ -1,7 +1,7 @@
 """Error responses: one table from exceptions to statuses and codes, one envelope for all of them."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -60,6 +60,12 @@ class ErrorResponse:
     headers: dict[str, str] = field(default_factory=dict[str, str])
 
 
+def allowed(methods: Iterable[str]) -> str:
+    """Returns the `Allow` header for the methods of a path. HEAD is allowed where GET is."""
+    names = set(methods)
+    return ", ".join(sorted(names | {"HEAD"} if "GET" in names else names))
+
+
 def error_response(error: Exception, method: str, path: str, hint: str = "") -> ErrorResponse:
     """Maps an exception to the HTTP error response.
 
@@ -73,9 +79,9 @@ def error_response(error: Exception, method: str, path: str, hint: str = "") -> 
     if isinstance(error, NotFoundException):
         return ErrorResponse(status, Failure(error=f"path {path} does not exist{hint}", code=code))
     if isinstance(error, MethodNotAllowedException):
-        allowed = ", ".join(sorted((error.headers or {}).get("allow", "").split(", ")))
-        text = f"method {method} is not allowed for {path}; expected {allowed}"
-        return ErrorResponse(status, Failure(error=text, code=code), {"allow": allowed})
+        expected = allowed((error.headers or {}).get("allow", "").split(", "))
+        text = f"method {method} is not allowed for {path}; expected {expected}"
+        return ErrorResponse(status, Failure(error=text, code=code), {"allow": expected})
     if (status, code) == INTERNAL:
         log.error("%s %s failed", method, quote(path), exc_info=error)
         return ErrorResponse(

@@ -17,18 +17,22 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 from uuid import uuid4
 
 import msgspec
+from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, HTTPReceiveMessage, Message, Receive, Scope, Send, WebSocketReceiveMessage
 from structlog.contextvars import bound_contextvars
 
 from meltica.api.envelope import Failure
 from meltica.http.address import is_loopback
-from meltica.http.errors import HttpError, error_response
+from meltica.http.errors import HttpError, allowed, error_response
 from meltica.http.responses import REFUSAL, SECURITY_HEADERS, respond
+
+if TYPE_CHECKING:
+    from litestar.connection import ASGIConnection
 
 MAX_BODY = 1 << 20
 """Most bytes of a body."""
@@ -36,14 +40,29 @@ BODY_SECONDS = 10.0
 """How long a body may take to arrive."""
 REQUEST_ID = b"x-meltica-request-id"
 
+HAS_BODY = "meltica.has_body"
+"""Key of a scope: whether the request has a body other than `{}` and `null`."""
+TAKES_BODY = "takes_body"
+"""Option of a handler that reads the body itself."""
+
 RequestCounts = Counter[tuple[str, str, int]]
 """(method, route, status) -> number of requests."""
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_EMPTY = re.compile(rb"\s*(\{\s*\}|null)\s*")
 _ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _PARAMETER = re.compile(r"\{(\w+):\w+\}")
 log = logging.getLogger(__name__)
+
+
+def refuse_body(connection: "ASGIConnection[Any, Any, Any, Any]", handler: BaseRouteHandler) -> None:
+    """A guard that raises HttpError for a body that the handler does not take."""
+    takes = handler.opt.get(TAKES_BODY) or "data" in handler.parsed_fn_signature.parameters
+    scope = cast(dict[str, object], connection.scope)
+    if scope.get(HAS_BODY) and not takes:
+        text = f"body not expected: {scope['path']} takes none; send no body, or {{}}"
+        raise HttpError(400, "unexpected_body", text)
 
 
 class RequestGate:
@@ -72,12 +91,17 @@ class RequestGate:
         id = next((value for value in headers.get(REQUEST_ID, ()) if _ID.fullmatch(value)), None)
         id = id or uuid4().hex.encode()
         method, path, status, began = scope["method"], scope["path"], 0, time.perf_counter()
+        # The server leaves out the body of a response to HEAD.
+        inner = cast(Scope, {**scope, "method": "GET"}) if method == "HEAD" else scope
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *SECURITY_HEADERS, (REQUEST_ID, id)]
+                own = message.get("headers", ())
+                if method == "OPTIONS":
+                    own = [(name, _allow(value) if name == b"allow" else value) for name, value in own]
+                message["headers"] = [*own, *SECURITY_HEADERS, (REQUEST_ID, id)]
             await send(message)
 
         with bound_contextvars(request_id=id.decode()):
@@ -87,7 +111,7 @@ class RequestGate:
                 self._check_host(headers)
                 if method not in _SAFE:
                     _check_origin(headers)
-                await self._app(scope, await _read_body(method, headers, receive), send_with_headers)
+                await self._app(inner, await _read_body(inner, headers, receive), send_with_headers)
             except Exception as error:
                 if status:
                     raise  # the response has begun: the server closes the connection
@@ -103,7 +127,7 @@ class RequestGate:
                     Failure(error="request not completed: the server is stopping", code="stopping"),
                 )
             finally:
-                self._record(scope, method, path, status, time.perf_counter() - began)
+                self._record(inner, method, path, status, time.perf_counter() - began)
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one websocket. The application may raise HttpError before it accepts the connection."""
@@ -164,31 +188,31 @@ def _check_origin(headers: dict[bytes, list[bytes]]) -> None:
         raise HttpError(403, "cross_origin", text)
 
 
-async def _read_body(method: str, headers: dict[bytes, list[bytes]], receive: Receive) -> Receive:
-    """Returns a `receive` with the whole body.
+def _allow(methods: bytes) -> bytes:
+    return allowed(methods.decode().split(", ")).encode()
+
+
+async def _read_body(scope: Scope, headers: dict[bytes, list[bytes]], receive: Receive) -> Receive:
+    """Returns a `receive` with the whole body; notes in the scope if it is one that a handler must take.
 
     Raises HttpError for a body that is too long, too late, or not JSON (rule 3).
     """
     length = int(headers.get(b"content-length", [b"0"])[0])
-    has_body = length > 0 or b"transfer-encoding" in headers
-    if method in _SAFE and not has_body:
+    chunked = b"transfer-encoding" in headers
+    if not length and not chunked:
         return receive
     if length > MAX_BODY:
         raise _too_large()
-    kind = headers.get(b"content-type", [b""])[0].partition(b";")[0].strip().lower()
-    if kind != b"application/json" and (kind or has_body):
-        name = kind.decode("latin-1")[:255] or "none"
-        text = (
-            f"expected content-type application/json, saw {name}; curl needs -H content-type:application/json"
-        )
-        raise HttpError(415, "unsupported_media_type", text)
-    if not has_body:
-        return receive
+    if not chunked:
+        _check_type(headers)
     try:
         body = await asyncio.wait_for(_read(receive), BODY_SECONDS)
     except TimeoutError:
         raise HttpError(408, "body_timeout", f"body not received within {BODY_SECONDS:g} s") from None
-    _check_json(body)
+    if body:
+        _check_type(headers)
+        _check_json(body)
+        cast(dict[str, object], scope)[HAS_BODY] = _EMPTY.fullmatch(body) is None
     delivered = False
 
     async def replay() -> HTTPReceiveMessage | WebSocketReceiveMessage:
@@ -199,6 +223,16 @@ async def _read_body(method: str, headers: dict[bytes, list[bytes]], receive: Re
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay
+
+
+def _check_type(headers: dict[bytes, list[bytes]]) -> None:
+    kind = headers.get(b"content-type", [b""])[0].partition(b";")[0].strip().lower()
+    if kind != b"application/json":
+        name = kind.decode("latin-1")[:255] or "none"
+        text = (
+            f"expected content-type application/json, saw {name}; curl needs -H content-type:application/json"
+        )
+        raise HttpError(415, "unsupported_media_type", text)
 
 
 async def _read(receive: Receive) -> bytes:
@@ -219,8 +253,6 @@ def _too_large() -> HttpError:
 
 
 def _check_json(body: bytes) -> None:
-    if not body:
-        return
     try:
         body.decode()
         msgspec.json.decode(body, type=msgspec.Raw)

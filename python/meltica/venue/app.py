@@ -12,7 +12,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from meltica.api.envelope import Failure
 from meltica.errors import OrderRefused, OutcomeUnknown, RateLimited, VenueUnavailable, suggestion
 from meltica.http.errors import ErrorResponse, HttpError, error_response
-from meltica.http.request_gate import RequestCounts, RequestGate
+from meltica.http.request_gate import RequestCounts, RequestGate, refuse_body
 from meltica.venue import rest
 from meltica.venue.messages import PATH
 
@@ -30,7 +30,7 @@ def create_app(venue: "Exchange") -> ASGIApp:
     app = Litestar(
         [*rest.public(venue), *rest.signed(venue), *rest.operator(venue)],
         exception_handlers={Exception: handle},
-        guards=[check_query],
+        guards=[check_query, refuse_body],
         openapi_config=None,
         logging_config=None,
     )

@@ -12,6 +12,7 @@ from litestar.params import Parameter
 from meltica.api.envelope import Failure
 from meltica.errors import OrderRefused
 from meltica.http.errors import HttpError
+from meltica.http.request_gate import TAKES_BODY
 from meltica.model.enums import Side
 from meltica.model.orders import NewOrder, OrderSnapshot, is_client_order_id
 from meltica.venue import auth, schemas
@@ -76,7 +77,7 @@ def signed(venue: "Exchange") -> list[HTTPRouteHandler]:
         venue.limit.spend(name)
         return venue.accounts[name]
 
-    @post("/v1/orders")
+    @post("/v1/orders", opt={TAKES_BODY: True})
     async def submit(request: AnyRequest) -> schemas.OrderJson:
         account = await authenticate(request)
         order = _new_order(await _body(request, schemas.OrderRequest))
@@ -92,7 +93,7 @@ def signed(venue: "Exchange") -> list[HTTPRouteHandler]:
         account = await authenticate(request)
         return _found(await account.order("", id), id)
 
-    @patch("/v1/orders/{id:str}")
+    @patch("/v1/orders/{id:str}", opt={TAKES_BODY: True})
     async def amend(request: AnyRequest, id: str) -> schemas.OrderJson:
         account = await authenticate(request)
         changes = await _body(request, schemas.AmendRequest)
@@ -156,7 +157,7 @@ def operator(venue: "Exchange") -> list[HTTPRouteHandler]:
             cut=hub.cut,
         )
 
-    @post("/v1/faults", status_code=200)
+    @post("/v1/faults", status_code=200, opt={TAKES_BODY: True})
     async def faults(request: AnyRequest) -> schemas.Faults:
         venue.fault(await _body(request, schemas.FaultRequest))
         return venue.faults()

@@ -31,7 +31,7 @@ TABLE: dict[str, tuple[Exception, int, str, str]] = {
         MethodNotAllowedException(headers={"allow": "POST, OPTIONS, GET"}),
         405,
         "method_not_allowed",
-        "method PUT is not allowed for /x; expected GET, OPTIONS, POST",
+        "method PUT is not allowed for /x; expected GET, HEAD, OPTIONS, POST",
     ),
     "Exception": (
         KeyError("hunter2"),

@@ -1,14 +1,16 @@
-"""`/health/live` and `/health/ready`."""
+"""`/health`: live, serving and ready."""
 
 from litestar import Controller, get
 from litestar.di import NamedDependency
 
-from meltica.api.health import Live, Ready
+from meltica.api.health import Live, Ready, Serving
 from meltica.control.readiness import NotReady, ReadinessCheck
+from meltica.control.services import ControlServices
+from meltica.http.errors import HttpError
 
 
 class HealthController(Controller):
-    """Liveness and readiness."""
+    """Liveness of the process, ability to serve requests, readiness of all components."""
 
     path = "/health"
     tags = ["health"]
@@ -17,6 +19,18 @@ class HealthController(Controller):
     async def live(self) -> Live:
         """Returns at once: the process responds."""
         return Live()
+
+    @get(
+        "/serving",
+        summary="Ability to serve requests",
+        description="Does not depend on the database, the gateway lock, providers or instances.",
+        operation_id="serving",
+    )
+    async def serving(self, services: NamedDependency[ControlServices]) -> Serving:
+        """Returns at once unless the gateway is stopping."""
+        if services.stopping():
+            raise HttpError(503, "stopping", "the gateway is stopping")
+        return Serving()
 
     @get("/ready", summary="Readiness of the gateway", operation_id="ready")
     async def ready(self, readiness: NamedDependency[ReadinessCheck]) -> Ready:

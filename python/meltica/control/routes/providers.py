@@ -118,7 +118,10 @@ class ProvidersController(Controller):
         operation_id="startProvider",
         responses=NOT_FOUND | CONFLICT | UNAVAILABLE,
         response_headers=[
-            ResponseHeader(name="Location", documentation_only=True, description="Path of the provider")
+            # The document takes the type of a header from its value.
+            ResponseHeader(
+                name="Location", value="", documentation_only=True, description="Path of the provider"
+            )
         ],
     )
     async def start_provider(
