@@ -13,6 +13,7 @@ __all__ = ["policy", "script", "world"]
 
 CONFIG = """
 environment: ci
+log: {file: gateway.log}
 supervision:
   backoff: {min: 10ms, max: 20ms}
   budget: {restarts: 1}

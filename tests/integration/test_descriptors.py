@@ -13,6 +13,7 @@ from meltica.persistence.postgres.server import wait_until
 from tests.support.serving import Gateway, project
 
 PATIENCE = 30.0
+FAULT = "raise the limit (ulimit -n)"
 GROWTH = 64 << 10
 """Most bytes that the fault may add to the log."""
 
@@ -65,9 +66,10 @@ def test_new_connections_are_refused_and_open_ones_served(database_url: str) -> 
                 assert wait_until(refused, PATIENCE), answers
                 assert answers[-1][1]["code"] == listener.CODE
                 assert status(kept)[0] == 200, "a connection that is open is served"
+                assert wait_until(lambda: FAULT in str(status(kept, "/health/ready")), PATIENCE)
                 for filler in fillers:
                     filler.close()
-            assert wait_until(lambda: gateway.get("/health/live")[0] == 200, PATIENCE)
+            gateway.wait_ready()
             gateway.signal(15)
             assert gateway.ended() == 0
         assert gateway.log.stat().st_size - before < GROWTH

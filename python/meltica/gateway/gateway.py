@@ -18,6 +18,8 @@ from meltica.gateway.baseline import Drift, apply_baseline
 from meltica.gateway.metrics import gateway_metrics
 from meltica.gateway.readiness import Readiness
 from meltica.gateway.recovery import StateRecovery
+from meltica.gateway.resource_metrics import resource_metrics
+from meltica.gateway.resources import ResourceWatch
 from meltica.gateway.steps import ShutdownStep, run_shutdown
 from meltica.http.address import bind
 from meltica.lambdas.manager import InstanceManager
@@ -67,6 +69,9 @@ class Gateway:
         """Set when the stop begins; streams to clients end then."""
         self.postgres: EmbeddedPostgres | None = None
         self.state_writer = StateWriter()
+        database, file = self.settings.database, self.settings.log.file
+        data = EmbeddedPostgres(database.home).home if database.dsn is None else None
+        self.resources = ResourceWatch(self.settings.resources, data, file.parent if file else None)
         self.metrics = MetricRegistry()
         self.left_behind: list[str] = []
         """Components that did not stop in time."""
@@ -189,9 +194,16 @@ class Gateway:
         )
         self.lock.on_regain = self.recovery.regained
         self.readiness = Readiness(
-            self.database, self.lock, self.providers, self.instances, self.recovery, self.stopping
+            self.database,
+            self.lock,
+            self.providers,
+            self.instances,
+            self.recovery,
+            self.resources,
+            self.stopping,
         )
         self._register_metrics()
+        await self._watch_resources()
         self.state_writer.start()
         self.recovery.start()
 
@@ -204,7 +216,17 @@ class Gateway:
         self._shutdown.append(ShutdownStep("states", close, 2.0))
         self._shutdown.append(ShutdownStep("recovery", self.recovery.stop, 0.1))
 
+    async def _watch_resources(self) -> None:
+        # The first sample may wait for a disk.
+        await call(self.resources.start, "meltica-resources-start")
+
+        async def stop() -> None:
+            self.resources.stop()
+
+        self._shutdown.append(ShutdownStep("resources", stop))
+
     def _register_metrics(self) -> None:
+        self.metrics.register(resource_metrics(self.resources, lambda: self._socket.refused))
         self.metrics.register(gateway_metrics(self))
         self.metrics.register(core_metrics(self.core, self.settings.pools.max_bytes))
         self.metrics.register(provider_metrics(self.providers))

@@ -8,6 +8,7 @@ from meltica.runtime.lifecycle import Desired, InstanceState, ProviderState
 
 if TYPE_CHECKING:
     from meltica.gateway.recovery import StateRecovery
+    from meltica.gateway.resources import ResourceWatch
     from meltica.lambdas.manager import InstanceManager
     from meltica.persistence.database import Database
     from meltica.persistence.lock import GatewayLock
@@ -27,6 +28,7 @@ class Readiness:
     providers: "ProviderManager"
     instances: "InstanceManager"
     recovery: "StateRecovery"
+    resources: "ResourceWatch"
     stopping: asyncio.Event
 
     async def faults(self) -> dict[str, str]:
@@ -43,6 +45,7 @@ class Readiness:
         unrecorded = (*self.providers.unrecorded(), *self.instances.unrecorded())
         if unrecorded:
             faults["stops"] = f"are not in the database yet: {', '.join(unrecorded)}"
+        faults |= self.resources.faults
         for provider in self.providers.all():
             fault = _provider_fault(provider)
             if fault is not None:

@@ -135,6 +135,19 @@ class ShutdownSettings(Section):
     """Longest duration of an orderly stop; components that are still running then are abandoned."""
 
 
+class ResourcesSettings(Section):
+    """When a shortage of file descriptors, disk or memory is reported."""
+
+    check_interval: Positive = timedelta(seconds=2)
+    """Time between two checks."""
+    min_free_descriptors: int = Field(default=32, ge=0)
+    """Free file descriptors of the gateway below which it is not ready."""
+    min_free_disk: Size = Field(default=256 << 20, ge=0)
+    """Free space, on the disks of the database and of the log file, below which the gateway is not ready."""
+    min_free_memory: Size = Field(default=64 << 20, ge=0)
+    """Free memory of the machine or below the process' limits, below which the gateway is not ready."""
+
+
 class TelemetrySettings(Section):
     """Metrics and traces of the gateway."""
 
@@ -247,6 +260,7 @@ class Settings(BaseSettings):
     lambda_defaults: LambdaDefaultsSettings = LambdaDefaultsSettings()
     supervision: SupervisionSettings = SupervisionSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
+    resources: ResourcesSettings = ResourcesSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     strategies: StrategiesSettings = StrategiesSettings()
     database: DatabaseSettings = DatabaseSettings()
