@@ -1,5 +1,7 @@
 """`/openapi.json`: the OpenAPI document of all routes, made from the types of their handlers."""
 
+import json
+from pathlib import Path
 from typing import Any, cast
 
 from litestar import Controller, Request, Router, get
@@ -31,6 +33,10 @@ DESCRIPTION = """The control plane of a Meltica gateway.
 The body of every response except 2xx is a `Failure`. Optional keys are absent, never null. Times are in
 milliseconds since 1970.
 """
+
+
+EXAMPLES = Path(__file__).with_name("examples.json")
+"""Operation -> status -> a response of a gateway in the tests, which write this file."""
 
 
 class OpenApiController(Controller):
@@ -71,7 +77,8 @@ def openapi_config() -> OpenAPIConfig:
 
 
 def _corrected(schema: dict[str, Any]) -> dict[str, Any]:
-    """Returns a document with its paths in order, our envelope for errors, and no `oneOf` of one schema."""
+    """Returns a document with paths in order, our error envelope, examples, and no `oneOf` of one schema."""
+    examples = json.loads(EXAMPLES.read_bytes())
     failure = {
         "description": "Error",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}},
@@ -82,6 +89,8 @@ def _corrected(schema: dict[str, Any]) -> dict[str, Any]:
         for operation in path.values():
             operation["responses"].pop("400", None)
             operation["responses"]["default"] = failure
+            for status, body in examples.get(operation["operationId"], {}).items():
+                operation["responses"][status]["content"]["application/json"]["example"] = body
     return cast(dict[str, Any], _without_single_alternatives(schema))
 
 
