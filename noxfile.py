@@ -21,7 +21,7 @@ def install(session: nox.Session, *groups: str) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Rust tests, loom models, Python tests."""
-    cargo(session, "test", "-p", "meltica-core", "--locked")
+    cargo(session, "test", "-p", "meltica-core", "--all-features", "--locked")
     loom(session)
     install(session, "test")
     session.run("pytest", *session.posargs)
@@ -31,7 +31,17 @@ def tests(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """Formatting, lints and types of both languages, and the stubs against the compiled module."""
     cargo(session, "fmt", "--all", "--check")
-    cargo(session, "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings")
+    cargo(
+        session,
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    )
     fuzz_crate = ("--manifest-path", "fuzz/Cargo.toml")
     cargo(session, "fmt", *fuzz_crate, "--check")
     checked = (*fuzz_crate, "--no-default-features", "--target-dir", "target", "--locked")
