@@ -41,7 +41,7 @@ pub enum Kind {
     Extension = 8,
     /// Notice: a sequence of a venue had a hole.
     BookGap = 9,
-    /// Notice: a book is no longer good.
+    /// Notice: the book became stale.
     MarketStale = 10,
 }
 

@@ -89,7 +89,7 @@ impl Feed {
         &mut self.publisher
     }
 
-    /// Decodes one frame, dispatches its events and returns what became of it. A bad frame is counted and its beginning
+    /// Decodes one frame, dispatches its events and returns the outcome. A bad frame is counted, and its beginning is
     /// kept; it is never an error.
     ///
     /// # Errors

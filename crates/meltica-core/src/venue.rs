@@ -4,7 +4,7 @@
 //! reuses. The step uses no clock, no randomness and no hashing, so the same commands at the same times give the same
 //! outcomes. An [`Engine`] serves one instrument; all engines of a venue share the [`Ledger`] of balances.
 //!
-//! Numbers are integers. Prices and quantities have 64 bits on the instrument's scales ([`Rules`]), money has 128 bits
+//! Numbers are integers. Prices and quantities have 64 bits on the instrument's scales ([`InstrumentRules`]), money has 128 bits
 //! in the smallest unit of its asset. Decimals appear only at the edge, floats nowhere.
 //!
 //! # Rules
@@ -47,12 +47,12 @@ mod engine;
 mod fees;
 #[cfg(any(test, feature = "workload"))]
 pub mod flow;
+mod increments;
 mod ladder;
 mod ledger;
 pub mod market;
 mod order;
 mod reject;
-mod rules;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -60,10 +60,10 @@ mod views;
 pub use crate::event::TimeInForce;
 pub use engine::{Engine, ScaleError};
 pub use fees::{FeeAsset, FeeError, Fees};
+pub use increments::InstrumentRules;
 pub use ledger::{AccountId, AssetId, Balance, Ledger};
 pub use order::{
     BookLevel, CloseReason, Command, Fill, LevelChange, NewOrder, OpenOrder, OrderId, OrderKind, Outcome,
     Party, SelfTrade,
 };
 pub use reject::Reject;
-pub use rules::Rules;

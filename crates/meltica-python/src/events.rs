@@ -3,7 +3,7 @@
 mod classes;
 
 use crate::book::BookBody;
-use crate::call::Renewable;
+use crate::callback::Renewable;
 use crate::convert::{parse_rfc3339, provider, py_provider, py_symbol, rfc3339, symbol, value_error};
 use crate::payload::{self, Parsed};
 use classes::{

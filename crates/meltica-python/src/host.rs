@@ -10,7 +10,7 @@ mod seat;
 mod thread;
 mod timers;
 
-use crate::call::{Callback, absorb_pending, raise_in_thread, thread_ident};
+use crate::callback::{Callback, absorb_pending, raise_in_thread, thread_ident};
 use crate::core::CoreShared;
 use crate::errors::LambdaError;
 use crate::instance::{InstanceShared, lock};

@@ -12,7 +12,7 @@
 
 mod benchmark;
 mod book;
-mod call;
+mod callback;
 mod codec;
 mod convert;
 mod core;

@@ -9,7 +9,7 @@ use crate::producer::PyProducer;
 use crate::simulator::input::{Measure, config_error_of, kind, refused, side};
 use meltica_core::event::{Nanos, Side};
 use meltica_core::venue::market::{Failure, Outlet, Refusal, Request, SimulatedVenue, Wire};
-use meltica_core::venue::{AccountId, Rules};
+use meltica_core::venue::{AccountId, InstrumentRules};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
@@ -71,7 +71,7 @@ fn raise(py: Python<'_>, refusal: &Refusal) -> PyErr {
     refused(py, refusal.code(), refusal.to_string())
 }
 
-fn rules(state: &State, pair: usize) -> Rules {
+fn rules(state: &State, pair: usize) -> InstrumentRules {
     *state.venue.market().pairs()[pair].rules()
 }
 

@@ -8,7 +8,7 @@ use crate::convert::value_error;
 use engine::Exchange;
 use input::{Id, Measure, kind, refused};
 use meltica_core::event::Side;
-use meltica_core::venue::{NewOrder, Rules};
+use meltica_core::venue::{InstrumentRules, NewOrder};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyList, PyMapping};
@@ -34,7 +34,7 @@ Numbers are Decimal, str, int or float; results are exact decimals. `docs/simula
 /// Raises `ConfigError`, which lists every fault.
 #[pyclass(module = "meltica.simulator", name = "MatchingEngine", frozen)]
 pub struct PyMatchingEngine {
-    rules: Rules,
+    rules: InstrumentRules,
     symbol: String,
     exchange: Mutex<Exchange>,
 }

@@ -1,6 +1,6 @@
-//! What a feed did with a frame.
+//! The outcome of a frame.
 
-/// Counts the messages of the frames passed to [`Feed::frame`](super::Feed::frame) by what became of them.
+/// Counts the messages of the frames passed to [`Feed::frame`](super::Feed::frame) by outcome.
 ///
 /// Each message counts as exactly one of `decoded`, `control`, `unmatched` and `bad`. A frame holds one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

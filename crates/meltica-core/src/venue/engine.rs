@@ -2,16 +2,16 @@
 
 use super::book::{Book, Order};
 use super::fees::Fees;
+use super::increments::InstrumentRules;
 use super::ledger::{AccountId, AssetId, Ledger};
 use super::order::{CloseReason, Command, Fill, NewOrder, OrderId, OrderKind, Outcome, Party, SelfTrade};
-use super::rules::Rules;
 use super::{Reject, checks::Terms};
 use crate::event::{Nanos, Side, TimeInForce};
 
 /// The matching engine of one instrument. The [`super`] module describes its rules.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    rules: Rules,
+    rules: InstrumentRules,
     fees: Fees,
     self_trade: SelfTrade,
     base: AssetId,
@@ -53,7 +53,7 @@ impl Engine {
     /// # Errors
     /// When an asset is too coarse: base needs the digits of a quantity, quote those of price and quantity together.
     pub fn new(
-        rules: Rules,
+        rules: InstrumentRules,
         fees: Fees,
         self_trade: SelfTrade,
         ledger: &Ledger,
@@ -360,7 +360,7 @@ impl Engine {
     }
 
     /// Returns the instrument's rules.
-    pub const fn rules(&self) -> &Rules {
+    pub const fn rules(&self) -> &InstrumentRules {
         &self.rules
     }
 }

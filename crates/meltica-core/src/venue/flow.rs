@@ -1,8 +1,8 @@
 //! A mixed flow of orders on a deep book, for benchmarks.
 
 use super::{
-    AccountId, Command, Engine, Fees, Ledger, NewOrder, OrderId, OrderKind, Outcome, Rules, SelfTrade,
-    TimeInForce,
+    AccountId, Command, Engine, Fees, InstrumentRules, Ledger, NewOrder, OrderId, OrderKind, Outcome,
+    SelfTrade, TimeInForce,
 };
 use crate::event::Side;
 
@@ -24,7 +24,7 @@ const MID: i64 = 6_000_000;
 
 /// Returns an empty engine without limits, and its ledger.
 pub fn engine(fees: Fees) -> (Engine, Ledger) {
-    let rules = Rules {
+    let rules = InstrumentRules {
         price_scale: 2,
         quantity_scale: 4,
         tick_size: 1,

@@ -1,5 +1,5 @@
 //! The engine's commands and outcomes. Prices and quantities are integers on the engine's scales
-//! ([`super::Rules`]), money is in the smallest units of its asset ([`super::Ledger`]).
+//! ([`super::InstrumentRules`]), money is in the smallest units of its asset ([`super::Ledger`]).
 
 use super::Reject;
 use super::ledger::AccountId;

@@ -1,9 +1,9 @@
 //! Reasons for refusing a command.
 
 use super::engine::Engine;
+use super::increments::exact;
 use super::ledger::{AssetId, Ledger};
 use super::order::{Command, NewOrder};
-use super::rules::exact;
 use crate::decimal::Decimal;
 
 /// Why a command was refused. A refused command changes nothing.

@@ -17,8 +17,8 @@ struct Rig {
     out: Vec<Outcome>,
 }
 
-fn rules() -> Rules {
-    Rules {
+fn rules() -> InstrumentRules {
+    InstrumentRules {
         price_scale: 0,
         quantity_scale: 0,
         tick_size: 5,
@@ -30,8 +30,15 @@ fn rules() -> Rules {
 }
 
 /// Returns rules without limits.
-fn plain() -> Rules {
-    Rules { tick_size: 1, lot_size: 1, min_quantity: 1, max_quantity: i64::MAX, min_notional: 0, ..rules() }
+fn plain() -> InstrumentRules {
+    InstrumentRules {
+        tick_size: 1,
+        lot_size: 1,
+        min_quantity: 1,
+        max_quantity: i64::MAX,
+        min_notional: 0,
+        ..rules()
+    }
 }
 
 /// Returns an engine with whole units, `[maker, taker]` fees, and 10,000 of either asset for Alice and Bob.
@@ -39,7 +46,7 @@ fn rig(fees: [&str; 2], asset: FeeAsset) -> Rig {
     rig_of(plain(), fees, asset, 10_000)
 }
 
-fn rig_of(rules: Rules, fees: [&str; 2], asset: FeeAsset, funds: i128) -> Rig {
+fn rig_of(rules: InstrumentRules, fees: [&str; 2], asset: FeeAsset, funds: i128) -> Rig {
     let mut ledger = Ledger::new(&[0, 0]);
     let assets: Vec<_> = ledger.assets().collect();
     for account in [ALICE, BOB] {

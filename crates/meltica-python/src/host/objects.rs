@@ -3,7 +3,7 @@
 //! One object per kind is reused for as long as only the host holds it, so an event usually costs neither an allocation
 //! nor a garbage collection. An object that a lambda keeps is never reused: the host makes another one.
 
-use crate::call::references;
+use crate::callback::references;
 use crate::events::{Body, Content, PyEvent, make};
 use meltica_core::event::{Event, Kind, Payload};
 use pyo3::prelude::*;

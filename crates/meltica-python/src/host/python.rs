@@ -1,7 +1,7 @@
 //! `Host` as Python sees it: checks and compiles the declaration of an instance.
 
 use super::{Command, HostShared, Member, Signature, spawn};
-use crate::call::Callback;
+use crate::callback::Callback;
 use crate::convert::{kind, provider, symbol, value_error};
 use crate::core::CoreShared;
 use crate::errors::{CapacityError, LambdaError};

@@ -3,7 +3,7 @@
 use super::objects::Objects;
 use super::seat::{Group, Seat, count_losses, losses};
 use super::{Command, HostShared};
-use crate::call::thread_ident;
+use crate::callback::thread_ident;
 use crate::errors::LambdaError;
 use crate::instance::{InstanceShared, State, lock};
 use meltica_core::bus::{Item, Queue};
@@ -280,7 +280,7 @@ impl Loop {
             if let Err(error) = result {
                 *lock(&instance.last_error) = Some(error.to_string());
                 if !instance.change_state(State::Created, State::Failed) {
-                    // A `stop` timed out meanwhile. A stuck instance stays stuck.
+                    // A `stop` timed out in the meantime. A stuck instance stays stuck.
                     instance.change_state(State::Stopping, State::Stopped);
                 }
                 return Err(error);

@@ -3,7 +3,7 @@
 use crate::convert::{decimal, value_error};
 use meltica_core::decimal::Decimal;
 use meltica_core::event::Side;
-use meltica_core::venue::{OrderKind, Rules, SelfTrade, TimeInForce};
+use meltica_core::venue::{InstrumentRules, OrderKind, SelfTrade, TimeInForce};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -118,7 +118,7 @@ pub struct Measure {
 }
 
 impl Measure {
-    pub fn price(rules: &Rules) -> Self {
+    pub fn price(rules: &InstrumentRules) -> Self {
         let increment = rules.price(rules.tick_size);
         Self {
             name: "price",
@@ -129,7 +129,7 @@ impl Measure {
         }
     }
 
-    pub fn quantity(rules: &Rules) -> Self {
+    pub fn quantity(rules: &InstrumentRules) -> Self {
         let (scale, increment) = (rules.quantity_scale, rules.quantity(rules.lot_size));
         Self { name: "quantity", invalid: "invalid_quantity", between: "lot_size", scale, increment }
     }

@@ -5,7 +5,7 @@ use super::input::{config_error, named, self_trade};
 use crate::convert::decimal;
 use meltica_core::decimal::Decimal;
 use meltica_core::instrument::{Instrument, InstrumentType, base_and_quote};
-use meltica_core::venue::{AccountId, AssetId, Engine, FeeAsset, Fees, Ledger, Rules, SelfTrade};
+use meltica_core::venue::{AccountId, AssetId, Engine, FeeAsset, Fees, InstrumentRules, Ledger, SelfTrade};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping};
 
@@ -30,7 +30,7 @@ pub struct Options<'a, 'py> {
 /// The validated options, apart from the balances.
 struct Parts {
     currencies: [String; 2],
-    rules: Rules,
+    rules: InstrumentRules,
     fees: Fees,
     self_trade: SelfTrade,
 }
@@ -72,7 +72,7 @@ impl Options<'_, '_> {
             self_trade(self.self_trade).map_err(|error| faults.push(error.value(py).to_string()));
         let fees = Fees::new(maker, taker, asset.unwrap_or_default())
             .map_err(|error| faults.push(error.to_string()));
-        let rules = Rules::new(&instrument).map_err(|errors| {
+        let rules = InstrumentRules::new(&instrument).map_err(|errors| {
             let argument = |text: String| {
                 text.replace("price_increment", "tick_size").replace("quantity_increment", "lot_size")
             };
@@ -85,7 +85,7 @@ impl Options<'_, '_> {
     /// Returns the instrument that the options describe, and appends the faults of its numbers.
     fn instrument(&self, py: Python<'_>, faults: &mut Vec<String>) -> Instrument {
         let symbol = self.symbol.replace('/', "-");
-        // `Rules::new` reports an invalid symbol.
+        // `InstrumentRules::new` reports an invalid symbol.
         let (base, quote) = base_and_quote(&symbol).unwrap_or(("BASE", "QUOTE"));
         let mut number =
             |name: &str, value: &Option<Bound<'_, PyAny>>| self::number(py, name, value.as_ref(), faults);

@@ -5,7 +5,7 @@ use super::orders::{Refusal, Request, UserFill, UserOrder};
 use super::sink::{Event, Report, Sink};
 use crate::decimal::Decimal;
 use crate::event::{Nanos, OrderState};
-use crate::venue::rules::exact;
+use crate::venue::increments::exact;
 use crate::venue::{AccountId, AssetId, Balance, Command, NewOrder, OrderId, Reject};
 
 impl Market {

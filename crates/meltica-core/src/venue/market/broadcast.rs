@@ -21,7 +21,7 @@ use crate::event::{
 use crate::feed::Feed;
 use crate::instrument::Instrument;
 use crate::names::{SymbolId, TooManyNames};
-use crate::venue::rules::exact;
+use crate::venue::increments::exact;
 use crate::venue::{AccountId, AssetId, Balance};
 
 /// An asset with its symbol in the data plane.

@@ -11,7 +11,7 @@ use super::options::Options;
 use super::price::Price;
 use super::random::Random;
 use crate::event::{Nanos, Side};
-use crate::venue::{AccountId, Command, Engine, NewOrder, OrderId, OrderKind, Rules, TimeInForce};
+use crate::venue::{AccountId, Command, Engine, InstrumentRules, NewOrder, OrderId, OrderKind, TimeInForce};
 
 /// Share of the actions that take, where the book's middle equals the reference price and the spread is narrow.
 pub const TAKER_SHARE: f64 = 0.2;
@@ -114,7 +114,7 @@ struct View {
 
 impl Flow {
     /// Returns the flow of `symbol` with the initial reference price `ticks`.
-    pub fn new(options: &Options, rules: &Rules, symbol: &str, ticks: f64, rate: f64) -> Self {
+    pub fn new(options: &Options, rules: &InstrumentRules, symbol: &str, ticks: f64, rate: f64) -> Self {
         let model = &options.trade_model;
         let lots = |quantity: crate::decimal::Decimal| {
             let lot = rules.quantity(rules.lot_size);
@@ -273,7 +273,7 @@ impl Flow {
 
     /// Returns a new order, close to the other side's best price or at a distance. The price stays near the reference
     /// even where accounts have moved the book. While the spread is wide, most new orders close it.
-    fn place(&mut self, rules: &Rules, side: Side, view: &View) -> Option<Command> {
+    fn place(&mut self, rules: &InstrumentRules, side: Side, view: &View) -> Option<Command> {
         let close = self.random.chance(if view.wide { CLOSE_SHARE_WIDE } else { CLOSE_SHARE });
         let distance =
             1 + if close { self.random.heads() } else { (self.random.exponential() * view.distance) as i64 };
@@ -340,7 +340,7 @@ impl Flow {
     }
 
     /// Draws a quantity in whole lots whose notional at `price` is sufficient.
-    fn quantity(&mut self, rules: &Rules, price: i64, size: Size, times: f64) -> Option<i64> {
+    fn quantity(&mut self, rules: &InstrumentRules, price: i64, size: Size, times: f64) -> Option<i64> {
         let (least, more) = self.lots;
         let unit = self.random.unit();
         let cube = unit * unit * unit;

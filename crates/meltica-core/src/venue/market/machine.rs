@@ -5,7 +5,7 @@ use super::orders::Orders;
 use super::pair::Pair;
 use super::sink::{Event, Sink};
 use crate::event::Nanos;
-use crate::venue::{AccountId, AssetId, Balance, Ledger, Outcome, Rules};
+use crate::venue::{AccountId, AssetId, Balance, InstrumentRules, Ledger, Outcome};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
@@ -41,7 +41,7 @@ impl Market {
         let mut scales: BTreeMap<&str, u8> = BTreeMap::new();
         let mut rules = Vec::new();
         for Listing { instrument, .. } in listings {
-            match Rules::new(instrument) {
+            match InstrumentRules::new(instrument) {
                 Ok(rule) => {
                     let digits = [
                         (&instrument.base, rule.quantity_scale),

@@ -6,7 +6,7 @@ use super::sink::Quote;
 use super::tape::{Candle, Tape};
 use crate::event::{Nanos, Side};
 use crate::instrument::Instrument;
-use crate::venue::{AssetId, Engine, Ledger, OrderId, Rules};
+use crate::venue::{AssetId, Engine, InstrumentRules, Ledger, OrderId};
 
 /// One instrument of a market.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ impl Pair {
         index: usize,
         options: &Options,
         listing: &Listing,
-        rules: Rules,
+        rules: InstrumentRules,
         ledger: &Ledger,
         assets: [AssetId; 2],
     ) -> Result<Self, String> {
@@ -61,7 +61,7 @@ impl Pair {
     }
 
     /// Returns the engine's rules.
-    pub fn rules(&self) -> &Rules {
+    pub fn rules(&self) -> &InstrumentRules {
         self.engine.rules()
     }
 

@@ -4,7 +4,7 @@ use super::orders::{UserFill, UserOrder};
 use super::pair::Pair;
 use crate::decimal::Decimal;
 use crate::event::{ExecReport, Liquidity};
-use crate::venue::rules::exact;
+use crate::venue::increments::exact;
 
 /// Returns the report on an order and, if given, on one of its fills. `fee_scale` is the fee currency's number of
 /// digits after the point.

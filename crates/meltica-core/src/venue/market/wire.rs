@@ -14,8 +14,8 @@ use super::simulated_venue::Outlet;
 use super::sink::{Event, Print, Quote, Sink};
 use super::tape::Candle;
 use crate::event::Nanos;
-use crate::venue::rules::exact;
-use crate::venue::{AccountId, AssetId, Balance, BookLevel, Rules};
+use crate::venue::increments::exact;
+use crate::venue::{AccountId, AssetId, Balance, BookLevel, InstrumentRules};
 use std::collections::BTreeMap;
 
 /// Number of a channel.
@@ -48,7 +48,7 @@ struct Changes {
 #[derive(Debug, Clone)]
 struct Symbol {
     name: String,
-    rules: Rules,
+    rules: InstrumentRules,
     changes: Changes,
 }
 

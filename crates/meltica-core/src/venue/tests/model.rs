@@ -2,7 +2,7 @@
 //! and reservations are computed from exact sums each time.
 
 use crate::event::Side;
-use crate::venue::{AccountId, OrderKind, Rules, SelfTrade, TimeInForce};
+use crate::venue::{AccountId, InstrumentRules, OrderKind, SelfTrade, TimeInForce};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ pub struct Request {
 
 #[derive(Debug, Clone)]
 pub struct Model {
-    pub rules: Rules,
+    pub rules: InstrumentRules,
     /// Rates, in billionths.
     pub maker_rate: i128,
     pub taker_rate: i128,

@@ -17,7 +17,7 @@ enum Step {
 
 #[derive(Debug, Clone)]
 struct Setup {
-    rules: Rules,
+    rules: InstrumentRules,
     rates: [u32; 2],
     fee_asset: FeeAsset,
     extra_digits: [u8; 2],
@@ -50,7 +50,7 @@ fn setup() -> impl Strategy<Value = Setup> {
             self_trade,
             funds,
         )| {
-            let rules = Rules {
+            let rules = InstrumentRules {
                 price_scale: 1,
                 quantity_scale: 2,
                 tick_size,

@@ -5,8 +5,8 @@ use super::super::sink::{Print, Quote};
 use super::super::tape::Candle;
 use crate::decimal::Decimal;
 use crate::event::{ExecReport, Liquidity, Nanos, Side, TimeInForce};
-use crate::venue::rules::exact;
-use crate::venue::{BookLevel, Rules};
+use crate::venue::increments::exact;
+use crate::venue::{BookLevel, InstrumentRules};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write};
 
@@ -32,7 +32,7 @@ fn side_name(side: Side) -> &'static str {
 }
 
 /// Returns a `trade` frame.
-pub(super) fn trade(symbol: &str, rules: &Rules, time: Nanos, print: &Print) -> String {
+pub(super) fn trade(symbol: &str, rules: &InstrumentRules, time: Nanos, print: &Print) -> String {
     let Print { trade_id, taker_side, price, quantity } = *print;
     format!(
         r#"{{"type":"trade","symbol":{},"id":{trade_id},"side":"{}","price":"{}","quantity":"{}","time":{time}}}"#,
@@ -44,7 +44,7 @@ pub(super) fn trade(symbol: &str, rules: &Rules, time: Nanos, print: &Print) -> 
 }
 
 /// Returns a `ticker` frame.
-pub(super) fn ticker(symbol: &str, rules: &Rules, time: Nanos, quote: &Quote) -> String {
+pub(super) fn ticker(symbol: &str, rules: &InstrumentRules, time: Nanos, quote: &Quote) -> String {
     let mut frame = format!(r#"{{"type":"ticker","symbol":{}"#, Quoted(symbol));
     if let Some(last) = quote.last {
         let _ = write!(frame, r#","last":"{}""#, rules.price(last));
@@ -61,7 +61,13 @@ pub(super) fn ticker(symbol: &str, rules: &Rules, time: Nanos, quote: &Quote) ->
 }
 
 /// Returns a `candle` frame.
-pub(super) fn candle(symbol: &str, rules: &Rules, time: Nanos, interval: &str, candle: &Candle) -> String {
+pub(super) fn candle(
+    symbol: &str,
+    rules: &InstrumentRules,
+    time: Nanos,
+    interval: &str,
+    candle: &Candle,
+) -> String {
     let mut frame =
         format!(r#"{{"type":"candle","symbol":{},"interval":{}"#, Quoted(symbol), Quoted(interval));
     let prices = [("open", candle.open), ("high", candle.high), ("low", candle.low), ("close", candle.close)];
@@ -80,7 +86,7 @@ pub(super) fn candle(symbol: &str, rules: &Rules, time: Nanos, interval: &str, c
 /// Returns a `depth` frame with the changed levels, by price, and the update ids that the frame spans.
 pub(super) fn depth(
     symbol: &str,
-    rules: &Rules,
+    rules: &InstrumentRules,
     time: Nanos,
     (first, last): (u64, u64),
     [bids, asks]: &[BTreeMap<i64, i64>; 2],
@@ -167,7 +173,12 @@ fn write_number(frame: &mut String, key: &str, number: Option<Decimal>) {
 }
 
 /// Appends price levels.
-fn write_levels(frame: &mut String, key: &str, rules: &Rules, levels: impl Iterator<Item = (i64, i64)>) {
+fn write_levels(
+    frame: &mut String,
+    key: &str,
+    rules: &InstrumentRules,
+    levels: impl Iterator<Item = (i64, i64)>,
+) {
     let _ = write!(frame, r#","{key}":["#);
     for (i, (price, quantity)) in levels.enumerate() {
         let comma = if i > 0 { "," } else { "" };

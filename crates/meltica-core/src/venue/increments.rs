@@ -1,4 +1,4 @@
-//! An instrument's rules as integers.
+//! Tick size, lot size, scales and limits of an instrument, as integers.
 
 use crate::decimal::Decimal;
 use crate::instrument::{Instrument, InstrumentError, InstrumentErrors, InstrumentType};
@@ -8,7 +8,7 @@ use crate::instrument::{Instrument, InstrumentError, InstrumentErrors, Instrumen
 /// Inside the engine, a price or quantity is the mantissa of a decimal on its scale. The scale of a notional is the sum
 /// of both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rules {
+pub struct InstrumentRules {
     /// Digits after the point of a price.
     pub price_scale: u8,
     /// Digits after the point of a quantity.
@@ -25,11 +25,11 @@ pub struct Rules {
     pub min_notional: i128,
 }
 
-impl Rules {
+impl InstrumentRules {
     /// Digits after the point where the instrument has neither increment nor precision.
     pub const DEFAULT_SCALE: u8 = 8;
 
-    /// Returns the rules of a spot instrument. A missing limit defaults to the range of 64 bits and to
+    /// Returns the rules of a spot instrument. Missing limits default to the `i64` limits, missing scales to
     /// [`Self::DEFAULT_SCALE`].
     ///
     /// # Errors
@@ -125,7 +125,7 @@ fn increment(
     precision: Option<u8>,
     faults: &mut Vec<InstrumentError>,
 ) -> (u8, i64) {
-    let Some(increment) = increment else { return (precision.unwrap_or(Rules::DEFAULT_SCALE), 1) };
+    let Some(increment) = increment else { return (precision.unwrap_or(InstrumentRules::DEFAULT_SCALE), 1) };
     let scale = increment.scale().max(precision.unwrap_or(0));
     let size = increment.rescale(scale).and_then(|increment| i64::try_from(increment.mantissa()).ok());
     if size.is_none() {
@@ -171,14 +171,14 @@ mod tests {
 
     #[test]
     fn defaults_are_64_bits_and_eight_digits() {
-        let rules = Rules::new(&instrument()).expect("it fits");
+        let rules = InstrumentRules::new(&instrument()).expect("it fits");
         assert_eq!((rules.price_scale, rules.quantity_scale, rules.tick_size, rules.lot_size), (8, 8, 1, 1));
         assert_eq!((rules.min_quantity, rules.max_quantity, rules.min_notional), (1, i64::MAX, 0));
     }
 
     #[test]
     fn limits_are_rounded_to_increments() {
-        let rules = Rules::new(&Instrument {
+        let rules = InstrumentRules::new(&Instrument {
             price_increment: some("0.50"),
             price_precision: Some(3),
             quantity_increment: some("0.0002"),
@@ -187,7 +187,7 @@ mod tests {
             min_notional: some("10.00000001"),
             ..instrument()
         });
-        let expected = Rules {
+        let expected = InstrumentRules {
             price_scale: 3,
             quantity_scale: 4,
             tick_size: 500,
@@ -202,7 +202,8 @@ mod tests {
 
     #[test]
     fn all_faults_are_listed() {
-        let text = |instrument: &Instrument| Rules::new(instrument).expect_err("refused").to_string();
+        let text =
+            |instrument: &Instrument| InstrumentRules::new(instrument).expect_err("refused").to_string();
         let perp = Instrument { symbol: "BTC-USDT-PERP".into(), kind: InstrumentType::Perp, ..instrument() };
         assert_eq!(text(&perp), "type: expected spot, saw \"perp\"");
         let fine = Instrument { price_precision: Some(18), quantity_precision: Some(18), ..instrument() };

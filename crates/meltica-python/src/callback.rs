@@ -1,4 +1,6 @@
-//! Calls into Python with minimal overhead.
+//! Calls a Python callback with minimal overhead: how it is called.
+//!
+//! `Step::deliver` in `host/thread.rs` decides when: once per event and seat that has a callback for the event's kind.
 
 use pyo3::ffi;
 use pyo3::prelude::*;
