@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from meltica._core import Codec, Core
 from meltica.errors import LambdaError, MelticaError, ReplayError
 from meltica.lambdas.base import Lambda
-from meltica.lambdas.callbacks import KINDS
+from meltica.lambdas.definition import KINDS
 from meltica.lambdas.instances import LambdaInstance, Scope, add_instance
 from meltica.model.enums import PRIVATE_KINDS
 from meltica.model.symbols import ANY

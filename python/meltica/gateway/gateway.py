@@ -35,7 +35,7 @@ from meltica.providers.manager import ProviderManager
 from meltica.providers.metrics import provider_metrics
 from meltica.runtime.state_writer import StateWriter
 from meltica.runtime.threads import call
-from meltica.telemetry.core import core_metrics
+from meltica.telemetry.metrics import core_metrics
 from meltica.telemetry.registry import MetricRegistry
 
 if TYPE_CHECKING:

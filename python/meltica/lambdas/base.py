@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from meltica.errors import LambdaDefinitionError, LambdaError
-from meltica.lambdas.callbacks import SOURCES, faults_of
+from meltica.lambdas.definition import SOURCES, faults_of
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from meltica.errors import ConfigError, LambdaDefinitionError, LambdaError, suggestion
 from meltica.lambdas.base import MAX_PAYLOAD, Lambda
-from meltica.lambdas.callbacks import (
+from meltica.lambdas.definition import (
     CALLBACKS,
     KINDS,
     NOTICES,

@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING, cast
 
 from meltica.lambdas.base import Lambda
-from meltica.lambdas.callbacks import CALLBACKS, overridden
+from meltica.lambdas.definition import CALLBACKS, overridden
 
 if TYPE_CHECKING:
     from meltica.lambdas.config import LambdaConfig

@@ -15,7 +15,7 @@ from pydantic import (
 
 from meltica.adapters import registry
 from meltica.errors import ConfigError, suggestion
-from meltica.lambdas.callbacks import KINDS, policy_faults
+from meltica.lambdas.definition import KINDS, policy_faults
 from meltica.model.symbols import ANY, canonical
 from meltica.validation.models import fault, nested, read_texts
 from meltica.validation.section import MAX_BUFFER, AdapterSettings, Name, Positive, Section, words

@@ -14,7 +14,7 @@ from typing import Any, Final, cast, get_args, get_origin
 
 from meltica.adapters import registry
 from meltica.errors import ConfigError, nearest
-from meltica.lambdas.callbacks import KINDS
+from meltica.lambdas.definition import KINDS
 from meltica.settings.entries import ProviderEntry
 from meltica.settings.model import Settings
 from meltica.settings.shape import shape

@@ -11,7 +11,7 @@ import meltica
 from meltica._core import FILTER_FIELDS
 from meltica.errors import LambdaDefinitionError
 from meltica.lambdas.base import Filter, Lambda
-from meltica.lambdas.callbacks import KINDS, helpers_used
+from meltica.lambdas.definition import KINDS, helpers_used
 from meltica.lambdas.strategy import describe, subscribed
 
 

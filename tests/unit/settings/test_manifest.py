@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from meltica.adapters import registry
 from meltica.errors import ConfigError
-from meltica.lambdas.callbacks import CALLBACKS
+from meltica.lambdas.definition import CALLBACKS
 from meltica.lambdas.loader import load as load_strategy
 from meltica.settings import Loaded, Settings, check_lambdas, load, shipped
 from meltica.settings.entries import LambdaEntry, ProviderEntry

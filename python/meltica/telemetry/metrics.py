@@ -1,4 +1,7 @@
-"""Metrics of the data plane: dispatch, pools and the providers' feeds, read from the core's counters."""
+"""Metrics of the data plane: dispatch, pools and the providers' feeds, read from the core's counters.
+
+The metrics of each package are in its own `metrics.py`.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The callbacks of a `Lambda`, and the checks of a class's declarations.
+"""The definition of a `Lambda` class: its callbacks, and the checks of its declarations.
 
 All checks work on classes before any instance exists, and inspect code objects only: strategy code does not
 run.
