@@ -28,7 +28,13 @@ MelticaError
   NotFound          a provider, instance, adapter or strategy of that name does not exist
   Conflict          the operation does not fit the current state
   AddressInUse      the control plane cannot listen on its address
+
+Outside this tree:
+
 LambdaStopped       (BaseException) raised inside a callback that outlives its instance's stop
+Overdue             (TimeoutError) a call exceeded its time limit
+
+`HttpError`, a MelticaError with an HTTP status and a code, is defined in `meltica.http.errors`.
 """
 
 from collections.abc import Iterable

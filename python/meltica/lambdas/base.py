@@ -67,8 +67,8 @@ class Lambda:
     policies: ClassVar[Mapping[str, str]] = {}
     """Kind -> overflow policy of its queue.
 
-    `conflate` is the default of BookSnapshot, Ticker and InstrumentUpdate, `drop_oldest` of all other kinds;
-    `block` is for replay.
+    `conflate` is the default of BookSnapshot and Ticker, `drop_oldest` of all other kinds. `block` is for
+    replay.
     """
 
     id: str
