@@ -79,7 +79,8 @@ class LineLimits:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may run a `__del__` that logs while the lock is held.
+        self._lock = threading.RLock()
         now = clock()
         self._folds: OrderedDict[tuple[str, int, str, str], _Fold] = OrderedDict()
         self._kinds: OrderedDict[tuple[str, int, str, str], float] = OrderedDict()
@@ -152,7 +153,7 @@ class LineLimits:
             return []
         notes: list[logging.LogRecord] = []
         self._counted = now
-        for (name, level), suppressed in self._suppressed.items():
+        for (name, level), suppressed in list(self._suppressed.items()):
             what = f"{suppressed.count:,} further lines suppressed; the last one: {suppressed.last[:200]}"
             notes.append(logging.LogRecord(name, level, "", 0, what, None, None))
         self._suppressed.clear()

@@ -5,7 +5,6 @@ lambdas and the event loop never wait for the reader of the log. When the queue 
 counted. `folding` bounds what a fault can write.
 """
 
-import contextlib
 import json
 import logging
 import queue
@@ -25,6 +24,8 @@ from structlog.typing import EventDict, WrappedLogger
 
 from meltica.telemetry.folding import LineLimits, shorten
 from meltica.telemetry.log_file import to_stderr
+
+log = logging.getLogger(__name__)
 
 Format = Literal["human", "json"]
 
@@ -62,22 +63,27 @@ class Logs:
     ) -> None:
         self.dropped = 0
         """Number of lines dropped because the queue was full."""
+        self._reported = 0
+        self._hooks = threading.excepthook, sys.unraisablehook
         self._level = level.upper()
         self._write = write or to_stderr
         self._formatter = formatter(format, colors=colors)
         self._limits = LineLimits(clock)
-        self._queue: queue.Queue[logging.LogRecord | Callable[[], object] | None] = queue.Queue(QUEUE)
+        # Not a `Queue`: its lock is not reentrant, and the garbage collector may log while it is held.
+        self._queue: queue.SimpleQueue[logging.LogRecord | Callable[[], object] | None] = queue.SimpleQueue()
         self._handler = _Handler(self)
         self._thread = threading.Thread(target=self._run, name="meltica-log", daemon=True)
 
     def start(self) -> None:
-        """Starts logging, including Python warnings."""
+        """Starts logging, including Python warnings and exceptions that nothing catches."""
         root = logging.getLogger()
         root.addHandler(self._handler)
         root.setLevel(self._level)
         for name, least in QUIET.items():
             logging.getLogger(name).setLevel(max(least, root.level))
         logging.captureWarnings(True)
+        self._hooks = threading.excepthook, sys.unraisablehook
+        threading.excepthook, sys.unraisablehook = _thread_failed, _ignored
         self._thread.start()
 
     def stop(self) -> None:
@@ -85,10 +91,8 @@ class Logs:
         root = logging.getLogger()
         root.removeHandler(self._handler)
         logging.captureWarnings(False)
-        try:
-            self._queue.put(None, timeout=FLUSH_SECONDS)
-        except queue.Full:
-            return
+        threading.excepthook, sys.unraisablehook = self._hooks
+        self._queue.put(None)
         self._thread.join(FLUSH_SECONDS)
 
     def take(self, record: logging.LogRecord) -> None:
@@ -102,18 +106,17 @@ class Logs:
             return
         # The thread that renders has another context.
         record.request_id = structlog.contextvars.get_contextvars().get("request_id")
-        try:
-            self._queue.put_nowait(record)
-        except queue.Full:
+        if self._queue.qsize() < QUEUE:
+            self._queue.put(record)
+        else:
             self.dropped += 1
 
     def soon(self, action: Callable[[], object]) -> None:
         """Runs an action on the writing thread, after the queued lines; drops it if the queue is full."""
-        with contextlib.suppress(queue.Full):
-            self._queue.put_nowait(action)
+        if self._queue.qsize() < QUEUE:
+            self._queue.put(action)
 
     def _run(self) -> None:
-        reported = 0
         while True:
             try:
                 entry = self._queue.get(timeout=COUNT_SECONDS)
@@ -122,12 +125,17 @@ class Logs:
                 continue
             if entry is None:
                 self._write_counts(all=True)
+                self._report_dropped()
                 return
             self._do(entry)
             self._write_counts()
-            if self.dropped > reported and self._queue.empty():
-                lost, reported = self.dropped - reported, self.dropped
-                self._do(_note(f"{lost:,} lines were dropped: the reader of the log is too slow"))
+            if self._queue.empty():
+                self._report_dropped()
+
+    def _report_dropped(self) -> None:
+        lost, self._reported = self.dropped - self._reported, self.dropped
+        if lost:
+            self._do(_note(f"{lost:,} lines were dropped: the reader of the log is too slow"))
 
     def _write_counts(self, *, all: bool = False) -> None:
         for record in self._limits.due(all=all):
@@ -239,6 +247,16 @@ def _json(fields: EventDict, **_: Any) -> str:
     except TypeError:
         # A lone surrogate, as in a file name that is not UTF-8.
         return json.dumps(fields, default=str)
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    if failure.exc_value is not None and not isinstance(failure.exc_value, SystemExit):
+        name = failure.thread.name if failure.thread is not None else "of another program"
+        log.error("thread %s failed", name, exc_info=failure.exc_value)
+
+
+def _ignored(failure: "sys.UnraisableHookArgs") -> None:
+    log.error("%s: %r", failure.err_msg or "exception ignored in", failure.object, exc_info=failure.exc_value)
 
 
 def _note(text: str) -> logging.LogRecord:

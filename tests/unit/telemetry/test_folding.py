@@ -139,3 +139,19 @@ def test_a_long_text_keeps_its_beginning_and_its_end() -> None:
     assert cut.endswith("end")
     assert len(cut) < MAX_TEXT + 50
     assert f"[... {4 * MAX_TEXT + 8:,} characters ...]" in cut
+
+
+def test_a_line_logged_by_a_finalizer_within_another_line_does_not_deadlock() -> None:
+    """The garbage collector may run while the lock is held. Here, the clock stands for it."""
+    nested = [record("from a finalizer")]
+
+    def clock() -> float:
+        while nested and limits is not None:
+            admitted.append(limits.admit(nested.pop()))
+        return 0.0
+
+    limits: LineLimits | None = None
+    admitted: list[bool] = []
+    limits = LineLimits(clock)
+    assert limits.admit(record("a line"))
+    assert admitted == [True]

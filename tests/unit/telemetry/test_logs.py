@@ -152,3 +152,24 @@ def test_actions_run_in_order_after_queued_lines() -> None:
     logs.soon(lambda: lines.append("action"))
     logs.stop()
     assert lines == ["line", "action"]
+
+
+def test_exceptions_of_threads_and_finalizers_are_logged(capfd: pytest.CaptureFixture[str]) -> None:
+    class Bad:
+        def __del__(self) -> None:
+            raise KeyError("of a finalizer")
+
+    def fail() -> None:
+        raise KeyError("of a thread")
+
+    with logged("json") as lines:
+        thread = threading.Thread(target=fail, name="worker")
+        thread.start()
+        thread.join()
+        Bad()
+    first, second = map(json.loads, lines)
+    assert first["message"] == "thread worker failed"
+    assert first["exception"].endswith("KeyError: 'of a thread'")
+    assert second["message"].startswith("exception ignored in: <function ")
+    assert second["exception"].endswith("KeyError: 'of a finalizer'")
+    assert capfd.readouterr().err == ""
