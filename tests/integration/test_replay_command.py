@@ -210,6 +210,32 @@ def test_a_lambda_that_cannot_start(folder: Path, name: str, text: str) -> None:
     assert text in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("OnStart", "Error: OnStart: on_start raised SystemExit: 7"),
+        ("InConfig", "Error: InConfig: its Config or __init__ raised SystemExit: bye"),
+        ("InInit", "Error: InInit: its Config or __init__ raised SystemExit: 0"),
+    ],
+)
+def test_a_lambda_that_exits_before_it_starts(folder: Path, name: str, text: str) -> None:
+    (folder / "exits.py").write_text(
+        "import sys, meltica\n"
+        "class OnStart(meltica.Lambda):\n"
+        "    def on_trade(self, trade): ...\n"
+        "    def on_start(self): sys.exit(7)\n"
+        "class InConfig(meltica.Lambda):\n"
+        "    class Config(meltica.LambdaConfig):\n"
+        "        def model_post_init(self, _): sys.exit('bye')\n"
+        "    def on_trade(self, trade): ...\n"
+        "class InInit(meltica.Lambda):\n"
+        "    def __init__(self): sys.exit(0)\n"
+        "    def on_trade(self, trade): ...\n"
+    )
+    done = replay(folder, *BINANCE, "--lambda", f"exits.py:{name}")
+    assert (done.returncode, done.stderr.splitlines()) == (3, [text])
+
+
 def test_errors_are_counted_or_stop_the_lambda(folder: Path) -> None:
     counted = report(folder, *BINANCE, "--lambda", "mine.py:Raises")
     assert counted["callback_errors"] == counted["lambdas"][0]["delivered"]["Trade"] > 100

@@ -161,13 +161,15 @@ class Replay:
             raise LambdaError(f"{run.id}: {error}") from error
         except MelticaError:
             raise
+        except SystemExit as error:
+            raise LambdaRaised(f"{run.id}: its Config or __init__ raised SystemExit: {error}") from error
         except Exception as error:
             raise LambdaRaised(f"{run.id}: __init__ raised {type(error).__name__}: {error}") from error
 
     def _start(self, instance: LambdaInstance) -> None:
         try:
             instance.start()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise LambdaRaised(f"{instance.id}: on_start raised {type(error).__name__}: {error}") from error
 
     def _play(self) -> None:

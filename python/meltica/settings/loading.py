@@ -26,7 +26,7 @@ from meltica.settings.manifest import (
 )
 from meltica.settings.model import Settings
 from meltica.settings.shape import Shaped, shape
-from meltica.validation.models import MASK, Loc, Locations, dotted, faults, mapping, masked
+from meltica.validation.models import MASK, Loc, Locations, dotted, faults, mapping, masked, unknown_key
 from meltica.validation.paths import from_folder
 from meltica.validation.section import effectless
 
@@ -168,6 +168,7 @@ def load(
     unreadable = {loc for loc, _ in syntax_faults}
     located = [
         *((loc, f"{_describe(document, loc)}{text}") for loc, text in syntax_faults),
+        *_unknown_nulls(shaped, origins),
         *(fault for fault in model_faults if shaped.written(fault[0]) not in unreadable),
         *(
             fault
@@ -236,6 +237,14 @@ def _validate(
         return settings, merged.values, []
     except ValidationError as error:
         return None, merged.values, faults(Settings, error.errors(), locations)
+
+
+def _unknown_nulls(shaped: Shaped, origins: Origins) -> Iterator[tuple[Loc, str]]:
+    """Yields a fault for each unknown key that was given without a value."""
+    for loc in shaped.nulls:
+        cause = unknown_key(Settings, loc)
+        if cause is not None:
+            yield loc, f"{origins.describe(loc)}{cause}"
 
 
 def _folder(merged: Mapping[str, object], base: Path) -> Path:

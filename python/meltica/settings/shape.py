@@ -1,6 +1,6 @@
 """Normalizes the alternative spellings of a manifest: lambdas keyed by id, adapters by identifier."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -18,6 +18,8 @@ class Shaped:
     values: dict[str, object]
     moved: dict[Loc, Loc] = field(default_factory=dict[Loc, Loc])
     faults: list[tuple[Loc, str]] = field(default_factory=list[tuple[Loc, str]])
+    nulls: list[Loc] = field(default_factory=list[Loc])
+    """Normalized locations of keys that were removed because their value is null."""
 
     def written(self, loc: Loc) -> Loc:
         """Returns the location of a value in the file."""
@@ -30,6 +32,7 @@ class Shaped:
 def shape(values: Mapping[str, object]) -> Shaped:
     """Normalizes values to the form that the model accepts; null counts as not given."""
     shaped = Shaped({key: value for key, value in values.items() if value is not None})
+    shaped.nulls.extend((key,) for key, value in values.items() if value is None)
     for key, value in shaped.values.items():
         if key == "providers" and isinstance(value, Mapping):
             entries = cast(Mapping[str, object], value)
@@ -40,8 +43,19 @@ def shape(values: Mapping[str, object]) -> Shaped:
             named = cast(Mapping[str, object], value)
             shaped.values[key] = {id: _lambda(shaped, id, entry) for id, entry in named.items()}
         else:
+            shaped.nulls.extend(_nulls(value, (key,)))
             shaped.values[key] = without_nulls(value)
     return shaped
+
+
+def _nulls(value: object, loc: Loc, free: frozenset[str] = frozenset()) -> Iterator[Loc]:
+    """Yields the locations of the keys that `without_nulls` removes."""
+    if isinstance(value, Mapping):
+        for key, inner in cast(Mapping[str, object], value).items():
+            if inner is None and key not in free:
+                yield (*loc, key)
+            elif key not in free:
+                yield from _nulls(inner, (*loc, key))
 
 
 def without_nulls(value: object, free: frozenset[str] = frozenset()) -> object:
@@ -56,6 +70,7 @@ def without_nulls(value: object, free: frozenset[str] = frozenset()) -> object:
 
 
 def _provider(shaped: Shaped, name: str, entry: object) -> object:
+    shaped.nulls.extend(_nulls(entry, ("providers", name), FREE))
     entry = without_nulls(entry, FREE)
     if not isinstance(entry, dict):
         return entry
@@ -103,11 +118,13 @@ def _listed(shaped: Shaped, entries: list[object]) -> dict[str, object]:
         else:
             id = keyed["id"]
         shaped.moved["lambdas", id] = written
+        shaped.nulls.extend(loc for loc in _nulls(entry, ("lambdas", id), FREE) if loc[2:] != ("id",))
         named[id] = {key: value for key, value in keyed.items() if key != "id"}
     return named
 
 
 def _lambda(shaped: Shaped, id: str, entry: object) -> object:
+    shaped.nulls.extend(loc for loc in _nulls(entry, ("lambdas", id), FREE) if loc[2:] != ("id",))
     keyed = without_nulls(entry, FREE)
     if not isinstance(keyed, dict):
         return keyed

@@ -1,5 +1,6 @@
 """Settings of the simulated market."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,6 +15,9 @@ from meltica.validation.section import AdapterSettings
 from meltica.validation.units import Duration, format_duration
 
 _NONE = timedelta(0)
+_SPOT = re.compile(r"[A-Z0-9]{2,10}-[A-Z0-9]{2,10}")
+_FASTEST = 1e8
+"""Highest rate of a symbol, per second."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Fee = Annotated[Decimal, Field(ge=0, lt=1, decimal_places=9)]
@@ -25,9 +29,13 @@ Amount = Annotated[Decimal, Field(ge=0)]
 
 
 def _spot(symbol: str) -> str:
-    symbol = canonical(symbol)
-    if symbol.count("-") != 1:
-        raise fault(f"expected a spot symbol such as BTC-USDT, saw {symbol!r}")
+    try:
+        symbol = canonical(symbol)
+    except ValueError as error:
+        raise fault(str(error)) from None
+    if _SPOT.fullmatch(symbol) is None:
+        form = "a spot symbol such as BTC-USDT, base and quote of 2 to 10 of A-Z and 0-9"
+        raise fault(f"expected {form}, saw {symbol!r}")
     return symbol
 
 
@@ -36,9 +44,9 @@ class Listed(AdapterSettings):
 
     symbol: Annotated[str, AfterValidator(_spot)]
     """`BASE-QUOTE`."""
-    price: Annotated[Decimal, Field(gt=0)] | None = None
+    price: Annotated[Decimal, Field(ge=Decimal("0.01"), le=90_000_000_000)] | None = None
     """Start price; the catalogue's by default."""
-    rate: Annotated[float, Field(gt=0, le=1e8)] | None = None
+    rate: Annotated[float, Field(gt=0, le=_FASTEST)] | None = None
     """Background orders and cancellations per second; by default from `trade_interval` or `rate`."""
 
 
@@ -183,6 +191,10 @@ class MarketSettings(AdapterSettings):
         for name in names:
             if names.count(name) > 1:
                 raise fault(f"`symbols`: expected each symbol once, saw {name} twice")
+        most = _FASTEST * len(self.symbols)
+        if isinstance(self.rate, float) and self.rate > most:
+            each = f"{_FASTEST:g} for each of {len(self.symbols)} symbols"
+            raise fault(f"`rate`: expected at most {most:g}, {each}, saw {self.rate:g}")
         for currency in self.unknown_currencies(self.balances):
             raise fault(f"`balances`: expected currencies of the symbols, saw {currency}")
         return self

@@ -96,6 +96,17 @@ def faults(
     ]
 
 
+def unknown_key(cls: type[BaseModel], loc: Loc) -> str | None:
+    """Returns the part of a fault message that follows `loc` when models lack this key, else None."""
+    annotation: object = cls
+    for part in loc[:-1]:
+        annotation = _inner(annotation, part)
+    owner = model_of(annotation)
+    if owner is None or _inner(annotation, loc[-1]) is not None:
+        return None
+    return f" is unknown{suggestion(str(loc[-1]), keys(owner))}"
+
+
 def fault(text: str) -> PydanticCustomError:
     """Returns an error for validators whose text is complete, including the value that was given."""
     return PydanticCustomError("fault", "{text}", {"text": text})

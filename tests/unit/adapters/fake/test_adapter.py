@@ -204,8 +204,8 @@ def test_one_error_lists_every_fault_of_the_settings() -> None:
 
 
 def test_faults_found_by_the_market_are_reported_at_the_start() -> None:
-    adapter = FakeAdapter.configure({"symbols": [{"symbol": "BTC-USDT", "price": "0.001"}]})
-    with pytest.raises(ConfigError, match=r"symbols\.BTC-USDT\.price: expected 1 to 9e12 ticks"):
+    adapter = FakeAdapter.configure({"balances": {"BTC": "1e30"}})
+    with pytest.raises(ConfigError, match=r"balances\.BTC: expected an amount of zero or more that fits"):
         adapter.start({"fake": Core().producer("fake")})
     assert isinstance(adapter, FakeAdapter)
     with pytest.raises(RuntimeError, match="started"):
