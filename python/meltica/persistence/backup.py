@@ -22,6 +22,8 @@ from meltica.persistence.postgres.account import complaint
 from meltica.persistence.postgres.binaries import Binaries
 
 MARK = f"CREATE TABLE {SCHEMA}.schema_migrations ".encode()
+NEWER = b"SET transaction_timeout ="
+"""A setting that pg_dump writes since PostgreSQL 17, and that older servers refuse."""
 END = b"-- PostgreSQL database dump complete"
 
 
@@ -116,9 +118,16 @@ def _unpack(path: Path, script: Path) -> None:
 
 
 def _copy(packed: Iterable[bytes], out: IO[bytes]) -> tuple[bool, bool]:
-    """Copies lines; returns whether the dump is one of Meltica's and whether it is complete."""
+    """Copies lines; returns whether the dump is one of Meltica's and whether it is complete.
+
+    Leaves out the settings in the header that an older PostgreSQL does not have.
+    """
     marked = complete = False
+    header = True
     for line in packed:
+        header = header and not line.startswith(b"CREATE ")
+        if header and line.startswith(NEWER):
+            continue
         marked = marked or line.startswith(MARK)
         complete = complete or line.startswith(END)
         out.write(line)
