@@ -1,4 +1,4 @@
-"""The checks of `meltica doctor`. They start and change nothing."""
+"""The checks of `meltica doctor`. Read-only: starts no component and changes no state."""
 
 import asyncio
 import errno

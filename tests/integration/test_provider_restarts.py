@@ -58,7 +58,8 @@ async def test_a_fault_that_needs_a_correction_spends_the_budget(
     provider = await world.manager.start("a")
     await world.until(lambda: provider.actual is ProviderState.FAILED)
     assert world.pauses == [1, 2, 4, 8, 8]
-    assert provider.last_error == f"{text}; given up after 5 restarts within 10m"
+    limit = "not restarted again after 5 failed restarts within 10m; correct the settings"
+    assert provider.last_error == f"{text}; {limit}"
     script.start = lambda fake: None
     await world.started()
     assert provider.last_error is None

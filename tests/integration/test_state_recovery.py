@@ -1,4 +1,4 @@
-"""Memory, database and REST agree after a frozen database or a lost lock, whatever changed meanwhile."""
+"""Memory, database and REST agree after a frozen database or a lost lock, whatever changed in between."""
 
 import contextlib
 import json
@@ -155,7 +155,7 @@ class TestLostLock:
 
 @contextlib.contextmanager
 def holding_the_lock(database: str, gateway: Gateway) -> Generator[None]:
-    """Takes the lock from a gateway without raising the epoch: no other gateway ran meanwhile."""
+    """Takes the lock from a gateway without raising the epoch: no other gateway ran in between."""
     with psycopg.connect(database, autocommit=True) as connection:
         while True:
             connection.execute(

@@ -120,4 +120,4 @@ class Adapter(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """Ends `run` soon; may be called from any thread, at any time, repeatedly."""
+        """Requests a stop; `run` returns shortly after. Thread-safe and idempotent."""

@@ -2,7 +2,7 @@
 
 1. A write in doubt: the store is read again, and what the database says is adopted.
 2. A regained lock: all stores are read again, and what differs is applied.
-3. If another gateway held the lock meanwhile, stops that were not recorded are dropped and logged as
+3. If another gateway held the lock in between, stops that were not recorded are dropped and logged as
    superseded, and the configuration file is applied to the database again, as at a start.
 
 Until that is done the gateway is not ready.
@@ -82,7 +82,7 @@ class StateRecovery:
         while True:
             await self._requested.wait()
             self._reading = True
-            # Cleared first: a request that arrives meanwhile causes another round.
+            # Cleared first: a request that arrives during the recovery causes another round.
             self._requested.clear()
             try:
                 await self._recover()

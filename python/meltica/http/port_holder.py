@@ -10,7 +10,7 @@ from pathlib import Path
 
 PROC = Path("/proc")
 SHOWN = 120
-"""Most characters of a command line in a message."""
+"""Maximum length of a command line in a message, in characters."""
 
 _LISTENING = "0A"
 _SECRET = re.compile(r"(://[^:/@\s]*:)[^@\s]*@|((?:password|secret|token|key)[^=\s]*=)\S+", re.IGNORECASE)

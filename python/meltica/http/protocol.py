@@ -25,9 +25,9 @@ from meltica.http.responses import REFUSAL, SECURITY_HEADERS
 from meltica.runtime.fork import close_in_children
 
 MAX_HEADERS = 64 << 10
-"""Most bytes of a request line and its headers."""
+"""Maximum size of a request line and its headers in bytes."""
 MAX_REQUEST = 16 << 20
-"""Most bytes of a request on the wire. The gate permits smaller bodies; this bounds chunks and trailers."""
+"""Maximum size of a request on the wire in bytes; bounds chunks and trailers. The gate limits the body."""
 HEADER_SECONDS = 10.0
 """How long the headers of a request may take to arrive."""
 IDLE_SECONDS = 30
@@ -35,7 +35,7 @@ IDLE_SECONDS = 30
 LINGER_SECONDS = 2.0
 """How long input is discarded after an error, so that the client can read the response."""
 MAX_CONNECTIONS = 512
-"""Most connections of a server. A process with few file descriptors has fewer."""
+"""Maximum number of connections of a server. A process with few file descriptors has fewer."""
 SURPLUS = 32
 """How many more connections are accepted to answer them with a 503."""
 

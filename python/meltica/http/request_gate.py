@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from litestar.connection import ASGIConnection
 
 MAX_BODY = 1 << 20
-"""Most bytes of a body."""
+"""Maximum body size in bytes."""
 BODY_SECONDS = 10.0
 """How long a body may take to arrive."""
 REQUEST_ID = b"x-meltica-request-id"

@@ -14,7 +14,7 @@ from meltica.errors import AddressInUse
 from meltica.http import protocol
 
 MAX_MESSAGE = 1 << 20
-"""Most bytes of a websocket message from a client."""
+"""Maximum size of a websocket message from a client in bytes."""
 
 
 class _RefusedWebsockets(logging.Filter):

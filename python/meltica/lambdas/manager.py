@@ -210,7 +210,7 @@ class InstanceManager:
             desired = self._desired.adopted(instance.id, instance.desired)
             if desired is instance.desired or self._closing:
                 return
-            log.warning("instance %s: the database says %s, which is adopted", instance.id, desired)
+            log.warning("instance %s: desired state changed to %s by the database", instance.id, desired)
             instance.desired = desired
             if desired is Desired.STOPPED:
                 await self._stop(instance)
@@ -291,7 +291,7 @@ class InstanceManager:
                 raise
             if instance.spec.host == "shared" and instance.in_callback_ns == 0 and instance.run is not None:
                 raise Overdue("a callback of another instance blocks the shared thread") from None
-            raise Overdue(f"loading it and its on_start timed out after {self._start_seconds:g} s") from None
+            raise Overdue(f"loading and on_start exceeded {self._start_seconds:g} s") from None
         finally:
             self._starts.discard(task)
 

@@ -112,7 +112,7 @@ class Connection(AsyncConnection):
 
     @classmethod
     async def connect(cls, conninfo: str = "", **options: Any) -> Self:
-        """Opens a connection, and another one if a child was forked meanwhile."""
+        """Opens a connection, and another one if a child was forked in between."""
         while True:
             forks = fork_count()
             connection = await super().connect(conninfo, **options)

@@ -63,7 +63,7 @@ class GatewayLock:
 
     `on_change` is called with False as soon as the lock is lost, and with True when it is held again.
     `on_regain` is called before that, while `held` is still False, with whether another gateway held the lock
-    meanwhile.
+    in between.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class GatewayLock:
         return connection
 
     async def _raise_epoch(self, connection: AsyncConnection) -> None:
-        """Takes the next epoch. One that is not the successor of the last was raised by another gateway."""
+        """Takes the next epoch. A gap in the epoch means that another gateway held the lock in between."""
         try:
             cursor = await connection.execute("update gateway set epoch = epoch + 1 returning epoch")
             row = await cursor.fetchone()
@@ -220,7 +220,7 @@ class GatewayLock:
 
     def _report_regained(self) -> None:
         if self._superseded:
-            _log.error("another gateway held the lock meanwhile; its changes are adopted")
+            _log.error("another gateway held the lock in the meantime; its changes are adopted")
         if self.on_regain is not None:
             try:
                 self.on_regain(self._superseded)

@@ -146,7 +146,7 @@ class ProviderManager:
             desired = self._desired.adopted(provider.name, provider.desired)
             if desired is provider.desired or self._closing:
                 return
-            log.warning("provider %s: the database says %s, which is adopted", provider.name, desired)
+            log.warning("provider %s: desired state changed to %s by the database", provider.name, desired)
             provider.desired = desired
             if desired is Desired.STOPPED:
                 await provider.end()

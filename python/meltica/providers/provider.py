@@ -143,10 +143,11 @@ class Provider:
                 text = one_line(error)
                 if self._clock.now() - started_at >= self._policy.max_pause:
                     backoff.reset()
-                # A venue comes back by itself; these faults need a correction.
+                # Venue outages are transient; these faults need a config change.
                 if isinstance(error, ConfigError | CodecError | Unauthenticated) and not budget.spend():
                     window = format_duration(timedelta(seconds=budget.window))
-                    self._fail(f"{text}; given up after {budget.count} restarts within {window}")
+                    cause = f"not restarted again after {budget.count} failed restarts within {window}"
+                    self._fail(f"{text}; {cause}; correct the settings")
                     return
                 pause = backoff.next()
                 log.warning("provider %s failed, restart in %.1f s: %s", self.name, pause, text)
@@ -283,7 +284,7 @@ class _AdapterRun:
         self._adapter.route(subscribe, unsubscribe)
 
     def stop(self) -> None:
-        """Ends `start` and `run` soon."""
+        """Requests a stop; `start` and `run` return shortly after."""
         if self._adapter is not None:
             self._adapter.stop()
 

@@ -127,7 +127,7 @@ class LogFile:
             self._failed = True
             reason = error.strerror or str(error)
             self.fallback(
-                f"the log file {self.path} cannot be written: {reason}; lines go to stderr meanwhile\n"
+                f"the log file {self.path} cannot be written: {reason}; lines go to stderr in the meantime\n"
             )
 
 

@@ -84,7 +84,7 @@ def test_a_file_that_cannot_be_opened_is_reported_once_and_retried(tmp_path: Pat
     first, *lines, last = fallback
     assert first == (
         f"the log file {tmp_path}/later/log cannot be written: No such file or directory;"
-        " lines go to stderr meanwhile\n"
+        " lines go to stderr in the meantime\n"
     )
     assert lines == [LINE] * 4
     assert last == f"the log is written to {tmp_path}/later/log again\n"

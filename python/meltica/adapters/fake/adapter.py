@@ -118,7 +118,7 @@ class FakeAdapter(Adapter):
         market.run(speed=self._speed, until=until)
 
     def stop(self) -> None:
-        """Ends `run` soon; may be called from any thread."""
+        """Requests a stop; `run` returns shortly after. Thread-safe."""
         self._stopping.set()
         if self._producer is not None:
             self._producer.stop()

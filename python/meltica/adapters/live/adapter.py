@@ -93,7 +93,7 @@ class LiveAdapter(VenueProtocol):
         self._loop.run(self._run)
 
     def stop(self) -> None:
-        """Ends `start` and `run` soon; may be called from any thread."""
+        """Requests a stop; `start` and `run` return shortly after. Thread-safe."""
         self._loop.stop()
 
     def route(self, subscribe: Sequence[Route], unsubscribe: Sequence[Route]) -> None:

@@ -4,9 +4,9 @@ It does no I/O and reads no clock: each event carries the time, in seconds of an
 
     NEW -> OPENING -> (LOGGING_IN) -> UP -> DOWN -> OPENING ...          ENDED, from any state, final
 
-The caller sets the channels to be subscribed. The session requests the difference to the channels that the
-venue has confirmed, immediately and after each reconnect, so callers keep no list of earlier requests. Rules;
-the branches carry their numbers:
+The caller sets the desired channels. The session compares them with those that the venue has confirmed, and
+sends the requests for the difference: at every change, and after each reconnect. Callers need not track
+requests. Rules (comments in the code refer to these numbers):
 
 1. A connection that does not open in time is closed, and so is one whose login or request is not acknowledged
    in time.
@@ -80,7 +80,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close the connection immediately, in any state; the session takes no more events of it."""
+    """Close the connection immediately, in any state; the session ignores its later events."""
 
 
 @dataclass(frozen=True, slots=True)

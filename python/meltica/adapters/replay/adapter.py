@@ -137,7 +137,7 @@ class ReplayAdapter(Adapter):
                 producer.restart()
 
     def stop(self) -> None:
-        """Ends `run` soon; may be called from any thread."""
+        """Requests a stop; `run` returns shortly after. Thread-safe."""
         self._stopping.set()
         for producer in self._producers.values():
             producer.stop()

@@ -1,8 +1,9 @@
 """Desired states: recorded before a start, and after a stop, which acts without waiting for the database.
 
 1. A start is committed first. A gateway without its lock, or without its database, starts nothing.
-2. A stop acts in memory at once. Its record is written in the background, for as long as that takes.
-3. While a stop is not recorded, memory is right; otherwise the database is.
+2. A stop takes effect in memory immediately. Its record is written in the background, and retried until it
+   succeeds.
+3. While a stop is not recorded, the in-memory state is authoritative; otherwise the database is.
 """
 
 from typing import Any
