@@ -200,6 +200,15 @@ def test_unavailable_databases(database_url: str) -> None:
     refused(db("status", "--home", "/" + "long" * 40), 5, "choose a shorter directory with --home")
 
 
+@pytest.mark.parametrize("password", ["pass@word", "p@ss@word", "1/pass@word", "pass@word/1"])
+def test_an_unescaped_password_is_not_shown(password: str, tmp_path: Path) -> None:
+    url = f"postgresql://me:{password}@127.0.0.1:1/x"
+    for arguments in (("status",), ("dump", str(tmp_path / "a.sql.gz"))):
+        done = db(*arguments, url=url)
+        refused(done, 2, "write %40 for `@`")
+        assert "word" not in done.stderr.replace("a password", "")
+
+
 @pytest.mark.parametrize("variable", ["DATABASE_URL", "MELTICA_DATABASE__DSN"])
 def test_the_url_can_be_an_environment_variable(database_url: str, variable: str) -> None:
     done = db("status", "--json", **{variable: database_url})

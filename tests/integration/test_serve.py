@@ -63,6 +63,13 @@ def test_a_database_that_cannot_be_reached(project: Project) -> None:
     socket.create_server(("127.0.0.1", port)).close()
 
 
+def test_a_password_that_is_not_escaped(project: Project) -> None:
+    done = project.refused(database="postgresql://me:pass@word@127.0.0.1:1/x")
+    assert done.returncode == 2
+    one_line(done.stderr, "write %40 for `@`")
+    assert json.loads(done.stdout)["exit_code"] == 2
+
+
 def test_a_schema_of_another_version(project: Project, database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("update meltica.schema_migrations set checksum = 'other'")

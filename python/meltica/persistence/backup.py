@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from meltica.errors import ConfigError, DatabaseError, DatabaseUnavailable
-from meltica.persistence.database import SCHEMA, connect
+from meltica.persistence.database import SCHEMA, connect, parse
 from meltica.persistence.postgres.account import complaint
 from meltica.persistence.postgres.binaries import Binaries
 
@@ -145,12 +145,12 @@ def _check(code: int, stderr: str, failure: str) -> None:
 
 def without_password(dsn: str) -> str:
     """Returns a connection string without its password, which other users could read in an argument."""
-    parameters = conninfo_to_dict(dsn)
+    parameters = parse(dsn)
     parameters.pop("password", None)
     return make_conninfo("", **parameters)
 
 
 def _environment(dsn: str) -> dict[str, str]:
     """Returns the environment with the password, which other users could read in an argument."""
-    password = conninfo_to_dict(dsn).get("password")
+    password = parse(dsn).get("password")
     return {**os.environ, "LC_ALL": "C", **({"PGPASSWORD": str(password)} if password else {})}

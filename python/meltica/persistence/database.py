@@ -59,7 +59,7 @@ def conninfo(
     Parameters in `dsn` take precedence, except for the schema and the time zone. Raises ConfigError when
     `dsn` is not a valid connection string.
     """
-    parameters = _parse(dsn)
+    parameters = parse(dsn)
     defaults_of_session = {"statement_timeout": f"{int(statement_timeout * 1000)}", **(settings or {})}
     fixed = {"search_path": SCHEMA, "timezone": "UTC"}
     options = f"{_flags(defaults_of_session)} {parameters.get('options') or ''} {_flags(fixed)}"
@@ -77,7 +77,7 @@ def conninfo(
 
 def shown(dsn: str) -> str:
     """Returns the name and address of a database for messages, without password and options."""
-    parameters = _parse(dsn)
+    parameters = parse(dsn)
     port = f":{parameters['port']}" if parameters.get("port") else ""
     name, host = parameters.get("dbname"), parameters.get("host")
     return f"{name or 'default database'} at {host or 'local socket'}{port}"
@@ -257,7 +257,13 @@ def error_text(error: psycopg.Error) -> str:
     return " ".join(line for line in lines if line) or type(error).__name__
 
 
-def _parse(dsn: str) -> dict[str, str | int | None]:
+def parse(dsn: str) -> dict[str, str | int | None]:
+    """Returns the parameters of a connection string. Raises ConfigError, which never shows the password."""
+    authority, _, path = dsn.partition("://")[2].partition("?")[0].partition("/")
+    if authority.count("@") > 1 or "@" in path:
+        # libpq would take the rest of the password for the host, and show it in its errors.
+        text = "expected `@` in the URL only before the host; write %40 for `@` and %2F for `/` in a password"
+        raise ConfigError("database", [text])
     try:
         parameters = conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:

@@ -14,7 +14,7 @@ import click
 from meltica._core import __version__
 from meltica.cli.failures import CommandFailed
 from meltica.cli.screen import Show, StopSignals, leave, screen
-from meltica.errors import MelticaError, one_line
+from meltica.errors import ConfigError, MelticaError, one_line
 from meltica.gateway.gateway import Gateway
 from meltica.persistence.database import shown
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
@@ -184,5 +184,9 @@ def _data(loaded: "Loaded") -> str:
     """Returns the location of the database, without secrets."""
     database = loaded.settings.database
     if database.dsn is not None:
-        return shown(database.dsn.get_secret_value())
+        try:
+            return shown(database.dsn.get_secret_value())
+        except ConfigError:
+            # The start of the gateway reports the fault.
+            return "an invalid connection string"
     return str(EmbeddedPostgres(database.home).home)
