@@ -178,13 +178,14 @@ def _host(value: str) -> str:
 
 
 def _check_origin(headers: dict[bytes, list[bytes]]) -> None:
-    """Rule 2: raises HttpError for a request that a browser sends for a page of another origin."""
+    """Rule 2: raises HttpError for a cross-origin request of a browser."""
     site = [value.lower() for value in headers.get(b"sec-fetch-site", [])]
     own = {scheme + b"://" + host.lower() for scheme in (b"http", b"https") for host in headers[b"host"]}
     origins = headers.get(b"origin", [])
     if not set(site) <= {b"same-origin", b"none"} or not {value.lower() for value in origins} <= own:
-        origin = b", ".join(origins or site).decode("latin-1")
-        text = f"request refused: a page of another origin may not change anything, saw {origin[:255]!r}"
+        header = "Origin" if origins else "Sec-Fetch-Site"
+        value = b", ".join(origins or site).decode("latin-1")
+        text = f"request refused: cross-origin requests are not allowed ({header}: {value[:255]!r})"
         raise HttpError(403, "cross_origin", text)
 
 
