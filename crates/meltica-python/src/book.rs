@@ -95,7 +95,7 @@ impl BookBody {
     }
 }
 
-/// One price level of a book. Unpacks to two floats: `price, quantity = level`.
+/// One price level of a book, immutable. Unpacks to two floats: `price, quantity = level`.
 ///
 /// Raises `ValueError` for a price or quantity that is not a decimal number.
 #[pyclass(module = "meltica", name = "PriceLevel", frozen)]
@@ -111,25 +111,25 @@ impl PyPriceLevel {
         Ok(Self { price: crate::convert::decimal(price)?, quantity: crate::convert::decimal(quantity)? })
     }
 
-    /// Price in quote currency.
+    /// float: Price in quote currency.
     #[getter]
     fn price(&self) -> f64 {
         self.price.to_f64()
     }
 
-    /// `price` as an exact Decimal.
+    /// Decimal: The exact `price`.
     #[getter]
     fn price_decimal<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         py_decimal(py, self.price)
     }
 
-    /// Quantity at this price, in base currency.
+    /// float: Quantity at this price, in base currency.
     #[getter]
     fn quantity(&self) -> f64 {
         self.quantity.to_f64()
     }
 
-    /// `quantity` as an exact Decimal.
+    /// Decimal: The exact `quantity`.
     #[getter]
     fn quantity_decimal<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         py_decimal(py, self.quantity)
@@ -164,6 +164,9 @@ impl PyPriceLevel {
 
 /// The top of an order book: the best `book_depth` levels of each side.
 ///
+/// Immutable. In a test: `meltica.testing.event("BookSnapshot", "BTC-USDT", bids=[{"price": "99", "quantity": "1"}],
+/// asks=[])`.
+///
 /// Example:
 ///
 ///     def on_book_snapshot(self, book: meltica.BookSnapshot) -> None:
@@ -195,55 +198,55 @@ fn side<'py>(
 
 #[pymethods]
 impl PyBookSnapshot {
-    /// Bid levels, highest price first.
+    /// tuple[meltica.PriceLevel, ...]: Bid levels, highest price first.
     #[getter]
     fn bids<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
         side(slf, |book| &book.bids)
     }
 
-    /// Ask levels, lowest price first.
+    /// tuple[meltica.PriceLevel, ...]: Ask levels, lowest price first.
     #[getter]
     fn asks<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
         side(slf, |book| &book.asks)
     }
 
-    /// The highest bid; None if the side is empty.
+    /// meltica.PriceLevel | None: The highest bid; None if the side is empty.
     #[getter]
     fn best_bid(slf: &Bound<'_, Self>) -> Option<PyPriceLevel> {
         body(slf).with(|book| book.bids.first().map(|l| level(book, *l)))
     }
 
-    /// The lowest ask; None if the side is empty.
+    /// meltica.PriceLevel | None: The lowest ask; None if the side is empty.
     #[getter]
     fn best_ask(slf: &Bound<'_, Self>) -> Option<PyPriceLevel> {
         body(slf).with(|book| book.asks.first().map(|l| level(book, *l)))
     }
 
-    /// Number of bid levels in the whole book, before it is cut to `book_depth`.
+    /// int: Number of bid levels in the whole book, before it is cut to `book_depth`.
     #[getter]
     fn bid_count(slf: &Bound<'_, Self>) -> u32 {
         body(slf).with(|book| book.bid_count)
     }
 
-    /// Number of ask levels in the whole book, before it is cut to `book_depth`.
+    /// int: Number of ask levels in the whole book, before it is cut to `book_depth`.
     #[getter]
     fn ask_count(slf: &Bound<'_, Self>) -> u32 {
         body(slf).with(|book| book.ask_count)
     }
 
-    /// The venue's id of the first update in the message behind this book; None if it has no ids.
+    /// int | None: The venue's id of the first update in the message behind this book; None if it has no ids.
     #[getter]
     fn first_update_id(slf: &Bound<'_, Self>) -> Option<u64> {
         body(slf).with(|book| (book.first_update_id != 0).then_some(book.first_update_id))
     }
 
-    /// The venue's id of the last update in this book; None if it has no ids.
+    /// int | None: The venue's id of the last update in this book; None if it has no ids.
     #[getter]
     fn last_update_id(slf: &Bound<'_, Self>) -> Option<u64> {
         body(slf).with(|book| (book.last_update_id != 0).then_some(book.last_update_id))
     }
 
-    /// The venue's checksum of the book; None if it does not send one.
+    /// int | None: The venue's checksum of the book; None if it does not send one.
     #[getter]
     fn checksum(slf: &Bound<'_, Self>) -> Option<u32> {
         body(slf).with(|book| book.checksum)

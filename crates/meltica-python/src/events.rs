@@ -24,6 +24,13 @@ Numbers have two forms: `trade.price` is a float, `trade.price_decimal` the exac
 `trade.price == float(trade.price_decimal)` always holds. Prices are in quote currency, quantities in base currency.
 Times are integer nanoseconds since the Unix epoch, UTC. A field that the venue did not send is None, never 0.";
 
+/// The docstring of `meltica._core.account`.
+pub const ACCOUNT_DOC: &str = "\
+Events of the account: reports on orders, balances and risk checks. These kinds are never dropped.
+
+Numbers have two forms, as in `meltica._core.events`: `report.price` is a float, `report.price_decimal` the exact
+`Decimal`.";
+
 /// The payload of an event object.
 pub enum Body {
     /// Everything but books, copied out of the slot.
@@ -62,8 +69,10 @@ impl Content {
 
 /// Base class of all events: what happened, where and when.
 ///
-/// Events are immutable, stay valid when kept, and can be pickled. Two events are equal if their kind, origin, times
-/// and payload are equal; `received_time` and `dispatched_time` are not compared.
+/// Events are immutable, stay valid when kept, and can be pickled. Times are in ns since 1970-01-01 UTC. Two events are
+/// equal if their kind, origin, times and payload are equal; `received_time` and `dispatched_time` are not compared.
+///
+/// The runtime makes the events. A test makes them with `meltica.testing.event(kind, symbol, at=seconds, **values)`.
 #[pyclass(module = "meltica", name = "Event", subclass, frozen)]
 pub struct PyEvent(Renewable<Content>);
 
@@ -132,55 +141,55 @@ fn same(a: &Payload, b: &Payload) -> bool {
 
 #[pymethods]
 impl PyEvent {
-    /// Global sequence number, from 1. An instance receives ascending numbers.
+    /// int: Global sequence number, from 1. An instance receives ascending numbers.
     #[getter]
     fn seq(&self) -> u64 {
         self.header().seq
     }
 
-    /// The kind's name, such as `Trade`: also the name of the event's class.
+    /// str: The kind's name, such as `Trade`: also the name of the event's class.
     #[getter]
     fn kind(&self) -> &'static str {
         self.header().kind.name()
     }
 
-    /// Name of the provider that sent the event; `meltica` for what lambdas emit.
+    /// str: Name of the provider that sent the event; `meltica` for what lambdas emit.
     #[getter]
     fn provider<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
         py_provider(py, self.header().provider)
     }
 
-    /// Instrument such as `BTC-USDT`; the currency of a `BalanceUpdate`, the name of an `Extension`.
+    /// str: Instrument such as `BTC-USDT`; the currency of a `BalanceUpdate`, the name of an `Extension`.
     #[getter]
     fn symbol<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
         py_symbol(py, self.header().symbol)
     }
 
-    /// Sequence number per provider, kind and symbol, from 1 at each start of the provider.
+    /// int: Sequence number per provider, kind and symbol, from 1 at each start of the provider.
     #[getter]
     fn provider_seq(&self) -> u64 {
         self.header().provider_seq
     }
 
-    /// Version of the routing table when the event was dispatched.
+    /// int: Version of the routing table when the event was dispatched.
     #[getter]
     fn routing_version(&self) -> u32 {
         self.header().routing_version
     }
 
-    /// When the event happened by the venue's clock, in ns; None if the venue does not send a time.
+    /// int | None: When the event happened by the venue's clock, in ns since 1970-01-01 UTC; None if not sent.
     #[getter]
     fn venue_time(&self) -> Option<Nanos> {
         self.header().venue_time
     }
 
-    /// When the bytes arrived by the local wall clock, in ns; in a replay, the recorded time.
+    /// int: When the bytes arrived by the local clock, in ns since 1970-01-01 UTC; the recorded time in a replay.
     #[getter]
     fn received_time(&self) -> Nanos {
         self.header().received_time
     }
 
-    /// When the event was numbered and routed by the local wall clock, in ns.
+    /// int: When the event was numbered and routed by the local clock, in ns since 1970-01-01 UTC.
     #[getter]
     fn dispatched_time(&self) -> Nanos {
         self.header().dispatched_time
@@ -323,11 +332,15 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyTrade>()?;
     module.add_class::<PyTicker>()?;
     module.add_class::<PyKlineSummary>()?;
-    module.add_class::<PyExecReport>()?;
     module.add_class::<PyInstrumentUpdate>()?;
-    module.add_class::<PyBalanceUpdate>()?;
-    module.add_class::<PyRiskControl>()?;
     module.add_class::<PyExtension>()?;
     module.add_class::<PyBookGap>()?;
     module.add_class::<PyMarketStale>()
+}
+
+/// Registers the kinds of the account, which are never dropped.
+pub fn register_account(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyExecReport>()?;
+    module.add_class::<PyBalanceUpdate>()?;
+    module.add_class::<PyRiskControl>()
 }

@@ -31,7 +31,7 @@ use pyo3::prelude::*;
 
 /// The data plane: compiled from `crates/meltica-python`. Times are integer nanoseconds since the Unix epoch, UTC.
 ///
-/// Events, the simulator and the benchmarks are submodules; all of their names are here too.
+/// Events, the account's events, the simulator and the benchmarks are submodules; all of their names are here too.
 #[pymodule]
 mod _core {
     use super::{
@@ -53,6 +53,7 @@ mod _core {
         host::register(module)?;
         producer::register(module)?;
         add_part(module, "events", events::DOC, &[events::register, book::register])?;
+        add_part(module, "account", events::ACCOUNT_DOC, &[events::register_account])?;
         add_part(module, "simulator", simulator::DOC, &[simulator::register, market::register])?;
         add_part(module, "benchmarks", benchmark::DOC, &[benchmark::register])
     }

@@ -1,11 +1,12 @@
 """The data plane: compiled from `crates/meltica-python`. Times are integer nanoseconds since the Unix epoch, UTC.
 
-Events, the simulator and the benchmarks are submodules; all of their names are here too.
+Events, the account's events, the simulator and the benchmarks are submodules; all of their names are here too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final
 
+from meltica._core.account import BalanceUpdate, ExecReport, RiskControl
 from meltica._core.benchmarks import (
     benchmark,
     benchmark_beside,
@@ -14,17 +15,14 @@ from meltica._core.benchmarks import (
     benchmark_wake,
 )
 from meltica._core.events import (
-    BalanceUpdate,
     BookGap,
     BookSnapshot,
     Event,
-    ExecReport,
     Extension,
     InstrumentUpdate,
     KlineSummary,
     MarketStale,
     PriceLevel,
-    RiskControl,
     Ticker,
     Trade,
 )
@@ -117,36 +115,36 @@ class LambdaStopped(BaseException):
 
 @final
 class MarketState:
-    """The latest prices of one symbol at one provider, as one instance saw them.
+    """The latest prices of one symbol at one provider, as one instance saw them. Immutable.
 
     `str()` has only the fields that are present: `bid 60000.01, ask 60000.02, last 60000.02`.
     """
 
     @property
     def last(self) -> float | None:
-        """Price of the last trade, in quote currency; None before the first."""
+        """float | None: Price of the last trade, in quote currency; None before the first."""
     @property
     def bid(self) -> float | None:
-        """Best bid price, in quote currency; None before the first, or if the book has no bids."""
+        """float | None: Best bid price, in quote currency; None before the first, or if the book has no bids."""
     @property
     def ask(self) -> float | None:
-        """Best ask price, in quote currency; None before the first, or if the book has no asks."""
+        """float | None: Best ask price, in quote currency; None before the first, or if the book has no asks."""
     @property
     def spread(self) -> float | None:
-        """`ask - bid`, in quote currency; None if either is None."""
+        """float | None: `ask - bid`, in quote currency; None if either is None."""
     @property
     def spread_pct(self) -> float | None:
-        """`spread` in percent of the bid; None if either price is None or the bid is not positive."""
+        """float | None: `spread` in percent of the bid; None if either price is None or the bid is not positive."""
     @property
     def time(self) -> int:
-        """Received time of the last event that changed the state, in ns."""
+        """int: Received time of the last event that changed the state, in ns since 1970-01-01 UTC."""
     @property
     def stale(self) -> bool:
-        """Whether the symbol's book is stale."""
+        """bool: Whether the symbol's book is stale."""
 
 @final
 class Timer:
-    """A running timer, made by `Lambda.every`."""
+    """A running timer, made by `Lambda.every`. It ends with its instance, or with `cancel`."""
 
     def cancel(self) -> None:
         """Stops the timer; it does not fire again. Cancelling twice is allowed."""

@@ -51,9 +51,47 @@ class Filter(NamedTuple):
 class Lambda:
     """A strategy: subclass it, override callbacks and use the helpers.
 
-    The runtime constructs the instances. Callbacks of one instance run one at a time, on the thread of its
-    host, in the order of `event.seq`. An exception in a callback is caught, counted and logged with its
-    traceback. Events are immutable and may be kept without limit of time.
+    Overriding a callback subscribes to its event kind. The runtime constructs the instances. Callbacks of one
+    instance run one at a time, on the thread of its host, in the order of `event.seq`. An exception in a
+    callback is caught, counted and logged with its traceback. Events are immutable and may be kept without
+    limit of time. Strategies cannot place orders yet.
+
+    For example:
+
+        class Spread(meltica.Lambda):
+            class Config(meltica.LambdaConfig):
+                seconds: float = 60
+
+            needs = {"Ticker"}
+
+            def on_start(self) -> None:
+                self.every(self.config.seconds, self.report)
+
+            def report(self) -> None:
+                market = self.market("BTC-USDT")
+                if market is not None:
+                    self.log.info("spread %s", market.spread)
+
+    Attributes that a class may define:
+
+        Config      type[LambdaConfig] | None: the settings, `class Config(meltica.LambdaConfig)`; validated
+                    before the instance exists
+        filters     dict: kind -> list of `meltica.Filter` that must all hold:
+                    `{"Trade": [Filter("side", "eq", "Buy")]}`; other events do not reach the callback
+        needs       set[str]: kinds to subscribe to without a callback, as sources of `market` and `book`
+        book_depth  int: levels per side of a `BookSnapshot`, 1 to 5000; 25 by default
+        policies    dict[str, str]: kind -> what its full queue does: `conflate` (keeps the latest event of
+                    each symbol), `drop_oldest` or `block` (replay only)
+
+    Attributes of an instance, set before `__init__` runs:
+
+        id          str: id of this instance, unique in its gateway
+        config      the validated `Config`; None if the class has none
+        scope       Mapping[str, tuple[str, ...]]: provider -> the symbols that this instance receives;
+                    `("*",)` is all of them
+        log         logging.LoggerAdapter: the logger `meltica.lambda.<id>`: `self.log.info("bid %s", bid)`
+
+    `meltica.testing.replay` runs a strategy in a test, `meltica replay` on a recording.
     """
 
     Config: "ClassVar[type[LambdaConfig] | None]" = None
@@ -85,6 +123,11 @@ class Lambda:
     _max_payload: int = MAX_PAYLOAD
 
     def __init_subclass__(cls, **keywords: object) -> None:
+        """Checks the definition of a subclass. Raises LambdaDefinitionError, which lists every fault.
+
+        Faults are `async def` and misspelt callbacks, wrong parameters, unknown kinds, filters that no event
+        can match, and invalid values of `needs`, `book_depth` and `policies`.
+        """
         super().__init_subclass__(**keywords)
         faults = faults_of(cls, Lambda)
         if faults:
@@ -93,42 +136,54 @@ class Lambda:
     # Callbacks: overriding one subscribes to its kind.
 
     def on_start(self) -> None:
-        """Called before the first event. An exception here prevents the instance from starting."""
+        """Called once, before the first event. An exception here prevents the instance from starting."""
 
     def on_stop(self) -> None:
-        """Called after the last event."""
+        """Called once, after the last event."""
 
     def on_trade(self, trade: "Trade", /) -> None:
-        """Called for a public trade."""
+        """Called for a public trade. Subscribes to `Trade`."""
 
     def on_ticker(self, ticker: "Ticker", /) -> None:
-        """Called for a new best bid, best ask or last price. Fields that the venue did not send are None."""
+        """Called for a new best bid, best ask or last price. Subscribes to `Ticker`.
+
+        Fields that the venue did not send are None.
+        """
 
     def on_book_snapshot(self, book: "BookSnapshot", /) -> None:
-        """Called for a complete order book, cut to `book_depth` levels per side."""
+        """Called for a complete order book. Subscribes to `BookSnapshot`.
+
+        The book is cut to `book_depth` levels per side.
+        """
 
     def on_kline_summary(self, kline: "KlineSummary", /) -> None:
-        """Called for a candle."""
+        """Called for a candle. Subscribes to `KlineSummary`."""
 
     def on_instrument_update(self, update: "InstrumentUpdate", /) -> None:
-        """Called for a new or changed instrument."""
+        """Called for a new or changed instrument. Subscribes to `InstrumentUpdate`."""
 
     def on_balance_update(self, balance: "BalanceUpdate", /) -> None:
-        """Called for a changed balance of the account in a currency of the scope."""
+        """Called for a changed balance of the account. Subscribes to `BalanceUpdate`.
+
+        The currency is in the scope of the instance.
+        """
 
     def on_risk_control(self, control: "RiskControl", /) -> None:
-        """Called when a risk check trips or clears."""
+        """Called when a risk check trips or clears. Subscribes to `RiskControl`."""
 
     def on_extension(self, extension: "Extension", /) -> None:
-        """Called for custom data of an adapter, or for an event that another lambda emitted."""
+        """Called for data of an adapter, or what another lambda emitted. Subscribes to `Extension`."""
 
     def on_gap(self, gap: "BookGap", /) -> None:
-        """Called when updates of an order book were lost. Requires a subscription to `BookSnapshot`."""
+        """Called when updates of an order book were lost: `BookGap`.
+
+        Does not subscribe: requires `on_book_snapshot`, or `BookSnapshot` in `needs`.
+        """
 
     def on_stale(self, stale: "MarketStale", /) -> None:
-        """Called when an order book becomes invalid until its next snapshot.
+        """Called when an order book becomes invalid until its next snapshot: `MarketStale`.
 
-        Requires a subscription to `BookSnapshot`.
+        Does not subscribe: requires `on_book_snapshot`, or `BookSnapshot` in `needs`.
         """
 
     # Helpers.
@@ -136,37 +191,68 @@ class Lambda:
     def market(self, symbol: str, provider: str | None = None) -> "MarketState | None":
         """Returns last, bid, ask and spread as of the latest events; None before the first event.
 
-        `provider` may be left out while only one provider sends the symbol; otherwise LambdaError is raised.
+        Requires a subscription to `Trade`, `Ticker` or `BookSnapshot`: by a callback, or in `needs`. Without
+        one, the instance does not start: LambdaDefinitionError. For calls outside the class's methods,
+        the kind must be in `needs`; LambdaError is raised otherwise.
+
+        `symbol` is `BTC-USDT` or `BTC/USDT`. `provider` may be left out while only one provider sends the
+        symbol; otherwise LambdaError is raised.
         """
         self._require("market")
         return self._running("market").market(symbol, provider)
 
     def book(self, symbol: str, provider: str | None = None) -> "BookSnapshot | None":
-        """Returns the latest valid order book; None before the first snapshot and while the book is stale."""
+        """Returns the latest valid order book; None before the first snapshot and while the book is stale.
+
+        Requires a subscription to `BookSnapshot`: by `on_book_snapshot`, or in `needs`. Without one, the
+        instance does not start: LambdaDefinitionError. For calls outside the class's methods, the kind
+        must be in `needs`; LambdaError is raised otherwise.
+
+        `symbol` is `BTC-USDT` or `BTC/USDT`. `provider` may be left out while only one provider sends the
+        symbol; otherwise LambdaError is raised.
+        """
         self._require("book")
         return self._running("book").book(symbol, provider)
 
     def every(self, seconds: float, fn: Callable[[], object]) -> "Timer":
-        """Calls `fn` periodically, on this instance's clock, until `Timer.cancel()`."""
+        """Calls `fn` each `seconds` (1e-6 to 1e9) on this instance's clock, until `Timer.cancel()`.
+
+        The first call is one period from now; in a replay before the first event, one period after that
+        event. Live, calls that are overdue are made once; a replay makes each of them, and none after its
+        last event. An exception in `fn` is handled like one in a callback.
+
+        Raises ValueError when `seconds` is out of range, and LambdaError when `fn` is not a plain function
+        (`async def`, a generator) or in `__init__`.
+        """
         code = getattr(fn, "__code__", None)
         if not callable(fn) or (code is not None and code.co_flags & 0x280):
             raise LambdaError(f"every: expected a plain function without arguments, {fn!r} was given")
         return self._running("every").every(seconds, fn)
 
     def now(self) -> int:
-        """Returns the time in ns since the epoch: the wall clock when live, the events' clock in replay."""
+        """Returns the time in ns since 1970-01-01 UTC: the wall clock live, the events' clock in a replay.
+
+        The events' clock is 0 before the first event. Raises LambdaError in `__init__`.
+        """
         return self._running("now").now()
 
     @property
     def delivered_at(self) -> int:
-        """Wall clock time, in ns, at which the latest event reached this instance; 0 before the first."""
+        """int: When the latest event reached this instance; 0 before the first.
+
+        In ns since 1970-01-01 UTC, by the wall clock, in a replay too. Raises LambdaError in `__init__`.
+        """
         return self._running("delivered_at").delivered_at
 
     def emit(self, name: str, payload: object = None) -> None:
         """Publishes an `Extension` event to other lambdas; the sender does not receive it.
 
         `payload` is any value that JSON can represent; Decimals (as strings) and events are allowed too. Its
-        JSON is limited to `eventbus.extensionPayloadCapBytes`, 100 KiB by default.
+        JSON has at most 100 KiB (102,400 bytes), less if `eventbus.extensionPayloadCapBytes` is lower. In a
+        replay, the event is published after the callbacks of the current one.
+
+        Raises LambdaError when `name` is empty, when the payload has no JSON representation or is too large,
+        and in `__init__`.
         """
         instance = self._running("emit")
         if not isinstance(name, str) or not name.strip():  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -11,7 +11,7 @@ class Side(StrEnum):
 
 
 class EventKind(StrEnum):
-    """The kinds of events an instance can subscribe to."""
+    """The kinds of events. A `Lambda` can subscribe to all of them but `ExecReport`."""
 
     BOOK_SNAPSHOT = "BookSnapshot"
     TRADE = "Trade"

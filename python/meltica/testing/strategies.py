@@ -53,7 +53,13 @@ _ids = itertools.count(1)
 
 @dataclass(frozen=True)
 class Replayed(Generic[Strategy]):
-    """What a strategy did during `replay`."""
+    """What a strategy did during `replay`.
+
+    - `instance`: the strategy's object, after `on_stop`
+    - `emitted`: list of the `meltica.Extension` events that it sent with `emit`, in order
+    - `logs`: list of the messages that it logged with `self.log`, in order; INFO and above by default
+    - `report`: what `meltica replay --json` prints: counters of events, drops and errors
+    """
 
     instance: Strategy
     """The strategy's object, after `on_stop`."""
@@ -100,11 +106,43 @@ def replay(
 ) -> Replayed[Any]:
     """Runs a strategy on `source` and returns what it did.
 
-    `strategy` is a `Lambda` subclass, or the file that defines one: `lambdas/mine.py` or
-    `lambdas/mine.py:Mine`. `codec` names the codec of frames (`binance`). `symbols` limits the scope.
+    For example:
 
-    Raises LambdaError when a callback raised, unless `allow_errors` is set; whatever keeps the strategy from
-    starting; and ReplayError when the source cannot be read.
+        import meltica
+        from meltica.testing import event, replay
+
+        class Counter(meltica.Lambda):
+            def on_trade(self, trade: meltica.Trade) -> None:
+                self.log.info("%s at %s", trade.quantity, trade.price)
+
+        run = replay(Counter, [event("Trade", "BTC-USDT", at=1, price="100", quantity="2")])
+        assert run.logs == ["2.0 at 100.0"]
+
+    The arguments:
+
+    - `strategy`: a `Lambda` subclass, or the file that defines one: `lambdas/mine.py`, `lambdas/mine.py:Mine`
+    - `source`: the path of a recording, plain or compressed, or the lines of one, at least one: `Event`s,
+      dicts as of `Event.to_dict()`, or frames as `b"<received ns> <frame>"`
+    - `config`: the settings, by the names of the fields of the strategy's `Config`
+    - `codec`: the codec of frames, such as `binance`; None for events
+    - `symbols`: the scope of the strategy, such as `["BTC-USDT"]`; empty for all symbols of the source
+    - `allow_errors`: count exceptions in callbacks, as a gateway does, instead of raising LambdaError
+
+    Returns a `Replayed` with `instance` (the strategy's object), `emitted` (its `Extension` events), `logs`
+    (its messages) and `report` (counters, as `meltica replay --json` prints).
+
+    The received times of the events, in ns since 1970-01-01 UTC, set the clock: timers fire between events,
+    without waiting. After the last event the clock stops, so timers that are due later do not fire; `on_stop`
+    follows.
+
+    The exceptions:
+
+    - LambdaLoadError: the file has no usable strategy
+    - LambdaDefinitionError: the class cannot run, for example `book()` without `BookSnapshot`
+    - ConfigError: `config` does not fit the `Config`
+    - ReplayError: the source cannot be read, is empty or damaged, or does not fit `codec`
+    - CapacityError: memory is not available for the queues
+    - LambdaError: `__init__`, `on_start` or a callback raised; a callback did not return; a symbol is invalid
     """
     cls = strategy if isinstance(strategy, type) else load(str(strategy))
     with tempfile.TemporaryDirectory(prefix="meltica-") as folder:
@@ -131,9 +169,9 @@ def replay(
 def event(kind: str, symbol: str, *, at: float = 0.0, provider: str = "test", **payload: object) -> Event:
     """Returns an event for `replay`: `event("Ticker", "BTC-USDT", at=1.5, bid="99", ask="101")`.
 
-    `at` is its time, in seconds. The payload has the names of the event's attributes; numbers may be
-    str, int, Decimal or float. A trade without a `trade_id` gets one. Raises ValueError when the payload does
-    not fit.
+    `at` is its time, in seconds since 2025-01-01 UTC. The payload has the names of the event's attributes;
+    numbers may be str, int, Decimal or float. A trade without a `trade_id` gets one. Raises ValueError when
+    the payload does not fit.
     """
     names = _PRICES if kind == "Ticker" else _PRICES_OF_KLINES if kind == "KlineSummary" else {}
     values = {names.get(name) or to_camel(name): _plain(value) for name, value in payload.items()}

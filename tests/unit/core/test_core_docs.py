@@ -1,9 +1,12 @@
 """Every public name has a docstring: `help(meltica.Trade)` shows what the stub says."""
 
 import ast
+import dataclasses
 import inspect
 import pickle
+import pydoc
 import re
+import textwrap
 from collections.abc import Iterator
 from enum import EnumType
 from functools import cached_property
@@ -16,7 +19,8 @@ import pytest
 
 import meltica
 from meltica import _core
-from meltica.testing import event, replay
+from meltica.lambdas.definition import CALLBACKS, NOTICES
+from meltica.testing import Replayed, event, replay
 
 STUBS = Path(meltica.__file__).with_name("_core")
 SUBMODULES = sorted(stub.stem for stub in STUBS.glob("*.pyi"))
@@ -63,6 +67,10 @@ def find(root: object, path: str) -> object:
     for part in path.split(".") if path else ():
         root = inspect.getattr_static(root, part)
     return getattr(root, "__func__", root)
+
+
+def is_event_class(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, meltica.Event) and value is not meltica.Event
 
 
 ENTRIES = list(stub_entries())
@@ -120,11 +128,9 @@ def test_classes_show_their_parameters() -> None:
 
 def test_help_shows_units_and_absence() -> None:
     # As a user sees it, not as an attribute of the class.
-    import pydoc
-
-    text = re.sub(r".\x08", "", pydoc.render_doc(meltica.Ticker))
-    assert "Quantity at the best bid, in base currency; None if not sent." in text
-    assert "When the bytes arrived by the local wall clock, in ns" in text
+    text = shown(meltica.Ticker)
+    assert "float | None: Quantity at the best bid, in base currency; None if not sent." in text
+    assert "int: When the bytes arrived by the local clock, in ns since 1970-01-01 UTC" in text
 
 
 @pytest.mark.parametrize(
@@ -145,6 +151,84 @@ def test_the_example_of_a_docstring_runs(cls: type, payload: dict[str, Any], exp
     exec(f"class Strategy(meltica.Lambda):\n{example}", names)
     run = replay(names["Strategy"], [event(cls.__name__, "BTC-USDT", at=1, **payload)])
     assert run.logs == [expected]
+
+
+@pytest.mark.parametrize("cls", [cls for cls in vars(meltica).values() if is_event_class(cls)])
+def test_the_event_of_a_docstring_can_be_made(cls: type) -> None:
+    call = re.search(r"`(meltica\.testing\.event\(.*?\))`", inspect.cleandoc(cls.__doc__ or ""), re.DOTALL)
+    assert call is not None, "the docstring does not say how a test makes an event"
+    assert type(eval(call[1], {"meltica": meltica})) is cls
+
+
+@pytest.mark.parametrize("cls", [cls for cls in vars(meltica).values() if is_event_class(cls)])
+def test_help_names_the_type_of_an_attribute(cls: type) -> None:
+    stub = next(stub for stub in ("events", "account") if hasattr(module_of(stub), cls.__name__))
+    tree = ast.parse((STUBS / f"{stub}.pyi").read_text(encoding="utf-8"))
+    owner = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls.__name__)
+    for node in owner.body:
+        if isinstance(node, ast.FunctionDef) and is_property(node):
+            assert node.returns is not None
+            expected = re.sub(r"Literal\[.*\]", "str", ast.unparse(node.returns))
+            expected = re.sub(r"\b(Side|PriceLevel)\b", r"meltica.\1", expected)
+            assert (inspect.getdoc(getattr(cls, node.name)) or "").startswith(f"{expected}: ")
+
+
+def shown(value: object) -> str:
+    """Returns what `help(value)` prints."""
+    return re.sub(r".\x08", "", pydoc.render_doc(value))
+
+
+LAMBDA_ATTRIBUTES = sorted({*vars(meltica.Lambda), *meltica.Lambda.__annotations__})
+
+
+@pytest.mark.parametrize("name", [name for name in LAMBDA_ATTRIBUTES if not name.startswith("_")])
+def test_help_of_a_strategy_describes_each_attribute(name: str) -> None:
+    text = shown(meltica.Lambda)
+    if name in vars(meltica.Lambda) and is_described(meltica.Lambda, name):
+        first = (inspect.getdoc(getattr(meltica.Lambda, name)) or "").splitlines()[0]
+        assert re.search(rf"^ \|  {name}\b.*\n \|      {re.escape(first)}$", text, re.MULTILINE)
+    else:
+        assert re.search(rf"^ \|      {name}  +\S", text, re.MULTILINE), "missing in the class's docstring"
+
+
+@pytest.mark.parametrize(("callback", "kind"), [*CALLBACKS.items(), *NOTICES.items()])
+def test_help_of_a_callback_names_its_kind(callback: str, kind: str) -> None:
+    text = inspect.getdoc(getattr(meltica.Lambda, callback)) or ""
+    assert (f"Subscribes to `{kind}`." in text) == (callback in CALLBACKS)
+    assert f"`{kind}`" in text
+
+
+def test_help_of_a_definition_names_its_error() -> None:
+    assert "Raises LambdaDefinitionError" in shown(meltica.Lambda)
+
+
+def example_of(value: object) -> str:
+    """Returns the indented lines after `For example:`."""
+    text = (inspect.getdoc(value) or "").partition("For example:\n\n")[2]
+    return textwrap.dedent(re.split(r"\n\n(?=\S)", text)[0])
+
+
+def test_the_example_of_replay_runs() -> None:
+    assert "assert run.logs == " in example_of(replay)
+    exec(example_of(replay), {})
+
+
+def test_the_example_of_a_strategy_runs() -> None:
+    names: dict[str, Any] = {"meltica": meltica}
+    exec(example_of(meltica.Lambda), names)
+    tickers = [event("Ticker", "BTC-USDT", at=at, bid="99", ask="101.5") for at in (1, 62)]
+    assert replay(names["Spread"], tickers).logs == ["spread 2.5"]
+
+
+@pytest.mark.parametrize("name", inspect.signature(replay).parameters)
+def test_help_of_replay_describes_each_parameter(name: str) -> None:
+    assert f"- `{name}`: " in shown(replay)
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Replayed)])
+def test_help_of_replay_describes_each_field_of_its_result(name: str) -> None:
+    assert f"- `{name}`: " in shown(Replayed)
+    assert re.search(rf"`{name}`\s+\(", shown(replay))
 
 
 def own_attributes(cls: type) -> Iterator[str]:

@@ -1,6 +1,6 @@
 //! One class per kind of event.
 //!
-//! `help()` shows the doc comments, which equal the docstrings of `python/meltica/_core/events.pyi`.
+//! `help()` shows the doc comments, which equal the docstrings of `python/meltica/_core/events.pyi` and `account.pyi`.
 
 use super::PyEvent;
 use crate::convert::{py_decimal, py_side, value_error};
@@ -33,7 +33,7 @@ macro_rules! event_class {
                     Ok($field.to_f64())
                 }
 
-                #[doc = concat!("`", stringify!($number), "` as an exact Decimal.")]
+                #[doc = concat!("Decimal: The exact `", stringify!($number), "`.")]
                 #[getter]
                 fn $exact<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
                     let Payload::$variant($p) = slf.as_super().get().plain() else { return Err(wrong()) };
@@ -49,7 +49,7 @@ macro_rules! event_class {
                 }
 
                 #[doc = concat!(
-                    "`", stringify!($opt), "` as an exact Decimal; None if `", stringify!($opt), "` is None."
+                    "Decimal | None: The exact `", stringify!($opt), "`; None if `", stringify!($opt), "` is None."
                 )]
                 #[getter]
                 fn $opt_exact<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -89,30 +89,34 @@ fn optional<'py>(py: Python<'py>, value: Option<PyResult<Bound<'py, PyAny>>>) ->
 event_class! {
     /// A public trade.
     ///
+    /// Immutable. In a test: `meltica.testing.event("Trade", "BTC-USDT", side="Buy", price="100", quantity="2")`.
+    ///
     /// Example:
     ///
     ///     def on_trade(self, trade: meltica.Trade) -> None:
     ///         self.log.info("%s %s at %s", trade.side, trade.quantity, trade.price)
     PyTrade, "Trade", Trade(t);
     numbers {
-        /// Price in quote currency.
+        /// float: Price in quote currency.
         price price_decimal = t.price;
-        /// Quantity in base currency.
+        /// float: Quantity in base currency.
         quantity quantity_decimal = t.quantity;
     }
     optional {}
     plain {
-        /// The venue's id of the trade.
+        /// str: The venue's id of the trade.
         trade_id: String = t.id.to_string();
     }
     object {
-        /// The taker's side; None if the venue does not send it.
+        /// meltica.Side | None: The taker's side; None if the venue does not send it.
         side = |py| optional(py, t.side.map(|side| py_side(py, side)));
     }
 }
 
 event_class! {
     /// Last price and top of the book. Fields that the venue did not send are None.
+    ///
+    /// Immutable. In a test: `meltica.testing.event("Ticker", "BTC-USDT", bid="99", ask="101")`.
     ///
     /// Example:
     ///
@@ -122,17 +126,17 @@ event_class! {
     PyTicker, "Ticker", Ticker(t);
     numbers {}
     optional {
-        /// Price of the last trade, in quote currency; None if not sent.
+        /// float | None: Price of the last trade, in quote currency; None if not sent.
         last last_decimal = t.last;
-        /// Best bid price, in quote currency; None if not sent.
+        /// float | None: Best bid price, in quote currency; None if not sent.
         bid bid_decimal = t.bid;
-        /// Quantity at the best bid, in base currency; None if not sent.
+        /// float | None: Quantity at the best bid, in base currency; None if not sent.
         bid_quantity bid_quantity_decimal = t.bid_quantity;
-        /// Best ask price, in quote currency; None if not sent.
+        /// float | None: Best ask price, in quote currency; None if not sent.
         ask ask_decimal = t.ask;
-        /// Quantity at the best ask, in base currency; None if not sent.
+        /// float | None: Quantity at the best ask, in base currency; None if not sent.
         ask_quantity ask_quantity_decimal = t.ask_quantity;
-        /// Volume of the last 24 hours, in base currency; None if not sent.
+        /// float | None: Volume of the last 24 hours, in base currency; None if not sent.
         volume_24h volume_24h_decimal = t.volume_24h;
     }
     plain {}
@@ -141,108 +145,136 @@ event_class! {
 
 event_class! {
     /// A candle: prices and volume of one interval.
+    ///
+    /// Immutable. In a test, the times are RFC 3339 text: `meltica.testing.event("KlineSummary", "BTC-USDT", open="1",
+    /// close="2", high="3", low="1", volume="5", open_time="2025-01-01T00:00:00Z", close_time="2025-01-01T00:01:00Z")`.
     PyKlineSummary, "KlineSummary", Kline(k);
     numbers {
-        /// First price of the interval, in quote currency.
+        /// float: First price of the interval, in quote currency.
         open open_decimal = k.open;
-        /// Last price of the interval, in quote currency.
+        /// float: Last price of the interval, in quote currency.
         close close_decimal = k.close;
-        /// Highest price of the interval, in quote currency.
+        /// float: Highest price of the interval, in quote currency.
         high high_decimal = k.high;
-        /// Lowest price of the interval, in quote currency.
+        /// float: Lowest price of the interval, in quote currency.
         low low_decimal = k.low;
-        /// Volume of the interval, in base currency.
+        /// float: Volume of the interval, in base currency.
         volume volume_decimal = k.volume;
     }
     optional {}
     plain {
-        /// Start of the interval by the venue's clock, in ns.
+        /// int: Start of the interval by the venue's clock, in ns since 1970-01-01 UTC.
         open_time: Nanos = k.open_time;
-        /// End of the interval by the venue's clock, in ns.
+        /// int: End of the interval by the venue's clock, in ns since 1970-01-01 UTC.
         close_time: Nanos = k.close_time;
-        /// The venue's name of the interval, such as `1m`; None if not sent.
+        /// str | None: The venue's name of the interval, such as `1m`; None if not sent.
         interval: Option<String> = k.interval.as_ref().map(|t: &ShortText| t.as_str().to_owned());
-        /// Whether the candle is final; None if the venue does not say.
+        /// bool | None: Whether the candle is final; None if the venue does not say.
         closed: Option<bool> = k.closed;
     }
     object {}
 }
 
 event_class! {
-    /// A report on one of our orders: the order's state and, if one caused the report, a fill.
+    /// A report on an order of the account: the order's state and, if one caused the report, a fill.
     ///
-    /// `fee` belongs to the whole order so far. `execution_id`, `liquidity` and the fields that start with `last_` belong
-    /// to the fill; they are None in a report without a fill.
+    /// `fee` belongs to the whole order so far. `execution_id`, `liquidity` and the fields that start with `last_`
+    /// belong to the fill; they are None in a report without a fill.
+    ///
+    /// The states, of which four are final:
+    ///
+    /// - `ACK`: the venue accepted the order.
+    /// - `PARTIAL`: filled in part, and still open.
+    /// - `FILLED` (final): filled completely.
+    /// - `CANCELLED` (final): cancelled; may be filled in part.
+    /// - `REJECTED` (final): the venue refused the order.
+    /// - `EXPIRED` (final): the remainder expired, as of an IOC or market order.
+    /// - `UNKNOWN`: the venue no longer knows an order that was open; a later report replaces this state.
+    ///
+    /// A `Lambda` cannot place orders and does not receive reports yet; adapters and the simulator publish them.
+    ///
+    /// Immutable. In a test: `meltica.testing.event("ExecReport", "BTC-USDT", client_order_id="a1", state="ACK",
+    /// side="Buy", order_type="Limit", price="100", quantity="1", filled_quantity="0")`.
     PyExecReport, "ExecReport", Exec(r);
     numbers {
-        /// Ordered quantity, in base currency.
+        /// float: Ordered quantity, in base currency.
         quantity quantity_decimal = r.quantity;
-        /// Quantity filled so far, in base currency.
+        /// float: Quantity filled so far, in base currency.
         filled_quantity filled_quantity_decimal = r.filled_quantity;
     }
     optional {
-        /// Limit price, in quote currency; None for a market order.
+        /// float | None: Limit price, in quote currency; None for a market order.
         price price_decimal = r.price;
-        /// Quantity still open, in base currency; None if not sent.
+        /// float | None: Quantity still open, in base currency; None if not sent.
         remaining_quantity remaining_quantity_decimal = r.remaining_quantity;
-        /// Average price of all fills so far, in quote currency; None without a fill.
+        /// float | None: Average price of all fills so far, in quote currency; None without a fill.
         average_price average_price_decimal = r.average_price;
-        /// Fee of all fills so far, in `fee_currency`; None if not sent.
+        /// float | None: Fee of all fills so far, in `fee_currency`; None if not sent.
         fee fee_decimal = r.fee;
-        /// Quantity of the fill, in base currency; None without a fill.
+        /// float | None: Quantity of the fill, in base currency; None without a fill.
         last_quantity last_quantity_decimal = r.last_quantity;
-        /// Price of the fill, in quote currency; None without a fill.
+        /// float | None: Price of the fill, in quote currency; None without a fill.
         last_price last_price_decimal = r.last_price;
-        /// Fee of the fill, in `last_fee_currency`; None without a fill or if not sent.
+        /// float | None: Fee of the fill, in `last_fee_currency`; None without a fill or if not sent.
         last_fee last_fee_decimal = r.last_fee;
     }
     plain {
-        /// Our id of the order.
+        /// str: The client's id of the order: 1 to 18 of `0-9` and `a-z` for an order that Meltica sends.
         client_order_id: String = r.client_order_id.clone();
-        /// The venue's id of the order; None while it has not assigned one.
+        /// str | None: The venue's id of the order; None while it has not assigned one.
         venue_order_id: Option<String> = r.venue_order_id.clone();
-        /// State of the order: `ACK`, `PARTIAL`, `FILLED`, `CANCELLED`, `REJECTED`, `EXPIRED` or `UNKNOWN`.
+        /// str: One of the states in the class's description; equal to a member of `meltica.adapters.OrderState`.
         state: &'static str = r.state.name();
-        /// Type of the order: `Limit` or `Market`.
+        /// str: `Limit` or `Market`; equal to a member of `meltica.OrderType`.
         order_type: String = r.order_type.clone();
-        /// How long the order stays active: `GTC`, `IOC` or `FOK`; None if not sent.
+        /// str | None: `GTC`, `IOC` or `FOK`, as in `meltica.TimeInForce`; None if not sent.
         time_in_force: Option<&'static str> = r.time_in_force.map(TimeInForce::name);
-        /// Currency of `fee`; None if not sent.
+        /// str | None: Currency of `fee`; None if not sent.
         fee_currency: Option<String> = r.fee_currency.clone();
-        /// Why the order was rejected or ended; None if not sent.
+        /// str | None: Code of why the order was rejected, expired or became unknown; None if not sent.
+        ///
+        /// Meltica's own code is `unknown_to_venue`, in state `UNKNOWN`. All others are the venue's. The simulator has
+        /// `invalid_quantity`, `invalid_price`, `tick_size`, `lot_size`, `min_quantity`, `max_quantity`,
+        /// `min_notional`, `would_cross`, `unfillable`, `insufficient_funds`, `unknown_account`, `overflow` and
+        /// `book_full`.
         reason: Option<String> = r.reason.clone();
-        /// The venue's id of the fill; None without a fill.
+        /// str | None: The venue's id of the fill; None without a fill.
         execution_id: Option<String> = r.execution_id.clone();
-        /// Our role in the fill: `maker` or `taker`; None without a fill or if not sent.
+        /// str | None: `maker` or `taker`, as in `meltica.adapters.Liquidity`; None without a fill or if not sent.
         liquidity: Option<&'static str> = r.liquidity.map(Liquidity::name);
-        /// Currency of `last_fee`; None without a fill or if not sent.
+        /// str | None: Currency of `last_fee`; None without a fill or if not sent.
         last_fee_currency: Option<String> = r.last_fee_currency.clone();
     }
     object {
-        /// Side of the order.
+        /// meltica.Side: Side of the order.
         side = |py| py_side(py, r.side);
     }
 }
 
 event_class! {
     /// A new or changed instrument.
+    ///
+    /// Immutable. In a test: `meltica.testing.event("InstrumentUpdate", "BTC-USDT", instrument={"symbol": "BTC-USDT",
+    /// "type": "spot", "baseCurrency": "BTC", "quoteCurrency": "USDT", "venue": "FAKE"})`.
     PyInstrumentUpdate, "InstrumentUpdate", Instrument(i);
     numbers {}
     optional {}
     plain {}
     object {
-        /// The instrument with the keys of the REST API, such as `priceIncrement`. Absent fields have no key.
+        /// dict[str, Any]: The instrument, with the keys of the REST API (`priceIncrement`); absent fields have none.
         instrument = |py| Ok(payload::instrument_to_dict(py, i)?.into_any());
     }
 }
 
 event_class! {
-    /// A balance of our account; `symbol` is the currency.
+    /// A changed balance of the account; `symbol` is the currency.
+    ///
+    /// Immutable. In a test: `meltica.testing.event("BalanceUpdate", "USDT", total="10", available="8")`.
     PyBalanceUpdate, "BalanceUpdate", Balance(b);
     numbers {
-        /// The whole balance, in the currency `symbol`.
+        /// float: The whole balance, in the currency `symbol`.
         total total_decimal = b.total;
-        /// The part of `total` that open orders do not hold, in the currency `symbol`.
+        /// float: The part of `total` that open orders do not hold, in the currency `symbol`.
         available available_decimal = b.available;
     }
     optional {}
@@ -252,23 +284,26 @@ event_class! {
 
 event_class! {
     /// A risk check that tripped or cleared.
+    ///
+    /// Immutable. In a test: `meltica.testing.event("RiskControl", "BTC-USDT", strategy_id="a", status="TRIGGERED",
+    /// reason="position too large", breach_type="position", kill_switch_engaged=True, circuit_breaker_open=False)`.
     PyRiskControl, "RiskControl", Risk(r);
     numbers {}
     optional {}
     plain {
-        /// Id of the instance whose order was checked.
+        /// str: Id of the instance whose order was checked.
         strategy_id: String = r.strategy_id.clone();
-        /// `TRIGGERED` or `CLEARED`.
+        /// str: `TRIGGERED` or `CLEARED`.
         status: String = r.status.clone();
-        /// Explanation in one sentence.
+        /// str: Explanation in one sentence.
         reason: String = r.reason.clone();
-        /// Code of the limit that was breached.
+        /// str: Code of the limit that was breached.
         breach_type: String = r.breach_type.clone();
-        /// The values that were checked, by name; empty if there are none.
+        /// dict[str, str]: The values that were checked, by name; empty if there are none.
         metrics: std::collections::BTreeMap<String, String> = r.metrics.iter().cloned().collect();
-        /// Whether the kill switch blocks new orders.
+        /// bool: Whether the kill switch blocks new orders.
         kill_switch_engaged: bool = r.kill_switch_engaged;
-        /// Whether the circuit breaker blocks new orders.
+        /// bool: Whether the circuit breaker blocks new orders.
         circuit_breaker_open: bool = r.circuit_breaker_open;
     }
     object {}
@@ -276,28 +311,32 @@ event_class! {
 
 event_class! {
     /// Free-form data from an adapter or another lambda.
+    ///
+    /// Immutable. In a test, `payload` is called `data`: `meltica.testing.event("Extension", "x", name="x", data={})`.
     PyExtension, "Extension", Extension(e);
     numbers {}
     optional {}
     plain {
-        /// Name of the extension, as in `Lambda.emit(name, payload)`.
+        /// str: Name of the extension, as in `Lambda.emit(name, payload)`.
         name: String = e.name.clone();
     }
     object {
-        /// The data, parsed from JSON at each access.
+        /// Any: The data, parsed from JSON at each access.
         payload = |py| crate::convert::json_loads(py, &e.json);
     }
 }
 
 event_class! {
     /// A gap in a venue's sequence of book updates: the ids from `expected` up to `seen` are missing.
+    ///
+    /// Immutable. In a test: `meltica.testing.event("BookGap", "BTC-USDT", expected=5, seen=8)`.
     PyBookGap, "BookGap", BookGap(g);
     numbers {}
     optional {}
     plain {
-        /// The id that should have come next.
+        /// int: The id that should have come next.
         expected: u64 = g.expected;
-        /// The id that came instead.
+        /// int: The id that came instead.
         seen: u64 = g.received;
     }
     object {}
@@ -305,11 +344,13 @@ event_class! {
 
 event_class! {
     /// A symbol's book is not valid until its next `BookSnapshot`.
+    ///
+    /// Immutable. In a test: `meltica.testing.event("MarketStale", "BTC-USDT", reason="gap")`.
     PyMarketStale, "MarketStale", MarketStale(reason);
     numbers {}
     optional {}
     plain {
-        /// Why the book is stale.
+        /// str: Why the book is stale.
         ///
         /// - `gap`: updates were lost.
         /// - `crossed`: the best bid reached the best ask.

@@ -129,7 +129,7 @@ fn find<'a, V>(
     Ok(first)
 }
 
-/// The latest prices of one symbol at one provider, as one instance saw them.
+/// The latest prices of one symbol at one provider, as one instance saw them. Immutable.
 ///
 /// `str()` has only the fields that are present: `bid 60000.01, ask 60000.02, last 60000.02`.
 #[pyclass(module = "meltica", name = "MarketState", frozen)]
@@ -137,44 +137,44 @@ pub struct PyMarketState(Market);
 
 #[pymethods]
 impl PyMarketState {
-    /// Price of the last trade, in quote currency; None before the first.
+    /// float | None: Price of the last trade, in quote currency; None before the first.
     #[getter]
     fn last(&self) -> Option<f64> {
         self.0.last
     }
 
-    /// Best bid price, in quote currency; None before the first, or if the book has no bids.
+    /// float | None: Best bid price, in quote currency; None before the first, or if the book has no bids.
     #[getter]
     fn bid(&self) -> Option<f64> {
         self.0.bid
     }
 
-    /// Best ask price, in quote currency; None before the first, or if the book has no asks.
+    /// float | None: Best ask price, in quote currency; None before the first, or if the book has no asks.
     #[getter]
     fn ask(&self) -> Option<f64> {
         self.0.ask
     }
 
-    /// `ask - bid`, in quote currency; None if either is None.
+    /// float | None: `ask - bid`, in quote currency; None if either is None.
     #[getter]
     fn spread(&self) -> Option<f64> {
         Some(self.0.ask? - self.0.bid?)
     }
 
-    /// `spread` in percent of the bid; None if either price is None or the bid is not positive.
+    /// float | None: `spread` in percent of the bid; None if either price is None or the bid is not positive.
     #[getter]
     fn spread_pct(&self) -> Option<f64> {
         let bid = self.0.bid.filter(|bid| *bid > 0.0)?;
         Some(self.spread()? / bid * 100.0)
     }
 
-    /// Received time of the last event that changed the state, in ns.
+    /// int: Received time of the last event that changed the state, in ns since 1970-01-01 UTC.
     #[getter]
     fn time(&self) -> Nanos {
         self.0.time
     }
 
-    /// Whether the symbol's book is stale.
+    /// bool: Whether the symbol's book is stale.
     #[getter]
     fn stale(&self) -> bool {
         self.0.stale

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-/// A running timer, made by `Lambda.every`.
+/// A running timer, made by `Lambda.every`. It ends with its instance, or with `cancel`.
 #[pyclass(module = "meltica", name = "Timer", frozen)]
 pub struct PyTimer(Arc<AtomicBool>);
 
