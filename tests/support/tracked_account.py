@@ -2,7 +2,8 @@
 
 from decimal import Decimal
 
-from meltica.adapters.live.order_tracker import OrderReport, OrderTracker
+from meltica.adapters.live.order_tracker import OrderTracker
+from meltica.adapters.live.reports import OrderReport
 from meltica.model.enums import OrderState
 from tests.support.venue_model import Message, Order, Venue, new_order
 

@@ -18,7 +18,8 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from meltica.adapters.live.order_tracker import OrderReport, OrderTracker, Report
+from meltica.adapters.live.order_tracker import OrderTracker
+from meltica.adapters.live.reports import OrderReport, Report
 from meltica.errors import (
     OrderRefused,
     OutcomeUnknown,
@@ -186,6 +187,7 @@ class LiveAccount(Account):
     def disconnected(self) -> None:
         """Marks the account as not reconciled: the stream is disconnected and reports nothing."""
         self._reconciled.clear()
+        self._tracker.disconnected()
 
     async def _submit(self, order: NewOrder) -> OrderSnapshot:
         if not self._reconciled.is_set():

@@ -5,6 +5,7 @@ returns, and confirms each with `published`; a report that could not be publishe
 
     an order leaves          sent(order), then accepted, refused or outcome_unknown
     the stream reports       order_reported, balance_reported
+    the stream is lost       disconnected
     the stream is back       start_reading, queries, reconciled, then complete
 
 The rules, by the numbers in the code:
@@ -22,63 +23,36 @@ The rules, by the numbers in the code:
 6. An order that was reported or accepted as open, and that the venue no longer knows, is published once as
    UNKNOWN with reason `unknown_to_venue`. It is queried again after each reconnect; the venue's next report
    is published as usual.
-7. A balance is published unless a newer one was.
+7. A balance is published unless a newer one was. A currency that the venue no longer lists is published once
+   with a balance of zero.
+8. The order of a listed fill is queried after each reconnect until a report of the order includes the fill.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum, auto
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from meltica.adapters.live.order_states import advances, is_another, same_venue_id, sums
+from meltica.adapters.live.reports import BalanceReport, OrderReport, Report
 from meltica.model.balances import Balance
 from meltica.model.enums import OrderState
 from meltica.model.fills import Fill
-from meltica.model.orders import NewOrder, OrderSnapshot, exec_report
+from meltica.model.orders import NewOrder, OrderSnapshot
 
 CLOSED_ORDERS = 10_000
 """How many ended or unknown orders to keep for telling news from repetitions."""
 
 LATE = 60 * 10**9
-"""Nanoseconds by which a report may arrive after the report of a later change. Fills are read from that far
-back.
+"""Nanoseconds by which a report may arrive after the report of a later change, and by which a fill may be
+listed late. Fills are read from that far back.
 """
 
 UNKNOWN_TO_VENUE = "unknown_to_venue"
 
-_RANKS = {OrderState.UNKNOWN: -1, OrderState.PENDING: -1, OrderState.ACK: 0, OrderState.PARTIAL: 1}
-_FINAL_RANK = 2
-
-
-class OrderReport(NamedTuple):
-    """An `ExecReport` to publish."""
-
-    order: OrderSnapshot
-    fill: Fill | None = None
-
-    @property
-    def event(self) -> tuple[str, str, dict[str, Any], int | None]:
-        """Kind, symbol, payload and venue time of the event."""
-        return "ExecReport", self.order.symbol, exec_report(self.order, self.fill), self.order.time
-
-
-class BalanceReport(NamedTuple):
-    """A `BalanceUpdate` to publish."""
-
-    currency: str
-    balance: Balance
-    time: int
-
-    @property
-    def event(self) -> tuple[str, str, dict[str, Any], int | None]:
-        """Kind, symbol, payload and venue time of the event."""
-        balance = self.balance
-        payload = {"currency": self.currency, "total": balance.total, "available": balance.available}
-        return "BalanceUpdate", self.currency, payload, self.time
-
-
-Report = OrderReport | BalanceReport
+_EMPTY = Balance(Decimal(0), Decimal(0))
 
 
 @dataclass(eq=False, slots=True)
@@ -122,6 +96,8 @@ class Reading:
     orders: dict[str, OrderSnapshot] = field(default_factory=dict[str, OrderSnapshot])
     missing: list[Query] = field(default_factory=list[Query])
     """Queries to which the venue answered that it does not know the order."""
+    fills: Sequence[Fill] = ()
+    """The fills that the venue listed, and those that earlier readings left unexplained."""
     balances: Mapping[str, Balance] = field(default_factory=dict[str, Balance])
 
     def answered(self, query: Query, order: OrderSnapshot | None) -> None:
@@ -155,11 +131,15 @@ class OrderTracker:
         """Client order id -> the venue order id of the order that had it before the current one."""
         self._sent: dict[str, list[SentOrder]] = {}
         """Sent, and neither refused nor reported yet."""
-        self._balance_times: dict[str, int] = {}
+        self._balances: dict[str, BalanceReport] = {}
+        self._unexplained: list[Fill] = []
+        """8: fills that no reported order includes."""
         self._newest = 0
         """The latest venue time that was published."""
-        self._complete_until = 0
-        """The venue time up to which everything was read."""
+        self._first_reading = 0
+        """The venue time of the first complete reading; what happened before is not news."""
+        self._missed_from = 0
+        """The venue time from which reports may be missing; 0 while none are, or nothing was published."""
 
     @property
     def kept_orders(self) -> int:
@@ -178,18 +158,27 @@ class OrderTracker:
         sent.in_flight, sent.answer = False, answer
         id, before = sent.client_order_id, sent.before
         current = self._published.get(id)
-        if before is not None and before.state.is_final and current is before:
-            if before.venue_order_id is not None and before.venue_order_id == answer.venue_order_id:
-                # The venue answered with the order that has ended: no new one came of it.
+        if current is not None:
+            follows = before is not None and (
+                current is before or before.venue_order_id == current.venue_order_id is not None
+            )
+            if is_another(answer.venue_order_id, current):
+                is_new = follows or self._which(answer) is _Which.LATER
+                if not is_new:
+                    return
+            else:
+                is_new = answer.venue_order_id is None and current is before and current.state.is_final
+            if not is_new:
+                # Published already, or the venue answered with the order that has ended.
                 self._drop_sent(sent)
                 return
             # 4: the id belongs to a new order.
             self._forget(id)
-            if before.venue_order_id is not None:
-                self._replaced[id] = before.venue_order_id
-        elif current is not None and _same_venue_id(answer, current):
-            # Published already.
-            self._drop_sent(sent)
+            if current.venue_order_id is not None:
+                self._replaced[id] = current.venue_order_id
+        if sent not in self._sent.get(id, ()):
+            # A report of an earlier order was taken for this one's.
+            self._sent.setdefault(id, []).append(sent)
 
     def refused(self, sent: SentOrder) -> None:
         """Takes that an order did not reach the venue's book: no report will follow."""
@@ -209,15 +198,21 @@ class OrderTracker:
 
     def balance_reported(self, currency: str, balance: Balance, time: int) -> list[BalanceReport]:
         """Returns what to publish of a balance that the venue had at a time."""
-        if time < self._balance_times.get(currency, 0):  # 7
+        last = self._balances.get(currency)
+        if last is not None and time < last.time:  # 7
             return []
         return [BalanceReport(currency, balance, time)]
 
+    def disconnected(self) -> None:
+        """Takes that the stream is lost. Later reports do not narrow what is read after the reconnect."""
+        if self._missed_from == 0 and self._newest:
+            self._missed_from = max(self._first_reading, self._newest - LATE)
+
     def start_reading(self, now: float) -> Reading:
         """Starts to read the account again. The stream must be back: it reports what happens from now on."""
-        fills_from = None if self._newest == 0 else max(self._complete_until, self._newest - LATE)
+        self.disconnected()
         settled = [sent for each in self._sent.values() for sent in each if not sent.may_arrive(now)]
-        return Reading(fills_from, settled)
+        return Reading(self._missed_from or None, settled)
 
     def queries(
         self, reading: Reading, open_orders: Iterable[OrderSnapshot], fills: Iterable[Fill]
@@ -226,12 +221,14 @@ class OrderTracker:
         reading.orders = {order.client_order_id: order for order in open_orders}
         symbols = {id: self._published[id].symbol for id in (*self._open, *self._unknown)}
         symbols.update((id, each[0].symbol) for id, each in self._sent.items())
-        filled: dict[tuple[str, str], Decimal] = {}
-        for fill in fills:
-            id, key = fill.client_order_id, (fill.client_order_id, fill.venue_order_id)
-            filled[key] = filled.get(key, Decimal(0)) + fill.quantity
-            if self._is_unexpected(fill, filled[key]):
-                symbols[id] = fill.symbol
+        listed = {
+            (fill.client_order_id, fill.venue_order_id, fill.execution_id): fill
+            for fill in (*self._unexplained, *fills)
+        }
+        reading.fills = sorted(listed.values(), key=lambda fill: fill.time)
+        for fill, filled in sums(reading.fills):
+            if self._is_unexpected(fill, filled):
+                symbols[fill.client_order_id] = fill.symbol
         return [
             Query(symbol, id, self._published.get(id))
             for id, symbol in symbols.items()
@@ -245,7 +242,12 @@ class OrderTracker:
         ]
         for query in reading.missing:
             reports += self._missing(query, reading)
-        for currency, balance in reading.balances.items():
+        emptied = [
+            currency
+            for currency, last in self._balances.items()
+            if currency not in reading.balances and last.balance.total
+        ]
+        for currency, balance in (*reading.balances.items(), *((each, _EMPTY) for each in emptied)):
             reports += self.balance_reported(currency, balance, reading.time)
         return reports
 
@@ -256,12 +258,18 @@ class OrderTracker:
             if sent.client_order_id not in self._published and sent.client_order_id not in self._sent:
                 self._replaced.pop(sent.client_order_id, None)
         self._newest = max(self._newest, reading.time)
-        self._complete_until = reading.time
+        self._first_reading = self._first_reading or reading.time
+        self._missed_from = 0
+        unknown = {query.client_order_id for query in reading.missing}
+        unexplained = [
+            fill for fill, filled in sums(reading.fills) if self._is_unexplained(fill, filled, unknown)
+        ]
+        self._unexplained = unexplained[-self._closed_orders :]
 
     def published(self, report: Report) -> None:
         """Takes that a report was published."""
         if isinstance(report, BalanceReport):
-            self._balance_times[report.currency] = report.time
+            self._balances[report.currency] = report
             self._newest = max(self._newest, report.time)
             return
         order = report.order
@@ -282,7 +290,7 @@ class OrderTracker:
         last = self._published.get(id)
         if which is _Which.LATER and last is not None and last.venue_order_id is not None:
             self._replaced[id] = last.venue_order_id
-        if last is None or which is _Which.LATER or _advances(order, last):
+        if last is None or which is _Which.LATER or advances(order, last):
             self._published[id] = order
             self._published.move_to_end(id)
         self._unknown.discard(id)
@@ -332,7 +340,7 @@ class OrderTracker:
             case _Which.CURRENT:
                 id = order.client_order_id
                 # 6: what was unknown to the venue is news when the venue knows it again.
-                return id in self._unknown or _advances(order, self._published[id])
+                return id in self._unknown or advances(order, self._published[id])
 
     def _which(self, order: OrderSnapshot) -> _Which:
         """4: which order under its client order id a report is about."""
@@ -342,7 +350,7 @@ class OrderTracker:
         last = self._published.get(id)
         if last is None:
             return _Which.LATER
-        if not _is_another(venue_id, last):
+        if not is_another(venue_id, last):
             return _Which.CURRENT
         # A rejection without a venue order id never hides an order that the venue has.
         later = last.venue_order_id is None or order.time is None or order.time >= (last.time or 0)
@@ -354,11 +362,23 @@ class OrderTracker:
         if fill.venue_order_id == self._replaced.get(id):
             return False
         last = self._published.get(id)
-        if last is None or not last.state.is_final or _is_another(fill.venue_order_id, last):
+        if last is None or not last.state.is_final or is_another(fill.venue_order_id, last):
             return True
-        # A fill after the end, or in the same moment, may not be part of the published quantity.
-        late = last.filled_quantity < last.quantity and fill.time >= (last.time or 0)
-        return filled > last.filled_quantity or late
+        # The published quantity of a part-filled order may not include a fill that was booked late, whatever
+        # its time.
+        return filled > last.filled_quantity or last.filled_quantity < last.quantity
+
+    def _is_unexplained(self, fill: Fill, filled: Decimal, unknown: Set[str]) -> bool:
+        """8: whether a fill is in no order that was reported; `unknown` are the ids of unknown orders."""
+        id = fill.client_order_id
+        if fill.venue_order_id == self._replaced.get(id):
+            return False
+        last = self._published.get(id)
+        if last is None:
+            return id in unknown
+        if fill.venue_order_id and is_another(fill.venue_order_id, last):
+            return fill.time >= (last.time or 0)
+        return filled > last.filled_quantity
 
     def _rejects_second_order(self, order: OrderSnapshot) -> bool:
         """2: whether a rejection is not of the order that the venue has under its id, but of a second one."""
@@ -379,13 +399,13 @@ class OrderTracker:
             return
         for sent in self._sent.get(order.client_order_id, ()):
             if sent.answer is not None:
-                reported = _same_venue_id(order, sent.answer)
+                reported = same_venue_id(order, sent.answer)
             elif sent.before is None:
                 reported = True
             elif order.venue_order_id is None:
                 reported = sent.before.venue_order_id is not None
             else:
-                reported = _is_another(order.venue_order_id, sent.before)
+                reported = is_another(order.venue_order_id, sent.before)
             if reported:
                 self._drop_sent(sent)
                 return
@@ -403,33 +423,3 @@ class OrderTracker:
         self._open.discard(id)
         self._unknown.discard(id)
         self._replaced.pop(id, None)
-
-
-def _rank(order: OrderSnapshot) -> int:
-    """Returns how far an order has come: a later state does not have a lower rank."""
-    return _RANKS.get(order.state, _FINAL_RANK)
-
-
-def _advances(order: OrderSnapshot, last: OrderSnapshot) -> bool:
-    """Returns whether an order says more than what was published of it."""
-    if order.filled_quantity != last.filled_quantity:
-        return order.filled_quantity > last.filled_quantity
-    if _rank(order) != _rank(last):
-        return _rank(order) > _rank(last)
-    amended = (order.price, order.quantity) != (last.price, last.quantity)
-    return amended and not order.state.is_final and (order.time or 0) >= (last.time or 0)
-
-
-def _is_another(venue_order_id: str | None, last: OrderSnapshot) -> bool:
-    """Returns whether a venue order id is not that of the order that was published under the same client
-    order id.
-    """
-    if venue_order_id is None or venue_order_id == last.venue_order_id:
-        return False
-    return last.venue_order_id is not None or last.state.is_final
-
-
-def _same_venue_id(one: OrderSnapshot, other: OrderSnapshot) -> bool:
-    """Returns whether two reports under one client order id can be of one order."""
-    ids = {one.venue_order_id, other.venue_order_id} - {None}
-    return len(ids) <= 1

@@ -74,6 +74,20 @@ async def test_missed_changes_are_published_once() -> None:
         await until(lambda: account.reconciled, "the end of the reconciliation")
 
 
+async def test_a_report_before_the_reading_does_not_hide_a_fill_that_was_missed() -> None:
+    async with trading() as (venue, rig):
+        venue.orders["a"] = order("a")
+        venue.orders["other"] = order("other", "FILLED", "2", time=T0 + 5)
+        venue.fills = [fill(1, "other", T0 + 5)]
+        cast(Any, rig.account).disconnected()
+        # The stream is back after ten minutes, and reports before anything is read.
+        venue.now = T0 + 600 * 10**9
+        await venue.send_private({"type": "order", **venue.orders["a"], "time": venue.now})
+        await until(lambda: len(reported(rig)) == 1, "the report of the stream")
+        await venue.private.close(1012)
+        await until(lambda: ("other", "FILLED", 2) in reported(rig), "the fill")
+
+
 async def test_a_message_that_cannot_be_handled_reconciles_the_account(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -4,11 +4,12 @@ from decimal import Decimal
 
 import pytest
 
-from meltica.adapters.live.order_tracker import LATE, UNKNOWN_TO_VENUE, OrderReport
+from meltica.adapters.live.order_tracker import LATE, UNKNOWN_TO_VENUE
+from meltica.adapters.live.reports import BalanceReport, OrderReport
 from meltica.model.balances import Balance
 from meltica.model.enums import OrderState
 from tests.support.tracked_account import TrackedAccount
-from tests.support.venue_model import T0, Message, new_order
+from tests.support.venue_model import T0, new_order
 
 SECOND = 10**9
 
@@ -19,55 +20,6 @@ def account() -> TrackedAccount:
     connected.reconnect()
     connected.venue.now += LATE
     return connected
-
-
-@pytest.mark.parametrize(("behind", "found"), [(LATE - 1, True), (LATE + 1, False)])
-def test_a_fill_whose_report_is_late_is_found_within_the_window(
-    account: TrackedAccount, behind: int, found: bool
-) -> None:
-    venue = account.venue
-    # Somebody else's order, filled at once: nothing but its fill leads to it.
-    other = account.place("other")
-    venue.fill(other, other.quantity)
-    venue.stream.clear()
-    # A change that happened later is reported before the stream is lost.
-    venue.now += behind
-    account.place("later")
-    account.receive()
-    venue.now += SECOND
-    published = account.reconnect()
-    assert (("other", OrderState.FILLED, other.quantity) in published) is found
-
-
-def test_fills_are_not_read_from_before_the_last_complete_reading(account: TrackedAccount) -> None:
-    venue = account.venue
-    account.place("a")
-    account.receive()
-    account.reconnect()
-    complete = venue.now
-    venue.now += LATE - SECOND
-    account.place("b")
-    account.receive()
-    assert account.tracker.start_reading(venue.now).fills_from == complete
-    venue.now += LATE
-    account.place("c")
-    account.receive()
-    assert account.tracker.start_reading(venue.now).fills_from == venue.now - LATE
-
-
-def test_a_fill_after_the_end_is_found(account: TrackedAccount) -> None:
-    venue = account.venue
-    order = account.place("a")
-    venue.fill(order, Decimal(3))
-    venue.now += 2 * LATE
-    venue.end(order, OrderState.CANCELLED)
-    account.receive()
-    # What was filled before lies outside of the window that is read.
-    venue.fill(order, Decimal(1))
-    assert account.reconnect() == [("a", OrderState.CANCELLED, 4)]
-    venue.now += SECOND
-    venue.fill(order, Decimal(2))
-    assert account.reconnect() == [("a", OrderState.CANCELLED, 6)]
 
 
 def test_an_open_order_that_the_venue_no_longer_knows_is_published_once(account: TrackedAccount) -> None:
@@ -89,6 +41,8 @@ def test_an_open_order_that_the_venue_no_longer_knows_is_published_once(account:
     account.venue.now += SECOND
     account.venue.end(order, OrderState.CANCELLED)
     assert account.reconnect() == [("a", OrderState.CANCELLED, 3)]
+    account.venue.now += 2 * LATE
+    assert account.reconnect() == []
     assert account.reconnect() == []
     assert account.queried == []
 
@@ -114,20 +68,6 @@ def test_an_unknown_order_that_the_venue_knows_with_less_is_published(account: T
     order.forgotten, order.filled = False, Decimal(1)
     assert account.reconnect() == [("a", OrderState.PARTIAL, 1)]
     assert account.reconnect() == []
-
-
-def test_the_first_report_of_a_reused_id_is_current(account: TrackedAccount) -> None:
-    venue = account.venue
-    first = account.place("a")
-    venue.fill(first, first.quantity)
-    late = venue.stream[-1]
-    account.receive()
-    # Another client uses the id again, within the same moment.
-    second = account.place("a")
-    account.receive()
-    account.receive(late)
-    venue.end(second, OrderState.CANCELLED)
-    assert account.reconnect() == [("a", OrderState.CANCELLED, 0)]
 
 
 def test_reports_of_a_reading_never_take_back_what_was_published(account: TrackedAccount) -> None:
@@ -159,68 +99,6 @@ def test_an_answer_from_before_the_end_does_not_reopen_the_order(account: Tracke
     assert tracker.reconciled(reading) == []
 
 
-def test_a_fill_that_the_end_did_not_include_is_found_by_the_sum(account: TrackedAccount) -> None:
-    venue = account.venue
-    order = account.place("a")
-    venue.now += SECOND
-    venue.end(order, OrderState.CANCELLED)
-    account.receive()
-    # Booked later, with the time of the trade.
-    venue.now -= SECOND
-    venue.fill(order, Decimal(3))
-    venue.now += SECOND
-    assert account.reconnect() == [("a", OrderState.CANCELLED, 3)]
-
-
-def test_a_report_of_the_open_order_does_not_settle_a_second_request_under_its_id(
-    account: TrackedAccount,
-) -> None:
-    venue, tracker = account.venue, account.tracker
-    first = account.place("a")
-    account.receive()
-    sent = tracker.sent(new_order("a"))
-    tracker.outcome_unknown(sent, venue.now + SECOND)
-    venue.end(first, OrderState.CANCELLED)
-    account.receive()
-    assert tracker.may_arrive("a", venue.now)
-    # It arrives after the first has ended, and ends unseen.
-    second = account.place("a")
-    venue.end(second, OrderState.EXPIRED)
-    assert account.reconnect() == [("a", OrderState.EXPIRED, 0)]
-
-
-def test_an_id_can_be_used_again_at_a_venue_without_order_ids(account: TrackedAccount) -> None:
-    venue, tracker = account.venue, account.tracker
-    first = account.place("a")
-    venue.fill(first, first.quantity)
-    first.venue_order_id = None
-    account.receive(Message(first.snapshot()))
-    sent = tracker.sent(new_order("a"))
-    venue.place(new_order("a"))
-    second = venue.orders[-1]
-    second.venue_order_id = None
-    tracker.accepted(sent, second.snapshot())
-    assert account.reconnect() == [("a", OrderState.ACK, 0)]
-
-
-def test_a_late_report_of_a_forgotten_order_does_not_settle_a_request(account: TrackedAccount) -> None:
-    venue, tracker = account.venue, account.tracker
-    # The tracker no longer remembers the first order.
-    first = account.place("a")
-    venue.fill(first, first.quantity)
-    late = venue.stream[-1]
-    venue.stream.clear()
-    sent = tracker.sent(new_order("a"))
-    answer = venue.place(new_order("a"))
-    assert answer is not None
-    tracker.accepted(sent, answer)
-    account.receive(late)
-    second = venue.orders[-1]
-    venue.now += LATE
-    venue.end(second, OrderState.CANCELLED)
-    assert ("a", OrderState.CANCELLED, 0) in account.reconnect()
-
-
 def test_an_ended_order_that_the_venue_no_longer_knows_is_not_unknown(account: TrackedAccount) -> None:
     order = account.place("a")
     account.venue.end(order, OrderState.CANCELLED)
@@ -232,33 +110,6 @@ def test_an_ended_order_that_the_venue_no_longer_knows_is_not_unknown(account: T
     assert account.queried == ["a"]
 
 
-@pytest.mark.parametrize("ended", [True, False])
-def test_an_answer_with_the_first_order_of_its_id_leaves_no_query(
-    account: TrackedAccount, ended: bool
-) -> None:
-    venue, tracker = account.venue, account.tracker
-    first = account.place("a")
-    if ended:
-        venue.fill(first, first.quantity)
-    account.receive()
-    sent = tracker.sent(new_order("a"))
-    tracker.accepted(sent, first.snapshot())
-    if not ended:
-        venue.fill(first, first.quantity)
-        account.receive()
-    assert account.reconnect() == []
-    assert account.queried == []
-
-
-def test_a_rejection_that_overtakes_a_report_does_not_hide_the_order(account: TrackedAccount) -> None:
-    account.place("a")
-    account.venue.now += 1
-    account.venue.reject(new_order("a"), second=True)
-    account.receive(account.venue.stream[-1])
-    assert account.published == [("a", OrderState.REJECTED, 0)]
-    assert account.reconnect() == [("a", OrderState.ACK, 0)]
-
-
 def test_an_amendment_is_published(account: TrackedAccount) -> None:
     order = account.place("a")
     account.receive()
@@ -266,25 +117,6 @@ def test_an_amendment_is_published(account: TrackedAccount) -> None:
     account.venue.amend(order, Decimal(7))
     assert account.reconnect() == [("a", OrderState.ACK, 0)]
     assert account.reconnect() == []
-
-
-@pytest.mark.parametrize("reported", [True, False])
-def test_the_rejection_of_a_second_order_is_not_published(account: TrackedAccount, reported: bool) -> None:
-    venue, tracker = account.venue, account.tracker
-    sent = tracker.sent(new_order("a"))
-    answer = venue.place(new_order("a"))
-    assert answer is not None
-    tracker.accepted(sent, answer)
-    if reported:
-        account.receive()
-    published = list(account.published)
-    venue.stream.clear()
-    venue.reject(new_order("a"), second=True)
-    account.receive()
-    assert account.published == published
-    venue.reject(new_order("b"))
-    account.receive()
-    assert account.published == [*published, ("b", OrderState.REJECTED, 0)]
 
 
 def test_a_final_answer_to_a_request_is_published_when_the_venue_forgets_the_order(
@@ -370,37 +202,6 @@ def test_a_request_with_an_unknown_outcome_is_queried_until_it_can_no_longer_arr
     assert account.queried == []
 
 
-def test_of_two_requests_under_one_id_the_refusal_of_one_does_not_forget_the_other(
-    account: TrackedAccount,
-) -> None:
-    venue, tracker = account.venue, account.tracker
-    first, second = tracker.sent(new_order("a")), tracker.sent(new_order("a"))
-    tracker.outcome_unknown(second, venue.now + SECOND)
-    tracker.refused(first)
-    account.place("a")
-    account.venue.end(venue.orders[-1], OrderState.CANCELLED)
-    assert account.reconnect() == [("a", OrderState.CANCELLED, 0)]
-
-
-def test_a_late_report_of_an_ended_order_does_not_end_the_watch_over_its_successor(
-    account: TrackedAccount,
-) -> None:
-    venue, tracker = account.venue, account.tracker
-    first = account.place("a")
-    venue.fill(first, first.quantity)
-    late = venue.stream[-1]
-    account.receive()
-    sent = tracker.sent(new_order("a"))
-    answer = venue.place(new_order("a"))
-    assert answer is not None
-    tracker.accepted(sent, answer)
-    account.receive(late)
-    second = venue.current("a")
-    assert second is not None
-    venue.end(second, OrderState.CANCELLED)
-    assert account.reconnect() == [("a", OrderState.CANCELLED, 0)]
-
-
 def test_ended_and_unknown_orders_are_kept_up_to_a_number() -> None:
     account = TrackedAccount(closed_orders=3)
     account.reconnect()
@@ -439,3 +240,17 @@ def test_a_balance_is_published_unless_a_newer_one_was(account: TrackedAccount) 
     reading = account.tracker.start_reading(0)
     reading.time, reading.balances = T0 + 1, {"USDT": old, "BTC": old}
     assert [each.event[1] for each in account.tracker.reconciled(reading)] == ["BTC"]
+
+
+def test_a_currency_that_is_no_longer_listed_is_published_as_empty(account: TrackedAccount) -> None:
+    tracker = account.tracker
+    for currency, time in (("USDT", T0 + 1), ("BTC", T0 + 3)):
+        [report] = tracker.balance_reported(currency, Balance(Decimal(1), Decimal(1)), time)
+        tracker.published(report)
+    reading = tracker.start_reading(0)
+    reading.time = T0 + 2
+    # The balance in BTC is newer than the reading.
+    [report] = tracker.reconciled(reading)
+    assert report == BalanceReport("USDT", Balance(Decimal(0), Decimal(0)), T0 + 2)
+    tracker.published(report)
+    assert tracker.reconciled(reading) == []

@@ -21,10 +21,10 @@ from hypothesis.stateful import (
 from meltica.adapters.live.order_tracker import (
     LATE,
     UNKNOWN_TO_VENUE,
-    OrderReport,
     OrderTracker,
     SentOrder,
 )
+from meltica.adapters.live.reports import OrderReport
 from meltica.model.balances import Balance
 from meltica.model.enums import OrderState
 from meltica.model.orders import NewOrder, OrderSnapshot
@@ -154,10 +154,10 @@ class Tracking(RuleBasedStateMachine):
     @rule(pick=st.integers(0, 20))
     def forget_or_remember(self, pick: int) -> None:
         order = choose(self.known_orders(), pick)
-        # The venue knows its ended orders as long as it lists their fills.
-        order.forgotten = order.open and not order.forgotten
+        # Only its fills lead to an ended order that the venue knows again.
+        order.forgotten = not order.forgotten and (order.open or order.filled > 0)
 
-    @rule(step=st.sampled_from([0, 1, SECOND, 20 * SECOND]))
+    @rule(step=st.sampled_from([0, 1, SECOND, 20 * SECOND, 2 * LATE]))
     def time_passes(self, step: int) -> None:
         now = self.venue.now + step
         # No report is later than that.
@@ -187,6 +187,7 @@ class Tracking(RuleBasedStateMachine):
     @rule()
     def cut(self) -> None:
         self.connected, self.reading = False, None
+        self.tracker.disconnected()
 
     @precondition(lambda self: not self.connected)
     @rule()
@@ -201,6 +202,11 @@ class Tracking(RuleBasedStateMachine):
             if next(self.reading, "end") == "end":
                 self.reading = None
                 return
+
+    @precondition(lambda self: self.reading is not None)
+    @rule()
+    def fail_to_read(self) -> None:
+        self.reading = self.read()
 
     @rule()
     def settle(self) -> None:
@@ -271,7 +277,7 @@ class Tracking(RuleBasedStateMachine):
             assert not words or words[-1].state is not OrderState.UNKNOWN, "unknown is published once"
             assert all(not each.state.is_final for each in of_venue), "an ended order is not unknown"
         elif of_venue:
-            best = max(of_venue, key=advance)
+            best = max(of_venue, key=lambda each: (advance(each), each.time))
             assert order.state.is_final or not best.state.is_final, "what has ended was reopened"
             if words[-1].state is not OrderState.UNKNOWN:
                 amended = (order.price, order.quantity) != (best.price, best.quantity)
