@@ -103,8 +103,12 @@ class GatewayLock:
 
     async def claim(self) -> None:
         """Raises the epoch of the database, which must have the schema. Raises DatabaseUnavailable."""
-        assert self._connection is not None
-        await self._raise_epoch(self._connection)
+        # A connection of its own: the lock's is busy waiting for notifications, for a heartbeat at a time.
+        connection = await connect(self.dsn, application_name=self.name)
+        try:
+            await self._raise_epoch(connection)
+        finally:
+            await connection.close()
 
     async def wait_held(self) -> None:
         """Waits until the lock is held."""
