@@ -7,6 +7,7 @@ import signal
 import urllib.error
 import urllib.request
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -66,6 +67,21 @@ class TestFrozenDatabase:
                 assert gateway.get("/health/ready")[0] == 503
             gateway.wait_ready()
             assert agree(project, gateway), (project.states(), gateway.get("/strategy/instances"))
+
+    @pytest.mark.parametrize("path", ["/strategy/instances/idle", "/providers/off"])
+    def test_a_stop_withdraws_a_start_in_doubt(self, project: Project, path: str) -> None:
+        name = path.rpartition("/")[2]
+        with project.serving() as gateway:
+            gateway.wait_ready()
+            with frozen(gateway.postgres()), ThreadPoolExecutor() as pool:
+                starting = pool.submit(post, gateway, f"{path}/start")
+                assert wait_until(lambda: post(gateway, f"{path}/stop")[0] == 202, 5)
+                assert starting.result()[1]["code"] == "outcome_unknown"
+                faults = gateway.get("/health/ready")[1]["faults"]
+                assert faults["stops"] == f"are not in the database yet: {name}"
+            gateway.wait_ready()
+            assert wait_until(lambda: agree(project, gateway), PATIENCE)
+            assert project.states()[name][0] == "stopped"
 
     @pytest.mark.parametrize("path", ["/strategy/instances/watch", "/providers/demo"])
     def test_a_stop_acts_at_once_and_is_recorded_later(self, project: Project, path: str) -> None:

@@ -211,6 +211,8 @@ class Gateway:
             written = await self.state_writer.close(2.0)
             if not written:
                 log.error("the last states were not written: the database does not accept them")
+                for name in (*self.providers.unrecorded(), *self.instances.unrecorded()):
+                    log.error("stop of %s not recorded: the next start of the gateway starts it again", name)
             return written
 
         self._shutdown.append(ShutdownStep("states", close, 2.0))

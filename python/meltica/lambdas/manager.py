@@ -177,8 +177,14 @@ class InstanceManager:
         Raises NotFound, Conflict when it is stopped already or being changed, DatabaseUnavailable.
         """
         instance = self.get(id)
+        if self._desired.withdraw_start(id):
+            # It waits for the database, and a stop must not wait for that.
+            instance.desired = Desired.STOPPED
+            return instance
         async with idle_lock(instance.lock, f"instance `{id}`", instance.actual):
-            if not instance.running and instance.desired is Desired.STOPPED:
+            # In doubt, the database may have a start.
+            idle = not instance.running and instance.desired is Desired.STOPPED
+            if idle and not self._desired.in_doubt:
                 raise Conflict(f"instance `{id}` is not running: its status is {instance.actual}")
             # In memory first: a stop must not wait for the database.
             instance.desired = Desired.STOPPED
@@ -186,6 +192,10 @@ class InstanceManager:
             await self._stop(instance)
             await self._desired.wait_recorded(id)
         return instance
+
+    def starting(self, id: str) -> bool:
+        """Returns whether the database has not confirmed the start of an instance yet."""
+        return self._desired.is_starting(id)
 
     def recorded(self, id: str) -> bool:
         """Returns whether the database has the desired state of an instance."""
@@ -244,6 +254,8 @@ class InstanceManager:
 
     async def _begin(self, instance: ManagedInstance) -> None:
         async with instance.lock:
+            if instance.running or instance.desired is Desired.STOPPED:
+                return  # the database said so meanwhile
             with contextlib.suppress(StartError):  # _start has recorded and logged it
                 await self._start(instance)
 

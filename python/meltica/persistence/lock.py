@@ -79,6 +79,8 @@ class GatewayLock:
         self._on_change = on_change
         self.on_regain = on_regain
         self._epoch: int | None = None
+        self._raised: set[tuple[int, str]] = set()
+        """Epoch and transaction of the last raise, and of later ones that the database did not confirm."""
         self._heartbeat = heartbeat
         self._held = asyncio.Event()
         self._superseded = False
@@ -103,12 +105,14 @@ class GatewayLock:
 
     async def claim(self) -> None:
         """Raises the epoch of the database, which must have the schema. Raises DatabaseUnavailable."""
-        # A connection of its own: the lock's is busy waiting for notifications, for a heartbeat at a time.
-        connection = await connect(self.dsn, application_name=self.name)
+        assert self._connection is not None
+        # Over the lock's connection, so that only its holder raises the epoch. The watcher would occupy it for a
+        # heartbeat at a time.
+        await self._end_watcher()
         try:
-            await self._raise_epoch(connection)
+            await self._raise_epoch(self._connection)
         finally:
-            await connection.close()
+            self._start_watcher()
 
     async def wait_held(self) -> None:
         """Waits until the lock is held."""
@@ -118,17 +122,24 @@ class GatewayLock:
         """Takes the lock and keeps it. Raises GatewayAlreadyRunning with its holder, DatabaseUnavailable."""
         self._connection = await self._take()
         self._held.set()
-        self._watcher = asyncio.create_task(self._keep(), name="meltica-gateway-lock")
+        self._start_watcher()
 
     async def release(self) -> None:
         """Releases the lock."""
         self._held.clear()
-        if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.wait({self._watcher})
+        await self._end_watcher()
         if self._connection is not None:
             await self._connection.close()
-        self._watcher = self._connection = None
+        self._connection = None
+
+    def _start_watcher(self) -> None:
+        self._watcher = asyncio.create_task(self._keep(), name="meltica-gateway-lock")
+
+    async def _end_watcher(self) -> None:
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.cancel()
+            await asyncio.wait({watcher})
 
     async def _take(self) -> AsyncConnection:
         connection = await connect(
@@ -150,17 +161,24 @@ class GatewayLock:
         return connection
 
     async def _raise_epoch(self, connection: AsyncConnection) -> None:
-        """Takes the next epoch. A gap in the epoch means that another gateway held the lock in between."""
+        """Takes the next epoch, and finds out whether another gateway raised the last one."""
         try:
-            cursor = await connection.execute("update gateway set epoch = epoch + 1 returning epoch")
-            row = await cursor.fetchone()
+            async with connection.transaction():
+                query = "select epoch, xmin::text from gateway for update"
+                before = await (await connection.execute(query)).fetchone()
+                query = "update gateway set epoch = epoch + 1 returning epoch, xmin::text"
+                row = await (await connection.execute(query)).fetchone()
+                assert before is not None
+                assert row is not None
+                superseded = self._epoch is not None and before not in self._raised
+                # Before the commit: if its response is lost, this was the last raise or was rolled back.
+                self._raised.add(row)
         except psycopg.Error as error:
             raise DatabaseUnavailable(
                 f"the database ({shown(self.dsn)}) failed: {error_text(error)}"
             ) from error
-        assert row is not None
-        self._superseded = self._epoch is not None and row[0] != self._epoch + 1
-        self._epoch = row[0]
+        self._superseded = superseded
+        self._epoch, self._raised = row[0], {row}
 
     async def _lock(self, connection: AsyncConnection) -> None:
         holder: Holder | None = None
@@ -216,10 +234,11 @@ class GatewayLock:
         while True:
             try:
                 return await self._take()
-            except (DatabaseUnavailable, GatewayAlreadyRunning) as error:
+            except Exception as error:
                 if str(error) != logged:
                     logged = str(error)
-                    _log.error("gateway lock cannot be taken, retrying: %s", error)
+                    unexpected = not isinstance(error, DatabaseUnavailable | GatewayAlreadyRunning)
+                    _log.error("gateway lock cannot be taken, retrying: %s", error, exc_info=unexpected)
             await asyncio.sleep(RETRY)
 
     def _report_regained(self) -> None:

@@ -76,7 +76,7 @@ class ProviderManager:
     def begin(self) -> None:
         """Starts every provider that should run, in the background. Call `watch` first."""
         for provider in self.all():
-            if provider.desired is Desired.RUNNING:
+            if provider.desired is Desired.RUNNING and not provider.busy:
                 provider.begin()
 
     def watch(self) -> None:
@@ -113,8 +113,14 @@ class ProviderManager:
         Raises NotFound, Conflict when it was stopped already or is being changed, DatabaseUnavailable.
         """
         provider = self.get(name)
+        if self._desired.withdraw_start(name):
+            # It waits for the database, and a stop must not wait for that.
+            provider.desired = Desired.STOPPED
+            return provider
         async with idle_lock(provider.lock, f"provider `{name}`", provider.actual):
-            if not provider.busy and provider.desired is Desired.STOPPED:
+            # In doubt, the database may have a start.
+            idle = not provider.busy and provider.desired is Desired.STOPPED
+            if idle and not self._desired.in_doubt:
                 raise Conflict(f"provider `{name}` is not running: its status is {provider.actual}")
             # In memory first: a stop must not wait for the database.
             provider.desired = Desired.STOPPED
@@ -122,6 +128,10 @@ class ProviderManager:
             await provider.end()
             await self._desired.wait_recorded(name)
         return provider
+
+    def starting(self, name: str) -> bool:
+        """Returns whether the database has not confirmed the start of a provider yet."""
+        return self._desired.is_starting(name)
 
     def recorded(self, name: str) -> bool:
         """Returns whether the database has the desired state of a provider."""

@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
-from meltica.errors import DatabaseUnavailable, MelticaError
+from meltica.errors import DatabaseUnavailable, MelticaError, NotFound
 
 log = logging.getLogger("meltica.states")
 
@@ -13,8 +13,8 @@ log = logging.getLogger("meltica.states")
 class StateWriter:
     """Persists the latest state of each component in the background.
 
-    Writes are retried while the database is unavailable. A start never passes through here: it is committed
-    before it is acted on.
+    A write is retried until it succeeds, also when the database refuses it: it may be read-only for a while.
+    A start never passes through here: it is committed before it is acted on.
     """
 
     def __init__(self, retry: float = 1.0) -> None:
@@ -27,6 +27,8 @@ class StateWriter:
         self._idle = asyncio.Event()
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
+        self._refusals: dict[tuple[str, str], str] = {}
+        """Why the database refused the last attempt, by component; logged when it changes."""
 
     def start(self) -> None:
         """Starts the background task."""
@@ -97,8 +99,13 @@ class StateWriter:
         except DatabaseUnavailable as error:
             log.debug("state of %s %s not persisted yet, retrying: %s", *key, error)
             return False
-        except MelticaError as error:
+        except NotFound as error:
             log.error("state of %s %s not persisted: %s", *key, error)
-        except Exception:
-            log.exception("state of %s %s not persisted", *key)
+        except Exception as error:
+            if self._refusals.get(key) != str(error):
+                unexpected = not isinstance(error, MelticaError)
+                log.error("state of %s %s not persisted, retrying: %s", *key, error, exc_info=unexpected)
+                self._refusals[key] = str(error)
+            return False
+        self._refusals.pop(key, None)
         return True

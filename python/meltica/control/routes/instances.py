@@ -139,7 +139,7 @@ class InstancesController(Controller):
         manager = services.instances
         instance = manager.get(id)
         in_time = await changes.run(
-            manager.start(id), f"start of instance {id}", lambda: instance.desired is Desired.RUNNING
+            manager.start(id), f"start of instance {id}", lambda: not manager.starting(id)
         )
         return Response(view.detail(instance), status_code=200 if in_time else 202)
 

@@ -135,7 +135,7 @@ class ProvidersController(Controller):
         manager = services.providers
         provider = manager.get(name)
         await changes.run(
-            manager.start(name), f"start of provider {name}", lambda: provider.desired is Desired.RUNNING
+            manager.start(name), f"start of provider {name}", lambda: not manager.starting(name)
         )
         location = f"/providers/{quote(name, safe='')}"
         return Response(view.detail(provider), status_code=202, headers={"Location": location})

@@ -1,13 +1,14 @@
 """Desired states: recorded before a start, and after a stop, which acts without waiting for the database.
 
 1. A start is committed first. A gateway without its lock, or without its database, starts nothing.
-2. A stop takes effect in memory immediately. Its record is written in the background, and retried until it
-   succeeds.
+2. A stop takes effect in memory immediately, also during a start that waits for the database. Its record is
+   written in the background, and retried until it succeeds.
 3. While a stop is not recorded, the in-memory state is authoritative; otherwise the database is.
 """
 
 from typing import Any
 
+from meltica.errors import Conflict
 from meltica.persistence.stores.supervised import StateStore
 from meltica.runtime.lifecycle import Desired
 from meltica.runtime.state_writer import StateWriter
@@ -22,25 +23,56 @@ class DesiredStates:
     def __init__(self, store: StateStore[Any, Any, Any], writer: StateWriter, noun: str) -> None:
         self._store = store
         self._writer = writer
+        self._noun = noun
         self._kind = f"stopped {noun}"
+        self._starting: dict[str, bool] = {}
+        """Components whose start is being recorded, and whether it was withdrawn meanwhile."""
+        self._superseded: set[str] = set()
+        """Components whose last stop was dropped."""
 
     async def record_start(self, key: str) -> None:
-        """Commits that a component should run. Raises NotFound, DatabaseUnavailable and its subclasses."""
+        """Commits that a component should run.
+
+        Raises NotFound, DatabaseUnavailable and its subclasses, and Conflict when it was withdrawn.
+        """
         unrecorded_stop = self._writer.discard(self._kind, key)
+        self._starting[key] = False
+        self._superseded.discard(key)
         try:
             await self._store.set_desired(key, Desired.RUNNING)
         except BaseException:
-            if unrecorded_stop:
+            if (self._starting[key] or unrecorded_stop) and key not in self._superseded:
                 self.record_stop(key)
             raise
+        else:
+            if self._starting[key]:
+                self.record_stop(key)
+                raise Conflict(f"{self._noun} `{key}` was stopped meanwhile")
+        finally:
+            del self._starting[key]
+
+    def is_starting(self, key: str) -> bool:
+        """Returns whether a start is being recorded."""
+        return key in self._starting
+
+    def withdraw_start(self, key: str) -> bool:
+        """Makes a start that is being recorded end as a stop; returns whether there is one."""
+        if key not in self._starting:
+            return False
+        self._starting[key] = True
+        self._superseded.discard(key)
+        return True
 
     def record_stop(self, key: str) -> None:
         """Schedules the record of a stop."""
+        self._superseded.discard(key)
         self._writer.put(self._kind, key, lambda: self._store.set_desired(key, Desired.STOPPED))
 
     async def wait_recorded(self, key: str) -> None:
-        """Waits until a stop is recorded, for at most RECORD_SECONDS."""
+        """Waits until a stop is recorded, for at most RECORD_SECONDS. Raises Conflict if it is superseded."""
         await self._writer.wait_written(self._kind, key, RECORD_SECONDS)
+        if key in self._superseded:
+            raise Conflict(f"the stop of {self._noun} `{key}` was superseded by another gateway")
 
     def is_recorded(self, key: str) -> bool:
         """Returns whether the database has the desired state that memory has."""
@@ -48,7 +80,12 @@ class DesiredStates:
 
     def is_pending(self, key: str) -> bool:
         """Returns whether a stop is not recorded yet."""
-        return self._writer.is_pending(self._kind, key)
+        return self._starting.get(key, False) or self._writer.is_pending(self._kind, key)
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the database may have a start that memory does not have."""
+        return self._store.in_doubt
 
     def adopted(self, key: str, desired: Desired) -> Desired:
         """Returns the state to adopt: that of the database, unless a stop is not recorded yet."""
@@ -59,4 +96,7 @@ class DesiredStates:
 
     def discard_unrecorded(self) -> list[str]:
         """Drops the records of stops that are not written; returns their components."""
-        return self._writer.discard_all(self._kind)
+        dropped = self._writer.discard_all(self._kind)
+        # A start that fails later must not record the stop that it replaced.
+        self._superseded.update(dropped, self._starting)
+        return dropped

@@ -132,10 +132,12 @@ class Store(Generic[Row]):
         Raises LockNotHeld, ChangeInDoubt or DatabaseUnavailable, and DatabaseError for a refused statement.
         """
         try:
+            # Before the wait: a change that waits while another gateway holds the lock is not written later.
+            epoch = None if self._lock is None else self._lock.epoch
             async with self._writing, asyncio.timeout(WRITE_TIMEOUT):
                 if self._in_doubt:
                     await self._read()
-                row = await self._execute(query, values)
+                row = await self._execute(query, values, epoch)
                 if row is not None and keep:
                     self._rows[key] = row
                 elif row is not None:
@@ -154,9 +156,8 @@ class Store(Generic[Row]):
             ) from error
         return copy.deepcopy(row)
 
-    async def _execute(self, query: Composed, values: Mapping[str, object]) -> Row | None:
+    async def _execute(self, query: Composed, values: Mapping[str, object], epoch: int | None) -> Row | None:
         """Runs a statement. If it is sent and not answered, the store is in doubt until it is read again."""
-        epoch = None if self._lock is None else self._lock.epoch
         sent = False
         try:
             async with self._database.connection() as connection:
