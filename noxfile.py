@@ -74,15 +74,16 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Runs the soak tests: 50 million events, then ten minutes of a venue with every fault.
+    """Runs the soak tests: 50 million events, then a venue and a gateway with every fault.
 
-    `-- events` or `-- venue` runs one of them, with its length after it. Fails if memory grows.
+    `-- events`, `-- venue` or `-- gateway` runs one of them, with its length after it. The first two fail if
+    memory grows.
     """
     install(session, "test")
-    which, *length = session.posargs or ["both"]
-    for name, module in (("events", "tests.soak.events"), ("venue", "tests.soak.venue")):
-        if which in (name, "both"):
-            session.run("python", "-m", module, *length)
+    which, *length = session.posargs or ["all"]
+    for name in ("events", "venue", "gateway"):
+        if which in (name, "all"):
+            session.run("python", "-m", f"tests.soak.{name}", *length)
 
 
 @nox.session

@@ -229,9 +229,11 @@ def processes(word: str) -> Iterator[str]:
 
 
 def children(pid: int) -> list[int]:
-    """Returns the child processes of `pid`."""
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(child) for child in text.split()]
+    """Returns the child processes of `pid`; none if it has ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [int(child) for child in text.split()]
+    return []
 
 
 @contextlib.contextmanager
