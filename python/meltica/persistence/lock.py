@@ -106,8 +106,8 @@ class GatewayLock:
     async def claim(self) -> None:
         """Raises the epoch of the database, which must have the schema. Raises DatabaseUnavailable."""
         assert self._connection is not None
-        # Over the lock's connection, so that only its holder raises the epoch. The watcher would occupy it for a
-        # heartbeat at a time.
+        # Over the lock's connection, so that only its holder raises the epoch. The watcher would occupy it
+        # for a heartbeat at a time.
         await self._end_watcher()
         try:
             await self._raise_epoch(self._connection)
