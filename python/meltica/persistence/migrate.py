@@ -28,16 +28,6 @@ NO_TRANSACTION = b"-- meltica:no-transaction"
 LOCK = 0x6D656C74_6D696772
 """The key of the advisory lock: "melt", "migr"."""
 
-EARLIER = {
-    "2a1a50f3ae7f1c559cb1393643c29ad4331434c311cef8851922f0bbf9041e85": (
-        "60b9b4035da9f24cf1899dd87b69bb4a4cc34ddb6f5543338dd46422c58695a0"
-    ),
-    "d479196b512d3b8f08c3e4871dd31b1faf62568efe4abd042869865a02fc503f": (
-        "d2f3dd6f6764ac8750c37fb69a01daf503653fdc2cb693ccf29c9a4118ee4a36"
-    ),
-}
-"""Checksums of up files, and of an earlier version of the same file that differs in its comments alone."""
-
 _NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.(up|down)\.sql")
 
 State = Literal["applied", "pending", "drifted", "unknown"]
@@ -180,7 +170,7 @@ def _compare(migrations: Sequence[Migration], applied: dict[int, tuple[str, str,
     states: dict[int, Status] = {}
     for migration in migrations:
         name, checksum, time = applied.get(migration.version, (migration.name, "", None))
-        same = checksum in (migration.checksum, EARLIER.get(migration.checksum))
+        same = checksum == migration.checksum
         state: State = "pending" if time is None else "applied" if same else "drifted"
         states[migration.version] = Status(migration.version, name, state, time)
     for version, (name, _, time) in applied.items():
