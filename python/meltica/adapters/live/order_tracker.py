@@ -101,7 +101,7 @@ class Reading:
     balances: Mapping[str, Balance] = field(default_factory=dict[str, Balance])
 
     def answered(self, query: Query, order: OrderSnapshot | None) -> None:
-        """Takes the answer to a query; None when the venue does not know the order."""
+        """Records the response to a query; None when the venue does not know the order."""
         if order is None:
             self.missing.append(query)
         else:
@@ -147,14 +147,14 @@ class OrderTracker:
         return len(self._published)
 
     def sent(self, order: NewOrder) -> SentOrder:
-        """Takes an order that is about to leave; returns the record of this request."""
+        """Registers an order before it is sent; returns the record of this request."""
         id = order.client_order_id
         sent = SentOrder(order.symbol, id, self._published.get(id))
         self._sent.setdefault(id, []).append(sent)
         return sent
 
     def accepted(self, sent: SentOrder, answer: OrderSnapshot) -> None:
-        """Takes the venue's answer to an order."""
+        """Records the venue's response to an order."""
         sent.in_flight, sent.answer = False, answer
         id, before = sent.client_order_id, sent.before
         current = self._published.get(id)
@@ -181,11 +181,11 @@ class OrderTracker:
             self._sent.setdefault(id, []).append(sent)
 
     def refused(self, sent: SentOrder) -> None:
-        """Takes that an order did not reach the venue's book: no report will follow."""
+        """Records that an order did not reach the venue's book: no report will follow."""
         self._drop_sent(sent)
 
     def outcome_unknown(self, sent: SentOrder, arrives_until: float) -> None:
-        """Takes that an order may have reached the venue, or may reach it until a time."""
+        """Records that an order may have reached the venue, or may reach it until a time."""
         sent.in_flight, sent.arrives_until = False, arrives_until
 
     def may_arrive(self, client_order_id: str, now: float) -> bool:
@@ -204,7 +204,7 @@ class OrderTracker:
         return [BalanceReport(currency, balance, time)]
 
     def disconnected(self) -> None:
-        """Takes that the stream is lost. Later reports do not narrow what is read after the reconnect."""
+        """Records that the stream is lost. Later reports do not narrow what is read after the reconnect."""
         if self._missed_from == 0 and self._newest:
             self._missed_from = max(self._first_reading, self._newest - LATE)
 
@@ -252,7 +252,7 @@ class OrderTracker:
         return reports
 
     def complete(self, reading: Reading) -> None:
-        """Takes that all reports of a reading were published: nothing up to its time is missing."""
+        """Records that all reports of a reading were published: nothing up to its time is missing."""
         for sent in reading.settled:
             self._drop_sent(sent)  # 5
             if sent.client_order_id not in self._published and sent.client_order_id not in self._sent:
@@ -267,7 +267,7 @@ class OrderTracker:
         self._unexplained = unexplained[-self._closed_orders :]
 
     def published(self, report: Report) -> None:
-        """Takes that a report was published."""
+        """Records that a report was published."""
         if isinstance(report, BalanceReport):
             self._balances[report.currency] = report
             self._newest = max(self._newest, report.time)
