@@ -415,6 +415,8 @@ def supervised(server: EmbeddedPostgres) -> Generator[None]:
         finally:
             loop.call_soon_threadsafe(task.cancel)
             thread.join(30)
+            if not thread.is_alive():
+                loop.close()
 
 
 def soak(seconds: float, seed: int = 1, report: Callable[[str], object] = lambda _: None) -> Soaked:
