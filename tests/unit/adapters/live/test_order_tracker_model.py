@@ -146,9 +146,14 @@ class Tracking(RuleBasedStateMachine):
         self.venue.amend(choose(self.open_orders(), pick), Decimal(price))
 
     @precondition(lambda self: self.ended_unfilled())
-    @rule(pick=st.integers(0, 20))
-    def fill_after_the_end(self, pick: int) -> None:
-        self.venue.fill(choose(self.ended_unfilled(), pick), Decimal(1))
+    @rule(pick=st.integers(0, 20), earlier=st.sampled_from([0, 1, SECOND, 30 * SECOND]))
+    def fill_after_the_end(self, pick: int, earlier: int) -> None:
+        """Books a fill late, with the time of the trade."""
+        order = choose(self.ended_unfilled(), pick)
+        now = self.venue.now
+        self.venue.now -= earlier
+        self.venue.fill(order, Decimal(1))
+        self.venue.now = now
 
     @precondition(lambda self: self.known_orders())
     @rule(pick=st.integers(0, 20))
