@@ -237,6 +237,15 @@ class LiveAccount(Account):
         reading.balances = await _query(self.fetch_balances())
         self._publish(tracker.reconciled(reading))
         tracker.complete(reading)
+        for fill in tracker.unexplained_fills:
+            log.error(
+                "fill %s of order %s (%s of %s): the venue does not report an order with this fill; the "
+                "order is queried again after the next reconnect",
+                fill.execution_id,
+                fill.client_order_id,
+                fill.quantity,
+                fill.symbol,
+            )
 
     def _publish(self, reports: Iterable[Report]) -> None:
         assert self._producer is not None, "an account is read after the adapter has started"

@@ -133,7 +133,6 @@ class OrderTracker:
         """Sent, and neither refused nor reported yet."""
         self._balances: dict[str, BalanceReport] = {}
         self._unexplained: list[Fill] = []
-        """8: fills that no reported order includes."""
         self._newest = 0
         """The latest venue time that was published."""
         self._first_reading = 0
@@ -145,6 +144,11 @@ class OrderTracker:
     def kept_orders(self) -> int:
         """How many orders are remembered: the open ones, and the last ended or unknown ones."""
         return len(self._published)
+
+    @property
+    def unexplained_fills(self) -> Sequence[Fill]:
+        """8: fills that the venue listed, and that no reported order includes."""
+        return tuple(self._unexplained)
 
     def sent(self, order: NewOrder) -> SentOrder:
         """Registers an order before it is sent; returns the record of this request."""

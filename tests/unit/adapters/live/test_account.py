@@ -88,6 +88,19 @@ async def test_a_report_before_the_reading_does_not_hide_a_fill_that_was_missed(
         await until(lambda: ("other", "FILLED", 2) in reported(rig), "the fill")
 
 
+async def test_a_fill_of_an_order_that_the_venue_does_not_know_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with trading() as (venue, rig):
+        venue.now = T0 + 9
+        venue.fills = [fill(1, "other", T0 + 5)]
+        await venue.private.close(1012)
+        await until(lambda: "fill 1 of order other (2 of BTC-USDT)" in caplog.text, "the message")
+        venue.orders["other"] = order("other", "FILLED", "2", time=T0 + 5)
+        await venue.private.close(1012)
+        await until(lambda: reported(rig) == [("other", "FILLED", 2)], "the order")
+
+
 async def test_a_message_that_cannot_be_handled_reconciles_the_account(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
