@@ -2,6 +2,7 @@
 nothing is missing.
 """
 
+import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -35,6 +36,9 @@ ARRIVES_WITHIN = 10 * SECOND
 IDS = ("a", "b", "c")
 FOREIGN = ("f", "g")
 RANKS = {OrderState.ACK: 0, OrderState.PARTIAL: 1}
+
+FIXED = os.environ.get("CI") == "true"
+"""In CI the examples are always the same; elsewhere each run explores others."""
 
 
 @dataclass(eq=False)
@@ -340,5 +344,5 @@ class Tracking(RuleBasedStateMachine):
 
 def test_nothing_is_missing_in_any_sequence() -> None:
     run_state_machine_as_test(
-        Tracking, settings=settings(max_examples=80, stateful_step_count=50, deadline=None)
+        Tracking, settings=settings(max_examples=80, stateful_step_count=50, deadline=None, derandomize=FIXED)
     )
