@@ -124,10 +124,11 @@ class Home:
                 shutil.rmtree(old)
             with _NewDirectory(self.path, account) as new:
                 new.chmod(0o755)
-                shutil.copytree(package / "pginstall", new / package.name / "pginstall")
+                (new / package.name).mkdir()
+                _copy(package / "pginstall", new / package.name / "pginstall")
                 libraries = package.with_name(f"{package.name}.libs")
                 if libraries.exists():
-                    shutil.copytree(libraries, new / libraries.name)
+                    _copy(libraries, new / libraries.name)
                 os.sync()
                 new.rename(copy)
         return copy / package.name / "pginstall" / "bin"
@@ -181,7 +182,9 @@ class Home:
 
     def explain(self, error: OSError) -> str:
         """Returns the cause and the remedy of a file system error."""
-        path = Path(os.fsdecode(error.filename)) if error.filename else self.path
+        # A failed copy has two names, and the second is the target.
+        name = error.filename2 or error.filename
+        path = Path(os.fsdecode(name)) if name else self.path
         elsewhere = "or choose another directory with --home"
         if error.errno in (errno.EACCES, errno.EPERM):
             current = user(os.geteuid())
@@ -205,6 +208,17 @@ class _NewDirectory:
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a directory. Raises the first OSError; the error of shutil.copytree has no errno."""
+    target.mkdir()
+    for entry in source.iterdir():
+        if entry.is_dir():
+            _copy(entry, target / entry.name)
+        else:
+            shutil.copy2(entry, target / entry.name)
+    shutil.copystat(source, target)
 
 
 def _sync(directory: Path) -> None:
