@@ -20,7 +20,7 @@ from typing import Literal, cast
 import psycopg
 
 from meltica import _core, settings
-from meltica.errors import AddressInUse, ConfigError, MelticaError, one_line
+from meltica.errors import AddressInUse, ConfigError, DatabaseUnavailable, MelticaError, one_line
 from meltica.http.address import bind
 from meltica.persistence import migrate
 from meltica.persistence.database import connect, error_text, shown
@@ -77,7 +77,11 @@ def examine(config: Path | None, overrides: Mapping[str, object] | None = None) 
     if database.dsn is not None:
         yield from asyncio.run(server(database.dsn.get_secret_value()))
         return
-    postgres = EmbeddedPostgres(database.home)
+    try:
+        postgres = EmbeddedPostgres(database.home)
+    except DatabaseUnavailable as error:
+        yield Finding("database", "fail", one_line(error), "see the message")
+        return
     place = nearest(postgres.home)
     yield _guarded("database", lambda: embedded(postgres))
     yield _guarded("disk", lambda: disk(place))

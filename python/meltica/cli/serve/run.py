@@ -14,7 +14,7 @@ import click
 from meltica._core import __version__
 from meltica.cli.failures import CommandFailed
 from meltica.cli.screen import Show, StopSignals, leave, screen
-from meltica.errors import ConfigError, MelticaError, one_line
+from meltica.errors import ConfigError, DatabaseUnavailable, MelticaError, one_line
 from meltica.gateway.gateway import Gateway
 from meltica.persistence.database import shown
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
@@ -35,10 +35,18 @@ LEFT_BEHIND = {"lambdas": 3, "states": 5, "lock": 5, "database": 5, "embedded Po
 def run(loaded: "Loaded", output: "JsonOutput | None") -> int:
     """Runs the gateway until a signal stops it; returns the exit code."""
     started_at = time.monotonic()
+    try:
+        rows = _rows(loaded)
+    except DatabaseUnavailable as error:
+        failed = CommandFailed(error)
+        if output is not None:
+            line = {"event": "failed", "part": "database", "error": str(error)}
+            output.write({**line, "exit_code": failed.exit_code})
+        raise failed from error
     with contextlib.ExitStack() as stack:
         settings = loaded.settings.log
         file = LogFile(settings.file, settings.max_size, settings.max_files) if settings.file else None
-        show = stack.enter_context(screen(settings.level, settings.format, "Meltica", _rows(loaded), file))
+        show = stack.enter_context(screen(settings.level, settings.format, "Meltica", rows, file))
         serving = Serving(loaded, show, stack.close, output, file, started_at=started_at)
         try:
             with asyncio.Runner() as runner:

@@ -85,7 +85,8 @@ def server_account(data: Path) -> ServerAccount:
     """Returns the account of the server on a data directory.
 
     When Meltica runs as root, it is the owner of the directory, or for a new one `postgres`, else `nobody`.
-    Raises DatabaseUnavailable when the directory belongs to another user, or none of these users exists.
+    Raises DatabaseUnavailable when the directory belongs to another user, or none of these users exists, or
+    the current user has no passwd entry, which initdb requires.
     """
     try:
         status = data.stat()
@@ -97,6 +98,12 @@ def server_account(data: Path) -> ServerAccount:
             raise DatabaseUnavailable(
                 f"{data}: expected a directory of user {user(current)}, but it belongs to"
                 f" {user(status.st_uid)}; run Meltica as that user, or choose another directory with --home"
+            )
+        if status is None and user(current) == str(current):
+            raise DatabaseUnavailable(
+                f"PostgreSQL cannot create a database as user {current}, who has no passwd entry; add one:"
+                f" useradd --uid {current} meltica, run Meltica as another user, or give the URL of a running"
+                " database"
             )
         return ServerAccount(current, os.getegid(), drops=False)
     if status is not None:

@@ -4,6 +4,7 @@ Nothing outside it is changed. Its files belong to the server's user and are pri
 are created atomically and synced to disk.
 """
 
+import contextlib
 import errno
 import os
 import secrets
@@ -27,7 +28,10 @@ INIT_TIMEOUT = 120.0
 
 
 def default_home() -> Path:
-    """Returns the default home directory: MELTICA_HOME, else a directory of the current user."""
+    """Returns the default home directory: MELTICA_HOME, else a directory of the current user.
+
+    Raises DatabaseUnavailable when the user's directory is unknown.
+    """
     from_environment = os.environ.get("MELTICA_HOME")
     if from_environment:
         return Path(from_environment).absolute()
@@ -36,12 +40,26 @@ def default_home() -> Path:
         return Path("/var/lib/meltica")
     import platformdirs
 
-    return Path(platformdirs.user_data_dir("meltica"))
+    try:
+        path = Path(platformdirs.user_data_dir("meltica"))
+    except RuntimeError:
+        path = Path("~")
+    if path.is_absolute():
+        return path
+    missing = f"HOME is not set, and user {user(os.geteuid())} has no passwd entry"
+    cause = "HOME is not an absolute path" if os.environ.get("HOME") else missing
+    raise DatabaseUnavailable(
+        f"the default home of the database is unknown: {cause}; "
+        "give a directory with --home, or set HOME or MELTICA_HOME"
+    )
 
 
 def home_option(path: Path) -> str:
     """Returns the option that selects a home in a shell command; empty for the default home."""
-    return "" if path == default_home() else f" --home {shlex.quote(str(path))}"
+    with contextlib.suppress(DatabaseUnavailable):
+        if path == default_home():
+            return ""
+    return f" --home {shlex.quote(str(path))}"
 
 
 class Home:
