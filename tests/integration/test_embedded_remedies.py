@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,13 +15,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 
 import meltica
+from meltica.cli import cli
 from meltica.persistence import migrate
 from meltica.persistence.postgres import binaries
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from tests.conftest import folder_for_server
-from tests.integration.test_embedded import needs_root
+from tests.integration.test_embedded import REPORT, SYSTEM_15, as_nobody, needs_root, sql
 from tests.integration.test_embedded_refusals import refusal
 from tests.support.small_disk import small_disk
 
@@ -117,3 +120,65 @@ def test_a_new_home_of_a_user_without_a_passwd_entry(folder: Path, command: str)
     assert f"PostgreSQL cannot create a database as user {NO_ENTRY}, who has no passwd entry" in line
     assert f"useradd --uid {NO_ENTRY} meltica" in line
     assert not list(folder.rglob("lock"))
+
+
+def run_printed(text: str, folder: Path) -> None:
+    """Runs commands that an error printed."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path}
+    subprocess.run(["sh", "-c", text], check=True, cwd=folder, env=environment, timeout=60)
+
+
+@pytest.fixture(name="quoted")
+def _quoted(folder: Path) -> Path:
+    """A home with quotes and spaces in its path."""
+    return folder / 'my "own" data\'s $(touch x) home'
+
+
+@pytest.mark.skipif(not SYSTEM_15.exists(), reason=f"needs {SYSTEM_15}")
+def test_the_upgrade_commands_quote_every_path(
+    folder: Path, quoted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = folder / "Postgres '15'"
+    old.symlink_to(SYSTEM_15)
+
+    def of_major(_: int) -> Path:
+        return old
+
+    monkeypatch.setattr(binaries, "of_major", of_major)
+    monkeypatch.setenv(binaries.ENVIRONMENT, str(SYSTEM_15))
+    with EmbeddedPostgres(quoted) as server:
+        asyncio.run(migrate.up(server.dsn))
+        sql(server, "insert into outbox_consumers (name) values ('kept')")
+    monkeypatch.delenv(binaries.ENVIRONMENT)
+    run_printed(refusal(quoted).split("upgrade it: ")[1], folder)
+    assert not (folder / "x").exists()
+    with EmbeddedPostgres(quoted) as server:
+        assert sql(server, "select name from outbox_consumers") == [("kept",)]
+
+
+@needs_root
+def test_the_command_for_a_home_of_another_user_quotes_the_path(quoted: Path) -> None:
+    quoted.mkdir()
+    (quoted / "data").mkdir()
+    command = refusal(quoted).split("give it to another user: ")[1]
+    assert shlex.split(command) == ["chown", "-R", "postgres", str(quoted / "data")]
+
+
+@needs_root
+def test_the_command_for_an_inaccessible_home_quotes_the_path(quoted: Path) -> None:
+    quoted.mkdir(mode=0o700)
+    done = as_nobody(REPORT, quoted)
+    assert done.returncode == 5, done.stderr
+    command = done.stdout.split("not accessible to user nobody; ")[1].split(", or choose")[0]
+    assert shlex.split(command) == ["chown", "nobody", str(quoted)]
+
+
+def test_the_command_that_restores_a_dump_quotes_the_path(folder: Path, quoted: Path) -> None:
+    file = str(folder / 'my "own" dump\'s file.sql.gz')
+    up = CliRunner().invoke(cli, ["db", "up", "--home", str(quoted)])
+    assert up.exit_code == 0, up.output
+    dumped = CliRunner().invoke(cli, ["db", "dump", "--home", str(quoted), file])
+    assert dumped.exit_code == 0, dumped.output
+    command = dumped.output.split("restore it with: ")[1]
+    assert shlex.split(command) == ["meltica", "db", "restore", file]

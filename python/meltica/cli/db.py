@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,7 +131,7 @@ def dump(file: Path, url: str | None, home: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"file": str(file), "bytes": size}))
     else:
-        click.echo(f"{file}: {size:,} bytes; restore it with: meltica db restore {file}")
+        click.echo(f"{file}: {size:,} bytes; restore it with: meltica db restore {shlex.quote(str(file))}")
 
 
 @db.command(epilog=exit_codes({0: "the database was restored", 2: "invalid option or file", **ALONE}))

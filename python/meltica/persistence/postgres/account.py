@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shlex
 import stat
 import subprocess
 import sys
@@ -110,7 +111,7 @@ def server_account(data: Path) -> ServerAccount:
         if status.st_uid == 0:
             raise DatabaseUnavailable(
                 f"{data} belongs to root, and PostgreSQL refuses to run as root; give it to another user:"
-                f" chown -R postgres {data}"
+                f" chown -R postgres {shlex.quote(str(data))}"
             )
         return ServerAccount(status.st_uid, status.st_gid, drops=True)
     for name in CANDIDATES:

@@ -115,12 +115,15 @@ class Home:
                 "move it away, or choose another directory with --home"
             ) from None
         if version != installed.major:
-            old = binaries.of_major(version) or f"<the bin directory of PostgreSQL {version}>"
+            found = binaries.of_major(version)
+            old = shlex.quote(str(found)) if found else f"<the bin directory of PostgreSQL {version}>"
             home = home_option(self.path)
+            data = shlex.quote(str(self.data))
+            away = shlex.quote(f"{self.data}-{version}")
             raise DatabaseUnavailable(
                 f"{self.data} was created by PostgreSQL {version}, but {installed.directory} has version "
                 f"{installed.major}; upgrade it: {binaries.ENVIRONMENT}={old} meltica db dump{home} "
-                f"meltica.sql.gz && mv {self.data} {self.data}-{version} && meltica db restore{home} "
+                f"meltica.sql.gz && mv {data} {away} && meltica db restore{home} "
                 "meltica.sql.gz"
             )
 
@@ -206,7 +209,8 @@ class Home:
         elsewhere = "or choose another directory with --home"
         if error.errno in (errno.EACCES, errno.EPERM):
             current = user(os.geteuid())
-            return f"{path} is not accessible to user {current}; chown {self.path} to {current}, {elsewhere}"
+            command = f"chown {current} {shlex.quote(str(self.path))}"
+            return f"{path} is not accessible to user {current}; {command}, {elsewhere}"
         if error.errno == errno.EROFS:
             return f"{path} is on a read-only file system; make it writable, {elsewhere}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
