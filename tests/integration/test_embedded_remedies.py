@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from importlib import metadata
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 import meltica
 from meltica.cli import cli
-from meltica.persistence import migrate
+from meltica.persistence import backup, migrate
 from meltica.persistence.postgres import binaries
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from tests.conftest import folder_for_server
@@ -182,3 +182,72 @@ def test_the_command_that_restores_a_dump_quotes_the_path(folder: Path, quoted: 
     assert dumped.exit_code == 0, dumped.output
     command = dumped.output.split("restore it with: ")[1]
     assert shlex.split(command) == ["meltica", "db", "restore", file]
+
+
+def truncate_control(data: Path) -> None:
+    os.truncate(data / "global" / "pg_control", 0)
+
+
+def clear_control(data: Path) -> None:
+    file = data / "global" / "pg_control"
+    size = file.stat().st_size
+    with file.open("r+b") as control:
+        control.write(bytes(size))
+
+
+def remove_wal(data: Path) -> None:
+    for path in (data / "pg_wal").glob("0*"):
+        path.unlink()
+
+
+def remove_database(data: Path) -> None:
+    for path in (data / "base" / "5").glob("[12]*"):
+        path.unlink()
+
+
+def remove_version(data: Path) -> None:
+    (data / "PG_VERSION").unlink()
+
+
+@pytest.mark.parametrize(
+    "damage", [truncate_control, clear_control, remove_wal, remove_database, remove_version]
+)
+def test_a_damaged_data_directory(folder: Path, damage: Callable[[Path], None]) -> None:
+    home = folder / "my home"
+    with EmbeddedPostgres(home) as server:
+        asyncio.run(migrate.up(server.dsn))
+    damage(home / "data")
+    command = "meltica db restore --home "
+    restored = folder / "my home-restored"
+    assert f"restore a dump into a new home: {command}{shlex.quote(str(restored))} FILE" in refusal(home)
+    for name in ("0002-20260101T000000Z", "0001-20260102T030405Z"):
+        (home / "dumps").mkdir(exist_ok=True)
+        (home / "dumps" / f"{name}.sql.gz").touch()
+    newest = shlex.quote(str(home / "dumps" / "0001-20260102T030405Z.sql.gz"))
+    text = refusal(home)
+    assert f"{command}{shlex.quote(str(restored))} {newest}" in text
+    assert "changes after 2026-01-02 03:04:05 UTC are lost" in text
+
+
+def test_the_command_that_restores_into_a_new_home_works(folder: Path) -> None:
+    home = folder / "my home"
+    with EmbeddedPostgres(home) as server:
+        asyncio.run(migrate.up(server.dsn))
+        sql(server, "insert into outbox_consumers (name) values ('kept')")
+        (home / "dumps").mkdir()
+        backup.dump(server.dsn, home / "dumps" / "0003-20260102T030405Z.sql.gz", binaries.find())
+    truncate_control(home / "data")
+    run_printed(refusal(home).split("into a new home: ")[1].split(" (changes")[0], folder)
+    with EmbeddedPostgres(folder / "my home-restored") as server:
+        assert sql(server, "select name from outbox_consumers") == [("kept",)]
+
+
+def test_a_failed_start_without_damage_does_not_suggest_a_restore(folder: Path) -> None:
+    home = folder / "pg"
+    with EmbeddedPostgres(home):
+        pass
+    with (home / "data" / "postgresql.conf").open("a") as settings:
+        settings.write("no_such_setting = 1\n")
+    text = refusal(home)
+    assert 'postgresql.conf" contains errors' in text
+    assert "restore" not in text

@@ -7,10 +7,8 @@ it holds: `0003-20260102T030405Z.sql.gz`. For any other database, the command th
 import asyncio
 import logging
 import os
-import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,26 +18,14 @@ from meltica.persistence.database import SCHEMA, shown
 from meltica.persistence.migrate import Migration, Status
 from meltica.persistence.postgres import binaries
 from meltica.persistence.postgres.account import server_account
+from meltica.persistence.postgres.dumps import TIME, dumps
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.persistence.postgres.home import home_option
 
 KEPT = 3
 """How many dumps are kept."""
 
-_NAME = re.compile(r"(\d{4})-(\d{8}T\d{6}Z)\.sql\.gz")
-_TIME = "%Y%m%dT%H%M%SZ"
-
 _log = logging.getLogger("meltica.database")
-
-
-@dataclass(frozen=True)
-class Dump:
-    """A dump that was written before an upgrade."""
-
-    path: Path
-    version: int
-    """Number of the last migration that the dumped schema had."""
-    written: datetime
 
 
 async def up(dsn: str, postgres: EmbeddedPostgres | None) -> list[Migration]:
@@ -102,17 +88,6 @@ def refuse_pending(states: Sequence[Status], dsn: str) -> None:
     )
 
 
-def dumps(home: Path) -> list[Dump]:
-    """Returns the dumps in a home, the newest first."""
-    found: list[Dump] = []
-    for path in (home / "dumps").glob("*.sql.gz"):
-        match = _NAME.fullmatch(path.name)
-        if match is not None:
-            written = datetime.strptime(match[2], _TIME).replace(tzinfo=UTC)
-            found.append(Dump(path, int(match[1]), written))
-    return sorted(found, key=lambda dump: (dump.written, dump.version), reverse=True)
-
-
 def dump_command(dsn: str, version: int) -> str:
     """Returns the shell command that dumps a database to a file that `meltica db restore` accepts."""
     flags = f"--schema={SCHEMA} --no-owner --no-privileges --compress=6 --file=meltica-{version:04}.sql.gz"
@@ -129,8 +104,7 @@ def _way_back(newest: int, dsn: str, postgres: EmbeddedPostgres | None) -> str:
     restore = f"meltica db restore --force{home_option(postgres.home)}"
     for dump in dumps(postgres.home):
         if dump.version <= newest:
-            lost = f"changes after {dump.written:%Y-%m-%d %H:%M:%S} UTC are lost"
-            return f"{restore} {shlex.quote(str(dump.path))} ({lost})"
+            return f"{restore} {shlex.quote(str(dump.path))} ({dump.lost})"
     folder = postgres.home / "dumps"
     return f"{restore} FILE, with a dump of yours, because {folder} has none of {newest:04} or older"
 
@@ -138,7 +112,7 @@ def _way_back(newest: int, dsn: str, postgres: EmbeddedPostgres | None) -> str:
 def _dump(postgres: EmbeddedPostgres, version: int) -> Path:
     account = server_account(postgres.data)
     folder = postgres.home / "dumps"
-    path = folder / f"{version:04}-{datetime.now(UTC):{_TIME}}.sql.gz"
+    path = folder / f"{version:04}-{datetime.now(UTC):{TIME}}.sql.gz"
     try:
         try:
             folder.mkdir(mode=0o700)

@@ -30,6 +30,7 @@ from pathlib import Path
 from meltica.errors import DatabaseUnavailable
 from meltica.persistence.postgres import binaries
 from meltica.persistence.postgres.account import ServerAccount, complaint
+from meltica.persistence.postgres.dumps import if_damaged
 from meltica.persistence.postgres.home import NAME, PORT, Home, default_home
 from meltica.persistence.postgres.server import Server, end_foreign, read_pid_file, serves
 
@@ -201,6 +202,7 @@ class EmbeddedPostgres:
             if "shared memory" not in reason:
                 raise DatabaseUnavailable(
                     f"PostgreSQL does not start in {self.data}: {reason} (see {self.log})"
+                    f"{if_damaged(self.home, reason)}"
                 )
             self._pause(deadline, f"processes of an earlier server still use {self.data}: {reason}")
         self._create_database()
@@ -297,7 +299,7 @@ class EmbeddedPostgres:
             text = f"the PostgreSQL in {self.home} does not accept connections: {reason}"
             if "password authentication failed" in reason:
                 raise _WrongPassword(f"{text}; delete {self._home.password} to set a new one") from error
-            raise DatabaseUnavailable(text) from error
+            raise DatabaseUnavailable(f"{text}{if_damaged(self.home, reason)}") from error
 
     def _conninfo(self, database: str) -> str:
         from psycopg.conninfo import make_conninfo

@@ -18,6 +18,7 @@ from meltica.errors import DatabaseUnavailable
 from meltica.persistence.postgres import binaries
 from meltica.persistence.postgres.account import ServerAccount, complaint, server_account, user
 from meltica.persistence.postgres.binaries import Binaries
+from meltica.persistence.postgres.dumps import if_damaged, into_new_home
 
 NAME = "meltica"
 """Name of the role and of the database."""
@@ -112,7 +113,7 @@ class Home:
         except (FileNotFoundError, ValueError):
             raise DatabaseUnavailable(
                 f"{self.data}: expected a data directory of PostgreSQL, but its PG_VERSION is missing; "
-                "move it away, or choose another directory with --home"
+                f"move it away, choose another directory with --home, or {into_new_home(self.path)}"
             ) from None
         if version != installed.major:
             found = binaries.of_major(version)
@@ -178,8 +179,10 @@ class Home:
         statement = f"alter role {NAME} password '{password}'\n"
         done = account.run(*command, cwd=self.path, timeout=INIT_TIMEOUT, stdin=statement)
         if done.returncode != 0 or "ERROR:" in done.stderr:
+            reason = complaint(done.stderr)
             raise DatabaseUnavailable(
-                f"{self.password} is missing, and a new password cannot be set: {complaint(done.stderr)}"
+                f"{self.password} is missing, and a new password cannot be set: {reason}"
+                f"{if_damaged(self.path, reason)}"
             )
         self.write(self.password, password, account)
 
