@@ -12,6 +12,7 @@ import threading
 from collections.abc import Generator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from meltica.errors import DatabaseUnavailable
@@ -347,3 +348,29 @@ def test_a_server_that_ignores_the_stop_is_killed(home: Path) -> None:
     assert not server.running
     with EmbeddedPostgres(home):
         pass
+
+
+@pytest.mark.parametrize("lost", [".s.PGSQL.5432", ""])
+async def test_a_server_whose_socket_vanished_is_restarted(
+    home: Path, lost: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    changes: asyncio.Queue[bool] = asyncio.Queue()
+    with EmbeddedPostgres(home) as server:
+        attached = EmbeddedPostgres(home)
+        pid = server.pid
+        watch = asyncio.create_task(server.supervise(changes.put_nowait))
+        with psycopg.connect(server.dsn):
+            if lost:
+                (home / "run" / lost).unlink()
+            else:
+                shutil.rmtree(home / "run")
+            assert not server.running
+            assert not attached.running
+            async with asyncio.timeout(30):
+                assert [await changes.get(), await changes.get()] == [False, True]
+        assert server.pid != pid
+        assert sql(server, "select 1") == [(1,)]
+        assert attached.running
+        watch.cancel()
+        await asyncio.wait({watch})
+    assert f"has lost its socket in {home}/run; restarting it" in caplog.text

@@ -111,11 +111,13 @@ class EmbeddedPostgres:
 
     @property
     def running(self) -> bool:
-        """Whether the server is running and accepts connections."""
+        """Whether the server is running and accepts connections. A server without its socket does not."""
         if self._server is not None:
-            return not self._server.ended.is_set()
+            # Unlike Path.exists, it never raises: the supervision has to continue.
+            return not self._server.ended.is_set() and os.path.exists(self._home.socket)  # noqa: PTH110
         file = read_pid_file(self.data)
-        return file is not None and file.ready and serves(file.pid, self.data)
+        ready = file is not None and file.ready and serves(file.pid, self.data)
+        return ready and self._home.socket.exists()
 
     def start(self) -> None:
         """Starts the server or attaches to it; does nothing when it is already running.
@@ -157,7 +159,8 @@ class EmbeddedPostgres:
                 continue
             if time.monotonic() - up_since > LONGEST_BACKOFF:
                 pause = 0.0
-            _log.error("the embedded PostgreSQL in %s has ended; restarting it", self.home)
+            lost = "ended" if self.pid is None else f"lost its socket in {self._home.run}"
+            _log.error("the embedded PostgreSQL in %s has %s; restarting it", self.home, lost)
             if on_change is not None:
                 on_change(False)
             while True:
@@ -191,6 +194,10 @@ class EmbeddedPostgres:
             self._pause(deadline, reason)
         installed = binaries.find()
         self._home.check_version(installed)
+        if self._server is not None:
+            # It has ended, or clients cannot reach it because its socket was removed.
+            self._server.stop(self.stop_timeout)
+            self._server = None
         self._end_leftovers(account)
         directory = self._home.accessible(account, installed.directory)
         if not self.data.exists():

@@ -70,14 +70,14 @@ class Home:
         self.path = path
         self.data = path / "data"
         self.run = path / "run"
+        self.socket = self.run / f".s.PGSQL.{PORT}"
         self.password = path / "password"
         self.log = path / "postgres.log"
         self.lock = path / "lock"
 
     def make(self) -> ServerAccount:
         """Creates missing directories and returns the account that runs the server."""
-        path = self.run / f".s.PGSQL.{PORT}"
-        over = len(os.fsencode(path)) - SOCKET_LIMIT
+        over = len(os.fsencode(self.socket)) - SOCKET_LIMIT
         if over > 0:
             raise DatabaseUnavailable(
                 f"{self.path} is {over} bytes too long: a Unix socket's path has at most {SOCKET_LIMIT}; "
