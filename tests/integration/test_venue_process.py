@@ -127,10 +127,11 @@ def test_one_error_lists_all_faults_of_a_config(tmp_path: Path) -> None:
 
 
 def test_faults_found_by_the_market_are_reported_at_the_start(tmp_path: Path) -> None:
-    venue = Venue(tmp_path, config="market: {symbols: [{symbol: BTC-USDT, price: '0.001'}]}")
+    accounts = "accounts: {main: {key: k, secret: 0123456789abcdef, balances: {USDT: '1e25'}}}"
+    venue = Venue(tmp_path, config=accounts)
     failed = venue.read_line()
     assert (failed["event"], failed["exit_code"]) == ("failed", 2)
-    assert "symbols.BTC-USDT.price: expected 1 to 9e12 ticks" in failed["error"]
+    assert "balances.USDT: expected an amount of zero or more that fits" in failed["error"]
     assert venue.ended() == 2
     venue.close()
 
