@@ -234,7 +234,8 @@ def test_values_survive_a_round_trip_through_yaml(
     tmp_path_factory: pytest.TempPathFactory, value: object
 ) -> None:
     file = tmp_path_factory.getbasetemp() / "round.yaml"
-    file.write_text(yaml.dump({"key": value}, Dumper=Quoted), encoding="utf-8")
+    text = yaml.dump({"key": value}, Dumper=Quoted)  # pyright: ignore[reportUnknownMemberType]
+    file.write_text(text, encoding="utf-8")
     assert read(file, {}).values == {"key": as_read(value)}
 
 

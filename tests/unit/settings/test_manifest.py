@@ -309,7 +309,8 @@ def test_any_input_is_loaded_or_refused_with_printable_faults(
     variables: dict[str, object],
 ) -> None:
     file = tmp_path_factory.getbasetemp() / "any.yaml"
-    file.write_text(yaml.safe_dump(second | first), encoding="utf-8")
+    text = yaml.safe_dump(second | first)  # pyright: ignore[reportUnknownMemberType]
+    file.write_text(text, encoding="utf-8")
     environ = {f"MELTICA_{key.upper()}": json.dumps(value) for key, value in variables.items()}
     for source, overrides in ((file, None), (shipped("ci"), first)):
         try:
