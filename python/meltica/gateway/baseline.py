@@ -73,7 +73,7 @@ async def _apply(
         if changes:
             row = await store.update(spec, desired if "enabled" in edited else None)
         if row.desired != desired:
-            drift.append(Drift(kind, name, Desired(row.desired), enabled))
+            drift.append(Drift(kind, name, row.desired, enabled))
     for name in sorted(store.keys() - specs.keys()):
         if store.get(name).origin == "baseline":
             log.info("%s %s is no longer in the file and is removed", kind, name)

@@ -119,9 +119,9 @@ class InstanceManager:
         """Adds an instance that has a row in the store; does not start it."""
         instance = ManagedInstance(spec)
         row = self._store.get(spec.id)
-        instance.desired, instance.last_error = Desired(row.desired), row.last_error
+        instance.desired, instance.last_error = row.desired, row.last_error
         self._instances[spec.id] = instance
-        self._set(instance, InstanceState(row.actual).after_restart)
+        self._set(instance, row.actual.after_restart)
         return instance
 
     def all(self) -> list[ManagedInstance]:

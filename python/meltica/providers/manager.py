@@ -15,7 +15,7 @@ from meltica.errors import Conflict, NotFound, suggestion
 from meltica.persistence.stores.desired import DesiredStates
 from meltica.providers.provider import Clock, Provider
 from meltica.runtime.backoff import RestartPolicy
-from meltica.runtime.lifecycle import Desired, ProviderState, idle_lock
+from meltica.runtime.lifecycle import Desired, idle_lock
 from meltica.runtime.state_writer import StateWriter
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class ProviderManager:
         """Adds a provider that the database already has, without starting it."""
         provider = Provider(spec, self._core, self._policy, self._record, self._clock)
         row = self._store.get(spec.name)
-        provider.desired, provider.last_error = Desired(row.desired), row.last_error
-        provider.actual = ProviderState(row.actual).after_restart
+        provider.desired, provider.last_error = row.desired, row.last_error
+        provider.actual = row.actual.after_restart
         self._record(provider)
         self._providers[spec.name] = provider
         return provider
