@@ -1,6 +1,7 @@
 """The command line. Each command imports its modules when it runs, so that `meltica --help` stays fast."""
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,6 +85,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Runs the command line and exits with its code."""
+    _open_standard_streams()
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
@@ -97,3 +99,17 @@ def main() -> NoReturn:
         sys.stderr.close()
         sys.exit(0)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _open_standard_streams() -> None:
+    """Opens /dev/null for each standard stream that the caller closed.
+
+    Otherwise a socket or a file gets its descriptor, and what is written to the stream reaches that socket.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # `open` takes the lowest free descriptor, and the lower ones are open.
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sys
+import threading
 from typing import Any
 
 import click
@@ -20,6 +21,8 @@ class JsonOutput:
 
     def __init__(self) -> None:
         self._fd: int | None = None
+        self._late: threading.Thread | None = None
+        """Prints a line of `write_soon`."""
 
     @classmethod
     def reserve(cls) -> "JsonOutput":
@@ -39,6 +42,21 @@ class JsonOutput:
 
     def write(self, value: object) -> None:
         """Prints a value as one line. Raises OSError when the reader of stdout has closed it."""
+        if self._late is not None:
+            self._late.join()
+        self._write(value)
+
+    def write_soon(self, value: object) -> None:
+        """Prints a value on a thread of its own: the reader of stdout may be suspended, or have closed it."""
+
+        def work() -> None:
+            with contextlib.suppress(OSError):
+                self._write(value)
+
+        self._late = threading.Thread(target=work, name="meltica-stdout", daemon=True)
+        self._late.start()
+
+    def _write(self, value: object) -> None:
         line = json.dumps(value)
         if self._fd is None:
             click.echo(line)

@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from typing import Literal, NoReturn
@@ -17,6 +18,8 @@ Show = Callable[[str], object]
 
 PAIR_SECONDS = 1.0
 """How far apart two signals are that count as two."""
+EXIT_SECONDS = 2.0
+"""How long the exit of the interpreter may take: `atexit` handlers, thread pools, processes of strategies."""
 
 
 @contextlib.contextmanager
@@ -69,7 +72,7 @@ def screen(
 
 def signals() -> list[signal.Signals]:
     """Returns the signals that stop a server, including a closed terminal unless `nohup` ignores it."""
-    closed = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else []
+    closed = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []
     return [signal.SIGINT, signal.SIGTERM, *closed]
 
 
@@ -117,6 +120,17 @@ def leave(code: int) -> NoReturn:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
+
+
+def leave_soon(code: int) -> None:
+    """Ends the process after EXIT_SECONDS if the interpreter has not exited by then."""
+
+    def expire() -> None:
+        time.sleep(EXIT_SECONDS)
+        # Without a flush or a message, because the reader of a stream may be what the exit waits for.
+        os._exit(code)
+
+    threading.Thread(target=expire, name="meltica-exit", daemon=True).start()
 
 
 def _banner(title: str, rows: Mapping[str, str]) -> str:

@@ -1,5 +1,7 @@
 """`meltica serve`."""
 
+import contextlib
+import signal
 from pathlib import Path
 from typing import Any, cast
 
@@ -60,6 +62,7 @@ def serve(
 
     overrides = _overrides(home, port, settings)
     output = JsonOutput.reserve() if as_json else None
+    _stop_by_signals(output)
     try:
         loaded = configuration.load(path, overrides)
     except ConfigError as error:
@@ -67,6 +70,20 @@ def serve(
     from meltica.cli.serve.run import run
 
     return run(loaded, output)
+
+
+def _stop_by_signals(output: JsonOutput | None) -> None:
+    """Ends the process at a signal while nothing has started; loading the config may run slow strategies."""
+    from meltica.cli.screen import leave, signals
+
+    def stop(*_: object) -> None:
+        if output is not None:
+            with contextlib.suppress(OSError):
+                output.write({"event": "stopped", "exit_code": 0})
+        leave(0)
+
+    for number in signals():
+        signal.signal(number, stop)
 
 
 def _overrides(home: Path | None, port: int | None, settings: tuple[str, ...]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import click
 
 from meltica._core import __version__
 from meltica.cli.failures import CommandFailed
-from meltica.cli.screen import Show, StopSignals, leave, screen
+from meltica.cli.screen import Show, StopSignals, leave, leave_soon, screen
 from meltica.errors import ConfigError, DatabaseUnavailable, MelticaError, one_line
 from meltica.gateway.gateway import Gateway
 from meltica.persistence.database import shown
@@ -98,9 +98,10 @@ class Serving:
             self._leave()
 
     def conclude(self) -> int:
-        """Reports the result and returns the exit code."""
+        """Reports the result and returns the exit code. From now on, the end of the process is bounded."""
         failure = self._failure
         code = self._code()
+        leave_soon(code)
         if self._output is not None:
             end: dict[str, object] = {"event": "stopped" if failure is None else "failed"}
             if failure is not None:
@@ -116,6 +117,7 @@ class Serving:
 
     def crashed(self, error: Exception) -> None:
         """Writes the last line of JSON for an error that is not Meltica's own."""
+        leave_soon(1)
         self._echo({"event": "failed", "error": one_line(error), "exit_code": 1})
 
     async def _start(self) -> bool:
@@ -147,6 +149,7 @@ class Serving:
                 await asyncio.wait_for(self._signals.requested.wait(), STATUS_SECONDS)
 
     def _end_now(self, number: signal.Signals) -> NoReturn:
+        leave_soon(ENDED_BY_SIGNAL)
         log.error("%s again: the process ends immediately", number.name)
         self._close_screen()
         self._echo({"event": "interrupted", "exit_code": ENDED_BY_SIGNAL})
@@ -159,7 +162,7 @@ class Serving:
         log.info("ready at %s after %.1f s", address, seconds)
         if self._output is not None:
             line = {"event": "ready", "version": __version__, "address": address, "pid": os.getpid()}
-            self._echo({**line, "config": str(self._loaded.path), "data": _data(self._loaded)})
+            self._output.write_soon({**line, "config": str(self._loaded.path), "data": _data(self._loaded)})
 
     def _echo(self, line: dict[str, object]) -> None:
         # The reader of stdout may have closed it, which must not stop the gateway.
