@@ -167,6 +167,65 @@ def test_lambdas_receive_events_of_each_other(folder: Path) -> None:
     assert f"received {sender['emitted']}" in done.stderr
 
 
+TRADE = '{"e":"trade","E":%d,"s":"BTCUSDT","t":%d,"p":"1.0","q":"2","T":%d,"m":true}'
+"""A trade of Binance: time, id, time."""
+
+
+def trade(received: int, number: int, time: int = 1_700_000_000_000) -> str:
+    return f"{received} {TRADE % (time, number, time)}\n"
+
+
+@pytest.mark.parametrize(("divisor", "unit"), [(1_000, "microseconds"), (1_000_000, "milliseconds")])
+def test_receive_times_of_another_unit_end_the_replay(folder: Path, divisor: int, unit: str) -> None:
+    ns = 1_700_000_000_000_000_000
+    file = folder / f"{unit}.txt"
+    file.write_text(trade(ns // divisor, 1) + trade(ns // divisor + 1, 2))
+    result = report(folder, file.name, "--codec", "binance")
+    assert (result["status"], result["exit_code"], result["events"]) == ("input_damaged", 4, {})
+    assert f"{file.name}, line 1: expected a receive time in nanoseconds" in result["error"]
+    assert f"which looks like {unit}" in result["error"]
+
+
+def test_jumps_of_the_receive_time_are_logged_with_file_and_line(folder: Path) -> None:
+    day = 86_400_000_000_000
+    ns = 1_700_000_000_000_000_000
+    file = folder / "jumps.txt"
+    file.write_text(trade(ns, 1) + "\n" + trade(ns + 3 * day, 2) + trade(ns, 3) + trade(ns + 1, 4))
+    done = replay(folder, file.name, "--codec", "binance")
+    assert done.returncode == 0
+    assert f"{file.name}, line 3: the receive time jumps forward by 72.0 hours" in done.stderr
+    assert f"{file.name}, line 4: the receive time jumps back by 72.0 hours" in done.stderr
+    assert done.stderr.count("the receive time jumps") == 2
+
+
+def test_jumps_in_recorded_events_are_logged_too(folder: Path) -> None:
+    out = folder / "jumping.jsonl"
+    report(folder, *BINANCE, "--lambda", "mine.py:Record", "--config", f"out={out}")
+    first = json.loads(out.read_text().splitlines()[0])
+
+    def shifted(name: str, time: str) -> str:
+        (folder / name).write_text("\n" + json.dumps({**first, "ingestTs": time}) + "\n")
+        return name
+
+    done = replay(folder, out.name, shifted("later.jsonl", "2199-01-01T00:00:00Z"))
+    assert done.returncode == 0
+    assert "later.jsonl, line 2: the receive time jumps forward by" in done.stderr
+    # As one reads it in microseconds where nanoseconds are expected.
+    done = replay(folder, out.name, shifted("micro.jsonl", "1970-01-20T16:13:20Z"))
+    assert done.returncode == 4
+    assert "micro.jsonl, line 2: expected a receive time in nanoseconds, saw 1700000000000000" in done.stderr
+
+
+def test_a_recording_whose_frames_all_fail_is_not_ok(folder: Path) -> None:
+    file = folder / "refused.txt"
+    ns = 1_735_689_600_000_000_000
+    file.write_text(trade(ns, 1, ns // 1000) + trade(ns + 1, 2, ns // 1000))
+    result = report(folder, file.name, "--codec", "binance")
+    assert (result["status"], result["exit_code"]) == ("input_damaged", 4)
+    assert "none of 2 frames could be decoded; the first: " in result["error"]
+    assert "range of times" in result["error"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

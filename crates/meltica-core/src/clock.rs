@@ -1,4 +1,7 @@
-//! Two clocks: wall time in ns for display and venues, and ticks of the calibrated time stamp counter for durations.
+//! Two clocks: wall time in ns for display and venues, and a monotonic clock for durations and what is due.
+//!
+//! The monotonic clock is read in ticks of the calibrated time stamp counter. The wall clock may be set at any time, so
+//! nothing waits for it.
 
 use crate::event::Nanos;
 use std::sync::OnceLock;
@@ -19,6 +22,13 @@ pub fn ticks() -> u64 {
 #[inline]
 pub fn elapsed_ns(from: u64, to: u64) -> u64 {
     counter().delta_as_nanos(from, to)
+}
+
+/// Reads the monotonic clock, in ns since the first reading in this process.
+#[inline]
+pub fn monotonic() -> Nanos {
+    static ORIGIN: OnceLock<u64> = OnceLock::new();
+    elapsed_ns(*ORIGIN.get_or_init(ticks), ticks()) as Nanos
 }
 
 /// Reads the wall clock, ns since the Unix epoch.

@@ -22,6 +22,7 @@ pub mod pool;
 pub mod replay;
 pub mod stats;
 pub mod sync;
+pub mod timer;
 pub mod venue;
 #[cfg(feature = "workload")]
 pub mod workload;

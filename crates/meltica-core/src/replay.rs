@@ -20,6 +20,15 @@ pub enum Line<'a> {
     TooLong(&'a [u8]),
 }
 
+/// Where a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The index of the file.
+    pub file: usize,
+    /// The number of the line, from 1.
+    pub line: u64,
+}
+
 /// Reads the lines of one file.
 struct File {
     source: Box<dyn Read + Send>,
@@ -34,6 +43,8 @@ struct File {
     skipping: bool,
     too_long: bool,
     time: Nanos,
+    /// The number of the current line, blank ones included.
+    number: u64,
 }
 
 impl File {
@@ -49,6 +60,7 @@ impl File {
             skipping: false,
             too_long: false,
             time: Nanos::MIN,
+            number: 0,
         }
     }
 
@@ -58,6 +70,7 @@ impl File {
             if let Some(n) = self.buffer[self.next..self.filled].iter().position(|b| *b == b'\n') {
                 (self.start, self.end) = (self.next, self.next + n);
                 self.next += n + 1;
+                self.number += u64::from(!self.skipping);
             } else if self.filled - self.next > MAX_LINE {
                 // Keep the beginning, drop the rest of the line.
                 (self.start, self.end) = (self.next, self.filled);
@@ -65,6 +78,7 @@ impl File {
                 let rest = !std::mem::replace(&mut self.skipping, true);
                 self.too_long = true;
                 if rest {
+                    self.number += 1;
                     return Ok(true);
                 }
                 continue;
@@ -74,6 +88,7 @@ impl File {
                 }
                 (self.start, self.end) = (self.next, self.filled);
                 self.next = self.filled;
+                self.number += u64::from(!self.skipping);
             } else {
                 self.fill()?;
                 continue;
@@ -140,7 +155,7 @@ impl Merge {
     ///
     /// # Errors
     /// Any error of a source.
-    pub fn next_line(&mut self) -> io::Result<Option<(usize, Line<'_>)>> {
+    pub fn next_line(&mut self) -> io::Result<Option<(Place, Line<'_>)>> {
         let stale = self.last.map_or(0..self.files.len(), |file| file..file + 1);
         for i in stale {
             let Some(file) = &mut self.files[i] else { continue };
@@ -155,7 +170,44 @@ impl Merge {
         let heads = self.files.iter().enumerate().filter_map(|(i, file)| file.as_ref().map(|f| (f.time, i)));
         let Some((_, i)) = heads.min() else { return Ok(None) };
         self.last = Some(i);
-        Ok(self.files[i].as_ref().map(|file| (i, file.line())))
+        Ok(self.files[i].as_ref().map(|file| (Place { file: i, line: file.number }, file.line())))
+    }
+}
+
+/// What is wrong with a receive time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StampFault {
+    /// It has as many digits as the present has in this unit, which is not ns.
+    Unit(Nanos, &'static str),
+    /// It is this far from the one before, by more than a day.
+    Jump(Nanos),
+}
+
+impl std::fmt::Display for StampFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const HOUR: f64 = 3.6e12;
+        match *self {
+            Self::Unit(time, unit) => {
+                write!(f, "expected a receive time in nanoseconds, saw {time}, which looks like {unit}")
+            }
+            Self::Jump(by) => {
+                let way = if by < 0 { "back" } else { "forward" };
+                write!(f, "the receive time jumps {way} by {:.1} hours", by.unsigned_abs() as f64 / HOUR)
+            }
+        }
+    }
+}
+
+/// Returns what is wrong with a receive time, which follows `last` in the order of the replay.
+#[inline]
+pub fn stamp_fault(time: Nanos, last: Option<Nanos>) -> Option<StampFault> {
+    const DAY: u64 = 86_400_000_000_000;
+    let by = time.saturating_sub(last.unwrap_or(time));
+    match time {
+        // From 2001 to 2286, in the named unit.
+        1_000_000_000_000..10_000_000_000_000 => Some(StampFault::Unit(time, "milliseconds")),
+        1_000_000_000_000_000..10_000_000_000_000_000 => Some(StampFault::Unit(time, "microseconds")),
+        _ => (by.unsigned_abs() > DAY).then_some(StampFault::Jump(by)),
     }
 }
 
@@ -201,7 +253,7 @@ mod tests {
             files.iter().map(|f| Box::new(Drip(f.as_bytes().to_vec(), step)) as Box<dyn Read + Send>);
         let mut merge = Merge::new(sources.collect());
         let mut out = Vec::new();
-        while let Some((file, line)) = merge.next_line().unwrap() {
+        while let Some((Place { file, .. }, line)) = merge.next_line().unwrap() {
             out.push(match line {
                 Line::Frame(time, frame) => format!("{file}:{time}:{}", String::from_utf8_lossy(frame)),
                 Line::Bad(line) => format!("{file}:bad:{}", String::from_utf8_lossy(line)),
@@ -229,5 +281,35 @@ mod tests {
     fn an_endless_line_is_one_bad_line() {
         let long = format!("1 {}\n2 b\n", "x".repeat(MAX_LINE + 3 * CHUNK));
         assert_eq!(lines(&[&long], usize::MAX), ["0:long", "0:2:b"]);
+    }
+
+    #[test]
+    fn lines_are_numbered_as_an_editor_does() {
+        let long = format!("1 a\n\n2 b\r\n3 {}\nbad\n5 c", "x".repeat(MAX_LINE + CHUNK));
+        for step in [CHUNK / 3, CHUNK] {
+            let source = Box::new(Drip(long.as_bytes().to_vec(), step)) as Box<dyn Read + Send>;
+            let mut merge = Merge::new(vec![source]);
+            let mut numbers = Vec::new();
+            while let Some((place, _)) = merge.next_line().unwrap() {
+                numbers.push(place.line);
+            }
+            assert_eq!(numbers, [1, 3, 4, 5, 6]);
+        }
+    }
+
+    #[test]
+    fn stamps_of_another_unit_and_jumps_are_named() {
+        let (now, day) = (1_700_000_000_000_000_000, 86_400_000_000_000);
+        for last in [None, Some(now), Some(now - day), Some(now + day)] {
+            assert_eq!(stamp_fault(now, last), None);
+        }
+        let back = stamp_fault(now, Some(now + day + 1));
+        assert_eq!(back, Some(StampFault::Jump(-day - 1)));
+        assert_eq!(back.unwrap().to_string(), "the receive time jumps back by 24.0 hours");
+        assert_eq!(stamp_fault(now + day + 1, Some(now)), Some(StampFault::Jump(day + 1)));
+        for (divisor, unit) in [(1_000, "microseconds"), (1_000_000, "milliseconds")] {
+            assert_eq!(stamp_fault(now / divisor, Some(now)), Some(StampFault::Unit(now / divisor, unit)));
+        }
+        assert_eq!(stamp_fault(Nanos::MAX, Some(Nanos::MIN)), Some(StampFault::Jump(Nanos::MAX)));
     }
 }

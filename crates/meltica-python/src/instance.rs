@@ -70,6 +70,8 @@ pub struct InstanceStats {
     pub delivered: [Counter; Kind::COUNT],
     pub errors: Counter,
     pub slow: Counter,
+    /// Beats of timers that jumps of a recording's clock skipped.
+    pub skipped_beats: Counter,
     pub emitted: Counter,
     pub latency: Histogram,
     pub callback: Histogram,

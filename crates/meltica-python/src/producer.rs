@@ -13,6 +13,7 @@ use meltica_core::dispatch::{Origin, Publisher};
 use meltica_core::event::Nanos;
 use meltica_core::feed::{Feed, FeedOutcome, FeedStats};
 use meltica_core::names::SymbolId;
+use meltica_core::replay::StampFault;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use replay::{Run, merge};
@@ -182,18 +183,21 @@ impl PyProducer {
     /// Feeds recorded lines `<receive ns> <frame>`, merged by (time, file, line), until the files end or `stop`.
     ///
     /// `speed` 1.0 keeps the recorded pace, None replays as fast as the readers allow. `restamp` replaces the recorded
-    /// receive times with the current time. `progress` is called with the number of consumed bytes, about ten times a
-    /// second.
+    /// receive times with the current time. `on_stamp` is called with the index of the file, the number of the line and
+    /// the result of `stamp_fault` for each receive time that is at fault. `progress` is called with the number of
+    /// consumed bytes, about ten times a second.
     ///
-    /// Raises `ValueError` if a file does not start with such a line or `speed` is not above 0, and what a file or
-    /// `progress` raises.
-    #[pyo3(signature = (files, *, speed = None, restamp = false, progress = None))]
+    /// Raises `ValueError` if a file does not start with such a line or `speed` is not above 0, and what a file,
+    /// `on_stamp` or `progress` raises.
+    #[pyo3(signature = (files, *, speed = None, restamp = false, on_stamp = None, progress = None))]
+    #[allow(clippy::too_many_arguments)]
     fn replay(
         &self,
         py: Python<'_>,
         files: Vec<Py<PyAny>>,
         speed: Option<f64>,
         restamp: bool,
+        on_stamp: Option<Py<PyAny>>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<()> {
         if speed.is_some_and(|speed| !(speed > 0.0 && speed.is_finite())) {
@@ -202,7 +206,8 @@ impl PyProducer {
         let mut merge = merge(files);
         py.detach(|| {
             let mut feed = lock(&self.feed);
-            let result = Run::new(self, speed, restamp, progress.as_ref()).run(&mut feed, &mut merge);
+            let run = Run::new(self, speed, restamp, on_stamp.as_ref(), progress.as_ref());
+            let result = run.run(&mut feed, &mut merge);
             // Whatever ended the replay, readers are woken for the events dispatched before.
             feed.flush();
             result
@@ -248,7 +253,19 @@ impl PyProducer {
     }
 }
 
+/// Returns what is wrong with a receive time of a recording, and whether it is in another unit than ns.
+///
+/// `last` is the one before it in the order of the replay, None for the first. A time is at fault if it looks like
+/// milliseconds or microseconds, or if it jumps by more than a day. Returns None for one without a fault.
+#[pyfunction]
+#[pyo3(signature = (time, last, /))]
+fn stamp_fault(time: Nanos, last: Option<Nanos>) -> Option<(String, bool)> {
+    let fault = meltica_core::replay::stamp_fault(time, last)?;
+    Some((fault.to_string(), matches!(fault, StampFault::Unit(..))))
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(stamp_fault, module)?)?;
     module.add_class::<PyProducer>()?;
     module.add_class::<PyFeedOutcome>()
 }

@@ -98,6 +98,13 @@ FILTER_OPERATORS: Final[tuple[str, ...]]
 def check_filter(kind: str, field: str, operator: str, value: object, /) -> None:
     """Raises `ValueError` if no event of the kind can ever match the filter."""
 
+def stamp_fault(time: int, last: int | None, /) -> tuple[str, bool] | None:
+    """Returns what is wrong with a receive time of a recording, and whether it is in another unit than ns.
+
+    `last` is the one before it in the order of the replay, None for the first. A time is at fault if it looks like
+    milliseconds or microseconds, or if it jumps by more than a day. Returns None for one without a fault.
+    """
+
 class MelticaError(Exception):
     """Base class of every error that Meltica raises."""
 
@@ -268,16 +275,18 @@ class Producer:
         *,
         speed: float | None = None,
         restamp: bool = False,
+        on_stamp: Callable[[int, int, str, bool], object] | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> None:
         """Feeds recorded lines `<receive ns> <frame>`, merged by (time, file, line), until the files end or `stop`.
 
         `speed` 1.0 keeps the recorded pace, None replays as fast as the readers allow. `restamp` replaces the recorded
-        receive times with the current time. `progress` is called with the number of consumed bytes, about ten times a
-        second.
+        receive times with the current time. `on_stamp` is called with the index of the file, the number of the line and
+        the result of `stamp_fault` for each receive time that is at fault. `progress` is called with the number of
+        consumed bytes, about ten times a second.
 
-        Raises `ValueError` if a file does not start with such a line or `speed` is not above 0, and what a file or
-        `progress` raises.
+        Raises `ValueError` if a file does not start with such a line or `speed` is not above 0, and what a file,
+        `on_stamp` or `progress` raises.
         """
     def restart(self, received_time: int | None = None) -> int:
         """Starts a new connection: books are stale until their next snapshot, venue ids may repeat.

@@ -125,6 +125,8 @@ class Replay:
             status = "lambda_failed"
             error = "; ".join(f"{s['id']} {_cause(s)}" for s in broken)
         providers = {name: producer.stats() for name, producer in self._producers.items()}
+        if status == "ok" and (fault := self._refused(providers)):
+            status, error = "input_damaged", fault
         return {
             "status": status,
             "exit_code": EXIT_CODES[status],
@@ -145,6 +147,14 @@ class Replay:
             ],
             "core": {key: value for key, value in self._core.stats().items() if key != "providers"},
         }
+
+    def _refused(self, providers: Mapping[str, Mapping[str, Any]]) -> str | None:
+        """Returns why a provider has no events: its codec could not decode any frame."""
+        for name, stats in providers.items():
+            if 0 < stats["frames"] <= sum(stats["errors"].values()) and not stats["events"]:
+                _, text, _ = self._producers[name].bad_frames()[0]
+                return f"{name}: none of {stats['frames']:,} frames could be decoded; the first: {text}"
+        return None
 
     def _add(self, host: "Host", run: Run, max_errors: int) -> LambdaInstance:
         try:

@@ -31,7 +31,7 @@ class Frames:
         """Reads a recording. Raises ReplayError."""
         with contextlib.closing(Recording(path)) as recording:
             if recording.form == "frames":
-                frames = [line.partition(b" ")[2] for line in recording.lines()]
+                frames = [line.partition(b" ")[2] for _, line in recording.lines()]
                 session = cls("the session", frames)
                 if session.books:
                     return session

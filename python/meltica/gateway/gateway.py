@@ -65,6 +65,7 @@ class Gateway:
         self.loaded = loaded
         self.settings = loaded.settings
         self.started_at = time.time()
+        self._started = time.monotonic()
         self.stopping = asyncio.Event()
         """Set when the stop begins; streams to clients end then."""
         self.postgres: EmbeddedPostgres | None = None
@@ -78,6 +79,11 @@ class Gateway:
         self.failed_part: str | None = None
         """The component that could not start."""
         self._shutdown: list[ShutdownStep] = []
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the gateway began to start, independent of the wall clock."""
+        return time.monotonic() - self._started
 
     async def start(self) -> None:
         """Starts all components. If one fails, stops the others and raises its error."""

@@ -1,6 +1,5 @@
 """Metrics of the gateway itself: build, uptime and the database lock."""
 
-import time
 from collections.abc import Iterator
 from platform import python_version
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ def gateway_metrics(gateway: "Gateway") -> Source:
     }
 
     def source() -> Reading:
-        uptime, lock_held = time.time() - gateway.started_at, gateway.lock.held
+        uptime, lock_held = gateway.uptime, gateway.lock.held
         return lambda: _metrics(info, uptime, lock_held)
 
     return source

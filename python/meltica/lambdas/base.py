@@ -215,11 +215,13 @@ class Lambda:
         return self._running("book").book(symbol, provider)
 
     def every(self, seconds: float, fn: Callable[[], object]) -> "Timer":
-        """Calls `fn` each `seconds` (1e-6 to 1e9) on this instance's clock, until `Timer.cancel()`.
+        """Calls `fn` each `seconds` (1e-6 to 1e9) until `Timer.cancel()`.
 
         The first call is one period from now; in a replay before the first event, one period after that
-        event. Live, calls that are overdue are made once; a replay makes each of them, and none after its
-        last event. An exception in `fn` is handled like one in a callback.
+        event. Live, a change of the wall clock does not affect the timer, and calls that are overdue are made
+        once. A replay makes each of them, and none after its last event; when the recording jumps by more
+        than 10,000 periods, the calls beyond are skipped and logged. An exception in `fn` is handled like one
+        in a callback.
 
         Raises ValueError when `seconds` is out of range, and LambdaError when `fn` is not a plain function
         (`async def`, a generator) or in `__init__`.

@@ -32,7 +32,7 @@ class LambdaLogger(_Adapter):
 
 
 class ErrorLog:
-    """Logs the exceptions of one instance; repeated ones are logged ever more rarely."""
+    """Logs the exceptions and warnings of one instance; repeated ones are logged ever more rarely."""
 
     def __init__(self, log: LambdaLogger) -> None:
         self._log = log
@@ -48,6 +48,9 @@ class ErrorLog:
         count = self._counts[key]
         if count <= FIRST or is_power_of_ten(count):
             times = "" if count == 1 else f" (number {count:,})"
+            if isinstance(error, Warning):
+                self._log.warning("%s: %s%s", callback, error, times)
+                return
             self._log.error("%s raised %s%s", callback, type(error).__name__, times, exc_info=error)
 
 

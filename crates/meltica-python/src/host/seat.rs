@@ -1,6 +1,6 @@
 //! An instance's place in its host.
 
-use super::timers::Timer;
+use super::timers::Beat;
 use super::{Member, Signature};
 use crate::errors::LambdaStopped;
 use crate::instance::{InstanceShared, lock};
@@ -19,7 +19,7 @@ pub struct Seat {
     /// Events up to this number were dispatched before the instance started.
     pub since: u64,
     pub errors_in_a_row: u64,
-    pub timers: Vec<Timer>,
+    pub timers: Vec<Beat>,
     /// Losses of the queue before the instance started: (conflated, dropped) by kind.
     pub lost_before: [(u64, u64); Kind::COUNT],
     pub _reservation: Reservation,
@@ -59,13 +59,18 @@ impl Seat {
         self.instance.stats.errors.bump(1);
         self.errors_in_a_row += 1;
         *lock(&self.instance.last_error) = Some(error.to_string());
+        self.report(py, callback, error);
+        let stopped = error.is_instance_of::<LambdaStopped>(py);
+        let too_many = self.member.max_errors > 0 && self.errors_in_a_row >= self.member.max_errors;
+        (too_many && !stopped).then_some(self.instance.number)
+    }
+
+    /// Reports an exception, or a warning, to `on_error`.
+    pub fn report(&self, py: Python<'_>, callback: &str, error: &PyErr) {
         if let Some(on_error) = &self.member.on_error
             && let Err(second) = on_error.bind(py).call1((callback, error.clone_ref(py).into_value(py)))
         {
             second.write_unraisable(py, Some(on_error.bind(py)));
         }
-        let stopped = error.is_instance_of::<LambdaStopped>(py);
-        let too_many = self.member.max_errors > 0 && self.errors_in_a_row >= self.member.max_errors;
-        (too_many && !stopped).then_some(self.instance.number)
     }
 }

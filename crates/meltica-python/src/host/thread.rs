@@ -29,7 +29,7 @@ pub struct Loop {
     /// Events numbered higher wait: a queue with more than one batch may still hold lower numbers.
     safe: u64,
     scratch: Vec<Item>,
-    /// The earliest due timer, on the host's clock.
+    /// When the earliest timer is due: on the monotonic clock live, on the events' clock in a replay.
     pub next_timer: Nanos,
     pub now: Nanos,
     anchor: Anchor,
@@ -172,7 +172,7 @@ impl Loop {
             self.take_timers();
         }
         if !self.shared.event_clock && self.next_timer != Nanos::MAX {
-            let now = clock::wall();
+            let now = clock::monotonic();
             if now >= self.next_timer {
                 self.fire_timers(py, now);
             }
@@ -191,7 +191,7 @@ impl Loop {
         let groups = &mut self.groups;
         if self.batch.is_empty() {
             let deadline = (!shared.event_clock && self.next_timer != Nanos::MAX).then(|| {
-                let left = (self.next_timer - clock::wall()).max(0) as u64;
+                let left = (self.next_timer - clock::monotonic()).max(0) as u64;
                 Instant::now() + Duration::from_nanos(left)
             });
             shared.waker.wait(deadline, || {

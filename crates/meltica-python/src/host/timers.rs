@@ -1,31 +1,35 @@
-//! `every`: timers on a host's clock.
+//! `every`: timers of the instances of a host.
 
 use super::thread::Loop;
 use crate::instance::{State, lock};
 use meltica_core::clock;
 use meltica_core::event::Nanos;
+use meltica_core::timer::{MAX_BEATS, Timer};
+use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A timer of an instance.
-pub struct Timer {
-    due: Option<Nanos>,
-    period: Nanos,
+/// A timer of an instance, and the function that it calls.
+pub struct Beat {
+    timer: Timer,
     function: Py<PyAny>,
     cancelled: Arc<AtomicBool>,
 }
 
+/// The place of a timer: group, seat, timer.
+type Place = (usize, usize, usize);
+
 impl Loop {
+    /// Takes over the timers that instances have requested.
     pub fn take_timers(&mut self) {
+        // In a replay the clock starts with the first event.
+        let replayed = (self.now != 0).then_some(self.now);
         for seat in self.groups.iter_mut().flat_map(|g| &mut g.seats) {
             for request in lock(&seat.instance.timers).drain(..) {
-                let now = if self.shared.event_clock { self.now } else { clock::wall() };
-                // In replay the clock starts with the first event; the timer is due one period after it.
-                let due = (now != 0).then(|| now.saturating_add(request.period));
-                seat.timers.push(Timer {
-                    due,
-                    period: request.period,
+                let now = if self.shared.event_clock { replayed } else { Some(clock::monotonic()) };
+                seat.timers.push(Beat {
+                    timer: Timer::new(request.period, now),
                     function: request.function,
                     cancelled: request.cancelled,
                 });
@@ -36,45 +40,73 @@ impl Loop {
 
     fn plan_timers(&mut self) {
         let timers = self.groups.iter().flat_map(|g| &g.seats).flat_map(|s| &s.timers);
-        self.next_timer = timers.map(|t| t.due.unwrap_or(0)).min().unwrap_or(Nanos::MAX);
+        self.next_timer = timers.map(|beat| beat.timer.next().unwrap_or(0)).min().unwrap_or(Nanos::MAX);
     }
 
-    /// Fires the timers due by `now`, ordered by due time, then by instance and age.
+    /// Calls the timers due by `now`, ordered by due time, then by instance and age. `now` is on the clock of
+    /// `next_timer`.
     pub fn fire_timers(&mut self, py: Python<'_>, now: Nanos) {
-        let mut failed = Vec::new();
-        loop {
-            let mut earliest: Option<(Nanos, usize, usize, usize)> = None;
-            for (g, group) in self.groups.iter_mut().enumerate() {
-                for (s, seat) in group.seats.iter_mut().enumerate() {
-                    seat.timers.retain(|t| !t.cancelled.load(Ordering::Relaxed));
-                    for (t, timer) in seat.timers.iter_mut().enumerate() {
-                        let due = *timer.due.get_or_insert(now.saturating_add(timer.period));
-                        if due <= now && earliest.is_none_or(|(first, ..)| due < first) {
-                            earliest = Some((due, g, s, t));
-                        }
-                    }
-                }
-            }
-            let Some((due, g, s, t)) = earliest else { break };
-            let seat = &mut self.groups[g].seats[s];
-            let timer = &mut seat.timers[t];
-            // Live, a late timer skips the beats it missed; in replay it fires for each of them.
-            let next = due + timer.period;
-            timer.due = Some(if self.shared.event_clock || next > now { next } else { now + timer.period });
-            let function = timer.function.clone_ref(py);
-            seat.instance.now.store(if self.shared.event_clock { due } else { now }, Ordering::Relaxed);
-            let result = self.shared.watched(seat.instance.number, clock::ticks(), || function.call0(py));
-            match result {
-                Ok(_) => seat.errors_in_a_row = 0,
-                Err(error) => failed.extend(seat.failure(py, "every", &error)),
-            }
-            for number in failed.drain(..) {
-                self.stop(py, number, State::Failed);
-            }
+        while let Some((due, place)) = self.earliest(now) {
+            self.beat(py, now, due, place);
             if self.shared.timers_changed.swap(false, Ordering::AcqRel) {
                 self.take_timers();
             }
         }
         self.plan_timers();
+    }
+
+    /// Returns the earliest timer that is due, and drops those that are cancelled or whose instance ends.
+    fn earliest(&mut self, now: Nanos) -> Option<(Nanos, Place)> {
+        let mut earliest: Option<(Nanos, Place)> = None;
+        for (g, group) in self.groups.iter_mut().enumerate() {
+            for (s, seat) in group.seats.iter_mut().enumerate() {
+                let ends = seat.instance.state() != State::Running;
+                seat.timers.retain(|beat| !ends && !beat.cancelled.load(Ordering::Relaxed));
+                for (t, beat) in seat.timers.iter_mut().enumerate() {
+                    if let Some(due) = beat.timer.due_by(now)
+                        && earliest.is_none_or(|(first, _)| due < first)
+                    {
+                        earliest = Some((due, (g, s, t)));
+                    }
+                }
+            }
+        }
+        earliest
+    }
+
+    /// Calls one timer.
+    fn beat(&mut self, py: Python<'_>, now: Nanos, due: Nanos, (g, s, t): Place) {
+        let seat = &mut self.groups[g].seats[s];
+        let beat = &mut seat.timers[t];
+        let mut skipped = 0;
+        if self.shared.event_clock {
+            skipped = beat.timer.beat_recorded(now);
+            seat.instance.now.store(due, Ordering::Relaxed);
+        } else {
+            beat.timer.beat_live(now);
+        }
+        let function = beat.function.clone_ref(py);
+        let started = clock::ticks();
+        let result = self.shared.watched(seat.instance.number, started, || function.call0(py));
+        if clock::elapsed_ns(started, clock::ticks()) >= seat.member.slow_ns {
+            seat.instance.stats.slow.bump(1);
+        }
+        let failed = match result {
+            Ok(_) => {
+                seat.errors_in_a_row = 0;
+                None
+            }
+            Err(error) => seat.failure(py, "every", &error),
+        };
+        if skipped > 0 {
+            seat.instance.stats.skipped_beats.bump(skipped);
+            let text = format!(
+                "the recording's clock jumped: a timer made {MAX_BEATS} beats at once and skipped {skipped}"
+            );
+            seat.report(py, "every", &PyRuntimeWarning::new_err(text));
+        }
+        if let Some(number) = failed {
+            self.stop(py, number, State::Failed);
+        }
     }
 }

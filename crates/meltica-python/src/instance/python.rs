@@ -191,6 +191,7 @@ impl PyInstance {
         out.set_item("dropped", by_kind(py, |kind| stats.dropped[kind as usize].load(Ordering::Relaxed))?)?;
         out.set_item("errors", stats.errors.get())?;
         out.set_item("slow_callbacks", stats.slow.get())?;
+        out.set_item("skipped_beats", stats.skipped_beats.get())?;
         out.set_item("emitted", stats.emitted.get())?;
         out.set_item("in_callback_ns", self.shared.host.in_callback_ns(self.shared.number))?;
         out.set_item("last_error", lock(&self.shared.last_error).clone())?;

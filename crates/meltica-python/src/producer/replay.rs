@@ -6,7 +6,7 @@ use meltica_core::clock;
 use meltica_core::dispatch::NotDispatched;
 use meltica_core::event::Nanos;
 use meltica_core::feed::Feed;
-use meltica_core::replay::{Line, Merge, Pace};
+use meltica_core::replay::{Line, Merge, Pace, Place, StampFault, stamp_fault};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -42,6 +42,9 @@ pub struct Run<'a> {
     producer: &'a PyProducer,
     pace: Option<Pace>,
     restamp: bool,
+    /// The latest receive time, and who is called with what is wrong with one.
+    last: Option<Nanos>,
+    on_stamp: Option<&'a Py<PyAny>>,
     progress: Option<&'a Py<PyAny>>,
     reported: Instant,
     /// Bytes consumed.
@@ -55,10 +58,12 @@ impl<'a> Run<'a> {
         producer: &'a PyProducer,
         speed: Option<f64>,
         restamp: bool,
+        on_stamp: Option<&'a Py<PyAny>>,
         progress: Option<&'a Py<PyAny>>,
     ) -> Self {
         let (pace, lockstep) = (speed.map(Pace::new), producer.core.lambdas_listen());
-        Self { producer, pace, restamp, progress, reported: Instant::now(), done: 0, lockstep }
+        let reported = Instant::now();
+        Self { producer, pace, restamp, last: None, on_stamp, progress, reported, done: 0, lockstep }
     }
 
     /// Feeds every line until the files end or the producer is stopped.
@@ -66,14 +71,17 @@ impl<'a> Run<'a> {
         const LINES_BETWEEN_CHECKS: u32 = 256;
         let mut until_check = LINES_BETWEEN_CHECKS;
         let mut first = true;
-        while let Some((file, line)) = merge.next_line().map_err(into_py)? {
+        while let Some((place, line)) = merge.next_line().map_err(into_py)? {
             match line {
                 Line::Frame(time, frame) => {
+                    if let Some(fault) = stamp_fault(time, self.last.replace(time)) {
+                        self.report(place, fault)?;
+                    }
                     if !self.frame(feed, time, frame)? {
                         break;
                     }
                 }
-                Line::Bad(line) if first => return Err(not_a_recording(file, line)),
+                Line::Bad(line) if first => return Err(not_a_recording(place, line)),
                 Line::Bad(line) => {
                     self.producer.stats.bad("bad_line", "expected `<receive ns> <frame>`".into(), 0, line);
                 }
@@ -124,6 +132,13 @@ impl<'a> Run<'a> {
         Ok(true)
     }
 
+    #[cold]
+    fn report(&self, place: Place, fault: StampFault) -> PyResult<()> {
+        let Some(on_stamp) = self.on_stamp else { return Ok(()) };
+        let fatal = matches!(fault, StampFault::Unit(..));
+        Python::attach(|py| on_stamp.call1(py, (place.file, place.line, fault.to_string(), fatal)).map(drop))
+    }
+
     fn wait_until_due(&mut self, feed: &mut Feed, time: Nanos) -> PyResult<()> {
         let Some(pace) = &mut self.pace else { return Ok(()) };
         let mut wait = pace.wait_for(time);
@@ -153,9 +168,10 @@ impl<'a> Run<'a> {
     }
 }
 
-fn not_a_recording(file: usize, line: &[u8]) -> PyErr {
+fn not_a_recording(place: Place, line: &[u8]) -> PyErr {
     let text = String::from_utf8_lossy(&line[..line.len().min(60)]).into_owned();
-    value_error(format!("file {}: expected lines of `<receive ns> <frame>`, saw {text:?}", file + 1))
+    let file = place.file + 1;
+    value_error(format!("file {file}: expected lines of `<receive ns> <frame>`, saw {text:?}"))
 }
 
 /// Returns the exception that a Python file object raised.

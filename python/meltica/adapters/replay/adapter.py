@@ -15,6 +15,7 @@ from meltica.adapters import registry
 from meltica.adapters.base import Adapter
 from meltica.adapters.replay import events, sample
 from meltica.adapters.replay.files import Recording, identify
+from meltica.adapters.replay.stamps import Stamps
 from meltica.errors import ReplayError
 from meltica.validation.models import fault
 from meltica.validation.section import AdapterSettings
@@ -124,10 +125,12 @@ class ReplayAdapter(Adapter):
         """Replays all files. Raises ReplayError at the damage of a damaged file."""
         size = self.size
         while not self._stopping.is_set():
+            stamps = Stamps(self._paths)
             try:
                 self._recordings = [Recording(path, self._generated) for path in self._paths]
-                self._play(lambda: self._report(size))
+                self._play(stamps, lambda: self._report(size))
             finally:
+                stamps.close()
                 self._report(size)
                 for recording in self._recordings:
                     recording.close()
@@ -142,11 +145,12 @@ class ReplayAdapter(Adapter):
         for producer in self._producers.values():
             producer.stop()
 
-    def _play(self, report: Callable[[], object]) -> None:
+    def _play(self, stamps: Stamps, report: Callable[[], object]) -> None:
         speed = None if self._settings.speed == "max" else float(self._settings.speed)
         if self._form == "events":
+            restamp = self._settings.loop
             events.publish(
-                self._recordings, self._producers, speed, self._stopping, report, restamp=self._settings.loop
+                self._recordings, self._producers, speed, self._stopping, stamps, report, restamp=restamp
             )
             return
         try:
@@ -155,6 +159,7 @@ class ReplayAdapter(Adapter):
                 self._recordings,
                 speed=speed,
                 restamp=self._settings.loop,
+                on_stamp=stamps,
                 progress=lambda _: report(),
             )
         except ValueError as error:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import orjson
 
-from meltica._core import Event
+from meltica._core import Event, stamp_fault
 from meltica.adapters.replay.files import Recording
+from meltica.adapters.replay.stamps import Stamps
 from meltica.errors import ReplayError
 
 if TYPE_CHECKING:
@@ -21,10 +22,11 @@ EVENTS_PER_CHECK = 256
 
 
 class Recorded(NamedTuple):
-    """An event of a recording, and its payload as JSON."""
+    """An event of a recording, its payload as JSON, and the number of its line."""
 
     event: Event
     payload: Mapping[str, Any]
+    line: int
 
 
 def parse(line: bytes, path: Path, number: int) -> Recorded:
@@ -36,20 +38,21 @@ def parse(line: bytes, path: Path, number: int) -> Recorded:
         fields = cast(dict[str, Any], data)
         if not isinstance(fields.get("payload"), dict):
             raise ValueError('expected the key "payload" with an object')
-        return Recorded(Event.from_dict(fields), fields["payload"])
+        return Recorded(Event.from_dict(fields), fields["payload"], number)
     except (ValueError, TypeError, KeyError) as error:
         raise ReplayError(f"{path}, line {number}: not a recorded event: {error}") from error
 
 
-def read(recording: Recording) -> Iterator[Recorded]:
-    """Yields the events of one recording."""
-    for number, line in enumerate(recording.lines(), 1):
-        yield parse(line, recording.path, number)
+def read(recording: Recording, file: int) -> Iterator[tuple[int, Recorded]]:
+    """Yields the events of one recording, each with the index `file`."""
+    for number, line in recording.lines():
+        yield file, parse(line, recording.path, number)
 
 
-def merge(recordings: Sequence[Recording]) -> Iterator[Recorded]:
-    """Yields the events of several recordings by (received, file, line)."""
-    return heapq.merge(*map(read, recordings), key=lambda recorded: recorded.event.received_time)
+def merge(recordings: Sequence[Recording]) -> Iterator[tuple[int, Recorded]]:
+    """Yields the events of several recordings by (received, file, line), each with the index of its file."""
+    files = [read(recording, file) for file, recording in enumerate(recordings)]
+    return heapq.merge(*files, key=lambda entry: entry[1].event.received_time)
 
 
 def providers(paths: Sequence[Path]) -> list[str]:
@@ -58,7 +61,7 @@ def providers(paths: Sequence[Path]) -> list[str]:
     for path in paths:
         recording = Recording(path)
         try:
-            for number, line in enumerate(recording.lines(), 1):
+            for number, line in recording.lines():
                 names.add(parse(line, path, number).event.provider)
         finally:
             recording.close()
@@ -89,17 +92,22 @@ def publish(
     producers: "Mapping[str, Producer]",
     speed: float | None,
     stop: Flag,
+    stamps: Stamps,
     progress: Callable[[], object] | None = None,
     *,
     restamp: bool = False,
 ) -> None:
     """Publishes recorded events under their own provider names, until they end or `stop` is set.
 
-    `restamp` sets their received time to the present.
+    `restamp` sets their received time to the present. Faults of received times go to `stamps`.
     """
     pacer = Pacer(speed)
     reported = time.monotonic_ns()
-    for number, (event, payload) in enumerate(merge(recordings)):
+    last: int | None = None
+    for number, (file, (event, payload, line)) in enumerate(merge(recordings)):
+        if (fault := stamp_fault(event.received_time, last)) is not None:
+            stamps(file, line, *fault)
+        last = event.received_time
         wait = pacer.wait_for(event.received_time)
         if stop.wait(wait) if wait else stop.is_set():
             return

@@ -91,14 +91,15 @@ class Recording:
         except OSError as error:
             raise ReplayError(f"{self.path}: cannot be read: {error.strerror or error}") from error
 
-    def lines(self) -> Iterator[bytes]:
-        """Yields the lines that are not blank, without line ends."""
-        rest = b""
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yields the number and the content of each line that is not blank, without line ends."""
+        rest, number = b"", 0
         while chunk := self.read(1 << 16):
             *lines, rest = (rest + chunk).split(b"\n")
-            yield from (line for line in map(bytes.strip, lines) if line)
+            yield from ((i, line) for i, line in enumerate(map(bytes.strip, lines), number + 1) if line)
+            number += len(lines)
         if rest.strip():
-            yield rest.strip()
+            yield number + 1, rest.strip()
 
     def close(self) -> None:
         """Closes the file."""

@@ -39,7 +39,7 @@ def test_gzip_is_identified_by_content(tmp_path: Path, name: str, packed: bool) 
 def test_lines_are_whole_however_they_are_read(tmp_path: Path) -> None:
     recording = Recording(write(tmp_path / "a", b'{"a":1}\r\n\n  \n{"b":2}'))
     assert recording.form == "events"
-    assert list(recording.lines()) == [b'{"a":1}', b'{"b":2}']
+    assert list(recording.lines()) == [(1, b'{"a":1}'), (4, b'{"b":2}')]
     recording.close()
 
 
