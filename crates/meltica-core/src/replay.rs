@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 /// Maximum length of a line. A longer one is a bad frame.
 pub const MAX_LINE: usize = crate::codec::MAX_FRAME + 32;
 
-const CHUNK: usize = 1 << 20;
+/// The bytes read at once. A few chunks fit into the cache of a core, so that each line is still there when it is decoded.
+const CHUNK: usize = 1 << 17;
 
 /// One line of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,9 @@ struct File {
     ended: bool,
     skipping: bool,
     too_long: bool,
+    /// The receive time of the current line and the start of its frame, if the line has the right form.
+    stamp: Option<(Nanos, usize)>,
+    /// The place of the current line in the merge: its receive time, or that of the last line that had one.
     time: Nanos,
     /// The number of the current line, blank ones included.
     number: u64,
@@ -59,15 +63,28 @@ impl File {
             ended: false,
             skipping: false,
             too_long: false,
+            stamp: None,
             time: Nanos::MIN,
             number: 0,
         }
     }
 
-    /// Moves to the next line that is not blank. Returns false at the end of the file.
+    /// Moves to the next line that is not blank, and reads its stamp. Returns false at the end of the file.
     fn advance(&mut self) -> io::Result<bool> {
+        if !self.find_line()? {
+            return Ok(false);
+        }
+        self.stamp = if self.too_long { None } else { stamp(&self.buffer[self.start..self.end]) };
+        if let Some((time, _)) = self.stamp {
+            self.time = time;
+        }
+        Ok(true)
+    }
+
+    /// Finds the next line that is not blank. Returns false at the end of the file.
+    fn find_line(&mut self) -> io::Result<bool> {
         loop {
-            if let Some(n) = self.buffer[self.next..self.filled].iter().position(|b| *b == b'\n') {
+            if let Some(n) = memchr::memchr(b'\n', &self.buffer[self.next..self.filled]) {
                 (self.start, self.end) = (self.next, self.next + n);
                 self.next += n + 1;
                 self.number += u64::from(!self.skipping);
@@ -129,14 +146,23 @@ impl File {
         if self.too_long {
             return Line::TooLong(&line[..line.len().min(4096)]);
         }
-        let digits = line.iter().take_while(|b| b.is_ascii_digit()).count();
-        if !(1..=19).contains(&digits) || line.get(digits) != Some(&b' ') {
-            return Line::Bad(line);
+        match self.stamp {
+            Some((time, frame)) => Line::Frame(time, &line[frame..]),
+            None => Line::Bad(line),
         }
-        let time =
-            line[..digits].iter().try_fold(0i64, |n, b| n.checked_mul(10)?.checked_add(i64::from(b - b'0')));
-        time.map_or(Line::Bad(line), |time| Line::Frame(time, &line[digits + 1..]))
     }
+}
+
+/// Reads the receive time at the beginning of a line. Returns it and the start of the frame after it.
+#[inline]
+fn stamp(line: &[u8]) -> Option<(Nanos, usize)> {
+    let digits = line.iter().take_while(|b| b.is_ascii_digit()).count();
+    if !(1..=19).contains(&digits) || line.get(digits) != Some(&b' ') {
+        return None;
+    }
+    let time =
+        line[..digits].iter().try_fold(0i64, |n, b| n.checked_mul(10)?.checked_add(i64::from(b - b'0')))?;
+    Some((time, digits + 1))
 }
 
 /// Merges several files into one stream by (time, file, line). A line without a valid time keeps its place in its file.
@@ -159,11 +185,7 @@ impl Merge {
         let stale = self.last.map_or(0..self.files.len(), |file| file..file + 1);
         for i in stale {
             let Some(file) = &mut self.files[i] else { continue };
-            if file.advance()? {
-                if let Line::Frame(time, _) = file.line() {
-                    file.time = time;
-                }
-            } else {
+            if !file.advance()? {
                 self.files[i] = None;
             }
         }

@@ -13,7 +13,7 @@ from typing import Any
 from meltica import _core
 from meltica.bench.frames import Frames
 from meltica.bench.gateway import measure
-from meltica.bench.hosts import callbacks, latency
+from meltica.bench.hosts import callbacks, latency, replay
 from meltica.bench.rivals import asyncio_latency, asyncio_queue, deque
 from meltica.bench.timing import Measure, floor_ns, process
 
@@ -127,6 +127,8 @@ def _callback_rows() -> Iterator[Benchmark]:
     yield Benchmark(name, lambda: callbacks("shared", 16), budget_ratio=1.3)
     name = "event -> 16 callbacks, each, 16 thread hosts, batch 256"
     yield Benchmark(name, lambda: callbacks("thread", 16), budget_ratio=12)
+    name = "replay of recorded trades into an empty callback, shared host, CPU an event on all threads"
+    yield Benchmark(name, replay, 600)
     yield Benchmark("rival: asyncio.Queue, put and get", asyncio_queue)
     yield Benchmark("rival: collections.deque, append and popleft", deque)
 

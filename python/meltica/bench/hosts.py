@@ -107,3 +107,29 @@ def latency(mode: Mode, instances: int) -> float:
         return p50
 
     return median(once)
+
+
+def replay() -> float:
+    """Returns the CPU ns per event, on all threads, of a replay of recorded trades into an empty callback."""
+    events = 100_000
+    frame = b'{"stream":"btcusdt@trade","data":%b}'
+    recording = b"".join(b"%d %b\n" % (10**18 + n, frame % _trade(n)) for n in range(1, events + 1))
+
+    def once() -> float:
+        core = _core.Core()
+        producer, host = core.producer("bench", _core.Codec(BINANCE)), core.host("shared", clock="event")
+        instance = host.add(
+            "bench",
+            callbacks={"Trade": Empty().on_trade},
+            routes=[("bench", "Trade", None)],
+            policies={"Trade": "block"},
+        )
+        instance.start()
+        started = time.process_time_ns()
+        producer.replay([io.BytesIO(recording)])
+        producer.drain()
+        spent = time.process_time_ns() - started
+        host.stop()
+        return spent / events
+
+    return median(once)

@@ -26,6 +26,7 @@ def invoke(*arguments: str) -> Result:
         ("parked for 5 us", {"budget_ns", "ok"}),
         ("diffs of the mix", {"budget_ns", "ok"}),
         ("event -> 1 callback", {"budget_ratio", "ok"}),
+        ("replay of recorded trades", {"budget_ns", "ok"}),
         ("16 instances, shared host", {"budget_ns", "ok"}),
         ("python -c pass", set[str]()),
         ("dict, sorted", set[str]()),
