@@ -7,6 +7,7 @@ use meltica_core::book::{BookAssembler, DiffIds, DiffOutcome, SnapshotOutcome};
 use meltica_core::codec::fixtures::binance_spec;
 use meltica_core::codec::{Codec, Decoded, Decoder};
 use meltica_core::decimal::Decimal;
+use meltica_core::names::ProviderId;
 use meltica_core::event::{Book, PriceLevel};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -71,7 +72,7 @@ fn decimals(levels: &[PriceLevel], book: &Book) -> Vec<(Decimal, Decimal)> {
 }
 
 fuzz_target!(|messages: Vec<Message>| {
-    let mut decoder = Decoder::new(Arc::clone(&CODEC));
+    let mut decoder = Decoder::new(Arc::clone(&CODEC), ProviderId::intern("fuzz"));
     let (mut book, mut bids, mut asks) = (BookAssembler::default(), Side::new(), Side::new());
     let (mut synced, mut last) = (false, 0u64);
     for message in messages.iter().take(64) {

@@ -6,6 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use meltica_core::codec::fixtures::{TRADE, binance_spec};
 use meltica_core::codec::{Codec, Decoded, Decoder, Fault};
 use meltica_core::decimal::Decimal;
+use meltica_core::names::ProviderId;
 use meltica_core::event::{Payload, Side};
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -15,7 +16,7 @@ static CODEC: LazyLock<Arc<Codec>> =
     LazyLock::new(|| Codec::compile(binance_spec()).expect("the fixture compiles"));
 
 fuzz_target!(|frame: &[u8]| {
-    let mut decoder = Decoder::new(Arc::clone(&CODEC));
+    let mut decoder = Decoder::new(Arc::clone(&CODEC), ProviderId::intern("fuzz"));
     let is_json = serde_json::from_slice::<IgnoredAny>(frame).is_ok();
     match decoder.decode(frame, |_, _| true) {
         Ok(decoded) => {

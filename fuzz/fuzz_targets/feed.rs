@@ -24,7 +24,7 @@ static POOLS: LazyLock<Arc<Pools>> = LazyLock::new(|| {
 });
 
 fuzz_target!(|data: &[u8]| {
-    let provider = ProviderId::intern("fuzz").expect("one name");
+    let provider = ProviderId::intern("fuzz");
     let dispatcher = Dispatcher::new(Arc::clone(&POOLS));
     let (queue, mut reader) =
         Queue::new([OverflowPolicy::DropOldest; Kind::COUNT], 2048, 4096, Arc::new(Waker::default()));

@@ -7,6 +7,7 @@ use meltica_core::codec::{
     Codec, CodecSpec, Convert, Decoder, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec,
     Role, Sign, SymbolRule, TimeUnit,
 };
+use meltica_core::names::ProviderId;
 use meltica_core::event::Kind;
 
 type Result<T> = arbitrary::Result<T>;
@@ -134,7 +135,7 @@ fuzz_target!(|input: (Spec, bool, Vec<Vec<u8>>)| {
     let (Spec(spec), wanted, frames) = input;
     match Codec::compile(spec) {
         Ok(codec) => {
-            let mut decoder = Decoder::new(codec);
+            let mut decoder = Decoder::new(codec, ProviderId::intern("fuzz"));
             for frame in frames {
                 if let Err(error) = decoder.decode(&frame, |_, _| wanted) {
                     assert!(!decoder.codec().describe(&error).is_empty());

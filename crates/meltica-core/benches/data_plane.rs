@@ -34,7 +34,7 @@ fn publish(c: &mut Criterion) {
 }
 
 fn decode(c: &mut Criterion) {
-    let mut decoder = Decoder::new(binance::codec());
+    let mut decoder = Decoder::new(binance::codec(), workload::provider());
     let mut group = c.benchmark_group("decode");
     for (name, stream) in [
         ("trade", "@trade"),
@@ -62,7 +62,7 @@ fn frames(stream: &str) -> Vec<Vec<u8>> {
 
 /// Returns the changes of every diff of the mix.
 fn changes() -> Vec<Levels> {
-    let mut decoder = Decoder::new(binance::codec());
+    let mut decoder = Decoder::new(binance::codec(), workload::provider());
     let levels = |frame: Vec<u8>| match decoder.decode(&frame, |_, _| true) {
         Ok(Decoded::BookDiff { .. }) => decoder.levels().clone(),
         other => panic!("Invariant: the mix decodes, saw {other:?}"),

@@ -197,7 +197,7 @@ pub struct Header {
     pub routing_version: u32,
     /// The provider.
     pub provider: ProviderId,
-    /// The symbol.
+    /// The symbol; the currency of a balance. Empty for an extension that no route names.
     pub symbol: SymbolId,
     /// The kind.
     pub kind: Kind,

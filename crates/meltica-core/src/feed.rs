@@ -68,7 +68,7 @@ impl Feed {
 
     /// Returns a feed that continues to count in `stats`, which no other feed may write from then on.
     pub fn counting(publisher: Publisher, codec: Option<Arc<Codec>>, stats: Arc<FeedStats>) -> Self {
-        let decoder = codec.map(Decoder::new);
+        let decoder = codec.map(|codec| Decoder::new(codec, publisher.provider()));
         Self {
             publisher,
             decoder,
@@ -275,8 +275,16 @@ impl Feed {
     ///
     /// # Errors
     /// As [`Self::frame`].
-    pub fn publish(&mut self, origin: Origin, mut payload: Payload) -> Result<bool, NotDispatched> {
-        let wanted = self.publisher.wanted(origin.kind, origin.symbol);
+    pub fn publish(&mut self, mut origin: Origin, mut payload: Payload) -> Result<bool, NotDispatched> {
+        let wanted = if let Payload::Extension(extension) = &payload {
+            let found = self.publisher.wanted_extension(&extension.name);
+            found.map(|(wanted, symbol)| {
+                origin.symbol = symbol;
+                wanted
+            })
+        } else {
+            self.publisher.wanted(origin.kind, origin.symbol)
+        };
         publish(&mut self.publisher, &self.stats, wanted, origin, &mut payload).map(|n| n > 0)
     }
 

@@ -18,11 +18,11 @@ fn explore(model: impl Fn() + Send + Sync + 'static) {
 }
 
 fn provider() -> ProviderId {
-    ProviderId::intern("loom").unwrap()
+    ProviderId::intern("loom")
 }
 
 fn symbol() -> SymbolId {
-    SymbolId::intern("BTC-USDT").unwrap()
+    SymbolId::intern("BTC-USDT")
 }
 
 fn route(kind: Kind) -> Route {

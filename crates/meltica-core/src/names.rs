@@ -1,41 +1,67 @@
-//! Provider and symbol names, interned once to small integers.
+//! Names of providers, symbols and currencies, interned once to small integers.
 //!
-//! A name is kept for the life of the process. The number of names is that of the instruments of the venues, not that
-//! of the orders. [`MAX_NAMES`] bounds the table against hostile frames.
+//! A name is kept for the life of the process. Three sources add names:
+//! - the frames and instrument lists of a provider, which are not trusted: each provider has an allowance of
+//!   [`MAX_NAMES`] symbols and one of as many currencies, so no provider can use up another's;
+//! - routes, whose number is that of the running instances;
+//! - the configuration, which names the providers.
+//!
+//! A lookup never adds a name, and neither does an extension event, which carries its name as text.
 
 use std::collections::HashMap;
 use std::sync::{OnceLock, PoisonError, RwLock};
 
-/// Maximum number of distinct names per table.
+/// Maximum number of new symbols, and of new currencies, per provider.
 pub const MAX_NAMES: usize = 1 << 16;
 
-/// The table of names is full.
+/// The allowance of a provider is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("name not added: the process already has {MAX_NAMES} distinct names")]
-pub struct TooManyNames;
+#[error(
+    "name not added: the provider {provider:?} has already added {MAX_NAMES} {what}; restart the gateway"
+)]
+pub struct TooManyNames {
+    /// The provider.
+    pub provider: ProviderId,
+    /// `symbols` or `currencies`.
+    pub what: &'static str,
+}
 
-#[derive(Default)]
 struct Table {
     ids: HashMap<&'static str, u32>,
     names: Vec<&'static str>,
 }
 
-fn intern(table: &RwLock<Table>, name: &str) -> Result<u32, TooManyNames> {
-    if let Some(&id) = table.read().unwrap_or_else(PoisonError::into_inner).ids.get(name) {
+impl Default for Table {
+    fn default() -> Self {
+        Self { ids: HashMap::from([("", 0)]), names: vec![""] }
+    }
+}
+
+impl Table {
+    fn add(&mut self, name: &str) -> u32 {
+        let id = self.names.len() as u32;
+        let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
+        self.names.push(name);
+        self.ids.insert(name, id);
+        id
+    }
+}
+
+fn find(table: &RwLock<Table>, name: &str) -> Option<u32> {
+    table.read().unwrap_or_else(PoisonError::into_inner).ids.get(name).copied()
+}
+
+/// Returns the id of `name`; a new name is added if `admit` allows it.
+fn intern<E>(table: &RwLock<Table>, name: &str, admit: impl FnOnce() -> Result<(), E>) -> Result<u32, E> {
+    if let Some(id) = find(table, name) {
         return Ok(id);
     }
     let mut table = table.write().unwrap_or_else(PoisonError::into_inner);
     if let Some(&id) = table.ids.get(name) {
         return Ok(id);
     }
-    if table.names.len() >= MAX_NAMES {
-        return Err(TooManyNames);
-    }
-    let id = table.names.len() as u32;
-    let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
-    table.names.push(name);
-    table.ids.insert(name, id);
-    Ok(id)
+    admit()?;
+    Ok(table.add(name))
 }
 
 macro_rules! name_id {
@@ -45,22 +71,34 @@ macro_rules! name_id {
         pub struct $id(u32);
 
         impl $id {
+            /// The id of the empty name.
+            pub const EMPTY: Self = Self(0);
+
             fn table() -> &'static RwLock<Table> {
                 static TABLE: OnceLock<RwLock<Table>> = OnceLock::new();
                 TABLE.get_or_init(RwLock::default)
             }
 
-            /// Returns the id of `name`, which is interned if it is new.
-            ///
-            /// # Errors
-            /// [`TooManyNames`] if the table is full.
-            pub fn intern(name: &str) -> Result<Self, TooManyNames> {
-                intern(Self::table(), name).map(Self)
+            /// Returns the id of `name` if it has one.
+            pub fn find(name: &str) -> Option<Self> {
+                find(Self::table(), name).map(Self)
+            }
+
+            /// Returns the id of `name`, a name of the configuration or of a route. A new name gets an id.
+            pub fn intern(name: &str) -> Self {
+                match intern(Self::table(), name, || Ok::<_, std::convert::Infallible>(())) {
+                    Ok(id) => Self(id),
+                }
             }
 
             /// Returns the name.
             pub fn name(self) -> &'static str {
                 Self::table().read().unwrap_or_else(PoisonError::into_inner).names[self.0 as usize]
+            }
+
+            /// Returns the number of names, the empty one included.
+            pub fn count() -> usize {
+                Self::table().read().unwrap_or_else(PoisonError::into_inner).names.len()
             }
 
             /// Returns the id as a dense index, from 0.
@@ -82,19 +120,87 @@ name_id! {
     ProviderId
 }
 name_id! {
-    /// A canonical symbol (`BTC-USDT`), a currency (balances) or an extension's name.
+    /// A canonical symbol (`BTC-USDT`), a currency (balances), or the name of an extension that a route selects.
     SymbolId
 }
 
-#[cfg(test)]
+/// The number of names that a provider has added: symbols and currencies.
+type Added = [u32; 2];
+
+impl ProviderId {
+    /// Returns the id of a symbol of this provider's frames, events or instrument list. A new symbol is added.
+    ///
+    /// # Errors
+    /// [`TooManyNames`] if the symbol is new and the provider has added [`MAX_NAMES`] symbols.
+    pub fn symbol(self, name: &str) -> Result<SymbolId, TooManyNames> {
+        self.add(name, 0)
+    }
+
+    /// Returns the id of a currency of this provider's balances. A new currency is added.
+    ///
+    /// # Errors
+    /// [`TooManyNames`] if the currency is new and the provider has added [`MAX_NAMES`] currencies.
+    pub fn currency(self, name: &str) -> Result<SymbolId, TooManyNames> {
+        self.add(name, 1)
+    }
+
+    fn add(self, name: &str, what: usize) -> Result<SymbolId, TooManyNames> {
+        static ADDED: RwLock<Vec<Added>> = RwLock::new(Vec::new());
+        let admit = || {
+            let mut added = ADDED.write().unwrap_or_else(PoisonError::into_inner);
+            if added.len() <= self.index() {
+                added.resize(self.index() + 1, Added::default());
+            }
+            let count = &mut added[self.index()][what];
+            if *count as usize >= MAX_NAMES {
+                return Err(TooManyNames { provider: self, what: ["symbols", "currencies"][what] });
+            }
+            *count += 1;
+            Ok(())
+        };
+        intern(SymbolId::table(), name, admit).map(SymbolId)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_name_has_one_id() {
-        let a = SymbolId::intern("NAMES-TEST").unwrap();
-        assert_eq!(a, SymbolId::intern("NAMES-TEST").unwrap());
+        let a = SymbolId::intern("NAMES-TEST");
+        assert_eq!(a, SymbolId::intern("NAMES-TEST"));
+        assert_eq!(ProviderId::intern("names-a").symbol("NAMES-TEST"), Ok(a));
+        assert_eq!(SymbolId::find("NAMES-TEST"), Some(a));
         assert_eq!(a.name(), "NAMES-TEST");
-        assert_ne!(a, SymbolId::intern("NAMES-OTHER").unwrap());
+        assert_ne!(a, SymbolId::intern("NAMES-OTHER"));
+        assert_eq!((SymbolId::find(""), SymbolId::EMPTY.name()), (Some(SymbolId::EMPTY), ""));
+    }
+
+    #[test]
+    fn a_lookup_adds_no_name() {
+        assert_eq!(SymbolId::find("NAMES-NEVER"), None);
+        assert_eq!(SymbolId::find("NAMES-NEVER"), None);
+        assert_eq!(ProviderId::find("names-never"), None);
+    }
+
+    #[test]
+    fn a_provider_fills_only_its_own_allowance() {
+        let (hostile, other) = (ProviderId::intern("names-hostile"), ProviderId::intern("names-victim"));
+        for i in 0..MAX_NAMES {
+            hostile.symbol(&format!("NAMES-{i}")).unwrap();
+        }
+        let refused = hostile.symbol("NAMES-ONE-MORE").unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "name not added: the provider names-hostile has already added 65536 symbols; restart the gateway"
+        );
+        assert_eq!(SymbolId::find("NAMES-ONE-MORE"), None, "a refused name has no id");
+        assert!(hostile.symbol("NAMES-7").is_ok(), "a symbol that has an id costs nothing");
+        assert!(hostile.currency("NAMES-COIN").is_ok(), "currencies have an allowance of their own");
+        assert!(other.symbol("NAMES-ONE-MORE").is_ok());
+        assert!(hostile.symbol("NAMES-ONE-MORE").is_ok());
+        assert_eq!(SymbolId::intern("NAMES-OF-A-ROUTE").name(), "NAMES-OF-A-ROUTE");
     }
 }

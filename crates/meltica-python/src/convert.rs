@@ -14,14 +14,9 @@ pub fn value_error(error: impl std::fmt::Display) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
 
-/// Interns a provider's name.
-pub fn provider(name: &str) -> PyResult<ProviderId> {
-    ProviderId::intern(name).map_err(value_error)
-}
-
-/// Interns a symbol. The form of ccxt, `BTC/USDT`, becomes `BTC-USDT`.
-pub fn symbol(name: &str) -> PyResult<SymbolId> {
-    SymbolId::intern(&name.replace('/', "-")).map_err(value_error)
+/// Returns the canonical form of a symbol: that of ccxt, `BTC/USDT`, becomes `BTC-USDT`.
+pub fn canonical(name: &str) -> String {
+    name.replace('/', "-")
 }
 
 /// Reads the name of an event kind.
@@ -132,13 +127,18 @@ pub fn parse_rfc3339(text: &str) -> PyResult<Nanos> {
 pub struct NameCache(std::sync::RwLock<Vec<Option<Py<PyString>>>>);
 
 impl NameCache {
-    fn get<'py>(&self, py: Python<'py>, index: usize, name: &'static str) -> Bound<'py, PyString> {
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        index: usize,
+        name: impl FnOnce() -> &'static str,
+    ) -> Bound<'py, PyString> {
         if let Ok(names) = self.0.read()
             && let Some(Some(string)) = names.get(index)
         {
             return string.bind(py).clone();
         }
-        let string = PyString::intern(py, name);
+        let string = PyString::intern(py, name());
         if let Ok(mut names) = self.0.write() {
             if names.len() <= index {
                 names.resize_with(index + 1, || None);
@@ -152,13 +152,13 @@ impl NameCache {
 /// Returns the Python string of a symbol.
 pub fn py_symbol(py: Python<'_>, id: SymbolId) -> Bound<'_, PyString> {
     static NAMES: std::sync::LazyLock<NameCache> = std::sync::LazyLock::new(NameCache::default);
-    NAMES.get(py, id.index(), id.name())
+    NAMES.get(py, id.index(), || id.name())
 }
 
 /// Returns the Python string of a provider.
 pub fn py_provider(py: Python<'_>, id: ProviderId) -> Bound<'_, PyString> {
     static NAMES: std::sync::LazyLock<NameCache> = std::sync::LazyLock::new(NameCache::default);
-    NAMES.get(py, id.index(), id.name())
+    NAMES.get(py, id.index(), || id.name())
 }
 
 /// Parses JSON with Python's own parser.

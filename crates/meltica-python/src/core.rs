@@ -1,6 +1,6 @@
 //! The data plane as one object: pools, dispatcher, hosts and producers.
 
-use crate::convert::{provider, symbol, value_error};
+use crate::convert::value_error;
 use crate::errors::LambdaError;
 use crate::host::{HostShared, PyHost};
 use crate::instance::lock;
@@ -117,9 +117,8 @@ impl CoreShared {
     }
 
     fn publish_extension(&self, extension: Extension, time: Nanos) -> PyResult<()> {
-        let symbol = symbol(&extension.name)?;
         let mut publisher = lock(&self.emitter);
-        if let Some(wanted) = publisher.wanted(Kind::Extension, symbol) {
+        if let Some((wanted, symbol)) = publisher.wanted_extension(&extension.name) {
             let origin = Origin { kind: Kind::Extension, symbol, venue_time: None, received_time: time };
             publisher
                 .publish(wanted, origin, Payload::Extension(Box::new(extension)))
@@ -169,9 +168,9 @@ pub struct PyCore {
 impl PyCore {
     #[new]
     #[pyo3(signature = (*, max_pool_bytes = 1 << 30))]
-    fn new(max_pool_bytes: usize) -> PyResult<Self> {
+    fn new(max_pool_bytes: usize) -> Self {
         let dispatcher = Dispatcher::new(Pools::new(max_pool_bytes));
-        let emitter = Mutex::new(Publisher::new(&dispatcher, provider(LAMBDAS)?));
+        let emitter = Mutex::new(Publisher::new(&dispatcher, ProviderId::intern(LAMBDAS)));
         let shared = Arc::new(CoreShared {
             dispatcher,
             hosts: Mutex::default(),
@@ -182,7 +181,7 @@ impl PyCore {
             feeds: Mutex::default(),
             watch: Mutex::default(),
         });
-        Ok(Self { shared })
+        Self { shared }
     }
 
     /// Makes a producer that sends events under the name `provider`.
@@ -223,6 +222,8 @@ impl PyCore {
     }
 
     /// Returns counters and latency summaries (ns) of pools and providers.
+    ///
+    /// `names` is the number of interned symbols.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let out = PyDict::new(py);
         let pools = self.shared.dispatcher.pools();
@@ -231,6 +232,7 @@ impl PyCore {
         let book_pool = pool_dict(py, books.capacity(), books.free(), books.exhausted())?;
         out.set_item("dispatched", self.shared.dispatcher.watermark())?;
         out.set_item("routing_version", self.shared.dispatcher.version())?;
+        out.set_item("names", SymbolId::count())?;
         out.set_item("event_pool", event_pool)?;
         out.set_item("book_pool", book_pool)?;
         out.set_item("reserved_bytes", pools.reserved_bytes())?;

@@ -4,13 +4,14 @@ mod classes;
 
 use crate::book::BookBody;
 use crate::callback::Renewable;
-use crate::convert::{parse_rfc3339, provider, py_provider, py_symbol, rfc3339, symbol, value_error};
+use crate::convert::{canonical, parse_rfc3339, py_provider, py_symbol, rfc3339, value_error};
 use crate::payload::{self, Parsed};
 use classes::{
     PyBalanceUpdate, PyBookGap, PyExecReport, PyExtension, PyInstrumentUpdate, PyKlineSummary, PyMarketStale,
     PyRiskControl, PyTicker, PyTrade,
 };
 use meltica_core::event::{Event, Header, Kind, Nanos, Payload};
+use meltica_core::names::{ProviderId, SymbolId};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping, PyString};
 use std::fmt::Write as _;
@@ -39,9 +40,17 @@ pub enum Body {
     Book(BookBody),
 }
 
+/// The names of an event that Python made. They are not interned, so no number of such events uses up ids.
+pub struct Names {
+    provider: String,
+    symbol: String,
+}
+
 /// The value of an event object.
 pub struct Content {
     pub header: Header,
+    /// The names, if Python made the event; the ids of the header are empty then.
+    names: Option<Box<Names>>,
     pub body: Body,
 }
 
@@ -61,9 +70,26 @@ impl Content {
 
     /// Returns the content of `event`, as [`Self::take`] does.
     pub fn of(event: &Event, depth: u32) -> Self {
-        let mut content = Self { header: *event.header(), body: Body::Plain(Payload::Empty) };
+        let mut content = Self::new(*event.header(), Body::Plain(Payload::Empty));
         content.take(event, depth);
         content
+    }
+
+    /// Returns a content whose names are those of its header.
+    pub fn new(header: Header, body: Body) -> Self {
+        Self { header, names: None, body }
+    }
+
+    fn provider(&self) -> &str {
+        self.names.as_ref().map_or_else(|| self.header.provider.name(), |names| &names.provider)
+    }
+
+    fn symbol(&self) -> &str {
+        match (&self.names, &self.body) {
+            (Some(names), _) => &names.symbol,
+            (None, Body::Plain(Payload::Extension(extension))) => &extension.name,
+            (None, _) => self.header.symbol.name(),
+        }
     }
 }
 
@@ -98,9 +124,13 @@ impl PyEvent {
 
     fn payload_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         match self.body() {
-            Body::Plain(payload) => payload::to_dict(py, self.header(), payload),
+            Body::Plain(payload) => {
+                let content = self.0.get();
+                let (provider, symbol) = (content.provider(), content.symbol());
+                payload::to_dict(py, provider, symbol, self.header().venue_time, payload)
+            }
             Body::Book(book) => {
-                book.with(|levels| payload::book_to_dict(py, self.header(), levels, book.depth()))
+                book.with(|levels| payload::book_to_dict(py, self.header().venue_time, levels, book.depth()))
             }
         }
     }
@@ -156,13 +186,21 @@ impl PyEvent {
     /// str: Name of the provider that sent the event; `meltica` for what lambdas emit.
     #[getter]
     fn provider<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        py_provider(py, self.header().provider)
+        let content = self.0.get();
+        match &content.names {
+            Some(names) => PyString::new(py, &names.provider),
+            None => py_provider(py, content.header.provider),
+        }
     }
 
     /// str: Instrument such as `BTC-USDT`; the currency of a `BalanceUpdate`, the name of an `Extension`.
     #[getter]
     fn symbol<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        py_symbol(py, self.header().symbol)
+        let content = self.0.get();
+        if content.names.is_some() || content.header.kind == Kind::Extension {
+            return PyString::new(py, content.symbol());
+        }
+        py_symbol(py, content.header.symbol)
     }
 
     /// int: Sequence number per provider, kind and symbol, from 1 at each start of the provider.
@@ -197,17 +235,14 @@ impl PyEvent {
 
     /// Returns JSON-able data: camelCase keys, decimals as strings, times as RFC 3339; absent fields have no key.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let h = self.header();
+        let (h, provider, symbol) = (self.header(), self.0.get().provider(), self.0.get().symbol());
         let out = PyDict::new(py);
-        let flat: String = h.symbol.name().chars().filter(|c| *c != '-').collect();
-        out.set_item(
-            "eventId",
-            format!("{}:{flat}:{}:{}", h.provider.name(), h.kind.name(), h.provider_seq),
-        )?;
+        let flat: String = symbol.chars().filter(|c| *c != '-').collect();
+        out.set_item("eventId", format!("{provider}:{flat}:{}:{}", h.kind.name(), h.provider_seq))?;
         out.set_item("seq", h.seq)?;
         out.set_item("routingVersion", h.routing_version)?;
-        out.set_item("provider", h.provider.name())?;
-        out.set_item("symbol", h.symbol.name())?;
+        out.set_item("provider", provider)?;
+        out.set_item("symbol", symbol)?;
         out.set_item("type", h.kind.name())?;
         out.set_item("seqProvider", h.provider_seq)?;
         if let Some(time) = h.venue_time {
@@ -256,22 +291,27 @@ impl PyEvent {
             dispatched_time: time("emitTs")?.unwrap_or(0),
             dispatched_ticks: 0,
             routing_version: u32::try_from(number("routingVersion")?).map_err(value_error)?,
-            provider: provider(&text("provider")?)?,
-            symbol: symbol(&text("symbol")?)?,
+            provider: ProviderId::EMPTY,
+            symbol: SymbolId::EMPTY,
             kind,
         };
         let body = match payload::from_dict(kind, &body)? {
             Parsed::Payload(payload) => Body::Plain(payload),
             Parsed::Book(book) => Body::Book(BookBody::heap(book)),
         };
-        make(py, Content { header, body })
+        let symbol = text("symbol")?;
+        let symbol = if kind == Kind::Extension { symbol } else { canonical(&symbol) };
+        let names = Names { provider: text("provider")?, symbol };
+        make(py, Content { header, names: Some(Box::new(names)), body })
     }
 
     fn __eq__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> bool {
         let Ok(other) = other.cast::<Self>() else { return false };
         let (a, b) = (slf.get(), other.get());
-        let origin = |h: &Header| (h.kind, h.provider, h.symbol, h.provider_seq, h.venue_time);
-        origin(a.header()) == origin(b.header())
+        let numbers = |h: &Header| (h.kind, h.provider_seq, h.venue_time);
+        let (ours, theirs) = (a.0.get(), b.0.get());
+        numbers(a.header()) == numbers(b.header())
+            && (ours.provider(), ours.symbol()) == (theirs.provider(), theirs.symbol())
             && match (a.body(), b.body()) {
                 (Body::Plain(a), Body::Plain(b)) => same(a, b),
                 (Body::Book(a), Body::Book(b)) => a.same(b),
@@ -281,8 +321,9 @@ impl PyEvent {
 
     fn __hash__(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let h = self.header();
-        (h.kind, h.provider, h.symbol, h.provider_seq).hash(&mut hasher);
+        let content = self.0.get();
+        let h = &content.header;
+        (h.kind, content.provider(), content.symbol(), h.provider_seq).hash(&mut hasher);
         hasher.finish()
     }
 
@@ -291,8 +332,9 @@ impl PyEvent {
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let h = self.header();
-        let mut text = format!("{}({}@{} #{}", h.kind.name(), h.symbol.name(), h.provider.name(), h.seq);
+        let (h, content) = (self.header(), self.0.get());
+        let (provider, symbol) = (content.provider(), content.symbol());
+        let mut text = format!("{}({symbol}@{provider} #{}", h.kind.name(), h.seq);
         if let Body::Book(book) = self.body() {
             text.push_str(&book.describe());
         } else {

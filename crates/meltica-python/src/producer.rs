@@ -3,16 +3,16 @@
 mod replay;
 
 use crate::codec::PyCodec;
-use crate::convert::value_error;
+use crate::convert::{canonical, value_error};
 use crate::core::CoreShared;
 use crate::instance::lock;
 use crate::payload::{self, Parsed};
 use crate::stats::feed_dict;
 use meltica_core::clock;
 use meltica_core::dispatch::{Origin, Publisher};
-use meltica_core::event::Nanos;
+use meltica_core::event::{Kind, Nanos, Payload};
 use meltica_core::feed::{Feed, FeedOutcome, FeedStats};
-use meltica_core::names::SymbolId;
+use meltica_core::names::{ProviderId, SymbolId};
 use meltica_core::replay::StampFault;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -86,7 +86,7 @@ pub struct PyProducer {
 
 impl PyProducer {
     pub fn new(core: &Arc<CoreShared>, provider: &str, codec: Option<&Bound<'_, PyCodec>>) -> PyResult<Self> {
-        let provider = crate::convert::provider(provider)?;
+        let provider = ProviderId::intern(provider);
         let publisher = Publisher::new(&core.dispatcher, provider);
         let stop = publisher.stop_flag();
         let stats = core.feed_stats(provider);
@@ -101,6 +101,22 @@ impl PyProducer {
         let result = publish(&mut feed);
         feed.flush();
         result
+    }
+
+    /// Interns the symbol of an event. The name of an extension is not interned; it stays in the payload.
+    fn symbol(&self, kind: Kind, symbol: &str, parsed: &Parsed) -> PyResult<SymbolId> {
+        if let Parsed::Payload(Payload::Extension(extension)) = parsed {
+            let name = &extension.name;
+            if symbol != name {
+                return Err(value_error(format!(
+                    "extension {name:?}: expected its name as the symbol of the event, saw {symbol:?}"
+                )));
+            }
+            return Ok(SymbolId::EMPTY);
+        }
+        let (provider, name) = (self.stats.provider, canonical(symbol));
+        let id = if kind == Kind::BalanceUpdate { provider.currency(&name) } else { provider.symbol(&name) };
+        id.map_err(value_error)
     }
 
     /// Whether `stop` was called.
@@ -147,7 +163,7 @@ impl PyProducer {
         let kind = crate::convert::kind(kind)?;
         let parsed = payload::from_dict(kind, payload)?;
         let received_time = received_time.unwrap_or_else(clock::wall);
-        let origin = Origin { kind, symbol: crate::convert::symbol(symbol)?, venue_time, received_time };
+        let origin = Origin { kind, symbol: self.symbol(kind, symbol, &parsed)?, venue_time, received_time };
         py.detach(|| {
             let mut feed = lock(&self.feed);
             let wanted = match parsed {

@@ -198,7 +198,10 @@ class Core:
         Raises `ValueError` for other values.
         """
     def stats(self) -> dict[str, Any]:
-        """Returns counters and latency summaries (ns) of pools and providers."""
+        """Returns counters and latency summaries (ns) of pools and providers.
+
+        `names` is the number of interned symbols.
+        """
     def histograms(self) -> dict[str, _Histogram]:
         """Returns, by provider, the time from received to dispatched.
 

@@ -7,7 +7,7 @@ use super::read::Reader;
 use super::symbols::SymbolCache;
 use super::{Codec, MAX_FRAME};
 use crate::event::{Kind, Nanos, Payload, VenueId};
-use crate::names::SymbolId;
+use crate::names::{ProviderId, SymbolId};
 use std::sync::Arc;
 
 /// The message of a frame.
@@ -82,13 +82,13 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Returns a decoder of the codec's messages.
-    pub fn new(codec: Arc<Codec>) -> Self {
+    /// Returns a decoder of the codec's messages, whose symbols are `provider`'s.
+    pub fn new(codec: Arc<Codec>, provider: ProviderId) -> Self {
         Self {
             codec,
             message: None,
             fields: FieldMap::default(),
-            cache: SymbolCache::default(),
+            cache: SymbolCache::new(provider),
             unknown_enums: 0,
             payload: Payload::Empty,
         }

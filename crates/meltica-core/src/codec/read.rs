@@ -131,11 +131,16 @@ impl<'a> Reader<'a> {
                 Err(fault) => self.bad(fault),
             };
         }
-        self.rare_symbol(codec, message)
+        self.rare_symbol(codec, message, cache)
     }
 
     /// Returns a symbol with escapes, a symbol out of the stream's name, or `None` for a snapshot without a symbol.
-    fn rare_symbol(&mut self, codec: &Codec, message: &Message) -> Scan<Option<SymbolId>> {
+    fn rare_symbol(
+        &mut self,
+        codec: &Codec,
+        message: &Message,
+        cache: &SymbolCache,
+    ) -> Scan<Option<SymbolId>> {
         let mut text = match message.symbol {
             Some(slot) => self.text(slot, Fault::BadText)?,
             None => None,
@@ -147,7 +152,7 @@ impl<'a> Reader<'a> {
             let symbol = stream.split_once(separator).map_or(stream, |(symbol, _)| symbol);
             text = Some(Cow::Owned(symbol.as_bytes().to_vec()));
         }
-        match text.map(|text| SymbolCache::resolve(&codec.symbols, &text)) {
+        match text.map(|text| cache.resolve(&codec.symbols, &text)) {
             Some(Ok(symbol)) => Ok(Some(symbol)),
             Some(Err(fault)) => self.bad(fault),
             None if message.role == Role::BookSnapshot => Ok(None),

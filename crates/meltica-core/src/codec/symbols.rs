@@ -2,7 +2,7 @@
 
 use super::error::Fault;
 use super::scan::load;
-use crate::names::{MAX_NAMES, SymbolId};
+use crate::names::{MAX_NAMES, ProviderId, SymbolId};
 use std::collections::HashMap;
 
 /// The compiled [`super::SymbolRule`].
@@ -35,12 +35,18 @@ impl Symbols {
 }
 
 /// The symbols of a decoder's frames by the venue's text. Each frame costs one lookup.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SymbolCache {
+    /// The provider whose symbols these are.
+    provider: ProviderId,
     ids: HashMap<u128, SymbolId, foldhash::fast::RandomState>,
 }
 
 impl SymbolCache {
+    pub fn new(provider: ProviderId) -> Self {
+        Self { provider, ids: HashMap::default() }
+    }
+
     /// Returns the symbol of `frame[start..end]`, which is text without escapes.
     #[inline]
     pub fn get(
@@ -58,12 +64,12 @@ impl SymbolCache {
                 let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
                 u128::from(first) | u128::from(last) << (8 * (len - 8))
             }
-            _ => return Self::resolve(symbols, text),
+            _ => return self.resolve(symbols, text),
         };
         if let Some(&symbol) = self.ids.get(&key) {
             return Ok(symbol);
         }
-        let symbol = Self::resolve(symbols, text)?;
+        let symbol = self.resolve(symbols, text)?;
         // The limit bounds the spellings of a symbol in upper and lower case.
         if self.ids.len() < MAX_NAMES {
             self.ids.insert(key, symbol);
@@ -73,8 +79,8 @@ impl SymbolCache {
 
     /// Returns the symbol of a text of any length.
     #[cold]
-    pub fn resolve(symbols: &Symbols, text: &[u8]) -> Result<SymbolId, Fault> {
+    pub fn resolve(&self, symbols: &Symbols, text: &[u8]) -> Result<SymbolId, Fault> {
         let symbol = symbols.canonical(text).ok_or(Fault::UnknownSymbol)?;
-        SymbolId::intern(&symbol).map_err(|_| Fault::TooManySymbols)
+        self.provider.symbol(&symbol).map_err(|_| Fault::TooManySymbols)
     }
 }

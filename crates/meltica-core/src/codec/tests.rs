@@ -4,10 +4,14 @@ mod session;
 use super::fixtures::{AGG, BOOK_TICKER, DIFF, KLINE, SNAPSHOT, TICKER, TRADE, binance_spec, wrap};
 use super::*;
 use crate::event::{Kind, Payload, PriceLevel, Side, Ticker, VenueId};
-use crate::names::SymbolId;
+use crate::names::{ProviderId, SymbolId};
+
+fn decoder_of(spec: CodecSpec) -> Decoder {
+    Decoder::new(Codec::compile(spec).unwrap(), ProviderId::intern("codec-tests"))
+}
 
 fn decoder() -> Decoder {
-    Decoder::new(Codec::compile(binance_spec()).unwrap())
+    decoder_of(binance_spec())
 }
 
 fn decode(frame: impl AsRef<[u8]>) -> Result<Decoded, DecodeError> {
@@ -252,7 +256,7 @@ fn texts_with_equal_words_are_distinguished() {
     }
     let mut spec = binance_spec();
     spec.messages[1].fields[2].path = "price_of_the_trade".into();
-    let mut decoder = Decoder::new(Codec::compile(spec.clone()).unwrap());
+    let mut decoder = decoder_of(spec.clone());
     for (key, found) in
         [("price_of_the_trade", true), ("price_of_no_trade_", false), ("price_of+the_trade", false)]
     {
@@ -337,7 +341,7 @@ fn unknown_enum_values_are_counted_and_absent_unless_required() {
     assert_eq!(decoder.unknown_enums(), 1);
     let mut spec = binance_spec();
     spec.messages[1].fields[1].required = true;
-    let mut decoder = Decoder::new(Codec::compile(spec).unwrap());
+    let mut decoder = decoder_of(spec);
     assert_eq!(decoder.decode(frame.as_bytes(), |_, _| true).unwrap_err().kind(), "bad_enum");
     assert_eq!(decoder.unknown_enums(), 1);
 }
@@ -375,7 +379,7 @@ fn a_control_message_has_conditions_only() {
     };
     let mut spec = binance_spec();
     spec.messages.insert(0, control(vec![Match::Present("id".into())]));
-    let mut decoder = Decoder::new(Codec::compile(spec.clone()).unwrap());
+    let mut decoder = decoder_of(spec.clone());
     let mut decode = |frame: &str| decoder.decode(frame.as_bytes(), |_, _| true).unwrap();
     assert!(matches!(decode(r#"{"result":null,"id":7}"#), Decoded::Control { message: 0 }));
     assert!(matches!(decode(TRADE), Decoded::Event { kind: Kind::Trade, .. }));

@@ -237,6 +237,18 @@ impl Publisher {
         Some(Wanted { entry, depth: self.table.entries[entry as usize].depth })
     }
 
+    /// Looks up the route of the extension `name`, as [`Self::wanted`] does, and returns the symbol of its header.
+    ///
+    /// Extensions that no route names have the empty symbol, as their names are not interned.
+    pub fn wanted_extension(&mut self, name: &str) -> Option<(Wanted, SymbolId)> {
+        let kind = Kind::Extension;
+        self.dispatcher.table.refresh(&mut self.table);
+        let is_named =
+            |id: &SymbolId| self.table.exact.contains_key(&RouteKey::packed(self.provider, kind, *id));
+        let symbol = SymbolId::find(name).filter(is_named).unwrap_or(SymbolId::EMPTY);
+        self.wanted(kind, symbol).map(|wanted| (wanted, symbol))
+    }
+
     /// Borrows a book slot to publish.
     ///
     /// # Errors

@@ -110,9 +110,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 impl Declared {
     fn key(&self) -> RouteKey {
         RouteKey {
-            provider: ProviderId::intern(PROVIDERS[self.provider]).unwrap(),
+            provider: ProviderId::intern(PROVIDERS[self.provider]),
             kind: self.kind,
-            symbol: self.symbol.map(|i| SymbolId::intern(SYMBOLS[i]).unwrap()),
+            symbol: self.symbol.map(|i| SymbolId::intern(SYMBOLS[i])),
         }
     }
 
@@ -203,7 +203,7 @@ struct Plane {
 impl Plane {
     fn new(pools: &Arc<Pools>) -> Self {
         let dispatcher = Dispatcher::new(Arc::clone(pools));
-        let publishers = PROVIDERS.map(|name| Publisher::new(&dispatcher, ProviderId::intern(name).unwrap()));
+        let publishers = PROVIDERS.map(|name| Publisher::new(&dispatcher, ProviderId::intern(name)));
         let subscribers = Vec::new();
         Self { dispatcher, publishers, subscribers, version: 0, last: 0, counts: BTreeMap::new() }
     }
@@ -235,7 +235,7 @@ impl Plane {
 
     /// Publishes an event and compares what each subscriber reads with its routes.
     fn send(&mut self, sent: &Sent) -> Result<(), TestCaseError> {
-        let symbol = SymbolId::intern(SYMBOLS[sent.symbol]).unwrap();
+        let symbol = SymbolId::intern(SYMBOLS[sent.symbol]);
         let publisher = &mut self.publishers[sent.provider];
         let routes: Vec<_> = self.subscribers.iter().map(|s| best(&s.routes, sent)).collect();
         let wanted = publisher.wanted(sent.kind, symbol);

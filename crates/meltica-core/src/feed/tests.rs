@@ -28,7 +28,7 @@ impl Plane {
         let dispatcher = Dispatcher::new(Arc::clone(&pools));
         let (queue, reader) =
             Queue::new([OverflowPolicy::DropOldest; Kind::COUNT], 2048, 2048, Arc::default());
-        let provider = ProviderId::intern("feed-tests").unwrap();
+        let provider = ProviderId::intern("feed-tests");
         let route = |kind: &Kind| Route {
             key: RouteKey { provider, kind: *kind, symbol: None },
             filters: Vec::new(),
@@ -258,7 +258,7 @@ fn plane_with_control() -> Plane {
         fields: vec![],
         levels: None,
     });
-    let publisher = Publisher::new(&plane.dispatcher, ProviderId::intern("feed-tests").unwrap());
+    let publisher = Publisher::new(&plane.dispatcher, ProviderId::intern("feed-tests"));
     plane.feed = Feed::new(publisher, Some(Codec::compile(spec).unwrap()));
     plane
 }
@@ -287,7 +287,7 @@ fn each_frame_counts_as_decoded_control_unmatched_or_bad() {
 #[test]
 fn unwanted_market_data_is_decoded_and_needs_no_adapter() {
     let plane = Plane::new();
-    let publisher = Publisher::new(&plane.dispatcher, ProviderId::intern("feed-tests-unwanted").unwrap());
+    let publisher = Publisher::new(&plane.dispatcher, ProviderId::intern("feed-tests-unwanted"));
     let mut feed = Feed::new(publisher, Some(Codec::compile(binance_spec()).unwrap()));
     let outcome = feed.frame(TRADE.as_bytes(), 0).unwrap();
     assert_eq!(outcome, FeedOutcome { decoded: 1, ..FeedOutcome::default() });
@@ -296,7 +296,7 @@ fn unwanted_market_data_is_decoded_and_needs_no_adapter() {
 #[test]
 fn a_feed_without_a_codec_counts_every_frame_as_bad() {
     let plane = Plane::new();
-    let publisher = Publisher::new(&plane.dispatcher, ProviderId::intern("feed-tests").unwrap());
+    let publisher = Publisher::new(&plane.dispatcher, ProviderId::intern("feed-tests"));
     let outcome = Feed::new(publisher, None).frame(TRADE.as_bytes(), 0).unwrap();
     assert_eq!(outcome, FeedOutcome { bad: 1, ..FeedOutcome::default() });
 }

@@ -73,7 +73,6 @@ impl Flood {
         let account = market.open_account();
         let intervals = Intervals { ticker: 0, book_snapshot: 0 };
         let broadcast = Broadcast::new(&market, account, intervals, "1m");
-        let broadcast = broadcast.expect("Invariant: the table of names has room");
         let mut flood = Self { _plane: plane, feed, market, broadcast };
         flood.run(300);
         flood

@@ -2,7 +2,7 @@
 
 use super::{Command, HostShared, Member, Signature, spawn};
 use crate::callback::Callback;
-use crate::convert::{kind, provider, symbol, value_error};
+use crate::convert::{canonical, kind, value_error};
 use crate::core::CoreShared;
 use crate::errors::{CapacityError, LambdaError};
 use crate::filter::Filters;
@@ -10,6 +10,7 @@ use crate::instance::{InstanceShared, Keep, Plan, PyInstance, State, lock};
 use meltica_core::bus::{DEFAULT_POLICIES, OverflowPolicy, Policies};
 use meltica_core::dispatch::{Route, RouteKey};
 use meltica_core::event::Kind;
+use meltica_core::names::{ProviderId, SymbolId};
 use meltica_core::pool::{Claim, Pools};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -182,9 +183,10 @@ fn compile_routes(declared: &Bound<'_, PyAny>, filters: &Filters, depth: u32) ->
     for route in declared.try_iter()? {
         let (source, name, of): (String, String, Option<String>) = route?.cast::<PyTuple>()?.extract()?;
         let kind = kind(&name)?;
-        let symbol = of.as_deref().map(symbol).transpose()?;
+        let name = |of: String| if kind == Kind::Extension { of } else { canonical(&of) };
+        let (provider, symbol) = (ProviderId::intern(&source), of.map(|of| SymbolId::intern(&name(of))));
         let filters = filters.get(&kind).cloned().unwrap_or_default();
-        routes.push(Route { key: RouteKey { provider: provider(&source)?, kind, symbol }, filters, depth });
+        routes.push(Route { key: RouteKey { provider, kind, symbol }, filters, depth });
     }
     routes.sort_by_key(|route| route.key);
     Ok(routes)

@@ -102,7 +102,7 @@ impl MarketView {
         let Some((header, book)) = kept else { return Ok(None) };
         let body = BookBody::slot(book, self.keep.depth);
         body.keep();
-        make(py, Content { header, body: Body::Book(body) }).map(Some)
+        make(py, Content::new(header, Body::Book(body))).map(Some)
     }
 }
 
@@ -112,9 +112,10 @@ fn find<'a, V>(
     symbol: &str,
     provider: Option<&str>,
 ) -> PyResult<Option<(&'a Key, &'a V)>> {
-    let symbol = convert::symbol(symbol)?;
+    // A name without an id has never been received.
+    let Some(symbol) = SymbolId::find(&convert::canonical(symbol)) else { return Ok(None) };
     if let Some(provider) = provider {
-        return Ok(map.get_key_value(&(symbol, convert::provider(provider)?)));
+        return Ok(ProviderId::find(provider).and_then(|provider| map.get_key_value(&(symbol, provider))));
     }
     let mut entries = map.iter().filter(|((of, _), _)| *of == symbol);
     let first = entries.next();

@@ -204,10 +204,7 @@ impl Options<'_> {
             Intervals { ticker: self.ticker_interval, book_snapshot: self.book_snapshot_interval };
         if let Some(producer) = producer {
             let broadcast = Broadcast::new(market, accounts[0].1, intervals, &self.kline_name);
-            return Ok(Output::Readers(
-                broadcast.map_err(value_error)?.with_faults(seed, behavior),
-                producer,
-            ));
+            return Ok(Output::Readers(broadcast.with_faults(seed, behavior), producer));
         }
         let json = py.import("json")?;
         let instruments =

@@ -3,7 +3,7 @@
 use super::{price, quantity};
 use crate::convert::{json_loads, rfc3339};
 use meltica_core::decimal::Decimal;
-use meltica_core::event::{Book, ExecReport, Header, Liquidity, Payload, ShortText, Side, TimeInForce};
+use meltica_core::event::{Book, ExecReport, Liquidity, Nanos, Payload, ShortText, Side, TimeInForce};
 use meltica_core::instrument::{Instrument, OptionType};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -31,7 +31,15 @@ impl<'py> Writer<'py> {
 }
 
 /// Puts a payload into a dictionary.
-pub fn to_dict<'py>(py: Python<'py>, header: &Header, payload: &Payload) -> PyResult<Bound<'py, PyDict>> {
+///
+/// `provider` and `symbol` are those of the event.
+pub fn to_dict<'py>(
+    py: Python<'py>,
+    provider: &str,
+    symbol: &str,
+    venue_time: Option<Nanos>,
+    payload: &Payload,
+) -> PyResult<Bound<'py, PyDict>> {
     let out = Writer(PyDict::new(py));
     match payload {
         Payload::Empty | Payload::Book(_) => {}
@@ -55,13 +63,11 @@ pub fn to_dict<'py>(py: Python<'py>, header: &Header, payload: &Payload) -> PyRe
         Payload::Exec(r) => exec(&out, r)?,
         Payload::Instrument(i) => drop(out.put("instrument", instrument_to_dict(py, i)?)?),
         Payload::Balance(b) => {
-            out.put("currency", header.symbol.name())?
-                .number("total", b.total)?
-                .number("available", b.available)?;
+            out.put("currency", symbol)?.number("total", b.total)?.number("available", b.available)?;
         }
         Payload::Risk(r) => {
-            out.put("strategyId", &r.strategy_id)?.put("provider", header.provider.name())?;
-            out.put("symbol", header.symbol.name())?.put("status", &r.status)?.put("reason", &r.reason)?;
+            out.put("strategyId", &r.strategy_id)?.put("provider", provider)?;
+            out.put("symbol", symbol)?.put("status", &r.status)?.put("reason", &r.reason)?;
             out.put("breachType", &r.breach_type)?;
             if !r.metrics.is_empty() {
                 let metrics = PyDict::new(py);
@@ -77,7 +83,7 @@ pub fn to_dict<'py>(py: Python<'py>, header: &Header, payload: &Payload) -> PyRe
         Payload::BookGap(g) => drop(out.put("expected", g.expected)?.put("seen", g.received)?),
         Payload::MarketStale(reason) => drop(out.put("reason", reason.name())?),
     }
-    stamp(&out, header)?;
+    stamp(&out, venue_time)?;
     Ok(out.0)
 }
 
@@ -101,14 +107,14 @@ fn exec(out: &Writer<'_>, r: &ExecReport) -> PyResult<()> {
     out.opt_number("lastFee", r.last_fee)?.opt("lastFeeCurrency", r.last_fee_currency.as_ref()).map(drop)
 }
 
-fn stamp(out: &Writer<'_>, header: &Header) -> PyResult<()> {
-    out.opt("timestamp", header.venue_time.map(rfc3339)).map(drop)
+fn stamp(out: &Writer<'_>, venue_time: Option<Nanos>) -> PyResult<()> {
+    out.opt("timestamp", venue_time.map(rfc3339)).map(drop)
 }
 
 /// Puts the best `depth` levels of each side into a dictionary.
 pub fn book_to_dict<'py>(
     py: Python<'py>,
-    header: &Header,
+    venue_time: Option<Nanos>,
     book: &Book,
     depth: usize,
 ) -> PyResult<Bound<'py, PyDict>> {
@@ -127,8 +133,8 @@ pub fn book_to_dict<'py>(
     out.put("bidCount", book.bid_count)?.put("askCount", book.ask_count)?;
     let id = |id: u64| (id != 0).then_some(id);
     out.opt("firstUpdateId", id(book.first_update_id))?.opt("finalUpdateId", id(book.last_update_id))?;
-    stamp(&out, header)?;
-    out.opt("lastUpdate", header.venue_time.map(rfc3339))?;
+    stamp(&out, venue_time)?;
+    out.opt("lastUpdate", venue_time.map(rfc3339))?;
     Ok(out.0)
 }
 

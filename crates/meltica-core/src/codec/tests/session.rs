@@ -2,7 +2,7 @@
 
 use super::decoder;
 use crate::book::{BookAssembler, DiffIds, DiffOutcome, SnapshotOutcome};
-use crate::codec::{CodecSpec, Convert, Decoded, Decoder, FieldSpec, IdMode, Match, MessageSpec, Role, Sign};
+use crate::codec::{CodecSpec, Convert, Decoded, FieldSpec, IdMode, Match, MessageSpec, Role, Sign};
 use crate::decimal::Decimal;
 use crate::event::{Book, Kind, PriceLevel};
 use std::collections::BTreeMap;
@@ -202,7 +202,7 @@ fn other_spec() -> CodecSpec {
 
 #[test]
 fn a_different_venue_is_decoded() {
-    let mut decoder = Decoder::new(super::Codec::compile(other_spec()).unwrap());
+    let mut decoder = super::decoder_of(other_spec());
     let frame = br#"{"arg":{"channel":"trades","instId":"BTC-USDT"},"data":{"tradeId":"a-7","px":42219.9,"sz":1.2E-1,"ts":"1630048897897000001"}}"#;
     let Ok(Decoded::Event { symbol, venue_time, id, .. }) = decoder.decode(frame, |_, _| true) else {
         panic!()

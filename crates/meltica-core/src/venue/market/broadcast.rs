@@ -20,7 +20,7 @@ use crate::event::{
 };
 use crate::feed::Feed;
 use crate::instrument::Instrument;
-use crate::names::{SymbolId, TooManyNames};
+use crate::names::SymbolId;
 use crate::venue::increments::exact;
 use crate::venue::{AccountId, AssetId, Balance};
 
@@ -87,30 +87,20 @@ pub struct Broadcasting<'a> {
 impl Broadcast {
     /// Returns the publisher of `market`'s public events and of `account`'s private events, without simulated faults.
     /// `kline` is the name of the candle interval.
-    ///
-    /// # Errors
-    /// [`TooManyNames`].
-    pub fn new(
-        market: &Market,
-        account: AccountId,
-        intervals: Intervals,
-        kline: &str,
-    ) -> Result<Self, TooManyNames> {
-        let symbols: Result<Vec<_>, _> =
-            market.pairs().iter().map(|pair| SymbolId::intern(&pair.instrument().symbol)).collect();
+    pub fn new(market: &Market, account: AccountId, intervals: Intervals, kline: &str) -> Self {
         let asset = |(name, id): &(String, AssetId)| {
             let scale = market.scale(*id);
-            SymbolId::intern(name).map(|symbol| Asset { id: *id, symbol, scale })
+            Asset { id: *id, symbol: SymbolId::intern(name), scale }
         };
-        Ok(Self {
-            symbols: symbols?,
-            assets: market.assets().iter().map(asset).collect::<Result<_, _>>()?,
+        Self {
+            symbols: market.pairs().iter().map(|pair| SymbolId::intern(&pair.instrument().symbol)).collect(),
+            assets: market.assets().iter().map(asset).collect(),
             account,
             pacer: Pacer::new(intervals, market.pairs().len()),
             kline: ShortText::new(kline),
             network: SimulatedNetwork::new(0, Behavior::default()),
             connected: true,
-        })
+        }
     }
 
     /// Adds simulated faults.

@@ -30,7 +30,7 @@ impl Plane {
         let dispatcher = Dispatcher::new(pools);
         let (queue, reader) =
             Queue::new([OverflowPolicy::DropOldest; Kind::COUNT], 1 << 12, 1 << 12, Arc::default());
-        let provider = ProviderId::intern(provider).unwrap();
+        let provider = ProviderId::intern(provider);
         let key = |kind: &Kind| RouteKey { provider, kind: *kind, symbol: None };
         let route = |kind| Route { key: key(kind), filters: Vec::new(), depth: 5 };
         dispatcher.subscribe(&queue, kinds.iter().map(route).collect());
@@ -43,7 +43,7 @@ impl Plane {
         for (_, asset) in market.assets().to_vec() {
             market.deposit(account, asset, Decimal::from_i64(10_000)).unwrap();
         }
-        let broadcast = Broadcast::new(&market, account, intervals, "1s").unwrap();
+        let broadcast = Broadcast::new(&market, account, intervals, "1s");
         Self { dispatcher, reader, feed, market, broadcast, account }
     }
 
@@ -202,7 +202,7 @@ fn events_without_a_subscriber_are_not_built() {
         .publish_with(
             crate::dispatch::Origin {
                 kind: Kind::Trade,
-                symbol: crate::names::SymbolId::intern("BTC-USDT").unwrap(),
+                symbol: crate::names::SymbolId::intern("BTC-USDT"),
                 venue_time: None,
                 received_time: 0,
             },

@@ -1,0 +1,146 @@
+"""Names: nothing that a strategy, a route or a provider's frames do uses up the names of others."""
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import meltica
+from meltica import _core
+from meltica.adapters.binance.codec import BINANCE
+
+# One more than the number of new symbols that a provider may add.
+MANY = (1 << 16) + 1
+TRADE = {"tradeId": "1", "price": "1", "quantity": "1"}
+
+
+def names(core: _core.Core) -> int:
+    return core.stats()["names"]
+
+
+def started(
+    core: _core.Core, kind: str, route: tuple[str, str, str | None], call: Callable[[Any], object]
+) -> Any:
+    instance = core.host("thread").add("x", callbacks={kind: call}, routes=[route])
+    instance.start()
+    return instance
+
+
+def emits(core: _core.Core) -> None:
+    instance = started(core, "Trade", ("none", "Trade", "BTC-USDT"), print)
+    for i in range(MANY):
+        instance.emit(f"EMITTED-{i}", "null")
+    instance.stop()
+
+
+def emits_to_a_listener(core: _core.Core) -> None:
+    received: list[str] = []
+    listener = started(core, "Extension", ("meltica", "Extension", None), lambda e: received.append(e.symbol))
+    emits(core)
+    listener.stop()
+    assert received[-1] == f"EMITTED-{MANY - 1}"
+
+
+def looks_up(core: _core.Core) -> None:
+    instance = started(core, "Trade", ("none", "Trade", "BTC-USDT"), print)
+    for i in range(MANY):
+        assert instance.market(f"LOOKED-{i}") is None
+        assert instance.book(f"LOOKED-{i}", f"PROVIDER-{i}") is None
+    instance.stop()
+
+
+def makes_events(core: _core.Core) -> None:
+    for i in range(MANY):
+        header = {"type": "Trade", "symbol": f"MADE-{i}", "provider": f"made-{i}"}
+        event: Any = meltica.Event.from_dict({**header, "payload": TRADE})
+        assert (event.symbol, event.provider) == (f"MADE-{i}", f"made-{i}")
+    assert pickle.loads(pickle.dumps(event)) == event
+
+
+def restarts(core: _core.Core) -> None:
+    host = core.host("shared")
+    for _ in range(2000):
+        instance = host.add("x", callbacks={"Trade": print}, routes=[("hostile", "Trade", "RESTARTED-USDT")])
+        instance.start()
+        instance.stop()
+    host.stop()
+
+
+WITHOUT_NAMES = [emits, emits_to_a_listener, looks_up, makes_events, restarts]
+
+
+@pytest.mark.parametrize("use", WITHOUT_NAMES)
+def test_these_add_no_names(use: Callable[[_core.Core], None]) -> None:
+    core = _core.Core()
+    core.host("shared").add("x", callbacks={"Trade": print}, routes=[("hostile", "Trade", "RESTARTED-USDT")])
+    started(core, "Trade", ("none", "Trade", "BTC-USDT"), print).stop()
+    before = names(core)
+    use(core)
+    assert names(core) == before
+    core.close()
+
+
+def publishes(core: _core.Core) -> None:
+    producer = core.producer("hostile-a")
+    with pytest.raises(ValueError, match="hostile-a has already added 65536 symbols"):
+        for i in range(MANY):
+            producer.publish("Trade", f"PUBLISHED-{i}", TRADE)
+    assert not producer.publish("BalanceUpdate", "COIN-A", {"total": "1", "available": "1"})
+
+
+def feeds(core: _core.Core) -> None:
+    producer = core.producer("hostile-b", _core.Codec(BINANCE))
+    for i in range(MANY):
+        frame = f'{{"e":"trade","E":1,"s":"FED{i}USDT","t":1,"p":"1","q":"1","T":1,"m":true,"M":true}}'
+        outcome = producer.feed(frame.encode())
+    assert outcome.bad == 1
+    assert "too_many_symbols" in producer.stats()["errors"]
+
+
+def routes(core: _core.Core) -> None:
+    host = core.host("shared")
+    for start in range(0, MANY, 1024):
+        declared = [(f"routed-{i}", "Trade", f"ROUTED-{i}") for i in range(start, start + 1024)]
+        instance = host.add("x", callbacks={"Trade": print}, routes=declared)
+        instance.start()
+        instance.stop()
+    host.stop()
+
+
+@pytest.mark.parametrize("use", [*WITHOUT_NAMES, publishes, feeds, routes])
+def test_these_leave_names_for_others(use: Callable[[_core.Core], None]) -> None:
+    core = _core.Core()
+    use(core)
+    received: list[Any] = []
+    symbol = f"{use.__name__.upper()}-USDT"
+    instance = started(core, "Trade", ("other", "Trade", symbol), received.append)
+    producer = core.producer("other")
+    assert producer.publish("Trade", symbol, TRADE)
+    assert not producer.publish("Ticker", f"NEW-{symbol}", {"lastPrice": "1"})
+    assert producer.drain(30)
+    assert [event.symbol for event in received] == [symbol]
+    instance.stop()
+    core.close()
+
+
+def test_an_extension_has_its_name_as_its_symbol() -> None:
+    core = _core.Core()
+    received: list[tuple[str, str]] = []
+    every = started(
+        core, "Extension", ("p", "Extension", None), lambda e: received.append(("every", e.symbol))
+    )
+    named = started(
+        core, "Extension", ("p", "Extension", "a/b"), lambda e: received.append(("named", e.symbol))
+    )
+    producer = core.producer("p")
+    for name in ("a/b", "c"):
+        assert producer.publish("Extension", name, {"name": name, "data": None})
+    assert producer.drain(30)
+    assert sorted(received) == [("every", "a/b"), ("every", "c"), ("named", "a/b")]
+    message = 'extension "c": expected its name as the symbol of the event, saw "d"'
+    with pytest.raises(ValueError, match=message):
+        producer.publish("Extension", "d", {"name": "c", "data": None})
+    every.stop()
+    named.stop()
+    core.close()
