@@ -17,7 +17,14 @@
 //!
 //! # Threads
 //! One producer at a time, under the dispatch lock, and one [`Reader`]. The two contend only when a full ring evicts,
-//! which an exchange of the ring's head decides.
+//! which an exchange of the ring's head decides. Events that a push displaces are returned to the producer, which frees
+//! them after it has released the lock.
+//!
+//! # The end of a queue
+//! A queue is closed under the dispatch lock, so no event is pushed afterwards, and is then emptied by the thread that
+//! closed it. That thread may run beside the reader: ring and cells are emptied by exchanges, and the consumer's end of
+//! the private lane is behind a lock. A closed queue holds no event, whatever keeps the queue itself alive. A halted
+//! queue accepts no event of either lane, from the first private event that it refused.
 
 mod conflation_cell;
 mod private;
@@ -28,7 +35,7 @@ mod waker;
 use crate::event::{Event, Kind};
 use crate::pool::Shared;
 use crate::stats::Counter;
-use crate::sync::{Arc, AtomicBool, Ordering};
+use crate::sync::{Arc, AtomicU32, Ordering};
 pub use conflation_cell::ConflationCell;
 use conflation_cell::Pending;
 pub(crate) use private::Place;
@@ -81,7 +88,7 @@ pub const DEFAULT_POLICIES: Policies = {
 pub struct Losses {
     /// Events replaced by a later event of the same route.
     pub conflated: Counter,
-    /// Events evicted from a full ring or refused by a halted queue.
+    /// Events evicted from a full ring, or refused by a halted queue.
     pub dropped: Counter,
 }
 
@@ -93,27 +100,24 @@ pub struct Queue {
     private: Private,
     private_limit: usize,
     pending: Pending,
-    closed: AtomicBool,
-    halted: AtomicBool,
+    /// [`CLOSED`] and [`HALTED`]; zero while the queue accepts events. Written under the dispatch lock.
+    shut: AtomicU32,
     waker: Arc<Waker>,
     /// Wakes a producer that waits for room.
     room: Waker,
     losses: [Losses; Kind::COUNT],
 }
 
-// SAFETY: events move between threads. The raw pointers are owned handles that the lanes pass on exactly once, and each
-// `UnsafeCell` of the private lane is accessed by the producer (under the dispatch lock) or by the reader, never both.
+// SAFETY: events move between threads. The raw pointers are owned handles that the lanes pass on exactly once, and the
+// `UnsafeCell` of the private lane is accessed only by the producer, under the dispatch lock.
 unsafe impl Send for Queue {}
 // SAFETY: as above.
 unsafe impl Sync for Queue {}
 
-/// The outcome of a push.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pushed {
-    Queued,
-    /// The queue is closed or halted; the event was not taken.
-    Refused,
-}
+/// Set in `Queue::shut` when the queue is closed.
+const CLOSED: u32 = 1;
+/// Set in `Queue::shut` when the private lane exceeded its limit.
+const HALTED: u32 = 2;
 
 impl Queue {
     /// Returns a queue of `capacity` events, rounded up to a power of two, and its reader. The queue is halted when its
@@ -133,8 +137,7 @@ impl Queue {
             private: Private::new(),
             private_limit,
             pending: Pending::new(),
-            closed: AtomicBool::new(false),
-            halted: AtomicBool::new(false),
+            shut: AtomicU32::new(0),
             waker,
             room: Waker::default(),
             losses: Default::default(),
@@ -161,78 +164,96 @@ impl Queue {
         } else {
             self.blocking.is_full()
         };
-        !full || self.is_closed()
+        !full || self.shut.load(Ordering::Acquire) != 0
     }
 
-    /// Sleeps until the queue has room or is closed. One producer at a time.
+    /// Sleeps until the queue has room, is closed or is halted. One producer at a time.
     pub(crate) fn wait_for_room(&self, kind: Kind, deadline: Option<Instant>) {
         self.room.wait(deadline, || self.has_room(kind));
     }
 
-    /// Pushes an event of the market lane. Producer only, under the dispatch lock.
+    /// Pushes an event of the market lane. Returns the event that lost its place to it, or the event itself if the
+    /// queue is closed or halted; the caller drops it after it has released the lock. Producer only, under the dispatch
+    /// lock.
     #[inline]
+    #[must_use]
     pub(crate) fn push(
         &self,
         cell: &Arc<ConflationCell>,
         kind: Kind,
         seq: u64,
         event: Shared<Event>,
-    ) -> Pushed {
-        if self.closed.load(Ordering::Relaxed) {
-            return Pushed::Refused;
+    ) -> Option<Shared<Event>> {
+        if self.shut.load(Ordering::Relaxed) != 0 {
+            self.count_refusal(kind);
+            return Some(event);
         }
         match self.policies[kind as usize] {
-            OverflowPolicy::DropOldest => {
-                if let Some(evicted) = self.ring.push(event, seq) {
-                    self.losses[evicted.header().kind as usize].dropped.bump(1);
-                }
-            }
-            OverflowPolicy::Block => {
-                let evicted = self.blocking.push(event, seq);
-                debug_assert!(evicted.is_none(), "Invariant: the producer waited for room");
-                if let Some(evicted) = evicted {
-                    self.losses[evicted.header().kind as usize].dropped.bump(1);
-                }
-            }
             OverflowPolicy::Conflate => {
-                if self.pending.push(cell, event).is_some() {
-                    self.losses[kind as usize].conflated.bump(1);
-                }
+                let replaced = self.pending.push(cell, event)?;
+                self.losses[kind as usize].conflated.bump(1);
+                Some(replaced)
+            }
+            policy => {
+                debug_assert!(
+                    policy == OverflowPolicy::DropOldest || !self.blocking.is_full(),
+                    "Invariant: the producer waited for room"
+                );
+                let ring = if policy == OverflowPolicy::Block { &self.blocking } else { &self.ring };
+                let evicted = ring.push(event, seq)?;
+                self.losses[evicted.header().kind as usize].dropped.bump(1);
+                Some(evicted)
             }
         }
-        Pushed::Queued
     }
 
-    /// Pushes an event of the private lane. Past the limit the event is refused and the queue halted. Producer only,
-    /// under the dispatch lock.
-    pub(crate) fn push_private(&self, place: Place, kind: Kind, event: Arc<Event>) -> Pushed {
-        if self.closed.load(Ordering::Relaxed) {
-            return Pushed::Refused;
+    /// Pushes an event of the private lane. Past the limit the event is refused and the queue halted. Returns the place
+    /// of a refused event. Producer only, under the dispatch lock.
+    pub(crate) fn push_private(&self, place: Place, kind: Kind, event: Arc<Event>) -> Result<(), Place> {
+        if self.shut.load(Ordering::Relaxed) == 0 && self.private.len() >= self.private_limit {
+            self.shut.store(HALTED, Ordering::Release);
         }
-        if self.private.len() >= self.private_limit {
-            self.halted.store(true, Ordering::Release);
-            self.losses[kind as usize].dropped.bump(1);
-            return Pushed::Refused;
+        if self.shut.load(Ordering::Relaxed) != 0 {
+            self.count_refusal(kind);
+            return Err(place);
         }
         self.private.push(place, event);
-        Pushed::Queued
+        Ok(())
     }
 
-    /// Closes the queue to new events and wakes reader and producer. Queued events can still be read.
-    pub fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+    /// Counts an event that a halted queue refused. The events of a closed queue have no reader that could miss them.
+    #[cold]
+    fn count_refusal(&self, kind: Kind) {
+        if !self.is_closed() {
+            self.losses[kind as usize].dropped.bump(1);
+        }
+    }
+
+    /// Refuses every later event. The caller holds the dispatch lock, and calls [`Self::drain`] after releasing it.
+    pub(crate) fn shut(&self) {
+        self.shut.store(self.shut.load(Ordering::Relaxed) | CLOSED, Ordering::Release);
+    }
+
+    /// Empties a closed queue, then wakes its reader and a producer that waits for room.
+    pub(crate) fn drain(&self) {
+        debug_assert!(self.is_closed(), "Invariant: only a closed queue stays empty");
+        self.ring.clear();
+        self.blocking.clear();
+        self.pending.take(|cell| drop(cell.take()));
+        self.private.clear();
         self.room.wake();
         self.waker.wake();
     }
 
-    /// Returns whether [`Self::close`] was called.
+    /// Returns whether the queue is closed: it refuses every event, and has none to read.
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.shut.load(Ordering::Acquire) & CLOSED != 0
     }
 
-    /// Returns whether the private lane exceeded its limit: events were refused, and the reader must be rebuilt.
+    /// Returns whether the private lane exceeded its limit. The events up to the first refused one can be read; later
+    /// ones of both lanes are refused, and the reader must be rebuilt.
     pub fn is_halted(&self) -> bool {
-        self.halted.load(Ordering::Acquire)
+        self.shut.load(Ordering::Acquire) & HALTED != 0
     }
 
     /// Returns the losses of a kind.

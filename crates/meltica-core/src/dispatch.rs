@@ -7,7 +7,8 @@
 //!
 //! # The step
 //! [`Publisher::publish`] fills a slot and waits for room in queues that block. Then, under one short lock, it numbers
-//! the event, pushes it to each queue and moves the watermark. The lock covers no allocation, wait or log call.
+//! the event, pushes it to each queue and moves the watermark. The lock covers no allocation, deallocation, wait or log
+//! call: room for the displaced events is reserved before, and they are freed after.
 //! Wake-ups are collected, and [`Publisher::flush`] sends them once per socket read.
 
 mod publish;
@@ -223,6 +224,15 @@ impl Dispatcher {
     /// Ends a subscription. An event that is being published at the same time may still reach its queue.
     pub fn unsubscribe(&self, id: SubscriptionId) -> Change {
         self.change(|registry| drop(registry.subscribers.remove(&id))).1
+    }
+
+    /// Closes a queue: it is empty from then on and refuses every event. A reader may still hold events that it has
+    /// already taken.
+    pub fn close(&self, queue: &Queue) {
+        let order = lock(&self.order);
+        queue.shut();
+        drop(order);
+        queue.drain();
     }
 
     /// Returns every subscribed route except those of notices, by provider, kind and symbol.

@@ -65,7 +65,7 @@ impl CoreShared {
         {
             drop(seats);
             let change = self.dispatcher.unsubscribe(subscription);
-            queue.close();
+            self.dispatcher.close(&queue);
             self.report_routes(py, &change);
         }
     }
@@ -268,10 +268,10 @@ impl PyCore {
         Ok(out)
     }
 
-    /// Closes every queue. Hosts deliver what is already queued, then end.
+    /// Closes every queue: events that were not delivered are discarded. Stop the hosts first.
     fn close(&self) {
         for (queue, _) in lock(&self.shared.seats).values() {
-            queue.close();
+            self.shared.dispatcher.close(queue);
         }
     }
 }

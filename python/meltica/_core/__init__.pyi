@@ -215,7 +215,7 @@ class Core:
         The callback runs on the thread that made the change and must return fast, because a host may wait for it.
         """
     def close(self) -> None:
-        """Closes every queue. Hosts deliver what is already queued, then end."""
+        """Closes every queue: events that were not delivered are discarded. Stop the hosts first."""
 
 @final
 class FeedOutcome:

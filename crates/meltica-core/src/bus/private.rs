@@ -1,7 +1,7 @@
 //! The private lane: a list that grows, for events that are never dropped.
 
 use crate::event::Event;
-use crate::sync::{Arc, AtomicPtr, AtomicUsize, Ordering, UnsafeCell};
+use crate::sync::{Arc, AtomicPtr, AtomicUsize, Mutex, Ordering, UnsafeCell, lock};
 
 struct Node {
     event: Option<Arc<Event>>,
@@ -32,29 +32,62 @@ impl Drop for Place {
     }
 }
 
-/// A growing list with one producer and one consumer. The node at `head` is spent; its successor is the oldest event.
+/// The consumer's end. The node is spent; its successor is the oldest event.
+struct Head(*mut Node);
+
+// SAFETY: the list owns its nodes, whose events move between threads.
+unsafe impl Send for Head {}
+
+impl Head {
+    /// Removes the oldest event if its number is at most `bound`.
+    fn pop(&mut self, bound: u64) -> Option<Arc<Event>> {
+        // SAFETY: only the holder of `self` accesses the spent node. A non-null `next` was released by the producer,
+        // which does not access the spent node again.
+        unsafe {
+            let next = (*self.0).next.load(Ordering::Acquire);
+            let event = next.as_mut()?.event.as_ref()?;
+            if event.header().seq > bound {
+                return None;
+            }
+            let event = (*next).event.take();
+            drop(Box::from_raw(std::mem::replace(&mut self.0, next)));
+            event
+        }
+    }
+}
+
+impl Drop for Head {
+    fn drop(&mut self) {
+        while self.pop(u64::MAX).is_some() {}
+        // SAFETY: the spent node is the last one.
+        drop(unsafe { Box::from_raw(self.0) });
+    }
+}
+
+/// A growing list with one producer and one consumer at a time.
 pub(super) struct Private {
     tail: UnsafeCell<*mut Node>,
-    head: UnsafeCell<*mut Node>,
+    /// Locked once per batch. The reader contends only with the thread that closes the queue.
+    head: Mutex<Head>,
     len: AtomicUsize,
 }
 
 impl Private {
     pub fn new() -> Self {
         let spent = Node::boxed(None);
-        Self { tail: UnsafeCell::new(spent), head: UnsafeCell::new(spent), len: AtomicUsize::new(0) }
+        Self { tail: UnsafeCell::new(spent), head: Mutex::new(Head(spent)), len: AtomicUsize::new(0) }
     }
 
     /// Returns the number of queued events.
     #[inline]
     pub fn len(&self) -> usize {
-        self.len.load(Ordering::Relaxed)
+        self.len.load(Ordering::Acquire)
     }
 
     /// Appends `event`. Producer only.
     pub fn push(&self, mut place: Place, event: Arc<Event>) {
         let node = std::mem::replace(&mut place.0, std::ptr::null_mut());
-        // SAFETY: the node has no other owner until it is linked. Only the producer accesses `tail`, and the reader
+        // SAFETY: the node has no other owner until it is linked. Only the producer accesses `tail`, and the consumer
         // frees its node only after `next` was set, which happens here.
         unsafe {
             (*node).event = Some(event);
@@ -63,40 +96,35 @@ impl Private {
                 *tail = node;
             });
         }
-        self.len.fetch_add(1, Ordering::Relaxed);
+        // Release: a consumer that counts the event also finds it.
+        self.len.fetch_add(1, Ordering::Release);
     }
 
     #[inline]
     pub fn is_empty(&self) -> bool {
-        // SAFETY: only the reader accesses `head`, and it calls this.
-        unsafe { self.head.with(|head| (**head).next.load(Ordering::Acquire).is_null()) }
+        self.len() == 0
     }
 
-    /// Removes the oldest event if its number is at most `bound`. Reader only.
+    /// Passes up to `max` events whose number is at most `bound` to `each`, oldest first. Returns their number.
     #[inline]
-    pub fn take(&self, bound: u64) -> Option<Arc<Event>> {
-        // SAFETY: only the reader accesses `head`. A non-null `next` was released by the producer, which does not
-        // access the spent node again.
-        unsafe {
-            let head = self.head.with(|head| *head);
-            let next = (*head).next.load(Ordering::Acquire);
-            let event = next.as_mut()?.event.as_ref()?;
-            if event.header().seq > bound {
-                return None;
-            }
-            let event = (*next).event.take();
-            self.head.with_mut(|head| *head = next);
-            drop(Box::from_raw(head));
-            self.len.fetch_sub(1, Ordering::Relaxed);
-            event
+    pub fn take(&self, bound: u64, max: usize, mut each: impl FnMut(Arc<Event>)) -> usize {
+        if self.is_empty() {
+            return 0;
         }
+        let mut head = lock(&self.head);
+        let mut taken = 0;
+        while taken < max
+            && let Some(event) = head.pop(bound)
+        {
+            taken += 1;
+            each(event);
+        }
+        self.len.fetch_sub(taken, Ordering::Release);
+        taken
     }
-}
 
-impl Drop for Private {
-    fn drop(&mut self) {
-        while self.take(u64::MAX).is_some() {}
-        // SAFETY: the spent node is the last one.
-        drop(unsafe { Box::from_raw(self.head.with(|head| *head)) });
+    /// Frees every event.
+    pub fn clear(&self) {
+        self.take(u64::MAX, usize::MAX, drop);
     }
 }

@@ -67,9 +67,15 @@ impl Reader {
     ///
     /// A round ends once the events of the emptied cells are delivered up to the round's watermark. Only then are cells
     /// emptied again. So the reader holds at most two events per route beyond its rings, and delivers no event above
-    /// the watermark of a round before it has emptied the cells again.
+    /// the watermark of a round before it has emptied the cells again. A closed queue has nothing to return.
     pub fn read(&mut self, watermark: u64, max: usize, out: &mut Vec<Item>) -> u64 {
         let queue = &*self.queue;
+        if queue.is_closed() {
+            self.staged.clear();
+            self.cells_due = 0;
+            self.bound = watermark.max(self.bound);
+            return self.bound;
+        }
         let new_round = self.cells_due == 0;
         if new_round {
             self.bound = watermark.max(self.bound);
@@ -88,15 +94,12 @@ impl Reader {
             }
             lanes += usize::from(self.staged.len() > before);
         }
-        let before = self.staged.len();
-        while self.staged.len() - before < max {
-            let Some(event) = queue.private.take(self.bound) else { break };
-            self.staged.push_back(Item::Private(event));
-        }
-        if self.staged.len() - before == max {
+        let staged = &mut self.staged;
+        let taken = queue.private.take(self.bound, max, |event| staged.push_back(Item::Private(event)));
+        if taken == max {
             safe = safe.min(self.staged.back().map_or(safe, |last| last.header().seq));
         }
-        lanes += usize::from(self.staged.len() > before);
+        lanes += usize::from(taken > 0);
         if queue.blocking.capacity() != 0 {
             queue.room.wake();
         }

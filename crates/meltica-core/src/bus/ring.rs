@@ -11,9 +11,9 @@ struct Cell {
     seq: AtomicU64,
 }
 
-/// A bounded ring with one producer, which can evict, and one consumer, which takes runs of events.
+/// A bounded ring with one producer, which can evict, and consumers, which take runs of events.
 pub(super) struct Ring {
-    /// The next event to take. Moved by the consumer, and by the producer when it evicts.
+    /// The next event to take. Moved by a consumer, and by the producer when it evicts.
     head: CachePadded<AtomicU64>,
     /// The next place to fill. Moved by the producer.
     tail: CachePadded<AtomicU64>,
@@ -61,9 +61,9 @@ impl Ring {
         let head = self.head.load(Ordering::Acquire);
         if tail - head >= self.cells.len() as u64 {
             let oldest = self.cell(head).event.load(Ordering::Relaxed);
-            // Fails if the reader has just taken the event; then the ring has room.
+            // Fails if a consumer has just taken the event; then the ring has room.
             if self.head.compare_exchange(head, head + 1, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-                // SAFETY: the exchange took cell `head` from the reader; only this producer refills it.
+                // SAFETY: the exchange took cell `head` from the consumers; only this producer refills it.
                 evicted = Some(unsafe { Shared::from_raw(oldest) });
             }
         }
@@ -76,7 +76,6 @@ impl Ring {
     }
 
     /// Takes up to `max` events whose number is at most `bound`, oldest first. Returns whether it stopped at `max`.
-    /// Reader only.
     #[inline]
     pub fn take(
         &self,
@@ -103,19 +102,24 @@ impl Ring {
             let next = head + raw.len() as u64;
             // Release: the producer refills these cells only after it has seen this exchange, hence after these loads.
             if self.head.compare_exchange(head, next, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-                // SAFETY: the exchange made this reader the owner of exactly the cells that it read.
+                // SAFETY: the exchange made this consumer the owner of exactly the cells that it read.
                 out.extend(raw.drain(..).map(|slot| Item::Pooled(unsafe { Shared::from_raw(slot) })));
                 return next == head + max as u64;
             }
+        }
+    }
+
+    /// Frees every event.
+    pub fn clear(&self) {
+        let (mut out, mut raw) = (VecDeque::new(), Vec::new());
+        if !self.cells.is_empty() {
+            self.take(u64::MAX, self.cells.len(), &mut out, &mut raw);
         }
     }
 }
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        let (mut out, mut raw) = (VecDeque::new(), Vec::new());
-        if !self.cells.is_empty() {
-            self.take(u64::MAX, self.cells.len(), &mut out, &mut raw);
-        }
+        self.clear();
     }
 }

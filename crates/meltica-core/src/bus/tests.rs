@@ -2,10 +2,12 @@
 
 mod properties;
 
-use crate::bus::{Item, OverflowPolicy, Policies, Queue, Reader, Waker};
+use crate::bus::{DEFAULT_POLICIES, Item, OverflowPolicy, Policies, Queue, Reader, Waker};
 use crate::decimal::Decimal;
-use crate::dispatch::{Dispatcher, NotDispatched, Origin, Publisher, Route, RouteKey};
-use crate::event::{BalanceUpdate, Kind, Kline, Payload, RiskControl, Ticker, Trade, VenueId};
+use crate::dispatch::{
+    Change, Dispatcher, NotDispatched, Origin, Publisher, Route, RouteKey, SubscriptionId,
+};
+use crate::event::{BalanceUpdate, Header, Kind, Kline, Payload, RiskControl, Ticker, Trade, VenueId};
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{Claim, Pools};
 use proptest::prelude::*;
@@ -103,10 +105,10 @@ impl Subscriber {
         Self { queue, reader, policies, read: Vec::new() }
     }
 
-    fn subscribe(&self, dispatcher: &Dispatcher, provider: ProviderId) {
+    fn subscribe(&self, dispatcher: &Dispatcher, provider: ProviderId) -> (SubscriptionId, Change) {
         let route =
             |kind| Route { key: RouteKey { provider, kind, symbol: None }, filters: Vec::new(), depth: 1 };
-        dispatcher.subscribe(&self.queue, kinds().map(route).collect());
+        dispatcher.subscribe(&self.queue, kinds().map(route).collect())
     }
 
     fn read_batch(&mut self, dispatcher: &Dispatcher, max: usize) {
@@ -166,6 +168,21 @@ impl Subscriber {
     }
 }
 
+fn header() -> Header {
+    Header {
+        seq: 1,
+        provider_seq: 1,
+        venue_time: None,
+        received_time: 0,
+        dispatched_time: 0,
+        dispatched_ticks: 0,
+        routing_version: 0,
+        provider: provider("bus-tests"),
+        symbol: symbol(0),
+        kind: Kind::Trade,
+    }
+}
+
 /// Returns a length that the private lane does not exceed. With `block`, producers wait for that lane too, so a short
 /// one is enough.
 fn private_limit(policies: &Policies) -> usize {
@@ -218,11 +235,11 @@ fn closing_a_full_queue_releases_its_producer() {
     witness.subscribe(&dispatcher, publisher.provider());
     thread::scope(|scope| {
         let waiting = scope.spawn(|| send(&mut publisher, (Kind::Trade, 0, 2)));
-        subscriber.queue.close();
+        dispatcher.close(&subscriber.queue);
         assert_eq!(waiting.join().unwrap(), Ok(Some(2)));
     });
     subscriber.read_out(&dispatcher);
-    assert_eq!(subscriber.read, [(1, (Kind::Trade, 0, 1))], "events of a closed queue can still be read");
+    assert_eq!(subscriber.read, [], "a closed queue is empty");
     assert_eq!(subscriber.queue.losses(Kind::Trade).dropped.get(), 0);
     let mut witness = witness;
     witness.read_out(&dispatcher);
@@ -233,4 +250,55 @@ fn closing_a_full_queue_releases_its_producer() {
     );
     drop((subscriber, witness, publisher));
     assert!(all_slots_are_free(&pools));
+}
+
+#[test]
+fn a_closed_queue_holds_nothing_whatever_keeps_it_alive() {
+    let (pools, dispatcher) = plane();
+    let name = provider("bus-tests");
+    let mut subscriber = Subscriber::new(DEFAULT_POLICIES, 8, 10);
+    let (id, _) = subscriber.subscribe(&dispatcher, name);
+    let (mut idle, mut publisher) = (Publisher::new(&dispatcher, name), Publisher::new(&dispatcher, name));
+    for n in 0..20 {
+        for kind in kinds() {
+            send(if n == 0 { &mut idle } else { &mut publisher }, (kind, n as usize % SYMBOLS, n)).unwrap();
+        }
+    }
+    subscriber.read_batch(&dispatcher, 2);
+    let read = subscriber.read.len();
+    dispatcher.unsubscribe(id);
+    dispatcher.close(&subscriber.queue);
+    subscriber.read_batch(&dispatcher, 2);
+    assert_eq!(subscriber.read.len(), read, "the reader discards what it has taken");
+    assert!(!subscriber.reader.has_work(), "the private lane is empty too");
+    assert!(Arc::strong_count(&subscriber.queue) > 2, "the idle publisher's table keeps the queue alive");
+    assert!(all_slots_are_free(&pools), "the queue that the idle publisher keeps alive holds no slot");
+    send(&mut idle, (Kind::Trade, 0, 99)).unwrap();
+    assert!(all_slots_are_free(&pools));
+}
+
+#[test]
+fn a_displaced_event_is_freed_by_the_caller_of_push() {
+    let pools = Pools::new(1 << 20);
+    pools.events.grow_to(8);
+    let mut policies = [OverflowPolicy::DropOldest; Kind::COUNT];
+    policies[Kind::Ticker as usize] = OverflowPolicy::Conflate;
+    let (queue, _reader) = Queue::new(policies, 1, 1, Arc::default());
+    let event = |kind| {
+        let mut event = pools.events.borrow().unwrap();
+        event.header = Some(Header { kind, ..header() });
+        event.into_shared()
+    };
+    let cell = Arc::default();
+    for kind in [Kind::Trade, Kind::Ticker] {
+        assert!(queue.push(&cell, kind, 1, event(kind)).is_none());
+        let in_use = pools.events.capacity() - pools.events.free();
+        let displaced = queue.push(&cell, kind, 2, event(kind));
+        assert_eq!(pools.events.capacity() - pools.events.free(), in_use + 1);
+        drop(displaced);
+        assert_eq!(pools.events.capacity() - pools.events.free(), in_use);
+    }
+    queue.shut();
+    let refused = queue.push(&cell, Kind::Trade, 3, event(Kind::Trade));
+    assert!(refused.is_some(), "a refused event is freed by the caller too");
 }

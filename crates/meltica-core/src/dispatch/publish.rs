@@ -1,11 +1,11 @@
 //! The dispatch step: an event is numbered and pushed to the queues of its entry.
 
 use super::{Dispatcher, Entry, RouteKey, Table, Target};
-use crate::bus::{Place, Pushed, Waker};
+use crate::bus::{Place, Waker};
 use crate::clock::{self, Anchor};
 use crate::event::{Event, Header, Kind, Nanos, Payload};
 use crate::names::{ProviderId, SymbolId};
-use crate::pool::{Pool, Recycle, Unique};
+use crate::pool::{Pool, Recycle, Shared, Unique};
 use crate::sync::{Arc, MutexGuard, Ordering, fence, lock};
 use std::sync::atomic::AtomicBool as StopFlag;
 use std::time::{Duration, Instant};
@@ -73,6 +73,8 @@ struct Step<'p> {
     /// Whether the filters of each target matched; empty if no target has filters.
     passed: &'p [bool],
     wakes: &'p mut Vec<Arc<Waker>>,
+    /// Events that lost their place in a queue, to be freed after the lock; empty between steps.
+    displaced: &'p mut Vec<Shared<Event>>,
     stop: &'p StopFlag,
 }
 
@@ -93,14 +95,17 @@ impl<'p> Step<'p> {
     ) -> Result<u64, NotDispatched> {
         let mut event = borrow(&self.dispatcher.pools.events, self.entry.blocking, self.stop)?;
         event.payload = std::mem::take(payload);
+        self.displaced.reserve(readers);
         let mut order = self.lock_with_room(header.kind)?;
         let seq = *order + 1;
         event.header = Some(Header { seq, ..header });
         for (target, event) in self.targets().zip(event.share(readers as u32)) {
-            target.queue.push(&target.cell, header.kind, seq, event);
+            self.displaced.extend(target.queue.push(&target.cell, header.kind, seq, event));
         }
         *order = seq;
         self.dispatcher.watermark.set(seq);
+        drop(order);
+        self.displaced.clear();
         Ok(seq)
     }
 
@@ -119,15 +124,15 @@ impl<'p> Step<'p> {
             event.header = Some(Header { seq, ..header });
         }
         for (target, place) in self.targets().zip(places) {
-            if target.queue.push_private(place, header.kind, Arc::clone(&event)) == Pushed::Refused {
-                refused.push(Arc::clone(&target.waker));
+            if let Err(place) = target.queue.push_private(place, header.kind, Arc::clone(&event)) {
+                refused.push((place, Arc::clone(&target.waker)));
             }
         }
         *order = seq;
         self.dispatcher.watermark.set(seq);
         drop(order);
         // The reader of a halted queue must be woken, so that it sees the halt.
-        self.wakes.append(&mut refused);
+        self.wakes.extend(refused.into_iter().map(|(_, waker)| waker));
         Ok(seq)
     }
 
@@ -177,6 +182,7 @@ pub struct Publisher {
     sequences: Vec<u64>,
     passed: Vec<bool>,
     wakes: Vec<Arc<Waker>>,
+    displaced: Vec<Shared<Event>>,
     anchor: Anchor,
     /// The time of the last dispatch.
     last_ticks: u64,
@@ -193,6 +199,7 @@ impl Publisher {
             sequences: Vec::new(),
             passed: Vec::new(),
             wakes: Vec::new(),
+            displaced: Vec::new(),
             anchor: Anchor::now(),
             last_ticks: 0,
             stop: std::sync::Arc::default(),
@@ -315,6 +322,7 @@ impl Publisher {
             entry,
             passed: &self.passed,
             wakes: &mut self.wakes,
+            displaced: &mut self.displaced,
             stop: &self.stop,
         };
         let seq = if origin.kind.is_private() {

@@ -338,7 +338,7 @@ impl Loop {
         seat.instance.set_state(State::Stopping);
         if group.seats.is_empty() {
             let change = self.shared.core.dispatcher.unsubscribe(group.subscription);
-            group.reader.queue().close();
+            self.shared.core.dispatcher.close(group.reader.queue());
             self.shared.core.report_routes(py, &change);
             // The batch refers to groups by index, so `maintain_queues` removes the empty group later.
         }
