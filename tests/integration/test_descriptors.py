@@ -76,3 +76,18 @@ def test_new_connections_are_refused_and_open_ones_served(database_url: str) -> 
         messages = [line["message"] for line in gateway.lines()]
         assert any("raise the limit (ulimit -n)" in message for message in messages)
         assert not any("system resource" in message for message in messages)
+
+
+def test_an_attached_server_is_supervised_again_when_descriptors_are_free() -> None:
+    with project() as created, created.database(), created.serving() as gateway:
+        gateway.wait_ready()
+        with exhausted(gateway.process.pid):
+            # New connections of this test take what is left below the limit.
+            fillers = [connect(gateway) for _ in range(20)]
+            for filler in fillers:
+                filler.connect()
+            assert wait_until(lambda: "state of the embedded PostgreSQL" in gateway.tail(), PATIENCE)
+            for filler in fillers:
+                filler.close()
+        gateway.wait_ready()
+        assert "Traceback" not in gateway.log.read_text()

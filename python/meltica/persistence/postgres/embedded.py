@@ -154,12 +154,17 @@ class EmbeddedPostgres:
         pause, up_since = 0.0, time.monotonic()
         while True:
             await asyncio.sleep(WATCH_INTERVAL)
-            self._limit_log()
-            if self.running:
+            try:
+                self._limit_log()
+                if self.running:
+                    continue
+                lost = "ended" if self.pid is None else f"lost its socket in {self._home.run}"
+            except OSError as error:
+                # Such as no free file descriptor: the server may be running.
+                _log.warning("state of the embedded PostgreSQL in %s unknown, retrying: %s", self.home, error)
                 continue
             if time.monotonic() - up_since > LONGEST_BACKOFF:
                 pause = 0.0
-            lost = "ended" if self.pid is None else f"lost its socket in {self._home.run}"
             _log.error("the embedded PostgreSQL in %s has %s; restarting it", self.home, lost)
             if on_change is not None:
                 on_change(False)
