@@ -76,8 +76,8 @@ def fuzz(session: nox.Session) -> None:
 def soak(session: nox.Session) -> None:
     """Runs the soak tests: 50 million events, then a venue and a gateway with every fault.
 
-    `-- events`, `-- venue` or `-- gateway` runs one of them, with its length after it. The first two fail if
-    memory grows.
+    `-- events`, `-- venue` or `-- gateway` runs one of them, with its length after it. All fail if memory
+    grows.
     """
     install(session, "test")
     which, *length = session.posargs or ["all"]

@@ -2,49 +2,63 @@
 
     python -m tests.soak.gateway [SECONDS] [SEED]       or       nox -s soak -- gateway [SECONDS] [SEED]
 
-One thread per component sends starts and stops over REST, sometimes two at once. Beside them, PostgreSQL
-or a single session of it is frozen, sessions are terminated, PostgreSQL is killed, and the gateway is
-frozen, killed or stopped. Sometimes a second gateway takes the lock. Each round ends in a quiet point, where
+Components are started and stopped over REST all the time (`gateway_storm`), while faults are injected in
+random order (`gateway_faults`). Each round ends in a quiet point, where
 
+- the gateway is ready: no fault outlives its cause;
 - REST, the rows and the components that really receive events agree;
 - each component has the state of the last change that was acknowledged. Only an unrecorded stop may be lost,
   when another gateway held the lock meanwhile, or when the gateway ended before;
-- a change that was answered 503 `database_unavailable` or `lock_not_held` has changed nothing.
+- the log has a `superseded` line for each stop that another gateway's lock has dropped, and for no other;
+- a change that was refused, such as by a 503 `database_unavailable` or `lock_not_held`, has changed nothing;
+- descriptors, threads and memory of the gateway have not grown since its first quiet point.
 """
 
 import contextlib
-import os
-import random
-import signal
+import re
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import psycopg
 
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.persistence.postgres.server import wait_until
-from tests.support.changes import Model, post
-from tests.support.serving import Project, free_port, frozen, project
+from tests.soak.gateway_faults import MIB, SUPERSEDED, Faults, Scene
+from tests.soak.gateway_storm import COMPONENTS, Storm
+from tests.soak.venue import rss
+from tests.support.changes import Model
+from tests.support.serving import free_port, project
+from tests.support.small_disk import NotMounted, mounted
+from tests.support.venues import KEY, SECRET, Venue
 
 SECONDS = 600.0
-QUIET_SECONDS = 60.0
-ROUND = 12.0
-"""Seconds of faults between two quiet points, at most; a fault that has begun ends later."""
-COMPONENTS = {
-    "watch": "/strategy/instances/watch",
-    "mate": "/strategy/instances/mate",
-    "idle": "/strategy/instances/idle",
-    "demo": "/providers/demo",
-    "off": "/providers/off",
-}
+QUIET_SECONDS = 180.0
+"""How long the components may take to agree on a busy machine: backoffs of up to 30 s included."""
+DISK = "700m"
+INSTANCES = ("watch", "mate", "idle", "wire")
+CONFIG = """
+log: {level: info}
+apiServer: {addr: "127.0.0.1:MAIN"}
+supervision: {backoff: {max: 2s}}
+providers:
+  demo: {adapter: replay, settings: {sample: true, loop: true, speed: 20}}
+  off: {adapter: replay, enabled: false, settings: {sample: true}}
+  live: {adapter: fake, settings: {endpoint: "VENUE", key: KEY, secret: SECRET}}
+  spare: {adapter: fake, enabled: false, settings: {endpoint: "VENUE", key: KEY, secret: SECRET}}
+lambdas:
+  - {id: watch, strategy: watch.py, scope: {demo: "*"}}
+  - {id: mate, strategy: watch.py, scope: {demo: "*"}, host: shared}
+  - {id: idle, strategy: watch.py, scope: {demo: "*"}, enabled: false}
+  - {id: wire, strategy: watch.py, scope: {live: "*"}}
+"""
 STRATEGY = """
-import pathlib, time, meltica
+import contextlib, pathlib, time, meltica
 
 class Watch(meltica.Lambda):
     written = 0.0
@@ -53,8 +67,24 @@ class Watch(meltica.Lambda):
         now = time.monotonic()
         if now - self.written > 0.1:
             self.written = now
-            pathlib.Path(__file__).with_name(f"{self.id}.alive").write_text(str(now))
+            with contextlib.suppress(OSError):  # no file descriptor
+                pathlib.Path(__file__).with_name(f"{self.id}.alive").write_text(str(now))
 """
+
+
+class Use(NamedTuple):
+    """What a gateway process uses."""
+
+    descriptors: int
+    threads: int
+    memory: int
+
+    def growth(self, first: "Use") -> "Use":
+        return Use(*(now - before for now, before in zip(self, first, strict=True)))
+
+
+GROWTH = Use(24, 24, 64 * MIB)
+"""By how much the use of a gateway may grow after its first quiet point."""
 
 
 @dataclass
@@ -64,262 +94,70 @@ class Soaked:
     rounds: int = 0
     seconds: float = 0.0
     answers: Counter[str] = field(default_factory=Counter[str])
-    chaos: Counter[str] = field(default_factory=Counter[str])
+    injected: Counter[str] = field(default_factory=Counter[str])
     superseded: int = 0
+    retried: int = 0
+    """Instances whose start failed without descriptors or disk space, and that were started again."""
+    grown: Use = field(default_factory=lambda: Use(0, 0, 0))
+    """Largest growth at a quiet point."""
     faults: list[str] = field(default_factory=list[str])
 
 
 class Chaos:
     """One run."""
 
-    def __init__(
-        self, created: Project, server: EmbeddedPostgres, seed: int, report: Callable[[str], object]
-    ):
+    def __init__(self, scene: Scene, seed: int, pace: float, report: Callable[[str], object]) -> None:
         self.soaked = Soaked()
-        self._project = created
-        self._server = server
+        self._scene = scene
+        self._project = scene.project
         self._report = report
-        self._random = random.Random(seed)
-        self._dsn = server.dsn
-        (created.folder / "watch.py").write_text(STRATEGY)
-        created.edit("127.0.0.1:0", f"127.0.0.1:{free_port()}")
-        self._second_port = free_port()
-        self._main = created.launch(database=self._dsn)
-        self._main.wait_started()
-        self._address = self._main.address
-        self._main.wait_ready()
-        self._models = {name: Model(state) for name, (state, _) in created.states(self._dsn).items()}
-        self._storming = threading.Event()
-        self._ended = threading.Event()
-        self._idle = {name: threading.Event() for name in COMPONENTS}
-        self._answers_lock = threading.Lock()
-        self._threads = [
-            threading.Thread(target=self._storm, args=(name, random.Random(seed * 31 + number)), daemon=True)
-            for number, name in enumerate(COMPONENTS)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._log = scene.main.log
+        self._first: Use | None = None
+        scene.main.wait_started()
+        scene.main.wait_ready(QUIET_SECONDS)
+        states = {name: state for name, (state, _) in self._rows().items() if name in COMPONENTS}
+        self._storm = Storm(scene.main.address, states, seed)
+        self._faults = Faults(scene, self._storm, seed, pace)
 
     def run(self, seconds: float) -> Soaked:
-        """Runs rounds until `seconds` have passed or a fault is found."""
+        """Runs rounds until `seconds` have passed and each fault was injected, or a fault is found."""
         began = time.monotonic()
+        rounds = self._faults.plan()
+        least = len(rounds)
         try:
-            while not self.soaked.faults and time.monotonic() - began < seconds:
-                self._round(min(ROUND, seconds / 2))
+            while not self.soaked.faults:
+                if self.soaked.rounds >= least and time.monotonic() - began >= seconds:
+                    break
+                rounds = rounds or self._faults.plan()
+                self._round(rounds.pop(0))
                 self.soaked.rounds += 1
         finally:
-            self._ended.set()
-            self._storming.set()
-            for thread in self._threads:
-                thread.join(40)
-            self._main.kill()
+            self._storm.close()
+            self._scene.main.kill()
+            self._scene.venue.close()
         self.soaked.seconds = time.monotonic() - began
+        self.soaked.answers, self.soaked.injected = self._storm.answers, self._faults.injected
         return self.soaked
 
-    # The storm
+    def _round(self, kinds: list[str]) -> None:
+        faults = self._faults
+        faults.restarted = faults.started_another = faults.starved = False
+        position = self._log.stat().st_size
+        self._storm.begin()
+        for kind in kinds:
+            faults.pause(0.0, 2.0)
+            faults.inject(kind)
+        faults.pause(0.0, 1.0)
+        unanswered = self._storm.calm()
+        self.soaked.faults += [f"{name}: a request was not answered" for name in unanswered]
+        self._quiet(position)
+        self.soaked.faults += faults.found
+        self._report(f"round {self.soaked.rounds}: {', '.join(kinds)}; {self._use()}; {self._rows()}")
+        if self.soaked.faults:
+            for name, model in self._storm.models.items():
+                self._report(f"{name}: {model.possible} {model.history[-12:]}")
 
-    def _storm(self, name: str, source: random.Random) -> None:
-        with ThreadPoolExecutor(2) as pool:
-            while not self._ended.is_set():
-                if not self._storming.is_set():
-                    self._idle[name].set()
-                    self._storming.wait()
-                    continue
-                self._idle[name].clear()
-                verbs = [source.choice(("start", "stop"))]
-                if source.random() < 0.15:
-                    verbs.append(source.choice(("start", "stop")))
-                paths = [f"{COMPONENTS[name]}/{verb}" for verb in verbs]
-                answers = list(pool.map(post, [self._address] * len(paths), paths))
-                self._note(self._models[name], verbs, answers)
-                threading.Event().wait(source.choice((0.0, 0.01, 0.1, 0.6, 2.0)))
-
-    def _note(self, model: Model, verbs: list[str], answers: list[tuple[int, str, bool]]) -> None:
-        with self._answers_lock:
-            for verb, answer in zip(verbs, answers, strict=True):
-                self.soaked.answers[f"{verb} {answer[0]} {answer[1]}{'' if answer[2] else 'unrecorded'}"] += 1
-            if len(verbs) == 1:
-                model.answered(verbs[0], *answers[0])
-                return
-            # The order of two changes at once is unknown.
-            orders = [Model(""), Model("")]
-            for order, pairs in zip(orders, (((0, 1)), ((1, 0))), strict=True):
-                order.possible, order.unrecorded = set(model.possible), set(model.unrecorded)
-                for index in pairs:
-                    order.answered(verbs[index], *answers[index])
-            model.possible = orders[0].possible | orders[1].possible
-            model.unrecorded = orders[0].unrecorded | orders[1].unrecorded
-            model.history += [f"(at once) {line}" for line in orders[0].history]
-
-    # Faults
-
-    def _round(self, seconds: float) -> None:
-        self._log_from = self._main.log.stat().st_size
-        for event in self._idle.values():
-            event.clear()
-        self._storming.set()
-        deadline = time.monotonic() + seconds
-        done: list[str] = []
-        while time.monotonic() < deadline:
-            self._pause(0.0, 2.0)
-            chaos = self._random.choice(self._faults())
-            done.append(chaos.__name__.strip("_"))
-            self.soaked.chaos[done[-1]] += 1
-            chaos()
-        self._pause(0.0, 1.0)
-        self._storming.clear()
-        self._quiet(done)
-
-    def _faults(self) -> tuple[Callable[[], None], ...]:
-        return (
-            *(self._freeze, self._freeze_session) * 2,
-            self._terminate_lock,
-            self._terminate_pool,
-            self._terminate_all,
-            self._kill_session,
-            self._kill_postgres,
-            self._freeze_gateway,
-            self._kill_gateway,
-            self._stop_gateway,
-            self._stop_gateway_frozen,
-            self._take_over,
-        )
-
-    def _pause(self, low: float, high: float) -> None:
-        threading.Event().wait(self._random.uniform(low, high))
-
-    def _freeze(self) -> None:
-        with self._frozen_postgres():
-            self._pause(0.1, self._random.choice((1.0, 4.0, 14.0)))
-
-    @contextlib.contextmanager
-    def _frozen_postgres(self) -> Generator[None]:
-        pid = self._server.pid
-        if pid is None:
-            yield
-            return
-        with frozen(pid):
-            yield
-
-    def _sessions(self, condition: str) -> list[int]:
-        with contextlib.suppress(psycopg.Error), psycopg.connect(self._dsn, connect_timeout=5) as connection:
-            query = f"select pid from pg_stat_activity where pid <> pg_backend_pid() and {condition}"
-            return [row[0] for row in connection.execute(query.encode())]
-        return []
-
-    def _end_sessions(self, condition: str, number: int) -> None:
-        for pid in self._sessions(f"backend_type = 'client backend' and {condition}"):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-
-    def _freeze_session(self) -> None:
-        pids = self._sessions("application_name like 'meltica%'")
-        if pids:
-            with frozen(self._random.choice(pids)):
-                self._pause(0.1, self._random.choice((2.0, 13.0)))
-
-    def _terminate_lock(self) -> None:
-        self._end_sessions("application_name like 'meltica gateway%'", signal.SIGTERM)
-
-    def _terminate_pool(self) -> None:
-        self._end_sessions("application_name = 'meltica'", signal.SIGTERM)
-
-    def _terminate_all(self) -> None:
-        self._end_sessions("application_name like 'meltica%'", signal.SIGTERM)
-
-    def _kill_session(self) -> None:
-        pids = self._sessions("application_name like 'meltica%'")
-        if pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._random.choice(pids), signal.SIGKILL)
-
-    def _kill_postgres(self) -> None:
-        pid = self._server.pid
-        if pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-    def _freeze_gateway(self) -> None:
-        self._main.signal(signal.SIGSTOP)
-        if self._random.random() < 0.5:
-            self._terminate_lock()
-        self._pause(0.1, 5.0)
-        self._main.signal(signal.SIGCONT)
-
-    def _kill_gateway(self) -> None:
-        self._main.signal(signal.SIGKILL)
-        self._restart()
-
-    def _stop_gateway(self) -> None:
-        self._main.signal(signal.SIGTERM)
-        self._restart()
-
-    def _stop_gateway_frozen(self) -> None:
-        with self._frozen_postgres():
-            self._pause(0.1, 4.0)
-            self._main.signal(signal.SIGTERM)
-            self._pause(0.1, 6.0)
-        self._restart()
-
-    def _restart(self) -> None:
-        code = self._main.ended()
-        self._main.kill()
-        if code != 0:
-            # It had no time to record the stops that it answered with 202.
-            with self._answers_lock:
-                for model in self._models.values():
-                    model.lose_unrecorded()
-        for _ in range(20):
-            self._main = self._project.launch(database=self._dsn)
-            with contextlib.suppress(AssertionError):
-                self._main.wait_started()
-                return
-            self._main.kill()
-            self._pause(0.5, 0.5)
-        self.soaked.faults.append(f"the gateway cannot be started: {self._main.tail()}")
-
-    def _take_over(self) -> None:
-        """Freezes the gateway, lets another one take the lock and change something, and ends that one."""
-        self._main.signal(signal.SIGSTOP)
-        continued = False
-        self._terminate_lock()
-        second = self._project.launch("--port", str(self._second_port), database=self._dsn)
-        try:
-            try:
-                second.wait_started()
-            except AssertionError:
-                return
-            if self._random.random() < 0.5:
-                self._main.signal(signal.SIGCONT)
-                continued = True
-            for _ in range(self._random.randrange(1, 6)):
-                name = self._random.choice(list(COMPONENTS))
-                verb = self._random.choice(("start", "stop"))
-                answer = post(second.address, f"{COMPONENTS[name]}/{verb}")
-                with self._answers_lock:
-                    self.soaked.answers[f"second: {verb} {answer[0]} {answer[1]}"] += 1
-                    # Unrecorded stops of the first gateway are superseded by the database, so both may apply.
-                    model = self._models[name]
-                    before = set(model.possible)
-                    model.answered(f"{verb}", *answer)
-                    model.possible |= before if continued else set()
-                    model.history[-1] += " (second)"
-                self._pause(0.0, 0.5)
-        finally:
-            second.signal(self._random.choice((signal.SIGTERM, signal.SIGKILL)))
-            second.ended()
-            second.kill()
-            self._main.signal(signal.SIGCONT)
-            with self._answers_lock:
-                for model in self._models.values():
-                    model.lose_unrecorded()
-
-    # Quiet points
-
-    def _quiet(self, done: list[str]) -> None:
-        for name, event in self._idle.items():
-            if not event.wait(60):
-                self.soaked.faults.append(f"{name}: a request was not answered within 60 s")
+    def _quiet(self, position: int) -> None:
         seen: list[str] = []
 
         def agree() -> bool:
@@ -329,37 +167,30 @@ class Chaos:
         if not wait_until(agree, QUIET_SECONDS):
             self.soaked.faults += seen
         else:
-            self._check_model()
+            self._check_states(position)
             self._check_events()
-        log = self._main.log.read_bytes()[self._log_from :].decode(errors="replace")
-        self.soaked.superseded += log.count("superseded by another gateway")
+            self._check_use()
+        log = self._log.read_bytes()[position:].decode(errors="replace")
         if "Traceback" in log:
             self.soaked.faults.append(f"a traceback in the log: {log[log.index('Traceback') - 300 :][:1500]}")
-        self._report(
-            f"round {self.soaked.rounds}: {', '.join(done)}; "
-            f"{ {name: self._rows().get(name) for name in COMPONENTS} }"
-        )
-        if self.soaked.faults:
-            self._report(f"log: {self._main.log}")
-            for name, model in self._models.items():
-                self._report(f"{name}: {model.possible} {model.history[-12:]}")
 
     def _rows(self) -> dict[str, tuple[str, str]]:
         with contextlib.suppress(psycopg.Error):
-            return self._project.states(self._dsn)
+            return self._project.states()
         return {}
 
     def _rest(self) -> dict[str, Any]:
-        status, instances = self._main.get("/strategy/instances")
-        other, providers = self._main.get("/providers")
+        status, instances = self._scene.main.get("/strategy/instances")
+        other, providers = self._scene.main.get("/providers")
         if (status, other) != (200, 200):
             return {}
         rest = {one["id"]: one for one in instances["instances"]}
         return rest | {one["name"]: one for one in providers["providers"]}
 
     def _differences(self) -> list[str]:
-        status, body = self._main.get("/health/ready")
+        status, body = self._scene.main.get("/health/ready")
         if status != 200:
+            self._retry_starts()
             return [f"not ready: {body}"]
         rest, rows = self._rest(), self._rows()
         texts: list[str] = []
@@ -372,27 +203,61 @@ class Chaos:
                 texts.append(f"{name}: desired {shown[0]}, but {shown[1]}")
         return texts
 
-    def _check_model(self) -> None:
-        with self._answers_lock:
-            for name, (state, _) in self._rows().items():
-                model = self._models[name]
-                if state not in model.possible:
-                    self.soaked.faults.append(
-                        f"{name} is {state}; the answers allow {model.possible}: {model.history[-12:]}"
-                    )
-                model.settle(state)
+    def _retry_starts(self) -> None:
+        """Starts again, as an operator would, what could not start while descriptors were missing."""
+        for name, one in self._rest().items() if self._faults.starved else ():
+            if name in INSTANCES and (one["desired"], one["status"]) == ("running", "failed"):
+                self._storm.change(name, "start", self._scene.main.address, "retry: ")
+                self.soaked.retried += 1
+
+    def _check_states(self, position: int) -> None:
+        log = self._log.read_bytes()[position:].decode(errors="replace")
+        dropped = Counter(re.findall(SUPERSEDED.format("([a-z]+)") + '"', log))
+        self.soaked.superseded += dropped.total()
+        rows = self._rows()
+
+        def check(name: str, model: Model) -> None:
+            state, _ = rows[name]
+            possible = model.possible | (model.unrecorded if dropped[name] else set[str]())
+            if state not in possible:
+                text = f"{name} is {state}; the answers allow {possible}: {model.history[-12:]}"
+                self.soaked.faults.append(text)
+            if dropped[name] and not (self._storm.unrecorded[name] and self._faults.started_another):
+                self.soaked.faults.append(f"{name}: a stop is logged as superseded, but none was dropped")
+            model.settle(state)
+
+        self._storm.settle(check)
 
     def _check_events(self) -> None:
         """Compares the states with what the instances really receive."""
         rest = self._rest()
-        for name in ("watch", "mate", "idle"):
+        for name in INSTANCES:
             file = self._project.folder / f"{name}.alive"
             file.unlink(missing_ok=True)
-            runs = rest[name]["running"] and rest["demo"]["running"]
-            if wait_until(file.exists, 10.0 if runs else 0.5) != runs:
+            runs = rest[name]["running"] and rest["live" if name == "wire" else "demo"]["running"]
+            if wait_until(file.exists, 60.0 if runs else 0.5) != runs:
                 self.soaked.faults.append(
                     f"{name} {'receives no' if runs else 'receives'} events: {rest[name]}"
                 )
+
+    def _use(self) -> Use:
+        pid = self._scene.main.process.pid
+        descriptors, threads = (len(list(Path(f"/proc/{pid}/{part}").iterdir())) for part in ("fd", "task"))
+        return Use(descriptors, threads, rss(pid))
+
+    def _check_use(self) -> None:
+        if self._first is None or self._faults.restarted:
+            self._first = self._use()
+            return
+        first = self._first
+
+        def flat() -> bool:
+            return all(now <= limit for now, limit in zip(self._use().growth(first), GROWTH, strict=True))
+
+        if not wait_until(flat, 30.0):
+            self.soaked.faults.append(f"the gateway has grown from {first} to {self._use()}")
+        grown = self._use().growth(first)
+        self.soaked.grown = Use(*map(max, self.soaked.grown, grown))
 
 
 @contextlib.contextmanager
@@ -419,14 +284,32 @@ def supervised(server: EmbeddedPostgres) -> Generator[None]:
                 loop.close()
 
 
-def soak(seconds: float, seed: int = 1, report: Callable[[str], object] = lambda _: None) -> Soaked:
-    """Runs the chaos for about `seconds`; `Soaked.faults` lists the disagreements."""
-    with project() as created:
+def soak(
+    seconds: float, seed: int = 1, report: Callable[[str], object] = lambda _: None, pace: float = 1.0
+) -> Soaked:
+    """Runs the chaos for about `seconds`; `Soaked.faults` lists the disagreements.
+
+    A `pace` below 1 shortens the faults. The disk is filled only where a file system can be mounted.
+    """
+    with project() as created, contextlib.ExitStack() as stack:
+        disk: Path | None = None
+        try:
+            disk = stack.enter_context(mounted(created.folder / "disk", DISK))
+            created.home = disk / "pg"
+        except NotMounted as error:
+            report(f"the disk is not filled: {error}")
+        venue = Venue(created.folder)
+        venue.wait_started()
+        (created.folder / "watch.py").write_text(STRATEGY)
+        parts = {"MAIN": str(free_port()), "VENUE": venue.address, "KEY": KEY, "SECRET": SECRET}
+        created.config.write_text(re.sub("|".join(parts), lambda word: parts[word[0]], CONFIG))
         server = EmbeddedPostgres(created.home)
-        with supervised(server):
-            soaked = Chaos(created, server, seed, report).run(seconds)
+        stack.enter_context(supervised(server))
+        main = created.launch()
+        scene = Scene(created, server, disk, venue, main, free_port())
+        soaked = Chaos(scene, seed, pace, report).run(seconds)
         if soaked.faults:
-            report((created.folder / "serve.log").read_text()[-20000:])
+            report(main.log.read_text()[-20000:])
     return soaked
 
 
@@ -437,9 +320,9 @@ def main() -> int:
     soaked = soak(seconds, seed, report=lambda line: print(line, flush=True))
     print(
         f"{soaked.rounds} rounds in {soaked.seconds:.0f} s with seed {seed}, "
-        f"{soaked.superseded} superseded stops"
+        f"{soaked.superseded} superseded stops, {soaked.retried} starts retried, grown by {soaked.grown}"
     )
-    for counts in (soaked.chaos, soaked.answers):
+    for counts in (soaked.injected, soaked.answers):
         print(", ".join(f"{name}: {count}" for name, count in sorted(counts.items())))
     for fault in soaked.faults:
         print(f"fault: {fault}")

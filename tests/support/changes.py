@@ -4,9 +4,28 @@ import json
 import time
 import urllib.error
 import urllib.request
+from typing import NamedTuple
 
-REFUSED = ("database_unavailable", "lock_not_held", "conflict")
+REFUSED = (
+    "database_unavailable",
+    "lock_not_held",
+    "conflict",
+    "superseded",
+    "no_file_descriptor",
+    "too_many_connections",
+)
 """Codes of answers after which nothing has changed."""
+
+
+class Answer(NamedTuple):
+    """The answer to a change. The status is 0 without an answer."""
+
+    status: int
+    code: str = ""
+    recorded: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.code}{'' if self.recorded else 'unrecorded'}"
 
 
 class Model:
@@ -18,37 +37,40 @@ class Model:
         """The states that apply instead if an unrecorded stop was lost."""
         self.history: list[str] = []
 
-    def answered(self, verb: str, status: int, code: str, recorded: bool) -> None:
+    def answered(self, verb: str, answer: Answer, *, overlaps: bool = False) -> None:
+        """Notes an answer; `overlaps` if other changes were in progress, so that their order is unknown."""
         target = "running" if verb == "start" else "stopped"
-        self.history.append(
-            f"{time.strftime('%H:%M:%S')} {verb} {status} {code}{'' if recorded else ' unrecorded'}"
-        )
-        if status in (200, 202) or code == "start_failed":
-            if not recorded:
-                self.unrecorded |= self.possible
-            else:
-                self.unrecorded = set()
-            self.possible = {target}
-        elif code not in REFUSED:
+        self.history.append(f"{time.strftime('%H:%M:%S')} {verb} {answer}{' (overlaps)' if overlaps else ''}")
+        if answer.code in REFUSED:
+            return
+        acknowledged = answer.status in (200, 202) or answer.code == "start_failed"
+        if not acknowledged or overlaps:
+            self.unrecorded |= set() if answer.recorded else self.possible
             self.possible = self.possible | {target}
+            return
+        self.unrecorded = set() if answer.recorded else self.unrecorded | self.possible
+        self.possible = {target}
 
     def lose_unrecorded(self) -> None:
         """Allows what applies when unrecorded stops are lost."""
         self.possible |= self.unrecorded
 
     def settle(self, state: str) -> None:
+        """Sets the state to what a quiet point has found."""
         self.possible, self.unrecorded = {state}, set()
 
 
-def post(address: str, path: str) -> tuple[int, str, bool]:
-    """Sends a change; returns status, code and whether it is recorded. Code `refused`: not connected."""
+def post(address: str, path: str) -> Answer:
+    """Sends a change."""
     request = urllib.request.Request(address + path, method="POST")
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return response.status, "", json.load(response).get("recorded", True)
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return Answer(response.status, "", json.load(response).get("recorded", True))
     except urllib.error.HTTPError as error:
         with error:
-            return error.code, json.load(error).get("code", ""), True
+            body = json.load(error)
+        superseded = "was superseded by another gateway" in body["error"]
+        return Answer(error.code, "superseded" if superseded else body["code"])
     except (urllib.error.URLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        return 0, "conflict" if isinstance(reason, ConnectionRefusedError) else "no answer", True
+        return Answer(0, "conflict" if isinstance(reason, ConnectionRefusedError) else "no answer")
