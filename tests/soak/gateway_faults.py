@@ -275,8 +275,11 @@ class Faults:
     # Another gateway
 
     def take_over(self) -> None:
-        """Freezes the gateway; another one takes the lock, changes something and ends."""
-        beside = self._random.random() < 0.5
+        """Freezes the gateway; another one takes the lock, changes something and ends.
+
+        Every second time the gateway continues beside the other one, without the lock, and the storm as well.
+        """
+        beside = self.injected[self.take_over.__name__] % 2 == 1
         main = self._scene.main
         begun = main.log.stat().st_size
         if not beside:
@@ -322,9 +325,10 @@ class Faults:
         dropped: set[str] = set()
         if beside:
             self._scene.main.signal(signal.SIGCONT)
-            name = self._random.choice(list(COMPONENTS))
-            if not self._storm.change(name, "stop", self._scene.main.address).recorded:
-                dropped.add(name)
+            for name in self._random.sample(list(COMPONENTS), k=len(COMPONENTS)):
+                if not self._storm.change(name, "stop", self._scene.main.address).recorded:
+                    dropped.add(name)
+                    break
         for _ in range(self._random.randrange(1, 6)):
             name, verb = self._random.choice(list(COMPONENTS)), self._random.choice(("start", "stop"))
             self._storm.change(name, verb, second.address, "second: ")
