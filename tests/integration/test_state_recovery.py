@@ -12,8 +12,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 
 from meltica.persistence.lock import LOCK
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.persistence.postgres.server import wait_until
 from tests.support.serving import PATIENCE, Gateway, Project, frozen, project
 
@@ -112,6 +114,45 @@ class TestFrozenDatabase:
         with project.serving() as gateway:
             gateway.wait_ready()
             assert shown(gateway, "/strategy/instances/watch")[0] == "stopped"
+
+
+class TestStartInDoubt:
+    """A start whose write is not confirmed, of a component that should be running already and is not."""
+
+    def test_an_instance_that_failed_is_started(self, project: Project) -> None:
+        strategy = project.folder / "watch.py"
+        with project.serving() as gateway:
+            gateway.wait_ready()
+            text = strategy.read_text()
+            strategy.write_text("raise ValueError")
+            assert post(gateway, "/strategy/instances/idle/start")[1]["code"] == "start_failed"
+            assert shown(gateway, "/strategy/instances/idle") == ("running", "failed")
+            strategy.write_text(text)
+            self.start_in_doubt(project, gateway, "/strategy/instances/idle", "meltica.instances")
+            assert wait_until(lambda: shown(gateway, "/strategy/instances/idle") == RUNS, PATIENCE)
+            gateway.wait_ready()
+
+    def test_a_provider_whose_source_has_ended_is_started(self, project: Project) -> None:
+        with project.serving() as gateway:
+            gateway.wait_ready()
+
+            def frames() -> int:
+                return gateway.get("/providers/off")[1]["counters"]["frames"]
+
+            assert post(gateway, "/providers/off/start")[0] == 202
+            assert wait_until(lambda: shown(gateway, "/providers/off") == ("running", "stopped"), PATIENCE)
+            once = frames()
+            self.start_in_doubt(project, gateway, "/providers/off", "meltica.providers")
+            assert wait_until(lambda: frames() == 2 * once, PATIENCE), (once, frames())
+
+    def start_in_doubt(self, project: Project, gateway: Gateway, path: str, table: str) -> None:
+        """Sends a start, whose write waits for a lock of the table until the gateway gives up."""
+        with psycopg.connect(EmbeddedPostgres(project.home).dsn) as connection:
+            connection.execute(SQL("lock table {} in exclusive mode").format(Identifier(*table.split("."))))
+            assert post(gateway, f"{path}/start")[1]["code"] == "outcome_unknown"
+            given_up = "outcome unknown: the database did not respond"
+            assert wait_until(lambda: given_up in gateway.log.read_text(), PATIENCE), gateway.tail()
+            connection.rollback()
 
 
 class TestLostLock:

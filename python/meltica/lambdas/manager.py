@@ -217,10 +217,11 @@ class InstanceManager:
 
     async def _adopt(self, instance: ManagedInstance) -> None:
         async with instance.lock:
-            desired = self._desired.adopted(instance.id, instance.desired)
-            if desired is instance.desired or self._closing:
+            desired, start = self._desired.adopted(instance.id, instance.desired)
+            if self._closing or (desired is instance.desired and not start):
                 return
-            log.warning("instance %s: desired state changed to %s by the database", instance.id, desired)
+            if desired is not instance.desired:
+                log.warning("instance %s: desired state changed to %s by the database", instance.id, desired)
             instance.desired = desired
             if desired is Desired.STOPPED:
                 await self._stop(instance)

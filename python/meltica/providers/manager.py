@@ -153,10 +153,13 @@ class ProviderManager:
 
     async def _adopt(self, provider: Provider) -> None:
         async with provider.lock:
-            desired = self._desired.adopted(provider.name, provider.desired)
-            if desired is provider.desired or self._closing:
+            desired, start = self._desired.adopted(provider.name, provider.desired)
+            if self._closing or (desired is provider.desired and not start):
                 return
-            log.warning("provider %s: desired state changed to %s by the database", provider.name, desired)
+            if desired is not provider.desired:
+                log.warning(
+                    "provider %s: desired state changed to %s by the database", provider.name, desired
+                )
             provider.desired = desired
             if desired is Desired.STOPPED:
                 await provider.end()

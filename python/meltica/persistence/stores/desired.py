@@ -4,11 +4,12 @@
 2. A stop takes effect in memory immediately, also during a start that waits for the database. Its record is
    written in the background, and retried until it succeeds.
 3. While a stop is not recorded, the in-memory state is authoritative; otherwise the database is.
+4. A start whose record is in doubt is repeated when its row, read again, says that the component should run.
 """
 
 from typing import Any
 
-from meltica.errors import Conflict
+from meltica.errors import ChangeInDoubt, Conflict
 from meltica.persistence.stores.supervised import StateStore
 from meltica.runtime.lifecycle import Desired
 from meltica.runtime.state_writer import StateWriter
@@ -29,6 +30,8 @@ class DesiredStates:
         """Components whose start is being recorded, and whether it was withdrawn meanwhile."""
         self._superseded: set[str] = set()
         """Components whose last stop was dropped."""
+        self._doubtful: set[str] = set()
+        """Components whose last change is a start in doubt."""
 
     async def record_start(self, key: str) -> None:
         """Commits that a component should run.
@@ -38,9 +41,12 @@ class DesiredStates:
         unrecorded_stop = self._writer.discard(self._kind, key)
         self._starting[key] = False
         self._superseded.discard(key)
+        self._doubtful.discard(key)
         try:
             await self._store.set_desired(key, Desired.RUNNING)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, ChangeInDoubt):
+                self._doubtful.add(key)
             if (self._starting[key] or unrecorded_stop) and key not in self._superseded:
                 self.record_stop(key)
             raise
@@ -66,6 +72,7 @@ class DesiredStates:
     def record_stop(self, key: str) -> None:
         """Schedules the record of a stop."""
         self._superseded.discard(key)
+        self._doubtful.discard(key)
         self._writer.put(self._kind, key, lambda: self._store.set_desired(key, Desired.STOPPED))
 
     async def wait_recorded(self, key: str) -> None:
@@ -87,12 +94,17 @@ class DesiredStates:
         """Whether the database may have a start that memory does not have."""
         return self._store.in_doubt
 
-    def adopted(self, key: str, desired: Desired) -> Desired:
-        """Returns the state to adopt: that of the database, unless a stop is not recorded yet."""
+    def adopted(self, key: str, desired: Desired) -> tuple[Desired, bool]:
+        """Returns the state to adopt, and whether to start the component even if it has that state already.
+
+        The state is that of the database, unless a stop is not recorded yet.
+        """
         row = self._store.find(key)
         if row is None or self.is_pending(key):
-            return desired
-        return row.desired
+            return desired, False
+        doubtful = key in self._doubtful
+        self._doubtful.discard(key)
+        return row.desired, doubtful and row.desired is Desired.RUNNING
 
     def discard_unrecorded(self) -> list[str]:
         """Drops the records of stops that are not written; returns their components."""
