@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 REFUSED = (
     "database_unavailable",
+    "database_refused",
     "lock_not_held",
     "conflict",
     "superseded",

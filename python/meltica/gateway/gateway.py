@@ -204,6 +204,7 @@ class Gateway:
             self.lock,
             self.providers,
             self.instances,
+            self.state_writer,
             self.recovery,
             self.resources,
             self.stopping,

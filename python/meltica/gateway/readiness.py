@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from meltica.errors import DatabaseError, DatabaseUnavailable, LockNotHeld
 from meltica.runtime.lifecycle import Desired, InstanceState, ProviderState
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from meltica.persistence.lock import GatewayLock
     from meltica.providers.manager import ProviderManager
     from meltica.providers.provider import Provider
+    from meltica.runtime.state_writer import StateWriter
 
 DATABASE_SECONDS = 1.0
 """How long the database may take to answer the readiness query."""
@@ -27,6 +29,7 @@ class Readiness:
     lock: "GatewayLock"
     providers: "ProviderManager"
     instances: "InstanceManager"
+    state_writer: "StateWriter"
     recovery: "StateRecovery"
     resources: "ResourceWatch"
     stopping: asyncio.Event
@@ -36,10 +39,9 @@ class Readiness:
         faults: dict[str, str] = {}
         if self.stopping.is_set():
             faults["gateway"] = "is stopping"
-        if not await self.database.healthy(DATABASE_SECONDS):
-            faults["database"] = "does not answer"
-        if not self.lock.held:
-            faults["lock"] = "is not held"
+        faults |= await self._database_faults()
+        if refused := self.state_writer.refused():
+            faults["states"] = f"are not written: {refused}"
         if self.recovery.pending:
             faults["states"] = "are being read from the database again"
         unrecorded = (*self.providers.unrecorded(), *self.instances.unrecorded())
@@ -54,6 +56,21 @@ class Readiness:
             if instance.desired is Desired.RUNNING and instance.actual is not InstanceState.RUNNING:
                 faults[f"lambda {instance.id}"] = _state(instance.actual, instance.last_error)
         return faults
+
+    async def _database_faults(self) -> dict[str, str]:
+        """Tries what each change does first. It finds a read-only database, and one that was replaced."""
+        held = self.lock.held
+        try:
+            await self.database.probe(DATABASE_SECONDS, self.lock.prove if held else None)
+        except LockNotHeld as error:
+            return {"lock": f"is not held: {error}"}
+        except DatabaseUnavailable:
+            fault = {"database": "does not answer"}
+        except DatabaseError as error:
+            fault = {"database": f"refuses changes: {error}"}
+        else:
+            fault = {}
+        return fault if held else {**fault, "lock": "is not held"}
 
 
 def _provider_fault(provider: "Provider") -> str | None:

@@ -15,6 +15,7 @@ from meltica.errors import (
     AlreadyExists,
     ChangeInDoubt,
     Conflict,
+    DatabaseError,
     DatabaseUnavailable,
     LockNotHeld,
     MelticaError,
@@ -35,18 +36,23 @@ class HttpError(MelticaError):
         self.faults = faults
 
 
-INTERNAL = (500, "internal_error")
+HIDDEN = {
+    "internal_error": "unexpected error inside Meltica; the log has the details",
+    "database_refused": "the database refused the change, and nothing changed; the log has the reason",
+}
+"""Code -> the text of errors whose own text may contain anything, such as a row of the database."""
 ERRORS: dict[type[Exception], tuple[int, str]] = {
     NotFound: (404, "not_found"),
     AlreadyExists: (409, "already_exists"),
     Conflict: (409, "conflict"),
     StartError: (400, "start_failed"),
+    DatabaseError: (503, "database_refused"),
     DatabaseUnavailable: (503, "database_unavailable"),
     ChangeInDoubt: (503, "outcome_unknown"),
     LockNotHeld: (503, "lock_not_held"),
     NotFoundException: (404, "unknown_path"),
     MethodNotAllowedException: (405, "method_not_allowed"),
-    Exception: INTERNAL,
+    Exception: (500, "internal_error"),
 }
 """Exception -> status and code; the most specific class applies. An HttpError has its own."""
 
@@ -82,12 +88,10 @@ def error_response(error: Exception, method: str, path: str, hint: str = "") -> 
         expected = allowed((error.headers or {}).get("allow", "").split(", "))
         text = f"method {method} is not allowed for {path}; expected {expected}"
         return ErrorResponse(status, Failure(error=text, code=code), {"allow": expected})
-    if (status, code) == INTERNAL:
+    text = HIDDEN.get(code)
+    if text is not None:
         log.error("%s %s failed", method, quote(path), exc_info=error)
-        return ErrorResponse(
-            status, Failure(error="unexpected error inside Meltica; the log has the details", code=code)
-        )
-    return ErrorResponse(status, Failure(error=str(error), code=code))
+    return ErrorResponse(status, Failure(error=text or str(error), code=code))
 
 
 def error_handler(hint: str) -> Callable[[Request[Any, Any, Any], Exception], Response[Failure]]:

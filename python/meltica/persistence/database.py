@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import select
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString, Self
@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from meltica.errors import ConfigError, DatabaseUnavailable
+from meltica.errors import ConfigError, DatabaseError, DatabaseUnavailable
 from meltica.runtime.fork import close_in_children, fork_count
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Database:
     def __init__(self, dsn: str, options: PoolOptions) -> None:
         self.dsn = dsn
         self.options = options
-        self._abandoned: set[asyncio.Future[bool]] = set()
+        self._abandoned: set[asyncio.Future[None]] = set()
         info = conninfo(
             dsn, connect_timeout=options.connect_timeout, statement_timeout=options.statement_timeout
         )
@@ -199,24 +199,49 @@ class Database:
 
     async def healthy(self, timeout: float = 2.0) -> bool:
         """Returns whether the database responds within `timeout` seconds."""
-        probe = asyncio.ensure_future(self._probe())
+        try:
+            await self.probe(timeout)
+        except DatabaseError as error:
+            _log.debug("the database is not healthy: %s", error)
+            return False
+        return True
+
+    async def probe(
+        self, timeout: float, proof: Callable[[AsyncConnection], Awaitable[object]] | None = None
+    ) -> None:
+        """Runs `proof` in a transaction that is rolled back, so that it does not wait for the disk.
+
+        Raises what `proof` raises, DatabaseUnavailable after `timeout` seconds, and DatabaseError when the
+        database refuses a statement.
+        """
+        probe = asyncio.ensure_future(self._probe(proof))
         done, _ = await asyncio.wait({probe}, timeout=timeout)
         if not done:
             # The cancelled task is not awaited: psycopg takes seconds to cancel when the server hangs.
             self._abandoned.add(probe)
-            probe.add_done_callback(self._abandoned.discard)
+            probe.add_done_callback(self._forget)
             probe.cancel()
-            return False
-        return probe.result()
+            raise DatabaseUnavailable(
+                f"the database ({shown(self.dsn)}) did not respond within {timeout:g} s"
+            )
+        probe.result()
 
-    async def _probe(self) -> bool:
+    async def _probe(self, proof: Callable[[AsyncConnection], Awaitable[object]] | None) -> None:
         try:
             async with self.connection() as connection:
-                await connection.execute("select")
-        except (DatabaseUnavailable, psycopg.Error) as error:
-            _log.debug("the database is not healthy: %s", error)
-            return False
-        return True
+                if proof is None:
+                    await connection.execute("select")
+                    return
+                async with connection.transaction(force_rollback=True):
+                    await proof(connection)
+        except psycopg.Error as error:
+            raise DatabaseError(f"the database ({shown(self.dsn)}) refused: {error_text(error)}") from error
+
+    def _forget(self, probe: "asyncio.Future[None]") -> None:
+        self._abandoned.discard(probe)
+        if not probe.cancelled():
+            # The caller has reported the time-out; this marks the exception as retrieved.
+            probe.exception()
 
     def stats(self) -> dict[str, int]:
         """Returns the counters of psycopg_pool: pool_size, pool_available, requests_waiting and others."""

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import LiteralString
 
 import psycopg
 from psycopg import AsyncConnection
@@ -21,6 +22,11 @@ from meltica.persistence.database import connect, error_text, shown
 
 LOCK = 0x6D656C74_67617465
 """The key of the advisory lock: "melt", "gate"."""
+
+Epoch = tuple[int, str]
+"""The number in the database, and the transaction that wrote it: a restored database has another one."""
+
+REPLACED = "another gateway has taken the lock of the database, or the database was restored"
 
 HEARTBEAT = 5.0
 RETRY = 0.5
@@ -78,16 +84,16 @@ class GatewayLock:
         self.name = f"meltica gateway on {socket.gethostname()[:24]}, process {os.getpid()}"
         self._on_change = on_change
         self.on_regain = on_regain
-        self._epoch: int | None = None
-        self._raised: set[tuple[int, str]] = set()
-        """Epoch and transaction of the last raise, and of later ones that the database did not confirm."""
+        self._epoch: Epoch | None = None
+        self._raised: set[Epoch] = set()
+        """The last raise, and later ones that the database did not confirm."""
         self._heartbeat = heartbeat
         self._held = asyncio.Event()
         self._superseded = False
         self._session: Holder | None = None
         self._connection: AsyncConnection | None = None
         self._watcher: asyncio.Task[None] | None = None
-        self._abandoned: set[asyncio.Task[None]] = set()
+        self._abandoned: set[asyncio.Task[bool]] = set()
 
     @property
     def held(self) -> bool:
@@ -95,13 +101,21 @@ class GatewayLock:
         return self._held.is_set()
 
     @property
-    def epoch(self) -> int:
+    def epoch(self) -> Epoch:
         """The epoch that `claim` took; every write of this gateway proves it. Raises LockNotHeld."""
         if self._epoch is None or not self.held:
             raise LockNotHeld(
                 f"nothing was written: the gateway does not hold the lock of its database ({shown(self.dsn)})"
             )
         return self._epoch
+
+    async def prove(self, connection: AsyncConnection, epoch: Epoch | None = None) -> None:
+        """Raises LockNotHeld if the database has another epoch than `epoch`, by default that of this gateway.
+
+        Until the transaction of `connection` ends, another gateway cannot raise it.
+        """
+        if await _read_epoch(connection, "for share") != (epoch or self.epoch):
+            raise LockNotHeld(REPLACED)
 
     async def claim(self) -> None:
         """Raises the epoch of the database, which must have the schema. Raises DatabaseUnavailable."""
@@ -164,12 +178,14 @@ class GatewayLock:
         """Takes the next epoch, and finds out whether another gateway raised the last one."""
         try:
             async with connection.transaction():
-                query = "select epoch, xmin::text from gateway for update"
-                before = await (await connection.execute(query)).fetchone()
+                before = await _read_epoch(connection, "for update")
                 query = "update gateway set epoch = epoch + 1 returning epoch, xmin::text"
                 row = await (await connection.execute(query)).fetchone()
-                assert before is not None
-                assert row is not None
+                if before is None or row is None:
+                    raise DatabaseUnavailable(
+                        f"the database ({shown(self.dsn)}) is damaged: its table `gateway` has no row; "
+                        "restore a dump"
+                    )
                 superseded = self._epoch is not None and before not in self._raised
                 # Before the commit: if its response is lost, this was the last raise or was rolled back.
                 self._raised.add(row)
@@ -178,7 +194,7 @@ class GatewayLock:
                 f"the database ({shown(self.dsn)}) failed: {error_text(error)}"
             ) from error
         self._superseded = superseded
-        self._epoch, self._raised = row[0], {row}
+        self._epoch, self._raised = row, {row}
 
     async def _lock(self, connection: AsyncConnection) -> None:
         holder: Holder | None = None
@@ -216,7 +232,7 @@ class GatewayLock:
             while True:
                 async for _ in connection.notifies(timeout=self._heartbeat):
                     pass
-                heartbeat = asyncio.create_task(_probe(connection))
+                heartbeat = asyncio.create_task(_probe(connection, self._epoch))
                 done, _ = await asyncio.wait({heartbeat}, timeout=self._heartbeat)
                 if not done:
                     # The cancelled task is not awaited: if the server hangs, psycopg takes seconds to cancel.
@@ -224,7 +240,9 @@ class GatewayLock:
                     heartbeat.add_done_callback(self._abandoned.discard)
                     heartbeat.cancel()
                     return f"the database did not respond within {self._heartbeat:g} s"
-                heartbeat.result()
+                if not heartbeat.result():
+                    await connection.close()
+                    return REPLACED
         except psycopg.Error as error:
             await connection.close()
             return error_text(error)
@@ -243,7 +261,7 @@ class GatewayLock:
 
     def _report_regained(self) -> None:
         if self._superseded:
-            _log.error("another gateway held the lock in the meantime; its changes are adopted")
+            _log.error("another gateway held the lock, or the database was restored; its states are adopted")
         if self.on_regain is not None:
             try:
                 self.on_regain(self._superseded)
@@ -259,12 +277,21 @@ class GatewayLock:
             _log.exception("the on_change callback of the gateway lock raised")
 
 
-async def _probe(connection: AsyncConnection) -> None:
+async def _probe(connection: AsyncConnection, epoch: Epoch | None) -> bool:
+    """Returns whether the database has an epoch, or merely responds if none was taken yet."""
     try:
-        await connection.execute("select")
+        if epoch is None:
+            await connection.execute("select")
+            return True
+        return await _read_epoch(connection) == epoch
     except BaseException:
         await connection.close()
         raise
+
+
+async def _read_epoch(connection: AsyncConnection, clause: LiteralString = "") -> Epoch | None:
+    query = "select epoch, xmin::text from gateway " + clause
+    return await (await connection.execute(query)).fetchone()
 
 
 async def _try_lock(connection: AsyncConnection) -> bool:

@@ -44,6 +44,10 @@ class StateWriter:
         """Returns whether a state is scheduled or being written."""
         return (kind, name) in self._latest or self._writing == (kind, name)
 
+    def refused(self) -> str:
+        """Returns why the database refused a state that is retried; empty if it refused none."""
+        return next((reason for key, reason in self._refusals.items() if self.is_pending(*key)), "")
+
     async def wait_written(self, kind: str, name: str, timeout: float) -> None:
         """Waits until a state is written or discarded, for at most `timeout` seconds."""
         with contextlib.suppress(TimeoutError):

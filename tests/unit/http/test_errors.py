@@ -18,6 +18,12 @@ TABLE: dict[str, tuple[Exception, int, str, str]] = {
     "Conflict": (errors.Conflict("x runs"), 409, "conflict", "x runs"),
     "StartError": (errors.StartError("x failed"), 400, "start_failed", "x failed"),
     "DatabaseUnavailable": (errors.DatabaseUnavailable("gone"), 503, "database_unavailable", "gone"),
+    "DatabaseError": (
+        errors.DatabaseError("row (1, hunter2) was refused"),
+        503,
+        "database_refused",
+        "the database refused the change, and nothing changed; the log has the reason",
+    ),
     "ChangeInDoubt": (errors.ChangeInDoubt("unknown"), 503, "outcome_unknown", "unknown"),
     "LockNotHeld": (errors.LockNotHeld("not held"), 503, "lock_not_held", "not held"),
     "NotReady": (NotReady({"lock": "is not held"}), 503, "not_ready", "lock is not held"),
@@ -60,7 +66,6 @@ def test_error_responses(error: Exception, status: int, code: str, text: str) ->
 @pytest.mark.parametrize(
     "error",
     [
-        errors.DatabaseError("row (1, hunter2) was refused"),
         errors.MelticaError("hunter2"),
         errors.LambdaLoadError("hunter2"),
         OSError("hunter2"),

@@ -11,7 +11,6 @@ from typing import Generic, TypeVar
 
 import msgspec
 import psycopg
-from psycopg import AsyncConnection
 from psycopg.rows import kwargs_row
 from psycopg.sql import Composed
 
@@ -25,7 +24,7 @@ from meltica.errors import (
     suggestion,
 )
 from meltica.persistence.database import Database, error_text
-from meltica.persistence.lock import GatewayLock
+from meltica.persistence.lock import Epoch, GatewayLock
 
 WRITE_TIMEOUT = 10.0
 
@@ -156,7 +155,9 @@ class Store(Generic[Row]):
             ) from error
         return copy.deepcopy(row)
 
-    async def _execute(self, query: Composed, values: Mapping[str, object], epoch: int | None) -> Row | None:
+    async def _execute(
+        self, query: Composed, values: Mapping[str, object], epoch: Epoch | None
+    ) -> Row | None:
         """Runs a statement. If it is sent and not answered, the store is in doubt until it is read again."""
         sent = False
         try:
@@ -165,8 +166,9 @@ class Store(Generic[Row]):
                 if epoch is None:
                     sent = True
                     return await (await cursor.execute(query, values)).fetchone()
+                assert self._lock is not None
                 async with connection.transaction():
-                    await self._prove(connection, epoch)
+                    await self._lock.prove(connection, epoch)
                     sent = True
                     return await (await cursor.execute(query, values)).fetchone()
         except BaseException as error:
@@ -175,12 +177,6 @@ class Store(Generic[Row]):
                 self._in_doubt = True
                 self.on_doubt()
             raise
-
-    async def _prove(self, connection: AsyncConnection, epoch: int) -> None:
-        """Raises LockNotHeld if another gateway has taken the lock; it cannot until the transaction ends."""
-        row = await (await connection.execute("select epoch from gateway for share")).fetchone()
-        if row is None or row[0] != epoch:
-            raise LockNotHeld("another gateway has taken the lock of the database")
 
     async def _read(self) -> None:
         async with self._database.connection() as connection:
