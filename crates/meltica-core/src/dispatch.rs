@@ -12,6 +12,7 @@
 //! Wake-ups are collected, and [`Publisher::flush`] sends them once per socket read.
 
 mod publish;
+mod stop_flag;
 
 use crate::bus::{ConflationCell, Queue, Waker, Watermark};
 use crate::event::Kind;
@@ -21,6 +22,7 @@ use crate::pool::Pools;
 use crate::sync::{Arc, Mutex, Swap, lock};
 pub use publish::{NotDispatched, Origin, Publisher, Wanted};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+pub use stop_flag::StopFlag;
 
 /// A subscription: one kind of one provider, for one symbol or for all symbols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -360,7 +360,7 @@ fn count(
             stats.no_slot.bump(1);
             Ok(0)
         }
-        Err(NotDispatched::Stopped) => Err(NotDispatched::Stopped),
+        Err(error @ (NotDispatched::Stopped | NotDispatched::QueueFull)) => Err(error),
     }
 }
 

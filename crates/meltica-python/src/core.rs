@@ -6,7 +6,9 @@ use crate::host::{HostShared, PyHost};
 use crate::instance::lock;
 use crate::stats::{feed_dict, pool_dict};
 use meltica_core::bus::Queue;
-use meltica_core::dispatch::{Change, Dispatcher, Origin, Publisher, RouteKey, SubscriptionId};
+use meltica_core::dispatch::{
+    Change, Dispatcher, NotDispatched, Origin, Publisher, RouteKey, StopFlag, SubscriptionId,
+};
 use meltica_core::event::{Extension, Kind, Nanos, Payload};
 use meltica_core::feed::FeedStats;
 use meltica_core::names::{ProviderId, SymbolId};
@@ -14,10 +16,10 @@ use meltica_core::pool::Pools;
 use meltica_core::stats::BOUNDS;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
-use std::time::Instant;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// The provider name of events that lambdas emit.
 pub const LAMBDAS: &str = "meltica";
@@ -32,9 +34,12 @@ struct Emitted {
 /// The state that hosts, producers and instances of one data plane share.
 pub struct CoreShared {
     pub dispatcher: Arc<Dispatcher>,
-    hosts: Mutex<Vec<Weak<HostShared>>>,
-    /// Instance number -> its queue and subscription. Members of a shared host may have both in common.
-    seats: Mutex<HashMap<u64, (Arc<Queue>, SubscriptionId)>>,
+    /// The hosts whose threads run.
+    hosts: Mutex<Vec<Arc<HostShared>>>,
+    /// How many of them are on the events' clock.
+    replaying: AtomicUsize,
+    /// The subscribed queues.
+    queues: Mutex<BTreeMap<SubscriptionId, Arc<Queue>>>,
     emitter: Mutex<Publisher>,
     outbox: Mutex<Vec<Emitted>>,
     next_instance: AtomicU64,
@@ -49,25 +54,12 @@ impl CoreShared {
         self.next_instance.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub fn join(&self, number: u64, queue: &Arc<Queue>, subscription: SubscriptionId) {
-        lock(&self.seats).insert(number, (Arc::clone(queue), subscription));
+    pub fn add_queue(&self, subscription: SubscriptionId, queue: &Arc<Queue>) {
+        lock(&self.queues).insert(subscription, Arc::clone(queue));
     }
 
-    pub fn leave(&self, number: u64) {
-        lock(&self.seats).remove(&number);
-    }
-
-    /// Stops routing events to an instance that does not end.
-    pub fn cut_off(&self, py: Python<'_>, number: u64) {
-        let mut seats = lock(&self.seats);
-        if let Some((queue, subscription)) = seats.remove(&number)
-            && !seats.values().any(|(_, other)| *other == subscription)
-        {
-            drop(seats);
-            let change = self.dispatcher.unsubscribe(subscription);
-            self.dispatcher.close(&queue);
-            self.report_routes(py, &change);
-        }
+    pub fn remove_queue(&self, subscription: SubscriptionId) {
+        lock(&self.queues).remove(&subscription);
     }
 
     /// Reports a change of the routing table to the watcher, if it changes what providers must subscribe to.
@@ -87,20 +79,46 @@ impl CoreShared {
         Arc::clone(lock(&self.feeds).entry(provider).or_insert_with(|| Arc::new(FeedStats::new(provider))))
     }
 
+    /// Adds a host whose thread has started.
+    pub fn enter(&self, host: &Arc<HostShared>) {
+        lock(&self.hosts).push(Arc::clone(host));
+        self.replaying.fetch_add(usize::from(host.event_clock), Ordering::AcqRel);
+    }
+
+    /// Removes a host whose thread ends.
+    pub fn exit(&self, host: &Arc<HostShared>) {
+        lock(&self.hosts).retain(|other| !Arc::ptr_eq(other, host));
+        self.replaying.fetch_sub(usize::from(host.event_clock), Ordering::AcqRel);
+    }
+
+    /// Refuses calls on the thread of a host, which would wait for themselves forever.
+    pub fn refuse_own_hosts(&self, what: &str) -> PyResult<()> {
+        lock(&self.hosts).iter().try_for_each(|host| host.refuse_own_thread(what))
+    }
+
     /// Waits until every host has handled the events dispatched so far; false when the deadline passed first.
-    pub fn drain(&self, deadline: Option<Instant>) -> bool {
+    pub fn drain(&self, deadline: Instant) -> bool {
         let seq = self.dispatcher.watermark();
-        let hosts: Vec<_> = lock(&self.hosts).iter().filter_map(Weak::upgrade).collect();
+        let hosts = lock(&self.hosts).clone();
         hosts.iter().all(|host| host.wait_drained(seq, deadline))
+    }
+
+    /// Waits as [`Self::drain`] does; false when `stop` ended the wait.
+    fn drain_until(&self, stop: &StopFlag) -> bool {
+        while !self.drain(Instant::now() + DRAIN_SLICE) {
+            if stop.is_stopped() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Whether lambdas subscribe to each other, so that a replay must go step by step to stay repeatable.
     pub fn lambdas_listen(&self) -> bool {
-        let replaying = lock(&self.hosts).iter().filter_map(Weak::upgrade).any(|host| host.event_clock);
-        replaying && lock(&self.emitter).listened(Kind::Extension)
+        self.replaying.load(Ordering::Acquire) > 0 && lock(&self.emitter).listened(Kind::Extension)
     }
 
-    /// Publishes an extension now, or at the end of the current step of a replay.
+    /// Publishes an extension now, or at the end of the current step of a replay. Never waits for a reader.
     pub fn emit(
         &self,
         py: Python<'_>,
@@ -113,40 +131,62 @@ impl CoreShared {
             lock(&self.outbox).push(Emitted { origin, extension, time });
             return Ok(());
         }
-        py.detach(|| self.publish_extension(extension, time))
+        py.detach(|| self.publish_extension(extension, time)).map_err(not_published)
     }
 
-    fn publish_extension(&self, extension: Extension, time: Nanos) -> PyResult<()> {
+    /// Publishes an extension without waiting: two hosts that emit to each other would wait for each other.
+    fn publish_extension(&self, extension: Extension, time: Nanos) -> Result<(), NotDispatched> {
         let mut publisher = lock(&self.emitter);
-        if let Some((wanted, symbol)) = publisher.wanted_extension(&extension.name) {
-            let origin = Origin { kind: Kind::Extension, symbol, venue_time: None, received_time: time };
-            publisher
-                .publish(wanted, origin, Payload::Extension(Box::new(extension)))
-                .map_err(value_error)?;
-            publisher.flush();
-        }
-        Ok(())
+        let Some((wanted, symbol)) = publisher.wanted_extension(&extension.name) else { return Ok(()) };
+        let origin = Origin { kind: Kind::Extension, symbol, venue_time: None, received_time: time };
+        let published = publisher.publish(wanted, origin, Payload::Extension(Box::new(extension)));
+        publisher.flush();
+        published.map(drop)
     }
 
     /// Ends a step of a replay: publishes the extensions emitted in it, in the order of their instances, and those
-    /// that lambdas emit in response, until none is left.
-    pub fn settle(&self) -> PyResult<()> {
+    /// that lambdas emit in response, until none is left. False when `stop` ended the wait for the hosts.
+    pub fn settle(&self, stop: &StopFlag) -> PyResult<bool> {
         const ROUNDS: usize = 1000;
         for _ in 0..ROUNDS {
-            self.drain(None);
+            if !self.drain_until(stop) {
+                return Ok(false);
+            }
             let mut emitted = std::mem::take(&mut *lock(&self.outbox));
             if emitted.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
             emitted.sort_by_key(|e| e.origin);
             for Emitted { extension, time, .. } in emitted {
-                self.publish_extension(extension, time)?;
+                // Once the hosts have handled everything, no queue is full.
+                while let Err(full) = self.publish_extension(extension.clone(), time) {
+                    if full != NotDispatched::QueueFull {
+                        return Err(not_published(full));
+                    }
+                    if !self.drain_until(stop) {
+                        return Ok(false);
+                    }
+                }
             }
         }
         Err(LambdaError::new_err(format!(
             "replay stopped: lambdas kept emitting in response to each other for {ROUNDS} rounds within one event"
         )))
     }
+}
+
+/// How long a wait for the hosts lasts before it checks whether it was stopped.
+const DRAIN_SLICE: Duration = Duration::from_millis(50);
+
+fn not_published(error: NotDispatched) -> PyErr {
+    LambdaError::new_err(match error {
+        NotDispatched::QueueFull => {
+            "extension not published: a queue that blocks is full, and a callback must not \
+            wait for it; emit less, or give the subscriber a larger queue or another policy"
+                .into()
+        }
+        error => format!("extension not published: {error}"),
+    })
 }
 
 /// A route as Python sees it: provider, kind, symbol or None for every symbol.
@@ -170,11 +210,13 @@ impl PyCore {
     #[pyo3(signature = (*, max_pool_bytes = 1 << 30))]
     fn new(max_pool_bytes: usize) -> Self {
         let dispatcher = Dispatcher::new(Pools::new(max_pool_bytes));
-        let emitter = Mutex::new(Publisher::new(&dispatcher, ProviderId::intern(LAMBDAS)));
+        let publisher = Publisher::new(&dispatcher, ProviderId::intern(LAMBDAS));
+        let emitter = Mutex::new(publisher.stopped_by(Arc::new(StopFlag::never_wait())));
         let shared = Arc::new(CoreShared {
             dispatcher,
             hosts: Mutex::default(),
-            seats: Mutex::default(),
+            replaying: AtomicUsize::new(0),
+            queues: Mutex::default(),
             emitter,
             outbox: Mutex::default(),
             next_instance: AtomicU64::new(1),
@@ -217,11 +259,10 @@ impl PyCore {
             return Err(value_error(format!("expected a batch of 1 to 65536 events, saw {batch}")));
         }
         let shared = HostShared::new(Arc::clone(&self.shared), shared_mode, event_clock, batch);
-        lock(&self.shared.hosts).push(Arc::downgrade(&shared));
         Ok(PyHost::new(&self.shared, shared))
     }
 
-    /// Returns counters and latency summaries (ns) of pools and providers.
+    /// Returns counters and latency summaries (ns) of pools, hosts and providers.
     ///
     /// `names` is the number of interned symbols.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -233,6 +274,7 @@ impl PyCore {
         out.set_item("dispatched", self.shared.dispatcher.watermark())?;
         out.set_item("routing_version", self.shared.dispatcher.version())?;
         out.set_item("names", SymbolId::count())?;
+        out.set_item("hosts", lock(&self.shared.hosts).len())?;
         out.set_item("event_pool", event_pool)?;
         out.set_item("book_pool", book_pool)?;
         out.set_item("reserved_bytes", pools.reserved_bytes())?;
@@ -270,7 +312,7 @@ impl PyCore {
 
     /// Closes every queue: events that were not delivered are discarded. Stop the hosts first.
     fn close(&self) {
-        for (queue, _) in lock(&self.shared.seats).values() {
+        for queue in lock(&self.shared.queues).values() {
             self.shared.dispatcher.close(queue);
         }
     }

@@ -10,19 +10,19 @@ mod seat;
 mod thread;
 mod timers;
 
-use crate::callback::{Callback, absorb_pending, raise_in_thread, thread_ident};
+use crate::callback::{Callback, absorb_pending, raise_in_thread};
 use crate::core::CoreShared;
 use crate::errors::LambdaError;
-use crate::instance::{InstanceShared, lock};
+use crate::instance::{InstanceShared, Plan, State, lock};
 use meltica_core::bus::{Policies, Waker};
 use meltica_core::clock;
 use meltica_core::dispatch::RouteKey;
 use meltica_core::event::Kind;
 use pyo3::prelude::*;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak, mpsc};
+use std::time::Instant;
 
 pub use python::PyHost;
 use thread::spawn;
@@ -54,7 +54,7 @@ type Reply = mpsc::Sender<PyResult<()>>;
 
 /// A request of another thread to a host.
 pub enum Command {
-    Start(Arc<InstanceShared>, Reply),
+    Start(Arc<InstanceShared>, Box<Plan>, Reply),
     Stop(Arc<InstanceShared>, mpsc::Sender<()>),
     End,
 }
@@ -67,6 +67,8 @@ pub struct HostShared {
     core: Arc<CoreShared>,
     waker: Arc<Waker>,
     commands: Mutex<VecDeque<Command>>,
+    /// The instances added to this host that still exist.
+    instances: Mutex<Vec<Weak<InstanceShared>>>,
     pending_commands: AtomicBool,
     timers_changed: AtomicBool,
     /// Every event up to this number that was routed here has been handled.
@@ -92,6 +94,7 @@ impl HostShared {
             core,
             waker: Arc::default(),
             commands: Mutex::default(),
+            instances: Mutex::default(),
             pending_commands: AtomicBool::new(false),
             timers_changed: AtomicBool::new(false),
             done: AtomicU64::new(0),
@@ -116,6 +119,41 @@ impl HostShared {
         self.waker.wake();
     }
 
+    /// Sends an instance and its plan to the thread; returns the receiver of what became of the start.
+    pub fn start(&self, instance: &Arc<InstanceShared>) -> PyResult<mpsc::Receiver<PyResult<()>>> {
+        let (sender, receiver) = mpsc::channel();
+        let mut commands = lock(&self.commands);
+        // The state changes under the lock, so that a stop that sees it comes after the start.
+        let Some(plan) = instance.take_plan(State::Starting) else {
+            let (id, state) = (&instance.id, instance.state().name());
+            let text = format!("instance {id} not started: it is {state}; an instance starts only once");
+            return Err(LambdaError::new_err(text));
+        };
+        if self.ended.load(Ordering::Acquire) {
+            drop(commands);
+            instance.fail("the host's thread has ended");
+            return Ok(receiver);
+        }
+        commands.push_back(Command::Start(Arc::clone(instance), Box::new(plan), sender));
+        self.pending_commands.store(true, Ordering::Release);
+        drop(commands);
+        self.waker.wake();
+        Ok(receiver)
+    }
+
+    /// Returns the instances that still exist.
+    pub fn instances(&self) -> Vec<Arc<InstanceShared>> {
+        lock(&self.instances).iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Adds an instance, and forgets those that have ended.
+    pub fn add(&self, instance: &Arc<InstanceShared>) {
+        let ended = |state| matches!(state, State::Stopped | State::Failed);
+        let mut instances = lock(&self.instances);
+        instances.retain(|other| other.upgrade().is_some_and(|other| !ended(other.state())));
+        instances.push(Arc::downgrade(instance));
+    }
+
     /// Returns the largest number of events read from one lane at once.
     pub fn batch(&self) -> usize {
         self.batch
@@ -127,8 +165,8 @@ impl HostShared {
     }
 
     /// Refuses calls from the host's own thread, which would wait for themselves forever.
-    pub fn refuse_own_thread(&self, py: Python<'_>, what: &str) -> PyResult<()> {
-        if self.ident.load(Ordering::Acquire) == thread_ident(py)? {
+    pub fn refuse_own_thread(&self, what: &str) -> PyResult<()> {
+        if self.waker.is_mine() {
             return Err(LambdaError::new_err(format!(
                 "{what} failed: it was called in a callback, on the host's own thread; call it from another thread"
             )));
@@ -137,6 +175,10 @@ impl HostShared {
     }
 
     /// Raises `exception` in the callback of instance `number`, if that callback is running.
+    ///
+    /// An interrupt never reaches another callback: this method and the host's thread read and write `current` and
+    /// `interrupted` only while attached to the interpreter and without detaching in between. So the exception is set
+    /// while that callback runs, and [`Self::watched`] absorbs it when the callback has returned without raising it.
     pub fn interrupt(&self, py: Python<'_>, exception: &Bound<'_, PyAny>, number: u64) {
         if self.current.load(Ordering::Acquire) == number {
             self.interrupted.store(true, Ordering::Release);
@@ -145,20 +187,25 @@ impl HostShared {
     }
 
     /// Makes a call for instance `number`, started at `started`; other threads can watch and interrupt it.
+    ///
+    /// The caller checks the instance's state right before, without running Python code in between: a stop first
+    /// changes the state, then interrupts the callback that runs.
     #[inline]
-    fn watched<R>(&self, number: u64, started: u64, call: impl FnOnce() -> R) -> R {
+    fn watched<R>(&self, py: Python<'_>, number: u64, started: u64, call: impl FnOnce() -> R) -> R {
         self.started.store(started, Ordering::Relaxed);
         self.current.store(number, Ordering::Release);
         let result = call();
         self.current.store(0, Ordering::Release);
+        if self.interrupted.load(Ordering::Relaxed) {
+            self.absorb_interrupt(py);
+        }
         result
     }
 
-    /// Absorbs an interrupt that may still be pending. Call it on the host's own thread.
-    fn settle_interrupt(&self, py: Python<'_>) {
-        if self.interrupted.swap(false, Ordering::AcqRel) {
-            absorb_pending(py);
-        }
+    #[cold]
+    fn absorb_interrupt(&self, py: Python<'_>) {
+        self.interrupted.store(false, Ordering::Relaxed);
+        absorb_pending(py);
     }
 
     /// Returns how long the current callback of instance `number` has been running, 0 when none is.
@@ -170,18 +217,16 @@ impl HostShared {
     }
 
     /// Waits until every event up to `seq` that was routed here has been handled; false at the deadline.
-    pub fn wait_drained(&self, seq: u64, deadline: Option<Instant>) -> bool {
+    pub fn wait_drained(&self, seq: u64, deadline: Instant) -> bool {
         self.drain_to.fetch_max(seq, Ordering::AcqRel);
         self.waker.wake();
         let mut guard = lock(&self.drained.0);
         while self.done.load(Ordering::Acquire) < seq && !self.ended.load(Ordering::Acquire) {
-            let slice = Duration::from_millis(50);
-            let left = deadline.map_or(slice, |d| d.saturating_duration_since(Instant::now()));
+            let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
             }
-            guard =
-                self.drained.1.wait_timeout(guard, left.min(slice)).unwrap_or_else(PoisonError::into_inner).0;
+            guard = self.drained.1.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
@@ -189,6 +234,9 @@ impl HostShared {
     fn set_done(&self, seq: u64) {
         if seq > self.done.load(Ordering::Relaxed) {
             self.done.store(seq, Ordering::Release);
+            // Pairs with the fence of `Waker::wake` in `wait_drained`: either this thread sees the wait, or the waiting
+            // thread sees the number.
+            fence(Ordering::SeqCst);
             if self.drain_to.load(Ordering::Acquire) != 0 {
                 drop(lock(&self.drained.0));
                 self.drained.1.notify_all();
@@ -200,9 +248,19 @@ impl HostShared {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Stops routing events to a stuck instance.
-    pub fn abandon(&self, py: Python<'_>, instance: &InstanceShared) {
-        self.core.cut_off(py, instance.number);
+    /// Marks the thread as ended, releases all who wait for it and fails what it has not ended itself.
+    fn end(&self, reason: &str) {
+        let mut commands = lock(&self.commands);
+        self.ended.store(true, Ordering::Release);
+        let unanswered = std::mem::take(&mut *commands);
+        drop(commands);
+        for instance in self.instances() {
+            instance.fail(reason);
+        }
+        // Who waits for an answer is released when its sender is dropped, after the states have changed.
+        drop(unanswered);
+        drop(lock(&self.drained.0));
+        self.drained.1.notify_all();
     }
 }
 

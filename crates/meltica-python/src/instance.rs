@@ -2,8 +2,10 @@
 
 mod market;
 mod python;
+mod state;
 
 use crate::host::{HostShared, Member, Signature};
+use crate::routes::Routes;
 use market::MarketView;
 use meltica_core::clock;
 use meltica_core::dispatch::Route;
@@ -11,42 +13,16 @@ use meltica_core::event::{Event, Kind, Nanos};
 use meltica_core::pool::Reservation;
 use meltica_core::stats::{Counter, Histogram};
 use pyo3::prelude::*;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use python::PyInstance;
+pub use state::State;
+use state::StateCell;
 
 /// Locks a mutex, also one whose last holder panicked.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The life-cycle state of an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum State {
-    Created,
-    Running,
-    Stopping,
-    Stopped,
-    Failed,
-    Stuck,
-}
-
-impl State {
-    const ALL: [Self; 6] =
-        [Self::Created, Self::Running, Self::Stopping, Self::Stopped, Self::Failed, Self::Stuck];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Running => "running",
-            Self::Stopping => "stopping",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-            Self::Stuck => "stuck",
-        }
-    }
 }
 
 /// A timer that the host has not yet taken over.
@@ -93,9 +69,12 @@ pub struct Keep {
 pub struct InstanceShared {
     pub number: u64,
     pub id: String,
-    state: AtomicU8,
+    state: StateCell,
     pub host: Arc<HostShared>,
-    pub plan: Mutex<Option<Plan>>,
+    /// What the start needs, until it is taken.
+    plan: Mutex<Option<Plan>>,
+    /// The routes of its queue, while it runs.
+    pub routes: Mutex<Option<Arc<Routes>>>,
     pub now: AtomicI64,
     pub delivered_at: AtomicI64,
     pub stats: InstanceStats,
@@ -105,13 +84,14 @@ pub struct InstanceShared {
 }
 
 impl InstanceShared {
-    pub fn new(number: u64, id: String, host: Arc<HostShared>, keep: Keep) -> Self {
+    pub fn new(number: u64, id: String, host: Arc<HostShared>, keep: Keep, plan: Plan) -> Self {
         Self {
             number,
             id,
-            state: AtomicU8::new(State::Created as u8),
+            state: StateCell::new(),
             host,
-            plan: Mutex::default(),
+            plan: Mutex::new(Some(plan)),
+            routes: Mutex::default(),
             now: AtomicI64::new(0),
             delivered_at: AtomicI64::new(0),
             stats: InstanceStats::default(),
@@ -121,17 +101,27 @@ impl InstanceShared {
         }
     }
 
+    #[inline]
     pub fn state(&self) -> State {
-        State::ALL[usize::from(self.state.load(Ordering::Acquire))]
+        self.state.get()
     }
 
-    pub fn set_state(&self, state: State) {
-        self.state.store(state as u8, Ordering::Release);
+    /// Changes the state to `to` if that is an allowed transition; otherwise changes nothing and returns false.
+    pub fn enter(&self, to: State) -> bool {
+        self.state.enter(to)
     }
 
-    /// Changes the state if it is `from`; otherwise changes nothing and returns false.
-    pub fn change_state(&self, from: State, to: State) -> bool {
-        self.state.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    /// Takes the plan for a start, or for a stop before the start. The first change of the state decides.
+    pub fn take_plan(&self, to: State) -> Option<Plan> {
+        self.state.change(State::Created, to).then(|| lock(&self.plan).take()).flatten()
+    }
+
+    /// Fails the instance because its host's thread failed.
+    pub fn fail(&self, reason: &str) {
+        if self.enter(State::Failed) {
+            *lock(&self.last_error) = Some(reason.to_owned());
+            self.clear();
+        }
     }
 
     /// Updates the state behind `self.market` and `self.book`.
@@ -140,11 +130,18 @@ impl InstanceShared {
         self.view.observe(event);
     }
 
-    /// Drops everything that holds pool slots or Python objects.
+    /// Ends the instance's share of its queue's routes.
+    pub fn leave(&self) {
+        // Not under the lock, because the last share ends the routes.
+        let routes = lock(&self.routes).take();
+        drop(routes);
+    }
+
+    /// Drops everything that holds routes, pool slots or Python objects.
     pub fn clear(&self) {
+        self.leave();
         self.view.clear();
         lock(&self.timers).clear();
-        lock(&self.plan).take();
     }
 
     /// The instance's clock: the wall clock live, the events' time in replay.

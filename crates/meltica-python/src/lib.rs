@@ -24,6 +24,7 @@ mod instance;
 mod market;
 mod payload;
 mod producer;
+mod routes;
 mod simulator;
 mod stats;
 

@@ -5,11 +5,12 @@ mod replay;
 use crate::codec::PyCodec;
 use crate::convert::{canonical, value_error};
 use crate::core::CoreShared;
+use crate::errors::LambdaError;
 use crate::instance::lock;
 use crate::payload::{self, Parsed};
 use crate::stats::feed_dict;
 use meltica_core::clock;
-use meltica_core::dispatch::{Origin, Publisher};
+use meltica_core::dispatch::{NotDispatched, Origin, Publisher, StopFlag};
 use meltica_core::event::{Kind, Nanos, Payload};
 use meltica_core::feed::{Feed, FeedOutcome, FeedStats};
 use meltica_core::names::{ProviderId, SymbolId};
@@ -17,7 +18,6 @@ use meltica_core::replay::StampFault;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use replay::{Run, merge};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -81,18 +81,30 @@ pub struct PyProducer {
     core: Arc<CoreShared>,
     feed: Mutex<Feed>,
     stats: Arc<FeedStats>,
-    stop: Arc<AtomicBool>,
+    stop: Arc<StopFlag>,
+    /// What the handler of a signal raised while a call waited for a reader.
+    interrupt: Arc<Mutex<Option<PyErr>>>,
 }
 
 impl PyProducer {
     pub fn new(core: &Arc<CoreShared>, provider: &str, codec: Option<&Bound<'_, PyCodec>>) -> PyResult<Self> {
         let provider = ProviderId::intern(provider);
-        let publisher = Publisher::new(&core.dispatcher, provider);
-        let stop = publisher.stop_flag();
+        let interrupt = Arc::new(Mutex::new(None));
+        let handler = Arc::clone(&interrupt);
+        // Signals are handled on the main thread only; on other threads the check does nothing.
+        let stop = Arc::new(StopFlag::with_interrupts(move || {
+            let raised = Python::attach(|py| py.check_signals()).err();
+            let interrupted = raised.is_some();
+            if interrupted {
+                *lock(&handler) = raised;
+            }
+            interrupted
+        }));
+        let publisher = Publisher::new(&core.dispatcher, provider).stopped_by(Arc::clone(&stop));
         let stats = core.feed_stats(provider);
         let codec = codec.map(|codec| Arc::clone(&codec.get().0));
         let feed = Feed::counting(publisher, codec, Arc::clone(&stats));
-        Ok(Self { core: Arc::clone(core), feed: Mutex::new(feed), stats, stop })
+        Ok(Self { core: Arc::clone(core), feed: Mutex::new(feed), stats, stop, interrupt })
     }
 
     /// Publishes without frames: runs `publish` with exclusive use of the feed, then wakes the readers.
@@ -121,7 +133,23 @@ impl PyProducer {
 
     /// Whether `stop` was called.
     pub fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.is_set()
+    }
+
+    /// Raises what the handler of a signal raised while the last call waited for a reader.
+    pub fn raise_interrupt(&self) -> PyResult<()> {
+        lock(&self.interrupt).take().map_or(Ok(()), Err)
+    }
+
+    fn raised(&self, error: NotDispatched) -> PyErr {
+        match (self.raise_interrupt(), error) {
+            (Err(interrupt), _) => interrupt,
+            (Ok(()), NotDispatched::QueueFull) => LambdaError::new_err(
+                "publish failed: a callback must not wait for its own queue, which blocks and is full; \
+                 call it from another thread",
+            ),
+            (Ok(()), error) => value_error(error),
+        }
     }
 }
 
@@ -140,9 +168,9 @@ impl PyProducer {
     fn feed(&self, py: Python<'_>, frame: &[u8], received_time: Option<Nanos>) -> PyResult<PyFeedOutcome> {
         py.detach(|| {
             let mut feed = lock(&self.feed);
-            let outcome = feed.frame(frame, received_time.unwrap_or_else(clock::wall)).map_err(value_error);
+            let outcome = feed.frame(frame, received_time.unwrap_or_else(clock::wall));
             feed.flush();
-            outcome.map(PyFeedOutcome)
+            outcome.map(PyFeedOutcome).map_err(|error| self.raised(error))
         })
     }
 
@@ -165,16 +193,20 @@ impl PyProducer {
         let received_time = received_time.unwrap_or_else(clock::wall);
         let origin = Origin { kind, symbol: self.symbol(kind, symbol, &parsed)?, venue_time, received_time };
         py.detach(|| {
+            let lockstep = self.core.lambdas_listen();
+            if lockstep {
+                self.core.refuse_own_hosts("publish")?;
+            }
             let mut feed = lock(&self.feed);
             let wanted = match parsed {
                 Parsed::Payload(payload) => feed.publish(origin, payload),
                 Parsed::Book(book) => feed.publish_book(origin, &book),
             };
             feed.flush();
-            if self.core.lambdas_listen() {
-                self.core.settle()?;
+            if lockstep && !self.core.settle(&self.stop)? {
+                self.raise_interrupt()?;
             }
-            wanted.map_err(value_error)
+            wanted.map_err(|error| self.raised(error))
         })
     }
 
@@ -185,9 +217,9 @@ impl PyProducer {
     fn restart(&self, py: Python<'_>, received_time: Option<Nanos>) -> PyResult<u32> {
         py.detach(|| {
             let mut feed = lock(&self.feed);
-            let n = feed.restart(received_time.unwrap_or_else(clock::wall)).map_err(value_error);
+            let n = feed.restart(received_time.unwrap_or_else(clock::wall));
             feed.flush();
-            n
+            n.map_err(|error| self.raised(error))
         })
     }
 
@@ -231,8 +263,11 @@ impl PyProducer {
     }
 
     /// Waits until every host has handled the events dispatched so far; False after `timeout` seconds.
+    ///
+    /// Without a timeout, `stop` ends the wait. Raises `LambdaError` in a callback, whose host would wait for itself.
     #[pyo3(signature = (timeout = None))]
     fn drain(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        self.core.refuse_own_hosts("drain")?;
         let deadline = match timeout {
             Some(timeout) => {
                 Some(Instant::now() + Duration::try_from_secs_f64(timeout).map_err(value_error)?)
@@ -242,10 +277,10 @@ impl PyProducer {
         loop {
             let slice = Instant::now() + Duration::from_millis(100);
             let slice = deadline.map_or(slice, |deadline| deadline.min(slice));
-            if py.detach(|| self.core.drain(Some(slice))) {
+            if py.detach(|| self.core.drain(slice)) {
                 return Ok(true);
             }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if deadline.map_or_else(|| self.is_stopped(), |deadline| Instant::now() >= deadline) {
                 return Ok(false);
             }
             py.check_signals()?;
@@ -253,8 +288,10 @@ impl PyProducer {
     }
 
     /// Stops a running `replay` soon, and every later one at once. Any thread may call it.
+    ///
+    /// Ends the waits of `publish` and `feed` for slow readers too.
     fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.stop();
     }
 
     /// Returns counters: frames, bytes, events by kind, gaps, stale books, unknown enum values, errors by kind.

@@ -198,7 +198,7 @@ class Core:
         Raises `ValueError` for other values.
         """
     def stats(self) -> dict[str, Any]:
-        """Returns counters and latency summaries (ns) of pools and providers.
+        """Returns counters and latency summaries (ns) of pools, hosts and providers.
 
         `names` is the number of interned symbols.
         """
@@ -299,9 +299,15 @@ class Producer:
     def unsynced(self) -> list[str]:
         """Returns the symbols whose book waits for a snapshot: after its first diffs, a gap or `restart`."""
     def drain(self, timeout: float | None = None) -> bool:
-        """Waits until every host has handled the events dispatched so far; False after `timeout` seconds."""
+        """Waits until every host has handled the events dispatched so far; False after `timeout` seconds.
+
+        Without a timeout, `stop` ends the wait. Raises `LambdaError` in a callback, whose host would wait for itself.
+        """
     def stop(self) -> None:
-        """Stops a running `replay` soon, and every later one at once. Any thread may call it."""
+        """Stops a running `replay` soon, and every later one at once. Any thread may call it.
+
+        Ends the waits of `publish` and `feed` for slow readers too.
+        """
     def stats(self) -> dict[str, Any]:
         """Returns counters: frames, bytes, events by kind, gaps, stale books, unknown enum values, errors by kind."""
     def bad_frames(self) -> list[tuple[int, str, bytes]]:
@@ -362,7 +368,7 @@ class Instance:
     def id(self) -> str:
         """Name of the instance."""
     @property
-    def state(self) -> Literal["created", "running", "stopping", "stopped", "failed", "stuck"]:
+    def state(self) -> Literal["created", "starting", "running", "stopping", "stopped", "failed", "stuck"]:
         """Life-cycle state of the instance."""
     def start(self) -> None:
         """Runs `on_start` on the host's thread, then starts the delivery of events.
@@ -398,7 +404,8 @@ class Instance:
     def emit(self, name: str, payload_json: str) -> None:
         """Publishes an `Extension` event with a payload of at most 100 KiB of JSON.
 
-        In a replay, the event is published at the end of the current step. Raises `ValueError` for a larger payload.
+        In a replay, the event is published at the end of the current step. Raises `ValueError` for a larger payload,
+        `LambdaError` if the queue of a subscriber blocks and is full.
         """
     def stats(self) -> dict[str, Any]:
         """Returns counters (delivered, conflated and dropped by kind, errors, slow callbacks) and latencies in ns."""

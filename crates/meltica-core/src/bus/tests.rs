@@ -13,7 +13,6 @@ use crate::pool::{Claim, Pools};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
 
 const MARKET: [Kind; 4] = [Kind::Trade, Kind::Ticker, Kind::KlineSummary, Kind::BookSnapshot];
@@ -215,12 +214,12 @@ fn full() -> (Arc<Pools>, Arc<Dispatcher>, Subscriber, Publisher) {
 #[test]
 fn a_stopped_wait_takes_no_sequence_number() {
     let (pools, dispatcher, mut subscriber, mut publisher) = full();
-    publisher.stop_flag().store(true, Ordering::Relaxed);
+    publisher.stop_flag().stop();
     for kind in MARKET {
         assert_eq!(send(&mut publisher, (kind, 0, 2)), Err(NotDispatched::Stopped));
     }
     assert_eq!(dispatcher.watermark(), 1);
-    publisher.stop_flag().store(false, Ordering::Relaxed);
+    publisher.stop_flag().reset();
     subscriber.read_out(&dispatcher);
     assert_eq!(send(&mut publisher, (Kind::Trade, 0, 3)), Ok(Some(2)));
     subscriber.read_out(&dispatcher);

@@ -36,12 +36,22 @@ impl Default for Waker {
 }
 
 impl Waker {
+    /// Makes the calling thread the one that waits on this waker.
+    pub fn adopt(&self) {
+        *self.handle() = Some(thread::current());
+    }
+
+    /// Returns whether the calling thread is the one that waits on this waker, so that it would wait for itself.
+    pub fn is_mine(&self) -> bool {
+        self.handle().as_ref().is_some_and(|mine| mine.id() == thread::current().id())
+    }
+
     /// Sleeps until `ready` returns true or the deadline has passed. Only one thread may wait on a waker.
     pub fn wait(&self, deadline: Option<Instant>, ready: impl Fn() -> bool) {
         if ready() {
             return;
         }
-        *self.handle() = Some(thread::current());
+        self.adopt();
         loop {
             self.parked.store(true, Ordering::Relaxed);
             // Pairs with the fence of the pusher: either this thread sees the push, or the pusher sees it parked.

@@ -1,13 +1,12 @@
 //! The dispatch step: an event is numbered and pushed to the queues of its entry.
 
-use super::{Dispatcher, Entry, RouteKey, Table, Target};
+use super::{Dispatcher, Entry, RouteKey, StopFlag, Table, Target};
 use crate::bus::{Place, Waker};
 use crate::clock::{self, Anchor};
 use crate::event::{Event, Header, Kind, Nanos, Payload};
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{Pool, Recycle, Shared, Unique};
 use crate::sync::{Arc, MutexGuard, Ordering, fence, lock};
-use std::sync::atomic::AtomicBool as StopFlag;
 use std::time::{Duration, Instant};
 
 /// The entry of a route. Valid until the next lookup.
@@ -40,6 +39,11 @@ pub enum NotDispatched {
     /// The publisher was stopped while it waited for a slow reader.
     #[error("event not dispatched: the publisher was stopped while it waited for a slow reader")]
     Stopped,
+    /// A queue that blocks is full, and its reader is the publishing thread, or the publisher never waits.
+    #[error(
+        "event not dispatched: a queue that blocks is full and the publisher must not wait for its reader"
+    )]
+    QueueFull,
 }
 
 /// The interval at which a wait for a slot or for room checks the stop flag.
@@ -54,13 +58,13 @@ fn borrow<T: Recycle + Send + Sync>(
         if let Some(slot) = pool.borrow() {
             return Ok(slot);
         }
-        if !blocking {
+        if !blocking || stop.never_waits() {
             return Err(NotDispatched::PoolExhausted);
         }
         if let Some(slot) = pool.borrow_within(WAIT) {
             return Ok(slot);
         }
-        if stop.load(Ordering::Relaxed) {
+        if stop.is_stopped() {
             return Err(NotDispatched::Stopped);
         }
     }
@@ -147,12 +151,15 @@ impl<'p> Step<'p> {
         let full = |target: &&Target| target.queue.blocks(kind) && !target.queue.has_room(kind);
         loop {
             while let Some(target) = targets.find(full) {
+                if self.stop.never_waits() || target.waker.is_mine() {
+                    return Err(NotDispatched::QueueFull);
+                }
                 // Sleeping readers must be woken for the events already queued, or the wait would not end.
                 wake_all(self.wakes);
                 let one_at_a_time = lock(&dispatcher.waiting);
                 target.queue.wait_for_room(kind, Some(Instant::now() + WAIT));
                 drop(one_at_a_time);
-                if self.stop.load(Ordering::Relaxed) {
+                if self.stop.is_stopped() {
                     return Err(NotDispatched::Stopped);
                 }
                 targets = self.targets();
@@ -219,6 +226,13 @@ impl Publisher {
     /// Returns the flag that ends waits for slow readers.
     pub fn stop_flag(&self) -> std::sync::Arc<StopFlag> {
         std::sync::Arc::clone(&self.stop)
+    }
+
+    /// Uses `stop` as the flag that ends waits for slow readers.
+    #[must_use]
+    pub fn stopped_by(mut self, stop: std::sync::Arc<StopFlag>) -> Self {
+        self.stop = stop;
+        self
     }
 
     /// Returns whether `kind` is routed for any symbol.

@@ -6,7 +6,7 @@ use crate::convert::{canonical, kind, value_error};
 use crate::core::CoreShared;
 use crate::errors::{CapacityError, LambdaError};
 use crate::filter::Filters;
-use crate::instance::{InstanceShared, Keep, Plan, PyInstance, State, lock};
+use crate::instance::{InstanceShared, Keep, Plan, PyInstance, lock};
 use meltica_core::bus::{DEFAULT_POLICIES, OverflowPolicy, Policies};
 use meltica_core::dispatch::{Route, RouteKey};
 use meltica_core::event::Kind;
@@ -29,7 +29,8 @@ pub struct PyHost {
     shared: Arc<HostShared>,
     core: Arc<CoreShared>,
     thread: OnceLock<Mutex<Option<std::thread::JoinHandle<()>>>>,
-    instances: Mutex<Vec<Arc<InstanceShared>>>,
+    /// Held while an instance is added.
+    adding: Mutex<()>,
 }
 
 #[pymethods]
@@ -106,9 +107,8 @@ impl PyHost {
     /// `timeout` is in seconds, for each instance.
     #[pyo3(signature = (timeout = 5.0))]
     fn stop(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
-        let instances = lock(&self.instances).clone();
         let mut clean = true;
-        for shared in instances {
+        for shared in self.shared.instances() {
             clean &= PyInstance { shared, core: Arc::clone(&self.core) }.stop(py, timeout)?;
         }
         self.shared.send(Command::End);
@@ -132,7 +132,7 @@ impl PyHost {
 impl PyHost {
     pub fn new(core: &Arc<CoreShared>, shared: Arc<HostShared>) -> Self {
         let core = Arc::clone(core);
-        Self { shared, core, thread: OnceLock::new(), instances: Mutex::default() }
+        Self { shared, core, thread: OnceLock::new(), adding: Mutex::default() }
     }
 
     /// Reserves an instance's slots and makes it; starts the host's thread if this is the first.
@@ -144,8 +144,8 @@ impl PyHost {
         member: Member,
         routes: Vec<Route>,
     ) -> PyResult<PyInstance> {
-        let mut instances = lock(&self.instances);
-        if !self.shared.shared_mode && !instances.is_empty() {
+        let _adding = lock(&self.adding);
+        if !self.shared.shared_mode && self.thread.get().is_some() {
             return Err(LambdaError::new_err(
                 "instance not added: a thread host runs one instance; use another host or the mode `shared`",
             ));
@@ -158,10 +158,9 @@ impl PyHost {
             let _ = self.thread.set(Mutex::new(Some(thread)));
         }
         let number = self.core.next_instance_number();
-        let shared = Arc::new(InstanceShared::new(number, id, Arc::clone(&self.shared), keep));
-        *lock(&shared.plan) = Some(Plan { member, signature, routes, reservation });
-        instances.retain(|other| !matches!(other.state(), State::Stopped | State::Failed));
-        instances.push(Arc::clone(&shared));
+        let plan = Plan { member, signature, routes, reservation };
+        let shared = Arc::new(InstanceShared::new(number, id, Arc::clone(&self.shared), keep, plan));
+        self.shared.add(&shared);
         Ok(PyInstance { shared, core: Arc::clone(&self.core) })
     }
 }

@@ -1,16 +1,17 @@
 //! An instance's place in its host.
 
 use super::timers::Beat;
-use super::{Member, Signature};
+use super::{HostShared, Member, Signature};
 use crate::errors::LambdaStopped;
 use crate::instance::{InstanceShared, lock};
+use crate::routes::Routes;
 use meltica_core::bus::{Queue, Reader};
-use meltica_core::dispatch::SubscriptionId;
+use meltica_core::clock;
 use meltica_core::event::Kind;
 use meltica_core::pool::Reservation;
 use pyo3::prelude::*;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 /// One running instance and the host's own data about it.
 pub struct Seat {
@@ -29,7 +30,8 @@ pub struct Seat {
 pub struct Group {
     pub signature: Signature,
     pub reader: Reader,
-    pub subscription: SubscriptionId,
+    /// Held by the instances; gone when the last of them has left.
+    pub routes: Weak<Routes>,
     pub seats: Vec<Seat>,
 }
 
@@ -55,22 +57,30 @@ pub fn count_losses(group: &Group) {
 
 impl Seat {
     /// Counts and reports an exception; returns the instance's number if it has reached its limit of errors in a row.
-    pub fn failure(&mut self, py: Python<'_>, callback: &str, error: &PyErr) -> Option<u64> {
+    pub fn failure(
+        &mut self,
+        py: Python<'_>,
+        host: &HostShared,
+        callback: &str,
+        error: &PyErr,
+    ) -> Option<u64> {
         self.instance.stats.errors.bump(1);
         self.errors_in_a_row += 1;
         *lock(&self.instance.last_error) = Some(error.to_string());
-        self.report(py, callback, error);
+        self.report(py, host, callback, error);
         let stopped = error.is_instance_of::<LambdaStopped>(py);
         let too_many = self.member.max_errors > 0 && self.errors_in_a_row >= self.member.max_errors;
         (too_many && !stopped).then_some(self.instance.number)
     }
 
     /// Reports an exception, or a warning, to `on_error`.
-    pub fn report(&self, py: Python<'_>, callback: &str, error: &PyErr) {
-        if let Some(on_error) = &self.member.on_error
-            && let Err(second) = on_error.bind(py).call1((callback, error.clone_ref(py).into_value(py)))
-        {
-            second.write_unraisable(py, Some(on_error.bind(py)));
+    pub fn report(&self, py: Python<'_>, host: &HostShared, callback: &str, error: &PyErr) {
+        if let Some(on_error) = &self.member.on_error {
+            let arguments = (callback, error.clone_ref(py).into_value(py));
+            let call = || on_error.bind(py).call1(arguments);
+            if let Err(second) = host.watched(py, self.instance.number, clock::ticks(), call) {
+                second.write_unraisable(py, Some(on_error.bind(py)));
+            }
         }
     }
 }

@@ -2,14 +2,18 @@
 
 use super::objects::Objects;
 use super::seat::{Group, Seat, count_losses, losses};
-use super::{Command, HostShared};
+use super::{Command, HostShared, Signature};
 use crate::callback::thread_ident;
 use crate::errors::LambdaError;
-use crate::instance::{InstanceShared, State, lock};
+use crate::instance::{InstanceShared, Plan, State, lock};
+use crate::routes::Routes;
 use meltica_core::bus::{Item, Queue};
 use meltica_core::clock::{self, Anchor};
+use meltica_core::dispatch::Route;
 use meltica_core::event::{Kind, Nanos, Payload};
 use pyo3::prelude::*;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -71,26 +75,30 @@ impl<'py> Step<'_, 'py> {
         let header = event.header();
         let instance = &*seat.instance;
         let stats = &instance.stats;
-        stats.delivered[header.kind as usize].bump(1);
-        stats.latency.record(clock::elapsed_ns(header.dispatched_ticks, round.started));
-        instance.now.store(self.now, Ordering::Relaxed);
-        instance.observe(event);
-        let Some(callback) = &seat.member.callbacks[header.kind as usize] else { return };
-        if round.current.is_none() {
+        let callback = seat.member.callbacks[header.kind as usize].as_ref();
+        if callback.is_some() && round.current.is_none() {
             match objects.make(self.py, event, self.depth) {
                 Ok(object) => {
                     round.current = Some(EventObject { seq: self.delivery.seq, depth: self.depth, object });
                 }
                 Err(error) => {
-                    round.failed.extend(seat.failure(self.py, header.kind.name(), &error));
+                    round.failed.extend(seat.failure(self.py, self.shared, header.kind.name(), &error));
                     return;
                 }
             }
         }
-        let Some(EventObject { object, .. }) = &round.current else { return };
+        // Making an object may run Python code, during which a stop may have changed the state.
+        if instance.state() != State::Running {
+            return;
+        }
+        stats.delivered[header.kind as usize].bump(1);
+        stats.latency.record(clock::elapsed_ns(header.dispatched_ticks, round.started));
+        instance.now.store(self.now, Ordering::Relaxed);
+        instance.observe(event);
+        let (Some(callback), Some(EventObject { object, .. })) = (callback, &round.current) else { return };
         instance.delivered_at.store(self.wall, Ordering::Relaxed);
         let call = || callback.call(self.py, object);
-        let result = self.shared.watched(instance.number, round.started, call);
+        let result = self.shared.watched(self.py, instance.number, round.started, call);
         let ended = clock::ticks();
         let spent = clock::elapsed_ns(round.started, ended);
         stats.callback.record(spent);
@@ -101,7 +109,7 @@ impl<'py> Step<'_, 'py> {
         match result {
             Ok(()) => seat.errors_in_a_row = 0,
             Err(error) => {
-                round.failed.extend(seat.failure(self.py, header.kind.name(), &error));
+                round.failed.extend(seat.failure(self.py, self.shared, header.kind.name(), &error));
                 round.started = clock::ticks();
             }
         }
@@ -111,33 +119,47 @@ impl<'py> Step<'_, 'py> {
 /// Starts the host's thread.
 pub fn spawn(shared: Arc<HostShared>, name: &str) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let core = Arc::clone(&shared.core);
+        shared.waker.adopt();
+        core.enter(&shared);
         Python::attach(|py| {
-            if let Ok(ident) = thread_ident(py) {
-                shared.ident.store(ident, Ordering::Release);
-            }
-            let mut host = Loop {
-                shared: Arc::clone(&shared),
-                groups: Vec::new(),
-                batch: Vec::new(),
-                safe: 0,
-                scratch: Vec::new(),
-                next_timer: Nanos::MAX,
-                now: 0,
-                anchor: Anchor::now(),
-                objects: Objects::default(),
+            let run = AssertUnwindSafe(|| -> PyResult<()> {
+                shared.ident.store(thread_ident(py)?, Ordering::Release);
+                let mut host = Loop::new(&shared);
+                while host.step(py) {}
+                Ok(())
+            });
+            let reason = match catch_unwind(run) {
+                Ok(Ok(())) => "the host's thread has ended".to_owned(),
+                Ok(Err(error)) => format!("the host's thread failed: {error}"),
+                Err(panic) => format!("the host's thread panicked: {}", panic_text(&*panic)),
             };
-            while host.step(py) {}
-            drop(host);
-            let mut commands = lock(&shared.commands);
-            shared.ended.store(true, Ordering::Release);
-            commands.clear();
-            drop(commands);
-            shared.drained.1.notify_all();
+            shared.end(&reason);
         });
+        core.exit(&shared);
     })
 }
 
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
 impl Loop {
+    fn new(shared: &Arc<HostShared>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            groups: Vec::new(),
+            batch: Vec::new(),
+            safe: 0,
+            scratch: Vec::new(),
+            next_timer: Nanos::MAX,
+            now: 0,
+            anchor: Anchor::now(),
+            objects: Objects::default(),
+        }
+    }
+
     /// One round: reads events or sleeps, runs commands, fires timers, delivers. False ends the thread.
     fn step(&mut self, py: Python<'_>) -> bool {
         let watermark = py.detach(|| self.read());
@@ -145,8 +167,8 @@ impl Loop {
             loop {
                 let command = lock(&self.shared.commands).pop_front();
                 match command {
-                    Some(Command::Start(instance, reply)) => {
-                        let result = self.start(py, &instance);
+                    Some(Command::Start(instance, plan, reply)) => {
+                        let result = self.start(py, &instance, *plan);
                         if result.is_err() {
                             instance.clear();
                         }
@@ -249,7 +271,7 @@ impl Loop {
             };
             for seat in &mut group.seats {
                 let skipped = delivery.seq <= seat.since || seat.instance.number == origin;
-                if !skipped && seat.instance.state() == State::Running {
+                if !skipped {
                     step.deliver(seat, &mut self.objects, &mut round);
                 }
             }
@@ -268,21 +290,23 @@ impl Loop {
         self.batch = batch;
     }
 
-    fn start(&mut self, py: Python<'_>, instance: &Arc<InstanceShared>) -> PyResult<()> {
-        let plan = lock(&instance.plan).take();
-        let Some(plan) = plan else {
-            return Err(LambdaError::new_err("instance not started: it was already started or stopped"));
+    fn start(&mut self, py: Python<'_>, instance: &Arc<InstanceShared>, plan: Plan) -> PyResult<()> {
+        let stopped = |when: &str| {
+            instance.enter(State::Stopped);
+            let id = &instance.id;
+            Err(LambdaError::new_err(format!("instance {id} not started: it was stopped {when}")))
         };
         instance.now.store(self.now, Ordering::Relaxed);
+        if instance.state() != State::Starting {
+            return stopped("before `on_start`");
+        }
         if let Some(on_start) = &plan.member.on_start {
-            let result = self.shared.watched(instance.number, clock::ticks(), || on_start.call0(py));
-            self.shared.settle_interrupt(py);
+            let result = self.shared.watched(py, instance.number, clock::ticks(), || on_start.call0(py));
             if let Err(error) = result {
                 *lock(&instance.last_error) = Some(error.to_string());
-                if !instance.change_state(State::Created, State::Failed) {
-                    // A `stop` timed out in the meantime. A stuck instance stays stuck.
-                    instance.change_state(State::Stopping, State::Stopped);
-                }
+                // A `stop` may have timed out in the meantime. A stuck instance stays stuck.
+                let end = if instance.state() == State::Starting { State::Failed } else { State::Stopped };
+                instance.enter(end);
                 return Err(error);
             }
         }
@@ -295,35 +319,37 @@ impl Loop {
             lost_before: [(0, 0); Kind::COUNT],
             _reservation: plan.reservation,
         };
-        if !instance.change_state(State::Created, State::Running) {
+        if !instance.enter(State::Running) {
             self.finish(py, seat, State::Stopped);
-            return Err(LambdaError::new_err(format!(
-                "instance {} not started: it was stopped while `on_start` ran",
-                instance.id
-            )));
+            return stopped("while `on_start` ran");
         }
-        let dispatcher = &self.shared.core.dispatcher;
-        let mates = |g: &&mut Group| !g.signature.filtered && g.signature == plan.signature;
-        if let Some(group) = self.groups.iter_mut().find(mates) {
-            let since = dispatcher.watermark();
-            self.shared.core.join(instance.number, group.reader.queue(), group.subscription);
-            let lost_before = Kind::ALL.map(|kind| losses(group.reader.queue(), kind));
-            group.seats.push(Seat { since, lost_before, ..seat });
-        } else {
-            let signature = plan.signature;
-            let (queue, reader) = Queue::new(
-                signature.policies,
-                signature.capacity,
-                super::PRIVATE_LIMIT,
-                Arc::clone(&self.shared.waker),
-            );
-            let (subscription, change) = dispatcher.subscribe(&queue, plan.routes);
-            self.shared.core.join(instance.number, &queue, subscription);
-            self.shared.core.report_routes(py, &change);
-            self.groups.push(Group { signature, reader, subscription, seats: vec![seat] });
-        }
+        self.join(py, seat, plan.signature, plan.routes);
         self.take_timers();
         Ok(())
+    }
+
+    /// Adds a running instance to the group that reads the same events, or to a new one.
+    fn join(&mut self, py: Python<'_>, seat: Seat, signature: Signature, routes: Vec<Route>) {
+        let instance = Arc::clone(&seat.instance);
+        let mates = |g: &&mut Group| !g.signature.filtered && g.signature == signature;
+        let found = self.groups.iter_mut().find(mates).and_then(|g| Some((g.routes.upgrade()?, g)));
+        if let Some((routes, group)) = found {
+            let since = self.shared.core.dispatcher.watermark();
+            let lost_before = Kind::ALL.map(|kind| losses(group.reader.queue(), kind));
+            group.seats.push(Seat { since, lost_before, ..seat });
+            *lock(&instance.routes) = Some(routes);
+            return;
+        }
+        let (queue, reader) = Queue::new(
+            signature.policies,
+            signature.capacity,
+            super::PRIVATE_LIMIT,
+            Arc::clone(&self.shared.waker),
+        );
+        let subscribed = Routes::subscribe(py, &self.shared.core, &queue, routes);
+        let routes = Arc::downgrade(&subscribed);
+        *lock(&instance.routes) = Some(subscribed);
+        self.groups.push(Group { signature, reader, routes, seats: vec![seat] });
     }
 
     /// Ends an instance: stops its events, then runs `on_stop`.
@@ -334,34 +360,24 @@ impl Loop {
         let Some((g, s)) = found else { return };
         let group = &mut self.groups[g];
         count_losses(group);
+        // The batch refers to groups by index, so `maintain_queues` removes an empty group later.
         let seat = group.seats.remove(s);
-        seat.instance.set_state(State::Stopping);
-        if group.seats.is_empty() {
-            let change = self.shared.core.dispatcher.unsubscribe(group.subscription);
-            self.shared.core.dispatcher.close(group.reader.queue());
-            self.shared.core.report_routes(py, &change);
-            // The batch refers to groups by index, so `maintain_queues` removes the empty group later.
-        }
-        self.shared.core.leave(number);
+        seat.instance.enter(State::Stopping);
+        seat.instance.leave();
         self.finish(py, seat, end);
     }
 
     /// Runs `on_stop`, after the last event.
     fn finish(&self, py: Python<'_>, mut seat: Seat, end: State) {
         let number = seat.instance.number;
-        // An interrupt that came too late for its callback must not hit `on_stop` or a later callback.
-        self.shared.settle_interrupt(py);
         if let Some(on_stop) = &seat.member.on_stop {
-            let result = self.shared.watched(number, clock::ticks(), || on_stop.call0(py));
+            let result = self.shared.watched(py, number, clock::ticks(), || on_stop.call0(py));
             if let Err(error) = result {
-                let _ = seat.failure(py, "on_stop", &error);
+                let _ = seat.failure(py, &self.shared, "on_stop", &error);
             }
         }
-        self.shared.settle_interrupt(py);
         seat.instance.clear();
-        if seat.instance.state() != State::Stuck {
-            seat.instance.set_state(end);
-        }
+        seat.instance.enter(end);
     }
 
     /// Removes empty groups, counts losses, and ends instances that a full private lane has halted.

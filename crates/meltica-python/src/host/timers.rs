@@ -87,7 +87,10 @@ impl Loop {
         }
         let function = beat.function.clone_ref(py);
         let started = clock::ticks();
-        let result = self.shared.watched(seat.instance.number, started, || function.call0(py));
+        if seat.instance.state() != State::Running {
+            return;
+        }
+        let result = self.shared.watched(py, seat.instance.number, started, || function.call0(py));
         if clock::elapsed_ns(started, clock::ticks()) >= seat.member.slow_ns {
             seat.instance.stats.slow.bump(1);
         }
@@ -96,14 +99,14 @@ impl Loop {
                 seat.errors_in_a_row = 0;
                 None
             }
-            Err(error) => seat.failure(py, "every", &error),
+            Err(error) => seat.failure(py, &self.shared, "every", &error),
         };
         if skipped > 0 {
             seat.instance.stats.skipped_beats.bump(skipped);
             let text = format!(
                 "the recording's clock jumped: a timer made {MAX_BEATS} beats at once and skipped {skipped}"
             );
-            seat.report(py, "every", &PyRuntimeWarning::new_err(text));
+            seat.report(py, &self.shared, "every", &PyRuntimeWarning::new_err(text));
         }
         if let Some(number) = failed {
             self.stop(py, number, State::Failed);

@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+/// How long a wait for the host lasts before it handles signals.
+const SIGNALS: Duration = Duration::from_millis(50);
+
 /// A running timer, made by `Lambda.every`. It ends with its instance, or with `cancel`.
 #[pyclass(module = "meltica", name = "Timer", frozen)]
 pub struct PyTimer(Arc<AtomicBool>);
@@ -51,16 +54,19 @@ impl PyInstance {
     ///
     /// Raises what `on_start` raised, or `LambdaError` if the instance was already started.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
-        if self.shared.state() != State::Created {
-            let (id, state) = (&self.shared.id, self.shared.state().name());
-            let text = format!("instance {id} not started: it is {state}; an instance starts only once");
-            return Err(LambdaError::new_err(text));
+        let (instance, host) = (&self.shared, &self.shared.host);
+        host.refuse_own_thread("start")?;
+        let receiver = host.start(instance)?;
+        let receiver = Mutex::new(receiver);
+        loop {
+            match py.detach(|| lock(&receiver).recv_timeout(SIGNALS)) {
+                Ok(result) => return result,
+                Err(mpsc::RecvTimeoutError::Timeout) => py.check_signals()?,
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    return Err(LambdaError::new_err("instance not started: the host's thread has ended"));
+                }
+            }
         }
-        self.shared.host.refuse_own_thread(py, "start")?;
-        let (sender, receiver) = mpsc::channel();
-        self.shared.host.send(Command::Start(Arc::clone(&self.shared), sender));
-        let ended = || LambdaError::new_err("instance not started: the host's thread has ended");
-        py.detach(move || receiver.recv()).unwrap_or_else(|_| Err(ended()))
     }
 
     /// Stops the delivery of events, runs `on_stop` on the host's thread and waits for it.
@@ -69,38 +75,36 @@ impl PyInstance {
     /// not return even then; the instance is then `stuck`.
     #[pyo3(signature = (timeout = 5.0))]
     pub fn stop(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
-        match self.shared.state() {
+        let timeout = Duration::try_from_secs_f64(timeout).map_err(value_error)?;
+        let (instance, host) = (&self.shared, &self.shared.host);
+        if let Some(plan) = instance.take_plan(State::Stopped) {
+            drop(plan);
+            instance.clear();
+        }
+        match instance.state() {
             State::Stuck => return Ok(false),
             State::Stopped | State::Failed => return Ok(true),
-            // Taking the plan decides: if it is gone, the host's thread is already running `on_start`.
-            State::Created if lock(&self.shared.plan).take().is_some() => {
-                self.shared.set_state(State::Stopped);
-                self.shared.clear();
-                return Ok(true);
-            }
-            State::Created | State::Running | State::Stopping => {}
+            State::Created | State::Starting | State::Running | State::Stopping => {}
         }
-        self.shared.host.refuse_own_thread(py, "stop")?;
-        let timeout = Duration::try_from_secs_f64(timeout).map_err(value_error)?;
+        host.refuse_own_thread("stop")?;
         let (sender, receiver) = mpsc::channel();
-        self.shared.host.send(Command::Stop(Arc::clone(&self.shared), sender));
+        host.send(Command::Stop(Arc::clone(instance), sender));
         let receiver = Mutex::new(receiver);
         let done = |patience| {
             py.detach(|| lock(&receiver).recv_timeout(patience) != Err(mpsc::RecvTimeoutError::Timeout))
         };
-        if done(timeout) {
-            return Ok(true);
+        if !done(timeout) {
+            // No further callback may start; a running one is interrupted, which works only while it executes Python
+            // code. If that fails too, the instance is stuck.
+            instance.enter(State::Stopping);
+            host.interrupt(py, &py.get_type::<LambdaStopped>().into_any(), instance.number);
+            if !done(timeout.clamp(Duration::from_millis(100), Duration::from_secs(1)))
+                && instance.enter(State::Stuck)
+            {
+                instance.leave();
+            }
         }
-        // The callback did not return in time. No further callback may start; a running one is interrupted, which
-        // works only while it executes Python code. If that fails too, the instance is stuck.
-        self.shared.set_state(State::Stopping);
-        self.shared.host.interrupt(py, &py.get_type::<LambdaStopped>().into_any(), self.shared.number);
-        if done(timeout.clamp(Duration::from_millis(100), Duration::from_secs(1))) {
-            return Ok(true);
-        }
-        self.shared.set_state(State::Stuck);
-        self.shared.host.abandon(py, &self.shared);
-        Ok(false)
+        Ok(instance.state() != State::Stuck)
     }
 
     /// How long the current callback has been running, in ns; 0 between callbacks.
@@ -159,7 +163,8 @@ impl PyInstance {
 
     /// Publishes an `Extension` event with a payload of at most 100 KiB of JSON.
     ///
-    /// In a replay, the event is published at the end of the current step. Raises `ValueError` for a larger payload.
+    /// In a replay, the event is published at the end of the current step. Raises `ValueError` for a larger payload,
+    /// `LambdaError` if the queue of a subscriber blocks and is full.
     fn emit(&self, py: Python<'_>, name: String, payload_json: String) -> PyResult<()> {
         let extension = crate::payload::extension(name, payload_json, self.shared.number)?;
         self.core.emit(py, extension, self.shared.number, self.shared.now(), self.shared.host.event_clock)?;

@@ -158,7 +158,7 @@ pub fn run(
         let nap = state.clock.map(|clock| state.nap(&clock, until));
         drop(state);
         if stopped || target >= until {
-            break Ok(());
+            break producer.raise_interrupt();
         }
         if let Some(nap) = nap.filter(|nap| !nap.is_zero()) {
             std::thread::sleep(nap);

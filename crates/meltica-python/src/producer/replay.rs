@@ -101,11 +101,11 @@ impl<'a> Run<'a> {
             }
         }
         feed.unsynced();
-        if !self.lockstep {
-            return Ok(());
+        if self.lockstep {
+            feed.flush();
+            self.producer.core.settle(&self.producer.stop)?;
         }
-        feed.flush();
-        self.producer.core.settle()
+        self.producer.raise_interrupt()
     }
 
     /// Feeds a frame once it is due; false when the producer was stopped.
@@ -120,11 +120,13 @@ impl<'a> Run<'a> {
         match feed.frame(frame, received) {
             Ok(_) => {}
             Err(NotDispatched::Stopped) => return Ok(false),
-            Err(error) => return Err(value_error(error)),
+            Err(error) => return Err(self.producer.raised(error)),
         }
         if self.lockstep {
             feed.flush();
-            self.producer.core.settle()?;
+            if !self.producer.core.settle(&self.producer.stop)? {
+                return Ok(false);
+            }
         }
         if self.pace.is_some() {
             feed.flush();
