@@ -137,16 +137,43 @@ async def test_a_write_that_waited_while_another_gateway_had_the_lock_is_refused
     assert await world.row() == "running"
 
 
-async def test_a_failed_start_does_not_record_a_stop_that_was_superseded(world: World) -> None:
+@pytest.mark.parametrize("order", ["stop, start", "start, stop"])
+async def test_a_superseded_stop_beside_a_start_is_reported_and_not_recorded(
+    world: World, order: str
+) -> None:
     async with await psycopg.AsyncConnection.connect(world.url) as connection:
         await connection.execute("lock table meltica.providers in exclusive mode")
-        world.desired.record_stop(NAME)
+        if order == "stop, start":
+            world.desired.record_stop(NAME)
         starting = asyncio.ensure_future(world.desired.record_start(NAME))
         await asyncio.sleep(0.05)
-        world.desired.discard_unrecorded()
+        if order == "start, stop":
+            assert world.desired.withdraw_start(NAME)
+        assert world.desired.discard_unrecorded() == [NAME]
         starting.cancel()
     await asyncio.gather(starting, return_exceptions=True)
     assert not world.desired.is_pending(NAME)
+
+
+async def test_a_superseded_stop_is_not_recorded_when_its_start_is_confirmed(world: World) -> None:
+    async with await psycopg.AsyncConnection.connect(world.url) as connection:
+        await connection.execute("lock table meltica.providers in exclusive mode")
+        starting = asyncio.ensure_future(world.desired.record_start(NAME))
+        await asyncio.sleep(0.05)
+        assert world.desired.withdraw_start(NAME)
+        assert world.desired.discard_unrecorded() == [NAME]
+    await starting
+    assert not world.desired.is_pending(NAME)
+    assert await world.row() == "running"
+
+
+async def test_a_start_alone_is_not_reported_as_a_superseded_stop(world: World) -> None:
+    async with await psycopg.AsyncConnection.connect(world.url) as connection:
+        await connection.execute("lock table meltica.providers in exclusive mode")
+        starting = asyncio.ensure_future(world.desired.record_start(NAME))
+        await asyncio.sleep(0.05)
+        assert world.desired.discard_unrecorded() == []
+    await starting
 
 
 async def test_a_raised_epoch_without_a_response_is_not_another_gateway(world: World) -> None:

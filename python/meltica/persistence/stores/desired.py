@@ -28,6 +28,8 @@ class DesiredStates:
         self._kind = f"stopped {noun}"
         self._starting: dict[str, bool] = {}
         """Components whose start is being recorded, and whether it was withdrawn meanwhile."""
+        self._replaced: set[str] = set()
+        """Components whose start is being recorded in place of a stop that was not recorded."""
         self._superseded: set[str] = set()
         """Components whose last stop was dropped."""
         self._doubtful: set[str] = set()
@@ -38,7 +40,8 @@ class DesiredStates:
 
         Raises NotFound, DatabaseUnavailable and its subclasses, and Conflict when it was withdrawn.
         """
-        unrecorded_stop = self._writer.discard(self._kind, key)
+        if self._writer.discard(self._kind, key):
+            self._replaced.add(key)
         self._starting[key] = False
         self._superseded.discard(key)
         self._doubtful.discard(key)
@@ -47,7 +50,7 @@ class DesiredStates:
         except BaseException as error:
             if isinstance(error, ChangeInDoubt):
                 self._doubtful.add(key)
-            if (self._starting[key] or unrecorded_stop) and key not in self._superseded:
+            if self._starting[key] or key in self._replaced:
                 self.record_stop(key)
             raise
         else:
@@ -56,6 +59,7 @@ class DesiredStates:
                 raise Conflict(f"{self._noun} `{key}` was stopped meanwhile")
         finally:
             del self._starting[key]
+            self._replaced.discard(key)
 
     def is_starting(self, key: str) -> bool:
         """Returns whether a start is being recorded."""
@@ -108,7 +112,10 @@ class DesiredStates:
 
     def discard_unrecorded(self) -> list[str]:
         """Drops the records of stops that are not written; returns their components."""
-        dropped = self._writer.discard_all(self._kind)
-        # A start that fails later must not record the stop that it replaced.
-        self._superseded.update(dropped, self._starting)
-        return dropped
+        beside = {key for key, withdrawn in self._starting.items() if withdrawn} | self._replaced
+        dropped = {*self._writer.discard_all(self._kind), *beside}
+        # A start that ends later must not record the stop that it replaced, or that withdrew it.
+        self._starting |= dict.fromkeys(beside, False)
+        self._replaced.clear()
+        self._superseded |= dropped
+        return sorted(dropped)
