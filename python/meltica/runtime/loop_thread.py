@@ -113,7 +113,7 @@ class LoopThread:
             if self._closed or self._running:
                 return False
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
+                self._loop = _EventLoop()
             loop, self._running = self._loop, True
         try:
             return loop.run_until_complete(self._until_stopped(main()))
@@ -161,3 +161,21 @@ class LoopThread:
             await self._close()
         # The done callbacks that settle calls run in the next iteration of the loop.
         await asyncio.sleep(0)
+
+
+class _EventLoop(asyncio.SelectorEventLoop):
+    """An event loop whose creation may fail, such as without a free file descriptor.
+
+    asyncio closes an incomplete loop when it is deleted, which logs a traceback.
+    """
+
+    _complete = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._complete = True
+
+    def close(self) -> None:
+        """Closes the loop if it was created completely."""
+        if self._complete:
+            super().close()
