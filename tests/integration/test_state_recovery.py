@@ -68,7 +68,7 @@ class TestFrozenDatabase:
                 assert shown(gateway, "/strategy/instances/idle")[1] != "running"
                 assert gateway.get("/health/ready")[0] == 503
             gateway.wait_ready()
-            assert agree(project, gateway), (project.states(), gateway.get("/strategy/instances"))
+            assert wait_until(lambda: agree(project, gateway), PATIENCE), project.states()
 
     @pytest.mark.parametrize("path", ["/strategy/instances/idle", "/providers/off"])
     def test_a_stop_withdraws_a_start_in_doubt(self, project: Project, path: str) -> None:

@@ -1,5 +1,6 @@
 """Changes over REST, and a model of the desired states that their answers allow."""
 
+import http.client
 import json
 import time
 import urllib.error
@@ -65,13 +66,20 @@ def post(address: str, path: str) -> Answer:
     """Sends a change."""
     request = urllib.request.Request(address + path, method="POST")
     try:
-        with urllib.request.urlopen(request, timeout=60) as response:
-            return Answer(response.status, "", json.load(response).get("recorded", True))
-    except urllib.error.HTTPError as error:
-        with error:
-            body = json.load(error)
-        superseded = "was superseded by another gateway" in body["error"]
-        return Answer(error.code, "superseded" if superseded else body["code"])
-    except (urllib.error.URLError, OSError, ValueError) as error:
+        with _sent(request) as response:
+            status, body = response.status, json.load(response)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        # Not connected, or the gateway ended before the answer was complete.
         reason = getattr(error, "reason", error)
         return Answer(0, "conflict" if isinstance(reason, ConnectionRefusedError) else "no answer")
+    if status < 400:
+        return Answer(status, "", body.get("recorded", True))
+    superseded = "was superseded by another gateway" in body["error"]
+    return Answer(status, "superseded" if superseded else body["code"])
+
+
+def _sent(request: urllib.request.Request) -> http.client.HTTPResponse | urllib.error.HTTPError:
+    try:
+        return urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        return error
