@@ -5,7 +5,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 REFUSED = (
     "database_unavailable",
@@ -66,8 +66,7 @@ def post(address: str, path: str) -> Answer:
     """Sends a change."""
     request = urllib.request.Request(address + path, method="POST")
     try:
-        with _sent(request) as response:
-            status, body = response.status, json.load(response)
+        status, body = _sent(request)
     except (OSError, http.client.HTTPException, ValueError) as error:
         # Not connected, or the gateway ended before the answer was complete.
         reason = getattr(error, "reason", error)
@@ -78,8 +77,11 @@ def post(address: str, path: str) -> Answer:
     return Answer(status, "superseded" if superseded else body["code"])
 
 
-def _sent(request: urllib.request.Request) -> http.client.HTTPResponse | urllib.error.HTTPError:
+def _sent(request: urllib.request.Request) -> tuple[int, Any]:
+    """Returns status and body of a complete answer."""
     try:
-        return urllib.request.urlopen(request, timeout=60)
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, json.load(response)
     except urllib.error.HTTPError as error:
-        return error
+        with error:
+            return error.code, json.load(error)
