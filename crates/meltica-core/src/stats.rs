@@ -41,19 +41,22 @@ pub const BOUNDS: [u64; 24] = {
 
 /// A log-linear histogram of nanoseconds: eight buckets per power of two, so quantiles are exact within 12.5 %. Only
 /// one thread may write.
+///
+/// The buckets are part of the value: what its owner writes for each event lies in few pages of memory.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Histogram {
-    buckets: Box<[AtomicU64]>,
     sum: AtomicU64,
     max: AtomicU64,
+    buckets: [AtomicU64; BUCKETS],
 }
 
 impl Default for Histogram {
     fn default() -> Self {
         Self {
-            buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
             sum: AtomicU64::new(0),
             max: AtomicU64::new(0),
+            buckets: [const { AtomicU64::new(0) }; BUCKETS],
         }
     }
 }

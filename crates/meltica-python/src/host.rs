@@ -40,14 +40,15 @@ pub struct Signature {
     pub filtered: bool,
 }
 
-/// The callbacks of an instance and its limits.
+/// The callbacks of an instance and its limits. What each delivery reads comes first.
+#[repr(C)]
 pub struct Member {
+    pub slow_ns: u64,
     pub callbacks: [Option<Callback>; Kind::COUNT],
     pub on_start: Option<Py<PyAny>>,
     pub on_stop: Option<Py<PyAny>>,
     pub on_error: Option<Py<PyAny>>,
     pub max_errors: u64,
-    pub slow_ns: u64,
 }
 
 type Reply = mpsc::Sender<PyResult<()>>;

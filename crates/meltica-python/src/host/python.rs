@@ -97,7 +97,7 @@ impl PyHost {
             filtered: !filters.is_empty(),
         };
         let callbacks = compile_callbacks(callbacks)?;
-        let member = Member { callbacks, on_start, on_stop, on_error, max_errors, slow_ns };
+        let member = Member { slow_ns, callbacks, on_start, on_stop, on_error, max_errors };
         let keep = Keep { market: keep_market, book: keep_book, depth: book_depth };
         self.seat(id, keep, signature, member, routes)
     }

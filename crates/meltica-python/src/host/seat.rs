@@ -13,13 +13,14 @@ use pyo3::prelude::*;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-/// One running instance and the host's own data about it.
+/// One running instance and the host's own data about it. What each delivery reads comes first.
+#[repr(C, align(64))]
 pub struct Seat {
     pub instance: Arc<InstanceShared>,
-    pub member: Member,
     /// Events up to this number were dispatched before the instance started.
     pub since: u64,
     pub errors_in_a_row: u64,
+    pub member: Member,
     pub timers: Vec<Beat>,
     /// Losses of the queue before the instance started: (conflated, dropped) by kind.
     pub lost_before: [(u64, u64); Kind::COUNT],
