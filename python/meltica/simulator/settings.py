@@ -18,14 +18,18 @@ _NONE = timedelta(0)
 _SPOT = re.compile(r"[A-Z0-9]{2,10}-[A-Z0-9]{2,10}")
 _FASTEST = 1e8
 """Highest rate of a symbol, per second."""
+_SLOWEST = 1e-6
+"""Lowest rate of a symbol; the market's clock cannot count the time between two events of a far lower one."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_END = datetime(2200, 1, 1, tzinfo=UTC)
+"""The clock counts nanoseconds in 64 bits, until 2262."""
 
 Fee = Annotated[Decimal, Field(ge=0, lt=1, decimal_places=9)]
 Positive = Annotated[Duration, Field(gt=_NONE)]
 Interval = Annotated[Duration, Field(ge=_NONE)]
 Delay = Annotated[Duration, Field(ge=_NONE, le=timedelta(hours=1))]
 Chance = Annotated[float, Field(ge=0, le=1)]
-Amount = Annotated[Decimal, Field(ge=0)]
+Amount = Annotated[Decimal, Field(ge=0, le=Decimal("1e18"), decimal_places=8)]
 
 
 def _spot(symbol: str) -> str:
@@ -46,7 +50,7 @@ class Listed(AdapterSettings):
     """`BASE-QUOTE`."""
     price: Annotated[Decimal, Field(ge=Decimal("0.01"), le=90_000_000_000)] | None = None
     """Start price; the catalogue's by default."""
-    rate: Annotated[float, Field(gt=0, le=_FASTEST)] | None = None
+    rate: Annotated[float, Field(ge=_SLOWEST, le=_FASTEST)] | None = None
     """Background orders and cancellations per second; by default from `trade_interval` or `rate`."""
 
 
@@ -156,11 +160,11 @@ class MarketSettings(AdapterSettings):
     the venue's clock as fast as possible."""
     speed: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """Seconds of the venue's clock per second of wall time."""
-    start: AwareDatetime | None = None
+    start: Annotated[AwareDatetime, Field(ge=_EPOCH, lt=_END)] | None = None
     """Start time of the venue's clock; now by default."""
     duration: Positive | None = None
     """Run time of the venue's clock; unlimited by default."""
-    trade_interval: Positive = timedelta(milliseconds=500)
+    trade_interval: Annotated[Positive, Field(le=timedelta(days=1))] = timedelta(milliseconds=500)
     """Mean time between two background takers of a symbol."""
     ticker_interval: Interval = timedelta(seconds=1)
     """Minimum time between two tickers of a symbol; 0 sends every change."""
@@ -191,10 +195,10 @@ class MarketSettings(AdapterSettings):
         for name in names:
             if names.count(name) > 1:
                 raise fault(f"`symbols`: expected each symbol once, saw {name} twice")
-        most = _FASTEST * len(self.symbols)
-        if isinstance(self.rate, float) and self.rate > most:
-            each = f"{_FASTEST:g} for each of {len(self.symbols)} symbols"
-            raise fault(f"`rate`: expected at most {most:g}, {each}, saw {self.rate:g}")
+        least, most = _SLOWEST * len(self.symbols), _FASTEST * len(self.symbols)
+        if isinstance(self.rate, float) and not least <= self.rate <= most:
+            each = f"{_SLOWEST:g} to {_FASTEST:g} for each of {len(self.symbols)} symbols"
+            raise fault(f"`rate`: expected {least:g} to {most:g}, {each}, saw {self.rate:g}")
         for currency in self.unknown_currencies(self.balances):
             raise fault(f"`balances`: expected currencies of the symbols, saw {currency}")
         return self

@@ -198,15 +198,19 @@ def test_one_error_lists_every_fault_of_the_settings() -> None:
     for values, said in (
         ({"symbols": ["BTC-USDT", "BTC/USDT"]}, "each symbol once"),
         ({"balances": {"EUR": 1}}, "currencies of the symbols, saw EUR"),
+        ({"balances": {"BTC": "1e30"}}, "balances.BTC"),
+        ({"balances": {"BTC": "1e-9"}}, "balances.BTC"),
+        ({"rate": 1e-300}, "`rate`: expected 1e-05 to 1e"),
+        ({"symbols": [{"symbol": "BTC-USDT", "rate": 1e-300}]}, r"symbols\[0\].rate|symbols.0.rate"),
+        ({"trade_interval": "1000d"}, "trade_interval"),
+        ({"start": "9990-01-01T00:00:00Z"}, "start"),
     ):
         with pytest.raises(ConfigError, match=said):
             FakeAdapter.configure(values)
 
 
-def test_faults_found_by_the_market_are_reported_at_the_start() -> None:
-    adapter = FakeAdapter.configure({"balances": {"BTC": "1e30"}})
-    with pytest.raises(ConfigError, match=r"balances\.BTC: expected an amount of zero or more that fits"):
-        adapter.start({"fake": Core().producer("fake")})
+def test_an_adapter_has_no_market_before_its_start() -> None:
+    adapter = FakeAdapter.configure({})
     assert isinstance(adapter, FakeAdapter)
     with pytest.raises(RuntimeError, match="started"):
         _ = adapter.market
