@@ -17,6 +17,8 @@ import pytest
 
 from meltica.errors import DatabaseUnavailable
 from meltica.persistence import migrate
+from meltica.persistence.backup import tables
+from meltica.persistence.database import connect
 from meltica.persistence.postgres import account, binaries, embedded
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.persistence.postgres.server import wait_until
@@ -218,13 +220,43 @@ def test_a_failed_start_reports_its_cause(folder: Path) -> None:
     assert not server.owner
 
 
-def test_a_lost_password_is_replaced(home: Path) -> None:
+@pytest.mark.parametrize("left", [None, b"", b"\n", b"\xff\xfe"])
+def test_a_lost_password_is_replaced(home: Path, left: bytes | None) -> None:
     server = EmbeddedPostgres(home)
     before = server.dsn
     (home / "password").unlink()
+    if left is not None:
+        (home / "password").write_bytes(left)
     with server:
         assert server.dsn != before
         assert sql(server, "select 1") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PGHOSTADDR", "127.0.0.9"),
+        ("PGTARGETSESSIONATTRS", "standby"),
+        ("PGCHANNELBINDING", "require"),
+        ("PGGSSENCMODE", "require"),
+        ("PGREQUIREAUTH", "none"),
+        ("PGOPTIONS", "-c default_transaction_read_only=on"),
+        ("PGSSLNEGOTIATION", "direct"),
+        ("PGDATESTYLE", "German"),
+    ],
+)
+def test_variables_for_another_database_do_not_apply(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with EmbeddedPostgres(home) as server:
+        assert asyncio.run(today(server.dsn)) is not None
+        assert asyncio.run(tables(server.dsn)) == []
+
+
+async def today(dsn: str) -> object:
+    async with await connect(dsn) as connection:
+        return await (await connection.execute("select now()")).fetchone()
 
 
 def test_the_error_of_a_wrong_password_has_a_remedy(home: Path) -> None:

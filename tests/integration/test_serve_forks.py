@@ -122,12 +122,15 @@ def test_the_process_that_holds_a_port_is_named(tmp_path: Path) -> None:
     port = free_port()
     listen = f"s = socket.create_server(('127.0.0.1', {port}))"
     code = f"import socket, time; {listen}; print(1, flush=True); time.sleep(600)"
-    command = [sys.executable, "-c", code, "password=hunter2", "postgresql://me:hunter2@host/x"]
+    file = tmp_path / "other.py"
+    file.write_text(code)
+    secrets = ["--set", "database.dsn=host=x password='a hunter2'", "--token", "hunter2", "-u", "me:hunter2"]
+    command = [sys.executable, str(file), *secrets]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         try:
             assert other.stdout is not None
             assert other.stdout.readline() == "1\n"
-            named = f"process {other.pid} ({sys.executable} -c import socket"
+            named = f"process {other.pid} ({sys.executable} {file})"
             serve = ["serve", "--home", str(tmp_path / "pg"), "--port", str(port)]
             for arguments in (serve, ["venue", "serve", "--port", str(port)]):
                 done = subprocess.run(

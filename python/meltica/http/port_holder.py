@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from ipaddress import ip_address
+from itertools import takewhile
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -13,7 +14,7 @@ SHOWN = 120
 """Maximum length of a command line in a message, in characters."""
 
 _LISTENING = "0A"
-_SECRET = re.compile(r"(://[^:/@\s]*:)[^@\s]*@|((?:password|secret|token|key)[^=\s]*=)\S+", re.IGNORECASE)
+_OPTION = re.compile(r"^-|=|://")
 
 
 def port_holder(host: str, port: int) -> str | None:
@@ -82,9 +83,10 @@ def _shown(process: int) -> str:
         words = (PROC / str(process) / "cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
         return f"process {process}"
+    # Options may have secrets as values.
+    command = takewhile(lambda word: word == "-m" or not _OPTION.search(word), words)
     # Printable: a command line may contain anything, also line breaks.
-    text = "".join(char if char.isprintable() else "?" for char in " ".join(words).strip())
-    text = _SECRET.sub(lambda match: f"{match[1]}********@" if match[1] else f"{match[2]}********", text)
+    text = "".join(char if char.isprintable() else "?" for char in " ".join(command).strip())
     return f"process {process} ({text[:SHOWN]}{'...' if len(text) > SHOWN else ''})"
 
 

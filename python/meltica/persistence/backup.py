@@ -24,6 +24,8 @@ from meltica.persistence.postgres.binaries import Binaries
 MARK = f"CREATE TABLE {SCHEMA}.schema_migrations ".encode()
 NEWER = b"SET transaction_timeout ="
 """A setting that pg_dump writes since PostgreSQL 17, and that older servers refuse."""
+SECRETS = ("password", "sslpassword", "oauth_client_secret")
+"""Parameters of a connection string that are not shown."""
 END = b"-- PostgreSQL database dump complete"
 
 
@@ -144,10 +146,8 @@ def _check(code: int, stderr: str, failure: str) -> None:
 
 
 def without_password(dsn: str) -> str:
-    """Returns a connection string without its password, which other users could read in an argument."""
-    parameters = parse(dsn)
-    parameters.pop("password", None)
-    return make_conninfo("", **parameters)
+    """Returns a connection string without its secrets, which other users could read in an argument."""
+    return make_conninfo("", **{name: value for name, value in parse(dsn).items() if name not in SECRETS})
 
 
 def _environment(dsn: str) -> dict[str, str]:

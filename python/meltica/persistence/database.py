@@ -118,9 +118,15 @@ class Connection(AsyncConnection):
             connection = await super().connect(conninfo, **options)
             close_in_children(connection)
             if fork_count() == forks:
+                await connection.use_iso_dates()
                 return connection
             # The child may have the socket. Closing it here ends the session on the server nevertheless.
             await connection.close()
+
+    async def use_iso_dates(self) -> None:
+        """Sets the form of times that psycopg reads, if PGDATESTYLE or the server chose another one."""
+        if not (self.info.parameter_status("DateStyle") or "ISO").startswith("ISO"):
+            await self.execute("set datestyle to iso")
 
 
 class Database:

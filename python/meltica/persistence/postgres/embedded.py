@@ -207,7 +207,7 @@ class EmbeddedPostgres:
         directory = self._home.accessible(account, installed.directory)
         if not self.data.exists():
             self._home.initialise(account, installed, directory)
-        elif not self._home.password.exists():
+        elif not self._home.has_password():
             self._home.set_password(account, directory)
         while (reason := self._launch(account, directory, deadline)) is not None:
             # The backends of a killed server end a moment later, and PostgreSQL refuses to start before.
@@ -322,9 +322,8 @@ class EmbeddedPostgres:
             raise DatabaseUnavailable(
                 f"{self.home} does not contain a database yet; start the server first"
             ) from None
-        return make_conninfo(
-            host=str(self._home.run), port=PORT, user=NAME, password=password, dbname=database
-        )
+        fixed = {"host": str(self._home.run), "port": PORT, "user": NAME, "dbname": database}
+        return make_conninfo("", **{**_unaffected(), **fixed, "password": password})
 
     def _pause(self, deadline: float, reason: str) -> None:
         """Pauses before another attempt. Raises DatabaseUnavailable after the deadline or a stop."""
@@ -335,6 +334,18 @@ class EmbeddedPostgres:
         with contextlib.suppress(FileNotFoundError):
             if self.owner and self.log.stat().st_size > LOG_LIMIT:
                 os.truncate(self.log, 0)
+
+
+def _unaffected() -> dict[str, str]:
+    """Returns libpq's own defaults for the PG* variables, which the operator has set for another database."""
+    from psycopg.pq import Conninfo
+
+    names = {option.envvar: option for option in Conninfo.get_defaults() if option.envvar}
+    affected = [option for name, option in names.items() if name.decode() in os.environ]
+    values = {option.keyword.decode(): (option.compiled or b"").decode() for option in affected}
+    # An empty `service` would be looked up, and an empty `require_auth` would refuse all methods.
+    values.pop("service", None)
+    return {name: value or {"require_auth": "scram-sha-256"}.get(name, "") for name, value in values.items()}
 
 
 class _WrongPassword(DatabaseUnavailable):

@@ -157,7 +157,7 @@ class Home:
 
     def initialise(self, account: ServerAccount, installed: Binaries, directory: Path) -> None:
         """Creates the data directory atomically and syncs it to disk."""
-        if not self.password.exists():
+        if not self.has_password():
             self.write(self.password, secrets.token_urlsafe(32), account)
         flags = ["-U", NAME, f"--pwfile={self.password}", "--auth=scram-sha-256", "-E", "UTF8", "--locale=C"]
         if sys.platform == "linux" and installed.major >= 17:
@@ -172,6 +172,13 @@ class Home:
             new.rename(self.data)
         _sync(self.path)
 
+    def has_password(self) -> bool:
+        """Returns whether the password file has a password. A full disk may have left an empty one."""
+        try:
+            return bool(self.password.read_text("ascii").strip())
+        except (FileNotFoundError, UnicodeDecodeError):
+            return False
+
     def set_password(self, account: ServerAccount, directory: Path) -> None:
         """Sets a new password after the password file was lost; the owner of the data directory may do so."""
         password = secrets.token_urlsafe(32)
@@ -181,7 +188,7 @@ class Home:
         if done.returncode != 0 or "ERROR:" in done.stderr:
             reason = complaint(done.stderr)
             raise DatabaseUnavailable(
-                f"{self.password} is missing, and a new password cannot be set: {reason}"
+                f"{self.password} has no password, and a new one cannot be set: {reason}"
                 f"{if_damaged(self.path, reason)}"
             )
         self.write(self.password, password, account)
