@@ -41,11 +41,17 @@ RESPONSE: Final = b"\r\n".join(
 )
 
 
+def _is_not_from_accept(record: logging.LogRecord) -> bool:
+    """Drops the traceback that asyncio logs for an error of `accept`, for which there is a line already."""
+    return not record.getMessage().startswith("socket.accept() out of system resource")
+
+
 class Listener(socket.socket):
     """A listening TCP socket with a reserved file descriptor."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        logging.getLogger("asyncio").addFilter(_is_not_from_accept)
         self.refused = 0
         """Number of connections refused because no file descriptor was free."""
         self._reserve: int | None = None
@@ -79,6 +85,7 @@ class Listener(socket.socket):
         if self._reserve is None:
             # asyncio stops polling the socket for a second, but continues its batch.
             self._failed_at = time.monotonic()
+            log.error("connection not accepted: no free file descriptor; raise the limit (ulimit -n)")
             raise error
         self._release_reserve()
         try:
