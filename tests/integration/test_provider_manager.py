@@ -1,6 +1,7 @@
 """Providers: started, failing in every way, started again, stopped; asked for what instances want."""
 
 import asyncio
+import gc
 import itertools
 import threading
 from collections.abc import Callable
@@ -246,3 +247,27 @@ async def test_books_are_stale_while_their_provider_is_down(
     assert stale.wait(PATIENCE)
     assert instance.book("BTC-USDT", "a") is None
     assert host.stop()
+
+
+async def test_a_change_of_routes_that_a_stop_interrupts_is_not_an_error(
+    world: World, script: Script
+) -> None:
+    unhandled: list[dict[str, Any]] = []
+    world.loop.set_exception_handler(lambda _, context: unhandled.append(context))
+    release = threading.Event()
+
+    def route(fake: Fake) -> None:
+        world.wake()
+        release.wait(PATIENCE)
+        world.wake()
+        raise OSError("stopped")
+
+    script.route = route
+    await world.started()
+    await world.until(lambda: script.routed)
+    await world.manager.stop("a")
+    release.set()
+    await world.until(lambda: not any(t.name == "a-route" for t in threading.enumerate()) or world.wake())
+    await asyncio.sleep(0)
+    gc.collect()
+    assert unhandled == []

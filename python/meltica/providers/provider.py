@@ -219,6 +219,8 @@ class Provider:
             request = call(
                 lambda on=on, off=off: run.route(_ordered(on), _ordered(off)), f"{self.name}-route"
             )
+            # A stop interrupts the call; asyncio would log its error as never retrieved.
+            request.add_done_callback(lambda request: request.cancelled() or request.exception())
             try:
                 await self._completed(request)
             except Exception as error:
