@@ -1,13 +1,16 @@
 """The end of a gateway's process: in bounded time, with the exit code that it reported."""
 
 import contextlib
+import json
 import os
 import signal
+import socket
 import subprocess
 import urllib.request
 from collections.abc import Generator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from meltica.persistence.postgres.server import wait_until
@@ -124,3 +127,26 @@ def writable(pipe: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+@pytest.mark.parametrize("fault", ["config", "address", "states"])
+def test_the_exit_code_does_not_depend_on_stderr(
+    project: Project, empty_database_url: str, fault: str
+) -> None:
+    with Path("/dev/full").open("w") as full, socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1] if fault == "address" else 0
+        arguments = ["--set", "nonsense=1"] if fault == "config" else []
+        command = project.command("--port", str(port), *arguments, database=empty_database_url)
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=full, text=True, env=environment()
+        ) as process:
+            assert process.stdout is not None
+            if fault == "states":
+                assert json.loads(process.stdout.readline())["event"] == "ready"
+                with psycopg.connect(empty_database_url, autocommit=True) as connection:
+                    connection.execute("drop schema meltica cascade")
+                process.send_signal(signal.SIGTERM)
+            lines = [json.loads(line) for line in process.stdout.read().splitlines()]
+            code = {"config": 2, "address": 8, "states": 5}[fault]
+            assert (len(lines), lines[0]["exit_code"]) == (1, code), lines
+            assert process.wait(BOUND) == code

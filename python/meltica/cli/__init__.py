@@ -1,5 +1,6 @@
 """The command line. Each command imports its modules when it runs, so that `meltica --help` stays fast."""
 
+import contextlib
 import importlib
 import os
 import sys
@@ -89,7 +90,9 @@ def main() -> NoReturn:
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        # The exit code is the same if stderr is closed, or on a full disk.
+        with contextlib.suppress(OSError):
+            error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)

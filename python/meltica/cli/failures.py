@@ -1,5 +1,6 @@
 """Maps errors to one line of text and an exit code."""
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import click
@@ -41,9 +42,14 @@ def refuse(error: ConfigError, output: "JsonOutput | None") -> int:
         line = {"event": "failed", "part": "configuration", "faults": list(error.faults), "exit_code": 2}
         output.write({**line, "error": str(error)})
     if len(error.faults) == 1:
-        click.echo(f"Error: {error}", err=True)
+        complain(f"Error: {error}")
         return 2
-    click.echo(f"Error: {error.subject}: {len(error.faults)} faults", err=True)
-    for fault in error.faults:
-        click.echo(f"  {fault}", err=True)
+    complain(f"Error: {error.subject}: {len(error.faults)} faults", *(f"  {fault}" for fault in error.faults))
     return 2
+
+
+def complain(*lines: str) -> None:
+    """Prints lines to stderr. The exit code is the same if it is closed, or on a full disk."""
+    with contextlib.suppress(OSError):
+        for line in lines:
+            click.echo(line, err=True)

@@ -9,10 +9,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
-import click
-
 from meltica._core import __version__
-from meltica.cli.failures import CommandFailed
+from meltica.cli.failures import CommandFailed, complain
 from meltica.cli.screen import Show, StopSignals, leave, leave_soon, screen
 from meltica.errors import ConfigError, DatabaseUnavailable, MelticaError, one_line
 from meltica.gateway.gateway import Gateway
@@ -110,9 +108,9 @@ class Serving:
                 end["left_behind"] = self._gateway.left_behind
             self._echo({**end, "exit_code": code})
         if failure is not None:
-            click.echo(f"Error: {failure}", err=True)
+            complain(f"Error: {failure}")
         elif self._gateway.left_behind:
-            click.echo(f"Error: did not stop in time: {', '.join(self._gateway.left_behind)}", err=True)
+            complain(f"Error: did not stop in time: {', '.join(self._gateway.left_behind)}")
         return code
 
     def crashed(self, error: Exception) -> None:
