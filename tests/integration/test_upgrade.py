@@ -183,6 +183,20 @@ async def test_the_last_three_dumps_are_kept(project: Project) -> None:
     assert [name[:4] for name in names[2:]] == [f"{NEWEST - 1:04}", "mine"]
 
 
+async def test_parts_of_dumps_of_killed_upgrades_are_removed(project: Project) -> None:
+    with project.database() as dsn:
+        await migrate.up(dsn)
+        await migrate.down(dsn, 1)
+    # `backup.dump` writes into a directory of this form, which a kill leaves behind.
+    part = project.home / "dumps" / ".0003-20260101T000000Z.sql.gz-k3x_9a"
+    part.mkdir(parents=True)
+    (part / "0003-20260101T000000Z.sql.gz").write_bytes(b"part of a dump")
+    mine = project.home / "dumps" / ".mine"
+    mine.mkdir()
+    with project.serving():
+        assert (part.exists(), mine.exists()) == (False, True)
+
+
 async def test_a_failed_upgrade_keeps_earlier_dumps(project: Project) -> None:
     with project.database() as dsn:
         await old_schema(dsn)

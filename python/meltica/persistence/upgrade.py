@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import shlex
+import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,6 +121,9 @@ def _dump(postgres: EmbeddedPostgres, version: int) -> Path:
             pass
         else:
             account.own(folder)
+        for part in folder.glob(".*.sql.gz-*"):
+            # Of an upgrade that was killed: one that is restarted again and again must not fill the disk.
+            shutil.rmtree(part)
         backup.dump(postgres.dsn, path, binaries.find(), own=account.own)
     except (MelticaError, OSError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
