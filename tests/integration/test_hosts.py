@@ -258,3 +258,51 @@ def test_exceptions_of_on_start_are_raised_by_start() -> None:
         instance.start()
     assert instance.state == "failed"
     assert host.stop()
+
+
+def test_a_backlog_in_a_shared_host_takes_nothing_from_others() -> None:
+    core = _core.Core()
+    deep, tickers, other = core.producer("p"), core.producer("q"), core.producer("r")
+    symbols = [f"S{number}-USDT" for number in range(50)]
+    rounds, backlog = 200, 1 << 14
+    permits, handled = threading.Semaphore(0), threading.Semaphore(0)
+    prices: list[int] = []
+    received: list[int] = []
+
+    def slow(_trade: Any) -> None:
+        permits.acquire()
+        handled.release()
+
+    shared = core.host("shared", batch=32)
+    routes = [("p", "Trade", "BTC-USDT")]
+    shared.add("deep", callbacks={"Trade": slow}, routes=routes, capacity=backlog).start()
+    ticking = shared.add(
+        "ticking",
+        callbacks={"Ticker": lambda ticker: prices.append(int(ticker.last))},
+        routes=[("q", "Ticker", symbol) for symbol in symbols],
+    )
+    ticking.start()
+    host = core.host("thread")
+    host.add(
+        "other",
+        callbacks={"Trade": lambda event: received.append(int(event.trade_id))},
+        routes=[("r", "Trade", "ETH-USDT")],
+        capacity=16,
+        policies={"Trade": "block"},
+    ).start()
+    for number in range(backlog):
+        deep.publish("Trade", "BTC-USDT", {"tradeId": str(number), "price": "1", "quantity": "1"})
+    for number in range(1, rounds + 1):
+        for symbol in symbols:
+            tickers.publish("Ticker", symbol, {"lastPrice": str(number)})
+        other.publish("Trade", "ETH-USDT", {"tradeId": str(number), "price": "1", "quantity": "1"})
+        permits.release(20)
+        for _ in range(20):
+            assert handled.acquire(timeout=20)
+    assert core.stats()["event_pool"]["exhausted"] == 0, "the shared host holds no more than it has claimed"
+    assert ticking.stats()["conflated"] != {}, "tickers that wait are replaced by later ones"
+    assert max(prices) > rounds - 20, "the backlog does not delay the tickers"
+    permits.release(backlog)
+    assert deep.drain(60)
+    assert received == list(range(1, rounds + 1))
+    assert all(each.stop(20) for each in (host, shared))

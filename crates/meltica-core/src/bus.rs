@@ -27,6 +27,7 @@
 //! queue accepts no event of either lane, from the first private event that it refused.
 
 mod conflation_cell;
+mod merge;
 mod private;
 mod reader;
 mod ring;
@@ -38,6 +39,7 @@ use crate::stats::Counter;
 use crate::sync::{Arc, AtomicU32, Ordering};
 pub use conflation_cell::ConflationCell;
 use conflation_cell::Pending;
+pub use merge::{Merge, Rule};
 pub(crate) use private::Place;
 use private::Private;
 pub use reader::{Item, Reader};

@@ -1,6 +1,7 @@
 //! Models of the data structures that threads share, explored by loom:
 //! `RUSTFLAGS="--cfg loom" cargo test -p meltica-core --release loom`.
 
+mod merge;
 mod pool;
 
 use crate::bus::{DEFAULT_POLICIES, Item, OverflowPolicy, Policies, Queue, Reader, Waker};

@@ -1,5 +1,6 @@
 //! The queues against plain models, for all policies.
 
+mod merge;
 mod properties;
 
 use crate::bus::{DEFAULT_POLICIES, Item, OverflowPolicy, Policies, Queue, Reader, Waker};

@@ -5,7 +5,7 @@ use super::{HostShared, Member, Signature};
 use crate::errors::LambdaStopped;
 use crate::instance::{InstanceShared, lock};
 use crate::routes::Routes;
-use meltica_core::bus::{Queue, Reader};
+use meltica_core::bus::Queue;
 use meltica_core::clock;
 use meltica_core::event::Kind;
 use meltica_core::pool::Reservation;
@@ -27,10 +27,10 @@ pub struct Seat {
     pub _reservation: Reservation,
 }
 
-/// Seats that read one queue.
+/// Seats that read one queue. Its reader has the same index in the host's `Merge`.
 pub struct Group {
     pub signature: Signature,
-    pub reader: Reader,
+    pub queue: Arc<Queue>,
     /// Held by the instances; gone when the last of them has left.
     pub routes: Weak<Routes>,
     pub seats: Vec<Seat>,
@@ -45,7 +45,7 @@ pub fn losses(queue: &Queue, kind: Kind) -> (u64, u64) {
 /// Updates the losses of the seats from their queue.
 pub fn count_losses(group: &Group) {
     for kind in Kind::ALL {
-        let (conflated, dropped) = losses(group.reader.queue(), kind);
+        let (conflated, dropped) = losses(&group.queue, kind);
         if conflated + dropped > 0 {
             for seat in &group.seats {
                 let (stats, before) = (&seat.instance.stats, seat.lost_before[kind as usize]);

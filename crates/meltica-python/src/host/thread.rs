@@ -7,10 +7,10 @@ use crate::callback::thread_ident;
 use crate::errors::LambdaError;
 use crate::instance::{InstanceShared, Plan, State, lock};
 use crate::routes::Routes;
-use meltica_core::bus::{Item, Queue};
+use meltica_core::bus::{Merge, Queue, Rule};
 use meltica_core::clock::{self, Anchor};
 use meltica_core::dispatch::Route;
-use meltica_core::event::{Kind, Nanos, Payload};
+use meltica_core::event::{Event, Kind, Nanos, Payload};
 use pyo3::prelude::*;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,21 +18,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// An event on the way to the seats of one group.
-struct Delivery {
-    seq: u64,
-    group: usize,
-    item: Item,
-}
-
 /// The thread's own state.
 pub struct Loop {
     pub shared: Arc<HostShared>,
     pub groups: Vec<Group>,
-    batch: Vec<Delivery>,
-    /// Events numbered higher wait: a queue with more than one batch may still hold lower numbers.
-    safe: u64,
-    scratch: Vec<Item>,
+    merge: Merge,
     /// When the earliest timer is due: on the monotonic clock live, on the events' clock in a replay.
     pub next_timer: Nanos,
     pub now: Nanos,
@@ -61,7 +51,7 @@ struct Round<'py> {
 struct Step<'a, 'py> {
     py: Python<'py>,
     shared: &'a HostShared,
-    delivery: &'a Delivery,
+    event: &'a Event,
     depth: u32,
     now: Nanos,
     wall: Nanos,
@@ -71,7 +61,7 @@ impl<'py> Step<'_, 'py> {
     /// Counts the event, updates `self.market` and `self.book`, and calls the callback if the seat has one.
     #[inline(always)]
     fn deliver(&self, seat: &mut Seat, objects: &mut Objects, round: &mut Round<'py>) {
-        let event = &*self.delivery.item;
+        let event = self.event;
         let header = event.header();
         let instance = &*seat.instance;
         let stats = &instance.stats;
@@ -79,7 +69,7 @@ impl<'py> Step<'_, 'py> {
         if callback.is_some() && round.current.is_none() {
             match objects.make(self.py, event, self.depth) {
                 Ok(object) => {
-                    round.current = Some(EventObject { seq: self.delivery.seq, depth: self.depth, object });
+                    round.current = Some(EventObject { seq: header.seq, depth: self.depth, object });
                 }
                 Err(error) => {
                     round.failed.extend(seat.failure(self.py, self.shared, header.kind.name(), &error));
@@ -150,9 +140,7 @@ impl Loop {
         Self {
             shared: Arc::clone(shared),
             groups: Vec::new(),
-            batch: Vec::new(),
-            safe: 0,
-            scratch: Vec::new(),
+            merge: Merge::new(if shared.event_clock { Rule::Common } else { Rule::Own }, shared.batch),
             next_timer: Nanos::MAX,
             now: 0,
             anchor: Anchor::now(),
@@ -201,51 +189,39 @@ impl Loop {
         }
         self.deliver_all(py);
         self.maintain_queues(py);
-        if self.batch.is_empty() && self.groups.iter().all(|g| !g.reader.has_work()) {
+        if !self.merge.has_work() {
             self.shared.set_done(watermark);
         }
         true
     }
 
-    /// Sleeps until events or commands arrive, then reads a batch; returns the watermark from before the read.
+    /// Sleeps until events or commands arrive, then starts a round; returns the watermark from before the read.
     fn read(&mut self) -> u64 {
-        let shared = &self.shared;
-        let groups = &mut self.groups;
-        if self.batch.is_empty() {
+        let (shared, groups, merge) = (&self.shared, &self.groups, &self.merge);
+        if !merge.has_work() {
             let deadline = (!shared.event_clock && self.next_timer != Nanos::MAX).then(|| {
                 let left = (self.next_timer - clock::monotonic()).max(0) as u64;
                 Instant::now() + Duration::from_nanos(left)
             });
             shared.waker.wait(deadline, || {
-                groups.iter().any(|g| g.reader.has_work() || g.reader.queue().is_halted())
+                merge.has_work()
+                    || groups.iter().any(|group| group.queue.is_halted())
                     || shared.pending_commands.load(Ordering::Acquire)
                     || shared.timers_changed.load(Ordering::Acquire)
                     || shared.drain_to.load(Ordering::Acquire) > shared.done.load(Ordering::Acquire)
             });
         }
         let watermark = shared.core.dispatcher.watermark();
-        self.safe = watermark;
-        for (group, queue) in groups.iter_mut().enumerate() {
-            self.safe = self.safe.min(queue.reader.read(watermark, shared.batch, &mut self.scratch));
-            self.batch.extend(self.scratch.drain(..).map(|item| Delivery {
-                seq: item.header().seq,
-                group,
-                item,
-            }));
-        }
-        if groups.len() > 1 {
-            self.batch.sort_by_key(|delivery| delivery.seq);
-        }
+        self.merge.read(watermark);
         watermark
     }
 
-    /// Delivers the events of the batch that are safe, in the order of their numbers.
+    /// Delivers the events of the round.
     fn deliver_all(&mut self, py: Python<'_>) {
-        let mut batch = std::mem::take(&mut self.batch);
-        let ready = batch.partition_point(|delivery| delivery.seq <= self.safe);
         let mut round = Round { current: None, failed: Vec::new(), started: clock::ticks() };
-        for delivery in &batch[..ready] {
-            let header = delivery.item.header();
+        while let Some((index, item)) = self.merge.next(round.started) {
+            let event = &*item;
+            let header = event.header();
             if self.shared.event_clock {
                 self.now = self.now.max(header.received_time);
                 if self.now >= self.next_timer {
@@ -253,24 +229,24 @@ impl Loop {
                     round.started = clock::ticks();
                 }
             }
-            let group = &mut self.groups[delivery.group];
+            let group = &mut self.groups[index];
             let depth = if header.kind == Kind::BookSnapshot { group.signature.depth } else { 0 };
             if round
                 .current
                 .as_ref()
-                .is_some_and(|current| (current.seq, current.depth) != (delivery.seq, depth))
+                .is_some_and(|current| (current.seq, current.depth) != (header.seq, depth))
                 && let Some(current) = round.current.take()
             {
                 self.objects.take_back(current.object);
             }
             let wall = self.anchor.wall_at(round.started);
-            let step = Step { py, shared: &self.shared, delivery, depth, now: self.now, wall };
-            let origin = match &delivery.item.payload {
+            let step = Step { py, shared: &self.shared, event, depth, now: self.now, wall };
+            let origin = match &event.payload {
                 Payload::Extension(extension) => extension.origin,
                 _ => 0,
             };
             for seat in &mut group.seats {
-                let skipped = delivery.seq <= seat.since || seat.instance.number == origin;
+                let skipped = header.seq <= seat.since || seat.instance.number == origin;
                 if !skipped {
                     step.deliver(seat, &mut self.objects, &mut round);
                 }
@@ -285,9 +261,6 @@ impl Loop {
         if let Some(current) = round.current {
             self.objects.take_back(current.object);
         }
-        // Draining returns the slots and keeps the vector's capacity.
-        batch.drain(..ready);
-        self.batch = batch;
     }
 
     fn start(&mut self, py: Python<'_>, instance: &Arc<InstanceShared>, plan: Plan) -> PyResult<()> {
@@ -335,7 +308,7 @@ impl Loop {
         let found = self.groups.iter_mut().find(mates).and_then(|g| Some((g.routes.upgrade()?, g)));
         if let Some((routes, group)) = found {
             let since = self.shared.core.dispatcher.watermark();
-            let lost_before = Kind::ALL.map(|kind| losses(group.reader.queue(), kind));
+            let lost_before = Kind::ALL.map(|kind| losses(&group.queue, kind));
             group.seats.push(Seat { since, lost_before, ..seat });
             *lock(&instance.routes) = Some(routes);
             return;
@@ -349,7 +322,8 @@ impl Loop {
         let subscribed = Routes::subscribe(py, &self.shared.core, &queue, routes);
         let routes = Arc::downgrade(&subscribed);
         *lock(&instance.routes) = Some(subscribed);
-        self.groups.push(Group { signature, reader, routes, seats: vec![seat] });
+        self.groups.push(Group { signature, queue, routes, seats: vec![seat] });
+        self.merge.push(reader);
     }
 
     /// Ends an instance: stops its events, then runs `on_stop`.
@@ -360,7 +334,7 @@ impl Loop {
         let Some((g, s)) = found else { return };
         let group = &mut self.groups[g];
         count_losses(group);
-        // The batch refers to groups by index, so `maintain_queues` removes an empty group later.
+        // A round refers to groups by index, so `maintain_queues` removes an empty group later.
         let seat = group.seats.remove(s);
         seat.instance.enter(State::Stopping);
         seat.instance.leave();
@@ -382,13 +356,16 @@ impl Loop {
 
     /// Removes empty groups, counts losses, and ends instances that a full private lane has halted.
     fn maintain_queues(&mut self, py: Python<'_>) {
-        if self.batch.is_empty() {
-            self.groups.retain(|group| !group.seats.is_empty());
+        for index in (0..self.groups.len()).rev() {
+            if self.groups[index].seats.is_empty() {
+                self.groups.remove(index);
+                self.merge.remove(index);
+            }
         }
         let mut halted = Vec::new();
-        for group in &self.groups {
+        for (index, group) in self.groups.iter().enumerate() {
             count_losses(group);
-            if group.reader.queue().is_halted() && !group.reader.has_work() {
+            if group.queue.is_halted() && !self.merge.reader_has_work(index) {
                 halted.extend(group.seats.iter().map(|seat| Arc::clone(&seat.instance)));
             }
         }
