@@ -2,38 +2,42 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use meltica_core::bus::{Item, OverflowPolicy, Queue, Waker};
+use meltica_core::bus::{Item, OverflowPolicy, QueueOptions};
 use meltica_core::codec::Codec;
 use meltica_core::codec::fixtures::{SNAPSHOT, TICKER, binance_spec, wrap};
 use meltica_core::dispatch::{Dispatcher, Publisher, Route, RouteKey};
 use meltica_core::event::{Book, Kind, Payload};
 use meltica_core::feed::Feed;
 use meltica_core::names::ProviderId;
-use meltica_core::pool::{Claim, Pools};
+use meltica_core::pool::{DepthClass, Pools};
 use std::sync::{Arc, LazyLock};
 
 const DEPTH: usize = 25;
 
 static CODEC: LazyLock<Arc<Codec>> =
     LazyLock::new(|| Codec::compile(binance_spec()).expect("the fixture compiles"));
-static POOLS: LazyLock<Arc<Pools>> = LazyLock::new(|| {
-    let pools = Pools::new(1 << 28);
-    let claim = Claim { events: 4096, books: 2048, depth: DEPTH };
-    Pools::reserve(&pools, claim).expect("the pools hold one queue");
-    pools
-});
+static POOLS: LazyLock<Arc<Pools>> = LazyLock::new(|| Pools::new(1 << 28));
 
 fuzz_target!(|data: &[u8]| {
     let provider = ProviderId::intern("fuzz");
     let dispatcher = Dispatcher::new(Arc::clone(&POOLS));
-    let (queue, mut reader) =
-        Queue::new([OverflowPolicy::DropOldest; Kind::COUNT], 2048, 4096, Arc::new(Waker::default()));
     let route = |kind: &Kind| Route {
         key: RouteKey { provider, kind: *kind, symbol: None },
         filters: Vec::new(),
         depth: DEPTH as u32,
     };
-    dispatcher.subscribe(&queue, Kind::PUBLIC.iter().map(route).collect());
+    let routes: Vec<_> = Kind::PUBLIC.iter().map(route).collect();
+    let options = QueueOptions {
+        policies: [OverflowPolicy::DropOldest; Kind::COUNT],
+        capacity: 2048,
+        batch: 4096,
+        private_limit: 4096,
+        depth: DEPTH as u32,
+    };
+    let keys: Vec<_> = routes.iter().map(|route| route.key).collect();
+    let (queue, mut reader) =
+        dispatcher.queue(options, &keys, Arc::default()).expect("the pools hold one queue");
+    dispatcher.subscribe(&queue, routes);
     let mut feed = Feed::new(Publisher::new(&dispatcher, provider), Some(Arc::clone(&CODEC)));
     let mut last = 0;
     let mut run = |feed: &mut Feed, frame: &[u8]| {
@@ -60,7 +64,9 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(run(&mut feed, TICKER.as_bytes()), 1, "the feed remains usable");
     drop((feed, reader, queue, dispatcher));
     assert_eq!(POOLS.events.free(), POOLS.events.capacity(), "every slot is returned");
-    assert_eq!(POOLS.books.free(), POOLS.books.capacity(), "every slot is returned");
+    for books in DepthClass::ALL.map(|class| POOLS.books(class)) {
+        assert_eq!(books.free(), books.capacity(), "every slot is returned");
+    }
 });
 
 /// Checks the invariants of a published book.

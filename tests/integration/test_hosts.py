@@ -156,7 +156,7 @@ def test_filters_and_losses_are_counted() -> None:
 
 def test_memory_is_reserved_or_refused() -> None:
     core = _core.Core(max_pool_bytes=100_000)
-    with pytest.raises(_core.CapacityError, match=r"needs \d+ bytes .* lower its queue capacity"):
+    with pytest.raises(_core.CapacityError, match=r"need \d+ bytes.* lower the queue capacity"):
         core.host("thread").add("big", callbacks={}, routes=[("p", "Trade", None)], capacity=100_000)
 
 

@@ -2,12 +2,17 @@
 //!
 //! # Lanes
 //! The *market* lane has a policy per kind:
-//! - [`OverflowPolicy::Conflate`] keeps one cell per route, in which the latest event replaces its predecessor.
+//! - [`OverflowPolicy::Conflate`] keeps one cell per provider, kind and symbol, in which the latest event replaces its
+//!   predecessor. A symbol has a cell only if the queue has paid for it, see [`Queue::admit`].
 //! - [`OverflowPolicy::DropOldest`] is a ring that evicts its oldest event.
 //! - [`OverflowPolicy::Block`] is a ring whose producer waits for room before it takes a sequence number.
 //!
 //! The *private* lane is a growing list of events that are never dropped. The queue is halted when the lane exceeds its
 //! limit.
+//!
+//! # Capacity
+//! A queue reserves the slots of all events that it and its reader can hold. No push needs a counter, and no queue can
+//! consume the slots of another one.
 //!
 //! # Order
 //! Producers push under the dispatch lock, in the order of their sequence numbers, and move the [`Watermark`] once an
@@ -26,17 +31,25 @@
 //! the private lane is behind a lock. A closed queue holds no event, whatever keeps the queue itself alive. A halted
 //! queue accepts no event of either lane, from the first private event that it refused.
 
+mod admission;
 mod conflation_cell;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod fixtures;
 mod merge;
 mod private;
 mod reader;
 mod ring;
 mod waker;
 
+use crate::dispatch::RouteKey;
 use crate::event::{Event, Kind};
-use crate::pool::Shared;
+use crate::names::{ProviderId, SymbolId};
+use crate::pool::{Claim, DepthClass, NoCapacity, Pools, Shared};
 use crate::stats::Counter;
-use crate::sync::{Arc, AtomicU32, Ordering};
+use crate::sync::{Arc, AtomicU32, Mutex, Ordering, fence, lock};
+use admission::Admission;
+pub use admission::{QueueOptions, UNLISTED_SYMBOLS};
 pub use conflation_cell::ConflationCell;
 use conflation_cell::Pending;
 pub use merge::{Merge, Rule};
@@ -77,30 +90,44 @@ impl OverflowPolicy {
 /// A policy for each kind. The entries of private kinds have no effect.
 pub type Policies = [OverflowPolicy; Kind::COUNT];
 
-/// Books and tickers are conflated; the other kinds drop their oldest event.
+/// Books, tickers and instruments are conflated; the other kinds drop their oldest event.
 pub const DEFAULT_POLICIES: Policies = {
     let mut policies = [OverflowPolicy::DropOldest; Kind::COUNT];
     policies[Kind::BookSnapshot as usize] = OverflowPolicy::Conflate;
     policies[Kind::Ticker as usize] = OverflowPolicy::Conflate;
+    policies[Kind::InstrumentUpdate as usize] = OverflowPolicy::Conflate;
     policies
 };
 
 /// The losses of one kind in one queue.
 #[derive(Debug, Default)]
 pub struct Losses {
-    /// Events replaced by a later event of the same route.
-    pub conflated: Counter,
-    /// Events evicted from a full ring, or refused by a halted queue.
-    pub dropped: Counter,
+    conflated: Counter,
+    dropped: Counter,
+    /// Events that the reader had taken when a later event of the same cell arrived. Written by the reader.
+    overtaken: Counter,
+}
+
+impl Losses {
+    /// Returns the events replaced by a later event of the same provider, kind and symbol.
+    pub fn conflated(&self) -> u64 {
+        self.conflated.get() + self.overtaken.get()
+    }
+
+    /// Returns the events evicted from a full ring, refused by a halted queue, or lost for want of a slot.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.get()
+    }
 }
 
 /// The producers' end of a queue.
 pub struct Queue {
     policies: Policies,
+    private_limit: usize,
+    class: DepthClass,
     ring: Ring,
     blocking: Ring,
     private: Private,
-    private_limit: usize,
     pending: Pending,
     /// [`CLOSED`] and [`HALTED`]; zero while the queue accepts events. Written under the dispatch lock.
     shut: AtomicU32,
@@ -108,6 +135,9 @@ pub struct Queue {
     /// Wakes a producer that waits for room.
     room: Waker,
     losses: [Losses; Kind::COUNT],
+    admission: Mutex<Admission>,
+    /// The cell of every route that is not conflated. It stays empty.
+    no_cell: Arc<ConflationCell>,
 }
 
 // SAFETY: events move between threads. The raw pointers are owned handles that the lanes pass on exactly once, and the
@@ -122,30 +152,91 @@ const CLOSED: u32 = 1;
 const HALTED: u32 = 2;
 
 impl Queue {
-    /// Returns a queue of `capacity` events, rounded up to a power of two, and its reader. The queue is halted when its
-    /// private lane exceeds `private_limit` events.
+    /// Returns a queue for the events of `routes` and its reader. It reserves its slots in `pools`. `listed` returns
+    /// the number of symbols that a provider lists, if it lists any.
+    ///
+    /// # Errors
+    /// [`NoCapacity`] if the pools' limit does not allow the queue's claim.
     pub fn new(
-        policies: Policies,
-        capacity: usize,
-        private_limit: usize,
+        pools: &Arc<Pools>,
+        options: QueueOptions,
+        routes: &[RouteKey],
+        listed: impl Fn(ProviderId) -> Option<usize>,
         waker: Arc<Waker>,
-    ) -> (Arc<Self>, Reader) {
-        let uses = |policy| Kind::ALL.into_iter().any(|k| !k.is_private() && policies[k as usize] == policy);
-        let size = |policy| if uses(policy) { capacity.max(1) } else { 0 };
+    ) -> Result<(Arc<Self>, Reader), NoCapacity> {
+        let routes = admission::with_notices(routes);
+        let policies = options.policies(&routes);
+        let options = QueueOptions { policies, ..options };
+        let ring = |policy| {
+            let used = admission::uses(&policies, &routes, policy);
+            Ring::new(if used { options.capacity.max(1) } else { 0 })
+        };
         let queue = Arc::new(Self {
             policies,
-            ring: Ring::new(size(OverflowPolicy::DropOldest)),
-            blocking: Ring::new(size(OverflowPolicy::Block)),
+            private_limit: options.private_limit,
+            class: DepthClass::of(options.depth),
+            ring: ring(OverflowPolicy::DropOldest),
+            blocking: ring(OverflowPolicy::Block),
             private: Private::new(),
-            private_limit,
             pending: Pending::new(),
             shut: AtomicU32::new(0),
             waker,
             room: Waker::default(),
             losses: Default::default(),
+            admission: Mutex::new(Admission::new(pools, options, &routes, listed)?),
+            no_cell: Arc::default(),
         });
-        let reader = Reader::new(Arc::clone(&queue));
-        (queue, reader)
+        let reader = Reader::new(Arc::clone(&queue), options.batch);
+        Ok((queue, reader))
+    }
+
+    /// Returns the cell of a symbol, to push its events with. `None` if the symbol is left out: its cell would exceed
+    /// the claim of the queue.
+    pub(crate) fn admit(
+        &self,
+        kind: Kind,
+        provider: ProviderId,
+        symbol: SymbolId,
+    ) -> Option<Arc<ConflationCell>> {
+        if kind.is_private() || self.policies[kind as usize] != OverflowPolicy::Conflate {
+            return Some(Arc::clone(&self.no_cell));
+        }
+        lock(&self.admission).admit((provider, kind, symbol))
+    }
+
+    /// Returns whether a route for every symbol has used half of its claim, so that [`Self::grow_claim`] should be
+    /// called.
+    pub fn wants_growth(&self) -> bool {
+        lock(&self.admission).wants_growth()
+    }
+
+    /// Doubles the claims of the routes for every symbol that have used half of theirs, and grows the pools, which can
+    /// take long. Returns whether symbols that were left out have room now.
+    pub fn grow_claim(&self) -> bool {
+        let Some(growth) = lock(&self.admission).growth() else { return false };
+        let reserved = Pools::reserve(&growth.pools, growth.claim);
+        lock(&self.admission).grow(&growth, reserved)
+    }
+
+    /// Returns the symbols that have no cell because the claim did not grow: provider, kind and symbol.
+    pub fn left_out(&self) -> Vec<(ProviderId, Kind, SymbolId)> {
+        lock(&self.admission).left_out().iter().copied().collect()
+    }
+
+    /// Returns why the claim did not grow, if it did not.
+    pub fn refused_growth(&self) -> Option<NoCapacity> {
+        lock(&self.admission).refused()
+    }
+
+    /// Returns the slots reserved for the queue and its reader.
+    pub fn claim(&self) -> Claim {
+        lock(&self.admission).claim()
+    }
+
+    /// Returns the size of the queue's book slots.
+    #[inline]
+    pub fn class(&self) -> DepthClass {
+        self.class
     }
 
     /// Returns whether a producer of the kind must wait for room before it takes a sequence number.
@@ -239,12 +330,27 @@ impl Queue {
     /// Empties a closed queue, then wakes its reader and a producer that waits for room.
     pub(crate) fn drain(&self) {
         debug_assert!(self.is_closed(), "Invariant: only a closed queue stays empty");
+        // Pairs with the fence of a reader that puts an event back into its cell.
+        fence(Ordering::SeqCst);
         self.ring.clear();
         self.blocking.clear();
         self.pending.take(|cell| drop(cell.take()));
         self.private.clear();
+        lock(&self.admission).drained();
         self.room.wake();
         self.waker.wake();
+    }
+
+    fn reader_dropped(&self) {
+        lock(&self.admission).reader_dropped();
+    }
+
+    /// Counts an event that was not published because a pool was exhausted. Producer only, under the dispatch lock.
+    #[cold]
+    pub(crate) fn count_lost(&self, kind: Kind) {
+        if self.shut.load(Ordering::Relaxed) & CLOSED == 0 {
+            self.losses[kind as usize].dropped.bump(1);
+        }
     }
 
     /// Returns whether the queue is closed: it refuses every event, and has none to read.

@@ -12,13 +12,14 @@
 //! Wake-ups are collected, and [`Publisher::flush`] sends them once per socket read.
 
 mod publish;
+mod step;
 mod stop_flag;
 
-use crate::bus::{ConflationCell, Queue, Waker, Watermark};
+use crate::bus::{ConflationCell, Queue, QueueOptions, Reader, Waker, Watermark};
 use crate::event::Kind;
 use crate::filter::Filter;
 use crate::names::{ProviderId, SymbolId};
-use crate::pool::Pools;
+use crate::pool::{DepthClass, NoCapacity, Pools};
 use crate::sync::{Arc, Mutex, Swap, lock};
 pub use publish::{NotDispatched, Origin, Publisher, Wanted};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -80,7 +81,8 @@ struct Target {
 struct Entry {
     /// The index of the entry in a publisher's counters. It is the same in all versions of the table.
     id: u32,
-    depth: u32,
+    /// For books: levels per side by class of the targets' queues, 0 for a class without a target.
+    depths: [u32; DepthClass::COUNT],
     filtered: bool,
     blocking: bool,
     targets: Vec<Target>,
@@ -101,7 +103,6 @@ pub struct Table {
 struct Subscriber {
     queue: Arc<Queue>,
     routes: Vec<(RouteKey, Filters, u32)>,
-    cells: Map<u64, Arc<ConflationCell>>,
 }
 
 #[derive(Default)]
@@ -120,6 +121,7 @@ impl Registry {
         keys.filter(|key| key.kind.route().is_some()).collect()
     }
 
+    /// Builds the table. The queues admit the symbols of their routes.
     fn build(&mut self) -> Table {
         let mut table = Table { version: self.version, ..Table::default() };
         let mut keys = BTreeSet::new();
@@ -136,25 +138,36 @@ impl Registry {
             let packed = RouteKey::packed(provider, kind, symbol);
             let next_id = self.ids.len() as u32;
             let id = *self.ids.entry(packed).or_insert(next_id);
-            let mut entry = Entry { id, depth: 0, filtered: false, blocking: false, targets: Vec::new() };
-            for subscriber in self.subscribers.values_mut() {
+            let mut entry = Entry {
+                id,
+                depths: Default::default(),
+                filtered: false,
+                blocking: false,
+                targets: Vec::new(),
+            };
+            for subscriber in self.subscribers.values() {
                 let covers = |key: &RouteKey| {
                     key.provider == provider && key.kind == kind && key.symbol.is_none_or(|s| s == symbol)
                 };
-                // An exact route takes precedence over one for every symbol of the same subscriber.
-                let best = subscriber
-                    .routes
-                    .iter()
-                    .filter(|(key, ..)| covers(key))
-                    .max_by_key(|(key, ..)| key.symbol);
+                // An exact route takes precedence over one for every symbol of the same subscriber. A subscriber of
+                // books receives every notice about them.
+                let rank = |(key, filters, _): &&(RouteKey, Filters, u32)| {
+                    (kind.is_notice() && filters.is_empty(), key.symbol)
+                };
+                let best = subscriber.routes.iter().filter(|(key, ..)| covers(key)).max_by_key(rank);
                 let Some((_, filters, depth)) = best else { continue };
-                entry.depth = entry.depth.max(*depth);
+                let Some(cell) = subscriber.queue.admit(kind, provider, symbol) else { continue };
+                if kind == Kind::BookSnapshot {
+                    let class = subscriber.queue.class();
+                    let deepest = &mut entry.depths[class.index()];
+                    *deepest = (*deepest).max((*depth).clamp(1, class.levels() as u32));
+                }
                 entry.filtered |= !filters.is_empty();
                 entry.blocking |= subscriber.queue.blocks(kind);
                 entry.targets.push(Target {
                     queue: Arc::clone(&subscriber.queue),
                     waker: Arc::clone(subscriber.queue.waker()),
-                    cell: Arc::clone(subscriber.cells.entry(packed).or_default()),
+                    cell,
                     filters: Filters::clone(filters),
                 });
             }
@@ -206,15 +219,35 @@ impl Dispatcher {
         self.table.load().version
     }
 
-    /// Routes events into `queue`. A route of books includes the notices about these books.
+    /// Makes a queue for events of `routes`, which [`Self::subscribe`] starts, and its reader. It reserves its slots.
+    ///
+    /// # Errors
+    /// [`NoCapacity`] if the pools' limit does not allow the queue's claim.
+    pub fn queue(
+        &self,
+        options: QueueOptions,
+        routes: &[RouteKey],
+        waker: Arc<Waker>,
+    ) -> Result<(Arc<Queue>, Reader), NoCapacity> {
+        Queue::new(&self.pools, options, routes, |_| None, waker)
+    }
+
+    /// Routes events into `queue`. A route includes the notices about its kind. The queue must have been made for these
+    /// routes.
     pub fn subscribe(&self, queue: &Arc<Queue>, routes: Vec<Route>) -> (SubscriptionId, Change) {
-        let notices = routes.iter().filter(|route| route.key.kind == Kind::BookSnapshot).flat_map(|route| {
-            let notice = |kind| Route { key: RouteKey { kind, ..route.key }, filters: Vec::new(), depth: 0 };
-            [notice(Kind::BookGap), notice(Kind::MarketStale)]
+        let notices = routes.iter().flat_map(|route| {
+            let filters =
+                if route.key.kind == Kind::BookSnapshot { Vec::new() } else { vec![Filter::feed_lost()] };
+            let notice = |kind: &Kind| Route {
+                key: RouteKey { kind: *kind, ..route.key },
+                filters: filters.clone(),
+                depth: 0,
+            };
+            route.key.kind.notices().iter().map(notice).collect::<Vec<_>>()
         });
-        let notices: Vec<Route> = notices.collect();
+        let notices: Vec<_> = notices.collect();
         let routes = routes.into_iter().chain(notices).map(|r| (r.key, r.filters.into(), r.depth)).collect();
-        let subscriber = Subscriber { queue: Arc::clone(queue), routes, cells: Map::default() };
+        let subscriber = Subscriber { queue: Arc::clone(queue), routes };
         self.change(|registry| {
             registry.next += 1;
             let id = SubscriptionId(registry.next);
@@ -264,6 +297,19 @@ impl Dispatcher {
         if registry.found_symbols.insert((provider, kind, symbol)) {
             let table = registry.build();
             self.table.store(Arc::new(table));
+            drop(registry);
+            self.grow_claims();
+        }
+    }
+
+    /// Grows the claims of queues that need it, and routes the symbols that have room then.
+    fn grow_claims(&self) {
+        let registry = lock(&self.registry);
+        let queues: Vec<_> = registry.subscribers.values().map(|s| Arc::clone(&s.queue)).collect();
+        drop(registry);
+        let grown = queues.iter().filter(|queue| queue.wants_growth() && queue.grow_claim()).count();
+        if grown > 0 {
+            self.change(|_| ());
         }
     }
 }

@@ -3,11 +3,13 @@
 //! An event is immutable once dispatched. Payloads of fixed size are `Copy` data, rare ones of variable size are boxed,
 //! and a book refers to a pooled slot of its own. A value that the venue did not send is `None`, never zero.
 
+mod check;
 mod payload;
 
 use crate::instrument::Instrument;
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{Recycle, Shared};
+pub use check::InvalidPayload;
 pub use payload::{
     BalanceUpdate, Book, BookGap, ExecReport, Extension, Kline, Liquidity, OrderState, PriceLevel,
     RiskControl, ShortText, StaleReason, Ticker, TimeInForce, Trade, VenueId,
@@ -17,7 +19,7 @@ pub use payload::{
 pub type Nanos = i64;
 
 /// The kind of an event. The first nine are public; `BookGap` and `MarketStale` are notices that travel in the queue,
-/// in sequence, to the subscribers of the book.
+/// in sequence, to the subscribers of the market data that they are about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Kind {
@@ -105,13 +107,23 @@ impl Kind {
         })
     }
 
-    /// Returns whether events of the kind are never dropped: those about orders, balances and limits of the account,
-    /// and notices of a loss.
+    /// Returns whether events of the kind are never dropped: those about orders, balances and limits of the account.
     pub const fn is_private(self) -> bool {
-        matches!(
-            self,
-            Self::ExecReport | Self::BalanceUpdate | Self::RiskControl | Self::BookGap | Self::MarketStale
-        )
+        matches!(self, Self::ExecReport | Self::BalanceUpdate | Self::RiskControl)
+    }
+
+    /// Returns whether the kind reports the state of another kind's events.
+    pub const fn is_notice(self) -> bool {
+        matches!(self, Self::BookGap | Self::MarketStale)
+    }
+
+    /// Returns the notices that subscribers of the kind receive.
+    pub const fn notices(self) -> &'static [Self] {
+        match self {
+            Self::BookSnapshot => &[Self::BookGap, Self::MarketStale],
+            Self::Trade | Self::Ticker => &[Self::MarketStale],
+            _ => &[],
+        }
     }
 
     /// Returns whether a provider must be authenticated to publish the kind.

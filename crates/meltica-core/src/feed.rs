@@ -288,12 +288,19 @@ impl Feed {
         publish(&mut self.publisher, &self.stats, wanted, origin, &mut payload).map(|n| n > 0)
     }
 
-    /// Publishes a book that was not assembled by this feed. Returns whether it was dispatched.
+    /// Publishes a book that was not assembled by this feed; of a crossed one, only that it is stale. Returns whether it
+    /// was dispatched.
     ///
     /// # Errors
     /// As [`Self::frame`].
     pub fn publish_book(&mut self, origin: Origin, book: &Book) -> Result<bool, NotDispatched> {
-        self.publish_book_with(origin, |slot, _| slot.clone_from(book))
+        if book.is_crossed() {
+            let Origin { symbol, venue_time, received_time, .. } = origin;
+            let (publisher, stats) = (&mut self.publisher, &self.stats);
+            BookEvents { publisher, stats, symbol, venue_time, received_time }.stale(StaleReason::Crossed)?;
+            return Ok(false);
+        }
+        self.publish_book_with(origin, |slot, depth| slot.copy_top(book, depth as usize))
     }
 
     /// Publishes the payload that `payload` returns, which is called only if the event is routed. Returns whether the
@@ -388,11 +395,7 @@ fn publish_book(
         stats.unwanted.bump(1);
         return Ok(0);
     };
-    let published = publisher.borrow_book(wanted).and_then(|mut slot| {
-        fill(&mut slot, wanted.depth);
-        publisher.publish(wanted, origin, Payload::Book(slot.into_shared()))
-    });
-    count(stats, Kind::BookSnapshot, published)
+    count(stats, Kind::BookSnapshot, publisher.publish_book(wanted, origin, fill))
 }
 
 /// Publishes the events of one book.

@@ -1,7 +1,7 @@
 //! Filters: conditions on the fields of an event, compiled when they are declared.
 
 use crate::decimal::Decimal;
-use crate::event::{Kind, OrderState, Payload, ShortText, Side};
+use crate::event::{Kind, OrderState, Payload, ShortText, Side, StaleReason};
 
 /// The value of a field.
 enum Field<'a> {
@@ -45,6 +45,15 @@ const STATES: &[&str] = &{
     let (mut names, mut i) = ([""; OrderState::ALL.len()], 0);
     while i < names.len() {
         names[i] = OrderState::ALL[i].name();
+        i += 1;
+    }
+    names
+};
+
+const REASONS: &[&str] = &{
+    let (mut names, mut i) = ([""; StaleReason::ALL.len()], 0);
+    while i < names.len() {
+        names[i] = StaleReason::ALL[i].name();
         i += 1;
     }
     names
@@ -121,7 +130,10 @@ fn fields(kind: Kind) -> &'static [(&'static str, FieldType, Accessor)] {
             ("quote", Text, accessor!(Instrument(i) => Field::Text(&i.quote))),
         ],
         Kind::Extension => &[("name", Text, accessor!(Extension(e) => Field::Text(&e.name)))],
-        Kind::BookSnapshot | Kind::BookGap | Kind::MarketStale => &[],
+        Kind::MarketStale => {
+            &[("reason", Names(REASONS), accessor!(MarketStale(reason) => Field::Text(reason.name())))]
+        }
+        Kind::BookSnapshot | Kind::BookGap => &[],
     }
 }
 
@@ -281,6 +293,14 @@ impl Filter {
         };
         let operands = operands.into_iter().map(compiled).collect::<Result<_, _>>()?;
         Ok(Self { access, op, operands })
+    }
+
+    /// Returns the condition of a notice that concerns every kind of market data, not only books.
+    pub(crate) fn feed_lost() -> Self {
+        let reasons = StaleReason::ALL.into_iter().filter(|reason| reason.is_of_feed());
+        let reasons = reasons.map(|reason| Operand::Text(reason.name().into())).collect();
+        Self::compile(Kind::MarketStale, "reason", "in", reasons)
+            .expect("Invariant: the reasons are values of the field")
     }
 
     /// Returns whether the payload meets the condition. An absent field meets no condition, not even `neq`.

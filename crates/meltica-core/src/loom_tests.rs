@@ -1,12 +1,15 @@
 //! Models of the data structures that threads share, explored by loom:
 //! `RUSTFLAGS="--cfg loom" cargo test -p meltica-core --release loom`.
 
+mod cells;
+mod close;
 mod merge;
 mod pool;
 
+use crate::bus::fixtures::{Size, subscribed};
 use crate::bus::{DEFAULT_POLICIES, Item, OverflowPolicy, Policies, Queue, Reader, Waker};
 use crate::decimal::Decimal;
-use crate::dispatch::{Dispatcher, Origin, Publisher, Route, RouteKey};
+use crate::dispatch::{Dispatcher, Origin, Publisher, Route, RouteKey, SubscriptionId};
 use crate::event::{BalanceUpdate, Kind, Payload, Ticker, Trade, VenueId};
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::Pools;
@@ -57,13 +60,19 @@ struct Plane {
 
 impl Plane {
     fn new() -> Self {
-        let pools = Pools::new(1 << 20);
-        pools.events.grow_to(4);
-        Self { dispatcher: Dispatcher::new(pools) }
+        Self { dispatcher: Dispatcher::new(Pools::new(1 << 20)) }
     }
 
-    fn queue(policies: Policies, capacity: usize, waker: &Arc<Waker>) -> (Arc<Queue>, Reader) {
-        Queue::new(policies, capacity, 8, Arc::clone(waker))
+    /// Makes a queue for events of these kinds and subscribes it.
+    fn queue(
+        &self,
+        policies: Policies,
+        capacity: usize,
+        waker: &Arc<Waker>,
+        kinds: &[Kind],
+    ) -> (Arc<Queue>, Reader, SubscriptionId) {
+        let size = Size { capacity, batch: 4, private_limit: 8 };
+        subscribed(&self.dispatcher, policies, size, kinds.iter().map(|kind| route(*kind)).collect(), waker)
     }
 
     fn publish(publisher: &mut Publisher, kind: Kind, n: u64) -> Option<u64> {
@@ -81,6 +90,15 @@ fn assert_all_free(plane: &Plane) {
 
 fn seqs(items: &[Item]) -> Vec<u64> {
     items.iter().map(|item| item.header().seq).collect()
+}
+
+/// Reads until the queue is empty.
+fn all_items(reader: &mut Reader, dispatcher: &Dispatcher) -> Vec<Item> {
+    let mut items = Vec::new();
+    while reader.has_work() {
+        reader.read(dispatcher.watermark(), 4, &mut items);
+    }
+    items
 }
 
 fn ascending(seqs: &[u64]) -> bool {
@@ -105,8 +123,8 @@ fn loom_both_lanes_in_order() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
-        let (queue, mut reader) = Plane::queue(DEFAULT_POLICIES, 2, &waker);
-        plane.dispatcher.subscribe(&queue, vec![route(Kind::Trade), route(Kind::BalanceUpdate)]);
+        let (queue, mut reader, _) =
+            plane.queue(DEFAULT_POLICIES, 2, &waker, &[Kind::Trade, Kind::BalanceUpdate]);
         let mut publisher = Publisher::new(&plane.dispatcher, provider());
         let other = thread::spawn(move || {
             Plane::publish(&mut publisher, Kind::Trade, 1);
@@ -125,8 +143,7 @@ fn loom_a_parked_reader_is_woken() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
-        let (queue, reader) = Plane::queue(DEFAULT_POLICIES, 2, &waker);
-        plane.dispatcher.subscribe(&queue, vec![route(Kind::Trade)]);
+        let (queue, reader, _) = plane.queue(DEFAULT_POLICIES, 2, &waker, &[Kind::Trade]);
         let mut publisher = Publisher::new(&plane.dispatcher, provider());
         let other = thread::spawn(move || {
             Plane::publish(&mut publisher, Kind::Trade, 1);
@@ -143,8 +160,7 @@ fn loom_eviction_counts_every_loss() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
-        let (queue, mut reader) = Plane::queue(DEFAULT_POLICIES, 1, &waker);
-        plane.dispatcher.subscribe(&queue, vec![route(Kind::Trade)]);
+        let (queue, mut reader, _) = plane.queue(DEFAULT_POLICIES, 1, &waker, &[Kind::Trade]);
         let mut publisher = Publisher::new(&plane.dispatcher, provider());
         let other = thread::spawn(move || {
             for n in 1..=3 {
@@ -156,7 +172,7 @@ fn loom_eviction_counts_every_loss() {
         other.join().unwrap();
         reader.read(plane.dispatcher.watermark(), 2, &mut items);
         assert!(ascending(&seqs(&items)));
-        assert_eq!(items.len() as u64 + queue.losses(Kind::Trade).dropped.get(), 3);
+        assert_eq!(items.len() as u64 + queue.losses(Kind::Trade).dropped(), 3);
         assert_eq!(seqs(&items).last(), Some(&3), "the latest event is not evicted");
         drop(items);
         assert_all_free(&plane);
@@ -168,8 +184,7 @@ fn loom_conflation_keeps_the_latest() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
-        let (queue, mut reader) = Plane::queue(DEFAULT_POLICIES, 1, &waker);
-        plane.dispatcher.subscribe(&queue, vec![route(Kind::Ticker)]);
+        let (queue, mut reader, _) = plane.queue(DEFAULT_POLICIES, 1, &waker, &[Kind::Ticker]);
         let mut publisher = Publisher::new(&plane.dispatcher, provider());
         let other = thread::spawn(move || {
             for n in 1..=3 {
@@ -186,7 +201,7 @@ fn loom_conflation_keeps_the_latest() {
         }
         assert!(ascending(&seqs(&items)));
         assert_eq!(seqs(&items).last(), Some(&3));
-        assert_eq!(items.len() as u64 + queue.losses(Kind::Ticker).conflated.get(), 3);
+        assert_eq!(items.len() as u64 + queue.losses(Kind::Ticker).conflated(), 3);
         drop(items);
         assert_all_free(&plane);
     });
@@ -197,8 +212,8 @@ fn loom_cells_of_two_routes_are_both_read() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
-        let (queue, mut reader) = Plane::queue([OverflowPolicy::Conflate; Kind::COUNT], 1, &waker);
-        plane.dispatcher.subscribe(&queue, vec![route(Kind::Ticker), route(Kind::Trade)]);
+        let (queue, mut reader, _) =
+            plane.queue([OverflowPolicy::Conflate; Kind::COUNT], 1, &waker, &[Kind::Ticker, Kind::Trade]);
         let mut publisher = Publisher::new(&plane.dispatcher, provider());
         let other = thread::spawn(move || {
             Plane::publish(&mut publisher, Kind::Ticker, 1);
@@ -219,15 +234,12 @@ fn loom_subscribe_and_unsubscribe_during_publish() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
-        let (stays, mut reader) = Plane::queue(DEFAULT_POLICIES, 4, &waker);
-        plane.dispatcher.subscribe(&stays, vec![route(Kind::Trade)]);
+        let (_stays, mut reader, _) = plane.queue(DEFAULT_POLICIES, 4, &waker, &[Kind::Trade]);
         let mut publisher = Publisher::new(&plane.dispatcher, provider());
         let other = thread::spawn(move || {
             (1..=2).filter_map(|n| Plane::publish(&mut publisher, Kind::Trade, n)).collect::<Vec<_>>()
         });
-        let (comes, mut late) = Plane::queue(DEFAULT_POLICIES, 4, &waker);
-        let (id, change) = plane.dispatcher.subscribe(&comes, vec![route(Kind::Trade)]);
-        assert!(change.subscribe.is_empty(), "the route has a subscriber already");
+        let (comes, mut late, id) = plane.queue(DEFAULT_POLICIES, 4, &waker, &[Kind::Trade]);
         let change = plane.dispatcher.unsubscribe(id);
         assert!(change.unsubscribe.is_empty(), "the route still has a subscriber");
         let sent = other.join().unwrap();
@@ -243,82 +255,12 @@ fn loom_subscribe_and_unsubscribe_during_publish() {
     });
 }
 
-/// Closes a queue beside its producer and its reader. All that keeps the queue alive afterwards is the table.
-fn close_beside_push(kinds: [Kind; 2], expected: &'static [&'static [u64]]) {
-    explore(move || {
-        let plane = Plane::new();
-        let waker = Arc::new(Waker::default());
-        let (queue, mut reader) = Plane::queue(DEFAULT_POLICIES, 2, &waker);
-        plane.dispatcher.subscribe(&queue, kinds.map(route).into());
-        let mut publisher = Publisher::new(&plane.dispatcher, provider());
-        let producer = thread::spawn(move || {
-            for (n, kind) in (1..).zip(kinds) {
-                Plane::publish(&mut publisher, kind, n);
-            }
-            publisher.flush();
-            publisher
-        });
-        let dispatcher = Arc::clone(&plane.dispatcher);
-        let other = thread::spawn(move || dispatcher.close(&queue));
-        let items = read_all(&mut reader, &waker, &plane.dispatcher, usize::MAX);
-        other.join().unwrap();
-        let publisher = producer.join().unwrap();
-        assert!(expected.contains(&&seqs(&items)[..]), "events pushed before the close, in order");
-        let queue = Arc::clone(reader.queue());
-        assert!(Kind::ALL.into_iter().all(|kind| queue.losses(kind).dropped.get() == 0));
-        drop((items, reader));
-        assert_all_free(&plane);
-        // loom's leak check fails the model if an event of the private lane is not freed exactly once.
-        drop((publisher, queue));
-    });
-}
-
-#[test]
-fn loom_close_beside_push_to_ring_and_cell() {
-    close_beside_push([Kind::Trade, Kind::Ticker], &[&[1, 2], &[1], &[]]);
-}
-
-#[test]
-fn loom_close_beside_push_to_the_private_lane() {
-    close_beside_push([Kind::BalanceUpdate, Kind::BalanceUpdate], &[&[1, 2], &[1], &[]]);
-}
-
-#[test]
-fn loom_a_halted_queue_ends_before_the_first_refused_event() {
-    explore(|| {
-        let plane = Plane::new();
-        let waker = Arc::new(Waker::default());
-        let (queue, mut reader) = Queue::new(DEFAULT_POLICIES, 4, 1, Arc::clone(&waker));
-        plane
-            .dispatcher
-            .subscribe(&queue, [Kind::BalanceUpdate, Kind::Trade, Kind::Ticker].map(route).into());
-        let mut publisher = Publisher::new(&plane.dispatcher, provider());
-        let kinds =
-            [Kind::BalanceUpdate, Kind::Trade, Kind::BalanceUpdate, Kind::Ticker, Kind::BalanceUpdate];
-        let other = thread::spawn(move || {
-            for (n, kind) in (1..).zip(kinds) {
-                Plane::publish(&mut publisher, kind, n);
-            }
-        });
-        let mut items = Vec::new();
-        reader.read(plane.dispatcher.watermark(), 4, &mut items);
-        other.join().unwrap();
-        reader.read(plane.dispatcher.watermark(), 4, &mut items);
-        let seqs = seqs(&items);
-        let lost: u64 = Kind::ALL.into_iter().map(|kind| queue.losses(kind).dropped.get()).sum();
-        assert!((1..).zip(&seqs).all(|(n, seq)| n == *seq), "no hole before the end: {seqs:?}");
-        assert_eq!(seqs.len() as u64 + lost, kinds.len() as u64, "every refused event is counted");
-        assert_eq!(queue.is_halted(), lost > 0);
-    });
-}
-
 #[test]
 fn loom_close_releases_a_blocked_producer() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
-        let (queue, mut reader) = Plane::queue(BLOCK_TRADES, 1, &waker);
-        plane.dispatcher.subscribe(&queue, vec![route(Kind::Trade)]);
+        let (queue, mut reader, _) = plane.queue(BLOCK_TRADES, 1, &waker, &[Kind::Trade]);
         let mut publisher = Publisher::new(&plane.dispatcher, provider());
         assert_eq!(Plane::publish(&mut publisher, Kind::Trade, 1), Some(1));
         let other = thread::spawn(move || Plane::publish(&mut publisher, Kind::Trade, 2));
@@ -336,8 +278,7 @@ fn loom_a_blocked_producer_continues() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
-        let (queue, mut reader) = Plane::queue(BLOCK_TRADES, 1, &waker);
-        plane.dispatcher.subscribe(&queue, vec![route(Kind::Trade)]);
+        let (_queue, mut reader, _) = plane.queue(BLOCK_TRADES, 1, &waker, &[Kind::Trade]);
         let mut publisher = Publisher::new(&plane.dispatcher, provider());
         let other = thread::spawn(move || {
             for n in 1..=2 {
@@ -356,10 +297,8 @@ fn loom_a_blocked_producer_takes_no_number() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
-        let (queue, mut reader) = Plane::queue(BLOCK_TRADES, 1, &waker);
-        let (free, _reader) = Plane::queue(DEFAULT_POLICIES, 1, &waker);
-        plane.dispatcher.subscribe(&queue, vec![route(Kind::Trade)]);
-        plane.dispatcher.subscribe(&free, vec![route(Kind::Ticker)]);
+        let (_queue, mut reader, _) = plane.queue(BLOCK_TRADES, 1, &waker, &[Kind::Trade]);
+        let (_free, _reader, _) = plane.queue(DEFAULT_POLICIES, 1, &waker, &[Kind::Ticker]);
         let mut publisher = Publisher::new(&plane.dispatcher, provider());
         assert_eq!(Plane::publish(&mut publisher, Kind::Trade, 1), Some(1));
         let other = thread::spawn(move || Plane::publish(&mut publisher, Kind::Trade, 2));
@@ -382,8 +321,8 @@ fn loom_two_producers_share_one_sequence() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
-        let (queue, mut reader) = Plane::queue(DEFAULT_POLICIES, 4, &waker);
-        plane.dispatcher.subscribe(&queue, vec![route(Kind::Trade), route(Kind::BalanceUpdate)]);
+        let (_queue, mut reader, _) =
+            plane.queue(DEFAULT_POLICIES, 4, &waker, &[Kind::Trade, Kind::BalanceUpdate]);
         let other = {
             let mut publisher = Publisher::new(&plane.dispatcher, provider());
             thread::spawn(move || Plane::publish(&mut publisher, Kind::BalanceUpdate, 1))
@@ -406,9 +345,8 @@ fn loom_ring_cells_and_private_lane_in_order() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
-        let (queue, mut reader) = Plane::queue(DEFAULT_POLICIES, 2, &waker);
         let kinds = [Kind::Ticker, Kind::Trade, Kind::BalanceUpdate];
-        plane.dispatcher.subscribe(&queue, kinds.map(route).into());
+        let (queue, mut reader, _) = plane.queue(DEFAULT_POLICIES, 2, &waker, &kinds);
         let mut publisher = Publisher::new(&plane.dispatcher, provider());
         let other = thread::spawn(move || {
             for (n, kind) in (1..).zip([Kind::Ticker, Kind::Trade, Kind::Ticker, Kind::BalanceUpdate]) {
@@ -421,7 +359,7 @@ fn loom_ring_cells_and_private_lane_in_order() {
         while reader.has_work() {
             reader.read(plane.dispatcher.watermark(), 1, &mut items);
         }
-        let conflated = queue.losses(Kind::Ticker).conflated.get();
+        let conflated = queue.losses(Kind::Ticker).conflated();
         let expected: &[u64] = if conflated == 1 { &[2, 3, 4] } else { &[1, 2, 3, 4] };
         assert_eq!(seqs(&items), expected);
         drop(items);
@@ -434,8 +372,7 @@ fn loom_two_producers_compete_for_room() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
-        let (queue, mut reader) = Plane::queue(BLOCK_TRADES, 1, &waker);
-        plane.dispatcher.subscribe(&queue, vec![route(Kind::Trade)]);
+        let (queue, mut reader, _) = plane.queue(BLOCK_TRADES, 1, &waker, &[Kind::Trade]);
         let publish = |n| {
             let mut publisher = Publisher::new(&plane.dispatcher, provider());
             thread::spawn(move || Plane::publish(&mut publisher, Kind::Trade, n))
@@ -448,10 +385,6 @@ fn loom_two_producers_compete_for_room() {
             producer.join().unwrap();
         }
         assert!(ascending(&seqs(&items)));
-        assert_eq!(
-            queue.losses(Kind::Trade).dropped.get(),
-            0,
-            "a producer checks for room again under the lock"
-        );
+        assert_eq!(queue.losses(Kind::Trade).dropped(), 0, "a producer checks for room again under the lock");
     });
 }

@@ -22,7 +22,8 @@ use crate::sync::{
     AtomicI64, AtomicPtr, AtomicU32, AtomicU64, CachePadded, Mutex, Ordering, UnsafeCell, lock,
 };
 pub use handle::{Readers, Shared, Unique};
-pub use reservation::{Claim, NoCapacity, Pools, Reservation};
+pub(crate) use reservation::InFlight;
+pub use reservation::{Claim, DepthClass, NoCapacity, Pools, Reservation};
 pub(crate) use slots::Slot;
 use slots::{CLOSED, Inner, MAX_CHUNKS, NIL, free, pack, unpack};
 use std::ptr::NonNull;

@@ -9,13 +9,13 @@ pub mod market;
 pub use frames::mix;
 
 use crate::book::BookAssembler;
-use crate::bus::{DEFAULT_POLICIES, Queue, Reader, Waker};
+use crate::bus::{DEFAULT_POLICIES, QueueOptions, Reader, Waker};
 use crate::codec::Levels;
 use crate::decimal::Decimal;
 use crate::dispatch::{Dispatcher, Origin, Publisher, Route, RouteKey};
-use crate::event::{Event, Kind, Payload, PriceLevel, Side, StaleReason, Trade, VenueId};
+use crate::event::{Book, Event, Kind, Payload, PriceLevel, Side, StaleReason, Trade, VenueId};
 use crate::names::{ProviderId, SymbolId};
-use crate::pool::{Claim, Pool, Pools, Reservation};
+use crate::pool::{Pool, Pools};
 use frames::MID;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -57,14 +57,13 @@ pub struct Plane {
     pub dispatcher: Arc<Dispatcher>,
     /// The reader and the waker of each queue.
     pub readers: Vec<(Reader, Arc<Waker>)>,
-    reservations: Vec<Reservation>,
 }
 
 impl Plane {
     /// Makes a plane of `readers` queues with the same routes.
     pub fn new(readers: usize, routes: &[Route]) -> Self {
         let dispatcher = Dispatcher::new(Pools::new(4 << 30));
-        let mut plane = Self { dispatcher, readers: Vec::new(), reservations: Vec::new() };
+        let mut plane = Self { dispatcher, readers: Vec::new() };
         for _ in 0..readers {
             plane.add(routes);
         }
@@ -73,12 +72,18 @@ impl Plane {
 
     /// Adds a queue.
     pub fn add(&mut self, routes: &[Route]) {
-        let depth = routes.iter().map(|route| route.depth as usize).max().unwrap_or_default();
-        let claim = Claim { events: 2048, books: 64, depth };
-        let reservation = Pools::reserve(self.dispatcher.pools(), claim);
-        self.reservations.push(reservation.expect("Invariant: the pools have room"));
+        let depth = routes.iter().map(|route| route.depth).max().unwrap_or_default();
+        let options = QueueOptions {
+            policies: DEFAULT_POLICIES,
+            capacity: 1024,
+            batch: 1024,
+            private_limit: 1024,
+            depth,
+        };
+        let keys: Vec<_> = routes.iter().map(|route| route.key).collect();
         let waker = Arc::new(Waker::default());
-        let (queue, reader) = Queue::new(DEFAULT_POLICIES, 1024, 1024, Arc::clone(&waker));
+        let queue = self.dispatcher.queue(options, &keys, Arc::clone(&waker));
+        let (queue, reader) = queue.expect("Invariant: the pools have room");
         self.dispatcher.subscribe(&queue, routes.to_vec());
         self.readers.push((reader, waker));
     }
@@ -136,11 +141,8 @@ impl Books {
         let Some(wanted) = self.publisher.wanted(Kind::BookSnapshot, black_box(self.origin.symbol)) else {
             return;
         };
-        if let Ok(mut slot) = self.publisher.borrow_book(wanted) {
-            self.book.copy_top(wanted.depth as usize, &mut slot);
-            let payload = Payload::Book(slot.into_shared());
-            let _ = black_box(self.publisher.publish(wanted, self.origin, payload));
-        }
+        let fill = |slot: &mut Book, depth| self.book.copy_top(depth as usize, slot);
+        let _ = black_box(self.publisher.publish_book(wanted, self.origin, fill));
     }
 }
 

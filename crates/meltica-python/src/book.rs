@@ -32,6 +32,11 @@ impl BookBody {
     /// A book outside the pool.
     pub fn heap(book: Book) -> Self {
         let depth = book.bids.len().max(book.asks.len()) as u32;
+        Self::kept(book, depth)
+    }
+
+    /// A book outside the pool, of a route with `depth` levels.
+    pub fn kept(book: Book, depth: u32) -> Self {
         Self { place: Mutex::new(Place::Heap(Box::new(book))), depth }
     }
 

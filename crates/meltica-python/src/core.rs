@@ -12,7 +12,7 @@ use meltica_core::dispatch::{
 use meltica_core::event::{Extension, Kind, Nanos, Payload};
 use meltica_core::feed::FeedStats;
 use meltica_core::names::{ProviderId, SymbolId};
-use meltica_core::pool::Pools;
+use meltica_core::pool::{DepthClass, Pools};
 use meltica_core::stats::BOUNDS;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -268,9 +268,8 @@ impl PyCore {
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let out = PyDict::new(py);
         let pools = self.shared.dispatcher.pools();
-        let (events, books) = (&pools.events, &pools.books);
-        let event_pool = pool_dict(py, events.capacity(), events.free(), events.exhausted())?;
-        let book_pool = pool_dict(py, books.capacity(), books.free(), books.exhausted())?;
+        let event_pool = pool_dict(py, [&pools.events])?;
+        let book_pool = pool_dict(py, DepthClass::ALL.map(|class| pools.books(class)))?;
         out.set_item("dispatched", self.shared.dispatcher.watermark())?;
         out.set_item("routing_version", self.shared.dispatcher.version())?;
         out.set_item("names", SymbolId::count())?;
@@ -278,6 +277,7 @@ impl PyCore {
         out.set_item("event_pool", event_pool)?;
         out.set_item("book_pool", book_pool)?;
         out.set_item("reserved_bytes", pools.reserved_bytes())?;
+        out.set_item("capacity_bytes", pools.capacity_bytes())?;
         let providers = PyDict::new(py);
         for (provider, feed) in lock(&self.shared.feeds).iter() {
             providers.set_item(provider.name(), feed_dict(py, feed)?)?;

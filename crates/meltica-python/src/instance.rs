@@ -7,10 +7,10 @@ mod state;
 use crate::host::{HostShared, Member, Signature};
 use crate::routes::Routes;
 use market::MarketView;
+use meltica_core::bus::{Queue, Reader};
 use meltica_core::clock;
 use meltica_core::dispatch::Route;
 use meltica_core::event::{Event, Kind, Nanos};
-use meltica_core::pool::Reservation;
 use meltica_core::stats::{Counter, Histogram};
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -37,7 +37,8 @@ pub struct Plan {
     pub member: Member,
     pub signature: Signature,
     pub routes: Vec<Route>,
-    pub reservation: Reservation,
+    /// The queue and its reader, unless a queue of the host serves the instance too.
+    pub queue: (Arc<Queue>, Reader),
 }
 
 /// Counters of one instance; its host's thread is the only writer.

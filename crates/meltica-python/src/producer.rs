@@ -176,8 +176,9 @@ impl PyProducer {
 
     /// Dispatches one event and returns whether an instance receives it.
     ///
-    /// `payload` has the form of `Event.to_dict()["payload"]`; times are in ns, `received_time` None for now. Raises
-    /// `ValueError` naming the key that is missing or has a wrong value.
+    /// `payload` has the form of `Event.to_dict()["payload"]`; times are in ns, `received_time` None for now. Of a book
+    /// whose best bid reaches its best ask, only a `MarketStale` is dispatched. Raises `ValueError` naming the key that
+    /// is missing or has a wrong value, such as a negative price, or the book level that is empty or not in order.
     #[pyo3(signature = (kind, symbol, payload, *, venue_time = None, received_time = None))]
     fn publish(
         &self,
@@ -190,6 +191,11 @@ impl PyProducer {
     ) -> PyResult<bool> {
         let kind = crate::convert::kind(kind)?;
         let parsed = payload::from_dict(kind, payload)?;
+        match &parsed {
+            Parsed::Payload(payload) => payload.check(),
+            Parsed::Book(book) => book.check(),
+        }
+        .map_err(value_error)?;
         let received_time = received_time.unwrap_or_else(clock::wall);
         let origin = Origin { kind, symbol: self.symbol(kind, symbol, &parsed)?, venue_time, received_time };
         py.detach(|| {

@@ -3,6 +3,7 @@
 use crate::instance::lock;
 use meltica_core::event::{Kind, StaleReason};
 use meltica_core::feed::FeedStats;
+use meltica_core::pool::{Pool, Recycle};
 use meltica_core::stats::Summary;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -37,17 +38,16 @@ pub fn summary_dict(py: Python<'_>, summary: Summary) -> PyResult<Bound<'_, PyDi
     Ok(out)
 }
 
-/// Returns a pool's size and use.
-pub fn pool_dict(
-    py: Python<'_>,
-    capacity: usize,
-    free: usize,
-    exhausted: u64,
-) -> PyResult<Bound<'_, PyDict>> {
+/// Returns the size and the use of pools of one type.
+pub fn pool_dict<'py, 'a, T: Recycle + Send + Sync + 'a>(
+    py: Python<'py>,
+    pools: impl IntoIterator<Item = &'a Pool<T>> + Clone,
+) -> PyResult<Bound<'py, PyDict>> {
+    let sum = |count: fn(&Pool<T>) -> u64| pools.clone().into_iter().map(count).sum::<u64>();
     let out = PyDict::new(py);
-    out.set_item("capacity", capacity)?;
-    out.set_item("free", free)?;
-    out.set_item("exhausted", exhausted)?;
+    out.set_item("capacity", sum(|pool| pool.capacity() as u64))?;
+    out.set_item("free", sum(|pool| pool.free() as u64))?;
+    out.set_item("exhausted", sum(Pool::exhausted))?;
     Ok(out)
 }
 

@@ -147,7 +147,7 @@ class MarketState:
         """int: Received time of the last event that changed the state, in ns since 1970-01-01 UTC."""
     @property
     def stale(self) -> bool:
-        """bool: Whether the symbol's book is stale."""
+        """bool: Whether the symbol's book is stale, or its feed: disconnected or silent."""
 
 @final
 class Timer:
@@ -269,8 +269,9 @@ class Producer:
     ) -> bool:
         """Dispatches one event and returns whether an instance receives it.
 
-        `payload` has the form of `Event.to_dict()["payload"]`; times are in ns, `received_time` None for now. Raises
-        `ValueError` naming the key that is missing or has a wrong value.
+        `payload` has the form of `Event.to_dict()["payload"]`; times are in ns, `received_time` None for now. Of a book
+        whose best bid reaches its best ask, only a `MarketStale` is dispatched. Raises `ValueError` naming the key that
+        is missing or has a wrong value, such as a negative price, or the book level that is empty or not in order.
         """
     def replay(
         self,
@@ -407,8 +408,19 @@ class Instance:
         In a replay, the event is published at the end of the current step. Raises `ValueError` for a larger payload,
         `LambdaError` if the queue of a subscriber blocks and is full.
         """
+    @property
+    def left_out(self) -> dict[str, list[tuple[str, str]]]:
+        """The symbols for which the queue has no room: by kind, (provider, symbol). Their events are not delivered.
+
+        A route for every symbol claims more room as new symbols appear, until the pools are at their maximum.
+        """
+    @property
+    def refused_room(self) -> str | None:
+        """Why the queue could not get more room; None if it did."""
     def stats(self) -> dict[str, Any]:
-        """Returns counters (delivered, conflated and dropped by kind, errors, slow callbacks) and latencies in ns."""
+        """Returns counters (delivered, conflated, dropped and left out by kind, errors, slow callbacks) and latencies in
+        ns. `left_out` counts symbols, the others events.
+        """
     def histograms(self) -> dict[str, _Histogram]:
         """Returns two histograms: `latency` from dispatched to delivered, `callback` from delivered to returned.
 

@@ -315,14 +315,16 @@ class BookGap(Event):
 
 @final
 class MarketStale(Event):
-    """A symbol's book is not valid until its next `BookSnapshot`.
+    """Market data of a symbol is stale: a book until its next `BookSnapshot`, a feed until its next event.
 
     Immutable. In a test: `meltica.testing.event("MarketStale", "BTC-USDT", reason="gap")`.
     """
 
     @property
-    def reason(self) -> Literal["gap", "crossed", "checksum", "no_snapshot", "overflow", "disconnected"]:
-        """str: Why the book is stale.
+    def reason(
+        self,
+    ) -> Literal["gap", "crossed", "checksum", "no_snapshot", "overflow", "disconnected", "silent"]:
+        """str: Why the data is stale.
 
         - `gap`: updates were lost.
         - `crossed`: the best bid reached the best ask.
@@ -330,4 +332,5 @@ class MarketStale(Event):
         - `no_snapshot`: no usable snapshot came while updates were waiting for one.
         - `overflow`: a number of the venue does not fit the book.
         - `disconnected`: the connection was lost.
+        - `silent`: the venue sent nothing for too long.
         """

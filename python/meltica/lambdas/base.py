@@ -181,9 +181,10 @@ class Lambda:
         """
 
     def on_stale(self, stale: "MarketStale", /) -> None:
-        """Called when an order book becomes invalid until its next snapshot: `MarketStale`.
+        """Called when market data becomes stale until its next event: `MarketStale`.
 
-        Does not subscribe: requires `on_book_snapshot`, or `BookSnapshot` in `needs`.
+        Does not subscribe: requires a subscription to `BookSnapshot`, `Trade` or `Ticker`. Without books,
+        only a lost connection and a silent venue are reported.
         """
 
     # Helpers.

@@ -25,7 +25,13 @@ CALLBACKS: Final[dict[str, str]] = {
 """Callback -> the event kind that it subscribes to."""
 
 NOTICES: Final[dict[str, str]] = {"on_gap": "BookGap", "on_stale": "MarketStale"}
-"""Callbacks for notices about order books; a subscription to `BookSnapshot` includes them."""
+"""Callbacks for notices about market data; the subscriptions in `NOTICE_SOURCES` include them."""
+
+NOTICE_SOURCES: Final[dict[str, frozenset[str]]] = {
+    "on_gap": frozenset({"BookSnapshot"}),
+    "on_stale": frozenset({"BookSnapshot", "Trade", "Ticker"}),
+}
+"""Callback for a notice -> the kinds whose subscribers receive it."""
 
 LIFECYCLE: Final = ("on_start", "on_stop")
 

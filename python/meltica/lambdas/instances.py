@@ -1,5 +1,6 @@
 """Construction of an instance from a `Lambda` class: routes, callbacks, state."""
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -8,6 +9,7 @@ from meltica.lambdas.base import MAX_PAYLOAD, Lambda
 from meltica.lambdas.definition import (
     CALLBACKS,
     KINDS,
+    NOTICE_SOURCES,
     NOTICES,
     SOURCES,
     helpers_used,
@@ -20,6 +22,11 @@ from meltica.model.symbols import ANY, canonical, currencies
 
 if TYPE_CHECKING:
     from meltica._core import Host, Instance
+
+log = logging.getLogger(__name__)
+
+LOGGED_SYMBOLS = 10
+"""How many of the symbols without room the log names."""
 
 LAMBDAS = "meltica"
 """The provider name of events that lambdas emit."""
@@ -36,6 +43,7 @@ class LambdaInstance:
     def __init__(self, subject: Lambda, core: "Instance") -> None:
         self.subject = subject
         self.core = core
+        self._left_out_logged = False
 
     @property
     def id(self) -> str:
@@ -58,6 +66,24 @@ class LambdaInstance:
     def stats(self) -> dict[str, Any]:
         """Returns counters and latency summaries (ns)."""
         return self.core.stats()
+
+    def log_left_out(self) -> None:
+        """Logs, once, the symbols for which the queue has no room."""
+        left_out = {} if self._left_out_logged else self.core.left_out
+        reason = self.core.refused_room if left_out else None
+        if reason is None:
+            return
+        self._left_out_logged = True
+        for kind, symbols in left_out.items():
+            names = ", ".join(f"{symbol} of {provider}" for provider, symbol in symbols[:LOGGED_SYMBOLS])
+            log.warning(
+                "instance %s receives no %s of %d symbols, such as %s: %s",
+                self.id,
+                kind,
+                len(symbols),
+                names,
+                reason,
+            )
 
 
 def add_instance(
@@ -181,10 +207,11 @@ def start_faults(cls: type[Lambda]) -> Iterator[str]:
         if not SOURCES[helper] & set(kinds):
             names = sorted(SOURCES[helper])
             yield f"self.{helper}() has no source: override one of {' or '.join(names)}, or use `needs`"
-    notices = overridden(cls, Lambda, NOTICES)
-    if notices and "BookSnapshot" not in kinds:
-        names = "` and `".join(notices)
-        yield f"`{names}` requires order books: override on_book_snapshot or add 'BookSnapshot' to `needs`"
+    for notice in overridden(cls, Lambda, NOTICES):
+        sources = NOTICE_SOURCES[notice]
+        if not sources & set(kinds):
+            names = " or ".join(sorted(sources))
+            yield f"`{notice}` is never called: override a callback of {names}, or add one of them to `needs`"
     if not kinds:
         yield f"nothing is subscribed: override one of {', '.join(CALLBACKS)}"
         return

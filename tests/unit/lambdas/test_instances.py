@@ -94,7 +94,7 @@ def test_classes_that_would_never_receive_events_are_refused(host: Host) -> None
 
     faults = {
         Nothing: "nothing is subscribed",
-        Notices: "requires order books",
+        Notices: "`on_gap` is never called",
         Filters: "`filters` contains Ticker",
     }
     for cls, text in faults.items():

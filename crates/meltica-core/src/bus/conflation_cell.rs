@@ -4,7 +4,8 @@ use crate::event::Event;
 use crate::pool::{Shared, Slot};
 use crate::sync::{Arc, AtomicPtr, CachePadded, Ordering};
 
-/// The latest undelivered event of one route into one queue. Stays empty for kinds that are not conflated.
+/// The latest undelivered event of one provider, kind and symbol in one queue. Stays empty for kinds that are not
+/// conflated.
 pub struct ConflationCell {
     event: AtomicPtr<Slot<Event>>,
     next: AtomicPtr<ConflationCell>,
@@ -53,14 +54,35 @@ impl Pending {
             // SAFETY: the swap made this thread the owner of the previous pointer.
             return Some(unsafe { Shared::from_raw(old) });
         }
-        let cell = Arc::into_raw(Arc::clone(cell)).cast_mut();
+        self.link(Arc::clone(cell));
+        None
+    }
+
+    /// Puts an event that was taken out of `cell` back, unless a later one has filled the cell; then the event is
+    /// returned. Reader only.
+    pub fn put_back(&self, cell: Arc<ConflationCell>, event: Shared<Event>) -> Option<Shared<Event>> {
+        let slot = event.into_raw();
+        let empty = std::ptr::null_mut();
+        // Release: the thread that empties the cell sees the event.
+        if cell.event.compare_exchange(empty, slot, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            // SAFETY: the exchange failed, so this thread still owns the pointer.
+            return Some(unsafe { Shared::from_raw(slot) });
+        }
+        self.link(cell);
+        None
+    }
+
+    /// Pushes a cell that this thread has just filled.
+    #[inline]
+    fn link(&self, cell: Arc<ConflationCell>) {
+        let cell = Arc::into_raw(cell).cast_mut();
         let mut top = self.0.load(Ordering::Relaxed);
         loop {
-            // SAFETY: the cell is kept alive by the count just taken, and an empty cell is in no list, so this
-            // thread owns its link.
+            // SAFETY: the count of `cell` keeps it alive, and a cell that was empty is in no list, so this thread owns
+            // its link.
             unsafe { (*cell).next.store(top, Ordering::Relaxed) };
             match self.0.compare_exchange(top, cell, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return None,
+                Ok(_) => return,
                 Err(changed) => top = changed,
             }
         }

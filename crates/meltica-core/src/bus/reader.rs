@@ -1,9 +1,10 @@
-//! The reading end of a queue: both lanes, merged by sequence.
+//! The reading end of a queue: its lanes, merged by sequence.
 
-use super::{OverflowPolicy, Queue};
+use super::ring::Ring;
+use super::{ConflationCell, Queue};
 use crate::event::Event;
 use crate::pool::{Shared, Slot};
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering, fence};
 use std::collections::VecDeque;
 use std::ops::Deref;
 
@@ -27,15 +28,44 @@ impl Deref for Item {
     }
 }
 
+impl Item {
+    #[inline]
+    fn seq(&self) -> u64 {
+        self.header().seq
+    }
+}
+
+/// Events taken from one source and not yet returned, by sequence.
+#[derive(Default)]
+struct Lane {
+    staged: VecDeque<Item>,
+    /// Every event of the source up to this number was taken.
+    upto: u64,
+}
+
+impl Lane {
+    /// Notes that the source was emptied up to `watermark`, or that it was left at the last event taken.
+    fn taken(&mut self, stopped: bool, watermark: u64) {
+        self.upto = if stopped { self.staged.back().map_or(watermark, Item::seq) } else { watermark };
+    }
+
+    /// Moves the events up to `safe` to `out`. Returns whether there were any.
+    fn give(&mut self, safe: u64, out: &mut Vec<Item>) -> bool {
+        let n = self.staged.partition_point(|item| item.seq() <= safe);
+        out.extend(self.staged.drain(..n));
+        n > 0
+    }
+}
+
 /// The reading end of a queue.
 pub struct Reader {
     queue: Arc<Queue>,
-    /// The watermark of the current round. Each event up to it is either staged or still in a lane.
-    bound: u64,
-    /// Events taken from the lanes and not yet delivered, by sequence.
-    staged: VecDeque<Item>,
-    /// The number of staged events that came from conflation cells in the current round.
-    cells_due: usize,
+    batch: usize,
+    watermark: u64,
+    cells: Lane,
+    ring: Lane,
+    blocking: Lane,
+    private: Lane,
     raw: Vec<*mut Slot<Event>>,
 }
 
@@ -43,8 +73,17 @@ pub struct Reader {
 unsafe impl Send for Reader {}
 
 impl Reader {
-    pub(super) fn new(queue: Arc<Queue>) -> Self {
-        Self { queue, bound: 0, staged: VecDeque::new(), cells_due: 0, raw: Vec::new() }
+    pub(super) fn new(queue: Arc<Queue>, batch: usize) -> Self {
+        Self {
+            queue,
+            batch,
+            watermark: 0,
+            cells: Lane::default(),
+            ring: Lane::default(),
+            blocking: Lane::default(),
+            private: Lane::default(),
+            raw: Vec::new(),
+        }
     }
 
     /// Returns the queue.
@@ -55,72 +94,123 @@ impl Reader {
     /// Returns whether [`Self::read`] has events to return, now or after the watermark moves.
     pub fn has_work(&self) -> bool {
         let queue = &*self.queue;
-        !self.staged.is_empty()
+        !self.lanes().iter().all(|lane| lane.staged.is_empty())
             || !queue.ring.is_empty()
             || !queue.pending.is_empty()
             || !queue.blocking.is_empty()
             || !queue.private.is_empty()
     }
 
-    /// Appends events in ascending sequence to `out`, at most about `max` per lane. `watermark` is a reading of the
-    /// dispatcher's watermark. Returns the number up to which every event of this queue has been returned.
+    fn lanes(&self) -> [&Lane; 4] {
+        [&self.cells, &self.ring, &self.blocking, &self.private]
+    }
+
+    /// Appends events in ascending sequence to `out`, at most `max` from each ring and from the private lane, where
+    /// `max` is at most the batch of the queue. `watermark` is a reading of the dispatcher's watermark. Returns the
+    /// number up to which every event of this queue has been returned. A closed queue has nothing to return.
     ///
-    /// A round ends once the events of the emptied cells are delivered up to the round's watermark. Only then are cells
-    /// emptied again. So the reader holds at most two events per route beyond its rings, and delivers no event above
-    /// the watermark of a round before it has emptied the cells again. A closed queue has nothing to return.
+    /// The events of the previous call must have been dropped: they count against the queue's claim. For the same
+    /// reason, nothing is taken from a lane before the events taken from it earlier have been returned, and an event
+    /// above the watermark stays in its cell. So the reader holds one batch of each ring and one event of each cell.
     pub fn read(&mut self, watermark: u64, max: usize, out: &mut Vec<Item>) -> u64 {
-        let queue = &*self.queue;
-        if queue.is_closed() {
-            self.staged.clear();
-            self.cells_due = 0;
-            self.bound = watermark.max(self.bound);
-            return self.bound;
+        debug_assert!(max <= self.batch, "Invariant: the queue has paid for one batch in the reader's hands");
+        self.watermark = watermark.max(self.watermark);
+        if !self.queue.is_closed() {
+            self.take(max);
         }
-        let new_round = self.cells_due == 0;
-        if new_round {
-            self.bound = watermark.max(self.bound);
-            queue.pending.take(|cell| self.staged.extend(cell.take().map(Item::Pooled)));
+        // Checked after the lanes were read, because another thread may have emptied one of them meanwhile: the events
+        // of the others would follow a hole.
+        if self.queue.is_closed() {
+            self.clear();
+            return self.watermark;
         }
-        let staged_cells = !self.staged.is_empty();
-        let mut safe = self.bound;
-        let mut lanes = usize::from(!self.staged.is_empty());
-        for ring in [&queue.ring, &queue.blocking] {
-            if ring.capacity() == 0 {
-                continue;
-            }
-            let before = self.staged.len();
-            if ring.take(self.bound, max, &mut self.staged, &mut self.raw) {
-                safe = safe.min(self.staged.back().map_or(safe, |last| last.header().seq));
-            }
-            lanes += usize::from(self.staged.len() > before);
+        let safe = self.lanes().iter().map(|lane| lane.upto).min().unwrap_or(self.watermark);
+        let first = out.len();
+        let mut sources = 0;
+        for lane in [&mut self.cells, &mut self.ring, &mut self.blocking, &mut self.private] {
+            sources += usize::from(lane.give(safe, out));
         }
-        let staged = &mut self.staged;
-        let taken = queue.private.take(self.bound, max, |event| staged.push_back(Item::Private(event)));
-        if taken == max {
-            safe = safe.min(self.staged.back().map_or(safe, |last| last.header().seq));
+        if sources > 1 {
+            out[first..].sort_by_key(Item::seq);
         }
-        lanes += usize::from(taken > 0);
-        if queue.blocking.capacity() != 0 {
-            queue.room.wake();
-        }
-        if lanes > 1 || staged_cells {
-            self.staged.make_contiguous().sort_by_key(|item| item.header().seq);
-        }
-        let upto = |seq| self.staged.iter().take_while(|item| item.header().seq <= seq).count();
-        let n = upto(safe);
-        if new_round && staged_cells {
-            self.cells_due =
-                self.staged.iter().take(upto(self.bound)).filter(|item| self.is_conflated(item)).count();
-        }
-        if self.cells_due > 0 {
-            self.cells_due -= self.staged.iter().take(n).filter(|item| self.is_conflated(item)).count();
-        }
-        out.extend(self.staged.drain(..n));
         safe
     }
 
-    fn is_conflated(&self, item: &Item) -> bool {
-        matches!(item, Item::Pooled(event)
-            if self.queue.policies[event.header().kind as usize] == OverflowPolicy::Conflate)
+    /// Refills each lane whose events have all been returned.
+    fn take(&mut self, max: usize) {
+        if self.cells.staged.is_empty() {
+            self.take_cells();
+        }
+        let (queue, watermark) = (&*self.queue, self.watermark);
+        let rings: [(&Ring, &mut Lane); 2] =
+            [(&queue.ring, &mut self.ring), (&queue.blocking, &mut self.blocking)];
+        for (ring, lane) in rings {
+            if lane.staged.is_empty() {
+                let stopped =
+                    ring.capacity() > 0 && ring.take(watermark, max, &mut lane.staged, &mut self.raw);
+                lane.taken(stopped, watermark);
+            }
+        }
+        if queue.blocking.capacity() > 0 {
+            queue.room.wake();
+        }
+        if self.private.staged.is_empty() {
+            let staged = &mut self.private.staged;
+            let taken = queue.private.take(watermark, max, |event| staged.push_back(Item::Private(event)));
+            self.private.taken(taken == max, watermark);
+        }
+    }
+
+    /// Empties the cells, except for events above the watermark.
+    fn take_cells(&mut self) {
+        let (queue, watermark) = (&*self.queue, self.watermark);
+        let staged = &mut self.cells.staged;
+        let mut has_returned = false;
+        queue.pending.take(|cell| match cell.take() {
+            Some(event) if event.header().seq > watermark => {
+                has_returned = true;
+                put_back(queue, cell, event);
+            }
+            Some(event) => staged.push_back(Item::Pooled(event)),
+            None => {}
+        });
+        if has_returned {
+            // Pairs with the fence of `Queue::drain`: either the thread that closes the queue finds the cell, or this
+            // thread finds the queue closed.
+            fence(Ordering::SeqCst);
+            if queue.is_closed() {
+                queue.pending.take(|cell| drop(cell.take()));
+            }
+        }
+        // The cell that was filled last comes first.
+        staged.make_contiguous().reverse();
+        if !staged.iter().is_sorted_by_key(Item::seq) {
+            staged.make_contiguous().sort_unstable_by_key(Item::seq);
+        }
+        self.cells.taken(false, watermark);
+    }
+
+    /// Drops the events that were taken and not returned.
+    fn clear(&mut self) {
+        for lane in [&mut self.cells, &mut self.ring, &mut self.blocking, &mut self.private] {
+            lane.staged.clear();
+            lane.upto = self.watermark;
+        }
+    }
+}
+
+/// Puts an event back into its cell, or drops it if a later one has arrived.
+#[cold]
+fn put_back(queue: &Queue, cell: Arc<ConflationCell>, event: Shared<Event>) {
+    let kind = event.header().kind;
+    if queue.pending.put_back(cell, event).is_some() {
+        queue.losses[kind as usize].overtaken.bump(1);
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.clear();
+        self.queue.reader_dropped();
     }
 }

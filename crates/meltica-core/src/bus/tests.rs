@@ -1,16 +1,16 @@
 //! The queues against plain models, for all policies.
 
+mod capacity;
 mod merge;
 mod properties;
 
-use crate::bus::{DEFAULT_POLICIES, Item, OverflowPolicy, Policies, Queue, Reader, Waker};
+use crate::bus::fixtures::{Size, subscribed};
+use crate::bus::{DEFAULT_POLICIES, Item, OverflowPolicy, Policies, Queue, Reader};
 use crate::decimal::Decimal;
-use crate::dispatch::{
-    Change, Dispatcher, NotDispatched, Origin, Publisher, Route, RouteKey, SubscriptionId,
-};
+use crate::dispatch::{Dispatcher, NotDispatched, Origin, Publisher, Route, RouteKey, SubscriptionId};
 use crate::event::{BalanceUpdate, Header, Kind, Kline, Payload, RiskControl, Ticker, Trade, VenueId};
 use crate::names::{ProviderId, SymbolId};
-use crate::pool::{Claim, Pools};
+use crate::pool::{DepthClass, Pools};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,6 +38,10 @@ type Mark = (Kind, usize, u64);
 fn send(publisher: &mut Publisher, (kind, of, tag): Mark) -> Result<Option<u64>, NotDispatched> {
     let symbol = symbol(of);
     let Some(wanted) = publisher.wanted(kind, symbol) else { return Ok(None) };
+    let origin = Origin { kind, symbol, venue_time: None, received_time: 0 };
+    if kind == Kind::BookSnapshot {
+        return publisher.publish_book(wanted, origin, |book, _| book.last_update_id = tag);
+    }
     let number = Decimal::new(i128::from(tag), 0).unwrap();
     let payload = match kind {
         Kind::Trade => {
@@ -55,11 +59,6 @@ fn send(publisher: &mut Publisher, (kind, of, tag): Mark) -> Result<Option<u64>,
             interval: None,
             closed: None,
         }),
-        Kind::BookSnapshot => {
-            let mut book = publisher.borrow_book(wanted)?;
-            book.last_update_id = tag;
-            Payload::Book(book.into_shared())
-        }
         Kind::BalanceUpdate => Payload::Balance(BalanceUpdate { total: number, available: number }),
         _ => Payload::Risk(Box::new(RiskControl {
             strategy_id: tag.to_string(),
@@ -71,7 +70,6 @@ fn send(publisher: &mut Publisher, (kind, of, tag): Mark) -> Result<Option<u64>,
             circuit_breaker_open: false,
         })),
     };
-    let origin = Origin { kind, symbol, venue_time: None, received_time: 0 };
     publisher.publish(wanted, origin, payload)
 }
 
@@ -95,20 +93,28 @@ fn read_mark(item: &Item) -> (u64, Mark) {
 struct Subscriber {
     queue: Arc<Queue>,
     reader: Reader,
+    id: SubscriptionId,
     policies: Policies,
     read: Vec<(u64, Mark)>,
 }
 
 impl Subscriber {
-    fn new(policies: Policies, capacity: usize, private_limit: usize) -> Self {
-        let (queue, reader) = Queue::new(policies, capacity, private_limit, Arc::new(Waker::default()));
-        Self { queue, reader, policies, read: Vec::new() }
-    }
-
-    fn subscribe(&self, dispatcher: &Dispatcher, provider: ProviderId) -> (SubscriptionId, Change) {
-        let route =
-            |kind| Route { key: RouteKey { provider, kind, symbol: None }, filters: Vec::new(), depth: 1 };
-        dispatcher.subscribe(&self.queue, kinds().map(route).collect())
+    /// Returns a subscriber of every event of `providers`.
+    fn new(
+        dispatcher: &Dispatcher,
+        policies: Policies,
+        capacity: usize,
+        private_limit: usize,
+        providers: &[ProviderId],
+    ) -> Self {
+        let route = |provider| {
+            let key = move |kind| RouteKey { provider, kind, symbol: None };
+            kinds().map(move |kind| Route { key: key(kind), filters: Vec::new(), depth: 1 })
+        };
+        let routes = providers.iter().copied().flat_map(route).collect();
+        let size = Size { capacity, batch: 16, private_limit };
+        let (queue, reader, id) = subscribed(dispatcher, policies, size, routes, &Arc::default());
+        Self { queue, reader, id, policies, read: Vec::new() }
     }
 
     fn read_batch(&mut self, dispatcher: &Dispatcher, max: usize) {
@@ -138,7 +144,7 @@ impl Subscriber {
                 |marks: &mut dyn Iterator<Item = &Mark>| marks.filter(|mark| mark.0 == kind).count() as u64;
             let (all, read) = (count(&mut sent.values()), count(&mut self.read.iter().map(|(_, mark)| mark)));
             let losses = self.queue.losses(kind);
-            let (conflated, dropped) = (losses.conflated.get(), losses.dropped.get());
+            let (conflated, dropped) = (losses.conflated(), losses.dropped());
             prop_assert!(read + conflated + dropped <= all, "{:?}: {} {} {}", kind, read, conflated, dropped);
             if all_read {
                 prop_assert_eq!(read + conflated + dropped, all, "{:?}: every loss is counted", kind);
@@ -186,26 +192,25 @@ fn header() -> Header {
 /// Returns a length that the private lane does not exceed. With `block`, producers wait for that lane too, so a short
 /// one is enough.
 fn private_limit(policies: &Policies) -> usize {
-    let blocks = |kind: Kind| !kind.is_private() && policies[kind as usize] == OverflowPolicy::Block;
-    if Kind::ALL.into_iter().any(blocks) { 2 } else { 10_000 }
+    let blocks = |kind: Kind| policies[kind as usize] == OverflowPolicy::Block;
+    if MARKET.into_iter().any(blocks) { 2 } else { 10_000 }
 }
 
 fn plane() -> (Arc<Pools>, Arc<Dispatcher>) {
     let pools = Pools::new(1 << 26);
-    Pools::reserve(&pools, Claim { events: 1024, books: 512, depth: 1 }).unwrap();
     (Arc::clone(&pools), Dispatcher::new(pools))
 }
 
 fn all_slots_are_free(pools: &Pools) -> bool {
-    pools.events.free() == pools.events.capacity() && pools.books.free() == pools.books.capacity()
+    pools.events.free() == pools.events.capacity()
+        && DepthClass::ALL.into_iter().all(|class| pools.books(class).free() == pools.books(class).capacity())
 }
 
 /// Returns a queue with the policy `block` that one trade fills.
 fn full() -> (Arc<Pools>, Arc<Dispatcher>, Subscriber, Publisher) {
     let (pools, dispatcher) = plane();
     let name = provider("bus-tests");
-    let subscriber = Subscriber::new([OverflowPolicy::Block; Kind::COUNT], 1, 10);
-    subscriber.subscribe(&dispatcher, name);
+    let subscriber = Subscriber::new(&dispatcher, [OverflowPolicy::Block; Kind::COUNT], 1, 10, &[name]);
     let mut publisher = Publisher::new(&dispatcher, name);
     assert_eq!(send(&mut publisher, (Kind::Trade, 0, 1)), Ok(Some(1)));
     assert!(subscriber.is_full(Kind::Trade) && subscriber.is_full(Kind::Ticker));
@@ -231,8 +236,8 @@ fn a_stopped_wait_takes_no_sequence_number() {
 #[test]
 fn closing_a_full_queue_releases_its_producer() {
     let (pools, dispatcher, mut subscriber, mut publisher) = full();
-    let witness = Subscriber::new([OverflowPolicy::DropOldest; Kind::COUNT], 4, 10);
-    witness.subscribe(&dispatcher, publisher.provider());
+    let policies = [OverflowPolicy::DropOldest; Kind::COUNT];
+    let witness = Subscriber::new(&dispatcher, policies, 4, 10, &[publisher.provider()]);
     thread::scope(|scope| {
         let waiting = scope.spawn(|| send(&mut publisher, (Kind::Trade, 0, 2)));
         dispatcher.close(&subscriber.queue);
@@ -240,7 +245,7 @@ fn closing_a_full_queue_releases_its_producer() {
     });
     subscriber.read_out(&dispatcher);
     assert_eq!(subscriber.read, [], "a closed queue is empty");
-    assert_eq!(subscriber.queue.losses(Kind::Trade).dropped.get(), 0);
+    assert_eq!(subscriber.queue.losses(Kind::Trade).dropped(), 0);
     let mut witness = witness;
     witness.read_out(&dispatcher);
     assert_eq!(
@@ -256,8 +261,7 @@ fn closing_a_full_queue_releases_its_producer() {
 fn a_closed_queue_holds_nothing_whatever_keeps_it_alive() {
     let (pools, dispatcher) = plane();
     let name = provider("bus-tests");
-    let mut subscriber = Subscriber::new(DEFAULT_POLICIES, 8, 10);
-    let (id, _) = subscriber.subscribe(&dispatcher, name);
+    let mut subscriber = Subscriber::new(&dispatcher, DEFAULT_POLICIES, 8, 10, &[name]);
     let (mut idle, mut publisher) = (Publisher::new(&dispatcher, name), Publisher::new(&dispatcher, name));
     for n in 0..20 {
         for kind in kinds() {
@@ -266,7 +270,7 @@ fn a_closed_queue_holds_nothing_whatever_keeps_it_alive() {
     }
     subscriber.read_batch(&dispatcher, 2);
     let read = subscriber.read.len();
-    dispatcher.unsubscribe(id);
+    dispatcher.unsubscribe(subscriber.id);
     dispatcher.close(&subscriber.queue);
     subscriber.read_batch(&dispatcher, 2);
     assert_eq!(subscriber.read.len(), read, "the reader discards what it has taken");
@@ -279,11 +283,9 @@ fn a_closed_queue_holds_nothing_whatever_keeps_it_alive() {
 
 #[test]
 fn a_displaced_event_is_freed_by_the_caller_of_push() {
-    let pools = Pools::new(1 << 20);
-    pools.events.grow_to(8);
-    let mut policies = [OverflowPolicy::DropOldest; Kind::COUNT];
-    policies[Kind::Ticker as usize] = OverflowPolicy::Conflate;
-    let (queue, _reader) = Queue::new(policies, 1, 1, Arc::default());
+    let (pools, dispatcher) = plane();
+    let Subscriber { queue, reader: _reader, .. } =
+        Subscriber::new(&dispatcher, DEFAULT_POLICIES, 1, 1, &[provider("bus-tests")]);
     let event = |kind| {
         let mut event = pools.events.borrow().unwrap();
         event.header = Some(Header { kind, ..header() });

@@ -1,13 +1,13 @@
-//! The dispatch step: an event is numbered and pushed to the queues of its entry.
+//! Publishers: they look up the route of an event, fill its slots and start the dispatch step.
 
-use super::{Dispatcher, Entry, RouteKey, StopFlag, Table, Target};
-use crate::bus::{Place, Waker};
+use super::step::{Content, Copies, Step, wake_all};
+use super::{Dispatcher, RouteKey, StopFlag, Table};
+use crate::bus::Waker;
 use crate::clock::{self, Anchor};
-use crate::event::{Event, Header, Kind, Nanos, Payload};
+use crate::event::{Book, Event, Header, Kind, Nanos, Payload};
 use crate::names::{ProviderId, SymbolId};
-use crate::pool::{Pool, Recycle, Shared, Unique};
-use crate::sync::{Arc, MutexGuard, Ordering, fence, lock};
-use std::time::{Duration, Instant};
+use crate::pool::{DepthClass, InFlight, Pools, Shared};
+use crate::sync::{Arc, Ordering, fence};
 
 /// The entry of a route. Valid until the next lookup.
 #[derive(Debug, Clone, Copy)]
@@ -33,8 +33,10 @@ pub struct Origin {
 /// The reason for which an event was not dispatched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotDispatched {
-    /// Every slot of the pool is in use.
-    #[error("event not dispatched: every slot of the pool is in use")]
+    /// Every slot of the pool is in use, although each queue and publisher has reserved its share.
+    #[error(
+        "event not dispatched: every slot of the pool is in use; this is a fault of Meltica, please report it"
+    )]
     PoolExhausted,
     /// The publisher was stopped while it waited for a slow reader.
     #[error("event not dispatched: the publisher was stopped while it waited for a slow reader")]
@@ -44,140 +46,6 @@ pub enum NotDispatched {
         "event not dispatched: a queue that blocks is full and the publisher must not wait for its reader"
     )]
     QueueFull,
-}
-
-/// The interval at which a wait for a slot or for room checks the stop flag.
-const WAIT: Duration = Duration::from_millis(50);
-
-fn borrow<T: Recycle + Send + Sync>(
-    pool: &Pool<T>,
-    blocking: bool,
-    stop: &StopFlag,
-) -> Result<Unique<T>, NotDispatched> {
-    loop {
-        if let Some(slot) = pool.borrow() {
-            return Ok(slot);
-        }
-        if !blocking || stop.never_waits() {
-            return Err(NotDispatched::PoolExhausted);
-        }
-        if let Some(slot) = pool.borrow_within(WAIT) {
-            return Ok(slot);
-        }
-        if stop.is_stopped() {
-            return Err(NotDispatched::Stopped);
-        }
-    }
-}
-
-/// The dispatch of one event to the queues of its entry.
-struct Step<'p> {
-    dispatcher: &'p Dispatcher,
-    entry: &'p Entry,
-    /// Whether the filters of each target matched; empty if no target has filters.
-    passed: &'p [bool],
-    wakes: &'p mut Vec<Arc<Waker>>,
-    /// Events that lost their place in a queue, to be freed after the lock; empty between steps.
-    displaced: &'p mut Vec<Shared<Event>>,
-    stop: &'p StopFlag,
-}
-
-impl<'p> Step<'p> {
-    #[inline]
-    fn targets(&self) -> impl Iterator<Item = &'p Target> + use<'p> {
-        let passed = self.passed;
-        let wants = move |i: usize| passed.get(i).copied().unwrap_or(true);
-        self.entry.targets.iter().enumerate().filter(move |(i, _)| wants(*i)).map(|(_, target)| target)
-    }
-
-    #[inline]
-    fn market(
-        &mut self,
-        readers: usize,
-        header: Header,
-        payload: &mut Payload,
-    ) -> Result<u64, NotDispatched> {
-        let mut event = borrow(&self.dispatcher.pools.events, self.entry.blocking, self.stop)?;
-        event.payload = std::mem::take(payload);
-        self.displaced.reserve(readers);
-        let mut order = self.lock_with_room(header.kind)?;
-        let seq = *order + 1;
-        event.header = Some(Header { seq, ..header });
-        for (target, event) in self.targets().zip(event.share(readers as u32)) {
-            self.displaced.extend(target.queue.push(&target.cell, header.kind, seq, event));
-        }
-        *order = seq;
-        self.dispatcher.watermark.set(seq);
-        drop(order);
-        self.displaced.clear();
-        Ok(seq)
-    }
-
-    fn private(
-        &mut self,
-        readers: usize,
-        header: Header,
-        payload: &mut Payload,
-    ) -> Result<u64, NotDispatched> {
-        let places: Vec<Place> = (0..readers).map(|_| Place::new()).collect();
-        let mut event = Arc::new(Event { header: Some(header), payload: std::mem::take(payload) });
-        let mut refused = Vec::with_capacity(readers);
-        let mut order = self.lock_with_room(header.kind)?;
-        let seq = *order + 1;
-        if let Some(event) = Arc::get_mut(&mut event) {
-            event.header = Some(Header { seq, ..header });
-        }
-        for (target, place) in self.targets().zip(places) {
-            if let Err(place) = target.queue.push_private(place, header.kind, Arc::clone(&event)) {
-                refused.push((place, Arc::clone(&target.waker)));
-            }
-        }
-        *order = seq;
-        self.dispatcher.watermark.set(seq);
-        drop(order);
-        // The reader of a halted queue must be woken, so that it sees the halt.
-        self.wakes.extend(refused.into_iter().map(|(_, waker)| waker));
-        Ok(seq)
-    }
-
-    /// Takes the dispatch lock while every blocking queue has room.
-    #[inline]
-    fn lock_with_room(&mut self, kind: Kind) -> Result<MutexGuard<'p, u64>, NotDispatched> {
-        let dispatcher = self.dispatcher;
-        if !self.entry.blocking {
-            return Ok(lock(&dispatcher.order));
-        }
-        let mut targets = self.targets();
-        let full = |target: &&Target| target.queue.blocks(kind) && !target.queue.has_room(kind);
-        loop {
-            while let Some(target) = targets.find(full) {
-                if self.stop.never_waits() || target.waker.is_mine() {
-                    return Err(NotDispatched::QueueFull);
-                }
-                // Sleeping readers must be woken for the events already queued, or the wait would not end.
-                wake_all(self.wakes);
-                let one_at_a_time = lock(&dispatcher.waiting);
-                target.queue.wait_for_room(kind, Some(Instant::now() + WAIT));
-                drop(one_at_a_time);
-                if self.stop.is_stopped() {
-                    return Err(NotDispatched::Stopped);
-                }
-                targets = self.targets();
-            }
-            let order = lock(&dispatcher.order);
-            targets = self.targets();
-            if targets.find(full).is_none() {
-                return Ok(order);
-            }
-            targets = self.targets();
-        }
-    }
-}
-
-fn wake_all(wakes: &mut Vec<Arc<Waker>>) {
-    for waker in wakes.drain(..) {
-        waker.unpark();
-    }
 }
 
 /// Publishes the events of one provider, on one thread at a time.
@@ -194,6 +62,7 @@ pub struct Publisher {
     /// The time of the last dispatch.
     last_ticks: u64,
     stop: std::sync::Arc<StopFlag>,
+    _in_flight: InFlight,
 }
 
 impl Publisher {
@@ -210,6 +79,7 @@ impl Publisher {
             anchor: Anchor::now(),
             last_ticks: 0,
             stop: std::sync::Arc::default(),
+            _in_flight: Pools::enter(&dispatcher.pools),
         }
     }
 
@@ -255,7 +125,8 @@ impl Publisher {
             }
             None => return None,
         };
-        Some(Wanted { entry, depth: self.table.entries[entry as usize].depth })
+        let depth = self.table.entries[entry as usize].depths.into_iter().max().unwrap_or_default();
+        Some(Wanted { entry, depth })
     }
 
     /// Looks up the route of the extension `name`, as [`Self::wanted`] does, and returns the symbol of its header.
@@ -270,13 +141,47 @@ impl Publisher {
         self.wanted(kind, symbol).map(|wanted| (wanted, symbol))
     }
 
-    /// Borrows a book slot to publish.
+    /// Publishes the book that `fill` writes, given the levels per side of the deepest route. Routes of other depth
+    /// classes get a copy of its top, one per [`DepthClass`].
     ///
     /// # Errors
-    /// [`NotDispatched`] if the pool is exhausted, or if the wait for a slot was stopped.
-    pub fn borrow_book(&self, wanted: Wanted) -> Result<Unique<crate::event::Book>, NotDispatched> {
-        let blocking = self.table.entries[wanted.entry as usize].blocking;
-        borrow(&self.dispatcher.pools.books, blocking, &self.stop)
+    /// As [`Self::publish`].
+    #[inline]
+    pub fn publish_book(
+        &mut self,
+        wanted: Wanted,
+        origin: Origin,
+        fill: impl FnOnce(&mut Book, u32),
+    ) -> Result<Option<u64>, NotDispatched> {
+        let depths = self.table.entries[wanted.entry as usize].depths;
+        let mut copies: Copies = [const { None }; DepthClass::COUNT];
+        let mut classes = DepthClass::ALL.into_iter().rev().filter(|class| depths[class.index()] > 0);
+        let Some(deepest) = classes.next() else { return Ok(None) };
+        let Some(mut book) = self.dispatcher.pools.books(deepest).borrow() else {
+            return Err(self.exhausted(wanted, origin.kind));
+        };
+        fill(&mut book, depths[deepest.index()]);
+        let book = book.into_shared();
+        let mut is_only = true;
+        for class in classes {
+            is_only = false;
+            let Some(mut copy) = self.dispatcher.pools.books(class).borrow() else {
+                return Err(self.exhausted(wanted, origin.kind));
+            };
+            copy.copy_top(&book, depths[class.index()] as usize);
+            copies[class.index()] = Some(copy.into_shared());
+        }
+        if is_only {
+            return self.dispatch(wanted, origin, Content::Payload(&mut Payload::Book(book)));
+        }
+        copies[deepest.index()] = Some(book);
+        self.dispatch(wanted, origin, Content::Books(copies))
+    }
+
+    #[cold]
+    fn exhausted(&mut self, wanted: Wanted, kind: Kind) -> NotDispatched {
+        self.passed.clear();
+        self.step(wanted).exhausted(kind)
     }
 
     /// Numbers the event and pushes it to the queues of its route. Returns the number, or `None` if no filter matched.
@@ -304,10 +209,22 @@ impl Publisher {
         origin: Origin,
         payload: &mut Payload,
     ) -> Result<Option<u64>, NotDispatched> {
+        self.dispatch(wanted, origin, Content::Payload(payload))
+    }
+
+    #[inline]
+    fn dispatch(
+        &mut self,
+        wanted: Wanted,
+        origin: Origin,
+        content: Content<'_>,
+    ) -> Result<Option<u64>, NotDispatched> {
         let entry = &self.table.entries[wanted.entry as usize];
         let mut readers = entry.targets.len();
         self.passed.clear();
-        if entry.filtered {
+        if entry.filtered
+            && let Content::Payload(payload) = &content
+        {
             self.passed.extend(entry.targets.iter().map(|t| t.filters.iter().all(|f| f.matches(payload))));
             readers = self.passed.iter().filter(|passed| **passed).count();
         }
@@ -331,29 +248,36 @@ impl Publisher {
             symbol: origin.symbol,
             kind: origin.kind,
         };
-        let mut step = Step {
-            dispatcher: &self.dispatcher,
-            entry,
-            passed: &self.passed,
-            wakes: &mut self.wakes,
-            displaced: &mut self.displaced,
-            stop: &self.stop,
-        };
-        let seq = if origin.kind.is_private() {
-            step.private(readers, header, payload)?
-        } else {
-            step.market(readers, header, payload)?
+        let mut step = self.step(wanted);
+        let seq = match content {
+            Content::Payload(payload) if origin.kind.is_private() => {
+                step.private(readers, header, payload)?
+            }
+            Content::Payload(payload) => step.market(readers, header, payload)?,
+            Content::Books(copies) => step.books(readers, header, copies)?,
         };
         self.sequences[id] += 1;
         self.last_ticks = ticks;
         // Pairs with the fence of `Waker::wait`.
         fence(Ordering::SeqCst);
-        for target in &entry.targets {
+        for target in &self.table.entries[wanted.entry as usize].targets {
             if target.waker.take_parked() {
                 self.wakes.push(Arc::clone(&target.waker));
             }
         }
         Ok(Some(seq))
+    }
+
+    #[inline]
+    fn step(&mut self, wanted: Wanted) -> Step<'_> {
+        Step {
+            dispatcher: &self.dispatcher,
+            entry: &self.table.entries[wanted.entry as usize],
+            passed: &self.passed,
+            wakes: &mut self.wakes,
+            displaced: &mut self.displaced,
+            stop: &self.stop,
+        }
     }
 
     /// Wakes the readers that slept when their events were pushed.

@@ -1,12 +1,13 @@
 //! The routing table against a plain filter.
 
-use crate::bus::{OverflowPolicy, Queue, Reader, Waker};
+use crate::bus::fixtures::{self, Size};
+use crate::bus::{OverflowPolicy, Reader};
 use crate::decimal::Decimal;
 use crate::dispatch::{Change, Dispatcher, Origin, Publisher, Route, RouteKey, SubscriptionId};
 use crate::event::{BookGap, Kind, Payload, Side, Ticker, Trade, VenueId};
 use crate::filter::{Filter, Operand};
 use crate::names::{ProviderId, SymbolId};
-use crate::pool::{Claim, Pools};
+use crate::pool::{DepthClass, Pools};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use std::collections::{BTreeMap, BTreeSet};
@@ -164,7 +165,7 @@ fn best<'r>(routes: &'r [Declared], sent: &Sent) -> Option<&'r Declared> {
     covering().rfind(|route| route.symbol.is_some()).or_else(|| covering().next_back())
 }
 
-fn payload(sent: &Sent, publisher: &Publisher, wanted: crate::dispatch::Wanted) -> Payload {
+fn payload(sent: &Sent) -> Payload {
     let number = |n: u8| Decimal::new(i128::from(n) * 10, 1).unwrap();
     match sent.kind {
         Kind::Trade => {
@@ -173,7 +174,6 @@ fn payload(sent: &Sent, publisher: &Publisher, wanted: crate::dispatch::Wanted) 
             Payload::Trade(Trade { id: VenueId::Number(n.into()), side: sent.side, price, quantity })
         }
         Kind::Ticker => Payload::Ticker(Ticker { last: sent.number.map(number), ..Ticker::default() }),
-        Kind::BookSnapshot => Payload::Book(publisher.borrow_book(wanted).unwrap().into_shared()),
         _ => Payload::BookGap(BookGap { expected: 1, received: 2 }),
     }
 }
@@ -209,9 +209,11 @@ impl Plane {
     }
 
     fn subscribe(&mut self, routes: Vec<Declared>) -> Change {
-        let (queue, reader) =
-            Queue::new([OverflowPolicy::DropOldest; Kind::COUNT], 4, 4, Arc::new(Waker::default()));
-        let (id, change) = self.dispatcher.subscribe(&queue, routes.iter().map(Declared::route).collect());
+        let declared: Vec<_> = routes.iter().map(Declared::route).collect();
+        let keys: Vec<_> = declared.iter().map(|route| route.key).collect();
+        let options = fixtures::options([OverflowPolicy::DropOldest; Kind::COUNT], Size::of(4), &declared);
+        let (queue, reader) = self.dispatcher.queue(options, &keys, Arc::default()).unwrap();
+        let (id, change) = self.dispatcher.subscribe(&queue, declared);
         self.subscribers.push(Subscriber { id, routes, reader });
         change
     }
@@ -246,11 +248,14 @@ impl Plane {
         let matched: Vec<bool> = routes.iter().map(|route| route.is_some_and(matches)).collect();
         if let Some(wanted) = wanted {
             let deepest = routes.iter().flatten().map(|route| route.depth).max().unwrap_or(0);
-            let depth = if is_notice { 0 } else { deepest };
+            let depth = if sent.kind == Kind::BookSnapshot { deepest } else { 0 };
             prop_assert_eq!(wanted.depth, depth, "as deep as the deepest route");
-            let payload = payload(sent, publisher, wanted);
             let origin = Origin { kind: sent.kind, symbol, venue_time: None, received_time: 0 };
-            let seq = publisher.publish(wanted, origin, payload).unwrap();
+            let seq = if sent.kind == Kind::BookSnapshot {
+                publisher.publish_book(wanted, origin, |_, asked| assert_eq!(asked, depth)).unwrap()
+            } else {
+                publisher.publish(wanted, origin, payload(sent)).unwrap()
+            };
             prop_assert_eq!(seq, matched.contains(&true).then_some(self.last + 1));
             self.last = seq.unwrap_or(self.last);
         }
@@ -277,7 +282,6 @@ proptest! {
     #[test]
     fn prop_the_table_is_a_filter(steps in steps()) {
         let pools = Pools::new(1 << 24);
-        Pools::reserve(&pools, Claim { events: 256, books: 64, depth: 1 }).unwrap();
         let mut plane = Plane::new(&pools);
         for step in steps {
             match step {
@@ -289,6 +293,8 @@ proptest! {
         }
         drop(plane);
         prop_assert_eq!(pools.events.free(), pools.events.capacity(), "every slot is returned");
-        prop_assert_eq!(pools.books.free(), pools.books.capacity(), "every slot is returned");
+        for books in DepthClass::ALL.map(|class| pools.books(class)) {
+            prop_assert_eq!(books.free(), books.capacity(), "every slot is returned");
+        }
     }
 }

@@ -137,6 +137,26 @@ pub struct Book {
     pub checksum: Option<u32>,
 }
 
+impl Book {
+    /// Returns an empty book with room for `levels` levels per side.
+    pub fn with_capacity(levels: usize) -> Self {
+        Self { bids: Vec::with_capacity(levels), asks: Vec::with_capacity(levels), ..Self::default() }
+    }
+
+    /// Copies the best `depth` levels of each side of `from`. Keeps the book's own buffers.
+    pub fn copy_top(&mut self, from: &Self, depth: usize) {
+        let Self { bids, asks, .. } = self;
+        for (mine, theirs) in [(bids, &from.bids), (asks, &from.asks)] {
+            mine.clear();
+            mine.extend_from_slice(&theirs[..theirs.len().min(depth)]);
+        }
+        (self.price_scale, self.quantity_scale) = (from.price_scale, from.quantity_scale);
+        (self.bid_count, self.ask_count) = (from.bid_count, from.ask_count);
+        (self.first_update_id, self.last_update_id) = (from.first_update_id, from.last_update_id);
+        self.checksum = from.checksum;
+    }
+}
+
 impl Recycle for Book {
     fn recycle(&mut self) {
         self.bids.clear();
@@ -361,12 +381,26 @@ pub enum StaleReason {
     Overflow,
     /// The connection was lost.
     Disconnected,
+    /// The venue sent nothing for too long.
+    Silent,
 }
 
 impl StaleReason {
     /// Every reason.
-    pub const ALL: [Self; 6] =
-        [Self::Gap, Self::Crossed, Self::Checksum, Self::NoSnapshot, Self::Overflow, Self::Disconnected];
+    pub const ALL: [Self; 7] = [
+        Self::Gap,
+        Self::Crossed,
+        Self::Checksum,
+        Self::NoSnapshot,
+        Self::Overflow,
+        Self::Disconnected,
+        Self::Silent,
+    ];
+
+    /// Returns whether the reason concerns every kind of market data about the symbol, not only its book.
+    pub const fn is_of_feed(self) -> bool {
+        matches!(self, Self::Disconnected | Self::Silent)
+    }
 
     /// Returns the name of the reason.
     pub const fn name(self) -> &'static str {
@@ -377,6 +411,7 @@ impl StaleReason {
             Self::NoSnapshot => "no_snapshot",
             Self::Overflow => "overflow",
             Self::Disconnected => "disconnected",
+            Self::Silent => "silent",
         }
     }
 }

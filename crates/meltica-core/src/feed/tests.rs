@@ -1,12 +1,12 @@
 //! Outcomes of frames, and damaged frames: each is a counted error or loses data, and does not affect later frames.
 
 use super::*;
-use crate::bus::{Item, OverflowPolicy, Queue, Reader};
+use crate::bus::{Item, OverflowPolicy, Reader, fixtures};
 use crate::codec::fixtures::{ALL, DIFF, SNAPSHOT, TICKER, TRADE, binance_spec, wrap};
 use crate::codec::{MAX_FRAME, MAX_LEVELS, Match, MessageSpec, Role};
 use crate::dispatch::{Dispatcher, Route, RouteKey};
 use crate::names::ProviderId;
-use crate::pool::{Claim, Pools};
+use crate::pool::{DepthClass, Pools};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -24,17 +24,17 @@ impl Plane {
     /// Returns a feed whose events are all routed, with a synchronised book of BTC-USDT.
     fn new() -> Self {
         let pools = Pools::new(1 << 26);
-        Pools::reserve(&pools, Claim { events: 2048, books: 64, depth: DEPTH }).unwrap();
         let dispatcher = Dispatcher::new(Arc::clone(&pools));
-        let (queue, reader) =
-            Queue::new([OverflowPolicy::DropOldest; Kind::COUNT], 2048, 2048, Arc::default());
         let provider = ProviderId::intern("feed-tests");
         let route = |kind: &Kind| Route {
             key: RouteKey { provider, kind: *kind, symbol: None },
             filters: Vec::new(),
             depth: DEPTH as u32,
         };
-        dispatcher.subscribe(&queue, Kind::PUBLIC.iter().map(route).collect());
+        let routes = Kind::PUBLIC.iter().map(route).collect();
+        let policies = [OverflowPolicy::DropOldest; Kind::COUNT];
+        let (_, reader, _) =
+            fixtures::subscribed(&dispatcher, policies, fixtures::Size::of(2048), routes, &Arc::default());
         let codec = Codec::compile(binance_spec()).unwrap();
         let feed = Feed::new(Publisher::new(&dispatcher, provider), Some(codec));
         let mut plane = Self { pools, dispatcher, reader, feed, last: 0 };
@@ -86,7 +86,9 @@ impl Plane {
         let Self { pools, dispatcher, reader, feed, .. } = self;
         drop((dispatcher, reader, feed));
         assert_eq!(pools.events.free(), pools.events.capacity(), "every slot is returned");
-        assert_eq!(pools.books.free(), pools.books.capacity(), "every slot is returned");
+        for books in DepthClass::ALL.map(|class| pools.books(class)) {
+            assert_eq!(books.free(), books.capacity(), "every slot is returned");
+        }
     }
 }
 

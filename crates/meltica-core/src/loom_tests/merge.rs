@@ -1,6 +1,6 @@
 //! The merge of two queues beside their producer.
 
-use super::{Plane, explore, provider, route};
+use super::{Plane, explore, provider};
 use crate::bus::{DEFAULT_POLICIES, Merge, Rule, Waker};
 use crate::dispatch::Publisher;
 use crate::event::Kind;
@@ -13,8 +13,7 @@ fn loom_merged_queues_ascend_beside_their_producer() {
         let waker = Arc::new(Waker::default());
         let mut merge = Merge::new(Rule::Common, 2);
         for kind in [Kind::Trade, Kind::BalanceUpdate] {
-            let (queue, reader) = Plane::queue(DEFAULT_POLICIES, 4, &waker);
-            plane.dispatcher.subscribe(&queue, vec![route(kind)]);
+            let (_, reader, _) = plane.queue(DEFAULT_POLICIES, 4, &waker, &[kind]);
             merge.push(reader);
         }
         let mut publisher = Publisher::new(&plane.dispatcher, provider());

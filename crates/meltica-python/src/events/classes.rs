@@ -343,14 +343,14 @@ event_class! {
 }
 
 event_class! {
-    /// A symbol's book is not valid until its next `BookSnapshot`.
+    /// Market data of a symbol is stale: a book until its next `BookSnapshot`, a feed until its next event.
     ///
     /// Immutable. In a test: `meltica.testing.event("MarketStale", "BTC-USDT", reason="gap")`.
     PyMarketStale, "MarketStale", MarketStale(reason);
     numbers {}
     optional {}
     plain {
-        /// str: Why the book is stale.
+        /// str: Why the data is stale.
         ///
         /// - `gap`: updates were lost.
         /// - `crossed`: the best bid reached the best ask.
@@ -358,6 +358,7 @@ event_class! {
         /// - `no_snapshot`: no usable snapshot came while updates were waiting for one.
         /// - `overflow`: a number of the venue does not fit the book.
         /// - `disconnected`: the connection was lost.
+        /// - `silent`: the venue sent nothing for too long.
         reason: &'static str = reason.name();
     }
     object {}

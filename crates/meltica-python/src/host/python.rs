@@ -1,25 +1,21 @@
 //! `Host` as Python sees it: checks and compiles the declaration of an instance.
 
-use super::{Command, HostShared, Member, Signature, spawn};
+use super::{Command, HostShared, Member, PRIVATE_LIMIT, Signature, spawn};
 use crate::callback::Callback;
 use crate::convert::{canonical, kind, value_error};
 use crate::core::CoreShared;
 use crate::errors::{CapacityError, LambdaError};
 use crate::filter::Filters;
 use crate::instance::{InstanceShared, Keep, Plan, PyInstance, lock};
-use meltica_core::bus::{DEFAULT_POLICIES, OverflowPolicy, Policies};
+use meltica_core::bus::{DEFAULT_POLICIES, OverflowPolicy, Policies, QueueOptions};
 use meltica_core::dispatch::{Route, RouteKey};
 use meltica_core::event::Kind;
 use meltica_core::names::{ProviderId, SymbolId};
-use meltica_core::pool::{Claim, Pools};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
-
-/// How many symbols a route for every symbol reserves.
-const WILDCARD_SYMBOLS: usize = 64;
 
 type Callbacks = [Option<Callback>; Kind::COUNT];
 
@@ -150,15 +146,24 @@ impl PyHost {
                 "instance not added: a thread host runs one instance; use another host or the mode `shared`",
             ));
         }
-        let claim = claim(&signature, &routes, self.shared.batch(), keep.book);
-        let reservation = Pools::reserve(self.core.dispatcher.pools(), claim)
-            .map_err(|error| CapacityError::new_err(format!("instance {id}: {error}")))?;
+        let options = QueueOptions {
+            policies: signature.policies,
+            capacity: signature.capacity,
+            batch: self.shared.batch(),
+            private_limit: PRIVATE_LIMIT,
+            depth: signature.depth,
+        };
+        let queue = self
+            .core
+            .dispatcher
+            .queue(options, &signature.routes, Arc::clone(&self.shared.waker))
+            .map_err(|error| CapacityError::new_err(format!("instance {id} not added: {error}")))?;
         if self.thread.get().is_none() {
             let thread = spawn(Arc::clone(&self.shared), &format!("meltica-{}", self.mode()))?;
             let _ = self.thread.set(Mutex::new(Some(thread)));
         }
         let number = self.core.next_instance_number();
-        let plan = Plan { member, signature, routes, reservation };
+        let plan = Plan { member, signature, routes, queue };
         let shared = Arc::new(InstanceShared::new(number, id, Arc::clone(&self.shared), keep, plan));
         self.shared.add(&shared);
         Ok(PyInstance { shared, core: Arc::clone(&self.core) })
@@ -198,24 +203,4 @@ fn compile_callbacks(declared: &Bound<'_, PyDict>) -> PyResult<Callbacks> {
         callbacks[kind(&name.extract::<String>()?)? as usize] = Some(Callback::new(&callable)?);
     }
     Ok(callbacks)
-}
-
-/// Returns how many slots an instance needs at most.
-fn claim(signature: &Signature, routes: &[Route], batch: usize, keep_book: bool) -> Claim {
-    let conflated = |kind: Kind| signature.policies[kind as usize] == OverflowPolicy::Conflate;
-    let cells = |wanted: &dyn Fn(Kind) -> bool| -> usize {
-        let routes = routes.iter().filter(|route| wanted(route.key.kind));
-        routes.map(|route| if route.key.symbol.is_some() { 1 } else { WILDCARD_SYMBOLS }).sum()
-    };
-    let in_ring = |kind: Kind| {
-        !kind.is_private() && !conflated(kind) && routes.iter().any(|route| route.key.kind == kind)
-    };
-    let ring = signature.capacity.next_power_of_two() + 2 * batch;
-    let book = Kind::BookSnapshot;
-    // A conflated route has one event in its cell and at most two that were taken and wait for delivery.
-    let events = 3 * cells(&conflated) + if Kind::ALL.into_iter().any(in_ring) { ring } else { 0 };
-    let books = if in_ring(book) { ring } else { 3 * cells(&|kind| kind == book) };
-    let kept = if keep_book { cells(&|kind| kind == book) } else { 0 };
-    let depth = if books > 0 { signature.depth as usize } else { 0 };
-    Claim { events, books: books + kept, depth }
 }

@@ -8,7 +8,6 @@ use crate::routes::Routes;
 use meltica_core::bus::Queue;
 use meltica_core::clock;
 use meltica_core::event::Kind;
-use meltica_core::pool::Reservation;
 use pyo3::prelude::*;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -24,7 +23,6 @@ pub struct Seat {
     pub timers: Vec<Beat>,
     /// Losses of the queue before the instance started: (conflated, dropped) by kind.
     pub lost_before: [(u64, u64); Kind::COUNT],
-    pub _reservation: Reservation,
 }
 
 /// Seats that read one queue. Its reader has the same index in the host's `Merge`.
@@ -39,7 +37,7 @@ pub struct Group {
 /// Returns how many events of a kind a queue conflated and dropped.
 pub fn losses(queue: &Queue, kind: Kind) -> (u64, u64) {
     let losses = queue.losses(kind);
-    (losses.conflated.get(), losses.dropped.get())
+    (losses.conflated(), losses.dropped())
 }
 
 /// Updates the losses of the seats from their queue.

@@ -7,7 +7,7 @@ use crate::callback::thread_ident;
 use crate::errors::LambdaError;
 use crate::instance::{InstanceShared, Plan, State, lock};
 use crate::routes::Routes;
-use meltica_core::bus::{Merge, Queue, Rule};
+use meltica_core::bus::{Merge, Queue, Reader, Rule};
 use meltica_core::clock::{self, Anchor};
 use meltica_core::dispatch::Route;
 use meltica_core::event::{Event, Kind, Nanos, Payload};
@@ -290,19 +290,25 @@ impl Loop {
             errors_in_a_row: 0,
             timers: Vec::new(),
             lost_before: [(0, 0); Kind::COUNT],
-            _reservation: plan.reservation,
         };
         if !instance.enter(State::Running) {
             self.finish(py, seat, State::Stopped);
             return stopped("while `on_start` ran");
         }
-        self.join(py, seat, plan.signature, plan.routes);
+        self.join(py, seat, plan.signature, plan.routes, plan.queue);
         self.take_timers();
         Ok(())
     }
 
     /// Adds a running instance to the group that reads the same events, or to a new one.
-    fn join(&mut self, py: Python<'_>, seat: Seat, signature: Signature, routes: Vec<Route>) {
+    fn join(
+        &mut self,
+        py: Python<'_>,
+        seat: Seat,
+        signature: Signature,
+        routes: Vec<Route>,
+        (queue, reader): (Arc<Queue>, Reader),
+    ) {
         let instance = Arc::clone(&seat.instance);
         let mates = |g: &&mut Group| !g.signature.filtered && g.signature == signature;
         let found = self.groups.iter_mut().find(mates).and_then(|g| Some((g.routes.upgrade()?, g)));
@@ -313,12 +319,6 @@ impl Loop {
             *lock(&instance.routes) = Some(routes);
             return;
         }
-        let (queue, reader) = Queue::new(
-            signature.policies,
-            signature.capacity,
-            super::PRIVATE_LIMIT,
-            Arc::clone(&self.shared.waker),
-        );
         let subscribed = Routes::subscribe(py, &self.shared.core, &queue, routes);
         let routes = Arc::downgrade(&subscribed);
         *lock(&instance.routes) = Some(subscribed);

@@ -8,7 +8,6 @@ use crate::events::{Body, Content, make};
 use meltica_core::decimal::Decimal;
 use meltica_core::event::{Book, Event, Header, Nanos, Payload, PriceLevel};
 use meltica_core::names::{ProviderId, SymbolId};
-use meltica_core::pool::Shared;
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -20,7 +19,17 @@ struct Market {
     bid: Option<f64>,
     ask: Option<f64>,
     time: Nanos,
-    stale: bool,
+    has_book: bool,
+    /// Until the next book.
+    stale_book: bool,
+    /// Until the next event of the feed.
+    stale_feed: bool,
+}
+
+impl Market {
+    fn is_stale(&self) -> bool {
+        self.stale_book || self.stale_feed
+    }
 }
 
 type Key = (SymbolId, ProviderId);
@@ -29,7 +38,8 @@ type Key = (SymbolId, ProviderId);
 pub struct MarketView {
     keep: Keep,
     markets: Mutex<BTreeMap<Key, Market>>,
-    books: Mutex<BTreeMap<Key, (Header, Shared<Book>)>>,
+    /// Copies, so that a kept book does not hold a slot of the pool.
+    books: Mutex<BTreeMap<Key, (Header, Book)>>,
 }
 
 impl MarketView {
@@ -52,7 +62,12 @@ impl MarketView {
         let header = event.header();
         let key = (header.symbol, header.provider);
         match &event.payload {
-            Payload::Book(book) => drop(lock(&self.books).insert(key, (*header, book.clone()))),
+            Payload::Book(book) => {
+                let mut books = lock(&self.books);
+                let kept = books.entry(key).or_insert_with(|| (*header, Book::default()));
+                kept.0 = *header;
+                kept.1.copy_top(book, self.keep.depth as usize);
+            }
             Payload::MarketStale(_) => drop(lock(&self.books).remove(&key)),
             _ => {}
         }
@@ -63,25 +78,33 @@ impl MarketView {
         let mut markets = lock(&self.markets);
         let market = markets.entry((header.symbol, header.provider)).or_default();
         match &event.payload {
-            Payload::Trade(trade) => market.last = Some(trade.price.to_f64()),
+            Payload::Trade(trade) => {
+                market.last = Some(trade.price.to_f64());
+                market.stale_feed = false;
+            }
             Payload::Ticker(ticker) => {
                 market.last = ticker.last.map(Decimal::to_f64).or(market.last);
                 market.bid = ticker.bid.map(Decimal::to_f64).or(market.bid);
                 market.ask = ticker.ask.map(Decimal::to_f64).or(market.ask);
+                market.stale_feed = false;
             }
             Payload::Book(book) => {
                 let best = |levels: &[PriceLevel]| {
                     levels.first().map(|level| crate::payload::price(book, *level).to_f64())
                 };
-                (market.bid, market.ask, market.stale) = (best(&book.bids), best(&book.asks), false);
+                (market.bid, market.ask) = (best(&book.bids), best(&book.asks));
+                (market.has_book, market.stale_book, market.stale_feed) = (true, false, false);
             }
-            Payload::MarketStale(_) => market.stale = true,
+            Payload::MarketStale(reason) => {
+                market.stale_feed |= reason.is_of_feed();
+                market.stale_book |= market.has_book || !reason.is_of_feed();
+            }
             _ => return,
         }
         market.time = header.received_time;
     }
 
-    /// Returns the slots of the kept books to their pool.
+    /// Frees the kept books.
     pub fn clear(&self) {
         lock(&self.books).clear();
     }
@@ -100,8 +123,7 @@ impl MarketView {
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let kept = find(&lock(&self.books), symbol, provider)?.map(|(_, kept)| kept.clone());
         let Some((header, book)) = kept else { return Ok(None) };
-        let body = BookBody::slot(book, self.keep.depth);
-        body.keep();
+        let body = BookBody::kept(book, self.keep.depth);
         make(py, Content::new(header, Body::Book(body))).map(Some)
     }
 }
@@ -175,22 +197,24 @@ impl PyMarketState {
         self.0.time
     }
 
-    /// bool: Whether the symbol's book is stale.
+    /// bool: Whether the symbol's book is stale, or its feed: disconnected or silent.
     #[getter]
     fn stale(&self) -> bool {
-        self.0.stale
+        self.0.is_stale()
     }
 
     fn __repr__(&self) -> String {
         let number = |value: Option<f64>| value.map_or_else(|| "None".into(), |v| v.to_string());
-        let Market { last, bid, ask, stale, .. } = self.0;
+        let Market { last, bid, ask, .. } = self.0;
+        let stale = self.0.is_stale();
         let (last, bid, ask) = (number(last), number(bid), number(ask));
         format!("MarketState(last={last} bid={bid} ask={ask}{})", if stale { " stale" } else { "" })
     }
 
     /// The present fields only, for logs: `bid 60000.01, ask 60000.02, last 60000.02`.
     fn __str__(&self) -> String {
-        let Market { last, bid, ask, stale, .. } = self.0;
+        let Market { last, bid, ask, .. } = self.0;
+        let stale = self.0.is_stale();
         let parts = [("bid", bid), ("ask", ask), ("last", last)];
         let present = parts.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
         present.chain(stale.then(|| "stale".into())).collect::<Vec<_>>().join(", ")

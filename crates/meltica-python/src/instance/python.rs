@@ -9,7 +9,8 @@ use crate::host::Command;
 use crate::stats::{by_kind, summary_dict};
 use meltica_core::event::Nanos;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{IntoPyDict, PyDict};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -182,7 +183,22 @@ impl PyInstance {
         Ok(out)
     }
 
-    /// Returns counters (delivered, conflated and dropped by kind, errors, slow callbacks) and latencies in ns.
+    /// The symbols for which the queue has no room: by kind, (provider, symbol). Their events are not delivered.
+    ///
+    /// A route for every symbol claims more room as new symbols appear, until the pools are at their maximum.
+    #[getter]
+    fn left_out(&self) -> BTreeMap<&'static str, Vec<(&'static str, &'static str)>> {
+        lock(&self.shared.routes).as_ref().map(|routes| routes.left_out()).unwrap_or_default()
+    }
+
+    /// Why the queue could not get more room; None if it did.
+    #[getter]
+    fn refused_room(&self) -> Option<String> {
+        lock(&self.shared.routes).as_ref().and_then(|routes| routes.refused())
+    }
+
+    /// Returns counters (delivered, conflated, dropped and left out by kind, errors, slow callbacks) and latencies in
+    /// ns. `left_out` counts symbols, the others events.
     pub fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = &self.shared.stats;
         let out = PyDict::new(py);
@@ -194,6 +210,8 @@ impl PyInstance {
             by_kind(py, |kind| stats.conflated[kind as usize].load(Ordering::Relaxed))?,
         )?;
         out.set_item("dropped", by_kind(py, |kind| stats.dropped[kind as usize].load(Ordering::Relaxed))?)?;
+        let left_out = self.left_out();
+        out.set_item("left_out", left_out.into_iter().map(|(kind, of)| (kind, of.len())).into_py_dict(py)?)?;
         out.set_item("errors", stats.errors.get())?;
         out.set_item("slow_callbacks", stats.slow.get())?;
         out.set_item("skipped_beats", stats.skipped_beats.get())?;

@@ -1,7 +1,8 @@
 //! The merge of several queues against a sorted model.
 
 use super::{Mark, SYMBOLS, kinds, provider, read_mark, send, symbol};
-use crate::bus::{DEFAULT_POLICIES, Merge, OverflowPolicy, Policies, Queue, Rule, Waker};
+use crate::bus::fixtures::{Size, subscribed};
+use crate::bus::{DEFAULT_POLICIES, Merge, OverflowPolicy, Policies, Queue, Rule};
 use crate::clock;
 use crate::dispatch::{Dispatcher, NotDispatched, Publisher, Route, RouteKey};
 use crate::event::Kind;
@@ -25,8 +26,6 @@ struct Merged {
 impl Merged {
     fn new(rule: Rule, batch: usize, name: &str) -> Self {
         let pools = Pools::new(1 << 30);
-        pools.events.grow_to(4096);
-        pools.books.grow_to(512);
         let dispatcher = Dispatcher::new(pools);
         let publisher = Publisher::new(&dispatcher, provider(name));
         let merge = Merge::new(rule, batch);
@@ -34,14 +33,15 @@ impl Merged {
     }
 
     fn add(&mut self, policies: Policies, capacity: usize, wanted: &[(Kind, usize)]) -> Arc<Queue> {
-        let (queue, reader) = Queue::new(policies, capacity, 1000, Arc::new(Waker::default()));
         let key = |&(kind, of): &(Kind, usize)| RouteKey {
             provider: self.publisher.provider(),
             kind,
             symbol: Some(symbol(of)),
         };
         let route = |wanted| Route { key: key(wanted), filters: Vec::new(), depth: 1 };
-        self.dispatcher.subscribe(&queue, wanted.iter().map(route).collect());
+        let routes = wanted.iter().map(route).collect();
+        let size = Size { capacity, batch: 1024, private_limit: 1000 };
+        let (queue, reader, _) = subscribed(&self.dispatcher, policies, size, routes, &Arc::default());
         self.merge.push(reader);
         queue
     }
@@ -123,7 +123,7 @@ fn a_backlog_delays_no_other_reader_and_hoards_no_slots() {
         let taken = pools.events.capacity() - pools.events.free();
         assert!(taken <= 4096 + 32 + 3 * TICKERS, "round {round}: {taken} slots are out");
     }
-    assert!(conflating.losses(Kind::Ticker).conflated.get() >= 200 * TICKERS as u64);
+    assert!(conflating.losses(Kind::Ticker).conflated() >= 200 * TICKERS as u64);
     assert!(merged.of(0).len() >= 200, "the backlog goes on");
 }
 

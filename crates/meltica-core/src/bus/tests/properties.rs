@@ -74,13 +74,11 @@ proptest! {
         let (name, other) = (provider("bus-tests"), provider("bus-tests-other"));
         let mut subscribers: Vec<_> = policies
             .into_iter()
-            .map(|(policies, capacity)| Subscriber::new(policies, capacity, private_limit(&policies)))
+            .map(|(policies, capacity)| {
+                Subscriber::new(&dispatcher, policies, capacity, private_limit(&policies), &[name])
+            })
             .collect();
-        for subscriber in &subscribers {
-            subscriber.subscribe(&dispatcher, name);
-        }
-        let witness = Subscriber::new([OverflowPolicy::DropOldest; Kind::COUNT], 1, 1);
-        witness.subscribe(&dispatcher, other);
+        let witness = Subscriber::new(&dispatcher, [OverflowPolicy::DropOldest; Kind::COUNT], 1, 1, &[other]);
         let (mut publisher, mut other) = (Publisher::new(&dispatcher, name), Publisher::new(&dispatcher, other));
         let (mut sent, mut last) = (BTreeMap::new(), 0);
         for step in steps {
@@ -120,8 +118,7 @@ proptest! {
     ) {
         let (pools, dispatcher) = plane();
         let name = provider("bus-tests");
-        let mut subscriber = Subscriber::new(policies, capacity, 10_000);
-        subscriber.subscribe(&dispatcher, name);
+        let mut subscriber = Subscriber::new(&dispatcher, policies, capacity, 10_000, &[name]);
         let mut publisher = Publisher::new(&dispatcher, name);
         let capacity = capacity.next_power_of_two();
         let (mut ring, mut kept, mut cells) = (VecDeque::new(), Vec::new(), BTreeMap::new());
@@ -159,7 +156,7 @@ proptest! {
         for kind in kinds() {
             let losses = subscriber.queue.losses(kind);
             let model = (conflated[kind as usize], dropped[kind as usize]);
-            prop_assert_eq!((losses.conflated.get(), losses.dropped.get()), model, "{:?}", kind);
+            prop_assert_eq!((losses.conflated(), losses.dropped()), model, "{:?}", kind);
         }
     }
 
@@ -168,8 +165,8 @@ proptest! {
         let (_, dispatcher) = plane();
         let name = provider("bus-tests");
         // A ring without evictions, so that the only losses are those of the halt.
-        let mut subscriber = Subscriber::new([OverflowPolicy::DropOldest; Kind::COUNT], 256, limit);
-        subscriber.subscribe(&dispatcher, name);
+        let policies = [OverflowPolicy::DropOldest; Kind::COUNT];
+        let mut subscriber = Subscriber::new(&dispatcher, policies, 256, limit, &[name]);
         let mut publisher = Publisher::new(&dispatcher, name);
         let (mut waiting, mut sent, mut halted, mut refused) = (0, Vec::new(), false, [0; Kind::COUNT]);
         for (n, step) in (0u64..).zip(steps) {
@@ -189,7 +186,7 @@ proptest! {
             }
             prop_assert_eq!(subscriber.queue.is_halted(), halted);
             for kind in kinds() {
-                prop_assert_eq!(subscriber.queue.losses(kind).dropped.get(), refused[kind as usize], "{:?}", kind);
+                prop_assert_eq!(subscriber.queue.losses(kind).dropped(), refused[kind as usize], "{:?}", kind);
             }
         }
     }
@@ -207,11 +204,7 @@ proptest! {
         let names: Vec<_> = (0..producers.len()).map(|i| provider(["bus-a", "bus-b", "bus-c"][i])).collect();
         let mut subscribers = Vec::new();
         for (policies, capacity, _) in &readers {
-            let subscriber = Subscriber::new(*policies, *capacity, private_limit(policies));
-            for name in &names {
-                subscriber.subscribe(&dispatcher, *name);
-            }
-            subscribers.push(subscriber);
+            subscribers.push(Subscriber::new(&dispatcher, *policies, *capacity, private_limit(policies), &names));
         }
         let queues: Vec<_> = subscribers.iter().map(|subscriber| Arc::clone(&subscriber.queue)).collect();
         let ended = AtomicBool::new(false);

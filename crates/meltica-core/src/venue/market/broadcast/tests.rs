@@ -1,12 +1,12 @@
 //! Tests of a market from the view of the data plane's readers.
 
-use crate::bus::{Item, OverflowPolicy, Queue, Reader};
+use crate::bus::{Item, OverflowPolicy, Reader, fixtures};
 use crate::decimal::Decimal;
 use crate::dispatch::{Dispatcher, Publisher, Route, RouteKey};
 use crate::event::{Kind, Liquidity, Nanos, OrderState, Payload, Side};
 use crate::feed::Feed;
 use crate::names::ProviderId;
-use crate::pool::{Claim, Pools};
+use crate::pool::Pools;
 use crate::venue::market::tests::{busy, listing};
 use crate::venue::market::*;
 use crate::venue::{AccountId, FeeAsset, Fees, OrderKind, TimeInForce};
@@ -26,14 +26,14 @@ struct Plane {
 impl Plane {
     fn new(provider: &str, kinds: &[Kind], intervals: Intervals) -> Self {
         let pools = Pools::new(1 << 28);
-        Pools::reserve(&pools, Claim { events: 1 << 14, books: 1 << 12, depth: 5 }).unwrap();
         let dispatcher = Dispatcher::new(pools);
-        let (queue, reader) =
-            Queue::new([OverflowPolicy::DropOldest; Kind::COUNT], 1 << 12, 1 << 12, Arc::default());
         let provider = ProviderId::intern(provider);
         let key = |kind: &Kind| RouteKey { provider, kind: *kind, symbol: None };
         let route = |kind| Route { key: key(kind), filters: Vec::new(), depth: 5 };
-        dispatcher.subscribe(&queue, kinds.iter().map(route).collect());
+        let policies = [OverflowPolicy::DropOldest; Kind::COUNT];
+        let routes = kinds.iter().map(route).collect();
+        let size = fixtures::Size::of(1 << 12);
+        let (_, reader, _) = fixtures::subscribed(&dispatcher, policies, size, routes, &Arc::default());
         let feed = Feed::new(Publisher::new(&dispatcher, provider), None);
         let rate = |text: &str| text.parse().unwrap();
         let fees = Fees::new(rate("0.001"), rate("0.002"), FeeAsset::Quote).unwrap();

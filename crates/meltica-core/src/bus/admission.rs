@@ -1,0 +1,272 @@
+//! Admission: a queue computes what it can hold, reserves it, and gives a cell only to a symbol that it has paid for.
+//!
+//! # The claim
+//! - a ring of each policy in use, and one batch of it in the reader's hands;
+//! - two events per conflated symbol: one in its cell, one in the reader's hands;
+//! - as many books, of the class of the queue's depth, as of those events can be books.
+//!
+//! So a push needs no counter: the ring is bounded by its size, and a cell holds one event.
+//!
+//! # Routes for every symbol
+//! Such a route claims the symbols that its provider lists, or [`UNLISTED_SYMBOLS`]. Its claim is doubled once half of
+//! it is used, on a thread that does not publish. A symbol beyond the claim is left out until the claim has grown, or
+//! for good if the pools are at their limit.
+
+use super::{ConflationCell, OverflowPolicy, Policies};
+use crate::dispatch::RouteKey;
+use crate::event::Kind;
+use crate::names::{ProviderId, SymbolId};
+use crate::pool::{Claim, DepthClass, NoCapacity, Pools, Reservation};
+use crate::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Add;
+
+/// The symbols that a route for every symbol claims if its provider lists none.
+pub const UNLISTED_SYMBOLS: usize = 64;
+
+/// The rules and the size of a queue.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueOptions {
+    /// The policy of each kind.
+    pub policies: Policies,
+    /// Events in each ring, rounded up to a power of two.
+    pub capacity: usize,
+    /// The most events that the reader takes out of a ring at once.
+    pub batch: usize,
+    /// The private events that may wait. One more halts the queue.
+    pub private_limit: usize,
+    /// Levels per side of the delivered books.
+    pub depth: u32,
+}
+
+impl QueueOptions {
+    /// Returns the policy of every kind in a queue with these routes. Where market events wait for their reader, as in
+    /// a replay, notices wait too; elsewhere they are conflated.
+    pub(super) fn policies(&self, routes: &[RouteKey]) -> Policies {
+        let mut policies = self.policies;
+        let notices = if uses(&policies, routes, OverflowPolicy::Block) {
+            OverflowPolicy::Block
+        } else {
+            OverflowPolicy::Conflate
+        };
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.is_notice()) {
+            policies[kind as usize] = notices;
+        }
+        policies
+    }
+
+    /// Returns the slots of `count` events of a kind.
+    fn slots(&self, kind: Kind, count: usize) -> Claim {
+        let books = if kind == Kind::BookSnapshot { count } else { 0 };
+        Claim::new(count, DepthClass::of(self.depth), books)
+    }
+}
+
+/// Adds the notices that travel with the routes.
+pub(super) fn with_notices(routes: &[RouteKey]) -> Vec<RouteKey> {
+    let notices =
+        routes.iter().flat_map(|key| key.kind.notices().iter().map(|kind| RouteKey { kind: *kind, ..*key }));
+    routes.iter().copied().chain(notices).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Returns whether a market route has the policy.
+pub(super) fn uses(policies: &Policies, routes: &[RouteKey], policy: OverflowPolicy) -> bool {
+    routes.iter().any(|key| has(policies, key.kind, policy))
+}
+
+fn has(policies: &Policies, kind: Kind, policy: OverflowPolicy) -> bool {
+    !kind.is_private() && policies[kind as usize] == policy
+}
+
+/// Returns the slots of the rings, and those that the reader takes out of them at once.
+fn rings(options: &QueueOptions, routes: &[RouteKey]) -> (Claim, Claim) {
+    let (mut rings, mut batches) = (Claim::default(), Claim::default());
+    for policy in [OverflowPolicy::DropOldest, OverflowPolicy::Block] {
+        let mut kinds =
+            routes.iter().map(|key| key.kind).filter(|kind| has(&options.policies, *kind, policy));
+        if let Some(kind) = kinds.clone().find(|kind| *kind == Kind::BookSnapshot).or_else(|| kinds.next()) {
+            rings += options.slots(kind, options.capacity.next_power_of_two());
+            batches += options.slots(kind, options.batch);
+        }
+    }
+    (rings, batches)
+}
+
+/// A symbol of a kind of a provider.
+type CellKey = (ProviderId, Kind, SymbolId);
+
+/// The symbols that a route for every symbol has paid for, and the admitted ones.
+#[derive(Debug, Clone, Copy)]
+struct Credit {
+    claimed: usize,
+    used: usize,
+}
+
+impl Credit {
+    const fn is_half_used(&self) -> bool {
+        self.used * 2 >= self.claimed
+    }
+}
+
+/// The cells of a queue, and the reservation of all its slots.
+pub(super) struct Admission {
+    options: QueueOptions,
+    /// The claim, and what was added for routes for every symbol. Empty once everything is home.
+    reservations: Vec<Reservation>,
+    /// What the reader can hold: one batch, and one event per admitted symbol.
+    reader: Claim,
+    cells: HashMap<CellKey, Arc<ConflationCell>, foldhash::fast::RandomState>,
+    credits: BTreeMap<(ProviderId, Kind), Credit>,
+    left_out: BTreeSet<CellKey>,
+    refused: Option<NoCapacity>,
+    has_reader: bool,
+    is_drained: bool,
+}
+
+impl Admission {
+    /// Reserves the claim of a queue with these options and routes. The policies are those of the queue.
+    pub fn new(
+        pools: &Arc<Pools>,
+        options: QueueOptions,
+        routes: &[RouteKey],
+        listed: impl Fn(ProviderId) -> Option<usize>,
+    ) -> Result<Self, NoCapacity> {
+        let (mut claim, reader) = rings(&options, routes);
+        claim += reader;
+        let mut admission = Self {
+            options,
+            reservations: Vec::new(),
+            reader,
+            cells: HashMap::default(),
+            credits: BTreeMap::new(),
+            left_out: BTreeSet::new(),
+            refused: None,
+            has_reader: true,
+            is_drained: false,
+        };
+        for key in routes.iter().filter(|key| has(&options.policies, key.kind, OverflowPolicy::Conflate)) {
+            let symbols = if let Some(symbol) = key.symbol {
+                usize::from(admission.add_cell((key.provider, key.kind, symbol)))
+            } else {
+                let claimed = listed(key.provider).unwrap_or(UNLISTED_SYMBOLS).max(1);
+                let credit = Credit { claimed, used: 0 };
+                if admission.credits.insert((key.provider, key.kind), credit).is_none() { claimed } else { 0 }
+            };
+            claim += options.slots(key.kind, 2 * symbols);
+        }
+        admission.reservations.push(Pools::reserve(pools, claim)?);
+        Ok(admission)
+    }
+
+    /// Adds a cell, unless it exists.
+    fn add_cell(&mut self, key: CellKey) -> bool {
+        if self.cells.contains_key(&key) {
+            return false;
+        }
+        self.cells.insert(key, Arc::default());
+        self.reader += self.options.slots(key.1, 1);
+        true
+    }
+
+    /// Returns the cell of a conflated symbol, or `None` if the symbol is left out.
+    pub fn admit(&mut self, key: CellKey) -> Option<Arc<ConflationCell>> {
+        if !self.cells.contains_key(&key) {
+            let credit = self.credits.get_mut(&(key.0, key.1)).filter(|credit| credit.used < credit.claimed);
+            let Some(credit) = credit else {
+                if !self.is_drained {
+                    self.left_out.insert(key);
+                }
+                return None;
+            };
+            credit.used += 1;
+            self.left_out.remove(&key);
+            self.add_cell(key);
+        }
+        self.cells.get(&key).map(Arc::clone)
+    }
+
+    /// Returns whether a route for every symbol has used half of its claim, and its claim may grow.
+    pub fn wants_growth(&self) -> bool {
+        self.refused.is_none() && !self.is_drained && self.credits.values().any(Credit::is_half_used)
+    }
+
+    /// Returns what a claim of twice the symbols adds to the routes that have used half of theirs.
+    pub fn growth(&self) -> Option<Growth> {
+        if !self.wants_growth() {
+            return None;
+        }
+        let grows = self.credits.iter().filter(|(_, credit)| credit.is_half_used());
+        let routes: Vec<_> = grows.map(|(route, credit)| (*route, credit.claimed)).collect();
+        let claims = routes.iter().map(|((_, kind), symbols)| self.options.slots(*kind, 2 * symbols));
+        let claim = claims.fold(Claim::default(), Claim::add);
+        Some(Growth { pools: Arc::clone(self.reservations.first()?.pools()), claim, routes })
+    }
+
+    /// Adds a growth that was reserved, or keeps the refusal. Returns whether symbols that were left out have room now.
+    pub fn grow(&mut self, growth: &Growth, reserved: Result<Reservation, NoCapacity>) -> bool {
+        match reserved {
+            // A queue that was closed meanwhile holds nothing.
+            Ok(_) if self.is_drained => false,
+            Ok(reservation) => {
+                self.reservations.push(reservation);
+                for (route, symbols) in &growth.routes {
+                    self.credits.entry(*route).and_modify(|credit| credit.claimed += symbols);
+                }
+                growth
+                    .routes
+                    .iter()
+                    .any(|(route, _)| self.left_out.iter().any(|key| (key.0, key.1) == *route))
+            }
+            Err(refused) => {
+                self.refused = Some(refused);
+                false
+            }
+        }
+    }
+
+    /// Releases what a closed and drained queue no longer needs: all but what its reader can hold, if it has one.
+    pub fn drained(&mut self) {
+        self.is_drained = true;
+        self.cells.clear();
+        self.credits.clear();
+        self.release();
+    }
+
+    /// Releases what the reader could hold, once the queue is drained too.
+    pub fn reader_dropped(&mut self) {
+        self.has_reader = false;
+        self.release();
+    }
+
+    fn release(&mut self) {
+        if self.is_drained {
+            self.reservations.truncate(usize::from(self.has_reader));
+            if let Some(reservation) = self.reservations.first_mut() {
+                reservation.shrink_to(self.reader);
+            }
+        }
+    }
+
+    /// Returns the symbols that are left out, by provider, kind and name.
+    pub fn left_out(&self) -> &BTreeSet<CellKey> {
+        &self.left_out
+    }
+
+    /// Returns why the claim did not grow, if it did not.
+    pub fn refused(&self) -> Option<NoCapacity> {
+        self.refused
+    }
+
+    /// Returns the reserved slots.
+    pub fn claim(&self) -> Claim {
+        self.reservations.iter().map(Reservation::claim).fold(Claim::default(), Claim::add)
+    }
+}
+
+/// An addition to the claim of a queue.
+pub(super) struct Growth {
+    pub pools: Arc<Pools>,
+    pub claim: Claim,
+    /// Symbols added to routes for every symbol.
+    routes: Vec<((ProviderId, Kind), usize)>,
+}

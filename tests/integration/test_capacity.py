@@ -1,0 +1,185 @@
+"""Capacity: each instance has slots of its own, and what has no room is named."""
+
+import logging
+import threading
+from typing import Any
+
+import pytest
+
+from meltica import _core
+from meltica.lambdas.instances import LambdaInstance
+
+TICKER = {"lastPrice": "1"}
+
+
+def trade(number: int) -> dict[str, str]:
+    return {"tradeId": str(number), "price": "1", "quantity": "1"}
+
+
+def in_use(core: _core.Core, pool: str = "event_pool") -> int:
+    stats = core.stats()[pool]
+    return stats["capacity"] - stats["free"]
+
+
+@pytest.mark.untraced
+def test_a_slow_instance_on_every_symbol_takes_no_slot_of_another() -> None:
+    core = _core.Core(max_pool_bytes=2_000_000)
+    go = threading.Event()
+    received: list[Any] = []
+    slow, fast = core.host("thread"), core.host("thread")
+    greedy = slow.add("slow", callbacks={"Ticker": lambda _: go.wait()}, routes=[("p", "Ticker", None)])
+    innocent = fast.add(
+        "fast", callbacks={"Trade": received.append}, routes=[("q", "Trade", "BTC-USDT")], capacity=1024
+    )
+    greedy.start()
+    innocent.start()
+    p, q = core.producer("p"), core.producer("q")
+    for number in range(5000):
+        p.publish("Ticker", f"S{number}-USDT", TICKER)
+    for number in range(1000):
+        assert q.publish("Trade", "BTC-USDT", trade(number))
+    go.set()
+    assert q.drain(30)
+    assert len(received) == 1000
+    assert innocent.stats()["dropped"] == {}
+    assert core.stats()["event_pool"]["exhausted"] == 0
+    left_out = greedy.left_out["Ticker"]
+    assert ("p", "S4999-USDT") in left_out
+    assert greedy.stats()["left_out"] == {"Ticker": len(left_out)}
+    assert greedy.stats()["delivered"]["Ticker"] + greedy.stats()["conflated"].get("Ticker", 0) > 0
+    assert core.stats()["reserved_bytes"] <= 2_000_000
+    assert slow.stop()
+    assert fast.stop()
+
+
+def test_symbols_without_room_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    core = _core.Core(max_pool_bytes=200_000)
+    host = core.host("thread")
+    greedy = host.add("greedy", callbacks={}, routes=[("p", "Ticker", None)])
+    greedy.start()
+    run = LambdaInstance(None, greedy)  # pyright: ignore[reportArgumentType]
+    p = core.producer("p")
+    with caplog.at_level(logging.WARNING):
+        for number in range(3000):
+            p.publish("Ticker", f"S{number}-USDT", TICKER)
+            if number in (0, 2000):
+                run.log_left_out()
+        run.log_left_out()
+    [record] = caplog.records
+    assert "instance greedy receives no Ticker of" in record.getMessage()
+    assert "raise the maximum" in record.getMessage()
+    assert host.stop()
+
+
+@pytest.mark.untraced
+def test_an_ended_instance_returns_its_slots_while_a_producer_idles() -> None:
+    core = _core.Core()
+    idle, p = core.producer("idle"), core.producer("p")
+    free = core.stats()["reserved_bytes"]
+    routes = [("p", "Trade", "BTC-USDT"), ("idle", "Trade", "X-USDT")]
+    for _ in range(3):
+        go = threading.Event()
+        host = core.host("thread")
+        instance = host.add(
+            "again", callbacks={"Trade": lambda _, go=go: go.wait()}, routes=routes, capacity=4096
+        )
+        instance.start()
+        # The last event of this provider: its producer keeps the table with the instance's queue.
+        assert idle.publish("Trade", "X-USDT", trade(0))
+        for number in range(4000):
+            assert p.publish("Trade", "BTC-USDT", trade(number))
+        assert instance.stats()["dropped"] == {}
+        threading.Timer(0.05, go.set).start()
+        assert host.stop()
+        assert in_use(core) == 0
+        assert core.stats()["reserved_bytes"] == free
+
+
+def test_kept_books_hold_no_slots() -> None:
+    core = _core.Core()
+    host = core.host("thread")
+    keeper = host.add(
+        "keeper", callbacks={}, routes=[("p", "BookSnapshot", None)], book_depth=5, keep_book=True
+    )
+    keeper.start()
+    p = core.producer("p")
+    levels = [{"price": str(100 - i), "quantity": "1"} for i in range(50)]
+    for number in range(40):
+        assert p.publish("BookSnapshot", f"S{number}-USDT", {"bids": levels, "asks": []})
+    assert p.drain(30)
+    for number in range(40):
+        book = keeper.book(f"S{number}-USDT")
+        assert book is not None
+        assert (len(book.bids), book.bid_count) == (5, 50)
+    assert in_use(core, "book_pool") == 0
+    assert host.stop()
+
+
+LEVEL = {"price": "10", "quantity": "1"}
+BAD: list[tuple[str, dict[str, Any], str]] = [
+    ("BookSnapshot", {"bids": [LEVEL, {"price": "11", "quantity": "1"}], "asks": []}, "bids is not lower"),
+    ("BookSnapshot", {"bids": [], "asks": [LEVEL, LEVEL]}, "asks is not higher"),
+    ("BookSnapshot", {"bids": [{"price": "10", "quantity": "0"}], "asks": []}, "not above 0"),
+    ("BookSnapshot", {"bids": [], "asks": [{"price": "-1", "quantity": "1"}]}, "not above 0"),
+    ("Trade", {"tradeId": "1", "price": "-1", "quantity": "1"}, "price is -1"),
+    ("Trade", {"tradeId": "1", "price": "1", "quantity": "-1"}, "quantity is -1"),
+    ("Ticker", {"lastPrice": "-1"}, "lastPrice is -1"),
+    ("Ticker", {"bidPrice": "-0.5"}, "bidPrice is -0.5"),
+]
+
+
+@pytest.mark.parametrize(("kind", "payload", "text"), BAD)
+def test_a_producer_refuses_impossible_market_data(kind: str, payload: dict[str, Any], text: str) -> None:
+    p = _core.Core().producer("p")
+    with pytest.raises(ValueError, match=text):
+        p.publish(kind, "BTC-USDT", payload)
+
+
+def test_of_a_crossed_book_only_its_staleness_is_delivered() -> None:
+    core = _core.Core()
+    host = core.host("thread")
+    seen: list[Any] = []
+    callbacks = {"BookSnapshot": seen.append, "MarketStale": seen.append}
+    instance = host.add(
+        "reader", callbacks=callbacks, routes=[("p", "BookSnapshot", "BTC-USDT")], keep_book=True
+    )
+    instance.start()
+    p = core.producer("p")
+    assert p.publish(
+        "BookSnapshot", "BTC-USDT", {"bids": [LEVEL], "asks": [{"price": "11", "quantity": "1"}]}
+    )
+    assert p.drain(30)
+    assert instance.book("BTC-USDT") is not None
+    assert not p.publish("BookSnapshot", "BTC-USDT", {"bids": [LEVEL], "asks": [LEVEL]})
+    assert p.drain(30)
+    assert [type(event).__name__ for event in seen] == ["BookSnapshot", "MarketStale"]
+    assert seen[1].reason == "crossed"
+    assert instance.book("BTC-USDT") is None
+    assert host.stop()
+
+
+def test_trades_learn_that_their_feed_is_disconnected() -> None:
+    core = _core.Core()
+    host = core.host("thread")
+    seen: list[Any] = []
+    callbacks = {"Trade": seen.append, "MarketStale": seen.append}
+    instance = host.add("reader", callbacks=callbacks, routes=[("p", "Trade", "BTC-USDT")], keep_market=True)
+    instance.start()
+    p = core.producer("p")
+
+    def stale() -> bool:
+        assert p.drain(30)
+        market = instance.market("BTC-USDT")
+        assert market is not None
+        return market.stale
+
+    assert p.publish("Trade", "BTC-USDT", trade(1))
+    assert not stale()
+    p.publish("MarketStale", "BTC-USDT", {"reason": "gap"})
+    assert not stale()
+    p.publish("MarketStale", "BTC-USDT", {"reason": "disconnected"})
+    assert stale()
+    assert p.publish("Trade", "BTC-USDT", trade(2))
+    assert not stale()
+    assert [type(event).__name__ for event in seen] == ["Trade", "MarketStale", "Trade"]
+    assert host.stop()
