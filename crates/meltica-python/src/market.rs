@@ -8,16 +8,13 @@ use crate::convert::value_error;
 use crate::producer::PyProducer;
 use crate::simulator::input::{Measure, config_error_of, kind, refused, side};
 use meltica_core::event::{Nanos, Side};
-use meltica_core::venue::market::{Failure, Outlet, Refusal, Request, SimulatedVenue, Wire};
+use meltica_core::venue::market::{Budget, Failure, Outlet, Refusal, Request, SimulatedVenue, Wire};
 use meltica_core::venue::{AccountId, InstrumentRules};
 use pyo3::prelude::*;
-use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 use records::{account_fill, balances, order_dict};
-use run::{Clock, Output, State};
+use run::{Clock, Guard, Locked, Output, State};
 use setup::Options;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A market with background traders on a virtual clock, and accounts that trade on it.
 ///
@@ -31,18 +28,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Raises `ConfigError`, which lists every fault.
 #[pyclass(module = "meltica._core", name = "SyntheticMarket", frozen)]
 pub struct PySyntheticMarket {
-    state: Mutex<State>,
-    /// Number of threads that wait for the state. A run, which holds the state most of the time, lets them go first.
-    waiting: AtomicUsize,
+    state: Locked,
 }
 
 impl PySyntheticMarket {
     /// Locks the state; a waiting thread detaches from the interpreter.
-    fn state(&self, py: Python<'_>) -> MutexGuard<'_, State> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        state
+    fn state(&self, py: Python<'_>) -> Guard<'_> {
+        self.state.lock_attached(py)
     }
 
     /// Executes a request at the current virtual time.
@@ -51,12 +43,7 @@ impl PySyntheticMarket {
         py: Python<'_>,
         act: impl FnOnce(&mut SimulatedVenue, &mut dyn Outlet) -> R + Send,
     ) -> R {
-        py.detach(|| {
-            self.waiting.fetch_add(1, Ordering::Relaxed);
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            state.execute(act)
-        })
+        py.detach(|| self.state.lock().execute(act))
     }
 
     fn pair(state: &State, symbol: &str) -> PyResult<usize> {
@@ -93,7 +80,7 @@ impl PySyntheticMarket {
     ) -> PyResult<Self> {
         let accounts = accounts.iter().map(|(name, balances)| Ok((name.extract()?, balances.extract()?)));
         let state = options.build(py, symbols, accounts.collect::<PyResult<_>>()?, producer)?;
-        Ok(Self { state: Mutex::new(state), waiting: AtomicUsize::new(0) })
+        Ok(Self { state: Locked::new(state) })
     }
 
     /// The part of the background's actions that take, at least.
@@ -125,22 +112,21 @@ impl PySyntheticMarket {
                 return Err(value_error("expected a market with a producer, saw one without; use `poll`"));
             }
         };
-        py.detach(|| run::run(&self.state, producer.get(), &self.waiting, speed, until))
+        py.detach(|| run::run(&self.state, producer.get(), speed, until))
     }
 
     /// Advances the virtual clock to `until`, in ns. An earlier time changes nothing.
     fn advance(&self, py: Python<'_>, until: Nanos) {
         py.detach(|| {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             // The producer reports whether the wait for a reader was stopped.
-            let _stopped = state.advance(until, None);
+            let _stopped = self.state.lock().advance(until, None, Budget::unlimited());
         });
     }
 
     /// The virtual time, in ns.
     #[getter]
-    fn now(&self, py: Python<'_>) -> Nanos {
-        self.state(py).venue.market().now()
+    fn now(&self) -> Nanos {
+        self.state.now()
     }
 
     /// Submits an order at the current virtual time and returns the venue's id of it.
@@ -299,14 +285,14 @@ impl PySyntheticMarket {
 
     /// Whether clients are connected.
     #[getter]
-    fn connected(&self, py: Python<'_>) -> bool {
-        self.state(py).venue.is_connected()
+    fn connected(&self) -> bool {
+        self.state.is_connected()
     }
 
     /// How many times all connections were cut. Compare it to notice a cut that is already over.
     #[getter]
-    fn cuts(&self, py: Python<'_>) -> u64 {
-        self.state(py).venue.cuts()
+    fn cuts(&self) -> u64 {
+        self.state.cuts()
     }
 
     /// Cuts all connections for `duration` virtual ns, or for as long as the behavior says.

@@ -18,6 +18,7 @@
 mod accounts;
 mod behavior;
 mod broadcast;
+mod budget;
 mod flow;
 mod machine;
 mod network;
@@ -38,6 +39,7 @@ mod wire;
 
 pub use behavior::{Behavior, Failure};
 pub use broadcast::{Broadcast, Broadcasting};
+pub use budget::Budget;
 pub use flow::TAKER_SHARE;
 pub use machine::Market;
 pub use options::{BookModel, Listing, OptionErrors, Options, PriceModel, TradeModel};

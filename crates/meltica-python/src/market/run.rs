@@ -5,12 +5,18 @@ use meltica_core::clock as wall_clock;
 use meltica_core::dispatch::NotDispatched;
 use meltica_core::event::Nanos;
 use meltica_core::venue::AccountId;
-use meltica_core::venue::market::{Broadcast, Outlet, SimulatedVenue, Wire};
+use meltica_core::venue::market::{Broadcast, Budget, Outlet, SimulatedVenue, Wire};
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
 use pyo3::types::PyString;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{LockResult, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// How long a run or a request that catches up may hold the state, so that a market that cannot keep its pace still
+/// handles requests and stops on request.
+const HOLD: Duration = Duration::from_millis(2);
 
 /// A simulated venue and the output of its events.
 pub struct State {
@@ -62,35 +68,30 @@ impl Clock {
 }
 
 impl State {
-    /// Advances to `until`.
-    pub fn advance(&mut self, until: Nanos, received: Option<Nanos>) -> Result<(), NotDispatched> {
+    /// Advances to `until`. Returns false if the budget ended before.
+    pub fn advance(
+        &mut self,
+        until: Nanos,
+        received: Option<Nanos>,
+        budget: Budget,
+    ) -> Result<bool, NotDispatched> {
         let Self { venue, output, .. } = self;
         match output {
             Output::Readers(broadcast, producer) => producer.get().with_feed(|feed| {
                 let mut sink = broadcast.to(feed, received);
-                venue.advance(until, &mut sink);
-                sink.finish()
+                let reached = venue.advance_within(until, &mut sink, budget);
+                sink.finish().map(|()| reached)
             }),
-            Output::Frames(wire, _) => {
-                venue.advance(until, wire);
-                Ok(())
-            }
+            Output::Frames(wire, _) => Ok(venue.advance_within(until, wire, budget)),
         }
     }
 
-    /// Advances towards the current virtual time for at most a few milliseconds of work.
+    /// Advances towards the current virtual time, for at most [`HOLD`].
     pub fn catch_up(&mut self) {
         if let Some(clock) = self.clock {
             // The run reports a stopped wait.
-            let _stopped = self.advance(self.towards(clock.now()), Some(wall_clock::wall()));
+            let _stopped = self.advance(clock.now(), Some(wall_clock::wall()), Budget::within(HOLD));
         }
-    }
-
-    /// Returns `target`, or an earlier time after some thousand actions, so that a market that cannot keep its pace
-    /// still handles requests and stops on request.
-    fn towards(&self, target: Nanos) -> Nanos {
-        const MOST: f64 = 20_000.0;
-        target.min(self.venue.market().now().saturating_add((MOST / self.rate * 1e9) as Nanos))
     }
 
     /// Returns the wall time by which the market is behind its pace.
@@ -126,19 +127,103 @@ impl State {
     }
 }
 
+/// A state, and what can be read without its lock: a run holds that most of the time.
+pub struct Locked {
+    state: Mutex<State>,
+    /// Number of threads that wait for the state. A run lets them go first.
+    waiting: AtomicUsize,
+    now: AtomicI64,
+    connected: AtomicBool,
+    cuts: AtomicU64,
+}
+
+/// Exclusive use of a state. Its end publishes the counters.
+pub struct Guard<'a> {
+    state: MutexGuard<'a, State>,
+    locked: &'a Locked,
+}
+
+impl Deref for Guard<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Guard<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.locked.publish(&self.state.venue);
+    }
+}
+
+impl Locked {
+    pub fn new(state: State) -> Self {
+        let locked = Self {
+            waiting: AtomicUsize::new(0),
+            now: AtomicI64::new(0),
+            connected: AtomicBool::new(true),
+            cuts: AtomicU64::new(0),
+            state: Mutex::new(state),
+        };
+        drop(locked.lock());
+        locked
+    }
+
+    /// Waits for the state, before a run that would take it again.
+    pub fn lock(&self) -> Guard<'_> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let guard = self.guard(self.state.lock());
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        guard
+    }
+
+    /// Waits for the state detached from the interpreter, and attaches again.
+    pub fn lock_attached(&self, py: Python<'_>) -> Guard<'_> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let guard = self.guard(self.state.lock_py_attached(py));
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        guard
+    }
+
+    fn guard<'a>(&'a self, state: LockResult<MutexGuard<'a, State>>) -> Guard<'a> {
+        Guard { state: state.unwrap_or_else(PoisonError::into_inner), locked: self }
+    }
+
+    fn publish(&self, venue: &SimulatedVenue) {
+        self.now.store(venue.market().now(), Ordering::Release);
+        self.connected.store(venue.is_connected(), Ordering::Release);
+        self.cuts.store(venue.cuts(), Ordering::Release);
+    }
+
+    /// Returns the virtual time, as of the last use of the state.
+    pub fn now(&self) -> Nanos {
+        self.now.load(Ordering::Acquire)
+    }
+
+    /// Returns whether clients are connected.
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Acquire)
+    }
+
+    /// Returns the number of disconnects.
+    pub fn cuts(&self) -> u64 {
+        self.cuts.load(Ordering::Acquire)
+    }
+}
+
 /// Runs until the virtual time is `until` or the producer is stopped.
-pub fn run(
-    state: &Mutex<State>,
-    producer: &PyProducer,
-    waiting: &AtomicUsize,
-    speed: Option<f64>,
-    until: Nanos,
-) -> PyResult<()> {
+pub fn run(locked: &Locked, producer: &PyProducer, speed: Option<f64>, until: Nanos) -> PyResult<()> {
     /// Actions per step without a pace.
     const BATCH: f64 = 256.0;
-    let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
     {
-        let mut state = lock();
+        let mut state = locked.lock();
         let from = state.venue.market().now();
         state.clock = speed.map(|speed| Clock::new(from, speed));
     }
@@ -147,23 +232,25 @@ pub fn run(
         if producer.is_stopped() {
             break Ok(());
         }
-        let mut state = lock();
+        // Not `lock`: threads that wait go first.
+        let mut state = locked.guard(locked.state.lock());
         let target = match state.clock {
-            Some(clock) => state.towards(clock.now()),
+            Some(clock) => clock.now(),
             None => state.next_due().saturating_add((BATCH / state.rate * 1e9) as Nanos),
         };
         let target = target.min(until);
         let received = state.clock.map(|_| wall_clock::wall());
-        let stopped = state.advance(target, received).is_err();
+        let advanced = state.advance(target, received, Budget::within(HOLD));
         let nap = state.clock.map(|clock| state.nap(&clock, until));
         drop(state);
-        if stopped || target >= until {
+        // An error: the wait for a reader was stopped.
+        if advanced.is_err() || (advanced == Ok(true) && target >= until) {
             break producer.raise_interrupt();
         }
         if let Some(nap) = nap.filter(|nap| !nap.is_zero()) {
             std::thread::sleep(nap);
         }
-        while waiting.load(Ordering::Relaxed) > 0 {
+        while locked.waiting.load(Ordering::Relaxed) > 0 {
             std::thread::yield_now();
         }
         if checked.elapsed() > Duration::from_millis(100) {
@@ -173,6 +260,6 @@ pub fn run(
             }
         }
     };
-    lock().clock = None;
+    locked.lock().clock = None;
     result
 }

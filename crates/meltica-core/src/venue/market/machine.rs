@@ -1,5 +1,6 @@
 //! The instruments and the clock.
 
+use super::budget::Budget;
 use super::options::{Listing, OptionErrors, Options};
 use super::orders::Orders;
 use super::pair::Pair;
@@ -132,9 +133,22 @@ impl Market {
 
     /// Executes everything due up to `until` and sets the clock to it. A time in the past has no effect.
     pub fn advance(&mut self, until: Nanos, sink: &mut (impl Sink + ?Sized)) {
+        self.advance_within(until, sink, &mut Budget::unlimited());
+    }
+
+    /// Advances like [`Self::advance`]. Returns false if the budget ended before; the clock is then at the last action.
+    pub(super) fn advance_within(
+        &mut self,
+        until: Nanos,
+        sink: &mut (impl Sink + ?Sized),
+        budget: &mut Budget,
+    ) -> bool {
         while let Some(&Reverse((time, index))) = self.due.peek()
             && time <= until
         {
+            if budget.is_spent() {
+                return false;
+            }
             self.now = time;
             let pair = &mut self.pairs[index];
             if pair.tape.closes() <= time {
@@ -149,6 +163,7 @@ impl Market {
             self.reschedule(index);
         }
         self.now = self.now.max(until);
+        true
     }
 
     /// Executes one background action of an instrument and schedules the next.

@@ -5,6 +5,7 @@
 mod tests;
 
 use super::behavior::{Behavior, Connection, Failure, Requests};
+use super::budget::Budget;
 use super::machine::Market;
 use super::options::OptionErrors;
 use super::orders::{Refusal, Request};
@@ -78,6 +79,8 @@ pub struct SimulatedVenue {
     cuts: u64,
     instruments: Periodic,
     balances: Periodic,
+    /// The time whose actions a budget interrupted. They go on before anything else.
+    interrupted: Option<Nanos>,
 }
 
 impl SimulatedVenue {
@@ -93,6 +96,7 @@ impl SimulatedVenue {
             cuts: 0,
             instruments: Periodic::new(refresh.instruments, now),
             balances: Periodic::new(refresh.balances, now),
+            interrupted: None,
         }
     }
 
@@ -127,20 +131,38 @@ impl SimulatedVenue {
 
     /// Executes everything due up to `until` and sets the clock to it.
     pub fn advance(&mut self, until: Nanos, outlet: &mut (impl Outlet + ?Sized)) {
+        self.advance_within(until, outlet, Budget::unlimited());
+    }
+
+    /// Advances like [`Self::advance`], in the same order. Returns false if the budget ended before.
+    pub fn advance_within(
+        &mut self,
+        until: Nanos,
+        outlet: &mut (impl Outlet + ?Sized),
+        mut budget: Budget,
+    ) -> bool {
         loop {
             let (action, other) = (self.market.next_due(), self.interruption(outlet.next_due()));
             if action.min(other) > until {
                 break;
             }
-            if action < other {
+            if action < other || self.interrupted.is_some_and(|instant| instant == action) {
                 // One instant only: its consequences may be due before the next action.
-                self.market.advance(action, outlet);
+                self.interrupted = Some(action);
+                if !self.market.advance_within(action, outlet, &mut budget) {
+                    return false;
+                }
+                self.interrupted = None;
             } else {
+                if budget.is_spent() {
+                    return false;
+                }
                 self.market.advance_clock(other);
                 self.interrupt(other, outlet);
             }
         }
         self.market.advance(until, outlet);
+        true
     }
 
     fn interrupt(&mut self, now: Nanos, outlet: &mut (impl Outlet + ?Sized)) {

@@ -5,6 +5,7 @@ use crate::venue::market::tests::{busy, funded, listing};
 use crate::venue::market::*;
 use crate::venue::{AccountId, FeeAsset, Fees, OrderKind, TimeInForce};
 use proptest::prelude::*;
+use std::time::Duration;
 
 const SECOND: Nanos = 1_000_000_000;
 const INTERVALS: Intervals = Intervals { ticker: SECOND, book_snapshot: SECOND / 10 };
@@ -40,6 +41,14 @@ impl Venue {
         self.wire.take()
     }
 
+    /// Advances by as few actions at once as a budget allows.
+    fn advance_in_pieces(&mut self, until: Nanos) -> Vec<(usize, String)> {
+        while !self.live.advance_within(until, &mut self.wire, Budget::within(Duration::ZERO)) {
+            assert!(self.live.market().now() < until);
+        }
+        self.wire.take()
+    }
+
     fn submit(&mut self, id: &str, side: Side, kind: OrderKind) -> Result<(), Refusal> {
         let request = Request { client_order_id: id.into(), side, quantity: 1_000, kind };
         self.live.submit(self.account, 0, &request, &mut self.wire).map(drop)
@@ -71,8 +80,10 @@ fn text<'a>(frame: &'a str, key: &str) -> &'a str {
 const FAR: OrderKind = OrderKind::Limit { price: 30_000, time_in_force: TimeInForce::Gtc };
 const TAKE: OrderKind = OrderKind::Market { fok: false };
 
+type Advance = fn(&mut Venue, Nanos) -> Vec<(usize, String)>;
+
 /// Returns the frames of 20 seconds with an order every half second; `step` divides the time in between.
-fn session(seed: u64, behavior: Behavior, step: Nanos) -> Vec<(usize, String)> {
+fn session(seed: u64, behavior: Behavior, step: Nanos, advance: Advance) -> Vec<(usize, String)> {
     let mut venue = Venue::new(seed, 50.0, behavior);
     let mut frames = Vec::new();
     for half in 1..40 {
@@ -80,7 +91,7 @@ fn session(seed: u64, behavior: Behavior, step: Nanos) -> Vec<(usize, String)> {
         let mut now = due - SECOND / 2;
         while now < due {
             now = (now + step).min(due);
-            frames.extend(venue.advance(now));
+            frames.extend(advance(&mut venue, now));
         }
         let (latency, _) = venue.live.request_fate();
         assert!((behavior.latency_min..=behavior.latency_max).contains(&latency));
@@ -113,9 +124,10 @@ proptest! {
             report_duplicate: twice,
             report_reorder: reorder,
         };
-        let whole = session(seed, behavior, SECOND);
+        let whole = session(seed, behavior, SECOND, Venue::advance);
         prop_assert!(whole.len() > 50);
-        prop_assert!(whole == session(seed, behavior, step));
+        prop_assert!(whole == session(seed, behavior, step, Venue::advance));
+        prop_assert!(whole == session(seed, behavior, step, Venue::advance_in_pieces));
     }
 }
 
@@ -155,13 +167,13 @@ proptest! {
 
 #[test]
 fn a_constant_latency_only_delays_frames() {
-    let plain = session(5, Behavior::default(), SECOND);
+    let plain = session(5, Behavior::default(), SECOND, Venue::advance);
     let slow = Behavior { latency_min: SECOND / 2, latency_max: SECOND / 2, ..Behavior::default() };
-    let mut slow = session(5, slow, SECOND);
+    let mut slow = session(5, slow, SECOND, Venue::advance);
     assert!(slow.len() < plain.len(), "the last frames are in flight");
     assert_eq!(plain[..slow.len()], slow[..], "a constant latency changes only arrival times");
     slow.clear();
-    assert_ne!(plain, session(6, Behavior::default(), SECOND));
+    assert_ne!(plain, session(6, Behavior::default(), SECOND, Venue::advance));
 }
 
 #[test]
