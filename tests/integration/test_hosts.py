@@ -5,6 +5,7 @@ import io
 import sys
 import threading
 import time
+from collections.abc import Callable, Generator
 from typing import Any, Literal
 
 import pytest
@@ -306,3 +307,51 @@ def test_a_backlog_in_a_shared_host_takes_nothing_from_others() -> None:
     assert deep.drain(60)
     assert received == list(range(1, rounds + 1))
     assert all(each.stop(20) for each in (host, shared))
+
+
+@contextlib.contextmanager
+def turns() -> Generator[Callable[[], int]]:
+    """Yields a function that returns how often another thread has had the interpreter.
+
+    The other thread gets it only when this one gives it up: it is never taken away.
+    """
+    count = 0
+    ending = threading.Event()
+
+    def work() -> None:
+        nonlocal count
+        while not ending.is_set():
+            count += 1
+            time.sleep(0.001)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield lambda: count
+    finally:
+        sys.setswitchinterval(before)
+        ending.set()
+        thread.join()
+
+
+def test_the_interpreter_is_free_while_the_pools_grow() -> None:
+    host = _core.Core(max_pool_bytes=1 << 32).host("thread")
+    with turns() as count:
+        before = count()
+        host.add("large", callbacks={}, routes=[("demo", "Trade", "BTC-USDT")], capacity=1 << 20)
+        assert count() - before > 5
+    assert host.stop()
+
+
+def test_the_interpreter_is_free_while_free_slots_are_counted() -> None:
+    core = _core.Core(max_pool_bytes=1 << 32)
+    host = core.host("thread")
+    host.add("large", callbacks={}, routes=[("demo", "Trade", "BTC-USDT")], capacity=1 << 20)
+    with turns() as count:
+        before = count()
+        pool = core.stats()["event_pool"]
+        assert count() > before
+    assert pool["free"] == pool["capacity"] > 1 << 20
+    assert host.stop()

@@ -96,11 +96,20 @@ impl CoreShared {
         lock(&self.hosts).iter().try_for_each(|host| host.refuse_own_thread(what))
     }
 
+    /// Returns the counters of all providers. Without the lock: a thread that builds Python objects may detach.
+    fn all_feeds(&self) -> Vec<Arc<FeedStats>> {
+        lock(&self.feeds).values().cloned().collect()
+    }
+
+    /// Returns the hosts that exist.
+    pub fn hosts(&self) -> Vec<Arc<HostShared>> {
+        lock(&self.hosts).clone()
+    }
+
     /// Waits until every host has handled the events dispatched so far; false when the deadline passed first.
     pub fn drain(&self, deadline: Instant) -> bool {
         let seq = self.dispatcher.watermark();
-        let hosts = lock(&self.hosts).clone();
-        hosts.iter().all(|host| host.wait_drained(seq, deadline))
+        self.hosts().iter().all(|host| host.wait_drained(seq, deadline))
     }
 
     /// Waits as [`Self::drain`] does; false when `stop` ended the wait.
@@ -264,7 +273,8 @@ impl PyCore {
 
     /// Returns counters and latency summaries (ns) of pools, hosts and providers.
     ///
-    /// `names` is the number of interned symbols.
+    /// `names` is the number of interned symbols. The free slots of the pools are counted, which takes milliseconds while
+    /// the pools are large.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let out = PyDict::new(py);
         let pools = self.shared.dispatcher.pools();
@@ -278,12 +288,23 @@ impl PyCore {
         out.set_item("book_pool", book_pool)?;
         out.set_item("reserved_bytes", pools.reserved_bytes())?;
         out.set_item("capacity_bytes", pools.capacity_bytes())?;
-        let providers = PyDict::new(py);
-        for (provider, feed) in lock(&self.shared.feeds).iter() {
-            providers.set_item(provider.name(), feed_dict(py, feed)?)?;
-        }
-        out.set_item("providers", providers)?;
+        out.set_item("providers", self.provider_stats(py)?)?;
         Ok(out)
+    }
+
+    /// Returns the counters and latency summaries (ns) of each provider: the key `providers` of `stats`.
+    fn provider_stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let providers = PyDict::new(py);
+        for feed in self.shared.all_feeds() {
+            providers.set_item(feed.provider.name(), feed_dict(py, &feed)?)?;
+        }
+        Ok(providers)
+    }
+
+    /// Number of events dispatched so far.
+    #[getter]
+    fn dispatched(&self) -> u64 {
+        self.shared.dispatcher.watermark()
     }
 
     /// Returns the routes of the running instances: (provider, kind, symbol), symbol None for every symbol.
@@ -304,8 +325,8 @@ impl PyCore {
     /// Each histogram is (number of values below each of `HISTOGRAM_BOUNDS_NS`, sum of all values in ns).
     fn histograms<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let out = PyDict::new(py);
-        for (provider, feed) in lock(&self.shared.feeds).iter() {
-            out.set_item(provider.name(), feed.decode.cumulative())?;
+        for feed in self.shared.all_feeds() {
+            out.set_item(feed.provider.name(), feed.decode.cumulative())?;
         }
         Ok(out)
     }

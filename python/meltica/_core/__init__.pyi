@@ -70,6 +70,7 @@ __all__ = [
     "benchmark_mix",
     "benchmark_wake",
     "check_filter",
+    "stamp_fault",
 ]
 
 __version__: Final[str]
@@ -200,8 +201,14 @@ class Core:
     def stats(self) -> dict[str, Any]:
         """Returns counters and latency summaries (ns) of pools, hosts and providers.
 
-        `names` is the number of interned symbols.
+        `names` is the number of interned symbols. The free slots of the pools are counted, which takes milliseconds while
+        the pools are large.
         """
+    def provider_stats(self) -> dict[str, Any]:
+        """Returns the counters and latency summaries (ns) of each provider: the key `providers` of `stats`."""
+    @property
+    def dispatched(self) -> int:
+        """Number of events dispatched so far."""
     def histograms(self) -> dict[str, _Histogram]:
         """Returns, by provider, the time from received to dispatched.
 

@@ -92,10 +92,11 @@ impl PyHost {
             routes: routes.iter().map(|route| route.key).collect(),
             filtered: !filters.is_empty(),
         };
+        let py = callbacks.py();
         let callbacks = compile_callbacks(callbacks)?;
         let member = Member { slow_ns, callbacks, on_start, on_stop, on_error, max_errors };
         let keep = Keep { market: keep_market, book: keep_book, depth: book_depth };
-        self.seat(id, keep, signature, member, routes)
+        self.seat(py, id, keep, signature, member, routes)
     }
 
     /// Stops every instance and the thread; False if a callback did not return, which leaves its instance `stuck`.
@@ -134,18 +135,13 @@ impl PyHost {
     /// Reserves an instance's slots and makes it; starts the host's thread if this is the first.
     fn seat(
         &self,
+        py: Python<'_>,
         id: String,
         keep: Keep,
         signature: Signature,
         member: Member,
         routes: Vec<Route>,
     ) -> PyResult<PyInstance> {
-        let _adding = lock(&self.adding);
-        if !self.shared.shared_mode && self.thread.get().is_some() {
-            return Err(LambdaError::new_err(
-                "instance not added: a thread host runs one instance; use another host or the mode `shared`",
-            ));
-        }
         let options = QueueOptions {
             policies: signature.policies,
             capacity: signature.capacity,
@@ -153,11 +149,18 @@ impl PyHost {
             private_limit: PRIVATE_LIMIT,
             depth: signature.depth,
         };
-        let queue = self
-            .core
-            .dispatcher
-            .queue(options, &signature.routes, Arc::clone(&self.shared.waker))
+        // The pools may grow by many megabytes. Detached, and without a lock, for which attached threads might wait.
+        let dispatcher = &self.core.dispatcher;
+        let waker = Arc::clone(&self.shared.waker);
+        let queue = py
+            .detach(|| dispatcher.queue(options, &signature.routes, waker))
             .map_err(|error| CapacityError::new_err(format!("instance {id} not added: {error}")))?;
+        let _adding = lock(&self.adding);
+        if !self.shared.shared_mode && self.thread.get().is_some() {
+            return Err(LambdaError::new_err(
+                "instance not added: a thread host runs one instance; use another host or the mode `shared`",
+            ));
+        }
         if self.thread.get().is_none() {
             let thread = spawn(Arc::clone(&self.shared), &format!("meltica-{}", self.mode()))?;
             let _ = self.thread.set(Mutex::new(Some(thread)));

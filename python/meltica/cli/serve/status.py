@@ -58,7 +58,7 @@ class StatusLine:
         histograms = [run.core.histograms()["latency"][0] for run in runs]
         return Sample(
             time=self._clock(),
-            dispatched=gateway.core.stats()["dispatched"],
+            dispatched=gateway.core.dispatched,
             dropped=sum(sum(run.stats()["dropped"].values()) for run in runs),
             latency=tuple(map(sum, zip(*histograms, strict=True))),
             lambdas=tuple(instance.actual for instance in gateway.instances.all()),
