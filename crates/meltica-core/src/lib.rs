@@ -24,5 +24,6 @@ pub mod stats;
 pub mod sync;
 pub mod timer;
 pub mod venue;
+pub mod watch;
 #[cfg(feature = "workload")]
 pub mod workload;

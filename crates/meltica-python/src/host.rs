@@ -20,7 +20,7 @@ use meltica_core::dispatch::RouteKey;
 use meltica_core::event::Kind;
 use pyo3::prelude::*;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak, mpsc};
 use std::time::Instant;
 
@@ -84,6 +84,18 @@ pub struct HostShared {
     current: AtomicU64,
     /// When that callback began, in ticks.
     started: AtomicU64,
+    /// The kernel's number of the thread, 0 where there is none.
+    thread: AtomicU32,
+}
+
+/// A callback that runs.
+pub struct Running {
+    /// Id of its instance.
+    pub lambda: String,
+    /// How long it has been running.
+    pub for_ns: u64,
+    /// The kernel's number of its thread.
+    pub thread: u32,
 }
 
 impl HostShared {
@@ -106,6 +118,7 @@ impl HostShared {
             interrupted: AtomicBool::new(false),
             current: AtomicU64::new(0),
             started: AtomicU64::new(0),
+            thread: AtomicU32::new(0),
         })
     }
 
@@ -207,6 +220,14 @@ impl HostShared {
     fn absorb_interrupt(&self, py: Python<'_>) {
         self.interrupted.store(false, Ordering::Relaxed);
         absorb_pending(py);
+    }
+
+    /// Returns the callback that runs.
+    pub fn running(&self) -> Option<Running> {
+        let number = self.current.load(Ordering::Acquire);
+        let for_ns = self.in_callback_ns(number);
+        let instance = self.instances().into_iter().find(|instance| instance.number == number)?;
+        Some(Running { lambda: instance.id.clone(), for_ns, thread: self.thread.load(Ordering::Relaxed) })
     }
 
     /// Returns how long the current callback of instance `number` has been running, 0 when none is.

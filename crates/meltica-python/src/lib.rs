@@ -27,6 +27,7 @@ mod producer;
 mod routes;
 mod simulator;
 mod stats;
+mod watch;
 
 use pyo3::prelude::*;
 
@@ -37,7 +38,7 @@ use pyo3::prelude::*;
 mod _core {
     use super::{
         add_part, benchmark, book, codec, core, errors, events, filter, host, instance, market, producer,
-        simulator,
+        simulator, watch,
     };
     use pyo3::prelude::*;
 
@@ -53,6 +54,7 @@ mod _core {
         core::register(module)?;
         host::register(module)?;
         producer::register(module)?;
+        watch::register(module)?;
         add_part(module, "events", events::DOC, &[events::register, book::register])?;
         add_part(module, "account", events::ACCOUNT_DOC, &[events::register_account])?;
         add_part(module, "simulator", simulator::DOC, &[simulator::register, market::register])?;

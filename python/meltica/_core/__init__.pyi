@@ -4,6 +4,7 @@ Events, the account's events, the simulator and the benchmarks are submodules; a
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final
 
 from meltica._core.account import BalanceUpdate, ExecReport, RiskControl
@@ -63,6 +64,7 @@ __all__ = [
     "Ticker",
     "Timer",
     "Trade",
+    "Watch",
     "__version__",
     "benchmark",
     "benchmark_beside",
@@ -105,6 +107,40 @@ def stamp_fault(time: int, last: int | None, /) -> tuple[str, bool] | None:
     `last` is the one before it in the order of the replay, None for the first. A time is at fault if it looks like
     milliseconds or microseconds, or if it jumps by more than a day. Returns None for one without a fault.
     """
+
+@final
+class Watch:
+    """Watches the callbacks of a core from a thread that needs no interpreter, until `close`.
+
+    While a callback holds the interpreter for longer than a second, the watch logs which lambda does: to stderr, and to
+    the file of `log_to`.
+    """
+
+    def __new__(cls, core: Core) -> Self: ...
+    def log_to(self, format: Literal["human", "json"], path: str | PathLike[str] | None = None) -> None:
+        """Sets the format of the lines, and a file that they are written to as well as to stderr."""
+    def end_after(
+        self,
+        timeout: float,
+        signals: Sequence[int],
+        *,
+        data: str | PathLike[str] | None = None,
+        output: int | None = None,
+    ) -> None:
+        """Keeps the deadline of a stop: ends the process when one of `signals` was received and the stop cannot end.
+
+        The process ends shortly before `timeout` seconds have passed if the interpreter is held, because nothing else can
+        stop it then, and 5 s after them in any case. Before that, the PostgreSQL server on the directory `data` is
+        stopped. `output` is a file descriptor that receives a last line of JSON. The exit code is 3 while a callback
+        runs, otherwise 1, and 130 after a second signal.
+
+        Call it after the handlers of the signals are installed; they stay.
+        """
+    def close(self) -> None:
+        """Ends the probe of the interpreter, before the interpreter ends.
+
+        After `end_after` and a signal, the deadline of the stop stays.
+        """
 
 class MelticaError(Exception):
     """Base class of every error that Meltica raises."""
@@ -328,6 +364,9 @@ class Host:
     @property
     def mode(self) -> str:
         """`thread` or `shared`."""
+    @property
+    def running(self) -> tuple[str, int] | None:
+        """Id of the instance whose callback runs, and for how long, in ns; None between callbacks."""
     def add(
         self,
         id: str,

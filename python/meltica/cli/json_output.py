@@ -40,6 +40,11 @@ class JsonOutput:
                 os.dup2(null.fileno(), 1)
         return output
 
+    @property
+    def descriptor(self) -> int | None:
+        """The file descriptor that the lines go to; None where stdout is not reserved."""
+        return self._fd
+
     def write(self, value: object) -> None:
         """Prints a value as one line. Raises OSError when the reader of stdout has closed it."""
         if self._late is not None:

@@ -35,7 +35,7 @@ def screen(
     On a terminal, prints a banner and yields a function that updates the status line.
     """
     terminal = sys.stderr.isatty()
-    chosen = format if format != "auto" else "human" if terminal and file is None else "json"
+    chosen = log_format(format, file)
     if not terminal or (chosen == "json" and file is None):
         with _logging(Logs(level, chosen, file.write if file is not None else None), file):
             yield None
@@ -70,6 +70,13 @@ def screen(
             live.stop()
 
 
+def log_format(format: Literal["auto", "human", "json"], file: LogFile | None) -> Literal["human", "json"]:
+    """Returns the format of the log: `auto` is for people on a terminal and JSON elsewhere."""
+    if format != "auto":
+        return format
+    return "human" if sys.stderr.isatty() and file is None else "json"
+
+
 def signals() -> list[signal.Signals]:
     """Returns the signals that stop a server, including a closed terminal unless `nohup` ignores it."""
     closed = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []
@@ -92,6 +99,8 @@ class StopSignals:
     ) -> None:
         """`end` is called with the later signal. With `on_hangup`, SIGHUP calls it and does not stop."""
         self.requested = asyncio.Event()
+        self.numbers: list[signal.Signals] = []
+        """The signals that stop, once `listen` was called."""
         self._end = end
         self._clock = clock
         self._on_hangup = on_hangup
@@ -100,7 +109,8 @@ class StopSignals:
     def listen(self) -> None:
         """Handles the signals on the running event loop."""
         loop = asyncio.get_running_loop()
-        for number in signals():
+        self.numbers = [n for n in signals() if self._on_hangup is None or n is not signal.SIGHUP]
+        for number in self.numbers:
             loop.add_signal_handler(number, self.receive, number)
         if self._on_hangup is not None:
             loop.add_signal_handler(signal.SIGHUP, self._on_hangup)

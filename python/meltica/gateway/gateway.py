@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from meltica._core import Core
+from meltica._core import Core, Watch
 from meltica.adapters import registry
 from meltica.gateway.baseline import Drift, apply_baseline
 from meltica.gateway.metrics import gateway_metrics
@@ -61,8 +61,10 @@ class Gateway:
     drift: tuple[Drift, ...] = ()
     """Desired states that differ from the config file."""
 
-    def __init__(self, loaded: "Loaded") -> None:
+    def __init__(self, loaded: "Loaded", guard: Callable[[Watch], object] = lambda _: None) -> None:
+        """`guard` is called with the watch of the interpreter before the first lambda starts."""
         self.loaded = loaded
+        self._guard = guard
         self.settings = loaded.settings
         self.started_at = time.time()
         self._started = time.monotonic()
@@ -183,6 +185,7 @@ class Gateway:
             log.warning("%s", drift)
         sys.setswitchinterval(self.settings.interpreter.switch_interval.total_seconds())
         self.core = Core(max_pool_bytes=self.settings.pools.max_bytes)
+        self._start_watch()
         self.providers = ProviderManager(
             self.core, self.settings.supervision.policy(), providers, self.state_writer
         )
@@ -224,6 +227,15 @@ class Gateway:
 
         self._shutdown.append(ShutdownStep("states", close, 2.0))
         self._shutdown.append(ShutdownStep("recovery", self.recovery.stop, 0.1))
+
+    def _start_watch(self) -> None:
+        watch = Watch(self.core)
+
+        async def close() -> None:
+            watch.close()
+
+        self._shutdown.append(ShutdownStep("watch", close, 0.1))
+        self._guard(watch)
 
     async def _watch_resources(self) -> None:
         # The first sample may wait for a disk.
@@ -275,7 +287,7 @@ class Gateway:
         return ControlServices(
             providers=self.providers,
             instances=self.instances,
-            provider_stats=lambda: self.core.stats()["providers"],
+            provider_stats=self.core.provider_stats,
             provider_settings={name: entry["settings"] for name, entry in providers.items()},
             instance_configs={id: entry["config"] for id, entry in lambdas.items()},
             find_faults=self.readiness.faults,

@@ -349,10 +349,11 @@ class InstanceManager:
             self._shared.append(self._core.host("shared"))
         return self._shared[-1]
 
-    def _blocking(self, host: "Host", seconds: float) -> ManagedInstance | None:
-        """Returns the instance whose callback has blocked a host's thread for more than `seconds`."""
-        sharing = (instance for instance in self._instances.values() if instance.host is host)
-        return next((instance for instance in sharing if instance.in_callback_ns > seconds * 1e9), None)
+    @staticmethod
+    def _blocking(host: "Host", seconds: float) -> str | None:
+        """Returns the id of the instance whose callback has blocked a host's thread for over `seconds`."""
+        running = host.running
+        return running[0] if running is not None and running[1] > seconds * 1e9 else None
 
     async def _stop(self, instance: ManagedInstance) -> None:
         run, host = instance.run, instance.host
@@ -415,8 +416,8 @@ class InstanceManager:
         if blocking is not None and instance.actual is InstanceState.RUNNING:
             callback = (
                 "a callback"
-                if blocking is instance
-                else f"a callback of {blocking.id}, on the same shared thread,"
+                if blocking == instance.id
+                else f"a callback of {blocking}, on the same shared thread,"
             )
             text = f"{callback} has been running for more than {self._stuck_seconds:g} s"
             log.error("instance %s is stuck: %s", instance.id, text)

@@ -37,6 +37,12 @@ impl PyHost {
         if self.shared.shared_mode { "shared" } else { "thread" }
     }
 
+    /// Id of the instance whose callback runs, and for how long, in ns; None between callbacks.
+    #[getter]
+    fn running(&self) -> Option<(String, u64)> {
+        self.shared.running().map(|callback| (callback.lambda, callback.for_ns))
+    }
+
     /// Makes an instance and reserves its slots; its callbacks run only after `Instance.start`.
     ///
     /// - `callbacks`: kind -> function of one event; the notices `BookGap` and `MarketStale` are kinds too

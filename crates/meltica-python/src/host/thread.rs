@@ -7,6 +7,7 @@ use crate::callback::thread_ident;
 use crate::errors::LambdaError;
 use crate::instance::{InstanceShared, Plan, State, lock};
 use crate::routes::Routes;
+use crate::watch::thread_number;
 use meltica_core::bus::{Merge, Queue, Reader, Rule};
 use meltica_core::clock::{self, Anchor};
 use meltica_core::dispatch::Route;
@@ -115,6 +116,7 @@ pub fn spawn(shared: Arc<HostShared>, name: &str) -> std::io::Result<std::thread
         Python::attach(|py| {
             let run = AssertUnwindSafe(|| -> PyResult<()> {
                 shared.ident.store(thread_ident(py)?, Ordering::Release);
+                shared.thread.store(thread_number(), Ordering::Relaxed);
                 let mut host = Loop::new(&shared);
                 while host.step(py) {}
                 Ok(())

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import signal
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from meltica._core import __version__
 from meltica.cli.failures import CommandFailed, complain
-from meltica.cli.screen import Show, StopSignals, leave, leave_soon, screen
+from meltica.cli.screen import Show, StopSignals, leave, leave_soon, log_format, screen
 from meltica.errors import ConfigError, DatabaseUnavailable, MelticaError, one_line
 from meltica.gateway.gateway import Gateway
 from meltica.persistence.database import shown
@@ -19,6 +20,7 @@ from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.telemetry.log_file import LogFile
 
 if TYPE_CHECKING:
+    from meltica._core import Watch
     from meltica.cli.json_output import JsonOutput
     from meltica.settings import Loaded
 
@@ -33,6 +35,9 @@ LEFT_BEHIND = {"lambdas": 3, "states": 5, "lock": 5, "database": 5, "embedded Po
 def run(loaded: "Loaded", output: "JsonOutput | None") -> int:
     """Runs the gateway until a signal stops it; returns the exit code."""
     started_at = time.monotonic()
+    # Prints the Python stack of a crash in C code. A server may have been started without stderr.
+    with contextlib.suppress(AttributeError, OSError, ValueError, RuntimeError):
+        faulthandler.enable()
     try:
         rows = _rows(loaded)
     except DatabaseUnavailable as error:
@@ -73,7 +78,8 @@ class Serving:
         self._close_screen = close_screen
         self._output = output
         self._started_at = started_at
-        self._gateway = Gateway(loaded)
+        self._gateway = Gateway(loaded, self._watch)
+        self._log_file = log_file
         self._signals = StopSignals(self._end_now, on_hangup=log_file.reopen if log_file else None)
         self._failure: MelticaError | None = None
 
@@ -145,6 +151,17 @@ class Serving:
             self._show(status.next())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._signals.requested.wait(), STATUS_SECONDS)
+
+    def _watch(self, watch: "Watch") -> None:
+        """Lets the watch log and keep the deadline of a stop, also while a callback holds the interpreter."""
+        settings, file, postgres = self._loaded.settings, self._log_file, self._gateway.postgres
+        watch.log_to(log_format(settings.log.format, file), file.path if file is not None else None)
+        watch.end_after(
+            settings.shutdown.timeout.total_seconds(),
+            self._signals.numbers,
+            data=postgres.data if postgres is not None else None,
+            output=self._output.descriptor if self._output is not None else None,
+        )
 
     def _end_now(self, number: signal.Signals) -> NoReturn:
         leave_soon(ENDED_BY_SIGNAL)

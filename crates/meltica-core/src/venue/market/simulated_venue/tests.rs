@@ -44,7 +44,7 @@ impl Venue {
     /// Advances by as few actions at once as a budget allows.
     fn advance_in_pieces(&mut self, until: Nanos) -> Vec<(usize, String)> {
         while !self.live.advance_within(until, &mut self.wire, Budget::within(Duration::ZERO)) {
-            assert!(self.live.market().now() < until);
+            assert!(self.live.market().now() <= until);
         }
         self.wire.take()
     }

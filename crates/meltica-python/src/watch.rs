@@ -1,0 +1,202 @@
+//! The watch: a thread that needs no interpreter, so that it works while a callback holds it.
+//!
+//! A second thread, the probe, attaches to the interpreter twice a second. While it waits, the interpreter is held, and
+//! the watch logs by whom: the hosts' stamps say which callback runs, and since when. After a signal to stop, the watch
+//! keeps the deadline: what the interpreter cannot stop any more ends with the process. `meltica_core::watch` decides,
+//! this module does.
+
+mod end;
+mod log;
+mod probe;
+
+use crate::convert::value_error;
+use crate::core::{CoreShared, PyCore};
+use crate::host::{HostShared, Running};
+use crate::instance::lock;
+use end::{Ending, Signals};
+use log::{Level, Log};
+use meltica_core::clock;
+use meltica_core::event::Nanos;
+use meltica_core::watch::{HELD_AFTER, Hold, HoldReport};
+pub use probe::thread_number;
+use probe::{Activity, Probe};
+use pyo3::prelude::*;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+const TICK: Duration = Duration::from_millis(50);
+
+struct Shared {
+    core: Weak<CoreShared>,
+    log: Mutex<Log>,
+    ending: Mutex<Option<Ending>>,
+    closed: AtomicBool,
+}
+
+/// The thread's own state.
+struct Patrol {
+    shared: Arc<Shared>,
+    probe: Arc<Probe>,
+    hold: Hold,
+    /// Activity of the hosts' threads when the probe had waited for half of a hold.
+    before: HashMap<u32, Activity>,
+}
+
+impl Patrol {
+    fn run(&mut self) {
+        while !self.shared.closed.load(Ordering::Acquire) {
+            let Some(core) = self.shared.core.upgrade() else { return };
+            self.tick(&core.hosts());
+            drop(core);
+            std::thread::park_timeout(TICK);
+        }
+    }
+
+    fn tick(&mut self, hosts: &[Arc<HostShared>]) {
+        let now = clock::monotonic();
+        let running: Vec<_> = hosts.iter().filter_map(|host| host.running()).collect();
+        let waiting = self.probe.tick(now);
+        self.sample(waiting, &running);
+        match self.hold.check(waiting) {
+            Some(HoldReport::Held(ns)) => {
+                let text = format!("{} {} s", self.holder(&running, ns), ns / 1_000_000_000);
+                let text = format!("{text}; no other Python code runs, REST and signals wait");
+                lock(&self.shared.log).write(Level::Error, &text);
+            }
+            Some(HoldReport::Free(ns)) => {
+                let text = format!("the interpreter is free again after {:.1} s", ns as f64 / 1e9);
+                lock(&self.shared.log).write(Level::Warning, &text);
+            }
+            None => {}
+        }
+        if let Some(ending) = &mut *lock(&self.shared.ending)
+            && let Some(cause) = ending.check(now, self.hold.is_held())
+        {
+            let holder = running.iter().map(|callback| callback.lambda.as_str()).collect::<Vec<_>>();
+            ending.end(cause, now, &holder, &lock(&self.shared.log));
+        }
+    }
+
+    /// Reads the activity of the threads that run callbacks once the probe has waited for half of a hold.
+    fn sample(&mut self, waiting: Option<Nanos>, running: &[Running]) {
+        if waiting.is_none_or(|waiting| waiting < HELD_AFTER / 2) {
+            self.before.clear();
+        } else if self.before.is_empty() {
+            let threads = running.iter().map(|one| one.thread);
+            self.before = threads.filter_map(|thread| Some((thread, Activity::of(thread)?))).collect();
+        }
+    }
+
+    /// Names the lambda that holds the interpreter. Others wait for it, or sleep without it; of those that do not wait,
+    /// the holder works the most, or started last before the probe began to wait.
+    fn holder(&self, running: &[Running], waiting: Nanos) -> String {
+        let worked = |one: &Running| match (self.before.get(&one.thread), Activity::of(one.thread)) {
+            (Some(before), Some(now)) => now.worked_since(*before),
+            _ => Some(0),
+        };
+        let since = (waiting - HELD_AFTER / 2).max(0) as u64;
+        let candidates = running.iter().filter(|one| one.for_ns >= since);
+        let holder = candidates.max_by_key(|one| (worked(one), Reverse(one.for_ns)));
+        holder.map_or_else(
+            || "code outside of the lambdas holds the interpreter for".to_owned(),
+            |one| format!("lambda {} holds the interpreter for", one.lambda),
+        )
+    }
+}
+
+/// Watches the callbacks of a core from a thread that needs no interpreter, until `close`.
+///
+/// While a callback holds the interpreter for longer than a second, the watch logs which lambda does: to stderr, and to
+/// the file of `log_to`.
+#[pyclass(module = "meltica._core", name = "Watch", frozen)]
+pub struct PyWatch {
+    shared: Arc<Shared>,
+    probe: Arc<Probe>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[pymethods]
+impl PyWatch {
+    #[new]
+    fn new(core: &Bound<'_, PyCore>) -> PyResult<Self> {
+        let shared = Arc::new(Shared {
+            core: Arc::downgrade(&core.get().shared),
+            log: Mutex::default(),
+            ending: Mutex::default(),
+            closed: AtomicBool::new(false),
+        });
+        let (probe, probing) = Probe::start()?;
+        let mut patrol = Patrol {
+            shared: Arc::clone(&shared),
+            probe: Arc::clone(&probe),
+            hold: Hold::default(),
+            before: HashMap::new(),
+        };
+        let patrolling =
+            std::thread::Builder::new().name("meltica-watch".into()).spawn(move || patrol.run())?;
+        Ok(Self { shared, probe, threads: Mutex::new(vec![probing, patrolling]) })
+    }
+
+    /// Sets the format of the lines, and a file that they are written to as well as to stderr.
+    #[pyo3(signature = (format, path = None))]
+    fn log_to(&self, format: &str, path: Option<PathBuf>) -> PyResult<()> {
+        let json = match format {
+            "human" => false,
+            "json" => true,
+            _ => return Err(value_error(format!("expected the format human or json, saw {format:?}"))),
+        };
+        *lock(&self.shared.log) = Log { json, path };
+        Ok(())
+    }
+
+    /// Keeps the deadline of a stop: ends the process when one of `signals` was received and the stop cannot end.
+    ///
+    /// The process ends shortly before `timeout` seconds have passed if the interpreter is held, because nothing else can
+    /// stop it then, and 5 s after them in any case. Before that, the PostgreSQL server on the directory `data` is
+    /// stopped. `output` is a file descriptor that receives a last line of JSON. The exit code is 3 while a callback
+    /// runs, otherwise 1, and 130 after a second signal.
+    ///
+    /// Call it after the handlers of the signals are installed; they stay.
+    #[pyo3(signature = (timeout, signals, *, data = None, output = None))]
+    fn end_after(
+        &self,
+        timeout: f64,
+        signals: Vec<i32>,
+        data: Option<PathBuf>,
+        output: Option<i32>,
+    ) -> PyResult<()> {
+        let timeout = Duration::try_from_secs_f64(timeout).map_err(value_error)?;
+        let signals = Signals::register(&signals)?;
+        *lock(&self.shared.ending) = Some(Ending::new(timeout.as_nanos() as Nanos, signals, data, output));
+        Ok(())
+    }
+
+    /// Ends the probe of the interpreter, before the interpreter ends.
+    ///
+    /// After `end_after` and a signal, the deadline of the stop stays.
+    fn close(&self, py: Python<'_>) {
+        self.probe.close();
+        let stopping = lock(&self.shared.ending).as_ref().is_some_and(Ending::is_requested);
+        if !stopping {
+            self.shared.closed.store(true, Ordering::Release);
+        }
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        py.detach(|| {
+            for (index, thread) in threads.into_iter().enumerate() {
+                thread.thread().unpark();
+                if index == 0 || !stopping {
+                    let _ = thread.join();
+                }
+            }
+        });
+    }
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyWatch>()
+}
