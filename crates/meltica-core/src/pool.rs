@@ -141,18 +141,12 @@ impl<T: Recycle + Send + Sync> Pool<T> {
         let mut count = 0;
         for _ in 0..3 {
             let head = inner.head.load(Ordering::Acquire);
-            let mut index = unpack(head).1;
-            count = 0;
-            while index < CLOSED && count <= self.capacity() {
-                count += 1;
-                // SAFETY: slots live as long as `self`.
-                index = unsafe { inner.slot(index).as_ref() }.next.load(Ordering::Relaxed);
-            }
+            count = inner.count(unpack(head).1, self.capacity() as u32);
             if inner.head.load(Ordering::Acquire) == head {
                 break;
             }
         }
-        count.min(self.capacity())
+        count as usize
     }
 
     /// Returns the number of failed borrows.
@@ -167,8 +161,8 @@ impl<T: Recycle> Drop for Pool<T> {
         // SAFETY: the memory is freed only after every slot has returned, below or by the last slot's return.
         let in_use = unsafe {
             let head = (*inner).head.swap(pack(0, CLOSED), Ordering::AcqRel);
-            let free_slots = (*inner).count(unpack(head).1);
-            i64::from((*inner).capacity.load(Ordering::Acquire)) - i64::from(free_slots)
+            let capacity = (*inner).capacity.load(Ordering::Acquire);
+            i64::from(capacity) - i64::from((*inner).count(unpack(head).1, capacity))
         };
         // Slots returned since the swap have counted below zero. The side that brings the sum to zero frees the memory.
         // SAFETY: as above.

@@ -77,3 +77,22 @@ fn loom_growth() {
         assert_eq!((pool.free(), pool.capacity()), (2, 2));
     });
 }
+
+#[test]
+fn loom_free_beside_growth() {
+    explore(|| {
+        let pool = Arc::new(pool(1));
+        // loom runs the spawned thread last and explores a load only against stores before it: the walk is spawned.
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || assert!(pool.free() <= 2, "a walk beside growth ends"))
+        };
+        pool.grow_to(2);
+        // The slots return in another order, so that the link of the old slot leads to the new chunk.
+        let (new, old) = (pool.borrow(), pool.borrow());
+        drop(new);
+        drop(old);
+        other.join().unwrap();
+        assert_eq!(pool.free(), 2);
+    });
+}

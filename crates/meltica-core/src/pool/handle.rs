@@ -6,6 +6,10 @@ use crate::sync::{Ordering, fence};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
+/// The maximum number of readers of a slot. Far below the range of the count, so that threads which exceed it at the
+/// same time cannot wrap the count.
+const MAX_READERS: u32 = u32::MAX / 2;
+
 /// The only handle to a slot, which can read and write the value.
 pub struct Unique<T: Recycle> {
     pub(super) slot: NonNull<Slot<T>>,
@@ -18,8 +22,15 @@ unsafe impl<T: Recycle + Send + Sync> Sync for Unique<T> {}
 
 impl<T: Recycle> Unique<T> {
     /// Shares the slot between `readers` readers, at least one. The returned iterator yields their handles.
+    ///
+    /// # Panics
+    /// If a slot cannot have that many readers.
     #[inline]
     pub fn share(self, readers: u32) -> Readers<T> {
+        assert!(
+            readers <= MAX_READERS,
+            "slot not shared: {readers} readers exceed the maximum of {MAX_READERS}"
+        );
         let slot = self.slot;
         std::mem::forget(self);
         // SAFETY: this is the slot's only handle. Relaxed: each reader gets its handle through a release of its queue.
@@ -124,8 +135,13 @@ impl<T: Recycle> Deref for Shared<T> {
 impl<T: Recycle> Clone for Shared<T> {
     #[inline]
     fn clone(&self) -> Self {
-        // SAFETY: this handle holds the slot. Relaxed: the new handle is cloned from a live one.
-        unsafe { self.slot.as_ref() }.refs.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: this handle holds the slot.
+        let refs = unsafe { &self.slot.as_ref().refs };
+        // Relaxed: the new handle is cloned from a live one.
+        if refs.fetch_add(1, Ordering::Relaxed) >= MAX_READERS {
+            refs.fetch_sub(1, Ordering::Relaxed);
+            panic!("reader not cloned: its slot has the maximum of {MAX_READERS} readers");
+        }
         Self { slot: self.slot }
     }
 }
@@ -149,5 +165,40 @@ impl<T: Recycle> Drop for Shared<T> {
 impl<T: Recycle + std::fmt::Debug> std::fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         (**self).fmt(f)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::Pool;
+    use super::{MAX_READERS, Recycle};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    impl Recycle for u64 {
+        fn recycle(&mut self) {}
+    }
+
+    /// Forgotten handles keep their count, so a program can reach any count without using memory.
+    #[test]
+    fn the_count_of_readers_does_not_wrap() {
+        let pool = Pool::new(0, u64::default);
+        pool.grow_to(1);
+        let mut readers = pool.borrow().expect("a free slot").share(MAX_READERS);
+        let reader = readers.next().expect("a reader");
+        std::mem::forget(readers);
+        for _ in 0..3 {
+            assert!(catch_unwind(AssertUnwindSafe(|| reader.clone())).is_err());
+        }
+        drop(reader);
+        assert!(pool.borrow().is_none(), "the slot still has readers");
+    }
+
+    #[test]
+    fn a_slot_is_not_shared_beyond_the_maximum() {
+        let pool = Pool::new(0, u64::default);
+        pool.grow_to(1);
+        let slot = pool.borrow().expect("a free slot");
+        assert!(catch_unwind(AssertUnwindSafe(|| drop(slot.share(MAX_READERS + 1)))).is_err());
+        assert!(pool.borrow().is_some(), "a refused share returns the slot");
     }
 }

@@ -67,6 +67,12 @@ impl<T> Inner<T> {
         unsafe { NonNull::new_unchecked(chunk.add(offset)) }
     }
 
+    /// Returns a slot whose index was read without synchronisation, or `None` if its chunk is not visible yet.
+    fn visible(&self, index: u32) -> Option<NonNull<Slot<T>>> {
+        let chunk = self.chunks[(index >> self.chunk_bits) as usize].load(Ordering::Acquire);
+        (!chunk.is_null()).then(|| self.slot(index))
+    }
+
     /// Pushes the chain `first..=last` onto the free list. Returns false if the pool is closed.
     #[inline]
     pub(super) fn push(&self, first: u32, last: NonNull<Slot<T>>) -> bool {
@@ -118,13 +124,17 @@ impl<T> Inner<T> {
         }
     }
 
-    /// Returns the length of the chain that starts at `index`.
-    pub(super) fn count(&self, mut index: u32) -> u32 {
+    /// Returns the length of the chain that starts at `index`, at most `most`. Other threads may change the chain
+    /// meanwhile; the walk then ends early or counts slots that have moved.
+    pub(super) fn count(&self, mut index: u32, most: u32) -> u32 {
         let mut n = 0;
-        while index < CLOSED {
+        while index < CLOSED
+            && n < most
+            && let Some(slot) = self.visible(index)
+        {
             n += 1;
             // SAFETY: slots live as long as `self`.
-            index = unsafe { self.slot(index).as_ref() }.next.load(Ordering::Relaxed);
+            index = unsafe { slot.as_ref() }.next.load(Ordering::Relaxed);
         }
         n
     }
