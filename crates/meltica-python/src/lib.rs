@@ -34,7 +34,9 @@ use pyo3::prelude::*;
 /// The data plane: compiled from `crates/meltica-python`. Times are integer nanoseconds since the Unix epoch, UTC.
 ///
 /// Events, the account's events, the simulator and the benchmarks are submodules; all of their names are here too.
-#[pymodule]
+// A host reuses an event object whose only reference is its own. Without the GIL, another thread could take a reference
+// between that check and the write.
+#[pymodule(gil_used = true)]
 mod _core {
     use super::{
         add_part, benchmark, book, codec, core, errors, events, filter, host, instance, market, producer,

@@ -54,6 +54,13 @@ def test_a_class_is_where_it_says(module: str, name: str) -> None:
     assert getattr(import_module(module), name) is getattr(_core, name)
 
 
+def test_the_module_declares_that_it_needs_the_gil() -> None:
+    """PyO3 declares the opposite by default, and interpreters with a GIL do not read the declaration."""
+    assert re.findall(r"#\[pymodule(.*)\]", SOURCES["crates/meltica-python/src/lib.rs"]) == [
+        "(gil_used = true)"
+    ]
+
+
 def test_imports_are_found_in_rust() -> None:
     source = """
     #[pyclass(module = "meltica.simulator", name = "A")]
