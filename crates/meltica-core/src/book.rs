@@ -14,6 +14,8 @@
 //! The assembler keeps all levels; [`BookAssembler::copy_top`] returns the top of the book.
 
 mod ladder;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod scenario;
 
 use crate::codec::{Levels, Part};
 use crate::event::Book;

@@ -175,6 +175,11 @@ proptest! {
     }
 
     #[test]
+    fn prop_a_synchronised_book_equals_the_venues(scenario in proptest::collection::vec(any::<u8>(), 1..400)) {
+        scenario::run(&scenario);
+    }
+
+    #[test]
     fn prop_any_lost_diff_is_a_gap(lost in 0usize..20, n in 21usize..30) {
         let mut book = synced();
         for i in (0..n).filter(|i| *i != lost) {
