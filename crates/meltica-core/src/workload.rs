@@ -13,7 +13,7 @@ use crate::bus::{DEFAULT_POLICIES, QueueOptions, Reader, Waker};
 use crate::codec::Levels;
 use crate::decimal::Decimal;
 use crate::dispatch::{Dispatcher, Origin, Publisher, Route, RouteKey};
-use crate::event::{Book, Event, Kind, Payload, PriceLevel, Side, StaleReason, Trade, VenueId};
+use crate::event::{Book, Event, Kind, Payload, PriceLevel, Side, StaleReason, Ticker, Trade, VenueId};
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{Pool, Pools};
 use frames::MID;
@@ -28,6 +28,11 @@ pub fn provider() -> ProviderId {
 /// Interns a symbol.
 pub fn symbol(name: &str) -> SymbolId {
     SymbolId::intern(name)
+}
+
+/// Interns `count` symbols whose names start with `prefix`.
+pub fn symbols(prefix: &str, count: usize) -> Vec<SymbolId> {
+    (0..count).map(|i| symbol(&format!("{prefix}{i}-USDT"))).collect()
 }
 
 /// Returns a pool of 1,024 events.
@@ -117,6 +122,47 @@ impl Trades {
         if let Some(wanted) = self.publisher.wanted(Kind::Trade, black_box(self.origin.symbol)) {
             let payload = Payload::Trade(self.trade);
             let _ = black_box(self.publisher.publish(wanted, self.origin, payload));
+        }
+    }
+}
+
+/// Publishes the same payload of several symbols in turn.
+pub struct Rotation {
+    publisher: Publisher,
+    kind: Kind,
+    make: fn() -> Payload,
+    symbols: Vec<SymbolId>,
+    next: usize,
+}
+
+impl Rotation {
+    /// Publishes trades of `symbols` into `plane`.
+    pub fn trades(plane: &Plane, symbols: Vec<SymbolId>) -> Self {
+        Self::new(plane, symbols, Kind::Trade, || {
+            let number = Decimal::from_i64(7);
+            Payload::Trade(Trade { id: VenueId::Number(1), side: None, price: number, quantity: number })
+        })
+    }
+
+    /// Publishes tickers of `symbols` into `plane`.
+    pub fn tickers(plane: &Plane, symbols: Vec<SymbolId>) -> Self {
+        Self::new(plane, symbols, Kind::Ticker, || {
+            Payload::Ticker(Ticker { last: Some(Decimal::from_i64(7)), ..Ticker::default() })
+        })
+    }
+
+    fn new(plane: &Plane, symbols: Vec<SymbolId>, kind: Kind, make: fn() -> Payload) -> Self {
+        Self { publisher: plane.publisher(), kind, make, symbols, next: 0 }
+    }
+
+    /// Looks up the route of the next symbol and publishes to its queues.
+    #[inline]
+    pub fn publish(&mut self) {
+        let symbol = self.symbols[self.next];
+        self.next = if self.next + 1 == self.symbols.len() { 0 } else { self.next + 1 };
+        if let Some(wanted) = self.publisher.wanted(self.kind, symbol) {
+            let origin = Origin { kind: self.kind, symbol, venue_time: Some(1), received_time: 2 };
+            let _ = black_box(self.publisher.publish(wanted, origin, (self.make)()));
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::convert::value_error;
 use meltica_core::event::Kind;
 use meltica_core::feed::Feed;
 use meltica_core::venue::{Command, Fees, flow};
-use meltica_core::workload::{self, Books, Plane, Trades, route, symbol};
+use meltica_core::workload::{self, Books, Plane, Rotation, Trades, route, symbol};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::cell::Cell;
@@ -101,6 +101,37 @@ fn publish(readers: usize) -> f64 {
     let plane = trades_of_btc(readers);
     let mut trades = Trades::new(&plane, symbol("BTC-USDT"));
     steady(10_000 / (readers + 4), || trades.publish())
+}
+
+/// Publishes tickers of a thousand symbols in turn to queues that conflate them.
+fn publish_conflated(readers: usize) -> f64 {
+    let symbols = workload::symbols("CONFLATED", 1000);
+    let routes: Vec<_> = symbols.iter().map(|symbol| route(Kind::Ticker, Some(*symbol), 0)).collect();
+    let plane = Plane::new(readers, &routes);
+    let mut tickers = Rotation::tickers(&plane, symbols);
+    steady(10_000 / (readers + 4), || tickers.publish())
+}
+
+/// Publishes trades of twenty symbols in turn, each to its share of the queues.
+fn publish_spread(readers: usize) -> f64 {
+    let symbols = workload::symbols("SPREAD", 20);
+    let mut plane = Plane::new(0, &[]);
+    for symbol in symbols.iter().cycle().take(readers) {
+        plane.add(&[route(Kind::Trade, Some(*symbol), 0)]);
+    }
+    let mut trades = Rotation::trades(&plane, symbols);
+    steady(10_000 / (readers / 20 + 4), || trades.publish())
+}
+
+/// Publishes the first trade of each symbol to wildcard subscribers. Returns the ns of all and the slowest as a multiple
+/// of the median.
+fn first_sight(symbols: usize, readers: usize) -> (f64, f64) {
+    let symbols = workload::symbols("FIRST", symbols);
+    let plane = Plane::new(readers, &[route(Kind::Trade, None, 0)]);
+    let mut trades = Rotation::trades(&plane, symbols.clone());
+    let each: Vec<f64> = symbols.iter().map(|_| timed(1, || trades.publish())).collect();
+    let (all, worst) = (each.iter().sum(), each.iter().copied().fold(0.0, f64::max));
+    (all, worst / middle(each))
 }
 
 fn publish_book(readers: usize) -> f64 {
@@ -225,11 +256,14 @@ fn benchmark(py: Python<'_>, name: &str, readers: usize) -> PyResult<f64> {
         "pool_contended" => Ok(pool_contended()),
         "publish" => Ok(publish(readers)),
         "publish_book" => Ok(publish_book(readers)),
+        "publish_conflated" => Ok(publish_conflated(readers)),
+        "publish_spread" => Ok(publish_spread(readers)),
         "unwanted" => Ok(unwanted()),
         "order" => Ok(order()),
         "market" => Ok(market()),
         _ => Err(value_error(format!(
-            "expected pool, pool_contended, publish, publish_book, unwanted, order or market, saw {name:?}"
+            "expected pool, pool_contended, publish, publish_book, publish_conflated, publish_spread, unwanted, order \
+             or market, saw {name:?}"
         ))),
     })
 }
@@ -244,6 +278,13 @@ fn benchmark_wake(py: Python<'_>, asleep_us: u64) -> f64 {
 #[pyfunction]
 fn benchmark_beside(py: Python<'_>, others: usize) -> (f64, f64) {
     py.detach(|| beside(others.clamp(1, 1024)))
+}
+
+/// Returns the nanoseconds of the first trades of `symbols` symbols to `readers` wildcard subscribers, in all, and the
+/// slowest of them as a multiple of the median.
+#[pyfunction]
+fn benchmark_first_sight(py: Python<'_>, symbols: usize, readers: usize) -> (f64, f64) {
+    py.detach(|| first_sight(symbols.clamp(1, 20_000), readers.clamp(1, 1024)))
 }
 
 fn copied(frames: &[Bound<'_, PyBytes>]) -> Vec<Vec<u8>> {
@@ -301,6 +342,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(benchmark, module)?)?;
     module.add_function(wrap_pyfunction!(benchmark_wake, module)?)?;
     module.add_function(wrap_pyfunction!(benchmark_beside, module)?)?;
+    module.add_function(wrap_pyfunction!(benchmark_first_sight, module)?)?;
     module.add_function(wrap_pyfunction!(benchmark_frames, module)?)?;
     module.add_function(wrap_pyfunction!(benchmark_mix, module)?)
 }

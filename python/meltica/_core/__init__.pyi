@@ -11,6 +11,7 @@ from meltica._core.account import BalanceUpdate, ExecReport, RiskControl
 from meltica._core.benchmarks import (
     benchmark,
     benchmark_beside,
+    benchmark_first_sight,
     benchmark_frames,
     benchmark_mix,
     benchmark_wake,
@@ -68,6 +69,7 @@ __all__ = [
     "__version__",
     "benchmark",
     "benchmark_beside",
+    "benchmark_first_sight",
     "benchmark_frames",
     "benchmark_mix",
     "benchmark_wake",

@@ -8,13 +8,24 @@ from meltica._core import Codec
 __all__ = [
     "benchmark",
     "benchmark_beside",
+    "benchmark_first_sight",
     "benchmark_frames",
     "benchmark_mix",
     "benchmark_wake",
 ]
 
 def benchmark(
-    name: Literal["pool", "pool_contended", "publish", "publish_book", "unwanted", "order", "market"],
+    name: Literal[
+        "pool",
+        "pool_contended",
+        "publish",
+        "publish_book",
+        "publish_conflated",
+        "publish_spread",
+        "unwanted",
+        "order",
+        "market",
+    ],
     readers: int = 1,
 ) -> float:
     """Returns the nanoseconds that one operation of the core takes: the median of five runs after a warm-up.
@@ -27,6 +38,11 @@ def benchmark_wake(asleep_us: int) -> float:
 
 def benchmark_beside(others: int) -> tuple[float, float]:
     """Returns the nanoseconds to publish a trade to one queue, alone and beside `others` queues of other symbols."""
+
+def benchmark_first_sight(symbols: int, readers: int) -> tuple[float, float]:
+    """Returns the nanoseconds of the first trades of `symbols` symbols to `readers` wildcard subscribers, in all, and the
+    slowest of them as a multiple of the median.
+    """
 
 def benchmark_frames(codec: Codec, frames: Sequence[bytes], before: Sequence[bytes] = ...) -> float:
     """Returns the nanoseconds from a frame's bytes to its dispatched event, with books of depth 25.

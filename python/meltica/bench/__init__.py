@@ -14,6 +14,7 @@ from meltica import _core
 from meltica.bench.frames import Frames
 from meltica.bench.gateway import measure
 from meltica.bench.hosts import callbacks, latency, replay
+from meltica.bench.memory import bytes_per
 from meltica.bench.rivals import asyncio_latency, asyncio_queue, deque
 from meltica.bench.timing import Measure, floor_ns, process
 
@@ -27,14 +28,16 @@ class Benchmark:
     """Returns ns, or ns and a budget that was derived from a reference measurement."""
     budget_ns: float | None = None
     budget_ratio: float | None = None
-    budget_mib: float | None = None
-    """If set, the row measures memory: `measure` returns MiB."""
+    unit: str | None = None
+    """If set, `measure` returns a figure in this unit, not a time."""
+    budget: float | None = None
+    """A budget in `unit`."""
 
 
 def run(rows: list[Benchmark], progress: Callable[[str], object] | None = None) -> dict[str, Any]:
     """Returns `{"floor_ns", "rows": [{"name", "ns", "ratio", "budget_ns" or "budget_ratio", "ok"}]}`.
 
-    A row that measures memory has `mib` and `budget_mib` instead of times.
+    A row that does not measure a time has `value`, `unit` and `budget` instead.
     """
     floors = [floor_ns()]
     measured: list[tuple[Benchmark, float, float | None]] = []
@@ -51,11 +54,15 @@ def run(rows: list[Benchmark], progress: Callable[[str], object] | None = None) 
 
 
 def _entry(row: Benchmark, ns: float, budget_ns: float | None, floor: float) -> dict[str, Any]:
-    if row.budget_mib is not None:
-        mib = round(ns, 1)
-        return {"name": row.name, "mib": mib, "budget_mib": row.budget_mib, "ok": mib <= row.budget_mib}
+    if row.unit is not None:
+        value: dict[str, Any] = {"name": row.name, "value": round(ns, 1), "unit": row.unit}
+        return (
+            value
+            if row.budget is None
+            else value | {"budget": row.budget, "ok": value["value"] <= row.budget}
+        )
     ns, ratio = round(ns, 1), round(ns / floor, 2)
-    entry: dict[str, Any] = {"name": row.name, "ns": ns, "ratio": ratio}
+    entry = {"name": row.name, "ns": ns, "ratio": ratio}
     if budget_ns is not None:
         budget_ns = round(budget_ns, 1)
         entry |= {"budget_ns": budget_ns, "ok": ns <= budget_ns}
@@ -99,7 +106,15 @@ def _core_rows() -> Iterator[Benchmark]:
     yield Benchmark(
         "publish a book of 1000 + 1000 levels to 64 queues, one copy", core("publish_book", 64), 2500
     )
+    name = "publish a ticker to 16 queues that conflate 1,000 symbols each"
+    yield Benchmark(name, core("publish_conflated", 16))
+    name = "publish a trade to its 25 of 500 full queues, 20 symbols"
+    yield Benchmark(name, core("publish_spread", 500))
     yield Benchmark("an event without a subscriber", core("unwanted"), 30)
+    first = cache(lambda: _core.benchmark_first_sight(10_000, 16))
+    name = "first sight of 10,000 symbols under * with 16 subscribers"
+    yield Benchmark(f"{name}: in all", lambda: first()[0])
+    yield Benchmark(f"{name}: slowest / median", lambda: first()[1], unit="times")
 
 
 def _mix_rows(mix: Frames) -> Iterator[Benchmark]:
@@ -152,7 +167,9 @@ def _gateway_rows() -> Iterator[Benchmark]:
     cost = cache(measure)
     yield Benchmark("meltica serve until events flow, first start", lambda: cost().first_start * 1e9, 15e9)
     yield Benchmark("meltica serve until events flow, second start", lambda: cost().second_start * 1e9, 3e9)
-    yield Benchmark("meltica serve, idle, without PostgreSQL", lambda: cost().idle_rss, budget_mib=90)
+    yield Benchmark("meltica serve, idle, without PostgreSQL", lambda: cost().idle_rss, unit="MiB", budget=90)
+    yield Benchmark("memory of an idle instance, thread host", bytes_per("instance"), unit="bytes")
+    yield Benchmark("memory of one more symbol of an instance: ticker", bytes_per("symbol"), unit="bytes")
 
 
 def _start_up_rows() -> Iterator[Benchmark]:

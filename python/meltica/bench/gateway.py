@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from meltica.bench.memory import rss
+
 STRATEGY = """
 import meltica
 
@@ -59,7 +61,7 @@ def measure() -> GatewayCost:
             pass
         with _serving(folder) as (process, second):
             time.sleep(SETTLE_SECONDS)
-            memory = _rss(process.pid)
+            memory = rss(process.pid) / 2**20
             started_at = time.monotonic()
             process.send_signal(signal.SIGTERM)
             process.wait(PATIENCE)
@@ -88,8 +90,3 @@ def _serving(folder: Path) -> Generator[tuple[subprocess.Popen[str], float]]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=PATIENCE)
-
-
-def _rss(pid: int) -> float:
-    done = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], check=True, capture_output=True, text=True)
-    return int(done.stdout) / 1024

@@ -51,7 +51,7 @@ def _show(result: dict[str, Any]) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     for row in cast(list[dict[str, Any]], result["rows"]):
-        time = _time(row["ns"]) if "ns" in row else f"{row['mib']:.1f} MiB"
+        time = _time(row["ns"]) if "ns" in row else _value(row, row["value"])
         ratio = f"{row['ratio']:,.2f}" if "ratio" in row else ""
         table.add_row(row["name"], time, ratio, _budget(row), _verdict(row))
     Console().print(table)
@@ -63,9 +63,13 @@ def _time(ns: float) -> str:
     return f"{ns:,.1f} ns" if ns < 10_000 else duration(ns)
 
 
+def _value(row: dict[str, Any], value: float) -> str:
+    return f"{value:,.1f} {row['unit']}"
+
+
 def _budget(row: dict[str, Any]) -> str:
-    if row.get("budget_mib") is not None:
-        return f"{row['budget_mib']:g} MiB"
+    if row.get("budget") is not None:
+        return _value(row, row["budget"])
     if row.get("budget_ns") is not None:
         return _time(row["budget_ns"])
     return f"{row['budget_ratio']:g} F" if row.get("budget_ratio") is not None else ""

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from meltica import _core, bench
 from meltica.adapters.replay import sample
+from meltica.bench import memory
 from meltica.cli import cli
 from tests.conftest import replay
 
@@ -28,6 +29,8 @@ def invoke(*arguments: str) -> Result:
         ("event -> 1 callback", {"budget_ratio", "ok"}),
         ("replay of recorded trades", {"budget_ns", "ok"}),
         ("16 instances, shared host", {"budget_ns", "ok"}),
+        ("conflate 1,000 symbols", set[str]()),
+        ("500 full queues", set[str]()),
         ("python -c pass", set[str]()),
         ("dict, sorted", set[str]()),
     ],
@@ -99,6 +102,17 @@ def test_unknown_rows_and_unsuitable_recordings_are_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("mib", "ok"), [(90.0, True), (90.1, False)])
-def test_a_row_that_measures_memory_has_no_times(mib: float, ok: bool) -> None:
-    (row,) = bench.run([bench.Benchmark("idle", lambda: mib, budget_mib=90)])["rows"]
-    assert row == {"name": "idle", "mib": mib, "budget_mib": 90, "ok": ok}
+def test_a_row_in_another_unit_has_no_times(mib: float, ok: bool) -> None:
+    (row,) = bench.run([bench.Benchmark("idle", lambda: mib, unit="MiB", budget=90)])["rows"]
+    assert row == {"name": "idle", "value": mib, "unit": "MiB", "budget": 90, "ok": ok}
+
+
+def test_first_sight_of_symbols_is_measured() -> None:
+    every, worst = _core.benchmark_first_sight(50, 2)
+    assert every > 0
+    assert worst >= 1
+
+
+@pytest.mark.parametrize("what", ["instance", "symbol"])
+def test_memory_is_measured(what: memory.What) -> None:
+    assert memory.bytes_per(what)() > 0
