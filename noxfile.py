@@ -8,7 +8,7 @@ nox.needs_version = ">=2025.10"
 nox.options.sessions = ["tests", "lint"]
 nox.options.reuse_existing_virtualenvs = True
 
-FUZZ_TARGETS = ("decode", "feed", "book", "plan", "decimal")
+FUZZ_TARGETS = ("decode", "feed", "book", "resync", "plan", "decimal")
 GROUPS = nox.project.load_toml("pyproject.toml")
 LOOM = {"RUSTFLAGS": "--cfg loom"}
 
@@ -81,7 +81,7 @@ def soak(session: nox.Session) -> None:
     """
     install(session, "test")
     which, *length = session.posargs or ["all"]
-    for name in ("events", "venue", "gateway"):
+    for name in ("events", "restarts", "venue", "gateway"):
         if which in (name, "all"):
             session.run("python", "-m", f"tests.soak.{name}", *length)
 
