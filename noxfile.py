@@ -87,6 +87,16 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def isolation(session: nox.Session) -> None:
+    """Measures an innocent instance beside each hostile one; fails if it misses an event.
+
+    `-- --seconds 10 NAME...` sets the length and selects hostile instances.
+    """
+    install(session, "test")
+    session.run("python", "-m", "tests.isolation", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Python tests with coverage; fails below 80 % of the Python lines."""
     install(session, "test")

@@ -1,0 +1,15 @@
+"""The short form: one second beside each hostile instance."""
+
+import pytest
+
+from tests.isolation.hostile import HOSTILE
+from tests.isolation.innocent import beside
+
+UNCONTAINED = {"wildcard"}
+"""Hostile instances that still take slots from others."""
+
+
+@pytest.mark.parametrize("name", sorted(HOSTILE.keys() - UNCONTAINED))
+def test_an_innocent_instance_receives_every_trade(name: str) -> None:
+    outcome = beside(name, 1.0)
+    assert outcome.complete, outcome
