@@ -161,6 +161,32 @@ def test_memory_is_reserved_or_refused() -> None:
         core.host("thread").add("big", callbacks={}, routes=[("p", "Trade", None)], capacity=100_000)
 
 
+@pytest.mark.parametrize("mode", ["thread", "shared"])
+def test_a_host_that_spins_delivers_every_event_and_ends(mode: Literal["thread", "shared"]) -> None:
+    core = _core.Core()
+    producer, host = core.producer("binance", _core.Codec(BINANCE)), core.host(mode, spin_ns=1_000_000)
+    ids: list[int] = []
+    host.add(
+        "spins",
+        callbacks={"Trade": lambda t: ids.append(int(t.trade_id))},
+        routes=[("binance", "Trade", "BTC-USDT")],
+    ).start()
+    for line in TRADES[:200]:
+        producer.feed(line.partition(b" ")[2])
+        # Some events find the host spinning or asleep, others while it delivers.
+        if len(ids) % 2:
+            producer.drain()
+    assert producer.drain()
+    assert ids == list(range(1, 201))
+    assert host.stop()
+
+
+def test_a_host_spins_for_at_most_a_millisecond() -> None:
+    for spin in (1_000_001, 2**64 - 1):
+        with pytest.raises(ValueError, match=f"expected a spin of 0 to 1000000 ns, saw {spin}"):
+            _core.Core().host("thread", spin_ns=spin)
+
+
 def test_an_instance_starts_once() -> None:
     core = _core.Core()
     host = core.host("thread")

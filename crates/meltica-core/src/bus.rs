@@ -58,7 +58,7 @@ use private::Private;
 pub use reader::{Item, Reader};
 use ring::Ring;
 use std::time::Instant;
-pub use waker::{Waker, Watermark};
+pub use waker::{Waker, Watermark, spin};
 
 /// The handling of events of the market lane when the reader is slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

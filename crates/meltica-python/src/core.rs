@@ -251,9 +251,10 @@ impl PyCore {
     ///
     /// A `thread` host runs one instance, a `shared` host many. With the `event` clock, timers and `Instance.now`
     /// follow the events, for replays. `batch` is the largest number of events read from one queue at once, 1 to 65536.
-    /// Raises `ValueError` for other values.
-    #[pyo3(signature = (mode, *, clock = "wall", batch = 256))]
-    fn host(&self, mode: &str, clock: &str, batch: usize) -> PyResult<PyHost> {
+    /// The thread waits `spin_ns` for events, 0 to 1000000, before it sleeps; it holds no GIL meanwhile. Raises
+    /// `ValueError` for other values.
+    #[pyo3(signature = (mode, *, clock = "wall", batch = 256, spin_ns = 0))]
+    fn host(&self, mode: &str, clock: &str, batch: usize, spin_ns: u64) -> PyResult<PyHost> {
         let shared_mode = match mode {
             "thread" => false,
             "shared" => true,
@@ -267,7 +268,11 @@ impl PyCore {
         if !(1..=65_536).contains(&batch) {
             return Err(value_error(format!("expected a batch of 1 to 65536 events, saw {batch}")));
         }
-        let shared = HostShared::new(Arc::clone(&self.shared), shared_mode, event_clock, batch);
+        if spin_ns > 1_000_000 {
+            return Err(value_error(format!("expected a spin of 0 to 1000000 ns, saw {spin_ns}")));
+        }
+        let spin = Duration::from_nanos(spin_ns);
+        let shared = HostShared::new(Arc::clone(&self.shared), shared_mode, event_clock, batch, spin);
         Ok(PyHost::new(&self.shared, shared))
     }
 

@@ -22,7 +22,7 @@ use pyo3::prelude::*;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use python::PyHost;
 use thread::spawn;
@@ -65,6 +65,8 @@ pub struct HostShared {
     pub shared_mode: bool,
     pub event_clock: bool,
     batch: usize,
+    /// How long the thread waits for events before it sleeps.
+    spin: Duration,
     core: Arc<CoreShared>,
     waker: Arc<Waker>,
     commands: Mutex<VecDeque<Command>>,
@@ -99,11 +101,18 @@ pub struct Running {
 }
 
 impl HostShared {
-    pub fn new(core: Arc<CoreShared>, shared_mode: bool, event_clock: bool, batch: usize) -> Arc<Self> {
+    pub fn new(
+        core: Arc<CoreShared>,
+        shared_mode: bool,
+        event_clock: bool,
+        batch: usize,
+        spin: Duration,
+    ) -> Arc<Self> {
         Arc::new(Self {
             shared_mode,
             event_clock,
             batch,
+            spin,
             core,
             waker: Arc::default(),
             commands: Mutex::default(),

@@ -229,12 +229,14 @@ class Core:
         *,
         clock: Literal["wall", "event"] = "wall",
         batch: int = 256,
+        spin_ns: int = 0,
     ) -> Host:
         """Makes a host: one thread that runs callbacks.
 
         A `thread` host runs one instance, a `shared` host many. With the `event` clock, timers and `Instance.now`
         follow the events, for replays. `batch` is the largest number of events read from one queue at once, 1 to 65536.
-        Raises `ValueError` for other values.
+        The thread waits `spin_ns` for events, 0 to 1000000, before it sleeps; it holds no GIL meanwhile. Raises
+        `ValueError` for other values.
         """
     def stats(self) -> dict[str, Any]:
         """Returns counters and latency summaries (ns) of pools, hosts and providers.

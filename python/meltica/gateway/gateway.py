@@ -16,6 +16,7 @@ from meltica._core import Core, Watch
 from meltica.adapters import registry
 from meltica.gateway.baseline import Drift, apply_baseline
 from meltica.gateway.metrics import gateway_metrics
+from meltica.gateway.processors import default_spin, processors
 from meltica.gateway.readiness import Readiness
 from meltica.gateway.recovery import StateRecovery
 from meltica.gateway.resource_metrics import resource_metrics
@@ -191,7 +192,14 @@ class Gateway:
         )
         specs = self.loaded.providers.values()
         nonblocking = [spec.name for spec in specs if not registry.adapter(spec.adapter).can_block]
-        self.instances = InstanceManager(self.core, instances, self.state_writer, nonblocking=nonblocking)
+        spin = self.settings.hosts.spin
+        self.instances = InstanceManager(
+            self.core,
+            instances,
+            self.state_writer,
+            nonblocking=nonblocking,
+            spin=default_spin(processors()) if spin is None else spin,
+        )
         for spec in self.loaded.providers.values():
             self.providers.add(spec)
         for spec in self.loaded.lambdas.values():

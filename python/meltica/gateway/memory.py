@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from meltica.gateway.cgroups import PROC, ROOT, groups
+
 PAGE = resource.getpagesize()
 
 
@@ -18,7 +20,7 @@ class Memory:
     """The name of the limit."""
 
 
-def memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> Memory | None:
+def memory(proc: Path = PROC, cgroups: Path = ROOT) -> Memory | None:
     """Returns the limit with the least free memory; None if nothing can be read."""
     found: list[Memory] = []
     for read in (_machine(proc), _address_space(proc), _cgroups(proc, cgroups)):
@@ -44,19 +46,12 @@ def _address_space(proc: Path) -> Iterator[Memory]:
 
 
 def _cgroups(proc: Path, root: Path) -> Iterator[Memory]:
-    """Reads cgroup v2: the limits of the process' group and of all groups above it."""
-    lines = (proc / "self" / "cgroup").read_text().splitlines()
-    name = next((line.removeprefix("0::") for line in lines if line.startswith("0::")), None)
-    if name is None:
-        return
-    group = root / name.lstrip("/")
-    while group.is_relative_to(root):
+    for group in groups(proc, root):
         if (group / "memory.max").exists():
             limit = (group / "memory.max").read_text().strip()
             if limit != "max":
                 used = int((group / "memory.current").read_text()) - _reclaimable(group)
                 yield Memory(max(int(limit) - used, 0), int(limit), "the cgroup")
-        group = group.parent
 
 
 def _reclaimable(group: Path) -> int:

@@ -91,15 +91,18 @@ class InstanceManager:
         stuck_after: timedelta = timedelta(seconds=10),
         start_timeout: timedelta = timedelta(seconds=30),
         nonblocking: Collection[str] = (),
+        spin: timedelta = timedelta(),
     ) -> None:
         """Creates a manager without instances.
 
         - `stuck_after`: duration of one callback from which its instance counts as stuck.
         - `start_timeout`: time limit for loading a strategy and running its `on_start`.
         - `nonblocking`: providers that must not wait for an instance's queue.
+        - `spin`: how long the thread of a host waits for events before it sleeps.
 
         """
         self._nonblocking = frozenset(nonblocking)
+        self._spin_ns = spin // timedelta(microseconds=1) * 1000
         self._core = core
         self._store = store
         self._state_writer = state_writer
@@ -343,10 +346,10 @@ class InstanceManager:
 
     def _host(self, mode: str) -> "Host":
         if mode != "shared":
-            return self._core.host("thread")
+            return self._core.host("thread", spin_ns=self._spin_ns)
         # When a callback blocks the current shared thread, new instances get a new one; the others keep it.
         if not self._shared or self._blocking(self._shared[-1], min(1.0, self._stuck_seconds)) is not None:
-            self._shared.append(self._core.host("shared"))
+            self._shared.append(self._core.host("shared", spin_ns=self._spin_ns))
         return self._shared[-1]
 
     @staticmethod

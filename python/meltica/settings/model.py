@@ -75,6 +75,13 @@ class InterpreterSettings(Section):
     """How long one thread may hold the interpreter while another waits for it."""
 
 
+class HostsSettings(Section):
+    """The threads that run callbacks."""
+
+    spin: Duration | None = Field(default=None, le=timedelta(milliseconds=1))
+    """How long a thread waits for events before it sleeps; default 20 us, and 0 on up to two processors."""
+
+
 class LambdaDefaultsSettings(Section):
     """Defaults of the keys of a lambda's entry."""
 
@@ -257,6 +264,7 @@ class Settings(BaseSettings):
     eventbus: EventBusSettings = EventBusSettings()
     pools: PoolsSettings = PoolsSettings()
     interpreter: InterpreterSettings = InterpreterSettings()
+    hosts: HostsSettings = HostsSettings()
     lambda_defaults: LambdaDefaultsSettings = LambdaDefaultsSettings()
     supervision: SupervisionSettings = SupervisionSettings()
     shutdown: ShutdownSettings = ShutdownSettings()

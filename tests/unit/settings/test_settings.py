@@ -208,6 +208,7 @@ def test_values_are_converted_to_their_types(loaded: Load, tmp_path: Path) -> No
         apiServer: {addr: "[::1]:0"}
         eventbus: {bufferSize: "4096", extensionPayloadCapBytes: 1MiB}
         interpreter: {switchInterval: 0.001}
+        hosts: {spin: 50us}
         supervision: {backoff: {min: 250ms, max: 2m}, stopTimeout: 1h30m}
         database: {runMigrations: no, home: data, maxConns: 2}
         strategies: {directory: mine}
@@ -218,6 +219,7 @@ def test_values_are_converted_to_their_types(loaded: Load, tmp_path: Path) -> No
     assert (settings.api_server.host, settings.api_server.port) == ("::1", 0)
     assert (settings.eventbus.buffer_size, settings.eventbus.extension_payload_cap_bytes) == (4096, 1 << 20)
     assert settings.interpreter.switch_interval == timedelta(milliseconds=1)
+    assert settings.hosts.spin == timedelta(microseconds=50)
     assert settings.supervision.backoff.min == timedelta(milliseconds=250)
     assert settings.supervision.stop_timeout == timedelta(minutes=90)
     assert settings.database.run_migrations is False

@@ -1,7 +1,8 @@
 //! Synchronisation between producers and readers: the watermark, and threads that sleep.
 
+use crate::clock;
 use crate::sync::{AtomicBool, AtomicU64, CachePadded, Ordering, fence, thread};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The highest sequence number whose event was pushed to every queue of its route.
 #[derive(Debug, Default)]
@@ -19,6 +20,20 @@ impl Watermark {
     pub(crate) fn set(&self, seq: u64) {
         self.0.store(seq, Ordering::Release);
     }
+}
+
+/// Checks `ready` until it returns true or `limit` has passed, without sleeping. Returns whether it was true.
+///
+/// Producers need not wake a thread that spins, and it sees an event earlier than one that sleeps.
+pub fn spin(limit: Duration, ready: impl Fn() -> bool) -> bool {
+    let (started, limit) = (clock::ticks(), u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
+    while !ready() {
+        if clock::elapsed_ns(started, clock::ticks()) >= limit {
+            return false;
+        }
+        std::hint::spin_loop();
+    }
+    true
 }
 
 /// Lets one thread sleep until another thread wakes it.
@@ -109,5 +124,26 @@ impl Waker {
         if self.take_parked() {
             self.unpark();
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn a_spin_ends_when_it_is_ready_or_at_its_limit() {
+        let checks = Cell::new(0);
+        let ready_at = |n| {
+            checks.set(checks.get() + 1);
+            checks.get() >= n
+        };
+        assert!(spin(Duration::MAX, || ready_at(1000)), "it goes on until it is ready");
+        assert_eq!(checks.replace(0), 1000);
+        assert!(!spin(Duration::ZERO, || ready_at(2)));
+        assert_eq!(checks.replace(0), 1, "without a limit it checks once");
+        assert!(!spin(Duration::from_micros(50), || ready_at(u64::MAX)));
+        assert!(spin(Duration::ZERO, || true));
     }
 }

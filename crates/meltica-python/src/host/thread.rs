@@ -197,7 +197,8 @@ impl Loop {
         true
     }
 
-    /// Sleeps until events or commands arrive, then starts a round; returns the watermark from before the read.
+    /// Waits for events or commands, awake for a moment and then asleep, and starts a round; returns the watermark from
+    /// before the read.
     fn read(&mut self) -> u64 {
         let (shared, groups, merge) = (&self.shared, &self.groups, &self.merge);
         if !merge.has_work() {
@@ -205,13 +206,16 @@ impl Loop {
                 let left = (self.next_timer - clock::monotonic()).max(0) as u64;
                 Instant::now() + Duration::from_nanos(left)
             });
-            shared.waker.wait(deadline, || {
+            let ready = || {
                 merge.has_work()
                     || groups.iter().any(|group| group.queue.is_halted())
                     || shared.pending_commands.load(Ordering::Acquire)
                     || shared.timers_changed.load(Ordering::Acquire)
                     || shared.drain_to.load(Ordering::Acquire) > shared.done.load(Ordering::Acquire)
-            });
+            };
+            if !meltica_core::bus::spin(shared.spin, ready) {
+                shared.waker.wait(deadline, ready);
+            }
         }
         let watermark = shared.core.dispatcher.watermark();
         self.merge.read(watermark);
