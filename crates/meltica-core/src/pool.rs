@@ -21,6 +21,7 @@ mod slots;
 use crate::sync::{
     AtomicI64, AtomicPtr, AtomicU32, AtomicU64, CachePadded, Mutex, Ordering, UnsafeCell, lock,
 };
+pub(crate) use handle::Bundle;
 pub use handle::{Readers, Shared, Unique};
 pub(crate) use reservation::InFlight;
 pub use reservation::{Claim, DepthClass, NoCapacity, Pools, Reservation};

@@ -6,7 +6,7 @@ use crate::bus::Waker;
 use crate::clock::{self, Anchor};
 use crate::event::{Book, Event, Header, Kind, Nanos, Payload};
 use crate::names::{ProviderId, SymbolId};
-use crate::pool::{DepthClass, InFlight, Pools, Shared};
+use crate::pool::{Bundle, DepthClass, InFlight, Pools};
 use crate::sync::{Arc, Ordering, fence};
 
 /// The entry of a route. Valid until the next lookup.
@@ -57,7 +57,7 @@ pub struct Publisher {
     sequences: Vec<u64>,
     passed: Vec<bool>,
     wakes: Vec<Arc<Waker>>,
-    displaced: Vec<Shared<Event>>,
+    displaced: Vec<Bundle<Event>>,
     anchor: Anchor,
     /// The time of the last dispatch.
     last_ticks: u64,

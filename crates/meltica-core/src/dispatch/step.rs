@@ -4,7 +4,7 @@ use super::publish::NotDispatched;
 use super::{Dispatcher, Entry, StopFlag, Target};
 use crate::bus::{Place, Waker};
 use crate::event::{Book, Event, Header, Kind, Payload};
-use crate::pool::{DepthClass, Shared};
+use crate::pool::{Bundle, DepthClass, Shared};
 use crate::sync::{Arc, MutexGuard, lock};
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ pub(super) struct Step<'p> {
     pub passed: &'p [bool],
     pub wakes: &'p mut Vec<Arc<Waker>>,
     /// Events that lost their place in a queue, to be freed after the lock; empty between steps.
-    pub displaced: &'p mut Vec<Shared<Event>>,
+    pub displaced: &'p mut Vec<Bundle<Event>>,
     pub stop: &'p StopFlag,
 }
 
@@ -56,7 +56,7 @@ impl<'p> Step<'p> {
         let seq = *order + 1;
         event.header = Some(Header { seq, ..header });
         for (target, event) in self.targets().zip(event.share(readers as u32)) {
-            self.displaced.extend(target.queue.push(&target.cell, header.kind, seq, event));
+            self.displace(target.queue.push(&target.cell, header.kind, seq, event));
         }
         *order = seq;
         self.dispatcher.watermark.set(seq);
@@ -91,13 +91,26 @@ impl<'p> Step<'p> {
         for target in self.targets() {
             let copy = copies[target.queue.class().index()].as_mut().and_then(Iterator::next);
             let Some(event) = copy else { continue };
-            self.displaced.extend(target.queue.push(&target.cell, header.kind, seq, event));
+            self.displace(target.queue.push(&target.cell, header.kind, seq, event));
         }
         *order = seq;
         self.dispatcher.watermark.set(seq);
         drop(order);
         self.displaced.clear();
         Ok(seq)
+    }
+
+    /// Keeps an event that lost its place until the lock is released. Queues often lose the same event.
+    #[inline]
+    fn displace(&mut self, event: Option<Shared<Event>>) {
+        let Some(event) = event else { return };
+        let other = match self.displaced.last_mut() {
+            Some(last) => last.add(event),
+            None => Err(event),
+        };
+        if let Err(event) = other {
+            self.displaced.push(Bundle::new(event));
+        }
     }
 
     /// Counts an event that found no slot, at each queue that misses it.

@@ -162,6 +162,54 @@ impl<T: Recycle> Drop for Shared<T> {
     }
 }
 
+/// Several readers of one slot, which are dropped at once: the count is written once, however many they are.
+pub(crate) struct Bundle<T: Recycle> {
+    slot: NonNull<Slot<T>>,
+    readers: u32,
+}
+
+// SAFETY: as for `Shared`.
+unsafe impl<T: Recycle + Send + Sync> Send for Bundle<T> {}
+// SAFETY: as for `Shared`.
+unsafe impl<T: Recycle + Send + Sync> Sync for Bundle<T> {}
+
+impl<T: Recycle> Bundle<T> {
+    /// Returns a bundle of one reader.
+    #[inline]
+    pub(crate) fn new(reader: Shared<T>) -> Self {
+        let slot = reader.slot;
+        std::mem::forget(reader);
+        Self { slot, readers: 1 }
+    }
+
+    /// Adds a reader of the same slot. A reader of another slot is returned.
+    #[inline]
+    pub(crate) fn add(&mut self, reader: Shared<T>) -> Result<(), Shared<T>> {
+        if reader.slot != self.slot {
+            return Err(reader);
+        }
+        std::mem::forget(reader);
+        self.readers += 1;
+        Ok(())
+    }
+}
+
+impl<T: Recycle> Drop for Bundle<T> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: this bundle holds the slot.
+        let refs = unsafe { &self.slot.as_ref().refs };
+        // As for `Shared`: if no other reader exists, none can be cloned.
+        if refs.load(Ordering::Acquire) != self.readers {
+            if refs.fetch_sub(self.readers, Ordering::Release) != self.readers {
+                return;
+            }
+            fence(Ordering::Acquire);
+        }
+        give_back(self.slot);
+    }
+}
+
 impl<T: Recycle + std::fmt::Debug> std::fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         (**self).fmt(f)
