@@ -49,8 +49,10 @@ impl Ring {
 
     #[inline]
     pub fn is_full(&self) -> bool {
-        let tail = self.tail.load(Ordering::Relaxed);
-        tail - self.head.load(Ordering::Acquire) >= self.cells.len() as u64
+        // The head first: other producers and the reader may move both meanwhile, and the tail never falls behind a head
+        // that was loaded before it.
+        let head = self.head.load(Ordering::Acquire);
+        self.tail.load(Ordering::Relaxed) - head >= self.cells.len() as u64
     }
 
     /// Appends `event`. If the ring is full, evicts and returns the oldest one. Producer only.

@@ -50,6 +50,34 @@ fn loom_borrow_share_return() {
 }
 
 #[test]
+fn loom_a_slot_in_use_is_not_borrowed_again() {
+    explore(|| {
+        let pool = Arc::new(pool(2));
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || {
+                if let Some(mut slot) = pool.borrow() {
+                    slot.0 += 1;
+                    assert_eq!(slot.0, 1, "only this thread holds the slot");
+                }
+                if let Some(slot) = pool.borrow() {
+                    assert_eq!(slot.0, 0, "the second borrow is a free slot");
+                }
+            })
+        };
+        // The first slot returns while the second, its former successor, stays in use.
+        let (first, second) = (pool.borrow(), pool.borrow());
+        drop(first);
+        if let Some(mut second) = second {
+            second.0 += 1;
+            assert_eq!(second.0, 1, "only this thread holds the slot");
+        }
+        other.join().unwrap();
+        assert_eq!(pool.free(), 2, "every slot is returned");
+    });
+}
+
+#[test]
 fn loom_pool_dropped_before_its_slots() {
     explore(|| {
         let pool = pool(2);
