@@ -97,6 +97,15 @@ def isolation(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Applies each mutant of tests/mutants/mutants.toml; fails if its test does not detect it.
+
+    `-- NAME...` selects mutants.
+    """
+    session.run("python", "-m", "tests.mutants", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Python tests with coverage; fails below 80 % of the Python lines."""
     install(session, "test")
