@@ -357,3 +357,29 @@ def test_ended_hosts_cost_a_publish_nothing() -> None:
         assert host.stop(PATIENCE)
         kept.append((host, instance))
     assert core.stats()["hosts"] == 0
+
+
+def test_a_host_whose_thread_fails_fails_its_instances_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def raises() -> int:
+        raise OSError("on purpose")
+
+    core = _core.Core()
+    host, producer = core.host("shared"), core.producer("p")
+    reserved = core.stats()["reserved_bytes"]
+    with monkeypatch.context() as patch:
+        patch.setattr(threading, "get_ident", raises)
+        instance = host.add("one", callbacks={}, routes=[TRADES])
+        with pytest.raises(_core.LambdaError, match="instance not started: the host's thread has ended"):
+            instance.start()
+    assert instance.state == "failed"
+    assert instance.stats()["last_error"] in (
+        "the host's thread failed: OSError: on purpose",
+        "the host's thread has ended",
+    )
+    assert producer.drain(PATIENCE), "nothing waits for the host"
+    assert instance.stop(PATIENCE) is True
+    assert host.stop(PATIENCE)
+    stats = core.stats()
+    assert (stats["hosts"], stats["reserved_bytes"], core.routes()) == (0, reserved, [])

@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn the_end_of_time_is_no_overflow() {
-        let mut timer = Timer::new(1_000, Some(Nanos::MAX - 10));
+        let timer = Timer::new(1_000, Some(Nanos::MAX - 10));
         assert_eq!(timer.next(), Some(Nanos::MAX));
         let mut timer = Timer::new(1, Some(0));
         assert_eq!(replayed(&mut timer, Nanos::MAX - 1).0.len() as u64, MAX_BEATS);

@@ -10,6 +10,7 @@ mod seat;
 mod thread;
 mod timers;
 
+use crate::barrier::{Drains, Running};
 use crate::callback::{Callback, absorb_pending, raise_in_thread};
 use crate::core::CoreShared;
 use crate::errors::LambdaError;
@@ -88,16 +89,6 @@ pub struct HostShared {
     started: AtomicU64,
     /// The kernel's number of the thread, 0 where there is none.
     thread: AtomicU32,
-}
-
-/// A callback that runs.
-pub struct Running {
-    /// Id of its instance.
-    pub lambda: String,
-    /// How long it has been running.
-    pub for_ns: u64,
-    /// The kernel's number of its thread.
-    pub thread: u32,
 }
 
 impl HostShared {
@@ -187,16 +178,6 @@ impl HostShared {
         self.waker.wake();
     }
 
-    /// Refuses calls from the host's own thread, which would wait for themselves forever.
-    pub fn refuse_own_thread(&self, what: &str) -> PyResult<()> {
-        if self.waker.is_mine() {
-            return Err(LambdaError::new_err(format!(
-                "{what} failed: it was called in a callback, on the host's own thread; call it from another thread"
-            )));
-        }
-        Ok(())
-    }
-
     /// Raises `exception` in the callback of instance `number`, if that callback is running.
     ///
     /// An interrupt never reaches another callback: this method and the host's thread read and write `current` and
@@ -231,35 +212,12 @@ impl HostShared {
         absorb_pending(py);
     }
 
-    /// Returns the callback that runs.
-    pub fn running(&self) -> Option<Running> {
-        let number = self.current.load(Ordering::Acquire);
-        let for_ns = self.in_callback_ns(number);
-        let instance = self.instances().into_iter().find(|instance| instance.number == number)?;
-        Some(Running { lambda: instance.id.clone(), for_ns, thread: self.thread.load(Ordering::Relaxed) })
-    }
-
     /// Returns how long the current callback of instance `number` has been running, 0 when none is.
     pub fn in_callback_ns(&self, number: u64) -> u64 {
         if self.current.load(Ordering::Acquire) != number {
             return 0;
         }
         clock::elapsed_ns(self.started.load(Ordering::Relaxed), clock::ticks())
-    }
-
-    /// Waits until every event up to `seq` that was routed here has been handled; false at the deadline.
-    pub fn wait_drained(&self, seq: u64, deadline: Instant) -> bool {
-        self.drain_to.fetch_max(seq, Ordering::AcqRel);
-        self.waker.wake();
-        let mut guard = lock(&self.drained.0);
-        while self.done.load(Ordering::Acquire) < seq && !self.ended.load(Ordering::Acquire) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            guard = self.drained.1.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        true
     }
 
     fn set_done(&self, seq: u64) {
@@ -292,6 +250,42 @@ impl HostShared {
         drop(unanswered);
         drop(lock(&self.drained.0));
         self.drained.1.notify_all();
+    }
+}
+
+impl Drains for HostShared {
+    fn wait_drained(&self, seq: u64, deadline: Instant) -> bool {
+        self.drain_to.fetch_max(seq, Ordering::AcqRel);
+        self.waker.wake();
+        let mut guard = lock(&self.drained.0);
+        while self.done.load(Ordering::Acquire) < seq && !self.ended.load(Ordering::Acquire) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            guard = self.drained.1.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    fn refuse_own_thread(&self, what: &str) -> PyResult<()> {
+        if self.waker.is_mine() {
+            return Err(LambdaError::new_err(format!(
+                "{what} failed: it was called in a callback, on the host's own thread; call it from another thread"
+            )));
+        }
+        Ok(())
+    }
+
+    fn replays(&self) -> bool {
+        self.event_clock
+    }
+
+    fn running(&self) -> Option<Running> {
+        let number = self.current.load(Ordering::Acquire);
+        let for_ns = self.in_callback_ns(number);
+        let instance = self.instances().into_iter().find(|instance| instance.number == number)?;
+        Some(Running { lambda: instance.id.clone(), for_ns, thread: self.thread.load(Ordering::Relaxed) })
     }
 }
 

@@ -10,6 +10,7 @@
     missing_docs
 )]
 
+mod barrier;
 mod benchmark;
 mod book;
 mod callback;
@@ -18,6 +19,7 @@ mod convert;
 mod core;
 mod errors;
 mod events;
+mod extensions;
 mod filter;
 mod host;
 mod instance;

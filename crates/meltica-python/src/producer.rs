@@ -201,7 +201,7 @@ impl PyProducer {
         py.detach(|| {
             let lockstep = self.core.lambdas_listen();
             if lockstep {
-                self.core.refuse_own_hosts("publish")?;
+                self.core.barrier.refuse_own_hosts("publish")?;
             }
             let mut feed = lock(&self.feed);
             let wanted = match parsed {
@@ -273,7 +273,7 @@ impl PyProducer {
     /// Without a timeout, `stop` ends the wait. Raises `LambdaError` in a callback, whose host would wait for itself.
     #[pyo3(signature = (timeout = None))]
     fn drain(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        self.core.refuse_own_hosts("drain")?;
+        self.core.barrier.refuse_own_hosts("drain")?;
         let deadline = match timeout {
             Some(timeout) => {
                 Some(Instant::now() + Duration::try_from_secs_f64(timeout).map_err(value_error)?)
@@ -283,7 +283,7 @@ impl PyProducer {
         loop {
             let slice = Instant::now() + Duration::from_millis(100);
             let slice = deadline.map_or(slice, |deadline| deadline.min(slice));
-            if py.detach(|| self.core.drain(slice)) {
+            if py.detach(|| self.core.barrier.drain(slice)) {
                 return Ok(true);
             }
             if deadline.map_or_else(|| self.is_stopped(), |deadline| Instant::now() >= deadline) {

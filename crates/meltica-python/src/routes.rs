@@ -1,36 +1,89 @@
-//! The routes of a queue, which end when the last instance that reads it leaves.
+//! The routes of the queues, which end when the last instance that reads a queue leaves.
 
-use crate::core::CoreShared;
+use crate::instance::lock;
 use meltica_core::bus::Queue;
-use meltica_core::dispatch::{Route, SubscriptionId};
+use meltica_core::dispatch::{Change, Dispatcher, Route, RouteKey, SubscriptionId};
+use meltica_core::names::SymbolId;
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+
+/// A route as Python sees it: provider, kind, symbol or None for every symbol.
+pub type RouteTuple = (&'static str, &'static str, Option<&'static str>);
+
+fn tuples(keys: &[RouteKey]) -> Vec<RouteTuple> {
+    keys.iter().map(|key| (key.provider.name(), key.kind.name(), key.symbol.map(SymbolId::name))).collect()
+}
+
+/// The subscriptions of a data plane and the watcher of their changes.
+pub struct Subscriptions {
+    dispatcher: Arc<Dispatcher>,
+    queues: Mutex<BTreeMap<SubscriptionId, Arc<Queue>>>,
+    /// Called with the subscription changes that providers have to make.
+    watch: Mutex<Option<Py<PyAny>>>,
+}
+
+impl Subscriptions {
+    pub fn new(dispatcher: &Arc<Dispatcher>) -> Arc<Self> {
+        let dispatcher = Arc::clone(dispatcher);
+        Arc::new(Self { dispatcher, queues: Mutex::default(), watch: Mutex::default() })
+    }
+
+    /// Returns the routes of the running instances.
+    pub fn wanted(&self) -> Vec<RouteTuple> {
+        tuples(&self.dispatcher.wanted())
+    }
+
+    /// Replaces the watcher.
+    pub fn watch(&self, callback: Option<Py<PyAny>>) {
+        // Dropped after the lock is released, because its destructor may run Python code.
+        let former = std::mem::replace(&mut *lock(&self.watch), callback);
+        drop(former);
+    }
+
+    /// Closes every queue.
+    pub fn close(&self) {
+        for queue in lock(&self.queues).values() {
+            self.dispatcher.close(queue);
+        }
+    }
+
+    /// Reports a change of the routing table to the watcher, if it changes what providers must subscribe to.
+    fn report(&self, py: Python<'_>, change: &Change) {
+        let Some(watch) = lock(&self.watch).as_ref().map(|watch| watch.clone_ref(py)) else { return };
+        if change.subscribe.is_empty() && change.unsubscribe.is_empty() {
+            return;
+        }
+        let (subscribe, unsubscribe) = (tuples(&change.subscribe), tuples(&change.unsubscribe));
+        if let Err(error) = watch.call1(py, (change.version, subscribe, unsubscribe)) {
+            error.write_unraisable(py, Some(watch.bind(py)));
+        }
+    }
+}
 
 /// A queue's subscription. Each instance that reads the queue holds a reference; dropping the last one ends the
 /// subscription and closes the queue.
 pub struct Routes {
-    core: Arc<CoreShared>,
+    all: Arc<Subscriptions>,
     queue: Arc<Queue>,
-    subscription: SubscriptionId,
+    id: SubscriptionId,
 }
 
 impl Routes {
     /// Routes events into `queue`.
     pub fn subscribe(
         py: Python<'_>,
-        core: &Arc<CoreShared>,
+        all: &Arc<Subscriptions>,
         queue: &Arc<Queue>,
         routes: Vec<Route>,
     ) -> Arc<Self> {
-        let (subscription, change) = core.dispatcher.subscribe(queue, routes);
-        core.add_queue(subscription, queue);
-        core.report_routes(py, &change);
-        Arc::new(Self { core: Arc::clone(core), queue: Arc::clone(queue), subscription })
+        let (id, change) = all.dispatcher.subscribe(queue, routes);
+        lock(&all.queues).insert(id, Arc::clone(queue));
+        let subscribed = Arc::new(Self { all: Arc::clone(all), queue: Arc::clone(queue), id });
+        all.report(py, &change);
+        subscribed
     }
-}
 
-impl Routes {
     /// Returns the symbols for which the queue has no room, by kind: (provider, symbol).
     pub fn left_out(&self) -> BTreeMap<&'static str, Vec<(&'static str, &'static str)>> {
         let mut by_kind = BTreeMap::<_, Vec<_>>::new();
@@ -48,9 +101,9 @@ impl Routes {
 
 impl Drop for Routes {
     fn drop(&mut self) {
-        let change = self.core.dispatcher.unsubscribe(self.subscription);
-        self.core.dispatcher.close(&self.queue);
-        self.core.remove_queue(self.subscription);
-        Python::attach(|py| self.core.report_routes(py, &change));
+        let change = self.all.dispatcher.unsubscribe(self.id);
+        self.all.dispatcher.close(&self.queue);
+        lock(&self.all.queues).remove(&self.id);
+        Python::attach(|py| self.all.report(py, &change));
     }
 }

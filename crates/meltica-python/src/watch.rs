@@ -9,9 +9,9 @@ mod end;
 mod log;
 mod probe;
 
+use crate::barrier::Running;
 use crate::convert::value_error;
 use crate::core::{CoreShared, PyCore};
-use crate::host::{HostShared, Running};
 use crate::instance::lock;
 use end::{Ending, Signals};
 use log::{Level, Log};
@@ -51,20 +51,20 @@ impl Patrol {
     fn run(&mut self) {
         while !self.shared.closed.load(Ordering::Acquire) {
             let Some(core) = self.shared.core.upgrade() else { return };
-            self.tick(&core.hosts());
+            let running = core.barrier.running();
+            self.tick(&running);
             drop(core);
             std::thread::park_timeout(TICK);
         }
     }
 
-    fn tick(&mut self, hosts: &[Arc<HostShared>]) {
+    fn tick(&mut self, running: &[Running]) {
         let now = clock::monotonic();
-        let running: Vec<_> = hosts.iter().filter_map(|host| host.running()).collect();
         let waiting = self.probe.tick(now);
-        self.sample(waiting, &running);
+        self.sample(waiting, running);
         match self.hold.check(waiting) {
             Some(HoldReport::Held(ns)) => {
-                let text = format!("{} {} s", self.holder(&running, ns), ns / 1_000_000_000);
+                let text = format!("{} {} s", self.holder(running, ns), ns / 1_000_000_000);
                 let text = format!("{text}; no other Python code runs, REST and signals wait");
                 lock(&self.shared.log).write(Level::Error, &text);
             }

@@ -1,6 +1,7 @@
 //! `Host` as Python sees it: checks and compiles the declaration of an instance.
 
 use super::{Command, HostShared, Member, PRIVATE_LIMIT, Signature, spawn};
+use crate::barrier::Drains;
 use crate::callback::Callback;
 use crate::convert::{canonical, kind, value_error};
 use crate::core::CoreShared;

@@ -3,6 +3,7 @@
 use super::objects::Objects;
 use super::seat::{Group, Seat, count_losses, losses};
 use super::{Command, HostShared, Signature};
+use crate::barrier::Drains;
 use crate::callback::thread_ident;
 use crate::errors::LambdaError;
 use crate::instance::{InstanceShared, Plan, State, lock};
@@ -112,7 +113,8 @@ pub fn spawn(shared: Arc<HostShared>, name: &str) -> std::io::Result<std::thread
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         let core = Arc::clone(&shared.core);
         shared.waker.adopt();
-        core.enter(&shared);
+        let drains: Arc<dyn Drains> = Arc::<HostShared>::clone(&shared);
+        core.barrier.enter(&drains);
         Python::attach(|py| {
             let run = AssertUnwindSafe(|| -> PyResult<()> {
                 shared.ident.store(thread_ident(py)?, Ordering::Release);
@@ -128,7 +130,7 @@ pub fn spawn(shared: Arc<HostShared>, name: &str) -> std::io::Result<std::thread
             };
             shared.end(&reason);
         });
-        core.exit(&shared);
+        core.barrier.exit(&drains);
     })
 }
 
@@ -325,7 +327,7 @@ impl Loop {
             *lock(&instance.routes) = Some(routes);
             return;
         }
-        let subscribed = Routes::subscribe(py, &self.shared.core, &queue, routes);
+        let subscribed = Routes::subscribe(py, &self.shared.core.subscriptions, &queue, routes);
         let routes = Arc::downgrade(&subscribed);
         *lock(&instance.routes) = Some(subscribed);
         self.groups.push(Group { signature, queue, routes, seats: vec![seat] });

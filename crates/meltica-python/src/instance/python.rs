@@ -2,6 +2,7 @@
 
 use super::market::PyMarketState;
 use super::{InstanceShared, State, TimerRequest, lock};
+use crate::barrier::Drains;
 use crate::convert::value_error;
 use crate::core::CoreShared;
 use crate::errors::{LambdaError, LambdaStopped};
@@ -168,7 +169,12 @@ impl PyInstance {
     /// `LambdaError` if the queue of a subscriber blocks and is full.
     fn emit(&self, py: Python<'_>, name: String, payload_json: String) -> PyResult<()> {
         let extension = crate::payload::extension(name, payload_json, self.shared.number)?;
-        self.core.emit(py, extension, self.shared.number, self.shared.now(), self.shared.host.event_clock)?;
+        let (instance, extensions) = (&self.shared, &self.core.extensions);
+        if instance.host.event_clock {
+            extensions.emit_later(extension, instance.number, instance.now());
+        } else {
+            extensions.emit(py, extension, instance.now())?;
+        }
         self.shared.stats.emitted.add(1);
         Ok(())
     }

@@ -1,0 +1,103 @@
+//! The barrier: waits until every host has handled what was dispatched.
+
+use crate::instance::lock;
+use meltica_core::dispatch::{Dispatcher, StopFlag};
+use pyo3::prelude::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+/// How long a wait for the hosts lasts before it checks whether it was stopped.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// A callback that runs.
+pub struct Running {
+    /// Id of its instance.
+    pub lambda: String,
+    /// How long it has been running.
+    pub for_ns: u64,
+    /// The kernel's number of its thread.
+    pub thread: u32,
+}
+
+/// A host, as far as the data plane uses it.
+pub trait Drains: Send + Sync {
+    /// Waits until every event up to `seq` that was routed here has been handled; false at the deadline.
+    fn wait_drained(&self, seq: u64, deadline: Instant) -> bool;
+
+    /// Refuses calls from the host's own thread, which would wait for themselves forever.
+    fn refuse_own_thread(&self, what: &str) -> PyResult<()>;
+
+    /// Whether the host is on the events' clock.
+    fn replays(&self) -> bool;
+
+    /// Returns the callback that runs.
+    fn running(&self) -> Option<Running>;
+}
+
+/// The hosts whose threads run. The barrier refers to hosts weakly: hosts own the data plane, not the reverse.
+pub struct Barrier {
+    dispatcher: Arc<Dispatcher>,
+    hosts: Mutex<Vec<Weak<dyn Drains>>>,
+    /// How many of them are on the events' clock: each publish reads it.
+    replaying: AtomicUsize,
+}
+
+impl Barrier {
+    pub fn new(dispatcher: &Arc<Dispatcher>) -> Self {
+        Self { dispatcher: Arc::clone(dispatcher), hosts: Mutex::default(), replaying: AtomicUsize::new(0) }
+    }
+
+    /// Adds a host whose thread has started.
+    pub fn enter(&self, host: &Arc<dyn Drains>) {
+        lock(&self.hosts).push(Arc::downgrade(host));
+        self.replaying.fetch_add(usize::from(host.replays()), Ordering::AcqRel);
+    }
+
+    /// Removes a host whose thread ends.
+    pub fn exit(&self, host: &Arc<dyn Drains>) {
+        let host_itself = Arc::downgrade(host);
+        lock(&self.hosts).retain(|other| !Weak::ptr_eq(other, &host_itself));
+        self.replaying.fetch_sub(usize::from(host.replays()), Ordering::AcqRel);
+    }
+
+    fn hosts(&self) -> Vec<Arc<dyn Drains>> {
+        lock(&self.hosts).iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Returns the number of hosts.
+    pub fn len(&self) -> usize {
+        lock(&self.hosts).len()
+    }
+
+    /// Whether a host is on the events' clock.
+    pub fn replays(&self) -> bool {
+        self.replaying.load(Ordering::Acquire) > 0
+    }
+
+    /// Returns the callbacks that run.
+    pub fn running(&self) -> Vec<Running> {
+        self.hosts().iter().filter_map(|host| host.running()).collect()
+    }
+
+    /// Refuses calls on the thread of a host, which would wait for themselves forever.
+    pub fn refuse_own_hosts(&self, what: &str) -> PyResult<()> {
+        self.hosts().iter().try_for_each(|host| host.refuse_own_thread(what))
+    }
+
+    /// Waits until every host has handled the events dispatched so far; false when the deadline passed first.
+    pub fn drain(&self, deadline: Instant) -> bool {
+        let seq = self.dispatcher.watermark();
+        self.hosts().iter().all(|host| host.wait_drained(seq, deadline))
+    }
+
+    /// Waits as [`Self::drain`] does; false when `stop` ended the wait.
+    pub fn drain_until(&self, stop: &StopFlag) -> bool {
+        while !self.drain(Instant::now() + SLICE) {
+            if stop.is_stopped() {
+                return false;
+            }
+        }
+        true
+    }
+}

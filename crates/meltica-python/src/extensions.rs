@@ -1,0 +1,101 @@
+//! The events that lambdas emit: published at once live, at the end of a step in a replay.
+
+use crate::barrier::Barrier;
+use crate::errors::LambdaError;
+use crate::instance::lock;
+use meltica_core::dispatch::{Dispatcher, NotDispatched, Origin, Publisher, StopFlag};
+use meltica_core::event::{Extension, Kind, Nanos, Payload};
+use meltica_core::names::ProviderId;
+use pyo3::prelude::*;
+use std::sync::{Arc, Mutex};
+
+/// The provider name of events that lambdas emit.
+pub const LAMBDAS: &str = "meltica";
+
+/// An extension that is published at the end of the current step of a replay.
+struct Emitted {
+    origin: u64,
+    extension: Extension,
+    time: Nanos,
+}
+
+/// Publishes the extensions of all instances.
+pub struct Extensions {
+    /// Never waits for a reader, so a callback that emits waits for nothing but this lock.
+    emitter: Mutex<Publisher>,
+    outbox: Mutex<Vec<Emitted>>,
+}
+
+impl Extensions {
+    pub fn new(dispatcher: &Arc<Dispatcher>) -> Self {
+        let publisher = Publisher::new(dispatcher, ProviderId::intern(LAMBDAS));
+        let emitter = Mutex::new(publisher.stopped_by(Arc::new(StopFlag::never_wait())));
+        Self { emitter, outbox: Mutex::default() }
+    }
+
+    /// Returns whether an instance subscribes to extensions.
+    pub fn listened(&self) -> bool {
+        lock(&self.emitter).listened(Kind::Extension)
+    }
+
+    /// Publishes an extension now. Never waits for a reader: two hosts that emit to each other would wait for each
+    /// other.
+    pub fn emit(&self, py: Python<'_>, extension: Extension, time: Nanos) -> PyResult<()> {
+        py.detach(|| self.publish(extension, time)).map_err(not_published)
+    }
+
+    /// Publishes an extension of instance `origin` at the end of the current step of a replay.
+    pub fn emit_later(&self, extension: Extension, origin: u64, time: Nanos) {
+        lock(&self.outbox).push(Emitted { origin, extension, time });
+    }
+
+    fn publish(&self, extension: Extension, time: Nanos) -> Result<(), NotDispatched> {
+        let mut publisher = lock(&self.emitter);
+        let Some((wanted, symbol)) = publisher.wanted_extension(&extension.name) else { return Ok(()) };
+        let origin = Origin { kind: Kind::Extension, symbol, venue_time: None, received_time: time };
+        let published = publisher.publish(wanted, origin, Payload::Extension(Box::new(extension)));
+        publisher.flush();
+        published.map(drop)
+    }
+
+    /// Ends a step of a replay: publishes the extensions emitted in it, in the order of their instances, and those
+    /// that lambdas emit in response, until none is left. False when `stop` ended the wait for the hosts.
+    pub fn settle(&self, barrier: &Barrier, stop: &StopFlag) -> PyResult<bool> {
+        const ROUNDS: usize = 1000;
+        for _ in 0..ROUNDS {
+            if !barrier.drain_until(stop) {
+                return Ok(false);
+            }
+            let mut emitted = std::mem::take(&mut *lock(&self.outbox));
+            if emitted.is_empty() {
+                return Ok(true);
+            }
+            emitted.sort_by_key(|e| e.origin);
+            for Emitted { extension, time, .. } in emitted {
+                // Once the hosts have handled everything, no queue is full.
+                while let Err(full) = self.publish(extension.clone(), time) {
+                    if full != NotDispatched::QueueFull {
+                        return Err(not_published(full));
+                    }
+                    if !barrier.drain_until(stop) {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Err(LambdaError::new_err(format!(
+            "replay stopped: lambdas kept emitting in response to each other for {ROUNDS} rounds within one event"
+        )))
+    }
+}
+
+fn not_published(error: NotDispatched) -> PyErr {
+    LambdaError::new_err(match error {
+        NotDispatched::QueueFull => {
+            "extension not published: a queue that blocks is full, and a callback must not \
+            wait for it; emit less, or give the subscriber a larger queue or another policy"
+                .into()
+        }
+        error => format!("extension not published: {error}"),
+    })
+}
