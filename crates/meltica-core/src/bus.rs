@@ -40,6 +40,7 @@ mod merge;
 mod private;
 mod reader;
 mod ring;
+mod room;
 mod waker;
 
 use crate::dispatch::RouteKey;
@@ -57,6 +58,7 @@ pub(crate) use private::Place;
 use private::Private;
 pub use reader::{Item, Reader};
 use ring::Ring;
+use room::Room;
 use std::time::Instant;
 pub use waker::{Waker, Watermark, spin};
 
@@ -132,8 +134,8 @@ pub struct Queue {
     /// [`CLOSED`] and [`HALTED`]; zero while the queue accepts events. Written under the dispatch lock.
     shut: AtomicU32,
     waker: Arc<Waker>,
-    /// Wakes a producer that waits for room.
-    room: Waker,
+    /// Wakes the producers that wait for room.
+    room: Room,
     losses: [Losses; Kind::COUNT],
     admission: Mutex<Admission>,
     /// The cell of every route that is not conflated. It stays empty.
@@ -181,7 +183,7 @@ impl Queue {
             pending: Pending::new(),
             shut: AtomicU32::new(0),
             waker,
-            room: Waker::default(),
+            room: Room::default(),
             losses: Default::default(),
             admission: Mutex::new(Admission::new(pools, options, &routes, listed)?),
             no_cell: Arc::default(),
@@ -260,7 +262,7 @@ impl Queue {
         !full || self.shut.load(Ordering::Acquire) != 0
     }
 
-    /// Sleeps until the queue has room, is closed or is halted. One producer at a time.
+    /// Sleeps until the queue has room, is closed or is halted, at the latest until the deadline.
     pub(crate) fn wait_for_room(&self, kind: Kind, deadline: Option<Instant>) {
         self.room.wait(deadline, || self.has_room(kind));
     }
@@ -327,7 +329,7 @@ impl Queue {
         self.shut.store(self.shut.load(Ordering::Relaxed) | CLOSED, Ordering::Release);
     }
 
-    /// Empties a closed queue, then wakes its reader and a producer that waits for room.
+    /// Empties a closed queue, then wakes its reader and the producers that wait for room.
     pub(crate) fn drain(&self) {
         debug_assert!(self.is_closed(), "Invariant: only a closed queue stays empty");
         // Pairs with the fence of a reader that puts an event back into its cell.

@@ -195,7 +195,7 @@ const _: () = assert!(size_of::<Payload>() == 192);
 pub struct Header {
     /// The global sequence number, from 1, assigned by dispatch.
     pub seq: u64,
-    /// The sequence number per provider, kind and symbol, from 1 after each start of the provider.
+    /// The sequence number per provider, kind and symbol, from 1. Restarts of the provider continue it.
     pub provider_seq: u64,
     /// The time of the event by the venue; `None` if the venue sends none.
     pub venue_time: Option<Nanos>,

@@ -5,6 +5,8 @@ mod cells;
 mod close;
 mod merge;
 mod pool;
+mod table;
+mod waiting;
 
 use crate::bus::fixtures::{Size, subscribed};
 use crate::bus::{DEFAULT_POLICIES, Item, OverflowPolicy, Policies, Queue, Reader, Waker};

@@ -65,9 +65,6 @@ impl<T> std::ops::Deref for CachePadded<T> {
 pub struct Swap<T> {
     #[cfg(not(loom))]
     inner: arc_swap::ArcSwap<T>,
-    /// The address of the value, for comparisons that need no access to it.
-    #[cfg(not(loom))]
-    latest: AtomicPtr<T>,
     #[cfg(loom)]
     inner: Mutex<Arc<T>>,
 }
@@ -76,10 +73,7 @@ impl<T> Swap<T> {
     /// Returns a cell that holds `value`.
     pub fn new(value: Arc<T>) -> Self {
         #[cfg(not(loom))]
-        return Self {
-            latest: AtomicPtr::new(Arc::as_ptr(&value).cast_mut()),
-            inner: arc_swap::ArcSwap::new(value),
-        };
+        return Self { inner: arc_swap::ArcSwap::new(value) };
         #[cfg(loom)]
         return Self { inner: Mutex::new(value) };
     }
@@ -92,49 +86,11 @@ impl<T> Swap<T> {
         return Arc::clone(&lock(&self.inner));
     }
 
-    /// Updates `cached`. Without a new value this costs one load and a comparison.
-    #[inline]
-    pub fn refresh(&self, cached: &mut Arc<T>) {
-        // `cached` keeps its value alive, so no later value can have the same address.
+    /// Replaces the value and returns its predecessor.
+    pub fn swap(&self, value: Arc<T>) -> Arc<T> {
         #[cfg(not(loom))]
-        if self.latest.load(Ordering::Acquire).cast_const() != Arc::as_ptr(cached) {
-            *cached = self.inner.load_full();
-        }
+        return self.inner.swap(value);
         #[cfg(loom)]
-        {
-            *cached = self.load();
-        }
-    }
-
-    /// Replaces the value. One thread at a time may store.
-    pub fn store(&self, value: Arc<T>) {
-        #[cfg(not(loom))]
-        {
-            let latest = Arc::as_ptr(&value).cast_mut();
-            self.inner.store(value);
-            self.latest.store(latest, Ordering::SeqCst);
-        }
-        #[cfg(loom)]
-        {
-            *lock(&self.inner) = value;
-        }
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cached_value_is_refreshed_after_each_store() {
-        let swap = Swap::new(Arc::new(0));
-        let mut cached = swap.load();
-        for value in 1..1000 {
-            swap.store(Arc::new(value));
-            swap.refresh(&mut cached);
-            assert_eq!(*cached, value);
-            swap.refresh(&mut cached);
-            assert_eq!(*cached, value);
-        }
+        return std::mem::replace(&mut *lock(&self.inner), value);
     }
 }

@@ -203,7 +203,7 @@ impl PyEvent {
         py_symbol(py, content.header.symbol)
     }
 
-    /// int: Sequence number per provider, kind and symbol, from 1 at each start of the provider.
+    /// int: Sequence number per provider, kind and symbol, from 1; it goes on when the provider restarts.
     #[getter]
     fn provider_seq(&self) -> u64 {
         self.header().provider_seq

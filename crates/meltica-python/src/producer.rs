@@ -18,6 +18,7 @@ use meltica_core::replay::StampFault;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use replay::{Run, merge};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -213,6 +214,19 @@ impl PyProducer {
                 self.raise_interrupt()?;
             }
             wanted.map_err(|error| self.raised(error))
+        })
+    }
+
+    /// Sizes the routing table for the symbols of the venue's instruments, so that their first events cost less.
+    ///
+    /// Raises `ValueError` if the provider has used up its allowance of new symbols.
+    fn list_symbols(&self, py: Python<'_>, symbols: Vec<String>) -> PyResult<()> {
+        py.detach(|| {
+            let provider = self.stats.provider;
+            let listed = symbols.iter().map(|symbol| provider.symbol(&canonical(symbol)));
+            let listed = listed.collect::<Result<HashSet<_>, _>>().map_err(value_error)?;
+            self.core.dispatcher.list_symbols(provider, listed.len());
+            Ok(())
         })
     }
 

@@ -339,6 +339,11 @@ class Producer:
         Raises `ValueError` if a file does not start with such a line or `speed` is not above 0, and what a file,
         `on_stamp` or `progress` raises.
         """
+    def list_symbols(self, symbols: Sequence[str]) -> None:
+        """Sizes the routing table for the symbols of the venue's instruments, so that their first events cost less.
+
+        Raises `ValueError` if the provider has used up its allowance of new symbols.
+        """
     def restart(self, received_time: int | None = None) -> int:
         """Starts a new connection: books are stale until their next snapshot, venue ids may repeat.
 

@@ -50,7 +50,7 @@ class Event:
         """str: Instrument such as `BTC-USDT`; the currency of a `BalanceUpdate`, the name of an `Extension`."""
     @property
     def provider_seq(self) -> int:
-        """int: Sequence number per provider, kind and symbol, from 1 at each start of the provider."""
+        """int: Sequence number per provider, kind and symbol, from 1; it goes on when the provider restarts."""
     @property
     def routing_version(self) -> int:
         """int: Version of the routing table when the event was dispatched."""

@@ -269,6 +269,9 @@ class _AdapterRun:
         self._adapter = adapter
         adapter.start(self._producers)
         self.instruments = tuple(adapter.instruments())
+        symbols = [str(instrument["symbol"]) for instrument in self.instruments]
+        for producer in self._producers.values():
+            producer.list_symbols(symbols)
 
     @property
     def connection_error(self) -> str | None:

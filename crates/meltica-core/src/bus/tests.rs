@@ -202,6 +202,7 @@ fn plane() -> (Arc<Pools>, Arc<Dispatcher>) {
 }
 
 fn all_slots_are_free(pools: &Pools) -> bool {
+    crate::janitor::settle();
     pools.events.free() == pools.events.capacity()
         && DepthClass::ALL.into_iter().all(|class| pools.books(class).free() == pools.books(class).capacity())
 }

@@ -82,7 +82,7 @@ impl Waker {
     }
 
     #[cfg(not(loom))]
-    fn park(deadline: Option<Instant>) -> bool {
+    pub(super) fn park(deadline: Option<Instant>) -> bool {
         let Some(deadline) = deadline else {
             thread::park();
             return true;
@@ -95,7 +95,7 @@ impl Waker {
     }
 
     #[cfg(loom)]
-    fn park(_deadline: Option<Instant>) -> bool {
+    pub(super) fn park(_deadline: Option<Instant>) -> bool {
         thread::park();
         true
     }

@@ -1,18 +1,21 @@
 //! Publishers: they look up the route of an event, fill its slots and start the dispatch step.
 
+use super::part::{Entry, Index, ProviderRoutes};
 use super::step::{Content, Copies, Step, wake_all};
-use super::{Dispatcher, RouteKey, StopFlag, Table};
+use super::{Dispatcher, StopFlag};
 use crate::bus::Waker;
 use crate::clock::{self, Anchor};
 use crate::event::{Book, Event, Header, Kind, Nanos, Payload};
+use crate::janitor;
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{Bundle, DepthClass, InFlight, Pools};
-use crate::sync::{Arc, Ordering, fence};
+use crate::sync::{Arc, Ordering, fence, lock};
 
 /// The entry of a route. Valid until the next lookup.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted {
-    entry: u32,
+    kind: Kind,
+    place: u32,
     /// For books, the levels per side of the deepest route.
     pub depth: u32,
 }
@@ -48,13 +51,19 @@ pub enum NotDispatched {
     QueueFull,
 }
 
+/// What a publisher has read of one part of the table.
+struct View {
+    /// The version of the table that it belongs to.
+    version: u32,
+    index: Arc<Index>,
+}
+
 /// Publishes the events of one provider, on one thread at a time.
 pub struct Publisher {
     dispatcher: Arc<Dispatcher>,
     provider: ProviderId,
-    table: Arc<Table>,
-    /// The provider sequence by entry id.
-    sequences: Vec<u64>,
+    routes: Arc<ProviderRoutes>,
+    views: [View; Kind::COUNT],
     passed: Vec<bool>,
     wakes: Vec<Arc<Waker>>,
     displaced: Vec<Bundle<Event>>,
@@ -68,11 +77,14 @@ pub struct Publisher {
 impl Publisher {
     /// Returns a publisher of `provider`'s events.
     pub fn new(dispatcher: &Arc<Dispatcher>, provider: ProviderId) -> Self {
+        let routes = Arc::clone(lock(&dispatcher.registry).provider(provider));
+        let (version, index) = (dispatcher.version().wrapping_sub(1), Arc::new(Index::empty()));
         Self {
             dispatcher: Arc::clone(dispatcher),
             provider,
-            table: dispatcher.table.load(),
-            sequences: Vec::new(),
+            // An outdated version: each index is read when it is used first.
+            views: Kind::ALL.map(|_| View { version, index: Arc::clone(&index) }),
+            routes,
             passed: Vec::new(),
             wakes: Vec::new(),
             displaced: Vec::new(),
@@ -105,40 +117,62 @@ impl Publisher {
         self
     }
 
-    /// Returns whether `kind` is routed for any symbol.
+    /// Returns the current index of `kind`. Without a change of the table this costs one load and a comparison.
+    #[inline]
+    fn index(&mut self, kind: Kind) -> &Index {
+        let version = self.dispatcher.version();
+        if self.views[kind as usize].version != version {
+            self.refresh(kind, version);
+        }
+        &self.views[kind as usize].index
+    }
+
+    #[cold]
+    fn refresh(&mut self, kind: Kind, version: u32) {
+        let index = self.routes.part(kind).index().load();
+        let view = &mut self.views[kind as usize];
+        view.version = version;
+        if !Arc::ptr_eq(&index, &view.index) {
+            // The last user of an index of many symbols would otherwise drop it here.
+            janitor::drop_later(std::mem::replace(&mut view.index, index));
+        }
+    }
+
+    /// Returns whether `kind` has a route.
     pub fn listened(&mut self, kind: Kind) -> bool {
-        self.dispatcher.table.refresh(&mut self.table);
-        self.table.any.contains(&(self.provider, kind))
+        self.index(kind).routed
     }
 
     /// Looks up the route of `kind` and `symbol`, or returns `None` if it has no subscriber.
     #[inline]
     pub fn wanted(&mut self, kind: Kind, symbol: SymbolId) -> Option<Wanted> {
-        self.dispatcher.table.refresh(&mut self.table);
-        let packed = RouteKey::packed(self.provider, kind, symbol);
-        let entry = match self.table.exact.get(&packed) {
-            Some(entry) => *entry,
-            None if self.table.any.contains(&(self.provider, kind)) => {
-                self.dispatcher.add_symbol(self.provider, kind, symbol);
-                self.dispatcher.table.refresh(&mut self.table);
-                *self.table.exact.get(&packed)?
-            }
+        let index = self.index(kind);
+        let place = match index.find(symbol) {
+            Some(place) => place,
+            None if index.every => self.add_symbol(kind, symbol)?,
             None => return None,
         };
-        let depth = self.table.entries[entry as usize].depths.into_iter().max().unwrap_or_default();
-        Some(Wanted { entry, depth })
+        let entry = self.views[kind as usize].index.entry(place);
+        let depth = entry.depths.into_iter().max().unwrap_or_default();
+        (!entry.targets.is_empty()).then_some(Wanted { kind, place, depth })
+    }
+
+    /// Adds the entry of a symbol that matches a route for every symbol for the first time.
+    #[cold]
+    fn add_symbol(&mut self, kind: Kind, symbol: SymbolId) -> Option<u32> {
+        self.routes.part(kind).add_symbol(symbol, self.routes.expected());
+        self.refresh(kind, self.views[kind as usize].version);
+        self.views[kind as usize].index.find(symbol)
     }
 
     /// Looks up the route of the extension `name`, as [`Self::wanted`] does, and returns the symbol of its header.
     ///
     /// Extensions that no route names have the empty symbol, as their names are not interned.
     pub fn wanted_extension(&mut self, name: &str) -> Option<(Wanted, SymbolId)> {
-        let kind = Kind::Extension;
-        self.dispatcher.table.refresh(&mut self.table);
-        let is_named =
-            |id: &SymbolId| self.table.exact.contains_key(&RouteKey::packed(self.provider, kind, *id));
-        let symbol = SymbolId::find(name).filter(is_named).unwrap_or(SymbolId::EMPTY);
-        self.wanted(kind, symbol).map(|wanted| (wanted, symbol))
+        let index = self.index(Kind::Extension);
+        let symbol = SymbolId::find(name).filter(|symbol| index.find(*symbol).is_some());
+        let symbol = symbol.unwrap_or(SymbolId::EMPTY);
+        self.wanted(Kind::Extension, symbol).map(|wanted| (wanted, symbol))
     }
 
     /// Publishes the book that `fill` writes, given the levels per side of the deepest route. Routes of other depth
@@ -153,7 +187,7 @@ impl Publisher {
         origin: Origin,
         fill: impl FnOnce(&mut Book, u32),
     ) -> Result<Option<u64>, NotDispatched> {
-        let depths = self.table.entries[wanted.entry as usize].depths;
+        let depths = self.entry(wanted).depths;
         let mut copies: Copies = [const { None }; DepthClass::COUNT];
         let mut classes = DepthClass::ALL.into_iter().rev().filter(|class| depths[class.index()] > 0);
         let Some(deepest) = classes.next() else { return Ok(None) };
@@ -176,6 +210,11 @@ impl Publisher {
         }
         copies[deepest.index()] = Some(book);
         self.dispatch(wanted, origin, Content::Books(copies))
+    }
+
+    #[inline]
+    fn entry(&self, wanted: Wanted) -> &Entry {
+        self.views[wanted.kind as usize].index.entry(wanted.place)
     }
 
     #[cold]
@@ -219,7 +258,8 @@ impl Publisher {
         origin: Origin,
         content: Content<'_>,
     ) -> Result<Option<u64>, NotDispatched> {
-        let entry = &self.table.entries[wanted.entry as usize];
+        let view = &self.views[wanted.kind as usize];
+        let entry = view.index.entry(wanted.place);
         let mut readers = entry.targets.len();
         self.passed.clear();
         if entry.filtered
@@ -231,19 +271,15 @@ impl Publisher {
         if readers == 0 {
             return Ok(None);
         }
-        let id = entry.id as usize;
-        if self.sequences.len() <= id {
-            self.sequences.resize(id + 1, 0);
-        }
         let ticks = clock::ticks();
         let header = Header {
             seq: 0,
-            provider_seq: self.sequences[id] + 1,
+            provider_seq: 0,
             venue_time: origin.venue_time,
             received_time: origin.received_time,
             dispatched_time: self.anchor.wall_at(ticks),
             dispatched_ticks: ticks,
-            routing_version: self.table.version,
+            routing_version: view.version,
             provider: self.provider,
             symbol: origin.symbol,
             kind: origin.kind,
@@ -256,11 +292,10 @@ impl Publisher {
             Content::Payload(payload) => step.market(readers, header, payload)?,
             Content::Books(copies) => step.books(readers, header, copies)?,
         };
-        self.sequences[id] += 1;
         self.last_ticks = ticks;
         // Pairs with the fence of `Waker::wait`.
         fence(Ordering::SeqCst);
-        for target in &self.table.entries[wanted.entry as usize].targets {
+        for target in &self.views[wanted.kind as usize].index.entry(wanted.place).targets {
             if target.waker.take_parked() {
                 self.wakes.push(Arc::clone(&target.waker));
             }
@@ -272,7 +307,7 @@ impl Publisher {
     fn step(&mut self, wanted: Wanted) -> Step<'_> {
         Step {
             dispatcher: &self.dispatcher,
-            entry: &self.table.entries[wanted.entry as usize],
+            entry: self.views[wanted.kind as usize].index.entry(wanted.place),
             passed: &self.passed,
             wakes: &mut self.wakes,
             displaced: &mut self.displaced,

@@ -1,7 +1,8 @@
 //! The dispatch step: an event is numbered and pushed to the queues of its entry.
 
+use super::part::{Entry, Target};
 use super::publish::NotDispatched;
-use super::{Dispatcher, Entry, StopFlag, Target};
+use super::{Dispatcher, StopFlag};
 use crate::bus::{Place, Waker};
 use crate::event::{Book, Event, Header, Kind, Payload};
 use crate::pool::{Bundle, DepthClass, Shared};
@@ -54,7 +55,7 @@ impl<'p> Step<'p> {
         self.displaced.reserve(readers);
         let mut order = self.lock_with_room(header.kind)?;
         let seq = *order + 1;
-        event.header = Some(Header { seq, ..header });
+        event.header = Some(Header { seq, provider_seq: self.entry.next_sequence(), ..header });
         for (target, event) in self.targets().zip(event.share(readers as u32)) {
             self.displace(target.queue.push(&target.cell, header.kind, seq, event));
         }
@@ -81,10 +82,11 @@ impl<'p> Step<'p> {
         self.displaced.reserve(readers);
         let mut order = self.lock_with_room(header.kind)?;
         let seq = *order + 1;
+        let header = Header { seq, provider_seq: self.entry.next_sequence(), ..header };
         let mut copies = [const { None }; DepthClass::COUNT];
         for ((copies, event), readers) in copies.iter_mut().zip(events).zip(readers_of) {
             *copies = event.map(|mut event| {
-                event.header = Some(Header { seq, ..header });
+                event.header = Some(header);
                 event.share(readers)
             });
         }
@@ -134,7 +136,7 @@ impl<'p> Step<'p> {
         let mut order = self.lock_with_room(header.kind)?;
         let seq = *order + 1;
         if let Some(event) = Arc::get_mut(&mut event) {
-            event.header = Some(Header { seq, ..header });
+            event.header = Some(Header { seq, provider_seq: self.entry.next_sequence(), ..header });
         }
         for (target, place) in self.targets().zip(places) {
             if let Err(place) = target.queue.push_private(place, header.kind, Arc::clone(&event)) {
@@ -165,9 +167,7 @@ impl<'p> Step<'p> {
                 }
                 // Sleeping readers must be woken for the events already queued, or the wait would not end.
                 wake_all(self.wakes);
-                let one_at_a_time = lock(&dispatcher.waiting);
                 target.queue.wait_for_room(kind, Some(Instant::now() + WAIT));
-                drop(one_at_a_time);
                 if self.stop.is_stopped() {
                     return Err(NotDispatched::Stopped);
                 }

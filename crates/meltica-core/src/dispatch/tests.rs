@@ -1,5 +1,7 @@
 //! The routing table against a plain filter.
 
+mod parts;
+
 use crate::bus::fixtures::{self, Size};
 use crate::bus::{OverflowPolicy, Reader};
 use crate::decimal::Decimal;
@@ -39,6 +41,8 @@ struct Declared {
 #[derive(Debug, Clone)]
 struct Sent {
     provider: usize,
+    /// Which of the provider's publishers.
+    publisher: usize,
     kind: Kind,
     symbol: usize,
     side: Option<Side>,
@@ -49,6 +53,7 @@ struct Sent {
 enum Step {
     Subscribe(Vec<Declared>),
     Unsubscribe(Index),
+    List(usize, usize),
     Send(Sent),
 }
 
@@ -95,14 +100,24 @@ fn declared() -> impl Strategy<Value = Declared> {
 
 fn sent() -> impl Strategy<Value = Sent> {
     let side = proptest::option::of(select(vec![Side::Buy, Side::Sell]));
-    (0..PROVIDERS.len(), select(&KINDS[..]), 0..SYMBOLS.len(), side, proptest::option::of(1u8..4))
-        .prop_map(|(provider, kind, symbol, side, number)| Sent { provider, kind, symbol, side, number })
+    let (of, kind) = ((0..PROVIDERS.len(), 0..2usize), select(&KINDS[..]));
+    (of, kind, 0..SYMBOLS.len(), side, proptest::option::of(1u8..4)).prop_map(
+        |((provider, publisher), kind, symbol, side, number)| Sent {
+            provider,
+            publisher,
+            kind,
+            symbol,
+            side,
+            number,
+        },
+    )
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         2 => proptest::collection::vec(declared(), 0..5).prop_map(Step::Subscribe),
         1 => any::<Index>().prop_map(Step::Unsubscribe),
+        1 => (0..PROVIDERS.len(), 0usize..200).prop_map(|(provider, symbols)| Step::List(provider, symbols)),
         9 => sent().prop_map(Step::Send),
     ];
     proptest::collection::vec(step, 1..120)
@@ -191,7 +206,7 @@ fn keys(subscribers: &[Subscriber]) -> BTreeSet<RouteKey> {
 /// A dispatcher beside the list of its subscribers.
 struct Plane {
     dispatcher: Arc<Dispatcher>,
-    publishers: [Publisher; PROVIDERS.len()],
+    publishers: [[Publisher; 2]; PROVIDERS.len()],
     subscribers: Vec<Subscriber>,
     version: u32,
     /// The last global sequence number.
@@ -203,7 +218,8 @@ struct Plane {
 impl Plane {
     fn new(pools: &Arc<Pools>) -> Self {
         let dispatcher = Dispatcher::new(Arc::clone(pools));
-        let publishers = PROVIDERS.map(|name| Publisher::new(&dispatcher, ProviderId::intern(name)));
+        let publisher = |name| Publisher::new(&dispatcher, ProviderId::intern(name));
+        let publishers = PROVIDERS.map(|name| [publisher(name), publisher(name)]);
         let subscribers = Vec::new();
         Self { dispatcher, publishers, subscribers, version: 0, last: 0, counts: BTreeMap::new() }
     }
@@ -235,10 +251,15 @@ impl Plane {
         Ok(())
     }
 
+    fn list(&mut self, provider: usize, symbols: usize) {
+        self.dispatcher.list_symbols(ProviderId::intern(PROVIDERS[provider]), symbols);
+        self.version += 1;
+    }
+
     /// Publishes an event and compares what each subscriber reads with its routes.
     fn send(&mut self, sent: &Sent) -> Result<(), TestCaseError> {
         let symbol = SymbolId::intern(SYMBOLS[sent.symbol]);
-        let publisher = &mut self.publishers[sent.provider];
+        let publisher = &mut self.publishers[sent.provider][sent.publisher];
         let routes: Vec<_> = self.subscribers.iter().map(|s| best(&s.routes, sent)).collect();
         let wanted = publisher.wanted(sent.kind, symbol);
         prop_assert_eq!(wanted.is_some(), routes.iter().any(Option::is_some));
@@ -288,10 +309,12 @@ proptest! {
                 Step::Subscribe(routes) => plane.change(|plane| plane.subscribe(routes))?,
                 Step::Unsubscribe(_) if plane.subscribers.is_empty() => {}
                 Step::Unsubscribe(which) => plane.change(|plane| plane.unsubscribe(which))?,
+                Step::List(provider, symbols) => plane.list(provider, symbols),
                 Step::Send(sent) => plane.send(&sent)?,
             }
         }
         drop(plane);
+        crate::janitor::settle();
         prop_assert_eq!(pools.events.free(), pools.events.capacity(), "every slot is returned");
         for books in DepthClass::ALL.map(|class| pools.books(class)) {
             prop_assert_eq!(books.free(), books.capacity(), "every slot is returned");

@@ -85,6 +85,7 @@ impl Plane {
         drop(items);
         let Self { pools, dispatcher, reader, feed, .. } = self;
         drop((dispatcher, reader, feed));
+        crate::janitor::settle();
         assert_eq!(pools.events.free(), pools.events.capacity(), "every slot is returned");
         for books in DepthClass::ALL.map(|class| pools.books(class)) {
             assert_eq!(books.free(), books.capacity(), "every slot is returned");

@@ -86,6 +86,7 @@ class MarketStream:
         """Fetches the instruments."""
         instruments = await self._venue.fetch_instruments()
         self.instruments = {str(instrument["symbol"]): instrument for instrument in instruments}
+        self._producer.list_symbols(list(self.instruments))
 
     async def route(self, subscribe: Sequence[Route], unsubscribe: Sequence[Route], timeout: float) -> None:
         """Changes the subscriptions; returns once the venue has confirmed them. Raises VenueError."""
