@@ -125,7 +125,7 @@ fn loom_both_lanes_in_order() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
-        let (queue, mut reader, _) =
+        let (_queue, mut reader, _) =
             plane.queue(DEFAULT_POLICIES, 2, &waker, &[Kind::Trade, Kind::BalanceUpdate]);
         let mut publisher = Publisher::new(&plane.dispatcher, provider());
         let other = thread::spawn(move || {
@@ -145,7 +145,7 @@ fn loom_a_parked_reader_is_woken() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
-        let (queue, reader, _) = plane.queue(DEFAULT_POLICIES, 2, &waker, &[Kind::Trade]);
+        let (_queue, reader, _) = plane.queue(DEFAULT_POLICIES, 2, &waker, &[Kind::Trade]);
         let mut publisher = Publisher::new(&plane.dispatcher, provider());
         let other = thread::spawn(move || {
             Plane::publish(&mut publisher, Kind::Trade, 1);
@@ -214,7 +214,7 @@ fn loom_cells_of_two_routes_are_both_read() {
     explore(|| {
         let plane = Plane::new();
         let waker = Arc::new(Waker::default());
-        let (queue, mut reader, _) =
+        let (_queue, mut reader, _) =
             plane.queue([OverflowPolicy::Conflate; Kind::COUNT], 1, &waker, &[Kind::Ticker, Kind::Trade]);
         let mut publisher = Publisher::new(&plane.dispatcher, provider());
         let other = thread::spawn(move || {

@@ -318,11 +318,10 @@ impl Part {
         let build = |symbol, old| Entry::build(self.of, symbol, subscribers, old);
         let is_changed = |symbol| changed.is_some_and(|routes| routes.terms(symbol).is_some());
         let old = self.index.load();
-        let mut entries = Map::default();
-        for entry in old.entries() {
-            let symbol = entry.symbol;
-            let rebuilt = is_changed(symbol).then(|| build(symbol, Some(entry)));
-            entries.insert(symbol, rebuilt.unwrap_or_else(|| Arc::clone(entry)));
+        let before: Map<_, _> = old.entries().map(|entry| (entry.symbol, Arc::clone(entry))).collect();
+        let mut entries = before.clone();
+        for (symbol, entry) in before.iter().filter(|(symbol, _)| is_changed(**symbol)) {
+            entries.insert(*symbol, build(*symbol, Some(entry)));
         }
         for symbol in changed.into_iter().flat_map(|routes| routes.exact.keys().copied()) {
             entries.entry(symbol).or_insert_with(|| build(symbol, None));
@@ -330,8 +329,8 @@ impl Part {
         let mut index = Index::of(&entries, listed, subscribers);
         let mut state = lock(&self.state);
         let current = self.index.load();
-        // Symbols that were seen for the first time meanwhile.
-        let late: Vec<_> = current.entries().filter(|entry| old.find(entry.symbol).is_none()).collect();
+        // Symbols that were seen for the first time meanwhile. `old` may have gained them as well.
+        let late: Vec<_> = current.entries().filter(|entry| !before.contains_key(&entry.symbol)).collect();
         if !late.is_empty() {
             entries.extend(late.iter().map(|entry| (entry.symbol, build(entry.symbol, Some(entry)))));
             index = Index::of(&entries, listed, subscribers);
@@ -339,7 +338,8 @@ impl Part {
         *state = State { subscribers: Arc::clone(subscribers), used: entries.len() };
         let replaced = self.index.swap(Arc::new(index));
         drop(state);
-        janitor::drop_later((old, current, replaced));
+        drop(late);
+        janitor::drop_later((old, before, current, replaced));
     }
 }
 
