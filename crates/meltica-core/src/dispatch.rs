@@ -158,7 +158,7 @@ impl Dispatcher {
         let id = SubscriptionId(registry.next);
         for ((provider, kind), routes) in parts {
             let provider = registry.provider(provider);
-            provider.part(kind).subscribe(id.0, Arc::new(routes), provider.expected());
+            provider.part(kind).subscribe(id.0, routes, provider.expected());
         }
         let mut change = Change { version: self.next_version(), ..Change::default() };
         for key in keys.iter().filter(|key| key.kind.route().is_some()) {

@@ -187,7 +187,9 @@ impl Index {
         if index.every && index.limit() < listed {
             index = Self::new(listed, subscribers);
         }
-        entries.values().for_each(|entry| index.add(Arc::clone(entry)));
+        for entry in entries.values() {
+            index.add(Arc::clone(entry));
+        }
         index
     }
 
@@ -299,7 +301,8 @@ impl Part {
     }
 
     /// Adds a subscriber. One caller at a time, as for every change.
-    pub fn subscribe(&self, id: u64, routes: Arc<Routes>, listed: usize) {
+    pub fn subscribe(&self, id: u64, routes: Routes, listed: usize) {
+        let routes = Arc::new(routes);
         let mut subscribers = Subscribers::clone(&lock(&self.state).subscribers);
         subscribers.push((id, Arc::clone(&routes)));
         self.replace(&Arc::new(subscribers), listed, Some(&routes));

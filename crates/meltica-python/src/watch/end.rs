@@ -35,7 +35,7 @@ impl Signals {
 
     /// Returns whether one was received since the last call.
     fn take(&self) -> bool {
-        self.0.iter().fold(false, |any, flag| flag.swap(false, Ordering::AcqRel) || any)
+        self.0.iter().filter(|flag| flag.swap(false, Ordering::AcqRel)).count() > 0
     }
 }
 
