@@ -7,8 +7,8 @@ use meltica_core::codec::{
     Codec, CodecSpec, Convert, Decoder, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec,
     Role, Sign, SymbolRule, TimeUnit,
 };
-use meltica_core::names::ProviderId;
 use meltica_core::event::Kind;
+use meltica_core::names::ProviderId;
 
 type Result<T> = arbitrary::Result<T>;
 
