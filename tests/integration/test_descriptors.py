@@ -90,4 +90,6 @@ def test_an_attached_server_is_supervised_again_when_descriptors_are_free() -> N
             for filler in fillers:
                 filler.close()
         gateway.wait_ready()
-        assert "Traceback" not in gateway.log.read_text()
+        # The strategy opens a file, too: its exceptions are its own.
+        lines = gateway.log.read_text().splitlines()
+        assert not [line for line in lines if "Traceback" in line and "in on_trade" not in line]

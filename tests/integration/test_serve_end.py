@@ -1,13 +1,16 @@
 """The end of a gateway's process: in bounded time, with the exit code that it reported."""
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
+import termios
 import urllib.request
 from collections.abc import Generator
+from io import FileIO
 from pathlib import Path
 
 import psycopg
@@ -59,10 +62,12 @@ def test_a_signal_while_the_config_is_read(project: Project, number: signal.Sign
     os.mkfifo(project.config)
     gateway = project.launch()
     try:
-        # It can be opened for writing as soon as the gateway reads it.
-        assert wait_until(lambda: writable(project.config), PATIENCE)
-        gateway.signal(number)
-        assert gateway.ended(BOUND) == 0
+        # A first line is consumed, so the gateway is past opening the file, and it sleeps in the next read.
+        with project.config.open("wb", buffering=0) as pipe:
+            pipe.write(b"# a comment\n")
+            assert wait_until(lambda: is_empty(pipe) and sleeps(gateway.process.pid), PATIENCE)
+            gateway.signal(number)
+            assert gateway.ended(BOUND) == 0
         assert gateway.read_line() == {"event": "stopped", "exit_code": 0}
     finally:
         gateway.kill()
@@ -121,12 +126,12 @@ def serves(port: int) -> bool:
     return False
 
 
-def writable(pipe: Path) -> bool:
-    try:
-        os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-    except OSError:
-        return False
-    return True
+def is_empty(pipe: FileIO) -> bool:
+    return fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)) == bytes(4)
+
+
+def sleeps(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
 @pytest.mark.parametrize("fault", ["config", "address", "states"])
