@@ -51,9 +51,10 @@ def looks_up(core: _core.Core) -> None:
 
 
 def makes_events(core: _core.Core) -> None:
+    event: Any = None
     for i in range(MANY):
         header = {"type": "Trade", "symbol": f"MADE-{i}", "provider": f"made-{i}"}
-        event: Any = meltica.Event.from_dict({**header, "payload": TRADE})
+        event = meltica.Event.from_dict({**header, "payload": TRADE})
         assert (event.symbol, event.provider) == (f"MADE-{i}", f"made-{i}")
     assert pickle.loads(pickle.dumps(event)) == event
 
@@ -91,10 +92,9 @@ def publishes(core: _core.Core) -> None:
 
 def feeds(core: _core.Core) -> None:
     producer = core.producer("hostile-b", _core.Codec(BINANCE))
-    for i in range(MANY):
-        frame = f'{{"e":"trade","E":1,"s":"FED{i}USDT","t":1,"p":"1","q":"1","T":1,"m":true,"M":true}}'
-        outcome = producer.feed(frame.encode())
-    assert outcome.bad == 1
+    frame = '{{"e":"trade","E":1,"s":"FED{}USDT","t":1,"p":"1","q":"1","T":1,"m":true,"M":true}}'
+    outcomes = [producer.feed(frame.format(i).encode()) for i in range(MANY)]
+    assert outcomes[-1].bad == 1
     assert "too_many_symbols" in producer.stats()["errors"]
 
 
