@@ -184,7 +184,8 @@ class Lambda:
         """Called when market data becomes stale until its next event: `MarketStale`.
 
         Does not subscribe: requires a subscription to `BookSnapshot`, `Trade` or `Ticker`. Without books,
-        only a lost connection and a silent venue are reported.
+        only what an adapter reports as disconnected or silent is delivered. The shipped adapters report books
+        only.
         """
 
     # Helpers.
