@@ -5,6 +5,7 @@ import gzip
 import io
 import itertools
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
@@ -24,6 +25,9 @@ from meltica.persistence.postgres.embedded import EmbeddedPostgres
 # Examples have no time limit: a busy machine must not fail a test.
 hypothesis.settings.register_profile("meltica", deadline=None)
 hypothesis.settings.load_profile("meltica")
+
+# Processes of the tests inherit an ignored SIGHUP, as under nohup; some tests send it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 MEMORY = Path("/dev/shm")
 """Folder of database servers in tests: fsync is on, so a busy disk would dominate the run time."""
