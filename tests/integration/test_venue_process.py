@@ -126,14 +126,14 @@ def test_one_error_lists_all_faults_of_a_config(tmp_path: Path) -> None:
     venue.close()
 
 
-def test_faults_found_by_the_market_are_reported_at_the_start(tmp_path: Path) -> None:
+def test_a_balance_that_does_not_fit_is_refused_at_the_start(tmp_path: Path) -> None:
     accounts = "accounts: {main: {key: k, secret: 0123456789abcdef, balances: {USDT: '1e25'}}}"
-    venue = Venue(tmp_path, config=accounts)
-    failed = venue.read_line()
-    assert (failed["event"], failed["exit_code"]) == ("failed", 2)
-    assert "balances.USDT: expected an amount of zero or more that fits" in failed["error"]
-    assert venue.ended() == 2
-    venue.close()
+    with contextlib.closing(Venue(tmp_path, config=accounts)) as venue:
+        failed = venue.read_line()
+        assert (failed["event"], failed["exit_code"]) == ("failed", 2)
+        expected = "`accounts.main.balances.USDT` (line 1): input should be less than or equal to 1E+18"
+        assert expected in failed["error"]
+        assert venue.ended() == 2
 
 
 def test_the_same_seed_gives_the_same_market(tmp_path: Path) -> None:
