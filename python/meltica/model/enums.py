@@ -77,6 +77,15 @@ VENUE_STATES = frozenset(OrderState) - {OrderState.PENDING, OrderState.UNKNOWN}
 """The states that a venue can report."""
 
 
+class Mode(StrEnum):
+    """Where the orders of an instance are filled. Each mode has positions, balances and limits of its own."""
+
+    LIVE = "live"
+    """At the venue."""
+    PAPER = "paper"
+    """On a paper account, against the live market."""
+
+
 class Liquidity(StrEnum):
     """Whether an order added liquidity to the book in a fill, or removed it."""
 
