@@ -148,12 +148,16 @@ def cargo(session: nox.Session, *arguments: str, env: dict[str, str] | None = No
 
 
 def loom(session: nox.Session) -> None:
-    """Runs the loom models of shared state, in a target directory of their own because of their `cfg`."""
+    """Runs the loom models of shared state with overflow checks.
+
+    They have a target directory of their own because of their `cfg`.
+    """
     arguments = (
         "test",
         "-p",
         "meltica-core",
-        "--release",
+        "--profile",
+        "loom",
         "--locked",
         "--lib",
         "--target-dir",

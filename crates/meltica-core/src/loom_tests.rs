@@ -1,5 +1,5 @@
 //! Models of the data structures that threads share, explored by loom:
-//! `RUSTFLAGS="--cfg loom" cargo test -p meltica-core --release loom`.
+//! `RUSTFLAGS="--cfg loom" cargo test -p meltica-core --profile loom --lib loom`.
 
 mod cells;
 mod close;
