@@ -7,7 +7,7 @@ use meltica_core::codec::Codec;
 use meltica_core::codec::fixtures::{SNAPSHOT, TICKER, binance_spec, wrap};
 use meltica_core::dispatch::{Dispatcher, Publisher, Route, RouteKey};
 use meltica_core::event::{Book, Kind, Payload};
-use meltica_core::feed::Feed;
+use meltica_core::feed::{Feed, Source};
 use meltica_core::names::ProviderId;
 use meltica_core::pool::{DepthClass, Pools};
 use std::sync::{Arc, LazyLock};
@@ -41,7 +41,7 @@ fuzz_target!(|data: &[u8]| {
     let mut feed = Feed::new(Publisher::new(&dispatcher, provider), Some(Arc::clone(&CODEC)));
     let mut last = 0;
     let mut run = |feed: &mut Feed, frame: &[u8]| {
-        let events = feed.frame(frame, 0).expect("not stopped").events;
+        let events = feed.frame_from(Source::Recording, frame, 0).expect("not stopped").events;
         let mut items: Vec<Item> = Vec::new();
         while reader.has_work() {
             reader.read(dispatcher.watermark(), 4096, &mut items);

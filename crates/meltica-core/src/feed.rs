@@ -3,21 +3,25 @@
 //! # Cost
 //! The route of a message is looked up once its kind and symbol are decoded, before its numbers are converted.
 
+mod events;
 mod outcome;
+mod source;
 mod stats;
 
 use crate::book::{BookAssembler, DiffIds, DiffOutcome, SnapshotOutcome};
 use crate::clock;
 use crate::codec::{Codec, Decoded, Decoder, IdMode};
 use crate::dedupe::{IdStatus, Monotonic, Opaque};
-use crate::dispatch::{NotDispatched, Origin, Publisher, Wanted};
-use crate::event::{Book, BookGap, Event, Kind, Nanos, Payload, StaleReason, VenueId};
+use crate::dispatch::{NotDispatched, Origin, Publisher};
+use crate::event::{Book, Event, Kind, Nanos, Payload, StaleReason, VenueId};
 use crate::names::SymbolId;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use events::{BookEvents, publish, publish_book};
 pub use outcome::FeedOutcome;
+pub use source::Source;
 pub use stats::{BadFrame, FeedStats};
 
 enum Window {
@@ -53,8 +57,8 @@ pub struct Feed {
     publisher: Publisher,
     decoder: Option<Decoder>,
     books: BTreeMap<SymbolId, BookAssembler>,
-    /// The symbols whose books are published as a whole. They are valid until the next restart.
-    whole: HashSet<SymbolId, foldhash::fast::RandomState>,
+    /// The number of market data events of each symbol at the last restart.
+    published: BTreeMap<SymbolId, u64>,
     windows: Windows,
     stats: Arc<FeedStats>,
 }
@@ -73,7 +77,7 @@ impl Feed {
             publisher,
             decoder,
             books: BTreeMap::new(),
-            whole: HashSet::default(),
+            published: BTreeMap::new(),
             windows: Windows::default(),
             stats,
         }
@@ -89,12 +93,26 @@ impl Feed {
         &mut self.publisher
     }
 
+    /// Decodes one frame of a stream, as [`Self::frame_from`] does.
+    ///
+    /// # Errors
+    /// As [`Self::frame_from`].
+    #[inline]
+    pub fn frame(&mut self, frame: &[u8], received_time: Nanos) -> Result<FeedOutcome, NotDispatched> {
+        self.frame_from(Source::Stream, frame, received_time)
+    }
+
     /// Decodes one frame, dispatches its events and returns the outcome. A bad frame is counted, and its beginning is
     /// kept; it is never an error.
     ///
     /// # Errors
     /// [`NotDispatched::Stopped`] when a wait for a slow reader was stopped.
-    pub fn frame(&mut self, frame: &[u8], received_time: Nanos) -> Result<FeedOutcome, NotDispatched> {
+    pub fn frame_from(
+        &mut self,
+        source: Source,
+        frame: &[u8],
+        received_time: Nanos,
+    ) -> Result<FeedOutcome, NotDispatched> {
         let started = clock::ticks();
         self.stats.frames.bump(1);
         self.stats.bytes.bump(frame.len() as u64);
@@ -110,16 +128,8 @@ impl Feed {
             wanted.is_some()
         });
         self.stats.unknown_enums.bump(decoder.unknown_enums() - unknown_enums);
-        let decoded = match decoded {
-            Ok(decoded) => decoded,
-            Err(error) => {
-                let text = decoder.codec().describe(&error);
-                self.stats.bad(error.kind(), text, received_time, frame);
-                return Ok(FeedOutcome::BAD);
-            }
-        };
         let dispatched = match decoded {
-            Decoded::Event { message, kind, symbol, venue_time, id } => {
+            Ok(Decoded::Event { message, kind, symbol, venue_time, id }) => {
                 let mode = decoder.codec().messages()[usize::from(message)].id_mode;
                 let origin = Origin { kind, symbol, venue_time, received_time };
                 let (windows, stats) = (&mut self.windows, &self.stats);
@@ -130,23 +140,34 @@ impl Feed {
                     Ok(0)
                 }
             }
-            Decoded::BookDiff { symbol, venue_time, first, last, prev, .. } => {
+            Ok(Decoded::BookDiff { symbol, venue_time, first, last, prev, .. }) => {
                 self.diff(symbol, venue_time, received_time, DiffIds { first, last, prev })
             }
-            Decoded::BookSnapshot { symbol, venue_time, last, .. } => {
-                self.snapshot(symbol, venue_time, received_time, last)
+            Ok(Decoded::BookSnapshot { symbol, venue_time, last, .. }) => {
+                match source.symbol(symbol, decoder) {
+                    Ok(symbol) => self.snapshot(symbol, venue_time, received_time, last),
+                    Err((kind, text)) => {
+                        self.stats.bad(kind, text, received_time, frame);
+                        return Ok(FeedOutcome::BAD);
+                    }
+                }
             }
-            Decoded::Unwanted { .. } => {
+            Ok(Decoded::Unwanted { .. }) => {
                 self.stats.unwanted.bump(1);
                 Ok(0)
             }
-            Decoded::Control { .. } => {
+            Ok(Decoded::Control { .. }) => {
                 self.stats.control.bump(1);
                 return Ok(FeedOutcome::CONTROL);
             }
-            Decoded::Unmatched => {
+            Ok(Decoded::Unmatched) => {
                 self.stats.unmatched.bump(1);
                 return Ok(FeedOutcome::UNMATCHED);
+            }
+            Err(error) => {
+                let text = decoder.codec().describe(&error);
+                self.stats.bad(error.kind(), text, received_time, frame);
+                return Ok(FeedOutcome::BAD);
             }
         };
         let events = dispatched?;
@@ -195,23 +216,11 @@ impl Feed {
 
     fn snapshot(
         &mut self,
-        symbol: Option<SymbolId>,
+        symbol: SymbolId,
         venue_time: Option<Nanos>,
         received_time: Nanos,
         last: u64,
     ) -> Result<u32, NotDispatched> {
-        // A snapshot without a symbol belongs to the only book that waits for one, or to the only book.
-        let waiting = || {
-            let mut waiting =
-                self.books.iter().filter(|(_, book)| !book.is_synced()).map(|(symbol, _)| *symbol);
-            let first = waiting.next();
-            if waiting.next().is_some() { None } else { first }
-        };
-        let only = || (self.books.len() == 1).then(|| self.books.keys().next().copied()).flatten();
-        let Some(symbol) = symbol.or_else(waiting).or_else(only) else {
-            self.stats.orphan_snapshots.bump(1);
-            return Ok(0);
-        };
         let Some(decoder) = &self.decoder else { return Ok(0) };
         let book = self.books.entry(symbol).or_default();
         let mut to = BookEvents {
@@ -243,32 +252,30 @@ impl Feed {
         Ok(events)
     }
 
-    /// Resets the feed after the connection was lost: every book is stale until its next snapshot, and the windows of
-    /// ids are cleared.
+    /// Resets the feed after the connection was lost: every symbol with events since the last restart is stale until its
+    /// next event, every book until its next snapshot, and the windows of ids are cleared.
     ///
     /// # Errors
     /// As [`Self::frame`].
     pub fn restart(&mut self, received_time: Nanos) -> Result<u32, NotDispatched> {
         self.windows.clear();
-        let mut events = 0;
-        for (symbol, book) in &mut self.books {
-            let was_synced = book.is_synced();
-            book.reset();
-            if was_synced {
-                let (publisher, stats) = (&mut self.publisher, &self.stats);
-                let mut to =
-                    BookEvents { publisher, stats, symbol: *symbol, venue_time: None, received_time };
-                events += to.stale(StaleReason::Disconnected)?;
+        self.books.values_mut().for_each(BookAssembler::reset);
+        let mut published = BTreeMap::new();
+        for kind in [Kind::BookSnapshot, Kind::Trade, Kind::Ticker] {
+            for (symbol, events) in self.publisher.published(kind) {
+                *published.entry(symbol).or_insert(0) += events;
             }
         }
-        let mut whole: Vec<_> = self.whole.drain().collect();
-        whole.sort_unstable();
-        for symbol in whole {
-            let (publisher, stats) = (&mut self.publisher, &self.stats);
-            let mut to = BookEvents { publisher, stats, symbol, venue_time: None, received_time };
-            events += to.stale(StaleReason::Disconnected)?;
+        let before = std::mem::replace(&mut self.published, published);
+        let mut notices = 0;
+        for (&symbol, events) in &self.published {
+            if before.get(&symbol).unwrap_or(&0) != events {
+                let (publisher, stats) = (&mut self.publisher, &self.stats);
+                let mut to = BookEvents { publisher, stats, symbol, venue_time: None, received_time };
+                notices += to.stale(StaleReason::Disconnected)?;
+            }
         }
-        Ok(events)
+        Ok(notices)
     }
 
     /// Publishes an event that was not decoded from a frame. Returns whether it was dispatched.
@@ -328,11 +335,7 @@ impl Feed {
         origin: Origin,
         fill: impl FnOnce(&mut Book, u32),
     ) -> Result<bool, NotDispatched> {
-        let published = publish_book(&mut self.publisher, &self.stats, origin, fill)? > 0;
-        if published {
-            self.whole.insert(origin.symbol);
-        }
-        Ok(published)
+        publish_book(&mut self.publisher, &self.stats, origin, fill).map(|n| n > 0)
     }
 
     /// Returns the symbols whose book waits for a snapshot, and updates their count in the statistics.
@@ -346,94 +349,6 @@ impl Feed {
     /// Wakes the readers of the events dispatched since the last call.
     pub fn flush(&mut self) {
         self.publisher.flush();
-    }
-}
-
-fn count(
-    stats: &FeedStats,
-    kind: Kind,
-    published: Result<Option<u64>, NotDispatched>,
-) -> Result<u32, NotDispatched> {
-    match published {
-        Ok(Some(_)) => {
-            stats.dispatched[kind as usize].bump(1);
-            Ok(1)
-        }
-        Ok(None) => {
-            stats.unwanted.bump(1);
-            Ok(0)
-        }
-        Err(NotDispatched::PoolExhausted) => {
-            stats.no_slot.bump(1);
-            Ok(0)
-        }
-        Err(error @ (NotDispatched::Stopped | NotDispatched::QueueFull)) => Err(error),
-    }
-}
-
-fn publish(
-    publisher: &mut Publisher,
-    stats: &FeedStats,
-    wanted: Option<Wanted>,
-    origin: Origin,
-    payload: &mut Payload,
-) -> Result<u32, NotDispatched> {
-    let Some(wanted) = wanted else {
-        stats.unwanted.bump(1);
-        return Ok(0);
-    };
-    count(stats, origin.kind, publisher.publish_from(wanted, origin, payload))
-}
-
-fn publish_book(
-    publisher: &mut Publisher,
-    stats: &FeedStats,
-    origin: Origin,
-    fill: impl FnOnce(&mut Book, u32),
-) -> Result<u32, NotDispatched> {
-    let Some(wanted) = publisher.wanted(Kind::BookSnapshot, origin.symbol) else {
-        stats.unwanted.bump(1);
-        return Ok(0);
-    };
-    count(stats, Kind::BookSnapshot, publisher.publish_book(wanted, origin, fill))
-}
-
-/// Publishes the events of one book.
-struct BookEvents<'f> {
-    publisher: &'f mut Publisher,
-    stats: &'f FeedStats,
-    symbol: SymbolId,
-    venue_time: Option<Nanos>,
-    received_time: Nanos,
-}
-
-impl BookEvents<'_> {
-    fn origin(&self, kind: Kind) -> Origin {
-        Origin { kind, symbol: self.symbol, venue_time: self.venue_time, received_time: self.received_time }
-    }
-
-    fn book(&mut self, book: &BookAssembler, first: u64) -> Result<u32, NotDispatched> {
-        let origin = self.origin(Kind::BookSnapshot);
-        publish_book(self.publisher, self.stats, origin, |slot, depth| {
-            book.copy_top(depth as usize, slot);
-            slot.first_update_id = first;
-        })
-    }
-
-    fn gap(&mut self, expected: u64, received: u64) -> Result<u32, NotDispatched> {
-        self.stats.gaps.bump(1);
-        let n = self.notice(Kind::BookGap, Payload::BookGap(BookGap { expected, received }))?;
-        Ok(n + self.stale(StaleReason::Gap)?)
-    }
-
-    fn stale(&mut self, reason: StaleReason) -> Result<u32, NotDispatched> {
-        self.stats.stale[reason as usize].bump(1);
-        self.notice(Kind::MarketStale, Payload::MarketStale(reason))
-    }
-
-    fn notice(&mut self, kind: Kind, mut payload: Payload) -> Result<u32, NotDispatched> {
-        let wanted = self.publisher.wanted(kind, self.symbol);
-        publish(self.publisher, self.stats, wanted, self.origin(kind), &mut payload)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::codec::PyCodec;
 use crate::convert::value_error;
 use meltica_core::event::Kind;
-use meltica_core::feed::Feed;
+use meltica_core::feed::{Feed, Source};
 use meltica_core::venue::{Command, Fees, flow};
 use meltica_core::workload::{self, Books, Plane, Rotation, Trades, route, symbol};
 use pyo3::prelude::*;
@@ -315,7 +315,7 @@ fn benchmark_frames(
             let mut feed = Feed::new(plane.publisher(), Some(Arc::clone(&codec)));
             let mut feed_all = |frames: &[Vec<u8>]| {
                 for frame in frames {
-                    let _ = black_box(feed.frame(frame, 1));
+                    let _ = black_box(feed.frame_from(Source::Recording, frame, 1));
                 }
             };
             feed_all(&before);

@@ -12,7 +12,7 @@ use crate::stats::feed_dict;
 use meltica_core::clock;
 use meltica_core::dispatch::{NotDispatched, Origin, Publisher, StopFlag};
 use meltica_core::event::{Kind, Nanos, Payload};
-use meltica_core::feed::{Feed, FeedOutcome, FeedStats};
+use meltica_core::feed::{Feed, FeedOutcome, FeedStats, Source};
 use meltica_core::names::{ProviderId, SymbolId};
 use meltica_core::replay::StampFault;
 use pyo3::prelude::*;
@@ -164,12 +164,26 @@ impl PyProducer {
 
     /// Decodes one frame, dispatches its events and returns what became of the frame.
     ///
-    /// `received_time` is in ns, None for now. A frame that cannot be decoded is counted, not raised.
-    #[pyo3(signature = (frame, received_time = None))]
-    fn feed(&self, py: Python<'_>, frame: &[u8], received_time: Option<Nanos>) -> PyResult<PyFeedOutcome> {
+    /// `received_time` is in ns, None for now. `symbol` is the one that the frame was requested for: it is that of a book
+    /// snapshot that names none. A frame that cannot be decoded is counted, not raised, and so is a book snapshot of
+    /// another symbol or without one.
+    #[pyo3(signature = (frame, received_time = None, *, symbol = None))]
+    fn feed(
+        &self,
+        py: Python<'_>,
+        frame: &[u8],
+        received_time: Option<Nanos>,
+        symbol: Option<&str>,
+    ) -> PyResult<PyFeedOutcome> {
         py.detach(|| {
+            let source = match symbol {
+                Some(symbol) => {
+                    Source::Request(self.stats.provider.symbol(&canonical(symbol)).map_err(value_error)?)
+                }
+                None => Source::Stream,
+            };
             let mut feed = lock(&self.feed);
-            let outcome = feed.frame(frame, received_time.unwrap_or_else(clock::wall));
+            let outcome = feed.frame_from(source, frame, received_time.unwrap_or_else(clock::wall));
             feed.flush();
             outcome.map(PyFeedOutcome).map_err(|error| self.raised(error))
         })
@@ -230,7 +244,7 @@ impl PyProducer {
         })
     }
 
-    /// Starts a new connection: books are stale until their next snapshot, venue ids may repeat.
+    /// Starts a new connection: market data is stale until its next event, venue ids may repeat.
     ///
     /// `received_time` is in ns, None for now. Returns the number of notices that were dispatched.
     #[pyo3(signature = (received_time = None))]

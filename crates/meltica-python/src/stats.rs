@@ -68,7 +68,6 @@ pub fn feed_dict<'py>(py: Python<'py>, stats: &FeedStats) -> PyResult<Bound<'py,
         ("old_books", &stats.old_books),
         ("buffered_diffs", &stats.buffered),
         ("gaps", &stats.gaps),
-        ("orphan_snapshots", &stats.orphan_snapshots),
         ("old_snapshots", &stats.old_snapshots),
         ("no_slot", &stats.no_slot),
     ] {

@@ -300,10 +300,14 @@ class Producer:
     @property
     def provider(self) -> str:
         """Name of the provider."""
-    def feed(self, frame: bytes, received_time: int | None = None) -> FeedOutcome:
+    def feed(
+        self, frame: bytes, received_time: int | None = None, *, symbol: str | None = None
+    ) -> FeedOutcome:
         """Decodes one frame, dispatches its events and returns what became of the frame.
 
-        `received_time` is in ns, None for now. A frame that cannot be decoded is counted, not raised.
+        `received_time` is in ns, None for now. `symbol` is the one that the frame was requested for: it is that of a book
+        snapshot that names none. A frame that cannot be decoded is counted, not raised, and so is a book snapshot of
+        another symbol or without one.
         """
     def publish(
         self,
@@ -345,7 +349,7 @@ class Producer:
         Raises `ValueError` if the provider has used up its allowance of new symbols.
         """
     def restart(self, received_time: int | None = None) -> int:
-        """Starts a new connection: books are stale until their next snapshot, venue ids may repeat.
+        """Starts a new connection: market data is stale until its next event, venue ids may repeat.
 
         `received_time` is in ns, None for now. Returns the number of notices that were dispatched.
         """

@@ -184,8 +184,7 @@ class Lambda:
         """Called when market data becomes stale until its next event: `MarketStale`.
 
         Does not subscribe: requires a subscription to `BookSnapshot`, `Trade` or `Ticker`. Without books,
-        only what an adapter reports as disconnected or silent is delivered. The shipped adapters report books
-        only.
+        only the reasons `disconnected` and `silent` are delivered.
         """
 
     # Helpers.

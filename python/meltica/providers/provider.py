@@ -294,7 +294,7 @@ class _AdapterRun:
             self._adapter.stop()
 
     def disconnect(self) -> None:
-        """Marks the books as stale, because they are no longer updated."""
+        """Marks the market data as stale, because it is no longer updated."""
         for producer in self._producers.values():
             producer.restart()
 

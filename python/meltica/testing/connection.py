@@ -34,6 +34,19 @@ class ConnectionContract:
                 *("Ticker", "KlineSummary"),
             }
 
+    def test_trades_are_stale_after_a_disconnect(self, stage: Stage) -> None:
+        first = stage.symbols[0]
+        with Rig(stage.adapter(), kinds=["Trade"]) as rig:
+            rig.subscribe(("Trade", first))
+            for _ in range(2):
+                rig.comes("Trade", first)
+                mark = len(rig.events)
+                stage.disconnect(0.2)
+                stale = rig.comes("MarketStale", first, mark)
+                assert getattr(stale, "reason", None) == "disconnected"
+            rig.comes("Trade", first)
+            assert len(rig.since(0, "MarketStale", first)) == 2, "one notice for each disconnect"
+
     def test_routes_changed_during_a_disconnect_apply_after_it(self, stage: Stage) -> None:
         first, second = stage.symbols[:2]
         with Rig(stage.adapter()) as rig:

@@ -24,9 +24,12 @@ NOTICES = ("BookGap", "MarketStale")
 
 
 class Rig:
-    """Runs one adapter as the gateway does, without a gateway. Use it with `with`."""
+    """Runs one adapter as the gateway does, without a gateway. Use it with `with`.
 
-    def __init__(self, adapter: Adapter, name: str | None = None) -> None:
+    `kinds` are the kinds of its events; notices about them are added.
+    """
+
+    def __init__(self, adapter: Adapter, name: str | None = None, kinds: Sequence[str] = KINDS) -> None:
         self.adapter = adapter
         if name is not None:
             adapter.bind_name(name)
@@ -44,8 +47,8 @@ class Rig:
         self._host = core.host("thread")
         self._host.add(
             "contract",
-            callbacks=dict.fromkeys((*KINDS, *NOTICES), self.events.append),
-            routes=[(provider, kind, None) for provider in self.producers for kind in KINDS],
+            callbacks=dict.fromkeys((*kinds, *NOTICES), self.events.append),
+            routes=[(provider, kind, None) for provider in self.producers for kind in kinds],
             # The tests need every event; a live gateway would conflate.
             policies=dict.fromkeys(KINDS, "block"),
             book_depth=DEPTH,

@@ -116,6 +116,11 @@ impl Decoder {
         self.unknown_enums
     }
 
+    /// Returns the symbol that all messages so far have named, if it is the only one.
+    pub fn only_symbol(&self) -> Option<SymbolId> {
+        self.cache.only()
+    }
+
     /// Decodes a frame. `wanted` is called once the kind and symbol are decoded, with [`Kind::BookSnapshot`] for book
     /// messages. It is not called for a snapshot without a symbol, which is always decoded.
     ///

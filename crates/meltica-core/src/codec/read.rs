@@ -139,7 +139,7 @@ impl<'a> Reader<'a> {
         &mut self,
         codec: &Codec,
         message: &Message,
-        cache: &SymbolCache,
+        cache: &mut SymbolCache,
     ) -> Scan<Option<SymbolId>> {
         let mut text = match message.symbol {
             Some(slot) => self.text(slot, Fault::BadText)?,

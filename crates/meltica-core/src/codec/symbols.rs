@@ -40,11 +40,18 @@ pub(super) struct SymbolCache {
     /// The provider whose symbols these are.
     provider: ProviderId,
     ids: HashMap<u128, SymbolId, foldhash::fast::RandomState>,
+    first: Option<SymbolId>,
+    has_others: bool,
 }
 
 impl SymbolCache {
     pub fn new(provider: ProviderId) -> Self {
-        Self { provider, ids: HashMap::default() }
+        Self { provider, ids: HashMap::default(), first: None, has_others: false }
+    }
+
+    /// Returns the symbol of all texts so far, if it is the only one.
+    pub fn only(&self) -> Option<SymbolId> {
+        self.first.filter(|_| !self.has_others)
     }
 
     /// Returns the symbol of `frame[start..end]`, which is text without escapes.
@@ -79,8 +86,10 @@ impl SymbolCache {
 
     /// Returns the symbol of a text of any length.
     #[cold]
-    pub fn resolve(&self, symbols: &Symbols, text: &[u8]) -> Result<SymbolId, Fault> {
+    pub fn resolve(&mut self, symbols: &Symbols, text: &[u8]) -> Result<SymbolId, Fault> {
         let symbol = symbols.canonical(text).ok_or(Fault::UnknownSymbol)?;
-        self.provider.symbol(&symbol).map_err(|_| Fault::TooManySymbols)
+        let symbol = self.provider.symbol(&symbol).map_err(|_| Fault::TooManySymbols)?;
+        self.has_others |= *self.first.get_or_insert(symbol) != symbol;
+        Ok(symbol)
     }
 }

@@ -226,6 +226,11 @@ impl Index {
         &slot.expect("Invariant: an index loses no entry").entry
     }
 
+    /// Returns the symbols with the number of their events so far.
+    pub fn published(&self) -> impl Iterator<Item = (SymbolId, u64)> {
+        self.entries().map(|entry| (entry.symbol, entry.sequence.load(Ordering::Relaxed)))
+    }
+
     fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.slots.iter().filter_map(|slot| Some(&slot.get()?.entry))
     }

@@ -157,6 +157,11 @@ impl Publisher {
         (!entry.targets.is_empty()).then_some(Wanted { kind, place, depth })
     }
 
+    /// Returns the symbols of `kind` that have or had a route, with the number of their events so far.
+    pub fn published(&mut self, kind: Kind) -> impl Iterator<Item = (SymbolId, u64)> {
+        self.index(kind).published()
+    }
+
     /// Adds the entry of a symbol that matches a route for every symbol for the first time.
     #[cold]
     fn add_symbol(&mut self, kind: Kind, symbol: SymbolId) -> Option<u32> {

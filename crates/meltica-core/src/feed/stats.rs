@@ -47,10 +47,8 @@ pub struct FeedStats {
     pub buffered: Counter,
     /// Gaps after which a book had to be resynchronised.
     pub gaps: Counter,
-    /// Books that became stale, by reason.
+    /// Notices of stale books and feeds, by reason.
     pub stale: [Counter; StaleReason::ALL.len()],
-    /// Snapshots that could not be assigned to a book.
-    pub orphan_snapshots: Counter,
     /// Snapshots that are older than the buffered diffs.
     pub old_snapshots: Counter,
     /// Events not dispatched because the pool was exhausted.
@@ -83,7 +81,6 @@ impl FeedStats {
             buffered: Counter::default(),
             gaps: Counter::default(),
             stale: Default::default(),
-            orphan_snapshots: Counter::default(),
             old_snapshots: Counter::default(),
             no_slot: Counter::default(),
             unsynced: AtomicU64::new(0),

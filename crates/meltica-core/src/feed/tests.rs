@@ -10,6 +10,9 @@ use crate::pool::{DepthClass, Pools};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+mod restart;
+mod source;
+
 const DEPTH: usize = 25;
 
 struct Plane {
@@ -42,9 +45,14 @@ impl Plane {
         plane
     }
 
-    /// Feeds one frame, checks its events and returns them.
+    /// Feeds one frame of a stream, checks its events and returns them.
     fn run(&mut self, frame: &[u8]) -> Vec<Item> {
         let events = self.feed.frame(frame, 0).unwrap().events;
+        self.read(events)
+    }
+
+    /// Reads and checks the events of the last call.
+    fn read(&mut self, events: u32) -> Vec<Item> {
         let mut items = Vec::new();
         while self.reader.has_work() {
             self.reader.read(self.dispatcher.watermark(), 2048, &mut items);

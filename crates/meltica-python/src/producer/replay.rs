@@ -5,7 +5,7 @@ use crate::convert::value_error;
 use meltica_core::clock;
 use meltica_core::dispatch::NotDispatched;
 use meltica_core::event::Nanos;
-use meltica_core::feed::Feed;
+use meltica_core::feed::{Feed, Source};
 use meltica_core::replay::{Line, Merge, Pace, Place, StampFault, stamp_fault};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -117,7 +117,7 @@ impl<'a> Run<'a> {
             self.wait_until_due(feed, time)?;
         }
         let received = if self.restamp { clock::wall() } else { time };
-        match feed.frame(frame, received) {
+        match feed.frame_from(Source::Recording, frame, received) {
             Ok(_) => {}
             Err(NotDispatched::Stopped) => return Ok(false),
             Err(error) => return Err(self.producer.raised(error)),

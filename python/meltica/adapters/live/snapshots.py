@@ -95,5 +95,5 @@ class SnapshotScheduler:
             if symbol not in self._new:
                 self._renew(symbol)
         else:
-            self._producer.feed(frame)
+            self._producer.feed(frame, symbol=symbol)
         self._new.discard(symbol)

@@ -141,7 +141,7 @@ class MarketStream:
         )
 
     def on_disconnected(self, down: Down) -> None:
-        """Marks the books as stale; the venue may repeat ids after the reconnect."""
+        """Marks the market data as stale; the venue may repeat ids after the reconnect."""
         if down.was_up:
             self._producer.restart()
             self._snapshots.on_disconnected()

@@ -1,0 +1,96 @@
+//! Publishes and counts the events of a feed.
+
+use super::FeedStats;
+use crate::book::BookAssembler;
+use crate::dispatch::{NotDispatched, Origin, Publisher, Wanted};
+use crate::event::{Book, BookGap, Kind, Nanos, Payload, StaleReason};
+use crate::names::SymbolId;
+
+fn count(
+    stats: &FeedStats,
+    kind: Kind,
+    published: Result<Option<u64>, NotDispatched>,
+) -> Result<u32, NotDispatched> {
+    match published {
+        Ok(Some(_)) => {
+            stats.dispatched[kind as usize].bump(1);
+            Ok(1)
+        }
+        Ok(None) => {
+            stats.unwanted.bump(1);
+            Ok(0)
+        }
+        Err(NotDispatched::PoolExhausted) => {
+            stats.no_slot.bump(1);
+            Ok(0)
+        }
+        Err(error @ (NotDispatched::Stopped | NotDispatched::QueueFull)) => Err(error),
+    }
+}
+
+#[inline]
+pub(super) fn publish(
+    publisher: &mut Publisher,
+    stats: &FeedStats,
+    wanted: Option<Wanted>,
+    origin: Origin,
+    payload: &mut Payload,
+) -> Result<u32, NotDispatched> {
+    let Some(wanted) = wanted else {
+        stats.unwanted.bump(1);
+        return Ok(0);
+    };
+    count(stats, origin.kind, publisher.publish_from(wanted, origin, payload))
+}
+
+pub(super) fn publish_book(
+    publisher: &mut Publisher,
+    stats: &FeedStats,
+    origin: Origin,
+    fill: impl FnOnce(&mut Book, u32),
+) -> Result<u32, NotDispatched> {
+    let Some(wanted) = publisher.wanted(Kind::BookSnapshot, origin.symbol) else {
+        stats.unwanted.bump(1);
+        return Ok(0);
+    };
+    count(stats, Kind::BookSnapshot, publisher.publish_book(wanted, origin, fill))
+}
+
+/// Publishes the events of one book.
+pub(super) struct BookEvents<'f> {
+    pub publisher: &'f mut Publisher,
+    pub stats: &'f FeedStats,
+    pub symbol: SymbolId,
+    pub venue_time: Option<Nanos>,
+    pub received_time: Nanos,
+}
+
+impl BookEvents<'_> {
+    fn origin(&self, kind: Kind) -> Origin {
+        Origin { kind, symbol: self.symbol, venue_time: self.venue_time, received_time: self.received_time }
+    }
+
+    pub fn book(&mut self, book: &BookAssembler, first: u64) -> Result<u32, NotDispatched> {
+        let origin = self.origin(Kind::BookSnapshot);
+        publish_book(self.publisher, self.stats, origin, |slot, depth| {
+            book.copy_top(depth as usize, slot);
+            slot.first_update_id = first;
+        })
+    }
+
+    pub fn gap(&mut self, expected: u64, received: u64) -> Result<u32, NotDispatched> {
+        self.stats.gaps.bump(1);
+        let n = self.notice(Kind::BookGap, Payload::BookGap(BookGap { expected, received }))?;
+        Ok(n + self.stale(StaleReason::Gap)?)
+    }
+
+    pub fn stale(&mut self, reason: StaleReason) -> Result<u32, NotDispatched> {
+        self.stats.stale[reason as usize].bump(1);
+        self.notice(Kind::MarketStale, Payload::MarketStale(reason))
+    }
+
+    fn notice(&mut self, kind: Kind, mut payload: Payload) -> Result<u32, NotDispatched> {
+        let wanted = self.publisher.wanted(kind, self.symbol);
+        publish(self.publisher, self.stats, wanted, self.origin(kind), &mut payload)
+    }
+}
