@@ -30,7 +30,7 @@ class PositionKey(NamedTuple):
     symbol: str
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Amendment:
     """A change of an order that the venue has not answered yet."""
 
@@ -77,7 +77,7 @@ class OrderRecord:
     filled_cost: Decimal = ZERO
     """Sum of price x quantity of the fills, in quote."""
     fees: dict[str, Decimal] = field(default_factory=dict[str, Decimal])
-    """Sum of the fills' fees by currency; negative for rebates."""
+    """Sum of the fills' fees by currency; negative for rebates. Replaced, never changed, by a fill."""
     reason: str | None = None
     """Why the order was rejected, cancelled or expired, or became unknown."""
     cancel_wanted: bool = False
