@@ -2,9 +2,10 @@
 
 from decimal import Decimal
 
-from meltica.adapters.live.order_tracker import OrderTracker
+from meltica.adapters.live.order_tracker import OrderTracker, SentOrder
 from meltica.adapters.live.reports import OrderReport
 from meltica.model.enums import OrderState
+from meltica.model.orders import OrderSnapshot
 from tests.support.venue_model import Message, Order, Venue, new_order
 
 
@@ -17,12 +18,21 @@ class TrackedAccount:
         self.published: list[tuple[str, OrderState, Decimal]] = []
         self.queried: list[str] = []
 
-    def place(self, id: str) -> Order:
-        """Places an order of another client of the account."""
+    def place(self, id: str, filled: int = 0) -> Order:
+        """Places an order of another client of the account, and fills a quantity of it at once."""
         self.venue.place(new_order(id))
         placed = self.venue.current(id)
         assert placed is not None
+        if filled:
+            self.venue.fill(placed, Decimal(filled))
         return placed
+
+    def send(self, id: str) -> tuple[SentOrder, OrderSnapshot]:
+        """Sends an order that the venue takes; returns the request and the answer, not yet received."""
+        sent = self.tracker.sent(new_order(id))
+        answer = self.venue.place(new_order(id))
+        assert answer is not None
+        return sent, answer
 
     def receive(self, *messages: Message) -> None:
         """Passes messages to the tracker; without arguments, all that the stream has."""

@@ -34,6 +34,11 @@ class Order:
     reason: str | None = None
     forgotten: bool = False
     """Whether the venue answers that it does not know the order."""
+    placed: int = field(init=False)
+    """The time at which it was placed."""
+
+    def __post_init__(self) -> None:
+        self.placed = self.time
 
     @property
     def open(self) -> bool:

@@ -2,8 +2,6 @@
 
 from decimal import Decimal
 
-import pytest
-
 from meltica.adapters.live.order_tracker import LATE, UNKNOWN_TO_VENUE
 from meltica.adapters.live.reports import BalanceReport, OrderReport
 from meltica.model.balances import Balance
@@ -14,17 +12,8 @@ from tests.support.venue_model import T0, new_order
 SECOND = 10**9
 
 
-@pytest.fixture
-def account() -> TrackedAccount:
-    connected = TrackedAccount()
-    connected.reconnect()
-    connected.venue.now += LATE
-    return connected
-
-
 def test_an_open_order_that_the_venue_no_longer_knows_is_published_once(account: TrackedAccount) -> None:
-    order = account.place("a")
-    account.venue.fill(order, Decimal(3))
+    order = account.place("a", filled=3)
     account.receive()
     order.forgotten = True
     assert account.reconnect() == [("a", OrderState.UNKNOWN, 3)]
@@ -59,8 +48,7 @@ def test_an_unknown_order_is_queried_until_the_venue_knows_it(account: TrackedAc
 
 
 def test_an_unknown_order_that_the_venue_knows_with_less_is_published(account: TrackedAccount) -> None:
-    order = account.place("a")
-    account.venue.fill(order, Decimal(3))
+    order = account.place("a", filled=3)
     account.receive()
     order.forgotten = True
     assert account.reconnect() == [("a", OrderState.UNKNOWN, 3)]
@@ -72,8 +60,7 @@ def test_an_unknown_order_that_the_venue_knows_with_less_is_published(account: T
 
 def test_reports_of_a_reading_never_take_back_what_was_published(account: TrackedAccount) -> None:
     venue, tracker = account.venue, account.tracker
-    order = account.place("a")
-    venue.fill(order, Decimal(2))
+    order = account.place("a", filled=2)
     account.receive()
     reading = tracker.start_reading(venue.now)
     reading.time = venue.now
@@ -155,9 +142,7 @@ def test_the_report_of_an_unknown_order_has_the_reason_and_the_time(account: Tra
 
 
 def test_an_accepted_order_that_the_venue_no_longer_knows_is_published(account: TrackedAccount) -> None:
-    sent = account.tracker.sent(new_order("a"))
-    answer = account.venue.place(new_order("a"))
-    assert answer is not None
+    sent, answer = account.send("a")
     account.tracker.accepted(sent, answer)
     order = account.venue.current("a")
     assert order is not None

@@ -12,22 +12,13 @@ from tests.support.venue_model import new_order
 SECOND = 10**9
 
 
-@pytest.fixture
-def account() -> TrackedAccount:
-    connected = TrackedAccount()
-    connected.reconnect()
-    connected.venue.now += LATE
-    return connected
-
-
 @pytest.mark.parametrize(("behind", "found"), [(LATE - 1, True), (LATE + 1, False)])
 def test_a_fill_whose_report_is_late_is_found_within_the_window(
     account: TrackedAccount, behind: int, found: bool
 ) -> None:
     venue = account.venue
     # Somebody else's order, filled at once: nothing but its fill leads to it.
-    other = account.place("other")
-    venue.fill(other, other.quantity)
+    other = account.place("other", filled=8)
     venue.stream.clear()
     # A change that happened later is reported before the stream is lost.
     venue.now += behind
@@ -67,8 +58,7 @@ def test_reports_before_a_complete_reading_do_not_hide_missed_fills(
         # The venue does not answer: this reading is never complete.
         tracker.start_reading(venue.now)
     venue.now += SECOND
-    other = account.place("other")
-    venue.fill(other, other.quantity)
+    other = account.place("other", filled=8)
     venue.stream.clear()
     venue.now += 2 * LATE
     # The stream is back before the next reading.
@@ -94,8 +84,7 @@ def test_a_fill_that_is_listed_after_a_reading_is_found(account: TrackedAccount)
 
 def test_a_late_fill_is_found_behind_fills_from_before_the_window(account: TrackedAccount) -> None:
     venue = account.venue
-    order = account.place("a")
-    venue.fill(order, Decimal(3))
+    order = account.place("a", filled=3)
     venue.now += 2 * LATE
     venue.end(order, OrderState.CANCELLED)
     account.receive()
@@ -110,8 +99,7 @@ def test_a_fill_of_an_order_that_the_venue_does_not_know_yet_is_not_lost(account
     venue, tracker = account.venue, account.tracker
     sent = tracker.sent(new_order("a"))
     tracker.outcome_unknown(sent, venue.now)
-    order = account.place("a")
-    venue.fill(order, order.quantity)
+    order = account.place("a", filled=8)
     order.forgotten = True
     assert account.reconnect() == []
     venue.now += 2 * LATE
@@ -128,11 +116,9 @@ def test_a_fill_of_a_later_order_that_the_venue_does_not_know_yet_is_not_lost(
     account: TrackedAccount,
 ) -> None:
     venue = account.venue
-    first = account.place("a")
-    venue.fill(first, first.quantity)
+    account.place("a", filled=8)
     account.receive()
-    second = account.place("a")
-    venue.fill(second, Decimal(3))
+    second = account.place("a", filled=3)
     second.state, second.forgotten = OrderState.CANCELLED, True
     assert account.reconnect() == []
     venue.now += 2 * LATE
@@ -146,8 +132,7 @@ def test_a_fill_of_a_later_order_that_the_venue_does_not_know_yet_is_not_lost(
 
 def test_an_answer_that_lags_behind_the_fills_is_read_again(account: TrackedAccount) -> None:
     venue = account.venue
-    order = account.place("a")
-    venue.fill(order, Decimal(2))
+    order = account.place("a", filled=2)
     venue.end(order, OrderState.CANCELLED)
     account.receive()
     venue.fill(order, Decimal(3))
@@ -164,8 +149,7 @@ def test_an_answer_that_lags_behind_the_fills_is_read_again(account: TrackedAcco
 
 def test_a_fill_after_the_end_is_found(account: TrackedAccount) -> None:
     venue = account.venue
-    order = account.place("a")
-    venue.fill(order, Decimal(3))
+    order = account.place("a", filled=3)
     venue.now += 2 * LATE
     venue.end(order, OrderState.CANCELLED)
     account.receive()
@@ -194,8 +178,7 @@ def test_a_fill_of_an_order_before_the_one_before_calls_for_queries_within_the_w
     account: TrackedAccount,
 ) -> None:
     venue = account.venue
-    first = account.place("a")
-    venue.fill(first, first.quantity)
+    account.place("a", filled=8)
     account.receive()
     for _ in range(2):
         venue.now += SECOND

@@ -12,14 +12,6 @@ from tests.support.venue_model import Message, new_order
 SECOND = 10**9
 
 
-@pytest.fixture
-def account() -> TrackedAccount:
-    connected = TrackedAccount()
-    connected.reconnect()
-    connected.venue.now += LATE
-    return connected
-
-
 @pytest.mark.parametrize("ended", [True, False])
 def test_an_order_accepted_before_the_end_of_the_first_is_reported_is_tracked(
     account: TrackedAccount, ended: bool
@@ -29,9 +21,7 @@ def test_an_order_accepted_before_the_end_of_the_first_is_reported_is_tracked(
     account.receive()
     venue.end(first, OrderState.CANCELLED)
     end = venue.stream.pop()
-    sent = tracker.sent(new_order("a"))
-    answer = venue.place(new_order("a"))
-    assert answer is not None
+    sent, answer = account.send("a")
     if ended:
         account.receive(end)
     tracker.accepted(sent, answer)
@@ -50,8 +40,7 @@ def test_a_report_of_a_forgotten_order_does_not_settle_the_request_that_is_accep
 ) -> None:
     venue, tracker = account.venue, account.tracker
     # The tracker no longer remembers the first order.
-    first = account.place("a")
-    venue.fill(first, first.quantity)
+    account.place("a", filled=8)
     late = venue.stream[-1]
     sent = tracker.sent(new_order("a"))
     venue.now += SECOND
@@ -66,8 +55,7 @@ def test_a_report_of_a_forgotten_order_does_not_settle_the_request_that_is_accep
 
 def test_the_first_report_of_a_reused_id_is_current(account: TrackedAccount) -> None:
     venue = account.venue
-    first = account.place("a")
-    venue.fill(first, first.quantity)
+    account.place("a", filled=8)
     late = venue.stream[-1]
     account.receive()
     # Another client uses the id again, within the same moment.
@@ -97,8 +85,7 @@ def test_a_report_of_the_open_order_does_not_settle_a_second_request_under_its_i
 
 def test_an_id_can_be_used_again_at_a_venue_without_order_ids(account: TrackedAccount) -> None:
     venue, tracker = account.venue, account.tracker
-    first = account.place("a")
-    venue.fill(first, first.quantity)
+    first = account.place("a", filled=8)
     first.venue_order_id = None
     account.receive(Message(first.snapshot()))
     sent = tracker.sent(new_order("a"))
@@ -112,13 +99,10 @@ def test_an_id_can_be_used_again_at_a_venue_without_order_ids(account: TrackedAc
 def test_a_late_report_of_a_forgotten_order_does_not_settle_a_request(account: TrackedAccount) -> None:
     venue, tracker = account.venue, account.tracker
     # The tracker no longer remembers the first order.
-    first = account.place("a")
-    venue.fill(first, first.quantity)
+    account.place("a", filled=8)
     late = venue.stream[-1]
     venue.stream.clear()
-    sent = tracker.sent(new_order("a"))
-    answer = venue.place(new_order("a"))
-    assert answer is not None
+    sent, answer = account.send("a")
     tracker.accepted(sent, answer)
     account.receive(late)
     second = venue.orders[-1]
@@ -157,9 +141,7 @@ def test_a_rejection_that_overtakes_a_report_does_not_hide_the_order(account: Tr
 @pytest.mark.parametrize("reported", [True, False])
 def test_the_rejection_of_a_second_order_is_not_published(account: TrackedAccount, reported: bool) -> None:
     venue, tracker = account.venue, account.tracker
-    sent = tracker.sent(new_order("a"))
-    answer = venue.place(new_order("a"))
-    assert answer is not None
+    sent, answer = account.send("a")
     tracker.accepted(sent, answer)
     if reported:
         account.receive()
@@ -189,13 +171,10 @@ def test_a_late_report_of_an_ended_order_does_not_end_the_watch_over_its_success
     account: TrackedAccount,
 ) -> None:
     venue, tracker = account.venue, account.tracker
-    first = account.place("a")
-    venue.fill(first, first.quantity)
+    account.place("a", filled=8)
     late = venue.stream[-1]
     account.receive()
-    sent = tracker.sent(new_order("a"))
-    answer = venue.place(new_order("a"))
-    assert answer is not None
+    sent, answer = account.send("a")
     tracker.accepted(sent, answer)
     account.receive(late)
     second = venue.current("a")
@@ -211,9 +190,7 @@ def test_the_answer_to_a_request_is_later_than_a_late_fill_of_the_order_before(
     first = account.place("a")
     venue.end(first, OrderState.CANCELLED)
     account.receive()
-    sent = tracker.sent(new_order("a"))
-    answer = venue.place(new_order("a"))
-    assert answer is not None
+    sent, answer = account.send("a")
     # The first order has a fill after its end, and after the second was accepted.
     venue.now += SECOND
     venue.stream.clear()

@@ -2,7 +2,6 @@
 nothing is missing.
 """
 
-import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -36,9 +35,6 @@ ARRIVES_WITHIN = 10 * SECOND
 IDS = ("a", "b", "c")
 FOREIGN = ("f", "g")
 RANKS = {OrderState.ACK: 0, OrderState.PARTIAL: 1}
-
-FIXED = os.environ.get("CI") == "true"
-"""In CI the examples are always the same; elsewhere each run explores others."""
 
 
 @dataclass(eq=False)
@@ -152,10 +148,10 @@ class Tracking(RuleBasedStateMachine):
     @precondition(lambda self: self.ended_unfilled())
     @rule(pick=st.integers(0, 20), earlier=st.sampled_from([0, 1, SECOND, 30 * SECOND]))
     def fill_after_the_end(self, pick: int, earlier: int) -> None:
-        """Books a fill late, with the time of the trade."""
+        """Books a fill late, with the time of the trade, which is not before the order's."""
         order = choose(self.ended_unfilled(), pick)
         now = self.venue.now
-        self.venue.now -= earlier
+        self.venue.now = max(now - earlier, order.placed)
         self.venue.fill(order, Decimal(1))
         self.venue.now = now
 
@@ -344,5 +340,5 @@ class Tracking(RuleBasedStateMachine):
 
 def test_nothing_is_missing_in_any_sequence() -> None:
     run_state_machine_as_test(
-        Tracking, settings=settings(max_examples=80, stateful_step_count=50, deadline=None, derandomize=FIXED)
+        Tracking, settings=settings(max_examples=80, stateful_step_count=50, deadline=None)
     )
