@@ -15,6 +15,7 @@ pub mod event;
 pub mod feed;
 pub mod filter;
 pub mod instrument;
+pub mod intents;
 mod janitor;
 #[cfg(all(test, loom))]
 mod loom_tests;

@@ -5,6 +5,7 @@
 //! Python object per event, then the callback of every member.
 
 mod objects;
+mod posted;
 mod python;
 mod seat;
 mod thread;
@@ -75,6 +76,8 @@ pub struct HostShared {
     instances: Mutex<Vec<Weak<InstanceShared>>>,
     pending_commands: AtomicBool,
     timers_changed: AtomicBool,
+    /// Whether a function was posted to an instance since the last look.
+    posted: AtomicBool,
     /// Every event up to this number that was routed here has been handled.
     done: AtomicU64,
     drain_to: AtomicU64,
@@ -110,6 +113,7 @@ impl HostShared {
             instances: Mutex::default(),
             pending_commands: AtomicBool::new(false),
             timers_changed: AtomicBool::new(false),
+            posted: AtomicBool::new(false),
             done: AtomicU64::new(0),
             drain_to: AtomicU64::new(0),
             drained: (Mutex::default(), Condvar::new()),
@@ -178,6 +182,11 @@ impl HostShared {
         self.waker.wake();
     }
 
+    pub fn wake_for_posted(&self) {
+        self.posted.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
     /// Raises `exception` in the callback of instance `number`, if that callback is running.
     ///
     /// An interrupt never reaches another callback: this method and the host's thread read and write `current` and
@@ -195,7 +204,7 @@ impl HostShared {
     /// The caller checks the instance's state right before, without running Python code in between: a stop first
     /// changes the state, then interrupts the callback that runs.
     #[inline]
-    fn watched<R>(&self, py: Python<'_>, number: u64, started: u64, call: impl FnOnce() -> R) -> R {
+    pub fn watched<R>(&self, py: Python<'_>, number: u64, started: u64, call: impl FnOnce() -> R) -> R {
         self.started.store(started, Ordering::Relaxed);
         self.current.store(number, Ordering::Release);
         let result = call();

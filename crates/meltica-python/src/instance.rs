@@ -13,6 +13,7 @@ use meltica_core::dispatch::Route;
 use meltica_core::event::{Event, Kind, Nanos};
 use meltica_core::stats::{Counter, Histogram};
 use pyo3::prelude::*;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -87,6 +88,8 @@ pub struct InstanceShared {
     /// The routes of its queue, while it runs.
     pub routes: Mutex<Option<Arc<Routes>>>,
     pub timers: Mutex<Vec<TimerRequest>>,
+    /// What is to be called between its callbacks; None after the end.
+    posted: Mutex<Option<VecDeque<Py<PyAny>>>>,
     pub last_error: Mutex<Option<String>>,
     view: MarketView,
 }
@@ -105,6 +108,7 @@ impl InstanceShared {
             plan: Mutex::new(Some(plan)),
             routes: Mutex::default(),
             timers: Mutex::default(),
+            posted: Mutex::new(Some(VecDeque::new())),
             last_error: Mutex::default(),
             view: MarketView::new(keep),
         }
@@ -153,6 +157,24 @@ impl InstanceShared {
         self.leave();
         self.view.clear();
         lock(&self.timers).clear();
+        // Not under the lock, because dropping a function may run Python code.
+        let posted = lock(&self.posted).take();
+        drop(posted);
+    }
+
+    /// Adds a function to call between callbacks; returns false after the end.
+    pub fn post(&self, function: Py<PyAny>) -> bool {
+        let mut posted = lock(&self.posted);
+        let Some(waiting) = posted.as_mut() else { return false };
+        waiting.push_back(function);
+        drop(posted);
+        self.host.wake_for_posted();
+        true
+    }
+
+    /// Takes the oldest function that was posted.
+    pub fn take_posted(&self) -> Option<Py<PyAny>> {
+        lock(&self.posted).as_mut()?.pop_front()
     }
 
     /// The instance's clock: the wall clock live, the events' time in replay.

@@ -23,6 +23,7 @@ mod extensions;
 mod filter;
 mod host;
 mod instance;
+mod intents;
 mod market;
 mod payload;
 mod producer;
@@ -41,8 +42,8 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = true)]
 mod _core {
     use super::{
-        add_part, benchmark, book, codec, core, errors, events, filter, host, instance, market, producer,
-        simulator, watch,
+        add_part, benchmark, book, codec, core, errors, events, filter, host, instance, intents, market,
+        producer, simulator, watch,
     };
     use pyo3::prelude::*;
 
@@ -57,6 +58,7 @@ mod _core {
         instance::register(module)?;
         core::register(module)?;
         host::register(module)?;
+        intents::register(module)?;
         producer::register(module)?;
         watch::register(module)?;
         add_part(module, "events", events::DOC, &[events::register, book::register])?;

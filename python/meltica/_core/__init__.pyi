@@ -51,6 +51,7 @@ __all__ = [
     "Host",
     "Instance",
     "InstrumentUpdate",
+    "IntentQueue",
     "KlineSummary",
     "LambdaError",
     "LambdaStopped",
@@ -109,6 +110,26 @@ def stamp_fault(time: int, last: int | None, /) -> tuple[str, bool] | None:
     `last` is the one before it in the order of the replay, None for the first. A time is at fault if it looks like
     milliseconds or microseconds, or if it jumps by more than a day. Returns None for one without a fault.
     """
+
+@final
+class IntentQueue:
+    """Requests of strategies on their way to trading. Any thread may push; one event loop takes.
+
+    `fileno` is readable while a batch waits that was not taken: one wake-up per batch. Raises `ValueError` for a capacity
+    of zero, `OSError` when the process has no free descriptor.
+    """
+
+    def __new__(cls, capacity: int = 65_536) -> Self: ...
+    def push(self, body: object, trace: int | None = None) -> None:
+        """Adds a request; never waits. `trace` is the 128-bit id of a trace.
+
+        Raises `CapacityError` when the queue is full.
+        """
+    def take(self) -> list[tuple[Any, int | None]]:
+        """Takes all requests, oldest first, as (body, trace)."""
+    def fileno(self) -> int:
+        """The descriptor to wait for."""
+    def __len__(self) -> int: ...
 
 @final
 class Watch:
@@ -440,6 +461,12 @@ class Instance:
 
         After `timeout` seconds, raises `LambdaStopped` inside a running callback. Returns False if the callback does
         not return even then; the instance is then `stuck`.
+        """
+    def post(self, function: Callable[[], object]) -> bool:
+        """Calls `function` without arguments on the host's thread, between two callbacks; never waits.
+
+        Functions are called in the order of their posts, before the first event, and before `on_stop`. An exception is
+        handled like one of a callback. Returns False after the instance has ended: the function is not called.
         """
     @property
     def in_callback_ns(self) -> int:

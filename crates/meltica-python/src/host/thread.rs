@@ -191,6 +191,9 @@ impl Loop {
                 self.fire_timers(py, now);
             }
         }
+        if self.shared.posted.load(Ordering::Acquire) {
+            self.call_posted(py);
+        }
         self.deliver_all(py);
         self.maintain_queues(py);
         if !self.merge.has_work() {
@@ -213,6 +216,7 @@ impl Loop {
                     || groups.iter().any(|group| group.queue.is_halted())
                     || shared.pending_commands.load(Ordering::Acquire)
                     || shared.timers_changed.load(Ordering::Acquire)
+                    || shared.posted.load(Ordering::Acquire)
                     || shared.drain_to.load(Ordering::Acquire) > shared.done.load(Ordering::Acquire)
             };
             if !meltica_core::bus::spin(shared.spin, ready) {
@@ -236,6 +240,10 @@ impl Loop {
                     self.fire_timers(py, self.now);
                     round.started = clock::ticks();
                 }
+            }
+            if self.shared.posted.load(Ordering::Acquire) {
+                self.call_posted(py);
+                round.started = clock::ticks();
             }
             let group = &mut self.groups[index];
             let depth = if header.kind == Kind::BookSnapshot { group.signature.depth } else { 0 };
@@ -305,6 +313,7 @@ impl Loop {
         }
         self.join(py, seat, plan.signature, plan.routes, plan.queue);
         self.take_timers();
+        self.shared.posted.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -352,6 +361,12 @@ impl Loop {
     /// Runs `on_stop`, after the last event.
     fn finish(&self, py: Python<'_>, mut seat: Seat, end: State) {
         let number = seat.instance.number;
+        if end == State::Stopped {
+            // What was posted before the end is reported before `on_stop`.
+            while let Some(function) = seat.instance.take_posted() {
+                let _ = seat.call(py, &self.shared, "post", &function);
+            }
+        }
         if let Some(on_stop) = &seat.member.on_stop {
             let result = self.shared.watched(py, number, clock::ticks(), || on_stop.call0(py));
             if let Err(error) = result {

@@ -86,21 +86,10 @@ impl Loop {
             beat.timer.beat_live(now);
         }
         let function = beat.function.clone_ref(py);
-        let started = clock::ticks();
         if seat.instance.state() != State::Running {
             return;
         }
-        let result = self.shared.watched(py, seat.instance.number, started, || function.call0(py));
-        if clock::elapsed_ns(started, clock::ticks()) >= seat.member.slow_ns {
-            seat.instance.stats.slow.bump(1);
-        }
-        let failed = match result {
-            Ok(_) => {
-                seat.errors_in_a_row = 0;
-                None
-            }
-            Err(error) => seat.failure(py, &self.shared, "every", &error),
-        };
+        let failed = seat.call(py, &self.shared, "every", &function);
         if skipped > 0 {
             seat.instance.stats.skipped_beats.bump(skipped);
             let text = format!(

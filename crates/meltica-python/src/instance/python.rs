@@ -109,6 +109,14 @@ impl PyInstance {
         Ok(instance.state() != State::Stuck)
     }
 
+    /// Calls `function` without arguments on the host's thread, between two callbacks; never waits.
+    ///
+    /// Functions are called in the order of their posts, before the first event, and before `on_stop`. An exception is
+    /// handled like one of a callback. Returns False after the instance has ended: the function is not called.
+    fn post(&self, function: Py<PyAny>) -> bool {
+        self.shared.post(function)
+    }
+
     /// How long the current callback has been running, in ns; 0 between callbacks.
     #[getter]
     fn in_callback_ns(&self) -> u64 {
