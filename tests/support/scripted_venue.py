@@ -108,11 +108,16 @@ class Venue:
             case "GET", "/v1/instruments":
                 return reply({"instruments": self.instruments})
             case "GET", "/v1/balances":
-                held = [{"currency": c, "total": t, "available": t} for c, t in self.balances.items()]
+                held = [
+                    {"currency": c, "total": t, "available": t, "time": self.now}
+                    for c, t in self.balances.items()
+                ]
                 return reply({"balances": held})
             case "GET", "/v1/orders":
                 open_orders = [o for o in self.orders.values() if o["state"] in ("ACK", "PARTIAL")]
                 return reply({"orders": open_orders})
+            case "DELETE", "/v1/orders":
+                return reply({"cancelled": []})
             case "GET", "/v1/fills":
                 since = int(dict(pair.split("=") for pair in query.split("&"))["since"])
                 return reply({"fills": [f for f in self.fills if f["time"] >= since]})
@@ -184,8 +189,8 @@ async def running(venue: Venue, *, key: str | None = "main", of: type[Wire] = Wi
 
 
 @asynccontextmanager
-async def trading() -> AsyncGenerator[tuple[Venue, Rig]]:
-    async with venue() as fake, running(fake) as rig:
+async def trading(of: type[Wire] = Wire) -> AsyncGenerator[tuple[Venue, Rig]]:
+    async with venue() as fake, running(fake, of=of) as rig:
         await asyncio.to_thread(rig.subscribe, ("ExecReport", None))
         yield fake, rig
 

@@ -42,6 +42,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def amounts(balances: list[Frame]) -> dict[str, tuple[str, str]]:
+    """Returns total and available amount of balances, by currency."""
+    return {each["currency"]: (each["total"], each["available"]) for each in balances}
+
+
 def signature(secret: str, time: object, method: str, path: str, body: bytes = b"") -> str:
     """Returns a signature, computed independently of the implementation under test."""
     return hmac.new(secret.encode(), f"{time}{method}{path}".encode() + body, hashlib.sha256).hexdigest()
@@ -142,6 +147,10 @@ class Venue:
         price = {} if fields.get("orderType") == "market" else {"price": "30000"}
         body = {**basic, "quantity": "0.01", **price, **fields, **(changes or {})}
         return self.ask("POST", "/v1/orders", body, key=key, secret=secret)
+
+    def amounts(self, *, key: str = KEY, secret: str = SECRET) -> dict[str, tuple[str, str]]:
+        """Returns total and available amount of an account, by currency."""
+        return amounts(self.done("GET", "/v1/balances", key=key, secret=secret)["balances"])
 
     def depth(self, symbol: str, levels: int) -> tuple[int, Levels, Levels] | None:
         """Returns the venue's book as update id, bids and asks, or None while it is disconnected."""

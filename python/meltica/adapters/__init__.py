@@ -56,7 +56,7 @@ if TYPE_CHECKING:
         VenueError,
         VenueUnavailable,
     )
-    from meltica.model.account import Account
+    from meltica.model.account import Account, AccountCapabilities, CancelAllScope
     from meltica.model.balances import Balance
     from meltica.model.enums import (
         VENUE_STATES,
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
         Side,
         TimeInForce,
     )
-    from meltica.model.fills import Fill
+    from meltica.model.fills import Fill, FillMark
     from meltica.model.orders import NewOrder, OrderSnapshot
     from meltica.runtime.loop_thread import LoopThread
     from meltica.validation.section import AdapterSettings
@@ -75,10 +75,12 @@ if TYPE_CHECKING:
 __all__ = [
     "VENUE_STATES",
     "Account",
+    "AccountCapabilities",
     "Ack",
     "Adapter",
     "AdapterSettings",
     "Balance",
+    "CancelAllScope",
     "Codec",
     "ConfigError",
     "Convert",
@@ -88,6 +90,7 @@ __all__ = [
     "EventKind",
     "Field",
     "Fill",
+    "FillMark",
     "Levels",
     "Liquidity",
     "LiveAccount",
@@ -182,7 +185,7 @@ _MODULES = {
         "VenueError",
         "VenueUnavailable",
     ),
-    "meltica.model.account": ("Account",),
+    "meltica.model.account": ("Account", "AccountCapabilities", "CancelAllScope"),
     "meltica.model.balances": ("Balance",),
     "meltica.model.enums": (
         "VENUE_STATES",
@@ -193,7 +196,7 @@ _MODULES = {
         "Side",
         "TimeInForce",
     ),
-    "meltica.model.fills": ("Fill",),
+    "meltica.model.fills": ("Fill", "FillMark"),
     "meltica.model.orders": (
         "NewOrder",
         "OrderSnapshot",

@@ -10,11 +10,65 @@ Each request has one of four outcomes; all but the first raise an exception of t
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 
+from meltica.errors import OrderRefused
 from meltica.model.balances import Balance
-from meltica.model.fills import Fill
+from meltica.model.fills import Fill, FillMark
 from meltica.model.orders import NewOrder, OrderSnapshot
+
+
+class CancelAllScope(StrEnum):
+    """Which open orders one request can cancel."""
+
+    NONE = "none"
+    """The venue has no such request."""
+    SYMBOL = "symbol"
+    """Those of one symbol; the symbol is required."""
+    ACCOUNT = "account"
+    """Those of one symbol, or all of the account."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountCapabilities:
+    """What an account supports at its venue. An adapter states every value."""
+
+    amend: bool
+    """Whether open orders can be changed; else `amend` is refused with `amend_unsupported`."""
+    cancel_all: CancelAllScope
+    """The scope of `cancel_all`; beyond it, the call is refused with `cancel_all_unsupported`."""
+    reduce_only: bool
+    """Whether the venue itself keeps an order from increasing a position."""
+    dead_man: bool
+    """Whether the venue can cancel the open orders of a client that no longer responds."""
+    account_fills: bool
+    """Whether the fills of all symbols are one list. Else each symbol takes a request of its own."""
+
+    def check_order(self, order: NewOrder) -> None:
+        """Raises OrderRefused for an order with a feature that the venue does not have."""
+        if order.reduce_only and not self.reduce_only:
+            raise OrderRefused(
+                "reduce_only_unsupported", f"order {order.client_order_id}: the venue has no reduce-only"
+            )
+
+    def check_amend(self, client_order_id: str) -> None:
+        """Raises OrderRefused where the venue cannot amend."""
+        if not self.amend:
+            raise OrderRefused(
+                "amend_unsupported", f"order {client_order_id}: the venue has no amend; cancel and replace it"
+            )
+
+    def check_cancel_all(self, symbol: str | None) -> None:
+        """Raises OrderRefused where the venue cannot cancel all orders of the symbol, or of the account."""
+        scope = self.cancel_all
+        if scope is CancelAllScope.NONE or (scope is CancelAllScope.SYMBOL and symbol is None):
+            whose = "the account" if symbol is None else symbol
+            raise OrderRefused(
+                "cancel_all_unsupported",
+                f"orders of {whose} not cancelled: the venue's scope is `{scope}`; cancel each order",
+            )
 
 
 class Account(ABC):
@@ -26,6 +80,19 @@ class Account(ABC):
 
     @property
     @abstractmethod
+    def capabilities(self) -> AccountCapabilities:
+        """What the account supports; constant."""
+
+    @property
+    @abstractmethod
+    def arrives_within(self) -> float:
+        """Seconds after `submit` raised `OutcomeUnknown` within which the order may still reach the venue.
+
+        An order that the venue does not know after that time never arrives.
+        """
+
+    @property
+    @abstractmethod
     def reconciled(self) -> bool:
         """Whether everything that happened at the venue was reported; orders are refused until then."""
 
@@ -34,8 +101,15 @@ class Account(ABC):
         """Sends an order; returns the venue's answer. Fills arrive as reports."""
 
     @abstractmethod
-    async def cancel(self, symbol: str, client_order_id: str) -> None:
-        """Cancels an open order."""
+    async def cancel(self, symbol: str, client_order_id: str) -> OrderSnapshot:
+        """Cancels an open order; returns the order. It has ended only if its state is final."""
+
+    @abstractmethod
+    async def cancel_all(self, symbol: str | None = None) -> None:
+        """Cancels all open orders of a symbol or of the account, those of other clients included.
+
+        Their ends arrive as reports.
+        """
 
     @abstractmethod
     async def amend(
@@ -45,24 +119,30 @@ class Account(ABC):
         *,
         quantity: Decimal | None = None,
         price: Decimal | None = None,
-    ) -> None:
-        """Changes an open order's price, its whole quantity (the filled part included), or both."""
+    ) -> OrderSnapshot:
+        """Changes an open order's price, its whole quantity (the filled part included), or both.
+
+        Returns the order after the change.
+        """
 
     @abstractmethod
     async def order(self, symbol: str, client_order_id: str) -> OrderSnapshot | None:
         """Returns an order as the venue has it; None when the venue does not know the id.
 
-        After an `OutcomeUnknown` of `submit`, the order may still arrive for some time. Until that time is
-        over, an order that the venue does not know raises VenueUnavailable with code `unsettled`.
+        After an `OutcomeUnknown` of `submit`, the order may still arrive. Until `arrives_within` has passed,
+        an order that the venue does not know raises VenueUnavailable with code `unsettled`.
         """
 
     @abstractmethod
     async def open_orders(self) -> Sequence[OrderSnapshot]:
-        """Returns all open orders, oldest first."""
+        """Returns all open orders, oldest first, those of other clients included."""
 
     @abstractmethod
-    async def fills_since(self, time: int = 0) -> Sequence[Fill]:
-        """Returns all fills from a venue time (in nanoseconds) on, that time included, oldest first."""
+    async def fills_since(self, marks: Mapping[str, FillMark]) -> Sequence[Fill]:
+        """Returns the fills of symbols, each from its mark on, oldest first; those of other clients included.
+
+        A fill at its mark is returned again. Without marks, nothing is requested.
+        """
 
     @abstractmethod
     async def balances(self) -> Mapping[str, Balance]:

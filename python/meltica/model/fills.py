@@ -15,6 +15,7 @@ class Fill(NamedTuple):
     """The venue's time, in nanoseconds."""
     symbol: str
     client_order_id: str
+    """Empty for an order of another client that has none."""
     venue_order_id: str
     side: Side
     """The side of the account's order."""
@@ -27,6 +28,28 @@ class Fill(NamedTuple):
     """None where the venue does not say."""
     trade_id: str | None = None
     """The venue's id of the public trade that this fill is a side of."""
+
+
+class FillMark(NamedTuple):
+    """A place in the venue's list of a symbol's fills, from which to read on. The place itself is included.
+
+    A mark is correct at every venue: one that can read on from an execution id uses the id where the mark has
+    it, and any other venue uses the time.
+    """
+
+    time: int
+    """The venue's time, in nanoseconds; that of the fill, where the mark is a fill."""
+    execution_id: str | None = None
+    """The fill, where the mark is one; None for a time only."""
+
+    @classmethod
+    def at(cls, fill: Fill) -> "FillMark":
+        """Returns the mark of a fill."""
+        return cls(fill.time, fill.execution_id)
+
+
+START = FillMark(0)
+"""Before every fill."""
 
 
 class EngineTrade(NamedTuple):

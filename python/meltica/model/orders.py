@@ -35,6 +35,8 @@ class NewOrder:
     """The limit, in the quote currency; None for a market order."""
     time_in_force: TimeInForce = TimeInForce.GTC
     post_only: bool = False
+    reduce_only: bool = False
+    """Whether the venue keeps the order from increasing a position; see `AccountCapabilities`."""
 
     def __post_init__(self) -> None:
         if not is_client_order_id(self.client_order_id):
@@ -52,6 +54,7 @@ class OrderSnapshot(NamedTuple):
     """An order as its venue reports it at one moment. Fields that the venue does not report are None."""
 
     client_order_id: str
+    """The id that its client gave it; empty for an order of another client that has none."""
     venue_order_id: str | None
     symbol: str
     side: Side
@@ -66,7 +69,7 @@ class OrderSnapshot(NamedTuple):
     average_price: Decimal | None = None
     """Of all fills so far."""
     fee: Decimal | None = None
-    """Of all fills so far."""
+    """Of all fills so far; None once they were charged in more than one currency."""
     fee_currency: str | None = None
     reason: str | None = None
     """Why the order was rejected, expired or became unknown."""

@@ -12,10 +12,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from meltica.errors import OrderRefused, OutcomeUnknown, VenueUnavailable
-from meltica.model.account import Account
+from meltica.model.account import Account, AccountCapabilities, CancelAllScope
 from meltica.model.balances import Balance
 from meltica.model.enums import OrderState, OrderType, Side, TimeInForce
-from meltica.model.fills import Fill
+from meltica.model.fills import Fill, FillMark
 from meltica.model.orders import NewOrder, OrderSnapshot
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 Sleep = Callable[[float], Awaitable[object]]
+
+CAPABILITIES = AccountCapabilities(
+    amend=True, cancel_all=CancelAllScope.ACCOUNT, reduce_only=False, dead_man=False, account_fills=True
+)
+"""What an account of the simulated venue supports, in this process and over its REST."""
 
 
 class SimulatedNetwork:
@@ -75,12 +80,23 @@ class SimulatedAccount(Account):
         self._account = account
 
     @property
+    def capabilities(self) -> AccountCapabilities:
+        """What the account supports."""
+        return CAPABILITIES
+
+    @property
+    def arrives_within(self) -> float:
+        """Always 0: an order is at the market, or lost, when its request ends."""
+        return 0.0
+
+    @property
     def reconciled(self) -> bool:
         """Always true: the market reports everything in this process."""
         return True
 
     async def submit(self, order: NewOrder) -> OrderSnapshot:
         """Sends an order; returns the venue's answer."""
+        self.capabilities.check_order(order)
 
         def do() -> OrderSnapshot:
             if order.symbol not in self._symbols:
@@ -98,15 +114,18 @@ class SimulatedAccount(Account):
                 order.post_only,
                 account=self._account,
             )
-            return self._submitted(order.client_order_id)
+            return self._existing(order.client_order_id)
 
         return await self._network.request(do, changes=True)
 
-    async def cancel(self, symbol: str, client_order_id: str) -> None:  # noqa: ARG002
-        """Cancels an open order."""
-        await self._network.request(
-            lambda: self._market.cancel(client_order_id, account=self._account), changes=True
-        )
+    async def cancel(self, symbol: str, client_order_id: str) -> OrderSnapshot:  # noqa: ARG002
+        """Cancels an open order; returns the order."""
+
+        def do() -> OrderSnapshot:
+            self._market.cancel(client_order_id, account=self._account)
+            return self._existing(client_order_id)
+
+        return await self._network.request(do, changes=True)
 
     async def amend(
         self,
@@ -115,17 +134,28 @@ class SimulatedAccount(Account):
         *,
         quantity: Decimal | None = None,
         price: Decimal | None = None,
-    ) -> None:
-        """Changes an open order's price, its whole quantity, or both."""
-        await self._network.request(
-            lambda: self._market.amend(client_order_id, quantity, price, account=self._account), changes=True
-        )
+    ) -> OrderSnapshot:
+        """Changes an open order's price, its whole quantity, or both; returns the order."""
 
-    async def cancel_all(self) -> list[str]:
-        """Cancels every open order; returns their client order ids, oldest first."""
+        def do() -> OrderSnapshot:
+            self._market.amend(client_order_id, quantity, price, account=self._account)
+            return self._existing(client_order_id)
+
+        return await self._network.request(do, changes=True)
+
+    async def cancel_all(self, symbol: str | None = None) -> None:
+        """Cancels all open orders of a symbol or of the account."""
+        await self.cancel_each(symbol)
+
+    async def cancel_each(self, symbol: str | None = None) -> list[str]:
+        """Cancels all open orders of a symbol or of the account; returns their client order ids."""
 
         def do() -> list[str]:
-            ids = [order["clientOrderId"] for order in self._market.open_orders(account=self._account)]
+            ids = [
+                order["clientOrderId"]
+                for order in self._market.open_orders(account=self._account)
+                if symbol is None or order["symbol"] == symbol
+            ]
             for id in ids:
                 self._market.cancel(id, account=self._account)
             return ids
@@ -140,9 +170,13 @@ class SimulatedAccount(Account):
         """Returns all open orders, oldest first."""
         return await self._network.request(self.list_open, changes=False)
 
-    async def fills_since(self, time: int = 0) -> Sequence[Fill]:
-        """Returns all fills from a venue time (in nanoseconds) on, that time included, oldest first."""
-        return await self.fills_page(since=time)
+    async def fills_since(self, marks: Mapping[str, FillMark]) -> Sequence[Fill]:
+        """Returns the fills of symbols, each from its mark on, oldest first."""
+        if not marks:
+            return ()
+        # Fills are numbered in the order of their times, so a fill's time is a bound for its number too.
+        fills = await self.fills_page(since=min(mark.time for mark in marks.values()))
+        return [fill for fill in fills if fill.symbol in marks and _follows(fill, marks[fill.symbol])]
 
     async def fills_page(self, *, since: int = 0, after: int = 0, limit: int | None = None) -> Sequence[Fill]:
         """Returns at most `limit` fills from a venue time on, with an execution id above `after`, oldest
@@ -168,10 +202,17 @@ class SimulatedAccount(Account):
         """Returns the open orders without a request, oldest first."""
         return [_snapshot(record) for record in self._market.open_orders(account=self._account)]
 
-    def _submitted(self, client_order_id: str) -> OrderSnapshot:
+    def _existing(self, client_order_id: str) -> OrderSnapshot:
         order = self.find(client_order_id)
         assert order is not None, "the venue keeps its last orders"
         return order
+
+
+def _follows(fill: Fill, mark: FillMark) -> bool:
+    """Returns whether a fill is at a mark or after it."""
+    if mark.execution_id is not None:
+        return int(fill.execution_id) >= int(mark.execution_id)
+    return fill.time >= mark.time
 
 
 def unknown_symbol(symbol: str) -> str:

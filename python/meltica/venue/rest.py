@@ -101,19 +101,19 @@ def signed(venue: "Exchange") -> list[HTTPRouteHandler]:
             raise HttpError(400, "bad_request", "expected a quantity, a price or both, saw neither")
         quantity = None if changes.quantity is None else _number("quantity", changes.quantity)
         price = None if changes.price is None else _number("price", changes.price)
-        await account.amend("", id, quantity=quantity, price=price)
-        return _found(account.find(id), id)
+        return schemas.order(await account.amend("", id, quantity=quantity, price=price))
 
     @delete("/v1/orders/{id:str}", status_code=200)
     async def cancel(request: AnyRequest, id: str) -> schemas.OrderJson:
         account = await authenticate(request)
-        await account.cancel("", id)
-        return _found(account.find(id), id)
+        return schemas.order(await account.cancel("", id))
 
     @delete("/v1/orders", status_code=200)
-    async def cancel_all(request: AnyRequest) -> schemas.Cancelled:
+    async def cancel_all(request: AnyRequest, symbol: str | None = None) -> schemas.Cancelled:
         account = await authenticate(request)
-        return schemas.Cancelled(cancelled=await account.cancel_all())
+        if symbol is not None:
+            venue.check_symbol(symbol)
+        return schemas.Cancelled(cancelled=await account.cancel_each(symbol))
 
     @get("/v1/fills")
     async def fills(

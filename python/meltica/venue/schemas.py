@@ -141,6 +141,8 @@ class BalanceJson(Schema, frozen=True, kw_only=True):
     currency: str
     total: str
     available: str
+    time: int
+    """The market's time as of which the amounts are true, in nanoseconds."""
 
 
 class Balances(Schema, frozen=True, kw_only=True):
@@ -255,7 +257,12 @@ def fill(one: fills.Fill) -> FillJson:
 def balance_list(by_currency: Mapping[str, balances.Balance]) -> list[BalanceJson]:
     """Returns the JSON of balances."""
     return [
-        BalanceJson(currency=currency, total=text(balance.total), available=text(balance.available))
+        BalanceJson(
+            currency=currency,
+            total=text(balance.total),
+            available=text(balance.available),
+            time=balance.time,
+        )
         for currency, balance in by_currency.items()
     ]
 

@@ -70,7 +70,7 @@ def test_the_fields_to_filter_on_are_those_of_the_core() -> None:
 
 def test_the_pages_name_what_there_is() -> None:
     names = {
-        "adapters.md": [*public(Stage), *abstract(LiveAccount), *abstract(LiveAdapter), "arrives_within"],
+        "adapters.md": [*public(Stage), *abstract(LiveAccount), *abstract(LiveAdapter)],
         "fake.md": [*settings(MarketSettings)],
         "lambdas.md": [*public(meltica.Lambda), *OverflowPolicy],
         "orders.md": [*reported(), *OrderState],

@@ -13,6 +13,7 @@ from meltica.adapters.fake.adapter import FakeAdapter
 from meltica.errors import OrderRefused, OutcomeUnknown, VenueUnavailable
 from meltica.model.balances import Balance
 from meltica.model.enums import Liquidity, Side, TimeInForce
+from meltica.model.fills import START, FillMark
 from meltica.model.orders import NewOrder
 from meltica.simulator.account import SimulatedAccount, SimulatedNetwork
 from meltica.simulator.settings import MarketSettings
@@ -47,29 +48,40 @@ def order(id: str = "a", price: str | None = "30000", **fields: Any) -> NewOrder
 
 
 async def test_an_order_is_submitted_amended_and_cancelled() -> None:
-    account = Harness().account
+    harness = Harness()
+    account = harness.account
     sent = await account.submit(order())
     assert (sent.state, sent.quantity, sent.filled_quantity, sent.price) == ("ACK", Decimal("0.5"), 0, 30000)
     assert (sent.client_order_id, sent.symbol, sent.side, sent.reason) == ("a", "BTC-USDT", Side.BUY, None)
     assert sent.venue_order_id
     assert await account.open_orders() == [sent]
-    assert (await account.balances())["USDT"] == Balance(Decimal(1_000_000), Decimal(984_985))
-    await account.amend("BTC-USDT", "a", quantity=Decimal("0.25"))
-    found = await account.order("BTC-USDT", "a")
-    assert found is not None
-    assert (found.quantity, found.price) == (Decimal("0.25"), 30000)
+    held = Balance(Decimal(1_000_000), Decimal(984_985), harness.market.now)
+    assert (await account.balances())["USDT"] == held
+    amended = await account.amend("BTC-USDT", "a", quantity=Decimal("0.25"))
+    assert (amended.quantity, amended.price) == (Decimal("0.25"), 30000)
+    assert await account.order("BTC-USDT", "a") == amended
     await account.amend("BTC-USDT", "a", price=Decimal(29000))
-    await account.cancel("BTC-USDT", "a")
-    found = await account.order("BTC-USDT", "a")
-    assert found is not None
-    assert (found.state, found.price) == ("CANCELLED", 29000)
+    cancelled = await account.cancel("BTC-USDT", "a")
+    assert (cancelled.state, cancelled.price) == ("CANCELLED", 29000)
+    assert await account.order("BTC-USDT", "a") == cancelled
     assert await account.open_orders() == []
     assert await account.order("BTC-USDT", "b") is None
     assert [await account.submit(order(id)) for id in "xyz"]
-    assert await account.cancel_all() == ["x", "y", "z"]
+    await account.cancel_all("ETH-USDT")
+    assert len(await account.open_orders()) == 3
+    await account.cancel_all()
+    assert await account.open_orders() == []
 
 
-async def test_fills_are_returned_from_a_time_on() -> None:
+async def test_the_venue_has_no_reduce_only() -> None:
+    account = Harness().account
+    with pytest.raises(OrderRefused) as refused:
+        await account.submit(order(reduce_only=True))
+    assert refused.value.reason == "reduce_only_unsupported"
+    assert account.find("a") is None
+
+
+async def test_fills_are_returned_from_a_mark_on() -> None:
     harness = Harness()
     account, market = harness.account, harness.market
     first = await account.submit(order("a", None, side=Side.SELL))
@@ -77,17 +89,20 @@ async def test_fills_are_returned_from_a_time_on() -> None:
     market.advance(market.now + SECOND)
     now = market.now
     await account.submit(order("b", None))
-    fills = await account.fills_since()
+    fills = await account.fills_since({"BTC-USDT": START})
     assert {fill.client_order_id for fill in fills} == {"a", "b"}
     assert len({fill.execution_id for fill in fills}) == len(fills)
-    later = await account.fills_since(now)
+    later = await account.fills_since({"BTC-USDT": FillMark(now)})
     assert later == [fill for fill in fills if fill.client_order_id == "b"]
     assert {(fill.time, fill.side, fill.liquidity, fill.fee_currency) for fill in later} == {
         (now, Side.BUY, Liquidity.TAKER, "USDT")
     }
     paid = sum(fill.fee for fill in later)
     assert paid == sum(fill.price * fill.quantity for fill in later) * Decimal("0.002")
-    assert await account.fills_since(now + 1) == []
+    assert await account.fills_since({"BTC-USDT": FillMark(now + 1)}) == []
+    assert await account.fills_since({"BTC-USDT": FillMark.at(fills[-1])}) == [fills[-1]]
+    assert await account.fills_since({"ETH-USDT": START}) == []
+    assert await account.fills_since({}) == ()
 
 
 @pytest.mark.parametrize(
@@ -104,7 +119,7 @@ async def test_fills_are_returned_from_a_time_on() -> None:
 )
 async def test_a_refused_order_changes_nothing(refused_order: NewOrder, reason: str) -> None:
     account = Harness().account
-    before = await account.balances()
+    before = await account.balances()  # the clock does not move
     with pytest.raises(OrderRefused) as refused:
         await account.submit(refused_order)
     assert refused.value.reason == reason
@@ -186,7 +201,7 @@ async def test_a_query_never_has_an_unknown_outcome() -> None:
             account.balances(),
             account.open_orders(),
             account.order("BTC-USDT", "a"),
-            account.fills_since(),
+            account.fills_since({"BTC-USDT": START}),
         ):
             with pytest.raises(VenueUnavailable) as error:
                 await query
@@ -236,6 +251,6 @@ def every_request(account: SimulatedAccount) -> list[Awaitable[object]]:
         account.amend("BTC-USDT", "a", price=Decimal(1)),
         account.order("BTC-USDT", "a"),
         account.open_orders(),
-        account.fills_since(),
+        account.fills_since({"BTC-USDT": START}),
         account.balances(),
     ]

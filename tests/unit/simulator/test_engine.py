@@ -133,21 +133,21 @@ def test_balances_are_reserved_paid_and_conserved() -> None:
     funds = {"alice": {"BTC": 1, "USDT": "100"}, "bob": {"USDT": Decimal(1000)}}
     engine = MatchingEngine("BTC-USDT", maker_fee="0.01", taker_fee="0.02", balances=funds)
     engine.submit("ask", "sell", 1, 500, account="alice")
-    assert engine.balance("alice")["BTC"] == Balance(ONE, available=Decimal(0))
+    assert engine.balance("alice")["BTC"] == Balance(ONE, Decimal(0), 0)
     assert engine.balance("alice")["BTC"].reserved == 1
     assert reason(lambda: engine.submit("more", "sell", 1, 500, account="alice")) == "insufficient_funds"
     assert reason(lambda: engine.submit("dear", "buy", 2, 500, account="bob")) == "insufficient_funds"
     assert reason(lambda: engine.submit("who", "buy", 1, 1, account="carol")) == "unknown_account"
     engine.submit("bid", "buy", "1.5", 500, account="bob")
     assert engine.balance("bob") == {
-        "BTC": Balance(ONE, available=ONE),
-        "USDT": Balance(Decimal(490), available=Decimal("237.5")),
+        "BTC": Balance(ONE, ONE, 0),
+        "USDT": Balance(Decimal(490), Decimal("237.5"), 0),
     }
     assert engine.balance("alice")["USDT"].total == Decimal(595)
     assert engine.fees == {"BTC": 0, "USDT": 15}
     # Outside has no funds to look at.
     assert len(engine.submit("outside", "sell", "0.5", 500)) == 1
-    assert engine.balance("bob")["USDT"] == Balance(Decimal("237.5"), available=Decimal("237.5"))
+    assert engine.balance("bob")["USDT"] == Balance(Decimal("237.5"), Decimal("237.5"), 0)
 
 
 def test_the_instruments_rules_are_enforced() -> None:

@@ -19,13 +19,14 @@ pub fn order_dict<'py>(py: Python<'py>, market: &Market, order: &UserOrder) -> P
     Ok(out)
 }
 
-/// Returns an account's balances, by currency.
+/// Returns an account's balances at the market's time, by currency.
 pub fn balances<'py>(py: Python<'py>, market: &Market, account: AccountId) -> PyResult<Bound<'py, PyDict>> {
     let out = PyDict::new(py);
     for (name, asset, balance) in market.balances(account) {
         let [total, available] = [balance.total, balance.available()]
             .map(|units| py_decimal(py, market.money(asset, units).normalize()));
-        out.set_item(name, model!(py, "meltica.model.balances", "Balance", (total?, available?))?)?;
+        let parts = (total?, available?, market.now());
+        out.set_item(name, model!(py, "meltica.model.balances", "Balance", parts)?)?;
     }
     Ok(out)
 }

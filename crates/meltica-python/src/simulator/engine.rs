@@ -3,7 +3,7 @@
 use super::input::{Id, refused};
 use crate::convert::{model, py_decimal, py_side};
 use meltica_core::decimal::Decimal;
-use meltica_core::event::Side;
+use meltica_core::event::{Nanos, Side};
 use meltica_core::venue::{
     AccountId, AssetId, BookLevel, CloseReason, Command, Engine, Fill, Ledger, NewOrder, OrderId, Outcome,
     Party,
@@ -11,6 +11,9 @@ use meltica_core::venue::{
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use std::collections::HashMap;
+
+/// The time of every command: this engine has no clock.
+const NOW: Nanos = 0;
 
 /// A matching engine whose orders and accounts have names.
 pub struct Exchange {
@@ -145,12 +148,8 @@ impl Exchange {
             let balance = self.ledger.balance(account, asset);
             let [total, available] =
                 [balance.total, balance.total - balance.reserved].map(|units| self.money(asset, units));
-            model!(
-                py,
-                "meltica.model.balances",
-                "Balance",
-                (py_decimal(py, total)?, py_decimal(py, available)?)
-            )
+            let parts = (py_decimal(py, total)?, py_decimal(py, available)?, NOW);
+            model!(py, "meltica.model.balances", "Balance", parts)
         };
         Ok([of(self.engine.base())?, of(self.engine.quote())?])
     }
@@ -171,7 +170,7 @@ impl Exchange {
 
     fn run(&mut self, py: Python<'_>, id: &Id, command: Command) -> PyResult<()> {
         self.out.clear();
-        self.engine.process(&mut self.ledger, command, 0, &mut self.out);
+        self.engine.process(&mut self.ledger, command, NOW, &mut self.out);
         if let [Outcome::Rejected(reject)] = self.out[..] {
             let why = self.engine.explain(&self.ledger, &command, reject);
             return Err(refused(py, reject.code(), format!("order {id}: {why}")));

@@ -12,13 +12,16 @@ from urllib.parse import quote
 
 from meltica.adapters import (
     VENUE_STATES,
+    AccountCapabilities,
     Ack,
     AdapterSettings,
     Balance,
+    CancelAllScope,
     Codec,
     ErrorBody,
     ErrorTable,
     Fill,
+    FillMark,
     Liquidity,
     LiveAccount,
     LiveAdapter,
@@ -156,7 +159,7 @@ class FakeWire(LiveAdapter):
             case "order":
                 self.account.publish_order(_order(message), _reported_fill(message))
             case "balance":
-                self.account.publish_balance(message["currency"], _balance(message), message["time"])
+                self.account.publish_balance(message["currency"], _balance(message))
             case other:
                 raise ProtocolError("unknown_frame", f"expected an order or a balance, saw {other!r}")
 
@@ -197,6 +200,12 @@ class FakeWire(LiveAdapter):
 class FakeAccount(LiveAccount):
     """An account at the fake venue."""
 
+    capabilities: ClassVar[AccountCapabilities] = AccountCapabilities(
+        amend=True, cancel_all=CancelAllScope.ACCOUNT, reduce_only=False, dead_man=False, account_fills=True
+    )
+    # The window for the time of a request, the longest delay of a request at the venue, and 3 s.
+    arrives_within: ClassVar[float] = 5.0 + 2.0 + 3.0
+
     def __init__(self, venue: FakeWire, loop: LoopThread) -> None:
         super().__init__(loop)
         self._venue = venue
@@ -216,9 +225,13 @@ class FakeAccount(LiveAccount):
             body["price"] = f"{order.price:f}"
         return _order(await self._send("POST", "/v1/orders", body))
 
-    async def send_cancel(self, symbol: str, client_order_id: str) -> None:  # noqa: ARG002
+    async def send_cancel(self, symbol: str, client_order_id: str) -> OrderSnapshot:  # noqa: ARG002
         """Cancels an open order."""
-        await self._send("DELETE", _path(client_order_id))
+        return _order(await self._send("DELETE", _path(client_order_id)))
+
+    async def send_cancel_all(self, symbol: str | None) -> None:
+        """Cancels all open orders of a symbol, or of the account."""
+        await self._send("DELETE", "/v1/orders", params=None if symbol is None else {"symbol": symbol})
 
     async def send_amend(
         self,
@@ -226,11 +239,11 @@ class FakeAccount(LiveAccount):
         client_order_id: str,
         quantity: Decimal | None,
         price: Decimal | None,
-    ) -> None:
+    ) -> OrderSnapshot:
         """Changes an open order."""
         changes = {"quantity": quantity, "price": price}
         body = {key: f"{value:f}" for key, value in changes.items() if value is not None}
-        await self._send("PATCH", _path(client_order_id), body)
+        return _order(await self._send("PATCH", _path(client_order_id), body))
 
     async def fetch_order(self, symbol: str, client_order_id: str) -> OrderSnapshot | None:  # noqa: ARG002
         """Returns an order, open or ended."""
@@ -245,12 +258,14 @@ class FakeAccount(LiveAccount):
         """Returns all open orders."""
         return [_order(order) for order in (await self._query("/v1/orders"))["orders"]]
 
-    async def fetch_fills(self, time: int) -> Sequence[Fill]:
-        """Returns all fills from a time on, page by page."""
+    async def fetch_fills(self, symbol: str | None, mark: FillMark) -> Sequence[Fill]:  # noqa: ARG002
+        """Returns all fills from a mark on, page by page."""
+        since, after = mark.time, "0"
+        if mark.execution_id is not None:
+            since, after = 0, str(int(mark.execution_id) - 1)
         fills: list[Fill] = []
-        after = "0"
         while True:
-            params = {"since": time, "after": after, "limit": FILLS_PER_PAGE}
+            params = {"since": since, "after": after, "limit": FILLS_PER_PAGE}
             page = [_fill(fill) for fill in (await self._query("/v1/fills", params))["fills"]]
             fills += page
             if len(page) < FILLS_PER_PAGE:
@@ -269,8 +284,10 @@ class FakeAccount(LiveAccount):
     async def _query(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:
         return await self._venue.rest.call("GET", path, params, signed=True)
 
-    async def _send(self, method: str, path: str, body: object = None) -> Any:
-        return await self._venue.rest.call(method, path, body=body, signed=True, changes=True)
+    async def _send(
+        self, method: str, path: str, body: object = None, params: Mapping[str, str] | None = None
+    ) -> Any:
+        return await self._venue.rest.call(method, path, params, body=body, signed=True, changes=True)
 
 
 def _path(client_order_id: str) -> str:
@@ -279,7 +296,7 @@ def _path(client_order_id: str) -> str:
 
 def _order(message: VenueMessage) -> OrderSnapshot:
     return OrderSnapshot(
-        client_order_id=message["clientOrderId"],
+        client_order_id=message.get("clientOrderId", ""),
         venue_order_id=message.get("venueOrderId"),
         symbol=message["symbol"],
         side=_SIDES[message["side"]],
@@ -306,7 +323,7 @@ def _reported_fill(message: VenueMessage) -> Fill | None:
         execution_id=message["executionId"],
         time=message["time"],
         symbol=message["symbol"],
-        client_order_id=message["clientOrderId"],
+        client_order_id=message.get("clientOrderId", ""),
         venue_order_id=message["venueOrderId"],
         side=_SIDES[message["side"]],
         price=Decimal(message["lastPrice"]),
@@ -322,7 +339,7 @@ def _fill(message: VenueMessage) -> Fill:
         execution_id=message["executionId"],
         time=message["time"],
         symbol=message["symbol"],
-        client_order_id=message["clientOrderId"],
+        client_order_id=message.get("clientOrderId", ""),
         venue_order_id=message["venueOrderId"],
         side=_SIDES[message["side"]],
         price=Decimal(message["price"]),
@@ -335,7 +352,7 @@ def _fill(message: VenueMessage) -> Fill:
 
 
 def _balance(message: VenueMessage) -> Balance:
-    return Balance(Decimal(message["total"]), Decimal(message["available"]))
+    return Balance(Decimal(message["total"]), Decimal(message["available"]), message["time"])
 
 
 def _decimal(message: VenueMessage, key: str) -> Decimal | None:

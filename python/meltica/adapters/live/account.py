@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from meltica.adapters.live.order_tracker import OrderTracker
+from meltica.adapters.live.order_tracker import OrderTracker, Reading
 from meltica.adapters.live.reports import OrderReport, Report
 from meltica.errors import (
     OrderRefused,
@@ -29,10 +29,10 @@ from meltica.errors import (
     VenueUnavailable,
     one_line,
 )
-from meltica.model.account import Account
+from meltica.model.account import Account, AccountCapabilities
 from meltica.model.balances import Balance
 from meltica.model.enums import OrderState
-from meltica.model.fills import Fill
+from meltica.model.fills import Fill, FillMark
 from meltica.model.orders import NewOrder, OrderSnapshot
 from meltica.runtime.backoff import Backoff
 
@@ -48,12 +48,13 @@ _PAUSES = 0.5, 30.0
 
 
 class LiveAccount(Account):
-    """One account. A venue's adapter implements the `send_` and `fetch_` methods; they run on the adapter's
-    loop.
+    """One account. A venue's adapter states `capabilities` and `arrives_within`, and implements the `send_`
+    and `fetch_` methods; they run on the adapter's loop.
     """
 
-    arrives_within: ClassVar[float] = 10.0
-    """Seconds after which an order with an unknown outcome either is at the venue or never arrives."""
+    capabilities: ClassVar[AccountCapabilities]  # pyright: ignore[reportIncompatibleMethodOverride]
+    arrives_within: ClassVar[float]  # pyright: ignore[reportIncompatibleMethodOverride]
+    """The venue's window for the time of a request, the time-out of its engine, and some seconds."""
 
     def __init__(self, loop: "LoopThread") -> None:
         self._loop = loop
@@ -73,14 +74,21 @@ class LiveAccount(Account):
         """Sends an order; returns the venue's answer."""
 
     @abstractmethod
-    async def send_cancel(self, symbol: str, client_order_id: str) -> None:
-        """Cancels an open order."""
+    async def send_cancel(self, symbol: str, client_order_id: str) -> OrderSnapshot:
+        """Cancels an open order; returns the order in the venue's answer."""
 
-    @abstractmethod
+    async def send_cancel_all(self, symbol: str | None) -> None:
+        """Cancels all open orders of a symbol, or of the account; for a venue that can."""
+        raise NotImplementedError
+
     async def send_amend(
         self, symbol: str, client_order_id: str, quantity: Decimal | None, price: Decimal | None
-    ) -> None:
-        """Changes an open order's whole quantity, its price, or both."""
+    ) -> OrderSnapshot:
+        """Changes an open order's whole quantity, its price, or both; returns the order as answered.
+
+        For a venue that can.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     async def fetch_order(self, symbol: str, client_order_id: str) -> OrderSnapshot | None:
@@ -91,8 +99,11 @@ class LiveAccount(Account):
         """Returns all open orders, oldest first."""
 
     @abstractmethod
-    async def fetch_fills(self, time: int) -> Sequence[Fill]:
-        """Returns all fills from a venue time (in nanoseconds) on, oldest first."""
+    async def fetch_fills(self, symbol: str | None, mark: FillMark) -> Sequence[Fill]:
+        """Returns the fills of a symbol from a mark on, oldest first.
+
+        None stands for all symbols; only a venue with `account_fills` gets it, and gets nothing else.
+        """
 
     @abstractmethod
     async def fetch_balances(self) -> Mapping[str, Balance]:
@@ -107,11 +118,20 @@ class LiveAccount(Account):
 
         Cancelling the call does not take the order back: query it with `order`.
         """
+        self.capabilities.check_order(order)
         return await self._loop.call(lambda: self._submit(order))
 
-    async def cancel(self, symbol: str, client_order_id: str) -> None:
-        """Cancels an open order."""
-        await self._loop.call(lambda: _change(self.send_cancel(symbol, client_order_id)))
+    async def cancel(self, symbol: str, client_order_id: str) -> OrderSnapshot:
+        """Cancels an open order; returns the order. It has ended only if its state is final."""
+        return await self._loop.call(lambda: _change(self.send_cancel(symbol, client_order_id)))
+
+    async def cancel_all(self, symbol: str | None = None) -> None:
+        """Cancels all open orders of a symbol or of the account, those of other clients included.
+
+        Their ends arrive as reports.
+        """
+        self.capabilities.check_cancel_all(symbol)
+        await self._loop.call(lambda: _change(self.send_cancel_all(symbol)))
 
     async def amend(
         self,
@@ -120,9 +140,15 @@ class LiveAccount(Account):
         *,
         quantity: Decimal | None = None,
         price: Decimal | None = None,
-    ) -> None:
-        """Changes an open order's price, its whole quantity (the filled part included), or both."""
-        await self._loop.call(lambda: _change(self.send_amend(symbol, client_order_id, quantity, price)))
+    ) -> OrderSnapshot:
+        """Changes an open order's price, its whole quantity (the filled part included), or both.
+
+        Returns the order after the change.
+        """
+        self.capabilities.check_amend(client_order_id)
+        return await self._loop.call(
+            lambda: _change(self.send_amend(symbol, client_order_id, quantity, price))
+        )
 
     async def order(self, symbol: str, client_order_id: str) -> OrderSnapshot | None:
         """Returns an order as the venue has it; None when the venue does not know the id.
@@ -133,12 +159,15 @@ class LiveAccount(Account):
         return await self._loop.call(lambda: self._order(symbol, client_order_id))
 
     async def open_orders(self) -> Sequence[OrderSnapshot]:
-        """Returns all open orders, oldest first."""
+        """Returns all open orders, oldest first, those of other clients included."""
         return await self._loop.call(lambda: _query(self.fetch_open_orders()))
 
-    async def fills_since(self, time: int = 0) -> Sequence[Fill]:
-        """Returns all fills from a venue time (in nanoseconds) on, that time included, oldest first."""
-        return await self._loop.call(lambda: _query(self.fetch_fills(time)))
+    async def fills_since(self, marks: Mapping[str, FillMark]) -> Sequence[Fill]:
+        """Returns the fills of symbols, each from its mark on, oldest first; those of other clients included.
+
+        A fill at its mark is returned again. Without marks, nothing is requested.
+        """
+        return await self._loop.call(lambda: self._fills(marks))
 
     async def balances(self) -> Mapping[str, Balance]:
         """Returns the balances of the account, by currency."""
@@ -160,9 +189,9 @@ class LiveAccount(Account):
             )
         self._publish(reports)
 
-    def publish_balance(self, currency: str, balance: Balance, time: int) -> None:
+    def publish_balance(self, currency: str, balance: Balance) -> None:
         """Publishes a balance that the stream reports, unless a newer one was published."""
-        self._publish(self._tracker.balance_reported(currency, balance, time))
+        self._publish(self._tracker.balance_reported(currency, balance))
 
     async def reconcile(self) -> None:
         """Publishes what the stream missed; retries until the venue has answered every query."""
@@ -224,14 +253,24 @@ class LiveAccount(Account):
             )
         return order
 
+    async def _fills(self, marks: Mapping[str, FillMark]) -> Sequence[Fill]:
+        if not marks:
+            return ()
+        if not self.capabilities.account_fills:
+            parts = [await _query(self.fetch_fills(symbol, mark)) for symbol, mark in marks.items()]
+            return sorted((fill for part in parts for fill in part), key=lambda fill: fill.time)
+        # The earliest mark; of two with the same time the one without an id, which may be before it.
+        earliest = min(marks.values(), key=lambda mark: (mark.time, mark.execution_id is not None))
+        fills = await _query(self.fetch_fills(None, earliest))
+        return [fill for fill in fills if fill.symbol in marks and _follows(fill, marks[fill.symbol])]
+
     async def _read(self) -> None:
         """Reads the account again and publishes the changes."""
         tracker = self._tracker
         reading = tracker.start_reading(self._now())
         reading.time = await _query(self.fetch_time())
         open_orders = await _query(self.fetch_open_orders())
-        from_time = reading.fills_from
-        fills = () if from_time is None else await _query(self.fetch_fills(from_time))
+        fills = await self._missed_fills(reading)
         for query in tracker.queries(reading, open_orders, fills):
             reading.answered(query, await _query(self.fetch_order(query.symbol, query.client_order_id)))
         reading.balances = await _query(self.fetch_balances())
@@ -247,6 +286,15 @@ class LiveAccount(Account):
                 fill.symbol,
             )
 
+    async def _missed_fills(self, reading: Reading) -> Sequence[Fill]:
+        """Returns the fills that the stream may have missed, of all symbols where the venue lists them so."""
+        if reading.fills_from is None:
+            return ()
+        mark = FillMark(reading.fills_from)
+        if self.capabilities.account_fills:
+            return await _query(self.fetch_fills(None, mark))
+        return await self._fills(dict.fromkeys(self._tracker.symbols(), mark))
+
     def _publish(self, reports: Iterable[Report]) -> None:
         assert self._producer is not None, "an account is read after the adapter has started"
         for report in reports:
@@ -260,6 +308,11 @@ class LiveAccount(Account):
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
+
+
+def _follows(fill: Fill, mark: FillMark) -> bool:
+    """Returns whether a fill may be at a mark or after it; with an id, the order of the list decides."""
+    return mark.execution_id is not None or fill.time >= mark.time
 
 
 # What reading an answer of an unexpected form raises.

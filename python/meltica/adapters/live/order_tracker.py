@@ -26,6 +26,8 @@ The rules, by the numbers in the code:
 7. A balance is published unless a newer one was. A currency that the venue no longer lists is published once
    with a balance of zero.
 8. The order of a listed fill is queried after each reconnect until a report of the order includes the fill.
+9. An order without a client order id is another client's, and cannot be queried: the stream's reports of it
+   are published, and nothing of it is remembered.
 """
 
 from collections import OrderedDict
@@ -51,8 +53,6 @@ listed late. Fills are read from that far back.
 """
 
 UNKNOWN_TO_VENUE = "unknown_to_venue"
-
-_EMPTY = Balance(Decimal(0), Decimal(0))
 
 
 @dataclass(eq=False, slots=True)
@@ -150,6 +150,11 @@ class OrderTracker:
         """8: fills that the venue listed, and that no reported order includes."""
         return tuple(self._unexplained)
 
+    def symbols(self) -> Set[str]:
+        """Returns the symbols of all orders that are remembered, or were sent and not reported yet."""
+        sent = (each.symbol for orders in self._sent.values() for each in orders)
+        return {order.symbol for order in self._published.values()}.union(sent)
+
     def sent(self, order: NewOrder) -> SentOrder:
         """Registers an order before it is sent; returns the record of this request."""
         id = order.client_order_id
@@ -200,12 +205,12 @@ class OrderTracker:
         """Returns what to publish of a report of the stream."""
         return [] if self._rejects_second_order(order) else [OrderReport(order, fill)]  # 1, 2
 
-    def balance_reported(self, currency: str, balance: Balance, time: int) -> list[BalanceReport]:
-        """Returns what to publish of a balance that the venue had at a time."""
+    def balance_reported(self, currency: str, balance: Balance) -> list[BalanceReport]:
+        """Returns what to publish of a balance that the venue had at its time."""
         last = self._balances.get(currency)
-        if last is not None and time < last.time:  # 7
+        if last is not None and balance.time < last.balance.time:  # 7
             return []
-        return [BalanceReport(currency, balance, time)]
+        return [BalanceReport(currency, balance)]
 
     def disconnected(self) -> None:
         """Records that the stream is lost. Later reports do not narrow what is read after the reconnect."""
@@ -222,12 +227,13 @@ class OrderTracker:
         self, reading: Reading, open_orders: Iterable[OrderSnapshot], fills: Iterable[Fill]
     ) -> list[Query]:
         """Returns which orders to query one by one, given the open orders and the fills that were read."""
-        reading.orders = {order.client_order_id: order for order in open_orders}
+        reading.orders = {order.client_order_id: order for order in open_orders if order.client_order_id}  # 9
         symbols = {id: self._published[id].symbol for id in (*self._open, *self._unknown)}
         symbols.update((id, each[0].symbol) for id, each in self._sent.items())
         listed = {
             (fill.client_order_id, fill.venue_order_id, fill.execution_id): fill
             for fill in (*self._unexplained, *fills)
+            if fill.client_order_id  # 9
         }
         reading.fills = sorted(listed.values(), key=lambda fill: fill.time)
         for fill, filled in sums(reading.fills):
@@ -251,8 +257,9 @@ class OrderTracker:
             for currency, last in self._balances.items()
             if currency not in reading.balances and last.balance.total
         ]
-        for currency, balance in (*reading.balances.items(), *((each, _EMPTY) for each in emptied)):
-            reports += self.balance_reported(currency, balance, reading.time)
+        empty = Balance(Decimal(0), Decimal(0), reading.time)
+        for currency, balance in (*reading.balances.items(), *((each, empty) for each in emptied)):
+            reports += self.balance_reported(currency, balance)
         return reports
 
     def complete(self, reading: Reading) -> None:
@@ -274,10 +281,12 @@ class OrderTracker:
         """Records that a report was published."""
         if isinstance(report, BalanceReport):
             self._balances[report.currency] = report
-            self._newest = max(self._newest, report.time)
+            self._newest = max(self._newest, report.balance.time)
             return
         order = report.order
         self._newest = max(self._newest, order.time or 0)
+        if not order.client_order_id:  # 9
+            return
         if order.state is OrderState.UNKNOWN:
             self._note_unknown(order)
         else:

@@ -24,14 +24,13 @@ class BalanceReport(NamedTuple):
 
     currency: str
     balance: Balance
-    time: int
 
     @property
     def event(self) -> tuple[str, str, dict[str, Any], int | None]:
         """Kind, symbol, payload and venue time of the event."""
         balance = self.balance
         payload = {"currency": self.currency, "total": balance.total, "available": balance.available}
-        return "BalanceUpdate", self.currency, payload, self.time
+        return "BalanceUpdate", self.currency, payload, balance.time
 
 
 Report = OrderReport | BalanceReport

@@ -17,6 +17,7 @@ from meltica.errors import (
     ProtocolError,
     VenueUnavailable,
 )
+from meltica.model.fills import START
 from tests.support.scripted import CUT, HANG, Reply, error, reply, until
 from tests.support.scripted_venue import T0, buy, fill, order, reported, trading
 
@@ -268,7 +269,7 @@ async def test_a_stop_reports_the_outcome_of_an_order_in_flight() -> None:
             account.amend("BTC-USDT", "a", price=Decimal(1)),
             account.order("BTC-USDT", "a"),
             account.open_orders(),
-            account.fills_since(),
+            account.fills_since({"BTC-USDT": START}),
             account.balances(),
         ):
             with pytest.raises(VenueUnavailable) as failed:

@@ -216,12 +216,12 @@ def test_a_report_that_could_not_be_published_is_news_again(account: TrackedAcco
 
 
 def test_a_balance_is_published_unless_a_newer_one_was(account: TrackedAccount) -> None:
-    old, new = Balance(Decimal(1), Decimal(1)), Balance(Decimal(2), Decimal(2))
-    [report] = account.tracker.balance_reported("USDT", new, T0 + 2)
+    old, new = Balance(Decimal(1), Decimal(1), T0 + 1), Balance(Decimal(2), Decimal(2), T0 + 2)
+    [report] = account.tracker.balance_reported("USDT", new)
     account.tracker.published(report)
-    assert account.tracker.balance_reported("USDT", old, T0 + 1) == []
-    assert account.tracker.balance_reported("BTC", old, T0 + 1) != []
-    assert account.tracker.balance_reported("USDT", old, T0 + 2) != []
+    assert account.tracker.balance_reported("USDT", old) == []
+    assert account.tracker.balance_reported("BTC", old) != []
+    assert account.tracker.balance_reported("USDT", old._replace(time=T0 + 2)) != []
     reading = account.tracker.start_reading(0)
     reading.time, reading.balances = T0 + 1, {"USDT": old, "BTC": old}
     assert [each.event[1] for each in account.tracker.reconciled(reading)] == ["BTC"]
@@ -230,12 +230,12 @@ def test_a_balance_is_published_unless_a_newer_one_was(account: TrackedAccount) 
 def test_a_currency_that_is_no_longer_listed_is_published_as_empty(account: TrackedAccount) -> None:
     tracker = account.tracker
     for currency, time in (("USDT", T0 + 1), ("BTC", T0 + 3)):
-        [report] = tracker.balance_reported(currency, Balance(Decimal(1), Decimal(1)), time)
+        [report] = tracker.balance_reported(currency, Balance(Decimal(1), Decimal(1), time))
         tracker.published(report)
     reading = tracker.start_reading(0)
     reading.time = T0 + 2
     # The balance in BTC is newer than the reading.
     [report] = tracker.reconciled(reading)
-    assert report == BalanceReport("USDT", Balance(Decimal(0), Decimal(0)), T0 + 2)
+    assert report == BalanceReport("USDT", Balance(Decimal(0), Decimal(0), T0 + 2))
     tracker.published(report)
     assert tracker.reconciled(reading) == []

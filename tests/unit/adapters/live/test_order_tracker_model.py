@@ -242,7 +242,7 @@ class Tracking(RuleBasedStateMachine):
         for query in tracker.queries(reading, open_orders, fills):
             reading.answered(query, venue.find(query.client_order_id))
             yield
-        reading.balances = {"USDT": Balance(Decimal(1), Decimal(1))}
+        reading.balances = {"USDT": Balance(Decimal(1), Decimal(1), reading.time)}
         for report in tracker.reconciled(reading):
             if isinstance(report, OrderReport):
                 self.check_news(report.order)
