@@ -103,15 +103,27 @@ class ConfigError(MelticaError):
 
 
 class OrderRefused(MelticaError):
-    """An order, an amendment or a cancellation was refused; nothing changed. `reason` is a stable code."""
+    """An order, an amendment or a cancellation was refused; nothing changed. `reason` is a stable code.
 
-    def __init__(self, reason: str, message: str = "") -> None:
+    A refusal by risk has the value that broke the rule and the limit too; a venue's refusal may have neither.
+    """
+
+    def __init__(self, reason: str, message: str = "", seen: object = None, limit: object = None) -> None:
         self.reason = reason
         self.message = message
+        self.seen = seen
+        """The value that broke the rule: a Decimal, int or str; None where the rule has none."""
+        self.limit = limit
+        """What the rule allows: a Decimal, int or str; None where the rule has none."""
         super().__init__(f"{reason}: {message}" if message else reason)
 
-    def __reduce__(self) -> tuple[type["OrderRefused"], tuple[str, str]]:
-        return type(self), (self.reason, self.message)
+    @property
+    def rule(self) -> str:
+        """The rule that refused the order: `reason`."""
+        return self.reason
+
+    def __reduce__(self) -> tuple[type["OrderRefused"], tuple[object, ...]]:
+        return type(self), (self.reason, self.message, self.seen, self.limit)
 
 
 class VenueError(MelticaError):
