@@ -1,0 +1,1 @@
+"""Risk: the limits of three scopes, the rules for orders, and the reservations of open orders."""

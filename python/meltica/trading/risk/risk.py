@@ -1,0 +1,345 @@
+"""Risk: approves orders and amendments, keeps their reservations, and halts scopes.
+
+All methods are synchronous and take the time as a parameter. The caller holds the lock of trading.
+"""
+
+from decimal import (
+    Context,
+    Decimal,
+    DecimalException,
+    DivisionByZero,
+    Inexact,
+    InvalidOperation,
+    Overflow,
+    getcontext,
+    localcontext,
+    setcontext,
+)
+from uuid import UUID
+
+from meltica.errors import OrderRefused
+from meltica.model.enums import Mode, OrderState, OrderType, Side, TimeInForce
+from meltica.trading.exact import ZERO
+from meltica.trading.order import OrderRecord, Owner
+from meltica.trading.risk import rules
+from meltica.trading.risk.approved import (
+    ApprovedAmendment,
+    ApprovedOrder,
+    OrderRequest,
+    approved_amendment,
+    approved_order,
+)
+from meltica.trading.risk.events import Breach, EventLog, Refusal
+from meltica.trading.risk.halts import Halts, ScopeStatus
+from meltica.trading.risk.limits import GlobalRiskLimits, resolve
+from meltica.trading.risk.market import Market, rate
+from meltica.trading.risk.registry import Registry
+from meltica.trading.risk.reservations import Reservation, Reservations, worst
+from meltica.trading.risk.rules import BREACHES, Balances, Rule
+from meltica.trading.risk.scopes import GLOBAL, Lane, Scope
+
+_EXACT = Context(prec=400, traps=[InvalidOperation, DivisionByZero, Overflow, Inexact])
+"""Replaces the decimal context of the calling thread, which belongs to a strategy, during each method."""
+
+_BUY, _GTC, _IOC, _FOK = Side.BUY, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK
+_BREACHES = frozenset(rule.value for rule in BREACHES)
+
+
+class Risk:
+    """The risk checks of one mode."""
+
+    def __init__(self, mode: Mode, balances: Balances, limits: GlobalRiskLimits) -> None:
+        self.registry = Registry(mode, limits)
+        self.reservations = Reservations()
+        self.events = EventLog()
+        self._halts = Halts(self.registry, self.events)
+        self._balances = balances
+
+    def approve(self, request: OrderRequest, market: Market, now: int) -> ApprovedOrder:
+        """Approves an order and reserves it. Raises `OrderRefused`; nothing is reserved then."""
+        outer = getcontext()
+        setcontext(_EXACT)
+        try:
+            return self._approve(request, market, now)
+        except OrderRefused as refused:
+            self._record(request.order_id, request.owner, request.provider, request.symbol, refused, now)
+            raise
+        except DecimalException as error:
+            refused = OrderRefused(Rule.INVALID_ORDER.value, f"a number has too many digits: {error!r}")
+            self._record(request.order_id, request.owner, request.provider, request.symbol, refused, now)
+            raise refused from error
+        finally:
+            setcontext(outer)
+
+    def _approve(self, request: OrderRequest, market: Market, now: int) -> ApprovedOrder:
+        order_id, owner, provider, symbol, side, kind, quantity, price, lifetime, post_only, reduces = request
+        registry = self.registry
+        lane = registry.lanes.get((owner, provider, symbol))
+        if lane is None or not lane.instance.allows(provider, symbol):
+            lane = self._lane(owner, provider, symbol)
+        rules.check_state(lane, now, reduce_only=reduces)
+        rules.check_throttles(lane, now)
+        instrument = rules.check_form(lane, side, kind, lifetime, price, post_only=post_only)
+        rules.check_quantity(instrument, quantity)
+        if price is None:
+            reference = rules.check_market(lane, market, now, rests=False, reduce_only=reduces)
+            price = rules.market_limit(lane, instrument, market, side, quantity, reference)
+            lifetime = _FOK if lifetime is _FOK else _IOC
+        else:
+            rules.check_price(instrument, price)
+            reference = rules.check_market(lane, market, now, rests=lifetime is _GTC, reduce_only=reduces)
+            rules.check_band(lane, instrument, price, reference)
+        cost = rules.check_notional(instrument, quantity, price)
+        is_buy = side is _BUY
+        if is_buy:
+            if reduces:
+                rules.refuse(Rule.REDUCE_ONLY, "a buy order reduces nothing on spot")
+            rules.check_size(lane, quantity)
+            mark = price if price > reference else reference
+            rules.check_exposure(lane, quantity, cost, mark, market, now)
+            factor = lane.listing.spend_factor
+            spend = cost * factor
+        else:
+            rules.check_sell(lane, quantity, reduce_only=reduces)
+            if not reduces:
+                rules.check_size(lane, quantity)
+            factor, spend = lane.listing.spend_factor, quantity
+        rules.check_counts(lane)
+        rules.check_funds(lane, self._balances, spend, is_buy=is_buy)
+        for _, bucket in lane.buckets:
+            bucket.take(now)
+        reservation = Reservation(order_id, lane, is_buy, reduces, quantity, price, factor)
+        self.reservations.add(reservation)
+        return approved_order(
+            order_id, owner, provider, symbol, side, quantity, price, lifetime, post_only, reduces, now
+        )
+
+    def _lane(self, owner: Owner, provider: str, symbol: str) -> Lane:
+        if not self.registry.may_trade(owner, provider, symbol):
+            text = f"{owner.instance} does not have {symbol} at {provider} in its scope"
+            rules.refuse(Rule.OUT_OF_SCOPE, text)
+        return self.registry.lane(owner, provider, symbol)
+
+    def approve_amendment(
+        self,
+        order: OrderRecord,
+        market: Market,
+        now: int,
+        *,
+        price: Decimal | None = None,
+        quantity: Decimal | None = None,
+    ) -> ApprovedAmendment:
+        """Approves a new limit, a new whole quantity (fills included) or both.
+
+        The larger of old and new is reserved until `amended`. Raises `OrderRefused`; nothing changes then.
+        """
+        with localcontext(_EXACT):
+            try:
+                return self._approve_amendment(order, market, now, price, quantity)
+            except OrderRefused as refused:
+                self._record(order.id, order.owner, order.provider, order.symbol, refused, now)
+                raise
+            except DecimalException as error:
+                refused = OrderRefused(Rule.INVALID_ORDER.value, f"a number has too many digits: {error!r}")
+                self._record(order.id, order.owner, order.provider, order.symbol, refused, now)
+                raise refused from error
+
+    def _approve_amendment(
+        self, order: OrderRecord, market: Market, now: int, price: Decimal | None, quantity: Decimal | None
+    ) -> ApprovedAmendment:
+        reservation = self._reservation(order.id)
+        lane, reduces = reservation.lane, reservation.reduce_only
+        rules.check_state(lane, now, reduce_only=reduces)
+        if reservation.next_remaining is not None:
+            rules.refuse(Rule.AMENDMENT_PENDING, "the order has an amendment that is not answered")
+        rules.check_throttles(lane, now)
+        price = reservation.price if price is None else price
+        quantity = order.quantity if quantity is None else quantity
+        instrument = rules.check_form(
+            lane, order.side, OrderType.LIMIT, order.time_in_force, price, post_only=order.post_only
+        )
+        rules.check_quantity(instrument, quantity)
+        rules.check_price(instrument, price)
+        remaining = quantity - order.filled_quantity
+        if remaining <= 0:
+            text = f"quantity: expected more than the filled {order.filled_quantity}, saw {quantity}"
+            rules.refuse(Rule.INVALID_ORDER, text, quantity, order.filled_quantity)
+        reference = rules.check_market(lane, market, now, rests=True, reduce_only=reduces)
+        rules.check_band(lane, instrument, price, reference)
+        rules.check_notional(instrument, quantity, price)
+        most, cost, spend = worst(reservation, remaining, price)
+        if not reduces:
+            rules.check_size(lane, quantity)
+        if reservation.is_buy:
+            mark = price if price > reference else reference
+            more, dearer = most - reservation.quantity, cost - reservation.cost
+            if more or dearer:
+                rules.check_exposure(lane, more, dearer, mark, market, now)
+        else:
+            rules.check_sell(lane, most - reservation.quantity, reduce_only=reduces)
+        if spend > reservation.spend:
+            rules.check_funds(lane, self._balances, spend - reservation.spend, is_buy=reservation.is_buy)
+        for _, bucket in lane.buckets:
+            bucket.take(now)
+        self.reservations.amend(reservation, remaining, price)
+        return approved_amendment(order.id, quantity, price, now)
+
+    def check_send(self, order_id: UUID) -> None:
+        """Checks an approved order immediately before it is written to the connection. Raises `OrderRefused`.
+
+        Checked is what can change after the approval: halts, reconciliation, unknown orders, and the position
+        that the open sells may not pass. A refusal never counts as a breach; the caller ends and releases the
+        order.
+        """
+        reservation = self._reservation(order_id)
+        lane = reservation.lane
+        with localcontext(_EXACT):
+            rules.check_halts(lane, reduce_only=reservation.reduce_only)
+            rules.check_reconciled(lane)
+            rules.check_unknown(lane)
+            if not reservation.is_buy:
+                rules.check_sell(lane, ZERO, reduce_only=reservation.reduce_only)
+
+    def amended(self, order_id: UUID, *, accepted: bool) -> None:
+        """Ends an amendment with the venue's answer; while that is unknown, the larger stays reserved."""
+        reservation = self.reservations.get(order_id)
+        if reservation is not None:
+            with localcontext(_EXACT):
+                self.reservations.settle(reservation, accepted=accepted)
+
+    def set_unknown(self, order_id: UUID, *, unknown: bool) -> None:
+        """Takes whether an order's state is unknown. Its worst case stays reserved.
+
+        While one is unknown, new orders of its symbol and provider are refused for all instances.
+        """
+        reservation = self.reservations.get(order_id)
+        if reservation is not None:
+            self.reservations.set_unknown(reservation, unknown=unknown)
+
+    def release(self, order_id: UUID) -> bool:
+        """Releases the reservation of an order that has ended; returns False if it has none."""
+        with localcontext(_EXACT):
+            return self.reservations.release(order_id)
+
+    def restore(self, reservation: Reservation) -> None:
+        """Reserves an order that was open before a restart, without checks, unless it is reserved."""
+        if self.reservations.get(reservation.order_id) is None:
+            with localcontext(_EXACT):
+                self.reservations.add(reservation)
+
+    def restore_order(self, order: OrderRecord) -> None:
+        """Reserves what the record of an open order may still trade, as `restore` does."""
+        lane = self.registry.lane(order.owner, order.provider, order.symbol)
+        with localcontext(_EXACT):
+            reservation = Reservation(
+                order_id=order.id,
+                lane=lane,
+                is_buy=order.side is _BUY,
+                reduce_only=order.reduce_only,
+                remaining=max(ZERO, order.quantity - order.filled_quantity),
+                price=order.limit_price,
+                factor=lane.listing.spend_factor,
+                unknown=order.state is OrderState.UNKNOWN,
+            )
+            amendment = order.amendment
+            if amendment is not None:
+                quantity = order.quantity if amendment.quantity is None else amendment.quantity
+                reservation.next_remaining = max(ZERO, quantity - order.filled_quantity)
+                reservation.next_price = order.limit_price if amendment.price is None else amendment.price
+            self.restore(reservation)
+
+    def filled(
+        self,
+        order: OrderRecord,
+        quantity: Decimal,
+        price: Decimal,
+        position: Decimal,
+        market: Market,
+        now: int,
+    ) -> None:
+        """Takes a fill of an order in any state, and the position after it.
+
+        A fill that leads to a position beyond a limit halts the scopes concerned at once.
+        """
+        with localcontext(_EXACT):
+            reservation = self.reservations.get(order.id)
+            lane = self.registry.lane(order.owner, order.provider, order.symbol)
+            if reservation is not None:
+                self.reservations.fill(reservation, quantity)
+            lane.set_position(position)
+            if order.side is not _BUY:
+                return
+
+            def rates(currency: str, into: str) -> Decimal | None:
+                return rate(market, order.provider, currency, into, now, lane.limits.stale_ns)
+
+            rule = self._halts.check_overrun(lane, price, rates, now)
+            if rule is not None:
+                self._breach(lane, rule, "a fill passed a limit", now)
+
+    def set_position(self, owner: Owner, provider: str, symbol: str, position: Decimal) -> None:
+        """Takes a position as it is: after a restart, or after a booking."""
+        with localcontext(_EXACT):
+            self.registry.lane(owner, provider, symbol).set_position(position)
+
+    def rejected(self, order: OrderRecord, now: int, *, post_only: bool = False) -> None:
+        """Takes that the venue rejected an order: a breach while the kill switch is enabled.
+
+        `post_only` says that the venue rejected it because it would have taken liquidity, which never counts.
+        The reservation stays until `release`.
+        """
+        lane = self.registry.lane(order.owner, order.provider, order.symbol)
+        if lane.limits.kill_switch and not post_only:
+            self._breach(lane, "rejected", order.reason or "the venue rejected the order", now)
+
+    def halt(self, scope: Scope, reason: str, by: str, now: int) -> bool:
+        """Halts a scope: only orders with `reduce_only` pass. Returns False if it is halted already."""
+        return self._halts.halt(scope, "operator", reason, by, now)
+
+    def resume(self, scope: Scope, by: str, now: int) -> bool:
+        """Ends a halt and forgets the breaches of an instance. Returns False if the scope is not halted."""
+        return self._halts.resume(scope, by, now)
+
+    def status(self, scope: Scope, now: int) -> ScopeStatus:
+        """Returns halt, breaches, open orders and losses of a scope."""
+        return self._halts.status(scope, now)
+
+    def mark(self, scope: Scope, profit: Decimal | None, equity: Decimal | None, now: int) -> None:
+        """Takes the valuation of a scope; see `Halts.mark`. It has to be repeated within 10 s."""
+        with localcontext(_EXACT):
+            self._halts.mark(scope, profit, equity, now)
+
+    def _reservation(self, order_id: UUID) -> Reservation:
+        reservation = self.reservations.get(order_id)
+        if reservation is None:
+            rules.refuse(Rule.ORDER_ENDED, "the order is not open")
+        return reservation
+
+    def _breach(self, lane: Lane, rule: str, message: str, now: int) -> None:
+        verdict = self._halts.count(lane.owner, lane.limits, rule, message, now)
+        self.events.add(Breach(now, lane.owner, rule, message, verdict))
+
+    def _record(
+        self, order_id: UUID, owner: Owner, provider: str, symbol: str, refused: OrderRefused, now: int
+    ) -> None:
+        verdict = None
+        if refused.reason in _BREACHES:
+            lane = self.registry.lanes.get((owner, provider, symbol))
+            scopes = self.registry.scopes
+            states = [scopes[scope] for scope in (GLOBAL, Scope.instance(owner)) if scope in scopes]
+            limits = resolve([state.limits for state in states]) if lane is None else lane.limits
+            verdict = self._halts.count(owner, limits, refused.reason, refused.message, now)
+        self.events.add(
+            Refusal(
+                now,
+                owner,
+                order_id,
+                provider,
+                symbol,
+                refused.reason,
+                refused.message,
+                refused.seen,
+                refused.limit,
+                verdict,
+            )
+        )
