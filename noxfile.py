@@ -21,7 +21,7 @@ def install(session: nox.Session, *groups: str) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Rust tests, loom models, Python tests."""
-    cargo(session, "test", "-p", "meltica-core", "--all-features", "--locked")
+    cargo(session, "test", "--workspace", "--all-features", "--locked")
     loom(session)
     install(session, "test")
     session.run("pytest", *session.posargs)

@@ -1,4 +1,4 @@
-//! Passes the Cargo profile and the target to the binding.
+//! Passes the Cargo profile and the target to the binding, and libpython's directory to its tests.
 
 use std::env;
 use std::ffi::OsStr;
@@ -17,4 +17,6 @@ fn main() {
     println!("cargo::rustc-env=MELTICA_PROFILE={}", profile.unwrap_or("custom"));
     println!("cargo::rustc-env=MELTICA_TARGET={}", env::var("TARGET").expect("Cargo sets TARGET"));
     println!("cargo::rerun-if-changed=build.rs");
+    // Tests load the interpreter. Nothing is added to an extension module, as maturin builds it.
+    pyo3_build_config::add_libpython_rpath_link_args();
 }

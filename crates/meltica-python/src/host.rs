@@ -23,7 +23,7 @@ use meltica_core::event::Kind;
 use pyo3::prelude::*;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak, mpsc};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak, mpsc};
 use std::time::{Duration, Instant};
 
 pub use python::PyHost;
@@ -82,7 +82,8 @@ pub struct HostShared {
     done: AtomicU64,
     drain_to: AtomicU64,
     drained: (Mutex<()>, Condvar),
-    ended: AtomicBool,
+    /// Why the thread has ended.
+    ended: OnceLock<String>,
     ident: AtomicU64,
     /// Whether an exception was raised in the thread that may still be pending.
     interrupted: AtomicBool,
@@ -117,7 +118,7 @@ impl HostShared {
             done: AtomicU64::new(0),
             drain_to: AtomicU64::new(0),
             drained: (Mutex::default(), Condvar::new()),
-            ended: AtomicBool::new(false),
+            ended: OnceLock::new(),
             ident: AtomicU64::new(0),
             interrupted: AtomicBool::new(false),
             current: AtomicU64::new(0),
@@ -128,7 +129,7 @@ impl HostShared {
 
     pub fn send(&self, command: Command) {
         let mut commands = lock(&self.commands);
-        if self.ended.load(Ordering::Acquire) {
+        if self.has_ended() {
             return;
         }
         commands.push_back(command);
@@ -147,9 +148,9 @@ impl HostShared {
             let text = format!("instance {id} not started: it is {state}; an instance starts only once");
             return Err(LambdaError::new_err(text));
         };
-        if self.ended.load(Ordering::Acquire) {
+        if let Some(reason) = self.ended.get() {
             drop(commands);
-            instance.fail("the host's thread has ended");
+            instance.fail(reason);
             return Ok(receiver);
         }
         commands.push_back(Command::Start(Arc::clone(instance), Box::new(plan), sender));
@@ -243,13 +244,15 @@ impl HostShared {
     }
 
     pub fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
+        self.ended.get().is_some()
     }
 
     /// Marks the thread as ended, releases all who wait for it and fails what it has not ended itself.
-    fn end(&self, reason: &str) {
+    fn end(&self, reason: String) {
         let mut commands = lock(&self.commands);
-        self.ended.store(true, Ordering::Release);
+        let reason = self.ended.get_or_init(|| reason);
+        // A panic has left the callback that ran.
+        self.current.store(0, Ordering::Release);
         let unanswered = std::mem::take(&mut *commands);
         drop(commands);
         for instance in self.instances() {
@@ -267,7 +270,7 @@ impl Drains for HostShared {
         self.drain_to.fetch_max(seq, Ordering::AcqRel);
         self.waker.wake();
         let mut guard = lock(&self.drained.0);
-        while self.done.load(Ordering::Acquire) < seq && !self.ended.load(Ordering::Acquire) {
+        while self.done.load(Ordering::Acquire) < seq && !self.has_ended() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;

@@ -30,6 +30,8 @@ mod producer;
 mod routes;
 mod simulator;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use pyo3::prelude::*;

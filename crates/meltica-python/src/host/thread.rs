@@ -128,7 +128,7 @@ pub fn spawn(shared: Arc<HostShared>, name: &str) -> std::io::Result<std::thread
                 Ok(Err(error)) => format!("the host's thread failed: {error}"),
                 Err(panic) => format!("the host's thread panicked: {}", panic_text(&*panic)),
             };
-            shared.end(&reason);
+            shared.end(reason);
         });
         core.barrier.exit(&drains);
     })
