@@ -74,7 +74,7 @@ class QueryFills(NamedTuple):
 
 
 class CheckForgotten(NamedTuple):
-    """Query the fills and the balances, and pass to `forgotten` whether they agree with ours."""
+    """Query fills and balances; pass each fill to `filled`, then to `forgotten` whether both agree."""
 
 
 class Callback(NamedTuple):

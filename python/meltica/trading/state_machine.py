@@ -145,6 +145,7 @@ class OrderMachine(Transitions):
         record = self.record
         if not self._is_about_this(snapshot, out):
             return self._finish(out)
+        self._query_answered(asked_at)
         if record.state.is_final:
             self._reported_after_end(snapshot, now, asked_at, out)
             return self._finish(out)
@@ -184,7 +185,9 @@ class OrderMachine(Transitions):
         fee = add(record.fees.get(fill.fee_currency, ZERO), fill.fee)
         record.fees = {**record.fees, fill.fee_currency: fee}
         self._acknowledge(fill.venue_order_id or None, fill.time, now)
-        self._missing_at = None
+        if self._missing_at is not None:
+            self._missing_at = None
+            self._query_order(now, out)
         out.append(BookFill(fill, recovered))
         if record.filled_quantity > worst:
             out.append(Fault(FaultCode.OVERFILLED, f"{record.filled_quantity} of {worst}"))
@@ -203,11 +206,12 @@ class OrderMachine(Transitions):
         `absent` says whether open orders and fills were read since then, and have nothing of the order.
         """
         record = self.record
+        self._query_answered(asked_at)
         if record.state.is_final or self._posting or self._ending is not None or self._left_at is None:
             return []
         may_arrive = not self._is_acknowledged and asked_at < self._left_at + self.timings.arrives_within
         if not absent or may_arrive:
-            self._missing_at = None
+            self._missing_at, self._query_wanted_at = None, now
             return []
         if self._missing_at is None:
             self._missing_at = asked_at
@@ -361,8 +365,8 @@ class OrderMachine(Transitions):
             if record.expires_at is not None and now >= record.expires_at and not record.cancel_wanted:
                 self._want_cancel(now, EXPIRES_IN, out)
             self._cancel_if_due(now, out)
-        if self._query_due or self._is_uncertain:
-            self._query_order(now, out)
+        if self._query_wanted_at is not None or self._is_uncertain:
+            self._repeat_query(now, out)
         return self._finish(out)
 
     @property

@@ -92,7 +92,7 @@ class Transitions:
         "_missing_at",
         "_order_queried_at",
         "_posting",
-        "_query_due",
+        "_query_wanted_at",
         "_terms",
         "_unknown_since",
         "_venue_ids",
@@ -124,8 +124,8 @@ class Transitions:
         """Whether a cancel is unanswered."""
         self._cancelled_at: int | None = None
         self._cancel_rejected = False
-        self._query_due = False
-        """Whether a query was requested while the last one was too recent."""
+        self._query_wanted_at: int | None = None
+        """Since when an answer to a query is needed that is not older; None if none is."""
         self._order_queried_at: int | None = None
         self._fills_queried_at: int | None = None
 
@@ -133,7 +133,7 @@ class Transitions:
     def needs_tick(self) -> bool:
         """Whether time alone may change something: call `tick` now and then."""
         record = self.record
-        if self._query_due or self._claimed > record.filled_quantity:
+        if self._query_wanted_at is not None or self._claimed > record.filled_quantity:
             return True
         return not record.state.is_final and (
             record.cancel_wanted
@@ -188,6 +188,7 @@ class Transitions:
         elif self.record.amendment is not None:
             self._drop_amendment(ORDER_ENDED, out)
         self._enter(state, reason)
+        self._query_wanted_at = None
         self.record.ended_at = self._ended_since = now
         out.append(self._callback(_CALLBACKS[state], fill, recovered=recovered))
 
@@ -333,12 +334,20 @@ class Transitions:
             out.append(SendCancel())
 
     def _query_order(self, now: int, out: list[Effect]) -> None:
+        """Requests a query, which is repeated until an answer is not older than now."""
+        self._query_wanted_at = now
+        self._repeat_query(now, out)
+
+    def _repeat_query(self, now: int, out: list[Effect]) -> None:
         last = self._order_queried_at
         if last is None or now >= last + self.timings.query_pace:
-            self._order_queried_at, self._query_due = now, False
+            self._order_queried_at = now
             out.append(QueryOrder())
-        else:
-            self._query_due = True
+
+    def _query_answered(self, asked_at: int | None) -> None:
+        wanted_at = self._query_wanted_at
+        if asked_at is not None and wanted_at is not None and asked_at >= wanted_at:
+            self._query_wanted_at = None
 
     def _query_fills(self, now: int, out: list[Effect]) -> None:
         last = self._fills_queried_at
