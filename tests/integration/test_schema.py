@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Generator
-from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, LiteralString
@@ -13,12 +12,16 @@ import pytest
 from psycopg import Connection, errors
 from psycopg.types.json import Jsonb
 
-from meltica.model.enums import Liquidity, OrderState, OrderType, Side, TimeInForce
+from meltica.model.enums import Liquidity, Mode, OrderState, OrderType, Side, TimeInForce
+from meltica.persistence.stores.trading.rows import EntryKind, FillRule, HaltScope
+from meltica.persistence.stores.trading.tables import TABLES
 
 ORDER: dict[str, Any] = {
     "id": "00000000-0000-0000-0000-000000000001",
     "provider": "p",
     "instance": "i",
+    "uid": "00000000-0000-0000-0000-00000000000a",
+    "mode": "live",
     "client_order_id": "c1",
     "symbol": "BTC-USDT",
     "side": "Buy",
@@ -26,14 +29,16 @@ ORDER: dict[str, Any] = {
     "time_in_force": "GTC",
     "quantity": Decimal("0.10"),
     "price": Decimal("64000.0"),
+    "limit_price": Decimal("64000.0"),
     "state": "PENDING",
-    "placed_at": datetime(2026, 1, 2, 3, 4, 5, 678901, UTC),
+    "intent_at": 1767323045678901234,
 }
 INSERT_ORDER: LiteralString = """
-    insert into orders (id, provider, instance, client_order_id, symbol, side, order_type, time_in_force,
-                        quantity, price, state, placed_at)
-    values (%(id)s, %(provider)s, %(instance)s, %(client_order_id)s, %(symbol)s, %(side)s, %(order_type)s,
-            %(time_in_force)s, %(quantity)s, %(price)s, %(state)s, %(placed_at)s)
+    insert into orders (id, provider, instance, uid, mode, client_order_id, symbol, side, order_type,
+                        time_in_force, quantity, price, limit_price, state, intent_at)
+    values (%(id)s, %(provider)s, %(instance)s, %(uid)s, %(mode)s, %(client_order_id)s, %(symbol)s, %(side)s,
+            %(order_type)s, %(time_in_force)s, %(quantity)s, %(price)s, %(limit_price)s, %(state)s,
+            %(intent_at)s)
 """
 CHECKED: list[tuple[str, str, type[StrEnum]]] = [
     ("orders", "state", OrderState),
@@ -41,6 +46,11 @@ CHECKED: list[tuple[str, str, type[StrEnum]]] = [
     ("orders", "order_type", OrderType),
     ("orders", "time_in_force", TimeInForce),
     ("fills", "liquidity", Liquidity),
+    ("fills", "rule", FillRule),
+    ("ledger_entries", "kind", EntryKind),
+    ("halts", "scope", HaltScope),
+    ("risk_states", "scope", HaltScope),
+    ("refusals", "side", Side),
 ]
 
 
@@ -57,8 +67,8 @@ def order(connection: Connection, **changes: object) -> None:
 def fill(connection: Connection, **changes: object) -> None:
     values = {"order_id": ORDER["id"], "id": "e1", "quantity": 1, "price": 1, "fee": None, **changes}
     connection.execute(
-        "insert into fills (order_id, execution_id, quantity, price, fee, traded_at) "
-        "values (%(order_id)s, %(id)s, %(quantity)s, %(price)s, %(fee)s, now())",
+        "insert into fills (order_id, execution_id, provider, instance, quantity, price, fee, traded_at,"
+        " report) values (%(order_id)s, %(id)s, 'p', 'i', %(quantity)s, %(price)s, %(fee)s, 1, 1)",
         values,
     )
 
@@ -66,10 +76,10 @@ def fill(connection: Connection, **changes: object) -> None:
 def test_amounts_and_times_survive_a_round_trip(connection: Connection) -> None:
     digits = Decimal("123456789012345678.123456789012345678")
     order(connection, quantity=Decimal("0.10"), price=digits)
-    row = connection.execute("select quantity, price, filled_quantity, placed_at from orders").fetchone()
+    row = connection.execute("select quantity, price, filled_quantity, intent_at from orders").fetchone()
     assert row is not None
     assert [str(value) for value in row[:3]] == ["0.10", str(digits), "0"]
-    assert row[3] == ORDER["placed_at"]
+    assert row[3] == ORDER["intent_at"]
 
 
 @pytest.mark.parametrize(("table", "column", "enum"), CHECKED, ids=lambda value: str(value))
@@ -81,6 +91,24 @@ def test_a_check_allows_the_values_of_its_enum(
     ).fetchone()
     assert row is not None
     assert re.findall(r"'([^']*)'", row[0]) == list(enum)
+
+
+def test_the_domain_of_modes_allows_the_values_of_its_enum(connection: Connection) -> None:
+    row = connection.execute(
+        "select pg_get_constraintdef(oid) from pg_constraint where conname = 'trading_mode_check'"
+    ).fetchone()
+    assert row is not None
+    assert re.findall(r"'([^']*)'", row[0]) == list(Mode)
+
+
+def test_the_fields_of_rows_are_columns(connection: Connection) -> None:
+    columns = connection.execute(
+        "select table_name, array_agg(column_name::text) from information_schema.columns"
+        " where table_schema = 'meltica' group by 1"
+    ).fetchall()
+    by_table = {table: set(names) for table, names in columns}
+    for row, table in TABLES.items():
+        assert set(row.__struct_fields__) <= by_table[table.name], table.name
 
 
 def test_the_index_of_open_orders_leaves_out_the_final_states(connection: Connection) -> None:
@@ -114,6 +142,8 @@ def test_valid_states_of_an_order(connection: Connection, state: str) -> None:
         {"client_order_id": "C1"},
         {"client_order_id": "c-1"},
         {"client_order_id": "c1\n"},
+        {"mode": "dry"},
+        {"intent_at": -1},
     ],
 )
 def test_invalid_orders_are_refused(connection: Connection, changes: dict[str, object]) -> None:
@@ -121,11 +151,10 @@ def test_invalid_orders_are_refused(connection: Connection, changes: dict[str, o
         order(connection, **changes)
 
 
-def test_a_client_order_id_is_unique_per_provider(connection: Connection) -> None:
+def test_a_client_order_id_is_unique_over_all_providers(connection: Connection) -> None:
     order(connection)
-    order(connection, id=uuid4(), provider="q")
     with pytest.raises(errors.UniqueViolation):
-        order(connection, id=uuid4())
+        order(connection, id=uuid4(), provider="q")
 
 
 def test_a_fill_is_unique_per_order(connection: Connection) -> None:
@@ -149,7 +178,7 @@ def test_a_fill_is_unique_per_order(connection: Connection) -> None:
 
 def test_an_overfilled_order_is_stored(connection: Connection) -> None:
     order(connection)
-    connection.execute("update orders set filled_quantity = 7, average_price = 1.5, state = 'FILLED'")
+    connection.execute("update orders set filled_quantity = 7, filled_cost = 10.5, state = 'FILLED'")
 
 
 def test_each_subject_has_at_most_one_active_halt(connection: Connection) -> None:

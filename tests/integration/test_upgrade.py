@@ -107,9 +107,12 @@ async def test_an_old_schema_goes_up_down_and_up_with_every_row(empty_database_u
     before, catalogue_before = content(dsn, old), catalogue(dsn)
     assert all(before.values()), "every table has rows"
     new = [RENAMED.get(table, table) for table in old]
-    assert len(await migrate.up(dsn)) == NEWEST - 2
-    up, catalogue_up = content(dsn, new), catalogue(dsn)
+    # Up to here, migrations rename; 0005 converts, and has tests of its own.
+    await migrate.up(dsn, 2)
+    up = content(dsn, new)
     assert {table: up[RENAMED.get(table, table)] for table in old} == before
+    assert len(await migrate.up(dsn)) == NEWEST - 4
+    up, catalogue_up = content(dsn, new), catalogue(dsn)
     await migrate.down(dsn, NEWEST - 2)
     assert (content(dsn, old), catalogue(dsn)) == (before, catalogue_before)
     await migrate.up(dsn)

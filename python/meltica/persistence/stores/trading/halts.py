@@ -1,0 +1,68 @@
+"""Halts: what stops trading in a scope until an operator clears it.
+
+An operator's halt is written without the gateway's epoch, so it works beside a gateway that hangs. The
+gateway reads the active halts in each group commit.
+"""
+
+from datetime import datetime
+from typing import LiteralString
+
+import msgspec
+from psycopg.rows import kwargs_row
+
+from meltica.persistence.database import Database
+from meltica.persistence.stores.trading.rows import HaltRow, HaltScope
+
+ACTIVE_HALTS: LiteralString = """
+    select scope, subject, rule, reason, halted_at, halted_by from halts where cleared_at is null
+    order by halted_at, id
+"""
+_HALT = """
+    insert into halts (scope, subject, rule, reason, halted_by)
+    values (%(scope)s, %(subject)s, 'operator', %(reason)s, %(by)s)
+    on conflict (scope, subject) where cleared_at is null do nothing
+    returning id
+"""
+_CLEAR = """
+    update halts set cleared_at = clock_timestamp(), cleared_by = %(by)s
+    where scope = %(scope)s and subject = %(subject)s and cleared_at is null
+    returning id
+"""
+
+
+class ActiveHalt(HaltRow, frozen=True, kw_only=True):
+    """A halt that is not cleared."""
+
+    halted_at: datetime
+
+
+def _active_halt(**values: object) -> ActiveHalt:
+    return msgspec.convert(values, ActiveHalt)
+
+
+active_halt_row = kwargs_row(_active_halt)
+
+
+class HaltStore:
+    """The active halts, for operators."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def active(self) -> list[ActiveHalt]:
+        """Returns the active halts, oldest first."""
+        async with self._database.connection() as connection:
+            cursor = connection.cursor(row_factory=active_halt_row)
+            return await (await cursor.execute(ACTIVE_HALTS)).fetchall()
+
+    async def halt(self, scope: HaltScope, subject: str, reason: str, by: str) -> bool:
+        """Halts a scope; returns False, without a change, if it is halted already."""
+        return await self._execute(_HALT, scope=scope, subject=subject, reason=reason, by=by)
+
+    async def clear(self, scope: HaltScope, subject: str, by: str) -> bool:
+        """Clears the halt of a scope; returns whether there was one."""
+        return await self._execute(_CLEAR, scope=scope, subject=subject, by=by)
+
+    async def _execute(self, statement: LiteralString, **values: str) -> bool:
+        async with self._database.connection() as connection:
+            return await (await connection.execute(statement, values)).fetchone() is not None

@@ -1,0 +1,124 @@
+"""The history of trading for the API: newest first, at most 500 rows."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, LiteralString, TypeVar
+from uuid import UUID
+
+from psycopg.sql import SQL, Composed
+
+from meltica.model.enums import Mode, OrderState
+from meltica.persistence.database import Database
+from meltica.persistence.stores.trading.loaders import ORDERS, StoredOrder, columns, fetch
+from meltica.persistence.stores.trading.rows import (
+    BalanceRow,
+    FillRow,
+    LedgerEntryRow,
+    ReconciliationRow,
+    RefusalRow,
+)
+
+MAX_LIMIT = 500
+
+Read = TypeVar("Read")
+Filters = list[tuple[LiteralString, Any]]
+
+
+class StoredFill(FillRow, frozen=True, kw_only=True):
+    """A fill with the time when it was stored."""
+
+    created_at: datetime
+
+
+class StoredBalance(BalanceRow, frozen=True, kw_only=True):
+    """A balance with the time when it was stored."""
+
+    created_at: datetime
+
+
+class TradingQueries:
+    """Lists with filters; a filter that is None does not apply."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def orders(
+        self,
+        instance: str,
+        *,
+        provider: str | None = None,
+        states: Sequence[OrderState] = (),
+        limit: int = 50,
+    ) -> list[StoredOrder]:
+        """Returns the orders of an instance, the latest request first."""
+        filters: Filters = [
+            ("o.instance = %s", instance),
+            ("o.provider = %s", provider),
+            ("o.state = any(%s)", [state.value for state in states] or None),
+        ]
+        return await self._list(StoredOrder, ORDERS, filters, "o.intent_at desc, o.id", limit)
+
+    async def fills(
+        self,
+        instance: str,
+        *,
+        provider: str | None = None,
+        order_id: UUID | None = None,
+        limit: int = 100,
+    ) -> list[StoredFill]:
+        """Returns the fills of an instance, the latest first."""
+        filters: Filters = [
+            ("instance = %s", instance),
+            ("provider = %s", provider),
+            ("order_id = %s", order_id),
+        ]
+        select = SQL("select {} from fills ").format(columns(StoredFill))
+        return await self._list(StoredFill, select, filters, "traded_at desc, report desc", limit)
+
+    async def balances(
+        self, provider: str, *, mode: Mode | None = None, currency: str | None = None, limit: int = 100
+    ) -> list[StoredBalance]:
+        """Returns the history of the balances of an account, the latest first."""
+        filters: Filters = [("provider = %s", provider), ("mode = %s", mode), ("currency = %s", currency)]
+        select = SQL("select {} from balances ").format(columns(StoredBalance))
+        return await self._list(StoredBalance, select, filters, "snapshot_at desc, currency", limit)
+
+    async def latest_balances(self, provider: str, mode: Mode) -> list[StoredBalance]:
+        """Returns the latest balance of each currency of an account."""
+        query = SQL(
+            "select distinct on (currency) {} from balances where provider = %s and mode = %s"
+            " order by currency, snapshot_at desc"
+        ).format(columns(StoredBalance))
+        return await fetch(self._database, StoredBalance, query, [provider, mode])
+
+    async def ledger_entries(
+        self, provider: str, *, mode: Mode | None = None, currency: str | None = None, limit: int = 100
+    ) -> list[LedgerEntryRow]:
+        """Returns what was booked as not ours on an account, the latest first."""
+        filters: Filters = [("provider = %s", provider), ("mode = %s", mode), ("currency = %s", currency)]
+        select = SQL("select {} from ledger_entries ").format(columns(LedgerEntryRow))
+        return await self._list(LedgerEntryRow, select, filters, "id desc", limit)
+
+    async def refusals(self, instance: str | None = None, *, limit: int = 100) -> list[RefusalRow]:
+        """Returns the refusals of an instance, or of all, the latest first."""
+        select = SQL("select {} from refusals ").format(columns(RefusalRow))
+        return await self._list(RefusalRow, select, [("instance = %s", instance)], "id desc", limit)
+
+    async def reconciliations(self, provider: str, *, limit: int = 100) -> list[ReconciliationRow]:
+        """Returns what the reconciliations of an account found, the latest first."""
+        select = SQL("select {} from reconciliations ").format(columns(ReconciliationRow))
+        return await self._list(ReconciliationRow, select, [("provider = %s", provider)], "id desc", limit)
+
+    async def _list(
+        self,
+        row: type[Read],
+        select: Composed,
+        filters: Filters,
+        order: LiteralString,
+        limit: int,
+    ) -> list[Read]:
+        conditions = [SQL(text) for text, value in filters if value is not None]
+        where = SQL("where ") + SQL(" and ").join(conditions) if conditions else SQL("")
+        values = [value for _, value in filters if value is not None]
+        statement = select + where + SQL(" order by " + order + " limit %s")
+        return await fetch(self._database, row, statement, [*values, min(limit, MAX_LIMIT)])

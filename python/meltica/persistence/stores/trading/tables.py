@@ -1,0 +1,127 @@
+"""The statements that write the rows of a batch: one for each table, with all its rows as one JSON parameter.
+
+PostgreSQL converts the JSON by the types of the table's columns, so the checks of domains apply. An array for
+each column would cost the client three times as much.
+"""
+
+from operator import attrgetter
+from typing import LiteralString, NamedTuple
+
+from psycopg.sql import SQL, Composed, Identifier
+
+from meltica.persistence.stores.outbox import INSERT_EVENTS, EventRow
+from meltica.persistence.stores.trading.rows import (
+    BalanceRow,
+    CheckpointRow,
+    DeadLetterRow,
+    FillRow,
+    HaltRow,
+    LedgerEntryRow,
+    OrderRow,
+    PositionRow,
+    ReconciliationRow,
+    RefusalRow,
+    RiskStateRow,
+    Row,
+    WatermarkRow,
+)
+
+
+class Table(NamedTuple):
+    """How the rows of one struct are written."""
+
+    name: str
+    statement: bytes
+    key: tuple[str, ...] = ()
+    """Columns of which a batch has each value once: the last row is written. Without a key, all rows are."""
+    new: tuple[str, ...] = ()
+    """Columns that the statement returns for each row that was not stored before."""
+
+    def key_of(self, row: Row) -> object:
+        """Returns the values of the key."""
+        return attrgetter(*self.key)(row)
+
+
+def _insert(
+    name: LiteralString,
+    row: type[Row],
+    suffix: LiteralString = "",
+    key: tuple[str, ...] = (),
+    new: tuple[str, ...] = (),
+) -> Table:
+    returning = SQL(" returning {}").format(_names(new)) if new else SQL("")
+    statement = SQL(
+        "insert into {table} ({columns}) select {columns} from json_populate_recordset(null::{table}, %s) "
+    ).format(table=Identifier(name), columns=_names(row.__struct_fields__))
+    return Table(name, (statement + SQL(suffix) + returning).as_bytes(), key, new)
+
+
+def _upsert(
+    name: LiteralString,
+    row: type[Row],
+    key: tuple[str, ...],
+    target: LiteralString,
+    fixed: tuple[str, ...] = (),
+    suffix: LiteralString = "",
+) -> Table:
+    """Describes a table whose rows change, except for their key and their fixed columns."""
+    changes = [name for name in row.__struct_fields__ if name not in (*key, *fixed)]
+    updates = SQL(", ").join(SQL("{0} = excluded.{0}").format(Identifier(name)) for name in changes)
+    conflict = SQL("on conflict " + target + " do update set {}" + suffix).format(updates)
+    table = _insert(name, row)
+    return Table(name, table.statement + conflict.as_bytes(), key)
+
+
+def _names(names: tuple[str, ...]) -> Composed:
+    return SQL(", ").join(map(Identifier, names))
+
+
+_FIXED_OF_ORDERS = (
+    *("client_order_id", "instance", "uid", "mode", "revision", "provider", "symbol", "side", "order_type"),
+    *("time_in_force", "post_only", "reduce_only", "tag", "intent_at"),
+)
+_SCOPE_OF_BALANCES = ("provider", "mode", "currency", "snapshot_at")
+_KEY_OF_ENTRIES = ("provider", "mode", "kind", "venue_id", "currency")
+
+TABLES: dict[type[Row], Table] = {
+    OrderRow: _upsert("orders", OrderRow, ("id",), "(id)", _FIXED_OF_ORDERS, ", updated_at = now()"),
+    FillRow: _insert(
+        "fills",
+        FillRow,
+        "on conflict (order_id, execution_id) do nothing",
+        ("order_id", "execution_id"),
+        ("order_id", "execution_id"),
+    ),
+    PositionRow: _upsert(
+        "positions",
+        PositionRow,
+        ("uid", "mode", "revision", "provider", "symbol"),
+        "(uid, mode, coalesce(revision, ''), provider, symbol)",
+        ("instance",),
+    ),
+    BalanceRow: _insert("balances", BalanceRow, "on conflict do nothing", _SCOPE_OF_BALANCES),
+    LedgerEntryRow: _insert(
+        "ledger_entries", LedgerEntryRow, "on conflict do nothing", _KEY_OF_ENTRIES, _KEY_OF_ENTRIES
+    ),
+    HaltRow: _insert("halts", HaltRow, "on conflict (scope, subject) where cleared_at is null do nothing"),
+    RiskStateRow: _upsert(
+        "risk_states",
+        RiskStateRow,
+        ("scope", "subject", "mode"),
+        "(scope, subject, mode)",
+        suffix=" where excluded.day >= risk_states.day",
+    ),
+    RefusalRow: _insert("refusals", RefusalRow),
+    CheckpointRow: _upsert("checkpoints", CheckpointRow, ("uid", "mode"), "(uid, mode)"),
+    WatermarkRow: _upsert(
+        "watermarks",
+        WatermarkRow,
+        ("provider", "mode", "symbol"),
+        "(provider, mode, symbol)",
+        suffix=", updated_at = now() where excluded.venue_time >= watermarks.venue_time",
+    ),
+    ReconciliationRow: _insert("reconciliations", ReconciliationRow),
+    EventRow: Table("outbox", INSERT_EVENTS),
+    DeadLetterRow: _insert("dead_letters", DeadLetterRow),
+}
+"""The tables in the order in which they are written: what others depend on comes first."""

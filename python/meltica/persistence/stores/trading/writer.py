@@ -1,0 +1,349 @@
+"""The group-commit writer: everything that waited since the last commit is written in one transaction.
+
+1. The transaction proves the epoch of the gateway, so a gateway that lost its lock writes nothing.
+2. It reads the active halts, which the caller checks before an order leaves.
+3. A row that the database refuses fails alone, together with what depends on it: the fills and events of an
+   order. It is kept in `dead_letters`, as is text that had to be shortened.
+4. A fill that fails freezes the ledger of its instance: from that batch on, none of its orders, fills,
+   positions and checkpoints is stored until the gateway restarts and reconciles. So positions remain the sum
+   of the stored fills. The watermark of its provider does not advance.
+5. When the connection breaks inside COMMIT, the writer is in doubt until `settle` reads whether it committed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import psycopg
+from psycopg import AsyncConnection
+
+from meltica.errors import ChangeInDoubt, DatabaseError, DatabaseUnavailable, LockNotHeld
+from meltica.persistence.database import Database, error_text
+from meltica.persistence.lock import Epoch, GatewayLock
+from meltica.persistence.stores.outbox import EventRow
+from meltica.persistence.stores.trading.halts import ACTIVE_HALTS, ActiveHalt, active_halt_row
+from meltica.persistence.stores.trading.rows import (
+    CheckpointRow,
+    DeadLetterRow,
+    FillRow,
+    LedgerEntryRow,
+    OrderRow,
+    PositionRow,
+    Row,
+    WatermarkRow,
+    clean,
+)
+from meltica.persistence.stores.trading.tables import TABLES, Table
+
+COMMIT_TIMEOUT = 10.0
+UNSETTLED = "the outcome of the last commit is still unknown"
+_ROW_ERRORS = ("22", "23", "54")
+"""SQLSTATE classes of errors that a row causes: data, integrity, limits."""
+_UNENCODABLE = (ValueError, TypeError, OverflowError)
+_TRANSACTION = "select pg_current_xact_id()::text"
+
+_log = logging.getLogger("meltica.trading")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A row that was not stored, and why."""
+
+    row: Row
+    error: str
+
+
+@dataclass(frozen=True)
+class Committed:
+    """The outcome of a commit."""
+
+    halts: tuple[ActiveHalt, ...] = ()
+    """The active halts, read by the same transaction."""
+    new_fills: tuple[FillRow, ...] = ()
+    """The fills that were not stored before."""
+    new_entries: tuple[LedgerEntryRow, ...] = ()
+    """The ledger entries that were not booked before."""
+    failures: tuple[Failure, ...] = ()
+
+
+class _RowRefused(Exception):
+    """A statement failed because of its rows."""
+
+
+@dataclass
+class _Attempt:
+    """What one transaction does."""
+
+    groups: dict[type[Row], list[Row]]
+    frozen: set[str]
+    """Instances whose ledger must not change."""
+    held_back: set[str]
+    """Providers whose watermark must not advance."""
+    new: dict[type[Row], list[Row]] = field(default_factory=dict[type[Row], list[Row]])
+    failures: list[Failure] = field(default_factory=list[Failure])
+    halts: list[ActiveHalt] = field(default_factory=list[ActiveHalt])
+    transaction: str = ""
+    committing: bool = False
+
+    def committed(self) -> Committed:
+        return Committed(
+            halts=tuple(self.halts),
+            new_fills=tuple(row for row in self.new.get(FillRow, ()) if isinstance(row, FillRow)),
+            new_entries=tuple(
+                row for row in self.new.get(LedgerEntryRow, ()) if isinstance(row, LedgerEntryRow)
+            ),
+            failures=tuple(self.failures),
+        )
+
+
+class GroupCommitWriter:
+    """Writes batches of rows, one at a time. Used by one event loop, with a database of its own."""
+
+    def __init__(self, database: Database, lock: GatewayLock) -> None:
+        self._database = database
+        self._lock = lock
+        self._encode = msgspec.json.Encoder().encode
+        self._doubt: _Attempt | None = None
+        self._frozen: set[str] = set()
+        self._held_back: set[str] = set()
+        self._writing = asyncio.Lock()
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the last batch may have been committed; `settle` must be called before the next one."""
+        return self._doubt is not None
+
+    @property
+    def frozen(self) -> frozenset[str]:
+        """The instances whose ledger is no longer written, because a fill could not be stored."""
+        return frozenset(self._frozen)
+
+    async def commit(self, rows: Iterable[Row]) -> Committed:
+        """Commits rows of any tables. Of several rows with one key, the last is written.
+
+        Raises LockNotHeld and DatabaseUnavailable when nothing was written, ChangeInDoubt when that is
+        unknown, and DatabaseError when the database refuses a statement for another reason than its rows.
+        """
+        epoch = self._lock.epoch
+        groups = self._grouped(rows)
+        async with self._writing:
+            if self._doubt is not None:
+                raise ChangeInDoubt(f"nothing was written: {UNSETTLED}; settle it first")
+            try:
+                return await self._commit(self._attempt(groups), epoch, careful=bool(self._held_back))
+            except _RowRefused:
+                return await self._commit(self._attempt(groups), epoch, careful=True)
+
+    async def settle(self) -> Committed | None:
+        """Finds out whether the batch in doubt was committed; returns its outcome, or None if it was not.
+
+        Raises DatabaseUnavailable as long as that cannot be determined.
+        """
+        async with self._writing:
+            if self._doubt is None:
+                return None
+            try:
+                async with asyncio.timeout(COMMIT_TIMEOUT):
+                    committed = await self._was_committed(self._doubt.transaction)
+            except TimeoutError:
+                raise DatabaseUnavailable(
+                    f"{UNSETTLED}: the database did not respond within {COMMIT_TIMEOUT:g} s"
+                ) from None
+            attempt, self._doubt = self._doubt, None
+            return self._adopt(attempt) if committed else None
+
+    def _attempt(self, groups: dict[type[Row], list[Row]]) -> _Attempt:
+        return _Attempt(groups, set(self._frozen), set(self._held_back))
+
+    def _adopt(self, attempt: _Attempt) -> Committed:
+        self._frozen, self._held_back = attempt.frozen, attempt.held_back
+        for failure in attempt.failures:
+            table = TABLES[type(failure.row)].name
+            _log.error("a row of %s was not stored: %s; it is kept in dead_letters", table, failure.error)
+        return attempt.committed()
+
+    def _grouped(self, rows: Iterable[Row]) -> dict[type[Row], list[Row]]:
+        """Returns the rows by table, in the order of the tables, without those that a later one replaces."""
+        groups: dict[type[Row], dict[object, Row]] = {kind: {} for kind in TABLES}
+        for row in rows:
+            table, group = TABLES[type(row)], groups[type(row)]
+            storable = clean(row)
+            if storable is not row:
+                letter = self._dead_letter(table, "text was shortened to be stored", row)
+                groups[DeadLetterRow][len(groups[DeadLetterRow])] = letter
+            key = table.key_of(row) if table.key else len(group)
+            # The later row takes the place of the later one, too: of two watermarks, the order matters.
+            group.pop(key, None)
+            group[key] = storable
+        return {kind: list(group.values()) for kind, group in groups.items() if group}
+
+    async def _commit(self, attempt: _Attempt, epoch: Epoch, *, careful: bool) -> Committed:
+        """Runs one transaction. In a careful one, each row fails alone."""
+        try:
+            async with asyncio.timeout(COMMIT_TIMEOUT), self._database.transaction() as connection:
+                write = self._write_careful if careful else self._write
+                await write(connection, attempt, epoch)
+                attempt.committing = True
+            attempt.committing = False
+        except psycopg.Error as error:
+            # The server's own error: it rolled the transaction back.
+            attempt.committing = False
+            if (error.sqlstate or "")[:2] in _ROW_ERRORS and not careful:
+                raise _RowRefused from error
+            raise DatabaseError(
+                f"nothing was written: the database refused the commit: {error_text(error)}"
+            ) from error
+        except (TimeoutError, DatabaseUnavailable) as error:
+            text = str(error) or f"the database did not respond within {COMMIT_TIMEOUT:g} s"
+            if attempt.committing:
+                raise ChangeInDoubt(f"the outcome of a commit is unknown: {text}") from None
+            kind = LockNotHeld if isinstance(error, LockNotHeld) else DatabaseUnavailable
+            raise kind(f"nothing was written: {text}") from None
+        finally:
+            if attempt.committing:
+                self._doubt = attempt
+        return self._adopt(attempt)
+
+    async def _write(self, connection: AsyncConnection, attempt: _Attempt, epoch: Epoch) -> None:
+        """Writes all rows by one statement a table, in as few round trips as possible."""
+        try:
+            parameters = {kind: self._parameter(rows) for kind, rows in attempt.groups.items()}
+        except _UNENCODABLE as error:
+            raise _RowRefused from error
+        async with connection.pipeline():
+            await self._begin(connection, attempt, epoch)
+            cursors = {
+                kind: await connection.execute(TABLES[kind].statement, [parameter])
+                for kind, parameter in parameters.items()
+            }
+            for kind, cursor in cursors.items():
+                if TABLES[kind].new:
+                    _record_new(attempt, kind, await cursor.fetchall())
+
+    async def _begin(self, connection: AsyncConnection, attempt: _Attempt, epoch: Epoch) -> None:
+        """Proves the epoch, and reads the active halts and the id of the transaction."""
+        await self._lock.prove(connection, epoch)
+        transaction = await connection.execute(_TRANSACTION)
+        halts = await connection.cursor(row_factory=active_halt_row).execute(ACTIVE_HALTS)
+        attempt.halts = await halts.fetchall()
+        row = await transaction.fetchone()
+        assert row is not None
+        attempt.transaction = row[0]
+
+    async def _write_careful(self, connection: AsyncConnection, attempt: _Attempt, epoch: Epoch) -> None:
+        """Writes each table in savepoints, and leaves out what depends on a row that failed."""
+        await self._begin(connection, attempt, epoch)
+        refused: list[Failure] = []
+        while True:
+            attempt.failures, attempt.new = list(refused), {}
+            async with connection.transaction() as savepoint:
+                for kind, rows in attempt.groups.items():
+                    await self._insert_independent(connection, attempt, kind, rows)
+                fills = [each.row for each in attempt.failures if isinstance(each.row, FillRow)]
+                newly_frozen = {fill.instance for fill in fills} - attempt.frozen
+                attempt.frozen |= newly_frozen
+                if newly_frozen:
+                    # Rows that were written before the fill failed belong to the frozen ledgers, too.
+                    raise psycopg.Rollback(savepoint)
+            if not newly_frozen:
+                break
+            refused = [each for each in attempt.failures if isinstance(each.row, FillRow)]
+        letters = [
+            self._dead_letter(TABLES[type(each.row)], each.error, each.row) for each in attempt.failures
+        ]
+        await self._insert(connection, attempt, DeadLetterRow, letters)
+
+    async def _insert_independent(
+        self, connection: AsyncConnection, attempt: _Attempt, kind: type[Row], rows: Sequence[Row]
+    ) -> None:
+        """Inserts the rows of a table that depend on nothing that failed."""
+        failed = {id(each.row) for each in attempt.failures}
+        obstacles = [(row, _obstacle(row, attempt)) for row in rows if id(row) not in failed]
+        attempt.failures += [Failure(row, cause) for row, cause in obstacles if cause is not None]
+        await self._insert(connection, attempt, kind, [row for row, cause in obstacles if cause is None])
+        attempt.held_back |= {
+            each.row.provider for each in attempt.failures if isinstance(each.row, FillRow | LedgerEntryRow)
+        }
+
+    async def _insert(
+        self, connection: AsyncConnection, attempt: _Attempt, kind: type[Row], rows: Sequence[Row]
+    ) -> None:
+        if not rows:
+            return
+        table = TABLES[kind]
+        try:
+            async with connection.transaction():
+                cursor = await connection.execute(table.statement, [self._parameter(rows)])
+                new = await cursor.fetchall() if table.new else []
+        except (psycopg.Error, *_UNENCODABLE) as error:
+            if isinstance(error, psycopg.Error) and (error.sqlstate or "")[:2] not in _ROW_ERRORS:
+                raise
+            if len(rows) > 1:
+                middle = len(rows) // 2
+                await self._insert(connection, attempt, kind, rows[:middle])
+                await self._insert(connection, attempt, kind, rows[middle:])
+                return
+            text = error_text(error) if isinstance(error, psycopg.Error) else str(error)
+            attempt.failures.append(Failure(rows[0], text))
+            return
+        _record_new(attempt, kind, new, rows)
+
+    def _parameter(self, rows: Sequence[Row]) -> str:
+        return self._encode(rows).decode()
+
+    def _dead_letter(self, table: Table, error: str, row: Row) -> DeadLetterRow:
+        try:
+            raw = self._encode(row)
+        except _UNENCODABLE:
+            raw = repr(row).encode("utf-8", "backslashreplace")
+        return DeadLetterRow.of(table.name, error, raw)
+
+    async def _was_committed(self, transaction: str) -> bool:
+        """Ends the session of a transaction if it is still open, and returns whether it was committed."""
+        async with self._database.connection() as connection:
+            # The server may not have noticed yet that the connection is gone; a COMMIT may still be executed.
+            await connection.execute(
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+                " where backend_xid = %s::xid8::xid and pid <> pg_backend_pid()",
+                [transaction],
+            )
+            try:
+                query = "select pg_xact_status(%s::xid8)"
+                row = await (await connection.execute(query, [transaction])).fetchone()
+            except psycopg.errors.InvalidParameterValue:
+                # The database was restored and has not given out this number yet.
+                return False
+        if row is None or row[0] == "in progress":
+            raise DatabaseUnavailable(f"{UNSETTLED}: the database still executes it")
+        return row[0] == "committed"
+
+
+def _obstacle(row: Row, attempt: _Attempt) -> str | None:
+    """Returns why a row must not be stored although the database may accept it, or None."""
+    if isinstance(row, OrderRow | FillRow | PositionRow | CheckpointRow) and row.instance in attempt.frozen:
+        return f"a fill of instance `{row.instance}` was not stored"
+    if isinstance(row, WatermarkRow) and row.provider in attempt.held_back:
+        return f"a fill or an entry of provider `{row.provider}` was not stored"
+    failed = [failure.row for failure in attempt.failures]
+    orders = {each.id for each in failed if isinstance(each, OrderRow)}
+    if isinstance(row, FillRow) and row.order_id in orders:
+        return "its order was not stored"
+    if isinstance(row, EventRow) and row.aggregate_type in {"order", "fill"}:
+        ids = orders | {each.order_id for each in failed if isinstance(each, FillRow)}
+        if row.aggregate_id in map(str, ids):
+            return "what it reports was not stored"
+    return None
+
+
+def _record_new(
+    attempt: _Attempt, kind: type[Row], keys: Sequence[object], rows: Sequence[Row] | None = None
+) -> None:
+    """Records which rows of a table are new, by the keys that its statement returned."""
+    table = TABLES[kind]
+    if not table.new:
+        return
+    stored = set(keys)
+    written = attempt.groups[kind] if rows is None else rows
+    attempt.new.setdefault(kind, []).extend(row for row in written if table.key_of(row) in stored)

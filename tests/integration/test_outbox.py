@@ -1,0 +1,186 @@
+"""The outbox: each event reaches each consumer at least once, also when processes are killed."""
+
+import contextlib
+import random
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncGenerator
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+
+from meltica.errors import LockNotHeld
+from meltica.model.enums import OrderState
+from meltica.persistence.database import Database
+from meltica.persistence.lock import GatewayLock
+from meltica.persistence.stores.outbox import Backlog, Outbox, event, fill_event, order_event
+from meltica.persistence.stores.trading.writer import GroupCommitWriter
+from tests.support.outbox_process import CONSUMER
+from tests.support.paths import ROOT
+from tests.support.trading_rows import fill, order
+
+KILLS = 6
+
+
+class World(NamedTuple):
+    """The writer of a gateway, and an outbox with two consumers."""
+
+    url: str
+    writer: GroupCommitWriter
+    outbox: Outbox
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Runs a statement in a session of its own."""
+        with psycopg.connect(self.url) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture(name="world")
+async def _world(database_url: str) -> AsyncGenerator[World]:
+    lock = GatewayLock(database_url)
+    await lock.acquire()
+    await lock.claim()
+    async with await Database.open(database_url) as database:
+        outbox = Outbox(database, max_attempts=3)
+        await outbox.add_consumer("hook")
+        await outbox.add_consumer("stream")
+        yield World(database_url, GroupCommitWriter(database, lock), outbox)
+    await lock.release()
+
+
+async def test_each_consumer_receives_each_event_once_and_in_order(world: World) -> None:
+    new = order(tag="quote", state=OrderState.ACK)
+    filled = fill(new, fee=Decimal("-0.00010"))
+    await world.writer.commit([new, order_event(new, {"trace": "t-1"})])
+    await world.writer.commit([filled, fill_event(filled), event("balance", "main", "balance", {})])
+    for consumer in ("hook", "stream"):
+        first = await world.outbox.claim(consumer, 1)
+        second = await world.outbox.claim(consumer)
+        assert [each.event_type for each in (*first, *second)] == ["order.ack", "fill", "balance"]
+        assert await world.outbox.claim(consumer) == []
+        assert first[0].headers == {"trace": "t-1"}
+        assert first[0].payload["client_order_id"] == new.client_order_id
+        assert first[0].payload["quantity"] == "0.0100"
+        assert second[0].payload["fee"] == "-0.00010"
+        await world.outbox.delivered(consumer, [each.id for each in (*first, *second)])
+    assert await world.outbox.backlog() == [Backlog("hook", 0, 0), Backlog("stream", 0, 0)]
+
+
+async def test_an_event_exists_only_with_what_it_reports(world: World) -> None:
+    new = order()
+    world.query("update meltica.gateway set epoch = epoch + 1")
+    with pytest.raises(LockNotHeld):
+        await world.writer.commit([new, order_event(new)])
+    assert world.query(
+        "select (select count(*) from meltica.orders), (select count(*) from meltica.outbox)"
+    ) == [(0, 0)]
+
+
+async def test_a_consumer_receives_the_events_since_it_was_added(world: World) -> None:
+    await world.writer.commit([event("lifecycle", "maker", "instance.started", {})])
+    await world.outbox.add_consumer("late")
+    await world.outbox.add_consumer("hook")
+    await world.writer.commit([event("lifecycle", "maker", "instance.stopped", {})])
+    assert [each.event_type for each in await world.outbox.claim("late")] == ["instance.stopped"]
+    assert len(await world.outbox.claim("hook")) == 2
+    await world.outbox.remove_consumer("late")
+    assert [each.consumer for each in await world.outbox.backlog()] == ["hook", "stream"]
+
+
+async def test_a_failed_event_waits_and_becomes_a_dead_letter(world: World) -> None:
+    await world.writer.commit([event("risk", "global", "halt", {"rule": "maxDailyLoss"})])
+    waits: list[float] = []
+    for attempt in (1, 2, 3):
+        (delivery,) = await world.outbox.claim("hook")
+        assert delivery.attempts == attempt
+        assert await world.outbox.failed("hook", delivery.id, "HTTP 500\0") == (attempt == 3)
+        assert await world.outbox.claim("hook") == []
+        waits += world.query(
+            "select extract(epoch from available_at - now())::float from meltica.outbox_deliveries"
+            " where consumer = 'hook'"
+        )[0]
+        world.query("update meltica.outbox_deliveries set available_at = now() where consumer = 'hook'")
+    assert all(later > earlier for earlier, later in pairwise(waits))
+    (dead,) = await world.outbox.dead_letters("hook")
+    assert (dead.last_error, dead.payload) == ("HTTP 500", {"rule": "maxDailyLoss"})
+    assert await world.outbox.backlog() == [Backlog("hook", 0, 1), Backlog("stream", 1, 0)]
+    await world.outbox.retry("hook", [dead.id])
+    assert [each.attempts for each in await world.outbox.claim("hook")] == [1]
+
+
+async def test_an_event_that_kills_its_consumer_becomes_a_dead_letter(world: World) -> None:
+    """Each claim counts, also one that was never answered."""
+    await world.writer.commit([event("risk", "global", "halt", {})])
+    for _ in range(3):
+        assert len(await world.outbox.claim("hook")) == 1
+        assert await world.outbox.claim("hook") == [], "the lease"
+        world.query("update meltica.outbox_deliveries set available_at = now()")
+    assert await world.outbox.claim("hook") == []
+    assert [each.last_error for each in await world.outbox.dead_letters("hook")] == ["not acknowledged"]
+
+
+async def test_events_are_kept_for_a_while_after_their_last_consumer(world: World) -> None:
+    await world.writer.commit([event("balance", "main", "balance", {"n": number}) for number in range(4)])
+    first, second, third, _ = [each.id for each in await world.outbox.claim("hook")]
+    await world.outbox.delivered("hook", [first, second, third])
+    world.query("update meltica.outbox set created_at = now() - interval '3 days'")
+    await world.outbox.delivered("stream", [first, second])
+    world.query(
+        "update meltica.outbox set delivered_at = now() - interval '25 hours' where id = " + str(first)
+    )
+    assert await world.outbox.prune() == 1
+    # Kept: one that was delivered a moment ago, one that waits for a consumer, one that waits for both.
+    assert len(world.query("select id from meltica.outbox")) == 3
+    await world.outbox.remove_consumer("hook")
+    await world.outbox.remove_consumer("stream")
+    assert await world.outbox.prune() == 1
+    assert world.query("select id from meltica.outbox order by id") == [(second,), (third,)]
+
+
+async def test_nothing_is_lost_when_consumer_and_gateway_are_killed(database_url: str) -> None:
+    """Each committed order is delivered at least once, and nothing that was not committed."""
+    chance = random.Random(4)
+    async with await Database.open(database_url) as database:
+        await Outbox(database).add_consumer(CONSUMER)
+    delivered: list[str] = []
+    for _ in range(KILLS):
+        with _process("writer", database_url) as writer:
+            _lines(writer, chance.randint(1, 40))
+            with _process("consumer", database_url) as consumer:
+                delivered += _lines(consumer, chance.randint(1, 60))
+                writer.kill()
+                consumer.kill()
+                delivered += _lines(consumer)
+    with _process("consumer", database_url) as consumer:
+        delivered += _lines(consumer)
+        assert consumer.wait() == 0
+    with psycopg.connect(database_url) as connection:
+        orders = {str(id) for (id,) in connection.execute("select id from meltica.orders")}
+    times = Counter(line.split()[1] for line in delivered)
+    assert set(times) == orders
+    assert len(orders) > 10 * KILLS
+    # A kill repeats at most the one delivery that was not recorded.
+    assert sum(times.values()) - len(orders) <= KILLS
+
+
+@contextlib.contextmanager
+def _process(role: str, url: str) -> Any:
+    command = [sys.executable, "-m", "tests.support.outbox_process", role, url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _lines(process: "subprocess.Popen[str]", count: int | None = None) -> list[str]:
+    """Returns the next lines of a process, or all until its end."""
+    assert process.stdout is not None
+    if count is None:
+        return list(process.stdout)
+    return [line for _ in range(count) if (line := process.stdout.readline())]
