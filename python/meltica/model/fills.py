@@ -28,6 +28,8 @@ class Fill(NamedTuple):
     """None where the venue does not say."""
     trade_id: str | None = None
     """The venue's id of the public trade that this fill is a side of."""
+    rule: str | None = None
+    """Why a paper order was filled: `taker`, `queue` or `traded_through`; None for the fills of a venue."""
 
 
 class FillMark(NamedTuple):
