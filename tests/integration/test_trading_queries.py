@@ -1,9 +1,11 @@
 """The history of trading: filters, order and limits, and how long it is kept."""
 
 from collections.abc import AsyncGenerator
+from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+import msgspec
 import psycopg
 import pytest
 
@@ -132,22 +134,26 @@ async def test_ledger_entries_add_up_by_account_and_currency(world: World) -> No
 
 
 async def test_the_day_of_a_risk_state_only_moves_forward(world: World) -> None:
-    def state(day: str, equity: int, **changes: Any) -> RiskStateRow:
-        values = {"day": day, "opening_equity": Decimal(equity), "breaches": [START], "updated_at": START}
+    def state(day: int, opening: int, peak: int = 0) -> RiskStateRow:
         return RiskStateRow(
             scope=HaltScope.INSTANCE,
             subject="maker",
             mode=Mode.LIVE,
+            day=date(2026, 1, day),
             currency="USDT",
-            **{**values, **changes},
+            opening=Decimal(opening),
+            peak=Decimal(peak),
+            breaches=[START],
+            updated_at=START,
         )
 
-    await world.writer.commit([state("2026-01-02", 100)])
-    await world.writer.commit([state("2026-01-02", 100, peak_equity=Decimal(120), breaker_until=START)])
-    await world.writer.commit([state("2026-01-01", 90)])
-    (stored,) = await TradingLoader(world.database).risk_states()
-    assert (str(stored.day), stored.opening_equity, stored.peak_equity) == ("2026-01-02", 100, 120)
-    assert (stored.breaker_until, stored.breaches) == (START, [START])
+    first = msgspec.structs.replace(state(1, 0), day=None)
+    await world.writer.commit([first])
+    await world.writer.commit([state(2, -100)])
+    await world.writer.commit([state(2, -100, 120)])
+    await world.writer.commit([state(1, -90)])
+    await world.writer.commit([first])
+    assert await TradingLoader(world.database).risk_states() == [state(2, -100, 120)]
 
 
 async def test_what_is_too_old_is_deleted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,8 +196,15 @@ async def test_refusals_and_reconciliations_are_listed(world: World) -> None:
 
 
 def _balance(currency: str, total: str, number: int, **changes: Any) -> BalanceRow:
-    values: dict[str, Any] = {"provider": "main", "mode": Mode.LIVE, "snapshot_at": START + number, **changes}
-    return BalanceRow(currency=currency, total=Decimal(total), available=Decimal(total), **values)
+    row = BalanceRow(
+        provider="main",
+        mode=Mode.LIVE,
+        currency=currency,
+        total=Decimal(total),
+        available=Decimal(total),
+        snapshot_at=START + number,
+    )
+    return msgspec.structs.replace(row, **changes)
 
 
 def _refusal(rule: str = "throttle") -> RefusalRow:
@@ -203,6 +216,7 @@ def _refusal(rule: str = "throttle") -> RefusalRow:
         provider="main",
         symbol="BTC-USDT",
         rule=rule,
+        message="too many",
         seen="6",
         limit="5",
     )

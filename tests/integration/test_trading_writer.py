@@ -273,6 +273,7 @@ async def test_checkpoints_refusals_and_watermarks(world: World) -> None:
         provider="main",
         symbol="BTC-USDT",
         rule="maxPositionSize",
+        message="too much",
         seen="1.5\0",
         limit="1",
     )

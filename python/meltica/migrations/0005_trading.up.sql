@@ -150,19 +150,27 @@ create table ledger_entries (
     unique (provider, mode, kind, venue_id, currency)
 );
 
--- The risk state of a scope. Its day only moves forward.
+-- The risk state of a scope: losses, breaches, breaker and throttle. Its day only moves forward.
 create table risk_states (
-    scope          text not null check (scope in ('global', 'provider', 'instance')),
-    subject        text not null,
-    mode           trading_mode not null,
-    day            date not null,
-    currency       text not null,
-    opening_equity signed_amount,
-    peak_equity    signed_amount,
-    breaker_until  nanoseconds,
+    scope            text not null check (scope in ('global', 'provider', 'instance')),
+    subject          text not null,
+    mode             trading_mode not null,
+    -- Null before the first valuation, like the amounts: profits in the currency of the limits.
+    day              date,
+    currency         text not null,
+    opening          signed_amount,
+    profit           signed_amount,
+    peak             signed_amount,
+    -- What a drawdown is measured against.
+    base             signed_amount,
+    valued_at        nanoseconds not null default 0,
     -- The times of the breaches in the sliding window.
-    breaches       jsonb not null default '[]' check (jsonb_typeof(breaches) = 'array'),
-    updated_at     nanoseconds not null,
+    breaches         jsonb not null default '[]' check (jsonb_typeof(breaches) = 'array'),
+    breaker_until    nanoseconds not null default 0,
+    breaker_cooldown nanoseconds not null default 0,
+    -- When the bucket of the throttle is full again.
+    throttle_full_at nanoseconds,
+    updated_at       nanoseconds not null,
     primary key (scope, subject, mode),
     check ((scope = 'global') = (subject = ''))
 );
@@ -174,15 +182,16 @@ create table refusals (
     instance   text not null,
     uid        uuid not null,
     mode       trading_mode not null,
+    revision   text,
     provider   text not null,
     symbol     text not null,
-    -- Null for a cancellation.
-    side       text check (side in ('Buy', 'Sell')),
-    quantity   text,
-    price      text,
+    order_id   uuid,
     rule       text not null,
+    message    text not null check (octet_length(message) <= 4096),
     seen       text check (octet_length(seen) <= 4096),
     "limit"    text check (octet_length("limit") <= 4096),
+    -- What it led to as a breach; null if the rule does not count.
+    verdict    text check (verdict in ('counted', 'cooldown', 'halt')),
     created_at timestamptz not null default now()
 );
 

@@ -210,33 +210,46 @@ class RiskStateRow(Row, frozen=True, kw_only=True):
     scope: HaltScope
     subject: str = ""
     mode: Mode
-    day: date
+    day: date | None = None
     currency: str
-    opening_equity: Decimal | None = None
-    peak_equity: Decimal | None = None
-    breaker_until: int | None = None
+    opening: Decimal | None = None
+    profit: Decimal | None = None
+    peak: Decimal | None = None
+    base: Decimal | None = None
+    valued_at: int = 0
     breaches: list[int] = []
+    breaker_until: int = 0
+    breaker_cooldown: int = 0
+    throttle_full_at: int | None = None
     updated_at: int
+
+
+class Verdict(StrEnum):
+    """What a breach led to."""
+
+    COUNTED = "counted"
+    COOLDOWN = "cooldown"
+    HALT = "halt"
 
 
 class RefusalRow(Row, frozen=True, kw_only=True):
     """A row of the table `refusals`."""
 
-    free_text: ClassVar[tuple[str, ...]] = ("seen", "limit", "quantity", "price")
+    free_text: ClassVar[tuple[str, ...]] = ("message", "seen", "limit")
 
     refused_at: int
     instance: str
     uid: UUID
     mode: Mode
+    revision: str | None = None
     provider: str
     symbol: str
-    side: Side | None = None
-    quantity: str | None = None
-    """As the strategy requested it."""
-    price: str | None = None
+    order_id: UUID | None = None
     rule: str
+    message: str
     seen: str | None = None
     limit: str | None = None
+    verdict: Verdict | None = None
 
 
 class CheckpointRow(Row, frozen=True, kw_only=True):

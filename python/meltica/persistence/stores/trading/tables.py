@@ -109,7 +109,7 @@ TABLES: dict[type[Row], Table] = {
         RiskStateRow,
         ("scope", "subject", "mode"),
         "(scope, subject, mode)",
-        suffix=" where excluded.day >= risk_states.day",
+        suffix=" where risk_states.day is null or excluded.day >= risk_states.day",
     ),
     RefusalRow: _insert("refusals", RefusalRow),
     CheckpointRow: _upsert("checkpoints", CheckpointRow, ("uid", "mode"), "(uid, mode)"),
