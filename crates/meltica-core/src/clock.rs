@@ -7,6 +7,7 @@ use crate::event::Nanos;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+#[inline]
 fn counter() -> &'static quanta::Clock {
     static CLOCK: OnceLock<quanta::Clock> = OnceLock::new();
     CLOCK.get_or_init(quanta::Clock::new)
@@ -22,6 +23,12 @@ pub fn ticks() -> u64 {
 #[inline]
 pub fn elapsed_ns(from: u64, to: u64) -> u64 {
     counter().delta_as_nanos(from, to)
+}
+
+/// Returns the ticks in `ns`, below 2^40, to six digits.
+pub fn ticks_in(ns: u64) -> u64 {
+    const MANY: u64 = 1 << 24;
+    ns * MANY / elapsed_ns(0, MANY).max(1)
 }
 
 /// Reads the monotonic clock, in ns since the first reading in this process.

@@ -236,6 +236,7 @@ impl Event {
 }
 
 impl Recycle for Event {
+    #[inline]
     fn recycle(&mut self) {
         self.payload = Payload::Empty;
     }

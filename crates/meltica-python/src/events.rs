@@ -59,12 +59,13 @@ impl Content {
     #[inline]
     pub fn take(&mut self, event: &Event, depth: u32) {
         self.header = *event.header();
-        // Each arm writes its own payload in place, without a copy of the whole enum.
-        match &event.payload {
-            Payload::Book(book) => self.body = Body::Book(BookBody::slot(book.clone(), depth)),
-            Payload::Trade(p) => self.body = Body::Plain(Payload::Trade(*p)),
-            Payload::Ticker(p) => self.body = Body::Plain(Payload::Ticker(*p)),
-            payload => self.body = Body::Plain(copy(payload)),
+        // An object is used for one kind, so a frequent payload is written over the previous one of its kind, which is
+        // cheaper than to drop that one and to copy the whole enum.
+        match (&event.payload, &mut self.body) {
+            (Payload::Book(book), body) => *body = Body::Book(BookBody::slot(book.clone(), depth)),
+            (Payload::Trade(p), Body::Plain(Payload::Trade(own))) => *own = *p,
+            (Payload::Ticker(p), Body::Plain(Payload::Ticker(own))) => *own = *p,
+            (payload, body) => *body = Body::Plain(copy(payload)),
         }
     }
 

@@ -12,7 +12,8 @@
 
 use super::{Item, Reader};
 use crate::clock;
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// Which events may be handed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,18 +26,20 @@ pub enum Rule {
 
 struct Member {
     reader: Reader,
-    /// Events of this reader that are not handed out yet.
-    held: usize,
+    /// Events that are not handed out yet, the next one last.
+    batch: Vec<Item>,
     /// Every event of the queue up to this number was read.
     safe: u64,
-    /// The time that the events handed out in this round have taken.
-    spent_ns: u64,
+    /// The ticks that the events handed out in this round have taken.
+    spent: u64,
 }
 
-struct Held {
-    member: usize,
-    seq: u64,
-    item: Item,
+impl Member {
+    /// Returns the number of the next event, which may be handed out in this round.
+    #[inline]
+    fn next(&self, share: u64) -> Option<u64> {
+        self.batch.last().filter(|_| self.spent < share).map(Item::seq)
+    }
 }
 
 /// The readers of one host.
@@ -44,61 +47,54 @@ pub struct Merge {
     rule: Rule,
     /// The most events taken from one lane at once.
     batch: usize,
+    /// A reader whose events have taken as many ticks waits for the next round.
+    share: u64,
     members: Vec<Member>,
-    /// What may still be handed out in this round, by sequence.
-    hand: VecDeque<Held>,
-    /// What waits for the next round, by sequence.
-    deferred: VecDeque<Held>,
-    /// The smallest safe number.
-    common: u64,
+    /// The next event of each reader in the round, except for the current one: its number, and its reader.
+    order: BinaryHeap<Reverse<(u64, usize)>>,
+    /// Events above this number wait for the next round.
+    limit: u64,
     /// The reader of the event handed out last.
-    last: Option<usize>,
-    last_ticks: u64,
-    scratch: Vec<Item>,
+    current: Option<usize>,
+    /// When the last event was handed out.
+    since: u64,
 }
 
 impl Merge {
     /// The share of a reader in a round, beside other readers.
     const EVENTS: usize = 64;
-    /// A reader whose events have taken longer waits for the next round.
-    const SPENT_NS: u64 = 2_000_000;
+    const SHARE_NS: u64 = 2_000_000;
 
     /// Returns a merge without readers. `batch` is the largest number of events taken from one lane at once.
     pub fn new(rule: Rule, batch: usize) -> Self {
         Self {
             rule,
             batch,
+            share: if rule == Rule::Own { clock::ticks_in(Self::SHARE_NS) } else { u64::MAX },
             members: Vec::new(),
-            hand: VecDeque::new(),
-            deferred: VecDeque::new(),
-            common: 0,
-            last: None,
-            last_ticks: 0,
-            scratch: Vec::new(),
+            order: BinaryHeap::new(),
+            limit: 0,
+            current: None,
+            since: 0,
         }
     }
 
     /// Adds a reader, which takes part from the next round on. Its index is the number of readers before.
     pub fn push(&mut self, reader: Reader) {
-        self.members.push(Member { reader, held: 0, safe: 0, spent_ns: 0 });
+        self.members.push(Member { reader, batch: Vec::new(), safe: 0, spent: 0 });
     }
 
-    /// Removes a reader and drops its events. The indexes above move down by one.
+    /// Removes a reader, drops its events and ends the round. The indexes above move down by one.
     pub fn remove(&mut self, index: usize) -> Reader {
-        for events in [&mut self.hand, &mut self.deferred] {
-            events.retain(|held| held.member != index);
-            for held in events.iter_mut().filter(|held| held.member > index) {
-                held.member -= 1;
-            }
-        }
-        self.last = None;
+        self.order.clear();
+        self.current = None;
         self.members.remove(index).reader
     }
 
     /// Returns whether a reader has events, taken or not.
     pub fn reader_has_work(&self, index: usize) -> bool {
         let member = &self.members[index];
-        member.held > 0 || member.reader.has_work()
+        !member.batch.is_empty() || member.reader.has_work()
     }
 
     /// Returns whether a round would have events.
@@ -108,26 +104,20 @@ impl Merge {
 
     /// Starts a round: reads every reader that is not held. `watermark` is a reading of the dispatcher's watermark.
     pub fn read(&mut self, watermark: u64) {
-        let alone = self.members.len() == 1;
-        let max = if alone || self.rule == Rule::Common { self.batch } else { self.batch.min(Self::EVENTS) };
-        self.hand.append(&mut self.deferred);
-        let mut unsorted = !alone && !self.hand.is_empty();
+        let is_shared = self.rule == Rule::Own && self.members.len() > 1;
+        let max = if is_shared { self.batch.min(Self::EVENTS) } else { self.batch };
+        self.order.clear();
         for (index, member) in self.members.iter_mut().enumerate() {
-            member.spent_ns = 0;
-            if member.held > 0 {
-                continue;
+            member.spent = 0;
+            if member.batch.is_empty() {
+                member.safe = member.reader.read(watermark, max, &mut member.batch);
+                member.batch.reverse();
             }
-            member.safe = member.reader.read(watermark, max, &mut self.scratch);
-            member.held = self.scratch.len();
-            unsorted |= !alone && member.held > 0;
-            let held = |item: Item| Held { member: index, seq: item.header().seq, item };
-            self.hand.extend(self.scratch.drain(..).map(held));
+            self.order.extend(member.next(self.share).map(|seq| Reverse((seq, index))));
         }
-        if unsorted {
-            self.hand.make_contiguous().sort_by_key(|held| held.seq);
-        }
-        self.common = self.members.iter().map(|member| member.safe).min().unwrap_or(watermark);
-        self.last = None;
+        let common = || self.members.iter().map(|member| member.safe).min().unwrap_or(watermark);
+        self.limit = if self.rule == Rule::Common { common() } else { u64::MAX };
+        self.current = None;
     }
 
     /// Hands out the next event of the round, with the index of its reader; `None` ends the round.
@@ -136,25 +126,27 @@ impl Merge {
     /// before the next round.
     #[inline]
     pub fn next(&mut self, ticks: u64) -> Option<(usize, Item)> {
-        if let Some(last) = self.last {
-            self.members[last].spent_ns += clock::elapsed_ns(self.last_ticks, ticks);
+        let (seq, index) = self.next_reader(ticks)?;
+        if seq > self.limit {
+            return None;
         }
-        self.last_ticks = ticks;
-        while let Some(held) = self.hand.front() {
-            if self.rule == Rule::Common && held.seq > self.common {
-                break;
+        let item = self.members[index].batch.pop()?;
+        (self.current, self.since) = (Some(index), ticks);
+        Some((index, item))
+    }
+
+    /// Returns the reader of the next event and its number, taken out of the order.
+    #[inline]
+    fn next_reader(&mut self, ticks: u64) -> Option<(u64, usize)> {
+        if let Some(index) = self.current.take() {
+            let member = &mut self.members[index];
+            member.spent += ticks.saturating_sub(self.since);
+            if let Some(seq) = member.next(self.share) {
+                let own = (seq, index);
+                let first = self.order.peek_mut().filter(|first| first.0 < own);
+                return Some(first.map_or(own, |mut first| std::mem::replace(&mut *first, Reverse(own)).0));
             }
-            let held = self.hand.pop_front()?;
-            let member = &mut self.members[held.member];
-            if self.rule == Rule::Own && member.spent_ns >= Self::SPENT_NS {
-                self.deferred.push_back(held);
-                continue;
-            }
-            member.held -= 1;
-            self.last = Some(held.member);
-            return Some((held.member, held.item));
         }
-        self.last = None;
-        None
+        self.order.pop().map(|first| first.0)
     }
 }

@@ -5,7 +5,6 @@ use super::{ConflationCell, Queue};
 use crate::event::Event;
 use crate::pool::{Shared, Slot};
 use crate::sync::{Arc, Ordering, fence};
-use std::collections::VecDeque;
 use std::ops::Deref;
 
 /// An event that a reader has taken out of its queue.
@@ -30,7 +29,7 @@ impl Deref for Item {
 
 impl Item {
     #[inline]
-    fn seq(&self) -> u64 {
+    pub(super) fn seq(&self) -> u64 {
         self.header().seq
     }
 }
@@ -38,7 +37,7 @@ impl Item {
 /// Events taken from one source and not yet returned, by sequence.
 #[derive(Default)]
 struct Lane {
-    staged: VecDeque<Item>,
+    staged: Vec<Item>,
     /// Every event of the source up to this number was taken.
     upto: u64,
 }
@@ -46,14 +45,19 @@ struct Lane {
 impl Lane {
     /// Notes that the source was emptied up to `watermark`, or that it was left at the last event taken.
     fn taken(&mut self, stopped: bool, watermark: u64) {
-        self.upto = if stopped { self.staged.back().map_or(watermark, Item::seq) } else { watermark };
+        self.upto = if stopped { self.staged.last().map_or(watermark, Item::seq) } else { watermark };
     }
 
     /// Moves the events up to `safe` to `out`. Returns whether there were any.
     fn give(&mut self, safe: u64, out: &mut Vec<Item>) -> bool {
-        let n = self.staged.partition_point(|item| item.seq() <= safe);
-        out.extend(self.staged.drain(..n));
-        n > 0
+        let before = out.len();
+        if self.upto <= safe {
+            out.append(&mut self.staged);
+        } else {
+            let n = self.staged.partition_point(|item| item.seq() <= safe);
+            out.extend(self.staged.drain(..n));
+        }
+        out.len() > before
     }
 }
 
@@ -156,7 +160,7 @@ impl Reader {
         }
         if self.private.staged.is_empty() {
             let staged = &mut self.private.staged;
-            let taken = queue.private.take(watermark, max, |event| staged.push_back(Item::Private(event)));
+            let taken = queue.private.take(watermark, max, |event| staged.push(Item::Private(event)));
             self.private.taken(taken == max, watermark);
         }
     }
@@ -171,7 +175,7 @@ impl Reader {
                 has_returned = true;
                 put_back(queue, cell, event);
             }
-            Some(event) => staged.push_back(Item::Pooled(event)),
+            Some(event) => staged.push(Item::Pooled(event)),
             None => {}
         });
         if has_returned {
@@ -183,9 +187,9 @@ impl Reader {
             }
         }
         // The cell that was filled last comes first.
-        staged.make_contiguous().reverse();
+        staged.reverse();
         if !staged.iter().is_sorted_by_key(Item::seq) {
-            staged.make_contiguous().sort_unstable_by_key(Item::seq);
+            staged.sort_unstable_by_key(Item::seq);
         }
         self.cells.taken(false, watermark);
     }

@@ -4,7 +4,6 @@ use super::Item;
 use crate::event::Event;
 use crate::pool::{Shared, Slot};
 use crate::sync::{AtomicPtr, AtomicU64, CachePadded, Ordering};
-use std::collections::VecDeque;
 
 struct Cell {
     event: AtomicPtr<Slot<Event>>,
@@ -79,13 +78,7 @@ impl Ring {
 
     /// Takes up to `max` events whose number is at most `bound`, oldest first. Returns whether it stopped at `max`.
     #[inline]
-    pub fn take(
-        &self,
-        bound: u64,
-        max: usize,
-        out: &mut VecDeque<Item>,
-        raw: &mut Vec<*mut Slot<Event>>,
-    ) -> bool {
+    pub fn take(&self, bound: u64, max: usize, out: &mut Vec<Item>, raw: &mut Vec<*mut Slot<Event>>) -> bool {
         loop {
             let head = self.head.load(Ordering::Acquire);
             let tail = self.tail.load(Ordering::Acquire);
@@ -113,7 +106,7 @@ impl Ring {
 
     /// Frees every event.
     pub fn clear(&self) {
-        let (mut out, mut raw) = (VecDeque::new(), Vec::new());
+        let (mut out, mut raw) = (Vec::new(), Vec::new());
         if !self.cells.is_empty() {
             self.take(u64::MAX, self.cells.len(), &mut out, &mut raw);
         }

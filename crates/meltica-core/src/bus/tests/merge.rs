@@ -127,6 +127,27 @@ fn a_backlog_delays_no_other_reader_and_hoards_no_slots() {
     assert!(merged.of(0).len() >= 200, "the backlog goes on");
 }
 
+#[test]
+fn a_removed_reader_ends_the_round_and_takes_no_event_of_another() {
+    let mut merged = Merged::new(Rule::Own, 8, "merge-removed");
+    for kind in [Kind::Trade, Kind::KlineSummary, Kind::BalanceUpdate] {
+        merged.add(DROP, 16, &[(kind, 0)]);
+    }
+    for kind in [Kind::KlineSummary, Kind::Trade, Kind::KlineSummary, Kind::BalanceUpdate] {
+        merged.send(kind, 0, 0).unwrap();
+    }
+    merged.merge.read(merged.dispatcher.watermark());
+    let first = merged.merge.next(0).map(|(reader, item)| (reader, item.header().seq));
+    assert_eq!(first, Some((1, 1)));
+    let removed = merged.merge.remove(1);
+    merged.dispatcher.close(removed.queue());
+    assert!(merged.merge.next(0).is_none(), "indexes have changed");
+    merged.round(0);
+    let numbers: Vec<_> = merged.handed.iter().map(|(reader, seq, _)| (*reader, *seq)).collect();
+    assert_eq!(numbers, [(0, 2), (1, 4)]);
+    assert!(!merged.merge.has_work());
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Send(Kind, usize),
