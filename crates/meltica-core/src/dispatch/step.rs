@@ -158,27 +158,21 @@ impl<'p> Step<'p> {
         if !self.entry.blocking {
             return Ok(lock(&dispatcher.order));
         }
-        let mut targets = self.targets();
         let full = |target: &&Target| target.queue.blocks(kind) && !target.queue.has_room(kind);
         loop {
-            while let Some(target) = targets.find(full) {
-                if self.stop.never_waits() || target.waker.is_mine() {
-                    return Err(NotDispatched::QueueFull);
-                }
-                // Sleeping readers must be woken for the events already queued, or the wait would not end.
-                wake_all(self.wakes);
-                target.queue.wait_for_room(kind, Some(Instant::now() + WAIT));
-                if self.stop.is_stopped() {
-                    return Err(NotDispatched::Stopped);
-                }
-                targets = self.targets();
-            }
+            // Checked under the lock only: another publisher may take the room until then.
             let order = lock(&dispatcher.order);
-            targets = self.targets();
-            if targets.find(full).is_none() {
-                return Ok(order);
+            let Some(target) = self.targets().find(full) else { return Ok(order) };
+            drop(order);
+            if self.stop.never_waits() || target.waker.is_mine() {
+                return Err(NotDispatched::QueueFull);
             }
-            targets = self.targets();
+            // Sleeping readers must be woken for the events already queued, or the wait would not end.
+            wake_all(self.wakes);
+            target.queue.wait_for_room(kind, Some(Instant::now() + WAIT));
+            if self.stop.is_stopped() {
+                return Err(NotDispatched::Stopped);
+            }
         }
     }
 }
