@@ -156,13 +156,21 @@ impl File {
 /// Reads the receive time at the beginning of a line. Returns it and the start of the frame after it.
 #[inline]
 fn stamp(line: &[u8]) -> Option<(Nanos, usize)> {
-    let digits = line.iter().take_while(|b| b.is_ascii_digit()).count();
-    if !(1..=19).contains(&digits) || line.get(digits) != Some(&b' ') {
+    /// The most digits of a time. A number of as many fits into 64 bits without a sign.
+    const DIGITS: usize = 19;
+    let (mut time, mut digits) = (0u64, 0);
+    for byte in line.iter().take(DIGITS) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        time = time * 10 + u64::from(digit);
+        digits += 1;
+    }
+    if digits == 0 || line.get(digits) != Some(&b' ') {
         return None;
     }
-    let time =
-        line[..digits].iter().try_fold(0i64, |n, b| n.checked_mul(10)?.checked_add(i64::from(b - b'0')))?;
-    Some((time, digits + 1))
+    Some((Nanos::try_from(time).ok()?, digits + 1))
 }
 
 /// Merges several files into one stream by (time, file, line). A line without a valid time keeps its place in its file.
@@ -290,6 +298,29 @@ mod tests {
         for step in [1, 3, 1000] {
             let merged = lines(&["1 a\n3 b\n3 c\n", "1 d\r\n2 e\n\n3 f"], step);
             assert_eq!(merged, ["0:1:a", "1:1:d", "1:2:e", "0:3:b", "0:3:c", "1:3:f"]);
+        }
+    }
+
+    #[test]
+    fn a_stamp_has_one_to_nineteen_digits_and_fits() {
+        let largest = Nanos::MAX.to_string();
+        for (line, read) in [
+            ("0 a", Some((0, 2))),
+            ("0001 a", Some((1, 5))),
+            ("7 ", Some((7, 2))),
+            (&format!("{largest} a"), Some((Nanos::MAX, 20))),
+            ("9223372036854775808 a", None),
+            ("9999999999999999999 a", None),
+            ("00000000000000000001 a", None),
+            ("", None),
+            (" 1 a", None),
+            ("12", None),
+            ("12\t", None),
+            ("-1 a", None),
+            ("1: a", None),
+            ("1/ a", None),
+        ] {
+            assert_eq!(stamp(line.as_bytes()), read, "{line:?}");
         }
     }
 
