@@ -57,7 +57,8 @@ impl<const ASKS: bool> Ladder<ASKS> {
         out.clear();
         let price = |level: &PriceLevel| PriceLevel { price: Self::flip(level.price), ..*level };
         let near = &self.levels[self.levels.len().saturating_sub(depth)..];
-        if depth <= NEAR && near.iter().all(|level| level.quantity != 0) {
+        // Without a check of each level, the compiler copies several at once.
+        if self.tombstones == 0 || depth <= NEAR && near.iter().all(|level| level.quantity != 0) {
             out.extend(near.iter().rev().map(price));
         } else {
             out.extend(self.levels.iter().rev().filter(|level| level.quantity != 0).take(depth).map(price));
