@@ -203,7 +203,8 @@ class OrderMachine(Transitions):
     def not_found(self, asked_at: int, now: int, *, absent: bool) -> list[Effect]:
         """7: records that the venue does not know the order, as of a query that was made at `asked_at`.
 
-        `absent` says whether open orders and fills were read since then, and have nothing of the order.
+        `absent` says whether open orders and fills were read since then, the order is not open, and its fills
+        were passed to `filled` before.
         """
         record = self.record
         self._query_answered(asked_at)
@@ -237,6 +238,12 @@ class OrderMachine(Transitions):
             self._end(OrderState.CANCELLED, FORGOTTEN, now, out)
         elif record.state is not OrderState.UNKNOWN:
             self._become_unknown(FORGOTTEN, now, out)
+        return self._finish(out)
+
+    def query(self, now: int) -> list[Effect]:
+        """Requests a query, for example after a lost stream. It is repeated until a fresh answer arrives."""
+        out = self._begin()
+        self._query_order(now, out)
         return self._finish(out)
 
     def resolve(self, state: OrderState, reason: str, now: int) -> list[Effect]:

@@ -18,6 +18,7 @@ from hypothesis.stateful import (
 )
 
 from meltica.model.enums import OrderState
+from meltica.model.fills import Fill
 from meltica.trading.effects import (
     BookFill,
     CheckForgotten,
@@ -241,16 +242,21 @@ class World(RuleBasedStateMachine):
                 effects = one.amend_refused(now, payload)
             case "amend":
                 effects = one.amend_answered(now, payload)
-            case "QueryOrder" if payload is None:
+            case "QueryOrder" if isinstance(payload, list):
+                self.apply(self.pass_fills(message))
                 effects = one.not_found(message.asked_at, now, absent=True)
             case "QueryOrder":
                 effects = one.reported(payload, now, asked_at=message.asked_at, recovered=True)
             case _:
-                effects = [each for fill in payload for each in one.filled(fill, now, recovered=True)]
+                effects = self.pass_fills(message)
         self.apply(effects)
         if message.kind == "CheckForgotten":
             agrees = {fill.execution_id for fill in message.payload} == {*self.booked}
             self.apply(one.forgotten(now, agrees=agrees))
+
+    def pass_fills(self, message: Message) -> list[Effect]:
+        fills: list[Fill] = message.payload
+        return [each for fill in fills for each in self.one.filled(fill, self.now, recovered=True)]
 
     @precondition(lambda self: self.venue.stream)
     @rule(index=INDEX, how=st.sampled_from(["once", "once", "twice", "never"]))
@@ -272,7 +278,7 @@ class World(RuleBasedStateMachine):
         kind = self.queries.pop(index % len(self.queries))
         match kind:
             case "QueryOrder":
-                payload = self.venue.snapshot()
+                payload = self.venue.snapshot() or [*self.venue.fills]
             case _:
                 payload = [*self.venue.fills]
         self.answers.append(Message(kind, payload, None, self.now))
@@ -336,6 +342,9 @@ class World(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """When nothing is lost any more, our side arrives at the venue's truth."""
+        if self.one.record.sent_at is not None:
+            # Reports of the stream are lost with the stream, and what is open is queried when it is back.
+            self.apply(self.one.query(self.now))
         for _ in range(40):
             while self.wire:
                 request = self.wire[0]
