@@ -1,6 +1,8 @@
 """The group-commit writer: one transaction per batch, and a row that fails, fails alone."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncGenerator
 from decimal import Decimal
 from typing import Any, LiteralString, NamedTuple
@@ -13,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 
 from meltica.errors import ChangeInDoubt, DatabaseError, DatabaseUnavailable, LockNotHeld
 from meltica.model.enums import Mode, OrderState
-from meltica.persistence.database import Database
+from meltica.persistence.database import Database, PoolOptions
 from meltica.persistence.lock import GatewayLock
 from meltica.persistence.stores.outbox import order_event
 from meltica.persistence.stores.trading.durability import check_durability
@@ -354,6 +356,25 @@ async def test_a_connection_cut_before_commit_is_not_in_doubt(world: World) -> N
     assert not isinstance(caught.value, ChangeInDoubt)
     assert not world.writer.in_doubt
     assert (await world.writer.commit([order()])).failures == ()
+
+
+async def test_a_server_that_does_not_answer_is_left_in_bounded_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it executes after that is rolled back, because its COMMIT was not sent."""
+    monkeypatch.setattr("meltica.persistence.stores.trading.writer.COMMIT_TIMEOUT", 0.3)
+    async with await Database.open(world.url, PoolOptions(max_size=1)) as database:
+        async with database.connection() as connection:
+            backend = connection.info.backend_pid
+        os.kill(backend, signal.SIGSTOP)
+        try:
+            with pytest.raises(DatabaseUnavailable, match=r"nothing was written: .* did not respond"):
+                await GroupCommitWriter(database, world.lock).commit([order()])
+        finally:
+            os.kill(backend, signal.SIGCONT)
+        while world.query(f"select from pg_stat_activity where pid = {backend}"):
+            await asyncio.sleep(0)
+    assert await TradingLoader(world.database).open_orders() == []
 
 
 @pytest.mark.parametrize("setting", ["synchronous_commit=off"])

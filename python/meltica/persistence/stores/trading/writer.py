@@ -14,16 +14,18 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import LiteralString
 
 import msgspec
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
+from psycopg.pq import TransactionStatus
 
 from meltica.errors import ChangeInDoubt, DatabaseError, DatabaseUnavailable, LockNotHeld
 from meltica.persistence.database import Database, error_text
 from meltica.persistence.lock import Epoch, GatewayLock
 from meltica.persistence.stores.outbox import EventRow
-from meltica.persistence.stores.trading.halts import ACTIVE_HALTS, ActiveHalt, active_halt_row
+from meltica.persistence.stores.trading.halts import ACTIVE_HALTS, ActiveHalt
 from meltica.persistence.stores.trading.rows import (
     CheckpointRow,
     DeadLetterRow,
@@ -42,7 +44,9 @@ UNSETTLED = "the outcome of the last commit is still unknown"
 _ROW_ERRORS = ("22", "23", "54")
 """SQLSTATE classes of errors that a row causes: data, integrity, limits."""
 _UNENCODABLE = (ValueError, TypeError, OverflowError)
-_TRANSACTION = "select pg_current_xact_id()::text"
+_START: LiteralString = (
+    "select pg_current_xact_id()::text, (select json_agg(halt)::text from (" + ACTIVE_HALTS + ") halt)"
+)
 
 _log = logging.getLogger("meltica.trading")
 
@@ -182,10 +186,14 @@ class GroupCommitWriter:
     async def _commit(self, attempt: _Attempt, epoch: Epoch, *, careful: bool) -> Committed:
         """Runs one transaction. In a careful one, each row fails alone."""
         try:
-            async with asyncio.timeout(COMMIT_TIMEOUT), self._database.transaction() as connection:
+            async with asyncio.timeout(COMMIT_TIMEOUT), self._database.connection() as connection:
                 write = self._write_careful if careful else self._write
-                await write(connection, attempt, epoch)
-                attempt.committing = True
+                try:
+                    await write(connection, attempt, epoch)
+                    attempt.committing = True
+                    await connection.execute("COMMIT")
+                finally:
+                    await _end_transaction(connection)
             attempt.committing = False
         except psycopg.Error as error:
             # The server's own error: it rolled the transaction back.
@@ -213,28 +221,24 @@ class GroupCommitWriter:
         except _UNENCODABLE as error:
             raise _RowRefused from error
         async with connection.pipeline():
-            await self._begin(connection, attempt, epoch)
+            await connection.execute("BEGIN")
+            started = await connection.execute(_START)
             cursors = {
                 kind: await connection.execute(TABLES[kind].statement, [parameter])
                 for kind, parameter in parameters.items()
             }
+            # The last statement, because it waits: with its answer, all others have arrived, too.
+            await self._lock.prove(connection, epoch)
+            await _record_start(attempt, started)
             for kind, cursor in cursors.items():
                 if TABLES[kind].new:
                     _record_new(attempt, kind, await cursor.fetchall())
 
-    async def _begin(self, connection: AsyncConnection, attempt: _Attempt, epoch: Epoch) -> None:
-        """Proves the epoch, and reads the active halts and the id of the transaction."""
-        await self._lock.prove(connection, epoch)
-        transaction = await connection.execute(_TRANSACTION)
-        halts = await connection.cursor(row_factory=active_halt_row).execute(ACTIVE_HALTS)
-        attempt.halts = await halts.fetchall()
-        row = await transaction.fetchone()
-        assert row is not None
-        attempt.transaction = row[0]
-
     async def _write_careful(self, connection: AsyncConnection, attempt: _Attempt, epoch: Epoch) -> None:
         """Writes each table in savepoints, and leaves out what depends on a row that failed."""
-        await self._begin(connection, attempt, epoch)
+        await connection.execute("BEGIN")
+        await self._lock.prove(connection, epoch)
+        await _record_start(attempt, await connection.execute(_START))
         refused: list[Failure] = []
         while True:
             attempt.failures, attempt.new = list(refused), {}
@@ -335,6 +339,23 @@ def _obstacle(row: Row, attempt: _Attempt) -> str | None:
         if row.aggregate_id in map(str, ids):
             return "what it reports was not stored"
     return None
+
+
+async def _record_start(attempt: _Attempt, started: AsyncCursor[tuple[str, str | None]]) -> None:
+    """Records the id of the transaction and the active halts."""
+    row = await started.fetchone()
+    assert row is not None
+    attempt.transaction = row[0]
+    attempt.halts = msgspec.json.decode(row[1] or "[]", type=list[ActiveHalt])
+
+
+async def _end_transaction(connection: AsyncConnection) -> None:
+    """Rolls back what was not committed; closes a connection whose server does not answer."""
+    status = connection.info.transaction_status
+    if status is TransactionStatus.ACTIVE:
+        await connection.close()
+    elif status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}:
+        await connection.rollback()
 
 
 def _record_new(
