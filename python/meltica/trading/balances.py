@@ -1,0 +1,316 @@
+"""Balances: four lines per provider and currency, which show whether ours and the venue's ledger agree.
+
+| line | content |
+|---|---|
+| venue | the venue's total as of its stamp, with all later flows applied |
+| instances | what the fills of our orders add up to, per instance |
+| not ours | entries: opening, deposit, withdrawal, fill of a foreign order, booking, inventory |
+| difference | the rest: never folded into another line |
+
+An inventory is a sale from "not ours" to the instance at a stated price: coins in one direction, money in the
+other. The line of an instance can thus be derived from its positions, exactly.
+
+A balance is absolute: it includes what happened up to its stamp, in the venue's time, and nothing later. A
+balance that is older than the latest one changes nothing. A fill after the stamp is applied, whatever arrives
+first.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import NamedTuple
+
+from meltica.model.balances import Balance
+from meltica.model.enums import Mode, Side
+from meltica.model.fills import Fill
+from meltica.model.orders import OrderSnapshot
+from meltica.model.symbols import currencies
+from meltica.persistence.stores.trading.rows import EntryKind
+from meltica.trading.exact import ZERO, add, multiply, negate, subtract, total
+from meltica.trading.order import Owner, PositionKey
+from meltica.trading.positions import Position
+
+SETTLES_WITHIN = 10 * 10**9
+"""Nanoseconds for which a difference may last, with nothing in flight, before it is a fault."""
+
+Currency = tuple[str, str]
+"""Provider and currency."""
+
+
+class Entry(NamedTuple):
+    """A flow of an account that is of no instance."""
+
+    provider: str
+    kind: EntryKind
+    id: str
+    """The venue's id, or one of ours. With kind and currency it is booked once."""
+    currency: str
+    amount: Decimal
+    time: int | None = None
+    """The venue's time; None for what the venue's balance includes already, such as a booking."""
+
+
+class Lines(NamedTuple):
+    """The four lines of one currency."""
+
+    venue: Decimal | None
+    """None before the first balance; so is the difference."""
+    instances: Decimal
+    not_ours: Decimal
+    difference: Decimal | None
+
+
+class Difference(NamedTuple):
+    """A difference that became a fault, changed while it was one, or ended: then its amount is zero."""
+
+    provider: str
+    currency: str
+    amount: Decimal
+
+
+@dataclass(slots=True)
+class _Line:
+    """One currency at one provider."""
+
+    reported: Balance | None = None
+    later: list[tuple[int, Decimal]] = field(default_factory=list[tuple[int, Decimal]])
+    """Time and amount of the flows after the stamp."""
+    instances: dict[Owner, Decimal] = field(default_factory=dict[Owner, Decimal])
+    not_ours: Decimal = ZERO
+    foreign_holds: dict[str, Decimal | None] = field(default_factory=dict[str, Decimal | None])
+    """Id of a foreign order -> what it holds; None if it has no price."""
+    differs_since: int | None = None
+    fault: Decimal = ZERO
+
+    def flow(self, amount: Decimal, time: int | None) -> None:
+        if time is not None and (self.reported is None or time > self.reported.time):
+            self.later.append((time, amount))
+
+    def report(self, balance: Balance) -> bool:
+        if self.reported is not None and balance.time < self.reported.time:
+            return False
+        self.reported = balance
+        self.later = [flow for flow in self.later if flow[0] > balance.time]
+        return True
+
+    def venue(self) -> Decimal | None:
+        if self.reported is None:
+            return None
+        return add(self.reported.total, total(amount for _, amount in self.later))
+
+    def lines(self) -> Lines:
+        instances, venue = total(self.instances.values()), self.venue()
+        if venue is None:
+            return Lines(None, instances, self.not_ours, None)
+        return Lines(venue, instances, self.not_ours, subtract(subtract(venue, instances), self.not_ours))
+
+
+class Balances:
+    """The balances of all accounts of one mode: live and paper accounts have nothing in common."""
+
+    def __init__(self, mode: Mode) -> None:
+        self.mode = mode
+        self._lines: dict[Currency, _Line] = {}
+        self._booked: set[tuple[str, EntryKind, str, str]] = set()
+
+    # From rows
+
+    def restore_position(self, position: Position) -> None:
+        """Adds what the fills of a position add up to, from its row."""
+        key = position.key
+        base, quote = currencies(key.symbol)
+        money = subtract(position.realised, position.cost)
+        flows = {base: position.quantity, quote: subtract(money, position.fees.get(quote, ZERO))}
+        for currency, fee in position.fees.items():
+            if currency not in (base, quote):
+                flows[currency] = negate(fee)
+        for currency, amount in flows.items():
+            self._move(key.owner, key.provider, currency, amount, None)
+
+    def restore_not_ours(self, provider: str, currency: str, amount: Decimal) -> None:
+        """Adds the sum of the entries of a currency, from their rows."""
+        line = self._line(provider, currency)
+        line.not_ours = add(line.not_ours, amount)
+
+    # What happens
+
+    def reported(self, provider: str, currency: str, balance: Balance) -> bool:
+        """Records the venue's balance; returns False if it is older than the latest one.
+
+        If the account traded while balances were queried, query again: a fill during the query may be in a
+        balance whose time is before the query.
+        """
+        return self._line(provider, currency).report(balance)
+
+    def fill(self, key: PositionKey, fill: Fill) -> None:
+        """Records a fill that the state machine of its order booked."""
+        for currency, amount in _flows(fill):
+            self._move(key.owner, key.provider, currency, amount, fill.time)
+
+    def book(self, entry: Entry) -> bool:
+        """Records an entry of "not ours"; returns False for one that was booked before."""
+        id = (entry.provider, entry.kind, entry.id, entry.currency)
+        if id in self._booked:
+            return False
+        self._booked.add(id)
+        line = self._line(entry.provider, entry.currency)
+        line.not_ours = add(line.not_ours, entry.amount)
+        line.flow(entry.amount, entry.time)
+        return True
+
+    def open_account(self, provider: str) -> list[Entry]:
+        """Books what a new account has as its opening; returns the entries, also those of zero.
+
+        Call it once in the life of an account, when it is reconciled for the first time.
+        """
+        entries: list[Entry] = []
+        for (name, currency), line in self._lines.items():
+            difference = line.lines().difference
+            if name == provider and difference is not None:
+                entries.append(Entry(provider, EntryKind.OPENING, "opening", currency, difference))
+        for entry in entries:
+            self.book(entry)
+        return entries
+
+    def foreign_fill(self, provider: str, fill: Fill) -> list[Entry]:
+        """Books a fill of an order that is of no instance; returns the new entries."""
+        amounts: dict[str, Decimal] = {}
+        for currency, amount in _flows(fill):
+            amounts[currency] = add(amounts.get(currency, ZERO), amount)
+        # An execution id is unique together with its order.
+        id = f"{fill.venue_order_id or fill.client_order_id}:{fill.execution_id}"
+        entries = [
+            Entry(provider, EntryKind.FOREIGN_FILL, id, currency, amount, fill.time)
+            for currency, amount in amounts.items()
+        ]
+        return [entry for entry in entries if self.book(entry)]
+
+    def transfer(self, key: PositionKey, quantity: Decimal, price: Decimal, id: str) -> list[Entry]:
+        """Sells coins of "not ours" to an instance at a price, or back; returns the new entries.
+
+        Raises ValueError if "not ours" has fewer coins: the sum of inventories never exceeds it.
+        """
+        self._check_mode(key.owner)
+        base, quote = currencies(key.symbol)
+        left = self._line(key.provider, base).not_ours
+        if quantity > left:
+            name = key.owner.instance
+            raise ValueError(
+                f"{quantity} {base} not moved to {name}: only {left} at {key.provider} are not ours"
+            )
+        money = negate(multiply(quantity, price))
+        entries: list[Entry] = []
+        for currency, amount in ((base, quantity), (quote, money)):
+            entry = Entry(key.provider, EntryKind.INVENTORY, id, currency, negate(amount))
+            if self.book(entry):
+                self._move(key.owner, key.provider, currency, amount, None)
+                entries.append(entry)
+        return entries
+
+    def foreign_order(self, provider: str, order: OrderSnapshot) -> None:
+        """Records a report of an order that is of no instance. While open, it holds a part of the balance."""
+        base, quote = currencies(order.symbol)
+        is_buy = order.side is Side.BUY
+        holds = self._line(provider, quote if is_buy else base).foreign_holds
+        id = order.venue_order_id or order.client_order_id
+        if order.state.is_final:
+            holds.pop(id, None)
+            return
+        left = subtract(order.quantity, order.filled_quantity)
+        if is_buy:
+            holds[id] = None if order.price is None else multiply(left, order.price)
+        else:
+            holds[id] = left
+
+    def foreign_orders(self, provider: str, orders: Iterable[OrderSnapshot]) -> None:
+        """Records all open orders of an account that are of no instance; others are no longer open."""
+        for (name, _), line in self._lines.items():
+            if name == provider:
+                line.foreign_holds.clear()
+        for order in orders:
+            self.foreign_order(provider, order)
+
+    # What follows
+
+    def lines(self, provider: str, currency: str) -> Lines:
+        """Returns the four lines of a currency."""
+        return self._line(provider, currency).lines()
+
+    def of_owner(self, owner: Owner, provider: str, currency: str) -> Decimal:
+        """Returns an instance's part of a currency; negative where its fees or purchases exceed it."""
+        return self._line(provider, currency).instances.get(owner, ZERO)
+
+    def spendable(self, provider: str, currency: str) -> Decimal | None:
+        """Returns the venue's total with all later flows, less the holds of foreign orders.
+
+        The holds of our own orders are not subtracted: risk reserves those. None while the balance is unknown
+        or a foreign order has a hold that cannot be computed.
+        """
+        line = self._line(provider, currency)
+        result = line.venue()
+        for hold in line.foreign_holds.values():
+            if result is None or hold is None:
+                return None
+            result = subtract(result, hold)
+        return result
+
+    def free(self, provider: str, currency: str, held: Decimal) -> Decimal | None:
+        """Returns `spendable` less what the open and unsent orders of all instances hold."""
+        spendable = self.spendable(provider, currency)
+        return None if spendable is None else subtract(spendable, held)
+
+    def held_by_venue(self, provider: str, currency: str) -> Decimal | None:
+        """Returns what the venue says open orders hold, to compare; None before the first balance."""
+        reported = self._line(provider, currency).reported
+        return None if reported is None else subtract(reported.total, reported.available)
+
+    def check(self, now: int, in_flight: Collection[Currency] = ()) -> list[Difference]:
+        """Returns the faults that began, changed or ended. `in_flight` has the currencies that may move."""
+        changes: list[Difference] = []
+        for (provider, currency), line in self._lines.items():
+            difference = line.lines().difference or ZERO
+            if not difference or (provider, currency) in in_flight:
+                line.differs_since = None
+            elif line.differs_since is None:
+                line.differs_since = now
+            lasts = line.differs_since is not None and now >= line.differs_since + SETTLES_WITHIN
+            if difference != line.fault and (lasts or line.fault):
+                line.fault = difference
+                changes.append(Difference(provider, currency, difference))
+        return changes
+
+    @property
+    def faults(self) -> list[Difference]:
+        """The differences that are faults: orders that add risk in their currencies are refused."""
+        return [
+            Difference(provider, currency, line.fault)
+            for (provider, currency), line in self._lines.items()
+            if line.fault
+        ]
+
+    def _line(self, provider: str, currency: str) -> _Line:
+        line = self._lines.get((provider, currency))
+        if line is None:
+            line = self._lines[provider, currency] = _Line()
+        return line
+
+    def _move(self, owner: Owner, provider: str, currency: str, amount: Decimal, time: int | None) -> None:
+        self._check_mode(owner)
+        line = self._line(provider, currency)
+        line.instances[owner] = add(line.instances.get(owner, ZERO), amount)
+        line.flow(amount, time)
+
+    def _check_mode(self, owner: Owner) -> None:
+        if owner.mode is not self.mode:
+            raise ValueError(f"{owner.instance} not booked: its mode is {owner.mode}, not {self.mode}")
+
+
+def _flows(fill: Fill) -> list[tuple[str, Decimal]]:
+    """Returns what a fill moves: base, quote and the fee."""
+    base, quote = currencies(fill.symbol)
+    quantity = fill.quantity if fill.side is Side.BUY else negate(fill.quantity)
+    return [
+        (base, quantity),
+        (quote, negate(multiply(quantity, fill.price))),
+        (fill.fee_currency, negate(fill.fee)),
+    ]
