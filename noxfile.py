@@ -20,9 +20,10 @@ def install(session: nox.Session, *groups: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Rust tests, loom models, Python tests."""
+    """Rust tests, loom models, six mutants of what they test, Python tests."""
     cargo(session, "test", "--workspace", "--all-features", "--locked")
     loom(session)
+    session.run("python", "-m", "tests.mutants", "--ci")
     install(session, "test")
     session.run("pytest", *session.posargs)
 

@@ -86,4 +86,12 @@ mod tests {
         let (ticked, walked) = (elapsed_ns(t0, ticks()) as i64, wall() - w0);
         assert!((ticked - walked).abs() < 5_000_000, "{ticked} ns by ticks, {walked} ns by the wall clock");
     }
+
+    #[test]
+    fn monotonic_time_counts_from_the_first_reading_and_not_from_the_epoch() {
+        let first = monotonic();
+        let day = 86_400_000_000_000;
+        assert!((0..day).contains(&first), "{first} ns");
+        assert!((first..day).contains(&monotonic()));
+    }
 }

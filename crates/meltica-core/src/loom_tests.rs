@@ -18,8 +18,12 @@ use crate::pool::Pools;
 use crate::sync::{Arc, thread};
 
 fn explore(model: impl Fn() + Send + Sync + 'static) {
+    explore_within(3, model);
+}
+
+fn explore_within(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(preemptions);
     builder.check(model);
 }
 
@@ -327,10 +331,10 @@ fn loom_two_producers_share_one_sequence() {
             plane.queue(DEFAULT_POLICIES, 4, &waker, &[Kind::Trade, Kind::BalanceUpdate]);
         let other = {
             let mut publisher = Publisher::new(&plane.dispatcher, provider());
-            thread::spawn(move || Plane::publish(&mut publisher, Kind::BalanceUpdate, 1))
+            thread::spawn(move || Plane::publish(&mut publisher, Kind::Trade, 1))
         };
         let mut publisher = Publisher::new(&plane.dispatcher, provider());
-        let first = Plane::publish(&mut publisher, Kind::Trade, 2);
+        let first = Plane::publish(&mut publisher, Kind::BalanceUpdate, 2);
         let mut items = Vec::new();
         let upto = reader.read(plane.dispatcher.watermark(), 4, &mut items);
         assert_eq!(seqs(&items), (1..=upto).collect::<Vec<_>>(), "every event up to the watermark is read");

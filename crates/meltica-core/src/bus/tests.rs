@@ -7,14 +7,17 @@ mod properties;
 use crate::bus::fixtures::{Size, subscribed};
 use crate::bus::{DEFAULT_POLICIES, Item, OverflowPolicy, Policies, Queue, Reader};
 use crate::decimal::Decimal;
-use crate::dispatch::{Dispatcher, NotDispatched, Origin, Publisher, Route, RouteKey, SubscriptionId};
+use crate::dispatch::{
+    Dispatcher, NotDispatched, Origin, Publisher, Route, RouteKey, StopFlag, SubscriptionId,
+};
 use crate::event::{BalanceUpdate, Header, Kind, Kline, Payload, RiskControl, Ticker, Trade, VenueId};
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{DepthClass, Pools};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 const MARKET: [Kind; 4] = [Kind::Trade, Kind::Ticker, Kind::KlineSummary, Kind::BookSnapshot];
 const PRIVATE: [Kind; 2] = [Kind::BalanceUpdate, Kind::RiskControl];
@@ -232,6 +235,17 @@ fn a_stopped_wait_takes_no_sequence_number() {
     subscriber.read_out(&dispatcher);
     assert_eq!(subscriber.read, [(1, (Kind::Trade, 0, 1)), (2, (Kind::Trade, 0, 3))]);
     assert!(all_slots_are_free(&pools), "undispatched events return their slots");
+}
+
+#[test]
+fn an_interrupted_wait_takes_no_sequence_number() {
+    let (_pools, dispatcher, _subscriber, publisher) = full();
+    let mut publisher = publisher.stopped_by(Arc::new(StopFlag::with_interrupts(|| true)));
+    let (done, result) = mpsc::channel();
+    // Without interrupts the wait would not end.
+    thread::spawn(move || done.send(send(&mut publisher, (Kind::Trade, 0, 2))));
+    assert_eq!(result.recv_timeout(Duration::from_secs(20)), Ok(Err(NotDispatched::Stopped)));
+    assert_eq!(dispatcher.watermark(), 1);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Models of the pool.
 
-use super::explore;
+use super::{explore, explore_within};
 use crate::pool::{Pool, Recycle};
 use crate::sync::{Arc, thread};
 
@@ -108,18 +108,20 @@ fn loom_growth() {
 
 #[test]
 fn loom_free_beside_growth() {
-    explore(|| {
-        // Two slots: a walk that sees one slot ends after it, and does not follow its link to the new chunk.
-        let pool = Arc::new(pool(2));
+    // One preemption: what the walk sees of the growth depends on its loads.
+    explore_within(1, || {
+        let pool = Arc::new(Pool::<Value>::new(1, Value::default));
+        pool.grow_to(2);
         // loom runs the spawned thread last and explores a load only against stores before it: the walk is spawned.
         let other = {
             let pool = Arc::clone(&pool);
-            thread::spawn(move || assert!(pool.free() <= 3, "a walk beside growth ends"))
+            thread::spawn(move || assert!(pool.free() <= 4, "a walk beside growth ends"))
         };
-        pool.grow_to(3);
-        // The slots return in another order, so that the link of the old slot leads to the new chunk.
-        let (new, old) = (pool.borrow(), pool.borrow());
-        drop(new);
+        pool.grow_to(4);
+        // The slots return in another order, so that the link of the first old slot leads to the second new one: an
+        // address that is not null, even if the walk sees no new chunk.
+        let (_first, second, old) = (pool.borrow(), pool.borrow(), pool.borrow());
+        drop(second);
         drop(old);
         other.join().unwrap();
         assert_eq!(pool.free(), 3);
