@@ -115,19 +115,20 @@ drop function pg_temp.nanoseconds;
 
 -- Positions move by fills only, in the transaction of the fill.
 create table positions (
-    instance     text not null,
-    uid          uuid not null,
-    mode         trading_mode not null,
-    revision     text,
-    provider     text not null,
-    symbol       text not null,
-    quantity     signed_amount not null,
+    instance   text not null,
+    uid        uuid not null,
+    mode       trading_mode not null,
+    revision   text,
+    provider   text not null,
+    symbol     text not null,
+    quantity   signed_amount not null,
     -- What the open quantity cost: exact, unlike its average price.
-    cost         signed_amount not null,
-    realised_pnl signed_amount not null,
-    fees         jsonb not null default '{}' check (jsonb_typeof(fees) = 'object'),
-    peak_pnl     signed_amount,
-    updated_at   nanoseconds not null
+    cost       signed_amount not null,
+    realised   signed_amount not null,
+    fees       jsonb not null default '{}' check (jsonb_typeof(fees) = 'object'),
+    -- The highest profit so far.
+    peak       signed_amount not null,
+    updated_at nanoseconds not null
 );
 
 create unique index positions_key on positions (uid, mode, coalesce(revision, ''), provider, symbol);

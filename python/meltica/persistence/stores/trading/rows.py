@@ -156,9 +156,9 @@ class PositionRow(Row, frozen=True, kw_only=True):
     quantity: Decimal
     cost: Decimal
     """What the open quantity cost."""
-    realised_pnl: Decimal = ZERO
+    realised: Decimal = ZERO
     fees: dict[str, Decimal] = {}
-    peak_pnl: Decimal | None = None
+    peak: Decimal = ZERO
     updated_at: int
 
 
