@@ -9,6 +9,7 @@ import pytest
 from meltica.errors import OrderRefused
 from meltica.model.enums import Mode, OrderType, Side, TimeInForce
 from meltica.model.instruments import Instrument
+from meltica.trading.exact import ZERO
 from meltica.trading.order import OrderRecord, Owner
 from meltica.trading.risk.approved import ApprovedOrder, OrderRequest
 from meltica.trading.risk.events import Refusal
@@ -150,19 +151,36 @@ class RiskWorld:
 
     def order(self, approved: ApprovedOrder) -> OrderRecord:
         """Returns the record of an approved order."""
-        return OrderRecord(
-            id=approved.order_id,
-            client_order_id="abc" + approved.order_id.hex[:15],
+        request = self.request(
+            approved.side,
+            str(approved.quantity),
+            str(approved.limit_price),
             owner=approved.owner,
-            provider=approved.provider,
             symbol=approved.symbol,
-            side=approved.side,
-            order_type=OrderType.LIMIT,
+            provider=approved.provider,
             time_in_force=approved.time_in_force,
-            quantity=approved.quantity,
-            limit_price=approved.limit_price,
-            reduce_only=approved.reduce_only,
             post_only=approved.post_only,
+            reduce_only=approved.reduce_only,
+        )
+        return self.record(request._replace(order_id=approved.order_id))
+
+    def record(self, request: OrderRequest, filled: Decimal = ZERO) -> OrderRecord:
+        """Returns the record of a limit order."""
+        assert request.price is not None
+        return OrderRecord(
+            id=request.order_id,
+            client_order_id="abc" + request.order_id.hex[:15],
+            owner=request.owner,
+            provider=request.provider,
+            symbol=request.symbol,
+            side=request.side,
+            order_type=request.order_type,
+            time_in_force=request.time_in_force,
+            quantity=request.quantity,
+            limit_price=request.price,
+            filled_quantity=filled,
+            post_only=request.post_only,
+            reduce_only=request.reduce_only,
             intent_at=self.now,
         )
 

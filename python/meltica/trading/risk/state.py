@@ -3,6 +3,7 @@
 Positions, balances, limits and instruments are not part of it: they have rows and settings of their own.
 """
 
+from collections import deque
 from decimal import Decimal
 from typing import cast
 from uuid import UUID
@@ -54,7 +55,7 @@ def load_state(risk: Risk, state: dict[str, object]) -> None:
         if scope.bucket is not None and entry["throttle"] is not None:
             scope.bucket.full_at = cast(int, entry["throttle"])
         if isinstance(scope, InstanceState):
-            scope.breaches.times.extend(cast(list[int], entry["breaches"]))
+            scope.breaches.times = deque(cast(list[int], entry["breaches"]))
             scope.breaches.closed_at, scope.breaches.cooldown = cast(list[int], entry["breaker"])
     for provider, symbol, full_at in cast(list[tuple[str, str, int]], state["throttles"]):
         bucket = risk.registry.listing(provider, symbol).bucket

@@ -1,0 +1,241 @@
+"""Reservations through fills and amendments, and their rebuild after a restart."""
+
+import json
+from decimal import Decimal
+from uuid import uuid4
+
+import pytest
+
+from meltica.errors import OrderRefused
+from meltica.model.enums import Mode, OrderState
+from meltica.trading.order import Amendment, Owner
+from meltica.trading.risk.limits import GlobalRiskLimits, InstanceRiskLimits
+from meltica.trading.risk.risk import Risk
+from meltica.trading.risk.rules import Rule
+from meltica.trading.risk.scopes import GLOBAL, Scope
+from meltica.trading.risk.state import export_state, load_state
+from tests.support.risk import (
+    BTC,
+    BUY,
+    ETH,
+    SECOND,
+    SELL,
+    UNLIMITED,
+    RiskWorld,
+    expected_sums,
+    instrument,
+    sums,
+    world,
+)
+
+
+def amend(w: RiskWorld, order: object, rule: Rule, **change: Decimal) -> OrderRefused:
+    """Expects that an amendment is refused by a rule and changes nothing."""
+    before = sums(w.risk)
+    with pytest.raises(OrderRefused) as caught:
+        w.risk.approve_amendment(order, w.market, w.now, **change)  # pyright: ignore[reportArgumentType]
+    assert caught.value.rule == rule.value, str(caught.value)
+    assert sums(w.risk) == before
+    return caught.value
+
+
+def size(w: RiskWorld) -> tuple[Decimal, Decimal, Decimal]:
+    """Returns quantity and cost of the open buys of BTC, and what is held of USDT."""
+    exposure = w.risk.registry.state(GLOBAL).exposure(BTC)
+    return exposure.size - exposure.held, exposure.cost, w.risk.registry.listing("p", BTC).quote.held
+
+
+def test_fills_move_the_reservation_into_the_position() -> None:
+    w = world(fee_rate="0.001")
+    order = w.order(w.approve(w.request(BUY, 3)))
+    w.fill(order, 1, 99)
+    assert size(w) == (2, 200, Decimal("200.2"))
+    assert w.risk.registry.state(GLOBAL).exposure(BTC).held == 1
+    w.fill(order, 2, 99)
+    assert size(w) == (0, 0, 0)
+    # A fill that passes the quantity moves the position; the reservation stays at zero.
+    w.fill(order, 1, 99)
+    assert size(w) == (0, 0, 0)
+    assert w.risk.registry.state(GLOBAL).exposure(BTC).size == 4
+    assert w.risk.registry.state(GLOBAL).open_orders == 1
+    w.risk.release(order.id)
+    assert sums(w.risk) == expected_sums(w.risk)
+
+
+def test_an_amendment_reserves_the_larger_until_it_is_answered() -> None:
+    w = world(fee_rate="0.001")
+    order = w.order(w.approve(w.request(BUY, 3)))
+    approved = w.risk.approve_amendment(order, w.market, w.now, quantity=Decimal(4), price=Decimal(50))
+    assert (approved.order_id, approved.quantity, approved.limit_price) == (order.id, 4, 50)
+    assert size(w) == (4, 300, Decimal("300.3"))
+    # The outcome is unknown: fills reduce both versions.
+    w.fill(order, 2, 50)
+    assert size(w) == (2, 100, Decimal("100.1"))
+    amend(w, order, Rule.AMENDMENT_PENDING, quantity=Decimal(5))
+    w.risk.amended(order.id, accepted=True)
+    assert size(w) == (2, 100, Decimal("100.1"))
+    w.risk.approve_amendment(order, w.market, w.now, quantity=Decimal("2.5"), price=Decimal(60))
+    w.risk.amended(order.id, accepted=False)
+    assert size(w) == (2, 100, Decimal("100.1"))
+    w.risk.release(order.id)
+    assert size(w) == (0, 0, 0)
+    w.risk.amended(order.id, accepted=True)
+    w.risk.set_unknown(order.id, unknown=True)
+    assert size(w) == (0, 0, 0)
+    amend(w, order, Rule.ORDER_ENDED, quantity=Decimal(5))
+
+
+def test_an_amendment_down_that_loses_to_a_fill_leaves_nothing() -> None:
+    w = world()
+    order = w.order(w.approve(w.request(BUY, 10)))
+    w.fill(order, 4)
+    w.risk.approve_amendment(order, w.market, w.now, quantity=Decimal(5))
+    w.fill(order, 6)
+    assert size(w) == (0, 0, 0)
+    w.risk.amended(order.id, accepted=True)
+    assert size(w) == (0, 0, 0)
+
+
+def test_an_amendment_is_checked_like_an_order() -> None:
+    w = world(
+        {
+            "maxPositionSize": 5,
+            "maxNotionalValue": 420,
+            "maxOrderSize": "4.5",
+            "priceBandPercent": 5,
+            "maxConcurrentOrders": 1,
+        }
+    )
+    w.balances["p", "USDT"] = Decimal(410)
+    order = w.order(w.approve(w.request(BUY, 3)))
+    amend(w, order, Rule.QUANTITY_INCREMENT, quantity=Decimal("3.00001"))
+    amend(w, order, Rule.PRICE_INCREMENT, price=Decimal("99.999"))
+    amend(w, order, Rule.PRICE_BAND, price=Decimal("105.01"))
+    amend(w, order, Rule.ORDER_SIZE, quantity=Decimal("4.6"))
+    amend(w, order, Rule.NOTIONAL, quantity=Decimal("4.3"))
+    amend(w, order, Rule.BALANCE, quantity=Decimal("4.2"))
+    w.hold(2)
+    amend(w, order, Rule.POSITION, quantity=Decimal("3.1"))
+    w.fill(order, 1)
+    error = amend(w, order, Rule.INVALID_ORDER, quantity=Decimal(1))
+    assert (error.seen, error.limit) == (1, 1)
+    w.risk.approve_amendment(order, w.market, w.now, quantity=Decimal("2.5"))
+    w.risk.amended(order.id, accepted=True)
+    w.risk.halt(GLOBAL, "stop", "alice", w.now)
+    amend(w, order, Rule.HALTED, quantity=Decimal(2))
+
+
+def test_amended_sells_never_pass_the_position() -> None:
+    w = world()
+    w.hold(3)
+    first = w.order(w.approve(w.request(SELL, 1, reduce_only=True)))
+    second = w.order(w.approve(w.request(SELL, 1)))
+    amend(w, first, Rule.REDUCE_ONLY, quantity=Decimal("2.1"))
+    amend(w, second, Rule.POSITION_TO_SELL, quantity=Decimal("2.1"))
+    w.risk.approve_amendment(first, w.market, w.now, quantity=Decimal(2))
+    amend(w, second, Rule.POSITION_TO_SELL, quantity=Decimal("1.1"))
+    w.risk.amended(first.id, accepted=False)
+    w.risk.approve_amendment(second, w.market, w.now, quantity=Decimal(2))
+    # The position shrank meanwhile, so even a new price is refused.
+    w.risk.amended(second.id, accepted=True)
+    w.hold(2)
+    amend(w, first, Rule.REDUCE_ONLY, price=Decimal(101))
+    w.risk.halt(GLOBAL, "stop", "alice", w.now)
+    w.hold(3)
+    w.risk.approve_amendment(first, w.market, w.now, price=Decimal(101))
+
+
+LIMITS = GlobalRiskLimits.model_validate(
+    UNLIMITED.model_dump(by_alias=True)
+    | {"orderThrottle": 1, "orderBurst": 100, "maxDailyLoss": 100, "maxRiskBreaches": 9}
+)
+A_LIMITS = InstanceRiskLimits.model_validate(
+    {
+        "orderThrottle": 2,
+        "orderBurst": 50,
+        "circuitBreaker": {"threshold": 3, "cooldown": "5m"},
+        "capital": 1000,
+        "maxDrawdownPercent": 50,
+    }
+)
+
+
+def configured(balances: dict[tuple[str, str], Decimal], a: Owner, b: Owner) -> Risk:
+    """Returns a `Risk` as it is configured at each start."""
+    risk = Risk(Mode.LIVE, balances, LIMITS)  # pyright: ignore[reportArgumentType]
+    for symbol in (BTC, ETH):
+        risk.registry.set_instrument("p", instrument(symbol), Decimal("0.001"))
+    risk.registry.set_instance(a, {"p": (BTC, ETH)}, A_LIMITS)
+    risk.registry.set_instance(b, {"p": (BTC,)}, InstanceRiskLimits())
+    risk.registry.set_reconciled("p", reconciled=True)
+    return risk
+
+
+def test_a_restart_rebuilds_the_state_exactly() -> None:
+    w = RiskWorld(LIMITS, instance=A_LIMITS, fee_rate="0.001")
+    b = w.add("b", symbols={"p": (BTC,)})
+    shadow = Owner("a", uuid4(), Mode.LIVE, "sha256:abc")
+    for scope in (GLOBAL, Scope.instance(w.a)):
+        w.risk.mark(scope, Decimal("-12.5"), Decimal(900), w.now)
+    w.hold(5)
+    w.risk.set_position(shadow, "p", BTC, Decimal("0.25"))
+    first = w.order(w.approve(w.request(BUY, 3)))
+    w.fill(first, 1)
+    w.risk.approve_amendment(first, w.market, w.now, quantity=Decimal(4), price=Decimal(50))
+    unknown = w.approve(w.request(BUY, 1, symbol=ETH))
+    w.risk.set_unknown(unknown.order_id, unknown=True)
+    w.approve(w.request(SELL, "0.5", reduce_only=True))
+    w.approve(w.request(BUY, 1, owner=b))
+    for _ in range(3):
+        with pytest.raises(OrderRefused):
+            w.approve(w.request(BUY, 1, reduce_only=True))
+    with pytest.raises(OrderRefused):
+        w.approve(w.request(SELL, 9, owner=b))
+    w.risk.halt(Scope.provider("p"), "stop", "alice", w.now)
+
+    state = json.loads(json.dumps(export_state(w.risk)))
+    again = configured(w.balances, w.a, b)
+    for lane in w.risk.registry.lanes.values():
+        again.set_position(lane.owner, lane.listing.provider, lane.listing.symbol, lane.position)
+    load_state(again, state)
+    assert export_state(again) == state
+    assert sums(again) == sums(w.risk)
+    for scope in (GLOBAL, Scope.provider("p"), Scope.instance(w.a), Scope.instance(b)):
+        assert again.status(scope, w.now + SECOND) == w.risk.status(scope, w.now + SECOND)
+    load_state(again, state)
+    assert sums(again) == sums(w.risk)
+
+    for risk in (w.risk, again):
+        risk.resume(Scope.provider("p"), "alice", w.now)
+    w.now += SECOND
+    for request in (
+        w.request(),
+        w.request(symbol=ETH),
+        w.request(owner=b, quantity=2),
+        w.request(SELL, 9, owner=b),
+    ):
+        answers: list[str] = []
+        for risk in (w.risk, again):
+            try:
+                answers.append(str(risk.approve(request, w.market, w.now)))
+            except OrderRefused as refused:
+                answers.append(str(refused))
+        assert answers[0] == answers[1]
+    assert export_state(again) == export_state(w.risk)
+
+
+def test_the_record_of_an_open_order_is_enough_to_reserve_it() -> None:
+    w = world(fee_rate="0.001")
+    order = w.order(w.approve(w.request(BUY, 3)))
+    w.fill(order, 1)
+    w.risk.approve_amendment(order, w.market, w.now, quantity=Decimal(4), price=Decimal(50))
+    order.amendment = Amendment(quantity=Decimal(4), price=Decimal(50), outcome_unknown=True)
+    order.state = OrderState.UNKNOWN
+    w.risk.set_unknown(order.id, unknown=True)
+    before = sums(w.risk)
+    w.risk.release(order.id)
+    w.risk.restore_order(order)
+    assert sums(w.risk) == before
+    assert order.id in w.risk.registry.listing("p", BTC).unknown
+    w.risk.restore_order(order)
+    assert sums(w.risk) == before
