@@ -225,7 +225,7 @@ async def test_a_fill_that_cannot_be_stored_freezes_the_ledger_of_its_instance(w
     committed = await world.writer.commit([bad, good, partly, position(mine, "0.0100"), *theirs, watermark])
     failed = [failure.row for failure in committed.failures]
     assert failed[0] == bad
-    assert "a fill of instance" not in committed.failures[0].error
+    assert "frozen" not in committed.failures[0].error
     assert {type(row).__name__ for row in failed} == {"FillRow", "OrderRow", "PositionRow", "WatermarkRow"}
     assert committed.new_fills == (theirs[0],)
     assert world.writer.frozen == {"maker"}
@@ -243,6 +243,17 @@ async def test_a_fill_that_cannot_be_stored_freezes_the_ledger_of_its_instance(w
     restarted = GroupCommitWriter(world.database, world.lock)
     again = await restarted.commit([fill(mine), good, partly, position(mine, "0.0100"), watermark])
     assert (len(again.new_fills), again.failures) == (2, ())
+
+
+async def test_a_position_that_cannot_be_stored_takes_its_fills_along(world: World) -> None:
+    new = order()
+    await world.writer.commit([new])
+    batch = [fill(new), position(new, "0.0050", realised=Decimal("NaN")), order(instance="other")]
+    committed = await world.writer.commit(batch)
+    assert {type(each.row).__name__ for each in committed.failures} == {"FillRow", "PositionRow"}
+    assert world.writer.frozen == {"maker"}
+    assert world.query("select count(*) from meltica.fills") == [(0,)]
+    assert world.query("select count(*) from meltica.orders") == [(2,)]
 
 
 async def test_a_fill_of_an_order_that_failed_fails_too(world: World) -> None:

@@ -4,9 +4,9 @@
 2. It reads the active halts, which the caller checks before an order leaves.
 3. A row that the database refuses fails alone, together with what depends on it: the fills and events of an
    order. It is kept in `dead_letters`, as is text that had to be shortened.
-4. A fill that fails freezes the ledger of its instance: from that batch on, none of its orders, fills,
-   positions and checkpoints is stored until the gateway restarts and reconciles. So positions remain the sum
-   of the stored fills. The watermark of its provider does not advance.
+4. A fill or a position that fails freezes the ledger of its instance: from that batch on, none of its orders,
+   fills, positions and checkpoints is stored until the gateway restarts and reconciles. So positions remain
+   the sum of the stored fills. The watermark of its provider does not advance.
 5. When the connection breaks inside COMMIT, the writer is in doubt until `settle` reads whether it committed.
 """
 
@@ -121,7 +121,7 @@ class GroupCommitWriter:
 
     @property
     def frozen(self) -> frozenset[str]:
-        """The instances whose ledger is no longer written, because a fill could not be stored."""
+        """The instances whose ledger is no longer written, because a fill or a position was not stored."""
         return frozenset(self._frozen)
 
     async def commit(self, rows: Iterable[Row]) -> Committed:
@@ -245,15 +245,14 @@ class GroupCommitWriter:
             async with connection.transaction() as savepoint:
                 for kind, rows in attempt.groups.items():
                     await self._insert_independent(connection, attempt, kind, rows)
-                fills = [each.row for each in attempt.failures if isinstance(each.row, FillRow)]
-                newly_frozen = {fill.instance for fill in fills} - attempt.frozen
+                refused = [each for each in attempt.failures if isinstance(each.row, FillRow | PositionRow)]
+                newly_frozen = _instances(refused) - attempt.frozen
                 attempt.frozen |= newly_frozen
                 if newly_frozen:
-                    # Rows that were written before the fill failed belong to the frozen ledgers, too.
+                    # What was written before the failure belongs to the frozen ledgers, too.
                     raise psycopg.Rollback(savepoint)
             if not newly_frozen:
                 break
-            refused = [each for each in attempt.failures if isinstance(each.row, FillRow)]
         letters = [
             self._dead_letter(TABLES[type(each.row)], each.error, each.row) for each in attempt.failures
         ]
@@ -267,8 +266,9 @@ class GroupCommitWriter:
         obstacles = [(row, _obstacle(row, attempt)) for row in rows if id(row) not in failed]
         attempt.failures += [Failure(row, cause) for row, cause in obstacles if cause is not None]
         await self._insert(connection, attempt, kind, [row for row, cause in obstacles if cause is None])
+        moves = [each.row for each in attempt.failures]
         attempt.held_back |= {
-            each.row.provider for each in attempt.failures if isinstance(each.row, FillRow | LedgerEntryRow)
+            row.provider for row in moves if isinstance(row, FillRow | PositionRow | LedgerEntryRow)
         }
 
     async def _insert(
@@ -327,9 +327,9 @@ class GroupCommitWriter:
 def _obstacle(row: Row, attempt: _Attempt) -> str | None:
     """Returns why a row must not be stored although the database may accept it, or None."""
     if isinstance(row, OrderRow | FillRow | PositionRow | CheckpointRow) and row.instance in attempt.frozen:
-        return f"a fill of instance `{row.instance}` was not stored"
+        return f"the ledger of instance `{row.instance}` is frozen"
     if isinstance(row, WatermarkRow) and row.provider in attempt.held_back:
-        return f"a fill or an entry of provider `{row.provider}` was not stored"
+        return f"a fill, a position or an entry of provider `{row.provider}` was not stored"
     failed = [failure.row for failure in attempt.failures]
     orders = {each.id for each in failed if isinstance(each, OrderRow)}
     if isinstance(row, FillRow) and row.order_id in orders:
@@ -339,6 +339,11 @@ def _obstacle(row: Row, attempt: _Attempt) -> str | None:
         if row.aggregate_id in map(str, ids):
             return "what it reports was not stored"
     return None
+
+
+def _instances(failures: Iterable[Failure]) -> set[str]:
+    rows = (failure.row for failure in failures)
+    return {row.instance for row in rows if isinstance(row, FillRow | PositionRow)}
 
 
 async def _record_start(attempt: _Attempt, started: AsyncCursor[tuple[str, str | None]]) -> None:
