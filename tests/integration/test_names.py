@@ -84,7 +84,7 @@ def test_these_add_no_names(use: Callable[[_core.Core], None]) -> None:
 
 def publishes(core: _core.Core) -> None:
     producer = core.producer("hostile-a")
-    with pytest.raises(ValueError, match="hostile-a has already added 65536 symbols"):
+    with pytest.raises(ValueError, match="hostile-a has already added 65536 of at most 65536 symbols;"):
         for i in range(MANY):
             producer.publish("Trade", f"PUBLISHED-{i}", TRADE)
     assert not producer.publish("BalanceUpdate", "COIN-A", {"total": "1", "available": "1"})
@@ -108,7 +108,20 @@ def routes(core: _core.Core) -> None:
     host.stop()
 
 
-@pytest.mark.parametrize("use", [*WITHOUT_NAMES, publishes, feeds, routes])
+def scopes(core: _core.Core) -> None:
+    host = core.host("shared")
+    error = "hostile-c has already added 65536 of at most 65536 symbols of routes;"
+    with pytest.raises(ValueError, match=error):
+        host.add(
+            "x",
+            callbacks={"Trade": print},
+            routes=[("hostile-c", "Trade", f"SCOPED-{i}") for i in range(MANY)],
+        )
+    producer = core.producer("hostile-c")
+    assert not producer.publish("Trade", "NOT-SCOPED", TRADE)
+
+
+@pytest.mark.parametrize("use", [*WITHOUT_NAMES, publishes, feeds, routes, scopes])
 def test_these_leave_names_for_others(use: Callable[[_core.Core], None]) -> None:
     core = _core.Core()
     use(core)

@@ -3,7 +3,8 @@
 //! A name is kept for the life of the process. Three sources add names:
 //! - the frames and instrument lists of a provider, which are not trusted: each provider has an allowance of
 //!   [`MAX_NAMES`] symbols and one of as many currencies, so no provider can use up another's;
-//! - routes, whose number is that of the running instances;
+//! - the routes of instances, whose symbols have an allowance of the same size per provider, so that no scope can use up
+//!   that of the frames;
 //! - the configuration, which names the providers.
 //!
 //! A lookup never adds a name, and neither does an extension event, which carries its name as text.
@@ -11,18 +12,21 @@
 use std::collections::HashMap;
 use std::sync::{OnceLock, PoisonError, RwLock};
 
-/// Maximum number of new symbols, and of new currencies, per provider.
+/// Maximum number of new symbols, of new currencies, and of new symbols of routes, per provider.
 pub const MAX_NAMES: usize = 1 << 16;
 
 /// The allowance of a provider is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "name not added: the provider {provider:?} has already added {MAX_NAMES} {what}; restart the gateway"
+    "name not added: the provider {provider:?} has already added {count} of at most {MAX_NAMES} {what}; use fewer names \
+     and restart the gateway"
 )]
 pub struct TooManyNames {
     /// The provider.
     pub provider: ProviderId,
-    /// `symbols` or `currencies`.
+    /// The names that it has added.
+    pub count: u32,
+    /// `symbols`, `currencies` or `symbols of routes`.
     pub what: &'static str,
 }
 
@@ -84,7 +88,7 @@ macro_rules! name_id {
                 find(Self::table(), name).map(Self)
             }
 
-            /// Returns the id of `name`, a name of the configuration or of a route. A new name gets an id.
+            /// Returns the id of `name`, a name of the configuration. A new name gets an id.
             pub fn intern(name: &str) -> Self {
                 match intern(Self::table(), name, || Ok::<_, std::convert::Infallible>(())) {
                     Ok(id) => Self(id),
@@ -124,8 +128,11 @@ name_id! {
     SymbolId
 }
 
-/// The number of names that a provider has added: symbols and currencies.
-type Added = [u32; 2];
+/// The sources of names with an allowance per provider.
+const SOURCES: [&str; 3] = ["symbols", "currencies", "symbols of routes"];
+
+/// The number of names that a provider has added, by source.
+type Added = [u32; SOURCES.len()];
 
 impl ProviderId {
     /// Returns the id of a symbol of this provider's frames, events or instrument list. A new symbol is added.
@@ -144,16 +151,24 @@ impl ProviderId {
         self.add(name, 1)
     }
 
-    fn add(self, name: &str, what: usize) -> Result<SymbolId, TooManyNames> {
+    /// Returns the id of a symbol, or the name of an extension, of a route to this provider. A new one is added.
+    ///
+    /// # Errors
+    /// [`TooManyNames`] if the name is new and routes to the provider have added [`MAX_NAMES`] names.
+    pub fn routed(self, name: &str) -> Result<SymbolId, TooManyNames> {
+        self.add(name, 2)
+    }
+
+    fn add(self, name: &str, source: usize) -> Result<SymbolId, TooManyNames> {
         static ADDED: RwLock<Vec<Added>> = RwLock::new(Vec::new());
         let admit = || {
             let mut added = ADDED.write().unwrap_or_else(PoisonError::into_inner);
             if added.len() <= self.index() {
                 added.resize(self.index() + 1, Added::default());
             }
-            let count = &mut added[self.index()][what];
+            let count = &mut added[self.index()][source];
             if *count as usize >= MAX_NAMES {
-                return Err(TooManyNames { provider: self, what: ["symbols", "currencies"][what] });
+                return Err(TooManyNames { provider: self, count: *count, what: SOURCES[source] });
             }
             *count += 1;
             Ok(())
@@ -194,13 +209,29 @@ mod tests {
         let refused = hostile.symbol("NAMES-ONE-MORE").unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "name not added: the provider names-hostile has already added 65536 symbols; restart the gateway"
+            "name not added: the provider names-hostile has already added 65536 of at most 65536 symbols; use fewer names \
+             and restart the gateway"
         );
         assert_eq!(SymbolId::find("NAMES-ONE-MORE"), None, "a refused name has no id");
         assert!(hostile.symbol("NAMES-7").is_ok(), "a symbol that has an id costs nothing");
         assert!(hostile.currency("NAMES-COIN").is_ok(), "currencies have an allowance of their own");
+        assert!(hostile.routed("NAMES-OF-A-ROUTE").is_ok(), "so have the symbols of routes");
         assert!(other.symbol("NAMES-ONE-MORE").is_ok());
         assert!(hostile.symbol("NAMES-ONE-MORE").is_ok());
-        assert_eq!(SymbolId::intern("NAMES-OF-A-ROUTE").name(), "NAMES-OF-A-ROUTE");
+        assert_eq!(SymbolId::intern("NAMES-OF-SETTINGS").name(), "NAMES-OF-SETTINGS");
+    }
+
+    #[test]
+    fn the_routes_to_a_provider_have_an_allowance() {
+        let provider = ProviderId::intern("names-routes");
+        for i in 0..MAX_NAMES {
+            provider.routed(&format!("ROUTES-{i}")).unwrap();
+        }
+        let refused = provider.routed("ROUTES-ONE-MORE").unwrap_err();
+        let text = "the provider names-routes has already added 65536 of at most 65536 symbols of routes";
+        assert!(refused.to_string().contains(text), "{refused}");
+        assert!(provider.routed("ROUTES-7").is_ok(), "a name that has an id costs nothing");
+        assert!(provider.symbol("ROUTES-OF-A-FRAME").is_ok(), "frames have an allowance of their own");
+        assert!(ProviderId::intern("names-other-routes").routed("ROUTES-ONE-MORE").is_ok());
     }
 }

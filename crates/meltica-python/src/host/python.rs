@@ -11,7 +11,7 @@ use crate::instance::{InstanceShared, Keep, Plan, PyInstance, lock};
 use meltica_core::bus::{DEFAULT_POLICIES, OverflowPolicy, Policies, QueueOptions};
 use meltica_core::dispatch::{Route, RouteKey};
 use meltica_core::event::Kind;
-use meltica_core::names::{ProviderId, SymbolId};
+use meltica_core::names::ProviderId;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use std::collections::HashMap;
@@ -198,7 +198,8 @@ fn compile_routes(declared: &Bound<'_, PyAny>, filters: &Filters, depth: u32) ->
         let (source, name, of): (String, String, Option<String>) = route?.cast::<PyTuple>()?.extract()?;
         let kind = kind(&name)?;
         let name = |of: String| if kind == Kind::Extension { of } else { canonical(&of) };
-        let (provider, symbol) = (ProviderId::intern(&source), of.map(|of| SymbolId::intern(&name(of))));
+        let provider = ProviderId::intern(&source);
+        let symbol = of.map(|of| provider.routed(&name(of))).transpose().map_err(value_error)?;
         let filters = filters.get(&kind).cloned().unwrap_or_default();
         routes.push(Route { key: RouteKey { provider, kind, symbol }, filters, depth });
     }
