@@ -12,7 +12,7 @@ use meltica_core::venue::market::{Budget, Failure, Outlet, Refusal, Request, Sim
 use meltica_core::venue::{AccountId, InstrumentRules};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
-use records::{account_fill, balances, order_dict};
+use records::{balances, order_dict};
 use run::{Clock, Guard, Locked, Output, State};
 use setup::Options;
 
@@ -93,6 +93,7 @@ impl PySyntheticMarket {
             outlet.instruments(venue.market());
             outlet.balances(venue.market());
         });
+        py.detach(|| while !self.state.lock().publish() {});
     }
 
     /// Runs until the virtual time `until` or `Producer.stop`.
@@ -243,15 +244,19 @@ impl PySyntheticMarket {
         limit: Option<usize>,
         account: Option<&str>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let state = self.state(py);
-        let account = self::account(&state, account)?;
-        let market = state.venue.market();
+        let account = self::account(&self.state(py), account)?;
+        let (mut after, limit) = (number, limit.unwrap_or(usize::MAX));
         let fills = PyList::empty(py);
-        let since = market.fills_since(account, number).filter(|fill| fill.time >= time);
-        for fill in since.take(limit.unwrap_or(usize::MAX)) {
-            fills.append(account_fill(py, market, fill)?)?;
+        loop {
+            let left = limit - fills.len();
+            let (records, is_all) = py.detach(|| self.state.lock().fills(account, &mut after, time, left));
+            for record in records {
+                fills.append(record.into_py(py)?)?;
+            }
+            if is_all {
+                return Ok(fills);
+            }
         }
-        Ok(fills)
     }
 
     /// Returns the account's balances, by currency.

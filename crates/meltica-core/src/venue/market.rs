@@ -28,6 +28,7 @@ mod pacer;
 mod pair;
 mod price;
 mod random;
+mod refresh;
 mod report;
 mod simulated_venue;
 mod sink;

@@ -37,28 +37,53 @@ fn book_level<'py>(py: Python<'py>, pair: &Pair, level: BookLevel) -> PyResult<B
     model!(py, "meltica.model.books", "BookLevel", parts)
 }
 
-/// Returns a fill of an account.
-pub fn account_fill<'py>(py: Python<'py>, market: &Market, fill: &UserFill) -> PyResult<Bound<'py, PyAny>> {
-    let pair = &market.pairs()[fill.pair];
-    let asset = pair.engine().fee_asset(fill.side);
-    let currency = market.assets().iter().find(|(_, id)| *id == asset).map(|(name, _)| name);
-    let number = |value: Decimal| py_decimal(py, value.normalize());
-    let liquidity = if fill.maker { Liquidity::Maker } else { Liquidity::Taker };
-    let parts = (
-        fill.number.to_string(),
-        fill.time,
-        &pair.instrument().symbol,
-        &fill.client_order_id,
-        fill.order.0.to_string(),
-        py_side(py, fill.side)?,
-        number(pair.rules().price(fill.price))?,
-        number(pair.rules().quantity(fill.quantity))?,
-        number(market.money(asset, fill.fee))?,
-        currency,
-        py_liquidity(py, liquidity)?,
-        fill.trade_id.to_string(),
-    );
-    model!(py, "meltica.model.fills", "Fill", parts)
+/// A fill of an account, to be converted without the market.
+pub struct FillRecord {
+    fill: UserFill,
+    symbol: String,
+    price: Decimal,
+    quantity: Decimal,
+    fee: Decimal,
+    currency: Option<String>,
+}
+
+impl FillRecord {
+    /// Copies a fill of the market.
+    pub fn new(market: &Market, fill: &UserFill) -> Self {
+        let pair = &market.pairs()[fill.pair];
+        let asset = pair.engine().fee_asset(fill.side);
+        let currency = market.assets().iter().find(|(_, id)| *id == asset);
+        Self {
+            symbol: pair.instrument().symbol.clone(),
+            price: pair.rules().price(fill.price),
+            quantity: pair.rules().quantity(fill.quantity),
+            fee: market.money(asset, fill.fee),
+            currency: currency.map(|(name, _)| name.clone()),
+            fill: fill.clone(),
+        }
+    }
+
+    /// Returns the fill as a Python object.
+    pub fn into_py(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        let Self { fill, symbol, price, quantity, fee, currency } = self;
+        let number = |value: Decimal| py_decimal(py, value.normalize());
+        let liquidity = if fill.maker { Liquidity::Maker } else { Liquidity::Taker };
+        let parts = (
+            fill.number.to_string(),
+            fill.time,
+            symbol,
+            fill.client_order_id,
+            fill.order.0.to_string(),
+            py_side(py, fill.side)?,
+            number(price)?,
+            number(quantity)?,
+            number(fee)?,
+            currency,
+            py_liquidity(py, liquidity)?,
+            fill.trade_id.to_string(),
+        );
+        model!(py, "meltica.model.fills", "Fill", parts)
+    }
 }
 
 /// Returns all balances of the market.

@@ -1,5 +1,6 @@
 //! Runs a market's virtual clock beside the wall clock.
 
+use super::records::FillRecord;
 use crate::producer::PyProducer;
 use meltica_core::clock as wall_clock;
 use meltica_core::dispatch::NotDispatched;
@@ -14,8 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{LockResult, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a run or a request that catches up may hold the state, so that a market that cannot keep its pace still
-/// handles requests and stops on request.
+/// How long a run or a request may hold the state, so that a market that cannot keep its pace still handles requests and
+/// stops on request.
 const HOLD: Duration = Duration::from_millis(2);
 
 /// A simulated venue and the output of its events.
@@ -110,6 +111,47 @@ impl State {
             }
             Output::Frames(wire, _) => act(venue, wire),
         }
+    }
+
+    /// Publishes what is due now, for at most [`HOLD`]. Returns whether nothing is left.
+    pub fn publish(&mut self) -> bool {
+        let received = self.clock.map(|_| wall_clock::wall());
+        let Self { venue, output, .. } = self;
+        match output {
+            Output::Readers(broadcast, producer) => producer.get().with_feed(|feed| {
+                let mut sink = broadcast.to(feed, received);
+                let all = venue.publish_within(&mut sink, Budget::within(HOLD));
+                // The run reports a stopped wait.
+                all || sink.finish().is_err()
+            }),
+            Output::Frames(wire, _) => venue.publish_within(wire, Budget::within(HOLD)),
+        }
+    }
+
+    /// Returns fills of an account numbered above `after` and not before `time`, at most `limit`, and whether they are
+    /// all. It reads for at most [`HOLD`]; `after` becomes the number of the last fill that it read.
+    pub fn fills(
+        &self,
+        account: AccountId,
+        after: &mut u64,
+        time: Nanos,
+        limit: usize,
+    ) -> (Vec<FillRecord>, bool) {
+        let (market, deadline) = (self.venue.market(), Instant::now() + HOLD);
+        let mut records = Vec::new();
+        for fill in market.fills_since(*after) {
+            if records.len() == limit {
+                break;
+            }
+            if Instant::now() >= deadline {
+                return (records, false);
+            }
+            *after = fill.number;
+            if fill.account == account && fill.time >= time {
+                records.push(FillRecord::new(market, fill));
+            }
+        }
+        (records, true)
     }
 
     /// Returns the next due time.

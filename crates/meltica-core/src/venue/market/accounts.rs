@@ -47,14 +47,19 @@ impl Market {
         self.assets.iter().map(move |(name, asset)| (name.as_str(), *asset, balance(*asset)))
     }
 
+    /// Returns a balance of an account.
+    pub fn balance(&self, account: AccountId, asset: AssetId) -> Balance {
+        self.ledger.balance(account, asset)
+    }
+
     /// Returns an account's open orders, oldest first.
     pub fn open_orders(&self, account: AccountId) -> impl Iterator<Item = &UserOrder> {
         self.orders.of(account)
     }
 
-    /// Returns the fills of an account with a number above `number`, of the venue's last 1,048,576 fills.
-    pub fn fills_since(&self, account: AccountId, number: u64) -> impl Iterator<Item = &UserFill> {
-        self.orders.fills_since(account, number)
+    /// Returns the fills of all accounts with a number above `number`, of the venue's last 1,048,576 fills.
+    pub fn fills_since(&self, number: u64) -> impl Iterator<Item = &UserFill> {
+        self.orders.fills_since(number)
     }
 
     /// Returns the number of fills so far; the two sides of a trade are two fills.

@@ -5,11 +5,13 @@
 mod tests;
 
 use super::behavior::Behavior;
+use super::budget::Budget;
 use super::machine::Market;
 use super::network::SimulatedNetwork;
 use super::orders::{UserFill, UserOrder};
 use super::pacer::{Intervals, Pacer, Stream};
 use super::pair::Pair;
+use super::refresh::{Item, Refresh};
 use super::report::exec_report;
 use super::simulated_venue::Outlet;
 use super::sink::{Event, Print, Quote, Sink};
@@ -72,6 +74,7 @@ pub struct Broadcast {
     pacer: Pacer,
     kline: Option<ShortText>,
     network: SimulatedNetwork<Message>,
+    refresh: Refresh,
     connected: bool,
 }
 
@@ -99,6 +102,7 @@ impl Broadcast {
             pacer: Pacer::new(intervals, market.pairs().len()),
             kline: ShortText::new(kline),
             network: SimulatedNetwork::new(0, Behavior::default()),
+            refresh: Refresh::default(),
             connected: true,
         }
     }
@@ -111,7 +115,7 @@ impl Broadcast {
 
     /// Returns when a pending publication or an arriving message is due.
     pub fn next_due(&self) -> Nanos {
-        self.network.next_due().min(self.pacer.next_due())
+        self.network.next_due().min(self.pacer.next_due()).min(self.refresh.next_due())
     }
 
     /// Returns the sink for a run into `feed`.
@@ -205,6 +209,27 @@ impl Broadcasting<'_> {
         self.record(published);
     }
 
+    fn refresh(&mut self, market: &Market, now: Nanos, item: Item) {
+        match item {
+            Item::Quote(index) => {
+                let pair = &market.pairs()[index];
+                self.ticker(pair, pair.quote(), now);
+                self.book(pair, now);
+            }
+            Item::Instrument(index) => {
+                self.publish(Kind::InstrumentUpdate, self.state.symbols[index], now, |_| {
+                    Content::Instrument(Box::new(market.pairs()[index].instrument().clone()))
+                });
+            }
+            Item::Order(account, id) => {
+                if let Some(order) = market.order(account, &id) {
+                    self.report(&market.pairs()[order.pair], order, None, now);
+                }
+            }
+            Item::Balance(account, asset) => self.balance(now, asset, market.balance(account, asset)),
+        }
+    }
+
     fn balance(&mut self, time: Nanos, asset: AssetId, balance: Balance) {
         let Asset { symbol, scale, .. } = *self.state.asset(asset);
         self.publish(Kind::BalanceUpdate, symbol, time, |_| {
@@ -266,22 +291,30 @@ impl Outlet for Broadcasting<'_> {
         self.state.next_due()
     }
 
-    fn tick(&mut self, market: &Market, now: Nanos) {
-        while let Some((time, message)) = self.state.network.take(now) {
-            self.arrive(time, message);
-        }
-        while let Some((index, what)) = self.state.pacer.take(now) {
-            let pair = &market.pairs()[index];
-            match what {
-                Stream::Ticker => self.ticker(pair, pair.quote(), now),
-                Stream::Book => self.book(pair, now),
+    fn tick(&mut self, market: &Market, now: Nanos, budget: &mut Budget) -> bool {
+        while self.state.next_due() <= now {
+            if budget.is_spent() {
+                return false;
+            }
+            if let Some((time, message)) = self.state.network.take(now) {
+                self.arrive(time, message);
+            } else if let Some((index, what)) = self.state.pacer.take(now) {
+                let pair = &market.pairs()[index];
+                match what {
+                    Stream::Ticker => self.ticker(pair, pair.quote(), now),
+                    Stream::Book => self.book(pair, now),
+                }
+            } else if let Some(item) = self.state.refresh.take() {
+                self.refresh(market, now, item);
             }
         }
+        true
     }
 
     fn cut(&mut self, _: &Market, now: Nanos) -> Nanos {
         let since = self.state.network.cut(now);
         self.state.pacer.reset();
+        self.state.refresh.clear();
         self.state.connected = false;
         let restarted = self.feed.restart(self.received.unwrap_or(now)).map(|events| events > 0);
         self.record(restarted);
@@ -290,31 +323,21 @@ impl Outlet for Broadcasting<'_> {
 
     fn restored(&mut self, market: &Market, since: Nanos) {
         self.state.connected = true;
-        let now = market.now();
-        for pair in market.pairs() {
-            self.ticker(pair, pair.quote(), now);
-            self.book(pair, now);
-        }
+        let (now, account) = (market.now(), self.state.account);
+        let refresh = &mut self.state.refresh;
+        refresh.add(now, (0..market.pairs().len()).map(Item::Quote));
         // The missed reports of the account. Its missed fills are in the venue's list of fills.
-        for order in market.orders_since(self.state.account, since) {
-            self.report(&market.pairs()[order.pair], order, None, now);
-        }
-        self.balances(market);
+        let orders = market.orders_since(account, since);
+        refresh.add(now, orders.map(|order| Item::Order(account, order.client_order_id.clone())));
+        refresh.add_balances(market, account);
     }
 
     fn instruments(&mut self, market: &Market) {
-        for (index, pair) in market.pairs().iter().enumerate() {
-            let symbol = self.state.symbols[index];
-            self.publish(Kind::InstrumentUpdate, symbol, market.now(), |_| {
-                Content::Instrument(Box::new(pair.instrument().clone()))
-            });
-        }
+        self.state.refresh.add_instruments(market);
     }
 
     fn balances(&mut self, market: &Market) {
-        for (_, asset, balance) in market.balances(self.state.account) {
-            self.balance(market.now(), asset, balance);
-        }
+        self.state.refresh.add_balances(market, self.state.account);
     }
 
     fn set_behavior(&mut self, behavior: Behavior) {

@@ -253,9 +253,9 @@ impl Orders {
         self.filled
     }
 
-    /// Returns the kept fills of an account with a greater number.
-    pub fn fills_since(&self, account: AccountId, number: u64) -> impl Iterator<Item = &UserFill> {
+    /// Returns the kept fills with a greater number.
+    pub fn fills_since(&self, number: u64) -> impl Iterator<Item = &UserFill> {
         let from = self.fills.partition_point(|fill| fill.number <= number);
-        self.fills.range(from..).filter(move |fill| fill.account == account)
+        self.fills.range(from..)
     }
 }

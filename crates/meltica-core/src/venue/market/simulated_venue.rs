@@ -17,16 +17,16 @@ use crate::venue::{AccountId, OrderId};
 pub trait Outlet: Sink {
     /// Returns when a pending publication or an arriving message is due.
     fn next_due(&self) -> Nanos;
-    /// Publishes and delivers everything due by `now`.
-    fn tick(&mut self, market: &Market, now: Nanos);
+    /// Publishes and delivers everything due by `now`. Returns false if the budget ended before; the next call goes on.
+    fn tick(&mut self, market: &Market, now: Nanos, budget: &mut Budget) -> bool;
     /// Cuts all connections. Messages in flight are lost, and nothing is sent until [`Self::restored`]. Returns the
     /// time from which clients may have missed messages.
     fn cut(&mut self, market: &Market, now: Nanos) -> Nanos;
     /// Accepts connections again. Clients may have missed messages since `since`.
     fn restored(&mut self, market: &Market, since: Nanos);
-    /// Publishes every instrument.
+    /// Lets the next ticks publish every instrument.
     fn instruments(&mut self, market: &Market);
-    /// Publishes every balance.
+    /// Lets the next ticks publish every balance.
     fn balances(&mut self, market: &Market);
     /// Changes the simulated faults.
     fn set_behavior(&mut self, behavior: Behavior);
@@ -158,15 +158,24 @@ impl SimulatedVenue {
                     return false;
                 }
                 self.market.advance_clock(other);
-                self.interrupt(other, outlet);
+                if !self.interrupt(other, outlet, &mut budget) {
+                    return false;
+                }
             }
         }
         self.market.advance(until, outlet);
         true
     }
 
-    fn interrupt(&mut self, now: Nanos, outlet: &mut (impl Outlet + ?Sized)) {
-        outlet.tick(&self.market, now);
+    /// Publishes what is due now. Returns false if the budget ended before.
+    pub fn publish_within(&self, outlet: &mut (impl Outlet + ?Sized), mut budget: Budget) -> bool {
+        outlet.tick(&self.market, self.market.now(), &mut budget)
+    }
+
+    fn interrupt(&mut self, now: Nanos, outlet: &mut (impl Outlet + ?Sized), budget: &mut Budget) -> bool {
+        if !outlet.tick(&self.market, now, budget) {
+            return false;
+        }
         if self.connection.disconnected_until.is_some_and(|back| back <= now) {
             self.connection.disconnected_until = None;
             outlet.restored(&self.market, self.disconnected_since);
@@ -183,6 +192,7 @@ impl SimulatedVenue {
         if self.balances.is_due(now) {
             outlet.balances(&self.market);
         }
+        true
     }
 
     /// Cuts all connections for a duration. During a disconnect, changes its end.

@@ -4,11 +4,13 @@
 mod frame;
 
 use super::behavior::Behavior;
+use super::budget::Budget;
 use super::machine::Market;
 use super::network::SimulatedNetwork;
 use super::orders::{UserFill, UserOrder};
 use super::pacer::{Intervals, Pacer, Stream};
 use super::pair::Pair;
+use super::refresh::{Item, Refresh};
 use super::report::exec_report;
 use super::simulated_venue::Outlet;
 use super::sink::{Event, Print, Quote, Sink};
@@ -67,6 +69,7 @@ pub struct Wire {
     kline: String,
     network: SimulatedNetwork<(Channel, String)>,
     arrived: Vec<(Channel, String)>,
+    refresh: Refresh,
     connected: bool,
 }
 
@@ -99,6 +102,7 @@ impl Wire {
             kline: kline.to_owned(),
             network: SimulatedNetwork::new(seed, behavior),
             arrived: Vec::new(),
+            refresh: Refresh::default(),
             connected: true,
         }
     }
@@ -232,6 +236,23 @@ impl Wire {
         self.send(time, true, channel, frame::order(&pair.instrument().symbol, time, &report));
     }
 
+    fn refresh(&mut self, market: &Market, now: Nanos, item: &Item) {
+        match *item {
+            Item::Instrument(index) => {
+                let channel = self.instruments_channel();
+                if self.is_wanted(channel) {
+                    let frame = frame::instrument(&self.instruments[index], now);
+                    self.send(now, false, channel, frame);
+                }
+            }
+            Item::Balance(account, asset) => {
+                self.balance(now, account, asset, market.balance(account, asset));
+            }
+            // Clients request what they missed.
+            Item::Quote(_) | Item::Order(..) => {}
+        }
+    }
+
     fn balance(&mut self, time: Nanos, account: AccountId, asset: AssetId, balance: Balance) {
         let channel = self.account_channel(account).filter(|channel| self.is_wanted(*channel));
         let Some(channel) = channel else { return };
@@ -282,24 +303,32 @@ impl Sink for Wire {
 
 impl Outlet for Wire {
     fn next_due(&self) -> Nanos {
-        self.network.next_due().min(self.pacer.next_due())
+        self.network.next_due().min(self.pacer.next_due()).min(self.refresh.next_due())
     }
 
-    fn tick(&mut self, market: &Market, now: Nanos) {
-        while let Some((_, message)) = self.network.take(now) {
-            self.arrived.push(message);
-        }
-        while let Some((index, stream)) = self.pacer.take(now) {
-            match stream {
-                Stream::Ticker => self.ticker(index, now, market.pairs()[index].quote()),
-                Stream::Book => self.depth(index, now),
+    fn tick(&mut self, market: &Market, now: Nanos, budget: &mut Budget) -> bool {
+        while self.next_due() <= now {
+            if budget.is_spent() {
+                return false;
+            }
+            if let Some((_, message)) = self.network.take(now) {
+                self.arrived.push(message);
+            } else if let Some((index, stream)) = self.pacer.take(now) {
+                match stream {
+                    Stream::Ticker => self.ticker(index, now, market.pairs()[index].quote()),
+                    Stream::Book => self.depth(index, now),
+                }
+            } else if let Some(item) = self.refresh.take() {
+                self.refresh(market, now, &item);
             }
         }
+        true
     }
 
     fn cut(&mut self, _: &Market, now: Nanos) -> Nanos {
         let since = self.network.cut(now);
         self.pacer.reset();
+        self.refresh.clear();
         self.connected = false;
         since
     }
@@ -313,20 +342,15 @@ impl Outlet for Wire {
     }
 
     fn instruments(&mut self, market: &Market) {
-        let (channel, now) = (self.instruments_channel(), market.now());
-        if !self.is_wanted(channel) {
-            return;
-        }
-        for index in 0..self.instruments.len() {
-            let frame = frame::instrument(&self.instruments[index], now);
-            self.send(now, false, channel, frame);
+        if self.is_wanted(self.instruments_channel()) {
+            self.refresh.add_instruments(market);
         }
     }
 
     fn balances(&mut self, market: &Market) {
-        for account in self.accounts.clone() {
-            for (_, asset, balance) in market.balances(account) {
-                self.balance(market.now(), account, asset, balance);
+        for (index, account) in self.accounts.iter().enumerate() {
+            if self.is_wanted(self.instruments_channel() + 1 + index) {
+                self.refresh.add_balances(market, *account);
             }
         }
     }

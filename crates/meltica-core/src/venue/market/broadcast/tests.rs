@@ -167,7 +167,7 @@ fn each_fill_is_in_one_report() {
         let middle = plane.market.pairs()[0].reference() as i64;
         items.extend(plane.send(&busy(i, middle)));
     }
-    let mut fills = plane.market.fills_since(plane.account, 0);
+    let mut fills = plane.market.fills_since(0);
     let (mut makers, mut takers) = (0, 0);
     let (rules, usdt) = (plane.market.pairs()[0].rules(), plane.market.assets()[1].1);
     for item in &items {

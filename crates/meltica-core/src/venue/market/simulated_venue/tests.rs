@@ -146,7 +146,7 @@ proptest! {
         let mut frames = venue.of("account:main", &frames);
         frames.retain(|frame| frame.contains("executionId"));
         let market = venue.live.market();
-        let fills: Vec<_> = market.fills_since(venue.account, 0).collect();
+        let fills: Vec<_> = market.fills_since(0).collect();
         prop_assert!(fills.len() > 100, "{} fills", fills.len());
         prop_assert!(fills.iter().any(|fill| fill.maker) && fills.iter().any(|fill| !fill.maker));
         prop_assert_eq!(fills.len(), frames.len());
@@ -293,4 +293,20 @@ fn all_invalid_faults_are_listed() {
     let mut venue = Venue::new(3, 50.0, Behavior::default());
     assert!(venue.live.set_behavior(behavior, &mut venue.wire).is_err());
     assert_eq!(venue.live.behavior(), Behavior::default());
+}
+
+#[test]
+fn a_full_publication_is_divided_by_the_budget() {
+    let mut venue = Venue::new(7, 20.0, Behavior::default());
+    for _ in 0..20 {
+        venue.wire.instruments(venue.live.market());
+    }
+    assert!(venue.wire.take().is_empty());
+    let mut sizes = Vec::new();
+    while !venue.live.publish_within(&mut venue.wire, Budget::within(Duration::ZERO)) {
+        sizes.push(venue.wire.take().len());
+    }
+    sizes.push(venue.wire.take().len());
+    assert!(sizes.len() > 2 && sizes.iter().all(|size| *size <= 10), "{sizes:?}");
+    assert_eq!(sizes.iter().sum::<usize>(), 20 * 2, "each instrument is published");
 }
