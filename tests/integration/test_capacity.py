@@ -8,6 +8,7 @@ import pytest
 
 from meltica import _core
 from meltica.lambdas.instances import LambdaInstance
+from meltica.persistence.postgres.server import wait_until
 
 TICKER = {"lastPrice": "1"}
 
@@ -52,22 +53,34 @@ def test_a_slow_instance_on_every_symbol_takes_no_slot_of_another() -> None:
     assert fast.stop()
 
 
-def test_symbols_without_room_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    core = _core.Core(max_pool_bytes=200_000)
-    host = core.host("thread")
+def test_symbols_without_room_are_logged_until_they_are_admitted(caplog: pytest.LogCaptureFixture) -> None:
+    core = _core.Core(max_pool_bytes=420_000)
+    host, other = core.host("thread"), core.host("thread")
+    keeper = other.add("keeper", callbacks={}, routes=[("q", "Trade", "BTC-USDT")], capacity=256)
+    keeper.start()
     greedy = host.add("greedy", callbacks={}, routes=[("p", "Ticker", None)])
     greedy.start()
     run = LambdaInstance(None, greedy)  # pyright: ignore[reportArgumentType]
     p = core.producer("p")
-    with caplog.at_level(logging.WARNING):
-        for number in range(3000):
-            p.publish("Ticker", f"S{number}-USDT", TICKER)
-            if number in (0, 2000):
-                run.log_left_out()
-        run.log_left_out()
-    [record] = caplog.records
-    assert "instance greedy receives no Ticker of" in record.getMessage()
-    assert "raise the maximum" in record.getMessage()
+    caplog.set_level(logging.INFO)
+    for number in range(300):
+        p.publish("Ticker", f"S{number}-USDT", TICKER)
+        if number == 0:
+            run.watch_room()
+    assert caplog.records == []
+    for _ in range(3):
+        run.watch_room()
+    warnings = [record.getMessage() for record in caplog.records]
+    assert {text.partition(" of ")[0] for text in warnings} == {
+        f"instance greedy receives no {kind}" for kind in greedy.left_out
+    }
+    assert all("raise the maximum" in text for text in warnings)
+    assert len(warnings) == len(greedy.left_out), "logged once"
+    assert other.stop()
+    run.watch_room()
+    assert wait_until(lambda: not greedy.left_out, 20)
+    run.watch_room()
+    assert caplog.records[-1].getMessage() == "instance greedy receives every symbol of its scope again"
     assert host.stop()
 
 

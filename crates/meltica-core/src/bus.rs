@@ -220,6 +220,12 @@ impl Queue {
         lock(&self.admission).grow(&growth, reserved)
     }
 
+    /// Grows the claims as [`Self::grow_claim`] does, also if that was refused before.
+    pub(crate) fn retry_growth(&self) -> bool {
+        lock(&self.admission).retry();
+        self.grow_claim()
+    }
+
     /// Returns the symbols that have no cell because the claim did not grow: provider, kind and symbol.
     pub fn left_out(&self) -> Vec<(ProviderId, Kind, SymbolId)> {
         lock(&self.admission).left_out().iter().copied().collect()

@@ -19,6 +19,7 @@ mod stop_flag;
 use crate::bus::{Queue, QueueOptions, Reader, Waker, Watermark};
 use crate::event::Kind;
 use crate::filter::Filter;
+use crate::janitor;
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{NoCapacity, Pools};
 use crate::sync::{Arc, AtomicU32, CachePadded, Mutex, Ordering, lock};
@@ -191,6 +192,31 @@ impl Dispatcher {
             }
         }
         change
+    }
+
+    /// Tries again to grow the claim of a subscribed queue that has left symbols out. If it grows, the symbols that have
+    /// room are admitted: they are delivered from their next event on.
+    pub fn retry_growth(&self, queue: &Arc<Queue>) -> bool {
+        let left_out = queue.left_out();
+        if left_out.is_empty() || !queue.retry_growth() {
+            return false;
+        }
+        let parts: BTreeSet<_> = left_out.into_iter().map(|(provider, kind, _)| (provider, kind)).collect();
+        let mut registry = lock(&self.registry);
+        for (provider, kind) in parts {
+            let provider = registry.provider(provider);
+            provider.part(kind).readmit(queue, provider.expected());
+        }
+        self.next_version();
+        true
+    }
+
+    /// Does as [`Self::retry_growth`], soon, on the janitor's thread.
+    pub fn retry_growth_later(dispatcher: &Arc<Self>, queue: &Arc<Queue>) {
+        let (dispatcher, queue) = (Arc::clone(dispatcher), Arc::clone(queue));
+        janitor::run(move || {
+            dispatcher.retry_growth(&queue);
+        });
     }
 
     /// Returns the next version, which makes every publisher refresh what it has read of the table.

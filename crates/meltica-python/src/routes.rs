@@ -93,6 +93,11 @@ impl Routes {
         by_kind
     }
 
+    /// Tries again to get room for the symbols that the queue has left out, on the janitor's thread.
+    pub fn retry_growth(&self) {
+        Dispatcher::retry_growth_later(&self.all.dispatcher, &self.queue);
+    }
+
     /// Returns why the queue could not get more room, if it has left out symbols.
     pub fn refused(&self) -> Option<String> {
         self.queue.refused_growth().map(|refused| refused.to_string())

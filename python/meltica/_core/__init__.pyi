@@ -503,6 +503,11 @@ class Instance:
     @property
     def refused_room(self) -> str | None:
         """Why the queue could not get more room; None if it did."""
+    def retry_room(self) -> None:
+        """Requests again the room that was refused. The request is handled soon, in the background.
+
+        A symbol that has room is delivered from its next event on.
+        """
     def stats(self) -> dict[str, Any]:
         """Returns counters (delivered, conflated, dropped and left out by kind, errors, slow callbacks) and latencies in
         ns. `left_out` counts symbols, the others events.

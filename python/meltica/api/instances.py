@@ -96,6 +96,14 @@ class InstanceCounters(Schema, frozen=True, kw_only=True):
     """Duration of the callbacks."""
 
 
+class LeftOut(Schema, frozen=True, kw_only=True):
+    """The symbols of one kind that an instance does not receive."""
+
+    count: int
+    symbols: dict[str, list[str]]
+    """The first of them, by provider."""
+
+
 class InstanceDetail(InstanceBase, frozen=True, kw_only=True):
     """One instance."""
 
@@ -103,3 +111,7 @@ class InstanceDetail(InstanceBase, frozen=True, kw_only=True):
     scope: dict[str, ScopeEntry]
     counters: InstanceCounters | UnsetType = UNSET
     """Absent before the first run."""
+    left_out: dict[str, LeftOut] | UnsetType = UNSET
+    """Symbols for which the queue has no room, by kind; absent without any."""
+    left_out_reason: str | UnsetType = UNSET
+    """Why the queue could not get more room."""

@@ -43,7 +43,8 @@ class LambdaInstance:
     def __init__(self, subject: Lambda, core: "Instance") -> None:
         self.subject = subject
         self.core = core
-        self._left_out_logged = False
+        self._left_out = 0
+        """How many symbols without room were logged."""
 
     @property
     def id(self) -> str:
@@ -67,23 +68,32 @@ class LambdaInstance:
         """Returns counters and latency summaries (ns)."""
         return self.core.stats()
 
-    def log_left_out(self) -> None:
-        """Logs, once, the symbols for which the queue has no room."""
-        left_out = {} if self._left_out_logged else self.core.left_out
-        reason = self.core.refused_room if left_out else None
-        if reason is None:
+    def watch_room(self) -> None:
+        """Logs the symbols for which the queue has no room, and requests the room again. Call it from time
+        to time.
+        """
+        reason = self.core.refused_room
+        if reason is None and not self._left_out:
             return
-        self._left_out_logged = True
-        for kind, symbols in left_out.items():
-            names = ", ".join(f"{symbol} of {provider}" for provider, symbol in symbols[:LOGGED_SYMBOLS])
-            log.warning(
-                "instance %s receives no %s of %d symbols, such as %s: %s",
-                self.id,
-                kind,
-                len(symbols),
-                names,
-                reason,
-            )
+        left_out = self.core.left_out
+        total = sum(map(len, left_out.values()))
+        if reason is not None and total >= max(1, 2 * self._left_out):
+            self._left_out = total
+            for kind, symbols in left_out.items():
+                names = ", ".join(f"{symbol} of {provider}" for provider, symbol in symbols[:LOGGED_SYMBOLS])
+                log.warning(
+                    "instance %s receives no %s of %d symbols, such as %s: %s",
+                    self.id,
+                    kind,
+                    len(symbols),
+                    names,
+                    reason,
+                )
+        elif total == 0 and self._left_out:
+            self._left_out = 0
+            log.info("instance %s receives every symbol of its scope again", self.id)
+        if reason is not None:
+            self.core.retry_room()
 
 
 def add_instance(

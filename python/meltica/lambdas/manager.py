@@ -407,7 +407,7 @@ class InstanceManager:
             if instance.spec.host != "shared":
                 self._call(lambda: host.stop(1.0), f"{instance.id}-stop")
         elif state == "running":
-            run.log_left_out()
+            run.watch_room()
             self._check_stuck(instance, host)
         elif instance.in_callback_ns == 0:
             # The callback that outlasted the stop has returned.

@@ -102,6 +102,12 @@ def _metrics(samples: list[_LambdaSample]) -> Iterator[Metric]:
         ("dropped", "Events dropped from a full queue."),
     ):
         yield counter(f"meltica_lambda_events_{field}", text, ("lambda", "event_type"), by_kind(stats, field))
+    yield gauge(
+        "meltica_lambda_symbols_left_out",
+        "Symbols that a lambda does not receive, because its queue has no room for them.",
+        labels,
+        [((id,), sum(s["left_out"].values())) for id, s in stats.items()],
+    )
     for field, name, text in (
         ("errors", "callback_errors", "Callbacks that raised."),
         ("slow_callbacks", "slow_callbacks", "Callbacks that took longer than slowCallback."),

@@ -9,8 +9,8 @@
 //!
 //! # Routes for every symbol
 //! Such a route claims the symbols that its provider lists, or [`UNLISTED_SYMBOLS`]. Its claim is doubled once half of
-//! it is used, on a thread that does not publish. A symbol beyond the claim is left out until the claim has grown, or
-//! for good if the pools are at their limit.
+//! it is used, on a thread that does not publish. A symbol beyond the claim is left out while the pools are at their
+//! limit; [`crate::dispatch::Dispatcher::retry_growth`] admits it once they have room.
 
 use super::{ConflationCell, OverflowPolicy, Policies};
 use crate::dispatch::RouteKey;
@@ -188,6 +188,11 @@ impl Admission {
     /// Returns whether a route for every symbol has used half of its claim, and its claim may grow.
     pub fn wants_growth(&self) -> bool {
         self.refused.is_none() && !self.is_drained && self.credits.values().any(Credit::is_half_used)
+    }
+
+    /// Forgets that the growth was refused, so that it is tried again.
+    pub fn retry(&mut self) {
+        self.refused = None;
     }
 
     /// Returns what a claim of twice the symbols adds to the routes that have used half of theirs.

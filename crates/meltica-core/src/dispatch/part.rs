@@ -321,6 +321,14 @@ impl Part {
         self.replace(&Arc::new(subscribers), listed, Some(&routes));
     }
 
+    /// Builds the entries of the subscriber with `queue` again, whose claim has grown. One caller at a time.
+    pub fn readmit(&self, queue: &Arc<Queue>, listed: usize) {
+        let subscribers = Arc::clone(&lock(&self.state).subscribers);
+        for (_, routes) in subscribers.iter().filter(|(_, routes)| Arc::ptr_eq(&routes.queue, queue)) {
+            self.replace(&subscribers, listed, Some(routes));
+        }
+    }
+
     /// Replaces the index by that of `subscribers`. Only the entries of `changed` routes are built.
     fn replace(&self, subscribers: &Arc<Subscribers>, listed: usize, changed: Option<&Routes>) {
         let build = |symbol, old| Entry::build(self.of, symbol, subscribers, old);

@@ -211,6 +211,15 @@ impl PyInstance {
         lock(&self.shared.routes).as_ref().and_then(|routes| routes.refused())
     }
 
+    /// Requests again the room that was refused. The request is handled soon, in the background.
+    ///
+    /// A symbol that has room is delivered from its next event on.
+    fn retry_room(&self) {
+        if let Some(routes) = lock(&self.shared.routes).as_ref() {
+            routes.retry_growth();
+        }
+    }
+
     /// Returns counters (delivered, conflated, dropped and left out by kind, errors, slow callbacks) and latencies in
     /// ns. `left_out` counts symbols, the others events.
     pub fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

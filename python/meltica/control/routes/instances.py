@@ -15,6 +15,7 @@ from meltica.api.instances import (
     Instances,
     InstanceSummary,
     Latency,
+    LeftOut,
     ScopeEntry,
     UsedStrategy,
 )
@@ -37,6 +38,10 @@ LATE = {
     )
 }
 REFUSED = {400: ResponseSpec(Failure, generate_examples=False, description="The instance could not start")}
+
+
+NAMED_SYMBOLS = 100
+"""How many symbols without room a detail names for each kind."""
 
 
 class InstanceView:
@@ -72,6 +77,7 @@ class InstanceView:
             ),
             scope={name: ScopeEntry(symbols=list(symbols)) for name, symbols in instance.spec.scope.items()},
             counters=_counters(instance),
+            **_left_out(instance),
             **_base(instance, stored, recorded=self._services.instances.recorded(instance.id)),
         )
 
@@ -196,3 +202,17 @@ def _counters(instance: ManagedInstance) -> InstanceCounters | UnsetType:
         **{name: Latency(**stats[name]) for name in ("latency_ns", "callback_ns")},
     }
     return InstanceCounters(**{name: values[name] for name in InstanceCounters.__struct_fields__})
+
+
+def _left_out(instance: ManagedInstance) -> dict[str, Any]:
+    """Returns the keys of a detail about symbols without room."""
+    left_out = {} if instance.run is None else instance.run.core.left_out
+    if instance.run is None or not left_out:
+        return {}
+    kinds: dict[str, LeftOut] = {}
+    for kind, names in left_out.items():
+        symbols: dict[str, list[str]] = {}
+        for provider, symbol in names[:NAMED_SYMBOLS]:
+            symbols.setdefault(provider, []).append(symbol)
+        kinds[kind] = LeftOut(count=len(names), symbols=symbols)
+    return {"left_out": kinds, "left_out_reason": optional(instance.run.core.refused_room)}

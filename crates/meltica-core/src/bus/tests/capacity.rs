@@ -242,6 +242,41 @@ fn symbols_beyond_the_limit_are_left_out_and_named() {
 }
 
 #[test]
+fn symbols_that_were_left_out_are_admitted_once_there_is_room() {
+    let pools = Pools::new(400_000);
+    let dispatcher = Dispatcher::new(Arc::clone(&pools));
+    let (greedy, other) = (provider("claims-retry"), provider("claims-leaving"));
+    let routes = vec![route(other, Kind::Trade, None, 0)];
+    let (leaving, leaving_reader, id) =
+        subscribed(&dispatcher, DEFAULT_POLICIES, Size::of(256), routes, &Arc::default());
+    let routes = vec![route(greedy, Kind::Ticker, None, 0)];
+    let (queue, mut reader, _) =
+        subscribed(&dispatcher, DEFAULT_POLICIES, Size::of(16), routes, &Arc::default());
+    let mut publisher = Publisher::new(&dispatcher, greedy);
+    let symbols: Vec<_> = (0..300).map(|i| SymbolId::intern(&format!("RETRY-{i:03}"))).collect();
+    let mut publish_each = || {
+        for of in &symbols {
+            publish(&mut publisher, Kind::Ticker, *of, 0);
+        }
+    };
+    publish_each();
+    let left_out = queue.left_out().len();
+    assert!(left_out > 0 && queue.refused_growth().is_some(), "{left_out}");
+    assert!(!dispatcher.retry_growth(&queue), "the other queue has the room");
+    assert_eq!(queue.left_out().len(), left_out);
+    dispatcher.unsubscribe(id);
+    dispatcher.close(&leaving);
+    drop((leaving, leaving_reader));
+    assert!(dispatcher.retry_growth(&queue));
+    assert!(queue.left_out().is_empty(), "{:?}", queue.left_out());
+    assert_eq!(queue.refused_growth(), None);
+    publish_each();
+    let mut items = Vec::new();
+    reader.read(dispatcher.watermark(), 16, &mut items);
+    assert_eq!(items.len(), symbols.len());
+}
+
+#[test]
 fn a_claim_above_the_limit_is_refused_with_its_numbers() {
     let pools = Pools::new(1 << 20);
     let dispatcher = Dispatcher::new(Arc::clone(&pools));
