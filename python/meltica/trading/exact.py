@@ -10,36 +10,38 @@ from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation,
 ZERO = Decimal(0)
 
 _FAULTS = [InvalidOperation, DivisionByZero, Overflow]
-_EXACT = Context(prec=400, traps=[*_FAULTS, Inexact])
+EXACT = Context(prec=400, traps=[*_FAULTS, Inexact])
+"""For code with many operations: while it is the context of the thread, operators are exact too."""
+
 _ROUNDED = Context(prec=400, traps=_FAULTS)
 _QUOTIENTS = Context(prec=34, traps=_FAULTS)
 
 
 def add(one: Decimal, other: Decimal) -> Decimal:
     """Returns the sum."""
-    return _EXACT.add(one, other)
+    return EXACT.add(one, other)
 
 
 def subtract(one: Decimal, other: Decimal) -> Decimal:
     """Returns the first less the second."""
-    return _EXACT.subtract(one, other)
+    return EXACT.subtract(one, other)
 
 
 def multiply(one: Decimal, other: Decimal) -> Decimal:
     """Returns the product."""
-    return _EXACT.multiply(one, other)
+    return EXACT.multiply(one, other)
 
 
 def negate(number: Decimal) -> Decimal:
     """Returns the number with the other sign; zero stays zero."""
-    return _EXACT.subtract(ZERO, number)
+    return EXACT.subtract(ZERO, number)
 
 
 def total(numbers: Iterable[Decimal]) -> Decimal:
     """Returns the sum of all numbers."""
     result = ZERO
     for number in numbers:
-        result = _EXACT.add(result, number)
+        result = EXACT.add(result, number)
     return result
 
 
@@ -52,9 +54,9 @@ def share(amount: Decimal, part: Decimal, whole: Decimal, places: Decimal) -> De
     """Returns `amount x part / whole`, rounded to the exponent of `places`; the amount if part = whole."""
     if part == whole:
         return amount
-    return _ROUNDED.quantize(_ROUNDED.divide(_EXACT.multiply(amount, part), whole), places)
+    return _ROUNDED.quantize(_ROUNDED.divide(EXACT.multiply(amount, part), whole), places)
 
 
 def floor_to(number: Decimal, step: Decimal) -> Decimal:
     """Returns the largest multiple of a step that does not exceed a number of at least zero."""
-    return _EXACT.multiply(_ROUNDED.divide_int(number, step), step)
+    return EXACT.multiply(_ROUNDED.divide_int(number, step), step)

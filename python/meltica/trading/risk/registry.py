@@ -54,6 +54,20 @@ class Registry:
         self._refresh_ready(state)
         self._resolve_all()
 
+    def remove_instance(self, owner: Owner) -> None:
+        """Forgets an instance that was deleted; its halt, losses and breaches stay for the next of its name.
+
+        Raises ValueError if it has a position or open orders.
+        """
+        lanes = [lane for lane in self.lanes.values() if lane.owner == owner]
+        state = self._instance(owner)
+        if state.open_orders or any(lane.position for lane in lanes):
+            raise ValueError(f"instance {owner.instance} not removed: it has a position or open orders")
+        for lane in lanes:
+            del self.lanes[owner, lane.listing.provider, lane.listing.symbol]
+        state.symbols = {}
+        self._refresh_ready(state)
+
     def set_instrument(self, provider: str, instrument: Instrument, fee_rate: Decimal = ZERO) -> None:
         """Takes the rules of an instrument, and the highest fee rate that an order there may cost."""
         listing = self.listing(provider, instrument.symbol)

@@ -1,25 +1,15 @@
 """Risk: approves orders and amendments, keeps their reservations, and halts scopes.
 
-All methods are synchronous and take the time as a parameter. The caller holds the lock of trading.
+All methods are synchronous and take the time as a parameter. The caller holds the lock of trading. During
+each method, the exact decimal context replaces that of the thread, which belongs to a strategy.
 """
 
-from decimal import (
-    Context,
-    Decimal,
-    DecimalException,
-    DivisionByZero,
-    Inexact,
-    InvalidOperation,
-    Overflow,
-    getcontext,
-    localcontext,
-    setcontext,
-)
+from decimal import Decimal, DecimalException, getcontext, localcontext, setcontext
 from uuid import UUID
 
 from meltica.errors import OrderRefused
 from meltica.model.enums import Mode, OrderState, OrderType, Side, TimeInForce
-from meltica.trading.exact import ZERO
+from meltica.trading.exact import EXACT, ZERO
 from meltica.trading.order import OrderRecord, Owner
 from meltica.trading.risk import rules
 from meltica.trading.risk.approved import (
@@ -38,9 +28,6 @@ from meltica.trading.risk.reservations import Reservation, Reservations, worst
 from meltica.trading.risk.rules import BREACHES, Balances, Rule
 from meltica.trading.risk.scopes import GLOBAL, Lane, Scope
 
-_EXACT = Context(prec=400, traps=[InvalidOperation, DivisionByZero, Overflow, Inexact])
-"""Replaces the decimal context of the calling thread, which belongs to a strategy, during each method."""
-
 _BUY, _GTC, _IOC, _FOK = Side.BUY, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK
 _BREACHES = frozenset(rule.value for rule in BREACHES)
 
@@ -58,7 +45,7 @@ class Risk:
     def approve(self, request: OrderRequest, market: Market, now: int) -> ApprovedOrder:
         """Approves an order and reserves it. Raises `OrderRefused`; nothing is reserved then."""
         outer = getcontext()
-        setcontext(_EXACT)
+        setcontext(EXACT)
         try:
             return self._approve(request, market, now)
         except OrderRefused as refused:
@@ -133,7 +120,7 @@ class Risk:
 
         The larger of old and new is reserved until `amended`. Raises `OrderRefused`; nothing changes then.
         """
-        with localcontext(_EXACT):
+        with localcontext(EXACT):
             try:
                 return self._approve_amendment(order, market, now, price, quantity)
             except OrderRefused as refused:
@@ -193,7 +180,7 @@ class Risk:
         """
         reservation = self._reservation(order_id)
         lane = reservation.lane
-        with localcontext(_EXACT):
+        with localcontext(EXACT):
             rules.check_halts(lane, reduce_only=reservation.reduce_only)
             rules.check_reconciled(lane)
             rules.check_unknown(lane)
@@ -204,7 +191,7 @@ class Risk:
         """Ends an amendment with the venue's answer; while that is unknown, the larger stays reserved."""
         reservation = self.reservations.get(order_id)
         if reservation is not None:
-            with localcontext(_EXACT):
+            with localcontext(EXACT):
                 self.reservations.settle(reservation, accepted=accepted)
 
     def set_unknown(self, order_id: UUID, *, unknown: bool) -> None:
@@ -218,19 +205,19 @@ class Risk:
 
     def release(self, order_id: UUID) -> bool:
         """Releases the reservation of an order that has ended; returns False if it has none."""
-        with localcontext(_EXACT):
+        with localcontext(EXACT):
             return self.reservations.release(order_id)
 
     def restore(self, reservation: Reservation) -> None:
         """Reserves an order that was open before a restart, without checks, unless it is reserved."""
         if self.reservations.get(reservation.order_id) is None:
-            with localcontext(_EXACT):
+            with localcontext(EXACT):
                 self.reservations.add(reservation)
 
     def restore_order(self, order: OrderRecord) -> None:
         """Reserves what the record of an open order may still trade, as `restore` does."""
         lane = self.registry.lane(order.owner, order.provider, order.symbol)
-        with localcontext(_EXACT):
+        with localcontext(EXACT):
             reservation = Reservation(
                 order_id=order.id,
                 lane=lane,
@@ -261,7 +248,7 @@ class Risk:
 
         A fill that leads to a position beyond a limit halts the scopes concerned at once.
         """
-        with localcontext(_EXACT):
+        with localcontext(EXACT):
             reservation = self.reservations.get(order.id)
             lane = self.registry.lane(order.owner, order.provider, order.symbol)
             if reservation is not None:
@@ -279,7 +266,7 @@ class Risk:
 
     def set_position(self, owner: Owner, provider: str, symbol: str, position: Decimal) -> None:
         """Takes a position as it is: after a restart, or after a booking."""
-        with localcontext(_EXACT):
+        with localcontext(EXACT):
             self.registry.lane(owner, provider, symbol).set_position(position)
 
     def rejected(self, order: OrderRecord, now: int, *, post_only: bool = False) -> None:
@@ -306,7 +293,7 @@ class Risk:
 
     def mark(self, scope: Scope, profit: Decimal | None, equity: Decimal | None, now: int) -> None:
         """Takes the valuation of a scope; see `Halts.mark`. It has to be repeated within 10 s."""
-        with localcontext(_EXACT):
+        with localcontext(EXACT):
             self._halts.mark(scope, profit, equity, now)
 
     def _reservation(self, order_id: UUID) -> Reservation:

@@ -319,6 +319,17 @@ def test_position_and_notional_count_all_open_buys(scope: str) -> None:
     w.approve(w.request(BUY, "1.1", 100, owner=b))
 
 
+def test_a_position_below_zero_leaves_no_room_for_another_instance() -> None:
+    w = RiskWorld(provider=RiskLimits.model_validate({"maxPositionSize": 3}))
+    b = w.add("b")
+    # A fee in the base currency, charged after a sell of the whole position.
+    w.hold("-0.5")
+    refused(w, w.request(BUY, "3.1", owner=b), Rule.POSITION)
+    w.approve(w.request(BUY, 3, owner=b))
+    w.hold(1)
+    assert w.risk.registry.state(Scope.provider("p")).exposure(BTC).size == 4
+
+
 def test_the_notional_is_converted_by_a_direct_pair() -> None:
     w = world({"maxNotionalValue": 220, "notionalCurrency": "EUR"})
     error = refused(w, w.request(BUY, 1), Rule.NO_RATE)

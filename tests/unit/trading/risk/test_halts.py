@@ -254,3 +254,25 @@ def test_new_limits_leave_halts_and_exposures_as_they_are() -> None:
         w.approve(w.request(BUY, 2))
     assert (caught.value.seen, caught.value.limit) == (5, 4)
     assert w.risk.registry.state(GLOBAL).exposure(BTC).size == 3
+
+
+def test_a_deleted_instance_leaves_its_halt_and_no_lanes() -> None:
+    w = world({})
+    approved = w.approve(w.request())
+    with pytest.raises(ValueError, match="open orders"):
+        w.risk.registry.remove_instance(w.a)
+    w.risk.release(approved.order_id)
+    w.hold(1)
+    with pytest.raises(ValueError, match="position"):
+        w.risk.registry.remove_instance(w.a)
+    w.hold(0)
+    w.risk.halt(Scope.instance(w.a), "why", "alice", w.now)
+    w.risk.registry.remove_instance(w.a)
+    assert w.risk.registry.lanes == {}
+    with pytest.raises(OrderRefused) as caught:
+        w.approve(w.request())
+    assert caught.value.rule == "out_of_scope"
+    again = w.add("a")
+    with pytest.raises(OrderRefused) as caught:
+        w.approve(w.request(owner=again))
+    assert caught.value.rule == "halted"

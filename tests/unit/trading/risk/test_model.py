@@ -71,7 +71,7 @@ class RiskMachine(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        """Starts with two instances, two providers and little money."""
+        """Starts with two instances that hold 2 BTC each, two providers and little money."""
         self.w = RiskWorld()
         self.a, self.b = Owner("a", uuid4(), Mode.LIVE), Owner("b", uuid4(), Mode.LIVE)
         self.limits: dict[str, dict[str, int]] = {"a": A_LIMITS, "b": B_LIMITS}
@@ -86,6 +86,10 @@ class RiskMachine(RuleBasedStateMachine):
             for symbol in SYMBOLS:
                 self.w.market.set(symbol, 99, 101, provider=provider)
         self.w.risk = self.configured()
+        for owner in (self.a, self.b):
+            self.positions[owner, "p", BTC] = Decimal(2)
+            self.w.balances["p", "BTC"] += 2
+            self.w.risk.set_position(owner, "p", BTC, Decimal(2))
 
     def configured(self) -> Risk:
         """Returns a `Risk` as it is configured at each start."""

@@ -1,0 +1,83 @@
+"""What an approval costs, with every limit set at every scope: `python -m tests.support.risk_cost`."""
+
+import gc
+import timeit
+from collections import deque
+from decimal import Decimal
+from time import process_time_ns
+
+from meltica.trading.risk.limits import GlobalRiskLimits, InstanceRiskLimits, RiskLimits
+from tests.support.risk import BTC, BUY, RiskWorld, expected_sums, sums
+
+ORDERS, ROUNDS = 2000, 9
+LIMITS: dict[str, object] = {
+    "maxPositionSize": 1_000_000,
+    "maxNotionalValue": 1_000_000_000,
+    "maxConcurrentOrders": 1_000_000,
+    "maxOpenOrders": 1_000_000,
+    "maxOrderSize": 1000,
+    "priceBandPercent": 5,
+    "staleMarketSeconds": 10,
+    "maxFeedLag": "1s",
+    "orderThrottle": 1_000_000,
+    "orderBurst": 1_000_000,
+    "maxDailyLoss": 1000,
+}
+
+
+class _Empty:
+    def method(self, value: object) -> None: ...
+
+
+def limited_world() -> RiskWorld:
+    """Returns a world in which every rule applies and no order is refused."""
+    world = RiskWorld(
+        GlobalRiskLimits.model_validate(LIMITS),
+        provider=RiskLimits.model_validate(LIMITS),
+        instance=InstanceRiskLimits.model_validate(LIMITS | {"capital": 1000, "maxDrawdownPercent": 10}),
+        fee_rate="0.001",
+    )
+    world.market.set(BTC, "59999.99", "60000.01").lag = 5
+    world.balances["p", "USDT"] = Decimal(10_000_000_000)
+    for scope in list(world.risk.registry.scopes):
+        world.risk.mark(scope, Decimal(0), Decimal(1000), world.now)
+    world.hold(100)
+    return world
+
+
+def measure() -> tuple[float, float, float]:
+    """Returns the least CPU time of an approval, of a release and of an empty call, in ns."""
+    approvals: list[float] = []
+    releases: list[float] = []
+    for _ in range(ROUNDS):
+        world = limited_world()
+        requests = [world.request(BUY, "0.0123", "60000.01") for _ in range(ORDERS)]
+        approve, release, market, now = world.risk.approve, world.risk.release, world.market, world.now
+        gc.collect()
+        gc.disable()
+        start = process_time_ns()
+        for request in requests:
+            approve(request, market, now)
+        middle = process_time_ns()
+        for request in requests:
+            release(request.order_id)
+        end = process_time_ns()
+        gc.enable()
+        assert sums(world.risk) == expected_sums(world.risk)
+        approvals.append((middle - start) / ORDERS)
+        releases.append((end - middle) / ORDERS)
+    method, values = _Empty().method, [None] * 10_000
+    floor = min(timeit.repeat(lambda: deque(map(method, values), maxlen=0), number=20, repeat=9)) / 200_000
+    return min(approvals), min(releases), floor * 1e9
+
+
+def main() -> None:
+    """Prints the figures."""
+    approval, release, floor = measure()
+    print(f"approve {approval / 1000:.2f} us ({approval / floor:.0f} F)")
+    print(f"release {release / 1000:.2f} us ({release / floor:.0f} F)")
+    print(f"F, an empty call: {floor:.0f} ns")
+
+
+if __name__ == "__main__":
+    main()
