@@ -195,6 +195,20 @@ async def test_refusals_and_reconciliations_are_listed(world: World) -> None:
     assert (found.cause, found.found) == ("start", {"fills": 2})
 
 
+async def test_dead_letters_keep_the_raw_bytes(world: World) -> None:
+    raw = b"\x00\xff" * 1000
+    await world.writer.commit([DeadLetterRow.of("report", "not UTF-8\0", raw)])
+    (letter,) = await world.queries.dead_letters()
+    assert (letter.source, letter.error, letter.raw) == ("report", "not UTF-8", raw)
+
+
+async def test_the_mark_of_the_home_never_changes(world: World) -> None:
+    loader = TradingLoader(world.database)
+    assert [await loader.mark(new) for new in ("abc", "xyz")] == ["abc", "abc"]
+    with pytest.raises(psycopg.errors.CheckViolation):
+        await loader.mark("ABC")
+
+
 def _balance(currency: str, total: str, number: int, **changes: Any) -> BalanceRow:
     row = BalanceRow(
         provider="main",

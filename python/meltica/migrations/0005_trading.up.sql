@@ -9,6 +9,12 @@ create domain signed_amount as numeric
     check (value > '-infinity' and value < 'infinity');
 create domain trading_mode as text check (value in ('live', 'paper'));
 
+-- One row: the mark in the client order ids of this home. It never changes.
+create table home (
+    id   boolean primary key default true check (id),
+    mark text not null check (mark ~ '^[0-9a-z]{3}$')
+);
+
 create function pg_temp.rename_constraints(relation regclass, old text, new text) returns void
 language plpgsql as $$
 declare

@@ -60,6 +60,8 @@ ORDERS = SQL(
     """
 ).format(columns(OrderRow, "o"))
 FILLS = SQL("select {} from fills ").format(columns(FillRow))
+_NEW_MARK = SQL("insert into home (mark) values (%s) on conflict do nothing").format()
+_MARK = SQL("select mark from home").format()
 
 
 async def fetch(
@@ -83,6 +85,12 @@ class TradingLoader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def mark(self, new: str) -> str:
+        """Returns the mark in the client order ids of this home; stores `new` if it has none yet."""
+        await self._rows(_NEW_MARK, [new])
+        ((mark,),) = await self._rows(_MARK)
+        return mark
 
     async def open_orders(self) -> list[StoredOrder]:
         """Returns the orders that have not ended, oldest first. One in state PENDING was perhaps sent."""
@@ -153,4 +161,5 @@ class TradingLoader:
 
     async def _rows(self, query: Composed, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         async with self._database.connection() as connection:
-            return await (await connection.execute(query, values)).fetchall()
+            cursor = await connection.execute(query, values)
+            return await cursor.fetchall() if cursor.description else []

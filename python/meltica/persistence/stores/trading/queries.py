@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, LiteralString, TypeVar
 from uuid import UUID
 
+import msgspec
 from psycopg.sql import SQL, Composed
 
 from meltica.model.enums import Mode, OrderState
@@ -33,6 +34,16 @@ class StoredFill(FillRow, frozen=True, kw_only=True):
 class StoredBalance(BalanceRow, frozen=True, kw_only=True):
     """A balance with the time when it was stored."""
 
+    created_at: datetime
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """What could not be stored as it was."""
+
+    id: int
+    source: str
+    error: str
+    raw: bytes
     created_at: datetime
 
 
@@ -108,6 +119,11 @@ class TradingQueries:
         """Returns what the reconciliations of an account found, the latest first."""
         select = SQL("select {} from reconciliations ").format(columns(ReconciliationRow))
         return await self._list(ReconciliationRow, select, [("provider = %s", provider)], "id desc", limit)
+
+    async def dead_letters(self, *, limit: int = 100) -> list[DeadLetter]:
+        """Returns what could not be stored as it was, the latest first."""
+        select = SQL("select {} from dead_letters ").format(columns(DeadLetter))
+        return await self._list(DeadLetter, select, [], "id desc", limit)
 
     async def _list(
         self,
