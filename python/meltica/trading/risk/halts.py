@@ -1,7 +1,7 @@
 """Halts of scopes: by an operator, by breaches, by losses, and by fills that pass a limit."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from meltica.trading.order import Owner
@@ -50,16 +50,16 @@ class Halts:
         return True
 
     def resume(self, scope: Scope, by: str, now: int) -> bool:
-        """Ends a halt; returns False if the scope is not halted.
+        """Ends a halt or the cooldown of a breaker; returns False if the scope has neither.
 
-        The breaches of an instance are forgotten and its breaker closes. After a halt by drawdown, the
-        drawdown is measured from the latest profit on. A daily loss stays: while it is at its limit, the next
-        valuation halts again.
+        The breaches of an instance are forgotten. After a halt by drawdown, the drawdown is measured from the
+        latest profit on. A daily loss stays: while it is at its limit, the next valuation halts again.
         """
         state = self._registry.state(scope)
-        if state.halt is None:
+        paused = isinstance(state, InstanceState) and state.breaches.is_open(now)
+        if state.halt is None and not paused:
             return False
-        if state.halt.rule == Rule.DRAWDOWN.value:
+        if state.halt is not None and state.halt.rule == Rule.DRAWDOWN.value:
             state.loss.restart_peak()
         state.halt = None
         if isinstance(state, InstanceState):
@@ -74,7 +74,7 @@ class Halts:
         if isinstance(state, InstanceState):
             breaches = state.breaches.current(now)
             until = state.breaches.closed_at if state.breaches.is_open(now) else None
-        return ScopeStatus(scope, state.halt, state.open_orders, breaches, until, state.loss)
+        return ScopeStatus(scope, state.halt, state.open_orders, breaches, until, replace(state.loss))
 
     def mark(self, scope: Scope, profit: Decimal | None, equity: Decimal | None, now: int) -> None:
         """Takes the valuation of a scope in its `notionalCurrency`, and halts the scope at its limits.

@@ -5,10 +5,11 @@ from decimal import Decimal
 
 from meltica.model.enums import Mode
 from meltica.model.instruments import Instrument
-from meltica.model.symbols import currencies
+from meltica.model.symbols import ANY, currencies
 from meltica.trading.exact import ZERO
 from meltica.trading.order import Owner
 from meltica.trading.risk.limits import GlobalRiskLimits, InstanceRiskLimits, RiskLimits, resolve
+from meltica.trading.risk.market import conversion_pairs
 from meltica.trading.risk.scopes import (
     GLOBAL,
     Funds,
@@ -35,12 +36,13 @@ class Registry:
         self.lanes: dict[tuple[Owner, str, str], Lane] = {}
         self._funds: dict[tuple[str, str], Funds] = {}
         self._reconciled: set[str] = set()
-        self._resolve_buckets()
+        self._resolve(self.scopes[GLOBAL])
 
     def set_limits(self, scope: Scope, limits: RiskLimits) -> None:
         """Replaces the limits of a scope. Exposures, halts, losses and breaches stay as they are."""
-        self.state(scope).limits = limits
-        self._resolve_all()
+        state = self.state(scope)
+        state.limits = limits
+        self._resolve(state)
 
     def set_instance(
         self, owner: Owner, symbols: Mapping[str, tuple[str, ...]], limits: InstanceRiskLimits
@@ -52,7 +54,7 @@ class Registry:
         state.symbols = dict(symbols)
         state.limits = limits
         self._refresh_ready(state)
-        self._resolve_all()
+        self._resolve(state)
 
     def remove_instance(self, owner: Owner) -> None:
         """Forgets an instance that was deleted; its halt, losses and breaches stay for the next of its name.
@@ -95,6 +97,30 @@ class Registry:
             kind = InstanceState if scope.kind is ScopeKind.INSTANCE else ScopeState
             found = self.scopes[scope] = kind(scope, _NO_LIMITS)
         return found
+
+    def currency(self, scope: Scope) -> str:
+        """Returns the `notionalCurrency` of a scope: its own, or that of the global scope."""
+        return (
+            self.state(scope).limits.notional_currency or self.scopes[GLOBAL].limits.notional_currency or ""
+        )
+
+    def conversion_routes(self) -> set[tuple[str, str]]:
+        """Returns the (provider, symbol) whose prices convert what the instances may trade.
+
+        Of a pair and its inverse, a venue lists at most one.
+        """
+        routes: set[tuple[str, str]] = set()
+        for state in list(self.scopes.values()):
+            if not isinstance(state, InstanceState):
+                continue
+            for provider, symbols in state.symbols.items():
+                listed = [symbol for name, symbol in self.listings if name == provider]
+                into = {self.currency(scope) for scope in (GLOBAL, Scope.provider(provider), state.scope)}
+                for symbol in listed if ANY in symbols else symbols:
+                    for currency in into - {""}:
+                        pairs = conversion_pairs(currencies(symbol)[1], currency)
+                        routes.update((provider, pair) for pair in pairs)
+        return routes
 
     def listing(self, provider: str, symbol: str) -> Listing:
         """Returns a symbol at a provider."""
@@ -145,17 +171,17 @@ class Registry:
     def _refresh_ready(self, state: InstanceState) -> None:
         state.ready = bool(state.symbols) and self._reconciled.issuperset(state.symbols)
 
-    def _resolve_all(self) -> None:
-        self._resolve_buckets()
+    def _resolve(self, changed: ScopeState) -> None:
+        """Applies the limits of a scope to its throttles and lanes."""
+        kind = changed.scope.kind
+        if kind is not ScopeKind.PROVIDER:
+            changed.bucket = self._bucket(changed.bucket, [changed.limits])
+        if kind is not ScopeKind.INSTANCE:
+            for listing in self.listings.values():
+                self._resolve_bucket(listing)
         for lane in self.lanes.values():
-            self._resolve_lane(lane)
-
-    def _resolve_buckets(self) -> None:
-        for state in self.scopes.values():
-            if state.scope.kind is not ScopeKind.PROVIDER:
-                state.bucket = self._bucket(state.bucket, [state.limits])
-        for listing in self.listings.values():
-            self._resolve_bucket(listing)
+            if any(state is changed for state in lane.states):
+                self._resolve_lane(lane)
 
     def _resolve_bucket(self, listing: Listing) -> None:
         provider = self.state(Scope.provider(listing.provider)).limits

@@ -13,7 +13,7 @@ from meltica.trading.exact import ZERO
 from meltica.trading.risk.scopes import Lane
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Reservation:
     """What is reserved for one order."""
 

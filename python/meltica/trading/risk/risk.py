@@ -284,7 +284,7 @@ class Risk:
         return self._halts.halt(scope, "operator", reason, by, now)
 
     def resume(self, scope: Scope, by: str, now: int) -> bool:
-        """Ends a halt and forgets the breaches of an instance. Returns False if the scope is not halted."""
+        """Ends a halt or the cooldown of a breaker; returns False if the scope has neither."""
         return self._halts.resume(scope, by, now)
 
     def status(self, scope: Scope, now: int) -> ScopeStatus:

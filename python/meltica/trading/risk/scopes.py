@@ -69,7 +69,7 @@ class Halt(NamedTuple):
     since: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Exposure:
     """The exposure of one scope in one symbol, over all providers and instances of the scope."""
 
@@ -83,7 +83,7 @@ class Exposure:
     """Open orders, sells included."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ScopeState:
     """One scope: its limits, exposures and halt."""
 
@@ -101,7 +101,7 @@ class ScopeState:
         return self.exposures.setdefault(symbol, Exposure())
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class InstanceState(ScopeState):
     """The scope of an instance."""
 
@@ -117,7 +117,7 @@ class InstanceState(ScopeState):
         return symbol in symbols or ANY in symbols
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Funds:
     """One currency at one provider."""
 
@@ -129,7 +129,7 @@ class Funds:
     """The unexplained part of the venue's balance."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Listing:
     """One symbol at one provider, for all instances."""
 
@@ -160,7 +160,7 @@ class LaneScope(NamedTuple):
     """0: no limit."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Lane:
     """One owner trading one symbol at one provider."""
 

@@ -94,8 +94,13 @@ def test_the_breaker_pauses_and_restarts_the_count() -> None:
     assert (caught.value.rule, caught.value.seen) == ("breaker_open", 30_000)
     w.approve(w.request(SELL, reduce_only=True))
     assert w.risk.status(Scope.instance(w.a), w.now).breaker_open_until == START + 30 * SECOND
+    assert w.risk.resume(Scope.instance(w.a), "alice", w.now)
+    assert not w.risk.resume(Scope.instance(w.a), "alice", w.now)
+    w.approve(w.request())
+    assert [breach_of(w) for _ in range(2)] == ["reduce_only"] * 2
     w.now += 30 * SECOND
     w.approve(w.request())
+    assert w.risk.status(Scope.instance(w.a), w.now).breaches == 0
     assert breach_of(w) == "reduce_only"
     w.approve(w.request())
 
@@ -276,3 +281,13 @@ def test_a_deleted_instance_leaves_its_halt_and_no_lanes() -> None:
     with pytest.raises(OrderRefused) as caught:
         w.approve(w.request(owner=again))
     assert caught.value.rule == "halted"
+
+
+def test_the_pairs_that_convert_what_instances_trade_are_named() -> None:
+    w = world({"notionalCurrency": "EUR"})
+    assert w.risk.registry.currency(Scope.instance(w.a)) == "EUR"
+    assert w.risk.registry.currency(Scope.provider("p")) == "USDT"
+    pairs = {("p", "USDT-EUR"), ("p", "EUR-USDT")}
+    assert w.risk.registry.conversion_routes() == pairs
+    w.add("b", symbols={"p": ("*",), "q": ("ETH-BTC",)})
+    assert w.risk.registry.conversion_routes() == pairs | {("q", "BTC-USDT"), ("q", "USDT-BTC")}
