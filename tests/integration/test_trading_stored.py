@@ -7,15 +7,17 @@ from uuid import UUID
 
 import pytest
 
+from meltica.model.balances import Balance
 from meltica.model.enums import Liquidity, Mode, OrderState, OrderType, Side, TimeInForce
 from meltica.model.fills import Fill
 from meltica.persistence.database import Database
 from meltica.persistence.lock import GatewayLock
 from meltica.persistence.stores.trading.loaders import TradingLoader
 from meltica.persistence.stores.trading.writer import GroupCommitWriter
+from meltica.trading.balances import Balances
 from meltica.trading.order import Amendment, OrderRecord, Owner, PositionKey
 from meltica.trading.positions import Position
-from meltica.trading.stored import fill_row, order_record, order_row, position, position_row
+from meltica.trading.stored import entry_row, fill_row, order_record, order_row, position, position_row
 
 OWNER = Owner("maker", UUID(int=7), Mode.PAPER, "sha256:1")
 RECORD = OrderRecord(
@@ -125,6 +127,40 @@ async def test_an_order_without_an_amendment_comes_back(
     await writer.commit([order_row(plain)])
     (stored,) = await TradingLoader(database).open_orders()
     assert order_record(stored) == plain
+
+
+async def test_balances_after_a_restart_are_those_before_it(
+    database: Database, writer: GroupCommitWriter
+) -> None:
+    """The lines are restored from positions and sums of entries, and nothing is booked twice."""
+    key = PositionKey(OWNER, "main", "BTC-USDT")
+    moved = Position(key=key)
+    before = Balances(Mode.PAPER)
+    before.reported("main", "BTC", Balance(Decimal(2), Decimal(2), time=0))
+    entries = before.open_account("main")
+    for fill in FILLS:
+        moved.fill(fill)
+        before.fill(key, fill)
+    foreign = FILLS[0]._replace(execution_id="other", quantity=Decimal("0.010"), fee_currency="USDT")
+    entries += before.foreign_fill("main", foreign)
+    entries += before.transfer(key, Decimal("0.5"), Decimal(60000), "inventory-1")
+    moved.transfer(Decimal("0.5"), Decimal(60000))
+    rows = [entry_row(entry, Mode.PAPER, 9) for entry in entries]
+    await writer.commit([order_row(RECORD), position_row(moved, 1), *rows])
+    loader = TradingLoader(database)
+    after = Balances(Mode.PAPER)
+    for row in await loader.positions():
+        after.restore_position(position(row))
+    for each in await loader.ledger():
+        after.restore_not_ours(each.provider, each.currency, each.amount)
+    for currency in ("BTC", "USDT", "BNB"):
+        expected, actual = before.lines("main", currency), after.lines("main", currency)
+        assert (actual.instances, actual.not_ours) == (expected.instances, expected.not_ours), currency
+        assert after.of_owner(OWNER, "main", currency) == before.of_owner(OWNER, "main", currency)
+    assert await loader.opened_accounts(Mode.PAPER) == {"main"}
+    assert await loader.opened_accounts(Mode.LIVE) == set()
+    assert {row.kind for row in await loader.entries("main", Mode.PAPER, 1)} == {"opening", "inventory"}
+    assert await loader.entries("main", Mode.PAPER, 0) == rows
 
 
 async def test_a_position_comes_back(database: Database, writer: GroupCommitWriter) -> None:

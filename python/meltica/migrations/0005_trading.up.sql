@@ -157,6 +157,8 @@ create table ledger_entries (
     unique (provider, mode, kind, venue_id, currency)
 );
 
+create index ledger_entries_by_time on ledger_entries (provider, mode, booked_at);
+
 -- The risk state of a scope: losses, breaches, breaker and throttle. Its day only moves forward.
 create table risk_states (
     scope            text not null check (scope in ('global', 'provider', 'instance')),

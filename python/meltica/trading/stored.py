@@ -1,8 +1,10 @@
-"""Maps orders, fills and positions to their rows and back."""
+"""Maps orders, fills, positions and ledger entries to their rows and back."""
 
+from meltica.model.enums import Mode
 from meltica.model.fills import Fill
 from meltica.persistence.stores.trading.loaders import StoredOrder
-from meltica.persistence.stores.trading.rows import FillRow, FillRule, OrderRow, PositionRow
+from meltica.persistence.stores.trading.rows import FillRow, FillRule, LedgerEntryRow, OrderRow, PositionRow
+from meltica.trading.balances import Entry
 from meltica.trading.order import Amendment, OrderRecord, Owner, PositionKey
 from meltica.trading.positions import Position
 
@@ -111,6 +113,23 @@ def fill_row(record: OrderRecord, fill: Fill, report: int, *, recovered: bool = 
         traded_at=fill.time,
         recovered=recovered,
         report=report,
+    )
+
+
+def entry_row(
+    entry: Entry, mode: Mode, now: int, *, by: str | None = None, note: str | None = None
+) -> LedgerEntryRow:
+    """Returns the row of an entry of "not ours". `by` and `note` are an operator's."""
+    return LedgerEntryRow(
+        provider=entry.provider,
+        mode=mode,
+        kind=entry.kind,
+        venue_id=entry.id,
+        currency=entry.currency,
+        amount=entry.amount,
+        booked_at=now if entry.time is None else entry.time,
+        booked_by=by,
+        note=note,
     )
 
 

@@ -15,6 +15,7 @@ from meltica.persistence.database import Database
 from meltica.persistence.stores.trading.rows import (
     CheckpointRow,
     FillRow,
+    LedgerEntryRow,
     OrderRow,
     PositionRow,
     RiskStateRow,
@@ -142,6 +143,20 @@ class TradingLoader:
             "select provider, mode, currency, sum(amount) as amount from ledger_entries group by 1, 2, 3"
         ).format()
         return [LedgerSum(*row) for row in await self._rows(query)]
+
+    async def entries(self, provider: str, mode: Mode, since: int) -> list[LedgerEntryRow]:
+        """Returns the ledger entries of an account from a time on, which must not be booked again."""
+        query = SQL(
+            "select {} from ledger_entries where provider = %s and mode = %s and booked_at >= %s order by id"
+        ).format(columns(LedgerEntryRow))
+        return await fetch(self._database, LedgerEntryRow, query, [provider, mode, since])
+
+    async def opened_accounts(self, mode: Mode) -> set[str]:
+        """Returns the providers whose opening is booked."""
+        query = SQL(
+            "select distinct provider from ledger_entries where mode = %s and kind = 'opening'"
+        ).format()
+        return {provider for (provider,) in await self._rows(query, [mode])}
 
     async def risk_states(self) -> list[RiskStateRow]:
         """Returns the risk states of all scopes."""

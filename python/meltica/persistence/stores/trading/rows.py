@@ -187,6 +187,7 @@ class LedgerEntryRow(Row, frozen=True, kw_only=True):
     currency: str
     amount: Decimal
     booked_at: int
+    """The venue's time, or ours for what the venue does not report."""
     booked_by: str | None = None
     note: str | None = None
 
