@@ -40,6 +40,7 @@ from meltica.trading.order import Amendment
 from meltica.trading.terms import Terms
 from meltica.trading.transitions import (
     CANCELLED_BEFORE_SENDING,
+    DUPLICATE,
     EXPIRES_IN,
     FORGOTTEN,
     NEVER_ARRIVED,
@@ -92,6 +93,9 @@ class OrderMachine(Transitions):
         out = self._begin()
         if self.record.state.is_final:
             self._posting = False
+        elif reason == DUPLICATE and not self._is_acknowledged and self._posting:
+            # The id is ours alone: the venue has taken the order from another copy of the request.
+            return self.outcome_unknown(now)
         elif self._left_at is None or (self._posting and not self._is_acknowledged):
             self._posting = False
             self._end(OrderState.REJECTED, reason, now, out)
@@ -168,6 +172,8 @@ class OrderMachine(Transitions):
             self._missing_at = None
             self._open(now, out, recovered=recovered)
         self._settle(now, out, recovered=recovered)
+        if asked_at is not None and self._claimed > record.filled_quantity:
+            self._query_fills(now, out)
         return self._finish(out)
 
     def filled(self, fill: Fill, now: int, *, recovered: bool = False) -> list[Effect]:
@@ -366,8 +372,7 @@ class OrderMachine(Transitions):
         """Returns what is due: repeated cancels and queries, and the cancel of an order that expires."""
         record = self.record
         out = self._begin()
-        if self._claimed > record.filled_quantity:
-            self._query_fills(now, out)
+        self._check_fills(now, out)
         if not record.state.is_final:
             if record.expires_at is not None and now >= record.expires_at and not record.cancel_wanted:
                 self._want_cancel(now, EXPIRES_IN, out)

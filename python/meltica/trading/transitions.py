@@ -29,6 +29,7 @@ from meltica.trading.order import OrderRecord
 from meltica.trading.terms import Terms, Verdict
 
 CANCELLED_BEFORE_SENDING = "cancelled_before_sending"
+DUPLICATE = "duplicate_client_id"
 EXPIRES_IN = "expires_in"
 FORGOTTEN = "forgotten"
 NEVER_ARRIVED = "never_arrived"
@@ -73,6 +74,8 @@ class Timings(NamedTuple):
     """The least time between two queries that prove that the venue does not know an order."""
     cancel_pace: int = 10**9
     query_pace: int = 10**9
+    fills_within: int = 10**9
+    """How long after a report of the stream its fills may arrive; missing ones are then queried."""
 
 
 class Transitions:
@@ -87,6 +90,7 @@ class Transitions:
         "_ended_since",
         "_ending",
         "_executions",
+        "_fills_missing_since",
         "_fills_queried_at",
         "_left_at",
         "_missing_at",
@@ -127,6 +131,7 @@ class Transitions:
         self._query_wanted_at: int | None = None
         """Since when an answer to a query is needed that is not older; None if none is."""
         self._order_queried_at: int | None = None
+        self._fills_missing_since: int | None = None
         self._fills_queried_at: int | None = None
 
     @property
@@ -142,6 +147,15 @@ class Transitions:
             or self._missing_at is not None
             or self._terms.sent_amendment is not None
         )
+
+    @property
+    def is_in_flight(self) -> bool:
+        """Whether a request is unanswered, its outcome unknown, or a fill missing: balances may move."""
+        record = self.record
+        if self._claimed > record.filled_quantity or self._posting or self._cancelling:
+            return True
+        unknown = record.state in (OrderState.PENDING, OrderState.UNKNOWN)
+        return unknown or self._terms.sent_amendment is not None
 
     @property
     def _is_acknowledged(self) -> bool:
@@ -210,7 +224,7 @@ class Transitions:
     def _settle(
         self, now: int, out: list[Effect], fill: Fill | None = None, *, recovered: bool = False
     ) -> None:
-        """3: ends the order if the fills add up to an end, and requests the missing ones if they do not."""
+        """3: ends the order if the fills add up to an end."""
         record, ending = self.record, self._ending
         if record.state.is_final:
             return
@@ -226,8 +240,7 @@ class Transitions:
         if end is not None:
             last = fill if end is OrderState.FILLED else None
             self._end(end, reason, now, out, last, recovered=recovered)
-        elif self._claimed > record.filled_quantity:
-            self._query_fills(now, out)
+        self._check_fills(now, out)
 
     @property
     def _completing(self) -> Decimal:
@@ -290,9 +303,8 @@ class Transitions:
     ) -> None:
         """1: a report after the end never opens the order. An order that the venue has open is cancelled."""
         record = self.record
-        if snapshot.filled_quantity > max(self._claimed, record.filled_quantity):
-            self._claimed = snapshot.filled_quantity
-            self._query_fills(now, out)
+        self._claimed = max(self._claimed, snapshot.filled_quantity)
+        self._check_fills(now, out)
         if snapshot.state not in (OrderState.ACK, OrderState.PARTIAL):
             return
         if asked_at is not None:
@@ -348,6 +360,15 @@ class Transitions:
         wanted_at = self._query_wanted_at
         if asked_at is not None and wanted_at is not None and asked_at >= wanted_at:
             self._query_wanted_at = None
+
+    def _check_fills(self, now: int, out: list[Effect]) -> None:
+        """3: requests the fills that the venue reported and that did not arrive in time."""
+        if self._claimed <= self.record.filled_quantity:
+            self._fills_missing_since = None
+        elif self._fills_missing_since is None:
+            self._fills_missing_since = now
+        elif now >= self._fills_missing_since + self.timings.fills_within:
+            self._query_fills(now, out)
 
     def _query_fills(self, now: int, out: list[Effect]) -> None:
         last = self._fills_queried_at

@@ -139,11 +139,13 @@ def test_a_late_report_does_not_move_an_order_back() -> None:
 
 def test_an_end_waits_for_the_missing_fills() -> None:
     one = open_()
-    effects = one.reported(report("CANCELLED", 6), 1)
-    assert (of(QueryFills, effects), callbacks(effects)) == ([QueryFills()], [])
+    effects = one.reported(report("CANCELLED", 6), 0)
+    assert (of(QueryFills, effects), callbacks(effects)) == ([], [])
     assert (one.record.state, one.needs_tick) == ("ACK", True)
-    assert of(QueryFills, one.tick(2)) == []
-    assert of(QueryFills, one.tick(1 + SECOND)) == [QueryFills()]
+    assert of(QueryFills, one.tick(SECOND - 1)) == []
+    assert of(QueryFills, one.tick(SECOND)) == [QueryFills()]
+    assert of(QueryFills, one.tick(2 * SECOND - 1)) == []
+    assert of(QueryFills, one.tick(2 * SECOND)) == [QueryFills()]
     assert callbacks(one.filled(fill("a", 4), 3)) == ["partial_fill"]
     effects = one.filled(fill("b", 2), 4)
     assert callbacks(effects) == ["partial_fill", "cancelled"]
@@ -162,8 +164,38 @@ def test_a_filled_report_ends_the_order_with_its_last_fill() -> None:
 
 def test_an_open_report_with_more_than_the_fills_asks_for_them() -> None:
     one = open_()
-    assert of(QueryFills, one.reported(report("PARTIAL", 2), 1)) == [QueryFills()]
+    assert of(QueryFills, one.reported(report("PARTIAL", 2), 1)) == []
+    assert one.is_in_flight
+    assert of(QueryFills, one.reported(report("PARTIAL", 2), 2, asked_at=1)) == [QueryFills()]
     assert (one.record.state, one.record.filled_quantity) == ("ACK", 0)
+    one.filled(fill("a", 2), 3)
+    assert (one.is_in_flight, one.needs_tick) == (False, False)
+
+
+def test_a_lost_answer_to_a_query_is_requested_again() -> None:
+    again = OrderMachine(open_().record, TIMINGS)
+    assert of(QueryOrder, again.restored(0)) == [QueryOrder()]
+    assert of(QueryOrder, again.tick(SECOND)) == [QueryOrder()]
+    again.reported(report("ACK"), 2 * SECOND, asked_at=SECOND)
+    assert (again.needs_tick, again.tick(9 * SECOND)) == (False, [])
+
+
+def test_the_refusal_of_a_second_copy_is_not_that_of_the_order() -> None:
+    one = sent()
+    effects = one.refused(1, "duplicate_client_id")
+    assert (callbacks(effects), of(QueryOrder, effects)) == (["unknown"], [QueryOrder()])
+    assert callbacks(one.reported(report("ACK"), 2, asked_at=1)) == ["acknowledged"]
+
+
+def test_an_order_is_in_flight_while_something_is_unanswered() -> None:
+    one = sent()
+    assert one.is_in_flight
+    one.answered(report("ACK"), 1)
+    assert not one.is_in_flight
+    one.cancel(2)
+    assert one.is_in_flight
+    one.cancel_answered(3, report("CANCELLED"))
+    assert not one.is_in_flight
 
 
 @pytest.mark.parametrize("state", ENDS)
@@ -246,6 +278,7 @@ def test_a_cancel_is_repeated_until_the_venue_reports_the_end() -> None:
     for second in range(1, 4):
         assert of(SendCancel, one.tick(second * SECOND)) == []
         one.cancel_failed()
+        assert of(SendCancel, one.tick(second * SECOND - 1)) == []
         assert of(SendCancel, one.tick(second * SECOND)) == [SendCancel()]
         assert of(SendCancel, one.tick(second * SECOND)) == []
     assert one.cancel_answered(4 * SECOND) == []

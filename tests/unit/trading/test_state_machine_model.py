@@ -110,7 +110,7 @@ class World(RuleBasedStateMachine):
             self.apply(self.one.committed(self.now))
         self.row, self.row_booked, self.dirty = deepcopy(self.one.record), [*self.booked], False
 
-    @precondition(lambda self: self.row is not None and self.one.record.sent_at is None)
+    @precondition(lambda self: self.row is not None)
     @rule(late=st.booleans())
     def send(self, late: bool) -> None:
         self.apply(self.one.sending(self.now, age=SECOND if late else 0))
@@ -342,7 +342,7 @@ class World(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """When nothing is lost any more, our side arrives at the venue's truth."""
-        if self.one.record.sent_at is not None:
+        if self.one.record.state is not OrderState.PENDING:
             # Reports of the stream are lost with the stream, and what is open is queried when it is back.
             self.apply(self.one.query(self.now))
         for _ in range(40):
