@@ -46,7 +46,7 @@ class Loss:
 
     def is_valued(self, now: int) -> bool:
         """Returns whether a valuation exists that is recent enough."""
-        return self.profit is not None and abs(now - self.valued_at) <= VALUED_FOR
+        return self.profit is not None and -VALUED_FOR <= now - self.valued_at <= VALUED_FOR
 
     @property
     def daily_loss(self) -> Decimal:

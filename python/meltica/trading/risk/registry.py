@@ -21,7 +21,7 @@ from meltica.trading.risk.scopes import (
     ScopeKind,
     ScopeState,
 )
-from meltica.trading.risk.throttle import Bucket, bucket
+from meltica.trading.risk.throttle import Bucket
 
 _NO_LIMITS = RiskLimits()
 
@@ -192,7 +192,7 @@ class Registry:
         if wanted is None or wanted.order_throttle is None:
             return None
         burst = wanted.order_burst or self.scopes[GLOBAL].limits.order_burst or 1
-        return bucket(wanted.order_throttle, burst, now.full_at if now is not None else 0)
+        return Bucket(wanted.order_throttle, burst, now.full_at if now is not None else 0)
 
     def _resolve_lane(self, lane: Lane) -> None:
         common = self.scopes[GLOBAL].limits.notional_currency or ""
@@ -206,7 +206,7 @@ class Registry:
         ]
         lane.buckets = tuple((name, each) for name, each in named if each is not None)
         lane.losses = tuple(
-            state
+            (state, state.loss, state.limits.max_drawdown_percent is not None)
             for state in lane.states
             if state.limits.max_daily_loss is not None or state.limits.max_drawdown_percent is not None
         )

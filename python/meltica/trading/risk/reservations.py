@@ -69,7 +69,13 @@ class Reservations:
         return list(self._by_order.values())
 
     def add(self, reservation: Reservation) -> None:
-        """Adds a reservation. Raises ValueError if the order has one."""
+        """Adds the reservation of an order that was open before. Raises ValueError if the order has one."""
+        self.place(reservation, *worst(reservation, *_other_version(reservation)))
+        if reservation.unknown:
+            reservation.lane.listing.unknown.add(reservation.order_id)
+
+    def place(self, reservation: Reservation, quantity: Decimal, cost: Decimal, spend: Decimal) -> None:
+        """Adds the reservation of a new order, whose amounts are known."""
         if reservation.order_id in self._by_order:
             raise ValueError(f"order {reservation.order_id}: already reserved")
         self._by_order[reservation.order_id] = reservation
@@ -78,9 +84,8 @@ class Reservations:
             state.open_orders += 1
         for exposure in lane.exposures:
             exposure.orders += 1
-        if reservation.unknown:
-            lane.listing.unknown.add(reservation.order_id)
-        _update(reservation)
+        _move(reservation, quantity, cost, spend)
+        reservation.quantity, reservation.cost, reservation.spend = quantity, cost, spend
 
     def amend(self, reservation: Reservation, remaining: Decimal, price: Decimal) -> None:
         """Reserves the larger of the order as it is and as amended, until `settle`."""
@@ -121,27 +126,31 @@ class Reservations:
             state.open_orders -= 1
         for exposure in lane.exposures:
             exposure.orders -= 1
-        _change(reservation, ZERO, ZERO, ZERO)
+        _move(reservation, -reservation.quantity, -reservation.cost, -reservation.spend)
         return True
 
 
+def _other_version(reservation: Reservation) -> tuple[Decimal, Decimal]:
+    """Returns the remaining quantity and the price of the amendment; without one, those of the order."""
+    if reservation.next_remaining is None:
+        return reservation.remaining, reservation.price
+    return reservation.next_remaining, reservation.next_price
+
+
 def _update(reservation: Reservation) -> None:
-    remaining, price = reservation.next_remaining, reservation.next_price
-    if remaining is None:
-        remaining, price = reservation.remaining, reservation.price
-    _change(reservation, *worst(reservation, remaining, price))
+    quantity, cost, spend = worst(reservation, *_other_version(reservation))
+    _move(reservation, quantity - reservation.quantity, cost - reservation.cost, spend - reservation.spend)
+    reservation.quantity, reservation.cost, reservation.spend = quantity, cost, spend
 
 
-def _change(reservation: Reservation, quantity: Decimal, cost: Decimal, spend: Decimal) -> None:
+def _move(reservation: Reservation, more: Decimal, dearer: Decimal, spend: Decimal) -> None:
+    """Adds differences to the sums that a reservation counts in."""
     lane = reservation.lane
-    more = quantity - reservation.quantity
     if reservation.is_buy:
-        dearer = cost - reservation.cost
         for exposure in lane.exposures:
             exposure.size += more
             exposure.cost += dearer
-        lane.listing.quote.held += spend - reservation.spend
+        lane.listing.quote.held += spend
     else:
         lane.sells += more
-        lane.listing.base.held += spend - reservation.spend
-    reservation.quantity, reservation.cost, reservation.spend = quantity, cost, spend
+        lane.listing.base.held += spend

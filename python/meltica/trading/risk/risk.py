@@ -90,13 +90,13 @@ class Risk:
             rules.check_sell(lane, quantity, reduce_only=reduces)
             if not reduces:
                 rules.check_size(lane, quantity)
-            factor, spend = lane.listing.spend_factor, quantity
+            cost, factor, spend = ZERO, lane.listing.spend_factor, quantity
         rules.check_counts(lane)
         rules.check_funds(lane, self._balances, spend, is_buy=is_buy)
         for _, bucket in lane.buckets:
             bucket.take(now)
         reservation = Reservation(order_id, lane, is_buy, reduces, quantity, price, factor)
-        self.reservations.add(reservation)
+        self.reservations.place(reservation, quantity, cost, spend)
         return approved_order(
             order_id, owner, provider, symbol, side, quantity, price, lifetime, post_only, reduces, now
         )

@@ -141,10 +141,10 @@ def check_state(lane: Lane, now: int, *, reduce_only: bool) -> None:
             name = f"{funds.currency} at {funds.provider}"
             text = f"{name} differs from the venue's balance by {funds.difference}"
             refuse(Rule.DIFFERENCE, text, funds.difference, ZERO)
-    for state in lane.losses:
-        if not state.loss.is_valued(now):
+    for state, loss, has_drawdown in lane.losses:
+        if not loss.is_valued(now):
             refuse(Rule.DAILY_LOSS, f"the profit of {state.scope} cannot be valued now")
-        if state.limits.max_drawdown_percent is not None and not state.loss.base:
+        if has_drawdown and not loss.base:
             text = f"{state.scope} has neither capital nor equity that a drawdown is measured against"
             refuse(Rule.DRAWDOWN, text)
 

@@ -174,8 +174,8 @@ class Lane:
     limits: Resolved
     buckets: tuple[tuple[str, Bucket], ...]
     """Name and bucket of the throttles that apply."""
-    losses: tuple[ScopeState, ...]
-    """The scopes that limit the daily loss or the drawdown."""
+    losses: tuple[tuple[ScopeState, Loss, bool], ...]
+    """The scopes that limit the daily loss or the drawdown, and whether it is the drawdown."""
     position: Decimal = ZERO
     sells: Decimal = ZERO
     """Quantity of the open sell orders."""

@@ -330,6 +330,13 @@ def test_a_position_below_zero_leaves_no_room_for_another_instance() -> None:
     assert w.risk.registry.state(Scope.provider("p")).exposure(BTC).size == 4
 
 
+def test_the_position_is_valued_at_the_market_if_the_order_is_below_it() -> None:
+    w = world({"maxNotionalValue": 311})
+    w.hold(3)
+    refused(w, w.request(BUY, "0.1223", 90), Rule.NOTIONAL)
+    w.approve(w.request(BUY, "0.1222", 90))
+
+
 def test_the_notional_is_converted_by_a_direct_pair() -> None:
     w = world({"maxNotionalValue": 220, "notionalCurrency": "EUR"})
     error = refused(w, w.request(BUY, 1), Rule.NO_RATE)

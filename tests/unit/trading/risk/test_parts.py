@@ -11,7 +11,7 @@ from meltica.trading.risk.breaker import Breaches, Verdict
 from meltica.trading.risk.limits import RiskLimits, resolve
 from meltica.trading.risk.loss import Loss
 from meltica.trading.risk.market import FeedLag, Quote, conversion_pairs, rate
-from meltica.trading.risk.throttle import bucket
+from meltica.trading.risk.throttle import Bucket
 from tests.support.risk import SECOND, START, FakeMarket
 
 DAY = 86_400 * SECOND
@@ -19,7 +19,7 @@ DAY = 86_400 * SECOND
 
 @given(st.integers(1, 5), st.integers(1, 5), st.lists(st.integers(0, 3 * SECOND), min_size=1, max_size=60))
 def test_a_bucket_counts_like_one_with_tokens(rate: int, burst: int, pauses: list[int]) -> None:
-    throttle = bucket(Decimal(rate), burst)
+    throttle = Bucket(Decimal(rate), burst)
     missing, last, now = 0, START, START
     for pause in pauses:
         now += pause
@@ -33,7 +33,7 @@ def test_a_bucket_counts_like_one_with_tokens(rate: int, burst: int, pauses: lis
 
 
 def test_a_clock_that_is_set_back_does_not_block_a_throttle() -> None:
-    throttle = bucket(Decimal(1), 2)
+    throttle = Bucket(Decimal(1), 2)
     for _ in range(2):
         throttle.take(START)
     back = START - 7200 * SECOND
