@@ -99,11 +99,15 @@ def isolation(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Applies each mutant of tests/mutants/mutants.toml; fails if its test does not detect it.
+    """Applies each mutant of the lists in tests/mutants; fails if its test does not detect it.
 
-    `-- NAME...` selects mutants.
+    `-- NAME...` selects mutants of the data plane, `-- trading` those of trading.
     """
-    session.run("python", "-m", "tests.mutants", *session.posargs)
+    if session.posargs != ["trading"]:
+        session.run("python", "-m", "tests.mutants", *session.posargs)
+    if session.posargs in ([], ["trading"]):
+        install(session, "test")
+        session.run("python", "-m", "tests.mutants.trading")
 
 
 @nox.session
