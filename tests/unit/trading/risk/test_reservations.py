@@ -224,6 +224,25 @@ def test_a_restart_rebuilds_the_state_exactly() -> None:
     assert export_state(again) == export_state(w.risk)
 
 
+def test_a_restart_near_the_daily_limit_leaves_the_rest_of_it() -> None:
+    w = RiskWorld(LIMITS)
+    b = w.add("b", symbols={"p": (BTC,)})
+    w.risk.mark(GLOBAL, Decimal(20), None, w.now)
+    w.risk.mark(GLOBAL, Decimal(-70), None, w.now)
+    risk = configured(w.balances, w.a, b)
+    load_state(risk, export_state(w.risk))
+    w.now += 11 * SECOND
+    # The profit of before the restart is not a valuation of now.
+    with pytest.raises(OrderRefused, match="cannot be valued"):
+        risk.approve(w.request(), w.market, w.now)
+    risk.mark(GLOBAL, Decimal("-79.99"), None, w.now)
+    assert risk.status(GLOBAL, w.now).halt is None
+    risk.mark(GLOBAL, Decimal(-80), None, w.now)
+    halt = risk.status(GLOBAL, w.now).halt
+    assert halt is not None
+    assert halt.rule == "max_daily_loss"
+
+
 def test_the_record_of_an_open_order_is_enough_to_reserve_it() -> None:
     w = world(fee_rate="0.001")
     order = w.order(w.approve(w.request(BUY, 3)))
