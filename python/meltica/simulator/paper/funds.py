@@ -31,10 +31,12 @@ class Funds:
         self._fee_rate = fee_rate
         self._reserved: dict[str, tuple[str, Decimal]] = {}
         """Client order id -> currency and amount."""
+        self._sums: dict[str, Decimal] = {}
+        """Currency -> the sum of its reservations."""
 
     def available(self, currency: str) -> Decimal:
         """Returns what open orders do not reserve."""
-        return self._totals.get(currency, _NONE) - self._reserved_in(currency)
+        return self._totals.get(currency, _NONE) - self._sums.get(currency, _NONE)
 
     def balance(self, currency: str, time: int) -> Balance:
         """Returns the balance of a currency, as of a time in nanoseconds."""
@@ -63,14 +65,11 @@ class Funds:
         available = self.available(currency) + held_amount
         if amount > available:
             raise OrderRefused("insufficient_funds", f"{amount} {currency} needed, {available} available")
-        self._reserved[id] = (currency, amount)
+        self._set_reserved(id, currency, amount)
 
     def reduce(self, id: str, rules: Rules, side: Side, quantity: Decimal, price: Decimal) -> None:
         """Lowers the reservation of an order to that of its open quantity; 0 removes it."""
-        if quantity > 0:
-            self._reserved[id] = self._need(rules, side, quantity, price)
-        else:
-            self._reserved.pop(id, None)
+        self._set_reserved(id, *self._need(rules, side, quantity, price))
 
     def affordable(self, rules: Rules, side: Side, price: Decimal) -> Decimal:
         """Returns the quantity that what is available pays for at a price."""
@@ -101,8 +100,11 @@ class Funds:
         on_top = self._fee_rate if self._fee_in == "base" else _NONE
         return rules.base, quantity * (1 + on_top)
 
-    def _reserved_in(self, currency: str) -> Decimal:
-        return sum((amount for held, amount in self._reserved.values() if held == currency), _NONE)
+    def _set_reserved(self, id: str, currency: str, amount: Decimal) -> None:
+        _, before = self._reserved.pop(id, (currency, _NONE))
+        self._sums[currency] = self._sums.get(currency, _NONE) + amount - before
+        if amount:
+            self._reserved[id] = (currency, amount)
 
     def _move(self, currency: str, amount: Decimal) -> None:
         self._totals[currency] = self._totals.get(currency, _NONE) + amount

@@ -50,21 +50,21 @@ class PaperMarket:
         self._fee_rates = {Role.MAKER: maker_fee, Role.TAKER: taker_fee}
         self._quiet = quiet
         self._book = Liquidity()
-        self._orders: dict[str, PaperOrder] = {}
-        """The open orders by id, in the order of their arrival."""
+        self._taking: dict[str, PaperOrder] = {}
+        """Orders that still have to trade with the opposite side, by id, in the order of their arrival."""
+        self._resting: dict[str, PaperOrder] = {}
+        """Orders that rest in the book, by id, in the order of their arrival."""
 
     @property
     def open_orders(self) -> list[PaperOrder]:
         """The open orders, oldest first."""
-        return list(self._orders.values())
+        return sorted([*self._taking.values(), *self._resting.values()], key=lambda order: order.arrived_at)
 
     def due(self) -> int | None:
         """Returns the time at which `advance` has something to do; None while nothing waits for a time."""
         if not self._book.synced:
             return None
-        return min(
-            (order.arrived_at + self._quiet for order in self._orders.values() if order.takes), default=None
-        )
+        return min((order.arrived_at + self._quiet for order in self._taking.values()), default=None)
 
     def arrive(self, new: NewOrder, now: int) -> PaperOrder:
         """Accepts an order. Raises OrderRefused, and changes nothing, when the venue would refuse it."""
@@ -79,18 +79,15 @@ class PaperMarket:
         if new.price is not None:
             self._funds.reserve(new.client_order_id, self.rules, new.side, new.quantity, new.price)
         order = PaperOrder(new, str(self._next_id()), new.quantity, new.price, now, now)
-        order.takes = crosses or new.time_in_force is not TimeInForce.GTC or not self._book.synced
-        if not order.takes:
-            self._rest(order)
-        self._orders[order.id] = order
+        self._enter(order, takes=crosses or new.time_in_force is not TimeInForce.GTC)
         return order
 
     def restore(self, order: PaperOrder) -> None:
         """Takes over an open order of an earlier run. It queues behind everything at its price."""
         assert order.price is not None, "a market order is never open over a restart"
         self._funds.reserve(order.id, self.rules, order.new.side, order.remaining, order.price)
-        order.takes, order.ahead = False, None
-        self._orders[order.id] = order
+        order.ahead = None
+        self._resting[order.id] = order
 
     def cancel(self, id: str, now: int) -> PaperReport:
         """Cancels an open order. Raises OrderRefused, code `unknown_order`."""
@@ -118,20 +115,17 @@ class PaperMarket:
         order.quantity, order.price, order.changed_at = whole, limit, now
         if not keeps_place:
             order.arrived_at = now
-            order.takes = crosses or not self._book.synced
-            del self._orders[id]
-            self._orders[id] = order
-            if not order.takes:
-                self._rest(order)
+            self._remove(order)
+            self._enter(order, takes=crosses)
         return PaperReport(order.snapshot())
 
     def book(self, bids: Levels, asks: Levels, time: int, *, complete: bool = False) -> list[PaperReport]:
         """Applies a book that was received at `time`."""
         self._book.update(bids, asks, complete=complete)
         reports = [*self._take(time, after=time), *self._offered_through(time)]
-        for order in self._orders.values():
-            if order.ahead is None and not order.takes:
-                self._rest(order)
+        for order in self._resting.values():
+            if order.ahead is None:
+                self._place(order)
         return reports
 
     def mark_stale(self) -> None:
@@ -149,7 +143,7 @@ class PaperMarket:
         reports: list[PaperReport] = []
         for side in Side if taker is None else (_opposite(taker),):
             left = quantity
-            for order in self._resting(side, time):
+            for order in self._rested(side, time):
                 assert order.price is not None
                 rule, reached = FillRule.TRADED_THROUGH, left
                 if not _is_beyond(side, price, order.price):
@@ -163,20 +157,18 @@ class PaperMarket:
                     reports.append(self._fill(order, order.price, filled, Role.MAKER, rule, time))
         return reports
 
-    def _resting(self, side: Side, time: int) -> list[PaperOrder]:
+    def _rested(self, side: Side, time: int) -> list[PaperOrder]:
         """Returns the orders that rested before `time`, best price first, then oldest."""
         sign = -1 if side is Side.BUY else 1
         resting = [
-            order
-            for order in self._orders.values()
-            if order.new.side is side and not order.takes and order.arrived_at < time
+            order for order in self._resting.values() if order.new.side is side and order.arrived_at < time
         ]
         return sorted(resting, key=lambda order: sign * order.price if order.price is not None else _NONE)
 
     def _offered_through(self, time: int) -> Iterator[PaperReport]:
         """4: fills what rests at a worse price than the opposite side offers."""
         for side in Side:
-            for order in self._resting(side, time):
+            for order in self._rested(side, time):
                 for price, available in list(self._book.offered(side, order.price)):
                     if price == order.price or order.remaining <= 0:
                         break
@@ -187,11 +179,10 @@ class PaperMarket:
 
     def _take(self, now: int, after: int) -> Iterator[PaperReport]:
         """1 and 2: lets the orders that arrived before `after` take, then rests or ends them."""
-        for order in [order for order in self._orders.values() if order.takes and order.arrived_at < after]:
+        for order in [order for order in self._taking.values() if order.arrived_at < after]:
             yield from self._walk(order, now)
 
     def _walk(self, order: PaperOrder, now: int) -> Iterator[PaperReport]:
-        order.takes = False
         side, kind = order.new.side, order.new.time_in_force
         offered = list(self._book.offered(side, order.price))
         if kind is TimeInForce.FOK and sum((size for _, size in offered), _NONE) < order.remaining:
@@ -210,6 +201,7 @@ class PaperMarket:
             if order.remaining <= 0:
                 return
         if kind is TimeInForce.GTC and order.price is not None:
+            self._remove(order)
             self._rest(order)
         else:
             yield self._end(order, OrderState.EXPIRED, reason, now)
@@ -219,10 +211,25 @@ class PaperMarket:
         lot = self.rules.quantity_increment
         return quantity // lot * lot if lot else quantity
 
+    def _enter(self, order: PaperOrder, *, takes: bool) -> None:
+        """1: lets an order wait for a later book if it may trade at once, or if the book is not known."""
+        if takes or not self._book.synced:
+            self._taking[order.id] = order
+        else:
+            self._rest(order)
+
     def _rest(self, order: PaperOrder) -> None:
+        self._resting[order.id] = order
+        self._place(order)
+
+    def _place(self, order: PaperOrder) -> None:
         """3: places an order behind everything that is shown at its price."""
         assert order.price is not None
         order.ahead = self._book.standing(order.new.side, order.price)
+
+    def _remove(self, order: PaperOrder) -> None:
+        self._taking.pop(order.id, None)
+        self._resting.pop(order.id, None)
 
     def _fill(
         self, order: PaperOrder, price: Decimal, quantity: Decimal, role: Role, rule: FillRule, time: int
@@ -238,7 +245,7 @@ class PaperMarket:
             self._funds.reduce(order.id, self.rules, side, order.remaining, order.price)
         self._funds.settle(self.rules, side, quantity, price, fee, currency)
         if order.state is OrderState.FILLED:
-            del self._orders[order.id]
+            self._remove(order)
         fill = Fill(
             execution_id=str(self._next_id()),
             time=time,
@@ -258,11 +265,11 @@ class PaperMarket:
     def _end(self, order: PaperOrder, state: OrderState, reason: str | None, now: int) -> PaperReport:
         order.state, order.reason, order.changed_at = state, reason, now
         self._funds.reduce(order.id, self.rules, order.new.side, _NONE, _NONE)
-        del self._orders[order.id]
+        self._remove(order)
         return PaperReport(order.snapshot())
 
     def _open(self, id: str) -> PaperOrder:
-        order = self._orders.get(id)
+        order = self._taking.get(id) or self._resting.get(id)
         if order is None:
             raise OrderRefused("unknown_order", f"order {id} is not open")
         return order

@@ -45,8 +45,6 @@ class PaperOrder:
     filled_quantity: Decimal = _NONE
     filled_cost: Decimal = _NONE
     fees: dict[str, Decimal] = field(default_factory=dict[str, Decimal])
-    takes: bool = False
-    """Whether it still has to trade with the opposite side: at the first book after its arrival."""
     ahead: Decimal | None = None
     """The quantity that queues before it at its price; None while its price is beyond the shown levels."""
 

@@ -90,6 +90,15 @@ class Registry:
         """
         self._fund(provider, currency).difference = amount
 
+    def symbols(self, provider: str) -> set[str]:
+        """Returns the symbols of a provider that an instance was checked in."""
+        return {symbol for _, name, symbol in self.lanes if name == provider}
+
+    def held(self, provider: str, currency: str) -> Decimal:
+        """Returns what the open and unsent orders of all instances may spend of a currency."""
+        found = self._funds.get((provider, currency))
+        return ZERO if found is None else found.held
+
     def state(self, scope: Scope) -> ScopeState:
         """Returns a scope; a new one has no limits."""
         found = self.scopes.get(scope)

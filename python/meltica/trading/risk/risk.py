@@ -291,6 +291,23 @@ class Risk:
         """Returns halt, breaches, open orders and losses of a scope."""
         return self._halts.status(scope, now)
 
+    def halted(self, owner: Owner) -> str | None:
+        """Returns why the orders of an instance are halted: by which rule, and the reason; None if not."""
+        scopes = self.registry.scopes
+        for scope in (GLOBAL, Scope.instance(owner)):
+            halt = scopes[scope].halt if scope in scopes else None
+            if halt is not None:
+                return f"halted: {halt.rule}: {halt.reason}"
+        return None
+
+    def free(self, provider: str, currency: str) -> Decimal | None:
+        """Returns what orders may still spend of a currency; None while the balance is unknown."""
+        spendable = self._balances.spendable(provider, currency)
+        if spendable is None:
+            return None
+        with localcontext(EXACT):
+            return spendable - self.registry.held(provider, currency)
+
     def mark(self, scope: Scope, profit: Decimal | None, equity: Decimal | None, now: int) -> None:
         """Takes the valuation of a scope; see `Halts.mark`. It has to be repeated within 10 s."""
         with localcontext(EXACT):

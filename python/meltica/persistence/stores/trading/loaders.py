@@ -1,6 +1,6 @@
 """What a gateway restores at its start: orders, positions, ledger entries, risk, checkpoints, watermarks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, LiteralString, NamedTuple, TypeVar
@@ -102,6 +102,11 @@ class TradingLoader:
         """Returns the orders that ended at a time or later, in the order of their ends."""
         ended = SQL("where o.ended_at >= %s order by o.ended_at, o.id")
         return await fetch(self._database, StoredOrder, ORDERS + ended, [since])
+
+    async def orders_by_client_id(self, ids: Collection[str]) -> list[StoredOrder]:
+        """Returns the orders that have these client order ids."""
+        named = SQL("where o.client_order_id = any(%s) order by o.intent_at, o.id")
+        return await fetch(self._database, StoredOrder, ORDERS + named, [list(ids)])
 
     async def ends_after(self, uid: UUID, mode: Mode, report: int) -> list[StoredOrder]:
         """Returns an instance's orders that ended after a report, in the order of the reports."""

@@ -1,0 +1,128 @@
+"""`CommitLoop`: writes what has changed by group commits, and sends new orders after their commit.
+
+Whatever waited while the last commit ran is written by the next one. If a commit fails, its new orders end as
+REJECTED and are never sent, also if they turn out to be committed; all other rows are written again.
+"""
+
+import asyncio
+import contextlib
+import logging
+from typing import Protocol
+
+from meltica.errors import ChangeInDoubt, DatabaseError, one_line
+from meltica.persistence.stores.trading.rows import OrderRow, Row
+from meltica.persistence.stores.trading.writer import Committed
+from meltica.runtime.backoff import Backoff
+from meltica.trading.desk import Desk
+from meltica.trading.halt_watch import HaltWatch
+from meltica.trading.pending import Batch
+from meltica.trading.requests import Requests
+
+log = logging.getLogger("meltica.trading")
+
+UNAVAILABLE = "persistence_unavailable"
+ROW_REFUSED = "persistence_refused"
+HALT_POLL = 0.5
+"""Seconds after which an idle loop commits nothing, which proves the epoch and reads the active halts."""
+PAUSES = 0.05, 2.0
+"""Seconds between two attempts to commit: the first pause, and the longest."""
+
+
+class Writer(Protocol):
+    """The part of `GroupCommitWriter` that the loop uses."""
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether `settle` must be called before the next commit."""
+        ...
+
+    async def commit(self, rows: list[Row], /) -> Committed:
+        """Writes rows in one transaction."""
+        ...
+
+    async def settle(self) -> Committed | None:
+        """Finds out whether the batch in doubt was committed."""
+        ...
+
+
+class CommitLoop:
+    """The task that commits. `wake` tells it that something waits."""
+
+    def __init__(self, desk: Desk, writer: Writer, requests: Requests) -> None:
+        self._desk = desk
+        self._writer = writer
+        self._requests = requests
+        self._halts = HaltWatch(desk)
+        self._wanted = asyncio.Event()
+        self._backoff = Backoff(*PAUSES)
+        self._ending = asyncio.Event()
+        self.failure: str | None = None
+        """Why the last commit failed; None while commits succeed."""
+
+    def wake(self) -> None:
+        """Requests a commit. Called on the loop."""
+        self._wanted.set()
+
+    def end(self) -> None:
+        """Ends `run` after the commit that runs: a commit that is cancelled is in doubt."""
+        self._ending.set()
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Commits until `end` is called."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), HALT_POLL)
+            if self._ending.is_set():
+                return
+            self._wanted.clear()
+            if await self.commit():
+                self._backoff.reset()
+            else:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ending.wait(), self._backoff.next())
+                self._wanted.set()
+
+    async def commit(self) -> bool:
+        """Commits what waits; returns whether that succeeded."""
+        batch = self._desk.take_batch()
+        try:
+            if self._writer.in_doubt:
+                await self._settle()
+            committed = await self._writer.commit(batch.rows)
+        except DatabaseError as error:
+            self._failed(batch, error)
+            return False
+        except BaseException:
+            self._desk.put_back(batch, UNAVAILABLE)
+            raise
+        if self.failure is not None:
+            log.info("trading is written again")
+            self.failure = None
+        self._halts.take(committed.halts)
+        self._send(batch, committed)
+        return True
+
+    async def _settle(self) -> None:
+        committed = await self._writer.settle()
+        log.warning("the commit in doubt was %s", "rolled back" if committed is None else "executed")
+
+    def _failed(self, batch: Batch, error: DatabaseError) -> None:
+        text = one_line(error)
+        if text != self.failure:
+            log.error("trading is not written: %s", text)
+        if isinstance(error, ChangeInDoubt) and batch.new:
+            log.warning("%d orders end as %s: their commit is in doubt", len(batch.new), UNAVAILABLE)
+        self.failure = text
+        self._desk.put_back(batch, UNAVAILABLE)
+
+    def _send(self, batch: Batch, committed: Committed) -> None:
+        refused = {failure.row.id for failure in committed.failures if isinstance(failure.row, OrderRow)}
+        for machine in batch.new:
+            if machine.record.id in refused:
+                self._desk.apply(machine, lambda m, now: m.refused(now, ROW_REFUSED))
+            else:
+                self._desk.apply(machine, lambda m, now: m.committed(now))
+                self._requests.submit(machine)
+        for machine, requested_at in batch.amendments:
+            self._requests.submit_amendment(machine, requested_at)

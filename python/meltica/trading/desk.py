@@ -1,0 +1,427 @@
+"""`Desk`: the orders of all instances, and the one lock under which everything about them changes.
+
+Strategies call it on their own threads, reports arrive on another one, and answers of venues on trading's
+loop. Each change is short and never waits: what it leads to is collected, and the loop writes and sends it.
+
+1. An order is approved and reserved before it exists, and released when it has ended.
+2. A fill moves position, balances and reservation before its owner is called.
+3. What is changed is written with the next commit; a new order leaves only after its commit.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
+from uuid import UUID
+
+from meltica.errors import OrderRefused
+from meltica.model.account import Account
+from meltica.model.balances import Balance
+from meltica.model.enums import Mode, OrderState
+from meltica.model.fills import START, Fill, FillMark
+from meltica.model.orders import OrderSnapshot
+from meltica.persistence.stores.trading.rows import Row
+from meltica.trading.accounts import Accounts, Key, currencies_of
+from meltica.trading.balances import Balances, Currency
+from meltica.trading.effects import (
+    BookFill,
+    Callback,
+    CallbackKind,
+    Effect,
+    Fault,
+    Submit,
+    WriteOrder,
+)
+from meltica.trading.order import OrderRecord, Owner
+from meltica.trading.pending import Batch, Pending
+from meltica.trading.positions import Positions
+from meltica.trading.risk.market import Market
+from meltica.trading.risk.risk import Risk
+from meltica.trading.state_machine import OrderMachine
+from meltica.trading.stored import risk_rows
+from meltica.trading.transitions import Timings
+
+log = logging.getLogger("meltica.trading")
+
+LOCK_LOST = "lock_not_held"
+SECOND = 10**9
+MARGIN = 300 * SECOND
+"""How much earlier than an order its fills are looked for: clocks of venues differ from ours."""
+
+KEPT_ENDED = 100_000
+KEPT_FOR = 24 * 3600 * SECOND
+"""How many ended orders are kept, and for how long."""
+
+_IN_FLIGHT = frozenset({OrderState.PENDING, OrderState.UNKNOWN})
+_AMENDED = {CallbackKind.AMENDED: True, CallbackKind.AMEND_REJECTED: False}
+
+
+class FillOrigin(StrEnum):
+    """Whose order a fill is of."""
+
+    OURS = "ours"
+    FOREIGN = "foreign"
+    LOST = "lost"
+    """The order has the mark of this home, but is not in the database."""
+
+
+Recipient = Callable[[Callback, int], None]
+"""Receives a callback of an owner's order, and the number of its report; must not wait."""
+
+
+class Desk:
+    """The orders, and what their changes lead to."""
+
+    def __init__(
+        self,
+        risks: Mapping[Mode, Risk],
+        positions: Positions,
+        balances: Mapping[Mode, Balances],
+        market: Market,
+        clock: Callable[[], int],
+        *,
+        has_mark: Callable[[str], bool] = lambda _: False,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Creates a desk without orders.
+
+        - `has_mark`: whether a client order id has the mark of this home.
+        - `wake`: called from any thread when the loop has something to do.
+
+        """
+        self._has_mark = has_mark
+        self.lock = threading.Lock()
+        self.clock = clock
+        self.wake = wake
+        self.blocked: str | None = None
+        """Why no order may leave at all, such as `lock_not_held`; None otherwise."""
+        self.risks = risks
+        self.positions = positions
+        self._market = market
+        self.pending = Pending()
+        self.accounts = Accounts(risks, balances, lambda row: self.pending.write([row]), clock)
+        self.fills_booked = 0
+        """How many fills were booked, of our orders and of foreign ones."""
+        self._machines: dict[UUID, OrderMachine] = {}
+        self._active: dict[UUID, OrderMachine] = {}
+        """The orders that have not ended, or that still wait for something."""
+        self._ended: deque[OrderMachine] = deque()
+        self._by_client_id: dict[str, OrderMachine] = {}
+        self._recipients: dict[Owner, Recipient] = {}
+        self._stopping: set[Owner] = set()
+        self._requested: list[tuple[OrderMachine, Effect]] = []
+
+    # Accounts and owners
+
+    def connect(self, provider: str, mode: Mode, account: Account | None) -> None:
+        """Sets the account of a provider, which is not reconciled yet; None when the provider stopped."""
+        with self.lock:
+            self.accounts.connect(provider, mode, account)
+        self.wake()
+
+    def set_reconciled(self, provider: str, mode: Mode, *, reconciled: bool) -> None:
+        """Sets whether an account is reconciled."""
+        with self.lock:
+            self.accounts.set_reconciled(provider, mode, reconciled=reconciled)
+
+    def account(self, provider: str, mode: Mode) -> Account:
+        """Returns the account of a provider. Raises VenueUnavailable while there is none."""
+        with self.lock:
+            return self.accounts.get(provider, mode)
+
+    def account_keys(self) -> list[Key]:
+        """Returns the accounts that were connected, by provider and mode."""
+        with self.lock:
+            return self.accounts.keys()
+
+    def account_of(self, provider: str, mode: Mode) -> Account | None:
+        """Returns the account of a provider; None while there is none."""
+        with self.lock:
+            return self.accounts.link(provider, mode).account
+
+    def attach(self, owner: Owner, recipient: Recipient) -> None:
+        """Sets who receives the callbacks of an owner's orders."""
+        with self.lock:
+            self._recipients[owner] = recipient
+            self._stopping.discard(owner)
+
+    def detach(self, owner: Owner) -> None:
+        """Ends the callbacks of an owner. None of its orders leaves any more."""
+        with self.lock:
+            self._recipients.pop(owner, None)
+            self._stopping.add(owner)
+
+    def stop_orders(self, owner: Owner) -> None:
+        """Lets no further order of an owner leave; cancels do."""
+        with self.lock:
+            self._stopping.add(owner)
+
+    # Orders of strategies; the caller holds the lock
+
+    def open(self, record: OrderRecord, timings: Timings) -> OrderMachine:
+        """1 and 3: adds an approved order, which is written and then sent."""
+        machine = self._add(OrderMachine(record, timings))
+        self.pending.opened(machine)
+        return machine
+
+    def amended(self, machine: OrderMachine, effects: list[Effect]) -> None:
+        """Carries out an amendment, which is written and then sent."""
+        self.pending.amended(machine, self.clock())
+        self.carry_out(machine, effects)
+
+    def restore(self, machine: OrderMachine) -> None:
+        """Adds an order of an earlier run, and reserves what it may still trade."""
+        self._add(machine)
+        record = machine.record
+        if not record.state.is_final:
+            self.risks[record.owner.mode].restore_order(record)
+        self.carry_out(machine, machine.restored(self.clock()))
+
+    def find(self, id: UUID) -> OrderMachine | None:
+        """Returns an order by its id."""
+        return self._machines.get(id)
+
+    def carry_out(self, machine: OrderMachine, effects: list[Effect]) -> bool:
+        """Carries out the effects of a change; returns whether the order may be sent now."""
+        may_leave = False
+        record = machine.record
+        risk = self.risks[record.owner.mode]
+        for effect in effects:
+            match effect:
+                case WriteOrder():
+                    self.pending.changed(machine)
+                case BookFill():
+                    self._book(machine, effect)
+                case Callback():
+                    self._call(effect)
+                case Submit():
+                    may_leave = True
+                case Fault():
+                    log.error("order %s: %s: %s", record.client_order_id, effect.code, effect.detail)
+                case _:
+                    self._requested.append((machine, effect))
+        if record.state.is_final:
+            risk.release(record.id)
+        elif effects:
+            risk.set_unknown(record.id, unknown=record.state is OrderState.UNKNOWN)
+        return may_leave
+
+    # Events, from any thread
+
+    def apply(self, machine: OrderMachine, event: Callable[[OrderMachine, int], list[Effect]]) -> None:
+        """Passes something that happened to an order."""
+        with self.lock:
+            self.carry_out(machine, event(machine, self.clock()))
+        self.wake()
+
+    def report(self, provider: str, mode: Mode, snapshot: OrderSnapshot, fill: Fill | None = None) -> bool:
+        """Passes a report of an account's stream to its order; returns False if the order is not ours."""
+        with self.lock:
+            machine = self._ours(provider, mode, snapshot.client_order_id)
+            if machine is None:
+                self.accounts.foreign_order(provider, mode, snapshot)
+                if fill is not None:
+                    self.fills_booked += self.accounts.foreign_fill(provider, mode, fill)
+            else:
+                now = self.clock()
+                # The fill first: its report may say that the order has ended with it.
+                effects = [] if fill is None else machine.filled(fill, now)
+                self.carry_out(machine, effects)
+                self.carry_out(machine, machine.reported(snapshot, now))
+        self.wake()
+        return machine is not None
+
+    def found_fill(self, provider: str, mode: Mode, fill: Fill) -> FillOrigin | None:
+        """Passes a fill that a query found; returns whose it is, or None if it was booked before."""
+        with self.lock:
+            before = self.fills_booked
+            machine = self._ours(provider, mode, fill.client_order_id)
+            origin = FillOrigin.OURS
+            if machine is not None:
+                self.carry_out(machine, machine.filled(fill, self.clock(), recovered=True))
+            elif self.is_lost(fill.client_order_id):
+                return FillOrigin.LOST
+            else:
+                origin = FillOrigin.FOREIGN
+                self.fills_booked += self.accounts.foreign_fill(provider, mode, fill)
+            new = self.fills_booked > before
+        self.wake()
+        return origin if new else None
+
+    def balance(self, provider: str, mode: Mode, currency: str, balance: Balance) -> None:
+        """Passes a balance of an account's stream."""
+        with self.lock:
+            self.accounts.take_balance(provider, mode, currency, balance)
+        self.wake()
+
+    def pass_last_check(self, machine: OrderMachine, requested_at: int, *, amendment: bool = False) -> bool:
+        """Checks an order immediately before it is sent; returns whether it may leave.
+
+        Halts, stops, reconciliation and age are checked. An order that may not leave ends as REJECTED.
+        """
+        with self.lock:
+            now = self.clock()
+            check = machine.sending_amendment if amendment else machine.sending
+            effects = check(now, age=now - requested_at, blocked=self._obstacle(machine))
+            may_leave = self.carry_out(machine, effects)
+        self.wake()
+        return may_leave
+
+    def tick(self) -> None:
+        """Requests what is due: repeated cancels, queries of uncertain orders, ends of orders that expire."""
+        with self.lock:
+            now = self.clock()
+            in_flight: dict[Mode, set[Currency]] = {mode: set() for mode in self.risks}
+            for machine in list(self._active.values()):
+                record = machine.record
+                if machine.needs_tick:
+                    self.carry_out(machine, machine.tick(now))
+                elif record.state.is_final:
+                    del self._active[record.id]
+                    self._ended.append(machine)
+                if record.state in _IN_FLIGHT:
+                    in_flight[record.owner.mode] |= currencies_of(record.provider, record.symbol)
+            self._forget_old(now)
+            texts = self.accounts.check_differences(in_flight)
+        for text in texts:
+            log.error("%s", text)
+        self.wake()
+
+    # The loop's side
+
+    def take_batch(self) -> Batch:
+        """Returns what waits to be written, and forgets it."""
+        with self.lock:
+            for risk in self.risks.values():
+                self.pending.write(risk_rows(risk))
+            return self.pending.take(self.clock())
+
+    def write(self, rows: Iterable[Row]) -> None:
+        """Adds rows to the next commit."""
+        with self.lock:
+            self.pending.write(rows)
+        self.wake()
+
+    def take_requests(self) -> list[tuple[OrderMachine, Effect]]:
+        """Returns the requests to make at venues, and forgets them."""
+        with self.lock:
+            requested, self._requested = self._requested, []
+        return requested
+
+    def put_back(self, batch: Batch, reason: str) -> None:
+        """Takes back a batch that was not committed. Its new orders and amendments never leave."""
+        with self.lock:
+            self.pending.put_back(batch.rows)
+            now = self.clock()
+            for machine in batch.new:
+                self.carry_out(machine, machine.refused(now, reason))
+            for machine, requested_at in batch.amendments:
+                effects = machine.sending_amendment(now, age=now - requested_at, blocked=reason)
+                self.carry_out(machine, effects)
+
+    def obstacle_of(self, owner: Owner, scope: Mapping[str, object]) -> str | None:
+        """Returns why no order of an owner may leave now; None if orders may. The caller holds the lock."""
+        if self.blocked is not None:
+            return self.blocked
+        if owner in self._stopping:
+            return "instance_stopping"
+        for provider in scope:
+            if not self.accounts.link(provider, owner.mode).ready:
+                return f"not_reconciled: {provider}"
+        return self.risks[owner.mode].halted(owner)
+
+    def balances_agree(self, record: OrderRecord, balances: Mapping[str, Balance]) -> bool:
+        """Takes balances of the venue; returns whether those of an order's currencies are explained."""
+        provider, mode = record.provider, record.owner.mode
+        with self.lock:
+            for currency, balance in balances.items():
+                self.accounts.take_balance(provider, mode, currency, balance)
+            lines = [
+                self.accounts.balances[mode].lines(*each) for each in currencies_of(provider, record.symbol)
+            ]
+        return all(line.difference == 0 for line in lines)
+
+    def mark_before(self, machine: OrderMachine) -> FillMark:
+        """Returns a place in the venue's fills before all those of an order."""
+        record = machine.record
+        times = [record.intent_at] + ([record.venue_time] if record.venue_time is not None else [])
+        time = min(times) - MARGIN
+        return FillMark(time) if time > 0 else START
+
+    def is_lost(self, client_order_id: str) -> bool:
+        """Returns whether an order has the mark of this home, but is not kept and not in the database."""
+        return self._has_mark(client_order_id) and client_order_id not in self._by_client_id
+
+    def open_machines(self) -> list[OrderMachine]:
+        """Returns the orders that have not ended. The caller holds the lock."""
+        return [each for each in self._active.values() if not each.record.state.is_final]
+
+    def symbols(self, provider: str, mode: Mode) -> set[str]:
+        """Returns the symbols of an account that may have fills of ours. The caller holds the lock."""
+        kept = {
+            machine.record.symbol
+            for machine in self._machines.values()
+            if machine.record.provider == provider and machine.record.owner.mode is mode
+        }
+        return kept | self.risks[mode].registry.symbols(provider)
+
+    def is_ours(self, provider: str, mode: Mode, order: OrderSnapshot) -> bool:
+        """Returns whether an order of an account is kept as one of an instance."""
+        return self._ours(provider, mode, order.client_order_id) is not None
+
+    def _forget_old(self, now: int) -> None:
+        """Forgets orders that ended long ago, or too many ago. A late fill finds their rows."""
+        while self._ended:
+            record = self._ended[0].record
+            if len(self._ended) <= KEPT_ENDED and now - (record.ended_at or 0) < KEPT_FOR:
+                return
+            self._ended.popleft()
+            del self._machines[record.id], self._by_client_id[record.client_order_id]
+            self.pending.forget(record.id)
+
+    def _ours(self, provider: str, mode: Mode, client_order_id: str) -> OrderMachine | None:
+        machine = self._by_client_id.get(client_order_id)
+        if machine is None or (machine.record.provider, machine.record.owner.mode) != (provider, mode):
+            return None
+        return machine
+
+    def _add(self, machine: OrderMachine) -> OrderMachine:
+        self._machines[machine.record.id] = self._active[machine.record.id] = machine
+        self._by_client_id[machine.record.client_order_id] = machine
+        return machine
+
+    def _obstacle(self, machine: OrderMachine) -> str | None:
+        record = machine.record
+        if self.blocked is not None:
+            return self.blocked
+        if record.owner in self._stopping:
+            return "instance_stopping"
+        if not self.accounts.link(record.provider, record.owner.mode).ready:
+            return "not_reconciled"
+        try:
+            self.risks[record.owner.mode].check_send(record.id)
+        except OrderRefused as refused:
+            return refused.reason
+        return None
+
+    def _book(self, machine: OrderMachine, effect: BookFill) -> None:
+        """2: applies a new fill."""
+        record, fill = machine.record, effect.fill
+        self.fills_booked += 1
+        position = self.positions.fill(record.position_key, fill)
+        self.accounts.balances[record.owner.mode].fill(record.position_key, fill)
+        risk = self.risks[record.owner.mode]
+        risk.filled(record, fill.quantity, fill.price, position.quantity, self._market, self.clock())
+        self.pending.filled(record, effect, position)
+
+    def _call(self, callback: Callback) -> None:
+        record = callback.order
+        accepted = _AMENDED.get(callback.kind)
+        if accepted is not None:
+            self.risks[record.owner.mode].amended(record.id, accepted=accepted)
+        if record.state.is_final:
+            self.pending.ended(record.id)
+        recipient = self._recipients.get(record.owner)
+        if recipient is not None:
+            recipient(callback, self.pending.last_report)

@@ -1,0 +1,77 @@
+"""Numbers of orders: from what a strategy passes to exact multiples of the instrument's increments."""
+
+from decimal import Decimal, InvalidOperation
+from numbers import Rational
+
+from meltica.errors import OrderRefused
+from meltica.model.enums import Side
+from meltica.model.instruments import Instrument
+from meltica.trading.exact import add, divide, floor_to, multiply, subtract
+
+INVALID = "invalid_order"
+TOLERANCE = Decimal("1e-9")
+"""Relative change of a float above which rounding has to be requested with `round=True`."""
+
+_LONGEST = 60
+
+
+def decimal(name: str, value: object) -> Decimal:
+    """Returns a number above zero as an exact decimal; a float counts by its shortest representation.
+
+    Raises OrderRefused, rule `invalid_order`, for anything else.
+    """
+    if isinstance(value, Decimal):
+        number = value
+    elif isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        # Fractions and numbers of other libraries could be converted in several ways.
+        kind = (
+            "a fraction" if isinstance(value, Rational) and not isinstance(value, int) else repr(value)[:80]
+        )
+        raise OrderRefused(INVALID, f"{name}: expected a Decimal, str, int or float, saw {kind}")
+    else:
+        text = repr(value) if isinstance(value, float) else str(value)
+        try:
+            number = Decimal(text) if text.isascii() and len(text) <= _LONGEST and "_" not in text else None
+        except InvalidOperation:
+            number = None
+        if number is None:
+            raise OrderRefused(INVALID, f"{name}: expected a decimal number, saw {text[:80]!r}")
+    if not number.is_finite() or number <= 0 or not -28 <= number.adjusted() <= 28:
+        raise OrderRefused(INVALID, f"{name}: expected a number above 0, saw {str(value)[:80]}", value)
+    return number
+
+
+def quantity_of(instrument: Instrument, value: object, *, may_round: bool) -> Decimal:
+    """Returns a quantity; see `_on_step`. Rounds down."""
+    number = decimal("quantity", value)
+    return _on_step(number, instrument.quantity_increment, value, up=False, may_round=may_round)
+
+
+def price_of(instrument: Instrument, side: Side, value: object, *, may_round: bool) -> Decimal:
+    """Returns a price; see `_on_step`. Rounds down to buy and up to sell."""
+    number = decimal("price", value)
+    return _on_step(number, instrument.price_increment, value, up=side is Side.SELL, may_round=may_round)
+
+
+def quantity_for(instrument: Instrument, cost: object, price: Decimal) -> Decimal:
+    """Returns the quantity on the lot size that a cost in the quote currency buys at a price."""
+    quantity = divide(decimal("cost", cost), price)
+    step = instrument.quantity_increment
+    return quantity if step is None else floor_to(quantity, step)
+
+
+def _on_step(number: Decimal, step: Decimal | None, value: object, *, up: bool, may_round: bool) -> Decimal:
+    """Returns a number on an increment, if rounding was requested or changes a float by almost nothing.
+
+    Otherwise, the number stays as it is, and risk refuses it with the nearest valid value.
+    """
+    if step is None or (below := floor_to(number, step)) == number:
+        return number
+    above = add(below, step)
+    if isinstance(value, float):
+        nearest = below if subtract(number, below) <= subtract(above, number) else above
+        if abs(subtract(nearest, number)) <= multiply(number, TOLERANCE):
+            return nearest
+    if not may_round:
+        return number
+    return above if up else below

@@ -1,0 +1,228 @@
+"""Reconciling: ask a venue for orders, fills and balances, and make ours agree, before orders leave.
+
+It runs after each connect of an account, also after a start of the gateway:
+
+1. The fills are read from before the gap: from the watermark of each symbol, committed behind its fills.
+2. The open orders are read. One of ours that is not among them is queried by its id.
+3. The balances are read, and once more if the account traded meanwhile.
+4. Everything is passed to the orders and the balances as found now, so that owners learn it as recovered.
+
+What is found is kept in the table `reconciliations`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from meltica.errors import DatabaseError, OrderRefused, RateLimited, VenueError, one_line
+from meltica.model.account import Account
+from meltica.model.balances import Balance
+from meltica.model.enums import Mode
+from meltica.model.fills import Fill, FillMark
+from meltica.model.orders import OrderSnapshot
+from meltica.persistence.stores.trading.rows import ReconciliationRow
+from meltica.runtime.backoff import Backoff
+from meltica.trading.desk import Desk, FillOrigin
+from meltica.trading.restore import StoredOrders
+from meltica.trading.state_machine import OrderMachine
+
+log = logging.getLogger("meltica.trading")
+
+POLL = 0.05
+"""Seconds between two checks whether an account is connected."""
+PAUSES = 0.5, 30.0
+"""Seconds between two attempts: the first pause, and the longest."""
+MARGIN = 60 * 10**9
+"""How far before the watermark fills are read again: venues may list a fill late."""
+BALANCE_READS = 5
+"""How often the balances are read while the account trades."""
+
+
+@dataclass
+class Found:
+    """What reconciling found."""
+
+    fills: int = 0
+    """Fills of our orders that were not reported."""
+    foreign_fills: int = 0
+    orders: dict[str, str] = field(default_factory=dict[str, str])
+    """Client order id -> state, of our orders whose state has changed."""
+    foreign_orders: int = 0
+    lost: list[str] = field(default_factory=list[str])
+    """Client order ids with the mark of this home whose orders are not in the database."""
+    differences: dict[str, str] = field(default_factory=dict[str, str])
+    """Currency -> the part of the venue's balance that nothing explains."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether orders may leave."""
+        return not self.lost
+
+    def as_json(self) -> dict[str, object]:
+        """Returns the report, without what was not found."""
+        return {name: value for name, value in vars(self).items() if value}
+
+
+class Reconciler:
+    """Keeps one account reconciled. Its task runs on trading's loop."""
+
+    def __init__(self, desk: Desk, stored: StoredOrders, provider: str, mode: Mode) -> None:
+        self._desk = desk
+        self._stored = stored
+        self._provider = provider
+        self._mode = mode
+        self.last: ReconciliationRow | None = None
+
+    async def run(self) -> None:
+        """Reconciles the account after each connect, until it is cancelled."""
+        cause = "start"
+        while True:
+            account = await self._connected()
+            await self._reconcile(account, cause)
+            cause = "reconnect"
+            while self._desk.account_of(self._provider, self._mode) is account and account.reconciled:
+                await asyncio.sleep(POLL)
+            self._desk.set_reconciled(self._provider, self._mode, reconciled=False)
+
+    async def _connected(self) -> Account:
+        while True:
+            account = self._desk.account_of(self._provider, self._mode)
+            if account is not None and account.reconciled:
+                return account
+            await asyncio.sleep(POLL)
+
+    async def _reconcile(self, account: Account, cause: str) -> None:
+        backoff = Backoff(*PAUSES)
+        while account.reconciled:
+            started_at = self._desk.clock()
+            try:
+                found = await self._read(account)
+            except (VenueError, OrderRefused, DatabaseError) as error:
+                pause = backoff.next()
+                if isinstance(error, RateLimited):
+                    pause = max(pause, error.retry_after)
+                log.warning("%s not reconciled: %s; retry in %.1f s", self._provider, one_line(error), pause)
+                await asyncio.sleep(pause)
+                continue
+            self._finish(account, found, cause, started_at)
+            if found.agrees:
+                return
+            await asyncio.sleep(backoff.next())
+
+    def _finish(self, account: Account, found: Found, cause: str, started_at: int) -> None:
+        for id in found.lost:
+            log.error(
+                "order %s at %s is ours, but not in the database: no order leaves for %s until an operator"
+                " adopts or cancels it",
+                id,
+                self._provider,
+                self._provider,
+            )
+        row = self.last = ReconciliationRow(
+            provider=self._provider,
+            mode=self._mode,
+            cause=cause,
+            started_at=started_at,
+            ended_at=self._desk.clock(),
+            agreed=found.agrees,
+            found=found.as_json(),
+        )
+        self._desk.write([row])
+        if found.agrees and account.reconciled:
+            self._desk.set_reconciled(self._provider, self._mode, reconciled=True)
+            log.info("%s is reconciled: %s", self._provider, found.as_json() or "nothing was missed")
+
+    async def _read(self, account: Account) -> Found:
+        found = Found()
+        desk, provider, mode = self._desk, self._provider, self._mode
+        with desk.lock:
+            marks = desk.accounts.marks(provider, mode, desk.symbols(provider, mode))
+        asked_at = desk.clock()
+        open_orders = {order.client_order_id: order for order in await account.open_orders()}
+        fills = await account.fills_since(_with_margin(marks))
+        await self._load_stored([fill.client_order_id for fill in fills] + list(open_orders))
+        self._apply_fills(fills, found)
+        for machine in self._sent():
+            snapshot = open_orders.get(machine.record.client_order_id)
+            await self._check(account, machine, snapshot, asked_at, found)
+        balances = await self._balances(account)
+        with desk.lock:
+            foreign = [each for each in open_orders.values() if not desk.is_ours(provider, mode, each)]
+            found.foreign_orders = len(foreign)
+            found.lost += [each.client_order_id for each in foreign if desk.is_lost(each.client_order_id)]
+            found.differences = desk.accounts.take_all(provider, mode, balances, foreign)
+        return found
+
+    def _apply_fills(self, fills: Sequence[Fill], found: Found) -> None:
+        desk, provider, mode = self._desk, self._provider, self._mode
+        for fill in fills:
+            origin = desk.found_fill(provider, mode, fill)
+            found.fills += origin is FillOrigin.OURS
+            found.foreign_fills += origin is FillOrigin.FOREIGN
+            if origin is FillOrigin.LOST:
+                found.lost.append(fill.client_order_id)
+        with desk.lock:
+            # After the fills: the watermarks are committed with them or later.
+            desk.accounts.advance(provider, mode, fills)
+
+    async def _load_stored(self, ids: Iterable[str]) -> None:
+        """Loads orders with the mark of this home that are no longer kept in memory."""
+        with self._desk.lock:
+            missing = {id for id in ids if self._desk.is_lost(id)}
+        if missing:
+            await self._stored.load(missing)
+
+    def _sent(self) -> list[OrderMachine]:
+        """Returns our orders of the account that have left and not ended."""
+        with self._desk.lock:
+            return [
+                machine
+                for machine in self._desk.open_machines()
+                if (machine.record.provider, machine.record.owner.mode) == (self._provider, self._mode)
+                and machine.record.sent_at is not None
+            ]
+
+    async def _check(
+        self,
+        account: Account,
+        machine: OrderMachine,
+        snapshot: OrderSnapshot | None,
+        asked_at: int,
+        found: Found,
+    ) -> None:
+        """Passes the venue's state of one of our orders that has not ended."""
+        record = machine.record
+        before = record.state
+        if snapshot is None:
+            asked_at = self._desk.clock()
+            try:
+                snapshot = await account.order(record.symbol, record.client_order_id)
+            except VenueError as error:
+                if error.code != "unsettled":
+                    raise
+                # It may still arrive; its own queries decide.
+                return
+        if snapshot is not None:
+            reported = snapshot
+            self._desk.apply(
+                machine, lambda m, now: m.reported(reported, now, asked_at=asked_at, recovered=True)
+            )
+        else:
+            self._desk.apply(machine, lambda m, now: m.not_found(asked_at, now, absent=True))
+        if record.state is not before:
+            found.orders[record.client_order_id] = record.state.value
+
+    async def _balances(self, account: Account) -> Mapping[str, Balance]:
+        """Reads the balances until no fill arrived meanwhile."""
+        balances: Mapping[str, Balance] = {}
+        for _ in range(BALANCE_READS):
+            before = self._desk.fills_booked
+            balances = await account.balances()
+            if self._desk.fills_booked == before:
+                break
+        return balances
+
+
+def _with_margin(marks: Mapping[str, FillMark]) -> dict[str, FillMark]:
+    return {symbol: FillMark(max(0, mark.time - MARGIN)) for symbol, mark in marks.items()}

@@ -1,0 +1,223 @@
+"""`Requests`: carries out at the venue what the orders' state machines request.
+
+Every request is a task of trading's loop. What becomes of it is passed to the machine, whatever happens: an
+exception that does not show whether the venue executed a request counts as an unknown outcome.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+from uuid import UUID
+
+from meltica.errors import OrderRefused, OutcomeUnknown, ProtocolError, RateLimited, VenueError, one_line
+from meltica.model.fills import Fill
+from meltica.model.orders import NewOrder, OrderSnapshot
+from meltica.runtime.backoff import Backoff
+from meltica.trading.effects import (
+    CheckForgotten,
+    Effect,
+    QueryFills,
+    QueryOrder,
+    SendCancel,
+    SubmitAmendment,
+)
+from meltica.trading.state_machine import OrderMachine
+
+if TYPE_CHECKING:
+    from meltica.model.account import Account
+    from meltica.trading.desk import Desk
+
+log = logging.getLogger("meltica.trading")
+
+QUERY_PAUSES = 0.5, 10.0
+"""Seconds between two attempts at a query that failed: the first pause, and the longest."""
+
+Event = Callable[[OrderMachine, int], list[Effect]]
+T = TypeVar("T")
+
+
+class Requests:
+    """The requests in flight. Used by trading's loop only."""
+
+    def __init__(self, desk: "Desk") -> None:
+        self._desk = desk
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._queries: set[tuple[UUID, type[Effect]]] = set()
+
+    def begin(self, machine: OrderMachine, effect: Effect) -> None:
+        """Starts the request of an effect. A query that is in flight is not made twice."""
+        match effect:
+            case SendCancel():
+                work = self._cancel(machine)
+            case SubmitAmendment():
+                work = self._amend(machine, effect)
+            case QueryOrder() | QueryFills() | CheckForgotten():
+                key = machine.record.id, type(effect)
+                if key in self._queries:
+                    return
+                self._queries.add(key)
+                work = self._query(machine, type(effect))
+            case _:
+                raise TypeError(f"not a request: {effect!r}")
+        self._start(work)
+
+    def submit(self, machine: OrderMachine) -> None:
+        """Starts the request that sends a committed order, if the last check passes."""
+        self._start(self._submit(machine))
+
+    def submit_amendment(self, machine: OrderMachine, requested_at: int) -> None:
+        """Passes a committed amendment to its last check, which starts the request if it passes."""
+        self._desk.pass_last_check(machine, requested_at, amendment=True)
+
+    async def close(self, grace: float) -> int:
+        """Waits for the requests in flight, then cancels them; returns how many were cancelled."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+        cancelled = list(self._tasks)
+        for task in cancelled:
+            task.cancel()
+        if cancelled:
+            await asyncio.wait(cancelled)
+        return len(cancelled)
+
+    def _start(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Future[None]") -> None:
+        self._tasks.discard(task)  # type: ignore[arg-type]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a request of trading failed in an unexpected way", exc_info=error)
+
+    def _account(self, machine: OrderMachine) -> "Account":
+        return self._desk.account(machine.record.provider, machine.record.owner.mode)
+
+    async def _submit(self, machine: OrderMachine) -> None:
+        record = machine.record
+        if not self._desk.pass_last_check(machine, record.intent_at):
+            return
+        new = NewOrder(
+            client_order_id=record.client_order_id,
+            symbol=record.symbol,
+            side=record.side,
+            quantity=record.quantity,
+            price=record.limit_price,
+            time_in_force=record.time_in_force,
+            post_only=record.post_only,
+        )
+        await self._change(
+            machine,
+            lambda account: account.submit(new),
+            answered=lambda answer: lambda m, now: m.answered(answer, now),
+            refused=lambda reason: lambda m, now: m.refused(now, reason),
+            unknown=lambda m, now: m.outcome_unknown(now),
+        )
+
+    async def _amend(self, machine: OrderMachine, effect: SubmitAmendment) -> None:
+        record, amendment = machine.record, effect.amendment
+        await self._change(
+            machine,
+            lambda account: account.amend(
+                record.symbol, record.client_order_id, quantity=amendment.quantity, price=amendment.price
+            ),
+            answered=lambda answer: lambda m, now: m.amend_answered(now, answer),
+            refused=lambda reason: lambda m, now: m.amend_refused(now, reason),
+            unknown=lambda m, now: m.amend_outcome_unknown(now),
+        )
+
+    async def _cancel(self, machine: OrderMachine) -> None:
+        record = machine.record
+        try:
+            answer = await self._account(machine).cancel(record.symbol, record.client_order_id)
+        except OrderRefused as refusal:
+            reason = refusal.reason
+            self._desk.apply(machine, lambda m, now: m.cancel_refused(now, reason))
+        except BaseException as error:
+            # Repeated by the machine, as long as the venue does not report the end of the order.
+            self._desk.apply(machine, lambda m, _: m.cancel_failed())
+            if not isinstance(error, VenueError):
+                raise
+            log.warning("cancel of order %s failed: %s", record.client_order_id, one_line(error))
+        else:
+            self._desk.apply(machine, lambda m, now: m.cancel_answered(now, answer))
+
+    async def _change(
+        self,
+        machine: OrderMachine,
+        request: Callable[["Account"], Awaitable[OrderSnapshot]],
+        *,
+        answered: Callable[[OrderSnapshot], Event],
+        refused: Callable[[str], Event],
+        unknown: Event,
+    ) -> None:
+        """Makes a request that changes something, once, and passes its outcome to the machine."""
+        try:
+            answer = await request(self._account(machine))
+        except OrderRefused as refusal:
+            event = refused(refusal.reason)
+        except (OutcomeUnknown, ProtocolError) as error:
+            log.warning("order %s: %s", machine.record.client_order_id, one_line(error))
+            event = unknown
+        except VenueError as error:
+            event = refused(error.code)
+        except BaseException:
+            self._desk.apply(machine, unknown)
+            raise
+        else:
+            event = answered(answer)
+        self._desk.apply(machine, event)
+
+    async def _query(self, machine: OrderMachine, kind: type[Effect]) -> None:
+        """Makes a query until the venue answers it."""
+        backoff = Backoff(*QUERY_PAUSES)
+        key = machine.record.id, kind
+        try:
+            while True:
+                try:
+                    event = await self._queried(machine, kind)
+                except (VenueError, OrderRefused) as error:
+                    pause = backoff.next()
+                    if isinstance(error, RateLimited):
+                        pause = max(pause, error.retry_after)
+                    log.info("query of order %s failed: %s", machine.record.client_order_id, one_line(error))
+                    await asyncio.sleep(pause)
+                else:
+                    # Before the event: it may request the next query.
+                    self._queries.discard(key)
+                    self._desk.apply(machine, event)
+                    return
+        finally:
+            self._queries.discard(key)
+
+    async def _queried(self, machine: OrderMachine, kind: type[Effect]) -> Event:
+        record, account = machine.record, self._account(machine)
+        asked_at = self._desk.clock()
+        if kind is QueryFills:
+            fills = await self._fills(machine)
+            return lambda m, now: _each(m, fills, now)
+        if kind is CheckForgotten:
+            fills = await self._fills(machine)
+            for fill in fills:
+                self._desk.apply(machine, lambda m, now, fill=fill: m.filled(fill, now, recovered=True))
+            agrees = self._desk.balances_agree(record, await account.balances())
+            return lambda m, now: m.forgotten(now, agrees=agrees)
+        snapshot = await account.order(record.symbol, record.client_order_id)
+        if snapshot is not None:
+            return lambda m, now: m.reported(snapshot, now, asked_at=asked_at)
+        open_orders = await account.open_orders()
+        fills = await self._fills(machine)
+        absent = not fills and all(each.client_order_id != record.client_order_id for each in open_orders)
+        return lambda m, now: [*_each(m, fills, now), *m.not_found(asked_at, now, absent=absent)]
+
+    async def _fills(self, machine: OrderMachine) -> list[Fill]:
+        """Returns the venue's fills of an order."""
+        record = machine.record
+        mark = self._desk.mark_before(machine)
+        fills = await self._account(machine).fills_since({record.symbol: mark})
+        return [fill for fill in fills if fill.client_order_id == record.client_order_id]
+
+
+def _each(machine: OrderMachine, fills: list[Fill], now: int) -> list[Effect]:
+    return [effect for fill in fills for effect in machine.filled(fill, now, recovered=True)]

@@ -1,0 +1,75 @@
+"""Restores what an earlier run persisted: positions, balances, orders and the places up to which it read."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from uuid import UUID
+
+from meltica.persistence.stores.trading.loaders import StoredOrder, TradingLoader
+from meltica.persistence.stores.trading.rows import FillRow
+from meltica.trading.desk import KEPT_FOR, Desk
+from meltica.trading.state_machine import OrderMachine
+from meltica.trading.stored import order_record, position
+from meltica.trading.transitions import Timings
+
+log = logging.getLogger("meltica.trading")
+
+
+async def restore(desk: Desk, loader: TradingLoader, timings: Callable[[str], Timings]) -> None:
+    """Restores everything of trading. No order leaves until its account is reconciled."""
+    stored_positions = [position(row) for row in await loader.positions()]
+    ledger = await loader.ledger()
+    watermarks = await loader.watermarks()
+    open_orders = await loader.open_orders()
+    ended = await loader.ended_orders(desk.clock() - KEPT_FOR)
+    executions = _by_order(await loader.fills([row.id for row in (*open_orders, *ended)]))
+    last_report = await loader.last_report()
+    with desk.lock:
+        desk.pending.last_report = last_report
+        for each in stored_positions:
+            desk.positions.restore(each)
+            mode = each.key.owner.mode
+            desk.accounts.balances[mode].restore_position(each)
+            desk.risks[mode].set_position(each.key.owner, each.key.provider, each.key.symbol, each.quantity)
+        for entry in ledger:
+            desk.accounts.balances[entry.mode].restore_not_ours(entry.provider, entry.currency, entry.amount)
+            desk.accounts.link(entry.provider, entry.mode).opened = True
+        for row in watermarks:
+            desk.accounts.restore_mark(row)
+        for row in (*ended, *open_orders):
+            desk.restore(_machine(row, timings, executions))
+    if open_orders:
+        log.info("%d open orders restored; their accounts are asked for them", len(open_orders))
+    desk.wake()
+
+
+class StoredOrders:
+    """Loads orders that are no longer kept in memory, when something of them arrives late."""
+
+    def __init__(self, desk: Desk, loader: TradingLoader, timings: Callable[[str], Timings]) -> None:
+        self._desk = desk
+        self._loader = loader
+        self._timings = timings
+
+    async def load(self, client_order_ids: Collection[str]) -> None:
+        """Adds the orders that the database has. Raises DatabaseUnavailable."""
+        rows = await self._loader.orders_by_client_id(client_order_ids)
+        fills = await self._loader.fills([row.id for row in rows])
+        executions = _by_order(fills)
+        with self._desk.lock:
+            for row in rows:
+                if self._desk.find(row.id) is None:
+                    self._desk.restore(_machine(row, self._timings, executions))
+
+
+def _by_order(fills: Iterable[FillRow]) -> Mapping[UUID, list[str]]:
+    executions: dict[UUID, list[str]] = defaultdict(list)
+    for fill in fills:
+        executions[fill.order_id].append(fill.execution_id)
+    return executions
+
+
+def _machine(
+    row: StoredOrder, timings: Callable[[str], Timings], executions: Mapping[UUID, list[str]]
+) -> OrderMachine:
+    return OrderMachine(order_record(row), timings(row.provider), executions.get(row.id, ()))

@@ -1,0 +1,166 @@
+"""`Trading`: the thread and the loop on which orders are written, sent and followed.
+
+What happens elsewhere, on threads of strategies and accounts, changes the desk and wakes the loop. The loop
+makes the requests, the commits and the ticks, and reconciles the accounts.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
+
+from meltica._core import IntentQueue
+from meltica.errors import CapacityError
+from meltica.persistence.stores.trading.loaders import TradingLoader
+from meltica.runtime.loop_thread import LoopThread
+from meltica.trading.accounts import Key
+from meltica.trading.commits import CommitLoop, Writer
+from meltica.trading.desk import Desk
+from meltica.trading.reconciliation import Reconciler
+from meltica.trading.requests import Requests
+from meltica.trading.restore import StoredOrders, restore
+from meltica.trading.state_machine import OrderMachine
+from meltica.trading.transitions import Timings
+
+log = logging.getLogger("meltica.trading")
+
+TICK = 0.25
+"""Seconds between two checks for repeated cancels, queries and expiries."""
+DRAIN = 2.0
+"""Seconds that requests in flight and the last commit have when trading stops."""
+
+Storage = tuple[Writer, TradingLoader]
+T = TypeVar("T")
+
+
+class Trading:
+    """Trading, from `start` to `stop`."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        open_storage: Callable[[], AbstractAsyncContextManager[Storage]],
+        timings: Callable[[str], Timings],
+    ) -> None:
+        """Creates trading, stopped.
+
+        - `open_storage`: opens the database; called on trading's loop.
+        - `timings`: the intervals of a provider.
+
+        """
+        self.desk = desk
+        self._timings = timings
+        desk.wake = self.wake
+        self._open_storage = open_storage
+        self._intents = IntentQueue()
+        self._loop = LoopThread()
+        self._thread: threading.Thread | None = None
+        self._requests = Requests(desk)
+        self._commits: CommitLoop | None = None
+        self._reconciling: dict[Key, asyncio.Task[None]] = {}
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+
+    def start(self) -> None:
+        """Starts the thread; returns when the database is open. Raises what opening it raises."""
+        self._thread = threading.Thread(target=self._run, name="meltica-trading", daemon=True)
+        self._thread.start()
+        self._started.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self, timeout: float = 5.0) -> bool:
+        """Writes what waits and ends the thread; returns whether it ended in time."""
+        self._loop.stop()
+        if self._thread is not None:
+            self._thread.join(timeout)
+        return self._thread is None or not self._thread.is_alive()
+
+    def push(self, machine: OrderMachine, trace: int | None = None) -> None:
+        """Passes a new order to the loop. Raises CapacityError when too many wait."""
+        self._intents.push(machine, trace)
+
+    def wake(self) -> None:
+        """Lets the loop check what there is to do. Called from any thread."""
+        with contextlib.suppress(CapacityError):  # a full queue wakes the loop as well
+            self._intents.push(None)
+
+    async def call(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Runs `work` on trading's loop and returns its result to another loop."""
+        return await self._loop.call(work)
+
+    @property
+    def write_failure(self) -> str | None:
+        """Why the last commit failed; None while commits succeed."""
+        return None if self._commits is None else self._commits.failure
+
+    def _run(self) -> None:
+        try:
+            self._loop.run(self._main)
+        except BaseException as error:
+            if self._started.is_set():
+                log.critical("trading has ended: no order leaves until the gateway restarts", exc_info=True)
+                self.desk.blocked = "trading_failed"
+            self._failure = error
+        finally:
+            self._started.set()
+
+    async def _main(self) -> None:
+        async with self._open_storage() as (writer, loader):
+            self._stored = StoredOrders(self.desk, loader, self._timings)
+            await restore(self.desk, loader, self._timings)
+            commits = self._commits = CommitLoop(self.desk, writer, self._requests)
+            loop = asyncio.get_running_loop()
+            loop.add_reader(self._intents.fileno(), self._take)
+            tasks = [loop.create_task(commits.run()), loop.create_task(self._tick())]
+            self._started.set()
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+                for task in done:
+                    task.result()
+            finally:
+                loop.remove_reader(self._intents.fileno())
+                await self._wind_up(commits, tasks)
+
+    async def _wind_up(self, commits: CommitLoop, tasks: "list[asyncio.Task[None]]") -> None:
+        commits.end()
+        committing, ticking = tasks
+        others = [ticking, *self._reconciling.values()]
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others)
+        await asyncio.wait({committing}, timeout=DRAIN)
+        committing.cancel()
+        await asyncio.wait({committing})
+        cancelled = await self._requests.close(DRAIN)
+        if cancelled:
+            log.warning(
+                "%d requests were in flight at the stop; the next start asks for their outcome", cancelled
+            )
+        if not await commits.commit():
+            log.error("the last changes of orders were not written: %s", commits.failure)
+
+    def _take(self) -> None:
+        self._intents.take()
+        for key in self.desk.account_keys():
+            if key not in self._reconciling:
+                work = Reconciler(self.desk, self._stored, *key).run()
+                self._reconciling[key] = task = asyncio.get_running_loop().create_task(work)
+                task.add_done_callback(self._reconciler_ended)
+        for machine, effect in self.desk.take_requests():
+            self._requests.begin(machine, effect)
+        assert self._commits is not None
+        self._commits.wake()
+
+    def _reconciler_ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("reconciling failed in an unexpected way: no order leaves", exc_info=error)
+            self.desk.blocked = "reconciling_failed"
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self.desk.tick()

@@ -1,0 +1,414 @@
+"""`InstanceTrader`: what one instance trades through; implements the port `Trader`.
+
+Its methods run on the instance's host thread. An order that is refused raises, and nothing else happens. One
+that is approved is reserved and on its way when the method returns; what becomes of it arrives as callbacks.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Literal, NoReturn
+from uuid import UUID, uuid4
+
+from meltica.errors import CapacityError, OrderRefused
+from meltica.model.enums import OrderType, Side, TimeInForce
+from meltica.model.fills import Fill
+from meltica.model.instruments import Instrument
+from meltica.model.symbols import ANY, canonical
+from meltica.model.trader import Number, Order, PositionView, TradingStatus
+from meltica.trading.client_ids import ClientOrderIds
+from meltica.trading.desk import SECOND, Desk
+from meltica.trading.effects import Callback
+from meltica.trading.exact import ZERO
+from meltica.trading.numbers import decimal, price_of, quantity_for, quantity_of
+from meltica.trading.order import OrderRecord, Owner, PositionKey
+from meltica.trading.positions import Positions
+from meltica.trading.risk.approved import OrderRequest
+from meltica.trading.risk.market import Market
+from meltica.trading.risk.risk import Risk
+from meltica.trading.state_machine import OrderMachine
+from meltica.trading.transitions import Timings
+
+OnCallback = Callable[[str, Order, Fill | None, str | None], None]
+"""Receives the name of a callback, its order, its fill and its reason."""
+
+KEPT_ENDED = 1000
+"""Ended orders that `order` still returns."""
+
+_INVALID = "invalid_order"
+
+
+class InstanceTrader:
+    """The orders of one instance."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        scope: Mapping[str, tuple[str, ...]],
+        desk: Desk,
+        risk: Risk,
+        positions: Positions,
+        market: Market,
+        ids: ClientOrderIds,
+        timings: Callable[[str], Timings],
+        push: Callable[[OrderMachine], None],
+        deliver: Callable[[Callable[[], None]], object],
+    ) -> None:
+        """Creates the trader of an instance.
+
+        - `timings`: intervals of a provider.
+        - `push`: passes a new order to trading's loop; raises CapacityError.
+        - `deliver`: runs a function between two callbacks of the instance.
+
+        """
+        self._owner = owner
+        self._scope = scope
+        self._desk = desk
+        self._risk = risk
+        self._positions = positions
+        self._market = market
+        self._ids = ids
+        self._timings = timings
+        self._push = push
+        self._deliver = deliver
+        self._orders: dict[UUID, Order] = {}
+        self._by_client_id: dict[str, Order] = {}
+        self._ended: deque[UUID] = deque()
+        self._fills: dict[UUID, list[Fill]] = {}
+        self._stopping = False
+        self.on_callback: OnCallback = _ignore
+        """Calls the strategy."""
+
+    def place(
+        self,
+        side: Side,
+        symbol: str,
+        quantity: Number | Literal["all"] | None,
+        price: Number | None,
+        *,
+        cost: Number | None = None,
+        provider: str | None = None,
+        time_in_force: str = "GTC",
+        post_only: bool = False,
+        reduce_only: bool = False,
+        expires_in: float | None = None,
+        round: bool = False,
+        tag: str | None = None,
+    ) -> Order:
+        """Places an order and returns it, PENDING. Raises OrderRefused, and nothing happens then."""
+        if self._stopping:
+            raise OrderRefused("instance_stopping", "the instance stops; only cancels are sent")
+        symbol, provider = self._resolve(symbol, provider)
+        instrument = self._instrument(provider, symbol)
+        limit = None if price is None else price_of(instrument, side, price, may_round=round)
+        amount = self._quantity(instrument, side, provider, quantity, cost, limit, may_round=round)
+        now = self._desk.clock()
+        request = OrderRequest(
+            order_id=uuid4(),
+            owner=self._owner,
+            provider=provider,
+            symbol=symbol,
+            side=side,
+            order_type=OrderType.MARKET if limit is None else OrderType.LIMIT,
+            quantity=amount,
+            price=limit,
+            time_in_force=_time_in_force(time_in_force),
+            post_only=post_only,
+            reduce_only=reduce_only,
+        )
+        expires_at = None if expires_in is None else now + _nanos("expires_in", expires_in)
+        with self._desk.lock:
+            approved = self._risk.approve(request, self._market, now)
+            record = OrderRecord(
+                id=request.order_id,
+                client_order_id=self._ids.next(),
+                owner=self._owner,
+                provider=provider,
+                symbol=symbol,
+                side=side,
+                order_type=request.order_type,
+                time_in_force=approved.time_in_force,
+                quantity=approved.quantity,
+                price=limit,
+                limit_price=approved.limit_price,
+                post_only=post_only,
+                reduce_only=reduce_only,
+                tag=tag,
+                expires_at=expires_at,
+                intent_at=now,
+                approved_at=approved.approved_at,
+            )
+            machine = self._desk.open(record, self._timings(provider))
+        order = self._known(record)
+        try:
+            self._push(machine)
+        except CapacityError as error:
+            self._desk.apply(machine, lambda m, at: m.refused(at, "trading_overloaded"))
+            raise OrderRefused("trading_overloaded", str(error)) from error
+        return order
+
+    def cancel(self, order: Order) -> None:
+        """Requests the end of an order. An order that has ended stays as it is."""
+        machine = self._machine(order)
+        order.pending_cancel = order.is_open
+        self._desk.apply(machine, lambda m, now: m.cancel(now))
+
+    def amend(self, order: Order, *, price: Number | None = None, quantity: Number | None = None) -> None:
+        """Requests another price or whole quantity of an open order. Raises OrderRefused."""
+        if price is None and quantity is None:
+            raise OrderRefused(_INVALID, "amend: expected a price, a quantity or both, saw neither")
+        if self._stopping:
+            raise OrderRefused("instance_stopping", "the instance stops; only cancels are sent")
+        machine, record = self._machine(order), self._machine(order).record
+        instrument = self._instrument(record.provider, record.symbol)
+        limit = None if price is None else price_of(instrument, record.side, price, may_round=False)
+        whole = None if quantity is None else quantity_of(instrument, quantity, may_round=False)
+        self._desk.account(record.provider, self._owner.mode).capabilities.check_amend(record.client_order_id)
+        with self._desk.lock:
+            refusal = machine.amend_refusal(whole)
+            if refusal is not None:
+                raise OrderRefused(
+                    refusal, f"order {record.client_order_id} not amended: it is {record.state}"
+                )
+            self._risk.approve_amendment(
+                record, self._market, self._desk.clock(), quantity=whole, price=limit
+            )
+            self._desk.amended(machine, machine.amend(price=limit, quantity=whole))
+        order.pending_amend = True
+        self._push(machine)
+
+    def cancel_all(self, symbol: str | None = None) -> None:
+        """Requests the end of all open orders, of one symbol or all."""
+        for order in self.orders(symbol):
+            self.cancel(order)
+
+    def close(self, symbol: str, provider: str | None = None) -> Order | None:
+        """Requests the end of a symbol's orders and sells what is sellable; None when there is nothing."""
+        symbol, provider = self._resolve(symbol, provider)
+        for order in self.orders(symbol):
+            if order.provider == provider:
+                self.cancel(order)
+        position = self.position(symbol, provider)
+        if position.flat:
+            return None
+        return self.place(
+            Side.SELL, symbol, position.sellable, None, provider=provider, reduce_only=True, tag="close"
+        )
+
+    def order(self, id: UUID | str) -> Order | None:
+        """Returns an order by either of our ids; None for one that is not the instance's."""
+        return self._orders.get(id) if isinstance(id, UUID) else self._by_client_id.get(id)
+
+    def orders(self, symbol: str | None = None, tag: str | None = None) -> Sequence[Order]:
+        """Returns the open orders, oldest first."""
+        wanted = None if symbol is None else canonical(symbol)
+        return [
+            order
+            for order in self._orders.values()
+            if order.is_open and wanted in (None, order.symbol) and tag in (None, order.tag)
+        ]
+
+    def fills(self, order: Order) -> Sequence[Fill]:
+        """Returns the fills of an order that its callbacks reported, oldest first."""
+        return tuple(self._fills.get(order.id, ()))
+
+    def position(self, symbol: str, provider: str | None = None) -> PositionView:
+        """Returns the position in a symbol."""
+        symbol, provider = self._resolve(symbol, provider)
+        with self._desk.lock:
+            found = self._positions.get(PositionKey(self._owner, provider, symbol))
+            if found is None:
+                return PositionView(provider, symbol, ZERO, None, ZERO, True, ZERO, {})
+            instrument = self._instrument(provider, symbol)
+            lot = instrument.quantity_increment or Decimal("1e-18")
+            quote = self._market.quote(provider, symbol)
+            flat = found.is_flat(
+                lot,
+                instrument.min_quantity or ZERO,
+                instrument.min_notional or ZERO,
+                None if quote is None else quote.reference,
+            )
+            return PositionView(
+                provider,
+                symbol,
+                found.quantity,
+                found.average_price,
+                found.sellable(lot),
+                flat,
+                found.realised,
+                dict(found.fees),
+            )
+
+    def balance(self, currency: str, provider: str | None = None) -> Decimal | None:
+        """Returns what orders may still spend of a currency; None while it is unknown."""
+        with self._desk.lock:
+            return self._risk.free(self._provider(provider), currency)
+
+    @property
+    def trading(self) -> TradingStatus:
+        """Whether orders go out now, and if not why."""
+        with self._desk.lock:
+            why = self._desk.obstacle_of(self._owner, self._scope)
+        return TradingStatus(why is None, why)
+
+    def instrument(self, symbol: str, provider: str | None = None) -> Instrument:
+        """Returns the rules of a symbol. Raises OrderRefused while the provider has not sent them."""
+        symbol, provider = self._resolve(symbol, provider)
+        return self._instrument(provider, symbol)
+
+    # From trading
+
+    def stop_orders(self) -> None:
+        """Refuses orders from now on: `on_stop` may only cancel."""
+        self._stopping = True
+
+    def adopt(self, record: OrderRecord, fills: Sequence[Fill] = ()) -> Order:
+        """Adds an order of an earlier run."""
+        self._fills[record.id] = list(fills)
+        return self._known(record)
+
+    def receive(self, callback: Callback, report: int) -> None:
+        """Passes a callback to the instance. Called under trading's lock; does not wait."""
+        self._deliver(lambda: self._apply(callback, report))
+
+    def _apply(self, callback: Callback, report: int) -> None:
+        """Updates the order, then calls the strategy. Runs between two callbacks of the instance."""
+        record = callback.order
+        order = self._orders.get(record.id) or self._known(record)
+        _update(order, record, recovered=callback.recovered)
+        self.last_report = report
+        if callback.fill is not None:
+            self._fills.setdefault(record.id, []).append(callback.fill)
+        if record.state.is_final:
+            self._forget_old(record.id)
+        self.on_callback(callback.kind.value, order, callback.fill, callback.reason)
+
+    last_report: int = 0
+    """The number of the latest report that the callbacks saw; a checkpoint names it."""
+
+    def _known(self, record: OrderRecord) -> Order:
+        order = Order()
+        _update(order, record, recovered=False)
+        self._orders[record.id] = self._by_client_id[record.client_order_id] = order
+        return order
+
+    def _forget_old(self, id: UUID) -> None:
+        if id in self._ended:
+            return
+        self._ended.append(id)
+        if len(self._ended) > KEPT_ENDED:
+            oldest = self._ended.popleft()
+            order = self._orders.pop(oldest, None)
+            self._fills.pop(oldest, None)
+            if order is not None:
+                del self._by_client_id[order.client_order_id]
+
+    def _machine(self, order: Order) -> OrderMachine:
+        machine = self._desk.find(order.id)
+        if machine is None or machine.record.owner != self._owner:
+            raise OrderRefused(
+                "unknown_order", f"order {order.client_order_id} is not an order of this instance"
+            )
+        return machine
+
+    def _provider(self, provider: str | None) -> str:
+        if provider is not None:
+            if provider not in self._scope:
+                _refuse_scope(f"{provider} is not in the scope")
+            return provider
+        if len(self._scope) != 1:
+            raise OrderRefused(_INVALID, f"expected `provider=`: the scope has {', '.join(self._scope)}")
+        return next(iter(self._scope))
+
+    def _resolve(self, symbol: str, provider: str | None) -> tuple[str, str]:
+        try:
+            symbol = canonical(symbol)
+        except ValueError as error:
+            raise OrderRefused(_INVALID, str(error)) from None
+        if provider is None:
+            found = [name for name, symbols in self._scope.items() if symbol in symbols or ANY in symbols]
+            if len(found) == 1:
+                return symbol, found[0]
+            if not found:
+                _refuse_scope(f"{symbol} is not in the scope")
+        provider = self._provider(provider)
+        symbols = self._scope[provider]
+        if symbol not in symbols and ANY not in symbols:
+            _refuse_scope(f"{symbol} at {provider} is not in the scope")
+        return symbol, provider
+
+    def _instrument(self, provider: str, symbol: str) -> Instrument:
+        listing = self._risk.registry.listings.get((provider, symbol))
+        if listing is None or listing.instrument is None:
+            raise OrderRefused(
+                "unknown_instrument", f"{provider} has not sent the rules of {symbol}; retry later"
+            )
+        return listing.instrument
+
+    def _quantity(
+        self,
+        instrument: Instrument,
+        side: Side,
+        provider: str,
+        quantity: object,
+        cost: object,
+        limit: Decimal | None,
+        *,
+        may_round: bool,
+    ) -> Decimal:
+        if (quantity is None) == (cost is None):
+            raise OrderRefused(_INVALID, "expected either a quantity or `cost=`")
+        if cost is not None:
+            price = limit
+            if price is None:
+                quote = self._market.quote(provider, instrument.symbol)
+                price = None if quote is None else quote.ask if side is Side.BUY else quote.bid
+            if price is None or price <= 0:
+                raise OrderRefused("no_market_price", f"{instrument.symbol} has no price to convert `cost`")
+            return quantity_for(instrument, cost, price)
+        if quantity == "all":
+            if side is Side.BUY:
+                raise OrderRefused(_INVALID, "buy: expected a quantity or `cost=`, saw 'all'")
+            return self.position(instrument.symbol, provider).sellable
+        return quantity_of(instrument, quantity, may_round=may_round)
+
+
+def _ignore(_name: str, _order: Order, _fill: Fill | None, _reason: str | None) -> None:
+    return None
+
+
+def _refuse_scope(text: str) -> NoReturn:
+    raise OrderRefused("out_of_scope", f"{text} of the instance")
+
+
+def _time_in_force(text: str) -> TimeInForce:
+    try:
+        return TimeInForce(text)
+    except ValueError:
+        names = ", ".join(TimeInForce)
+        raise OrderRefused(_INVALID, f"time_in_force: expected one of {names}, saw {text!r}") from None
+
+
+def _nanos(name: str, seconds: object) -> int:
+    number = decimal(name, seconds)
+    return max(1, int(number * SECOND))
+
+
+def _update(order: Order, record: OrderRecord, *, recovered: bool) -> None:
+    order.id, order.client_order_id, order.venue_order_id = (
+        record.id,
+        record.client_order_id,
+        record.venue_order_id,
+    )
+    order.mode, order.provider, order.symbol = record.owner.mode, record.provider, record.symbol
+    order.side, order.order_type, order.time_in_force = record.side, record.order_type, record.time_in_force
+    order.post_only, order.reduce_only, order.tag = record.post_only, record.reduce_only, record.tag
+    order.quantity = record.quantity
+    order.price = None if record.price is None else record.limit_price
+    order.filled_quantity, order.average_price = record.filled_quantity, record.average_price
+    order.fees, order.state, order.reason = dict(record.fees), record.state, record.reason
+    order.pending_cancel = record.cancel_wanted and not record.state.is_final
+    order.pending_amend = record.amendment is not None
+    order.requested_at, order.sent_at = record.intent_at, record.sent_at
+    order.acknowledged_at, order.ended_at = record.acknowledged_at, record.ended_at
+    order.recovered = recovered

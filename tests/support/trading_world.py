@@ -1,0 +1,166 @@
+"""Trading of one instance on a paper account, with a real database and a real host."""
+
+import threading
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+from meltica import _core
+from meltica.model.balances import Balance
+from meltica.model.enums import Mode, Side
+from meltica.model.fills import Fill
+from meltica.model.trader import Order
+from meltica.persistence.database import Database
+from meltica.persistence.lock import GatewayLock
+from meltica.persistence.stores.trading.loaders import TradingLoader
+from meltica.persistence.stores.trading.writer import GroupCommitWriter
+from meltica.simulator.paper.account import PaperAccount
+from meltica.simulator.paper.orders import PaperReport
+from meltica.simulator.paper.settings import PaperSettings
+from meltica.trading import clock
+from meltica.trading.balances import Balances
+from meltica.trading.client_ids import ClientOrderIds
+from meltica.trading.desk import Desk
+from meltica.trading.order import Owner
+from meltica.trading.positions import Positions
+from meltica.trading.risk.risk import Risk
+from meltica.trading.service import Trading
+from meltica.trading.trader import InstanceTrader
+from meltica.trading.transitions import Timings
+from tests.support.risk import BTC, UNLIMITED, FakeMarket, instrument
+
+PATIENCE = 20.0
+
+
+def timings(_provider: str) -> Timings:
+    """Returns intervals that are short enough for tests."""
+    return Timings(arrives_within=10**9, answers_apart=10**8, cancel_pace=10**8, query_pace=10**8)
+
+
+class TradingWorld:
+    """An instance `a` that trades BTC-USDT at the provider `p`, with a book of 1,000 at 99.99 and 100.01."""
+
+    def __init__(self, url: str, lock: GatewayLock) -> None:
+        self.url = url
+        self.market = FakeMarket()
+        self.positions = Positions()
+        self.owner = Owner("a", uuid4(), Mode.LIVE)
+        self.books = Balances(Mode.LIVE)
+        self.risk = Risk(Mode.LIVE, self.books, UNLIMITED)
+        self.desk = Desk(
+            {Mode.LIVE: self.risk}, self.positions, {Mode.LIVE: self.books}, self.market, clock.now
+        )
+        settings = PaperSettings.model_validate(
+            {"latency": "0s", "quiet": "1ms", "balances": {"USDT": 1_000_000, "BTC": 1000}}
+        )
+        self.account = PaperAccount(settings, self._report, clock.now)
+        self.account.list_instrument(
+            {"symbol": BTC, "priceIncrement": "0.01", "quantityIncrement": "0.0001", "minNotional": "10"}
+        )
+        self._lock = lock
+        self.trading = Trading(self.desk, self._open_storage, timings)
+        self.callbacks: list[tuple[str, Order, Fill | None, str | None]] = []
+        self._called = threading.Condition()
+        self._register()
+
+    def _register(self) -> None:
+        registry = self.risk.registry
+        registry.set_instrument("p", instrument(BTC), Decimal("0.001"))
+        registry.set_instance(self.owner, {"p": (BTC,)}, _limits())
+        self.quote()
+        self.market.depths["p", BTC] = Decimal(1000)
+        core = _core.Core()
+        self.host = core.host("thread")
+        self.instance = self.host.add("a", callbacks={}, routes=[])
+        self.instance.start()
+        self.trader = InstanceTrader(
+            self.owner,
+            {"p": (BTC,)},
+            self.desk,
+            self.risk,
+            self.positions,
+            self.market,
+            ClientOrderIds("tst"),
+            timings,
+            self.trading.push,
+            self.instance.post,
+        )
+        self.trader.on_callback = self._callback
+        self.desk.attach(self.owner, self.trader.receive)
+        self.desk.connect("p", Mode.LIVE, self.account)
+
+    @asynccontextmanager
+    async def _open_storage(self) -> AsyncGenerator[tuple[GroupCommitWriter, TradingLoader]]:
+        async with await Database.open(self.url) as database:
+            yield GroupCommitWriter(database, self._lock), TradingLoader(database)
+
+    def _report(self, report: PaperReport, _balances: Mapping[str, Balance]) -> None:
+        self.desk.report("p", Mode.LIVE, report.order, report.fill)
+
+    def _callback(self, name: str, order: Order, fill: Fill | None, reason: str | None) -> None:
+        with self._called:
+            self.callbacks.append((name, order, fill, reason))
+            self._called.notify_all()
+
+    def quote(self, bid: str = "99.99", ask: str = "100.01") -> None:
+        """Sets the market of risk and of the account."""
+        self.market.set(BTC, bid, ask, time=clock.now())
+        thousand = Decimal(1000)
+        self.account.book(BTC, [(Decimal(bid), thousand)], [(Decimal(ask), thousand)], clock.now())
+
+    def start(self) -> None:
+        """Starts trading, and waits until the account is reconciled."""
+        self.trading.start()
+        while not self.call(lambda: self.trader.trading):
+            pass
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Calls a function on the instance's host, as a callback would; returns its result or raises."""
+        done, result = threading.Event(), list[Any]()
+
+        def run() -> None:
+            try:
+                result.append(function())
+            except BaseException as error:
+                result.append(error)
+            done.set()
+
+        assert self.instance.post(run)
+        assert done.wait(PATIENCE)
+        if isinstance(result[0], BaseException):
+            raise result[0]
+        return result[0]
+
+    def buy(self, quantity: str = "1", price: str | None = "50", **options: Any) -> Order:
+        """Buys on the instance's host."""
+        order = self.call(lambda: self.trader.place(Side.BUY, BTC, quantity, price, **options))
+        assert isinstance(order, Order)
+        return order
+
+    def wait_for(self, *names: str) -> None:
+        """Waits until the strategy received callbacks of these names, in this order, beside others."""
+        with self._called:
+            assert self._called.wait_for(lambda: _contains(self.names, list(names)), PATIENCE), self.names
+
+    @property
+    def names(self) -> list[str]:
+        """The callbacks so far, without `on_order_`."""
+        return [name.removeprefix("on_order_") for name, *_ in self.callbacks]
+
+    def close(self) -> None:
+        """Stops trading and the host."""
+        assert self.trading.stop()
+        assert self.host.stop()
+
+
+def _contains(names: list[str], wanted: list[str]) -> bool:
+    remaining = iter(names)
+    return all(name in remaining for name in wanted)
+
+
+def _limits() -> Any:
+    from meltica.trading.risk.limits import InstanceRiskLimits
+
+    return InstanceRiskLimits()
