@@ -28,3 +28,21 @@ fn loom_a_stuck_reader_delays_no_producer_of_another() {
         assert!(waiting.join().unwrap().is_some());
     });
 }
+
+#[test]
+fn loom_room_is_checked_beside_a_producer_and_a_reader() {
+    explore(|| {
+        let plane = Plane::new();
+        let (queue, mut reader, _) = plane.queue(BLOCK, 1, &Arc::default(), &[Kind::Trade]);
+        let mut publisher = Publisher::new(&plane.dispatcher, provider());
+        // Another producer that waits. A count of events below zero overflows, which fails the model.
+        let other = thread::spawn(move || queue.has_room(Kind::Trade));
+        let mut items = Vec::new();
+        for n in 1..=2 {
+            assert_eq!(Plane::publish(&mut publisher, Kind::Trade, n), Some(n));
+            reader.read(plane.dispatcher.watermark(), 2, &mut items);
+        }
+        other.join().unwrap();
+        assert_eq!(items.len(), 2);
+    });
+}
