@@ -57,6 +57,20 @@ async def test_connections_have_the_parameters_of_meltica(database_url: str) -> 
         assert (stats["pool_max"], stats["requests_num"]) == (16, 2)
 
 
+async def test_a_transaction_that_is_left_open_is_ended(database_url: str) -> None:
+    """Otherwise a gateway that is suspended inside one would keep the epoch locked."""
+    options = PoolOptions(idle_in_transaction_timeout=0.1)
+    async with await Database.open(database_url, options) as database:
+        async with database.connection() as connection:
+            await connection.execute("begin")
+            pid = connection.info.backend_pid
+            with psycopg.connect(database_url, autocommit=True) as observer:
+                while observer.execute("select from pg_stat_activity where pid = %s", [pid]).fetchone():
+                    pass
+            await connection.close()
+        assert await database.healthy()
+
+
 async def test_a_transaction_is_atomic(database_url: str) -> None:
     async with await Database.open(database_url) as database:
         insert = "insert into outbox_consumers (name) values (%s)"

@@ -1,9 +1,6 @@
 """The outbox: each event reaches each consumer at least once, also when processes are killed."""
 
-import contextlib
 import random
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
 from decimal import Decimal
@@ -19,8 +16,7 @@ from meltica.persistence.database import Database
 from meltica.persistence.lock import GatewayLock
 from meltica.persistence.stores.outbox import Backlog, Outbox, event, fill_event, order_event
 from meltica.persistence.stores.trading.writer import GroupCommitWriter
-from tests.support.outbox_process import CONSUMER
-from tests.support.paths import ROOT
+from tests.support.trading_process import CONSUMER, lines, running
 from tests.support.trading_rows import fill, order
 
 KILLS = 6
@@ -149,15 +145,15 @@ async def test_nothing_is_lost_when_consumer_and_gateway_are_killed(database_url
         await Outbox(database).add_consumer(CONSUMER)
     delivered: list[str] = []
     for _ in range(KILLS):
-        with _process("writer", database_url) as writer:
-            _lines(writer, chance.randint(1, 40))
-            with _process("consumer", database_url) as consumer:
-                delivered += _lines(consumer, chance.randint(1, 60))
+        with running("writer", database_url) as writer:
+            lines(writer, chance.randint(1, 40))
+            with running("consumer", database_url) as consumer:
+                delivered += lines(consumer, chance.randint(1, 60))
                 writer.kill()
                 consumer.kill()
-                delivered += _lines(consumer)
-    with _process("consumer", database_url) as consumer:
-        delivered += _lines(consumer)
+                delivered += lines(consumer)
+    with running("consumer", database_url) as consumer:
+        delivered += lines(consumer)
         assert consumer.wait() == 0
     with psycopg.connect(database_url) as connection:
         orders = {str(id) for (id,) in connection.execute("select id from meltica.orders")}
@@ -166,21 +162,3 @@ async def test_nothing_is_lost_when_consumer_and_gateway_are_killed(database_url
     assert len(orders) > 10 * KILLS
     # A kill repeats at most the one delivery that was not recorded.
     assert sum(times.values()) - len(orders) <= KILLS
-
-
-@contextlib.contextmanager
-def _process(role: str, url: str) -> Any:
-    command = [sys.executable, "-m", "tests.support.outbox_process", role, url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def _lines(process: "subprocess.Popen[str]", count: int | None = None) -> list[str]:
-    """Returns the next lines of a process, or all until its end."""
-    assert process.stdout is not None
-    if count is None:
-        return list(process.stdout)
-    return [line for _ in range(count) if (line := process.stdout.readline())]

@@ -44,6 +44,10 @@ class PoolOptions:
     connect_timeout: float = 5.0
     statement_timeout: float = 30.0
     """Time limit of one statement; 0 disables it."""
+    idle_in_transaction_timeout: float = 15.0
+    """How long a transaction may wait for its next statement. A gateway that is suspended inside one would
+    otherwise keep the epoch locked, and no other gateway could take over.
+    """
 
 
 def conninfo(
@@ -140,7 +144,12 @@ class Database:
         self.options = options
         self._abandoned: set[asyncio.Future[None]] = set()
         info = conninfo(
-            dsn, connect_timeout=options.connect_timeout, statement_timeout=options.statement_timeout
+            dsn,
+            connect_timeout=options.connect_timeout,
+            statement_timeout=options.statement_timeout,
+            settings={
+                "idle_in_transaction_session_timeout": f"{int(options.idle_in_transaction_timeout * 1000)}"
+            },
         )
         self._pool = AsyncConnectionPool(
             info,
