@@ -59,10 +59,11 @@ async def test_connections_have_the_parameters_of_meltica(database_url: str) -> 
 
 async def test_a_transaction_that_is_left_open_is_ended(database_url: str) -> None:
     """Otherwise a gateway that is suspended inside one would keep the epoch locked."""
-    options = PoolOptions(idle_in_transaction_timeout=0.1)
+    options = PoolOptions(transaction_timeout=0.1)
     async with await Database.open(database_url, options) as database:
         async with database.connection() as connection:
-            await connection.execute("begin")
+            async with connection.pipeline():
+                await connection.execute("begin")
             pid = connection.info.backend_pid
             with psycopg.connect(database_url, autocommit=True) as observer:
                 while observer.execute("select from pg_stat_activity where pid = %s", [pid]).fetchone():

@@ -1,7 +1,8 @@
 """Processes that tests suspend and kill: `python -m tests.support.trading_process ROLE URL`.
 
-`writer` is a gateway that commits orders, each with its event, until it is killed; the instance of the orders is
-its process id. `consumer` delivers events until nothing waits. Each prints a line per commit or delivery.
+`writer` is a gateway that commits orders, each with its event, until it is killed; its process id is the
+instance of the orders. `consumer` delivers events until nothing waits. Each prints a line per commit or
+delivery.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from meltica.errors import DatabaseUnavailable, GatewayAlreadyRunning
-from meltica.persistence.database import Database
+from meltica.persistence.database import Database, PoolOptions
 from meltica.persistence.lock import GatewayLock
 from meltica.persistence.stores.outbox import Outbox, order_event
 from meltica.persistence.stores.trading.writer import GroupCommitWriter
@@ -76,7 +77,7 @@ async def consume(database: Database) -> None:
 
 async def main(role: str, url: str) -> None:
     """Runs one role."""
-    async with await Database.open(url) as database:
+    async with await Database.open(url, PoolOptions(transaction_timeout=2)) as database:
         await (write if role == "writer" else consume)(database)
 
 

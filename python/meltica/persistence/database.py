@@ -25,6 +25,8 @@ SCHEMA: LiteralString = "meltica"
 
 RECONNECT_TIMEOUT = 2.0
 PROBE_TIMEOUT = 2
+TRANSACTION_TIMEOUT_VERSION = 170000
+"""The first PostgreSQL that limits transactions as a whole; earlier ones limit only the wait in between."""
 UNAVAILABLE = ("08", "53", "57", "58")
 """SQLSTATE classes of outages: connection, resources, operator intervention (also timeouts), system."""
 
@@ -44,9 +46,9 @@ class PoolOptions:
     connect_timeout: float = 5.0
     statement_timeout: float = 30.0
     """Time limit of one statement; 0 disables it."""
-    idle_in_transaction_timeout: float = 15.0
-    """How long a transaction may wait for its next statement. A gateway that is suspended inside one would
-    otherwise keep the epoch locked, and no other gateway could take over.
+    transaction_timeout: float = 30.0
+    """Time limit of one transaction, and of the wait for its next statement. A gateway that is suspended
+    inside a transaction would otherwise keep the epoch locked, and no other gateway could take over.
     """
 
 
@@ -147,9 +149,7 @@ class Database:
             dsn,
             connect_timeout=options.connect_timeout,
             statement_timeout=options.statement_timeout,
-            settings={
-                "idle_in_transaction_session_timeout": f"{int(options.idle_in_transaction_timeout * 1000)}"
-            },
+            settings={"idle_in_transaction_session_timeout": f"{_milliseconds(options.transaction_timeout)}"},
         )
         self._pool = AsyncConnectionPool(
             info,
@@ -162,6 +162,7 @@ class Database:
             timeout=options.acquire_timeout,
             # Short, because a request retries a failed slot at once, but not one that waits to reconnect.
             reconnect_timeout=RECONNECT_TIMEOUT,
+            configure=self._configure,
             check=self._check,
             name="meltica",
             open=False,
@@ -262,6 +263,11 @@ class Database:
         """Returns the counters of psycopg_pool: pool_size, pool_available, requests_waiting and others."""
         return self._pool.get_stats()
 
+    async def _configure(self, connection: AsyncConnection) -> None:
+        if connection.info.server_version >= TRANSACTION_TIMEOUT_VERSION:
+            limit = _milliseconds(self.options.transaction_timeout)
+            await connection.execute(f"set transaction_timeout to {limit}".encode())
+
     async def _check(self, connection: AsyncConnection) -> None:
         """Tests a connection before it is handed out; a broken one causes all idle ones to be replaced.
 
@@ -314,6 +320,10 @@ def parse(dsn: str) -> dict[str, str | int | None]:
             "database", [f"expected postgresql://user:password@host:5432/name, saw {actual}"]
         ) from None
     return dict(parameters)
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
 
 
 def _flags(settings: Mapping[str, str]) -> str:

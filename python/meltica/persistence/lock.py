@@ -26,6 +26,9 @@ LOCK = 0x6D656C74_67617465
 Epoch = tuple[int, str]
 """The number in the database, and the transaction that wrote it: a restored database has another one."""
 
+PROOF: LiteralString = "select epoch, xmin::text from gateway for share"
+"""Reads the epoch; until the transaction ends, another gateway cannot raise it."""
+
 REPLACED = "another gateway has taken the lock of the database, or the database was restored"
 
 HEARTBEAT = 5.0
@@ -114,8 +117,8 @@ class GatewayLock:
 
         Until the transaction of `connection` ends, another gateway cannot raise it.
         """
-        if await _read_epoch(connection, "for share") != (epoch or self.epoch):
-            raise LockNotHeld(REPLACED)
+        proof = await (await connection.execute(PROOF)).fetchone()
+        check_proof(proof, epoch or self.epoch)
 
     async def claim(self) -> None:
         """Raises the epoch of the database, which must have the schema. Raises DatabaseUnavailable."""
@@ -275,6 +278,12 @@ class GatewayLock:
             self._on_change(held)
         except Exception:
             _log.exception("the on_change callback of the gateway lock raised")
+
+
+def check_proof(proof: Epoch | None, epoch: Epoch) -> None:
+    """Raises LockNotHeld if `PROOF` read another epoch."""
+    if proof != epoch:
+        raise LockNotHeld(REPLACED)
 
 
 async def _probe(connection: AsyncConnection, epoch: Epoch | None) -> bool:

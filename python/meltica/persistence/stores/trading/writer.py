@@ -23,7 +23,7 @@ from psycopg.pq import TransactionStatus
 
 from meltica.errors import ChangeInDoubt, DatabaseError, DatabaseUnavailable, LockNotHeld
 from meltica.persistence.database import Database, error_text
-from meltica.persistence.lock import Epoch, GatewayLock
+from meltica.persistence.lock import PROOF, Epoch, GatewayLock, check_proof
 from meltica.persistence.stores.outbox import EventRow
 from meltica.persistence.stores.trading.halts import ACTIVE_HALTS, ActiveHalt
 from meltica.persistence.stores.trading.rows import (
@@ -220,6 +220,8 @@ class GroupCommitWriter:
             parameters = {kind: self._parameter(rows) for kind, rows in attempt.groups.items()}
         except _UNENCODABLE as error:
             raise _RowRefused from error
+        # Nothing is awaited inside, so that all statements leave with one synchronization: between statements
+        # that are not synchronized yet, the server would wait for a suspended gateway without a limit.
         async with connection.pipeline():
             await connection.execute("BEGIN")
             started = await connection.execute(_START)
@@ -227,12 +229,13 @@ class GroupCommitWriter:
                 kind: await connection.execute(TABLES[kind].statement, [parameter])
                 for kind, parameter in parameters.items()
             }
-            # The last statement, because it waits: with its answer, all others have arrived, too.
-            await self._lock.prove(connection, epoch)
-            await _record_start(attempt, started)
-            for kind, cursor in cursors.items():
-                if TABLES[kind].new:
-                    _record_new(attempt, kind, await cursor.fetchall())
+            # The last one, because it keeps other gateways waiting.
+            proof = await connection.execute(PROOF)
+        check_proof(await proof.fetchone(), epoch)
+        await _record_start(attempt, started)
+        for kind, cursor in cursors.items():
+            if TABLES[kind].new:
+                _record_new(attempt, kind, await cursor.fetchall())
 
     async def _write_careful(self, connection: AsyncConnection, attempt: _Attempt, epoch: Epoch) -> None:
         """Writes each table in savepoints, and leaves out what depends on a row that failed."""
