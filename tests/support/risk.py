@@ -1,6 +1,7 @@
 """A risk setup for tests and measurements: two providers, instances, a market and balances."""
 
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import uuid4
 
@@ -9,6 +10,7 @@ import pytest
 from meltica.errors import OrderRefused
 from meltica.model.enums import Mode, OrderType, Side, TimeInForce
 from meltica.model.instruments import Instrument
+from meltica.persistence.stores.trading.halts import ActiveHalt
 from meltica.trading.exact import ZERO
 from meltica.trading.order import OrderRecord, Owner
 from meltica.trading.risk.approved import ApprovedOrder, OrderRequest
@@ -17,7 +19,8 @@ from meltica.trading.risk.limits import GlobalRiskLimits, InstanceRiskLimits, Ri
 from meltica.trading.risk.market import Quote
 from meltica.trading.risk.risk import Risk
 from meltica.trading.risk.rules import Rule
-from meltica.trading.risk.scopes import Scope
+from meltica.trading.risk.scopes import Halt, Scope
+from meltica.trading.risk.stored import halt_row
 
 SECOND = 1_000_000_000
 START = 1_800_000_000 * SECOND
@@ -217,9 +220,17 @@ def refused(w: RiskWorld, request: OrderRequest, rule: Rule) -> OrderRefused:
     return caught.value
 
 
-def same_sums(risk: Risk) -> bool:
-    """Returns whether all sums of risk are those of its open reservations and positions."""
-    return sums(risk) == expected_sums(risk)
+def active_halt(scope: Scope, halt: Halt) -> ActiveHalt:
+    """Returns a halt as the database has it."""
+    row = halt_row(scope, halt)
+    return ActiveHalt(
+        scope=row.scope,
+        subject=row.subject,
+        rule=row.rule,
+        reason=row.reason,
+        halted_by=row.halted_by,
+        halted_at=datetime.fromtimestamp(0, UTC) + timedelta(microseconds=halt.since // 1000),
+    )
 
 
 def sums(risk: Risk) -> dict[object, object]:

@@ -2,22 +2,12 @@
 
 from collections import deque
 from dataclasses import dataclass, field
-from enum import Enum
 
+from meltica.persistence.stores.trading.rows import Verdict
 from meltica.trading.risk.limits import Resolved
 
 WINDOW = 600_000_000_000
 """Nanoseconds for which a breach counts."""
-
-
-class Verdict(Enum):
-    """What a breach leads to."""
-
-    COUNTED = "counted"
-    COOLDOWN = "cooldown"
-    """The breaker opened."""
-    HALT = "halt"
-    """The kill switch halts the instance."""
 
 
 @dataclass(slots=True)

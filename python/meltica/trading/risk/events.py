@@ -3,8 +3,8 @@
 from typing import NamedTuple
 from uuid import UUID
 
+from meltica.persistence.stores.trading.rows import Verdict
 from meltica.trading.order import Owner
-from meltica.trading.risk.breaker import Verdict
 from meltica.trading.risk.scopes import Halt, Scope
 
 

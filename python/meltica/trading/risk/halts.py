@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from meltica.persistence.stores.trading.rows import Verdict
 from meltica.trading.order import Owner
-from meltica.trading.risk.breaker import Verdict
 from meltica.trading.risk.events import EventLog, HaltChange
 from meltica.trading.risk.limits import InstanceRiskLimits, Resolved
 from meltica.trading.risk.loss import Loss
@@ -13,7 +13,7 @@ from meltica.trading.risk.registry import Registry
 from meltica.trading.risk.rules import Rule
 from meltica.trading.risk.scopes import Halt, InstanceState, Lane, Scope, ScopeState
 
-BY_RISK = "risk"
+BY_RISK = "meltica"
 """Who halted a scope, if no operator did."""
 
 Rates = Callable[[str, str], Decimal | None]

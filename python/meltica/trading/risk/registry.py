@@ -6,6 +6,7 @@ from decimal import Decimal
 from meltica.model.enums import Mode
 from meltica.model.instruments import Instrument
 from meltica.model.symbols import ANY, currencies
+from meltica.persistence.stores.trading.rows import HaltScope
 from meltica.trading.exact import ZERO
 from meltica.trading.order import Owner
 from meltica.trading.risk.limits import GlobalRiskLimits, InstanceRiskLimits, RiskLimits, resolve
@@ -18,7 +19,6 @@ from meltica.trading.risk.scopes import (
     LaneScope,
     Listing,
     Scope,
-    ScopeKind,
     ScopeState,
 )
 from meltica.trading.risk.throttle import Bucket
@@ -103,9 +103,16 @@ class Registry:
         """Returns a scope; a new one has no limits."""
         found = self.scopes.get(scope)
         if found is None:
-            kind = InstanceState if scope.kind is ScopeKind.INSTANCE else ScopeState
+            kind = InstanceState if scope.kind is HaltScope.INSTANCE else ScopeState
             found = self.scopes[scope] = kind(scope, _NO_LIMITS)
         return found
+
+    def buckets(self, state: ScopeState) -> list[Bucket]:
+        """Returns the throttles of a scope; a provider has one per symbol."""
+        if state.scope.kind is not HaltScope.PROVIDER:
+            return [] if state.bucket is None else [state.bucket]
+        listings = [each for each in self.listings.values() if each.provider == state.scope.name]
+        return [listing.bucket for listing in listings if listing.bucket is not None]
 
     def currency(self, scope: Scope) -> str:
         """Returns the `notionalCurrency` of a scope: its own, or that of the global scope."""
@@ -183,9 +190,9 @@ class Registry:
     def _resolve(self, changed: ScopeState) -> None:
         """Applies the limits of a scope to its throttles and lanes."""
         kind = changed.scope.kind
-        if kind is not ScopeKind.PROVIDER:
+        if kind is not HaltScope.PROVIDER:
             changed.bucket = self._bucket(changed.bucket, [changed.limits])
-        if kind is not ScopeKind.INSTANCE:
+        if kind is not HaltScope.INSTANCE:
             for listing in self.listings.values():
                 self._resolve_bucket(listing)
         for lane in self.lanes.values():

@@ -208,14 +208,10 @@ class Risk:
         with localcontext(EXACT):
             return self.reservations.release(order_id)
 
-    def restore(self, reservation: Reservation) -> None:
-        """Reserves an order that was open before a restart, without checks, unless it is reserved."""
-        if self.reservations.get(reservation.order_id) is None:
-            with localcontext(EXACT):
-                self.reservations.add(reservation)
-
     def restore_order(self, order: OrderRecord) -> None:
-        """Reserves what the record of an open order may still trade, as `restore` does."""
+        """Reserves what an order that was open before a restart may still trade, unless it is reserved."""
+        if self.reservations.get(order.id) is not None:
+            return
         lane = self.registry.lane(order.owner, order.provider, order.symbol)
         with localcontext(EXACT):
             reservation = Reservation(
@@ -233,7 +229,7 @@ class Risk:
                 quantity = order.quantity if amendment.quantity is None else amendment.quantity
                 reservation.next_remaining = max(ZERO, quantity - order.filled_quantity)
                 reservation.next_price = order.limit_price if amendment.price is None else amendment.price
-            self.restore(reservation)
+            self.reservations.add(reservation)
 
     def filled(
         self,

@@ -7,12 +7,12 @@ orders are checked against, so an approval makes one look-up.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
 from meltica.model.instruments import Instrument
 from meltica.model.symbols import ANY
+from meltica.persistence.stores.trading.rows import HaltScope
 from meltica.trading.exact import ZERO
 from meltica.trading.order import Owner
 from meltica.trading.risk.breaker import Breaches
@@ -21,42 +21,28 @@ from meltica.trading.risk.loss import Loss
 from meltica.trading.risk.throttle import Bucket
 
 
-class ScopeKind(StrEnum):
-    """How wide a scope is."""
-
-    GLOBAL = "global"
-    PROVIDER = "provider"
-    INSTANCE = "instance"
-
-
 class Scope(NamedTuple):
     """What limits and halts apply to. `str()` is its name in rows and messages, such as `instance:maker`."""
 
-    kind: ScopeKind
+    kind: HaltScope
     name: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind.value}:{self.name}" if self.name else self.kind.value
 
     @classmethod
-    def parse(cls, text: str) -> "Scope":
-        """Returns the scope of a name that `str()` made. Raises ValueError."""
-        kind, _, name = text.partition(":")
-        return cls(ScopeKind(kind), name)
-
-    @classmethod
     def provider(cls, name: str) -> "Scope":
         """Returns the scope of a provider."""
-        return cls(ScopeKind.PROVIDER, name)
+        return cls(HaltScope.PROVIDER, name)
 
     @classmethod
     def instance(cls, owner: Owner) -> "Scope":
         """Returns the scope of an instance; a shadow has one of its own."""
         name = owner.instance if owner.revision is None else f"{owner.instance}@{owner.revision}"
-        return cls(ScopeKind.INSTANCE, name)
+        return cls(HaltScope.INSTANCE, name)
 
 
-GLOBAL = Scope(ScopeKind.GLOBAL)
+GLOBAL = Scope(HaltScope.GLOBAL)
 
 
 class Halt(NamedTuple):
@@ -65,7 +51,7 @@ class Halt(NamedTuple):
     rule: str
     reason: str
     by: str
-    """An operator, or `risk`."""
+    """An operator, or `meltica`."""
     since: int
 
 

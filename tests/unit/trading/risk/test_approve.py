@@ -11,12 +11,13 @@ import pytest
 from meltica.errors import OrderRefused
 from meltica.model.enums import Mode, OrderType, TimeInForce
 from meltica.model.instruments import Instrument
+from meltica.persistence.stores.trading.rows import HaltScope
 from meltica.trading.order import Owner
 from meltica.trading.risk.approved import ApprovedAmendment, ApprovedOrder, approved_amendment
 from meltica.trading.risk.events import KEPT_REFUSALS, Refusal
 from meltica.trading.risk.limits import GlobalRiskLimits, InstanceRiskLimits, RiskLimits
 from meltica.trading.risk.rules import BREACHES, Rule
-from meltica.trading.risk.scopes import GLOBAL, Scope, ScopeKind
+from meltica.trading.risk.scopes import GLOBAL, Scope
 from tests.support.risk import (
     BTC,
     BUY,
@@ -111,7 +112,7 @@ def test_an_instance_trades_its_scope_only() -> None:
     w.approve(w.request(symbol=ETH))
 
 
-@pytest.mark.parametrize("scope", [GLOBAL, Scope.provider("p"), Scope(ScopeKind.INSTANCE, "a")])
+@pytest.mark.parametrize("scope", [GLOBAL, Scope.provider("p"), Scope(HaltScope.INSTANCE, "a")])
 def test_a_halt_lets_only_reduce_only_orders_pass(scope: Scope) -> None:
     w = world()
     w.hold(3)

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from meltica.errors import OrderRefused
-from meltica.trading.risk.breaker import Verdict
+from meltica.persistence.stores.trading.rows import Verdict
 from meltica.trading.risk.events import Breach, HaltChange, Refusal
 from meltica.trading.risk.limits import GlobalRiskLimits, InstanceRiskLimits
 from meltica.trading.risk.rules import Rule
@@ -44,7 +44,7 @@ def test_breaches_halt_the_instance_that_causes_them_and_no_other() -> None:
     assert breach(w) == "position_to_sell"
     halt = halted(w, Scope.instance(w.a))
     assert halt is not None
-    assert (halt.rule, halt.by, halt.since) == ("max_risk_breaches", "risk", START)
+    assert (halt.rule, halt.by, halt.since) == ("max_risk_breaches", "meltica", START)
     assert breach(w) == "halted"
     w.approve(w.request(owner=b))
     events = w.risk.events.take()

@@ -4,7 +4,6 @@ After any sequence of orders, fills, ends, amendments, unknown outcomes, failure
 as the model does, its sums are those of the model, and no exposure passes a limit.
 """
 
-import json
 from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID, uuid4
@@ -14,13 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from meltica.errors import OrderRefused
-from meltica.model.enums import Mode
-from meltica.trading.order import OrderRecord, Owner
+from meltica.model.enums import Mode, OrderState
+from meltica.persistence.stores.trading.rows import HaltScope
+from meltica.trading.order import Amendment, OrderRecord, Owner
 from meltica.trading.risk.limits import GlobalRiskLimits, InstanceRiskLimits, RiskLimits
 from meltica.trading.risk.risk import Risk
 from meltica.trading.risk.scopes import GLOBAL, Scope
-from meltica.trading.risk.state import export_state, load_state
-from tests.support.risk import BTC, BUY, ETH, SELL, UNLIMITED, RiskWorld, instrument, sums
+from meltica.trading.risk.stored import load_state, state_rows
+from tests.support.risk import BTC, BUY, ETH, SELL, UNLIMITED, RiskWorld, active_halt, instrument, sums
 
 ZERO, FEE = Decimal(0), Decimal("1.001")
 PROVIDERS, SYMBOLS = ("p", "q"), (BTC, ETH)
@@ -28,6 +28,7 @@ GLOBAL_LIMITS = {"maxPositionSize": 9, "maxNotionalValue": 800, "maxConcurrentOr
 PROVIDER_LIMITS = {"maxPositionSize": 7, "maxOpenOrders": 5}
 A_LIMITS = {"maxPositionSize": 5, "maxNotionalValue": 470, "maxOrderSize": 4, "maxOpenOrders": 4}
 B_LIMITS = {"maxPositionSize": 6, "maxConcurrentOrders": 3}
+SCOPES = [GLOBAL, Scope.provider("p"), Scope(HaltScope.INSTANCE, "a")]
 
 quantities = st.sampled_from(["0.5", "1", "1.5", "2", "3.3333", "4", "4.0001"]).map(Decimal)
 prices = st.sampled_from(["90", "95", "99.99", "100", "104", "110", "111"]).map(Decimal)
@@ -77,7 +78,7 @@ class RiskMachine(RuleBasedStateMachine):
         self.limits: dict[str, dict[str, int]] = {"a": A_LIMITS, "b": B_LIMITS}
         self.orders: dict[UUID, NaiveOrder] = {}
         self.positions: dict[tuple[Owner, str, str], Decimal] = {}
-        self.halted: set[str] = set()
+        self.halted: set[Scope] = set()
         self.faulty = False
         self.w.balances.clear()
         for provider in PROVIDERS:
@@ -209,14 +210,15 @@ class RiskMachine(RuleBasedStateMachine):
         order.unknown = unknown
         self.w.risk.set_unknown(order_id, unknown=order.unknown)
 
-    @rule(name=st.sampled_from(["global", "provider:p", "instance:a"]), halts=rarely)
-    def halt_or_resume(self, name: str, halts: bool) -> None:
+    @rule(scope=st.sampled_from(SCOPES), halts=rarely)
+    def halt_or_resume(self, scope: Scope, halts: bool) -> None:
         """An operator halts a scope, or ends the halt."""
-        if name in self.halted:
-            self.resume(name)
+        if scope in self.halted:
+            self.halted.discard(scope)
+            self.w.risk.resume(scope, "alice", self.w.now)
         elif halts:
-            self.halted.add(name)
-            self.w.risk.halt(Scope.parse(name), "why", "alice", self.w.now)
+            self.halted.add(scope)
+            self.w.risk.halt(scope, "why", "alice", self.w.now)
 
     @rule(middle=st.sampled_from([95, 100, 104]))
     def move_the_market(self, middle: int) -> None:
@@ -226,14 +228,19 @@ class RiskMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        """Rebuilds risk from its exported state."""
-        state = json.loads(json.dumps(export_state(self.w.risk)))
+        """Rebuilds risk from its rows, the positions and the records of open orders."""
+        before = self.w.risk
+        rows = state_rows(before, self.w.now)
         self.w.risk = self.configured()
         for (owner, provider, symbol), position in self.positions.items():
             self.w.risk.set_position(owner, provider, symbol, position)
-        load_state(self.w.risk, state)
-        again = export_state(self.w.risk)
-        assert again["reservations"] == state["reservations"]
+        halts = [
+            active_halt(state.scope, state.halt) for state in before.registry.scopes.values() if state.halt
+        ]
+        load_state(self.w.risk, rows, halts)
+        for order_id, order in self.orders.items():
+            self.w.risk.restore_order(self.record(order_id, order))
+        assert state_rows(self.w.risk, self.w.now) == rows
 
     @invariant()
     def sums_agree(self) -> None:
@@ -270,8 +277,7 @@ class RiskMachine(RuleBasedStateMachine):
     ) -> str | None:
         """Returns the first rule that refuses an order or an amendment; None if it passes."""
         owner, provider, symbol = order.owner, order.provider, order.symbol
-        names = {"global", f"provider:{provider}", f"instance:{owner.instance}"}
-        if names & self.halted and not order.reduce_only:
+        if {GLOBAL, Scope.provider(provider), Scope.instance(owner)} & self.halted and not order.reduce_only:
             return "halted"
         if any(
             each.unknown and (each.provider, each.symbol) == (provider, symbol)
@@ -415,7 +421,7 @@ class RiskMachine(RuleBasedStateMachine):
         record = self.record(order_id, order)
         self.w.risk.filled(record, quantity, price, self.positions[key], self.w.market, self.w.now)
         for state in self.w.risk.registry.scopes.values():
-            if state.halt is not None and state.halt.by == "risk":
+            if state.halt is not None and state.halt.by == "meltica":
                 assert self.faulty
                 self.w.risk.resume(state.scope, "alice", self.w.now)
 
@@ -430,12 +436,11 @@ class RiskMachine(RuleBasedStateMachine):
             provider=order.provider,
             reduce_only=order.reduce_only,
         )
-        return self.w.record(request._replace(order_id=order_id), order.filled)
-
-    def resume(self, name: str) -> None:
-        """Ends a halt in both."""
-        self.halted.discard(name)
-        self.w.risk.resume(Scope.parse(name), "alice", self.w.now)
+        record = self.w.record(request._replace(order_id=order_id), order.filled)
+        if order.amended:
+            record.amendment = Amendment(quantity=order.amended[0], price=order.amended[1])
+        record.state = OrderState.UNKNOWN if order.unknown else OrderState.ACK
+        return record
 
 
 RiskMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meltica.trading.risk.breaker import Breaches, Verdict
+from meltica.persistence.stores.trading.rows import Verdict
+from meltica.trading.risk.breaker import Breaches
 from meltica.trading.risk.limits import RiskLimits, resolve
 from meltica.trading.risk.loss import Loss
 from meltica.trading.risk.market import FeedLag, Quote, conversion_pairs, rate

@@ -1,6 +1,5 @@
 """Reservations through fills and amendments, and their rebuild after a restart."""
 
-import json
 from decimal import Decimal
 from uuid import uuid4
 
@@ -8,12 +7,14 @@ import pytest
 
 from meltica.errors import OrderRefused
 from meltica.model.enums import Mode, OrderState
-from meltica.trading.order import Amendment, Owner
+from meltica.persistence.stores.trading.rows import Verdict
+from meltica.trading.order import Amendment, OrderRecord, Owner
+from meltica.trading.risk.events import Refusal
 from meltica.trading.risk.limits import GlobalRiskLimits, InstanceRiskLimits
 from meltica.trading.risk.risk import Risk
 from meltica.trading.risk.rules import Rule
 from meltica.trading.risk.scopes import GLOBAL, Scope
-from meltica.trading.risk.state import export_state, load_state
+from meltica.trading.risk.stored import load_state, refusal_row, state_rows
 from tests.support.risk import (
     BTC,
     BUY,
@@ -22,6 +23,7 @@ from tests.support.risk import (
     SELL,
     UNLIMITED,
     RiskWorld,
+    active_halt,
     expected_sums,
     instrument,
     sums,
@@ -182,10 +184,12 @@ def test_a_restart_rebuilds_the_state_exactly() -> None:
     first = w.order(w.approve(w.request(BUY, 3)))
     w.fill(first, 1)
     w.risk.approve_amendment(first, w.market, w.now, quantity=Decimal(4), price=Decimal(50))
-    unknown = w.approve(w.request(BUY, 1, symbol=ETH))
-    w.risk.set_unknown(unknown.order_id, unknown=True)
-    w.approve(w.request(SELL, "0.5", reduce_only=True))
-    w.approve(w.request(BUY, 1, owner=b))
+    first.amendment = Amendment(quantity=Decimal(4), price=Decimal(50))
+    unknown = w.order(w.approve(w.request(BUY, 1, symbol=ETH)))
+    w.risk.set_unknown(unknown.id, unknown=True)
+    unknown.state = OrderState.UNKNOWN
+    others = [w.approve(w.request(SELL, "0.5", reduce_only=True)), w.approve(w.request(BUY, 1, owner=b))]
+    orders = [first, unknown, *map(w.order, others)]
     for _ in range(3):
         with pytest.raises(OrderRefused):
             w.approve(w.request(BUY, 1, reduce_only=True))
@@ -193,27 +197,16 @@ def test_a_restart_rebuilds_the_state_exactly() -> None:
         w.approve(w.request(SELL, 9, owner=b))
     w.risk.halt(Scope.provider("p"), "stop", "alice", w.now)
 
-    state = json.loads(json.dumps(export_state(w.risk)))
-    again = configured(w.balances, w.a, b)
-    for lane in w.risk.registry.lanes.values():
-        again.set_position(lane.owner, lane.listing.provider, lane.listing.symbol, lane.position)
-    load_state(again, state)
-    assert export_state(again) == state
+    again = restarted(w, b, orders)
+    assert state_rows(again, w.now) == state_rows(w.risk, w.now)
     assert sums(again) == sums(w.risk)
     for scope in (GLOBAL, Scope.provider("p"), Scope.instance(w.a), Scope.instance(b)):
         assert again.status(scope, w.now + SECOND) == w.risk.status(scope, w.now + SECOND)
-    load_state(again, state)
-    assert sums(again) == sums(w.risk)
-
     for risk in (w.risk, again):
-        risk.resume(Scope.provider("p"), "alice", w.now)
+        assert risk.resume(Scope.provider("p"), "alice", w.now)
     w.now += SECOND
-    for request in (
-        w.request(),
-        w.request(symbol=ETH),
-        w.request(owner=b, quantity=2),
-        w.request(SELL, 9, owner=b),
-    ):
+    sell = w.request(SELL, 9, owner=b)
+    for request in (w.request(), w.request(symbol=ETH), w.request(owner=b, quantity=2), sell):
         answers: list[str] = []
         for risk in (w.risk, again):
             try:
@@ -221,7 +214,50 @@ def test_a_restart_rebuilds_the_state_exactly() -> None:
             except OrderRefused as refused:
                 answers.append(str(refused))
         assert answers[0] == answers[1]
-    assert export_state(again) == export_state(w.risk)
+    assert state_rows(again, w.now) == state_rows(w.risk, w.now)
+
+
+def restarted(w: RiskWorld, b: Owner, orders: list[OrderRecord]) -> Risk:
+    """Returns what a restart makes of rows, positions and the records of open orders."""
+    risk = configured(w.balances, w.a, b)
+    scopes = w.risk.registry.scopes.values()
+    for lane in w.risk.registry.lanes.values():
+        risk.set_position(lane.owner, lane.listing.provider, lane.listing.symbol, lane.position)
+    for _ in range(2):
+        # Loading the same rows twice changes nothing.
+        load_state(
+            risk,
+            state_rows(w.risk, w.now),
+            [active_halt(each.scope, each.halt) for each in scopes if each.halt],
+        )
+        for order in orders:
+            risk.restore_order(order)
+    return risk
+
+
+def test_a_refusal_becomes_a_row() -> None:
+    w = world({"maxOrderSize": 1})
+    request = w.request(BUY, 2)
+    with pytest.raises(OrderRefused):
+        w.approve(request)
+    [refusal] = w.risk.events.take()
+    assert isinstance(refusal, Refusal)
+    row = refusal_row(refusal)
+    assert (row.refused_at, row.instance, row.uid, row.mode) == (w.now, "a", w.a.uid, Mode.LIVE)
+    assert (row.provider, row.symbol, row.order_id) == ("p", BTC, request.order_id)
+    assert (row.rule, row.seen, row.limit, row.verdict) == ("max_order_size", "2", "1", Verdict.COUNTED)
+
+
+def test_the_loss_in_another_currency_is_not_loaded() -> None:
+    w = RiskWorld(LIMITS)
+    w.risk.mark(GLOBAL, Decimal(-70), None, w.now)
+    rows = state_rows(w.risk, w.now)
+    paper = Risk(Mode.PAPER, w.balances, LIMITS)
+    load_state(paper, rows, [])
+    euro = Risk(Mode.LIVE, w.balances, LIMITS.model_copy(update={"notional_currency": "EUR"}))
+    load_state(euro, rows, [])
+    for risk in (paper, euro):
+        assert risk.status(GLOBAL, w.now).loss.profit is None
 
 
 def test_a_restart_near_the_daily_limit_leaves_the_rest_of_it() -> None:
@@ -229,8 +265,7 @@ def test_a_restart_near_the_daily_limit_leaves_the_rest_of_it() -> None:
     b = w.add("b", symbols={"p": (BTC,)})
     w.risk.mark(GLOBAL, Decimal(20), None, w.now)
     w.risk.mark(GLOBAL, Decimal(-70), None, w.now)
-    risk = configured(w.balances, w.a, b)
-    load_state(risk, export_state(w.risk))
+    risk = restarted(w, b, [])
     w.now += 11 * SECOND
     # The profit of before the restart is not a valuation of now.
     with pytest.raises(OrderRefused, match="cannot be valued"):
