@@ -14,7 +14,7 @@ import pytest
 from meltica.adapters.replay import sample
 
 LAMBDAS = """
-    import json, time
+    import json, re, time
     import meltica
 
     class Record(meltica.Lambda):
@@ -45,6 +45,10 @@ LAMBDAS = """
         def __init__(self):
             raise RuntimeError("no room")
         def on_trade(self, trade): ...
+
+    class Holds(meltica.Lambda):
+        def on_trade(self, trade):
+            re.match("(a+)+$", "a" * 60 + "b")
 
     class Loops(meltica.Lambda):
         def on_trade(self, trade):
@@ -350,3 +354,20 @@ def test_an_interrupt_ends_a_replay_with_an_endless_callback(folder: Path, name:
         out, _ = process.communicate(timeout=30)
     assert process.returncode == 130
     assert json.loads(out)["status"] == "interrupted"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT, which Windows does not have")
+def test_a_callback_that_holds_the_interpreter_is_named_and_an_interrupt_ends_the_replay(folder: Path) -> None:
+    arguments = command(*BINANCE, "--lambda", "mine.py:Holds")
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, cwd=folder) as process:
+        assert process.stderr is not None
+        try:
+            held = "lambda Holds holds the interpreter for 1 s"
+            assert any(held in line for line in iter(process.stderr.readline, ""))
+            process.send_signal(signal.SIGINT)
+            _, error = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 3
+    assert "the interpreter is held, so the orderly stop cannot go on" in error
+    assert error.rstrip().endswith("lambdas in a callback: Holds")

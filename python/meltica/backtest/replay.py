@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from meltica._core import Codec, Core
+from meltica._core import Codec, Core, Watch
 from meltica.errors import LambdaError, MelticaError, ReplayError
 from meltica.lambdas.base import Lambda
 from meltica.lambdas.definition import KINDS
@@ -104,6 +104,10 @@ class Replay:
             self._ended_ns = time.monotonic_ns()
         if self._failure is not None:
             raise self._failure
+
+    def watch(self) -> Watch:
+        """Returns a watch of the callbacks; the caller closes it."""
+        return Watch(self._core)
 
     def stop(self) -> None:
         """Ends `run` soon. Thread-safe."""

@@ -81,7 +81,7 @@ impl Ending {
         log.write(
             Level::Error,
             &format!(
-                "{why}; the process ends with exit code {code}, and the last states are not written; lambdas in a \
+                "{why}; the process ends with exit code {code} and without its last states or report; lambdas in a \
                  callback: {names}"
             ),
         );

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from meltica.adapters.replay.adapter import ReplayAdapter
     from meltica.cli.json_output import JsonOutput
 
+WATCH_SECONDS = 10.0
+"""A held interpreter ends with the process half of this after a Ctrl-C, any other stop at most 5 s after all of it."""
 LOG_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 
 
@@ -63,7 +65,11 @@ def _wait(thread: threading.Thread) -> None:
 
 @contextlib.contextmanager
 def _interruptible(session: Replay) -> Generator[threading.Event]:
-    """Makes the first Ctrl-C stop the replay, and the second one end the process."""
+    """Makes the first Ctrl-C stop the replay, and the second one end the process.
+
+    While a callback holds the interpreter, no handler of a signal runs. The watch then names the lambda, and ends
+    the process after a Ctrl-C.
+    """
     interrupted = threading.Event()
 
     def handle(_number: int, _frame: FrameType | None) -> None:
@@ -73,9 +79,12 @@ def _interruptible(session: Replay) -> Generator[threading.Event]:
         session.stop()
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    watch = session.watch()
+    watch.end_after(WATCH_SECONDS, list(previous))
     try:
         yield interrupted
     finally:
+        watch.close()
         for number, handler in previous.items():
             signal.signal(number, handler)
 
