@@ -1,10 +1,10 @@
 //! The barrier: waits until every host has handled what was dispatched.
 
-use crate::instance::lock;
+use crate::locks::Lock;
 use meltica_core::dispatch::{Dispatcher, StopFlag};
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// How long a wait for the hosts lasts before it checks whether it was stopped.
@@ -38,36 +38,40 @@ pub trait Drains: Send + Sync {
 /// The hosts whose threads run. The barrier refers to hosts weakly: hosts own the data plane, not the reverse.
 pub struct Barrier {
     dispatcher: Arc<Dispatcher>,
-    hosts: Mutex<Vec<Weak<dyn Drains>>>,
+    hosts: Lock<Vec<Weak<dyn Drains>>>,
     /// How many of them are on the events' clock: each publish reads it.
     replaying: AtomicUsize,
 }
 
 impl Barrier {
     pub fn new(dispatcher: &Arc<Dispatcher>) -> Self {
-        Self { dispatcher: Arc::clone(dispatcher), hosts: Mutex::default(), replaying: AtomicUsize::new(0) }
+        Self {
+            dispatcher: Arc::clone(dispatcher),
+            hosts: Lock::leaf(Vec::new()),
+            replaying: AtomicUsize::new(0),
+        }
     }
 
     /// Adds a host whose thread has started.
     pub fn enter(&self, host: &Arc<dyn Drains>) {
-        lock(&self.hosts).push(Arc::downgrade(host));
+        self.hosts.lock().push(Arc::downgrade(host));
         self.replaying.fetch_add(usize::from(host.replays()), Ordering::AcqRel);
     }
 
     /// Removes a host whose thread ends.
     pub fn exit(&self, host: &Arc<dyn Drains>) {
         let host_itself = Arc::downgrade(host);
-        lock(&self.hosts).retain(|other| !Weak::ptr_eq(other, &host_itself));
+        self.hosts.lock().retain(|other| !Weak::ptr_eq(other, &host_itself));
         self.replaying.fetch_sub(usize::from(host.replays()), Ordering::AcqRel);
     }
 
     fn hosts(&self) -> Vec<Arc<dyn Drains>> {
-        lock(&self.hosts).iter().filter_map(Weak::upgrade).collect()
+        self.hosts.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Returns the number of hosts.
     pub fn len(&self) -> usize {
-        lock(&self.hosts).len()
+        self.hosts.lock().len()
     }
 
     /// Whether a host is on the events' clock.

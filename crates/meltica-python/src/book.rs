@@ -2,13 +2,13 @@
 
 use crate::convert::py_decimal;
 use crate::events::{Body, PyEvent};
+use crate::locks::Lock;
 use crate::payload::{price, quantity};
 use meltica_core::decimal::Decimal;
 use meltica_core::event::{Book, PriceLevel};
 use meltica_core::pool::Shared;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyTuple};
-use std::sync::{Mutex, PoisonError};
 
 enum Place {
     /// In the pool: counted against the instance's reservation.
@@ -19,14 +19,14 @@ enum Place {
 
 /// The levels behind a book object.
 pub struct BookBody {
-    place: Mutex<Place>,
+    place: Lock<Place>,
     depth: u32,
 }
 
 impl BookBody {
     /// A view of the top `depth` levels of a slot.
     pub fn slot(book: Shared<Book>, depth: u32) -> Self {
-        Self { place: Mutex::new(Place::Slot(book)), depth }
+        Self { place: Lock::leaf(Place::Slot(book)), depth }
     }
 
     /// A book outside the pool.
@@ -37,7 +37,7 @@ impl BookBody {
 
     /// A book outside the pool, of a route with `depth` levels.
     pub fn kept(book: Book, depth: u32) -> Self {
-        Self { place: Mutex::new(Place::Heap(Box::new(book))), depth }
+        Self { place: Lock::leaf(Place::Heap(Box::new(book))), depth }
     }
 
     pub fn depth(&self) -> usize {
@@ -45,7 +45,7 @@ impl BookBody {
     }
 
     pub fn with<R>(&self, f: impl FnOnce(&Book) -> R) -> R {
-        match &*self.place.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.place.lock() {
             Place::Slot(book) => f(book),
             Place::Heap(book) => f(book),
         }
@@ -53,7 +53,7 @@ impl BookBody {
 
     /// Copies the levels to the heap and returns the slot.
     pub fn keep(&self) {
-        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = self.place.lock();
         if let Place::Slot(book) = &*place {
             let cut = |levels: &[PriceLevel]| levels[..levels.len().min(self.depth as usize)].to_vec();
             let kept = Book { bids: cut(&book.bids), asks: cut(&book.asks), ..**book };

@@ -3,21 +3,19 @@
 use crate::barrier::Barrier;
 use crate::convert::value_error;
 use crate::extensions::Extensions;
+use crate::feeds::Feeds;
 use crate::host::{HostShared, PyHost};
-use crate::instance::lock;
 use crate::routes::{RouteTuple, Subscriptions};
 use crate::stats::{feed_dict, pool_dict};
 use meltica_core::dispatch::{Dispatcher, StopFlag};
 use meltica_core::event::Kind;
-use meltica_core::feed::FeedStats;
-use meltica_core::names::{ProviderId, SymbolId};
+use meltica_core::names::SymbolId;
 use meltica_core::pool::{DepthClass, Pools};
 use meltica_core::stats::BOUNDS;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// The state that hosts, producers and instances of one data plane share.
@@ -26,9 +24,8 @@ pub struct CoreShared {
     pub barrier: Barrier,
     pub extensions: Extensions,
     pub subscriptions: Arc<Subscriptions>,
+    pub feeds: Feeds,
     next_instance: AtomicU64,
-    /// By provider, so that the counters of a provider survive its restarts.
-    feeds: Mutex<BTreeMap<ProviderId, Arc<FeedStats>>>,
 }
 
 impl CoreShared {
@@ -38,23 +35,13 @@ impl CoreShared {
             extensions: Extensions::new(&dispatcher),
             subscriptions: Subscriptions::new(&dispatcher),
             next_instance: AtomicU64::new(1),
-            feeds: Mutex::default(),
+            feeds: Feeds::new(),
             dispatcher,
         }
     }
 
     pub fn next_instance_number(&self) -> u64 {
         self.next_instance.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Returns a provider's counters.
-    pub fn feed_stats(&self, provider: ProviderId) -> Arc<FeedStats> {
-        Arc::clone(lock(&self.feeds).entry(provider).or_insert_with(|| Arc::new(FeedStats::new(provider))))
-    }
-
-    /// Returns the counters of all providers. Without the lock: a thread that builds Python objects may detach.
-    fn all_feeds(&self) -> Vec<Arc<FeedStats>> {
-        lock(&self.feeds).values().cloned().collect()
     }
 
     /// Whether lambdas subscribe to each other, so that a replay must go step by step to stay repeatable.
@@ -150,7 +137,7 @@ impl PyCore {
     /// Returns the counters and latency summaries (ns) of each provider: the key `providers` of `stats`.
     fn provider_stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let providers = PyDict::new(py);
-        for feed in self.shared.all_feeds() {
+        for feed in self.shared.feeds.all() {
             providers.set_item(feed.provider.name(), feed_dict(py, &feed)?)?;
         }
         Ok(providers)
@@ -180,7 +167,7 @@ impl PyCore {
     /// Each histogram is (number of values below each of `HISTOGRAM_BOUNDS_NS`, sum of all values in ns).
     fn histograms<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let out = PyDict::new(py);
-        for feed in self.shared.all_feeds() {
+        for feed in self.shared.feeds.all() {
             out.set_item(feed.provider.name(), feed.decode.cumulative())?;
         }
         Ok(out)

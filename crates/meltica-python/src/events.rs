@@ -131,7 +131,8 @@ impl PyEvent {
                 payload::to_dict(py, provider, symbol, self.header().venue_time, payload)
             }
             Body::Book(book) => {
-                book.with(|levels| payload::book_to_dict(py, self.header().venue_time, levels, book.depth()))
+                let levels = book.with(Clone::clone);
+                payload::book_to_dict(py, self.header().venue_time, &levels, book.depth())
             }
         }
     }

@@ -2,12 +2,12 @@
 
 use crate::barrier::Barrier;
 use crate::errors::LambdaError;
-use crate::instance::lock;
+use crate::locks::Lock;
 use meltica_core::dispatch::{Dispatcher, NotDispatched, Origin, Publisher, StopFlag};
 use meltica_core::event::{Extension, Kind, Nanos, Payload};
 use meltica_core::names::ProviderId;
 use pyo3::prelude::*;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// The provider name of events that lambdas emit.
 pub const LAMBDAS: &str = "meltica";
@@ -22,20 +22,20 @@ struct Emitted {
 /// Publishes the extensions of all instances.
 pub struct Extensions {
     /// Never waits for a reader, so a callback that emits waits for nothing but this lock.
-    emitter: Mutex<Publisher>,
-    outbox: Mutex<Vec<Emitted>>,
+    emitter: Lock<Publisher>,
+    outbox: Lock<Vec<Emitted>>,
 }
 
 impl Extensions {
     pub fn new(dispatcher: &Arc<Dispatcher>) -> Self {
         let publisher = Publisher::new(dispatcher, ProviderId::intern(LAMBDAS));
-        let emitter = Mutex::new(publisher.stopped_by(Arc::new(StopFlag::never_wait())));
-        Self { emitter, outbox: Mutex::default() }
+        let emitter = Lock::leaf(publisher.stopped_by(Arc::new(StopFlag::never_wait())));
+        Self { emitter, outbox: Lock::leaf(Vec::new()) }
     }
 
     /// Returns whether an instance subscribes to extensions.
     pub fn listened(&self) -> bool {
-        lock(&self.emitter).listened(Kind::Extension)
+        self.emitter.lock().listened(Kind::Extension)
     }
 
     /// Publishes an extension now. Never waits for a reader: two hosts that emit to each other would wait for each
@@ -46,11 +46,11 @@ impl Extensions {
 
     /// Publishes an extension of instance `origin` at the end of the current step of a replay.
     pub fn emit_later(&self, extension: Extension, origin: u64, time: Nanos) {
-        lock(&self.outbox).push(Emitted { origin, extension, time });
+        self.outbox.lock().push(Emitted { origin, extension, time });
     }
 
     fn publish(&self, extension: Extension, time: Nanos) -> Result<(), NotDispatched> {
-        let mut publisher = lock(&self.emitter);
+        let mut publisher = self.emitter.lock();
         let Some((wanted, symbol)) = publisher.wanted_extension(&extension.name) else { return Ok(()) };
         let origin = Origin { kind: Kind::Extension, symbol, venue_time: None, received_time: time };
         let published = publisher.publish(wanted, origin, Payload::Extension(Box::new(extension)));
@@ -66,7 +66,7 @@ impl Extensions {
             if !barrier.drain_until(stop) {
                 return Ok(false);
             }
-            let mut emitted = std::mem::take(&mut *lock(&self.outbox));
+            let mut emitted = std::mem::take(&mut *self.outbox.lock());
             if emitted.is_empty() {
                 return Ok(true);
             }

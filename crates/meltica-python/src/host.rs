@@ -15,7 +15,8 @@ use crate::barrier::{Drains, Running};
 use crate::callback::{Callback, absorb_pending, raise_in_thread};
 use crate::core::CoreShared;
 use crate::errors::LambdaError;
-use crate::instance::{InstanceShared, Plan, State, lock};
+use crate::instance::{InstanceShared, Plan, State};
+use crate::locks::{Lock, Rank};
 use meltica_core::bus::{Policies, Waker};
 use meltica_core::clock;
 use meltica_core::dispatch::RouteKey;
@@ -23,7 +24,7 @@ use meltica_core::event::Kind;
 use pyo3::prelude::*;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak, mpsc};
+use std::sync::{Arc, Condvar, OnceLock, Weak, mpsc};
 use std::time::{Duration, Instant};
 
 pub use python::PyHost;
@@ -71,9 +72,9 @@ pub struct HostShared {
     spin: Duration,
     core: Arc<CoreShared>,
     waker: Arc<Waker>,
-    commands: Mutex<VecDeque<Command>>,
+    commands: Lock<VecDeque<Command>>,
     /// The instances added to this host that still exist.
-    instances: Mutex<Vec<Weak<InstanceShared>>>,
+    instances: Lock<Vec<Weak<InstanceShared>>>,
     pending_commands: AtomicBool,
     timers_changed: AtomicBool,
     /// Whether a function was posted to an instance since the last look.
@@ -81,7 +82,7 @@ pub struct HostShared {
     /// Every event up to this number that was routed here has been handled.
     done: AtomicU64,
     drain_to: AtomicU64,
-    drained: (Mutex<()>, Condvar),
+    drained: (Lock<()>, Condvar),
     /// Why the thread has ended.
     ended: OnceLock<String>,
     ident: AtomicU64,
@@ -110,14 +111,14 @@ impl HostShared {
             spin,
             core,
             waker: Arc::default(),
-            commands: Mutex::default(),
-            instances: Mutex::default(),
+            commands: Lock::new(Rank::Commands, VecDeque::new()),
+            instances: Lock::leaf(Vec::new()),
             pending_commands: AtomicBool::new(false),
             timers_changed: AtomicBool::new(false),
             posted: AtomicBool::new(false),
             done: AtomicU64::new(0),
             drain_to: AtomicU64::new(0),
-            drained: (Mutex::default(), Condvar::new()),
+            drained: (Lock::leaf(()), Condvar::new()),
             ended: OnceLock::new(),
             ident: AtomicU64::new(0),
             interrupted: AtomicBool::new(false),
@@ -128,7 +129,7 @@ impl HostShared {
     }
 
     pub fn send(&self, command: Command) {
-        let mut commands = lock(&self.commands);
+        let mut commands = self.commands.lock();
         if self.has_ended() {
             return;
         }
@@ -141,7 +142,7 @@ impl HostShared {
     /// Sends an instance and its plan to the thread; returns the receiver of what became of the start.
     pub fn start(&self, instance: &Arc<InstanceShared>) -> PyResult<mpsc::Receiver<PyResult<()>>> {
         let (sender, receiver) = mpsc::channel();
-        let mut commands = lock(&self.commands);
+        let mut commands = self.commands.lock();
         // The state changes under the lock, so that a stop that sees it comes after the start.
         let Some(plan) = instance.take_plan(State::Starting) else {
             let (id, state) = (&instance.id, instance.state().name());
@@ -162,15 +163,23 @@ impl HostShared {
 
     /// Returns the instances that still exist.
     pub fn instances(&self) -> Vec<Arc<InstanceShared>> {
-        lock(&self.instances).iter().filter_map(Weak::upgrade).collect()
+        self.instances.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Adds an instance, and forgets those that have ended.
     pub fn add(&self, instance: &Arc<InstanceShared>) {
         let ended = |state| matches!(state, State::Stopped | State::Failed);
-        let mut instances = lock(&self.instances);
-        instances.retain(|other| other.upgrade().is_some_and(|other| !ended(other.state())));
+        // Dropped after the lock is released: the last reference to an instance drops Python objects.
+        let mut others = Vec::new();
+        let mut instances = self.instances.lock();
+        instances.retain(|other| {
+            let other = other.upgrade();
+            let stays = other.as_ref().is_some_and(|other| !ended(other.state()));
+            others.extend(other);
+            stays
+        });
         instances.push(Arc::downgrade(instance));
+        drop(instances);
     }
 
     /// Returns the largest number of events read from one lane at once.
@@ -237,7 +246,7 @@ impl HostShared {
             // thread sees the number.
             fence(Ordering::SeqCst);
             if self.drain_to.load(Ordering::Acquire) != 0 {
-                drop(lock(&self.drained.0));
+                drop(self.drained.0.lock());
                 self.drained.1.notify_all();
             }
         }
@@ -249,7 +258,7 @@ impl HostShared {
 
     /// Marks the thread as ended, releases all who wait for it and fails what it has not ended itself.
     fn end(&self, reason: String) {
-        let mut commands = lock(&self.commands);
+        let mut commands = self.commands.lock();
         let reason = self.ended.get_or_init(|| reason);
         // A panic has left the callback that ran.
         self.current.store(0, Ordering::Release);
@@ -260,7 +269,7 @@ impl HostShared {
         }
         // Who waits for an answer is released when its sender is dropped, after the states have changed.
         drop(unanswered);
-        drop(lock(&self.drained.0));
+        drop(self.drained.0.lock());
         self.drained.1.notify_all();
     }
 }
@@ -269,13 +278,13 @@ impl Drains for HostShared {
     fn wait_drained(&self, seq: u64, deadline: Instant) -> bool {
         self.drain_to.fetch_max(seq, Ordering::AcqRel);
         self.waker.wake();
-        let mut guard = lock(&self.drained.0);
+        let mut guard = self.drained.0.lock();
         while self.done.load(Ordering::Acquire) < seq && !self.has_ended() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
             }
-            guard = self.drained.1.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
+            guard = guard.wait(&self.drained.1, left);
         }
         true
     }

@@ -5,6 +5,7 @@ mod python;
 mod state;
 
 use crate::host::{HostShared, Member, Signature};
+use crate::locks::Lock;
 use crate::routes::Routes;
 use market::MarketView;
 use meltica_core::bus::{Queue, Reader};
@@ -14,17 +15,12 @@ use meltica_core::event::{Event, Kind, Nanos};
 use meltica_core::stats::{Counter, Histogram};
 use pyo3::prelude::*;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use python::PyInstance;
 pub use state::State;
 use state::StateCell;
-
-/// Locks a mutex, also one whose last holder panicked.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A timer that the host has not yet taken over.
 pub struct TimerRequest {
@@ -84,13 +80,13 @@ pub struct InstanceShared {
     pub id: String,
     pub host: Arc<HostShared>,
     /// What the start needs, until it is taken.
-    plan: Mutex<Option<Plan>>,
+    plan: Lock<Option<Plan>>,
     /// The routes of its queue, while it runs.
-    pub routes: Mutex<Option<Arc<Routes>>>,
-    pub timers: Mutex<Vec<TimerRequest>>,
+    pub routes: Lock<Option<Arc<Routes>>>,
+    pub timers: Lock<Vec<TimerRequest>>,
     /// What is to be called between its callbacks; None after the end.
-    posted: Mutex<Option<VecDeque<Py<PyAny>>>>,
-    pub last_error: Mutex<Option<String>>,
+    posted: Lock<Option<VecDeque<Py<PyAny>>>>,
+    pub last_error: Lock<Option<String>>,
     view: MarketView,
 }
 
@@ -105,11 +101,11 @@ impl InstanceShared {
             stats: InstanceStats::default(),
             id,
             host,
-            plan: Mutex::new(Some(plan)),
-            routes: Mutex::default(),
-            timers: Mutex::default(),
-            posted: Mutex::new(Some(VecDeque::new())),
-            last_error: Mutex::default(),
+            plan: Lock::leaf(Some(plan)),
+            routes: Lock::leaf(None),
+            timers: Lock::leaf(Vec::new()),
+            posted: Lock::leaf(Some(VecDeque::new())),
+            last_error: Lock::leaf(None),
             view: MarketView::new(keep),
         }
     }
@@ -126,13 +122,13 @@ impl InstanceShared {
 
     /// Takes the plan for a start, or for a stop before the start. The first change of the state decides.
     pub fn take_plan(&self, to: State) -> Option<Plan> {
-        self.state.change(State::Created, to).then(|| lock(&self.plan).take()).flatten()
+        self.state.change(State::Created, to).then(|| self.plan.lock().take()).flatten()
     }
 
     /// Fails the instance because its host's thread failed.
     pub fn fail(&self, reason: &str) {
         if self.enter(State::Failed) {
-            *lock(&self.last_error) = Some(reason.to_owned());
+            *self.last_error.lock() = Some(reason.to_owned());
             self.clear();
         }
     }
@@ -148,7 +144,7 @@ impl InstanceShared {
     /// Ends the instance's share of its queue's routes.
     pub fn leave(&self) {
         // Not under the lock, because the last share ends the routes.
-        let routes = lock(&self.routes).take();
+        let routes = self.routes.lock().take();
         drop(routes);
     }
 
@@ -156,15 +152,15 @@ impl InstanceShared {
     pub fn clear(&self) {
         self.leave();
         self.view.clear();
-        lock(&self.timers).clear();
-        // Not under the lock, because dropping a function may run Python code.
-        let posted = lock(&self.posted).take();
-        drop(posted);
+        // Not under the locks, because dropping a function may run Python code.
+        let timers = std::mem::take(&mut *self.timers.lock());
+        let posted = self.posted.lock().take();
+        drop((timers, posted));
     }
 
     /// Adds a function to call between callbacks; returns false after the end.
     pub fn post(&self, function: Py<PyAny>) -> bool {
-        let mut posted = lock(&self.posted);
+        let mut posted = self.posted.lock();
         let Some(waiting) = posted.as_mut() else { return false };
         waiting.push_back(function);
         drop(posted);
@@ -174,7 +170,7 @@ impl InstanceShared {
 
     /// Takes the oldest function that was posted.
     pub fn take_posted(&self) -> Option<Py<PyAny>> {
-        lock(&self.posted).as_mut()?.pop_front()
+        self.posted.lock().as_mut()?.pop_front()
     }
 
     /// The instance's clock: the wall clock live, the events' time in replay.

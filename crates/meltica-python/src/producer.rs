@@ -6,7 +6,7 @@ use crate::codec::PyCodec;
 use crate::convert::{canonical, value_error};
 use crate::core::CoreShared;
 use crate::errors::LambdaError;
-use crate::instance::lock;
+use crate::locks::{Lock, Rank, core_lock};
 use crate::payload::{self, Parsed};
 use crate::stats::feed_dict;
 use meltica_core::clock;
@@ -19,7 +19,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use replay::{Run, merge};
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What `Producer.feed` did with a frame.
@@ -80,37 +80,37 @@ impl PyFeedOutcome {
 #[pyclass(module = "meltica._core", name = "Producer", frozen)]
 pub struct PyProducer {
     core: Arc<CoreShared>,
-    feed: Mutex<Feed>,
+    feed: Lock<Feed>,
     stats: Arc<FeedStats>,
     stop: Arc<StopFlag>,
     /// What the handler of a signal raised while a call waited for a reader.
-    interrupt: Arc<Mutex<Option<PyErr>>>,
+    interrupt: Arc<Lock<Option<PyErr>>>,
 }
 
 impl PyProducer {
     pub fn new(core: &Arc<CoreShared>, provider: &str, codec: Option<&Bound<'_, PyCodec>>) -> PyResult<Self> {
         let provider = ProviderId::intern(provider);
-        let interrupt = Arc::new(Mutex::new(None));
+        let interrupt = Arc::new(Lock::leaf(None));
         let handler = Arc::clone(&interrupt);
         // Signals are handled on the main thread only; on other threads the check does nothing.
         let stop = Arc::new(StopFlag::with_interrupts(move || {
             let raised = Python::attach(|py| py.check_signals()).err();
             let interrupted = raised.is_some();
             if interrupted {
-                *lock(&handler) = raised;
+                *handler.lock() = raised;
             }
             interrupted
         }));
         let publisher = Publisher::new(&core.dispatcher, provider).stopped_by(Arc::clone(&stop));
-        let stats = core.feed_stats(provider);
+        let stats = core.feeds.of(provider);
         let codec = codec.map(|codec| Arc::clone(&codec.get().0));
         let feed = Feed::counting(publisher, codec, Arc::clone(&stats));
-        Ok(Self { core: Arc::clone(core), feed: Mutex::new(feed), stats, stop, interrupt })
+        Ok(Self { core: Arc::clone(core), feed: Lock::new(Rank::Feed, feed), stats, stop, interrupt })
     }
 
     /// Publishes without frames: runs `publish` with exclusive use of the feed, then wakes the readers.
     pub fn with_feed<R>(&self, publish: impl FnOnce(&mut Feed) -> R) -> R {
-        let mut feed = lock(&self.feed);
+        let mut feed = self.feed.lock();
         let result = publish(&mut feed);
         feed.flush();
         result
@@ -139,7 +139,7 @@ impl PyProducer {
 
     /// Raises what the handler of a signal raised while the last call waited for a reader.
     pub fn raise_interrupt(&self) -> PyResult<()> {
-        lock(&self.interrupt).take().map_or(Ok(()), Err)
+        self.interrupt.lock().take().map_or(Ok(()), Err)
     }
 
     fn raised(&self, error: NotDispatched) -> PyErr {
@@ -182,7 +182,7 @@ impl PyProducer {
                 }
                 None => Source::Stream,
             };
-            let mut feed = lock(&self.feed);
+            let mut feed = self.feed.lock();
             let outcome = feed.frame_from(source, frame, received_time.unwrap_or_else(clock::wall));
             feed.flush();
             outcome.map(PyFeedOutcome).map_err(|error| self.raised(error))
@@ -218,7 +218,7 @@ impl PyProducer {
             if lockstep {
                 self.core.barrier.refuse_own_hosts("publish")?;
             }
-            let mut feed = lock(&self.feed);
+            let mut feed = self.feed.lock();
             let wanted = match parsed {
                 Parsed::Payload(payload) => feed.publish(origin, payload),
                 Parsed::Book(book) => feed.publish_book(origin, &book),
@@ -250,7 +250,7 @@ impl PyProducer {
     #[pyo3(signature = (received_time = None))]
     fn restart(&self, py: Python<'_>, received_time: Option<Nanos>) -> PyResult<u32> {
         py.detach(|| {
-            let mut feed = lock(&self.feed);
+            let mut feed = self.feed.lock();
             let n = feed.restart(received_time.unwrap_or_else(clock::wall));
             feed.flush();
             n.map_err(|error| self.raised(error))
@@ -259,7 +259,7 @@ impl PyProducer {
 
     /// Returns the symbols whose book waits for a snapshot: after its first diffs, a gap or `restart`.
     fn unsynced(&self, py: Python<'_>) -> Vec<&'static str> {
-        py.detach(|| lock(&self.feed).unsynced().into_iter().map(SymbolId::name).collect())
+        py.detach(|| self.feed.lock().unsynced().into_iter().map(SymbolId::name).collect())
     }
 
     /// Feeds recorded lines `<receive ns> <frame>`, merged by (time, file, line), until the files end or `stop`.
@@ -287,7 +287,7 @@ impl PyProducer {
         }
         let mut merge = merge(files);
         py.detach(|| {
-            let mut feed = lock(&self.feed);
+            let mut feed = self.feed.lock();
             let run = Run::new(self, speed, restamp, on_stamp.as_ref(), progress.as_ref());
             let result = run.run(&mut feed, &mut merge);
             // Whatever ended the replay, readers are woken for the events dispatched before.
@@ -335,8 +335,8 @@ impl PyProducer {
 
     /// Returns the latest frames that could not be decoded: (received ns, the fault, the first 4 KiB).
     fn bad_frames<'py>(&self, py: Python<'py>) -> Vec<(Nanos, String, Bound<'py, PyBytes>)> {
-        let bad = lock(&self.stats.bad);
-        bad.iter().map(|bad| (bad.received_time, bad.error.clone(), PyBytes::new(py, &bad.head))).collect()
+        let bad = core_lock(&self.stats.bad).clone();
+        bad.into_iter().map(|bad| (bad.received_time, bad.error, PyBytes::new(py, &bad.head))).collect()
     }
 }
 

@@ -1,12 +1,12 @@
 //! The routes of the queues, which end when the last instance that reads a queue leaves.
 
-use crate::instance::lock;
+use crate::locks::Lock;
 use meltica_core::bus::Queue;
 use meltica_core::dispatch::{Change, Dispatcher, Route, RouteKey, SubscriptionId};
 use meltica_core::names::SymbolId;
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// A route as Python sees it: provider, kind, symbol or None for every symbol.
 pub type RouteTuple = (&'static str, &'static str, Option<&'static str>);
@@ -18,15 +18,15 @@ fn tuples(keys: &[RouteKey]) -> Vec<RouteTuple> {
 /// The subscriptions of a data plane and the watcher of their changes.
 pub struct Subscriptions {
     dispatcher: Arc<Dispatcher>,
-    queues: Mutex<BTreeMap<SubscriptionId, Arc<Queue>>>,
+    queues: Lock<BTreeMap<SubscriptionId, Arc<Queue>>>,
     /// Called with the subscription changes that providers have to make.
-    watch: Mutex<Option<Py<PyAny>>>,
+    watch: Lock<Option<Py<PyAny>>>,
 }
 
 impl Subscriptions {
     pub fn new(dispatcher: &Arc<Dispatcher>) -> Arc<Self> {
         let dispatcher = Arc::clone(dispatcher);
-        Arc::new(Self { dispatcher, queues: Mutex::default(), watch: Mutex::default() })
+        Arc::new(Self { dispatcher, queues: Lock::leaf(BTreeMap::new()), watch: Lock::leaf(None) })
     }
 
     /// Returns the routes of the running instances.
@@ -37,20 +37,20 @@ impl Subscriptions {
     /// Replaces the watcher.
     pub fn watch(&self, callback: Option<Py<PyAny>>) {
         // Dropped after the lock is released, because its destructor may run Python code.
-        let former = std::mem::replace(&mut *lock(&self.watch), callback);
+        let former = std::mem::replace(&mut *self.watch.lock(), callback);
         drop(former);
     }
 
     /// Closes every queue.
     pub fn close(&self) {
-        for queue in lock(&self.queues).values() {
+        for queue in self.queues.lock().values() {
             self.dispatcher.close(queue);
         }
     }
 
     /// Reports a change of the routing table to the watcher, if it changes what providers must subscribe to.
     fn report(&self, py: Python<'_>, change: &Change) {
-        let Some(watch) = lock(&self.watch).as_ref().map(|watch| watch.clone_ref(py)) else { return };
+        let Some(watch) = self.watch.lock().as_ref().map(|watch| watch.clone_ref(py)) else { return };
         if change.subscribe.is_empty() && change.unsubscribe.is_empty() {
             return;
         }
@@ -78,7 +78,7 @@ impl Routes {
         routes: Vec<Route>,
     ) -> Arc<Self> {
         let (id, change) = all.dispatcher.subscribe(queue, routes);
-        lock(&all.queues).insert(id, Arc::clone(queue));
+        all.queues.lock().insert(id, Arc::clone(queue));
         let subscribed = Arc::new(Self { all: Arc::clone(all), queue: Arc::clone(queue), id });
         all.report(py, &change);
         subscribed
@@ -108,7 +108,7 @@ impl Drop for Routes {
     fn drop(&mut self) {
         let change = self.all.dispatcher.unsubscribe(self.id);
         self.all.dispatcher.close(&self.queue);
-        lock(&self.all.queues).remove(&self.id);
+        self.all.queues.lock().remove(&self.id);
         Python::attach(|py| self.all.report(py, &change));
     }
 }

@@ -5,15 +5,14 @@ pub mod input;
 mod setup;
 
 use crate::convert::value_error;
+use crate::locks::{Guard, Lock, Rank};
 use engine::Exchange;
 use input::{Id, Measure, kind, refused};
 use meltica_core::event::Side;
 use meltica_core::venue::{InstrumentRules, NewOrder};
 use pyo3::prelude::*;
-use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyList, PyMapping};
 use setup::{Options, by_currency};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The docstring of `meltica._core.simulator`.
 pub const DOC: &str = "\
@@ -36,13 +35,13 @@ Numbers are Decimal, str, int or float; results are exact decimals. `docs/simula
 pub struct PyMatchingEngine {
     rules: InstrumentRules,
     symbol: String,
-    exchange: Mutex<Exchange>,
+    exchange: Lock<Exchange>,
 }
 
 impl PyMatchingEngine {
     /// Locks the exchange; a waiting thread detaches from the interpreter.
-    fn exchange(&self, py: Python<'_>) -> MutexGuard<'_, Exchange> {
-        self.exchange.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+    fn exchange(&self, py: Python<'_>) -> Guard<'_, Exchange> {
+        self.exchange.lock_attached(py)
     }
 }
 
@@ -82,7 +81,7 @@ impl PyMatchingEngine {
         };
         let exchange = options.build(py)?;
         let symbol = exchange.currencies.join("-");
-        Ok(Self { rules: *exchange.engine.rules(), symbol, exchange: Mutex::new(exchange) })
+        Ok(Self { rules: *exchange.engine.rules(), symbol, exchange: Lock::new(Rank::Simulator, exchange) })
     }
 
     /// Matches a new order and returns its fills.

@@ -1,6 +1,6 @@
 //! Counters and histograms as dictionaries.
 
-use crate::instance::lock;
+use crate::locks::core_lock;
 use meltica_core::event::{Kind, StaleReason};
 use meltica_core::feed::FeedStats;
 use meltica_core::pool::{Pool, Recycle};
@@ -79,7 +79,7 @@ pub fn feed_dict<'py>(py: Python<'py>, stats: &FeedStats) -> PyResult<Bound<'py,
     let stale = StaleReason::ALL.map(|reason| (reason.name(), stats.stale[reason as usize].get()));
     out.set_item("stale", nonzero(py, stale)?)?;
     let errors = PyDict::new(py);
-    let counts: Vec<_> = lock(&stats.errors).iter().map(|(kind, n)| (*kind, *n)).collect();
+    let counts: Vec<_> = core_lock(&stats.errors).iter().map(|(kind, n)| (*kind, *n)).collect();
     for (kind, n) in counts {
         errors.set_item(kind, n)?;
     }

@@ -12,7 +12,7 @@ mod probe;
 use crate::barrier::Running;
 use crate::convert::value_error;
 use crate::core::{CoreShared, PyCore};
-use crate::instance::lock;
+use crate::locks::{Lock, Rank};
 use end::{Ending, Signals};
 use log::{Level, Log};
 use meltica_core::clock;
@@ -25,7 +25,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -33,8 +33,8 @@ const TICK: Duration = Duration::from_millis(50);
 
 struct Shared {
     core: Weak<CoreShared>,
-    log: Mutex<Log>,
-    ending: Mutex<Option<Ending>>,
+    log: Lock<Log>,
+    ending: Lock<Option<Ending>>,
     closed: AtomicBool,
 }
 
@@ -66,19 +66,19 @@ impl Patrol {
             Some(HoldReport::Held(ns)) => {
                 let text = format!("{} {} s", self.holder(running, ns), ns / 1_000_000_000);
                 let text = format!("{text}; no other Python code runs, REST and signals wait");
-                lock(&self.shared.log).write(Level::Error, &text);
+                self.shared.log.lock().write(Level::Error, &text);
             }
             Some(HoldReport::Free(ns)) => {
                 let text = format!("the interpreter is free again after {:.1} s", ns as f64 / 1e9);
-                lock(&self.shared.log).write(Level::Warning, &text);
+                self.shared.log.lock().write(Level::Warning, &text);
             }
             None => {}
         }
-        if let Some(ending) = &mut *lock(&self.shared.ending)
+        if let Some(ending) = &mut *self.shared.ending.lock()
             && let Some(cause) = ending.check(now, self.hold.is_held())
         {
             let holder = running.iter().map(|callback| callback.lambda.as_str()).collect::<Vec<_>>();
-            ending.end(cause, now, &holder, &lock(&self.shared.log));
+            ending.end(cause, now, &holder, &self.shared.log.lock());
         }
     }
 
@@ -117,7 +117,7 @@ impl Patrol {
 pub struct PyWatch {
     shared: Arc<Shared>,
     probe: Arc<Probe>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Lock<Vec<JoinHandle<()>>>,
 }
 
 #[pymethods]
@@ -126,8 +126,8 @@ impl PyWatch {
     fn new(core: &Bound<'_, PyCore>) -> PyResult<Self> {
         let shared = Arc::new(Shared {
             core: Arc::downgrade(&core.get().shared),
-            log: Mutex::default(),
-            ending: Mutex::default(),
+            log: Lock::leaf(Log::default()),
+            ending: Lock::new(Rank::Ending, None),
             closed: AtomicBool::new(false),
         });
         let (probe, probing) = Probe::start()?;
@@ -139,7 +139,7 @@ impl PyWatch {
         };
         let patrolling =
             std::thread::Builder::new().name("meltica-watch".into()).spawn(move || patrol.run())?;
-        Ok(Self { shared, probe, threads: Mutex::new(vec![probing, patrolling]) })
+        Ok(Self { shared, probe, threads: Lock::leaf(vec![probing, patrolling]) })
     }
 
     /// Sets the format of the lines, and a file that they are written to as well as to stderr.
@@ -150,7 +150,7 @@ impl PyWatch {
             "json" => true,
             _ => return Err(value_error(format!("expected the format human or json, saw {format:?}"))),
         };
-        *lock(&self.shared.log) = Log { json, path };
+        *self.shared.log.lock() = Log { json, path };
         Ok(())
     }
 
@@ -172,7 +172,7 @@ impl PyWatch {
     ) -> PyResult<()> {
         let timeout = Duration::try_from_secs_f64(timeout).map_err(value_error)?;
         let signals = Signals::register(&signals)?;
-        *lock(&self.shared.ending) = Some(Ending::new(timeout.as_nanos() as Nanos, signals, data, output));
+        *self.shared.ending.lock() = Some(Ending::new(timeout.as_nanos() as Nanos, signals, data, output));
         Ok(())
     }
 
@@ -181,11 +181,11 @@ impl PyWatch {
     /// After `end_after` and a signal, the deadline of the stop stays.
     fn close(&self, py: Python<'_>) {
         self.probe.close();
-        let stopping = lock(&self.shared.ending).as_ref().is_some_and(Ending::is_requested);
+        let stopping = self.shared.ending.lock().as_ref().is_some_and(Ending::is_requested);
         if !stopping {
             self.shared.closed.store(true, Ordering::Release);
         }
-        let threads = std::mem::take(&mut *lock(&self.threads));
+        let threads = std::mem::take(&mut *self.threads.lock());
         py.detach(|| {
             for (index, thread) in threads.into_iter().enumerate() {
                 thread.thread().unpark();

@@ -7,7 +7,8 @@ use crate::convert::{canonical, kind, value_error};
 use crate::core::CoreShared;
 use crate::errors::{CapacityError, LambdaError};
 use crate::filter::Filters;
-use crate::instance::{InstanceShared, Keep, Plan, PyInstance, lock};
+use crate::instance::{InstanceShared, Keep, Plan, PyInstance};
+use crate::locks::Lock;
 use meltica_core::bus::{DEFAULT_POLICIES, OverflowPolicy, Policies, QueueOptions};
 use meltica_core::dispatch::{Route, RouteKey};
 use meltica_core::event::Kind;
@@ -15,19 +16,26 @@ use meltica_core::names::ProviderId;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 type Callbacks = [Option<Callback>; Kind::COUNT];
+
+/// The thread of a host.
+enum Thread {
+    /// Not started: the host has no instance yet.
+    None,
+    Started(JoinHandle<()>),
+    Joined,
+}
 
 /// One thread that runs callbacks, made by `Core.host`.
 #[pyclass(module = "meltica._core", name = "Host", frozen)]
 pub struct PyHost {
     shared: Arc<HostShared>,
     core: Arc<CoreShared>,
-    thread: OnceLock<Mutex<Option<std::thread::JoinHandle<()>>>>,
-    /// Held while an instance is added.
-    adding: Mutex<()>,
+    thread: Lock<Thread>,
 }
 
 #[pymethods]
@@ -116,17 +124,19 @@ impl PyHost {
             clean &= PyInstance { shared, core: Arc::clone(&self.core) }.stop(py, timeout)?;
         }
         self.shared.send(Command::End);
-        let Some(thread) = self.thread.get() else { return Ok(clean) };
+        if matches!(*self.thread.lock(), Thread::None) {
+            return Ok(clean);
+        }
         let deadline = Instant::now() + Duration::try_from_secs_f64(timeout).map_err(value_error)?;
         py.detach(|| {
-            let mut thread = lock(thread);
             while !self.shared.has_ended() && clean && Instant::now() < deadline {
                 std::thread::park_timeout(Duration::from_millis(1));
             }
-            if self.shared.has_ended()
-                && let Some(thread) = thread.take()
-            {
-                let _ = thread.join();
+            if self.shared.has_ended() {
+                let thread = std::mem::replace(&mut *self.thread.lock(), Thread::Joined);
+                if let Thread::Started(thread) = thread {
+                    let _ = thread.join();
+                }
             }
         });
         Ok(clean && self.shared.has_ended())
@@ -136,7 +146,7 @@ impl PyHost {
 impl PyHost {
     pub fn new(core: &Arc<CoreShared>, shared: Arc<HostShared>) -> Self {
         let core = Arc::clone(core);
-        Self { shared, core, thread: OnceLock::new(), adding: Mutex::default() }
+        Self { shared, core, thread: Lock::leaf(Thread::None) }
     }
 
     /// Reserves an instance's slots and makes it; starts the host's thread if this is the first.
@@ -162,21 +172,25 @@ impl PyHost {
         let queue = py
             .detach(|| dispatcher.queue(options, &signature.routes, waker))
             .map_err(|error| CapacityError::new_err(format!("instance {id} not added: {error}")))?;
-        let _adding = lock(&self.adding);
-        if !self.shared.shared_mode && self.thread.get().is_some() {
-            return Err(LambdaError::new_err(
-                "instance not added: a thread host runs one instance; use another host or the mode `shared`",
-            ));
-        }
-        if self.thread.get().is_none() {
-            let thread = spawn(Arc::clone(&self.shared), &format!("meltica-{}", self.mode()))?;
-            let _ = self.thread.set(Mutex::new(Some(thread)));
-        }
+        self.start_thread()?;
         let number = self.core.next_instance_number();
         let plan = Plan { member, signature, routes, queue };
         let shared = Arc::new(InstanceShared::new(number, id, Arc::clone(&self.shared), keep, plan));
         self.shared.add(&shared);
         Ok(PyInstance { shared, core: Arc::clone(&self.core) })
+    }
+
+    /// Starts the host's thread for its first instance; refuses a second one in a `thread` host.
+    fn start_thread(&self) -> PyResult<()> {
+        let mut thread = self.thread.lock();
+        if matches!(*thread, Thread::None) {
+            *thread = Thread::Started(spawn(Arc::clone(&self.shared), &format!("meltica-{}", self.mode()))?);
+        } else if !self.shared.shared_mode {
+            return Err(LambdaError::new_err(
+                "instance not added: a thread host runs one instance; use another host or the mode `shared`",
+            ));
+        }
+        Ok(())
     }
 }
 

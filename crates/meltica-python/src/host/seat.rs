@@ -3,7 +3,7 @@
 use super::timers::Beat;
 use super::{HostShared, Member, Signature};
 use crate::errors::LambdaStopped;
-use crate::instance::{InstanceShared, lock};
+use crate::instance::InstanceShared;
 use crate::routes::Routes;
 use meltica_core::bus::Queue;
 use meltica_core::clock;
@@ -65,7 +65,7 @@ impl Seat {
     ) -> Option<u64> {
         self.instance.stats.errors.bump(1);
         self.errors_in_a_row += 1;
-        *lock(&self.instance.last_error) = Some(error.to_string());
+        *self.instance.last_error.lock() = Some(error.to_string());
         self.report(py, host, callback, error);
         let stopped = error.is_instance_of::<LambdaStopped>(py);
         let too_many = self.member.max_errors > 0 && self.errors_in_a_row >= self.member.max_errors;

@@ -6,7 +6,7 @@ use super::{Command, HostShared, Signature};
 use crate::barrier::Drains;
 use crate::callback::thread_ident;
 use crate::errors::LambdaError;
-use crate::instance::{InstanceShared, Plan, State, lock};
+use crate::instance::{InstanceShared, Plan, State};
 use crate::routes::Routes;
 use crate::watch::thread_number;
 use meltica_core::bus::{Merge, Queue, Reader, Rule};
@@ -157,7 +157,7 @@ impl Loop {
         let watermark = py.detach(|| self.read());
         if self.shared.pending_commands.swap(false, Ordering::AcqRel) {
             loop {
-                let command = lock(&self.shared.commands).pop_front();
+                let command = self.shared.commands.lock().pop_front();
                 match command {
                     Some(Command::Start(instance, plan, reply)) => {
                         let result = self.start(py, &instance, *plan);
@@ -292,7 +292,7 @@ impl Loop {
         if let Some(on_start) = &plan.member.on_start {
             let result = self.shared.watched(py, instance.number, clock::ticks(), || on_start.call0(py));
             if let Err(error) = result {
-                *lock(&instance.last_error) = Some(error.to_string());
+                *instance.last_error.lock() = Some(error.to_string());
                 // A `stop` may have timed out in the meantime. A stuck instance stays stuck.
                 let end = if instance.state() == State::Starting { State::Failed } else { State::Stopped };
                 instance.enter(end);
@@ -333,12 +333,12 @@ impl Loop {
             let since = self.shared.core.dispatcher.watermark();
             let lost_before = Kind::ALL.map(|kind| losses(&group.queue, kind));
             group.seats.push(Seat { since, lost_before, ..seat });
-            *lock(&instance.routes) = Some(routes);
+            *instance.routes.lock() = Some(routes);
             return;
         }
         let subscribed = Routes::subscribe(py, &self.shared.core.subscriptions, &queue, routes);
         let routes = Arc::downgrade(&subscribed);
-        *lock(&instance.routes) = Some(subscribed);
+        *instance.routes.lock() = Some(subscribed);
         self.groups.push(Group { signature, queue, routes, seats: vec![seat] });
         self.merge.push(reader);
     }
@@ -394,7 +394,7 @@ impl Loop {
         }
         for instance in halted {
             let limit = super::PRIVATE_LIMIT;
-            *lock(&instance.last_error) =
+            *instance.last_error.lock() =
                 Some(format!("halted: more than {limit} private events were waiting"));
             self.stop(py, instance.number, State::Failed);
         }

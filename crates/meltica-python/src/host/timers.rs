@@ -1,7 +1,7 @@
 //! `every`: timers of the instances of a host.
 
 use super::thread::Loop;
-use crate::instance::{State, lock};
+use crate::instance::State;
 use meltica_core::clock;
 use meltica_core::event::Nanos;
 use meltica_core::timer::{MAX_BEATS, Timer};
@@ -26,7 +26,7 @@ impl Loop {
         // In a replay the clock starts with the first event.
         let replayed = (self.now != 0).then_some(self.now);
         for seat in self.groups.iter_mut().flat_map(|g| &mut g.seats) {
-            for request in lock(&seat.instance.timers).drain(..) {
+            for request in seat.instance.timers.lock().drain(..) {
                 let now = if self.shared.event_clock { replayed } else { Some(clock::monotonic()) };
                 seat.timers.push(Beat {
                     timer: Timer::new(request.period, now),

@@ -1,16 +1,16 @@
 //! What `self.market` and `self.book` return: the latest market and book of each symbol, as one instance saw them.
 
-use super::{Keep, lock};
+use super::Keep;
 use crate::book::BookBody;
 use crate::convert;
 use crate::errors::LambdaError;
 use crate::events::{Body, Content, make};
+use crate::locks::Lock;
 use meltica_core::decimal::Decimal;
 use meltica_core::event::{Book, Event, Header, Nanos, Payload, PriceLevel};
 use meltica_core::names::{ProviderId, SymbolId};
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 /// The latest prices of one symbol.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,14 +37,14 @@ type Key = (SymbolId, ProviderId);
 /// The latest market and book of each symbol. The host's thread writes; any thread reads.
 pub struct MarketView {
     keep: Keep,
-    markets: Mutex<BTreeMap<Key, Market>>,
+    markets: Lock<BTreeMap<Key, Market>>,
     /// Copies, so that a kept book does not hold a slot of the pool.
-    books: Mutex<BTreeMap<Key, (Header, Book)>>,
+    books: Lock<BTreeMap<Key, (Header, Book)>>,
 }
 
 impl MarketView {
     pub fn new(keep: Keep) -> Self {
-        Self { keep, markets: Mutex::default(), books: Mutex::default() }
+        Self { keep, markets: Lock::leaf(BTreeMap::new()), books: Lock::leaf(BTreeMap::new()) }
     }
 
     /// Updates the view with an event that the instance is about to receive.
@@ -63,19 +63,19 @@ impl MarketView {
         let key = (header.symbol, header.provider);
         match &event.payload {
             Payload::Book(book) => {
-                let mut books = lock(&self.books);
+                let mut books = self.books.lock();
                 let kept = books.entry(key).or_insert_with(|| (*header, Book::default()));
                 kept.0 = *header;
                 kept.1.copy_top(book, self.keep.depth as usize);
             }
-            Payload::MarketStale(_) => drop(lock(&self.books).remove(&key)),
+            Payload::MarketStale(_) => drop(self.books.lock().remove(&key)),
             _ => {}
         }
     }
 
     fn observe_market(&self, event: &Event) {
         let header = event.header();
-        let mut markets = lock(&self.markets);
+        let mut markets = self.markets.lock();
         let market = markets.entry((header.symbol, header.provider)).or_default();
         match &event.payload {
             Payload::Trade(trade) => {
@@ -106,12 +106,12 @@ impl MarketView {
 
     /// Frees the kept books.
     pub fn clear(&self) {
-        lock(&self.books).clear();
+        self.books.lock().clear();
     }
 
     /// Returns the latest prices of a symbol.
     pub fn market(&self, symbol: &str, provider: Option<&str>) -> PyResult<Option<PyMarketState>> {
-        Ok(find(&lock(&self.markets), symbol, provider)?.map(|(_, market)| PyMarketState(*market)))
+        Ok(find(&self.markets.lock(), symbol, provider)?.map(|(_, market)| PyMarketState(*market)))
     }
 
     /// Returns the latest book of a symbol, unless it is stale.
@@ -121,7 +121,7 @@ impl MarketView {
         symbol: &str,
         provider: Option<&str>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let kept = find(&lock(&self.books), symbol, provider)?.map(|(_, kept)| kept.clone());
+        let kept = find(&self.books.lock(), symbol, provider)?.map(|(_, kept)| kept.clone());
         let Some((header, book)) = kept else { return Ok(None) };
         let body = BookBody::kept(book, self.keep.depth);
         make(py, Content::new(header, Body::Book(body))).map(Some)

@@ -1,19 +1,20 @@
 //! `Instance` and `Timer` as Python sees them.
 
 use super::market::PyMarketState;
-use super::{InstanceShared, State, TimerRequest, lock};
+use super::{InstanceShared, State, TimerRequest};
 use crate::barrier::Drains;
 use crate::convert::value_error;
 use crate::core::CoreShared;
 use crate::errors::{LambdaError, LambdaStopped};
 use crate::host::Command;
+use crate::locks::Lock;
 use crate::stats::{by_kind, summary_dict};
 use meltica_core::event::Nanos;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 /// How long a wait for the host lasts before it handles signals.
@@ -59,9 +60,9 @@ impl PyInstance {
         let (instance, host) = (&self.shared, &self.shared.host);
         host.refuse_own_thread("start")?;
         let receiver = host.start(instance)?;
-        let receiver = Mutex::new(receiver);
+        let receiver = Lock::leaf(receiver);
         loop {
-            match py.detach(|| lock(&receiver).recv_timeout(SIGNALS)) {
+            match py.detach(|| receiver.lock().recv_timeout(SIGNALS)) {
                 Ok(result) => return result,
                 Err(mpsc::RecvTimeoutError::Timeout) => py.check_signals()?,
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
@@ -91,9 +92,9 @@ impl PyInstance {
         host.refuse_own_thread("stop")?;
         let (sender, receiver) = mpsc::channel();
         host.send(Command::Stop(Arc::clone(instance), sender));
-        let receiver = Mutex::new(receiver);
+        let receiver = Lock::leaf(receiver);
         let done = |patience| {
-            py.detach(|| lock(&receiver).recv_timeout(patience) != Err(mpsc::RecvTimeoutError::Timeout))
+            py.detach(|| receiver.lock().recv_timeout(patience) != Err(mpsc::RecvTimeoutError::Timeout))
         };
         if !done(timeout) {
             // No further callback may start; a running one is interrupted, which works only while it executes Python
@@ -166,7 +167,7 @@ impl PyInstance {
         let cancelled = Arc::new(AtomicBool::new(false));
         let request =
             TimerRequest { period: period as Nanos, function: r#fn, cancelled: Arc::clone(&cancelled) };
-        lock(&self.shared.timers).push(request);
+        self.shared.timers.lock().push(request);
         self.shared.host.timers_changed();
         Ok(PyTimer(cancelled))
     }
@@ -202,20 +203,20 @@ impl PyInstance {
     /// A route for every symbol claims more room as new symbols appear, until the pools are at their maximum.
     #[getter]
     fn left_out(&self) -> BTreeMap<&'static str, Vec<(&'static str, &'static str)>> {
-        lock(&self.shared.routes).as_ref().map(|routes| routes.left_out()).unwrap_or_default()
+        self.shared.routes.lock().as_ref().map(|routes| routes.left_out()).unwrap_or_default()
     }
 
     /// Why the queue could not get more room; None if it did.
     #[getter]
     fn refused_room(&self) -> Option<String> {
-        lock(&self.shared.routes).as_ref().and_then(|routes| routes.refused())
+        self.shared.routes.lock().as_ref().and_then(|routes| routes.refused())
     }
 
     /// Requests again the room that was refused. The request is handled soon, in the background.
     ///
     /// A symbol that has room is delivered from its next event on.
     fn retry_room(&self) {
-        if let Some(routes) = lock(&self.shared.routes).as_ref() {
+        if let Some(routes) = self.shared.routes.lock().as_ref() {
             routes.retry_growth();
         }
     }
@@ -240,7 +241,8 @@ impl PyInstance {
         out.set_item("skipped_beats", stats.skipped_beats.get())?;
         out.set_item("emitted", stats.emitted.get())?;
         out.set_item("in_callback_ns", self.shared.host.in_callback_ns(self.shared.number))?;
-        out.set_item("last_error", lock(&self.shared.last_error).clone())?;
+        let last_error = self.shared.last_error.lock().clone();
+        out.set_item("last_error", last_error)?;
         out.set_item("latency_ns", summary_dict(py, stats.latency.summary())?)?;
         out.set_item("callback_ns", summary_dict(py, stats.callback.summary())?)?;
         Ok(out)

@@ -1,6 +1,7 @@
 //! Runs a market's virtual clock beside the wall clock.
 
 use super::records::FillRecord;
+use crate::locks::{self, Lock, Rank};
 use crate::producer::PyProducer;
 use meltica_core::clock as wall_clock;
 use meltica_core::dispatch::NotDispatched;
@@ -8,11 +9,9 @@ use meltica_core::event::Nanos;
 use meltica_core::venue::AccountId;
 use meltica_core::venue::market::{Broadcast, Budget, Outlet, SimulatedVenue, Wire};
 use pyo3::prelude::*;
-use pyo3::sync::MutexExt;
 use pyo3::types::PyString;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{LockResult, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a run or a request may hold the state, so that a market that cannot keep its pace still handles requests and
@@ -171,7 +170,7 @@ impl State {
 
 /// A state, and what can be read without its lock: a run holds that most of the time.
 pub struct Locked {
-    state: Mutex<State>,
+    state: Lock<State>,
     /// Number of threads that wait for the state. A run lets them go first.
     waiting: AtomicUsize,
     now: AtomicI64,
@@ -181,7 +180,7 @@ pub struct Locked {
 
 /// Exclusive use of a state. Its end publishes the counters.
 pub struct Guard<'a> {
-    state: MutexGuard<'a, State>,
+    state: locks::Guard<'a, State>,
     locked: &'a Locked,
 }
 
@@ -212,7 +211,7 @@ impl Locked {
             now: AtomicI64::new(0),
             connected: AtomicBool::new(true),
             cuts: AtomicU64::new(0),
-            state: Mutex::new(state),
+            state: Lock::new(Rank::Simulator, state),
         };
         drop(locked.lock());
         locked
@@ -229,13 +228,13 @@ impl Locked {
     /// Waits for the state detached from the interpreter, and attaches again.
     pub fn lock_attached(&self, py: Python<'_>) -> Guard<'_> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        let guard = self.guard(self.state.lock_py_attached(py));
+        let guard = self.guard(self.state.lock_attached(py));
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         guard
     }
 
-    fn guard<'a>(&'a self, state: LockResult<MutexGuard<'a, State>>) -> Guard<'a> {
-        Guard { state: state.unwrap_or_else(PoisonError::into_inner), locked: self }
+    fn guard<'a>(&'a self, state: locks::Guard<'a, State>) -> Guard<'a> {
+        Guard { state, locked: self }
     }
 
     fn publish(&self, venue: &SimulatedVenue) {

@@ -1,7 +1,7 @@
 //! A panic on a host's thread: its instances fail and say why, the others go on.
 
 use super::{Dice, PATIENCE, Plane, counting, errors, function, pause, start, state, stop};
-use crate::instance::{PyInstance, State, lock};
+use crate::instance::{PyInstance, State};
 use pyo3::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ fn panics(py: Python<'_>, at: u64) -> Bound<'_, PyAny> {
 }
 
 fn last_error(instance: &Bound<'_, PyInstance>) -> String {
-    lock(&instance.get().shared.last_error).clone().unwrap_or_default()
+    instance.get().shared.last_error.lock().clone().unwrap_or_default()
 }
 
 #[test]

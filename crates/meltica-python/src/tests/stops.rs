@@ -102,7 +102,7 @@ fn a_start_that_fails_frees_what_it_reserved() {
         let instance = plane.add(&host, "fails", &fails.clone(), &[("on_start", fails)]);
         let error = instance.call_method0("start").expect_err("the error of on_start").to_string();
         assert_eq!((error.as_str(), state(&instance)), ("ValueError: on purpose", State::Failed));
-        plane.publish(3);
+        py.detach(|| plane.publish(3));
         plane.drain(py);
         assert!(stop(&host, PATIENCE));
         plane.assert_idle(py);
@@ -138,7 +138,7 @@ fn a_callback_that_outlasts_its_stop_is_stuck_until_it_returns() {
         assert_eq!(state(&stubborn), State::Stuck);
         assert!(stubborn.get().shared.host.in_callback_ns(stubborn.get().shared.number) > 0);
         released.store(true, Ordering::Release);
-        plane.publish(9);
+        py.detach(|| plane.publish(9));
         plane.drain(py);
         assert_eq!((state(&stubborn), ended.load(Ordering::Relaxed)), (State::Stuck, 1), "on_stop runs late");
         assert_eq!((received.load(Ordering::Relaxed), errors(&patient)), (10, 0));
