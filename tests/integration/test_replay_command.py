@@ -357,7 +357,9 @@ def test_an_interrupt_ends_a_replay_with_an_endless_callback(folder: Path, name:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT, which Windows does not have")
-def test_a_callback_that_holds_the_interpreter_is_named_and_an_interrupt_ends_the_replay(folder: Path) -> None:
+def test_a_callback_that_holds_the_interpreter_is_named_and_an_interrupt_ends_the_replay(
+    folder: Path,
+) -> None:
     arguments = command(*BINANCE, "--lambda", "mine.py:Holds")
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, cwd=folder) as process:
         assert process.stderr is not None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from meltica.cli.json_output import JsonOutput
 
 WATCH_SECONDS = 10.0
-"""A held interpreter ends with the process half of this after a Ctrl-C, any other stop at most 5 s after all of it."""
+"""After a Ctrl-C, the watch ends the process half of this later if the interpreter is held, else after it."""
 LOG_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 
 
@@ -67,8 +67,8 @@ def _wait(thread: threading.Thread) -> None:
 def _interruptible(session: Replay) -> Generator[threading.Event]:
     """Makes the first Ctrl-C stop the replay, and the second one end the process.
 
-    While a callback holds the interpreter, no handler of a signal runs. The watch then names the lambda, and ends
-    the process after a Ctrl-C.
+    While a callback holds the interpreter, no handler of a signal runs. The watch then names the lambda, and
+    ends the process after a Ctrl-C.
     """
     interrupted = threading.Event()
 
