@@ -218,10 +218,10 @@ async def test_orders_outlive_their_instance_and_provider(
     await instances.add(MAKER)
     with psycopg.connect(database_url) as connection:
         connection.execute(
-            "insert into meltica.orders (id, provider, instance, client_order_id, symbol, side, order_type, "
-            "time_in_force, quantity, price, placed_at) values "
-            "(gen_random_uuid(), 'binance-main', 'maker-1', 'c1', 'BTC-USDT', 'Buy', 'Limit', 'GTC', 1, 2, "
-            "now())"
+            "insert into meltica.orders (id, provider, instance, uid, mode, client_order_id, symbol, side, "
+            "order_type, time_in_force, quantity, price, limit_price, intent_at) values "
+            "(gen_random_uuid(), 'binance-main', 'maker-1', gen_random_uuid(), 'live', 'c1', 'BTC-USDT', "
+            "'Buy', 'Limit', 'GTC', 1, 2, 2, 1)"
         )
     await instances.delete(MAKER.id)
     await providers.delete(BINANCE.name)

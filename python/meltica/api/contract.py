@@ -31,9 +31,9 @@ ORDER: Pairs = (
     ("average_price", "averagePrice"),
     ("state", "state"),
     ("venue_order_id", "externalReference"),
-    ("placed_at", "placedAt"),
+    ("intent_at", "placedAt"),
     ("acknowledged_at", "acknowledgedAt"),
-    ("completed_at", "completedAt"),
+    ("ended_at", "completedAt"),
     ("metadata", "metadata"),
     ("created_at", "createdAt"),
     ("updated_at", "updatedAt"),
@@ -89,6 +89,8 @@ EXEC_REPORT: Pairs = (
     ("lastFeeCurrency", "lastFeeCurrency"),
 )
 
+SECOND = 10**9
+
 _AMOUNTS = frozenset(
     {
         "quantity",
@@ -100,17 +102,9 @@ _AMOUNTS = frozenset(
         "available",
     }
 )
-_TIMES = frozenset(
-    {
-        "placed_at",
-        "acknowledged_at",
-        "completed_at",
-        "traded_at",
-        "snapshot_at",
-        "created_at",
-        "updated_at",
-    }
-)
+_TIMES = frozenset({"intent_at", "acknowledged_at", "ended_at", "traded_at", "snapshot_at"})
+"""Nanoseconds of ours, seconds of the contract."""
+_DATES = frozenset({"created_at", "updated_at"})
 
 
 def order_to_contract(order: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,6 +175,8 @@ def _value_to_contract(name: str, value: Any) -> Any:
     if name in _AMOUNTS:
         return format(Decimal(value), "f")
     if name in _TIMES:
+        return value // SECOND
+    if name in _DATES:
         return int(value.timestamp())
     if isinstance(value, UUID):
         return str(value)
@@ -191,6 +187,8 @@ def _value_from_contract(name: str, value: Any) -> Any:
     if name in _AMOUNTS:
         return _amount(name, value)
     if name in _TIMES:
+        return value * SECOND
+    if name in _DATES:
         return datetime.fromtimestamp(value, UTC)
     return value
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SECONDS = 1767323045
 
+TIME = SECONDS * 10**9
 # Our name, our value, the contract's name, the contract's value.
 Row = tuple[str, Any, str, Any]
 ORDER: list[Row] = [
@@ -34,9 +35,9 @@ ORDER: list[Row] = [
     ("average_price", Decimal("999.5"), "averagePrice", "999.5"),
     ("state", OrderState.PARTIAL, "state", "PARTIAL"),
     ("venue_order_id", "x", "externalReference", "x"),
-    ("placed_at", NOW, "placedAt", SECONDS),
-    ("acknowledged_at", NOW, "acknowledgedAt", SECONDS),
-    ("completed_at", NOW, "completedAt", SECONDS),
+    ("intent_at", TIME, "placedAt", SECONDS),
+    ("acknowledged_at", TIME, "acknowledgedAt", SECONDS),
+    ("ended_at", TIME, "completedAt", SECONDS),
     ("metadata", {"a": 1}, "metadata", {"a": 1}),
     ("created_at", NOW, "createdAt", SECONDS),
     ("updated_at", NOW, "updatedAt", SECONDS),
@@ -51,7 +52,7 @@ FILL: list[Row] = [
     ("fee", Decimal("-0.001"), "fee", "-0.001"),
     ("fee_currency", "USDT", "feeAsset", "USDT"),
     ("liquidity", Liquidity.MAKER, "liquidity", "maker"),
-    ("traded_at", NOW, "tradedAt", SECONDS),
+    ("traded_at", TIME, "tradedAt", SECONDS),
     ("recovered", False, "recovered", False),
     ("metadata", {}, "metadata", {}),
     ("created_at", NOW, "createdAt", SECONDS),
@@ -61,7 +62,7 @@ BALANCE: list[Row] = [
     ("currency", "USDT", "asset", "USDT"),
     ("total", Decimal(5), "total", "5"),
     ("available", Decimal("4.0"), "available", "4.0"),
-    ("snapshot_at", NOW, "snapshotAt", SECONDS),
+    ("snapshot_at", TIME, "snapshotAt", SECONDS),
     ("metadata", {}, "metadata", {}),
     ("created_at", NOW, "createdAt", SECONDS),
     ("updated_at", NOW, "updatedAt", SECONDS),
