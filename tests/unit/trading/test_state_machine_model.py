@@ -123,8 +123,8 @@ class World(RuleBasedStateMachine):
         self.apply(self.one.cancel(self.now))
 
     @precondition(lambda self: self.one.amend_refusal() is None)
-    @rule(quantity=st.none() | QUANTITIES, price=st.none() | PRICES)
-    def amend(self, quantity: Decimal | None, price: Decimal | None) -> None:
+    @rule(quantity=st.none() | QUANTITIES, price=st.none() | PRICES, is_sent=st.booleans())
+    def amend(self, quantity: Decimal | None, price: Decimal | None, is_sent: bool) -> None:
         record = self.one.record
         if (quantity or record.quantity, price or record.limit_price) == (
             record.quantity,
@@ -135,6 +135,8 @@ class World(RuleBasedStateMachine):
             self.amendments_made += 1
             self.apply(self.one.amend(quantity=quantity, price=price))
             self.commit()
+            if is_sent:
+                self.send_amendment(late=False)
 
     @precondition(lambda self: self.one.record.amendment is not None)
     @rule(late=st.booleans())
@@ -299,6 +301,15 @@ class World(RuleBasedStateMachine):
     def forget(self) -> None:
         self.venue.forgotten = True
 
+    @precondition(lambda self: self.wire or self.answers)
+    @rule()
+    def catch_up(self) -> None:
+        """Requests arrive and their answers, too; the stream may be behind."""
+        while self.wire:
+            self.arrive(0, 1)
+        while self.answers:
+            self.deliver_answer(0)
+
     # What always holds
 
     @invariant()
@@ -346,12 +357,7 @@ class World(RuleBasedStateMachine):
             # Reports of the stream are lost with the stream, and what is open is queried when it is back.
             self.apply(self.one.query(self.now))
         for _ in range(40):
-            while self.wire:
-                request = self.wire[0]
-                self.arrive(0, 1)
-                assert request not in self.wire
-            while self.answers:
-                self.deliver_answer(0)
+            self.catch_up()
             while self.venue.stream:
                 self.deliver_report(0, "once")
             while self.queries:
