@@ -78,23 +78,48 @@ class Timings(NamedTuple):
     """How long after a report of the stream its fills may arrive; missing ones are then queried."""
 
 
+class Pace:
+    """When to repeat a request: each time after twice as long, up to eight times the first interval."""
+
+    __slots__ = ("_interval", "_last", "_wait")
+
+    def __init__(self, interval: int) -> None:
+        self._interval = interval
+        self._last: int | None = None
+        self._wait = interval
+
+    def is_due(self, now: int) -> bool:
+        """Returns whether to repeat it now, and counts that as done."""
+        if self._last is None:
+            self._last = now
+            return True
+        if now < self._last + self._wait:
+            return False
+        self._last, self._wait = now, min(2 * self._wait, 8 * self._interval)
+        return True
+
+    def hurry(self) -> None:
+        """Starts again with the first interval."""
+        self._wait = self._interval
+
+
 class Transitions:
     """The state of one order, and the effects of changing it."""
 
     __slots__ = (
         "_before",
+        "_cancel_pace",
         "_cancel_rejected",
-        "_cancelled_at",
         "_cancelling",
         "_claimed",
         "_ended_since",
         "_ending",
         "_executions",
         "_fills_missing_since",
-        "_fills_queried_at",
+        "_fills_pace",
         "_left_at",
         "_missing_at",
-        "_order_queried_at",
+        "_order_pace",
         "_posting",
         "_query_wanted_at",
         "_terms",
@@ -126,13 +151,13 @@ class Transitions:
         self._ended_since = 0
         self._cancelling = False
         """Whether a cancel is unanswered."""
-        self._cancelled_at: int | None = None
+        self._cancel_pace = Pace(timings.cancel_pace)
         self._cancel_rejected = False
         self._query_wanted_at: int | None = None
         """Since when an answer to a query is needed that is not older; None if none is."""
-        self._order_queried_at: int | None = None
+        self._order_pace = Pace(timings.query_pace)
         self._fills_missing_since: int | None = None
-        self._fills_queried_at: int | None = None
+        self._fills_pace = Pace(timings.query_pace)
 
     @property
     def needs_tick(self) -> bool:
@@ -218,7 +243,8 @@ class Transitions:
             return
         self._enter(OrderState.PARTIAL if record.filled_quantity else OrderState.ACK, None)
         out.append(self._callback(CallbackKind.ACKNOWLEDGED, recovered=recovered))
-        self._cancelled_at = None  # 5: a cancel that came before the order was no use.
+        # 5: a cancel that came before the order was no use.
+        self._cancel_pace = Pace(self.timings.cancel_pace)
         self._cancel_if_due(now, out)
 
     def _settle(
@@ -341,19 +367,18 @@ class Transitions:
             return
         if self._cancelling or (self._posting and not self._is_acknowledged):
             return
-        if self._cancelled_at is None or now >= self._cancelled_at + self.timings.cancel_pace:
-            self._cancelling, self._cancelled_at = True, now
+        if self._cancel_pace.is_due(now):
+            self._cancelling = True
             out.append(SendCancel())
 
     def _query_order(self, now: int, out: list[Effect]) -> None:
         """Requests a query, which is repeated until an answer is not older than now."""
         self._query_wanted_at = now
+        self._order_pace.hurry()
         self._repeat_query(now, out)
 
     def _repeat_query(self, now: int, out: list[Effect]) -> None:
-        last = self._order_queried_at
-        if last is None or now >= last + self.timings.query_pace:
-            self._order_queried_at = now
+        if self._order_pace.is_due(now):
             out.append(QueryOrder())
 
     def _query_answered(self, asked_at: int | None) -> None:
@@ -365,13 +390,12 @@ class Transitions:
         """3: requests the fills that the venue reported and that did not arrive in time."""
         if self._claimed <= self.record.filled_quantity:
             self._fills_missing_since = None
+            self._fills_pace.hurry()
         elif self._fills_missing_since is None:
             self._fills_missing_since = now
         elif now >= self._fills_missing_since + self.timings.fills_within:
             self._query_fills(now, out)
 
     def _query_fills(self, now: int, out: list[Effect]) -> None:
-        last = self._fills_queried_at
-        if last is None or now >= last + self.timings.query_pace:
-            self._fills_queried_at = now
+        if self._fills_pace.is_due(now):
             out.append(QueryFills())
