@@ -146,11 +146,21 @@ async def test_a_commit_returns_the_active_halts(world: World) -> None:
     assert [halt.rule for halt in (await world.writer.commit([])).halts] == ["maxDailyLoss"]
 
 
+async def test_a_commit_without_rows_writes_nothing(world: World) -> None:
+    transactions = "select pg_snapshot_xmax(pg_current_snapshot())"
+    before = world.query(transactions)
+    await world.writer.commit([])
+    assert world.query(transactions) == before
+    await world.writer.commit([order()])
+    assert world.query(transactions) != before
+
+
 async def test_a_gateway_that_lost_its_lock_writes_nothing(world: World) -> None:
     with psycopg.connect(world.url) as connection:
         connection.execute("update meltica.gateway set epoch = epoch + 1")
-    with pytest.raises(LockNotHeld, match="nothing was written: another gateway"):
-        await world.writer.commit([order()])
+    for batch in ([order()], []):
+        with pytest.raises(LockNotHeld, match="nothing was written: another gateway"):
+            await world.writer.commit(batch)
     assert not world.writer.in_doubt
     await world.lock.release()
     with pytest.raises(LockNotHeld):

@@ -44,9 +44,9 @@ UNSETTLED = "the outcome of the last commit is still unknown"
 _ROW_ERRORS = ("22", "23", "54")
 """SQLSTATE classes of errors that a row causes: data, integrity, limits."""
 _UNENCODABLE = (ValueError, TypeError, OverflowError)
-_START: LiteralString = (
-    "select pg_current_xact_id()::text, (select json_agg(halt)::text from (" + ACTIVE_HALTS + ") halt)"
-)
+_HALTS: LiteralString = "(select json_agg(halt)::text from (" + ACTIVE_HALTS + ") halt)"
+_START: LiteralString = "select pg_current_xact_id()::text, " + _HALTS
+_CHECK: LiteralString = "select epoch, xmin::text, " + _HALTS + " from gateway"
 
 _log = logging.getLogger("meltica.trading")
 
@@ -127,6 +127,8 @@ class GroupCommitWriter:
     async def commit(self, rows: Iterable[Row]) -> Committed:
         """Commits rows of any tables. Of several rows with one key, the last is written.
 
+        Without rows, it checks the epoch and reads the active halts, and writes nothing.
+
         Raises LockNotHeld and DatabaseUnavailable when nothing was written, ChangeInDoubt when that is
         unknown, and DatabaseError when the database refuses a statement for another reason than its rows.
         """
@@ -178,8 +180,6 @@ class GroupCommitWriter:
                 letter = self._dead_letter(table, "text was shortened to be stored", row)
                 groups[DeadLetterRow][len(groups[DeadLetterRow])] = letter
             key = table.key_of(row) if table.key else len(group)
-            # The later row takes the place of the later one, too: of two watermarks, the order matters.
-            group.pop(key, None)
             group[key] = storable
         return {kind: list(group.values()) for kind, group in groups.items() if group}
 
@@ -189,9 +189,12 @@ class GroupCommitWriter:
             async with asyncio.timeout(COMMIT_TIMEOUT), self._database.connection() as connection:
                 write = self._write_careful if careful else self._write
                 try:
-                    await write(connection, attempt, epoch)
-                    attempt.committing = True
-                    await connection.execute("COMMIT")
+                    if attempt.groups:
+                        await write(connection, attempt, epoch)
+                        attempt.committing = True
+                        await connection.execute("COMMIT")
+                    else:
+                        await _read_halts(connection, attempt, epoch)
                 finally:
                     await _end_transaction(connection)
             attempt.committing = False
@@ -349,12 +352,23 @@ def _instances(failures: Iterable[Failure]) -> set[str]:
     return {row.instance for row in rows if isinstance(row, FillRow | PositionRow)}
 
 
+async def _read_halts(connection: AsyncConnection, attempt: _Attempt, epoch: Epoch) -> None:
+    """Does what a commit without rows does, without a transaction that would write to the disk."""
+    row = await (await connection.execute(_CHECK)).fetchone()
+    check_proof(None if row is None else (row[0], row[1]), epoch)
+    attempt.halts = _active_halts(None if row is None else row[2])
+
+
+def _active_halts(text: str | None) -> list[ActiveHalt]:
+    return msgspec.json.decode(text or "[]", type=list[ActiveHalt])
+
+
 async def _record_start(attempt: _Attempt, started: AsyncCursor[tuple[str, str | None]]) -> None:
     """Records the id of the transaction and the active halts."""
     row = await started.fetchone()
     assert row is not None
     attempt.transaction = row[0]
-    attempt.halts = msgspec.json.decode(row[1] or "[]", type=list[ActiveHalt])
+    attempt.halts = _active_halts(row[1])
 
 
 async def _end_transaction(connection: AsyncConnection) -> None:
