@@ -15,8 +15,6 @@ from psycopg.types.json import Jsonb
 from meltica.model.enums import Liquidity, Mode, OrderState, OrderType, Side, TimeInForce
 from meltica.persistence.stores.trading.rows import EntryKind, FillRule, HaltScope, Verdict
 from meltica.persistence.stores.trading.tables import TABLES
-from meltica.trading.risk import breaker
-from meltica.trading.risk.scopes import ScopeKind
 
 ORDER: dict[str, Any] = {
     "id": "00000000-0000-0000-0000-000000000001",
@@ -101,11 +99,6 @@ def test_the_domain_of_modes_allows_the_values_of_its_enum(connection: Connectio
     ).fetchone()
     assert row is not None
     assert re.findall(r"'([^']*)'", row[0]) == list(Mode)
-
-
-def test_rows_have_the_vocabulary_of_risk() -> None:
-    assert list(HaltScope) == [kind.value for kind in ScopeKind]
-    assert list(Verdict) == [verdict.value for verdict in breaker.Verdict]
 
 
 def test_the_fields_of_rows_are_columns(connection: Connection) -> None:

@@ -38,8 +38,8 @@ from meltica.trading.pending import Batch, Pending
 from meltica.trading.positions import Positions
 from meltica.trading.risk.market import Market
 from meltica.trading.risk.risk import Risk
+from meltica.trading.risk.stored import risk_rows
 from meltica.trading.state_machine import OrderMachine
-from meltica.trading.stored import risk_rows
 from meltica.trading.transitions import Timings
 
 log = logging.getLogger("meltica.trading")

@@ -4,9 +4,10 @@ import logging
 from collections.abc import Iterable
 
 from meltica.persistence.stores.trading.halts import ActiveHalt
+from meltica.persistence.stores.trading.rows import HaltScope
 from meltica.trading.desk import Desk
 from meltica.trading.order import OrderRecord
-from meltica.trading.risk.scopes import Scope, ScopeKind
+from meltica.trading.risk.scopes import Scope
 
 log = logging.getLogger("meltica.trading")
 
@@ -21,7 +22,7 @@ class HaltWatch:
 
     def take(self, halts: Iterable[ActiveHalt]) -> None:
         """Takes the active halts: halts new scopes and cancels their open orders, and resumes others."""
-        active = {Scope(ScopeKind(halt.scope.value), halt.subject): halt for halt in halts}
+        active = {Scope(halt.scope, halt.subject): halt for halt in halts}
         for scope in active.keys() - self._scopes:
             self._halt(scope, active[scope])
         for scope in self._scopes - active.keys():
@@ -48,9 +49,9 @@ class HaltWatch:
 
 def _is_in(scope: Scope, record: OrderRecord) -> bool:
     match scope.kind:
-        case ScopeKind.GLOBAL:
+        case HaltScope.GLOBAL:
             return True
-        case ScopeKind.PROVIDER:
+        case HaltScope.PROVIDER:
             return record.provider == scope.name
-        case ScopeKind.INSTANCE:
+        case HaltScope.INSTANCE:
             return Scope.instance(record.owner) == scope

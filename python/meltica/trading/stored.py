@@ -1,27 +1,18 @@
 """Maps orders, fills, positions and ledger entries to their rows and back."""
 
-from collections.abc import Iterator
-
 from meltica.model.enums import Mode
 from meltica.model.fills import Fill
 from meltica.persistence.stores.trading.loaders import StoredOrder
 from meltica.persistence.stores.trading.rows import (
     FillRow,
     FillRule,
-    HaltRow,
-    HaltScope,
     LedgerEntryRow,
     OrderRow,
     PositionRow,
-    RefusalRow,
-    Row,
 )
-from meltica.persistence.stores.trading.rows import Verdict as StoredVerdict
 from meltica.trading.balances import Entry
 from meltica.trading.order import Amendment, OrderRecord, Owner, PositionKey
 from meltica.trading.positions import Position
-from meltica.trading.risk.events import HaltChange, Refusal
-from meltica.trading.risk.risk import Risk
 
 
 def order_row(record: OrderRecord, end_report: int | None = None) -> OrderRow:
@@ -177,38 +168,4 @@ def position(row: PositionRow) -> Position:
         realised=row.realised,
         fees=dict(row.fees),
         peak=row.peak,
-    )
-
-
-def risk_rows(risk: Risk) -> Iterator[Row]:
-    """Yields the rows of what risk decided since the last call: refusals and halts."""
-    for event in risk.events.take():
-        match event:
-            case Refusal():
-                yield _refusal_row(event)
-            case HaltChange(halt=halt, scope=scope) if halt is not None:
-                kind = HaltScope(scope.kind.value)
-                yield HaltRow(
-                    scope=kind, subject=scope.name, rule=halt.rule, reason=halt.reason, halted_by=halt.by
-                )
-            case _:
-                pass
-
-
-def _refusal_row(refusal: Refusal) -> RefusalRow:
-    owner = refusal.owner
-    return RefusalRow(
-        refused_at=refusal.time,
-        instance=owner.instance,
-        uid=owner.uid,
-        mode=owner.mode,
-        revision=owner.revision,
-        provider=refusal.provider,
-        symbol=refusal.symbol,
-        order_id=refusal.order_id,
-        rule=refusal.rule,
-        message=refusal.message,
-        seen=None if refusal.seen is None else str(refusal.seen),
-        limit=None if refusal.limit is None else str(refusal.limit),
-        verdict=None if refusal.verdict is None else StoredVerdict(refusal.verdict.value),
     )

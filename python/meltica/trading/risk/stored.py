@@ -3,18 +3,30 @@
 Reservations have no rows of their own: `Risk.restore_order` makes them from the records of open orders.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from meltica.persistence.stores.trading.halts import ActiveHalt
-from meltica.persistence.stores.trading.rows import HaltRow, RefusalRow, RiskStateRow
-from meltica.trading.risk.events import Refusal
+from meltica.persistence.stores.trading.rows import HaltRow, RefusalRow, RiskStateRow, Row
+from meltica.trading.risk.events import HaltChange, Refusal
 from meltica.trading.risk.registry import Registry
 from meltica.trading.risk.risk import Risk
 from meltica.trading.risk.scopes import Halt, InstanceState, Scope, ScopeState
 
 _EPOCH = date(1970, 1, 1)
+
+
+def risk_rows(risk: Risk) -> Iterator[Row]:
+    """Yields the rows of what risk decided since the last call: refusals and halts."""
+    for event in risk.events.take():
+        match event:
+            case Refusal():
+                yield refusal_row(event)
+            case HaltChange(halt=halt, scope=scope) if halt is not None:
+                yield halt_row(scope, halt)
+            case _:
+                pass
 
 
 def refusal_row(refusal: Refusal) -> RefusalRow:

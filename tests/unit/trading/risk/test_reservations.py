@@ -7,14 +7,13 @@ import pytest
 
 from meltica.errors import OrderRefused
 from meltica.model.enums import Mode, OrderState
-from meltica.persistence.stores.trading.rows import Verdict
+from meltica.persistence.stores.trading.rows import HaltRow, RefusalRow, Verdict
 from meltica.trading.order import Amendment, OrderRecord, Owner
-from meltica.trading.risk.events import Refusal
 from meltica.trading.risk.limits import GlobalRiskLimits, InstanceRiskLimits
 from meltica.trading.risk.risk import Risk
 from meltica.trading.risk.rules import Rule
 from meltica.trading.risk.scopes import GLOBAL, Scope
-from meltica.trading.risk.stored import load_state, refusal_row, state_rows
+from meltica.trading.risk.stored import load_state, risk_rows, state_rows
 from tests.support.risk import (
     BTC,
     BUY,
@@ -235,14 +234,17 @@ def restarted(w: RiskWorld, b: Owner, orders: list[OrderRecord]) -> Risk:
     return risk
 
 
-def test_a_refusal_becomes_a_row() -> None:
+def test_refusals_and_halts_become_rows() -> None:
     w = world({"maxOrderSize": 1})
     request = w.request(BUY, 2)
     with pytest.raises(OrderRefused):
         w.approve(request)
-    [refusal] = w.risk.events.take()
-    assert isinstance(refusal, Refusal)
-    row = refusal_row(refusal)
+    w.risk.halt(GLOBAL, "stop", "alice", w.now)
+    w.risk.resume(GLOBAL, "alice", w.now)
+    row, halt = risk_rows(w.risk)
+    assert isinstance(row, RefusalRow)
+    assert isinstance(halt, HaltRow)
+    assert (halt.scope, halt.subject, halt.rule, halt.halted_by) == ("global", "", "operator", "alice")
     assert (row.refused_at, row.instance, row.uid, row.mode) == (w.now, "a", w.a.uid, Mode.LIVE)
     assert (row.provider, row.symbol, row.order_id) == ("p", BTC, request.order_id)
     assert (row.rule, row.seen, row.limit, row.verdict) == ("max_order_size", "2", "1", Verdict.COUNTED)
