@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from meltica import _core
 from meltica.model.balances import Balance
@@ -32,6 +32,7 @@ from meltica.trading.transitions import Timings
 from tests.support.risk import BTC, UNLIMITED, FakeMarket, instrument
 
 PATIENCE = 20.0
+IDS = ClientOrderIds("tst")
 
 
 def timings(_provider: str) -> Timings:
@@ -39,26 +40,53 @@ def timings(_provider: str) -> Timings:
     return Timings(arrives_within=10**9, answers_apart=10**8, cancel_pace=10**8, query_pace=10**8)
 
 
-class TradingWorld:
-    """An instance `a` that trades BTC-USDT at the provider `p`, with a book of 1,000 at 99.99 and 100.01."""
+class PaperVenue:
+    """A paper account with a book of 1,000 at 99.99 and 100.01. It outlives the worlds that trade on it."""
 
-    def __init__(self, url: str, lock: GatewayLock) -> None:
-        self.url = url
-        self.market = FakeMarket()
-        self.positions = Positions()
-        self.owner = Owner("a", uuid4(), Mode.LIVE)
-        self.books = Balances(Mode.LIVE)
-        self.risk = Risk(Mode.LIVE, self.books, UNLIMITED)
-        self.desk = Desk(
-            {Mode.LIVE: self.risk}, self.positions, {Mode.LIVE: self.books}, self.market, clock.now
-        )
+    def __init__(self) -> None:
         settings = PaperSettings.model_validate(
             {"latency": "0s", "quiet": "1ms", "balances": {"USDT": 1_000_000, "BTC": 1000}}
         )
-        self.account = PaperAccount(settings, self._report, clock.now)
+        self.account = PaperAccount(settings, self._publish, clock.now)
         self.account.list_instrument(
             {"symbol": BTC, "priceIncrement": "0.01", "quantityIncrement": "0.0001", "minNotional": "10"}
         )
+        self.report: Callable[[PaperReport], object] = lambda _: None
+        """Receives what the stream of the account reports; it is dropped while no gateway runs."""
+        self.book()
+
+    def book(self, bid: str = "99.99", ask: str = "100.01") -> None:
+        """Sets the book."""
+        thousand = Decimal(1000)
+        self.account.book(BTC, [(Decimal(bid), thousand)], [(Decimal(ask), thousand)], clock.now())
+
+    def _publish(self, report: PaperReport, _balances: Mapping[str, Balance]) -> None:
+        self.report(report)
+
+
+class TradingWorld:
+    """A gateway with an instance `a` that trades BTC-USDT at the provider `p`."""
+
+    def __init__(
+        self, url: str, lock: GatewayLock, venue: PaperVenue | None = None, uid: UUID | None = None
+    ) -> None:
+        self.url = url
+        self.venue = venue or PaperVenue()
+        self.market = FakeMarket()
+        self.positions = Positions()
+        self.owner = Owner("a", uid or uuid4(), Mode.LIVE)
+        self.books = Balances(Mode.LIVE)
+        self.risk = Risk(Mode.LIVE, self.books, UNLIMITED)
+        self.desk = Desk(
+            {Mode.LIVE: self.risk},
+            self.positions,
+            {Mode.LIVE: self.books},
+            self.market,
+            clock.now,
+            has_mark=IDS.has_mark,
+        )
+        self.account = self.venue.account
+        self.venue.report = self._report
         self._lock = lock
         self.trading = Trading(self.desk, self._open_storage, timings)
         self.callbacks: list[tuple[str, Order, Fill | None, str | None]] = []
@@ -82,7 +110,7 @@ class TradingWorld:
             self.risk,
             self.positions,
             self.market,
-            ClientOrderIds("tst"),
+            IDS,
             timings,
             self.trading.push,
             self.instance.post,
@@ -96,7 +124,7 @@ class TradingWorld:
         async with await Database.open(self.url) as database:
             yield GroupCommitWriter(database, self._lock), TradingLoader(database)
 
-    def _report(self, report: PaperReport, _balances: Mapping[str, Balance]) -> None:
+    def _report(self, report: PaperReport) -> None:
         self.desk.report("p", Mode.LIVE, report.order, report.fill)
 
     def _callback(self, name: str, order: Order, fill: Fill | None, reason: str | None) -> None:
@@ -107,8 +135,7 @@ class TradingWorld:
     def quote(self, bid: str = "99.99", ask: str = "100.01") -> None:
         """Sets the market of risk and of the account."""
         self.market.set(BTC, bid, ask, time=clock.now())
-        thousand = Decimal(1000)
-        self.account.book(BTC, [(Decimal(bid), thousand)], [(Decimal(ask), thousand)], clock.now())
+        self.venue.book(bid, ask)
 
     def start(self) -> None:
         """Starts trading, and waits until the account is reconciled."""
@@ -150,7 +177,8 @@ class TradingWorld:
         return [name.removeprefix("on_order_") for name, *_ in self.callbacks]
 
     def close(self) -> None:
-        """Stops trading and the host."""
+        """Stops trading and the host. The venue goes on without a listener."""
+        self.venue.report = lambda _: None
         assert self.trading.stop()
         assert self.host.stop()
 

@@ -91,8 +91,14 @@ class Registry:
         self._fund(provider, currency).difference = amount
 
     def symbols(self, provider: str) -> set[str]:
-        """Returns the symbols of a provider that an instance was checked in."""
-        return {symbol for _, name, symbol in self.lanes if name == provider}
+        """Returns the symbols of a provider that are in the scope of an instance."""
+        scoped: set[str] = set()
+        for state in self.scopes.values():
+            if isinstance(state, InstanceState):
+                scoped.update(state.symbols.get(provider, ()))
+        if ANY in scoped:
+            scoped |= {symbol for name, symbol in self.listings if name == provider}
+        return scoped - {ANY}
 
     def held(self, provider: str, currency: str) -> Decimal:
         """Returns what the open and unsent orders of all instances may spend of a currency."""
