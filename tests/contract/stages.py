@@ -43,10 +43,10 @@ class InProcess(Stage):
         return Book(book.update_id, bids, asks)
 
     def disconnect(self, seconds: float) -> None:
-        self.market.disconnect(int(seconds * 1e9))
+        self.market.operator.disconnect(int(seconds * 1e9))
 
     def behave(self, **faults: float) -> None:
-        self.market.set_behavior(
+        self.market.operator.set_behavior(
             {
                 name: int(value * 1e9) if name.endswith(("_for", "_min", "_max")) else value
                 for name, value in faults.items()

@@ -98,6 +98,7 @@ FOR_ADAPTERS = [
     "SymbolRule",
     "TimeInForce",
     "Timing",
+    "Transfer",
     "Unauthenticated",
     "VenueError",
     "VenueMessage",

@@ -5,6 +5,7 @@
 
 mod check;
 mod payload;
+mod transfer;
 
 use crate::instrument::Instrument;
 use crate::names::{ProviderId, SymbolId};
@@ -14,6 +15,7 @@ pub use payload::{
     BalanceUpdate, Book, BookGap, ExecReport, Extension, Kline, Liquidity, OrderState, PriceLevel,
     RiskControl, ShortText, StaleReason, Ticker, TimeInForce, Trade, VenueId,
 };
+pub use transfer::{Transfer, TransferReason};
 
 /// Nanoseconds since the Unix epoch, or a signed difference of two such times.
 pub type Nanos = i64;

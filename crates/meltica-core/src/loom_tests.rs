@@ -56,7 +56,7 @@ fn payload(kind: Kind, n: u64) -> Payload {
             Payload::Trade(Trade { id: VenueId::Number(n), side: None, price: number, quantity: number })
         }
         Kind::Ticker => Payload::Ticker(Ticker { last: Some(number), ..Ticker::default() }),
-        _ => Payload::Balance(BalanceUpdate { total: number, available: number }),
+        _ => Payload::Balance(BalanceUpdate { total: number, available: number, transfer: None }),
     }
 }
 

@@ -23,7 +23,8 @@
 //!    queue position (8.1). A larger quantity moves to the end of the queue (8.2). Another price leaves the book and
 //!    arrives again, and takes where it crosses (8.3). A quantity at or below the filled quantity cancels the order
 //!    (8.4). All other amendments are checked like new orders (8.5).
-//! 9. The fees of an order add up to its exact fee, rounded up once ([`Fees`]).
+//! 9. The fees of an order add up to its exact fee, rounded up once ([`Fees`]); once more after a change of the fees.
+//!    Fees in another asset ([`FeeAsset::Other`]) are rounded up in each trade.
 //! 10. An open order of a funded account reserves exactly the amount it may still have to pay, fees included.
 //! 11. Every changed level is reported once per command, with its new totals and the next update id.
 //!
@@ -42,6 +43,7 @@
 
 mod amend;
 mod book;
+mod charges;
 mod checks;
 mod engine;
 mod fees;
@@ -59,7 +61,7 @@ mod views;
 
 pub use crate::event::TimeInForce;
 pub use engine::{Engine, ScaleError};
-pub use fees::{FeeAsset, FeeError, Fees};
+pub use fees::{FeeAsset, FeeError, Fees, OtherAsset};
 pub use increments::InstrumentRules;
 pub use ledger::{AccountId, AssetId, Balance, Ledger};
 pub use order::{

@@ -1,20 +1,28 @@
 //! The Python class of the synthetic market. Accounts trade on it; its events go to a producer or become frames.
 
+mod lookup;
+mod operator;
 mod records;
 mod run;
 mod setup;
 
 use crate::convert::value_error;
 use crate::producer::PyProducer;
-use crate::simulator::input::{Measure, config_error_of, kind, refused, side};
+use crate::simulator::input::{Measure, kind, refused, side};
+use lookup::{account, framed, pair, raise, rules};
 use meltica_core::event::{Nanos, Side};
-use meltica_core::venue::market::{Budget, Failure, Outlet, Refusal, Request, SimulatedVenue, Wire};
-use meltica_core::venue::{AccountId, InstrumentRules};
+use meltica_core::venue::AccountId;
+use meltica_core::venue::market::{
+    Budget, Change, Failure, LateRequest, Outlet, Refusal, Request, SimulatedVenue, Wire,
+};
+pub use operator::PyVenueOperator;
+use operator::request_kind;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 use records::{balances, order_dict};
-use run::{Clock, Guard, Locked, Output, State};
+use run::{Clock, Guard, Locked, Output};
 use setup::Options;
+use std::sync::Arc;
 
 /// A market with background traders on a virtual clock, and accounts that trade on it.
 ///
@@ -28,7 +36,7 @@ use setup::Options;
 /// Raises `ConfigError`, which lists every fault.
 #[pyclass(module = "meltica._core", name = "SyntheticMarket", frozen)]
 pub struct PySyntheticMarket {
-    state: Locked,
+    state: Arc<Locked>,
 }
 
 impl PySyntheticMarket {
@@ -46,26 +54,10 @@ impl PySyntheticMarket {
         py.detach(|| self.state.lock().execute(act))
     }
 
-    fn pair(state: &State, symbol: &str) -> PyResult<usize> {
-        let name = symbol.replace('/', "-");
-        let found = state.venue.market().pairs().iter().position(|pair| pair.instrument().symbol == name);
-        found.ok_or_else(|| value_error(format!("symbol: expected one of the market, saw {symbol:?}")))
+    /// Carries out a request of an account after a delay.
+    fn later(&self, py: Python<'_>, delay: Nanos, account: AccountId, change: Change) {
+        self.act(py, |venue, _| venue.later(delay, LateRequest { account, change }));
     }
-}
-
-/// Converts a refusal to `OrderRefused`.
-fn raise(py: Python<'_>, refusal: &Refusal) -> PyErr {
-    refused(py, refusal.code(), refusal.to_string())
-}
-
-fn rules(state: &State, pair: usize) -> InstrumentRules {
-    *state.venue.market().pairs()[pair].rules()
-}
-
-fn account(state: &State, name: Option<&str>) -> PyResult<AccountId> {
-    let Some(name) = name else { return Ok(state.accounts[0].1) };
-    let found = state.accounts.iter().find(|(other, _)| other == name).map(|(_, account)| *account);
-    found.ok_or_else(|| value_error(format!("account: expected one of the market, saw {name:?}")))
 }
 
 #[pymethods]
@@ -80,7 +72,7 @@ impl PySyntheticMarket {
     ) -> PyResult<Self> {
         let accounts = accounts.iter().map(|(name, balances)| Ok((name.extract()?, balances.extract()?)));
         let state = options.build(py, symbols, accounts.collect::<PyResult<_>>()?, producer)?;
-        Ok(Self { state: Locked::new(state) })
+        Ok(Self { state: Arc::new(Locked::new(state)) })
     }
 
     /// The part of the background's actions that take, at least.
@@ -132,10 +124,11 @@ impl PySyntheticMarket {
 
     /// Submits an order at the current virtual time and returns the venue's id of it.
     ///
-    /// The reports on the order are published as well. Numbers are as for `MatchingEngine.submit`. Raises
-    /// `OrderRefused`; the order then changes nothing.
+    /// The reports on the order are published as well. Numbers are as for `MatchingEngine.submit`. An order with an
+    /// empty id is one of another client of the account. With a `delay` (virtual ns), the market carries the request out
+    /// that much later, and None is returned. Raises `OrderRefused`; the order then changes nothing.
     #[pyo3(signature = (client_order_id, symbol, side, quantity, price = None, time_in_force = "GTC", post_only = false, *,
-                        account = None))]
+                        account = None, delay = None))]
     #[allow(clippy::too_many_arguments)]
     fn submit(
         &self,
@@ -148,11 +141,12 @@ impl PySyntheticMarket {
         time_in_force: &str,
         post_only: bool,
         account: Option<&str>,
-    ) -> PyResult<String> {
+        delay: Option<Nanos>,
+    ) -> PyResult<Option<String>> {
         let side = self::side(side)?;
         let (pair, account, rules) = {
             let state = self.state(py);
-            let pair = Self::pair(&state, symbol)?;
+            let pair = pair(&state, symbol)?;
             (pair, self::account(&state, account)?, rules(&state, pair))
         };
         let quantity = Measure::quantity(&rules).read(quantity, false)?;
@@ -164,20 +158,52 @@ impl PySyntheticMarket {
             refused(py, "invalid_order", text)
         })?;
         let request = Request { client_order_id: client_order_id.to_owned(), side, quantity, kind };
+        if let Some(delay) = delay {
+            self.later(py, delay, account, Change::Submit(pair, request));
+            return Ok(None);
+        }
         let result = self.act(py, |venue, outlet| venue.submit(account, pair, &request, outlet));
-        result.map(|order| order.0.to_string()).map_err(|refusal| raise(py, &refusal))
+        result.map(|order| Some(order.0.to_string())).map_err(|refusal| raise(py, &refusal))
     }
 
-    /// Cancels an open order. Raises `OrderRefused` if the order is not open.
-    #[pyo3(signature = (client_order_id, *, account = None))]
-    fn cancel(&self, py: Python<'_>, client_order_id: &str, account: Option<&str>) -> PyResult<()> {
+    /// Cancels an open order, after a `delay` (virtual ns) if given. Raises `OrderRefused` if the order is not open.
+    #[pyo3(signature = (client_order_id, *, account = None, delay = None))]
+    fn cancel(
+        &self,
+        py: Python<'_>,
+        client_order_id: &str,
+        account: Option<&str>,
+        delay: Option<Nanos>,
+    ) -> PyResult<()> {
         let account = self::account(&self.state(py), account)?;
+        if let Some(delay) = delay {
+            self.later(py, delay, account, Change::Cancel(client_order_id.to_owned()));
+            return Ok(());
+        }
         let result = self.act(py, |venue, outlet| venue.cancel(account, client_order_id, outlet));
         result.map_err(|refusal| raise(py, &refusal))
     }
 
-    /// Changes an open order, as `MatchingEngine.amend`. Raises `OrderRefused`; the order is then unchanged.
-    #[pyo3(signature = (client_order_id, quantity = None, price = None, *, account = None))]
+    /// Cancels all open orders, or those of a symbol; returns their client order ids, oldest first.
+    #[pyo3(signature = (symbol = None, *, account = None))]
+    fn cancel_all(
+        &self,
+        py: Python<'_>,
+        symbol: Option<&str>,
+        account: Option<&str>,
+    ) -> PyResult<Vec<String>> {
+        let (account, pair) = {
+            let state = self.state(py);
+            let pair = symbol.map(|symbol| pair(&state, symbol)).transpose()?;
+            (self::account(&state, account)?, pair)
+        };
+        Ok(self.act(py, |venue, outlet| venue.market_mut().cancel_all(account, pair, outlet)))
+    }
+
+    /// Changes an open order, as `MatchingEngine.amend`, after a `delay` (virtual ns) if given.
+    ///
+    /// Raises `OrderRefused`; the order is then unchanged.
+    #[pyo3(signature = (client_order_id, quantity = None, price = None, *, account = None, delay = None))]
     fn amend(
         &self,
         py: Python<'_>,
@@ -185,6 +211,7 @@ impl PySyntheticMarket {
         quantity: Option<&Bound<'_, PyAny>>,
         price: Option<&Bound<'_, PyAny>>,
         account: Option<&str>,
+        delay: Option<Nanos>,
     ) -> PyResult<()> {
         let (account, order) = {
             let state = self.state(py);
@@ -198,6 +225,10 @@ impl PySyntheticMarket {
         let quantity =
             quantity.map(|quantity| Measure::quantity(&rules).read(quantity, false)).transpose()?;
         let price = price.map(|price| Measure::price(&rules).read(price, side == Side::Sell)).transpose()?;
+        if let Some(delay) = delay {
+            self.later(py, delay, account, Change::Amend(client_order_id.to_owned(), price, quantity));
+            return Ok(());
+        }
         let result =
             self.act(py, |venue, outlet| venue.amend(account, client_order_id, price, quantity, outlet));
         result.map_err(|refusal| raise(py, &refusal))
@@ -278,14 +309,33 @@ impl PySyntheticMarket {
         records::ledger(py, state.venue.market(), &state.accounts)
     }
 
-    /// Draws the latency of one request (virtual ns) and its failure: `before` or `after` execution, or None.
-    fn request_fate(&self, py: Python<'_>) -> (Nanos, Option<&'static str>) {
-        let (latency, failure) = self.state(py).venue.request_fate();
-        let failure = failure.map(|failure| match failure {
-            Failure::Before => "before",
-            Failure::After => "after",
-        });
-        (latency, failure)
+    /// Draws the latency of one request (virtual ns) and its failure.
+    ///
+    /// The failure is `before` or `after` execution, `never` executed with the answer lost, the delay (virtual ns) after
+    /// which it is to be executed with the answer lost, or None. `kind` is `submit`, `cancel` or `amend`, or None for a
+    /// query.
+    #[pyo3(signature = (kind = None))]
+    fn request_fate<'py>(
+        &self,
+        py: Python<'py>,
+        kind: Option<&str>,
+    ) -> PyResult<(Nanos, Option<Bound<'py, PyAny>>)> {
+        let (latency, failure) = self.state(py).venue.request_fate(kind.map(request_kind).transpose()?);
+        let text = |name: &str| PyString::new(py, name).into_any();
+        let failure = match failure {
+            None => None,
+            Some(Failure::Before) => Some(text("before")),
+            Some(Failure::After) => Some(text("after")),
+            Some(Failure::Never) => Some(text("never")),
+            Some(Failure::Later(delay)) => Some(delay.into_pyobject(py)?.into_any()),
+        };
+        Ok((latency, failure))
+    }
+
+    /// The operator of the venue: deposits, fees, and simulated faults on demand.
+    #[getter]
+    fn operator(&self) -> PyVenueOperator {
+        PyVenueOperator::new(Arc::clone(&self.state))
     }
 
     /// Whether clients are connected.
@@ -298,41 +348,6 @@ impl PySyntheticMarket {
     #[getter]
     fn cuts(&self) -> u64 {
         self.state.cuts()
-    }
-
-    /// Cuts all connections for `duration` virtual ns, or for as long as the behavior says.
-    #[pyo3(signature = (duration = None))]
-    fn disconnect(&self, py: Python<'_>, duration: Option<Nanos>) -> PyResult<()> {
-        if duration.is_some_and(|duration| duration < 0) {
-            return Err(value_error("expected a duration of 0 or more"));
-        }
-        self.act(py, |venue, outlet| {
-            let duration = duration.unwrap_or(venue.behavior().disconnect_for);
-            venue.disconnect(duration, outlet);
-        });
-        Ok(())
-    }
-
-    /// Changes fault settings (times in ns). Raises `ConfigError`; the behavior is then unchanged.
-    fn set_behavior(&self, py: Python<'_>, changes: &Bound<'_, PyDict>) -> PyResult<()> {
-        let behavior = setup::changed(self.state(py).venue.behavior(), changes)?;
-        let set = self.act(py, |venue, outlet| venue.set_behavior(behavior, outlet));
-        set.map_err(|faults| config_error_of(py, "SyntheticMarket", faults.0))
-    }
-
-    /// Pauses or resumes the background traders; clock, candles and accounts go on.
-    fn rest(&self, py: Python<'_>, resting: bool) {
-        self.act(py, |venue, _| venue.pause_background(resting));
-    }
-
-    /// Drops the next depth frames of a symbol. Raises `ValueError` for a market with a producer.
-    #[pyo3(signature = (symbol, frames = 1))]
-    fn skip_depth(&self, py: Python<'_>, symbol: &str, frames: u32) -> PyResult<()> {
-        let mut state = self.state(py);
-        let pair = Self::pair(&state, symbol)?;
-        let (_, wire, _) = framed(&mut state)?;
-        wire.skip_depth(pair, frames);
-        Ok(())
     }
 
     /// Lets the virtual clock run at `speed` times the wall clock from now on.
@@ -407,7 +422,7 @@ impl PySyntheticMarket {
         let mut state = self.state(py);
         state.catch_up();
         let market = state.venue.market();
-        let pair = &market.pairs()[Self::pair(&state, symbol)?];
+        let pair = &market.pairs()[pair(&state, symbol)?];
         let frame = Wire::depth_snapshot(market, pair, limit.unwrap_or(usize::MAX));
         Ok(PyBytes::new(py, frame.as_bytes()))
     }
@@ -418,21 +433,12 @@ impl PySyntheticMarket {
     #[pyo3(signature = (symbol, depth = None))]
     fn book<'py>(&self, py: Python<'py>, symbol: &str, depth: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
         let state = self.state(py);
-        let pair = &state.venue.market().pairs()[Self::pair(&state, symbol)?];
+        let pair = &state.venue.market().pairs()[pair(&state, symbol)?];
         records::order_book(py, pair, depth.unwrap_or(usize::MAX))
     }
 }
 
-/// Returns the parts of a market without a producer.
-fn framed(state: &mut State) -> PyResult<(&SimulatedVenue, &mut Wire, &[Py<PyString>])> {
-    match &mut state.output {
-        Output::Frames(wire, names) => Ok((&state.venue, wire, names)),
-        Output::Readers(..) => {
-            Err(value_error("expected a market without a producer, saw one with a producer"))
-        }
-    }
-}
-
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<PySyntheticMarket>()
+    module.add_class::<PySyntheticMarket>()?;
+    module.add_class::<PyVenueOperator>()
 }

@@ -28,7 +28,7 @@ from meltica._core.events import (
     Ticker,
     Trade,
 )
-from meltica._core.simulator import MatchingEngine, SyntheticMarket
+from meltica._core.simulator import MatchingEngine, SyntheticMarket, VenueOperator
 
 __all__ = [
     "BUILD_PROFILE",
@@ -66,6 +66,7 @@ __all__ = [
     "Ticker",
     "Timer",
     "Trade",
+    "VenueOperator",
     "Watch",
     "__version__",
     "benchmark",

@@ -148,6 +148,18 @@ class BalanceUpdate(Event):
     @property
     def available_decimal(self) -> Decimal:
         """Decimal: The exact `available`."""
+    @property
+    def change(self) -> float | None:
+        """float | None: Amount of the deposit or withdrawal, negative for a withdrawal; None for any other change."""
+    @property
+    def change_decimal(self) -> Decimal | None:
+        """Decimal | None: The exact `change`; None if `change` is None."""
+    @property
+    def reason(self) -> str | None:
+        """str | None: `deposit` or `withdrawal`; None for any other change."""
+    @property
+    def transfer_id(self) -> str | None:
+        """str | None: The venue's id of the deposit or withdrawal; None for any other change."""
 
 @final
 class RiskControl(Event):

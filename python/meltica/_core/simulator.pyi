@@ -5,7 +5,7 @@ Numbers are Decimal, str, int or float; results are exact decimals. `docs/simula
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, Self, TypeAlias, final
+from typing import Any, Final, Self, TypeAlias, final, overload
 
 from meltica._core import Producer
 from meltica.model.balances import Balance
@@ -15,6 +15,7 @@ from meltica.model.fills import EngineTrade, Fill
 __all__ = [
     "MatchingEngine",
     "SyntheticMarket",
+    "VenueOperator",
 ]
 
 _Number: TypeAlias = Decimal | str | float
@@ -57,6 +58,7 @@ class SyntheticMarket:
         """
     def advance(self, until: int) -> None:
         """Advances the virtual clock to `until`, in ns. An earlier time changes nothing."""
+    @overload
     def submit(
         self,
         client_order_id: str,
@@ -68,14 +70,38 @@ class SyntheticMarket:
         post_only: bool = False,
         *,
         account: str | None = None,
+        delay: None = None,
     ) -> str:
         """Submits an order at the current virtual time and returns the venue's id of it.
 
-        The reports on the order are published as well. Numbers are as for `MatchingEngine.submit`. Raises
-        `OrderRefused`; the order then changes nothing.
+        The reports on the order are published as well. Numbers are as for `MatchingEngine.submit`. An order with an
+        empty id is one of another client of the account. With a `delay` (virtual ns), the market carries the request out
+        that much later, and None is returned. Raises `OrderRefused`; the order then changes nothing.
         """
-    def cancel(self, client_order_id: str, *, account: str | None = None) -> None:
-        """Cancels an open order. Raises `OrderRefused` if the order is not open."""
+    @overload
+    def submit(
+        self,
+        client_order_id: str,
+        symbol: str,
+        side: str,
+        quantity: _Number,
+        price: _Number | None = None,
+        time_in_force: str = "GTC",
+        post_only: bool = False,
+        *,
+        account: str | None = None,
+        delay: int,
+    ) -> None:
+        """Submits an order at the current virtual time and returns the venue's id of it.
+
+        The reports on the order are published as well. Numbers are as for `MatchingEngine.submit`. An order with an
+        empty id is one of another client of the account. With a `delay` (virtual ns), the market carries the request out
+        that much later, and None is returned. Raises `OrderRefused`; the order then changes nothing.
+        """
+    def cancel(self, client_order_id: str, *, account: str | None = None, delay: int | None = None) -> None:
+        """Cancels an open order, after a `delay` (virtual ns) if given. Raises `OrderRefused` if the order is not open."""
+    def cancel_all(self, symbol: str | None = None, *, account: str | None = None) -> list[str]:
+        """Cancels all open orders, or those of a symbol; returns their client order ids, oldest first."""
     def amend(
         self,
         client_order_id: str,
@@ -83,8 +109,12 @@ class SyntheticMarket:
         price: _Number | None = None,
         *,
         account: str | None = None,
+        delay: int | None = None,
     ) -> None:
-        """Changes an open order, as `MatchingEngine.amend`. Raises `OrderRefused`; the order is then unchanged."""
+        """Changes an open order, as `MatchingEngine.amend`, after a `delay` (virtual ns) if given.
+
+        Raises `OrderRefused`; the order is then unchanged.
+        """
     def order(self, client_order_id: str, *, account: str | None = None) -> dict[str, Any] | None:
         """Returns the latest report on an order with its `symbol` and `time` (virtual ns); None if it is unknown.
 
@@ -115,22 +145,22 @@ class SyntheticMarket:
 
         Raises `ValueError` for an unknown symbol.
         """
-    def request_fate(self) -> tuple[int, str | None]:
-        """Draws the latency of one request (virtual ns) and its failure: `before` or `after` execution, or None."""
+    def request_fate(self, kind: str | None = None) -> tuple[int, str | int | None]:
+        """Draws the latency of one request (virtual ns) and its failure.
+
+        The failure is `before` or `after` execution, `never` executed with the answer lost, the delay (virtual ns) after
+        which it is to be executed with the answer lost, or None. `kind` is `submit`, `cancel` or `amend`, or None for a
+        query.
+        """
+    @property
+    def operator(self) -> VenueOperator:
+        """The operator of the venue: deposits, fees, and simulated faults on demand."""
     @property
     def connected(self) -> bool:
         """Whether clients are connected."""
     @property
     def cuts(self) -> int:
         """How many times all connections were cut. Compare it to notice a cut that is already over."""
-    def disconnect(self, duration: int | None = None) -> None:
-        """Cuts all connections for `duration` virtual ns, or for as long as the behavior says."""
-    def set_behavior(self, changes: dict[str, Any]) -> None:
-        """Changes fault settings (times in ns). Raises `ConfigError`; the behavior is then unchanged."""
-    def rest(self, resting: bool) -> None:
-        """Pauses or resumes the background traders; clock, candles and accounts go on."""
-    def skip_depth(self, symbol: str, frames: int = 1) -> None:
-        """Drops the next depth frames of a symbol. Raises `ValueError` for a market with a producer."""
     def pace(self, speed: float) -> None:
         """Lets the virtual clock run at `speed` times the wall clock from now on.
 
@@ -159,6 +189,66 @@ class SyntheticMarket:
         """
     def depth(self, symbol: str, limit: int | None = None) -> bytes:
         """Returns a frame with the best `limit` levels of each side, or the whole book."""
+
+@final
+class VenueOperator:
+    """The operator of a `SyntheticMarket`: deposits and withdrawals, fees, and simulated faults on demand.
+
+    Methods without an `account` use the first one.
+    """
+
+    def transfer(self, currency: str, amount: _Number, *, account: str | None = None) -> str:
+        """Deposits an amount into an account, or withdraws a negative one; returns the venue's id of the transfer.
+
+        The balance is published with the transfer. Raises `OrderRefused` with `insufficient_funds` if less is available.
+        """
+    def set_fees(
+        self, maker: _Number, taker: _Number, currency: str = "quote", price: _Number | None = None
+    ) -> None:
+        """Changes the fee rates of later trades, also of open orders; a negative rate is a rebate.
+
+        `currency` is `quote`, `base`, `received`, or a currency of the symbols with its `price` in quote. In a trade of
+        that currency, or of an account with too little of it, the fee is charged in what was received.
+
+        Raises `ConfigError` for values that do not fit, or when an account cannot pay the new fees of its open orders.
+        """
+    def cancel(self, symbol: str, venue_order_id: str, *, account: str | None = None) -> None:
+        """Cancels an open order of an account by the venue's id. Raises `OrderRefused` if the order is not open."""
+    def forget(self, client_order_id: str, *, account: str | None = None) -> None:
+        """Forgets an order: it leaves the book without a report, and queries no longer find it.
+
+        Its fills remain. Raises `OrderRefused` if the order is unknown.
+        """
+    def resend_older_balance(self, currency: str, *, account: str | None = None) -> bool:
+        """Publishes the balance before the last one again, with its time; returns False if there was none."""
+    def mute(self, muted: bool) -> None:
+        """Loses the reports and balances of all accounts from now on, or publishes them again."""
+    def set_report_faults(
+        self, *, withhold_fills: bool | None = None, fills_after_end: bool | None = None
+    ) -> None:
+        """Starts or ends faults of reports; None changes nothing.
+
+        - `withhold_fills`: new fills are neither reported nor listed; at the end of the fault they are listed.
+        - `fills_after_end`: a fill that leaves its order open is reported after the end of the order, or of the fault.
+        """
+    def lose_answers(self, kind: str, count: int = 1, carried_out_after: int | None = None) -> None:
+        """Loses the answers to the next `count` requests of a kind: `submit`, `cancel` or `amend`.
+
+        The venue carries them out after `carried_out_after` virtual ns, at most 10 s, or never for None.
+
+        Raises `ConfigError` for another delay.
+        """
+    def disconnect(self, duration: int | None = None) -> None:
+        """Cuts all connections for `duration` virtual ns, or for as long as the behavior says."""
+    def set_behavior(self, changes: dict[str, Any]) -> None:
+        """Changes fault settings (times in ns). Raises `ConfigError`; the behavior is then unchanged."""
+    def rest(self, resting: bool) -> None:
+        """Pauses or resumes the background traders; clock, candles and accounts go on."""
+    def skip_depth(self, symbol: str, frames: int = 1) -> None:
+        """Drops the next depth frames of a symbol. Raises `ValueError` for a market with a producer."""
+    @property
+    def faults(self) -> dict[str, Any]:
+        """The current faults: `muted`, `withhold_fills`, `fills_after_end`, and `lost_answers` by kind."""
 
 @final
 class MatchingEngine:

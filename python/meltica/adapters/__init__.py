@@ -57,7 +57,7 @@ if TYPE_CHECKING:
         VenueUnavailable,
     )
     from meltica.model.account import Account, AccountCapabilities, CancelAllScope
-    from meltica.model.balances import Balance
+    from meltica.model.balances import Balance, Transfer
     from meltica.model.enums import (
         VENUE_STATES,
         EventKind,
@@ -115,6 +115,7 @@ __all__ = [
     "SymbolRule",
     "TimeInForce",
     "Timing",
+    "Transfer",
     "Unauthenticated",
     "VenueError",
     "VenueMessage",
@@ -186,7 +187,7 @@ _MODULES = {
         "VenueUnavailable",
     ),
     "meltica.model.account": ("Account", "AccountCapabilities", "CancelAllScope"),
-    "meltica.model.balances": ("Balance",),
+    "meltica.model.balances": ("Balance", "Transfer"),
     "meltica.model.enums": (
         "VENUE_STATES",
         "EventKind",

@@ -1,7 +1,21 @@
-"""Balances: how much of a currency an account owns."""
+"""Balances: how much of a currency an account owns; deposits and withdrawals."""
 
 from decimal import Decimal
 from typing import NamedTuple
+
+
+class Transfer(NamedTuple):
+    """A deposit or a withdrawal."""
+
+    transfer_id: str
+    """The venue's id."""
+    change: Decimal
+    """The amount by which the balance changed; negative for a withdrawal."""
+
+    @property
+    def reason(self) -> str:
+        """`deposit` or `withdrawal`."""
+        return "withdrawal" if self.change < 0 else "deposit"
 
 
 class Balance(NamedTuple):

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 Sleep = Callable[[float], Awaitable[object]]
 
+LONGEST_DELAY = 10.0
+"""Most seconds of the market's clock after which a request whose answer was lost is carried out."""
+
 CAPABILITIES = AccountCapabilities(
     amend=True, cancel_all=CancelAllScope.ACCOUNT, reduce_only=False, dead_man=False, account_fills=True
 )
@@ -42,26 +45,45 @@ class SimulatedNetwork:
         self._speed = speed
         self._sleep = sleep
 
-    async def request(self, do: Callable[[], Answer], *, changes: bool) -> Answer:
-        """Calls `do` and returns its answer, unless the request or the answer is lost.
+    @property
+    def speed(self) -> float:
+        """The market's seconds per second of the wall clock; at least 1 for None."""
+        return 1.0 if self._speed is None else self._speed
 
-        Raises VenueUnavailable when nothing was done, or when the request `changes` nothing; else
-        OutcomeUnknown.
+    async def query(self, do: Callable[[], Answer]) -> Answer:
+        """Calls `do`, which changes nothing, and returns its answer.
+
+        Raises VenueUnavailable when the request or the answer is lost.
         """
-        latency, fate = self._market.request_fate()
+        await self._arrives(None)
+        return do()
+
+    async def change(self, kind: str | None, do: Callable[[int | None], Answer]) -> Answer:
+        """Calls `do`, which changes something, and returns its answer.
+
+        `do` takes the delay, in ns, after which the market is to carry the request out, or None. `kind` is
+        `submit`, `cancel` or `amend`; None for a request that `SyntheticMarket.lose_answers` does not know.
+        Raises VenueUnavailable when nothing was done, and OutcomeUnknown when the answer is lost.
+        """
+        fate = await self._arrives(kind, changes=True)
+        if fate is None:
+            return do(None)
+        if fate != "never":
+            with contextlib.suppress(OrderRefused):
+                do(fate if isinstance(fate, int) else None)
+        raise OutcomeUnknown("timeout", "the venue's answer was lost, and the request may have been done")
+
+    async def _arrives(self, kind: str | None, *, changes: bool = False) -> str | int | None:
+        latency, fate = self._market.request_fate(kind)
         if latency and self._speed is not None:
             await self._sleep(latency / 1e9 / self._speed)
         if not self._market.connected:
             raise VenueUnavailable("unavailable", "the venue is disconnected; nothing was done")
         if fate == "before":
             raise VenueUnavailable("unavailable", "the venue failed; nothing was done")
-        if fate is None:
-            return do()
-        if not changes:
+        if fate is not None and not changes:
             raise VenueUnavailable("unavailable", "the venue's answer was lost")
-        with contextlib.suppress(OrderRefused):
-            do()
-        raise OutcomeUnknown("timeout", "the venue's answer was lost, and the request may have been done")
+        return fate
 
 
 class SimulatedAccount(Account):
@@ -86,8 +108,8 @@ class SimulatedAccount(Account):
 
     @property
     def arrives_within(self) -> float:
-        """Always 0: an order is at the market, or lost, when its request ends."""
-        return 0.0
+        """The longest delay of a request whose answer is lost, at the speed of the market."""
+        return LONGEST_DELAY / self._network.speed
 
     @property
     def reconciled(self) -> bool:
@@ -98,7 +120,7 @@ class SimulatedAccount(Account):
         """Sends an order; returns the venue's answer."""
         self.capabilities.check_order(order)
 
-        def do() -> OrderSnapshot:
+        def do(delay: int | None) -> OrderSnapshot | None:
             if order.symbol not in self._symbols:
                 raise OrderRefused("unknown_symbol", unknown_symbol(order.symbol))
             if order.price is not None and order.price <= 0:
@@ -113,19 +135,20 @@ class SimulatedAccount(Account):
                 order.time_in_force,
                 order.post_only,
                 account=self._account,
+                delay=delay,
             )
-            return self._existing(order.client_order_id)
+            return self.find(order.client_order_id)
 
-        return await self._network.request(do, changes=True)
+        return _existing(await self._network.change("submit", do))
 
     async def cancel(self, symbol: str, client_order_id: str) -> OrderSnapshot:  # noqa: ARG002
         """Cancels an open order; returns the order."""
 
-        def do() -> OrderSnapshot:
-            self._market.cancel(client_order_id, account=self._account)
-            return self._existing(client_order_id)
+        def do(delay: int | None) -> OrderSnapshot | None:
+            self._market.cancel(client_order_id, account=self._account, delay=delay)
+            return self.find(client_order_id)
 
-        return await self._network.request(do, changes=True)
+        return _existing(await self._network.change("cancel", do))
 
     async def amend(
         self,
@@ -137,11 +160,11 @@ class SimulatedAccount(Account):
     ) -> OrderSnapshot:
         """Changes an open order's price, its whole quantity, or both; returns the order."""
 
-        def do() -> OrderSnapshot:
-            self._market.amend(client_order_id, quantity, price, account=self._account)
-            return self._existing(client_order_id)
+        def do(delay: int | None) -> OrderSnapshot | None:
+            self._market.amend(client_order_id, quantity, price, account=self._account, delay=delay)
+            return self.find(client_order_id)
 
-        return await self._network.request(do, changes=True)
+        return _existing(await self._network.change("amend", do))
 
     async def cancel_all(self, symbol: str | None = None) -> None:
         """Cancels all open orders of a symbol or of the account."""
@@ -150,25 +173,20 @@ class SimulatedAccount(Account):
     async def cancel_each(self, symbol: str | None = None) -> list[str]:
         """Cancels all open orders of a symbol or of the account; returns their client order ids."""
 
-        def do() -> list[str]:
-            ids = [
-                order["clientOrderId"]
-                for order in self._market.open_orders(account=self._account)
-                if symbol is None or order["symbol"] == symbol
-            ]
-            for id in ids:
-                self._market.cancel(id, account=self._account)
-            return ids
+        def do(_: int | None) -> list[str]:
+            if symbol is not None and symbol not in self._symbols:
+                raise OrderRefused("unknown_symbol", unknown_symbol(symbol))
+            return [id for id in self._market.cancel_all(symbol, account=self._account) if id]
 
-        return await self._network.request(do, changes=True)
+        return await self._network.change(None, do)
 
     async def order(self, symbol: str, client_order_id: str) -> OrderSnapshot | None:  # noqa: ARG002
         """Returns an order, open or ended; None when the venue does not know the id."""
-        return await self._network.request(lambda: self.find(client_order_id), changes=False)
+        return await self._network.query(lambda: self.find(client_order_id))
 
     async def open_orders(self) -> Sequence[OrderSnapshot]:
         """Returns all open orders, oldest first."""
-        return await self._network.request(self.list_open, changes=False)
+        return await self._network.query(self.list_open)
 
     async def fills_since(self, marks: Mapping[str, FillMark]) -> Sequence[Fill]:
         """Returns the fills of symbols, each from its mark on, oldest first."""
@@ -182,16 +200,13 @@ class SimulatedAccount(Account):
         """Returns at most `limit` fills from a venue time on, with an execution id above `after`, oldest
         first.
         """
-        return await self._network.request(
-            lambda: self._market.fills_since(after, time=since, limit=limit, account=self._account),
-            changes=False,
+        return await self._network.query(
+            lambda: self._market.fills_since(after, time=since, limit=limit, account=self._account)
         )
 
     async def balances(self) -> Mapping[str, Balance]:
         """Returns the balances of the account, by currency."""
-        return await self._network.request(
-            lambda: self._market.balances(account=self._account), changes=False
-        )
+        return await self._network.query(lambda: self._market.balances(account=self._account))
 
     def find(self, client_order_id: str) -> OrderSnapshot | None:
         """Returns an order without a request; None when the venue does not know the id."""
@@ -202,10 +217,10 @@ class SimulatedAccount(Account):
         """Returns the open orders without a request, oldest first."""
         return [_snapshot(record) for record in self._market.open_orders(account=self._account)]
 
-    def _existing(self, client_order_id: str) -> OrderSnapshot:
-        order = self.find(client_order_id)
-        assert order is not None, "the venue keeps its last orders"
-        return order
+
+def _existing(order: OrderSnapshot | None) -> OrderSnapshot:
+    assert order is not None, "the venue keeps its last orders"
+    return order
 
 
 def _follows(fill: Fill, mark: FillMark) -> bool:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, Literal, Self, cast
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PositiveFloat, model_validator
 
@@ -13,6 +13,9 @@ from meltica.simulator import catalogue
 from meltica.validation.models import fault
 from meltica.validation.section import AdapterSettings
 from meltica.validation.units import Duration, format_duration
+
+if TYPE_CHECKING:
+    from meltica._core import SyntheticMarket
 
 _NONE = timedelta(0)
 _SPOT = re.compile(r"[A-Z0-9]{2,10}-[A-Z0-9]{2,10}")
@@ -24,7 +27,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _END = datetime(2200, 1, 1, tzinfo=UTC)
 """The clock counts nanoseconds in 64 bits, until 2262."""
 
-Fee = Annotated[Decimal, Field(ge=0, lt=1, decimal_places=9)]
+Fee = Annotated[Decimal, Field(gt=-1, lt=1, decimal_places=9)]
 Positive = Annotated[Duration, Field(gt=_NONE)]
 Interval = Annotated[Duration, Field(ge=_NONE)]
 Delay = Annotated[Duration, Field(ge=_NONE, le=timedelta(hours=1))]
@@ -146,6 +149,10 @@ class VenueBehavior(AdapterSettings):
         }
 
 
+TRADED = ("quote", "base", "received")
+"""The fee currencies that depend on the traded symbol."""
+
+
 class MarketSettings(AdapterSettings):
     """Settings of the market."""
 
@@ -180,9 +187,13 @@ class MarketSettings(AdapterSettings):
     trade_model: TradeModel = TradeModel()
     order_book: BookModel = BookModel()
     maker_fee: Fee = Decimal("0.001")
-    """Fee rate, charged in quote."""
+    """Fee rate; a negative one is a rebate."""
     taker_fee: Fee = Decimal("0.002")
-    """Fee rate, charged in quote."""
+    """Fee rate; a negative one is a rebate."""
+    fee_currency: str = "quote"
+    """`quote`, `base`, `received` (what each side receives), or a currency of the symbols."""
+    fee_price: Annotated[Decimal, Field(gt=0)] | None = None
+    """Price of the fee currency in quote; for a currency of the symbols only."""
     self_trade: Literal["allow", "expire_taker", "expire_maker", "expire_both"] = "expire_taker"
     """Policy for trades between orders of one account."""
     balances: dict[str, Amount] | None = None
@@ -201,6 +212,16 @@ class MarketSettings(AdapterSettings):
             raise fault(f"`rate`: expected {least:g} to {most:g}, {each}, saw {self.rate:g}")
         for currency in self.unknown_currencies(self.balances):
             raise fault(f"`balances`: expected currencies of the symbols, saw {currency}")
+        if self.fee_currency not in TRADED:
+            if self.unknown_currencies({self.fee_currency: Decimal(0)}):
+                named = ", ".join(TRADED)
+                raise fault(
+                    f"`fee_currency`: expected {named} or a currency of the symbols, saw {self.fee_currency}"
+                )
+            if self.fee_price is None:
+                raise fault(f"`fee_price`: expected the price of {self.fee_currency} in quote, saw none")
+        elif self.fee_price is not None:
+            raise fault(f"`fee_price`: expected none for fees in {self.fee_currency}, saw {self.fee_price}")
         return self
 
     def unknown_currencies(self, balances: Mapping[str, Decimal] | None) -> list[str]:
@@ -228,6 +249,11 @@ class MarketSettings(AdapterSettings):
             "instrument_refresh_interval": nanos(self.instrument_refresh_interval),
             "behavior": self.venue_behavior.options(),
         }
+
+    def set_fees(self, market: "SyntheticMarket") -> None:
+        """Sets the fee currency of a market; its options have the rates in quote."""
+        if self.fee_currency != "quote":
+            market.operator.set_fees(self.maker_fee, self.taker_fee, self.fee_currency, self.fee_price)
 
     def listings(self, takers: float) -> list[dict[str, object]]:
         """Returns the symbols for the core; `takers` is the fraction of background actions that take."""

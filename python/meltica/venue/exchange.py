@@ -6,21 +6,16 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from meltica._core import SyntheticMarket
-from meltica.errors import ConfigError
 from meltica.http.errors import HttpError
 from meltica.simulator import catalogue
 from meltica.simulator.account import SimulatedAccount, SimulatedNetwork, unknown_symbol
-from meltica.simulator.settings import VenueBehavior, nanos
-from meltica.validation.models import load
-from meltica.validation.units import format_duration, parse_duration
 from meltica.venue import schemas
 from meltica.venue.auth import Credentials, Keys, SkewedClock
-from meltica.venue.limits import RateLimit
+from meltica.venue.limits import PostCounts, RateLimit
+from meltica.venue.operator import Operator
 from meltica.venue.streams import GOING_AWAY, SERVICE_RESTART, Hub
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from meltica.venue.config import VenueSettings
 
 log = logging.getLogger(__name__)
@@ -41,7 +36,6 @@ class Exchange:
         self.market = SyntheticMarket(
             None, market.options(), market.listings(SyntheticMarket.TAKERS), accounts
         )
-        self.behavior = market.venue_behavior
         self.instruments = {listed.symbol: catalogue.instrument(listed.symbol) for listed in market.symbols}
         self.network = SimulatedNetwork(self.market, market.speed)
         self.accounts = {
@@ -56,9 +50,11 @@ class Exchange:
             },
             self.clock,
         )
+        self.operator = Operator(self, market)
         self.hub = Hub(self.market.want, self._refuse, self.keys, self.clock)
+        self.posts = PostCounts()
+        market.set_fees(self.market)
         self._speed = market.speed
-        self._quiet = False
         self._cuts = 0
         self._away = False
         """Whether the last log line about the connection says `disconnected`."""
@@ -93,6 +89,14 @@ class Exchange:
         """Closes every stream."""
         self.hub.close(GOING_AWAY, "the venue stops")
 
+    def account(self, name: str) -> SimulatedAccount:
+        """Returns an account. Raises HttpError unless it exists."""
+        account = self.accounts.get(name)
+        if account is None:
+            names = ", ".join(self.accounts)
+            raise HttpError(404, "unknown_account", f"expected one of {names}, saw {name[:80]!r}")
+        return account
+
     def check_symbol(self, symbol: str) -> None:
         """Raises HttpError unless the venue lists a symbol."""
         if symbol not in self.instruments:
@@ -122,46 +126,6 @@ class Exchange:
             fills=ledger["fills"],
         )
 
-    def faults(self) -> schemas.Faults:
-        """Returns the current faults."""
-        return schemas.Faults(
-            connected=self.market.connected,
-            behavior=self.behavior.model_dump(mode="json"),
-            quiet=self._quiet,
-            clock_skew=self.clock.skew_ms,
-            rate_limit=self.limit.rate,
-        )
-
-    def fault(self, request: schemas.FaultRequest) -> None:
-        """Injects faults. Raises HttpError, and changes nothing, for an invalid one."""
-        behavior = _behavior(self.behavior, request.behavior) if request.behavior else self.behavior
-        duration = _duration(request.disconnect) if isinstance(request.disconnect, str) else None
-        if request.skip_depth is not None:
-            self.check_symbol(request.skip_depth.symbol)
-        if request.behavior:
-            self.behavior = behavior
-            self.market.set_behavior(behavior.options())
-            values = behavior.model_dump(mode="json")
-            changes = ", ".join(f"{name} {values[name]}" for name in request.behavior)
-            log.info("fault: behavior %s", changes)
-        if request.skip_depth is not None:
-            self.market.skip_depth(request.skip_depth.symbol, request.skip_depth.frames)
-            log.info("fault: skipDepth %s, frames %d", request.skip_depth.symbol, request.skip_depth.frames)
-        if request.quiet is not None:
-            self.market.rest(request.quiet)
-            self._quiet = request.quiet
-            log.info("fault: quiet %s", str(request.quiet).lower())
-        if request.clock_skew is not None:
-            self.clock.skew_ms = request.clock_skew
-            log.info("fault: clockSkew %d ms", request.clock_skew)
-        if request.rate_limit is not None:
-            self.limit.rate = request.rate_limit
-            log.info("fault: rateLimit %g", request.rate_limit)
-        if request.disconnect is not None:
-            self.market.disconnect(None if duration is None else nanos(duration))
-            log.info("fault: disconnect %s", format_duration(duration or behavior.disconnect_for))
-        self.nudge()
-
     def _drop_streams(self) -> None:
         """Closes every stream after a disconnect, even one that is over; logs both ends of it."""
         cuts = self.market.cuts
@@ -186,22 +150,3 @@ class Exchange:
         if symbol not in self.instruments:
             return HttpError(404, "unknown_symbol", unknown_symbol(symbol))
         return None
-
-
-def _behavior(current: VenueBehavior, changes: schemas.JsonObject) -> VenueBehavior:
-    """Returns a behavior with some values changed. Raises HttpError."""
-    try:
-        return load(VenueBehavior, {**dict(current), **changes}, subject="behavior")
-    except ConfigError as error:
-        raise HttpError(400, "bad_request", str(error)) from None
-
-
-def _duration(text: str) -> "timedelta":
-    """Parses the duration of a disconnect. Raises HttpError."""
-    try:
-        duration = parse_duration(text)
-    except ValueError as error:
-        raise HttpError(400, "bad_request", f"`disconnect`: {error}, saw {text[:80]!r}") from None
-    if not duration:
-        raise HttpError(400, "bad_request", "`disconnect`: expected a duration above 0, saw none")
-    return duration

@@ -1,7 +1,6 @@
 """The venue's REST routes: public ones, signed ones of an account, and those of the operator."""
 
-import re
-from decimal import Decimal
+import contextlib
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
@@ -17,6 +16,7 @@ from meltica.model.enums import Side
 from meltica.model.orders import NewOrder, OrderSnapshot, is_client_order_id
 from meltica.venue import auth, schemas
 from meltica.venue.auth import Signed
+from meltica.venue.limits import PostCounts
 from meltica.venue.messages import PATH
 
 if TYPE_CHECKING:
@@ -26,12 +26,11 @@ if TYPE_CHECKING:
 MAX_FILLS = 1_000
 MAX_LEVELS = 5_000
 
-_NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
-
 AnyRequest = Request[Any, Any, Any]
 Body = TypeVar("Body", bound=schemas.RequestBody)
 Levels = Annotated[int, Parameter(ge=1, le=MAX_LEVELS)]
 Count = Annotated[int, Parameter(ge=1, le=MAX_FILLS)]
+Counted = Annotated[int, Parameter(ge=1)]
 Natural = Annotated[int, Parameter(ge=0, le=(1 << 63) - 1)]
 
 
@@ -41,20 +40,18 @@ def public(venue: "Exchange") -> list[HTTPRouteHandler]:
 
     @get("/v1/time")
     async def time() -> schemas.Time:
-        return await venue.network.request(
-            lambda: schemas.Time(time=venue.clock.now(), market_time=market.now), changes=False
-        )
+        return await venue.network.query(lambda: schemas.Time(time=venue.clock.now(), market_time=market.now))
 
     @get("/v1/instruments")
     async def instruments() -> schemas.Instruments:
-        return await venue.network.request(
-            lambda: schemas.Instruments(instruments=list(venue.instruments.values())), changes=False
+        return await venue.network.query(
+            lambda: schemas.Instruments(instruments=list(venue.instruments.values()))
         )
 
     @get("/v1/depth", media_type="application/json")
     async def depth(symbol: str, limit: Levels = 1_000) -> bytes:
         venue.check_symbol(symbol)
-        return await venue.network.request(lambda: market.depth(symbol, limit), changes=False)
+        return await venue.network.query(lambda: market.depth(symbol, limit))
 
     @get(PATH)
     async def stream() -> Response[Failure]:
@@ -79,6 +76,7 @@ def signed(venue: "Exchange") -> list[HTTPRouteHandler]:
 
     @post("/v1/orders", opt={TAKES_BODY: True})
     async def submit(request: AnyRequest) -> schemas.OrderJson:
+        _count(venue.posts, await request.body())
         account = await authenticate(request)
         order = _new_order(await _body(request, schemas.OrderRequest))
         return schemas.order(await account.submit(order))
@@ -99,8 +97,8 @@ def signed(venue: "Exchange") -> list[HTTPRouteHandler]:
         changes = await _body(request, schemas.AmendRequest)
         if changes.quantity is None and changes.price is None:
             raise HttpError(400, "bad_request", "expected a quantity, a price or both, saw neither")
-        quantity = None if changes.quantity is None else _number("quantity", changes.quantity)
-        price = None if changes.price is None else _number("price", changes.price)
+        quantity = None if changes.quantity is None else schemas.number("quantity", changes.quantity)
+        price = None if changes.price is None else schemas.number("price", changes.price)
         return schemas.order(await account.amend("", id, quantity=quantity, price=price))
 
     @delete("/v1/orders/{id:str}", status_code=200)
@@ -157,16 +155,59 @@ def operator(venue: "Exchange") -> list[HTTPRouteHandler]:
             cut=hub.cut,
         )
 
+    @get("/v1/requests")
+    async def requests(least: Counted = 1) -> schemas.Requests:
+        posts = venue.posts
+        return schemas.Requests(posts=posts.of_at_least(least), total=posts.total, forgotten=posts.forgotten)
+
     @post("/v1/faults", status_code=200, opt={TAKES_BODY: True})
     async def faults(request: AnyRequest) -> schemas.Faults:
-        venue.fault(await _body(request, schemas.FaultRequest))
-        return venue.faults()
+        venue.operator.fault(await _body(request, schemas.FaultRequest))
+        return venue.operator.faults()
 
     @get("/v1/faults")
     async def current_faults() -> schemas.Faults:
-        return venue.faults()
+        return venue.operator.faults()
 
-    return [ledger, clients, faults, current_faults]
+    return [ledger, clients, requests, faults, current_faults, *_interventions(venue)]
+
+
+def _interventions(venue: "Exchange") -> list[HTTPRouteHandler]:
+    """Returns the routes by which the operator acts on one account."""
+
+    @post("/v1/accounts/{name:str}/transfers", opt={TAKES_BODY: True})
+    async def transfer(request: AnyRequest, name: str) -> schemas.TransferJson:
+        return venue.operator.transfer(name, await _body(request, schemas.TransferRequest))
+
+    @post("/v1/accounts/{name:str}/orders", opt={TAKES_BODY: True})
+    async def place(request: AnyRequest, name: str) -> schemas.PlacedOrder:
+        return venue.operator.place(name, await _body(request, schemas.ForeignOrderRequest))
+
+    @delete("/v1/accounts/{name:str}/orders/{symbol:str}/{id:str}")
+    async def cancel(name: str, symbol: str, id: str) -> None:
+        venue.operator.cancel(name, symbol, id)
+
+    @post("/v1/accounts/{name:str}/forget", status_code=204, opt={TAKES_BODY: True})
+    async def forget(request: AnyRequest, name: str) -> None:
+        venue.operator.forget(name, await _body(request, schemas.ForgetRequest))
+
+    @post("/v1/accounts/{name:str}/older-balance", status_code=204, opt={TAKES_BODY: True})
+    async def older_balance(request: AnyRequest, name: str) -> None:
+        venue.operator.send_older_balance(name, await _body(request, schemas.OlderBalanceRequest))
+
+    return [transfer, place, cancel, forget, older_balance]
+
+
+class _Numbered(msgspec.Struct, rename="camel"):
+    client_order_id: str
+
+
+def _count(posts: PostCounts, body: bytes) -> None:
+    """Counts an order by its client order id, whatever else is wrong with it."""
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        id = msgspec.json.decode(body, type=_Numbered).client_order_id
+        if is_client_order_id(id):
+            posts.count(id)
 
 
 async def _signed(request: AnyRequest) -> Signed:
@@ -206,17 +247,11 @@ def _new_order(body: schemas.OrderRequest) -> NewOrder:
         client_order_id=id,
         symbol=body.symbol,
         side=Side.BUY if body.side == "buy" else Side.SELL,
-        quantity=_number("quantity", body.quantity),
-        price=None if body.price is None else _number("price", body.price),
+        quantity=schemas.number("quantity", body.quantity),
+        price=None if body.price is None else schemas.number("price", body.price),
         time_in_force=body.time_in_force,
         post_only=body.post_only,
     )
-
-
-def _number(name: str, text: str) -> Decimal:
-    if _NUMBER.fullmatch(text) is None:
-        raise HttpError(400, "bad_request", f"`{name}`: expected a number such as 0.25, saw {text[:80]!r}")
-    return Decimal(text)
 
 
 def _found(order: OrderSnapshot | None, id: str) -> schemas.OrderJson:

@@ -3,6 +3,7 @@
 Prices, quantities and amounts are strings. An absent field is left out, never null.
 """
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Literal
@@ -10,7 +11,10 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from meltica.api.envelope import JsonObject, Schema
+from meltica.http.errors import HttpError
 from meltica.model import balances, enums, fills, orders
+
+_NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 
 SideText = Literal["buy", "sell"]
 OrderTypeText = Literal["limit", "market"]
@@ -47,6 +51,57 @@ class SkippedFrames(RequestBody, frozen=True, kw_only=True):
     frames: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
 
 
+class ForeignOrderRequest(RequestBody, frozen=True, kw_only=True):
+    """`POST /v1/accounts/{name}/orders`: an order of another client, without a client order id."""
+
+    symbol: str
+    side: SideText
+    order_type: OrderTypeText
+    quantity: str
+    price: str | None = None
+    time_in_force: enums.TimeInForce = enums.TimeInForce.GTC
+    post_only: bool = False
+
+
+class TransferRequest(RequestBody, frozen=True, kw_only=True):
+    """`POST /v1/accounts/{name}/transfers`: a deposit, or a withdrawal with a negative amount."""
+
+    currency: str
+    amount: str
+
+
+class ForgetRequest(RequestBody, frozen=True, kw_only=True):
+    """`POST /v1/accounts/{name}/forget`."""
+
+    client_order_id: str
+
+
+class OlderBalanceRequest(RequestBody, frozen=True, kw_only=True):
+    """`POST /v1/accounts/{name}/older-balance`."""
+
+    currency: str
+
+
+class Fees(Schema, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The fee rates of all symbols."""
+
+    maker: str
+    taker: str
+    currency: str = "quote"
+    """`quote`, `base`, `received`, or a currency of the symbols."""
+    price: str | UnsetType = UNSET
+    """Price in quote of a currency of the symbols."""
+
+
+class LostAnswersRequest(RequestBody, frozen=True, kw_only=True):
+    """Requests about orders whose answers are lost."""
+
+    method: Literal["POST", "PATCH", "DELETE"]
+    count: Annotated[int, Meta(ge=0, le=1_000_000)] = 1
+    carried_out: str = "0s"
+    """The delay after which the venue carries them out, or `never`."""
+
+
 class FaultRequest(RequestBody, frozen=True, kw_only=True):
     """`POST /v1/faults`."""
 
@@ -59,6 +114,15 @@ class FaultRequest(RequestBody, frozen=True, kw_only=True):
     """The error of the venue's wall clock, in milliseconds."""
     rate_limit: Annotated[float, Meta(ge=0, le=1e6)] | None = None
     """Signed requests per second of each key; 0 for no limit."""
+    fees: Fees | None = None
+    """The fees of later trades."""
+    mute: bool | None = None
+    """Whether the account streams send nothing."""
+    withhold_fills: bool | None = None
+    """Whether new fills are neither reported nor listed."""
+    fills_after_end: bool | None = None
+    """Whether a fill that leaves its order open is reported after the order's end."""
+    lose_answers: LostAnswersRequest | None = None
 
 
 class Time(Schema, frozen=True, kw_only=True):
@@ -79,7 +143,8 @@ class Instruments(Schema, frozen=True, kw_only=True):
 class OrderJson(Schema, frozen=True, kw_only=True):
     """An order, open or ended."""
 
-    client_order_id: str
+    client_order_id: str | UnsetType = UNSET
+    """Absent for an order of another client."""
     venue_order_id: str | UnsetType = UNSET
     symbol: str
     state: enums.OrderState
@@ -117,7 +182,7 @@ class FillJson(Schema, frozen=True, kw_only=True):
     """Counts the venue's fills from 1."""
     time: int
     symbol: str
-    client_order_id: str
+    client_order_id: str | UnsetType = UNSET
     venue_order_id: str
     trade_id: int
     """Counts the symbol's trades from 1."""
@@ -204,6 +269,44 @@ class Faults(Schema, frozen=True, kw_only=True):
     quiet: bool
     clock_skew: int
     rate_limit: float
+    fees: Fees
+    mute: bool
+    withhold_fills: bool
+    fills_after_end: bool
+    lost_answers: dict[str, int]
+    """How many answers are still to be lost, by method."""
+
+
+class PlacedOrder(Schema, frozen=True, kw_only=True):
+    """An order of another client of an account."""
+
+    symbol: str
+    venue_order_id: str
+
+
+class TransferJson(Schema, frozen=True, kw_only=True):
+    """A deposit or a withdrawal."""
+
+    transfer_id: str
+    currency: str
+    amount: str
+
+
+class Requests(Schema, frozen=True, kw_only=True):
+    """The orders that clients have sent."""
+
+    posts: dict[str, int]
+    """Client order id -> number of `POST /v1/orders` with it, refused ones included."""
+    total: int
+    forgotten: int
+    """How many client order ids were forgotten, the oldest first."""
+
+
+def number(name: str, text: str) -> Decimal:
+    """Parses the number of a request. Raises HttpError."""
+    if _NUMBER.fullmatch(text) is None:
+        raise HttpError(400, "bad_request", f"`{name}`: expected a number such as 0.25, saw {text[:80]!r}")
+    return Decimal(text)
 
 
 def text(number: Decimal) -> str:
@@ -215,7 +318,7 @@ def order(snapshot: orders.OrderSnapshot) -> OrderJson:
     """Returns the JSON of an order."""
     force = snapshot.time_in_force
     return OrderJson(
-        client_order_id=snapshot.client_order_id,
+        client_order_id=snapshot.client_order_id or UNSET,
         venue_order_id=_or_unset(snapshot.venue_order_id),
         symbol=snapshot.symbol,
         state=snapshot.state,
@@ -242,7 +345,7 @@ def fill(one: fills.Fill) -> FillJson:
         execution_id=one.execution_id,
         time=one.time,
         symbol=one.symbol,
-        client_order_id=one.client_order_id,
+        client_order_id=one.client_order_id or UNSET,
         venue_order_id=one.venue_order_id,
         trade_id=int(one.trade_id),
         side=_SIDES[one.side],

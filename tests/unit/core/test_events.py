@@ -52,7 +52,13 @@ PAYLOADS: dict[str, dict[str, Any]] = {
         "lastFee": "-0.01",
         "lastFeeCurrency": "USDT",
     },
-    "BalanceUpdate": {"total": "2", "available": "1"},
+    "BalanceUpdate": {
+        "total": "2",
+        "available": "1",
+        "change": "-0.5",
+        "reason": "withdrawal",
+        "transferId": "t1",
+    },
     "Extension": {"name": "x", "data": {"a": [1, None, "é"]}},
     "BookGap": {"expected": 5, "seen": 9},
     "MarketStale": {"reason": "crossed"},
@@ -75,6 +81,19 @@ def test_round_trips(kind: str) -> None:
     assert repr(first).startswith(f"{kind}(BTC-USDT@p #9")
     with pytest.raises(AttributeError):
         first.seq = 1
+
+
+def test_a_balance_has_its_transfer_as_a_whole_or_not_at_all() -> None:
+    balance = event("BalanceUpdate")
+    assert (balance.change, balance.reason, balance.transfer_id) == (-0.5, "withdrawal", "t1")
+    absent = event("BalanceUpdate", change=None, reason=None, transferId=None)
+    assert (absent.change, absent.change_decimal, absent.reason, absent.transfer_id) == (None,) * 4
+    assert absent != balance
+    assert {"change", "reason", "transferId"}.isdisjoint(absent.to_dict()["payload"])
+    with pytest.raises(ValueError, match="change"):
+        event("BalanceUpdate", change=None)
+    with pytest.raises(ValueError, match="deposit or withdrawal"):
+        event("BalanceUpdate", reason="gift")
 
 
 def test_numbers_are_exact_and_floats_their_nearest() -> None:
@@ -122,7 +141,7 @@ def test_a_float_is_the_float_of_its_decimal(text: str) -> None:
             "price quantity filled_quantity remaining_quantity average_price fee "
             "last_quantity last_price last_fee",
         ),
-        ("BalanceUpdate", "total available", "total available"),
+        ("BalanceUpdate", "total available change", "total available change"),
     ):
         check_floats(event(kind, **dict.fromkeys(keys.split(), text)), names.split(), text)
     level = meltica.PriceLevel(text, text)

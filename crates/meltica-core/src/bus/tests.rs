@@ -62,7 +62,9 @@ fn send(publisher: &mut Publisher, (kind, of, tag): Mark) -> Result<Option<u64>,
             interval: None,
             closed: None,
         }),
-        Kind::BalanceUpdate => Payload::Balance(BalanceUpdate { total: number, available: number }),
+        Kind::BalanceUpdate => {
+            Payload::Balance(BalanceUpdate { total: number, available: number, transfer: None })
+        }
         _ => Payload::Risk(Box::new(RiskControl {
             strategy_id: tag.to_string(),
             status: String::new(),

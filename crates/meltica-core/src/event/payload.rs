@@ -1,6 +1,6 @@
 //! The payloads of the kinds.
 
-use super::{Nanos, Side};
+use super::{Nanos, Side, Transfer};
 use crate::decimal::Decimal;
 use crate::pool::Recycle;
 
@@ -180,6 +180,11 @@ pub enum OrderState {
 }
 
 impl OrderState {
+    /// Returns whether the order has ended.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Filled | Self::Cancelled | Self::Rejected | Self::Expired)
+    }
+
     /// Every state that a report can have.
     pub const ALL: [Self; 7] = [
         Self::Ack,
@@ -319,6 +324,8 @@ pub struct BalanceUpdate {
     pub total: Decimal,
     /// The amount not reserved by open orders.
     pub available: Decimal,
+    /// The deposit or withdrawal that led to it, if one did.
+    pub transfer: Option<Box<Transfer>>,
 }
 
 /// A risk check that was triggered or cleared.

@@ -221,9 +221,9 @@ impl Engine {
             taker.remaining -= quantity;
             let (taker_fee, maker_fee) = self.exchange(ledger, taker, &mut maker, price, quantity); // 3
             self.trades += 1;
-            let party = |order: &Order, fee| {
+            let party = |order: &Order, (fee_asset, fee)| {
                 let Order { id, tag, account, remaining, .. } = *order;
-                Party { order: id, tag, account, remaining, fee }
+                Party { order: id, tag, account, fee_asset, remaining, fee }
             };
             out.push(Outcome::Filled(Fill {
                 trade_id: self.trades,
@@ -242,7 +242,7 @@ impl Engine {
         false
     }
 
-    /// Transfers the amounts of a trade and returns the fees of taker and maker.
+    /// Transfers the amounts of a trade and returns the fees of taker and maker, each with its asset.
     #[inline]
     fn exchange(
         &self,
@@ -251,30 +251,23 @@ impl Engine {
         maker: &mut Order,
         price: i64,
         quantity: i64,
-    ) -> (i128, i128) {
+    ) -> ((AssetId, i128), (AssetId, i128)) {
         let base = i128::from(quantity) * self.factors.0;
         let quote = i128::from(price) * i128::from(quantity) * self.factors.1;
-        let fees = self.fees;
-        let of = |side| if fees.in_quote(side) { quote } else { base };
-        let taker_fee = fees.charge(of(taker.side), fees.taker(), &mut taker.carry); // 9
-        let maker_fee = fees.charge(of(maker.side), fees.maker(), &mut maker.carry);
         let (buyer, seller) = match taker.side {
             Side::Buy => (taker.account, maker.account),
             Side::Sell => (maker.account, taker.account),
         };
         ledger.pay(seller, buyer, self.base, base);
         ledger.pay(buyer, seller, self.quote, quote);
-        for (order, fee) in [(&*taker, taker_fee), (&*maker, maker_fee)] {
-            if fee != 0 {
-                ledger.pay(order.account, AccountId::FEES, self.fee_asset(order.side), fee);
-            }
-        }
+        let taker_fee = self.charge(ledger, taker, self.fees.taker(), [base, quote]); // 9
+        let maker_fee = self.charge(ledger, maker, self.fees.maker(), [base, quote]);
         // The maker's reservation covers this exactly: see `fees`.
         let gives = match maker.side {
             Side::Buy => quote,
             Side::Sell => base,
         };
-        let on_top = if fees.on_top(maker.side) { maker_fee } else { 0 };
+        let on_top = if self.fees.on_top(maker.side) { maker_fee.1.max(0) } else { 0 };
         ledger.reserve(maker.account, self.given(maker.side), -(gives + on_top)); // 10
         (taker_fee, maker_fee)
     }
@@ -287,7 +280,7 @@ impl Engine {
         price: i64,
         quantity: i64,
         carry: u32,
-        rate: u32,
+        rate: i32,
     ) -> (AssetId, i128) {
         self.need_for(side, i128::from(price) * i128::from(quantity), quantity, carry, rate)
     }
@@ -299,15 +292,28 @@ impl Engine {
         side: Side,
         notional: i128,
         quantity: i64,
-        mut carry: u32,
-        rate: u32,
+        carry: u32,
+        rate: i32,
     ) -> (AssetId, i128) {
+        (self.given(side), self.need_under(&self.fees, side, notional, quantity, carry, rate))
+    }
+
+    /// Like [`Self::need_for`] under given fees. A rebate is not counted on.
+    #[inline]
+    pub(super) fn need_under(
+        &self,
+        fees: &Fees,
+        side: Side,
+        notional: i128,
+        quantity: i64,
+        mut carry: u32,
+        rate: i32,
+    ) -> i128 {
         let gives = match side {
             Side::Buy => notional * self.factors.1,
             Side::Sell => i128::from(quantity) * self.factors.0,
         };
-        let fee = if self.fees.on_top(side) { self.fees.charge(gives, rate, &mut carry) } else { 0 };
-        (self.given(side), gives + fee)
+        gives + if fees.on_top(side) && rate > 0 { fees.charge(gives, rate, &mut carry) } else { 0 }
     }
 
     /// Returns the reservation of the open order in a slot.
@@ -325,13 +331,17 @@ impl Engine {
         }
     }
 
-    /// Returns the asset in which a side pays its fees.
+    /// Returns the asset in which a side pays its fees; of [`super::FeeAsset::Other`], where it has too little of it.
     pub const fn fee_asset(&self, side: Side) -> AssetId {
         if self.fees.in_quote(side) { self.quote } else { self.base }
     }
 
     pub(super) const fn fees(&self) -> &Fees {
         &self.fees
+    }
+
+    pub(super) fn set_fees(&mut self, fees: Fees) {
+        self.fees = fees;
     }
 
     pub(super) const fn factors(&self) -> (i128, i128) {

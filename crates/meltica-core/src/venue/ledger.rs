@@ -84,6 +84,11 @@ impl Ledger {
         (0..self.assets.len() as u32).map(AssetId)
     }
 
+    #[cfg(test)]
+    pub(super) fn accounts(&self) -> impl Iterator<Item = AccountId> {
+        (0..self.funded.len() as u32).map(AccountId)
+    }
+
     /// Returns an asset's number of digits after the point.
     pub fn scale(&self, asset: AssetId) -> u8 {
         self.assets[asset.0 as usize].scale
@@ -175,6 +180,16 @@ impl Ledger {
         self.balances[from].total -= amount;
         self.balances[to].total += amount;
         self.assets[asset.0 as usize].moved += amount;
+    }
+
+    /// Transfers a fee that was checked before; the account receives a negative one.
+    #[inline]
+    pub(super) fn pay_fee(&mut self, account: AccountId, asset: AssetId, fee: i128) {
+        if fee > 0 {
+            self.pay(account, AccountId::FEES, asset, fee);
+        } else if fee < 0 {
+            self.pay(AccountId::FEES, account, asset, -fee);
+        }
     }
 
     #[cfg(test)]

@@ -2,7 +2,7 @@
 //! ([`super::InstrumentRules`]), money is in the smallest units of its asset ([`super::Ledger`]).
 
 use super::Reject;
-use super::ledger::AccountId;
+use super::ledger::{AccountId, AssetId};
 use crate::event::{Side, TimeInForce};
 
 /// The engine's id of an order: ascending in time, never reused, never 0.
@@ -207,9 +207,11 @@ pub struct Party {
     pub tag: u64,
     /// The account that owns the order.
     pub account: AccountId,
+    /// The asset of the fee.
+    pub fee_asset: AssetId,
     /// Quantity still open after the trade.
     pub remaining: i64,
-    /// The fee, in the asset that [`super::Engine::fee_asset`] returns for the side.
+    /// The fee; negative for a rebate.
     pub fee: i128,
 }
 

@@ -277,8 +277,16 @@ event_class! {
         /// float: The part of `total` that open orders do not hold, in the currency `symbol`.
         available available_decimal = b.available;
     }
-    optional {}
-    plain {}
+    optional {
+        /// float | None: Amount of the deposit or withdrawal, negative for a withdrawal; None for any other change.
+        change change_decimal = b.transfer.as_ref().map(|transfer| transfer.change);
+    }
+    plain {
+        /// str | None: `deposit` or `withdrawal`; None for any other change.
+        reason: Option<&'static str> = b.transfer.as_ref().map(|transfer| transfer.reason.name());
+        /// str | None: The venue's id of the deposit or withdrawal; None for any other change.
+        transfer_id: Option<String> = b.transfer.as_ref().map(|transfer| transfer.id.clone());
+    }
     object {}
 }
 

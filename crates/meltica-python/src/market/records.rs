@@ -5,18 +5,23 @@ use crate::payload::exec_to_dict;
 use meltica_core::decimal::Decimal;
 use meltica_core::event::{Liquidity, Side};
 use meltica_core::venue::market::{Market, Pair, UserFill, UserOrder, exec_report};
-use meltica_core::venue::{AccountId, BookLevel};
+use meltica_core::venue::{AccountId, AssetId, BookLevel};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 /// Returns the state of an order with its `symbol` and `time`.
 pub fn order_dict<'py>(py: Python<'py>, market: &Market, order: &UserOrder) -> PyResult<Bound<'py, PyDict>> {
     let pair = &market.pairs()[order.pair];
-    let fee_scale = market.scale(pair.engine().fee_asset(order.side));
-    let out = exec_to_dict(py, &exec_report(pair, order, None, fee_scale))?;
+    let report = exec_report(pair, order, None, |asset| (name(market, asset), market.scale(asset)));
+    let out = exec_to_dict(py, &report)?;
     out.set_item("symbol", &pair.instrument().symbol)?;
     out.set_item("time", order.time)?;
     Ok(out)
+}
+
+fn name(market: &Market, asset: AssetId) -> &str {
+    let found = market.assets().iter().find(|(_, id)| *id == asset);
+    found.map_or("", |(name, _)| name)
 }
 
 /// Returns an account's balances at the market's time, by currency.
@@ -44,21 +49,19 @@ pub struct FillRecord {
     price: Decimal,
     quantity: Decimal,
     fee: Decimal,
-    currency: Option<String>,
+    currency: String,
 }
 
 impl FillRecord {
     /// Copies a fill of the market.
     pub fn new(market: &Market, fill: &UserFill) -> Self {
         let pair = &market.pairs()[fill.pair];
-        let asset = pair.engine().fee_asset(fill.side);
-        let currency = market.assets().iter().find(|(_, id)| *id == asset);
         Self {
             symbol: pair.instrument().symbol.clone(),
             price: pair.rules().price(fill.price),
             quantity: pair.rules().quantity(fill.quantity),
-            fee: market.money(asset, fill.fee),
-            currency: currency.map(|(name, _)| name.clone()),
+            fee: market.money(fill.fee_asset, fill.fee),
+            currency: name(market, fill.fee_asset).to_owned(),
             fill: fill.clone(),
         }
     }

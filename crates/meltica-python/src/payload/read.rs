@@ -5,7 +5,7 @@ use crate::convert::{decimal, json_dumps, parse_rfc3339, value_error};
 use meltica_core::decimal::Decimal;
 use meltica_core::event::{
     BalanceUpdate, Book, BookGap, ExecReport, Kind, Kline, Liquidity, OrderState, Payload, PriceLevel,
-    RiskControl, ShortText, Side, StaleReason, Ticker, TimeInForce, Trade, VenueId,
+    RiskControl, ShortText, Side, StaleReason, Ticker, TimeInForce, Trade, Transfer, TransferReason, VenueId,
 };
 use meltica_core::instrument::{Instrument, InstrumentType, OptionType};
 use pyo3::exceptions::{PyKeyError, PyTypeError};
@@ -115,9 +115,11 @@ pub fn from_dict(kind: Kind, data: &Bound<'_, PyAny>) -> PyResult<Parsed> {
                 inner.cast::<PyMapping>().map_err(|_| value_error("payload: expected an instrument"))?;
             Payload::Instrument(Box::new(instrument_from_dict(&Fields(inner))?))
         }
-        Kind::BalanceUpdate => {
-            Payload::Balance(BalanceUpdate { total: f.number("total")?, available: f.number("available")? })
-        }
+        Kind::BalanceUpdate => Payload::Balance(BalanceUpdate {
+            total: f.number("total")?,
+            available: f.number("available")?,
+            transfer: transfer(&f)?.map(Box::new),
+        }),
         Kind::RiskControl => Payload::Risk(Box::new(risk_control(&f)?)),
         Kind::Extension => {
             // The data of an extension may be None.
@@ -159,6 +161,21 @@ fn exec_report(f: &Fields<'_, '_>) -> PyResult<ExecReport> {
         last_fee: f.opt_number("lastFee")?,
         last_fee_currency: f.opt_text("lastFeeCurrency")?,
     })
+}
+
+/// Reads the deposit or withdrawal of a balance; its three keys come together.
+fn transfer(f: &Fields<'_, '_>) -> PyResult<Option<Transfer>> {
+    const KEYS: [&str; 3] = ["transferId", "change", "reason"];
+    for key in KEYS {
+        if f.opt(key)?.is_some() {
+            return Ok(Some(Transfer {
+                id: f.text("transferId")?,
+                change: f.number("change")?,
+                reason: f.named("reason", TransferReason::from_name, "deposit or withdrawal")?,
+            }));
+        }
+    }
+    Ok(None)
 }
 
 fn risk_control(f: &Fields<'_, '_>) -> PyResult<RiskControl> {

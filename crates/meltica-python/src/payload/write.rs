@@ -64,6 +64,10 @@ pub fn to_dict<'py>(
         Payload::Instrument(i) => drop(out.put("instrument", instrument_to_dict(py, i)?)?),
         Payload::Balance(b) => {
             out.put("currency", symbol)?.number("total", b.total)?.number("available", b.available)?;
+            if let Some(transfer) = &b.transfer {
+                out.number("change", transfer.change)?.put("reason", transfer.reason.name())?;
+                out.put("transferId", &transfer.id)?;
+            }
         }
         Payload::Risk(r) => {
             out.put("strategyId", &r.strategy_id)?.put("provider", provider)?;

@@ -103,6 +103,7 @@ class FakeAdapter(Adapter):
         self._market = SyntheticMarket(
             self._producer, settings.options(), settings.listings(_TAKERS), {ACCOUNT: settings.funds()}
         )
+        settings.set_fees(self._market)
         symbols = frozenset(listed.symbol for listed in settings.symbols)
         self._account = SimulatedAccount(
             self._market, SimulatedNetwork(self._market, self._speed), symbols, ACCOUNT

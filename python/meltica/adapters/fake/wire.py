@@ -36,6 +36,7 @@ from meltica.adapters import (
     Request,
     Side,
     TimeInForce,
+    Transfer,
     Unauthenticated,
     VenueError,
     VenueMessage,
@@ -159,7 +160,7 @@ class FakeWire(LiveAdapter):
             case "order":
                 self.account.publish_order(_order(message), _reported_fill(message))
             case "balance":
-                self.account.publish_balance(message["currency"], _balance(message))
+                self.account.publish_balance(message["currency"], _balance(message), _transfer(message))
             case other:
                 raise ProtocolError("unknown_frame", f"expected an order or a balance, saw {other!r}")
 
@@ -204,7 +205,7 @@ class FakeAccount(LiveAccount):
         amend=True, cancel_all=CancelAllScope.ACCOUNT, reduce_only=False, dead_man=False, account_fills=True
     )
     # The window for the time of a request, the longest delay of a request at the venue, and 3 s.
-    arrives_within: ClassVar[float] = 5.0 + 2.0 + 3.0
+    arrives_within: ClassVar[float] = 5.0 + 10.0 + 3.0
 
     def __init__(self, venue: FakeWire, loop: LoopThread) -> None:
         super().__init__(loop)
@@ -353,6 +354,12 @@ def _fill(message: VenueMessage) -> Fill:
 
 def _balance(message: VenueMessage) -> Balance:
     return Balance(Decimal(message["total"]), Decimal(message["available"]), message["time"])
+
+
+def _transfer(message: VenueMessage) -> Transfer | None:
+    """Returns the deposit or withdrawal that a balance reports."""
+    id = message.get("transferId")
+    return None if id is None else Transfer(id, Decimal(message["change"]))
 
 
 def _decimal(message: VenueMessage, key: str) -> Decimal | None:

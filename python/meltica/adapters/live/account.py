@@ -30,7 +30,7 @@ from meltica.errors import (
     one_line,
 )
 from meltica.model.account import Account, AccountCapabilities
-from meltica.model.balances import Balance
+from meltica.model.balances import Balance, Transfer
 from meltica.model.enums import OrderState
 from meltica.model.fills import Fill, FillMark
 from meltica.model.orders import NewOrder, OrderSnapshot
@@ -189,9 +189,12 @@ class LiveAccount(Account):
             )
         self._publish(reports)
 
-    def publish_balance(self, currency: str, balance: Balance) -> None:
-        """Publishes a balance that the stream reports, unless a newer one was published."""
-        self._publish(self._tracker.balance_reported(currency, balance))
+    def publish_balance(self, currency: str, balance: Balance, transfer: Transfer | None = None) -> None:
+        """Publishes a balance that the stream reports, unless a newer one was published.
+
+        A balance with the deposit or withdrawal that led to it is always published.
+        """
+        self._publish(self._tracker.balance_reported(currency, balance, transfer))
 
     async def reconcile(self) -> None:
         """Publishes what the stream missed; retries until the venue has answered every query."""

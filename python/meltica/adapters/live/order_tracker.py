@@ -23,7 +23,8 @@ The rules, by the numbers in the code:
 6. An order that was reported or accepted as open, and that the venue no longer knows, is published once as
    UNKNOWN with reason `unknown_to_venue`. It is queried again after each reconnect; the venue's next report
    is published as usual.
-7. A balance is published unless a newer one was. A currency that the venue no longer lists is published once
+7. A balance is published unless a newer one was; one with a deposit or a withdrawal always is. A currency
+   that the venue no longer lists is published once
    with a balance of zero.
 8. The order of a listed fill is queried after each reconnect until a report of the order includes the fill.
 9. An order without a client order id is another client's, and cannot be queried: the stream's reports of it
@@ -39,7 +40,7 @@ from typing import NamedTuple
 
 from meltica.adapters.live.order_states import advances, is_another, same_venue_id, sums
 from meltica.adapters.live.reports import BalanceReport, OrderReport, Report
-from meltica.model.balances import Balance
+from meltica.model.balances import Balance, Transfer
 from meltica.model.enums import OrderState
 from meltica.model.fills import Fill
 from meltica.model.orders import NewOrder, OrderSnapshot
@@ -205,12 +206,17 @@ class OrderTracker:
         """Returns what to publish of a report of the stream."""
         return [] if self._rejects_second_order(order) else [OrderReport(order, fill)]  # 1, 2
 
-    def balance_reported(self, currency: str, balance: Balance) -> list[BalanceReport]:
+    def balance_reported(
+        self, currency: str, balance: Balance, transfer: Transfer | None = None
+    ) -> list[BalanceReport]:
         """Returns what to publish of a balance that the venue had at its time."""
-        last = self._balances.get(currency)
-        if last is not None and balance.time < last.balance.time:  # 7
+        if transfer is None and self._is_older(currency, balance):  # 7
             return []
-        return [BalanceReport(currency, balance)]
+        return [BalanceReport(currency, balance, transfer)]
+
+    def _is_older(self, currency: str, balance: Balance) -> bool:
+        last = self._balances.get(currency)
+        return last is not None and balance.time < last.balance.time
 
     def disconnected(self) -> None:
         """Records that the stream is lost. Later reports do not narrow what is read after the reconnect."""
@@ -280,7 +286,8 @@ class OrderTracker:
     def published(self, report: Report) -> None:
         """Records that a report was published."""
         if isinstance(report, BalanceReport):
-            self._balances[report.currency] = report
+            if not self._is_older(report.currency, report.balance):
+                self._balances[report.currency] = report
             self._newest = max(self._newest, report.balance.time)
             return
         order = report.order

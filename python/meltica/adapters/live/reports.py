@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from meltica.model.balances import Balance
+from meltica.model.balances import Balance, Transfer
 from meltica.model.fills import Fill
 from meltica.model.orders import OrderSnapshot, exec_report
 
@@ -24,12 +24,24 @@ class BalanceReport(NamedTuple):
 
     currency: str
     balance: Balance
+    transfer: Transfer | None = None
+    """The deposit or withdrawal that led to it."""
 
     @property
     def event(self) -> tuple[str, str, dict[str, Any], int | None]:
         """Kind, symbol, payload and venue time of the event."""
         balance = self.balance
-        payload = {"currency": self.currency, "total": balance.total, "available": balance.available}
+        payload: dict[str, Any] = {
+            "currency": self.currency,
+            "total": balance.total,
+            "available": balance.available,
+        }
+        if self.transfer is not None:
+            payload |= {
+                "change": self.transfer.change,
+                "reason": self.transfer.reason,
+                "transferId": self.transfer.transfer_id,
+            }
         return "BalanceUpdate", self.currency, payload, balance.time
 
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from meltica import BalanceUpdate
 from meltica.adapters.fake.wire import FakeAccount, FakeWire
 from meltica.adapters.live.order_tracker import OrderTracker
 from meltica.errors import OrderRefused
@@ -15,6 +16,7 @@ from meltica.model.enums import OrderState, OrderType, Side
 from meltica.model.fills import START, Fill, FillMark
 from meltica.model.orders import NewOrder, OrderSnapshot
 from meltica.runtime.loop_thread import LoopThread
+from meltica.testing import Rig
 from tests.support.scripted import until
 from tests.support.scripted_venue import T0, Wire, buy, fill, order, reported, trading
 
@@ -139,6 +141,24 @@ def test_an_order_of_another_client_is_reported_and_not_queried(reads: int) -> N
         assert tracker.reconciled(reading) == []
         tracker.complete(reading)
         assert tracker.unexplained_fills == ()
+
+
+async def test_what_other_clients_and_transfers_do_is_published() -> None:
+    async with trading() as (fake, rig):
+        foreign = {key: value for key, value in order("x", "FILLED", "2").items() if key != "clientOrderId"}
+        await fake.send_private({"type": "order", **foreign})
+        balance = {"type": "balance", "currency": "USDT", "total": "5", "available": "4", "time": T0 + 2}
+        transfer = {"change": "-2.5", "reason": "withdrawal", "transferId": "t7"}
+        await fake.send_private({**balance, **transfer})
+        await until(lambda: any(each.transfer_id for each in _balances(rig)), "the withdrawal")
+        assert reported(rig) == [("", "FILLED", 2)]
+        [withdrawal] = [each for each in _balances(rig) if each.transfer_id is not None]
+        assert (withdrawal.transfer_id, withdrawal.reason) == ("t7", "withdrawal")
+        assert (withdrawal.change_decimal, withdrawal.total_decimal) == (Decimal("-2.5"), 5)
+
+
+def _balances(rig: Rig) -> list[BalanceUpdate]:
+    return [cast(BalanceUpdate, event) for event in rig.since(0, "BalanceUpdate", "USDT")]
 
 
 def _foreign_fill(number: int) -> Fill:

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from meltica.adapters.live.order_tracker import LATE, UNKNOWN_TO_VENUE
 from meltica.adapters.live.reports import BalanceReport, OrderReport
-from meltica.model.balances import Balance
+from meltica.model.balances import Balance, Transfer
 from meltica.model.enums import OrderState
 from tests.support.tracked_account import TrackedAccount
 from tests.support.venue_model import T0, new_order
@@ -225,6 +225,27 @@ def test_a_balance_is_published_unless_a_newer_one_was(account: TrackedAccount) 
     reading = account.tracker.start_reading(0)
     reading.time, reading.balances = T0 + 1, {"USDT": old, "BTC": old}
     assert [each.event[1] for each in account.tracker.reconciled(reading)] == ["BTC"]
+
+
+def test_a_deposit_is_published_with_an_older_balance_and_does_not_hide_the_newer(
+    account: TrackedAccount,
+) -> None:
+    old, new = Balance(Decimal(1), Decimal(1), T0 + 1), Balance(Decimal(2), Decimal(2), T0 + 2)
+    tracker = account.tracker
+    [report] = tracker.balance_reported("USDT", new)
+    tracker.published(report)
+    [late] = tracker.balance_reported("USDT", old, Transfer("t1", Decimal(1)))
+    assert late.event[2] == {
+        "currency": "USDT",
+        "total": 1,
+        "available": 1,
+        "change": 1,
+        "reason": "deposit",
+        "transferId": "t1",
+    }
+    tracker.published(late)
+    assert tracker.balance_reported("USDT", old) == []
+    assert tracker.balance_reported("USDT", new) != []
 
 
 def test_a_currency_that_is_no_longer_listed_is_published_as_empty(account: TrackedAccount) -> None:

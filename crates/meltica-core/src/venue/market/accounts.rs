@@ -2,7 +2,7 @@
 
 use super::machine::Market;
 use super::orders::{Refusal, Request, UserFill, UserOrder};
-use super::sink::{Event, Report, Sink};
+use super::sink::Sink;
 use crate::decimal::Decimal;
 use crate::event::{Nanos, OrderState};
 use crate::venue::increments::exact;
@@ -37,7 +37,7 @@ impl Market {
     pub fn deposit(&mut self, account: AccountId, asset: AssetId, amount: Decimal) -> Result<(), Reject> {
         let units = amount.normalize().rescale(self.ledger.scale(asset)).ok_or(Reject::Overflow)?;
         self.ledger.transfer(AccountId::OUTSIDE, account, asset, units.mantissa())?;
-        self.reported_balances.insert((account, asset), self.ledger.balance(account, asset));
+        self.reporter.balance(account, asset, self.ledger.balance(account, asset), self.now);
         Ok(())
     }
 
@@ -57,7 +57,8 @@ impl Market {
         self.orders.of(account)
     }
 
-    /// Returns the fills of all accounts with a number above `number`, of the venue's last 1,048,576 fills.
+    /// Returns the fills of all accounts with a number above `number`, of the venue's last 1,048,576 fills. Withheld
+    /// fills are left out.
     pub fn fills_since(&self, number: u64) -> impl Iterator<Item = &UserFill> {
         self.orders.fills_since(number)
     }
@@ -80,6 +81,9 @@ impl Market {
     /// Refuses a client order id that an open order has. Such a refusal is not reported, because a report with that id
     /// would seem to concern the open order.
     fn check_id(&self, account: AccountId, client_order_id: &str) -> Result<(), Refusal> {
+        if client_order_id.is_empty() {
+            return Ok(());
+        }
         match self.orders.find_open(account, client_order_id) {
             Some(_) => Err(Refusal::DuplicateId(client_order_id.to_owned())),
             None => Ok(()),
@@ -109,7 +113,7 @@ impl Market {
                 let text = self.pairs[pair].engine.explain(&self.ledger, &command, reject);
                 let reason = Some(text.clone().into());
                 if let Some(order) = self.orders.end(tag, OrderState::Rejected, self.now, reason) {
-                    sink.on(&self.pairs[pair], self.now, Event::Report(Report { order, fill: None }));
+                    self.reporter.order(sink, &self.pairs[pair], self.now, order, None);
                 }
                 Err(Refusal::Engine(reject, text))
             }
@@ -129,7 +133,7 @@ impl Market {
         }
         let order = UserOrder::new(account, pair, request, self.now);
         let order = self.orders.refuse(order, Refusal::Injected.to_string());
-        sink.on(&self.pairs[pair], self.now, Event::Report(Report { order, fill: None }));
+        self.reporter.order(sink, &self.pairs[pair], self.now, order, None);
         Refusal::Injected
     }
 

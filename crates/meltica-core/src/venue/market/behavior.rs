@@ -87,6 +87,12 @@ pub enum Failure {
     Before,
     /// After its execution; the response was lost.
     After,
+    /// The response was lost, and the request is never carried out.
+    Never,
+    /// The response was lost, and the request is carried out after a delay: see [`SimulatedVenue::later`].
+    ///
+    /// [`SimulatedVenue::later`]: super::SimulatedVenue::later
+    Later(Nanos),
 }
 
 /// Draws latency and failure of requests.

@@ -8,28 +8,29 @@ use super::behavior::Behavior;
 use super::budget::Budget;
 use super::machine::Market;
 use super::network::SimulatedNetwork;
-use super::orders::{UserFill, UserOrder};
 use super::pacer::{Intervals, Pacer, Stream};
 use super::pair::Pair;
 use super::refresh::{Item, Refresh};
 use super::report::exec_report;
 use super::simulated_venue::Outlet;
-use super::sink::{Event, Print, Quote, Sink};
+use super::sink::{BalanceChange, Event, Print, Quote, Report, Sink};
 use super::tape::Candle;
 use crate::dispatch::{NotDispatched, Origin};
 use crate::event::{
-    BalanceUpdate, Book, ExecReport, Kind, Kline, Nanos, Payload, ShortText, Ticker, Trade, VenueId,
+    BalanceUpdate, Book, ExecReport, Kind, Kline, Nanos, Payload, ShortText, Ticker, Trade, Transfer,
+    TransferReason, VenueId,
 };
 use crate::feed::Feed;
 use crate::instrument::Instrument;
 use crate::names::SymbolId;
 use crate::venue::increments::exact;
-use crate::venue::{AccountId, AssetId, Balance};
+use crate::venue::{AccountId, AssetId};
 
 /// An asset with its symbol in the data plane.
 #[derive(Debug, Clone)]
 struct Asset {
     id: AssetId,
+    name: String,
     symbol: SymbolId,
     scale: u8,
 }
@@ -76,6 +77,8 @@ pub struct Broadcast {
     network: SimulatedNetwork<Message>,
     refresh: Refresh,
     connected: bool,
+    /// Whether the account's events are lost.
+    muted: bool,
 }
 
 /// The sink of one run: a [`Broadcast`] and its feed.
@@ -93,7 +96,7 @@ impl Broadcast {
     pub fn new(market: &Market, account: AccountId, intervals: Intervals, kline: &str) -> Self {
         let asset = |(name, id): &(String, AssetId)| {
             let scale = market.scale(*id);
-            Asset { id: *id, symbol: SymbolId::intern(name), scale }
+            Asset { id: *id, name: name.clone(), symbol: SymbolId::intern(name), scale }
         };
         Self {
             symbols: market.pairs().iter().map(|pair| SymbolId::intern(&pair.instrument().symbol)).collect(),
@@ -104,6 +107,7 @@ impl Broadcast {
             network: SimulatedNetwork::new(0, Behavior::default()),
             refresh: Refresh::default(),
             connected: true,
+            muted: false,
         }
     }
 
@@ -157,18 +161,30 @@ impl Broadcasting<'_> {
         time: Nanos,
         content: impl FnOnce(&Broadcast) -> Content,
     ) {
-        if self.stopped.is_err() || !self.state.connected {
+        self.publish_at(kind, symbol, (time, time), content);
+    }
+
+    /// Publishes an event with a venue time, at a time.
+    #[inline]
+    fn publish_at(
+        &mut self,
+        kind: Kind,
+        symbol: SymbolId,
+        (time, now): (Nanos, Nanos),
+        content: impl FnOnce(&Broadcast) -> Content,
+    ) {
+        let is_report = matches!(kind, Kind::ExecReport | Kind::BalanceUpdate);
+        if self.stopped.is_err() || !self.state.connected || (is_report && self.state.muted) {
             return;
         }
-        let is_report = matches!(kind, Kind::ExecReport | Kind::BalanceUpdate);
         if self.state.network.is_immediate(is_report) {
-            let origin = self.origin(kind, symbol, time, time);
+            let origin = self.origin(kind, symbol, time, now);
             let state = &*self.state;
             let published = self.feed.publish_with(origin, || content(state).into());
             self.record(published);
         } else if self.feed.publisher().wanted(kind, symbol).is_some() {
             let content = content(self.state);
-            self.state.network.send(time, is_report, Message::Event { kind, symbol, time, content });
+            self.state.network.send(now, is_report, Message::Event { kind, symbol, time, content });
         }
     }
 
@@ -223,26 +239,41 @@ impl Broadcasting<'_> {
             }
             Item::Order(account, id) => {
                 if let Some(order) = market.order(account, &id) {
-                    self.report(&market.pairs()[order.pair], order, None, now);
+                    let report = Report { order, fill: None, time: now };
+                    self.report(&market.pairs()[order.pair], now, report);
                 }
             }
-            Item::Balance(account, asset) => self.balance(now, asset, market.balance(account, asset)),
+            Item::Balance(account, asset) => {
+                self.balance(now, &BalanceChange::of(market, account, asset));
+            }
         }
     }
 
-    fn balance(&mut self, time: Nanos, asset: AssetId, balance: Balance) {
-        let Asset { symbol, scale, .. } = *self.state.asset(asset);
-        self.publish(Kind::BalanceUpdate, symbol, time, |_| {
+    fn balance(&mut self, now: Nanos, change: &BalanceChange) {
+        let Asset { symbol, scale, .. } = *self.state.asset(change.asset);
+        let BalanceChange { balance, time, transfer, .. } = *change;
+        self.publish_at(Kind::BalanceUpdate, symbol, (time, now), |_| {
             let (total, available) = (exact(balance.total, scale), exact(balance.available(), scale));
-            Content::Balance(BalanceUpdate { total, available })
+            let transfer = transfer.map(|transfer| {
+                Box::new(Transfer {
+                    id: transfer.id.to_string(),
+                    change: exact(transfer.amount, scale),
+                    reason: TransferReason::of(transfer.amount),
+                })
+            });
+            Content::Balance(BalanceUpdate { total, available, transfer })
         });
     }
 
-    fn report(&mut self, pair: &Pair, order: &UserOrder, fill: Option<&UserFill>, time: Nanos) {
+    fn report(&mut self, pair: &Pair, now: Nanos, report: Report<'_>) {
         let symbol = self.state.symbols[pair.index()];
-        self.publish(Kind::ExecReport, symbol, time, |state| {
-            let fee_scale = state.asset(pair.engine().fee_asset(order.side)).scale;
-            Content::Exec(Box::new(exec_report(pair, order, fill, fee_scale)))
+        let Report { order, fill, time } = report;
+        self.publish_at(Kind::ExecReport, symbol, (time, now), |state| {
+            let report = exec_report(pair, order, fill, |id| {
+                let Asset { name, scale, .. } = state.asset(id);
+                (name, *scale)
+            });
+            Content::Exec(Box::new(report))
         });
     }
 }
@@ -274,12 +305,12 @@ impl Sink for Broadcasting<'_> {
             }
             Event::Report(report) => {
                 if report.order.account == self.state.account {
-                    self.report(pair, report.order, report.fill, time);
+                    self.report(pair, time, report);
                 }
             }
-            Event::Balance(account, asset, balance) => {
-                if account == self.state.account {
-                    self.balance(time, asset, balance);
+            Event::Balance(change) => {
+                if change.account == self.state.account {
+                    self.balance(time, &change);
                 }
             }
         }
@@ -342,6 +373,10 @@ impl Outlet for Broadcasting<'_> {
 
     fn set_behavior(&mut self, behavior: Behavior) {
         self.state.network.set_behavior(behavior);
+    }
+
+    fn set_muted(&mut self, muted: bool) {
+        self.state.muted = muted;
     }
 }
 

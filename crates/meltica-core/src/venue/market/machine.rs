@@ -4,9 +4,10 @@ use super::budget::Budget;
 use super::options::{Listing, OptionErrors, Options};
 use super::orders::Orders;
 use super::pair::Pair;
+use super::reporter::Reporter;
 use super::sink::{Event, Sink};
 use crate::event::Nanos;
-use crate::venue::{AccountId, AssetId, Balance, InstrumentRules, Ledger, Outcome};
+use crate::venue::{AccountId, AssetId, InstrumentRules, Ledger, Outcome};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
@@ -21,8 +22,9 @@ pub struct Market {
     /// The assets' names, in the order of the ledger's.
     pub(super) assets: Vec<(String, AssetId)>,
     pub(super) orders: Orders,
-    /// The last reported balances.
-    pub(super) reported_balances: BTreeMap<(AccountId, AssetId), Balance>,
+    pub(super) reporter: Reporter,
+    /// Number of deposits and withdrawals so far.
+    pub(super) transfers: u64,
     /// Reused by every step.
     pub(super) outcomes: Vec<Outcome>,
     pub(super) touched: Vec<AccountId>,
@@ -80,7 +82,8 @@ impl Market {
             ledger,
             assets: ids.into_iter().map(|(name, id)| (name.to_owned(), id)).collect(),
             orders: Orders::default(),
-            reported_balances: BTreeMap::new(),
+            reporter: Reporter::default(),
+            transfers: 0,
             outcomes: Vec::new(),
             touched: Vec::new(),
         };

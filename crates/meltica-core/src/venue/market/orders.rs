@@ -1,14 +1,15 @@
 //! The orders and fills of accounts.
 
 use crate::event::{Nanos, OrderState, Side};
-use crate::venue::{AccountId, OrderId, OrderKind, Reject};
+use crate::venue::{AccountId, AssetId, OrderId, OrderKind, Reject};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
 /// A new order of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The client order id; at most one open order of an account may have it.
+    /// The client order id; at most one open order of an account may have it. Orders of another client of the account
+    /// have none: theirs is empty.
     pub client_order_id: String,
     /// Buy or sell.
     pub side: Side,
@@ -41,8 +42,12 @@ pub struct UserOrder {
     pub filled: i64,
     /// Sum of price times quantity over its fills.
     pub notional: i128,
-    /// Sum of its fees so far.
+    /// Sum of its fees so far, if all were charged in one asset.
     pub fee: i128,
+    /// The asset of its fees; `None` before the first fill.
+    pub fee_asset: Option<AssetId>,
+    /// Whether its fees were charged in more than one asset.
+    pub mixed_fees: bool,
     /// State.
     pub state: OrderState,
     /// Time of the last change.
@@ -66,10 +71,21 @@ impl UserOrder {
             filled: 0,
             notional: 0,
             fee: 0,
+            fee_asset: None,
+            mixed_fees: false,
             state: OrderState::Ack,
             time,
             reason: None,
         }
+    }
+
+    /// Adds a fill.
+    pub(super) fn fill(&mut self, price: i64, quantity: i64, (fee_asset, fee): (AssetId, i128)) {
+        self.filled += quantity;
+        self.notional += i128::from(price) * i128::from(quantity);
+        self.fee += fee;
+        self.mixed_fees |= self.fee_asset.is_some_and(|asset| asset != fee_asset);
+        self.fee_asset = Some(fee_asset);
     }
 
     /// Sets the state.
@@ -107,10 +123,14 @@ pub struct UserFill {
     pub price: i64,
     /// Quantity.
     pub quantity: i64,
-    /// The fee.
+    /// The fee; negative for a rebate.
     pub fee: i128,
+    /// The asset of the fee.
+    pub fee_asset: AssetId,
     /// Whether the order was the maker.
     pub maker: bool,
+    /// Whether clients do not see it, as a simulated fault.
+    pub withheld: bool,
 }
 
 /// Why a request of an account was refused.
@@ -145,6 +165,12 @@ impl Refusal {
 /// Account and client order id.
 type ClientKey = (AccountId, String);
 
+/// Returns the key of an order. One without a client order id has a key of its own, which no client can ask for.
+fn key(tag: u64, order: &UserOrder) -> ClientKey {
+    let id = &order.client_order_id;
+    (order.account, if id.is_empty() { format!("\0{tag}") } else { id.clone() })
+}
+
 /// The open orders, the last closed orders and the last fills of all accounts.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Orders {
@@ -167,7 +193,7 @@ impl Orders {
     /// Adds an open order and returns its tag. No open order may have the same client order id.
     pub fn insert(&mut self, order: UserOrder) -> u64 {
         self.last += 1;
-        self.ids.insert((order.account, order.client_order_id.clone()), self.last);
+        self.ids.insert(key(self.last, &order), self.last);
         self.open.insert(self.last, order);
         self.last
     }
@@ -180,10 +206,27 @@ impl Orders {
         time: Nanos,
         reason: Option<Cow<'static, str>>,
     ) -> Option<&UserOrder> {
-        let mut order = self.open.remove(&tag)?;
+        let mut order = self.take(tag)?;
         order.end(state, time, reason);
-        self.ids.remove(&(order.account, order.client_order_id.clone()));
         Some(self.keep(tag, order))
+    }
+
+    fn take(&mut self, tag: u64) -> Option<UserOrder> {
+        let order = self.open.remove(&tag)?;
+        self.ids.remove(&key(tag, &order));
+        Some(order)
+    }
+
+    /// Forgets an order. Returns it if it was open.
+    pub fn forget(&mut self, account: AccountId, client_order_id: &str) -> Option<UserOrder> {
+        let key = (account, client_order_id.to_owned());
+        match self.ids.get(&key) {
+            Some(&tag) => self.take(tag),
+            None => {
+                self.ended.remove(&key);
+                None
+            }
+        }
     }
 
     /// Adds a rejected order to the closed orders.
@@ -194,7 +237,7 @@ impl Orders {
     }
 
     fn keep(&mut self, tag: u64, order: UserOrder) -> &UserOrder {
-        let key = (order.account, order.client_order_id.clone());
+        let key = key(tag, &order);
         self.endings.push_back((tag, key.clone()));
         if self.endings.len() > Self::MAX_ENDED
             && let Some((tag, key)) = self.endings.pop_front()
@@ -253,9 +296,16 @@ impl Orders {
         self.filled
     }
 
-    /// Returns the kept fills with a greater number.
+    /// Returns the kept fills with a greater number that clients see.
     pub fn fills_since(&self, number: u64) -> impl Iterator<Item = &UserFill> {
         let from = self.fills.partition_point(|fill| fill.number <= number);
-        self.fills.range(from..)
+        self.fills.range(from..).filter(|fill| !fill.withheld)
+    }
+
+    /// Lists the withheld fills from now on.
+    pub fn list_withheld(&mut self) {
+        for fill in &mut self.fills {
+            fill.withheld = false;
+        }
     }
 }

@@ -4,14 +4,20 @@ use super::orders::{UserFill, UserOrder};
 use super::pair::Pair;
 use crate::decimal::Decimal;
 use crate::event::{ExecReport, Liquidity};
+use crate::venue::AssetId;
 use crate::venue::increments::exact;
 
-/// Returns the report on an order and, if given, on one of its fills. `fee_scale` is the fee currency's number of
-/// digits after the point.
-pub fn exec_report(pair: &Pair, order: &UserOrder, fill: Option<&UserFill>, fee_scale: u8) -> ExecReport {
-    let (rules, instrument) = (pair.rules(), pair.instrument());
-    let in_quote = pair.engine().fee_asset(order.side) == pair.engine().quote();
-    let currency = if in_quote { &instrument.quote } else { &instrument.base };
+/// Returns the report on an order and, if given, on one of its fills. `asset` returns the name of an asset and its
+/// number of digits after the point.
+pub fn exec_report<'a>(
+    pair: &Pair,
+    order: &UserOrder,
+    fill: Option<&UserFill>,
+    asset: impl Fn(AssetId) -> (&'a str, u8),
+) -> ExecReport {
+    let rules = pair.rules();
+    let (currency, fee_scale) = asset(order.fee_asset.unwrap_or_else(|| pair.engine().fee_asset(order.side)));
+    let fill_fee = fill.map(|fill| (fill.fee, asset(fill.fee_asset)));
     ExecReport {
         client_order_id: order.client_order_id.clone(),
         venue_order_id: order.order.map(|order| order.0.to_string()),
@@ -24,15 +30,15 @@ pub fn exec_report(pair: &Pair, order: &UserOrder, fill: Option<&UserFill>, fee_
         filled_quantity: rules.quantity(order.filled),
         remaining_quantity: Some(rules.quantity(order.quantity - order.filled)),
         average_price: mean_price(order.notional, order.filled, rules.price_scale),
-        fee: Some(exact(order.fee, fee_scale)),
-        fee_currency: Some(currency.clone()),
+        fee: (!order.mixed_fees).then(|| exact(order.fee, fee_scale)),
+        fee_currency: (!order.mixed_fees).then(|| currency.to_owned()),
         reason: order.reason.as_ref().map(ToString::to_string),
         execution_id: fill.map(|fill| fill.number.to_string()),
         last_quantity: fill.map(|fill| rules.quantity(fill.quantity)),
         last_price: fill.map(|fill| rules.price(fill.price)),
         liquidity: fill.map(|fill| if fill.maker { Liquidity::Maker } else { Liquidity::Taker }),
-        last_fee: fill.map(|fill| exact(fill.fee, fee_scale)),
-        last_fee_currency: fill.map(|_| currency.clone()),
+        last_fee: fill_fee.map(|(fee, (_, scale))| exact(fee, scale)),
+        last_fee_currency: fill_fee.map(|(_, (currency, _))| currency.to_owned()),
     }
 }
 

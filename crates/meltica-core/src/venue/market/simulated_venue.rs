@@ -6,6 +6,7 @@ mod tests;
 
 use super::behavior::{Behavior, Connection, Failure, Requests};
 use super::budget::Budget;
+use super::late::{Change, Late, LateRequest, LostAnswers, RequestKind};
 use super::machine::Market;
 use super::options::OptionErrors;
 use super::orders::{Refusal, Request};
@@ -30,6 +31,8 @@ pub trait Outlet: Sink {
     fn balances(&mut self, market: &Market);
     /// Changes the simulated faults.
     fn set_behavior(&mut self, behavior: Behavior);
+    /// Loses the reports and balances of accounts from now on, or sends them again. Connections stay open.
+    fn set_muted(&mut self, muted: bool);
 }
 
 /// Virtual time between full publications; 0 disables them.
@@ -72,7 +75,10 @@ pub struct SimulatedVenue {
     market: Market,
     behavior: Behavior,
     requests: Requests,
+    late: Late,
     connection: Connection,
+    /// Whether reports and balances of accounts are lost.
+    muted: bool,
     /// The time from which clients may have missed messages.
     disconnected_since: Nanos,
     /// Number of disconnects so far.
@@ -91,7 +97,9 @@ impl SimulatedVenue {
             market,
             behavior,
             requests: Requests::new(seed),
+            late: Late::default(),
             connection: Connection::new(seed, now),
+            muted: false,
             disconnected_since: now,
             cuts: 0,
             instruments: Periodic::new(refresh.instruments, now),
@@ -126,7 +134,8 @@ impl SimulatedVenue {
     }
 
     fn interruption(&self, outlet: Nanos) -> Nanos {
-        outlet.min(self.connection.next_due()).min(self.instruments.next).min(self.balances.next)
+        let own = self.connection.next_due().min(self.late.next_due());
+        outlet.min(own).min(self.instruments.next).min(self.balances.next)
     }
 
     /// Executes everything due up to `until` and sets the clock to it.
@@ -175,6 +184,14 @@ impl SimulatedVenue {
     fn interrupt(&mut self, now: Nanos, outlet: &mut (impl Outlet + ?Sized), budget: &mut Budget) -> bool {
         if !outlet.tick(&self.market, now, budget) {
             return false;
+        }
+        while let Some(LateRequest { account, change }) = self.late.due(now) {
+            // The answer is lost; a refused order is reported.
+            let _answer = match change {
+                Change::Submit(pair, request) => self.submit(account, pair, &request, outlet).map(|_| ()),
+                Change::Cancel(id) => self.cancel(account, &id, outlet),
+                Change::Amend(id, price, quantity) => self.amend(account, &id, price, quantity, outlet),
+            };
         }
         if self.connection.disconnected_until.is_some_and(|back| back <= now) {
             self.connection.disconnected_until = None;
@@ -225,9 +242,58 @@ impl SimulatedVenue {
         Ok(())
     }
 
-    /// Draws a request's latency, in virtual time, and its failure.
-    pub fn request_fate(&mut self) -> (Nanos, Option<Failure>) {
-        self.requests.draw(&self.behavior)
+    /// Draws a request's latency, in virtual time, and its failure. `kind` is that of a request that changes something.
+    pub fn request_fate(&mut self, kind: Option<RequestKind>) -> (Nanos, Option<Failure>) {
+        let (latency, failure) = self.requests.draw(&self.behavior);
+        let lost = kind.filter(|_| failure.is_none()).and_then(|kind| self.late.take(kind));
+        let lost = lost.map(|lost| match lost.carried_out_after {
+            None => Failure::Never,
+            Some(0) => Failure::After,
+            Some(delay) => Failure::Later(delay),
+        });
+        (latency, failure.or(lost))
+    }
+
+    /// Loses the answers to the next requests of a kind.
+    ///
+    /// # Errors
+    /// A delay below 0 or above ten seconds; nothing changed in this case.
+    pub fn lose_answers(&mut self, kind: RequestKind, lost: LostAnswers) -> Result<(), OptionErrors> {
+        match lost.carried_out_after {
+            Some(delay) if !(0..=Late::MAX_DELAY).contains(&delay) => {
+                Err(OptionErrors(vec![format!("delay: expected 0 to 10 s, saw {delay} ns")]))
+            }
+            _ => {
+                self.late.lose(kind, lost);
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns the requests of a kind whose answers are still to be lost.
+    pub fn lost_answers(&self, kind: RequestKind) -> LostAnswers {
+        self.late.lost(kind)
+    }
+
+    /// Carries out a request after a delay.
+    pub fn later(&mut self, delay: Nanos, request: LateRequest) {
+        self.late.put(self.market.now().saturating_add(delay), request);
+    }
+
+    /// Returns whether reports and balances of accounts are lost.
+    pub fn is_muted(&self) -> bool {
+        self.muted
+    }
+
+    /// Loses the reports and balances of accounts from now on, or sends them again.
+    pub fn mute(&mut self, muted: bool, outlet: &mut (impl Outlet + ?Sized)) {
+        self.muted = muted;
+        outlet.set_muted(muted);
+    }
+
+    /// Returns the market, for what its operator does.
+    pub fn market_mut(&mut self) -> &mut Market {
+        &mut self.market
     }
 
     /// Submits an order like [`Market::submit`], or rejects it as a simulated fault.

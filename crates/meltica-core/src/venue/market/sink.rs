@@ -1,5 +1,6 @@
 //! The events of a market.
 
+use super::machine::Market;
 use super::orders::{UserFill, UserOrder};
 use super::pair::Pair;
 use super::tape::Candle;
@@ -39,6 +40,40 @@ pub struct Report<'a> {
     pub order: &'a UserOrder,
     /// The fill, where the change is a fill.
     pub fill: Option<&'a UserFill>,
+    /// Time of the change; before the time of the event where the report was held back.
+    pub time: Nanos,
+}
+
+/// A deposit or a withdrawal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transfer {
+    /// Counts the venue's transfers from 1.
+    pub id: u64,
+    /// The amount; negative for a withdrawal.
+    pub amount: i128,
+}
+
+/// A balance of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BalanceChange {
+    /// The account.
+    pub account: AccountId,
+    /// The asset.
+    pub asset: AssetId,
+    /// The balance at `time`.
+    pub balance: Balance,
+    /// Before the time of the event where an older balance is sent again.
+    pub time: Nanos,
+    /// The transfer that led to it, if one did.
+    pub transfer: Option<Transfer>,
+}
+
+impl BalanceChange {
+    /// Returns a balance as it is now.
+    pub fn of(market: &Market, account: AccountId, asset: AssetId) -> Self {
+        let (balance, time) = (market.balance(account, asset), market.now());
+        Self { account, asset, balance, time, transfer: None }
+    }
 }
 
 /// One event. All events of a command have the same time. Trades and level changes precede the resulting book and
@@ -58,7 +93,7 @@ pub enum Event<'a> {
     /// An order of an account changed.
     Report(Report<'a>),
     /// A balance of an account changed.
-    Balance(AccountId, AssetId, Balance),
+    Balance(BalanceChange),
 }
 
 /// Receives the events of a [`super::Market`] in order.

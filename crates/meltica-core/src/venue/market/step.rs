@@ -2,9 +2,10 @@
 //! receives the events.
 
 use super::machine::Market;
-use super::orders::{Orders, UserFill, UserOrder};
+use super::orders::{Orders, UserFill};
 use super::pair::Pair;
-use super::sink::{Event, Print, Report, Sink};
+use super::reporter::Reporter;
+use super::sink::{BalanceChange, Event, Print, Sink};
 use crate::event::{Nanos, OrderState};
 use crate::venue::{AccountId, CloseReason, Command, Fill, NewOrder, OrderId, Outcome, Party, Reject};
 
@@ -72,7 +73,7 @@ impl Market {
                     if let Some(user) = self.orders.get_mut(tag) {
                         user.order = Some(order);
                         user.set_state(OrderState::Ack, now);
-                        report(sink, pair, now, user, None);
+                        self.reporter.order(sink, pair, now, user, None);
                     }
                 }
             }
@@ -91,7 +92,7 @@ impl Market {
                 if let Some(user) = self.orders.get_mut(tag) {
                     (user.price, user.quantity) = (Some(price), quantity);
                     user.set_state(open_state(user.filled), now);
-                    report(sink, pair, now, user, None);
+                    self.reporter.order(sink, pair, now, user, None);
                 }
             }
             Outcome::Closed { tag, account, reason, .. } => {
@@ -101,7 +102,7 @@ impl Market {
                     self.touched.push(account);
                     let (state, reason) = final_state(reason);
                     if let Some(user) = self.orders.end(tag, state, now, reason.map(Into::into)) {
-                        report(sink, pair, now, user, None);
+                        self.reporter.order(sink, pair, now, user, None);
                     }
                 }
             }
@@ -122,7 +123,8 @@ impl Market {
         for (party, maker) in [(&fill.maker, true), (&fill.taker, false)] {
             if party.account != AccountId::OUTSIDE {
                 self.touched.push(party.account);
-                fill_order(&mut self.orders, sink, pair, now, (fill, party, maker));
+                let reports = (&mut self.orders, &mut self.reporter);
+                fill_order(reports, sink, pair, now, (fill, party, maker));
             } else if party.remaining == 0 {
                 pair.flow.closed(party.tag);
             }
@@ -131,17 +133,19 @@ impl Market {
 
     /// Reports the balances that a command of an instrument changed.
     #[inline]
-    fn report_balances(&mut self, index: usize, sink: &mut (impl Sink + ?Sized)) {
+    pub(super) fn report_balances(&mut self, index: usize, sink: &mut (impl Sink + ?Sized)) {
         if self.touched.is_empty() {
             return;
         }
-        let pair = &self.pairs[index];
+        let (time, pair) = (self.now, &self.pairs[index]);
+        let fee_asset = pair.engine.fees().other().map(|other| other.asset);
+        let assets = [Some(pair.engine.base()), Some(pair.engine.quote()), fee_asset];
         for account in std::mem::take(&mut self.touched) {
-            for asset in [pair.engine.base(), pair.engine.quote()] {
+            for asset in assets.into_iter().flatten() {
                 let balance = self.ledger.balance(account, asset);
-                let last = self.reported_balances.insert((account, asset), balance);
-                if last.unwrap_or_default() != balance {
-                    sink.on(pair, self.now, Event::Balance(account, asset, balance));
+                if self.reporter.balance(account, asset, balance, time) {
+                    let change = BalanceChange { account, asset, balance, time, transfer: None };
+                    sink.on(pair, time, Event::Balance(change));
                 }
             }
         }
@@ -166,28 +170,16 @@ fn open_state(filled: i64) -> OrderState {
     if filled == 0 { OrderState::Ack } else { OrderState::Partial }
 }
 
-fn report(
-    sink: &mut (impl Sink + ?Sized),
-    pair: &Pair,
-    now: Nanos,
-    order: &UserOrder,
-    fill: Option<&UserFill>,
-) {
-    sink.on(pair, now, Event::Report(Report { order, fill }));
-}
-
 /// Adds a fill to an account's order and reports it. Every fill has a report of its own.
 fn fill_order(
-    orders: &mut Orders,
+    (orders, reporter): (&mut Orders, &mut Reporter),
     sink: &mut (impl Sink + ?Sized),
     pair: &Pair,
     time: Nanos,
     (fill, party, maker): (&Fill, &Party, bool),
 ) {
     let Some(user) = orders.get_mut(party.tag) else { return };
-    user.filled += fill.quantity;
-    user.notional += i128::from(fill.price) * i128::from(fill.quantity);
-    user.fee += party.fee;
+    user.fill(fill.price, fill.quantity, (party.fee_asset, party.fee));
     user.set_state(OrderState::Partial, time);
     let fill = UserFill {
         number: 0,
@@ -201,7 +193,9 @@ fn fill_order(
         price: fill.price,
         quantity: fill.quantity,
         fee: party.fee,
+        fee_asset: party.fee_asset,
         maker,
+        withheld: reporter.faults.withhold_fills,
     };
     let fill = orders.fill(fill).clone();
     let user = if party.remaining == 0 {
@@ -210,6 +204,6 @@ fn fill_order(
         orders.get_mut(party.tag).map(|user| &*user)
     };
     if let Some(user) = user {
-        report(sink, pair, time, user, Some(&fill));
+        reporter.order(sink, pair, time, user, Some(&fill));
     }
 }

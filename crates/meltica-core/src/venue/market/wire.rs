@@ -7,17 +7,15 @@ use super::behavior::Behavior;
 use super::budget::Budget;
 use super::machine::Market;
 use super::network::SimulatedNetwork;
-use super::orders::{UserFill, UserOrder};
 use super::pacer::{Intervals, Pacer, Stream};
 use super::pair::Pair;
 use super::refresh::{Item, Refresh};
 use super::report::exec_report;
 use super::simulated_venue::Outlet;
-use super::sink::{Event, Print, Quote, Sink};
+use super::sink::{BalanceChange, Event, Print, Quote, Report, Sink};
 use super::tape::Candle;
 use crate::event::Nanos;
-use crate::venue::increments::exact;
-use crate::venue::{AccountId, AssetId, Balance, BookLevel, InstrumentRules};
+use crate::venue::{AccountId, AssetId, BookLevel, InstrumentRules};
 use std::collections::BTreeMap;
 
 /// Number of a channel.
@@ -71,6 +69,8 @@ pub struct Wire {
     arrived: Vec<(Channel, String)>,
     refresh: Refresh,
     connected: bool,
+    /// Whether the private channels are silent.
+    muted: bool,
 }
 
 impl Wire {
@@ -104,6 +104,7 @@ impl Wire {
             arrived: Vec::new(),
             refresh: Refresh::default(),
             connected: true,
+            muted: false,
         }
     }
 
@@ -228,12 +229,9 @@ impl Wire {
         self.send(time, false, channel, frame);
     }
 
-    fn report(&mut self, pair: &Pair, time: Nanos, order: &UserOrder, fill: Option<&UserFill>) {
-        let channel = self.account_channel(order.account).filter(|channel| self.is_wanted(*channel));
-        let Some(channel) = channel else { return };
-        let (_, _, fee_scale) = *self.asset(pair.engine().fee_asset(order.side));
-        let report = exec_report(pair, order, fill, fee_scale);
-        self.send(time, true, channel, frame::order(&pair.instrument().symbol, time, &report));
+    /// Returns the channel of an account if it has a subscriber and is not muted.
+    fn wanted_account(&self, account: AccountId) -> Option<Channel> {
+        self.account_channel(account).filter(|channel| !self.muted && self.is_wanted(*channel))
     }
 
     fn refresh(&mut self, market: &Market, now: Nanos, item: &Item) {
@@ -246,20 +244,28 @@ impl Wire {
                 }
             }
             Item::Balance(account, asset) => {
-                self.balance(now, account, asset, market.balance(account, asset));
+                self.balance(now, &BalanceChange::of(market, account, asset));
             }
             // Clients request what they missed.
             Item::Quote(_) | Item::Order(..) => {}
         }
     }
 
-    fn balance(&mut self, time: Nanos, account: AccountId, asset: AssetId, balance: Balance) {
-        let channel = self.account_channel(account).filter(|channel| self.is_wanted(*channel));
-        let Some(channel) = channel else { return };
-        let (_, name, scale) = self.asset(asset);
-        let (total, available) = (exact(balance.total, *scale), exact(balance.available(), *scale));
-        let frame = frame::balance(name, time, total, available);
-        self.send(time, true, channel, frame);
+    fn report(&mut self, pair: &Pair, now: Nanos, report: Report<'_>) {
+        let Report { order, fill, time } = report;
+        let Some(channel) = self.wanted_account(order.account) else { return };
+        let report = exec_report(pair, order, fill, |id| {
+            let (_, name, scale) = self.asset(id);
+            (name, *scale)
+        });
+        self.send(now, true, channel, frame::order(&pair.instrument().symbol, time, &report));
+    }
+
+    fn balance(&mut self, now: Nanos, change: &BalanceChange) {
+        let Some(channel) = self.wanted_account(change.account) else { return };
+        let (_, name, scale) = self.asset(change.asset);
+        let frame = frame::balance(name, *scale, change);
+        self.send(now, true, channel, frame);
     }
 }
 
@@ -295,8 +301,8 @@ impl Sink for Wire {
                 }
             }
             Event::Candle(candle) => self.candle(index, time, &candle),
-            Event::Report(report) => self.report(pair, time, report.order, report.fill),
-            Event::Balance(account, asset, balance) => self.balance(time, account, asset, balance),
+            Event::Report(report) => self.report(pair, time, report),
+            Event::Balance(change) => self.balance(time, &change),
         }
     }
 }
@@ -357,5 +363,9 @@ impl Outlet for Wire {
 
     fn set_behavior(&mut self, behavior: Behavior) {
         self.network.set_behavior(behavior);
+    }
+
+    fn set_muted(&mut self, muted: bool) {
+        self.muted = muted;
     }
 }

@@ -132,7 +132,7 @@ impl Pair {
             in_quote: match setup.fee_asset {
                 FeeAsset::Quote => [true, true],
                 FeeAsset::Base => [false, false],
-                FeeAsset::Received => [false, true],
+                FeeAsset::Received | FeeAsset::Other(_) => [false, true],
             },
             factors: setup.extra_digits.map(|digits| 10i128.pow(u32::from(digits))),
             accounts: BTreeMap::from([(AccountId::OUTSIDE, false), (AccountId::FEES, false)]),

@@ -93,7 +93,7 @@ fn session(seed: u64, behavior: Behavior, step: Nanos, advance: Advance) -> Vec<
             now = (now + step).min(due);
             frames.extend(advance(&mut venue, now));
         }
-        let (latency, _) = venue.live.request_fate();
+        let (latency, _) = venue.live.request_fate(None);
         assert!((behavior.latency_min..=behavior.latency_max).contains(&latency));
         let (side, kind) = if half % 2 == 0 { (Side::Buy, FAR) } else { (Side::Sell, TAKE) };
         let _ = venue.submit(&half.to_string(), side, kind);

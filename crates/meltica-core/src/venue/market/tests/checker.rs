@@ -1,7 +1,7 @@
 //! A plain model that receives a market's events and checks each event against the previous ones.
 
 use crate::event::{Nanos, OrderState, Side};
-use crate::venue::market::{Candle, Event, Market, Pair, Print, Quote, Report, Sink};
+use crate::venue::market::{BalanceChange, Candle, Event, Market, Pair, Print, Quote, Report, Sink};
 use crate::venue::{AccountId, AssetId, Balance, BookLevel, LevelChange, OrderId};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -72,7 +72,7 @@ impl Checker {
     }
 
     fn report(&mut self, index: usize, report: &Report<'_>) {
-        let Report { order, fill } = *report;
+        let Report { order, fill, .. } = *report;
         let state = order.state;
         self.count(state.name());
         if state == OrderState::Rejected {
@@ -210,7 +210,7 @@ impl Sink for Checker {
                 self.count("candle");
             }
             Event::Report(report) => self.report(index, &report),
-            Event::Balance(account, asset, balance) => {
+            Event::Balance(BalanceChange { account, asset, balance, .. }) => {
                 assert!(0 <= balance.reserved && balance.reserved <= balance.total);
                 let last = self.balances.insert((account, asset), balance);
                 assert_ne!(last, Some(balance), "a published balance differs from the previous one");
@@ -237,7 +237,7 @@ fn line(event: &Event<'_>) -> String {
         Event::Candle(Candle { open_time, close_time, open, high, low, close, volume, closed }) => {
             format!("candle {open_time} {close_time} {open} {high} {low} {close} {volume} {closed}")
         }
-        Event::Report(Report { order, fill }) => {
+        Event::Report(Report { order, fill, .. }) => {
             let id = order.order.map(|order| order.0);
             let fill = fill
                 .map(|fill| (fill.number, fill.trade_id, fill.price, fill.quantity, fill.fee, fill.maker));
@@ -248,7 +248,7 @@ fn line(event: &Event<'_>) -> String {
                 "report {client_id} {id:?} {account:?} {state} {price:?} {quantity} {filled} {notional} {fee} {fill:?}"
             )
         }
-        Event::Balance(account, asset, Balance { total, reserved }) => {
+        Event::Balance(BalanceChange { account, asset, balance: Balance { total, reserved }, .. }) => {
             format!("balance {account:?} {asset:?} {total} {reserved}")
         }
     }

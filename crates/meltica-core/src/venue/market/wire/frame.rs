@@ -1,10 +1,10 @@
 //! The JSON text of each frame.
 
 use super::super::pair::Pair;
-use super::super::sink::{Print, Quote};
+use super::super::sink::{BalanceChange, Print, Quote, Transfer};
 use super::super::tape::Candle;
 use crate::decimal::Decimal;
-use crate::event::{ExecReport, Liquidity, Nanos, Side, TimeInForce};
+use crate::event::{ExecReport, Liquidity, Nanos, Side, TimeInForce, TransferReason};
 use crate::venue::increments::exact;
 use crate::venue::{BookLevel, InstrumentRules};
 use std::collections::BTreeMap;
@@ -119,17 +119,26 @@ pub(super) fn instrument(instrument: &str, time: Nanos) -> String {
 }
 
 /// Returns a `balance` frame.
-pub(super) fn balance(currency: &str, time: Nanos, total: Decimal, available: Decimal) -> String {
-    format!(
-        r#"{{"type":"balance","currency":{},"total":"{total}","available":"{available}","time":{time}}}"#,
+pub(super) fn balance(currency: &str, scale: u8, change: &BalanceChange) -> String {
+    let BalanceChange { balance, time, transfer, .. } = *change;
+    let (total, available) = (exact(balance.total, scale), exact(balance.available(), scale));
+    let mut frame = format!(
+        r#"{{"type":"balance","currency":{},"total":"{total}","available":"{available}""#,
         Quoted(currency)
-    )
+    );
+    if let Some(Transfer { id, amount }) = transfer {
+        let (change, reason) = (exact(amount, scale), TransferReason::of(amount).name());
+        let _ = write!(frame, r#","change":"{change}","reason":"{reason}","transferId":"{id}""#);
+    }
+    let _ = write!(frame, r#","time":{time}}}"#);
+    frame
 }
 
 /// Returns an `order` frame.
 pub(super) fn order(symbol: &str, time: Nanos, report: &ExecReport) -> String {
     let mut frame = r#"{"type":"order""#.to_owned();
-    write_text(&mut frame, "clientOrderId", Some(&report.client_order_id));
+    let own = Some(report.client_order_id.as_str()).filter(|id| !id.is_empty());
+    write_text(&mut frame, "clientOrderId", own);
     write_text(&mut frame, "venueOrderId", report.venue_order_id.as_deref());
     let kind = if report.price.is_some() { "limit" } else { "market" };
     let _ = write!(
