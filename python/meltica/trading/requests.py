@@ -208,7 +208,8 @@ class Requests:
             return lambda m, now: m.reported(snapshot, now, asked_at=asked_at)
         open_orders = await account.open_orders()
         fills = await self._fills(machine)
-        absent = not fills and all(each.client_order_id != record.client_order_id for each in open_orders)
+        absent = all(each.client_order_id != record.client_order_id for each in open_orders)
+        # The fills first: a new one proves that the order arrived, and what was not found counts again.
         return lambda m, now: [*_each(m, fills, now), *m.not_found(asked_at, now, absent=absent)]
 
     async def _fills(self, machine: OrderMachine) -> list[Fill]:

@@ -222,6 +222,7 @@ class OrderMachine(Transitions):
             return []
         if self._missing_at is None:
             self._missing_at = asked_at
+            self._order_pace.hurry()
             return []
         if asked_at < self._missing_at + self.timings.answers_apart:
             return []

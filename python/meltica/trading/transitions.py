@@ -174,15 +174,6 @@ class Transitions:
         )
 
     @property
-    def is_in_flight(self) -> bool:
-        """Whether a request is unanswered, its outcome unknown, or a fill missing: balances may move."""
-        record = self.record
-        if self._claimed > record.filled_quantity or self._posting or self._cancelling:
-            return True
-        unknown = record.state in (OrderState.PENDING, OrderState.UNKNOWN)
-        return unknown or self._terms.sent_amendment is not None
-
-    @property
     def _is_acknowledged(self) -> bool:
         return self.record.acknowledged_at is not None
 

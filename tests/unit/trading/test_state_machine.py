@@ -165,11 +165,10 @@ def test_a_filled_report_ends_the_order_with_its_last_fill() -> None:
 def test_an_open_report_with_more_than_the_fills_asks_for_them() -> None:
     one = open_()
     assert of(QueryFills, one.reported(report("PARTIAL", 2), 1)) == []
-    assert one.is_in_flight
     assert of(QueryFills, one.reported(report("PARTIAL", 2), 2, asked_at=1)) == [QueryFills()]
     assert (one.record.state, one.record.filled_quantity) == ("ACK", 0)
     one.filled(fill("a", 2), 3)
-    assert (one.is_in_flight, one.needs_tick) == (False, False)
+    assert not one.needs_tick
 
 
 def test_a_lost_answer_to_a_query_is_requested_again() -> None:
@@ -185,17 +184,6 @@ def test_the_refusal_of_a_second_copy_is_not_that_of_the_order() -> None:
     effects = one.refused(1, "duplicate_client_id")
     assert (callbacks(effects), of(QueryOrder, effects)) == (["unknown"], [QueryOrder()])
     assert callbacks(one.reported(report("ACK"), 2, asked_at=1)) == ["acknowledged"]
-
-
-def test_an_order_is_in_flight_while_something_is_unanswered() -> None:
-    one = sent()
-    assert one.is_in_flight
-    one.answered(report("ACK"), 1)
-    assert not one.is_in_flight
-    one.cancel(2)
-    assert one.is_in_flight
-    one.cancel_answered(3, report("CANCELLED"))
-    assert not one.is_in_flight
 
 
 @pytest.mark.parametrize("state", ENDS)
@@ -349,6 +337,18 @@ def test_an_order_never_arrived_after_two_answers_two_seconds_apart() -> None:
     assert one.record.state is OrderState.UNKNOWN
     assert callbacks(one.not_found(12 * SECOND, 13 * SECOND, absent=True)) == ["rejected"]
     assert one.record.reason == "never_arrived"
+
+
+def test_the_second_query_does_not_wait_for_the_slow_pace() -> None:
+    one = sent()
+    one.outcome_unknown(0)
+    asked = [second for second in range(1, 17) if of(QueryOrder, one.tick(second * SECOND))]
+    assert asked == [1, 3, 7, 15]
+    one.not_found(15 * SECOND, 15 * SECOND, absent=True)
+    assert of(QueryOrder, one.tick(16 * SECOND))
+    one.not_found(16 * SECOND, 16 * SECOND, absent=True)
+    assert of(QueryOrder, one.tick(18 * SECOND))
+    assert callbacks(one.not_found(18 * SECOND, 18 * SECOND, absent=True)) == ["rejected"]
 
 
 def test_an_answer_that_is_not_confirmed_by_orders_and_fills_starts_again() -> None:
