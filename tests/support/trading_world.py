@@ -29,6 +29,7 @@ from meltica.trading.risk.risk import Risk
 from meltica.trading.service import Trading
 from meltica.trading.trader import InstanceTrader
 from meltica.trading.transitions import Timings
+from tests.support.lossy_account import LossyAccount
 from tests.support.risk import BTC, UNLIMITED, FakeMarket, instrument
 
 PATIENCE = 20.0
@@ -66,6 +67,9 @@ class PaperVenue:
 
 class TradingWorld:
     """A gateway with an instance `a` that trades BTC-USDT at the provider `p`."""
+
+    lossy: LossyAccount
+    """The account in front of the venue's, in tests of lost requests."""
 
     def __init__(
         self, url: str, lock: GatewayLock, venue: PaperVenue | None = None, uid: UUID | None = None

@@ -92,6 +92,14 @@ class Account(ABC):
         """
 
     @property
+    def disconnects(self) -> int:
+        """How often the account's stream was lost: each time, reports may have been missed.
+
+        0 for an account whose reports cannot get lost.
+        """
+        return 0
+
+    @property
     @abstractmethod
     def reconciled(self) -> bool:
         """Whether everything that happened at the venue was reported; orders are refused until then."""

@@ -32,6 +32,8 @@ class AccountLink:
     """None while the provider does not run."""
     reconciled: bool = False
     """Whether orders, fills and balances were read again since the account was connected."""
+    disconnects: int = 0
+    """How often the account was disconnected before they were read."""
     opened: bool = False
     """Whether the opening of the account was booked."""
     marks: dict[str, FillMark] = field(default_factory=dict[str, FillMark])
@@ -40,7 +42,10 @@ class AccountLink:
     @property
     def ready(self) -> bool:
         """Whether orders may leave."""
-        return self.reconciled and self.account is not None and self.account.reconciled
+        account = self.account
+        if not self.reconciled or account is None or not account.reconciled:
+            return False
+        return account.disconnects == self.disconnects
 
 
 class Accounts:
@@ -80,10 +85,10 @@ class Accounts:
             raise VenueUnavailable("not_running", f"provider `{provider}` has no account: it is not running")
         return account
 
-    def set_reconciled(self, provider: str, mode: Mode, *, reconciled: bool) -> None:
-        """Sets whether an account is reconciled."""
+    def set_reconciled(self, provider: str, mode: Mode, *, reconciled: bool, disconnects: int = 0) -> None:
+        """Sets whether an account is reconciled, as of its number of disconnects."""
         link = self.link(provider, mode)
-        link.reconciled = reconciled
+        link.reconciled, link.disconnects = reconciled, disconnects
         self._risks[mode].registry.set_reconciled(provider, reconciled=link.ready)
 
     # Fills

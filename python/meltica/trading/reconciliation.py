@@ -79,9 +79,10 @@ class Reconciler:
         cause = "start"
         while True:
             account = await self._connected()
-            await self._reconcile(account, cause)
+            disconnects = account.disconnects
+            await self._reconcile(account, disconnects, cause)
             cause = "reconnect"
-            while self._desk.account_of(self._provider, self._mode) is account and account.reconciled:
+            while self._is_connected(account, disconnects):
                 await asyncio.sleep(POLL)
             self._desk.set_reconciled(self._provider, self._mode, reconciled=False)
 
@@ -92,9 +93,13 @@ class Reconciler:
                 return account
             await asyncio.sleep(POLL)
 
-    async def _reconcile(self, account: Account, cause: str) -> None:
+    def _is_connected(self, account: Account, disconnects: int) -> bool:
+        same = self._desk.account_of(self._provider, self._mode) is account
+        return same and account.reconciled and account.disconnects == disconnects
+
+    async def _reconcile(self, account: Account, disconnects: int, cause: str) -> None:
         backoff = Backoff(*PAUSES)
-        while account.reconciled:
+        while self._is_connected(account, disconnects):
             started_at = self._desk.clock()
             try:
                 found = await self._read(account)
@@ -105,12 +110,12 @@ class Reconciler:
                 log.warning("%s not reconciled: %s; retry in %.1f s", self._provider, one_line(error), pause)
                 await asyncio.sleep(pause)
                 continue
-            self._finish(account, found, cause, started_at)
+            self._finish(found, disconnects, cause, started_at)
             if found.agrees:
                 return
             await asyncio.sleep(backoff.next())
 
-    def _finish(self, account: Account, found: Found, cause: str, started_at: int) -> None:
+    def _finish(self, found: Found, disconnects: int, cause: str, started_at: int) -> None:
         for id in found.lost:
             log.error(
                 "order %s at %s is ours, but not in the database: no order leaves for %s until an operator"
@@ -129,8 +134,8 @@ class Reconciler:
             found=found.as_json(),
         )
         self._desk.write([row])
-        if found.agrees and account.reconciled:
-            self._desk.set_reconciled(self._provider, self._mode, reconciled=True)
+        if found.agrees:
+            self._desk.set_reconciled(self._provider, self._mode, reconciled=True, disconnects=disconnects)
             log.info("%s is reconciled: %s", self._provider, found.as_json() or "nothing was missed")
 
     async def _read(self, account: Account) -> Found:

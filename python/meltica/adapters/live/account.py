@@ -61,6 +61,12 @@ class LiveAccount(Account):
         self._producer: Producer | None = None
         self._tracker = OrderTracker()
         self._reconciled = asyncio.Event()
+        self._disconnects = 0
+
+    @property
+    def disconnects(self) -> int:
+        """How often the account's stream was lost."""
+        return self._disconnects
 
     @property
     def reconciled(self) -> bool:
@@ -218,6 +224,7 @@ class LiveAccount(Account):
 
     def disconnected(self) -> None:
         """Marks the account as not reconciled: the stream is disconnected and reports nothing."""
+        self._disconnects += 1
         self._reconciled.clear()
         self._tracker.disconnected()
 
