@@ -10,6 +10,10 @@ impl Loop {
     /// Calls what was posted to running instances, oldest first.
     ///
     /// What was posted before an instance runs waits for it, so that its first event comes after.
+    ///
+    /// Not inlined, as the loop over events would pay for it.
+    #[cold]
+    #[inline(never)]
     pub fn call_posted(&mut self, py: Python<'_>) {
         self.shared.posted.store(false, Ordering::Release);
         for g in 0..self.groups.len() {
