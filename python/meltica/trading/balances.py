@@ -132,6 +132,10 @@ class Balances:
         line = self._line(provider, currency)
         line.not_ours = add(line.not_ours, amount)
 
+    def restore_booked(self, provider: str, kind: EntryKind, id: str, currency: str) -> None:
+        """Marks an entry of a restored sum as booked, because it may be reported again."""
+        self._booked.add((provider, kind, id, currency))
+
     # What happens
 
     def reported(self, provider: str, currency: str, balance: Balance) -> bool:

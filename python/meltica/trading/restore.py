@@ -5,9 +5,10 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from uuid import UUID
 
+from meltica.model.enums import Mode
 from meltica.persistence.stores.trading.loaders import StoredOrder, TradingLoader
-from meltica.persistence.stores.trading.rows import FillRow
-from meltica.trading.desk import KEPT_FOR, Desk
+from meltica.persistence.stores.trading.rows import FillRow, LedgerEntryRow, WatermarkRow
+from meltica.trading.desk import KEPT_FOR, MARGIN, Desk
 from meltica.trading.state_machine import OrderMachine
 from meltica.trading.stored import order_record, position
 from meltica.trading.transitions import Timings
@@ -20,6 +21,7 @@ async def restore(desk: Desk, loader: TradingLoader, timings: Callable[[str], Ti
     stored_positions = [position(row) for row in await loader.positions()]
     ledger = await loader.ledger()
     watermarks = await loader.watermarks()
+    entries = await _entries(loader, watermarks)
     open_orders = await loader.open_orders()
     ended = await loader.ended_orders(desk.clock() - KEPT_FOR)
     executions = _by_order(await loader.fills([row.id for row in (*open_orders, *ended)]))
@@ -34,6 +36,9 @@ async def restore(desk: Desk, loader: TradingLoader, timings: Callable[[str], Ti
         for entry in ledger:
             desk.accounts.balances[entry.mode].restore_not_ours(entry.provider, entry.currency, entry.amount)
             desk.accounts.link(entry.provider, entry.mode).opened = True
+        for row in entries:
+            balances = desk.accounts.balances[row.mode]
+            balances.restore_booked(row.provider, row.kind, row.venue_id, row.currency)
         for row in watermarks:
             desk.accounts.restore_mark(row)
         for row in (*ended, *open_orders):
@@ -41,6 +46,19 @@ async def restore(desk: Desk, loader: TradingLoader, timings: Callable[[str], Ti
     if open_orders:
         log.info("%d open orders restored; their accounts are asked for them", len(open_orders))
     desk.wake()
+
+
+async def _entries(loader: TradingLoader, watermarks: Iterable[WatermarkRow]) -> list[LedgerEntryRow]:
+    """Returns the entries of fills that reconciling reads again, which must not be booked again."""
+    since: dict[tuple[str, Mode], int] = {}
+    for mark in watermarks:
+        key = mark.provider, mark.mode
+        since[key] = min(mark.venue_time, since.get(key, mark.venue_time))
+    return [
+        row
+        for (provider, mode), time in since.items()
+        for row in await loader.entries(provider, mode, max(0, time - MARGIN))
+    ]
 
 
 class StoredOrders:
