@@ -2,11 +2,18 @@
 
 from collections.abc import Callable, Generator
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 
+from meltica import BalanceUpdate
+from meltica.adapters.fake.adapter import FakeAdapter
+from meltica.errors import OutcomeUnknown, VenueUnavailable
+from meltica.model.enums import Side
+from meltica.model.fills import START
+from meltica.model.orders import NewOrder
+from meltica.testing import Rig
 from tests.support.venues import CONFIG, Frame, Stream, Venue, serving
 
 ACCOUNTS = """
@@ -298,3 +305,38 @@ def test_posts_are_counted_by_client_order_id_also_refused_ones(venue: Venue) ->
     twice = venue.get("/v1/requests?least=2")["posts"]
     assert "counted" in twice
     assert "poor" not in twice
+
+
+def test_an_adapter_sees_other_clients_transfers_and_lost_orders(venue: Venue) -> None:
+    settings = {"endpoint": venue.address, "key": "main", "secret": "main-secret"}
+    with Rig(FakeAdapter.configure(settings)) as rig:
+        account, symbol = rig.account, "BTC-USDT"
+        rig.subscribe(("ExecReport", None), ("BalanceUpdate", None))
+        rig.wait(lambda: account.reconciled, "the end of the reconciliation")
+        path = "/v1/accounts/main"
+        post(venue, f"{path}/orders", symbol=symbol, side="buy", orderType="market", quantity="0.1")
+        limit = {"symbol": symbol, "side": "buy", "orderType": "limit", "price": "30000"}
+        post(venue, f"{path}/orders", **limit, quantity="0.1")
+        [foreign] = rig.do(account.open_orders())
+        assert (foreign.client_order_id, foreign.price) == ("", 30000)
+        filled = rig.wait(lambda: [r for r in rig.reports("") if r.state == "FILLED"], "the fill")
+        [*_, last] = rig.do(account.fills_since({symbol: START}))
+        assert (last.client_order_id, last.execution_id) == ("", filled[-1].execution_id)
+        id = post(venue, f"{path}/transfers", currency="ETH", amount="-3").json()["transferId"]
+        rig.wait(lambda: id in _transfers(rig), "the withdrawal")
+        venue.fault(loseAnswers={"method": "POST", "carriedOut": "500ms"})
+        order = NewOrder("lostlater", symbol, Side.BUY, Decimal("0.01"), Decimal(30000))
+        with pytest.raises(OutcomeUnknown):
+            rig.do(account.submit(order))
+        with pytest.raises(VenueUnavailable) as unsettled:
+            rig.do(account.order(symbol, "lostlater"))
+        assert unsettled.value.code == "unsettled"
+        rig.wait(lambda: rig.reports("lostlater"), "the report of the order that arrived late")
+        cancelled = rig.do(account.cancel(symbol, "lostlater"))
+        assert cancelled.state == "CANCELLED"
+        rig.do(account.cancel_all())
+        assert rig.do(account.open_orders()) == []
+
+
+def _transfers(rig: Rig) -> list[str | None]:
+    return [cast(BalanceUpdate, event).transfer_id for event in rig.since(0, "BalanceUpdate", "ETH")]

@@ -4,6 +4,7 @@ use super::orders::Request;
 use crate::event::Nanos;
 use crate::venue::AccountId;
 use std::collections::BTreeMap;
+use std::collections::btree_map::OccupiedEntry;
 
 /// A kind of request that changes something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +87,6 @@ impl Late {
 
     /// Takes the next request that is due.
     pub fn due(&mut self, now: Nanos) -> Option<LateRequest> {
-        self.requests.first_entry().filter(|first| first.key().0 <= now).map(|first| first.remove())
+        self.requests.first_entry().filter(|first| first.key().0 <= now).map(OccupiedEntry::remove)
     }
 }

@@ -220,13 +220,11 @@ impl Orders {
     /// Forgets an order. Returns it if it was open.
     pub fn forget(&mut self, account: AccountId, client_order_id: &str) -> Option<UserOrder> {
         let key = (account, client_order_id.to_owned());
-        match self.ids.get(&key) {
-            Some(&tag) => self.take(tag),
-            None => {
-                self.ended.remove(&key);
-                None
-            }
+        if let Some(&tag) = self.ids.get(&key) {
+            return self.take(tag);
         }
+        self.ended.remove(&key);
+        None
     }
 
     /// Adds a rejected order to the closed orders.
