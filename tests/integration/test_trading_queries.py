@@ -175,11 +175,13 @@ async def test_what_is_too_old_is_deleted(world: World, monkeypatch: pytest.Monk
     for table in ("refusals", "dead_letters", "reconciliations"):
         world.execute(f"update meltica.{table} set created_at = now() - interval '31 days'")
     await world.writer.commit([_refusal()])
+    world.execute("insert into meltica.commits values (gen_random_uuid(), 1, now() - interval '31 days')")
     assert await prune(world.database) == {
         "refusals": 5,
         "dead_letters": 1,
         "reconciliations": 1,
         "balances": 0,
+        "commits": 1,
     }
     assert len(await world.queries.refusals("maker")) == 1
     # The latest balance of each currency stays, however old, and so does every order.

@@ -257,6 +257,14 @@ create table reconciliations (
     created_at timestamptz not null default now()
 );
 
+-- The number of the last commit of each writer. A writer whose COMMIT was not answered reads it: the id of the
+-- transaction would not do, because a server that crashes may give it to another one.
+create table commits (
+    writer       uuid primary key,
+    number       bigint not null,
+    committed_at timestamptz not null default now()
+);
+
 create index reconciliations_of_provider on reconciliations (provider, id desc);
 create index reconciliations_by_age on reconciliations (created_at);
 

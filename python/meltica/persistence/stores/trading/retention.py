@@ -6,7 +6,7 @@ from meltica.persistence.database import Database
 
 REFUSALS_DAYS = 30
 REPORTS_DAYS = 30
-"""For reconciliations and dead letters."""
+"""For reconciliations, dead letters, and the last commits of earlier gateways."""
 BALANCES_DAYS = 30
 
 _BATCH = 10_000
@@ -28,12 +28,18 @@ _BALANCES = """
         order by snapshot_at limit %s
     ))
 """
+_COMMITS = """
+    delete from commits where writer in (
+        select writer from commits where committed_at < now() - make_interval(days => %s) limit %s
+    )
+"""
 _STATEMENTS = {
     "refusals": (SQL(_BY_AGE).format(table=SQL("refusals")), REFUSALS_DAYS),
     "dead_letters": (SQL(_BY_AGE).format(table=SQL("dead_letters")), REPORTS_DAYS),
     "reconciliations": (SQL(_BY_AGE).format(table=SQL("reconciliations")), REPORTS_DAYS),
     # The latest balance of a currency is kept.
     "balances": (SQL(_BALANCES).format(), BALANCES_DAYS),
+    "commits": (SQL(_COMMITS).format(), REPORTS_DAYS),
 }
 
 

@@ -14,7 +14,9 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import LiteralString
+from uuid import uuid4
 
 import msgspec
 import psycopg
@@ -45,7 +47,14 @@ _ROW_ERRORS = ("22", "23", "54")
 """SQLSTATE classes of errors that a row causes: data, integrity, limits."""
 _UNENCODABLE = (ValueError, TypeError, OverflowError)
 _HALTS: LiteralString = "(select json_agg(halt)::text from (" + ACTIVE_HALTS + ") halt)"
-_START: LiteralString = "select pg_current_xact_id()::text, " + _HALTS
+_START: LiteralString = (
+    "with numbered as ("
+    " insert into commits (writer, number) values (%s, %s)"
+    " on conflict (writer) do update set number = excluded.number, committed_at = excluded.committed_at"
+    ") select pg_backend_pid(), now(), " + _HALTS
+)
+_TERMINATE = "select pg_terminate_backend(pid) from pg_stat_activity where pid = %s and xact_start = %s"
+_WAIT = "insert into commits (writer, number) values (%s, 0) on conflict (writer) do nothing"
 _CHECK: LiteralString = "select epoch, xmin::text, " + _HALTS + " from gateway"
 
 _log = logging.getLogger("meltica.trading")
@@ -80,6 +89,7 @@ class _RowRefused(Exception):
 class _Attempt:
     """What one transaction does."""
 
+    number: int
     groups: dict[type[Row], list[Row]]
     frozen: set[str]
     """Instances whose ledger must not change."""
@@ -88,7 +98,8 @@ class _Attempt:
     new: dict[type[Row], list[Row]] = field(default_factory=dict[type[Row], list[Row]])
     failures: list[Failure] = field(default_factory=list[Failure])
     halts: list[ActiveHalt] = field(default_factory=list[ActiveHalt])
-    transaction: str = ""
+    session: tuple[int, datetime] | None = None
+    """The process of the server, and the start of the transaction."""
     committing: bool = False
 
     def committed(self) -> Committed:
@@ -109,6 +120,8 @@ class GroupCommitWriter:
         self._database = database
         self._lock = lock
         self._encode = msgspec.json.Encoder().encode
+        self._id = uuid4()
+        self._number = 0
         self._doubt: _Attempt | None = None
         self._frozen: set[str] = set()
         self._held_back: set[str] = set()
@@ -152,7 +165,7 @@ class GroupCommitWriter:
                 return None
             try:
                 async with asyncio.timeout(COMMIT_TIMEOUT):
-                    committed = await self._was_committed(self._doubt.transaction)
+                    committed = await self._was_committed(self._doubt)
             except TimeoutError:
                 raise DatabaseUnavailable(
                     f"{UNSETTLED}: the database did not respond within {COMMIT_TIMEOUT:g} s"
@@ -161,7 +174,8 @@ class GroupCommitWriter:
             return self._adopt(attempt) if committed else None
 
     def _attempt(self, groups: dict[type[Row], list[Row]]) -> _Attempt:
-        return _Attempt(groups, set(self._frozen), set(self._held_back))
+        self._number += 1
+        return _Attempt(self._number, groups, set(self._frozen), set(self._held_back))
 
     def _adopt(self, attempt: _Attempt) -> Committed:
         self._frozen, self._held_back = attempt.frozen, attempt.held_back
@@ -227,7 +241,7 @@ class GroupCommitWriter:
         # that are not synchronized yet, the server would wait for a suspended gateway without a limit.
         async with connection.pipeline():
             await connection.execute("BEGIN")
-            started = await connection.execute(_START)
+            started = await connection.execute(_START, [self._id, attempt.number])
             cursors = {
                 kind: await connection.execute(TABLES[kind].statement, [parameter])
                 for kind, parameter in parameters.items()
@@ -244,7 +258,7 @@ class GroupCommitWriter:
         """Writes each table in savepoints, and leaves out what depends on a row that failed."""
         await connection.execute("BEGIN")
         await self._lock.prove(connection, epoch)
-        await _record_start(attempt, await connection.execute(_START))
+        await _record_start(attempt, await connection.execute(_START, [self._id, attempt.number]))
         refused: list[Failure] = []
         while True:
             attempt.failures, attempt.new = list(refused), {}
@@ -310,24 +324,18 @@ class GroupCommitWriter:
             raw = repr(row).encode("utf-8", "backslashreplace")
         return DeadLetterRow.of(table.name, error, raw)
 
-    async def _was_committed(self, transaction: str) -> bool:
-        """Ends the session of a transaction if it is still open, and returns whether it was committed."""
+    async def _was_committed(self, attempt: _Attempt) -> bool:
+        """Ends the transaction of an attempt if it is still open, and returns whether it was committed."""
+        assert attempt.session is not None
         async with self._database.connection() as connection:
-            # The server may not have noticed yet that the connection is gone; a COMMIT may still be executed.
-            await connection.execute(
-                "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
-                " where backend_xid = %s::xid8::xid and pid <> pg_backend_pid()",
-                [transaction],
-            )
-            try:
-                query = "select pg_xact_status(%s::xid8)"
-                row = await (await connection.execute(query, [transaction])).fetchone()
-            except psycopg.errors.InvalidParameterValue:
-                # The database was restored and has not given out this number yet.
-                return False
-        if row is None or row[0] == "in progress":
-            raise DatabaseUnavailable(f"{UNSETTLED}: the database still executes it")
-        return row[0] == "committed"
+            # The server may not have noticed yet that the connection is gone, and execute the COMMIT later.
+            await connection.execute(_TERMINATE, attempt.session)
+            # Waits for the transaction, if it is ending.
+            await connection.execute(_WAIT, [self._id])
+            query = "select number from commits where writer = %s"
+            row = await (await connection.execute(query, [self._id])).fetchone()
+        assert row is not None
+        return row[0] == attempt.number
 
 
 def _obstacle(row: Row, attempt: _Attempt) -> str | None:
@@ -363,12 +371,12 @@ def _active_halts(text: str | None) -> list[ActiveHalt]:
     return msgspec.json.decode(text or "[]", type=list[ActiveHalt])
 
 
-async def _record_start(attempt: _Attempt, started: AsyncCursor[tuple[str, str | None]]) -> None:
-    """Records the id of the transaction and the active halts."""
+async def _record_start(attempt: _Attempt, started: AsyncCursor[tuple[int, datetime, str | None]]) -> None:
+    """Records the session of the transaction and the active halts."""
     row = await started.fetchone()
     assert row is not None
-    attempt.transaction = row[0]
-    attempt.halts = _active_halts(row[1])
+    attempt.session = row[0], row[1]
+    attempt.halts = _active_halts(row[2])
 
 
 async def _end_transaction(connection: AsyncConnection) -> None:
