@@ -1,5 +1,6 @@
 """What happens to orders while a gateway is away: at a restart, at a reconnect, and without the database."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from decimal import Decimal
 from typing import Any
@@ -12,6 +13,7 @@ from psycopg.sql import SQL, Identifier
 from meltica.model.enums import Mode, OrderState
 from meltica.model.orders import NewOrder
 from meltica.persistence.lock import GatewayLock
+from tests.support.commit_proxy import Cut, commit_proxy
 from tests.support.trading_world import PaperVenue, TradingWorld
 
 StartWorld = Callable[[], TradingWorld]
@@ -206,3 +208,31 @@ def test_a_halt_in_the_database_cancels_orders_and_refuses_new_ones(gateways: Ga
         pass
     world.buy("1", "98")
     assert world.desk.account("p", Mode.LIVE) is gateways.venue.account
+
+
+@pytest.mark.parametrize("cut", ["before", "after", "late"])
+async def test_an_order_whose_commit_is_in_doubt_never_leaves(
+    database_url: str, lock: GatewayLock, monkeypatch: pytest.MonkeyPatch, cut: Cut
+) -> None:
+    monkeypatch.setattr("meltica.trading.commits.HALT_POLL", 60.0)
+    async with commit_proxy(database_url) as (url, proxy):
+        gateways = Gateways(url, lock)
+        direct = Gateways(database_url, lock)
+        world = await asyncio.to_thread(gateways.start)
+        await asyncio.to_thread(direct.rows, "select 1 from reconciliations")
+        proxy.cut = cut
+        order = await asyncio.to_thread(world.buy)
+        await asyncio.to_thread(world.wait_for, "rejected")
+        assert (order.reason, order.sent_at) == ("persistence_unavailable", None)
+        proxy.release.set()
+        states = "select state, reason from orders"
+        while await asyncio.to_thread(direct.query, states) != [("REJECTED", "persistence_unavailable")]:
+            pass
+        second = await asyncio.to_thread(world.buy)
+        await asyncio.to_thread(world.wait_for, "rejected", "acknowledged")
+        assert second.state is OrderState.ACK
+        events = "select aggregate_id, event_type from outbox where aggregate_type = 'order'"
+        while len(found := await asyncio.to_thread(direct.query, events)) < 2:
+            pass
+        assert sorted(found) == sorted([(str(order.id), "order.rejected"), (str(second.id), "order.ack")])
+        await asyncio.to_thread(gateways.end)

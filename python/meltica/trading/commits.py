@@ -56,6 +56,9 @@ class CommitLoop:
         self._wanted = asyncio.Event()
         self._backoff = Backoff(*PAUSES)
         self._ending = asyncio.Event()
+        self._committed_at = 0.0
+        self._doubtful: list[Row] = []
+        """The rows of the commit in doubt."""
         self.failure: str | None = None
         """Why the last commit failed; None while commits succeed."""
 
@@ -86,9 +89,12 @@ class CommitLoop:
     async def commit(self) -> bool:
         """Commits what waits; returns whether that succeeded."""
         batch = self._desk.take_batch()
+        now = asyncio.get_running_loop().time()
+        if not batch and now < self._committed_at + HALT_POLL:
+            return True
         try:
             if self._writer.in_doubt:
-                await self._settle()
+                await self._settle(batch)
             committed = await self._writer.commit(batch.rows)
         except DatabaseError as error:
             self._failed(batch, error)
@@ -99,21 +105,26 @@ class CommitLoop:
         if self.failure is not None:
             log.info("trading is written again")
             self.failure = None
+        self._committed_at = now
         self._halts.take(committed.halts)
         self._send(batch, committed)
         return True
 
-    async def _settle(self) -> None:
+    async def _settle(self, batch: Batch) -> None:
+        """Finds out what became of the commit in doubt; rows that were committed are not written again."""
         committed = await self._writer.settle()
         log.warning("the commit in doubt was %s", "rolled back" if committed is None else "executed")
+        if committed is None:
+            batch.rows = [*self._doubtful, *batch.rows]
+        self._doubtful = []
 
     def _failed(self, batch: Batch, error: DatabaseError) -> None:
         text = one_line(error)
         if text != self.failure:
             log.error("trading is not written: %s", text)
-        if isinstance(error, ChangeInDoubt) and batch.new:
-            log.warning("%d orders end as %s: their commit is in doubt", len(batch.new), UNAVAILABLE)
         self.failure = text
+        if isinstance(error, ChangeInDoubt) and self._writer.in_doubt and not self._doubtful:
+            self._doubtful, batch.rows = batch.rows, []
         self._desk.put_back(batch, UNAVAILABLE)
 
     def _send(self, batch: Batch, committed: Committed) -> None:

@@ -422,6 +422,7 @@ class Desk:
             self.risks[record.owner.mode].amended(record.id, accepted=accepted)
         if record.state.is_final:
             self.pending.ended(record.id)
+        self.pending.reported(record)
         recipient = self._recipients.get(record.owner)
         if recipient is not None:
             recipient(callback, self.pending.last_report)

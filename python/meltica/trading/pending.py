@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from meltica.persistence.stores.outbox import fill_event, order_event
 from meltica.persistence.stores.trading.rows import Row
 from meltica.trading.effects import BookFill
 from meltica.trading.order import OrderRecord, PositionKey
@@ -20,6 +21,9 @@ class Batch:
     new: list[OrderMachine] = field(default_factory=list[OrderMachine])
     amendments: list[tuple[OrderMachine, int]] = field(default_factory=list[tuple[OrderMachine, int]])
     """Orders with an amendment, and when it was requested."""
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.new or self.amendments)
 
 
 class Pending:
@@ -55,7 +59,12 @@ class Pending:
         """Adds a fill, which is a report, and the position after it."""
         self.last_report += 1
         self._moved[record.position_key] = position
-        self._batch.rows.append(fill_row(record, effect.fill, self.last_report, recovered=effect.recovered))
+        row = fill_row(record, effect.fill, self.last_report, recovered=effect.recovered)
+        self._batch.rows += [row, fill_event(row)]
+
+    def reported(self, record: OrderRecord) -> None:
+        """Adds the event of a change that the owner of an order is called for."""
+        self._batch.rows.append(order_event(order_row(record)))
 
     def ended(self, id: UUID) -> None:
         """Adds the end of an order, which is a report; the first end counts."""
