@@ -106,6 +106,10 @@ class Desk:
         self._machines: dict[UUID, OrderMachine] = {}
         self._active: dict[UUID, OrderMachine] = {}
         """The orders that have not ended, or that still wait for something."""
+        self._watched: dict[OrderMachine, None] = {}
+        """The orders that the next tick visits: those that changed since the last one, those for which time
+        alone may change something, and those in flight. An order that rests at the venue costs no tick.
+        """
         self._ended: deque[OrderMachine] = deque()
         self._by_client_id: dict[str, OrderMachine] = {}
         self._recipients: dict[Owner, Recipient] = {}
@@ -185,6 +189,7 @@ class Desk:
     def carry_out(self, machine: OrderMachine, effects: list[Effect]) -> bool:
         """Carries out the effects of a change; returns whether the order may be sent now."""
         may_leave = False
+        self._watched[machine] = None
         record = machine.record
         risk = self.risks[record.owner.mode]
         for effect in effects:
@@ -273,14 +278,15 @@ class Desk:
         with self.lock:
             now = self.clock()
             in_flight: dict[Mode, set[Currency]] = {mode: set() for mode in self.risks}
-            for machine in list(self._active.values()):
+            watched, self._watched = self._watched, {}
+            for machine in watched:
                 record = machine.record
                 if machine.needs_tick:
                     self.carry_out(machine, machine.tick(now))
-                elif record.state.is_final:
-                    del self._active[record.id]
+                elif record.state.is_final and self._active.pop(record.id, None) is not None:
                     self._ended.append(machine)
                 if record.state in _IN_FLIGHT:
+                    self._watched[machine] = None
                     in_flight[record.owner.mode] |= currencies_of(record.provider, record.symbol)
             self._forget_old(now)
             texts = self.accounts.check_differences(in_flight)
@@ -388,6 +394,7 @@ class Desk:
 
     def _add(self, machine: OrderMachine) -> OrderMachine:
         self._machines[machine.record.id] = self._active[machine.record.id] = machine
+        self._watched[machine] = None
         self._by_client_id[machine.record.client_order_id] = machine
         return machine
 
