@@ -1,6 +1,7 @@
 """Symbols: `BASE-QUOTE`, with ccxt's `BASE/QUOTE` as a synonym."""
 
 import re
+from functools import lru_cache
 
 _SEGMENT = re.compile(r"[A-Z0-9.]+")
 
@@ -27,6 +28,7 @@ def currencies(symbol: str) -> tuple[str, str]:
     return base, quote
 
 
+@lru_cache(maxsize=4096)
 def _is_symbol(text: str) -> bool:
     segments = text.split("-")
     return 2 <= len(segments) <= 6 and all(_SEGMENT.fullmatch(segment) for segment in segments)

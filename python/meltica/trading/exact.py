@@ -60,3 +60,8 @@ def share(amount: Decimal, part: Decimal, whole: Decimal, places: Decimal) -> De
 def floor_to(number: Decimal, step: Decimal) -> Decimal:
     """Returns the largest multiple of a step that does not exceed a number of at least zero."""
     return EXACT.multiply(_ROUNDED.divide_int(number, step), step)
+
+
+def is_multiple(number: Decimal, step: Decimal) -> bool:
+    """Returns whether a number of at least zero is a multiple of a step."""
+    return not _ROUNDED.remainder(number, step)

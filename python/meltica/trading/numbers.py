@@ -6,7 +6,7 @@ from numbers import Rational
 from meltica.errors import OrderRefused
 from meltica.model.enums import Side
 from meltica.model.instruments import Instrument
-from meltica.trading.exact import add, divide, floor_to, multiply, subtract
+from meltica.trading.exact import add, divide, floor_to, is_multiple, multiply, subtract
 
 INVALID = "invalid_order"
 TOLERANCE = Decimal("1e-9")
@@ -65,8 +65,9 @@ def _on_step(number: Decimal, step: Decimal | None, value: object, *, up: bool, 
 
     Otherwise, the number stays as it is, and risk refuses it with the nearest valid value.
     """
-    if step is None or (below := floor_to(number, step)) == number:
+    if step is None or is_multiple(number, step):
         return number
+    below = floor_to(number, step)
     above = add(below, step)
     if isinstance(value, float):
         nearest = below if subtract(number, below) <= subtract(above, number) else above

@@ -36,6 +36,7 @@ KEPT_ENDED = 1000
 """Ended orders that `order` still returns."""
 
 _INVALID = "invalid_order"
+_LIFETIMES = {each.value: each for each in TimeInForce}
 
 
 class InstanceTrader:
@@ -383,8 +384,8 @@ def _refuse_scope(text: str) -> NoReturn:
 
 def _time_in_force(text: str) -> TimeInForce:
     try:
-        return TimeInForce(text)
-    except ValueError:
+        return _LIFETIMES[text]
+    except (KeyError, TypeError):
         names = ", ".join(TimeInForce)
         raise OrderRefused(_INVALID, f"time_in_force: expected one of {names}, saw {text!r}") from None
 

@@ -134,7 +134,7 @@ class Transitions:
         self.timings = timings
         self._executions = set(executions)
         self._terms = Terms(record, new=True)
-        self._venue_ids = {record.venue_order_id} - {None}
+        self._venue_ids = set[str]() if record.venue_order_id is None else {record.venue_order_id}
         """The venue's ids of the order; an amendment may replace the order at the venue."""
         self._before: Any = None
         self._left_at: int | None = None

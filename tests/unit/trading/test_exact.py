@@ -46,3 +46,11 @@ def test_floors_are_multiples_of_the_step(number: int, step: int, places: int) -
     of, by = Decimal(number).scaleb(-places), Decimal(step).scaleb(-places)
     floored = exact.floor_to(of, by)
     assert floored == Decimal(number // step * step).scaleb(-places)
+
+
+@pytest.mark.parametrize(
+    ("number", "step", "expected"),
+    [("0", "0.01", True), ("99.99", "0.01", True), ("99.995", "0.01", False), ("1e28", "1e-18", True)],
+)
+def test_a_multiple_of_a_step(number: str, step: str, expected: bool) -> None:
+    assert exact.is_multiple(Decimal(number), Decimal(step)) is expected
