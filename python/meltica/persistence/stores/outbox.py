@@ -26,14 +26,15 @@ RETENTION = 24 * 3600.0
 """How long an event is kept after its last consumer received it; times are seconds."""
 
 INSERT_EVENTS = b"""
-    with event as (
-        insert into outbox (aggregate_type, aggregate_id, event_type, payload, headers)
-        select aggregate_type, aggregate_id, event_type, payload, coalesce(headers, '{}')
-        from json_populate_recordset(null::outbox, %s) returning id
-    )
-    insert into outbox_deliveries (consumer, event)
-    select name, id from outbox_consumers, event
+    insert into outbox (aggregate_type, aggregate_id, event_type, payload, headers)
+    select aggregate_type, aggregate_id, event_type, payload, coalesce(headers, '{}')
+    from json_populate_recordset(null::outbox, %s) returning id
 """
+INSERT_DELIVERIES = b"""
+    insert into outbox_deliveries (consumer, event)
+    select name, id from outbox_consumers, new_outbox
+"""
+"""Each consumer gets a delivery of each event that the same statement inserts as `new_outbox`."""
 
 _CLAIM = """
     with due as (

@@ -4,12 +4,13 @@ PostgreSQL converts the JSON by the types of the table's columns, so the checks 
 each column would cost the client three times as much.
 """
 
+from functools import cache
 from operator import attrgetter
 from typing import LiteralString, NamedTuple
 
 from psycopg.sql import SQL, Composed, Identifier
 
-from meltica.persistence.stores.outbox import INSERT_EVENTS, EventRow
+from meltica.persistence.stores.outbox import INSERT_DELIVERIES, INSERT_EVENTS, EventRow
 from meltica.persistence.stores.trading.rows import (
     BalanceRow,
     CheckpointRow,
@@ -37,9 +38,22 @@ class Table(NamedTuple):
     new: tuple[str, ...] = ()
     """Columns that the statement returns for each row that was not stored before."""
 
+    also: bytes = b""
+    """A statement that follows from the rows that `new_{name}` returns."""
+
+    def parts(self) -> list[bytes]:
+        """Returns the parts of a WITH clause that write the table."""
+        name = self.name.encode()
+        parts = [b"new_" + name + b" as (" + self.statement + b")"]
+        return [*parts, b"also_" + name + b" as (" + self.also + b")"] if self.also else parts
+
     def key_of(self, row: Row) -> object:
         """Returns the values of the key."""
         return attrgetter(*self.key)(row)
+
+    def text_key(self, row: Row) -> tuple[str, ...]:
+        """Returns the values of the key as the statement returns them."""
+        return tuple(str(getattr(row, name)) for name in self.new)
 
 
 def _insert(
@@ -121,7 +135,24 @@ TABLES: dict[type[Row], Table] = {
         suffix=", updated_at = now() where excluded.venue_time >= watermarks.venue_time",
     ),
     ReconciliationRow: _insert("reconciliations", ReconciliationRow),
-    EventRow: Table("outbox", INSERT_EVENTS),
+    EventRow: Table("outbox", INSERT_EVENTS, also=INSERT_DELIVERIES),
     DeadLetterRow: _insert("dead_letters", DeadLetterRow),
 }
 """The tables in the order in which they are written: what others depend on comes first."""
+
+
+@cache
+def statement_of(kinds: tuple[type[Row], ...], start: bytes, columns: bytes) -> bytes:
+    """Returns one statement that writes several tables: a part of `start`, then of each table in their order.
+
+    It returns `columns`, and for each table with new rows their keys as JSON.
+    """
+    tables = [TABLES[kind] for kind in kinds]
+    parts = [part for table in tables for part in table.parts()]
+    keys = [_keys(table) for table in tables if table.new]
+    return b"with " + b", ".join([start, *parts]) + b" select " + b", ".join([columns, *keys])
+
+
+def _keys(table: Table) -> bytes:
+    query = SQL("(select json_agg(json_build_array({}))::text from {})")
+    return query.format(_names(table.new), Identifier(f"new_{table.name}")).as_bytes()

@@ -12,15 +12,15 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import LiteralString
+from typing import Any, LiteralString
 from uuid import uuid4
 
 import msgspec
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
 from meltica.errors import ChangeInDoubt, DatabaseError, DatabaseUnavailable, LockNotHeld
@@ -39,7 +39,7 @@ from meltica.persistence.stores.trading.rows import (
     WatermarkRow,
     clean,
 )
-from meltica.persistence.stores.trading.tables import TABLES, Table
+from meltica.persistence.stores.trading.tables import TABLES, Table, statement_of
 
 COMMIT_TIMEOUT = 10.0
 UNSETTLED = "the outcome of the last commit is still unknown"
@@ -47,12 +47,11 @@ _ROW_ERRORS = ("22", "23", "54")
 """SQLSTATE classes of errors that a row causes: data, integrity, limits."""
 _UNENCODABLE = (ValueError, TypeError, OverflowError)
 _HALTS: LiteralString = "(select json_agg(halt)::text from (" + ACTIVE_HALTS + ") halt)"
-_START: LiteralString = (
-    "with numbered as ("
-    " insert into commits (writer, number) values (%s, %s)"
-    " on conflict (writer) do update set number = excluded.number, committed_at = excluded.committed_at"
-    ") select pg_backend_pid(), now(), " + _HALTS
-)
+_NUMBERED = b"""numbered as (
+    insert into commits (writer, number) values (%s, %s)
+    on conflict (writer) do update set number = excluded.number, committed_at = excluded.committed_at
+)"""
+_SESSION = b"pg_backend_pid(), now(), " + _HALTS.encode()
 _TERMINATE = "select pg_terminate_backend(pid) from pg_stat_activity where pid = %s and xact_start = %s"
 _WAIT = "insert into commits (writer, number) values (%s, 0) on conflict (writer) do nothing"
 _CHECK: LiteralString = "select epoch, xmin::text, " + _HALTS + " from gateway"
@@ -232,33 +231,28 @@ class GroupCommitWriter:
         return self._adopt(attempt)
 
     async def _write(self, connection: AsyncConnection, attempt: _Attempt, epoch: Epoch) -> None:
-        """Writes all rows by one statement a table, in as few round trips as possible."""
+        """Writes all rows by one statement."""
         try:
-            parameters = {kind: self._parameter(rows) for kind, rows in attempt.groups.items()}
+            parameters = [self._parameter(rows) for rows in attempt.groups.values()]
         except _UNENCODABLE as error:
             raise _RowRefused from error
+        statement = statement_of(tuple(attempt.groups), _NUMBERED, _SESSION)
         # Nothing is awaited inside, so that all statements leave with one synchronization: between statements
         # that are not synchronized yet, the server would wait for a suspended gateway without a limit.
         async with connection.pipeline():
             await connection.execute("BEGIN")
-            started = await connection.execute(_START, [self._id, attempt.number])
-            cursors = {
-                kind: await connection.execute(TABLES[kind].statement, [parameter])
-                for kind, parameter in parameters.items()
-            }
+            written = await connection.execute(statement, [self._id, attempt.number, *parameters])
             # The last one, because it keeps other gateways waiting.
             proof = await connection.execute(PROOF)
         check_proof(await proof.fetchone(), epoch)
-        await _record_start(attempt, started)
-        for kind, cursor in cursors.items():
-            if TABLES[kind].new:
-                _record_new(attempt, kind, await cursor.fetchall())
+        self._record(attempt, attempt.groups, await written.fetchone())
 
     async def _write_careful(self, connection: AsyncConnection, attempt: _Attempt, epoch: Epoch) -> None:
         """Writes each table in savepoints, and leaves out what depends on a row that failed."""
         await connection.execute("BEGIN")
         await self._lock.prove(connection, epoch)
-        await _record_start(attempt, await connection.execute(_START, [self._id, attempt.number]))
+        start = await connection.execute(statement_of((), _NUMBERED, _SESSION), [self._id, attempt.number])
+        self._record(attempt, {}, await start.fetchone())
         refused: list[Failure] = []
         while True:
             attempt.failures, attempt.new = list(refused), {}
@@ -296,11 +290,11 @@ class GroupCommitWriter:
     ) -> None:
         if not rows:
             return
-        table = TABLES[kind]
         try:
             async with connection.transaction():
-                cursor = await connection.execute(table.statement, [self._parameter(rows)])
-                new = await cursor.fetchall() if table.new else []
+                statement = statement_of((kind,), _NUMBERED, _SESSION)
+                parameters = [self._id, attempt.number, self._parameter(rows)]
+                written = await (await connection.execute(statement, parameters)).fetchone()
         except (psycopg.Error, *_UNENCODABLE) as error:
             if isinstance(error, psycopg.Error) and (error.sqlstate or "")[:2] not in _ROW_ERRORS:
                 raise
@@ -312,7 +306,20 @@ class GroupCommitWriter:
             text = error_text(error) if isinstance(error, psycopg.Error) else str(error)
             attempt.failures.append(Failure(rows[0], text))
             return
-        _record_new(attempt, kind, new, rows)
+        self._record(attempt, {kind: rows}, written)
+
+    def _record(
+        self, attempt: _Attempt, groups: Mapping[type[Row], Sequence[Row]], written: tuple[Any, ...] | None
+    ) -> None:
+        """Records what a statement returned: its session, the active halts, and which rows are new."""
+        assert written is not None
+        pid, started, halts, *keys = written
+        attempt.session = pid, started
+        attempt.halts = _active_halts(halts)
+        for kind, text in zip((kind for kind in groups if TABLES[kind].new), keys, strict=True):
+            new = {tuple(key) for key in msgspec.json.decode(text or "[]")}
+            rows = (row for row in groups[kind] if TABLES[kind].text_key(row) in new)
+            attempt.new.setdefault(kind, []).extend(rows)
 
     def _parameter(self, rows: Sequence[Row]) -> str:
         return self._encode(rows).decode()
@@ -371,14 +378,6 @@ def _active_halts(text: str | None) -> list[ActiveHalt]:
     return msgspec.json.decode(text or "[]", type=list[ActiveHalt])
 
 
-async def _record_start(attempt: _Attempt, started: AsyncCursor[tuple[int, datetime, str | None]]) -> None:
-    """Records the session of the transaction and the active halts."""
-    row = await started.fetchone()
-    assert row is not None
-    attempt.session = row[0], row[1]
-    attempt.halts = _active_halts(row[2])
-
-
 async def _end_transaction(connection: AsyncConnection) -> None:
     """Rolls back what was not committed; closes a connection whose server does not answer."""
     status = connection.info.transaction_status
@@ -386,15 +385,3 @@ async def _end_transaction(connection: AsyncConnection) -> None:
         await connection.close()
     elif status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}:
         await connection.rollback()
-
-
-def _record_new(
-    attempt: _Attempt, kind: type[Row], keys: Sequence[object], rows: Sequence[Row] | None = None
-) -> None:
-    """Records which rows of a table are new, by the keys that its statement returned."""
-    table = TABLES[kind]
-    if not table.new:
-        return
-    stored = set(keys)
-    written = attempt.groups[kind] if rows is None else rows
-    attempt.new.setdefault(kind, []).extend(row for row in written if table.key_of(row) in stored)
