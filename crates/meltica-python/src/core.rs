@@ -115,8 +115,7 @@ impl PyCore {
 
     /// Returns counters and latency summaries (ns) of pools, hosts and providers.
     ///
-    /// `names` is the number of interned symbols. The free slots of the pools are counted, which takes milliseconds while
-    /// the pools are large.
+    /// `names` is the number of interned symbols.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let out = PyDict::new(py);
         let pools = self.shared.dispatcher.pools();

@@ -263,8 +263,7 @@ class Core:
     def stats(self) -> dict[str, Any]:
         """Returns counters and latency summaries (ns) of pools, hosts and providers.
 
-        `names` is the number of interned symbols. The free slots of the pools are counted, which takes milliseconds while
-        the pools are large.
+        `names` is the number of interned symbols.
         """
     def provider_stats(self) -> dict[str, Any]:
         """Returns the counters and latency summaries (ns) of each provider: the key `providers` of `stats`."""
