@@ -75,6 +75,8 @@ class _Line:
     reported: Balance | None = None
     later: list[tuple[int, Decimal]] = field(default_factory=list[tuple[int, Decimal]])
     """Time and amount of the flows after the stamp."""
+    moved: Decimal = ZERO
+    """The sum of `later`: every new order reads it."""
     instances: dict[Owner, Decimal] = field(default_factory=dict[Owner, Decimal])
     not_ours: Decimal = ZERO
     foreign_holds: dict[str, Decimal | None] = field(default_factory=dict[str, Decimal | None])
@@ -85,18 +87,20 @@ class _Line:
     def flow(self, amount: Decimal, time: int | None) -> None:
         if time is not None and (self.reported is None or time > self.reported.time):
             self.later.append((time, amount))
+            self.moved = add(self.moved, amount)
 
     def report(self, balance: Balance) -> bool:
         if self.reported is not None and balance.time < self.reported.time:
             return False
         self.reported = balance
         self.later = [flow for flow in self.later if flow[0] > balance.time]
+        self.moved = total(amount for _, amount in self.later)
         return True
 
     def venue(self) -> Decimal | None:
         if self.reported is None:
             return None
-        return add(self.reported.total, total(amount for _, amount in self.later))
+        return add(self.reported.total, self.moved)
 
     def lines(self) -> Lines:
         instances, venue = total(self.instances.values()), self.venue()

@@ -15,6 +15,7 @@ from meltica.persistence.stores.trading.rows import EntryKind
 from meltica.trading.balances import SETTLES_WITHIN, Balances, Difference, Entry
 from meltica.trading.order import Owner, PositionKey
 from meltica.trading.positions import Positions
+from tests.support.calls import count_calls
 from tests.unit.trading.orders import fill, report
 
 SECOND = 10**9
@@ -314,3 +315,15 @@ def test_whatever_the_order_of_arrival_only_what_is_lost_remains_a_difference(
             mine = balances.of_owner(owner, "fake", currency)
             assert restored.of_owner(owner, "fake", currency) == mine
     assert len(opening) == len(CURRENCIES)
+
+
+def _calls_of_spendable(fills: int) -> int:
+    balances = Balances(Mode.LIVE)
+    balances.reported("fake", "USDT", Balance(Decimal(10**6), Decimal(10**6), 0))
+    for number in range(fills):
+        balances.fill(KEY, fill(str(number), 1, time=number + 1))
+    return count_calls(lambda: balances.spendable("fake", "USDT"))
+
+
+def test_what_is_spendable_costs_the_same_after_many_fills() -> None:
+    assert _calls_of_spendable(1000) == _calls_of_spendable(1)

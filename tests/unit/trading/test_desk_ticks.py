@@ -1,8 +1,6 @@
 """What a tick of the desk visits, and what it must not miss."""
 
-import sys
 from dataclasses import replace
-from types import FrameType
 from uuid import uuid4
 
 from meltica.model.enums import Mode
@@ -12,6 +10,7 @@ from meltica.trading.effects import QueryFills, SendCancel
 from meltica.trading.positions import Positions
 from meltica.trading.risk.risk import Risk
 from meltica.trading.state_machine import OrderMachine
+from tests.support.calls import count_calls
 from tests.support.risk import UNLIMITED, FakeMarket
 from tests.unit.trading.orders import SECOND, TIMINGS, order, report
 
@@ -43,21 +42,11 @@ class Ticking:
 
 
 def _calls_of_a_tick(resting: int) -> int:
-    ticking, calls = Ticking(), 0
-
-    def count(_frame: FrameType, event: str, _argument: object) -> None:
-        nonlocal calls
-        calls += event == "call"
-
+    ticking = Ticking()
     for _ in range(resting):
         ticking.rest()
     ticking.tick(1)
-    sys.setprofile(count)
-    try:
-        ticking.desk.tick()
-    finally:
-        sys.setprofile(None)
-    return calls
+    return count_calls(ticking.desk.tick)
 
 
 def test_orders_that_rest_cost_a_tick_nothing() -> None:
