@@ -4,7 +4,6 @@ Its methods run on the instance's host thread. An order that is refused raises, 
 that is approved is reserved and on its way when the method returns; what becomes of it arrives as callbacks.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Literal, NoReturn
@@ -74,7 +73,8 @@ class InstanceTrader:
         self._deliver = deliver
         self._orders: dict[UUID, Order] = {}
         self._by_client_id: dict[str, Order] = {}
-        self._ended: deque[UUID] = deque()
+        self._ended: dict[UUID, None] = {}
+        """The ended orders that are kept, by the order of their ends."""
         self._fills: dict[UUID, list[Fill]] = {}
         self._stopping = False
         self.on_callback: OnCallback = _ignore
@@ -294,11 +294,10 @@ class InstanceTrader:
         return order
 
     def _forget_old(self, id: UUID) -> None:
-        if id in self._ended:
-            return
-        self._ended.append(id)
+        self._ended.setdefault(id)
         if len(self._ended) > KEPT_ENDED:
-            oldest = self._ended.popleft()
+            oldest = next(iter(self._ended))
+            del self._ended[oldest]
             order = self._orders.pop(oldest, None)
             self._fills.pop(oldest, None)
             if order is not None:
