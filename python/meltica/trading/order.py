@@ -94,6 +94,13 @@ class OrderRecord:
     venue_time: int | None = None
     """The venue's time of the latest change that it reported."""
 
+    def __copy__(self) -> "OrderRecord":
+        """Returns a copy; faster than the general way of `copy`, and there is one for each callback."""
+        copied = object.__new__(OrderRecord)
+        for name in self.__slots__:
+            setattr(copied, name, getattr(self, name))
+        return copied
+
     @property
     def position_key(self) -> PositionKey:
         """The position that the order's fills move."""
