@@ -184,7 +184,7 @@ class OrderMachine(Transitions):
         if (fill.symbol, fill.side) != (record.symbol, record.side) or fill.quantity <= 0 or fill.price < 0:
             return [Fault(FaultCode.FILL_MISMATCH, f"{fill}")]
         out = self._begin()
-        self._executions.add(fill.execution_id)
+        self._executions[fill.execution_id] = None
         worst = record.worst_quantity
         record.filled_quantity = add(record.filled_quantity, fill.quantity)
         record.filled_cost = add(record.filled_cost, multiply(fill.price, fill.quantity))

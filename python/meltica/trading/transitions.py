@@ -132,9 +132,10 @@ class Transitions:
     def __init__(self, record: OrderRecord, timings: Timings, executions: Iterable[str] = ()) -> None:
         self.record = record
         self.timings = timings
-        self._executions = set(executions)
+        # An empty dict or tuple takes a fraction of the memory of a set, and most orders have few of them.
+        self._executions = dict.fromkeys(executions)
         self._terms = Terms(record, new=True)
-        self._venue_ids = set[str]() if record.venue_order_id is None else {record.venue_order_id}
+        self._venue_ids = () if record.venue_order_id is None else (record.venue_order_id,)
         """The venue's ids of the order; an amendment may replace the order at the venue."""
         self._before: Any = None
         self._left_at: int | None = None
@@ -287,7 +288,7 @@ class Transitions:
     ) -> None:
         record = self.record
         if venue_order_id is not None and venue_order_id not in self._venue_ids:
-            self._venue_ids.add(venue_order_id)
+            self._venue_ids = (*self._venue_ids, venue_order_id)
             record.venue_order_id = venue_order_id
         if time is not None:
             record.venue_time = max(record.venue_time or 0, time)
