@@ -162,7 +162,7 @@ def main() -> None:
     print(f"place() with risk {place / 1000:.1f} us ({place / empty:.0f} F)")
     print(f"F, an empty call: {empty:.0f} ns")
     with _database() as url:
-        load_costs(url, (100, 1000, 2000))
+        load_costs(url, (100, 1000))
 
 
 if __name__ == "__main__":
