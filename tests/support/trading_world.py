@@ -1,10 +1,10 @@
 """Trading of one instance on a paper account, with a real database and a real host."""
 
 import threading
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from meltica import _core
@@ -34,6 +34,7 @@ from tests.support.risk import BTC, UNLIMITED, FakeMarket, instrument
 
 PATIENCE = 20.0
 IDS = ClientOrderIds("tst")
+T = TypeVar("T")
 
 
 def timings(_provider: str) -> Timings:
@@ -163,6 +164,10 @@ class TradingWorld:
         if isinstance(result[0], BaseException):
             raise result[0]
         return result[0]
+
+    def call_loop(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Runs a coroutine on trading's loop; returns its result."""
+        return self.trading._loop.wait(work)  # pyright: ignore[reportPrivateUsage]
 
     def buy(self, quantity: str = "1", price: str | None = "50", **options: Any) -> Order:
         """Buys on the instance's host."""
