@@ -101,13 +101,14 @@ def isolation(session: nox.Session) -> None:
 def mutants(session: nox.Session) -> None:
     """Applies each mutant of the lists in tests/mutants; fails if its test does not detect it.
 
-    `-- NAME...` selects mutants of the data plane, `-- trading` those of trading.
+    `-- NAME...` selects mutants of the data plane, `-- trading [NAME...]` those of trading.
     """
-    if session.posargs != ["trading"]:
+    trading = session.posargs[:1] == ["trading"]
+    if not trading:
         session.run("python", "-m", "tests.mutants", *session.posargs)
-    if session.posargs in ([], ["trading"]):
+    if trading or not session.posargs:
         install(session, "test")
-        session.run("python", "-m", "tests.mutants.trading")
+        session.run("python", "-m", "tests.mutants.trading", *session.posargs[1:])
 
 
 @nox.session

@@ -1,10 +1,11 @@
-"""Applies the mutants of trading.toml to a copy of the Python sources; runs the tests that must detect them.
+"""Applies the mutants of trading*.toml to a copy of the Python sources; runs the tests that must detect them.
 
 `python -m tests.mutants.trading`; with a NAME, the mutants whose names contain it.
 """
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -14,8 +15,12 @@ from pathlib import Path
 
 from tests.support.paths import ROOT
 
-LIST = Path(__file__).with_suffix(".toml")
+LISTS = sorted(Path(__file__).parent.glob("trading*.toml"))
 COPY = ROOT / "target" / "mutants-python"
+TIMEOUT = 60.0
+"""Seconds after which a mutant counts as detected: it may make its test wait for ever."""
+GRACE = 30.0
+"""Seconds that a test which was interrupted has to end."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +36,17 @@ class PythonMutant:
     def apply(self, source: str) -> str:
         """Returns the source with the mutant. Raises ValueError unless its text is found once."""
         if (count := source.count(self.old)) != 1:
-            raise ValueError(
-                f"not applied: expected one place, saw {count} of {self.old!r}; update {LIST.name}"
-            )
+            raise ValueError(f"not applied: expected one place, saw {count} of {self.old!r}; update its list")
         return source.replace(self.old, self.new)
 
 
 def load() -> list[PythonMutant]:
-    """Returns the mutants of the list."""
-    return [PythonMutant(**entry) for entry in tomllib.loads(LIST.read_text(encoding="utf-8"))["mutant"]]
+    """Returns the mutants of all lists."""
+    return [
+        PythonMutant(**entry)
+        for each in LISTS
+        for entry in tomllib.loads(each.read_text(encoding="utf-8"))["mutant"]
+    ]
 
 
 def copy_sources() -> None:
@@ -53,21 +60,30 @@ def copy_sources() -> None:
         (COPY / "python" / "meltica" / library.name).symlink_to(library)
 
 
-def failure(tests: Sequence[str]) -> str:
-    """Runs tests in the copy; returns the end of their output if one fails."""
+def failure(tests: Sequence[str], timeout: float | None = None) -> str:
+    """Runs tests in the copy; returns the end of their output if one fails or does not end in time."""
     environment = {**os.environ, "PYTHONPATH": str(COPY / "python"), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],
         cwd=COPY,
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-    )
-    output = (done.stdout + done.stderr)[-800:]
-    if done.returncode not in (0, 1):
-        raise RuntimeError(f"tests not run: pytest returned {done.returncode}: {output}")
-    return output if done.returncode else ""
+    ) as process:
+        try:
+            output = process.communicate(timeout=timeout)[0][-800:]
+        except subprocess.TimeoutExpired:
+            # The interrupt lets pytest stop the database that it started.
+            process.send_signal(signal.SIGINT)
+            try:
+                process.communicate(timeout=GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            return f"no end within {timeout} s"
+    if process.returncode not in (0, 1):
+        raise RuntimeError(f"tests not run: pytest returned {process.returncode}: {output}")
+    return output if process.returncode else ""
 
 
 def fault(mutant: PythonMutant) -> str:
@@ -76,7 +92,7 @@ def fault(mutant: PythonMutant) -> str:
     source = path.read_text(encoding="utf-8")
     try:
         path.write_text(mutant.apply(source), encoding="utf-8")
-        return "" if failure([mutant.test]) else f"survived {mutant.test}"
+        return "" if failure([mutant.test], TIMEOUT) else f"survived {mutant.test}"
     except ValueError as error:
         return str(error)
     finally:
@@ -85,6 +101,8 @@ def fault(mutant: PythonMutant) -> str:
 
 def main(names: Sequence[str]) -> int:
     """Returns 0 if every mutant was detected."""
+    # A shell starts background jobs with the interrupt ignored, which the tests would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     mutants = [each for each in load() if not names or any(name in each.name for name in names)]
     copy_sources()
     if broken := failure(sorted({mutant.test for mutant in mutants})):

@@ -76,6 +76,7 @@ def test_an_amendment_reserves_the_larger_until_it_is_answered() -> None:
     w.risk.amended(order.id, accepted=True)
     assert size(w) == (2, 100, Decimal("100.1"))
     w.risk.approve_amendment(order, w.market, w.now, quantity=Decimal("2.5"), price=Decimal(60))
+    assert size(w) == (2, 100, Decimal("100.1"))
     w.risk.amended(order.id, accepted=False)
     assert size(w) == (2, 100, Decimal("100.1"))
     w.risk.release(order.id)
