@@ -134,8 +134,10 @@ class OrderMachine(Transitions):
             self._become_unknown(RESTARTED, now, out)
         if record.amendment is not None:
             record.amendment = replace(record.amendment, sent_at=now, outcome_unknown=True)
-        self._query_order(now, out)
-        self._query_fills(now, out)
+        if self._is_uncertain or record.sent_at is None:
+            # Reconciling reads the other orders together: one query for each would take too long.
+            self._query_order(now, out)
+            self._query_fills(now, out)
         self._cancel_if_due(now, out)
         return self._finish(out)
 

@@ -91,6 +91,9 @@ async def end_of(record: OrderRecord, account: Account, booked: Sequence[str]) -
     machine = OrderMachine(record, TIMINGS, booked)
     with desk.lock:
         desk.restore(machine)
+    if record.sent_at is not None:
+        # Reconciling asks for an order that is not among the open ones.
+        desk.apply(machine, lambda m, at: m.not_found(at, at, absent=True))
     requests = Requests(desk)
     for _ in range(30):
         for each, effect in desk.take_requests():

@@ -172,7 +172,7 @@ def test_an_open_report_with_more_than_the_fills_asks_for_them() -> None:
 
 
 def test_a_lost_answer_to_a_query_is_requested_again() -> None:
-    again = OrderMachine(open_().record, TIMINGS)
+    again = OrderMachine(order(committed_at=1), TIMINGS)
     assert of(QueryOrder, again.restored(0)) == [QueryOrder()]
     assert of(QueryOrder, again.tick(SECOND)) == [QueryOrder()]
     again.reported(report("ACK"), 2 * SECOND, asked_at=SECOND)
@@ -298,6 +298,14 @@ def test_a_wish_survives_a_restart() -> None:
     one.cancel(0)
     again = OrderMachine(one.record, TIMINGS)
     assert of(SendCancel, again.restored(0)) == [SendCancel()]
+
+
+def test_an_open_order_is_not_queried_by_itself_after_a_restart() -> None:
+    again = OrderMachine(open_().record, TIMINGS)
+    assert (again.restored(0), again.tick(SECOND)) == ([], [])
+    # One that was found after an earlier restart, of which reconciling does not ask.
+    found = OrderMachine(order(committed_at=1, acknowledged_at=1, state=OrderState.ACK), TIMINGS)
+    assert of(QueryOrder, found.restored(0)) == [QueryOrder()]
 
 
 def test_an_order_expires_by_a_cancel() -> None:
