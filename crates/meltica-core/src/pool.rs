@@ -7,8 +7,7 @@
 //!
 //! # Free list
 //! A Treiber stack of slot indices under a 64-bit head of (tag, index). Each successful exchange bumps the tag, so an
-//! exchange fails if the head was popped and pushed back in between. A free slot knows how many are below it, so that
-//! counting the free slots takes one look at the head.
+//! exchange fails if the head was popped and pushed back in between.
 //!
 //! # Growth and end
 //! The pool grows by whole chunks, off the hot path, and never shrinks: the address of a slot is valid while any handle
@@ -84,20 +83,18 @@ impl<T: Recycle + Send + Sync> Pool<T> {
                 .map(|i| Slot {
                     value: UnsafeCell::new((self.make)()),
                     refs: AtomicU32::new(0),
-                    next: AtomicU32::new(NIL),
-                    depth: AtomicU32::new(0),
+                    next: AtomicU32::new(base + i + 1),
                     index: base + i,
                     pool: self.inner.as_ptr(),
                 })
                 .collect();
             let chunk = Box::into_raw(chunk).cast::<Slot<T>>();
             inner.chunks[capacity / per_chunk].store(chunk, Ordering::Release);
+            // SAFETY: the last slot of the chunk that was just allocated.
+            let last = unsafe { NonNull::new_unchecked(chunk.add(per_chunk - 1)) };
             capacity += per_chunk;
             inner.capacity.store(capacity as u32, Ordering::Release);
-            // From the last to the first, so that slots are borrowed in the order of their addresses.
-            for index in (base..capacity as u32).rev() {
-                inner.push(inner.slot(index));
-            }
+            inner.push(base, last);
         }
         capacity
     }
@@ -142,7 +139,15 @@ impl<T: Recycle + Send + Sync> Pool<T> {
     /// Returns the number of free slots: exact while the pool is idle, otherwise an estimate.
     pub fn free(&self) -> usize {
         let inner = self.inner();
-        inner.depth(unpack(inner.head.load(Ordering::Acquire)).1) as usize
+        let mut count = 0;
+        for _ in 0..3 {
+            let head = inner.head.load(Ordering::Acquire);
+            count = inner.count(unpack(head).1, self.capacity() as u32);
+            if inner.head.load(Ordering::Acquire) == head {
+                break;
+            }
+        }
+        count as usize
     }
 
     /// Returns the number of failed borrows.
@@ -158,7 +163,7 @@ impl<T: Recycle> Drop for Pool<T> {
         let in_use = unsafe {
             let head = (*inner).head.swap(pack(0, CLOSED), Ordering::AcqRel);
             let capacity = (*inner).capacity.load(Ordering::Acquire);
-            i64::from(capacity) - i64::from((*inner).depth(unpack(head).1))
+            i64::from(capacity) - i64::from((*inner).count(unpack(head).1, capacity))
         };
         // Slots returned since the swap have counted below zero. The side that brings the sum to zero frees the memory.
         // SAFETY: as above.

@@ -115,7 +115,8 @@ impl PyCore {
 
     /// Returns counters and latency summaries (ns) of pools, hosts and providers.
     ///
-    /// `names` is the number of interned symbols.
+    /// `names` is the number of interned symbols. The free slots of the pools are counted, which takes milliseconds while
+    /// the pools are large.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let out = PyDict::new(py);
         let pools = self.shared.dispatcher.pools();

@@ -41,12 +41,14 @@ pub fn summary_dict(py: Python<'_>, summary: Summary) -> PyResult<Bound<'_, PyDi
 /// Returns the size and the use of pools of one type.
 pub fn pool_dict<'py, 'a, T: Recycle + Send + Sync + 'a>(
     py: Python<'py>,
-    pools: impl IntoIterator<Item = &'a Pool<T>> + Clone,
+    pools: impl IntoIterator<Item = &'a Pool<T>> + Clone + Sync,
 ) -> PyResult<Bound<'py, PyDict>> {
     let sum = |count: fn(&Pool<T>) -> u64| pools.clone().into_iter().map(count).sum::<u64>();
+    // A walk of the free lists: a count that each borrow and return updates would cost them too much.
+    let free = py.detach(|| sum(|pool| pool.free() as u64));
     let out = PyDict::new(py);
     out.set_item("capacity", sum(|pool| pool.capacity() as u64))?;
-    out.set_item("free", sum(|pool| pool.free() as u64))?;
+    out.set_item("free", free)?;
     out.set_item("exhausted", sum(Pool::exhausted))?;
     Ok(out)
 }

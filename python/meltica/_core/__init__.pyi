@@ -263,7 +263,8 @@ class Core:
     def stats(self) -> dict[str, Any]:
         """Returns counters and latency summaries (ns) of pools, hosts and providers.
 
-        `names` is the number of interned symbols.
+        `names` is the number of interned symbols. The free slots of the pools are counted, which takes milliseconds while
+        the pools are large.
         """
     def provider_stats(self) -> dict[str, Any]:
         """Returns the counters and latency summaries (ns) of each provider: the key `providers` of `stats`."""

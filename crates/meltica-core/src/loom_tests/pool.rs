@@ -108,19 +108,18 @@ fn loom_growth() {
 
 #[test]
 fn loom_free_beside_growth() {
-    // One preemption: what the count sees of the growth depends on its loads.
+    // One preemption: what the walk sees of the growth depends on its loads.
     explore_within(1, || {
         let pool = Arc::new(Pool::<Value>::new(1, Value::default));
         pool.grow_to(2);
-        // loom runs the spawned thread last and explores a load only against stores before it: the count is spawned.
+        // loom runs the spawned thread last and explores a load only against stores before it: the walk is spawned.
         let other = {
             let pool = Arc::clone(&pool);
-            thread::spawn(move || {
-                assert!(pool.free() <= 4, "a count beside growth finds the chunk of the head")
-            })
+            thread::spawn(move || assert!(pool.free() <= 4, "a walk beside growth ends"))
         };
         pool.grow_to(4);
-        // The slots return in another order, so that the head is a slot of the old chunk, then of the new one.
+        // The slots return in another order, so that the link of the first old slot leads to the second new one: an
+        // address that is not null, even if the walk sees no new chunk.
         let (_first, second, old) = (pool.borrow(), pool.borrow(), pool.borrow());
         drop(second);
         drop(old);

@@ -40,8 +40,6 @@ pub(crate) struct Slot<T> {
     pub(super) refs: AtomicU32,
     /// The index of the next free slot.
     pub(super) next: AtomicU32,
-    /// The number of free slots from this one on, while this one is free.
-    pub(super) depth: AtomicU32,
     pub(super) index: u32,
     pub(super) pool: *const Inner<T>,
 }
@@ -69,34 +67,33 @@ impl<T> Inner<T> {
         unsafe { NonNull::new_unchecked(chunk.add(offset)) }
     }
 
-    /// Pushes a slot onto the free list. Returns false if the pool is closed.
+    /// Returns a slot whose index was read without synchronisation, or `None` if its chunk is not visible yet.
+    fn visible(&self, index: u32) -> Option<NonNull<Slot<T>>> {
+        let chunk = self.chunks[(index >> self.chunk_bits) as usize].load(Ordering::Acquire);
+        (!chunk.is_null()).then(|| self.slot(index))
+    }
+
+    /// Pushes the chain `first..=last` onto the free list. Returns false if the pool is closed.
     #[inline]
-    pub(super) fn push(&self, slot: NonNull<Slot<T>>) -> bool {
-        // Acquire: the depth of the first free slot is visible.
-        let mut head = self.head.load(Ordering::Acquire);
+    pub(super) fn push(&self, first: u32, last: NonNull<Slot<T>>) -> bool {
+        let mut head = self.head.load(Ordering::Relaxed);
         let mut backoff = Backoff::default();
         loop {
-            let (tag, next) = unpack(head);
-            if next == CLOSED {
+            let (tag, index) = unpack(head);
+            if index == CLOSED {
                 return false;
             }
-            let depth = 1 + self.depth(next);
-            // SAFETY: the caller owns the slot until the exchange succeeds, and slots live as long as `self`.
-            let index = unsafe {
-                let slot = slot.as_ref();
-                slot.next.store(next, Ordering::Relaxed);
-                slot.depth.store(depth, Ordering::Relaxed);
-                slot.index
-            };
+            // SAFETY: the caller owns the chain until the exchange succeeds, and slots live as long as `self`.
+            unsafe { last.as_ref() }.next.store(index, Ordering::Relaxed);
             // Release: the thread that pops the slot sees its links and its recycled value.
             match self.head.compare_exchange_weak(
                 head,
-                pack(tag.wrapping_add(1), index),
+                pack(tag.wrapping_add(1), first),
                 Ordering::Release,
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return true,
-                Err(_) => head = backoff.then(|| self.head.load(Ordering::Acquire)),
+                Err(_) => head = backoff.then(|| self.head.load(Ordering::Relaxed)),
             }
         }
     }
@@ -127,15 +124,19 @@ impl<T> Inner<T> {
         }
     }
 
-    /// Returns the number of free slots from `index` on, which the caller has read from the head. An estimate if the
-    /// head has changed since.
-    #[inline]
-    pub(super) fn depth(&self, index: u32) -> u32 {
-        if index >= CLOSED {
-            return 0;
+    /// Returns the length of the chain that starts at `index`, at most `most`. Other threads may change the chain
+    /// meanwhile; the walk then ends early or counts slots that have moved.
+    pub(super) fn count(&self, mut index: u32, most: u32) -> u32 {
+        let mut n = 0;
+        while index < CLOSED
+            && n < most
+            && let Some(slot) = self.visible(index)
+        {
+            n += 1;
+            // SAFETY: slots live as long as `self`.
+            index = unsafe { slot.as_ref() }.next.load(Ordering::Relaxed);
         }
-        // SAFETY: slots live as long as `self`.
-        unsafe { self.slot(index).as_ref() }.depth.load(Ordering::Relaxed)
+        n
     }
 }
 
@@ -143,11 +144,11 @@ impl<T> Inner<T> {
 #[inline]
 pub(super) fn give_back<T: Recycle>(slot: NonNull<Slot<T>>) {
     // SAFETY: the caller is the slot's only holder, and the pool's memory outlives every slot in use.
-    let inner = unsafe { slot.as_ref().pool };
+    let (inner, index) = unsafe { (slot.as_ref().pool, slot.as_ref().index) };
     // SAFETY: as above; no other thread reads or writes the value.
     unsafe { slot.as_ref().value.with_mut(|value| (*value).recycle()) };
     // SAFETY: as above.
-    let closed = unsafe { !(*inner).push(slot) };
+    let closed = unsafe { !(*inner).push(index, slot) };
     if closed {
         // SAFETY: the pool's memory is freed only after this slot is counted down.
         let left = unsafe { (*inner).orphans.fetch_sub(1, Ordering::AcqRel) } - 1;
