@@ -16,6 +16,8 @@ from meltica.model.trader import Order
 from meltica.persistence.lock import GatewayLock
 from meltica.simulator.paper.orders import PaperReport
 from meltica.trading import clock
+from meltica.trading.risk.limits import GlobalRiskLimits
+from meltica.trading.risk.scopes import GLOBAL
 from meltica.trading.state_machine import MAX_AGE
 from tests.support.lossy_account import Fate, LossyAccount
 from tests.support.trading_world import TradingWorld
@@ -260,6 +262,38 @@ def test_a_bad_row_fails_alone_and_its_order_never_leaves(world: TradingWorld) -
         world.call(lambda order=order: world.trader.cancel(order))
     world.wait_for("cancelled", "cancelled")
     assert agrees(world)
+
+
+def test_no_order_leaves_once_a_fill_could_not_be_stored(world: TradingWorld) -> None:
+    resting = world.buy("1", "50")
+    world.wait_for("acknowledged")
+    order = world.buy("1", "99")
+    world.wait_for("acknowledged", "acknowledged")
+    # The venue's time does not fit into a column.
+    world.account.trade(BTC, Decimal(98), Decimal(1), Side.SELL, 1 << 63)
+    world.wait_for("filled", "cancelled")
+    assert resting.state is OrderState.CANCELLED
+    with pytest.raises(OrderRefused, match="ledger_frozen"):
+        world.buy("1", "50")
+    assert world.call(lambda: world.trader.trading).why == "ledger_frozen"
+    assert order.filled_quantity == 1
+
+
+@pytest.mark.parametrize(("reason", "halts"), [("venue_rejected", True), ("would_cross", False)])
+def test_rejections_of_the_venue_count_as_breaches(world: TradingWorld, reason: str, halts: bool) -> None:
+    limits = GlobalRiskLimits.model_validate(
+        world.risk.registry.scopes[GLOBAL].limits.model_dump(by_alias=True) | {"maxRiskBreaches": 2}
+    )
+    world.risk.registry.set_limits(GLOBAL, limits)
+    for number in range(2):
+        assert isinstance(world.lossy, Account)
+        world.lossy.refusals.append(reason)
+        world.buy()
+        world.wait_for(*["rejected"] * (number + 1))
+    # The count follows the callback.
+    world.call(lambda: None)
+    status = world.call(lambda: world.trader.trading)
+    assert (not status.on) is halts
 
 
 def test_a_reason_that_cannot_be_stored_is_stored_without_what_prevents_it(world: TradingWorld) -> None:

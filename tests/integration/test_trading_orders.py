@@ -130,7 +130,7 @@ def test_an_order_that_the_venue_refuses_is_rejected_and_released(world: Trading
 @pytest.mark.parametrize("reason", ["lock_not_held", "not_reconciled"])
 def test_the_last_check_lets_no_order_leave(world: TradingWorld, reason: str) -> None:
     if reason == "lock_not_held":
-        world.desk.blocked = reason
+        world.desk.gate.blocked = reason
     else:
         world.desk.set_reconciled("p", _mode(), reconciled=False)
         with pytest.raises(OrderRefused):

@@ -36,6 +36,11 @@ class Writer(Protocol):
         """Whether `settle` must be called before the next commit."""
         ...
 
+    @property
+    def frozen(self) -> frozenset[str]:
+        """The instances whose ledger is no longer written."""
+        ...
+
     async def commit(self, rows: list[Row], /) -> Committed:
         """Writes rows in one transaction."""
         ...
@@ -106,6 +111,7 @@ class CommitLoop:
             log.info("trading is written again")
             self.failure = None
         self._committed_at = now
+        self._desk.freeze(self._writer.frozen)
         self._halts.take(committed.halts)
         self._send(batch, committed)
         return True

@@ -33,6 +33,7 @@ from meltica.trading.effects import (
     Submit,
     WriteOrder,
 )
+from meltica.trading.gate import Gate
 from meltica.trading.order import OrderRecord, Owner
 from meltica.trading.pending import Batch, Pending
 from meltica.trading.positions import Positions
@@ -44,7 +45,6 @@ from meltica.trading.transitions import Timings
 
 log = logging.getLogger("meltica.trading")
 
-LOCK_LOST = "lock_not_held"
 SECOND = 10**9
 MARGIN = 300 * SECOND
 """How much earlier than an order its fills are looked for: clocks of venues differ from ours."""
@@ -94,8 +94,7 @@ class Desk:
         self.lock = threading.Lock()
         self.clock = clock
         self.wake = wake
-        self.blocked: str | None = None
-        """Why no order may leave at all, such as `lock_not_held`; None otherwise."""
+        self.gate = Gate()
         self.risks = risks
         self.positions = positions
         self._market = market
@@ -113,7 +112,6 @@ class Desk:
         self._ended: deque[OrderMachine] = deque()
         self._by_client_id: dict[str, OrderMachine] = {}
         self._recipients: dict[Owner, Recipient] = {}
-        self._stopping: set[Owner] = set()
         self._requested: list[tuple[OrderMachine, Effect]] = []
 
     # Accounts and owners
@@ -148,18 +146,18 @@ class Desk:
         """Sets who receives the callbacks of an owner's orders."""
         with self.lock:
             self._recipients[owner] = recipient
-            self._stopping.discard(owner)
+            self.gate.open(owner)
 
     def detach(self, owner: Owner) -> None:
         """Ends the callbacks of an owner. None of its orders leaves any more."""
         with self.lock:
             self._recipients.pop(owner, None)
-            self._stopping.add(owner)
+            self.gate.close(owner)
 
     def stop_orders(self, owner: Owner) -> None:
         """Lets no further order of an owner leave; cancels do."""
         with self.lock:
-            self._stopping.add(owner)
+            self.gate.close(owner)
 
     # Orders of strategies; the caller holds the lock
 
@@ -315,6 +313,22 @@ class Desk:
             requested, self._requested = self._requested, []
         return requested
 
+    def freeze(self, instances: frozenset[str]) -> None:
+        """Lets no further order of instances leave, because a fill of theirs could not be stored.
+
+        Their open orders are cancelled. A restart reconciles them.
+        """
+        if instances == self.gate.frozen:
+            return
+        log.critical("no order leaves for %s: a fill could not be stored", ", ".join(sorted(instances)))
+        with self.lock:
+            self.gate.frozen = instances
+            now = self.clock()
+            for machine in self.open_machines():
+                if machine.record.owner.instance in instances:
+                    self.carry_out(machine, machine.cancel(now))
+        self.wake()
+
     def put_back(self, batch: Batch, reason: str) -> None:
         """Takes back a batch that was not committed. Its new orders and amendments never leave."""
         with self.lock:
@@ -328,10 +342,8 @@ class Desk:
 
     def obstacle_of(self, owner: Owner, scope: Mapping[str, object]) -> str | None:
         """Returns why no order of an owner may leave now; None if orders may. The caller holds the lock."""
-        if self.blocked is not None:
-            return self.blocked
-        if owner in self._stopping:
-            return "instance_stopping"
+        if (obstacle := self.gate.obstacle(owner)) is not None:
+            return obstacle
         for provider in scope:
             if not self.accounts.link(provider, owner.mode).ready:
                 return f"not_reconciled: {provider}"
@@ -400,10 +412,8 @@ class Desk:
 
     def _obstacle(self, machine: OrderMachine) -> str | None:
         record = machine.record
-        if self.blocked is not None:
-            return self.blocked
-        if record.owner in self._stopping:
-            return "instance_stopping"
+        if (obstacle := self.gate.obstacle(record.owner)) is not None:
+            return obstacle
         if not self.accounts.link(record.provider, record.owner.mode).ready:
             return "not_reconciled"
         try:

@@ -185,7 +185,7 @@ class Reconciler:
                 machine
                 for machine in self._desk.open_machines()
                 if (machine.record.provider, machine.record.owner.mode) == (self._provider, self._mode)
-                and machine.record.sent_at is not None
+                and machine.has_left
             ]
 
     async def _check(

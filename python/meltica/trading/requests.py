@@ -33,6 +33,9 @@ log = logging.getLogger("meltica.trading")
 QUERY_PAUSES = 0.5, 10.0
 """Seconds between two attempts at a query that failed: the first pause, and the longest."""
 
+_NO_BREACH = frozenset({"would_cross", "insufficient_funds", "rate_limited", "unfillable"})
+"""Reasons of venues that never count as breaches."""
+
 Event = Callable[[OrderMachine, int], list[Effect]]
 T = TypeVar("T")
 
@@ -113,7 +116,15 @@ class Requests:
             answered=lambda answer: lambda m, now: m.answered(answer, now),
             refused=lambda reason: lambda m, now: m.refused(now, reason),
             unknown=lambda m, now: m.outcome_unknown(now),
+            on_refusal=lambda reason: self._count_rejection(machine, reason),
         )
+
+    def _count_rejection(self, machine: OrderMachine, reason: str) -> None:
+        """Counts the venue's rejection of an order as a breach, unless the market or the funds caused it."""
+        if reason not in _NO_BREACH:
+            record, desk = machine.record, self._desk
+            with desk.lock:
+                desk.risks[record.owner.mode].rejected(record, desk.clock())
 
     async def _amend(self, machine: OrderMachine, effect: SubmitAmendment) -> None:
         record, amendment = machine.record, effect.amendment
@@ -151,12 +162,14 @@ class Requests:
         answered: Callable[[OrderSnapshot], Event],
         refused: Callable[[str], Event],
         unknown: Event,
+        on_refusal: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Makes a request that changes something, once, and passes its outcome to the machine."""
         try:
             answer = await request(self._account(machine))
         except OrderRefused as refusal:
             event = refused(refusal.reason)
+            on_refusal(refusal.reason)
         except (OutcomeUnknown, ProtocolError) as error:
             log.warning("order %s: %s", machine.record.client_order_id, one_line(error))
             event = unknown

@@ -103,7 +103,7 @@ class Trading:
         except BaseException as error:
             if self._started.is_set():
                 log.critical("trading has ended: no order leaves until the gateway restarts", exc_info=True)
-                self.desk.blocked = "trading_failed"
+                self.desk.gate.blocked = "trading_failed"
             self._failure = error
         finally:
             self._started.set()
@@ -158,7 +158,7 @@ class Trading:
     def _reconciler_ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.critical("reconciling failed in an unexpected way: no order leaves", exc_info=error)
-            self.desk.blocked = "reconciling_failed"
+            self.desk.gate.blocked = "reconciling_failed"
 
     async def _tick(self) -> None:
         while True:

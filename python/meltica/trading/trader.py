@@ -19,6 +19,7 @@ from meltica.trading.client_ids import ClientOrderIds
 from meltica.trading.desk import SECOND, Desk
 from meltica.trading.effects import Callback
 from meltica.trading.exact import ZERO
+from meltica.trading.gate import INSTANCE_STOPPING, LEDGER_FROZEN
 from meltica.trading.numbers import decimal, price_of, quantity_for, quantity_of
 from meltica.trading.order import OrderRecord, Owner, PositionKey
 from meltica.trading.positions import Positions
@@ -97,8 +98,7 @@ class InstanceTrader:
         tag: str | None = None,
     ) -> Order:
         """Places an order and returns it, PENDING. Raises OrderRefused, and nothing happens then."""
-        if self._stopping:
-            raise OrderRefused("instance_stopping", "the instance stops; only cancels are sent")
+        self._check_open()
         symbol, provider = self._resolve(symbol, provider)
         instrument = self._instrument(provider, symbol)
         limit = None if price is None else price_of(instrument, side, price, may_round=round)
@@ -158,8 +158,7 @@ class InstanceTrader:
         """Requests another price or whole quantity of an open order. Raises OrderRefused."""
         if price is None and quantity is None:
             raise OrderRefused(_INVALID, "amend: expected a price, a quantity or both, saw neither")
-        if self._stopping:
-            raise OrderRefused("instance_stopping", "the instance stops; only cancels are sent")
+        self._check_open()
         machine, record = self._machine(order), self._machine(order).record
         instrument = self._instrument(record.provider, record.symbol)
         limit = None if price is None else price_of(instrument, record.side, price, may_round=False)
@@ -302,6 +301,12 @@ class InstanceTrader:
             self._fills.pop(oldest, None)
             if order is not None:
                 del self._by_client_id[order.client_order_id]
+
+    def _check_open(self) -> None:
+        if self._stopping:
+            raise OrderRefused(INSTANCE_STOPPING, "the instance stops; only cancels are sent")
+        if self._owner.instance in self._desk.gate.frozen:
+            raise OrderRefused(LEDGER_FROZEN, "a fill could not be stored; restart the gateway to reconcile")
 
     def _machine(self, order: Order) -> OrderMachine:
         machine = self._desk.find(order.id)

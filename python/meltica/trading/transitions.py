@@ -175,6 +175,11 @@ class Transitions:
         )
 
     @property
+    def has_left(self) -> bool:
+        """Whether the order was sent, or perhaps was by an earlier run."""
+        return self._left_at is not None
+
+    @property
     def _is_acknowledged(self) -> bool:
         return self.record.acknowledged_at is not None
 

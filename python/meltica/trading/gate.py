@@ -1,0 +1,33 @@
+"""`Gate`: why no order leaves, of anybody or of one instance. The caller holds the lock of trading."""
+
+from meltica.trading.order import Owner
+
+INSTANCE_STOPPING = "instance_stopping"
+LEDGER_FROZEN = "ledger_frozen"
+
+
+class Gate:
+    """What keeps orders from leaving, beside accounts and risk. Cancels always leave."""
+
+    def __init__(self) -> None:
+        self.blocked: str | None = None
+        """Why no order may leave at all, such as `lock_not_held`; None otherwise."""
+        self.frozen: frozenset[str] = frozenset()
+        """Instances of which a fill could not be stored, so that their ledger is no longer written."""
+        self._stopping: set[Owner] = set()
+
+    def close(self, owner: Owner) -> None:
+        """Lets no further order of an owner leave."""
+        self._stopping.add(owner)
+
+    def open(self, owner: Owner) -> None:
+        """Lets orders of an owner leave again."""
+        self._stopping.discard(owner)
+
+    def obstacle(self, owner: Owner) -> str | None:
+        """Returns why no order of an owner leaves; None if orders may leave."""
+        if self.blocked is not None:
+            return self.blocked
+        if owner in self._stopping:
+            return INSTANCE_STOPPING
+        return LEDGER_FROZEN if owner.instance in self.frozen else None
