@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from meltica._core import Core
+from meltica._core import Core, Watch
 from meltica.errors import Conflict, NotFound, StartError
 from meltica.lambdas.loader import revision
 from meltica.lambdas.manager import InstanceManager, ManagedInstance
@@ -42,6 +42,7 @@ class World:
 
     def __init__(self, store: InstanceStore, folder: Path) -> None:
         self.core = Core()
+        self.watch = Watch(self.core)
         self.producer = self.core.producer("p")
         self.store = store
         self.folder = folder
@@ -50,7 +51,9 @@ class World:
         self._numbers = itertools.count()
 
     def new_manager(self, **options: Any) -> InstanceManager:
-        return InstanceManager(self.core, self.store, self.state_writer, **options)
+        self.watch.close()
+        self.watch = Watch(self.core)
+        return InstanceManager(self.core, self.watch, self.store, self.state_writer, **options)
 
     async def add(self, id: str, source: str, desired: Any = "stopped", **options: Any) -> ManagedInstance:
         path = self.folder / f"{id.replace('-', '_')}.py"
@@ -86,6 +89,7 @@ async def _world(database_url: str, tmp_path: Path) -> AsyncGenerator[World]:
         if instance.strategy is not None:
             flag(instance, "GATE").set()
     await world.manager.close()
+    world.watch.close()
     await world.state_writer.close(PATIENCE)
     await database.close()
 
@@ -180,6 +184,14 @@ async def test_begin_starts_the_instances_that_are_desired(world: World) -> None
     assert (desired.actual, other.actual) == (InstanceState.RUNNING, InstanceState.PENDING)
     assert await world.state_writer.close(PATIENCE)
     assert (world.store.get("desired").actual, world.store.get("other").actual) == ("running", "pending")
+
+
+async def test_a_manager_does_not_poll(world: World) -> None:
+    instance = await world.add("x", GOOD, "running")
+    before = asyncio.all_tasks()
+    await world.manager.begin()
+    assert instance.actual is InstanceState.RUNNING
+    assert asyncio.all_tasks() == before
 
 
 @pytest.mark.parametrize(
@@ -288,13 +300,12 @@ async def test_a_shutdown_aborts_a_requested_start(world: World) -> None:
 
 
 async def test_an_instance_with_too_many_errors_fails(world: World) -> None:
+    await world.manager.begin()
     instance = await world.add("x", RAISES, max_errors=2)
     await world.manager.start("x")
     world.trade()
     world.trade()
-    assert world.producer.drain(PATIENCE)
-    world.manager.check()
-    assert instance.actual is InstanceState.FAILED
+    await when(lambda: instance.actual is InstanceState.FAILED)
     assert "KeyError" in (instance.last_error or "")
     await world.manager.start("x")
     assert (instance.actual, instance.last_error) == (InstanceState.RUNNING, None)
@@ -302,23 +313,18 @@ async def test_an_instance_with_too_many_errors_fails(world: World) -> None:
 
 async def test_an_instance_is_stuck_until_its_long_callback_returns(world: World) -> None:
     world.manager = world.new_manager(stuck_after=timedelta(0))
+    await world.manager.begin()
     instance = await world.add("x", HANGS)
     await world.manager.start("x")
-    world.manager.check()
     assert instance.actual is InstanceState.RUNNING
     world.trade()
-    entered(instance)
-    world.manager.check()
-    assert (instance.actual, instance.last_error) == (
-        InstanceState.STUCK,
-        "a callback has been running for more than 0 s",
-    )
+    await when(lambda: instance.actual is InstanceState.STUCK)
+    assert instance.last_error == "a callback has been running for more than 0 s"
     with pytest.raises(Conflict, match="`x` is already stuck"):
         await world.manager.start("x")
     flag(instance, "GATE").set()
-    assert world.producer.drain(PATIENCE)
-    world.manager.check()
-    assert (instance.actual, instance.last_error) == (InstanceState.RUNNING, None)
+    await when(lambda: instance.actual is InstanceState.RUNNING)
+    assert instance.last_error is None
 
 
 @pytest.mark.untraced
@@ -346,33 +352,30 @@ async def test_an_instance_whose_callback_outlasts_the_stop_is_stuck_and_can_be_
 
 @pytest.mark.untraced
 async def test_an_instance_stops_when_the_callback_that_outlasted_the_stop_returns(world: World) -> None:
+    await world.manager.begin()
     instance = await world.add("x", HANGS, stop_timeout=timedelta(seconds=0.05))
     await world.manager.start("x")
     world.trade()
     entered(instance)
     await world.manager.stop("x")
-    assert not await world.manager.close()
+    assert instance.actual is InstanceState.STUCK
     flag(instance, "GATE").set()
-    assert instance.host is not None
-    assert not instance.host.stop(PATIENCE)
-    await when(lambda: not instance.in_callback_ns)
-    world.manager.check()
-    assert instance.actual is InstanceState.STOPPED
+    await when(lambda: instance.actual is InstanceState.STOPPED)
+    assert not await world.manager.close()
 
 
 async def test_a_blocked_shared_thread_makes_its_instances_stuck_and_new_ones_get_another(
     world: World,
 ) -> None:
     world.manager = world.new_manager(stuck_after=timedelta(0))
+    await world.manager.begin()
     holder = await world.add("holder", HANGS, host="shared")
     mate = await world.add("mate", GOOD, host="shared", stop_timeout=timedelta(seconds=0.05))
     await world.manager.start("holder")
     await world.manager.start("mate")
     assert holder.host is mate.host
     world.trade()
-    entered(holder)
-    world.manager.check()
-    assert (holder.actual, mate.actual) == (InstanceState.STUCK, InstanceState.STUCK)
+    await when(lambda: holder.actual is mate.actual is InstanceState.STUCK)
     assert mate.last_error == (
         "a callback of holder, on the same shared thread, has been running for more than 0 s"
     )
@@ -390,9 +393,7 @@ async def test_a_blocked_shared_thread_makes_its_instances_stuck_and_new_ones_ge
     world.trade()
     entered(later)
     flag(holder, "GATE").set()
-    assert world.producer.drain(PATIENCE)
-    world.manager.check()
-    assert holder.actual is InstanceState.RUNNING
+    await when(lambda: holder.actual is InstanceState.RUNNING)
     assert await world.manager.close()
 
 

@@ -236,6 +236,12 @@ impl Queue {
         lock(&self.admission).refused()
     }
 
+    /// Returns whether the queue has left out symbols or lacks the room to admit them.
+    pub fn lacks_room(&self) -> bool {
+        let admission = lock(&self.admission);
+        admission.refused().is_some() || !admission.left_out().is_empty()
+    }
+
     /// Returns the slots reserved for the queue and its reader.
     pub fn claim(&self) -> Claim {
         lock(&self.admission).claim()

@@ -33,6 +33,12 @@ pub trait Drains: Send + Sync {
 
     /// Returns the callback that runs.
     fn running(&self) -> Option<Running>;
+
+    /// Updates which callback has blocked the thread for more than `limit_ns`; returns whether that changed.
+    fn check_blocked(&self, limit_ns: u64) -> bool;
+
+    /// Whether the queue of an instance has no room for some symbols.
+    fn lacks_room(&self) -> bool;
 }
 
 /// The hosts whose threads run. The barrier refers to hosts weakly: hosts own the data plane, not the reverse.
@@ -82,6 +88,16 @@ impl Barrier {
     /// Returns the callbacks that run.
     pub fn running(&self) -> Vec<Running> {
         self.hosts().iter().filter_map(|host| host.running()).collect()
+    }
+
+    /// Updates which callbacks have blocked their threads for more than `limit_ns`; returns whether that changed.
+    pub fn check_blocked(&self, limit_ns: u64) -> bool {
+        self.hosts().iter().filter(|host| host.check_blocked(limit_ns)).count() > 0
+    }
+
+    /// Whether the queue of an instance has no room for some symbols.
+    pub fn lacks_room(&self) -> bool {
+        self.hosts().iter().any(|host| host.lacks_room())
     }
 
     /// Refuses calls on the thread of a host, which would wait for themselves forever.

@@ -25,6 +25,8 @@ pub struct CoreShared {
     pub extensions: Extensions,
     pub subscriptions: Arc<Subscriptions>,
     pub feeds: Feeds,
+    /// How often an instance has ended: the watch reports changes.
+    pub ends: AtomicU64,
     next_instance: AtomicU64,
 }
 
@@ -36,6 +38,7 @@ impl CoreShared {
             subscriptions: Subscriptions::new(&dispatcher),
             next_instance: AtomicU64::new(1),
             feeds: Feeds::new(),
+            ends: AtomicU64::new(0),
             dispatcher,
         }
     }

@@ -92,6 +92,8 @@ pub struct HostShared {
     current: AtomicU64,
     /// When that callback began, in ticks.
     started: AtomicU64,
+    /// Number of the instance whose callback has blocked the thread for too long, as the watch found it; otherwise 0.
+    blocked: AtomicU64,
     /// The kernel's number of the thread, 0 where there is none.
     thread: AtomicU32,
 }
@@ -124,6 +126,7 @@ impl HostShared {
             interrupted: AtomicBool::new(false),
             current: AtomicU64::new(0),
             started: AtomicU64::new(0),
+            blocked: AtomicU64::new(0),
             thread: AtomicU32::new(0),
         })
     }
@@ -239,6 +242,19 @@ impl HostShared {
         clock::elapsed_ns(self.started.load(Ordering::Relaxed), clock::ticks())
     }
 
+    /// Returns the id of the instance whose callback has blocked the thread for too long, as the watch found it.
+    pub fn blocked(&self) -> Option<String> {
+        self.find(self.blocked.load(Ordering::Acquire)).map(|instance| instance.id.clone())
+    }
+
+    /// Returns an instance by its number; 0 is not the number of one.
+    fn find(&self, number: u64) -> Option<Arc<InstanceShared>> {
+        if number == 0 {
+            return None;
+        }
+        self.instances().into_iter().find(|instance| instance.number == number)
+    }
+
     fn set_done(&self, seq: u64) {
         if seq > self.done.load(Ordering::Relaxed) {
             self.done.store(seq, Ordering::Release);
@@ -267,6 +283,7 @@ impl HostShared {
         for instance in self.instances() {
             instance.fail(reason);
         }
+        self.core.ends.fetch_add(1, Ordering::Release);
         // Who waits for an answer is released when its sender is dropped, after the states have changed.
         drop(unanswered);
         drop(self.drained.0.lock());
@@ -305,8 +322,18 @@ impl Drains for HostShared {
     fn running(&self) -> Option<Running> {
         let number = self.current.load(Ordering::Acquire);
         let for_ns = self.in_callback_ns(number);
-        let instance = self.instances().into_iter().find(|instance| instance.number == number)?;
+        let instance = self.find(number)?;
         Some(Running { lambda: instance.id.clone(), for_ns, thread: self.thread.load(Ordering::Relaxed) })
+    }
+
+    fn check_blocked(&self, limit_ns: u64) -> bool {
+        let number = self.current.load(Ordering::Acquire);
+        let blocked = if self.in_callback_ns(number) > limit_ns { number } else { 0 };
+        self.blocked.swap(blocked, Ordering::AcqRel) != blocked
+    }
+
+    fn lacks_room(&self) -> bool {
+        self.instances().iter().any(|instance| instance.lacks_room())
     }
 }
 

@@ -141,6 +141,11 @@ impl InstanceShared {
         }
     }
 
+    /// Whether its queue has left out symbols or lacks the room to admit them.
+    pub fn lacks_room(&self) -> bool {
+        self.routes.lock().as_ref().is_some_and(|routes| routes.lacks_room())
+    }
+
     /// Ends the instance's share of its queue's routes.
     pub fn leave(&self) {
         // Not under the lock, because the last share ends the routes.

@@ -2,11 +2,9 @@
 
 use crate::convert::value_error;
 use crate::errors::CapacityError;
+use crate::wake::Wake;
 use meltica_core::intents::{Intents, Pushed};
 use pyo3::prelude::*;
-use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
 
 /// Requests of strategies on their way to trading. Any thread may push; one event loop takes.
 ///
@@ -15,8 +13,7 @@ use std::os::unix::net::UnixStream;
 #[pyclass(module = "meltica._core", name = "IntentQueue", frozen)]
 pub struct PyIntentQueue {
     intents: Intents<Py<PyAny>>,
-    wakes: UnixStream,
-    woken: UnixStream,
+    wake: Wake,
 }
 
 #[pymethods]
@@ -27,10 +24,7 @@ impl PyIntentQueue {
         if capacity == 0 {
             return Err(value_error("expected a capacity of at least 1, saw 0"));
         }
-        let (wakes, woken) = UnixStream::pair()?;
-        wakes.set_nonblocking(true)?;
-        woken.set_nonblocking(true)?;
-        Ok(Self { intents: Intents::new(capacity), wakes, woken })
+        Ok(Self { intents: Intents::new(capacity), wake: Wake::new()? })
     }
 
     /// Adds a request; never waits. `trace` is the 128-bit id of a trace.
@@ -40,11 +34,7 @@ impl PyIntentQueue {
     fn push(&self, body: Py<PyAny>, trace: Option<u128>) -> PyResult<()> {
         match self.intents.push(body, trace) {
             Pushed::Joined => Ok(()),
-            Pushed::First => match (&self.wakes).write(&[1]) {
-                Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => Err(error.into()),
-                // A full socket is readable already.
-                _ => Ok(()),
-            },
+            Pushed::First => Ok(self.wake.wake()?),
             Pushed::Full(_) => Err(CapacityError::new_err(format!(
                 "the queue of requests is full: {} wait for trading; retry later",
                 self.intents.capacity()
@@ -55,13 +45,13 @@ impl PyIntentQueue {
     /// Takes all requests, oldest first, as (body, trace).
     fn take(&self) -> PyResult<Vec<(Py<PyAny>, Option<u128>)>> {
         // Before the requests: one that is pushed in between wakes the reader once more.
-        while matches!((&self.woken).read(&mut [0; 64]), Ok(64)) {}
+        self.wake.clear();
         Ok(self.intents.take().into_iter().map(|intent| (intent.body, intent.trace)).collect())
     }
 
     /// The descriptor to wait for.
     fn fileno(&self) -> i32 {
-        self.woken.as_raw_fd()
+        self.wake.fileno()
     }
 
     fn __len__(&self) -> usize {

@@ -34,6 +34,7 @@ mod simulator;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod wake;
 mod watch;
 
 use pyo3::prelude::*;

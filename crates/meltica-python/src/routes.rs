@@ -93,6 +93,11 @@ impl Routes {
         by_kind
     }
 
+    /// Returns whether the queue has left out symbols or lacks the room to admit them.
+    pub fn lacks_room(&self) -> bool {
+        self.queue.lacks_room()
+    }
+
     /// Tries again to get room for the symbols that the queue has left out, on the janitor's thread.
     pub fn retry_growth(&self) {
         Dispatcher::retry_growth_later(&self.all.dispatcher, &self.queue);

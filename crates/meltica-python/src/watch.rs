@@ -4,6 +4,9 @@
 //! the watch logs by whom: the hosts' stamps say which callback runs, and since when. After a signal to stop, the watch
 //! keeps the deadline: what the interpreter cannot stop any more ends with the process. `meltica_core::watch` decides,
 //! this module does.
+//!
+//! The watch also supervises: it compares the hosts' stamps with the limit of a stuck callback, and wakes the event loop
+//! after a change, so the loop does not poll.
 
 mod end;
 mod log;
@@ -13,6 +16,7 @@ use crate::barrier::Running;
 use crate::convert::value_error;
 use crate::core::{CoreShared, PyCore};
 use crate::locks::{Lock, Rank};
+use crate::wake::Wake;
 use end::{Ending, Signals};
 use log::{Level, Log};
 use meltica_core::clock;
@@ -24,17 +28,24 @@ use pyo3::prelude::*;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 const TICK: Duration = Duration::from_millis(50);
+/// How many ticks pass between two checks of the queues' room.
+const ROOM_TICKS: u64 = 4;
+/// The limit of a stuck callback before `Watch.supervise` has set one.
+const UNSUPERVISED: u64 = u64::MAX;
 
 struct Shared {
     core: Weak<CoreShared>,
     log: Lock<Log>,
     ending: Lock<Option<Ending>>,
+    /// From when on a callback counts as stuck, in ns.
+    stuck_ns: AtomicU64,
+    wake: Wake,
     closed: AtomicBool,
 }
 
@@ -45,6 +56,11 @@ struct Patrol {
     hold: Hold,
     /// Activity of the hosts' threads when the probe had waited for half of a hold.
     before: HashMap<u32, Activity>,
+    ticks: u64,
+    /// How many instances of the core had ended.
+    ends: u64,
+    /// Whether a queue lacked room at the last check.
+    lacked_room: bool,
 }
 
 impl Patrol {
@@ -52,9 +68,31 @@ impl Patrol {
         while !self.shared.closed.load(Ordering::Acquire) {
             let Some(core) = self.shared.core.upgrade() else { return };
             let running = core.barrier.running();
+            self.supervise(&core);
             self.tick(&running);
             drop(core);
             std::thread::park_timeout(TICK);
+        }
+    }
+
+    /// Wakes the event loop after a change of what it supervises, and while a queue lacks room.
+    fn supervise(&mut self, core: &CoreShared) {
+        let limit = self.shared.stuck_ns.load(Ordering::Acquire);
+        if limit == UNSUPERVISED {
+            return;
+        }
+        let ends = core.ends.load(Ordering::Acquire);
+        let ended = std::mem::replace(&mut self.ends, ends) != ends;
+        let mut changed = core.barrier.check_blocked(limit) || ended;
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(ROOM_TICKS) {
+            let lacks_room = core.barrier.lacks_room();
+            let lacked_room = std::mem::replace(&mut self.lacked_room, lacks_room);
+            changed |= lacks_room || lacked_room;
+        }
+        if changed && let Err(error) = self.shared.wake.wake() {
+            let text = format!("the states of the lambdas may be outdated: {error}");
+            self.shared.log.lock().write(Level::Error, &text);
         }
     }
 
@@ -128,6 +166,8 @@ impl PyWatch {
             core: Arc::downgrade(&core.get().shared),
             log: Lock::leaf(Log::default()),
             ending: Lock::new(Rank::Ending, None),
+            stuck_ns: AtomicU64::new(UNSUPERVISED),
+            wake: Wake::new()?,
             closed: AtomicBool::new(false),
         });
         let (probe, probing) = Probe::start()?;
@@ -136,6 +176,9 @@ impl PyWatch {
             probe: Arc::clone(&probe),
             hold: Hold::default(),
             before: HashMap::new(),
+            ticks: 0,
+            ends: 0,
+            lacked_room: false,
         };
         let patrolling =
             std::thread::Builder::new().name("meltica-watch".into()).spawn(move || patrol.run())?;
@@ -152,6 +195,27 @@ impl PyWatch {
         };
         *self.shared.log.lock() = Log { json, path };
         Ok(())
+    }
+
+    /// Supervises the hosts: a callback that runs for more than `stuck_after` seconds counts as stuck, see `Host.blocked`.
+    ///
+    /// `fileno` is readable after a change until `clear`: a callback became stuck or returned after that, an instance has
+    /// ended. It is also readable from time to time while the queue of an instance lacks room for symbols.
+    fn supervise(&self, stuck_after: f64) -> PyResult<()> {
+        let limit = Duration::try_from_secs_f64(stuck_after).map_err(value_error)?;
+        let limit = u64::try_from(limit.as_nanos()).unwrap_or(UNSUPERVISED).min(UNSUPERVISED - 1);
+        self.shared.stuck_ns.store(limit, Ordering::Release);
+        Ok(())
+    }
+
+    /// The descriptor to wait for.
+    fn fileno(&self) -> i32 {
+        self.shared.wake.fileno()
+    }
+
+    /// Makes `fileno` unreadable until the next change. Call it before the states are read.
+    fn clear(&self) {
+        self.shared.wake.clear();
     }
 
     /// Keeps the deadline of a stop: ends the process when one of `signals` was received and the stop cannot end.

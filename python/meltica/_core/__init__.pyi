@@ -143,6 +143,16 @@ class Watch:
     def __new__(cls, core: Core) -> Self: ...
     def log_to(self, format: Literal["human", "json"], path: str | PathLike[str] | None = None) -> None:
         """Sets the format of the lines, and a file that they are written to as well as to stderr."""
+    def supervise(self, stuck_after: float) -> None:
+        """Supervises the hosts: a callback that runs for more than `stuck_after` seconds counts as stuck, see `Host.blocked`.
+
+        `fileno` is readable after a change until `clear`: a callback became stuck or returned after that, an instance has
+        ended. It is also readable from time to time while the queue of an instance lacks room for symbols.
+        """
+    def fileno(self) -> int:
+        """The descriptor to wait for."""
+    def clear(self) -> None:
+        """Makes `fileno` unreadable until the next change. Call it before the states are read."""
     def end_after(
         self,
         timeout: float,
@@ -402,6 +412,9 @@ class Host:
     @property
     def running(self) -> tuple[str, int] | None:
         """Id of the instance whose callback runs, and for how long, in ns; None between callbacks."""
+    @property
+    def blocked(self) -> str | None:
+        """Id of the instance whose callback has run for longer than the limit of `Watch.supervise`; None otherwise."""
     def add(
         self,
         id: str,

@@ -186,7 +186,7 @@ class Gateway:
             log.warning("%s", drift)
         sys.setswitchinterval(self.settings.interpreter.switch_interval.total_seconds())
         self.core = Core(max_pool_bytes=self.settings.pools.max_bytes)
-        self._start_watch()
+        watch = self._start_watch()
         self.providers = ProviderManager(
             self.core, self.settings.supervision.policy(), providers, self.state_writer
         )
@@ -195,6 +195,7 @@ class Gateway:
         spin = self.settings.hosts.spin
         self.instances = InstanceManager(
             self.core,
+            watch,
             instances,
             self.state_writer,
             nonblocking=nonblocking,
@@ -236,7 +237,7 @@ class Gateway:
         self._shutdown.append(ShutdownStep("states", close, 2.0))
         self._shutdown.append(ShutdownStep("recovery", self.recovery.stop, 0.1))
 
-    def _start_watch(self) -> None:
+    def _start_watch(self) -> Watch:
         watch = Watch(self.core)
 
         async def close() -> None:
@@ -244,6 +245,7 @@ class Gateway:
 
         self._shutdown.append(ShutdownStep("watch", close, 0.1))
         self._guard(watch)
+        return watch
 
     async def _watch_resources(self) -> None:
         # The first sample may wait for a disk.

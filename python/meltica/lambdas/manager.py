@@ -21,7 +21,7 @@ from meltica.runtime.state_writer import StateWriter
 from meltica.runtime.threads import call, within
 
 if TYPE_CHECKING:
-    from meltica._core import Core, Host
+    from meltica._core import Core, Host, Watch
     from meltica.lambdas.base import Lambda
     from meltica.lambdas.spec import LambdaSpec
     from meltica.persistence.stores.instances import InstanceRow, InstanceStore
@@ -32,8 +32,6 @@ T = TypeVar("T")
 
 ABORTED_START_SECONDS = 2.5
 """How long a shutdown waits for starts that it aborted."""
-WATCH_SECONDS = 0.2
-"""Interval of the check for failed and stuck instances."""
 
 
 class ManagedInstance:
@@ -85,6 +83,7 @@ class InstanceManager:
     def __init__(
         self,
         core: "Core",
+        watch: "Watch",
         store: "InstanceStore",
         state_writer: StateWriter,
         *,
@@ -95,6 +94,7 @@ class InstanceManager:
     ) -> None:
         """Creates a manager without instances.
 
+        - `watch`: reports failed and stuck instances from `begin` to `close`.
         - `stuck_after`: duration of one callback from which its instance counts as stuck.
         - `start_timeout`: time limit for loading a strategy and running its `on_start`.
         - `nonblocking`: providers that must not wait for an instance's queue.
@@ -104,6 +104,7 @@ class InstanceManager:
         self._nonblocking = frozenset(nonblocking)
         self._spin_ns = spin // timedelta(microseconds=1) * 1000
         self._core = core
+        self._watch = watch
         self._store = store
         self._state_writer = state_writer
         self._desired = DesiredStates(store, state_writer, "instance")
@@ -153,10 +154,11 @@ class InstanceManager:
         """
         loop = asyncio.get_running_loop()
         desired = [instance for instance in self.all() if instance.desired is Desired.RUNNING]
-        starting = [loop.create_task(self._begin(instance)) for instance in desired]
-        self._background = [loop.create_task(self._watch(), name="meltica-instances"), *starting]
-        if starting:
-            await asyncio.wait(starting, timeout=patience)
+        self._background = [loop.create_task(self._begin(instance)) for instance in desired]
+        self._watch.supervise(self._stuck_seconds)
+        loop.add_reader(self._watch.fileno(), self.check)
+        if self._background:
+            await asyncio.wait(self._background, timeout=patience)
 
     async def start(self, id: str) -> ManagedInstance:
         """Starts an instance.
@@ -238,6 +240,7 @@ class InstanceManager:
         Returns False when a callback is still running and its thread was abandoned.
         """
         self._closing = True
+        asyncio.get_running_loop().remove_reader(self._watch.fileno())
         for task in (*self._background, *self._starts):
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -280,6 +283,8 @@ class InstanceManager:
         log.info("instance %s is running", instance.id)
         self._set(instance, InstanceState.RUNNING)
         self._persist_revision(instance)
+        # What the watch reported before the state was set had no effect.
+        self._check(instance)
 
     def _persist_revision(self, instance: ManagedInstance) -> None:
         """Persists the running revision: the file may have changed since the gateway started."""
@@ -348,17 +353,20 @@ class InstanceManager:
         if mode != "shared":
             return self._core.host("thread", spin_ns=self._spin_ns)
         # When a callback blocks the current shared thread, new instances get a new one; the others keep it.
-        if not self._shared or self._blocking(self._shared[-1], min(1.0, self._stuck_seconds)) is not None:
+        if not self._shared or self._is_blocked(self._shared[-1]):
             self._shared.append(self._core.host("shared", spin_ns=self._spin_ns))
         return self._shared[-1]
 
-    @staticmethod
-    def _blocking(host: "Host", seconds: float) -> str | None:
-        """Returns the id of the instance whose callback has blocked a host's thread for over `seconds`."""
+    def _is_blocked(self, host: "Host") -> bool:
         running = host.running
-        return running[0] if running is not None and running[1] > seconds * 1e9 else None
+        return running is not None and running[1] > min(1.0, self._stuck_seconds) * 1e9
 
     async def _stop(self, instance: ManagedInstance) -> None:
+        await self._end_run(instance)
+        # What the watch reported before the state was set had no effect.
+        self._check(instance)
+
+    async def _end_run(self, instance: ManagedInstance) -> None:
         run, host = instance.run, instance.host
         if run is None or host is None or not instance.running:
             self._set(instance, InstanceState.STUCK if instance.abandoned else InstanceState.STOPPED)
@@ -384,20 +392,16 @@ class InstanceManager:
             log.error("instance %s is stuck: %s", instance.id, text)
             self._set(instance, InstanceState.STUCK, text)
 
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            self.check()
-
     def check(self) -> None:
         """Updates the actual states of instances that failed, became stuck, or recovered."""
+        self._watch.clear()
         for instance in self.all():
-            if instance.actual in (InstanceState.RUNNING, InstanceState.STUCK) and not instance.lock.locked():
-                self._check(instance)
+            self._check(instance)
 
     def _check(self, instance: ManagedInstance) -> None:
         run, host = instance.run, instance.host
-        if run is None or host is None:
+        supervised = instance.actual in (InstanceState.RUNNING, InstanceState.STUCK)
+        if run is None or host is None or not supervised:
             return
         state = run.state
         if state == "failed":
@@ -409,13 +413,13 @@ class InstanceManager:
         elif state == "running":
             run.watch_room()
             self._check_stuck(instance, host)
-        elif instance.in_callback_ns == 0:
+        elif state == "stuck" and instance.in_callback_ns == 0:
             # The callback that outlasted the stop has returned.
             log.warning("instance %s stopped after its long-running callback returned", instance.id)
             self._set(instance, InstanceState.STOPPED)
 
     def _check_stuck(self, instance: ManagedInstance, host: "Host") -> None:
-        blocking = self._blocking(host, self._stuck_seconds)
+        blocking = host.blocked
         if blocking is not None and instance.actual is InstanceState.RUNNING:
             callback = (
                 "a callback"

@@ -52,6 +52,12 @@ impl PyHost {
         self.shared.running().map(|callback| (callback.lambda, callback.for_ns))
     }
 
+    /// Id of the instance whose callback has run for longer than the limit of `Watch.supervise`; None otherwise.
+    #[getter]
+    fn blocked(&self) -> Option<String> {
+        self.shared.blocked()
+    }
+
     /// Makes an instance and reserves its slots; its callbacks run only after `Instance.start`.
     ///
     /// - `callbacks`: kind -> function of one event; the notices `BookGap` and `MarketStale` are kinds too

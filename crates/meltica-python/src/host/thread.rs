@@ -375,6 +375,7 @@ impl Loop {
         }
         seat.instance.clear();
         seat.instance.enter(end);
+        self.shared.core.ends.fetch_add(1, Ordering::Release);
     }
 
     /// Removes empty groups, counts losses, and ends instances that a full private lane has halted.
