@@ -107,9 +107,9 @@ impl<T> Lock<T> {
     /// Waits for the lock. A thread that is attached to the interpreter stays attached.
     #[inline]
     pub fn lock(&self) -> Guard<'_, T> {
-        // SAFETY: the check reads the state of the current thread.
         #[cfg(debug_assertions)]
         assert!(
+            // SAFETY: the check reads the state of the current thread.
             self.rank != Rank::Feed || unsafe { ffi::PyGILState_Check() } == 0,
             "lock order: {:?} requested while the thread is attached to the interpreter",
             self.rank
