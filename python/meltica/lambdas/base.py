@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from meltica.lambdas.config import LambdaConfig
     from meltica.lambdas.logs import LambdaLogger
 
+MAX_NAME = 256
+"""Limit, in bytes, of the name of `Lambda.emit`: each waiting event holds its name."""
 MAX_PAYLOAD = 100 * 1024
 """Default limit, in bytes of JSON, of the payload of `Lambda.emit`."""
 
@@ -254,12 +256,15 @@ class Lambda:
         JSON has at most 100 KiB (102,400 bytes), less if `eventbus.extensionPayloadCapBytes` is lower. In a
         replay, the event is published after the callbacks of the current one.
 
-        Raises LambdaError when `name` is empty, when the payload has no JSON representation or is too large,
-        and in `__init__`.
+        Raises LambdaError when `name` is empty or has more than 256 bytes, when the payload has no JSON
+        representation or is too large, and in `__init__`.
         """
         instance = self._running("emit")
         if not isinstance(name, str) or not name.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
             raise LambdaError(f"emit: expected a name, {name!r} was given")
+        if len(name) > MAX_NAME or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME:
+            size = len(name.encode("utf-8", "surrogatepass"))
+            raise LambdaError(f"emit {name[:20]!r}: expected a name of at most {MAX_NAME} bytes, saw {size}")
         from meltica.lambdas.payload import encode
 
         instance.emit(name, encode(name, payload, self._max_payload))

@@ -209,6 +209,33 @@ def test_emitted_payloads_are_json_of_limited_size() -> None:
         encode("x", "é" * 5, 10)
 
 
+def test_the_names_of_emitted_events_are_short(host: Host) -> None:
+    faults: list[str] = []
+
+    class Emits(meltica.Lambda):
+        def on_trade(self, trade: meltica.Trade) -> None:
+            return None
+
+        def on_start(self) -> None:
+            self.emit("x" * 256)
+            for name in ("x" * 257, "\N{EURO SIGN}" * 86, " "):
+                try:
+                    self.emit(name)
+                except LambdaError as error:
+                    faults.append(str(error))
+
+    add_instance(host, Emits, id="i", scope={"p": ["BTC-USDT"]}).start()
+    assert faults == [
+        "emit 'xxxxxxxxxxxxxxxxxxxx': expected a name of at most 256 bytes, saw 257",
+        "emit '\N{EURO SIGN}\N{EURO SIGN}\N{EURO SIGN}\N{EURO SIGN}\N{EURO SIGN}"
+        "\N{EURO SIGN}\N{EURO SIGN}\N{EURO SIGN}\N{EURO SIGN}\N{EURO SIGN}"
+        "\N{EURO SIGN}\N{EURO SIGN}\N{EURO SIGN}\N{EURO SIGN}\N{EURO SIGN}"
+        "\N{EURO SIGN}\N{EURO SIGN}\N{EURO SIGN}\N{EURO SIGN}\N{EURO SIGN}':"
+        " expected a name of at most 256 bytes, saw 258",
+        "emit: expected a name, ' ' was given",
+    ]
+
+
 def test_the_size_limit_of_emitted_payloads_is_a_setting(host: Host) -> None:
     faults: list[str] = []
 
