@@ -177,6 +177,13 @@ def test_a_lost_answer_to_a_query_is_requested_again() -> None:
     assert of(QueryOrder, again.tick(SECOND)) == [QueryOrder()]
     again.reported(report("ACK"), 2 * SECOND, asked_at=SECOND)
     assert (again.needs_tick, again.tick(9 * SECOND)) == (False, [])
+    # An order that is not uncertain otherwise.
+    refused = open_()
+    refused.cancel(1)
+    assert of(QueryOrder, refused.cancel_refused(2, "unknown_order")) == [QueryOrder()]
+    assert of(QueryOrder, refused.tick(2 + SECOND)) == [QueryOrder()]
+    refused.reported(report("ACK"), 2 * SECOND + 3, asked_at=2 * SECOND)
+    assert of(QueryOrder, refused.tick(9 * SECOND)) == []
 
 
 def test_the_refusal_of_a_second_copy_is_not_that_of_the_order() -> None:
