@@ -26,8 +26,9 @@ from meltica.persistence.postgres.embedded import EmbeddedPostgres
 hypothesis.settings.register_profile("meltica", deadline=None)
 hypothesis.settings.load_profile("meltica")
 
-# Processes of the tests inherit an ignored SIGHUP, as under nohup; some tests send it.
+# Processes of the tests inherit ignored signals, as under nohup or in the background; some tests send them.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MEMORY = Path("/dev/shm")
 """Folder of database servers in tests: fsync is on, so a busy disk would dominate the run time."""
