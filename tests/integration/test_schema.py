@@ -12,8 +12,8 @@ import pytest
 from psycopg import Connection, errors
 from psycopg.types.json import Jsonb
 
-from meltica.model.enums import Liquidity, Mode, OrderState, OrderType, Side, TimeInForce
-from meltica.persistence.stores.trading.rows import EntryKind, FillRule, HaltScope, Verdict
+from meltica.model.enums import FillRule, Liquidity, Mode, OrderState, OrderType, Side, TimeInForce
+from meltica.persistence.stores.trading.rows import EntryKind, HaltScope, Verdict
 from meltica.persistence.stores.trading.tables import TABLES
 
 ORDER: dict[str, Any] = {

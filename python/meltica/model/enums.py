@@ -95,6 +95,17 @@ class Liquidity(StrEnum):
     """The order arrived and traded with a resting one."""
 
 
+class FillRule(StrEnum):
+    """Why a paper order was filled."""
+
+    TAKER = "taker"
+    """The order traded with the quantity that the opposite side showed."""
+    QUEUE = "queue"
+    """Trades at its price consumed all that queued before it, and went on."""
+    TRADED_THROUGH = "traded_through"
+    """The market traded, or offered, at a price beyond the order's."""
+
+
 class OverflowPolicy(StrEnum):
     """How a full queue handles one more event of a kind."""
 

@@ -1,11 +1,10 @@
 """Maps orders, fills, positions and ledger entries to their rows and back."""
 
-from meltica.model.enums import Mode
+from meltica.model.enums import FillRule, Mode
 from meltica.model.fills import Fill
 from meltica.persistence.stores.trading.loaders import StoredOrder
 from meltica.persistence.stores.trading.rows import (
     FillRow,
-    FillRule,
     LedgerEntryRow,
     OrderRow,
     PositionRow,

@@ -1,7 +1,7 @@
 """`InstanceTrader`: what one instance trades through; implements the port `Trader`.
 
 Its methods run on the instance's host thread. An order that is refused raises, and nothing else happens. One
-that is approved is reserved and on its way when the method returns; what becomes of it arrives as callbacks.
+that is approved is reserved and queued when the method returns; its outcome arrives as callbacks.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -11,14 +11,23 @@ from hypothesis import strategies as st
 
 from meltica.errors import OrderRefused
 from meltica.model.enums import OrderState, Side, TimeInForce
+from meltica.model.instruments import Instrument
 from meltica.model.orders import NewOrder
 from meltica.simulator.paper.funds import FeeIn, Funds
 from meltica.simulator.paper.liquidity import Levels
 from meltica.simulator.paper.market import PaperMarket
 from meltica.simulator.paper.orders import PaperReport
-from meltica.simulator.paper.rules import Rules
 
-RULES = Rules("BTC", "USDT", Decimal("0.5"), Decimal("0.1"), Decimal("0.1"), Decimal(1000), Decimal(5))
+RULES = Instrument(
+    symbol="BTC-USDT",
+    base="BTC",
+    quote="USDT",
+    price_increment=Decimal("0.5"),
+    quantity_increment=Decimal("0.1"),
+    min_quantity=Decimal("0.1"),
+    max_quantity=Decimal(1000),
+    min_notional=Decimal(5),
+)
 RICH = {"USDT": Decimal(1_000_000), "BTC": Decimal(1000)}
 QUIET = 1000
 

@@ -108,7 +108,7 @@ class LiveAccount(Account):
     async def fetch_fills(self, symbol: str | None, mark: FillMark) -> Sequence[Fill]:
         """Returns the fills of a symbol from a mark on, oldest first.
 
-        None stands for all symbols; only a venue with `account_fills` gets it, and gets nothing else.
+        None means all symbols; only a venue with `account_fills` gets it, and gets nothing else.
         """
 
     @abstractmethod

@@ -17,12 +17,12 @@ from meltica.model.account import Account, AccountCapabilities, CancelAllScope
 from meltica.model.balances import Balance
 from meltica.model.enums import Side
 from meltica.model.fills import Fill, FillMark
+from meltica.model.instruments import Instrument
 from meltica.model.orders import NewOrder, OrderSnapshot
 from meltica.simulator.paper.funds import Funds
 from meltica.simulator.paper.liquidity import Levels
 from meltica.simulator.paper.market import PaperMarket
 from meltica.simulator.paper.orders import PaperOrder, PaperReport
-from meltica.simulator.paper.rules import Rules
 from meltica.simulator.paper.settings import PaperSettings
 
 KEPT = 100_000
@@ -77,7 +77,7 @@ class PaperAccount(Account):
 
     def list_instrument(self, instrument: Mapping[str, Any]) -> None:
         """Adds a symbol, or changes the rules of one. Takes the form of `InstrumentUpdate.instrument`."""
-        rules, symbol = Rules.of(instrument), instrument["symbol"]
+        rules, symbol = Instrument.from_payload(instrument), instrument["symbol"]
         with self._locked():
             if symbol in self._markets:
                 self._markets[symbol].rules = rules

@@ -7,7 +7,7 @@ from typing import Literal
 from meltica.errors import OrderRefused
 from meltica.model.balances import Balance
 from meltica.model.enums import Side
-from meltica.simulator.paper.rules import Rules
+from meltica.model.instruments import Instrument
 
 FeeIn = Literal["quote", "base", "received"]
 """The currency of fees; `received` is the base for a buy order, the quote for a sell order."""
@@ -54,7 +54,7 @@ class Funds:
         """Replaces totals."""
         self._totals |= totals
 
-    def reserve(self, id: str, rules: Rules, side: Side, quantity: Decimal, price: Decimal) -> None:
+    def reserve(self, id: str, rules: Instrument, side: Side, quantity: Decimal, price: Decimal) -> None:
         """Sets the reservation of an order to that of its open quantity.
 
         Raises OrderRefused, and changes nothing, when the account has too little.
@@ -67,17 +67,17 @@ class Funds:
             raise OrderRefused("insufficient_funds", f"{amount} {currency} needed, {available} available")
         self._set_reserved(id, currency, amount)
 
-    def reduce(self, id: str, rules: Rules, side: Side, quantity: Decimal, price: Decimal) -> None:
+    def reduce(self, id: str, rules: Instrument, side: Side, quantity: Decimal, price: Decimal) -> None:
         """Lowers the reservation of an order to that of its open quantity; 0 removes it."""
         self._set_reserved(id, *self._need(rules, side, quantity, price))
 
-    def affordable(self, rules: Rules, side: Side, price: Decimal) -> Decimal:
+    def affordable(self, rules: Instrument, side: Side, price: Decimal) -> Decimal:
         """Returns the quantity that what is available pays for at a price."""
         currency, one = self._need(rules, side, Decimal(1), price)
         return max(_NONE, self.available(currency)) / one
 
     def fee(
-        self, rules: Rules, side: Side, quantity: Decimal, price: Decimal, rate: Decimal
+        self, rules: Instrument, side: Side, quantity: Decimal, price: Decimal, rate: Decimal
     ) -> tuple[Decimal, str]:
         """Returns the fee of a fill, and its currency."""
         in_base = self._fee_in == "base" or (self._fee_in == "received" and side is Side.BUY)
@@ -85,7 +85,13 @@ class Funds:
         return fee.quantize(FEE_STEP, ROUND_CEILING), rules.base if in_base else rules.quote
 
     def settle(
-        self, rules: Rules, side: Side, quantity: Decimal, price: Decimal, fee: Decimal, fee_currency: str
+        self,
+        rules: Instrument,
+        side: Side,
+        quantity: Decimal,
+        price: Decimal,
+        fee: Decimal,
+        fee_currency: str,
     ) -> None:
         """Moves the money of a fill."""
         sign = 1 if side is Side.BUY else -1
@@ -93,7 +99,7 @@ class Funds:
         self._move(rules.quote, -sign * quantity * price)
         self._move(fee_currency, -fee)
 
-    def _need(self, rules: Rules, side: Side, quantity: Decimal, price: Decimal) -> tuple[str, Decimal]:
+    def _need(self, rules: Instrument, side: Side, quantity: Decimal, price: Decimal) -> tuple[str, Decimal]:
         if side is Side.BUY:
             on_top = self._fee_rate if self._fee_in == "quote" else _NONE
             return rules.quote, quantity * price * (1 + on_top)

@@ -19,14 +19,15 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 from meltica.errors import OrderRefused
+from meltica.model.enums import FillRule, OrderState, Side, TimeInForce
 from meltica.model.enums import Liquidity as Role
-from meltica.model.enums import OrderState, Side, TimeInForce
 from meltica.model.fills import Fill
+from meltica.model.instruments import Instrument
 from meltica.model.orders import NewOrder
 from meltica.simulator.paper.funds import Funds
 from meltica.simulator.paper.liquidity import Levels, Liquidity
-from meltica.simulator.paper.orders import FillRule, PaperOrder, PaperReport
-from meltica.simulator.paper.rules import Rules
+from meltica.simulator.paper.orders import PaperOrder, PaperReport
+from meltica.simulator.paper.rules import check
 
 _NONE = Decimal(0)
 
@@ -36,7 +37,7 @@ class PaperMarket:
 
     def __init__(
         self,
-        rules: Rules,
+        rules: Instrument,
         funds: Funds,
         next_id: Callable[[], int],
         *,
@@ -69,7 +70,7 @@ class PaperMarket:
     def arrive(self, new: NewOrder, now: int) -> PaperOrder:
         """Accepts an order. Raises OrderRefused, and changes nothing, when the venue would refuse it."""
         reference = next((price for price, _ in self._book.offered(new.side, None)), None)
-        self.rules.check(new.quantity, new.price, reference)
+        check(self.rules, new.quantity, new.price, reference)
         crosses = new.price is None or self._book.crosses(new.side, new.price)
         if new.post_only:
             if new.price is None or new.time_in_force is not TimeInForce.GTC:
@@ -104,7 +105,7 @@ class PaperMarket:
             raise OrderRefused("invalid_order", "a market order cannot be amended")
         whole = order.quantity if quantity is None else quantity
         limit = order.price if price is None else price
-        self.rules.check(whole, limit, None)
+        check(self.rules, whole, limit, None)
         if whole <= order.filled_quantity:
             return self._end(order, OrderState.CANCELLED, None, now)
         crosses = self._book.crosses(order.new.side, limit)

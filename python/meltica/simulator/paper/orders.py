@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import StrEnum
 from typing import NamedTuple
 
 from meltica.model.enums import OrderState
@@ -10,17 +9,6 @@ from meltica.model.fills import Fill
 from meltica.model.orders import NewOrder, OrderSnapshot
 
 _NONE = Decimal(0)
-
-
-class FillRule(StrEnum):
-    """Why a paper order was filled."""
-
-    TAKER = "taker"
-    """The order traded with the quantity that the opposite side showed."""
-    QUEUE = "queue"
-    """Trades at its price consumed all that queued before it, and went on."""
-    TRADED_THROUGH = "traded_through"
-    """The market traded, or offered, at a price beyond the order's."""
 
 
 class PaperReport(NamedTuple):

@@ -11,18 +11,10 @@ from uuid import UUID
 
 import msgspec
 
-from meltica.model.enums import Liquidity, Mode, OrderState, OrderType, Side, TimeInForce
+from meltica.model.enums import FillRule, Liquidity, Mode, OrderState, OrderType, Side, TimeInForce
 
 ZERO = Decimal(0)
 LONGEST_TEXT = 1000
-
-
-class FillRule(StrEnum):
-    """The rule by which a paper account filled an order."""
-
-    TAKER = "taker"
-    QUEUE = "queue"
-    TRADED_THROUGH = "traded_through"
 
 
 class EntryKind(StrEnum):
