@@ -63,6 +63,7 @@ class World:
     async def superseded(self) -> None:
         """Ends the session of the lock while another gateway takes it, and waits until it is held again."""
         rival = GatewayLock(self.url)
+        self.lock.gate.clear()
         async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
             while True:
                 await connection.execute(END_LOCK)
@@ -71,6 +72,7 @@ class World:
                     break
         await rival.claim()
         await rival.release()
+        self.lock.gate.set()
         await eventually(lambda: bool(self.regained) and self.lock.held)
 
 
