@@ -1,12 +1,17 @@
-"""`Trader`: the port through which a strategy trades, and the orders that it sees."""
+"""The ports of trading, and the orders that a strategy sees.
 
-from collections.abc import Mapping, Sequence
+`Trader` is what one instance trades through. `TradingPort` opens and closes the traders of instances.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from meltica.model.enums import Mode, OrderState, OrderType, Side, TimeInForce
 from meltica.model.fills import Fill
+from meltica.model.instruments import Instrument
 
 Number = Decimal | str | int | float
 """A number of an order. A float counts by its shortest representation."""
@@ -71,7 +76,9 @@ class Order:
     """Fees of all fills by currency; negative for rebates."""
     state: OrderState
     reason: str | None
-    """Why the order was rejected, cancelled or expired, or became unknown."""
+    """Why the order was rejected, cancelled or expired, or became unknown; in the callback of a rejected
+    cancel or amendment, why that was rejected.
+    """
     tag: str | None
     pending_cancel: bool
     """Whether a cancel was requested and the order has not ended."""
@@ -129,8 +136,42 @@ class TradingStatus(NamedTuple):
         return self.on
 
 
+class PnlView(NamedTuple):
+    """Profit and loss of an instance since it was created, over all of its symbols."""
+
+    currency: str
+    """The currency of the amounts: `notionalCurrency`."""
+    realised: Decimal
+    unrealised: Decimal
+    fees: Decimal
+    """Fees that are not in `realised`; negative for rebates."""
+    unvalued: tuple[str, ...]
+    """What has no price in `currency` now, and is in none of the amounts: currencies of fees, and symbols of
+    positions.
+    """
+
+    @property
+    def net(self) -> Decimal:
+        """Realised and unrealised PnL less fees."""
+        return self.realised + self.unrealised - self.fees
+
+
+OnOrder = Callable[[str, Order, Fill | None, str | None], None]
+"""Receives the name of a callback such as `on_order_filled`, its order, its fill and its reason."""
+
+OnTradingChanged = Callable[[str, bool, str | None], None]
+"""Receives a provider, whether orders go out there now, and why not."""
+
+
 class Trader(Protocol):
     """What one instance trades through. Its methods are called in the instance's callbacks and never wait."""
+
+    on_callback: OnOrder
+    """Calls the strategy about an order that has changed; the order, position and balance are up to date. Set
+    before the instance starts, called on its host's thread between two callbacks.
+    """
+    on_trading_changed: OnTradingChanged
+    """Calls the strategy when orders begin or cease to go out at a provider. As `on_callback`."""
 
     def place(
         self,
@@ -187,7 +228,108 @@ class Trader(Protocol):
         """Returns what orders may still spend of a currency; None while it is unknown."""
         ...
 
+    def fees(self, symbol: str, provider: str | None = None) -> Mapping[str, Decimal]:
+        """Returns the fees that were paid in a symbol, by currency; negative for rebates."""
+        ...
+
+    def pnl(self) -> PnlView:
+        """Returns the profit and loss over all symbols."""
+        ...
+
+    def instrument(self, symbol: str, provider: str | None = None) -> Instrument:
+        """Returns the rules of a symbol. Raises OrderRefused while the provider has not sent them."""
+        ...
+
     @property
     def trading(self) -> TradingStatus:
         """Whether orders go out now, and if not why."""
+        ...
+
+
+OnStop = Literal["cancel", "keep"]
+"""What happens to the open orders of an instance that stops."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """Coins of the account that an instance may sell, at the price at which it takes them over."""
+
+    quantity: Decimal
+    price: Decimal
+    """In the quote currency."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradingSpec:
+    """How an instance trades."""
+
+    instance: str
+    scope: Mapping[str, tuple[str, ...]]
+    """Provider -> symbols; `("*",)` is all of them."""
+    dry_run: bool = True
+    """Whether it trades on a paper account."""
+    on_stop: OnStop = "cancel"
+    risk: Mapping[str, object] = field(default_factory=dict[str, object])
+    """Its risk limits, with the keys of the config file."""
+    inventory: Mapping[tuple[str, str], Inventory] = field(default_factory=dict[tuple[str, str], Inventory])
+    """(provider, symbol) -> the coins that it takes over."""
+
+
+class TradingPort(Protocol):
+    """Trading, as the manager of instances uses it.
+
+    For each run of an instance, the manager calls `open`, `ready` and `checkpoint`, `replay_missed` right
+    after `on_start`, `save` after each `on_save`, then `stop_orders` before `on_stop`, and `close` at last.
+    `close` is called for each trader that was opened, also when the start or the run has failed.
+    """
+
+    def open(self, spec: TradingSpec, deliver: Callable[[Callable[[], None]], object]) -> Trader:
+        """Registers an instance and returns its trader. Called on a thread; may wait for the database.
+
+        - `deliver`: runs a function on the instance's host thread between two callbacks; until the instance
+          runs, the function waits. It can be called from any thread, and never waits or raises. The manager
+          itself stops an instance that cannot take a function, so the result has no meaning.
+
+        Raises ConfigError when it may not trade so: a provider without an account, or a real venue without
+        `live: true` and explicit limits.
+        """
+        ...
+
+    async def ready(self, trader: Trader) -> None:
+        """Waits until each provider of the scope is reconciled and orders of an earlier run are handled.
+
+        With `cancel` they have been seen ended, with `keep` they are handed over. Waits without a limit; the
+        caller cancels it.
+        """
+        ...
+
+    def waits_for(self, trader: Trader) -> str | None:
+        """Returns what `ready` waits for, with the name of the provider; None when it does not wait."""
+        ...
+
+    def checkpoint(self, trader: Trader) -> bytes | None:
+        """Returns the state that was saved last, as JSON. Called on a thread, after `ready`."""
+        ...
+
+    def replay_missed(self, trader: Trader) -> None:
+        """Delivers the fills and ends of orders since the report that the checkpoint names, once.
+
+        Called on the host's thread, after `on_start` and before the first event. Their orders have
+        `recovered`.
+        """
+        ...
+
+    def save(self, trader: Trader, state: bytes) -> None:
+        """Keeps a checkpoint that names the last report which the callbacks saw.
+
+        It is committed with that report or after it. Called on the host's thread; does not wait.
+        """
+        ...
+
+    def stop_orders(self, trader: Trader) -> None:
+        """Refuses orders of the instance from now on; cancels pass. Called from any thread."""
+        ...
+
+    async def close(self, trader: Trader) -> None:
+        """Handles the open orders as `on_stop` says, and ends the callbacks. Called after the last one."""
         ...
