@@ -95,6 +95,7 @@ class TradingWorld:
         self._lock = lock
         self.trading = Trading(self.desk, self._open_storage, timings)
         self.callbacks: list[tuple[str, Order, Fill | None, str | None]] = []
+        self.trading_changes: list[tuple[str, bool, str | None]] = []
         self._called = threading.Condition()
         self._register()
 
@@ -121,7 +122,8 @@ class TradingWorld:
             self.instance.post,
         )
         self.trader.on_callback = self._callback
-        self.desk.attach(self.owner, self.trader.receive)
+        self.trader.on_trading_changed = self._trading_changed
+        self.trader.attach()
         self.desk.connect("p", Mode.LIVE, self.account)
 
     @asynccontextmanager
@@ -136,6 +138,17 @@ class TradingWorld:
         with self._called:
             self.callbacks.append((name, order, fill, reason))
             self._called.notify_all()
+
+    def _trading_changed(self, provider: str, on: bool, why: str | None) -> None:
+        with self._called:
+            self.trading_changes.append((provider, on, why))
+            self._called.notify_all()
+
+    def wait_for_changes(self, count: int) -> list[tuple[str, bool, str | None]]:
+        """Waits until the strategy was notified that orders go out, or do not, so many times."""
+        with self._called:
+            assert self._called.wait_for(lambda: len(self.trading_changes) >= count, PATIENCE)
+            return list(self.trading_changes)
 
     def quote(self, bid: str = "99.99", ask: str = "100.01") -> None:
         """Sets the market of risk and of the account."""

@@ -24,6 +24,7 @@ from meltica.model.orders import OrderSnapshot
 from meltica.persistence.stores.trading.rows import Row
 from meltica.trading.accounts import Accounts, Key, currencies_of
 from meltica.trading.balances import Balances, Currency
+from meltica.trading.changes import TradingChanges
 from meltica.trading.effects import (
     BookFill,
     Callback,
@@ -95,6 +96,7 @@ class Desk:
         self.clock = clock
         self.wake = wake
         self.gate = Gate()
+        self.changes = TradingChanges()
         self.risks = risks
         self.positions = positions
         self._market = market
@@ -288,6 +290,7 @@ class Desk:
                     in_flight[record.owner.mode] |= currencies_of(record.provider, record.symbol)
             self._forget_old(now)
             texts = self.accounts.check_differences(in_flight)
+            self.changes.check(self.obstacle_of)
         for text in texts:
             log.error("%s", text)
         self.wake()
@@ -347,7 +350,7 @@ class Desk:
         for provider in scope:
             if not self.accounts.link(provider, owner.mode).ready:
                 return f"not_reconciled: {provider}"
-        return self.risks[owner.mode].halted(owner)
+        return self.risks[owner.mode].halted(owner, scope)
 
     def balances_agree(self, record: OrderRecord, balances: Mapping[str, Balance]) -> bool:
         """Takes balances of the venue; returns whether those of an order's currencies are explained."""

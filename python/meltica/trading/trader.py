@@ -14,11 +14,18 @@ from meltica.model.enums import OrderType, Side, TimeInForce
 from meltica.model.fills import Fill
 from meltica.model.instruments import Instrument
 from meltica.model.symbols import ANY, canonical
-from meltica.model.trader import Number, Order, PositionView, TradingStatus
+from meltica.model.trader import (
+    Number,
+    OnOrder,
+    OnTradingChanged,
+    Order,
+    PnlView,
+    PositionView,
+    TradingStatus,
+)
 from meltica.trading.client_ids import ClientOrderIds
 from meltica.trading.desk import SECOND, Desk
 from meltica.trading.effects import Callback
-from meltica.trading.exact import ZERO
 from meltica.trading.gate import INSTANCE_STOPPING, LEDGER_FROZEN
 from meltica.trading.numbers import decimal, price_of, quantity_for, quantity_of
 from meltica.trading.order import OrderRecord, Owner, PositionKey
@@ -26,11 +33,11 @@ from meltica.trading.positions import Positions
 from meltica.trading.risk.approved import OrderRequest
 from meltica.trading.risk.market import Market
 from meltica.trading.risk.risk import Risk
+from meltica.trading.risk.scopes import Scope
 from meltica.trading.state_machine import OrderMachine
 from meltica.trading.transitions import Timings
-
-OnCallback = Callable[[str, Order, Fill | None, str | None], None]
-"""Receives the name of a callback, its order, its fill and its reason."""
+from meltica.trading.valuation import value
+from meltica.trading.views import position_view, update_order
 
 KEPT_ENDED = 1000
 """Ended orders that `order` still returns."""
@@ -78,8 +85,10 @@ class InstanceTrader:
         """The ended orders that are kept, by the order of their ends."""
         self._fills: dict[UUID, list[Fill]] = {}
         self._stopping = False
-        self.on_callback: OnCallback = _ignore
-        """Calls the strategy."""
+        self.on_callback: OnOrder = _ignore
+        """Calls the strategy about an order."""
+        self.on_trading_changed: OnTradingChanged = _ignore_trading
+        """Calls the strategy when orders begin or cease to go out."""
 
     def place(
         self,
@@ -215,34 +224,32 @@ class InstanceTrader:
     def position(self, symbol: str, provider: str | None = None) -> PositionView:
         """Returns the position in a symbol."""
         symbol, provider = self._resolve(symbol, provider)
+        key = PositionKey(self._owner, provider, symbol)
         with self._desk.lock:
-            found = self._positions.get(PositionKey(self._owner, provider, symbol))
-            if found is None:
-                return PositionView(provider, symbol, ZERO, None, ZERO, True, ZERO, {})
-            instrument = self._instrument(provider, symbol)
-            lot = instrument.quantity_increment or Decimal("1e-18")
+            found = self._positions.get(key)
             quote = self._market.quote(provider, symbol)
-            flat = found.is_flat(
-                lot,
-                instrument.min_quantity or ZERO,
-                instrument.min_notional or ZERO,
-                None if quote is None else quote.reference,
-            )
-            return PositionView(
-                provider,
-                symbol,
-                found.quantity,
-                found.average_price,
-                found.sellable(lot),
-                flat,
-                found.realised,
-                dict(found.fees),
-            )
+            listing = self._risk.registry.listings.get((provider, symbol))
+            instrument = None if listing is None else listing.instrument
+        return position_view(key, found, instrument, quote)
 
     def balance(self, currency: str, provider: str | None = None) -> Decimal | None:
         """Returns what orders may still spend of a currency; None while it is unknown."""
         with self._desk.lock:
             return self._risk.free(self._provider(provider), currency)
+
+    def fees(self, symbol: str, provider: str | None = None) -> Mapping[str, Decimal]:
+        """Returns the fees that were paid in a symbol, by currency; negative for rebates."""
+        symbol, provider = self._resolve(symbol, provider)
+        with self._desk.lock:
+            found = self._positions.get(PositionKey(self._owner, provider, symbol))
+            return {} if found is None else dict(found.fees)
+
+    def pnl(self) -> PnlView:
+        """Returns the profit and loss over all symbols, in `notionalCurrency`."""
+        with self._desk.lock:
+            currency = self._risk.registry.currency(Scope.instance(self._owner))
+            positions = self._positions.of_owner(self._owner)
+            return value(positions, self._market, currency, self._desk.clock())
 
     @property
     def trading(self) -> TradingStatus:
@@ -258,6 +265,18 @@ class InstanceTrader:
 
     # From trading
 
+    def attach(self) -> None:
+        """Begins to receive the callbacks of the orders."""
+        with self._desk.lock:
+            self._desk.changes.watch(self._owner, self._scope, self.receive_trading)
+        self._desk.attach(self._owner, self.receive)
+
+    def detach(self) -> None:
+        """Ends the callbacks. None of the orders leaves any more."""
+        with self._desk.lock:
+            self._desk.changes.forget(self._owner)
+        self._desk.detach(self._owner)
+
     def stop_orders(self) -> None:
         """Refuses orders from now on: `on_stop` may only cancel."""
         self._stopping = True
@@ -271,11 +290,17 @@ class InstanceTrader:
         """Passes a callback to the instance. Called under trading's lock; does not wait."""
         self._deliver(lambda: self._apply(callback, report))
 
+    def receive_trading(self, provider: str, on: bool, why: str | None) -> None:
+        """Passes to the instance whether orders go out at a provider. Called under trading's lock."""
+        self._deliver(lambda: self.on_trading_changed(provider, on, why))
+
     def _apply(self, callback: Callback, report: int) -> None:
         """Updates the order, then calls the strategy. Runs between two callbacks of the instance."""
         record = callback.order
         order = self._orders.get(record.id) or self._known(record)
-        _update(order, record, recovered=callback.recovered)
+        update_order(order, record, recovered=callback.recovered)
+        if callback.reason is not None:
+            order.reason = callback.reason
         self.last_report = report
         if callback.fill is not None:
             self._fills.setdefault(record.id, []).append(callback.fill)
@@ -288,7 +313,7 @@ class InstanceTrader:
 
     def _known(self, record: OrderRecord) -> Order:
         order = Order()
-        _update(order, record, recovered=False)
+        update_order(order, record, recovered=False)
         self._orders[record.id] = self._by_client_id[record.client_order_id] = order
         return order
 
@@ -382,6 +407,10 @@ def _ignore(_name: str, _order: Order, _fill: Fill | None, _reason: str | None) 
     return None
 
 
+def _ignore_trading(_provider: str, _on: bool, _why: str | None) -> None:
+    return None
+
+
 def _refuse_scope(text: str) -> NoReturn:
     raise OrderRefused("out_of_scope", f"{text} of the instance")
 
@@ -397,23 +426,3 @@ def _time_in_force(text: str) -> TimeInForce:
 def _nanos(name: str, seconds: object) -> int:
     number = decimal(name, seconds)
     return max(1, int(number * SECOND))
-
-
-def _update(order: Order, record: OrderRecord, *, recovered: bool) -> None:
-    order.id, order.client_order_id, order.venue_order_id = (
-        record.id,
-        record.client_order_id,
-        record.venue_order_id,
-    )
-    order.mode, order.provider, order.symbol = record.owner.mode, record.provider, record.symbol
-    order.side, order.order_type, order.time_in_force = record.side, record.order_type, record.time_in_force
-    order.post_only, order.reduce_only, order.tag = record.post_only, record.reduce_only, record.tag
-    order.quantity = record.quantity
-    order.price = None if record.price is None else record.limit_price
-    order.filled_quantity, order.average_price = record.filled_quantity, record.average_price
-    order.fees, order.state, order.reason = dict(record.fees), record.state, record.reason
-    order.pending_cancel = record.cancel_wanted and not record.state.is_final
-    order.pending_amend = record.amendment is not None
-    order.requested_at, order.sent_at = record.intent_at, record.sent_at
-    order.acknowledged_at, order.ended_at = record.acknowledged_at, record.ended_at
-    order.recovered = recovered

@@ -4,6 +4,7 @@ All methods are synchronous and take the time as a parameter. The caller holds t
 each method, the exact decimal context replaces that of the thread, which belongs to a strategy.
 """
 
+from collections.abc import Iterable
 from decimal import Decimal, DecimalException, getcontext, localcontext, setcontext
 from uuid import UUID
 
@@ -287,10 +288,10 @@ class Risk:
         """Returns halt, breaches, open orders and losses of a scope."""
         return self._halts.status(scope, now)
 
-    def halted(self, owner: Owner) -> str | None:
+    def halted(self, owner: Owner, providers: Iterable[str] = ()) -> str | None:
         """Returns why the orders of an instance are halted: by which rule, and the reason; None if not."""
         scopes = self.registry.scopes
-        for scope in (GLOBAL, Scope.instance(owner)):
+        for scope in (GLOBAL, Scope.instance(owner), *map(Scope.provider, providers)):
             halt = scopes[scope].halt if scope in scopes else None
             if halt is not None:
                 return f"halted: {halt.rule}: {halt.reason}"
