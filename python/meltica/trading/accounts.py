@@ -36,6 +36,8 @@ class AccountLink:
     """How often the account was disconnected before they were read."""
     opened: bool = False
     """Whether the opening of the account was booked."""
+    lost: tuple[str, ...] = ()
+    """Client order ids at the venue with the mark of this home whose orders are not in the database."""
     marks: dict[str, FillMark] = field(default_factory=dict[str, FillMark])
     """Symbol -> the place up to which its fills were read."""
 
@@ -67,7 +69,7 @@ class Accounts:
     def connect(self, provider: str, mode: Mode, account: Account | None) -> None:
         """Sets the account of a provider, which is not reconciled yet; None when the provider stopped."""
         link = self.link(provider, mode)
-        link.account, link.reconciled = account, False
+        link.account, link.reconciled, link.lost = account, False, ()
         self._risks[mode].registry.set_reconciled(provider, reconciled=False)
 
     def keys(self) -> list[Key]:

@@ -156,6 +156,7 @@ class Reconciler:
             foreign = [each for each in open_orders.values() if not desk.is_ours(provider, mode, each)]
             found.foreign_orders = len(foreign)
             found.lost += [each.client_order_id for each in foreign if desk.is_lost(each.client_order_id)]
+            desk.accounts.link(provider, mode).lost = tuple(dict.fromkeys(found.lost))
             found.differences = desk.accounts.take_all(provider, mode, balances, foreign)
         return found
 

@@ -19,6 +19,7 @@ from meltica.runtime.loop_thread import LoopThread
 from meltica.trading.accounts import Key
 from meltica.trading.commits import CommitLoop, Writer
 from meltica.trading.desk import Desk
+from meltica.trading.faults import TradingFault, faults
 from meltica.trading.reconciliation import Reconciler
 from meltica.trading.requests import Requests
 from meltica.trading.restore import StoredOrders, restore
@@ -96,6 +97,10 @@ class Trading:
     def write_failure(self) -> str | None:
         """Why the last commit failed; None while commits succeed."""
         return None if self._commits is None else self._commits.failure
+
+    def faults(self) -> list[TradingFault]:
+        """Returns what an operator has to look at now. Called from any thread."""
+        return faults(self.desk, self.write_failure)
 
     def _run(self) -> None:
         try:
