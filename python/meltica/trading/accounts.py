@@ -32,8 +32,10 @@ class AccountLink:
     """None while the provider does not run."""
     reconciled: bool = False
     """Whether orders, fills and balances were read again since the account was connected."""
-    disconnects: int = 0
-    """How often the account was disconnected before they were read."""
+    losses: int = 0
+    """How often reports of the account were lost on their way to the desk."""
+    reconciled_gaps: int = 0
+    """The `gaps` before orders, fills and balances were read."""
     opened: bool = False
     """Whether the opening of the account was booked."""
     lost: tuple[str, ...] = ()
@@ -42,12 +44,17 @@ class AccountLink:
     """Symbol -> the place up to which its fills were read."""
 
     @property
+    def gaps(self) -> int:
+        """How often reports may have been missed."""
+        return self.losses + (0 if self.account is None else self.account.disconnects)
+
+    @property
     def ready(self) -> bool:
         """Whether orders may leave."""
         account = self.account
         if not self.reconciled or account is None or not account.reconciled:
             return False
-        return account.disconnects == self.disconnects
+        return self.gaps == self.reconciled_gaps
 
 
 class Accounts:
@@ -87,11 +94,16 @@ class Accounts:
             raise VenueUnavailable("not_running", f"provider `{provider}` has no account: it is not running")
         return account
 
-    def set_reconciled(self, provider: str, mode: Mode, *, reconciled: bool, disconnects: int = 0) -> None:
-        """Sets whether an account is reconciled, as of its number of disconnects."""
+    def set_reconciled(self, provider: str, mode: Mode, *, reconciled: bool, gaps: int = 0) -> None:
+        """Sets whether an account is reconciled, as of its number of gaps."""
         link = self.link(provider, mode)
-        link.reconciled, link.disconnects = reconciled, disconnects
+        link.reconciled, link.reconciled_gaps = reconciled, gaps
         self._risks[mode].registry.set_reconciled(provider, reconciled=link.ready)
+
+    def lose_reports(self, provider: str, mode: Mode) -> None:
+        """Records that reports of an account were lost: no order leaves until it is reconciled again."""
+        self.link(provider, mode).losses += 1
+        self._risks[mode].registry.set_reconciled(provider, reconciled=False)
 
     # Fills
 

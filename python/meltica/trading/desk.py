@@ -124,10 +124,10 @@ class Desk:
             self.accounts.connect(provider, mode, account)
         self.wake()
 
-    def set_reconciled(self, provider: str, mode: Mode, *, reconciled: bool, disconnects: int = 0) -> None:
-        """Sets whether an account is reconciled, as of its number of disconnects."""
+    def set_reconciled(self, provider: str, mode: Mode, *, reconciled: bool, gaps: int = 0) -> None:
+        """Sets whether an account is reconciled, as of its number of gaps."""
         with self.lock:
-            self.accounts.set_reconciled(provider, mode, reconciled=reconciled, disconnects=disconnects)
+            self.accounts.set_reconciled(provider, mode, reconciled=reconciled, gaps=gaps)
 
     def account(self, provider: str, mode: Mode) -> Account:
         """Returns the account of a provider. Raises VenueUnavailable while there is none."""

@@ -1,6 +1,6 @@
 """Reconciling: ask a venue for orders, fills and balances, and make ours agree, before orders leave.
 
-It runs after each connect of an account, also after a start of the gateway:
+It runs after each connect of an account, also after a start of the gateway, and after reports were lost:
 
 1. The fills are read from before the gap: from the watermark of each symbol, committed behind its fills.
 2. The open orders are read. One of ours that is not among them is queried by its id.
@@ -79,10 +79,10 @@ class Reconciler:
         cause = "start"
         while True:
             account = await self._connected()
-            disconnects = account.disconnects
-            await self._reconcile(account, disconnects, cause)
+            gaps = self._gaps()
+            await self._reconcile(account, gaps, cause)
             cause = "reconnect"
-            while self._is_connected(account, disconnects):
+            while self._is_connected(account, gaps):
                 await asyncio.sleep(POLL)
             self._desk.set_reconciled(self._provider, self._mode, reconciled=False)
 
@@ -93,13 +93,17 @@ class Reconciler:
                 return account
             await asyncio.sleep(POLL)
 
-    def _is_connected(self, account: Account, disconnects: int) -> bool:
-        same = self._desk.account_of(self._provider, self._mode) is account
-        return same and account.reconciled and account.disconnects == disconnects
+    def _gaps(self) -> int:
+        with self._desk.lock:
+            return self._desk.accounts.link(self._provider, self._mode).gaps
 
-    async def _reconcile(self, account: Account, disconnects: int, cause: str) -> None:
+    def _is_connected(self, account: Account, gaps: int) -> bool:
+        same = self._desk.account_of(self._provider, self._mode) is account
+        return same and account.reconciled and self._gaps() == gaps
+
+    async def _reconcile(self, account: Account, gaps: int, cause: str) -> None:
         backoff = Backoff(*PAUSES)
-        while self._is_connected(account, disconnects):
+        while self._is_connected(account, gaps):
             started_at = self._desk.clock()
             try:
                 found = await self._read(account)
@@ -110,12 +114,12 @@ class Reconciler:
                 log.warning("%s not reconciled: %s; retry in %.1f s", self._provider, one_line(error), pause)
                 await asyncio.sleep(pause)
                 continue
-            self._finish(found, disconnects, cause, started_at)
+            self._finish(found, gaps, cause, started_at)
             if found.agrees:
                 return
             await asyncio.sleep(backoff.next())
 
-    def _finish(self, found: Found, disconnects: int, cause: str, started_at: int) -> None:
+    def _finish(self, found: Found, gaps: int, cause: str, started_at: int) -> None:
         for id in found.lost:
             log.error(
                 "order %s at %s is ours, but not in the database: no order leaves for %s until an operator"
@@ -135,7 +139,7 @@ class Reconciler:
         )
         self._desk.write([row])
         if found.agrees:
-            self._desk.set_reconciled(self._provider, self._mode, reconciled=True, disconnects=disconnects)
+            self._desk.set_reconciled(self._provider, self._mode, reconciled=True, gaps=gaps)
             log.info("%s is reconciled: %s", self._provider, found.as_json() or "nothing was missed")
 
     async def _read(self, account: Account) -> Found:
