@@ -40,6 +40,8 @@ class Adapter(ABC):
     """The routes that the adapter can serve (`TRADE`, `ORDERBOOK.SNAPSHOT`, ...)."""
     can_block: ClassVar[bool] = False
     """Whether the source can wait for slow readers, as a recording can. Otherwise, no lambda may `block`."""
+    simulated: ClassVar[bool] = False
+    """Whether the venue is a simulation, so that its account has no real money."""
     Settings: ClassVar[type[AdapterSettings]] = AdapterSettings
 
     def __init__(self, settings: AdapterSettings) -> None:

@@ -102,6 +102,7 @@ def _instance_record(entry: "LambdaSpec") -> InstanceRecord:
         config=_masked(entry.config),
         scope={provider: list(symbols) for provider, symbols in entry.scope.items()},
         host=entry.host,
+        on_stop=entry.on_stop,
         origin="baseline",
         enabled=entry.enabled,
     )

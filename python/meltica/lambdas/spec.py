@@ -22,6 +22,11 @@ class LambdaSpec:
     scope: Mapping[str, tuple[str, ...]]
     host: Literal["thread", "shared"] = "thread"
     enabled: bool = True
+    dry_run: bool = True
+    """Whether its orders go to the paper accounts of the providers instead of the venues."""
+    on_stop: Literal["cancel", "keep"] = "cancel"
+    risk: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The limits that were given, by the keys of the config file; validated."""
     policies: Mapping[str, str] = field(default_factory=dict[str, str])
     buffer_size: int = 1024
     extension_payload_cap: int = MAX_PAYLOAD
@@ -38,6 +43,8 @@ class LambdaSpec:
             "scope": {provider: list(symbols) for provider, symbols in self.scope.items()},
             "host": self.host,
             "enabled": self.enabled,
+            "dryRun": self.dry_run,
+            "onStop": self.on_stop,
             "policies": dict(self.policies),
             "bufferSize": self.buffer_size,
             "maxErrors": self.max_errors,

@@ -17,6 +17,8 @@ from meltica.adapters import registry
 from meltica.errors import ConfigError, suggestion
 from meltica.lambdas.definition import KINDS, policy_faults
 from meltica.model.symbols import ANY, canonical
+from meltica.simulator.paper.settings import PaperSettings
+from meltica.trading.risk.limits import InstanceRiskLimits, RiskLimits, missing_for_live
 from meltica.validation.models import fault, nested, read_texts
 from meltica.validation.section import MAX_BUFFER, AdapterSettings, Name, Positive, Section, words
 
@@ -35,6 +37,12 @@ class ProviderEntry(Section):
     """Whether it starts with the gateway."""
     settings: SerializeAsAny[AdapterSettings] = Field(default_factory=_empty, repr=False)
     """The adapter's settings."""
+    live: bool = False
+    """Whether lambdas may trade real money here; a simulated venue has none and does not need it."""
+    risk: RiskLimits = RiskLimits()
+    """Limits of all orders at the provider."""
+    paper: PaperSettings = PaperSettings()
+    """The paper account of the provider."""
 
     @field_validator("adapter")
     @classmethod
@@ -60,6 +68,18 @@ class ProviderEntry(Section):
         except ValidationError as error:
             raise nested(model, error) from None
 
+    @field_validator("risk")
+    @classmethod
+    def _check_limits(cls, value: RiskLimits, info: ValidationInfo) -> RiskLimits:
+        adapter = info.data.get("adapter")
+        if info.data.get("live") is not True or not isinstance(adapter, str):
+            return value
+        missing = [] if registry.adapter(adapter).simulated else missing_for_live(value)
+        if missing:
+            names = ", ".join(f"`{name}`" for name in missing)
+            raise fault(f"expected {names}: a provider with `live: true` states its limits itself")
+        return value
+
 
 def _symbol(value: str) -> str:
     try:
@@ -74,6 +94,7 @@ def _symbols(value: tuple[str, ...]) -> tuple[str, ...]:
     return (ANY,) if ANY in value else tuple(dict.fromkeys(value))
 
 
+OnStop = Literal["cancel", "keep"]
 Symbol = Annotated[str, AfterValidator(_symbol)]
 Symbols = Annotated[tuple[Symbol, ...], BeforeValidator(words), AfterValidator(_symbols)]
 
@@ -91,6 +112,12 @@ class LambdaEntry(Section):
     """`thread`: a dedicated thread; `shared`: one thread for all instances with this host."""
     enabled: bool = True
     """Whether it starts with the gateway."""
+    dry_run: bool = True
+    """Whether its orders go to the paper accounts of the providers instead of the venues."""
+    on_stop: OnStop = "cancel"
+    """What a stop does with its open orders: `cancel`, or `keep` them for the next start."""
+    risk: InstanceRiskLimits = InstanceRiskLimits()
+    """Limits of the lambda's orders."""
     policies: dict[str, str] = {}
     """Kind -> overflow policy of its queue; overrides the strategy's `policies`."""
     buffer_size: int | None = Field(default=None, ge=1, le=MAX_BUFFER)

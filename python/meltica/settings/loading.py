@@ -59,8 +59,9 @@ class Loaded:
         A value is masked because of its type, its key or its origin.
         """
         blocks = cast(dict[str, object], masked(self.settings))
-        blocks["providers"] = {name: spec.shown() for name, spec in self.providers.items()}
-        blocks["lambdas"] = {id: spec.shown() for id, spec in self.lambdas.items()}
+        for key, specs in (("providers", self.providers), ("lambdas", self.lambdas)):
+            entries = cast(dict[str, dict[str, object]], blocks[key])
+            blocks[key] = {name: entries[name] | spec.shown() for name, spec in specs.items()}
         return cast(dict[str, object], self._mask(blocks, ()))
 
     def _mask(self, value: object, loc: Loc) -> object:

@@ -1,12 +1,14 @@
 """Specs of providers and lambdas for the managers: defaults applied, paths absolute."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from meltica.errors import LambdaDefinitionError, LambdaLoadError, suggestion
+from meltica.adapters import registry
+from meltica.adapters.base import Adapter
+from meltica.errors import ConfigError, LambdaDefinitionError, LambdaLoadError, suggestion
 from meltica.lambdas.instances import LAMBDAS, start_faults
 from meltica.lambdas.loader import load, resolve
 from meltica.lambdas.spec import LambdaSpec
@@ -44,6 +46,9 @@ def lambda_specs(settings: "Settings", folder: Path) -> dict[str, LambdaSpec]:
             scope=entry.scope,
             host=entry.host,
             enabled=entry.enabled,
+            dry_run=entry.dry_run,
+            on_stop=entry.on_stop,
+            risk=entry.risk.model_dump(by_alias=True, exclude_unset=True),
             policies=entry.policies,
             buffer_size=_or(entry.buffer_size, settings.eventbus.buffer_size),
             extension_payload_cap=settings.eventbus.extension_payload_cap_bytes,
@@ -67,6 +72,7 @@ def manifest_faults(
             if provider not in (*names, LAMBDAS):
                 loc = ("lambdas", id, "scope", provider)
                 references.append((loc, f": the provider does not exist{suggestion(provider, names)}"))
+        references += _venue_faults(id, given, mapping(values.get("providers")))
         strategy = given.get("strategy")
         if isinstance(strategy, str):
             try:
@@ -74,6 +80,34 @@ def manifest_faults(
             except LambdaLoadError as error:
                 references.append((("lambdas", id, "strategy"), f": {error}"))
     return [(loc, f"{locations.describe(loc)}{text}") for loc, text in references]
+
+
+def _venue_faults(
+    id: str, given: Mapping[str, object], providers: Mapping[str, object]
+) -> Iterator[tuple[Loc, str]]:
+    """Yields why the orders of a lambda may not reach the venues of its scope."""
+    if _is_true(given.get("dryRun", True)):
+        return
+    for name in mapping(given.get("scope")):
+        provider = mapping(providers.get(name))
+        try:
+            adapter = registry.adapter(str(provider["adapter"]))
+        except (KeyError, ConfigError):
+            continue  # reported as a fault of its own
+        if adapter.account is Adapter.account:
+            yield ("lambdas", id, "dryRun"), f": expected true: provider `{name}` has no account to trade on"
+        elif not adapter.simulated and not _is_true(provider.get("live", False)):
+            text = (
+                f": expected true, or `live: true` and limits at provider `{name}`, which trades real money"
+            )
+            yield ("lambdas", id, "dryRun"), text
+
+
+def _is_true(value: object) -> bool:
+    try:
+        return TypeAdapter(bool).validate_python(value)
+    except ValidationError:
+        return True  # reported as a fault of its own
 
 
 def strategy_faults(spec: LambdaSpec, locations: Locations) -> list[str]:

@@ -1,18 +1,18 @@
 """The keys of the configuration: names, types, defaults, limits. `docs/configuration.md` explains each."""
 
 from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from meltica.http.spec import ApiServerSettings
 from meltica.runtime.backoff import RestartPolicy
 from meltica.settings.entries import LambdaEntry, ProviderEntry
+from meltica.trading.risk.limits import GlobalRiskLimits
 from meltica.validation.models import fault
-from meltica.validation.section import MAX_BUFFER, Amount, Name, NoEffect, Positive, Section, words
+from meltica.validation.section import MAX_BUFFER, Name, NoEffect, Positive, Section
 from meltica.validation.units import Duration, Size, format_duration
 
 _NO_OTLP = "metrics are served at /metrics; OTLP export is not implemented yet"
@@ -207,51 +207,6 @@ class DatabaseSettings(Section):
         return value
 
 
-class CircuitBreakerSettings(Section):
-    """Halts trading after consecutive breaches of risk limits."""
-
-    enabled: bool = True
-    threshold: int = Field(default=4, ge=0)
-    cooldown: Duration = Field(default=timedelta(seconds=90), ge=timedelta(0))
-
-
-def _order_types(value: object) -> object:
-    names = {"limit": "Limit", "market": "Market"}
-    listed = words(value)
-    if not isinstance(listed, list):
-        return listed
-    items = cast(list[object], listed)
-    return [names.get(item.strip().lower(), item) if isinstance(item, str) else item for item in items]
-
-
-OrderTypes = Annotated[
-    tuple[Literal["Limit", "Market"], ...],
-    BeforeValidator(_order_types),
-    AfterValidator(lambda value: tuple(dict.fromkeys(value))),
-]
-
-
-class RiskSettings(Section):
-    """Limits that orders are checked against."""
-
-    max_position_size: Amount = Field(default=Decimal(250), gt=0)
-    max_notional_value: Amount = Field(default=Decimal(50_000), gt=0)
-    notional_currency: str = Field(default="USDT", min_length=1)
-    order_throttle: Amount = Field(default=Decimal(5), gt=0)
-    """Orders per second."""
-    order_burst: int = Field(default=3, ge=1)
-    max_concurrent_orders: int = Field(default=6, ge=0)
-    """0 disables the limit."""
-    price_band_percent: Amount = Field(default=Decimal("1.0"), ge=0)
-    """0 disables the check."""
-    allowed_order_types: OrderTypes = ("Limit", "Market")
-    """An empty list allows all types."""
-    kill_switch_enabled: bool = True
-    max_risk_breaches: int = Field(default=3, ge=0)
-    """0 disables the limit."""
-    circuit_breaker: CircuitBreakerSettings = CircuitBreakerSettings()
-
-
 class Settings(BaseSettings):
     """The whole configuration. `meltica.settings.load` creates it from all sources."""
 
@@ -272,9 +227,8 @@ class Settings(BaseSettings):
     telemetry: TelemetrySettings = TelemetrySettings()
     strategies: StrategiesSettings = StrategiesSettings()
     database: DatabaseSettings = DatabaseSettings()
-    risk: Annotated[
-        RiskSettings, NoEffect("risk checks are not implemented yet, so orders cannot be sent")
-    ] = RiskSettings()
+    risk: GlobalRiskLimits = GlobalRiskLimits()
+    """Limits of all orders together."""
     providers: dict[Name, ProviderEntry] = {}
     """Name -> provider."""
     lambdas: dict[Name, LambdaEntry] = {}

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, cast
@@ -14,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meltica.adapters import registry
+from meltica.adapters.base import Adapter
+from meltica.adapters.fake.adapter import FakeAdapter
 from meltica.errors import ConfigError
 from meltica.lambdas.definition import CALLBACKS
 from meltica.lambdas.loader import load as load_strategy
@@ -21,6 +24,7 @@ from meltica.settings import Loaded, Settings, check_lambdas, load, shipped
 from meltica.settings.entries import LambdaEntry, ProviderEntry
 from meltica.settings.environment import OTHERS, layer
 from meltica.strategies.large_trades import LargeTrades
+from meltica.trading.risk.limits import GlobalRiskLimits
 from meltica.validation.models import keys, model_of
 from meltica.validation.section import NoEffect
 from tests.support.paths import ROOT
@@ -48,6 +52,66 @@ def config(folder: Path, text: str, **environ: str) -> Loaded:
     file = folder / "config.yaml"
     file.write_text(dedent(text))
     return load(file, environ=environ)
+
+
+# Trading.
+
+
+def test_limits_have_three_scopes_and_reach_the_specs(folder: Path) -> None:
+    loaded = config(
+        folder,
+        """\
+        risk: {maxOrderSize: 2}
+        providers:
+          p: {adapter: fake, risk: {maxOpenOrders: 7}, paper: {latency: 5ms, balances: {USDT: 10}}}
+        lambdas:
+          a: {strategy: large-trades, scope: {p: [BTC-USDT]}, onStop: keep, risk: {maxOrderSize: "0.5"}}
+          b: {strategy: large-trades, scope: {p: [BTC-USDT]}, dryRun: false}
+        """,
+        MELTICA_PROVIDERS__P__RISK__MAXDAILYLOSS="100",
+        MELTICA_LAMBDAS__A__RISK__CAPITAL="1000",
+    )
+    provider = loaded.settings.providers["p"]
+    assert loaded.settings.risk.max_order_size == 2
+    assert (provider.risk.max_open_orders, provider.risk.max_daily_loss) == (7, 100)
+    assert provider.risk.max_order_size is None
+    assert provider.paper.balances == {"USDT": 10}
+    first, second = loaded.lambdas["a"], loaded.lambdas["b"]
+    assert (first.dry_run, first.on_stop) == (True, "keep")
+    assert first.risk == {"maxOrderSize": Decimal("0.5"), "capital": Decimal(1000)}
+    assert (second.dry_run, second.on_stop, second.risk) == (False, "cancel", {})
+    shown = cast(Any, loaded.shown())
+    assert shown["providers"]["p"]["risk"]["maxOpenOrders"] == 7
+    assert (shown["lambdas"]["a"]["onStop"], shown["lambdas"]["a"]["risk"]["capital"]) == ("keep", "1000")
+
+
+class _Real(FakeAdapter):
+    identifier = "real"
+    simulated = False
+
+
+@pytest.mark.parametrize("dry_run", ["false", "no", '"0"'])
+def test_real_money_needs_consent_and_limits_at_the_provider(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, dry_run: str
+) -> None:
+    known = registry.adapter
+
+    def adapter(name: str) -> type[Adapter]:
+        return _Real if name == "real" else known(name)
+
+    monkeypatch.setattr(registry, "adapter", adapter)
+    lambdas = f"lambdas: {{a: {{strategy: large-trades, scope: {{p: [BTC-USDT]}}, dryRun: {dry_run}}}}}"
+    with pytest.raises(ConfigError, match="trades real money") as refused:
+        config(folder, f"providers: {{p: {{adapter: real}}}}\n{lambdas}")
+    assert refused.value.faults == (
+        "`lambdas.a.dryRun` (line 2): expected true, or `live: true` and limits at provider `p`, which trades"
+        " real money",
+    )
+    with pytest.raises(ConfigError, match="states its limits itself"):
+        config(folder, f"providers: {{p: {{adapter: real, live: true}}}}\n{lambdas}")
+    limits = "{maxPositionSize: 1, maxNotionalValue: 100, priceBandPercent: 1, maxDailyLoss: 5}"
+    loaded = config(folder, f"providers: {{p: {{adapter: real, live: true, risk: {limits}}}}}\n{lambdas}")
+    assert not loaded.lambdas["a"].dry_run
 
 
 # Spellings.
@@ -234,13 +298,13 @@ def test_the_example_has_every_key_with_its_default(tmp_path: Path) -> None:
         "telemetry.otlpInsecure",
         "telemetry.enableMetrics",
         "strategies.requireRegistry",
-        "risk",
     }
     idle = {key for key, has_no_effect in walk(Settings) if has_no_effect}
     unset = {"database.dsn", "database.home", "hosts.spin", "log.file", "strategies.directory"}
+    unset |= {f"risk.{key}" for key, field in keys(GlobalRiskLimits).items() if field.default is None}
     loaded, defaults = everything.settings.model_dump(by_alias=True), Settings().model_dump(by_alias=True)
     for key in {key for key, _ in walk(Settings)} - unset - {"providers", "lambdas"}:
-        if key not in idle or key.startswith("risk"):
+        if key not in idle:
             value, default = loaded, defaults
             for part in key.split("."):
                 value, default = value[part], default[part]

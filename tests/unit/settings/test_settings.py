@@ -233,6 +233,7 @@ def test_a_partial_risk_section_keeps_the_other_defaults(loaded: Load) -> None:
     risk = loaded("risk: {maxPositionSize: 7, circuitBreaker: {threshold: 9}}").settings.risk
     expected = Settings().risk
     assert risk.max_position_size == Decimal(7)
+    assert risk.circuit_breaker is not None
     assert (risk.circuit_breaker.threshold, risk.circuit_breaker.cooldown) == (9, timedelta(seconds=90))
     assert risk.model_copy(update={"max_position_size": Decimal(250)}) == expected.model_copy(
         update={"circuit_breaker": risk.circuit_breaker}
@@ -308,7 +309,6 @@ def test_keys_without_effect_cause_warnings(loaded: Load) -> None:
           orderRequest: {size: 1, waitQueueSize: 0}
         telemetry: {otlpEndpoint: localhost:4318, otlpInsecure: true}
         strategies: {requireRegistry: false}
-        risk: {maxPositionSize: 1}
         """,
         MELTICA_TELEMETRY__ENABLEMETRICS="true",
     )
@@ -323,7 +323,6 @@ def test_keys_without_effect_cause_warnings(loaded: Load) -> None:
             f"`telemetry.otlpInsecure` (line 5) has no effect: {otlp}",
             f"`telemetry.enableMetrics` (MELTICA_TELEMETRY__ENABLEMETRICS) has no effect: {otlp}",
             "`strategies.requireRegistry` (line 6) has no effect: strategies are files or entry points",
-            "`risk` (line 7) has no effect: risk checks are not implemented yet, so orders cannot be sent",
         ]
     )
 

@@ -40,6 +40,7 @@ class FakeAdapter(Adapter):
         "INSTRUMENT.UPDATE",
         "ACCOUNT.BALANCE",
     )
+    simulated: ClassVar[bool] = True
     Settings: ClassVar[type[AdapterSettings]] = FakeSettings
 
     def __init__(self, settings: AdapterSettings) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from meltica.simulator.paper.funds import FeeIn
-from meltica.validation.section import AdapterSettings
+from meltica.validation.section import Section
 from meltica.validation.units import Duration
 
 Delay = Annotated[Duration, Field(ge=timedelta(0), le=timedelta(minutes=1))]
@@ -15,7 +15,7 @@ Amount = Annotated[Decimal, Field(ge=0, le=Decimal("1e18"), decimal_places=18)]
 Rate = Annotated[Decimal, Field(gt=-1, lt=1, decimal_places=9)]
 
 
-class PaperSettings(AdapterSettings):
+class PaperSettings(Section):
     """How paper orders are executed."""
 
     latency: Delay = timedelta(milliseconds=50)
