@@ -13,7 +13,7 @@ from psycopg import Connection, errors
 from psycopg.types.json import Jsonb
 
 from meltica.model.enums import FillRule, Liquidity, Mode, OrderState, OrderType, Side, TimeInForce
-from meltica.persistence.stores.trading.rows import EntryKind, HaltScope, Verdict
+from meltica.persistence.stores.trading.rows import EntryKind, HaltScope, OperatorAction, Verdict
 from meltica.persistence.stores.trading.tables import TABLES
 
 ORDER: dict[str, Any] = {
@@ -51,6 +51,7 @@ CHECKED: list[tuple[str, str, type[StrEnum]]] = [
     ("halts", "scope", HaltScope),
     ("risk_states", "scope", HaltScope),
     ("refusals", "verdict", Verdict),
+    ("operator_actions", "action", OperatorAction),
 ]
 
 

@@ -142,7 +142,7 @@ async def test_a_commit_returns_the_active_halts(world: World) -> None:
         (HaltScope.INSTANCE, "maker", "operator"),
         (HaltScope.GLOBAL, "", "meltica"),
     ]
-    assert await halts.clear(HaltScope.INSTANCE, "maker", "operator")
+    assert await halts.clear(HaltScope.INSTANCE, "maker", "mended", "operator")
     assert [halt.rule for halt in (await world.writer.commit([])).halts] == ["maxDailyLoss"]
 
 

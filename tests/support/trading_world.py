@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
+import psycopg
+
 from meltica import _core
 from meltica.model.balances import Balance
 from meltica.model.enums import Mode, Side
@@ -14,6 +16,7 @@ from meltica.model.fills import Fill
 from meltica.model.trader import Order
 from meltica.persistence.database import Database
 from meltica.persistence.lock import GatewayLock
+from meltica.persistence.stores.trading.halts import HaltStore
 from meltica.persistence.stores.trading.loaders import TradingLoader
 from meltica.persistence.stores.trading.writer import GroupCommitWriter
 from meltica.simulator.paper.account import PaperAccount
@@ -23,6 +26,7 @@ from meltica.trading import clock
 from meltica.trading.balances import Balances
 from meltica.trading.client_ids import ClientOrderIds
 from meltica.trading.desk import Desk
+from meltica.trading.operator import Operator
 from meltica.trading.order import Owner
 from meltica.trading.positions import Positions
 from meltica.trading.risk.risk import Risk
@@ -71,6 +75,8 @@ class TradingWorld:
 
     lossy: LossyAccount
     """The account in front of the venue's, in tests of lost requests."""
+    operator: Operator
+    """Used on trading's loop: see `operate`."""
 
     def __init__(
         self, url: str, lock: GatewayLock, venue: PaperVenue | None = None, uid: UUID | None = None
@@ -129,6 +135,7 @@ class TradingWorld:
     @asynccontextmanager
     async def _open_storage(self) -> AsyncGenerator[tuple[GroupCommitWriter, TradingLoader]]:
         async with await Database.open(self.url) as database:
+            self.operator = Operator(self.trading, HaltStore(database))
             yield GroupCommitWriter(database, self._lock), TradingLoader(database)
 
     def _report(self, report: PaperReport) -> None:
@@ -181,6 +188,15 @@ class TradingWorld:
     def call_loop(self, work: Callable[[], Awaitable[T]]) -> T:
         """Runs a coroutine on trading's loop; returns its result."""
         return self.trading._loop.wait(work)  # pyright: ignore[reportPrivateUsage]
+
+    def operate(self, act: Callable[[Operator], Awaitable[T]]) -> T:
+        """Carries out an action of the operator; returns its result."""
+        return self.call_loop(lambda: act(self.operator))
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Runs a query in a session of its own."""
+        with psycopg.connect(self.url, options="-c search_path=meltica") as connection:
+            return connection.execute(statement.encode()).fetchall()
 
     def buy(self, quantity: str = "1", price: str | None = "50", **options: Any) -> Order:
         """Buys on the instance's host."""

@@ -2,7 +2,7 @@
 -- microseconds.
 
 alter table outbox drop constraint outbox_payload_check, drop column delivered_at;
-drop table commits, home, reconciliations, watermarks, checkpoints, dead_letters, refusals, risk_states, ledger_entries, positions;
+drop table operator_actions, commits, home, reconciliations, watermarks, checkpoints, dead_letters, refusals, risk_states, ledger_entries, positions;
 alter table halts drop column halted_by;
 
 create function pg_temp.rename_constraints(relation regclass, old text, new text) returns void

@@ -218,6 +218,23 @@ create table dead_letters (
 
 create index dead_letters_by_age on dead_letters (created_at);
 
+-- What operators did to trading, in the transaction of its effect or before it.
+create table operator_actions (
+    id         bigint generated always as identity primary key,
+    action     text not null check (
+        action in ('halt', 'resume', 'flatten', 'resolve', 'book', 'query', 'adopt', 'disown')
+    ),
+    -- The scope, the order, the currency at a provider, or the client order id that it was about.
+    subject    text not null,
+    acted_by   text not null check (acted_by <> '' and octet_length(acted_by) <= 256),
+    reason     text not null check (reason <> '' and octet_length(reason) <= 4096),
+    acted_at   nanoseconds not null,
+    details    json not null default '{}',
+    created_at timestamptz not null default now()
+);
+
+create index operator_actions_of_subject on operator_actions (subject, id desc);
+
 -- What a strategy saved, as JSON. The type is text, because jsonb refuses an escaped NUL.
 create table checkpoints (
     uid         uuid not null,

@@ -10,7 +10,7 @@ import logging
 from typing import Protocol
 
 from meltica.errors import ChangeInDoubt, DatabaseError, one_line
-from meltica.persistence.stores.trading.rows import OrderRow, Row
+from meltica.persistence.stores.trading.rows import HaltRow, OrderRow, Row
 from meltica.persistence.stores.trading.writer import Committed
 from meltica.runtime.backoff import Backoff
 from meltica.trading.desk import Desk
@@ -58,6 +58,7 @@ class CommitLoop:
         self._writer = writer
         self._requests = requests
         self._halts = HaltWatch(desk)
+        self._waiters: list[asyncio.Future[Committed]] = []
         self._wanted = asyncio.Event()
         self._backoff = Backoff(*PAUSES)
         self._ending = asyncio.Event()
@@ -93,18 +94,21 @@ class CommitLoop:
 
     async def commit(self) -> bool:
         """Commits what waits; returns whether that succeeded."""
+        waiters, self._waiters = self._waiters, []
         batch = self._desk.take_batch()
         now = asyncio.get_running_loop().time()
-        if not batch and now < self._committed_at + HALT_POLL:
+        if not batch and not waiters and now < self._committed_at + HALT_POLL:
             return True
         try:
             if self._writer.in_doubt:
                 await self._settle(batch)
             committed = await self._writer.commit(batch.rows)
         except DatabaseError as error:
+            self._waiters = waiters + self._waiters
             self._failed(batch, error)
             return False
         except BaseException:
+            self._waiters = waiters + self._waiters
             self._desk.put_back(batch, UNAVAILABLE)
             raise
         if self.failure is not None:
@@ -112,9 +116,19 @@ class CommitLoop:
             self.failure = None
         self._committed_at = now
         self._desk.freeze(self._writer.frozen)
-        self._halts.take(committed.halts)
+        self._halts.take(committed.halts, [row for row in batch.rows if isinstance(row, HaltRow)])
         self._send(batch, committed)
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(committed)
         return True
+
+    async def committed(self) -> Committed:
+        """Waits until what waits now is committed, and the halts of the database are effective."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        self._wanted.set()
+        return await waiter
 
     async def _settle(self, batch: Batch) -> None:
         """Finds out what became of the commit in doubt; rows that were committed are not written again."""

@@ -415,7 +415,7 @@ class Desk:
 
     def _obstacle(self, machine: OrderMachine) -> str | None:
         record = machine.record
-        if (obstacle := self.gate.obstacle(record.owner)) is not None:
+        if (obstacle := self.gate.obstacle(record.owner, record.id)) is not None:
             return obstacle
         if not self.accounts.link(record.provider, record.owner.mode).ready:
             return "not_reconciled"

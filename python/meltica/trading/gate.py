@@ -1,5 +1,7 @@
 """`Gate`: why no order leaves, of anybody or of one instance. The caller holds the lock of trading."""
 
+from uuid import UUID
+
 from meltica.trading.order import Owner
 
 INSTANCE_STOPPING = "instance_stopping"
@@ -14,6 +16,8 @@ class Gate:
         """Why no order may leave at all, such as `lock_not_held`; None otherwise."""
         self.frozen: frozenset[str] = frozenset()
         """Instances of which a fill could not be stored, so that their ledger is no longer written."""
+        self.operators: set[UUID] = set()
+        """Orders of an operator, which leave although their instance does not run."""
         self._stopping: set[Owner] = set()
 
     def close(self, owner: Owner) -> None:
@@ -24,10 +28,10 @@ class Gate:
         """Lets orders of an owner leave again."""
         self._stopping.discard(owner)
 
-    def obstacle(self, owner: Owner) -> str | None:
-        """Returns why no order of an owner leaves; None if orders may leave."""
+    def obstacle(self, owner: Owner, order: UUID | None = None) -> str | None:
+        """Returns why no order of an owner, or not this one, leaves; None if orders may leave."""
         if self.blocked is not None:
             return self.blocked
-        if owner in self._stopping:
+        if owner in self._stopping and order not in self.operators:
             return INSTANCE_STOPPING
         return LEDGER_FROZEN if owner.instance in self.frozen else None

@@ -3,8 +3,7 @@
 import logging
 from collections.abc import Iterable
 
-from meltica.persistence.stores.trading.halts import ActiveHalt
-from meltica.persistence.stores.trading.rows import HaltScope
+from meltica.persistence.stores.trading.rows import HaltRow, HaltScope
 from meltica.trading.desk import Desk
 from meltica.trading.order import OrderRecord
 from meltica.trading.risk.scopes import Scope
@@ -20,25 +19,21 @@ class HaltWatch:
         self._scopes: set[Scope] = set()
         """The halted scopes, as of the last commit."""
 
-    def take(self, halts: Iterable[ActiveHalt]) -> None:
-        """Takes the active halts: halts new scopes and cancels their open orders, and resumes others."""
-        active = {Scope(halt.scope, halt.subject): halt for halt in halts}
+    def take(self, halts: Iterable[HaltRow], written: Iterable[HaltRow] = ()) -> None:
+        """Takes the active halts: halts new scopes and cancels their open orders, and resumes others.
+
+        `written` are halts of the same commit, which it did not read yet.
+        """
+        active = {Scope(halt.scope, halt.subject): halt for halt in [*written, *halts]}
         for scope in active.keys() - self._scopes:
-            self._halt(scope, active[scope])
+            halt = active[scope]
+            log.error("%s is halted by %s: %s", scope, halt.halted_by, halt.reason)
+            with self._desk.lock:
+                halt_scope(self._desk, scope, halt.reason, halt.halted_by)
+            self._desk.wake()
         for scope in self._scopes - active.keys():
             self._resume(scope)
         self._scopes = set(active)
-
-    def _halt(self, scope: Scope, halt: ActiveHalt) -> None:
-        log.error("%s is halted by %s: %s", scope, halt.halted_by, halt.reason)
-        with self._desk.lock:
-            now = self._desk.clock()
-            for risk in self._desk.risks.values():
-                risk.halt(scope, halt.reason, halt.halted_by, now)
-            for machine in self._desk.open_machines():
-                if _is_in(scope, machine.record):
-                    self._desk.carry_out(machine, machine.cancel(now))
-        self._desk.wake()
 
     def _resume(self, scope: Scope) -> None:
         log.warning("%s is resumed", scope)
@@ -47,7 +42,21 @@ class HaltWatch:
                 risk.resume(scope, "operator", self._desk.clock())
 
 
-def _is_in(scope: Scope, record: OrderRecord) -> bool:
+def halt_scope(desk: Desk, scope: Scope, reason: str, by: str) -> bool:
+    """Halts a scope in all modes and cancels its open orders; returns False if it was halted in all of them.
+
+    The caller holds the lock of trading.
+    """
+    now = desk.clock()
+    halted = [risk.halt(scope, reason, by, now) for risk in desk.risks.values()]
+    for machine in desk.open_machines():
+        if is_in(scope, machine.record):
+            desk.carry_out(machine, machine.cancel(now))
+    return any(halted)
+
+
+def is_in(scope: Scope, record: OrderRecord) -> bool:
+    """Returns whether an order belongs to a scope."""
     match scope.kind:
         case HaltScope.GLOBAL:
             return True

@@ -13,8 +13,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
 from meltica._core import IntentQueue
-from meltica.errors import CapacityError
+from meltica.errors import CapacityError, DatabaseUnavailable
 from meltica.persistence.stores.trading.loaders import TradingLoader
+from meltica.persistence.stores.trading.writer import Committed
 from meltica.runtime.loop_thread import LoopThread
 from meltica.trading.accounts import Key
 from meltica.trading.commits import CommitLoop, Writer
@@ -30,6 +31,8 @@ log = logging.getLogger("meltica.trading")
 
 TICK = 0.25
 """Seconds between two checks for repeated cancels, queries and expiries."""
+RECORD_SECONDS = 5.0
+"""How long `committed` waits."""
 DRAIN = 2.0
 """Seconds that requests in flight and the last commit have when trading stops."""
 
@@ -92,6 +95,21 @@ class Trading:
     async def call(self, work: Callable[[], Awaitable[T]]) -> T:
         """Runs `work` on trading's loop and returns its result to another loop."""
         return await self._loop.call(work)
+
+    async def committed(self) -> Committed:
+        """Waits until what waits now is committed, and the halts of the database are effective.
+
+        Raises DatabaseUnavailable after `RECORD_SECONDS`; what waits is then written later.
+        """
+        commits = self._commits
+        if commits is None:
+            raise DatabaseUnavailable("nothing was written: trading is not running")
+        try:
+            async with asyncio.timeout(RECORD_SECONDS):
+                return await self.call(commits.committed)
+        except TimeoutError:
+            cause = self.write_failure or f"the database did not respond within {RECORD_SECONDS:g} s"
+            raise DatabaseUnavailable(f"not recorded yet: {cause}") from None
 
     @property
     def write_failure(self) -> str | None:

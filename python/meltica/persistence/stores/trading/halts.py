@@ -1,7 +1,7 @@
 """Halts: what stops trading in a scope until an operator clears it.
 
-An operator's halt is written without the gateway's epoch, so it works beside a gateway that hangs. The
-gateway reads the active halts in each group commit.
+An operator's halt is written with the row of the action, and without the gateway's epoch, so it works beside
+a gateway that hangs. The gateway reads the active halts in each group commit.
 """
 
 from datetime import datetime
@@ -11,23 +11,39 @@ import msgspec
 from psycopg.rows import kwargs_row
 
 from meltica.persistence.database import Database
-from meltica.persistence.stores.trading.rows import HaltRow, HaltScope
+from meltica.persistence.stores.trading.rows import HaltRow, HaltScope, OperatorAction
 
 ACTIVE_HALTS: LiteralString = """
     select scope, subject, rule, reason, halted_at, halted_by from halts where cleared_at is null
     order by halted_at, id
 """
-_HALT = """
-    insert into halts (scope, subject, rule, reason, halted_by)
-    values (%(scope)s, %(subject)s, 'operator', %(reason)s, %(by)s)
-    on conflict (scope, subject) where cleared_at is null do nothing
-    returning id
+_ACTION: LiteralString = """
+    insert into operator_actions (action, subject, acted_by, reason, acted_at)
+    select %(action)s, scope || case subject when '' then '' else ':' || subject end, %(by)s, %(reason)s,
+           (extract(epoch from clock_timestamp()) * 1000000000)::bigint
+    from changed returning id
 """
-_CLEAR = """
-    update halts set cleared_at = clock_timestamp(), cleared_by = %(by)s
-    where scope = %(scope)s and subject = %(subject)s and cleared_at is null
-    returning id
+_HALT: LiteralString = (
+    """
+    with changed as (
+        insert into halts (scope, subject, rule, reason, halted_by)
+        values (%(scope)s, %(subject)s, 'operator', %(reason)s, %(by)s)
+        on conflict (scope, subject) where cleared_at is null do nothing
+        returning scope, subject
+    )
 """
+    + _ACTION
+)
+_CLEAR: LiteralString = (
+    """
+    with changed as (
+        update halts set cleared_at = clock_timestamp(), cleared_by = %(by)s
+        where scope = %(scope)s and subject = %(subject)s and cleared_at is null
+        returning scope, subject
+    )
+"""
+    + _ACTION
+)
 
 
 class ActiveHalt(HaltRow, frozen=True, kw_only=True):
@@ -57,12 +73,21 @@ class HaltStore:
 
     async def halt(self, scope: HaltScope, subject: str, reason: str, by: str) -> bool:
         """Halts a scope; returns False, without a change, if it is halted already."""
-        return await self._execute(_HALT, scope=scope, subject=subject, reason=reason, by=by)
+        return await self._execute(_HALT, OperatorAction.HALT, scope, subject, reason, by)
 
-    async def clear(self, scope: HaltScope, subject: str, by: str) -> bool:
-        """Clears the halt of a scope; returns whether there was one."""
-        return await self._execute(_CLEAR, scope=scope, subject=subject, by=by)
+    async def clear(self, scope: HaltScope, subject: str, reason: str, by: str) -> bool:
+        """Clears the halt of a scope; returns whether it was halted."""
+        return await self._execute(_CLEAR, OperatorAction.RESUME, scope, subject, reason, by)
 
-    async def _execute(self, statement: LiteralString, **values: str) -> bool:
+    async def _execute(
+        self,
+        statement: LiteralString,
+        action: OperatorAction,
+        scope: HaltScope,
+        subject: str,
+        reason: str,
+        by: str,
+    ) -> bool:
+        values = {"action": action, "scope": scope, "subject": subject, "reason": reason, "by": by}
         async with self._database.connection() as connection:
             return await (await connection.execute(statement, values)).fetchone() is not None

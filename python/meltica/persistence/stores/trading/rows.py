@@ -38,6 +38,23 @@ class HaltScope(StrEnum):
     INSTANCE = "instance"
 
 
+class OperatorAction(StrEnum):
+    """What an operator may do to trading."""
+
+    HALT = "halt"
+    RESUME = "resume"
+    FLATTEN = "flatten"
+    RESOLVE = "resolve"
+    """Ends an order whose state is unknown."""
+    BOOK = "book"
+    """Explains a difference of a balance."""
+    QUERY = "query"
+    ADOPT = "adopt"
+    """Gives an order that the database has lost to an instance."""
+    DISOWN = "disown"
+    """Cancels an order that the database has lost, and books its fills as foreign."""
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """A row that the group-commit writer writes."""
 
@@ -279,6 +296,19 @@ class ReconciliationRow(Row, frozen=True, kw_only=True):
     ended_at: int
     agreed: bool
     found: dict[str, Any]
+
+
+class OperatorActionRow(Row, frozen=True, kw_only=True):
+    """A row of the table `operator_actions`."""
+
+    free_text: ClassVar[tuple[str, ...]] = ("reason",)
+
+    action: OperatorAction
+    subject: str
+    acted_by: str
+    reason: str
+    acted_at: int
+    details: dict[str, Any] = {}
 
 
 class DeadLetterRow(Row, frozen=True, kw_only=True):

@@ -1,0 +1,196 @@
+"""`Operator`: what an operator may do to trading. Each action is recorded with who did it and why.
+
+1. What stops orders acts at once, also while the database is unavailable, and is recorded when it can be.
+2. What lets orders leave again is recorded first.
+3. Everything else is refused while the database is unavailable, and is recorded with its effect.
+
+The methods are called on any event loop; HaltStore belongs to that loop.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import NamedTuple
+from uuid import UUID
+
+from meltica.errors import Conflict, DatabaseError, DatabaseUnavailable, NotFound
+from meltica.model.enums import Mode, OrderState
+from meltica.persistence.stores.trading.halts import HaltStore
+from meltica.persistence.stores.trading.rows import (
+    EntryKind,
+    LedgerEntryRow,
+    OperatorAction,
+    OperatorActionRow,
+    OrderRow,
+    Row,
+)
+from meltica.trading.balances import Entry
+from meltica.trading.halt_watch import halt_scope
+from meltica.trading.order import OrderRecord
+from meltica.trading.risk.scopes import Scope
+from meltica.trading.service import Trading
+from meltica.trading.state_machine import OrderMachine
+from meltica.trading.stored import entry_row
+
+POLL = 0.02
+"""Seconds between two checks whether orders have ended."""
+
+
+class Act(NamedTuple):
+    """Who acts, and why."""
+
+    by: str
+    why: str
+
+
+class Operator:
+    """The actions of operators on the orders, halts and balances of a gateway."""
+
+    def __init__(self, trading: Trading, halts: HaltStore) -> None:
+        self._trading = trading
+        self._desk = trading.desk
+        self._halts = halts
+
+    async def halt(self, scope: Scope, act: Act) -> bool:
+        """Halts a scope and cancels its open orders; returns False if it was halted already.
+
+        1: raises DatabaseUnavailable if the halt is effective, but not recorded yet.
+        """
+        _check(act)
+        desk = self._desk
+        with desk.lock:
+            halted = halt_scope(desk, scope, act.why, act.by)
+            if halted:
+                self._record(OperatorAction.HALT, str(scope), act)
+        desk.wake()
+        if halted:
+            await self.recorded()
+        return halted
+
+    async def resume(self, scope: Scope, act: Act) -> bool:
+        """2: ends the halt of a scope, or the cooldown of a breaker; returns False if it has neither."""
+        _check(act)
+        # Halts of risk are in the database before it is cleared.
+        await self.recorded()
+        resumed = await self._halts.clear(scope.kind, scope.name, act.why, act.by)
+        desk = self._desk
+        with desk.lock:
+            now = desk.clock()
+            paused = [
+                risk
+                for risk in desk.risks.values()
+                if (status := risk.status(scope, now)).halt is None and status.breaker_open_until is not None
+            ]
+            for risk in paused:
+                risk.resume(scope, act.by, now)
+            if paused and not resumed:
+                self._record(OperatorAction.RESUME, str(scope), act)
+        await self.recorded()
+        return resumed or bool(paused)
+
+    async def resolve(self, order: UUID, state: OrderState, act: Act) -> OrderRecord:
+        """Ends an order whose state is unknown, after the operator has looked it up at the venue.
+
+        Raises Conflict for an order that is not UNKNOWN, and for a state that is not CANCELLED, REJECTED or
+        EXPIRED. A fill that arrives later still counts.
+        """
+        machine = self._prepare(order, act)
+        with self._desk.lock:
+            try:
+                effects = machine.resolve(state, f"resolved by {act.by}: {act.why}", self._desk.clock())
+            except ValueError as error:
+                raise Conflict(str(error)) from None
+            self._desk.carry_out(machine, effects)
+            self._record(OperatorAction.RESOLVE, str(order), act, state=state.value)
+        self._desk.wake()
+        await self.recorded()
+        return machine.record
+
+    async def query(self, order: UUID, act: Act) -> OrderRecord:
+        """Queries an order at its venue; the answer arrives like others."""
+        machine = self._prepare(order, act)
+        with self._desk.lock:
+            self._desk.carry_out(machine, machine.query(self._desk.clock()))
+            self._record(OperatorAction.QUERY, str(order), act)
+        self._desk.wake()
+        await self.recorded()
+        return machine.record
+
+    async def book(
+        self, provider: str, mode: Mode, currency: str, amount: Decimal, act: Act
+    ) -> LedgerEntryRow:
+        """Books the difference of a currency as "not ours", which ends the fault.
+
+        Raises Conflict unless `amount` is the difference as it is now, so that it is not booked twice.
+        """
+        self._check_ready(act)
+        desk = self._desk
+        with desk.lock:
+            balances = desk.accounts.balances[mode]
+            difference = balances.lines(provider, currency).difference
+            if not difference or amount != difference:
+                raise Conflict(
+                    f"{amount} {currency} at {provider} not booked: expected the difference,"
+                    f" which is {difference or 0}"
+                )
+            now = desk.clock()
+            entry = Entry(provider, EntryKind.BOOKING, f"operator-{now}", currency, amount)
+            balances.book(entry)
+            row = entry_row(entry, mode, now, by=act.by, note=act.why)
+            desk.pending.write([row])
+            subject = f"{provider}:{mode.value}:{currency}"
+            self._record(OperatorAction.BOOK, subject, act, amount=str(amount))
+        desk.wake()
+        await self.recorded()
+        return row
+
+    async def recorded(self) -> None:
+        """Waits until the actions so far are in the database.
+
+        Raises DatabaseUnavailable while they are not, and DatabaseError if one was refused.
+        """
+        committed = await self._trading.committed()
+        for failure in committed.failures:
+            if isinstance(failure.row, OperatorActionRow | LedgerEntryRow | OrderRow):
+                raise DatabaseError(f"not recorded: {failure.error}; it is kept in dead_letters")
+
+    async def ended(self, machines: Iterable[OrderMachine], patience: float) -> list[OrderMachine]:
+        """Waits until orders have ended; returns those that have not in time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience
+        waiting = list(machines)
+        while True:
+            waiting = [each for each in waiting if not each.record.state.is_final]
+            if not waiting or loop.time() >= deadline:
+                return waiting
+            await asyncio.sleep(POLL)
+
+    def _prepare(self, order: UUID, act: Act) -> OrderMachine:
+        """3: returns the order of an action. Raises NotFound and DatabaseUnavailable."""
+        self._check_ready(act)
+        machine = self._desk.find(order)
+        if machine is None:
+            raise NotFound(f"order {order} does not exist, or ended more than a day ago")
+        return machine
+
+    def _check_ready(self, act: Act) -> None:
+        _check(act)
+        if self._trading.write_failure is not None:
+            raise DatabaseUnavailable(f"nothing changed: {self._trading.write_failure}")
+
+    def _record(self, action: OperatorAction, subject: str, act: Act, **details: object) -> None:
+        """Adds the row of an action to the next commit. The caller holds the lock of trading."""
+        row: Row = OperatorActionRow(
+            action=action,
+            subject=subject,
+            acted_by=act.by,
+            reason=act.why,
+            acted_at=self._desk.clock(),
+            details=details,
+        )
+        self._desk.pending.write([row])
+
+
+def _check(act: Act) -> None:
+    if not act.by.strip() or not act.why.strip():
+        raise ValueError("expected who acts and why; both are recorded")
