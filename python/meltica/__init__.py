@@ -50,10 +50,33 @@ from meltica.errors import (
     VenueUnavailable,
 )
 from meltica.lambdas.base import Filter, Lambda
-from meltica.model.enums import EventKind, OrderType, OverflowPolicy, Side, TimeInForce
+from meltica.model.enums import (
+    EventKind,
+    Liquidity,
+    Mode,
+    OrderState,
+    OrderType,
+    OverflowPolicy,
+    Side,
+    TimeInForce,
+)
 
 if TYPE_CHECKING:
     from meltica.lambdas.config import LambdaConfig
+    from meltica.model.fills import Fill
+    from meltica.model.instruments import Instrument
+    from meltica.model.trader import Order, PnlView, PositionView, TradingStatus
+
+_LATE = {
+    "Fill": "meltica.model.fills",
+    "Instrument": "meltica.model.instruments",
+    "LambdaConfig": "meltica.lambdas.config",
+    "Order": "meltica.model.trader",
+    "PnlView": "meltica.model.trader",
+    "PositionView": "meltica.model.trader",
+    "TradingStatus": "meltica.model.trader",
+}
+"""Names whose modules are imported when they are first used."""
 
 __all__ = [
     "BalanceUpdate",
@@ -66,7 +89,9 @@ __all__ = [
     "EventKind",
     "ExecReport",
     "Extension",
+    "Fill",
     "Filter",
+    "Instrument",
     "InstrumentUpdate",
     "KlineSummary",
     "Lambda",
@@ -75,13 +100,19 @@ __all__ = [
     "LambdaError",
     "LambdaLoadError",
     "LambdaStopped",
+    "Liquidity",
     "MarketStale",
     "MarketState",
     "MelticaError",
+    "Mode",
+    "Order",
     "OrderRefused",
+    "OrderState",
     "OrderType",
     "OutcomeUnknown",
     "OverflowPolicy",
+    "PnlView",
+    "PositionView",
     "PriceLevel",
     "ProtocolError",
     "RateLimited",
@@ -92,6 +123,7 @@ __all__ = [
     "TimeInForce",
     "Timer",
     "Trade",
+    "TradingStatus",
     "Unauthenticated",
     "VenueError",
     "VenueUnavailable",
@@ -100,11 +132,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name == "LambdaConfig":
-        from meltica.lambdas.config import LambdaConfig
+    if name in _LATE:
+        from importlib import import_module
 
-        globals()[name] = LambdaConfig
-        return LambdaConfig
+        value = globals()[name] = getattr(import_module(_LATE[name]), name)
+        return value
     raise AttributeError(f"module `meltica` has no attribute {name!r}")
 
 

@@ -23,7 +23,9 @@ FOR_STRATEGIES = [
     "EventKind",
     "ExecReport",
     "Extension",
+    "Fill",
     "Filter",
+    "Instrument",
     "InstrumentUpdate",
     "KlineSummary",
     "Lambda",
@@ -32,13 +34,19 @@ FOR_STRATEGIES = [
     "LambdaError",
     "LambdaLoadError",
     "LambdaStopped",
+    "Liquidity",
     "MarketStale",
     "MarketState",
     "MelticaError",
+    "Mode",
+    "Order",
     "OrderRefused",
+    "OrderState",
     "OrderType",
     "OutcomeUnknown",
     "OverflowPolicy",
+    "PnlView",
+    "PositionView",
     "PriceLevel",
     "ProtocolError",
     "RateLimited",
@@ -49,6 +57,7 @@ FOR_STRATEGIES = [
     "TimeInForce",
     "Timer",
     "Trade",
+    "TradingStatus",
     "Unauthenticated",
     "VenueError",
     "VenueUnavailable",
@@ -157,6 +166,100 @@ def test_type_checkers_see_every_public_name(module: ModuleType) -> None:
     }
     defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
     assert set(module.__all__) <= imported | defined
+
+
+MEMBERS = [
+    "Config",
+    "amend",
+    "balance",
+    "book",
+    "book_depth",
+    "buy",
+    "cancel",
+    "cancel_all",
+    "close",
+    "delivered_at",
+    "emit",
+    "every",
+    "fees",
+    "fills",
+    "filters",
+    "instrument",
+    "market",
+    "needs",
+    "now",
+    "on_balance_update",
+    "on_book_snapshot",
+    "on_extension",
+    "on_gap",
+    "on_instrument_update",
+    "on_kline_summary",
+    "on_load",
+    "on_order_acknowledged",
+    "on_order_amend_rejected",
+    "on_order_amended",
+    "on_order_cancel_rejected",
+    "on_order_cancelled",
+    "on_order_expired",
+    "on_order_filled",
+    "on_order_partial_fill",
+    "on_order_rejected",
+    "on_order_unknown",
+    "on_risk_control",
+    "on_save",
+    "on_stale",
+    "on_start",
+    "on_stop",
+    "on_ticker",
+    "on_trade",
+    "on_trading_changed",
+    "order",
+    "orders",
+    "pnl",
+    "policies",
+    "position",
+    "sell",
+    "trades",
+    "trading",
+]
+
+
+def test_the_members_of_a_lambda_are_frozen_and_described() -> None:
+    members = [name for name in dir(meltica.Lambda) if not name.startswith("_")]
+    assert members == MEMBERS
+    methods = {name: getattr(meltica.Lambda, name) for name in members}
+    assert [name for name, each in methods.items() if callable(each) and not each.__doc__] == []
+
+
+def test_the_order_helpers_take_what_they_document() -> None:
+    from inspect import signature
+
+    options = (
+        "provider=None, time_in_force='GTC', post_only=False, reduce_only=False, expires_in=None, "
+        "round=False, tag=None"
+    )
+    expected = {
+        "buy": f"(self, symbol, quantity=None, price=None, *, cost=None, {options})",
+        "sell": f"(self, symbol, quantity=None, price=None, *, cost=None, {options})",
+        "cancel": "(self, order)",
+        "amend": "(self, order, *, price=None, quantity=None)",
+        "cancel_all": "(self, symbol=None)",
+        "close": "(self, symbol, provider=None)",
+        "order": "(self, id)",
+        "orders": "(self, symbol=None, tag=None)",
+        "fills": "(self, order)",
+        "position": "(self, symbol, provider=None)",
+        "balance": "(self, currency, provider=None)",
+        "fees": "(self, symbol, provider=None)",
+        "pnl": "(self)",
+        "instrument": "(self, symbol, provider=None)",
+    }
+    bare: dict[str, str] = {}
+    for name in expected:
+        shape = signature(getattr(meltica.Lambda, name))
+        plain = [each.replace(annotation=each.empty) for each in shape.parameters.values()]
+        bare[name] = str(shape.replace(parameters=plain, return_annotation=shape.empty))
+    assert bare == expected
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)

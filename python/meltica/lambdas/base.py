@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from meltica.errors import LambdaDefinitionError, LambdaError
 from meltica.lambdas.definition import SOURCES, faults_of
+from meltica.lambdas.orders import TradingMethods
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     )
     from meltica.lambdas.config import LambdaConfig
     from meltica.lambdas.logs import LambdaLogger
+    from meltica.model.trader import Trader
 
 MAX_NAME = 256
 """Limit, in bytes, of the name of `Lambda.emit`: each waiting event holds its name."""
@@ -50,13 +52,13 @@ class Filter(NamedTuple):
     value: object
 
 
-class Lambda:
+class Lambda(TradingMethods):
     """A strategy: subclass it, override callbacks and use the helpers.
 
     Overriding a callback subscribes to its event kind. The runtime constructs the instances. Callbacks of one
     instance run one at a time, on the thread of its host, in the order of `event.seq`. An exception in a
     callback is caught, counted and logged with its traceback. Events are immutable and may be kept without
-    limit of time. Strategies cannot place orders yet.
+    limit of time. `meltica.lambdas.orders.TradingMethods` describes the callbacks and helpers of orders.
 
     For example:
 
@@ -82,6 +84,7 @@ class Lambda:
                     `{"Trade": [Filter("side", "eq", "Buy")]}`; other events do not reach the callback
         needs       set[str]: kinds to subscribe to without a callback, as sources of `market` and `book`
         book_depth  int: levels per side of a `BookSnapshot`, 1 to 5000; 25 by default
+        trades      bool: whether the lambda trades although no method of the class uses a trading helper
         policies    dict[str, str]: kind -> what its full queue does: `conflate` (keeps the latest event of
                     each symbol), `drop_oldest` or `block` (replay only)
 
@@ -121,6 +124,7 @@ class Lambda:
     """A logger named `meltica.lambda.<id>`."""
 
     _instance: "Instance | None" = None
+    _trader: "Trader | None" = None
     _kept: frozenset[str] = frozenset()
     _max_payload: int = MAX_PAYLOAD
 
@@ -141,7 +145,7 @@ class Lambda:
         """Called once, before the first event. An exception here prevents the instance from starting."""
 
     def on_stop(self) -> None:
-        """Called once, after the last event."""
+        """Called once, after the last event. Orders are refused here, cancels go out."""
 
     def on_trade(self, trade: "Trade", /) -> None:
         """Called for a public trade. Subscribes to `Trade`."""
@@ -267,7 +271,7 @@ class Lambda:
             raise LambdaError(f"emit {name[:20]!r}: expected a name of at most {MAX_NAME} bytes, saw {size}")
         from meltica.lambdas.payload import encode
 
-        instance.emit(name, encode(name, payload, self._max_payload))
+        instance.emit(name, encode(f"emit {name!r}: the payload", payload, self._max_payload))
 
     def _attach(self, instance: "Instance", kept: frozenset[str], max_payload: int) -> None:
         """Connects the strategy to its run; `kept` names the helpers whose state is kept."""
@@ -281,6 +285,15 @@ class Lambda:
                 "use it in on_start or later, not in __init__"
             )
         return self._instance
+
+    def _trading(self, helper: str) -> "Trader":
+        if self._trader is None:
+            self._running(helper)
+            raise LambdaError(
+                f"self.{helper} is not available: no method of {type(self).__name__} uses it, so the lambda "
+                "does not trade; set `trades = True` in the class"
+            )
+        return self._trader
 
     def _require(self, helper: str) -> None:
         if helper not in self._kept and self._instance is not None:

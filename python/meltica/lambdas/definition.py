@@ -5,6 +5,7 @@ run.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from types import CodeType, FunctionType
 from typing import Final, cast
 
@@ -33,7 +34,51 @@ NOTICE_SOURCES: Final[dict[str, frozenset[str]]] = {
 }
 """Callback for a notice -> the kinds whose subscribers receive it."""
 
-LIFECYCLE: Final = ("on_start", "on_stop")
+PARAMETERS: Final[dict[str, tuple[str, ...]]] = {
+    **dict.fromkeys((*CALLBACKS, *NOTICES), ("event",)),
+    "on_start": (),
+    "on_stop": (),
+    "on_save": (),
+    "on_load": ("state",),
+    "on_order_acknowledged": ("order",),
+    "on_order_partial_fill": ("order", "fill"),
+    "on_order_filled": ("order", "fill"),
+    "on_order_cancelled": ("order",),
+    "on_order_rejected": ("order",),
+    "on_order_expired": ("order",),
+    "on_order_unknown": ("order",),
+    "on_order_amended": ("order",),
+    "on_order_amend_rejected": ("order",),
+    "on_order_cancel_rejected": ("order",),
+    "on_trading_changed": ("provider", "on", "why"),
+}
+"""Callback -> its parameters besides self."""
+
+TRADING_CALLBACKS: Final = tuple(
+    name for name in PARAMETERS if name not in (*CALLBACKS, *NOTICES, "on_start", "on_stop")
+)
+"""Callbacks that only a lambda that trades receives."""
+
+TRADING_HELPERS: Final = frozenset(
+    {
+        "amend",
+        "balance",
+        "buy",
+        "cancel",
+        "cancel_all",
+        "close",
+        "fees",
+        "fills",
+        "instrument",
+        "order",
+        "orders",
+        "pnl",
+        "position",
+        "sell",
+        "trading",
+    }
+)
+"""Helpers that only a lambda that trades may use."""
 
 KINDS: Final = tuple(CALLBACKS.values())
 """Kinds that a lambda can subscribe to."""
@@ -51,13 +96,6 @@ MAX_BOOK_DEPTH: Final = 5000
 
 _COROUTINE, _GENERATOR, _ASYNC_GENERATOR = 0x80, 0x20, 0x200
 _VARARGS = 0x04
-
-
-def arity(name: str) -> int | None:
-    """Returns the number of arguments of a callback besides self, or None when `name` is not a callback."""
-    if name in CALLBACKS or name in NOTICES:
-        return 1
-    return 0 if name in LIFECYCLE else None
 
 
 def faults_of(cls: type, base: type) -> list[str]:
@@ -82,19 +120,43 @@ def overridden(cls: type, base: type, names: Iterable[str]) -> list[str]:
 
 def helpers_used(cls: type, base: type) -> set[str]:
     """Returns which of `self.market` and `self.book` the code of `cls` calls."""
-    used: set[str] = set()
+    return _attributes(cls, base, SOURCES.keys())[0]
+
+
+def does_trade(cls: type, base: type) -> bool:
+    """Returns whether a class trades.
+
+    It does if it says `trades = True`, overrides a callback of orders, trading or checkpoints, or reads a
+    trading helper from self. A name that the class assigns or defines is its own, not the helper, unless it
+    extends the helper by `super()`.
+    """
+    if getattr(cls, "trades", False) or overridden(cls, base, TRADING_CALLBACKS):
+        return True
+    read, own = _attributes(cls, base, TRADING_HELPERS)
+    return bool(read - own)
+
+
+def _attributes(cls: type, base: type, names: AbstractSet[str]) -> tuple[set[str], set[str]]:
+    """Returns which of `names` the code of a class reads from self, and which it defines or assigns."""
+    read, own = set[str](), set[str]()
     for owner in own_classes(cls, base):
-        for value in vars(owner).values():
-            for function in _functions(value):
-                used |= _attributes_of_self(function.__code__)
-    return used & SOURCES.keys()
+        for name, value in vars(owner).items():
+            functions = list(_functions(value))
+            for function in functions:
+                attributes, assigned = _attributes_of_self(function.__code__, names)
+                read |= attributes
+                own |= assigned
+            if name in names:
+                extends = any({"super", name} <= set(each.__code__.co_names) for each in functions)
+                (read if extends else own).add(name)
+    return read & names, own
 
 
 def _callback_faults(name: str, value: object) -> Iterator[str]:
-    expected = arity(name)
-    if expected is None:
+    parameters = PARAMETERS.get(name)
+    if parameters is None:
         if _looks_like_callback(name, value):
-            hint = suggestion(name, [*CALLBACKS, *NOTICES, *LIFECYCLE])
+            hint = suggestion(name, PARAMETERS)
             yield f"`{name}` is not a callback{hint} (methods of your own need a name without `on_`)"
         return
     if not _is_function(value):
@@ -109,9 +171,10 @@ def _callback_faults(name: str, value: object) -> Iterator[str]:
         yield f"`{name}` is `async def`; callbacks are plain functions: write `def {name}`"
     elif flags & _GENERATOR:
         yield f"`{name}` contains `yield`, so calling it would run nothing; callbacks are plain functions"
-    elif not _takes(value, expected):
-        form = f"def {name}(self{', event' if expected else ''})"
-        yield f"`{name}` must take {'one' if expected else 'no'} argument besides self: write `{form}`"
+    elif not _takes(value, len(parameters)):
+        form = f"def {name}({', '.join(('self', *parameters))})"
+        count = ("no argument", "one argument", "two arguments", "three arguments")[len(parameters)]
+        yield f"`{name}` must take {count} besides self: write `{form}`"
 
 
 def _is_function(value: object) -> bool:
@@ -122,9 +185,7 @@ def _looks_like_callback(name: str, value: object) -> bool:
     if not _is_function(value) or isinstance(value, type):
         return False
     flat = name.replace("_", "").lower()
-    return name.startswith("on_") or any(
-        flat == callback.replace("_", "") for callback in (*CALLBACKS, *NOTICES, *LIFECYCLE)
-    )
+    return name.startswith("on_") or any(flat == callback.replace("_", "") for callback in PARAMETERS)
 
 
 def _takes(value: object, count: int) -> bool:
@@ -152,6 +213,9 @@ def _declaration_faults(cls: type) -> Iterator[str]:
     yield from _needs_faults(getattr(cls, "needs", None))
     yield from _filter_faults(getattr(cls, "filters", None))
     yield from _policy_faults(getattr(cls, "policies", None))
+    trades: object = getattr(cls, "trades", None)
+    if not isinstance(trades, bool):
+        yield f"`trades` must be True or False, {trades!r} was given"
     depth: object = getattr(cls, "book_depth", None)
     if not isinstance(depth, int) or isinstance(depth, bool) or not 1 <= depth <= MAX_BOOK_DEPTH:
         yield f"`book_depth` must be 1 to {MAX_BOOK_DEPTH} levels, {depth!r} was given"
@@ -251,30 +315,34 @@ def _functions(value: object) -> Iterator[FunctionType]:
             inner = cast(object, getattr(inner, "__wrapped__", None))
 
 
-def _attributes_of_self(code: CodeType) -> set[str]:
-    """Returns the helpers that code reads from its first argument, nested functions included."""
+def _attributes_of_self(code: CodeType, names: AbstractSet[str]) -> tuple[set[str], set[str]]:
+    """Returns the attributes that code reads from, and assigns to, its first argument.
+
+    Nested functions are included. Only code that has one of `names` is read.
+    """
     if not code.co_argcount:
-        return set()
-    name, attributes = code.co_varnames[0], set[str]()
+        return set(), set()
+    name, read, assigned = code.co_varnames[0], set[str](), set[str]()
     pending = [code]
     while pending:
         inner = pending.pop()
         pending.extend(const for const in inner.co_consts if isinstance(const, CodeType))
-        if SOURCES.keys() & set(inner.co_names):
-            attributes |= _reads(inner, name)
-    return attributes
+        if names & set(inner.co_names):
+            _read(inner, name, read, assigned)
+    return read, assigned
 
 
-def _reads(code: CodeType, name: str) -> set[str]:
+def _read(code: CodeType, name: str, read: set[str], assigned: set[str]) -> None:
     from dis import get_instructions
 
-    attributes, on_top = set[str](), False
+    on_top = False
     for instruction in get_instructions(code):
         if on_top and instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-            attributes.add(str(instruction.argval))
+            read.add(str(instruction.argval))
+        elif on_top and instruction.opname == "STORE_ATTR":
+            assigned.add(str(instruction.argval))
         value = cast(object, instruction.argval)
         # Newer interpreters load two locals at once; the later one is on top of the stack.
         if isinstance(value, tuple) and value:
             value = cast(tuple[object, ...], value)[-1]
         on_top = instruction.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) and value == name
-    return attributes

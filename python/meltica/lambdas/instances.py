@@ -12,12 +12,14 @@ from meltica.lambdas.definition import (
     NOTICE_SOURCES,
     NOTICES,
     SOURCES,
+    does_trade,
     helpers_used,
     overridden,
     policy_faults,
 )
 from meltica.lambdas.logs import ErrorLog, LambdaLogger
 from meltica.lambdas.strategy import subscribed
+from meltica.lambdas.trading_side import TradingSide
 from meltica.model.symbols import ANY, canonical, currencies
 
 if TYPE_CHECKING:
@@ -40,9 +42,11 @@ Route = tuple[str, str, str | None]
 class LambdaInstance:
     """One run of a strategy: the author's object and the core's handle on it."""
 
-    def __init__(self, subject: Lambda, core: "Instance") -> None:
+    def __init__(self, subject: Lambda, core: "Instance", trading: TradingSide | None) -> None:
         self.subject = subject
         self.core = core
+        self.trading = trading
+        """Its trading; None for a class that does not trade."""
         self._left_out = 0
         """How many symbols without room were logged."""
 
@@ -139,6 +143,9 @@ def add_instance(
         raise LambdaDefinitionError(cls.__name__, faults)
     subject = _construct(cls, id, valid_scope, _config(cls, config or {}))
     keeps = frozenset(kept(cls))
+    errors = ErrorLog(subject.log)
+    trading = TradingSide(subject, errors) if does_trade(cls, Lambda) else None
+    start, stop = _ends(subject) if trading is None else (trading.start, trading.stop)
     instance = host.add(
         id,
         callbacks=callbacks_of(subject),
@@ -149,14 +156,16 @@ def add_instance(
         book_depth=cls.book_depth,
         keep_market="market" in keeps,
         keep_book="book" in keeps,
-        on_start=subject.on_start if overridden(cls, Lambda, ["on_start"]) else None,
-        on_stop=subject.on_stop if overridden(cls, Lambda, ["on_stop"]) else None,
-        on_error=ErrorLog(subject.log),
+        on_start=start,
+        on_stop=stop,
+        on_error=errors,
         max_errors=max_errors,
         slow_ns=slow_ns,
     )
     subject._attach(instance, keeps, max_payload)  # pyright: ignore[reportPrivateUsage]
-    return LambdaInstance(subject, instance)
+    if trading is not None:
+        trading.attach(instance)
+    return LambdaInstance(subject, instance, trading)
 
 
 def canonical_scope(scope: Scope) -> dict[str, tuple[str, ...]]:
@@ -205,6 +214,15 @@ def callbacks_of(subject: Lambda) -> dict[str, Callable[[Any], object]]:
     return {(CALLBACKS | NOTICES)[name]: getattr(subject, name) for name in names}
 
 
+def _ends(subject: Lambda) -> tuple[Callable[[], None] | None, Callable[[], None] | None]:
+    """Returns `on_start` and `on_stop`, None for one that is not overridden."""
+    names = overridden(type(subject), Lambda, ["on_start", "on_stop"])
+    return (
+        subject.on_start if "on_start" in names else None,
+        subject.on_stop if "on_stop" in names else None,
+    )
+
+
 def kept(cls: type[Lambda]) -> set[str]:
     """Returns the helpers whose state is kept: those that the class calls or that `needs` has a source of."""
     return helpers_used(cls, Lambda) | {name for name, kinds in SOURCES.items() if kinds & set(cls.needs)}
@@ -222,8 +240,9 @@ def start_faults(cls: type[Lambda]) -> Iterator[str]:
         if not sources & set(kinds):
             names = " or ".join(sorted(sources))
             yield f"`{notice}` is never called: override a callback of {names}, or add one of them to `needs`"
-    if not kinds:
+    if not kinds and not does_trade(cls, Lambda):
         yield f"nothing is subscribed: override one of {', '.join(CALLBACKS)}"
+    if not kinds:
         return
     for attribute in ("filters", "policies"):
         for kind in getattr(cls, attribute):

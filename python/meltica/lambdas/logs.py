@@ -37,9 +37,12 @@ class ErrorLog:
     def __init__(self, log: LambdaLogger) -> None:
         self._log = log
         self._counts: Counter[tuple[str, type[BaseException]]] = Counter()
+        self.inside: str | None = None
+        """The callback that the runtime calls within another one, such as `on_save` within `every`."""
 
     def __call__(self, callback: str, error: BaseException) -> None:
         """Logs `error`, raised in `callback` (a kind, `every` or `on_stop`), with its traceback."""
+        callback, self.inside = self.inside or callback, None
         if isinstance(error, LambdaStopped):
             self._log.warning("%s was interrupted because it was still running after the stop", callback)
             return

@@ -1,4 +1,4 @@
-"""JSON encoding of the payloads that lambdas emit."""
+"""JSON encoding of what lambdas emit and save."""
 
 from decimal import Decimal
 from json import JSONEncoder
@@ -18,15 +18,16 @@ def _default(value: object) -> object:
 _ENCODER = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_default)
 
 
-def encode(name: str, payload: object, limit: int) -> str:
-    """Encodes `payload`. Raises LambdaError when it has no JSON representation or exceeds `limit` bytes."""
+def encode(what: str, value: object, limit: int) -> str:
+    """Encodes a value, which errors call `what`.
+
+    Raises LambdaError when it has no JSON representation or exceeds `limit` bytes.
+    """
     try:
-        text = _ENCODER.encode(payload)
+        text = _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
-        raise LambdaError(f"emit {name!r}: the payload cannot be encoded as JSON: {error}") from error
+        raise LambdaError(f"{what} cannot be encoded as JSON: {error}") from error
     size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
     if size > limit:
-        raise LambdaError(
-            f"emit {name!r}: expected at most {limit:,} bytes of JSON, the payload has {size:,}; send less"
-        )
+        raise LambdaError(f"{what}: expected at most {limit:,} bytes of JSON, saw {size:,}; make it smaller")
     return text

@@ -330,6 +330,20 @@ class TradingPort(Protocol):
         """Refuses orders of the instance from now on; cancels pass. Called from any thread."""
         ...
 
+    def suspend(self, trader: Trader) -> None:
+        """Refuses orders until `resume`, and handles the open ones as `on_stop` says.
+
+        Called from any thread, when a callback of the instance does not return. The callbacks go on.
+        """
+        ...
+
+    def resume(self, trader: Trader) -> None:
+        """Ends `suspend`: the callback has returned. Called from any thread."""
+        ...
+
     async def close(self, trader: Trader) -> None:
-        """Handles the open orders as `on_stop` says, and ends the callbacks. Called after the last one."""
+        """Handles the open orders as `on_stop` says, and ends the callbacks. Called after the last one.
+
+        Requests the cancels, and does not wait for the venue.
+        """
         ...

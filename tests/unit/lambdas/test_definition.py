@@ -11,7 +11,7 @@ import meltica
 from meltica._core import FILTER_FIELDS
 from meltica.errors import LambdaDefinitionError
 from meltica.lambdas.base import Filter, Lambda
-from meltica.lambdas.definition import KINDS, helpers_used
+from meltica.lambdas.definition import KINDS, TRADING_CALLBACKS, TRADING_HELPERS, does_trade, helpers_used
 from meltica.lambdas.strategy import describe, subscribed
 
 
@@ -292,3 +292,108 @@ def test_helpers_cannot_be_used_before_the_instance_exists() -> None:
     ):
         with pytest.raises(meltica.LambdaError, match="before the instance exists"):
             use()
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("on_order_fill", "on_order_filled"),
+        ("on_order_canceled", "on_order_cancelled"),
+        ("on_order_partially_filled", "on_order_"),
+        ("on_trading_change", "on_trading_changed"),
+        ("onOrderFilled", "on_order_filled"),
+        ("on_saved", "on_save"),
+    ],
+)
+def test_misspelt_callbacks_of_orders_are_refused(name: str, nearest: str) -> None:
+    text = fault(**{name: lambda self, *_: None})
+    assert f"`{name}` is not a callback" in text
+    assert nearest in text
+
+
+@pytest.mark.parametrize(
+    ("name", "callback", "form"),
+    [
+        (
+            "on_order_filled",
+            lambda self, order: None,
+            "two arguments besides self: write `def on_order_filled(self, order, fill)`",
+        ),
+        (
+            "on_order_cancelled",
+            lambda self, order, fill: None,
+            "one argument besides self: write `def on_order_cancelled(self, order)`",
+        ),
+        (
+            "on_trading_changed",
+            lambda self, on: None,
+            "three arguments besides self: write `def on_trading_changed(self, provider, on, why)`",
+        ),
+        ("on_save", lambda self, state: None, "no argument besides self: write `def on_save(self)`"),
+        ("on_load", lambda self: None, "one argument besides self: write `def on_load(self, state)`"),
+    ],
+)
+def test_callbacks_of_orders_take_their_parameters(name: str, callback: Any, form: str) -> None:
+    assert fault(**{name: callback}) == f"Defined: `{name}` must take {form}"
+
+
+def test_callbacks_of_orders_are_plain_functions() -> None:
+    async def coroutine(self: Lambda, order: object, fill: object) -> None: ...
+
+    assert "async def" in fault(on_order_filled=coroutine)
+    assert "`trades` must be True or False, 1 was given" in fault(trades=1)
+
+
+@pytest.mark.parametrize("name", TRADING_CALLBACKS)
+def test_a_class_with_a_callback_of_orders_trades(name: str) -> None:
+    assert does_trade(define(**{name: lambda self, *_: None}), Lambda)
+
+
+@pytest.mark.parametrize("name", sorted(TRADING_HELPERS))
+def test_a_class_that_reads_a_trading_helper_trades(name: str) -> None:
+    space: dict[str, Any] = {}
+    exec(f"def on_trade(self, trade):\n    return [self.{name} for _ in range(2)]", space)
+    assert does_trade(define(on_trade=space["on_trade"]), Lambda)
+
+
+def test_trading_helpers_are_members_of_a_lambda() -> None:
+    assert all(hasattr(Lambda, name) for name in TRADING_HELPERS)
+
+
+def test_a_class_may_say_that_it_trades() -> None:
+    def outside(subject: Lambda) -> None:
+        subject.buy("BTC-USDT", 1)
+
+    def on_trade(self: Lambda, trade: object) -> None:
+        outside(self)
+
+    assert not does_trade(define(on_trade=on_trade), Lambda)
+    assert does_trade(define(on_trade=on_trade, trades=True), Lambda)
+
+
+def test_a_class_that_has_names_of_helpers_for_its_own_does_not_trade() -> None:
+    class Counts(Lambda):
+        position: Any = 0
+
+        def on_start(self) -> None:
+            self.fills: Any = 0
+
+        def close(self) -> None:  # type: ignore[override]
+            self.fills += self.position
+
+        def on_trade(self, trade: meltica.Trade) -> None:
+            print(self.fills, self.position, self.close())
+
+    assert not does_trade(Counts, Lambda)
+
+
+def test_a_class_that_extends_a_helper_trades() -> None:
+    class Logs(Lambda):
+        def buy(self, *arguments: Any, **options: Any) -> Any:
+            self.log.info("buys")
+            return super().buy(*arguments, **options)
+
+        def on_trade(self, trade: meltica.Trade) -> None:
+            self.buy("BTC-USDT", 1)
+
+    assert does_trade(Logs, Lambda)

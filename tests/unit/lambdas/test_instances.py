@@ -202,10 +202,10 @@ def test_emitted_payloads_are_json_of_limited_size() -> None:
     with pytest.raises(
         LambdaError, match=r"emit 'x': the payload cannot be encoded as JSON: set has no JSON representation"
     ):
-        encode("x", {1}, 100)
+        encode("emit 'x': the payload", {1}, 100)
     with pytest.raises(LambdaError, match="cannot be encoded as JSON"):
         encode("x", float("nan"), 100)
-    with pytest.raises(LambdaError, match=r"at most 10 bytes of JSON, the payload has 12; send less"):
+    with pytest.raises(LambdaError, match=r"at most 10 bytes of JSON, saw 12; make it smaller"):
         encode("x", "é" * 5, 10)
 
 
@@ -249,7 +249,7 @@ def test_the_size_limit_of_emitted_payloads_is_a_setting(host: Host) -> None:
 
     add_instance(host, Emits, id="x", scope={"p": "*"}, max_payload=10).start()
     assert [text.split("; ")[0] for text in faults] == [
-        "emit 'x': expected at most 10 bytes of JSON, the payload has 11"
+        "emit 'x': the payload: expected at most 10 bytes of JSON, saw 11"
     ]
 
 
