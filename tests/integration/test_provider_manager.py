@@ -44,6 +44,21 @@ async def test_a_provider_starts_and_stops(world: World, script: Script) -> None
         world.manager.get("aa")
 
 
+async def test_the_account_of_a_provider_is_that_of_its_current_run(world: World, script: Script) -> None:
+    seen: list[tuple[ProviderState, object]] = []
+    world.manager.on_state = lambda provider: seen.append((provider.actual, provider.account))
+    provider = await world.started()
+    await world.manager.stop("a")
+    await world.started()
+    first, second = (run.account for run in script.runs)
+    assert (ProviderState.RUNNING, first) in seen
+    assert provider.account is second is not first
+    assert provider.fee_rate == script.runs[1].fee_rate
+    assert [account for state, account in seen if state is not ProviderState.RUNNING] == [None] * (
+        len(seen) - 2
+    )
+
+
 async def test_a_second_change_during_the_first_is_refused(world: World, script: Script) -> None:
     provider = await world.started()
     entered, release = threading.Event(), threading.Event()

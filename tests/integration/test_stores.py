@@ -102,6 +102,15 @@ async def test_an_instance_keeps_its_pinned_revision(instances: InstanceStore, d
     assert [row.id for row in other.list()] == ["maker-2"]
 
 
+async def test_each_creation_of_an_instance_has_a_uid_of_its_own(instances: InstanceStore) -> None:
+    first = (await instances.add(MAKER)).uid
+    assert (await instances.update(MAKER, Desired.RUNNING)).uid == first
+    await instances.load()
+    assert instances.get("maker-1").uid == first
+    await instances.delete("maker-1")
+    assert (await instances.add(MAKER)).uid != first
+
+
 async def test_duplicate_and_unknown_names_are_refused(providers: ProviderStore) -> None:
     await providers.add(BINANCE)
     with pytest.raises(AlreadyExists, match="provider `binance-main` exists already"):

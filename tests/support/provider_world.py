@@ -20,6 +20,8 @@ from meltica.providers.spec import ProviderSpec
 from meltica.runtime.backoff import RestartPolicy
 from meltica.runtime.lifecycle import ProviderState
 from meltica.runtime.state_writer import StateWriter
+from meltica.simulator.paper.account import PaperAccount
+from meltica.simulator.paper.settings import PaperSettings
 from meltica.validation.section import AdapterSettings
 
 PATIENCE = 20.0
@@ -50,7 +52,12 @@ class Fake(Adapter):
         self.stopping = threading.Event()
         self.producers: Mapping[str, Producer] = {}
         self.name = "fake"
+        self._account = PaperAccount(PaperSettings(), lambda *_: None, lambda: 0)
         self.script.runs.append(self)
+
+    @property
+    def account(self) -> PaperAccount:
+        return self._account
 
     def providers(self) -> list[str]:
         return [self.name]

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from meltica.errors import ConfigError
@@ -80,6 +81,11 @@ class Adapter(ABC):
     def account(self) -> "Account | None":
         """The account to trade on; None where there is none, as for a recording or without a key."""
         return None
+
+    @property
+    def fee_rate(self) -> Decimal:
+        """The highest fee rate of an order on the account: a buy order reserves its cost with this fee."""
+        return Decimal("0.005")
 
     @property
     def connection_error(self) -> str | None:

@@ -4,6 +4,7 @@
 alter table outbox drop constraint outbox_payload_check, drop column delivered_at;
 drop table operator_actions, commits, home, reconciliations, watermarks, checkpoints, dead_letters, refusals, risk_states, ledger_entries, positions;
 alter table halts drop column halted_by;
+alter table instances drop column uid;
 
 create function pg_temp.rename_constraints(relation regclass, old text, new text) returns void
 language plpgsql as $$

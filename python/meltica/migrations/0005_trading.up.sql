@@ -114,6 +114,9 @@ alter table balances alter column mode drop default;
 
 create index balances_by_time on balances (snapshot_at);
 
+-- Each creation of an instance has a uid, which its orders and positions carry.
+alter table instances add column uid uuid not null default gen_random_uuid();
+
 alter table halts add column halted_by text not null default 'meltica';
 
 drop function pg_temp.rename_constraints;

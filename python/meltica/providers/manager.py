@@ -8,6 +8,7 @@ restart budget is spent.
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from meltica.adapters.base import Route
@@ -47,6 +48,8 @@ class ProviderManager:
         self._clock = clock or Clock(asyncio.get_running_loop().time)
         self._providers: dict[str, Provider] = {}
         self._closing = False
+        self.on_state: Callable[[Provider], object] = lambda _: None
+        """Called after each change of a provider's actual state."""
 
     def add(self, spec: "ProviderSpec") -> Provider:
         """Adds a provider that the database already has, without starting it."""
@@ -189,3 +192,4 @@ class ProviderManager:
         name, error = provider.name, provider.last_error or ""
         state = provider.actual
         self._state_writer.put("provider", name, lambda: self._store.set_actual(name, state, error))
+        self.on_state(provider)

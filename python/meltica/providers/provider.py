@@ -6,6 +6,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from meltica._core import Codec
@@ -20,6 +21,7 @@ from meltica.validation.units import format_duration
 if TYPE_CHECKING:
     from meltica._core import Core, Producer
     from meltica.adapters.base import Adapter
+    from meltica.model.account import Account
     from meltica.providers.spec import ProviderSpec
 
 log = logging.getLogger("meltica.providers")
@@ -84,6 +86,16 @@ class Provider:
     def connection_error(self) -> str | None:
         """Why a running adapter is disconnected; None while it is connected."""
         return None if self._run is None else self._run.connection_error
+
+    @property
+    def account(self) -> "Account | None":
+        """The account of a running adapter; None while it does not run, or where it has none."""
+        return None if self._run is None or not self.running else self._run.account
+
+    @property
+    def fee_rate(self) -> Decimal:
+        """The highest fee rate on the account of a running adapter."""
+        return Decimal(0) if self._run is None else self._run.fee_rate
 
     @property
     def busy(self) -> bool:
@@ -277,6 +289,16 @@ class _AdapterRun:
     def connection_error(self) -> str | None:
         """Why the adapter is disconnected; None while it is connected."""
         return None if self._adapter is None else self._adapter.connection_error
+
+    @property
+    def account(self) -> "Account | None":
+        """The account of the adapter; None where it has none."""
+        return None if self._adapter is None else self._adapter.account
+
+    @property
+    def fee_rate(self) -> Decimal:
+        """The highest fee rate on the account."""
+        return Decimal(0) if self._adapter is None else self._adapter.fee_rate
 
     def run(self) -> None:
         """Publishes events until the source ends or the adapter is stopped."""

@@ -4,6 +4,7 @@ Each start creates a new market. The same seed gives the same market.
 """
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from threading import Event as Flag
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -74,6 +75,11 @@ class FakeAdapter(Adapter):
     def account(self) -> SimulatedAccount | None:
         """The account; None before `start`."""
         return self._account
+
+    @property
+    def fee_rate(self) -> Decimal:
+        """The higher one of the fee rates of makers and takers."""
+        return max(self._settings.maker_fee, self._settings.taker_fee, Decimal(0))
 
     @property
     def _speed(self) -> float | None:

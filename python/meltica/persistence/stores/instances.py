@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any, Literal
+from uuid import UUID
 
 import msgspec
 
@@ -37,6 +38,8 @@ class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
 class InstanceRow(InstanceRecord, frozen=True, kw_only=True):
     """A row of the table `instances`."""
 
+    uid: UUID
+    """Each creation of an instance has its own, also under an id that was used before."""
     desired: Desired
     actual: InstanceState
     last_error: str | None
