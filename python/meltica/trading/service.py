@@ -96,6 +96,10 @@ class Trading:
         """Runs `work` on trading's loop and returns its result to another loop."""
         return await self._loop.call(work)
 
+    async def load(self, read: Callable[[TradingLoader], Awaitable[T]]) -> T:
+        """Reads the database on trading's loop. Raises DatabaseError."""
+        return await self.call(lambda: read(self._loader))
+
     async def committed(self) -> Committed:
         """Waits until what waits now is committed, and the halts of the database are effective.
 
@@ -133,6 +137,7 @@ class Trading:
 
     async def _main(self) -> None:
         async with self._open_storage() as (writer, loader):
+            self._loader = loader
             self._stored = StoredOrders(self.desk, loader, self._timings)
             await restore(self.desk, loader, self._timings)
             commits = self._commits = CommitLoop(self.desk, writer, self._requests)

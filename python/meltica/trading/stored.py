@@ -10,6 +10,7 @@ from meltica.persistence.stores.trading.rows import (
     PositionRow,
 )
 from meltica.trading.balances import Entry
+from meltica.trading.exact import ZERO
 from meltica.trading.order import Amendment, OrderRecord, Owner, PositionKey
 from meltica.trading.positions import Position
 
@@ -118,6 +119,25 @@ def fill_row(record: OrderRecord, fill: Fill, report: int, *, recovered: bool = 
         traded_at=fill.time,
         recovered=recovered,
         report=report,
+    )
+
+
+def fill_of(row: FillRow, record: OrderRecord) -> Fill:
+    """Returns the fill of a row of an order."""
+    return Fill(
+        execution_id=row.execution_id,
+        time=row.traded_at,
+        symbol=record.symbol,
+        client_order_id=record.client_order_id,
+        venue_order_id=record.venue_order_id or "",
+        side=record.side,
+        price=row.price,
+        quantity=row.quantity,
+        fee=row.fee or ZERO,
+        fee_currency=row.fee_currency or "",
+        liquidity=row.liquidity,
+        trade_id=row.trade_id,
+        rule=None if row.rule is None else row.rule.value,
     )
 
 

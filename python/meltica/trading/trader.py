@@ -265,6 +265,11 @@ class InstanceTrader:
 
     # From trading
 
+    @property
+    def scope(self) -> Mapping[str, tuple[str, ...]]:
+        """Provider -> symbols that it may trade."""
+        return self._scope
+
     def attach(self) -> None:
         """Begins to receive the callbacks of the orders."""
         with self._desk.lock:
@@ -285,6 +290,10 @@ class InstanceTrader:
         """Adds an order of an earlier run."""
         self._fills[record.id] = list(fills)
         return self._known(record)
+
+    def replay(self, callback: Callback, report: int) -> None:
+        """Calls the strategy about a change that an earlier run missed. Runs on the host's thread."""
+        self._apply(callback, report)
 
     def receive(self, callback: Callback, report: int) -> None:
         """Passes a callback to the instance. Called under trading's lock; does not wait."""

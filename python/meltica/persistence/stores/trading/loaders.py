@@ -108,6 +108,20 @@ class TradingLoader:
         named = SQL("where o.client_order_id = any(%s) order by o.intent_at, o.id")
         return await fetch(self._database, StoredOrder, ORDERS + named, [list(ids)])
 
+    async def orders(self, ids: Collection[UUID]) -> list[StoredOrder]:
+        """Returns the orders with these ids."""
+        named = SQL("where o.id = any(%s) order by o.intent_at, o.id")
+        return await fetch(self._database, StoredOrder, ORDERS + named, [list(ids)])
+
+    async def last_paper_id(self) -> int:
+        """Returns the highest id that a paper account gave to an order or a fill; 0 without one."""
+        query = SQL(
+            "select greatest((select max(venue_order_id::bigint) from orders where mode = 'paper'),"
+            " (select max(execution_id::bigint) from fills where rule is not null), 0)"
+        ).format()
+        ((last,),) = await self._rows(query)
+        return int(last)
+
     async def ends_after(self, uid: UUID, mode: Mode, report: int) -> list[StoredOrder]:
         """Returns an instance's orders that ended after a report, in the order of the reports."""
         ended = SQL("where o.end_report > %s and o.uid = %s and o.mode = %s order by o.end_report")
