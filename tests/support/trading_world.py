@@ -135,7 +135,7 @@ class TradingWorld:
     @asynccontextmanager
     async def _open_storage(self) -> AsyncGenerator[tuple[GroupCommitWriter, TradingLoader]]:
         async with await Database.open(self.url) as database:
-            self.operator = Operator(self.trading, HaltStore(database))
+            self.operator = Operator(self.trading, HaltStore(database), IDS)
             yield GroupCommitWriter(database, self._lock), TradingLoader(database)
 
     def _report(self, report: PaperReport) -> None:

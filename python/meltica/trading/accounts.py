@@ -71,6 +71,8 @@ class Accounts:
         self.balances = balances
         self._write = write
         self._clock = clock
+        self.disowned: set[str] = set()
+        """Client order ids with the mark of this home that an operator made foreign."""
         self._links: dict[Key, AccountLink] = {}
 
     def connect(self, provider: str, mode: Mode, account: Account | None) -> None:

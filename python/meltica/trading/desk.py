@@ -99,7 +99,7 @@ class Desk:
         self.changes = TradingChanges()
         self.risks = risks
         self.positions = positions
-        self._market = market
+        self.market = market
         self.pending = Pending()
         self.accounts = Accounts(risks, balances, lambda row: self.pending.write([row]), clock)
         self.fills_booked = 0
@@ -372,7 +372,8 @@ class Desk:
 
     def is_lost(self, client_order_id: str) -> bool:
         """Returns whether an order has the mark of this home, but is not kept and not in the database."""
-        return self._has_mark(client_order_id) and client_order_id not in self._by_client_id
+        known = client_order_id in self._by_client_id or client_order_id in self.accounts.disowned
+        return not known and self._has_mark(client_order_id)
 
     def open_machines(self) -> list[OrderMachine]:
         """Returns the orders that have not ended. The caller holds the lock."""
@@ -432,7 +433,7 @@ class Desk:
         position = self.positions.fill(record.position_key, fill)
         self.accounts.balances[record.owner.mode].fill(record.position_key, fill)
         risk = self.risks[record.owner.mode]
-        risk.filled(record, fill.quantity, fill.price, position.quantity, self._market, self.clock())
+        risk.filled(record, fill.quantity, fill.price, position.quantity, self.market, self.clock())
         self.pending.filled(record, effect, position)
 
     def _call(self, callback: Callback) -> None:

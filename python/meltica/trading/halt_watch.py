@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from meltica.persistence.stores.trading.rows import HaltRow, HaltScope
 from meltica.trading.desk import Desk
-from meltica.trading.order import OrderRecord
+from meltica.trading.order import Owner
 from meltica.trading.risk.scopes import Scope
 
 log = logging.getLogger("meltica.trading")
@@ -50,17 +50,17 @@ def halt_scope(desk: Desk, scope: Scope, reason: str, by: str) -> bool:
     now = desk.clock()
     halted = [risk.halt(scope, reason, by, now) for risk in desk.risks.values()]
     for machine in desk.open_machines():
-        if is_in(scope, machine.record):
+        if is_in(scope, machine.record.owner, machine.record.provider):
             desk.carry_out(machine, machine.cancel(now))
     return any(halted)
 
 
-def is_in(scope: Scope, record: OrderRecord) -> bool:
-    """Returns whether an order belongs to a scope."""
+def is_in(scope: Scope, owner: Owner, provider: str) -> bool:
+    """Returns whether what an owner has at a provider belongs to a scope."""
     match scope.kind:
         case HaltScope.GLOBAL:
             return True
         case HaltScope.PROVIDER:
-            return record.provider == scope.name
+            return provider == scope.name
         case HaltScope.INSTANCE:
-            return Scope.instance(record.owner) == scope
+            return Scope.instance(owner) == scope

@@ -25,13 +25,17 @@ from meltica.persistence.stores.trading.rows import (
     Row,
 )
 from meltica.trading.balances import Entry
-from meltica.trading.halt_watch import halt_scope
-from meltica.trading.order import OrderRecord
+from meltica.trading.client_ids import ClientOrderIds
+from meltica.trading.flatten import Flattened, close_positions, positions_in
+from meltica.trading.halt_watch import halt_scope, is_in
+from meltica.trading.lost_orders import adopt, cancel_disowned, check_lost, find_lost, forget_lost
+from meltica.trading.order import OrderRecord, Owner
 from meltica.trading.risk.scopes import Scope
 from meltica.trading.service import Trading
 from meltica.trading.state_machine import OrderMachine
 from meltica.trading.stored import entry_row
 
+PATIENCE = 30.0
 POLL = 0.02
 """Seconds between two checks whether orders have ended."""
 
@@ -46,8 +50,9 @@ class Act(NamedTuple):
 class Operator:
     """The actions of operators on the orders, halts and balances of a gateway."""
 
-    def __init__(self, trading: Trading, halts: HaltStore) -> None:
+    def __init__(self, trading: Trading, halts: HaltStore, ids: ClientOrderIds) -> None:
         self._trading = trading
+        self._ids = ids
         self._desk = trading.desk
         self._halts = halts
 
@@ -87,6 +92,30 @@ class Operator:
                 self._record(OperatorAction.RESUME, str(scope), act)
         await self.recorded()
         return resumed or bool(paused)
+
+    async def flatten(self, scope: Scope, act: Act, patience: float = PATIENCE) -> Flattened:
+        """Halts a scope, waits until its orders have ended, and sells the positions of its instances.
+
+        The scope stays halted. The sales are market orders that only reduce; coins that belong to no instance
+        are not touched. `patience` is how many seconds the cancels and the sales may take, each.
+        """
+        _check(act)
+        desk = self._desk
+        with desk.lock:
+            halt_scope(desk, scope, act.why, act.by)
+            self._record(OperatorAction.FLATTEN, str(scope), act)
+            machines = [
+                each for each in desk.open_machines() if is_in(scope, each.record.owner, each.record.provider)
+            ]
+        desk.wake()
+        await self.recorded()
+        left = await self.ended(machines, patience)
+        with desk.lock:
+            keys = positions_in(desk, scope)
+        closing, unclosed = close_positions(self._trading, self._ids, keys)
+        left += await self.ended(closing, patience)
+        desk.gate.operators.difference_update(each.record.id for each in closing if each not in left)
+        return Flattened([each.record for each in left], [each.record for each in closing], unclosed)
 
     async def resolve(self, order: UUID, state: OrderState, act: Act) -> OrderRecord:
         """Ends an order whose state is unknown, after the operator has looked it up at the venue.
@@ -143,6 +172,47 @@ class Operator:
         desk.wake()
         await self.recorded()
         return row
+
+    async def adopt(
+        self, provider: str, mode: Mode, client_order_id: str, owner: Owner, act: Act
+    ) -> OrderRecord:
+        """Gives a lost order to an instance, which its fills then belong to; see `orders_lost`.
+
+        Raises NotFound unless the order is lost, Conflict for an instance of another mode or if the venue has
+        forgotten the order, and the errors of the account.
+        """
+        self._check_ready(act)
+        if owner.mode is not mode:
+            raise Conflict(f"order {client_order_id} not adopted: {owner.instance} trades {owner.mode}")
+        desk = self._desk
+        order = await self._trading.call(lambda: find_lost(desk, provider, mode, client_order_id))
+        with desk.lock:
+            check_lost(desk, provider, mode, client_order_id)
+            machine = adopt(desk, order, provider, owner, self._trading.timings(provider))
+            forget_lost(desk, provider, mode, client_order_id)
+            details = {"instance": owner.instance, "uid": str(owner.uid)}
+            self._record(OperatorAction.ADOPT, client_order_id, act, **details)
+        desk.wake()
+        await self.recorded()
+        return machine.record
+
+    async def disown(self, provider: str, mode: Mode, client_order_id: str, act: Act) -> None:
+        """Cancels a lost order, and books its fills as foreign: it belongs to no instance.
+
+        Raises NotFound unless the order is lost, and the errors of the account if the cancel fails; repeat it
+        then.
+        """
+        self._check_ready(act)
+        desk = self._desk
+        with desk.lock:
+            check_lost(desk, provider, mode, client_order_id)
+            desk.accounts.disowned.add(client_order_id)
+            self._record(OperatorAction.DISOWN, client_order_id, act, provider=provider, mode=mode.value)
+        desk.wake()
+        await self.recorded()
+        await self._trading.call(lambda: cancel_disowned(desk, provider, mode, client_order_id))
+        with desk.lock:
+            forget_lost(desk, provider, mode, client_order_id)
 
     async def recorded(self) -> None:
         """Waits until the actions so far are in the database.

@@ -117,7 +117,15 @@ class Reconciler:
             self._finish(found, gaps, cause, started_at)
             if found.agrees:
                 return
-            await asyncio.sleep(backoff.next())
+            await self._wait_for_operator(backoff.next())
+
+    async def _wait_for_operator(self, pause: float) -> None:
+        """Waits until no order is lost any more, but not longer than `pause` seconds."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + pause
+        link = self._desk.accounts.link(self._provider, self._mode)
+        while link.lost and loop.time() < deadline:
+            await asyncio.sleep(POLL)
 
     def _finish(self, found: Found, gaps: int, cause: str, started_at: int) -> None:
         for id in found.lost:
@@ -172,6 +180,9 @@ class Reconciler:
             found.foreign_fills += origin is FillOrigin.FOREIGN
             if origin is FillOrigin.LOST:
                 found.lost.append(fill.client_order_id)
+        if found.lost:
+            # Their fills are read again once an operator has adopted or disowned the orders.
+            return
         with desk.lock:
             # After the fills: the watermarks are committed with them or later.
             desk.accounts.advance(provider, mode, fills)

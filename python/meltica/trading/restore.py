@@ -26,8 +26,10 @@ async def restore(desk: Desk, loader: TradingLoader, timings: Callable[[str], Ti
     ended = await loader.ended_orders(desk.clock() - KEPT_FOR)
     executions = _by_order(await loader.fills([row.id for row in (*open_orders, *ended)]))
     last_report = await loader.last_report()
+    disowned = await loader.disowned()
     with desk.lock:
         desk.pending.last_report = last_report
+        desk.accounts.disowned |= disowned
         for each in stored_positions:
             desk.positions.restore(each)
             mode = each.key.owner.mode

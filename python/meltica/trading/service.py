@@ -56,7 +56,7 @@ class Trading:
 
         """
         self.desk = desk
-        self._timings = timings
+        self.timings = timings
         desk.wake = self.wake
         self._open_storage = open_storage
         self._intents = IntentQueue()
@@ -138,8 +138,8 @@ class Trading:
     async def _main(self) -> None:
         async with self._open_storage() as (writer, loader):
             self._loader = loader
-            self._stored = StoredOrders(self.desk, loader, self._timings)
-            await restore(self.desk, loader, self._timings)
+            self._stored = StoredOrders(self.desk, loader, self.timings)
+            await restore(self.desk, loader, self.timings)
             commits = self._commits = CommitLoop(self.desk, writer, self._requests)
             loop = asyncio.get_running_loop()
             loop.add_reader(self._intents.fileno(), self._take)

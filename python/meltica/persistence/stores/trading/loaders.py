@@ -193,6 +193,11 @@ class TradingLoader:
         query = SQL("select {} from watermarks").format(columns(WatermarkRow))
         return await fetch(self._database, WatermarkRow, query)
 
+    async def disowned(self) -> set[str]:
+        """Returns the client order ids of this home that operators made foreign."""
+        query = SQL("select subject from operator_actions where action = 'disown'").format()
+        return {id for (id,) in await self._rows(query)}
+
     async def _rows(self, query: Composed, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         async with self._database.connection() as connection:
             cursor = await connection.execute(query, values)
