@@ -77,7 +77,7 @@ pub struct HostShared {
     instances: Lock<Vec<Weak<InstanceShared>>>,
     pending_commands: AtomicBool,
     timers_changed: AtomicBool,
-    /// Whether a function was posted to an instance since the last look.
+    /// Whether functions may wait to be called that were posted to instances.
     posted: AtomicBool,
     /// Every event up to this number that was routed here has been handled.
     done: AtomicU64,

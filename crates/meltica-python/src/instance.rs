@@ -1,6 +1,7 @@
 //! One run of a lambda: the part that its host and Python share.
 
 mod market;
+mod posted;
 mod python;
 mod state;
 
@@ -13,11 +14,12 @@ use meltica_core::clock;
 use meltica_core::dispatch::Route;
 use meltica_core::event::{Event, Kind, Nanos};
 use meltica_core::stats::{Counter, Histogram};
+use posted::Posted;
 use pyo3::prelude::*;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
+pub use posted::POSTED_LIMIT;
 pub use python::PyInstance;
 pub use state::State;
 use state::StateCell;
@@ -50,6 +52,8 @@ pub struct InstanceStats {
     /// Beats of timers that jumps of a recording's clock skipped.
     pub skipped_beats: Counter,
     pub emitted: Counter,
+    /// Functions that were posted and not called.
+    pub discarded_posts: Counter,
     /// Losses of its queue, updated by the host.
     pub conflated: [AtomicU64; Kind::COUNT],
     pub dropped: [AtomicU64; Kind::COUNT],
@@ -84,8 +88,10 @@ pub struct InstanceShared {
     /// The routes of its queue, while it runs.
     pub routes: Lock<Option<Arc<Routes>>>,
     pub timers: Lock<Vec<TimerRequest>>,
-    /// What is to be called between its callbacks; None after the end.
-    posted: Lock<Option<VecDeque<Py<PyAny>>>>,
+    /// What is to be called between its callbacks.
+    posted: Lock<Posted>,
+    /// Whether a stop has waited for too long: no call may start any more, except for `on_stop`.
+    overdue: AtomicBool,
     pub last_error: Lock<Option<String>>,
     view: MarketView,
 }
@@ -104,7 +110,8 @@ impl InstanceShared {
             plan: Lock::leaf(Some(plan)),
             routes: Lock::leaf(None),
             timers: Lock::leaf(Vec::new()),
-            posted: Lock::leaf(Some(VecDeque::new())),
+            posted: Lock::leaf(Posted::default()),
+            overdue: AtomicBool::new(false),
             last_error: Lock::leaf(None),
             view: MarketView::new(keep),
         }
@@ -159,23 +166,19 @@ impl InstanceShared {
         self.view.clear();
         // Not under the locks, because dropping a function may run Python code.
         let timers = std::mem::take(&mut *self.timers.lock());
-        let posted = self.posted.lock().take();
-        drop((timers, posted));
+        drop(timers);
+        self.discard_posted();
     }
 
-    /// Adds a function to call between callbacks; returns false after the end.
-    pub fn post(&self, function: Py<PyAny>) -> bool {
-        let mut posted = self.posted.lock();
-        let Some(waiting) = posted.as_mut() else { return false };
-        waiting.push_back(function);
-        drop(posted);
-        self.host.wake_for_posted();
-        true
+    /// Whether a stop has waited for too long.
+    pub fn is_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Acquire)
     }
 
-    /// Takes the oldest function that was posted.
-    pub fn take_posted(&self) -> Option<Py<PyAny>> {
-        self.posted.lock().as_mut()?.pop_front()
+    /// Forbids further calls, except for `on_stop`, because a stop has waited for too long.
+    pub fn forbid_calls(&self) {
+        self.overdue.store(true, Ordering::Release);
+        self.enter(State::Stopping);
     }
 
     /// The instance's clock: the wall clock live, the events' time in replay.

@@ -479,8 +479,13 @@ class Instance:
     def post(self, function: Callable[[], object]) -> bool:
         """Calls `function` without arguments on the host's thread, between two callbacks; never waits.
 
-        Functions are called in the order of their posts, before the first event, and before `on_stop`. An exception is
-        handled like one of a callback. Returns False after the instance has ended: the function is not called.
+        Functions are called in the order of their posts, at most 64 or for 2 ms at a time; those posted before the start
+        come after `on_start` and before the first event. An exception is handled like one of a callback.
+
+        Returns False if the function is refused: from the stop on, or because 65,536 wait, which also halts the instance.
+        It then calls those that wait, receives no further event, and fails. The functions accepted before a stop are called
+        before `on_stop`. Only an instance that fails, or whose stop exceeds its timeout, discards the rest and ends
+        `failed` or `stuck`; `discarded_posts` of `stats` counts them.
         """
     @property
     def in_callback_ns(self) -> int:

@@ -91,6 +91,24 @@ impl Merge {
         self.members.remove(index).reader
     }
 
+    /// Returns the most calls, and the most ticks, that an instance may use in a round for what no event causes: the
+    /// same as for events.
+    pub fn share(&self) -> (usize, u64) {
+        (if self.rule == Rule::Own { Self::EVENTS } else { usize::MAX }, self.share)
+    }
+
+    /// Leaves the time up to `ticks` out of the share of the event handed out last.
+    #[inline]
+    pub fn skip_time(&mut self, ticks: u64) {
+        self.since = ticks;
+    }
+
+    /// Returns the number up to which every event was handed out; `watermark` without readers. Call it between rounds.
+    pub fn handed_out(&self, watermark: u64) -> u64 {
+        let upto = |member: &Member| member.batch.last().map_or(member.safe, |item| item.seq() - 1);
+        self.members.iter().map(upto).min().unwrap_or(watermark)
+    }
+
     /// Returns whether a reader has events, taken or not.
     pub fn reader_has_work(&self, index: usize) -> bool {
         let member = &self.members[index];

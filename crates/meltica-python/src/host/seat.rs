@@ -1,5 +1,6 @@
 //! An instance's place in its host.
 
+use super::posted::Share;
 use super::timers::Beat;
 use super::{HostShared, Member, Signature};
 use crate::errors::LambdaStopped;
@@ -21,6 +22,8 @@ pub struct Seat {
     pub errors_in_a_row: u64,
     pub member: Member,
     pub timers: Vec<Beat>,
+    /// What its posted functions have used of the current round.
+    pub share: Share,
     /// Losses of the queue before the instance started: (conflated, dropped) by kind.
     pub lost_before: [(u64, u64); Kind::COUNT],
 }

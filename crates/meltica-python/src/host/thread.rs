@@ -1,6 +1,7 @@
 //! A host's thread.
 
 use super::objects::Objects;
+use super::posted::{Ending, Share};
 use super::seat::{Group, Seat, count_losses, losses};
 use super::{Command, HostShared, Signature};
 use crate::barrier::Drains;
@@ -24,7 +25,13 @@ use std::time::{Duration, Instant};
 pub struct Loop {
     pub shared: Arc<HostShared>,
     pub groups: Vec<Group>,
-    merge: Merge,
+    pub merge: Merge,
+    /// The instances that stop and have not ended.
+    pub ending: Vec<Ending>,
+    /// The number of the round.
+    pub round: u64,
+    /// Whether posted functions wait for the next round.
+    pub posts_wait: bool,
     /// When the earliest timer is due: on the monotonic clock live, on the events' clock in a replay.
     pub next_timer: Nanos,
     pub now: Nanos,
@@ -145,6 +152,9 @@ impl Loop {
             shared: Arc::clone(shared),
             groups: Vec::new(),
             merge: Merge::new(if shared.event_clock { Rule::Common } else { Rule::Own }, shared.batch),
+            ending: Vec::new(),
+            round: 0,
+            posts_wait: false,
             next_timer: Nanos::MAX,
             now: 0,
             anchor: Anchor::now(),
@@ -155,6 +165,7 @@ impl Loop {
     /// One round: reads events or sleeps, runs commands, fires timers, delivers. False ends the thread.
     fn step(&mut self, py: Python<'_>) -> bool {
         let watermark = py.detach(|| self.read());
+        self.round += 1;
         if self.shared.pending_commands.swap(false, Ordering::AcqRel) {
             loop {
                 let command = self.shared.commands.lock().pop_front();
@@ -168,14 +179,10 @@ impl Loop {
                     }
                     Some(Command::Stop(instance, reply)) => {
                         self.deliver_all(py);
-                        self.stop(py, instance.number, State::Stopped);
-                        let _ = reply.send(());
+                        self.begin_stop(instance.number, State::Stopped, Some(reply));
                     }
                     Some(Command::End) => {
-                        while let Some(seat) = self.groups.iter().find_map(|g| g.seats.first()) {
-                            let number = seat.instance.number;
-                            self.stop(py, number, State::Stopped);
-                        }
+                        self.end_all(py);
                         return false;
                     }
                     None => break,
@@ -195,10 +202,12 @@ impl Loop {
             self.call_posted(py);
         }
         self.deliver_all(py);
+        self.call_ending(py);
         self.maintain_queues(py);
-        if !self.merge.has_work() {
-            self.shared.set_done(watermark);
+        if std::mem::take(&mut self.posts_wait) || !self.ending.is_empty() {
+            self.shared.posted.store(true, Ordering::Release);
         }
+        self.shared.set_done(self.merge.handed_out(watermark));
         true
     }
 
@@ -244,6 +253,7 @@ impl Loop {
             if self.shared.posted.load(Ordering::Acquire) {
                 self.call_posted(py);
                 round.started = clock::ticks();
+                self.merge.skip_time(round.started);
             }
             let group = &mut self.groups[index];
             let depth = if header.kind == Kind::BookSnapshot { group.signature.depth } else { 0 };
@@ -305,6 +315,7 @@ impl Loop {
             since: 0,
             errors_in_a_row: 0,
             timers: Vec::new(),
+            share: Share::default(),
             lost_before: [(0, 0); Kind::COUNT],
         };
         if !instance.enter(State::Running) {
@@ -343,30 +354,31 @@ impl Loop {
         self.merge.push(reader);
     }
 
-    /// Ends an instance: stops its events, then runs `on_stop`.
+    /// Ends an instance at once: stops its events, then runs `on_stop`.
     pub fn stop(&mut self, py: Python<'_>, number: u64, end: State) {
+        if let Some(seat) = self.take_seat(number) {
+            self.finish(py, seat, end);
+        }
+    }
+
+    /// Ends the events of an instance.
+    pub fn take_seat(&mut self, number: u64) -> Option<Seat> {
         let found = self.groups.iter().enumerate().find_map(|(g, group)| {
             group.seats.iter().position(|seat| seat.instance.number == number).map(|s| (g, s))
         });
-        let Some((g, s)) = found else { return };
+        let (g, s) = found?;
         let group = &mut self.groups[g];
         count_losses(group);
         // A round refers to groups by index, so `maintain_queues` removes an empty group later.
         let seat = group.seats.remove(s);
         seat.instance.enter(State::Stopping);
         seat.instance.leave();
-        self.finish(py, seat, end);
+        Some(seat)
     }
 
     /// Runs `on_stop`, after the last event.
-    fn finish(&self, py: Python<'_>, mut seat: Seat, end: State) {
+    pub fn finish(&self, py: Python<'_>, mut seat: Seat, end: State) {
         let number = seat.instance.number;
-        if end == State::Stopped {
-            // What was posted before the end is reported before `on_stop`.
-            while let Some(function) = seat.instance.take_posted() {
-                let _ = seat.call(py, &self.shared, "post", &function);
-            }
-        }
         if let Some(on_stop) = &seat.member.on_stop {
             let result = self.shared.watched(py, number, clock::ticks(), || on_stop.call0(py));
             if let Err(error) = result {
@@ -374,7 +386,14 @@ impl Loop {
             }
         }
         seat.instance.clear();
-        seat.instance.enter(end);
+        let discarded = seat.instance.stats.discarded_posts.get();
+        if end == State::Stopped && discarded > 0 {
+            *seat.instance.last_error.lock() =
+                Some(format!("{discarded} posted functions were not called: the stop exceeded its timeout"));
+            seat.instance.enter(State::Failed);
+        } else {
+            seat.instance.enter(end);
+        }
         self.shared.core.ends.fetch_add(1, Ordering::Release);
     }
 

@@ -99,7 +99,7 @@ impl PyInstance {
         if !done(timeout) {
             // No further callback may start; a running one is interrupted, which works only while it executes Python
             // code. If that fails too, the instance is stuck.
-            instance.enter(State::Stopping);
+            instance.forbid_calls();
             host.interrupt(py, &py.get_type::<LambdaStopped>().into_any(), instance.number);
             if !done(timeout.clamp(Duration::from_millis(100), Duration::from_secs(1)))
                 && instance.enter(State::Stuck)
@@ -112,8 +112,13 @@ impl PyInstance {
 
     /// Calls `function` without arguments on the host's thread, between two callbacks; never waits.
     ///
-    /// Functions are called in the order of their posts, before the first event, and before `on_stop`. An exception is
-    /// handled like one of a callback. Returns False after the instance has ended: the function is not called.
+    /// Functions are called in the order of their posts, at most 64 or for 2 ms at a time; those posted before the start
+    /// come after `on_start` and before the first event. An exception is handled like one of a callback.
+    ///
+    /// Returns False if the function is refused: from the stop on, or because 65,536 wait, which also halts the instance.
+    /// It then calls those that wait, receives no further event, and fails. The functions accepted before a stop are called
+    /// before `on_stop`. Only an instance that fails, or whose stop exceeds its timeout, discards the rest and ends
+    /// `failed` or `stuck`; `discarded_posts` of `stats` counts them.
     fn post(&self, function: Py<PyAny>) -> bool {
         self.shared.post(function)
     }
@@ -245,6 +250,7 @@ impl PyInstance {
         out.set_item("last_error", last_error)?;
         out.set_item("latency_ns", summary_dict(py, stats.latency.summary())?)?;
         out.set_item("callback_ns", summary_dict(py, stats.callback.summary())?)?;
+        out.set_item("discarded_posts", stats.discarded_posts.get())?;
         Ok(out)
     }
 }

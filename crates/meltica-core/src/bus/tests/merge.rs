@@ -129,6 +129,29 @@ fn a_backlog_delays_no_other_reader_and_hoards_no_slots() {
 }
 
 #[test]
+fn time_that_is_skipped_takes_no_share() {
+    let mut merged = Merged::new(Rule::Own, 8, "merge-skipped");
+    merged.add(DROP, 16, &[(Kind::Trade, 0)]);
+    merged.add(DROP, 16, &[(Kind::BalanceUpdate, 0)]);
+    for _ in 0..5 {
+        merged.send(Kind::Trade, 0, 0).unwrap();
+    }
+    merged.merge.read(merged.dispatcher.watermark());
+    let took = slow();
+    let mut ticks = 0;
+    let mut number = |skips: bool| {
+        let item = merged.merge.next(ticks);
+        ticks += took;
+        if skips {
+            merged.merge.skip_time(ticks);
+        }
+        item.map(|(_, item)| item.header().seq)
+    };
+    assert_eq!([true, true, false, true].map(&mut number), [Some(1), Some(2), Some(3), None]);
+    assert_eq!(merged.merge.handed_out(5), 3);
+}
+
+#[test]
 fn a_removed_reader_ends_the_round_and_takes_no_event_of_another() {
     let mut merged = Merged::new(Rule::Own, 8, "merge-removed");
     for kind in [Kind::Trade, Kind::KlineSummary, Kind::BalanceUpdate] {
