@@ -70,7 +70,8 @@ impl Seat {
         self.errors_in_a_row += 1;
         *self.instance.last_error.lock() = Some(error.to_string());
         self.report(py, host, callback, error);
-        let stopped = error.is_instance_of::<LambdaStopped>(py);
+        // A stop that waits for too long raises it. One that the callback raises is an error like others.
+        let stopped = self.instance.is_overdue() && error.is_instance_of::<LambdaStopped>(py);
         let too_many = self.member.max_errors > 0 && self.errors_in_a_row >= self.member.max_errors;
         (too_many && !stopped).then_some(self.instance.number)
     }
