@@ -1,7 +1,7 @@
 //! `every`: timers of the instances of a host.
 
 use super::thread::Loop;
-use crate::instance::State;
+use crate::instance::{State, TimerRequest};
 use meltica_core::clock;
 use meltica_core::event::Nanos;
 use meltica_core::timer::{MAX_BEATS, Timer};
@@ -17,23 +17,33 @@ pub struct Beat {
     cancelled: Arc<AtomicBool>,
 }
 
+impl Beat {
+    fn is_wanted(&self) -> bool {
+        !self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
 /// The place of a timer: group, seat, timer.
 type Place = (usize, usize, usize);
 
 impl Loop {
-    /// Takes over the timers that instances have requested.
+    /// Takes over the timers that instances have requested, and drops the cancelled ones.
     pub fn take_timers(&mut self) {
         // In a replay the clock starts with the first event.
         let replayed = (self.now != 0).then_some(self.now);
         for seat in self.groups.iter_mut().flat_map(|g| &mut g.seats) {
-            for request in seat.instance.timers.lock().drain(..) {
-                let now = if self.shared.event_clock { replayed } else { Some(clock::monotonic()) };
-                seat.timers.push(Beat {
-                    timer: Timer::new(request.period, now),
-                    function: request.function,
-                    cancelled: request.cancelled,
-                });
+            seat.timers.retain(Beat::is_wanted);
+            if seat.timers.len() < seat.timers.capacity() / 4 {
+                seat.timers.shrink_to(2 * seat.timers.len());
             }
+            // Not under the lock, because dropping a function may run Python code.
+            let requests = std::mem::take(&mut *seat.instance.timers.lock());
+            let beats = requests.into_iter().map(|request| {
+                let now = if self.shared.event_clock { replayed } else { Some(clock::monotonic()) };
+                let TimerRequest { period, function, cancelled } = request;
+                Beat { timer: Timer::new(period, now), function, cancelled }
+            });
+            seat.timers.extend(beats.filter(Beat::is_wanted));
         }
         self.plan_timers();
     }
@@ -61,7 +71,7 @@ impl Loop {
         for (g, group) in self.groups.iter_mut().enumerate() {
             for (s, seat) in group.seats.iter_mut().enumerate() {
                 let ends = seat.instance.state() != State::Running;
-                seat.timers.retain(|beat| !ends && !beat.cancelled.load(Ordering::Relaxed));
+                seat.timers.retain(|beat| !ends && beat.is_wanted());
                 for (t, beat) in seat.timers.iter_mut().enumerate() {
                     if let Some(due) = beat.timer.due_by(now)
                         && earliest.is_none_or(|(first, _)| due < first)

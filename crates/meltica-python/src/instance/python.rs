@@ -6,7 +6,7 @@ use crate::barrier::Drains;
 use crate::convert::value_error;
 use crate::core::CoreShared;
 use crate::errors::{LambdaError, LambdaStopped};
-use crate::host::Command;
+use crate::host::{Command, HostShared};
 use crate::locks::Lock;
 use crate::stats::{by_kind, summary_dict};
 use meltica_core::event::Nanos;
@@ -22,13 +22,18 @@ const SIGNALS: Duration = Duration::from_millis(50);
 
 /// A running timer, made by `Lambda.every`. It ends with its instance, or with `cancel`.
 #[pyclass(module = "meltica", name = "Timer", frozen)]
-pub struct PyTimer(Arc<AtomicBool>);
+pub struct PyTimer {
+    cancelled: Arc<AtomicBool>,
+    host: Arc<HostShared>,
+}
 
 #[pymethods]
 impl PyTimer {
     /// Stops the timer; it does not fire again. Cancelling twice is allowed.
     fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        if !self.cancelled.swap(true, Ordering::Relaxed) {
+            self.host.timers_changed();
+        }
     }
 }
 
@@ -174,7 +179,7 @@ impl PyInstance {
             TimerRequest { period: period as Nanos, function: r#fn, cancelled: Arc::clone(&cancelled) };
         self.shared.timers.lock().push(request);
         self.shared.host.timers_changed();
-        Ok(PyTimer(cancelled))
+        Ok(PyTimer { cancelled, host: Arc::clone(&self.shared.host) })
     }
 
     /// Publishes an `Extension` event with a payload of at most 100 KiB of JSON.
