@@ -105,15 +105,21 @@ impl Barrier {
         self.hosts().iter().try_for_each(|host| host.refuse_own_thread(what))
     }
 
-    /// Waits until every host has handled the events dispatched so far; false when the deadline passed first.
-    pub fn drain(&self, deadline: Instant) -> bool {
-        let seq = self.dispatcher.watermark();
+    /// Returns the number of the event dispatched last. A wait in several steps is for one number, so it ends although
+    /// further events are dispatched.
+    pub fn dispatched(&self) -> u64 {
+        self.dispatcher.watermark()
+    }
+
+    /// Waits until every host has handled the events up to `seq`; false when the deadline passed first.
+    pub fn drain(&self, seq: u64, deadline: Instant) -> bool {
         self.hosts().iter().all(|host| host.wait_drained(seq, deadline))
     }
 
-    /// Waits as [`Self::drain`] does; false when `stop` ended the wait.
+    /// Waits until every host has handled the events dispatched so far; false when `stop` ended the wait.
     pub fn drain_until(&self, stop: &StopFlag) -> bool {
-        while !self.drain(Instant::now() + SLICE) {
+        let seq = self.dispatched();
+        while !self.drain(seq, Instant::now() + SLICE) {
             if stop.is_stopped() {
                 return false;
             }

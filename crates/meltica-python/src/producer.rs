@@ -308,10 +308,11 @@ impl PyProducer {
             }
             None => None,
         };
+        let seq = self.core.barrier.dispatched();
         loop {
             let slice = Instant::now() + Duration::from_millis(100);
             let slice = deadline.map_or(slice, |deadline| deadline.min(slice));
-            if py.detach(|| self.core.barrier.drain(slice)) {
+            if py.detach(|| self.core.barrier.drain(seq, slice)) {
                 return Ok(true);
             }
             if deadline.map_or_else(|| self.is_stopped(), |deadline| Instant::now() >= deadline) {

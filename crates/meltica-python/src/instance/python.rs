@@ -250,12 +250,12 @@ impl PyInstance {
         out.set_item("slow_callbacks", stats.slow.get())?;
         out.set_item("skipped_beats", stats.skipped_beats.get())?;
         out.set_item("emitted", stats.emitted.get())?;
+        out.set_item("discarded_posts", stats.discarded_posts.get())?;
         out.set_item("in_callback_ns", self.shared.host.in_callback_ns(self.shared.number))?;
         let last_error = self.shared.last_error.lock().clone();
         out.set_item("last_error", last_error)?;
         out.set_item("latency_ns", summary_dict(py, stats.latency.summary())?)?;
         out.set_item("callback_ns", summary_dict(py, stats.callback.summary())?)?;
-        out.set_item("discarded_posts", stats.discarded_posts.get())?;
         Ok(out)
     }
 }

@@ -236,6 +236,8 @@ fn run(
     let mut sent: Vec<Vec<(u64, Mark)>> = vec![Vec::new(); routes.len()];
     let mut handed: Vec<(usize, u64, Mark)> = Vec::new();
     let mut removed: Vec<bool> = vec![false; routes.len()];
+    // What was handed out by the end of each round: events, and up to which number.
+    let mut marks: Vec<(usize, u64)> = Vec::new();
     for routes in routes {
         merged.add(policies, 512, routes);
     }
@@ -244,6 +246,7 @@ fn run(
     let mut round = |merged: &mut Merged, names: &[usize], slow: bool| {
         let n = merged.round(if slow { took } else { 0 });
         handed.extend(merged.handed.drain(..).map(|(reader, seq, mark)| (names[reader], seq, mark)));
+        marks.push((handed.len(), merged.merge.handed_out(merged.dispatcher.watermark())));
         n
     };
     for step in steps {
@@ -272,6 +275,11 @@ fn run(
         round(&mut merged, &names, false);
         rounds += 1;
         prop_assert!(rounds <= 2000, "the merge makes no progress");
+    }
+    round(&mut merged, &names, false);
+    prop_assert_eq!(marks.last().map(|mark| mark.1), Some(merged.dispatcher.watermark()));
+    for (n, upto) in marks {
+        prop_assert!(handed[n..].iter().all(|(_, seq, _)| *seq > upto), "{} of {:?}", upto, &handed[n..]);
     }
     if rule == Rule::Common {
         prop_assert!(handed.is_sorted_by_key(|(_, seq, _)| *seq), "{:?}", handed);
