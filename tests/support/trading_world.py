@@ -46,6 +46,14 @@ def timings(_provider: str) -> Timings:
     return Timings(arrives_within=10**9, answers_apart=10**8, cancel_pace=10**8, query_pace=10**8)
 
 
+class OutlivingAccount(PaperAccount):
+    """A paper account that stands for one of a venue: it outlives the gateways that trade on it."""
+
+    @property
+    def is_volatile(self) -> bool:
+        return False
+
+
 class PaperVenue:
     """A paper account with a book of 1,000 at 99.99 and 100.01. It outlives the worlds that trade on it."""
 
@@ -53,7 +61,7 @@ class PaperVenue:
         settings = PaperSettings.model_validate(
             {"latency": "0s", "quiet": "1ms", "balances": {"USDT": 1_000_000, "BTC": 1000}}
         )
-        self.account = PaperAccount(settings, self._publish, clock.now)
+        self.account = OutlivingAccount(settings, self._publish, clock.now)
         self.account.list_instrument(
             {"symbol": BTC, "priceIncrement": "0.01", "quantityIncrement": "0.0001", "minNotional": "10"}
         )

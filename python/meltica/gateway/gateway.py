@@ -22,6 +22,7 @@ from meltica.gateway.recovery import StateRecovery
 from meltica.gateway.resource_metrics import resource_metrics
 from meltica.gateway.resources import ResourceWatch
 from meltica.gateway.steps import ShutdownStep, run_shutdown
+from meltica.gateway.trading import GatewayTrading
 from meltica.http.address import bind
 from meltica.lambdas.manager import InstanceManager
 from meltica.lambdas.metrics import lambda_metrics
@@ -34,6 +35,7 @@ from meltica.persistence.stores.instances import InstanceStore
 from meltica.persistence.stores.providers import ProviderStore
 from meltica.providers.manager import ProviderManager
 from meltica.providers.metrics import provider_metrics
+from meltica.runtime.lifecycle import Desired
 from meltica.runtime.state_writer import StateWriter
 from meltica.runtime.threads import call
 from meltica.telemetry.metrics import core_metrics
@@ -77,6 +79,8 @@ class Gateway:
         data = EmbeddedPostgres(database.home).home if database.dsn is None else None
         self.resources = ResourceWatch(self.settings.resources, data, file.parent if file else None)
         self.metrics = MetricRegistry()
+        self.trading: GatewayTrading | None = None
+        """None before the stores are loaded."""
         self.left_behind: list[str] = []
         """Components that did not stop in time."""
         self.failed_part: str | None = None
@@ -161,9 +165,13 @@ class Gateway:
 
     async def _take_lock(self) -> None:
         # Before the migrations: they must not change the schema of a running gateway.
-        self.lock = GatewayLock(self.database.dsn)
+        self.lock = GatewayLock(self.database.dsn, on_change=self._lock_changed)
         await self.lock.acquire()
         self._shutdown.append(ShutdownStep("lock", self.lock.release))
+
+    def _lock_changed(self, held: bool) -> None:
+        if self.trading is not None:
+            self.trading.lock_changed(held)
 
     async def _migrate(self) -> None:
         dsn, postgres = self.database.dsn, self.postgres
@@ -189,6 +197,16 @@ class Gateway:
         watch = self._start_watch()
         self.providers = ProviderManager(
             self.core, self.settings.supervision.policy(), providers, self.state_writer
+        )
+        self.trading = GatewayTrading(
+            self.settings,
+            self.core,
+            self.postgres or self.database.dsn,
+            self.database,
+            self.lock,
+            self.providers,
+            instances,
+            lambda: [each.id for each in self.instances.all() if each.desired is Desired.RUNNING],
         )
         specs = self.loaded.providers.values()
         nonblocking = [spec.name for spec in specs if not registry.adapter(spec.adapter).can_block]
@@ -265,16 +283,21 @@ class Gateway:
         self.metrics.register(database_metrics(self.database))
 
     async def _begin_instances(self) -> None:
-        async def close() -> bool:
-            clean = await self.instances.close()
-            self.core.close()
-            return clean
+        trading = self.trading
+        assert trading is not None
 
-        self._shutdown.append(ShutdownStep("lambdas", close, 3.0))
+        async def close() -> None:
+            self.core.close()
+
+        # Cancels of orders must reach the venues, so the providers stop after trading.
+        self._shutdown.append(ShutdownStep("events", close, 0.1))
+        self._shutdown.append(ShutdownStep("providers", self.providers.close, 1.0))
+        self._shutdown.append(ShutdownStep("trading", trading.stop, 1.5))
+        self._shutdown.append(ShutdownStep("lambdas", self.instances.close, 3.0))
+        await trading.begin()
         await self.instances.begin()
 
     async def _begin_providers(self) -> None:
-        self._shutdown.append(ShutdownStep("providers", self.providers.close, 1.0))
         self.providers.watch()
         self.providers.begin()
 

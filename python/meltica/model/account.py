@@ -92,6 +92,14 @@ class Account(ABC):
         """
 
     @property
+    def is_volatile(self) -> bool:
+        """Whether the account exists in this process only.
+
+        Each is a new one: what it has at first is its opening, and it knows only its own fills.
+        """
+        return False
+
+    @property
     def disconnects(self) -> int:
         """How often the account's stream was lost: each time, reports may have been missed.
 

@@ -107,6 +107,11 @@ class SimulatedAccount(Account):
         return CAPABILITIES
 
     @property
+    def is_volatile(self) -> bool:
+        """Always true: the market is in this process."""
+        return True
+
+    @property
     def arrives_within(self) -> float:
         """The longest delay of a request whose answer is lost, at the speed of the market."""
         return LONGEST_DELAY / self._network.speed

@@ -10,7 +10,7 @@ from meltica.errors import VenueUnavailable
 from meltica.model.account import Account
 from meltica.model.balances import Balance
 from meltica.model.enums import Mode
-from meltica.model.fills import Fill, FillMark
+from meltica.model.fills import START, Fill, FillMark
 from meltica.model.orders import OrderSnapshot
 from meltica.model.symbols import currencies
 from meltica.persistence.stores.trading.rows import BalanceRow, Row, WatermarkRow
@@ -38,6 +38,8 @@ class AccountLink:
     """The `gaps` before orders, fills and balances were read."""
     opened: bool = False
     """Whether the opening of the account was booked."""
+    is_new: bool = False
+    """Whether what a volatile account has was not compared yet."""
     lost: tuple[str, ...] = ()
     """Client order ids at the venue with the mark of this home whose orders are not in the database."""
     marks: dict[str, FillMark] = field(default_factory=dict[str, FillMark])
@@ -78,6 +80,10 @@ class Accounts:
     def connect(self, provider: str, mode: Mode, account: Account | None) -> None:
         """Sets the account of a provider, which is not reconciled yet; None when the provider stopped."""
         link = self.link(provider, mode)
+        if account is not None and account.is_volatile and account is not link.account:
+            link.is_new = True
+            link.marks = dict.fromkeys(link.marks, START)
+            self.balances[mode].renew_account(provider)
         link.account, link.reconciled, link.lost = account, False, ()
         self._risks[mode].registry.set_reconciled(provider, reconciled=False)
 
@@ -117,7 +123,8 @@ class Accounts:
         link = self.link(provider, mode)
         for symbol in symbols:
             if symbol not in link.marks:
-                link.marks[symbol] = FillMark(self._clock())
+                volatile = link.account is not None and link.account.is_volatile
+                link.marks[symbol] = START if volatile else FillMark(self._clock())
                 self.write_mark(provider, mode, symbol)
         return {symbol: link.marks[symbol] for symbol in symbols}
 
@@ -191,16 +198,17 @@ class Accounts:
     ) -> dict[str, str]:
         """Records all balances and foreign orders of an account; returns the differences by currency.
 
-        The first time, what nothing explains is the opening of the account.
+        The first time, what nothing explains is the opening of the account. Each volatile account has one.
         """
         ours = self.balances[mode]
         for currency, balance in balances.items():
             self.take_balance(provider, mode, currency, balance)
         ours.foreign_orders(provider, foreign)
         link = self.link(provider, mode)
-        if not link.opened:
-            link.opened = True
-            self._book(ours.open_account(provider), mode)
+        if not link.opened or link.is_new:
+            id = f"opening of {self._clock()}" if link.opened else "opening"
+            link.opened, link.is_new = True, False
+            self._book(ours.open_account(provider, id), mode)
         differences = {currency: ours.lines(provider, currency).difference for currency in balances}
         return {currency: str(amount) for currency, amount in differences.items() if amount}
 

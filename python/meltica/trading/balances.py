@@ -166,16 +166,31 @@ class Balances:
         line.flow(entry.amount, entry.time)
         return True
 
-    def open_account(self, provider: str) -> list[Entry]:
+    def renew_account(self, provider: str) -> None:
+        """Forgets what the venue reported: the account is another one, which begins with its own balances."""
+        for (name, _), line in self._lines.items():
+            if name == provider:
+                line.reported, line.later, line.moved = None, [], ZERO
+
+    def owned(self, provider: str) -> dict[str, Decimal]:
+        """Returns what an account should have by currency: the instances' part, and what is not ours."""
+        return {
+            currency: add(total(line.instances.values()), line.not_ours)
+            for (name, currency), line in self._lines.items()
+            if name == provider
+        }
+
+    def open_account(self, provider: str, id: str = "opening") -> list[Entry]:
         """Books what a new account has as its opening; returns the entries, also those of zero.
 
-        Call it once in the life of an account, when it is reconciled for the first time.
+        Call it once in the life of an account, when it is reconciled for the first time. A later account of
+        the provider needs another `id`.
         """
         entries: list[Entry] = []
         for (name, currency), line in self._lines.items():
             difference = line.lines().difference
             if name == provider and difference is not None:
-                entries.append(Entry(provider, EntryKind.OPENING, "opening", currency, difference))
+                entries.append(Entry(provider, EntryKind.OPENING, id, currency, difference))
         for entry in entries:
             self.book(entry)
         return entries

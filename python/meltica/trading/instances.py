@@ -10,7 +10,7 @@ Between `open` and the first callback of a run:
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -40,8 +40,6 @@ RETRY = 1.0
 """Seconds between two attempts to read the database."""
 POLL = 0.05
 """Seconds between two checks of what a start or a stop waits for."""
-CANCEL_SECONDS = 3.0
-"""How long the stop of an instance waits until its cancelled orders have ended."""
 EMITTED = "meltica"
 """The provider name of events that lambdas emit; nothing is traded there."""
 
@@ -69,6 +67,7 @@ class Run:
     spec: TradingSpec
     owner: Owner
     trader: InstanceTrader
+    limits: InstanceRiskLimits
     baseline: int
     """The last report that an earlier run of the instance saw, as far as it is known."""
     until: int = 0
@@ -104,6 +103,8 @@ class Instances:
         self._runs: dict[Trader, Run] = {}
         self._seen: dict[Owner, int] = {}
         self._restored = self._desk.pending.last_report
+        self._earlier = {each.record.id for each in self._desk.open_machines()}
+        """The orders that were open when trading started."""
 
     @property
     def runs(self) -> list[Run]:
@@ -134,7 +135,7 @@ class Instances:
         )
         with self._desk.lock:
             risk.registry.set_instance(owner, scope, limits)
-            run = Run(spec, owner, trader, self._seen.get(owner, self._restored))
+            run = Run(spec, owner, trader, limits, self._seen.get(owner, self._restored))
             run.leftovers = self._cancel(self._leftovers(run))
         self._desk.wake()
         self._runs[trader] = run
@@ -195,34 +196,86 @@ class Instances:
         run.trader.stop_orders()
         self._desk.stop_orders(run.owner)
 
+    def suspend(self, trader: Trader) -> None:
+        """Refuses orders until `resume`, and cancels the open ones unless they are kept."""
+        self.stop_orders(trader)
+        self._cancel_unless_kept(self._runs[trader])
+
+    def resume(self, trader: Trader) -> None:
+        """Ends `suspend`."""
+        run = self._runs[trader]
+        run.trader.resume_orders()
+        with self._desk.lock:
+            self._desk.gate.open(run.owner)
+
     async def close(self, trader: Trader) -> None:
-        """Ends the callbacks and, with `cancel`, cancels the open orders and waits for their ends a while."""
+        """Cancels the open orders unless they are kept, and ends the callbacks; does not wait for ends."""
         run = self._runs.pop(trader, None)
         if run is None:
             return
         run.trader.stop_orders()
         run.trader.detach()
-        self._seen[run.owner] = max(run.trader.last_report, run.baseline)
-        if run.spec.on_stop == "cancel":
-            with self._desk.lock:
-                cancelled = self._cancel(self._open(run.owner))
-            self._desk.wake()
-            await self._wait_ended(run.spec.instance, cancelled)
+        self._seen[run.owner] = run.trader.last_report or run.baseline
+        self._cancel_unless_kept(run)
+        self._register_idle(run.owner, run.limits)
         self._venues.refresh()
 
-    async def _wait_ended(self, instance: str, machines: Iterable[OrderMachine]) -> None:
-        try:
-            async with asyncio.timeout(CANCEL_SECONDS):
-                while any(not machine.record.state.is_final for machine in machines):
-                    await asyncio.sleep(POLL)
-        except TimeoutError:
-            ids = [each.record.client_order_id for each in machines if not each.record.state.is_final]
+    def restored(self, limits: Mapping[str, InstanceRiskLimits]) -> None:
+        """Registers instances with orders or positions of an earlier run, and follows their accounts.
+
+        Orders of instances that do not run are cancelled. `limits` has the limits of the instances by id.
+        """
+        with self._desk.lock:
+            owners = {each.record.owner for each in self._desk.open_machines()}
+            owners |= {each.key.owner for each in self._positions if each.quantity}
+        for owner in owners:
+            self._register_idle(owner, limits.get(owner.instance, InstanceRiskLimits()))
+        self._venues.refresh()
+
+    def cancel_abandoned(self, running: Collection[str]) -> None:
+        """Cancels the orders of an earlier run whose instances did not open and are not among `running`."""
+        opened = {run.owner.uid for run in self.runs}
+        with self._desk.lock:
+            abandoned = [
+                each
+                for each in self._desk.open_machines()
+                if each.record.id in self._earlier
+                and each.record.owner.uid not in opened
+                and each.record.owner.instance not in running
+                and not each.record.cancel_wanted
+            ]
+            self._cancel(abandoned)
+        for each in abandoned:
             log.warning(
-                "instance %s: the cancels of %d orders are not confirmed yet and are repeated: %s",
-                instance,
-                len(ids),
-                ", ".join(ids),
+                "order %s of %s is cancelled: the instance does not run",
+                each.record.client_order_id,
+                each.record.owner.instance,
             )
+        if abandoned:
+            self._desk.wake()
+
+    def _register_idle(self, owner: Owner, limits: InstanceRiskLimits) -> None:
+        """Registers an instance that does not run for the symbols of its orders and positions only."""
+        scope: dict[str, tuple[str, ...]] = {}
+        with self._desk.lock:
+            held = {(each.record.provider, each.record.symbol) for each in self._open(owner)}
+            held |= {
+                (each.key.provider, each.key.symbol)
+                for each in self._positions.of_owner(owner)
+                if each.quantity
+            }
+            for provider, symbol in sorted(held):
+                scope[provider] = (*scope.get(provider, ()), symbol)
+            self._desk.risks[owner.mode].registry.set_instance(owner, scope, limits)
+        for provider in scope:
+            self._venues.use(provider, owner.mode)
+
+    def _cancel_unless_kept(self, run: Run) -> None:
+        if run.spec.on_stop == "keep":
+            return
+        with self._desk.lock:
+            self._cancel(self._open(run.owner))
+        self._desk.wake()
 
     def _open(self, owner: Owner) -> list[OrderMachine]:
         return [each for each in self._desk.open_machines() if each.record.owner == owner]

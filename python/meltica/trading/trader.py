@@ -286,6 +286,10 @@ class InstanceTrader:
         """Refuses orders from now on: `on_stop` may only cancel."""
         self._stopping = True
 
+    def resume_orders(self) -> None:
+        """Ends `stop_orders`."""
+        self._stopping = False
+
     def adopt(self, record: OrderRecord, fills: Sequence[Fill] = ()) -> Order:
         """Adds an order of an earlier run."""
         self._fills[record.id] = list(fills)

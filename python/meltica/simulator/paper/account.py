@@ -66,6 +66,11 @@ class PaperAccount(Account):
         )
 
     @property
+    def is_volatile(self) -> bool:
+        """Always true: the account is in this process."""
+        return True
+
+    @property
     def arrives_within(self) -> float:
         """The latency in seconds."""
         return self._settings.latency.total_seconds()

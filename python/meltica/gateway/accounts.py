@@ -1,0 +1,256 @@
+"""`ProviderAccounts`: connects the accounts of running providers, and paper accounts, to trading.
+
+Its methods run on the gateway's loop, except where they say otherwise.
+
+1. The account of an adapter is connected while the provider runs; each run has another one.
+2. A paper account begins when its provider lists its instruments, with the open orders and the balances of an
+   earlier run, and lasts until the gateway ends.
+3. Reports are followed before an account is connected, so that none after its reconciling is missed.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from meltica.adapters import registry
+from meltica.adapters.base import Adapter
+from meltica.errors import CapacityError, OrderRefused
+from meltica.model.account import Account
+from meltica.model.balances import Balance
+from meltica.model.enums import Mode, OrderState
+from meltica.model.instruments import Instrument
+from meltica.model.orders import NewOrder
+from meltica.providers.provider import Provider
+from meltica.simulator.paper.account import PaperAccount
+from meltica.simulator.paper.orders import PaperOrder, PaperReport
+from meltica.trading.account_feed import AccountFeed
+from meltica.trading.accounts import Key
+from meltica.trading.desk import SECOND, Desk
+from meltica.trading.market_view import MarketFeed
+from meltica.trading.order import OrderRecord
+from meltica.trading.paper_feed import PaperFeed
+from meltica.trading.risk.limits import missing_for_live
+from meltica.trading.transitions import Timings
+
+if TYPE_CHECKING:
+    from meltica._core import Core
+    from meltica.providers.manager import ProviderManager
+    from meltica.settings.entries import ProviderEntry
+
+log = logging.getLogger("meltica.trading")
+
+ARRIVES_WITHIN = 30 * SECOND
+"""How long a request may be on its way where the account is not connected yet."""
+
+
+class ProviderAccounts:
+    """The accounts of the providers of a gateway."""
+
+    def __init__(
+        self,
+        core: "Core",
+        desk: Desk,
+        providers: "ProviderManager",
+        entries: "Mapping[str, ProviderEntry]",
+        market: MarketFeed,
+        last_paper_id: int,
+    ) -> None:
+        """`entries` are those of the configuration; `last_paper_id` is the highest id of earlier runs."""
+        self._loop = asyncio.get_running_loop()
+        self._desk = desk
+        self._providers = providers
+        self._entries = entries
+        self._market = market
+        self._last_paper_id = last_paper_id
+        self._used: set[Key] = set()
+        self._connected: dict[str, Account] = {}
+        self._listed: dict[str, tuple[Mapping[str, object], ...]] = {}
+        self._arrives_within: dict[str, int] = {}
+        self._papers: dict[str, PaperAccount] = {}
+        self._reports = AccountFeed(core, desk)
+        self._paper_feed = PaperFeed(core, self._papers)
+        self._closed = False
+
+    def start(self) -> None:
+        """Follows the states of the providers."""
+        self._providers.on_state = self._changed
+
+    def close(self) -> bool:
+        """Ends the feeds; returns whether their threads ended in time. Called on a thread, after trading."""
+        self._closed = True
+        self._providers.on_state = lambda _: None
+        return all([self._reports.close(), self._paper_feed.close(), self._market.close()])
+
+    def timings(self, provider: str) -> Timings:
+        """Returns the intervals of a provider. Called from any thread."""
+        return Timings(arrives_within=self._arrives_within.get(provider, ARRIVES_WITHIN))
+
+    def fault(self, provider: str, mode: Mode) -> str | None:
+        """Returns why instances may not trade at a provider. Called from any thread."""
+        entry = self._entries.get(provider)
+        if entry is None:
+            return f"provider `{provider}` is not configured"
+        if mode is Mode.PAPER:
+            return None
+        adapter = registry.adapter(entry.adapter)
+        if adapter.account is Adapter.account:
+            return f"provider `{provider}` has no account to trade on; set `dryRun: true`"
+        if adapter.simulated:
+            return None
+        missing = missing_for_live(entry.risk)
+        if entry.live and not missing:
+            return None
+        names = ", ".join(f"`risk.{name}`" for name in missing) or "limits"
+        return f"provider `{provider}` trades real money: set `live: true` and {names}, or `dryRun: true`"
+
+    def use(self, provider: str, mode: Mode) -> None:
+        """Connects the account of a provider, now or when the provider runs. Called from any thread."""
+        self._soon(lambda: self._use(provider, mode))
+
+    def refresh(self) -> None:
+        """Follows the markets of all symbols that may be traded now. Called from any thread."""
+        self._soon(self._watch)
+
+    def _soon(self, work: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(work)
+
+    def _use(self, provider: str, mode: Mode) -> None:
+        if (provider, mode) in self._used or provider not in self._entries:
+            return
+        self._used.add((provider, mode))
+        self._changed(self._providers.get(provider))
+
+    def _changed(self, provider: Provider) -> None:
+        """1 and 2: connects the accounts of a provider, or disconnects that of a run which has ended."""
+        name = provider.name
+        if self._closed:
+            return
+        if provider.running and {(name, mode) for mode in Mode} & self._used:
+            self._list(provider)
+        if (name, Mode.LIVE) in self._used:
+            self._connect(name, provider.account)
+        if (name, Mode.PAPER) in self._used and name not in self._papers and name in self._listed:
+            self._open_paper(provider)
+        self._watch()
+
+    def _connect(self, name: str, account: Account | None) -> None:
+        if account is self._connected.get(name):
+            return
+        if account is None:
+            del self._connected[name]
+        else:
+            self._connected[name] = account
+            self._arrives_within[name] = int(account.arrives_within * SECOND)
+            # 3
+            self._reports.watch({provider for provider, mode in self._used if mode is Mode.LIVE})
+        self._desk.connect(name, Mode.LIVE, account)
+
+    def _list(self, provider: Provider) -> None:
+        name = provider.name
+        if self._listed.get(name) is provider.instruments:
+            return
+        self._listed[name] = provider.instruments
+        paper = self._entries[name].paper
+        rates = {
+            Mode.LIVE: provider.fee_rate,
+            Mode.PAPER: max(paper.maker_fee, paper.taker_fee, Decimal(0)),
+        }
+        instruments = list(_instruments(name, provider.instruments))
+        with self._desk.lock:
+            for mode, risk in self._desk.risks.items():
+                for instrument in instruments:
+                    risk.registry.set_instrument(name, instrument, rates[mode])
+
+    def _open_paper(self, provider: Provider) -> None:
+        name = provider.name
+        desk = self._desk
+
+        def publish(report: PaperReport, balances: Mapping[str, Balance]) -> None:
+            desk.report(name, Mode.PAPER, report.order, report.fill)
+            for currency, balance in balances.items():
+                desk.balance(name, Mode.PAPER, currency, balance)
+
+        account = PaperAccount(self._entries[name].paper, publish, desk.clock)
+        for listed in provider.instruments:
+            with contextlib.suppress(ValueError):  # logged for risk
+                account.list_instrument(listed)
+        with desk.lock:
+            opened = desk.accounts.link(name, Mode.PAPER).opened
+            owned = desk.accounts.balances[Mode.PAPER].owned(name) if opened else {}
+            records = [
+                each.record
+                for each in desk.open_machines()
+                if (each.record.provider, each.record.owner.mode) == (name, Mode.PAPER)
+            ]
+            orders = [_paper_order(each) for each in records if each.venue_order_id is not None]
+        try:
+            account.restore(owned, orders, self._last_paper_id)
+        except OrderRefused as error:
+            log.error("paper orders of %s are not restored: %s", name, error)
+        self._papers[name] = account
+        self._arrives_within.setdefault(name, int(account.arrives_within * SECOND))
+        desk.connect(name, Mode.PAPER, account)
+
+    def _watch(self) -> None:
+        if self._closed:
+            return
+        routes = {mode: set(self._routes(mode)) for mode in Mode}
+        try:
+            self._market.watch(routes[Mode.LIVE] | routes[Mode.PAPER])
+            self._paper_feed.watch({route for route in routes[Mode.PAPER] if route[0] in self._papers})
+        except CapacityError as error:
+            log.error("orders are refused in symbols whose market is not followed: %s", error)
+
+    def _routes(self, mode: Mode) -> Iterator[tuple[str, str]]:
+        """Yields the listed symbols that instances trade or hold, and those that convert their currencies."""
+        desk = self._desk
+        with desk.lock:
+            registry = desk.risks[mode].registry
+            wanted = {
+                (provider, symbol)
+                for provider, used in self._used
+                if used is mode
+                for symbol in registry.symbols(provider)
+            }
+            wanted |= registry.conversion_routes()
+            for route in wanted:
+                listing = registry.listings.get(route)
+                if listing is not None and listing.instrument is not None:
+                    yield route
+
+
+def _instruments(provider: str, listed: tuple[Mapping[str, object], ...]) -> Iterator[Instrument]:
+    for payload in listed:
+        try:
+            yield Instrument.from_payload(payload)
+        except ValueError as error:
+            log.error("%s: not traded: %s", provider, error)
+
+
+def _paper_order(record: OrderRecord) -> PaperOrder:
+    """Returns an open order as the paper account had it. It queues behind the shown quantity again."""
+    assert record.venue_order_id is not None
+    return PaperOrder(
+        NewOrder(
+            client_order_id=record.client_order_id,
+            symbol=record.symbol,
+            side=record.side,
+            quantity=record.quantity,
+            price=record.limit_price,
+            time_in_force=record.time_in_force,
+            post_only=record.post_only,
+        ),
+        record.venue_order_id,
+        record.quantity,
+        record.limit_price,
+        record.acknowledged_at or record.intent_at,
+        record.venue_time or record.intent_at,
+        state=OrderState.PARTIAL if record.filled_quantity else OrderState.ACK,
+        filled_quantity=record.filled_quantity,
+        filled_cost=record.filled_cost,
+        fees=dict(record.fees),
+    )

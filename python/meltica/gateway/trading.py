@@ -1,0 +1,139 @@
+"""`GatewayTrading`: starts trading when it is needed, and stops it so that nothing is lost.
+
+Trading starts when the first instance that trades is opened, or with the gateway when orders or positions of
+an earlier run are left. A gateway without either imports nothing of it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from meltica.errors import StartError
+
+if TYPE_CHECKING:
+    from meltica._core import Core
+    from meltica.gateway.trading_runtime import TradingRuntime
+    from meltica.model.trader import Trader, TradingSpec
+    from meltica.persistence.database import Database
+    from meltica.persistence.lock import GatewayLock
+    from meltica.persistence.postgres.embedded import EmbeddedPostgres
+    from meltica.persistence.stores.instances import InstanceStore
+    from meltica.providers.manager import ProviderManager
+    from meltica.settings.model import Settings
+
+log = logging.getLogger("meltica.gateway")
+
+LEFT = """
+    select exists (select from orders where state in ('PENDING', 'ACK', 'PARTIAL', 'UNKNOWN'))
+        or exists (select from positions where quantity <> 0)
+"""
+
+
+class GatewayTrading:
+    """Trading of one gateway; implements the port `TradingPort`."""
+
+    def __init__(
+        self,
+        settings: "Settings",
+        core: "Core",
+        source: "str | EmbeddedPostgres",
+        database: "Database",
+        lock: "GatewayLock",
+        providers: "ProviderManager",
+        instances: "InstanceStore",
+        running: Callable[[], Iterable[str]],
+    ) -> None:
+        """Creates trading, not started. `source` is the database, and `running` returns the ids of the
+        instances that run or will.
+        """
+        self.settings = settings
+        self.core = core
+        self.source = source
+        self.database = database
+        self.lock = lock
+        self.providers = providers
+        self.instances = instances
+        self.running = running
+        self.runtime: TradingRuntime | None = None
+        """Trading; None while it is not needed."""
+        self._loop = asyncio.get_running_loop()
+        self._starting = asyncio.Lock()
+        self._stopping = False
+
+    async def begin(self) -> None:
+        """Starts trading if orders or positions of an earlier run are left. Raises DatabaseError."""
+        async with self.database.connection() as connection:
+            row = await (await connection.execute(LEFT)).fetchone()
+        if row is not None and row[0]:
+            await self.started()
+
+    async def started(self) -> "TradingRuntime":
+        """Returns trading, and starts it first if it does not run. Raises DatabaseError, StartError."""
+        async with self._starting:
+            if self._stopping:
+                raise StartError("trading not started: the gateway is stopping")
+            if self.runtime is None:
+                from meltica.gateway.trading_runtime import TradingRuntime
+
+                self.runtime = await TradingRuntime.start(self)
+            return self.runtime
+
+    async def stop(self) -> bool:
+        """Waits for the last cancels, writes what waits, ends trading; returns whether it ended in time."""
+        self._stopping = True
+        async with self._starting:
+            return self.runtime is None or await self.runtime.stop()
+
+    def lock_changed(self, held: bool) -> None:
+        """Lets no order leave while the lock of the gateway is not held."""
+        if self.runtime is not None:
+            self.runtime.set_lock_held(held)
+
+    # The port
+
+    def open(self, spec: "TradingSpec", deliver: Callable[[Callable[[], None]], object]) -> "Trader":
+        """Registers an instance and returns its trader. Called on a thread, not on the gateway's loop."""
+        runtime = asyncio.run_coroutine_threadsafe(self.started(), self._loop).result()
+        return runtime.instances.open(spec, deliver)
+
+    async def ready(self, trader: "Trader") -> None:
+        """Waits until each provider of the scope is reconciled and orders of an earlier run are handled."""
+        await self._running.instances.ready(trader)
+
+    def waits_for(self, trader: "Trader") -> str | None:
+        """Returns what `ready` waits for."""
+        return self._running.instances.waits_for(trader)
+
+    def checkpoint(self, trader: "Trader") -> bytes | None:
+        """Returns the state that was saved last, as JSON."""
+        return self._running.instances.checkpoint(trader)
+
+    def replay_missed(self, trader: "Trader") -> None:
+        """Delivers the fills and ends of orders since the report that the checkpoint names."""
+        self._running.instances.replay_missed(trader)
+
+    def save(self, trader: "Trader", state: bytes) -> None:
+        """Keeps a checkpoint."""
+        self._running.instances.save(trader, state)
+
+    def stop_orders(self, trader: "Trader") -> None:
+        """Refuses orders of the instance from now on."""
+        self._running.instances.stop_orders(trader)
+
+    def suspend(self, trader: "Trader") -> None:
+        """Refuses orders until `resume`, and handles the open ones as `on_stop` says."""
+        self._running.instances.suspend(trader)
+
+    def resume(self, trader: "Trader") -> None:
+        """Ends `suspend`."""
+        self._running.instances.resume(trader)
+
+    async def close(self, trader: "Trader") -> None:
+        """Handles the open orders as `on_stop` says, and ends the callbacks."""
+        await self._running.instances.close(trader)
+
+    @property
+    def _running(self) -> "TradingRuntime":
+        assert self.runtime is not None, "a trader exists, so trading was started"
+        return self.runtime

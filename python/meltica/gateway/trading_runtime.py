@@ -1,0 +1,175 @@
+"""`TradingRuntime`: trading while it runs, built from the settings of the gateway."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from meltica.errors import DatabaseError, one_line
+from meltica.gateway.accounts import ProviderAccounts
+from meltica.model.enums import Mode
+from meltica.persistence.database import Database, PoolOptions
+from meltica.persistence.stores.outbox import Outbox
+from meltica.persistence.stores.trading.durability import check_durability
+from meltica.persistence.stores.trading.loaders import TradingLoader
+from meltica.persistence.stores.trading.retention import prune
+from meltica.persistence.stores.trading.writer import GroupCommitWriter
+from meltica.runtime.threads import call
+from meltica.trading import clock
+from meltica.trading.balances import Balances
+from meltica.trading.client_ids import ClientOrderIds, new_mark
+from meltica.trading.desk import Desk
+from meltica.trading.instances import Instances
+from meltica.trading.market_view import MarketFeed
+from meltica.trading.order import Owner
+from meltica.trading.positions import Positions
+from meltica.trading.risk.risk import Risk
+from meltica.trading.risk.scopes import Scope
+from meltica.trading.service import Storage, Trading
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from meltica.gateway.trading import GatewayTrading
+
+log = logging.getLogger("meltica.gateway")
+
+LOCK_NOT_HELD = "lock_not_held"
+CANCEL_SECONDS = 2.0
+"""How long a stop waits until the venues have confirmed the cancels."""
+DRAIN_SECONDS = 4.0
+"""How long a stop waits for requests in flight and the last commit."""
+ABANDONED_SECONDS = 60.0
+"""How long the orders of an earlier run wait for an instance that should run and has not opened."""
+PRUNE_SECONDS = 3600.0
+POLL = 0.05
+
+
+class TradingRuntime:
+    """Trading of a gateway, from `start` to `stop`."""
+
+    def __init__(self, gateway: "GatewayTrading", mark: str, last_paper_id: int) -> None:
+        self._gateway = gateway
+        settings = gateway.settings
+        ids = ClientOrderIds(mark)
+        self.positions = Positions()
+        self.balances = {mode: Balances(mode) for mode in Mode}
+        self.risks = {mode: Risk(mode, self.balances[mode], settings.risk) for mode in Mode}
+        self.market = MarketFeed(gateway.core)
+        self.desk = Desk(
+            self.risks, self.positions, self.balances, self.market, clock.now, has_mark=ids.has_mark
+        )
+        self.accounts = ProviderAccounts(
+            gateway.core, self.desk, gateway.providers, settings.providers, self.market, last_paper_id
+        )
+        self.trading = Trading(self.desk, self._open_storage, self.accounts.timings)
+        self._ids = ids
+        self.limits = {id: entry.risk for id, entry in settings.lambdas.items()}
+        self._set_limits()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def start(cls, gateway: "GatewayTrading") -> "TradingRuntime":
+        """Starts trading. Raises DatabaseError."""
+        await check_durability(gateway.database)
+        loader = TradingLoader(gateway.database)
+        runtime = cls(gateway, await loader.mark(new_mark()), await loader.last_paper_id())
+        try:
+            await runtime._start()
+        except BaseException:
+            await runtime.stop()
+            raise
+        return runtime
+
+    async def _start(self) -> None:
+        gateway = self._gateway
+        self.set_lock_held(gateway.lock.held)
+        await call(self.trading.start, "meltica-trading-start")
+        self.instances = Instances(
+            self.trading,
+            self.positions,
+            self.market,
+            self._ids,
+            self.accounts.timings,
+            self.accounts,
+            self._uid,
+        )
+        self.accounts.start()
+        self.instances.restored(self.limits)
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._cancel_abandoned(), name="meltica-abandoned-orders"),
+            loop.create_task(self._prune(), name="meltica-retention"),
+        ]
+
+    async def stop(self) -> bool:
+        """Waits for the last cancels, writes what waits, and ends the threads; returns whether all ended."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._wait_cancelled()
+        clean = await call(lambda: self.trading.stop(DRAIN_SECONDS), "meltica-trading-stop")
+        return await call(self.accounts.close, "meltica-feeds-stop") and clean
+
+    def set_lock_held(self, held: bool) -> None:
+        """Lets no order leave while the lock is not held; another reason stays in force."""
+        gate = self.desk.gate
+        with self.desk.lock:
+            if gate.blocked in (None, LOCK_NOT_HELD):
+                gate.blocked = None if held else LOCK_NOT_HELD
+        self.desk.wake()
+
+    def _set_limits(self) -> None:
+        """Sets all limits, before the state of risk is restored."""
+        for mode, risk in self.risks.items():
+            for name, entry in self._gateway.settings.providers.items():
+                risk.registry.set_limits(Scope.provider(name), entry.risk)
+            for id, limits in self.limits.items():
+                risk.registry.set_instance(Owner(id, self._uid(id), mode), {}, limits)
+
+    def _uid(self, instance: str) -> "UUID":
+        return self._gateway.instances.get(instance).uid
+
+    @asynccontextmanager
+    async def _open_storage(self) -> AsyncGenerator[Storage]:
+        """Opens trading's own connections: one for commits, one for everything else."""
+        options = PoolOptions(min_size=1, max_size=2)
+        async with await Database.open(self._gateway.source, options) as database:
+            yield GroupCommitWriter(database, self._gateway.lock), TradingLoader(database)
+
+    async def _cancel_abandoned(self) -> None:
+        """Cancels orders of instances that do not run now, and later those of instances that did not open."""
+        self.instances.cancel_abandoned(set(self._gateway.running()))
+        await asyncio.sleep(ABANDONED_SECONDS)
+        self.instances.cancel_abandoned(set())
+
+    async def _prune(self) -> None:
+        """Deletes what is older than it is kept."""
+        while True:
+            try:
+                await prune(self._gateway.database)
+                while await Outbox(self._gateway.database).prune():
+                    pass
+            except DatabaseError as error:
+                log.warning("old rows of trading not deleted, retried in an hour: %s", one_line(error))
+            await asyncio.sleep(PRUNE_SECONDS)
+
+    async def _wait_cancelled(self) -> None:
+        """Waits until the wanted cancels are confirmed, and names those that are not."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CANCEL_SECONDS):
+                while self._cancelling():
+                    await asyncio.sleep(POLL)
+        for id in self._cancelling():
+            log.warning("the cancel of order %s is not confirmed: the next start cancels it first", id)
+
+    def _cancelling(self) -> list[str]:
+        with self.desk.lock:
+            return [
+                f"{record.client_order_id} at {record.provider}"
+                for record in (each.record for each in self.desk.open_machines())
+                if record.cancel_wanted
+            ]
