@@ -47,6 +47,9 @@ def test_strategies_include_those_that_never_ran(control: Running) -> None:
     assert [one["name"] for one in listed] == [
         "Failing",
         "LargeTrades",
+        "MarketMaking",
+        "Momentum",
+        "Noop",
         "Slow",
         "Slowly",
         "Unloaded",

@@ -96,7 +96,7 @@ class TradingSide:
 
     def stop_orders(self) -> None:
         """Refuses orders from now on. Called from any thread."""
-        if self._port is not None and self._trader is not None:
+        if self._port is not None and self._trader is not None and self._closing is None:
             self._port.stop_orders(self._trader)
 
     async def close(self) -> None:
