@@ -31,6 +31,7 @@ providers:
   spare:
     adapter: test-venue
     enabled: false
+    risk: {maxOrderSize: "2.50", maxFeedLag: 500ms}
 lambdas:
   - id: large-trades
     strategy: large-trades
@@ -45,6 +46,7 @@ lambdas:
     strategy: strategies.py:Unloaded
     scope: {main: [BTC-USDT]}
     enabled: false
+    risk: {maxDailyLoss: 100, maxDrawdownPercent: 2.5, capital: 1000}
   - id: slow
     strategy: strategies.py:Slow
     scope: {main: [BTC-USDT]}

@@ -29,6 +29,12 @@ PATHS = (
     "/strategy/instances/watcher",
     "/strategy/instances/watcher/start",
     "/strategy/instances/watcher/stop",
+    "/strategy/instances/watcher/orders",
+    "/strategy/instances/watcher/executions",
+    "/strategy/instances/watcher/positions",
+    "/providers/main/balances",
+    "/risk/limits",
+    "/risk/status",
     "/openapi.json",
 )
 """One path for each route."""
@@ -106,6 +112,20 @@ READS: tuple[Sent, ...] = (
     get("an instance that never ran", f"{INSTANCE}/unloaded"),
     get("an instance that nearly exists", f"{INSTANCE}/wotcher"),
     get("an instance that does not exist", f"{INSTANCE}/zzzzzz"),
+)
+
+TRADING: tuple[Sent, ...] = (
+    get("orders", f"{INSTANCE}/watcher/orders"),
+    get("orders by state and mode", f"{INSTANCE}/watcher/orders?limit=1&states=FILLED&state=ack&mode=live"),
+    get("orders in a state that does not exist", f"{INSTANCE}/watcher/orders?states=OPEN"),
+    get("orders with a limit that is not valid", f"{INSTANCE}/watcher/orders?limit=0"),
+    get("orders of an instance that does not exist", f"{INSTANCE}/zzzzzz/orders"),
+    get("fills", f"{INSTANCE}/watcher/executions"),
+    get("fills of an id that is not valid", f"{INSTANCE}/watcher/executions?orderId=1"),
+    get("positions", f"{INSTANCE}/watcher/positions"),
+    get("balances", "/providers/main/balances?asset=usdt"),
+    get("limits", "/risk/limits"),
+    get("the state of risk", "/risk/status"),
 )
 
 METHODS: tuple[Sent, ...] = tuple(

@@ -25,6 +25,7 @@ from tests.integration.control_requests import Sent
 from tests.integration.test_control_health import hanging
 from tests.support import gateway, venue
 from tests.support.gateway import Running
+from tests.support.trading_history import write_history
 
 FOLDER = Path(__file__).parent / "recorded"
 RECORDING = os.environ.get("MELTICA_RECORD") == "1"
@@ -129,6 +130,8 @@ MASKS = (
     # The build, and the start of this run.
     (r'"version":"[^"]*","build":"[^"]*","target":"[^"]*","python":"[^"]*"', '"version":"V","build":"B"'),
     (r'"startedAt":\d+', '"startedAt":0'),
+    # When rows were written.
+    (r'"(created|updated)At":\d+', r'"\1At":0'),
     # How long a callback has been running.
     (r'"inCallbackNs":[1-9]\d*', '"inCallbackNs":1'),
 )
@@ -170,8 +173,10 @@ def test_responses_are_the_recorded_ones(
     responses = list[str]()
     with gateway.database(cluster) as dsn, gateway.running(config, dsn) as running:
         running.until(lambda: running.gateway.providers.get("main").running)
+        write_history(running)
         for group in (
             table.READS,
+            table.TRADING,
             table.METHODS,
             table.UNKNOWN,
             table.HOSTS,

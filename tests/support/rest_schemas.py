@@ -132,6 +132,92 @@ class Instance(Struct, rename="camel"):
     dynamic: Flag = UNSET
 
 
+class Order(Struct, rename="camel"):
+    id: str
+    provider: str
+    strategy_instance: str
+    client_order_id: str
+    symbol: str
+    side: str
+    type: str
+    quantity: str
+    state: str
+    placed_at: Number
+    created_at: Number
+    updated_at: Number
+    price: str | UnsetType | None = UNSET
+    external_reference: Text = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
+    acknowledged_at: Number | UnsetType = UNSET
+    completed_at: Number | UnsetType = UNSET
+
+
+class Orders(Struct):
+    orders: list[Order]
+    count: int
+
+
+class Execution(Struct, rename="camel"):
+    order_id: str
+    provider: str
+    strategy_instance: str
+    execution_id: str
+    quantity: str
+    price: str
+    traded_at: Number
+    created_at: Number
+    fee: Text = UNSET
+    fee_asset: Text = UNSET
+    liquidity: Text = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
+
+
+class Executions(Struct):
+    executions: list[Execution]
+    count: int
+
+
+class Balance(Struct, rename="camel"):
+    provider: str
+    asset: str
+    total: str
+    available: str
+    snapshot_at: Number
+    created_at: Number
+    updated_at: Number
+    metadata: dict[str, Any] | UnsetType = UNSET
+
+
+class Balances(Struct):
+    balances: list[Balance]
+    count: int
+
+
+class Breaker(Struct):
+    enabled: bool
+    threshold: int
+    cooldown: str
+
+
+class Limits(Struct, rename="camel"):
+    max_position_size: str
+    max_notional_value: str
+    notional_currency: str
+    order_throttle: Number
+    order_burst: int
+    max_concurrent_orders: int
+    price_band_percent: Number
+    allowed_order_types: list[str]
+    kill_switch_enabled: bool
+    max_risk_breaches: int
+    circuit_breaker: Breaker
+
+
+class RiskLimits(Struct):
+    limits: Limits
+    status: Text = UNSET
+
+
 class Failure(Struct):
     status: Literal["error"]
     error: str
@@ -151,6 +237,10 @@ ANSWERS: dict[tuple[str, str], type[Struct]] = {
     ("GET", "/strategy/instances"): Instances,
     ("GET", "/strategy/instances/watcher"): Instance,
     ("GET", "/strategy/instances/unloaded"): Instance,
+    ("GET", "/strategy/instances/watcher/orders"): Orders,
+    ("GET", "/strategy/instances/watcher/executions"): Executions,
+    ("GET", "/providers/main/balances"): Balances,
+    ("GET", "/risk/limits"): RiskLimits,
     ("POST", "/strategy/instances/watcher/stop"): Instance,
     ("POST", "/strategy/instances/watcher/start"): Instance,
 }

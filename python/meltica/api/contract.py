@@ -23,15 +23,25 @@ ORDER: Pairs = (
     ("client_order_id", "clientOrderId"),
     ("symbol", "symbol"),
     ("side", "side"),
+    ("mode", "mode"),
     ("order_type", "type"),
     ("time_in_force", "timeInForce"),
+    ("post_only", "postOnly"),
+    ("reduce_only", "reduceOnly"),
     ("quantity", "quantity"),
     ("price", "price"),
+    ("limit_price", "limitPrice"),
     ("filled_quantity", "filledQuantity"),
     ("average_price", "averagePrice"),
+    ("fees", "fees"),
     ("state", "state"),
+    ("reason", "reason"),
+    ("cancel_wanted", "cancelWanted"),
+    ("tag", "tag"),
     ("venue_order_id", "externalReference"),
+    ("expires_at", "expiresAt"),
     ("intent_at", "placedAt"),
+    ("sent_at", "sentAt"),
     ("acknowledged_at", "acknowledgedAt"),
     ("ended_at", "completedAt"),
     ("metadata", "metadata"),
@@ -43,12 +53,17 @@ FILL: Pairs = (
     ("order_id", "orderId"),
     ("provider", "provider"),
     ("instance", "strategyInstance"),
+    ("mode", "mode"),
+    ("symbol", "symbol"),
+    ("side", "side"),
     ("execution_id", "executionId"),
     ("quantity", "quantity"),
     ("price", "price"),
     ("fee", "fee"),
     ("fee_currency", "feeAsset"),
     ("liquidity", "liquidity"),
+    ("rule", "rule"),
+    ("trade_id", "tradeId"),
     ("traded_at", "tradedAt"),
     ("recovered", "recovered"),
     ("metadata", "metadata"),
@@ -57,6 +72,7 @@ FILL: Pairs = (
 
 BALANCE: Pairs = (
     ("provider", "provider"),
+    ("mode", "mode"),
     ("currency", "asset"),
     ("total", "total"),
     ("available", "available"),
@@ -95,6 +111,7 @@ _AMOUNTS = frozenset(
     {
         "quantity",
         "price",
+        "limit_price",
         "filled_quantity",
         "average_price",
         "fee",
@@ -102,7 +119,9 @@ _AMOUNTS = frozenset(
         "available",
     }
 )
-_TIMES = frozenset({"intent_at", "acknowledged_at", "ended_at", "traded_at", "snapshot_at"})
+_TIMES = frozenset(
+    {"intent_at", "sent_at", "acknowledged_at", "ended_at", "expires_at", "traded_at", "snapshot_at"}
+)
 """Nanoseconds of ours, seconds of the contract."""
 _DATES = frozenset({"created_at", "updated_at"})
 
@@ -174,6 +193,8 @@ def _from_contract(pairs: Pairs, values: Mapping[str, Any]) -> dict[str, Any]:
 def _value_to_contract(name: str, value: Any) -> Any:
     if name in _AMOUNTS:
         return format(Decimal(value), "f")
+    if name == "fees":
+        return {currency: format(Decimal(fee), "f") for currency, fee in value.items()}
     if name in _TIMES:
         return value // SECOND
     if name in _DATES:
@@ -186,6 +207,8 @@ def _value_to_contract(name: str, value: Any) -> Any:
 def _value_from_contract(name: str, value: Any) -> Any:
     if name in _AMOUNTS:
         return _amount(name, value)
+    if name == "fees":
+        return {currency: _amount(name, fee) for currency, fee in value.items()}
     if name in _TIMES:
         return value * SECOND
     if name in _DATES:

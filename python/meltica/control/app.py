@@ -10,11 +10,15 @@ from meltica.control.catalogues import AdapterCatalogue, StrategyCatalogue
 from meltica.control.changes import ChangeRunner
 from meltica.control.readiness import ReadinessCheck
 from meltica.control.routes.adapters import AdaptersController
+from meltica.control.routes.balances import BalancesController
 from meltica.control.routes.health import HealthController
 from meltica.control.routes.instances import InstancesController
 from meltica.control.routes.metrics import MetricsController
 from meltica.control.routes.openapi import OpenApiController, openapi_config
+from meltica.control.routes.orders import OrdersController
+from meltica.control.routes.positions import PositionsController
 from meltica.control.routes.providers import ProvidersController
+from meltica.control.routes.risk import RiskController
 from meltica.control.routes.strategies import StrategiesController
 from meltica.control.routes.version import VersionController
 from meltica.control.services import ControlServices
@@ -30,6 +34,10 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     AdaptersController,
     ProvidersController,
     InstancesController,
+    OrdersController,
+    PositionsController,
+    BalancesController,
+    RiskController,
     OpenApiController,
 )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from meltica.api.envelope import JsonObject
+from meltica.control.trading import TradingReads
 from meltica.lambdas.manager import InstanceManager
 from meltica.providers.manager import ProviderManager
 from meltica.telemetry.registry import MetricRegistry
@@ -28,6 +29,7 @@ class ControlServices:
     """Returns whether the gateway has begun to stop."""
     metrics: MetricRegistry
     """The metrics of all parts; the control plane adds those of its requests."""
+    trading: TradingReads
     environment: str
     service_name: str
     started_at: float

@@ -44,6 +44,7 @@ from meltica.telemetry.registry import MetricRegistry
 if TYPE_CHECKING:
     from meltica.api.envelope import JsonObject
     from meltica.control.services import ControlServices
+    from meltica.control.trading import TradingReads
     from meltica.http.server import HttpServer
     from meltica.settings import Loaded
 
@@ -326,9 +327,25 @@ class Gateway:
             find_faults=self.readiness.faults,
             stopping=self.stopping.is_set,
             metrics=self.metrics,
+            trading=self._trading_reads(),
             environment=self.settings.environment,
             service_name=self.settings.telemetry.service_name,
             started_at=self.started_at,
+        )
+
+    def _trading_reads(self) -> "TradingReads":
+        from meltica.control.trading import TradingReads
+        from meltica.persistence.stores.trading.halts import HaltStore
+        from meltica.persistence.stores.trading.queries import TradingQueries
+
+        return TradingReads(
+            queries=TradingQueries(self.database),
+            halts=HaltStore(self.database),
+            desk=lambda: None,
+            faults=lambda: (),
+            limits=self.settings.risk,
+            provider_limits={name: entry.risk for name, entry in self.settings.providers.items()},
+            instance_limits={id: entry.risk for id, entry in self.settings.lambdas.items()},
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from litestar import Request, Response
-from litestar.exceptions import MethodNotAllowedException, NotFoundException
+from litestar.exceptions import MethodNotAllowedException, NotFoundException, ValidationException
 from msgspec import UNSET
 
 from meltica.api.envelope import Failure
@@ -50,6 +50,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     DatabaseUnavailable: (503, "database_unavailable"),
     ChangeInDoubt: (503, "outcome_unknown"),
     LockNotHeld: (503, "lock_not_held"),
+    ValidationException: (400, "invalid_parameter"),
     NotFoundException: (404, "unknown_path"),
     MethodNotAllowedException: (405, "method_not_allowed"),
     Exception: (500, "internal_error"),
@@ -88,10 +89,23 @@ def error_response(error: Exception, method: str, path: str, hint: str = "") -> 
         expected = allowed((error.headers or {}).get("allow", "").split(", "))
         text = f"method {method} is not allowed for {path}; expected {expected}"
         return ErrorResponse(status, Failure(error=text, code=code), {"allow": expected})
+    if isinstance(error, ValidationException):
+        return ErrorResponse(status, Failure(error=parameter_faults(error), code=code))
     text = HIDDEN.get(code)
     if text is not None:
         log.error("%s %s failed", method, quote(path), exc_info=error)
     return ErrorResponse(status, Failure(error=text or str(error), code=code))
+
+
+def parameter_faults(error: ValidationException) -> str:
+    """Returns the faults in the parameters of a query."""
+    extra = error.extra if isinstance(error.extra, list) else []
+    return "; ".join(f"`{_camel(each.get('key', ''))}`: {each['message']}" for each in extra) or error.detail
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(each.title() for each in others)
 
 
 def error_handler(hint: str) -> Callable[[Request[Any, Any, Any], Exception], Response[Failure]]:

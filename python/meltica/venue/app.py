@@ -11,7 +11,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from meltica.api.envelope import Failure
 from meltica.errors import OrderRefused, OutcomeUnknown, RateLimited, VenueUnavailable, suggestion
-from meltica.http.errors import ErrorResponse, HttpError, error_response
+from meltica.http.errors import ErrorResponse, HttpError, error_response, parameter_faults
 from meltica.http.request_gate import RequestCounts, RequestGate, refuse_body
 from meltica.venue import rest
 from meltica.venue.messages import PATH
@@ -85,16 +85,10 @@ def _error_response(error: Exception, method: str, path: str) -> ErrorResponse:
         case NotFoundException():
             return _failure(404, "not_found", f"path {path} does not exist; docs/venue.md lists all paths")
         case ValidationException():
-            return _failure(400, "bad_request", _faults(error))
+            return _failure(400, "bad_request", parameter_faults(error))
         case _:
             return error_response(error, method, path)
 
 
 def _failure(status: int, code: str, text: str, headers: dict[str, str] | None = None) -> ErrorResponse:
     return ErrorResponse(status, Failure(error=text, code=code), headers or {})
-
-
-def _faults(error: ValidationException) -> str:
-    """Returns the faults in the parameters of a query."""
-    extra = error.extra if isinstance(error.extra, list) else []
-    return "; ".join(f"`{each.get('key', '')}`: {each['message']}" for each in extra) or error.detail

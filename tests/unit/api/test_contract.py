@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from meltica.api import contract
-from meltica.model.enums import Liquidity, OrderState, OrderType, Side, TimeInForce
+from meltica.model.enums import FillRule, Liquidity, Mode, OrderState, OrderType, Side, TimeInForce
 
 ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -27,15 +27,25 @@ ORDER: list[Row] = [
     ("client_order_id", "a1", "clientOrderId", "a1"),
     ("symbol", "BTC-USDT", "symbol", "BTC-USDT"),
     ("side", Side.BUY, "side", "Buy"),
+    ("mode", Mode.PAPER, "mode", "paper"),
     ("order_type", OrderType.LIMIT, "type", "Limit"),
     ("time_in_force", TimeInForce.GTC, "timeInForce", "GTC"),
+    ("post_only", True, "postOnly", True),
+    ("reduce_only", False, "reduceOnly", False),
     ("quantity", Decimal("0.10"), "quantity", "0.10"),
     ("price", Decimal("1E+3"), "price", "1000"),
+    ("limit_price", Decimal("1000.0"), "limitPrice", "1000.0"),
     ("filled_quantity", Decimal("1E-9"), "filledQuantity", "0.000000001"),
     ("average_price", Decimal("999.5"), "averagePrice", "999.5"),
+    ("fees", {"BNB": Decimal("-1E-3")}, "fees", {"BNB": "-0.001"}),
     ("state", OrderState.PARTIAL, "state", "PARTIAL"),
+    ("reason", "late", "reason", "late"),
+    ("cancel_wanted", True, "cancelWanted", True),
+    ("tag", "quote", "tag", "quote"),
     ("venue_order_id", "x", "externalReference", "x"),
+    ("expires_at", TIME, "expiresAt", SECONDS),
     ("intent_at", TIME, "placedAt", SECONDS),
+    ("sent_at", TIME, "sentAt", SECONDS),
     ("acknowledged_at", TIME, "acknowledgedAt", SECONDS),
     ("ended_at", TIME, "completedAt", SECONDS),
     ("metadata", {"a": 1}, "metadata", {"a": 1}),
@@ -46,12 +56,17 @@ FILL: list[Row] = [
     ("order_id", "00000000-0000-0000-0000-000000000001", "orderId", "00000000-0000-0000-0000-000000000001"),
     ("provider", "p", "provider", "p"),
     ("instance", "i", "strategyInstance", "i"),
+    ("mode", Mode.LIVE, "mode", "live"),
+    ("symbol", "BTC-USDT", "symbol", "BTC-USDT"),
+    ("side", Side.SELL, "side", "Sell"),
     ("execution_id", "e1", "executionId", "e1"),
     ("quantity", Decimal(1), "quantity", "1"),
     ("price", Decimal(2), "price", "2"),
     ("fee", Decimal("-0.001"), "fee", "-0.001"),
     ("fee_currency", "USDT", "feeAsset", "USDT"),
     ("liquidity", Liquidity.MAKER, "liquidity", "maker"),
+    ("rule", FillRule.QUEUE, "rule", "queue"),
+    ("trade_id", "t1", "tradeId", "t1"),
     ("traded_at", TIME, "tradedAt", SECONDS),
     ("recovered", False, "recovered", False),
     ("metadata", {}, "metadata", {}),
@@ -59,6 +74,7 @@ FILL: list[Row] = [
 ]
 BALANCE: list[Row] = [
     ("provider", "p", "provider", "p"),
+    ("mode", Mode.PAPER, "mode", "paper"),
     ("currency", "USDT", "asset", "USDT"),
     ("total", Decimal(5), "total", "5"),
     ("available", Decimal("4.0"), "available", "4.0"),
@@ -151,4 +167,5 @@ def test_no_other_file_has_the_contracts_spellings() -> None:
         if path.suffix in {".py", ".pyi", ".rs", ".md", ".json", ".yaml", ".toml"}
     ]
     found = {path.relative_to(ROOT).as_posix() for path in files if re.search(spellings, path.read_text())}
-    assert found == {"python/meltica/api/contract.py"}
+    # The examples are recorded responses.
+    assert found == {"python/meltica/api/contract.py", "python/meltica/control/routes/examples.json"}

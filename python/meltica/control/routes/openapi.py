@@ -77,7 +77,7 @@ def openapi_config() -> OpenAPIConfig:
 
 
 def _corrected(schema: dict[str, Any]) -> dict[str, Any]:
-    """Returns a document with paths in order, our error envelope, examples, and no `oneOf` of one schema."""
+    """Returns a document with ordered paths, our error envelope, examples, and no false alternatives."""
     examples = json.loads(EXAMPLES.read_bytes())
     failure = {
         "description": "Error",
@@ -91,16 +91,19 @@ def _corrected(schema: dict[str, Any]) -> dict[str, Any]:
             operation["responses"]["default"] = failure
             for status, body in examples.get(operation["operationId"], {}).items():
                 operation["responses"][status]["content"]["application/json"]["example"] = body
-    return cast(dict[str, Any], _without_single_alternatives(schema))
+    return cast(dict[str, Any], _without_false_alternatives(schema))
 
 
-def _without_single_alternatives(value: Any) -> Any:
+def _without_false_alternatives(value: Any) -> Any:
     if isinstance(value, dict):
         items = cast(dict[str, Any], value)
-        only = items.get("oneOf")
-        if isinstance(only, list) and len(cast(list[Any], only)) == 1:
-            items = {k: v for k, v in items.items() if k != "oneOf"} | cast(dict[str, Any], only[0])
-        return {key: _without_single_alternatives(inner) for key, inner in items.items()}
+        # A parameter that may be absent is never null.
+        choices = [each for each in cast(list[Any], items.get("oneOf", [])) if each != {"type": "null"}]
+        if "oneOf" in items:
+            items = {**items, "oneOf": choices}
+        if len(choices) == 1:
+            items = {k: v for k, v in items.items() if k != "oneOf"} | cast(dict[str, Any], choices[0])
+        return {key: _without_false_alternatives(inner) for key, inner in items.items()}
     if isinstance(value, list):
-        return [_without_single_alternatives(inner) for inner in cast(list[Any], value)]
+        return [_without_false_alternatives(inner) for inner in cast(list[Any], value)]
     return value

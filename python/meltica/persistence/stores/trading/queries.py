@@ -8,13 +8,14 @@ from uuid import UUID
 import msgspec
 from psycopg.sql import SQL, Composed
 
-from meltica.model.enums import Mode, OrderState
+from meltica.model.enums import Mode, OrderState, Side
 from meltica.persistence.database import Database
 from meltica.persistence.stores.trading.loaders import ORDERS, StoredOrder, columns, fetch
 from meltica.persistence.stores.trading.rows import (
     BalanceRow,
     FillRow,
     LedgerEntryRow,
+    PositionRow,
     ReconciliationRow,
     RefusalRow,
 )
@@ -26,8 +27,11 @@ Filters = list[tuple[LiteralString, Any]]
 
 
 class StoredFill(FillRow, frozen=True, kw_only=True):
-    """A fill with the time when it was stored."""
+    """A fill with the time when it was stored, and what its order has."""
 
+    mode: Mode
+    symbol: str
+    side: Side
     created_at: datetime
 
 
@@ -57,6 +61,7 @@ class TradingQueries:
         self,
         instance: str,
         *,
+        mode: Mode | None = None,
         provider: str | None = None,
         states: Sequence[OrderState] = (),
         limit: int = 50,
@@ -64,6 +69,7 @@ class TradingQueries:
         """Returns the orders of an instance, the latest request first."""
         filters: Filters = [
             ("o.instance = %s", instance),
+            ("o.mode = %s", mode),
             ("o.provider = %s", provider),
             ("o.state = any(%s)", [state.value for state in states] or None),
         ]
@@ -73,18 +79,29 @@ class TradingQueries:
         self,
         instance: str,
         *,
+        mode: Mode | None = None,
         provider: str | None = None,
         order_id: UUID | None = None,
         limit: int = 100,
     ) -> list[StoredFill]:
         """Returns the fills of an instance, the latest first."""
         filters: Filters = [
-            ("instance = %s", instance),
-            ("provider = %s", provider),
-            ("order_id = %s", order_id),
+            ("f.instance = %s", instance),
+            ("o.mode = %s", mode),
+            ("f.provider = %s", provider),
+            ("f.order_id = %s", order_id),
         ]
-        select = SQL("select {} from fills ").format(columns(StoredFill))
-        return await self._list(StoredFill, select, filters, "traded_at desc, report desc", limit)
+        select = SQL(
+            "select {}, f.created_at, o.mode, o.symbol, o.side"
+            " from fills f join orders o on o.id = f.order_id "
+        ).format(columns(FillRow, "f"))
+        return await self._list(StoredFill, select, filters, "f.traded_at desc, f.report desc", limit)
+
+    async def positions(self, instance: str, *, mode: Mode | None = None) -> list[PositionRow]:
+        """Returns the positions of an instance, flat ones included."""
+        filters: Filters = [("instance = %s", instance), ("mode = %s", mode)]
+        select = SQL("select {} from positions ").format(columns(PositionRow))
+        return await self._list(PositionRow, select, filters, "mode, provider, symbol", MAX_LIMIT)
 
     async def balances(
         self, provider: str, *, mode: Mode | None = None, currency: str | None = None, limit: int = 100

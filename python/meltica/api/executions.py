@@ -1,0 +1,52 @@
+"""`/strategy/instances/{id}/executions`: the fills of an instance, in the spelling of the contract.
+
+Times are seconds; amounts are exact, as text.
+"""
+
+from typing import Any, Self
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from meltica.api import contract
+from meltica.api.envelope import JsonObject, Schema
+from meltica.model.enums import FillRule, Liquidity, Mode, Side
+
+
+class Execution(Struct, rename=dict(contract.FILL), frozen=True, kw_only=True):
+    """A fill."""
+
+    order_id: str
+    execution_id: str
+    """The id of the venue, unique for its order."""
+    provider: str
+    instance: str
+    mode: Mode
+    symbol: str
+    side: Side
+    quantity: str
+    price: str
+    fee: str | UnsetType = UNSET
+    fee_currency: str | UnsetType = UNSET
+    liquidity: Liquidity | UnsetType = UNSET
+    rule: FillRule | UnsetType = UNSET
+    """The rule by which a paper account filled; absent for fills of a venue."""
+    trade_id: str | UnsetType = UNSET
+    traded_at: int
+    recovered: bool
+    """Whether the fill was found by reconciling."""
+    metadata: JsonObject
+    created_at: int
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Self:
+        """Returns the schema of a fill with our names and types."""
+        return msgspec.convert(contract.fill_to_contract(values), cls)
+
+
+class Executions(Schema, frozen=True, kw_only=True):
+    """Fills, the latest first."""
+
+    executions: list[Execution]
+    count: int
+    """How many fills this response has."""

@@ -1,0 +1,85 @@
+"""`/strategy/instances/{id}/orders` and `/executions`: the history of an instance's orders and fills."""
+
+from decimal import Decimal
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Controller, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter
+
+from meltica.api import contract
+from meltica.api.executions import Execution, Executions
+from meltica.api.orders import Order, Orders
+from meltica.control.routes.openapi import UNAVAILABLE
+from meltica.control.services import ControlServices
+from meltica.http.errors import HttpError
+from meltica.model.enums import Mode, OrderState
+from meltica.persistence.stores.trading.loaders import StoredOrder
+from meltica.trading.exact import divide
+
+Limit = Annotated[int, QueryParameter(ge=1, description="At most 500; a higher number counts as 500.")]
+STATES = "A state, in any case; repeat the parameter for several."
+
+
+class OrdersController(Controller):
+    """Orders and fills of one instance. An instance that does not exist has none."""
+
+    path = "/strategy/instances/{id:str}"
+    tags = ["orders"]
+
+    @get("/orders", summary="List the orders", operation_id="listOrders", responses=UNAVAILABLE)
+    async def list_orders(
+        self,
+        id: FromPath[str],
+        services: NamedDependency[ControlServices],
+        limit: Limit = 50,
+        provider: FromQuery[str | None] = None,
+        mode: FromQuery[Mode | None] = None,
+        one_state: Annotated[list[str] | None, QueryParameter(name="state", description=STATES)] = None,
+        states: Annotated[list[str] | None, QueryParameter(description=STATES)] = None,
+    ) -> Orders:
+        """Returns the orders of an instance. Raises DatabaseUnavailable."""
+        rows = await services.trading.queries.orders(
+            id,
+            mode=mode,
+            provider=provider,
+            states=[_state(text) for text in (*(one_state or ()), *(states or ()))],
+            limit=limit,
+        )
+        return Orders(orders=[_order(row) for row in rows], count=len(rows))
+
+    @get("/executions", summary="List the fills", operation_id="listExecutions", responses=UNAVAILABLE)
+    async def list_executions(
+        self,
+        id: FromPath[str],
+        services: NamedDependency[ControlServices],
+        limit: Limit = 100,
+        provider: FromQuery[str | None] = None,
+        mode: FromQuery[Mode | None] = None,
+        order_id: Annotated[UUID | None, QueryParameter(name="orderId")] = None,
+    ) -> Executions:
+        """Returns the fills of an instance. Raises DatabaseUnavailable."""
+        rows = await services.trading.queries.fills(
+            id, mode=mode, provider=provider, order_id=order_id, limit=limit
+        )
+        executions = [Execution.of(values(contract.FILL, row)) for row in rows]
+        return Executions(executions=executions, count=len(executions))
+
+
+def values(pairs: contract.Pairs, row: object) -> dict[str, Any]:
+    """Returns the fields of a row that the contract has."""
+    return {name: getattr(row, name) for name, _ in pairs if hasattr(row, name)}
+
+
+def _order(row: StoredOrder) -> Order:
+    average: Decimal | None = divide(row.filled_cost, row.filled_quantity) if row.filled_quantity else None
+    return Order.of({**values(contract.ORDER, row), "average_price": average})
+
+
+def _state(text: str) -> OrderState:
+    try:
+        return OrderState(text.strip().upper())
+    except ValueError:
+        names = ", ".join(OrderState)
+        raise HttpError(400, "invalid_parameter", f"`state`: expected one of {names}, saw {text!r}") from None

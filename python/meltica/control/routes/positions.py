@@ -1,0 +1,77 @@
+"""`/strategy/instances/{id}/positions`: the positions of an instance."""
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from litestar import Controller, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+from msgspec import UNSET
+
+from meltica.api.envelope import optional
+from meltica.api.positions import Position, Positions
+from meltica.control.routes.openapi import UNAVAILABLE
+from meltica.control.services import ControlServices
+from meltica.control.trading import TradingReads
+from meltica.model.enums import Mode
+from meltica.trading.exact import divide
+
+if TYPE_CHECKING:
+    from meltica.persistence.stores.trading.rows import PositionRow
+
+
+class PositionsController(Controller):
+    """The positions of one instance. An instance that does not exist has none."""
+
+    path = "/strategy/instances/{id:str}/positions"
+    tags = ["positions"]
+
+    @get(summary="List the positions", operation_id="listPositions", responses=UNAVAILABLE)
+    async def list_positions(
+        self,
+        id: FromPath[str],
+        services: NamedDependency[ControlServices],
+        mode: FromQuery[Mode | None] = None,
+        provider: FromQuery[str | None] = None,
+    ) -> Positions:
+        """Returns the positions of an instance, also while the database is unavailable if it trades.
+
+        Raises DatabaseUnavailable.
+        """
+        rows = [
+            row
+            for row in await _rows(services.trading, id)
+            if mode in (None, row.mode) and provider in (None, row.provider)
+        ]
+        rows.sort(key=lambda row: (row.mode, row.provider, row.symbol))
+        return Positions(positions=[_position(row) for row in rows], count=len(rows))
+
+
+async def _rows(trading: TradingReads, id: str) -> "list[PositionRow]":
+    desk = trading.desk()
+    if desk is None:
+        return await trading.queries.positions(id)
+    from meltica.trading.stored import position_row
+
+    with desk.lock:
+        return [position_row(each, 0) for each in desk.positions if each.key.owner.instance == id]
+
+
+def _position(row: "PositionRow") -> Position:
+    return Position(
+        instance=row.instance,
+        uid=str(row.uid),
+        mode=row.mode,
+        revision=optional(row.revision),
+        provider=row.provider,
+        symbol=row.symbol,
+        quantity=_text(row.quantity),
+        cost=_text(row.cost),
+        average_price=_text(divide(row.cost, row.quantity)) if row.quantity else UNSET,
+        realised_pnl=_text(row.realised),
+        fees={currency: _text(fee) for currency, fee in row.fees.items()},
+    )
+
+
+def _text(amount: Decimal) -> str:
+    return format(amount, "f")

@@ -1,0 +1,71 @@
+"""Orders, fills, positions and balances of the instance `watcher`, for the tests of the control plane."""
+
+from decimal import Decimal
+from uuid import UUID
+
+from meltica.model.enums import FillRule, Liquidity, Mode, OrderState, OrderType
+from meltica.persistence.stores.trading.rows import BalanceRow, Row
+from meltica.persistence.stores.trading.writer import GroupCommitWriter
+from tests.support.gateway import Running
+from tests.support.trading_rows import START, fill, order, position
+
+FILLED = order(
+    id=UUID(int=1),
+    client_order_id="abc000000000000001",
+    instance="watcher",
+    mode=Mode.PAPER,
+    state=OrderState.FILLED,
+    order_type=OrderType.MARKET,
+    price=None,
+    quantity=Decimal("0.0100"),
+    filled_quantity=Decimal("0.0100"),
+    filled_cost=Decimal("640.0000"),
+    venue_order_id="v1",
+    tag="entry",
+    sent_at=START + 2,
+    acknowledged_at=START + 3,
+    ended_at=START + 10**9,
+)
+OPEN = order(
+    id=UUID(int=2),
+    client_order_id="abc000000000000002",
+    instance="watcher",
+    state=OrderState.ACK,
+    provider="spare",
+    cancel_wanted=True,
+    intent_at=START + 10**9,
+)
+FILL = fill(
+    FILLED,
+    quantity=Decimal("0.0100"),
+    fee=Decimal("-0.000000000000000001"),
+    liquidity=Liquidity.TAKER,
+    rule=FillRule.TAKER,
+)
+ROWS: list[Row] = [
+    FILLED,
+    OPEN,
+    FILL,
+    position(FILLED, "0.0100", cost=Decimal("640.0000")),
+    *(
+        BalanceRow(
+            provider="main",
+            mode=mode,
+            currency=currency,
+            total=Decimal("1000000000000000000000000.000000000000000001"),
+            available=Decimal("0.10"),
+            snapshot_at=START + after,
+        )
+        for mode, currency, after in (
+            (Mode.LIVE, "USDT", 0),
+            (Mode.PAPER, "USDT", 10**9),
+            (Mode.PAPER, "BTC", 2 * 10**9),
+        )
+    ),
+]
+
+
+def write_history(running: Running) -> None:
+    """Writes the rows as trading does."""
+    writer = GroupCommitWriter(running.gateway.database, running.gateway.lock)
+    running.submit(writer.commit(ROWS)).result(20)
