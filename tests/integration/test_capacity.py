@@ -11,6 +11,8 @@ from meltica.lambdas.instances import LambdaInstance
 from meltica.persistence.postgres.server import wait_until
 
 TICKER = {"lastPrice": "1"}
+BOOK = {"bids": [{"price": "1", "quantity": "1"}], "asks": [{"price": "2", "quantity": "1"}]}
+CROSSED = {"bids": [{"price": "2", "quantity": "1"}], "asks": [{"price": "2", "quantity": "1"}]}
 
 
 def trade(number: int) -> dict[str, str]:
@@ -54,7 +56,7 @@ def test_a_slow_instance_on_every_symbol_takes_no_slot_of_another() -> None:
 
 
 def test_symbols_without_room_are_logged_until_they_are_admitted(caplog: pytest.LogCaptureFixture) -> None:
-    core = _core.Core(max_pool_bytes=420_000)
+    core = _core.Core(max_pool_bytes=700_000)
     host, other = core.host("thread"), core.host("thread")
     keeper = other.add("keeper", callbacks={}, routes=[("q", "Trade", "BTC-USDT")], capacity=256)
     keeper.start()
@@ -81,6 +83,79 @@ def test_symbols_without_room_are_logged_until_they_are_admitted(caplog: pytest.
     assert wait_until(lambda: not greedy.left_out, 20)
     run.watch_room()
     assert caplog.records[-1].getMessage() == "instance greedy receives every symbol of its scope again"
+    assert host.stop()
+
+
+def take_the_rest(core: _core.Core) -> list[_core.Instance]:
+    """Add neighbours, which are not started, until no room is left."""
+    neighbours: list[_core.Instance] = []
+    capacity = 1 << 16
+    while capacity:
+        host = core.host("thread")
+        try:
+            neighbour = host.add("neighbour", callbacks={}, routes=[("q", "Trade", None)], capacity=capacity)
+        except _core.CapacityError:
+            assert host.stop()
+            capacity //= 2
+        else:
+            neighbours.append(neighbour)
+    return neighbours
+
+
+@pytest.mark.parametrize("kind", ["BookSnapshot", "Ticker", "Trade"])
+def test_every_received_symbol_is_reported_stale_without_room(kind: str) -> None:
+    payload = {"BookSnapshot": BOOK, "Ticker": TICKER, "Trade": trade(1)}[kind]
+    core = _core.Core(max_pool_bytes=24 << 20)
+    host, p = core.host("thread"), core.producer("p")
+    received: set[str] = set()
+    reported: set[str] = set()
+    keeper = host.add(
+        "keeper",
+        callbacks={
+            kind: lambda event: received.add(event.symbol),
+            "MarketStale": lambda stale: reported.add(stale.symbol),
+        },
+        routes=[("p", kind, None)],
+        keep_market=True,
+        keep_book=kind == "BookSnapshot",
+        book_depth=8,
+    )
+    keeper.start()
+    symbols = {f"S{number}-USDT" for number in range(300)}
+    for symbol in symbols:
+        p.publish(kind, symbol, payload)
+        assert p.drain(10)
+    assert received == symbols
+    neighbours = take_the_rest(core)
+    assert p.restart() == len(symbols)
+    assert p.drain(10)
+    assert reported == symbols
+    assert all((market := keeper.market(symbol)) and market.stale for symbol in symbols)
+    assert all(keeper.book(symbol) is None for symbol in symbols)
+    assert (keeper.left_out, keeper.refused_room) == ({}, None)
+    assert all(neighbour.stop() for neighbour in neighbours)
+    assert host.stop()
+
+
+def test_a_ticker_of_a_lost_connection_is_stale_until_the_next_ticker() -> None:
+    core = _core.Core()
+    host, p = core.host("thread"), core.producer("p")
+    routes = [("p", kind, "BTC-USDT") for kind in ("BookSnapshot", "Ticker", "Trade")]
+    keeper = host.add("keeper", callbacks={}, routes=routes, keep_market=True)
+    keeper.start()
+
+    def stale(kind: str, payload: Any) -> bool:
+        p.publish(kind, "BTC-USDT", payload)
+        assert p.drain(10)
+        market = keeper.market("BTC-USDT")
+        return market is not None and market.stale
+
+    assert not stale("Ticker", TICKER)
+    p.restart()
+    assert stale("BookSnapshot", CROSSED)
+    assert stale("Trade", trade(1))
+    assert stale("BookSnapshot", BOOK)
+    assert not stale("Ticker", TICKER)
     assert host.stop()
 
 

@@ -3,7 +3,7 @@
 //! # Lanes
 //! The *market* lane has a policy per kind:
 //! - [`OverflowPolicy::Conflate`] keeps one cell per provider, kind and symbol, in which the latest event replaces its
-//!   predecessor. A symbol has a cell only if the queue has paid for it, see [`Queue::admit`].
+//!   predecessor. A symbol has cells only if the queue has paid for them, see [`Queue::admit`].
 //! - [`OverflowPolicy::DropOldest`] is a ring that evicts its oldest event.
 //! - [`OverflowPolicy::Block`] is a ring whose producer waits for room before it takes a sequence number.
 //!
@@ -50,6 +50,7 @@ use crate::pool::{Claim, DepthClass, NoCapacity, Pools, Shared};
 use crate::stats::Counter;
 use crate::sync::{Arc, AtomicU32, Mutex, Ordering, fence, lock};
 use admission::Admission;
+pub(crate) use admission::{NoticeCells, Place as Admitted};
 pub use admission::{QueueOptions, UNLISTED_SYMBOLS};
 pub use conflation_cell::ConflationCell;
 use conflation_cell::Pending;
@@ -138,8 +139,6 @@ pub struct Queue {
     room: Room,
     losses: [Losses; Kind::COUNT],
     admission: Mutex<Admission>,
-    /// The cell of every route that is not conflated. It stays empty.
-    no_cell: Arc<ConflationCell>,
 }
 
 // SAFETY: events move between threads. The raw pointers are owned handles that the lanes pass on exactly once, and the
@@ -166,11 +165,10 @@ impl Queue {
         listed: impl Fn(ProviderId) -> Option<usize>,
         waker: Arc<Waker>,
     ) -> Result<(Arc<Self>, Reader), NoCapacity> {
-        let routes = admission::with_notices(routes);
-        let policies = options.policies(&routes);
+        let policies = options.policies(routes);
         let options = QueueOptions { policies, ..options };
         let ring = |policy| {
-            let used = admission::uses(&policies, &routes, policy);
+            let used = admission::uses(&policies, routes, policy);
             Ring::new(if used { options.capacity.max(1) } else { 0 })
         };
         let queue = Arc::new(Self {
@@ -185,24 +183,15 @@ impl Queue {
             waker,
             room: Room::default(),
             losses: Default::default(),
-            admission: Mutex::new(Admission::new(pools, options, &routes, listed)?),
-            no_cell: Arc::default(),
+            admission: Mutex::new(Admission::new(pools, options, routes, listed)?),
         });
         let reader = Reader::new(Arc::clone(&queue), options.batch);
         Ok((queue, reader))
     }
 
-    /// Returns the cell of a symbol, to push its events with. `None` if the symbol is left out: its cell would exceed
-    /// the claim of the queue.
-    pub(crate) fn admit(
-        &self,
-        kind: Kind,
-        provider: ProviderId,
-        symbol: SymbolId,
-    ) -> Option<Arc<ConflationCell>> {
-        if kind.is_private() || self.policies[kind as usize] != OverflowPolicy::Conflate {
-            return Some(Arc::clone(&self.no_cell));
-        }
+    /// Returns the cells of a symbol, to push its events and the notices about it with. `None` if the symbol is left
+    /// out: its cells would exceed the claim of the queue.
+    pub(crate) fn admit(&self, kind: Kind, provider: ProviderId, symbol: SymbolId) -> Option<Admitted> {
         lock(&self.admission).admit((provider, kind, symbol))
     }
 
@@ -213,17 +202,19 @@ impl Queue {
     }
 
     /// Doubles the claims of the routes for every symbol that have used half of theirs, and grows the pools, which can
-    /// take long. Returns whether symbols that were left out have room now.
-    pub fn grow_claim(&self) -> bool {
-        let Some(growth) = lock(&self.admission).growth() else { return false };
+    /// take long.
+    pub fn grow_claim(&self) {
+        let Some(growth) = lock(&self.admission).growth() else { return };
         let reserved = Pools::reserve(&growth.pools, growth.claim);
-        lock(&self.admission).grow(&growth, reserved)
+        lock(&self.admission).grow(&growth, reserved);
     }
 
-    /// Grows the claims as [`Self::grow_claim`] does, also if that was refused before.
+    /// Grows the claims as [`Self::grow_claim`] does, also if that was refused before. Returns whether symbols that were
+    /// left out have room now.
     pub(crate) fn retry_growth(&self) -> bool {
         lock(&self.admission).retry();
-        self.grow_claim()
+        self.grow_claim();
+        lock(&self.admission).has_room_for_left_out()
     }
 
     /// Returns the symbols that have no cell because the claim did not grow: provider, kind and symbol.

@@ -133,25 +133,14 @@ impl Dispatcher {
         Queue::new(&self.pools, options, routes, |provider| self.listed_symbols(provider), waker)
     }
 
-    /// Routes events into `queue`. A route includes the notices about its kind. The queue must have been made for these
-    /// routes.
+    /// Routes events into `queue`. The queue must have been made for these routes. The notices about their
+    /// symbols need no routes.
     pub fn subscribe(&self, queue: &Arc<Queue>, routes: Vec<Route>) -> (SubscriptionId, Change) {
-        let notices = routes.iter().flat_map(|route| {
-            let filters =
-                if route.key.kind == Kind::BookSnapshot { Vec::new() } else { vec![Filter::feed_lost()] };
-            let notice = |kind: &Kind| Route {
-                key: RouteKey { kind: *kind, ..route.key },
-                filters: filters.clone(),
-                depth: 0,
-            };
-            route.key.kind.notices().iter().map(notice).collect::<Vec<_>>()
-        });
-        let notices: Vec<Route> = notices.collect();
         let mut keys = BTreeSet::new();
         let mut parts = BTreeMap::new();
-        for Route { key, filters, depth } in routes.into_iter().chain(notices) {
+        for Route { key, filters, depth } in routes {
             keys.insert(key);
-            let part = parts.entry((key.provider, key.kind)).or_insert_with(|| Routes::new(key.kind, queue));
+            let part = parts.entry((key.provider, key.kind)).or_insert_with(|| Routes::new(queue));
             part.add(key.symbol, Terms { filters: filters.into(), depth });
         }
         let mut registry = lock(&self.registry);
@@ -162,7 +151,7 @@ impl Dispatcher {
             provider.part(kind).subscribe(id.0, routes, provider.expected());
         }
         let mut change = Change { version: self.next_version(), ..Change::default() };
-        for key in keys.iter().filter(|key| key.kind.route().is_some()) {
+        for key in &keys {
             let count = registry.wanted.entry(*key).or_insert(0);
             *count += 1;
             if *count == 1 {
@@ -233,7 +222,7 @@ impl Dispatcher {
         queue.drain();
     }
 
-    /// Returns every subscribed route except those of notices, by provider, kind and symbol.
+    /// Returns every subscribed route, by provider, kind and symbol.
     pub fn wanted(&self) -> Vec<RouteKey> {
         lock(&self.registry).wanted.keys().copied().collect()
     }

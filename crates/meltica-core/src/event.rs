@@ -4,6 +4,7 @@
 //! and a book refers to a pooled slot of its own. A value that the venue did not send is `None`, never zero.
 
 mod check;
+mod notice;
 mod payload;
 mod transfer;
 
@@ -11,6 +12,7 @@ use crate::instrument::Instrument;
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{Recycle, Shared};
 pub use check::InvalidPayload;
+pub use notice::Notice;
 pub use payload::{
     BalanceUpdate, Book, BookGap, ExecReport, Extension, Kline, Liquidity, OrderState, PriceLevel,
     RiskControl, ShortText, StaleReason, Ticker, TimeInForce, Trade, VenueId,
@@ -117,15 +119,6 @@ impl Kind {
     /// Returns whether the kind reports the state of another kind's events.
     pub const fn is_notice(self) -> bool {
         matches!(self, Self::BookGap | Self::MarketStale)
-    }
-
-    /// Returns the notices that subscribers of the kind receive.
-    pub const fn notices(self) -> &'static [Self] {
-        match self {
-            Self::BookSnapshot => &[Self::BookGap, Self::MarketStale],
-            Self::Trade | Self::Ticker => &[Self::MarketStale],
-            _ => &[],
-        }
     }
 
     /// Returns whether a provider must be authenticated to publish the kind.

@@ -4,6 +4,7 @@
 //! The route of a message is looked up once its kind and symbol are decoded, before its numbers are converted.
 
 mod events;
+mod notices;
 mod outcome;
 mod source;
 mod stats;
@@ -13,13 +14,14 @@ use crate::clock;
 use crate::codec::{Codec, Decoded, Decoder, IdMode};
 use crate::dedupe::{IdStatus, Monotonic, Opaque};
 use crate::dispatch::{NotDispatched, Origin, Publisher};
-use crate::event::{Book, Event, Kind, Nanos, Payload, StaleReason, VenueId};
+use crate::event::{Book, Event, Nanos, Notice, Payload, StaleReason, VenueId};
 use crate::names::SymbolId;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use events::{BookEvents, publish, publish_book};
+use notices::OwedNotices;
 pub use outcome::FeedOutcome;
 pub use source::Source;
 pub use stats::{BadFrame, FeedStats};
@@ -60,6 +62,7 @@ pub struct Feed {
     /// The number of market data events of each symbol at the last restart.
     published: BTreeMap<SymbolId, u64>,
     windows: Windows,
+    owed: OwedNotices,
     stats: Arc<FeedStats>,
 }
 
@@ -79,6 +82,7 @@ impl Feed {
             books: BTreeMap::new(),
             published: BTreeMap::new(),
             windows: Windows::default(),
+            owed: OwedNotices::default(),
             stats,
         }
     }
@@ -113,6 +117,7 @@ impl Feed {
         frame: &[u8],
         received_time: Nanos,
     ) -> Result<FeedOutcome, NotDispatched> {
+        self.publish_owed()?;
         let started = clock::ticks();
         self.stats.frames.bump(1);
         self.stats.bytes.bump(frame.len() as u64);
@@ -190,6 +195,7 @@ impl Feed {
         let mut to = BookEvents {
             publisher: &mut self.publisher,
             stats: &self.stats,
+            owed: &mut self.owed,
             symbol,
             venue_time,
             received_time,
@@ -226,6 +232,7 @@ impl Feed {
         let mut to = BookEvents {
             publisher: &mut self.publisher,
             stats: &self.stats,
+            owed: &mut self.owed,
             symbol,
             venue_time,
             received_time,
@@ -256,26 +263,44 @@ impl Feed {
     /// next event, every book until its next snapshot, and the windows of ids are cleared.
     ///
     /// # Errors
-    /// As [`Self::frame`].
+    /// As [`Self::frame`]. The notices that were not dispatched are published before the next event.
     pub fn restart(&mut self, received_time: Nanos) -> Result<u32, NotDispatched> {
         self.windows.clear();
         self.books.values_mut().for_each(BookAssembler::reset);
         let mut published = BTreeMap::new();
-        for kind in [Kind::BookSnapshot, Kind::Trade, Kind::Ticker] {
-            for (symbol, events) in self.publisher.published(kind) {
+        for kind in Notice::StaleFeed.concerns() {
+            for (symbol, events) in self.publisher.published(*kind) {
                 *published.entry(symbol).or_insert(0) += events;
             }
         }
-        let before = std::mem::replace(&mut self.published, published);
-        let mut notices = 0;
-        for (&symbol, events) in &self.published {
-            if before.get(&symbol).unwrap_or(&0) != events {
-                let (publisher, stats) = (&mut self.publisher, &self.stats);
-                let mut to = BookEvents { publisher, stats, symbol, venue_time: None, received_time };
-                notices += to.stale(StaleReason::Disconnected)?;
+        for (&symbol, events) in &published {
+            if self.published.get(&symbol).unwrap_or(&0) != events {
+                self.owed.add(&self.stats, symbol, StaleReason::Disconnected, (None, received_time));
             }
         }
-        Ok(notices)
+        self.published = published;
+        self.owed.publish(&mut self.publisher, &self.stats)
+    }
+
+    /// Publishes the notices that were not dispatched, which come before every later market event.
+    #[inline]
+    fn publish_owed(&mut self) -> Result<(), NotDispatched> {
+        if !self.owed.is_empty() {
+            self.owed.publish(&mut self.publisher, &self.stats)?;
+        }
+        Ok(())
+    }
+
+    /// Publishes a notice that was not decoded from a frame. Returns whether it was dispatched.
+    fn publish_notice(&mut self, origin: Origin, payload: &Payload) -> Result<bool, NotDispatched> {
+        let Origin { symbol, venue_time, received_time, .. } = origin;
+        let (publisher, stats, owed) = (&mut self.publisher, &self.stats, &mut self.owed);
+        let mut to = BookEvents { publisher, stats, owed, symbol, venue_time, received_time };
+        match payload {
+            Payload::MarketStale(reason) => to.stale(*reason).map(|n| n > 0),
+            Payload::BookGap(gap) => to.gap(gap.expected, gap.received).map(|n| n > 0),
+            _ => Ok(false),
+        }
     }
 
     /// Publishes an event that was not decoded from a frame. Returns whether it was dispatched.
@@ -283,6 +308,13 @@ impl Feed {
     /// # Errors
     /// As [`Self::frame`].
     pub fn publish(&mut self, mut origin: Origin, mut payload: Payload) -> Result<bool, NotDispatched> {
+        if origin.kind.is_notice() {
+            return self.publish_notice(origin, &payload);
+        }
+        // An event about the account does not depend on what is known of the market.
+        if !origin.kind.is_private() {
+            self.publish_owed()?;
+        }
         let wanted = if let Payload::Extension(extension) = &payload {
             let found = self.publisher.wanted_extension(&extension.name);
             found.map(|(wanted, symbol)| {
@@ -303,8 +335,9 @@ impl Feed {
     pub fn publish_book(&mut self, origin: Origin, book: &Book) -> Result<bool, NotDispatched> {
         if book.is_crossed() {
             let Origin { symbol, venue_time, received_time, .. } = origin;
-            let (publisher, stats) = (&mut self.publisher, &self.stats);
-            BookEvents { publisher, stats, symbol, venue_time, received_time }.stale(StaleReason::Crossed)?;
+            let (publisher, stats, owed) = (&mut self.publisher, &self.stats, &mut self.owed);
+            let mut to = BookEvents { publisher, stats, owed, symbol, venue_time, received_time };
+            to.stale(StaleReason::Crossed)?;
             return Ok(false);
         }
         self.publish_book_with(origin, |slot, depth| slot.copy_top(book, depth as usize))
@@ -321,6 +354,7 @@ impl Feed {
         origin: Origin,
         payload: impl FnOnce() -> Payload,
     ) -> Result<bool, NotDispatched> {
+        self.publish_owed()?;
         let wanted = self.publisher.wanted(origin.kind, origin.symbol);
         let mut payload = if wanted.is_some() { payload() } else { Payload::Empty };
         publish(&mut self.publisher, &self.stats, wanted, origin, &mut payload).map(|n| n > 0)
@@ -335,6 +369,7 @@ impl Feed {
         origin: Origin,
         fill: impl FnOnce(&mut Book, u32),
     ) -> Result<bool, NotDispatched> {
+        self.publish_owed()?;
         publish_book(&mut self.publisher, &self.stats, origin, fill).map(|n| n > 0)
     }
 

@@ -295,14 +295,6 @@ impl Filter {
         Ok(Self { access, op, operands })
     }
 
-    /// Returns the condition of a notice that concerns every kind of market data, not only books.
-    pub(crate) fn feed_lost() -> Self {
-        let reasons = StaleReason::ALL.into_iter().filter(|reason| reason.is_of_feed());
-        let reasons = reasons.map(|reason| Operand::Text(reason.name().into())).collect();
-        Self::compile(Kind::MarketStale, "reason", "in", reasons)
-            .expect("Invariant: the reasons are values of the field")
-    }
-
     /// Returns whether the payload meets the condition. An absent field meets no condition, not even `neq`.
     pub fn matches(&self, payload: &Payload) -> bool {
         let mut text = String::new();

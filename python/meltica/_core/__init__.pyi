@@ -218,7 +218,7 @@ class MarketState:
         """int: Received time of the last event that changed the state, in ns since 1970-01-01 UTC."""
     @property
     def stale(self) -> bool:
-        """bool: Whether the symbol's book is stale, or its feed: disconnected or silent."""
+        """bool: Whether the symbol's book or ticker is stale, or its feed: disconnected or silent."""
 
 @final
 class Timer:

@@ -1,11 +1,16 @@
-//! Admission: a queue computes what it can hold, reserves it, and gives a cell only to a symbol that it has paid for.
+//! Admission: a queue computes what it can hold, reserves it, and gives cells only to a symbol that it has paid for.
 //!
 //! # The claim
 //! - a ring of each policy in use, and one batch of it in the reader's hands;
-//! - two events per conflated symbol: one in its cell, one in the reader's hands;
+//! - two events per cell: one in the cell, one in the reader's hands;
 //! - as many books, of the class of the queue's depth, as of those events can be books.
 //!
 //! So a push needs no counter: the ring is bounded by its size, and a cell holds one event.
+//!
+//! # Places
+//! A symbol of a kind has a place: the cell of its events if the kind is conflated, and the cells of the notices about
+//! it, also if the kind's events are in a ring. A symbol is admitted with all of them or left out, so a reader that has
+//! received a symbol always receives the notices about it.
 //!
 //! # Routes for every symbol
 //! Such a route claims the symbols that its provider lists, or [`UNLISTED_SYMBOLS`]. Its claim is doubled once half of
@@ -14,10 +19,11 @@
 
 use super::{ConflationCell, OverflowPolicy, Policies};
 use crate::dispatch::RouteKey;
-use crate::event::Kind;
+use crate::event::{Kind, Notice};
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{Claim, DepthClass, NoCapacity, Pools, Reservation};
 use crate::sync::Arc;
+use std::array;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Add;
 
@@ -55,18 +61,23 @@ impl QueueOptions {
         policies
     }
 
+    /// Returns the slots of one place of a kind.
+    fn place(&self, kind: Kind) -> Claim {
+        let kinds = kind.notices().iter().map(|notice| notice.kind()).chain([kind]);
+        kinds.map(|kind| self.cell(kind) * 2).fold(Claim::default(), Claim::add)
+    }
+
+    /// Returns the slots of the event in a cell of a kind: none if the kind is not conflated.
+    fn cell(&self, kind: Kind) -> Claim {
+        let is_conflated = has(&self.policies, kind, OverflowPolicy::Conflate);
+        self.slots(kind, usize::from(is_conflated))
+    }
+
     /// Returns the slots of `count` events of a kind.
     fn slots(&self, kind: Kind, count: usize) -> Claim {
         let books = if kind == Kind::BookSnapshot { count } else { 0 };
         Claim::new(count, DepthClass::of(self.depth), books)
     }
-}
-
-/// Adds the notices that travel with the routes.
-pub(super) fn with_notices(routes: &[RouteKey]) -> Vec<RouteKey> {
-    let notices =
-        routes.iter().flat_map(|key| key.kind.notices().iter().map(|kind| RouteKey { kind: *kind, ..*key }));
-    routes.iter().copied().chain(notices).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Returns whether a market route has the policy.
@@ -93,7 +104,18 @@ fn rings(options: &QueueOptions, routes: &[RouteKey]) -> (Claim, Claim) {
 }
 
 /// A symbol of a kind of a provider.
-type CellKey = (ProviderId, Kind, SymbolId);
+type PlaceKey = (ProviderId, Kind, SymbolId);
+
+/// The cells of the notices about a symbol, by [`Notice`].
+pub(crate) type NoticeCells = [Arc<ConflationCell>; Notice::COUNT];
+
+/// The cells of a symbol of a kind in one queue.
+#[derive(Clone)]
+pub(crate) struct Place {
+    /// The cell of its events.
+    pub cell: Arc<ConflationCell>,
+    pub notices: NoticeCells,
+}
 
 /// The symbols that a route for every symbol has paid for, and the admitted ones.
 #[derive(Debug, Clone, Copy)]
@@ -115,9 +137,13 @@ pub(super) struct Admission {
     reservations: Vec<Reservation>,
     /// What the reader can hold: one batch, and one event per admitted symbol.
     reader: Claim,
-    cells: HashMap<CellKey, Arc<ConflationCell>, foldhash::fast::RandomState>,
+    places: HashMap<PlaceKey, Place, foldhash::fast::RandomState>,
+    /// The cells of notices, which the places of a symbol share.
+    notices: HashMap<(ProviderId, Notice, SymbolId), Arc<ConflationCell>, foldhash::fast::RandomState>,
+    /// The cell of everything that is not conflated. It stays empty.
+    no_cell: Arc<ConflationCell>,
     credits: BTreeMap<(ProviderId, Kind), Credit>,
-    left_out: BTreeSet<CellKey>,
+    left_out: BTreeSet<PlaceKey>,
     refused: Option<NoCapacity>,
     has_reader: bool,
     is_drained: bool,
@@ -137,40 +163,66 @@ impl Admission {
             options,
             reservations: Vec::new(),
             reader,
-            cells: HashMap::default(),
+            places: HashMap::default(),
+            notices: HashMap::default(),
+            no_cell: Arc::default(),
             credits: BTreeMap::new(),
             left_out: BTreeSet::new(),
             refused: None,
             has_reader: true,
             is_drained: false,
         };
-        for key in routes.iter().filter(|key| has(&options.policies, key.kind, OverflowPolicy::Conflate)) {
-            let symbols = if let Some(symbol) = key.symbol {
-                usize::from(admission.add_cell((key.provider, key.kind, symbol)))
+        for key in routes {
+            if let Some(symbol) = key.symbol {
+                claim += admission.add_place((key.provider, key.kind, symbol));
             } else {
                 let claimed = listed(key.provider).unwrap_or(UNLISTED_SYMBOLS).max(1);
                 let credit = Credit { claimed, used: 0 };
-                if admission.credits.insert((key.provider, key.kind), credit).is_none() { claimed } else { 0 }
-            };
-            claim += options.slots(key.kind, 2 * symbols);
+                let is_new = admission.credits.insert((key.provider, key.kind), credit).is_none();
+                claim += options.place(key.kind) * if is_new { claimed } else { 0 };
+            }
         }
         admission.reservations.push(Pools::reserve(pools, claim)?);
         Ok(admission)
     }
 
-    /// Adds a cell, unless it exists.
-    fn add_cell(&mut self, key: CellKey) -> bool {
-        if self.cells.contains_key(&key) {
-            return false;
+    /// Adds a place, unless it exists, and returns the slots of its new cells.
+    fn add_place(&mut self, key: PlaceKey) -> Claim {
+        let (provider, kind, symbol) = key;
+        if self.places.contains_key(&key) {
+            return Claim::default();
         }
-        self.cells.insert(key, Arc::default());
-        self.reader += self.options.slots(key.1, 1);
-        true
+        let mut held = self.options.cell(kind);
+        let mut place = self.no_place();
+        if held != Claim::default() {
+            place.cell = Arc::default();
+        }
+        for notice in kind.notices() {
+            let slots = self.options.cell(notice.kind());
+            if slots != Claim::default() {
+                let cell = self.notices.entry((provider, *notice, symbol)).or_insert_with(|| {
+                    held += slots;
+                    Arc::default()
+                });
+                place.notices[*notice as usize] = Arc::clone(cell);
+            }
+        }
+        self.places.insert(key, place);
+        self.reader += held;
+        held * 2
     }
 
-    /// Returns the cell of a conflated symbol, or `None` if the symbol is left out.
-    pub fn admit(&mut self, key: CellKey) -> Option<Arc<ConflationCell>> {
-        if !self.cells.contains_key(&key) {
+    fn no_place(&self) -> Place {
+        let no_cell = || Arc::clone(&self.no_cell);
+        Place { cell: no_cell(), notices: array::from_fn(|_| no_cell()) }
+    }
+
+    /// Returns the place of a symbol, or `None` if the symbol is left out.
+    pub fn admit(&mut self, key: PlaceKey) -> Option<Place> {
+        if self.options.place(key.1) == Claim::default() {
+            return Some(self.no_place());
+        }
+        if !self.places.contains_key(&key) {
             let credit = self.credits.get_mut(&(key.0, key.1)).filter(|credit| credit.used < credit.claimed);
             let Some(credit) = credit else {
                 if !self.is_drained {
@@ -180,9 +232,9 @@ impl Admission {
             };
             credit.used += 1;
             self.left_out.remove(&key);
-            self.add_cell(key);
+            self.add_place(key);
         }
-        self.cells.get(&key).map(Arc::clone)
+        self.places.get(&key).cloned()
     }
 
     /// Returns whether a route for every symbol has used half of its claim, and its claim may grow.
@@ -202,37 +254,37 @@ impl Admission {
         }
         let grows = self.credits.iter().filter(|(_, credit)| credit.is_half_used());
         let routes: Vec<_> = grows.map(|(route, credit)| (*route, credit.claimed)).collect();
-        let claims = routes.iter().map(|((_, kind), symbols)| self.options.slots(*kind, 2 * symbols));
+        let claims = routes.iter().map(|((_, kind), symbols)| self.options.place(*kind) * *symbols);
         let claim = claims.fold(Claim::default(), Claim::add);
         Some(Growth { pools: Arc::clone(self.reservations.first()?.pools()), claim, routes })
     }
 
-    /// Adds a growth that was reserved, or keeps the refusal. Returns whether symbols that were left out have room now.
-    pub fn grow(&mut self, growth: &Growth, reserved: Result<Reservation, NoCapacity>) -> bool {
+    /// Adds a growth that was reserved, or keeps the refusal.
+    pub fn grow(&mut self, growth: &Growth, reserved: Result<Reservation, NoCapacity>) {
         match reserved {
             // A queue that was closed meanwhile holds nothing.
-            Ok(_) if self.is_drained => false,
+            Ok(_) if self.is_drained => {}
             Ok(reservation) => {
                 self.reservations.push(reservation);
                 for (route, symbols) in &growth.routes {
                     self.credits.entry(*route).and_modify(|credit| credit.claimed += symbols);
                 }
-                growth
-                    .routes
-                    .iter()
-                    .any(|(route, _)| self.left_out.iter().any(|key| (key.0, key.1) == *route))
             }
-            Err(refused) => {
-                self.refused = Some(refused);
-                false
-            }
+            Err(refused) => self.refused = Some(refused),
         }
+    }
+
+    /// Returns whether a symbol that was left out has room now.
+    pub fn has_room_for_left_out(&self) -> bool {
+        let has_room = |credit: &Credit| credit.used < credit.claimed;
+        self.left_out.iter().any(|key| self.credits.get(&(key.0, key.1)).is_some_and(has_room))
     }
 
     /// Releases what a closed and drained queue no longer needs: all but what its reader can hold, if it has one.
     pub fn drained(&mut self) {
         self.is_drained = true;
-        self.cells.clear();
+        self.places.clear();
+        self.notices.clear();
         self.credits.clear();
         self.release();
     }
@@ -253,7 +305,7 @@ impl Admission {
     }
 
     /// Returns the symbols that are left out, by provider, kind and name.
-    pub fn left_out(&self) -> &BTreeSet<CellKey> {
+    pub fn left_out(&self) -> &BTreeSet<PlaceKey> {
         &self.left_out
     }
 

@@ -9,7 +9,7 @@
 //! the entries of the changed routes and a copy of the index, on the thread that makes the change: the entries are
 //! built before the part is locked.
 
-use crate::bus::{ConflationCell, Queue, UNLISTED_SYMBOLS, Waker};
+use crate::bus::{Admitted, ConflationCell, NoticeCells, Queue, UNLISTED_SYMBOLS, Waker};
 use crate::event::Kind;
 use crate::filter::Filter;
 use crate::janitor;
@@ -33,15 +33,17 @@ pub(super) struct Target {
 
 /// The targets of one symbol. Without targets, the symbol was routed before.
 pub(super) struct Entry {
-    symbol: SymbolId,
+    pub symbol: SymbolId,
     /// For books: levels per side by class of the targets' queues, 0 for a class without a target.
     pub depths: [u32; DepthClass::COUNT],
     pub filtered: bool,
     pub blocking: bool,
     pub targets: Vec<Target>,
+    /// The cells of the notices to each target. Apart from the targets, because an event does not need them.
+    pub notices: Vec<NoticeCells>,
     /// The number of dispatched events, which only the holder of the dispatch lock changes. It belongs to the symbol:
     /// all publishers of a provider and all later entries share it.
-    sequence: Arc<AtomicU64>,
+    pub sequence: Arc<AtomicU64>,
 }
 
 /// The conditions of a route.
@@ -53,47 +55,32 @@ pub(super) struct Terms {
 
 /// The routes of one subscriber in one part.
 pub(super) struct Routes {
-    is_notice: bool,
     pub queue: Arc<Queue>,
     pub exact: Map<SymbolId, Terms>,
     pub every: Option<Terms>,
 }
 
 impl Routes {
-    pub fn new(kind: Kind, queue: &Arc<Queue>) -> Self {
-        let is_notice = kind.is_notice();
-        Self { is_notice, queue: Arc::clone(queue), exact: Map::default(), every: None }
+    pub fn new(queue: &Arc<Queue>) -> Self {
+        Self { queue: Arc::clone(queue), exact: Map::default(), every: None }
     }
 
-    /// Adds a route. The last of equal routes applies, but a subscriber of books receives every notice about them.
+    /// Adds a route. The last of equal routes applies.
     pub fn add(&mut self, symbol: Option<SymbolId>, terms: Terms) {
-        let existing = symbol.map_or(self.every.as_ref(), |symbol| self.exact.get(&symbol));
-        if existing.is_some_and(|existing| self.takes_all(existing)) && !self.takes_all(&terms) {
-            return;
-        }
         match symbol {
             Some(symbol) => drop(self.exact.insert(symbol, terms)),
             None => self.every = Some(terms),
         }
     }
 
-    fn takes_all(&self, terms: &Terms) -> bool {
-        self.is_notice && terms.filters.is_empty()
-    }
-
-    /// Returns the terms for a symbol. A route of the symbol takes precedence over one for every symbol, except over
-    /// one for all notices.
+    /// Returns the terms for a symbol. A route of the symbol takes precedence over one for every symbol.
     fn terms(&self, symbol: SymbolId) -> Option<&Terms> {
-        match (self.exact.get(&symbol), &self.every) {
-            (Some(exact), Some(every)) if self.takes_all(every) && !self.takes_all(exact) => Some(every),
-            (Some(exact), _) => Some(exact),
-            (None, every) => every.as_ref(),
-        }
+        self.exact.get(&symbol).or(self.every.as_ref())
     }
 
-    /// Returns the cell of a symbol, or `None` if the queue leaves it out. A claim that is used up grows here, if the
+    /// Returns the cells of a symbol, or `None` if the queue leaves it out. A claim that is used up grows here, if the
     /// janitor has not grown it yet.
-    fn admit(&self, kind: Kind, provider: ProviderId, symbol: SymbolId) -> Option<Arc<ConflationCell>> {
+    fn admit(&self, kind: Kind, provider: ProviderId, symbol: SymbolId) -> Option<Admitted> {
         let admit = || self.queue.admit(kind, provider, symbol);
         admit().or_else(|| {
             if self.queue.wants_growth() {
@@ -116,10 +103,11 @@ impl Entry {
     ) -> Arc<Self> {
         let sequence = old.map_or_else(Arc::default, |old| Arc::clone(&old.sequence));
         let (depths, filtered, blocking) = ([0; DepthClass::COUNT], false, false);
-        let mut entry = Self { symbol, depths, filtered, blocking, targets: Vec::new(), sequence };
+        let (targets, notices) = (Vec::new(), Vec::new());
+        let mut entry = Self { symbol, depths, filtered, blocking, targets, notices, sequence };
         for (_, routes) in subscribers {
             let Some(Terms { filters, depth }) = routes.terms(symbol) else { continue };
-            let Some(cell) = routes.admit(kind, provider, symbol) else { continue };
+            let Some(Admitted { cell, notices }) = routes.admit(kind, provider, symbol) else { continue };
             let queue = &routes.queue;
             if kind == Kind::BookSnapshot {
                 let class = queue.class();
@@ -134,6 +122,7 @@ impl Entry {
                 cell,
                 filters: Filters::clone(filters),
             });
+            entry.notices.push(notices);
         }
         Arc::new(entry)
     }
@@ -290,9 +279,7 @@ impl Part {
         let every = state.subscribers.iter().filter(|(_, routes)| routes.every.is_some());
         for (_, routes) in every.filter(|(_, routes)| routes.queue.wants_growth()) {
             let queue = Arc::clone(&routes.queue);
-            janitor::run(move || {
-                queue.grow_claim();
-            });
+            janitor::run(move || queue.grow_claim());
         }
     }
 
@@ -362,18 +349,29 @@ impl Part {
 /// The routes of one provider.
 pub(super) struct ProviderRoutes {
     parts: [Part; Kind::COUNT],
+    /// The number of dispatched notices of each kind and symbol.
+    notices: Mutex<Map<(Kind, SymbolId), Arc<AtomicU64>>>,
     /// The number of symbols of the provider's instrument list; 0 if there is none.
     listed: AtomicUsize,
 }
 
 impl ProviderRoutes {
     pub fn new(provider: ProviderId) -> Self {
-        Self { parts: Kind::ALL.map(|kind| Part::new((provider, kind))), listed: AtomicUsize::new(0) }
+        Self {
+            parts: Kind::ALL.map(|kind| Part::new((provider, kind))),
+            notices: Mutex::default(),
+            listed: AtomicUsize::new(0),
+        }
     }
 
     #[inline]
     pub fn part(&self, kind: Kind) -> &Part {
         &self.parts[kind as usize]
+    }
+
+    /// Returns the sequence of the notices about a symbol, which all publishers of the provider share.
+    pub fn notice_sequence(&self, kind: Kind, symbol: SymbolId) -> Arc<AtomicU64> {
+        Arc::clone(lock(&self.notices).entry((kind, symbol)).or_default())
     }
 
     /// Returns the number of symbols of the provider's instrument list, or `None` if there is none.

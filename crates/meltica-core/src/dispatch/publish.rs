@@ -1,6 +1,8 @@
 //! Publishers: they look up the route of an event, fill its slots and start the dispatch step.
 
-use super::part::{Entry, Index, ProviderRoutes};
+mod notice;
+
+use super::part::{Entry, Index, ProviderRoutes, Target};
 use super::step::{Content, Copies, Step, wake_all};
 use super::{Dispatcher, StopFlag};
 use crate::bus::Waker;
@@ -159,7 +161,9 @@ impl Publisher {
 
     /// Returns the symbols of `kind` that have or had a route, with the number of their events so far.
     pub fn published(&mut self, kind: Kind) -> impl Iterator<Item = (SymbolId, u64)> {
-        self.index(kind).published()
+        // Another publisher of the provider may have added symbols.
+        self.refresh(kind, self.dispatcher.version());
+        self.views[kind as usize].index.published()
     }
 
     /// Adds the entry of a symbol that matches a route for every symbol for the first time.
@@ -277,18 +281,7 @@ impl Publisher {
             return Ok(None);
         }
         let ticks = clock::ticks();
-        let header = Header {
-            seq: 0,
-            provider_seq: 0,
-            venue_time: origin.venue_time,
-            received_time: origin.received_time,
-            dispatched_time: self.anchor.wall_at(ticks),
-            dispatched_ticks: ticks,
-            routing_version: view.version,
-            provider: self.provider,
-            symbol: origin.symbol,
-            kind: origin.kind,
-        };
+        let header = self.header(origin, view.version, ticks);
         let mut step = self.step(wanted);
         let seq = match content {
             Content::Payload(payload) if origin.kind.is_private() => {
@@ -298,14 +291,25 @@ impl Publisher {
             Content::Books(copies) => step.books(readers, header, copies)?,
         };
         self.last_ticks = ticks;
-        // Pairs with the fence of `Waker::wait`.
-        fence(Ordering::SeqCst);
-        for target in &self.views[wanted.kind as usize].index.entry(wanted.place).targets {
-            if target.waker.take_parked() {
-                self.wakes.push(Arc::clone(&target.waker));
-            }
-        }
+        wake_parked(&self.views[wanted.kind as usize].index.entry(wanted.place).targets, &mut self.wakes);
         Ok(Some(seq))
+    }
+
+    /// Returns the header of an event that is not yet numbered.
+    #[inline]
+    fn header(&mut self, origin: Origin, routing_version: u32, ticks: u64) -> Header {
+        Header {
+            seq: 0,
+            provider_seq: 0,
+            venue_time: origin.venue_time,
+            received_time: origin.received_time,
+            dispatched_time: self.anchor.wall_at(ticks),
+            dispatched_ticks: ticks,
+            routing_version,
+            provider: self.provider,
+            symbol: origin.symbol,
+            kind: origin.kind,
+        }
     }
 
     #[inline]
@@ -324,6 +328,18 @@ impl Publisher {
     #[inline]
     pub fn flush(&mut self) {
         wake_all(&mut self.wakes);
+    }
+}
+
+/// Collects the wake-ups of the readers that sleep, after an event was pushed to their queues.
+#[inline]
+fn wake_parked(targets: &[Target], wakes: &mut Vec<Arc<Waker>>) {
+    // Pairs with the fence of `Waker::wait`.
+    fence(Ordering::SeqCst);
+    for target in targets {
+        if target.waker.take_parked() {
+            wakes.push(Arc::clone(&target.waker));
+        }
     }
 }
 

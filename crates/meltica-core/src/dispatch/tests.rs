@@ -261,17 +261,20 @@ impl Plane {
         let symbol = SymbolId::intern(SYMBOLS[sent.symbol]);
         let publisher = &mut self.publishers[sent.provider][sent.publisher];
         let routes: Vec<_> = self.subscribers.iter().map(|s| best(&s.routes, sent)).collect();
-        let wanted = publisher.wanted(sent.kind, symbol);
-        prop_assert_eq!(wanted.is_some(), routes.iter().any(Option::is_some));
         // A notice is routed with its book, whatever the conditions of the book.
         let is_notice = sent.kind == Kind::BookGap;
         let matches = |route: &Declared| is_notice || route.meets(sent);
         let matched: Vec<bool> = routes.iter().map(|route| route.is_some_and(matches)).collect();
-        if let Some(wanted) = wanted {
+        let origin = Origin { kind: sent.kind, symbol, venue_time: None, received_time: 0 };
+        if is_notice {
+            let seq = publisher.publish_notice(origin, payload(sent)).unwrap();
+            prop_assert_eq!(seq, matched.contains(&true).then_some(self.last + 1));
+            self.last = seq.unwrap_or(self.last);
+        } else if let Some(wanted) = publisher.wanted(sent.kind, symbol) {
+            prop_assert!(routes.iter().any(Option::is_some));
             let deepest = routes.iter().flatten().map(|route| route.depth).max().unwrap_or(0);
             let depth = if sent.kind == Kind::BookSnapshot { deepest } else { 0 };
             prop_assert_eq!(wanted.depth, depth, "as deep as the deepest route");
-            let origin = Origin { kind: sent.kind, symbol, venue_time: None, received_time: 0 };
             let seq = if sent.kind == Kind::BookSnapshot {
                 publisher.publish_book(wanted, origin, |_, asked| assert_eq!(asked, depth)).unwrap()
             } else {
@@ -279,6 +282,8 @@ impl Plane {
             };
             prop_assert_eq!(seq, matched.contains(&true).then_some(self.last + 1));
             self.last = seq.unwrap_or(self.last);
+        } else {
+            prop_assert!(routes.iter().all(Option::is_none));
         }
         let (provider, key) = (publisher.provider(), (sent.provider, sent.kind, sent.symbol));
         if matched.contains(&true) {

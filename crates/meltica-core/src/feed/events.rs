@@ -1,12 +1,13 @@
 //! Publishes and counts the events of a feed.
 
 use super::FeedStats;
+use super::notices::OwedNotices;
 use crate::book::BookAssembler;
 use crate::dispatch::{NotDispatched, Origin, Publisher, Wanted};
 use crate::event::{Book, BookGap, Kind, Nanos, Payload, StaleReason};
 use crate::names::SymbolId;
 
-fn count(
+pub(super) fn count(
     stats: &FeedStats,
     kind: Kind,
     published: Result<Option<u64>, NotDispatched>,
@@ -60,6 +61,7 @@ pub(super) fn publish_book(
 pub(super) struct BookEvents<'f> {
     pub publisher: &'f mut Publisher,
     pub stats: &'f FeedStats,
+    pub owed: &'f mut OwedNotices,
     pub symbol: SymbolId,
     pub venue_time: Option<Nanos>,
     pub received_time: Nanos,
@@ -80,17 +82,15 @@ impl BookEvents<'_> {
 
     pub fn gap(&mut self, expected: u64, received: u64) -> Result<u32, NotDispatched> {
         self.stats.gaps.bump(1);
-        let n = self.notice(Kind::BookGap, Payload::BookGap(BookGap { expected, received }))?;
-        Ok(n + self.stale(StaleReason::Gap)?)
+        let payload = Payload::BookGap(BookGap { expected, received });
+        let gap = self.publisher.publish_notice(self.origin(Kind::BookGap), payload);
+        // The book is stale even if its readers cannot learn why.
+        let stale = self.stale(StaleReason::Gap);
+        Ok(count(self.stats, Kind::BookGap, gap)? + stale?)
     }
 
     pub fn stale(&mut self, reason: StaleReason) -> Result<u32, NotDispatched> {
-        self.stats.stale[reason as usize].bump(1);
-        self.notice(Kind::MarketStale, Payload::MarketStale(reason))
-    }
-
-    fn notice(&mut self, kind: Kind, mut payload: Payload) -> Result<u32, NotDispatched> {
-        let wanted = self.publisher.wanted(kind, self.symbol);
-        publish(self.publisher, self.stats, wanted, self.origin(kind), &mut payload)
+        self.owed.add(self.stats, self.symbol, reason, (self.venue_time, self.received_time));
+        self.owed.publish(self.publisher, self.stats)
     }
 }

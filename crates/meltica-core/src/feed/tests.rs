@@ -5,11 +5,13 @@ use crate::bus::{Item, OverflowPolicy, Reader, fixtures};
 use crate::codec::fixtures::{ALL, DIFF, SNAPSHOT, TICKER, TRADE, binance_spec, wrap};
 use crate::codec::{MAX_FRAME, MAX_LEVELS, Match, MessageSpec, Role};
 use crate::dispatch::{Dispatcher, Route, RouteKey};
+use crate::event::Kind;
 use crate::names::ProviderId;
 use crate::pool::{DepthClass, Pools};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+mod beliefs;
 mod restart;
 mod source;
 

@@ -217,6 +217,12 @@ fn compile_routes(declared: &Bound<'_, PyAny>, filters: &Filters, depth: u32) ->
     for route in declared.try_iter()? {
         let (source, name, of): (String, String, Option<String>) = route?.cast::<PyTuple>()?.extract()?;
         let kind = kind(&name)?;
+        if kind.is_notice() {
+            return Err(value_error(format!(
+                "route {source}, {}: a notice has no routes; subscribe to the market data that it is about",
+                kind.name()
+            )));
+        }
         let name = |of: String| if kind == Kind::Extension { of } else { canonical(&of) };
         let provider = ProviderId::intern(&source);
         let symbol = of.map(|of| provider.routed(&name(of))).transpose().map_err(value_error)?;

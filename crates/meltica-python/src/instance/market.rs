@@ -20,15 +20,18 @@ struct Market {
     ask: Option<f64>,
     time: Nanos,
     has_book: bool,
+    has_ticker: bool,
     /// Until the next book.
     stale_book: bool,
+    /// Until the next ticker.
+    stale_ticker: bool,
     /// Until the next event of the feed.
     stale_feed: bool,
 }
 
 impl Market {
     fn is_stale(&self) -> bool {
-        self.stale_book || self.stale_feed
+        self.stale_book || self.stale_ticker || self.stale_feed
     }
 }
 
@@ -86,7 +89,7 @@ impl MarketView {
                 market.last = ticker.last.map(Decimal::to_f64).or(market.last);
                 market.bid = ticker.bid.map(Decimal::to_f64).or(market.bid);
                 market.ask = ticker.ask.map(Decimal::to_f64).or(market.ask);
-                market.stale_feed = false;
+                (market.has_ticker, market.stale_ticker, market.stale_feed) = (true, false, false);
             }
             Payload::Book(book) => {
                 let best = |levels: &[PriceLevel]| {
@@ -97,6 +100,7 @@ impl MarketView {
             }
             Payload::MarketStale(reason) => {
                 market.stale_feed |= reason.is_of_feed();
+                market.stale_ticker |= market.has_ticker && reason.is_of_feed();
                 market.stale_book |= market.has_book || !reason.is_of_feed();
             }
             _ => return,
@@ -197,7 +201,7 @@ impl PyMarketState {
         self.0.time
     }
 
-    /// bool: Whether the symbol's book is stale, or its feed: disconnected or silent.
+    /// bool: Whether the symbol's book or ticker is stale, or its feed: disconnected or silent.
     #[getter]
     fn stale(&self) -> bool {
         self.0.is_stale()

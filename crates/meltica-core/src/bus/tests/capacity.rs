@@ -26,8 +26,13 @@ fn route(provider: ProviderId, kind: Kind, symbol: Option<SymbolId>, depth: u32)
 }
 
 fn publish(publisher: &mut Publisher, kind: Kind, symbol: SymbolId, levels: usize) -> Option<u64> {
-    let wanted = publisher.wanted(kind, symbol)?;
     let origin = Origin { kind, symbol, venue_time: None, received_time: 0 };
+    if kind.is_notice() {
+        let gap = Payload::BookGap(BookGap { expected: 1, received: 2 });
+        let stale = Payload::MarketStale(StaleReason::Disconnected);
+        return publisher.publish_notice(origin, if kind == Kind::BookGap { gap } else { stale }).unwrap();
+    }
+    let wanted = publisher.wanted(kind, symbol)?;
     let (price, quantity) = (Decimal::from_i64(1), Decimal::from_i64(1));
     let payload = match kind {
         Kind::BookSnapshot => {
@@ -38,9 +43,7 @@ fn publish(publisher: &mut Publisher, kind: Kind, symbol: SymbolId, levels: usiz
             return published.unwrap();
         }
         Kind::Trade => Payload::Trade(Trade { id: VenueId::Number(1), side: None, price, quantity }),
-        Kind::Ticker => Payload::Ticker(Ticker { last: Some(price), ..Ticker::default() }),
-        Kind::BookGap => Payload::BookGap(BookGap { expected: 1, received: 2 }),
-        _ => Payload::MarketStale(StaleReason::Disconnected),
+        _ => Payload::Ticker(Ticker { last: Some(price), ..Ticker::default() }),
     };
     publisher.publish(wanted, origin, payload).unwrap()
 }
@@ -243,7 +246,7 @@ fn symbols_beyond_the_limit_are_left_out_and_named() {
 
 #[test]
 fn symbols_that_were_left_out_are_admitted_once_there_is_room() {
-    let pools = Pools::new(400_000);
+    let pools = Pools::new(700_000);
     let dispatcher = Dispatcher::new(Arc::clone(&pools));
     let (greedy, other) = (provider("claims-retry"), provider("claims-leaving"));
     let routes = vec![route(other, Kind::Trade, None, 0)];
@@ -274,6 +277,30 @@ fn symbols_that_were_left_out_are_admitted_once_there_is_room() {
     let mut items = Vec::new();
     reader.read(dispatcher.watermark(), 16, &mut items);
     assert_eq!(items.len(), symbols.len());
+}
+
+#[test]
+fn symbols_that_were_left_out_are_admitted_after_another_growth() {
+    let dispatcher = Dispatcher::new(Pools::new(360_000));
+    let (greedy, other) = (provider("claims-raced"), provider("claims-raced-leaving"));
+    let routes = vec![route(other, Kind::Trade, None, 0)];
+    let (leaving, leaving_reader, id) =
+        subscribed(&dispatcher, DEFAULT_POLICIES, Size::of(128), routes, &Arc::default());
+    let routes = vec![route(greedy, Kind::Ticker, None, 0)];
+    let (queue, _reader, _) =
+        subscribed(&dispatcher, DEFAULT_POLICIES, Size::of(16), routes, &Arc::default());
+    let mut publisher = Publisher::new(&dispatcher, greedy);
+    for i in 0..140 {
+        publish(&mut publisher, Kind::Ticker, SymbolId::intern(&format!("RACED-{i:03}")), 0);
+    }
+    assert!(!queue.left_out().is_empty());
+    dispatcher.unsubscribe(id);
+    dispatcher.close(&leaving);
+    drop((leaving, leaving_reader));
+    // Another thread grows the claim between a retry's steps.
+    assert!(queue.retry_growth());
+    assert!(dispatcher.retry_growth(&queue));
+    assert!(queue.left_out().is_empty(), "{:?}", queue.left_out());
 }
 
 #[test]
@@ -356,8 +383,7 @@ fn trades_learn_that_their_feed_is_lost_and_not_that_a_book_is() {
         [(StaleReason::Gap, [1, 0]), (StaleReason::Disconnected, [1, 1]), (StaleReason::Silent, [1, 1])]
     {
         let origin = Origin { kind: Kind::MarketStale, symbol: of, venue_time: None, received_time: 0 };
-        let wanted = publisher.wanted(Kind::MarketStale, of).unwrap();
-        publisher.publish(wanted, origin, Payload::MarketStale(reason)).unwrap();
+        publisher.publish_notice(origin, Payload::MarketStale(reason)).unwrap();
         for ((_, reader, _), expected) in readers.iter_mut().zip(expected) {
             let mut items = Vec::new();
             reader.read(dispatcher.watermark(), 4, &mut items);

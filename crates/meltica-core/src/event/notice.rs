@@ -1,0 +1,58 @@
+//! Notices: reports that market data of a symbol is not valid.
+
+use super::{Kind, Payload};
+
+/// The subject of a notice. A later notice replaces an earlier one of the same symbol in a queue only if both have the
+/// same subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Notice {
+    /// A hole in the sequence of a book.
+    Gap,
+    /// A stale book.
+    StaleBook,
+    /// A stale feed: every kind of market data of the symbol.
+    StaleFeed,
+}
+
+impl Notice {
+    /// The number of subjects.
+    pub const COUNT: usize = 3;
+
+    /// Returns the subject of a notice, or `None` if the payload is that of another kind.
+    pub const fn of(payload: &Payload) -> Option<Self> {
+        match payload {
+            Payload::BookGap(_) => Some(Self::Gap),
+            Payload::MarketStale(reason) if reason.is_of_feed() => Some(Self::StaleFeed),
+            Payload::MarketStale(_) => Some(Self::StaleBook),
+            _ => None,
+        }
+    }
+
+    /// Returns the kind of the notice's events.
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::Gap => Kind::BookGap,
+            Self::StaleBook | Self::StaleFeed => Kind::MarketStale,
+        }
+    }
+
+    /// Returns the kinds of market data whose subscribers receive the notice.
+    pub const fn concerns(self) -> &'static [Kind] {
+        match self {
+            Self::Gap | Self::StaleBook => &[Kind::BookSnapshot],
+            Self::StaleFeed => &[Kind::BookSnapshot, Kind::Trade, Kind::Ticker],
+        }
+    }
+}
+
+impl Kind {
+    /// Returns the notices that subscribers of the kind receive.
+    pub const fn notices(self) -> &'static [Notice] {
+        match self {
+            Self::BookSnapshot => &[Notice::Gap, Notice::StaleBook, Notice::StaleFeed],
+            Self::Trade | Self::Ticker => &[Notice::StaleFeed],
+            _ => &[],
+        }
+    }
+}
