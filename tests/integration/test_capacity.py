@@ -62,7 +62,7 @@ def test_symbols_without_room_are_logged_until_they_are_admitted(caplog: pytest.
     keeper.start()
     greedy = host.add("greedy", callbacks={}, routes=[("p", "Ticker", None)])
     greedy.start()
-    run = LambdaInstance(None, greedy)  # pyright: ignore[reportArgumentType]
+    run = LambdaInstance(None, greedy, None)  # pyright: ignore[reportArgumentType]
     p = core.producer("p")
     caplog.set_level(logging.INFO)
     for number in range(300):
