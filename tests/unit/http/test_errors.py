@@ -4,7 +4,7 @@ import logging
 
 import msgspec
 import pytest
-from litestar.exceptions import MethodNotAllowedException, NotFoundException
+from litestar.exceptions import MethodNotAllowedException, NotFoundException, ValidationException
 
 from meltica import errors
 from meltica.api.envelope import Failure
@@ -27,6 +27,12 @@ TABLE: dict[str, tuple[Exception, int, str, str]] = {
     "ChangeInDoubt": (errors.ChangeInDoubt("unknown"), 503, "outcome_unknown", "unknown"),
     "LockNotHeld": (errors.LockNotHeld("not held"), 503, "lock_not_held", "not held"),
     "NotReady": (NotReady({"lock": "is not held"}), 503, "not_ready", "lock is not held"),
+    "ValidationException": (
+        ValidationException(extra=[{"key": "order_id", "message": "Invalid UUID"}]),
+        400,
+        "invalid_parameter",
+        "`orderId`: Invalid UUID",
+    ),
     "NotFoundException": (
         NotFoundException(),
         404,
