@@ -199,7 +199,7 @@ class Gateway:
         self.providers = ProviderManager(
             self.core, self.settings.supervision.policy(), providers, self.state_writer
         )
-        self.trading = GatewayTrading(
+        trading = self.trading = GatewayTrading(
             self.settings,
             self.core,
             self.postgres or self.database.dsn,
@@ -219,6 +219,7 @@ class Gateway:
             self.state_writer,
             nonblocking=nonblocking,
             spin=default_spin(processors()) if spin is None else spin,
+            trading=trading,
         )
         for spec in self.loaded.providers.values():
             self.providers.add(spec)

@@ -109,16 +109,21 @@ class InstanceManager:
     async def begin(self, patience: float = START_PATIENCE) -> None:
         """Starts every instance whose desired state is running; a failure does not affect the others.
 
-        Waits at most `patience` seconds for the starts, so that instances receive the first events.
+        Waits at most `patience` seconds for the starts, so that instances receive the first events; not for
+        those that wait for the accounts of providers.
         """
         loop = asyncio.get_running_loop()
         desired = [instance for instance in self.all() if instance.desired is Desired.RUNNING]
         for instance in desired:
             self._run_in_background(self._begin(instance))
+        await asyncio.sleep(0)
         self._watch.supervise(self._stuck_seconds)
         loop.add_reader(self._watch.fileno(), self.check)
-        if self._background:
-            await asyncio.wait(set(self._background), timeout=patience)
+        deadline = loop.time() + patience
+        while any(each.actual is InstanceState.STARTING and each.waiting is None for each in desired):
+            if not self._background or loop.time() >= deadline:
+                return
+            await asyncio.wait(set(self._background), timeout=0.02, return_when=asyncio.FIRST_COMPLETED)
 
     def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

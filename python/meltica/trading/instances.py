@@ -192,21 +192,25 @@ class Instances:
 
     def stop_orders(self, trader: Trader) -> None:
         """Refuses orders of the instance from now on; cancels pass."""
-        run = self._runs[trader]
-        run.trader.stop_orders()
-        self._desk.stop_orders(run.owner)
+        run = self._runs.get(trader)
+        if run is not None:
+            run.trader.stop_orders()
+            self._desk.stop_orders(run.owner)
 
     def suspend(self, trader: Trader) -> None:
         """Refuses orders until `resume`, and cancels the open ones unless they are kept."""
         self.stop_orders(trader)
-        self._cancel_unless_kept(self._runs[trader])
+        run = self._runs.get(trader)
+        if run is not None:
+            self._cancel_unless_kept(run)
 
     def resume(self, trader: Trader) -> None:
         """Ends `suspend`."""
-        run = self._runs[trader]
-        run.trader.resume_orders()
-        with self._desk.lock:
-            self._desk.gate.open(run.owner)
+        run = self._runs.get(trader)
+        if run is not None:
+            run.trader.resume_orders()
+            with self._desk.lock:
+                self._desk.gate.open(run.owner)
 
     async def close(self, trader: Trader) -> None:
         """Cancels the open orders unless they are kept, and ends the callbacks; does not wait for ends."""
