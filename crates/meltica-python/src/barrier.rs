@@ -3,6 +3,7 @@
 use crate::locks::Lock;
 use meltica_core::dispatch::{Dispatcher, StopFlag};
 use pyo3::prelude::*;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -33,6 +34,9 @@ pub trait Drains: Send + Sync {
 
     /// Returns the callback that runs.
     fn running(&self) -> Option<Running>;
+
+    /// Returns the id of an instance of the host by its number.
+    fn lambda(&self, number: u64) -> Option<String>;
 
     /// Updates which callback has blocked the thread for more than `limit_ns`; returns whether that changed.
     fn check_blocked(&self, limit_ns: u64) -> bool;
@@ -88,6 +92,15 @@ impl Barrier {
     /// Returns the callbacks that run.
     pub fn running(&self) -> Vec<Running> {
         self.hosts().iter().filter_map(|host| host.running()).collect()
+    }
+
+    /// Returns the ids of instances by their numbers, sorted.
+    pub fn lambdas(&self, numbers: &BTreeSet<u64>) -> Vec<String> {
+        let hosts = self.hosts();
+        let id = |number: &u64| hosts.iter().find_map(|host| host.lambda(*number));
+        let mut ids: Vec<_> = numbers.iter().filter_map(id).collect();
+        ids.sort();
+        ids
     }
 
     /// Updates which callbacks have blocked their threads for more than `limit_ns`; returns whether that changed.

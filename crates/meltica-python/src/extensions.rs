@@ -7,10 +7,16 @@ use meltica_core::dispatch::{Dispatcher, NotDispatched, Origin, Publisher, StopF
 use meltica_core::event::{Extension, Kind, Nanos, Payload};
 use meltica_core::names::ProviderId;
 use pyo3::prelude::*;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The provider name of events that lambdas emit.
 pub const LAMBDAS: &str = "meltica";
+
+/// Most rounds of responses within one step of a replay.
+const ROUNDS: usize = 1000;
+/// Most extensions within one step of a replay.
+const EMITTED: usize = 100_000;
 
 /// An extension that is published at the end of the current step of a replay.
 struct Emitted {
@@ -60,8 +66,10 @@ impl Extensions {
 
     /// Ends a step of a replay: publishes the extensions emitted in it, in the order of their instances, and those
     /// that lambdas emit in response, until none is left. False when `stop` ended the wait for the hosts.
+    ///
+    /// Raises `LambdaError`, with the lambdas, after [`ROUNDS`] of responses or [`EMITTED`] extensions.
     pub fn settle(&self, barrier: &Barrier, stop: &StopFlag) -> PyResult<bool> {
-        const ROUNDS: usize = 1000;
+        let (mut total, mut origins) = (0, BTreeSet::new());
         for _ in 0..ROUNDS {
             if !barrier.drain_until(stop) {
                 return Ok(false);
@@ -69,6 +77,11 @@ impl Extensions {
             let mut emitted = std::mem::take(&mut *self.outbox.lock());
             if emitted.is_empty() {
                 return Ok(true);
+            }
+            total += emitted.len();
+            origins = emitted.iter().map(|e| e.origin).collect();
+            if total > EMITTED {
+                break;
             }
             emitted.sort_by_key(|e| e.origin);
             for Emitted { extension, time, .. } in emitted {
@@ -83,8 +96,12 @@ impl Extensions {
                 }
             }
         }
+        // Published by the next step otherwise.
+        self.outbox.lock().clear();
+        let names = barrier.lambdas(&origins).join(", ");
         Err(LambdaError::new_err(format!(
-            "replay stopped: lambdas kept emitting in response to each other for {ROUNDS} rounds within one event"
+            "replay stopped: the lambdas {names} keep responding to each other, with {total} extensions within one \
+             event; end the exchange in `on_extension`, for example after a number of responses"
         )))
     }
 }

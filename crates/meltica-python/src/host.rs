@@ -326,6 +326,10 @@ impl Drains for HostShared {
         Some(Running { lambda: instance.id.clone(), for_ns, thread: self.thread.load(Ordering::Relaxed) })
     }
 
+    fn lambda(&self, number: u64) -> Option<String> {
+        self.find(number).map(|instance| instance.id.clone())
+    }
+
     fn check_blocked(&self, limit_ns: u64) -> bool {
         let number = self.current.load(Ordering::Acquire);
         let blocked = if self.in_callback_ns(number) > limit_ns { number } else { 0 };
