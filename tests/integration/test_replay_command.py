@@ -65,6 +65,34 @@ LAMBDAS = """
                 except BaseException:
                     pass
 
+    class Hangs(meltica.Lambda):
+        def on_start(self):
+            print("starting", flush=True)
+            time.sleep(3600)
+        def on_trade(self, trade): ...
+
+    class Spins(Hangs):
+        def on_start(self):
+            print("starting", flush=True)
+            while True:
+                pass
+
+    class Ping(meltica.Lambda):
+        def on_trade(self, trade):
+            self.emit("ball", {})
+        def on_extension(self, extension):
+            self.emit("ball", {})
+
+    class Pong(Ping): ...
+
+    class Doubles(Ping):
+        def on_extension(self, extension):
+            self.emit("ball", {})
+            self.emit("ball", {})
+
+    class Quiet(meltica.Lambda):
+        def on_trade(self, trade): ...
+
     class Sends(meltica.Lambda):
         def on_trade(self, trade):
             self.emit("echo", {"of": trade, "price": trade.price_decimal})
@@ -169,6 +197,21 @@ def test_lambdas_receive_events_of_each_other(folder: Path) -> None:
     assert result["status"] == "ok"
     assert sender["emitted"] == receiver["delivered"]["Extension"] > 0
     assert f"received {sender['emitted']}" in done.stderr
+
+
+@pytest.mark.parametrize("host", ["shared", "thread"])
+@pytest.mark.parametrize("second", ["Pong", "Doubles"])
+def test_lambdas_that_emit_to_each_other_without_end_are_named(folder: Path, host: str, second: str) -> None:
+    names = ["Quiet", "Ping", second]
+    lambdas = [argument for name in names for argument in ("--lambda", f"mine.py:{name}")]
+    result = report(folder, *BINANCE, *lambdas, "--host", host)
+    assert (result["status"], result["exit_code"]) == ("lambda_failed", 3)
+    first, end = (
+        f"the lambdas {second}, Ping" if second < "Ping" else f"the lambdas Ping, {second}",
+        "end the",
+    )
+    assert result["error"].startswith(f"replay stopped: {first} keep responding to each other, with ")
+    assert end in result["error"]
 
 
 TRADE = '{"e":"trade","E":%d,"s":"BTCUSDT","t":%d,"p":"1.0","q":"2","T":%d,"m":true}'
@@ -354,6 +397,27 @@ def test_an_interrupt_ends_a_replay_with_an_endless_callback(folder: Path, name:
         out, _ = process.communicate(timeout=30)
     assert process.returncode == 130
     assert json.loads(out)["status"] == "interrupted"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT, which Windows does not have")
+@pytest.mark.parametrize("host", ["shared", "thread"])
+@pytest.mark.parametrize("name", ["Hangs", "Spins"])
+def test_an_interrupt_ends_a_start_that_hangs_and_names_it(folder: Path, name: str, host: str) -> None:
+    lambdas = ("--lambda", f"mine.py:{name}", "--lambda", "mine.py:Quiet")
+    arguments = command(*BINANCE, *lambdas, "--host", host, "--json")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, stdout=pipe, stderr=pipe, text=True, cwd=folder) as process:
+        assert process.stderr is not None
+        try:
+            assert "starting\n" in iter(process.stderr.readline, "")
+            process.send_signal(signal.SIGINT)
+            # The watch ends what cannot end by itself, but without a report.
+            out, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    result = json.loads(out)
+    assert (result["status"], result["error"]) == ("interrupted", f"interrupted while on_start of {name} ran")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT, which Windows does not have")

@@ -468,7 +468,8 @@ class Instance:
     def start(self) -> None:
         """Runs `on_start` on the host's thread, then starts the delivery of events.
 
-        Raises what `on_start` raised, or `LambdaError` if the instance was already started.
+        Raises what `on_start` raised, or `LambdaError` if the instance was already started, or if a stop has given up
+        waiting for `on_start`.
         """
     def stop(self, timeout: float = 5.0) -> bool:
         """Stops the delivery of events, runs `on_stop` on the host's thread and waits for it.

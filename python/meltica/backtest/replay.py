@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from meltica._core import Codec, Core, Watch
-from meltica.errors import LambdaError, MelticaError, ReplayError
+from meltica.errors import LambdaError, LambdaStopped, MelticaError, ReplayError
 from meltica.lambdas.base import Lambda
 from meltica.lambdas.definition import KINDS
 from meltica.lambdas.instances import LambdaInstance, Scope, add_instance
@@ -72,6 +72,7 @@ class Replay:
         self._hosts: list[Host] = []
         self._instances: list[LambdaInstance] = []
         self._stopping = threading.Event()
+        self._interrupted_start: str | None = None
         self._failure: BaseException | None = None
         self._started_ns = self._ended_ns = time.monotonic_ns()
         for run in runs:
@@ -94,7 +95,8 @@ class Replay:
         self._started_ns = time.monotonic_ns()
         try:
             for instance in self._instances:
-                self._start(instance)
+                if not self._stopping.is_set():
+                    self._start(instance)
             thread = threading.Thread(target=self._play, name="meltica-replay", daemon=True)
             thread.start()
             wait(thread)
@@ -110,9 +112,15 @@ class Replay:
         return Watch(self._core)
 
     def stop(self) -> None:
-        """Ends `run` soon. Thread-safe."""
+        """Ends `run` soon, also while `on_start` of a lambda runs. Thread-safe."""
         self._stopping.set()
         self._adapter.stop()
+        for instance in self._instances:
+            state = instance.state
+            if state == "starting":
+                self._interrupted_start = instance.id
+            if state in ("created", "starting"):
+                instance.stop(0.0)
 
     def finish(self, timeout: float = STOP_SECONDS) -> bool:
         """Stops the lambdas and their threads; returns False when one is stuck in a callback."""
@@ -128,6 +136,8 @@ class Replay:
         if status == "ok" and broken:
             status = "lambda_failed"
             error = "; ".join(f"{s['id']} {_cause(s)}" for s in broken)
+        if status == "interrupted" and self._interrupted_start is not None:
+            error = f"interrupted while on_start of {self._interrupted_start} ran"
         providers = {name: producer.stats() for name, producer in self._producers.items()}
         if status == "ok" and (fault := self._refused(providers)):
             status, error = "input_damaged", fault
@@ -183,7 +193,9 @@ class Replay:
     def _start(self, instance: LambdaInstance) -> None:
         try:
             instance.start()
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, LambdaStopped) as error:
+            if self._stopping.is_set():
+                return
             raise LambdaRaised(f"{instance.id}: on_start raised {type(error).__name__}: {error}") from error
 
     def _play(self) -> None:

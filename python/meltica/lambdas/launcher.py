@@ -224,7 +224,12 @@ class Launcher:
         host = instance.host
 
         def end() -> None:
-            if run.stop(1.0) and run.trading is not None and instance.spec.host != "shared":
+            if not run.stop(1.0):
+                text = (
+                    "instance %s is stuck: its start was stopped, but a callback on its host does not return"
+                )
+                log.error(text, instance.id)
+            elif run.trading is not None and instance.spec.host != "shared":
                 assert host is not None
                 host.stop(1.0)
 

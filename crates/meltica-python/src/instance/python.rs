@@ -60,7 +60,8 @@ impl PyInstance {
 
     /// Runs `on_start` on the host's thread, then starts the delivery of events.
     ///
-    /// Raises what `on_start` raised, or `LambdaError` if the instance was already started.
+    /// Raises what `on_start` raised, or `LambdaError` if the instance was already started, or if a stop has given up
+    /// waiting for `on_start`.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
         let (instance, host) = (&self.shared, &self.shared.host);
         host.refuse_own_thread("start")?;
@@ -69,6 +70,12 @@ impl PyInstance {
         loop {
             match py.detach(|| receiver.lock().recv_timeout(SIGNALS)) {
                 Ok(result) => return result,
+                Err(mpsc::RecvTimeoutError::Timeout) if instance.state() == State::Stuck => {
+                    return Err(LambdaError::new_err(format!(
+                        "instance {} not started: it was stopped while a callback on its host did not return",
+                        instance.id
+                    )));
+                }
                 Err(mpsc::RecvTimeoutError::Timeout) => py.check_signals()?,
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     return Err(LambdaError::new_err("instance not started: the host's thread has ended"));

@@ -16,7 +16,7 @@ CODES = exit_codes(
     {
         0: "replayed to the end; the report counts callbacks that raised",
         2: "invalid option, file, lambda or config",
-        3: "a lambda failed: it did not start, got stuck, or exceeded --max-errors",
+        3: "a lambda failed: it did not start, got stuck, exceeded --max-errors, or emitted without end",
         4: "a recording is damaged, not in nanoseconds, or without a frame that could be decoded",
         130: "interrupted",
     }

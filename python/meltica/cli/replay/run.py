@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from meltica.backtest.replay import EXIT_CODES, LambdaRaised, Replay, Status
-from meltica.errors import MelticaError, ReplayError
+from meltica.backtest.replay import EXIT_CODES, Replay, Status
+from meltica.errors import LambdaError, MelticaError, ReplayError
 
 if TYPE_CHECKING:
     from meltica.adapters.replay.adapter import ReplayAdapter
@@ -32,7 +32,7 @@ def run(session: Replay, adapter: "ReplayAdapter", output: "JsonOutput | None") 
     with _screen(adapter), _interruptible(session) as interrupted:
         try:
             session.run(_wait)
-        except LambdaRaised as failure:
+        except LambdaError as failure:
             status, error = "lambda_failed", str(failure)
         except ReplayError as failure:
             status, error = "input_damaged", str(failure)
