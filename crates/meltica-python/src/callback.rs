@@ -2,10 +2,56 @@
 //!
 //! `Step::deliver` in `host/thread.rs` decides when: once per event and seat that has a callback for the event's kind.
 
+use crate::exit::Hang;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyAny;
 use std::cell::UnsafeCell;
+
+/// A vectorcall entry that an ending interpreter may unwind, see [`crate::exit`].
+type Enter = unsafe extern "C-unwind" fn(
+    *mut ffi::PyObject,
+    *const *mut ffi::PyObject,
+    usize,
+    *mut ffi::PyObject,
+) -> *mut ffi::PyObject;
+
+/// Makes a call that parks the thread if the interpreter ends meanwhile.
+///
+/// # Safety
+/// As for `PyObject_Vectorcall`: `enter` belongs to `function`, and the arguments match `flags`.
+#[inline]
+unsafe fn guarded(
+    enter: ffi::vectorcallfunc,
+    function: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    flags: usize,
+) -> *mut ffi::PyObject {
+    let hang = Hang;
+    // SAFETY: the two ABIs differ only in what an unwind does; the call is valid by the caller's promise.
+    let result = unsafe {
+        let enter = std::mem::transmute::<ffi::vectorcallfunc, Enter>(enter);
+        enter(function, arguments, flags, std::ptr::null_mut())
+    };
+    std::mem::forget(hang);
+    result
+}
+
+/// Calls a Python function, and parks the thread if the interpreter ends meanwhile.
+pub fn call<'py>(
+    function: &Bound<'py, PyAny>,
+    arguments: &[&Bound<'py, PyAny>],
+) -> PyResult<Bound<'py, PyAny>> {
+    let pointers: Vec<_> = arguments.iter().map(|argument| argument.as_ptr()).collect();
+    // Hidden from the compiler, which would otherwise use the declaration of the entry, that it never unwinds.
+    let enter = std::hint::black_box(ffi::PyObject_Vectorcall as ffi::vectorcallfunc);
+    // SAFETY: the function and the arguments are live objects, and the result is a new reference or null.
+    unsafe {
+        let result = guarded(enter, function.as_ptr(), pointers.as_ptr(), pointers.len());
+        Bound::from_owned_ptr_or_err(function.py(), result)
+    }
+}
 
 /// A callable of one argument. A bound method is unpacked, so that it costs one call instead of two.
 pub struct Callback {
@@ -39,9 +85,7 @@ impl Callback {
         // SAFETY: all pointers are live objects for the duration of the call, `args` has at least the stated length, the
         // callee may overwrite only `args[0]`, a slot of ours, as the offset flag says, and `enter` belongs to
         // `function`.
-        let result = unsafe {
-            (self.enter)(self.function.as_ptr(), args.as_ptr().add(1), flags, std::ptr::null_mut())
-        };
+        let result = unsafe { guarded(self.enter, self.function.as_ptr(), args.as_ptr().add(1), flags) };
         if result.is_null() {
             return Err(PyErr::fetch(py));
         }
@@ -97,7 +141,10 @@ pub fn raise_in_thread(_py: Python<'_>, ident: u64, exception: &Bound<'_, PyAny>
 ///
 /// Clearing it with a null exception would leave the interpreter's eval breaker set permanently, in every thread.
 pub fn absorb_pending(py: Python<'_>) {
-    let _ = py.eval(c"None", None, None);
+    static NOTHING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let nothing = || py.eval(c"lambda: None", None, None).map(Bound::unbind);
+    // A failure is the exception, raised before the function exists.
+    let _ = NOTHING.get_or_try_init(py, nothing).and_then(|nothing| call(nothing.bind(py), &[]));
 }
 
 /// Returns the interpreter's id of the calling thread.

@@ -1,10 +1,10 @@
 //! Conversions between the core's values and Python's, in one place.
 
+use crate::callback::call;
 use meltica_core::decimal::Decimal;
 use meltica_core::event::{Kind, Liquidity, Nanos, Side};
 use meltica_core::names::{ProviderId, SymbolId};
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyType};
@@ -164,16 +164,20 @@ pub fn py_provider(py: Python<'_>, id: ProviderId) -> Bound<'_, PyString> {
 /// Parses JSON with Python's own parser.
 pub fn json_loads<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
     static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    LOADS.import(py, "json", "loads")?.call1((text,))
+    call(LOADS.import(py, "json", "loads")?, &[&PyString::new(py, text)])
 }
 
 /// Renders JSON with Python's own encoder, compact.
 pub fn json_dumps(value: &Bound<'_, PyAny>) -> PyResult<String> {
-    static DUMPS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static ENCODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = value.py();
-    let options = pyo3::types::PyDict::new(py);
-    options.set_item(intern!(py, "separators"), (",", ":"))?;
-    options.set_item(intern!(py, "allow_nan"), false)?;
-    options.set_item(intern!(py, "ensure_ascii"), false)?;
-    DUMPS.import(py, "json", "dumps")?.call((value,), Some(&options))?.extract()
+    let encode = ENCODE.get_or_try_init(py, || {
+        let options = pyo3::types::PyDict::new(py);
+        options.set_item("separators", (",", ":"))?;
+        options.set_item("allow_nan", false)?;
+        options.set_item("ensure_ascii", false)?;
+        let encoder = py.import("json")?.getattr("JSONEncoder")?.call((), Some(&options))?;
+        encoder.getattr("encode").map(Bound::unbind)
+    })?;
+    call(encode.bind(py), &[value])?.extract()
 }

@@ -15,6 +15,7 @@ use crate::barrier::{Drains, Running};
 use crate::callback::{Callback, absorb_pending, raise_in_thread};
 use crate::core::CoreShared;
 use crate::errors::LambdaError;
+use crate::exit;
 use crate::instance::{InstanceShared, Plan, State};
 use crate::locks::{Lock, Rank};
 use meltica_core::bus::{Policies, Waker};
@@ -88,6 +89,10 @@ pub struct HostShared {
     ident: AtomicU64,
     /// Whether an exception was raised in the thread that may still be pending.
     interrupted: AtomicBool,
+    /// Whether this is the child of a fork that a callback of this host made.
+    forked: AtomicBool,
+    /// Whether the interpreter ends without this host.
+    abandoned: AtomicBool,
     /// Number of the instance whose callback runs, 0 between callbacks.
     current: AtomicU64,
     /// When that callback began, in ticks.
@@ -124,6 +129,8 @@ impl HostShared {
             ended: OnceLock::new(),
             ident: AtomicU64::new(0),
             interrupted: AtomicBool::new(false),
+            forked: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
             current: AtomicU64::new(0),
             started: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
@@ -228,8 +235,43 @@ impl HostShared {
         result
     }
 
+    /// Raises `exception` in the callback that runs, and lets no other one start.
+    pub fn interrupt_any(&self, py: Python<'_>, exception: &Bound<'_, PyAny>) {
+        for instance in self.instances() {
+            instance.enter(State::Stopping);
+        }
+        let number = self.current.load(Ordering::Acquire);
+        if number != 0 {
+            self.interrupt(py, exception, number);
+        }
+    }
+
+    /// Ends the process when the callback that runs returns. For a child that it has forked.
+    pub fn end_with_callback(&self) {
+        self.forked.store(true, Ordering::Relaxed);
+        self.interrupted.store(true, Ordering::Relaxed);
+    }
+
+    /// Parks the thread when the callback that runs returns; false between callbacks. The caller ends the interpreter.
+    ///
+    /// The caller is attached, so the thread is in Python code of the callback: it cannot have left it unnoticed.
+    pub fn abandon(&self, _py: Python<'_>) -> bool {
+        let running = self.current.load(Ordering::Acquire) != 0;
+        if running {
+            self.abandoned.store(true, Ordering::Relaxed);
+            self.interrupted.store(true, Ordering::Release);
+        }
+        running
+    }
+
     #[cold]
     fn absorb_interrupt(&self, py: Python<'_>) {
+        if self.forked.load(Ordering::Relaxed) {
+            exit::end_child();
+        }
+        if self.abandoned.load(Ordering::Relaxed) {
+            py.detach(|| drop(exit::Hang));
+        }
         self.interrupted.store(false, Ordering::Relaxed);
         absorb_pending(py);
     }

@@ -19,6 +19,7 @@ mod convert;
 mod core;
 mod errors;
 mod events;
+mod exit;
 mod extensions;
 mod feeds;
 mod filter;
@@ -47,8 +48,8 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = true)]
 mod _core {
     use super::{
-        add_part, benchmark, book, codec, core, errors, events, filter, host, instance, intents, market,
-        producer, simulator, watch,
+        add_part, benchmark, book, codec, core, errors, events, exit, filter, host, instance, intents,
+        market, producer, simulator, watch,
     };
     use pyo3::prelude::*;
 
@@ -58,6 +59,7 @@ mod _core {
         module.add("BUILD_PROFILE", env!("MELTICA_PROFILE"))?;
         module.add("BUILD_TARGET", env!("MELTICA_TARGET"))?;
         errors::register(module)?;
+        exit::register(module)?;
         codec::register(module)?;
         filter::register(module)?;
         instance::register(module)?;

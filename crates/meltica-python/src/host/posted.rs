@@ -9,6 +9,7 @@
 
 use super::thread::Loop;
 use super::{HostShared, seat::Seat};
+use crate::callback::call;
 use crate::instance::{POSTED_LIMIT, State};
 use meltica_core::clock;
 use pyo3::prelude::*;
@@ -141,7 +142,7 @@ impl Seat {
         function: &Py<PyAny>,
     ) -> Option<u64> {
         let started = clock::ticks();
-        let result = host.watched(py, self.instance.number, started, || function.call0(py));
+        let result = host.watched(py, self.instance.number, started, || call(function.bind(py), &[]));
         if clock::elapsed_ns(started, clock::ticks()) >= self.member.slow_ns {
             self.instance.stats.slow.bump(1);
         }

@@ -3,6 +3,7 @@
 use super::posted::Share;
 use super::timers::Beat;
 use super::{HostShared, Member, Signature};
+use crate::callback::call;
 use crate::errors::LambdaStopped;
 use crate::instance::InstanceShared;
 use crate::routes::Routes;
@@ -10,6 +11,7 @@ use meltica_core::bus::Queue;
 use meltica_core::clock;
 use meltica_core::event::Kind;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
@@ -79,9 +81,9 @@ impl Seat {
     /// Reports an exception, or a warning, to `on_error`.
     pub fn report(&self, py: Python<'_>, host: &HostShared, callback: &str, error: &PyErr) {
         if let Some(on_error) = &self.member.on_error {
-            let arguments = (callback, error.clone_ref(py).into_value(py));
-            let call = || on_error.bind(py).call1(arguments);
-            if let Err(second) = host.watched(py, self.instance.number, clock::ticks(), call) {
+            let (callback, error) = (PyString::new(py, callback), error.value(py));
+            let handle = || call(on_error.bind(py), &[&callback, error]);
+            if let Err(second) = host.watched(py, self.instance.number, clock::ticks(), handle) {
                 second.write_unraisable(py, Some(on_error.bind(py)));
             }
         }

@@ -5,8 +5,9 @@ use super::posted::{Ending, Share};
 use super::seat::{Group, Seat, count_losses, losses};
 use super::{Command, HostShared, Signature};
 use crate::barrier::Drains;
-use crate::callback::thread_ident;
+use crate::callback::{call, thread_ident};
 use crate::errors::LambdaError;
+use crate::exit::{Hang, Live};
 use crate::instance::{InstanceShared, Plan, State};
 use crate::routes::Routes;
 use crate::watch::thread_number;
@@ -117,7 +118,9 @@ impl<'py> Step<'_, 'py> {
 
 /// Starts the host's thread.
 pub fn spawn(shared: Arc<HostShared>, name: &str) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let live = Live::new(&shared);
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        live.adopt();
         let core = Arc::clone(&shared.core);
         shared.waker.adopt();
         let drains: Arc<dyn Drains> = Arc::<HostShared>::clone(&shared);
@@ -127,7 +130,9 @@ pub fn spawn(shared: Arc<HostShared>, name: &str) -> std::io::Result<std::thread
                 shared.ident.store(thread_ident(py)?, Ordering::Release);
                 shared.thread.store(thread_number(), Ordering::Relaxed);
                 let mut host = Loop::new(&shared);
+                let hang = Hang;
                 while host.step(py) {}
+                std::mem::forget(hang);
                 Ok(())
             });
             let reason = match catch_unwind(run) {
@@ -138,6 +143,7 @@ pub fn spawn(shared: Arc<HostShared>, name: &str) -> std::io::Result<std::thread
             shared.end(reason);
         });
         core.barrier.exit(&drains);
+        drop(live);
     })
 }
 
@@ -300,7 +306,8 @@ impl Loop {
             return stopped("before `on_start`");
         }
         if let Some(on_start) = &plan.member.on_start {
-            let result = self.shared.watched(py, instance.number, clock::ticks(), || on_start.call0(py));
+            let result =
+                self.shared.watched(py, instance.number, clock::ticks(), || call(on_start.bind(py), &[]));
             if let Err(error) = result {
                 *instance.last_error.lock() = Some(error.to_string());
                 // A `stop` may have timed out in the meantime. A stuck instance stays stuck.
@@ -380,7 +387,7 @@ impl Loop {
     pub fn finish(&self, py: Python<'_>, mut seat: Seat, end: State) {
         let number = seat.instance.number;
         if let Some(on_stop) = &seat.member.on_stop {
-            let result = self.shared.watched(py, number, clock::ticks(), || on_stop.call0(py));
+            let result = self.shared.watched(py, number, clock::ticks(), || call(on_stop.bind(py), &[]));
             if let Err(error) = result {
                 let _ = seat.failure(py, &self.shared, "on_stop", &error);
             }
