@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from meltica.errors import OrderRefused
+from meltica.model.account import LastCheck, unchecked
 from meltica.model.enums import Mode, OrderState, Side
 from meltica.model.fills import Fill, FillMark
 from meltica.model.orders import NewOrder, OrderSnapshot
@@ -31,11 +32,12 @@ class Account(LossyAccount):
     refusals: list[str]
     while_reading: threading.Event
 
-    async def submit(self, order: NewOrder) -> OrderSnapshot:
+    async def submit(self, order: NewOrder, last_check: LastCheck = unchecked) -> OrderSnapshot:
         """Sends an order, unless a refusal waits."""
         if self.refusals:
+            last_check()
             raise OrderRefused(self.refusals.pop())
-        return await super().submit(order)
+        return await super().submit(order, last_check)
 
     async def fills_since(self, marks: Mapping[str, FillMark]) -> Sequence[Fill]:
         """Returns the fills; the venue trades right after it has answered."""

@@ -1,14 +1,31 @@
-"""A gateway that is suspended while another one takes over writes nothing when it goes on."""
+"""A gateway that is suspended while another one takes over writes and sends nothing when it goes on."""
 
+import asyncio
 import os
 import random
 import signal
+import subprocess
+import sys
 
 import psycopg
 import pytest
 
 from meltica.persistence.lock import LOCK
+from meltica.trading import clock
+from meltica.trading.state_machine import MAX_AGE
+from tests.support.paths import ROOT
+from tests.support.scripted import Http, reply
+from tests.support.trading_gateway import ORDERS
 from tests.support.trading_process import lines, running
+
+
+def end_lock_session(session: psycopg.Connection) -> None:
+    """Ends the session of the lock, as a partition of the network does."""
+    session.execute(
+        "select pg_terminate_backend(pid, 5000) from pg_locks where locktype = 'advisory' and granted"
+        " and (classid::bigint << 32 | objid::bigint) = %s",
+        [LOCK],
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -17,12 +34,7 @@ def test_a_suspended_gateway_writes_nothing_after_another_took_over(database_url
     with running("writer", database_url) as first, psycopg.connect(database_url, autocommit=True) as session:
         lines(first, chance.randint(1, 60))
         os.kill(first.pid, signal.SIGSTOP)
-        # A partition of the network ends the session of the lock in the same way.
-        session.execute(
-            "select pg_terminate_backend(pid, 5000) from pg_locks where locktype = 'advisory' and granted"
-            " and (classid::bigint << 32 | objid::bigint) = %s",
-            [LOCK],
-        )
+        end_lock_session(session)
         with running("writer", database_url) as second:
             assert lines(second, 1)
             row = session.execute("select count(*) from meltica.orders where instance = %s", [str(first.pid)])
@@ -33,3 +45,37 @@ def test_a_suspended_gateway_writes_nothing_after_another_took_over(database_url
             assert first.wait() == 1, "refused"
         after = session.execute("select count(*) from meltica.orders where instance = %s", [str(first.pid)])
         assert after.fetchone() == before
+
+
+@pytest.mark.parametrize(("place", "reason"), [("queue", "persistence_unavailable"), ("account", "too_late")])
+async def test_no_order_of_a_suspended_gateway_leaves_after_another_took_over(
+    database_url: str, place: str, reason: str
+) -> None:
+    async with Http() as venue:
+        venue.answer = lambda _: reply({})
+        await asyncio.to_thread(_take_over, database_url, venue.endpoint, place, reason)
+        assert venue.requests == []
+
+
+def _take_over(url: str, endpoint: str, place: str, reason: str) -> None:
+    module = "tests.support.trading_gateway"
+    command = [sys.executable, "-m", module, url, endpoint, place]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) as gateway:
+        try:
+            assert lines(gateway, 1) == ["waiting\n"]
+            waiting_at = clock.now()
+            assert gateway.stdin is not None
+            os.kill(gateway.pid, signal.SIGSTOP)
+            gateway.stdin.write("go\n")
+            gateway.stdin.flush()
+            with psycopg.connect(url, autocommit=True) as session:
+                end_lock_session(session)
+            with running("writer", url) as second:
+                assert lines(second, 1)
+                while clock.now() <= waiting_at + MAX_AGE:
+                    pass
+                os.kill(gateway.pid, signal.SIGCONT)
+                assert lines(gateway, 1) == [f"{ {(reason, None): ORDERS} }\n"]
+        finally:
+            gateway.kill()

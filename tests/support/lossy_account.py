@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from meltica.errors import OrderRefused, OutcomeUnknown
-from meltica.model.account import Account, AccountCapabilities
+from meltica.model.account import Account, AccountCapabilities, LastCheck, unchecked
 from meltica.model.balances import Balance
 from meltica.model.fills import Fill, FillMark
 from meltica.model.orders import NewOrder, OrderSnapshot
@@ -38,6 +38,9 @@ class LossyAccount(Account):
         self.requests: dict[str, list[str]] = {name: [] for name in self.fates}
         self.late: list[Callable[[], Awaitable[object]]] = []
         self.release = asyncio.Event()
+        self.admits = asyncio.Event()
+        """While it is not set, requests wait in the account, as for a connection."""
+        self.admits.set()
         self._disconnects = 0
 
     def disconnect(self) -> None:
@@ -71,8 +74,10 @@ class LossyAccount(Account):
                 await request()
         self.late.clear()
 
-    async def submit(self, order: NewOrder) -> OrderSnapshot:
+    async def submit(self, order: NewOrder, last_check: LastCheck = unchecked) -> OrderSnapshot:
         """Sends an order."""
+        await self.admits.wait()
+        last_check()
         return await self._request("submit", order.client_order_id, lambda: self._account.submit(order))
 
     async def cancel(self, symbol: str, client_order_id: str) -> OrderSnapshot:
@@ -92,8 +97,11 @@ class LossyAccount(Account):
         *,
         quantity: Decimal | None = None,
         price: Decimal | None = None,
+        last_check: LastCheck = unchecked,
     ) -> OrderSnapshot:
         """Amends an order."""
+        await self.admits.wait()
+        last_check()
         return await self._request(
             "amend",
             client_order_id,

@@ -18,6 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from meltica.errors import OrderRefused
+from meltica.model.account import LastCheck, unchecked
 from meltica.model.balances import Balance
 from meltica.model.enums import Mode, OrderState, Side
 from meltica.model.fills import Fill
@@ -75,11 +76,11 @@ class Load:
         self._report, world.venue.report = world.venue.report, self._reports
         world.trader.on_callback = self._called
 
-    async def _submitted(self, order: NewOrder) -> OrderSnapshot:
+    async def _submitted(self, order: NewOrder, last_check: LastCheck = unchecked) -> OrderSnapshot:
         placed = self._world.trader.order(order.client_order_id)
         assert placed is not None
         self.sending.append(clock.now() - placed.requested_at)
-        return await self._submit(order)
+        return await self._submit(order, last_check)
 
     def _reports(self, report: PaperReport) -> None:
         if report.fill is not None:

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
         VenueError,
         VenueUnavailable,
     )
-    from meltica.model.account import Account, AccountCapabilities, CancelAllScope
+    from meltica.model.account import Account, AccountCapabilities, CancelAllScope, LastCheck, unchecked
     from meltica.model.balances import Balance, Transfer
     from meltica.model.enums import (
         VENUE_STATES,
@@ -91,6 +91,7 @@ __all__ = [
     "Field",
     "Fill",
     "FillMark",
+    "LastCheck",
     "Levels",
     "Liquidity",
     "LiveAccount",
@@ -131,6 +132,7 @@ __all__ = [
     "present",
     "text",
     "time",
+    "unchecked",
 ]
 
 _MODULES = {
@@ -186,7 +188,13 @@ _MODULES = {
         "VenueError",
         "VenueUnavailable",
     ),
-    "meltica.model.account": ("Account", "AccountCapabilities", "CancelAllScope"),
+    "meltica.model.account": (
+        "Account",
+        "AccountCapabilities",
+        "CancelAllScope",
+        "LastCheck",
+        "unchecked",
+    ),
     "meltica.model.balances": ("Balance", "Transfer"),
     "meltica.model.enums": (
         "VENUE_STATES",

@@ -9,7 +9,7 @@ Each request has one of four outcomes; all but the first raise an exception of t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -18,6 +18,16 @@ from meltica.errors import OrderRefused
 from meltica.model.balances import Balance
 from meltica.model.fills import Fill, FillMark
 from meltica.model.orders import NewOrder, OrderSnapshot
+
+LastCheck = Callable[[], None]
+"""Called once, on any thread, immediately before an order or an amendment is written to the connection.
+
+It raises `OrderRefused` if the request may no longer leave; the account then sends nothing and raises that.
+"""
+
+
+def unchecked() -> None:
+    """The last check of a request that may leave at any time."""
 
 
 class CancelAllScope(StrEnum):
@@ -113,8 +123,11 @@ class Account(ABC):
         """Whether everything that happened at the venue was reported; orders are refused until then."""
 
     @abstractmethod
-    async def submit(self, order: NewOrder) -> OrderSnapshot:
-        """Sends an order; returns the venue's answer. Fills arrive as reports."""
+    async def submit(self, order: NewOrder, last_check: LastCheck = unchecked) -> OrderSnapshot:
+        """Sends an order; returns the venue's answer. Fills arrive as reports.
+
+        `last_check` comes after every wait of the account, for a connection or a rate limit.
+        """
 
     @abstractmethod
     async def cancel(self, symbol: str, client_order_id: str) -> OrderSnapshot:
@@ -135,10 +148,11 @@ class Account(ABC):
         *,
         quantity: Decimal | None = None,
         price: Decimal | None = None,
+        last_check: LastCheck = unchecked,
     ) -> OrderSnapshot:
         """Changes an open order's price, its whole quantity (the filled part included), or both.
 
-        Returns the order after the change.
+        Returns the order after the change. `last_check` is that of `submit`.
         """
 
     @abstractmethod

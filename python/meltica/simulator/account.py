@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from meltica.errors import OrderRefused, OutcomeUnknown, VenueUnavailable
-from meltica.model.account import Account, AccountCapabilities, CancelAllScope
+from meltica.model.account import Account, AccountCapabilities, CancelAllScope, LastCheck, unchecked
 from meltica.model.balances import Balance
 from meltica.model.enums import OrderState, OrderType, Side, TimeInForce
 from meltica.model.fills import Fill, FillMark
@@ -121,9 +121,10 @@ class SimulatedAccount(Account):
         """Always true: the market reports everything in this process."""
         return True
 
-    async def submit(self, order: NewOrder) -> OrderSnapshot:
+    async def submit(self, order: NewOrder, last_check: LastCheck = unchecked) -> OrderSnapshot:
         """Sends an order; returns the venue's answer."""
         self.capabilities.check_order(order)
+        last_check()
 
         def do(delay: int | None) -> OrderSnapshot | None:
             if order.symbol not in self._symbols:
@@ -162,8 +163,10 @@ class SimulatedAccount(Account):
         *,
         quantity: Decimal | None = None,
         price: Decimal | None = None,
+        last_check: LastCheck = unchecked,
     ) -> OrderSnapshot:
         """Changes an open order's price, its whole quantity, or both; returns the order."""
+        last_check()
 
         def do(delay: int | None) -> OrderSnapshot | None:
             self._market.amend(client_order_id, quantity, price, account=self._account, delay=delay)

@@ -174,6 +174,28 @@ class AccountContract:
                 name: each[:2] for name, each in before.items()
             }
 
+    def test_nothing_is_sent_if_the_last_check_fails(self, stage: Stage) -> None:
+        with trading(stage) as (rig, order):
+            account, symbol = rig.account, stage.symbols[0]
+            checks: list[str] = []
+
+            def fail() -> None:
+                checks.append("fails")
+                raise OrderRefused("too_late")
+
+            late, sent = order(at="far"), order(at="far")
+            self._refuses(rig, account.submit(late, fail), "too_late")
+            assert rig.do(account.order(symbol, late.client_order_id)) is None
+            rig.do(account.submit(sent, lambda: checks.append("passes")))
+            if account.capabilities.amend:
+                change = account.amend(
+                    symbol, sent.client_order_id, quantity=sent.quantity / 2, last_check=fail
+                )
+                self._refuses(rig, change, "too_late")
+            assert checks == ["fails", "passes", "fails"][: 2 + account.capabilities.amend]
+            [resting] = rig.do(account.open_orders())
+            assert (resting.client_order_id, resting.quantity) == (sent.client_order_id, sent.quantity)
+
     def test_an_unknown_order_is_reported_as_unknown(self, stage: Stage) -> None:
         with trading(stage) as (rig, _):
             symbol = stage.symbols[0]

@@ -32,6 +32,7 @@ from meltica.trading.effects import (
     Effect,
     Fault,
     Submit,
+    SubmitAmendment,
     WriteOrder,
 )
 from meltica.trading.gate import Gate
@@ -200,7 +201,7 @@ class Desk:
                     self._book(machine, effect)
                 case Callback():
                     self._call(effect)
-                case Submit():
+                case Submit() | SubmitAmendment():
                     may_leave = True
                 case Fault():
                     log.error("order %s: %s: %s", record.client_order_id, effect.code, effect.detail)

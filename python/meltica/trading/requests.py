@@ -20,7 +20,6 @@ from meltica.trading.effects import (
     QueryFills,
     QueryOrder,
     SendCancel,
-    SubmitAmendment,
 )
 from meltica.trading.state_machine import OrderMachine
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("meltica.trading")
 
+NOT_SENT = "not_sent"
 QUERY_PAUSES = 0.5, 10.0
 """Seconds between two attempts at a query that failed: the first pause, and the longest."""
 
@@ -38,6 +38,10 @@ _NO_BREACH = frozenset({"would_cross", "insufficient_funds", "rate_limited", "un
 
 Event = Callable[[OrderMachine, int], list[Effect]]
 T = TypeVar("T")
+
+
+class NotSent(OrderRefused):
+    """The last check did not pass: its order or amendment has ended, and nothing is sent."""
 
 
 class Requests:
@@ -53,8 +57,6 @@ class Requests:
         match effect:
             case SendCancel():
                 work = self._cancel(machine)
-            case SubmitAmendment():
-                work = self._amend(machine, effect)
             case QueryOrder() | QueryFills() | CheckForgotten():
                 key = machine.record.id, type(effect)
                 if key in self._queries:
@@ -66,12 +68,12 @@ class Requests:
         self._start(work)
 
     def submit(self, machine: OrderMachine) -> None:
-        """Starts the request that sends a committed order, if the last check passes."""
+        """Starts the request that sends a committed order."""
         self._start(self._submit(machine))
 
     def submit_amendment(self, machine: OrderMachine, requested_at: int) -> None:
-        """Passes a committed amendment to its last check, which starts the request if it passes."""
-        self._desk.pass_last_check(machine, requested_at, amendment=True)
+        """Starts the request that sends a committed amendment."""
+        self._start(self._amend(machine, requested_at))
 
     async def close(self, grace: float) -> int:
         """Waits for the requests in flight, then cancels them; returns how many were cancelled."""
@@ -99,8 +101,6 @@ class Requests:
 
     async def _submit(self, machine: OrderMachine) -> None:
         record = machine.record
-        if not self._desk.pass_last_check(machine, record.intent_at):
-            return
         new = NewOrder(
             client_order_id=record.client_order_id,
             symbol=record.symbol,
@@ -112,10 +112,11 @@ class Requests:
         )
         await self._change(
             machine,
-            lambda account: account.submit(new),
+            lambda account: account.submit(new, self._last_check(machine, record.intent_at)),
             answered=lambda answer: lambda m, now: m.answered(answer, now),
             refused=lambda reason: lambda m, now: m.refused(now, reason),
             unknown=lambda m, now: m.outcome_unknown(now),
+            cut_off=lambda m, now: m.outcome_unknown(now) if m.has_left else m.refused(now, NOT_SENT),
             on_refusal=lambda reason: self._count_rejection(machine, reason),
         )
 
@@ -126,16 +127,37 @@ class Requests:
             with desk.lock:
                 desk.risks[record.owner.mode].rejected(record, desk.clock())
 
-    async def _amend(self, machine: OrderMachine, effect: SubmitAmendment) -> None:
-        record, amendment = machine.record, effect.amendment
+    def _last_check(
+        self, machine: OrderMachine, requested_at: int, *, amendment: bool = False
+    ) -> Callable[[], None]:
+        """Returns the last check of an order or an amendment, which records that it leaves."""
+
+        def check() -> None:
+            if not self._desk.pass_last_check(machine, requested_at, amendment=amendment):
+                raise NotSent(NOT_SENT, f"order {machine.record.client_order_id} may no longer leave")
+
+        return check
+
+    async def _amend(self, machine: OrderMachine, requested_at: int) -> None:
+        record, amendment = machine.record, machine.record.amendment
+        if amendment is None:
+            # The order has ended, and its amendment with it.
+            return
         await self._change(
             machine,
             lambda account: account.amend(
-                record.symbol, record.client_order_id, quantity=amendment.quantity, price=amendment.price
+                record.symbol,
+                record.client_order_id,
+                quantity=amendment.quantity,
+                price=amendment.price,
+                last_check=self._last_check(machine, requested_at, amendment=True),
             ),
             answered=lambda answer: lambda m, now: m.amend_answered(now, answer),
             refused=lambda reason: lambda m, now: m.amend_refused(now, reason),
             unknown=lambda m, now: m.amend_outcome_unknown(now),
+            cut_off=lambda m, now: (
+                m.amend_outcome_unknown(now) if m.amendment_has_left else m.amend_refused(now, NOT_SENT)
+            ),
         )
 
     async def _cancel(self, machine: OrderMachine) -> None:
@@ -162,11 +184,19 @@ class Requests:
         answered: Callable[[OrderSnapshot], Event],
         refused: Callable[[str], Event],
         unknown: Event,
+        cut_off: Event,
         on_refusal: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Makes a request that changes something, once, and passes its outcome to the machine."""
+        """Makes a request that changes something, once, and passes its outcome to the machine.
+
+        `cut_off` is the outcome of a request that is given up. It ends what has not left: should the account
+        go on with the request, its last check fails.
+        """
         try:
             answer = await request(self._account(machine))
+        except NotSent as refusal:
+            log.info("%s", refusal.message)
+            return
         except OrderRefused as refusal:
             event = refused(refusal.reason)
             on_refusal(refusal.reason)
@@ -176,7 +206,7 @@ class Requests:
         except VenueError as error:
             event = refused(error.code)
         except BaseException:
-            self._desk.apply(machine, unknown)
+            self._desk.apply(machine, cut_off)
             raise
         else:
             event = answered(answer)

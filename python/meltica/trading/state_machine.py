@@ -108,12 +108,14 @@ class OrderMachine(Transitions):
 
     def answered(self, snapshot: OrderSnapshot, now: int) -> list[Effect]:
         """Records the venue's answer to the request that sent the order."""
+        self._has_certainly_left(now)
         self._posting = False
         return self.reported(snapshot, now)
 
     def outcome_unknown(self, now: int) -> list[Effect]:
         """6: records that the request was sent and that its outcome is unknown."""
         out = self._begin()
+        self._has_certainly_left(now)
         self._posting = False
         if self.record.state is OrderState.PENDING:
             self._become_unknown(OUTCOME_UNKNOWN, now, out)
@@ -355,19 +357,22 @@ class OrderMachine(Transitions):
     def amend_refused(self, now: int, reason: str) -> list[Effect]:
         """8: records that the amendment was not carried out: refused by the venue, or not received."""
         out = self._begin()
-        if self._terms.sent_amendment is not None:
+        amendment = self.record.amendment
+        if amendment is not None:
             self._drop_amendment(reason, out)
             self._settle(now, out)
-        if not self.record.state.is_final:
+        may_have_left = amendment is None or amendment.sent_at is not None
+        if may_have_left and not self.record.state.is_final:
             self._query_order(now, out)
         return self._finish(out)
 
     def amend_outcome_unknown(self, now: int) -> list[Effect]:
         """8: records that the amendment was sent and that its outcome is unknown."""
         out = self._begin()
-        amendment = self._terms.sent_amendment
+        amendment = self.record.amendment
         if amendment is not None:
-            self.record.amendment = replace(amendment, outcome_unknown=True)
+            sent_at = now if amendment.sent_at is None else amendment.sent_at
+            self.record.amendment = replace(amendment, sent_at=sent_at, outcome_unknown=True)
             self._query_order(now, out)
         return self._finish(out)
 

@@ -180,8 +180,18 @@ class Transitions:
         return self._left_at is not None
 
     @property
+    def amendment_has_left(self) -> bool:
+        """Whether an amendment is in flight that was sent."""
+        return self._terms.sent_amendment is not None
+
+    @property
     def _is_acknowledged(self) -> bool:
         return self.record.acknowledged_at is not None
+
+    def _has_certainly_left(self, now: int) -> None:
+        """Records that the order left, for an account that does not make the last check."""
+        if self._left_at is None and not self.record.state.is_final:
+            self._left_at = self.record.sent_at = now
 
     def _begin(self) -> list[Effect]:
         self._before = _values(self.record)

@@ -168,3 +168,18 @@ async def test_a_restart_keeps_balances_and_orders() -> None:
     assert order.state is OrderState.FILLED
     assert fill is not None
     assert int(fill.execution_id) > 99
+
+
+async def test_the_last_check_comes_before_the_way_to_the_venue() -> None:
+    rig = Rig(latency="1ms")
+
+    def refuse() -> None:
+        raise OrderRefused("too_late")
+
+    with pytest.raises(OrderRefused, match="too_late"):
+        await rig.account.submit(NewOrder("a", SYMBOL, Side.BUY, Decimal(1), Decimal(50000)), refuse)
+    assert await rig.account.open_orders() == []
+    await rig.submit("b", Side.BUY, "1", "50000")
+    with pytest.raises(OrderRefused, match="too_late"):
+        await rig.account.amend(SYMBOL, "b", quantity=Decimal(2), last_check=refuse)
+    assert [each.quantity for each in await rig.account.open_orders()] == [1]

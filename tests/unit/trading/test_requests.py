@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-from meltica.model.account import Account, AccountCapabilities, CancelAllScope
+from meltica.model.account import Account, AccountCapabilities, CancelAllScope, LastCheck, unchecked
 from meltica.model.balances import Balance
 from meltica.model.enums import Mode, OrderState
 from meltica.model.fills import Fill, FillMark
@@ -45,7 +45,7 @@ class ForgetfulAccount(Account):
     def reconciled(self) -> bool:
         return True
 
-    async def submit(self, order: NewOrder) -> OrderSnapshot:
+    async def submit(self, order: NewOrder, last_check: LastCheck = unchecked) -> OrderSnapshot:
         raise AssertionError(order)
 
     async def cancel(self, symbol: str, client_order_id: str) -> OrderSnapshot:
@@ -61,6 +61,7 @@ class ForgetfulAccount(Account):
         *,
         quantity: Decimal | None = None,
         price: Decimal | None = None,
+        last_check: LastCheck = unchecked,
     ) -> OrderSnapshot:
         raise AssertionError(client_order_id)
 

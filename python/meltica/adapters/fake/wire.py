@@ -22,6 +22,7 @@ from meltica.adapters import (
     ErrorTable,
     Fill,
     FillMark,
+    LastCheck,
     Liquidity,
     LiveAccount,
     LiveAdapter,
@@ -42,6 +43,7 @@ from meltica.adapters import (
     VenueMessage,
     VenueUnavailable,
     WrongClock,
+    unchecked,
 )
 from meltica.adapters.fake.codec import FAKE
 from meltica.adapters.fake.settings import FakeSettings
@@ -211,7 +213,7 @@ class FakeAccount(LiveAccount):
         super().__init__(loop)
         self._venue = venue
 
-    async def send_order(self, order: NewOrder) -> OrderSnapshot:
+    async def send_order(self, order: NewOrder, last_check: LastCheck) -> OrderSnapshot:
         """Sends an order."""
         body: dict[str, Any] = {
             "clientOrderId": order.client_order_id,
@@ -224,7 +226,7 @@ class FakeAccount(LiveAccount):
         }
         if order.price is not None:
             body["price"] = f"{order.price:f}"
-        return _order(await self._send("POST", "/v1/orders", body))
+        return _order(await self._send("POST", "/v1/orders", body, last_check=last_check))
 
     async def send_cancel(self, symbol: str, client_order_id: str) -> OrderSnapshot:  # noqa: ARG002
         """Cancels an open order."""
@@ -240,11 +242,12 @@ class FakeAccount(LiveAccount):
         client_order_id: str,
         quantity: Decimal | None,
         price: Decimal | None,
+        last_check: LastCheck,
     ) -> OrderSnapshot:
         """Changes an open order."""
         changes = {"quantity": quantity, "price": price}
         body = {key: f"{value:f}" for key, value in changes.items() if value is not None}
-        return _order(await self._send("PATCH", _path(client_order_id), body))
+        return _order(await self._send("PATCH", _path(client_order_id), body, last_check=last_check))
 
     async def fetch_order(self, symbol: str, client_order_id: str) -> OrderSnapshot | None:  # noqa: ARG002
         """Returns an order, open or ended."""
@@ -286,9 +289,16 @@ class FakeAccount(LiveAccount):
         return await self._venue.rest.call("GET", path, params, signed=True)
 
     async def _send(
-        self, method: str, path: str, body: object = None, params: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        params: Mapping[str, str] | None = None,
+        last_check: LastCheck = unchecked,
     ) -> Any:
-        return await self._venue.rest.call(method, path, params, body=body, signed=True, changes=True)
+        return await self._venue.rest.call(
+            method, path, params, body=body, signed=True, changes=True, last_check=last_check
+        )
 
 
 def _path(client_order_id: str) -> str:

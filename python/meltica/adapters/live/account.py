@@ -29,7 +29,7 @@ from meltica.errors import (
     VenueUnavailable,
     one_line,
 )
-from meltica.model.account import Account, AccountCapabilities
+from meltica.model.account import Account, AccountCapabilities, LastCheck, unchecked
 from meltica.model.balances import Balance, Transfer
 from meltica.model.enums import OrderState
 from meltica.model.fills import Fill, FillMark
@@ -76,8 +76,11 @@ class LiveAccount(Account):
         return self._reconciled.is_set()
 
     @abstractmethod
-    async def send_order(self, order: NewOrder) -> OrderSnapshot:
-        """Sends an order; returns the venue's answer."""
+    async def send_order(self, order: NewOrder, last_check: LastCheck) -> OrderSnapshot:
+        """Sends an order; returns the venue's answer.
+
+        `last_check` is passed to `rest.call`. For an order over a websocket, call it before the write.
+        """
 
     @abstractmethod
     async def send_cancel(self, symbol: str, client_order_id: str) -> OrderSnapshot:
@@ -88,7 +91,12 @@ class LiveAccount(Account):
         raise NotImplementedError
 
     async def send_amend(
-        self, symbol: str, client_order_id: str, quantity: Decimal | None, price: Decimal | None
+        self,
+        symbol: str,
+        client_order_id: str,
+        quantity: Decimal | None,
+        price: Decimal | None,
+        last_check: LastCheck,
     ) -> OrderSnapshot:
         """Changes an open order's whole quantity, its price, or both; returns the order as answered.
 
@@ -119,13 +127,13 @@ class LiveAccount(Account):
     async def fetch_time(self) -> int:
         """Returns the time that the venue stamps on orders and balances, in nanoseconds."""
 
-    async def submit(self, order: NewOrder) -> OrderSnapshot:
+    async def submit(self, order: NewOrder, last_check: LastCheck = unchecked) -> OrderSnapshot:
         """Sends an order; returns the venue's answer. Fills arrive as reports.
 
         Cancelling the call does not take the order back: query it with `order`.
         """
         self.capabilities.check_order(order)
-        return await self._loop.call(lambda: self._submit(order))
+        return await self._loop.call(lambda: self._submit(order, last_check))
 
     async def cancel(self, symbol: str, client_order_id: str) -> OrderSnapshot:
         """Cancels an open order; returns the order. It has ended only if its state is final."""
@@ -146,6 +154,7 @@ class LiveAccount(Account):
         *,
         quantity: Decimal | None = None,
         price: Decimal | None = None,
+        last_check: LastCheck = unchecked,
     ) -> OrderSnapshot:
         """Changes an open order's price, its whole quantity (the filled part included), or both.
 
@@ -153,7 +162,7 @@ class LiveAccount(Account):
         """
         self.capabilities.check_amend(client_order_id)
         return await self._loop.call(
-            lambda: _change(self.send_amend(symbol, client_order_id, quantity, price))
+            lambda: _change(self.send_amend(symbol, client_order_id, quantity, price, last_check))
         )
 
     async def order(self, symbol: str, client_order_id: str) -> OrderSnapshot | None:
@@ -228,7 +237,7 @@ class LiveAccount(Account):
         self._reconciled.clear()
         self._tracker.disconnected()
 
-    async def _submit(self, order: NewOrder) -> OrderSnapshot:
+    async def _submit(self, order: NewOrder, last_check: LastCheck) -> OrderSnapshot:
         if not self._reconciled.is_set():
             # An order would add to a position that is unknown now. Cancels and amendments would not.
             raise VenueUnavailable(
@@ -238,7 +247,7 @@ class LiveAccount(Account):
             )
         sent = self._tracker.sent(order)
         try:
-            answer = await _change(self.send_order(order))
+            answer = await _change(self.send_order(order, last_check))
         except OutcomeUnknown:
             self._tracker.outcome_unknown(sent, self._now() + self.arrives_within)
             raise

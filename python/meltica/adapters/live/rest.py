@@ -39,6 +39,7 @@ from meltica.errors import (
     VenueUnavailable,
     one_line,
 )
+from meltica.model.account import LastCheck, unchecked
 
 RETRY_AFTER = 1.0
 """Seconds to wait after a rate-limit response without Retry-After."""
@@ -124,13 +125,15 @@ class RestClient:
         signed: bool = False,
         changes: bool = False,
         weight: float = 1.0,
+        last_check: LastCheck = unchecked,
     ) -> Any:
         """Sends a request and returns the response parsed from JSON, with decimals as Decimal.
 
-        The module's docstring lists the exceptions.
+        `last_check` is called immediately before the first byte is written; what it raises is raised, and
+        nothing is sent. The module's docstring lists the other exceptions.
         """
         body_bytes = await self.fetch(
-            method, path, params, body, signed=signed, changes=changes, weight=weight
+            method, path, params, body, signed=signed, changes=changes, weight=weight, last_check=last_check
         )
         try:
             return _JSON.decode(body_bytes)
@@ -148,8 +151,9 @@ class RestClient:
         signed: bool = False,
         changes: bool = False,
         weight: float = 1.0,
+        last_check: LastCheck = unchecked,
     ) -> bytes:
-        """Sends a request and returns the response body. The module's docstring lists the exceptions."""
+        """Sends a request and returns the response body, as `call` does."""
         target = f"{path}?{urlencode(params)}" if params else path
         # The signature covers the encoded target, as it is sent.
         target = self._base.join(target).raw_path.decode("ascii")
@@ -161,7 +165,7 @@ class RestClient:
             await self._admit(weight, deadline, urgent=changes)
             measured = self._measured
             try:
-                return await self._send(request, signed=signed, changes=changes)
+                return await self._send(request, last_check, signed=signed, changes=changes)
             except WrongClock:
                 await self._measure_clock(measured, ignore_errors=changes or signed_again)
                 if changes or signed_again:
@@ -205,7 +209,7 @@ class RestClient:
             else:
                 self._measured += 1
 
-    async def _send(self, request: Request, *, signed: bool, changes: bool) -> bytes:
+    async def _send(self, request: Request, last_check: LastCheck, *, signed: bool, changes: bool) -> bytes:
         label = f"{request.method} {request.target.partition('?')[0]}"
         if self._closing:
             raise VenueUnavailable("stopped", f"{label}: not sent: the provider was stopped")
@@ -217,9 +221,14 @@ class RestClient:
             request = self._sign(request, self._clock.now())
         written = False
 
-        async def trace(event: str, _: object) -> None:
+        async def trace(event: str, info: Mapping[str, Any]) -> None:
             nonlocal written
-            written = written or event.endswith(".send_request_headers.started")
+            if not event.endswith(".send_request_headers.started"):
+                return
+            # The request that opens a tunnel through a proxy is not the one to the venue.
+            if not written and info["request"].method != b"CONNECT":
+                last_check()
+                written = True
 
         def lost(code: str, why: str) -> VenueError:
             text = f"{label}: {why}"

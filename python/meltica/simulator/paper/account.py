@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from meltica.errors import OrderRefused
-from meltica.model.account import Account, AccountCapabilities, CancelAllScope
+from meltica.model.account import Account, AccountCapabilities, CancelAllScope, LastCheck, unchecked
 from meltica.model.balances import Balance
 from meltica.model.enums import Side
 from meltica.model.fills import Fill, FillMark
@@ -148,10 +148,11 @@ class PaperAccount(Account):
             waiting = [due for market in self._markets.values() if (due := market.due()) is not None]
             return (min(waiting) - now) / 1e9 if waiting else None
 
-    async def submit(self, order: NewOrder) -> OrderSnapshot:
+    async def submit(self, order: NewOrder, last_check: LastCheck = unchecked) -> OrderSnapshot:
         """Sends an order; returns it as accepted. Fills arrive as reports."""
-        await self._arrive()
         self.capabilities.check_order(order)
+        last_check()
+        await self._arrive()
         with self._locked():
             id = order.client_order_id
             if id in self._symbols:
@@ -182,8 +183,10 @@ class PaperAccount(Account):
         *,
         quantity: Decimal | None = None,
         price: Decimal | None = None,
+        last_check: LastCheck = unchecked,
     ) -> OrderSnapshot:
         """Changes an open order's price, its whole quantity (the filled part included), or both."""
+        last_check()
         await self._arrive()
         with self._locked():
             report = self._market(symbol).amend(client_order_id, quantity, price, self._clock())

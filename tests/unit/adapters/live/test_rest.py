@@ -113,6 +113,48 @@ async def test_mutating_requests_do_not_wait_for_queries(http: Http) -> None:
     await rest.close()
 
 
+async def test_the_last_check_comes_after_the_wait_for_a_connection(http: Http) -> None:
+    rest = client(http.endpoint, timeout=60)
+    http.answer = lambda request: HANG if request.target == "/v1/slow" else reply({})
+    slow = [asyncio.create_task(rest.call("POST", "/v1/slow", changes=True)) for _ in range(32)]
+    await until(lambda: len(http.requests) == 32, "all connections to be in use")
+    checks: list[int] = []
+
+    def refuse() -> None:
+        checks.append(len(http.requests))
+        raise OrderRefused("too_late")
+
+    waiting = asyncio.create_task(rest.call("POST", "/v1/orders", changes=True, last_check=refuse))
+    await asyncio.sleep(0)
+    assert checks == []
+    slow.pop().cancel()
+    with pytest.raises(OrderRefused, match="too_late"):
+        await waiting
+    assert (checks, len(http.requests)) == ([32], 32)
+    # Another request takes the place, so nothing of the refused one was written.
+    slow.pop().cancel()
+    await rest.call("POST", "/v1/orders", changes=True, last_check=lambda: checks.append(0))
+    assert [request.target for request in http.requests[32:]] == ["/v1/orders"]
+    assert checks == [32, 0]
+    for task in slow:
+        task.cancel()
+    await asyncio.wait(slow)
+    await rest.close()
+
+
+async def test_a_proxy_does_not_take_the_last_check_for_its_tunnel(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks: list[int] = []
+    async with Http() as proxy:
+        proxy.replies.append(reply({}, 403))
+        monkeypatch.setenv("HTTPS_PROXY", proxy.endpoint)
+        rest = client("https://venue.test")
+        with pytest.raises(VenueUnavailable, match="403"):
+            await rest.call("POST", "/v1/orders", changes=True, last_check=lambda: checks.append(1))
+        assert [request.method for request in proxy.requests] == ["CONNECT"]
+        assert checks == []
+        await rest.close()
+
+
 def closed_endpoint() -> str:
     """An endpoint without a listener."""
     with socket.socket() as closed:
