@@ -22,6 +22,7 @@ COMMANDS = {
     "bench": "meltica.cli.bench:bench",
     "version": "meltica.cli.version:version",
     "db": "meltica.cli.db:db",
+    "risk": "meltica.cli.risk:risk",
     "venue": "meltica.cli.venue.command:venue",
 }
 

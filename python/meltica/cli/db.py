@@ -3,20 +3,18 @@
 import asyncio
 import json
 import shlex
-from collections.abc import Callable, Coroutine, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from click.core import ParameterSource
 
-from meltica.cli import JSON_HELP, BadInput, exit_codes
+from meltica.cli import BadInput, exit_codes
+from meltica.cli.database import database_options, open_database
 
 if TYPE_CHECKING:
     from meltica.persistence.migrate import Migration
 
-Command = TypeVar("Command", bound=Callable[..., object])
 Result = TypeVar("Result")
 
 CODES = {
@@ -26,29 +24,6 @@ CODES = {
 }
 ALONE = CODES | {7: "another gateway holds the database"}
 
-URL_VARIABLES = ["MELTICA_DATABASE__DSN", "DATABASE_URL"]
-
-
-def _target(command: Command) -> Command:
-    """Adds the options that select the database."""
-    options = (
-        click.option(
-            "--url",
-            envvar=URL_VARIABLES,
-            metavar="URL",
-            help=f"postgresql://user:password@host/name; default: {' or '.join(URL_VARIABLES)}.",
-        ),
-        click.option(
-            "--home",
-            type=click.Path(file_okay=False, path_type=Path),
-            help="Directory of the embedded PostgreSQL, which is used without a URL.",
-        ),
-        click.option("--json", "as_json", is_flag=True, help=JSON_HELP),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
 
 @click.group()
 def db() -> None:
@@ -57,12 +32,12 @@ def db() -> None:
 
 @db.command(epilog=exit_codes({0: "the migrations were applied", **CODES}))
 @click.argument("count", required=False, type=click.IntRange(min=1))
-@_target
+@database_options
 def up(count: int | None, url: str | None, home: Path | None, as_json: bool) -> None:
     """Apply all pending migrations, or the next COUNT."""
     from meltica.persistence import migrate
 
-    with _database(url, home) as dsn:
+    with open_database(url, home) as dsn:
         applied = _run(migrate.up(dsn, count))
         _report(dsn, "applied", applied, as_json)
 
@@ -70,7 +45,7 @@ def up(count: int | None, url: str | None, home: Path | None, as_json: bool) -> 
 @db.command(epilog=exit_codes({0: "the migrations were reverted", **ALONE}))
 @click.argument("count", default=1, type=click.IntRange(min=1))
 @click.option("--yes", is_flag=True, help="Confirm that the tables of these migrations are dropped.")
-@_target
+@database_options
 def down(count: int, yes: bool, url: str | None, home: Path | None, as_json: bool) -> None:
     """Revert the last COUNT migrations (1), for development. Deletes the data in their tables.
 
@@ -80,19 +55,19 @@ def down(count: int, yes: bool, url: str | None, home: Path | None, as_json: boo
 
     if not yes:
         raise BadInput("not reverted: this drops tables with their data; dump the database, then add --yes")
-    with _database(url, home) as dsn:
+    with open_database(url, home) as dsn:
         reverted = _run(_alone(dsn, lambda: migrate.down(dsn, count)))
         _report(dsn, "reverted", reverted, as_json)
 
 
 @db.command(epilog=exit_codes({0: "the schema belongs to this version", **CODES}))
-@_target
+@database_options
 def status(url: str | None, home: Path | None, as_json: bool) -> int:
     """List the migrations and their states."""
     from meltica.persistence import migrate
     from meltica.persistence.database import shown
 
-    with _database(url, home) as dsn:
+    with open_database(url, home) as dsn:
         states = _run(migrate.status(dsn))
         where = shown(dsn)
     faults = migrate.faults(states)
@@ -120,13 +95,13 @@ def status(url: str | None, home: Path | None, as_json: bool) -> int:
 
 @db.command(epilog=exit_codes({0: "the dump was written", 2: "invalid option or file", **CODES}))
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@_target
+@database_options
 def dump(file: Path, url: str | None, home: Path | None, as_json: bool) -> None:
     """Write the whole database to FILE, which must not exist. A gateway may be running."""
     from meltica.persistence import backup
     from meltica.persistence.postgres import binaries
 
-    with _database(url, home) as dsn:
+    with open_database(url, home) as dsn:
         size = backup.dump(dsn, file, binaries.find())
     if as_json:
         click.echo(json.dumps({"file": str(file), "bytes": size}))
@@ -137,7 +112,7 @@ def dump(file: Path, url: str | None, home: Path | None, as_json: bool) -> None:
 @db.command(epilog=exit_codes({0: "the database was restored", 2: "invalid option or file", **ALONE}))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--force", is_flag=True, help="Replace the existing content of the database.")
-@_target
+@database_options
 def restore(file: Path, force: bool, url: str | None, home: Path | None, as_json: bool) -> None:
     """Restore the database from FILE, in one transaction."""
     from meltica.persistence import backup, migrate
@@ -153,34 +128,13 @@ def restore(file: Path, force: bool, url: str | None, home: Path | None, as_json
         await asyncio.to_thread(backup.restore, dsn, file, binaries.find(), force=force)
         return sum(state.state == "pending" for state in await migrate.status(dsn))
 
-    with _database(url, home) as dsn:
+    with open_database(url, home) as dsn:
         pending = _run(_alone(dsn, lambda: work(dsn)))
     if as_json:
         click.echo(json.dumps({"file": str(file), "pending": pending}))
     else:
         then = f"; {pending} migrations are pending: meltica db up" if pending else ""
         click.echo(f"{file}: restored{then}")
-
-
-@contextmanager
-def _database(url: str | None, home: Path | None) -> Generator[str]:
-    """Yields the DSN of the selected database; errors become exit codes."""
-    from meltica.cli.failures import CommandFailed
-    from meltica.errors import MelticaError
-    from meltica.persistence.postgres.embedded import EmbeddedPostgres
-
-    if url and home:
-        if click.get_current_context().get_parameter_source("url") == ParameterSource.COMMANDLINE:
-            raise click.UsageError("give --url or --home, not both")
-        url = None
-    try:
-        if url:
-            yield url
-        else:
-            with EmbeddedPostgres(home) as server:
-                yield server.dsn
-    except MelticaError as error:
-        raise CommandFailed(error) from error
 
 
 async def _alone(dsn: str, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:

@@ -339,11 +339,13 @@ class Gateway:
         from meltica.persistence.stores.trading.halts import HaltStore
         from meltica.persistence.stores.trading.queries import TradingQueries
 
+        trading = self.trading
+        assert trading is not None
         return TradingReads(
             queries=TradingQueries(self.database),
             halts=HaltStore(self.database),
-            desk=lambda: None,
-            faults=lambda: (),
+            desk=lambda: None if trading.runtime is None else trading.runtime.desk,
+            faults=lambda: () if trading.runtime is None else trading.runtime.trading.faults(),
             limits=self.settings.risk,
             provider_limits={name: entry.risk for name, entry in self.settings.providers.items()},
             instance_limits={id: entry.risk for id, entry in self.settings.lambdas.items()},

@@ -1,0 +1,57 @@
+"""The options of commands that work on a database without a gateway."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import click
+from click.core import ParameterSource
+
+from meltica.cli import JSON_HELP
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+URL_VARIABLES = ["MELTICA_DATABASE__DSN", "DATABASE_URL"]
+
+
+def database_options(command: Command) -> Command:
+    """Adds the options that select the database, and `--json`."""
+    options = (
+        click.option(
+            "--url",
+            envvar=URL_VARIABLES,
+            metavar="URL",
+            help=f"postgresql://user:password@host/name; default: {' or '.join(URL_VARIABLES)}.",
+        ),
+        click.option(
+            "--home",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="Directory of the embedded PostgreSQL, which is used without a URL.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help=JSON_HELP),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def open_database(url: str | None, home: Path | None) -> Generator[str]:
+    """Yields the DSN of the selected database; errors become exit codes."""
+    from meltica.cli.failures import CommandFailed
+    from meltica.errors import MelticaError
+    from meltica.persistence.postgres.embedded import EmbeddedPostgres
+
+    if url and home:
+        if click.get_current_context().get_parameter_source("url") == ParameterSource.COMMANDLINE:
+            raise click.UsageError("give --url or --home, not both")
+        url = None
+    try:
+        if url:
+            yield url
+        else:
+            with EmbeddedPostgres(home) as server:
+                yield server.dsn
+    except MelticaError as error:
+        raise CommandFailed(error) from error

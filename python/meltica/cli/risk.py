@@ -1,0 +1,225 @@
+"""`meltica risk`: halts and resumes trading, and shows what is halted.
+
+Both are written to the database. A gateway reads the halts within a second, and in each of its commits, so a
+halt also stops one that does not respond.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from meltica.cli import BadInput, exit_codes
+from meltica.cli.database import Command, database_options, open_database
+
+if TYPE_CHECKING:
+    from meltica.persistence.stores.trading.halts import HaltStore
+    from meltica.persistence.stores.trading.rows import HaltScope
+
+GATEWAY = "http://127.0.0.1:8880"
+CONFIRM_SECONDS = 5.0
+"""How long a change waits until the gateway shows it."""
+POLL = 0.1
+DATABASE_CODES = {
+    5: "the database cannot be started or reached",
+    6: "the schema belongs to another version, or the database refused the change",
+    130: "interrupted",
+}
+CHANGE_CODES = exit_codes(
+    {
+        0: "recorded, and confirmed by the gateway unless `--offline`",
+        3: "recorded, but not confirmed: no gateway responded, or it still shows another state",
+        **DATABASE_CODES,
+    }
+)
+STATUS_CODES = exit_codes(
+    {0: "nothing is halted or wrong", 1: "no gateway responded", 3: "something is", **DATABASE_CODES}
+)
+
+
+def _gateway_options(command: Command) -> Command:
+    command = click.option(
+        "--gateway", default=GATEWAY, show_default=True, metavar="URL", help="The gateway's REST API."
+    )(command)
+    return click.option(
+        "--offline", is_flag=True, help="Use the database alone, for example while the gateway hangs."
+    )(command)
+
+
+def _change_options(command: Command) -> Command:
+    command = _gateway_options(database_options(command))
+    command = click.option("--by", metavar="NAME", help="Who acts; by default this user.")(command)
+    command = click.option("--reason", metavar="TEXT", default="none given", help="Why; recorded.")(command)
+    return click.argument("scope", default="global")(command)
+
+
+@click.group()
+def risk() -> None:
+    """Halt and resume trading, and show what is halted."""
+
+
+@risk.command(epilog=CHANGE_CODES)
+@_change_options
+def halt(**options: Any) -> int:
+    """Halt SCOPE: open orders are cancelled, and only orders that reduce a position pass.
+
+    SCOPE is `global` (the default), `provider:NAME` or `instance:ID`.
+    """
+    return _change(halted=True, **options)
+
+
+@risk.command(epilog=CHANGE_CODES)
+@_change_options
+def resume(**options: Any) -> int:
+    """Resume SCOPE: its orders leave again, unless another of their scopes is halted.
+
+    SCOPE is `global` (the default), `provider:NAME` or `instance:ID`.
+    """
+    return _change(halted=False, **options)
+
+
+@risk.command(epilog=STATUS_CODES)
+@_gateway_options
+@database_options
+def status(offline: bool, gateway: str, url: str | None, home: Path | None, as_json: bool) -> int:
+    """Show the halts, and the faults of trading; with `--offline` the halts alone."""
+    if offline:
+        with open_database(url, home) as dsn:
+            shown: dict[str, Any] = {"halts": asyncio.run(_stored_halts(dsn))}
+    else:
+        shown = _status_of(gateway)
+    if as_json:
+        click.echo(json.dumps(shown))
+    else:
+        _print(shown)
+    return 3 if shown["halts"] or shown.get("faults") else 0
+
+
+def _change(
+    *,
+    halted: bool,
+    scope: str,
+    reason: str,
+    by: str | None,
+    offline: bool,
+    gateway: str,
+    url: str | None,
+    home: Path | None,
+    as_json: bool,
+) -> int:
+    kind, subject = _parse(scope)
+    with open_database(url, home) as dsn:
+        changed = asyncio.run(_record(dsn, kind, subject, reason, by or _user(), halted=halted))
+    confirmed = None if offline else _wait_confirmed(gateway, scope, halted=halted)
+    state = "halted" if halted else "resumed"
+    if as_json:
+        result = {"scope": scope, "state": state, "changed": changed}
+        click.echo(json.dumps(result if confirmed is None else {**result, "confirmed": confirmed}))
+    else:
+        already = "" if changed else ("; it was halted before" if halted else "; it was not halted")
+        click.echo(f"{scope} is {state}{already}")
+    if confirmed is False:
+        click.echo(f"Error: not confirmed by a gateway at {gateway}; one that runs acts within 1 s", err=True)
+        return 3
+    return 0
+
+
+def _parse(text: str) -> "tuple[HaltScope, str]":
+    from meltica.persistence.stores.trading.rows import HaltScope
+
+    kind, _, subject = text.partition(":")
+    if kind not in list(HaltScope) or bool(subject) == (kind == HaltScope.GLOBAL):
+        raise BadInput(f"expected `global`, `provider:NAME` or `instance:ID`, saw `{text}`")
+    return HaltScope(kind), subject
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a user
+        return "command line"
+
+
+async def _record(dsn: str, kind: "HaltScope", subject: str, reason: str, by: str, *, halted: bool) -> bool:
+    """Writes a change; returns False if the scope is in that state already."""
+    async with _halt_store(dsn) as store:
+        return await (store.halt if halted else store.clear)(kind, subject, reason, by)
+
+
+async def _stored_halts(dsn: str) -> list[dict[str, Any]]:
+    """Returns the active halts in the form of `/risk/status`."""
+    async with _halt_store(dsn) as store:
+        active = await store.active()
+    return [
+        {
+            "scope": f"{each.scope}:{each.subject}" if each.subject else each.scope.value,
+            "rule": each.rule,
+            "reason": each.reason,
+            "haltedBy": each.halted_by,
+            "haltedAt": int(each.halted_at.timestamp() * 1000),
+        }
+        for each in active
+    ]
+
+
+@asynccontextmanager
+async def _halt_store(dsn: str) -> "AsyncGenerator[HaltStore]":
+    """Yields the halts of a database. Raises MigrationError if its schema belongs to another version."""
+    from meltica.persistence import migrate, upgrade
+    from meltica.persistence.database import Database
+    from meltica.persistence.stores.trading.halts import HaltStore
+
+    states = await migrate.status(dsn)
+    upgrade.refuse_newer(states, dsn, None)
+    upgrade.refuse_pending(states, dsn)
+    async with await Database.open(dsn) as database:
+        yield HaltStore(database)
+
+
+def _wait_confirmed(gateway: str, scope: str, *, halted: bool) -> bool:
+    """Waits until the gateway shows a scope as halted, or no longer; returns whether it does."""
+    deadline = time.monotonic() + CONFIRM_SECONDS
+    while True:
+        try:
+            shown = _status_of(gateway)
+        except click.ClickException:
+            return False
+        if any(each["scope"] == scope for each in shown["halts"]) == halted:
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL)
+
+
+def _status_of(gateway: str) -> dict[str, Any]:
+    import httpx
+
+    try:
+        response = httpx.get(f"{gateway.rstrip('/')}/risk/status", timeout=CONFIRM_SECONDS, trust_env=False)
+        response.raise_for_status()
+        shown = response.json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        raise click.ClickException(
+            f"no gateway responded at {gateway}: {error}; use --offline to read the database"
+        ) from None
+    if not isinstance(shown, dict) or "halts" not in shown:
+        raise click.ClickException(f"{gateway} is not a gateway")
+    return cast("dict[str, Any]", shown)
+
+
+def _print(shown: dict[str, Any]) -> None:
+    for halt in shown["halts"]:
+        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(halt["haltedAt"] / 1000))
+        click.echo(f"{halt['scope']}: halted by {halt['haltedBy']} since {since}: {halt['reason']}")
+    for fault in shown.get("faults", ()):
+        names = " ".join(str(fault[name]) for name in ("provider", "mode", "subject") if name in fault)
+        click.echo(f"{fault['kind']}{': ' if names else ''}{names}: {fault['detail']}")
+    if not shown["halts"]:
+        click.echo("nothing is halted")
