@@ -6,7 +6,7 @@
 //! this module does.
 //!
 //! The watch also supervises: it compares the hosts' stamps with the limit of a stuck callback, and wakes the event loop
-//! after a change, so the loop does not poll.
+//! after a change, so the loop does not poll. If the loop does not respond, the watch logs the stuck callbacks itself.
 
 mod end;
 mod log;
@@ -36,6 +36,8 @@ use std::time::Duration;
 const TICK: Duration = Duration::from_millis(50);
 /// How many ticks pass between two checks of the queues' room.
 const ROOM_TICKS: u64 = 4;
+/// How long the event loop may take to respond to a change.
+const RESPONSE: Nanos = 1_000_000_000;
 /// The limit of a stuck callback before `Watch.supervise` has set one.
 const UNSUPERVISED: u64 = u64::MAX;
 
@@ -46,6 +48,8 @@ struct Shared {
     /// From when on a callback counts as stuck, in ns.
     stuck_ns: AtomicU64,
     wake: Wake,
+    /// Whether the event loop was woken and has not read the states since.
+    is_woken: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -61,6 +65,9 @@ struct Patrol {
     ends: u64,
     /// Whether a queue lacked room at the last check.
     lacked_room: bool,
+    /// Since when the event loop has not responded, and the stuck lambdas that were logged since.
+    unanswered: Option<Nanos>,
+    logged: Vec<String>,
 }
 
 impl Patrol {
@@ -90,9 +97,37 @@ impl Patrol {
             let lacked_room = std::mem::replace(&mut self.lacked_room, lacks_room);
             changed |= lacks_room || lacked_room;
         }
-        if changed && let Err(error) = self.shared.wake.wake() {
+        if !changed {
+            return;
+        }
+        self.shared.is_woken.store(true, Ordering::Release);
+        if let Err(error) = self.shared.wake.wake() {
             let text = format!("the states of the lambdas may be outdated: {error}");
             self.shared.log.lock().write(Level::Error, &text);
+        }
+    }
+
+    /// Logs the stuck callbacks while the event loop, which would, does not respond. A held interpreter is logged anyway.
+    fn log_stuck(&mut self, now: Nanos, running: &[Running]) {
+        if !self.shared.is_woken.load(Ordering::Acquire) {
+            self.unanswered = None;
+            self.logged.clear();
+            return;
+        }
+        let since = *self.unanswered.get_or_insert(now);
+        if now - since < RESPONSE || self.hold.is_held() {
+            return;
+        }
+        let limit = self.shared.stuck_ns.load(Ordering::Acquire);
+        for one in running.iter().filter(|one| one.for_ns > limit) {
+            if !self.logged.contains(&one.lambda) {
+                let (lambda, seconds) = (&one.lambda, one.for_ns as f64 / 1e9);
+                let text =
+                    format!("lambda {lambda} is stuck: a callback has been running for {seconds:.1} s");
+                let text = format!("{text}; the event loop does not respond either, REST and stops wait");
+                self.shared.log.lock().write(Level::Error, &text);
+                self.logged.push(one.lambda.clone());
+            }
         }
     }
 
@@ -112,6 +147,7 @@ impl Patrol {
             }
             None => {}
         }
+        self.log_stuck(now, running);
         if let Some(ending) = &mut *self.shared.ending.lock()
             && let Some(cause) = ending.check(now, self.hold.is_held())
         {
@@ -168,6 +204,7 @@ impl PyWatch {
             ending: Lock::new(Rank::Ending, None),
             stuck_ns: AtomicU64::new(UNSUPERVISED),
             wake: Wake::new()?,
+            is_woken: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         });
         let (probe, probing) = Probe::start()?;
@@ -179,6 +216,8 @@ impl PyWatch {
             ticks: 0,
             ends: 0,
             lacked_room: false,
+            unanswered: None,
+            logged: Vec::new(),
         };
         let patrolling =
             std::thread::Builder::new().name("meltica-watch".into()).spawn(move || patrol.run())?;
@@ -200,7 +239,8 @@ impl PyWatch {
     /// Supervises the hosts: a callback that runs for more than `stuck_after` seconds counts as stuck, see `Host.blocked`.
     ///
     /// `fileno` is readable after a change until `clear`: a callback became stuck or returned after that, an instance has
-    /// ended. It is also readable from time to time while the queue of an instance lacks room for symbols.
+    /// ended. It is also readable from time to time while the queue of an instance lacks room for symbols. If nothing calls
+    /// `clear` within a second, the watch logs the stuck callbacks itself.
     fn supervise(&self, stuck_after: f64) -> PyResult<()> {
         let limit = Duration::try_from_secs_f64(stuck_after).map_err(value_error)?;
         let limit = u64::try_from(limit.as_nanos()).unwrap_or(UNSUPERVISED).min(UNSUPERVISED - 1);
@@ -216,6 +256,7 @@ impl PyWatch {
     /// Makes `fileno` unreadable until the next change. Call it before the states are read.
     fn clear(&self) {
         self.shared.wake.clear();
+        self.shared.is_woken.store(false, Ordering::Release);
     }
 
     /// Keeps the deadline of a stop: ends the process when one of `signals` was received and the stop cannot end.

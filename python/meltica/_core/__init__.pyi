@@ -147,7 +147,8 @@ class Watch:
         """Supervises the hosts: a callback that runs for more than `stuck_after` seconds counts as stuck, see `Host.blocked`.
 
         `fileno` is readable after a change until `clear`: a callback became stuck or returned after that, an instance has
-        ended. It is also readable from time to time while the queue of an instance lacks room for symbols.
+        ended. It is also readable from time to time while the queue of an instance lacks room for symbols. If nothing calls
+        `clear` within a second, the watch logs the stuck callbacks itself.
         """
     def fileno(self) -> int:
         """The descriptor to wait for."""
