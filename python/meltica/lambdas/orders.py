@@ -89,9 +89,9 @@ class TradingMethods:
     def on_save(self) -> object:
         """Returns the state to keep over a restart: any value that JSON can represent, at most 1 MiB.
 
-        Called every 10 s and after `on_stop`. Decimals are saved as strings. What was saved last goes to
-        `on_load` at the next start; fills and ends of orders after it are then delivered again, with
-        `order.recovered`. So a state that is changed in callbacks of orders only is never wrong.
+        Called after `on_start`, every 10 s, and after `on_stop`. Decimals are saved as strings. What was
+        saved last goes to `on_load` at the next start; fills and ends of orders after it are then delivered
+        again, with `order.recovered`. So a state that is changed in callbacks of orders only is never wrong.
         """
         return None
 

@@ -3,7 +3,7 @@
 The order of calls, on the host's thread unless said otherwise:
 
 1. `open`, `ready` and `load` (the manager), then `on_load`, `on_start`, the missed reports, the first event.
-2. `on_save` every 10 s.
+2. `on_save` at once, and every 10 s.
 3. No more orders, `on_stop`, `on_save`, then `close` (the manager), whatever ended the instance.
 """
 
@@ -123,6 +123,7 @@ class TradingSide:
             return
         self._port.replay_missed(self._trader)
         if self._saves:
+            self._save_first()
             instance.every(SAVE_SECONDS, self._save)
 
     def stop(self) -> None:
@@ -141,6 +142,14 @@ class TradingSide:
         state = encode("on_save: the state", self._subject.on_save(), MAX_STATE).encode()
         self._errors.inside = None
         self._port.save(self._trader, state)
+
+    def _save_first(self) -> None:
+        """Saves the state at the start, so that a crash before the next save replays what happened since."""
+        try:
+            self._save()
+        except Exception as error:
+            # As in `every`: the strategy goes on without a checkpoint.
+            self._errors("on_save", error)
 
     def _on_order(self, name: str, order: Order, fill: "Fill | None", _reason: str | None) -> None:
         callback: Callable[..., None] = getattr(self._subject, name)

@@ -31,7 +31,7 @@ from meltica.trading.service import Trading
 from meltica.trading.state_machine import OrderMachine
 from meltica.trading.stored import fill_of
 from meltica.trading.trader import InstanceTrader
-from meltica.trading.transitions import Timings
+from meltica.trading.transitions import TimingsOf
 from meltica.validation.models import load
 
 log = logging.getLogger("meltica.trading")
@@ -87,7 +87,7 @@ class Instances:
         positions: Positions,
         market: Market,
         ids: ClientOrderIds,
-        timings: Callable[[str], Timings],
+        timings: TimingsOf,
         venues: Venues,
         uid_of: Callable[[str], UUID],
     ) -> None:

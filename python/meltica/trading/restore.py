@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from uuid import UUID
 
 from meltica.model.enums import Mode
@@ -11,12 +11,12 @@ from meltica.persistence.stores.trading.rows import FillRow, LedgerEntryRow, Wat
 from meltica.trading.desk import KEPT_FOR, MARGIN, Desk
 from meltica.trading.state_machine import OrderMachine
 from meltica.trading.stored import order_record, position
-from meltica.trading.transitions import Timings
+from meltica.trading.transitions import TimingsOf
 
 log = logging.getLogger("meltica.trading")
 
 
-async def restore(desk: Desk, loader: TradingLoader, timings: Callable[[str], Timings]) -> None:
+async def restore(desk: Desk, loader: TradingLoader, timings: TimingsOf) -> None:
     """Restores everything of trading. No order leaves until its account is reconciled."""
     stored_positions = [position(row) for row in await loader.positions()]
     ledger = await loader.ledger()
@@ -66,7 +66,7 @@ async def _entries(loader: TradingLoader, watermarks: Iterable[WatermarkRow]) ->
 class StoredOrders:
     """Loads orders that are no longer kept in memory, when something of them arrives late."""
 
-    def __init__(self, desk: Desk, loader: TradingLoader, timings: Callable[[str], Timings]) -> None:
+    def __init__(self, desk: Desk, loader: TradingLoader, timings: TimingsOf) -> None:
         self._desk = desk
         self._loader = loader
         self._timings = timings
@@ -89,7 +89,5 @@ def _by_order(fills: Iterable[FillRow]) -> Mapping[UUID, list[str]]:
     return executions
 
 
-def _machine(
-    row: StoredOrder, timings: Callable[[str], Timings], executions: Mapping[UUID, list[str]]
-) -> OrderMachine:
-    return OrderMachine(order_record(row), timings(row.provider), executions.get(row.id, ()))
+def _machine(row: StoredOrder, timings: TimingsOf, executions: Mapping[UUID, list[str]]) -> OrderMachine:
+    return OrderMachine(order_record(row), timings(row.provider, row.mode), executions.get(row.id, ()))

@@ -25,7 +25,7 @@ from meltica.trading.reconciliation import Reconciler
 from meltica.trading.requests import Requests
 from meltica.trading.restore import StoredOrders, restore
 from meltica.trading.state_machine import OrderMachine
-from meltica.trading.transitions import Timings
+from meltica.trading.transitions import TimingsOf
 
 log = logging.getLogger("meltica.trading")
 
@@ -47,7 +47,7 @@ class Trading:
         self,
         desk: Desk,
         open_storage: Callable[[], AbstractAsyncContextManager[Storage]],
-        timings: Callable[[str], Timings],
+        timings: TimingsOf,
     ) -> None:
         """Creates trading, stopped.
 
@@ -119,6 +119,11 @@ class Trading:
     def write_failure(self) -> str | None:
         """Why the last commit failed; None while commits succeed."""
         return None if self._commits is None else self._commits.failure
+
+    @property
+    def commits(self) -> tuple[int, float]:
+        """How many commits succeeded, and how many seconds they took together."""
+        return (0, 0.0) if self._commits is None else (self._commits.count, self._commits.seconds)
 
     def faults(self) -> list[TradingFault]:
         """Returns what an operator has to look at now. Called from any thread."""

@@ -35,7 +35,7 @@ from meltica.trading.risk.market import Market
 from meltica.trading.risk.risk import Risk
 from meltica.trading.risk.scopes import Scope
 from meltica.trading.state_machine import OrderMachine
-from meltica.trading.transitions import Timings
+from meltica.trading.transitions import TimingsOf
 from meltica.trading.valuation import value
 from meltica.trading.views import position_view, update_order
 
@@ -58,7 +58,7 @@ class InstanceTrader:
         positions: Positions,
         market: Market,
         ids: ClientOrderIds,
-        timings: Callable[[str], Timings],
+        timings: TimingsOf,
         push: Callable[[OrderMachine], None],
         deliver: Callable[[Callable[[], None]], object],
     ) -> None:
@@ -148,7 +148,7 @@ class InstanceTrader:
                 intent_at=now,
                 approved_at=approved.approved_at,
             )
-            machine = self._desk.open(record, self._timings(provider))
+            machine = self._desk.open(record, self._timings(provider, self._owner.mode))
         order = self._known(record)
         try:
             self._push(machine)
