@@ -145,11 +145,12 @@ class Desk:
         with self.lock:
             return self.accounts.link(provider, mode).account
 
-    def attach(self, owner: Owner, recipient: Recipient) -> None:
-        """Sets who receives the callbacks of an owner's orders."""
+    def attach(self, owner: Owner, recipient: Recipient) -> int:
+        """Sets who receives the callbacks of an owner's orders; returns the last report before them."""
         with self.lock:
             self._recipients[owner] = recipient
             self.gate.open(owner)
+            return self.pending.last_report
 
     def detach(self, owner: Owner) -> None:
         """Ends the callbacks of an owner. None of its orders leaves any more."""

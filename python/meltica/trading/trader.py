@@ -270,11 +270,11 @@ class InstanceTrader:
         """Provider -> symbols that it may trade."""
         return self._scope
 
-    def attach(self) -> None:
-        """Begins to receive the callbacks of the orders."""
+    def attach(self) -> int:
+        """Begins to receive the callbacks of the orders; returns the last report before them."""
         with self._desk.lock:
             self._desk.changes.watch(self._owner, self._scope, self.receive_trading)
-        self._desk.attach(self._owner, self.receive)
+        return self._desk.attach(self._owner, self.receive)
 
     def detach(self) -> None:
         """Ends the callbacks. None of the orders leaves any more."""
