@@ -66,6 +66,7 @@ class TradingRuntime:
         self.accounts = ProviderAccounts(
             gateway.core, self.desk, gateway.providers, settings.providers, self.market, last_paper_id
         )
+        self.desk.on_routes = self.accounts.refresh
         self.trading = Trading(self.desk, self._open_storage, self.accounts.timings)
         self._ids = ids
         self.limits = {id: entry.risk for id, entry in settings.lambdas.items()}

@@ -8,7 +8,9 @@ from uuid import UUID
 from meltica.model.enums import Mode
 from meltica.persistence.stores.trading.loaders import StoredOrder, TradingLoader
 from meltica.persistence.stores.trading.rows import FillRow, LedgerEntryRow, WatermarkRow
-from meltica.trading.desk import KEPT_FOR, MARGIN, Desk
+from meltica.trading.desk import MARGIN, Desk
+from meltica.trading.kept_orders import KEPT_FOR
+from meltica.trading.risk.stored import load_state
 from meltica.trading.state_machine import OrderMachine
 from meltica.trading.stored import order_record, position
 from meltica.trading.transitions import TimingsOf
@@ -27,6 +29,7 @@ async def restore(desk: Desk, loader: TradingLoader, timings: TimingsOf) -> None
     executions = _by_order(await loader.fills([row.id for row in (*open_orders, *ended)]))
     last_report = await loader.last_report()
     disowned = await loader.disowned()
+    risk_states = await loader.risk_states()
     with desk.lock:
         desk.pending.last_report = last_report
         desk.accounts.disowned |= disowned
@@ -43,6 +46,9 @@ async def restore(desk: Desk, loader: TradingLoader, timings: TimingsOf) -> None
             balances.restore_booked(row.provider, row.kind, row.venue_id, row.currency)
         for row in watermarks:
             desk.accounts.restore_mark(row)
+        for risk in desk.risks.values():
+            # The first commit reads the halts, before the first order leaves.
+            load_state(risk, risk_states, ())
         for row in (*ended, *open_orders):
             desk.restore(_machine(row, timings, executions))
     if open_orders:
