@@ -30,8 +30,7 @@ class Trades(meltica.Lambda):
 """
 )
 HANGS = TRADES.replace('CALLS.append("on_trade"); ENTERED.set()', "ENTERED.set(); GATE.wait(20)")
-FIRST_SAVE = ["on_save", "save"]
-START = ["open", "ready", "checkpoint", "on_start", "replay_missed", *FIRST_SAVE]
+START = ["open", "ready", "checkpoint", "on_start", "on_save", "save", "replay_missed"]
 END = ["stop_orders", "on_stop", "on_save", "save", "close"]
 
 
@@ -64,10 +63,10 @@ async def test_a_run_from_its_start_to_its_end(world: World, trading: RecordedTr
     await world.manager.stop("x")
     assert [
         *["open", "ready", "checkpoint", "on_load {'count': 41}", "on_start", "replay_missed"],
-        *[*FIRST_SAVE, "on_order_cancelled", "on_order_cancelled", "on_trade"],
+        *["on_order_cancelled", "on_order_cancelled", "on_trade"],
         *END,
     ] == CALLS
-    assert (trading.saved, instance.actual) == ([b'{"count":1}'] * 2, InstanceState.STOPPED)
+    assert (trading.saved, instance.actual) == ([b'{"count":1}'], InstanceState.STOPPED)
     [trader] = trading.traders
     assert (trader.spec.instance, trader.spec.dry_run, trader.spec.on_stop) == ("x", True, "cancel")
     assert trader.spec.scope == {"p": ("BTC-USDT",)}
@@ -274,7 +273,8 @@ async def test_errors_in_callbacks_of_orders_count_like_others(
 async def test_a_state_that_cannot_be_saved_is_an_error_of_on_save(
     world: World, trading: RecordedTrading, caplog: pytest.LogCaptureFixture, result: str, text: str
 ) -> None:
-    instance = await add(world, trading, TRADES.replace('{"count": 1}', result))
+    later = f'{{"count": 1}} if CALLS.count("on_save") == 1 else {result}'
+    instance = await add(world, trading, TRADES.replace('{"count": 1}', later))
     await world.manager.start("x")
     await world.manager.stop("x")
     stats = instance.stats()
@@ -282,6 +282,14 @@ async def test_a_state_that_cannot_be_saved_is_an_error_of_on_save(
     assert text in stats["last_error"]
     assert "on_save raised LambdaError" in caplog.messages
     assert CALLS[-2:] == ["on_save", "close"]
+
+
+async def test_a_state_that_cannot_be_saved_at_the_start_prevents_it(
+    world: World, trading: RecordedTrading
+) -> None:
+    await add(world, trading, TRADES.replace('{"count": 1}', "{1}"))
+    with pytest.raises(StartError, match="on_save: the state cannot be encoded as JSON"):
+        await world.manager.start("x")
 
 
 async def test_the_largest_state_is_saved(world: World, trading: RecordedTrading) -> None:
@@ -309,3 +317,19 @@ async def test_the_state_is_saved_while_it_runs(
     await world.manager.start("x")
     await when(lambda: len(trading.saved) >= 3)
     assert set(trading.saved) == {b'{"count":1}'}
+
+
+async def test_an_instance_that_cannot_take_a_report_fails_without_a_hole(
+    world: World, trading: RecordedTrading
+) -> None:
+    instance = await add(world, trading, HANGS)
+    await world.manager.begin()
+    await world.manager.start("x")
+    world.trade()
+    entered(instance)
+    accepted = [trading.traders[0].report("on_order_cancelled") for _ in range(65_540)].count(True)
+    flag(instance, "GATE").set()
+    await when(lambda: instance.actual is InstanceState.FAILED and CALLS[-1] == "close")
+    assert instance.last_error == "halted: more than 65536 posted functions were waiting"
+    assert [*START, *["on_order_cancelled"] * accepted, *END] == CALLS
+    assert accepted == 65_536

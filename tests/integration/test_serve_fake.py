@@ -73,6 +73,14 @@ def test_the_default_config(project: Project) -> None:
             detail = gateway.get(f"/strategy/instances/{id}")[1]
             assert (detail["status"], detail["providers"]) == ("running", [market])
             assert wait_until(lambda id=id: logged(id), PATIENCE), gateway.tail()
+
+        def fills(id: str) -> list[dict[str, object]]:
+            return gateway.get(f"/strategy/instances/{id}/executions")[1]["executions"]
+
+        for id in ("market-making", "momentum"):
+            assert wait_until(lambda id=id: bool(fills(id)), PATIENCE), gateway.tail()
+            assert {fill["mode"] for fill in fills(id)} == {"live"}
+        assert not [line for line in gateway.lines() if line["level"] in ("error", "critical")]
         gateway.signal(signal.SIGTERM)
         assert gateway.ended() == 0
     project.nothing_left()

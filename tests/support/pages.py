@@ -72,11 +72,8 @@ class Reader:
 
     def _python(self, block: Block) -> None:
         """Runs the code with the names of earlier blocks; saves it if the page names a file."""
-        named = _FILE.search(block.before)
         self._files += 1
-        path = self._folder / (named[1] if named else f"block_{self._files}.py")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(block.code, encoding="utf-8")
+        path = self._save(block, f"block_{self._files}.py")
         exec(compile(block.code, str(path), "exec"), self._names)
 
     def _pycon(self, block: Block) -> None:
@@ -101,14 +98,24 @@ class Reader:
                     _parse(words[1:])
 
     def _yaml(self, block: Block) -> None:
-        """Loads a config of the gateway or of the venue; other files must be YAML."""
+        """Loads a config of the gateway or of the venue, and saves it if the page names a file.
+
+        Other files must be YAML.
+        """
         keys = set(cast("dict[str, object]", yaml.safe_load(block.code)))
-        path = self._folder / "block.yaml"
-        path.write_text(block.code, encoding="utf-8")
+        path = self._save(block, "block.yaml")
         if keys & {"market", "accounts"}:
             load_venue(path, {}, {})
         elif keys & {"providers", "lambdas"}:
             load(path, environ={})
+
+    def _save(self, block: Block, name: str) -> Path:
+        """Saves a block under the name that the page gives, or `name`."""
+        named = _FILE.search(block.before)
+        path = self._folder / (named[1] if named else name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.code, encoding="utf-8")
+        return path
 
     def _json(self, block: Block) -> None:
         """Parses one object or several."""

@@ -19,9 +19,9 @@ class RecordedTrader(NoTrader):
         self.spec = spec
         self.deliver = deliver
 
-    def report(self, name: str) -> None:
+    def report(self, name: str) -> object:
         """Delivers a callback without a fill."""
-        self.deliver(lambda: self.on_callback(name, Order(), None, None))
+        return self.deliver(lambda: self.on_callback(name, Order(), None, None))
 
     def change(self, on: bool, why: str | None) -> None:
         """Delivers that orders begin or cease to go out."""

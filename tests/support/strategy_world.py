@@ -54,7 +54,6 @@ class StrategyWorld:
             world.trading, world.positions, world.market, IDS, timings, _Venues(), _uid
         )
         self._trades = 0
-        self.overflows = 0
 
     @property
     def side(self) -> TradingSide:
@@ -65,7 +64,7 @@ class StrategyWorld:
     async def start(self, cls: type[Lambda], config: Mapping[str, object] | None = None) -> None:
         """Starts the strategy, as the manager does."""
         self.run = add_instance(self.host, cls, id="s", scope=SCOPE, config=config)
-        self.side.open(self.instances, TradingSpec(instance="s", scope=SCOPE, dry_run=False), self._overflow)
+        self.side.open(self.instances, TradingSpec(instance="s", scope=SCOPE, dry_run=False))
         await self.side.ready()
         self.side.load()
         self.run.start()
@@ -75,9 +74,6 @@ class StrategyWorld:
         self.side.stop_orders()
         assert self.run.stop(PATIENCE)
         await self.side.close()
-
-    def _overflow(self) -> None:
-        self.overflows += 1
 
     def quote(self, bid: str, ask: str) -> None:
         """Sets the market, and publishes its ticker."""

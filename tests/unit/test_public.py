@@ -83,6 +83,7 @@ FOR_ADAPTERS = [
     "Field",
     "Fill",
     "FillMark",
+    "LastCheck",
     "Levels",
     "Liquidity",
     "LiveAccount",
@@ -123,6 +124,7 @@ FOR_ADAPTERS = [
     "present",
     "text",
     "time",
+    "unchecked",
 ]
 
 FOR_TESTS = [

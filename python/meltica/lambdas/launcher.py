@@ -54,21 +54,15 @@ class Launcher:
         self,
         core: "Core",
         trading: "TradingPort | None",
-        on_overflow: Callable[["ManagedInstance", LambdaInstance], object],
         *,
         stuck_after: timedelta,
         start_timeout: timedelta,
         nonblocking: Collection[str],
         spin: timedelta,
     ) -> None:
-        """Creates a launcher without runs; see `InstanceManager` for the options.
-
-        - `on_overflow`: called on the loop when a run cannot take the reports of its orders.
-
-        """
+        """Creates a launcher without runs; see `InstanceManager` for the options."""
         self._core = core
         self._trading = trading
-        self._on_overflow = on_overflow
         self._stuck_seconds = stuck_after.total_seconds()
         self._start_seconds = start_timeout.total_seconds()
         self._nonblocking = frozenset(nonblocking)
@@ -98,7 +92,7 @@ class Launcher:
         self._starts.add(task)
         deadline = loop.time() + self._start_seconds
         try:
-            await self._within(instance, deadline, lambda: self._prepare(instance, host, attempt, loop))
+            await self._within(instance, deadline, lambda: self._prepare(instance, host, attempt))
             run = instance.run
             assert run is not None
             if run.trading is not None:
@@ -129,13 +123,7 @@ class Launcher:
                 raise Overdue("a callback of another instance blocks the shared thread") from None
             raise Overdue(f"loading and on_start exceeded {self._start_seconds:g} s") from None
 
-    def _prepare(
-        self,
-        instance: "ManagedInstance",
-        host: "Host",
-        attempt: object,
-        loop: asyncio.AbstractEventLoop,
-    ) -> LambdaInstance:
+    def _prepare(self, instance: "ManagedInstance", host: "Host", attempt: object) -> LambdaInstance:
         """Loads the strategy and creates its run; starts it unless it trades. Blocks, so it has a thread."""
         spec = instance.spec
         cls = load(spec.strategy)
@@ -159,29 +147,15 @@ class Launcher:
             instance.strategy, instance.run = cls, run
             if run.trading is None:
                 run.start()
+            elif self._trading is None:
+                raise ConfigError(f"lambda `{spec.id}`", ["it places orders, and nothing trades here"])
             else:
-                self._open(instance, run, run.trading, loop)
+                run.trading.open(self._trading, trading_spec(spec))
         except BaseException:
             if spec.host != "shared":
                 host.stop(0.0)
             raise
         return run
-
-    def _open(
-        self,
-        instance: "ManagedInstance",
-        run: LambdaInstance,
-        side: "TradingSide",
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        if self._trading is None:
-            raise ConfigError(f"lambda `{instance.id}`", ["it places orders, and nothing trades here"])
-
-        def overflowed() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and the instance with it
-                loop.call_soon_threadsafe(self._on_overflow, instance, run)
-
-        side.open(self._trading, trading_spec(instance.spec), overflowed)
 
     def _begin(self, instance: "ManagedInstance", run: LambdaInstance, attempt: object) -> LambdaInstance:
         """Loads the checkpoint and starts a run that trades. Blocks, so it has a thread."""

@@ -63,7 +63,6 @@ class InstanceManager:
         self._launcher = Launcher(
             core,
             trading,
-            self._overflowed,
             stuck_after=stuck_after,
             start_timeout=start_timeout,
             nonblocking=nonblocking,
@@ -351,22 +350,6 @@ class InstanceManager:
             self._set(instance, InstanceState.RUNNING)
             if run.trading is not None:
                 run.trading.resume()
-
-    def _overflowed(self, instance: ManagedInstance, run: "LambdaInstance") -> None:
-        """Stops an instance that could not take a report of its orders."""
-        if not self._closing:
-            self._run_in_background(self._end_overflowed(instance, run))
-
-    async def _end_overflowed(self, instance: ManagedInstance, run: "LambdaInstance") -> None:
-        async with instance.lock:
-            if instance.run is not run or not instance.running:
-                return
-            text = "too many reports of its orders wait: a callback does not return, or is too slow"
-            log.error("instance %s failed: %s; its next start delivers them", instance.id, text)
-            self._set(instance, InstanceState.STOPPING)
-            await self._launcher.end(instance)
-            state = InstanceState.STUCK if instance.abandoned else InstanceState.FAILED
-            self._set(instance, state, text)
 
     def _set(self, instance: ManagedInstance, actual: InstanceState, error: str | None = None) -> None:
         if actual in (InstanceState.STARTING, InstanceState.RUNNING) or error is not None:

@@ -28,7 +28,7 @@ class TradingMethods:
                 if self.trading and not self.orders() and ticker.ask < 100:
                     self.buy(ticker.symbol, "0.5", price=ticker.ask_decimal)
 
-            def on_order_filled(self, order: meltica.Order, fill: meltica.Fill | None) -> None:
+            def on_order_filled(self, order: meltica.Order, fill: meltica.Fill) -> None:
                 self.log.info("position %s", self.position(order.symbol).quantity)
     """
 
@@ -50,11 +50,8 @@ class TradingMethods:
         Also called for a fill that is reported after the order has ended; position and fees include it.
         """
 
-    def on_order_filled(self, order: "Order", fill: "Fill | None", /) -> None:
-        """Called for the fill that completes an order.
-
-        `fill` is None when the order was completed without one: by an amendment down to what was filled.
-        """
+    def on_order_filled(self, order: "Order", fill: "Fill", /) -> None:
+        """Called for the fill that completes an order."""
 
     def on_order_cancelled(self, order: "Order", /) -> None:
         """Called when an order has ended before it was filled: by a cancel, or as IOC or FOK.
@@ -92,9 +89,10 @@ class TradingMethods:
     def on_save(self) -> object:
         """Returns the state to keep over a restart: any value that JSON can represent, at most 1 MiB.
 
-        Called after `on_start`, every 10 s, and after `on_stop`. Decimals are saved as strings. What was
-        saved last goes to `on_load` at the next start; fills and ends of orders after it are then delivered
-        again, with `order.recovered`. So a state that is changed in callbacks of orders only is never wrong.
+        Called every 10 s, after `on_stop`, and after `on_start` when no state was saved before. Decimals are
+        saved as strings. What was saved last goes to `on_load` at the next start; fills and ends of orders
+        after it are then delivered again, with `order.recovered`. So a state that is changed in callbacks of
+        orders only is never wrong.
         """
         return None
 

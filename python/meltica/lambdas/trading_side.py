@@ -3,14 +3,13 @@
 The order of calls, on the host's thread unless said otherwise:
 
 1. `open`, `ready` and `load` (the manager), then `on_load`, `on_start`, the missed reports, the first event.
-2. `on_save` at once, and every 10 s.
+2. `on_save`: right after the first `on_start` of all, and every 10 s.
 3. No more orders, `on_stop`, `on_save`, then `close` (the manager), whatever ended the instance.
 """
 
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from meltica.lambdas.base import Lambda
@@ -31,7 +30,6 @@ MAX_STATE = 1024 * 1024
 
 _REPLAY = "a replay places no orders; run the lambda in the gateway with `dryRun: true` to trade on paper"
 _WITH_FILL = ("on_order_partial_fill", "on_order_filled")
-_LIVE = ("created", "starting", "running")
 
 
 class TradingSide:
@@ -45,8 +43,6 @@ class TradingSide:
         self._trader: Trader | None = None
         self._checkpoint: bytes | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._overflowed = False
-        self._on_overflow: Callable[[], object] = lambda: None
         self._saves = bool(overridden(type(subject), Lambda, ["on_save"]))
         subject._trader = NoTrader("replay", _REPLAY)  # pyright: ignore[reportPrivateUsage]
 
@@ -56,16 +52,11 @@ class TradingSide:
 
     # The manager's side
 
-    def open(self, port: TradingPort, spec: TradingSpec, on_overflow: Callable[[], object]) -> None:
-        """Registers the instance with trading. Called on a thread; raises ConfigError.
-
-        - `on_overflow`: called from any thread when the instance cannot take a report of its orders. It must
-          stop the instance, because a report is missing.
-
-        """
-        self._on_overflow = on_overflow
+    def open(self, port: TradingPort, spec: TradingSpec) -> None:
+        """Registers the instance with trading. Called on a thread; raises ConfigError."""
+        assert self._instance is not None
         self._port = port
-        trader = self._trader = port.open(replace(spec, saves=self._saves), self._deliver)
+        trader = self._trader = port.open(spec, self._instance.post)
         trader.on_callback = self._on_order
         trader.on_trading_changed = self._on_trading_changed
         self._subject._trader = trader  # pyright: ignore[reportPrivateUsage]
@@ -122,9 +113,11 @@ class TradingSide:
         subject.on_start()
         if self._port is None or self._trader is None:
             return
+        if self._checkpoint is None:
+            # Without it, the next start would not know which reports a run without another one had seen.
+            self._save()
         self._port.replay_missed(self._trader)
         if self._saves:
-            self._save_first()
             instance.every(SAVE_SECONDS, self._save)
 
     def stop(self) -> None:
@@ -144,20 +137,14 @@ class TradingSide:
         self._errors.inside = None
         self._port.save(self._trader, state)
 
-    def _save_first(self) -> None:
-        """Saves the state at the start, so that a crash before the next save replays what happened since."""
-        try:
-            self._save()
-        except Exception as error:
-            # As in `every`: the strategy goes on without a checkpoint.
-            self._errors("on_save", error)
-
     def _on_order(self, name: str, order: Order, fill: "Fill | None", _reason: str | None) -> None:
         callback: Callable[..., None] = getattr(self._subject, name)
         if name not in _WITH_FILL:
             self._call(name, callback, order)
             return
-        self._call(name, callback, order, fill)
+        assert self._trader is not None
+        # An amendment can complete an order: its last fill did so.
+        self._call(name, callback, order, fill or self._trader.fills(order)[-1])
 
     def _on_trading_changed(self, provider: str, on: bool, why: str | None) -> None:
         self._call("on_trading_changed", self._subject.on_trading_changed, provider, on, why)
@@ -167,15 +154,3 @@ class TradingSide:
         self._errors.inside = name
         callback(*arguments)
         self._errors.inside = None
-
-    def _deliver(self, function: Callable[[], None]) -> bool:
-        """Passes a function to the host; called from any thread, under the lock of trading."""
-        instance = self._instance
-        assert instance is not None
-        if not self._overflowed and instance.post(function):
-            return True
-        if not self._overflowed and instance.state in _LIVE:
-            # A report is missing from here on, so none is delivered any more.
-            self._overflowed = True
-            self._on_overflow()
-        return False

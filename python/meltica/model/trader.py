@@ -273,8 +273,6 @@ class TradingSpec:
     """Its risk limits, with the keys of the config file."""
     inventory: Mapping[tuple[str, str], Inventory] = field(default_factory=dict[tuple[str, str], Inventory])
     """(provider, symbol) -> the coins that it takes over."""
-    saves: bool = False
-    """Whether it keeps checkpoints. Without one it begins from nothing, so it missed all of its fills."""
 
 
 class TradingPort(Protocol):
@@ -289,8 +287,8 @@ class TradingPort(Protocol):
         """Registers an instance and returns its trader. Called on a thread; may wait for the database.
 
         - `deliver`: runs a function on the instance's host thread between two callbacks; until the instance
-          runs, the function waits. It can be called from any thread, and never waits or raises. The manager
-          itself stops an instance that cannot take a function, so the result has no meaning.
+          runs, the function waits. It can be called from any thread, and never waits or raises. An instance
+          that cannot take a function is halted by its host, so the result has no meaning.
 
         Raises ConfigError when it may not trade so: a provider without an account, or a real venue without
         `live: true` and explicit limits.

@@ -49,7 +49,8 @@ class MarketMaking(meltica.Lambda):
             order for order in self.orders(symbol) if (order.side, order.provider) == (side, provider)
         ]
         for order in open_orders:
-            if order.price is None or abs(order.price - price) > width / 2:
+            behind = price - (order.price or 0) if side is Side.BUY else (order.price or 0) - price
+            if behind > width / 2:
                 self.cancel(order)
         if open_orders:
             return
