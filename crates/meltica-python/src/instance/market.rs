@@ -12,6 +12,25 @@ use meltica_core::names::{ProviderId, SymbolId};
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
 
+/// A kind of event that prices come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Source {
+    /// Before the first event.
+    #[default]
+    Absent,
+    Good,
+    /// Until the next event of the kind.
+    Stale,
+}
+
+impl Source {
+    fn lose(&mut self) {
+        if *self == Self::Good {
+            *self = Self::Stale;
+        }
+    }
+}
+
 /// The latest prices of one symbol.
 #[derive(Debug, Clone, Copy, Default)]
 struct Market {
@@ -19,19 +38,15 @@ struct Market {
     bid: Option<f64>,
     ask: Option<f64>,
     time: Nanos,
-    has_book: bool,
-    has_ticker: bool,
-    /// Until the next book.
-    stale_book: bool,
-    /// Until the next ticker.
-    stale_ticker: bool,
+    book: Source,
+    ticker: Source,
     /// Until the next event of the feed.
     stale_feed: bool,
 }
 
 impl Market {
     fn is_stale(&self) -> bool {
-        self.stale_book || self.stale_ticker || self.stale_feed
+        self.stale_feed || [self.book, self.ticker].contains(&Source::Stale)
     }
 }
 
@@ -89,19 +104,23 @@ impl MarketView {
                 market.last = ticker.last.map(Decimal::to_f64).or(market.last);
                 market.bid = ticker.bid.map(Decimal::to_f64).or(market.bid);
                 market.ask = ticker.ask.map(Decimal::to_f64).or(market.ask);
-                (market.has_ticker, market.stale_ticker, market.stale_feed) = (true, false, false);
+                (market.ticker, market.stale_feed) = (Source::Good, false);
             }
             Payload::Book(book) => {
                 let best = |levels: &[PriceLevel]| {
                     levels.first().map(|level| crate::payload::price(book, *level).to_f64())
                 };
                 (market.bid, market.ask) = (best(&book.bids), best(&book.asks));
-                (market.has_book, market.stale_book, market.stale_feed) = (true, false, false);
+                (market.book, market.stale_feed) = (Source::Good, false);
             }
             Payload::MarketStale(reason) => {
-                market.stale_feed |= reason.is_of_feed();
-                market.stale_ticker |= market.has_ticker && reason.is_of_feed();
-                market.stale_book |= market.has_book || !reason.is_of_feed();
+                if reason.is_of_feed() {
+                    market.stale_feed = true;
+                    market.ticker.lose();
+                    market.book.lose();
+                } else {
+                    market.book = Source::Stale;
+                }
             }
             _ => return,
         }

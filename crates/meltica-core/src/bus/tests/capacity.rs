@@ -304,6 +304,19 @@ fn symbols_that_were_left_out_are_admitted_after_another_growth() {
 }
 
 #[test]
+fn a_symbol_is_paid_for_with_its_notices() {
+    let dispatcher = Dispatcher::new(Pools::new(1 << 28));
+    for (kind, ring, cells) in [(Kind::Trade, 32, 1), (Kind::Ticker, 0, 2), (Kind::BookSnapshot, 0, 4)] {
+        for (of, symbols) in [(Some(symbol(0)), 1), (None, 64)] {
+            let routes = vec![route(provider("claims-notices"), kind, of, 8)];
+            let (queue, ..) =
+                subscribed(&dispatcher, DEFAULT_POLICIES, Size::of(16), routes, &Arc::default());
+            assert_eq!(queue.claim().events, ring + 2 * cells * symbols, "{kind:?} {symbols}");
+        }
+    }
+}
+
+#[test]
 fn a_claim_above_the_limit_is_refused_with_its_numbers() {
     let pools = Pools::new(1 << 20);
     let dispatcher = Dispatcher::new(Arc::clone(&pools));

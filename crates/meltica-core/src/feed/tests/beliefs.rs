@@ -185,7 +185,9 @@ impl World {
     fn restart(&mut self) {
         self.feed.restart(0).unwrap();
         let symbols: BTreeSet<_> = self.view.0.keys().map(|(symbol, _)| *symbol).collect();
-        symbols.into_iter().for_each(|symbol| self.view.stale(symbol, StaleReason::Disconnected));
+        for symbol in symbols {
+            self.view.stale(symbol, StaleReason::Disconnected);
+        }
     }
 
     fn retry(&mut self, i: usize) {
@@ -201,7 +203,9 @@ impl World {
         while reader.has_work() {
             let mut items = Vec::new();
             reader.read(self.dispatcher.watermark(), 16, &mut items);
-            items.iter().for_each(|item| view.observe(item));
+            for item in &items {
+                view.observe(item);
+            }
         }
         for (&(symbol, kind), latest) in view.0.iter().filter(|(_, latest)| latest.good) {
             let published = self.view.0[&(symbol, kind)];
