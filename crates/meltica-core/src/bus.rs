@@ -44,13 +44,12 @@ mod room;
 mod waker;
 
 use crate::dispatch::RouteKey;
-use crate::event::{Event, Kind};
+use crate::event::{Event, Kind, Notice};
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{Claim, DepthClass, NoCapacity, Pools, Shared};
 use crate::stats::Counter;
 use crate::sync::{Arc, AtomicU32, Mutex, Ordering, fence, lock};
 use admission::Admission;
-pub(crate) use admission::{NoticeCells, Place as Admitted};
 pub use admission::{QueueOptions, UNLISTED_SYMBOLS};
 pub use conflation_cell::ConflationCell;
 use conflation_cell::Pending;
@@ -189,10 +188,25 @@ impl Queue {
         Ok((queue, reader))
     }
 
-    /// Returns the cells of a symbol, to push its events and the notices about it with. `None` if the symbol is left
-    /// out: its cells would exceed the claim of the queue.
-    pub(crate) fn admit(&self, kind: Kind, provider: ProviderId, symbol: SymbolId) -> Option<Admitted> {
+    /// Returns the cell of a symbol, to push its events with. `None` if the symbol is left out: its cells, those of the
+    /// notices about it included, would exceed the claim of the queue.
+    pub(crate) fn admit(
+        &self,
+        kind: Kind,
+        provider: ProviderId,
+        symbol: SymbolId,
+    ) -> Option<Arc<ConflationCell>> {
         lock(&self.admission).admit((provider, kind, symbol))
+    }
+
+    /// Returns the cell of the notices about an admitted symbol, to push them with.
+    pub(crate) fn notice_cell(
+        &self,
+        notice: Notice,
+        provider: ProviderId,
+        symbol: SymbolId,
+    ) -> Arc<ConflationCell> {
+        lock(&self.admission).notice_cell((provider, notice, symbol))
     }
 
     /// Returns whether a route for every symbol has used half of its claim, so that [`Self::grow_claim`] should be

@@ -7,9 +7,9 @@
 //!
 //! So a push needs no counter: the ring is bounded by its size, and a cell holds one event.
 //!
-//! # Places
-//! A symbol of a kind has a place: the cell of its events if the kind is conflated, and the cells of the notices about
-//! it, also if the kind's events are in a ring. A symbol is admitted with all of them or left out, so a reader that has
+//! # Notices
+//! A symbol of a kind is admitted with the slots of all its cells, or it is left out: of the cell of its events if the
+//! kind is conflated, and of the cells of the notices about it, also if its events are in a ring. So a reader that has
 //! received a symbol always receives the notices about it.
 //!
 //! # Routes for every symbol
@@ -23,7 +23,6 @@ use crate::event::{Kind, Notice};
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{Claim, DepthClass, NoCapacity, Pools, Reservation};
 use crate::sync::Arc;
-use std::array;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Add;
 
@@ -61,8 +60,8 @@ impl QueueOptions {
         policies
     }
 
-    /// Returns the slots of one place of a kind.
-    fn place(&self, kind: Kind) -> Claim {
+    /// Returns the slots of the cells of one symbol of a kind.
+    fn symbol(&self, kind: Kind) -> Claim {
         let kinds = kind.notices().iter().map(|notice| notice.kind()).chain([kind]);
         kinds.map(|kind| self.cell(kind) * 2).fold(Claim::default(), Claim::add)
     }
@@ -104,18 +103,7 @@ fn rings(options: &QueueOptions, routes: &[RouteKey]) -> (Claim, Claim) {
 }
 
 /// A symbol of a kind of a provider.
-type PlaceKey = (ProviderId, Kind, SymbolId);
-
-/// The cells of the notices about a symbol, by [`Notice`].
-pub(crate) type NoticeCells = [Arc<ConflationCell>; Notice::COUNT];
-
-/// The cells of a symbol of a kind in one queue.
-#[derive(Clone)]
-pub(crate) struct Place {
-    /// The cell of its events.
-    pub cell: Arc<ConflationCell>,
-    pub notices: NoticeCells,
-}
+type CellKey = (ProviderId, Kind, SymbolId);
 
 /// The symbols that a route for every symbol has paid for, and the admitted ones.
 #[derive(Debug, Clone, Copy)]
@@ -137,13 +125,14 @@ pub(super) struct Admission {
     reservations: Vec<Reservation>,
     /// What the reader can hold: one batch, and one event per admitted symbol.
     reader: Claim,
-    places: HashMap<PlaceKey, Place, foldhash::fast::RandomState>,
-    /// The cells of notices, which the places of a symbol share.
+    /// The cells of the admitted symbols.
+    cells: HashMap<CellKey, Arc<ConflationCell>, foldhash::fast::RandomState>,
+    /// The cells of notices that were published. The kinds of a symbol share them, and each kind has paid for them.
     notices: HashMap<(ProviderId, Notice, SymbolId), Arc<ConflationCell>, foldhash::fast::RandomState>,
     /// The cell of everything that is not conflated. It stays empty.
     no_cell: Arc<ConflationCell>,
     credits: BTreeMap<(ProviderId, Kind), Credit>,
-    left_out: BTreeSet<PlaceKey>,
+    left_out: BTreeSet<CellKey>,
     refused: Option<NoCapacity>,
     has_reader: bool,
     is_drained: bool,
@@ -163,7 +152,7 @@ impl Admission {
             options,
             reservations: Vec::new(),
             reader,
-            places: HashMap::default(),
+            cells: HashMap::default(),
             notices: HashMap::default(),
             no_cell: Arc::default(),
             credits: BTreeMap::new(),
@@ -173,68 +162,65 @@ impl Admission {
             is_drained: false,
         };
         for key in routes {
-            if let Some(symbol) = key.symbol {
-                claim += admission.add_place((key.provider, key.kind, symbol));
+            let symbols = if let Some(symbol) = key.symbol {
+                let cell = (key.provider, key.kind, symbol);
+                let is_new = !admission.cells.contains_key(&cell);
+                if is_new {
+                    admission.add(cell);
+                }
+                usize::from(is_new)
             } else {
                 let claimed = listed(key.provider).unwrap_or(UNLISTED_SYMBOLS).max(1);
                 let credit = Credit { claimed, used: 0 };
-                let is_new = admission.credits.insert((key.provider, key.kind), credit).is_none();
-                claim += options.place(key.kind) * if is_new { claimed } else { 0 };
-            }
+                if admission.credits.insert((key.provider, key.kind), credit).is_none() { claimed } else { 0 }
+            };
+            claim += options.symbol(key.kind) * symbols;
         }
         admission.reservations.push(Pools::reserve(pools, claim)?);
         Ok(admission)
     }
 
-    /// Adds a place, unless it exists, and returns the slots of its new cells.
-    fn add_place(&mut self, key: PlaceKey) -> Claim {
-        let (provider, kind, symbol) = key;
-        if self.places.contains_key(&key) {
-            return Claim::default();
-        }
-        let mut held = self.options.cell(kind);
-        let mut place = self.no_place();
-        if held != Claim::default() {
-            place.cell = Arc::default();
-        }
-        for notice in kind.notices() {
-            let slots = self.options.cell(notice.kind());
-            if slots != Claim::default() {
-                let cell = self.notices.entry((provider, *notice, symbol)).or_insert_with(|| {
-                    held += slots;
-                    Arc::default()
-                });
-                place.notices[*notice as usize] = Arc::clone(cell);
-            }
-        }
-        self.places.insert(key, place);
+    /// Admits a symbol and returns its cell.
+    fn add(&mut self, key: CellKey) -> Arc<ConflationCell> {
+        let held = self.options.cell(key.1);
+        let cell = if held == Claim::default() { Arc::clone(&self.no_cell) } else { Arc::default() };
         self.reader += held;
-        held * 2
+        self.cells.insert(key, Arc::clone(&cell));
+        cell
     }
 
-    fn no_place(&self) -> Place {
-        let no_cell = || Arc::clone(&self.no_cell);
-        Place { cell: no_cell(), notices: array::from_fn(|_| no_cell()) }
+    /// Returns the cell of a symbol, or `None` if the symbol is left out.
+    pub fn admit(&mut self, key: CellKey) -> Option<Arc<ConflationCell>> {
+        if let Some(cell) = self.cells.get(&key) {
+            return Some(Arc::clone(cell));
+        }
+        if self.options.symbol(key.1) == Claim::default() {
+            return Some(Arc::clone(&self.no_cell));
+        }
+        let credit = self.credits.get_mut(&(key.0, key.1)).filter(|credit| credit.used < credit.claimed);
+        let Some(credit) = credit else {
+            if !self.is_drained {
+                self.left_out.insert(key);
+            }
+            return None;
+        };
+        credit.used += 1;
+        self.left_out.remove(&key);
+        Some(self.add(key))
     }
 
-    /// Returns the place of a symbol, or `None` if the symbol is left out.
-    pub fn admit(&mut self, key: PlaceKey) -> Option<Place> {
-        if self.options.place(key.1) == Claim::default() {
-            return Some(self.no_place());
+    /// Returns the cell of the notices about an admitted symbol, which has paid for it.
+    pub fn notice_cell(&mut self, key: (ProviderId, Notice, SymbolId)) -> Arc<ConflationCell> {
+        let held = self.options.cell(key.1.kind());
+        if self.is_drained || held == Claim::default() {
+            return Arc::clone(&self.no_cell);
         }
-        if !self.places.contains_key(&key) {
-            let credit = self.credits.get_mut(&(key.0, key.1)).filter(|credit| credit.used < credit.claimed);
-            let Some(credit) = credit else {
-                if !self.is_drained {
-                    self.left_out.insert(key);
-                }
-                return None;
-            };
-            credit.used += 1;
-            self.left_out.remove(&key);
-            self.add_place(key);
-        }
-        self.places.get(&key).cloned()
+        let reader = &mut self.reader;
+        let cell = self.notices.entry(key).or_insert_with(|| {
+            *reader += held;
+            Arc::default()
+        });
+        Arc::clone(cell)
     }
 
     /// Returns whether a route for every symbol has used half of its claim, and its claim may grow.
@@ -254,7 +240,7 @@ impl Admission {
         }
         let grows = self.credits.iter().filter(|(_, credit)| credit.is_half_used());
         let routes: Vec<_> = grows.map(|(route, credit)| (*route, credit.claimed)).collect();
-        let claims = routes.iter().map(|((_, kind), symbols)| self.options.place(*kind) * *symbols);
+        let claims = routes.iter().map(|((_, kind), symbols)| self.options.symbol(*kind) * *symbols);
         let claim = claims.fold(Claim::default(), Claim::add);
         Some(Growth { pools: Arc::clone(self.reservations.first()?.pools()), claim, routes })
     }
@@ -283,7 +269,7 @@ impl Admission {
     /// Releases what a closed and drained queue no longer needs: all but what its reader can hold, if it has one.
     pub fn drained(&mut self) {
         self.is_drained = true;
-        self.places.clear();
+        self.cells.clear();
         self.notices.clear();
         self.credits.clear();
         self.release();
@@ -305,7 +291,7 @@ impl Admission {
     }
 
     /// Returns the symbols that are left out, by provider, kind and name.
-    pub fn left_out(&self) -> &BTreeSet<PlaceKey> {
+    pub fn left_out(&self) -> &BTreeSet<CellKey> {
         &self.left_out
     }
 

@@ -9,7 +9,7 @@
 //! the entries of the changed routes and a copy of the index, on the thread that makes the change: the entries are
 //! built before the part is locked.
 
-use crate::bus::{Admitted, ConflationCell, NoticeCells, Queue, UNLISTED_SYMBOLS, Waker};
+use crate::bus::{ConflationCell, Queue, UNLISTED_SYMBOLS, Waker};
 use crate::event::Kind;
 use crate::filter::Filter;
 use crate::janitor;
@@ -39,8 +39,6 @@ pub(super) struct Entry {
     pub filtered: bool,
     pub blocking: bool,
     pub targets: Vec<Target>,
-    /// The cells of the notices to each target. Apart from the targets, because an event does not need them.
-    pub notices: Vec<NoticeCells>,
     /// The number of dispatched events, which only the holder of the dispatch lock changes. It belongs to the symbol:
     /// all publishers of a provider and all later entries share it.
     pub sequence: Arc<AtomicU64>,
@@ -78,9 +76,9 @@ impl Routes {
         self.exact.get(&symbol).or(self.every.as_ref())
     }
 
-    /// Returns the cells of a symbol, or `None` if the queue leaves it out. A claim that is used up grows here, if the
+    /// Returns the cell of a symbol, or `None` if the queue leaves it out. A claim that is used up grows here, if the
     /// janitor has not grown it yet.
-    fn admit(&self, kind: Kind, provider: ProviderId, symbol: SymbolId) -> Option<Admitted> {
+    fn admit(&self, kind: Kind, provider: ProviderId, symbol: SymbolId) -> Option<Arc<ConflationCell>> {
         let admit = || self.queue.admit(kind, provider, symbol);
         admit().or_else(|| {
             if self.queue.wants_growth() {
@@ -103,11 +101,10 @@ impl Entry {
     ) -> Arc<Self> {
         let sequence = old.map_or_else(Arc::default, |old| Arc::clone(&old.sequence));
         let (depths, filtered, blocking) = ([0; DepthClass::COUNT], false, false);
-        let (targets, notices) = (Vec::new(), Vec::new());
-        let mut entry = Self { symbol, depths, filtered, blocking, targets, notices, sequence };
+        let mut entry = Self { symbol, depths, filtered, blocking, targets: Vec::new(), sequence };
         for (_, routes) in subscribers {
             let Some(Terms { filters, depth }) = routes.terms(symbol) else { continue };
-            let Some(Admitted { cell, notices }) = routes.admit(kind, provider, symbol) else { continue };
+            let Some(cell) = routes.admit(kind, provider, symbol) else { continue };
             let queue = &routes.queue;
             if kind == Kind::BookSnapshot {
                 let class = queue.class();
@@ -122,7 +119,6 @@ impl Entry {
                 cell,
                 filters: Filters::clone(filters),
             });
-            entry.notices.push(notices);
         }
         Arc::new(entry)
     }

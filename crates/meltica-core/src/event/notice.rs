@@ -5,7 +5,6 @@ use super::{Kind, Payload};
 /// The subject of a notice. A later notice replaces an earlier one of the same symbol in a queue only if both have the
 /// same subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
 pub enum Notice {
     /// A hole in the sequence of a book.
     Gap,
@@ -16,9 +15,6 @@ pub enum Notice {
 }
 
 impl Notice {
-    /// The number of subjects.
-    pub const COUNT: usize = 3;
-
     /// Returns the subject of a notice, or `None` if the payload is that of another kind.
     pub const fn of(payload: &Payload) -> Option<Self> {
         match payload {

@@ -6,6 +6,7 @@
 use super::super::part::{Entry, Target};
 use super::super::step::Step;
 use super::{NotDispatched, Origin, Publisher, wake_parked};
+use crate::bus::Queue;
 use crate::clock;
 use crate::event::{Kind, Notice, Payload};
 use crate::names::SymbolId;
@@ -48,25 +49,26 @@ impl Publisher {
     /// Builds the entry of a notice from the entries of the market data that it concerns.
     fn notice_entry(&mut self, notice: Notice, symbol: SymbolId) -> Entry {
         let kind = notice.kind();
-        let mut targets: Vec<Target> = Vec::new();
+        let mut queues = Vec::new();
         for of in notice.concerns() {
             let Some(entry) = self.concerned(notice, *of, symbol) else { continue };
-            targets.extend(entry.targets.iter().zip(&entry.notices).map(|(target, cells)| Target {
-                queue: Arc::clone(&target.queue),
-                waker: Arc::clone(&target.waker),
-                cell: Arc::clone(&cells[notice as usize]),
-                filters: [].into(),
-            }));
+            queues.extend(entry.targets.iter().map(|target| Arc::clone(&target.queue)));
         }
-        targets.sort_unstable_by_key(|target| Arc::as_ptr(&target.queue));
-        targets.dedup_by(|a, b| Arc::ptr_eq(&a.queue, &b.queue));
+        queues.sort_unstable_by_key(Arc::as_ptr);
+        queues.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        let target = |queue: Arc<Queue>| Target {
+            waker: Arc::clone(queue.waker()),
+            cell: queue.notice_cell(notice, self.provider, symbol),
+            filters: [].into(),
+            queue,
+        };
+        let targets: Vec<_> = queues.into_iter().map(target).collect();
         Entry {
             symbol,
             depths: [0; DepthClass::COUNT],
             filtered: false,
             blocking: targets.iter().any(|target| target.queue.blocks(kind)),
             targets,
-            notices: Vec::new(),
             sequence: self.routes.notice_sequence(kind, symbol),
         }
     }
