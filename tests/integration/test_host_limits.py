@@ -1,6 +1,7 @@
 """What one callback can do neither to its host nor to those who wait for it: errors, timers, load."""
 
 import threading
+import traceback
 import weakref
 from typing import Any, Literal
 
@@ -29,6 +30,24 @@ def test_a_callback_that_raises_lambda_stopped_reaches_the_limit_of_errors() -> 
     assert ended.wait(PATIENCE)
     assert host.stop(PATIENCE)
     assert (instance.state, instance.stats()["errors"]) == ("failed", 5)
+
+
+def test_on_error_receives_the_traceback() -> None:
+    core = _core.Core()
+    host = core.host("thread")
+    frames: list[str] = []
+
+    def on_error(_: str, error: BaseException) -> None:
+        frames.extend(frame.name for frame in traceback.extract_tb(error.__traceback__))
+
+    def fail() -> None:
+        raise ValueError("on purpose")
+
+    instance = host.add("i", callbacks={"Trade": lambda _: None}, routes=ROUTES, on_error=on_error)
+    instance.start()
+    assert instance.post(fail)
+    assert host.stop()
+    assert frames == ["fail"]
 
 
 class Beat:

@@ -81,8 +81,10 @@ impl Seat {
     /// Reports an exception, or a warning, to `on_error`.
     pub fn report(&self, py: Python<'_>, host: &HostShared, callback: &str, error: &PyErr) {
         if let Some(on_error) = &self.member.on_error {
-            let (callback, error) = (PyString::new(py, callback), error.value(py));
-            let handle = || call(on_error.bind(py), &[&callback, error]);
+            let callback = PyString::new(py, callback);
+            // Unlike `value`, this attaches the traceback to the exception.
+            let error = error.clone_ref(py).into_value(py).into_bound(py).into_any();
+            let handle = || call(on_error.bind(py), &[&callback, &error]);
             if let Err(second) = host.watched(py, self.instance.number, clock::ticks(), handle) {
                 second.write_unraisable(py, Some(on_error.bind(py)));
             }
