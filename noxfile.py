@@ -75,14 +75,14 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Runs the soak tests: 50 million events, then a venue and a gateway with every fault.
+    """Runs the soak tests: 50 million events, then a venue, a gateway and its trading with every fault.
 
-    `-- events`, `-- venue` or `-- gateway` runs one of them, with its length after it. All fail if memory
-    grows.
+    `-- events`, `-- restarts`, `-- venue`, `-- gateway` or `-- trading` runs one of them, with its length
+    after it. `-- trading kills 200` kills a trading gateway 200 times.
     """
     install(session, "test")
     which, *length = session.posargs or ["all"]
-    for name in ("events", "restarts", "venue", "gateway"):
+    for name in ("events", "restarts", "venue", "gateway", "trading"):
         if which in (name, "all"):
             session.run("python", "-m", f"tests.soak.{name}", *length)
 

@@ -1,6 +1,7 @@
 """`meltica risk` with a gateway that trades, one that hangs, and without one."""
 
 import json
+import shlex
 import signal
 import subprocess
 from collections.abc import Generator
@@ -11,29 +12,24 @@ import pytest
 
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.persistence.postgres.server import wait_until
+from tests.support import pages
+from tests.support.paths import ROOT
 from tests.support.serving import CONFIG, PATIENCE, PROGRAM, Gateway, Project, environment, project
 
-QUOTER = """
-import meltica
+PAGE = list(pages.blocks(ROOT / "docs" / "trading.md"))
 
-class Quoter(meltica.Lambda):
-    def on_ticker(self, ticker):
-        # An order that rests, again and again.
-        if ticker.bid is not None and self.trading and not self.orders():
-            self.buy(ticker.symbol, cost=1000, price=ticker.bid * 0.995, round=True)
-"""
-PARTS = """providers:
-  calm: {adapter: fake, settings: {symbols: [BTC-USDT]}}
-lambdas:
-  - {id: quoter, strategy: quoter.py, scope: {calm: [BTC-USDT]}, dryRun: false}
-"""
+
+def example(language: str, text: str) -> str:
+    """Returns the block of the page that has a text."""
+    [code] = [block.code for block in PAGE if block.language == language and text in block.code]
+    return code
 
 
 @pytest.fixture(name="project")
 def _project() -> Generator[Project]:
     with project() as created:
-        created.config.write_text(CONFIG[: CONFIG.index("providers:")] + PARTS)
-        (created.folder / "quoter.py").write_text(QUOTER)
+        created.config.write_text(CONFIG[: CONFIG.index("providers:")] + example("yaml", "quoter"))
+        (created.folder / "quoter.py").write_text(example("python", "Quoter"))
         yield created
 
 
@@ -94,6 +90,20 @@ def test_a_halt_cancels_orders_and_a_resume_lets_them_leave_again(project: Proje
             ("halt", "alice", "too hot"),
             ("resume", "bob", "none given"),
         ]
+
+
+def test_the_commands_of_the_page_work(project: Project) -> None:
+    with project.serving() as gateway:
+        assert wait_until(lambda: bool(orders(gateway, "ACK")), PATIENCE), gateway.tail()
+        codes = dict[str, int]()
+        for line in example("sh", "meltica risk").splitlines():
+            words = shlex.split(line)
+            assert words[:2] == ["meltica", "risk"]
+            codes[words[2]] = risk(project, *words[2:], gateway=gateway).returncode
+        assert codes == {"halt": 0, "status": 3, "resume": 0}
+        for line in example("sh", "curl").splitlines():
+            status, shown = gateway.get("/" + line.split("/", 1)[1])
+            assert status == 200, shown
 
 
 def test_an_offline_halt_stops_a_gateway_that_hangs(project: Project) -> None:

@@ -7,15 +7,17 @@ import psycopg
 import pytest
 
 from meltica.errors import Conflict, NotFound, OrderRefused
-from meltica.model.enums import Mode, OrderState, Side
+from meltica.model.enums import Mode, OrderState, OrderType, Side, TimeInForce
+from meltica.model.orders import OrderSnapshot
 from meltica.persistence.lock import GatewayLock
 from meltica.persistence.stores.trading.rows import HaltScope
 from meltica.trading.flatten import Flattened
+from meltica.trading.lost_orders import LostOrder, adopt
 from meltica.trading.operator import Act
 from meltica.trading.risk.limits import GlobalRiskLimits
 from meltica.trading.risk.scopes import GLOBAL, Scope
 from tests.support.risk import BTC
-from tests.support.trading_world import PaperVenue, TradingWorld
+from tests.support.trading_world import IDS, PaperVenue, TradingWorld
 
 ACT = Act("alice", "too hot")
 ACTIONS = "select action, subject, acted_by, reason from operator_actions order by id"
@@ -184,3 +186,24 @@ def test_the_watermark_waits_for_the_fills_of_lost_orders(restored: Restored) ->
     world.operate(lambda operator: operator.adopt("p", Mode.LIVE, id, world.owner, ACT))
     restored.reconcile()
     assert world.desk.accounts.link("p", Mode.LIVE).marks[BTC].time == fill.time
+
+
+def test_an_adopted_order_has_a_row_although_its_report_changes_nothing(world: TradingWorld) -> None:
+    snapshot = OrderSnapshot(
+        client_order_id=IDS.next(),
+        venue_order_id="v1",
+        symbol=BTC,
+        side=Side.BUY,
+        state=OrderState.ACK,
+        order_type=OrderType.LIMIT,
+        quantity=Decimal(1),
+        filled_quantity=Decimal(0),
+        time_in_force=TimeInForce.GTC,
+        price=Decimal(50),
+    )
+    with world.desk.lock:
+        order = LostOrder(snapshot, world.desk.clock())
+        adopt(world.desk, order, "p", world.owner, world.trading.timings("p"))
+    world.desk.wake()
+    world.operate(lambda operator: operator.recorded())
+    assert world.query("select client_order_id, instance from orders") == [(snapshot.client_order_id, "a")]

@@ -41,7 +41,7 @@ IDS = ClientOrderIds("tst")
 T = TypeVar("T")
 
 
-def timings(_provider: str) -> Timings:
+def timings(_provider: str, _mode: Mode = Mode.LIVE) -> Timings:
     """Returns intervals that are short enough for tests."""
     return Timings(arrives_within=10**9, answers_apart=10**8, cancel_pace=10**8, query_pace=10**8)
 

@@ -82,6 +82,12 @@ class Adapter(ABC):
         """The account to trade on; None where there is none, as for a recording or without a key."""
         return None
 
+    @classmethod
+    def arrives_within(cls, settings: AdapterSettings) -> float:
+        """Returns the seconds within which an order of an earlier process may still reach the venue."""
+        del settings
+        return 30.0
+
     @property
     def fee_rate(self) -> Decimal:
         """The highest fee rate of an order on the account: a buy order reserves its cost with this fee."""

@@ -34,6 +34,7 @@ from meltica.trading.order import OrderRecord
 from meltica.trading.paper_feed import PaperFeed
 from meltica.trading.risk.limits import missing_for_live
 from meltica.trading.transitions import Timings
+from meltica.validation.section import AdapterSettings
 
 if TYPE_CHECKING:
     from meltica._core import Core
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from meltica.settings.entries import ProviderEntry
 
 log = logging.getLogger("meltica.trading")
-
-ARRIVES_WITHIN = 30 * SECOND
-"""How long a request may be on its way where the account is not connected yet."""
 
 
 class ProviderAccounts:
@@ -68,7 +66,6 @@ class ProviderAccounts:
         self._used: set[Key] = set()
         self._connected: dict[str, Account] = {}
         self._listed: dict[str, tuple[Mapping[str, object], ...]] = {}
-        self._arrives_within: dict[str, int] = {}
         self._papers: dict[str, PaperAccount] = {}
         self._reports = AccountFeed(core, desk)
         self._paper_feed = PaperFeed(core, self._papers)
@@ -84,9 +81,17 @@ class ProviderAccounts:
         self._providers.on_state = lambda _: None
         return all([self._reports.close(), self._paper_feed.close(), self._market.close()])
 
-    def timings(self, provider: str) -> Timings:
-        """Returns the intervals of a provider. Called from any thread."""
-        return Timings(arrives_within=self._arrives_within.get(provider, ARRIVES_WITHIN))
+    def timings(self, provider: str, mode: Mode) -> Timings:
+        """Returns the intervals of a provider in a mode. Called from any thread."""
+        entry = self._entries.get(provider)
+        if mode is Mode.PAPER:
+            seconds = 0.0 if entry is None else entry.paper.latency.total_seconds()
+        elif (account := self._connected.get(provider)) is not None:
+            seconds = account.arrives_within
+        else:
+            adapter = Adapter if entry is None else registry.adapter(entry.adapter)
+            seconds = adapter.arrives_within(AdapterSettings() if entry is None else entry.settings)
+        return Timings(arrives_within=int(seconds * SECOND))
 
     def fault(self, provider: str, mode: Mode) -> str | None:
         """Returns why instances may not trade at a provider. Called from any thread."""
@@ -144,7 +149,6 @@ class ProviderAccounts:
             del self._connected[name]
         else:
             self._connected[name] = account
-            self._arrives_within[name] = int(account.arrives_within * SECOND)
             # 3
             self._reports.watch({provider for provider, mode in self._used if mode is Mode.LIVE})
         self._desk.connect(name, Mode.LIVE, account)
@@ -192,7 +196,6 @@ class ProviderAccounts:
         except OrderRefused as error:
             log.error("paper orders of %s are not restored: %s", name, error)
         self._papers[name] = account
-        self._arrives_within.setdefault(name, int(account.arrives_within * SECOND))
         desk.connect(name, Mode.PAPER, account)
 
     def _watch(self) -> None:

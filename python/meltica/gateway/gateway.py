@@ -23,6 +23,7 @@ from meltica.gateway.resource_metrics import resource_metrics
 from meltica.gateway.resources import ResourceWatch
 from meltica.gateway.steps import ShutdownStep, run_shutdown
 from meltica.gateway.trading import GatewayTrading
+from meltica.gateway.trading_metrics import trading_metrics
 from meltica.http.address import bind
 from meltica.lambdas.manager import InstanceManager
 from meltica.lambdas.metrics import lambda_metrics
@@ -239,9 +240,10 @@ class Gateway:
             self.state_writer,
             self.recovery,
             self.resources,
+            trading,
             self.stopping,
         )
-        self._register_metrics()
+        self._register_metrics(trading)
         await self._watch_resources()
         self.state_writer.start()
         self.recovery.start()
@@ -276,13 +278,14 @@ class Gateway:
 
         self._shutdown.append(ShutdownStep("resources", stop))
 
-    def _register_metrics(self) -> None:
+    def _register_metrics(self, trading: GatewayTrading) -> None:
         self.metrics.register(resource_metrics(self.resources, lambda: self._socket.refused))
         self.metrics.register(gateway_metrics(self))
         self.metrics.register(core_metrics(self.core, self.settings.pools.max_bytes))
         self.metrics.register(provider_metrics(self.providers))
         self.metrics.register(lambda_metrics(self.instances))
         self.metrics.register(database_metrics(self.database))
+        self.metrics.register(trading_metrics(trading))
 
     async def _begin_instances(self) -> None:
         trading = self.trading

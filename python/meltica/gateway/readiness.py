@@ -10,6 +10,7 @@ from meltica.runtime.lifecycle import Desired, InstanceState, ProviderState
 if TYPE_CHECKING:
     from meltica.gateway.recovery import StateRecovery
     from meltica.gateway.resources import ResourceWatch
+    from meltica.gateway.trading import GatewayTrading
     from meltica.lambdas.manager import InstanceManager
     from meltica.persistence.database import Database
     from meltica.persistence.lock import GatewayLock
@@ -32,6 +33,7 @@ class Readiness:
     state_writer: "StateWriter"
     recovery: "StateRecovery"
     resources: "ResourceWatch"
+    trading: "GatewayTrading"
     stopping: asyncio.Event
 
     async def faults(self) -> dict[str, str]:
@@ -48,6 +50,7 @@ class Readiness:
         if unrecorded:
             faults["stops"] = f"are not in the database yet: {', '.join(unrecorded)}"
         faults |= self.resources.faults
+        faults |= self.trading.faults()
         for provider in self.providers.all():
             fault = _provider_fault(provider)
             if fault is not None:

@@ -85,6 +85,14 @@ class GatewayTrading:
         async with self._starting:
             return self.runtime is None or await self.runtime.stop()
 
+    def faults(self) -> dict[str, str]:
+        """Returns what an operator has to look at, by name, as readiness shows it."""
+        return {} if self.runtime is None else self.runtime.faults()
+
+    def summary(self) -> tuple[str, ...]:
+        """Returns open orders, fills, positions and PnL in one text per mode in which instances trade."""
+        return () if self.runtime is None else self.runtime.summary()
+
     def lock_changed(self, held: bool) -> None:
         """Lets no order leave while the lock of the gateway is not held."""
         if self.runtime is not None:

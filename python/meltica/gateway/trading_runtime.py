@@ -21,13 +21,15 @@ from meltica.trading import clock
 from meltica.trading.balances import Balances
 from meltica.trading.client_ids import ClientOrderIds, new_mark
 from meltica.trading.desk import Desk
+from meltica.trading.faults import FaultKind, TradingFault
 from meltica.trading.instances import Instances
 from meltica.trading.market_view import MarketFeed
 from meltica.trading.order import Owner
 from meltica.trading.positions import Positions
 from meltica.trading.risk.risk import Risk
-from meltica.trading.risk.scopes import Scope
+from meltica.trading.risk.scopes import GLOBAL, Scope
 from meltica.trading.service import Storage, Trading
+from meltica.trading.valuation import value
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -64,6 +66,7 @@ class TradingRuntime:
         self.accounts = ProviderAccounts(
             gateway.core, self.desk, gateway.providers, settings.providers, self.market, last_paper_id
         )
+        self.desk.on_routes = self.accounts.refresh
         self.trading = Trading(self.desk, self._open_storage, self.accounts.timings)
         self._ids = ids
         self.limits = {id: entry.risk for id, entry in settings.lambdas.items()}
@@ -114,6 +117,42 @@ class TradingRuntime:
         clean = await call(lambda: self.trading.stop(DRAIN_SECONDS), "meltica-trading-stop")
         return await call(self.accounts.close, "meltica-feeds-stop") and clean
 
+    def faults(self) -> dict[str, str]:
+        """Returns the faults of trading and the halts, by name."""
+        found: dict[str, str] = {}
+        for fault in self.trading.faults():
+            name, text = _fault(fault)
+            found[name] = f"{found[name]}; {text}" if name in found else text
+        with self.desk.lock:
+            halts = [
+                (state.scope, state.halt)
+                for risk in self.risks.values()
+                for state in risk.registry.scopes.values()
+                if state.halt is not None
+            ]
+        for scope, halt in halts:
+            found[f"orders of {scope}"] = f"are halted by {halt.by}: {halt.reason}"
+        return found
+
+    def summary(self) -> tuple[str, ...]:
+        """Returns open orders, fills, positions and PnL in one text per mode."""
+        desk = self.desk
+        with desk.lock:
+            texts: list[str] = []
+            for mode, risk in self.risks.items():
+                orders = sum(each.record.owner.mode is mode for each in desk.open_machines())
+                positions = [each for each in self.positions if each.key.owner.mode is mode]
+                fills = desk.pending.fills[mode]
+                if not (orders or positions or fills):
+                    continue
+                pnl = value(positions, self.market, risk.registry.currency(GLOBAL), clock.now())
+                held = sum(each.quantity != 0 for each in positions)
+                texts.append(
+                    f"{mode.value}: orders {orders}, fills {fills:,}, positions {held},"
+                    f" PnL {pnl.net:+,.2f} {pnl.currency}{' and unvalued' if pnl.unvalued else ''}"
+                )
+        return tuple(texts)
+
     def set_lock_held(self, held: bool) -> None:
         """Lets no order leave while the lock is not held; another reason stays in force."""
         gate = self.desk.gate
@@ -124,11 +163,12 @@ class TradingRuntime:
 
     def _set_limits(self) -> None:
         """Sets all limits, before the state of risk is restored."""
-        for mode, risk in self.risks.items():
+        for risk in self.risks.values():
             for name, entry in self._gateway.settings.providers.items():
                 risk.registry.set_limits(Scope.provider(name), entry.risk)
-            for id, limits in self.limits.items():
-                risk.registry.set_instance(Owner(id, self._uid(id), mode), {}, limits)
+        for id, entry in self._gateway.settings.lambdas.items():
+            mode = Mode.PAPER if entry.dry_run else Mode.LIVE
+            self.risks[mode].registry.set_instance(Owner(id, self._uid(id), mode), {}, entry.risk)
 
     def _uid(self, instance: str) -> "UUID":
         return self._gateway.instances.get(instance).uid
@@ -173,3 +213,23 @@ class TradingRuntime:
                 for record in (each.record for each in self.desk.open_machines())
                 if record.cancel_wanted
             ]
+
+
+def _fault(fault: TradingFault) -> tuple[str, str]:
+    """Returns the name of a fault in readiness, and its text."""
+    at = f"{fault.provider} ({fault.mode})"
+    match fault.kind:
+        case FaultKind.NO_ORDERS:
+            return "orders", f"do not leave: {fault.detail}"
+        case FaultKind.NOT_WRITTEN:
+            return "orders", f"are not written: {fault.detail}"
+        case FaultKind.LEDGER_FROZEN:
+            return f"orders of {fault.subject}", f"do not leave: {fault.detail}; restart the gateway"
+        case FaultKind.NOT_RECONCILED:
+            return f"account {at}", f"is not reconciled: {fault.detail}"
+        case FaultKind.DIFFERENCE:
+            return f"balance {fault.subject} of {at}", f"differs by {fault.detail} without an explanation"
+        case FaultKind.ORDERS_LOST:
+            return f"account {at}", f"has lost orders: {fault.subject}: {fault.detail}"
+        case _:
+            return f"order {fault.subject} at {at}", f"is {fault.kind.value}: {fault.detail}"

@@ -28,7 +28,7 @@ class TradingMethods:
                 if self.trading and not self.orders() and ticker.ask < 100:
                     self.buy(ticker.symbol, "0.5", price=ticker.ask_decimal)
 
-            def on_order_filled(self, order: meltica.Order, fill: meltica.Fill) -> None:
+            def on_order_filled(self, order: meltica.Order, fill: meltica.Fill | None) -> None:
                 self.log.info("position %s", self.position(order.symbol).quantity)
     """
 
@@ -50,8 +50,11 @@ class TradingMethods:
         Also called for a fill that is reported after the order has ended; position and fees include it.
         """
 
-    def on_order_filled(self, order: "Order", fill: "Fill", /) -> None:
-        """Called for the fill that completes an order."""
+    def on_order_filled(self, order: "Order", fill: "Fill | None", /) -> None:
+        """Called for the fill that completes an order.
+
+        `fill` is None when the order was completed without one: by an amendment down to what was filled.
+        """
 
     def on_order_cancelled(self, order: "Order", /) -> None:
         """Called when an order has ended before it was filled: by a cancel, or as IOC or FOK.

@@ -10,6 +10,7 @@ The order of calls, on the host's thread unless said otherwise:
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from meltica.lambdas.base import Lambda
@@ -56,7 +57,7 @@ class TradingSide:
         """Registers the instance with trading. Called on a thread; raises ConfigError."""
         assert self._instance is not None
         self._port = port
-        trader = self._trader = port.open(spec, self._instance.post)
+        trader = self._trader = port.open(replace(spec, saves=self._saves), self._instance.post)
         trader.on_callback = self._on_order
         trader.on_trading_changed = self._on_trading_changed
         self._subject._trader = trader  # pyright: ignore[reportPrivateUsage]
@@ -142,9 +143,7 @@ class TradingSide:
         if name not in _WITH_FILL:
             self._call(name, callback, order)
             return
-        assert self._trader is not None
-        # An amendment can complete an order: its last fill did so.
-        self._call(name, callback, order, fill or self._trader.fills(order)[-1])
+        self._call(name, callback, order, fill)
 
     def _on_trading_changed(self, provider: str, on: bool, why: str | None) -> None:
         self._call("on_trading_changed", self._subject.on_trading_changed, provider, on, why)

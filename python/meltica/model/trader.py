@@ -273,6 +273,8 @@ class TradingSpec:
     """Its risk limits, with the keys of the config file."""
     inventory: Mapping[tuple[str, str], Inventory] = field(default_factory=dict[tuple[str, str], Inventory])
     """(provider, symbol) -> the coins that it takes over."""
+    saves: bool = False
+    """Whether it keeps checkpoints. Without one it begins from nothing, so it missed all of its fills."""
 
 
 class TradingPort(Protocol):

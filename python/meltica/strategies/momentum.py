@@ -55,8 +55,8 @@ class Momentum(meltica.Lambda):
         except meltica.OrderRefused as refused:
             self.log.info("%s: no order: %s", trade.symbol, refused)
 
-    def on_order_filled(self, order: meltica.Order, fill: meltica.Fill) -> None:
-        if order.side is Side.SELL:
+    def on_order_filled(self, order: meltica.Order, fill: meltica.Fill | None) -> None:
+        if order.side is Side.SELL and fill is not None:
             self.trips += 1
             self.rests_until[order.provider, order.symbol] = self.now() + int(self.config.cooldown * 1e9)
             self.log.info("%s: left at %s, profit so far %.2f", order.symbol, fill.price, self.pnl().net)

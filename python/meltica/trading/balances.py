@@ -15,7 +15,7 @@ balance that is older than the latest one changes nothing. A fill after the stam
 first.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
@@ -258,6 +258,13 @@ class Balances:
     def lines(self, provider: str, currency: str) -> Lines:
         """Returns the four lines of a currency."""
         return self._line(provider, currency).lines()
+
+    def totals(self) -> Iterator[tuple[str, str, Decimal]]:
+        """Yields provider, currency and the venue's total with all later flows, where a balance is known."""
+        for (provider, currency), line in self._lines.items():
+            venue = line.venue()
+            if venue is not None:
+                yield provider, currency, venue
 
     def of_owner(self, owner: Owner, provider: str, currency: str) -> Decimal:
         """Returns an instance's part of a currency; negative where its fees or purchases exceed it."""

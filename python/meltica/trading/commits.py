@@ -65,6 +65,10 @@ class CommitLoop:
         self._committed_at = 0.0
         self._doubtful: list[Row] = []
         """The rows of the commit in doubt."""
+        self.count = 0
+        """How many commits succeeded."""
+        self.seconds = 0.0
+        """How long they took together."""
         self.failure: str | None = None
         """Why the last commit failed; None while commits succeed."""
 
@@ -115,6 +119,8 @@ class CommitLoop:
             log.info("trading is written again")
             self.failure = None
         self._committed_at = now
+        self.count += 1
+        self.seconds += asyncio.get_running_loop().time() - now
         self._desk.freeze(self._writer.frozen)
         self._halts.take(committed.halts, [row for row in batch.rows if isinstance(row, HaltRow)])
         self._send(batch, committed)

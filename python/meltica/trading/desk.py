@@ -10,7 +10,6 @@ loop. Each change is short and never waits: what it leads to is collected, and t
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from uuid import UUID
@@ -36,6 +35,7 @@ from meltica.trading.effects import (
     WriteOrder,
 )
 from meltica.trading.gate import Gate
+from meltica.trading.kept_orders import KeptOrders
 from meltica.trading.order import OrderRecord, Owner
 from meltica.trading.pending import Batch, Pending
 from meltica.trading.positions import Positions
@@ -50,10 +50,6 @@ log = logging.getLogger("meltica.trading")
 SECOND = 10**9
 MARGIN = 300 * SECOND
 """How much earlier than an order its fills are looked for: clocks of venues differ from ours."""
-
-KEPT_ENDED = 100_000
-KEPT_FOR = 24 * 3600 * SECOND
-"""How many ended orders are kept, and for how long."""
 
 _IN_FLIGHT = frozenset({OrderState.PENDING, OrderState.UNKNOWN})
 _AMENDED = {CallbackKind.AMENDED: True, CallbackKind.AMEND_REJECTED: False}
@@ -96,6 +92,8 @@ class Desk:
         self.lock = threading.Lock()
         self.clock = clock
         self.wake = wake
+        self.on_routes: Callable[[], None] = lambda: None
+        """Called on trading's loop when prices of further symbols are needed."""
         self.gate = Gate()
         self.changes = TradingChanges()
         self.risks = risks
@@ -105,15 +103,7 @@ class Desk:
         self.accounts = Accounts(risks, balances, lambda row: self.pending.write([row]), clock)
         self.fills_booked = 0
         """How many fills were booked, of our orders and of foreign ones."""
-        self._machines: dict[UUID, OrderMachine] = {}
-        self._active: dict[UUID, OrderMachine] = {}
-        """The orders that have not ended, or that still wait for something."""
-        self._watched: dict[OrderMachine, None] = {}
-        """The orders that the next tick visits: those that changed since the last one, those for which time
-        alone may change something, and those in flight. An order that rests at the venue costs no tick.
-        """
-        self._ended: deque[OrderMachine] = deque()
-        self._by_client_id: dict[str, OrderMachine] = {}
+        self.orders = KeptOrders()
         self._recipients: dict[Owner, Recipient] = {}
         self._requested: list[tuple[OrderMachine, Effect]] = []
 
@@ -145,11 +135,12 @@ class Desk:
         with self.lock:
             return self.accounts.link(provider, mode).account
 
-    def attach(self, owner: Owner, recipient: Recipient) -> None:
-        """Sets who receives the callbacks of an owner's orders."""
+    def attach(self, owner: Owner, recipient: Recipient) -> int:
+        """Sets who receives the callbacks of an owner's orders; returns the last report before them."""
         with self.lock:
             self._recipients[owner] = recipient
             self.gate.open(owner)
+            return self.pending.last_report
 
     def detach(self, owner: Owner) -> None:
         """Ends the callbacks of an owner. None of its orders leaves any more."""
@@ -166,7 +157,8 @@ class Desk:
 
     def open(self, record: OrderRecord, timings: Timings) -> OrderMachine:
         """1 and 3: adds an approved order, which is written and then sent."""
-        machine = self._add(OrderMachine(record, timings))
+        machine = OrderMachine(record, timings)
+        self.orders.add(machine)
         self.pending.opened(machine)
         return machine
 
@@ -177,7 +169,7 @@ class Desk:
 
     def restore(self, machine: OrderMachine) -> None:
         """Adds an order of an earlier run, and reserves what it may still trade."""
-        self._add(machine)
+        self.orders.add(machine)
         record = machine.record
         if not record.state.is_final:
             self.risks[record.owner.mode].restore_order(record)
@@ -185,12 +177,12 @@ class Desk:
 
     def find(self, id: UUID) -> OrderMachine | None:
         """Returns an order by its id."""
-        return self._machines.get(id)
+        return self.orders.find(id)
 
     def carry_out(self, machine: OrderMachine, effects: list[Effect]) -> bool:
         """Carries out the effects of a change; returns whether the order may be sent now."""
         may_leave = False
-        self._watched[machine] = None
+        self.orders.watch(machine)
         record = machine.record
         risk = self.risks[record.owner.mode]
         for effect in effects:
@@ -279,17 +271,17 @@ class Desk:
         with self.lock:
             now = self.clock()
             in_flight: dict[Mode, set[Currency]] = {mode: set() for mode in self.risks}
-            watched, self._watched = self._watched, {}
-            for machine in watched:
+            for machine in self.orders.take_watched():
                 record = machine.record
                 if machine.needs_tick:
                     self.carry_out(machine, machine.tick(now))
-                elif record.state.is_final and self._active.pop(record.id, None) is not None:
-                    self._ended.append(machine)
+                elif record.state.is_final:
+                    self.orders.end(machine)
                 if record.state in _IN_FLIGHT:
-                    self._watched[machine] = None
+                    self.orders.watch(machine)
                     in_flight[record.owner.mode] |= currencies_of(record.provider, record.symbol)
-            self._forget_old(now)
+            for record in self.orders.forget_old(now):
+                self.pending.forget(record.id)
             texts = self.accounts.check_differences(in_flight)
             self.changes.check(self.obstacle_of)
         for text in texts:
@@ -373,46 +365,25 @@ class Desk:
 
     def is_lost(self, client_order_id: str) -> bool:
         """Returns whether an order has the mark of this home, but is not kept and not in the database."""
-        known = client_order_id in self._by_client_id or client_order_id in self.accounts.disowned
+        known = client_order_id in self.orders or client_order_id in self.accounts.disowned
         return not known and self._has_mark(client_order_id)
 
     def open_machines(self) -> list[OrderMachine]:
         """Returns the orders that have not ended. The caller holds the lock."""
-        return [each for each in self._active.values() if not each.record.state.is_final]
+        return self.orders.open()
 
     def symbols(self, provider: str, mode: Mode) -> set[str]:
         """Returns the symbols of an account that may have fills of ours. The caller holds the lock."""
-        kept = {
-            machine.record.symbol
-            for machine in self._machines.values()
-            if machine.record.provider == provider and machine.record.owner.mode is mode
-        }
-        return kept | self.risks[mode].registry.symbols(provider)
+        return self.orders.symbols(provider, mode) | self.risks[mode].registry.symbols(provider)
 
     def is_ours(self, provider: str, mode: Mode, order: OrderSnapshot) -> bool:
         """Returns whether an order of an account is kept as one of an instance."""
         return self._ours(provider, mode, order.client_order_id) is not None
 
-    def _forget_old(self, now: int) -> None:
-        """Forgets orders that ended long ago, or too many ago. A late fill finds their rows."""
-        while self._ended:
-            record = self._ended[0].record
-            if len(self._ended) <= KEPT_ENDED and now - (record.ended_at or 0) < KEPT_FOR:
-                return
-            self._ended.popleft()
-            del self._machines[record.id], self._by_client_id[record.client_order_id]
-            self.pending.forget(record.id)
-
     def _ours(self, provider: str, mode: Mode, client_order_id: str) -> OrderMachine | None:
-        machine = self._by_client_id.get(client_order_id)
+        machine = self.orders.of_client_id(client_order_id)
         if machine is None or (machine.record.provider, machine.record.owner.mode) != (provider, mode):
             return None
-        return machine
-
-    def _add(self, machine: OrderMachine) -> OrderMachine:
-        self._machines[machine.record.id] = self._active[machine.record.id] = machine
-        self._watched[machine] = None
-        self._by_client_id[machine.record.client_order_id] = machine
         return machine
 
     def _obstacle(self, machine: OrderMachine) -> str | None:

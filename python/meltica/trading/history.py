@@ -41,10 +41,11 @@ async def missed(trading: "Trading", owner: Owner, after: int, until: int) -> li
     events: list[Missed] = []
     for fill in fills:
         record = order_record(rows[fill.order_id])
-        completes = record.state is OrderState.FILLED and last[fill.order_id] == fill.report
+        # The fill that completes an order and its end are one callback. An end after `until` follows later.
+        end = rows[fill.order_id].end_report or 0
+        completes = record.state is OrderState.FILLED and last[fill.order_id] == fill.report and end <= until
         kind = CallbackKind.FILLED if completes else CallbackKind.PARTIAL_FILL
-        # The fill that completes an order and its end are one callback.
-        report = max(fill.report, rows[fill.order_id].end_report or 0) if completes else fill.report
+        report = max(fill.report, end) if completes else fill.report
         events.append(Missed(Callback(kind, record, fill_of(fill, record), recovered=True), report))
     events += [
         Missed(Callback(_ENDS[row.state], order_record(row), recovered=True), row.end_report or 0)

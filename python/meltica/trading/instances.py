@@ -5,7 +5,8 @@ Between `open` and the first callback of a run:
 1. Orders of an earlier run that are still open are cancelled and seen ended, or with `keep` handed over.
 2. The accounts of the scope are reconciled.
 3. The trader begins to receive reports. What the strategy missed before is read from the database: fills and
-   ends after the report that its checkpoint names or, without a checkpoint, after the last one of its run.
+   ends after the report that its checkpoint names. A strategy that saves and has no checkpoint yet missed all
+   of them, one that does not save only those after its last run.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ from meltica.trading.service import Trading
 from meltica.trading.state_machine import OrderMachine
 from meltica.trading.stored import fill_of
 from meltica.trading.trader import InstanceTrader
-from meltica.trading.transitions import Timings
+from meltica.trading.transitions import TimingsOf
 from meltica.validation.models import load
 
 log = logging.getLogger("meltica.trading")
@@ -87,7 +88,7 @@ class Instances:
         positions: Positions,
         market: Market,
         ids: ClientOrderIds,
-        timings: Callable[[str], Timings],
+        timings: TimingsOf,
         venues: Venues,
         uid_of: Callable[[str], UUID],
     ) -> None:
@@ -149,9 +150,7 @@ class Instances:
         run = self._runs[trader]
         while self._wait_for(run) is not None:
             await asyncio.sleep(POLL)
-        run.trader.attach()
-        with self._desk.lock:
-            run.until = self._desk.pending.last_report
+        run.until = run.trader.attach()
         while True:
             try:
                 await self._read(run)
@@ -317,6 +316,8 @@ class Instances:
         row = await self._trading.load(lambda loader: loader.checkpoint(owner.uid, owner.mode))
         if row is not None:
             run.checkpoint, run.baseline = row.state.encode(), row.last_report
+        elif run.spec.saves:
+            run.baseline = 0
         run.trader.last_report = run.baseline
         run.missed = await missed(self._trading, owner, run.baseline, run.until)
         with self._desk.lock:

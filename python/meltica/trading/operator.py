@@ -188,7 +188,7 @@ class Operator:
         order = await self._trading.call(lambda: find_lost(desk, provider, mode, client_order_id))
         with desk.lock:
             check_lost(desk, provider, mode, client_order_id)
-            machine = adopt(desk, order, provider, owner, self._trading.timings(provider))
+            machine = adopt(desk, order, provider, owner, self._trading.timings(provider, mode))
             forget_lost(desk, provider, mode, client_order_id)
             details = {"instance": owner.instance, "uid": str(owner.uid)}
             self._record(OperatorAction.ADOPT, client_order_id, act, **details)

@@ -1,9 +1,11 @@
 """`Pending`: what waits for the next commit. The caller holds the lock of trading."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from meltica.model.enums import Mode, OrderState
 from meltica.persistence.stores.outbox import fill_event, order_event
 from meltica.persistence.stores.trading.rows import Row
 from meltica.trading.effects import BookFill
@@ -32,6 +34,10 @@ class Pending:
     def __init__(self, last_report: int = 0) -> None:
         self.last_report = last_report
         """The number of the latest report of a fill or an end."""
+        self.reports: Counter[tuple[Mode, OrderState]] = Counter()
+        """How many changes of orders were reported to their owners, by the state of the order."""
+        self.fills: Counter[Mode] = Counter()
+        """How many fills of our orders were booked."""
         self._batch = Batch()
         self._changed: dict[UUID, OrderMachine] = {}
         self._moved: dict[PositionKey, Position] = {}
@@ -58,12 +64,14 @@ class Pending:
     def filled(self, record: OrderRecord, effect: BookFill, position: Position) -> None:
         """Adds a fill, which is a report, and the position after it."""
         self.last_report += 1
+        self.fills[record.owner.mode] += 1
         self._moved[record.position_key] = position
         row = fill_row(record, effect.fill, self.last_report, recovered=effect.recovered)
         self._batch.rows += [row, fill_event(row)]
 
     def reported(self, record: OrderRecord) -> None:
         """Adds the event of a change that the owner of an order is called for."""
+        self.reports[record.owner.mode, record.state] += 1
         self._batch.rows.append(order_event(order_row(record)))
 
     def ended(self, id: UUID) -> None:

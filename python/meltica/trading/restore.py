@@ -2,21 +2,23 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from uuid import UUID
 
 from meltica.model.enums import Mode
 from meltica.persistence.stores.trading.loaders import StoredOrder, TradingLoader
 from meltica.persistence.stores.trading.rows import FillRow, LedgerEntryRow, WatermarkRow
-from meltica.trading.desk import KEPT_FOR, MARGIN, Desk
+from meltica.trading.desk import MARGIN, Desk
+from meltica.trading.kept_orders import KEPT_FOR
+from meltica.trading.risk.stored import load_state
 from meltica.trading.state_machine import OrderMachine
 from meltica.trading.stored import order_record, position
-from meltica.trading.transitions import Timings
+from meltica.trading.transitions import TimingsOf
 
 log = logging.getLogger("meltica.trading")
 
 
-async def restore(desk: Desk, loader: TradingLoader, timings: Callable[[str], Timings]) -> None:
+async def restore(desk: Desk, loader: TradingLoader, timings: TimingsOf) -> None:
     """Restores everything of trading. No order leaves until its account is reconciled."""
     stored_positions = [position(row) for row in await loader.positions()]
     ledger = await loader.ledger()
@@ -27,6 +29,7 @@ async def restore(desk: Desk, loader: TradingLoader, timings: Callable[[str], Ti
     executions = _by_order(await loader.fills([row.id for row in (*open_orders, *ended)]))
     last_report = await loader.last_report()
     disowned = await loader.disowned()
+    risk_states = await loader.risk_states()
     with desk.lock:
         desk.pending.last_report = last_report
         desk.accounts.disowned |= disowned
@@ -43,6 +46,9 @@ async def restore(desk: Desk, loader: TradingLoader, timings: Callable[[str], Ti
             balances.restore_booked(row.provider, row.kind, row.venue_id, row.currency)
         for row in watermarks:
             desk.accounts.restore_mark(row)
+        for risk in desk.risks.values():
+            # The first commit reads the halts, before the first order leaves.
+            load_state(risk, risk_states, ())
         for row in (*ended, *open_orders):
             desk.restore(_machine(row, timings, executions))
     if open_orders:
@@ -66,7 +72,7 @@ async def _entries(loader: TradingLoader, watermarks: Iterable[WatermarkRow]) ->
 class StoredOrders:
     """Loads orders that are no longer kept in memory, when something of them arrives late."""
 
-    def __init__(self, desk: Desk, loader: TradingLoader, timings: Callable[[str], Timings]) -> None:
+    def __init__(self, desk: Desk, loader: TradingLoader, timings: TimingsOf) -> None:
         self._desk = desk
         self._loader = loader
         self._timings = timings
@@ -89,7 +95,5 @@ def _by_order(fills: Iterable[FillRow]) -> Mapping[UUID, list[str]]:
     return executions
 
 
-def _machine(
-    row: StoredOrder, timings: Callable[[str], Timings], executions: Mapping[UUID, list[str]]
-) -> OrderMachine:
-    return OrderMachine(order_record(row), timings(row.provider), executions.get(row.id, ()))
+def _machine(row: StoredOrder, timings: TimingsOf, executions: Mapping[UUID, list[str]]) -> OrderMachine:
+    return OrderMachine(order_record(row), timings(row.provider, row.mode), executions.get(row.id, ()))

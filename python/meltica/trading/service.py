@@ -6,6 +6,7 @@ makes the requests, the commits and the ticks, and reconciles the accounts.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import threading
 from collections.abc import Awaitable, Callable
@@ -21,16 +22,19 @@ from meltica.trading.accounts import Key
 from meltica.trading.commits import CommitLoop, Writer
 from meltica.trading.desk import Desk
 from meltica.trading.faults import TradingFault, faults
+from meltica.trading.loss_watch import LossWatch
 from meltica.trading.reconciliation import Reconciler
 from meltica.trading.requests import Requests
 from meltica.trading.restore import StoredOrders, restore
 from meltica.trading.state_machine import OrderMachine
-from meltica.trading.transitions import Timings
+from meltica.trading.transitions import TimingsOf
 
 log = logging.getLogger("meltica.trading")
 
 TICK = 0.25
 """Seconds between two checks for repeated cancels, queries and expiries."""
+MARK_EVERY = 4
+"""How many ticks apart scopes are valued for their limits of loss."""
 RECORD_SECONDS = 5.0
 """How long `committed` waits."""
 DRAIN = 2.0
@@ -47,7 +51,7 @@ class Trading:
         self,
         desk: Desk,
         open_storage: Callable[[], AbstractAsyncContextManager[Storage]],
-        timings: Callable[[str], Timings],
+        timings: TimingsOf,
     ) -> None:
         """Creates trading, stopped.
 
@@ -63,6 +67,7 @@ class Trading:
         self._loop = LoopThread()
         self._thread: threading.Thread | None = None
         self._requests = Requests(desk)
+        self._losses = LossWatch(desk)
         self._commits: CommitLoop | None = None
         self._reconciling: dict[Key, asyncio.Task[None]] = {}
         self._started = threading.Event()
@@ -120,6 +125,11 @@ class Trading:
         """Why the last commit failed; None while commits succeed."""
         return None if self._commits is None else self._commits.failure
 
+    @property
+    def commits(self) -> tuple[int, float]:
+        """How many commits succeeded, and how many seconds they took together."""
+        return (0, 0.0) if self._commits is None else (self._commits.count, self._commits.seconds)
+
     def faults(self) -> list[TradingFault]:
         """Returns what an operator has to look at now. Called from any thread."""
         return faults(self.desk, self.write_failure)
@@ -168,6 +178,7 @@ class Trading:
             log.warning(
                 "%d requests were in flight at the stop; the next start asks for their outcome", cancelled
             )
+        self._losses.close()
         if not await commits.commit():
             log.error("the last changes of orders were not written: %s", commits.failure)
 
@@ -189,6 +200,8 @@ class Trading:
             self.desk.gate.blocked = "reconciling_failed"
 
     async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK)
+        for number in itertools.count():
             self.desk.tick()
+            if number % MARK_EVERY == 0:
+                self._losses.mark()
+            await asyncio.sleep(TICK)

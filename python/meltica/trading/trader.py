@@ -35,7 +35,7 @@ from meltica.trading.risk.market import Market
 from meltica.trading.risk.risk import Risk
 from meltica.trading.risk.scopes import Scope
 from meltica.trading.state_machine import OrderMachine
-from meltica.trading.transitions import Timings
+from meltica.trading.transitions import TimingsOf
 from meltica.trading.valuation import value
 from meltica.trading.views import position_view, update_order
 
@@ -58,7 +58,7 @@ class InstanceTrader:
         positions: Positions,
         market: Market,
         ids: ClientOrderIds,
-        timings: Callable[[str], Timings],
+        timings: TimingsOf,
         push: Callable[[OrderMachine], None],
         deliver: Callable[[Callable[[], None]], object],
     ) -> None:
@@ -148,7 +148,7 @@ class InstanceTrader:
                 intent_at=now,
                 approved_at=approved.approved_at,
             )
-            machine = self._desk.open(record, self._timings(provider))
+            machine = self._desk.open(record, self._timings(provider, self._owner.mode))
         order = self._known(record)
         try:
             self._push(machine)
@@ -270,11 +270,11 @@ class InstanceTrader:
         """Provider -> symbols that it may trade."""
         return self._scope
 
-    def attach(self) -> None:
-        """Begins to receive the callbacks of the orders."""
+    def attach(self) -> int:
+        """Begins to receive the callbacks of the orders; returns the last report before them."""
         with self._desk.lock:
             self._desk.changes.watch(self._owner, self._scope, self.receive_trading)
-        self._desk.attach(self._owner, self.receive)
+        return self._desk.attach(self._owner, self.receive)
 
     def detach(self) -> None:
         """Ends the callbacks. None of the orders leaves any more."""

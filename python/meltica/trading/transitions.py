@@ -3,14 +3,14 @@
 The numbers in the code are those of the rules in `meltica.trading.state_machine`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import fields
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from meltica.model.enums import OrderState
+from meltica.model.enums import Mode, OrderState
 from meltica.model.fills import Fill
 from meltica.model.orders import OrderSnapshot
 from meltica.trading.effects import (
@@ -76,6 +76,10 @@ class Timings(NamedTuple):
     query_pace: int = 10**9
     fills_within: int = 10**9
     """How long after a report of the stream its fills may arrive; missing ones are then queried."""
+
+
+TimingsOf = Callable[[str, Mode], Timings]
+"""Returns the intervals of a provider in a mode."""
 
 
 class Pace:

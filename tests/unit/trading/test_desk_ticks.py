@@ -7,6 +7,7 @@ from meltica.model.enums import Mode
 from meltica.trading.balances import Balances
 from meltica.trading.desk import Desk
 from meltica.trading.effects import QueryFills, SendCancel
+from meltica.trading.kept_orders import KEPT_FOR
 from meltica.trading.positions import Positions
 from meltica.trading.risk.risk import Risk
 from meltica.trading.state_machine import OrderMachine
@@ -67,3 +68,25 @@ def test_a_fill_that_is_missing_after_the_end_is_queried_however_late() -> None:
     assert all(ticking.tick(10) == [] for _ in range(5))
     ticking.desk.apply(machine, lambda m, now: m.reported(report("CANCELLED", 3, time=3), now))
     assert [*ticking.tick(2), *ticking.tick(20)] == [QueryFills(), QueryFills()]
+
+
+def test_the_symbols_of_an_account_are_those_of_its_kept_orders() -> None:
+    ticking = Ticking()
+
+    def cost() -> int:
+        return count_calls(lambda: ticking.desk.symbols("p", Mode.LIVE))
+
+    machines = [ticking.rest()]
+    calls = cost()
+    machines += [ticking.rest() for _ in range(100)]
+    assert cost() == calls
+    record = machines[0].record
+    assert ticking.desk.symbols(record.provider, Mode.LIVE) == {record.symbol}
+    assert ticking.desk.symbols("other", Mode.LIVE) == set()
+    for machine in machines:
+        ticking.desk.apply(machine, lambda m, now: m.reported(report("CANCELLED", time=2), now))
+    ticking.tick(1)
+    assert ticking.desk.symbols(record.provider, Mode.LIVE) == {record.symbol}
+    ticking.tick(KEPT_FOR / SECOND)
+    assert ticking.desk.symbols(record.provider, Mode.LIVE) == set()
+    assert ticking.desk.find(record.id) is None

@@ -64,6 +64,12 @@ class FakeAdapter(Adapter):
         secret = None if fake.secret is None else fake.secret.get_secret_value()
         return FakeWire(settings, fake.endpoint, fake.key, secret)
 
+    @classmethod
+    def arrives_within(cls, settings: AdapterSettings) -> float:
+        """Returns 0 for a market in this process, which no order of another process can reach."""
+        wired = cast(FakeSettings, settings).endpoint is not None
+        return super().arrives_within(settings) if wired else 0.0
+
     @property
     def market(self) -> SyntheticMarket:
         """The market: orders, balances and books. Raises RuntimeError before `start`."""

@@ -36,6 +36,8 @@ class Sample:
     lambdas: tuple[InstanceState, ...]
     providers: tuple[ProviderState, ...]
     database: bool
+    trading: tuple[str, ...] = ()
+    """A text for each mode in which lambdas trade."""
 
 
 class StatusLine:
@@ -64,6 +66,7 @@ class StatusLine:
             lambdas=tuple(instance.actual for instance in gateway.instances.all()),
             providers=tuple(provider.actual for provider in gateway.providers.all()),
             database=gateway.lock.held,
+            trading=() if gateway.trading is None else gateway.trading.summary(),
         )
 
 
@@ -77,6 +80,7 @@ def line(before: Sample, now: Sample, up: float) -> str:
         f"p99 {'<' + duration(p99) if p99 is not None else '-'}",
         f"lambdas {_counts(now.lambdas)}",
         f"providers {_counts(now.providers)}",
+        *now.trading,
         f"dropped {now.dropped:,}",
         f"database {'up' if now.database else 'unavailable'}",
         f"up {_clock(up)}",

@@ -1,5 +1,6 @@
 """What risk decided, for the rows and events that trading writes."""
 
+from collections import Counter
 from typing import NamedTuple
 from uuid import UUID
 
@@ -56,15 +57,19 @@ class EventLog:
     Refusals are bounded, because a strategy in a loop may cause any number; all other events are kept.
     """
 
-    __slots__ = ("_events", "unkept")
+    __slots__ = ("_events", "refused", "unkept")
 
     def __init__(self) -> None:
         self._events: list[RiskEvent] = []
+        self.refused: Counter[str] = Counter()
+        """How many orders and amendments were refused, by rule."""
         self.unkept = 0
         """Refusals that were only counted."""
 
     def add(self, event: RiskEvent) -> None:
         """Adds an event."""
+        if isinstance(event, Refusal):
+            self.refused[event.rule] += 1
         if isinstance(event, Refusal) and len(self._events) >= KEPT_REFUSALS:
             self.unkept += 1
             return

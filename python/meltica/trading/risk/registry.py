@@ -34,6 +34,8 @@ class Registry:
         self.scopes: dict[Scope, ScopeState] = {GLOBAL: ScopeState(GLOBAL, limits)}
         self.listings: dict[tuple[str, str], Listing] = {}
         self.lanes: dict[tuple[Owner, str, str], Lane] = {}
+        self.fee_pairs: set[tuple[str, str, str]] = set()
+        """Provider, currency of a fee that was paid, and the quote currency in which it is valued."""
         self._funds: dict[tuple[str, str], Funds] = {}
         self._reconciled: set[str] = set()
         self._resolve(self.scopes[GLOBAL])
@@ -131,7 +133,11 @@ class Registry:
 
         Of a pair and its inverse, a venue lists at most one.
         """
-        routes: set[tuple[str, str]] = set()
+        routes = {
+            (provider, pair)
+            for provider, currency, into in self.fee_pairs
+            for pair in conversion_pairs(currency, into)
+        }
         for state in list(self.scopes.values()):
             if not isinstance(state, InstanceState):
                 continue

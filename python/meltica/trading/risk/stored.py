@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+from meltica.model.enums import Mode
 from meltica.persistence.stores.trading.halts import ActiveHalt
-from meltica.persistence.stores.trading.rows import HaltRow, RefusalRow, RiskStateRow, Row
+from meltica.persistence.stores.trading.rows import HaltRow, HaltScope, RefusalRow, RiskStateRow, Row
 from meltica.trading.risk.events import HaltChange, Refusal
 from meltica.trading.risk.registry import Registry
 from meltica.trading.risk.risk import Risk
@@ -24,7 +25,9 @@ def risk_rows(risk: Risk) -> Iterator[Row]:
             case Refusal():
                 yield refusal_row(event)
             case HaltChange(halt=halt, scope=scope) if halt is not None:
-                yield halt_row(scope, halt)
+                # A row halts live orders as well, which paper losses do not concern.
+                if risk.registry.mode is Mode.LIVE or scope.kind is HaltScope.INSTANCE:
+                    yield halt_row(scope, halt)
             case _:
                 pass
 

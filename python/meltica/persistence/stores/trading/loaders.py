@@ -161,7 +161,10 @@ class TradingLoader:
         query = SQL(
             "select provider, mode, currency, sum(amount) as amount from ledger_entries group by 1, 2, 3"
         ).format()
-        return [LedgerSum(*row) for row in await self._rows(query)]
+        rows = await self._rows(query)
+        return [
+            LedgerSum(provider, Mode(mode), currency, amount) for provider, mode, currency, amount in rows
+        ]
 
     async def entries(self, provider: str, mode: Mode, since: int) -> list[LedgerEntryRow]:
         """Returns the ledger entries of an account from a time on, which must not be booked again."""

@@ -1,0 +1,96 @@
+"""Metrics of trading: orders, fills, refusals, commits, accounts. A gateway that does not trade has none."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import Metric
+
+from meltica.telemetry.families import Rows, counter, gauge
+from meltica.telemetry.registry import Reading, Source
+
+if TYPE_CHECKING:
+    from meltica.gateway.trading import GatewayTrading
+    from meltica.gateway.trading_runtime import TradingRuntime
+
+
+def trading_metrics(trading: "GatewayTrading") -> Source:
+    """Returns the collector of trading."""
+
+    def source() -> Reading:
+        runtime = trading.runtime
+        return lambda: () if runtime is None else _metrics(runtime)
+
+    return source
+
+
+def _metrics(runtime: "TradingRuntime") -> Iterator[Metric]:
+    read = _read(runtime)
+    yield gauge("meltica_trading_open_orders", "Orders that have not ended.", ("mode", "state"), read.open)
+    yield counter(
+        "meltica_trading_order_reports",
+        "Changes of orders that were reported to their lambdas, by the state of the order.",
+        ("mode", "state"),
+        read.reports,
+    )
+    yield counter("meltica_trading_fills", "Fills of orders of lambdas.", ("mode",), read.fills)
+    yield counter(
+        "meltica_trading_refusals",
+        "Orders and amendments that risk refused.",
+        ("mode", "rule"),
+        read.refusals,
+    )
+    yield counter("meltica_trading_commits", "Commits of changes of trading.", (), read.commits)
+    yield counter("meltica_trading_commit_seconds", "Time that the commits took.", (), read.commit_seconds)
+    yield gauge(
+        "meltica_trading_account_reconciled",
+        "1 while an account is reconciled; at 0 its orders are not sent.",
+        ("provider", "mode"),
+        read.reconciled,
+    )
+    yield gauge(
+        "meltica_trading_difference",
+        "The part of the balance of the venue that nothing explains.",
+        ("provider", "mode", "currency"),
+        read.differences,
+    )
+
+
+class _Reading:
+    """The rows of one scrape."""
+
+    open: Rows = ()
+    reports: Rows = ()
+    fills: Rows = ()
+    refusals: Rows = ()
+    commits: Rows = ()
+    commit_seconds: Rows = ()
+    reconciled: Rows = ()
+    differences: Rows = ()
+
+
+def _read(runtime: "TradingRuntime") -> _Reading:
+    desk, read = runtime.desk, _Reading()
+    with desk.lock:
+        records = [each.record for each in desk.open_machines()]
+        read.open = list(Counter((each.owner.mode.value, each.state.value) for each in records).items())
+        pending = desk.pending
+        read.reports = [((mode.value, state.value), n) for (mode, state), n in pending.reports.items()]
+        read.fills = [((mode.value,), pending.fills[mode]) for mode in desk.risks]
+        read.refusals = [
+            ((mode.value, rule), n)
+            for mode, risk in desk.risks.items()
+            for rule, n in risk.events.refused.items()
+        ]
+        read.reconciled = [
+            ((provider, mode.value), desk.accounts.link(provider, mode).ready)
+            for provider, mode in desk.accounts.keys()  # noqa: SIM118
+        ]
+        read.differences = [
+            ((each.provider, mode.value, each.currency), float(each.amount))
+            for mode, balances in desk.accounts.balances.items()
+            for each in balances.faults
+        ]
+    count, seconds = runtime.trading.commits
+    read.commits, read.commit_seconds = [((), count)], [((), seconds)]
+    return read
