@@ -1,7 +1,7 @@
 """`PaperFeed`: shows the live market to paper accounts, whose orders fill against it.
 
 Each traded symbol has a reader of its own, on one thread for all. A book that is stale, or no longer watched,
-fills nothing until its next update.
+fills nothing until its next update. Times are those of trading's clock, like those of the orders.
 """
 
 import logging
@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from meltica.errors import one_line
+from meltica.trading import clock
 from meltica.trading.readers import Readers
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class PaperFeed:
 
 
 def _book(account: "PaperAccount", book: "BookSnapshot") -> None:
-    account.book(book.symbol, _levels(book.bids), _levels(book.asks), book.received_time)
+    account.book(book.symbol, _levels(book.bids), _levels(book.asks), clock.at(book.received_time))
 
 
 def _levels(levels: "tuple[PriceLevel, ...]") -> "list[tuple[Decimal, Decimal]]":
@@ -84,7 +85,8 @@ def _levels(levels: "tuple[PriceLevel, ...]") -> "list[tuple[Decimal, Decimal]]"
 
 
 def _trade(account: "PaperAccount", trade: "Trade") -> None:
-    account.trade(trade.symbol, trade.price_decimal, trade.quantity_decimal, trade.side, trade.received_time)
+    time = clock.at(trade.received_time)
+    account.trade(trade.symbol, trade.price_decimal, trade.quantity_decimal, trade.side, time)
 
 
 def _instrument(account: "PaperAccount", update: "InstrumentUpdate") -> None:

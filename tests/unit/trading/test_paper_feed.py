@@ -100,6 +100,17 @@ def test_nothing_fills_after_a_disconnect_until_the_next_book(world: World) -> N
     assert world.last("waits").filled_quantity > 0
 
 
+def test_a_fill_has_the_time_of_the_clock_of_trading(world: World) -> None:
+    world.submit("waits", Side.BUY, "0.5", Decimal(102))
+    levels = {"bids": [{"price": "1", "quantity": "1"}], "asks": [{"price": "100", "quantity": "1"}]}
+    # The wall clock was set back by two hours after this book was received.
+    received_time = clock.now() + 7200 * 10**9
+    world.venue.producer.publish("BookSnapshot", BTC, levels, received_time=received_time)
+    assert world.venue.producer.drain(PATIENCE)
+    assert world.reports[0].fill is not None
+    assert world.reports[0].fill.time <= clock.now()
+
+
 def test_a_symbol_that_is_no_longer_watched_fills_nothing(world: World) -> None:
     world.feed.watch(())
     ask = world.venue.market.book(BTC, 1).asks[0]
