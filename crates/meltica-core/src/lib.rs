@@ -21,6 +21,7 @@ mod janitor;
 mod loom_tests;
 pub mod names;
 pub mod pool;
+pub mod quotes;
 pub mod replay;
 pub mod stats;
 pub mod sync;

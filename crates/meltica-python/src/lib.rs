@@ -30,6 +30,7 @@ mod locks;
 mod market;
 mod payload;
 mod producer;
+mod quotes;
 mod routes;
 mod simulator;
 mod stats;
@@ -49,7 +50,7 @@ use pyo3::prelude::*;
 mod _core {
     use super::{
         add_part, benchmark, book, codec, core, errors, events, exit, filter, host, instance, intents,
-        market, producer, simulator, watch,
+        market, producer, quotes, simulator, watch,
     };
     use pyo3::prelude::*;
 
@@ -67,6 +68,7 @@ mod _core {
         host::register(module)?;
         intents::register(module)?;
         producer::register(module)?;
+        quotes::register(module)?;
         watch::register(module)?;
         add_part(module, "events", events::DOC, &[events::register, book::register])?;
         add_part(module, "account", events::ACCOUNT_DOC, &[events::register_account])?;

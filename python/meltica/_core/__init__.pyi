@@ -4,6 +4,7 @@ Events, the account's events, the simulator and the benchmarks are submodules; a
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from os import PathLike
 from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final
 
@@ -61,6 +62,7 @@ __all__ = [
     "MelticaError",
     "PriceLevel",
     "Producer",
+    "Quotes",
     "RiskControl",
     "SyntheticMarket",
     "Ticker",
@@ -131,6 +133,34 @@ class IntentQueue:
     def fileno(self) -> int:
         """The descriptor to wait for."""
     def __len__(self) -> int: ...
+
+@final
+class Quotes:
+    """The latest prices of watched symbols, kept by a thread that needs no interpreter.
+
+    Times are those of a clock that counts from the start of the machine, with `boot_time` added: the time of the start.
+    """
+
+    def __new__(cls, core: Core, boot_time: int) -> Self: ...
+    def watch(self, routes: Sequence[tuple[str, str]]) -> None:
+        """Watches these symbols, as (provider, symbol), in place of the previous ones. One thread at a time may call it.
+
+        Raises `CapacityError` if the core lacks room for a symbol; those before it are watched.
+        """
+    def quote(
+        self, provider: str, symbol: str
+    ) -> tuple[Decimal | None, Decimal | None, Decimal | None, int, bool, int, int | None] | None:
+        """Returns the latest prices of a symbol: (bid, ask, last, time, synced, connected, lag).
+
+        None before its first event, while its feed is stale, and for a symbol that is not watched.
+        """
+    def depth(self, provider: str, symbol: str, side: str, limit: Decimal) -> Decimal | None:
+        """Returns the quantity that an order of `side` meets at `limit` or better, within the best 128 levels.
+
+        None without a complete book.
+        """
+    def close(self) -> None:
+        """Ends the thread. `quote` and `depth` return None afterwards."""
 
 @final
 class Watch:

@@ -90,6 +90,12 @@ impl FeedStats {
         }
     }
 
+    /// Returns a number that grows with each frame and each dispatched event of market data.
+    pub fn delivered(&self) -> u64 {
+        let kinds = [Kind::BookSnapshot, Kind::Trade, Kind::Ticker, Kind::KlineSummary];
+        self.frames.get() + kinds.iter().map(|kind| self.dispatched[*kind as usize].get()).sum::<u64>()
+    }
+
     /// Counts a bad frame and keeps its beginning.
     pub fn bad(&self, kind: &'static str, error: String, received_time: Nanos, frame: &[u8]) {
         const KEPT: usize = 32;

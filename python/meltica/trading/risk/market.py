@@ -1,6 +1,5 @@
 """The market as risk sees it: quotes, freshness, lag of the feed, and rates between currencies."""
 
-from collections import deque
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
 from typing import Protocol
@@ -10,9 +9,6 @@ from meltica.model.enums import Side
 _RATES = Context(prec=34, rounding=ROUND_CEILING, traps=[InvalidOperation, DivisionByZero, Overflow])
 _ONE = Decimal(1)
 _HALF = Decimal("0.5")
-
-LAG_WINDOW = 8_000_000_000
-"""Nanoseconds over which the least delay of a feed is its usual delay."""
 
 
 @dataclass(slots=True)
@@ -27,9 +23,9 @@ class Quote:
     book_synced: bool = False
     """Whether a book of the symbol is complete, so that no event means no change."""
     connection_time: int = 0
-    """When the connection of that book last delivered anything, of any symbol."""
+    """When the connection of that book last delivered anything, of any symbol; 0 before the first time."""
     lag: int | None = None
-    """Delay of the feed above its usual delay, in ns; None where the venue sends no times."""
+    """Delay of the feed above its least delay of the last 8 s, in ns; None where the venue sends no times."""
 
     @property
     def reference(self) -> Decimal | None:
@@ -62,32 +58,6 @@ class Market(Protocol):
         None without a complete book.
         """
         ...
-
-
-class FeedLag:
-    """The delay of a feed above the least delay of the last 8 s.
-
-    A delay is the received time less the venue's time. The two clocks may differ: only changes count.
-    """
-
-    __slots__ = ("_least", "lag")
-
-    def __init__(self) -> None:
-        self.lag = 0
-        """Delay of the latest message above the least one, in ns."""
-        self._least: deque[tuple[int, int]] = deque()
-
-    def observe(self, received: int, venue_time: int) -> int:
-        """Takes the times of a message and returns the lag."""
-        delay = received - venue_time
-        least = self._least
-        while least and not 0 <= received - least[0][0] <= LAG_WINDOW:
-            least.popleft()
-        while least and least[-1][1] >= delay:
-            least.pop()
-        least.append((received, delay))
-        self.lag = delay - least[0][1]
-        return self.lag
 
 
 def conversion_pairs(currency: str, into: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from meltica.persistence.stores.trading.rows import Verdict
 from meltica.trading.risk.breaker import Breaches
 from meltica.trading.risk.limits import RiskLimits, resolve
 from meltica.trading.risk.loss import Loss
-from meltica.trading.risk.market import FeedLag, Quote, conversion_pairs, rate
+from meltica.trading.risk.market import Quote, conversion_pairs, rate
 from meltica.trading.risk.throttle import Bucket
 from tests.support.risk import SECOND, START, FakeMarket
 
@@ -116,28 +116,6 @@ def test_the_drawdown_is_measured_from_the_peak() -> None:
     assert loss.reaches_drawdown(Decimal(5))
     loss.restart_peak()
     assert not loss.reaches_drawdown(Decimal("0.1"))
-
-
-def test_the_lag_is_the_delay_above_the_least_of_8_s() -> None:
-    lag = FeedLag()
-    assert lag.observe(START, START + 1270) == 0
-    assert lag.observe(START + SECOND, START + SECOND) == 1270
-    assert lag.observe(START + 8 * SECOND, START + 8 * SECOND + 270) == 1000
-    # The first message has left the window, so the third one is the least.
-    assert lag.observe(START + 9 * SECOND, START + 9 * SECOND) == 270
-    # A clock that is set back restarts the window.
-    assert lag.observe(START - 7200 * SECOND, START) == 0
-
-
-@given(st.lists(st.tuples(st.integers(0, 3 * SECOND), st.integers(-1000, 1000)), min_size=1, max_size=50))
-def test_the_lag_equals_that_of_a_naive_window(messages: list[tuple[int, int]]) -> None:
-    lag, now = FeedLag(), START
-    delays: list[tuple[int, int]] = []
-    for pause, delay in messages:
-        now += pause
-        delays.append((now, delay))
-        least = min(each for time, each in delays if now - time <= 8 * SECOND)
-        assert lag.observe(now, now - delay) == delay - least
 
 
 def test_a_currency_is_converted_by_a_direct_pair_in_either_direction() -> None:

@@ -1,0 +1,299 @@
+//! Quotes and connections against plain models.
+
+use super::{Connection, FeedLag, Quote, Reading};
+use crate::decimal::Decimal;
+use crate::event::{
+    Book, Event, Header, Kind, Nanos, Payload, PriceLevel, Side, StaleReason, Ticker, Trade, VenueId,
+};
+use crate::names::{ProviderId, SymbolId};
+use crate::pool::{DepthClass, Pools};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+const SECOND: Nanos = 1_000_000_000;
+const CLOCKS: Reading = Reading { wall: 1000 * SECOND, now: 7 * SECOND };
+
+/// Makes the events of a symbol, with their numbers by kind.
+struct Source {
+    pools: std::sync::Arc<Pools>,
+    numbers: [u64; Kind::COUNT],
+    received: Nanos,
+}
+
+impl Source {
+    fn new() -> Self {
+        let pools = Pools::new(1 << 24);
+        Self { pools, numbers: [0; Kind::COUNT], received: CLOCKS.wall - SECOND }
+    }
+
+    fn event(&mut self, kind: Kind, payload: Payload) -> Event {
+        self.numbers[kind as usize] += 1;
+        self.received += 1;
+        let header = Header {
+            seq: 1,
+            provider_seq: self.numbers[kind as usize],
+            venue_time: None,
+            received_time: self.received,
+            dispatched_time: 0,
+            dispatched_ticks: 0,
+            routing_version: 0,
+            provider: ProviderId::EMPTY,
+            symbol: SymbolId::EMPTY,
+            kind,
+        };
+        Event { header: Some(header), payload }
+    }
+
+    fn trade(&mut self, price: i64) -> Event {
+        let (price, quantity) = (Decimal::from_i64(price), Decimal::from_i64(1));
+        self.event(Kind::Trade, Payload::Trade(Trade { id: VenueId::Number(1), side: None, price, quantity }))
+    }
+
+    fn ticker(&mut self, [last, bid, ask]: [Option<i64>; 3]) -> Event {
+        let [last, bid, ask] = [last, bid, ask].map(|price| price.map(Decimal::from_i64));
+        self.event(Kind::Ticker, Payload::Ticker(Ticker { last, bid, ask, ..Ticker::default() }))
+    }
+
+    /// A book with one digit after the point of prices, and two after that of quantities.
+    fn book(&mut self, bids: &[(i64, i64)], asks: &[(i64, i64)]) -> Event {
+        let _reserved =
+            Pools::reserve(&self.pools, crate::pool::Claim::new(8, DepthClass::of(8), 8)).unwrap();
+        let levels = |levels: &[(i64, i64)]| -> Vec<_> {
+            levels.iter().map(|(price, quantity)| PriceLevel { price: *price, quantity: *quantity }).collect()
+        };
+        let (bids, asks) = (levels(bids), levels(asks));
+        let mut slot = self.pools.books(DepthClass::of(8)).borrow().unwrap();
+        slot.copy_top(&Book { bids, asks, price_scale: 1, quantity_scale: 2, ..Book::default() }, 8);
+        self.event(Kind::BookSnapshot, Payload::Book(slot.into_shared()))
+    }
+
+    fn stale(&mut self, reason: StaleReason) -> Event {
+        self.event(Kind::MarketStale, Payload::MarketStale(reason))
+    }
+}
+
+fn decimal(text: &str) -> Decimal {
+    text.parse().unwrap()
+}
+
+fn observe(quote: &mut Quote, event: &Event) {
+    quote.observe(event, 8, CLOCKS);
+}
+
+#[test]
+fn a_quote_is_exact_and_has_the_time_of_its_last_event() {
+    let (mut source, mut quote) = (Source::new(), Quote::default());
+    assert_eq!(quote.time, None);
+    observe(&mut quote, &source.trade(100));
+    assert_eq!((quote.last, quote.bid, quote.time), (Some(decimal("100")), None, Some(6 * SECOND + 1)));
+    observe(&mut quote, &source.book(&[(995, 10), (990, 5)], &[(1005, 3), (1010, 4)]));
+    assert_eq!((quote.bid, quote.ask), (Some(decimal("99.5")), Some(decimal("100.5"))));
+    assert_eq!((quote.is_synced, quote.time), (true, Some(6 * SECOND + 2)));
+    observe(&mut quote, &source.ticker([None, Some(99), None]));
+    assert_eq!(
+        (quote.bid, quote.ask, quote.last),
+        (Some(decimal("99")), Some(decimal("100.5")), Some(decimal("100")))
+    );
+}
+
+#[test]
+fn a_stale_book_has_no_prices_until_the_next_one() {
+    let (mut source, mut quote) = (Source::new(), Quote::default());
+    observe(&mut quote, &source.trade(100));
+    observe(&mut quote, &source.book(&[(995, 10)], &[(1005, 3)]));
+    let time = quote.time;
+    observe(&mut quote, &source.stale(StaleReason::Gap));
+    assert_eq!((quote.bid, quote.ask, quote.last), (None, None, Some(decimal("100"))));
+    assert_eq!((quote.is_synced, quote.time), (false, time), "a notice has no market data");
+    assert_eq!(quote.depth(Side::Buy, decimal("1000")), None);
+    observe(&mut quote, &source.trade(101));
+    assert!(!quote.is_synced);
+    observe(&mut quote, &source.book(&[(995, 10)], &[]));
+    assert_eq!((quote.bid, quote.ask, quote.is_synced), (Some(decimal("99.5")), None, true));
+}
+
+#[test]
+fn prices_from_before_a_loss_of_the_feed_do_not_come_back() {
+    for reason in [StaleReason::Disconnected, StaleReason::Silent] {
+        let (mut source, mut quote) = (Source::new(), Quote::default());
+        observe(&mut quote, &source.ticker([Some(100), Some(99), Some(101)]));
+        observe(&mut quote, &source.stale(reason));
+        assert_eq!(quote.time, None, "{reason:?}");
+        observe(&mut quote, &source.trade(50));
+        assert_eq!((quote.bid, quote.ask, quote.last), (None, None, Some(decimal("50"))));
+        assert!(quote.time.is_some());
+    }
+}
+
+#[test]
+fn what_a_ticker_leaves_out_is_unknown_after_a_missed_one() {
+    let (mut source, mut quote) = (Source::new(), Quote::default());
+    observe(&mut quote, &source.ticker([None, Some(99), Some(101)]));
+    observe(&mut quote, &source.ticker([None, Some(98), None]));
+    assert_eq!((quote.bid, quote.ask), (Some(decimal("98")), Some(decimal("101"))));
+    source.ticker([None, None, Some(102)]);
+    observe(&mut quote, &source.ticker([None, Some(97), None]));
+    assert_eq!((quote.bid, quote.ask), (Some(decimal("97")), None));
+}
+
+#[test]
+fn the_depth_is_exact_and_ends_at_the_limit() {
+    let (mut source, mut quote) = (Source::new(), Quote::default());
+    observe(&mut quote, &source.book(&[(995, 110), (990, 5)], &[(1005, 30), (1010, 41), (1100, 1)]));
+    for (side, limit, expected) in [
+        (Side::Buy, "100.4", "0"),
+        (Side::Buy, "100.50", "0.30"),
+        (Side::Buy, "101.05", "0.71"),
+        (Side::Buy, "1e6", "0.72"),
+        (Side::Sell, "99.6", "0"),
+        (Side::Sell, "99.5", "1.1"),
+        (Side::Sell, "0", "1.15"),
+    ] {
+        assert_eq!(quote.depth(side, decimal(limit)), Some(decimal(expected)), "{side:?} {limit}");
+    }
+}
+
+#[test]
+fn a_reading_converts_recent_times_and_never_to_the_future() {
+    assert_eq!(CLOCKS.at(CLOCKS.wall), CLOCKS.now);
+    assert_eq!(CLOCKS.at(CLOCKS.wall - 5), CLOCKS.now - 5);
+    assert_eq!(CLOCKS.at(CLOCKS.wall + 7200 * SECOND), CLOCKS.now, "the wall clock was set back");
+    assert_eq!(CLOCKS.at(CLOCKS.wall - 7200 * SECOND), CLOCKS.now - 7200 * SECOND, "it was set forward");
+}
+
+#[test]
+fn a_connection_has_the_time_of_the_check_before_the_one_that_found_a_message() {
+    let mut connection = Connection::new(5, 10);
+    connection.check(5, 20);
+    assert_eq!((connection.time, connection.lag), (0, None), "nothing was delivered since");
+    connection.check(6, 30);
+    assert_eq!(connection.time, 20, "it arrived after this time");
+    connection.check(6, 90);
+    assert_eq!(connection.time, 20, "a frozen connection");
+    connection.check(60, 95);
+    assert_eq!(connection.time, 90);
+    connection.observe(100, None);
+    assert_eq!(connection.lag, None);
+    connection.observe(100, Some(40));
+    connection.observe(110, Some(43));
+    assert_eq!(connection.lag, Some(7));
+    connection.observe(120, None);
+    assert_eq!(connection.lag, Some(7));
+}
+
+/// What happens to a symbol.
+#[derive(Debug, Clone)]
+enum Step {
+    Trade(i64),
+    Ticker([Option<i64>; 3]),
+    Book(bool),
+    Stale(StaleReason),
+    /// A ticker that was evicted.
+    MissedTicker,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let price = || proptest::option::of(1..9_i64);
+    prop_oneof![
+        (1..9_i64).prop_map(Step::Trade),
+        [price(), price(), price()].prop_map(Step::Ticker),
+        any::<bool>().prop_map(Step::Book),
+        select(&StaleReason::ALL[..]).prop_map(Step::Stale),
+        Just(Step::MissedTicker),
+    ]
+}
+
+/// Returns the latest value in the steps after the last one that erases it.
+fn latest<T: Copy>(steps: &[Step], value: impl Fn(&Step) -> Option<Option<T>>) -> Option<T> {
+    steps.iter().rev().find_map(value).flatten()
+}
+
+proptest! {
+    /// The model looks backwards for the event that decides each value.
+    #[test]
+    fn a_quote_is_that_of_the_events_since_its_prices_were_lost(steps in proptest::collection::vec(step(), 0..40)) {
+        let (mut source, mut quote) = (Source::new(), Quote::default());
+        let mut seen = Vec::new();
+        let mut missed_ticker = false;
+        for step in steps {
+            match &step {
+                Step::Trade(price) => observe(&mut quote, &source.trade(*price)),
+                Step::Ticker(prices) => {
+                    observe(&mut quote, &source.ticker(*prices));
+                    if std::mem::take(&mut missed_ticker) {
+                        seen.push(Step::MissedTicker);
+                    }
+                }
+                Step::Book(is_empty) => {
+                    let asks: &[_] = if *is_empty { &[] } else { &[(90, 1)] };
+                    observe(&mut quote, &source.book(&[(10, 1)], asks));
+                }
+                Step::Stale(reason) => observe(&mut quote, &source.stale(*reason)),
+                Step::MissedTicker => {
+                    source.ticker([None; 3]);
+                    missed_ticker = true;
+                    continue;
+                }
+            }
+            seen.push(step);
+            let is_lost = |step: &Step| matches!(step, Step::Stale(reason) if reason.is_of_feed());
+            let last = latest(&seen, |step| match step {
+                Step::Trade(price) => Some(Some(*price)),
+                Step::Ticker([last, ..]) => last.map(Some),
+                Step::MissedTicker => Some(None),
+                step => is_lost(step).then_some(None),
+            });
+            let bid = latest(&seen, |step| match step {
+                Step::Ticker([_, bid, _]) => bid.map(Some),
+                Step::Book(_) => Some(Some(1)),
+                Step::Stale(_) | Step::MissedTicker => Some(None),
+                Step::Trade(_) => None,
+            });
+            let ask = latest(&seen, |step| match step {
+                Step::Ticker([.., ask]) => ask.map(Some),
+                Step::Book(is_empty) => Some((!is_empty).then_some(9)),
+                Step::Stale(_) | Step::MissedTicker => Some(None),
+                Step::Trade(_) => None,
+            });
+            let synced = latest(&seen, |step| match step {
+                Step::Book(_) => Some(Some(())),
+                Step::Stale(_) => Some(None),
+                _ => None,
+            });
+            let is_live = latest(&seen, |step| match step {
+                Step::Stale(_) => is_lost(step).then_some(None),
+                _ => Some(Some(())),
+            });
+            let number = |price: Option<i64>| price.map(Decimal::from_i64);
+            prop_assert_eq!((quote.last, quote.bid, quote.ask), (number(last), number(bid), number(ask)));
+            prop_assert_eq!((quote.is_synced, quote.time.is_some()), (synced.is_some(), is_live.is_some()));
+        }
+    }
+
+    /// The least delay is that of the messages of the last 8 s, to the eighth of a second at which an interval ends.
+    #[test]
+    fn the_lag_is_the_delay_above_the_least_one_of_eight_seconds(
+        messages in proptest::collection::vec((0..2 * SECOND, -SECOND..SECOND), 1..60)
+    ) {
+        let (mut lag, mut now, mut seen) = (FeedLag::default(), 1_800_000_000 * SECOND, Vec::new());
+        for (pause, delay) in messages {
+            now += pause;
+            seen.push((now, delay));
+            let of = |window: Nanos| {
+                seen.iter().filter(|(time, _)| now - time <= window).map(|(_, each)| delay - each).max().unwrap()
+            };
+            let found = lag.observe(now, now - delay);
+            prop_assert!(of(8 * SECOND) <= found && found <= of(8 * SECOND + SECOND / 8), "{found}");
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_forgets_the_delays_of_the_future() {
+    let mut lag = FeedLag::default();
+    let now = 1_800_000_000 * SECOND;
+    assert_eq!(lag.observe(now, now - 5), 0);
+    let earlier = now - 7200 * SECOND;
+    assert_eq!(lag.observe(earlier, earlier + 7200 * SECOND), 0);
+    assert_eq!(lag.observe(earlier + 1, earlier + 7200 * SECOND), 1);
+}
