@@ -110,6 +110,11 @@ class Account(ABC):
         return False
 
     @property
+    def has_stream(self) -> bool:
+        """Whether a stream reports every order. Without one, reports cannot get lost."""
+        return False
+
+    @property
     def disconnects(self) -> int:
         """How often the account's stream was lost: each time, reports may have been missed.
 
@@ -121,6 +126,10 @@ class Account(ABC):
     @abstractmethod
     def reconciled(self) -> bool:
         """Whether everything that happened at the venue was reported; orders are refused until then."""
+
+    async def reconnect(self) -> None:
+        """Closes the stream, whose reports are missing, and connects it again. Needs `has_stream`."""
+        raise NotImplementedError(f"{type(self).__name__} has no stream")
 
     @abstractmethod
     async def submit(self, order: NewOrder, last_check: LastCheck = unchecked) -> OrderSnapshot:

@@ -5,6 +5,7 @@ The caller holds the lock of trading.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from meltica.errors import VenueUnavailable
 from meltica.model.account import Account
@@ -19,6 +20,9 @@ from meltica.trading.risk.risk import Risk
 from meltica.trading.stored import entry_row
 
 SECOND = 10**9
+
+REPORTED_WITHIN = 3 * SECOND
+"""How long after the answer to an order the stream may take to report it."""
 
 Key = tuple[str, Mode]
 """Provider and mode."""
@@ -40,6 +44,10 @@ class AccountLink:
     """Whether the opening of the account was booked."""
     is_new: bool = False
     """Whether what a volatile account has was not compared yet."""
+    disagreements: dict[str, str] = field(default_factory=dict[str, str])
+    """Client order id -> how the venue had the order otherwise; the account is reconciled then."""
+    unreported: dict[UUID, int] = field(default_factory=dict[UUID, int])
+    """Orders that the venue acknowledged in its answer, and when; their reports have not arrived."""
     lost: tuple[str, ...] = ()
     """Client order ids at the venue with the mark of this home whose orders are not in the database."""
     marks: dict[str, FillMark] = field(default_factory=dict[str, FillMark])
@@ -106,12 +114,24 @@ class Accounts:
         """Sets whether an account is reconciled, as of its number of gaps."""
         link = self.link(provider, mode)
         link.reconciled, link.reconciled_gaps = reconciled, gaps
+        if link.ready:
+            link.disagreements = {}
         self._risks[mode].registry.set_reconciled(provider, reconciled=link.ready)
 
     def lose_reports(self, provider: str, mode: Mode) -> None:
         """Records that reports of an account were lost: no order leaves until it is reconciled again."""
         self.link(provider, mode).losses += 1
         self._risks[mode].registry.set_reconciled(provider, reconciled=False)
+
+    def silent(self, now: int) -> list[Key]:
+        """Returns the accounts whose stream did not report an acknowledged order in time."""
+        found: list[Key] = []
+        for key, link in self._links.items():
+            if link.unreported and now >= next(iter(link.unreported.values())) + REPORTED_WITHIN:
+                link.unreported.clear()
+                self.lose_reports(*key)
+                found.append(key)
+        return found
 
     # Fills
 

@@ -104,6 +104,8 @@ class Desk:
         self.fills_booked = 0
         """How many fills were booked, of our orders and of foreign ones."""
         self.orders = KeptOrders()
+        self.silent: list[Key] = []
+        """Accounts whose stream has to be connected again."""
         self._recipients: dict[Owner, Recipient] = {}
         self._requested: list[tuple[OrderMachine, Effect]] = []
 
@@ -188,6 +190,7 @@ class Desk:
         for effect in effects:
             match effect:
                 case WriteOrder():
+                    machine.changed_at = self.clock()
                     self.pending.changed(machine)
                 case BookFill():
                     self._book(machine, effect)
@@ -216,13 +219,14 @@ class Desk:
     def report(self, provider: str, mode: Mode, snapshot: OrderSnapshot, fill: Fill | None = None) -> bool:
         """Passes a report of an account's stream to its order; returns False if the order is not ours."""
         with self.lock:
-            machine = self._ours(provider, mode, snapshot.client_order_id)
+            machine = self.ours(provider, mode, snapshot.client_order_id)
             if machine is None:
                 self.accounts.foreign_order(provider, mode, snapshot)
                 if fill is not None:
                     self.fills_booked += self.accounts.foreign_fill(provider, mode, fill)
             else:
                 now = self.clock()
+                self.accounts.link(provider, mode).unreported.pop(machine.record.id, None)
                 # The fill first: its report may say that the order has ended with it.
                 effects = [] if fill is None else machine.filled(fill, now)
                 self.carry_out(machine, effects)
@@ -234,7 +238,7 @@ class Desk:
         """Passes a fill that a query found; returns whose it is, or None if it was booked before."""
         with self.lock:
             before = self.fills_booked
-            machine = self._ours(provider, mode, fill.client_order_id)
+            machine = self.ours(provider, mode, fill.client_order_id)
             origin = FillOrigin.OURS
             if machine is not None:
                 self.carry_out(machine, machine.filled(fill, self.clock(), recovered=True))
@@ -283,6 +287,9 @@ class Desk:
             for record in self.orders.forget_old(now):
                 self.pending.forget(record.id)
             texts = self.accounts.check_differences(in_flight)
+            silent = self.accounts.silent(now)
+            self.silent += silent
+            texts += [f"{provider}: the stream did not report an order in time" for provider, _ in silent]
             self.changes.check(self.obstacle_of)
         for text in texts:
             log.error("%s", text)
@@ -378,9 +385,10 @@ class Desk:
 
     def is_ours(self, provider: str, mode: Mode, order: OrderSnapshot) -> bool:
         """Returns whether an order of an account is kept as one of an instance."""
-        return self._ours(provider, mode, order.client_order_id) is not None
+        return self.ours(provider, mode, order.client_order_id) is not None
 
-    def _ours(self, provider: str, mode: Mode, client_order_id: str) -> OrderMachine | None:
+    def ours(self, provider: str, mode: Mode, client_order_id: str) -> OrderMachine | None:
+        """Returns an order of an account by its client order id. The caller holds the lock."""
         machine = self.orders.of_client_id(client_order_id)
         if machine is None or (machine.record.provider, machine.record.owner.mode) != (provider, mode):
             return None

@@ -24,6 +24,8 @@ class FaultKind(StrEnum):
     """Orders, fills and balances of the account were not read since its last connect."""
     ORDERS_LOST = "orders_lost"
     """The venue has orders of this home that are not in the database, as after the restore of a backup."""
+    DISAGREEMENT = "disagreement"
+    """The venue had an order otherwise: no order leaves at the account until it is reconciled."""
     UNKNOWN_ORDER = "unknown_order"
     """The state of an order at the venue is unknown: new orders of its symbol are refused."""
     DIFFERENCE = "difference"
@@ -68,6 +70,7 @@ def _of_account(key: Key, link: AccountLink) -> list[TradingFault]:
     found = [
         TradingFault(FaultKind.ORDERS_LOST, "the order is not in the database", *key, id) for id in link.lost
     ]
+    found += [TradingFault(FaultKind.DISAGREEMENT, text, *key, id) for id, text in link.disagreements.items()]
     if link.account is not None and not link.ready:
         why = "the account is reconciling" if link.account.reconciled else "the account is not connected"
         found.append(TradingFault(FaultKind.NOT_RECONCILED, why, *key))

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 
 from meltica.errors import DatabaseError, OrderRefused, RateLimited, VenueError, one_line
 from meltica.model.account import Account
-from meltica.model.balances import Balance
 from meltica.model.enums import Mode
 from meltica.model.fills import Fill, FillMark
 from meltica.model.orders import OrderSnapshot
 from meltica.persistence.stores.trading.rows import ReconciliationRow
 from meltica.runtime.backoff import Backoff
+from meltica.trading import comparison
 from meltica.trading.desk import Desk, FillOrigin
 from meltica.trading.restore import StoredOrders
 from meltica.trading.state_machine import OrderMachine
@@ -35,8 +35,6 @@ PAUSES = 0.5, 30.0
 """Seconds between two attempts: the first pause, and the longest."""
 MARGIN = 60 * 10**9
 """How far before the watermark fills are read again: venues may list a fill late."""
-BALANCE_READS = 5
-"""How often the balances are read while the account trades."""
 
 
 @dataclass
@@ -82,9 +80,22 @@ class Reconciler:
             gaps = self._gaps()
             await self._reconcile(account, gaps, cause)
             cause = "reconnect"
-            while self._is_connected(account, gaps):
-                await asyncio.sleep(POLL)
+            await self._follow(account, gaps)
             self._desk.set_reconciled(self._provider, self._mode, reconciled=False)
+
+    async def _follow(self, account: Account, gaps: int) -> None:
+        """Compares a reconciled account now and then; returns when it has to be reconciled again."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + comparison.EVERY
+        while self._is_connected(account, gaps):
+            await asyncio.sleep(POLL)
+            if loop.time() < due:
+                continue
+            try:
+                await comparison.compare(self._desk, account, self._provider, self._mode)
+            except (VenueError, OrderRefused) as error:
+                log.warning("%s not compared: %s", self._provider, one_line(error))
+            due = loop.time() + comparison.EVERY
 
     async def _connected(self) -> Account:
         while True:
@@ -147,6 +158,7 @@ class Reconciler:
         )
         self._desk.write([row])
         if found.agrees:
+            # What the venue says of every order was passed to it, which explains disagreements.
             self._desk.set_reconciled(self._provider, self._mode, reconciled=True, gaps=gaps)
             log.info("%s is reconciled: %s", self._provider, found.as_json() or "nothing was missed")
 
@@ -163,7 +175,7 @@ class Reconciler:
         for machine in self._sent():
             snapshot = open_orders.get(machine.record.client_order_id)
             await self._check(account, machine, snapshot, asked_at, found)
-        balances = await self._balances(account)
+        balances = await comparison.read_balances(desk, account)
         with desk.lock:
             foreign = [each for each in open_orders.values() if not desk.is_ours(provider, mode, each)]
             found.foreign_orders = len(foreign)
@@ -233,16 +245,6 @@ class Reconciler:
             self._desk.apply(machine, lambda m, now: m.not_found(asked_at, now, absent=True))
         if record.state is not before:
             found.orders[record.client_order_id] = record.state.value
-
-    async def _balances(self, account: Account) -> Mapping[str, Balance]:
-        """Reads the balances until no fill arrived meanwhile."""
-        balances: Mapping[str, Balance] = {}
-        for _ in range(BALANCE_READS):
-            before = self._desk.fills_booked
-            balances = await account.balances()
-            if self._desk.fills_booked == before:
-                break
-        return balances
 
 
 def _with_margin(marks: Mapping[str, FillMark]) -> dict[str, FillMark]:

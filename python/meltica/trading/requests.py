@@ -113,12 +113,22 @@ class Requests:
         await self._change(
             machine,
             lambda account: account.submit(new, self._last_check(machine, record.intent_at)),
-            answered=lambda answer: lambda m, now: m.answered(answer, now),
+            answered=self._answered,
             refused=lambda reason: lambda m, now: m.refused(now, reason),
             unknown=lambda m, now: m.outcome_unknown(now),
             cut_off=lambda m, now: m.outcome_unknown(now) if m.has_left else m.refused(now, NOT_SENT),
             on_refusal=lambda reason: self._count_rejection(machine, reason),
         )
+
+    def _answered(self, answer: OrderSnapshot) -> Event:
+        def event(machine: OrderMachine, now: int) -> list[Effect]:
+            record = machine.record
+            link = self._desk.accounts.link(record.provider, record.owner.mode)
+            if record.acknowledged_at is None and link.account is not None and link.account.has_stream:
+                link.unreported[record.id] = now
+            return machine.answered(answer, now)
+
+        return event
 
     def _count_rejection(self, machine: OrderMachine, reason: str) -> None:
         """Counts the venue's rejection of an order as a breach, unless the market or the funds caused it."""

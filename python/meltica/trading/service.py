@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
 from meltica._core import IntentQueue
-from meltica.errors import CapacityError, DatabaseUnavailable
+from meltica.errors import CapacityError, DatabaseUnavailable, VenueError
 from meltica.persistence.stores.trading.loaders import TradingLoader
 from meltica.persistence.stores.trading.writer import Committed
 from meltica.runtime.loop_thread import LoopThread
@@ -199,9 +199,18 @@ class Trading:
             log.critical("reconciling failed in an unexpected way: no order leaves", exc_info=error)
             self.desk.gate.blocked = "reconciling_failed"
 
+    async def _reconnect(self) -> None:
+        silent, self.desk.silent = self.desk.silent, []
+        for key in silent:
+            account = self.desk.account_of(*key)
+            if account is not None:
+                with contextlib.suppress(VenueError):  # its provider stops
+                    await account.reconnect()
+
     async def _tick(self) -> None:
         for number in itertools.count():
             self.desk.tick()
+            await self._reconnect()
             if number % MARK_EVERY == 0:
                 self._losses.mark()
             await asyncio.sleep(TICK)

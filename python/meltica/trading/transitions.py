@@ -129,6 +129,7 @@ class Transitions:
         "_terms",
         "_unknown_since",
         "_venue_ids",
+        "changed_at",
         "record",
         "timings",
     )
@@ -136,6 +137,8 @@ class Transitions:
     def __init__(self, record: OrderRecord, timings: Timings, executions: Iterable[str] = ()) -> None:
         self.record = record
         self.timings = timings
+        self.changed_at = 0
+        """When its row was last written."""
         # An empty dict or tuple takes a fraction of the memory of a set, and most orders have few of them.
         self._executions = dict.fromkeys(executions)
         self._terms = Terms(record, new=True)

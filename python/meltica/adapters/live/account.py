@@ -14,7 +14,7 @@ everywhere:
 import asyncio
 import logging
 from abc import abstractmethod
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
@@ -62,6 +62,21 @@ class LiveAccount(Account):
         self._tracker = OrderTracker()
         self._reconciled = asyncio.Event()
         self._disconnects = 0
+        self.drop_stream: Callable[[str], None] = lambda _: None
+        """Closes the stream for a reason; it is opened again."""
+
+    @property
+    def has_stream(self) -> bool:
+        """Always true."""
+        return True
+
+    async def reconnect(self) -> None:
+        """Closes the stream and connects it again; the account is reconciled after that."""
+
+        async def drop() -> None:
+            self.drop_stream("reports are missing")
+
+        await self._loop.call(drop)
 
     @property
     def disconnects(self) -> int:

@@ -208,6 +208,7 @@ class AccountStream:
         self._connection = Connection(
             f"{name}-account", self._url, Session(venue.timing, login=venue.requires_login), self
         )
+        account.drop_stream = self._connection.drop
 
     @property
     def error(self) -> str | None:

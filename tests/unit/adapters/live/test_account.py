@@ -134,6 +134,17 @@ async def test_an_order_whose_outcome_was_unknown_is_found_after_a_reconnect() -
         await until(lambda: reported(rig) == [("lost", "CANCELLED", 0)], "the order")
 
 
+async def test_a_stream_that_is_connected_again_on_request_reconciles_the_account() -> None:
+    async with trading() as (venue, rig):
+        account, mark = rig.account, len(rig.events)
+        assert (account.has_stream, account.disconnects) == (True, 0)
+        venue.balances = {"USDT": "600"}
+        venue.now = T0 + 8
+        await account.reconnect()
+        await until(lambda: rig.since(mark, "BalanceUpdate", "USDT"), "the balance")
+        assert account.disconnects == 1
+
+
 async def test_orders_are_refused_until_the_account_is_reconciled() -> None:
     async with trading() as (venue, rig):
         account = rig.account
