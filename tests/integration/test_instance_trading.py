@@ -309,6 +309,12 @@ async def test_the_state_is_saved_although_on_stop_raises(
     assert "on_stop raised OSError" in caplog.messages
 
 
+async def test_a_run_that_is_killed_early_has_a_state(world: World, trading: RecordedTrading) -> None:
+    await add(world, trading)
+    await world.manager.start("x")
+    assert trading.saved == [b'{"count":1}']
+
+
 async def test_the_state_is_saved_while_it_runs(
     world: World, trading: RecordedTrading, monkeypatch: pytest.MonkeyPatch
 ) -> None:

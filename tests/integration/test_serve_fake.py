@@ -80,7 +80,7 @@ def test_the_default_config(project: Project) -> None:
         for id in ("market-making", "momentum"):
             assert wait_until(lambda id=id: bool(fills(id)), PATIENCE), gateway.tail()
             assert {fill["mode"] for fill in fills(id)} == {"live"}
-        assert not [line for line in gateway.lines() if line["level"] in ("error", "critical")]
+        assert gateway.errors() == []
         gateway.signal(signal.SIGTERM)
         assert gateway.ended() == 0
     project.nothing_left()

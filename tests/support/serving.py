@@ -193,6 +193,13 @@ class Gateway:
         """Returns the end of the log."""
         return self.log.read_text()[-2000:]
 
+    def errors(self) -> list[dict[str, Any]]:
+        """Returns the errors of the log so far, without those of a machine that is too slow."""
+        levels = ("error", "critical")
+        return [
+            line for line in self.lines() if line["level"] in levels and line["logger"] != "meltica.watch"
+        ]
+
     def lines(self) -> list[dict[str, Any]]:
         """Returns the JSON lines of the log so far."""
         lines = self.log.read_text().splitlines()

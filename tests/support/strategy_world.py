@@ -1,8 +1,9 @@
 """A strategy on a paper account, with a real database, a real host and the default risk limits."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal, TypeVar
 from uuid import UUID, uuid4
 
 from meltica import _core
@@ -19,6 +20,7 @@ from meltica.trading.risk.scopes import GLOBAL
 from tests.support.risk import BTC
 from tests.support.trading_world import IDS, PATIENCE, PaperVenue, TradingWorld, timings
 
+T = TypeVar("T")
 UID = uuid4()
 SCOPE = {"p": (BTC,)}
 
@@ -61,10 +63,18 @@ class StrategyWorld:
         assert self.run.trading is not None
         return self.run.trading
 
-    async def start(self, cls: type[Lambda], config: Mapping[str, object] | None = None) -> None:
+    async def start(
+        self,
+        cls: type[Lambda],
+        config: Mapping[str, object] | None = None,
+        on_stop: Literal["cancel", "keep"] = "cancel",
+    ) -> None:
         """Starts the strategy, as the manager does."""
+        assert self.host.stop()
+        self.host = self.core.host("thread")
         self.run = add_instance(self.host, cls, id="s", scope=SCOPE, config=config)
-        self.side.open(self.instances, TradingSpec(instance="s", scope=SCOPE, dry_run=False))
+        spec = TradingSpec(instance="s", scope=SCOPE, dry_run=False, on_stop=on_stop)
+        self.side.open(self.instances, spec)
         await self.side.ready()
         self.side.load()
         self.run.start()
@@ -90,6 +100,19 @@ class StrategyWorld:
             self._trades += 1
             trade = {"tradeId": str(self._trades), "side": "Buy", "price": price, "quantity": "1"}
             assert self.producer.publish("Trade", BTC, trade)
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Calls a function on the strategy's host, as a callback would; returns its result or raises."""
+        done = Future[T]()
+
+        def run() -> None:
+            try:
+                done.set_result(function())
+            except BaseException as error:
+                done.set_exception(error)
+
+        assert self.run.core.post(run)
+        return done.result(PATIENCE)
 
     def orders(self) -> list[tuple[str, str, str]]:
         """Returns side, price and state of the open orders."""

@@ -29,7 +29,7 @@ class ExecReport(Event):
     - `EXPIRED` (final): the remainder expired, as of an IOC or market order.
     - `UNKNOWN`: the venue no longer knows an order that was open; a later report replaces this state.
 
-    A `Lambda` cannot place orders and does not receive reports yet; adapters and the simulator publish them.
+    Adapters and the simulator publish it. A `Lambda` receives callbacks of its orders instead: `on_order_filled`.
 
     Immutable. In a test: `meltica.testing.event("ExecReport", "BTC-USDT", client_order_id="a1", state="ACK",
     side="Buy", order_type="Limit", price="100", quantity="1", filled_quantity="0")`.

@@ -175,7 +175,11 @@ class Lambda(TradingMethods):
         """
 
     def on_risk_control(self, control: "RiskControl", /) -> None:
-        """Called when a risk check trips or clears. Subscribes to `RiskControl`."""
+        """Called when a risk check of a venue trips or clears. Subscribes to `RiskControl`.
+
+        Only an adapter can publish it. Halts by Meltica's own risk limits arrive as `on_trading_changed`, and
+        orders that these refuse raise OrderRefused.
+        """
 
     def on_extension(self, extension: "Extension", /) -> None:
         """Called for data of an adapter, or what another lambda emitted. Subscribes to `Extension`."""
