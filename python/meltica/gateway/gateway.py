@@ -245,6 +245,10 @@ class Gateway:
         )
         self._register_metrics(trading)
         await self._watch_resources()
+        self._start_writing()
+
+    def _start_writing(self) -> None:
+        """Starts what persists desired and actual states."""
         self.state_writer.start()
         self.recovery.start()
 
