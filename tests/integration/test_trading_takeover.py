@@ -10,13 +10,18 @@ import sys
 import psycopg
 import pytest
 
-from meltica.persistence.lock import LOCK
+from meltica.errors import GatewayAlreadyRunning
+from meltica.model.enums import Mode
+from meltica.persistence.lock import LOCK, GatewayLock
 from meltica.trading import clock
+from meltica.trading.faults import FaultKind
 from meltica.trading.state_machine import MAX_AGE
+from tests.support.lossy_account import LossyAccount
 from tests.support.paths import ROOT
-from tests.support.scripted import Http, reply
+from tests.support.scripted import Http, reply, until
 from tests.support.trading_gateway import ORDERS
 from tests.support.trading_process import lines, running
+from tests.support.trading_world import TradingWorld
 
 
 def end_lock_session(session: psycopg.Connection) -> None:
@@ -79,3 +84,50 @@ def _take_over(url: str, endpoint: str, place: str, reason: str) -> None:
                 assert lines(gateway, 1) == [f"{ {(reason, None): ORDERS} }\n"]
         finally:
             gateway.kill()
+
+
+async def test_a_gateway_that_was_replaced_for_a_while_trades_no_more(database_url: str) -> None:
+    lock, rival = GatewayLock(database_url, heartbeat=0.1), GatewayLock(database_url)
+    await lock.acquire()
+    await lock.claim()
+    world = TradingWorld(database_url, lock)
+    world.lossy = LossyAccount(world.account)
+    world.desk.connect("p", Mode.LIVE, world.lossy)
+    await asyncio.to_thread(world.start)
+    order = await asyncio.to_thread(world.buy)
+    await asyncio.to_thread(world.wait_for, "acknowledged")
+    await _replace(database_url, rival)
+    await until(lambda: world.desk.gate.rival, "the rival to be known")
+    await asyncio.to_thread(world.call, lambda: world.trader.cancel(order))
+    await until(lambda: world.trading.faults(), "the fault")
+    # The other gateway finds the order open, and cancels it: this one does not.
+    assert world.lossy.requests["cancel"] == []
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("update meltica.orders set state = 'CANCELLED', reason = 'rival'")
+    await rival.release()
+    await lock.wait_held()
+    await until(lambda: world.desk.gate.blocked == "superseded", "the takeover to be known")
+    rejected = await asyncio.to_thread(world.buy)
+    await asyncio.to_thread(world.wait_for, "rejected")
+    assert rejected.reason == "persistence_unavailable"
+    assert world.lossy.requests["cancel"] == []
+    assert FaultKind.NO_ORDERS in {fault.kind for fault in world.trading.faults()}
+    await asyncio.to_thread(world.close)
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("select state, reason from meltica.orders").fetchall() == [
+            ("CANCELLED", "rival")
+        ]
+    await lock.release()
+
+
+async def _replace(url: str, rival: GatewayLock) -> None:
+    """Lets another gateway take the lock, as after a partition of the network."""
+    while True:
+        with psycopg.connect(url, autocommit=True) as session:
+            end_lock_session(session)
+        try:
+            await rival.acquire()
+        except GatewayAlreadyRunning:
+            continue
+        await rival.claim()
+        return

@@ -92,6 +92,10 @@ class GatewayLock:
         """The last raise, and later ones that the database did not confirm."""
         self._heartbeat = heartbeat
         self._held = asyncio.Event()
+        self.takeovers = 0
+        """How often another gateway held the lock, or the database was restored, since `claim`."""
+        self.has_rival = False
+        """Whether another gateway is known to hold the lock now."""
         self._superseded = False
         self._session: Holder | None = None
         self._connection: AsyncConnection | None = None
@@ -221,9 +225,12 @@ class GatewayLock:
         while self._connection is not None:
             reason = await self._watch(self._connection)
             self._held.clear()
+            self.has_rival = reason == REPLACED
             _log.error("gateway lock lost: %s; orders are refused until it is regained", reason)
             self._notify(held=False)
             self._connection = await self._regain()
+            self.has_rival = False
+            self.takeovers += self._superseded
             self._report_regained()
             self._held.set()
             _log.warning("gateway lock regained")
@@ -256,6 +263,7 @@ class GatewayLock:
             try:
                 return await self._take()
             except Exception as error:
+                self.has_rival = isinstance(error, GatewayAlreadyRunning)
                 if str(error) != logged:
                     logged = str(error)
                     unexpected = not isinstance(error, DatabaseUnavailable | GatewayAlreadyRunning)

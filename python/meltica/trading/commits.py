@@ -14,6 +14,7 @@ from meltica.persistence.stores.trading.rows import HaltRow, OrderRow, Row
 from meltica.persistence.stores.trading.writer import Committed
 from meltica.runtime.backoff import Backoff
 from meltica.trading.desk import Desk
+from meltica.trading.gate import SUPERSEDED
 from meltica.trading.halt_watch import HaltWatch
 from meltica.trading.pending import Batch
 from meltica.trading.requests import Requests
@@ -39,6 +40,16 @@ class Writer(Protocol):
     @property
     def frozen(self) -> frozenset[str]:
         """The instances whose ledger is no longer written."""
+        ...
+
+    @property
+    def superseded(self) -> bool:
+        """Whether another gateway has written since the writer was made."""
+        ...
+
+    @property
+    def has_rival(self) -> bool:
+        """Whether another gateway is known to hold the lock."""
         ...
 
     async def commit(self, rows: list[Row], /) -> Committed:
@@ -118,6 +129,7 @@ class CommitLoop:
         if self.failure is not None:
             log.info("trading is written again")
             self.failure = None
+            self._desk.gate.rival = False
         self._committed_at = now
         self.count += 1
         self.seconds += asyncio.get_running_loop().time() - now
@@ -149,6 +161,12 @@ class CommitLoop:
         if text != self.failure:
             log.error("trading is not written: %s", text)
         self.failure = text
+        superseded = self._writer.superseded
+        self._desk.gate.rival = superseded or self._writer.has_rival
+        if superseded:
+            # Our orders, positions and rows are those of before the other gateway.
+            self._desk.gate.blocked = SUPERSEDED
+            batch.rows = []
         if isinstance(error, ChangeInDoubt) and self._writer.in_doubt and not self._doubtful:
             self._doubtful, batch.rows = batch.rows, []
         self._desk.put_back(batch, UNAVAILABLE)

@@ -6,14 +6,17 @@ from meltica.trading.order import Owner
 
 INSTANCE_STOPPING = "instance_stopping"
 LEDGER_FROZEN = "ledger_frozen"
+SUPERSEDED = "superseded"
 
 
 class Gate:
-    """What keeps orders from leaving, beside accounts and risk. Cancels always leave."""
+    """What keeps orders from leaving, beside accounts and risk. Cancels leave, unless `rival`."""
 
     def __init__(self) -> None:
         self.blocked: str | None = None
         """Why no order may leave at all, such as `lock_not_held`; None otherwise."""
+        self.rival = False
+        """Whether another gateway is known to trade, or has traded, on the database: no cancel leaves."""
         self.frozen: frozenset[str] = frozenset()
         """Instances of which a fill could not be stored, so that their ledger is no longer written."""
         self.operators: set[UUID] = set()

@@ -172,6 +172,10 @@ class Requests:
 
     async def _cancel(self, machine: OrderMachine) -> None:
         record = machine.record
+        if self._desk.gate.rival:
+            # Repeated as long as it is wanted.
+            self._desk.apply(machine, lambda m, _now: m.cancel_failed())
+            return
         try:
             answer = await self._account(machine).cancel(record.symbol, record.client_order_id)
         except OrderRefused as refusal:

@@ -118,6 +118,7 @@ class GroupCommitWriter:
     def __init__(self, database: Database, lock: GatewayLock) -> None:
         self._database = database
         self._lock = lock
+        self._takeovers = lock.takeovers
         self._encode = msgspec.json.Encoder().encode
         self._id = uuid4()
         self._number = 0
@@ -130,6 +131,16 @@ class GroupCommitWriter:
     def in_doubt(self) -> bool:
         """Whether the last batch may have been committed; `settle` must be called before the next one."""
         return self._doubt is not None
+
+    @property
+    def superseded(self) -> bool:
+        """Whether another gateway has written since this writer was made: what is in memory is obsolete."""
+        return self._lock.takeovers != self._takeovers
+
+    @property
+    def has_rival(self) -> bool:
+        """Whether another gateway is known to hold the lock."""
+        return self._lock.has_rival
 
     @property
     def frozen(self) -> frozenset[str]:
@@ -145,6 +156,8 @@ class GroupCommitWriter:
         unknown, and DatabaseError when the database refuses a statement for another reason than its rows.
         """
         epoch = self._lock.epoch
+        if self.superseded:
+            raise LockNotHeld("nothing was written: another gateway has written since; restart trading")
         groups = self._grouped(rows)
         async with self._writing:
             if self._doubt is not None:
