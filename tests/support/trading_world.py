@@ -57,13 +57,19 @@ class OutlivingAccount(PaperAccount):
 class PaperVenue:
     """A paper account with a book of 1,000 at 99.99 and 100.01. It outlives the worlds that trade on it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quantity_increment: str = "0.0001", fee_in: str = "quote") -> None:
+        balances = {"USDT": 1_000_000, "BTC": 1000}
         settings = PaperSettings.model_validate(
-            {"latency": "0s", "quiet": "1ms", "balances": {"USDT": 1_000_000, "BTC": 1000}}
+            {"latency": "0s", "quiet": "1ms", "balances": balances, "feeIn": fee_in}
         )
         self.account = OutlivingAccount(settings, self._publish, clock.now)
         self.account.list_instrument(
-            {"symbol": BTC, "priceIncrement": "0.01", "quantityIncrement": "0.0001", "minNotional": "10"}
+            {
+                "symbol": BTC,
+                "priceIncrement": "0.01",
+                "quantityIncrement": quantity_increment,
+                "minNotional": "10",
+            }
         )
         self.report: Callable[[PaperReport], object] = lambda _: None
         """Receives what the stream of the account reports; it is dropped while no gateway runs."""
