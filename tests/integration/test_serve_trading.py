@@ -1,6 +1,7 @@
 """`meltica serve` with lambdas that trade on `fake`, on paper and live: kills, restarts, stops, readiness."""
 
 import json
+import os
 import signal
 from collections.abc import Generator
 from typing import Any, ClassVar
@@ -102,8 +103,9 @@ class Serving(Gateway):
 
     started: ClassVar[list["Serving"]] = []
 
-    def __init__(self, project: Project) -> None:
-        super().__init__(project, project.command())
+    def __init__(self, project: Project, database: str | None = None) -> None:
+        super().__init__(project, project.command(database=database))
+        self.database = database
         self.started.append(self)
         self.wait_started()
 
@@ -126,7 +128,7 @@ class Serving(Gateway):
 
     def rows(self, query: str) -> list[Any]:
         """Returns the rows of a query of its database."""
-        with psycopg.connect(EmbeddedPostgres(self.project.home).dsn) as connection:
+        with psycopg.connect(self.database or EmbeddedPostgres(self.project.home).dsn) as connection:
             return connection.execute(query.encode()).fetchall()
 
     def check_ledger(self) -> None:
@@ -211,3 +213,32 @@ def test_a_stop_cancels_or_keeps_orders_and_a_lambda_that_is_gone_has_none(tradi
     )
     assert dict(ends) == {"paper": "CANCELLED", "live": "CANCELLED"}
     gateway.kill()
+
+
+def test_trading_starts_again_after_another_gateway_has_traded(
+    trading: Project, empty_database_url: str
+) -> None:
+    first = Serving(trading, empty_database_url)
+    first.wait_traded(2)
+    pid = first.process.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with psycopg.connect(empty_database_url, autocommit=True) as connection:
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where application_name like %s",
+                [f"meltica gateway on % process {pid}"],
+            )
+        second = Serving(trading, empty_database_url)
+        second.wait_traded(4)
+        os.kill(pid, signal.SIGCONT)
+        assert wait_until(lambda: "lock" in first.get("/health/ready")[1].get("faults", {}), PATIENCE)
+        second.signal(signal.SIGTERM)
+        assert second.ended() == 0
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    first.wait_ready()
+    first.wait_traded(2)
+    first.check_ledger()
+    assert "trading restarts" in first.log.read_text()
+    first.signal(signal.SIGTERM)
+    assert first.ended() == 0

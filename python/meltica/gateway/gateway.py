@@ -36,7 +36,6 @@ from meltica.persistence.stores.instances import InstanceStore
 from meltica.persistence.stores.providers import ProviderStore
 from meltica.providers.manager import ProviderManager
 from meltica.providers.metrics import provider_metrics
-from meltica.runtime.lifecycle import Desired
 from meltica.runtime.state_writer import StateWriter
 from meltica.runtime.threads import call
 from meltica.telemetry.metrics import core_metrics
@@ -208,7 +207,7 @@ class Gateway:
             self.lock,
             self.providers,
             instances,
-            lambda: [each.id for each in self.instances.all() if each.desired is Desired.RUNNING],
+            lambda: self.instances,
         )
         specs = self.loaded.providers.values()
         nonblocking = [spec.name for spec in specs if not registry.adapter(spec.adapter).can_block]
@@ -228,7 +227,7 @@ class Gateway:
             self.instances.add(spec)
         self.recovery = StateRecovery(
             [providers, instances],
-            [self.providers, self.instances],
+            [trading, self.providers, self.instances],
             lambda: apply_baseline(self.loaded, providers, instances),
         )
         self.lock.on_regain = self.recovery.regained

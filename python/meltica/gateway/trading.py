@@ -6,14 +6,17 @@ an earlier run are left. A gateway without either imports nothing of it.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from meltica.errors import StartError
+from meltica.runtime.lifecycle import Desired
 
 if TYPE_CHECKING:
     from meltica._core import Core
     from meltica.gateway.trading_runtime import TradingRuntime
+    from meltica.lambdas.managed import ManagedInstance
+    from meltica.lambdas.manager import InstanceManager
     from meltica.model.trader import Trader, TradingSpec
     from meltica.persistence.database import Database
     from meltica.persistence.lock import GatewayLock
@@ -42,11 +45,9 @@ class GatewayTrading:
         lock: "GatewayLock",
         providers: "ProviderManager",
         instances: "InstanceStore",
-        running: Callable[[], Iterable[str]],
+        manager: "Callable[[], InstanceManager]",
     ) -> None:
-        """Creates trading, not started. `source` is the database, and `running` returns the ids of the
-        instances that run or will.
-        """
+        """Creates trading, not started. `source` is the database."""
         self.settings = settings
         self.core = core
         self.source = source
@@ -54,11 +55,14 @@ class GatewayTrading:
         self.lock = lock
         self.providers = providers
         self.instances = instances
-        self.running = running
+        self._manager = manager
         self.runtime: TradingRuntime | None = None
         """Trading; None while it is not needed."""
         self._loop = asyncio.get_running_loop()
         self._starting = asyncio.Lock()
+        self._takeovers = 0
+        """How often another gateway held the lock."""
+        self._to_restart: list[ManagedInstance] = []
         self._stopping = False
 
     async def begin(self) -> None:
@@ -73,10 +77,16 @@ class GatewayTrading:
         async with self._starting:
             if self._stopping:
                 raise StartError("trading not started: the gateway is stopping")
-            if self.runtime is None:
+            while self.runtime is None:
                 from meltica.gateway.trading_runtime import TradingRuntime
 
-                self.runtime = await TradingRuntime.start(self)
+                takeovers = self._takeovers
+                runtime = await TradingRuntime.start(self)
+                if takeovers == self._takeovers:
+                    self.runtime = runtime
+                else:
+                    runtime.supersede()
+                    await runtime.stop()
             return self.runtime
 
     async def stop(self) -> bool:
@@ -84,6 +94,32 @@ class GatewayTrading:
         self._stopping = True
         async with self._starting:
             return self.runtime is None or await self.runtime.stop()
+
+    def running(self) -> list[str]:
+        """Returns the ids of the instances that run or will."""
+        return [each.id for each in self._manager().all() if each.desired is Desired.RUNNING]
+
+    def discard_unrecorded(self) -> list[str]:
+        """Writes nothing of what is in memory any more: another gateway has traded meanwhile."""
+        self._takeovers += 1
+        if self.runtime is not None:
+            self.runtime.supersede()
+        return []
+
+    async def adopt(self) -> None:
+        """Starts trading again from the database if another gateway has traded meanwhile."""
+        old = self.runtime
+        if old is not None and old.superseded and not self._stopping:
+            log.warning("trading restarts: another gateway has traded meanwhile")
+            self._to_restart += await self._manager().stop_trading()
+            async with self._starting:
+                if not await old.stop():
+                    log.error("the threads of the earlier trading did not end in time")
+                self.runtime = None
+        if self._to_restart:
+            await self.started()
+            self._manager().start_trading(self._to_restart)
+            self._to_restart = []
 
     def faults(self) -> dict[str, str]:
         """Returns what an operator has to look at, by name, as readiness shows it."""

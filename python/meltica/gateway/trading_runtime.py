@@ -7,10 +7,11 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from meltica.errors import DatabaseError, one_line
+from meltica.errors import DatabaseError, LockNotHeld, one_line
 from meltica.gateway.accounts import ProviderAccounts
 from meltica.model.enums import Mode
 from meltica.persistence.database import Database, PoolOptions
+from meltica.persistence.lock import Epoch, GatewayLock
 from meltica.persistence.stores.outbox import Outbox
 from meltica.persistence.stores.trading.durability import check_durability
 from meltica.persistence.stores.trading.loaders import TradingLoader
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("meltica.gateway")
 
 LOCK_NOT_HELD = "lock_not_held"
+SUPERSEDED = "superseded"
+"""Why no order leaves after another gateway has traded: what this one has in memory is outdated."""
 CANCEL_SECONDS = 2.0
 """How long a stop waits until the venues have confirmed the cancels."""
 DRAIN_SECONDS = 4.0
@@ -47,6 +50,22 @@ ABANDONED_SECONDS = 60.0
 """How long the orders of an earlier run wait for an instance that should run and has not opened."""
 PRUNE_SECONDS = 3600.0
 POLL = 0.05
+
+
+class _Fence(GatewayLock):
+    """The lock of the gateway for one run of trading, whose writer writes nothing once it is outdated."""
+
+    def __init__(self, lock: GatewayLock) -> None:
+        super().__init__(lock.dsn)
+        self._of_gateway = lock
+        self.superseded = False
+
+    @property
+    def epoch(self) -> Epoch:
+        """The epoch of the gateway. Raises LockNotHeld, also once trading is outdated."""
+        if self.superseded:
+            raise LockNotHeld("nothing was written: another gateway traded meanwhile; trading restarts")
+        return self._of_gateway.epoch
 
 
 class TradingRuntime:
@@ -69,9 +88,11 @@ class TradingRuntime:
         self.desk.on_routes = self.accounts.refresh
         self.trading = Trading(self.desk, self._open_storage, self.accounts.timings)
         self._ids = ids
+        self._fence = _Fence(gateway.lock)
         self.limits = {id: entry.risk for id, entry in settings.lambdas.items()}
         self._set_limits()
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopped: asyncio.Future[bool] | None = None
 
     @classmethod
     async def start(cls, gateway: "GatewayTrading") -> "TradingRuntime":
@@ -109,11 +130,17 @@ class TradingRuntime:
 
     async def stop(self) -> bool:
         """Waits for the last cancels, writes what waits, and ends the threads; returns whether all ended."""
+        if self._stopped is None:
+            self._stopped = asyncio.ensure_future(self._stop())
+        return await asyncio.shield(self._stopped)
+
+    async def _stop(self) -> bool:
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await self._wait_cancelled()
+        if not self.superseded:
+            await self._wait_cancelled()
         clean = await call(lambda: self.trading.stop(DRAIN_SECONDS), "meltica-trading-stop")
         return await call(self.accounts.close, "meltica-feeds-stop") and clean
 
@@ -161,6 +188,17 @@ class TradingRuntime:
                 gate.blocked = None if held else LOCK_NOT_HELD
         self.desk.wake()
 
+    @property
+    def superseded(self) -> bool:
+        """Whether another gateway has traded since trading started."""
+        return self._fence.superseded
+
+    def supersede(self) -> None:
+        """Writes nothing and lets no order leave any more: another gateway has traded meanwhile."""
+        self._fence.superseded = True
+        with self.desk.lock:
+            self.desk.gate.blocked = SUPERSEDED
+
     def _set_limits(self) -> None:
         """Sets all limits, before the state of risk is restored."""
         for risk in self.risks.values():
@@ -178,7 +216,7 @@ class TradingRuntime:
         """Opens trading's own connections: one for commits, one for everything else."""
         options = PoolOptions(min_size=1, max_size=2)
         async with await Database.open(self._gateway.source, options) as database:
-            yield GroupCommitWriter(database, self._gateway.lock), TradingLoader(database)
+            yield GroupCommitWriter(database, self._fence), TradingLoader(database)
 
     async def _cancel_abandoned(self) -> None:
         """Cancels orders of instances that do not run now, and later those of instances that did not open."""

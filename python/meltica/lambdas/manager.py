@@ -8,7 +8,7 @@ the same way again.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -219,6 +219,25 @@ class InstanceManager:
             if desired is Desired.STOPPED:
                 await self._stop(instance)
             elif not instance.running:
+                self._run_in_background(self._begin(instance))
+
+    async def stop_trading(self) -> list[ManagedInstance]:
+        """Stops the instances that trade, without changing desired states; returns them."""
+        trading = [
+            each
+            for each in self.all()
+            if each.run is not None and each.run.trading is not None and (each.running or each.waiting)
+        ]
+        for instance in trading:
+            if instance.waiting is not None:
+                instance.waiting.cancel()
+        await asyncio.gather(*(self._close(instance) for instance in trading))
+        return trading
+
+    def start_trading(self, instances: Iterable[ManagedInstance]) -> None:
+        """Starts instances in the background, unless they should not run any more."""
+        for instance in instances:
+            if not self._closing:
                 self._run_in_background(self._begin(instance))
 
     async def close(self) -> bool:

@@ -29,6 +29,13 @@ Epoch = tuple[int, str]
 PROOF: LiteralString = "select epoch, xmin::text from gateway for share"
 """Reads the epoch; until the transaction ends, another gateway cannot raise it."""
 
+_SHORT_WAIT = "set local lock_timeout = '1s'"
+_END_PROOFS = """
+    select pg_terminate_backend(pid, 1000) from pg_locks
+    where relation = 'gateway'::regclass and mode = 'RowShareLock' and granted and pid <> pg_backend_pid()
+"""
+"""Ends the transactions that have read `PROOF`."""
+
 REPLACED = "another gateway has taken the lock of the database, or the database was restored"
 
 HEARTBEAT = 5.0
@@ -182,26 +189,39 @@ class GatewayLock:
         return connection
 
     async def _raise_epoch(self, connection: AsyncConnection) -> None:
-        """Takes the next epoch, and finds out whether another gateway raised the last one."""
+        """Takes the next epoch, and finds out whether another gateway raised the last one.
+
+        A gateway that was suspended within a transaction still keeps the epoch: its transaction is ended.
+        """
         try:
-            async with connection.transaction():
-                before = await _read_epoch(connection, "for update")
-                query = "update gateway set epoch = epoch + 1 returning epoch, xmin::text"
-                row = await (await connection.execute(query)).fetchone()
-                if before is None or row is None:
-                    raise DatabaseUnavailable(
-                        f"the database ({shown(self.dsn)}) is damaged: its table `gateway` has no row; "
-                        "restore a dump"
-                    )
-                superseded = self._epoch is not None and before not in self._raised
-                # Before the commit: if its response is lost, this was the last raise or was rolled back.
-                self._raised.add(row)
+            try:
+                superseded, epoch = await self._next_epoch(connection)
+            except psycopg.errors.LockNotAvailable:
+                _log.warning("the transactions of a gateway that has lost the lock are ended")
+                await connection.execute(_END_PROOFS)
+                superseded, epoch = await self._next_epoch(connection)
         except psycopg.Error as error:
             raise DatabaseUnavailable(
                 f"the database ({shown(self.dsn)}) failed: {error_text(error)}"
             ) from error
         self._superseded = superseded
-        self._epoch, self._raised = row, {row}
+        self._epoch, self._raised = epoch, {epoch}
+
+    async def _next_epoch(self, connection: AsyncConnection) -> tuple[bool, Epoch]:
+        async with connection.transaction():
+            await connection.execute(_SHORT_WAIT)
+            before = await _read_epoch(connection, "for update")
+            query = "update gateway set epoch = epoch + 1 returning epoch, xmin::text"
+            row: Epoch | None = await (await connection.execute(query)).fetchone()
+            if before is None or row is None:
+                raise DatabaseUnavailable(
+                    f"the database ({shown(self.dsn)}) is damaged: its table `gateway` has no row; "
+                    "restore a dump"
+                )
+            superseded = self._epoch is not None and before not in self._raised
+            # Before the commit: if its response is lost, this was the last raise or was rolled back.
+            self._raised.add(row)
+        return superseded, row
 
     async def _lock(self, connection: AsyncConnection) -> None:
         holder: Holder | None = None
