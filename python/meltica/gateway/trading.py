@@ -60,8 +60,6 @@ class GatewayTrading:
         """Trading; None while it is not needed."""
         self._loop = asyncio.get_running_loop()
         self._starting = asyncio.Lock()
-        self._takeovers = 0
-        """How often another gateway held the lock."""
         self._to_restart: list[ManagedInstance] = []
         self._stopping = False
 
@@ -80,13 +78,11 @@ class GatewayTrading:
             while self.runtime is None:
                 from meltica.gateway.trading_runtime import TradingRuntime
 
-                takeovers = self._takeovers
                 runtime = await TradingRuntime.start(self)
-                if takeovers == self._takeovers:
-                    self.runtime = runtime
-                else:
-                    runtime.supersede()
+                if runtime.superseded:
                     await runtime.stop()
+                else:
+                    self.runtime = runtime
             return self.runtime
 
     async def stop(self) -> bool:
@@ -100,10 +96,9 @@ class GatewayTrading:
         return [each.id for each in self._manager().all() if each.desired is Desired.RUNNING]
 
     def discard_unrecorded(self) -> list[str]:
-        """Writes nothing of what is in memory any more: another gateway has traded meanwhile."""
-        self._takeovers += 1
+        """Lets no order leave any more: another gateway has traded meanwhile."""
         if self.runtime is not None:
-            self.runtime.supersede()
+            self.runtime.block()
         return []
 
     async def adopt(self) -> None:

@@ -7,11 +7,10 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from meltica.errors import DatabaseError, LockNotHeld, one_line
+from meltica.errors import DatabaseError, one_line
 from meltica.gateway.accounts import ProviderAccounts
 from meltica.model.enums import Mode
 from meltica.persistence.database import Database, PoolOptions
-from meltica.persistence.lock import Epoch, GatewayLock
 from meltica.persistence.stores.outbox import Outbox
 from meltica.persistence.stores.trading.durability import check_durability
 from meltica.persistence.stores.trading.loaders import TradingLoader
@@ -23,6 +22,7 @@ from meltica.trading.balances import Balances
 from meltica.trading.client_ids import ClientOrderIds, new_mark
 from meltica.trading.desk import Desk
 from meltica.trading.faults import FaultKind, TradingFault
+from meltica.trading.gate import SUPERSEDED
 from meltica.trading.instances import Instances
 from meltica.trading.market_view import MarketFeed
 from meltica.trading.order import Owner
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("meltica.gateway")
 
 LOCK_NOT_HELD = "lock_not_held"
-SUPERSEDED = "superseded"
-"""Why no order leaves after another gateway has traded: what this one has in memory is outdated."""
 CANCEL_SECONDS = 2.0
 """How long a stop waits until the venues have confirmed the cancels."""
 DRAIN_SECONDS = 4.0
@@ -50,22 +48,6 @@ ABANDONED_SECONDS = 60.0
 """How long the orders of an earlier run wait for an instance that should run and has not opened."""
 PRUNE_SECONDS = 3600.0
 POLL = 0.05
-
-
-class _Fence(GatewayLock):
-    """The lock of the gateway for one run of trading, whose writer writes nothing once it is outdated."""
-
-    def __init__(self, lock: GatewayLock) -> None:
-        super().__init__(lock.dsn)
-        self._of_gateway = lock
-        self.superseded = False
-
-    @property
-    def epoch(self) -> Epoch:
-        """The epoch of the gateway. Raises LockNotHeld, also once trading is outdated."""
-        if self.superseded:
-            raise LockNotHeld("nothing was written: another gateway traded meanwhile; trading restarts")
-        return self._of_gateway.epoch
 
 
 class TradingRuntime:
@@ -88,7 +70,7 @@ class TradingRuntime:
         self.desk.on_routes = self.accounts.refresh
         self.trading = Trading(self.desk, self._open_storage, self.accounts.timings)
         self._ids = ids
-        self._fence = _Fence(gateway.lock)
+        self._takeovers = gateway.lock.takeovers
         self.limits = {id: entry.risk for id, entry in settings.lambdas.items()}
         self._set_limits()
         self._tasks: list[asyncio.Task[None]] = []
@@ -191,11 +173,10 @@ class TradingRuntime:
     @property
     def superseded(self) -> bool:
         """Whether another gateway has traded since trading started."""
-        return self._fence.superseded
+        return self._gateway.lock.takeovers != self._takeovers
 
-    def supersede(self) -> None:
-        """Writes nothing and lets no order leave any more: another gateway has traded meanwhile."""
-        self._fence.superseded = True
+    def block(self) -> None:
+        """Lets no order leave any more: what is in memory is outdated. The writer refuses it by itself."""
         with self.desk.lock:
             self.desk.gate.blocked = SUPERSEDED
 
@@ -216,7 +197,7 @@ class TradingRuntime:
         """Opens trading's own connections: one for commits, one for everything else."""
         options = PoolOptions(min_size=1, max_size=2)
         async with await Database.open(self._gateway.source, options) as database:
-            yield GroupCommitWriter(database, self._fence), TradingLoader(database)
+            yield GroupCommitWriter(database, self._gateway.lock), TradingLoader(database)
 
     async def _cancel_abandoned(self) -> None:
         """Cancels orders of instances that do not run now, and later those of instances that did not open."""
