@@ -12,7 +12,7 @@ import pytest
 
 from meltica.errors import GatewayAlreadyRunning
 from meltica.model.enums import Mode
-from meltica.persistence.lock import LOCK, GatewayLock
+from meltica.persistence.lock import LOCK, PROOF, GatewayLock
 from meltica.trading import clock
 from meltica.trading.faults import FaultKind
 from meltica.trading.state_machine import MAX_AGE
@@ -131,3 +131,14 @@ async def _replace(url: str, rival: GatewayLock) -> None:
             continue
         await rival.claim()
         return
+
+
+async def test_a_gateway_suspended_within_a_commit_does_not_keep_the_epoch(database_url: str) -> None:
+    lock = GatewayLock(database_url)
+    await lock.acquire()
+    with psycopg.connect(database_url) as suspended:
+        suspended.execute(PROOF)
+        await asyncio.wait_for(lock.claim(), 4.0)
+        with pytest.raises(psycopg.OperationalError):
+            suspended.execute("select")
+    await lock.release()
