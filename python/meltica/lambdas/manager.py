@@ -228,10 +228,10 @@ class InstanceManager:
             for each in self.all()
             if each.run is not None and each.run.trading is not None and (each.running or each.waiting)
         ]
-        for instance in trading:
-            if instance.waiting is not None:
-                instance.waiting.cancel()
-        await asyncio.gather(*(self._close(instance) for instance in trading))
+        for each in trading:
+            if each.waiting is not None:
+                each.waiting.cancel()
+        await asyncio.gather(*(self._close(each) for each in trading))
         return trading
 
     def start_trading(self, instances: Iterable[ManagedInstance]) -> None:

@@ -70,6 +70,7 @@ class Reconciler:
         self._stored = stored
         self._provider = provider
         self._mode = mode
+        self._name = f"the {mode} account of {provider}"
         self.last: ReconciliationRow | None = None
 
     async def run(self) -> None:
@@ -122,7 +123,7 @@ class Reconciler:
                 pause = backoff.next()
                 if isinstance(error, RateLimited):
                     pause = max(pause, error.retry_after)
-                log.warning("%s not reconciled: %s; retry in %.1f s", self._provider, one_line(error), pause)
+                log.warning("%s not reconciled: %s; retry in %.1f s", self._name, one_line(error), pause)
                 await asyncio.sleep(pause)
                 continue
             self._finish(found, gaps, cause, started_at)
@@ -160,7 +161,7 @@ class Reconciler:
         if found.agrees:
             # What the venue says of every order was passed to it, which explains disagreements.
             self._desk.set_reconciled(self._provider, self._mode, reconciled=True, gaps=gaps)
-            log.info("%s is reconciled: %s", self._provider, found.as_json() or "nothing was missed")
+            log.info("%s is reconciled: %s", self._name, found.as_json() or "nothing was missed")
 
     async def _read(self, account: Account) -> Found:
         found = Found()

@@ -186,7 +186,8 @@ class Requests:
             self._desk.apply(machine, lambda m, _: m.cancel_failed())
             if not isinstance(error, VenueError):
                 raise
-            log.warning("cancel of order %s failed: %s", record.client_order_id, one_line(error))
+            level = logging.INFO if error.code == "not_running" else logging.WARNING
+            log.log(level, "cancel of order %s failed: %s", record.client_order_id, one_line(error))
         else:
             self._desk.apply(machine, lambda m, now: m.cancel_answered(now, answer))
 
