@@ -11,7 +11,7 @@ def test_books_agree_with_the_ledger_of_the_venue_after_each_fault() -> None:
     lines: list[str] = []
     traded = soak(0.0, 1, lines.append, pace=0.25)
     assert traded.faults == [], lines
-    assert len(traded.injected) == 19, traded.injected
+    assert len(traded.injected) == 18, traded.injected
     assert traded.fills >= 100
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
+from meltica.persistence.postgres.server import wait_until
 from tests.support.serving import Gateway, Project, frozen
 from tests.support.venues import Venue
 
@@ -128,10 +129,15 @@ class TradingFaults:
         self._scene.venue.client.post("/v1/faults", json={"fees": self._random.choice(FEES)})
 
     def transfer(self) -> None:
-        """Deposits and withdraws."""
+        """Deposits and withdraws while the stream reports it.
+
+        One that no stream reports is a difference that an operator has to book.
+        """
+        wait_until(self._scene.gateway.ready, 60.0)
         for amount in ("1000", "-10.5"):
             body = {"currency": "USDT", "amount": amount}
             self._scene.venue.client.post("/v1/accounts/main/transfers", json=body)
+        self.pause(4.0, 4.0)
 
     def foreign_order(self) -> None:
         """Lets another client of the account trade."""
