@@ -36,6 +36,11 @@ def test_a_line_without_events() -> None:
     )
 
 
+def test_a_narrow_terminal_shows_trading() -> None:
+    text = line(sample(2.0, 5), sample(3.0, 5, NONE, trading=("live: orders 2",)), 1.0)
+    assert text.startswith("live: orders 2 | 0 events/s")
+
+
 @pytest.mark.parametrize(
     ("before", "now", "bound"),
     [

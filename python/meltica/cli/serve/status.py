@@ -75,12 +75,13 @@ def line(before: Sample, now: Sample, up: float) -> str:
     seconds = now.time - before.time
     rate = (now.dispatched - before.dispatched) / seconds if seconds > 0 else 0.0
     p99 = quantile(before.latency, now.latency, 0.99)
+    # A narrow terminal cuts the end of the line: money first.
     parts = [
+        *now.trading,
         f"{rate:,.0f} events/s",
         f"p99 {'<' + duration(p99) if p99 is not None else '-'}",
         f"lambdas {_counts(now.lambdas)}",
         f"providers {_counts(now.providers)}",
-        *now.trading,
         f"dropped {now.dropped:,}",
         f"database {'up' if now.database else 'unavailable'}",
         f"up {_clock(up)}",
