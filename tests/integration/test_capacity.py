@@ -1,5 +1,6 @@
 """Capacity: each instance has slots of its own, and what has no room is named."""
 
+import io
 import logging
 import threading
 from typing import Any
@@ -7,12 +8,18 @@ from typing import Any
 import pytest
 
 from meltica import _core
+from meltica.adapters.binance.codec import BINANCE
+from meltica.errors import LambdaError
 from meltica.lambdas.instances import LambdaInstance
 from meltica.persistence.postgres.server import wait_until
 
 TICKER = {"lastPrice": "1"}
 BOOK = {"bids": [{"price": "1", "quantity": "1"}], "asks": [{"price": "2", "quantity": "1"}]}
 CROSSED = {"bids": [{"price": "2", "quantity": "1"}], "asks": [{"price": "2", "quantity": "1"}]}
+
+RECORDED = (
+    b'1700000000001000000 {"e":"trade","E":1,"s":"BTCUSDT","t":1,"p":"1.0","q":"2","T":1,"m":true,"M":true}'
+)
 
 
 def trade(number: int) -> dict[str, str]:
@@ -181,6 +188,77 @@ def test_an_ended_instance_returns_its_slots_while_a_producer_idles() -> None:
         assert host.stop()
         assert in_use(core) == 0
         assert core.stats()["reserved_bytes"] == free
+
+
+@pytest.mark.untraced
+def test_waiting_extensions_are_bounded_by_their_bytes() -> None:
+    """The queue of a stuck listener holds what it has reserved, whatever others emit."""
+    core = _core.Core(max_pool_bytes=8 << 20)
+    go, stuck = threading.Event(), threading.Event()
+    received: list[Any] = []
+
+    def listen(event: Any) -> None:
+        received.append(event)
+        stuck.set()
+        go.wait()
+
+    host, other = core.host("thread"), core.host("thread")
+    routes = [("meltica", "Extension", None), ("p", "Trade", None)]
+    listener = host.add(
+        "listener", callbacks={"Extension": listen, "Trade": received.append}, routes=routes, capacity=1024
+    )
+    sender = other.add("sender", callbacks={}, routes=[("p", "Ticker", None)])
+    listener.start()
+    sender.start()
+    sender.emit("first", "1")
+    assert stuck.wait(10)
+    producer = core.producer("p")
+    assert producer.publish("Trade", "BTC-USDT", trade(1))
+    reserved = core.stats()["reserved_bytes"]
+    assert 2 * 1024 * 512 < reserved <= 8 << 20
+    large = '"' + "a" * 100_000 + '"'
+    for _ in range(50):
+        sender.emit("large", large)
+        assert 100_000 <= core.stats()["extension_bytes"] <= 1024 * 512
+    with pytest.raises(ValueError, match="its name has 257 bytes, and at most 256 are allowed; send less"):
+        sender.emit("n" * 257, "{}")
+    with pytest.raises(ValueError, match="its JSON has 102401 bytes, and at most 102400 are allowed"):
+        sender.emit("large", "1" * 102_401)
+    assert listener.stats()["extension_bytes"] == core.stats()["extension_bytes"]
+    assert core.stats()["reserved_bytes"] == reserved
+    go.set()
+    assert producer.drain(30)
+    assert [event.kind for event in received] == ["Extension", "Trade", *["Extension"] * 5]
+    assert listener.stats()["dropped"] == {"Extension": 45}
+    assert listener.stats()["extension_bytes"] == 0
+    assert host.stop()
+    assert other.stop()
+
+
+@pytest.mark.untraced
+def test_what_a_step_of_a_replay_emits_is_bounded() -> None:
+    core = _core.Core()
+    producer = core.producer("binance", _core.Codec(BINANCE))
+    host = core.host("thread", clock="event")
+    instances: list[_core.Instance] = []
+    refused: list[str] = []
+
+    def send(_event: Any) -> None:
+        for _ in range(700):
+            try:
+                instances[0].emit("large", "1" * 102_400)
+            except LambdaError as error:
+                refused.append(str(error))
+
+    instances.append(host.add("sender", callbacks={"Trade": send}, routes=[("binance", "Trade", None)]))
+    instances[0].start()
+    producer.replay([io.BytesIO(RECORDED)])
+    assert producer.drain(30)
+    assert host.stop()
+    assert len(refused) == 700 - (64 << 20) // (102_400 + 128 + len("large"))
+    assert (
+        "the lambdas emitted more than 67108864 bytes within one step of the replay; emit less" in refused[0]
+    )
 
 
 def test_kept_books_hold_no_slots() -> None:

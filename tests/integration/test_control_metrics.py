@@ -115,6 +115,7 @@ def test_values_equal_the_stats_of_the_core(busy: Running) -> None:
     assert value(busy, "meltica_gateway_lock_held") == 1
     assert value(busy, "meltica_pool_limit_bytes") == busy.gateway.settings.pools.max_bytes
     assert value(busy, "meltica_pool_reserved_bytes") == busy.gateway.core.stats()["reserved_bytes"]
+    assert value(busy, "meltica_eventbus_extension_bytes") == stats["extension_bytes"]
     slots = [
         value(busy, f"meltica_pool_{name}", pool_name="book")
         for name in ("capacity", "available", "objects_active")

@@ -7,6 +7,9 @@
 //! - [`OverflowPolicy::DropOldest`] is a ring that evicts its oldest event.
 //! - [`OverflowPolicy::Block`] is a ring whose producer waits for room before it takes a sequence number.
 //!
+//! Extensions have a ring of their own under the policies other than `Conflate`, bounded by their bytes too, so that a
+//! flood of them evicts nothing else.
+//!
 //! The *private* lane is a growing list of events that are never dropped. The queue is halted when the lane exceeds its
 //! limit.
 //!
@@ -33,6 +36,7 @@
 
 mod admission;
 mod conflation_cell;
+mod extensions;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod fixtures;
@@ -53,6 +57,7 @@ use admission::Admission;
 pub use admission::{QueueOptions, UNLISTED_SYMBOLS};
 pub use conflation_cell::ConflationCell;
 use conflation_cell::Pending;
+use extensions::Extensions;
 pub use merge::{Merge, Rule};
 pub(crate) use private::Place;
 use private::Private;
@@ -129,6 +134,9 @@ pub struct Queue {
     class: DepthClass,
     ring: Ring,
     blocking: Ring,
+    extensions: Extensions,
+    /// Events that may wait in each ring of the policy `Block`; 0 if no market route has it.
+    blocking_capacity: usize,
     private: Private,
     pending: Pending,
     /// [`CLOSED`] and [`HALTED`]; zero while the queue accepts events. Written under the dispatch lock.
@@ -170,12 +178,18 @@ impl Queue {
             let used = admission::uses(&policies, routes, policy);
             Ring::new(if used { options.capacity.max(1) } else { 0 })
         };
+        let blocks = routes
+            .iter()
+            .any(|key| !key.kind.is_private() && policies[key.kind as usize] == OverflowPolicy::Block);
+        let extensions = if options.queues_extensions(routes) { options.capacity.max(1) } else { 0 };
         let queue = Arc::new(Self {
             policies,
             private_limit: options.private_limit,
             class: DepthClass::of(options.depth),
             ring: ring(OverflowPolicy::DropOldest),
             blocking: ring(OverflowPolicy::Block),
+            extensions: Extensions::new(extensions, options.extension_bytes()),
+            blocking_capacity: if blocks { options.capacity.next_power_of_two() } else { 0 },
             private: Private::new(),
             pending: Pending::new(),
             shut: AtomicU32::new(0),
@@ -264,15 +278,17 @@ impl Queue {
         if kind.is_private() {
             // Where market events wait for their reader, as in replay, private events wait too, so that their lane
             // stays bounded.
-            return self.blocking.capacity() != 0;
+            return self.blocking_capacity != 0;
         }
         self.policies[kind as usize] == OverflowPolicy::Block
     }
 
     #[inline]
-    pub(crate) fn has_room(&self, kind: Kind) -> bool {
+    pub(crate) fn has_room(&self, kind: Kind, cost: usize) -> bool {
         let full = if kind.is_private() {
-            self.private.len() >= self.private_limit.min(self.blocking.capacity())
+            self.private.len() >= self.private_limit.min(self.blocking_capacity)
+        } else if kind == Kind::Extension {
+            !self.extensions.has_room(cost)
         } else {
             self.blocking.is_full()
         };
@@ -280,8 +296,42 @@ impl Queue {
     }
 
     /// Sleeps until the queue has room, is closed or is halted, at the latest until the deadline.
-    pub(crate) fn wait_for_room(&self, kind: Kind, deadline: Option<Instant>) {
-        self.room.wait(deadline, || self.has_room(kind));
+    pub(crate) fn wait_for_room(&self, kind: Kind, cost: usize, deadline: Option<Instant>) {
+        self.room.wait(deadline, || self.has_room(kind, cost));
+    }
+
+    /// Evicts the oldest extension if one that costs `cost` bytes does not fit; the caller drops it after it has released
+    /// the lock. Producer only, under the dispatch lock.
+    pub(crate) fn evict_for(&self, cost: usize) -> Option<Shared<Event>> {
+        let is_open = self.shut.load(Ordering::Relaxed) == 0;
+        let drops = self.policies[Kind::Extension as usize] == OverflowPolicy::DropOldest;
+        let evicted = if is_open && drops { self.extensions.evict_for(cost) } else { None };
+        if evicted.is_some() {
+            self.losses[Kind::Extension as usize].dropped.bump(1);
+        }
+        evicted
+    }
+
+    /// Pushes an extension, which has room, as [`Self::push`] does.
+    #[must_use]
+    pub(crate) fn push_extension(
+        &self,
+        cell: &Arc<ConflationCell>,
+        cost: usize,
+        seq: u64,
+        event: Shared<Event>,
+    ) -> Option<Shared<Event>> {
+        let is_conflated = self.policies[Kind::Extension as usize] == OverflowPolicy::Conflate;
+        if is_conflated || self.shut.load(Ordering::Relaxed) != 0 {
+            return self.push(cell, Kind::Extension, seq, event);
+        }
+        self.extensions.push(event, seq, cost);
+        None
+    }
+
+    /// Returns the bytes of the extensions that wait in the ring.
+    pub fn extension_bytes(&self) -> u64 {
+        self.extensions.bytes()
     }
 
     /// Pushes an event of the market lane. Returns the event that lost its place to it, or the event itself if the
@@ -353,6 +403,7 @@ impl Queue {
         fence(Ordering::SeqCst);
         self.ring.clear();
         self.blocking.clear();
+        self.extensions.ring.clear();
         self.pending.take(|cell| drop(cell.take()));
         self.private.clear();
         lock(&self.admission).drained();

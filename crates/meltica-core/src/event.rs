@@ -4,6 +4,7 @@
 //! and a book refers to a pooled slot of its own. A value that the venue did not send is `None`, never zero.
 
 mod check;
+mod extension;
 mod notice;
 mod payload;
 mod transfer;
@@ -12,10 +13,11 @@ use crate::instrument::Instrument;
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{Recycle, Shared};
 pub use check::InvalidPayload;
+pub use extension::{Extension, ExtensionTooLarge};
 pub use notice::Notice;
 pub use payload::{
-    BalanceUpdate, Book, BookGap, ExecReport, Extension, Kline, Liquidity, OrderState, PriceLevel,
-    RiskControl, ShortText, StaleReason, Ticker, TimeInForce, Trade, VenueId,
+    BalanceUpdate, Book, BookGap, ExecReport, Kline, Liquidity, OrderState, PriceLevel, RiskControl,
+    ShortText, StaleReason, Ticker, TimeInForce, Trade, VenueId,
 };
 pub use transfer::{Transfer, TransferReason};
 

@@ -316,7 +316,7 @@ impl Feed {
             self.publish_owed()?;
         }
         let wanted = if let Payload::Extension(extension) = &payload {
-            let found = self.publisher.wanted_extension(&extension.name);
+            let found = self.publisher.wanted_extension(extension.name());
             found.map(|(wanted, symbol)| {
                 origin.symbol = symbol;
                 wanted

@@ -129,7 +129,7 @@ fn fields(kind: Kind) -> &'static [(&'static str, FieldType, Accessor)] {
             ("base", Text, accessor!(Instrument(i) => Field::Text(&i.base))),
             ("quote", Text, accessor!(Instrument(i) => Field::Text(&i.quote))),
         ],
-        Kind::Extension => &[("name", Text, accessor!(Extension(e) => Field::Text(&e.name)))],
+        Kind::Extension => &[("name", Text, accessor!(Extension(e) => Field::Text(e.name())))],
         Kind::MarketStale => {
             &[("reason", Names(REASONS), accessor!(MarketStale(reason) => Field::Text(reason.name())))]
         }

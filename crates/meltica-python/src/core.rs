@@ -118,8 +118,8 @@ impl PyCore {
 
     /// Returns counters and latency summaries (ns) of pools, hosts and providers.
     ///
-    /// `names` is the number of interned symbols. The free slots of the pools are counted, which takes milliseconds while
-    /// the pools are large.
+    /// `names` is the number of interned symbols, `extension_bytes` the size of the extensions that wait in queues. The
+    /// free slots of the pools are counted, which takes milliseconds while the pools are large.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let out = PyDict::new(py);
         let pools = self.shared.dispatcher.pools();
@@ -132,6 +132,7 @@ impl PyCore {
         out.set_item("event_pool", event_pool)?;
         out.set_item("book_pool", book_pool)?;
         out.set_item("reserved_bytes", pools.reserved_bytes())?;
+        out.set_item("extension_bytes", self.shared.subscriptions.extension_bytes())?;
         out.set_item("capacity_bytes", pools.capacity_bytes())?;
         out.set_item("providers", self.provider_stats(py)?)?;
         Ok(out)

@@ -88,7 +88,7 @@ impl Content {
     fn symbol(&self) -> &str {
         match (&self.names, &self.body) {
             (Some(names), _) => &names.symbol,
-            (None, Body::Plain(Payload::Extension(extension))) => &extension.name,
+            (None, Body::Plain(Payload::Extension(extension))) => extension.name(),
             (None, _) => self.header.symbol.name(),
         }
     }
@@ -164,7 +164,7 @@ fn same(a: &Payload, b: &Payload) -> bool {
         (Payload::Instrument(a), Payload::Instrument(b)) => a == b,
         (Payload::Balance(a), Payload::Balance(b)) => a == b,
         (Payload::Risk(a), Payload::Risk(b)) => a == b,
-        (Payload::Extension(a), Payload::Extension(b)) => (&a.name, &a.json) == (&b.name, &b.json),
+        (Payload::Extension(a), Payload::Extension(b)) => (a.name(), a.json()) == (b.name(), b.json()),
         (Payload::BookGap(a), Payload::BookGap(b)) => a == b,
         (Payload::MarketStale(a), Payload::MarketStale(b)) => a == b,
         _ => false,

@@ -29,14 +29,26 @@ struct Emitted {
 pub struct Extensions {
     /// Never waits for a reader, so a callback that emits waits for nothing but this lock.
     emitter: Lock<Publisher>,
-    outbox: Lock<Vec<Emitted>>,
+    outbox: Lock<Outbox>,
+}
+
+/// What was emitted in the current step of a replay.
+#[derive(Default)]
+struct Outbox {
+    emitted: Vec<Emitted>,
+    bytes: usize,
+}
+
+impl Outbox {
+    /// The most bytes of extensions that one step of a replay may emit.
+    const MAX_BYTES: usize = 64 << 20;
 }
 
 impl Extensions {
     pub fn new(dispatcher: &Arc<Dispatcher>) -> Self {
         let publisher = Publisher::new(dispatcher, ProviderId::intern(LAMBDAS));
         let emitter = Lock::leaf(publisher.stopped_by(Arc::new(StopFlag::never_wait())));
-        Self { emitter, outbox: Lock::leaf(Vec::new()) }
+        Self { emitter, outbox: Lock::leaf(Outbox::default()) }
     }
 
     /// Returns whether an instance subscribes to extensions.
@@ -50,14 +62,25 @@ impl Extensions {
         py.detach(|| self.publish(extension, time)).map_err(not_published)
     }
 
-    /// Publishes an extension of instance `origin` at the end of the current step of a replay.
-    pub fn emit_later(&self, extension: Extension, origin: u64, time: Nanos) {
-        self.outbox.lock().push(Emitted { origin, extension, time });
+    /// Publishes an extension of instance `origin` at the end of the current step of a replay. Refuses one that exceeds
+    /// what a step may emit.
+    pub fn emit_later(&self, extension: Extension, origin: u64, time: Nanos) -> PyResult<()> {
+        let mut outbox = self.outbox.lock();
+        let (bytes, max) = (outbox.bytes + extension.cost(), Outbox::MAX_BYTES);
+        if bytes > max {
+            return Err(LambdaError::new_err(format!(
+                "extension not published: the lambdas emitted more than {max} bytes within one step of the replay; \
+                 emit less"
+            )));
+        }
+        outbox.bytes = bytes;
+        outbox.emitted.push(Emitted { origin, extension, time });
+        Ok(())
     }
 
     fn publish(&self, extension: Extension, time: Nanos) -> Result<(), NotDispatched> {
         let mut publisher = self.emitter.lock();
-        let Some((wanted, symbol)) = publisher.wanted_extension(&extension.name) else { return Ok(()) };
+        let Some((wanted, symbol)) = publisher.wanted_extension(extension.name()) else { return Ok(()) };
         let origin = Origin { kind: Kind::Extension, symbol, venue_time: None, received_time: time };
         let published = publisher.publish(wanted, origin, Payload::Extension(Box::new(extension)));
         publisher.flush();
@@ -74,7 +97,7 @@ impl Extensions {
             if !barrier.drain_until(stop) {
                 return Ok(false);
             }
-            let mut emitted = std::mem::take(&mut *self.outbox.lock());
+            let mut emitted = std::mem::take(&mut *self.outbox.lock()).emitted;
             if emitted.is_empty() {
                 return Ok(true);
             }
@@ -97,7 +120,7 @@ impl Extensions {
             }
         }
         // Published by the next step otherwise.
-        self.outbox.lock().clear();
+        *self.outbox.lock() = Outbox::default();
         let names = barrier.lambdas(&origins).join(", ");
         Err(LambdaError::new_err(format!(
             "replay stopped: the lambdas {names} keep responding to each other, with {total} extensions within one \

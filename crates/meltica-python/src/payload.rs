@@ -27,13 +27,7 @@ pub fn quantity(book: &Book, level: PriceLevel) -> Decimal {
     Decimal::new(i128::from(level.quantity), book.quantity_scale).unwrap_or(Decimal::ZERO)
 }
 
-/// Makes an extension payload, if its JSON is not too long.
-pub fn extension(name: String, json: String, origin: u64) -> PyResult<Extension> {
-    if json.len() > Extension::MAX_BYTES {
-        let (size, max) = (json.len(), Extension::MAX_BYTES);
-        return Err(value_error(format!(
-            "extension {name:?}: expected at most {max} bytes of JSON, saw {size}"
-        )));
-    }
-    Ok(Extension { name, json, origin })
+/// Makes an extension payload, if its name and its JSON are not too long.
+pub fn extension(name: &str, json: &str, origin: u64) -> PyResult<Extension> {
+    Extension::new(name, json, origin).map_err(value_error)
 }

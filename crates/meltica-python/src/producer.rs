@@ -119,7 +119,7 @@ impl PyProducer {
     /// Interns the symbol of an event. The name of an extension is not interned; it stays in the payload.
     fn symbol(&self, kind: Kind, symbol: &str, parsed: &Parsed) -> PyResult<SymbolId> {
         if let Parsed::Payload(Payload::Extension(extension)) = parsed {
-            let name = &extension.name;
+            let name = extension.name();
             if symbol != name {
                 return Err(value_error(format!(
                     "extension {name:?}: expected its name as the symbol of the event, saw {symbol:?}"

@@ -41,6 +41,11 @@ impl Subscriptions {
         drop(former);
     }
 
+    /// Returns the bytes of the extensions that wait in all queues.
+    pub fn extension_bytes(&self) -> u64 {
+        self.queues.lock().values().map(|queue| queue.extension_bytes()).sum()
+    }
+
     /// Closes every queue.
     pub fn close(&self) {
         for queue in self.queues.lock().values() {
@@ -101,6 +106,11 @@ impl Routes {
     /// Tries again to get room for the symbols that the queue has left out, on the janitor's thread.
     pub fn retry_growth(&self) {
         Dispatcher::retry_growth_later(&self.all.dispatcher, &self.queue);
+    }
+
+    /// Returns the bytes of the extensions that wait in the queue.
+    pub fn extension_bytes(&self) -> u64 {
+        self.queue.extension_bytes()
     }
 
     /// Returns why the queue could not get more room, if it has left out symbols.

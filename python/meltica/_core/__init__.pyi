@@ -304,8 +304,8 @@ class Core:
     def stats(self) -> dict[str, Any]:
         """Returns counters and latency summaries (ns) of pools, hosts and providers.
 
-        `names` is the number of interned symbols. The free slots of the pools are counted, which takes milliseconds while
-        the pools are large.
+        `names` is the number of interned symbols, `extension_bytes` the size of the extensions that wait in queues. The
+        free slots of the pools are counted, which takes milliseconds while the pools are large.
         """
     def provider_stats(self) -> dict[str, Any]:
         """Returns the counters and latency summaries (ns) of each provider: the key `providers` of `stats`."""
@@ -542,8 +542,9 @@ class Instance:
     def emit(self, name: str, payload_json: str) -> None:
         """Publishes an `Extension` event with a payload of at most 100 KiB of JSON.
 
-        In a replay, the event is published at the end of the current step. Raises `ValueError` for a larger payload,
-        `LambdaError` if the queue of a subscriber blocks and is full.
+        In a replay, the event is published at the end of the current step. Raises `ValueError` for a larger payload or a
+        name of more than 256 bytes, `LambdaError` if the queue of a subscriber blocks and is full, or if the lambdas emit
+        more than 64 MiB within one step of a replay.
         """
     @property
     def left_out(self) -> dict[str, list[tuple[str, str]]]:
@@ -561,7 +562,7 @@ class Instance:
         """
     def stats(self) -> dict[str, Any]:
         """Returns counters (delivered, conflated, dropped and left out by kind, errors, slow callbacks) and latencies in
-        ns. `left_out` counts symbols, the others events.
+        ns. `left_out` counts symbols, `extension_bytes` the bytes of waiting extensions, the others events.
         """
     def histograms(self) -> dict[str, _Histogram]:
         """Returns two histograms: `latency` from dispatched to delivered, `callback` from delivered to returned.

@@ -43,6 +43,12 @@ def _dispatch(stats: Mapping[str, Any], decode: Mapping[str, Counts]) -> Iterato
         ("provider",),
         [((name,), feed["no_slot"]) for name, feed in feeds.items()],
     )
+    yield gauge(
+        "meltica_eventbus_extension_bytes",
+        "Size of the extension events that wait in the queues of lambdas.",
+        (),
+        [((), stats["extension_bytes"])],
+    )
     yield counter(
         "meltica_dispatcher_events",
         "Events sequenced, from providers and lambdas.",

@@ -3,6 +3,7 @@
 //! # The claim
 //! - a ring of each policy in use, and one batch of it in the reader's hands;
 //! - two events per cell: one in the cell, one in the reader's hands;
+//! - the bytes of extensions: twice the limit of their ring, or two of the largest extensions per cell;
 //! - as many books, of the class of the queue's depth, as of those events can be books.
 //!
 //! So a push needs no counter: the ring is bounded by its size, and a cell holds one event.
@@ -19,7 +20,7 @@
 
 use super::{ConflationCell, OverflowPolicy, Policies};
 use crate::dispatch::RouteKey;
-use crate::event::{Kind, Notice};
+use crate::event::{Extension, Kind, Notice};
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{Claim, DepthClass, NoCapacity, Pools, Reservation};
 use crate::sync::Arc;
@@ -28,6 +29,12 @@ use std::ops::Add;
 
 /// The symbols that a route for every symbol claims if its provider lists none.
 pub const UNLISTED_SYMBOLS: usize = 64;
+
+/// The names of extensions that a route for every name claims. Only names that other routes select have a cell each.
+const EXTENSION_NAMES: usize = 8;
+
+/// The bytes of waiting extensions per place of a ring. A ring has room for at least the largest extension.
+const EXTENSION_BYTES: usize = 512;
 
 /// The rules and the size of a queue.
 #[derive(Debug, Clone, Copy)]
@@ -68,8 +75,20 @@ impl QueueOptions {
 
     /// Returns the slots of the event in a cell of a kind: none if the kind is not conflated.
     fn cell(&self, kind: Kind) -> Claim {
-        let is_conflated = has(&self.policies, kind, OverflowPolicy::Conflate);
-        self.slots(kind, usize::from(is_conflated))
+        let count = usize::from(has(&self.policies, kind, OverflowPolicy::Conflate));
+        let bytes = if kind == Kind::Extension { count * Extension::MAX_COST } else { 0 };
+        Claim { extension_bytes: bytes, ..self.slots(kind, count) }
+    }
+
+    /// Returns whether extensions of the routes wait in a ring.
+    pub(super) fn queues_extensions(&self, routes: &[RouteKey]) -> bool {
+        let is_conflated = has(&self.policies, Kind::Extension, OverflowPolicy::Conflate);
+        !is_conflated && routes.iter().any(|key| key.kind == Kind::Extension)
+    }
+
+    /// Returns the most bytes of extensions that wait in the ring.
+    pub(super) fn extension_bytes(&self) -> usize {
+        (self.capacity.next_power_of_two() * EXTENSION_BYTES).max(Extension::MAX_COST)
     }
 
     /// Returns the slots of `count` events of a kind.
@@ -79,9 +98,9 @@ impl QueueOptions {
     }
 }
 
-/// Returns whether a market route has the policy.
+/// Returns whether a market route has the policy. Extensions have a ring of their own.
 pub(super) fn uses(policies: &Policies, routes: &[RouteKey], policy: OverflowPolicy) -> bool {
-    routes.iter().any(|key| has(policies, key.kind, policy))
+    routes.iter().any(|key| key.kind != Kind::Extension && has(policies, key.kind, policy))
 }
 
 fn has(policies: &Policies, kind: Kind, policy: OverflowPolicy) -> bool {
@@ -92,12 +111,18 @@ fn has(policies: &Policies, kind: Kind, policy: OverflowPolicy) -> bool {
 fn rings(options: &QueueOptions, routes: &[RouteKey]) -> (Claim, Claim) {
     let (mut rings, mut batches) = (Claim::default(), Claim::default());
     for policy in [OverflowPolicy::DropOldest, OverflowPolicy::Block] {
-        let mut kinds =
-            routes.iter().map(|key| key.kind).filter(|kind| has(&options.policies, *kind, policy));
+        let kinds = routes.iter().map(|key| key.kind).filter(|kind| *kind != Kind::Extension);
+        let mut kinds = kinds.filter(|kind| has(&options.policies, *kind, policy));
         if let Some(kind) = kinds.clone().find(|kind| *kind == Kind::BookSnapshot).or_else(|| kinds.next()) {
             rings += options.slots(kind, options.capacity.next_power_of_two());
             batches += options.slots(kind, options.batch);
         }
+    }
+    if options.queues_extensions(routes) {
+        let extension_bytes = options.extension_bytes();
+        let slots = |count| Claim { extension_bytes, ..options.slots(Kind::Extension, count) };
+        rings += slots(options.capacity.next_power_of_two());
+        batches += slots(options.batch);
     }
     (rings, batches)
 }
@@ -170,7 +195,10 @@ impl Admission {
                 }
                 usize::from(is_new)
             } else {
-                let claimed = listed(key.provider).unwrap_or(UNLISTED_SYMBOLS).max(1);
+                let claimed = match key.kind {
+                    Kind::Extension => EXTENSION_NAMES,
+                    _ => listed(key.provider).unwrap_or(UNLISTED_SYMBOLS).max(1),
+                };
                 let credit = Credit { claimed, used: 0 };
                 if admission.credits.insert((key.provider, key.kind), credit).is_none() { claimed } else { 0 }
             };

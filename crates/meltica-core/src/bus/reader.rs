@@ -69,6 +69,7 @@ pub struct Reader {
     cells: Lane,
     ring: Lane,
     blocking: Lane,
+    extensions: Lane,
     private: Lane,
     raw: Vec<*mut Slot<Event>>,
 }
@@ -85,6 +86,7 @@ impl Reader {
             cells: Lane::default(),
             ring: Lane::default(),
             blocking: Lane::default(),
+            extensions: Lane::default(),
             private: Lane::default(),
             raw: Vec::new(),
         }
@@ -102,11 +104,12 @@ impl Reader {
             || !queue.ring.is_empty()
             || !queue.pending.is_empty()
             || !queue.blocking.is_empty()
+            || !queue.extensions.ring.is_empty()
             || !queue.private.is_empty()
     }
 
-    fn lanes(&self) -> [&Lane; 4] {
-        [&self.cells, &self.ring, &self.blocking, &self.private]
+    fn lanes(&self) -> [&Lane; 5] {
+        [&self.cells, &self.ring, &self.blocking, &self.extensions, &self.private]
     }
 
     /// Appends events in ascending sequence to `out`, at most `max` from each ring and from the private lane, where
@@ -131,7 +134,8 @@ impl Reader {
         let safe = self.lanes().iter().map(|lane| lane.upto).min().unwrap_or(self.watermark);
         let first = out.len();
         let mut sources = 0;
-        for lane in [&mut self.cells, &mut self.ring, &mut self.blocking, &mut self.private] {
+        let Self { cells, ring, blocking, extensions, private, .. } = self;
+        for lane in [cells, ring, blocking, extensions, private] {
             sources += usize::from(lane.give(safe, out));
         }
         if sources > 1 {
@@ -146,8 +150,11 @@ impl Reader {
             self.take_cells();
         }
         let (queue, watermark) = (&*self.queue, self.watermark);
-        let rings: [(&Ring, &mut Lane); 2] =
-            [(&queue.ring, &mut self.ring), (&queue.blocking, &mut self.blocking)];
+        let rings: [(&Ring, &mut Lane); 3] = [
+            (&queue.ring, &mut self.ring),
+            (&queue.blocking, &mut self.blocking),
+            (&queue.extensions.ring, &mut self.extensions),
+        ];
         for (ring, lane) in rings {
             if lane.staged.is_empty() {
                 let stopped =
@@ -155,7 +162,7 @@ impl Reader {
                 lane.taken(stopped, watermark);
             }
         }
-        if queue.blocking.capacity() > 0 {
+        if queue.blocking_capacity > 0 {
             queue.room.wake();
         }
         if self.private.staged.is_empty() {
@@ -196,7 +203,8 @@ impl Reader {
 
     /// Drops the events that were taken and not returned.
     fn clear(&mut self) {
-        for lane in [&mut self.cells, &mut self.ring, &mut self.blocking, &mut self.private] {
+        let Self { cells, ring, blocking, extensions, private, .. } = self;
+        for lane in [cells, ring, blocking, extensions, private] {
             lane.staged.clear();
             lane.upto = self.watermark;
         }

@@ -54,6 +54,27 @@ impl Ring {
         self.tail.load(Ordering::Relaxed) - head >= self.cells.len() as u64
     }
 
+    /// Returns the position of the oldest event, from 0.
+    #[inline]
+    pub fn head(&self) -> u64 {
+        self.head.load(Ordering::Acquire)
+    }
+
+    /// Returns the position of the next event. Producer only.
+    #[inline]
+    pub fn tail(&self) -> u64 {
+        self.tail.load(Ordering::Relaxed)
+    }
+
+    /// Takes the oldest event, at `head`, unless a consumer has taken it. Producer only.
+    #[inline]
+    pub fn evict(&self, head: u64) -> Option<Shared<Event>> {
+        let oldest = self.cell(head).event.load(Ordering::Relaxed);
+        let exchanged = self.head.compare_exchange(head, head + 1, Ordering::AcqRel, Ordering::Acquire);
+        // SAFETY: the exchange took cell `head` from the consumers; only this producer refills it.
+        exchanged.is_ok().then(|| unsafe { Shared::from_raw(oldest) })
+    }
+
     /// Appends `event`. If the ring is full, evicts and returns the oldest one. Producer only.
     #[inline]
     pub fn push(&self, event: Shared<Event>, seq: u64) -> Option<Shared<Event>> {
@@ -61,12 +82,8 @@ impl Ring {
         let mut evicted = None;
         let head = self.head.load(Ordering::Acquire);
         if tail - head >= self.cells.len() as u64 {
-            let oldest = self.cell(head).event.load(Ordering::Relaxed);
             // Fails if a consumer has just taken the event; then the ring has room.
-            if self.head.compare_exchange(head, head + 1, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-                // SAFETY: the exchange took cell `head` from the consumers; only this producer refills it.
-                evicted = Some(unsafe { Shared::from_raw(oldest) });
-            }
+            evicted = self.evict(head);
         }
         let cell = self.cell(tail);
         cell.event.store(event.into_raw(), Ordering::Relaxed);

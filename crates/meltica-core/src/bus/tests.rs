@@ -1,6 +1,7 @@
 //! The queues against plain models, for all policies.
 
 mod capacity;
+mod extensions;
 mod merge;
 mod properties;
 
@@ -135,7 +136,7 @@ impl Subscriber {
     }
 
     fn is_full(&self, kind: Kind) -> bool {
-        self.queue.blocks(kind) && !self.queue.has_room(kind)
+        self.queue.blocks(kind) && !self.queue.has_room(kind, 0)
     }
 
     /// Compares the events read with the events sent. Without `all_read`, unread events may account for the difference.

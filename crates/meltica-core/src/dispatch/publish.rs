@@ -287,6 +287,9 @@ impl Publisher {
             Content::Payload(payload) if origin.kind.is_private() => {
                 step.private(readers, header, payload)?
             }
+            Content::Payload(payload) if origin.kind == Kind::Extension => {
+                step.extension(readers, header, payload)?
+            }
             Content::Payload(payload) => step.market(readers, header, payload)?,
             Content::Books(copies) => step.books(readers, header, copies)?,
         };

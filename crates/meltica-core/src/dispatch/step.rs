@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// The interval at which a wait for room checks the stop flag.
 const WAIT: Duration = Duration::from_millis(50);
 
+/// The most extensions that are evicted under the dispatch lock at once.
+const EVICTED: usize = 64;
+
 /// The copies of a book by class.
 pub(super) type Copies = [Option<Shared<Book>>; DepthClass::COUNT];
 
@@ -53,7 +56,7 @@ impl<'p> Step<'p> {
         };
         event.payload = std::mem::take(payload);
         self.displaced.reserve(readers);
-        let mut order = self.lock_with_room(header.kind)?;
+        let mut order = self.lock_with_room(header.kind, 0)?;
         let seq = *order + 1;
         event.header = Some(Header { seq, provider_seq: self.entry.next_sequence(), ..header });
         for (target, event) in self.targets().zip(event.share(readers as u32)) {
@@ -64,6 +67,54 @@ impl<'p> Step<'p> {
         drop(order);
         self.displaced.clear();
         Ok(seq)
+    }
+
+    /// Publishes an extension as [`Self::market`] does, after queues without room for its bytes have lost their oldest
+    /// extensions.
+    pub fn extension(
+        &mut self,
+        readers: usize,
+        header: Header,
+        payload: &mut Payload,
+    ) -> Result<u64, NotDispatched> {
+        let cost = if let Payload::Extension(extension) = &*payload { extension.cost() } else { 0 };
+        let Some(mut event) = self.dispatcher.pools.events.borrow() else {
+            return Err(self.exhausted(header.kind));
+        };
+        event.payload = std::mem::take(payload);
+        let mut order = loop {
+            self.displaced.reserve(EVICTED + readers);
+            let order = self.lock_with_room(header.kind, cost)?;
+            if self.evict_for(cost) {
+                break order;
+            }
+            // Freed without the lock; another publisher may take the room meanwhile.
+            drop(order);
+            self.displaced.clear();
+        };
+        let seq = *order + 1;
+        event.header = Some(Header { seq, provider_seq: self.entry.next_sequence(), ..header });
+        for (target, event) in self.targets().zip(event.share(readers as u32)) {
+            self.displace(target.queue.push_extension(&target.cell, cost, seq, event));
+        }
+        *order = seq;
+        self.dispatcher.watermark.set(seq);
+        drop(order);
+        self.displaced.clear();
+        Ok(seq)
+    }
+
+    /// Makes room for an extension; false if that takes more evictions than may be made at once.
+    fn evict_for(&mut self, cost: usize) -> bool {
+        for target in self.targets() {
+            while let Some(evicted) = target.queue.evict_for(cost) {
+                self.displace(Some(evicted));
+                if self.displaced.len() >= EVICTED {
+                    return false;
+                }
+            }
+        }
+        true
     }
 
     /// Publishes the copies of a book, each as an event of its own for the targets of its class.
@@ -80,7 +131,7 @@ impl<'p> Step<'p> {
             *event = Some(slot);
         }
         self.displaced.reserve(readers);
-        let mut order = self.lock_with_room(header.kind)?;
+        let mut order = self.lock_with_room(header.kind, 0)?;
         let seq = *order + 1;
         let header = Header { seq, provider_seq: self.entry.next_sequence(), ..header };
         let mut copies = [const { None }; DepthClass::COUNT];
@@ -133,7 +184,7 @@ impl<'p> Step<'p> {
         let places: Vec<Place> = (0..readers).map(|_| Place::new()).collect();
         let mut event = Arc::new(Event { header: Some(header), payload: std::mem::take(payload) });
         let mut refused = Vec::with_capacity(readers);
-        let mut order = self.lock_with_room(header.kind)?;
+        let mut order = self.lock_with_room(header.kind, 0)?;
         let seq = *order + 1;
         if let Some(event) = Arc::get_mut(&mut event) {
             event.header = Some(Header { seq, provider_seq: self.entry.next_sequence(), ..header });
@@ -153,12 +204,12 @@ impl<'p> Step<'p> {
 
     /// Takes the dispatch lock while every blocking queue has room.
     #[inline]
-    fn lock_with_room(&mut self, kind: Kind) -> Result<MutexGuard<'p, u64>, NotDispatched> {
+    fn lock_with_room(&mut self, kind: Kind, cost: usize) -> Result<MutexGuard<'p, u64>, NotDispatched> {
         let dispatcher = self.dispatcher;
         if !self.entry.blocking {
             return Ok(lock(&dispatcher.order));
         }
-        let full = |target: &&Target| target.queue.blocks(kind) && !target.queue.has_room(kind);
+        let full = |target: &&Target| target.queue.blocks(kind) && !target.queue.has_room(kind, cost);
         loop {
             // Checked under the lock only: another publisher may take the room until then.
             let order = lock(&dispatcher.order);
@@ -169,7 +220,7 @@ impl<'p> Step<'p> {
             }
             // Sleeping readers must be woken for the events already queued, or the wait would not end.
             wake_all(self.wakes);
-            target.queue.wait_for_room(kind, Some(Instant::now() + WAIT));
+            target.queue.wait_for_room(kind, cost, Some(Instant::now() + WAIT));
             if self.stop.is_stopped() {
                 return Err(NotDispatched::Stopped);
             }

@@ -347,22 +347,6 @@ pub struct RiskControl {
     pub circuit_breaker_open: bool,
 }
 
-/// Free-form JSON, at most [`Extension::MAX_BYTES`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct Extension {
-    /// The name that the sender chose.
-    pub name: String,
-    /// JSON text.
-    pub json: String,
-    /// The instance that emitted the event, to which it is not delivered; 0 for an adapter.
-    pub origin: u64,
-}
-
-impl Extension {
-    /// Maximum number of bytes of JSON.
-    pub const MAX_BYTES: usize = 100 * 1024;
-}
-
 /// A gap in a venue's sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BookGap {

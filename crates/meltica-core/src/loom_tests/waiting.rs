@@ -36,7 +36,7 @@ fn loom_room_is_checked_beside_a_producer_and_a_reader() {
         let (queue, mut reader, _) = plane.queue(BLOCK, 1, &Arc::default(), &[Kind::Trade]);
         let mut publisher = Publisher::new(&plane.dispatcher, provider());
         // Another producer that waits. A count of events below zero overflows, which fails the model.
-        let other = thread::spawn(move || queue.has_room(Kind::Trade));
+        let other = thread::spawn(move || queue.has_room(Kind::Trade, 0));
         let mut items = Vec::new();
         for n in 1..=2 {
             assert_eq!(Plane::publish(&mut publisher, Kind::Trade, n), Some(n));

@@ -56,6 +56,8 @@ pub struct Claim {
     pub events: usize,
     /// Book slots by [`DepthClass`].
     pub books: [usize; DepthClass::COUNT],
+    /// Bytes of extensions, which are on the heap.
+    pub extension_bytes: usize,
 }
 
 impl Claim {
@@ -69,13 +71,14 @@ impl Claim {
     /// Returns the price in bytes.
     pub fn bytes(&self) -> usize {
         let books = DepthClass::ALL.into_iter().map(|class| self.books[class.index()] * class.slot_bytes());
-        self.events * size_of::<Slot<Event>>() + books.sum::<usize>()
+        self.events * size_of::<Slot<Event>>() + books.sum::<usize>() + self.extension_bytes
     }
 }
 
 impl AddAssign for Claim {
     fn add_assign(&mut self, other: Self) {
         self.events += other.events;
+        self.extension_bytes += other.extension_bytes;
         for (mine, others) in self.books.iter_mut().zip(other.books) {
             *mine += others;
         }
@@ -93,13 +96,18 @@ impl Add for Claim {
 impl Mul<usize> for Claim {
     type Output = Self;
     fn mul(self, times: usize) -> Self {
-        Self { events: self.events * times, books: self.books.map(|books| books * times) }
+        Self {
+            events: self.events * times,
+            books: self.books.map(|books| books * times),
+            extension_bytes: self.extension_bytes * times,
+        }
     }
 }
 
 impl SubAssign for Claim {
     fn sub_assign(&mut self, other: Self) {
         self.events -= other.events;
+        self.extension_bytes -= other.extension_bytes;
         for (mine, others) in self.books.iter_mut().zip(other.books) {
             *mine -= others;
         }
@@ -114,6 +122,9 @@ impl std::fmt::Display for Claim {
             if books > 0 {
                 write!(f, ", {books} books of {} levels", class.levels())?;
             }
+        }
+        if self.extension_bytes > 0 {
+            write!(f, ", {} bytes of extensions", self.extension_bytes)?;
         }
         Ok(())
     }
@@ -169,7 +180,8 @@ impl Reserved {
     }
 
     fn queue(claim: Claim) -> Claim {
-        Claim { events: 1, books: claim.books.map(|books| usize::from(books > 0)) }
+        let books = claim.books.map(|books| usize::from(books > 0));
+        Claim { events: 1, books, extension_bytes: 0 }
     }
 
     /// Returns every slot that can be in use at once.
@@ -262,7 +274,7 @@ impl Pools {
     /// Returns the bytes of all slots, which is at least what was reserved at once.
     pub fn capacity_bytes(&self) -> usize {
         let books = DepthClass::ALL.map(|class| self.books(class).capacity());
-        Claim { events: self.events.capacity(), books }.bytes()
+        Claim { events: self.events.capacity(), books, extension_bytes: 0 }.bytes()
     }
 }
 

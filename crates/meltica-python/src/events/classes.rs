@@ -326,11 +326,11 @@ event_class! {
     optional {}
     plain {
         /// str: Name of the extension, as in `Lambda.emit(name, payload)`.
-        name: String = e.name.clone();
+        name: String = e.name().to_owned();
     }
     object {
         /// Any: The data, parsed from JSON at each access.
-        payload = |py| crate::convert::json_loads(py, &e.json);
+        payload = |py| crate::convert::json_loads(py, e.json());
     }
 }
 

@@ -47,7 +47,8 @@ impl Objects {
             return;
         }
         let kind = event.content().get().header.kind;
-        if matches!(event.body(), Body::Book(_)) {
+        // The others have no memory of their own that is worth to return.
+        if matches!(event.body(), Body::Book(_) | Body::Plain(Payload::Extension(_))) {
             // SAFETY: ours is the only reference, and the interpreter is held.
             unsafe { event.content().renew(|content| content.body = Body::Plain(Payload::Empty)) };
         }

@@ -274,7 +274,7 @@ impl Loop {
             let wall = self.anchor.wall_at(round.started);
             let step = Step { py, shared: &self.shared, event, depth, now: self.now, wall };
             let origin = match &event.payload {
-                Payload::Extension(extension) => extension.origin,
+                Payload::Extension(extension) => extension.origin(),
                 _ => 0,
             };
             for seat in &mut group.seats {

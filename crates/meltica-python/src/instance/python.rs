@@ -191,13 +191,14 @@ impl PyInstance {
 
     /// Publishes an `Extension` event with a payload of at most 100 KiB of JSON.
     ///
-    /// In a replay, the event is published at the end of the current step. Raises `ValueError` for a larger payload,
-    /// `LambdaError` if the queue of a subscriber blocks and is full.
+    /// In a replay, the event is published at the end of the current step. Raises `ValueError` for a larger payload or a
+    /// name of more than 256 bytes, `LambdaError` if the queue of a subscriber blocks and is full, or if the lambdas emit
+    /// more than 64 MiB within one step of a replay.
     fn emit(&self, py: Python<'_>, name: String, payload_json: String) -> PyResult<()> {
-        let extension = crate::payload::extension(name, payload_json, self.shared.number)?;
+        let extension = crate::payload::extension(&name, &payload_json, self.shared.number)?;
         let (instance, extensions) = (&self.shared, &self.core.extensions);
         if instance.host.event_clock {
-            extensions.emit_later(extension, instance.number, instance.now());
+            extensions.emit_later(extension, instance.number, instance.now())?;
         } else {
             extensions.emit(py, extension, instance.now())?;
         }
@@ -239,7 +240,7 @@ impl PyInstance {
     }
 
     /// Returns counters (delivered, conflated, dropped and left out by kind, errors, slow callbacks) and latencies in
-    /// ns. `left_out` counts symbols, the others events.
+    /// ns. `left_out` counts symbols, `extension_bytes` the bytes of waiting extensions, the others events.
     pub fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = &self.shared.stats;
         let out = PyDict::new(py);
@@ -257,6 +258,7 @@ impl PyInstance {
         out.set_item("slow_callbacks", stats.slow.get())?;
         out.set_item("skipped_beats", stats.skipped_beats.get())?;
         out.set_item("emitted", stats.emitted.get())?;
+        out.set_item("extension_bytes", self.extension_bytes())?;
         out.set_item("discarded_posts", stats.discarded_posts.get())?;
         out.set_item("in_callback_ns", self.shared.host.in_callback_ns(self.shared.number))?;
         let last_error = self.shared.last_error.lock().clone();
@@ -264,5 +266,12 @@ impl PyInstance {
         out.set_item("latency_ns", summary_dict(py, stats.latency.summary())?)?;
         out.set_item("callback_ns", summary_dict(py, stats.callback.summary())?)?;
         Ok(out)
+    }
+}
+
+impl PyInstance {
+    /// Returns the bytes of the extensions that wait in the queue.
+    fn extension_bytes(&self) -> u64 {
+        self.shared.routes.lock().as_ref().map_or(0, |routes| routes.extension_bytes())
     }
 }

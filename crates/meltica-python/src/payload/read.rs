@@ -123,8 +123,8 @@ pub fn from_dict(kind: Kind, data: &Bound<'_, PyAny>) -> PyResult<Parsed> {
         Kind::RiskControl => Payload::Risk(Box::new(risk_control(&f)?)),
         Kind::Extension => {
             // The data of an extension may be None.
-            let json = f.opt("data")?.map_or_else(|| Ok("null".into()), |data| json_dumps(&data))?;
-            Payload::Extension(Box::new(extension(f.text("name")?, json, 0)?))
+            let json = f.opt("data")?.map_or_else(|| Ok("null".to_owned()), |data| json_dumps(&data))?;
+            Payload::Extension(Box::new(extension(&f.text("name")?, &json, 0)?))
         }
         Kind::BookGap => Payload::BookGap(BookGap {
             expected: f.value("expected", "a whole number")?,

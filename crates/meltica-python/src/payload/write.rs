@@ -83,7 +83,7 @@ pub fn to_dict<'py>(
             out.put("killSwitchEngaged", r.kill_switch_engaged)?
                 .put("circuitBreakerOpen", r.circuit_breaker_open)?;
         }
-        Payload::Extension(e) => drop(out.put("name", &e.name)?.put("data", json_loads(py, &e.json)?)?),
+        Payload::Extension(e) => drop(out.put("name", e.name())?.put("data", json_loads(py, e.json())?)?),
         Payload::BookGap(g) => drop(out.put("expected", g.expected)?.put("seen", g.received)?),
         Payload::MarketStale(reason) => drop(out.put("reason", reason.name())?),
     }
