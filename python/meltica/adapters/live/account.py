@@ -45,6 +45,9 @@ log = logging.getLogger("meltica.adapters.live")
 T = TypeVar("T")
 
 _PAUSES = 0.5, 30.0
+_QUERY_PAUSES = 0.05, 0.5
+QUERY_REPEATS = 4
+"""How often a failed query of an order is repeated while an account is read again."""
 
 
 class LiveAccount(Account):
@@ -306,7 +309,7 @@ class LiveAccount(Account):
         open_orders = await _query(self.fetch_open_orders())
         fills = await self._missed_fills(reading)
         for query in tracker.queries(reading, open_orders, fills):
-            reading.answered(query, await _query(self.fetch_order(query.symbol, query.client_order_id)))
+            reading.answered(query, await self._found(query.symbol, query.client_order_id))
         reading.balances = await _query(self.fetch_balances())
         self._publish(tracker.reconciled(reading))
         tracker.complete(reading)
@@ -319,6 +322,18 @@ class LiveAccount(Account):
                 fill.quantity,
                 fill.symbol,
             )
+
+    async def _found(self, symbol: str, id: str) -> OrderSnapshot | None:
+        """Queries an order, repeatedly: among many queries, some fail at a venue that fails now and then."""
+        backoff = Backoff(*_QUERY_PAUSES)
+        for _ in range(QUERY_REPEATS):
+            try:
+                return await _query(self.fetch_order(symbol, id))
+            except RateLimited:
+                raise
+            except VenueUnavailable:
+                await asyncio.sleep(backoff.next())
+        return await _query(self.fetch_order(symbol, id))
 
     async def _missed_fills(self, reading: Reading) -> Sequence[Fill]:
         """Returns the fills that the stream may have missed, of all symbols where the venue lists them so."""

@@ -18,7 +18,7 @@ from meltica.errors import (
     VenueUnavailable,
 )
 from meltica.model.fills import START
-from tests.support.scripted import CUT, HANG, Reply, error, reply, until
+from tests.support.scripted import CUT, HANG, ReceivedRequest, Reply, error, reply, until
 from tests.support.scripted_venue import T0, buy, fill, order, reported, trading
 
 
@@ -215,6 +215,29 @@ async def test_reconciliation_retries_until_the_venue_answers() -> None:
         await venue.private.close(1012)
         await until(lambda: reported(rig) == [("a", "CANCELLED", 0)], "the order")
         assert not broken
+
+
+async def test_a_failed_query_of_an_order_does_not_repeat_the_reading() -> None:
+    async with trading() as (venue, rig):
+        ids = [f"a{number}" for number in range(5)]
+        for id in ids:
+            await rig.account.submit(buy(id))
+            venue.orders[id] = order(id, "CANCELLED")
+        failed = set[str]()
+        reads = venue.count("/v1/fills")
+
+        def answer(request: ReceivedRequest) -> Reply:
+            path = request.target.partition("?")[0]
+            if path.startswith("/v1/orders/") and path not in failed:
+                failed.add(path)
+                return error(503, "unavailable")
+            return venue.answer(request)
+
+        venue.http.answer = answer
+        await venue.private.close(1012)
+        await until(lambda: len(reported(rig)) == len(ids), "the orders")
+        assert venue.count("/v1/fills") - reads == 1
+        assert len(failed) == len(ids)
 
 
 async def test_an_unreadable_frame_reconciles_the_account() -> None:
