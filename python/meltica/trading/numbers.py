@@ -1,4 +1,7 @@
-"""Numbers of orders: from what a strategy passes to exact multiples of the instrument's increments."""
+"""Numbers and texts of orders: from what a strategy passes to plain, valid values.
+
+Subclasses become plain values here, because later their methods would run under the lock of trading.
+"""
 
 from decimal import Decimal, InvalidOperation
 from numbers import Rational
@@ -12,6 +15,10 @@ INVALID = "invalid_order"
 TOLERANCE = Decimal("1e-9")
 """Relative change of a float above which rounding has to be requested with `round=True`."""
 
+MOST_SECONDS = 366 * 24 * 3600
+MOST_TAG = 256
+"""Limit of a tag, in bytes."""
+
 _LONGEST = 60
 
 
@@ -21,7 +28,7 @@ def decimal(name: str, value: object) -> Decimal:
     Raises OrderRefused, rule `invalid_order`, for anything else.
     """
     if isinstance(value, Decimal):
-        number = value
+        number = Decimal(value)
     elif isinstance(value, bool) or not isinstance(value, (int, float, str)):
         # Fractions and numbers of other libraries could be converted in several ways.
         kind = (
@@ -39,6 +46,35 @@ def decimal(name: str, value: object) -> Decimal:
     if not number.is_finite() or number <= 0 or not -28 <= number.adjusted() <= 28:
         raise OrderRefused(INVALID, f"{name}: expected a number above 0, saw {str(value)[:80]}", value)
     return number
+
+
+def nanoseconds(name: str, seconds: object) -> int:
+    """Returns a duration of at most 366 days in nanoseconds. Raises OrderRefused, rule `invalid_order`."""
+    number = decimal(name, seconds)
+    if number > MOST_SECONDS:
+        raise OrderRefused(INVALID, f"{name}: expected at most {MOST_SECONDS} seconds, saw {number}", number)
+    return max(1, int(number * 10**9))
+
+
+def plain(text: str) -> str:
+    """Returns a text as a plain `str`."""
+    return str.__str__(text)
+
+
+def tag_of(value: object) -> str | None:
+    """Returns the tag of an order, at most 256 bytes. Raises OrderRefused, rule `invalid_order`."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise OrderRefused(INVALID, f"tag: expected a str, saw {type(value).__name__}")
+    tag = plain(value)
+    try:
+        size = len(tag.encode())
+    except UnicodeEncodeError:
+        raise OrderRefused(INVALID, f"tag: expected valid Unicode, saw {tag[:40]!a}") from None
+    if size > MOST_TAG or "\0" in tag:
+        raise OrderRefused(INVALID, f"tag: expected at most {MOST_TAG} bytes without NUL, saw {tag[:40]!a}")
+    return tag
 
 
 def quantity_of(instrument: Instrument, value: object, *, may_round: bool) -> Decimal:

@@ -24,10 +24,10 @@ from meltica.model.trader import (
     TradingStatus,
 )
 from meltica.trading.client_ids import ClientOrderIds
-from meltica.trading.desk import SECOND, Desk
+from meltica.trading.desk import Desk
 from meltica.trading.effects import Callback
 from meltica.trading.gate import INSTANCE_STOPPING, LEDGER_FROZEN
-from meltica.trading.numbers import decimal, price_of, quantity_for, quantity_of
+from meltica.trading.numbers import nanoseconds, plain, price_of, quantity_for, quantity_of, tag_of
 from meltica.trading.order import OrderRecord, Owner, PositionKey
 from meltica.trading.positions import Positions
 from meltica.trading.risk.approved import OrderRequest
@@ -126,7 +126,8 @@ class InstanceTrader:
             post_only=post_only,
             reduce_only=reduce_only,
         )
-        expires_at = None if expires_in is None else now + _nanos("expires_in", expires_in)
+        expires_at = None if expires_in is None else now + nanoseconds("expires_in", expires_in)
+        tag = tag_of(tag)
         with self._desk.lock:
             approved = self._risk.approve(request, self._market, now)
             record = OrderRecord(
@@ -365,8 +366,9 @@ class InstanceTrader:
 
     def _resolve(self, symbol: str, provider: str | None) -> tuple[str, str]:
         try:
-            symbol = canonical(symbol)
-        except ValueError as error:
+            symbol = canonical(plain(symbol))
+            provider = None if provider is None else plain(provider)
+        except (ValueError, TypeError) as error:
             raise OrderRefused(_INVALID, str(error)) from None
         if provider is None:
             found = [name for name, symbols in self._scope.items() if symbol in symbols or ANY in symbols]
@@ -434,8 +436,3 @@ def _time_in_force(text: str) -> TimeInForce:
     except (KeyError, TypeError):
         names = ", ".join(TimeInForce)
         raise OrderRefused(_INVALID, f"time_in_force: expected one of {names}, saw {text!r}") from None
-
-
-def _nanos(name: str, seconds: object) -> int:
-    number = decimal(name, seconds)
-    return max(1, int(number * SECOND))
