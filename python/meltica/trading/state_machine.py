@@ -246,7 +246,10 @@ class OrderMachine(Transitions):
             return []
         out = self._begin()
         if agrees and self._claimed <= record.filled_quantity:
-            self._end(OrderState.CANCELLED, FORGOTTEN, now, out)
+            # A complete order stays open while an amendment may have raised its quantity.
+            complete = record.filled_quantity >= record.quantity
+            state = OrderState.FILLED if complete else OrderState.CANCELLED
+            self._end(state, None if complete else FORGOTTEN, now, out)
         elif record.state is not OrderState.UNKNOWN:
             self._become_unknown(FORGOTTEN, now, out)
         return self._finish(out)
