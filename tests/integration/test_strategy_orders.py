@@ -15,7 +15,7 @@ from tests.support.strategy_world import StrategyWorld, strategy_world
 class Sees(meltica.Lambda):
     """Notes each callback with what it reads there."""
 
-    trades = True
+    places_orders = True
 
     def __init__(self) -> None:
         self.notes: list[tuple[Any, ...]] = []
@@ -32,7 +32,8 @@ class Sees(meltica.Lambda):
     def on_order_acknowledged(self, order: meltica.Order) -> None:
         self.note("acknowledged", order)
 
-    def on_order_filled(self, order: meltica.Order, fill: meltica.Fill) -> None:
+    def on_order_filled(self, order: meltica.Order, fill: meltica.Fill | None) -> None:
+        assert fill is not None
         self.note("filled", order, fill.price, self.fills(order) == (fill,), order.recovered)
 
     def on_order_cancelled(self, order: meltica.Order) -> None:
@@ -142,6 +143,12 @@ async def test_all_orders_are_cancelled(world: StrategyWorld) -> None:
         (("ETH-USDT", 1, 99), {}, "out_of_scope"),
         ((BTC, 1, 99), {"time_in_force": "GTX"}, "invalid_order"),
         ((BTC,), {}, "invalid_order"),
+        ((7, 1, 99), {}, "invalid_order"),
+        ((BTC, 1, 99), {"tag": "\ud800"}, "invalid_order"),
+        ((BTC, 1, 99), {"tag": "a\0b"}, "invalid_order"),
+        ((BTC, 1, 99), {"tag": "x" * 257}, "invalid_order"),
+        ((BTC, 1, 99), {"tag": 7}, "invalid_order"),
+        ((BTC, 1, 99), {"expires_in": 1e11}, "invalid_order"),
     ],
 )
 async def test_a_refused_order_names_its_rule(

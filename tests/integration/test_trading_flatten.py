@@ -203,7 +203,7 @@ def test_an_adopted_order_has_a_row_although_its_report_changes_nothing(world: T
     )
     with world.desk.lock:
         order = LostOrder(snapshot, world.desk.clock())
-        adopt(world.desk, order, "p", world.owner, world.trading.timings("p"))
+        adopt(world.desk, order, "p", world.owner, world.trading.timings("p", Mode.LIVE))
     world.desk.wake()
     world.operate(lambda operator: operator.recorded())
     assert world.query("select client_order_id, instance from orders") == [(snapshot.client_order_id, "a")]

@@ -42,12 +42,16 @@ async def _writer(database: Database) -> AsyncGenerator[GroupCommitWriter]:
     await lock.release()
 
 
+def _timings(_provider: str, _mode: Mode) -> Timings:
+    return Timings(arrives_within=SECOND)
+
+
 async def restored(database: Database) -> Desk:
     """Returns a desk after a restart."""
     books = Balances(Mode.LIVE)
     risk = Risk(Mode.LIVE, books, UNLIMITED)
     desk = Desk({Mode.LIVE: risk}, Positions(), {Mode.LIVE: books}, FakeMarket(), lambda: NOW)
-    await restore(desk, TradingLoader(database), lambda _: Timings(arrives_within=SECOND))
+    await restore(desk, TradingLoader(database), _timings)
     return desk
 
 

@@ -11,6 +11,7 @@ from meltica._core import Core, Producer
 from meltica.adapters import registry
 from meltica.adapters.base import Adapter, Route
 from meltica.adapters.codec import Codec
+from meltica.model.balances import Balance
 from meltica.persistence.database import Database
 from meltica.persistence.stores.providers import ProviderRecord as Stored
 from meltica.persistence.stores.providers import ProviderStore
@@ -21,6 +22,7 @@ from meltica.runtime.backoff import RestartPolicy
 from meltica.runtime.lifecycle import ProviderState
 from meltica.runtime.state_writer import StateWriter
 from meltica.simulator.paper.account import PaperAccount
+from meltica.simulator.paper.orders import PaperReport
 from meltica.simulator.paper.settings import PaperSettings
 from meltica.validation.section import AdapterSettings
 
@@ -52,7 +54,7 @@ class Fake(Adapter):
         self.stopping = threading.Event()
         self.producers: Mapping[str, Producer] = {}
         self.name = "fake"
-        self._account = PaperAccount(PaperSettings(), lambda *_: None, lambda: 0)
+        self._account = PaperAccount(PaperSettings(), _ignore, lambda: 0)
         self.script.runs.append(self)
 
     @property
@@ -84,6 +86,9 @@ class Fake(Adapter):
     def route(self, subscribe: Sequence[Route], unsubscribe: Sequence[Route]) -> None:
         self.script.routed.append((list(subscribe), list(unsubscribe)))
         self.script.route(self)
+
+
+def _ignore(_report: PaperReport, _balances: Mapping[str, Balance]) -> None: ...
 
 
 class ObservedWriter(StateWriter):

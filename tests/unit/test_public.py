@@ -217,11 +217,11 @@ MEMBERS = [
     "on_trading_changed",
     "order",
     "orders",
+    "places_orders",
     "pnl",
     "policies",
     "position",
     "sell",
-    "trades",
     "trading",
 ]
 

@@ -84,7 +84,7 @@ class Lambda(TradingMethods):
                     `{"Trade": [Filter("side", "eq", "Buy")]}`; other events do not reach the callback
         needs       set[str]: kinds to subscribe to without a callback, as sources of `market` and `book`
         book_depth  int: levels per side of a `BookSnapshot`, 1 to 5000; 25 by default
-        trades      bool: whether the lambda trades although no method of the class uses a trading helper
+        places_orders  bool: whether the lambda trades although none of its methods uses a trading helper
         policies    dict[str, str]: kind -> what its full queue does: `conflate` (keeps the latest event of
                     each symbol), `drop_oldest` or `block` (replay only)
 
@@ -295,7 +295,7 @@ class Lambda(TradingMethods):
             self._running(helper)
             raise LambdaError(
                 f"self.{helper} is not available: no method of {type(self).__name__} uses it, so the lambda "
-                "does not trade; set `trades = True` in the class"
+                "does not trade; set `places_orders = True` in the class"
             )
         return self._trader
 

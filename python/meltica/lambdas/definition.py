@@ -126,11 +126,11 @@ def helpers_used(cls: type, base: type) -> set[str]:
 def does_trade(cls: type, base: type) -> bool:
     """Returns whether a class trades.
 
-    It does if it says `trades = True`, overrides a callback of orders, trading or checkpoints, or reads a
-    trading helper from self. A name that the class assigns or defines is its own, not the helper, unless it
-    extends the helper by `super()`.
+    It does if it says `places_orders = True`, overrides a callback of orders, trading or checkpoints, or
+    reads a trading helper from self. A name that the class assigns or defines is its own, not the helper,
+    unless it extends the helper by `super()`.
     """
-    if getattr(cls, "trades", False) or overridden(cls, base, TRADING_CALLBACKS):
+    if getattr(cls, "places_orders", False) or overridden(cls, base, TRADING_CALLBACKS):
         return True
     read, own = _attributes(cls, base, TRADING_HELPERS)
     return bool(read - own)
@@ -213,9 +213,9 @@ def _declaration_faults(cls: type) -> Iterator[str]:
     yield from _needs_faults(getattr(cls, "needs", None))
     yield from _filter_faults(getattr(cls, "filters", None))
     yield from _policy_faults(getattr(cls, "policies", None))
-    trades: object = getattr(cls, "trades", None)
-    if not isinstance(trades, bool):
-        yield f"`trades` must be True or False, {trades!r} was given"
+    places: object = getattr(cls, "places_orders", None)
+    if not isinstance(places, bool):
+        yield f"`places_orders` must be True or False, {places!r} was given"
     depth: object = getattr(cls, "book_depth", None)
     if not isinstance(depth, int) or isinstance(depth, bool) or not 1 <= depth <= MAX_BOOK_DEPTH:
         yield f"`book_depth` must be 1 to {MAX_BOOK_DEPTH} levels, {depth!r} was given"

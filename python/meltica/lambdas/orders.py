@@ -32,7 +32,7 @@ class TradingMethods:
                 self.log.info("position %s", self.position(order.symbol).quantity)
     """
 
-    trades: ClassVar[bool] = False
+    places_orders: ClassVar[bool] = False
     """Whether the lambda trades, for helpers that are used only outside the methods of the class."""
 
     if TYPE_CHECKING:

@@ -341,7 +341,7 @@ def test_callbacks_of_orders_are_plain_functions() -> None:
     async def coroutine(self: Lambda, order: object, fill: object) -> None: ...
 
     assert "async def" in fault(on_order_filled=coroutine)
-    assert "`trades` must be True or False, 1 was given" in fault(trades=1)
+    assert "`places_orders` must be True or False, 1 was given" in fault(places_orders=1)
 
 
 @pytest.mark.parametrize("name", TRADING_CALLBACKS)
@@ -368,7 +368,7 @@ def test_a_class_may_say_that_it_trades() -> None:
         outside(self)
 
     assert not does_trade(define(on_trade=on_trade), Lambda)
-    assert does_trade(define(on_trade=on_trade, trades=True), Lambda)
+    assert does_trade(define(on_trade=on_trade, places_orders=True), Lambda)
 
 
 def test_a_class_that_has_names_of_helpers_for_its_own_does_not_trade() -> None:

@@ -75,7 +75,7 @@ def test_a_refusal_that_a_lambda_does_not_catch_is_an_error_of_its_callback() ->
 
 def test_helpers_cannot_be_used_before_the_instance_exists() -> None:
     class Early(meltica.Lambda):
-        trades = True
+        places_orders = True
 
     subject = Early()
     for use in (lambda: subject.buy("BTC-USDT", 1), lambda: subject.trading, subject.pnl):
@@ -105,13 +105,13 @@ def test_a_class_that_does_not_trade_has_no_helpers_of_trading() -> None:
     assert host.stop()
     assert faults == [
         "self.buy is not available: no method of Quiet uses it, so the lambda does not trade; "
-        "set `trades = True` in the class"
+        "set `places_orders = True` in the class"
     ]
 
 
 def test_a_lambda_that_trades_needs_no_events() -> None:
     class Timed(meltica.Lambda):
-        def on_order_filled(self, order: meltica.Order, fill: meltica.Fill) -> None: ...
+        def on_order_filled(self, order: meltica.Order, fill: meltica.Fill | None) -> None: ...
 
     host = Core().host("thread")
     add_instance(host, Timed, id="x", scope={"p": "*"}).start()
