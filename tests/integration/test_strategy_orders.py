@@ -127,8 +127,12 @@ async def test_all_orders_are_cancelled(world: StrategyWorld) -> None:
     subject = await _started(world)
     placed = [world.call(lambda price=price: subject.buy(BTC, 1, price)) for price in (99, "99.10")]
     world.wait(lambda: _names(subject).count("acknowledged") == 2)
-    world.call(subject.cancel_all)
-    assert [each.pending_cancel for each in placed] == [True, True]
+
+    def cancel_all() -> list[bool]:
+        subject.cancel_all()
+        return [each.pending_cancel for each in placed]
+
+    assert world.call(cancel_all) == [True, True]
     world.wait(lambda: _names(subject).count("cancelled") == 2)
     assert [each.state for each in placed] == [OrderState.CANCELLED] * 2
 
