@@ -246,7 +246,7 @@ fn symbols_beyond_the_limit_are_left_out_and_named() {
 
 #[test]
 fn symbols_that_were_left_out_are_admitted_once_there_is_room() {
-    let pools = Pools::new(700_000);
+    let pools = Pools::new(600_000);
     let dispatcher = Dispatcher::new(Arc::clone(&pools));
     let (greedy, other) = (provider("claims-retry"), provider("claims-leaving"));
     let routes = vec![route(other, Kind::Trade, None, 0)];
