@@ -29,6 +29,8 @@ pub enum Rank {
     Commands,
     /// The end of the process, held while it is logged.
     Ending,
+    /// Whether a host's thread has started, held while it starts and is registered.
+    Thread,
     /// Any other lock. A thread that holds one requests no other lock of the binding.
     Leaf,
 }

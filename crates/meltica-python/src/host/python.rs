@@ -8,7 +8,7 @@ use crate::core::CoreShared;
 use crate::errors::{CapacityError, LambdaError};
 use crate::filter::Filters;
 use crate::instance::{InstanceShared, Keep, Plan, PyInstance};
-use crate::locks::Lock;
+use crate::locks::{Lock, Rank};
 use meltica_core::bus::{DEFAULT_POLICIES, OverflowPolicy, Policies, QueueOptions};
 use meltica_core::dispatch::{Route, RouteKey};
 use meltica_core::event::Kind;
@@ -152,7 +152,7 @@ impl PyHost {
 impl PyHost {
     pub fn new(core: &Arc<CoreShared>, shared: Arc<HostShared>) -> Self {
         let core = Arc::clone(core);
-        Self { shared, core, thread: Lock::leaf(Thread::None) }
+        Self { shared, core, thread: Lock::new(Rank::Thread, Thread::None) }
     }
 
     /// Reserves an instance's slots and makes it; starts the host's thread if this is the first.
