@@ -7,6 +7,7 @@ import pytest
 
 from meltica.model.enums import Mode
 from meltica.persistence.lock import GatewayLock
+from meltica.trading.operator import Act
 from meltica.trading.risk.scopes import GLOBAL, Scope
 from tests.support.risk import BTC
 from tests.support.trading_world import TradingWorld
@@ -39,12 +40,11 @@ def test_a_strategy_is_notified_of_an_account_that_is_lost_and_found(world: Trad
 @pytest.mark.parametrize("scope", [GLOBAL, Scope.provider("p")], ids=["global", "provider"])
 def test_a_strategy_is_notified_of_a_halt_and_its_end(world: TradingWorld, scope: Scope) -> None:
     world.wait_for_changes(1)
-    with world.desk.lock:
-        world.risk.halt(scope, "enough", "me", world.desk.clock())
+    act = Act("me", "enough")
+    world.operate(lambda operator: operator.halt(scope, act))
     assert world.wait_for_changes(2)[1:] == [("p", False, "halted: operator: enough")]
     assert world.call(lambda: world.trader.trading) == (False, "halted: operator: enough")
-    with world.desk.lock:
-        world.risk.resume(scope, "me", world.desk.clock())
+    world.operate(lambda operator: operator.resume(scope, act))
     assert world.wait_for_changes(3)[2:] == [("p", True, None)]
 
 
