@@ -143,7 +143,7 @@ def test_a_start_that_holds_the_interpreter_can_be_stopped(project: Project) -> 
     project.nothing_left()
 
 
-def test_a_start_that_sleeps_does_not_delay_the_stop(project: Project) -> None:
+def test_a_start_that_sleeps_is_named_and_does_not_delay_the_stop(project: Project) -> None:
     prepare(project, "__import__('time').sleep(3600)", start=True)
     gateway = project.launch()
     try:
@@ -151,6 +151,7 @@ def test_a_start_that_sleeps_does_not_delay_the_stop(project: Project) -> None:
         gateway.signal(signal.SIGTERM)
         assert gateway.ended(BOUND) == 3
         assert last_line(gateway) == {"event": "stopped", "left_behind": ["lambdas"], "exit_code": 3}
+        assert any("instance greedy is stuck: its start was stopped" in text for text in messages(gateway))
     finally:
         gateway.kill()
     project.nothing_left()

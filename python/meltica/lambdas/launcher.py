@@ -37,6 +37,8 @@ T = TypeVar("T")
 
 ABORTED_START_SECONDS = 2.5
 """How long a shutdown waits for starts that it aborted."""
+ABORTED_RUN_SECONDS = 0.5
+"""How long the run of such a start may take to stop. A callback that is interrupted may take it twice."""
 SILENT_SECONDS = 0.2
 """How long a start waits for accounts before it says so."""
 REPORT_SECONDS = 1.0
@@ -198,7 +200,7 @@ class Launcher:
         host = instance.host
 
         def end() -> None:
-            if not run.stop(1.0):
+            if not run.stop(ABORTED_RUN_SECONDS):
                 text = (
                     "instance %s is stuck: its start was stopped, but a callback on its host does not return"
                 )
