@@ -1,10 +1,11 @@
-"""A gateway for the tests of the control plane."""
+"""A gateway for the tests of the control plane, and the lock of one for those of trading."""
 
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 import pytest
 
+from meltica.persistence.lock import GatewayLock
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from tests.support import gateway, venue
 from tests.support.provider_world import policy, script, world
@@ -133,3 +134,13 @@ def control(config: Path, cluster: EmbeddedPostgres) -> Generator[gateway.Runnin
     """A gateway that is shared by the tests of a module."""
     with gateway.database(cluster) as dsn, gateway.running(config, dsn) as running:
         yield running
+
+
+@pytest.fixture(name="lock")
+async def _lock(database_url: str) -> AsyncGenerator[GatewayLock]:
+    """The lock of a gateway, held."""
+    lock = GatewayLock(database_url)
+    await lock.acquire()
+    await lock.claim()
+    yield lock
+    await lock.release()

@@ -1,7 +1,7 @@
 """Repeated fills, old balances, amendments that cross fills, bad rows, and orders that waited too long."""
 
 import threading
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -60,15 +60,6 @@ def start(world: TradingWorld) -> TradingWorld:
     world.desk.connect("p", Mode.LIVE, world.lossy)
     world.start()
     return world
-
-
-@pytest.fixture(name="lock")
-async def _lock(database_url: str) -> AsyncGenerator[GatewayLock]:
-    lock = GatewayLock(database_url)
-    await lock.acquire()
-    await lock.claim()
-    yield lock
-    await lock.release()
 
 
 @pytest.fixture(name="worlds")

@@ -1,6 +1,6 @@
 """The list of faults: each kind is listed while it lasts, and is gone when it is over."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import Generator
 from decimal import Decimal
 
 import psycopg
@@ -17,17 +17,13 @@ BTC = "BTC-USDT"
 
 
 @pytest.fixture(name="world")
-async def _world(database_url: str) -> AsyncGenerator[TradingWorld]:
-    lock = GatewayLock(database_url)
-    await lock.acquire()
-    await lock.claim()
+def _world(database_url: str, lock: GatewayLock) -> Generator[TradingWorld]:
     world = TradingWorld(database_url, lock)
     world.lossy = LossyAccount(world.account)
     world.desk.connect("p", Mode.LIVE, world.lossy)
     world.start()
     yield world
     world.close()
-    await lock.release()
 
 
 def wait_for_faults(world: TradingWorld, *kinds: FaultKind) -> list[TradingFault]:

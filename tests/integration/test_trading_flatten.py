@@ -1,6 +1,6 @@
 """Flattening a scope, and orders that the database has lost."""
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import Generator
 from decimal import Decimal
 
 import psycopg
@@ -21,15 +21,6 @@ from tests.support.trading_world import IDS, PaperVenue, TradingWorld
 
 ACT = Act("alice", "too hot")
 ACTIONS = "select action, subject, acted_by, reason from operator_actions order by id"
-
-
-@pytest.fixture(name="lock")
-async def _lock(database_url: str) -> AsyncGenerator[GatewayLock]:
-    lock = GatewayLock(database_url)
-    await lock.acquire()
-    await lock.claim()
-    yield lock
-    await lock.release()
 
 
 @pytest.fixture(name="world")

@@ -1,6 +1,6 @@
 """The last check of orders and amendments that wait in the account, as for a connection."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import psycopg
@@ -16,17 +16,13 @@ from tests.support.trading_world import TradingWorld
 
 
 @pytest.fixture(name="world")
-async def _world(database_url: str) -> AsyncGenerator[TradingWorld]:
-    lock = GatewayLock(database_url)
-    await lock.acquire()
-    await lock.claim()
+def _world(database_url: str, lock: GatewayLock) -> Generator[TradingWorld]:
     world = TradingWorld(database_url, lock)
     world.lossy = LossyAccount(world.account)
     world.desk.connect("p", Mode.LIVE, world.lossy)
     world.start()
     yield world
     world.close()
-    await lock.release()
 
 
 def admit(world: TradingWorld, *, on: bool) -> None:

@@ -1,6 +1,6 @@
 """Requests and answers that get lost, late or overtaken: no order is sent twice, and no fill is missed."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import Generator
 from typing import Any
 
 import psycopg
@@ -14,10 +14,7 @@ from tests.support.trading_world import TradingWorld
 
 
 @pytest.fixture(name="world")
-async def _world(database_url: str) -> AsyncGenerator[TradingWorld]:
-    lock = GatewayLock(database_url)
-    await lock.acquire()
-    await lock.claim()
+def _world(database_url: str, lock: GatewayLock) -> Generator[TradingWorld]:
     world = TradingWorld(database_url, lock)
     world.lossy = LossyAccount(world.account)
     world.desk.connect("p", Mode.LIVE, world.lossy)
@@ -26,7 +23,6 @@ async def _world(database_url: str) -> AsyncGenerator[TradingWorld]:
     ids = world.lossy.requests["submit"]
     assert len(ids) == len(set(ids)), "an order was sent twice"
     world.close()
-    await lock.release()
 
 
 def machine(world: TradingWorld, order: Any) -> OrderMachine:

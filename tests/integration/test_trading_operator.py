@@ -1,6 +1,6 @@
 """What operators do to trading: it acts, and is recorded with who did it and why."""
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import Generator
 from decimal import Decimal
 
 import psycopg
@@ -20,15 +20,6 @@ from tests.support.trading_world import TradingWorld
 ACT = Act("alice", "too hot")
 INSTANCE = Scope(HaltScope.INSTANCE, "a")
 ACTIONS = "select action, subject, acted_by, reason from operator_actions order by id"
-
-
-@pytest.fixture(name="lock")
-async def _lock(database_url: str) -> AsyncGenerator[GatewayLock]:
-    lock = GatewayLock(database_url)
-    await lock.acquire()
-    await lock.claim()
-    yield lock
-    await lock.release()
 
 
 @pytest.fixture(name="world")

@@ -1,6 +1,6 @@
 """Orders from a strategy through risk, the database and an account, and their reports back."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import Generator
 from decimal import Decimal
 from typing import Any
 
@@ -14,15 +14,11 @@ from tests.support.trading_world import TradingWorld
 
 
 @pytest.fixture(name="world")
-async def _world(database_url: str) -> AsyncGenerator[TradingWorld]:
-    lock = GatewayLock(database_url)
-    await lock.acquire()
-    await lock.claim()
+def _world(database_url: str, lock: GatewayLock) -> Generator[TradingWorld]:
     world = TradingWorld(database_url, lock)
     world.start()
     yield world
     world.close()
-    await lock.release()
 
 
 def rows(world: TradingWorld, query: str) -> list[tuple[Any, ...]]:

@@ -1,7 +1,7 @@
 """What happens to orders while a gateway is away: at a restart, at a reconnect, and without the database."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -17,15 +17,6 @@ from tests.support.commit_proxy import Cut, commit_proxy
 from tests.support.trading_world import PaperVenue, TradingWorld
 
 StartWorld = Callable[[], TradingWorld]
-
-
-@pytest.fixture(name="lock")
-async def _lock(database_url: str) -> AsyncGenerator[GatewayLock]:
-    lock = GatewayLock(database_url)
-    await lock.acquire()
-    await lock.claim()
-    yield lock
-    await lock.release()
 
 
 class Gateways:

@@ -1,6 +1,6 @@
 """What a strategy reads of its trading: fees, PnL, and whether orders go out."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import Generator
 from decimal import Decimal
 
 import pytest
@@ -14,15 +14,11 @@ from tests.support.trading_world import TradingWorld
 
 
 @pytest.fixture(name="world")
-async def _world(database_url: str) -> AsyncGenerator[TradingWorld]:
-    lock = GatewayLock(database_url)
-    await lock.acquire()
-    await lock.claim()
+def _world(database_url: str, lock: GatewayLock) -> Generator[TradingWorld]:
     world = TradingWorld(database_url, lock)
     world.start()
     yield world
     world.close()
-    await lock.release()
 
 
 def test_a_strategy_is_notified_when_orders_begin_to_go_out(world: TradingWorld) -> None:

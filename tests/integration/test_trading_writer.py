@@ -49,15 +49,6 @@ class World(NamedTuple):
             return connection.execute(statement.encode()).fetchall()
 
 
-@pytest.fixture(name="lock")
-async def _lock(database_url: str) -> AsyncGenerator[GatewayLock]:
-    lock = GatewayLock(database_url)
-    await lock.acquire()
-    await lock.claim()
-    yield lock
-    await lock.release()
-
-
 @pytest.fixture(name="world")
 async def _world(database_url: str, lock: GatewayLock) -> AsyncGenerator[World]:
     async with await Database.open(database_url) as database:
