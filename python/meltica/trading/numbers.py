@@ -48,7 +48,7 @@ def decimal(name: str, value: object) -> Decimal:
     return number
 
 
-def nanoseconds(name: str, seconds: object) -> int:
+def nanoseconds_of(name: str, seconds: object) -> int:
     """Returns a duration of at most 366 days in nanoseconds. Raises OrderRefused, rule `invalid_order`."""
     number = decimal(name, seconds)
     if number > MOST_SECONDS:

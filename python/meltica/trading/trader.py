@@ -27,7 +27,7 @@ from meltica.trading.client_ids import ClientOrderIds
 from meltica.trading.desk import Desk
 from meltica.trading.effects import Callback
 from meltica.trading.gate import INSTANCE_STOPPING, LEDGER_FROZEN
-from meltica.trading.numbers import nanoseconds, plain, price_of, quantity_for, quantity_of, tag_of
+from meltica.trading.numbers import nanoseconds_of, plain, price_of, quantity_for, quantity_of, tag_of
 from meltica.trading.order import OrderRecord, Owner, PositionKey
 from meltica.trading.positions import Positions
 from meltica.trading.risk.approved import OrderRequest
@@ -126,7 +126,7 @@ class InstanceTrader:
             post_only=post_only,
             reduce_only=reduce_only,
         )
-        expires_at = None if expires_in is None else now + nanoseconds("expires_in", expires_in)
+        expires_at = None if expires_in is None else now + nanoseconds_of("expires_in", expires_in)
         tag = tag_of(tag)
         with self._desk.lock:
             approved = self._risk.approve(request, self._market, now)

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from meltica.errors import OrderRefused
-from meltica.trading.numbers import decimal, nanoseconds, plain, tag_of
+from meltica.trading.numbers import decimal, nanoseconds_of, plain, tag_of
 
 
 class Slow(Decimal):
@@ -38,6 +38,6 @@ def test_a_subclass_of_str_becomes_a_str() -> None:
 
 
 def test_durations_fit_the_clock() -> None:
-    assert nanoseconds("expires_in", 366 * 24 * 3600) == 366 * 24 * 3600 * 10**9
+    assert nanoseconds_of("expires_in", 366 * 24 * 3600) == 366 * 24 * 3600 * 10**9
     with pytest.raises(OrderRefused, match="at most 31622400 seconds"):
-        nanoseconds("expires_in", 366 * 24 * 3600 + 1)
+        nanoseconds_of("expires_in", 366 * 24 * 3600 + 1)
