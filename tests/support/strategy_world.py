@@ -25,7 +25,7 @@ UID = uuid4()
 SCOPE = {"p": (BTC,)}
 
 
-class _Venues:
+class Venues:
     """The one venue, which is connected."""
 
     def fault(self, provider: str, mode: Mode) -> str | None:
@@ -52,9 +52,7 @@ class StrategyWorld:
         self.core = _core.Core()
         self.host = self.core.host("thread")
         self.producer = self.core.producer("p")
-        self.instances = Instances(
-            world.trading, world.positions, world.market, IDS, timings, _Venues(), _uid
-        )
+        self.instances = Instances(world.trading, world.positions, world.market, IDS, timings, Venues(), _uid)
         self._trades = 0
 
     @property

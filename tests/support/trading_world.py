@@ -16,6 +16,7 @@ from meltica.model.fills import Fill
 from meltica.model.trader import Order
 from meltica.persistence.database import Database
 from meltica.persistence.lock import GatewayLock
+from meltica.persistence.postgres.server import wait_until
 from meltica.persistence.stores.trading.halts import HaltStore
 from meltica.persistence.stores.trading.loaders import TradingLoader
 from meltica.persistence.stores.trading.writer import GroupCommitWriter
@@ -222,6 +223,10 @@ class TradingWorld:
         """Waits until the strategy received callbacks of these names, in this order, beside others."""
         with self._called:
             assert self._called.wait_for(lambda: _contains(self.names, list(names)), PATIENCE), self.names
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Waits until a condition holds, which a callback of the strategy may change."""
+        assert wait_until(condition, PATIENCE)
 
     @property
     def names(self) -> list[str]:

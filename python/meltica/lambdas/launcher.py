@@ -300,4 +300,5 @@ def trading_spec(spec: "LambdaSpec") -> TradingSpec:
         dry_run=spec.dry_run,
         on_stop=spec.on_stop,
         risk=spec.risk,
+        inventory=spec.inventory,
     )

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from meltica.lambdas.base import MAX_PAYLOAD
+from meltica.model.trader import Inventory
 from meltica.validation.models import masked
 from meltica.validation.units import format_duration
 
@@ -27,6 +28,8 @@ class LambdaSpec:
     on_stop: Literal["cancel", "keep"] = "cancel"
     risk: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The limits that were given, by the keys of the config file; validated."""
+    inventory: Mapping[tuple[str, str], Inventory] = field(default_factory=dict[tuple[str, str], Inventory])
+    """(provider, symbol) -> the coins that it takes over."""
     policies: Mapping[str, str] = field(default_factory=dict[str, str])
     buffer_size: int = 1024
     extension_payload_cap: int = MAX_PAYLOAD

@@ -300,8 +300,9 @@ class TradingPort(Protocol):
     async def ready(self, trader: Trader) -> None:
         """Waits until each provider of the scope is reconciled and orders of an earlier run are handled.
 
-        With `cancel` they have been seen ended, with `keep` they are handed over. Waits without a limit; the
-        caller cancels it.
+        With `cancel` they have been seen ended, with `keep` they are handed over. The inventory is then in
+        the positions. Waits without a limit; the caller cancels it. Raises ConfigError for an inventory that
+        exceeds what is of no instance, or differs from the one that was moved before.
         """
         ...
 

@@ -20,7 +20,15 @@ from meltica.model.symbols import ANY, canonical
 from meltica.simulator.paper.settings import PaperSettings
 from meltica.trading.risk.limits import InstanceRiskLimits, RiskLimits, missing_for_live
 from meltica.validation.models import fault, nested, read_texts
-from meltica.validation.section import MAX_BUFFER, AdapterSettings, Name, Positive, Section, words
+from meltica.validation.section import (
+    MAX_BUFFER,
+    AdapterSettings,
+    Amount,
+    Name,
+    Positive,
+    Section,
+    words,
+)
 
 
 def _empty() -> Any:
@@ -99,6 +107,15 @@ Symbol = Annotated[str, AfterValidator(_symbol)]
 Symbols = Annotated[tuple[Symbol, ...], BeforeValidator(words), AfterValidator(_symbols)]
 
 
+class InventoryEntry(Section):
+    """Coins of the account that a lambda takes over: those of no lambda become its position."""
+
+    quantity: Amount = Field(gt=0)
+    """In the base currency."""
+    price: Amount = Field(gt=0)
+    """What a coin cost, in the quote currency: the profit of the lambda is measured from it."""
+
+
 class LambdaEntry(Section):
     """A lambda: an instance of a strategy with its own id, config and scope."""
 
@@ -118,6 +135,8 @@ class LambdaEntry(Section):
     """What a stop does with its open orders: `cancel`, or `keep` them for the next start."""
     risk: InstanceRiskLimits = InstanceRiskLimits()
     """Limits of the lambda's orders."""
+    inventory: dict[Name, dict[Symbol, InventoryEntry]] = {}
+    """Provider -> symbol -> the coins that the lambda takes over at its first start."""
     policies: dict[str, str] = {}
     """Kind -> overflow policy of its queue; overrides the strategy's `policies`."""
     buffer_size: int | None = Field(default=None, ge=1, le=MAX_BUFFER)
@@ -134,6 +153,22 @@ class LambdaEntry(Section):
     def _check_scope(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         if not value:
             raise fault("expected at least one provider with its symbols, saw none")
+        return value
+
+    @field_validator("inventory")
+    @classmethod
+    def _check_inventory(
+        cls, value: dict[str, dict[str, InventoryEntry]], info: ValidationInfo
+    ) -> dict[str, dict[str, InventoryEntry]]:
+        scope: Mapping[str, tuple[str, ...]] = info.data.get("scope", {})
+        outside = [
+            f"{symbol} at {provider}"
+            for provider, symbols in value.items()
+            for symbol in symbols
+            if symbol == ANY or not {symbol, ANY} & set(scope.get(provider, ()))
+        ]
+        if outside and "scope" in info.data:
+            raise fault(f"expected symbols of the lambda's `scope`, saw {', '.join(outside)}")
         return value
 
     @field_validator("policies")

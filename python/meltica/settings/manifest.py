@@ -12,6 +12,7 @@ from meltica.errors import ConfigError, LambdaDefinitionError, LambdaLoadError, 
 from meltica.lambdas.instances import LAMBDAS, start_faults
 from meltica.lambdas.loader import load, resolve
 from meltica.lambdas.spec import LambdaSpec
+from meltica.model.trader import Inventory
 from meltica.providers.spec import ProviderSpec
 from meltica.settings.entries import LambdaEntry
 from meltica.validation.models import Loc, Locations, faults, mapping, read_texts
@@ -49,6 +50,11 @@ def lambda_specs(settings: "Settings", folder: Path) -> dict[str, LambdaSpec]:
             dry_run=entry.dry_run,
             on_stop=entry.on_stop,
             risk=entry.risk.model_dump(by_alias=True, exclude_unset=True),
+            inventory={
+                (provider, symbol): Inventory(quantity=coins.quantity, price=coins.price)
+                for provider, symbols in entry.inventory.items()
+                for symbol, coins in symbols.items()
+            },
             policies=entry.policies,
             buffer_size=_or(entry.buffer_size, settings.eventbus.buffer_size),
             extension_payload_cap=settings.eventbus.extension_payload_cap_bytes,

@@ -116,6 +116,8 @@ class Balances:
         self.mode = mode
         self._lines: dict[Currency, _Line] = {}
         self._booked: set[tuple[str, EntryKind, str, str]] = set()
+        self._inventories: dict[tuple[str, str], dict[str, Decimal]] = {}
+        """Provider and id of an inventory -> its entries by currency."""
 
     # From rows
 
@@ -139,6 +141,11 @@ class Balances:
     def restore_booked(self, provider: str, kind: EntryKind, id: str, currency: str) -> None:
         """Marks an entry of a restored sum as booked, because it may be reported again."""
         self._booked.add((provider, kind, id, currency))
+
+    def restore_inventory(self, provider: str, id: str, currency: str, amount: Decimal) -> None:
+        """Marks an entry of an inventory as booked; the restored sums include it."""
+        self.restore_booked(provider, EntryKind.INVENTORY, id, currency)
+        self._inventories.setdefault((provider, id), {})[currency] = amount
 
     # What happens
 
@@ -228,7 +235,12 @@ class Balances:
             if self.book(entry):
                 self._move(key.owner, key.provider, currency, amount, None)
                 entries.append(entry)
+                self._inventories.setdefault((key.provider, id), {})[currency] = entry.amount
         return entries
+
+    def inventory(self, provider: str, id: str) -> dict[str, Decimal]:
+        """Returns the entries of an inventory by currency; empty if it was not moved."""
+        return self._inventories.get((provider, id), {})
 
     def foreign_order(self, provider: str, order: OrderSnapshot) -> None:
         """Records a report of an order that is of no instance. While open, it holds a part of the balance."""

@@ -3,7 +3,7 @@
 Between `open` and the first callback of a run:
 
 1. Orders of an earlier run that are still open are cancelled and seen ended, or with `keep` handed over.
-2. The accounts of the scope are reconciled.
+2. The accounts of the scope are reconciled, and the inventory of the instance is moved to its positions.
 3. The trader begins to receive reports. What the strategy missed before is read from the database: fills and
    ends after the report that its checkpoint names. A strategy that saves and has no checkpoint yet missed all
    of them, one that does not save only those after its last run.
@@ -24,6 +24,7 @@ from meltica.persistence.stores.trading.rows import CheckpointRow
 from meltica.trading.client_ids import ClientOrderIds
 from meltica.trading.desk import Desk
 from meltica.trading.history import Missed, missed
+from meltica.trading.inventory import take_over
 from meltica.trading.order import Owner
 from meltica.trading.positions import Positions
 from meltica.trading.risk.limits import InstanceRiskLimits
@@ -146,10 +147,15 @@ class Instances:
         return trader
 
     async def ready(self, trader: Trader) -> None:
-        """Waits until the scope is reconciled and orders of an earlier run are handled; see the module."""
+        """Waits until the scope is reconciled and orders of an earlier run are handled; see the module.
+
+        Raises ConfigError for an inventory that cannot be moved.
+        """
         run = self._runs[trader]
         while self._wait_for(run) is not None:
             await asyncio.sleep(POLL)
+        with self._desk.lock:
+            take_over(self._desk, run.owner, run.spec)
         run.until = run.trader.attach()
         while True:
             try:

@@ -61,11 +61,15 @@ class Pending:
         """Adds an amendment, which leaves after the commit."""
         self._batch.amendments.append((machine, requested_at))
 
+    def moved(self, position: Position) -> None:
+        """Adds the row of a position, as it will be at the commit."""
+        self._moved[position.key] = position
+
     def filled(self, record: OrderRecord, effect: BookFill, position: Position) -> None:
         """Adds a fill, which is a report, and the position after it."""
         self.last_report += 1
         self.fills[record.owner.mode] += 1
-        self._moved[record.position_key] = position
+        self.moved(position)
         row = fill_row(record, effect.fill, self.last_report, recovered=effect.recovered)
         self._batch.rows += [row, fill_event(row)]
 

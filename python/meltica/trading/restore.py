@@ -24,6 +24,7 @@ async def restore(desk: Desk, loader: TradingLoader, timings: TimingsOf) -> None
     ledger = await loader.ledger()
     watermarks = await loader.watermarks()
     entries = await _entries(loader, watermarks)
+    inventories = await loader.inventories()
     open_orders = await loader.open_orders()
     ended = await loader.ended_orders(desk.clock() - KEPT_FOR)
     executions = _by_order(await loader.fills([row.id for row in (*open_orders, *ended)]))
@@ -44,6 +45,9 @@ async def restore(desk: Desk, loader: TradingLoader, timings: TimingsOf) -> None
         for row in entries:
             balances = desk.accounts.balances[row.mode]
             balances.restore_booked(row.provider, row.kind, row.venue_id, row.currency)
+        for row in inventories:
+            balances = desk.accounts.balances[row.mode]
+            balances.restore_inventory(row.provider, row.venue_id, row.currency, row.amount)
         for row in watermarks:
             desk.accounts.restore_mark(row)
         for risk in desk.risks.values():

@@ -19,7 +19,9 @@ from meltica.adapters.base import Adapter
 from meltica.adapters.fake.adapter import FakeAdapter
 from meltica.errors import ConfigError
 from meltica.lambdas.definition import CALLBACKS
+from meltica.lambdas.launcher import trading_spec
 from meltica.lambdas.loader import load as load_strategy
+from meltica.model.trader import Inventory
 from meltica.settings import Loaded, Settings, check_lambdas, load, shipped
 from meltica.settings.entries import LambdaEntry, ProviderEntry
 from meltica.settings.environment import OTHERS, layer
@@ -83,6 +85,23 @@ def test_limits_have_three_scopes_and_reach_the_specs(folder: Path) -> None:
     shown = cast(Any, loaded.shown())
     assert shown["providers"]["p"]["risk"]["maxOpenOrders"] == 7
     assert (shown["lambdas"]["a"]["onStop"], shown["lambdas"]["a"]["risk"]["capital"]) == ("keep", "1000")
+
+
+def test_an_inventory_has_a_price_and_reaches_the_spec(folder: Path) -> None:
+    loaded = config(
+        folder,
+        """\
+        providers: {p: {adapter: fake}}
+        lambdas:
+          a:
+            strategy: large-trades
+            scope: {p: "*"}
+            inventory: {p: {BTC/USDT: {quantity: 0.5, price: "60000"}}}
+        """,
+    )
+    wanted = Inventory(quantity=Decimal("0.5"), price=Decimal(60000))
+    assert loaded.lambdas["a"].inventory == {("p", "BTC-USDT"): wanted}
+    assert trading_spec(loaded.lambdas["a"]).inventory == {("p", "BTC-USDT"): wanted}
 
 
 class _Real(FakeAdapter):

@@ -173,6 +173,11 @@ class TradingLoader:
         ).format(columns(LedgerEntryRow))
         return await fetch(self._database, LedgerEntryRow, query, [provider, mode, since])
 
+    async def inventories(self) -> list[LedgerEntryRow]:
+        """Returns the ledger entries of all inventories, each of which is moved once."""
+        query = SQL("select {} from ledger_entries where kind = 'inventory'").format(columns(LedgerEntryRow))
+        return await fetch(self._database, LedgerEntryRow, query)
+
     async def opened_accounts(self, mode: Mode) -> set[str]:
         """Returns the providers whose opening is booked."""
         query = SQL(
