@@ -14,7 +14,6 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, LiteralString
 from uuid import uuid4
 
@@ -26,6 +25,7 @@ from psycopg.pq import TransactionStatus
 from meltica.errors import ChangeInDoubt, DatabaseError, DatabaseUnavailable, LockNotHeld
 from meltica.persistence.database import Database, error_text
 from meltica.persistence.lock import PROOF, Epoch, GatewayLock, check_proof
+from meltica.persistence.round_trip import round_trip
 from meltica.persistence.stores.outbox import EventRow
 from meltica.persistence.stores.trading.halts import ACTIVE_HALTS, ActiveHalt
 from meltica.persistence.stores.trading.rows import (
@@ -47,12 +47,15 @@ _ROW_ERRORS = ("22", "23", "54")
 """SQLSTATE classes of errors that a row causes: data, integrity, limits."""
 _UNENCODABLE = (ValueError, TypeError, OverflowError)
 _HALTS: LiteralString = "(select json_agg(halt)::text from (" + ACTIVE_HALTS + ") halt)"
+_PROOF = PROOF.encode()
 _NUMBERED = b"""numbered as (
     insert into commits (writer, number) values (%s, %s)
     on conflict (writer) do update set number = excluded.number, committed_at = excluded.committed_at
 )"""
-_SESSION = b"pg_backend_pid(), now(), " + _HALTS.encode()
-_TERMINATE = "select pg_terminate_backend(pid) from pg_stat_activity where pid = %s and xact_start = %s"
+_SESSION = b"pg_backend_pid(), now()::text, " + _HALTS.encode()
+_TERMINATE = (
+    "select pg_terminate_backend(pid) from pg_stat_activity where pid = %s and xact_start = %s::timestamptz"
+)
 _WAIT = "insert into commits (writer, number) values (%s, 0) on conflict (writer) do nothing"
 _CHECK: LiteralString = "select epoch, xmin::text, " + _HALTS + " from gateway"
 
@@ -97,7 +100,7 @@ class _Attempt:
     new: dict[type[Row], list[Row]] = field(default_factory=dict[type[Row], list[Row]])
     failures: list[Failure] = field(default_factory=list[Failure])
     halts: list[ActiveHalt] = field(default_factory=list[ActiveHalt])
-    session: tuple[int, datetime] | None = None
+    session: tuple[int, str] | None = None
     """The process of the server, and the start of the transaction."""
     committing: bool = False
 
@@ -218,7 +221,7 @@ class GroupCommitWriter:
                     if attempt.groups:
                         await write(connection, attempt, epoch)
                         attempt.committing = True
-                        await connection.execute("COMMIT")
+                        await round_trip(connection, [(b"COMMIT", ())])
                     else:
                         await _read_halts(connection, attempt, epoch)
                 finally:
@@ -246,19 +249,18 @@ class GroupCommitWriter:
     async def _write(self, connection: AsyncConnection, attempt: _Attempt, epoch: Epoch) -> None:
         """Writes all rows by one statement."""
         try:
-            parameters = [self._parameter(rows) for rows in attempt.groups.values()]
+            parameters = [self._encode(rows) for rows in attempt.groups.values()]
         except _UNENCODABLE as error:
             raise _RowRefused from error
+        start = [str(self._id).encode(), b"%d" % attempt.number]
         statement = statement_of(tuple(attempt.groups), _NUMBERED, _SESSION)
-        # Nothing is awaited inside, so that all statements leave with one synchronization: between statements
-        # that are not synchronized yet, the server would wait for a suspended gateway without a limit.
-        async with connection.pipeline():
-            await connection.execute("BEGIN")
-            written = await connection.execute(statement, [self._id, attempt.number, *parameters])
-            # The last one, because it keeps other gateways waiting.
-            proof = await connection.execute(PROOF)
-        check_proof(await proof.fetchone(), epoch)
-        self._record(attempt, attempt.groups, await written.fetchone())
+        # One synchronization: between statements that are not synchronized yet, the server would wait for a
+        # suspended gateway without a limit. The proof is the last one, because other gateways wait for it.
+        _, written, proof = await round_trip(
+            connection, [(b"BEGIN", ()), (statement, [*start, *parameters]), (_PROOF, ())]
+        )
+        check_proof(None if proof is None else (int(proof[0] or 0), proof[1] or ""), epoch)
+        self._record(attempt, attempt.groups, written)
 
     async def _write_careful(self, connection: AsyncConnection, attempt: _Attempt, epoch: Epoch) -> None:
         """Writes each table in savepoints, and leaves out what depends on a row that failed."""
@@ -327,7 +329,7 @@ class GroupCommitWriter:
         """Records what a statement returned: its session, the active halts, and which rows are new."""
         assert written is not None
         pid, started, halts, *keys = written
-        attempt.session = pid, started
+        attempt.session = int(pid), started
         attempt.halts = _active_halts(halts)
         for kind, text in zip((kind for kind in groups if TABLES[kind].new), keys, strict=True):
             new = {tuple(key) for key in msgspec.json.decode(text or "[]")}
