@@ -51,7 +51,6 @@ SECOND = 10**9
 MARGIN = 300 * SECOND
 """How much earlier than an order its fills are looked for: clocks of venues differ from ours."""
 
-_IN_FLIGHT = frozenset({OrderState.PENDING, OrderState.UNKNOWN})
 _AMENDED = {CallbackKind.AMENDED: True, CallbackKind.AMEND_REJECTED: False}
 
 
@@ -281,7 +280,7 @@ class Desk:
                     self.carry_out(machine, machine.tick(now))
                 elif record.state.is_final:
                     self.orders.end(machine)
-                if record.state in _IN_FLIGHT:
+                if machine.is_in_flight:
                     self.orders.watch(machine)
                     in_flight[record.owner.mode] |= currencies_of(record.provider, record.symbol)
             for record in self.orders.forget_old(now):

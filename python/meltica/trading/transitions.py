@@ -182,6 +182,12 @@ class Transitions:
         )
 
     @property
+    def is_in_flight(self) -> bool:
+        """Whether the order may move balances unseen. Once its end was reported, it does not."""
+        uncertain = self.record.state in (OrderState.PENDING, OrderState.UNKNOWN)
+        return uncertain and self._ending is None
+
+    @property
     def has_left(self) -> bool:
         """Whether the order was sent, or perhaps was by an earlier run."""
         return self._left_at is not None
