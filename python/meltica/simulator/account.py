@@ -227,7 +227,8 @@ class SimulatedAccount(Account):
 
 
 def _existing(order: OrderSnapshot | None) -> OrderSnapshot:
-    assert order is not None, "the venue keeps its last orders"
+    if order is None:
+        raise OutcomeUnknown("timeout", "the venue has forgotten the order before it answered")
     return order
 
 
