@@ -6,7 +6,7 @@ F is the cost of one call of an empty bound method from C.
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from meltica.bench.hosts import callbacks, latency, replay
 from meltica.bench.memory import bytes_per
 from meltica.bench.rivals import asyncio_latency, asyncio_queue, deque
 from meltica.bench.timing import Measure, floor_ns, process
+from meltica.bench.trading import approve, buy, load, report
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def rows(session: Path | None = None, only: str = "") -> list[Benchmark]:
     if recorded is not None:
         every += _session_rows(recorded)
     every += [*_depth_rows(recorded or mix), *_callback_rows(), *_latency_rows(), *_venue_rows()]
-    every += [*_start_up_rows(), *_gateway_rows()]
+    every += [*_trading_rows(), *_start_up_rows(), *_gateway_rows()]
     return [row for row in every if only.casefold() in row.name.casefold()]
 
 
@@ -161,6 +162,19 @@ def _venue_rows() -> Iterator[Benchmark]:
     yield Benchmark(name, lambda: _core.benchmark("order"), 500)
     name = "an event of a synthetic market of 10 symbols, into a queue: trade, ticker, book of 25"
     yield Benchmark(name, lambda: _core.benchmark("market"), 1000)
+
+
+def _trading_rows() -> Iterator[Benchmark]:
+    yield Benchmark("buy() with every limit of risk, CPU of its thread", buy, 15_000)
+    yield Benchmark("risk: approve an order, CPU of its thread", approve, 10_000)
+    yield Benchmark("report of a fill -> callback, CPU on all threads", report)
+    for rate in (100, 1000):
+        at, run = f"at {rate:,}/s, embedded PostgreSQL, account in this process", cache(partial(load, rate))
+        yield Benchmark(f"buy() -> committed -> venue, p50 {at}", lambda run=run: run().sent_p50, 2e6)
+        yield Benchmark(f"buy() -> committed -> venue, p99 {at}", lambda run=run: run().sent_p99)
+        yield Benchmark(f"fill at the venue -> callback, p50 {at}", lambda run=run: run().reported_p50)
+    name = "an order with its fill, 64 in flight, embedded PostgreSQL: elapsed"
+    yield Benchmark(name, lambda: load(None).elapsed, 1e6)
 
 
 def _gateway_rows() -> Iterator[Benchmark]:

@@ -51,10 +51,7 @@ class GatewayCost:
 
 def measure() -> GatewayCost:
     """Starts and stops a gateway twice in a temporary directory."""
-    # In /tmp when run as root, because another user, who cannot enter root's directories, runs PostgreSQL.
-    folder = Path(tempfile.mkdtemp(prefix="meltica-bench-", dir="/tmp" if os.geteuid() == 0 else None))
-    folder.chmod(0o755)
-    try:
+    with temporary_folder() as folder:
         (folder / "first.py").write_text(STRATEGY)
         (folder / "config.yaml").write_text(CONFIG)
         with _serving(folder) as (_, first):
@@ -66,6 +63,16 @@ def measure() -> GatewayCost:
             process.send_signal(signal.SIGTERM)
             process.wait(PATIENCE)
             return GatewayCost(first, second, time.monotonic() - started_at, memory)
+
+
+@contextmanager
+def temporary_folder() -> Generator[Path]:
+    """Yields a folder in which PostgreSQL can run."""
+    # In /tmp when run as root, because another user, who cannot enter root's directories, runs PostgreSQL.
+    folder = Path(tempfile.mkdtemp(prefix="meltica-bench-", dir="/tmp" if os.geteuid() == 0 else None))
+    folder.chmod(0o755)
+    try:
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -10,8 +10,9 @@ from click.testing import CliRunner, Result
 
 from meltica import _core, bench
 from meltica.adapters.replay import sample
-from meltica.bench import memory
+from meltica.bench import memory, trading, trading_world
 from meltica.cli import cli
+from meltica.errors import OrderRefused
 from tests.conftest import replay
 
 
@@ -29,6 +30,9 @@ def invoke(*arguments: str) -> Result:
         ("event -> 1 callback", {"budget_ratio", "ok"}),
         ("replay of recorded trades", {"budget_ns", "ok"}),
         ("16 instances, shared host", {"budget_ns", "ok"}),
+        ("buy() with every limit", {"budget_ns", "ok"}),
+        ("approve an order", {"budget_ns", "ok"}),
+        ("report of a fill", set[str]()),
         ("conflate 1,000 symbols", set[str]()),
         ("500 full queues", set[str]()),
         ("python -c pass", set[str]()),
@@ -111,6 +115,20 @@ def test_first_sight_of_symbols_is_measured() -> None:
     every, worst = _core.benchmark_first_sight(50, 2)
     assert every > 0
     assert worst >= 1
+
+
+@pytest.mark.parametrize(("rate", "in_flight"), [(100, 1), (None, 4)])
+def test_orders_under_load_are_measured(rate: int | None, in_flight: int) -> None:
+    measured = trading.load(rate, seconds=0.5, in_flight=in_flight)
+    assert 0 < measured.sent_p50 <= measured.sent_p99
+    assert 0 < measured.reported_p50 <= measured.reported_p99
+    assert measured.elapsed > 0
+
+
+def test_a_refused_order_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(trading_world.LIMITS, "maxOrderSize", "0.0001")
+    with pytest.raises(OrderRefused):
+        trading.load(100, seconds=0.5)
 
 
 @pytest.mark.parametrize("what", ["instance", "symbol"])
