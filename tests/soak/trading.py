@@ -31,7 +31,7 @@ from meltica.persistence.postgres.server import wait_until
 from tests.soak import trader
 from tests.soak.gateway import supervised
 from tests.soak.trading_faults import TradingFaults, TradingScene
-from tests.soak.trading_ledger import disagreements
+from tests.soak.trading_ledger import State, disagreements
 from tests.support.serving import free_port, project
 from tests.support.venues import KEY, SECRET, Venue
 
@@ -106,6 +106,7 @@ class TradingSoak:
         self._scene = scene
         self._report = report
         self._faults = TradingFaults(scene, random.Random(seed), pace)
+        self._agreed: dict[str, State] = {}
 
     def run(self, seconds: float) -> Traded:
         """Runs rounds until `seconds` have passed and each fault was injected, or a fault is found."""
@@ -126,7 +127,7 @@ class TradingSoak:
         """Kills the gateway `count` times at random moments; compares after every few of them."""
         began = time.monotonic()
         while self.traded.rounds * KILLS < count and not self.traded.faults:
-            self._round(["kill_gateway"] * KILLS)
+            self._round(["kill_while_trading"] * KILLS)
             self.traded.rounds += 1
         self.traded.seconds = time.monotonic() - began
         self.traded.injected = self._faults.injected
@@ -167,11 +168,12 @@ class TradingSoak:
         return reports
 
     def _compare(self, reports: dict[str, dict[str, Any]]) -> None:
-        self._scene.venue.fault(quiet=True, behavior={"transient_error": 0, "disconnect_chance": 0})
+        calm = {"transient_error": 0, "disconnect_chance": 0, "latency_max": "0s"}
+        self._scene.venue.fault(quiet=True, behavior=calm)
         found: list[str] = []
 
         def agree() -> bool:
-            found[:] = disagreements(self._scene.server.dsn, self._scene.venue)
+            found[:] = disagreements(self._scene.server.dsn, self._scene.venue, self._agreed)
             return not found
 
         # The last commit may still run.

@@ -15,6 +15,8 @@ from tests.support.serving import Gateway, Project, frozen
 from tests.support.venues import Venue
 
 STARTS = 10
+START_SECONDS = 90.0
+"""How long the lambdas may take until they trade."""
 FEES = (
     {"maker": "0.001", "taker": "0.001"},
     {"maker": "0.001", "taker": "0.001", "currency": "base"},
@@ -189,6 +191,14 @@ class TradingFaults:
         self._scene.gateway.signal(signal.SIGKILL)
         self._restart()
 
+    def kill_while_trading(self) -> None:
+        """Kills the gateway at a random moment after some further orders."""
+        target = self._posts() + self._random.randint(1, 30)
+        if not wait_until(lambda: self._posts() >= target, START_SECONDS):
+            raise AssertionError(f"the lambdas do not trade: {self._scene.gateway.tail()}")
+        self.pause(0.0, 0.5)
+        self.kill_gateway()
+
     def kill_both(self) -> None:
         """Kills PostgreSQL and the gateway."""
         self.kill_database()
@@ -198,6 +208,10 @@ class TradingFaults:
         """Stops the gateway in an orderly way and starts it again."""
         self._scene.gateway.signal(signal.SIGTERM)
         self._restart()
+
+    def _posts(self) -> int:
+        # All of them were sent once, so the answer has nothing but their number.
+        return self._scene.venue.get("/v1/requests?least=2")["total"]
 
     def _restart(self) -> None:
         self._scene.gateway.ended()
