@@ -8,6 +8,9 @@ import pytest
 
 import meltica
 from meltica import OrderState
+from meltica.persistence.stores.trading.rows import HaltScope
+from meltica.trading.operator import Act
+from meltica.trading.risk.scopes import Scope
 from tests.support.risk import BTC
 from tests.support.strategy_world import StrategyWorld, strategy_world
 
@@ -201,3 +204,26 @@ async def test_what_happened_while_it_was_stopped_is_delivered_once_and_before_e
             assert subject.notes[0][0] == "load"
             assert [each.client_order_id for each in world.call(subject.orders)] == [kept.client_order_id]
             await world.stop()
+
+
+class Controlled(Sees):
+    """Notes what risk blocks."""
+
+    def on_risk_control(self, control: meltica.RiskControl) -> None:
+        shown = (control.strategy_id, control.provider, control.symbol, control.status, control.breach_type)
+        self.notes.append((*shown, control.reason, control.kill_switch_engaged, bool(self.trading)))
+
+
+async def test_halts_are_events_of_the_strategy(world: StrategyWorld) -> None:
+    await world.start(Controlled)
+    scope = Scope(HaltScope.INSTANCE, "s")
+    world.world.operate(lambda operator: operator.halt(scope, Act("alice", "prices look wrong")))
+    triggered = ("s", "p", BTC, "TRIGGERED", "operator", "prices look wrong", True, False)
+    subject = world.run.subject
+    assert isinstance(subject, Controlled)
+    world.wait(lambda: triggered in subject.notes)
+    world.world.operate(lambda operator: operator.resume(scope, Act("alice", "they are right")))
+    cleared = ("s", "p", BTC, "CLEARED", "operator", "prices look wrong", False, True)
+    world.wait(lambda: cleared in subject.notes)
+    assert world.errors() == 0
+    await world.stop()

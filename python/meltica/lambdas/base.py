@@ -175,10 +175,11 @@ class Lambda(TradingMethods):
         """
 
     def on_risk_control(self, control: "RiskControl", /) -> None:
-        """Called when a risk check of a venue trips or clears. Subscribes to `RiskControl`.
+        """Called when risk begins or ceases to block orders of this lambda: `TRIGGERED`, then `CLEARED`.
 
-        Only an adapter can publish it. Halts by Meltica's own risk limits arrive as `on_trading_changed`, and
-        orders that these refuse raise OrderRefused.
+        `breach_type` is `operator` or the limit that halted a scope of the lambda, `breaker_open` while the
+        circuit breaker pauses it, or `feed_lag` while orders that would rest are refused. Subscribes to
+        `RiskControl`, so it is also called for what an adapter publishes.
         """
 
     def on_extension(self, extension: "Extension", /) -> None:

@@ -7,7 +7,15 @@ from typing import NoReturn
 from meltica.errors import OrderRefused
 from meltica.model.fills import Fill
 from meltica.model.symbols import canonical
-from meltica.model.trader import OnOrder, OnTradingChanged, Order, PnlView, PositionView, TradingStatus
+from meltica.model.trader import (
+    OnOrder,
+    OnRiskControl,
+    OnTradingChanged,
+    Order,
+    PnlView,
+    PositionView,
+    TradingStatus,
+)
 
 ZERO = Decimal(0)
 
@@ -22,6 +30,8 @@ class NoTrader:
         self.on_callback: OnOrder = _ignore
         """Never called."""
         self.on_trading_changed: OnTradingChanged = _ignore
+        """Never called."""
+        self.on_risk_control: OnRiskControl = _ignore
         """Never called."""
 
     def place(self, *_: object, **__: object) -> NoReturn:

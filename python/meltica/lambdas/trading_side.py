@@ -18,7 +18,8 @@ from meltica.lambdas.definition import overridden
 from meltica.lambdas.logs import ErrorLog
 from meltica.lambdas.no_trader import NoTrader
 from meltica.lambdas.payload import encode
-from meltica.model.trader import Order, Trader, TradingPort, TradingSpec
+from meltica.lambdas.risk_control import risk_control
+from meltica.model.trader import Order, RiskNotice, Trader, TradingPort, TradingSpec
 
 if TYPE_CHECKING:
     from meltica._core import Instance
@@ -60,6 +61,7 @@ class TradingSide:
         trader = self._trader = port.open(replace(spec, saves=self._saves), self._instance.post)
         trader.on_callback = self._on_order
         trader.on_trading_changed = self._on_trading_changed
+        trader.on_risk_control = self._on_risk_control
         self._subject._trader = trader  # pyright: ignore[reportPrivateUsage]
 
     async def ready(self) -> None:
@@ -147,6 +149,11 @@ class TradingSide:
 
     def _on_trading_changed(self, provider: str, on: bool, why: str | None) -> None:
         self._call("on_trading_changed", self._subject.on_trading_changed, provider, on, why)
+
+    def _on_risk_control(self, notice: RiskNotice) -> None:
+        if overridden(type(self._subject), Lambda, ["on_risk_control"]):
+            control = risk_control(self._subject.id, notice)
+            self._call("on_risk_control", self._subject.on_risk_control, control)
 
     def _call(self, name: str, callback: Callable[..., None], *arguments: object) -> None:
         """Calls a callback; an exception of it is logged with its name."""

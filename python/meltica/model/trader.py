@@ -163,6 +163,28 @@ OnTradingChanged = Callable[[str, bool, str | None], None]
 """Receives a provider, whether orders go out there now, and why not."""
 
 
+class RiskNotice(NamedTuple):
+    """What risk has begun, or ceased, to block for an instance."""
+
+    provider: str
+    symbol: str
+    """What it is about; the first of the scope where it is about all of it."""
+    status: Literal["TRIGGERED", "CLEARED"]
+    rule: str
+    """The rule that halted a scope, `operator`, `breaker_open` or `feed_lag`."""
+    reason: str
+    halted: bool
+    """Whether a halt is in force now: only orders that reduce pass."""
+    breaker_open: bool
+    """Whether the circuit breaker pauses orders now."""
+    metrics: Mapping[str, str]
+    time: int
+
+
+OnRiskControl = Callable[[RiskNotice], None]
+"""Receives what risk has begun, or ceased, to block."""
+
+
 class Trader(Protocol):
     """What one instance trades through. Its methods are called in the instance's callbacks and never wait."""
 
@@ -172,6 +194,8 @@ class Trader(Protocol):
     """
     on_trading_changed: OnTradingChanged
     """Calls the strategy when orders begin or cease to go out at a provider. As `on_callback`."""
+    on_risk_control: OnRiskControl
+    """Calls the strategy when risk begins or ceases to block its orders. As `on_callback`."""
 
     def place(
         self,

@@ -39,6 +39,7 @@ from meltica.trading.kept_orders import KeptOrders
 from meltica.trading.order import OrderRecord, Owner
 from meltica.trading.pending import Batch, Pending
 from meltica.trading.positions import Positions
+from meltica.trading.risk.controls import RiskControls
 from meltica.trading.risk.market import Market
 from meltica.trading.risk.risk import Risk
 from meltica.trading.risk.stored import risk_rows
@@ -95,6 +96,7 @@ class Desk:
         """Called on trading's loop when prices of further symbols are needed."""
         self.gate = Gate()
         self.changes = TradingChanges()
+        self.controls = RiskControls(risks, market)
         self.risks = risks
         self.positions = positions
         self.market = market
@@ -290,6 +292,7 @@ class Desk:
             self.silent += silent
             texts += [f"{provider}: the stream did not report an order in time" for provider, _ in silent]
             self.changes.check(self.obstacle_of)
+            self.controls.check(now)
         for text in texts:
             log.error("%s", text)
         self.wake()

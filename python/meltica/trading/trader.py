@@ -17,10 +17,12 @@ from meltica.model.symbols import ANY, canonical
 from meltica.model.trader import (
     Number,
     OnOrder,
+    OnRiskControl,
     OnTradingChanged,
     Order,
     PnlView,
     PositionView,
+    RiskNotice,
     TradingStatus,
 )
 from meltica.trading.client_ids import ClientOrderIds
@@ -87,8 +89,10 @@ class InstanceTrader:
         self._stopping = False
         self.on_callback: OnOrder = _ignore
         """Calls the strategy about an order."""
-        self.on_trading_changed: OnTradingChanged = _ignore_trading
+        self.on_trading_changed: OnTradingChanged = _ignore
         """Calls the strategy when orders begin or cease to go out."""
+        self.on_risk_control: OnRiskControl = _ignore
+        """Calls the strategy when risk begins or ceases to block its orders."""
 
     def place(
         self,
@@ -275,12 +279,14 @@ class InstanceTrader:
         """Begins to receive the callbacks of the orders; returns the last report before them."""
         with self._desk.lock:
             self._desk.changes.watch(self._owner, self._scope, self.receive_trading)
+            self._desk.controls.watch(self._owner, self._scope, self.receive_risk)
         return self._desk.attach(self._owner, self.receive)
 
     def detach(self) -> None:
         """Ends the callbacks. None of the orders leaves any more."""
         with self._desk.lock:
             self._desk.changes.forget(self._owner)
+            self._desk.controls.forget(self._owner)
         self._desk.detach(self._owner)
 
     def stop_orders(self) -> None:
@@ -307,6 +313,10 @@ class InstanceTrader:
     def receive_trading(self, provider: str, on: bool, why: str | None) -> None:
         """Passes to the instance whether orders go out at a provider. Called under trading's lock."""
         self._deliver(lambda: self.on_trading_changed(provider, on, why))
+
+    def receive_risk(self, notice: RiskNotice) -> None:
+        """Passes to the instance what risk blocks. Called under trading's lock."""
+        self._deliver(lambda: self.on_risk_control(notice))
 
     def _apply(self, callback: Callback, report: int) -> None:
         """Updates the order, then calls the strategy. Runs between two callbacks of the instance."""
@@ -418,11 +428,7 @@ class InstanceTrader:
         return quantity_of(instrument, quantity, may_round=may_round)
 
 
-def _ignore(_name: str, _order: Order, _fill: Fill | None, _reason: str | None) -> None:
-    return None
-
-
-def _ignore_trading(_provider: str, _on: bool, _why: str | None) -> None:
+def _ignore(*_: object) -> None:
     return None
 
 

@@ -11,7 +11,7 @@ from meltica.errors import OrderRefused
 from meltica.model.enums import OrderType, Side, TimeInForce
 from meltica.model.instruments import Instrument
 from meltica.trading.exact import ZERO
-from meltica.trading.risk.market import Market, rate
+from meltica.trading.risk.market import Market, Quote, rate
 from meltica.trading.risk.scopes import Lane
 
 _MOST = Decimal("1E28")
@@ -234,11 +234,17 @@ def check_market(lane: Lane, market: Market, now: int, *, rests: bool, reduce_on
         age = (now - quote.fresh_until(0)) // 1_000_000
         most = limits.stale_ns // 1_000_000
         refuse(Rule.MARKET_STALE, f"the latest data of {listing.symbol} is {age} ms old", age, most)
-    if rests and limits.max_lag_ns is not None and (quote.lag is None or quote.lag > limits.max_lag_ns):
+    if rests and limits.max_lag_ns is not None and lags(lane, quote):
         lag = None if quote.lag is None else quote.lag // 1_000_000
         text = f"the feed of {listing.symbol} lags by {'an unknown time' if lag is None else f'{lag} ms'}"
         refuse(Rule.FEED_LAG, text, lag, limits.max_lag_ns // 1_000_000)
     return reference
+
+
+def lags(lane: Lane, quote: Quote) -> bool:
+    """Returns whether a feed lags by more than the limit, or by an unknown time: no order may rest then."""
+    most = lane.limits.max_lag_ns
+    return most is not None and (quote.lag is None or quote.lag > most)
 
 
 def check_band(lane: Lane, instrument: Instrument, price: Decimal, reference: Decimal) -> None:
