@@ -70,7 +70,7 @@ class FakeMarket:
         self, symbol: str, bid: str | int, ask: str | int, *, provider: str = "p", time: int = START
     ) -> Quote:
         """Sets bid and ask of a symbol."""
-        quote = Quote(bid=Decimal(bid), ask=Decimal(ask), event_time=time)
+        quote = Quote(bid=Decimal(bid), ask=Decimal(ask), top_time=time)
         self.quotes[provider, symbol] = quote
         return quote
 

@@ -108,7 +108,7 @@ class Load:
         return len(self.calling) / (time.perf_counter() - start)
 
     def _place(self) -> None:
-        if self._world.market.quotes["p", BTC].event_time < clock.now() - 10**9:
+        if self._world.market.quotes["p", BTC].top_time < clock.now() - 10**9:
             self._world.quote()
         try:
             self._world.trader.place(Side.BUY, BTC, "0.1", "100.01")

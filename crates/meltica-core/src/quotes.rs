@@ -1,8 +1,9 @@
 //! The latest prices of a symbol and the state of its connection, for checks of orders.
 //!
-//! Prices are exact. A price that may be outdated is absent:
-//! - while the feed is stale, all prices are, and those from before the loss do not come back;
-//! - while the book is stale, bid and ask are, until the next book or ticker.
+//! Prices are exact, and each has the time of the event that stated it. A price that may be outdated is absent:
+//! - a ticker and a book state both bid and ask: a side without a price removes the former one;
+//! - a bid that is not below the ask of the same event removes both, until the next ticker or book;
+//! - a notice about the book removes both as well, and one about the feed removes all prices.
 //!
 //! # Times
 //! The wall clock may be set at any time, in either direction. So the times are those of the clock of the caller, which
@@ -11,7 +12,7 @@
 mod connection;
 
 use crate::decimal::Decimal;
-use crate::event::{Book, Event, Nanos, Payload, PriceLevel, Side};
+use crate::event::{Book, Event, Nanos, Payload, PriceLevel, Side, StaleReason};
 pub use connection::{Connection, FeedLag};
 
 /// One reading of two clocks.
@@ -30,61 +31,86 @@ impl Reading {
     }
 }
 
-/// The latest prices of one symbol at one provider.
-#[derive(Debug, Default)]
-pub struct Quote {
+/// Best bid and ask, as one event stated them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Top {
     /// Best bid.
     pub bid: Option<Decimal>,
     /// Best ask.
     pub ask: Option<Decimal>,
-    /// Price of the last trade.
-    pub last: Option<Decimal>,
-    /// When the latest event was received, on the caller's clock; `None` before the first, and while the feed is stale.
-    pub time: Option<Nanos>,
+    /// When the event was received, on the caller's clock.
+    pub time: Nanos,
+    /// Whether a complete book has these prices, so that no event means no change.
+    pub is_of_book: bool,
+}
+
+/// Price of the last trade, as a trade or a ticker stated it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Last {
+    /// The price.
+    pub price: Decimal,
+    /// When the event was received, on the caller's clock.
+    pub time: Nanos,
+}
+
+/// The latest prices of one symbol at one provider.
+#[derive(Debug, Default)]
+pub struct Quote {
+    /// Bid and ask, unless they are crossed or may be outdated.
+    pub top: Option<Top>,
+    /// The last price, unless it may be outdated.
+    pub last: Option<Last>,
+    /// Whether the bid reached the ask: no price is usable then.
+    pub is_crossed: bool,
     /// Whether the book is complete.
-    pub is_synced: bool,
+    is_synced: bool,
     book: Book,
-    /// The number of the last ticker.
-    ticker: u64,
 }
 
 impl Quote {
     /// Takes an event of the symbol, and at most `depth` levels of a book.
     pub fn observe(&mut self, event: &Event, depth: usize, clocks: Reading) {
-        let header = event.header();
+        let time = clocks.at(event.header().received_time);
         match &event.payload {
-            Payload::Trade(trade) => self.last = Some(trade.price),
+            Payload::Trade(trade) => self.last = Some(Last { price: trade.price, time }),
             Payload::Ticker(ticker) => {
-                // What this one leaves out may have changed with one that was missed.
-                if header.provider_seq != self.ticker + 1 {
-                    (self.last, self.bid, self.ask) = (None, None, None);
-                }
-                self.ticker = header.provider_seq;
-                self.last = ticker.last.or(self.last);
-                self.bid = ticker.bid.or(self.bid);
-                self.ask = ticker.ask.or(self.ask);
+                self.last = ticker.last.map(|price| Last { price, time }).or(self.last);
+                self.set_top(ticker.bid, ticker.ask, time);
             }
             Payload::Book(book) => {
                 self.book.copy_top(book, depth);
-                let best = |levels: &[PriceLevel]| levels.first().and_then(|level| price(book, *level));
-                (self.bid, self.ask) = (best(&book.bids), best(&book.asks));
                 self.is_synced = true;
+                let [bid, ask] = self.best();
+                self.set_top(bid, ask, time);
+                self.is_synced = !self.is_crossed;
             }
+            Payload::BookGap(_) => self.lose_book(),
             Payload::MarketStale(reason) => {
-                self.mark_stale(reason.is_of_feed());
-                return;
+                self.lose_book();
+                self.is_crossed |= *reason == StaleReason::Crossed;
+                if reason.is_of_feed() {
+                    self.last = None;
+                }
             }
-            _ => return,
+            _ => {}
         }
-        self.time = Some(clocks.at(header.received_time));
     }
 
-    fn mark_stale(&mut self, is_lost: bool) {
+    fn set_top(&mut self, bid: Option<Decimal>, ask: Option<Decimal>, time: Nanos) {
+        let is_of_book = self.is_synced && [bid, ask] == self.best();
+        self.is_crossed = bid.zip(ask).is_some_and(|(bid, ask)| bid >= ask);
+        self.top = (!self.is_crossed).then_some(Top { bid, ask, time, is_of_book });
+    }
+
+    fn lose_book(&mut self) {
         self.is_synced = false;
-        (self.bid, self.ask) = (None, None);
-        if is_lost {
-            (self.last, self.time) = (None, None);
-        }
+        self.top = None;
+    }
+
+    /// Returns bid and ask of the book.
+    fn best(&self) -> [Option<Decimal>; 2] {
+        let book = &self.book;
+        [&book.bids, &book.asks].map(|side| side.first().and_then(|level| price(book, *level)))
     }
 
     /// Returns the quantity that an order of `side` meets at `limit` or better, within the kept levels; `None` without a

@@ -15,7 +15,7 @@ use meltica_core::decimal::Decimal;
 use meltica_core::event::{Nanos, Side};
 use meltica_core::names::{ProviderId, SymbolId};
 use pyo3::prelude::*;
-use source::{Clock, Provider, Source};
+use source::{Clock, Prices, Provider, Source};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -115,13 +115,15 @@ impl Drop for Ended {
     }
 }
 
-/// Bid, ask, last price, time of the last event, whether the book is complete, when the connection delivered anything,
-/// and the lag of the feed.
+/// Bid, ask, last price, times of bid and ask and of the last price, whether a complete book has that bid and ask,
+/// whether they are crossed, when the connection delivered anything, and the lag of the feed.
 type QuoteTuple<'py> = (
     Option<Bound<'py, PyAny>>,
     Option<Bound<'py, PyAny>>,
     Option<Bound<'py, PyAny>>,
     Nanos,
+    Nanos,
+    bool,
     bool,
     Nanos,
     Option<Nanos>,
@@ -191,18 +193,28 @@ impl PyQuotes {
         Ok(())
     }
 
-    /// Returns the latest prices of a symbol: (bid, ask, last, time, synced, connected, lag).
+    /// Returns the latest prices of a symbol:
+    /// (bid, ask, last, time of bid and ask, time of last, of a book, crossed, connected, lag).
+    ///
+    /// Bid and ask have one time, because each event states both. A time without a price is 0. While bid and ask are
+    /// crossed, both are None.
     ///
     /// None before its first event, while its feed is stale, and for a symbol that is not watched.
     fn quote<'py>(&self, py: Python<'py>, provider: &str, symbol: &str) -> PyResult<Option<QuoteTuple<'py>>> {
         let shared = &*self.shared;
         let Some(source) = shared.find(provider, symbol) else { return Ok(None) };
         source.observe(shared.core.dispatcher.watermark(), shared.clock);
-        let Some(prices) = source.prices() else { return Ok(None) };
+        let Prices { top, last, is_crossed } = source.prices();
+        if top.is_none() && last.is_none() && !is_crossed {
+            return Ok(None);
+        }
         let (connected_at, lag) = source.provider().check(shared.clock.now());
         let number = |price: Option<Decimal>| price.map(|price| py_decimal(py, price)).transpose();
-        let (bid, ask, last) = (number(prices.bid)?, number(prices.ask)?, number(prices.last)?);
-        Ok(Some((bid, ask, last, prices.time, prices.is_synced, connected_at, lag)))
+        let (bid, ask) = (number(top.and_then(|top| top.bid))?, number(top.and_then(|top| top.ask))?);
+        let (top_at, is_of_book) = top.map_or((0, false), |top| (top.time, top.is_of_book));
+        let last_at = last.map_or(0, |last| last.time);
+        let last = number(last.map(|last| last.price))?;
+        Ok(Some((bid, ask, last, top_at, last_at, is_of_book, is_crossed, connected_at, lag)))
     }
 
     /// Returns the quantity that an order of `side` meets at `limit` or better, within the best 128 levels.

@@ -149,8 +149,12 @@ class Quotes:
         """
     def quote(
         self, provider: str, symbol: str
-    ) -> tuple[Decimal | None, Decimal | None, Decimal | None, int, bool, int, int | None] | None:
-        """Returns the latest prices of a symbol: (bid, ask, last, time, synced, connected, lag).
+    ) -> tuple[Decimal | None, Decimal | None, Decimal | None, int, int, bool, bool, int, int | None] | None:
+        """Returns the latest prices of a symbol:
+        (bid, ask, last, time of bid and ask, time of last, of a book, crossed, connected, lag).
+
+        Bid and ask have one time, because each event states both. A time without a price is 0. While bid and ask are
+        crossed, both are None.
 
         None before its first event, while its feed is stale, and for a symbol that is not watched.
         """

@@ -128,7 +128,8 @@ def test_real_money_needs_consent_and_limits_at_the_provider(
     )
     with pytest.raises(ConfigError, match="states its limits itself"):
         config(folder, f"providers: {{p: {{adapter: real, live: true}}}}\n{lambdas}")
-    limits = "{maxPositionSize: 1, maxNotionalValue: 100, priceBandPercent: 1, maxDailyLoss: 5}"
+    limits = "{maxPositionSize: 1, maxNotionalValue: 9, priceBandPercent: 1, maxDailyLoss: 5"
+    limits += ", staleMarketSeconds: 2}"
     loaded = config(folder, f"providers: {{p: {{adapter: real, live: true, risk: {limits}}}}}\n{lambdas}")
     assert not loaded.lambdas["a"].dry_run
 

@@ -63,11 +63,11 @@ def test_a_quote_has_the_exact_prices_of_the_latest_events(world: World) -> None
     quote = world.quote()
     assert (quote.bid, quote.ask) == (Decimal("99.99"), Decimal("100.01"))
     assert quote.last == Decimal("100.10000000000000000001")
-    assert (quote.book_synced, quote.lag) == (True, None)
-    assert before - SECOND < quote.event_time <= clock.now()
+    assert (quote.of_book, quote.lag) == (True, None)
+    assert before - SECOND < quote.last_time <= quote.top_time <= clock.now()
     world.producer.publish("Ticker", BTC, {"bidPrice": "99.995", "lastPrice": "101"})
     quote = world.quote()
-    assert (quote.bid, quote.ask, quote.last) == (Decimal("99.995"), Decimal("100.01"), 101)
+    assert (quote.bid, quote.ask, quote.last) == (Decimal("99.995"), None, 101)
     assert world.market.quote("p", ETH) is None
     assert world.market.quote("q", BTC) is None
 
@@ -94,9 +94,9 @@ def test_after_a_disconnect_no_price_from_before_it_comes_back(world: World) -> 
     assert world.market.quote("p", BTC) is None
     world.trade("90")
     quote = world.quote()
-    assert (quote.bid, quote.ask, quote.last, quote.book_synced) == (None, None, 90, False)
+    assert (quote.bid, quote.ask, quote.last, quote.of_book) == (None, None, 90, False)
     world.book([("89", "1")], [("91", "1")])
-    assert (world.quote().bid, world.quote().book_synced) == (89, True)
+    assert (world.quote().bid, world.quote().of_book) == (89, True)
 
 
 def test_a_book_that_is_stale_has_no_prices(world: World) -> None:
@@ -109,7 +109,7 @@ def test_a_book_that_is_stale_has_no_prices(world: World) -> None:
         {"bids": [{"price": "102", "quantity": "1"}], "asks": [{"price": "101", "quantity": "1"}]},
     )
     quote = world.quote()
-    assert (quote.bid, quote.ask, quote.last, quote.book_synced) == (None, None, 100, False)
+    assert (quote.bid, quote.ask, quote.last, quote.crossed) == (None, None, 100, True)
 
 
 def test_a_quiet_symbol_stays_fresh_while_its_connection_delivers_and_not_when_it_is_frozen(
@@ -122,7 +122,7 @@ def test_a_quiet_symbol_stays_fresh_while_its_connection_delivers_and_not_when_i
     wait_until(lambda: clock.now() > read_at + SECOND // 4, "some time")
     world.trade("10", ETH)
     quiet = world.quote()
-    assert quiet.event_time == before.event_time
+    assert quiet.top_time == before.top_time
     assert quiet.connection_time >= read_at
     assert quiet.fresh_until(SECOND) >= read_at + SECOND
     # Frozen: however often it is read, the time stays.
@@ -130,7 +130,7 @@ def test_a_quiet_symbol_stays_fresh_while_its_connection_delivers_and_not_when_i
     wait_until(lambda: clock.now() > frozen_at + SECOND // 4, "some time")
     assert world.quote().connection_time == quiet.connection_time <= frozen_at
     # Without a complete book, no event does not mean no change.
-    assert world.quote(ETH).fresh_until(0) == world.quote(ETH).event_time
+    assert world.quote(ETH).fresh_until(0) == world.quote(ETH).last_time
 
 
 def test_reports_of_the_account_and_instruments_are_no_sign_of_life_of_the_market(world: World) -> None:
@@ -167,7 +167,7 @@ def test_the_lag_is_the_delay_of_the_feed_above_its_least_one(world: World) -> N
 def test_a_receive_time_in_the_future_or_after_a_set_clock_is_not_believed(world: World) -> None:
     for ahead in (-7200 * SECOND, 7200 * SECOND):
         world.trade("100", received_time=clock.now() + ahead)
-        assert world.quote().event_time <= clock.now()
+        assert world.quote().last_time <= clock.now()
 
 
 def test_symbols_are_watched_and_left_while_events_arrive(world: World) -> None:
@@ -221,6 +221,6 @@ def test_the_market_of_the_fake_venue(world: World) -> None:
         quote = world.quote()
         assert (quote.bid, quote.ask) == (book.bids[0].price, book.asks[0].price)
         assert quote.last is not None
-        assert quote.book_synced
+        assert quote.of_book
         total = sum(level.quantity for level in book.asks[:3])
         assert world.market.depth("p", BTC, Side.BUY, book.asks[2].price) == total

@@ -12,6 +12,7 @@ from meltica._core import Core
 from meltica.model.enums import Side
 from meltica.trading import clock
 from meltica.trading.market_view import MarketFeed
+from meltica.trading.risk.market import Quote
 
 KEYS = [(provider, symbol) for provider in ("model-p", "model-q") for symbol in ("BTC-USDT", "ETH-USDT")]
 Key = tuple[str, str]
@@ -27,11 +28,9 @@ keys = st.sampled_from(KEYS)
 class State:
     """What is known of a watched symbol."""
 
-    missed_tickers: bool
-    """Whether earlier tickers are unknown."""
     prices: dict[str, Decimal] = field(default_factory=dict[str, Decimal])
     book: tuple[Levels, Levels] | None = None
-    live: bool = False
+    crossed: bool = False
 
 
 class Model:
@@ -45,43 +44,38 @@ class Model:
 
     def watch(self, watched: set[Key]) -> None:
         """Watches other symbols."""
-        self.states = {
-            key: self.states.get(key) or State(missed_tickers=self.counts[key, "Ticker"] > 0)
-            for key in watched
-        }
+        self.states = {key: self.states.get(key) or State() for key in watched}
 
     def publish(self, key: Key, kind: str, payload: dict[str, Any]) -> None:
         """Takes an event that was published."""
         state = self.states.get(key)
         if state is None:
             return
-        if kind == "BookSnapshot" and payload["bids"] and payload["asks"]:
-            bids, asks = payload["bids"], payload["asks"]
-            if bids[0][0] >= asks[0][0]:
-                self.mark_stale(key, is_lost=False)
-                return
+        if kind == "Trade":
+            self.counts[key, kind] += 1
+            state.prices["last"] = payload["price"]
+            return
+        top = payload
+        if kind == "BookSnapshot":
+            sides = {"bid": payload["bids"], "ask": payload["asks"]}
+            top = {name: side[0][0] for name, side in sides.items() if side}
+        crossed = "bid" in top and "ask" in top and top["bid"] >= top["ask"]
+        if kind == "BookSnapshot" and crossed:
+            self.mark_stale(key, is_lost=False)
+            state.crossed = True
+            return
         self.counts[key, kind] += 1
-        state.live = True
+        state.crossed = crossed
+        last = {"last": state.prices["last"]} if "last" in state.prices else {}
+        state.prices = last | ({k: v for k, v in top.items() if k == "last"} if crossed else top)
         if kind == "BookSnapshot":
             state.book = payload["bids"], payload["asks"]
-            for name, side in zip(("bid", "ask"), state.book, strict=True):
-                state.prices.pop(name, None)
-                if side:
-                    state.prices[name] = side[0][0]
-        elif kind == "Ticker":
-            if state.missed_tickers:
-                state.missed_tickers = False
-                state.prices.clear()
-            state.prices |= payload
-        else:
-            state.prices["last"] = payload["price"]
 
     def mark_stale(self, key: Key, *, is_lost: bool) -> None:
         """Takes a notice."""
         state = self.states[key]
         state.book = None
         state.prices = {} if is_lost else {k: v for k, v in state.prices.items() if k == "last"}
-        state.live &= not is_lost
 
     def restart(self, provider: str) -> None:
         """Takes a disconnect: symbols with new events since the last one are stale."""
@@ -97,22 +91,20 @@ class Model:
         for key in KEYS:
             quote = market.quote(*key)
             state = self.states.get(key)
-            if state is None or not state.live:
+            if state is None:
                 assert quote is None
-            else:
-                assert quote is not None
-                assert {
-                    name: price
-                    for name in ("bid", "ask", "last")
-                    if (price := getattr(quote, name)) is not None
-                } == state.prices
-                assert quote.book_synced is (state.book is not None)
-                assert quote.event_time <= clock.now()
-                assert quote.connection_time <= clock.now()
+                state = State()
+            quote = quote or Quote()
+            assert {
+                name: price for name in ("bid", "ask", "last") if (price := getattr(quote, name)) is not None
+            } == state.prices
+            assert quote.crossed is state.crossed
+            assert not quote.of_book or state.book is not None
+            assert max(quote.top_time, quote.last_time, quote.connection_time) <= clock.now()
             for side, place in ((Side.BUY, 1), (Side.SELL, 0)):
                 for limit in map(Decimal, ("2", "5.55", "9.99")):
                     expected: Decimal | int | None = None
-                    if state is not None and state.book is not None:
+                    if state.book is not None:
                         expected = sum(
                             quantity
                             for price, quantity in state.book[place]

@@ -1,9 +1,9 @@
 //! Quotes and connections against plain models.
 
-use super::{Connection, FeedLag, Quote, Reading};
+use super::{Connection, FeedLag, Last, Quote, Reading, Top};
 use crate::decimal::Decimal;
 use crate::event::{
-    Book, Event, Header, Kind, Nanos, Payload, PriceLevel, Side, StaleReason, Ticker, Trade, VenueId,
+    Book, BookGap, Event, Header, Kind, Nanos, Payload, PriceLevel, Side, StaleReason, Ticker, Trade, VenueId,
 };
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{DepthClass, Pools};
@@ -80,36 +80,98 @@ fn observe(quote: &mut Quote, event: &Event) {
     quote.observe(event, 8, CLOCKS);
 }
 
+/// Bid, ask and last.
+fn prices(quote: &Quote) -> [Option<Decimal>; 3] {
+    let Quote { top, last, .. } = quote;
+    [top.and_then(|top| top.bid), top.and_then(|top| top.ask), last.map(|last| last.price)]
+}
+
+/// The same, of the texts of prices; `-` is absent.
+fn texts(texts: [&str; 3]) -> [Option<Decimal>; 3] {
+    texts.map(|text| text.parse().ok())
+}
+
 #[test]
-fn a_quote_is_exact_and_has_the_time_of_its_last_event() {
+fn prices_are_exact_and_each_has_the_time_of_the_event_that_stated_it() {
     let (mut source, mut quote) = (Source::new(), Quote::default());
-    assert_eq!(quote.time, None);
+    assert_eq!(prices(&quote), [None; 3]);
     observe(&mut quote, &source.trade(100));
-    assert_eq!((quote.last, quote.bid, quote.time), (Some(decimal("100")), None, Some(6 * SECOND + 1)));
+    assert_eq!(quote.last, Some(Last { price: decimal("100"), time: 6 * SECOND + 1 }));
     observe(&mut quote, &source.book(&[(995, 10), (990, 5)], &[(1005, 3), (1010, 4)]));
-    assert_eq!((quote.bid, quote.ask), (Some(decimal("99.5")), Some(decimal("100.5"))));
-    assert_eq!((quote.is_synced, quote.time), (true, Some(6 * SECOND + 2)));
-    observe(&mut quote, &source.ticker([None, Some(99), None]));
-    assert_eq!(
-        (quote.bid, quote.ask, quote.last),
-        (Some(decimal("99")), Some(decimal("100.5")), Some(decimal("100")))
-    );
+    assert_eq!(prices(&quote), texts(["99.5", "100.5", "100"]));
+    assert_eq!(quote.top.map(|top| (top.time, top.is_of_book)), Some((6 * SECOND + 2, true)));
+    assert_eq!(quote.last.map(|last| last.time), Some(6 * SECOND + 1));
+    observe(&mut quote, &source.ticker([Some(101), Some(99), Some(102)]));
+    assert_eq!(prices(&quote), texts(["99", "102", "101"]));
+    assert_eq!(quote.top.map(|top| (top.time, top.is_of_book)), Some((6 * SECOND + 3, false)));
+    assert_eq!(quote.last.map(|last| last.time), Some(6 * SECOND + 3));
+}
+
+#[test]
+fn a_ticker_removes_the_side_that_it_leaves_out_and_keeps_the_last_price() {
+    let (mut source, mut quote) = (Source::new(), Quote::default());
+    observe(&mut quote, &source.ticker([Some(100), Some(99), Some(101)]));
+    observe(&mut quote, &source.ticker([None, None, Some(51)]));
+    assert_eq!(prices(&quote), texts(["-", "51", "100"]));
+    assert_eq!(quote.last.map(|last| last.time), Some(6 * SECOND + 1));
+    observe(&mut quote, &source.ticker([None, Some(50), None]));
+    assert_eq!(prices(&quote), texts(["50", "-", "100"]));
+}
+
+#[test]
+fn a_ticker_that_agrees_with_a_complete_book_is_of_the_book() {
+    let (mut source, mut quote) = (Source::new(), Quote::default());
+    let is_of_book = |quote: &Quote| quote.top.map(|top| top.is_of_book);
+    observe(&mut quote, &source.ticker([None, Some(99), Some(101)]));
+    assert_eq!(is_of_book(&quote), Some(false), "without a book");
+    observe(&mut quote, &source.book(&[(990, 10)], &[(1010, 3)]));
+    observe(&mut quote, &source.ticker([None, Some(98), Some(101)]));
+    assert_eq!(is_of_book(&quote), Some(false));
+    observe(&mut quote, &source.ticker([None, Some(99), Some(101)]));
+    assert_eq!(is_of_book(&quote), Some(true));
+    observe(&mut quote, &source.stale(StaleReason::Gap));
+    observe(&mut quote, &source.ticker([None, Some(99), Some(101)]));
+    assert_eq!(is_of_book(&quote), Some(false), "the book is not complete");
+}
+
+#[test]
+fn a_crossed_or_locked_ticker_or_book_has_no_prices_until_a_good_one() {
+    for (bid, ask) in [(102, 101), (101, 101)] {
+        let (mut source, mut quote) = (Source::new(), Quote::default());
+        observe(&mut quote, &source.ticker([Some(100), Some(99), Some(101)]));
+        observe(&mut quote, &source.ticker([None, Some(bid), Some(ask)]));
+        assert_eq!((quote.top, quote.is_crossed), (None, true));
+        observe(&mut quote, &source.trade(100));
+        assert!(quote.is_crossed, "a trade does not say what bid and ask are");
+        observe(&mut quote, &source.book(&[(990, 10)], &[(1010, 3)]));
+        assert!(!quote.is_crossed && quote.top.is_some());
+        observe(&mut quote, &source.book(&[(bid * 10, 10)], &[(ask * 10, 3)]));
+        assert_eq!((quote.top, quote.is_crossed), (None, true));
+        assert_eq!(quote.depth(Side::Buy, decimal("1000")), None);
+        observe(&mut quote, &source.ticker([None, Some(99), None]));
+        assert!(!quote.is_crossed && quote.top.is_some());
+    }
 }
 
 #[test]
 fn a_stale_book_has_no_prices_until_the_next_one() {
     let (mut source, mut quote) = (Source::new(), Quote::default());
-    observe(&mut quote, &source.trade(100));
-    observe(&mut quote, &source.book(&[(995, 10)], &[(1005, 3)]));
-    let time = quote.time;
-    observe(&mut quote, &source.stale(StaleReason::Gap));
-    assert_eq!((quote.bid, quote.ask, quote.last), (None, None, Some(decimal("100"))));
-    assert_eq!((quote.is_synced, quote.time), (false, time), "a notice has no market data");
-    assert_eq!(quote.depth(Side::Buy, decimal("1000")), None);
-    observe(&mut quote, &source.trade(101));
-    assert!(!quote.is_synced);
-    observe(&mut quote, &source.book(&[(995, 10)], &[]));
-    assert_eq!((quote.bid, quote.ask, quote.is_synced), (Some(decimal("99.5")), None, true));
+    let gap = |source: &mut Source| {
+        source.event(Kind::BookGap, Payload::BookGap(BookGap { expected: 1, received: 3 }))
+    };
+    for notice in [gap, |source: &mut Source| source.stale(StaleReason::Gap)] {
+        observe(&mut quote, &source.trade(100));
+        observe(&mut quote, &source.book(&[(995, 10)], &[(1005, 3)]));
+        let last = quote.last;
+        observe(&mut quote, &notice(&mut source));
+        assert_eq!((quote.top, quote.last), (None, last), "a notice has no market data");
+        assert_eq!(quote.depth(Side::Buy, decimal("1000")), None);
+        observe(&mut quote, &source.trade(101));
+        assert_eq!((quote.top, quote.depth(Side::Buy, decimal("1000"))), (None, None));
+        observe(&mut quote, &source.book(&[(995, 10)], &[]));
+        assert_eq!(prices(&quote), texts(["99.5", "-", "101"]));
+        assert_eq!(quote.depth(Side::Sell, decimal("1")), Some(decimal("0.1")));
+    }
 }
 
 #[test]
@@ -118,22 +180,10 @@ fn prices_from_before_a_loss_of_the_feed_do_not_come_back() {
         let (mut source, mut quote) = (Source::new(), Quote::default());
         observe(&mut quote, &source.ticker([Some(100), Some(99), Some(101)]));
         observe(&mut quote, &source.stale(reason));
-        assert_eq!(quote.time, None, "{reason:?}");
+        assert_eq!(prices(&quote), [None; 3], "{reason:?}");
         observe(&mut quote, &source.trade(50));
-        assert_eq!((quote.bid, quote.ask, quote.last), (None, None, Some(decimal("50"))));
-        assert!(quote.time.is_some());
+        assert_eq!(prices(&quote), texts(["-", "-", "50"]));
     }
-}
-
-#[test]
-fn what_a_ticker_leaves_out_is_unknown_after_a_missed_one() {
-    let (mut source, mut quote) = (Source::new(), Quote::default());
-    observe(&mut quote, &source.ticker([None, Some(99), Some(101)]));
-    observe(&mut quote, &source.ticker([None, Some(98), None]));
-    assert_eq!((quote.bid, quote.ask), (Some(decimal("98")), Some(decimal("101"))));
-    source.ticker([None, None, Some(102)]);
-    observe(&mut quote, &source.ticker([None, Some(97), None]));
-    assert_eq!((quote.bid, quote.ask), (Some(decimal("97")), None));
 }
 
 #[test]
@@ -186,10 +236,9 @@ fn a_connection_has_the_time_of_the_check_before_the_one_that_found_a_message() 
 enum Step {
     Trade(i64),
     Ticker([Option<i64>; 3]),
-    Book(bool),
+    /// Bid and ask.
+    Book([Option<i64>; 2]),
     Stale(StaleReason),
-    /// A ticker that was evicted.
-    MissedTicker,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -197,76 +246,74 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (1..9_i64).prop_map(Step::Trade),
         [price(), price(), price()].prop_map(Step::Ticker),
-        any::<bool>().prop_map(Step::Book),
+        [price(), price()].prop_map(Step::Book),
         select(&StaleReason::ALL[..]).prop_map(Step::Stale),
-        Just(Step::MissedTicker),
     ]
 }
 
-/// Returns the latest value in the steps after the last one that erases it.
-fn latest<T: Copy>(steps: &[Step], value: impl Fn(&Step) -> Option<Option<T>>) -> Option<T> {
-    steps.iter().rev().find_map(value).flatten()
+/// Returns the value of the last step that decides it, and the number of that step.
+fn latest<T: Copy>(steps: &[Step], value: impl Fn(&Step) -> Option<Option<T>>) -> Option<(usize, T)> {
+    let decided = |(number, step)| value(step).map(|found| found.map(|value| (number, value)));
+    steps.iter().enumerate().rev().find_map(decided).flatten()
+}
+
+fn is_crossed(bid: Option<i64>, ask: Option<i64>) -> bool {
+    matches!((bid, ask), (Some(bid), Some(ask)) if bid >= ask)
 }
 
 proptest! {
-    /// The model looks backwards for the event that decides each value.
+    /// The model looks backwards for the step that decides each value.
     #[test]
     fn a_quote_is_that_of_the_events_since_its_prices_were_lost(steps in proptest::collection::vec(step(), 0..40)) {
         let (mut source, mut quote) = (Source::new(), Quote::default());
-        let mut seen = Vec::new();
-        let mut missed_ticker = false;
-        for step in steps {
-            match &step {
-                Step::Trade(price) => observe(&mut quote, &source.trade(*price)),
-                Step::Ticker(prices) => {
-                    observe(&mut quote, &source.ticker(*prices));
-                    if std::mem::take(&mut missed_ticker) {
-                        seen.push(Step::MissedTicker);
-                    }
+        for (number, step) in steps.iter().enumerate() {
+            let event = match step {
+                Step::Trade(price) => source.trade(*price),
+                Step::Ticker(prices) => source.ticker(*prices),
+                Step::Book([bid, ask]) => {
+                    let side = |price: &Option<i64>| -> Vec<_> { price.iter().map(|one| (one * 10, 1)).collect() };
+                    source.book(&side(bid), &side(ask))
                 }
-                Step::Book(is_empty) => {
-                    let asks: &[_] = if *is_empty { &[] } else { &[(90, 1)] };
-                    observe(&mut quote, &source.book(&[(10, 1)], asks));
-                }
-                Step::Stale(reason) => observe(&mut quote, &source.stale(*reason)),
-                Step::MissedTicker => {
-                    source.ticker([None; 3]);
-                    missed_ticker = true;
-                    continue;
-                }
-            }
-            seen.push(step);
-            let is_lost = |step: &Step| matches!(step, Step::Stale(reason) if reason.is_of_feed());
-            let last = latest(&seen, |step| match step {
+                Step::Stale(reason) => source.stale(*reason),
+            };
+            observe(&mut quote, &event);
+            let seen = &steps[..=number];
+            let last = latest(seen, |step| match step {
                 Step::Trade(price) => Some(Some(*price)),
                 Step::Ticker([last, ..]) => last.map(Some),
-                Step::MissedTicker => Some(None),
-                step => is_lost(step).then_some(None),
+                Step::Stale(reason) => reason.is_of_feed().then_some(None),
+                Step::Book(_) => None,
             });
-            let bid = latest(&seen, |step| match step {
-                Step::Ticker([_, bid, _]) => bid.map(Some),
-                Step::Book(_) => Some(Some(1)),
-                Step::Stale(_) | Step::MissedTicker => Some(None),
+            let top = latest(seen, |step| match step {
+                Step::Ticker([_, bid, ask]) | Step::Book([bid, ask]) => {
+                    Some((!is_crossed(*bid, *ask)).then_some([*bid, *ask]))
+                }
+                Step::Stale(_) => Some(None),
                 Step::Trade(_) => None,
             });
-            let ask = latest(&seen, |step| match step {
-                Step::Ticker([.., ask]) => ask.map(Some),
-                Step::Book(is_empty) => Some((!is_empty).then_some(9)),
-                Step::Stale(_) | Step::MissedTicker => Some(None),
-                Step::Trade(_) => None,
+            let crossed = latest(seen, |step| match step {
+                Step::Ticker([_, bid, ask]) | Step::Book([bid, ask]) => Some(is_crossed(*bid, *ask).then_some(())),
+                Step::Stale(StaleReason::Crossed) => Some(Some(())),
+                Step::Stale(_) | Step::Trade(_) => None,
             });
-            let synced = latest(&seen, |step| match step {
-                Step::Book(_) => Some(Some(())),
+            let book = latest(seen, |step| match step {
+                Step::Book([bid, ask]) => Some((!is_crossed(*bid, *ask)).then_some([*bid, *ask])),
                 Step::Stale(_) => Some(None),
                 _ => None,
             });
-            let is_live = latest(&seen, |step| match step {
-                Step::Stale(_) => is_lost(step).then_some(None),
-                _ => Some(Some(())),
+            let time = |number: usize| 6 * SECOND + 1 + number as Nanos;
+            let price = |price: Option<i64>| price.map(Decimal::from_i64);
+            let expected = top.map(|(number, [bid, ask])| Top {
+                bid: price(bid),
+                ask: price(ask),
+                time: time(number),
+                is_of_book: book.map(|(_, of_book)| of_book) == Some([bid, ask]),
             });
-            let number = |price: Option<i64>| price.map(Decimal::from_i64);
-            prop_assert_eq!((quote.last, quote.bid, quote.ask), (number(last), number(bid), number(ask)));
-            prop_assert_eq!((quote.is_synced, quote.time.is_some()), (synced.is_some(), is_live.is_some()));
+            prop_assert_eq!(quote.top, expected);
+            let expected = last.map(|(number, price)| Last { price: Decimal::from_i64(price), time: time(number) });
+            prop_assert_eq!(quote.last, expected);
+            prop_assert_eq!(quote.is_crossed, crossed.is_some());
+            prop_assert_eq!(quote.depth(Side::Buy, decimal("0")).is_some(), book.is_some());
         }
     }
 

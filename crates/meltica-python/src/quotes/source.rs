@@ -9,14 +9,14 @@ use meltica_core::event::{Kind, Nanos, Side};
 use meltica_core::feed::FeedStats;
 use meltica_core::names::SymbolId;
 use meltica_core::pool::NoCapacity;
-use meltica_core::quotes::{Connection, Quote, Reading};
+use meltica_core::quotes::{Connection, Last, Quote, Reading, Top};
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
 
 /// Levels of a book on each side.
 const DEPTH: u32 = 128;
 
-/// Tickers that may wait. They do not replace each other, as each may leave out what has not changed.
+/// Tickers that may wait. They do not replace each other, as only some of them state the last price.
 const TICKERS: usize = 64;
 
 const KINDS: [Kind; 3] = [Kind::BookSnapshot, Kind::Trade, Kind::Ticker];
@@ -70,11 +70,9 @@ impl Provider {
 
 /// Copies of the prices of a symbol.
 pub struct Prices {
-    pub bid: Option<Decimal>,
-    pub ask: Option<Decimal>,
-    pub last: Option<Decimal>,
-    pub time: Nanos,
-    pub is_synced: bool,
+    pub top: Option<Top>,
+    pub last: Option<Last>,
+    pub is_crossed: bool,
 }
 
 /// A watched symbol. The thread and the callers observe its events by turns.
@@ -147,10 +145,10 @@ impl Source {
         }
     }
 
-    /// Returns the prices; `None` before the first event, and while the feed is stale.
-    pub fn prices(&self) -> Option<Prices> {
-        let Quote { bid, ask, last, time, is_synced, .. } = &self.state.lock().quote;
-        Some(Prices { bid: *bid, ask: *ask, last: *last, time: (*time)?, is_synced: *is_synced })
+    /// Returns the prices.
+    pub fn prices(&self) -> Prices {
+        let Quote { top, last, is_crossed, .. } = &self.state.lock().quote;
+        Prices { top: *top, last: *last, is_crossed: *is_crossed }
     }
 
     /// Returns the quantity that an order meets at a price or a better one; `None` without a complete book.

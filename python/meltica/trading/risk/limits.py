@@ -78,7 +78,7 @@ class RiskLimits(Section):
     max_daily_loss: Amount | None = Field(default=None, gt=0)
     """Largest loss in a UTC day, in `notionalCurrency`."""
     stale_market_seconds: Amount | None = Field(default=None, gt=0, le=86_400)
-    """Seconds after which a market without data counts as stale."""
+    """Seconds after which a price counts as stale."""
     max_feed_lag: Positive | None = None
     """Largest delay of market data above its usual delay."""
     kill_switch_enabled: bool | None = None
@@ -120,7 +120,10 @@ class InstanceRiskLimits(RiskLimits):
         return value
 
 
-LIVE_LIMITS = ("max_position_size", "max_notional_value", "price_band_percent", "max_daily_loss")
+LIVE_LIMITS = (
+    *("max_position_size", "max_notional_value", "price_band_percent", "max_daily_loss"),
+    "stale_market_seconds",
+)
 """The limits that a provider for real money states itself."""
 
 

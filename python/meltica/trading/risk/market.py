@@ -18,10 +18,14 @@ class Quote:
     bid: Decimal | None = None
     ask: Decimal | None = None
     last: Decimal | None = None
-    event_time: int = 0
-    """When the latest event of the symbol was received."""
-    book_synced: bool = False
-    """Whether a book of the symbol is complete, so that no event means no change."""
+    top_time: int = 0
+    """When the event that stated bid and ask was received. Each event states both, or removes one."""
+    last_time: int = 0
+    """When the event that stated the last price was received."""
+    of_book: bool = False
+    """Whether a complete book has this bid and ask, so that no event means no change."""
+    crossed: bool = False
+    """Whether the bid reached the ask. Both are absent then, and no price is a reference."""
     connection_time: int = 0
     """When the connection of that book last delivered anything, of any symbol; 0 before the first time."""
     lag: int | None = None
@@ -29,18 +33,25 @@ class Quote:
 
     @property
     def reference(self) -> Decimal | None:
-        """The middle of bid and ask, or the last price if one of them is absent."""
+        """The middle of bid and ask, or without one of them the last price; None while they are crossed."""
         if self.bid is None or self.ask is None:
-            return self.last
+            return None if self.crossed else self.last
         return (self.bid + self.ask) * _HALF
 
+    @property
+    def source(self) -> str:
+        """Which prices make the reference."""
+        return "last price" if self.bid is None or self.ask is None else "bid and ask"
+
     def fresh_until(self, limit: int) -> int:
-        """Returns when the market becomes stale unless more data arrives.
+        """Returns when the reference becomes stale unless more data arrives.
 
         A symbol that does not trade stays fresh while its book is complete and its connection delivers.
         """
-        time = self.event_time
-        if self.book_synced and self.connection_time > time:
+        if self.bid is None or self.ask is None:
+            return self.last_time + limit
+        time = self.top_time
+        if self.of_book and self.connection_time > time:
             time = self.connection_time
         return time + limit
 

@@ -226,14 +226,17 @@ def check_market(lane: Lane, market: Market, now: int, *, rests: bool, reduce_on
     quote = market.quote(listing.provider, listing.symbol)
     reference = None if quote is None else quote.reference
     if quote is None or reference is None or reference <= 0:
-        text = f"{listing.symbol} at {listing.provider} has neither bid and ask nor a last price"
-        refuse(Rule.NO_REFERENCE, text)
+        crossed = quote is not None and quote.crossed
+        cause = (
+            "is crossed: its bid reached its ask" if crossed else "has neither bid and ask nor a last price"
+        )
+        refuse(Rule.NO_REFERENCE, f"{listing.symbol} at {listing.provider} {cause}")
     if reduce_only:
         return reference
     if limits.stale_ns is not None and now > quote.fresh_until(limits.stale_ns):
         age = (now - quote.fresh_until(0)) // 1_000_000
         most = limits.stale_ns // 1_000_000
-        refuse(Rule.MARKET_STALE, f"the latest data of {listing.symbol} is {age} ms old", age, most)
+        refuse(Rule.MARKET_STALE, f"the {quote.source} of {listing.symbol}: {age} ms old", age, most)
     if rests and limits.max_lag_ns is not None and lags(lane, quote):
         lag = None if quote.lag is None else quote.lag // 1_000_000
         text = f"the feed of {listing.symbol} lags by {'an unknown time' if lag is None else f'{lag} ms'}"

@@ -128,8 +128,9 @@ def test_a_provider_for_real_money_states_its_limits() -> None:
         "maxNotionalValue",
         "priceBandPercent",
         "maxDailyLoss",
+        "staleMarketSeconds",
     ]
-    complete = {"maxPositionSize": 1, "maxNotionalValue": 1, "priceBandPercent": 1, "maxDailyLoss": 1}
+    complete = dict.fromkeys(missing_for_live(RiskLimits()), 1)
     assert missing_for_live(RiskLimits.model_validate(complete)) == []
     # A band of 0 does not limit.
     assert missing_for_live(RiskLimits.model_validate(complete | {"priceBandPercent": 0})) == [

@@ -46,14 +46,14 @@ def test_a_market_without_data_is_stale_and_an_illiquid_one_with_a_live_connecti
     error = refused(w, w.request(), Rule.MARKET_STALE)
     assert (error.seen, error.limit) == (60_000, 5_000)
     w.approve(w.request(SELL, reduce_only=True))
-    quote.book_synced, quote.connection_time = True, w.now - 5 * SECOND
+    quote.of_book, quote.connection_time = True, w.now - 5 * SECOND
     w.approve(w.request())
     # A frozen socket delivers nothing of any symbol.
     w.now += 1
     refused(w, w.request(), Rule.MARKET_STALE)
-    quote.book_synced, quote.connection_time = False, w.now
+    quote.of_book, quote.connection_time = False, w.now
     refused(w, w.request(), Rule.MARKET_STALE)
-    quote.event_time = w.now
+    quote.top_time = w.now
     w.approve(w.request())
 
 

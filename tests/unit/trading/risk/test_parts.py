@@ -151,6 +151,7 @@ def test_the_inverse_of_a_price_is_rounded_up() -> None:
         (Quote(), None),
         (Quote(last=Decimal(3)), Decimal(3)),
         (Quote(bid=Decimal(1), last=Decimal(3)), Decimal(3)),
+        (Quote(last=Decimal(3), crossed=True), None),
         (Quote(bid=Decimal(1), ask=Decimal(2), last=Decimal(3)), Decimal("1.5")),
     ],
 )
