@@ -233,6 +233,7 @@ class Registry:
             (str(lane.states[2].scope), lane.states[2].bucket),
         ]
         lane.buckets = tuple((name, each) for name, each in named if each is not None)
+        lane.reserve = self._bucket(lane.reserve, [state.limits for state in reversed(lane.states)])
         lane.losses = tuple(
             (state, state.loss, state.limits.max_drawdown_percent is not None)
             for state in lane.states

@@ -66,7 +66,7 @@ class Risk:
         if lane is None or not lane.instance.allows(provider, symbol):
             lane = self._lane(owner, provider, symbol)
         rules.check_state(lane, now, reduce_only=reduces)
-        rules.check_throttles(lane, now)
+        rules.check_throttles(lane, now, reduce_only=reduces)
         instrument = rules.check_form(lane, side, kind, lifetime, price, post_only=post_only)
         rules.check_quantity(instrument, quantity)
         if price is None:
@@ -94,8 +94,7 @@ class Risk:
             cost, factor, spend = ZERO, lane.listing.spend_factor, quantity
         rules.check_counts(lane)
         rules.check_funds(lane, self._balances, spend, is_buy=is_buy)
-        for _, bucket in lane.buckets:
-            bucket.take(now)
+        lane.take_tokens(now, reduce_only=reduces)
         reservation = Reservation(order_id, lane, is_buy, reduces, quantity, price, factor)
         self.reservations.place(reservation, quantity, cost, spend)
         return approved_order(
@@ -140,7 +139,7 @@ class Risk:
         rules.check_state(lane, now, reduce_only=reduces)
         if reservation.next_remaining is not None:
             rules.refuse(Rule.AMENDMENT_PENDING, "the order has an amendment that is not answered")
-        rules.check_throttles(lane, now)
+        rules.check_throttles(lane, now, reduce_only=reduces)
         price = reservation.price if price is None else price
         quantity = order.quantity if quantity is None else quantity
         instrument = rules.check_form(
@@ -167,8 +166,7 @@ class Risk:
             rules.check_sell(lane, most - reservation.quantity, reduce_only=reduces)
         if spend > reservation.spend:
             rules.check_funds(lane, self._balances, spend - reservation.spend, is_buy=reservation.is_buy)
-        for _, bucket in lane.buckets:
-            bucket.take(now)
+        lane.take_tokens(now, reduce_only=reduces)
         self.reservations.amend(reservation, remaining, price)
         return approved_amendment(order.id, quantity, price, now)
 

@@ -149,8 +149,14 @@ def check_state(lane: Lane, now: int, *, reduce_only: bool) -> None:
             refuse(Rule.DRAWDOWN, text)
 
 
-def check_throttles(lane: Lane, now: int) -> None:
-    """Checks that each throttle has a token; takes none."""
+def check_throttles(lane: Lane, now: int, *, reduce_only: bool) -> None:
+    """Checks that each throttle has a token, or for an order that only reduces, its reserve; takes none."""
+    reserve = lane.reserve
+    if reduce_only:
+        if reserve is not None and not reserve.has_token(now):
+            text = f"more than {reserve.burst} orders with reduce_only at once, or too many a second"
+            refuse(Rule.THROTTLE, text)
+        return
     for name, bucket in lane.buckets:
         if not bucket.has_token(now):
             text = f"{name}: more than {bucket.burst} orders at once, or too many orders a second"

@@ -159,12 +159,21 @@ class Lane:
     scopes: tuple[LaneScope, ...]
     limits: Resolved
     buckets: tuple[tuple[str, Bucket], ...]
-    """Name and bucket of the throttles that apply."""
+    """Name and bucket of the throttles, which other lanes share. Orders that only reduce count in them."""
     losses: tuple[tuple[ScopeState, Loss, bool], ...]
     """The scopes that limit the daily loss or the drawdown, and whether it is the drawdown."""
+    reserve: Bucket | None = None
+    """The throttle of orders that only reduce: orders of others never keep a lane from reducing."""
     position: Decimal = ZERO
     sells: Decimal = ZERO
     """Quantity of the open sell orders."""
+
+    def take_tokens(self, now: int, *, reduce_only: bool) -> None:
+        """Counts an order in the throttles."""
+        for _, bucket in self.buckets:
+            bucket.take(now)
+        if reduce_only and self.reserve is not None:
+            self.reserve.take(now)
 
     def set_position(self, quantity: Decimal) -> None:
         """Takes the position as it is after a fill."""

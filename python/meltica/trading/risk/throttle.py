@@ -31,6 +31,9 @@ class Bucket:
         return missing <= self._room
 
     def take(self, now: int) -> None:
-        """Takes one token."""
+        """Takes one token; an empty bucket stays empty, and owes nothing."""
         full_at = self.full_at
-        self.full_at = (full_at if full_at > now else now) + self.interval
+        if full_at - now <= self._room:
+            self.full_at = (full_at if full_at > now else now) + self.interval
+        else:
+            self.full_at = now + self._empty
