@@ -81,6 +81,28 @@ def test_a_cancel_is_kept_until_the_venue_reports_the_end(world: TradingWorld) -
     assert world.risk.free("p", "USDT") == world.books.spendable("p", "USDT")
 
 
+def test_a_cancel_leaves_while_a_commit_waits_and_what_came_meanwhile_is_committed_next(
+    world: TradingWorld,
+) -> None:
+    resting = world.buy()
+    world.wait_for("acknowledged")
+    with psycopg.connect(world.url, options="-c search_path=meltica") as other:
+        other.execute("lock table commits in exclusive mode")
+        committing = world.buy()
+        while not rows(world, "select from pg_locks where relation = 'commits'::regclass and not granted"):
+            pass
+        waiting = world.buy()
+        world.call(lambda: world.trader.cancel(resting))
+        world.wait_for("cancelled")
+        world.call(lambda: world.trader.cancel(waiting))
+        world.wait_for("cancelled", "cancelled")
+        assert committing.sent_at is None
+    world.buy()
+    world.wait_for("cancelled", "cancelled", "acknowledged")
+    while rows(world, "select count(*) from orders where state = 'CANCELLED'") != [(2,)]:
+        pass
+
+
 def test_a_cancel_before_the_commit_ends_the_order_which_never_leaves(world: TradingWorld) -> None:
     def place_and_cancel() -> Any:
         from meltica.model.enums import Side

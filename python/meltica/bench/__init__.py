@@ -179,9 +179,10 @@ def _trading_rows() -> Iterator[Benchmark]:
 
 def _gateway_rows() -> Iterator[Benchmark]:
     cost = cache(measure)
-    yield Benchmark("meltica serve until events flow, first start", lambda: cost().first_start * 1e9, 15e9)
-    yield Benchmark("meltica serve until events flow, second start", lambda: cost().second_start * 1e9, 3e9)
-    yield Benchmark("meltica serve, idle, without PostgreSQL", lambda: cost().idle_rss, unit="MiB", budget=90)
+    name = "meltica serve with the default config"
+    yield Benchmark(f"{name} until it trades, first start", lambda: cost().first_start * 1e9, 15e9)
+    yield Benchmark(f"{name} until it trades, second start", lambda: cost().second_start * 1e9, 3e9)
+    yield Benchmark(f"{name}, without PostgreSQL", lambda: cost().idle_rss, unit="MiB", budget=90)
     yield Benchmark("memory of an idle instance, thread host", bytes_per("instance"), unit="bytes")
     yield Benchmark("memory of one more symbol of an instance: ticker", bytes_per("symbol"), unit="bytes")
 

@@ -1,4 +1,4 @@
-"""Benchmarks of a gateway: time from start to the first event, and memory when idle."""
+"""Benchmarks of a gateway with the default config: time from start until it trades, and memory."""
 
 import json
 import os
@@ -24,23 +24,22 @@ class First(meltica.Lambda):
             self.ready = True
             self.log.info("the first event")
 """
-CONFIG = """
-apiServer: {addr: "127.0.0.1:0"}
-log: {format: json}
-providers:
-  fake: {adapter: fake}
-  fake-wild: {adapter: fake, settings: {seed: 2, price_model: {volatility: 0.0005, shock_probability: 0.01}}}
-lambdas:
-  - {id: first, strategy: first.py, scope: {fake: "*"}}
-  - {id: first-wild, strategy: first.py, scope: {fake-wild: "*"}}
+CONFIG = f"""
+apiServer: {{addr: "127.0.0.1:0"}}
+log: {{format: json}}
+{(Path(__file__).parents[1] / "config" / "default.yaml").read_text()}
+  - {{id: first, strategy: first.py, scope: {{fake: "*"}}}}
 """
+"""The shipped config, and a lambda that logs its first event."""
+STARTED = frozenset({"the first event", "instance market-making is running", "instance momentum is running"})
+"""The messages after which events flow and lambdas trade."""
 SETTLE_SECONDS = 3.0
 PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
 class GatewayCost:
-    """Seconds from `meltica serve` to the first callback, seconds of a stop, and MiB without PostgreSQL."""
+    """Seconds from `meltica serve` until its lambdas trade, seconds of a stop, and MiB without PostgreSQL."""
 
     first_start: float
     """The first start, which includes the creation of PostgreSQL's data directory."""
@@ -79,7 +78,7 @@ def temporary_folder() -> Generator[Path]:
 
 @contextmanager
 def _serving(folder: Path) -> Generator[tuple[subprocess.Popen[str], float]]:
-    """Yields a gateway after its first event, and the seconds that this took."""
+    """Yields a gateway whose lambdas trade, and the seconds that this took."""
     config, home = str(folder / "config.yaml"), str(folder / "pg")
     command = [sys.executable, "-m", "meltica", "serve", "--config", config, "--home", home]
     started_at = time.monotonic()
@@ -87,9 +86,12 @@ def _serving(folder: Path) -> Generator[tuple[subprocess.Popen[str], float]]:
         assert process.stderr is not None
         try:
             lines: list[str] = []
+            missing = set(STARTED)
             for line in process.stderr:
                 lines.append(line)
-                if line.startswith("{") and json.loads(line)["message"] == "the first event":
+                if line.startswith("{"):
+                    missing.discard(json.loads(line)["message"])
+                if not missing:
                     break
             else:
                 raise RuntimeError(f"the gateway ended: {''.join(lines[-5:])}")

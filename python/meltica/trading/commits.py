@@ -9,6 +9,7 @@ import contextlib
 import logging
 from typing import Protocol
 
+from meltica._core import IntentQueue
 from meltica.errors import ChangeInDoubt, DatabaseError, one_line
 from meltica.persistence.stores.trading.rows import HaltRow, OrderRow, Row
 from meltica.persistence.stores.trading.writer import Committed
@@ -62,12 +63,14 @@ class Writer(Protocol):
 
 
 class CommitLoop:
-    """The task that commits. `wake` tells it that something waits."""
+    """The task that commits."""
 
-    def __init__(self, desk: Desk, writer: Writer, requests: Requests) -> None:
+    def __init__(self, desk: Desk, writer: Writer, requests: Requests, intents: IntentQueue) -> None:
+        """Creates the loop; `intents` is not empty when something waits to be committed."""
         self._desk = desk
         self._writer = writer
         self._requests = requests
+        self._intents = intents
         self._halts = HaltWatch(desk)
         self._waiters: list[asyncio.Future[Committed]] = []
         self._wanted = asyncio.Event()
@@ -83,10 +86,6 @@ class CommitLoop:
         self.failure: str | None = None
         """Why the last commit failed; None while commits succeed."""
 
-    def wake(self) -> None:
-        """Requests a commit. Called on the loop."""
-        self._wanted.set()
-
     def end(self) -> None:
         """Ends `run` after the commit that runs: a commit that is cancelled is in doubt."""
         self._ending.set()
@@ -95,17 +94,33 @@ class CommitLoop:
     async def run(self) -> None:
         """Commits until `end` is called."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), HALT_POLL)
+            await self._wait()
             if self._ending.is_set():
                 return
-            self._wanted.clear()
             if await self.commit():
                 self._backoff.reset()
             else:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._ending.wait(), self._backoff.next())
                 self._wanted.set()
+
+    async def _wait(self) -> None:
+        """Waits until something is to be committed, at most for `HALT_POLL`."""
+        # The orders of the last commit are sent first.
+        await asyncio.sleep(0)
+        if not self._intents.take() and not self._wanted.is_set():
+            # The loop listens only here, because what comes during a commit waits for its end.
+            loop, descriptor = asyncio.get_running_loop(), self._intents.fileno()
+            loop.add_reader(descriptor, self._wanted.set)
+            try:
+                async with asyncio.timeout(HALT_POLL):
+                    await self._wanted.wait()
+            except TimeoutError:
+                pass
+            finally:
+                loop.remove_reader(descriptor)
+            self._intents.take()
+        self._wanted.clear()
 
     async def commit(self) -> bool:
         """Commits what waits; returns whether that succeeded."""

@@ -92,6 +92,8 @@ class Desk:
         self.lock = threading.Lock()
         self.clock = clock
         self.wake = wake
+        self.wake_commits: Callable[[], None] = lambda: None
+        """Called from any thread when the loop has nothing to do but to write."""
         self.on_routes: Callable[[], None] = lambda: None
         """Called on trading's loop when prices of further symbols are needed."""
         self.gate = Gate()
@@ -215,7 +217,7 @@ class Desk:
         """Passes something that happened to an order."""
         with self.lock:
             self.carry_out(machine, event(machine, self.clock()))
-        self.wake()
+        self._wake()
 
     def report(self, provider: str, mode: Mode, snapshot: OrderSnapshot, fill: Fill | None = None) -> bool:
         """Passes a report of an account's stream to its order; returns False if the order is not ours."""
@@ -232,7 +234,7 @@ class Desk:
                 effects = [] if fill is None else machine.filled(fill, now)
                 self.carry_out(machine, effects)
                 self.carry_out(machine, machine.reported(snapshot, now))
-        self.wake()
+        self._wake()
         return machine is not None
 
     def found_fill(self, provider: str, mode: Mode, fill: Fill) -> FillOrigin | None:
@@ -249,14 +251,14 @@ class Desk:
                 origin = FillOrigin.FOREIGN
                 self.fills_booked += self.accounts.foreign_fill(provider, mode, fill)
             new = self.fills_booked > before
-        self.wake()
+        self._wake()
         return origin if new else None
 
     def balance(self, provider: str, mode: Mode, currency: str, balance: Balance) -> None:
         """Passes a balance of an account's stream."""
         with self.lock:
             self.accounts.take_balance(provider, mode, currency, balance)
-        self.wake()
+        self._wake()
 
     def pass_last_check(self, machine: OrderMachine, requested_at: int, *, amendment: bool = False) -> bool:
         """Checks an order immediately before it is sent; returns whether it may leave.
@@ -268,7 +270,7 @@ class Desk:
             check = machine.sending_amendment if amendment else machine.sending
             effects = check(now, age=now - requested_at, blocked=self._obstacle(machine))
             may_leave = self.carry_out(machine, effects)
-        self.wake()
+        self._wake()
         return may_leave
 
     def tick(self) -> None:
@@ -395,6 +397,9 @@ class Desk:
         if machine is None or (machine.record.provider, machine.record.owner.mode) != (provider, mode):
             return None
         return machine
+
+    def _wake(self) -> None:
+        (self.wake if self._requested else self.wake_commits)()
 
     def _obstacle(self, machine: OrderMachine) -> str | None:
         record = machine.record

@@ -62,8 +62,12 @@ class Trading:
         self.desk = desk
         self.timings = timings
         desk.wake = self.wake
+        desk.wake_commits = self.wake_commits
         self._open_storage = open_storage
         self._intents = IntentQueue()
+        """What is to be committed."""
+        self._work = IntentQueue(capacity=1)
+        """Not empty when there are requests to make, or accounts to follow."""
         self._loop = LoopThread()
         self._thread: threading.Thread | None = None
         self._requests = Requests(desk)
@@ -94,7 +98,13 @@ class Trading:
 
     def wake(self) -> None:
         """Lets the loop check what there is to do. Called from any thread."""
-        with contextlib.suppress(CapacityError):  # a full queue wakes the loop as well
+        with contextlib.suppress(CapacityError):  # it is awake
+            self._work.push(None)
+        self.wake_commits()
+
+    def wake_commits(self) -> None:
+        """Lets the loop write what has changed, after the commit that runs. Called from any thread."""
+        if not len(self._intents):
             self._intents.push(None)
 
     async def call(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -150,9 +160,9 @@ class Trading:
             self._loader = loader
             self._stored = StoredOrders(self.desk, loader, self.timings)
             await restore(self.desk, loader, self.timings)
-            commits = self._commits = CommitLoop(self.desk, writer, self._requests)
+            commits = self._commits = CommitLoop(self.desk, writer, self._requests, self._intents)
             loop = asyncio.get_running_loop()
-            loop.add_reader(self._intents.fileno(), self._take)
+            loop.add_reader(self._work.fileno(), self._take)
             tasks = [loop.create_task(commits.run()), loop.create_task(self._tick())]
             self._started.set()
             try:
@@ -160,7 +170,7 @@ class Trading:
                 for task in done:
                     task.result()
             finally:
-                loop.remove_reader(self._intents.fileno())
+                loop.remove_reader(self._work.fileno())
                 await self._wind_up(commits, tasks)
 
     async def _wind_up(self, commits: CommitLoop, tasks: "list[asyncio.Task[None]]") -> None:
@@ -183,7 +193,7 @@ class Trading:
             log.error("the last changes of orders were not written: %s", commits.failure)
 
     def _take(self) -> None:
-        self._intents.take()
+        self._work.take()
         for key in self.desk.account_keys():
             if key not in self._reconciling:
                 work = Reconciler(self.desk, self._stored, *key).run()
@@ -191,8 +201,6 @@ class Trading:
                 task.add_done_callback(self._reconciler_ended)
         for machine, effect in self.desk.take_requests():
             self._requests.begin(machine, effect)
-        assert self._commits is not None
-        self._commits.wake()
 
     def _reconciler_ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
