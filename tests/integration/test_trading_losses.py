@@ -58,6 +58,27 @@ def test_an_order_that_never_arrived_is_rejected_and_its_twin_is_another_order(w
     assert world.risk.free("p", "USDT") == 1_000_000 - 99 * world_factor(world)
 
 
+@pytest.mark.parametrize("price", ["99", "100.01"])
+def test_an_order_that_counts_as_never_arrived_and_arrives(world: TradingWorld, price: str) -> None:
+    world.lossy.fates["submit"].append(Fate.LATE)
+    order = world.buy("1", price)
+    world.wait_for("unknown", "rejected")
+    assert (order.reason, world.risk.registry.held("p", "USDT")) == ("never_arrived", 0)
+    run(world, world.lossy.carry_out_late)
+    if price == "99":
+        # It rests at the venue after its end: it is cancelled there.
+        while world.account.resting_orders():
+            pass
+        assert (order.state, order.filled_quantity) == (OrderState.REJECTED, 0)
+    else:
+        world.quote()
+        world.wait_for("rejected", "filled")
+        assert (order.state, order.filled_quantity) == (OrderState.FILLED, 1)
+    assert world.call(lambda: world.trader.position("BTC-USDT")).quantity == order.filled_quantity
+    assert {world.books.lines("p", currency).difference for currency in ("BTC", "USDT")} == {0}
+    assert world.risk.registry.held("p", "USDT") == 0
+
+
 def world_factor(world: TradingWorld) -> Any:
     """Returns 1 + the fee rate."""
     return world.risk.registry.listings["p", "BTC-USDT"].spend_factor

@@ -14,6 +14,7 @@ from meltica.model.enums import Mode, OrderState
 from meltica.model.orders import NewOrder
 from meltica.persistence.lock import GatewayLock
 from tests.support.commit_proxy import Cut, commit_proxy
+from tests.support.scripted import until
 from tests.support.trading_world import PaperVenue, TradingWorld
 
 StartWorld = Callable[[], TradingWorld]
@@ -227,3 +228,37 @@ async def test_an_order_whose_commit_is_in_doubt_never_leaves(
             pass
         assert sorted(found) == sorted([(str(order.id), "order.rejected"), (str(second.id), "order.ack")])
         await asyncio.to_thread(gateways.end)
+
+
+@pytest.mark.parametrize("cut", ["before", "after", "late"])
+async def test_a_fill_whose_commit_is_in_doubt_is_stored_once(
+    database_url: str, lock: GatewayLock, monkeypatch: pytest.MonkeyPatch, cut: Cut
+) -> None:
+    monkeypatch.setattr("meltica.trading.commits.HALT_POLL", 60.0)
+    async with commit_proxy(database_url) as (url, proxy):
+        gateways = Gateways(url, lock)
+        direct = Gateways(database_url, lock)
+        world = await asyncio.to_thread(gateways.start)
+        order = await asyncio.to_thread(world.buy, "1", "99")
+        await asyncio.to_thread(direct.rows, "select 1 from orders where state = 'ACK'")
+        proxy.cut = cut
+        world.account.trade("BTC-USDT", Decimal(98), Decimal(1), _sell(), world.desk.clock())
+        await asyncio.to_thread(world.wait_for, "filled")
+        await until(lambda: proxy.cut is None, "the commit of the fill")
+        proxy.release.set()
+        await asyncio.to_thread(direct.rows, "select 1 from orders where state = 'FILLED'")
+        # The next commit follows what was in doubt.
+        await asyncio.to_thread(world.buy)
+        await asyncio.to_thread(world.wait_for, "filled", "acknowledged")
+        fills = "select f.quantity, p.quantity from fills f, positions p"
+        assert await asyncio.to_thread(direct.query, fills) == [(1, 1)]
+        events = f"select event_type from outbox where aggregate_id = '{order.id}' order by id"
+        found = await asyncio.to_thread(direct.query, events)
+        assert [kind for (kind,) in found] == ["order.ack", "fill", "order.filled"]
+        await asyncio.to_thread(gateways.end)
+
+
+def _sell() -> Any:
+    from meltica.model.enums import Side
+
+    return Side.SELL
