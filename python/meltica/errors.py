@@ -108,6 +108,9 @@ class OrderRefused(MelticaError):
     A refusal by risk has the value that broke the rule and the limit too; a venue's refusal may have neither.
     """
 
+    recorded = False
+    """Whether risk has counted it; it becomes a row of the table `refusals` then."""
+
     def __init__(self, reason: str, message: str = "", seen: object = None, limit: object = None) -> None:
         self.reason = reason
         self.message = message

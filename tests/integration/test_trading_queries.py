@@ -226,6 +226,7 @@ def _balance(currency: str, total: str, number: int, **changes: Any) -> BalanceR
 def _refusal(rule: str = "throttle") -> RefusalRow:
     return RefusalRow(
         refused_at=START,
+        last_refused_at=START,
         instance="maker",
         uid=UID,
         mode=Mode.LIVE,

@@ -281,6 +281,7 @@ async def test_checkpoints_refusals_and_watermarks(world: World) -> None:
     huge = msgspec.structs.replace(checkpoint, uid=uuid4(), state="x" * ((1 << 20) + 1))
     refusal = RefusalRow(
         refused_at=START,
+        last_refused_at=START,
         instance="maker",
         uid=UID,
         mode=Mode.LIVE,

@@ -14,9 +14,9 @@ from meltica.persistence.stores.trading.halts import ActiveHalt
 from meltica.trading.exact import ZERO
 from meltica.trading.order import OrderRecord, Owner
 from meltica.trading.risk.approved import ApprovedOrder, OrderRequest
-from meltica.trading.risk.events import Refusal
 from meltica.trading.risk.limits import GlobalRiskLimits, InstanceRiskLimits, RiskLimits
 from meltica.trading.risk.market import Quote
+from meltica.trading.risk.refusals import Refusal
 from meltica.trading.risk.risk import Risk
 from meltica.trading.risk.rules import Rule
 from meltica.trading.risk.scopes import Halt, Scope
@@ -215,7 +215,7 @@ def refused(w: RiskWorld, request: OrderRequest, rule: Rule) -> OrderRefused:
         w.approve(request)
     assert caught.value.rule == rule.value, str(caught.value)
     assert sums(w.risk) == before
-    [row] = [event for event in w.risk.events.take() if isinstance(event, Refusal)]
+    [row] = [event for event in w.risk.events.take_all() if isinstance(event, Refusal)]
     assert (row.rule, row.seen, row.limit) == (rule.value, caught.value.seen, caught.value.limit)
     return caught.value
 

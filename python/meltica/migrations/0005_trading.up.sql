@@ -187,10 +187,13 @@ create table risk_states (
     check ((scope = 'global') = (subject = ''))
 );
 
--- Orders, amendments and cancellations that were refused before anything left.
+-- Orders and amendments that were refused before anything left. A row stands for `count` of them, of one instance
+-- and rule within a short time: it has the text of the first one.
 create table refusals (
     id         bigint generated always as identity primary key,
     refused_at nanoseconds not null,
+    last_refused_at nanoseconds not null,
+    count      bigint not null check (count > 0),
     instance   text not null,
     uid        uuid not null,
     mode       trading_mode not null,

@@ -14,7 +14,7 @@ from meltica.errors import ChangeInDoubt, DatabaseError, one_line
 from meltica.persistence.stores.trading.rows import HaltRow, OrderRow, Row
 from meltica.persistence.stores.trading.writer import Committed
 from meltica.runtime.backoff import Backoff
-from meltica.trading.desk import Desk
+from meltica.trading.desk import REFUSALS, Desk
 from meltica.trading.gate import SUPERSEDED
 from meltica.trading.halt_watch import HaltWatch
 from meltica.trading.pending import Batch
@@ -125,7 +125,8 @@ class CommitLoop:
     async def commit(self) -> bool:
         """Commits what waits; returns whether that succeeded."""
         waiters, self._waiters = self._waiters, []
-        batch = self._desk.take_batch()
+        # While nothing is written, refusals are folded instead of waiting for the next attempt.
+        batch = self._desk.take_batch(refusals=REFUSALS if self.failure is None else 0)
         now = asyncio.get_running_loop().time()
         if not batch and not waiters and now < self._committed_at + HALT_POLL:
             return True

@@ -49,6 +49,8 @@ from meltica.trading.transitions import Timings
 log = logging.getLogger("meltica.trading")
 
 SECOND = 10**9
+REFUSALS = 100
+"""Rows of refusals in one commit, which orders wait for."""
 MARGIN = 300 * SECOND
 """How much earlier than an order its fills are looked for: clocks of venues differ from ours."""
 
@@ -301,11 +303,11 @@ class Desk:
 
     # The loop's side
 
-    def take_batch(self) -> Batch:
-        """Returns what waits to be written, and forgets it."""
+    def take_batch(self, *, refusals: int = REFUSALS) -> Batch:
+        """Returns what waits to be written, with at most so many refusals of a mode, and forgets it."""
         with self.lock:
             for risk in self.risks.values():
-                self.pending.write(risk_rows(risk))
+                self.pending.write(risk_rows(risk, risk.events.take(self.clock(), refusals)))
             return self.pending.take(self.clock())
 
     def write(self, rows: Iterable[Row]) -> None:
@@ -313,6 +315,12 @@ class Desk:
         with self.lock:
             self.pending.write(rows)
         self.wake()
+
+    def write_refusals(self) -> None:
+        """Adds all refusals to the next commit, which is the last one."""
+        with self.lock:
+            for risk in self.risks.values():
+                self.pending.write(risk_rows(risk, risk.events.take_all()))
 
     def take_requests(self) -> list[tuple[OrderMachine, Effect]]:
         """Returns the requests to make at venues, and forgets them."""

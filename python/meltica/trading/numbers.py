@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from numbers import Rational
 
 from meltica.errors import OrderRefused
-from meltica.model.enums import Side
+from meltica.model.enums import Side, TimeInForce
 from meltica.model.instruments import Instrument
 from meltica.trading.exact import add, divide, floor_to, is_multiple, multiply, subtract
 
@@ -20,6 +20,7 @@ MOST_TAG = 256
 """Limit of a tag, in bytes."""
 
 _LONGEST = 60
+_LIFETIMES = {each.value: each for each in TimeInForce}
 
 
 def decimal(name: str, value: object) -> Decimal:
@@ -59,6 +60,13 @@ def nanoseconds_of(name: str, seconds: object) -> int:
 def plain(text: str) -> str:
     """Returns a text as a plain `str`."""
     return str.__str__(text)
+
+
+def time_in_force_of(text: object) -> TimeInForce:
+    """Returns how long an order lives. Raises OrderRefused, rule `invalid_order`."""
+    if isinstance(text, str) and text in _LIFETIMES:
+        return _LIFETIMES[text]
+    raise OrderRefused(INVALID, f"time_in_force: expected one of {', '.join(TimeInForce)}, saw {text!r}")
 
 
 def tag_of(value: object) -> str | None:

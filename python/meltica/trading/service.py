@@ -189,6 +189,7 @@ class Trading:
                 "%d requests were in flight at the stop; the next start asks for their outcome", cancelled
             )
         self._losses.close()
+        self.desk.write_refusals()
         if not await commits.commit():
             log.error("the last changes of orders were not written: %s", commits.failure)
 

@@ -6,11 +6,11 @@ that is approved is reserved and queued when the method returns; its outcome arr
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Literal, NoReturn
+from typing import Literal
 from uuid import UUID, uuid4
 
 from meltica.errors import CapacityError, OrderRefused
-from meltica.model.enums import OrderType, Side, TimeInForce
+from meltica.model.enums import OrderType, Side
 from meltica.model.fills import Fill
 from meltica.model.instruments import Instrument
 from meltica.model.symbols import ANY, canonical
@@ -29,9 +29,19 @@ from meltica.trading.client_ids import ClientOrderIds
 from meltica.trading.desk import Desk
 from meltica.trading.effects import Callback
 from meltica.trading.gate import INSTANCE_STOPPING, LEDGER_FROZEN
-from meltica.trading.numbers import nanoseconds_of, plain, price_of, quantity_for, quantity_of, tag_of
+from meltica.trading.numbers import (
+    INVALID,
+    nanoseconds_of,
+    plain,
+    price_of,
+    quantity_for,
+    quantity_of,
+    tag_of,
+    time_in_force_of,
+)
 from meltica.trading.order import OrderRecord, Owner, PositionKey
 from meltica.trading.positions import Positions
+from meltica.trading.refused import recorded, refuse_scope
 from meltica.trading.risk.approved import OrderRequest
 from meltica.trading.risk.market import Market
 from meltica.trading.risk.risk import Risk
@@ -43,9 +53,6 @@ from meltica.trading.views import position_view, update_order
 
 KEPT_ENDED = 1000
 """Ended orders that `order` still returns."""
-
-_INVALID = "invalid_order"
-_LIFETIMES = {each.value: each for each in TimeInForce}
 
 
 class InstanceTrader:
@@ -94,6 +101,7 @@ class InstanceTrader:
         self.on_risk_control: OnRiskControl = _ignore
         """Calls the strategy when risk begins or ceases to block its orders."""
 
+    @recorded
     def place(
         self,
         side: Side,
@@ -126,7 +134,7 @@ class InstanceTrader:
             order_type=OrderType.MARKET if limit is None else OrderType.LIMIT,
             quantity=amount,
             price=limit,
-            time_in_force=_time_in_force(time_in_force),
+            time_in_force=time_in_force_of(time_in_force),
             post_only=post_only,
             reduce_only=reduce_only,
         )
@@ -168,10 +176,11 @@ class InstanceTrader:
         order.pending_cancel = order.is_open
         self._desk.apply(machine, lambda m, now: m.cancel(now))
 
+    @recorded
     def amend(self, order: Order, *, price: Number | None = None, quantity: Number | None = None) -> None:
         """Requests another price or whole quantity of an open order. Raises OrderRefused."""
         if price is None and quantity is None:
-            raise OrderRefused(_INVALID, "amend: expected a price, a quantity or both, saw neither")
+            raise OrderRefused(INVALID, "amend: expected a price, a quantity or both, saw neither")
         self._check_open()
         machine, record = self._machine(order), self._machine(order).record
         instrument = self._instrument(record.provider, record.symbol)
@@ -196,6 +205,7 @@ class InstanceTrader:
         for order in self.orders(symbol):
             self.cancel(order)
 
+    @recorded
     def close(self, symbol: str, provider: str | None = None) -> Order | None:
         """Requests the end of a symbol's orders and sells what is sellable; None when there is nothing."""
         symbol, provider = self._resolve(symbol, provider)
@@ -267,6 +277,11 @@ class InstanceTrader:
         """Returns the rules of a symbol. Raises OrderRefused while the provider has not sent them."""
         symbol, provider = self._resolve(symbol, provider)
         return self._instrument(provider, symbol)
+
+    def refused(self, error: OrderRefused) -> None:
+        """Records a refusal that risk has not seen; its message says which symbol it is about."""
+        with self._desk.lock:
+            self._risk.record(self._owner, "", "", error, self._desk.clock())
 
     # From trading
 
@@ -368,10 +383,10 @@ class InstanceTrader:
     def _provider(self, provider: str | None) -> str:
         if provider is not None:
             if provider not in self._scope:
-                _refuse_scope(f"{provider} is not in the scope")
+                refuse_scope(f"{provider} is not in the scope")
             return provider
         if len(self._scope) != 1:
-            raise OrderRefused(_INVALID, f"expected `provider=`: the scope has {', '.join(self._scope)}")
+            raise OrderRefused(INVALID, f"expected `provider=`: the scope has {', '.join(self._scope)}")
         return next(iter(self._scope))
 
     def _resolve(self, symbol: str, provider: str | None) -> tuple[str, str]:
@@ -379,17 +394,17 @@ class InstanceTrader:
             symbol = canonical(plain(symbol))
             provider = None if provider is None else plain(provider)
         except (ValueError, TypeError) as error:
-            raise OrderRefused(_INVALID, str(error)) from None
+            raise OrderRefused(INVALID, str(error)) from None
         if provider is None:
             found = [name for name, symbols in self._scope.items() if symbol in symbols or ANY in symbols]
             if len(found) == 1:
                 return symbol, found[0]
             if not found:
-                _refuse_scope(f"{symbol} is not in the scope")
+                refuse_scope(f"{symbol} is not in the scope")
         provider = self._provider(provider)
         symbols = self._scope[provider]
         if symbol not in symbols and ANY not in symbols:
-            _refuse_scope(f"{symbol} at {provider} is not in the scope")
+            refuse_scope(f"{symbol} at {provider} is not in the scope")
         return symbol, provider
 
     def _instrument(self, provider: str, symbol: str) -> Instrument:
@@ -412,7 +427,7 @@ class InstanceTrader:
         may_round: bool,
     ) -> Decimal:
         if (quantity is None) == (cost is None):
-            raise OrderRefused(_INVALID, "expected either a quantity or `cost=`")
+            raise OrderRefused(INVALID, "expected either a quantity or `cost=`")
         if cost is not None:
             price = limit
             if price is None:
@@ -423,22 +438,10 @@ class InstanceTrader:
             return quantity_for(instrument, cost, price)
         if quantity == "all":
             if side is Side.BUY:
-                raise OrderRefused(_INVALID, "buy: expected a quantity or `cost=`, saw 'all'")
+                raise OrderRefused(INVALID, "buy: expected a quantity or `cost=`, saw 'all'")
             return self.position(instrument.symbol, provider).sellable
         return quantity_of(instrument, quantity, may_round=may_round)
 
 
 def _ignore(*_: object) -> None:
     return None
-
-
-def _refuse_scope(text: str) -> NoReturn:
-    raise OrderRefused("out_of_scope", f"{text} of the instance")
-
-
-def _time_in_force(text: str) -> TimeInForce:
-    try:
-        return _LIFETIMES[text]
-    except (KeyError, TypeError):
-        names = ", ".join(TimeInForce)
-        raise OrderRefused(_INVALID, f"time_in_force: expected one of {names}, saw {text!r}") from None

@@ -2,27 +2,11 @@
 
 from collections import Counter
 from typing import NamedTuple
-from uuid import UUID
 
 from meltica.persistence.stores.trading.rows import Verdict
 from meltica.trading.order import Owner
+from meltica.trading.risk.refusals import Refusal, Refusals
 from meltica.trading.risk.scopes import Halt, Scope
-
-
-class Refusal(NamedTuple):
-    """One refused order or amendment."""
-
-    time: int
-    owner: Owner
-    order_id: UUID
-    provider: str
-    symbol: str
-    rule: str
-    message: str
-    seen: object
-    limit: object
-    verdict: Verdict | None
-    """What it led to as a breach; None if the rule does not count."""
 
 
 class Breach(NamedTuple):
@@ -47,35 +31,32 @@ class HaltChange(NamedTuple):
 
 RiskEvent = Refusal | Breach | HaltChange
 
-KEPT_REFUSALS = 10_000
-"""Waiting events above which further refusals are only counted."""
-
 
 class EventLog:
-    """The events that trading has not taken yet.
+    """The events that trading has not taken yet."""
 
-    Refusals are bounded, because a strategy in a loop may cause any number; all other events are kept.
-    """
-
-    __slots__ = ("_events", "refused", "unkept")
+    __slots__ = ("_events", "_refusals", "refused")
 
     def __init__(self) -> None:
-        self._events: list[RiskEvent] = []
+        self._events: list[Breach | HaltChange] = []
+        self._refusals = Refusals()
         self.refused: Counter[str] = Counter()
         """How many orders and amendments were refused, by rule."""
-        self.unkept = 0
-        """Refusals that were only counted."""
 
     def add(self, event: RiskEvent) -> None:
         """Adds an event."""
         if isinstance(event, Refusal):
             self.refused[event.rule] += 1
-        if isinstance(event, Refusal) and len(self._events) >= KEPT_REFUSALS:
-            self.unkept += 1
-            return
-        self._events.append(event)
+            self._refusals.add(event)
+        else:
+            self._events.append(event)
 
-    def take(self) -> list[RiskEvent]:
-        """Returns the waiting events, oldest first, and forgets them."""
+    def take(self, now: int, most: int) -> list[RiskEvent]:
+        """Returns the waiting events, and at most so many complete rows of refusals, and forgets them."""
         events, self._events = self._events, []
-        return events
+        return [*self._refusals.take(now, most), *events]
+
+    def take_all(self) -> list[RiskEvent]:
+        """Returns all waiting events, and forgets them."""
+        events, self._events = self._events, []
+        return [*self._refusals.take_all(), *events]

@@ -20,10 +20,11 @@ from meltica.trading.risk.approved import (
     approved_amendment,
     approved_order,
 )
-from meltica.trading.risk.events import Breach, EventLog, Refusal
+from meltica.trading.risk.events import Breach, EventLog
 from meltica.trading.risk.halts import Halts, ScopeStatus
 from meltica.trading.risk.limits import GlobalRiskLimits, resolve
 from meltica.trading.risk.market import Market, rate
+from meltica.trading.risk.refusals import Refusal
 from meltica.trading.risk.registry import Registry
 from meltica.trading.risk.reservations import Reservation, Reservations, worst
 from meltica.trading.risk.rules import BREACHES, Balances, Rule
@@ -50,11 +51,11 @@ class Risk:
         try:
             return self._approve(request, market, now)
         except OrderRefused as refused:
-            self._record(request.order_id, request.owner, request.provider, request.symbol, refused, now)
+            self.record(request.owner, request.provider, request.symbol, refused, now, request.order_id)
             raise
         except DecimalException as error:
             refused = OrderRefused(Rule.INVALID_ORDER.value, f"a number has too many digits: {error!r}")
-            self._record(request.order_id, request.owner, request.provider, request.symbol, refused, now)
+            self.record(request.owner, request.provider, request.symbol, refused, now, request.order_id)
             raise refused from error
         finally:
             setcontext(outer)
@@ -124,11 +125,11 @@ class Risk:
             try:
                 return self._approve_amendment(order, market, now, price, quantity)
             except OrderRefused as refused:
-                self._record(order.id, order.owner, order.provider, order.symbol, refused, now)
+                self.record(order.owner, order.provider, order.symbol, refused, now, order.id)
                 raise
             except DecimalException as error:
                 refused = OrderRefused(Rule.INVALID_ORDER.value, f"a number has too many digits: {error!r}")
-                self._record(order.id, order.owner, order.provider, order.symbol, refused, now)
+                self.record(order.owner, order.provider, order.symbol, refused, now, order.id)
                 raise refused from error
 
     def _approve_amendment(
@@ -286,6 +287,41 @@ class Risk:
         """Returns halt, breaches, open orders and losses of a scope."""
         return self._halts.status(scope, now)
 
+    def record(
+        self,
+        owner: Owner,
+        provider: str,
+        symbol: str,
+        refused: OrderRefused,
+        now: int,
+        order_id: UUID | None = None,
+    ) -> None:
+        """Counts a refusal, once; it becomes a row, and perhaps a breach."""
+        if refused.recorded:
+            return
+        refused.recorded = True
+        verdict = None
+        if refused.reason in _BREACHES:
+            lane = self.registry.lanes.get((owner, provider, symbol))
+            scopes = self.registry.scopes
+            states = [scopes[scope] for scope in (GLOBAL, Scope.instance(owner)) if scope in scopes]
+            limits = resolve([state.limits for state in states]) if lane is None else lane.limits
+            verdict = self._halts.count(owner, limits, refused.reason, refused.message, now)
+        self.events.add(
+            Refusal(
+                now,
+                owner,
+                order_id,
+                provider,
+                symbol,
+                refused.reason,
+                refused.message,
+                refused.seen,
+                refused.limit,
+                verdict,
+            )
+        )
+
     def halted(self, owner: Owner, providers: Iterable[str] = ()) -> str | None:
         """Returns why the orders of an instance are halted: by which rule, and the reason; None if not."""
         scopes = self.registry.scopes
@@ -317,28 +353,3 @@ class Risk:
     def _breach(self, lane: Lane, rule: str, message: str, now: int) -> None:
         verdict = self._halts.count(lane.owner, lane.limits, rule, message, now)
         self.events.add(Breach(now, lane.owner, rule, message, verdict))
-
-    def _record(
-        self, order_id: UUID, owner: Owner, provider: str, symbol: str, refused: OrderRefused, now: int
-    ) -> None:
-        verdict = None
-        if refused.reason in _BREACHES:
-            lane = self.registry.lanes.get((owner, provider, symbol))
-            scopes = self.registry.scopes
-            states = [scopes[scope] for scope in (GLOBAL, Scope.instance(owner)) if scope in scopes]
-            limits = resolve([state.limits for state in states]) if lane is None else lane.limits
-            verdict = self._halts.count(owner, limits, refused.reason, refused.message, now)
-        self.events.add(
-            Refusal(
-                now,
-                owner,
-                order_id,
-                provider,
-                symbol,
-                refused.reason,
-                refused.message,
-                refused.seen,
-                refused.limit,
-                verdict,
-            )
-        )

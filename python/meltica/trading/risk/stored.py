@@ -10,7 +10,8 @@ from decimal import Decimal
 from meltica.model.enums import Mode
 from meltica.persistence.stores.trading.halts import ActiveHalt
 from meltica.persistence.stores.trading.rows import HaltRow, HaltScope, RefusalRow, RiskStateRow, Row
-from meltica.trading.risk.events import HaltChange, Refusal
+from meltica.trading.risk.events import HaltChange, RiskEvent
+from meltica.trading.risk.refusals import Refusal
 from meltica.trading.risk.registry import Registry
 from meltica.trading.risk.risk import Risk
 from meltica.trading.risk.scopes import Halt, InstanceState, Scope, ScopeState
@@ -18,9 +19,9 @@ from meltica.trading.risk.scopes import Halt, InstanceState, Scope, ScopeState
 _EPOCH = date(1970, 1, 1)
 
 
-def risk_rows(risk: Risk) -> Iterator[Row]:
-    """Yields the rows of what risk decided since the last call: refusals and halts."""
-    for event in risk.events.take():
+def risk_rows(risk: Risk, events: Iterable[RiskEvent]) -> Iterator[Row]:
+    """Yields the rows of what risk decided: refusals and halts."""
+    for event in events:
         match event:
             case Refusal():
                 yield refusal_row(event)
@@ -49,6 +50,8 @@ def refusal_row(refusal: Refusal) -> RefusalRow:
         seen=_text(refusal.seen),
         limit=_text(refusal.limit),
         verdict=refusal.verdict,
+        count=refusal.times,
+        last_refused_at=refusal.last or refusal.time,
     )
 
 

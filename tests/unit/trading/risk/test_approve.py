@@ -14,8 +14,8 @@ from meltica.model.instruments import Instrument
 from meltica.persistence.stores.trading.rows import HaltScope
 from meltica.trading.order import Owner
 from meltica.trading.risk.approved import ApprovedAmendment, ApprovedOrder, approved_amendment
-from meltica.trading.risk.events import KEPT_REFUSALS, Refusal
 from meltica.trading.risk.limits import GlobalRiskLimits, InstanceRiskLimits, RiskLimits
+from meltica.trading.risk.refusals import Refusal
 from meltica.trading.risk.rules import BREACHES, Rule
 from meltica.trading.risk.scopes import GLOBAL, Scope
 from tests.support.risk import (
@@ -56,23 +56,13 @@ def test_a_refusal_is_a_row() -> None:
     request = w.request(BUY, 2)
     with pytest.raises(OrderRefused) as caught:
         w.approve(request)
-    [row] = w.risk.events.take()
+    [row] = w.risk.events.take_all()
     assert isinstance(row, Refusal)
     assert (row.rule, row.seen, row.limit, row.owner, row.time) == ("max_order_size", 2, 1, w.a, START)
     assert (row.order_id, row.provider, row.symbol) == (request.order_id, "p", BTC)
     assert (caught.value.seen, caught.value.limit) == (2, 1)
     again = pickle.loads(pickle.dumps(caught.value))
     assert (again.rule, again.message, again.seen, again.limit) == ("max_order_size", row.message, 2, 1)
-
-
-def test_refusals_are_bounded_and_counted() -> None:
-    w = world({"maxOrderSize": 1, "killSwitchEnabled": False})
-    for _ in range(KEPT_REFUSALS + 5):
-        with pytest.raises(OrderRefused):
-            w.approve(w.request(BUY, 2))
-    assert w.risk.events.unkept == 5
-    assert len(w.risk.events.take()) == KEPT_REFUSALS
-    assert w.risk.events.take() == []
 
 
 def test_only_risk_makes_approvals() -> None:

@@ -6,8 +6,9 @@ import pytest
 
 from meltica.errors import OrderRefused
 from meltica.persistence.stores.trading.rows import Verdict
-from meltica.trading.risk.events import Breach, HaltChange, Refusal
+from meltica.trading.risk.events import Breach, HaltChange
 from meltica.trading.risk.limits import GlobalRiskLimits, InstanceRiskLimits
+from meltica.trading.risk.refusals import Refusal
 from meltica.trading.risk.rules import Rule
 from meltica.trading.risk.scopes import GLOBAL, Halt, Scope
 from tests.support.risk import BTC, BUY, SECOND, SELL, START, UNLIMITED, RiskWorld
@@ -47,7 +48,7 @@ def test_breaches_halt_the_instance_that_causes_them_and_no_other() -> None:
     assert (halt.rule, halt.by, halt.since) == ("max_risk_breaches", "meltica", START)
     assert breach(w) == "halted"
     w.approve(w.request(owner=b))
-    events = w.risk.events.take()
+    events = w.risk.events.take_all()
     assert [event.verdict for event in events if isinstance(event, Refusal)] == [
         Verdict.COUNTED,
         Verdict.HALT,
@@ -119,7 +120,7 @@ def test_rejections_of_the_venue_count_while_the_kill_switch_is_enabled() -> Non
     halt = halted(w, Scope.instance(w.a))
     assert halt is not None
     assert "no such symbol" in halt.reason
-    [row] = [event for event in w.risk.events.take() if isinstance(event, Breach)]
+    [row] = [event for event in w.risk.events.take_all() if isinstance(event, Breach)]
     assert (row.owner, row.rule, row.verdict) == (w.a, "rejected", Verdict.HALT)
 
     w = world({"killSwitchEnabled": False, "maxRiskBreaches": 1})

@@ -242,7 +242,7 @@ def test_refusals_and_halts_become_rows() -> None:
         w.approve(request)
     w.risk.halt(GLOBAL, "stop", "alice", w.now)
     w.risk.resume(GLOBAL, "alice", w.now)
-    row, halt = risk_rows(w.risk)
+    row, halt = risk_rows(w.risk, w.risk.events.take_all())
     assert isinstance(row, RefusalRow)
     assert isinstance(halt, HaltRow)
     assert (halt.scope, halt.subject, halt.rule, halt.halted_by) == ("global", "", "operator", "alice")

@@ -243,7 +243,7 @@ class Verdict(StrEnum):
 
 
 class RefusalRow(Row, frozen=True, kw_only=True):
-    """A row of the table `refusals`."""
+    """A row of the table `refusals`: one refusal, or the first of several ones of a kind and their count."""
 
     free_text: ClassVar[tuple[str, ...]] = ("message", "seen", "limit")
 
@@ -260,6 +260,8 @@ class RefusalRow(Row, frozen=True, kw_only=True):
     seen: str | None = None
     limit: str | None = None
     verdict: Verdict | None = None
+    count: int = 1
+    last_refused_at: int
 
 
 class CheckpointRow(Row, frozen=True, kw_only=True):

@@ -1,0 +1,82 @@
+"""Refusals of a strategy in a loop: every one is counted in a row, and orders of others leave in time."""
+
+import threading
+from collections import Counter
+from uuid import uuid4
+
+from meltica.errors import OrderRefused
+from meltica.model.enums import Mode, Side
+from meltica.persistence.lock import GatewayLock
+from meltica.trading.order import Owner
+from meltica.trading.risk.limits import InstanceRiskLimits
+from meltica.trading.trader import InstanceTrader
+from tests.support.risk import BTC
+from tests.support.trading_world import IDS, TradingWorld, timings
+
+FLOOD = 10_000
+"""Refusals of each rule; more than a second of them."""
+
+
+class Flood:
+    """An instance that places orders in a loop, all of which are refused."""
+
+    def __init__(self, world: TradingWorld) -> None:
+        owner = Owner("flood", uuid4(), Mode.LIVE)
+        limits = InstanceRiskLimits.model_validate({"maxOrderSize": 1})
+        world.risk.registry.set_instance(owner, {"p": (BTC,)}, limits)
+        self._trader = InstanceTrader(
+            owner,
+            {"p": (BTC,)},
+            world.desk,
+            world.risk,
+            world.positions,
+            world.market,
+            IDS,
+            timings,
+            world.trading.push,
+            lambda _: None,
+        )
+        self.refused = Counter[str]()
+        self._thread = threading.Thread(target=self._run)
+
+    def start(self) -> None:
+        """Starts the loop."""
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Waits until the loop has ended."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        for quantity, symbol in (("2", BTC), ("0.00001", BTC), ("1", "XRP-USDT"), ("x", BTC)):
+            for _ in range(FLOOD):
+                try:
+                    self._trader.place(Side.BUY, symbol, quantity, "100")
+                except OrderRefused as refused:
+                    self.refused[refused.reason] += 1
+
+
+def test_a_flood_of_refusals_is_counted_exactly_and_delays_no_order_of_others(
+    database_url: str, lock: GatewayLock
+) -> None:
+    world = TradingWorld(database_url, lock)
+    world.start()
+    flood = Flood(world)
+    flood.start()
+    for _ in range(20):
+        order = world.buy("1", "100.01", time_in_force="IOC")
+        world.wait_until(lambda order=order: not order.is_open)
+        assert (order.state.value, order.reason) == ("FILLED", None)
+    flood.wait()
+    # An orderly stop, immediately after the last one.
+    world.close()
+    counts = world.query("select rule, sum(count) from refusals where instance = 'flood' group by rule")
+    assert flood.refused.total() == 4 * FLOOD
+    assert {rule: int(count) for rule, count in counts} == flood.refused
+    [(rows,)] = world.query("select count(*) from refusals")
+    assert rows < flood.refused.total() / 100
+    [(wrong,)] = world.query(
+        "select count(*) from refusals where count < 1 or last_refused_at < refused_at"
+        " or (count = 1 and last_refused_at <> refused_at) or message = '' or instance <> 'flood'"
+    )
+    assert wrong == 0
