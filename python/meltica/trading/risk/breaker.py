@@ -8,6 +8,8 @@ from meltica.trading.risk.limits import Resolved
 
 WINDOW = 600_000_000_000
 """Nanoseconds for which a breach counts."""
+SHOWN = 100
+"""Breaches that are kept although no limit counts so many."""
 
 
 @dataclass(slots=True)
@@ -46,6 +48,8 @@ class Breaches:
         self.current(now)
         times = self.times
         times.append(now)
+        if len(times) > max(SHOWN, limits.max_breaches or 0, limits.breaker_threshold or 0):
+            times.popleft()
         if limits.kill_switch and limits.max_breaches is not None and len(times) >= limits.max_breaches:
             return Verdict.HALT
         if limits.breaker_threshold is not None and len(times) >= limits.breaker_threshold:

@@ -28,7 +28,7 @@ from meltica.trading.risk.refusals import Refusal
 from meltica.trading.risk.registry import Registry
 from meltica.trading.risk.reservations import Reservation, Reservations, worst
 from meltica.trading.risk.rules import BREACHES, Balances, Rule
-from meltica.trading.risk.scopes import GLOBAL, Lane, Scope
+from meltica.trading.risk.scopes import GLOBAL, InstanceState, Lane, Scope
 
 _BUY, _GTC, _IOC, _FOK = Side.BUY, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK
 _BREACHES = frozenset(rule.value for rule in BREACHES)
@@ -301,7 +301,8 @@ class Risk:
             return
         refused.recorded = True
         verdict = None
-        if refused.reason in _BREACHES:
+        # What an instance requests while it is paused does not pause it again.
+        if refused.reason in _BREACHES and not (order_id is None and self._is_paused(owner, now)):
             lane = self.registry.lanes.get((owner, provider, symbol))
             scopes = self.registry.scopes
             states = [scopes[scope] for scope in (GLOBAL, Scope.instance(owner)) if scope in scopes]
@@ -321,6 +322,10 @@ class Risk:
                 verdict,
             )
         )
+
+    def _is_paused(self, owner: Owner, now: int) -> bool:
+        state = self.registry.state(Scope.instance(owner))
+        return state.halt is not None or (isinstance(state, InstanceState) and state.breaches.is_open(now))
 
     def halted(self, owner: Owner, providers: Iterable[str] = ()) -> str | None:
         """Returns why the orders of an instance are halted: by which rule, and the reason; None if not."""

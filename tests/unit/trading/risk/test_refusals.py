@@ -10,9 +10,15 @@ from hypothesis import strategies as st
 from meltica.errors import OrderRefused
 from meltica.model.enums import Mode
 from meltica.model.symbols import ANY
+from meltica.persistence.stores.trading.rows import Verdict
 from meltica.trading.order import Owner
+from meltica.trading.risk.breaker import SHOWN
+from meltica.trading.risk.limits import InstanceRiskLimits
 from meltica.trading.risk.refusals import KEPT, KINDS, OWN_ROWS, WINDOW, Refusal, Refusals
-from tests.support.risk import BUY, START, world
+from meltica.trading.risk.rules import Rule
+from meltica.trading.risk.scopes import Scope
+from meltica.trading.risk.stored import state_rows
+from tests.support.risk import BUY, SELL, START, refused, world
 
 OWNERS = [Owner(name, uuid4(), Mode.LIVE) for name in ("a", "b")]
 
@@ -81,6 +87,32 @@ def test_a_refusal_is_recorded_once() -> None:
         w.approve(w.request(BUY, 2))
     w.risk.record(w.a, "", "", caught.value, w.now)
     assert len(w.risk.events.take_all()) == 1
+
+
+def test_breaches_are_bounded_while_nothing_acts_on_them() -> None:
+    w = world({"killSwitchEnabled": False})
+    for _ in range(1000):
+        refused(w, w.request(SELL), Rule.POSITION_TO_SELL)
+    [state] = [row for row in state_rows(w.risk, w.now) if row.subject == "a"]
+    assert len(state.breaches) == SHOWN
+
+
+def test_refusals_before_risk_are_breaches_but_not_of_a_paused_instance() -> None:
+    w = world({"killSwitchEnabled": True, "maxRiskBreaches": 2})
+    scope = Scope.instance(w.a)
+
+    def invalid() -> Verdict | None:
+        w.risk.record(w.a, "", "", OrderRefused(Rule.INVALID_ORDER.value, "no number"), w.now)
+        [row] = [event for event in w.risk.events.take_all() if isinstance(event, Refusal)]
+        return row.verdict
+
+    assert [invalid(), invalid(), invalid()] == [Verdict.COUNTED, Verdict.HALT, None]
+    w.risk.resume(scope, "alice", w.now)
+    breaker = {"enabled": True, "threshold": 2, "cooldown": "90s"}
+    w.risk.registry.set_limits(scope, InstanceRiskLimits.model_validate({"circuitBreaker": breaker}))
+    assert [invalid(), invalid(), invalid()] == [Verdict.COUNTED, Verdict.COOLDOWN, None]
+    w.now += 90 * WINDOW
+    assert invalid() is Verdict.COUNTED
 
 
 class Model:
