@@ -43,7 +43,7 @@ class Stores:
         await self.providers.load()
         await self.instances.load()
         loaded = settings.load(self.folder / "config.yaml", environ={})
-        return await apply_baseline(loaded, self.providers, self.instances)
+        return await apply_baseline(loaded, self.providers, self.instances, self.database)
 
     def desired(self) -> dict[str, Desired]:
         rows = {row.name: row.desired for row in self.providers.list()}
@@ -152,6 +152,53 @@ async def test_entries_that_are_no_longer_in_the_file_are_removed(
     assert "provider off is no longer in the file and is removed" in caplog.text
     await stores.run()
     assert stores.desired()["watch"] == "running", "it is a new entry again"
+
+
+HELD = {
+    "order": "insert into meltica.orders (id, provider, instance, uid, mode, client_order_id, symbol, side,"
+    " order_type, time_in_force, quantity, price, limit_price, state, ended_at, intent_at) values"
+    " (gen_random_uuid(), 'demo', 'watch', %s, '{mode}', 'c1', 'BTC-USDT', 'Buy', 'Limit', 'GTC', 1, 1, 1,"
+    " '{state}', case when '{state}' in ('CANCELLED', 'FILLED') then 2 end, 1)",
+    "position": "insert into meltica.positions (instance, uid, mode, provider, symbol, quantity, cost,"
+    " realised, peak, updated_at) values ('watch', %s, '{mode}', 'demo', 'BTC-USDT', {state}, 0, 0, 0, 1)",
+}
+
+
+@pytest.mark.parametrize("mode", ["live", "paper"])
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [
+        *[("order", state) for state in ("PENDING", "ACK", "PARTIAL", "UNKNOWN")],
+        *[("position", state) for state in ("0.5", "-0.5")],
+    ],
+)
+async def test_an_entry_with_orders_or_positions_is_kept_and_returns_as_it_was(
+    stores: Stores, caplog: pytest.LogCaptureFixture, mode: str, kind: str, state: str
+) -> None:
+    await stores.run()
+    uid = stores.instances.get("watch").uid
+    async with stores.database.connection() as connection:
+        await connection.execute(HELD[kind].format(mode=mode, state=state).encode(), [uid])
+    for _ in range(2):
+        await stores.run("providers: {}")
+        assert stores.desired() == {"demo": "stopped", "watch": "stopped"}, "the others are deleted"
+        assert stores.instances.get("watch").actual == "stopped"
+    assert "lambda watch is no longer in the file, but has orders or positions: it is kept" in caplog.text
+    assert await stores.run() == ()
+    assert stores.desired() == {"demo": "running", "off": "stopped", "watch": "running", "idle": "stopped"}
+    assert stores.instances.get("watch").uid == uid
+
+
+@pytest.mark.parametrize(("kind", "state"), [("order", "CANCELLED"), ("order", "FILLED"), ("position", "0")])
+async def test_an_entry_whose_orders_have_ended_is_deleted(stores: Stores, kind: str, state: str) -> None:
+    await stores.run()
+    uid = stores.instances.get("watch").uid
+    async with stores.database.connection() as connection:
+        await connection.execute(HELD[kind].format(mode="live", state=state).encode(), [uid])
+    await stores.run("providers: {}")
+    assert stores.desired() == {}
+    await stores.run()
+    assert stores.instances.get("watch").uid != uid
 
 
 async def test_a_strategy_that_cannot_be_read_has_no_revision(tmp_path: Path) -> None:

@@ -121,6 +121,7 @@ async def test_trading_ends_after_a_start_that_fails(
     await when(lambda: CALLS[-1] == "close")
     loaded = [] if callback == "on_load" else ["on_load 1"]
     assert (CALLS, instance.actual) == ([*START[:3], *loaded, "stop_orders", "close"], "failed")
+    assert trading.failed == [True]
     # Nothing of the failed start is in the way of the next one.
     trading.stored = None
     Path(world.folder / "x.py").write_text(TRADES)
@@ -135,7 +136,7 @@ async def test_trading_ends_after_a_run_that_fails(world: World, trading: Record
     await world.manager.start("x")
     world.trade()
     await when(lambda: instance.actual is InstanceState.FAILED and CALLS[-1] == "close")
-    assert [*START, *END] == CALLS
+    assert ([*START, *END], [True]) == (CALLS, trading.failed)
 
 
 async def test_trading_ends_while_a_callback_outlasts_the_stop(
@@ -147,6 +148,7 @@ async def test_trading_ends_while_a_callback_outlasts_the_stop(
     entered(instance)
     await world.manager.stop("x")
     assert (instance.actual, CALLS[len(START) :]) == (InstanceState.STUCK, ["stop_orders", "close"])
+    assert trading.failed == [False], "an operator stopped it"
     flag(instance, "GATE").set()
     await when(lambda: instance.run is not None and instance.in_callback_ns == 0 and CALLS[-1] == "on_stop")
     # Nothing is saved after the end: the next run may have begun.
@@ -202,6 +204,7 @@ async def test_a_stop_ends_the_wait_for_accounts(world: World, trading: Recorded
         world.manager = world.new_manager()
     await when(lambda: CALLS[-1] == "close")
     assert (instance.actual, CALLS) == (InstanceState.STOPPED, ["open", "stop_orders", "close"])
+    assert trading.failed == [False], "it may come back"
 
 
 async def test_a_requested_start_fails_when_the_accounts_are_not_reconciled_in_time(
@@ -214,6 +217,7 @@ async def test_a_requested_start_fails_when_the_accounts_are_not_reconciled_in_t
         await world.manager.start("x")
     await when(lambda: CALLS[-1] == "close")
     assert (instance.actual, instance.last_error) == (InstanceState.FAILED, text)
+    assert trading.failed == [True]
 
 
 async def test_a_requested_start_that_is_stopped_is_a_conflict(

@@ -11,8 +11,9 @@ from meltica.persistence.database import Database
 from meltica.persistence.lock import GatewayLock
 from meltica.persistence.stores.trading.loaders import TradingLoader
 from meltica.persistence.stores.trading.writer import GroupCommitWriter
+from meltica.trading.accounts import FillOrigin
 from meltica.trading.balances import Balances
-from meltica.trading.desk import Desk, FillOrigin
+from meltica.trading.desk import Desk
 from meltica.trading.positions import Positions
 from meltica.trading.restore import restore
 from meltica.trading.risk.risk import Risk

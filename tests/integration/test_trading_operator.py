@@ -6,16 +6,19 @@ from decimal import Decimal
 import psycopg
 import pytest
 
-from meltica.errors import Conflict, DatabaseUnavailable, OrderRefused
+from meltica.errors import Conflict, DatabaseUnavailable, NotFound, OrderRefused
 from meltica.model.balances import Balance
 from meltica.model.enums import Mode, OrderState
 from meltica.persistence.lock import GatewayLock
+from meltica.persistence.postgres.server import wait_until
 from meltica.persistence.stores.trading.rows import HaltScope
 from meltica.trading import clock, service
 from meltica.trading.operator import Act
+from meltica.trading.order import PositionKey
 from meltica.trading.risk.scopes import GLOBAL, InstanceState, Scope
 from tests.support.lossy_account import Fate, LossyAccount
-from tests.support.trading_world import TradingWorld
+from tests.support.risk import BTC
+from tests.support.trading_world import PATIENCE, TradingWorld
 
 ACT = Act("alice", "too hot")
 INSTANCE = Scope(HaltScope.INSTANCE, "a")
@@ -146,3 +149,37 @@ def test_an_operator_books_a_difference_once(world: TradingWorld) -> None:
         "select currency, amount, booked_by, note from ledger_entries where kind = 'booking'"
     ) == [("USDT", Decimal("0.50"), "alice", "too hot")]
     assert world.query(ACTIONS) == [("book", "p:live:USDT", "alice", "too hot")]
+
+
+def test_an_operator_releases_the_position_of_an_instance_that_does_not_run(world: TradingWorld) -> None:
+    world.buy("2", "100.01")
+    world.wait_for("filled")
+    before = world.books.lines("p", "BTC")
+    with pytest.raises(Conflict, match="it is running; stop it first"):
+        world.operate(lambda operator: operator.release(world.owner, ACT))
+    resting = world.buy("1", "50")
+    world.wait_for("acknowledged")
+    world.desk.detach(world.owner)
+    with pytest.raises(Conflict, match="it has open orders; cancel them first"):
+        world.operate(lambda operator: operator.release(world.owner, ACT))
+    machine = world.desk.find(resting.id)
+    assert machine is not None
+    world.desk.apply(machine, lambda m, now: m.cancel(now))
+    assert wait_until(lambda: machine.record.state.is_final, PATIENCE)
+    position = world.positions.get(PositionKey(world.owner, "p", BTC))
+    assert position is not None
+    realised, cost = position.realised, position.cost
+    world.operate(lambda operator: operator.release(world.owner, ACT))
+    assert (position.quantity, position.cost, position.realised) == (0, 0, realised)
+    after, money = world.books.lines("p", "BTC"), world.books.lines("p", "USDT")
+    assert (after.instances, after.not_ours, after.difference) == (0, before.not_ours + 2, 0)
+    assert (money.difference, cost) == (0, Decimal("200.02"))
+    assert world.query("select quantity, cost from positions") == [(0, 0)]
+    assert world.query(
+        "select currency, amount, booked_by, note from ledger_entries where kind = 'inventory' order by 1"
+    ) == [("BTC", 2, "alice", "too hot"), ("USDT", Decimal("-200.02"), "alice", "too hot")]
+    assert world.query(ACTIONS) == [("release", "a", "alice", "too hot")]
+    with pytest.raises(NotFound, match="a has no position, mode live"):
+        world.operate(lambda operator: operator.release(world.owner, ACT))
+    # A restart has the same lines.
+    assert world.risk.registry.lane(world.owner, "p", BTC).position == 0

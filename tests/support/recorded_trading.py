@@ -41,6 +41,8 @@ class RecordedTrading:
         """The callbacks that the next start delivers."""
         self.fault: str | None = None
         """Why `open` refuses."""
+        self.failed: list[bool] = []
+        """Whether the runs that were closed had failed."""
         self.reconciled = asyncio.Event()
         self.reconciled.set()
 
@@ -90,6 +92,7 @@ class RecordedTrading:
         """Records the call."""
         CALLS.append("resume")
 
-    async def close(self, trader: RecordedTrader) -> None:
+    async def close(self, trader: RecordedTrader, *, failed: bool = False) -> None:
         """Records the call."""
         CALLS.append("close")
+        self.failed.append(failed)

@@ -81,7 +81,7 @@ class StrategyWorld:
         """Stops the strategy, as the manager does."""
         self.side.stop_orders()
         assert self.run.stop(PATIENCE)
-        await self.side.close()
+        await self.side.close(failed=False)
 
     def quote(self, bid: str, ask: str) -> None:
         """Sets the market, and publishes its ticker."""

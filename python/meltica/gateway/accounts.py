@@ -5,7 +5,8 @@ Its methods run on the gateway's loop, except where they say otherwise.
 1. The account of an adapter is connected while the provider runs; each run has another one.
 2. A paper account begins when its provider lists its instruments, with the open orders and the balances of an
    earlier run, and lasts until the gateway ends.
-3. Reports are followed before an account is connected, so that none after its reconciling is missed.
+3. Before an operator's stop of a provider, its live orders are cancelled, and no further one leaves.
+4. Reports are followed before an account is connected, so that none after its reconciling is missed.
 """
 
 import asyncio
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("meltica.trading")
 
+CANCEL_SECONDS = 2.0
+"""How long a stop waits until the venues have confirmed the cancels."""
+POLL = 0.02
+
 
 class ProviderAccounts:
     """The accounts of the providers of a gateway."""
@@ -74,11 +79,13 @@ class ProviderAccounts:
     def start(self) -> None:
         """Follows the states of the providers."""
         self._providers.on_state = self._changed
+        self._providers.before_stop = self._cancel_all
 
     def close(self) -> bool:
         """Ends the feeds; returns whether their threads ended in time. Called on a thread, after trading."""
         self._closed = True
         self._providers.on_state = lambda _: None
+        self._providers.before_stop = _nothing
         return all([self._reports.close(), self._paper_feed.close(), self._market.close()])
 
     def timings(self, provider: str, mode: Mode) -> Timings:
@@ -142,6 +149,30 @@ class ProviderAccounts:
             self._open_paper(provider)
         self._watch()
 
+    async def _cancel_all(self, provider: Provider) -> None:
+        """3: cancels the live orders at a provider that is about to stop; names those that may stay open."""
+        desk, name = self._desk, provider.name
+        with desk.lock:
+            desk.accounts.begin_close(name, Mode.LIVE)
+            orders = [
+                each
+                for each in desk.open_machines()
+                if (each.record.provider, each.record.owner.mode) == (name, Mode.LIVE)
+            ]
+            for each in orders:
+                desk.carry_out(each, each.cancel(desk.clock()))
+        desk.wake()
+        deadline = self._loop.time() + CANCEL_SECONDS
+        while orders and self._connected.get(name) is not None and self._loop.time() < deadline:
+            await asyncio.sleep(POLL)
+            orders = [each for each in orders if not each.record.state.is_final]
+        for each in orders:
+            log.warning(
+                "order %s at %s: its cancel is not confirmed, and is repeated when the provider runs again",
+                each.record.client_order_id,
+                name,
+            )
+
     def _connect(self, name: str, account: Account | None) -> None:
         if account is self._connected.get(name):
             return
@@ -149,7 +180,7 @@ class ProviderAccounts:
             del self._connected[name]
         else:
             self._connected[name] = account
-            # 3
+            # 4
             self._reports.watch({provider for provider, mode in self._used if mode is Mode.LIVE})
         self._desk.connect(name, Mode.LIVE, account)
 
@@ -257,3 +288,7 @@ def _paper_order(record: OrderRecord) -> PaperOrder:
         filled_cost=record.filled_cost,
         fees=dict(record.fees),
     )
+
+
+async def _nothing(_: Provider) -> None:
+    """Cancels nothing."""

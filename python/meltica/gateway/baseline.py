@@ -3,22 +3,27 @@
 An entry that is new in the file runs if it is enabled, and so does an entry whose `enabled` was edited.
 Otherwise the last start or stop over REST remains in force, also after a restart; a difference from the file
 is shown as drift.
+
+An entry that is no longer in the file is deleted. While it has open orders or positions, its row is kept and
+stopped, with the uid that they carry; when it returns to the file, it continues with them.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from meltica.lambdas.loader import revision, source_of
 from meltica.persistence.stores.instances import InstanceRecord
 from meltica.persistence.stores.providers import ProviderRecord
+from meltica.persistence.stores.trading.holdings import holdings
 from meltica.runtime.lifecycle import Desired
 from meltica.validation.models import masked
 
 if TYPE_CHECKING:
     from meltica import settings
     from meltica.lambdas.spec import LambdaSpec
+    from meltica.persistence.database import Database
     from meltica.persistence.stores.instances import InstanceStore
     from meltica.persistence.stores.providers import ProviderStore
     from meltica.persistence.stores.supervised import Spec, State, StateRow, StateStore
@@ -43,19 +48,26 @@ class Drift:
 
 
 async def apply_baseline(
-    loaded: "settings.Loaded", providers: "ProviderStore", instances: "InstanceStore"
+    loaded: "settings.Loaded",
+    providers: "ProviderStore",
+    instances: "InstanceStore",
+    database: "Database",
 ) -> tuple[Drift, ...]:
     """Applies the config file to the stored rows; returns the differences. Raises DatabaseError."""
     provider_records = {name: _provider_record(entry) for name, entry in loaded.providers.items()}
     instance_records = {id: _instance_record(entry) for id, entry in loaded.lambdas.items()}
+    held = await holdings(database)
     return (
-        *await _apply("provider", provider_records, providers),
-        *await _apply("lambda", instance_records, instances),
+        *await _apply("provider", provider_records, providers, lambda row: row.name in held.providers),
+        *await _apply("lambda", instance_records, instances, lambda row: row.uid in held.instances),
     )
 
 
 async def _apply(
-    kind: str, specs: "Mapping[str, Spec]", store: "StateStore[StateRow, Spec, State]"
+    kind: str,
+    specs: "Mapping[str, Spec]",
+    store: "StateStore[StateRow, Spec, State]",
+    is_held: "Callable[[StateRow], bool]",
 ) -> list[Drift]:
     drift: list[Drift] = []
     for name, spec in specs.items():
@@ -75,7 +87,13 @@ async def _apply(
         if row.desired != desired:
             drift.append(Drift(kind, name, row.desired, enabled))
     for name in sorted(store.keys() - specs.keys()):
-        if store.get(name).origin == "baseline":
+        row = store.get(name)
+        if row.origin != "baseline":
+            continue
+        if is_held(row):
+            log.warning("%s %s is no longer in the file, but has orders or positions: it is kept", kind, name)
+            await store.keep_absent(name)
+        else:
             log.info("%s %s is no longer in the file and is removed", kind, name)
             await store.delete(name)
     return drift

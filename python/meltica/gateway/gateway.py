@@ -190,7 +190,7 @@ class Gateway:
         instances = InstanceStore(self.database, self.lock)
         await providers.load()
         await instances.load()
-        self.drift = await apply_baseline(self.loaded, providers, instances)
+        self.drift = await apply_baseline(self.loaded, providers, instances, self.database)
         for drift in self.drift:
             log.warning("%s", drift)
         sys.setswitchinterval(self.settings.interpreter.switch_interval.total_seconds())
@@ -228,7 +228,7 @@ class Gateway:
         self.recovery = StateRecovery(
             [providers, instances],
             [trading, self.providers, self.instances],
-            lambda: apply_baseline(self.loaded, providers, instances),
+            lambda: apply_baseline(self.loaded, providers, instances, self.database),
         )
         self.lock.on_regain = self.recovery.regained
         self.readiness = Readiness(

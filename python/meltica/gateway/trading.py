@@ -168,9 +168,9 @@ class GatewayTrading:
         """Ends `suspend`."""
         self._running.instances.resume(trader)
 
-    async def close(self, trader: "Trader") -> None:
+    async def close(self, trader: "Trader", *, failed: bool = False) -> None:
         """Handles the open orders as `on_stop` says, and ends the callbacks."""
-        await self._running.instances.close(trader)
+        await self._running.instances.close(trader, failed=failed)
 
     @property
     def _running(self) -> "TradingRuntime":

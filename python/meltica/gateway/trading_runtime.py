@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from meltica.errors import DatabaseError, one_line
-from meltica.gateway.accounts import ProviderAccounts
+from meltica.gateway.accounts import CANCEL_SECONDS, ProviderAccounts
 from meltica.model.enums import Mode
 from meltica.persistence.database import Database, PoolOptions
 from meltica.persistence.stores.outbox import Outbox
@@ -18,6 +18,7 @@ from meltica.persistence.stores.trading.retention import prune
 from meltica.persistence.stores.trading.writer import GroupCommitWriter
 from meltica.runtime.threads import call
 from meltica.trading import clock
+from meltica.trading.absent import Configured
 from meltica.trading.balances import Balances
 from meltica.trading.client_ids import ClientOrderIds, new_mark
 from meltica.trading.desk import Desk
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("meltica.gateway")
 
 LOCK_NOT_HELD = "lock_not_held"
-CANCEL_SECONDS = 2.0
-"""How long a stop waits until the venues have confirmed the cancels."""
+ABSENT = {FaultKind.ABSENT_INSTANCE, FaultKind.ABSENT_PROVIDER, FaultKind.UNREACHABLE_ORDER}
+"""Faults of an edit of the configuration, which a start names in the log."""
 DRAIN_SECONDS = 4.0
 """How long a stop waits for requests in flight and the last commit."""
 ABANDONED_SECONDS = 60.0
@@ -68,6 +69,7 @@ class TradingRuntime:
             gateway.core, self.desk, gateway.providers, settings.providers, self.market, last_paper_id
         )
         self.desk.on_routes = self.accounts.refresh
+        self.desk.configured = Configured(settings.providers, self._uid_of)
         self.trading = Trading(self.desk, self._open_storage, self.accounts.timings)
         self._ids = ids
         self._takeovers = gateway.lock.takeovers
@@ -104,6 +106,11 @@ class TradingRuntime:
         )
         self.accounts.start()
         self.instances.restored(self.limits)
+        for fault in self.trading.faults():
+            name, text = _fault(fault)
+            absent = fault.provider is None or not self.desk.configured.has_provider(fault.provider)
+            if absent and fault.kind in ABSENT:
+                log.error("%s %s", name, text)
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._cancel_abandoned(), name="meltica-abandoned-orders"),
@@ -189,6 +196,9 @@ class TradingRuntime:
             mode = Mode.PAPER if entry.dry_run else Mode.LIVE
             self.risks[mode].registry.set_instance(Owner(id, self._uid(id), mode), {}, entry.risk)
 
+    def _uid_of(self, instance: str) -> "UUID | None":
+        return self._uid(instance) if instance in self._gateway.settings.lambdas else None
+
     def _uid(self, instance: str) -> "UUID":
         return self._gateway.instances.get(instance).uid
 
@@ -250,5 +260,13 @@ def _fault(fault: TradingFault) -> tuple[str, str]:
             return f"balance {fault.subject} of {at}", f"differs by {fault.detail} without an explanation"
         case FaultKind.ORDERS_LOST:
             return f"account {at}", f"has lost orders: {fault.subject}: {fault.detail}"
+        case FaultKind.MISPLACED_ORDER:
+            return f"account {at}", f"has order {fault.subject}: {fault.detail}"
+        case FaultKind.ABSENT_INSTANCE:
+            return f"lambda {fault.subject}", f"is not configured: {fault.detail}"
+        case FaultKind.ABSENT_PROVIDER:
+            return f"provider {fault.provider}", f"is not configured: {fault.detail}"
+        case FaultKind.UNREACHABLE_ORDER:
+            return f"order {fault.subject} at {at}", f"is out of reach: {fault.detail}"
         case _:
             return f"order {fault.subject} at {at}", f"is {fault.kind.value}: {fault.detail}"

@@ -102,10 +102,11 @@ class Launcher:
                 await self._wait_ready(instance, run.trading, None if patient else deadline, on_wait)
                 deadline += loop.time() - before if patient else 0.0
                 await self._within(instance, deadline, lambda: self._begin(instance, run, attempt))
-        except BaseException:
+        except BaseException as error:
             instance.attempt = None
             if instance.run is not None:
-                self._abandon(instance, instance.run)
+                failed = isinstance(error, Exception) and not isinstance(error, StartWithdrawn)
+                self._abandon(instance, instance.run, failed=failed)
             raise
         finally:
             self._starts.discard(task)
@@ -114,11 +115,13 @@ class Launcher:
         self, instance: "ManagedInstance", deadline: float, function: Callable[[], LambdaInstance]
     ) -> None:
         """Runs a step of a start on a thread. Raises Overdue at the deadline."""
+        overdue = False
         left = max(0.0, deadline - asyncio.get_running_loop().time())
         step = self.call(function, f"{instance.id}-start")
         try:
-            await within(left, step, late=lambda run: self._abandon(instance, run))
+            await within(left, step, late=lambda run: self._abandon(instance, run, failed=overdue))
         except Overdue:
+            overdue = True
             # Until here the step could still change the instance.
             instance.attempt = None
             if instance.spec.host == "shared" and instance.in_callback_ns == 0 and instance.run is not None:
@@ -193,7 +196,7 @@ class Launcher:
             raise StartWithdrawn(f"instance `{instance.id}` was stopped while it waited to trade")
         waiting.result()
 
-    def _abandon(self, instance: "ManagedInstance", run: LambdaInstance) -> None:
+    def _abandon(self, instance: "ManagedInstance", run: LambdaInstance, *, failed: bool) -> None:
         """Prevents a run from starting late, or stops it if it has started."""
         if run.trading is not None:
             run.trading.stop_orders()
@@ -210,7 +213,7 @@ class Launcher:
                 host.stop(1.0)
 
         self.call(end, f"{instance.id}-stop")
-        self._close_trading(run)
+        self._close_trading(run, failed=failed)
 
     async def end(self, instance: "ManagedInstance") -> bool:
         """Ends the run of an instance; returns False when a callback outlasts the stop."""
@@ -228,7 +231,7 @@ class Launcher:
             return clean
 
         clean = await self.call(end, f"{instance.id}-stop")
-        await asyncio.shield(self._close_trading(run))
+        await asyncio.shield(self._close_trading(run, failed=False))
         return clean
 
     def end_failed(self, instance: "ManagedInstance") -> None:
@@ -238,10 +241,10 @@ class Launcher:
         assert host is not None
         if instance.spec.host != "shared":
             self.call(lambda: host.stop(1.0), f"{instance.id}-stop")
-        self._close_trading(run)
+        self._close_trading(run, failed=True)
 
-    def _close_trading(self, run: LambdaInstance) -> "asyncio.Task[None]":
-        closing = asyncio.get_running_loop().create_task(_closed(run))
+    def _close_trading(self, run: LambdaInstance, *, failed: bool) -> "asyncio.Task[None]":
+        closing = asyncio.get_running_loop().create_task(_closed(run, failed=failed))
         self._closings.add(closing)
         closing.add_done_callback(self._closings.discard)
         return closing
@@ -284,10 +287,10 @@ class Launcher:
         return running is not None and running[1] > min(1.0, self._stuck_seconds) * 1e9
 
 
-async def _closed(run: LambdaInstance) -> None:
+async def _closed(run: LambdaInstance, *, failed: bool) -> None:
     try:
         if run.trading is not None:
-            await run.trading.close()
+            await run.trading.close(failed=failed)
     except Exception:
         log.exception("instance %s: its orders may still be open: trading failed to end", run.id)
 

@@ -94,15 +94,15 @@ class TradingSide:
         if self._port is not None and self._trader is not None and self._closing is None:
             self._port.stop_orders(self._trader)
 
-    async def close(self) -> None:
-        """Handles the open orders as `onStop` says, and ends the callbacks.
+    async def close(self, *, failed: bool) -> None:
+        """Handles the open orders as `onStop` says, or cancels those of a failed run; ends the callbacks.
 
         Calls after the first wait for it.
         """
         if self._port is None or self._trader is None:
             return
         if self._closing is None:
-            self._closing = asyncio.ensure_future(self._port.close(self._trader))
+            self._closing = asyncio.ensure_future(self._port.close(self._trader, failed=failed))
         await asyncio.shield(self._closing)
 
     # The host's side

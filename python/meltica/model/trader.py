@@ -368,9 +368,10 @@ class TradingPort(Protocol):
         """Ends `suspend`: the callback has returned. Called from any thread."""
         ...
 
-    async def close(self, trader: Trader) -> None:
+    async def close(self, trader: Trader, *, failed: bool = False) -> None:
         """Handles the open orders as `on_stop` says, and ends the callbacks. Called after the last one.
 
+        With `failed`, the instance does not come back by itself, and its orders are cancelled in any case.
         Requests the cancels, and does not wait for the venue.
         """
         ...

@@ -8,7 +8,7 @@ restart budget is spent.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from meltica.adapters.base import Route
@@ -50,6 +50,8 @@ class ProviderManager:
         self._closing = False
         self.on_state: Callable[[Provider], object] = lambda _: None
         """Called after each change of a provider's actual state."""
+        self.before_stop: Callable[[Provider], Awaitable[object]] = _nothing
+        """Waited for before a provider is stopped by an operator; must end in bounded time."""
 
     def add(self, spec: "ProviderSpec") -> Provider:
         """Adds a provider that the database already has, without starting it."""
@@ -128,6 +130,7 @@ class ProviderManager:
             # In memory first: a stop must not wait for the database.
             provider.desired = Desired.STOPPED
             self._desired.record_stop(name)
+            await self.before_stop(provider)
             await provider.end()
             await self._desired.wait_recorded(name)
         return provider
@@ -165,6 +168,7 @@ class ProviderManager:
                 )
             provider.desired = desired
             if desired is Desired.STOPPED:
+                await self.before_stop(provider)
                 await provider.end()
             elif not provider.busy:
                 provider.begin()
@@ -193,3 +197,7 @@ class ProviderManager:
         state = provider.actual
         self._state_writer.put("provider", name, lambda: self._store.set_actual(name, state, error))
         self.on_state(provider)
+
+
+async def _nothing(_: Provider) -> None:
+    """Does nothing before the stop of a provider."""

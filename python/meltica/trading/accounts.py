@@ -5,6 +5,7 @@ The caller holds the lock of trading.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from uuid import UUID
 
 from meltica.errors import VenueUnavailable
@@ -28,6 +29,17 @@ Key = tuple[str, Mode]
 """Provider and mode."""
 
 
+class FillOrigin(StrEnum):
+    """Whose order a fill is of."""
+
+    OURS = "ours"
+    FOREIGN = "foreign"
+    LOST = "lost"
+    """The order has the mark of this home, but is not in the database."""
+    MISPLACED = "misplaced"
+    """The order is ours at a provider that is not configured."""
+
+
 @dataclass(slots=True)
 class AccountLink:
     """The account of one provider in one mode."""
@@ -48,8 +60,12 @@ class AccountLink:
     """Client order id -> how the venue had the order otherwise; the account is reconciled then."""
     unreported: dict[UUID, int] = field(default_factory=dict[UUID, int])
     """Orders that the venue acknowledged in its answer, and when; their reports have not arrived."""
+    closing: bool = False
+    """Whether its provider is about to stop: no order leaves, cancels do."""
     lost: tuple[str, ...] = ()
     """Client order ids at the venue with the mark of this home whose orders are not in the database."""
+    misplaced: tuple[str, ...] = ()
+    """Client order ids at the venue of orders that are ours at a provider that is not configured."""
     marks: dict[str, FillMark] = field(default_factory=dict[str, FillMark])
     """Symbol -> the place up to which its fills were read."""
 
@@ -62,7 +78,7 @@ class AccountLink:
     def ready(self) -> bool:
         """Whether orders may leave."""
         account = self.account
-        if not self.reconciled or account is None or not account.reconciled:
+        if self.closing or not self.reconciled or account is None or not account.reconciled:
             return False
         return self.gaps == self.reconciled_gaps
 
@@ -92,7 +108,8 @@ class Accounts:
             link.is_new = True
             link.marks = dict.fromkeys(link.marks, START)
             self.balances[mode].renew_account(provider)
-        link.account, link.reconciled, link.lost = account, False, ()
+        link.account, link.reconciled, link.closing = account, False, False
+        link.lost = link.misplaced = ()
         self._risks[mode].registry.set_reconciled(provider, reconciled=False)
 
     def keys(self) -> list[Key]:
@@ -117,6 +134,11 @@ class Accounts:
         if link.ready:
             link.disagreements = {}
         self._risks[mode].registry.set_reconciled(provider, reconciled=link.ready)
+
+    def begin_close(self, provider: str, mode: Mode) -> None:
+        """Lets no further order leave for an account, until its provider runs again."""
+        self.link(provider, mode).closing = True
+        self._risks[mode].registry.set_reconciled(provider, reconciled=False)
 
     def lose_reports(self, provider: str, mode: Mode) -> None:
         """Records that reports of an account were lost: no order leaves until it is reconciled again."""

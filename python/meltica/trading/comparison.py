@@ -14,6 +14,7 @@ from meltica.model.account import Account
 from meltica.model.balances import Balance
 from meltica.model.enums import Mode, OrderState
 from meltica.model.orders import OrderSnapshot
+from meltica.trading.absent import is_misplaced
 from meltica.trading.desk import SECOND, Desk
 from meltica.trading.order import OrderRecord
 from meltica.trading.state_machine import OrderMachine
@@ -37,6 +38,8 @@ async def compare(desk: Desk, account: Account, provider: str, mode: Mode) -> No
         for id in open_orders:
             if desk.is_lost(id):
                 _disagrees(desk, provider, mode, id, "it has our mark, and is not in memory")
+            elif is_misplaced(desk, provider, mode, id):
+                _disagrees(desk, provider, mode, id, "it is ours at a provider that is not configured")
     for machine in _suspects(desk, provider, mode, open_orders, asked_at):
         await _confirm(desk, account, machine, asked_at)
     for currency, balance in (await read_balances(desk, account)).items():

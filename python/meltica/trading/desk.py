@@ -11,7 +11,6 @@ loop. Each change is short and never waits: what it leads to is collected, and t
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from enum import StrEnum
 from uuid import UUID
 
 from meltica.errors import OrderRefused
@@ -21,7 +20,8 @@ from meltica.model.enums import Mode, OrderState
 from meltica.model.fills import START, Fill, FillMark
 from meltica.model.orders import OrderSnapshot
 from meltica.persistence.stores.trading.rows import Row
-from meltica.trading.accounts import Accounts, Key, currencies_of
+from meltica.trading.absent import Configured, is_misplaced
+from meltica.trading.accounts import Accounts, FillOrigin, Key, currencies_of
 from meltica.trading.balances import Balances, Currency
 from meltica.trading.changes import TradingChanges
 from meltica.trading.effects import (
@@ -57,15 +57,6 @@ MARGIN = 300 * SECOND
 _AMENDED = {CallbackKind.AMENDED: True, CallbackKind.AMEND_REJECTED: False}
 
 
-class FillOrigin(StrEnum):
-    """Whose order a fill is of."""
-
-    OURS = "ours"
-    FOREIGN = "foreign"
-    LOST = "lost"
-    """The order has the mark of this home, but is not in the database."""
-
-
 Recipient = Callable[[Callback, int], None]
 """Receives a callback of an owner's order, and the number of its report; must not wait."""
 
@@ -99,6 +90,7 @@ class Desk:
         self.on_routes: Callable[[], None] = lambda: None
         """Called on trading's loop when prices of further symbols are needed."""
         self.gate = Gate()
+        self.configured = Configured()
         self.changes = TradingChanges()
         self.controls = RiskControls(risks, market)
         self.risks = risks
@@ -154,6 +146,10 @@ class Desk:
         with self.lock:
             self._recipients.pop(owner, None)
             self.gate.close(owner)
+
+    def is_attached(self, owner: Owner) -> bool:
+        """Returns whether an owner receives callbacks: it runs. The caller holds the lock."""
+        return owner in self._recipients
 
     def stop_orders(self, owner: Owner) -> None:
         """Lets no further order of an owner leave; cancels do."""
@@ -225,7 +221,11 @@ class Desk:
         """Passes a report of an account's stream to its order; returns False if the order is not ours."""
         with self.lock:
             machine = self.ours(provider, mode, snapshot.client_order_id)
-            if machine is None:
+            execution = None if fill is None else fill.execution_id
+            if machine is None and is_misplaced(self, provider, mode, snapshot.client_order_id, execution):
+                # Reconciling names it, and no order leaves before it is explained.
+                self.accounts.lose_reports(provider, mode)
+            elif machine is None:
                 self.accounts.foreign_order(provider, mode, snapshot)
                 if fill is not None:
                     self.fills_booked += self.accounts.foreign_fill(provider, mode, fill)
@@ -249,6 +249,8 @@ class Desk:
                 self.carry_out(machine, machine.filled(fill, self.clock(), recovered=True))
             elif self.is_lost(fill.client_order_id):
                 return FillOrigin.LOST
+            elif is_misplaced(self, provider, mode, fill.client_order_id, fill.execution_id):
+                return FillOrigin.MISPLACED
             else:
                 origin = FillOrigin.FOREIGN
                 self.fills_booked += self.accounts.foreign_fill(provider, mode, fill)

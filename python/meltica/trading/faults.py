@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from meltica.model.enums import Mode
+from meltica.trading.absent import absent_owners, positions_elsewhere, unreachable_orders
 from meltica.trading.accounts import AccountLink, Key
 from meltica.trading.desk import Desk
 
@@ -24,6 +25,14 @@ class FaultKind(StrEnum):
     """Orders, fills and balances of the account were not read since its last connect."""
     ORDERS_LOST = "orders_lost"
     """The venue has orders of this home that are not in the database, as after the restore of a backup."""
+    ABSENT_INSTANCE = "absent_instance"
+    """An instance that is not configured has open orders or a position."""
+    ABSENT_PROVIDER = "absent_provider"
+    """An instance has a position at a provider that is not configured, and does not start."""
+    UNREACHABLE_ORDER = "unreachable_order"
+    """An open order is at a provider that does not run, or is not configured: nothing can cancel it."""
+    MISPLACED_ORDER = "misplaced_order"
+    """The account has an order that is ours at a provider which is not configured: no order leaves there."""
     DISAGREEMENT = "disagreement"
     """The venue had an order otherwise: no order leaves at the account until it is reconciled."""
     UNKNOWN_ORDER = "unknown_order"
@@ -57,6 +66,7 @@ def faults(desk: Desk, write_failure: str | None = None) -> list[TradingFault]:
         ]
         for key in desk.accounts.keys():  # noqa: SIM118
             found += _of_account(key, desk.accounts.link(*key))
+        found += _absent(desk)
         found += _unknown_orders(desk)
         for mode, balances in desk.accounts.balances.items():
             found += [
@@ -70,10 +80,43 @@ def _of_account(key: Key, link: AccountLink) -> list[TradingFault]:
     found = [
         TradingFault(FaultKind.ORDERS_LOST, "the order is not in the database", *key, id) for id in link.lost
     ]
+    found += [
+        TradingFault(FaultKind.MISPLACED_ORDER, "its provider is not configured; put it back", *key, id)
+        for id in link.misplaced
+    ]
     found += [TradingFault(FaultKind.DISAGREEMENT, text, *key, id) for id, text in link.disagreements.items()]
     if link.account is not None and not link.ready:
         why = "the account is reconciling" if link.account.reconciled else "the account is not connected"
         found.append(TradingFault(FaultKind.NOT_RECONCILED, why, *key))
+    return found
+
+
+def _absent(desk: Desk) -> list[TradingFault]:
+    found = [
+        TradingFault(
+            FaultKind.ABSENT_INSTANCE,
+            f"it has {', '.join(texts)}; put it back into the configuration, or release its positions",
+            mode=owner.mode,
+            subject=owner.instance,
+        )
+        for owner, texts in absent_owners(desk).items()
+    ]
+    found += [
+        TradingFault(
+            FaultKind.ABSENT_PROVIDER,
+            f"{each.key.owner.instance} has {text}; put the provider back, or release the position",
+            each.key.provider,
+            each.key.owner.mode,
+            each.key.owner.instance,
+        )
+        for each, text in positions_elsewhere(desk)
+    ]
+    found += [
+        TradingFault(
+            FaultKind.UNREACHABLE_ORDER, text, order.provider, order.owner.mode, order.client_order_id
+        )
+        for order, text in unreachable_orders(desk)
+    ]
     return found
 
 

@@ -21,6 +21,7 @@ from meltica.errors import ConfigError, DatabaseError, one_line
 from meltica.model.enums import Mode
 from meltica.model.trader import Trader, TradingSpec
 from meltica.persistence.stores.trading.rows import CheckpointRow
+from meltica.trading.absent import left_elsewhere
 from meltica.trading.client_ids import ClientOrderIds
 from meltica.trading.desk import Desk
 from meltica.trading.history import Missed, missed
@@ -217,15 +218,18 @@ class Instances:
             with self._desk.lock:
                 self._desk.gate.open(run.owner)
 
-    async def close(self, trader: Trader) -> None:
-        """Cancels the open orders unless they are kept, and ends the callbacks; does not wait for ends."""
+    async def close(self, trader: Trader, *, failed: bool = False) -> None:
+        """Cancels the open orders unless they are kept, and ends the callbacks; does not wait for ends.
+
+        An instance that has failed does not come back by itself, so none of its orders is kept.
+        """
         run = self._runs.pop(trader, None)
         if run is None:
             return
         run.trader.stop_orders()
         run.trader.detach()
         self._seen[run.owner] = run.trader.last_report or run.baseline
-        self._cancel_unless_kept(run)
+        self._cancel_unless_kept(run, failed=failed)
         self._register_idle(run.owner, run.limits)
         self._venues.refresh()
 
@@ -279,8 +283,8 @@ class Instances:
         for provider in scope:
             self._venues.use(provider, owner.mode)
 
-    def _cancel_unless_kept(self, run: Run) -> None:
-        if run.spec.on_stop == "keep":
+    def _cancel_unless_kept(self, run: Run, *, failed: bool = False) -> None:
+        if run.spec.on_stop == "keep" and not failed:
             return
         with self._desk.lock:
             self._cancel(self._open(run.owner))
@@ -307,6 +311,8 @@ class Instances:
 
     def _wait_for(self, run: Run) -> str | None:
         with self._desk.lock:
+            if (left_behind := left_elsewhere(self._desk, run.owner)) is not None:
+                return left_behind
             for name in run.trader.scope:
                 if not self._desk.accounts.link(name, run.owner.mode).ready:
                     return f"the {run.owner.mode.value} account of {name} is not reconciled"

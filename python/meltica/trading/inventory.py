@@ -55,15 +55,27 @@ def take_over(desk: Desk, owner: Owner, spec: TradingSpec) -> None:
     if faults:
         raise ConfigError(f"orders of {owner.instance}", faults)
     for key, quantity, price, id in moves:
-        _move(desk, key, quantity, price, id)
+        move(desk, key, quantity, price, id)
 
 
-def _move(desk: Desk, key: PositionKey, quantity: Decimal, price: Decimal, id: str) -> None:
-    """1: moves coins. The entries and the position are written by one commit."""
+def move(
+    desk: Desk,
+    key: PositionKey,
+    quantity: Decimal,
+    price: Decimal,
+    id: str,
+    *,
+    by: str | None = None,
+    note: str | None = None,
+) -> None:
+    """1: moves coins to a position, or back. The entries and the position are written by one commit.
+
+    `by` and `note` are an operator's. The caller holds the lock of trading.
+    """
     mode = key.owner.mode
     entries = desk.accounts.balances[mode].transfer(key, quantity, price, id)
     position = desk.positions.transfer(key, quantity, price)
     desk.risks[mode].set_position(key.owner, key.provider, key.symbol, position.quantity)
     now = desk.clock()
-    desk.pending.write([entry_row(entry, mode, now) for entry in entries])
+    desk.pending.write([entry_row(entry, mode, now, by=by, note=note) for entry in entries])
     desk.pending.moved(position)

@@ -26,10 +26,13 @@ from meltica.persistence.stores.trading.rows import (
 )
 from meltica.trading.balances import Entry
 from meltica.trading.client_ids import ClientOrderIds
+from meltica.trading.exact import ZERO, negate
 from meltica.trading.flatten import Flattened, close_positions, positions_in
 from meltica.trading.halt_watch import halt_scope, is_in
+from meltica.trading.inventory import move
 from meltica.trading.lost_orders import adopt, cancel_disowned, check_lost, find_lost, forget_lost
 from meltica.trading.order import OrderRecord, Owner
+from meltica.trading.positions import Position
 from meltica.trading.risk.scopes import Scope
 from meltica.trading.service import Trading
 from meltica.trading.state_machine import OrderMachine
@@ -213,6 +216,34 @@ class Operator:
         await self._trading.call(lambda: cancel_disowned(desk, provider, mode, client_order_id))
         with desk.lock:
             forget_lost(desk, provider, mode, client_order_id)
+
+    async def release(self, owner: Owner, act: Act) -> list[Position]:
+        """Moves the positions of an instance to "not ours", each at its average cost; returns them.
+
+        An instance without positions and open orders is deleted at the next start, if it is not configured.
+        Raises Conflict while the instance runs or has open orders, and NotFound if it has no position.
+        """
+        self._check_ready(act)
+        desk, name = self._desk, owner.instance
+        with desk.lock:
+            if desk.is_attached(owner):
+                raise Conflict(f"positions of {name} not released: it is running; stop it first")
+            if any(each.record.owner == owner for each in desk.open_machines()):
+                raise Conflict(f"positions of {name} not released: it has open orders; cancel them first")
+            held = [each for each in desk.positions.of_owner(owner) if each.quantity]
+            if not held:
+                raise NotFound(f"{name} has no position, mode {owner.mode.value}")
+            if short := [each.key.symbol for each in held if each.quantity < 0]:
+                raise Conflict(f"positions of {name} not released: short in {', '.join(short)}; buy it back")
+            released = {f"{each.key.provider}:{each.key.symbol}": str(each.quantity) for each in held}
+            for each in held:
+                id = f"{owner.uid}:{each.key.symbol}:{desk.clock()}"
+                price = each.average_price or ZERO
+                move(desk, each.key, negate(each.quantity), price, id, by=act.by, note=act.why)
+            self._record(OperatorAction.RELEASE, name, act, uid=str(owner.uid), released=released)
+        desk.wake()
+        await self.recorded()
+        return held
 
     async def recorded(self) -> None:
         """Waits until the actions so far are in the database.

@@ -23,7 +23,9 @@ from meltica.model.orders import OrderSnapshot
 from meltica.persistence.stores.trading.rows import ReconciliationRow
 from meltica.runtime.backoff import Backoff
 from meltica.trading import comparison
-from meltica.trading.desk import Desk, FillOrigin
+from meltica.trading.absent import is_misplaced
+from meltica.trading.accounts import FillOrigin
+from meltica.trading.desk import Desk
 from meltica.trading.restore import StoredOrders
 from meltica.trading.state_machine import OrderMachine
 
@@ -49,13 +51,15 @@ class Found:
     foreign_orders: int = 0
     lost: list[str] = field(default_factory=list[str])
     """Client order ids with the mark of this home whose orders are not in the database."""
+    misplaced: list[str] = field(default_factory=list[str])
+    """Client order ids of orders that are ours at a provider that is not configured."""
     differences: dict[str, str] = field(default_factory=dict[str, str])
     """Currency -> the part of the venue's balance that nothing explains."""
 
     @property
     def agrees(self) -> bool:
         """Whether orders may leave."""
-        return not self.lost
+        return not self.lost and not self.misplaced
 
     def as_json(self) -> dict[str, object]:
         """Returns the report, without what was not found."""
@@ -132,11 +136,11 @@ class Reconciler:
             await self._wait_for_operator(backoff.next())
 
     async def _wait_for_operator(self, pause: float) -> None:
-        """Waits until no order is lost any more, but not longer than `pause` seconds."""
+        """Waits until no order is lost or misplaced any more, but not longer than `pause` seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + pause
         link = self._desk.accounts.link(self._provider, self._mode)
-        while link.lost and loop.time() < deadline:
+        while (link.lost or link.misplaced) and loop.time() < deadline:
             await asyncio.sleep(POLL)
 
     def _finish(self, found: Found, gaps: int, cause: str, started_at: int) -> None:
@@ -144,6 +148,14 @@ class Reconciler:
             log.error(
                 "order %s at %s is ours, but not in the database: no order leaves for %s until an operator"
                 " adopts or cancels it",
+                id,
+                self._provider,
+                self._provider,
+            )
+        for id in found.misplaced:
+            log.error(
+                "order %s at %s is ours at a provider that is not configured: no order leaves for %s until it"
+                " is configured again",
                 id,
                 self._provider,
                 self._provider,
@@ -181,7 +193,14 @@ class Reconciler:
             foreign = [each for each in open_orders.values() if not desk.is_ours(provider, mode, each)]
             found.foreign_orders = len(foreign)
             found.lost += [each.client_order_id for each in foreign if desk.is_lost(each.client_order_id)]
-            desk.accounts.link(provider, mode).lost = tuple(dict.fromkeys(found.lost))
+            found.misplaced += [
+                each.client_order_id
+                for each in foreign
+                if is_misplaced(desk, provider, mode, each.client_order_id)
+            ]
+            link = desk.accounts.link(provider, mode)
+            link.lost = tuple(dict.fromkeys(found.lost))
+            link.misplaced = tuple(dict.fromkeys(found.misplaced))
             found.differences = desk.accounts.take_all(provider, mode, balances, foreign)
         return found
 
@@ -193,8 +212,10 @@ class Reconciler:
             found.foreign_fills += origin is FillOrigin.FOREIGN
             if origin is FillOrigin.LOST:
                 found.lost.append(fill.client_order_id)
-        if found.lost:
-            # Their fills are read again once an operator has adopted or disowned the orders.
+            elif origin is FillOrigin.MISPLACED:
+                found.misplaced.append(fill.client_order_id)
+        if not found.agrees:
+            # Their fills are read again once it is known whose the orders are.
             return
         with desk.lock:
             # After the fills: the watermarks are committed with them or later.

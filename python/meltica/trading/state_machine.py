@@ -210,6 +210,10 @@ class OrderMachine(Transitions):
             self._cancel_if_due(now, out)
         return self._finish(out)
 
+    def has_fill(self, execution_id: str) -> bool:
+        """Returns whether a fill was recorded."""
+        return execution_id in self._executions
+
     def not_found(self, asked_at: int, now: int, *, absent: bool) -> list[Effect]:
         """7: records that the venue does not know the order, as of a query that was made at `asked_at`.
 

@@ -96,6 +96,10 @@ class StateStore(Store[StateRow], Generic[StateRow, Spec, State]):
             "update {table} set actual = %(actual)s,"
             " last_error = nullif(coalesce(%(error)s::text, last_error), '') where {key} returning {columns}"
         )
+        self._keep_absent = statement(
+            "update {table} set enabled = false, desired = 'stopped', actual = 'stopped', updated_at = now()"
+            " where {key} returning {columns}"
+        )
         self._delete = statement("delete from {table} where {key} returning {columns}")
 
     async def add(self, spec: Spec, desired: Desired = Desired.STOPPED) -> StateRow:
@@ -116,6 +120,10 @@ class StateStore(Store[StateRow], Generic[StateRow, Spec, State]):
         """Stores the actual state; `error` None keeps the last error, "" clears it. Raises NotFound."""
         values = {self._key: key, "actual": actual, "error": error}
         return await self._change(key, self._set_actual, values)
+
+    async def keep_absent(self, key: str) -> StateRow:
+        """Stops a component that is no longer in the file; its return enables it. Raises NotFound."""
+        return await self._change(key, self._keep_absent, {self._key: key})
 
     async def delete(self, key: str) -> None:
         """Deletes a component; orders and balances that refer to it remain. Raises NotFound."""

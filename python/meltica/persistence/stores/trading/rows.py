@@ -53,6 +53,8 @@ class OperatorAction(StrEnum):
     """Gives an order that the database has lost to an instance."""
     DISOWN = "disown"
     """Cancels an order that the database has lost, and books its fills as foreign."""
+    RELEASE = "release"
+    """Moves the positions of an instance to what belongs to none."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,125 @@
+"""What trading has and the configuration does not: orders and positions left by an edit of the file.
+
+1. They keep their uid and their provider, so that they continue when the entry is in the file again.
+2. Those of live accounts are faults until then. A position below the least order of its symbol is none.
+3. An instance does not start while it has them at a provider that is not configured: for the strategy its
+   position would be zero, and it would trade once more.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from meltica.model.enums import Mode
+from meltica.model.instruments import Instrument
+from meltica.trading.exact import ZERO
+from meltica.trading.order import OrderRecord, Owner
+from meltica.trading.positions import Position
+
+if TYPE_CHECKING:
+    from meltica.trading.desk import Desk
+
+
+class Configured:
+    """The providers and instances of the configuration; by default every one is configured."""
+
+    def __init__(
+        self,
+        providers: Collection[str] | None = None,
+        uid_of: Callable[[str], UUID | None] | None = None,
+    ) -> None:
+        """`uid_of` returns the uid of a configured instance, and None for any other."""
+        self._providers = providers
+        self._uid_of = uid_of
+
+    def has_provider(self, name: str) -> bool:
+        """Returns whether a provider is configured."""
+        return self._providers is None or name in self._providers
+
+    def has_instance(self, owner: Owner) -> bool:
+        """Returns whether an instance is configured: an earlier one of the same id had another uid."""
+        return self._uid_of is None or self._uid_of(owner.instance) == owner.uid
+
+
+def is_misplaced(
+    desk: "Desk", provider: str, mode: Mode, client_order_id: str, execution_id: str | None = None
+) -> bool:
+    """Returns whether an account has an order that is ours at a provider which is not configured.
+
+    The provider was renamed, or another one has its account. With an execution id, whether a fill of such an
+    order is not booked yet. The caller holds the lock of trading.
+    """
+    machine = desk.orders.of_client_id(client_order_id)
+    if machine is None or machine.record.owner.mode is not mode or machine.record.provider == provider:
+        return False
+    if desk.configured.has_provider(machine.record.provider):
+        return False
+    return execution_id is None or not machine.has_fill(execution_id)
+
+
+def left_elsewhere(desk: "Desk", owner: Owner) -> str | None:
+    """3: returns what an instance has at a provider that is not configured. The caller holds the lock."""
+    for order in _live_orders(desk):
+        if order.owner == owner and not desk.configured.has_provider(order.provider):
+            return f"the end of order {order.client_order_id} at {order.provider}, which is not configured"
+    for position in _live_positions(desk):
+        if position.key.owner == owner and not desk.configured.has_provider(position.key.provider):
+            return f"its position of {_text(position)}, which is not configured"
+    return None
+
+
+def absent_owners(desk: "Desk") -> dict[Owner, list[str]]:
+    """2: returns what instances have that are not configured. The caller holds the lock of trading."""
+    found: dict[Owner, list[str]] = {}
+    for position in _live_positions(desk):
+        found.setdefault(position.key.owner, []).append(_text(position))
+    for order in _live_orders(desk):
+        text = f"order {order.client_order_id} at {order.provider}"
+        found.setdefault(order.owner, []).append(text)
+    return {owner: texts for owner, texts in found.items() if not desk.configured.has_instance(owner)}
+
+
+def positions_elsewhere(desk: "Desk") -> Iterator[tuple[Position, str]]:
+    """2: yields positions at providers that are not configured. The caller holds the lock of trading."""
+    for position in _live_positions(desk):
+        if not desk.configured.has_provider(position.key.provider):
+            yield position, _text(position)
+
+
+def unreachable_orders(desk: "Desk") -> Iterator[tuple[OrderRecord, str]]:
+    """Yields live orders that can be neither followed nor cancelled, and why. The caller holds the lock."""
+    for order in _live_orders(desk):
+        if desk.accounts.link(order.provider, Mode.LIVE).account is None:
+            absent = not desk.configured.has_provider(order.provider)
+            why = "is not configured; put it back" if absent else "is not running; start it"
+            yield order, f"provider `{order.provider}` {why}, or the order stays as it is at the venue"
+
+
+def _live_orders(desk: "Desk") -> Iterator[OrderRecord]:
+    for machine in desk.open_machines():
+        if machine.record.owner.mode is Mode.LIVE:
+            yield machine.record
+
+
+def _live_positions(desk: "Desk") -> Iterator[Position]:
+    for position in desk.positions:
+        if position.key.owner.mode is Mode.LIVE and position.quantity and not _is_dust(desk, position):
+            yield position
+
+
+def _is_dust(desk: "Desk", position: Position) -> bool:
+    """Returns whether no order could reduce a position. Another provider's rules replace absent ones."""
+    symbol, rules = position.key.symbol, list[Instrument]()
+    for (provider, listed), listing in desk.risks[Mode.LIVE].registry.listings.items():
+        if listed == symbol and listing.instrument is not None:
+            if provider == position.key.provider:
+                rules.insert(0, listing.instrument)
+            else:
+                rules.append(listing.instrument)
+    if not rules or rules[0].quantity_increment is None:
+        return False
+    return position.is_flat(rules[0].quantity_increment, rules[0].min_quantity or ZERO)
+
+
+def _text(position: Position) -> str:
+    return f"{position.quantity.normalize():f} {position.key.symbol} at {position.key.provider}"
