@@ -194,6 +194,12 @@ def test_each_subject_has_at_most_one_active_halt(connection: Connection) -> Non
     halt("instance", "b")
     with pytest.raises(errors.UniqueViolation):
         halt("instance", "a")
+    for mode in ("live", "paper"):
+        # Halts of one mode exist beside the one of both.
+        statement = "insert into halts (scope, subject, mode, rule, reason) values (%s, %s, %s, 'x', 'y')"
+        connection.execute(statement, ["instance", "a", mode])
+        with pytest.raises(errors.UniqueViolation):
+            connection.execute(statement, ["instance", "a", mode])
     connection.execute("update halts set cleared_at = now(), cleared_by = 'me' where subject = 'a'")
     halt("instance", "a")
     for scope, subject in (("global", "a"), ("instance", ""), ("symbol", "a")):

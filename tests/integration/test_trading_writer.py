@@ -137,6 +137,21 @@ async def test_a_commit_returns_the_active_halts(world: World) -> None:
     assert [halt.rule for halt in (await world.writer.commit([])).halts] == ["maxDailyLoss"]
 
 
+async def test_halts_of_modes_exist_beside_each_other_and_end_together(world: World) -> None:
+    halts = HaltStore(world.database)
+    rows = [HaltRow(scope=HaltScope.GLOBAL, rule="max_daily_loss", reason="x", mode=mode) for mode in Mode]
+    for _ in range(2):
+        await world.writer.commit(rows)
+    assert await halts.halt(HaltScope.GLOBAL, "", "looks wrong", "alice")
+    assert not await halts.halt(HaltScope.GLOBAL, "", "again", "alice")
+    assert [halt.mode for halt in await halts.active()] == [*Mode, None]
+    assert await halts.clear(HaltScope.GLOBAL, "", "mended", "alice")
+    assert await halts.active() == []
+    assert not await halts.clear(HaltScope.GLOBAL, "", "mended", "alice")
+    actions = world.query("select action, count(*) from operator_actions group by 1 order by 1")
+    assert actions == [("halt", 1), ("resume", 1)]
+
+
 async def test_a_commit_without_rows_writes_nothing(world: World) -> None:
     transactions = "select pg_snapshot_xmax(pg_current_snapshot())"
     before = world.query(transactions)

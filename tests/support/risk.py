@@ -229,6 +229,7 @@ def active_halt(scope: Scope, halt: Halt) -> ActiveHalt:
         rule=row.rule,
         reason=row.reason,
         halted_by=row.halted_by,
+        mode=row.mode,
         halted_at=datetime.fromtimestamp(0, UTC) + timedelta(microseconds=halt.since // 1000),
     )
 

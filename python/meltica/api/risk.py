@@ -64,6 +64,8 @@ class ActiveHalt(Schema, frozen=True, kw_only=True):
     reason: str
     halted_by: str
     halted_at: int
+    mode: Mode | UnsetType = UNSET
+    """The mode that it stops; absent if it stops both."""
 
 
 class ScopeStatus(Schema, frozen=True, kw_only=True):

@@ -164,6 +164,7 @@ async def _stored_halts(dsn: str) -> list[dict[str, Any]]:
             "reason": each.reason,
             "haltedBy": each.halted_by,
             "haltedAt": int(each.halted_at.timestamp() * 1000),
+            **({} if each.mode is None else {"mode": each.mode.value}),
         }
         for each in active
     ]
@@ -191,7 +192,11 @@ def _wait_confirmed(gateway: str, scope: str, *, halted: bool) -> bool:
             shown = _status_of(gateway)
         except click.ClickException:
             return False
-        if any(each["scope"] == scope for each in shown["halts"]) == halted:
+        # A halt of one mode is not yet the one that concerns both.
+        if (
+            any(each["scope"] == scope and not (halted and "mode" in each) for each in shown["halts"])
+            == halted
+        ):
             return True
         if time.monotonic() >= deadline:
             return False
@@ -217,7 +222,8 @@ def _status_of(gateway: str) -> dict[str, Any]:
 def _print(shown: dict[str, Any]) -> None:
     for halt in shown["halts"]:
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(halt["haltedAt"] / 1000))
-        click.echo(f"{halt['scope']}: halted by {halt['haltedBy']} since {since}: {halt['reason']}")
+        where = f"{halt['scope']} ({halt['mode']})" if "mode" in halt else halt["scope"]
+        click.echo(f"{where}: halted by {halt['haltedBy']} since {since}: {halt['reason']}")
     for fault in shown.get("faults", ()):
         names = " ".join(str(fault[name]) for name in ("provider", "mode", "subject") if name in fault)
         click.echo(f"{fault['kind']}{': ' if names else ''}{names}: {fault['detail']}")

@@ -147,7 +147,8 @@ class TradingRuntime:
                 if state.halt is not None
             ]
         for scope, halt in halts:
-            found[f"orders of {scope}"] = f"are halted by {halt.by}: {halt.reason}"
+            name = f"orders of {scope}" if halt.mode is None else f"{halt.mode.value} orders of {scope}"
+            found[name] = f"are halted by {halt.by}: {halt.reason}"
         return found
 
     def summary(self) -> tuple[str, ...]:

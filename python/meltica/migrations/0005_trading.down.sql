@@ -3,7 +3,15 @@
 
 alter table outbox drop constraint outbox_payload_check, drop column delivered_at;
 drop table operator_actions, commits, home, reconciliations, watermarks, checkpoints, dead_letters, refusals, risk_states, ledger_entries, positions;
-alter table halts drop column halted_by;
+drop index halts_active;
+-- The older version halts live orders by any halt, and has one at a time for each scope.
+delete from halts where mode = 'paper';
+delete from halts narrower using halts wider
+where narrower.mode = 'live' and wider.mode is null
+  and narrower.cleared_at is null and wider.cleared_at is null
+  and (narrower.scope, narrower.subject) = (wider.scope, wider.subject);
+alter table halts drop column halted_by, drop column mode;
+create unique index halts_active on halts (scope, subject) where cleared_at is null;
 alter table instances drop column uid;
 
 create function pg_temp.rename_constraints(relation regclass, old text, new text) returns void

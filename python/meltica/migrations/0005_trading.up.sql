@@ -117,7 +117,12 @@ create index balances_by_time on balances (snapshot_at);
 -- Each creation of an instance has a uid, which its orders and positions carry.
 alter table instances add column uid uuid not null default gen_random_uuid();
 
-alter table halts add column halted_by text not null default 'meltica';
+-- A halt of one mode leaves the other one alone; without a mode it concerns both.
+alter table halts
+    add column halted_by text not null default 'meltica',
+    add column mode trading_mode;
+drop index halts_active;
+create unique index halts_active on halts (scope, subject, coalesce(mode::text, '')) where cleared_at is null;
 
 drop function pg_temp.rename_constraints;
 drop function pg_temp.nanoseconds;

@@ -309,7 +309,7 @@ class Desk:
         """Returns what waits to be written, with at most so many refusals of a mode, and forgets it."""
         with self.lock:
             for risk in self.risks.values():
-                self.pending.write(risk_rows(risk, risk.events.take(self.clock(), refusals)))
+                self.pending.write(risk_rows(risk.events.take(self.clock(), refusals)))
             return self.pending.take(self.clock())
 
     def write(self, rows: Iterable[Row]) -> None:
@@ -322,7 +322,7 @@ class Desk:
         """Adds all refusals to the next commit, which is the last one."""
         with self.lock:
             for risk in self.risks.values():
-                self.pending.write(risk_rows(risk, risk.events.take_all()))
+                self.pending.write(risk_rows(risk.events.take_all()))
 
     def take_requests(self) -> list[tuple[OrderMachine, Effect]]:
         """Returns the requests to make at venues, and forgets them."""

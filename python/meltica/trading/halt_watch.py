@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Iterable
 
+from meltica.model.enums import Mode
 from meltica.persistence.stores.trading.rows import HaltRow, HaltScope
 from meltica.trading.desk import Desk
 from meltica.trading.order import Owner
-from meltica.trading.risk.scopes import Scope
+from meltica.trading.risk.scopes import Halt, Scope
 
 log = logging.getLogger("meltica.trading")
 
@@ -16,30 +17,39 @@ class HaltWatch:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._scopes: set[Scope] = set()
-        """The halted scopes, as of the last commit."""
+        self._active: set[tuple[Scope, Mode | None]] = set()
+        """The halted scopes, and in which mode, as of the last commit."""
 
     def take(self, halts: Iterable[HaltRow], written: Iterable[HaltRow] = ()) -> None:
         """Takes the active halts: halts new scopes and cancels their open orders, and resumes others.
 
         `written` are halts of the same commit, which it did not read yet.
         """
-        active = {Scope(halt.scope, halt.subject): halt for halt in [*written, *halts]}
-        for scope in active.keys() - self._scopes:
-            halt = active[scope]
-            log.error("%s is halted by %s: %s", scope, halt.halted_by, halt.reason)
-            with self._desk.lock:
-                halt_scope(self._desk, scope, halt.reason, halt.halted_by)
-            self._desk.wake()
-        for scope in self._scopes - active.keys():
-            self._resume(scope)
-        self._scopes = set(active)
+        active = {(Scope(halt.scope, halt.subject), halt.mode): halt for halt in [*written, *halts]}
+        desk = self._desk
+        for scope, mode in active.keys() - self._active:
+            row = active[scope, mode]
+            log.error("%s is halted%s by %s: %s", scope, _of(mode), row.halted_by, row.reason)
+            with desk.lock:
+                halt = Halt(row.rule, row.reason, row.halted_by, desk.clock(), mode)
+                for each in _modes(desk, mode):
+                    desk.risks[each].restore_halt(scope, halt)
+                    _cancel(desk, scope, each)
+            desk.wake()
+        for scope, mode in self._active - active.keys():
+            log.warning("%s is resumed%s", scope, _of(mode))
+            with desk.lock:
+                for each in _modes(desk, mode):
+                    self._resume(scope, each, active.get((scope, None)) or active.get((scope, each)))
+        self._active = set(active)
 
-    def _resume(self, scope: Scope) -> None:
-        log.warning("%s is resumed", scope)
-        with self._desk.lock:
-            for risk in self._desk.risks.values():
-                risk.resume(scope, "operator", self._desk.clock())
+    def _resume(self, scope: Scope, mode: Mode, remaining: HaltRow | None) -> None:
+        """Ends the halt of a scope in a mode; another one that is active takes its place."""
+        risk, now = self._desk.risks[mode], self._desk.clock()
+        risk.resume(scope, "operator", now)
+        if remaining is not None:
+            halt = Halt(remaining.rule, remaining.reason, remaining.halted_by, now, remaining.mode)
+            risk.restore_halt(scope, halt)
 
 
 def halt_scope(desk: Desk, scope: Scope, reason: str, by: str) -> bool:
@@ -49,10 +59,25 @@ def halt_scope(desk: Desk, scope: Scope, reason: str, by: str) -> bool:
     """
     now = desk.clock()
     halted = [risk.halt(scope, reason, by, now) for risk in desk.risks.values()]
-    for machine in desk.open_machines():
-        if is_in(scope, machine.record.owner, machine.record.provider):
-            desk.carry_out(machine, machine.cancel(now))
+    for mode in desk.risks:
+        _cancel(desk, scope, mode)
     return any(halted)
+
+
+def _cancel(desk: Desk, scope: Scope, mode: Mode) -> None:
+    now = desk.clock()
+    for machine in desk.open_machines():
+        record = machine.record
+        if record.owner.mode is mode and is_in(scope, record.owner, record.provider):
+            desk.carry_out(machine, machine.cancel(now))
+
+
+def _modes(desk: Desk, mode: Mode | None) -> Iterable[Mode]:
+    return desk.risks if mode is None else (mode,) if mode in desk.risks else ()
+
+
+def _of(mode: Mode | None) -> str:
+    return "" if mode is None else f" in {mode.value}"
 
 
 def is_in(scope: Scope, owner: Owner, provider: str) -> bool:

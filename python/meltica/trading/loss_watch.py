@@ -16,9 +16,10 @@ from meltica.trading.exact import ZERO, add, multiply
 from meltica.trading.halt_watch import is_in
 from meltica.trading.order import PositionKey
 from meltica.trading.positions import Position
+from meltica.trading.risk.limits import InstanceRiskLimits
 from meltica.trading.risk.market import rate
 from meltica.trading.risk.risk import Risk
-from meltica.trading.risk.scopes import GLOBAL, Scope
+from meltica.trading.risk.scopes import GLOBAL, InstanceState, Scope
 from meltica.trading.risk.stored import state_rows
 from meltica.trading.stored import position_row
 
@@ -64,6 +65,8 @@ class LossWatch:
     def _mark(self, risk: Risk, now: int) -> None:
         profits = self._profits(risk, now)
         for scope, state in list(risk.registry.scopes.items()):
+            if isinstance(state, InstanceState) and not isinstance(state.limits, InstanceRiskLimits):
+                continue  # it has a state of an earlier run in this mode, and no limits or currency
             was_halted = state.halt is not None
             has_drawdown = state.limits.max_drawdown_percent is not None
             equity = self._equity(risk, scope, now) if has_drawdown else None

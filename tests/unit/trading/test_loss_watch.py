@@ -75,7 +75,9 @@ def test_losses_on_paper_halt_paper_orders_only() -> None:
     assert w.profit(Mode.PAPER) == -10_000
     assert w.risks[Mode.PAPER].halted(paper.owner) is not None
     assert w.risks[Mode.LIVE].halted(live.owner) is None
-    assert not [row for row in w.rows() if isinstance(row, HaltRow)]
+    halts = [row for row in w.rows() if isinstance(row, HaltRow)]
+    assert halts
+    assert {row.mode for row in halts} == {Mode.PAPER}
 
 
 def test_the_state_of_risk_is_written_when_it_changes_and_profits_now_and_then() -> None:

@@ -88,13 +88,14 @@ async def _stored_halts(trading: TradingReads) -> list[ActiveHalt]:
             reason=halt.reason,
             halted_by=halt.halted_by,
             halted_at=int(halt.halted_at.timestamp() * 1000),
+            mode=UNSET if halt.mode is None else halt.mode,
         )
         for halt in await trading.halts.active()
     ]
 
 
 def _state(desk: "Desk") -> tuple[list[ActiveHalt], list[ScopeStatus]]:
-    halts: dict[str, ActiveHalt] = {}
+    halts: dict[object, ActiveHalt] = {}
     scopes: list[ScopeStatus] = []
     with desk.lock:
         now = desk.clock()
@@ -103,13 +104,18 @@ def _state(desk: "Desk") -> tuple[list[ActiveHalt], list[ScopeStatus]]:
                 status = risk.status(scope, now)
                 scopes.append(_scope(mode, status))
                 if status.halt is not None:
-                    halts.setdefault(str(scope), _halt(str(scope), status.halt))
+                    halts.setdefault((scope, status.halt.mode), _halt(str(scope), status.halt))
     return list(halts.values()), scopes
 
 
 def _halt(scope: str, halt: "halts.Halt") -> ActiveHalt:
     return ActiveHalt(
-        scope=scope, rule=halt.rule, reason=halt.reason, halted_by=halt.by, halted_at=halt.since // MS
+        scope=scope,
+        rule=halt.rule,
+        reason=halt.reason,
+        halted_by=halt.by,
+        halted_at=halt.since // MS,
+        mode=UNSET if halt.mode is None else halt.mode,
     )
 
 

@@ -40,13 +40,14 @@ class Halts:
         self._registry = registry
         self._events = events
 
-    def halt(self, scope: Scope, rule: str, reason: str, by: str, now: int) -> bool:
-        """Halts a scope; returns False if it is halted already."""
+    def halt(self, scope: Scope, halt: Halt, *, is_stored: bool = False) -> bool:
+        """Halts a scope; returns False if it is halted already. One that is stored becomes no event."""
         state = self._registry.state(scope)
         if state.halt is not None:
             return False
-        state.halt = Halt(rule, reason, by, now)
-        self._events.add(HaltChange(now, scope, state.halt, by))
+        state.halt = halt
+        if not is_stored:
+            self._events.add(HaltChange(halt.since, scope, halt, halt.by))
         return True
 
     def resume(self, scope: Scope, by: str, now: int) -> bool:
@@ -84,17 +85,18 @@ class Halts:
         """
         state = self._registry.state(scope)
         limits, loss = state.limits, state.loss
+        loss.set_currency(self._registry.currency(scope))
         loss.mark(profit, limits.capital if isinstance(limits, InstanceRiskLimits) else equity, now)
         if profit is None:
             return
         most = limits.max_daily_loss
         if most is not None and loss.daily_loss >= most:
             text = f"the loss of the day is {loss.daily_loss}, of {most} allowed"
-            self._halt(state, Rule.DAILY_LOSS, text, now)
+            self._halt(state, Rule.DAILY_LOSS.value, text, now)
         percent = limits.max_drawdown_percent
         if percent is not None and loss.reaches_drawdown(percent):
             text = f"the profit fell from {loss.peak} to {profit}, by at least {percent} % of {loss.base}"
-            self._halt(state, Rule.DRAWDOWN, text, now)
+            self._halt(state, Rule.DRAWDOWN.value, text, now)
 
     def count(self, owner: Owner, limits: Resolved, rule: str, message: str, now: int) -> Verdict:
         """Counts a breach of an instance, which may open its breaker or halt it."""
@@ -104,7 +106,7 @@ class Halts:
         if verdict is Verdict.HALT:
             breaches = len(state.breaches.times)
             text = f"{breaches} breaches within 10 minutes; the last one is {rule}: {message}"
-            self.halt(state.scope, "max_risk_breaches", text, BY_RISK, now)
+            self._halt(state, "max_risk_breaches", text, now)
         return verdict
 
     def check_overrun(self, lane: Lane, price: Decimal, rates: Rates, now: int) -> str | None:
@@ -126,9 +128,10 @@ class Halts:
                     rule = Rule.NOTIONAL
                     text = f"a fill led to {value} {currency}, of {max_notional} allowed"
             if rule is not None:
-                self._halt(state, rule, text, now)
+                self._halt(state, rule.value, text, now)
                 first = first or rule.value
         return first
 
-    def _halt(self, state: ScopeState, rule: Rule, reason: str, now: int) -> None:
-        self.halt(state.scope, rule.value, reason, BY_RISK, now)
+    def _halt(self, state: ScopeState, rule: str, reason: str, now: int) -> None:
+        """Halts a scope in this mode only: limits and losses are per mode."""
+        self.halt(state.scope, Halt(rule, reason, BY_RISK, now, self._registry.mode))

@@ -18,6 +18,8 @@ class Loss:
     of UTC, and only moves forward: a clock that is set back leaves the day and its opening as they are.
     """
 
+    currency: str = ""
+    """Of all amounts; empty before the first valuation."""
     day: int | None = None
     """Days since 1970-01-01; None before the first valuation."""
     opening: Decimal | None = None
@@ -28,6 +30,12 @@ class Loss:
     base: Decimal | None = None
     """What the drawdown is measured against: capital of an instance, equity elsewhere."""
     valued_at: int = 0
+
+    def set_currency(self, currency: str) -> None:
+        """Takes the currency of the valuations to come; in another one, the loss starts again."""
+        if self.currency != currency:
+            self.day = self.opening = self.profit = self.peak = None
+        self.currency = currency
 
     def mark(self, profit: Decimal | None, base: Decimal | None, now: int) -> None:
         """Takes a valuation; a profit of None says that a position cannot be valued."""

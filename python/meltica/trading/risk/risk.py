@@ -28,7 +28,7 @@ from meltica.trading.risk.refusals import Refusal
 from meltica.trading.risk.registry import Registry
 from meltica.trading.risk.reservations import Reservation, Reservations, worst
 from meltica.trading.risk.rules import BREACHES, Balances, Rule
-from meltica.trading.risk.scopes import GLOBAL, InstanceState, Lane, Scope
+from meltica.trading.risk.scopes import GLOBAL, Halt, InstanceState, Lane, Scope
 
 _BUY, _GTC, _IOC, _FOK = Side.BUY, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK
 _BREACHES = frozenset(rule.value for rule in BREACHES)
@@ -276,8 +276,15 @@ class Risk:
             self._breach(lane, "rejected", order.reason or "the venue rejected the order", now)
 
     def halt(self, scope: Scope, reason: str, by: str, now: int) -> bool:
-        """Halts a scope: only orders with `reduce_only` pass. Returns False if it is halted already."""
-        return self._halts.halt(scope, "operator", reason, by, now)
+        """Halts a scope as an operator: only orders with `reduce_only` pass.
+
+        Returns False if it is halted already.
+        """
+        return self._halts.halt(scope, Halt("operator", reason, by, now))
+
+    def restore_halt(self, scope: Scope, halt: Halt) -> bool:
+        """Halts a scope by a halt that is stored; returns False if it is halted already."""
+        return self._halts.halt(scope, halt, is_stored=True)
 
     def resume(self, scope: Scope, by: str, now: int) -> bool:
         """Ends a halt or the cooldown of a breaker; returns False if the scope has neither."""

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
 
+from meltica.model.enums import Mode
 from meltica.model.instruments import Instrument
 from meltica.model.symbols import ANY
 from meltica.persistence.stores.trading.rows import HaltScope
@@ -53,6 +54,8 @@ class Halt(NamedTuple):
     by: str
     """An operator, or `meltica`."""
     since: int
+    mode: Mode | None = None
+    """The mode that it stops; None for both."""
 
 
 @dataclass(slots=True, eq=False)

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
-from meltica.model.enums import Mode
 from meltica.persistence.stores.trading.halts import ActiveHalt
-from meltica.persistence.stores.trading.rows import HaltRow, HaltScope, RefusalRow, RiskStateRow, Row
+from meltica.persistence.stores.trading.rows import HaltRow, RefusalRow, RiskStateRow, Row
 from meltica.trading.risk.events import HaltChange, RiskEvent
 from meltica.trading.risk.refusals import Refusal
 from meltica.trading.risk.registry import Registry
@@ -19,16 +18,14 @@ from meltica.trading.risk.scopes import Halt, InstanceState, Scope, ScopeState
 _EPOCH = date(1970, 1, 1)
 
 
-def risk_rows(risk: Risk, events: Iterable[RiskEvent]) -> Iterator[Row]:
+def risk_rows(events: Iterable[RiskEvent]) -> Iterator[Row]:
     """Yields the rows of what risk decided: refusals and halts."""
     for event in events:
         match event:
             case Refusal():
                 yield refusal_row(event)
             case HaltChange(halt=halt, scope=scope) if halt is not None:
-                # A row halts live orders as well, which paper losses do not concern.
-                if risk.registry.mode is Mode.LIVE or scope.kind is HaltScope.INSTANCE:
-                    yield halt_row(scope, halt)
+                yield halt_row(scope, halt)
             case _:
                 pass
 
@@ -58,7 +55,12 @@ def refusal_row(refusal: Refusal) -> RefusalRow:
 def halt_row(scope: Scope, halt: Halt) -> HaltRow:
     """Returns the row of a halt."""
     return HaltRow(
-        scope=scope.kind, subject=scope.name, rule=halt.rule, reason=halt.reason, halted_by=halt.by
+        scope=scope.kind,
+        subject=scope.name,
+        rule=halt.rule,
+        reason=halt.reason,
+        halted_by=halt.by,
+        mode=halt.mode,
     )
 
 
@@ -76,11 +78,18 @@ def load_state(risk: Risk, rows: Iterable[RiskStateRow], halts: Iterable[ActiveH
         if row.mode is risk.registry.mode:
             _load_row(risk.registry, row)
     for halt in halts:
-        since = (halt.halted_at - datetime.fromtimestamp(0, halt.halted_at.tzinfo)) // timedelta(
-            microseconds=1
-        )
-        state = risk.registry.state(Scope(halt.scope, halt.subject))
-        state.halt = Halt(halt.rule, halt.reason, halt.halted_by, since * 1000)
+        if halt.mode in (None, risk.registry.mode):
+            since = halt.halted_at - datetime.fromtimestamp(0, halt.halted_at.tzinfo)
+            risk.restore_halt(
+                Scope(halt.scope, halt.subject),
+                Halt(
+                    halt.rule,
+                    halt.reason,
+                    halt.halted_by,
+                    since // timedelta(microseconds=1) * 1000,
+                    halt.mode,
+                ),
+            )
 
 
 def _state_row(registry: Registry, state: ScopeState, now: int) -> RiskStateRow:
@@ -91,7 +100,7 @@ def _state_row(registry: Registry, state: ScopeState, now: int) -> RiskStateRow:
         subject=state.scope.name,
         mode=registry.mode,
         day=None if loss.day is None else _EPOCH + timedelta(days=loss.day),
-        currency=registry.currency(state.scope),
+        currency=loss.currency or registry.currency(state.scope),
         opening=loss.opening,
         profit=loss.profit,
         peak=loss.peak,
@@ -108,10 +117,11 @@ def _state_row(registry: Registry, state: ScopeState, now: int) -> RiskStateRow:
 def _load_row(registry: Registry, row: RiskStateRow) -> None:
     state = registry.state(Scope(row.scope, row.subject))
     loss = state.loss
-    if row.currency == registry.currency(state.scope):
-        loss.day = None if row.day is None else (row.day - _EPOCH).days
-        loss.opening, loss.profit, loss.peak, loss.base = row.opening, row.profit, row.peak, row.base
-        loss.valued_at = row.valued_at
+    # The limits, and with them the currency of the next valuation, may be set later.
+    loss.currency = "" if row.day is None else row.currency
+    loss.day = None if row.day is None else (row.day - _EPOCH).days
+    loss.opening, loss.profit, loss.peak, loss.base = row.opening, row.profit, row.peak, row.base
+    loss.valued_at = row.valued_at
     if isinstance(state, InstanceState):
         state.breaches.times.clear()
         state.breaches.times.extend(row.breaches)

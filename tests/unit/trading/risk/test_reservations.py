@@ -242,7 +242,7 @@ def test_refusals_and_halts_become_rows() -> None:
         w.approve(request)
     w.risk.halt(GLOBAL, "stop", "alice", w.now)
     w.risk.resume(GLOBAL, "alice", w.now)
-    row, halt = risk_rows(w.risk, w.risk.events.take_all())
+    row, halt = risk_rows(w.risk.events.take_all())
     assert isinstance(row, RefusalRow)
     assert isinstance(halt, HaltRow)
     assert (halt.scope, halt.subject, halt.rule, halt.halted_by) == ("global", "", "operator", "alice")
@@ -251,7 +251,7 @@ def test_refusals_and_halts_become_rows() -> None:
     assert (row.rule, row.seen, row.limit, row.verdict) == ("max_order_size", "2", "1", Verdict.COUNTED)
 
 
-def test_the_loss_in_another_currency_is_not_loaded() -> None:
+def test_a_loss_is_loaded_in_its_mode_and_starts_again_in_another_currency() -> None:
     w = RiskWorld(LIMITS)
     w.risk.mark(GLOBAL, Decimal(-70), None, w.now)
     rows = state_rows(w.risk, w.now)
@@ -259,8 +259,9 @@ def test_the_loss_in_another_currency_is_not_loaded() -> None:
     load_state(paper, rows, [])
     euro = Risk(Mode.LIVE, w.balances, LIMITS.model_copy(update={"notional_currency": "EUR"}))
     load_state(euro, rows, [])
-    for risk in (paper, euro):
-        assert risk.status(GLOBAL, w.now).loss.profit is None
+    assert paper.status(GLOBAL, w.now).loss.profit is None
+    euro.mark(GLOBAL, Decimal(-80), None, w.now)
+    assert euro.status(GLOBAL, w.now).loss.daily_loss == 0
 
 
 def test_a_restart_near_the_daily_limit_leaves_the_rest_of_it() -> None:

@@ -14,21 +14,25 @@ from meltica.persistence.database import Database
 from meltica.persistence.stores.trading.rows import HaltRow, HaltScope, OperatorAction
 
 ACTIVE_HALTS: LiteralString = """
-    select scope, subject, rule, reason, halted_at, halted_by from halts where cleared_at is null
+    select scope, subject, rule, reason, halted_at, halted_by, mode from halts where cleared_at is null
     order by halted_at, id
 """
+HALTS_ACTIVE: LiteralString = "(scope, subject, coalesce(mode::text, '')) where cleared_at is null"
+"""What identifies an active halt."""
 _ACTION: LiteralString = """
     insert into operator_actions (action, subject, acted_by, reason, acted_at)
     select %(action)s, scope || case subject when '' then '' else ':' || subject end, %(by)s, %(reason)s,
            (extract(epoch from clock_timestamp()) * 1000000000)::bigint
-    from changed returning id
+    from changed limit 1 returning id
 """
 _HALT: LiteralString = (
     """
     with changed as (
         insert into halts (scope, subject, rule, reason, halted_by)
         values (%(scope)s, %(subject)s, 'operator', %(reason)s, %(by)s)
-        on conflict (scope, subject) where cleared_at is null do nothing
+        on conflict """
+    + HALTS_ACTIVE
+    + """ do nothing
         returning scope, subject
     )
 """
@@ -72,11 +76,11 @@ class HaltStore:
             return await (await cursor.execute(ACTIVE_HALTS)).fetchall()
 
     async def halt(self, scope: HaltScope, subject: str, reason: str, by: str) -> bool:
-        """Halts a scope; returns False, without a change, if it is halted already."""
+        """Halts a scope in both modes; returns False, without a change, if it is halted so already."""
         return await self._execute(_HALT, OperatorAction.HALT, scope, subject, reason, by)
 
     async def clear(self, scope: HaltScope, subject: str, reason: str, by: str) -> bool:
-        """Clears the halt of a scope; returns whether it was halted."""
+        """Clears the halts of a scope, in all modes; returns whether it was halted."""
         return await self._execute(_CLEAR, OperatorAction.RESUME, scope, subject, reason, by)
 
     async def _execute(

@@ -214,6 +214,8 @@ class HaltRow(Row, frozen=True, kw_only=True):
     rule: str
     reason: str
     halted_by: str = "meltica"
+    mode: Mode | None = None
+    """The mode that it stops; None for both."""
 
 
 class RiskStateRow(Row, frozen=True, kw_only=True):

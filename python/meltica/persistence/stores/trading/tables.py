@@ -11,6 +11,7 @@ from typing import LiteralString, NamedTuple
 from psycopg.sql import SQL, Composed, Identifier
 
 from meltica.persistence.stores.outbox import INSERT_DELIVERIES, INSERT_EVENTS, EventRow
+from meltica.persistence.stores.trading.halts import HALTS_ACTIVE
 from meltica.persistence.stores.trading.rows import (
     BalanceRow,
     CheckpointRow,
@@ -118,7 +119,7 @@ TABLES: dict[type[Row], Table] = {
     LedgerEntryRow: _insert(
         "ledger_entries", LedgerEntryRow, "on conflict do nothing", _KEY_OF_ENTRIES, _KEY_OF_ENTRIES
     ),
-    HaltRow: _insert("halts", HaltRow, "on conflict (scope, subject) where cleared_at is null do nothing"),
+    HaltRow: _insert("halts", HaltRow, "on conflict " + HALTS_ACTIVE + " do nothing"),
     RiskStateRow: _upsert(
         "risk_states",
         RiskStateRow,
