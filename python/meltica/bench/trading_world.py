@@ -97,7 +97,9 @@ class TradingWorld:
             self.instance.post,
         )
         self.trader.attach()
-        self._market_thread = threading.Thread(target=self.adapter.run, name="meltica-bench-market")
+        self._market_thread = threading.Thread(
+            target=self.adapter.run, name="meltica-bench-market", daemon=True
+        )
         self._market_thread.start()
         self.price = self._wait_for_price()
 
@@ -117,7 +119,7 @@ class TradingWorld:
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
             quote = self.market.quote(PROVIDER, SYMBOL)
-            if quote is not None and quote.ask is not None and quote.book_synced:
+            if quote is not None and quote.ask is not None and quote.of_book:
                 return (quote.ask * Decimal("1.01")).quantize(Decimal("0.01"))
             time.sleep(0.001)
         raise RuntimeError(f"the simulated market did not send a book within {PATIENCE:g} s")
