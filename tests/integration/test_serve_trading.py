@@ -47,7 +47,8 @@ class Trader(meltica.Lambda):
         try:
             if not resting:
                 self.buy("BTC-USDT", "0.01", ticker.bid * 0.995, tag="rest", round=True)
-            if position.flat:
+            # Below zero after a takeover: the market of each process has filled a sale of the same coins.
+            if position.flat or position.quantity < 0:
                 self.buy("BTC-USDT", "0.01", ticker.ask)
             else:
                 self.sell("BTC-USDT", "all", ticker.bid, time_in_force="IOC")

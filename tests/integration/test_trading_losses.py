@@ -115,6 +115,18 @@ def test_a_cancel_whose_answers_get_lost_is_repeated(world: TradingWorld) -> Non
     assert len(world.lossy.requests["cancel"]) == 4
 
 
+def test_a_cancel_whose_answer_and_report_get_lost_ends_the_order(world: TradingWorld) -> None:
+    order = world.buy("1", "99")
+    world.wait_for("acknowledged")
+    world.venue.report = _nothing
+    world.lossy.fates["cancel"].extend([Fate.ANSWER_LOST] * 3)
+    world.call(lambda: world.trader.cancel(order))
+    # The second one is refused, because the order has ended; a query finds out how.
+    world.wait_for("cancelled")
+    assert (order.state, world.account.resting_orders()) == (OrderState.CANCELLED, [])
+    assert world.names.count("cancel_rejected") == 0
+
+
 def test_a_cancel_waits_for_the_answer_to_the_order(world: TradingWorld) -> None:
     world.lossy.fates["submit"].append(Fate.HELD)
     order = world.buy("1", "99")
