@@ -326,3 +326,17 @@ def test_a_lambda_that_fails_keeps_no_order(world: World) -> None:
     states = "select state from orders"
     assert wait_until(lambda: world.rows(states) == [("CANCELLED",)], PATIENCE), world.rows(states)
     assert world.open_orders() == []
+
+
+def test_paper_orders_end_with_their_provider(world: World) -> None:
+    paper = REST.replace("dryRun: false", "dryRun: true")
+    gateway = world.launch(paper)
+    [id] = world.wait_shown("rest", "orders")
+    states = f"select state, reason from orders where client_order_id = '{id}'"
+    assert wait_until(lambda: world.rows(states) == [("ACK", None)], PATIENCE)
+    gateway.kill()
+    world.gateway = None
+    gateway = world.launch(paper.replace("live:", "other:"), provider="other")
+    world.wait_shown("rest", "orders")
+    gateway.wait_ready()
+    assert world.rows(states) == [("CANCELLED", "provider_removed")]

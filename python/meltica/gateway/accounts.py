@@ -152,6 +152,8 @@ class ProviderAccounts:
     async def _cancel_all(self, provider: Provider) -> None:
         """3: cancels the live orders at a provider that is about to stop; names those that may stay open."""
         desk, name = self._desk, provider.name
+        if (name, Mode.LIVE) not in self._used:
+            return
         with desk.lock:
             desk.accounts.begin_close(name, Mode.LIVE)
             orders = [

@@ -10,14 +10,17 @@ from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from meltica.model.enums import Mode
+from meltica.model.enums import Mode, OrderState
 from meltica.model.instruments import Instrument
+from meltica.model.orders import OrderSnapshot
 from meltica.trading.exact import ZERO
 from meltica.trading.order import OrderRecord, Owner
 from meltica.trading.positions import Position
 
 if TYPE_CHECKING:
     from meltica.trading.desk import Desk
+
+PROVIDER_REMOVED = "provider_removed"
 
 
 class Configured:
@@ -93,6 +96,30 @@ def unreachable_orders(desk: "Desk") -> Iterator[tuple[OrderRecord, str]]:
             absent = not desk.configured.has_provider(order.provider)
             why = "is not configured; put it back" if absent else "is not running; start it"
             yield order, f"provider `{order.provider}` {why}, or the order stays as it is at the venue"
+
+
+def end_paper_orders(desk: "Desk") -> None:
+    """Ends paper orders at providers that are not configured, which have no account.
+
+    The caller holds the lock of trading.
+    """
+    for machine in desk.open_machines():
+        order = machine.record
+        if order.owner.mode is not Mode.PAPER or desk.configured.has_provider(order.provider):
+            continue
+        ended = OrderSnapshot(
+            client_order_id=order.client_order_id,
+            venue_order_id=order.venue_order_id,
+            symbol=order.symbol,
+            side=order.side,
+            state=OrderState.CANCELLED,
+            order_type=order.order_type,
+            quantity=order.quantity,
+            filled_quantity=order.filled_quantity,
+            price=order.limit_price,
+            reason=PROVIDER_REMOVED,
+        )
+        desk.carry_out(machine, machine.reported(ended, desk.clock()))
 
 
 def _live_orders(desk: "Desk") -> Iterator[OrderRecord]:
