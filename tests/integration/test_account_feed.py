@@ -161,3 +161,20 @@ def test_a_deposit_that_the_stream_does_not_report_stops_its_currency_only(
     # What only reduces the position passes.
     world.call(lambda: world.trader.place(Side.SELL, BTC, "0.5", ask, reduce_only=True))
     assert resting.is_open
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_order_that_the_venue_forgets_hides_no_difference(world: TradingWorld, venue: FakeVenue) -> None:
+    _quote(world, venue)
+    order = world.buy("0.25", "90")
+    world.wait_for("acknowledged")
+    operator = venue.market.operator
+    operator.mute(True)
+    operator.transfer("BTC", 2)
+    operator.forget(order.client_order_id)
+    world.wait_for("unknown")
+    wait_until(lambda: _differences(world) == {"BTC": 2}, "a difference of 2 BTC")
+    assert (order.state, order.reason) == (OrderState.UNKNOWN, "forgotten")
+    operator.transfer("BTC", -2)
+    world.wait_for("cancelled")
+    wait_until(lambda: world.trading.faults() == [], "no fault")

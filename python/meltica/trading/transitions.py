@@ -183,8 +183,11 @@ class Transitions:
 
     @property
     def is_in_flight(self) -> bool:
-        """Whether the order may move balances unseen. Once its end was reported, it does not."""
-        uncertain = self.record.state in (OrderState.PENDING, OrderState.UNKNOWN)
+        """Whether the order may move balances unseen: the venue may have it, and did not report its end."""
+        record = self.record
+        uncertain = record.state is OrderState.PENDING or (
+            record.state is OrderState.UNKNOWN and record.reason != FORGOTTEN
+        )
         return uncertain and self._ending is None
 
     @property
