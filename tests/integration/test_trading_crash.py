@@ -74,7 +74,7 @@ async def test_what_was_confirmed_survives_kills_of_the_server(server: EmbeddedP
 async def _settled(writer: GroupCommitWriter) -> bool:
     while True:
         try:
-            return await writer.settle() is not None
+            return await writer.settle()
         except DatabaseUnavailable:
             await asyncio.sleep(0.01)
 

@@ -29,6 +29,12 @@ Epoch = tuple[int, str]
 PROOF: LiteralString = "select epoch, xmin::text from gateway for share"
 """Reads the epoch; until the transaction ends, another gateway cannot raise it."""
 
+PROVE = b"""
+    with proof as (select epoch, xmin::text as written from gateway for share)
+    select 1 / count(*) filter (where epoch = %s and written = %s) from proof
+"""
+"""The same, but fails with a division by zero unless the epoch is that of the parameters."""
+
 _SHORT_WAIT = "set local lock_timeout = '1s'"
 _END_PROOFS = """
     select pg_terminate_backend(pid, 1000) from pg_locks

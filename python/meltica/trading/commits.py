@@ -57,8 +57,8 @@ class Writer(Protocol):
         """Writes rows in one transaction."""
         ...
 
-    async def settle(self) -> Committed | None:
-        """Finds out whether the batch in doubt was committed."""
+    async def settle(self) -> bool:
+        """Returns whether the batch in doubt was committed."""
         ...
 
 
@@ -167,8 +167,8 @@ class CommitLoop:
     async def _settle(self, batch: Batch) -> None:
         """Finds out what became of the commit in doubt; rows that were committed are not written again."""
         committed = await self._writer.settle()
-        log.warning("the commit in doubt was %s", "rolled back" if committed is None else "executed")
-        if committed is None:
+        log.warning("the commit in doubt was %s", "executed" if committed else "rolled back")
+        if not committed:
             batch.rows = [*self._doubtful, *batch.rows]
         self._doubtful = []
 

@@ -7,7 +7,8 @@
 4. A fill or a position that fails freezes the ledger of its instance: from that batch on, none of its orders,
    fills, positions and checkpoints is stored until the gateway restarts and reconciles. So positions remain
    the sum of the stored fills. The watermark of its provider does not advance.
-5. When the connection breaks inside COMMIT, the writer is in doubt until `settle` reads whether it committed.
+5. The statements of a transaction leave together. When the connection breaks before they are answered, the
+   writer is in doubt until `settle` reads whether the transaction was committed.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
 from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 import msgspec
 import psycopg
@@ -24,7 +26,7 @@ from psycopg.pq import TransactionStatus
 
 from meltica.errors import ChangeInDoubt, DatabaseError, DatabaseUnavailable, LockNotHeld
 from meltica.persistence.database import Database, error_text
-from meltica.persistence.lock import PROOF, Epoch, GatewayLock, check_proof
+from meltica.persistence.lock import PROVE, REPLACED, Epoch, GatewayLock, check_proof
 from meltica.persistence.round_trip import round_trip
 from meltica.persistence.stores.outbox import EventRow
 from meltica.persistence.stores.trading.halts import ACTIVE_HALTS, ActiveHalt
@@ -47,15 +49,14 @@ _ROW_ERRORS = ("22", "23", "54")
 """SQLSTATE classes of errors that a row causes: data, integrity, limits."""
 _UNENCODABLE = (ValueError, TypeError, OverflowError)
 _HALTS: LiteralString = "(select json_agg(halt)::text from (" + ACTIVE_HALTS + ") halt)"
-_PROOF = PROOF.encode()
 _NUMBERED = b"""numbered as (
     insert into commits (writer, number) values (%s, %s)
     on conflict (writer) do update set number = excluded.number, committed_at = excluded.committed_at
 )"""
-_SESSION = b"pg_backend_pid(), now()::text, " + _HALTS.encode()
-_TERMINATE = (
-    "select pg_terminate_backend(pid) from pg_stat_activity where pid = %s and xact_start = %s::timestamptz"
-)
+_SESSION = b"select pid, backend_start::text from pg_stat_activity where pid = pg_backend_pid()"
+_TERMINATE = """
+    select pg_terminate_backend(pid) from pg_stat_activity where pid = %s and backend_start = %s::timestamptz
+"""
 _WAIT = "insert into commits (writer, number) values (%s, 0) on conflict (writer) do nothing"
 _CHECK: LiteralString = "select epoch, xmin::text, " + _HALTS + " from gateway"
 
@@ -101,7 +102,7 @@ class _Attempt:
     failures: list[Failure] = field(default_factory=list[Failure])
     halts: list[ActiveHalt] = field(default_factory=list[ActiveHalt])
     session: tuple[int, str] | None = None
-    """The process of the server, and the start of the transaction."""
+    """The process of the server, and when it started."""
     committing: bool = False
 
     def committed(self) -> Committed:
@@ -129,6 +130,7 @@ class GroupCommitWriter:
         self._frozen: set[str] = set()
         self._held_back: set[str] = set()
         self._writing = asyncio.Lock()
+        self._sessions: WeakKeyDictionary[AsyncConnection, tuple[int, str]] = WeakKeyDictionary()
 
     @property
     def in_doubt(self) -> bool:
@@ -170,14 +172,14 @@ class GroupCommitWriter:
             except _RowRefused:
                 return await self._commit(self._attempt(groups), epoch, careful=True)
 
-    async def settle(self) -> Committed | None:
-        """Finds out whether the batch in doubt was committed; returns its outcome, or None if it was not.
+    async def settle(self) -> bool:
+        """Returns whether the batch in doubt was committed; False if none is in doubt.
 
         Raises DatabaseUnavailable as long as that cannot be determined.
         """
         async with self._writing:
             if self._doubt is None:
-                return None
+                return False
             try:
                 async with asyncio.timeout(COMMIT_TIMEOUT):
                     committed = await self._was_committed(self._doubt)
@@ -186,7 +188,9 @@ class GroupCommitWriter:
                     f"{UNSETTLED}: the database did not respond within {COMMIT_TIMEOUT:g} s"
                 ) from None
             attempt, self._doubt = self._doubt, None
-            return self._adopt(attempt) if committed else None
+            if committed:
+                self._adopt(attempt)
+            return committed
 
     def _attempt(self, groups: dict[type[Row], list[Row]]) -> _Attempt:
         self._number += 1
@@ -219,9 +223,8 @@ class GroupCommitWriter:
                 write = self._write_careful if careful else self._write
                 try:
                     if attempt.groups:
+                        attempt.session = await self._session(connection)
                         await write(connection, attempt, epoch)
-                        attempt.committing = True
-                        await round_trip(connection, [(b"COMMIT", ())])
                     else:
                         await _read_halts(connection, attempt, epoch)
                 finally:
@@ -246,27 +249,46 @@ class GroupCommitWriter:
                 self._doubt = attempt
         return self._adopt(attempt)
 
+    async def _session(self, connection: AsyncConnection) -> tuple[int, str]:
+        session = self._sessions.get(connection)
+        if session is None:
+            [row] = await round_trip(connection, [(_SESSION, ())])
+            assert row is not None
+            session = self._sessions[connection] = int(row[0] or 0), row[1] or ""
+        return session
+
     async def _write(self, connection: AsyncConnection, attempt: _Attempt, epoch: Epoch) -> None:
-        """Writes all rows by one statement."""
+        """Writes all rows by one statement, and commits them in the same round trip."""
         try:
             parameters = [self._encode(rows) for rows in attempt.groups.values()]
         except _UNENCODABLE as error:
             raise _RowRefused from error
         start = [str(self._id).encode(), b"%d" % attempt.number]
-        statement = statement_of(tuple(attempt.groups), _NUMBERED, _SESSION)
-        # One synchronization: between statements that are not synchronized yet, the server would wait for a
-        # suspended gateway without a limit. The proof is the last one, because other gateways wait for it.
-        _, written, proof = await round_trip(
-            connection, [(b"BEGIN", ()), (statement, [*start, *parameters]), (_PROOF, ())]
-        )
-        check_proof(None if proof is None else (int(proof[0] or 0), proof[1] or ""), epoch)
+        number, written_by = epoch
+        statements = [
+            (b"BEGIN", ()),
+            (statement_of(tuple(attempt.groups), _NUMBERED, _HALTS.encode()), [*start, *parameters]),
+            # The last one before the commit, because other gateways wait for it.
+            (PROVE, [b"%d" % number, written_by.encode()]),
+            (b"COMMIT", ()),
+        ]
+        attempt.committing = True
+        try:
+            _, written, _, _ = await round_trip(connection, statements)
+        except psycopg.Error as error:
+            # The server's own error: it rolled the transaction back, or will with the end of the session.
+            attempt.committing = connection.broken
+            if isinstance(error, psycopg.errors.DivisionByZero):
+                raise LockNotHeld(REPLACED) from None
+            raise
         self._record(attempt, attempt.groups, written)
 
     async def _write_careful(self, connection: AsyncConnection, attempt: _Attempt, epoch: Epoch) -> None:
         """Writes each table in savepoints, and leaves out what depends on a row that failed."""
         await connection.execute("BEGIN")
         await self._lock.prove(connection, epoch)
-        start = await connection.execute(statement_of((), _NUMBERED, _SESSION), [self._id, attempt.number])
+        statement = statement_of((), _NUMBERED, _HALTS.encode())
+        start = await connection.execute(statement, [self._id, attempt.number])
         self._record(attempt, {}, await start.fetchone())
         refused: list[Failure] = []
         while True:
@@ -286,6 +308,8 @@ class GroupCommitWriter:
             self._dead_letter(TABLES[type(each.row)], each.error, each.row) for each in attempt.failures
         ]
         await self._insert(connection, attempt, DeadLetterRow, letters)
+        attempt.committing = True
+        await connection.execute("COMMIT")
 
     async def _insert_independent(
         self, connection: AsyncConnection, attempt: _Attempt, kind: type[Row], rows: Sequence[Row]
@@ -307,7 +331,7 @@ class GroupCommitWriter:
             return
         try:
             async with connection.transaction():
-                statement = statement_of((kind,), _NUMBERED, _SESSION)
+                statement = statement_of((kind,), _NUMBERED, _HALTS.encode())
                 parameters = [self._id, attempt.number, self._parameter(rows)]
                 written = await (await connection.execute(statement, parameters)).fetchone()
         except (psycopg.Error, *_UNENCODABLE) as error:
@@ -326,10 +350,9 @@ class GroupCommitWriter:
     def _record(
         self, attempt: _Attempt, groups: Mapping[type[Row], Sequence[Row]], written: tuple[Any, ...] | None
     ) -> None:
-        """Records what a statement returned: its session, the active halts, and which rows are new."""
+        """Records what a statement returned: the active halts, and which rows are new."""
         assert written is not None
-        pid, started, halts, *keys = written
-        attempt.session = int(pid), started
+        halts, *keys = written
         attempt.halts = _active_halts(halts)
         for kind, text in zip((kind for kind in groups if TABLES[kind].new), keys, strict=True):
             new = {tuple(key) for key in msgspec.json.decode(text or "[]")}
