@@ -178,8 +178,9 @@ class Lambda(TradingMethods):
         """Called when risk begins or ceases to block orders of this lambda: `TRIGGERED`, then `CLEARED`.
 
         `breach_type` is `operator` or the limit that halted a scope of the lambda, `breaker_open` while the
-        circuit breaker pauses it, or `feed_lag` while orders that would rest are refused. Subscribes to
-        `RiskControl`, so it is also called for what an adapter publishes.
+        circuit breaker pauses it, or `feed_lag` while orders that would rest are refused.
+
+        Subscribes to `RiskControl`. So it is also called for what an adapter publishes.
         """
 
     def on_extension(self, extension: "Extension", /) -> None:
