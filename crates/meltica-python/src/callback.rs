@@ -141,10 +141,15 @@ pub fn raise_in_thread(_py: Python<'_>, ident: u64, exception: &Bound<'_, PyAny>
 ///
 /// Clearing it with a null exception would leave the interpreter's eval breaker set permanently, in every thread.
 pub fn absorb_pending(py: Python<'_>) {
+    let _ = raise_pending(py);
+}
+
+/// Raises an exception that another thread has set on this one, now instead of at the next bytecode.
+pub fn raise_pending(py: Python<'_>) -> PyResult<()> {
     static NOTHING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let nothing = || py.eval(c"lambda: None", None, None).map(Bound::unbind);
     // A failure is the exception, raised before the function exists.
-    let _ = NOTHING.get_or_try_init(py, nothing).and_then(|nothing| call(nothing.bind(py), &[]));
+    NOTHING.get_or_try_init(py, nothing).and_then(|nothing| call(nothing.bind(py), &[])).map(drop)
 }
 
 /// Returns the interpreter's id of the calling thread.

@@ -73,6 +73,11 @@ impl Drop for Live {
     }
 }
 
+/// Returns the host of the current thread.
+pub fn own_host() -> Option<Arc<HostShared>> {
+    OWN.with_borrow(Weak::upgrade)
+}
+
 /// Returns the hosts of this process.
 fn live() -> Vec<Arc<HostShared>> {
     let process = std::process::id();
@@ -141,7 +146,7 @@ fn stop_hosts(py: Python<'_>) {
 /// Lets a process that a callback has forked end with the callback, as one that a Python thread has forked does.
 #[pyfunction]
 fn leave_child() {
-    if let Some(host) = OWN.with_borrow(Weak::upgrade) {
+    if let Some(host) = own_host() {
         host.end_with_callback();
     }
 }

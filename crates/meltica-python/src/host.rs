@@ -89,6 +89,10 @@ pub struct HostShared {
     ident: AtomicU64,
     /// Whether an exception was raised in the thread that may still be pending.
     interrupted: AtomicBool,
+    /// Whether the callback that runs holds a `ChangeLock` or requests it.
+    changing: AtomicBool,
+    /// Whether an interrupt waits for the release of that lock.
+    deferred: AtomicBool,
     /// Whether this is the child of a fork that a callback of this host made.
     forked: AtomicBool,
     /// Whether the interpreter ends without this host.
@@ -129,6 +133,8 @@ impl HostShared {
             ended: OnceLock::new(),
             ident: AtomicU64::new(0),
             interrupted: AtomicBool::new(false),
+            changing: AtomicBool::new(false),
+            deferred: AtomicBool::new(false),
             forked: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             current: AtomicU64::new(0),
@@ -211,12 +217,32 @@ impl HostShared {
     ///
     /// An interrupt never reaches another callback: this method and the host's thread read and write `current` and
     /// `interrupted` only while attached to the interpreter and without detaching in between. So the exception is set
-    /// while that callback runs, and [`Self::watched`] absorbs it when the callback has returned without raising it.
+    /// while that callback runs, and [`Self::watched`] absorbs it when the callback has returned without raising it. The
+    /// same holds for `changing` and `deferred`: an interrupt is never raised inside a change.
     pub fn interrupt(&self, py: Python<'_>, exception: &Bound<'_, PyAny>, number: u64) {
-        if self.current.load(Ordering::Acquire) == number {
-            self.interrupted.store(true, Ordering::Release);
-            raise_in_thread(py, self.ident.load(Ordering::Acquire), exception);
+        if self.current.load(Ordering::Acquire) != number {
+            return;
         }
+        if self.changing.load(Ordering::Acquire) {
+            self.deferred.store(true, Ordering::Release);
+            return;
+        }
+        self.interrupted.store(true, Ordering::Release);
+        raise_in_thread(py, self.ident.load(Ordering::Acquire), exception);
+    }
+
+    /// Defers interrupts until [`Self::end_change`]; returns whether one may be pending. Called by the host's thread.
+    #[inline]
+    pub fn begin_change(&self) -> bool {
+        self.changing.store(true, Ordering::Release);
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// Ends the change; returns whether an interrupt was deferred, which the caller raises.
+    #[inline]
+    pub fn end_change(&self) -> bool {
+        self.changing.store(false, Ordering::Release);
+        self.deferred.swap(false, Ordering::Relaxed)
     }
 
     /// Makes a call for instance `number`, started at `started`; other threads can watch and interrupt it.

@@ -14,6 +14,7 @@ mod barrier;
 mod benchmark;
 mod book;
 mod callback;
+mod change;
 mod codec;
 mod convert;
 mod core;
@@ -49,8 +50,8 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = true)]
 mod _core {
     use super::{
-        add_part, benchmark, book, codec, core, errors, events, exit, filter, host, instance, intents,
-        market, producer, quotes, simulator, watch,
+        add_part, benchmark, book, change, codec, core, errors, events, exit, filter, host, instance,
+        intents, market, producer, quotes, simulator, watch,
     };
     use pyo3::prelude::*;
 
@@ -67,6 +68,7 @@ mod _core {
         core::register(module)?;
         host::register(module)?;
         intents::register(module)?;
+        change::register(module)?;
         producer::register(module)?;
         quotes::register(module)?;
         watch::register(module)?;

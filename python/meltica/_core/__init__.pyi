@@ -42,6 +42,7 @@ __all__ = [
     "BookGap",
     "BookSnapshot",
     "CapacityError",
+    "ChangeLock",
     "Codec",
     "CodecError",
     "Core",
@@ -63,6 +64,7 @@ __all__ = [
     "PriceLevel",
     "Producer",
     "Quotes",
+    "Reading",
     "RiskControl",
     "SyntheticMarket",
     "Ticker",
@@ -113,6 +115,31 @@ def stamp_fault(time: int, last: int | None, /) -> tuple[str, bool] | None:
     `last` is the one before it in the order of the replay, None for the first. A time is at fault if it looks like
     milliseconds or microseconds, or if it jumps by more than a day. Returns None for one without a fault.
     """
+
+@final
+class ChangeLock:
+    """The lock of a state that many threads change; a context manager, not reentrant.
+
+    A `LambdaStopped` for the thread of a lambda is raised when the lock is released, not inside the block. Any exception
+    that leaves the block, other than `MelticaError`, may have left half a change: the first one is kept as `failure`.
+    """
+
+    def __new__(cls) -> Self: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, kind: object, exception: object, traceback: object, /) -> Literal[False]: ...
+    @property
+    def reading(self) -> Reading:
+        """A context manager for blocks that change nothing: it holds the lock, and exceptions are not kept."""
+    @property
+    def failure(self) -> BaseException | None:
+        """The first exception that may have left half a change; None if each change was whole."""
+
+@final
+class Reading:
+    """The lock of a `ChangeLock`, for blocks that change nothing."""
+
+    def __enter__(self) -> None: ...
+    def __exit__(self, kind: object, exception: object, traceback: object, /) -> Literal[False]: ...
 
 @final
 class IntentQueue:

@@ -1,10 +1,11 @@
 //! Interrupts: `LambdaStopped` is raised in the callback of its instance, or nowhere.
 
 use super::{Dice, PATIENCE, Plane, code, counting, errors, function, pause, start, state, stop, wait_until};
-use crate::errors::LambdaStopped;
+use crate::change::PyChangeLock;
+use crate::errors::{LambdaStopped, MelticaError};
 use crate::instance::{PyInstance, State};
 use pyo3::prelude::*;
-use pyo3::types::IntoPyDict;
+use pyo3::types::{IntoPyDict, PyDict};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -97,5 +98,73 @@ fn a_stop_ends_a_callback_that_loops() {
         assert_eq!(ended.load(Ordering::Relaxed), 1);
         assert!(stop(&host, PATIENCE));
         plane.assert_idle(py);
+    });
+}
+
+/// Interrupts an instance at random moments whose callback changes a state in steps, under the lock of another thread.
+#[test]
+fn an_interrupt_never_splits_a_change() {
+    const TRADES: u64 = 2000;
+    const INTERRUPTS: usize = 3000;
+    Python::initialize();
+    Python::attach(|py| {
+        let plane = Plane::new(py, "changes");
+        let host = plane.host(py, "thread");
+        let seed = AtomicU64::new(0);
+        let lingers = function(py, move |py| {
+            let dice = &mut Dice::new(seed.fetch_add(1, Ordering::Relaxed));
+            py.detach(|| pause(dice.pause()));
+            Ok(())
+        });
+        let lock = Bound::new(py, PyChangeLock::new()).expect("a lock");
+        let names = PyDict::new(py);
+        names.set_item("linger", &lingers).expect("a name");
+        names.set_item("lock", &lock).expect("a name");
+        let body = c"steps = []\ndef change(event=None):\n    for _ in range(3):\n        with lock:\n            \
+                     steps.append(1)\n            linger()\n            steps.pop()\n        with lock.reading:\n            \
+                     assert not steps\n";
+        py.run(body, Some(&names), None).expect("the code");
+        let change = names.get_item("change").expect("a dict").expect("the function");
+        let policies = [("Trade", "block")].into_py_dict(py).expect("policies");
+        let instance = plane.add(&host, "changes", &change, &[("policies", policies.into_any())]);
+        start(&instance);
+        let (target, rival) = (instance.clone().unbind(), change.unbind());
+        py.detach(|| {
+            thread::scope(|scope| {
+                scope.spawn(|| plane.publish(TRADES));
+                scope.spawn(|| {
+                    for _ in 0..TRADES {
+                        Python::attach(|py| rival.call0(py).map(drop)).expect("a change");
+                    }
+                });
+                for number in 0..INTERRUPTS {
+                    pause(Dice::new(number as u64).pause());
+                    Python::attach(|py| interrupt(py, target.bind(py).get()));
+                }
+            });
+        });
+        plane.drain(py);
+        assert!(errors(&instance) > 0, "an interrupt is raised after the change");
+        assert!(lock.getattr("failure").expect("a failure").is_none(), "and not inside it");
+        assert!(names.get_item("steps").expect("a dict").expect("a list").is_empty().expect("a list"));
+        assert!(stop(&host, PATIENCE));
+        plane.assert_idle(py);
+    });
+}
+
+#[test]
+fn a_change_that_may_be_half_done_is_kept_as_failure() {
+    Python::initialize();
+    Python::attach(|py| {
+        let lock = Bound::new(py, PyChangeLock::new()).expect("a lock");
+        let names = PyDict::new(py);
+        names.set_item("lock", &lock).expect("a name");
+        names.set_item("Refused", py.get_type::<MelticaError>()).expect("a name");
+        let body = c"def fail(block, kind):\n    try:\n        with block:\n            raise kind('x')\n    except kind:\n        \
+                     pass\nfail(lock, Refused)\nfail(lock.reading, KeyError)\nassert lock.failure is None\nfail(lock, \
+                     KeyboardInterrupt)\nfail(lock, ValueError)\nassert type(lock.failure) is KeyboardInterrupt\n";
+        py.run(body, Some(&names), None).expect("the first failure, and no other");
+        let released = lock.call_method1("__exit__", (py.None(), py.None(), py.None()));
+        assert!(released.is_err(), "a lock that is not held is not released");
     });
 }
