@@ -105,8 +105,8 @@ def test_an_amendment_that_waited_in_the_account_is_not_sent(world: TradingWorld
     order = world.buy("1", "99")
     world.wait_for("acknowledged")
     admit(world, on=False)
-    requested_at = clock.now()
     world.call(lambda: world.trader.amend(order, quantity="2"))
+    requested_at = clock.now()
     while clock.now() <= requested_at + MAX_AGE:
         pass
     admit(world, on=True)

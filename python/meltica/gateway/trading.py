@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from meltica.errors import StartError
+from meltica.gateway.rebuild import Rebuild
 from meltica.runtime.lifecycle import Desired
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class GatewayTrading:
         self._loop = asyncio.get_running_loop()
         self._starting = asyncio.Lock()
         self._to_restart: list[ManagedInstance] = []
+        self._rebuild = Rebuild(self)
+        self._replacing = asyncio.Lock()
         self._stopping = False
 
     async def begin(self) -> None:
@@ -78,7 +81,7 @@ class GatewayTrading:
             while self.runtime is None:
                 from meltica.gateway.trading_runtime import TradingRuntime
 
-                runtime = await TradingRuntime.start(self)
+                runtime = await TradingRuntime.start(self, cancel=self._rebuild.running)
                 if runtime.superseded:
                     await runtime.stop()
                 else:
@@ -88,6 +91,7 @@ class GatewayTrading:
     async def stop(self) -> bool:
         """Waits for the last cancels, writes what waits, ends trading; returns whether it ended in time."""
         self._stopping = True
+        await self._rebuild.stop()
         async with self._starting:
             return self.runtime is None or await self.runtime.stop()
 
@@ -104,21 +108,42 @@ class GatewayTrading:
     async def adopt(self) -> None:
         """Starts trading again from the database if another gateway has traded meanwhile."""
         old = self.runtime
-        if old is not None and old.superseded and not self._stopping:
+        if old is not None and old.superseded:
             log.warning("trading restarts: another gateway has traded meanwhile")
-            self._to_restart += await self._manager().stop_trading()
-            async with self._starting:
-                if not await old.stop():
-                    log.error("the threads of the earlier trading did not end in time")
-                self.runtime = None
-        if self._to_restart:
-            await self.started()
-            self._manager().start_trading(self._to_restart)
-            self._to_restart = []
+            await self.replace(old)
+        elif self._to_restart and not self._rebuild.running:
+            await self.replace(None)
+
+    async def replace(self, old: "TradingRuntime | None") -> None:
+        """Stops trading and its instances, and starts them again from the database.
+
+        Raises DatabaseError, after which it is called again with None.
+        """
+        async with self._replacing:
+            if self._stopping:
+                return
+            if old is not None and old is self.runtime:
+                self._to_restart += await self._manager().stop_trading()
+                async with self._starting:
+                    if not await old.stop():
+                        log.error("the threads of the earlier trading did not end in time")
+                    self.runtime = None
+            if self._to_restart or self._rebuild.running:
+                await self.started()
+                self._manager().start_trading(self._to_restart)
+                self._to_restart = []
+
+    def failed(self, runtime: "TradingRuntime") -> None:
+        """Rebuilds trading after an unexpected exception."""
+        if runtime is self.runtime and not self._stopping:
+            self._rebuild.begin(runtime)
 
     def faults(self) -> dict[str, str]:
         """Returns what an operator has to look at, by name, as readiness shows it."""
-        return {} if self.runtime is None else self.runtime.faults()
+        found = {} if self.runtime is None else self.runtime.faults()
+        if self._rebuild.fault is not None:
+            found["orders"] = self._rebuild.fault
+        return found
 
     def summary(self) -> tuple[str, ...]:
         """Returns open orders, fills, positions and PnL in one text per mode in which instances trade."""

@@ -71,7 +71,7 @@ class _Reading:
 
 def _read(runtime: "TradingRuntime") -> _Reading:
     desk, read = runtime.desk, _Reading()
-    with desk.lock:
+    with desk.lock.reading:
         records = [each.record for each in desk.open_machines()]
         read.open = list(Counter((each.owner.mode.value, each.state.value) for each in records).items())
         pending = desk.pending

@@ -22,6 +22,7 @@ from meltica.trading.absent import Configured
 from meltica.trading.balances import Balances
 from meltica.trading.client_ids import ClientOrderIds, new_mark
 from meltica.trading.desk import Desk
+from meltica.trading.failure import cancel_open
 from meltica.trading.faults import FaultKind, TradingFault
 from meltica.trading.gate import SUPERSEDED
 from meltica.trading.instances import Instances
@@ -71,21 +72,25 @@ class TradingRuntime:
         self.desk.on_routes = self.accounts.refresh
         self.desk.configured = Configured(settings.providers, self._uid_of)
         self.trading = Trading(self.desk, self._open_storage, self.accounts.timings)
+        self.trading.on_failure = self._failed
         self._ids = ids
         self._takeovers = gateway.lock.takeovers
         self.limits = {id: entry.risk for id, entry in settings.lambdas.items()}
         self._set_limits()
+        self._loop = asyncio.get_running_loop()
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped: asyncio.Future[bool] | None = None
 
     @classmethod
-    async def start(cls, gateway: "GatewayTrading") -> "TradingRuntime":
-        """Starts trading. Raises DatabaseError."""
+    async def start(cls, gateway: "GatewayTrading", *, cancel: bool = False) -> "TradingRuntime":
+        """Starts trading; with `cancel`, it cancels all open orders. Raises DatabaseError."""
         await check_durability(gateway.database)
         loader = TradingLoader(gateway.database)
         runtime = cls(gateway, await loader.mark(new_mark()), await loader.last_paper_id())
         try:
             await runtime._start()
+            if cancel:
+                cancel_open(runtime.desk)
         except BaseException:
             await runtime.stop()
             raise
@@ -133,13 +138,18 @@ class TradingRuntime:
         clean = await call(lambda: self.trading.stop(DRAIN_SECONDS), "meltica-trading-stop")
         return await call(self.accounts.close, "meltica-feeds-stop") and clean
 
+    def _failed(self) -> None:
+        """Has trading rebuilt. Called on trading's thread."""
+        with contextlib.suppress(RuntimeError):  # the gateway has ended
+            self._loop.call_soon_threadsafe(self._gateway.failed, self)
+
     def faults(self) -> dict[str, str]:
         """Returns the faults of trading and the halts, by name."""
         found: dict[str, str] = {}
         for fault in self.trading.faults():
             name, text = _fault(fault)
             found[name] = f"{found[name]}; {text}" if name in found else text
-        with self.desk.lock:
+        with self.desk.lock.reading:
             halts = [
                 (state.scope, state.halt)
                 for risk in self.risks.values()
@@ -154,7 +164,7 @@ class TradingRuntime:
     def summary(self) -> tuple[str, ...]:
         """Returns open orders, fills, positions and PnL in one text per mode."""
         desk = self.desk
-        with desk.lock:
+        with desk.lock.reading:
             texts: list[str] = []
             for mode, risk in self.risks.items():
                 orders = sum(each.record.owner.mode is mode for each in desk.open_machines())
@@ -225,6 +235,8 @@ class TradingRuntime:
                     pass
             except DatabaseError as error:
                 log.warning("old rows of trading not deleted, retried in an hour: %s", one_line(error))
+            except Exception:
+                log.exception("old rows of trading not deleted, retried in an hour")
             await asyncio.sleep(PRUNE_SECONDS)
 
     async def _wait_cancelled(self) -> None:
@@ -237,7 +249,7 @@ class TradingRuntime:
             log.warning("the cancel of order %s is not confirmed: the next start cancels it first", id)
 
     def _cancelling(self) -> list[str]:
-        with self.desk.lock:
+        with self.desk.lock.reading:
             return [
                 f"{record.client_order_id} at {record.provider}"
                 for record in (each.record for each in self.desk.open_machines())

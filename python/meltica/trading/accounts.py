@@ -62,6 +62,8 @@ class AccountLink:
     """Orders that the venue acknowledged in its answer, and when; their reports have not arrived."""
     closing: bool = False
     """Whether its provider is about to stop: no order leaves, cancels do."""
+    problem: str | None = None
+    """Why the last attempt to reconcile failed; None if it did not."""
     lost: tuple[str, ...] = ()
     """Client order ids at the venue with the mark of this home whose orders are not in the database."""
     misplaced: tuple[str, ...] = ()
@@ -109,7 +111,7 @@ class Accounts:
             link.marks = dict.fromkeys(link.marks, START)
             self.balances[mode].renew_account(provider)
         link.account, link.reconciled, link.closing = account, False, False
-        link.lost = link.misplaced = ()
+        link.problem, link.lost, link.misplaced = None, (), ()
         self._risks[mode].registry.set_reconciled(provider, reconciled=False)
 
     def keys(self) -> list[Key]:

@@ -7,6 +7,7 @@ REJECTED and are never sent, also if they turn out to be committed; all other ro
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 from meltica._core import IntentQueue
@@ -65,8 +66,21 @@ class Writer(Protocol):
 class CommitLoop:
     """The task that commits."""
 
-    def __init__(self, desk: Desk, writer: Writer, requests: Requests, intents: IntentQueue) -> None:
-        """Creates the loop; `intents` is not empty when something waits to be committed."""
+    def __init__(
+        self,
+        desk: Desk,
+        writer: Writer,
+        requests: Requests,
+        intents: IntentQueue,
+        on_failure: Callable[[BaseException], None] = lambda _: None,
+    ) -> None:
+        """Creates the loop.
+
+        - `intents`: not empty when something waits to be committed.
+        - `on_failure`: called with an exception that nothing expects; the loop goes on.
+
+        """
+        self._on_failure = on_failure
         self._desk = desk
         self._writer = writer
         self._requests = requests
@@ -97,7 +111,7 @@ class CommitLoop:
             await self._wait()
             if self._ending.is_set():
                 return
-            if await self.commit():
+            if await self._committed():
                 self._backoff.reset()
             else:
                 with contextlib.suppress(TimeoutError):
@@ -121,6 +135,13 @@ class CommitLoop:
                 loop.remove_reader(descriptor)
             self._intents.take()
         self._wanted.clear()
+
+    async def _committed(self) -> bool:
+        try:
+            return await self.commit()
+        except Exception as error:
+            self._on_failure(error)
+            return False
 
     async def commit(self) -> bool:
         """Commits what waits; returns whether that succeeded."""

@@ -61,7 +61,7 @@ def _suspects(
     desk: Desk, provider: str, mode: Mode, open_orders: Mapping[str, OrderSnapshot], asked_at: int
 ) -> list[OrderMachine]:
     """1: returns the settled orders that the venue's list has otherwise."""
-    with desk.lock:
+    with desk.lock.reading:
         ours = [
             machine
             for machine in desk.open_machines()

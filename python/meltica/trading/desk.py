@@ -6,14 +6,17 @@ loop. Each change is short and never waits: what it leads to is collected, and t
 1. An order is approved and reserved before it exists, and released when it has ended.
 2. A fill moves position, balances and reservation before its owner is called.
 3. What is changed is written with the next commit; a new order leaves only after its commit.
+4. An event that an order cannot take fails alone: the order becomes UNKNOWN and is cancelled.
+5. Any other exception inside a change leaves a state that cannot be trusted. From then on no order leaves,
+   and `meltica.trading.failure` ends this desk.
 """
 
 import logging
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from uuid import UUID
 
-from meltica.errors import OrderRefused
+from meltica._core import ChangeLock
+from meltica.errors import OrderRefused, one_line
 from meltica.model.account import Account
 from meltica.model.balances import Balance
 from meltica.model.enums import Mode, OrderState
@@ -57,6 +60,9 @@ MARGIN = 300 * SECOND
 _AMENDED = {CallbackKind.AMENDED: True, CallbackKind.AMEND_REJECTED: False}
 
 
+Event = Callable[[OrderMachine, int], list[Effect]]
+"""Passes something to an order, with the time; returns the effects."""
+
 Recipient = Callable[[Callback, int], None]
 """Receives a callback of an owner's order, and the number of its report; must not wait."""
 
@@ -82,14 +88,15 @@ class Desk:
 
         """
         self._has_mark = has_mark
-        self.lock = threading.Lock()
+        self.lock = ChangeLock()
+        """Held for each change; `lock.reading` where nothing changes, also not by halves."""
         self.clock = clock
         self.wake = wake
         self.wake_commits: Callable[[], None] = lambda: None
         """Called from any thread when the loop has nothing to do but to write."""
         self.on_routes: Callable[[], None] = lambda: None
         """Called on trading's loop when prices of further symbols are needed."""
-        self.gate = Gate()
+        self.gate = Gate(self.lock)
         self.configured = Configured()
         self.changes = TradingChanges()
         self.controls = RiskControls(risks, market)
@@ -121,17 +128,17 @@ class Desk:
 
     def account(self, provider: str, mode: Mode) -> Account:
         """Returns the account of a provider. Raises VenueUnavailable while there is none."""
-        with self.lock:
+        with self.lock.reading:
             return self.accounts.get(provider, mode)
 
     def account_keys(self) -> list[Key]:
         """Returns the accounts that were connected, by provider and mode."""
-        with self.lock:
+        with self.lock.reading:
             return self.accounts.keys()
 
     def account_of(self, provider: str, mode: Mode) -> Account | None:
         """Returns the account of a provider; None while there is none."""
-        with self.lock:
+        with self.lock.reading:
             return self.accounts.link(provider, mode).account
 
     def attach(self, owner: Owner, recipient: Recipient) -> int:
@@ -211,11 +218,23 @@ class Desk:
 
     # Events, from any thread
 
-    def apply(self, machine: OrderMachine, event: Callable[[OrderMachine, int], list[Effect]]) -> None:
+    def apply(self, machine: OrderMachine, event: Event) -> None:
         """Passes something that happened to an order."""
         with self.lock:
-            self.carry_out(machine, event(machine, self.clock()))
+            self.happened(machine, event)
         self._wake()
+
+    def happened(self, machine: OrderMachine, event: Event) -> None:
+        """4: passes an event to an order and carries out its effects. The caller holds the lock."""
+        now = self.clock()
+        try:
+            effects = event(machine, now)
+        except Exception as error:
+            if not machine.is_as_before:
+                raise
+            log.exception("order %s failed and is cancelled", machine.record.client_order_id)
+            effects = machine.failed(now, one_line(error))
+        self.carry_out(machine, effects)
 
     def report(self, provider: str, mode: Mode, snapshot: OrderSnapshot, fill: Fill | None = None) -> bool:
         """Passes a report of an account's stream to its order; returns False if the order is not ours."""
@@ -230,12 +249,11 @@ class Desk:
                 if fill is not None:
                     self.fills_booked += self.accounts.foreign_fill(provider, mode, fill)
             else:
-                now = self.clock()
                 self.accounts.link(provider, mode).unreported.pop(machine.record.id, None)
                 # The fill first: its report may say that the order has ended with it.
-                effects = [] if fill is None else machine.filled(fill, now)
-                self.carry_out(machine, effects)
-                self.carry_out(machine, machine.reported(snapshot, now))
+                if fill is not None:
+                    self.happened(machine, lambda m, now: m.filled(fill, now))
+                self.happened(machine, lambda m, now: m.reported(snapshot, now))
         self._wake()
         return machine is not None
 
@@ -246,7 +264,7 @@ class Desk:
             machine = self.ours(provider, mode, fill.client_order_id)
             origin = FillOrigin.OURS
             if machine is not None:
-                self.carry_out(machine, machine.filled(fill, self.clock(), recovered=True))
+                self.happened(machine, lambda m, now: m.filled(fill, now, recovered=True))
             elif self.is_lost(fill.client_order_id):
                 return FillOrigin.LOST
             elif is_misplaced(self, provider, mode, fill.client_order_id, fill.execution_id):
@@ -285,7 +303,7 @@ class Desk:
             for machine in self.orders.take_watched():
                 record = machine.record
                 if machine.needs_tick:
-                    self.carry_out(machine, machine.tick(now))
+                    self.happened(machine, OrderMachine.tick)
                 elif record.state.is_final:
                     self.orders.end(machine)
                 if machine.is_in_flight:
@@ -310,7 +328,7 @@ class Desk:
         with self.lock:
             for risk in self.risks.values():
                 self.pending.write(risk_rows(risk.events.take(self.clock(), refusals)))
-            return self.pending.take(self.clock())
+            return self.pending.take(self.clock(), only_acts=self.gate.failure is not None)
 
     def write(self, rows: Iterable[Row]) -> None:
         """Adds rows to the next commit."""

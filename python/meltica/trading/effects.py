@@ -35,6 +35,8 @@ class FaultCode(StrEnum):
     """A report under the id of the order has another symbol, side or venue order id. It is ignored."""
     REFUSED_BUT_REPORTED = "refused_but_reported"
     """The venue refused an order that it had reported as accepted or filled."""
+    EVENT_FAILED = "event_failed"
+    """An event could not be applied, such as a report with impossible numbers. The order is cancelled."""
     OPEN_AFTER_END = "open_after_end"
     """The venue has an order open that has ended for us. It is cancelled."""
 

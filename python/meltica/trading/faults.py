@@ -6,6 +6,7 @@ They are derived from the state of trading each time, so a fault that is over is
 from enum import StrEnum
 from typing import NamedTuple
 
+from meltica.errors import one_line
 from meltica.model.enums import Mode
 from meltica.trading.absent import absent_owners, positions_elsewhere, unreachable_orders
 from meltica.trading.accounts import AccountLink, Key
@@ -55,8 +56,11 @@ class TradingFault(NamedTuple):
 def faults(desk: Desk, write_failure: str | None = None) -> list[TradingFault]:
     """Returns the faults of now. `write_failure` is why the last commit failed."""
     found: list[TradingFault] = []
-    with desk.lock:
-        if desk.gate.blocked is not None:
+    with desk.lock.reading:
+        if desk.gate.failure is not None:
+            text = f"trading has failed, and is rebuilt from the database: {one_line(desk.gate.failure)}"
+            found.append(TradingFault(FaultKind.NO_ORDERS, text))
+        elif desk.gate.blocked is not None:
             found.append(TradingFault(FaultKind.NO_ORDERS, desk.gate.blocked))
         if write_failure is not None:
             found.append(TradingFault(FaultKind.NOT_WRITTEN, write_failure))
@@ -87,6 +91,7 @@ def _of_account(key: Key, link: AccountLink) -> list[TradingFault]:
     found += [TradingFault(FaultKind.DISAGREEMENT, text, *key, id) for id, text in link.disagreements.items()]
     if link.account is not None and not link.ready:
         why = "the account is reconciling" if link.account.reconciled else "the account is not connected"
+        why = why if link.problem is None else f"{why}: {link.problem}"
         found.append(TradingFault(FaultKind.NOT_RECONCILED, why, *key))
     return found
 

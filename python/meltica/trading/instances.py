@@ -311,7 +311,7 @@ class Instances:
         return machines
 
     def _wait_for(self, run: Run) -> str | None:
-        with self._desk.lock:
+        with self._desk.lock.reading:
             if (left_behind := left_elsewhere(self._desk, run.owner)) is not None:
                 return left_behind
             for name in run.trader.scope:

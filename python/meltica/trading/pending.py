@@ -7,7 +7,7 @@ from uuid import UUID
 
 from meltica.model.enums import Mode, OrderState
 from meltica.persistence.stores.outbox import fill_event, order_event
-from meltica.persistence.stores.trading.rows import Row
+from meltica.persistence.stores.trading.rows import HaltRow, OperatorActionRow, Row
 from meltica.trading.effects import BookFill
 from meltica.trading.order import OrderRecord, PositionKey
 from meltica.trading.positions import Position
@@ -88,9 +88,11 @@ class Pending:
         """Forgets an order that is no longer kept."""
         self._ends.pop(id, None)
 
-    def take(self, now: int) -> Batch:
-        """Returns everything, and forgets it."""
+    def take(self, now: int, *, only_acts: bool = False) -> Batch:
+        """Returns everything, and forgets it; with `only_acts`, halts and what operators did."""
         batch, self._batch = self._batch, Batch()
+        if only_acts:
+            return Batch([row for row in batch.rows if isinstance(row, HaltRow | OperatorActionRow)])
         # After the rows that were put back: of two rows with one key, the last is written.
         batch.rows += [order_row(each.record, self._ends.get(id)) for id, each in self._changed.items()]
         batch.rows += [position_row(each, now) for each in self._moved.values()]

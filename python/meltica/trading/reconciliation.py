@@ -100,6 +100,9 @@ class Reconciler:
                 await comparison.compare(self._desk, account, self._provider, self._mode)
             except (VenueError, OrderRefused) as error:
                 log.warning("%s not compared: %s", self._provider, one_line(error))
+            except Exception:
+                log.exception("%s not compared; it is reconciled again", self._name)
+                return
             due = loop.time() + comparison.EVERY
 
     async def _connected(self) -> Account:
@@ -110,7 +113,7 @@ class Reconciler:
             await asyncio.sleep(POLL)
 
     def _gaps(self) -> int:
-        with self._desk.lock:
+        with self._desk.lock.reading:
             return self._desk.accounts.link(self._provider, self._mode).gaps
 
     def _is_connected(self, account: Account, gaps: int) -> bool:
@@ -123,17 +126,32 @@ class Reconciler:
             started_at = self._desk.clock()
             try:
                 found = await self._read(account)
-            except (VenueError, OrderRefused, DatabaseError) as error:
+            except Exception as error:
+                # Also one that nothing expects, such as of an unreadable answer: it concerns this account.
                 pause = backoff.next()
                 if isinstance(error, RateLimited):
                     pause = max(pause, error.retry_after)
-                log.warning("%s not reconciled: %s; retry in %.1f s", self._name, one_line(error), pause)
+                expected = isinstance(error, VenueError | OrderRefused | DatabaseError)
+                log.log(
+                    logging.WARNING if expected else logging.ERROR,
+                    "%s not reconciled: %s; retry in %.1f s",
+                    self._name,
+                    one_line(error),
+                    pause,
+                    exc_info=None if expected else error,
+                )
+                self._set_problem(one_line(error))
                 await asyncio.sleep(pause)
                 continue
+            self._set_problem(None)
             self._finish(found, gaps, cause, started_at)
             if found.agrees:
                 return
             await self._wait_for_operator(backoff.next())
+
+    def _set_problem(self, text: str | None) -> None:
+        with self._desk.lock:
+            self._desk.accounts.link(self._provider, self._mode).problem = text
 
     async def _wait_for_operator(self, pause: float) -> None:
         """Waits until no order is lost or misplaced any more, but not longer than `pause` seconds."""
@@ -230,7 +248,7 @@ class Reconciler:
 
     def _sent(self) -> list[OrderMachine]:
         """Returns our orders of the account that have left and not ended."""
-        with self._desk.lock:
+        with self._desk.lock.reading:
             return [
                 machine
                 for machine in self._desk.open_machines()

@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from meltica.runtime.loop_thread import LoopThread
 from meltica.trading.accounts import Key
 from meltica.trading.commits import CommitLoop, Writer
 from meltica.trading.desk import Desk
+from meltica.trading.failure import cancel_open, fail
 from meltica.trading.faults import TradingFault, faults
 from meltica.trading.loss_watch import LossWatch
 from meltica.trading.reconciliation import Reconciler
@@ -76,6 +77,9 @@ class Trading:
         self._reconciling: dict[Key, asyncio.Task[None]] = {}
         self._started = threading.Event()
         self._failure: BaseException | None = None
+        self._has_failed = False
+        self.on_failure: Callable[[], None] = lambda: None
+        """Called on trading's thread, once, when trading has failed and has to be rebuilt."""
 
     def start(self) -> None:
         """Starts the thread; returns when the database is open. Raises what opening it raises."""
@@ -133,6 +137,8 @@ class Trading:
     @property
     def write_failure(self) -> str | None:
         """Why the last commit failed; None while commits succeed."""
+        if self.desk.gate.failure is not None:
+            return "trading has failed, and is rebuilt from the database"
         return None if self._commits is None else self._commits.failure
 
     @property
@@ -149,8 +155,7 @@ class Trading:
             self._loop.run(self._main)
         except BaseException as error:
             if self._started.is_set():
-                log.critical("trading has ended: no order leaves until the gateway restarts", exc_info=True)
-                self.desk.gate.blocked = "trading_failed"
+                self._fail(error)
             self._failure = error
         finally:
             self._started.set()
@@ -160,7 +165,7 @@ class Trading:
             self._loader = loader
             self._stored = StoredOrders(self.desk, loader, self.timings)
             await restore(self.desk, loader, self.timings)
-            commits = self._commits = CommitLoop(self.desk, writer, self._requests, self._intents)
+            commits = self._commits = CommitLoop(self.desk, writer, self._requests, self._intents, self._fail)
             loop = asyncio.get_running_loop()
             loop.add_reader(self._work.fileno(), self._take)
             tasks = [loop.create_task(commits.run()), loop.create_task(self._tick())]
@@ -188,12 +193,34 @@ class Trading:
             log.warning(
                 "%d requests were in flight at the stop; the next start asks for their outcome", cancelled
             )
-        self._losses.close()
-        self.desk.write_refusals()
+        with self._supervised():
+            self._losses.close()
+            self.desk.write_refusals()
         if not await commits.commit():
             log.error("the last changes of orders were not written: %s", commits.failure)
 
+    def _fail(self, error: BaseException) -> None:
+        """Ends trading on this desk, which is rebuilt. Called on trading's thread."""
+        if fail(self.desk, error):
+            self._has_failed = True
+            self.on_failure()
+
+    @contextlib.contextmanager
+    def _supervised(self) -> Generator[None]:
+        """Ends trading after an unexpected exception of a task, or in a change of any thread."""
+        try:
+            yield
+        except Exception as error:
+            self._fail(error)
+        failure = self.desk.gate.failure
+        if failure is not None and not self._has_failed:
+            self._fail(failure)
+
     def _take(self) -> None:
+        with self._supervised():
+            self._begin()
+
+    def _begin(self) -> None:
         self._work.take()
         for key in self.desk.account_keys():
             if key not in self._reconciling:
@@ -205,8 +232,7 @@ class Trading:
 
     def _reconciler_ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("reconciling failed in an unexpected way: no order leaves", exc_info=error)
-            self.desk.gate.blocked = "reconciling_failed"
+            self._fail(error)
 
     async def _reconnect(self) -> None:
         silent, self.desk.silent = self.desk.silent, []
@@ -218,8 +244,12 @@ class Trading:
 
     async def _tick(self) -> None:
         for number in itertools.count():
-            self.desk.tick()
-            await self._reconnect()
-            if number % MARK_EVERY == 0:
-                self._losses.mark()
+            with self._supervised():
+                if self.desk.gate.failure is not None:
+                    cancel_open(self.desk)
+                else:
+                    self.desk.tick()
+                    await self._reconnect()
+                    if number % MARK_EVERY == 0:
+                        self._losses.mark()
             await asyncio.sleep(TICK)

@@ -41,6 +41,7 @@ from meltica.trading.terms import Terms
 from meltica.trading.transitions import (
     CANCELLED_BEFORE_SENDING,
     DUPLICATE,
+    EVENT_FAILED,
     EXPIRES_IN,
     FORGOTTEN,
     NEVER_ARRIVED,
@@ -188,11 +189,13 @@ class OrderMachine(Transitions):
         if (fill.symbol, fill.side) != (record.symbol, record.side) or fill.quantity <= 0 or fill.price < 0:
             return [Fault(FaultCode.FILL_MISMATCH, f"{fill}")]
         out = self._begin()
-        self._executions[fill.execution_id] = None
         worst = record.worst_quantity
-        record.filled_quantity = add(record.filled_quantity, fill.quantity)
-        record.filled_cost = add(record.filled_cost, multiply(fill.price, fill.quantity))
+        # All before any changes: numbers that cannot be added leave the order as it was.
+        quantity = add(record.filled_quantity, fill.quantity)
+        cost = add(record.filled_cost, multiply(fill.price, fill.quantity))
         fee = add(record.fees.get(fill.fee_currency, ZERO), fill.fee)
+        self._executions[fill.execution_id] = None
+        record.filled_quantity, record.filled_cost = quantity, cost
         record.fees = {**record.fees, fill.fee_currency: fee}
         self._acknowledge(fill.venue_order_id or None, fill.time, now)
         if self._missing_at is not None:
@@ -256,6 +259,21 @@ class OrderMachine(Transitions):
             self._end(state, None if complete else FORGOTTEN, now, out)
         elif record.state is not OrderState.UNKNOWN:
             self._become_unknown(FORGOTTEN, now, out)
+        return self._finish(out)
+
+    def failed(self, now: int, text: str) -> list[Effect]:
+        """6: records that an event could not be applied: the order is cancelled, and queried."""
+        out = self._begin()
+        out.append(Fault(FaultCode.EVENT_FAILED, text))
+        if self.record.state.is_final:
+            return self._finish(out)
+        if self._left_at is None:
+            self._end(OrderState.REJECTED, EVENT_FAILED, now, out)
+            return self._finish(out)
+        if self.record.state is not OrderState.UNKNOWN:
+            self._become_unknown(EVENT_FAILED, now, out)
+        self._query_order(now, out)
+        self._want_cancel(now, None, out)
         return self._finish(out)
 
     def query(self, now: int) -> list[Effect]:

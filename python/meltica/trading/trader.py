@@ -140,6 +140,7 @@ class InstanceTrader:
         )
         expires_at = None if expires_in is None else now + nanoseconds_of("expires_in", expires_in)
         tag = tag_of(tag)
+        timings = self._timings(provider, self._owner.mode)
         with self._desk.lock:
             approved = self._risk.approve(request, self._market, now)
             record = OrderRecord(
@@ -161,8 +162,8 @@ class InstanceTrader:
                 intent_at=now,
                 approved_at=approved.approved_at,
             )
-            machine = self._desk.open(record, self._timings(provider, self._owner.mode))
-        order = self._known(record)
+            machine = self._desk.open(record, timings)
+            order = self._known(record)
         try:
             self._push(machine)
         except CapacityError as error:
@@ -240,7 +241,7 @@ class InstanceTrader:
         """Returns the position in a symbol."""
         symbol, provider = self._resolve(symbol, provider)
         key = PositionKey(self._owner, provider, symbol)
-        with self._desk.lock:
+        with self._desk.lock.reading:
             found = self._positions.get(key)
             quote = self._market.quote(provider, symbol)
             listing = self._risk.registry.listings.get((provider, symbol))
@@ -249,19 +250,20 @@ class InstanceTrader:
 
     def balance(self, currency: str, provider: str | None = None) -> Decimal | None:
         """Returns what orders may still spend of a currency; None while it is unknown."""
-        with self._desk.lock:
-            return self._risk.free(self._provider(provider), currency)
+        provider = self._provider(provider)
+        with self._desk.lock.reading:
+            return self._risk.free(provider, currency)
 
     def fees(self, symbol: str, provider: str | None = None) -> Mapping[str, Decimal]:
         """Returns the fees that were paid in a symbol, by currency; negative for rebates."""
         symbol, provider = self._resolve(symbol, provider)
-        with self._desk.lock:
+        with self._desk.lock.reading:
             found = self._positions.get(PositionKey(self._owner, provider, symbol))
             return {} if found is None else dict(found.fees)
 
     def pnl(self) -> PnlView:
         """Returns the profit and loss over all symbols, in `notionalCurrency`."""
-        with self._desk.lock:
+        with self._desk.lock.reading:
             currency = self._risk.registry.currency(Scope.instance(self._owner))
             positions = self._positions.of_owner(self._owner)
             return value(positions, self._market, currency, self._desk.clock())
@@ -269,7 +271,7 @@ class InstanceTrader:
     @property
     def trading(self) -> TradingStatus:
         """Whether orders go out now, and if not why."""
-        with self._desk.lock:
+        with self._desk.lock.reading:
             why = self._desk.obstacle_of(self._owner, self._scope)
         return TradingStatus(why is None, why)
 

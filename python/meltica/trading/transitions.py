@@ -30,6 +30,7 @@ from meltica.trading.terms import Terms, Verdict
 
 CANCELLED_BEFORE_SENDING = "cancelled_before_sending"
 DUPLICATE = "duplicate_client_id"
+EVENT_FAILED = "event_failed"
 EXPIRES_IN = "expires_in"
 FORGOTTEN = "forgotten"
 NEVER_ARRIVED = "never_arrived"
@@ -199,6 +200,11 @@ class Transitions:
     def amendment_has_left(self) -> bool:
         """Whether an amendment is in flight that was sent."""
         return self._terms.sent_amendment is not None
+
+    @property
+    def is_as_before(self) -> bool:
+        """Whether the event that failed has left the record as it was."""
+        return _values(self.record) == self._before
 
     @property
     def _is_acknowledged(self) -> bool:

@@ -53,7 +53,7 @@ async def _rows(trading: TradingReads, id: str) -> "list[PositionRow]":
         return await trading.queries.positions(id)
     from meltica.trading.stored import position_row
 
-    with desk.lock:
+    with desk.lock.reading:
         return [position_row(each, 0) for each in desk.positions if each.key.owner.instance == id]
 
 

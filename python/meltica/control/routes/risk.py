@@ -97,7 +97,7 @@ async def _stored_halts(trading: TradingReads) -> list[ActiveHalt]:
 def _state(desk: "Desk") -> tuple[list[ActiveHalt], list[ScopeStatus]]:
     halts: dict[object, ActiveHalt] = {}
     scopes: list[ScopeStatus] = []
-    with desk.lock:
+    with desk.lock.reading:
         now = desk.clock()
         for mode, risk in desk.risks.items():
             for scope in list(risk.registry.scopes):
