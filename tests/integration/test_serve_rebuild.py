@@ -83,8 +83,6 @@ def test_trading_that_fails_again_and_again_stays_halted(trading: Project) -> No
     patience = 4 * PATIENCE
     assert wait_until(lambda: "restart the gateway" in str(gateway.get("/health/ready")[1]), patience)
     assert any("trading stays halted" in text for text in messages(gateway, "critical"))
-    left = gateway.rows("select count(*) from orders where state in ('ACK', 'PARTIAL') and not cancel_wanted")
-    assert left == [(0,)]
     (trading.folder / "always").unlink()
     gateway.kill()
     gateway = Serving(trading)

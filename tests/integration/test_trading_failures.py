@@ -178,6 +178,29 @@ def test_a_report_that_leaves_half_a_change_ends_trading(
     assert world.query("select quantity from positions") == [(Decimal("0.1"),)]
 
 
+def test_an_order_that_is_half_changed_ends_trading(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    order = resting(world)
+    with pytest.MonkeyPatch.context() as patch:
+        # After the fill was counted, before it was booked.
+        patch.setattr("meltica.trading.state_machine.OrderMachine._settle", poison)
+        with pytest.raises(ZeroDivisionError):
+            world.desk.report("p", Mode.LIVE, snapshot(order), fill(order))
+    assert_ended(world, order, caplog)
+    assert world.query("select filled_quantity from orders") == [(0,)]
+
+
+def test_a_cancel_that_the_exception_lost_goes_out(world: World) -> None:
+    order = resting(world)
+    machine = world.desk.find(order.id)
+    assert machine is not None
+    with pytest.raises(ZeroDivisionError), world.desk.lock:
+        # As if the exception came before the request of the cancel was passed on.
+        machine.cancel(clock.now())
+        poison()
+    until(lambda: not world.call_loop(world.account.open_orders), "the cancel to arrive")
+    assert world.lossy.requests["cancel"] == [order.client_order_id]
+
+
 def test_an_exception_on_the_thread_of_a_strategy_ends_trading(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -218,8 +218,13 @@ class TradingMethods:
     def close(self, symbol: str, provider: str | None = None) -> "Order | None":
         """Cancels the orders of a symbol and sells its position at the market: `self.close("BTC-USDT")`.
 
-        Returns the order; None without a position, or if what is left is too little for an order. Raises
-        OrderRefused.
+        Returns the order that sells. Returns None without a position, or if what is left is too little for an
+        order. Also returns None if orders of the symbol are open: the sale then follows their ends, so that
+        it never sells more than the position. Its order has the tag `close` and is reported by callbacks.
+        Until it is placed, other orders of the symbol are refused as `closing`; `cancel_all` and a stop end
+        that.
+
+        Raises OrderRefused; the cancels are requested all the same.
         """
         return self._trading("close").close(symbol, provider)
 

@@ -22,6 +22,8 @@ from meltica.trading.stored import entry_row
 
 SECOND = 10**9
 
+MARGIN = 300 * SECOND
+"""How much earlier than an order its fills are queried: clocks of venues differ from ours."""
 REPORTED_WITHIN = 3 * SECOND
 """How long after the answer to an order the stream may take to report it."""
 

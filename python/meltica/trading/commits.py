@@ -16,6 +16,7 @@ from meltica.persistence.stores.trading.rows import HaltRow, OrderRow, Row
 from meltica.persistence.stores.trading.writer import Committed
 from meltica.runtime.backoff import Backoff
 from meltica.trading.desk import REFUSALS, Desk
+from meltica.trading.failure import freeze
 from meltica.trading.gate import SUPERSEDED
 from meltica.trading.halt_watch import HaltWatch
 from meltica.trading.pending import Batch
@@ -170,7 +171,7 @@ class CommitLoop:
         self._committed_at = now
         self.count += 1
         self.seconds += asyncio.get_running_loop().time() - now
-        self._desk.freeze(self._writer.frozen)
+        freeze(self._desk, self._writer.frozen)
         self._halts.take(committed.halts, [row for row in batch.rows if isinstance(row, HaltRow)])
         self._send(batch, committed)
         for waiter in waiters:

@@ -20,13 +20,14 @@ from meltica.errors import OrderRefused, one_line
 from meltica.model.account import Account
 from meltica.model.balances import Balance
 from meltica.model.enums import Mode, OrderState
-from meltica.model.fills import START, Fill, FillMark
+from meltica.model.fills import Fill
 from meltica.model.orders import OrderSnapshot
 from meltica.persistence.stores.trading.rows import Row
 from meltica.trading.absent import Configured, is_misplaced
 from meltica.trading.accounts import Accounts, FillOrigin, Key, currencies_of
 from meltica.trading.balances import Balances, Currency
 from meltica.trading.changes import TradingChanges
+from meltica.trading.closing import Closings
 from meltica.trading.effects import (
     BookFill,
     Callback,
@@ -39,23 +40,21 @@ from meltica.trading.effects import (
 )
 from meltica.trading.gate import Gate
 from meltica.trading.kept_orders import KeptOrders
-from meltica.trading.order import OrderRecord, Owner
+from meltica.trading.order import OrderRecord, Owner, PositionKey
 from meltica.trading.pending import Batch, Pending
 from meltica.trading.positions import Positions
 from meltica.trading.risk.controls import RiskControls
 from meltica.trading.risk.market import Market
 from meltica.trading.risk.risk import Risk
 from meltica.trading.risk.stored import risk_rows
-from meltica.trading.state_machine import OrderMachine
-from meltica.trading.transitions import Timings
+from meltica.trading.state_machine import MAX_AGE, OrderMachine
+from meltica.trading.transitions import TOO_LATE, Timings
 
 log = logging.getLogger("meltica.trading")
 
 SECOND = 10**9
 REFUSALS = 100
 """Rows of refusals in one commit, which orders wait for."""
-MARGIN = 300 * SECOND
-"""How much earlier than an order its fills are looked for: clocks of venues differ from ours."""
 
 _AMENDED = {CallbackKind.AMENDED: True, CallbackKind.AMEND_REJECTED: False}
 
@@ -108,6 +107,7 @@ class Desk:
         self.fills_booked = 0
         """How many fills were booked, of our orders and of foreign ones."""
         self.orders = KeptOrders()
+        self.closings = Closings()
         self.silent: list[Key] = []
         """Accounts whose stream has to be connected again."""
         self._recipients: dict[Owner, Recipient] = {}
@@ -152,6 +152,7 @@ class Desk:
         """Ends the callbacks of an owner. None of its orders leaves any more."""
         with self.lock:
             self._recipients.pop(owner, None)
+            self.closings.drop(owner)
             self.gate.close(owner)
 
     def is_attached(self, owner: Owner) -> bool:
@@ -295,6 +296,14 @@ class Desk:
         self._wake()
         return may_leave
 
+    def check_again(self, machine: OrderMachine, requested_at: int) -> None:
+        """Checks an order that passed the last check and is not written yet. Raises OrderRefused."""
+        with self.lock.reading:
+            late = self.clock() - requested_at > MAX_AGE
+            obstacle = TOO_LATE if late else self._obstacle(machine)
+        if obstacle is not None:
+            raise OrderRefused(obstacle, f"order {machine.record.client_order_id} may no longer leave")
+
     def tick(self) -> None:
         """Requests what is due: repeated cancels, queries of uncertain orders, ends of orders that expire."""
         with self.lock:
@@ -348,22 +357,6 @@ class Desk:
             requested, self._requested = self._requested, []
         return requested
 
-    def freeze(self, instances: frozenset[str]) -> None:
-        """Lets no further order of instances leave, because a fill of theirs could not be stored.
-
-        Their open orders are cancelled. A restart reconciles them.
-        """
-        if instances == self.gate.frozen:
-            return
-        log.critical("no order leaves for %s: a fill could not be stored", ", ".join(sorted(instances)))
-        with self.lock:
-            self.gate.frozen = instances
-            now = self.clock()
-            for machine in self.open_machines():
-                if machine.record.owner.instance in instances:
-                    self.carry_out(machine, machine.cancel(now))
-        self.wake()
-
     def put_back(self, batch: Batch, reason: str) -> None:
         """Takes back a batch that was not committed. Its new orders and amendments never leave."""
         with self.lock:
@@ -384,24 +377,6 @@ class Desk:
                 return f"not_reconciled: {provider}"
         return self.risks[owner.mode].halted(owner, scope)
 
-    def balances_agree(self, record: OrderRecord, balances: Mapping[str, Balance]) -> bool:
-        """Takes balances of the venue; returns whether those of an order's currencies are explained."""
-        provider, mode = record.provider, record.owner.mode
-        with self.lock:
-            for currency, balance in balances.items():
-                self.accounts.take_balance(provider, mode, currency, balance)
-            lines = [
-                self.accounts.balances[mode].lines(*each) for each in currencies_of(provider, record.symbol)
-            ]
-        return all(line.difference == 0 for line in lines)
-
-    def mark_before(self, machine: OrderMachine) -> FillMark:
-        """Returns a place in the venue's fills before all those of an order."""
-        record = machine.record
-        times = [record.intent_at] + ([record.venue_time] if record.venue_time is not None else [])
-        time = min(times) - MARGIN
-        return FillMark(time) if time > 0 else START
-
     def is_lost(self, client_order_id: str) -> bool:
         """Returns whether an order has the mark of this home, but is not kept and not in the database."""
         known = client_order_id in self.orders or client_order_id in self.accounts.disowned
@@ -410,6 +385,10 @@ class Desk:
     def open_machines(self) -> list[OrderMachine]:
         """Returns the orders that have not ended. The caller holds the lock."""
         return self.orders.open()
+
+    def open_keys(self) -> set[PositionKey]:
+        """Returns the positions that open orders may move. The caller holds the lock."""
+        return {each.record.position_key for each in self.open_machines()}
 
     def symbols(self, provider: str, mode: Mode) -> set[str]:
         """Returns the symbols of an account that may have fills of ours. The caller holds the lock."""

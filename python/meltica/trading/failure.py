@@ -45,3 +45,20 @@ def cancel_open(desk: Desk) -> None:
             except Exception:
                 log.exception("order %s not cancelled", machine.record.client_order_id)
     desk.wake()
+
+
+def freeze(desk: Desk, instances: frozenset[str]) -> None:
+    """Lets no further order of instances leave, because a fill of theirs could not be stored.
+
+    Their open orders are cancelled. A restart reconciles them.
+    """
+    if instances == desk.gate.frozen:
+        return
+    log.critical("no order leaves for %s: a fill could not be stored", ", ".join(sorted(instances)))
+    with desk.lock:
+        desk.gate.frozen = instances
+        now = desk.clock()
+        for machine in desk.open_machines():
+            if machine.record.owner.instance in instances:
+                desk.carry_out(machine, machine.cancel(now))
+    desk.wake()

@@ -76,7 +76,7 @@ def _close(trading: Trading, ids: ClientOrderIds, key: PositionKey) -> OrderMach
     trader = InstanceTrader(
         owner, scope, desk, risk, desk.positions, desk.market, ids, trading.timings, push, lambda _: None
     )
-    order = trader.close(symbol, provider)
+    order = trader.sell_position(symbol, provider)
     return None if order is None else desk.find(order.id)
 
 

@@ -6,14 +6,16 @@ exception that does not show whether the venue executed a request counts as an u
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 from meltica.errors import OrderRefused, OutcomeUnknown, ProtocolError, RateLimited, VenueError, one_line
-from meltica.model.fills import Fill
+from meltica.model.balances import Balance
+from meltica.model.fills import START, Fill, FillMark
 from meltica.model.orders import NewOrder, OrderSnapshot
 from meltica.runtime.backoff import Backoff
+from meltica.trading.accounts import MARGIN, currencies_of
 from meltica.trading.effects import (
     CheckForgotten,
     Effect,
@@ -21,6 +23,7 @@ from meltica.trading.effects import (
     QueryOrder,
     SendCancel,
 )
+from meltica.trading.order import OrderRecord
 from meltica.trading.state_machine import OrderMachine
 
 if TYPE_CHECKING:
@@ -140,11 +143,16 @@ class Requests:
     def _last_check(
         self, machine: OrderMachine, requested_at: int, *, amendment: bool = False
     ) -> Callable[[], None]:
-        """Returns the last check of an order or an amendment, which records that it leaves."""
+        """Returns the last check of an order or an amendment: its first call records that it leaves."""
+        leaves = False
 
         def check() -> None:
-            if not self._desk.pass_last_check(machine, requested_at, amendment=amendment):
+            nonlocal leaves
+            if leaves:
+                self._desk.check_again(machine, requested_at)
+            elif not self._desk.pass_last_check(machine, requested_at, amendment=amendment):
                 raise NotSent(NOT_SENT, f"order {machine.record.client_order_id} may no longer leave")
+            leaves = True
 
         return check
 
@@ -259,7 +267,7 @@ class Requests:
             fills = await self._fills(machine)
             for fill in fills:
                 self._desk.apply(machine, lambda m, now, fill=fill: m.filled(fill, now, recovered=True))
-            agrees = self._desk.balances_agree(record, await account.balances())
+            agrees = self._balances_agree(record, await account.balances())
             return lambda m, now: m.forgotten(now, agrees=agrees)
         snapshot = await account.order(record.symbol, record.client_order_id)
         if snapshot is not None:
@@ -270,13 +278,29 @@ class Requests:
         # The fills first: a new one proves that the order arrived, and what was not found counts again.
         return lambda m, now: [*_each(m, fills, now), *m.not_found(asked_at, now, absent=absent)]
 
+    def _balances_agree(self, record: OrderRecord, balances: Mapping[str, Balance]) -> bool:
+        """Takes balances of the venue; returns whether those of an order's currencies are explained."""
+        accounts, provider, mode = self._desk.accounts, record.provider, record.owner.mode
+        with self._desk.lock:
+            for currency, balance in balances.items():
+                accounts.take_balance(provider, mode, currency, balance)
+            lines = [accounts.balances[mode].lines(*each) for each in currencies_of(provider, record.symbol)]
+        return all(line.difference == 0 for line in lines)
+
     async def _fills(self, machine: OrderMachine) -> list[Fill]:
         """Returns the venue's fills of an order."""
         record = machine.record
-        mark = self._desk.mark_before(machine)
+        mark = _mark_before(record)
         fills = await self._account(machine).fills_since({record.symbol: mark})
         return [fill for fill in fills if fill.client_order_id == record.client_order_id]
 
 
 def _each(machine: OrderMachine, fills: list[Fill], now: int) -> list[Effect]:
     return [effect for fill in fills for effect in machine.filled(fill, now, recovered=True)]
+
+
+def _mark_before(record: OrderRecord) -> FillMark:
+    """Returns a place in the venue's fills before all those of an order."""
+    times = [record.intent_at] + ([record.venue_time] if record.venue_time is not None else [])
+    time = min(times) - MARGIN
+    return FillMark(time) if time > 0 else START

@@ -8,7 +8,8 @@ from uuid import UUID
 from meltica.model.enums import Mode
 from meltica.persistence.stores.trading.loaders import StoredOrder, TradingLoader
 from meltica.persistence.stores.trading.rows import FillRow, LedgerEntryRow, WatermarkRow
-from meltica.trading.desk import MARGIN, Desk
+from meltica.trading.accounts import MARGIN
+from meltica.trading.desk import Desk
 from meltica.trading.kept_orders import KEPT_FOR
 from meltica.trading.risk.stored import load_state
 from meltica.trading.state_machine import OrderMachine

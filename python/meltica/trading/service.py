@@ -19,6 +19,7 @@ from meltica.persistence.stores.trading.loaders import TradingLoader
 from meltica.persistence.stores.trading.writer import Committed
 from meltica.runtime.loop_thread import LoopThread
 from meltica.trading.accounts import Key
+from meltica.trading.closing import close_due
 from meltica.trading.commits import CommitLoop, Writer
 from meltica.trading.desk import Desk
 from meltica.trading.failure import cancel_open, fail
@@ -227,6 +228,7 @@ class Trading:
                 work = Reconciler(self.desk, self._stored, *key).run()
                 self._reconciling[key] = task = asyncio.get_running_loop().create_task(work)
                 task.add_done_callback(self._reconciler_ended)
+        close_due(self.desk)
         for machine, effect in self.desk.take_requests():
             self._requests.begin(machine, effect)
 

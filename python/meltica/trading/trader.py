@@ -5,6 +5,7 @@ that is approved is reserved and queued when the method returns; its outcome arr
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from decimal import Decimal
 from typing import Literal
 from uuid import UUID, uuid4
@@ -13,7 +14,7 @@ from meltica.errors import CapacityError, OrderRefused
 from meltica.model.enums import OrderType, Side
 from meltica.model.fills import Fill
 from meltica.model.instruments import Instrument
-from meltica.model.symbols import ANY, canonical
+from meltica.model.symbols import canonical
 from meltica.model.trader import (
     Number,
     OnOrder,
@@ -26,13 +27,13 @@ from meltica.model.trader import (
     TradingStatus,
 )
 from meltica.trading.client_ids import ClientOrderIds
+from meltica.trading.closing import CLOSING
 from meltica.trading.desk import Desk
 from meltica.trading.effects import Callback
 from meltica.trading.gate import INSTANCE_STOPPING, LEDGER_FROZEN
 from meltica.trading.numbers import (
     INVALID,
     nanoseconds_of,
-    plain,
     price_of,
     quantity_for,
     quantity_of,
@@ -41,11 +42,12 @@ from meltica.trading.numbers import (
 )
 from meltica.trading.order import OrderRecord, Owner, PositionKey
 from meltica.trading.positions import Positions
-from meltica.trading.refused import recorded, refuse_scope
+from meltica.trading.refused import recorded
 from meltica.trading.risk.approved import OrderRequest
 from meltica.trading.risk.market import Market
 from meltica.trading.risk.risk import Risk
 from meltica.trading.risk.scopes import Scope
+from meltica.trading.scope import provider_in, resolve
 from meltica.trading.state_machine import OrderMachine
 from meltica.trading.transitions import TimingsOf
 from meltica.trading.valuation import value
@@ -94,6 +96,8 @@ class InstanceTrader:
         """The ended orders that are kept, by the order of their ends."""
         self._fills: dict[UUID, list[Fill]] = {}
         self._stopping = False
+        self._counted = True
+        """Whether refusals may count as breaches."""
         self.on_callback: OnOrder = _ignore
         """Calls the strategy about an order."""
         self.on_trading_changed: OnTradingChanged = _ignore
@@ -121,6 +125,8 @@ class InstanceTrader:
         """Places an order and returns it, PENDING. Raises OrderRefused, and nothing happens then."""
         self._check_open()
         symbol, provider = self._resolve(symbol, provider)
+        if self._desk.closings and PositionKey(self._owner, provider, symbol) in self._desk.closings:
+            raise OrderRefused(CLOSING, f"{symbol} is being closed; `cancel_all` ends that")
         instrument = self._instrument(provider, symbol)
         limit = None if price is None else price_of(instrument, side, price, may_round=round)
         amount = self._quantity(instrument, side, provider, quantity, cost, limit, may_round=round)
@@ -142,7 +148,7 @@ class InstanceTrader:
         tag = tag_of(tag)
         timings = self._timings(provider, self._owner.mode)
         with self._desk.lock:
-            approved = self._risk.approve(request, self._market, now)
+            approved = self._risk.approve(request, self._market, now, counted=self._counted)
             record = OrderRecord(
                 id=request.order_id,
                 client_order_id=self._ids.next(),
@@ -202,23 +208,42 @@ class InstanceTrader:
         self._push(machine)
 
     def cancel_all(self, symbol: str | None = None) -> None:
-        """Requests the end of all open orders, of one symbol or all."""
+        """Requests the end of all open orders, of one symbol or all, and ends `close`."""
+        with self._desk.lock:
+            self._desk.closings.drop(self._owner, None if symbol is None else canonical(symbol))
         for order in self.orders(symbol):
             self.cancel(order)
 
     @recorded
     def close(self, symbol: str, provider: str | None = None) -> Order | None:
-        """Requests the end of a symbol's orders and sells what is sellable; None when there is nothing."""
+        """Requests the end of a symbol's orders and sells what is left, now or after their ends."""
         symbol, provider = self._resolve(symbol, provider)
         for order in self.orders(symbol):
             if order.provider == provider:
                 self.cancel(order)
+        self._check_open()
+        key = PositionKey(self._owner, provider, symbol)
+        with self._desk.lock:
+            waits = key in self._desk.closings or key in self._desk.open_keys()
+            if waits:
+                self._desk.closings.add(key, self._closer(key))
+        self._desk.wake()
+        return None if waits else self.sell_position(symbol, provider)
+
+    def sell_position(self, symbol: str, provider: str) -> Order | None:
+        """Sells what is sellable at the market; None when there is nothing."""
         position = self.position(symbol, provider)
         if position.flat:
             return None
         return self.place(
             Side.SELL, symbol, position.sellable, None, provider=provider, reduce_only=True, tag="close"
         )
+
+    def _closer(self, key: PositionKey) -> Callable[[], object]:
+        """Returns what sells a position on trading's loop, which must not change the orders here."""
+        closer = copy(self)
+        closer._orders, closer._by_client_id, closer._counted = {}, {}, False
+        return lambda: closer.sell_position(key.symbol, key.provider)
 
     def order(self, id: UUID | str) -> Order | None:
         """Returns an order by either of our ids; None for one that is not the instance's."""
@@ -250,7 +275,7 @@ class InstanceTrader:
 
     def balance(self, currency: str, provider: str | None = None) -> Decimal | None:
         """Returns what orders may still spend of a currency; None while it is unknown."""
-        provider = self._provider(provider)
+        provider = provider_in(self._scope, provider)
         with self._desk.lock.reading:
             return self._risk.free(provider, currency)
 
@@ -283,7 +308,7 @@ class InstanceTrader:
     def refused(self, error: OrderRefused) -> None:
         """Records a refusal that risk has not seen; its message says which symbol it is about."""
         with self._desk.lock:
-            self._risk.record(self._owner, "", "", error, self._desk.clock())
+            self._risk.record(self._owner, "", "", error, self._desk.clock(), counted=self._counted)
 
     # From trading
 
@@ -382,32 +407,8 @@ class InstanceTrader:
             )
         return machine
 
-    def _provider(self, provider: str | None) -> str:
-        if provider is not None:
-            if provider not in self._scope:
-                refuse_scope(f"{provider} is not in the scope")
-            return provider
-        if len(self._scope) != 1:
-            raise OrderRefused(INVALID, f"expected `provider=`: the scope has {', '.join(self._scope)}")
-        return next(iter(self._scope))
-
     def _resolve(self, symbol: str, provider: str | None) -> tuple[str, str]:
-        try:
-            symbol = canonical(plain(symbol))
-            provider = None if provider is None else plain(provider)
-        except (ValueError, TypeError) as error:
-            raise OrderRefused(INVALID, str(error)) from None
-        if provider is None:
-            found = [name for name, symbols in self._scope.items() if symbol in symbols or ANY in symbols]
-            if len(found) == 1:
-                return symbol, found[0]
-            if not found:
-                refuse_scope(f"{symbol} is not in the scope")
-        provider = self._provider(provider)
-        symbols = self._scope[provider]
-        if symbol not in symbols and ANY not in symbols:
-            refuse_scope(f"{symbol} at {provider} is not in the scope")
-        return symbol, provider
+        return resolve(self._scope, symbol, provider)
 
     def _instrument(self, provider: str, symbol: str) -> Instrument:
         listing = self._risk.registry.listings.get((provider, symbol))

@@ -44,14 +44,27 @@ class Risk:
         self._halts = Halts(self.registry, self.events)
         self._balances = balances
 
-    def approve(self, request: OrderRequest, market: Market, now: int) -> ApprovedOrder:
-        """Approves an order and reserves it. Raises `OrderRefused`; nothing is reserved then."""
+    def approve(
+        self, request: OrderRequest, market: Market, now: int, *, counted: bool = True
+    ) -> ApprovedOrder:
+        """Approves an order and reserves it. Raises `OrderRefused`; nothing is reserved then.
+
+        `counted`: whether the refusal may count as a breach of the instance.
+        """
         outer = getcontext()
         setcontext(EXACT)
         try:
             return self._approve(request, market, now)
         except OrderRefused as refused:
-            self.record(request.owner, request.provider, request.symbol, refused, now, request.order_id)
+            self.record(
+                request.owner,
+                request.provider,
+                request.symbol,
+                refused,
+                now,
+                request.order_id,
+                counted=counted,
+            )
             raise
         except DecimalException as error:
             refused = OrderRefused(Rule.INVALID_ORDER.value, f"a number has too many digits: {error!r}")
@@ -302,14 +315,16 @@ class Risk:
         refused: OrderRefused,
         now: int,
         order_id: UUID | None = None,
+        *,
+        counted: bool = True,
     ) -> None:
-        """Counts a refusal, once; it becomes a row, and perhaps a breach."""
+        """Counts a refusal, once; it becomes a row, and a breach if it is `counted` and its rule says so."""
         if refused.recorded:
             return
         refused.recorded = True
         verdict = None
         # What an instance requests while it is paused does not pause it again.
-        if refused.reason in _BREACHES and not (order_id is None and self._is_paused(owner, now)):
+        if counted and refused.reason in _BREACHES and not (order_id is None and self._is_paused(owner, now)):
             lane = self.registry.lanes.get((owner, provider, symbol))
             scopes = self.registry.scopes
             states = [scopes[scope] for scope in (GLOBAL, Scope.instance(owner)) if scope in scopes]
