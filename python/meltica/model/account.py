@@ -20,9 +20,11 @@ from meltica.model.fills import Fill, FillMark
 from meltica.model.orders import NewOrder, OrderSnapshot
 
 LastCheck = Callable[[], None]
-"""Called once, on any thread, immediately before an order or an amendment is written to the connection.
+"""Called on any thread immediately before an order or an amendment is written to the connection.
 
 It raises `OrderRefused` if the request may no longer leave; the account then sends nothing and raises that.
+It may be called again, such as before the body of a request whose head is written; if it raises then, the
+outcome is unknown.
 """
 
 

@@ -130,7 +130,8 @@ class RestClient:
         """Sends a request and returns the response parsed from JSON, with decimals as Decimal.
 
         `last_check` is called immediately before the first byte is written; what it raises is raised, and
-        nothing is sent. The module's docstring lists the other exceptions.
+        nothing is sent. It is called again before the body; if it raises then, the outcome is unknown. The
+        module's docstring lists the other exceptions.
         """
         body_bytes = await self.fetch(
             method, path, params, body, signed=signed, changes=changes, weight=weight, last_check=last_check
@@ -221,18 +222,23 @@ class RestClient:
             request = self._sign(request, self._clock.now())
         written = False
 
-        async def trace(event: str, info: Mapping[str, Any]) -> None:
-            nonlocal written
-            if not event.endswith(".send_request_headers.started"):
-                return
-            # The request that opens a tunnel through a proxy is not the one to the venue.
-            if not written and info["request"].method != b"CONNECT":
-                last_check()
-                written = True
-
         def lost(code: str, why: str) -> VenueError:
             text = f"{label}: {why}"
             return OutcomeUnknown(code, text) if written and changes else VenueUnavailable(code, text)
+
+        async def trace(event: str, info: Mapping[str, Any]) -> None:
+            nonlocal written
+            if event.endswith(".send_request_headers.started"):
+                # The request that opens a tunnel through a proxy is not the one to the venue.
+                if not written and info["request"].method != b"CONNECT":
+                    last_check()
+                    written = True
+            elif event.endswith(".send_request_body.started") and written and request.body:
+                # Between the head and the body, other tasks have run.
+                try:
+                    last_check()
+                except (OrderRefused, VenueError) as error:
+                    raise lost("stopped", f"stopped before its body: {one_line(error)}") from error
 
         headers = dict(request.headers)
         if request.body:

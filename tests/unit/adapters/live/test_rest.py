@@ -142,6 +142,30 @@ async def test_the_last_check_comes_after_the_wait_for_a_connection(http: Http) 
     await rest.close()
 
 
+async def test_no_body_is_written_after_a_halt_since_the_last_check(http: Http) -> None:
+    rest = client(http.endpoint)
+    http.answer = lambda _: reply({})
+    halted = False
+
+    def check() -> None:
+        if halted:
+            raise OrderRefused("halted")
+        # The loop runs once more between the head and the body.
+        asyncio.get_running_loop().call_soon(halt)
+
+    def halt() -> None:
+        nonlocal halted
+        halted = True
+
+    for _ in range(3):
+        halted = False
+        with pytest.raises(OutcomeUnknown, match="stopped before its body: halted"):
+            await rest.call("POST", "/v1/orders", body={"id": 1}, changes=True, last_check=check)
+    assert await rest.call("POST", "/v1/orders", body={"id": 2}, changes=True) == {}
+    assert [request.body for request in http.requests] == [b'{"id":2}']
+    await rest.close()
+
+
 async def test_a_proxy_does_not_take_the_last_check_for_its_tunnel(monkeypatch: pytest.MonkeyPatch) -> None:
     checks: list[int] = []
     async with Http() as proxy:
