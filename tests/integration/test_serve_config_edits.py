@@ -101,12 +101,17 @@ class World:
         (project.folder / "edits.py").write_text(STRATEGY)
 
     def launch(self, lambdas: str, provider: str = "live", account: str = "main") -> Gateway:
-        """Starts a gateway with these lambdas, and ends the one before as an operator does."""
+        """Starts a gateway with these lambdas, and ends the one before as an operator does.
+
+        `account` is one of the venue; without it, the provider has a market in the process.
+        """
         if self.gateway is not None:
             self.gateway.signal(signal.SIGTERM)
             assert self.gateway.ended() == 0
             self.gateway.kill()
         head = HEAD.replace("VENUE", self.venue.address).replace("KEY", account)
+        if account == "":
+            head = head.replace('{endpoint: "' + self.venue.address + '", key: , secret: -secret}', "{}")
         self.project.config.write_text(head.replace("PROVIDER", provider) + lambdas)
         self.gateway = self.project.launch()
         self.gateway.wait_started()
@@ -338,5 +343,19 @@ def test_paper_orders_end_with_their_provider(world: World) -> None:
     world.gateway = None
     gateway = world.launch(paper.replace("live:", "other:"), provider="other")
     world.wait_shown("rest", "orders")
+    gateway.wait_ready()
+    assert world.rows(states) == [("CANCELLED", "provider_removed")]
+
+
+def test_coins_of_a_market_that_ended_with_its_process_are_no_fault(world: World) -> None:
+    gateway = world.launch(HOLD + REST, account="")
+    world.wait_shown("hold", "position", "0.5")
+    [id] = world.wait_shown("rest", "orders")
+    states = f"select state, reason from orders where client_order_id = '{id}'"
+    assert wait_until(lambda: world.rows(states) == [("ACK", None)], PATIENCE)
+    gateway.kill()
+    world.gateway = None
+    gateway = world.launch((HOLD + REST).replace("live:", "other:"), provider="other")
+    world.wait_shown("hold", "position", "0.5")
     gateway.wait_ready()
     assert world.rows(states) == [("CANCELLED", "provider_removed")]

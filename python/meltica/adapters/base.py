@@ -88,6 +88,12 @@ class Adapter(ABC):
         del settings
         return 30.0
 
+    @classmethod
+    def ends_with_process(cls, settings: Mapping[str, object]) -> bool:
+        """Returns whether the account ends with the process. Secrets in the settings are masked."""
+        del settings
+        return False
+
     @property
     def fee_rate(self) -> Decimal:
         """The highest fee rate of an order on the account: a buy order reserves its cost with this fee."""

@@ -207,6 +207,7 @@ class Gateway:
             self.lock,
             self.providers,
             instances,
+            providers,
             lambda: self.instances,
         )
         specs = self.loaded.providers.values()

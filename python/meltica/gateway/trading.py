@@ -9,7 +9,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from meltica.errors import StartError
+from meltica.adapters import registry
+from meltica.errors import ConfigError, StartError
 from meltica.gateway.rebuild import Rebuild
 from meltica.runtime.lifecycle import Desired
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from meltica.persistence.lock import GatewayLock
     from meltica.persistence.postgres.embedded import EmbeddedPostgres
     from meltica.persistence.stores.instances import InstanceStore
+    from meltica.persistence.stores.providers import ProviderRow, ProviderStore
     from meltica.providers.manager import ProviderManager
     from meltica.settings.model import Settings
 
@@ -46,6 +48,7 @@ class GatewayTrading:
         lock: "GatewayLock",
         providers: "ProviderManager",
         instances: "InstanceStore",
+        provider_rows: "ProviderStore",
         manager: "Callable[[], InstanceManager]",
     ) -> None:
         """Creates trading, not started. `source` is the database."""
@@ -56,6 +59,7 @@ class GatewayTrading:
         self.lock = lock
         self.providers = providers
         self.instances = instances
+        self._provider_rows = provider_rows
         self._manager = manager
         self.runtime: TradingRuntime | None = None
         """Trading; None while it is not needed."""
@@ -138,6 +142,12 @@ class GatewayTrading:
         if runtime is self.runtime and not self._stopping:
             self._rebuild.begin(runtime)
 
+    @property
+    def volatile(self) -> frozenset[str]:
+        """The providers whose accounts end with a gateway, also those that are no longer configured."""
+        rows = self._provider_rows.list()
+        return frozenset(row.name for row in rows if _ends_with_process(row))
+
     def faults(self) -> dict[str, str]:
         """Returns what an operator has to look at, by name, as readiness shows it."""
         found = {} if self.runtime is None else self.runtime.faults()
@@ -201,3 +211,10 @@ class GatewayTrading:
     def _running(self) -> "TradingRuntime":
         assert self.runtime is not None, "a trader exists, so trading was started"
         return self.runtime
+
+
+def _ends_with_process(row: "ProviderRow") -> bool:
+    try:
+        return registry.adapter(row.adapter).ends_with_process(row.settings)
+    except ConfigError:  # the adapter is no longer installed
+        return False

@@ -70,7 +70,7 @@ class TradingRuntime:
             gateway.core, self.desk, gateway.providers, settings.providers, self.market, last_paper_id
         )
         self.desk.on_routes = self.accounts.refresh
-        self.desk.configured = Configured(settings.providers, self._uid_of)
+        self.desk.configured = Configured(settings.providers, self._uid_of, gateway.volatile)
         self.trading = Trading(self.desk, self._open_storage, self.accounts.timings)
         self.trading.on_failure = self._failed
         self._ids = ids

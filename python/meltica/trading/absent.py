@@ -1,7 +1,8 @@
 """What trading has and the configuration does not: orders and positions left by an edit of the file.
 
 1. They keep their uid and their provider, so that they continue when the entry is in the file again.
-2. Those of live accounts are faults until then. A position below the least order of its symbol is none.
+2. Those of live accounts are faults until then. A position below the least order of its symbol is none, nor
+   is anything in an account that ended with the process of an earlier gateway.
 3. An instance does not start while it has them at a provider that is not configured: for the strategy its
    position would be zero, and it would trade once more.
 """
@@ -30,14 +31,25 @@ class Configured:
         self,
         providers: Collection[str] | None = None,
         uid_of: Callable[[str], UUID | None] | None = None,
+        volatile: Collection[str] = (),
     ) -> None:
-        """`uid_of` returns the uid of a configured instance, and None for any other."""
+        """Creates it from the names of providers.
+
+        - `uid_of`: returns the uid of a configured instance, and None for any other.
+        - `volatile`: providers whose accounts end with a gateway, configured or not.
+
+        """
+        self._volatile = volatile
         self._providers = providers
         self._uid_of = uid_of
 
     def has_provider(self, name: str) -> bool:
         """Returns whether a provider is configured."""
         return self._providers is None or name in self._providers
+
+    def lasts(self, provider: str, mode: Mode) -> bool:
+        """Returns whether an account outlives the gateway."""
+        return mode is Mode.LIVE and provider not in self._volatile
 
     def has_instance(self, owner: Owner) -> bool:
         """Returns whether an instance is configured: an earlier one of the same id had another uid."""
@@ -98,14 +110,15 @@ def unreachable_orders(desk: "Desk") -> Iterator[tuple[OrderRecord, str]]:
             yield order, f"provider `{order.provider}` {why}, or the order stays as it is at the venue"
 
 
-def end_paper_orders(desk: "Desk") -> None:
-    """Ends paper orders at providers that are not configured, which have no account.
+def end_orders(desk: "Desk") -> None:
+    """Ends the orders at providers that were removed, of accounts that ended with the gateway.
 
     The caller holds the lock of trading.
     """
     for machine in desk.open_machines():
         order = machine.record
-        if order.owner.mode is not Mode.PAPER or desk.configured.has_provider(order.provider):
+        configured = desk.configured
+        if configured.has_provider(order.provider) or configured.lasts(order.provider, order.owner.mode):
             continue
         ended = OrderSnapshot(
             client_order_id=order.client_order_id,
@@ -124,13 +137,14 @@ def end_paper_orders(desk: "Desk") -> None:
 
 def _live_orders(desk: "Desk") -> Iterator[OrderRecord]:
     for machine in desk.open_machines():
-        if machine.record.owner.mode is Mode.LIVE:
+        if desk.configured.lasts(machine.record.provider, machine.record.owner.mode):
             yield machine.record
 
 
 def _live_positions(desk: "Desk") -> Iterator[Position]:
     for position in desk.positions:
-        if position.key.owner.mode is Mode.LIVE and position.quantity and not _is_dust(desk, position):
+        lasts = desk.configured.lasts(position.key.provider, position.key.owner.mode)
+        if lasts and position.quantity and not _is_dust(desk, position):
             yield position
 
 

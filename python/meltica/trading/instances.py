@@ -21,7 +21,7 @@ from meltica.errors import ConfigError, DatabaseError, one_line
 from meltica.model.enums import Mode
 from meltica.model.trader import Trader, TradingSpec
 from meltica.persistence.stores.trading.rows import CheckpointRow
-from meltica.trading.absent import end_paper_orders, left_elsewhere
+from meltica.trading.absent import end_orders, left_elsewhere
 from meltica.trading.client_ids import ClientOrderIds
 from meltica.trading.desk import Desk
 from meltica.trading.history import Missed, missed
@@ -239,7 +239,7 @@ class Instances:
         Orders of instances that do not run are cancelled. `limits` has the limits of the instances by id.
         """
         with self._desk.lock:
-            end_paper_orders(self._desk)
+            end_orders(self._desk)
             owners = {each.record.owner for each in self._desk.open_machines()}
             owners |= {each.key.owner for each in self._positions if each.quantity}
         for owner in owners:

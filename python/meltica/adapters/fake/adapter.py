@@ -70,6 +70,11 @@ class FakeAdapter(Adapter):
         wired = cast(FakeSettings, settings).endpoint is not None
         return super().arrives_within(settings) if wired else 0.0
 
+    @classmethod
+    def ends_with_process(cls, settings: Mapping[str, object]) -> bool:
+        """Returns True for a market in this process."""
+        return settings.get("endpoint") is None
+
     @property
     def market(self) -> SyntheticMarket:
         """The market: orders, balances and books. Raises RuntimeError before `start`."""
