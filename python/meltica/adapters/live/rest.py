@@ -18,7 +18,8 @@ after the venue's clock was measured again.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -45,6 +46,8 @@ RETRY_AFTER = 1.0
 """Seconds to wait after a rate-limit response without Retry-After."""
 MIN_RETRY = 0.05
 """The shortest wait after a rate-limit response, in seconds."""
+CONNECTIONS = 32
+"""Requests of one kind, mutating or not, that use a connection at the same time."""
 POOL_SECONDS = 0.5
 """Seconds that a mutating request waits for a free connection."""
 CONNECT_SECONDS = 2.0
@@ -108,12 +111,16 @@ class RestClient:
         self._base = httpx.URL(endpoint)
         # `asyncio.timeout` covers the whole request. httpx does not reuse a connection that the venue has
         # closed, so a long keep-alive is safe and saves orders a handshake.
-        limits = httpx.Limits(max_connections=32, keepalive_expiry=60.0)
+        # Connections are counted here: httpx goes on counting those of some cancelled requests, until none
+        # is left.
+        limits = httpx.Limits(keepalive_expiry=60.0)
         trust = not on_loopback(endpoint)
         self._queries = httpx.AsyncClient(timeout=None, limits=limits, trust_env=trust)
+        self._query_slots = asyncio.Semaphore(CONNECTIONS)
         # Mutating requests have their own pool with short time-outs: they fail fast instead of queueing.
-        fail_fast = httpx.Timeout(None, pool=POOL_SECONDS, connect=CONNECT_SECONDS)
+        fail_fast = httpx.Timeout(None, connect=CONNECT_SECONDS)
         self._changes = httpx.AsyncClient(timeout=fail_fast, limits=limits, trust_env=trust)
+        self._change_slots = asyncio.Semaphore(CONNECTIONS)
 
     async def call(
         self,
@@ -243,9 +250,8 @@ class RestClient:
         headers = dict(request.headers)
         if request.body:
             headers.setdefault("Content-Type", "application/json")
-        http = self._changes if changes else self._queries
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout), self._connections(label, changes=changes) as http:
                 response = await http.request(
                     request.method,
                     self._base.join(request.target),
@@ -265,6 +271,22 @@ class RestClient:
         if response.is_success:
             return response.content
         raise self._error(label, response, changes=changes)
+
+    @asynccontextmanager
+    async def _connections(self, label: str, *, changes: bool) -> AsyncGenerator[httpx.AsyncClient]:
+        """Yields the client of a request once it may use a connection. Raises VenueUnavailable."""
+        http = self._changes if changes else self._queries
+        slots = self._change_slots if changes else self._query_slots
+        try:
+            async with asyncio.timeout(POOL_SECONDS if changes else None):
+                await slots.acquire()
+        except TimeoutError:
+            text = f"{label}: not sent: all {CONNECTIONS} connections are in use"
+            raise VenueUnavailable("connection", text) from None
+        try:
+            yield http
+        finally:
+            slots.release()
 
     def _error(self, label: str, response: httpx.Response, *, changes: bool) -> VenueError | OrderRefused:
         status = response.status_code
