@@ -78,7 +78,9 @@ class Gateway:
         self.state_writer = StateWriter()
         database, file = self.settings.database, self.settings.log.file
         data = EmbeddedPostgres(database.home).home if database.dsn is None else None
-        self.resources = ResourceWatch(self.settings.resources, data, file.parent if file else None)
+        switch_interval = self.settings.interpreter.switch_interval.total_seconds()
+        folder = file.parent if file else None
+        self.resources = ResourceWatch(self.settings.resources, data, folder, switch_interval)
         self.metrics = MetricRegistry()
         self.trading: GatewayTrading | None = None
         """None before the stores are loaded."""

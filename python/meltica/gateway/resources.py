@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import resource
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -70,8 +71,18 @@ class Sample:
 class ResourceWatch:
     """Takes samples on a thread of its own, from `start` to `stop`."""
 
-    def __init__(self, limits: ResourcesSettings, data: Path | None, log_folder: Path | None) -> None:
-        """`data` is the folder of the embedded PostgreSQL, `log_folder` that of the log file."""
+    def __init__(
+        self,
+        limits: ResourcesSettings,
+        data: Path | None,
+        log_folder: Path | None,
+        switch_interval: float | None = None,
+    ) -> None:
+        """`data` is the folder of the embedded PostgreSQL, `log_folder` that of the log file.
+
+        `switch_interval` is that of the interpreter, in seconds. None keeps what it has.
+        """
+        self._switch_interval = sys.getswitchinterval() if switch_interval is None else switch_interval
         self._limits = limits
         self._folders = {name: path for name, path in ((DATA_DISK, data), (LOG_DISK, log_folder)) if path}
         self._stopping = threading.Event()
@@ -90,7 +101,8 @@ class ResourceWatch:
         self._stopping.set()
 
     def check(self) -> None:
-        """Takes a sample, and logs the faults that began or ended."""
+        """Takes a sample, logs the faults that began or ended, and restores the switch interval."""
+        self._restore_switch_interval()
         self.sample = Sample(
             descriptors=_descriptors(),
             memory=memory() or self.sample.memory,
@@ -102,6 +114,17 @@ class ResourceWatch:
             log.error("%s %s", name, faults[name])
         for name in before.keys() - faults.keys():
             log.warning("%s: the shortage has ended", name)
+
+    def _restore_switch_interval(self) -> None:
+        """Undoes a change by a lambda, which would delay all others."""
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(self._switch_interval)
+        if sys.getswitchinterval() != before:
+            log.error(
+                "code of a lambda or a library set the switch interval to %g s; restored to %g s",
+                before,
+                self._switch_interval,
+            )
 
     def _run(self) -> None:
         while not self._stopping.wait(self._limits.check_interval.total_seconds()):

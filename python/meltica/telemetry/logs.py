@@ -70,6 +70,8 @@ class Logs:
         self._formatter = formatter(format, colors=colors)
         self._limits = LineLimits(clock)
         # Not a `Queue`: its lock is not reentrant, and the garbage collector may log while it is held.
+        self._ends = threading.Lock()
+        self._has_ended = False
         self._queue: queue.SimpleQueue[logging.LogRecord | Callable[[], object] | None] = queue.SimpleQueue()
         self._handler = _Handler(self)
         self._thread = threading.Thread(target=self._run, name="meltica-log", daemon=True)
@@ -88,8 +90,9 @@ class Logs:
 
     def stop(self) -> None:
         """Writes queued lines for at most a second, and removes the handler."""
-        root = logging.getLogger()
-        root.removeHandler(self._handler)
+        with self._ends:
+            self._has_ended = True
+            logging.getLogger().removeHandler(self._handler)
         logging.captureWarnings(False)
         threading.excepthook, sys.unraisablehook = self._hooks
         self._queue.put(None)
@@ -116,12 +119,38 @@ class Logs:
         if self._queue.qsize() < QUEUE:
             self._queue.put(action)
 
+    def restore(self) -> None:
+        """Undoes what other code has changed for the whole process, so that no lambda can end the log.
+
+        That is `logging.disable`, `logging.basicConfig(force=True)`, the root's level and handlers.
+        """
+        root, level = logging.getLogger(), logging.getLevelNamesMapping()[self._level]
+        with self._ends:
+            if self._has_ended:
+                return
+            changes = [
+                text
+                for text, is_changed in (
+                    ("logging.disable was called", root.manager.disable != logging.NOTSET),
+                    ("the handler was removed", self._handler not in root.handlers),
+                    ("the level was changed", root.level != level),
+                )
+                if is_changed
+            ]
+            if not changes:
+                return
+            logging.disable(logging.NOTSET)
+            root.addHandler(self._handler)
+            root.setLevel(level)
+        log.error("code of a lambda or a library changed the log: %s; restored", ", ".join(changes))
+
     def _run(self) -> None:
         while True:
             try:
                 entry = self._queue.get(timeout=COUNT_SECONDS)
             except queue.Empty:
                 self._write_counts()
+                self.restore()
                 continue
             if entry is None:
                 self._write_counts(all=True)

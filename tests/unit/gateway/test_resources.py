@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,23 @@ def test_each_shortage_is_a_fault_with_numbers_and_a_remedy() -> None:
     assert all(f"| `{name}` |" in page for name in NAMES)
     assert dict(sample.faults(watch()._limits)) == {}  # pyright: ignore[reportPrivateUsage]
     assert dict(Sample().faults(ResourcesSettings())) == {}, "what cannot be read is not a fault"
+
+
+def test_the_switch_interval_is_restored(caplog: pytest.LogCaptureFixture) -> None:
+    before = sys.getswitchinterval()
+    watched = ResourceWatch(watch()._limits, None, None, 0.0005)  # pyright: ignore[reportPrivateUsage]
+    try:
+        sys.setswitchinterval(0.0005)
+        watched.check()
+        assert caplog.messages == []
+        sys.setswitchinterval(5)
+        watched.check()
+        assert sys.getswitchinterval() == 0.0005
+    finally:
+        sys.setswitchinterval(before)
+    assert caplog.messages == [
+        "code of a lambda or a library set the switch interval to 5 s; restored to 0.0005 s"
+    ]
 
 
 def test_a_full_disk_is_reported_until_it_has_space(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

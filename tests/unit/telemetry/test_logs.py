@@ -4,7 +4,7 @@ import json
 import logging
 import threading
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,6 +43,50 @@ def test_json_logs_are_one_object_per_line() -> None:
     )
     assert (second["instance"], second["message"]) == ("watch", "two\nlines")
     assert third["message"].endswith("\udcff")
+
+
+CHANGES: dict[str, Callable[[], object]] = {
+    "logging.disable was called": lambda: logging.disable(logging.CRITICAL),
+    "the handler was removed": lambda: logging.basicConfig(force=True, level="INFO"),
+    "the level was changed": lambda: logging.getLogger().setLevel(logging.CRITICAL),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_other_code_cannot_end_the_log(change: str) -> None:
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    written = threading.Event()
+    lines: list[str] = []
+
+    def write(line: str) -> None:
+        lines.append(line)
+        written.set()
+
+    logs = Logs("info", "json", write)
+    logs.start()
+    try:
+        CHANGES[change]()
+        log.info("lost")
+        assert written.wait(30)
+        log.info("after")
+    finally:
+        logs.stop()
+        root.handlers[:] = handlers
+        logging.disable(logging.NOTSET)
+    assert [json.loads(line)["message"] for line in lines] == [
+        f"code of a lambda or a library changed the log: {change}; restored",
+        "after",
+    ]
+
+
+def test_a_log_that_has_ended_stays_so() -> None:
+    logs = Logs("info", "json", lambda _: None)
+    before = logging.getLogger().handlers[:]
+    logs.start()
+    logs.stop()
+    logs.restore()
+    assert logging.getLogger().handlers == before
 
 
 def test_records_during_a_request_have_its_id() -> None:
