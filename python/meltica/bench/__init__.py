@@ -17,7 +17,7 @@ from meltica.bench.hosts import callbacks, latency, replay
 from meltica.bench.memory import bytes_per
 from meltica.bench.rivals import asyncio_latency, asyncio_queue, deque
 from meltica.bench.timing import Measure, floor_ns, process
-from meltica.bench.trading import approve, buy, load, report
+from meltica.bench.trading import approve, buy, load, reconcile, report
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,7 @@ def _trading_rows() -> Iterator[Benchmark]:
         yield Benchmark(f"buy() -> committed -> venue, p50 {at}", lambda run=run: run().sent_p50, 2e6)
         yield Benchmark(f"buy() -> committed -> venue, p99 {at}", lambda run=run: run().sent_p99)
         yield Benchmark(f"fill at the venue -> callback, p50 {at}", lambda run=run: run().reported_p50)
+    yield Benchmark("an account with 10,000 open orders, reconciled after lost reports", reconcile, 10e9)
     name = "an order with its fill, 64 in flight, embedded PostgreSQL: elapsed"
     yield Benchmark(name, lambda: load(None).elapsed, 1e6)
 

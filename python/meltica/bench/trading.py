@@ -8,12 +8,13 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from uuid import uuid4
 
 from meltica.bench.timing import median, medians
 from meltica.bench.trading_world import PROVIDER, SYMBOL, TradingWorld
 from meltica.errors import OrderRefused
-from meltica.model.enums import OrderType, Side
+from meltica.model.enums import OrderState, OrderType, Side
 from meltica.model.fills import Fill
 from meltica.model.trader import Order
 from meltica.trading import clock
@@ -23,6 +24,8 @@ SWITCH_INTERVAL = 0.0005
 """That of a gateway by default."""
 PIECE = 20
 """Orders that are timed together."""
+CHUNK = 100
+"""Orders that wait for their commit together."""
 PATIENCE = 30.0
 
 
@@ -79,6 +82,23 @@ def report(orders: int = 200) -> float:
             return (time.process_time_ns() - started) / orders
 
         return median(once)
+
+
+def reconcile(orders: int = 10_000) -> float:
+    """Returns the elapsed ns until an account with open orders is reconciled after its reports were lost."""
+    with _world() as world, world.trade():
+        for _ in range(0, orders, CHUNK):
+            # An order that waits for longer than half a second is not sent.
+            resting = [world.rest() for _ in range(CHUNK)]
+            world.wait_for(partial(_answered, resting))
+        started = time.perf_counter_ns()
+        world.lose_reports()
+        world.wait_for(lambda: bool(world.trader.trading))
+        return time.perf_counter_ns() - started
+
+
+def _answered(orders: list[Order]) -> bool:
+    return all(order.state is not OrderState.PENDING for order in orders)
 
 
 def _cpu(work: Callable[[], object]) -> float:

@@ -125,6 +125,10 @@ def test_orders_under_load_are_measured(rate: int | None, in_flight: int) -> Non
     assert measured.elapsed > 0
 
 
+def test_reconciling_open_orders_is_measured() -> None:
+    assert trading.reconcile(orders=100) > 0
+
+
 def test_a_refused_order_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(trading_world.LIMITS, "maxOrderSize", "0.0001")
     with pytest.raises(OrderRefused):
