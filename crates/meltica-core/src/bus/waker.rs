@@ -118,12 +118,12 @@ impl Waker {
         }
     }
 
-    /// Wakes the thread if it sleeps.
+    /// Wakes the thread if it sleeps, also if a publisher has taken [`Self::take_parked`] and not yet unparked it: that
+    /// publisher can be delayed until after its socket read, or by a debugger.
     pub fn wake(&self) {
         fence(Ordering::SeqCst);
-        if self.take_parked() {
-            self.unpark();
-        }
+        self.parked.store(false, Ordering::Relaxed);
+        self.unpark();
     }
 }
 
@@ -131,6 +131,7 @@ impl Waker {
 mod tests {
     use super::*;
     use std::cell::Cell;
+    use std::sync::{Arc, mpsc};
 
     #[test]
     fn a_spin_ends_when_it_is_ready_or_at_its_limit() {
@@ -145,5 +146,26 @@ mod tests {
         assert_eq!(checks.replace(0), 1, "without a limit it checks once");
         assert!(!spin(Duration::from_micros(50), || ready_at(u64::MAX)));
         assert!(spin(Duration::ZERO, || true));
+    }
+
+    #[test]
+    fn a_wake_does_not_wait_for_a_delayed_publisher() {
+        for _ in 0..100 {
+            let (waker, is_ready) = (Arc::new(Waker::default()), Arc::new(AtomicBool::new(false)));
+            let (woken, wait) = mpsc::channel();
+            let (sleeper, ready) = (Arc::clone(&waker), Arc::clone(&is_ready));
+            let thread = std::thread::spawn(move || {
+                sleeper.wait(None, || ready.load(Ordering::Acquire));
+                let _ = woken.send(());
+            });
+            // As a publisher does that is delayed before it calls `unpark`.
+            while !waker.take_parked() {
+                std::thread::yield_now();
+            }
+            is_ready.store(true, Ordering::Release);
+            waker.wake();
+            assert_eq!(wait.recv_timeout(Duration::from_secs(30)), Ok(()));
+            thread.join().expect("no panic");
+        }
     }
 }

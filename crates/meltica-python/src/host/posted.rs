@@ -40,7 +40,8 @@ impl Loop {
     #[cold]
     #[inline(never)]
     pub fn call_posted(&mut self, py: Python<'_>) {
-        self.shared.posted.store(false, Ordering::Release);
+        // An exchange: a store could overwrite the flag of a function that the locks below do not show yet.
+        self.shared.posted.swap(false, Ordering::AcqRel);
         let (round, share) = (self.round, self.merge.share());
         for g in 0..self.groups.len() {
             for s in (0..self.groups[g].seats.len()).rev() {
