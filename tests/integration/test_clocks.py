@@ -151,6 +151,39 @@ def test_a_replay_without_a_jump_makes_every_beat() -> None:
     assert (stats["skipped_beats"], timed.reports, timed.faults) == (0, [], [])
 
 
+def test_timers_beat_by_due_time_then_age_until_another_cancels_them() -> None:
+    timed = Timed()
+    periods = [1 + number % 7 for number in range(300)]
+    counts = [0] * len(periods)
+    beats: list[tuple[int, int]] = []
+
+    def beat(number: int) -> None:
+        beats.append((timed.instance.now(), number))
+        counts[number] += 1
+        if counts[number] == 3:
+            timers[number * 11 % len(timers)].cancel()
+
+    timers = [
+        timed.instance.every(period, lambda number=number: beat(number))
+        for number, period in enumerate(periods)
+    ]
+    timed.replay(trades(*(START + step * SECOND for step in (0, 1, 9, 30))))
+
+    expected: list[tuple[int, int]] = []
+    due = {number: START + period * SECOND for number, period in enumerate(periods)}
+    beaten = [0] * len(periods)
+    while due:
+        number = min(due, key=lambda number: (due[number], number))
+        if due[number] > START + 30 * SECOND:
+            break
+        expected.append((due[number], number))
+        due[number] += periods[number] * SECOND
+        beaten[number] += 1
+        if beaten[number] == 3:
+            due.pop(number * 11 % len(periods), None)
+    assert beats == expected
+
+
 def test_a_stop_ends_the_beats_of_a_jump() -> None:
     timed = Timed()
 

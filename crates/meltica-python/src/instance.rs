@@ -31,6 +31,34 @@ pub struct TimerRequest {
     pub cancelled: Arc<AtomicBool>,
 }
 
+/// The changes of an instance's timers that the host has not yet taken over.
+#[derive(Default)]
+pub struct TimerChanges {
+    /// The number of requests so far, which numbers the timers.
+    count: u64,
+    requests: Vec<(u64, TimerRequest)>,
+    cancelled: Vec<u64>,
+}
+
+impl TimerChanges {
+    /// Adds a timer and returns its number.
+    pub fn add(&mut self, request: TimerRequest) -> u64 {
+        self.count += 1;
+        self.requests.push((self.count, request));
+        self.count
+    }
+
+    /// Cancels a timer.
+    pub fn cancel(&mut self, id: u64) {
+        self.cancelled.push(id);
+    }
+
+    /// Takes the requests and the cancelled timers, which may be among the requests.
+    pub fn take(&mut self) -> (Vec<(u64, TimerRequest)>, Vec<u64>) {
+        (std::mem::take(&mut self.requests), std::mem::take(&mut self.cancelled))
+    }
+}
+
 /// Everything a host needs to start the instance.
 pub struct Plan {
     pub member: Member,
@@ -87,7 +115,7 @@ pub struct InstanceShared {
     plan: Lock<Option<Plan>>,
     /// The routes of its queue, while it runs.
     pub routes: Lock<Option<Arc<Routes>>>,
-    pub timers: Lock<Vec<TimerRequest>>,
+    pub timers: Lock<TimerChanges>,
     /// What is to be called between its callbacks.
     posted: Lock<Posted>,
     /// Whether a stop has waited for too long: no call may start any more, except for `on_stop`.
@@ -109,7 +137,7 @@ impl InstanceShared {
             host,
             plan: Lock::leaf(Some(plan)),
             routes: Lock::leaf(None),
-            timers: Lock::leaf(Vec::new()),
+            timers: Lock::leaf(TimerChanges::default()),
             posted: Lock::leaf(Posted::default()),
             overdue: AtomicBool::new(false),
             last_error: Lock::leaf(None),
@@ -165,7 +193,7 @@ impl InstanceShared {
         self.leave();
         self.view.clear();
         // Not under the locks, because dropping a function may run Python code.
-        let timers = std::mem::take(&mut *self.timers.lock());
+        let timers = self.timers.lock().take();
         drop(timers);
         self.discard_posted();
     }

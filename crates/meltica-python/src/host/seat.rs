@@ -12,6 +12,7 @@ use meltica_core::clock;
 use meltica_core::event::Kind;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
@@ -23,7 +24,8 @@ pub struct Seat {
     pub since: u64,
     pub errors_in_a_row: u64,
     pub member: Member,
-    pub timers: Vec<Beat>,
+    /// Its timers by number.
+    pub timers: BTreeMap<u64, Beat>,
     /// What its posted functions have used of the current round.
     pub share: Share,
     /// Losses of the queue before the instance started: (conflated, dropped) by kind.

@@ -3,6 +3,7 @@
 use super::objects::Objects;
 use super::posted::{Ending, Share};
 use super::seat::{Group, Seat, count_losses, losses};
+use super::timers::TimerKey;
 use super::{Command, HostShared, Signature};
 use crate::barrier::Drains;
 use crate::callback::{call, thread_ident};
@@ -17,6 +18,7 @@ use meltica_core::dispatch::Route;
 use meltica_core::event::{Event, Kind, Nanos, Payload};
 use pyo3::prelude::*;
 use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,6 +37,8 @@ pub struct Loop {
     pub posts_wait: bool,
     /// When the earliest timer is due: on the monotonic clock live, on the events' clock in a replay.
     pub next_timer: Nanos,
+    /// Every timer of the running instances, the earliest first.
+    pub timers: BTreeSet<TimerKey>,
     pub now: Nanos,
     anchor: Anchor,
     objects: Objects,
@@ -162,6 +166,7 @@ impl Loop {
             round: 0,
             posts_wait: false,
             next_timer: Nanos::MAX,
+            timers: BTreeSet::new(),
             now: 0,
             anchor: Anchor::now(),
             objects: Objects::default(),
@@ -321,7 +326,7 @@ impl Loop {
             member: plan.member,
             since: 0,
             errors_in_a_row: 0,
-            timers: Vec::new(),
+            timers: BTreeMap::new(),
             share: Share::default(),
             lost_before: [(0, 0); Kind::COUNT],
         };
@@ -378,6 +383,9 @@ impl Loop {
         count_losses(group);
         // A round refers to groups by index, so `maintain_queues` removes an empty group later.
         let seat = group.seats.remove(s);
+        for (id, beat) in &seat.timers {
+            self.timers.remove(&beat.key(number, *id));
+        }
         seat.instance.enter(State::Stopping);
         seat.instance.leave();
         Some(seat)

@@ -1,4 +1,5 @@
-//! `every`: timers of the instances of a host.
+//! `every`: timers of the instances of a host, ordered by their due times, so that a beat costs the logarithm of their
+//! number.
 
 use super::thread::Loop;
 use crate::instance::{State, TimerRequest};
@@ -9,6 +10,9 @@ use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The order of timers: when a timer is due, the number of its instance, and its own number in the instance.
+pub type TimerKey = (Nanos, u64, u64);
 
 /// A timer of an instance, and the function that it calls.
 pub struct Beat {
@@ -21,10 +25,12 @@ impl Beat {
     fn is_wanted(&self) -> bool {
         !self.cancelled.load(Ordering::Relaxed)
     }
-}
 
-/// The place of a timer: group, seat, timer.
-type Place = (usize, usize, usize);
+    /// Returns the timer's place in the order. A timer that is not started comes first.
+    pub fn key(&self, instance: u64, id: u64) -> TimerKey {
+        (self.timer.next().unwrap_or(0), instance, id)
+    }
+}
 
 impl Loop {
     /// Takes over the timers that instances have requested, and drops the cancelled ones.
@@ -32,32 +38,36 @@ impl Loop {
         // In a replay the clock starts with the first event.
         let replayed = (self.now != 0).then_some(self.now);
         for seat in self.groups.iter_mut().flat_map(|g| &mut g.seats) {
-            seat.timers.retain(Beat::is_wanted);
-            if seat.timers.len() < seat.timers.capacity() / 4 {
-                seat.timers.shrink_to(2 * seat.timers.len());
-            }
+            let number = seat.instance.number;
             // Not under the lock, because dropping a function may run Python code.
-            let requests = std::mem::take(&mut *seat.instance.timers.lock());
-            let beats = requests.into_iter().map(|request| {
+            let (requests, cancelled) = seat.instance.timers.lock().take();
+            for (id, TimerRequest { period, function, cancelled }) in requests {
                 let now = if self.shared.event_clock { replayed } else { Some(clock::monotonic()) };
-                let TimerRequest { period, function, cancelled } = request;
-                Beat { timer: Timer::new(period, now), function, cancelled }
-            });
-            seat.timers.extend(beats.filter(Beat::is_wanted));
+                let beat = Beat { timer: Timer::new(period, now), function, cancelled };
+                self.timers.insert(beat.key(number, id));
+                seat.timers.insert(id, beat);
+            }
+            for id in cancelled {
+                if let Some(beat) = seat.timers.remove(&id) {
+                    self.timers.remove(&beat.key(number, id));
+                }
+            }
         }
         self.plan_timers();
     }
 
     fn plan_timers(&mut self) {
-        let timers = self.groups.iter().flat_map(|g| &g.seats).flat_map(|s| &s.timers);
-        self.next_timer = timers.map(|beat| beat.timer.next().unwrap_or(0)).min().unwrap_or(Nanos::MAX);
+        self.next_timer = self.timers.first().map_or(Nanos::MAX, |(due, ..)| *due);
     }
 
     /// Calls the timers due by `now`, ordered by due time, then by instance and age. `now` is on the clock of
     /// `next_timer`.
     pub fn fire_timers(&mut self, py: Python<'_>, now: Nanos) {
-        while let Some((due, place)) = self.earliest(now) {
-            self.beat(py, now, due, place);
+        while let Some(key) =
+            self.timers.first().copied().filter(|(due, ..)| *due <= now && *due < Nanos::MAX)
+        {
+            self.timers.remove(&key);
+            self.beat(py, now, key);
             if self.shared.timers_changed.swap(false, Ordering::AcqRel) {
                 self.take_timers();
             }
@@ -65,40 +75,30 @@ impl Loop {
         self.plan_timers();
     }
 
-    /// Returns the earliest timer that is due, and drops those that are cancelled or whose instance ends.
-    fn earliest(&mut self, now: Nanos) -> Option<(Nanos, Place)> {
-        let mut earliest: Option<(Nanos, Place)> = None;
-        for (g, group) in self.groups.iter_mut().enumerate() {
-            for (s, seat) in group.seats.iter_mut().enumerate() {
-                let ends = seat.instance.state() != State::Running;
-                seat.timers.retain(|beat| !ends && beat.is_wanted());
-                for (t, beat) in seat.timers.iter_mut().enumerate() {
-                    if let Some(due) = beat.timer.due_by(now)
-                        && earliest.is_none_or(|(first, _)| due < first)
-                    {
-                        earliest = Some((due, (g, s, t)));
-                    }
-                }
+    /// Calls one timer, or drops it if it is cancelled or its instance ends.
+    fn beat(&mut self, py: Python<'_>, now: Nanos, (_, number, id): TimerKey) {
+        let mut seats = self.groups.iter_mut().flat_map(|group| &mut group.seats);
+        let Some(seat) = seats.find(|seat| seat.instance.number == number) else { return };
+        let is_running = seat.instance.state() == State::Running;
+        let Some(beat) = seat.timers.get_mut(&id).filter(|beat| is_running && beat.is_wanted()) else {
+            seat.timers.remove(&id);
+            return;
+        };
+        let due = beat.timer.due_by(now);
+        let mut skipped = 0;
+        if due.is_some() {
+            if self.shared.event_clock {
+                skipped = beat.timer.beat_recorded(now);
+            } else {
+                beat.timer.beat_live(now);
             }
         }
-        earliest
-    }
-
-    /// Calls one timer.
-    fn beat(&mut self, py: Python<'_>, now: Nanos, due: Nanos, (g, s, t): Place) {
-        let seat = &mut self.groups[g].seats[s];
-        let beat = &mut seat.timers[t];
-        let mut skipped = 0;
+        self.timers.insert(beat.key(number, id));
+        let Some(due) = due else { return };
         if self.shared.event_clock {
-            skipped = beat.timer.beat_recorded(now);
             seat.instance.now.store(due, Ordering::Relaxed);
-        } else {
-            beat.timer.beat_live(now);
         }
         let function = beat.function.clone_ref(py);
-        if seat.instance.state() != State::Running {
-            return;
-        }
         let failed = seat.call(py, &self.shared, "every", &function);
         if skipped > 0 {
             seat.instance.stats.skipped_beats.bump(skipped);

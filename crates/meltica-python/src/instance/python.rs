@@ -6,7 +6,7 @@ use crate::barrier::Drains;
 use crate::convert::value_error;
 use crate::core::CoreShared;
 use crate::errors::{LambdaError, LambdaStopped};
-use crate::host::{Command, HostShared};
+use crate::host::Command;
 use crate::locks::Lock;
 use crate::stats::{by_kind, summary_dict};
 use meltica_core::event::Nanos;
@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Weak, mpsc};
 use std::time::Duration;
 
 /// How long a wait for the host lasts before it handles signals.
@@ -24,15 +24,21 @@ const SIGNALS: Duration = Duration::from_millis(50);
 #[pyclass(module = "meltica", name = "Timer", frozen)]
 pub struct PyTimer {
     cancelled: Arc<AtomicBool>,
-    host: Arc<HostShared>,
+    /// Its number in its instance.
+    id: u64,
+    /// Not owned: the instance may own the timer through the function.
+    instance: Weak<InstanceShared>,
 }
 
 #[pymethods]
 impl PyTimer {
     /// Stops the timer; it does not fire again. Cancelling twice is allowed.
     fn cancel(&self) {
-        if !self.cancelled.swap(true, Ordering::Relaxed) {
-            self.host.timers_changed();
+        if !self.cancelled.swap(true, Ordering::Relaxed)
+            && let Some(instance) = self.instance.upgrade()
+        {
+            instance.timers.lock().cancel(self.id);
+            instance.host.timers_changed();
         }
     }
 }
@@ -184,9 +190,9 @@ impl PyInstance {
         let cancelled = Arc::new(AtomicBool::new(false));
         let request =
             TimerRequest { period: period as Nanos, function: r#fn, cancelled: Arc::clone(&cancelled) };
-        self.shared.timers.lock().push(request);
+        let id = self.shared.timers.lock().add(request);
         self.shared.host.timers_changed();
-        Ok(PyTimer { cancelled, host: Arc::clone(&self.shared.host) })
+        Ok(PyTimer { cancelled, id, instance: Arc::downgrade(&self.shared) })
     }
 
     /// Publishes an `Extension` event with a payload of at most 100 KiB of JSON.
