@@ -174,12 +174,16 @@ pub struct Instrument {
     pub max_quantity: Option<Decimal>,
     /// The minimum price times quantity of an order.
     pub min_notional: Option<Decimal>,
+    /// The maximum price times quantity of an order.
+    pub max_notional: Option<Decimal>,
     /// Digits after the point of a price.
     pub price_precision: Option<u8>,
     /// Digits after the point of a quantity.
     pub quantity_precision: Option<u8>,
     /// Digits after the point of a notional.
     pub notional_precision: Option<u8>,
+    /// Whether the venue has halted trading in it.
+    pub halted: bool,
 }
 
 impl Instrument {
@@ -311,6 +315,7 @@ impl Instrument {
         positive("min_quantity", self.min_quantity, errors);
         positive("max_quantity", self.max_quantity, errors);
         positive("min_notional", self.min_notional, errors);
+        positive("max_notional", self.max_notional, errors);
         if let (Some(min), Some(max)) = (self.min_quantity, self.max_quantity)
             && max < min
         {

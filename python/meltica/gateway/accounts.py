@@ -30,6 +30,7 @@ from meltica.simulator.paper.orders import PaperOrder, PaperReport
 from meltica.trading.account_feed import AccountFeed
 from meltica.trading.accounts import Key
 from meltica.trading.desk import SECOND, Desk
+from meltica.trading.instrument_feed import InstrumentFeed
 from meltica.trading.market_view import MarketFeed
 from meltica.trading.order import OrderRecord
 from meltica.trading.paper_feed import PaperFeed
@@ -74,6 +75,7 @@ class ProviderAccounts:
         self._papers: dict[str, PaperAccount] = {}
         self._reports = AccountFeed(core, desk)
         self._paper_feed = PaperFeed(core, self._papers)
+        self._instruments = InstrumentFeed(core, desk)
         self._closed = False
 
     def start(self) -> None:
@@ -86,7 +88,8 @@ class ProviderAccounts:
         self._closed = True
         self._providers.on_state = lambda _: None
         self._providers.before_stop = _nothing
-        return all([self._reports.close(), self._paper_feed.close(), self._market.close()])
+        ended = [self._reports.close(), self._paper_feed.close()]
+        return all([*ended, self._instruments.close(), self._market.close()])
 
     def timings(self, provider: str, mode: Mode) -> Timings:
         """Returns the intervals of a provider in a mode. Called from any thread."""
@@ -237,6 +240,7 @@ class ProviderAccounts:
         routes = {mode: set(self._routes(mode)) for mode in Mode}
         try:
             self._market.watch(routes[Mode.LIVE] | routes[Mode.PAPER])
+            self._instruments.watch(routes[Mode.LIVE] | routes[Mode.PAPER])
             self._paper_feed.watch({route for route in routes[Mode.PAPER] if route[0] in self._papers})
         except CapacityError as error:
             log.error("orders are refused in symbols whose market is not followed: %s", error)

@@ -34,6 +34,8 @@ class Instrument:
     """In the quote currency."""
     max_notional: Decimal | None = None
     """In the quote currency."""
+    halted: bool = False
+    """Whether the venue has halted trading in it."""
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, object]) -> "Instrument":
@@ -44,7 +46,9 @@ class Instrument:
         symbol = str(payload["symbol"])
         base, quote = currencies(symbol)
         rules = {name: _rule(payload, name) for name in _RULES}
-        return cls(symbol=symbol, type=str(payload.get("type", "spot")), base=base, quote=quote, **rules)
+        halted = payload.get("halted", False) is not False
+        kind = str(payload.get("type", "spot"))
+        return cls(symbol=symbol, type=kind, base=base, quote=quote, halted=halted, **rules)
 
 
 def _rule(payload: Mapping[str, object], name: str) -> Decimal | None:

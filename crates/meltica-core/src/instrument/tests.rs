@@ -35,9 +35,11 @@ fn listed(symbol: &str) -> Instrument {
         min_quantity: None,
         max_quantity: None,
         min_notional: None,
+        max_notional: None,
         price_precision: None,
         quantity_precision: None,
         notional_precision: None,
+        halted: false,
     }
 }
 
@@ -247,6 +249,8 @@ fn instruments_that_follow_the_rules_are_accepted() {
         full.min_quantity = some("0.00001");
         full.max_quantity = some("0.00001000");
         full.min_notional = some("5");
+        full.max_notional = some("50000");
+        full.halted = true;
         full.price_precision = Some(0);
         full.quantity_precision = Some(18);
         full.notional_precision = Some(8);
@@ -312,6 +316,7 @@ fn each_broken_rule_is_named() {
         (SPOT, |i| i.min_quantity = some("-1"), &["min_quantity"]),
         (SPOT, |i| i.max_quantity = some("0.000"), &["max_quantity"]),
         (SPOT, |i| i.min_notional = some("0"), &["min_notional"]),
+        (SPOT, |i| i.max_notional = some("0"), &["max_notional"]),
         (SPOT, |i| (i.min_quantity, i.max_quantity) = (some("1.1"), some("1.09")), &["max_quantity"]),
         (
             SPOT,

@@ -159,9 +159,11 @@ mod tests {
             min_quantity: None,
             max_quantity: None,
             min_notional: None,
+            max_notional: None,
             price_precision: None,
             quantity_precision: None,
             notional_precision: None,
+            halted: false,
         }
     }
 

@@ -265,9 +265,11 @@ fn instrument_from_dict(f: &Fields<'_, '_>) -> PyResult<Instrument> {
         min_quantity: f.opt_number("minQuantity")?,
         max_quantity: f.opt_number("maxQuantity")?,
         min_notional: f.opt_number("minNotional")?,
+        max_notional: f.opt_number("maxNotional")?,
         price_precision: f.opt_value("pricePrecision", "a whole number")?,
         quantity_precision: f.opt_value("quantityPrecision", "a whole number")?,
         notional_precision: f.opt_value("notionalPrecision", "a whole number")?,
+        halted: f.opt_value("halted", "a bool")?.unwrap_or(false),
     };
     instrument.validate().map_err(value_error)?;
     Ok(instrument)

@@ -154,7 +154,9 @@ pub fn instrument_to_dict<'py>(py: Python<'py>, i: &Instrument) -> PyResult<Boun
     out.opt_number("priceIncrement", i.price_increment)?
         .opt_number("quantityIncrement", i.quantity_increment)?;
     out.opt_number("minQuantity", i.min_quantity)?.opt_number("maxQuantity", i.max_quantity)?;
-    out.opt_number("minNotional", i.min_notional)?.opt("pricePrecision", i.price_precision)?;
+    out.opt_number("minNotional", i.min_notional)?.opt_number("maxNotional", i.max_notional)?;
+    out.opt("pricePrecision", i.price_precision)?;
     out.opt("quantityPrecision", i.quantity_precision)?.opt("notionalPrecision", i.notional_precision)?;
+    out.opt("halted", i.halted.then_some(true))?;
     Ok(out.0)
 }

@@ -105,9 +105,11 @@ impl Options<'_, '_> {
             min_quantity: number("min_quantity", &self.min_quantity),
             max_quantity: number("max_quantity", &self.max_quantity),
             min_notional: number("min_notional", &self.min_notional),
+            max_notional: None,
             price_precision: None,
             quantity_precision: None,
             notional_precision: None,
+            halted: false,
         }
     }
 

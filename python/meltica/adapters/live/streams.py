@@ -155,10 +155,11 @@ class MarketStream:
             return
         # A route of all symbols covers the symbols that are listed now.
         self._set_channels()
-        after = self.instruments.items()
-        self._publish_instruments(
-            {symbol: instrument for symbol, instrument in after if before.get(symbol) != instrument}
-        )
+        after = self.instruments
+        changed = {symbol: each for symbol, each in after.items() if before.get(symbol) != each}
+        # Trading in what is no longer listed has ended.
+        removed = {symbol: {**before[symbol], "halted": True} for symbol in before.keys() - after.keys()}
+        self._publish_instruments(changed | removed)
 
     def _set_channels(self) -> None:
         self._symbols = {

@@ -187,9 +187,9 @@ class Risk:
     def check_send(self, order_id: UUID) -> None:
         """Checks an approved order immediately before it is written to the connection. Raises `OrderRefused`.
 
-        Checked is what can change after the approval: halts, reconciliation, unknown orders, and the position
-        that the open sells may not pass. A refusal never counts as a breach; the caller ends and releases the
-        order.
+        Checked is what can change after the approval: halts, also of the instrument, reconciliation, unknown
+        orders, and the position that the open sells may not pass. A refusal never counts as a breach; the
+        caller ends and releases the order.
         """
         reservation = self._reservation(order_id)
         lane = reservation.lane
@@ -197,6 +197,7 @@ class Risk:
             rules.check_halts(lane, reduce_only=reservation.reduce_only)
             rules.check_reconciled(lane)
             rules.check_unknown(lane)
+            rules.check_listed(lane)
             if not reservation.is_buy:
                 rules.check_sell(lane, ZERO, reduce_only=reservation.reduce_only)
 

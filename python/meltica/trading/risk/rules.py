@@ -183,12 +183,21 @@ def check_form(
     if post_only and (kind is _MARKET or time_in_force is not _GTC):
         text = f"expected a GTC limit order for post-only, saw {kind} {time_in_force}"
         refuse(Rule.INVALID_ORDER, text, str(time_in_force))
-    instrument = lane.listing.instrument
-    if instrument is None:
-        text = f"{lane.listing.symbol} is not in the instrument list of {lane.listing.provider}"
-        refuse(Rule.INSTRUMENT, text)
+    instrument = check_listed(lane)
     if instrument.type != "spot":
         refuse(Rule.INSTRUMENT, f"expected a spot instrument, saw {instrument.type}", instrument.type, "spot")
+    return instrument
+
+
+def check_listed(lane: Lane) -> Instrument:
+    """Checks that the venue trades the symbol now, and returns its instrument."""
+    listing = lane.listing
+    instrument = listing.instrument
+    if instrument is None:
+        text = f"{listing.symbol} is not in the instrument list of {listing.provider}"
+        refuse(Rule.INSTRUMENT, text)
+    if instrument.halted:
+        refuse(Rule.INSTRUMENT, f"{listing.provider} has halted trading in {listing.symbol}", "halted")
     return instrument
 
 

@@ -81,6 +81,12 @@ async def test_a_reconnect_marks_books_stale_and_refreshes_instruments() -> None
         await until(lambda: rig.since(mark, "BookSnapshot"), "another book")
         await until(lambda: rig.since(mark, "InstrumentUpdate"), "the instrument that has changed")
         assert rig.adapter.instruments() == fake.instruments
+        fake.instruments = []
+        mark = len(rig.events)
+        await fake.market.close(1012)
+        await until(lambda: rig.since(mark, "InstrumentUpdate"), "the instrument that is no longer listed")
+        [update] = rig.since(mark, "InstrumentUpdate")
+        assert update.instrument["halted"] is True
 
 
 async def test_a_route_of_all_symbols_includes_new_listings(caplog: pytest.LogCaptureFixture) -> None:

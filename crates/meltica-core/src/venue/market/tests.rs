@@ -30,9 +30,11 @@ pub(super) fn listing(base: &str, price: &str, rate: f64) -> Listing {
         min_quantity: some("0.0001"),
         max_quantity: some("1000"),
         min_notional: some("10"),
+        max_notional: None,
         price_precision: Some(2),
         quantity_precision: Some(4),
         notional_precision: Some(2),
+        halted: false,
     };
     Listing { instrument, price: price.parse().unwrap(), rate }
 }
