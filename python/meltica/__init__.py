@@ -63,11 +63,13 @@ from meltica.model.enums import (
 
 if TYPE_CHECKING:
     from meltica.lambdas.config import LambdaConfig
+    from meltica.model.account import FeeRates
     from meltica.model.fills import Fill
     from meltica.model.instruments import Instrument
     from meltica.model.trader import Order, PnlView, PositionView, TradingStatus
 
 _LATE = {
+    "FeeRates": "meltica.model.account",
     "Fill": "meltica.model.fills",
     "Instrument": "meltica.model.instruments",
     "LambdaConfig": "meltica.lambdas.config",
@@ -89,6 +91,7 @@ __all__ = [
     "EventKind",
     "ExecReport",
     "Extension",
+    "FeeRates",
     "Fill",
     "Filter",
     "Instrument",

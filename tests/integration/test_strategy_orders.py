@@ -98,7 +98,7 @@ async def test_order_position_and_balance_hold_what_a_callback_reports(world: St
         ("acknowledged", OrderState.ACK, 0),
         ("filled", OrderState.FILLED, Decimal("0.5"), Decimal("99.50"), True, False),
     ]
-    fees = world.call(lambda: subject.fees(BTC))
+    fees = world.call(lambda: subject.position(BTC).fees)
     assert before is not None
     assert world.call(lambda: subject.balance("USDT")) == before - Decimal("49.75") - fees["USDT"]
     assert world.call(lambda: subject.pnl().fees) == fees["USDT"]

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from meltica.errors import OrderRefused
 from meltica.model.enums import Mode
 from meltica.persistence.lock import GatewayLock
 from meltica.trading.operator import Act
@@ -45,18 +46,25 @@ def test_a_strategy_is_notified_of_a_halt_and_its_end(world: TradingWorld, scope
 
 
 def test_fees_and_pnl_add_up(world: TradingWorld) -> None:
-    assert world.call(lambda: world.trader.fees(BTC)) == {}
+    assert world.call(lambda: world.trader.position(BTC)).fees == {}
     world.buy("2", "100.01", tag="entry")
     world.quote("99.99", "100.00")
     world.wait_for("filled")
-    fees = world.call(lambda: world.trader.fees(BTC))
-    assert fees == world.call(lambda: world.trader.position(BTC)).fees
+    fees = world.call(lambda: world.trader.position(BTC)).fees
     world.quote("109.99", "110.01")
     pnl = world.call(world.trader.pnl)
     paid = sum(fill.price * fill.quantity for *_, fill, _ in world.callbacks if fill is not None)
     assert (pnl.currency, pnl.unvalued) == ("USDT", ())
     assert (pnl.realised, pnl.unrealised, pnl.fees) == (0, 220 - paid, fees["USDT"])
     assert pnl.net == 220 - paid - fees["USDT"]
+
+
+def test_fee_rates_are_those_of_the_account_and_unknown_without_one(world: TradingWorld) -> None:
+    assert world.call(lambda: world.trader.fees(BTC)) == (Decimal("0.001"), Decimal("0.001"))
+    with pytest.raises(OrderRefused, match="not in the scope"):
+        world.call(lambda: world.trader.fees("ETH-USDT"))
+    world.desk.connect("p", Mode.LIVE, None)
+    assert world.call(lambda: world.trader.fees(BTC)) is None
 
 
 def test_a_position_without_a_price_is_unvalued(world: TradingWorld) -> None:

@@ -23,6 +23,7 @@ FOR_STRATEGIES = [
     "EventKind",
     "ExecReport",
     "Extension",
+    "FeeRates",
     "Fill",
     "Filter",
     "Instrument",

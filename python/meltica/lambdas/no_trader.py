@@ -1,10 +1,11 @@
 """`NoTrader`: the trader of a lambda where nothing is traded, such as in a replay."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import NoReturn
 
 from meltica.errors import OrderRefused
+from meltica.model.account import FeeRates
 from meltica.model.fills import Fill
 from meltica.model.symbols import canonical
 from meltica.model.trader import (
@@ -77,9 +78,9 @@ class NoTrader:
         """Returns None: no account has been read."""
         return None
 
-    def fees(self, *_: object, **__: object) -> Mapping[str, Decimal]:
-        """Returns nothing."""
-        return {}
+    def fees(self, *_: object, **__: object) -> FeeRates | None:
+        """Returns None: fees belong to an account."""
+        return None
 
     def pnl(self) -> PnlView:
         """Returns zeros."""

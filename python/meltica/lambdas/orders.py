@@ -1,6 +1,6 @@
 """The trading side of `Lambda`: orders, positions, balances, their callbacks, and checkpoints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from meltica.model.enums import Side
@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from uuid import UUID
 
+    from meltica.model.account import FeeRates
     from meltica.model.fills import Fill
     from meltica.model.instruments import Instrument
     from meltica.model.trader import Number, Order, PnlView, PositionView, Trader, TradingStatus
@@ -262,8 +263,12 @@ class TradingMethods:
         """
         return self._trading("balance").balance(currency, provider)
 
-    def fees(self, symbol: str, provider: str | None = None) -> "Mapping[str, Decimal]":
-        """Returns the fees that this lambda has paid in a symbol, by currency; negative for rebates."""
+    def fees(self, symbol: str, provider: str | None = None) -> "FeeRates | None":
+        """Returns the fee rates of a symbol: `self.fees("BTC-USDT").maker` is 0.001 for 0.1 % of the value.
+
+        A negative rate is a rebate. None while the account is disconnected, and where the venue does not
+        state its fees. What was paid is in `order.fees` and `position(symbol).fees`.
+        """
         return self._trading("fees").fees(symbol, provider)
 
     def pnl(self) -> "PnlView":

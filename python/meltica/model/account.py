@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from typing import NamedTuple
 
 from meltica.errors import OrderRefused
 from meltica.model.balances import Balance
@@ -83,6 +84,15 @@ class AccountCapabilities:
             )
 
 
+class FeeRates(NamedTuple):
+    """The fees of an account in a symbol, as fractions of the value: 0.001 is 0.1 %, a rebate is negative."""
+
+    maker: Decimal
+    """For an order that rested."""
+    taker: Decimal
+    """For an order that took liquidity."""
+
+
 class Account(ABC):
     """One account at a venue. Its methods may be awaited on any event loop, once the adapter has started.
 
@@ -123,6 +133,10 @@ class Account(ABC):
         0 for an account whose reports cannot get lost.
         """
         return 0
+
+    def fee_rates(self, symbol: str) -> FeeRates | None:  # noqa: ARG002
+        """Returns the fee rates of a symbol; None where the venue does not state them. Does not wait."""
+        return None
 
     @property
     @abstractmethod

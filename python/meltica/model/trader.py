@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
 
+from meltica.model.account import FeeRates
 from meltica.model.enums import Mode, OrderState, OrderType, Side, TimeInForce
 from meltica.model.fills import Fill
 from meltica.model.instruments import Instrument
@@ -252,8 +253,8 @@ class Trader(Protocol):
         """Returns what orders may still spend of a currency; None while it is unknown."""
         ...
 
-    def fees(self, symbol: str, provider: str | None = None) -> Mapping[str, Decimal]:
-        """Returns the fees that were paid in a symbol, by currency; negative for rebates."""
+    def fees(self, symbol: str, provider: str | None = None) -> FeeRates | None:
+        """Returns the fee rates of a symbol; None while they are unknown."""
         ...
 
     def pnl(self) -> PnlView:

@@ -12,7 +12,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from meltica.errors import OrderRefused, OutcomeUnknown, VenueUnavailable
-from meltica.model.account import Account, AccountCapabilities, CancelAllScope, LastCheck, unchecked
+from meltica.model.account import (
+    Account,
+    AccountCapabilities,
+    CancelAllScope,
+    FeeRates,
+    LastCheck,
+    unchecked,
+)
 from meltica.model.balances import Balance
 from meltica.model.enums import OrderState, OrderType, Side, TimeInForce
 from meltica.model.fills import Fill, FillMark
@@ -95,8 +102,10 @@ class SimulatedAccount(Account):
         network: SimulatedNetwork,
         symbols: Collection[str],
         account: str | None = None,
+        fees: FeeRates | None = None,
     ) -> None:
         self._market = market
+        self._fees = fees
         self._network = network
         self._symbols = symbols
         self._account = account
@@ -115,6 +124,10 @@ class SimulatedAccount(Account):
     def arrives_within(self) -> float:
         """The longest delay of a request whose answer is lost, at the speed of the market."""
         return LONGEST_DELAY / self._network.speed
+
+    def fee_rates(self, symbol: str) -> FeeRates | None:  # noqa: ARG002
+        """Returns the fee rates of the market, which are those of all symbols."""
+        return self._fees
 
     @property
     def reconciled(self) -> bool:

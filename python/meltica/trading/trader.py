@@ -11,6 +11,7 @@ from typing import Literal
 from uuid import UUID, uuid4
 
 from meltica.errors import CapacityError, OrderRefused
+from meltica.model.account import FeeRates
 from meltica.model.enums import OrderType, Side
 from meltica.model.fills import Fill
 from meltica.model.instruments import Instrument
@@ -279,12 +280,11 @@ class InstanceTrader:
         with self._desk.lock.reading:
             return self._risk.free(provider, currency)
 
-    def fees(self, symbol: str, provider: str | None = None) -> Mapping[str, Decimal]:
-        """Returns the fees that were paid in a symbol, by currency; negative for rebates."""
+    def fees(self, symbol: str, provider: str | None = None) -> FeeRates | None:
+        """Returns the fee rates of a symbol; None while they are unknown."""
         symbol, provider = self._resolve(symbol, provider)
-        with self._desk.lock.reading:
-            found = self._positions.get(PositionKey(self._owner, provider, symbol))
-            return {} if found is None else dict(found.fees)
+        account = self._desk.account_of(provider, self._owner.mode)
+        return None if account is None else account.fee_rates(symbol)
 
     def pnl(self) -> PnlView:
         """Returns the profit and loss over all symbols, in `notionalCurrency`."""

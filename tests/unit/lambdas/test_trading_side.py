@@ -41,7 +41,7 @@ class Tries(meltica.Lambda):
             self.position("BTC/USDT").quantity,
             self.position(trade.symbol).flat,
             self.balance("USDT"),
-            dict(self.fees(trade.symbol)),
+            self.fees(trade.symbol),
             self.pnl().net,
             self.close(trade.symbol),
         )
@@ -57,7 +57,7 @@ def test_a_replay_refuses_orders_with_a_reason() -> None:
         "run the lambda in the gateway with `dryRun: true` to trade on paper"
     )
     assert run.instance.refusals == [reason] * 3
-    assert run.instance.seen == ((False, "replay"), [], None, 0, True, None, {}, 0, None)
+    assert run.instance.seen == ((False, "replay"), [], None, 0, True, None, None, 0, None)
     assert (run.instance.loaded, run.report["callback_errors"]) == (False, 0)
 
 

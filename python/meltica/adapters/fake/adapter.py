@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from meltica._core import SyntheticMarket
 from meltica.adapters.base import Adapter
 from meltica.adapters.fake.settings import FakeSettings
+from meltica.model.account import FeeRates
 from meltica.simulator import catalogue
 from meltica.simulator.account import SimulatedAccount, SimulatedNetwork
 from meltica.simulator.settings import nanos
@@ -124,7 +125,11 @@ class FakeAdapter(Adapter):
         settings.set_fees(self._market)
         symbols = frozenset(listed.symbol for listed in settings.symbols)
         self._account = SimulatedAccount(
-            self._market, SimulatedNetwork(self._market, self._speed), symbols, ACCOUNT
+            self._market,
+            SimulatedNetwork(self._market, self._speed),
+            symbols,
+            ACCOUNT,
+            FeeRates(settings.maker_fee, settings.taker_fee),
         )
         if self._stopping.is_set():
             self._producer.stop()

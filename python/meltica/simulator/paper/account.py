@@ -13,7 +13,14 @@ from itertools import count
 from typing import Any
 
 from meltica.errors import OrderRefused
-from meltica.model.account import Account, AccountCapabilities, CancelAllScope, LastCheck, unchecked
+from meltica.model.account import (
+    Account,
+    AccountCapabilities,
+    CancelAllScope,
+    FeeRates,
+    LastCheck,
+    unchecked,
+)
 from meltica.model.balances import Balance
 from meltica.model.enums import Side
 from meltica.model.fills import Fill, FillMark
@@ -74,6 +81,10 @@ class PaperAccount(Account):
     def arrives_within(self) -> float:
         """The latency in seconds."""
         return self._settings.latency.total_seconds()
+
+    def fee_rates(self, symbol: str) -> FeeRates | None:  # noqa: ARG002
+        """Returns the configured fee rates, which are those of all symbols."""
+        return FeeRates(self._settings.maker_fee, self._settings.taker_fee)
 
     @property
     def reconciled(self) -> bool:
