@@ -164,7 +164,11 @@ def test_a_deposit_that_the_stream_does_not_report_stops_its_currency_only(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_an_order_that_the_venue_forgets_hides_no_difference(world: TradingWorld, venue: FakeVenue) -> None:
+def test_an_order_that_the_venue_forgets_hides_no_difference(
+    world: TradingWorld, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No difference is a fault before the order is forgotten.
+    monkeypatch.setattr("meltica.trading.balances.SETTLES_WITHIN", 3600 * 10**9)
     _quote(world, venue)
     order = world.buy("0.25", "90")
     world.wait_for("acknowledged")
@@ -173,6 +177,7 @@ def test_an_order_that_the_venue_forgets_hides_no_difference(world: TradingWorld
     operator.transfer("BTC", 2)
     operator.forget(order.client_order_id)
     world.wait_for("unknown")
+    monkeypatch.setattr("meltica.trading.balances.SETTLES_WITHIN", 0)
     wait_until(lambda: _differences(world) == {"BTC": 2}, "a difference of 2 BTC")
     assert (order.state, order.reason) == (OrderState.UNKNOWN, "forgotten")
     operator.transfer("BTC", -2)
