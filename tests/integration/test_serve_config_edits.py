@@ -280,8 +280,8 @@ def test_an_order_at_a_provider_that_was_removed_is_a_fault_until_it_is_back(wor
     assert "provider `live` is not configured" in fault["detail"]
     assert f"order {id}" in "".join(line["message"] for line in gateway.errors())
     gateway = world.launch(REST)
-    world.wait_shown("rest", "orders", [id])
     gateway.wait_ready()
+    assert wait_until(lambda: not world.open_orders(), PATIENCE), "its lambda was absent, so it is cancelled"
 
 
 def test_a_lambda_does_not_start_without_the_provider_of_its_position(world: World) -> None:
