@@ -111,3 +111,31 @@ def test_a_foreign_exception_inside_a_trading_call_is_noticed(world: TradingWorl
     assert broken
     assert isinstance(world.desk.lock.failure, KeyboardInterrupt)
     assert world.call(lambda: world.trader.trading).why == "trading_failed"
+
+
+def test_an_interrupt_that_is_pending_is_raised_before_the_change() -> None:
+    core = _core.Core()
+    host = core.host("thread")
+    other, lock, entered, ended = threading.Lock(), _core.ChangeLock(), threading.Event(), threading.Event()
+    raised: list[BaseException] = []
+
+    def change() -> None:
+        try:
+            entered.set()
+            # Python does not look for exceptions between the two locks.
+            with other, lock:
+                for _ in range(1000):
+                    pass
+        except LambdaStopped as error:
+            raised.append(error)
+        ended.set()
+
+    instance = host.add("b", callbacks={}, routes=[])
+    instance.start()
+    with other:
+        instance.post(change)
+        assert entered.wait(10)
+        assert not instance.stop(0.05), "it waits for the other lock"
+    assert ended.wait(10)
+    assert (len(raised), lock.failure) == (1, None)
+    host.stop()
