@@ -271,7 +271,7 @@ type Change = fn(&mut Instrument);
 
 #[test]
 fn each_broken_rule_is_named() {
-    let cases: [(&str, Change, &[&str]); 43] = [
+    let cases: [(&str, Change, &[&str]); 44] = [
         (SPOT, |i| i.symbol = "BTCUSDT".into(), &["symbol"]),
         (SPOT, |i| i.symbol = "BTC-US!T".into(), &["symbol"]),
         (SPOT, |i| i.kind = InstrumentType::Perp, &["symbol"]),
