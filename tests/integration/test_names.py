@@ -137,6 +137,30 @@ def test_these_leave_names_for_others(use: Callable[[_core.Core], None]) -> None
     core.close()
 
 
+def test_a_name_of_more_than_256_bytes_is_refused_and_not_kept() -> None:
+    core = _core.Core()
+    host = core.host("shared")
+    instance = host.add("x", callbacks={"Trade": print}, routes=[("long", "Trade", None)])
+    instance.start()
+    producer = core.producer("long")
+    longest, longer = "L" * 256, "L" * 257
+    assert producer.publish("Trade", longest, TRADE)
+    before = names(core)
+    error = "expected at most 256 bytes, the provider long has one of 257"
+    with pytest.raises(ValueError, match=error):
+        producer.publish("Trade", longer, TRADE)
+    with pytest.raises(ValueError, match=error):
+        producer.publish("BalanceUpdate", longer, {"total": "1", "available": "1"})
+    with pytest.raises(ValueError, match=error):
+        producer.list_symbols([longer])
+    with pytest.raises(ValueError, match=error):
+        host.add("y", callbacks={"Trade": print}, routes=[("long", "Trade", longer)])
+    assert names(core) == before
+    assert producer.publish("Trade", "BTC-USDT", TRADE)
+    assert host.stop()
+    core.close()
+
+
 def test_an_extension_has_its_name_as_its_symbol() -> None:
     core = _core.Core()
     received: list[tuple[str, str]] = []

@@ -15,19 +15,35 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 /// Maximum number of new symbols, of new currencies, and of new symbols of routes, per provider.
 pub const MAX_NAMES: usize = 1 << 16;
 
-/// The allowance of a provider is used up.
+/// The longest symbol or currency, in bytes.
+pub const MAX_BYTES: usize = 256;
+
+/// Why a name was not added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "name not added: the provider {provider:?} has already added {count} of at most {MAX_NAMES} {what}; use fewer names \
-     and restart the gateway"
-)]
-pub struct TooManyNames {
-    /// The provider.
-    pub provider: ProviderId,
-    /// The names that it has added.
-    pub count: u32,
-    /// `symbols`, `currencies` or `symbols of routes`.
-    pub what: &'static str,
+pub enum NotAdded {
+    /// The allowance of the provider is used up.
+    #[error(
+        "name not added: the provider {provider:?} has already added {count} of at most {MAX_NAMES} {what}; use fewer \
+         names and restart the gateway"
+    )]
+    TooMany {
+        /// The provider.
+        provider: ProviderId,
+        /// The names that it has added.
+        count: u32,
+        /// `symbols`, `currencies` or `symbols of routes`.
+        what: &'static str,
+    },
+    /// The name is longer than [`MAX_BYTES`].
+    #[error(
+        "name not added: expected at most {MAX_BYTES} bytes, the provider {provider:?} has one of {bytes}; correct it"
+    )]
+    TooLong {
+        /// The provider.
+        provider: ProviderId,
+        /// The length of the name.
+        bytes: usize,
+    },
 }
 
 struct Table {
@@ -138,28 +154,31 @@ impl ProviderId {
     /// Returns the id of a symbol of this provider's frames, events or instrument list. A new symbol is added.
     ///
     /// # Errors
-    /// [`TooManyNames`] if the symbol is new and the provider has added [`MAX_NAMES`] symbols.
-    pub fn symbol(self, name: &str) -> Result<SymbolId, TooManyNames> {
+    /// [`NotAdded`] if the symbol is too long, or new and the provider has added [`MAX_NAMES`] symbols.
+    pub fn symbol(self, name: &str) -> Result<SymbolId, NotAdded> {
         self.add(name, 0)
     }
 
     /// Returns the id of a currency of this provider's balances. A new currency is added.
     ///
     /// # Errors
-    /// [`TooManyNames`] if the currency is new and the provider has added [`MAX_NAMES`] currencies.
-    pub fn currency(self, name: &str) -> Result<SymbolId, TooManyNames> {
+    /// [`NotAdded`] if the currency is too long, or new and the provider has added [`MAX_NAMES`] currencies.
+    pub fn currency(self, name: &str) -> Result<SymbolId, NotAdded> {
         self.add(name, 1)
     }
 
     /// Returns the id of a symbol, or the name of an extension, of a route to this provider. A new one is added.
     ///
     /// # Errors
-    /// [`TooManyNames`] if the name is new and routes to the provider have added [`MAX_NAMES`] names.
-    pub fn routed(self, name: &str) -> Result<SymbolId, TooManyNames> {
+    /// [`NotAdded`] if the name is too long, or new and routes to the provider have added [`MAX_NAMES`] names.
+    pub fn routed(self, name: &str) -> Result<SymbolId, NotAdded> {
         self.add(name, 2)
     }
 
-    fn add(self, name: &str, source: usize) -> Result<SymbolId, TooManyNames> {
+    fn add(self, name: &str, source: usize) -> Result<SymbolId, NotAdded> {
+        if name.len() > MAX_BYTES {
+            return Err(NotAdded::TooLong { provider: self, bytes: name.len() });
+        }
         static ADDED: RwLock<Vec<Added>> = RwLock::new(Vec::new());
         let admit = || {
             let mut added = ADDED.write().unwrap_or_else(PoisonError::into_inner);
@@ -168,7 +187,7 @@ impl ProviderId {
             }
             let count = &mut added[self.index()][source];
             if *count as usize >= MAX_NAMES {
-                return Err(TooManyNames { provider: self, count: *count, what: SOURCES[source] });
+                return Err(NotAdded::TooMany { provider: self, count: *count, what: SOURCES[source] });
             }
             *count += 1;
             Ok(())
@@ -219,6 +238,19 @@ mod tests {
         assert!(other.symbol("NAMES-ONE-MORE").is_ok());
         assert!(hostile.symbol("NAMES-ONE-MORE").is_ok());
         assert_eq!(SymbolId::intern("NAMES-OF-SETTINGS").name(), "NAMES-OF-SETTINGS");
+    }
+
+    #[test]
+    fn a_long_name_is_not_kept() {
+        let provider = ProviderId::intern("names-long");
+        let (longest, longer) = ("L".repeat(MAX_BYTES), "L".repeat(MAX_BYTES + 1));
+        for add in [ProviderId::symbol, ProviderId::currency, ProviderId::routed] {
+            assert!(add(provider, &longest).is_ok());
+            let refused = add(provider, &longer).unwrap_err().to_string();
+            let text = "name not added: expected at most 256 bytes, the provider names-long has one of 257; correct it";
+            assert_eq!(refused, text);
+            assert_eq!(SymbolId::find(&longer), None);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::error::Fault;
 use super::scan::load;
-use crate::names::{MAX_NAMES, ProviderId, SymbolId};
+use crate::names::{MAX_NAMES, NotAdded, ProviderId, SymbolId};
 use std::collections::HashMap;
 
 /// The compiled [`super::SymbolRule`].
@@ -88,7 +88,11 @@ impl SymbolCache {
     #[cold]
     pub fn resolve(&mut self, symbols: &Symbols, text: &[u8]) -> Result<SymbolId, Fault> {
         let symbol = symbols.canonical(text).ok_or(Fault::UnknownSymbol)?;
-        let symbol = self.provider.symbol(&symbol).map_err(|_| Fault::TooManySymbols)?;
+        let symbol = self.provider.symbol(&symbol).map_err(|error| match error {
+            NotAdded::TooMany { .. } => Fault::TooManySymbols,
+            // Only a declared symbol can be as long.
+            NotAdded::TooLong { .. } => Fault::UnknownSymbol,
+        })?;
         self.has_others |= *self.first.get_or_insert(symbol) != symbol;
         Ok(symbol)
     }
