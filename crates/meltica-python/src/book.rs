@@ -103,7 +103,7 @@ impl BookBody {
 /// One price level of a book, immutable. Unpacks to two floats: `price, quantity = level`.
 ///
 /// Raises `ValueError` for a price or quantity that is not a decimal number.
-#[pyclass(module = "meltica", name = "PriceLevel", frozen)]
+#[pyclass(module = "meltica", name = "PriceLevel", frozen, immutable_type)]
 pub struct PyPriceLevel {
     price: Decimal,
     quantity: Decimal,
@@ -177,7 +177,7 @@ impl PyPriceLevel {
 ///     def on_book_snapshot(self, book: meltica.BookSnapshot) -> None:
 ///         for price, quantity in book.bids:
 ///             self.log.info("%s bid at %s", quantity, price)
-#[pyclass(module = "meltica", name = "BookSnapshot", extends = PyEvent, frozen)]
+#[pyclass(module = "meltica", name = "BookSnapshot", extends = PyEvent, frozen, immutable_type)]
 pub struct PyBookSnapshot;
 
 fn body<'a>(slf: &'a Bound<'_, PyBookSnapshot>) -> &'a BookBody {

@@ -4,10 +4,23 @@
 
 use crate::exit::Hang;
 use pyo3::ffi;
+use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyAny;
+use std::any::Any;
 use std::cell::UnsafeCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// The stack of a thread that runs Python code, in bytes. Only what is used takes memory.
+///
+/// At the interpreter's default limit of recursion, calls through `sorted` need more than Rust's default of 2 MiB.
+const STACK: usize = 16 << 20;
+
+/// Returns a builder of a thread that runs Python code.
+pub fn python_thread(name: &str) -> std::thread::Builder {
+    std::thread::Builder::new().name(name.to_owned()).stack_size(STACK)
+}
 
 /// A vectorcall entry that an ending interpreter may unwind, see [`crate::exit`].
 type Enter = unsafe extern "C-unwind" fn(
@@ -47,10 +60,26 @@ pub fn call<'py>(
     // Hidden from the compiler, which would otherwise use the declaration of the entry, that it never unwinds.
     let enter = std::hint::black_box(ffi::PyObject_Vectorcall as ffi::vectorcallfunc);
     // SAFETY: the function and the arguments are live objects, and the result is a new reference or null.
-    unsafe {
+    let result = unsafe {
         let result = guarded(enter, function.as_ptr(), pointers.as_ptr(), pointers.len());
-        Bound::from_owned_ptr_or_err(function.py(), result)
-    }
+        Bound::from_owned_ptr_or_opt(function.py(), result)
+    };
+    result.ok_or_else(|| raised(function.py()))
+}
+
+/// Returns the exception that a call has raised. A panic that Python code has passed on is one like others: it ends with
+/// the callback, and not with the thread.
+#[cold]
+fn raised(py: Python<'_>) -> PyErr {
+    catch_unwind(AssertUnwindSafe(|| PyErr::fetch(py))).unwrap_or_else(|panic| {
+        PanicException::new_err(format!("the core panicked: {}", panic_text(&*panic)))
+    })
+}
+
+/// Returns the message of a panic.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 /// A callable of one argument. A bound method is unpacked, so that it costs one call instead of two.
@@ -87,7 +116,7 @@ impl Callback {
         // `function`.
         let result = unsafe { guarded(self.enter, self.function.as_ptr(), args.as_ptr().add(1), flags) };
         if result.is_null() {
-            return Err(PyErr::fetch(py));
+            return Err(raised(py));
         }
         // SAFETY: a new reference that is ours.
         unsafe { ffi::Py_DECREF(result) };

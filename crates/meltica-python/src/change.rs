@@ -84,7 +84,7 @@ fn exit(lock: &Held) -> PyResult<()> {
 ///
 /// A `LambdaStopped` for the thread of a lambda is raised when the lock is released, not inside the block. Any exception
 /// that leaves the block, other than `MelticaError`, may have left half a change: the first one is kept as `failure`.
-#[pyclass(module = "meltica._core", name = "ChangeLock", frozen)]
+#[pyclass(module = "meltica._core", name = "ChangeLock", frozen, immutable_type)]
 pub struct PyChangeLock {
     lock: Arc<Held>,
     failure: OnceLock<Py<PyAny>>,
@@ -130,7 +130,7 @@ impl PyChangeLock {
 }
 
 /// The lock of a `ChangeLock`, for blocks that change nothing.
-#[pyclass(module = "meltica._core", name = "Reading", frozen)]
+#[pyclass(module = "meltica._core", name = "Reading", frozen, immutable_type)]
 pub struct PyReading {
     lock: Arc<Held>,
 }

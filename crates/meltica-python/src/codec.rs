@@ -145,7 +145,7 @@ fn message(object: &Any<'_>) -> PyResult<MessageSpec> {
 /// A compiled codec: decodes the frames of one venue.
 ///
 /// `declaration` is a `meltica.adapters.codec.Codec`. Raises `CodecError`, which lists every fault.
-#[pyclass(module = "meltica._core", name = "Codec", frozen)]
+#[pyclass(module = "meltica._core", name = "Codec", frozen, immutable_type)]
 pub struct PyCodec(pub Arc<Codec>);
 
 #[pymethods]

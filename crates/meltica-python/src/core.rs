@@ -61,7 +61,7 @@ impl CoreShared {
 /// One data plane: pools, routing table, producers and hosts.
 ///
 /// `max_pool_bytes` limits the memory of all pools, 1 GiB by default.
-#[pyclass(module = "meltica._core", name = "Core", frozen)]
+#[pyclass(module = "meltica._core", name = "Core", frozen, immutable_type)]
 pub struct PyCore {
     pub shared: Arc<CoreShared>,
 }

@@ -100,7 +100,7 @@ impl Content {
 /// equal if their kind, origin, times and payload are equal; `received_time` and `dispatched_time` are not compared.
 ///
 /// The runtime makes the events. A test makes them with `meltica.testing.event(kind, symbol, at=seconds, **values)`.
-#[pyclass(module = "meltica", name = "Event", subclass, frozen)]
+#[pyclass(module = "meltica", name = "Event", subclass, frozen, immutable_type)]
 pub struct PyEvent(Renewable<Content>);
 
 impl PyEvent {

@@ -4,6 +4,7 @@
 //! batch is read while detached, merged by sequence if several queues feed the host, and delivered event by event: one
 //! Python object per event, then the callback of every member.
 
+mod context;
 mod objects;
 mod posted;
 mod python;
@@ -18,6 +19,8 @@ use crate::errors::LambdaError;
 use crate::exit;
 use crate::instance::{InstanceShared, Plan, State};
 use crate::locks::{Lock, Rank};
+use context::Entered;
+pub use context::new_context;
 use meltica_core::bus::{Policies, Waker};
 use meltica_core::clock;
 use meltica_core::dispatch::RouteKey;
@@ -48,6 +51,8 @@ pub struct Signature {
 #[repr(C)]
 pub struct Member {
     pub slow_ns: u64,
+    /// What its context variables have, such as the context of `decimal`.
+    pub context: Py<PyAny>,
     pub callbacks: [Option<Callback>; Kind::COUNT],
     pub on_start: Option<Py<PyAny>>,
     pub on_stop: Option<Py<PyAny>>,
@@ -62,6 +67,9 @@ pub enum Command {
     Start(Arc<InstanceShared>, Box<Plan>, Reply),
     Stop(Arc<InstanceShared>, mpsc::Sender<()>),
     End,
+    /// Makes the thread panic.
+    #[cfg(test)]
+    Panic,
 }
 
 /// The part of a host that other threads use.
@@ -101,6 +109,8 @@ pub struct HostShared {
     current: AtomicU64,
     /// When that callback began, in ticks.
     started: AtomicU64,
+    /// The context of the instance that was called last. Only the host's thread uses it.
+    entered: Entered,
     /// Number of the instance whose callback has blocked the thread for too long, as the watch found it; otherwise 0.
     blocked: AtomicU64,
     /// The kernel's number of the thread, 0 where there is none.
@@ -139,6 +149,7 @@ impl HostShared {
             abandoned: AtomicBool::new(false),
             current: AtomicU64::new(0),
             started: AtomicU64::new(0),
+            entered: Entered::default(),
             blocked: AtomicU64::new(0),
             thread: AtomicU32::new(0),
         })
@@ -245,12 +256,19 @@ impl HostShared {
         self.deferred.swap(false, Ordering::Relaxed)
     }
 
-    /// Makes a call for instance `number`, started at `started`; other threads can watch and interrupt it.
+    /// Makes a call for instance `number` in its context, started at `started`; other threads can watch and interrupt it.
     ///
     /// The caller checks the instance's state right before, without running Python code in between: a stop first
     /// changes the state, then interrupts the callback that runs.
     #[inline]
-    pub fn watched<R>(&self, py: Python<'_>, number: u64, started: u64, call: impl FnOnce() -> R) -> R {
+    pub fn watched<R>(
+        &self,
+        py: Python<'_>,
+        (number, context): (u64, &Py<PyAny>),
+        started: u64,
+        call: impl FnOnce() -> R,
+    ) -> R {
+        self.entered.enter(py, context);
         self.started.store(started, Ordering::Relaxed);
         self.current.store(number, Ordering::Release);
         let result = call();

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 ///
 /// `fileno` is readable while a batch waits that was not taken: one wake-up per batch. Raises `ValueError` for a capacity
 /// of zero, `OSError` when the process has no free descriptor.
-#[pyclass(module = "meltica._core", name = "IntentQueue", frozen)]
+#[pyclass(module = "meltica._core", name = "IntentQueue", frozen, immutable_type)]
 pub struct PyIntentQueue {
     intents: Intents<Py<PyAny>>,
     wake: Wake,

@@ -34,7 +34,7 @@ use std::sync::Arc;
 /// account's name. Methods without an `account` use the first one.
 ///
 /// Raises `ConfigError`, which lists every fault.
-#[pyclass(module = "meltica._core", name = "SyntheticMarket", frozen)]
+#[pyclass(module = "meltica._core", name = "SyntheticMarket", frozen, immutable_type)]
 pub struct PySyntheticMarket {
     state: Arc<Locked>,
 }

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 /// What `Producer.feed` did with a frame.
 ///
 /// The message of a frame counts as exactly one of `decoded`, `control`, `unmatched` and `bad`.
-#[pyclass(module = "meltica._core", name = "FeedOutcome", frozen)]
+#[pyclass(module = "meltica._core", name = "FeedOutcome", frozen, immutable_type)]
 pub struct PyFeedOutcome(FeedOutcome);
 
 #[pymethods]
@@ -77,7 +77,7 @@ impl PyFeedOutcome {
 }
 
 /// One provider's entry into the data plane, made by `Core.producer`.
-#[pyclass(module = "meltica._core", name = "Producer", frozen)]
+#[pyclass(module = "meltica._core", name = "Producer", frozen, immutable_type)]
 pub struct PyProducer {
     core: Arc<CoreShared>,
     feed: Lock<Feed>,

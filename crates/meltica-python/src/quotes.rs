@@ -132,7 +132,7 @@ type QuoteTuple<'py> = (
 /// The latest prices of watched symbols, kept by a thread that needs no interpreter.
 ///
 /// Times are those of a clock that counts from the start of the machine, with `boot_time` added: the time of the start.
-#[pyclass(module = "meltica._core", name = "Quotes", frozen)]
+#[pyclass(module = "meltica._core", name = "Quotes", frozen, immutable_type)]
 pub struct PyQuotes {
     shared: Arc<Shared>,
     thread: Lock<Option<JoinHandle<()>>>,

@@ -31,7 +31,7 @@ Numbers are Decimal, str, int or float; results are exact decimals. `docs/simula
 /// `expire_both`.
 ///
 /// Raises `ConfigError`, which lists every fault.
-#[pyclass(module = "meltica.simulator", name = "MatchingEngine", frozen)]
+#[pyclass(module = "meltica.simulator", name = "MatchingEngine", frozen, immutable_type)]
 pub struct PyMatchingEngine {
     rules: InstrumentRules,
     symbol: String,

@@ -187,7 +187,7 @@ impl Patrol {
 ///
 /// While a callback holds the interpreter for longer than a second, the watch logs which lambda does: to stderr, and to
 /// the file of `log_to`.
-#[pyclass(module = "meltica._core", name = "Watch", frozen)]
+#[pyclass(module = "meltica._core", name = "Watch", frozen, immutable_type)]
 pub struct PyWatch {
     shared: Arc<Shared>,
     probe: Arc<Probe>,

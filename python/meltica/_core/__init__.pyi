@@ -569,13 +569,16 @@ class Instance:
         Raises `LambdaError` if several providers send the symbol and `provider` is None.
         """
     def every(self, seconds: float, fn: Callable[[], object]) -> Timer:
-        """Calls `fn` every `seconds` (1e-6 to 1e9) of the instance's clock, on the host's thread, until cancelled."""
+        """Calls `fn` every `seconds` (1e-6 to 1e9) of the instance's clock, on the host's thread, until cancelled.
+
+        Raises `LambdaError` once the instance has ended.
+        """
     def emit(self, name: str, payload_json: str) -> None:
         """Publishes an `Extension` event with a payload of at most 100 KiB of JSON.
 
         In a replay, the event is published at the end of the current step. Raises `ValueError` for a larger payload or a
-        name of more than 256 bytes, `LambdaError` if the queue of a subscriber blocks and is full, or if the lambdas emit
-        more than 64 MiB within one step of a replay.
+        name of more than 256 bytes, `LambdaError` once the instance has ended, if the queue of a subscriber blocks and is
+        full, or if the lambdas emit more than 64 MiB within one step of a replay.
         """
     @property
     def left_out(self) -> dict[str, list[tuple[str, str]]]:

@@ -237,7 +237,7 @@ class Lambda(TradingMethods):
         in a callback.
 
         Raises ValueError when `seconds` is out of range, and LambdaError when `fn` is not a plain function
-        (`async def`, a generator) or in `__init__`.
+        (`async def`, a generator), in `__init__`, and once the instance has ended.
         """
         code = getattr(fn, "__code__", None)
         if not callable(fn) or (code is not None and code.co_flags & 0x280):
@@ -267,7 +267,7 @@ class Lambda(TradingMethods):
         replay, the event is published after the callbacks of the current one.
 
         Raises LambdaError when `name` is empty or has more than 256 bytes, when the payload has no JSON
-        representation or is too large, and in `__init__`.
+        representation or is too large, in `__init__`, and once the instance has ended.
         """
         instance = self._running("emit")
         if not isinstance(name, str) or not name.strip():  # pyright: ignore[reportUnnecessaryIsInstance]

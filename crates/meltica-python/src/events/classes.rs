@@ -20,7 +20,7 @@ macro_rules! event_class {
         object { $($(#[doc = $object_doc:literal])* $object:ident = |$py:ident| $make:expr;)* }
     ) => {
         $(#[doc = $doc])*
-        #[pyclass(module = "meltica", name = $name, extends = PyEvent, frozen)]
+        #[pyclass(module = "meltica", name = $name, extends = PyEvent, frozen, immutable_type)]
         pub struct $class;
 
         #[pymethods]

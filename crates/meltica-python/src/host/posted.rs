@@ -143,7 +143,7 @@ impl Seat {
         function: &Py<PyAny>,
     ) -> Option<u64> {
         let started = clock::ticks();
-        let result = host.watched(py, self.instance.number, started, || call(function.bind(py), &[]));
+        let result = host.watched(py, self.turn(), started, || call(function.bind(py), &[]));
         if clock::elapsed_ns(started, clock::ticks()) >= self.member.slow_ns {
             self.instance.stats.slow.bump(1);
         }

@@ -1,6 +1,6 @@
 //! `Host` as Python sees it: checks and compiles the declaration of an instance.
 
-use super::{Command, HostShared, Member, PRIVATE_LIMIT, Signature, spawn};
+use super::{Command, HostShared, Member, PRIVATE_LIMIT, Signature, new_context, spawn};
 use crate::barrier::Drains;
 use crate::callback::Callback;
 use crate::convert::{canonical, kind, value_error};
@@ -31,7 +31,7 @@ enum Thread {
 }
 
 /// One thread that runs callbacks, made by `Core.host`.
-#[pyclass(module = "meltica._core", name = "Host", frozen)]
+#[pyclass(module = "meltica._core", name = "Host", frozen, immutable_type)]
 pub struct PyHost {
     shared: Arc<HostShared>,
     core: Arc<CoreShared>,
@@ -115,7 +115,8 @@ impl PyHost {
         };
         let py = callbacks.py();
         let callbacks = compile_callbacks(callbacks)?;
-        let member = Member { slow_ns, callbacks, on_start, on_stop, on_error, max_errors };
+        let context = new_context(py)?;
+        let member = Member { slow_ns, context, callbacks, on_start, on_stop, on_error, max_errors };
         let keep = Keep { market: keep_market, book: keep_book, depth: book_depth };
         self.seat(py, id, keep, signature, member, routes)
     }

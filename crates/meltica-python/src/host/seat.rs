@@ -10,6 +10,7 @@ use crate::routes::Routes;
 use meltica_core::bus::Queue;
 use meltica_core::clock;
 use meltica_core::event::Kind;
+use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use std::collections::BTreeMap;
@@ -62,7 +63,14 @@ pub fn count_losses(group: &Group) {
 }
 
 impl Seat {
-    /// Counts and reports an exception; returns the instance's number if it has reached its limit of errors in a row.
+    /// Returns what a call for the instance needs of it.
+    #[inline]
+    pub fn turn(&self) -> (u64, &Py<PyAny>) {
+        (self.instance.number, &self.member.context)
+    }
+
+    /// Counts and reports an exception; returns the instance's number if it has to end: after a panic of the core, or at
+    /// its limit of errors in a row.
     pub fn failure(
         &mut self,
         py: Python<'_>,
@@ -77,7 +85,8 @@ impl Seat {
         // A stop that waits for too long raises it. One that the callback raises is an error like others.
         let stopped = self.instance.is_overdue() && error.is_instance_of::<LambdaStopped>(py);
         let too_many = self.member.max_errors > 0 && self.errors_in_a_row >= self.member.max_errors;
-        (too_many && !stopped).then_some(self.instance.number)
+        let has_panicked = error.is_instance_of::<PanicException>(py);
+        (has_panicked || (too_many && !stopped)).then_some(self.instance.number)
     }
 
     /// Reports an exception, or a warning, to `on_error`.
@@ -87,7 +96,7 @@ impl Seat {
             // Unlike `value`, this attaches the traceback to the exception.
             let error = error.clone_ref(py).into_value(py).into_bound(py).into_any();
             let handle = || call(on_error.bind(py), &[&callback, &error]);
-            if let Err(second) = host.watched(py, self.instance.number, clock::ticks(), handle) {
+            if let Err(second) = host.watched(py, self.turn(), clock::ticks(), handle) {
                 second.write_unraisable(py, Some(on_error.bind(py)));
             }
         }

@@ -1,12 +1,13 @@
 //! A host's thread.
 
+use super::context::clear_tracing;
 use super::objects::Objects;
 use super::posted::{Ending, Share};
 use super::seat::{Group, Seat, count_losses, losses};
 use super::timers::TimerKey;
 use super::{Command, HostShared, Signature};
 use crate::barrier::Drains;
-use crate::callback::{call, thread_ident};
+use crate::callback::{call, panic_text, python_thread, thread_ident};
 use crate::errors::LambdaError;
 use crate::exit::{Hang, Live};
 use crate::instance::{InstanceShared, Plan, State};
@@ -16,8 +17,8 @@ use meltica_core::bus::{Merge, Queue, Reader, Rule};
 use meltica_core::clock::{self, Anchor};
 use meltica_core::dispatch::Route;
 use meltica_core::event::{Event, Kind, Nanos, Payload};
+use pyo3::panic::PanicException;
 use pyo3::prelude::*;
-use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -42,7 +43,12 @@ pub struct Loop {
     pub now: Nanos,
     anchor: Anchor,
     objects: Objects,
+    /// When trace functions were last removed, in ticks.
+    untraced: u64,
 }
+
+/// How often a shared host removes the trace functions of its thread, in ns.
+const UNTRACE: u64 = 1_000_000;
 
 /// An event object. It also serves the next group if that group receives the same event next.
 struct EventObject<'py> {
@@ -102,7 +108,7 @@ impl<'py> Step<'_, 'py> {
         let (Some(callback), Some(EventObject { object, .. })) = (callback, &round.current) else { return };
         instance.delivered_at.store(self.wall, Ordering::Relaxed);
         let call = || callback.call(self.py, object);
-        let result = self.shared.watched(self.py, instance.number, round.started, call);
+        let result = self.shared.watched(self.py, seat.turn(), round.started, call);
         let ended = clock::ticks();
         let spent = clock::elapsed_ns(round.started, ended);
         stats.callback.record(spent);
@@ -123,7 +129,7 @@ impl<'py> Step<'_, 'py> {
 /// Starts the host's thread.
 pub fn spawn(shared: Arc<HostShared>, name: &str) -> std::io::Result<std::thread::JoinHandle<()>> {
     let live = Live::new(&shared);
-    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+    python_thread(name).spawn(move || {
         live.adopt();
         let core = Arc::clone(&shared.core);
         shared.waker.adopt();
@@ -151,11 +157,6 @@ pub fn spawn(shared: Arc<HostShared>, name: &str) -> std::io::Result<std::thread
     })
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
-}
-
 impl Loop {
     fn new(shared: &Arc<HostShared>) -> Self {
         Self {
@@ -170,6 +171,7 @@ impl Loop {
             now: 0,
             anchor: Anchor::now(),
             objects: Objects::default(),
+            untraced: 0,
         }
     }
 
@@ -196,6 +198,8 @@ impl Loop {
                         self.end_all(py);
                         return false;
                     }
+                    #[cfg(test)]
+                    Some(Command::Panic) => panic!("on purpose"),
                     None => break,
                 }
             }
@@ -251,6 +255,10 @@ impl Loop {
     /// Delivers the events of the round.
     fn deliver_all(&mut self, py: Python<'_>) {
         let mut round = Round { current: None, failed: Vec::new(), started: clock::ticks() };
+        if self.shared.shared_mode && clock::elapsed_ns(self.untraced, round.started) > UNTRACE {
+            self.untraced = round.started;
+            clear_tracing(py);
+        }
         while let Some((index, item)) = self.merge.next(round.started) {
             let event = &*item;
             let header = event.header();
@@ -311,14 +319,15 @@ impl Loop {
             return stopped("before `on_start`");
         }
         if let Some(on_start) = &plan.member.on_start {
-            let result =
-                self.shared.watched(py, instance.number, clock::ticks(), || call(on_start.bind(py), &[]));
+            let turn = (instance.number, &plan.member.context);
+            let result = self.shared.watched(py, turn, clock::ticks(), || call(on_start.bind(py), &[]));
             if let Err(error) = result {
                 *instance.last_error.lock() = Some(error.to_string());
                 // A `stop` may have timed out in the meantime. A stuck instance stays stuck.
                 let end = if instance.state() == State::Starting { State::Failed } else { State::Stopped };
                 instance.enter(end);
-                return Err(error);
+                let has_panicked = error.is_instance_of::<PanicException>(py);
+                return Err(if has_panicked { LambdaError::new_err(error.to_string()) } else { error });
             }
         }
         let seat = Seat {
@@ -393,13 +402,14 @@ impl Loop {
 
     /// Runs `on_stop`, after the last event.
     pub fn finish(&self, py: Python<'_>, mut seat: Seat, end: State) {
-        let number = seat.instance.number;
         if let Some(on_stop) = &seat.member.on_stop {
-            let result = self.shared.watched(py, number, clock::ticks(), || call(on_stop.bind(py), &[]));
+            let result = self.shared.watched(py, seat.turn(), clock::ticks(), || call(on_stop.bind(py), &[]));
             if let Err(error) = result {
                 let _ = seat.failure(py, &self.shared, "on_stop", &error);
             }
         }
+        self.shared.entered.leave(py);
+        clear_tracing(py);
         seat.instance.clear();
         let discarded = seat.instance.stats.discarded_posts.get();
         if end == State::Stopped && discarded > 0 {

@@ -178,7 +178,7 @@ fn find<'a, V>(
 /// The latest prices of one symbol at one provider, as one instance saw them. Immutable.
 ///
 /// `str()` has only the fields that are present: `bid 60000.01, ask 60000.02, last 60000.02`.
-#[pyclass(module = "meltica", name = "MarketState", frozen)]
+#[pyclass(module = "meltica", name = "MarketState", frozen, immutable_type)]
 pub struct PyMarketState(Market);
 
 #[pymethods]

@@ -21,7 +21,7 @@ use std::time::Duration;
 const SIGNALS: Duration = Duration::from_millis(50);
 
 /// A running timer, made by `Lambda.every`. It ends with its instance, or with `cancel`.
-#[pyclass(module = "meltica", name = "Timer", frozen)]
+#[pyclass(module = "meltica", name = "Timer", frozen, immutable_type)]
 pub struct PyTimer {
     cancelled: Arc<AtomicBool>,
     /// Its number in its instance.
@@ -44,7 +44,7 @@ impl PyTimer {
 }
 
 /// One run of a lambda, made by `Host.add`.
-#[pyclass(module = "meltica._core", name = "Instance", frozen)]
+#[pyclass(module = "meltica._core", name = "Instance", frozen, immutable_type)]
 pub struct PyInstance {
     pub shared: Arc<InstanceShared>,
     pub core: Arc<CoreShared>,
@@ -180,7 +180,10 @@ impl PyInstance {
     }
 
     /// Calls `fn` every `seconds` (1e-6 to 1e9) of the instance's clock, on the host's thread, until cancelled.
+    ///
+    /// Raises `LambdaError` once the instance has ended.
     fn every(&self, seconds: f64, r#fn: Py<PyAny>) -> PyResult<PyTimer> {
+        self.refuse_ended("timer not started")?;
         let period = seconds * 1e9;
         if !(1e3..=1e18).contains(&period) {
             return Err(value_error(format!(
@@ -198,9 +201,10 @@ impl PyInstance {
     /// Publishes an `Extension` event with a payload of at most 100 KiB of JSON.
     ///
     /// In a replay, the event is published at the end of the current step. Raises `ValueError` for a larger payload or a
-    /// name of more than 256 bytes, `LambdaError` if the queue of a subscriber blocks and is full, or if the lambdas emit
-    /// more than 64 MiB within one step of a replay.
+    /// name of more than 256 bytes, `LambdaError` once the instance has ended, if the queue of a subscriber blocks and is
+    /// full, or if the lambdas emit more than 64 MiB within one step of a replay.
     fn emit(&self, py: Python<'_>, name: String, payload_json: String) -> PyResult<()> {
+        self.refuse_ended("extension not published")?;
         let extension = crate::payload::extension(&name, &payload_json, self.shared.number)?;
         let (instance, extensions) = (&self.shared, &self.core.extensions);
         if instance.host.event_clock {
@@ -276,6 +280,20 @@ impl PyInstance {
 }
 
 impl PyInstance {
+    /// Refuses a request of a thread that goes on after the end of the instance.
+    fn refuse_ended(&self, what: &str) -> PyResult<()> {
+        let state = self.shared.state();
+        if state.has_ended() {
+            let id = &self.shared.id;
+            let text = format!(
+                "{what}: the instance {id} has ended ({}); end its threads in `on_stop`",
+                state.name()
+            );
+            return Err(LambdaError::new_err(text));
+        }
+        Ok(())
+    }
+
     /// Returns the bytes of the extensions that wait in the queue.
     fn extension_bytes(&self) -> u64 {
         self.shared.routes.lock().as_ref().map_or(0, |routes| routes.extension_bytes())

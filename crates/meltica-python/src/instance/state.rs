@@ -27,6 +27,11 @@ impl State {
         Self::Stuck,
     ];
 
+    /// Whether the state is final.
+    pub const fn has_ended(self) -> bool {
+        matches!(self, Self::Stopped | Self::Failed | Self::Stuck)
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Created => "created",

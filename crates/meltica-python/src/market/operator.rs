@@ -25,7 +25,7 @@ pub fn request_kind(name: &str) -> PyResult<RequestKind> {
 /// The operator of a `SyntheticMarket`: deposits and withdrawals, fees, and simulated faults on demand.
 ///
 /// Methods without an `account` use the first one.
-#[pyclass(module = "meltica._core", name = "VenueOperator", frozen)]
+#[pyclass(module = "meltica._core", name = "VenueOperator", frozen, immutable_type)]
 pub struct PyVenueOperator {
     state: Arc<Locked>,
 }

@@ -1,5 +1,6 @@
 //! Attaches to the interpreter, so that the watch sees how long that takes.
 
+use crate::callback::python_thread;
 use meltica_core::clock;
 use meltica_core::event::Nanos;
 use pyo3::prelude::*;
@@ -26,7 +27,7 @@ impl Probe {
     pub fn start() -> std::io::Result<(Arc<Self>, JoinHandle<()>)> {
         let probe = Arc::new(Self::default());
         let shared = Arc::clone(&probe);
-        let thread = std::thread::Builder::new().name("meltica-probe".into()).spawn(move || shared.run())?;
+        let thread = python_thread("meltica-probe").spawn(move || shared.run())?;
         let _ = probe.thread.set(thread.thread().clone());
         Ok((probe, thread))
     }
