@@ -176,10 +176,10 @@ impl ProviderId {
     }
 
     fn add(self, name: &str, source: usize) -> Result<SymbolId, NotAdded> {
+        static ADDED: RwLock<Vec<Added>> = RwLock::new(Vec::new());
         if name.len() > MAX_BYTES {
             return Err(NotAdded::TooLong { provider: self, bytes: name.len() });
         }
-        static ADDED: RwLock<Vec<Added>> = RwLock::new(Vec::new());
         let admit = || {
             let mut added = ADDED.write().unwrap_or_else(PoisonError::into_inner);
             if added.len() <= self.index() {
