@@ -215,19 +215,34 @@ pub enum FilterError {
     },
 }
 
+/// The values of a condition.
+#[derive(Debug, Clone)]
+enum Values {
+    /// In ascending order.
+    Numbers(Box<[Decimal]>),
+    /// In ascending order.
+    Texts(Box<[String]>),
+    Flags(Box<[bool]>),
+    Prefix(String),
+}
+
 /// One compiled condition.
+///
+/// # Cost
+/// Conditions are evaluated on the thread of the feed, so a condition costs a search among at most
+/// [`Filter::MAX_VALUES`] sorted values.
 #[derive(Clone)]
 pub struct Filter {
     access: Accessor,
-    op: Op,
-    operands: Vec<(Operand, Option<Decimal>)>,
+    is_negated: bool,
+    values: Values,
 }
 
 impl std::fmt::Debug for Filter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Filter")
-            .field("op", &self.op)
-            .field("operands", &self.operands)
+            .field("is_negated", &self.is_negated)
+            .field("values", &self.values)
             .finish_non_exhaustive()
     }
 }
@@ -235,6 +250,12 @@ impl std::fmt::Debug for Filter {
 impl Filter {
     /// The operators.
     pub const OPERATORS: [&'static str; 4] = [Op::ALL[0].0, Op::ALL[1].0, Op::ALL[2].0, Op::ALL[3].0];
+
+    /// The greatest number of values of one condition.
+    pub const MAX_VALUES: usize = 1_000;
+
+    /// The greatest number of conditions on the events of one kind.
+    pub const MAX_CONDITIONS: usize = 16;
 
     /// Returns the names of the fields of a kind that can be filtered on.
     pub fn fields(kind: Kind) -> impl Iterator<Item = &'static str> {
@@ -263,59 +284,63 @@ impl Filter {
         let arity = |expected| FilterError::Arity { op: op_name.into(), expected, found: operands.len() };
         match op {
             Op::In if operands.is_empty() => return Err(arity("one value or more")),
+            Op::In if operands.len() > Self::MAX_VALUES => return Err(arity("at most 1000 values")),
             Op::Eq | Op::Neq | Op::Prefix if operands.len() != 1 => return Err(arity("one value")),
             _ => {}
         }
         if op == Op::Prefix && matches!(field_type, FieldType::Number | FieldType::Flag) {
             return Err(FilterError::Prefix { field: field.into(), field_type: field_type.to_string() });
         }
-        let compiled = |operand: Operand| {
-            let number = match &operand {
-                Operand::Text(text) => Decimal::parse(text.as_bytes()).ok(),
-                Operand::Flag(_) => None,
-            };
-            let possible = match (&operand, field_type) {
-                (Operand::Flag(_), FieldType::Flag) | (Operand::Text(_), FieldType::Text) => true,
-                (Operand::Text(_), FieldType::Number) => number.is_some(),
-                (Operand::Text(text), FieldType::Names(names)) => names
-                    .iter()
-                    .any(|name| if op == Op::Prefix { name.starts_with(text) } else { name == text }),
-                _ => false,
-            };
-            if possible {
-                return Ok((operand, number));
-            }
-            Err(FilterError::Value {
-                field: field.into(),
-                field_type: field_type.to_string(),
-                found: operand.to_string(),
-            })
+        let value_error = |operand: &Operand| FilterError::Value {
+            field: field.into(),
+            field_type: field_type.to_string(),
+            found: operand.to_string(),
         };
-        let operands = operands.into_iter().map(compiled).collect::<Result<_, _>>()?;
-        Ok(Self { access, op, operands })
+        let (mut numbers, mut texts, mut flags) = (Vec::new(), Vec::new(), Vec::new());
+        for operand in operands {
+            match (operand, field_type) {
+                (Operand::Flag(flag), FieldType::Flag) => flags.push(flag),
+                (Operand::Text(text), FieldType::Text) => texts.push(text),
+                (Operand::Text(text), FieldType::Names(names)) if is_name(&text, op, names) => {
+                    texts.push(text)
+                }
+                (Operand::Text(text), FieldType::Number) => match Decimal::parse(text.as_bytes()) {
+                    Ok(number) => numbers.push(number),
+                    Err(_) => return Err(value_error(&Operand::Text(text))),
+                },
+                (operand, _) => return Err(value_error(&operand)),
+            }
+        }
+        numbers.sort_unstable();
+        texts.sort_unstable();
+        let values = match field_type {
+            FieldType::Number => Values::Numbers(numbers.into()),
+            FieldType::Flag => Values::Flags(flags.into()),
+            FieldType::Text | FieldType::Names(_) if op == Op::Prefix => Values::Prefix(texts.swap_remove(0)),
+            FieldType::Text | FieldType::Names(_) => Values::Texts(texts.into()),
+        };
+        Ok(Self { access, is_negated: op == Op::Neq, values })
     }
 
     /// Returns whether the payload meets the condition. An absent field meets no condition, not even `neq`.
     pub fn matches(&self, payload: &Payload) -> bool {
         let mut text = String::new();
-        let field = (self.access)(payload, &mut text);
-        let equal = |(operand, number): &(Operand, Option<Decimal>)| match (&field, operand) {
-            (Field::Number(found), Operand::Text(_)) => *number == Some(*found),
-            (Field::Text(found), Operand::Text(text)) => found == text,
-            (Field::Flag(found), Operand::Flag(flag)) => found == flag,
-            _ => false,
+        let is_among = match ((self.access)(payload, &mut text), &self.values) {
+            (Field::Number(number), Values::Numbers(values)) => values.binary_search(&number).is_ok(),
+            (Field::Text(text), Values::Texts(values)) => {
+                values.binary_search_by(|value| value.as_str().cmp(text)).is_ok()
+            }
+            (Field::Text(text), Values::Prefix(prefix)) => text.starts_with(prefix),
+            (Field::Flag(flag), Values::Flags(values)) => values.contains(&flag),
+            _ => return false,
         };
-        match (&field, self.op) {
-            (Field::Absent, _) => false,
-            (_, Op::Eq | Op::In) => self.operands.iter().any(equal),
-            (_, Op::Neq) => !self.operands.iter().any(equal),
-            (Field::Text(found), Op::Prefix) => self
-                .operands
-                .iter()
-                .any(|(o, _)| matches!(o, Operand::Text(text) if found.starts_with(text.as_str()))),
-            (_, Op::Prefix) => false,
-        }
+        is_among != self.is_negated
     }
+}
+
+/// Returns whether a field with these names can meet a condition with the value `text`.
+fn is_name(text: &str, op: Op, names: &[&str]) -> bool {
+    names.iter().any(|name| if op == Op::Prefix { name.starts_with(text) } else { *name == text })
 }
 
 #[cfg(test)]
@@ -348,6 +373,22 @@ mod tests {
         ] {
             assert_eq!(check(field, op, operands, &payload), expected, "{field} {op} {operands:?}");
         }
+    }
+
+    #[test]
+    fn values_are_found_among_as_many_as_allowed() {
+        let values: Vec<_> = (0..Filter::MAX_VALUES).rev().map(|n| format!("{n}.50")).collect();
+        let values: Vec<_> = values.iter().map(String::as_str).collect();
+        for (price, expected) in
+            [("0.5", true), ("999.5", true), ("500.500", true), ("500", false), ("1000.5", false)]
+        {
+            assert_eq!(check("price", "in", &values, &trade(None, price)), expected, "{price}");
+        }
+        let more = vec![Operand::Text("1".into()); Filter::MAX_VALUES + 1];
+        assert_eq!(
+            Filter::compile(Kind::Trade, "price", "in", more).unwrap_err().to_string(),
+            "filter not compiled: expected at most 1000 values for the operator `in`, saw 1001"
+        );
     }
 
     #[test]

@@ -44,6 +44,12 @@ pub fn filters(declared: &Bound<'_, PyDict>) -> PyResult<Filters> {
         let of_kind = compiled.entry(kind).or_default();
         for condition in conditions.try_iter()? {
             let (field, op, value): (String, String, Bound<'_, PyAny>) = condition?.extract()?;
+            if of_kind.len() == Filter::MAX_CONDITIONS {
+                let (kind, limit) = (kind.name(), Filter::MAX_CONDITIONS);
+                return Err(value_error(format!(
+                    "filters not compiled: expected at most {limit} conditions on {kind}"
+                )));
+            }
             of_kind.push(filter(kind, &field, &op, &value)?);
         }
     }
@@ -64,6 +70,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         fields.set_item(kind.name(), PyTuple::new(py, Filter::fields(*kind).collect::<Vec<_>>())?)?;
     }
     module.add("FILTER_FIELDS", fields)?;
+    module.add("FILTER_LIMIT", Filter::MAX_CONDITIONS)?;
     module.add("FILTER_OPERATORS", PyTuple::new(py, Filter::OPERATORS)?)?;
     module.add_function(wrap_pyfunction!(check_filter, module)?)
 }

@@ -35,6 +35,7 @@ __all__ = [
     "BUILD_PROFILE",
     "BUILD_TARGET",
     "FILTER_FIELDS",
+    "FILTER_LIMIT",
     "FILTER_OPERATORS",
     "HISTOGRAM_BOUNDS_NS",
     "KINDS",
@@ -103,6 +104,7 @@ HISTOGRAM_BOUNDS_NS: Final[tuple[int, ...]]
 FILTER_FIELDS: Final[Mapping[str, tuple[str, ...]]]
 """Kind -> the fields that a filter can test."""
 
+FILTER_LIMIT: Final[int]
 FILTER_OPERATORS: Final[tuple[str, ...]]
 """The comparison operators of filters."""
 
@@ -265,10 +267,10 @@ class MarketState:
         """float | None: Price of the last trade, in quote currency; None before the first."""
     @property
     def bid(self) -> float | None:
-        """float | None: Best bid price, in quote currency; None before the first, or if the book has no bids."""
+        """float | None: Best bid price, in quote currency; None before the first, or if the last ticker or book has none."""
     @property
     def ask(self) -> float | None:
-        """float | None: Best ask price, in quote currency; None before the first, or if the book has no asks."""
+        """float | None: Best ask price, in quote currency; None before the first, or if the last ticker or book has none."""
     @property
     def spread(self) -> float | None:
         """float | None: `ask - bid`, in quote currency; None if either is None."""
@@ -280,7 +282,7 @@ class MarketState:
         """int: Received time of the last event that changed the state, in ns since 1970-01-01 UTC."""
     @property
     def stale(self) -> bool:
-        """bool: Whether the symbol's book or ticker is stale, or its feed: disconnected or silent."""
+        """bool: Whether the symbol's book or ticker is stale, its feed is disconnected or silent, or the bid reaches the ask."""
 
 @final
 class Timer:

@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from types import CodeType, FunctionType
 from typing import Final, cast
 
-from meltica._core import FILTER_FIELDS, FILTER_OPERATORS, check_filter
+from meltica._core import FILTER_FIELDS, FILTER_LIMIT, FILTER_OPERATORS, check_filter
 from meltica.errors import suggestion
 from meltica.model.enums import PRIVATE_KINDS, EventKind, OverflowPolicy
 
@@ -244,6 +244,9 @@ def _filter_faults(filters: object) -> Iterator[str]:
         if not isinstance(conditions, list | tuple) or _is_condition(cast(object, conditions)):
             yield f"{where} must be a list of Filter, {conditions!r} was given"
             continue
+        count = len(cast(list[object], conditions))
+        if count > FILTER_LIMIT:
+            yield f"{where} must have at most {FILTER_LIMIT} conditions, {count} were given"
         for condition in cast(Iterable[object], conditions):
             if not _is_condition(condition):
                 yield f"{where} must hold Filter(field, operator, value), {condition!r} was given"

@@ -126,6 +126,9 @@ def test_the_fault_of_an_unknown_kind_names_the_nearest() -> None:
     ("filters", "text"),
     [
         ({"Trade": Filter("side", "eq", "Buy")}, "must be a list of Filter"),
+        ({"Trade": [Filter("price", "in", range(2))]}, "`in` on 'price' takes a list of values"),
+        ({"Trade": [Filter("price", "in", list(range(1001)))]}, "expected at most 1000 values"),
+        ({"Trade": [Filter("side", "eq", "Buy")] * 17}, "must have at most 16 conditions, 17 were given"),
         ({"Trade": ["side"]}, "must hold Filter(field, operator, value)"),
         ({"Trade": [Filter("side", "equals", "Buy")]}, "operator 'equals' of 'side' is unknown"),
         ({"Trade": [Filter("side", "in", "Buy")]}, "`in` on 'side' takes a list of values"),

@@ -271,6 +271,8 @@ impl Publisher {
         let entry = view.index.entry(wanted.place);
         let mut readers = entry.targets.len();
         self.passed.clear();
+        // Before the filters, so that latencies include them.
+        let ticks = clock::ticks();
         if entry.filtered
             && let Content::Payload(payload) = &content
         {
@@ -280,7 +282,6 @@ impl Publisher {
         if readers == 0 {
             return Ok(None);
         }
-        let ticks = clock::ticks();
         let header = self.header(origin, view.version, ticks);
         let mut step = self.step(wanted);
         let seq = match content {

@@ -46,7 +46,11 @@ struct Market {
 
 impl Market {
     fn is_stale(&self) -> bool {
-        self.stale_feed || [self.book, self.ticker].contains(&Source::Stale)
+        self.stale_feed || self.is_crossed() || [self.book, self.ticker].contains(&Source::Stale)
+    }
+
+    fn is_crossed(&self) -> bool {
+        self.bid.zip(self.ask).is_some_and(|(bid, ask)| bid >= ask)
     }
 }
 
@@ -102,8 +106,8 @@ impl MarketView {
             }
             Payload::Ticker(ticker) => {
                 market.last = ticker.last.map(Decimal::to_f64).or(market.last);
-                market.bid = ticker.bid.map(Decimal::to_f64).or(market.bid);
-                market.ask = ticker.ask.map(Decimal::to_f64).or(market.ask);
+                // Bid and ask are those of one event, so that an old price is not paired with a new one.
+                (market.bid, market.ask) = (ticker.bid.map(Decimal::to_f64), ticker.ask.map(Decimal::to_f64));
                 (market.ticker, market.stale_feed) = (Source::Good, false);
             }
             Payload::Book(book) => {
@@ -189,13 +193,13 @@ impl PyMarketState {
         self.0.last
     }
 
-    /// float | None: Best bid price, in quote currency; None before the first, or if the book has no bids.
+    /// float | None: Best bid price, in quote currency; None before the first, or if the last ticker or book has none.
     #[getter]
     fn bid(&self) -> Option<f64> {
         self.0.bid
     }
 
-    /// float | None: Best ask price, in quote currency; None before the first, or if the book has no asks.
+    /// float | None: Best ask price, in quote currency; None before the first, or if the last ticker or book has none.
     #[getter]
     fn ask(&self) -> Option<f64> {
         self.0.ask
@@ -220,7 +224,7 @@ impl PyMarketState {
         self.0.time
     }
 
-    /// bool: Whether the symbol's book or ticker is stale, or its feed: disconnected or silent.
+    /// bool: Whether the symbol's book or ticker is stale, its feed is disconnected or silent, or the bid reaches the ask.
     #[getter]
     fn stale(&self) -> bool {
         self.0.is_stale()
