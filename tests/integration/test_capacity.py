@@ -77,6 +77,7 @@ def test_symbols_without_room_are_logged_until_they_are_admitted(caplog: pytest.
         if number == 0:
             run.watch_room()
     assert caplog.records == []
+    assert wait_until(lambda: greedy.refused_room is not None, 20)
     for _ in range(3):
         run.watch_room()
     warnings = [record.getMessage() for record in caplog.records]
@@ -114,6 +115,8 @@ def test_every_received_symbol_is_reported_stale_without_room(kind: str) -> None
     payload = {"BookSnapshot": BOOK, "Ticker": TICKER, "Trade": trade(1)}[kind]
     core = _core.Core(max_pool_bytes=24 << 20)
     host, p = core.host("thread"), core.producer("p")
+    symbols = {f"S{number}-USDT" for number in range(300)}
+    p.list_symbols(sorted(symbols))
     received: set[str] = set()
     reported: set[str] = set()
     keeper = host.add(
@@ -128,7 +131,6 @@ def test_every_received_symbol_is_reported_stale_without_room(kind: str) -> None
         book_depth=8,
     )
     keeper.start()
-    symbols = {f"S{number}-USDT" for number in range(300)}
     for symbol in symbols:
         p.publish(kind, symbol, payload)
         assert p.drain(10)

@@ -40,6 +40,7 @@ mod extensions;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod fixtures;
+mod losses;
 mod merge;
 mod private;
 mod reader;
@@ -51,13 +52,13 @@ use crate::dispatch::RouteKey;
 use crate::event::{Event, Kind, Notice};
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{Claim, DepthClass, NoCapacity, Pools, Shared};
-use crate::stats::Counter;
 use crate::sync::{Arc, AtomicU32, Mutex, Ordering, fence, lock};
 use admission::Admission;
 pub use admission::{QueueOptions, UNLISTED_SYMBOLS};
 pub use conflation_cell::ConflationCell;
 use conflation_cell::Pending;
 use extensions::Extensions;
+pub use losses::Losses;
 pub use merge::{Merge, Rule};
 pub(crate) use private::Place;
 use private::Private;
@@ -105,27 +106,6 @@ pub const DEFAULT_POLICIES: Policies = {
     policies[Kind::InstrumentUpdate as usize] = OverflowPolicy::Conflate;
     policies
 };
-
-/// The losses of one kind in one queue.
-#[derive(Debug, Default)]
-pub struct Losses {
-    conflated: Counter,
-    dropped: Counter,
-    /// Events that the reader had taken when a later event of the same cell arrived. Written by the reader.
-    overtaken: Counter,
-}
-
-impl Losses {
-    /// Returns the events replaced by a later event of the same provider, kind and symbol.
-    pub fn conflated(&self) -> u64 {
-        self.conflated.get() + self.overtaken.get()
-    }
-
-    /// Returns the events evicted from a full ring, refused by a halted queue, or lost for want of a slot.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.get()
-    }
-}
 
 /// The producers' end of a queue.
 pub struct Queue {
@@ -223,26 +203,34 @@ impl Queue {
         lock(&self.admission).notice_cell((provider, notice, symbol))
     }
 
-    /// Returns whether a route for every symbol has used half of its claim, so that [`Self::grow_claim`] should be
-    /// called.
-    pub fn wants_growth(&self) -> bool {
-        lock(&self.admission).wants_growth()
+    /// Returns whether a route for every symbol has used half of its claim, or has room for symbols that it left out, so
+    /// that [`crate::dispatch::Dispatcher`] must grow the claim and admit them.
+    pub(crate) fn wants_room(&self) -> bool {
+        let admission = lock(&self.admission);
+        admission.wants_growth() || admission.has_room_for_left_out()
     }
 
-    /// Doubles the claims of the routes for every symbol that have used half of theirs, and grows the pools, which can
-    /// take long.
-    pub fn grow_claim(&self) {
-        let Some(growth) = lock(&self.admission).growth() else { return };
-        let reserved = Pools::reserve(&growth.pools, growth.claim);
-        lock(&self.admission).grow(&growth, reserved);
-    }
-
-    /// Grows the claims as [`Self::grow_claim`] does, also if that was refused before. Returns whether symbols that were
-    /// left out have room now.
-    pub(crate) fn retry_growth(&self) -> bool {
-        lock(&self.admission).retry();
-        self.grow_claim();
+    /// Doubles the claims of the routes for every symbol, and grows the pools, until less than half of each claim is
+    /// used or the pools refuse. It can take long, so a thread that publishes must not call it. Returns whether symbols
+    /// that were left out have room.
+    pub(crate) fn grow_claim(&self) -> bool {
+        loop {
+            let Some(growth) = lock(&self.admission).growth() else { break };
+            let reserved = Pools::reserve(&growth.pools, growth.claim);
+            lock(&self.admission).grow(&growth, reserved);
+        }
         lock(&self.admission).has_room_for_left_out()
+    }
+
+    /// Lets the claims grow again after the pools have refused.
+    pub(crate) fn retry_growth(&self) {
+        lock(&self.admission).retry();
+    }
+
+    /// Grows the claim of a route for every symbol, which is expected to match `symbols` of them.
+    pub(crate) fn expect(&self, provider: ProviderId, kind: Kind, symbols: usize) {
+        lock(&self.admission).expect((provider, kind), symbols);
+        self.grow_claim();
     }
 
     /// Returns the symbols that have no cell because the claim did not grow: provider, kind and symbol.
@@ -270,6 +258,11 @@ impl Queue {
     #[inline]
     pub fn class(&self) -> DepthClass {
         self.class
+    }
+
+    /// Returns whether the latest event of a kind and symbol replaces the earlier ones.
+    pub(crate) fn conflates(&self, kind: Kind) -> bool {
+        self.policies[kind as usize] == OverflowPolicy::Conflate
     }
 
     /// Returns whether a producer of the kind must wait for room before it takes a sequence number.
@@ -420,6 +413,13 @@ impl Queue {
     pub(crate) fn count_lost(&self, kind: Kind) {
         if self.shut.load(Ordering::Relaxed) & CLOSED == 0 {
             self.losses[kind as usize].dropped.bump(1);
+        }
+    }
+
+    /// Counts an event of a symbol that is left out.
+    pub(crate) fn count_left_out(&self, kind: Kind) {
+        if !self.is_closed() {
+            self.losses[kind as usize].left_out.add(1);
         }
     }
 

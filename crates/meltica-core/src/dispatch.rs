@@ -11,6 +11,7 @@
 //! call: room for the displaced events is reserved before, and they are freed after.
 //! Wake-ups are collected, and [`Publisher::flush`] sends them once per socket read.
 
+mod entry;
 mod part;
 mod publish;
 mod step;
@@ -23,7 +24,8 @@ use crate::janitor;
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{NoCapacity, Pools};
 use crate::sync::{Arc, AtomicU32, CachePadded, Mutex, Ordering, lock};
-use part::{ProviderRoutes, Routes, Terms};
+use entry::{Routes, Terms};
+use part::ProviderRoutes;
 pub use publish::{NotDispatched, Origin, Publisher, Wanted};
 use std::collections::{BTreeMap, BTreeSet};
 pub use stop_flag::StopFlag;
@@ -130,12 +132,27 @@ impl Dispatcher {
         routes: &[RouteKey],
         waker: Arc<Waker>,
     ) -> Result<(Arc<Queue>, Reader), NoCapacity> {
-        Queue::new(&self.pools, options, routes, |provider| self.listed_symbols(provider), waker)
+        let made = Queue::new(&self.pools, options, routes, |provider| self.listed_symbols(provider), waker)?;
+        for key in routes.iter().filter(|key| key.symbol.is_none()) {
+            // The symbols of a provider without a list. What the pools refuse is left out.
+            made.0.expect(key.provider, key.kind, self.symbols(key));
+        }
+        Ok(made)
+    }
+
+    /// Returns the number of symbols of a route's provider and kind that have entries.
+    fn symbols(&self, key: &RouteKey) -> usize {
+        let provider = lock(&self.registry).providers.get(&key.provider).map(Arc::clone);
+        provider.map_or(0, |provider| provider.part(key.kind).symbols())
     }
 
     /// Routes events into `queue`. The queue must have been made for these routes. The notices about their
     /// symbols need no routes.
-    pub fn subscribe(&self, queue: &Arc<Queue>, routes: Vec<Route>) -> (SubscriptionId, Change) {
+    pub fn subscribe(
+        dispatcher: &Arc<Self>,
+        queue: &Arc<Queue>,
+        routes: Vec<Route>,
+    ) -> (SubscriptionId, Change) {
         let mut keys = BTreeSet::new();
         let mut parts = BTreeMap::new();
         for Route { key, filters, depth } in routes {
@@ -143,14 +160,17 @@ impl Dispatcher {
             let part = parts.entry((key.provider, key.kind)).or_insert_with(|| Routes::new(queue));
             part.add(key.symbol, Terms { filters: filters.into(), depth });
         }
-        let mut registry = lock(&self.registry);
+        let mut registry = lock(&dispatcher.registry);
         registry.next += 1;
         let id = SubscriptionId(registry.next);
+        let mut grows = Vec::new();
         for ((provider, kind), routes) in parts {
             let provider = registry.provider(provider);
-            provider.part(kind).subscribe(id.0, routes, provider.expected());
+            if provider.part(kind).subscribe(id.0, routes, provider.expected()) {
+                grows.push((Arc::clone(provider), kind));
+            }
         }
-        let mut change = Change { version: self.next_version(), ..Change::default() };
+        let mut change = Change { version: dispatcher.next_version(), ..Change::default() };
         for key in &keys {
             let count = registry.wanted.entry(*key).or_insert(0);
             *count += 1;
@@ -159,6 +179,10 @@ impl Dispatcher {
             }
         }
         registry.subscribers.insert(id, keys);
+        drop(registry);
+        for (provider, kind) in grows {
+            Self::grow_later(dispatcher, provider, kind);
+        }
         (id, change)
     }
 
@@ -183,21 +207,33 @@ impl Dispatcher {
         change
     }
 
-    /// Tries again to grow the claim of a subscribed queue that has left symbols out. If it grows, the symbols that have
-    /// room are admitted: they are delivered from their next event on.
-    pub fn retry_growth(&self, queue: &Arc<Queue>) -> bool {
+    /// Has the janitor grow the claims of a part's queues, and admit the symbols that have room then: they are delivered
+    /// from their next event on. A thread that publishes never waits for memory.
+    fn grow_later(dispatcher: &Arc<Self>, provider: Arc<ProviderRoutes>, kind: Kind) {
+        let dispatcher = Arc::clone(dispatcher);
+        janitor::run(move || dispatcher.grow(&provider, kind));
+    }
+
+    fn grow(&self, provider: &ProviderRoutes, kind: Kind) {
+        if provider.part(kind).grow() {
+            let registry = lock(&self.registry);
+            provider.part(kind).readmit(provider.expected());
+            self.next_version();
+            drop(registry);
+        }
+    }
+
+    /// Tries again to grow the claim of a subscribed queue that has left symbols out, and admits those that have room.
+    /// Returns whether some had.
+    pub fn retry_growth(&self, queue: &Queue) -> bool {
         let left_out = queue.left_out();
-        if left_out.is_empty() || !queue.retry_growth() {
-            return false;
-        }
-        let parts: BTreeSet<_> = left_out.into_iter().map(|(provider, kind, _)| (provider, kind)).collect();
-        let mut registry = lock(&self.registry);
+        queue.retry_growth();
+        let parts: BTreeSet<_> = left_out.iter().map(|(provider, kind, _)| (*provider, *kind)).collect();
         for (provider, kind) in parts {
-            let provider = registry.provider(provider);
-            provider.part(kind).readmit(queue, provider.expected());
+            let provider = Arc::clone(lock(&self.registry).provider(provider));
+            self.grow(&provider, kind);
         }
-        self.next_version();
-        true
+        queue.left_out().len() < left_out.len()
     }
 
     /// Does as [`Self::retry_growth`], soon, on the janitor's thread.

@@ -34,6 +34,20 @@ pub fn drop_later<T: Send + 'static>(value: T) {
     run(move || drop(value));
 }
 
+/// Keeps the janitor from running later tasks until the returned value is dropped.
+#[cfg(all(test, not(loom)))]
+#[must_use]
+pub fn hold() -> mpsc::Sender<()> {
+    let (held, released) = mpsc::channel();
+    let (started, wait) = mpsc::channel::<()>();
+    run(move || {
+        drop(started);
+        while released.recv() == Ok(()) {}
+    });
+    while wait.recv() == Ok(()) {}
+    held
+}
+
 /// Waits until the tasks that were sent so far have run.
 #[cfg(all(test, not(loom)))]
 pub fn settle() {

@@ -89,7 +89,7 @@ impl Plane {
         let waker = Arc::new(Waker::default());
         let queue = self.dispatcher.queue(options, &keys, Arc::clone(&waker));
         let (queue, reader) = queue.expect("Invariant: the pools have room");
-        self.dispatcher.subscribe(&queue, routes.to_vec());
+        Dispatcher::subscribe(&self.dispatcher, &queue, routes.to_vec());
         self.readers.push((reader, waker));
     }
 

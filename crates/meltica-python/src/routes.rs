@@ -82,7 +82,7 @@ impl Routes {
         queue: &Arc<Queue>,
         routes: Vec<Route>,
     ) -> Arc<Self> {
-        let (id, change) = all.dispatcher.subscribe(queue, routes);
+        let (id, change) = Dispatcher::subscribe(&all.dispatcher, queue, routes);
         all.queues.lock().insert(id, Arc::clone(queue));
         let subscribed = Arc::new(Self { all: Arc::clone(all), queue: Arc::clone(queue), id });
         all.report(py, &change);

@@ -586,7 +586,8 @@ class Instance:
     def left_out(self) -> dict[str, list[tuple[str, str]]]:
         """The symbols for which the queue has no room: by kind, (provider, symbol). Their events are not delivered.
 
-        A route for every symbol claims more room as new symbols appear, until the pools are at their maximum.
+        A route for every symbol claims more room in the background as new symbols appear, until the pools are at their
+        maximum. Their events count as dropped.
         """
     @property
     def refused_room(self) -> str | None:

@@ -323,7 +323,9 @@ class MarketStale(Event):
     @property
     def reason(
         self,
-    ) -> Literal["gap", "crossed", "checksum", "no_snapshot", "overflow", "disconnected", "silent"]:
+    ) -> Literal[
+        "gap", "crossed", "checksum", "no_snapshot", "overflow", "disconnected", "silent", "left_out"
+    ]:
         """str: Why the data is stale.
 
         - `gap`: updates were lost.
@@ -333,4 +335,5 @@ class MarketStale(Event):
         - `overflow`: a number of the venue does not fit the book.
         - `disconnected`: the connection was lost.
         - `silent`: the venue sent nothing for too long.
+        - `left_out`: the instance had no memory for the symbol and missed its earlier events.
         """

@@ -15,8 +15,9 @@
 //!
 //! # Routes for every symbol
 //! Such a route claims the symbols that its provider lists, or [`UNLISTED_SYMBOLS`]. Its claim is doubled once half of
-//! it is used, on a thread that does not publish. A symbol beyond the claim is left out while the pools are at their
-//! limit; [`crate::dispatch::Dispatcher::retry_growth`] admits it once they have room.
+//! it is used, on a thread that does not publish. A symbol beyond the claim is left out, and its events count as
+//! dropped, until the claim has grown. While the pools are at their limit it stays left out;
+//! [`crate::dispatch::Dispatcher::retry_growth`] admits it once they have room.
 
 use super::{ConflationCell, OverflowPolicy, Policies};
 use crate::dispatch::RouteKey;
@@ -69,8 +70,12 @@ impl QueueOptions {
 
     /// Returns the slots of the cells of one symbol of a kind.
     fn symbol(&self, kind: Kind) -> Claim {
-        let kinds = kind.notices().iter().map(|notice| notice.kind()).chain([kind]);
-        kinds.map(|kind| self.cell(kind) * 2).fold(Claim::default(), Claim::add)
+        cells(kind).map(|kind| self.cell(kind) * 2).fold(Claim::default(), Claim::add)
+    }
+
+    /// Returns whether the symbols of a kind have no cells.
+    fn is_free(&self, kind: Kind) -> bool {
+        !cells(kind).any(|kind| has(&self.policies, kind, OverflowPolicy::Conflate))
     }
 
     /// Returns the slots of the event in a cell of a kind: none if the kind is not conflated.
@@ -101,6 +106,11 @@ impl QueueOptions {
 /// Returns whether a market route has the policy. Extensions have a ring of their own.
 pub(super) fn uses(policies: &Policies, routes: &[RouteKey], policy: OverflowPolicy) -> bool {
     routes.iter().any(|key| key.kind != Kind::Extension && has(policies, key.kind, policy))
+}
+
+/// Returns the kinds of the cells of one symbol of a kind, its notices included.
+fn cells(kind: Kind) -> impl Iterator<Item = Kind> {
+    kind.notices().iter().map(|notice| notice.kind()).chain([kind])
 }
 
 fn has(policies: &Policies, kind: Kind, policy: OverflowPolicy) -> bool {
@@ -135,11 +145,19 @@ type CellKey = (ProviderId, Kind, SymbolId);
 struct Credit {
     claimed: usize,
     used: usize,
+    /// Symbols beyond the claim.
+    left_out: usize,
+    /// The least number of symbols that the route will match.
+    expected: usize,
 }
 
 impl Credit {
-    const fn is_half_used(&self) -> bool {
-        self.used * 2 >= self.claimed
+    fn is_half_used(&self) -> bool {
+        self.expected.max(self.used + self.left_out) * 2 >= self.claimed
+    }
+
+    const fn has_room(&self) -> bool {
+        self.used < self.claimed
     }
 }
 
@@ -199,7 +217,7 @@ impl Admission {
                     Kind::Extension => EXTENSION_NAMES,
                     _ => listed(key.provider).unwrap_or(UNLISTED_SYMBOLS).max(1),
                 };
-                let credit = Credit { claimed, used: 0 };
+                let credit = Credit { claimed, used: 0, left_out: 0, expected: 0 };
                 if admission.credits.insert((key.provider, key.kind), credit).is_none() { claimed } else { 0 }
             };
             claim += options.symbol(key.kind) * symbols;
@@ -222,18 +240,16 @@ impl Admission {
         if let Some(cell) = self.cells.get(&key) {
             return Some(Arc::clone(cell));
         }
-        if self.options.symbol(key.1) == Claim::default() {
+        if self.options.is_free(key.1) {
             return Some(Arc::clone(&self.no_cell));
         }
-        let credit = self.credits.get_mut(&(key.0, key.1)).filter(|credit| credit.used < credit.claimed);
-        let Some(credit) = credit else {
-            if !self.is_drained {
-                self.left_out.insert(key);
-            }
+        let credit = self.credits.get_mut(&(key.0, key.1))?;
+        if !credit.has_room() {
+            credit.left_out += usize::from(self.left_out.insert(key));
             return None;
-        };
+        }
         credit.used += 1;
-        self.left_out.remove(&key);
+        credit.left_out -= usize::from(self.left_out.remove(&key));
         Some(self.add(key))
     }
 
@@ -249,6 +265,11 @@ impl Admission {
             Arc::default()
         });
         Arc::clone(cell)
+    }
+
+    /// Expects a route for every symbol to match `symbols` of them.
+    pub fn expect(&mut self, route: (ProviderId, Kind), symbols: usize) {
+        self.credits.entry(route).and_modify(|credit| credit.expected = symbols);
     }
 
     /// Returns whether a route for every symbol has used half of its claim, and its claim may grow.
@@ -290,8 +311,7 @@ impl Admission {
 
     /// Returns whether a symbol that was left out has room now.
     pub fn has_room_for_left_out(&self) -> bool {
-        let has_room = |credit: &Credit| credit.used < credit.claimed;
-        self.left_out.iter().any(|key| self.credits.get(&(key.0, key.1)).is_some_and(has_room))
+        self.credits.values().any(|credit| credit.left_out > 0 && credit.has_room())
     }
 
     /// Releases what a closed and drained queue no longer needs: all but what its reader can hold, if it has one.

@@ -28,7 +28,7 @@ pub(crate) fn options(policies: Policies, size: Size, routes: &[Route]) -> Queue
 
 /// Makes a queue for `routes` and subscribes it.
 pub(crate) fn subscribed(
-    dispatcher: &Dispatcher,
+    dispatcher: &Arc<Dispatcher>,
     policies: Policies,
     size: Size,
     routes: Vec<Route>,
@@ -36,8 +36,7 @@ pub(crate) fn subscribed(
 ) -> (Arc<Queue>, Reader, SubscriptionId) {
     let keys: Vec<_> = routes.iter().map(|route| route.key).collect();
     let options = options(policies, size, &routes);
-    let (queue, reader) =
-        Queue::new(dispatcher.pools(), options, &keys, |_| None, Arc::clone(waker)).unwrap();
-    let (id, _) = dispatcher.subscribe(&queue, routes);
+    let (queue, reader) = dispatcher.queue(options, &keys, Arc::clone(waker)).unwrap();
+    let (id, _) = Dispatcher::subscribe(dispatcher, &queue, routes);
     (queue, reader, id)
 }

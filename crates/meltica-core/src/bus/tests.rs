@@ -2,6 +2,7 @@
 
 mod capacity;
 mod extensions;
+mod growth;
 mod merge;
 mod properties;
 
@@ -107,7 +108,7 @@ struct Subscriber {
 impl Subscriber {
     /// Returns a subscriber of every event of `providers`.
     fn new(
-        dispatcher: &Dispatcher,
+        dispatcher: &Arc<Dispatcher>,
         policies: Policies,
         capacity: usize,
         private_limit: usize,
@@ -129,7 +130,7 @@ impl Subscriber {
         self.read.extend(items.iter().map(read_mark));
     }
 
-    fn read_out(&mut self, dispatcher: &Dispatcher) {
+    fn read_out(&mut self, dispatcher: &Arc<Dispatcher>) {
         while self.reader.has_work() {
             self.read_batch(dispatcher, 7);
         }

@@ -7,132 +7,16 @@
 //! # Cost
 //! A symbol that routes for every symbol match for the first time costs its entry. A change of the subscriptions costs
 //! the entries of the changed routes and a copy of the index, on the thread that makes the change: the entries are
-//! built before the part is locked.
+//! built before the part is locked. No entry waits for memory: a queue without room for a symbol leaves it out until the
+//! janitor has grown its claim, see [`super::Dispatcher`].
 
-use crate::bus::{ConflationCell, Queue, UNLISTED_SYMBOLS, Waker};
+use super::entry::{Entry, Map, Routes, Subscribers};
+use crate::bus::UNLISTED_SYMBOLS;
 use crate::event::Kind;
-use crate::filter::Filter;
 use crate::janitor;
 use crate::names::{ProviderId, SymbolId};
-use crate::pool::DepthClass;
-use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, Swap, lock};
-use std::collections::HashMap;
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, Swap, lock};
 use std::sync::OnceLock;
-
-pub(super) type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
-
-/// Immutable, so plain reference counting is enough under loom too.
-pub(super) type Filters = std::sync::Arc<[Filter]>;
-
-pub(super) struct Target {
-    pub queue: Arc<Queue>,
-    pub waker: Arc<Waker>,
-    pub cell: Arc<ConflationCell>,
-    pub filters: Filters,
-}
-
-/// The targets of one symbol. Without targets, the symbol was routed before.
-pub(super) struct Entry {
-    pub symbol: SymbolId,
-    /// For books: levels per side by class of the targets' queues, 0 for a class without a target.
-    pub depths: [u32; DepthClass::COUNT],
-    pub filtered: bool,
-    pub blocking: bool,
-    pub targets: Vec<Target>,
-    /// The number of dispatched events, which only the holder of the dispatch lock changes. It belongs to the symbol:
-    /// all publishers of a provider and all later entries share it.
-    pub sequence: Arc<AtomicU64>,
-}
-
-/// The conditions of a route.
-#[derive(Clone)]
-pub(super) struct Terms {
-    pub filters: Filters,
-    pub depth: u32,
-}
-
-/// The routes of one subscriber in one part.
-pub(super) struct Routes {
-    pub queue: Arc<Queue>,
-    pub exact: Map<SymbolId, Terms>,
-    pub every: Option<Terms>,
-}
-
-impl Routes {
-    pub fn new(queue: &Arc<Queue>) -> Self {
-        Self { queue: Arc::clone(queue), exact: Map::default(), every: None }
-    }
-
-    /// Adds a route. The last of equal routes applies.
-    pub fn add(&mut self, symbol: Option<SymbolId>, terms: Terms) {
-        match symbol {
-            Some(symbol) => drop(self.exact.insert(symbol, terms)),
-            None => self.every = Some(terms),
-        }
-    }
-
-    /// Returns the terms for a symbol. A route of the symbol takes precedence over one for every symbol.
-    fn terms(&self, symbol: SymbolId) -> Option<&Terms> {
-        self.exact.get(&symbol).or(self.every.as_ref())
-    }
-
-    /// Returns the cell of a symbol, or `None` if the queue leaves it out. A claim that is used up grows here, if the
-    /// janitor has not grown it yet.
-    fn admit(&self, kind: Kind, provider: ProviderId, symbol: SymbolId) -> Option<Arc<ConflationCell>> {
-        let admit = || self.queue.admit(kind, provider, symbol);
-        admit().or_else(|| {
-            if self.queue.wants_growth() {
-                self.queue.grow_claim();
-            }
-            admit()
-        })
-    }
-}
-
-type Subscribers = Vec<(u64, Arc<Routes>)>;
-
-impl Entry {
-    /// Builds the entry of a symbol. `old` is its former entry.
-    fn build(
-        (provider, kind): (ProviderId, Kind),
-        symbol: SymbolId,
-        subscribers: &Subscribers,
-        old: Option<&Self>,
-    ) -> Arc<Self> {
-        let sequence = old.map_or_else(Arc::default, |old| Arc::clone(&old.sequence));
-        let (depths, filtered, blocking) = ([0; DepthClass::COUNT], false, false);
-        let mut entry = Self { symbol, depths, filtered, blocking, targets: Vec::new(), sequence };
-        for (_, routes) in subscribers {
-            let Some(Terms { filters, depth }) = routes.terms(symbol) else { continue };
-            let Some(cell) = routes.admit(kind, provider, symbol) else { continue };
-            let queue = &routes.queue;
-            if kind == Kind::BookSnapshot {
-                let class = queue.class();
-                let deepest = &mut entry.depths[class.index()];
-                *deepest = (*deepest).max((*depth).clamp(1, class.levels() as u32));
-            }
-            entry.filtered |= !filters.is_empty();
-            entry.blocking |= queue.blocks(kind);
-            entry.targets.push(Target {
-                queue: Arc::clone(queue),
-                waker: Arc::clone(queue.waker()),
-                cell,
-                filters: Filters::clone(filters),
-            });
-        }
-        Arc::new(entry)
-    }
-}
-
-impl Entry {
-    /// Returns the next provider sequence. The caller holds the dispatch lock.
-    #[inline]
-    pub fn next_sequence(&self) -> u64 {
-        let next = self.sequence.load(Ordering::Relaxed) + 1;
-        self.sequence.store(next, Ordering::Relaxed);
-        next
-    }
-}
 
 struct Slot {
     symbol: SymbolId,
@@ -169,8 +53,10 @@ impl Index {
     /// Returns the index of `entries`. With a route for every symbol it has room for `listed` symbols.
     fn of(entries: &Map<SymbolId, Arc<Entry>>, listed: usize, subscribers: &Subscribers) -> Self {
         let mut index = Self::new(entries.len(), subscribers);
-        if index.every && index.limit() < listed {
-            index = Self::new(listed, subscribers);
+        // Also for symbols that are seen while the entries are built.
+        let room = listed.max(entries.len() + entries.len() / 2);
+        if index.every && index.limit() < room {
+            index = Self::new(room, subscribers);
         }
         for entry in entries.values() {
             index.add(Arc::clone(entry));
@@ -244,12 +130,14 @@ pub(super) struct Part {
     of: (ProviderId, Kind),
     index: Swap<Index>,
     state: Mutex<State>,
+    /// Whether the janitor is about to grow the claims of the queues.
+    will_grow: AtomicBool,
 }
 
 impl Part {
     fn new(of: (ProviderId, Kind)) -> Self {
         let state = Mutex::new(State { subscribers: Arc::default(), used: 0 });
-        Self { of, index: Swap::new(Arc::new(Index::empty())), state }
+        Self { of, index: Swap::new(Arc::new(Index::empty())), state, will_grow: AtomicBool::new(false) }
     }
 
     pub fn index(&self) -> &Swap<Index> {
@@ -257,11 +145,13 @@ impl Part {
     }
 
     /// Adds the entry of a symbol that the routes for every symbol match. `listed` is the provider's number of symbols.
-    pub fn add_symbol(&self, symbol: SymbolId, listed: usize) {
+    /// Returns whether the caller must have the janitor call [`Self::grow`].
+    #[must_use]
+    pub fn add_symbol(&self, symbol: SymbolId, listed: usize) -> bool {
         let mut state = lock(&self.state);
         let mut index = self.index.load();
         if !index.every || index.find(symbol).is_some() {
-            return;
+            return false;
         }
         let entry = Entry::build(self.of, symbol, &state.subscribers, None);
         if state.used == index.limit() {
@@ -272,11 +162,27 @@ impl Part {
         }
         index.add(entry);
         state.used += 1;
-        let every = state.subscribers.iter().filter(|(_, routes)| routes.every.is_some());
-        for (_, routes) in every.filter(|(_, routes)| routes.queue.wants_growth()) {
-            let queue = Arc::clone(&routes.queue);
-            janitor::run(move || queue.grow_claim());
-        }
+        self.wants_growth(&state.subscribers)
+    }
+
+    /// Returns whether a queue wants room, unless an earlier caller has got that answer.
+    fn wants_growth(&self, subscribers: &Subscribers) -> bool {
+        let mut every = subscribers.iter().filter(|(_, routes)| routes.every.is_some());
+        every.any(|(_, routes)| routes.queue.wants_room()) && !self.will_grow.swap(true, Ordering::AcqRel)
+    }
+
+    /// Grows the claims of the queues with routes for every symbol. Returns whether [`Self::readmit`] must follow.
+    pub fn grow(&self) -> bool {
+        // First: a symbol that is left out from here on makes its publisher call the janitor again.
+        self.will_grow.swap(false, Ordering::AcqRel);
+        let subscribers = Arc::clone(&lock(&self.state).subscribers);
+        let every = subscribers.iter().filter(|(_, routes)| routes.every.is_some());
+        every.fold(false, |has_room, (_, routes)| routes.queue.grow_claim() || has_room)
+    }
+
+    /// Returns the number of symbols with entries.
+    pub fn symbols(&self) -> usize {
+        lock(&self.state).used
     }
 
     /// Makes room for `listed` symbols. One caller at a time.
@@ -284,16 +190,19 @@ impl Part {
         let index = self.index.load();
         if index.every && index.limit() < listed {
             let subscribers = Arc::clone(&lock(&self.state).subscribers);
-            self.replace(&subscribers, listed, None);
+            self.replace(&subscribers, listed, |_| false, None);
         }
     }
 
-    /// Adds a subscriber. One caller at a time, as for every change.
-    pub fn subscribe(&self, id: u64, routes: Routes, listed: usize) {
+    /// Adds a subscriber. One caller at a time, as for every change. Returns as [`Self::add_symbol`] does.
+    #[must_use]
+    pub fn subscribe(&self, id: u64, routes: Routes, listed: usize) -> bool {
         let routes = Arc::new(routes);
         let mut subscribers = Subscribers::clone(&lock(&self.state).subscribers);
         subscribers.push((id, Arc::clone(&routes)));
-        self.replace(&Arc::new(subscribers), listed, Some(&routes));
+        let subscribers = Arc::new(subscribers);
+        self.change(&subscribers, listed, &routes);
+        self.wants_growth(&subscribers)
     }
 
     /// Removes a subscriber.
@@ -301,28 +210,37 @@ impl Part {
         let mut subscribers = Subscribers::clone(&lock(&self.state).subscribers);
         let Some(place) = subscribers.iter().position(|(of, _)| *of == id) else { return };
         let (_, routes) = subscribers.remove(place);
-        self.replace(&Arc::new(subscribers), listed, Some(&routes));
+        self.change(&Arc::new(subscribers), listed, &routes);
     }
 
-    /// Builds the entries of the subscriber with `queue` again, whose claim has grown. One caller at a time.
-    pub fn readmit(&self, queue: &Arc<Queue>, listed: usize) {
+    /// Builds the entries of the symbols again that queues have left out. One caller at a time.
+    pub fn readmit(&self, listed: usize) {
         let subscribers = Arc::clone(&lock(&self.state).subscribers);
-        for (_, routes) in subscribers.iter().filter(|(_, routes)| Arc::ptr_eq(&routes.queue, queue)) {
-            self.replace(&subscribers, listed, Some(routes));
-        }
+        self.replace(&subscribers, listed, |entry| !entry.left_out.is_empty(), None);
     }
 
-    /// Replaces the index by that of `subscribers`. Only the entries of `changed` routes are built.
-    fn replace(&self, subscribers: &Arc<Subscribers>, listed: usize, changed: Option<&Routes>) {
+    /// Replaces the index by that of `subscribers`, who have gained or lost `routes`.
+    fn change(&self, subscribers: &Arc<Subscribers>, listed: usize, routes: &Routes) {
+        let is_changed = |entry: &Entry| routes.terms(entry.symbol).is_some();
+        self.replace(subscribers, listed, is_changed, routes.exact.keys().copied());
+    }
+
+    /// Replaces the index by that of `subscribers`. Only the entries of changed and of `added` symbols are built.
+    fn replace(
+        &self,
+        subscribers: &Arc<Subscribers>,
+        listed: usize,
+        is_changed: impl Fn(&Entry) -> bool,
+        added: impl IntoIterator<Item = SymbolId>,
+    ) {
         let build = |symbol, old| Entry::build(self.of, symbol, subscribers, old);
-        let is_changed = |symbol| changed.is_some_and(|routes| routes.terms(symbol).is_some());
         let old = self.index.load();
         let before: Map<_, _> = old.entries().map(|entry| (entry.symbol, Arc::clone(entry))).collect();
         let mut entries = before.clone();
-        for (symbol, entry) in before.iter().filter(|(symbol, _)| is_changed(**symbol)) {
+        for (symbol, entry) in before.iter().filter(|(_, entry)| is_changed(entry)) {
             entries.insert(*symbol, build(*symbol, Some(entry)));
         }
-        for symbol in changed.into_iter().flat_map(|routes| routes.exact.keys().copied()) {
+        for symbol in added {
             entries.entry(symbol).or_insert_with(|| build(symbol, None));
         }
         let mut index = Index::of(&entries, listed, subscribers);
@@ -330,9 +248,15 @@ impl Part {
         let current = self.index.load();
         // Symbols that were seen for the first time meanwhile. `old` may have gained them as well.
         let late: Vec<_> = current.entries().filter(|entry| !before.contains_key(&entry.symbol)).collect();
-        if !late.is_empty() {
-            entries.extend(late.iter().map(|entry| (entry.symbol, build(entry.symbol, Some(entry)))));
+        for entry in &late {
+            entries.insert(entry.symbol, build(entry.symbol, Some(entry)));
+        }
+        if entries.len() > index.limit() {
             index = Index::of(&entries, listed, subscribers);
+        } else {
+            for entry in &late {
+                index.add(Arc::clone(&entries[&entry.symbol]));
+            }
         }
         *state = State { subscribers: Arc::clone(subscribers), used: entries.len() };
         let replaced = self.index.swap(Arc::new(index));

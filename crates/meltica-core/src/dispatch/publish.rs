@@ -2,7 +2,8 @@
 
 mod notice;
 
-use super::part::{Entry, Index, ProviderRoutes, Target};
+use super::entry::{Entry, Target};
+use super::part::{Index, ProviderRoutes};
 use super::step::{Content, Copies, Step, wake_all};
 use super::{Dispatcher, StopFlag};
 use crate::bus::Waker;
@@ -145,7 +146,8 @@ impl Publisher {
         self.index(kind).routed
     }
 
-    /// Looks up the route of `kind` and `symbol`, or returns `None` if it has no subscriber.
+    /// Looks up the route of `kind` and `symbol`, or returns `None` if it has no subscriber, also none that leaves the
+    /// symbol out.
     #[inline]
     pub fn wanted(&mut self, kind: Kind, symbol: SymbolId) -> Option<Wanted> {
         let index = self.index(kind);
@@ -156,7 +158,7 @@ impl Publisher {
         };
         let entry = self.views[kind as usize].index.entry(place);
         let depth = entry.depths.into_iter().max().unwrap_or_default();
-        (!entry.targets.is_empty()).then_some(Wanted { kind, place, depth })
+        entry.is_wanted().then_some(Wanted { kind, place, depth })
     }
 
     /// Returns the symbols of `kind` that have or had a route, with the number of their events so far.
@@ -169,7 +171,9 @@ impl Publisher {
     /// Adds the entry of a symbol that matches a route for every symbol for the first time.
     #[cold]
     fn add_symbol(&mut self, kind: Kind, symbol: SymbolId) -> Option<u32> {
-        self.routes.part(kind).add_symbol(symbol, self.routes.expected());
+        if self.routes.part(kind).add_symbol(symbol, self.routes.expected()) {
+            Dispatcher::grow_later(&self.dispatcher, Arc::clone(&self.routes), kind);
+        }
         self.refresh(kind, self.views[kind as usize].version);
         self.views[kind as usize].index.find(symbol)
     }
@@ -199,7 +203,10 @@ impl Publisher {
         let depths = self.entry(wanted).depths;
         let mut copies: Copies = [const { None }; DepthClass::COUNT];
         let mut classes = DepthClass::ALL.into_iter().rev().filter(|class| depths[class.index()] > 0);
-        let Some(deepest) = classes.next() else { return Ok(None) };
+        let Some(deepest) = classes.next() else {
+            self.entry(wanted).count_left_out(origin.kind, None);
+            return Ok(None);
+        };
         let Some(mut book) = self.dispatcher.pools.books(deepest).borrow() else {
             return Err(self.exhausted(wanted, origin.kind));
         };
@@ -267,6 +274,10 @@ impl Publisher {
         origin: Origin,
         content: Content<'_>,
     ) -> Result<Option<u64>, NotDispatched> {
+        if !self.entry(wanted).is_whole {
+            let payload = if let Content::Payload(payload) = &content { Some(&**payload) } else { None };
+            self.report_left_out(wanted, origin, payload)?;
+        }
         let view = &self.views[wanted.kind as usize];
         let entry = view.index.entry(wanted.place);
         let mut readers = entry.targets.len();

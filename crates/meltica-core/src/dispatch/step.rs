@@ -1,6 +1,6 @@
 //! The dispatch step: an event is numbered and pushed to the queues of its entry.
 
-use super::part::{Entry, Target};
+use super::entry::{Entry, Target};
 use super::publish::NotDispatched;
 use super::{Dispatcher, StopFlag};
 use crate::bus::{Place, Waker};

@@ -117,7 +117,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         2 => proptest::collection::vec(declared(), 0..5).prop_map(Step::Subscribe),
         1 => any::<Index>().prop_map(Step::Unsubscribe),
-        1 => (0..PROVIDERS.len(), 0usize..200).prop_map(|(provider, symbols)| Step::List(provider, symbols)),
+        1 => (0..PROVIDERS.len(), SYMBOLS.len()..200).prop_map(|(provider, symbols)| Step::List(provider, symbols)),
         9 => sent().prop_map(Step::Send),
     ];
     proptest::collection::vec(step, 1..120)
@@ -229,7 +229,7 @@ impl Plane {
         let keys: Vec<_> = declared.iter().map(|route| route.key).collect();
         let options = fixtures::options([OverflowPolicy::DropOldest; Kind::COUNT], Size::of(4), &declared);
         let (queue, reader) = self.dispatcher.queue(options, &keys, Arc::default()).unwrap();
-        let (id, change) = self.dispatcher.subscribe(&queue, declared);
+        let (id, change) = Dispatcher::subscribe(&self.dispatcher, &queue, declared);
         self.subscribers.push(Subscriber { id, routes, reader });
         change
     }
@@ -307,7 +307,7 @@ impl Plane {
 proptest! {
     #[test]
     fn prop_the_table_is_a_filter(steps in steps()) {
-        let pools = Pools::new(1 << 24);
+        let pools = Pools::new(1 << 28);
         let mut plane = Plane::new(&pools);
         for step in steps {
             match step {

@@ -374,11 +374,13 @@ pub enum StaleReason {
     Disconnected,
     /// The venue sent nothing for too long.
     Silent,
+    /// A queue had no room for the symbol and missed earlier events, which no later one replaces.
+    LeftOut,
 }
 
 impl StaleReason {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Gap,
         Self::Crossed,
         Self::Checksum,
@@ -386,11 +388,12 @@ impl StaleReason {
         Self::Overflow,
         Self::Disconnected,
         Self::Silent,
+        Self::LeftOut,
     ];
 
     /// Returns whether the reason concerns every kind of market data about the symbol, not only its book.
     pub const fn is_of_feed(self) -> bool {
-        matches!(self, Self::Disconnected | Self::Silent)
+        matches!(self, Self::Disconnected | Self::Silent | Self::LeftOut)
     }
 
     /// Returns the name of the reason.
@@ -403,6 +406,7 @@ impl StaleReason {
             Self::Overflow => "overflow",
             Self::Disconnected => "disconnected",
             Self::Silent => "silent",
+            Self::LeftOut => "left_out",
         }
     }
 }

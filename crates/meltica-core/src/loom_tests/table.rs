@@ -12,12 +12,12 @@ fn every(kind: Kind) -> Route {
 }
 
 /// Makes a queue with a route for every symbol. The provider lists one, so that the claim is small.
-fn wildcard(dispatcher: &Dispatcher, kind: Kind) -> (Arc<Queue>, Reader) {
+fn wildcard(dispatcher: &Arc<Dispatcher>, kind: Kind) -> (Arc<Queue>, Reader) {
     dispatcher.list_symbols(provider(), 1);
     let routes = vec![every(kind)];
     let options = options(DEFAULT_POLICIES, Size::of(4), &routes);
     let (queue, reader) = dispatcher.queue(options, &[routes[0].key], Arc::default()).unwrap();
-    dispatcher.subscribe(&queue, routes);
+    Dispatcher::subscribe(dispatcher, &queue, routes);
     (queue, reader)
 }
 

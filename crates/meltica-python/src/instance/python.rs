@@ -228,7 +228,8 @@ impl PyInstance {
 
     /// The symbols for which the queue has no room: by kind, (provider, symbol). Their events are not delivered.
     ///
-    /// A route for every symbol claims more room as new symbols appear, until the pools are at their maximum.
+    /// A route for every symbol claims more room in the background as new symbols appear, until the pools are at their
+    /// maximum. Their events count as dropped.
     #[getter]
     fn left_out(&self) -> BTreeMap<&'static str, Vec<(&'static str, &'static str)>> {
         self.shared.routes.lock().as_ref().map(|routes| routes.left_out()).unwrap_or_default()

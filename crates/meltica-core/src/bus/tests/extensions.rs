@@ -44,7 +44,7 @@ struct Listener {
 }
 
 impl Listener {
-    fn new(dispatcher: &Dispatcher, name: ProviderId, policy: OverflowPolicy, capacity: usize) -> Self {
+    fn new(dispatcher: &Arc<Dispatcher>, name: ProviderId, policy: OverflowPolicy, capacity: usize) -> Self {
         let mut policies = DEFAULT_POLICIES;
         policies[Kind::Extension as usize] = policy;
         let key = |kind| RouteKey { provider: name, kind, symbol: None };
@@ -55,7 +55,7 @@ impl Listener {
         Self { queue, reader, hand: Vec::new(), read: Vec::new() }
     }
 
-    fn read(&mut self, dispatcher: &Dispatcher, max: usize) {
+    fn read(&mut self, dispatcher: &Arc<Dispatcher>, max: usize) {
         self.hand.clear();
         self.reader.read(dispatcher.watermark(), max, &mut self.hand);
         self.read.extend(self.hand.iter().map(|item| (item.header().seq, item.header().kind)));

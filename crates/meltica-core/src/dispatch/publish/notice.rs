@@ -3,15 +3,15 @@
 //! A notice has no routes of its own. It goes to the queues of the market data that it concerns, and a queue that
 //! receives a symbol has paid for the cells of its notices, so none of these queues misses the notice.
 
-use super::super::part::{Entry, Target};
+use super::super::entry::{Entry, Target};
 use super::super::step::Step;
-use super::{NotDispatched, Origin, Publisher, wake_parked};
+use super::{NotDispatched, Origin, Publisher, Wanted, wake_parked};
 use crate::bus::Queue;
 use crate::clock;
-use crate::event::{Kind, Notice, Payload};
+use crate::event::{Kind, Notice, Payload, StaleReason};
 use crate::names::SymbolId;
 use crate::pool::DepthClass;
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicBool, Ordering};
 
 impl Publisher {
     /// Publishes a notice to every queue that receives its symbol's market data, of any kind that the notice concerns.
@@ -19,13 +19,44 @@ impl Publisher {
     ///
     /// # Errors
     /// As [`Self::publish`].
-    pub fn publish_notice(
+    pub fn publish_notice(&mut self, origin: Origin, payload: Payload) -> Result<Option<u64>, NotDispatched> {
+        let Some(notice) = Notice::of(&payload) else { return Ok(None) };
+        let queues = self.concerned_queues(notice, origin.symbol);
+        self.send_notice(notice, queues, origin, payload)
+    }
+
+    /// Counts an event at the queues that leave its symbol out. To queues that have left it out before, a notice reports
+    /// that they have missed events.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn report_left_out(
         &mut self,
+        wanted: Wanted,
+        origin: Origin,
+        payload: Option<&Payload>,
+    ) -> Result<(), NotDispatched> {
+        let entry = self.entry(wanted);
+        if !entry.late.is_empty() && !entry.is_reported.swap(true, Ordering::AcqRel) {
+            let (queues, reason) = (entry.late.clone(), Payload::MarketStale(StaleReason::LeftOut));
+            let sent = self.send_notice(Notice::StaleFeed, queues, origin, reason);
+            if sent.is_err() {
+                self.entry(wanted).is_reported.store(false, Ordering::Release);
+            }
+            sent?;
+        }
+        self.entry(wanted).count_left_out(origin.kind, payload);
+        Ok(())
+    }
+
+    /// Publishes a notice to the queues, which receive its symbol.
+    fn send_notice(
+        &mut self,
+        notice: Notice,
+        queues: Vec<Arc<Queue>>,
         origin: Origin,
         mut payload: Payload,
     ) -> Result<Option<u64>, NotDispatched> {
-        let Some(notice) = Notice::of(&payload) else { return Ok(None) };
-        let entry = self.notice_entry(notice, origin.symbol);
+        let entry = self.notice_entry(notice, origin.symbol, queues);
         let readers = entry.targets.len();
         if readers == 0 {
             return Ok(None);
@@ -46,9 +77,8 @@ impl Publisher {
         Ok(Some(seq))
     }
 
-    /// Builds the entry of a notice from the entries of the market data that it concerns.
-    fn notice_entry(&mut self, notice: Notice, symbol: SymbolId) -> Entry {
-        let kind = notice.kind();
+    /// Returns the queues of the market data that a notice concerns.
+    fn concerned_queues(&mut self, notice: Notice, symbol: SymbolId) -> Vec<Arc<Queue>> {
         let mut queues = Vec::new();
         for of in notice.concerns() {
             let Some(entry) = self.concerned(notice, *of, symbol) else { continue };
@@ -56,6 +86,12 @@ impl Publisher {
         }
         queues.sort_unstable_by_key(Arc::as_ptr);
         queues.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        queues
+    }
+
+    /// Builds the entry of a notice to `queues`.
+    fn notice_entry(&self, notice: Notice, symbol: SymbolId, queues: Vec<Arc<Queue>>) -> Entry {
+        let kind = notice.kind();
         let target = |queue: Arc<Queue>| Target {
             waker: Arc::clone(queue.waker()),
             cell: queue.notice_cell(notice, self.provider, symbol),
@@ -69,6 +105,10 @@ impl Publisher {
             filtered: false,
             blocking: targets.iter().any(|target| target.queue.blocks(kind)),
             targets,
+            left_out: Vec::new(),
+            late: Vec::new(),
+            is_reported: AtomicBool::new(false),
+            is_whole: true,
             sequence: self.routes.notice_sequence(kind, symbol),
         }
     }

@@ -91,7 +91,7 @@ impl World {
         let keys: Vec<_> = routes.iter().map(|route| route.key).collect();
         let options = fixtures::options(policies, Size::of(capacity), &routes);
         let (queue, reader) = self.dispatcher.queue(options, &keys, Arc::default()).ok()?;
-        let (id, _) = self.dispatcher.subscribe(&queue, routes);
+        let (id, _) = Dispatcher::subscribe(&self.dispatcher, &queue, routes);
         Some(Instance { queue, reader, id, view: View::default() })
     }
 
