@@ -215,27 +215,13 @@ fn ccxt_symbols_are_converted() {
 
 #[test]
 fn route_types_are_upper_case_parts_with_digits() {
-    for (text, good) in [
-        ("TRADE", true),
-        ("ORDERBOOK.SNAPSHOT", true),
-        ("KLINE.1M", true),
-        ("L2", true),
-        ("", false),
-        (".", false),
-        ("TRADE.", false),
-        (".TRADE", false),
-        ("A..B", false),
-        ("trade", false),
-        ("Trade", false),
-        (" TRADE", false),
-        ("TRADE ", false),
-        ("TRADE-X", false),
-        ("TRADE_X", false),
-        ("TRADE/X", false),
-        ("TRADÉ", false),
-        ("KLINE.\u{661}", false),
-    ] {
-        assert_eq!(validate_route_type(text).is_ok(), good, "{text:?}");
+    for text in ["TRADE", "ORDERBOOK.SNAPSHOT", "KLINE.1M", "L2"] {
+        assert!(validate_route_type(text).is_ok(), "{text:?}");
+    }
+    let refused =
+        ["", ".", "TRADE.", ".TRADE", "A..B", "trade", "Trade", " TRADE", "TRADE ", "TRADE-X", "TRADE_X"];
+    for text in refused.into_iter().chain(["TRADE/X", "TRADÉ", "KLINE.\u{661}"]) {
+        assert!(validate_route_type(text).is_err(), "{text:?}");
     }
 }
 
