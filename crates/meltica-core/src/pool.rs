@@ -10,8 +10,9 @@
 //! exchange fails if the head was popped and pushed back in between.
 //!
 //! # Growth and end
-//! The pool grows by whole chunks, off the hot path, and never shrinks: the address of a slot is valid while any handle
-//! to it exists. A dropped pool closes its free list. Slots still in use are counted down as they return, and the last
+//! The pool grows by whole chunks, off the hot path, and never frees a chunk: the address of a slot is valid while any
+//! handle to it exists. Free slots can be parked: they leave the free list and give up what their values own, until
+//! the pool grows again. A dropped pool closes its free list. Slots still in use are counted down as they return, and the last
 //! one frees the memory.
 
 mod handle;
@@ -56,7 +57,8 @@ impl<T: Recycle + Send + Sync> Pool<T> {
             chunks: (0..MAX_CHUNKS).map(|_| AtomicPtr::new(std::ptr::null_mut())).collect(),
             chunk_bits,
             capacity: AtomicU32::new(0),
-            growing: Mutex::new(()),
+            parked: Mutex::new(Vec::new()),
+            parked_count: AtomicU32::new(0),
             orphans: AtomicI64::new(0),
             exhausted: AtomicU64::new(0),
         };
@@ -70,14 +72,23 @@ impl<T: Recycle + Send + Sync> Pool<T> {
         unsafe { self.inner.as_ref() }
     }
 
-    /// Grows by whole chunks to at least `slots` slots. Returns the new capacity, which is lower than `slots` only if
-    /// the table of chunks is full.
+    /// Grows to at least `slots` slots: by parked slots, then by whole chunks. Returns the new capacity, which is lower
+    /// than `slots` only if the table of chunks is full.
     pub fn grow_to(&self, slots: usize) -> usize {
         let inner = self.inner();
-        let _one_at_a_time = lock(&inner.growing);
+        let mut parked = lock(&inner.parked);
         let per_chunk = 1usize << inner.chunk_bits;
         let mut capacity = inner.capacity.load(Ordering::Relaxed) as usize;
-        while capacity < slots && capacity / per_chunk < MAX_CHUNKS {
+        while capacity - parked.len() < slots
+            && let Some(index) = parked.pop()
+        {
+            let slot = inner.slot(index);
+            // SAFETY: a parked slot has no other holder.
+            unsafe { slot.as_ref().value.with_mut(|value| *value = (self.make)()) };
+            inner.parked_count.store(parked.len() as u32, Ordering::Release);
+            inner.push(index, slot);
+        }
+        while capacity - parked.len() < slots && capacity / per_chunk < MAX_CHUNKS {
             let base = capacity as u32;
             let chunk: Box<[Slot<T>]> = (0..per_chunk as u32)
                 .map(|i| Slot {
@@ -96,7 +107,25 @@ impl<T: Recycle + Send + Sync> Pool<T> {
             inner.capacity.store(capacity as u32, Ordering::Release);
             inner.push(base, last);
         }
-        capacity
+        capacity - parked.len()
+    }
+
+    /// Parks free slots until no more than `slots()` remain. `empty` returns the values of parked slots. `slots` is
+    /// called while the pool can neither grow nor shrink.
+    pub fn shrink_to(&self, slots: impl FnOnce() -> usize, empty: impl Fn() -> T) {
+        let inner = self.inner();
+        let mut parked = lock(&inner.parked);
+        let slots = slots();
+        let capacity = inner.capacity.load(Ordering::Relaxed) as usize;
+        while capacity - parked.len() > slots
+            && let Some(slot) = inner.pop()
+        {
+            // SAFETY: the slot was popped, so this is its only holder.
+            unsafe { slot.as_ref().value.with_mut(|value| *value = empty()) };
+            // SAFETY: as above.
+            parked.push(unsafe { slot.as_ref() }.index);
+            inner.parked_count.store(parked.len() as u32, Ordering::Release);
+        }
     }
 
     /// Borrows a slot. Returns `None`, and counts the failure, if every slot is in use.
@@ -131,9 +160,15 @@ impl<T: Recycle + Send + Sync> Pool<T> {
         }
     }
 
-    /// Returns the number of slots, free and in use.
+    /// Returns the number of slots, free and in use, without the parked ones.
     pub fn capacity(&self) -> usize {
-        self.inner().capacity.load(Ordering::Acquire) as usize
+        let (inner, parked) = (self.inner(), self.parked());
+        (inner.capacity.load(Ordering::Acquire) as usize).saturating_sub(parked)
+    }
+
+    /// Returns the number of parked slots.
+    pub fn parked(&self) -> usize {
+        self.inner().parked_count.load(Ordering::Acquire) as usize
     }
 
     /// Returns the number of free slots: exact while the pool is idle, otherwise an estimate.
@@ -159,6 +194,12 @@ impl<T: Recycle + Send + Sync> Pool<T> {
 impl<T: Recycle> Drop for Pool<T> {
     fn drop(&mut self) {
         let inner = self.inner.as_ptr();
+        // SAFETY: the memory is freed only after every slot has returned, below or by the last slot's return.
+        let open = unsafe { &*inner };
+        let parked = std::mem::take(&mut *lock(&open.parked));
+        for index in parked {
+            open.push(index, open.slot(index));
+        }
         // SAFETY: the memory is freed only after every slot has returned, below or by the last slot's return.
         let in_use = unsafe {
             let head = (*inner).head.swap(pack(0, CLOSED), Ordering::AcqRel);

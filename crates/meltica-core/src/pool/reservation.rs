@@ -238,6 +238,7 @@ impl Pools {
         // Growth can take long: other threads can read the reserved bytes meanwhile.
         drop(reserved);
         let reservation = Reservation { pools: Arc::clone(pools), claim };
+        pools.make_room(after.total());
         if pools.grow_to(after.total()) { Ok(reservation) } else { Err(refused) }
     }
 
@@ -250,6 +251,22 @@ impl Pools {
         // If a table of chunks is full, the publisher competes for the slots that exist: a failure to borrow is counted.
         let _ = pools.grow_to(total);
         InFlight(Arc::clone(pools))
+    }
+
+    /// Parks book slots that are not reserved, if the pools would exceed their limit by growing to `total`. Classes that
+    /// were used before would hold their memory otherwise, each up to the limit.
+    fn make_room(&self, total: Claim) {
+        let mut grown = self.capacity();
+        grown.events = grown.events.max(total.events);
+        for (grown, total) in grown.books.iter_mut().zip(total.books) {
+            *grown = (*grown).max(total);
+        }
+        if grown.bytes() > self.max_bytes {
+            for class in DepthClass::ALL {
+                let reserved = || self.reserved().books[class.index()];
+                self.books(class).shrink_to(reserved, Book::default);
+            }
+        }
     }
 
     /// Grows each pool to its part of `total`. Returns false if a table of chunks is full.
@@ -271,10 +288,16 @@ impl Pools {
         self.reserved().bytes()
     }
 
-    /// Returns the bytes of all slots, which is at least what was reserved at once.
-    pub fn capacity_bytes(&self) -> usize {
+    fn capacity(&self) -> Claim {
         let books = DepthClass::ALL.map(|class| self.books(class).capacity());
-        Claim { events: self.events.capacity(), books, extension_bytes: 0 }.bytes()
+        Claim { events: self.events.capacity(), books, extension_bytes: 0 }
+    }
+
+    /// Returns the bytes of all slots. Slots of events remain once they were reserved, those of books only while the
+    /// limit has room for them.
+    pub fn capacity_bytes(&self) -> usize {
+        let parked: usize = DepthClass::ALL.into_iter().map(|class| self.books(class).parked()).sum();
+        self.capacity().bytes() + parked * size_of::<Slot<Book>>()
     }
 }
 
@@ -316,5 +339,48 @@ pub(crate) struct InFlight(Arc<Pools>);
 impl Drop for InFlight {
     fn drop(&mut self) {
         lock(&self.0.reserved).publishers -= 1;
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 64 << 20;
+    /// Pools grow by whole chunks.
+    const CHUNKS: usize = 6 << 20;
+
+    fn books(class: DepthClass, bytes: usize) -> Claim {
+        Claim::new(0, class, bytes / class.slot_bytes())
+    }
+
+    #[test]
+    fn classes_used_one_after_another_share_the_limit() {
+        let pools = Pools::new(LIMIT);
+        for class in DepthClass::ALL.into_iter().chain(DepthClass::ALL) {
+            let claim = books(class, LIMIT);
+            let reservation = Pools::reserve(&pools, claim).expect("the limit is free");
+            assert!(pools.books(class).free() >= claim.books[class.index()]);
+            let parked: usize = DepthClass::ALL.into_iter().map(|class| pools.books(class).parked()).sum();
+            let most = LIMIT + CHUNKS + parked * size_of::<Slot<Book>>();
+            assert!(pools.capacity_bytes() <= most, "{class:?}: {} bytes", pools.capacity_bytes());
+            let book = pools.books(class).borrow().expect("a free slot");
+            assert_eq!(book.bids.capacity(), class.levels(), "a slot of a class has its levels");
+            drop((book, reservation));
+        }
+    }
+
+    #[test]
+    fn slots_in_use_and_reserved_slots_are_not_parked() {
+        let pools = Pools::new(LIMIT);
+        let [small, large] = [DepthClass::of(8), DepthClass::of(1024)];
+        let kept = Pools::reserve(&pools, books(small, LIMIT / 2)).expect("the limit is free");
+        let released = Pools::reserve(&pools, books(small, LIMIT / 2)).expect("the limit is free");
+        let held: Vec<_> = std::iter::from_fn(|| pools.books(small).borrow()).collect();
+        drop(released);
+        let _large = Pools::reserve(&pools, books(large, LIMIT / 2)).expect("half of the limit is free");
+        assert_eq!((pools.books(small).parked(), pools.books(small).free()), (0, 0));
+        drop(held);
+        assert!(pools.books(small).free() >= kept.claim().books[small.index()]);
     }
 }

@@ -50,7 +50,10 @@ pub(super) struct Inner<T> {
     pub(super) chunks: Box<[AtomicPtr<Slot<T>>]>,
     pub(super) chunk_bits: u32,
     pub(super) capacity: AtomicU32,
-    pub(super) growing: Mutex<()>,
+    /// Slots that are neither in use nor in the free list. Locked while the pool grows or shrinks.
+    pub(super) parked: Mutex<Vec<u32>>,
+    /// The length of `parked`, for readers that do not wait.
+    pub(super) parked_count: AtomicU32,
     /// Slots in use when the pool was dropped, less those returned since.
     pub(super) orphans: AtomicI64,
     /// Failed borrows.
