@@ -302,7 +302,7 @@ impl Filter {
                 (Operand::Flag(flag), FieldType::Flag) => flags.push(flag),
                 (Operand::Text(text), FieldType::Text) => texts.push(text),
                 (Operand::Text(text), FieldType::Names(names)) if is_name(&text, op, names) => {
-                    texts.push(text)
+                    texts.push(text);
                 }
                 (Operand::Text(text), FieldType::Number) => match Decimal::parse(text.as_bytes()) {
                     Ok(number) => numbers.push(number),
