@@ -92,7 +92,9 @@ def test_the_same_seed_gives_the_same_events() -> None:
 def test_an_account_trades() -> None:
     markets = Markets(a={"maker_fee": 0, "taker_fee": "0.002", "symbols": ["BTC/USDT"]})
     market = markets.adapters["a"].market
-    assert markets.adapters["a"].account.fee_rates("BTC-USDT") == (0, Decimal("0.002"))
+    account = markets.adapters["a"].account
+    assert account is not None
+    assert account.fee_rates("BTC-USDT") == (0, Decimal("0.002"))
     market.advance(market.now + 10_000_000_000)
     before = market.balances()
     assert before["BTC"].total == 1000

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from meltica._core import BookSnapshot, Trade
+from meltica._core import BookSnapshot, InstrumentUpdate, Trade
 from meltica.adapters import VenueMessage
 from meltica.adapters.fake.settings import FakeSettings
 from meltica.errors import (
@@ -86,7 +86,7 @@ async def test_a_reconnect_marks_books_stale_and_refreshes_instruments() -> None
         await fake.market.close(1012)
         await until(lambda: rig.since(mark, "InstrumentUpdate"), "the instrument that is no longer listed")
         [update] = rig.since(mark, "InstrumentUpdate")
-        assert update.instrument["halted"] is True
+        assert cast(InstrumentUpdate, update).instrument["halted"] is True
 
 
 async def test_a_route_of_all_symbols_includes_new_listings(caplog: pytest.LogCaptureFixture) -> None:
