@@ -24,6 +24,7 @@ fn explore(model: impl Fn() + Send + Sync + 'static) {
 fn explore_within(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 3_000;
     builder.check(model);
 }
 
