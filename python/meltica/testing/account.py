@@ -192,7 +192,9 @@ class AccountContract:
                     symbol, sent.client_order_id, quantity=sent.quantity / 2, last_check=fail
                 )
                 self._refuses(rig, change, "too_late")
-            assert checks == ["fails", "passes", "fails"][: 2 + account.capabilities.amend]
+            # An account may repeat a check that passes before each part of its request.
+            results = [result for result, _ in itertools.groupby(checks)]
+            assert results == ["fails", "passes", "fails"][: 2 + account.capabilities.amend]
             [resting] = rig.do(account.open_orders())
             assert (resting.client_order_id, resting.quantity) == (sent.client_order_id, sent.quantity)
 
