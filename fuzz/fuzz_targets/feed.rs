@@ -37,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
     let keys: Vec<_> = routes.iter().map(|route| route.key).collect();
     let (queue, mut reader) =
         dispatcher.queue(options, &keys, Arc::default()).expect("the pools hold one queue");
-    dispatcher.subscribe(&queue, routes);
+    Dispatcher::subscribe(&dispatcher, &queue, routes);
     let mut feed = Feed::new(Publisher::new(&dispatcher, provider), Some(Arc::clone(&CODEC)));
     let mut last = 0;
     let mut run = |feed: &mut Feed, frame: &[u8]| {
