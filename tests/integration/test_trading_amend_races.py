@@ -15,7 +15,7 @@ from meltica.model.fills import START
 from meltica.model.trader import Order
 from meltica.persistence.lock import GatewayLock
 from meltica.trading import clock
-from tests.support.lossy_account import Fate, LossyAccount
+from tests.support.lossy_account import Fate
 from tests.support.risk import BTC
 from tests.support.trading_world import PATIENCE, TradingWorld
 
@@ -25,12 +25,8 @@ FATES = [Fate.ANSWER_LOST, Fate.LATE, Fate.NEVER_ARRIVES]
 
 @pytest.fixture(name="world")
 def _world(database_url: str, lock: GatewayLock) -> Generator[TradingWorld]:
-    world = TradingWorld(database_url, lock)
-    world.lossy = LossyAccount(world.account)
-    world.desk.connect("p", Mode.LIVE, world.lossy)
-    world.start()
-    yield world
-    world.close()
+    with TradingWorld(database_url, lock).on_lossy_account() as world:
+        yield world
 
 
 class Race:

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from meltica.errors import OrderRefused
-from meltica.model.enums import Mode, OrderState, Side
+from meltica.model.enums import OrderState, Side
 from meltica.model.trader import Order
 from meltica.persistence.lock import GatewayLock
 from meltica.trading import clock
 from meltica.trading.risk.limits import GlobalRiskLimits
 from meltica.trading.risk.scopes import GLOBAL, Scope
-from tests.support.lossy_account import Fate, LossyAccount
+from tests.support.lossy_account import Fate
 from tests.support.risk import BTC
 from tests.support.trading_world import PATIENCE, TradingWorld
 
@@ -22,13 +22,10 @@ from tests.support.trading_world import PATIENCE, TradingWorld
 def _world(database_url: str, lock: GatewayLock) -> Generator[TradingWorld]:
     world = TradingWorld(database_url, lock)
     world.risk.registry.set_limits(GLOBAL, limits())
-    world.lossy = LossyAccount(world.account)
-    world.desk.connect("p", Mode.LIVE, world.lossy)
-    world.start()
-    world.buy("2", "100.01")
-    world.wait_for("filled")
-    yield world
-    world.close()
+    with world.on_lossy_account():
+        world.buy("2", "100.01")
+        world.wait_for("filled")
+        yield world
 
 
 def limits(**changes: object) -> GlobalRiskLimits:
@@ -55,6 +52,12 @@ def close(world: TradingWorld) -> Order | None:
     """Closes the position on the instance's host."""
     order: Order | None = world.call(lambda: world.trader.close(BTC))
     return order
+
+
+def open_orders(world: TradingWorld) -> list[str]:
+    """Returns the client order ids of the orders that have not ended."""
+    with world.desk.lock.reading:
+        return [each.record.client_order_id for each in world.desk.open_machines()]
 
 
 def quantity(world: TradingWorld) -> Decimal:
@@ -148,7 +151,7 @@ def test_a_stop_ends_it_and_only_cancels(world: TradingWorld) -> None:
     world.lossy.fates["cancel"].append(Fate.LATE)
     assert close(world) is None
     world.trader.detach()
-    until(lambda: not world.desk.open_machines())
+    until(lambda: not open_orders(world))
     assert (world.positions.quantity(resting_key(world)), bool(world.desk.closings)) == (2, False)
 
 

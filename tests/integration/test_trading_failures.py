@@ -17,7 +17,6 @@ from meltica.trading import clock
 from meltica.trading.faults import FaultKind
 from meltica.trading.operator import Act
 from meltica.trading.risk.scopes import GLOBAL
-from tests.support.lossy_account import LossyAccount
 from tests.support.risk import BTC
 from tests.support.trading_world import PATIENCE, TradingWorld
 
@@ -39,11 +38,8 @@ class World(TradingWorld):
 def _world(database_url: str, lock: GatewayLock) -> Generator[World]:
     world = World(database_url, lock)
     world.trading.on_failure = world.fail
-    world.lossy = LossyAccount(world.account)
-    world.desk.connect("p", Mode.LIVE, world.lossy)
-    world.start()
-    yield world
-    world.close()
+    with world.on_lossy_account():
+        yield world
 
 
 def until(condition: Callable[[], object], what: str) -> None:

@@ -10,7 +10,7 @@ from meltica.model.enums import Mode, Side
 from meltica.persistence.lock import GatewayLock
 from meltica.trading import clock
 from meltica.trading.faults import FaultKind, TradingFault
-from tests.support.lossy_account import Fate, LossyAccount
+from tests.support.lossy_account import Fate
 from tests.support.trading_world import TradingWorld
 
 BTC = "BTC-USDT"
@@ -18,12 +18,8 @@ BTC = "BTC-USDT"
 
 @pytest.fixture(name="world")
 def _world(database_url: str, lock: GatewayLock) -> Generator[TradingWorld]:
-    world = TradingWorld(database_url, lock)
-    world.lossy = LossyAccount(world.account)
-    world.desk.connect("p", Mode.LIVE, world.lossy)
-    world.start()
-    yield world
-    world.close()
+    with TradingWorld(database_url, lock).on_lossy_account() as world:
+        yield world
 
 
 def wait_for_faults(world: TradingWorld, *kinds: FaultKind) -> list[TradingFault]:

@@ -6,23 +6,18 @@ from typing import Any
 import psycopg
 import pytest
 
-from meltica.model.enums import Mode, OrderState
+from meltica.model.enums import OrderState
 from meltica.model.trader import Order
 from meltica.persistence.lock import GatewayLock
 from meltica.trading import clock
 from meltica.trading.state_machine import MAX_AGE
-from tests.support.lossy_account import LossyAccount
 from tests.support.trading_world import TradingWorld
 
 
 @pytest.fixture(name="world")
 def _world(database_url: str, lock: GatewayLock) -> Generator[TradingWorld]:
-    world = TradingWorld(database_url, lock)
-    world.lossy = LossyAccount(world.account)
-    world.desk.connect("p", Mode.LIVE, world.lossy)
-    world.start()
-    yield world
-    world.close()
+    with TradingWorld(database_url, lock).on_lossy_account() as world:
+        yield world
 
 
 def admit(world: TradingWorld, *, on: bool) -> None:

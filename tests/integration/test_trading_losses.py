@@ -6,23 +6,19 @@ from typing import Any
 import psycopg
 import pytest
 
-from meltica.model.enums import Mode, OrderState, Side
+from meltica.model.enums import OrderState, Side
 from meltica.persistence.lock import GatewayLock
 from meltica.trading.state_machine import OrderMachine
-from tests.support.lossy_account import Fate, LossyAccount
+from tests.support.lossy_account import Fate
 from tests.support.trading_world import TradingWorld
 
 
 @pytest.fixture(name="world")
 def _world(database_url: str, lock: GatewayLock) -> Generator[TradingWorld]:
-    world = TradingWorld(database_url, lock)
-    world.lossy = LossyAccount(world.account)
-    world.desk.connect("p", Mode.LIVE, world.lossy)
-    world.start()
-    yield world
-    ids = world.lossy.requests["submit"]
-    assert len(ids) == len(set(ids)), "an order was sent twice"
-    world.close()
+    with TradingWorld(database_url, lock).on_lossy_account() as world:
+        yield world
+        ids = world.lossy.requests["submit"]
+        assert len(ids) == len(set(ids)), "an order was sent twice"
 
 
 def machine(world: TradingWorld, order: Any) -> OrderMachine:

@@ -16,7 +16,7 @@ from meltica.trading import clock, service
 from meltica.trading.operator import Act
 from meltica.trading.order import PositionKey
 from meltica.trading.risk.scopes import GLOBAL, InstanceState, Scope
-from tests.support.lossy_account import Fate, LossyAccount
+from tests.support.lossy_account import Fate
 from tests.support.risk import BTC
 from tests.support.trading_world import PATIENCE, TradingWorld
 
@@ -27,12 +27,8 @@ ACTIONS = "select action, subject, acted_by, reason from operator_actions order 
 
 @pytest.fixture(name="world")
 def _world(database_url: str, lock: GatewayLock) -> Generator[TradingWorld]:
-    world = TradingWorld(database_url, lock)
-    world.lossy = LossyAccount(world.account)
-    world.desk.connect("p", Mode.LIVE, world.lossy)
-    world.start()
-    yield world
-    world.close()
+    with TradingWorld(database_url, lock).on_lossy_account() as world:
+        yield world
 
 
 @pytest.mark.parametrize("scope", [GLOBAL, Scope.provider("p"), INSTANCE])

@@ -1,7 +1,8 @@
 """What happens to orders while a gateway is away: at a restart, at a reconnect, and without the database."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +14,7 @@ from psycopg.sql import SQL, Identifier
 from meltica.model.enums import Mode, OrderState
 from meltica.model.orders import NewOrder
 from meltica.persistence.lock import GatewayLock
-from tests.support.commit_proxy import Cut, commit_proxy
+from tests.support.commit_proxy import CommitProxy, Cut, commit_proxy
 from tests.support.scripted import until
 from tests.support.trading_world import PaperVenue, TradingWorld
 
@@ -202,14 +203,21 @@ def test_a_halt_in_the_database_cancels_orders_and_refuses_new_ones(gateways: Ga
     assert world.desk.account("p", Mode.LIVE) is gateways.venue.account
 
 
+@asynccontextmanager
+async def commits_cut(
+    url: str, lock: GatewayLock, monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[tuple[Gateways, Gateways, CommitProxy]]:
+    """Yields gateways behind a proxy that can cut commits, others for queries beside it, and the proxy."""
+    monkeypatch.setattr("meltica.trading.commits.HALT_POLL", 60.0)
+    async with commit_proxy(url) as (proxied, proxy):
+        yield Gateways(proxied, lock), Gateways(url, lock), proxy
+
+
 @pytest.mark.parametrize("cut", ["before", "after", "late"])
 async def test_an_order_whose_commit_is_in_doubt_never_leaves(
     database_url: str, lock: GatewayLock, monkeypatch: pytest.MonkeyPatch, cut: Cut
 ) -> None:
-    monkeypatch.setattr("meltica.trading.commits.HALT_POLL", 60.0)
-    async with commit_proxy(database_url) as (url, proxy):
-        gateways = Gateways(url, lock)
-        direct = Gateways(database_url, lock)
+    async with commits_cut(database_url, lock, monkeypatch) as (gateways, direct, proxy):
         world = await asyncio.to_thread(gateways.start)
         await asyncio.to_thread(direct.rows, "select 1 from reconciliations")
         proxy.cut = cut
@@ -234,10 +242,7 @@ async def test_an_order_whose_commit_is_in_doubt_never_leaves(
 async def test_a_fill_whose_commit_is_in_doubt_is_stored_once(
     database_url: str, lock: GatewayLock, monkeypatch: pytest.MonkeyPatch, cut: Cut
 ) -> None:
-    monkeypatch.setattr("meltica.trading.commits.HALT_POLL", 60.0)
-    async with commit_proxy(database_url) as (url, proxy):
-        gateways = Gateways(url, lock)
-        direct = Gateways(database_url, lock)
+    async with commits_cut(database_url, lock, monkeypatch) as (gateways, direct, proxy):
         world = await asyncio.to_thread(gateways.start)
         order = await asyncio.to_thread(world.buy, "1", "99")
         await asyncio.to_thread(direct.rows, "select 1 from orders where state = 'ACK'")

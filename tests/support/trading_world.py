@@ -1,10 +1,10 @@
 """Trading of one instance on a paper account, with a real database and a real host."""
 
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import UUID, uuid4
 
 import psycopg
@@ -119,6 +119,15 @@ class TradingWorld:
         self.trading_changes: list[tuple[str, bool, str | None]] = []
         self._called = threading.Condition()
         self._register()
+
+    @contextmanager
+    def on_lossy_account(self) -> Generator[Self]:
+        """Trades on an account that loses requests, until the end of the block."""
+        self.lossy = LossyAccount(self.account)
+        self.desk.connect("p", Mode.LIVE, self.lossy)
+        self.start()
+        yield self
+        self.close()
 
     def _register(self) -> None:
         registry = self.risk.registry
