@@ -87,7 +87,6 @@ class ProviderAccounts:
         """Ends the feeds; returns whether their threads ended in time. Called on a thread, after trading."""
         self._closed = True
         self._providers.on_state = lambda _: None
-        self._providers.before_stop = _nothing
         ended = [self._reports.close(), self._paper_feed.close()]
         return all([*ended, self._instruments.close(), self._market.close()])
 
@@ -155,7 +154,7 @@ class ProviderAccounts:
     async def _cancel_all(self, provider: Provider) -> None:
         """3: cancels the live orders at a provider that is about to stop; names those that may stay open."""
         desk, name = self._desk, provider.name
-        if (name, Mode.LIVE) not in self._used:
+        if self._closed or (name, Mode.LIVE) not in self._used:
             return
         with desk.lock:
             desk.accounts.begin_close(name, Mode.LIVE)
@@ -164,8 +163,7 @@ class ProviderAccounts:
                 for each in desk.open_machines()
                 if (each.record.provider, each.record.owner.mode) == (name, Mode.LIVE)
             ]
-            for each in orders:
-                desk.carry_out(each, each.cancel(desk.clock()))
+            desk.cancel(orders)
         desk.wake()
         deadline = self._loop.time() + CANCEL_SECONDS
         while orders and self._connected.get(name) is not None and self._loop.time() < deadline:
@@ -294,7 +292,3 @@ def _paper_order(record: OrderRecord) -> PaperOrder:
         filled_cost=record.filled_cost,
         fees=dict(record.fees),
     )
-
-
-async def _nothing(_: Provider) -> None:
-    """Cancels nothing."""

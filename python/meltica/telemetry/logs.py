@@ -69,9 +69,9 @@ class Logs:
         self._write = write or to_stderr
         self._formatter = formatter(format, colors=colors)
         self._limits = LineLimits(clock)
-        # Not a `Queue`: its lock is not reentrant, and the garbage collector may log while it is held.
         self._ends = threading.Lock()
         self._has_ended = False
+        # Not a `Queue`: its lock is not reentrant, and the garbage collector may log while it is held.
         self._queue: queue.SimpleQueue[logging.LogRecord | Callable[[], object] | None] = queue.SimpleQueue()
         self._handler = _Handler(self)
         self._thread = threading.Thread(target=self._run, name="meltica-log", daemon=True)

@@ -1,8 +1,8 @@
 """What trading has and the configuration does not: orders and positions left by an edit of the file.
 
 1. They keep their uid and their provider, so that they continue when the entry is in the file again.
-2. Those of live accounts are faults until then. A position below the least order of its symbol is none, nor
-   is anything in an account that ended with the process of an earlier gateway.
+2. Those of live accounts are faults until then. A position below the least order of its symbol is not a
+   fault, nor is anything in an account that ended with the process of an earlier gateway.
 3. An instance does not start while it has them at a provider that is not configured: for the strategy its
    position would be zero, and it would trade once more.
 """
@@ -15,7 +15,7 @@ from meltica.model.enums import Mode, OrderState
 from meltica.model.instruments import Instrument
 from meltica.model.orders import OrderSnapshot
 from meltica.trading.exact import ZERO
-from meltica.trading.order import OrderRecord, Owner
+from meltica.trading.order import OrderRecord, Owner, PositionKey
 from meltica.trading.positions import Position
 
 if TYPE_CHECKING:
@@ -150,16 +150,19 @@ def _live_positions(desk: "Desk") -> Iterator[Position]:
 
 def _is_dust(desk: "Desk", position: Position) -> bool:
     """Returns whether no order could reduce a position. Another provider's rules replace absent ones."""
-    symbol, rules = position.key.symbol, list[Instrument]()
-    for (provider, listed), listing in desk.risks[Mode.LIVE].registry.listings.items():
-        if listed == symbol and listing.instrument is not None:
-            if provider == position.key.provider:
-                rules.insert(0, listing.instrument)
-            else:
-                rules.append(listing.instrument)
-    if not rules or rules[0].quantity_increment is None:
+    rules = _rules(desk, position.key)
+    if rules is None or rules.quantity_increment is None:
         return False
-    return position.is_flat(rules[0].quantity_increment, rules[0].min_quantity or ZERO)
+    return position.is_flat(rules.quantity_increment, rules.min_quantity or ZERO)
+
+
+def _rules(desk: "Desk", key: PositionKey) -> Instrument | None:
+    listings = desk.risks[Mode.LIVE].registry.listings
+    own = listings.get((key.provider, key.symbol))
+    if own is not None and own.instrument is not None:
+        return own.instrument
+    others = (each.instrument for (_, symbol), each in listings.items() if symbol == key.symbol)
+    return next((each for each in others if each is not None), None)
 
 
 def _text(position: Position) -> str:

@@ -219,6 +219,12 @@ class Desk:
 
     # Events, from any thread
 
+    def cancel(self, machines: Iterable[OrderMachine]) -> None:
+        """Requests the ends of orders. The caller holds the lock."""
+        now = self.clock()
+        for machine in machines:
+            self.carry_out(machine, machine.cancel(now))
+
     def apply(self, machine: OrderMachine, event: Event) -> None:
         """Passes something that happened to an order."""
         with self.lock:

@@ -1,4 +1,4 @@
-"""What becomes of trading after an exception that nothing expects: it ends as if the process had been killed.
+"""Ends trading after an unexpected exception, as if the process had been killed.
 
 1. No order leaves any more, and the open orders of all instances are cancelled. The cancels are repeated,
    also while the database is unavailable, until trading is rebuilt.
@@ -57,8 +57,5 @@ def freeze(desk: Desk, instances: frozenset[str]) -> None:
     log.critical("no order leaves for %s: a fill could not be stored", ", ".join(sorted(instances)))
     with desk.lock:
         desk.gate.frozen = instances
-        now = desk.clock()
-        for machine in desk.open_machines():
-            if machine.record.owner.instance in instances:
-                desk.carry_out(machine, machine.cancel(now))
+        desk.cancel(each for each in desk.open_machines() if each.record.owner.instance in instances)
     desk.wake()

@@ -7,7 +7,8 @@ from meltica.model.enums import Mode
 from meltica.persistence.stores.trading.rows import HaltRow, HaltScope
 from meltica.trading.desk import Desk
 from meltica.trading.order import Owner
-from meltica.trading.risk.scopes import Halt, Scope
+from meltica.trading.risk.scopes import Scope
+from meltica.trading.risk.stored import halt_of
 
 log = logging.getLogger("meltica.trading")
 
@@ -31,10 +32,10 @@ class HaltWatch:
             row = active[scope, mode]
             log.error("%s is halted%s by %s: %s", scope, _of(mode), row.halted_by, row.reason)
             with desk.lock:
-                halt = Halt(row.rule, row.reason, row.halted_by, desk.clock(), mode)
+                halt = halt_of(row, desk.clock())
                 for each in _modes(desk, mode):
                     desk.risks[each].restore_halt(scope, halt)
-                    _cancel(desk, scope, each)
+                    cancel_in(desk, scope, each)
             desk.wake()
         for scope, mode in self._active - active.keys():
             log.warning("%s is resumed%s", scope, _of(mode))
@@ -48,8 +49,7 @@ class HaltWatch:
         risk, now = self._desk.risks[mode], self._desk.clock()
         risk.resume(scope, "operator", now)
         if remaining is not None:
-            halt = Halt(remaining.rule, remaining.reason, remaining.halted_by, now, remaining.mode)
-            risk.restore_halt(scope, halt)
+            risk.restore_halt(scope, halt_of(remaining, now))
 
 
 def halt_scope(desk: Desk, scope: Scope, reason: str, by: str) -> bool:
@@ -60,16 +60,18 @@ def halt_scope(desk: Desk, scope: Scope, reason: str, by: str) -> bool:
     now = desk.clock()
     halted = [risk.halt(scope, reason, by, now) for risk in desk.risks.values()]
     for mode in desk.risks:
-        _cancel(desk, scope, mode)
+        cancel_in(desk, scope, mode)
     return any(halted)
 
 
-def _cancel(desk: Desk, scope: Scope, mode: Mode) -> None:
-    now = desk.clock()
-    for machine in desk.open_machines():
-        record = machine.record
-        if record.owner.mode is mode and is_in(scope, record.owner, record.provider):
-            desk.carry_out(machine, machine.cancel(now))
+def cancel_in(desk: Desk, scope: Scope, mode: Mode) -> None:
+    """Requests the ends of the open orders of a scope in a mode. The caller holds the lock."""
+    records = ((machine, machine.record) for machine in desk.open_machines())
+    desk.cancel(
+        machine
+        for machine, record in records
+        if record.owner.mode is mode and is_in(scope, record.owner, record.provider)
+    )
 
 
 def _modes(desk: Desk, mode: Mode | None) -> Iterable[Mode]:

@@ -305,9 +305,7 @@ class Instances:
 
     def _cancel(self, machines: list[OrderMachine]) -> list[OrderMachine]:
         """Cancels orders. The caller holds the lock."""
-        now = self._desk.clock()
-        for machine in machines:
-            self._desk.carry_out(machine, machine.cancel(now))
+        self._desk.cancel(machines)
         return machines
 
     def _wait_for(self, run: Run) -> str | None:

@@ -13,7 +13,7 @@ from meltica.model.symbols import currencies
 from meltica.persistence.stores.trading.rows import RiskStateRow, Row
 from meltica.trading.desk import SECOND, Desk
 from meltica.trading.exact import ZERO, add, multiply
-from meltica.trading.halt_watch import is_in
+from meltica.trading.halt_watch import cancel_in
 from meltica.trading.order import PositionKey
 from meltica.trading.positions import Position
 from meltica.trading.risk.limits import InstanceRiskLimits
@@ -73,7 +73,7 @@ class LossWatch:
             profit = profits.get(scope, ZERO)
             risk.mark(scope, None if profit is None else _DOWN.quantize(profit, _PLACES), equity, now)
             if state.halt is not None and not was_halted:
-                self._cancel(risk.registry.mode, scope, now)
+                cancel_in(self._desk, scope, risk.registry.mode)
 
     def _profits(self, risk: Risk, now: int) -> dict[Scope, Decimal | None]:
         """Returns the profit of each scope with positions, in its currency; None for one without a value."""
@@ -126,12 +126,6 @@ class LossWatch:
             if factor is not None:
                 equity = add(equity, multiply(amount, factor))
         return _DOWN.quantize(equity, _PLACES)
-
-    def _cancel(self, mode: Mode, scope: Scope, now: int) -> None:
-        for machine in self._desk.open_machines():
-            record = machine.record
-            if record.owner.mode is mode and is_in(scope, record.owner, record.provider):
-                self._desk.carry_out(machine, machine.cancel(now))
 
     def _rows(self, now: int, *, everything: bool) -> Iterator[Row]:
         for risk in self._desk.risks.values():

@@ -121,7 +121,10 @@ class InstanceRiskLimits(RiskLimits):
 
 
 LIVE_LIMITS = (
-    *("max_position_size", "max_notional_value", "price_band_percent", "max_daily_loss"),
+    "max_position_size",
+    "max_notional_value",
+    "price_band_percent",
+    "max_daily_loss",
     "stale_market_seconds",
 )
 """The limits that a provider for real money states itself."""

@@ -52,6 +52,11 @@ def refusal_row(refusal: Refusal) -> RefusalRow:
     )
 
 
+def halt_of(row: HaltRow, since: int) -> Halt:
+    """Returns the halt of a row."""
+    return Halt(row.rule, row.reason, row.halted_by, since, row.mode)
+
+
 def halt_row(scope: Scope, halt: Halt) -> HaltRow:
     """Returns the row of a halt."""
     return HaltRow(
@@ -80,16 +85,8 @@ def load_state(risk: Risk, rows: Iterable[RiskStateRow], halts: Iterable[ActiveH
     for halt in halts:
         if halt.mode in (None, risk.registry.mode):
             since = halt.halted_at - datetime.fromtimestamp(0, halt.halted_at.tzinfo)
-            risk.restore_halt(
-                Scope(halt.scope, halt.subject),
-                Halt(
-                    halt.rule,
-                    halt.reason,
-                    halt.halted_by,
-                    since // timedelta(microseconds=1) * 1000,
-                    halt.mode,
-                ),
-            )
+            since = since // timedelta(microseconds=1) * 1000
+            risk.restore_halt(Scope(halt.scope, halt.subject), halt_of(halt, since))
 
 
 def _state_row(registry: Registry, state: ScopeState, now: int) -> RiskStateRow:
