@@ -12,6 +12,7 @@ from tests.support.gateway import Checked, Running
 from tests.support.paths import ROOT
 from tests.support.rest_schemas import ANSWERS
 
+PUBLIC = {"/health/live", "/health/serving"}
 PAGE = ROOT / "docs" / "rest.md"
 
 
@@ -68,6 +69,18 @@ def test_every_operation_has_the_error_envelope(schema: dict[str, Any]) -> None:
         for status, response in operation["responses"].items():
             if status[0] in "45":
                 assert response["content"]["application/json"]["schema"] == failure
+
+
+def test_only_liveness_needs_no_token_and_changes_need_an_operator(schema: dict[str, Any]) -> None:
+    """Every route is in this table: a new one states its scope, and here why it is narrow."""
+    operations = _operations(schema)
+    scopes = {at: operation.get("x-token-scope") for at, operation in operations.items()}
+    assert {path for (_, path), scope in scopes.items() if scope is None} == PUBLIC
+    assert all(
+        operation["security"] == ([{"token": []}] if scopes[at] else [])
+        for at, operation in operations.items()
+    )
+    assert not [at for at, scope in scopes.items() if at[0] != "GET" and scope not in ("operator", "admin")]
 
 
 def test_the_checker_finds_undocumented_responses(schema: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from litestar import Controller, Litestar
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
+from meltica.control.access import actor, admit_all, refuse_undeclared, scopes_of
 from meltica.control.catalogues import AdapterCatalogue, StrategyCatalogue
 from meltica.control.changes import ChangeRunner
 from meltica.control.readiness import ReadinessCheck
@@ -51,16 +52,18 @@ def create_app(services: ControlServices, hosts: Iterable[str]) -> ASGIApp:
             "changes": _provide(ChangeRunner()),
             "strategies": _provide(StrategyCatalogue(services.instances)),
             "adapters": _provide(AdapterCatalogue()),
+            "actor": Provide(actor, sync_to_thread=False),
             "readiness": _provide(ReadinessCheck(services.find_faults)),
         },
-        guards=[refuse_body],
+        guards=[refuse_undeclared, refuse_body],
         exception_handlers={Exception: error_handler("see /openapi.json")},
         openapi_config=openapi_config(),
         logging_config=None,
     )
+    scopes_of(app)
     requests = RequestCounts()
     services.metrics.register(request_metrics(requests))
-    return RequestGate(app, hosts, requests)
+    return RequestGate(app, hosts, requests, authenticate=admit_all)
 
 
 def _provide(value: object) -> Provide:

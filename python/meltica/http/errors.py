@@ -29,11 +29,19 @@ log = logging.getLogger(__name__)
 class HttpError(MelticaError):
     """An error that has a status and a code of its own; `faults` lists what is wrong, by part."""
 
-    def __init__(self, status: int, code: str, text: str, faults: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        text: str,
+        faults: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         super().__init__(text)
         self.status = status
         self.code = code
         self.faults = faults
+        self.headers = headers or {}
 
 
 HIDDEN = {
@@ -81,7 +89,7 @@ def error_response(error: Exception, method: str, path: str, hint: str = "") -> 
     """
     if isinstance(error, HttpError):
         failure = Failure(error=str(error), code=error.code, faults=error.faults or UNSET)
-        return ErrorResponse(error.status, failure)
+        return ErrorResponse(error.status, failure, error.headers)
     status, code = next(ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS)
     if isinstance(error, NotFoundException):
         return ErrorResponse(status, Failure(error=f"path {path} does not exist{hint}", code=code))

@@ -16,14 +16,23 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 from uuid import uuid4
 
 import msgspec
 from litestar.handlers import BaseRouteHandler
-from litestar.types import ASGIApp, HTTPReceiveMessage, Message, Receive, Scope, Send, WebSocketReceiveMessage
+from litestar.types import (
+    ASGIApp,
+    HTTPReceiveMessage,
+    HTTPScope,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    WebSocketReceiveMessage,
+)
 from structlog.contextvars import bound_contextvars
 
 from meltica.api.envelope import Failure
@@ -45,6 +54,7 @@ HAS_BODY = "meltica.has_body"
 TAKES_BODY = "takes_body"
 """Option of a handler that reads the body itself."""
 
+Authenticate = Callable[[HTTPScope], Awaitable[object]]
 RequestCounts = Counter[tuple[str, str, int]]
 """(method, route, status) -> number of requests."""
 
@@ -68,13 +78,23 @@ def refuse_body(connection: "ASGIConnection[Any, Any, Any, Any]", handler: BaseR
 class RequestGate:
     """Wraps an application; counts every request in `requests`.
 
-    `level` is the log level of requests that can change something.
+    - `authenticate`: returns the client of a request, which becomes the `user` of its scope, or raises
+      HttpError. It is called before the body is read.
+    - `level`: the log level of requests that can change something.
+
     """
 
     def __init__(
-        self, app: ASGIApp, hosts: Iterable[str], requests: RequestCounts, *, level: int = logging.INFO
+        self,
+        app: ASGIApp,
+        hosts: Iterable[str],
+        requests: RequestCounts,
+        *,
+        authenticate: Authenticate | None = None,
+        level: int = logging.INFO,
     ) -> None:
         self._app = app
+        self._authenticate = authenticate
         self._hosts = frozenset(host.lower() for host in hosts)
         self._requests = requests
         self._level = level
@@ -92,7 +112,7 @@ class RequestGate:
         id = id or uuid4().hex.encode()
         method, path, status, began = scope["method"], scope["path"], 0, time.perf_counter()
         # The server leaves out the body of a response to HEAD.
-        inner = cast(Scope, {**scope, "method": "GET"}) if method == "HEAD" else scope
+        inner = cast(HTTPScope, {**scope, "method": "GET"}) if method == "HEAD" else scope
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -111,12 +131,16 @@ class RequestGate:
                 self._check_host(headers)
                 if method not in _SAFE:
                     _check_origin(headers)
+                if self._authenticate is not None:
+                    inner["user"] = await self._authenticate(inner)
                 await self._app(inner, await _read_body(inner, headers, receive), send_with_headers)
             except Exception as error:
                 if status:
                     raise  # the response has begun: the server closes the connection
                 response = error_response(error, method, path)
-                await respond(send_with_headers, response.status, response.failure)
+                await respond(
+                    send_with_headers, response.status, response.failure, more_headers=response.headers
+                )
             except asyncio.CancelledError:
                 if status:
                     raise

@@ -1,6 +1,8 @@
 """Error responses of the server itself, for requests that do not reach the application."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -22,10 +24,17 @@ SECURITY_HEADERS = (
 """Headers of every response."""
 
 
-async def respond(send: "Send", status: int, failure: Failure, kind: str = "http.response") -> None:
+async def respond(
+    send: "Send",
+    status: int,
+    failure: Failure,
+    kind: str = "http.response",
+    more_headers: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Sends an error response."""
     body = msgspec.json.encode(failure)
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    headers += [(name.encode(), text.encode()) for name, text in more_headers.items()]
     if status == HTTPStatus.REQUEST_TIMEOUT:
         headers.append((b"connection", b"close"))
     start = {"type": f"{kind}.start", "status": status, "headers": headers}

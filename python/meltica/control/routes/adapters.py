@@ -5,6 +5,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from meltica.api.adapters import Adapter, Adapters
+from meltica.control.access import VIEWER
 from meltica.control.catalogues import AdapterCatalogue
 from meltica.control.routes.openapi import NOT_FOUND
 from meltica.errors import NotFound, suggestion
@@ -15,6 +16,7 @@ class AdaptersController(Controller):
 
     path = "/adapters"
     tags = ["adapters"]
+    guards = [VIEWER]
 
     @get(summary="List the adapters", operation_id="listAdapters")
     async def list_adapters(self, adapters: NamedDependency[AdapterCatalogue]) -> Adapters:

@@ -8,6 +8,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from meltica.api import contract
 from meltica.api.balances import Balance, Balances
+from meltica.control.access import VIEWER
 from meltica.control.routes.openapi import UNAVAILABLE
 from meltica.control.routes.orders import Limit, values
 from meltica.control.services import ControlServices
@@ -19,6 +20,7 @@ class BalancesController(Controller):
 
     path = "/providers/{name:str}/balances"
     tags = ["balances"]
+    guards = [VIEWER]
 
     @get(summary="List the balances", operation_id="listBalances", responses=UNAVAILABLE)
     async def list_balances(

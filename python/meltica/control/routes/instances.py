@@ -19,6 +19,7 @@ from meltica.api.instances import (
     ScopeEntry,
     UsedStrategy,
 )
+from meltica.control.access import OPERATOR, VIEWER
 from meltica.control.catalogues import StrategyCatalogue
 from meltica.control.changes import ChangeRunner
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE
@@ -102,6 +103,7 @@ class InstancesController(Controller):
 
     path = "/strategy/instances"
     tags = ["instances"]
+    guards = [VIEWER]
     dependencies = {"view": Provide(instance_view, sync_to_thread=False)}
 
     @get(summary="List the instances", operation_id="listInstances")
@@ -132,6 +134,7 @@ class InstancesController(Controller):
         status_code=200,
         summary="Start an instance",
         operation_id="startInstance",
+        guards=[OPERATOR],
         responses=LATE | REFUSED | NOT_FOUND | CONFLICT | UNAVAILABLE,
     )
     async def start_instance(
@@ -154,6 +157,7 @@ class InstancesController(Controller):
         status_code=200,
         summary="Stop an instance",
         operation_id="stopInstance",
+        guards=[OPERATOR],
         responses=LATE | NOT_FOUND | CONFLICT | UNAVAILABLE,
     )
     async def stop_instance(

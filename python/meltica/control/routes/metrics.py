@@ -4,6 +4,7 @@ from litestar import Controller, Request, Response, get
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 
+from meltica.control.access import VIEWER
 from meltica.control.services import ControlServices
 from meltica.runtime.threads import call
 
@@ -13,6 +14,7 @@ class MetricsController(Controller):
 
     path = "/metrics"
     tags = ["health"]
+    guards = [VIEWER]
 
     @get(
         summary="Metrics for Prometheus",

@@ -8,12 +8,14 @@ from litestar import Controller, Request, Router, get
 from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components
+from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import BaseRoute
 from litestar.types import ControllerRouterHandler
 
 from meltica import _core
 from meltica.api.envelope import Failure
+from meltica.control.access import VIEWER, scopes_of
+from meltica.model.access import TokenScope
 from meltica.runtime.threads import call
 
 NOT_FOUND = {404: ResponseSpec(Failure, generate_examples=False, description="The name does not exist")}
@@ -35,6 +37,9 @@ milliseconds since 1970.
 """
 
 
+TOKEN = "token"
+TOKENS = """A token, in the header `Authorization: Bearer TOKEN`. The scope that an operation needs is its
+`x-token-scope`; an operation without one needs no token."""
 EXAMPLES = Path(__file__).with_name("examples.json")
 """Operation -> status -> a response of a gateway in the tests, which write this file."""
 
@@ -44,6 +49,7 @@ class OpenApiController(Controller):
 
     path = "/openapi.json"
     tags = ["description"]
+    guards = [VIEWER]
 
     @get(summary="This document", operation_id="openapi")
     async def openapi(self, request: Request[object, object, State]) -> dict[str, Any]:
@@ -52,7 +58,7 @@ class OpenApiController(Controller):
         if "openapi" not in store:
             app = request.app
             store["openapi"] = await call(
-                lambda: _corrected(app.openapi_schema.to_schema()), "meltica-openapi"
+                lambda: _corrected(app.openapi_schema.to_schema(), scopes_of(app)), "meltica-openapi"
             )
         return cast(dict[str, Any], store["openapi"])
 
@@ -70,14 +76,16 @@ def openapi_config() -> OpenAPIConfig:
         title="Meltica",
         version=_core.__version__,
         description=DESCRIPTION,
-        components=Components(),
+        components=Components(
+            security_schemes={TOKEN: SecurityScheme(type="http", scheme="bearer", description=TOKENS)}
+        ),
         render_plugins=[JsonRenderPlugin()],
         openapi_router=_NoPages("/schema", route_handlers=[]),
     )
 
 
-def _corrected(schema: dict[str, Any]) -> dict[str, Any]:
-    """Returns a document with ordered paths, our error envelope, examples, and no false alternatives."""
+def _corrected(schema: dict[str, Any], scopes: dict[str, TokenScope | None]) -> dict[str, Any]:
+    """Returns a document with ordered paths, scopes, our error envelope, and no false alternatives."""
     examples = json.loads(EXAMPLES.read_bytes())
     failure = {
         "description": "Error",
@@ -89,6 +97,10 @@ def _corrected(schema: dict[str, Any]) -> dict[str, Any]:
         for operation in path.values():
             operation["responses"].pop("400", None)
             operation["responses"]["default"] = failure
+            scope = scopes[operation["operationId"]]
+            operation["security"] = [] if scope is None else [{TOKEN: []}]
+            if scope is not None:
+                operation["x-token-scope"] = scope
             for status, body in examples.get(operation["operationId"], {}).items():
                 operation["responses"][status]["content"]["application/json"]["example"] = body
     return cast(dict[str, Any], _without_false_alternatives(schema))

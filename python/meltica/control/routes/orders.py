@@ -11,6 +11,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from meltica.api import contract
 from meltica.api.executions import Execution, Executions
 from meltica.api.orders import Order, Orders
+from meltica.control.access import VIEWER
 from meltica.control.routes.openapi import UNAVAILABLE
 from meltica.control.services import ControlServices
 from meltica.http.errors import HttpError
@@ -27,6 +28,7 @@ class OrdersController(Controller):
 
     path = "/strategy/instances/{id:str}"
     tags = ["orders"]
+    guards = [VIEWER]
 
     @get("/orders", summary="List the orders", operation_id="listOrders", responses=UNAVAILABLE)
     async def list_orders(

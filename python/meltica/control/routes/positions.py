@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from meltica.api.envelope import optional
 from meltica.api.positions import Position, Positions
+from meltica.control.access import VIEWER
 from meltica.control.routes.openapi import UNAVAILABLE
 from meltica.control.services import ControlServices
 from meltica.control.trading import TradingReads
@@ -25,6 +26,7 @@ class PositionsController(Controller):
 
     path = "/strategy/instances/{id:str}/positions"
     tags = ["positions"]
+    guards = [VIEWER]
 
     @get(summary="List the positions", operation_id="listPositions", responses=UNAVAILABLE)
     async def list_positions(

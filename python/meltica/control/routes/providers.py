@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from meltica.api.envelope import JsonObject, optional, without_nulls
 from meltica.api.providers import ProviderCounters, ProviderDetail, Providers, ProviderSummary
+from meltica.control.access import OPERATOR, VIEWER
 from meltica.control.catalogues import AdapterCatalogue
 from meltica.control.changes import ChangeRunner
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE
@@ -91,6 +92,7 @@ class ProvidersController(Controller):
 
     path = "/providers"
     tags = ["providers"]
+    guards = [VIEWER]
     dependencies = {"view": Provide(provider_view, sync_to_thread=False)}
 
     @get(summary="List the providers", operation_id="listProviders")
@@ -116,6 +118,7 @@ class ProvidersController(Controller):
         summary="Start a provider",
         description="The provider starts in the background; poll its `status`.",
         operation_id="startProvider",
+        guards=[OPERATOR],
         responses=NOT_FOUND | CONFLICT | UNAVAILABLE,
         response_headers=[
             # The document takes the type of a header from its value.
@@ -145,6 +148,7 @@ class ProvidersController(Controller):
         status_code=200,
         summary="Stop a provider",
         operation_id="stopProvider",
+        guards=[OPERATOR],
         responses=LATE | NOT_FOUND | CONFLICT | UNAVAILABLE,
     )
     async def stop_provider(

@@ -18,6 +18,7 @@ from meltica.api.risk import (
     ScopeStatus,
     TradingFault,
 )
+from meltica.control.access import VIEWER
 from meltica.control.routes.openapi import UNAVAILABLE
 from meltica.control.services import ControlServices
 from meltica.control.trading import TradingReads
@@ -38,6 +39,7 @@ class RiskController(Controller):
 
     path = "/risk"
     tags = ["risk"]
+    guards = [VIEWER]
 
     @get("/limits", summary="Get the limits of all scopes", operation_id="getRiskLimits")
     async def limits(self, services: NamedDependency[ControlServices]) -> RiskLimitsOfScopes:

@@ -5,6 +5,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from meltica.api.strategies import Strategies, Strategy
+from meltica.control.access import VIEWER
 from meltica.control.catalogues import StrategyCatalogue
 from meltica.control.routes.openapi import NOT_FOUND
 from meltica.errors import NotFound, suggestion
@@ -15,6 +16,7 @@ class StrategiesController(Controller):
 
     path = "/strategies"
     tags = ["strategies"]
+    guards = [VIEWER]
 
     @get(summary="List the strategies", operation_id="listStrategies")
     async def list_strategies(self, strategies: NamedDependency[StrategyCatalogue]) -> Strategies:

@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 
 from meltica import _core
 from meltica.api.version import Version
+from meltica.control.access import VIEWER
 from meltica.control.services import ControlServices
 
 
@@ -15,6 +16,7 @@ class VersionController(Controller):
 
     path = "/version"
     tags = ["health"]
+    guards = [VIEWER]
 
     @get(summary="The running build", operation_id="version")
     async def version(self, services: NamedDependency[ControlServices]) -> Version:
