@@ -23,6 +23,7 @@ COMMANDS = {
     "version": "meltica.cli.version:version",
     "db": "meltica.cli.db:db",
     "risk": "meltica.cli.risk:risk",
+    "audit": "meltica.cli.audit:audit",
     "venue": "meltica.cli.venue.command:venue",
 }
 

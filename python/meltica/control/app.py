@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from litestar import Controller, Litestar
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.types import ASGIApp
 
 from meltica.control.access import actor, admit_all, refuse_undeclared, scopes_of
@@ -45,11 +45,16 @@ CONTROLLERS: tuple[type[Controller], ...] = (
 
 def create_app(services: ControlServices, hosts: Iterable[str]) -> ASGIApp:
     """Returns the application over one gateway. `hosts` are allowed as Host besides loopback names."""
+    runner = ChangeRunner()
+
+    def changes(actor: NamedDependency[str]) -> ChangeRunner:
+        return runner.on_behalf_of(actor)
+
     app = Litestar(
         CONTROLLERS,
         dependencies={
             "services": _provide(services),
-            "changes": _provide(ChangeRunner()),
+            "changes": Provide(changes, sync_to_thread=False),
             "strategies": _provide(StrategyCatalogue(services.instances)),
             "adapters": _provide(AdapterCatalogue()),
             "actor": Provide(actor, sync_to_thread=False),

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextvars
+import copy
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from meltica.errors import ChangeInDoubt
+from meltica.persistence.stores.audit import Act, acting
 
 PATIENCE = 6.0
 """Seconds that a response waits for a change; existing clients time out after 8."""
@@ -17,8 +19,15 @@ log = logging.getLogger(__name__)
 class ChangeRunner:
     """Runs changes. Neither a client that disconnects nor a server that stops cancels one."""
 
-    def __init__(self) -> None:
+    def __init__(self, act: Act | None = None) -> None:
+        self._act = act
         self._running: set[asyncio.Task[object]] = set()
+
+    def on_behalf_of(self, actor: str) -> "ChangeRunner":
+        """Returns a runner whose changes are audited as those of a client."""
+        runner = copy.copy(self)
+        runner._act = Act(actor)
+        return runner
 
     async def run(self, change: Coroutine[Any, Any, object], name: str, recorded: Callable[[], bool]) -> bool:
         """Runs a change and returns whether it ended in time; one that did not continues in the background.
@@ -27,8 +36,10 @@ class ChangeRunner:
         ChangeInDoubt when the desired state was not recorded in time.
         """
         # In a context of its own: what it starts lives longer than the request and must not log its id.
+        context = contextvars.Context()
+        context.run(acting.set, self._act)
         task: asyncio.Task[object] = asyncio.get_running_loop().create_task(
-            change, name=name, context=contextvars.Context()
+            change, name=name, context=context
         )
         self._running.add(task)
         task.add_done_callback(self._running.discard)

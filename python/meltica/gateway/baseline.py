@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from meltica.lambdas.loader import revision, source_of
+from meltica.persistence.stores.audit import Act, acting_as
 from meltica.persistence.stores.instances import InstanceRecord
 from meltica.persistence.stores.providers import ProviderRecord
 from meltica.persistence.stores.trading.holdings import holdings
@@ -57,10 +58,11 @@ async def apply_baseline(
     provider_records = {name: _provider_record(entry) for name, entry in loaded.providers.items()}
     instance_records = {id: _instance_record(entry) for id, entry in loaded.lambdas.items()}
     held = await holdings(database)
-    return (
-        *await _apply("provider", provider_records, providers, lambda row: row.name in held.providers),
-        *await _apply("lambda", instance_records, instances, lambda row: row.uid in held.instances),
-    )
+    with acting_as(Act("config file")):
+        return (
+            *await _apply("provider", provider_records, providers, lambda row: row.name in held.providers),
+            *await _apply("lambda", instance_records, instances, lambda row: row.uid in held.instances),
+        )
 
 
 async def _apply(

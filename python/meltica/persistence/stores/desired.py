@@ -10,6 +10,7 @@
 from typing import Any
 
 from meltica.errors import ChangeInDoubt, Conflict
+from meltica.persistence.stores.audit import Act, acting, acting_as, deferred
 from meltica.persistence.stores.supervised import StateStore
 from meltica.runtime.lifecycle import Desired
 from meltica.runtime.state_writer import StateWriter
@@ -28,6 +29,8 @@ class DesiredStates:
         self._kind = f"stopped {noun}"
         self._starting: dict[str, bool] = {}
         """Components whose start is being recorded, and whether it was withdrawn meanwhile."""
+        self._withdrawals: dict[str, Act | None] = {}
+        """Who withdrew a start that is being recorded, by component."""
         self._replaced: set[str] = set()
         """Components whose start is being recorded in place of a stop that was not recorded."""
         self._superseded: set[str] = set()
@@ -51,14 +54,15 @@ class DesiredStates:
             if isinstance(error, ChangeInDoubt):
                 self._doubtful.add(key)
             if self._starting[key] or key in self._replaced:
-                self.record_stop(key)
+                self._record_withdrawal(key)
             raise
         else:
             if self._starting[key]:
-                self.record_stop(key)
+                self._record_withdrawal(key)
                 raise Conflict(f"{self._noun} `{key}` was stopped meanwhile")
         finally:
             del self._starting[key]
+            self._withdrawals.pop(key, None)
             self._replaced.discard(key)
 
     def is_starting(self, key: str) -> bool:
@@ -70,6 +74,7 @@ class DesiredStates:
         if key not in self._starting:
             return False
         self._starting[key] = True
+        self._withdrawals[key] = deferred()
         self._superseded.discard(key)
         return True
 
@@ -77,7 +82,18 @@ class DesiredStates:
         """Schedules the record of a stop."""
         self._superseded.discard(key)
         self._doubtful.discard(key)
-        self._writer.put(self._kind, key, lambda: self._store.set_desired(key, Desired.STOPPED))
+        act = deferred()
+
+        async def write() -> None:
+            with acting_as(act):
+                await self._store.set_desired(key, Desired.STOPPED)
+
+        self._writer.put(self._kind, key, write)
+
+    def _record_withdrawal(self, key: str) -> None:
+        """Schedules the record of a stop in place of a start, on behalf of the client that stopped it."""
+        with acting_as(self._withdrawals.get(key, acting.get())):
+            self.record_stop(key)
 
     async def wait_recorded(self, key: str) -> None:
         """Waits until a stop is recorded, for at most RECORD_SECONDS. Raises Conflict if it is superseded."""

@@ -7,7 +7,7 @@ failed write leaves the cache unchanged. docs/development/write-through-cache.md
 import asyncio
 import copy
 from collections.abc import Callable, KeysView, Mapping
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import msgspec
 import psycopg
@@ -25,6 +25,7 @@ from meltica.errors import (
 )
 from meltica.persistence.database import Database, error_text
 from meltica.persistence.lock import Epoch, GatewayLock
+from meltica.persistence.stores.audit import AuditEntry, acting, append, difference
 
 WRITE_TIMEOUT = 10.0
 
@@ -104,30 +105,45 @@ class Store(Generic[Row]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    async def _insert(self, key: str, query: Composed, values: Mapping[str, object]) -> Row:
-        row = await self._write(key, query, values)
+    async def _insert(
+        self, key: str, query: Composed, values: Mapping[str, object], action: str | None = None
+    ) -> Row:
+        row = await self._write(key, query, values, action)
         if row is None:
             raise AlreadyExists(f"{self._noun} `{key}` exists already")
         return row
 
-    async def _change(self, key: str, query: Composed, values: Mapping[str, object]) -> Row:
-        row = await self._write(key, query, values)
+    async def _change(
+        self, key: str, query: Composed, values: Mapping[str, object], action: str | None = None
+    ) -> Row:
+        row = await self._write(key, query, values, action)
         if row is None:
             raise self._not_found(key)
         return row
 
-    async def _remove(self, key: str, query: Composed) -> None:
-        if await self._write(key, query, {self._key: key}, keep=False) is None:
+    async def _remove(self, key: str, query: Composed, action: str | None = None) -> None:
+        if await self._write(key, query, {self._key: key}, action, keep=False) is None:
             raise self._not_found(key)
 
     def _not_found(self, key: str) -> NotFound:
         return NotFound(f"{self._noun} `{key}` does not exist{suggestion(key, self._rows)}")
 
+    def _audited(self, row: Row) -> dict[str, object]:
+        """Returns what the audit shows of a row, without secrets."""
+        return cast(dict[str, object], msgspec.to_builtins(row))
+
     async def _write(
-        self, key: str, query: Composed, values: Mapping[str, object], *, keep: bool = True
+        self,
+        key: str,
+        query: Composed,
+        values: Mapping[str, object],
+        action: str | None = None,
+        *,
+        keep: bool = True,
     ) -> Row | None:
         """Runs a statement that returns the row that it wrote; returns a copy of this row, or None.
 
+        With an `action`, and on somebody's behalf, the change is audited in the same transaction.
         Raises LockNotHeld, ChangeInDoubt or DatabaseUnavailable, and DatabaseError for a refused statement.
         """
         try:
@@ -136,7 +152,7 @@ class Store(Generic[Row]):
             async with self._writing, asyncio.timeout(WRITE_TIMEOUT):
                 if self._in_doubt:
                     await self._read()
-                row = await self._execute(query, values, epoch)
+                row = await self._execute(query, values, epoch, self._auditor(key, action, keep=keep))
                 if row is not None and keep:
                     self._rows[key] = row
                 elif row is not None:
@@ -155,22 +171,52 @@ class Store(Generic[Row]):
             ) from error
         return copy.deepcopy(row)
 
+    def _auditor(self, key: str, action: str | None, *, keep: bool) -> Callable[[Row], AuditEntry] | None:
+        """Returns what makes the entry of a row that is written; None if the change is not audited."""
+        act = acting.get()
+        if act is None or action is None:
+            return None
+
+        def entry(row: Row) -> AuditEntry:
+            old = self._rows.get(key)
+            before, after = difference(
+                None if old is None else self._audited(old), self._audited(row) if keep else None
+            )
+            return AuditEntry(
+                actor=act.actor,
+                action=f"{self._noun}.{action}",
+                subject=key,
+                before=before,
+                after=after,
+                acted_at=act.at,
+            )
+
+        return entry
+
     async def _execute(
-        self, query: Composed, values: Mapping[str, object], epoch: Epoch | None
+        self,
+        query: Composed,
+        values: Mapping[str, object],
+        epoch: Epoch | None,
+        audited: Callable[[Row], AuditEntry] | None,
     ) -> Row | None:
         """Runs a statement. If it is sent and not answered, the store is in doubt until it is read again."""
         sent = False
         try:
             async with self._database.connection() as connection:
                 cursor = connection.cursor(row_factory=self._row_factory)
-                if epoch is None:
+                if epoch is None and audited is None:
                     sent = True
                     return await (await cursor.execute(query, values)).fetchone()
-                assert self._lock is not None
                 async with connection.transaction():
-                    await self._lock.prove(connection, epoch)
+                    if epoch is not None:
+                        assert self._lock is not None
+                        await self._lock.prove(connection, epoch)
                     sent = True
-                    return await (await cursor.execute(query, values)).fetchone()
+                    row = await (await cursor.execute(query, values)).fetchone()
+                    if row is not None and audited is not None:
+                        await append(connection, audited(row))
+                    return row
         except BaseException as error:
             # An error of the server's own means that it rolled the statement back.
             if sent and not isinstance(error, psycopg.Error):

@@ -67,7 +67,7 @@ class StateStore(Store[StateRow], Generic[StateRow, Spec, State]):
         key: LiteralString,
         lock: GatewayLock | None = None,
     ) -> None:
-        fields = spec.__struct_fields__
+        fields = self._declared = spec.__struct_fields__
         self._parts = {
             "table": Identifier(table),
             "columns": _names(row.__struct_fields__),
@@ -105,16 +105,17 @@ class StateStore(Store[StateRow], Generic[StateRow, Spec, State]):
     async def add(self, spec: Spec, desired: Desired = Desired.STOPPED) -> StateRow:
         """Inserts a component in state pending. Raises AlreadyExists."""
         values = self._values(spec)
-        return await self._insert(values[self._key], self._add, {**values, "desired": desired})
+        return await self._insert(values[self._key], self._add, {**values, "desired": desired}, "create")
 
     async def update(self, spec: Spec, desired: Desired | None = None) -> StateRow:
         """Replaces the declaration of a component and, if given, its desired state. Raises NotFound."""
         values = self._values(spec)
-        return await self._change(values[self._key], self._update, {**values, "desired": desired})
+        return await self._change(values[self._key], self._update, {**values, "desired": desired}, "update")
 
     async def set_desired(self, key: str, desired: Desired) -> StateRow:
         """Stores the desired state. Raises NotFound."""
-        return await self._change(key, self._set_desired, {self._key: key, "desired": desired})
+        action = "start" if desired is Desired.RUNNING else "stop"
+        return await self._change(key, self._set_desired, {self._key: key, "desired": desired}, action)
 
     async def set_actual(self, key: str, actual: State, error: str | None = None) -> StateRow:
         """Stores the actual state; `error` None keeps the last error, "" clears it. Raises NotFound."""
@@ -123,11 +124,16 @@ class StateStore(Store[StateRow], Generic[StateRow, Spec, State]):
 
     async def keep_absent(self, key: str) -> StateRow:
         """Stops a component that is no longer in the file; its return enables it. Raises NotFound."""
-        return await self._change(key, self._keep_absent, {self._key: key})
+        return await self._change(key, self._keep_absent, {self._key: key}, "stop")
 
     async def delete(self, key: str) -> None:
         """Deletes a component; orders and balances that refer to it remain. Raises NotFound."""
-        await self._remove(key, self._delete)
+        await self._remove(key, self._delete, "delete")
+
+    def _audited(self, row: StateRow) -> dict[str, object]:
+        """Returns the declaration and the desired state: what the gateway does by itself is not audited."""
+        shown = super()._audited(row)
+        return {name: shown[name] for name in (*self._declared, "desired")}
 
     def _statement(self, text: LiteralString) -> Composed:
         """Returns a statement for this table."""
