@@ -170,6 +170,24 @@ async def test_a_restart_keeps_balances_and_orders() -> None:
     assert int(fill.execution_id) > 99
 
 
+@pytest.mark.parametrize("kind", [TimeInForce.IOC, TimeInForce.FOK])
+async def test_an_order_that_does_not_rest_ends_with_a_restart(kind: TimeInForce) -> None:
+    before = Rig()
+    before.account.mark_stale(SYMBOL)
+    await before.submit("taking", Side.BUY, "0.5", "60001", time_in_force=kind)
+    totals = {currency: balance.total for currency, balance in (await before.account.balances()).items()}
+    [taking] = before.account.resting_orders()
+    after = Rig()
+    after.now = before.now
+    after.account.restore(totals, [taking], last_id=99)
+    assert await after.account.open_orders() == []
+    order = await after.account.order(SYMBOL, "taking")
+    assert order is not None
+    assert order.state is OrderState.EXPIRED
+    after.book()
+    assert (after.reports, (await after.account.balances())["USDT"].reserved) == ([], 0)
+
+
 async def test_the_last_check_comes_before_the_way_to_the_venue() -> None:
     rig = Rig(latency="1ms")
 

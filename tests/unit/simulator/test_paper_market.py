@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from decimal import Decimal
-from itertools import count
 from typing import cast
 
 import pytest
@@ -11,87 +10,11 @@ from hypothesis import strategies as st
 
 from meltica.errors import OrderRefused
 from meltica.model.enums import OrderState, Side, TimeInForce
-from meltica.model.instruments import Instrument
 from meltica.model.orders import NewOrder
-from meltica.simulator.paper.funds import FeeIn, Funds
+from meltica.simulator.paper.funds import FeeIn
 from meltica.simulator.paper.liquidity import Levels
-from meltica.simulator.paper.market import PaperMarket
 from meltica.simulator.paper.orders import PaperReport
-
-RULES = Instrument(
-    symbol="BTC-USDT",
-    base="BTC",
-    quote="USDT",
-    price_increment=Decimal("0.5"),
-    quantity_increment=Decimal("0.1"),
-    min_quantity=Decimal("0.1"),
-    max_quantity=Decimal(1000),
-    min_notional=Decimal(5),
-)
-RICH = {"USDT": Decimal(1_000_000), "BTC": Decimal(1000)}
-QUIET = 1000
-
-
-class World:
-    """A market with a book of 5 at 99, 99.5 and 101, 101.5."""
-
-    def __init__(self, fee_in: FeeIn = "quote", totals: dict[str, Decimal] = RICH, fee: str = "0") -> None:
-        self.now = 0
-        rate, ids = Decimal(fee), count(1)
-        self.funds = Funds(totals, fee_in, rate)
-        self.market = PaperMarket(
-            RULES, self.funds, lambda: next(ids), maker_fee=rate, taker_fee=rate, quiet=QUIET
-        )
-        self.reports: list[PaperReport] = []
-        self.shown = {"bids": [("99.5", "5"), ("99", "5")], "asks": [("101", "5"), ("101.5", "5")]}
-        self.book()
-
-    def order(
-        self,
-        side: str,
-        quantity: str,
-        price: str | None,
-        kind: TimeInForce = TimeInForce.GTC,
-        *,
-        post_only: bool = False,
-        id: str | None = None,
-    ) -> str:
-        self.now += 1
-        id = id or f"o{self.now}"
-        limit = None if price is None else Decimal(price)
-        new = NewOrder(
-            id, "BTC-USDT", Side(side), Decimal(quantity), limit, time_in_force=kind, post_only=post_only
-        )
-        self.market.arrive(new, self.now)
-        return id
-
-    def book(self, **sides: list[tuple[str, str]]) -> list[tuple[str, str, str, str | None]]:
-        self.now += 1
-        self.shown |= sides
-        bids, asks = (
-            [(Decimal(price), Decimal(size)) for price, size in self.shown[name]] for name in ("bids", "asks")
-        )
-        return self.take(self.market.book(bids, asks, self.now))
-
-    def trade(self, price: str, quantity: str, taker: str | None) -> list[tuple[str, str, str, str | None]]:
-        self.now += 1
-        side = None if taker is None else Side(taker)
-        return self.take(self.market.trade(Decimal(price), Decimal(quantity), side, self.now))
-
-    def take(self, reports: list[PaperReport]) -> list[tuple[str, str, str, str | None]]:
-        """Returns the fills as quantity, price, rule; ends without a fill as their state."""
-        self.reports += reports
-        return [
-            (report.order.client_order_id, str(report.order.state), "", report.order.reason)
-            if report.fill is None
-            else (
-                report.order.client_order_id,
-                str(report.fill.quantity),
-                str(report.fill.price),
-                report.fill.rule,
-            )
-            for report in reports
-        ]
+from tests.unit.simulator.paper_world import QUIET, RICH, World
 
 
 def test_a_taker_meets_only_a_book_that_was_received_after_its_arrival() -> None:
@@ -200,6 +123,25 @@ def test_the_own_earlier_order_is_filled_first_and_its_quantity_counts_once() ->
     assert world.trade("99.5", "8", "Sell") == [(first, "2", "99.5", "queue"), (second, "1", "99.5", "queue")]
 
 
+def test_what_filled_an_order_before_advances_no_queue() -> None:
+    world = World()
+    better, worse = world.order("Buy", "4", "99.5"), world.order("Buy", "5", "99")
+    # Of what was sold, 4 would have met the better order, and 1 the queue.
+    assert world.trade("99", "5", "Sell") == [(better, "4", "99.5", "traded_through")]
+    assert world.trade("99", "4", "Sell") == []
+    assert world.trade("99", "2", "Sell") == [(worse, "2", "99", "queue")]
+
+
+def test_what_filled_the_own_earlier_order_advances_no_queue() -> None:
+    world = World()
+    first = world.order("Buy", "3", "99.5")
+    assert world.trade("99.5", "5", "Sell") == []
+    second = world.order("Buy", "3", "99.5")
+    assert world.trade("99.5", "3", "Sell") == [(first, "3", "99.5", "queue")]
+    assert world.trade("99.5", "5", "Sell") == []
+    assert world.trade("99.5", "1", "Sell") == [(second, "1", "99.5", "queue")]
+
+
 def test_a_maker_is_filled_when_the_market_trades_through_it() -> None:
     world = World()
     id = world.order("Sell", "3", "101")
@@ -271,6 +213,34 @@ def test_a_post_only_order_that_would_take_is_refused() -> None:
     with pytest.raises(OrderRefused, match="invalid_order"):
         world.order("Buy", "1", "99", TimeInForce.IOC, post_only=True)
     world.order("Buy", "1", "100", post_only=True)
+
+
+@pytest.mark.parametrize("change", ["new", "price", "quantity"])
+def test_a_post_only_order_never_takes(change: str) -> None:
+    """Its book is stale when it arrives, or was crossed since: it meets the other side only later."""
+    world = World()
+    id = "" if change == "new" else world.order("Buy", "1", "99.5", post_only=True)
+    if change == "quantity":
+        world.book(bids=[("98", "5")], asks=[("99.5", "5")])
+        with pytest.raises(OrderRefused, match="would_cross"):
+            world.market.amend(id, Decimal(2), None, world.now)
+        assert world.book() == []
+        return
+    world.market.mark_stale()
+    if change == "new":
+        id = world.order("Buy", "1", "101", post_only=True)
+    else:
+        world.market.amend(id, None, Decimal(101), world.now)
+    assert world.book() == [(id, "EXPIRED", "", "would_cross")]
+    assert world.funds.balance("USDT", 0).reserved == 0
+
+
+def test_a_post_only_order_rests_once_the_book_is_back() -> None:
+    world = World()
+    world.market.mark_stale()
+    id = world.order("Buy", "1", "99.5", post_only=True)
+    assert world.book() == []
+    assert world.trade("99", "1", "Sell") == [(id, "1", "99.5", "traded_through")]
 
 
 def test_an_amendment_keeps_the_place_only_with_a_lower_quantity() -> None:

@@ -22,7 +22,7 @@ from meltica.model.account import (
     unchecked,
 )
 from meltica.model.balances import Balance
-from meltica.model.enums import Side
+from meltica.model.enums import OrderState, Side, TimeInForce
 from meltica.model.fills import Fill, FillMark
 from meltica.model.instruments import Instrument
 from meltica.model.orders import NewOrder, OrderSnapshot
@@ -112,6 +112,7 @@ class PaperAccount(Account):
     def restore(self, balances: Mapping[str, Decimal], orders: Iterable[PaperOrder], last_id: int) -> None:
         """Takes over the state of an earlier run, after its instruments were listed.
 
+        Orders that do not rest, IOC and FOK, have expired: they never trade with the market after a restart.
         `last_id` is the highest venue order id or execution id that was used. Raises OrderRefused for an
         order of an unlisted symbol.
         """
@@ -119,7 +120,12 @@ class PaperAccount(Account):
             self._funds.restore(balances)
             self._ids = count(last_id + 1)
             for order in orders:
-                self._market(order.new.symbol).restore(order)
+                market = self._market(order.new.symbol)
+                if order.new.time_in_force is not TimeInForce.GTC:
+                    order.state, order.reason = OrderState.EXPIRED, "the account was restarted"
+                    self._ended[order.id] = order.snapshot()
+                    continue
+                market.restore(order)
                 self._symbols[order.id] = order.new.symbol
 
     def resting_orders(self) -> list[PaperOrder]:

@@ -9,7 +9,7 @@ The market is only watched, so fills are assumed only where a real order would h
    advances only by trades at its price whose taker is on the other side, never because others cancel. Beyond
    the shown levels, its place is not known until its price is shown.
 4. A trade, or a quantity offered, at a price beyond the order's would have reached the order first. It is
-   filled at its own price, up to that quantity.
+   filled at its own price, up to that quantity. What fills one order advances no other one.
 5. Nothing is filled while the book is stale or has a gap.
 
 Every method returns the reports of what it changed, in order.
@@ -29,6 +29,7 @@ from meltica.simulator.paper.liquidity import Levels, Liquidity
 from meltica.simulator.paper.orders import PaperOrder, PaperReport
 from meltica.simulator.paper.rules import check
 
+WOULD_CROSS = "would_cross"
 _NONE = Decimal(0)
 
 
@@ -76,7 +77,7 @@ class PaperMarket:
             if new.price is None or new.time_in_force is not TimeInForce.GTC:
                 raise OrderRefused("invalid_order", "expected a GTC limit order for post-only")
             if crosses:
-                raise OrderRefused("would_cross", f"the opposite side is at {new.price} or better")
+                raise OrderRefused(WOULD_CROSS, f"the opposite side is at {new.price} or better")
         if new.price is not None:
             self._funds.reserve(new.client_order_id, self.rules, new.side, new.quantity, new.price)
         order = PaperOrder(new, str(self._next_id()), new.quantity, new.price, now, now)
@@ -109,10 +110,10 @@ class PaperMarket:
         if whole <= order.filled_quantity:
             return self._end(order, OrderState.CANCELLED, None, now)
         crosses = self._book.crosses(order.new.side, limit)
-        if order.new.post_only and crosses and limit != order.price:
-            raise OrderRefused("would_cross", f"the opposite side is at {limit} or better")
-        self._funds.reserve(id, self.rules, order.new.side, whole - order.filled_quantity, limit)
         keeps_place = limit == order.price and whole <= order.quantity
+        if order.new.post_only and crosses and not keeps_place:
+            raise OrderRefused(WOULD_CROSS, f"the opposite side is at {limit} or better")
+        self._funds.reserve(id, self.rules, order.new.side, whole - order.filled_quantity, limit)
         order.quantity, order.price, order.changed_at = whole, limit, now
         if not keeps_place:
             order.arrived_at = now
@@ -150,8 +151,9 @@ class PaperMarket:
                 if not _is_beyond(side, price, order.price):
                     rule, reached = FillRule.QUEUE, _NONE
                     if price == order.price and order.ahead is not None and taker is not None:
+                        # What filled the account's other orders would not have reached this queue.
                         reached = left - order.ahead
-                        order.ahead = max(_NONE, order.ahead - quantity)
+                        order.ahead = max(_NONE, order.ahead - left)
                 filled = min(reached, order.remaining)
                 if filled > 0:
                     left -= filled
@@ -185,6 +187,10 @@ class PaperMarket:
 
     def _walk(self, order: PaperOrder, now: int) -> Iterator[PaperReport]:
         side, kind = order.new.side, order.new.time_in_force
+        if order.new.post_only and order.price is not None and self._book.crosses(side, order.price):
+            # The book was not known when the order arrived.
+            yield self._end(order, OrderState.EXPIRED, WOULD_CROSS, now)
+            return
         offered = list(self._book.offered(side, order.price))
         if kind is TimeInForce.FOK and sum((size for _, size in offered), _NONE) < order.remaining:
             yield self._end(order, OrderState.EXPIRED, "the book does not fill the whole order", now)
