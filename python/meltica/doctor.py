@@ -22,6 +22,7 @@ import psycopg
 from meltica import _core, settings
 from meltica.errors import AddressInUse, ConfigError, DatabaseUnavailable, MelticaError, one_line
 from meltica.http.address import bind
+from meltica.lambdas.modules.check import UploadCheck
 from meltica.persistence import migrate
 from meltica.persistence.database import connect, error_text, shown
 from meltica.persistence.postgres import binaries
@@ -61,6 +62,7 @@ def examine(config: Path | None, overrides: Mapping[str, object] | None = None) 
     yield clock()
     yield _guarded("clock source", clock_source)
     yield _guarded("open files", open_files)
+    yield _guarded("upload check", upload_check)
     try:
         loaded = settings.load(config, overrides)
     except ConfigError as error:
@@ -298,6 +300,15 @@ def _mounted(place: Path, mounts: Path) -> str | None:
         if real.is_relative_to(point)
     ]
     return max(over)[2] if over else None
+
+
+def upload_check() -> Finding:
+    """Checks which restrictions the system supports for the process that checks uploads."""
+    result = asyncio.run(UploadCheck().run(b""))
+    if not result.not_enforced:
+        return Finding("upload check", "ok", "its process is restricted by limits, Landlock and seccomp")
+    seen = f"the system does not support {', '.join(result.not_enforced)} for the process of the check"
+    return Finding("upload check", "warn", seen, "upload only modules that you trust")
 
 
 def open_files() -> Finding:

@@ -41,7 +41,7 @@ def test_a_suitable_machine(tmp_path: Path, database_url: str) -> None:
     rows = checks(result)
     assert result.return_value == 0, result.output
     assert {name for name, row in rows.items() if row["verdict"] != "fail"} == {
-        *("python", "meltica", "clock", "clock source", "open files"),
+        *("python", "meltica", "clock", "clock source", "open files", "upload check"),
         *("config", "address", "server", "schema", "clock offset"),
     }
     assert rows["schema"]["seen"].endswith(", 0 pending")
@@ -77,7 +77,7 @@ def test_every_fault_of_a_config_is_reported(tmp_path: Path) -> None:
     assert result.return_value == 9
     assert result.output.count("fail config") == 2
     assert "did you mean `log`?" in result.output
-    assert "2 of 7 checks failed" in result.output
+    assert "2 of 8 checks failed" in result.output
     warned = run(
         tmp_path, CONFIG + "eventbus: {fanoutWorkers: 3}", DATABASE_URL="postgresql://x@127.0.0.1:1/x"
     )

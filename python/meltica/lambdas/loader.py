@@ -97,7 +97,24 @@ def load_module(path: Path) -> ModuleType:
         return module if module is not None else _execute(name, path, source)
 
 
-def pick(module: ModuleType, path: Path, name: str | None) -> type[Lambda]:
+def load_source(source: bytes, filename: str) -> ModuleType:
+    """Returns the module of a source that is not in a file, the same one for the same content.
+
+    Tracebacks show its lines under `filename`. Raises LambdaLoadError.
+    """
+    digest = hashlib.sha256(filename.encode() + b"\0" + source).hexdigest()[:16]
+    name = f"meltica_module_{digest}"
+    with _locks.setdefault(name, threading.RLock()):
+        module = sys.modules.get(name)
+        if module is not None:
+            return module
+        # An entry without a time of change is never compared with a file.
+        lines = source.decode(errors="replace").splitlines(keepends=True)
+        linecache.cache[filename] = (len(source), None, lines, filename)
+        return _execute(name, filename, source)
+
+
+def pick(module: ModuleType, path: Path | str, name: str | None) -> type[Lambda]:
     """Returns the class `name` of a module, or its only Lambda. Raises LambdaLoadError."""
     defined = {key: value for key, value in vars(module).items() if _is_own_lambda(module, key, value)}
     if name is None:
@@ -136,7 +153,8 @@ def _extends(cls: type, base: type) -> bool:
     return cls is not base and issubclass(cls, base)
 
 
-def _execute(name: str, path: Path, source: bytes) -> ModuleType:
+def _execute(name: str, path: Path | str, source: bytes) -> ModuleType:
+    """Executes a module; of one in a file, the folder is importable meanwhile."""
     try:
         code = compile(source, str(path), "exec", dont_inherit=True)
     except SyntaxError as error:
@@ -149,8 +167,9 @@ def _execute(name: str, path: Path, source: bytes) -> ModuleType:
     setattr(module, _REVISION, _revision(source))
     sys.modules[name] = module
     linecache.checkcache(str(path))
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
+    folder = str(path.resolve().parent) if isinstance(path, Path) else None
+    if folder is not None:
+        sys.path.insert(0, folder)
     try:
         exec(code, module.__dict__)
     except BaseException as error:
@@ -164,7 +183,7 @@ def _execute(name: str, path: Path, source: bytes) -> ModuleType:
     return module
 
 
-def _explain(path: Path, error: BaseException) -> str:
+def _explain(path: Path | str, error: BaseException) -> str:
     """Formats an error as one line with the last line of the user's file in its traceback."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     where = f"{path}, line {frames[-1].lineno}" if frames else str(path)

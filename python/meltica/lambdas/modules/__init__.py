@@ -1,0 +1,1 @@
+"""Strategy modules: revisions of Python source in the database, and the check of an upload."""
