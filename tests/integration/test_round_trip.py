@@ -53,6 +53,18 @@ async def test_the_first_error_is_raised_and_the_connection_can_be_used_again(da
         assert await round_trip(connection, [(b"select 1 / %s::int", [b"1"])]) == [("1",)]
 
 
+async def test_a_rollback_keeps_the_prepared_statements(database: Database) -> None:
+    async with database.connection() as connection:
+        for _ in range(10):  # psycopg would prepare this query, and deallocate all others at the rollback
+            await connection.execute("select 1")
+        statement = (b"select %s::int", [b"1"])
+        assert await round_trip(connection, [statement]) == [("1",)]
+        await connection.execute("BEGIN")
+        await connection.rollback()
+        await connection.execute("select 1")
+        assert await round_trip(connection, [statement]) == [("1",)]
+
+
 async def test_statements_beyond_the_limit_are_executed_unprepared(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

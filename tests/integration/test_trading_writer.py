@@ -207,6 +207,19 @@ async def test_an_order_that_is_refused_fails_alone(
     assert world.writer.frozen == frozenset()
 
 
+async def test_the_writer_goes_on_after_a_bad_row_of_an_idle_gateway(
+    database_url: str, lock: GatewayLock
+) -> None:
+    async with await Database.open(database_url, PoolOptions(min_size=1, max_size=1)) as database:
+        writer = GroupCommitWriter(database, lock)
+        for _ in range(10):
+            await writer.commit([])
+        await writer.commit([order()])
+        committed = await writer.commit([msgspec.structs.replace(order(), limit_price=Decimal(-1))])
+        assert len(committed.failures) == 1
+        assert (await writer.commit([order()])).failures == ()
+
+
 async def test_a_client_order_id_cannot_be_used_twice(world: World) -> None:
     first = order()
     await world.writer.commit([first])

@@ -154,7 +154,8 @@ class Database:
         self._pool = AsyncConnectionPool(
             info,
             connection_class=Connection,
-            kwargs={"autocommit": True},
+            # What psycopg prepares by itself, it deallocates at a rollback, with what `round_trip` prepared.
+            kwargs={"autocommit": True, "prepare_threshold": None},
             min_size=options.min_size,
             max_size=options.max_size,
             max_lifetime=options.max_lifetime,
