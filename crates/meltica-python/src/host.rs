@@ -4,11 +4,13 @@
 //! batch is read while detached, merged by sequence if several queues feed the host, and delivered event by event: one
 //! Python object per event, then the callback of every member.
 
+mod commands;
 mod context;
 mod objects;
 mod posted;
 mod python;
 mod seat;
+mod share;
 mod thread;
 mod timers;
 

@@ -4,6 +4,7 @@
 
 mod interrupts;
 mod panics;
+mod shares;
 mod stops;
 
 use crate::core::{CoreShared, PyCore};

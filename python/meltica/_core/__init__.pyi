@@ -573,6 +573,8 @@ class Instance:
     def every(self, seconds: float, fn: Callable[[], object]) -> Timer:
         """Calls `fn` every `seconds` (1e-6 to 1e9) of the instance's clock, on the host's thread, until cancelled.
 
+        Functions that are due are called by due time, live at most 64 or for 2 ms at a time; then waiting events come first.
+
         Raises `LambdaError` once the instance has ended.
         """
     def emit(self, name: str, payload_json: str) -> None:

@@ -1,12 +1,12 @@
 //! Calls the functions that other threads post to an instance, and ends instances.
 //!
-//! In each round, an instance may call as many posted functions, and for as long, as it may handle events. The rest waits
-//! for the next round, so a function that posts itself delays neither the events of its instance nor those of the others.
-//! In a replay only the number of the waiting functions limits them, so that the order of calls does not depend on time.
+//! Those beyond the instance's share of a round wait for the next round, so a function that posts itself delays neither the
+//! events of its instance nor those of the others.
 //!
 //! An instance that stops receives no further event. It keeps its share of each round until the functions that were
 //! posted before have been called; then `on_stop` runs.
 
+use super::share::Limit;
 use super::thread::Loop;
 use super::{HostShared, seat::Seat};
 use crate::callback::call;
@@ -15,14 +15,6 @@ use meltica_core::clock;
 use pyo3::prelude::*;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
-
-/// What an instance has used of a round for its posted functions.
-#[derive(Default)]
-pub struct Share {
-    round: u64,
-    calls: usize,
-    ticks: u64,
-}
 
 /// An instance that stops, until `on_stop` has run.
 pub struct Ending {
@@ -42,7 +34,7 @@ impl Loop {
     pub fn call_posted(&mut self, py: Python<'_>) {
         // An exchange: a store could overwrite the flag of a function that the locks below do not show yet.
         self.shared.posted.swap(false, Ordering::AcqRel);
-        let (round, share) = (self.round, self.merge.share());
+        let limit = self.limit();
         for g in 0..self.groups.len() {
             for s in (0..self.groups[g].seats.len()).rev() {
                 let seat = &mut self.groups[g].seats[s];
@@ -53,7 +45,7 @@ impl Loop {
                         Some(format!("halted: more than {POSTED_LIMIT} posted functions were waiting"));
                     self.begin_stop(number, State::Failed, None);
                 } else if waiting > 0 {
-                    let has_failed = seat.call_share(py, &self.shared, round, share);
+                    let has_failed = seat.call_share(py, &self.shared, limit);
                     self.posts_wait |= seat.instance.posted().0 > 0;
                     if has_failed {
                         self.stop(py, number, State::Failed);
@@ -77,10 +69,10 @@ impl Loop {
 
     /// Calls functions posted to the instances that stop, and ends those that have called all of them.
     pub fn call_ending(&mut self, py: Python<'_>) {
-        let (round, share) = (self.round, self.merge.share());
+        let limit = self.limit();
         for index in (0..self.ending.len()).rev() {
             let Ending { seat, end, .. } = &mut self.ending[index];
-            if seat.call_share(py, &self.shared, round, share) {
+            if seat.call_share(py, &self.shared, limit) {
                 *end = State::Failed;
             } else if seat.instance.posted().0 > 0 && !seat.instance.is_overdue() {
                 continue;
@@ -108,25 +100,15 @@ impl Loop {
 impl Seat {
     /// Calls the functions that wait now, as far as the share of the round lasts; returns whether the instance has
     /// reached its limit of errors.
-    fn call_share(
-        &mut self,
-        py: Python<'_>,
-        host: &HostShared,
-        round: u64,
-        (calls, ticks): (usize, u64),
-    ) -> bool {
-        if self.share.round != round {
-            self.share = Share { round, ..Share::default() };
-        }
+    fn call_share(&mut self, py: Python<'_>, host: &HostShared, limit: Limit) -> bool {
         for _ in 0..self.instance.posted().0 {
-            if self.share.calls >= calls || self.share.ticks >= ticks || self.instance.is_overdue() {
+            if !self.posts.has_room(limit) || self.instance.is_overdue() {
                 break;
             }
             let Some(function) = self.instance.take_posted() else { break };
             let started = clock::ticks();
             let failed = self.call(py, host, "post", &function);
-            self.share.calls += 1;
-            self.share.ticks += clock::ticks().saturating_sub(started);
+            self.posts.spend(started);
             if failed.is_some() {
                 return true;
             }

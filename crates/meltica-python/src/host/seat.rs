@@ -1,7 +1,7 @@
 //! An instance's place in its host.
 
-use super::posted::Share;
-use super::timers::Beat;
+use super::share::Share;
+use super::timers::Timers;
 use super::{HostShared, Member, Signature};
 use crate::callback::call;
 use crate::errors::LambdaStopped;
@@ -13,7 +13,6 @@ use meltica_core::event::Kind;
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
@@ -25,10 +24,9 @@ pub struct Seat {
     pub since: u64,
     pub errors_in_a_row: u64,
     pub member: Member,
-    /// Its timers by number.
-    pub timers: BTreeMap<u64, Beat>,
-    /// What its posted functions have used of the current round.
-    pub share: Share,
+    pub timers: Timers,
+    /// What its posted functions have used of a round.
+    pub posts: Share,
     /// Losses of the queue before the instance started: (conflated, dropped) by kind.
     pub lost_before: [(u64, u64); Kind::COUNT],
 }

@@ -1,25 +1,21 @@
 //! A host's thread.
 
+use super::HostShared;
 use super::context::clear_tracing;
 use super::objects::Objects;
-use super::posted::{Ending, Share};
-use super::seat::{Group, Seat, count_losses, losses};
-use super::timers::TimerKey;
-use super::{Command, HostShared, Signature};
+use super::posted::Ending;
+use super::seat::{Group, Seat, count_losses};
+use super::share::Share;
+use super::timers::Order;
 use crate::barrier::Drains;
 use crate::callback::{call, panic_text, python_thread, thread_ident};
-use crate::errors::LambdaError;
 use crate::exit::{Hang, Live};
-use crate::instance::{InstanceShared, Plan, State};
-use crate::routes::Routes;
+use crate::instance::State;
 use crate::watch::thread_number;
-use meltica_core::bus::{Merge, Queue, Reader, Rule};
+use meltica_core::bus::{Merge, Rule};
 use meltica_core::clock::{self, Anchor};
-use meltica_core::dispatch::Route;
 use meltica_core::event::{Event, Kind, Nanos, Payload};
-use pyo3::panic::PanicException;
 use pyo3::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -38,8 +34,9 @@ pub struct Loop {
     pub posts_wait: bool,
     /// When the earliest timer is due: on the monotonic clock live, on the events' clock in a replay.
     pub next_timer: Nanos,
-    /// Every timer of the running instances, the earliest first.
-    pub timers: BTreeSet<TimerKey>,
+    pub timers: Order,
+    /// What starts have used of a round.
+    pub starts: Share,
     pub now: Nanos,
     anchor: Anchor,
     objects: Objects,
@@ -167,7 +164,8 @@ impl Loop {
             round: 0,
             posts_wait: false,
             next_timer: Nanos::MAX,
-            timers: BTreeSet::new(),
+            timers: Order::new(),
+            starts: Share::default(),
             now: 0,
             anchor: Anchor::now(),
             objects: Objects::default(),
@@ -179,30 +177,8 @@ impl Loop {
     fn step(&mut self, py: Python<'_>) -> bool {
         let watermark = py.detach(|| self.read());
         self.round += 1;
-        if self.shared.pending_commands.swap(false, Ordering::AcqRel) {
-            loop {
-                let command = self.shared.commands.lock().pop_front();
-                match command {
-                    Some(Command::Start(instance, plan, reply)) => {
-                        let result = self.start(py, &instance, *plan);
-                        if result.is_err() {
-                            instance.clear();
-                        }
-                        let _ = reply.send(result);
-                    }
-                    Some(Command::Stop(instance, reply)) => {
-                        self.deliver_all(py);
-                        self.begin_stop(instance.number, State::Stopped, Some(reply));
-                    }
-                    Some(Command::End) => {
-                        self.end_all(py);
-                        return false;
-                    }
-                    #[cfg(test)]
-                    Some(Command::Panic) => panic!("on purpose"),
-                    None => break,
-                }
-            }
+        if self.shared.pending_commands.swap(false, Ordering::AcqRel) && !self.run_commands(py) {
+            return false;
         }
         if self.shared.timers_changed.swap(false, Ordering::AcqRel) {
             self.take_timers();
@@ -253,7 +229,7 @@ impl Loop {
     }
 
     /// Delivers the events of the round.
-    fn deliver_all(&mut self, py: Python<'_>) {
+    pub fn deliver_all(&mut self, py: Python<'_>) {
         let mut round = Round { current: None, failed: Vec::new(), started: clock::ticks() };
         if self.shared.shared_mode && clock::elapsed_ns(self.untraced, round.started) > UNTRACE {
             self.untraced = round.started;
@@ -308,73 +284,6 @@ impl Loop {
         }
     }
 
-    fn start(&mut self, py: Python<'_>, instance: &Arc<InstanceShared>, plan: Plan) -> PyResult<()> {
-        let stopped = |when: &str| {
-            instance.enter(State::Stopped);
-            let id = &instance.id;
-            Err(LambdaError::new_err(format!("instance {id} not started: it was stopped {when}")))
-        };
-        instance.now.store(self.now, Ordering::Relaxed);
-        if instance.state() != State::Starting {
-            return stopped("before `on_start`");
-        }
-        if let Some(on_start) = &plan.member.on_start {
-            let turn = (instance.number, &plan.member.context);
-            let result = self.shared.watched(py, turn, clock::ticks(), || call(on_start.bind(py), &[]));
-            if let Err(error) = result {
-                *instance.last_error.lock() = Some(error.to_string());
-                // A `stop` may have timed out in the meantime. A stuck instance stays stuck.
-                let end = if instance.state() == State::Starting { State::Failed } else { State::Stopped };
-                instance.enter(end);
-                let has_panicked = error.is_instance_of::<PanicException>(py);
-                return Err(if has_panicked { LambdaError::new_err(error.to_string()) } else { error });
-            }
-        }
-        let seat = Seat {
-            instance: Arc::clone(instance),
-            member: plan.member,
-            since: 0,
-            errors_in_a_row: 0,
-            timers: BTreeMap::new(),
-            share: Share::default(),
-            lost_before: [(0, 0); Kind::COUNT],
-        };
-        if !instance.enter(State::Running) {
-            self.finish(py, seat, State::Stopped);
-            return stopped("while `on_start` ran");
-        }
-        self.join(py, seat, plan.signature, plan.routes, plan.queue);
-        self.take_timers();
-        self.shared.posted.store(true, Ordering::Release);
-        Ok(())
-    }
-
-    /// Adds a running instance to the group that reads the same events, or to a new one.
-    fn join(
-        &mut self,
-        py: Python<'_>,
-        seat: Seat,
-        signature: Signature,
-        routes: Vec<Route>,
-        (queue, reader): (Arc<Queue>, Reader),
-    ) {
-        let instance = Arc::clone(&seat.instance);
-        let mates = |g: &&mut Group| !g.signature.filtered && g.signature == signature;
-        let found = self.groups.iter_mut().find(mates).and_then(|g| Some((g.routes.upgrade()?, g)));
-        if let Some((routes, group)) = found {
-            let since = self.shared.core.dispatcher.watermark();
-            let lost_before = Kind::ALL.map(|kind| losses(&group.queue, kind));
-            group.seats.push(Seat { since, lost_before, ..seat });
-            *instance.routes.lock() = Some(routes);
-            return;
-        }
-        let subscribed = Routes::subscribe(py, &self.shared.core.subscriptions, &queue, routes);
-        let routes = Arc::downgrade(&subscribed);
-        *instance.routes.lock() = Some(subscribed);
-        self.groups.push(Group { signature, queue, routes, seats: vec![seat] });
-        self.merge.push(reader);
-    }
-
     /// Ends an instance at once: stops its events, then runs `on_stop`.
     pub fn stop(&mut self, py: Python<'_>, number: u64, end: State) {
         if let Some(seat) = self.take_seat(number) {
@@ -391,10 +300,8 @@ impl Loop {
         let group = &mut self.groups[g];
         count_losses(group);
         // A round refers to groups by index, so `maintain_queues` removes an empty group later.
-        let seat = group.seats.remove(s);
-        for (id, beat) in &seat.timers {
-            self.timers.remove(&beat.key(number, *id));
-        }
+        let mut seat = group.seats.remove(s);
+        seat.leave_order(&mut self.timers);
         seat.instance.enter(State::Stopping);
         seat.instance.leave();
         Some(seat)
