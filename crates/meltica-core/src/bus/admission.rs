@@ -17,7 +17,8 @@
 //! Such a route claims the symbols that its provider lists, or [`UNLISTED_SYMBOLS`]. Its claim is doubled once half of
 //! it is used, on a thread that does not publish. A symbol beyond the claim is left out, and its events count as
 //! dropped, until the claim has grown. While the pools are at their limit it stays left out;
-//! [`crate::dispatch::Dispatcher::retry_growth`] admits it once they have room.
+//! [`crate::dispatch::Dispatcher::retry_growth`] admits it once they have room. The symbols that appeared first are admitted
+//! first, whenever the claim grows.
 
 use super::{ConflationCell, OverflowPolicy, Policies};
 use crate::dispatch::RouteKey;
@@ -159,6 +160,11 @@ impl Credit {
     const fn has_room(&self) -> bool {
         self.used < self.claimed
     }
+
+    /// Returns whether there is room beside that of the symbols that are left out, which appeared earlier.
+    const fn has_room_for_new(&self) -> bool {
+        self.used + self.left_out < self.claimed
+    }
 }
 
 /// The cells of a queue, and the reservation of all its slots.
@@ -244,7 +250,9 @@ impl Admission {
             return Some(Arc::clone(&self.no_cell));
         }
         let credit = self.credits.get_mut(&(key.0, key.1))?;
-        if !credit.has_room() {
+        let waits = self.left_out.contains(&key);
+        let has_room = if waits { credit.has_room() } else { credit.has_room_for_new() };
+        if !has_room {
             credit.left_out += usize::from(self.left_out.insert(key));
             return None;
         }

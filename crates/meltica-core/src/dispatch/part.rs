@@ -118,6 +118,13 @@ impl Index {
     }
 }
 
+/// Returns entries in the order in which their symbols were added to the names: the first are admitted first.
+fn by_age<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>) -> Vec<&'a Arc<Entry>> {
+    let mut entries: Vec<_> = entries.collect();
+    entries.sort_unstable_by_key(|entry| entry.symbol);
+    entries
+}
+
 struct State {
     subscribers: Arc<Subscribers>,
     /// The number of entries of the current index.
@@ -237,8 +244,8 @@ impl Part {
         let old = self.index.load();
         let before: Map<_, _> = old.entries().map(|entry| (entry.symbol, Arc::clone(entry))).collect();
         let mut entries = before.clone();
-        for (symbol, entry) in before.iter().filter(|(_, entry)| is_changed(entry)) {
-            entries.insert(*symbol, build(*symbol, Some(entry)));
+        for entry in by_age(before.values().filter(|entry| is_changed(entry))) {
+            entries.insert(entry.symbol, build(entry.symbol, Some(entry)));
         }
         for symbol in added {
             entries.entry(symbol).or_insert_with(|| build(symbol, None));
@@ -247,7 +254,7 @@ impl Part {
         let mut state = lock(&self.state);
         let current = self.index.load();
         // Symbols that were seen for the first time meanwhile. `old` may have gained them as well.
-        let late: Vec<_> = current.entries().filter(|entry| !before.contains_key(&entry.symbol)).collect();
+        let late = by_age(current.entries().filter(|entry| !before.contains_key(&entry.symbol)));
         for entry in &late {
             entries.insert(entry.symbol, build(entry.symbol, Some(entry)));
         }

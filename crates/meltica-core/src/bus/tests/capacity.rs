@@ -2,7 +2,7 @@
 
 use super::{DEFAULT_POLICIES, Size, provider, subscribed};
 use crate::bus::fixtures::options;
-use crate::bus::{Item, OverflowPolicy, Policies, Queue, Reader};
+use crate::bus::{Item, OverflowPolicy, Policies, Queue, Reader, UNLISTED_SYMBOLS};
 use crate::decimal::Decimal;
 use crate::dispatch::{Dispatcher, Origin, Publisher, Route, RouteKey, SubscriptionId};
 use crate::event::{BookGap, Kind, Payload, PriceLevel, StaleReason, Ticker, Trade, VenueId};
@@ -188,9 +188,27 @@ proptest! {
     }
 }
 
+/// Publishes a ticker of each of `symbols` new symbols of `provider`, whose prefix is `name`. The janitor works meanwhile
+/// or, if `is_late`, after the last of them.
+fn publish_new(publisher: &mut Publisher, name: &str, symbols: usize, is_late: bool) {
+    let held = is_late.then(crate::janitor::hold);
+    for i in 0..symbols {
+        publish(publisher, Kind::Ticker, SymbolId::intern(&format!("{name}-{i:04}")), 0);
+    }
+    drop(held);
+    crate::janitor::settle();
+}
+
+/// Whenever the janitor grows the claim: before, while or after the symbols appear.
 #[test]
 fn symbols_beyond_the_limit_are_left_out_and_named() {
-    // Room for the first claim of the wildcard and for the other queue, and for no growth.
+    for (run, is_late) in [true, false, true, false].into_iter().enumerate() {
+        leave_out(&format!("LEFT-{run}"), is_late);
+    }
+}
+
+fn leave_out(name: &str, is_late: bool) {
+    // Room for the first claim of the wildcard, one growth, and the other queue.
     let pools = Pools::new(200_000);
     let dispatcher = Dispatcher::new(Arc::clone(&pools));
     let (greedy, other) = (provider("claims-greedy"), provider("claims-other"));
@@ -206,13 +224,12 @@ fn symbols_beyond_the_limit_are_left_out_and_named() {
     let (queue, _reader, _) =
         subscribed(&dispatcher, DEFAULT_POLICIES, Size::of(16), routes, &Arc::default());
     let mut publishers = [Publisher::new(&dispatcher, greedy), Publisher::new(&dispatcher, other)];
-    for i in 0..3000 {
-        publish(&mut publishers[0], Kind::Ticker, SymbolId::intern(&format!("LEFT-{i}")), 0);
-    }
-    crate::janitor::settle();
-    let left_out = queue.left_out();
-    let names: BTreeSet<_> = left_out.iter().map(|(_, _, symbol)| symbol.name()).collect();
-    assert!(names.contains("LEFT-2999") && !names.contains("LEFT-0"), "the first symbols have their cells");
+    publish_new(&mut publishers[0], name, 3000, is_late);
+    let left_out: BTreeSet<_> = queue.left_out().iter().map(|(_, _, symbol)| symbol.name()).collect();
+    let admitted = 3000 - left_out.len();
+    assert!(admitted > UNLISTED_SYMBOLS, "the claim grew");
+    let expected: BTreeSet<_> = (admitted..3000).map(|i| format!("{name}-{i:04}")).collect();
+    assert!(left_out.iter().eq(&expected), "the first symbols have their cells: {left_out:?}");
     let refused = queue.refused_growth().unwrap();
     assert!(refused.wanted > refused.left && refused.max == 200_000, "{refused}");
     for _ in 0..64 {
