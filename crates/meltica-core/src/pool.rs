@@ -171,18 +171,11 @@ impl<T: Recycle + Send + Sync> Pool<T> {
         self.inner().parked_count.load(Ordering::Acquire) as usize
     }
 
-    /// Returns the number of free slots: exact while the pool is idle, otherwise an estimate.
+    /// Returns the number of free slots: exact while the pool is idle, otherwise an estimate. Walks the free list.
     pub fn free(&self) -> usize {
         let inner = self.inner();
-        let mut count = 0;
-        for _ in 0..3 {
-            let head = inner.head.load(Ordering::Acquire);
-            count = inner.count(unpack(head).1, self.capacity() as u32);
-            if inner.head.load(Ordering::Acquire) == head {
-                break;
-            }
-        }
-        count as usize
+        let (_, first) = unpack(inner.head.load(Ordering::Acquire));
+        inner.count(first, self.capacity() as u32) as usize
     }
 
     /// Returns the number of failed borrows.
