@@ -82,7 +82,8 @@ impl Routes {
         queue: &Arc<Queue>,
         routes: Vec<Route>,
     ) -> Arc<Self> {
-        let (id, change) = Dispatcher::subscribe(&all.dispatcher, queue, routes);
+        // Detached: the entries of thousands of symbols take long, and so does the janitor, for which this may wait.
+        let (id, change) = py.detach(|| Dispatcher::subscribe(&all.dispatcher, queue, routes));
         all.queues.lock().insert(id, Arc::clone(queue));
         let subscribed = Arc::new(Self { all: Arc::clone(all), queue: Arc::clone(queue), id });
         all.report(py, &change);
@@ -121,9 +122,15 @@ impl Routes {
 
 impl Drop for Routes {
     fn drop(&mut self) {
-        let change = self.all.dispatcher.unsubscribe(self.id);
-        self.all.dispatcher.close(&self.queue);
-        self.all.queues.lock().remove(&self.id);
-        Python::attach(|py| self.all.report(py, &change));
+        Python::attach(|py| {
+            // Detached, as in `subscribe`.
+            let change = py.detach(|| {
+                let change = self.all.dispatcher.unsubscribe(self.id);
+                self.all.dispatcher.close(&self.queue);
+                change
+            });
+            self.all.queues.lock().remove(&self.id);
+            self.all.report(py, &change);
+        });
     }
 }
