@@ -1,7 +1,10 @@
 -- Drops what the older version has no place for. Amounts and times of orders, fills and balances stay, with
 -- microseconds.
 
-alter table outbox drop constraint outbox_payload_check, drop column delivered_at;
+alter table outbox
+    drop constraint outbox_payload_check,
+    drop column delivered_at,
+    alter column payload type jsonb using payload::jsonb;
 drop table operator_actions, commits, home, reconciliations, watermarks, checkpoints, dead_letters, refusals, risk_states, ledger_entries, positions;
 drop index halts_active;
 -- The older version halts live orders by any halt, and has one at a time for each scope.

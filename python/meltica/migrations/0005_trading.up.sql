@@ -298,4 +298,6 @@ create index reconciliations_by_age on reconciliations (created_at);
 
 -- When the last consumer received the event; events are kept for a while after that.
 alter table outbox add column delivered_at timestamptz;
+-- Events are written once and read whole, so their text is kept as it is.
+alter table outbox alter column payload type json;
 alter table outbox add constraint outbox_payload_check check (octet_length(payload::text) <= 65536);
