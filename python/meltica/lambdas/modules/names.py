@@ -6,9 +6,6 @@ A selector is `name`, `name:tag`, `name@sha256:...` or a hash alone. Names and t
 import re
 from dataclasses import dataclass
 
-LATEST = "latest"
-"""The tag that a name without a tag selects."""
-
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _HASH = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")

@@ -1,0 +1,2 @@
+drop table module_tags;
+drop table module_revisions;
