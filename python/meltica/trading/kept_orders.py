@@ -3,7 +3,7 @@
 The caller holds the lock of trading.
 """
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from uuid import UUID
 
 from meltica.model.enums import Mode
@@ -21,11 +21,11 @@ class KeptOrders:
     def __init__(self) -> None:
         self._by_id: dict[UUID, OrderMachine] = {}
         self._by_client_id: dict[str, OrderMachine] = {}
-        self._active: dict[UUID, OrderMachine] = {}
+        self._active: dict[OrderMachine, None] = {}
         """The orders that have not ended, or that still wait for something."""
         self._watched: dict[OrderMachine, None] = {}
         self._ended: deque[OrderMachine] = deque()
-        self._symbols: dict[tuple[str, Mode], Counter[str]] = {}
+        self._symbols = defaultdict[tuple[str, Mode], Counter[str]](Counter)
         """Provider and mode -> symbols of the kept orders, with their number."""
 
     def __contains__(self, client_order_id: str) -> bool:
@@ -34,10 +34,10 @@ class KeptOrders:
     def add(self, machine: OrderMachine) -> None:
         """Adds an order."""
         record = machine.record
-        self._by_id[record.id] = self._active[record.id] = machine
+        self._by_id[record.id] = machine
         self._by_client_id[record.client_order_id] = machine
-        self._watched[machine] = None
-        self._symbols.setdefault((record.provider, record.owner.mode), Counter())[record.symbol] += 1
+        self._active[machine] = self._watched[machine] = None
+        self._symbols[record.provider, record.owner.mode][record.symbol] += 1
 
     def find(self, id: UUID) -> OrderMachine | None:
         """Returns an order by our id."""
@@ -49,7 +49,7 @@ class KeptOrders:
 
     def open(self) -> list[OrderMachine]:
         """Returns the orders that have not ended."""
-        return [each for each in self._active.values() if not each.record.state.is_final]
+        return [each for each in self._active if not each.record.state.is_final]
 
     def symbols(self, provider: str, mode: Mode) -> set[str]:
         """Returns the symbols of the kept orders of an account."""
@@ -70,7 +70,8 @@ class KeptOrders:
 
     def end(self, machine: OrderMachine) -> None:
         """Records that an order has ended and waits for nothing."""
-        if self._active.pop(machine.record.id, None) is not None:
+        if machine in self._active:
+            del self._active[machine]
             self._ended.append(machine)
 
     def forget_old(self, now: int) -> list[OrderRecord]:

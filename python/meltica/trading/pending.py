@@ -39,7 +39,7 @@ class Pending:
         self.fills: Counter[Mode] = Counter()
         """How many fills of our orders were booked."""
         self._batch = Batch()
-        self._changed: dict[UUID, OrderMachine] = {}
+        self._changed: dict[OrderMachine, None] = {}
         self._moved: dict[PositionKey, Position] = {}
         self._ends: dict[UUID, int] = {}
         """Order -> the number of the report of its end."""
@@ -50,7 +50,7 @@ class Pending:
 
     def changed(self, machine: OrderMachine) -> None:
         """Adds the row of an order, as it will be at the commit."""
-        self._changed[machine.record.id] = machine
+        self._changed[machine] = None
 
     def opened(self, machine: OrderMachine) -> None:
         """Adds a new order, which leaves after the commit."""
@@ -94,7 +94,7 @@ class Pending:
         if only_acts:
             return Batch([row for row in batch.rows if isinstance(row, HaltRow | OperatorActionRow)])
         # After the rows that were put back: of two rows with one key, the last is written.
-        batch.rows += [order_row(each.record, self._ends.get(id)) for id, each in self._changed.items()]
+        batch.rows += [order_row(each.record, self._ends.get(each.record.id)) for each in self._changed]
         batch.rows += [position_row(each, now) for each in self._moved.values()]
         self._changed.clear()
         self._moved.clear()

@@ -21,6 +21,10 @@ def provider_in(scope: Mapping[str, tuple[str, ...]], provider: str | None) -> s
 
 def resolve(scope: Mapping[str, tuple[str, ...]], symbol: str, provider: str | None) -> tuple[str, str]:
     """Returns a symbol of a scope and its provider. Raises OrderRefused."""
+    if provider is None and len(scope) == 1 and type(symbol) is str:
+        [(only, symbols)] = scope.items()
+        if symbol in symbols and symbol != ANY:
+            return symbol, only
     try:
         symbol = canonical(plain(symbol))
         provider = None if provider is None else plain(provider)

@@ -76,9 +76,8 @@ class Reservations:
 
     def place(self, reservation: Reservation, quantity: Decimal, cost: Decimal, spend: Decimal) -> None:
         """Adds the reservation of a new order, whose amounts are known."""
-        if reservation.order_id in self._by_order:
+        if self._by_order.setdefault(reservation.order_id, reservation) is not reservation:
             raise ValueError(f"order {reservation.order_id}: already reserved")
-        self._by_order[reservation.order_id] = reservation
         lane = reservation.lane
         for state in lane.states:
             state.open_orders += 1
