@@ -251,6 +251,7 @@ def test_settings_without_effect_are_logged_once(project: Project, database_url:
 
 
 def test_a_stop_during_the_start(project: Project) -> None:
+    project.copied = False
     gateway = project.launch()
     assert wait_until((project.home / "lock").exists, PATIENCE)
     gateway.signal(signal.SIGTERM)

@@ -39,7 +39,7 @@ lambdas:
 
 @pytest.fixture(name="project")
 def _project() -> Generator[Project]:
-    with project() as created:
+    with project(copied=False) as created:
         created.config.write_text(CONFIG[: CONFIG.index("providers:")] + PARTS)
         (created.folder / "watch.py").write_text(WATCH)
         yield created

@@ -22,7 +22,7 @@ apiServer: {addr: "127.0.0.1:0"}
 
 @pytest.fixture(name="project")
 def _project() -> Generator[Project]:
-    with project() as created:
+    with project(copied=False) as created:
         reader = pages.Reader(created.folder)
         for block in pages.blocks(ROOT / "docs/tutorial.md"):
             if block.language in ("python", "yaml") and "test_maker" not in block.before:

@@ -59,7 +59,7 @@ NEWEST = len(migrate.load())
 
 @pytest.fixture(name="project")
 def _project() -> Generator[Project]:
-    with project() as created:
+    with project(copied=False) as created:
         yield created
 
 

@@ -1,7 +1,10 @@
 """`meltica serve` as a child process: start, requests, signals, and a check that no process remains."""
 
+import asyncio
+import atexit
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import shutil
@@ -18,6 +21,7 @@ from typing import Any, cast
 import psycopg
 from psycopg.rows import TupleRow
 
+from meltica.persistence import migrate
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.persistence.postgres.server import read_pid_file, wait_until
 from tests.conftest import folder_for_server
@@ -50,12 +54,20 @@ lambdas:
 class Project:
     """A config, a strategy, and a directory for an embedded PostgreSQL."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, copied: bool = True) -> None:
+        """A `copied` home is not created by the first start: that would take most of its time."""
         self.folder = folder
+        self.copied = copied
         self.home = folder / "pg"
         self.config = folder / "config.yaml"
         self.config.write_text(CONFIG)
         (folder / "watch.py").write_text(WATCH)
+
+    def prepare(self) -> None:
+        """Copies the home of a server that has ended, whose database has the schema."""
+        if self.copied and self.home.parent == self.folder and not self.home.exists():
+            # `cp` keeps the owner, which is the server's user.
+            subprocess.run(["cp", "-a", str(_ended_server()), str(self.home)], check=True)
 
     def edit(self, old: str, new: str) -> None:
         """Replaces text in the config."""
@@ -110,6 +122,7 @@ class Project:
     @contextlib.contextmanager
     def database(self) -> Generator[str]:
         """Runs its PostgreSQL without a gateway and yields the connection string."""
+        self.prepare()
         with EmbeddedPostgres(self.home) as server:
             yield server.dsn
 
@@ -127,6 +140,8 @@ class Gateway:
 
     def __init__(self, project: Project, command: list[str]) -> None:
         self.project = project
+        if "--home" in command:
+            project.prepare()
         self.log = project.folder / "serve.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -206,10 +221,22 @@ class Gateway:
         return [json.loads(line) for line in lines if line.startswith("{")]
 
 
+@functools.cache
+def _ended_server() -> Path:
+    """Returns the home of a server that has ended. It is removed at the end of the process."""
+    folder = folder_for_server()
+    atexit.register(shutil.rmtree, folder)
+    with EmbeddedPostgres(folder / "pg") as server:
+        asyncio.run(migrate.up(server.dsn))
+    for name in ("lock", "postgres.log"):
+        (folder / "pg" / name).unlink()
+    return folder / "pg"
+
+
 @contextlib.contextmanager
-def project() -> Generator[Project]:
-    """Yields a new project in a temporary folder."""
-    created = Project(folder_for_server())
+def project(*, copied: bool = True) -> Generator[Project]:
+    """Yields a new project in a temporary folder; see `Project`."""
+    created = Project(folder_for_server(), copied=copied)
     yield created
     wait_until(lambda: not created.running(), PATIENCE)
     shutil.rmtree(created.folder)
