@@ -54,9 +54,9 @@ def test_an_order_has_its_whole_life(running: Running) -> None:
         "timeInForce": "GTC",
         "postOnly": False,
         "reduceOnly": False,
-        "quantity": "0.0100",
-        "limitPrice": "64000.10",
-        "filledQuantity": "0.0100",
+        "quantity": "0.01",
+        "limitPrice": "64000.1",
+        "filledQuantity": "0.01",
         "averagePrice": "64000",
         "fees": {"USDT": "-0.000000000000000001"},
         "state": "FILLED",
@@ -103,8 +103,8 @@ def test_a_fill_names_its_order_mode_and_rule(running: Running) -> None:
         "symbol": "BTC-USDT",
         "side": "Buy",
         "executionId": "e1",
-        "quantity": "0.0100",
-        "price": "64000.00",
+        "quantity": "0.01",
+        "price": "64000",
         "fee": "-0.000000000000000001",
         "feeAsset": "USDT",
         "liquidity": "taker",
@@ -125,7 +125,7 @@ def test_balances_are_a_history_by_mode_and_asset(running: Running) -> None:
         ("live", "USDT"),
     ]
     [shown] = _get(running, "/providers/main/balances", asset="usdt", mode="live")["balances"]
-    assert (shown["total"], shown["available"]) == ("1000000000000000000000000.000000000000000001", "0.10")
+    assert (shown["total"], shown["available"]) == ("1000000000000000000000000.000000000000000001", "0.1")
     assert (shown["snapshotAt"], shown["createdAt"]) == (SECONDS, shown["updatedAt"])
 
 
@@ -137,8 +137,8 @@ def test_positions_are_those_of_the_database_while_nothing_trades(running: Runni
         "mode": "paper",
         "provider": "main",
         "symbol": "BTC-USDT",
-        "quantity": "0.0100",
-        "cost": "640.0000",
+        "quantity": "0.01",
+        "cost": "640",
         "averagePrice": "64000",
         "realisedPnl": "0",
         "fees": {"USDT": "0.32"},

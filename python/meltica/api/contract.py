@@ -14,6 +14,8 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
+from meltica.model.amounts import amount_text
+
 Pairs = tuple[tuple[str, str], ...]
 
 ORDER: Pairs = (
@@ -192,9 +194,9 @@ def _from_contract(pairs: Pairs, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _value_to_contract(name: str, value: Any) -> Any:
     if name in _AMOUNTS:
-        return format(Decimal(value), "f")
+        return amount_text(Decimal(value))
     if name == "fees":
-        return {currency: format(Decimal(fee), "f") for currency, fee in value.items()}
+        return {currency: amount_text(Decimal(fee)) for currency, fee in value.items()}
     if name in _TIMES:
         return value // SECOND
     if name in _DATES:

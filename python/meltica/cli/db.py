@@ -115,7 +115,7 @@ def dump(file: Path, url: str | None, home: Path | None, as_json: bool) -> None:
 @database_options
 def restore(file: Path, force: bool, url: str | None, home: Path | None, as_json: bool) -> None:
     """Restore the database from FILE, in one transaction."""
-    from meltica.persistence import backup, migrate
+    from meltica.persistence import backup, migrate, upgrade
     from meltica.persistence.postgres import binaries
 
     async def work(dsn: str) -> int:
@@ -133,7 +133,7 @@ def restore(file: Path, force: bool, url: str | None, home: Path | None, as_json
     if as_json:
         click.echo(json.dumps({"file": str(file), "pending": pending}))
     else:
-        then = f"; {pending} migrations are pending: meltica db up" if pending else ""
+        then = f"; {upgrade.pending_text(pending)}: meltica db up" if pending else ""
         click.echo(f"{file}: restored{then}")
 
 

@@ -84,9 +84,13 @@ def refuse_pending(states: Sequence[Status], dsn: str) -> None:
     version = _version(states)
     dump = f"dump the database with `{dump_command(dsn, version)}`, then " if version else ""
     raise MigrationError(
-        f"{len(pending)} migrations are pending, and database.runMigrations is false;"
-        f" {dump}run `meltica db up`"
+        f"{pending_text(len(pending))}, and database.runMigrations is false; {dump}run `meltica db up`"
     )
+
+
+def pending_text(count: int) -> str:
+    """Returns how many migrations are pending, as a clause."""
+    return "1 migration is pending" if count == 1 else f"{count} migrations are pending"
 
 
 def dump_command(dsn: str, version: int) -> str:

@@ -1,6 +1,5 @@
 """`/strategy/instances/{id}/positions`: the positions of an instance."""
 
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from litestar import Controller, get
@@ -14,6 +13,7 @@ from meltica.control.access import VIEWER
 from meltica.control.routes.openapi import UNAVAILABLE
 from meltica.control.services import ControlServices
 from meltica.control.trading import TradingReads
+from meltica.model.amounts import amount_text
 from meltica.model.enums import Mode
 from meltica.trading.exact import divide
 
@@ -67,13 +67,9 @@ def _position(row: "PositionRow") -> Position:
         revision=optional(row.revision),
         provider=row.provider,
         symbol=row.symbol,
-        quantity=_text(row.quantity),
-        cost=_text(row.cost),
-        average_price=_text(divide(row.cost, row.quantity)) if row.quantity else UNSET,
-        realised_pnl=_text(row.realised),
-        fees={currency: _text(fee) for currency, fee in row.fees.items()},
+        quantity=amount_text(row.quantity),
+        cost=amount_text(row.cost),
+        average_price=amount_text(divide(row.cost, row.quantity)) if row.quantity else UNSET,
+        realised_pnl=amount_text(row.realised),
+        fees={currency: amount_text(fee) for currency, fee in row.fees.items()},
     )
-
-
-def _text(amount: Decimal) -> str:
-    return format(amount, "f")

@@ -22,6 +22,7 @@ from meltica.control.access import VIEWER
 from meltica.control.routes.openapi import UNAVAILABLE
 from meltica.control.services import ControlServices
 from meltica.control.trading import TradingReads
+from meltica.model.amounts import amount_text
 from meltica.validation.models import masked
 
 if TYPE_CHECKING:
@@ -147,4 +148,4 @@ def _fault(fault: "faults.TradingFault") -> TradingFault:
 
 
 def _text(amount: Decimal | None) -> str | UnsetType:
-    return UNSET if amount is None else format(amount, "f")
+    return UNSET if amount is None else amount_text(amount)

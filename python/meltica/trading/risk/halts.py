@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from meltica.model.amounts import amount_text
 from meltica.persistence.stores.trading.rows import Verdict
 from meltica.trading.order import Owner
 from meltica.trading.risk.events import EventLog, HaltChange
@@ -85,18 +86,37 @@ class Halts:
         """
         state = self._registry.state(scope)
         limits, loss = state.limits, state.loss
+        self._keep_loss(state, now)
         loss.set_currency(self._registry.currency(scope))
         loss.mark(profit, limits.capital if isinstance(limits, InstanceRiskLimits) else equity, now)
         if profit is None:
             return
         most = limits.max_daily_loss
         if most is not None and loss.daily_loss >= most:
-            text = f"the loss of the day is {loss.daily_loss}, of {most} allowed"
+            text = f"the loss of the day is {amount_text(loss.daily_loss)}, of {most} allowed"
             self._halt(state, Rule.DAILY_LOSS.value, text, now)
         percent = limits.max_drawdown_percent
         if percent is not None and loss.reaches_drawdown(percent):
             text = f"the profit fell from {loss.peak} to {profit}, by at least {percent} % of {loss.base}"
             self._halt(state, Rule.DRAWDOWN.value, text, now)
+
+    def _keep_loss(self, state: ScopeState, now: int) -> None:
+        """Halts a scope whose `notionalCurrency` changed while it has a loss: amounts are not converted."""
+        limits, loss = state.limits, state.loss
+        currency = self._registry.currency(state.scope)
+        if loss.currency in ("", currency):
+            return
+        rule, lost = None, ""
+        if limits.max_daily_loss is not None and loss.has_loss_of_day(now):
+            rule, lost = Rule.DAILY_LOSS, f"the loss of the day is {amount_text(loss.daily_loss)}"
+        elif limits.max_drawdown_percent is not None and loss.has_fallen:
+            rule, lost = Rule.DRAWDOWN, "the profit is below its peak"
+        if rule is not None:
+            text = (
+                f"notionalCurrency changed from {loss.currency} to {currency}: {lost} in {loss.currency},"
+                " which is not converted; set it back, or resume and measure from 0"
+            )
+            self._halt(state, rule.value, text, now)
 
     def count(self, owner: Owner, limits: Resolved, rule: str, message: str, now: int) -> Verdict:
         """Counts a breach of an instance, which may open its breaker or halt it."""

@@ -37,6 +37,15 @@ class Loss:
             self.day = self.opening = self.profit = self.peak = None
         self.currency = currency
 
+    def has_loss_of_day(self, now: int) -> bool:
+        """Returns whether the latest valuation was below the opening of the day, which has not ended."""
+        return self.day is not None and self.day >= now // _DAY and self.daily_loss > 0
+
+    @property
+    def has_fallen(self) -> bool:
+        """Whether the latest valuation is below the peak."""
+        return self.peak is not None and self.profit is not None and self.profit < self.peak
+
     def mark(self, profit: Decimal | None, base: Decimal | None, now: int) -> None:
         """Takes a valuation; a profit of None says that a position cannot be valued."""
         self.base = base

@@ -84,12 +84,12 @@ class Risk:
         instrument = rules.check_form(lane, side, kind, lifetime, price, post_only=post_only)
         rules.check_quantity(instrument, quantity)
         if price is None:
-            reference = rules.check_market(lane, market, now, rests=False, reduce_only=reduces)
+            reference = rules.check_market(lane, market, now, rests=False)
             price = rules.market_limit(lane, instrument, market, side, quantity, reference)
             lifetime = _FOK if lifetime is _FOK else _IOC
         else:
             rules.check_price(instrument, price)
-            reference = rules.check_market(lane, market, now, rests=lifetime is _GTC, reduce_only=reduces)
+            reference = _reference(lane, market, now, rests=lifetime is _GTC, reduce_only=reduces)
             rules.check_band(lane, instrument, price, reference)
         cost = rules.check_notional(instrument, quantity, price)
         is_buy = side is _BUY
@@ -97,7 +97,7 @@ class Risk:
             if reduces:
                 rules.refuse(Rule.REDUCE_ONLY, "a buy order reduces nothing on spot")
             rules.check_size(lane, quantity)
-            mark = price if price > reference else reference
+            mark = price if reference is None or price > reference else reference
             rules.check_exposure(lane, quantity, cost, mark, market, now)
             factor = lane.listing.spend_factor
             spend = cost * factor
@@ -165,14 +165,14 @@ class Risk:
         if remaining <= 0:
             text = f"quantity: expected more than the filled {order.filled_quantity}, saw {quantity}"
             rules.refuse(Rule.INVALID_ORDER, text, quantity, order.filled_quantity)
-        reference = rules.check_market(lane, market, now, rests=True, reduce_only=reduces)
+        reference = _reference(lane, market, now, rests=True, reduce_only=reduces)
         rules.check_band(lane, instrument, price, reference)
         rules.check_notional(instrument, quantity, price)
         most, cost, spend = worst(reservation, remaining, price)
         if not reduces:
             rules.check_size(lane, quantity)
         if reservation.is_buy:
-            mark = price if price > reference else reference
+            mark = price if reference is None or price > reference else reference
             more, dearer = most - reservation.quantity, cost - reservation.cost
             if more or dearer:
                 rules.check_exposure(lane, more, dearer, mark, market, now)
@@ -381,3 +381,10 @@ class Risk:
     def _breach(self, lane: Lane, rule: str, message: str, now: int) -> None:
         verdict = self._halts.count(lane.owner, lane.limits, rule, message, now)
         self.events.add(Breach(now, lane.owner, rule, message, verdict))
+
+
+def _reference(lane: Lane, market: Market, now: int, *, rests: bool, reduce_only: bool) -> Decimal | None:
+    """Returns the reference price of a limit order; None if it reduces and has no fresh one."""
+    if reduce_only:
+        return rules.fresh_reference(lane, market, now)
+    return rules.check_market(lane, market, now, rests=rests)

@@ -235,7 +235,7 @@ def check_notional(instrument: Instrument, quantity: Decimal, price: Decimal) ->
     return value
 
 
-def check_market(lane: Lane, market: Market, now: int, *, rests: bool, reduce_only: bool) -> Decimal:
+def check_market(lane: Lane, market: Market, now: int, *, rests: bool) -> Decimal:
     """Checks that the market is fresh and returns its reference price."""
     listing, limits = lane.listing, lane.limits
     quote = market.quote(listing.provider, listing.symbol)
@@ -246,8 +246,6 @@ def check_market(lane: Lane, market: Market, now: int, *, rests: bool, reduce_on
             "is crossed: its bid reached its ask" if crossed else "has neither bid and ask nor a last price"
         )
         refuse(Rule.NO_REFERENCE, f"{listing.symbol} at {listing.provider} {cause}")
-    if reduce_only:
-        return reference
     if limits.stale_ns is not None and now > quote.fresh_until(limits.stale_ns):
         age = (now - quote.fresh_until(0)) // 1_000_000
         most = limits.stale_ns // 1_000_000
@@ -259,16 +257,28 @@ def check_market(lane: Lane, market: Market, now: int, *, rests: bool, reduce_on
     return reference
 
 
+def fresh_reference(lane: Lane, market: Market, now: int) -> Decimal | None:
+    """Returns the reference price for a limit order that only reduces; None without a fresh one.
+
+    Such an order passes without a reference: the worst that it can lead to is its own price.
+    """
+    quote, stale = market.quote(lane.listing.provider, lane.listing.symbol), lane.limits.stale_ns
+    reference = None if quote is None else quote.reference
+    if quote is None or reference is None or reference <= 0:
+        return None
+    return None if stale is not None and now > quote.fresh_until(stale) else reference
+
+
 def lags(lane: Lane, quote: Quote) -> bool:
     """Returns whether a feed lags by more than the limit, or by an unknown time: no order may rest then."""
     most = lane.limits.max_lag_ns
     return most is not None and (quote.lag is None or quote.lag > most)
 
 
-def check_band(lane: Lane, instrument: Instrument, price: Decimal, reference: Decimal) -> None:
-    """Checks that a limit price is within the price band around the reference."""
+def check_band(lane: Lane, instrument: Instrument, price: Decimal, reference: Decimal | None) -> None:
+    """Checks that a limit price is within the price band around the reference, if it has one."""
     lower, upper = lane.limits.lower_factor, lane.limits.upper_factor
-    if lower is None or upper is None:
+    if lower is None or upper is None or reference is None:
         return
     if price > reference * upper:
         nearest = _floor(reference * upper, instrument.price_increment)

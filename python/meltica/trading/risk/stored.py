@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+from meltica.model.amounts import amount_text
 from meltica.persistence.stores.trading.halts import ActiveHalt
 from meltica.persistence.stores.trading.rows import HaltRow, RefusalRow, RiskStateRow, Row
 from meltica.trading.risk.events import HaltChange, RiskEvent
@@ -131,4 +132,4 @@ def _load_row(registry: Registry, row: RiskStateRow) -> None:
 def _text(value: object) -> str | None:
     if value is None:
         return None
-    return format(value, "f") if isinstance(value, Decimal) else str(value)
+    return amount_text(value) if isinstance(value, Decimal) else str(value)

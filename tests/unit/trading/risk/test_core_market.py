@@ -79,7 +79,7 @@ def test_a_ticker_whose_bid_reaches_its_ask_prices_nothing_until_a_good_one(
     # Neither does a trade: what the venue states is ambiguous.
     venue.trade("100")
     assert venue.rule("100")[0] == Rule.NO_REFERENCE
-    assert venue.rule("100", reduce_only=True)[0] == Rule.NO_REFERENCE
+    assert venue.rule("100", reduce_only=True)[0] == "approved"
     venue.ticker("99", "101")
     assert venue.rule("100") == ("approved", "")
 

@@ -292,3 +292,46 @@ def test_the_pairs_that_convert_what_instances_trade_are_named() -> None:
     assert w.risk.registry.conversion_routes() == pairs
     w.add("b", symbols={"p": ("*",), "q": ("ETH-BTC",)})
     assert w.risk.registry.conversion_routes() == pairs | {("q", "BTC-USDT"), ("q", "USDT-BTC")}
+
+
+@pytest.mark.parametrize(
+    ("limits", "profits", "expected"),
+    [
+        ({"maxDailyLoss": "100"}, (0, -60), "max_daily_loss"),
+        ({"maxDailyLoss": "100"}, (0, 60), None),
+        ({}, (0, -60), None),
+        ({"maxDrawdownPercent": 50, "capital": "1000"}, (0, 60, 20), "max_drawdown_percent"),
+    ],
+)
+def test_another_currency_does_not_drop_a_loss_silently(
+    limits: dict[str, object], profits: tuple[int, ...], expected: str | None
+) -> None:
+    w = world(limits)
+    scope = Scope.instance(w.a)
+    for profit in profits:
+        w.risk.mark(scope, Decimal(profit), None, w.now)
+    changed = InstanceRiskLimits.model_validate({**limits, "notionalCurrency": "EUR"})
+    w.risk.registry.set_limits(scope, changed)
+    w.now += SECOND
+    w.risk.mark(scope, None, None, w.now)
+    halt = w.risk.status(scope, w.now).halt
+    assert (halt and halt.rule) == expected
+    if halt is None:
+        return
+    assert "from USDT to EUR" in halt.reason
+    w.risk.resume(scope, "alice", w.now)
+    w.risk.mark(scope, Decimal(-50), None, w.now)
+    assert w.risk.status(scope, w.now).halt is None
+
+
+def test_a_loss_of_an_earlier_day_does_not_hinder_another_currency() -> None:
+    w = world({"maxDailyLoss": "100"})
+    scope = Scope.instance(w.a)
+    for profit in (0, -60):
+        w.risk.mark(scope, Decimal(profit), None, w.now)
+    changed = InstanceRiskLimits.model_validate({"maxDailyLoss": "100", "notionalCurrency": "EUR"})
+    w.risk.registry.set_limits(scope, changed)
+    # A fall from the peak counts for a drawdown only.
+    w.now += 86_400 * SECOND
+    w.risk.mark(scope, Decimal(-50), None, w.now)
+    assert w.risk.status(scope, w.now).halt is None

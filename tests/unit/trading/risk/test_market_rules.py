@@ -70,3 +70,23 @@ def test_a_lagging_feed_refuses_orders_that_would_rest() -> None:
     w.approve(w.request(time_in_force=IOC))
     w.approve(w.request(price=None))
     w.approve(w.request(SELL, reduce_only=True))
+
+
+def test_a_priced_reduction_needs_no_fresh_reference_and_one_without_a_price_does() -> None:
+    w = world({"staleMarketSeconds": 5, "priceBandPercent": 1})
+    w.hold(10)
+    refused(w, w.request(SELL, 1, 90, reduce_only=True), Rule.PRICE_BAND)
+    quote = w.market.quotes["p", BTC]
+    w.now += 60 * SECOND
+    refused(w, w.request(SELL, 1, None, reduce_only=True), Rule.MARKET_STALE)
+    w.approve(w.request(SELL, 1, 90, reduce_only=True))
+    quote.bid = quote.ask = None
+    quote.crossed = True
+    error = refused(w, w.request(SELL, 1, None, reduce_only=True), Rule.NO_REFERENCE)
+    assert "crossed" in str(error)
+    order = w.order(w.approve(w.request(SELL, 1, 90, reduce_only=True)))
+    w.risk.approve_amendment(order, w.market, w.now, price=Decimal(80))
+    del w.market.quotes["p", BTC]
+    refused(w, w.request(SELL, 1, None, reduce_only=True), Rule.NO_REFERENCE)
+    w.approve(w.request(SELL, 1, 90, reduce_only=True))
+    refused(w, w.request(SELL, 1, 90), Rule.NO_REFERENCE)
