@@ -1,5 +1,6 @@
 """A gateway that is suspended while another one takes over writes and sends nothing when it goes on."""
 
+import ast
 import asyncio
 import os
 import random
@@ -52,17 +53,22 @@ def test_a_suspended_gateway_writes_nothing_after_another_took_over(database_url
         assert after.fetchone() == before
 
 
-@pytest.mark.parametrize(("place", "reason"), [("queue", "persistence_unavailable"), ("account", "too_late")])
+@pytest.mark.parametrize("place", ["queue", "account"])
 async def test_no_order_of_a_suspended_gateway_leaves_after_another_took_over(
-    database_url: str, place: str, reason: str
+    database_url: str, place: str
 ) -> None:
     async with Http() as venue:
         venue.answer = lambda _: reply({})
-        await asyncio.to_thread(_take_over, database_url, venue.endpoint, place, reason)
+        ends = await asyncio.to_thread(_take_over, database_url, venue.endpoint, place)
         assert venue.requests == []
+    # What a gateway that goes on finds first, its age or the lost lock, depends on its threads.
+    assert {reason for reason, _ in ends} <= {"persistence_unavailable", "too_late"}
+    assert {sent_at for _, sent_at in ends} == {None}
+    assert sum(ends.values()) == ORDERS
 
 
-def _take_over(url: str, endpoint: str, place: str, reason: str) -> None:
+def _take_over(url: str, endpoint: str, place: str) -> dict[tuple[str | None, int | None], int]:
+    """Returns how often the orders ended for a reason and with a time of sending."""
     module = "tests.support.trading_gateway"
     command = [sys.executable, "-m", module, url, endpoint, place]
     pipe = subprocess.PIPE
@@ -81,7 +87,8 @@ def _take_over(url: str, endpoint: str, place: str, reason: str) -> None:
                 while clock.now() <= waiting_at + MAX_AGE:
                     pass
                 os.kill(gateway.pid, signal.SIGCONT)
-                assert lines(gateway, 1) == [f"{ {(reason, None): ORDERS} }\n"]
+                [ends] = lines(gateway, 1)
+                return ast.literal_eval(ends)
         finally:
             gateway.kill()
 
