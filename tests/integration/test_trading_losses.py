@@ -213,8 +213,10 @@ def test_fills_during_a_disconnect_are_found_by_reconciling(world: TradingWorld)
     report, world.venue.report = world.venue.report, _nothing
     world.account.trade("BTC-USDT", _decimal("98"), _decimal("1.5"), Side.SELL, world.desk.clock())
     world.venue.report = report
-    world.lossy.disconnect()
-    assert not world.call(lambda: world.trader.trading)
+    # With the lock: without it, the account may have reconciled before the check.
+    with world.desk.lock:
+        world.lossy.disconnect()
+        assert world.desk.obstacle_of(world.owner, {"p": ("BTC-USDT",)}) == "not_reconciled: p"
     world.wait_for("partial_fill")
     assert (order.filled_quantity, order.recovered) == (_decimal("1.5"), True)
     assert world.books.lines("p", "BTC").difference == 0
