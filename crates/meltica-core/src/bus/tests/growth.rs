@@ -153,6 +153,21 @@ fn a_subscriber_whose_queue_is_too_small_is_grown_for() {
     assert_eq!(queue.left_out(), []);
 }
 
+#[test]
+fn a_symbol_that_is_left_out_precedes_later_ones() {
+    let pools = Pools::new(1 << 28);
+    let name = provider("growth-first");
+    let routes = vec![route(name, Kind::Ticker, None, 0)];
+    let options = options(DEFAULT_POLICIES, Size::of(16), &routes);
+    let (queue, _reader) = Queue::new(&pools, options, &[routes[0].key], |_| None, Arc::default()).unwrap();
+    let admits = |i| queue.admit(Kind::Ticker, name, symbol(i)).is_some();
+    assert!((0..UNLISTED_SYMBOLS).all(admits) && !admits(UNLISTED_SYMBOLS));
+    assert!(queue.grow_claim(), "it has room");
+    let later = (UNLISTED_SYMBOLS + 1..SYMBOLS).filter(|i| admits(*i)).count();
+    assert!(later > 0 && !admits(SYMBOLS), "others use up the rest of the room");
+    assert!(admits(UNLISTED_SYMBOLS), "the room of the first was kept");
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Send(Kind, usize),
