@@ -35,6 +35,15 @@ PATHS = (
     "/providers/main/balances",
     "/risk/limits",
     "/risk/status",
+    "/risk/halt",
+    "/risk/resume",
+    "/risk/flatten",
+    "/orders",
+    "/orders/cancel",
+    "/orders/00000000-0000-0000-0000-000000000001",
+    "/orders/00000000-0000-0000-0000-000000000001/cancel",
+    "/orders/00000000-0000-0000-0000-000000000001/query",
+    "/orders/00000000-0000-0000-0000-000000000001/resolve",
     "/openapi.json",
 )
 """One path for each route."""
@@ -126,6 +135,17 @@ TRADING: tuple[Sent, ...] = (
     get("balances", "/providers/main/balances?asset=usdt"),
     get("limits", "/risk/limits"),
     get("the state of risk", "/risk/status"),
+    get("orders of all instances", "/orders?instance=watcher&symbol=BTC-USDT&state=filled"),
+    get("an order", "/orders/00000000-0000-0000-0000-000000000001"),
+    get("an order that does not exist", "/orders/00000000-0000-0000-0000-000000000009"),
+    post("halt", "/risk/halt", (JSON,), b'{"scope":"provider:main","reason":"prices look wrong"}'),
+    post("halt of a halted scope", "/risk/halt", (JSON,), b'{"scope":"provider:main","reason":"again"}'),
+    post("resume", "/risk/resume", (JSON,), b'{"scope":"provider:main","reason":"prices are right"}'),
+    post("halt without a reason", "/risk/halt", (JSON,), b'{"scope":"provider:main"}'),
+    post(
+        "halt of a scope that nearly exists", "/risk/halt", (JSON,), b'{"scope":"provider:mian","reason":"-"}'
+    ),
+    post("flatten while nothing trades", "/risk/flatten", (JSON,), b'{"reason":"prices look wrong"}'),
 )
 
 METHODS: tuple[Sent, ...] = tuple(

@@ -16,10 +16,12 @@ from meltica.control.routes.health import HealthController
 from meltica.control.routes.instances import InstancesController
 from meltica.control.routes.metrics import MetricsController
 from meltica.control.routes.openapi import OpenApiController, openapi_config
+from meltica.control.routes.order_actions import OrderActionsController
 from meltica.control.routes.orders import OrdersController
 from meltica.control.routes.positions import PositionsController
 from meltica.control.routes.providers import ProvidersController
 from meltica.control.routes.risk import RiskController
+from meltica.control.routes.risk_actions import RiskActionsController
 from meltica.control.routes.strategies import StrategiesController
 from meltica.control.routes.version import VersionController
 from meltica.control.services import ControlServices
@@ -36,6 +38,8 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     ProvidersController,
     InstancesController,
     OrdersController,
+    OrderActionsController,
+    RiskActionsController,
     PositionsController,
     BalancesController,
     RiskController,

@@ -9,6 +9,7 @@ from meltica.persistence.stores.trading.queries import TradingQueries
 if TYPE_CHECKING:
     from meltica.trading.desk import Desk
     from meltica.trading.faults import TradingFault
+    from meltica.trading.operator import Operator
     from meltica.trading.risk.limits import RiskLimits
 
 
@@ -21,6 +22,7 @@ class TradingReads:
         halts: HaltStore,
         desk: "Callable[[], Desk | None]",
         faults: "Callable[[], Sequence[TradingFault]]",
+        operator: "Callable[[], Operator | None]",
         limits: "RiskLimits",
         provider_limits: "Mapping[str, RiskLimits]",
         instance_limits: "Mapping[str, RiskLimits]",
@@ -28,6 +30,7 @@ class TradingReads:
         """Creates it from parts of the gateway.
 
         - `desk`: returns the orders in memory; None while nothing trades.
+        - `operator`: returns what acts on these orders; None while nothing trades.
         - `limits`: those of the global scope.
 
         """
@@ -35,6 +38,7 @@ class TradingReads:
         self.halts = halts
         self.desk = desk
         self.faults = faults
+        self.operator = operator
         self.limits = limits
         self.provider_limits = provider_limits
         self.instance_limits = instance_limits

@@ -355,6 +355,7 @@ class Gateway:
             halts=HaltStore(self.database),
             desk=lambda: None if trading.runtime is None else trading.runtime.desk,
             faults=lambda: () if trading.runtime is None else trading.runtime.trading.faults(),
+            operator=lambda: None if trading.runtime is None else trading.runtime.operator,
             limits=self.settings.risk,
             provider_limits={name: entry.risk for name, entry in self.settings.providers.items()},
             instance_limits={id: entry.risk for id, entry in self.settings.lambdas.items()},

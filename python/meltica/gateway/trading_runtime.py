@@ -13,6 +13,7 @@ from meltica.model.enums import Mode
 from meltica.persistence.database import Database, PoolOptions
 from meltica.persistence.stores.outbox import Outbox
 from meltica.persistence.stores.trading.durability import check_durability
+from meltica.persistence.stores.trading.halts import HaltStore
 from meltica.persistence.stores.trading.loaders import TradingLoader
 from meltica.persistence.stores.trading.retention import prune
 from meltica.persistence.stores.trading.writer import GroupCommitWriter
@@ -27,6 +28,7 @@ from meltica.trading.faults import FaultKind, TradingFault
 from meltica.trading.gate import SUPERSEDED
 from meltica.trading.instances import Instances
 from meltica.trading.market_view import MarketFeed
+from meltica.trading.operator import Operator
 from meltica.trading.order import Owner
 from meltica.trading.positions import Positions
 from meltica.trading.risk.risk import Risk
@@ -74,6 +76,7 @@ class TradingRuntime:
         self.trading = Trading(self.desk, self._open_storage, self.accounts.timings)
         self.trading.on_failure = self._failed
         self._ids = ids
+        self.operator = Operator(self.trading, HaltStore(gateway.database), ids)
         self._takeovers = gateway.lock.takeovers
         self.limits = {id: entry.risk for id, entry in settings.lambdas.items()}
         self._set_limits()

@@ -233,7 +233,7 @@ create index dead_letters_by_age on dead_letters (created_at);
 create table operator_actions (
     id         bigint generated always as identity primary key,
     action     text not null check (
-        action in ('halt', 'resume', 'flatten', 'resolve', 'book', 'query', 'adopt', 'disown', 'release')
+        action in ('halt', 'resume', 'flatten', 'resolve', 'book', 'query', 'adopt', 'disown', 'release', 'cancel')
     ),
     -- The scope, the order, the currency at a provider, or the client order id that it was about.
     subject    text not null,

@@ -120,6 +120,41 @@ class Operator:
         desk.gate.operators.difference_update(each.record.id for each in closing if each not in left)
         return Flattened([each.record for each in left], [each.record for each in closing], unclosed)
 
+    async def cancel(self, order: UUID, act: Act) -> OrderRecord:
+        """1: requests the cancel of an order, which is repeated until it has ended.
+
+        Raises NotFound, Conflict for an order that has ended, and DatabaseUnavailable if the cancel is
+        effective, but not recorded yet.
+        """
+        _check(act)
+        machine = self._find(order)
+        with self._desk.lock:
+            if machine.record.state.is_final:
+                raise Conflict(f"order {order} not cancelled: it is {machine.record.state}")
+            self._desk.cancel([machine])
+            self._record(OperatorAction.CANCEL, str(order), act)
+        self._desk.wake()
+        await self.recorded()
+        return machine.record
+
+    async def cancel_all(self, scope: Scope, symbol: str | None, act: Act) -> list[OrderRecord]:
+        """1: requests the cancels of the open orders of a scope, or of a symbol in it; returns them."""
+        _check(act)
+        desk = self._desk
+        with desk.lock:
+            machines = [
+                each
+                for each in desk.open_machines()
+                if is_in(scope, each.record.owner, each.record.provider)
+                and symbol in (None, each.record.symbol)
+            ]
+            desk.cancel(machines)
+            details = {} if symbol is None else {"symbol": symbol}
+            self._record(OperatorAction.CANCEL, str(scope), act, **details)
+        desk.wake()
+        await self.recorded()
+        return [each.record for each in machines]
+
     async def resolve(self, order: UUID, state: OrderState, act: Act) -> OrderRecord:
         """Ends an order whose state is unknown, after the operator has looked it up at the venue.
 
@@ -269,6 +304,9 @@ class Operator:
     def _prepare(self, order: UUID, act: Act) -> OrderMachine:
         """3: returns the order of an action. Raises NotFound and DatabaseUnavailable."""
         self._check_ready(act)
+        return self._find(order)
+
+    def _find(self, order: UUID) -> OrderMachine:
         machine = self._desk.find(order)
         if machine is None:
             raise NotFound(f"order {order} does not exist, or ended more than a day ago")

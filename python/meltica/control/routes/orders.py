@@ -46,10 +46,10 @@ class OrdersController(Controller):
             id,
             mode=mode,
             provider=provider,
-            states=[_state(text) for text in (*(one_state or ()), *(states or ()))],
+            states=[state_of(text) for text in (*(one_state or ()), *(states or ()))],
             limit=limit,
         )
-        return Orders(orders=[_order(row) for row in rows], count=len(rows))
+        return Orders(orders=[order_of(row) for row in rows], count=len(rows))
 
     @get("/executions", summary="List the fills", operation_id="listExecutions", responses=UNAVAILABLE)
     async def list_executions(
@@ -74,12 +74,14 @@ def values(pairs: contract.Pairs, row: object) -> dict[str, Any]:
     return {name: getattr(row, name) for name, _ in pairs if hasattr(row, name)}
 
 
-def _order(row: StoredOrder) -> Order:
+def order_of(row: StoredOrder) -> Order:
+    """Returns an order in the spelling of the contract."""
     average: Decimal | None = divide(row.filled_cost, row.filled_quantity) if row.filled_quantity else None
     return Order.of({**values(contract.ORDER, row), "average_price": average})
 
 
-def _state(text: str) -> OrderState:
+def state_of(text: str) -> OrderState:
+    """Returns a state, in any case. Raises HttpError."""
     try:
         return OrderState(text.strip().upper())
     except ValueError:

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 from psycopg.sql import SQL, Composed
 
+from meltica.errors import NotFound
 from meltica.model.enums import Mode, OrderState, Side
 from meltica.persistence.database import Database
 from meltica.persistence.stores.trading.loaders import ORDERS, StoredOrder, columns, fetch
@@ -59,25 +60,38 @@ class TradingQueries:
 
     async def orders(
         self,
-        instance: str,
+        instance: str | None = None,
         *,
         mode: Mode | None = None,
         provider: str | None = None,
+        symbol: str | None = None,
         states: Sequence[OrderState] = (),
+        since: int | None = None,
+        until: int | None = None,
         limit: int = 50,
     ) -> list[StoredOrder]:
-        """Returns the orders of an instance, the latest request first."""
+        """Returns orders, the latest request first; `since` (inclusive) and `until` are in nanoseconds."""
         filters: Filters = [
             ("o.instance = %s", instance),
             ("o.mode = %s", mode),
             ("o.provider = %s", provider),
+            ("o.symbol = %s", symbol),
+            ("o.intent_at >= %s", since),
+            ("o.intent_at < %s", until),
             ("o.state = any(%s)", [state.value for state in states] or None),
         ]
         return await self._list(StoredOrder, ORDERS, filters, "o.intent_at desc, o.id", limit)
 
+    async def order(self, id: UUID) -> StoredOrder:
+        """Returns an order. Raises NotFound."""
+        found = await self._list(StoredOrder, ORDERS, [("o.id = %s", id)], "o.id", 1)
+        if not found:
+            raise NotFound(f"order {id} does not exist")
+        return found[0]
+
     async def fills(
         self,
-        instance: str,
+        instance: str | None,
         *,
         mode: Mode | None = None,
         provider: str | None = None,

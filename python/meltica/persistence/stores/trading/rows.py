@@ -55,6 +55,7 @@ class OperatorAction(StrEnum):
     """Cancels an order that the database has lost, and books its fills as foreign."""
     RELEASE = "release"
     """Moves the positions of an instance to what belongs to none."""
+    CANCEL = "cancel"
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,71 @@
+"""Operations of clients on trading: who acts and why, and how long a response waits."""
+
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from meltica.control.changes import ChangeRunner
+from meltica.control.services import ControlServices
+from meltica.errors import Conflict
+from meltica.http.errors import HttpError
+from meltica.persistence.stores.trading.rows import HaltScope
+
+if TYPE_CHECKING:
+    from meltica.trading.operator import Act, Operator
+    from meltica.trading.risk.scopes import Scope
+
+MAX_REASON = 4096
+T = TypeVar("T")
+
+
+def act_of(actor: str, reason: str) -> "Act":
+    """Returns who acts and why. Raises HttpError for a reason that cannot be recorded."""
+    from meltica.trading.operator import Act
+
+    if not reason.strip() or "\0" in reason or len(reason.encode()) > MAX_REASON:
+        text = f"`reason`: expected a text of at most {MAX_REASON} bytes, which is recorded"
+        raise HttpError(400, "invalid_parameter", text)
+    return Act(actor, reason)
+
+
+def scope_of(text: str) -> "Scope":
+    """Returns a scope. Raises HttpError for another text."""
+    from meltica.trading.risk.scopes import Scope
+
+    kind, _, name = text.partition(":")
+    if kind not in list(HaltScope) or bool(name) == (kind == HaltScope.GLOBAL):
+        expected = "expected `global`, `provider:NAME` or `instance:ID`"
+        raise HttpError(400, "invalid_parameter", f"`scope`: {expected}, saw `{text}`")
+    return Scope(HaltScope(kind), name)
+
+
+def existing_scope(text: str, services: ControlServices) -> "Scope":
+    """Returns a scope that is configured, or that has orders or positions. Raises HttpError and NotFound."""
+    scope, desk = scope_of(text), services.trading.desk()
+    if desk is not None:
+        with desk.lock.reading:
+            if any(scope in risk.registry.scopes for risk in desk.risks.values()):
+                return scope
+    if scope.kind is HaltScope.PROVIDER:
+        services.providers.get(scope.name)
+    elif scope.kind is HaltScope.INSTANCE:
+        services.instances.get(scope.name)
+    return scope
+
+
+def operator_of(services: ControlServices) -> "Operator":
+    """Returns the operator of trading. Raises Conflict while nothing trades."""
+    operator = services.trading.operator()
+    if operator is None:
+        raise Conflict("nothing changed: trading is not running, as no instance trades and no order is open")
+    return operator
+
+
+async def run(changes: ChangeRunner, work: Coroutine[Any, Any, T], name: str) -> T | None:
+    """Runs an operation; returns its result, or None if it goes on in the background."""
+    results: list[T] = []
+
+    async def keep() -> None:
+        results.append(await work)
+
+    await changes.run(keep(), name, lambda: True)
+    return results[0] if results else None

@@ -1,0 +1,230 @@
+"""`/orders`: the orders of all instances, one with its whole life, and what operators do to them."""
+
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+from litestar import Controller, Response, get, post
+from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from msgspec import UNSET, UnsetType
+
+from meltica.api import contract
+from meltica.api.executions import Execution
+from meltica.api.operations import (
+    CancelRequest,
+    CancelResult,
+    OrderChange,
+    OrderDetail,
+    OrderTimes,
+    Request,
+    ResolveRequest,
+)
+from meltica.api.orders import Orders
+from meltica.control.access import OPERATOR, VIEWER
+from meltica.control.changes import ChangeRunner
+from meltica.control.operations import act_of, existing_scope, operator_of, run
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE
+from meltica.control.routes.orders import STATES, Limit, order_of, state_of, values
+from meltica.control.services import ControlServices
+from meltica.errors import DatabaseUnavailable
+from meltica.model.enums import Mode
+
+if TYPE_CHECKING:
+    from meltica.persistence.stores.trading.loaders import StoredOrder
+    from meltica.trading.order import OrderRecord
+
+MS = 10**6
+LATE = {
+    202: ResponseSpec(
+        OrderChange, generate_examples=False, description="The request acts and is not recorded yet"
+    )
+}
+LATE_ALL = {
+    202: ResponseSpec(
+        CancelResult, generate_examples=False, description="The request acts and is not recorded yet"
+    )
+}
+Time = Annotated[int | None, QueryParameter(ge=0, description="Milliseconds since 1970, of the request.")]
+
+
+class OrderActionsController(Controller):
+    """Orders of all instances."""
+
+    path = "/orders"
+    tags = ["orders"]
+    guards = [VIEWER]
+
+    @get(summary="List the orders of all instances", operation_id="listAllOrders", responses=UNAVAILABLE)
+    async def list_all(
+        self,
+        services: NamedDependency[ControlServices],
+        limit: Limit = 50,
+        instance: FromQuery[str | None] = None,
+        provider: FromQuery[str | None] = None,
+        symbol: FromQuery[str | None] = None,
+        mode: FromQuery[Mode | None] = None,
+        since: Time = None,
+        until: Time = None,
+        states: Annotated[list[str] | None, QueryParameter(name="state", description=STATES)] = None,
+    ) -> Orders:
+        """Returns orders, the latest request first. Raises DatabaseUnavailable."""
+        rows = await services.trading.queries.orders(
+            instance,
+            mode=mode,
+            provider=provider,
+            symbol=symbol,
+            states=[state_of(text) for text in states or ()],
+            since=None if since is None else since * MS,
+            until=None if until is None else until * MS,
+            limit=limit,
+        )
+        return Orders(orders=[order_of(row) for row in rows], count=len(rows))
+
+    @get(
+        "/{id:uuid}",
+        summary="Get an order with its whole life",
+        operation_id="getOrder",
+        responses=NOT_FOUND | UNAVAILABLE,
+    )
+    async def get_order(self, id: FromPath[UUID], services: NamedDependency[ControlServices]) -> OrderDetail:
+        """Returns an order, its times and its fills. Raises NotFound and DatabaseUnavailable."""
+        queries = services.trading.queries
+        row = await queries.order(id)
+        fills = await queries.fills(row.instance, order_id=id, limit=500)
+        return OrderDetail(
+            order=order_of(row),
+            times=_times(row),
+            executions=[Execution.of(values(contract.FILL, each)) for each in fills],
+        )
+
+    @post(
+        "/cancel",
+        status_code=200,
+        summary="Cancel the open orders of a scope",
+        operation_id="cancelOrders",
+        guards=[OPERATOR],
+        responses=LATE_ALL | NOT_FOUND | CONFLICT | UNAVAILABLE,
+    )
+    async def cancel_all(
+        self,
+        data: JSONBody[CancelRequest],
+        actor: NamedDependency[str],
+        services: NamedDependency[ControlServices],
+        changes: NamedDependency[ChangeRunner],
+    ) -> Response[CancelResult]:
+        """Requests the cancels of open orders. Raises Conflict while nothing trades."""
+        scope, act = existing_scope(data.scope, services), act_of(actor, data.reason)
+        symbol = None if data.symbol is UNSET else data.symbol
+        work = operator_of(services).cancel_all(scope, symbol, act)
+        try:
+            found = await run(changes, work, f"cancel of {scope}")
+        except DatabaseUnavailable:
+            found = None
+        if found is None:
+            return Response(CancelResult(scope=str(scope), orders=[], recorded=False), status_code=202)
+        return Response(CancelResult(scope=str(scope), orders=[str(each.id) for each in found]))
+
+    @post(
+        "/{id:uuid}/cancel",
+        status_code=200,
+        summary="Cancel an order",
+        operation_id="cancelOrder",
+        guards=[OPERATOR],
+        responses=LATE | NOT_FOUND | CONFLICT | UNAVAILABLE,
+    )
+    async def cancel(
+        self,
+        id: FromPath[UUID],
+        data: JSONBody[Request],
+        actor: NamedDependency[str],
+        services: NamedDependency[ControlServices],
+        changes: NamedDependency[ChangeRunner],
+    ) -> Response[OrderChange]:
+        """Requests the cancel of an order, repeated until it has ended. Raises NotFound and Conflict."""
+        work = operator_of(services).cancel(id, act_of(actor, data.reason))
+        try:
+            return await _changed(services, id, work, changes, "cancel")
+        except DatabaseUnavailable:
+            return _response(services, id, recorded=False)
+
+    @post(
+        "/{id:uuid}/query",
+        status_code=200,
+        summary="Query an order at its venue",
+        operation_id="queryOrder",
+        guards=[OPERATOR],
+        responses=LATE | NOT_FOUND | CONFLICT | UNAVAILABLE,
+    )
+    async def query(
+        self,
+        id: FromPath[UUID],
+        data: JSONBody[Request],
+        actor: NamedDependency[str],
+        services: NamedDependency[ControlServices],
+        changes: NamedDependency[ChangeRunner],
+    ) -> Response[OrderChange]:
+        """Queries an order; the answer arrives like others. Raises NotFound and Conflict."""
+        work = operator_of(services).query(id, act_of(actor, data.reason))
+        return await _changed(services, id, work, changes, "query")
+
+    @post(
+        "/{id:uuid}/resolve",
+        status_code=200,
+        summary="End an order whose state is unknown",
+        operation_id="resolveOrder",
+        guards=[OPERATOR],
+        responses=LATE | NOT_FOUND | CONFLICT | UNAVAILABLE,
+    )
+    async def resolve(
+        self,
+        id: FromPath[UUID],
+        data: JSONBody[ResolveRequest],
+        actor: NamedDependency[str],
+        services: NamedDependency[ControlServices],
+        changes: NamedDependency[ChangeRunner],
+    ) -> Response[OrderChange]:
+        """Ends an order that is UNKNOWN, as the venue shows it. Raises NotFound and Conflict."""
+        work = operator_of(services).resolve(id, data.state, act_of(actor, data.reason))
+        return await _changed(services, id, work, changes, "resolve")
+
+
+async def _changed(
+    services: ControlServices,
+    id: UUID,
+    work: "Coroutine[Any, Any, OrderRecord]",
+    changes: ChangeRunner,
+    name: str,
+) -> Response[OrderChange]:
+    done = await run(changes, work, f"{name} of order {id}")
+    return _response(services, id, recorded=done is not None)
+
+
+def _response(services: ControlServices, id: UUID, *, recorded: bool) -> Response[OrderChange]:
+    desk = services.trading.desk()
+    machine = None if desk is None else desk.find(id)
+    assert machine is not None, "an operation found it"
+    body = OrderChange(
+        id=str(id),
+        state=machine.record.state,
+        cancel_wanted=machine.record.cancel_wanted,
+        recorded=UNSET if recorded else False,
+    )
+    return Response(body, status_code=200 if recorded else 202)
+
+
+def _times(row: "StoredOrder") -> OrderTimes:
+    return OrderTimes(
+        intent=row.intent_at // MS,
+        approved=_ms(row.approved_at),
+        committed=_ms(row.committed_at),
+        sent=_ms(row.sent_at),
+        acknowledged=_ms(row.acknowledged_at),
+        venue=_ms(row.venue_time),
+        ended=_ms(row.ended_at),
+    )
+
+
+def _ms(time: int | None) -> int | UnsetType:
+    return UNSET if time is None else time // MS

@@ -1,0 +1,132 @@
+"""`POST /risk/halt`, `/resume` and `/flatten`."""
+
+from litestar import Controller, Response, post
+from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
+from litestar.params import JSONBody
+
+from meltica.api.operations import FlattenResult, ScopeChange, ScopeRequest, Unclosed
+from meltica.control.access import OPERATOR
+from meltica.control.changes import ChangeRunner
+from meltica.control.operations import act_of, existing_scope, operator_of, run, scope_of
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE
+from meltica.control.services import ControlServices
+from meltica.errors import DatabaseUnavailable
+
+LATE = {
+    202: ResponseSpec(
+        ScopeChange, generate_examples=False, description="The change acts and is not recorded yet"
+    )
+}
+CLOSING = {
+    202: ResponseSpec(
+        FlattenResult, generate_examples=False, description="It goes on: see the orders and positions"
+    )
+}
+
+
+class RiskActionsController(Controller):
+    """Halts of scopes."""
+
+    path = "/risk"
+    tags = ["risk"]
+    guards = [OPERATOR]
+
+    @post(
+        "/halt",
+        status_code=200,
+        summary="Halt a scope",
+        operation_id="haltScope",
+        responses=LATE | NOT_FOUND | UNAVAILABLE,
+    )
+    async def halt(
+        self,
+        data: JSONBody[ScopeRequest],
+        actor: NamedDependency[str],
+        services: NamedDependency[ControlServices],
+        changes: NamedDependency[ChangeRunner],
+    ) -> Response[ScopeChange]:
+        """Halts a scope and cancels its open orders. Raises NotFound and DatabaseUnavailable."""
+        scope, act = existing_scope(data.scope, services), act_of(actor, data.reason)
+        operator = services.trading.operator()
+        if operator is None:
+            work = services.trading.halts.halt(scope.kind, scope.name, act.why, act.by)
+        else:
+            work = operator.halt(scope, act)
+        try:
+            changed = await run(changes, work, f"halt of {scope}")
+        except DatabaseUnavailable:
+            if operator is None:
+                raise
+            changed = None
+        return _response(str(scope), changed, halted=True)
+
+    @post(
+        "/resume",
+        status_code=200,
+        summary="Resume a scope",
+        operation_id="resumeScope",
+        responses=LATE | NOT_FOUND | UNAVAILABLE,
+    )
+    async def resume(
+        self,
+        data: JSONBody[ScopeRequest],
+        actor: NamedDependency[str],
+        services: NamedDependency[ControlServices],
+        changes: NamedDependency[ChangeRunner],
+    ) -> Response[ScopeChange]:
+        """Ends the halts of a scope and the cooldown of its breaker. Raises DatabaseUnavailable."""
+        scope, act = scope_of(data.scope), act_of(actor, data.reason)
+        operator = services.trading.operator()
+        if operator is None:
+            work = services.trading.halts.clear(scope.kind, scope.name, act.why, act.by)
+        else:
+            work = operator.resume(scope, act)
+        return _response(str(scope), await run(changes, work, f"resume of {scope}"), halted=False)
+
+    @post(
+        "/flatten",
+        status_code=200,
+        summary="Halt a scope and sell the positions of its instances",
+        operation_id="flattenScope",
+        responses=CLOSING | NOT_FOUND | CONFLICT | UNAVAILABLE,
+    )
+    async def flatten(
+        self,
+        data: JSONBody[ScopeRequest],
+        actor: NamedDependency[str],
+        services: NamedDependency[ControlServices],
+        changes: NamedDependency[ChangeRunner],
+    ) -> Response[FlattenResult]:
+        """Halts a scope, cancels its orders and sells its positions. Raises Conflict while nothing trades."""
+        scope, act = existing_scope(data.scope, services), act_of(actor, data.reason)
+        work = operator_of(services).flatten(scope, act)
+        done = await run(changes, work, f"flatten of {scope}")
+        if done is None:
+            body = FlattenResult(scope=str(scope), complete=False, open=[], closing=[], unclosed=[])
+            return Response(body, status_code=202, headers={"Location": "/risk/status"})
+        unclosed = [
+            Unclosed(
+                instance=each.key.owner.instance,
+                provider=each.key.provider,
+                symbol=each.key.symbol,
+                mode=each.key.owner.mode,
+                rule=each.rule,
+                message=each.message,
+            )
+            for each in done.unclosed
+        ]
+        body = FlattenResult(
+            scope=str(scope),
+            complete=not done.open and not unclosed,
+            open=[str(each.id) for each in done.open],
+            closing=[str(each.id) for each in done.closing],
+            unclosed=unclosed,
+        )
+        return Response(body, status_code=200)
+
+
+def _response(scope: str, changed: bool | None, *, halted: bool) -> Response[ScopeChange]:
+    if changed is None:
+        return Response(ScopeChange(scope=scope, halted=halted, recorded=False), status_code=202)
+    return Response(ScopeChange(scope=scope, halted=halted, changed=changed), status_code=200)

@@ -1,0 +1,209 @@
+"""The routes that act on trading: halts, flatten, and what is done to orders."""
+
+from collections.abc import Generator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from meltica.control.trading import TradingReads
+from meltica.gateway.gateway import Gateway
+from meltica.model.enums import OrderState
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
+from meltica.trading import service
+from meltica.trading.risk.scopes import GLOBAL
+from tests.support import gateway
+from tests.support.gateway import Running
+from tests.support.lossy_account import Fate
+from tests.support.risk import UNLIMITED
+from tests.support.trading_world import TradingWorld
+
+WHY = {"reason": "too hot"}
+SCOPE = {"scope": "instance:a", **WHY}
+READS = Gateway._trading_reads  # pyright: ignore[reportPrivateUsage]
+World = tuple[Running, TradingWorld]
+
+
+@pytest.fixture(name="world", scope="module")
+def _world(config: Path, cluster: EmbeddedPostgres) -> Generator[World]:
+    """A gateway whose control plane acts on trading, which has an account of its own."""
+    worlds = list[TradingWorld]()
+
+    def reads(self: Gateway) -> TradingReads:
+        world = TradingWorld(self.database.dsn, self.lock)
+        limits = UNLIMITED.model_copy(update={"price_band_percent": Decimal(10)})
+        world.risk.registry.set_limits(GLOBAL, limits)
+        worlds.append(world)
+        found = READS(self)
+        found.desk, found.faults = lambda: world.desk, world.trading.faults
+        found.operator = lambda: world.operator
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Gateway, "_trading_reads", reads)
+        with (
+            gateway.database(cluster) as dsn,
+            gateway.running(config, dsn) as running,
+            worlds[0].on_lossy_account() as world,
+        ):
+            yield running, world
+
+
+@pytest.fixture(name="idle")
+def _idle(config: Path, cluster: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> Generator[Running]:
+    """A gateway in which nothing trades."""
+    monkeypatch.setattr(Gateway, "_trading_reads", READS)
+    with gateway.database(cluster) as dsn, gateway.running(config, dsn) as running:
+        yield running
+
+
+def _post(running: Running, path: str, body: Any, status: int = 200) -> Any:
+    answer = running.client.post(path, json=body)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def _actions(world: TradingWorld) -> list[Any]:
+    return world.query("select action, subject, acted_by, reason from operator_actions order by id")
+
+
+def test_an_order_is_cancelled_and_shows_its_whole_life(world: World) -> None:
+    running, trading = world
+    order = trading.buy("1", "99")
+    trading.wait_for("acknowledged")
+    before = len(_actions(trading))
+    changed = _post(running, f"/orders/{order.id}/cancel", WHY)
+    assert (changed["id"], changed["cancelWanted"]) == (str(order.id), True)
+    trading.wait_for("cancelled")
+    assert _actions(trading)[before:] == [("cancel", str(order.id), "anonymous", "too hot")]
+    assert _post(running, f"/orders/{order.id}/cancel", WHY, 409)["code"] == "conflict"
+    trading.operate(lambda operator: operator.recorded())
+    shown = running.client.get(f"/orders/{order.id}").json()
+    assert (shown["order"]["state"], shown["executions"]) == ("CANCELLED", [])
+    times = shown["times"]
+    life = [times[name] for name in ("intent", "approved", "committed", "sent", "acknowledged", "ended")]
+    assert life == sorted(life)
+
+
+def test_the_orders_of_a_scope_are_cancelled(world: World) -> None:
+    running, trading = world
+    order = trading.buy("1", "98")
+    trading.wait_for("acknowledged")
+    assert _post(running, "/orders/cancel", {**SCOPE, "symbol": "ETH-USDT"})["orders"] == []
+    assert _post(running, "/orders/cancel", SCOPE) == {"scope": "instance:a", "orders": [str(order.id)]}
+    trading.wait_for("cancelled")
+
+
+def test_orders_of_all_instances_are_filtered(world: World) -> None:
+    running, trading = world
+    order = trading.buy("1", "97")
+    trading.wait_for("acknowledged")
+    trading.operate(lambda operator: operator.recorded())
+    shown = running.client.get(f"/orders/{order.id}").json()["times"]["intent"]
+
+    def ids(**parameters: Any) -> list[str]:
+        found = running.client.get("/orders", params=parameters).json()
+        return [each["id"] for each in found["orders"]]
+
+    assert ids(state="ack") == [str(order.id)]
+    assert ids(instance="a", symbol=order.symbol, since=shown, until=shown + 1)[0] == str(order.id)
+    assert ids(until=shown).count(str(order.id)) == 0
+    assert ids(symbol="ETH-USDT") == ids(instance="b") == ids(since=shown + 1) == []
+    _post(running, f"/orders/{order.id}/cancel", WHY)
+    trading.wait_for("cancelled")
+
+
+def test_an_unknown_order_is_queried_and_resolved(world: World) -> None:
+    running, trading = world
+    trading.lossy.fates["submit"].append(Fate.LATE)
+    order = trading.buy("1", "96")
+    trading.wait_for("unknown")
+    assert _post(running, f"/orders/{order.id}/query", WHY)["state"] == "UNKNOWN"
+    resolve = f"/orders/{order.id}/resolve"
+    assert _post(running, resolve, {"state": "FILLED", **WHY}, 409)["code"] == "conflict"
+    assert _post(running, resolve, {"state": "GONE", **WHY}, 400)["code"] == "invalid_parameter"
+    assert _post(running, resolve, {"state": "REJECTED", **WHY})["state"] == "REJECTED"
+    trading.wait_for("rejected")
+    assert order.state is OrderState.REJECTED
+
+
+def test_a_scope_is_halted_resumed_and_flattened(world: World) -> None:
+    running, trading = world
+    assert _post(running, "/risk/halt", SCOPE) == {"scope": "instance:a", "halted": True, "changed": True}
+    assert not _post(running, "/risk/halt", SCOPE)["changed"]
+    [halt] = running.client.get("/risk/status").json()["halts"]
+    assert (halt["haltedBy"], halt["reason"]) == ("anonymous", "too hot")
+    assert _post(running, "/risk/resume", SCOPE) == {"scope": "instance:a", "halted": False, "changed": True}
+    assert not _post(running, "/risk/resume", SCOPE)["changed"]
+    trading.buy("2", "100.01")
+    trading.wait_for("filled")
+    done = _post(running, "/risk/flatten", SCOPE)
+    assert (done["complete"], done["open"], done["unclosed"], len(done["closing"])) == (True, [], [], 1)
+    positions = running.client.get("/strategy/instances/a/positions").json()["positions"]
+    assert [each["quantity"] for each in positions] == ["0"]
+    assert _actions(trading)[-1] == ("flatten", "instance:a", "anonymous", "too hot")
+    assert _post(running, "/risk/resume", SCOPE)["changed"]
+
+
+def test_halts_are_written_while_nothing_trades(idle: Running) -> None:
+    body = {"scope": "provider:main", **WHY}
+    assert _post(idle, "/risk/halt", body)["changed"]
+    assert [each["scope"] for each in idle.client.get("/risk/status").json()["halts"]] == ["provider:main"]
+    assert _post(idle, "/risk/resume", body)["changed"]
+    for path, more in (
+        ("/risk/flatten", body),
+        ("/orders/cancel", body),
+        (f"/orders/{uuid4()}/cancel", WHY),
+        (f"/orders/{uuid4()}/query", WHY),
+        (f"/orders/{uuid4()}/resolve", {"state": "REJECTED", **WHY}),
+    ):
+        assert _post(idle, path, more, 409)["code"] == "conflict"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code"),
+    [
+        ("/risk/halt", {"scope": "all", **WHY}, 400, "invalid_parameter"),
+        ("/risk/halt", {"scope": "instance:", **WHY}, 400, "invalid_parameter"),
+        ("/risk/halt", {"scope": "instance:none", **WHY}, 404, "not_found"),
+        ("/risk/halt", {"scope": "provider:none", **WHY}, 404, "not_found"),
+        ("/risk/halt", {}, 400, "invalid_parameter"),
+        ("/risk/halt", None, 400, "invalid_parameter"),
+        ("/risk/halt", [], 400, "invalid_parameter"),
+        ("/risk/halt", {"reason": " "}, 400, "invalid_parameter"),
+        ("/risk/halt", {"reason": "a\0"}, 400, "invalid_parameter"),
+        ("/risk/halt", {"reason": "x" * 5000}, 400, "invalid_parameter"),
+        ("/risk/halt", {"scop": "global", **WHY}, 400, "invalid_parameter"),
+        (f"/orders/{uuid4()}/cancel", WHY, 404, "not_found"),
+        ("/orders/nine/cancel", WHY, 404, "unknown_path"),
+    ],
+)
+def test_a_request_that_is_not_valid_changes_nothing(
+    world: World, path: str, body: Any, status: int, code: str
+) -> None:
+    running, trading = world
+    before = _actions(trading)
+    assert _post(running, path, body, status)["code"] == code
+    assert _actions(trading) == before
+
+
+def test_an_order_that_does_not_exist_is_not_found(world: World) -> None:
+    assert world[0].client.get(f"/orders/{uuid4()}").status_code == 404
+
+
+def test_a_halt_that_is_not_recorded_yet_acts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    running, trading = world
+    monkeypatch.setattr(service, "RECORD_SECONDS", 0.2)
+    trading.buy("1", "95")
+    trading.wait_for("acknowledged")
+    with psycopg.connect(trading.url, options="-c search_path=meltica") as connection:
+        connection.execute("lock table operator_actions in access exclusive mode")
+        answer = _post(running, "/risk/halt", SCOPE, 202)
+        assert answer == {"scope": "instance:a", "halted": True, "recorded": False}
+        trading.wait_for("cancelled")
+    monkeypatch.undo()
+    trading.operate(lambda operator: operator.recorded())
+    assert _post(running, "/risk/resume", SCOPE)["changed"]
