@@ -211,25 +211,23 @@ def address(host: str, port: int) -> Finding:
     except AddressInUse as error:
         cause = error.__cause__
         taken = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
-        gateway = _gateway_at(host, port) if taken else None
-        if gateway is not None:
-            return Finding("address", "ok", f"{place} is used by a Meltica gateway, {gateway}")
+        if taken and _is_gateway(host, port):
+            return Finding("address", "ok", f"{place} is used by a Meltica gateway")
         return Finding("address", "fail", str(error), "choose another address with apiServer.addr or --port")
     return Finding("address", "ok", f"{place} is free")
 
 
-def _gateway_at(host: str, port: int) -> str | None:
-    """Returns the version of the gateway at an address, or None if it is not a gateway."""
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/version"
+def _is_gateway(host: str, port: int) -> bool:
+    """Returns whether a gateway responds at an address."""
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/health/live"
     try:
         # Without a proxy, because it is this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(url, timeout=2) as answer:
             body: object = json.load(answer)
     except (OSError, ValueError):
-        return None
-    number = cast(dict[str, object], body).get("version") if isinstance(body, dict) else None
-    return f"version {number}" if number is not None else None
+        return False
+    return body == {"status": "live"}
 
 
 def clock(now: Callable[[], float] = time.time) -> Finding:

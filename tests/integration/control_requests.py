@@ -8,6 +8,8 @@ from tests.support.gateway import Running
 HOST = "127.0.0.1:8880"
 JSON = ("content-type", "application/json")
 MAX_BODY = 1 << 20
+TOKEN_ID = "00000000000a"
+UNKNOWN_TOKEN = f"mk_{'0' * 12}_{'0' * 64}"
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -44,6 +46,8 @@ PATHS = (
     "/orders/00000000-0000-0000-0000-000000000001/cancel",
     "/orders/00000000-0000-0000-0000-000000000001/query",
     "/orders/00000000-0000-0000-0000-000000000001/resolve",
+    "/tokens",
+    "/tokens/000000000000",
     "/openapi.json",
 )
 """One path for each route."""
@@ -65,6 +69,7 @@ class Sent:
     body: bytes = b""
     host: str | None = HOST
     chunked: bool = False
+    authorized: bool = True
     then: Callable[[Running], bool] | None = None
     """What must hold before the next request is sent."""
 
@@ -146,6 +151,33 @@ TRADING: tuple[Sent, ...] = (
         "halt of a scope that nearly exists", "/risk/halt", (JSON,), b'{"scope":"provider:mian","reason":"-"}'
     ),
     post("flatten while nothing trades", "/risk/flatten", (JSON,), b'{"reason":"prices look wrong"}'),
+)
+
+ACCESS: tuple[Sent, ...] = (
+    Sent("no token", "GET", "/providers", authorized=False),
+    Sent("no token for what needs none", "GET", "/health/live", authorized=False),
+    Sent("no token with a body", "GET", "/health/live", (JSON,), b"{}", authorized=False),
+    Sent("no token for a change", "POST", CHANGE, authorized=False),
+    Sent("no token for a path that does not exist", "GET", "/nope", authorized=False),
+    Sent("no bearer", "GET", "/providers", (("Authorization", "Basic bWs6eA=="),), authorized=False),
+    Sent("a token that is not one", "GET", "/providers", (("Authorization", "Bearer x"),), authorized=False),
+    Sent(
+        "a token that is not valid",
+        "GET",
+        "/providers",
+        (("Authorization", f"Bearer {UNKNOWN_TOKEN}"),),
+        authorized=False,
+    ),
+    Sent("a token in the URL", "GET", f"/providers?token={UNKNOWN_TOKEN}", authorized=False),
+    get("tokens", "/tokens"),
+    post("a new token", "/tokens", (JSON,), b'{"name": "a dashboard", "expiresAt": 4102444800000}'),
+    post("a new token with an unknown scope", "/tokens", (JSON,), b'{"name": "x", "scope": "root"}'),
+    post("a new token without a name", "/tokens", (JSON,), b'{"name": ""}'),
+    post("a new token that has expired", "/tokens", (JSON,), b'{"name": "x", "expiresAt": 1}'),
+    post("a new token with a key that does not exist", "/tokens", (JSON,), b'{"name": "x", "secret": "y"}'),
+    Sent("revocation of a token", "DELETE", f"/tokens/{TOKEN_ID}"),
+    Sent("revocation of a token that was revoked", "DELETE", f"/tokens/{TOKEN_ID}"),
+    Sent("revocation of a token that does not exist", "DELETE", "/tokens/000000000000"),
 )
 
 METHODS: tuple[Sent, ...] = tuple(

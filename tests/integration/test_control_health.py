@@ -112,9 +112,10 @@ def test_a_stop_finishes_running_requests_and_cuts_off_stalled_ones(
         address = running.gateway.api.address
         idle = socket.create_connection(address)
         starting = HTTPConnection(*address, timeout=20)
-        starting.request("POST", "/strategy/instances/slow/start")
+        starting.request("POST", "/strategy/instances/slow/start", headers=running.authorization)
         stuck = HTTPConnection(*address, timeout=20)
         stuck.putrequest("POST", "/providers/main/stop")
+        stuck.putheader("Authorization", running.authorization["authorization"])
         stuck.putheader("Content-Type", "application/json")
         stuck.putheader("Content-Length", "9")
         stuck.endheaders(b"{")

@@ -55,7 +55,7 @@ def test_it_lists_the_documented_routes_and_those_of_existing_clients(schema: di
     described = set(_operations(schema))
     explained = {
         (method, path)
-        for method, path in re.findall(r"^\| (GET|POST) \| `(/[^`]*)` \|", PAGE.read_text(), re.M)
+        for method, path in re.findall(r"^\| (GET|POST|PUT|DELETE) \| `(/[^`]*)` \|", PAGE.read_text(), re.M)
     }
     assert explained == described
     checked = Checked(schema)

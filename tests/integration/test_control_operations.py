@@ -78,7 +78,7 @@ def test_an_order_is_cancelled_and_shows_its_whole_life(world: World) -> None:
     changed = _post(running, f"/orders/{order.id}/cancel", WHY)
     assert (changed["id"], changed["cancelWanted"]) == (str(order.id), True)
     trading.wait_for("cancelled")
-    assert _actions(trading)[before:] == [("cancel", str(order.id), "anonymous", "too hot")]
+    assert _actions(trading)[before:] == [("cancel", str(order.id), running.actor, "too hot")]
     assert _post(running, f"/orders/{order.id}/cancel", WHY, 409)["code"] == "conflict"
     trading.operate(lambda operator: operator.recorded())
     shown = running.client.get(f"/orders/{order.id}").json()
@@ -135,7 +135,7 @@ def test_a_scope_is_halted_resumed_and_flattened(world: World) -> None:
     assert _post(running, "/risk/halt", SCOPE) == {"scope": "instance:a", "halted": True, "changed": True}
     assert not _post(running, "/risk/halt", SCOPE)["changed"]
     [halt] = running.client.get("/risk/status").json()["halts"]
-    assert (halt["haltedBy"], halt["reason"]) == ("anonymous", "too hot")
+    assert (halt["haltedBy"], halt["reason"]) == (running.actor, "too hot")
     assert _post(running, "/risk/resume", SCOPE) == {"scope": "instance:a", "halted": False, "changed": True}
     assert not _post(running, "/risk/resume", SCOPE)["changed"]
     trading.buy("2", "100.01")
@@ -144,7 +144,7 @@ def test_a_scope_is_halted_resumed_and_flattened(world: World) -> None:
     assert (done["complete"], done["open"], done["unclosed"], len(done["closing"])) == (True, [], [], 1)
     positions = running.client.get("/strategy/instances/a/positions").json()["positions"]
     assert [each["quantity"] for each in positions] == ["0"]
-    assert _actions(trading)[-1] == ("flatten", "instance:a", "anonymous", "too hot")
+    assert _actions(trading)[-1] == ("flatten", "instance:a", running.actor, "too hot")
     assert _post(running, "/risk/resume", SCOPE)["changed"]
 
 

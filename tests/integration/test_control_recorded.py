@@ -14,6 +14,7 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from threading import Event
 
+import psycopg
 import pytest
 
 from meltica.adapters.base import AdapterSettings
@@ -132,6 +133,11 @@ MASKS = (
     (r'"startedAt":\d+', '"startedAt":0'),
     # When rows were written.
     (r'"(created|updated)At":\d+', r'"\1At":0'),
+    # Tokens.
+    (r"mk_[0-9a-f]{12}_[0-9a-f]{64}", "mk_ID_SECRET"),
+    (r'(?<="id":")[0-9a-f]{12}(?=")', "ID"),
+    (r"token [0-9a-f]{12}", "token ID"),
+    (r'"(lastUsed|revoked)At":\d+', r'"\1At":0'),
     # How long a callback has been running.
     (r'"inCallbackNs":[1-9]\d*', '"inCallbackNs":1'),
 )
@@ -174,9 +180,11 @@ def test_responses_are_the_recorded_ones(
     with gateway.database(cluster) as dsn, gateway.running(config, dsn) as running:
         running.until(lambda: running.gateway.providers.get("main").running)
         write_history(running)
+        _create_token(dsn)
         for group in (
             table.READS,
             table.TRADING,
+            table.ACCESS,
             table.METHODS,
             table.UNKNOWN,
             table.HOSTS,
@@ -204,6 +212,16 @@ def test_the_openapi_document_is_the_recorded_one(control: Running) -> None:
     # The order of keys is kept: it is what a client gets.
     recorded = {"headers": dict(sorted(headers.items())), "document": document}
     _compare(FOLDER / "openapi.json", json.dumps(recorded, indent=1, ensure_ascii=False) + "\n")
+
+
+def _create_token(dsn: str) -> None:
+    """Creates a token with an id that requests name."""
+    with psycopg.connect(dsn, options="-c search_path=meltica") as connection:
+        connection.execute(
+            "insert into tokens (id, name, scope, hash, created_by)"
+            " values (%s, 'old laptop', 'operator', decode(repeat('00', 32), 'hex'), 'first start')",
+            (table.TOKEN_ID,),
+        )
 
 
 def _slow(running: Running, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -293,6 +311,8 @@ def _send(running: Running, sent: Sent) -> HTTPConnection:
     connection.putrequest(sent.method, sent.path, skip_host=True, skip_accept_encoding=True)
     if sent.host is not None:
         connection.putheader("Host", sent.host)
+    if sent.authorized:
+        connection.putheader("Authorization", running.authorization["authorization"])
     for name, text in sent.headers:
         connection.putheader(name, text)
     if sent.chunked:

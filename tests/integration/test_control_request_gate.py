@@ -184,6 +184,7 @@ def test_a_body_that_stalls_times_out(control: Running, monkeypatch: pytest.Monk
     monkeypatch.setattr(request_gate, "BODY_SECONDS", 0.1)
     connection = http.client.HTTPConnection(*control.gateway.api.address, timeout=10)
     connection.putrequest("POST", CHANGE)
+    connection.putheader("Authorization", control.authorization["authorization"])
     connection.putheader("Content-Type", "application/json")
     connection.putheader("Content-Length", "10")
     connection.endheaders(b"{")

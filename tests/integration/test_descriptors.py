@@ -4,9 +4,10 @@ import http.client
 import json
 import resource
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from meltica.http import listener
 from meltica.persistence.postgres.server import wait_until
@@ -35,11 +36,13 @@ def connect(gateway: Gateway) -> http.client.HTTPConnection:
 
 
 def status(
-    connection: http.client.HTTPConnection, path: str = "/health/live"
+    connection: http.client.HTTPConnection,
+    path: str = "/health/live",
+    authorization: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[int, dict[str, object]]:
     """Returns status and body of a request, 0 for a connection that was reset."""
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=authorization)
         response = connection.getresponse()
         return response.status, json.loads(response.read())
     except (ConnectionError, http.client.HTTPException):
@@ -66,7 +69,9 @@ def test_new_connections_are_refused_and_open_ones_served(database_url: str) -> 
                 assert wait_until(refused, PATIENCE), answers
                 assert answers[-1][1]["code"] == listener.CODE
                 assert status(kept)[0] == 200, "a connection that is open is served"
-                assert wait_until(lambda: FAULT in str(status(kept, "/health/ready")), PATIENCE)
+                assert wait_until(
+                    lambda: FAULT in str(status(kept, "/health/ready", created.authorization())), PATIENCE
+                )
                 for filler in fillers:
                     filler.close()
             gateway.wait_ready()

@@ -114,16 +114,16 @@ def test_an_address_in_use_by_another_program() -> None:
 
 
 def test_an_address_in_use_by_a_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(host: str, port: int) -> str:
-        return "version 1.2.3"
+    def answer(host: str, port: int) -> bool:
+        return True
 
-    monkeypatch.setattr(doctor, "_gateway_at", answer)
+    monkeypatch.setattr(doctor, "_is_gateway", answer)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         finding = doctor.address("127.0.0.1", port)
     assert (finding.verdict, finding.seen) == (
         "ok",
-        f"127.0.0.1:{port} is used by a Meltica gateway, version 1.2.3",
+        f"127.0.0.1:{port} is used by a Meltica gateway",
     )
 
 

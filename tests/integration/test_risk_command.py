@@ -101,7 +101,7 @@ def test_the_commands_of_the_page_work(project: Project) -> None:
             assert words[:2] == ["meltica", "risk"]
             codes[words[2]] = risk(project, *words[2:], gateway=gateway).returncode
         assert codes == {"halt": 0, "status": 3, "resume": 0}
-        for line in example("sh", "curl").splitlines():
+        for line in example("sh", "meltica api GET /risk").splitlines():
             status, shown = gateway.get("/" + line.split("/", 1)[1])
             assert status == 200, shown
 

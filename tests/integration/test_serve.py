@@ -15,7 +15,6 @@ import psycopg
 import pytest
 
 import meltica
-from meltica._core import __version__
 from meltica.cli.screen import PAIR_SECONDS
 from meltica.persistence import migrate
 from meltica.persistence.postgres.server import wait_until
@@ -219,7 +218,7 @@ def test_doctor_recognizes_a_running_gateway(project: Project, database_url: str
         command = [*PROGRAM, "doctor", "--config", str(project.config)]
         done = subprocess.run(command, check=False, capture_output=True, text=True, env=variables)
     assert done.returncode == 0, done.stdout
-    assert f"{place} is used by a Meltica gateway, version {__version__}" in done.stdout
+    assert f"{place} is used by a Meltica gateway" in done.stdout
 
 
 def test_states_requested_at_run_time_survive_a_restart(project: Project, database_url: str) -> None:

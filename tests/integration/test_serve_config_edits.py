@@ -176,7 +176,10 @@ class World:
     def post(self, path: str) -> int:
         """Sends a POST request to the gateway; returns its status."""
         assert self.gateway is not None
-        with urlopen(Request(self.gateway.address + path, method="POST"), timeout=30) as response:
+        headers = self.gateway.project.authorization()
+        with urlopen(
+            Request(self.gateway.address + path, method="POST", headers=headers), timeout=30
+        ) as response:
             return response.status
 
     def fill(self, price: str) -> None:

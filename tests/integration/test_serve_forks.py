@@ -86,12 +86,12 @@ def test_children_that_outlive_a_killed_gateway_keep_nothing(
             first.wait_ready()
             address = first.address.removeprefix("http://")
             client = HTTPConnection(address, timeout=PATIENCE)
-            client.request("POST", "/strategy/instances/idle/start")
+            client.request("POST", "/strategy/instances/idle/start", headers=forking.authorization())
             assert client.getresponse().read()
             assert wait_until(lambda: len(forking.children()) == CHILDREN, PATIENCE), first.tail()
             # The parent is not affected: the same connections still work.
             first.wait_ready()
-            client.request("GET", "/health/ready")
+            client.request("GET", "/health/ready", headers=forking.authorization())
             response = client.getresponse()
             assert response.status == 200, response.read()
             response.read()  # headers and body may arrive in two packets

@@ -181,7 +181,8 @@ def check_metrics(gateway: Gateway) -> None:
     """Checks the metrics of trading against their page."""
     import urllib.request
 
-    with urllib.request.urlopen(gateway.address + "/metrics", timeout=10) as response:
+    metrics = urllib.request.Request(gateway.address + "/metrics", headers=gateway.project.authorization())
+    with urllib.request.urlopen(metrics, timeout=10) as response:
         families = list(text_string_to_metric_families(response.read().decode()))
     page = {name: row for name, row in documented().items() if name.startswith(TRADING)}
     exposed = {

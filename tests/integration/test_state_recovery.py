@@ -33,7 +33,8 @@ RUNS = ("running", "running")
 
 
 def post(gateway: Gateway, path: str) -> tuple[int, Any]:
-    request = urllib.request.Request(gateway.address + path, method="POST")
+    headers = gateway.project.authorization()
+    request = urllib.request.Request(gateway.address + path, method="POST", headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
             return response.status, json.load(response)

@@ -119,7 +119,7 @@ class Chaos:
         scene.main.wait_started()
         scene.main.wait_ready(QUIET_SECONDS)
         states = {name: state for name, (state, _) in self._rows().items() if name in COMPONENTS}
-        self._storm = Storm(scene.main.address, states, seed)
+        self._storm = Storm(scene.main.address, scene.project.authorization(), states, seed)
         self._faults = Faults(scene, self._storm, seed, pace)
 
     def run(self, seconds: float) -> Soaked:

@@ -234,7 +234,7 @@ class Faults:
             used = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + self._random.choice((0, 2, 8)), before[1]))
             try:
-                self._await_named("file descriptors", lambda: _faults(kept))
+                self._await_named("file descriptors", lambda: self._kept_faults(kept))
                 if self._random.random() < 0.5:
                     self.terminate_all()
                 self.pause(0.5, 8.0)
@@ -335,6 +335,9 @@ class Faults:
             self.pause(0.0, 0.5)
         return dropped
 
+    def _kept_faults(self, connection: http.client.HTTPConnection) -> dict[str, Any]:
+        return _faults(connection, self._scene.project.authorization())
+
     def _await_named(self, name: str, faults: Callable[[], dict[str, Any]] | None = None) -> None:
         named = faults or (lambda: _ready_faults(self._scene.main))
         if not wait_until(lambda: name in named(), NAMED_SECONDS):
@@ -367,10 +370,10 @@ def _answers(connection: http.client.HTTPConnection) -> bool:
     return response.status == 200
 
 
-def _faults(connection: http.client.HTTPConnection) -> dict[str, Any]:
+def _faults(connection: http.client.HTTPConnection, authorization: dict[str, str]) -> dict[str, Any]:
     """Returns the faults over a connection that is open already."""
     try:
-        connection.request("GET", "/health/ready")
+        connection.request("GET", "/health/ready", headers=authorization)
         return json.load(connection.getresponse()).get("faults", {})
     except (OSError, http.client.HTTPException) as error:
         connection.close()

@@ -30,7 +30,9 @@ ANSWER_SECONDS = 120.0
 class Storm:
     """Starts and stops of all components, from `begin` to `calm`."""
 
-    def __init__(self, address: str, states: dict[str, str], seed: int) -> None:
+    def __init__(
+        self, address: str, authorization: dict[str, str], states: dict[str, str], seed: int
+    ) -> None:
         self.models = {name: Model(state) for name, state in states.items()}
         self.answers: Counter[str] = Counter()
         self.unrecorded: Counter[str] = Counter()
@@ -38,6 +40,7 @@ class Storm:
         self.overlaps = 0
         """Number of takeovers begun and ended; odd while another gateway may change the states."""
         self._address = address
+        self._authorization = authorization
         self._lock = threading.Lock()
         self._storming = threading.Event()
         self._ended = threading.Event()
@@ -81,7 +84,7 @@ class Storm:
     def change(self, name: str, verb: str, address: str, prefix: str = "") -> Answer:
         """Sends one change to a gateway, in addition to the storm."""
         before = self.overlaps
-        answer = post(address, f"{COMPONENTS[name]}/{verb}")
+        answer = post(address, f"{COMPONENTS[name]}/{verb}", self._authorization)
         with self._lock:
             self._note(name, [verb], [answer], before, prefix)
         return answer
@@ -111,7 +114,8 @@ class Storm:
                     verbs.append(source.choice(("start", "stop")))
                 before = self.overlaps
                 paths = [f"{COMPONENTS[name]}/{verb}" for verb in verbs]
-                answers = list(pool.map(post, [self._address] * len(paths), paths))
+                authorizations = [self._authorization] * len(paths)
+                answers = list(pool.map(post, [self._address] * len(paths), paths, authorizations))
                 with self._lock:
                     self._note(name, verbs, answers, before)
                 threading.Event().wait(source.choice(PAUSES))

@@ -62,9 +62,9 @@ class Model:
         self.possible, self.unrecorded = {state}, set()
 
 
-def post(address: str, path: str) -> Answer:
+def post(address: str, path: str, authorization: dict[str, str]) -> Answer:
     """Sends a change."""
-    request = urllib.request.Request(address + path, method="POST")
+    request = urllib.request.Request(address + path, method="POST", headers=authorization)
     try:
         status, body = _sent(request)
     except (OSError, http.client.HTTPException, ValueError) as error:

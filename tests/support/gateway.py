@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import shutil
 import threading
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future
@@ -19,6 +20,7 @@ from psycopg.sql import SQL, Identifier
 from meltica.gateway.gateway import Gateway
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.settings import load
+from tests.conftest import folder_for_server
 
 T = TypeVar("T")
 
@@ -32,7 +34,11 @@ class Running:
         self.gateway = gateway
         self.loop = loop
         self.url = "http://{}:{}".format(*gateway.api.address)
-        self.client = httpx.Client(base_url=self.url, timeout=20)
+        token = gateway.access.folder.token()
+        self.authorization = {} if token is None else {"authorization": f"Bearer {token}"}
+        self.actor = "anonymous" if token is None else f"first start (token {token.split('_')[1]})"
+        """The name of the client in the audit."""
+        self.client = httpx.Client(base_url=self.url, timeout=20, headers=self.authorization)
         self.client.event_hooks = {"response": [Checked(self.client.get("/openapi.json").json())]}
 
     def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
@@ -111,7 +117,10 @@ def database(cluster: EmbeddedPostgres) -> Generator[str]:
 @contextmanager
 def running(config: Path, dsn: str, **overrides: Any) -> Generator[Running]:
     """Starts a gateway, and stops it at the end unless the test has done so."""
-    settings = {"database": {"dsn": dsn}, "apiServer": {"addr": "127.0.0.1:0"}, **overrides}
+    # Not in `config.parent`: a test may have several gateways there, each on a database of its own.
+    tokens = folder_for_server()
+    api = {"addr": "127.0.0.1:0", "tokenFolder": str(tokens / "access"), **overrides.pop("apiServer", {})}
+    settings = {"database": {"dsn": dsn}, "apiServer": api, **overrides}
     gateway = Gateway(load(config, settings, environ={"TEST_REGION": "eu-1"}))
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="test-gateway")
@@ -126,3 +135,4 @@ def running(config: Path, dsn: str, **overrides: Any) -> Generator[Running]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+        shutil.rmtree(tokens)

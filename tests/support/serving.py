@@ -22,6 +22,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from meltica.persistence import migrate
+from meltica.persistence.access_folder import AccessFolder
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.persistence.postgres.server import read_pid_file, wait_until
 from tests.conftest import folder_for_server
@@ -78,6 +79,8 @@ class Project:
     def command(self, *arguments: str, database: str | None = None) -> list[str]:
         """Returns the command that starts its gateway, on its embedded PostgreSQL or another database."""
         where = ["--set", f"database.dsn={database}"] if database else ["--home", str(self.home)]
+        if database:
+            where += ["--set", f"apiServer.tokenFolder={self.folder / 'access'}"]
         return [*PROGRAM, "serve", "--config", str(self.config), "--json", *where, *arguments]
 
     def refused(self, *arguments: str, database: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -94,6 +97,13 @@ class Project:
     def launch(self, *arguments: str, database: str | None = None) -> "Gateway":
         """Starts a gateway without waiting for it; the caller must kill it."""
         return Gateway(self, self.command(*arguments, database=database))
+
+    def authorization(self) -> dict[str, str]:
+        """Returns the header with the token that the first start of a gateway created."""
+        folders = (self.folder / "access", self.home / "access")
+        token = next((token for each in folders if (token := AccessFolder(each).token())), None)
+        assert token is not None
+        return {"authorization": f"Bearer {token}"}
 
     def running(self) -> list[str]:
         """Returns the processes of its PostgreSQL."""
@@ -163,7 +173,8 @@ class Gateway:
 
     def get(self, path: str) -> tuple[int, Any]:
         try:
-            with urllib.request.urlopen(self.address + path, timeout=10) as response:
+            request = urllib.request.Request(self.address + path, headers=self.project.authorization())
+            with urllib.request.urlopen(request, timeout=10) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             with error:

@@ -23,6 +23,9 @@ COMMANDS = {
     "version": "meltica.cli.version:version",
     "db": "meltica.cli.db:db",
     "risk": "meltica.cli.risk:risk",
+    "status": "meltica.cli.gateway_status:status",
+    "api": "meltica.cli.api:api",
+    "tokens": "meltica.cli.tokens:tokens",
     "audit": "meltica.cli.audit:audit",
     "venue": "meltica.cli.venue.command:venue",
 }

@@ -30,9 +30,9 @@ CODES: tuple[tuple[type[MelticaError], int], ...] = (
 class CommandFailed(click.ClickException):
     """Ends a command with the text of an error and its exit code."""
 
-    def __init__(self, error: MelticaError) -> None:
+    def __init__(self, error: MelticaError, code: int | None = None) -> None:
         super().__init__(str(error))
-        code = next(code for kind, code in CODES if isinstance(error, kind))
+        code = code or next(code for kind, code in CODES if isinstance(error, kind))
         self.exit_code = code  # pyright: ignore[reportAttributeAccessIssue]
 
 

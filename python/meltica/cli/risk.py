@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,10 +18,10 @@ from meltica.cli import BadInput, exit_codes
 from meltica.cli.database import Command, database_options, open_database
 
 if TYPE_CHECKING:
+    from meltica.client import Client
     from meltica.persistence.stores.trading.halts import HaltStore
     from meltica.persistence.stores.trading.rows import HaltScope
 
-GATEWAY = "http://127.0.0.1:8880"
 CONFIRM_SECONDS = 5.0
 """How long a change waits until the gateway shows it."""
 POLL = 0.1
@@ -44,7 +44,7 @@ STATUS_CODES = exit_codes(
 
 def _gateway_options(command: Command) -> Command:
     command = click.option(
-        "--gateway", default=GATEWAY, show_default=True, metavar="URL", help="The gateway's REST API."
+        "--gateway", metavar="URL", help="The gateway's REST API; default: the one that it left at its start."
     )(command)
     return click.option(
         "--offline", is_flag=True, help="Use the database alone, for example while the gateway hangs."
@@ -86,13 +86,13 @@ def resume(**options: Any) -> int:
 @risk.command(epilog=STATUS_CODES)
 @_gateway_options
 @database_options
-def status(offline: bool, gateway: str, url: str | None, home: Path | None, as_json: bool) -> int:
+def status(offline: bool, gateway: str | None, url: str | None, home: Path | None, as_json: bool) -> int:
     """Show the halts, and the faults of trading; with `--offline` the halts alone."""
     if offline:
         with open_database(url, home) as dsn:
             shown: dict[str, Any] = {"halts": asyncio.run(_stored_halts(dsn))}
     else:
-        shown = _status_of(gateway)
+        shown = _status_of(_client(gateway, url, home))
     if as_json:
         click.echo(json.dumps(shown))
     else:
@@ -107,7 +107,7 @@ def _change(
     reason: str,
     by: str | None,
     offline: bool,
-    gateway: str,
+    gateway: str | None,
     url: str | None,
     home: Path | None,
     as_json: bool,
@@ -115,7 +115,8 @@ def _change(
     kind, subject = _parse(scope)
     with open_database(url, home) as dsn:
         changed = asyncio.run(_record(dsn, kind, subject, reason, by or _user(), halted=halted))
-    confirmed = None if offline else _wait_confirmed(gateway, scope, halted=halted)
+    client = None if offline else _client(gateway, url, home)
+    confirmed = None if client is None else _wait_confirmed(client, scope, halted=halted)
     state = "halted" if halted else "resumed"
     if as_json:
         result = {"scope": scope, "state": state, "changed": changed}
@@ -123,8 +124,10 @@ def _change(
     else:
         already = "" if changed else ("; it was halted before" if halted else "; it was not halted")
         click.echo(f"{scope} is {state}{already}")
-    if confirmed is False:
-        click.echo(f"Error: not confirmed by a gateway at {gateway}; one that runs acts within 1 s", err=True)
+    if client is not None and not confirmed:
+        click.echo(
+            f"Error: not confirmed by a gateway at {client.url}; one that runs acts within 1 s", err=True
+        )
         return 3
     return 0
 
@@ -184,12 +187,12 @@ async def _halt_store(dsn: str) -> "AsyncGenerator[HaltStore]":
         yield HaltStore(database)
 
 
-def _wait_confirmed(gateway: str, scope: str, *, halted: bool) -> bool:
+def _wait_confirmed(client: "Client", scope: str, *, halted: bool) -> bool:
     """Waits until the gateway shows a scope as halted, or no longer; returns whether it does."""
     deadline = time.monotonic() + CONFIRM_SECONDS
     while True:
         try:
-            shown = _status_of(gateway)
+            shown = _status_of(client)
         except click.ClickException:
             return False
         # A halt of one mode is not yet the one that concerns both.
@@ -203,20 +206,32 @@ def _wait_confirmed(gateway: str, scope: str, *, halted: bool) -> bool:
         time.sleep(POLL)
 
 
-def _status_of(gateway: str) -> dict[str, Any]:
-    import httpx
+def _client(gateway: str | None, url: str | None, home: Path | None) -> "Client":
+    """Returns a client of the gateway on the selected database."""
+    import os
+
+    from meltica.cli.failures import CommandFailed
+    from meltica.cli.gateway import DEFAULT, find_folder
+    from meltica.client import Client
+    from meltica.errors import MelticaError
 
     try:
-        response = httpx.get(f"{gateway.rstrip('/')}/risk/status", timeout=CONFIRM_SECONDS, trust_env=False)
-        response.raise_for_status()
-        shown = response.json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        raise click.ClickException(
-            f"no gateway responded at {gateway}: {error}; use --offline to read the database"
-        ) from None
-    if not isinstance(shown, dict) or "halts" not in shown:
-        raise click.ClickException(f"{gateway} is not a gateway")
-    return cast("dict[str, Any]", shown)
+        folder = find_folder(home, None, None if home else url)
+        token = os.environ.get("MELTICA_TOKEN") or folder.token()
+        return Client(gateway or folder.url() or DEFAULT, token, CONFIRM_SECONDS)
+    except MelticaError as error:
+        raise CommandFailed(error) from error
+
+
+def _status_of(client: "Client") -> dict[str, Any]:
+    import msgspec
+
+    from meltica.errors import MelticaError
+
+    try:
+        return msgspec.to_builtins(client.risk_status())
+    except MelticaError as error:
+        raise click.ClickException(f"{error}; use --offline to read the database") from None
 
 
 def _print(shown: dict[str, Any]) -> None:

@@ -68,10 +68,11 @@ class Requires:
         if principal.scope is None:
             raise unauthenticated(WITHOUT_TOKEN)
         if not principal.scope.includes(self.scope):
-            text = (
-                f"request not permitted: it needs the scope {self.scope}, and the token has {principal.scope}"
-            )
-            raise HttpError(403, "forbidden", text)
+            text = f"it needs the scope {self.scope}, and its token has the scope {principal.scope}"
+            raise HttpError(403, "forbidden", f"request not permitted: {text}")
+        if self.scope is TokenScope.ADMIN and not principal.confirmed:
+            text = "request not permitted: the database is unavailable, so the token may have been revoked"
+            raise HttpError(503, "database_unavailable", text)
 
 
 PUBLIC: Final = Requires(None)

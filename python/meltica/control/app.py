@@ -23,6 +23,7 @@ from meltica.control.routes.providers import ProvidersController
 from meltica.control.routes.risk import RiskController
 from meltica.control.routes.risk_actions import RiskActionsController
 from meltica.control.routes.strategies import StrategiesController
+from meltica.control.routes.tokens import TokensController
 from meltica.control.routes.version import VersionController
 from meltica.control.services import ControlServices
 from meltica.http.errors import error_handler
@@ -43,6 +44,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     PositionsController,
     BalancesController,
     RiskController,
+    TokensController,
     OpenApiController,
 )
 
@@ -72,7 +74,8 @@ def create_app(services: ControlServices, hosts: Iterable[str]) -> ASGIApp:
     scopes_of(app)
     requests = RequestCounts()
     services.metrics.register(request_metrics(requests))
-    return RequestGate(app, hosts, requests, authenticate=admit_all)
+    authenticate = services.tokens.authenticator or admit_all
+    return RequestGate(app, hosts, requests, authenticate=authenticate)
 
 
 def _provide(value: object) -> Provide:

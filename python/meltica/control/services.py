@@ -1,14 +1,33 @@
 """What the routes work with. The gateway builds it, so that no route sees the gateway itself."""
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from meltica.api.envelope import JsonObject
+from meltica.control.authentication import Authenticator
 from meltica.control.trading import TradingReads
+from meltica.errors import DatabaseError
 from meltica.lambdas.manager import InstanceManager
+from meltica.persistence.stores.tokens import TokenStore
 from meltica.providers.manager import ProviderManager
 from meltica.telemetry.registry import MetricRegistry
+
+
+@dataclass(frozen=True)
+class TokenAdministration:
+    """The tokens of clients."""
+
+    store: TokenStore
+    authenticator: Authenticator | None
+    """None if every client is admitted."""
+
+    async def changed(self) -> None:
+        """Lets a change take effect at once; if the database does not respond, within seconds."""
+        if self.authenticator is not None:
+            with contextlib.suppress(DatabaseError):
+                await self.authenticator.read_again()
 
 
 @dataclass(frozen=True)
@@ -30,6 +49,7 @@ class ControlServices:
     metrics: MetricRegistry
     """The metrics of all parts; the control plane adds those of its requests."""
     trading: TradingReads
+    tokens: TokenAdministration
     environment: str
     service_name: str
     started_at: float

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from meltica._core import Core, Watch
 from meltica.adapters import registry
+from meltica.gateway.access import GatewayAccess
 from meltica.gateway.baseline import Drift, apply_baseline
 from meltica.gateway.metrics import gateway_metrics
 from meltica.gateway.processors import default_spin, processors
@@ -43,6 +44,7 @@ from meltica.telemetry.registry import MetricRegistry
 
 if TYPE_CHECKING:
     from meltica.api.envelope import JsonObject
+    from meltica.control.authentication import Authenticator
     from meltica.control.services import ControlServices
     from meltica.control.trading import TradingReads
     from meltica.http.server import HttpServer
@@ -61,7 +63,10 @@ class Gateway:
     instances: InstanceManager
     readiness: Readiness
     recovery: StateRecovery
+    access: GatewayAccess
     api: "HttpServer"
+    url: str
+    """Where the control plane is served."""
     drift: tuple[Drift, ...] = ()
     """Desired states that differ from the config file."""
 
@@ -103,6 +108,7 @@ class Gateway:
             ("lock", self._take_lock),
             ("schema", self._migrate),
             ("stores", self._load),
+            ("tokens", self._prepare_access),
             ("lambdas", self._begin_instances),
             ("providers", self._begin_providers),
             ("control plane", self._serve),
@@ -312,18 +318,27 @@ class Gateway:
         self.providers.watch()
         self.providers.begin()
 
+    async def _prepare_access(self) -> None:
+        self.access = GatewayAccess(self.settings, self.database)
+        await self.access.prepare()
+
     async def _serve(self) -> None:
         await self._importing
         from meltica.control.app import create_app
         from meltica.http.server import HttpServer
 
-        app = create_app(self._control_services(), {self.settings.api_server.host})
+        self._shutdown.append(ShutdownStep("tokens", self.access.stop, 0.1))
+        authenticator = await self.access.start()
+        app = create_app(self._control_services(authenticator), {self.settings.api_server.host})
         self.api = HttpServer(app, self._socket)
         self._shutdown.append(ShutdownStep("control plane", self.api.stop))
         await self.api.start()
+        host, port = self.api.address
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self.access.serve_at(self.url)
 
-    def _control_services(self) -> "ControlServices":
-        from meltica.control.services import ControlServices
+    def _control_services(self, authenticator: "Authenticator | None") -> "ControlServices":
+        from meltica.control.services import ControlServices, TokenAdministration
 
         shown = self.loaded.shown()
         providers = cast("dict[str, JsonObject]", shown["providers"])
@@ -338,6 +353,7 @@ class Gateway:
             stopping=self.stopping.is_set,
             metrics=self.metrics,
             trading=self._trading_reads(),
+            tokens=TokenAdministration(self.access.store, authenticator),
             environment=self.settings.environment,
             service_name=self.settings.telemetry.service_name,
             started_at=self.started_at,

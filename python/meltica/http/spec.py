@@ -1,5 +1,8 @@
 """The settings of an HTTP server."""
 
+from pathlib import Path
+from typing import Literal
+
 from pydantic import field_validator
 
 from meltica.http.address import is_loopback
@@ -12,6 +15,10 @@ class ApiServerSettings(Section):
 
     addr: str = "127.0.0.1:8880"
     """Host and port; port 0 takes a free one."""
+    auth: Literal["token", "none"] = "token"
+    """Whether requests need a token; without, every local process has full access."""
+    token_folder: Path | None = None
+    """Folder of the first token and of the address; by default in the home of the embedded database."""
 
     @field_validator("addr")
     @classmethod
@@ -21,8 +28,8 @@ class ApiServerSettings(Section):
             raise fault(f"expected host and port such as 127.0.0.1:8880, saw {value!r}")
         if not is_loopback(host.removeprefix("[").removesuffix("]")):
             raise fault(
-                f"expected a loopback address such as 127.0.0.1:{port}, because requests are not"
-                f" authenticated yet, saw {value!r}"
+                f"expected a loopback address such as 127.0.0.1:{port}, because tokens"
+                f" are not encrypted on the way, saw {value!r}"
             )
         return value
 

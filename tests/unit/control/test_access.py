@@ -50,9 +50,9 @@ async def named() -> None: ...
 async def forgotten() -> None: ...
 
 
-def statuses(scope: TokenScope | None) -> dict[str, int]:
+def statuses(scope: TokenScope | None, *, confirmed: bool = True) -> dict[str, int]:
     """Returns the status of each route for a client with a scope."""
-    user = UNAUTHENTICATED if scope is None else Principal("someone", scope)
+    user = UNAUTHENTICATED if scope is None else Principal("someone", scope, confirmed)
     app = Litestar(
         [Routes, public, undeclared],
         guards=[refuse_undeclared],
@@ -92,6 +92,10 @@ def test_a_scope_includes_the_narrower_ones_and_nothing_else(
     scope: TokenScope | None, expected: list[int]
 ) -> None:
     assert [*statuses(scope).values()] == expected
+
+
+def test_an_admin_whom_the_database_does_not_confirm_is_an_operator() -> None:
+    assert [*statuses(TokenScope.ADMIN, confirmed=False).values()] == [200, 200, 201, 503]
 
 
 def test_a_route_without_a_scope_keeps_the_application_from_being_made() -> None:

@@ -320,7 +320,14 @@ def test_the_example_has_every_key_with_its_default(tmp_path: Path) -> None:
         "strategies.requireRegistry",
     }
     idle = {key for key, has_no_effect in walk(Settings) if has_no_effect}
-    unset = {"database.dsn", "database.home", "hosts.spin", "log.file", "strategies.directory"}
+    unset = {
+        "apiServer.tokenFolder",
+        "database.dsn",
+        "database.home",
+        "hosts.spin",
+        "log.file",
+        "strategies.directory",
+    }
     unset |= {f"risk.{key}" for key, field in keys(GlobalRiskLimits).items() if field.default is None}
     loaded, defaults = everything.settings.model_dump(by_alias=True), Settings().model_dump(by_alias=True)
     for key in {key for key, _ in walk(Settings)} - unset - {"providers", "lambdas"}:

@@ -171,10 +171,10 @@ class Serving:
         leave(ENDED_BY_SIGNAL)
 
     def _report_ready(self) -> None:
-        host, port = self._gateway.api.address
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        address = self._gateway.url
         seconds = time.monotonic() - self._started_at
-        log.info("ready at %s after %.1f s", address, seconds)
+        command = self._gateway.access.command(address)
+        log.info("ready at %s after %.1f s; try: %s", address, seconds, command)
         if self._output is not None:
             line = {"event": "ready", "version": __version__, "address": address, "pid": os.getpid()}
             self._output.write_soon({**line, "config": str(self._loaded.path), "data": _data(self._loaded)})

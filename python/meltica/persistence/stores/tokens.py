@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, LiteralString
@@ -100,27 +100,21 @@ class TokenStore:
 
     async def create(self, name: str, scope: TokenScope, expires_at: datetime | None, actor: str) -> NewToken:
         """Creates a token."""
-        id, secret = secrets.token_hex(6), secrets.token_hex(32)
-        values = {
-            "id": id,
-            "name": name,
-            "scope": scope,
-            "hash": hash_of(secret),
-            "expires_at": expires_at,
-            "created_by": actor,
-        }
         async with self._database.transaction() as connection:
-            row = await _one(
-                connection,
-                "insert into tokens (id, name, scope, hash, expires_at, created_by) values"
-                " (%(id)s, %(name)s, %(scope)s, %(hash)s, %(expires_at)s, %(created_by)s)"
-                f" returning {_COLUMNS}",
-                values,
-            )
-            assert row is not None
-            entry = audit.AuditEntry(actor=actor, action="token.create", subject=id, after=row.audited())
-            await audit.append(connection, entry)
-        return NewToken(row, f"mk_{id}_{secret}")
+            return await _create(connection, name, scope, expires_at, actor)
+
+    async def create_first(self, deliver: Callable[[str], None]) -> bool:
+        """Creates an admin token if the database has no token; returns whether it did.
+
+        `deliver` gets its text before the commit: without it, no client could use the token.
+        """
+        async with self._database.transaction() as connection:
+            await connection.execute("lock table tokens in share row exclusive mode")
+            if await (await connection.execute("select 1 from tokens limit 1")).fetchone() is not None:
+                return False
+            created = await _create(connection, "first start", TokenScope.ADMIN, None, "gateway")
+            deliver(created.text)
+        return True
 
     async def revoke(self, id: str, actor: str, *, keep_admin: bool) -> TokenRow:
         """Revokes a token. Raises NotFound, and Conflict for one that is revoked.
@@ -160,6 +154,31 @@ class TokenStore:
                 " from unnest(%s::text[], %s::timestamptz[]) as used (id, at) where tokens.id = used.id",
                 ([*uses], [*uses.values()]),
             )
+
+
+async def _create(
+    connection: AsyncConnection, name: str, scope: TokenScope, expires_at: datetime | None, actor: str
+) -> NewToken:
+    id, secret = secrets.token_hex(6), secrets.token_hex(32)
+    values = {
+        "id": id,
+        "name": name,
+        "scope": scope,
+        "hash": hash_of(secret),
+        "expires_at": expires_at,
+        "created_by": actor,
+    }
+    row = await _one(
+        connection,
+        "insert into tokens (id, name, scope, hash, expires_at, created_by) values"
+        " (%(id)s, %(name)s, %(scope)s, %(hash)s, %(expires_at)s, %(created_by)s)"
+        f" returning {_COLUMNS}",
+        values,
+    )
+    assert row is not None
+    entry = audit.AuditEntry(actor=actor, action="token.create", subject=id, after=row.audited())
+    await audit.append(connection, entry)
+    return NewToken(row, f"mk_{id}_{secret}")
 
 
 async def _one(

@@ -1,0 +1,46 @@
+"""`/tokens`: the tokens of clients, without their secrets. Times are milliseconds."""
+
+from msgspec import UNSET, Struct, UnsetType
+
+from meltica.api.envelope import Schema
+from meltica.model.access import TokenScope
+
+Time = int | UnsetType
+
+
+class Token(Schema, frozen=True, kw_only=True):
+    """A token."""
+
+    id: str
+    """The part of a token that is not secret."""
+    name: str
+    scope: TokenScope
+    created_at: int
+    created_by: str
+    expires_at: Time = UNSET
+    last_used_at: Time = UNSET
+    """Behind by up to a minute."""
+    revoked_at: Time = UNSET
+
+
+class Tokens(Schema, frozen=True, kw_only=True):
+    """All tokens, the oldest first, also those that expired or were revoked."""
+
+    tokens: list[Token]
+
+
+class CreatedToken(Schema, frozen=True, kw_only=True):
+    """A token that was just created."""
+
+    token: Token
+    secret: str
+    """The whole text of the token. It is not stored, so no other response has it."""
+
+
+class NewToken(Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The token to create."""
+
+    name: str
+    scope: TokenScope = TokenScope.VIEWER
+    expires_at: Time = UNSET
+    """When it expires; absent if it does not."""

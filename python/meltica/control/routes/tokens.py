@@ -1,0 +1,98 @@
+"""`/tokens`: lists, creates and revokes the tokens of clients."""
+
+from datetime import UTC, datetime
+
+from litestar import Controller, Request, Response, delete, get, post
+from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+from msgspec import UNSET, UnsetType
+
+from meltica.api.tokens import CreatedToken, NewToken, Token, Tokens
+from meltica.control.access import ADMIN, Principal
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE
+from meltica.control.services import ControlServices
+from meltica.http.errors import HttpError
+from meltica.persistence.stores.tokens import TokenRow
+
+
+class TokensController(Controller):
+    """All tokens."""
+
+    path = "/tokens"
+    tags = ["tokens"]
+    guards = [ADMIN]
+
+    @get(summary="List the tokens", operation_id="listTokens", responses=UNAVAILABLE)
+    async def list_tokens(self, services: NamedDependency[ControlServices]) -> Tokens:
+        """Returns all tokens. Raises DatabaseUnavailable."""
+        return Tokens(tokens=[_token(row) for row in await services.tokens.store.all()])
+
+    @post(
+        status_code=201,
+        summary="Create a token",
+        description="The response is the only one with the secret.",
+        operation_id="createToken",
+        responses=UNAVAILABLE,
+    )
+    async def create_token(
+        self,
+        request: Request[Principal, object, State],
+        data: JSONBody[NewToken],
+        services: NamedDependency[ControlServices],
+    ) -> CreatedToken:
+        """Creates a token. Raises DatabaseUnavailable, and HttpError for one that exceeds the client's."""
+        expires_at = _checked(data, request.user)
+        created = await services.tokens.store.create(data.name, data.scope, expires_at, request.user.actor)
+        await services.tokens.changed()
+        return CreatedToken(token=_token(created.row), secret=created.text)
+
+    @delete(
+        "/{id:str}",
+        status_code=200,
+        summary="Revoke a token",
+        description="The last token with the scope admin cannot be revoked.",
+        operation_id="revokeToken",
+        responses=NOT_FOUND | CONFLICT | UNAVAILABLE,
+    )
+    async def revoke_token(
+        self, id: FromPath[str], actor: NamedDependency[str], services: NamedDependency[ControlServices]
+    ) -> Response[Token]:
+        """Revokes a token. Raises NotFound, Conflict and DatabaseUnavailable."""
+        row = await services.tokens.store.revoke(id, actor, keep_admin=True)
+        await services.tokens.changed()
+        return Response(_token(row))
+
+
+def _checked(new: NewToken, client: Principal) -> datetime | None:
+    """Returns when a new token expires. Raises HttpError unless it is within what its creator may do."""
+    if not 1 <= len(new.name.encode()) <= 256:
+        raise HttpError(400, "invalid_parameter", "`name`: expected 1 to 256 bytes")
+    if client.scope is None or not client.scope.includes(new.scope):
+        raise HttpError(403, "forbidden", f"token not created: its scope would exceed {client.scope}")
+    try:
+        expires = None if new.expires_at is UNSET else datetime.fromtimestamp(new.expires_at / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise HttpError(400, "invalid_parameter", "`expiresAt`: expected milliseconds since 1970") from None
+    if expires is not None and expires <= datetime.now(UTC):
+        raise HttpError(400, "invalid_parameter", "`expiresAt`: expected a time in the future")
+    if client.expires_at is not None and (expires is None or expires > client.expires_at):
+        raise HttpError(403, "forbidden", "token not created: it would outlive the token of its creator")
+    return expires
+
+
+def _token(row: TokenRow) -> Token:
+    return Token(
+        id=row.id,
+        name=row.name,
+        scope=row.scope,
+        created_at=int(row.created_at.timestamp() * 1000),
+        created_by=row.created_by,
+        expires_at=_time(row.expires_at),
+        last_used_at=_time(row.last_used_at),
+        revoked_at=_time(row.revoked_at),
+    )
+
+
+def _time(value: datetime | None) -> int | UnsetType:
+    return UNSET if value is None else int(value.timestamp() * 1000)
