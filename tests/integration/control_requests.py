@@ -1,5 +1,7 @@
 """The requests whose responses `test_control_recorded.py` compares with the recorded ones."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +23,12 @@ PATHS = (
     "/metrics",
     "/strategies",
     "/strategies/Watcher",
+    "/strategies/modules",
+    "/strategies/modules/grid",
+    "/strategies/modules/grid/source",
+    "/strategies/modules/grid/usage",
+    "/strategies/modules/grid/tags/latest",
+    "/strategies/registry",
     "/adapters",
     "/adapters/test-venue",
     "/providers",
@@ -178,6 +186,44 @@ ACCESS: tuple[Sent, ...] = (
     Sent("revocation of a token", "DELETE", f"/tokens/{TOKEN_ID}"),
     Sent("revocation of a token that was revoked", "DELETE", f"/tokens/{TOKEN_ID}"),
     Sent("revocation of a token that does not exist", "DELETE", "/tokens/000000000000"),
+)
+
+MODULE = (
+    b"import meltica\nclass Grid(meltica.Lambda):\n    version = '1'\n    def on_trade(self, trade): pass\n"
+)
+
+
+def _source(text: bytes, **more: object) -> bytes:
+    return json.dumps({"source": text.decode(), **more}).encode()
+
+
+MODULES: tuple[Sent, ...] = (
+    post("upload of a module", "/strategies/modules", (JSON,), _source(MODULE)),
+    post("upload of a module with a fault", "/strategies/modules", (JSON,), _source(b"x = (")),
+    post("upload of other content with one tag", "/strategies/modules", (JSON,), _source(MODULE + b"#")),
+    post("upload with an unknown key", "/strategies/modules", (JSON,), _source(MODULE, promote=True)),
+    Sent(
+        "upload of another revision",
+        "PUT",
+        "/strategies/modules/grid:2",
+        (JSON,),
+        _source(MODULE + b"#", promoteLatest=False),
+    ),
+    get("modules", "/strategies/modules"),
+    get("a module", "/strategies/modules/grid"),
+    get("a module that does not exist", "/strategies/modules/gird"),
+    get("the source of a revision", "/strategies/modules/grid:1/source"),
+    get("the use of a revision", "/strategies/modules/grid:1/usage"),
+    get("the registry", "/strategies/registry"),
+    Sent(
+        "a tag",
+        "PUT",
+        "/strategies/modules/grid/tags/stable",
+        (JSON,),
+        json.dumps({"hash": f"sha256:{hashlib.sha256(MODULE).hexdigest()}"}).encode(),
+    ),
+    Sent("deletion of a tag", "DELETE", "/strategies/modules/grid/tags/stable"),
+    Sent("deletion of a module", "DELETE", "/strategies/modules/grid"),
 )
 
 METHODS: tuple[Sent, ...] = tuple(

@@ -185,6 +185,7 @@ def test_responses_are_the_recorded_ones(
             table.READS,
             table.TRADING,
             table.ACCESS,
+            table.MODULES,
             table.METHODS,
             table.UNKNOWN,
             table.HOSTS,

@@ -224,9 +224,38 @@ class Failure(Struct):
     code: str
 
 
+class Module(Struct, rename="camel"):
+    name: str
+    file: str
+    path: str
+    hash: str
+    tags: list[str]
+    size: int
+    metadata: Strategy
+    running: list[dict[str, Any]] | None
+    version: Text = UNSET
+    tag_aliases: dict[str, str] | UnsetType = UNSET
+    revisions: list[dict[str, Any]] | UnsetType = UNSET
+
+
+class Modules(Struct, rename="camel"):
+    modules: list[Module]
+    total: Count = UNSET
+    offset: Count = UNSET
+    limit: int | UnsetType | None = UNSET
+    strategy_directory: Text = UNSET
+
+
+class Registry(Struct):
+    registry: dict[str, dict[str, Any]]
+    usage: list[dict[str, Any]]
+
+
 ANSWERS: dict[tuple[str, str], type[Struct]] = {
     ("GET", "/strategies"): Strategies,
     ("GET", "/strategies/Watcher"): Strategy,
+    ("GET", "/strategies/modules"): Modules,
+    ("GET", "/strategies/registry"): Registry,
     ("GET", "/adapters"): Adapters,
     ("GET", "/adapters/test-venue"): Adapter,
     ("GET", "/providers"): Providers,

@@ -15,6 +15,7 @@ from meltica.control.routes.balances import BalancesController
 from meltica.control.routes.health import HealthController
 from meltica.control.routes.instances import InstancesController
 from meltica.control.routes.metrics import MetricsController
+from meltica.control.routes.modules import ModulesController
 from meltica.control.routes.openapi import OpenApiController, openapi_config
 from meltica.control.routes.order_actions import OrderActionsController
 from meltica.control.routes.orders import OrdersController
@@ -35,6 +36,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     VersionController,
     MetricsController,
     StrategiesController,
+    ModulesController,
     AdaptersController,
     ProvidersController,
     InstancesController,

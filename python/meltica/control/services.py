@@ -10,6 +10,7 @@ from meltica.control.authentication import Authenticator
 from meltica.control.trading import TradingReads
 from meltica.errors import DatabaseError
 from meltica.lambdas.manager import InstanceManager
+from meltica.lambdas.modules.catalogue import ModuleCatalogue
 from meltica.persistence.stores.tokens import TokenStore
 from meltica.providers.manager import ProviderManager
 from meltica.telemetry.registry import MetricRegistry
@@ -50,6 +51,9 @@ class ControlServices:
     """The metrics of all parts; the control plane adds those of its requests."""
     trading: TradingReads
     tokens: TokenAdministration
+    modules: ModuleCatalogue
+    uploads: bool
+    """Whether modules may be uploaded."""
     environment: str
     service_name: str
     started_at: float

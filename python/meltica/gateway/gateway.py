@@ -339,6 +339,8 @@ class Gateway:
 
     def _control_services(self, authenticator: "Authenticator | None") -> "ControlServices":
         from meltica.control.services import ControlServices, TokenAdministration
+        from meltica.lambdas.modules.catalogue import ModuleCatalogue
+        from meltica.persistence.stores.modules import ModuleStore
 
         shown = self.loaded.shown()
         providers = cast("dict[str, JsonObject]", shown["providers"])
@@ -354,6 +356,8 @@ class Gateway:
             metrics=self.metrics,
             trading=self._trading_reads(),
             tokens=TokenAdministration(self.access.store, authenticator),
+            modules=ModuleCatalogue(ModuleStore(self.database, self.lock)),
+            uploads=self.settings.strategies.upload,
             environment=self.settings.environment,
             service_name=self.settings.telemetry.service_name,
             started_at=self.started_at,

@@ -108,6 +108,8 @@ def error_response(error: Exception, method: str, path: str, hint: str = "") -> 
 def parameter_faults(error: ValidationException) -> str:
     """Returns the faults in the parameters of a query."""
     extra = error.extra if isinstance(error.extra, list) else []
+    if any(each["message"] == "'data'" for each in extra):  # Litestar's KeyError of a body that is absent
+        return "body required: send JSON; /openapi.json describes it"
     return "; ".join(f"`{_camel(each.get('key', ''))}`: {each['message']}" for each in extra) or error.detail
 
 

@@ -170,6 +170,8 @@ class StrategiesSettings(Section):
 
     directory: Path = Path()
     """Base folder of `FILE.py:ClassName`, relative to the config file."""
+    upload: bool = True
+    """Whether strategy modules may be uploaded over REST."""
     require_registry: Annotated[bool | None, NoEffect("strategies are files or entry points")] = None
 
 

@@ -1,0 +1,308 @@
+"""`/strategies/modules`: upload, list, tag and delete strategy modules."""
+
+from typing import Annotated
+
+from litestar import Controller, Response, delete, get, post, put
+from litestar.di import NamedDependency, Provide
+from litestar.openapi import ResponseSpec
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from msgspec import UNSET
+
+from meltica.api.envelope import Failure, optional
+from meltica.api.modules import (
+    ModuleDiagnostic,
+    ModuleFaults,
+    ModuleRegistry,
+    ModuleUpload,
+    ModuleUsage,
+    StrategyModule,
+    StrategyModules,
+    TagAssigned,
+    TagDeleted,
+    TagTarget,
+    UploadResult,
+)
+from meltica.control.access import ADMIN, VIEWER
+from meltica.control.catalogues import StrategyCatalogue
+from meltica.control.modules import DIRECTORY, ModuleView, uploaded
+from meltica.control.routes.instances import InstanceView
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE
+from meltica.control.services import ControlServices
+from meltica.errors import NotFound
+from meltica.http.errors import HttpError
+from meltica.lambdas.modules.catalogue import ModuleRefused, Upload
+from meltica.lambdas.modules.check import Diagnostic, TooManyChecks
+from meltica.lambdas.modules.names import Selector, canonical_hash, parse
+from meltica.persistence.stores.audit import Act, acting_as
+
+FAULTY = {
+    422: ResponseSpec(ModuleFaults, generate_examples=False, description="The module has faults"),
+    429: ResponseSpec(Failure, generate_examples=False, description="Two uploads are being checked"),
+}
+Count = Annotated[int | None, QueryParameter(ge=0)]
+
+
+def module_view(services: NamedDependency[ControlServices]) -> ModuleView:
+    """Returns the view that handlers of modules get."""
+
+    def is_running(id: str) -> bool:
+        try:
+            return services.instances.get(id).running
+        except NotFound:
+            return False
+
+    return ModuleView(services.modules, is_running)
+
+
+class ModulesController(Controller):
+    """All strategy modules. A selector is `name`, `name:tag`, `name@hash` or a hash."""
+
+    path = "/strategies"
+    tags = ["strategy modules"]
+    guards = [VIEWER]
+    dependencies = {"modules": Provide(module_view, sync_to_thread=False)}
+
+    @get("/modules", summary="List the strategy modules", operation_id="listModules", responses=UNAVAILABLE)
+    async def list_modules(
+        self,
+        modules: NamedDependency[ModuleView],
+        strategy: FromQuery[str | None] = None,
+        hash: FromQuery[str | None] = None,
+        running_only: Annotated[bool, QueryParameter(name="runningOnly")] = False,
+        limit: Count = None,
+        offset: Count = None,
+    ) -> StrategyModules:
+        """Returns a page of the modules, by name."""
+        found = await modules.all()
+        if strategy is not None:
+            found = [module for module in found if module.name == strategy.strip().lower()]
+        if hash is not None:
+            wanted = canonical_hash(hash)
+            found = [module for module in found if any(one.hash == wanted for one in module.revisions)]
+        if running_only:
+            found = [module for module in found if module.running]
+        start = min(offset or 0, len(found))
+        return StrategyModules(
+            modules=found[start:] if limit is None else found[start : start + limit],
+            total=len(found),
+            offset=start,
+            limit=UNSET if limit is None else limit,
+            strategy_directory=DIRECTORY,
+        )
+
+    @get("/registry", summary="Get all tags and revisions", operation_id="getRegistry", responses=UNAVAILABLE)
+    async def get_registry(self, modules: NamedDependency[ModuleView]) -> ModuleRegistry:
+        """Returns the tags and hashes of all modules, and which instances are pinned to them."""
+        return await modules.registry()
+
+    @post(
+        "/modules",
+        summary="Upload a strategy module",
+        operation_id="uploadModule",
+        guards=[ADMIN],
+        responses=FAULTY | CONFLICT | UNAVAILABLE,
+    )
+    async def upload_module(
+        self,
+        data: JSONBody[ModuleUpload],
+        services: NamedDependency[ControlServices],
+        actor: NamedDependency[str],
+    ) -> Response[UploadResult | ModuleFaults]:
+        """Checks a module in a process of its own and stores it."""
+        return await _upload(services, actor, data, None, 201)
+
+    @put(
+        "/modules/{selector:str}",
+        summary="Upload a revision of a module",
+        operation_id="updateModule",
+        guards=[ADMIN],
+        responses=FAULTY | CONFLICT | UNAVAILABLE,
+    )
+    async def update_module(
+        self,
+        selector: FromPath[str],
+        data: JSONBody[ModuleUpload],
+        services: NamedDependency[ControlServices],
+        actor: NamedDependency[str],
+    ) -> Response[UploadResult | ModuleFaults]:
+        """Checks a module and stores it; its class must have the name in the path."""
+        return await _upload(services, actor, data, _parse(selector), 200)
+
+    @get(
+        "/modules/{selector:str}",
+        summary="Get a strategy module",
+        operation_id="getModule",
+        responses=NOT_FOUND,
+    )
+    async def get_module(
+        self,
+        selector: FromPath[str],
+        services: NamedDependency[ControlServices],
+        modules: NamedDependency[ModuleView],
+    ) -> StrategyModule:
+        """Returns a module, with the metadata of the selected revision. Raises NotFound."""
+        return await modules.one(*await services.modules.find(_parse(selector)))
+
+    @get(
+        "/modules/{selector:str}/source",
+        summary="Get the source of a revision",
+        operation_id="getModuleSource",
+        media_type="text/x-python",
+        responses=NOT_FOUND,
+    )
+    async def get_source(self, selector: FromPath[str], services: NamedDependency[ControlServices]) -> bytes:
+        """Returns the exact bytes of a revision. Raises NotFound."""
+        return await services.modules.source(_parse(selector))
+
+    @get(
+        "/modules/{selector:str}/usage",
+        summary="Get the instances of a revision",
+        operation_id="getModuleUsage",
+        responses=NOT_FOUND,
+    )
+    async def get_usage(
+        self,
+        selector: FromPath[str],
+        services: NamedDependency[ControlServices],
+        strategies: NamedDependency[StrategyCatalogue],
+        modules: NamedDependency[ModuleView],
+        include_stopped: Annotated[bool, QueryParameter(name="includeStopped")] = False,
+        limit: Count = None,
+        offset: Count = None,
+    ) -> ModuleUsage:
+        """Returns the instances that are pinned to a revision. Raises NotFound."""
+        parsed = _parse(selector)
+        module, row = await services.modules.find(parsed)
+        uses = await services.modules.uses([row.hash])
+        manager = {instance.id: instance for instance in services.instances.all()}
+        instances = [manager[use.id] for use in uses if use.id in manager]
+        shown = [each for each in instances if include_stopped or each.running]
+        start = min(offset or 0, len(shown))
+        page = shown[start:] if limit is None else shown[start : start + limit]
+        view = InstanceView(services, strategies)
+        return ModuleUsage(
+            selector=str(parsed),
+            strategy=module.name,
+            hash=row.hash,
+            usage=modules.usage(module.name, row.hash, uses),
+            instances=[view.summary(each) for each in page],
+            total=len(shown),
+            offset=start,
+            limit=UNSET if limit is None else limit,
+        )
+
+    @delete(
+        "/modules/{selector:str}",
+        summary="Delete a module or one of its revisions",
+        operation_id="deleteModule",
+        guards=[ADMIN],
+        responses=NOT_FOUND | CONFLICT | UNAVAILABLE,
+    )
+    async def delete_module(
+        self,
+        selector: FromPath[str],
+        services: NamedDependency[ControlServices],
+        actor: NamedDependency[str],
+    ) -> None:
+        """Deletes a module, or a revision with all its tags. Raises NotFound and Conflict."""
+        with acting_as(Act(actor)):
+            await services.modules.delete(_parse(selector))
+
+    @put(
+        "/modules/{name:str}/tags/{tag:str}",
+        summary="Move a tag to a revision",
+        operation_id="setModuleTag",
+        guards=[ADMIN],
+        responses=NOT_FOUND | UNAVAILABLE,
+    )
+    async def set_tag(
+        self,
+        name: FromPath[str],
+        tag: FromPath[str],
+        data: JSONBody[TagTarget],
+        services: NamedDependency[ControlServices],
+        actor: NamedDependency[str],
+    ) -> TagAssigned:
+        """Moves a tag, which is created if it does not exist. Raises NotFound."""
+        hash = canonical_hash(data.hash)
+        if hash is None:
+            raise HttpError(400, "invalid_body", "`hash`: expected `sha256:` and 64 hex digits")
+        with acting_as(Act(actor)):
+            try:
+                before = await services.modules.set_tag(name.lower(), tag, hash)
+            except ValueError as error:
+                raise HttpError(400, "invalid_parameter", str(error)) from None
+        return TagAssigned(strategy=name.lower(), tag=tag, hash=hash, previous_hash=optional(before))
+
+    @delete(
+        "/modules/{name:str}/tags/{tag:str}",
+        status_code=200,
+        summary="Delete a tag",
+        operation_id="deleteModuleTag",
+        guards=[ADMIN],
+        responses=NOT_FOUND | CONFLICT | UNAVAILABLE,
+    )
+    async def delete_tag(
+        self,
+        name: FromPath[str],
+        tag: FromPath[str],
+        services: NamedDependency[ControlServices],
+        actor: NamedDependency[str],
+        allow_orphan: Annotated[bool, QueryParameter(name="allowOrphan")] = False,
+    ) -> TagDeleted:
+        """Deletes a tag; its revision remains. Raises NotFound and Conflict."""
+        with acting_as(Act(actor)):
+            hash = await services.modules.delete_tag(name.lower(), tag, allow_orphan=allow_orphan)
+        return TagDeleted(strategy=name.lower(), tag=tag, hash=hash, allow_orphan=allow_orphan)
+
+
+async def _upload(
+    services: ControlServices, actor: str, data: ModuleUpload, selector: Selector | None, status: int
+) -> Response[UploadResult | ModuleFaults]:
+    if not services.uploads:
+        text = "module not stored: uploads are turned off by `strategies.upload: false`"
+        raise HttpError(403, "uploads_disabled", text)
+    if not data.source.strip():
+        raise HttpError(400, "invalid_body", "`source`: source required")
+    selected_name, selected_tag = (None, None) if selector is None else (selector.name, selector.tag)
+    upload = Upload(
+        data.source.encode("utf-8", "surrogatepass"),
+        tag=data.tag or selected_tag,
+        aliases=data.aliases,
+        promote=data.promote_latest,
+        name=selected_name,
+    )
+    try:
+        with acting_as(Act(actor)):
+            module, row, result = await services.modules.upload(upload)
+    except ModuleRefused as error:
+        diagnostics = [_diagnostic(fault) for fault in error.faults]
+        return Response(ModuleFaults(message=str(error), diagnostics=diagnostics), status_code=422)
+    except TooManyChecks as error:
+        raise HttpError(429, "too_many_checks", str(error)) from None
+    except ValueError as error:
+        raise HttpError(400, "invalid_body", str(error)) from None
+    answer = UploadResult(
+        filename=optional(data.filename),
+        strategy_directory=DIRECTORY,
+        module=uploaded(module, row),
+        not_enforced=result.not_enforced or UNSET,
+    )
+    return Response(answer, status_code=status)
+
+
+def _diagnostic(fault: Diagnostic) -> ModuleDiagnostic:
+    return ModuleDiagnostic(
+        stage=fault.stage,
+        message=fault.message,
+        line=UNSET if fault.line is None else fault.line,
+        column=UNSET if fault.column is None else fault.column,
+        hint=optional(fault.hint),
+    )
+
+
+def _parse(selector: str) -> Selector:
+    try:
+        return parse(selector)
+    except ValueError as error:
+        raise HttpError(400, "invalid_parameter", str(error)) from None

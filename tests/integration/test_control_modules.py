@@ -1,0 +1,125 @@
+"""Strategy modules of a running gateway over REST; the example of the guide is the module."""
+
+import json
+import re
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
+from tests.integration.test_control_resources import failure, ok
+from tests.support import gateway, rest_schemas
+from tests.support.gateway import Running
+from tests.support.paths import ROOT
+
+PAGE = (ROOT / "docs" / "modules.md").read_text()
+PATH = "/strategies/modules"
+EXAMPLE = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)[0]
+SECOND = EXAMPLE.replace('"1.0.0"', '"2.0.0"')
+
+
+@pytest.fixture(name="client")
+def _client(control: Running) -> Generator[httpx.Client]:
+    yield control.client
+    for module in control.client.get(PATH).json()["modules"]:
+        assert control.client.delete(f"{PATH}/{module['name']}").status_code == 204
+
+
+def upload(client: httpx.Client, source: str, **body: Any) -> dict[str, Any]:
+    return ok(client.post(PATH, json={"source": source, **body}), 201)
+
+
+def test_upload_promote_and_roll_back(client: httpx.Client) -> None:
+    answer = upload(client, EXAMPLE, filename="grid.js", name="x")
+    first = answer["module"]["hash"]
+    assert answer == {
+        "filename": "grid.js",
+        "status": "pending_refresh",
+        "strategyDirectory": "database",
+        "module": {
+            "name": "grid",
+            "hash": first,
+            "tag": "1.0.0",
+            "version": "1.0.0",
+            "file": "grid.py",
+            "path": "grid/1.0.0/grid.py",
+        },
+    }
+    assert upload(client, EXAMPLE)["module"]["hash"] == first
+    second = upload(client, SECOND, promoteLatest=False, aliases=["next"])["module"]["hash"]
+    tag = f"{PATH}/grid/tags/latest"
+    promoted = ok(client.put(tag, json={"hash": second}))
+    assert promoted == {
+        "status": "tag_assigned",
+        "strategy": "grid",
+        "tag": "latest",
+        "hash": second,
+        "previousHash": first,
+    }
+    assert ok(client.get(f"{PATH}/grid"))["hash"] == second
+    ok(client.put(tag, json={"hash": promoted["previousHash"]}))
+    module = ok(client.get(f"{PATH}/grid"))
+    msgspec.convert(module, rest_schemas.Module)
+    assert (module["hash"], module["tags"]) == (first, ["1.0.0", "2.0.0", "latest", "next"])
+    assert [row["hash"] for row in module["revisions"]] == [first, second]
+    assert module["metadata"]["config"][0]["description"] == "Distance of two orders."
+    listed = ok(client.get(PATH, params={"strategy": "GRID", "limit": 1}))
+    assert (listed["modules"], listed["total"], listed["offset"], listed["limit"]) == ([module], 1, 0, 1)
+    assert ok(client.get(PATH, params={"runningOnly": "true"}))["modules"] == []
+    source = client.get(f"{PATH}/grid%40{second.replace(':', '%3A')}/source")
+    assert source.text == SECOND
+    assert source.headers["content-type"].startswith("text/x-python")
+    usage = ok(client.get(f"{PATH}/grid:next/usage"))
+    assert (usage["selector"], usage["hash"], usage["instances"], usage["total"]) == (
+        "grid:next",
+        second,
+        [],
+        0,
+    )
+    registry = ok(client.get("/strategies/registry"))["registry"]["grid"]
+    assert registry["tags"]["next"] == second
+    assert ok(client.delete(f"{PATH}/grid/tags/next"))["status"] == "tag_deleted"
+    assert "last tag" in failure(client.delete(f"{PATH}/grid/tags/2.0.0"), 409, "conflict")
+    assert client.delete(f"{PATH}/grid:2.0.0").status_code == 204
+    failure(client.get(f"{PATH}/grid:2.0.0"), 404, "not_found")
+
+
+def test_faults_have_the_form_of_existing_clients(client: httpx.Client) -> None:
+    answer = client.post(PATH, json={"source": "x = 1\ny = (\n"})
+    assert answer.status_code == 422
+    assert answer.json() == json.loads(re.findall(r"^```json\n(.*?)^```", PAGE, re.M | re.S)[0])
+    assert ok(client.get(PATH))["modules"] == []
+
+
+def test_refusals(client: httpx.Client) -> None:
+    text = failure(
+        client.post(PATH, json={"source": EXAMPLE.replace("version", "note")}), 400, "invalid_body"
+    )
+    assert "metadata version required" in text
+    upload(client, EXAMPLE)
+    text = failure(client.post(PATH, json={"source": f"{EXAMPLE}\n"}), 409, "already_exists")
+    assert "the tag `1.0.0` of `grid` already exists" in text
+    assert "body required" in failure(client.post(PATH), 400, "invalid_parameter")
+    failure(client.post(PATH, json={"source": "  "}), 400, "invalid_body")
+    failure(client.post(PATH, json={"source": EXAMPLE, "promote": True}), 400, "invalid_parameter")
+    assert client.put(f"{PATH}/other", json={"source": EXAMPLE}).status_code == 422
+    assert ok(client.put(f"{PATH}/grid:new", json={"source": f"{EXAMPLE}\n"}))["module"]["tag"] == "new"
+    failure(client.get(f"{PATH}/grid:%20"), 400, "invalid_parameter")
+    failure(client.get(f"{PATH}/none"), 404, "not_found")
+    failure(client.put(f"{PATH}/grid/tags/x", json={"hash": "sha256:" + "0" * 64}), 404, "not_found")
+    failure(client.put(f"{PATH}/grid/tags/x", json={"hash": "abc"}), 400, "invalid_body")
+    failure(client.get(PATH, params={"limit": -1}), 400, "invalid_parameter")
+    failure(client.delete(f"{PATH}/grid/tags/latest"), 409, "conflict")
+
+
+def test_uploads_can_be_turned_off(tmp_path: Path, cluster: EmbeddedPostgres) -> None:
+    config = tmp_path / "meltica.yaml"
+    config.write_text("strategies: {upload: false}\n")
+    with gateway.database(cluster) as dsn, gateway.running(config, dsn) as running:
+        text = failure(running.client.post(PATH, json={"source": EXAMPLE}), 403, "uploads_disabled")
+        assert "strategies.upload" in text
+        assert ok(running.client.get(PATH))["modules"] == []
