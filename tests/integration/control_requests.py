@@ -64,6 +64,11 @@ CHANGE = "/providers/main/start"
 """A POST that changes nothing: 409, because the provider already runs."""
 
 INSTANCE = "/strategy/instances"
+CREATED = (
+    b'{"id":"created","strategy":{"identifier":"LargeTrades","config":{"notional":1}},'
+    b'"scope":{"main":{"symbols":["BTC-USDT"]}}}'
+)
+CHANGED = b'{"strategy":{"config":{"notional":2}}}'
 
 
 @dataclass(frozen=True)
@@ -405,6 +410,13 @@ CHANGES: tuple[Sent, ...] = (
     get("an instance that failed", f"{INSTANCE}/failing"),
     post("start of an instance whose config is not complete", f"{INSTANCE}/unset/start"),
     get("an instance whose config is not complete", f"{INSTANCE}/unset"),
+    post("creation of an instance", INSTANCE, (JSON,), CREATED),
+    post("creation of an instance that exists", INSTANCE, (JSON,), CREATED),
+    post("creation of an instance with faults", INSTANCE, (JSON,), b'{"id":"-","nme":1}'),
+    Sent("change of an instance", "PUT", f"{INSTANCE}/created", (JSON,), CHANGED),
+    Sent("change of the scope", "PUT", f"{INSTANCE}/created", (JSON,), b'{"scope":{}}'),
+    Sent("deletion of an instance", "DELETE", f"{INSTANCE}/created"),
+    Sent("deletion of an instance of the config file", "DELETE", f"{INSTANCE}/watcher"),
     get("not ready", "/health/ready"),
     get("drift", "/providers"),
     get("drift of instances", INSTANCE),

@@ -3,7 +3,7 @@
 `docs/rest.md` explains the JSON. A key whose value is UNSET is absent; nothing is null.
 """
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -23,7 +23,31 @@ class Failure(Schema, frozen=True, kw_only=True, tag_field="status", tag="error"
     code: str
     """Code for programs; never reworded."""
     faults: dict[str, str] | UnsetType = UNSET
-    """With `not_ready`: the faults, by part."""
+    """With `not_ready`: the faults, by part. With `validation_failed`: the faults, by the path of the key."""
+
+
+class Change(Schema, frozen=True, kw_only=True):
+    """One difference between what is configured and what would be."""
+
+    before: Any = UNSET
+    after: Any = UNSET
+
+
+class Plan(Schema, frozen=True, kw_only=True):
+    """What a change would do. Nothing was changed."""
+
+    effect: str
+    """`create`, `update`, `delete`, or `none`."""
+    changes: dict[str, Change]
+    etag: str
+    """The version after the change; of a deletion, the one that would be deleted."""
+
+
+class Removed(Schema, frozen=True, kw_only=True):
+    """The answer to a deletion."""
+
+    id: str
+    status: Literal["removed"] = "removed"
 
 
 def optional(value: str | None) -> str | UnsetType:

@@ -1,11 +1,12 @@
 """`/strategy/instances`: instances of strategies, their states and their counters."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import UNSET, UnsetType
 
 from meltica.api.envelope import JsonObject, Schema
 from meltica.runtime.lifecycle import Desired, InstanceState
+from meltica.validation.section import Name, Section
 
 
 class InstanceBase(Schema, frozen=True, kw_only=True):
@@ -28,6 +29,11 @@ class InstanceBase(Schema, frozen=True, kw_only=True):
     recorded: bool | UnsetType = UNSET
     """False while a stop is not in the database yet; absent otherwise."""
     host: Literal["thread", "shared"]
+    dry_run: bool
+    """Whether its orders go to paper accounts."""
+    on_stop: Literal["cancel", "keep"]
+    scope_faults: dict[str, str] | UnsetType = UNSET
+    """Symbols of the scope from which no event comes, as `provider symbol`, each with the reason."""
     source: str
     """The strategy as configured: the name of a shipped one, or a file and its class."""
 
@@ -115,3 +121,30 @@ class InstanceDetail(InstanceBase, frozen=True, kw_only=True):
     """Symbols for which the queue has no room, by kind; absent without any."""
     left_out_reason: str | UnsetType = UNSET
     """Why the queue could not get more room."""
+
+
+class StrategyRequest(Section):
+    """The strategy of an instance. `selector` decides, else `hash`, else `tag`, else `identifier` alone."""
+
+    identifier: str = ""
+    config: dict[str, Any] | None = None
+    selector: str | None = None
+    tag: str | None = None
+    hash: str | None = None
+    version: str | None = None
+
+
+class ScopeRequest(Section):
+    """The symbols of a provider."""
+
+    symbols: list[str] = []
+
+
+class InstanceRequest(Section):
+    """The body that creates or changes an instance."""
+
+    id: Name
+    strategy: StrategyRequest | None = None
+    scope: dict[str, ScopeRequest] | None = None
+    host: Literal["thread", "shared"] | None = None
+    on_stop: Literal["cancel", "keep"] | None = None

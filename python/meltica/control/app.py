@@ -7,8 +7,10 @@ from litestar.di import NamedDependency, Provide
 from litestar.types import ASGIApp
 
 from meltica.control.access import actor, admit_all, refuse_undeclared, scopes_of
+from meltica.control.bodies import refuse_query
 from meltica.control.catalogues import AdapterCatalogue, StrategyCatalogue
 from meltica.control.changes import ChangeRunner
+from meltica.control.preconditions import Planned, answer_plan
 from meltica.control.readiness import ReadinessCheck
 from meltica.control.routes.adapters import AdaptersController
 from meltica.control.routes.balances import BalancesController
@@ -68,8 +70,8 @@ def create_app(services: ControlServices, hosts: Iterable[str]) -> ASGIApp:
             "actor": Provide(actor, sync_to_thread=False),
             "readiness": _provide(ReadinessCheck(services.find_faults)),
         },
-        guards=[refuse_undeclared, refuse_body],
-        exception_handlers={Exception: error_handler("see /openapi.json")},
+        guards=[refuse_undeclared, refuse_body, refuse_query],
+        exception_handlers={Exception: error_handler("see /openapi.json"), Planned: answer_plan},
         openapi_config=openapi_config(),
         logging_config=None,
     )

@@ -11,8 +11,10 @@ from meltica.control.trading import TradingReads
 from meltica.errors import DatabaseError
 from meltica.lambdas.manager import InstanceManager
 from meltica.lambdas.modules.catalogue import ModuleCatalogue
+from meltica.persistence.stores.instances import InstanceRow
 from meltica.persistence.stores.tokens import TokenStore
 from meltica.providers.manager import ProviderManager
+from meltica.settings.declarations import Declarations
 from meltica.telemetry.registry import MetricRegistry
 
 
@@ -43,6 +45,10 @@ class ControlServices:
     """Name -> configured settings, with secrets and variables hidden."""
     instance_configs: Mapping[str, JsonObject]
     """Id -> configured values, with secrets and variables hidden."""
+    declarations: Declarations
+    """Checks instances that are declared over REST."""
+    holder_faults: Callable[[InstanceRow], Awaitable[str | None]]
+    """Returns what an instance still has at its providers, such as open orders; None if it has nothing."""
     find_faults: Callable[[], Awaitable[dict[str, str]]]
     """Returns what keeps the gateway from being ready, by part."""
     stopping: Callable[[], bool]

@@ -16,6 +16,7 @@ from meltica._core import Core, Watch
 from meltica.adapters import registry
 from meltica.gateway.access import GatewayAccess
 from meltica.gateway.baseline import Drift, apply_baseline
+from meltica.gateway.dynamic import DynamicInstances
 from meltica.gateway.metrics import gateway_metrics
 from meltica.gateway.processors import default_spin, processors
 from meltica.gateway.readiness import Readiness
@@ -39,6 +40,7 @@ from meltica.providers.manager import ProviderManager
 from meltica.providers.metrics import provider_metrics
 from meltica.runtime.state_writer import StateWriter
 from meltica.runtime.threads import call
+from meltica.settings.declarations import Declarations
 from meltica.telemetry.metrics import core_metrics
 from meltica.telemetry.registry import MetricRegistry
 
@@ -234,9 +236,12 @@ class Gateway:
             self.providers.add(spec)
         for spec in self.loaded.lambdas.values():
             self.instances.add(spec)
+        self.declarations = Declarations(self.loaded)
+        dynamic = DynamicInstances(self.instances, instances, self.declarations)
+        dynamic.add()
         self.recovery = StateRecovery(
             [providers, instances],
-            [trading, self.providers, self.instances],
+            [trading, self.providers, dynamic, self.instances],
             lambda: apply_baseline(self.loaded, providers, instances, self.database),
         )
         self.lock.on_regain = self.recovery.regained
@@ -342,6 +347,7 @@ class Gateway:
         from meltica.lambdas.modules.catalogue import ModuleCatalogue
         from meltica.persistence.stores.modules import ModuleStore
 
+        assert self.trading is not None
         shown = self.loaded.shown()
         providers = cast("dict[str, JsonObject]", shown["providers"])
         lambdas = cast("dict[str, JsonObject]", shown["lambdas"])
@@ -351,6 +357,8 @@ class Gateway:
             provider_stats=self.core.provider_stats,
             provider_settings={name: entry["settings"] for name, entry in providers.items()},
             instance_configs={id: entry["config"] for id, entry in lambdas.items()},
+            declarations=self.declarations,
+            holder_faults=self.trading.held_by,
             find_faults=self.readiness.faults,
             stopping=self.stopping.is_set,
             metrics=self.metrics,

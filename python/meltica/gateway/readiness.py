@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meltica.errors import DatabaseError, DatabaseUnavailable, LockNotHeld
+from meltica.providers.scopes import unlisted
 from meltica.runtime.lifecycle import Desired, InstanceState, ProviderState
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ class Readiness:
         for instance in self.instances.all():
             if instance.desired is Desired.RUNNING and instance.actual is not InstanceState.RUNNING:
                 faults[f"lambda {instance.id}"] = _state(instance.actual, instance.last_error)
+            elif instance.running:
+                absent = unlisted(instance.spec.scope, self.providers)
+                if absent:
+                    faults[f"scope of lambda {instance.id}"] = "; ".join(absent)
         return faults
 
     async def _database_faults(self) -> dict[str, str]:

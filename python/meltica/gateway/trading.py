@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from meltica.adapters import registry
 from meltica.errors import ConfigError, StartError
 from meltica.gateway.rebuild import Rebuild
+from meltica.persistence.stores.trading.holdings import holdings
 from meltica.runtime.lifecycle import Desired
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from meltica.persistence.database import Database
     from meltica.persistence.lock import GatewayLock
     from meltica.persistence.postgres.embedded import EmbeddedPostgres
-    from meltica.persistence.stores.instances import InstanceStore
+    from meltica.persistence.stores.instances import InstanceRow, InstanceStore
     from meltica.persistence.stores.providers import ProviderRow, ProviderStore
     from meltica.providers.manager import ProviderManager
     from meltica.settings.model import Settings
@@ -147,6 +148,20 @@ class GatewayTrading:
         """The providers whose accounts end with a gateway, also those that are no longer configured."""
         rows = self._provider_rows.list()
         return frozenset(row.name for row in rows if _ends_with_process(row))
+
+    async def held_by(self, row: "InstanceRow") -> str | None:
+        """Returns what an instance has at its providers, in the database or in memory; None for nothing.
+
+        Raises DatabaseError.
+        """
+        held = row.uid in (await holdings(self.database)).instances
+        if self.runtime is not None and not held:
+            desk = self.runtime.desk
+            with desk.lock.reading:
+                held = any(each.record.owner.uid == row.uid for each in desk.open_machines()) or any(
+                    each.quantity and each.key.owner.uid == row.uid for each in desk.positions
+                )
+        return "open orders or a position" if held else None
 
     def faults(self) -> dict[str, str]:
         """Returns what an operator has to look at, by name, as readiness shows it."""

@@ -211,7 +211,11 @@ class TradingRuntime:
             self.risks[mode].registry.set_instance(Owner(id, self._uid(id), mode), {}, entry.risk)
 
     def _uid_of(self, instance: str) -> "UUID | None":
-        return self._uid(instance) if instance in self._gateway.settings.lambdas else None
+        row = self._gateway.instances.find(instance)
+        configured = row is not None and (
+            row.origin == "dynamic" or instance in self._gateway.settings.lambdas
+        )
+        return row.uid if row is not None and configured else None
 
     def _uid(self, instance: str) -> "UUID":
         return self._gateway.instances.get(instance).uid

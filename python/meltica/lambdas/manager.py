@@ -8,7 +8,7 @@ the same way again.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from meltica.lambdas.instances import LambdaInstance
     from meltica.lambdas.spec import LambdaSpec
     from meltica.model.trader import TradingPort
-    from meltica.persistence.stores.instances import InstanceRow, InstanceStore
+    from meltica.persistence.stores.instances import InstanceRecord, InstanceRow, InstanceStore
 
 log = logging.getLogger("meltica.lambdas")
 
@@ -97,9 +97,72 @@ class InstanceManager:
         except KeyError:
             raise NotFound(f"instance `{id}` does not exist{suggestion(id, self._instances)}") from None
 
+    def __contains__(self, id: object) -> bool:
+        return id in self._instances
+
     def stored(self, id: str) -> "InstanceRow":
         """Returns an instance's row. Raises NotFound."""
         return self._store.get(id)
+
+    async def create(self, spec: "LambdaSpec", record: "InstanceRecord") -> ManagedInstance:
+        """Creates an instance, stopped. Raises AlreadyExists, Conflict, DatabaseUnavailable."""
+        self._refuse_stopping()
+        await self._store.add(record)
+        return self.add(spec)
+
+    async def change(
+        self, id: str, declare: "Callable[[InstanceRow], tuple[LambdaSpec, InstanceRecord] | None]"
+    ) -> ManagedInstance:
+        """Replaces the declaration of an instance, and restarts it if it runs.
+
+        `declare` returns the new declaration, or None if nothing changes. It is called while no other change
+        of the instance is in progress, so what it checks holds until the change is complete.
+        Raises NotFound, Conflict, StartError, DatabaseUnavailable, and what `declare` raises.
+        """
+        instance = self.get(id)
+        async with idle_lock(instance.lock, f"instance `{id}`", instance.actual):
+            self._refuse_stopping()
+            declared = declare(self._store.get(id))
+            if declared is None:
+                return instance
+            spec, record = declared
+            await self._store.update(record)
+            instance.spec = spec
+            if instance.running:
+                await self._stop(instance)
+                if not instance.abandoned:
+                    await self._start(instance, patient=False)
+        return instance
+
+    async def remove(self, id: str, check: "Callable[[InstanceRow], Awaitable[object]]") -> ManagedInstance:
+        """Stops an instance and deletes it. `check` raises if it may not be deleted, also after the stop.
+
+        Raises NotFound, Conflict, DatabaseUnavailable, and what `check` raises.
+        """
+        instance = self.get(id)
+        async with idle_lock(instance.lock, f"instance `{id}`", instance.actual):
+            row = self._store.get(id)
+            await check(row)
+            if instance.running:
+                instance.desired = Desired.STOPPED
+                self._desired.record_stop(id)
+                await self._stop(instance)
+                await self._desired.wait_recorded(id)
+                await check(row)
+            if instance.abandoned:
+                raise Conflict(
+                    f"instance `{id}` not deleted: it is in use by a callback that does not return"
+                )
+            await self._store.delete(id)
+            self._desired.forget(id)
+            for kind in ("instance", "revision"):
+                self._state_writer.discard(kind, id)
+            del self._instances[id]
+        return instance
+
+    def _refuse_stopping(self) -> None:
+        if self._closing:
+            raise Conflict("the gateway is stopping")
 
     def dependents(self, provider: str) -> list[ManagedInstance]:
         """Returns the instances whose scope contains a provider, running or not."""
@@ -136,8 +199,7 @@ class InstanceManager:
         """
         instance = self.get(id)
         async with idle_lock(instance.lock, f"instance `{id}`", instance.actual):
-            if self._closing:
-                raise Conflict("the gateway is stopping")
+            self._refuse_stopping()
             if instance.running:
                 raise Conflict(f"instance `{id}` is already {instance.actual}")
             await self._desired.record_start(id)
@@ -196,6 +258,11 @@ class InstanceManager:
 
     async def adopt(self) -> None:
         """Applies the desired states of the database and persists the actual ones again."""
+        for instance in [each for each in self.all() if each.id not in self._store]:
+            await self._close(
+                instance
+            )  # another gateway has deleted it, or the answer to a deletion was lost
+            del self._instances[instance.id]
         await asyncio.gather(*(self._adopt(instance) for instance in self.all()))
         if self._background:
             await asyncio.wait(set(self._background), timeout=START_PATIENCE)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from meltica.adapters import registry
 from meltica.adapters.base import Adapter
 from meltica.errors import ConfigError, LambdaDefinitionError, LambdaLoadError, suggestion
+from meltica.lambdas.base import Lambda
 from meltica.lambdas.instances import LAMBDAS, start_faults
 from meltica.lambdas.loader import load, resolve
 from meltica.lambdas.spec import LambdaSpec
@@ -39,29 +40,31 @@ def provider_specs(settings: "Settings", base: Path) -> dict[str, ProviderSpec]:
 
 def lambda_specs(settings: "Settings", folder: Path) -> dict[str, LambdaSpec]:
     """Returns the lambdas by id; paths of their strategies are relative to `folder`."""
-    return {
-        id: LambdaSpec(
-            id=id,
-            strategy=resolve(entry.strategy, folder),
-            config=entry.config,
-            scope=entry.scope,
-            host=entry.host,
-            enabled=entry.enabled,
-            dry_run=entry.dry_run,
-            on_stop=entry.on_stop,
-            risk=entry.risk.model_dump(by_alias=True, exclude_unset=True),
-            inventory={
-                (provider, symbol): Inventory(quantity=coins.quantity, price=coins.price)
-                for provider, symbols in entry.inventory.items()
-                for symbol, coins in symbols.items()
-            },
-            policies=entry.policies,
-            buffer_size=_or(entry.buffer_size, settings.eventbus.buffer_size),
-            extension_payload_cap=settings.eventbus.extension_payload_cap_bytes,
-            **_limits(entry, settings.lambda_defaults),
-        )
-        for id, entry in settings.lambdas.items()
-    }
+    return {id: lambda_spec(id, entry, settings, folder) for id, entry in settings.lambdas.items()}
+
+
+def lambda_spec(id: str, entry: LambdaEntry, settings: "Settings", folder: Path) -> LambdaSpec:
+    """Returns a lambda; the path of its strategy is relative to `folder`. Raises LambdaLoadError."""
+    return LambdaSpec(
+        id=id,
+        strategy=resolve(entry.strategy, folder),
+        config=entry.config,
+        scope=entry.scope,
+        host=entry.host,
+        enabled=entry.enabled,
+        dry_run=entry.dry_run,
+        on_stop=entry.on_stop,
+        risk=entry.risk.model_dump(by_alias=True, exclude_unset=True),
+        inventory={
+            (provider, symbol): Inventory(quantity=coins.quantity, price=coins.price)
+            for provider, symbols in entry.inventory.items()
+            for symbol, coins in symbols.items()
+        },
+        policies=entry.policies,
+        buffer_size=_or(entry.buffer_size, settings.eventbus.buffer_size),
+        extension_payload_cap=settings.eventbus.extension_payload_cap_bytes,
+        **_limits(entry, settings.lambda_defaults),
+    )
 
 
 def manifest_faults(
@@ -125,14 +128,23 @@ def strategy_faults(spec: LambdaSpec, locations: Locations) -> list[str]:
     except (LambdaLoadError, LambdaDefinitionError) as error:
         return [f"{strategy}: {error}"]
     problems = [f"{strategy}: {text}" for text in start_faults(cls)]
+    return [*problems, *(text for _, text in config_faults(cls, spec.config, locations, config))]
+
+
+def config_faults(
+    cls: type[Lambda], config: Mapping[str, object], locations: Locations, under: Loc
+) -> list[tuple[Loc, str]]:
+    """Returns the faults of a strategy's config as (location, one line); `under` is the location of it."""
     if cls.Config is None:
-        unknown = (locations.describe((*config, key)) for key in spec.config)
-        return [*problems, *(f"{name} is unknown; {cls.__name__} has no Config" for name in unknown)]
+        unknown = ((*under, key) for key in config)
+        return [
+            (loc, f"{locations.describe(loc)} is unknown; {cls.__name__} has no Config") for loc in unknown
+        ]
     try:
-        cls.Config.model_validate(read_texts(cls.Config, spec.config))
+        cls.Config.model_validate(read_texts(cls.Config, config))
     except ValidationError as error:
-        problems.extend(text for _, text in faults(cls.Config, error.errors(), locations, config))
-    return problems
+        return faults(cls.Config, error.errors(), locations, under)
+    return []
 
 
 def _limits(entry: LambdaEntry, defaults: "LambdaDefaultsSettings") -> dict[str, Any]:

@@ -1,35 +1,26 @@
-"""`/strategy/instances`: the state of instances; start and stop."""
+"""`/strategy/instances`: instances are created, changed, deleted, started and stopped."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from litestar import Controller, Response, get, post
+from litestar import Controller, Request, Response, delete, get, post, put
 from litestar.di import NamedDependency, Provide
 from litestar.openapi import ResponseSpec
-from litestar.params import FromPath
-from msgspec import UNSET, UnsetType
+from litestar.params import FromPath, JSONBody
 
-from meltica.api.envelope import Failure, optional, without_nulls
-from meltica.api.instances import (
-    InstanceCounters,
-    InstanceDetail,
-    Instances,
-    InstanceSummary,
-    Latency,
-    LeftOut,
-    ScopeEntry,
-    UsedStrategy,
-)
-from meltica.control.access import OPERATOR, VIEWER
+from meltica.api.envelope import Failure, JsonObject, Removed
+from meltica.api.instances import InstanceDetail, Instances
+from meltica.control.access import ADMIN, OPERATOR, VIEWER
+from meltica.control.bodies import QUERY
 from meltica.control.catalogues import StrategyCatalogue
 from meltica.control.changes import ChangeRunner
-from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE
+from meltica.control.instance_changes import Declared, InstanceChanges, configured, with_config
+from meltica.control.instance_view import InstanceView, instance_view
+from meltica.control.preconditions import CHANGE_QUERY, Precondition, etag
+from meltica.control.routes.openapi import CONFLICT, INVALID, NOT_FOUND, PLANNED, PRECONDITION, UNAVAILABLE
 from meltica.control.services import ControlServices
-from meltica.lambdas.manager import ManagedInstance
-from meltica.lambdas.strategy import name_of, version_of
+from meltica.errors import AlreadyExists, Conflict
+from meltica.persistence.stores.instances import InstanceRow
 from meltica.runtime.lifecycle import Desired
-
-if TYPE_CHECKING:
-    from meltica.persistence.stores.instances import InstanceRow
 
 LATE = {
     202: ResponseSpec(
@@ -39,63 +30,6 @@ LATE = {
     )
 }
 REFUSED = {400: ResponseSpec(Failure, generate_examples=False, description="The instance could not start")}
-
-
-NAMED_SYMBOLS = 100
-"""How many symbols without room a detail names for each kind."""
-
-
-class InstanceView:
-    """Makes the JSON of instances."""
-
-    def __init__(self, services: ControlServices, strategies: StrategyCatalogue) -> None:
-        self._services = services
-        self._strategies = strategies
-
-    def summary(self, instance: ManagedInstance) -> InstanceSummary:
-        """Returns an instance as the list shows it."""
-        stored = self._services.instances.stored(instance.id)
-        name, version = self._strategy(instance, stored)
-        return InstanceSummary(
-            strategy_identifier=name,
-            strategy_tag=optional(stored.tag),
-            strategy_hash=optional(stored.revision),
-            strategy_version=optional(version),
-            **_base(instance, stored, recorded=self._services.instances.recorded(instance.id)),
-        )
-
-    def detail(self, instance: ManagedInstance) -> InstanceDetail:
-        """Returns an instance with its strategy, scope and counters."""
-        stored = self._services.instances.stored(instance.id)
-        name, version = self._strategy(instance, stored)
-        return InstanceDetail(
-            strategy=UsedStrategy(
-                identifier=name,
-                config=without_nulls(self._services.instance_configs[instance.id]),
-                tag=optional(stored.tag),
-                hash=optional(stored.revision),
-                version=optional(version),
-            ),
-            scope={name: ScopeEntry(symbols=list(symbols)) for name, symbols in instance.spec.scope.items()},
-            counters=_counters(instance),
-            **_left_out(instance),
-            **_base(instance, stored, recorded=self._services.instances.recorded(instance.id)),
-        )
-
-    def _strategy(self, instance: ManagedInstance, stored: "InstanceRow") -> tuple[str, str | None]:
-        """Returns name and version of a strategy; of one that cannot be loaded, the configured name."""
-        cls = self._strategies.of(instance)
-        if cls is None:
-            path, _, name = instance.spec.strategy.rpartition(":")
-            return (name if path else stored.strategy), None
-        return name_of(cls), version_of(cls)
-
-
-def instance_view(
-    services: NamedDependency[ControlServices], strategies: NamedDependency[StrategyCatalogue]
-) -> InstanceView:
-    """Returns the view that handlers of instances get."""
-    return InstanceView(services, strategies)
 
 
 class InstancesController(Controller):
@@ -124,10 +58,116 @@ class InstancesController(Controller):
         services: NamedDependency[ControlServices],
         strategies: NamedDependency[StrategyCatalogue],
         view: NamedDependency[InstanceView],
-    ) -> InstanceDetail:
+    ) -> Response[InstanceDetail]:
         """Returns an instance. Raises NotFound."""
         await strategies.load()
-        return view.detail(services.instances.get(id))
+        return _versioned(view.detail(services.instances.get(id)), services)
+
+    @post(
+        status_code=201,
+        summary="Create an instance",
+        description="It is stopped. `?plan=1` only answers what would change.",
+        operation_id="createInstance",
+        guards=[OPERATOR],
+        responses=PLANNED | INVALID | NOT_FOUND | CONFLICT | PRECONDITION | UNAVAILABLE,
+        opt={QUERY: CHANGE_QUERY},
+    )
+    async def create_instance(
+        self,
+        data: JSONBody[JsonObject],
+        request: Request[Any, Any, Any],
+        services: NamedDependency[ControlServices],
+        view: NamedDependency[InstanceView],
+        changes: NamedDependency[ChangeRunner],
+    ) -> Response[Any]:
+        """Creates an instance. Raises HttpError, NotFound, AlreadyExists and DatabaseUnavailable."""
+        manager = services.instances
+        spec, record = await InstanceChanges(services).created(data)
+        if record.id in {each.id for each in manager.all()}:
+            raise AlreadyExists(f"instance `{record.id}` exists already")
+        Precondition.of(request).check("create", None, configured(record))
+        await changes.run(manager.create(spec, record), f"creation of instance {record.id}", lambda: False)
+        return _versioned(view.detail(manager.get(record.id)), services, status=201)
+
+    @put(
+        "/{id:str}",
+        status_code=200,
+        summary="Change the config of an instance",
+        description="One that runs is restarted. Scope, strategy and host are immutable.",
+        operation_id="updateInstance",
+        guards=[OPERATOR],
+        responses=LATE | INVALID | NOT_FOUND | CONFLICT | PRECONDITION | UNAVAILABLE,
+        opt={QUERY: CHANGE_QUERY},
+    )
+    async def update_instance(
+        self,
+        id: FromPath[str],
+        data: JSONBody[JsonObject],
+        request: Request[Any, Any, Any],
+        services: NamedDependency[ControlServices],
+        strategies: NamedDependency[StrategyCatalogue],
+        view: NamedDependency[InstanceView],
+        changes: NamedDependency[ChangeRunner],
+    ) -> Response[Any]:
+        """Changes a config. Raises HttpError, NotFound, Conflict, StartError and DatabaseUnavailable."""
+        manager, reader = services.instances, InstanceChanges(services)
+        precondition = Precondition.of(request)
+        instance = manager.get(id)
+        await strategies.load()
+        body = await reader.changed(id, data)
+
+        def declare(row: InstanceRow) -> Declared | None:
+            reader.refuse_immutable(body, row, view.names(instance, row))
+            record = with_config(row, reader.config(body, row, view.config(instance)))
+            precondition.check("update", configured(row), configured(row) | {"config": record.config})
+            if record.config == row.config:
+                return None
+            if row.origin == "baseline":
+                raise Conflict(f"instance `{id}` not changed: it is in the config file; change it there")
+            return services.declarations.spec(record), record
+
+        stored = manager.stored(id)
+        config = reader.config(body, stored, view.config(instance))
+        if config != stored.config and stored.origin != "baseline":
+            await reader.check(with_config(stored, config))
+        in_time = await changes.run(
+            manager.change(id, declare), f"change of instance {id}", lambda: manager.stored(id) != stored
+        )
+        return _versioned(view.detail(instance), services, status=200 if in_time else 202)
+
+    @delete(
+        "/{id:str}",
+        status_code=200,
+        summary="Delete an instance",
+        description="One with open orders or a position is not deleted. One that runs is stopped first.",
+        operation_id="deleteInstance",
+        guards=[ADMIN],
+        responses=NOT_FOUND | CONFLICT | PRECONDITION | UNAVAILABLE,
+        opt={QUERY: CHANGE_QUERY},
+    )
+    async def delete_instance(
+        self,
+        id: FromPath[str],
+        request: Request[Any, Any, Any],
+        services: NamedDependency[ControlServices],
+        changes: NamedDependency[ChangeRunner],
+    ) -> Response[Any]:
+        """Deletes an instance. Raises NotFound, Conflict, HttpError and DatabaseUnavailable."""
+        precondition = Precondition.of(request)
+
+        async def check(row: InstanceRow) -> None:
+            precondition.check("delete", configured(row), None)
+            if row.origin == "baseline":
+                raise Conflict(
+                    f"instance `{id}` not deleted: it is in use by the config file; remove it there"
+                )
+            held = await services.holder_faults(row)
+            if held is not None:
+                raise Conflict(f"instance `{id}` not deleted: it is in use: it has {held}")
+
+        manager = services.instances
+        await changes.run(manager.remove(id, check), f"deletion of instance {id}", lambda: id not in manager)
+        return Response(Removed(id=id))
 
     @post(
         "/{id:str}/start",
@@ -177,46 +217,9 @@ class InstancesController(Controller):
         return Response(view.detail(instance), status_code=200 if complete else 202)
 
 
-def _base(instance: ManagedInstance, stored: "InstanceRow", *, recorded: bool) -> dict[str, Any]:
-    spec, baseline = instance.spec, stored.origin == "baseline"
-    return {
-        "id": instance.id,
-        "providers": sorted(spec.scope),
-        "aggregated_symbols": sorted({symbol for symbols in spec.scope.values() for symbol in symbols}),
-        "running": instance.running,
-        "baseline": baseline,
-        "dynamic": not baseline,
-        "status": instance.actual,
-        "last_error": optional(instance.last_error),
-        "desired": instance.desired,
-        "enabled": spec.enabled,
-        "drift": (instance.desired is Desired.RUNNING) != spec.enabled,
-        "recorded": UNSET if recorded else False,
-        "host": spec.host,
-        "source": spec.strategy,
-    }
-
-
-def _counters(instance: ManagedInstance) -> InstanceCounters | UnsetType:
-    stats = instance.stats()
-    if stats is None:
-        return UNSET
-    values: dict[str, Any] = {
-        **stats,
-        **{name: Latency(**stats[name]) for name in ("latency_ns", "callback_ns")},
-    }
-    return InstanceCounters(**{name: values[name] for name in InstanceCounters.__struct_fields__})
-
-
-def _left_out(instance: ManagedInstance) -> dict[str, Any]:
-    """Returns the keys of a detail about symbols without room."""
-    left_out = {} if instance.run is None else instance.run.core.left_out
-    if instance.run is None or not left_out:
-        return {}
-    kinds: dict[str, LeftOut] = {}
-    for kind, names in left_out.items():
-        symbols: dict[str, list[str]] = {}
-        for provider, symbol in names[:NAMED_SYMBOLS]:
-            symbols.setdefault(provider, []).append(symbol)
-        kinds[kind] = LeftOut(count=len(names), symbols=symbols)
-    return {"left_out": kinds, "left_out_reason": optional(instance.run.core.refused_room)}
+def _versioned(
+    detail: InstanceDetail, services: ControlServices, *, status: int = 200
+) -> Response[InstanceDetail]:
+    """Returns an instance with the version of what is configured."""
+    version = etag(configured(services.instances.stored(detail.id)))
+    return Response(detail, status_code=status, headers={"etag": version})

@@ -23,6 +23,7 @@ from meltica.api.modules import (
     UploadResult,
 )
 from meltica.control.access import ADMIN, VIEWER
+from meltica.control.bodies import QUERY
 from meltica.control.catalogues import StrategyCatalogue
 from meltica.control.modules import DIRECTORY, ModuleView, uploaded
 from meltica.control.routes.instances import InstanceView
@@ -239,6 +240,7 @@ class ModulesController(Controller):
         status_code=200,
         summary="Delete a tag",
         operation_id="deleteModuleTag",
+        opt={QUERY: ("allowOrphan",)},
         guards=[ADMIN],
         responses=NOT_FOUND | CONFLICT | UNAVAILABLE,
     )

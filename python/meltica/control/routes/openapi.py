@@ -13,7 +13,7 @@ from litestar.routes import BaseRoute
 from litestar.types import ControllerRouterHandler
 
 from meltica import _core
-from meltica.api.envelope import Failure
+from meltica.api.envelope import Failure, Plan
 from meltica.control.access import VIEWER, scopes_of
 from meltica.model.access import TokenScope
 from meltica.runtime.threads import call
@@ -29,6 +29,11 @@ UNAVAILABLE = {
         Failure, generate_examples=False, description="The database is unavailable or the gateway is stopping"
     )
 }
+INVALID = {400: ResponseSpec(Failure, generate_examples=False, description="Something given is not valid")}
+PRECONDITION = {
+    412: ResponseSpec(Failure, generate_examples=False, description="Another version is configured")
+}
+PLANNED = {200: ResponseSpec(Plan, generate_examples=False, description="What would change, with `plan=1`")}
 
 DESCRIPTION = """The control plane of a Meltica gateway.
 

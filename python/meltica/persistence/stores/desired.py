@@ -126,6 +126,12 @@ class DesiredStates:
         self._doubtful.discard(key)
         return row.desired, doubtful and row.desired is Desired.RUNNING
 
+    def forget(self, key: str) -> None:
+        """Forgets a component that was deleted."""
+        self._writer.discard(self._kind, key)
+        self._superseded.discard(key)
+        self._doubtful.discard(key)
+
     def discard_unrecorded(self) -> list[str]:
         """Drops the records of stops that are not written; returns their components."""
         beside = {key for key, withdrawn in self._starting.items() if withdrawn} | self._replaced

@@ -1,0 +1,57 @@
+"""What every route that takes a body has in common.
+
+1. Keys that only answers have are ignored, so what GET answers may be sent back.
+2. Any other key that the route does not read is a fault, and so is a value that is not valid.
+3. All faults are reported at once, each with the path of its key. A null counts as absent.
+4. A change takes no query parameter but those that it declares.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from msgspec import Struct
+from pydantic import BaseModel, ValidationError
+
+from meltica.errors import suggestion
+from meltica.http.errors import HttpError
+from meltica.validation.models import Loc, dotted, faults, keys
+
+if TYPE_CHECKING:
+    from litestar.connection import ASGIConnection
+    from litestar.handlers import BaseRouteHandler
+
+QUERY: Final = "query"
+"""Option of a handler that changes something: the query parameters that it takes."""
+READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+ANSWERED: Final = frozenset({"metadata", "usage", "links", "createdAt", "updatedAt"})
+"""Keys of answers of other servers, which their clients send back."""
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def invalid(found: Iterable[tuple[Loc, str]]) -> HttpError:
+    """Returns the error for a body with faults, each at its location."""
+    listed = {dotted(loc): text for loc, text in found}
+    return HttpError(400, "validation_failed", f"nothing changed: {'; '.join(listed.values())}", listed)
+
+
+def read_body(cls: type[Model], body: Mapping[str, Any], answer: type[Struct]) -> Model:
+    """Returns a body as a `cls`; `answer` is what GET answers. Raises HttpError with every fault."""
+    ignored = ({*answer.__struct_encode_fields__} | ANSWERED) - keys(cls).keys()
+    given = {key: value for key, value in body.items() if key not in ignored and value is not None}
+    try:
+        return cls.model_validate(given)
+    except ValidationError as error:
+        raise invalid(faults(cls, error.errors())) from None
+
+
+def refuse_query(connection: "ASGIConnection[Any, Any, Any, Any]", handler: "BaseRouteHandler") -> None:
+    """A guard of the application that raises HttpError for query parameters that a change does not take."""
+    if cast(dict[str, object], connection.scope).get("method") in READS:
+        return
+    taken: Iterable[str] = handler.opt.get(QUERY, ())
+    unknown = [name for name in connection.query_params if name not in taken]
+    if unknown:
+        texts = {name: f"`{name}` is unknown{suggestion(name, taken)}" for name in unknown}
+        text = f"nothing changed: query parameter {'; '.join(texts.values())}"
+        raise HttpError(400, "invalid_parameter", text, texts)

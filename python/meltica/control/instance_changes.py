@@ -1,0 +1,177 @@
+"""Changes of what is configured of instances: from the body of a request to the row that is stored."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from meltica.api.envelope import without_nulls
+from meltica.api.instances import InstanceDetail, InstanceRequest, ScopeRequest, StrategyRequest
+from meltica.control.bodies import invalid, read_body
+from meltica.errors import Conflict, LambdaError, NotFound, suggestion
+from meltica.lambdas import loader, shipped
+from meltica.lambdas.instances import LAMBDAS, start_faults
+from meltica.persistence.stores.instances import InstanceRecord, InstanceRow
+from meltica.runtime.threads import call, within
+from meltica.settings.manifest import config_faults
+from meltica.validation.models import MASK, Loc, Locations, is_secret
+
+if TYPE_CHECKING:
+    from meltica.control.services import ControlServices
+    from meltica.lambdas.spec import LambdaSpec
+
+LOAD_SECONDS = 5.0
+"""How long loading a strategy may take."""
+CONFIG: Loc = ("strategy", "config")
+
+Declared = tuple["LambdaSpec", InstanceRecord]
+
+
+def configured(record: InstanceRecord) -> dict[str, Any]:
+    """Returns what is configured of an instance: its version is made of that."""
+    names = InstanceRecord.__struct_fields__
+    # The revision changes when the file of a strategy does, and `enabled` belongs to the config file.
+    values = {name: getattr(record, name) for name in names if name not in ("revision", "enabled", "tag")}
+    uid = getattr(record, "uid", None)
+    return values if uid is None else {**values, "uid": str(uid)}
+
+
+class InstanceChanges:
+    """Reads and checks the bodies of requests."""
+
+    def __init__(self, services: "ControlServices") -> None:
+        self._services = services
+
+    async def created(self, body: Mapping[str, Any]) -> Declared:
+        """Returns the instance that a body declares. Raises HttpError with every fault, and NotFound."""
+        request = read_body(InstanceRequest, body, InstanceDetail)
+        found: list[tuple[Loc, str]] = []
+        strategy = request.strategy or StrategyRequest()
+        selector = ""
+        if not (strategy.selector or strategy.identifier).strip():
+            found.append((("strategy", "identifier"), "`strategy.identifier` is required and was not given"))
+        else:
+            selector = self._selected(strategy, found)
+        scope = normalized(request.scope or {})
+        if not any(scope.values()):
+            found.append((("scope",), "`scope`: expected at least one provider with its symbols, saw none"))
+        found += self._unknown_providers(scope)
+        record = InstanceRecord(
+            id=request.id,
+            strategy=selector,
+            selector=selector,
+            revision=loader.revision(loader.source_of(selector)) if selector else None,
+            config=strategy.config or {},
+            scope=cast(Any, scope),
+            host=request.host or "thread",
+            on_stop=request.on_stop or "cancel",
+        )
+        if selector:
+            found += await self._faults(record)
+        if found:
+            raise invalid(found)
+        return self._services.declarations.spec(record), record
+
+    async def changed(self, id: str, body: Mapping[str, Any]) -> "InstanceRequest":
+        """Returns the body of a change. Raises HttpError with every fault."""
+        request = read_body(InstanceRequest, {"id": id, **body}, InstanceDetail)
+        if request.id != id:
+            raise invalid([(("id",), f"`id`: instance id mismatch: expected {id}, saw {request.id}")])
+        return request
+
+    def refuse_immutable(self, request: InstanceRequest, row: InstanceRow, names: set[str]) -> None:
+        """Raises Conflict for a value other than the stored one; `names` select the stored strategy."""
+        stored = {
+            provider: ["*"] if symbols == "*" else sorted(symbols) for provider, symbols in row.scope.items()
+        }
+        scope = request.scope
+        if scope is not None:
+            wanted = {name: sorted(symbols) for name, symbols in normalized(scope).items()}
+            if wanted != stored:
+                raise Conflict(f"instance `{row.id}` not changed: scope assignments are immutable")
+        for name, value in (("host", request.host), ("on_stop", request.on_stop)):
+            if value not in (None, getattr(row, name)):
+                raise Conflict(f"instance `{row.id}` not changed: `{name}` is immutable")
+        strategy = request.strategy
+        wanted_name = "" if strategy is None else _name(strategy.selector or strategy.identifier)
+        if wanted_name and wanted_name.lower() not in {each.lower() for each in names}:
+            raise Conflict(f"instance `{row.id}` not changed: its strategy is immutable")
+
+    def config(self, request: InstanceRequest, row: InstanceRow, shown: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the config that a change asks for. `shown` is what GET answers; a mask keeps its value."""
+        wanted = None if request.strategy is None else request.strategy.config
+        if wanted is None or without_nulls(dict(wanted)) == without_nulls(dict(shown)):
+            return row.config
+        return {key: row.config.get(key, value) if value == MASK else value for key, value in wanted.items()}
+
+    async def check(self, record: InstanceRecord) -> None:
+        """Raises HttpError with every fault of a declaration."""
+        found = await self._faults(record)
+        if found:
+            raise invalid(found)
+
+    def _selected(self, strategy: StrategyRequest, found: list[tuple[Loc, str]]) -> str:
+        """Returns the strategy that a body selects, empty for an unknown one. Raises NotFound."""
+        text = (strategy.selector or strategy.identifier).strip()
+        name = _name(text)
+        revision = text.partition("@")[2] if "@" in text else strategy.hash if not strategy.selector else None
+        tag = text.partition("@")[0].partition(":")[2] or (strategy.tag if not strategy.selector else None)
+        selected = shipped.find(name)
+        if selected is None:
+            hint = suggestion(name, shipped.names())
+            found.append((("strategy", "identifier"), f"`strategy.identifier`: `{name}` is unknown{hint}"))
+            return ""
+        if revision and revision != loader.revision(loader.source_of(selected)):
+            raise NotFound(f"strategy `{name}` has no revision {revision[:80]}")
+        if tag and not revision and tag != "latest":
+            raise NotFound(f"strategy `{name}` has no tag `{tag[:80]}`")
+        return selected
+
+    def _unknown_providers(self, scope: Mapping[str, list[str]]) -> list[tuple[Loc, str]]:
+        names = [provider.name for provider in self._services.providers.all()]
+        return [
+            (("scope", name), f"`scope.{name}`: the provider does not exist{suggestion(name, names)}")
+            for name in scope
+            if name not in (*names, LAMBDAS)
+        ]
+
+    async def _faults(self, record: InstanceRecord) -> list[tuple[Loc, str]]:
+        """Returns the faults of a declaration. The strategy is loaded on a thread, as that runs its code."""
+        found = [
+            (loc, text) for loc, text in self._services.declarations.faults(record) if loc[:1] != ("config",)
+        ]
+        try:
+            loaded = call(lambda: loader.load(record.selector), "meltica-strategy")
+            cls = await within(LOAD_SECONDS, loaded)
+        except TimeoutError:
+            text = f"`strategy`: it did not load within {LOAD_SECONDS:g} s"
+            return [*found, (("strategy",), text)]
+        except LambdaError as error:
+            return [*found, (("strategy",), f"`strategy`: {error}")]
+        found += [(("strategy",), f"`strategy`: {text}") for text in start_faults(cls)]
+        found += config_faults(cls, record.config, Locations(), CONFIG)
+        fields = {} if cls.Config is None else cls.Config.model_fields
+        for key in record.config:
+            if is_secret(key, fields[key].annotation if key in fields else None):
+                text = (
+                    "expected no secret: the config of an instance that is created over REST is not encrypted"
+                )
+                found.append(((*CONFIG, key), f"`strategy.config.{key}`: {text}; use the config file"))
+        return found
+
+
+def normalized(scope: Mapping[str, ScopeRequest]) -> dict[str, list[str]]:
+    """Returns the symbols by provider: trimmed, in upper case, each once."""
+    return {
+        name.strip(): list(dict.fromkeys(symbol.strip().upper() for symbol in entry.symbols))
+        for name, entry in scope.items()
+    }
+
+
+def with_config(row: InstanceRow, config: dict[str, Any]) -> InstanceRecord:
+    """Returns the declaration of a row with another config."""
+    values: dict[str, Any] = {name: getattr(row, name) for name in InstanceRecord.__struct_fields__}
+    values["config"] = config
+    return InstanceRecord(**values)
+
+
+def _name(selector: str) -> str:
+    return selector.partition("@")[0].partition(":")[0].strip()

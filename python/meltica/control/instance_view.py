@@ -1,0 +1,142 @@
+"""The JSON of instances."""
+
+from typing import TYPE_CHECKING, Any
+
+from litestar.di import NamedDependency
+from msgspec import UNSET, UnsetType
+
+from meltica.api.envelope import JsonObject, optional, without_nulls
+from meltica.api.instances import (
+    InstanceCounters,
+    InstanceDetail,
+    InstanceSummary,
+    Latency,
+    LeftOut,
+    ScopeEntry,
+    UsedStrategy,
+)
+from meltica.control.catalogues import StrategyCatalogue
+from meltica.control.services import ControlServices
+from meltica.lambdas.manager import ManagedInstance
+from meltica.lambdas.strategy import name_of, version_of
+from meltica.providers.scopes import scope_faults
+from meltica.runtime.lifecycle import Desired
+from meltica.validation.models import masked
+
+if TYPE_CHECKING:
+    from meltica.persistence.stores.instances import InstanceRow
+
+NAMED_SYMBOLS = 100
+"""How many symbols without room a detail names for each kind."""
+
+
+class InstanceView:
+    """Makes the JSON of instances."""
+
+    def __init__(self, services: ControlServices, strategies: StrategyCatalogue) -> None:
+        self._services = services
+        self._strategies = strategies
+
+    def summary(self, instance: ManagedInstance) -> InstanceSummary:
+        """Returns an instance as the list shows it."""
+        stored = self._services.instances.stored(instance.id)
+        name, version = self._strategy(instance, stored)
+        return InstanceSummary(
+            strategy_identifier=name,
+            strategy_tag=optional(stored.tag),
+            strategy_hash=optional(stored.revision),
+            strategy_version=optional(version),
+            **self._base(instance, stored),
+        )
+
+    def detail(self, instance: ManagedInstance) -> InstanceDetail:
+        """Returns an instance with its strategy, scope and counters."""
+        stored = self._services.instances.stored(instance.id)
+        name, version = self._strategy(instance, stored)
+        return InstanceDetail(
+            strategy=UsedStrategy(
+                identifier=name,
+                config=self.config(instance),
+                tag=optional(stored.tag),
+                hash=optional(stored.revision),
+                version=optional(version),
+            ),
+            scope={name: ScopeEntry(symbols=list(symbols)) for name, symbols in instance.spec.scope.items()},
+            counters=_counters(instance),
+            **_left_out(instance),
+            **self._base(instance, stored),
+        )
+
+    def config(self, instance: ManagedInstance) -> JsonObject:
+        """Returns the configured values, with secrets masked."""
+        shown = self._services.instance_configs.get(instance.id)
+        return without_nulls(masked(instance.spec.config) if shown is None else shown)
+
+    def names(self, instance: ManagedInstance, stored: "InstanceRow") -> set[str]:
+        """Returns the names under which clients see the strategy of an instance."""
+        return {self._strategy(instance, stored)[0], stored.strategy, stored.selector, instance.spec.strategy}
+
+    def _strategy(self, instance: ManagedInstance, stored: "InstanceRow") -> tuple[str, str | None]:
+        """Returns name and version of a strategy; of one that cannot be loaded, the configured name."""
+        cls = self._strategies.of(instance)
+        if cls is None:
+            path, _, name = instance.spec.strategy.rpartition(":")
+            return (name if path else stored.strategy), None
+        return name_of(cls), version_of(cls)
+
+    def _base(self, instance: ManagedInstance, stored: "InstanceRow") -> dict[str, Any]:
+        spec, baseline = instance.spec, stored.origin == "baseline"
+        running = instance.desired is Desired.RUNNING
+        # The config file says nothing of an instance that was created over REST.
+        enabled = spec.enabled if baseline else running
+        return {
+            "id": instance.id,
+            "providers": sorted(spec.scope),
+            "aggregated_symbols": sorted({symbol for symbols in spec.scope.values() for symbol in symbols}),
+            "running": instance.running,
+            "baseline": baseline,
+            "dynamic": not baseline,
+            "status": instance.actual,
+            "last_error": optional(instance.last_error),
+            "desired": instance.desired,
+            "enabled": enabled,
+            "drift": running != enabled,
+            "recorded": UNSET if self._services.instances.recorded(instance.id) else False,
+            "host": spec.host,
+            "dry_run": spec.dry_run,
+            "on_stop": spec.on_stop,
+            "scope_faults": scope_faults(spec.scope, self._services.providers) or UNSET,
+            "source": spec.strategy,
+        }
+
+
+def instance_view(
+    services: NamedDependency[ControlServices], strategies: NamedDependency[StrategyCatalogue]
+) -> InstanceView:
+    """Returns the view that handlers of instances get."""
+    return InstanceView(services, strategies)
+
+
+def _counters(instance: ManagedInstance) -> InstanceCounters | UnsetType:
+    stats = instance.stats()
+    if stats is None:
+        return UNSET
+    values: dict[str, Any] = {
+        **stats,
+        **{name: Latency(**stats[name]) for name in ("latency_ns", "callback_ns")},
+    }
+    return InstanceCounters(**{name: values[name] for name in InstanceCounters.__struct_fields__})
+
+
+def _left_out(instance: ManagedInstance) -> dict[str, Any]:
+    """Returns the keys of a detail about symbols without room."""
+    left_out = {} if instance.run is None else instance.run.core.left_out
+    if instance.run is None or not left_out:
+        return {}
+    kinds: dict[str, LeftOut] = {}
+    for kind, names in left_out.items():
+        symbols: dict[str, list[str]] = {}
+        for provider, symbol in names[:NAMED_SYMBOLS]:
+            symbols.setdefault(provider, []).append(symbol)
+        kinds[kind] = LeftOut(count=len(names), symbols=symbols)
+    return {"left_out": kinds, "left_out_reason": optional(instance.run.core.refused_room)}

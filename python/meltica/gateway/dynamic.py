@@ -1,0 +1,44 @@
+"""Instances that were created over REST: they are in the database only."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from meltica.errors import ConfigError, LambdaLoadError
+
+if TYPE_CHECKING:
+    from meltica.lambdas.managed import ManagedInstance
+    from meltica.lambdas.manager import InstanceManager
+    from meltica.persistence.stores.instances import InstanceStore
+    from meltica.settings.declarations import Declarations
+
+log = logging.getLogger("meltica.gateway")
+
+
+class DynamicInstances:
+    """Adds the instances to their manager: when the gateway starts, and after the rows were read again."""
+
+    def __init__(
+        self, manager: "InstanceManager", store: "InstanceStore", declarations: "Declarations"
+    ) -> None:
+        self._manager = manager
+        self._store = store
+        self._declarations = declarations
+
+    def add(self) -> "list[ManagedInstance]":
+        """Adds the instances that the manager does not have; returns them."""
+        added: list[ManagedInstance] = []
+        for row in self._store.list():
+            if row.origin == "dynamic" and row.id not in self._manager:
+                try:
+                    added.append(self._manager.add(self._declarations.spec(row)))
+                except (ConfigError, LambdaLoadError) as error:
+                    log.error("instance %s is not available: %s", row.id, error)
+        return added
+
+    def discard_unrecorded(self) -> list[str]:
+        """Drops nothing: instances are created in the database first."""
+        return []
+
+    async def adopt(self) -> None:
+        """Adds the instances that another gateway has created, or whose creation was not confirmed."""
+        self._manager.start_trading(self.add())
