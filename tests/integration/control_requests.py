@@ -42,6 +42,7 @@ PATHS = (
     "/strategy/instances/watcher/orders",
     "/strategy/instances/watcher/executions",
     "/strategy/instances/watcher/positions",
+    "/strategy/instances/watcher/positions/release",
     "/providers/main/balances",
     "/risk/limits",
     "/risk/status",

@@ -84,6 +84,8 @@ def test_upload_promote_and_roll_back(client: httpx.Client) -> None:
     assert registry["tags"]["next"] == second
     assert ok(client.delete(f"{PATH}/grid/tags/next"))["status"] == "tag_deleted"
     assert "last tag" in failure(client.delete(f"{PATH}/grid/tags/2.0.0"), 409, "conflict")
+    misspelt = failure(client.delete(f"{PATH}/grid/tags/2.0.0?allowOrphans=true"), 400, "invalid_parameter")
+    assert "allowOrphan" in misspelt
     assert client.delete(f"{PATH}/grid:2.0.0").status_code == 204
     failure(client.get(f"{PATH}/grid:2.0.0"), 404, "not_found")
 

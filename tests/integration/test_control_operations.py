@@ -12,6 +12,7 @@ import pytest
 from meltica.control.trading import TradingReads
 from meltica.gateway.gateway import Gateway
 from meltica.model.enums import OrderState
+from meltica.model.trader import Order
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.trading import service
 from meltica.trading.risk.scopes import GLOBAL
@@ -66,6 +67,10 @@ def _post(running: Running, path: str, body: Any, status: int = 200) -> Any:
     return answer.json()
 
 
+def _wait(trading: TradingWorld, order: Order, state: OrderState) -> None:
+    trading.wait_until(lambda: order.state is state)
+
+
 def _actions(world: TradingWorld) -> list[Any]:
     return world.query("select action, subject, acted_by, reason from operator_actions order by id")
 
@@ -73,11 +78,11 @@ def _actions(world: TradingWorld) -> list[Any]:
 def test_an_order_is_cancelled_and_shows_its_whole_life(world: World) -> None:
     running, trading = world
     order = trading.buy("1", "99")
-    trading.wait_for("acknowledged")
+    _wait(trading, order, OrderState.ACK)
     before = len(_actions(trading))
     changed = _post(running, f"/orders/{order.id}/cancel", WHY)
     assert (changed["id"], changed["cancelWanted"]) == (str(order.id), True)
-    trading.wait_for("cancelled")
+    _wait(trading, order, OrderState.CANCELLED)
     assert _actions(trading)[before:] == [("cancel", str(order.id), running.actor, "too hot")]
     assert _post(running, f"/orders/{order.id}/cancel", WHY, 409)["code"] == "conflict"
     trading.operate(lambda operator: operator.recorded())
@@ -91,16 +96,16 @@ def test_an_order_is_cancelled_and_shows_its_whole_life(world: World) -> None:
 def test_the_orders_of_a_scope_are_cancelled(world: World) -> None:
     running, trading = world
     order = trading.buy("1", "98")
-    trading.wait_for("acknowledged")
+    _wait(trading, order, OrderState.ACK)
     assert _post(running, "/orders/cancel", {**SCOPE, "symbol": "ETH-USDT"})["orders"] == []
     assert _post(running, "/orders/cancel", SCOPE) == {"scope": "instance:a", "orders": [str(order.id)]}
-    trading.wait_for("cancelled")
+    _wait(trading, order, OrderState.CANCELLED)
 
 
 def test_orders_of_all_instances_are_filtered(world: World) -> None:
     running, trading = world
     order = trading.buy("1", "97")
-    trading.wait_for("acknowledged")
+    _wait(trading, order, OrderState.ACK)
     trading.operate(lambda operator: operator.recorded())
     shown = running.client.get(f"/orders/{order.id}").json()["times"]["intent"]
 
@@ -113,20 +118,20 @@ def test_orders_of_all_instances_are_filtered(world: World) -> None:
     assert ids(until=shown).count(str(order.id)) == 0
     assert ids(symbol="ETH-USDT") == ids(instance="b") == ids(since=shown + 1) == []
     _post(running, f"/orders/{order.id}/cancel", WHY)
-    trading.wait_for("cancelled")
+    _wait(trading, order, OrderState.CANCELLED)
 
 
 def test_an_unknown_order_is_queried_and_resolved(world: World) -> None:
     running, trading = world
     trading.lossy.fates["submit"].append(Fate.LATE)
     order = trading.buy("1", "96")
-    trading.wait_for("unknown")
+    _wait(trading, order, OrderState.UNKNOWN)
     assert _post(running, f"/orders/{order.id}/query", WHY)["state"] == "UNKNOWN"
     resolve = f"/orders/{order.id}/resolve"
     assert _post(running, resolve, {"state": "FILLED", **WHY}, 409)["code"] == "conflict"
     assert _post(running, resolve, {"state": "GONE", **WHY}, 400)["code"] == "invalid_parameter"
     assert _post(running, resolve, {"state": "REJECTED", **WHY})["state"] == "REJECTED"
-    trading.wait_for("rejected")
+    _wait(trading, order, OrderState.REJECTED)
     assert order.state is OrderState.REJECTED
 
 
@@ -138,8 +143,8 @@ def test_a_scope_is_halted_resumed_and_flattened(world: World) -> None:
     assert (halt["haltedBy"], halt["reason"]) == (running.actor, "too hot")
     assert _post(running, "/risk/resume", SCOPE) == {"scope": "instance:a", "halted": False, "changed": True}
     assert not _post(running, "/risk/resume", SCOPE)["changed"]
-    trading.buy("2", "100.01")
-    trading.wait_for("filled")
+    order = trading.buy("2", "100.01")
+    _wait(trading, order, OrderState.FILLED)
     done = _post(running, "/risk/flatten", SCOPE)
     assert (done["complete"], done["open"], done["unclosed"], len(done["closing"])) == (True, [], [], 1)
     positions = running.client.get("/strategy/instances/a/positions").json()["positions"]
@@ -197,13 +202,28 @@ def test_an_order_that_does_not_exist_is_not_found(world: World) -> None:
 def test_a_halt_that_is_not_recorded_yet_acts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     running, trading = world
     monkeypatch.setattr(service, "RECORD_SECONDS", 0.2)
-    trading.buy("1", "95")
-    trading.wait_for("acknowledged")
+    order = trading.buy("1", "95")
+    _wait(trading, order, OrderState.ACK)
     with psycopg.connect(trading.url, options="-c search_path=meltica") as connection:
         connection.execute("lock table operator_actions in access exclusive mode")
         answer = _post(running, "/risk/halt", SCOPE, 202)
         assert answer == {"scope": "instance:a", "halted": True, "recorded": False}
-        trading.wait_for("cancelled")
+        _wait(trading, order, OrderState.CANCELLED)
     monkeypatch.undo()
     trading.operate(lambda operator: operator.recorded())
     assert _post(running, "/risk/resume", SCOPE)["changed"]
+
+
+def test_positions_are_released_once_the_instance_does_not_run(world: World) -> None:
+    running, trading = world
+    order = trading.buy("1", "100.01")
+    _wait(trading, order, OrderState.FILLED)
+    path, body = "/strategy/instances/a/positions/release", {"mode": "live", **WHY}
+    assert "running" in _post(running, path, body, 409)["error"]
+    assert _post(running, path, {**body, "uid": str(uuid4())}, 404)["code"] == "not_found"
+    assert _post(running, path, {"mode": "paper", **WHY}, 404)["code"] == "not_found"
+    trading.desk.detach(trading.owner)
+    [left] = _post(running, path, body)["positions"]
+    assert left["quantity"] == "0"
+    assert _actions(trading)[-1] == ("release", "a", running.actor, "too hot")
+    assert _post(running, path, body, 404)["code"] == "not_found"

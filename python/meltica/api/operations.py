@@ -1,5 +1,7 @@
 """The bodies and results of operations on trading: halts, and what is done to orders."""
 
+from uuid import UUID
+
 from msgspec import UNSET, UnsetType
 
 from meltica.api.envelope import Schema
@@ -28,6 +30,14 @@ class CancelRequest(ScopeRequest, frozen=True, kw_only=True, forbid_unknown_fiel
 
     symbol: str | UnsetType = UNSET
     """Only the orders of this symbol; of all symbols if absent."""
+
+
+class ReleaseRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A move of the positions of an instance to what belongs to none."""
+
+    mode: Mode
+    uid: UUID | UnsetType = UNSET
+    """Which creation of the instance; needed if several have positions."""
 
 
 class ResolveRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):

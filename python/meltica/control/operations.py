@@ -2,15 +2,20 @@
 
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+from msgspec import UNSET, UnsetType
 
 from meltica.control.changes import ChangeRunner
 from meltica.control.services import ControlServices
-from meltica.errors import Conflict
+from meltica.errors import Conflict, NotFound
 from meltica.http.errors import HttpError
+from meltica.model.enums import Mode
 from meltica.persistence.stores.trading.rows import HaltScope
 
 if TYPE_CHECKING:
     from meltica.trading.operator import Act, Operator
+    from meltica.trading.order import Owner
     from meltica.trading.risk.scopes import Scope
 
 MAX_REASON = 4096
@@ -58,6 +63,25 @@ def operator_of(services: ControlServices) -> "Operator":
     if operator is None:
         raise Conflict("nothing changed: trading is not running, as no instance trades and no order is open")
     return operator
+
+
+def owner_of(services: ControlServices, instance: str, mode: Mode, uid: UUID | UnsetType) -> "Owner":
+    """Returns the creation of an instance that has a position. Raises NotFound, and Conflict for several."""
+    desk = operator_of(services) and services.trading.desk()
+    assert desk is not None, "an operator acts on it"
+    with desk.lock.reading:
+        owners = {
+            each.key.owner
+            for each in desk.positions
+            if each.quantity and (each.key.owner.instance, each.key.owner.mode) == (instance, mode)
+        }
+    found = [each for each in owners if uid is UNSET or each.uid == uid]
+    if not found:
+        raise NotFound(f"{instance} has no position, mode {mode.value}")
+    if len(found) > 1:
+        uids = ", ".join(sorted(str(each.uid) for each in found))
+        raise Conflict(f"{instance} was created several times: add `uid`, one of {uids}")
+    return found[0]
 
 
 async def run(changes: ChangeRunner, work: Coroutine[Any, Any, T], name: str) -> T | None:

@@ -2,15 +2,19 @@
 
 from typing import TYPE_CHECKING
 
-from litestar import Controller, get
+from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery
+from litestar.openapi import ResponseSpec
+from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import UNSET
 
 from meltica.api.envelope import optional
+from meltica.api.operations import ReleaseRequest
 from meltica.api.positions import Position, Positions
-from meltica.control.access import VIEWER
-from meltica.control.routes.openapi import UNAVAILABLE
+from meltica.control.access import OPERATOR, VIEWER
+from meltica.control.changes import ChangeRunner
+from meltica.control.operations import act_of, operator_of, owner_of, run
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE
 from meltica.control.services import ControlServices
 from meltica.control.trading import TradingReads
 from meltica.model.amounts import amount_text
@@ -19,6 +23,12 @@ from meltica.trading.exact import divide
 
 if TYPE_CHECKING:
     from meltica.persistence.stores.trading.rows import PositionRow
+
+LATE = {
+    202: ResponseSpec(
+        Positions, generate_examples=False, description="The release acts and is not recorded yet"
+    )
+}
 
 
 class PositionsController(Controller):
@@ -47,6 +57,32 @@ class PositionsController(Controller):
         ]
         rows.sort(key=lambda row: (row.mode, row.provider, row.symbol))
         return Positions(positions=[_position(row) for row in rows], count=len(rows))
+
+    @post(
+        "/release",
+        status_code=200,
+        summary="Release the positions of an instance to no instance",
+        operation_id="releasePositions",
+        guards=[OPERATOR],
+        responses=LATE | NOT_FOUND | CONFLICT | UNAVAILABLE,
+    )
+    async def release(
+        self,
+        id: FromPath[str],
+        data: JSONBody[ReleaseRequest],
+        actor: NamedDependency[str],
+        services: NamedDependency[ControlServices],
+        changes: NamedDependency[ChangeRunner],
+    ) -> Response[Positions]:
+        """Releases positions at their average cost; answers with what is left of the instance.
+
+        Raises NotFound without a position, and Conflict while the instance runs or has open orders.
+        """
+        act, owner = act_of(actor, data.reason), owner_of(services, id, data.mode, data.uid)
+        done = await run(changes, operator_of(services).release(owner, act), f"release of {id}")
+        rows = [row for row in await _rows(services.trading, id) if row.mode is data.mode]
+        body = Positions(positions=[_position(row) for row in rows], count=len(rows))
+        return Response(body, status_code=202 if done is None else 200)
 
 
 async def _rows(trading: TradingReads, id: str) -> "list[PositionRow]":
