@@ -56,7 +56,7 @@ SECOND = 10**9
 REFUSALS = 100
 """Rows of refusals in one commit, which orders wait for."""
 
-_AMENDED = {CallbackKind.AMENDED: True, CallbackKind.AMEND_REJECTED: False}
+_AMENDED = frozenset({CallbackKind.AMENDED, CallbackKind.AMEND_REJECTED})
 
 
 Event = Callable[[OrderMachine, int], list[Effect]]
@@ -246,10 +246,11 @@ class Desk:
     def report(self, provider: str, mode: Mode, snapshot: OrderSnapshot, fill: Fill | None = None) -> bool:
         """Passes a report of an account's stream to its order; returns False if the order is not ours."""
         with self.lock:
-            machine = self.ours(provider, mode, snapshot.client_order_id)
+            id = snapshot.client_order_id
+            machine = self.ours(provider, mode, id)
             execution = None if fill is None else fill.execution_id
-            if machine is None and is_misplaced(self, provider, mode, snapshot.client_order_id, execution):
-                # Reconciling names it, and no order leaves before it is explained.
+            if machine is None and (self.is_lost(id) or is_misplaced(self, provider, mode, id, execution)):
+                # Reconciling loads or names it, and no order leaves before it is explained.
                 self.accounts.lose_reports(provider, mode)
             elif machine is None:
                 self.accounts.foreign_order(provider, mode, snapshot)
@@ -438,9 +439,8 @@ class Desk:
 
     def _call(self, callback: Callback) -> None:
         record = callback.order
-        accepted = _AMENDED.get(callback.kind)
-        if accepted is not None:
-            self.risks[record.owner.mode].amended(record.id, accepted=accepted)
+        if callback.kind in _AMENDED:
+            self.risks[record.owner.mode].amended(record)
         if record.state.is_final:
             self.pending.ended(record.id)
         self.pending.reported(record)

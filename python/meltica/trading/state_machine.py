@@ -369,12 +369,14 @@ class OrderMachine(Transitions):
 
     def amend_answered(self, now: int, snapshot: OrderSnapshot | None = None) -> list[Effect]:
         """8: records that the venue carried out the amendment."""
+        if snapshot is not None and self._terms.are_old(snapshot):
+            # The venue has received it, and carries it out later, if at all.
+            return [*self.amend_outcome_unknown(now), *self.reported(snapshot, now)]
         out = self._begin()
         if self._terms.sent_amendment is not None:
             if snapshot is not None:
                 self._acknowledge(snapshot.venue_order_id, snapshot.time, now)
-            self._terms.accept(now, snapshot)
-            out.append(self._callback(CallbackKind.AMENDED))
+            self._accept_terms(snapshot, now, out)
             self._settle(now, out)
         out = self._finish(out)
         return out if snapshot is None else [*out, *self.reported(snapshot, now)]

@@ -53,11 +53,8 @@ class Terms:
 
     def accept(self, now: int, snapshot: OrderSnapshot | None) -> None:
         """Applies the amendment in flight; the venue's own numbers come first, where it reports them."""
-        amendment = self._record.amendment
-        if amendment is None:
-            return
-        quantity, price = self.target(amendment)
-        if snapshot is not None:
+        quantity, price = self.target(self._record.amendment or Amendment())
+        if snapshot is not None and _are_possible(snapshot):
             quantity, price = snapshot.quantity, price if snapshot.price is None else snapshot.price
         self._record.amendment = None
         self._set(quantity, price, now, None if snapshot is None else snapshot.time)
@@ -67,9 +64,18 @@ class Terms:
         price = self._record.limit_price if snapshot.price is None else snapshot.price
         self._set(snapshot.quantity, price, now, snapshot.time)
 
+    def are_old(self, snapshot: OrderSnapshot) -> bool:
+        """Returns whether an open order has the terms from before the amendment in flight."""
+        record, amendment = self._record, self.sent_amendment
+        if amendment is None or snapshot.state.is_final or _has(snapshot, *self.target(amendment)):
+            return False
+        return _has(snapshot, record.quantity, record.limit_price)
+
     def judge(self, snapshot: OrderSnapshot, asked_at: int | None, arrives_within: int) -> Verdict:
         """Returns what a report proves. `asked_at` is the time of the query; the stream has None."""
         record, amendment = self._record, self.sent_amendment
+        if not _are_possible(snapshot):
+            return Verdict.NOTHING
         has_current = _has(snapshot, record.quantity, record.limit_price)
         has_target = amendment is not None and _has(snapshot, *self.target(amendment))
         sent_at = 0 if amendment is None else amendment.sent_at or 0
@@ -100,6 +106,11 @@ class Terms:
     def _set(self, quantity: Decimal, price: Decimal, now: int, time: int | None) -> None:
         self._record.quantity, self._record.limit_price = quantity, price
         self._amended, self._since, self._time = True, now, time
+
+
+def _are_possible(snapshot: OrderSnapshot) -> bool:
+    """Returns whether an order can have the numbers of a report; some venues report zeros."""
+    return snapshot.quantity > 0 and (snapshot.price is None or snapshot.price > 0)
 
 
 def _has(snapshot: OrderSnapshot, quantity: Decimal, price: Decimal) -> bool:

@@ -251,8 +251,7 @@ class Transitions:
         amendment = self._terms.sent_amendment
         if amendment is not None and self.record.filled_quantity > self.record.quantity:
             # More was filled than before the amendment: the venue carried it out.
-            self._terms.accept(now, None)
-            out.append(self._callback(CallbackKind.AMENDED))
+            self._accept_terms(None, now, out)
         elif self.record.amendment is not None:
             self._drop_amendment(ORDER_ENDED, out)
         self._enter(state, reason)
@@ -337,17 +336,20 @@ class Transitions:
     ) -> None:
         match self._terms.judge(snapshot, asked_at, self.timings.arrives_within):
             case Verdict.ACCEPTED:
-                self._terms.accept(now, snapshot)
-                out.append(self._callback(CallbackKind.AMENDED))
+                self._accept_terms(snapshot, now, out)
             case Verdict.LOST:
+                self._terms.adopt(now, snapshot)
                 self._drop_amendment(NEVER_ARRIVED, out)
-                self._terms.adopt(now, snapshot)
             case Verdict.CHANGED:
-                self._terms.adopt(now, snapshot)
+                self._accept_terms(snapshot, now, out)
             case Verdict.AMBIGUOUS if not snapshot.state.is_final:
                 self._query_order(now, out)
             case _:
                 pass
+
+    def _accept_terms(self, snapshot: OrderSnapshot | None, now: int, out: list[Effect]) -> None:
+        self._terms.accept(now, snapshot)
+        out.append(self._callback(CallbackKind.AMENDED))
 
     def _drop_amendment(self, reason: str, out: list[Effect]) -> None:
         self.record.amendment = None

@@ -91,10 +91,9 @@ class Reservations:
         reservation.next_remaining, reservation.next_price = remaining, price
         _update(reservation)
 
-    def settle(self, reservation: Reservation, *, accepted: bool) -> None:
-        """Ends an amendment: the order has the new quantity and price, or still the old ones."""
-        if accepted and reservation.next_remaining is not None:
-            reservation.remaining, reservation.price = reservation.next_remaining, reservation.next_price
+    def settle(self, reservation: Reservation, remaining: Decimal, price: Decimal) -> None:
+        """Ends an amendment: the order has these terms, which may be neither the old nor the new ones."""
+        reservation.remaining, reservation.price = remaining, price
         reservation.next_remaining = None
         _update(reservation)
 

@@ -201,12 +201,16 @@ class Risk:
             if not reservation.is_buy:
                 rules.check_sell(lane, ZERO, reduce_only=reservation.reduce_only)
 
-    def amended(self, order_id: UUID, *, accepted: bool) -> None:
-        """Ends an amendment with the venue's answer; while that is unknown, the larger stays reserved."""
-        reservation = self.reservations.get(order_id)
+    def amended(self, order: OrderRecord) -> None:
+        """Takes the terms of an order after its amendment was answered, or as another client changed them.
+
+        While the answer is unknown, the larger stays reserved.
+        """
+        reservation = self.reservations.get(order.id)
         if reservation is not None:
             with localcontext(EXACT):
-                self.reservations.settle(reservation, accepted=accepted)
+                remaining = max(ZERO, order.quantity - order.filled_quantity)
+                self.reservations.settle(reservation, remaining, order.limit_price)
 
     def set_unknown(self, order_id: UUID, *, unknown: bool) -> None:
         """Takes whether an order's state is unknown. Its worst case stays reserved.

@@ -200,7 +200,7 @@ class RiskMachine(RuleBasedStateMachine):
         if accepted and order.amended:
             order.quantity, order.price = order.amended
         order.amended = None
-        self.w.risk.amended(order_id, accepted=accepted)
+        self.w.risk.amended(self.record(order_id, order))
 
     @precondition(lambda self: self.orders)
     @rule(pick=picks, unknown=rarely)
