@@ -258,11 +258,11 @@ class Accounts:
         differences = {currency: ours.lines(provider, currency).difference for currency in balances}
         return {currency: str(amount) for currency, amount in differences.items() if amount}
 
-    def check_differences(self, in_flight: Mapping[Mode, set[Currency]]) -> list[str]:
+    def check_differences(self, in_flight: Mapping[Mode, Mapping[Currency, int]]) -> list[str]:
         """Passes differences that became, changed or ended as faults to risk; returns texts for the log."""
         texts: list[str] = []
         for mode, balances in self.balances.items():
-            for change in balances.check(self._clock(), in_flight.get(mode, set())):
+            for change in balances.check(self._clock(), in_flight.get(mode, {})):
                 registry = self._risks[mode].registry
                 registry.set_difference(change.provider, change.currency, change.amount)
                 what = f"{change.amount} {change.currency}" if change.amount else f"{change.currency}: none"

@@ -15,9 +15,10 @@ balance that is older than the latest one changes nothing. A fill after the stam
 first.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import MappingProxyType
 from typing import NamedTuple
 
 from meltica.model.balances import Balance
@@ -82,7 +83,23 @@ class _Line:
     foreign_holds: dict[str, Decimal | None] = field(default_factory=dict[str, Decimal | None])
     """Id of a foreign order -> what it holds; None if it has no price."""
     differs_since: int | None = None
+    """When the difference was first seen; None if it is zero. A change of its sign starts it again."""
+    differs_by: Decimal = ZERO
+    unexplained_since: int = 0
+    """From when no order explains the difference."""
     fault: Decimal = ZERO
+
+    def lasts(self, difference: Decimal, now: int, oldest: int | None) -> bool:
+        """Whether the difference has lasted without an explanation; `oldest` is an order in flight."""
+        if not difference:
+            self.differs_since = None
+            return False
+        if self.differs_since is None or (difference > 0) != (self.differs_by > 0):
+            self.differs_since = self.unexplained_since = now
+        self.differs_by = difference
+        if oldest is not None and oldest <= self.differs_since:
+            self.unexplained_since = now
+        return now >= self.unexplained_since + SETTLES_WITHIN
 
     def flow(self, amount: Decimal, time: int | None) -> None:
         if time is not None and (self.reported is None or time > self.reported.time):
@@ -306,16 +323,16 @@ class Balances:
         reported = self._line(provider, currency).reported
         return None if reported is None else subtract(reported.total, reported.available)
 
-    def check(self, now: int, in_flight: Collection[Currency] = ()) -> list[Difference]:
-        """Returns the faults that began, changed or ended. `in_flight` has the currencies that may move."""
+    def check(self, now: int, in_flight: Mapping[Currency, int] = MappingProxyType({})) -> list[Difference]:
+        """Returns the faults that began, changed or ended.
+
+        `in_flight` has the currencies that orders in flight may move, with the time of the oldest intent.
+        Only an order older than the difference explains it: otherwise steady orders would hide it for ever.
+        """
         changes: list[Difference] = []
         for (provider, currency), line in self._lines.items():
             difference = line.lines().difference or ZERO
-            if not difference or (provider, currency) in in_flight:
-                line.differs_since = None
-            elif line.differs_since is None:
-                line.differs_since = now
-            lasts = line.differs_since is not None and now >= line.differs_since + SETTLES_WITHIN
+            lasts = line.lasts(difference, now, in_flight.get((provider, currency)))
             if difference != line.fault and (lasts or line.fault):
                 line.fault = difference
                 changes.append(Difference(provider, currency, difference))

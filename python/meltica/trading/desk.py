@@ -315,7 +315,7 @@ class Desk:
         """Requests what is due: repeated cancels, queries of uncertain orders, ends of orders that expire."""
         with self.lock:
             now = self.clock()
-            in_flight: dict[Mode, set[Currency]] = {mode: set() for mode in self.risks}
+            in_flight: dict[Mode, dict[Currency, int]] = {mode: {} for mode in self.risks}
             for machine in self.orders.take_watched():
                 record = machine.record
                 if machine.needs_tick:
@@ -324,12 +324,13 @@ class Desk:
                     self.orders.end(machine)
                 if machine.is_in_flight:
                     self.orders.watch(machine)
-                    in_flight[record.owner.mode] |= currencies_of(record.provider, record.symbol)
+                    oldest = in_flight[record.owner.mode]
+                    for currency in currencies_of(record.provider, record.symbol):
+                        oldest[currency] = min(oldest.get(currency, now), record.intent_at)
             for record in self.orders.forget_old(now):
                 self.pending.forget(record.id)
             texts = self.accounts.check_differences(in_flight)
-            silent = self.accounts.silent(now)
-            self.silent += silent
+            self.silent += (silent := self.accounts.silent(now))
             texts += [f"{provider}: the stream did not report an order in time" for provider, _ in silent]
             self.changes.check(self.obstacle_of)
             self.controls.check(now)
