@@ -4,7 +4,6 @@ from typing import Any
 
 from litestar import Controller, Request, Response, delete, get, post, put
 from litestar.di import NamedDependency, Provide
-from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
 from meltica.api.envelope import Failure, JsonObject, Removed
@@ -16,20 +15,22 @@ from meltica.control.changes import ChangeRunner
 from meltica.control.instance_changes import Declared, InstanceChanges, configured, with_config
 from meltica.control.instance_view import InstanceView, instance_view
 from meltica.control.preconditions import CHANGE_QUERY, Precondition, etag
-from meltica.control.routes.openapi import CONFLICT, INVALID, NOT_FOUND, PLANNED, PRECONDITION, UNAVAILABLE
+from meltica.control.routes.openapi import (
+    CONFLICT,
+    INVALID,
+    NOT_FOUND,
+    PLANNED,
+    PRECONDITION,
+    UNAVAILABLE,
+    response,
+)
 from meltica.control.services import ControlServices
 from meltica.errors import AlreadyExists, Conflict
 from meltica.persistence.stores.instances import InstanceRow
 from meltica.runtime.lifecycle import Desired
 
-LATE = {
-    202: ResponseSpec(
-        InstanceDetail,
-        generate_examples=False,
-        description="The change takes longer and continues in the background",
-    )
-}
-REFUSED = {400: ResponseSpec(Failure, generate_examples=False, description="The instance could not start")}
+LATE = response(202, InstanceDetail, "The change takes longer and continues in the background")
+REFUSED = response(400, Failure, "The instance could not start")
 
 
 class InstancesController(Controller):

@@ -4,7 +4,6 @@ from typing import Annotated
 
 from litestar import Controller, Response, delete, get, post, put
 from litestar.di import NamedDependency, Provide
-from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import UNSET
 
@@ -27,7 +26,7 @@ from meltica.control.bodies import QUERY
 from meltica.control.catalogues import StrategyCatalogue
 from meltica.control.modules import DIRECTORY, ModuleView, uploaded
 from meltica.control.routes.instances import InstanceView
-from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE, response
 from meltica.control.services import ControlServices
 from meltica.errors import NotFound
 from meltica.http.errors import HttpError
@@ -36,10 +35,9 @@ from meltica.lambdas.modules.check import Diagnostic, TooManyChecks
 from meltica.lambdas.modules.names import Selector, canonical_hash, parse
 from meltica.persistence.stores.audit import Act, acting_as
 
-FAULTY = {
-    422: ResponseSpec(ModuleFaults, generate_examples=False, description="The module has faults"),
-    429: ResponseSpec(Failure, generate_examples=False, description="Two uploads are being checked"),
-}
+FAULTY = response(422, ModuleFaults, "The module has faults") | response(
+    429, Failure, "Two uploads are being checked"
+)
 Count = Annotated[int | None, QueryParameter(ge=0)]
 
 

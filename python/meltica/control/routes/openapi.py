@@ -18,22 +18,18 @@ from meltica.control.access import VIEWER, scopes_of
 from meltica.model.access import TokenScope
 from meltica.runtime.threads import call
 
-NOT_FOUND = {404: ResponseSpec(Failure, generate_examples=False, description="The name does not exist")}
-CONFLICT = {
-    409: ResponseSpec(
-        Failure, generate_examples=False, description="The request conflicts with the current state"
-    )
-}
-UNAVAILABLE = {
-    503: ResponseSpec(
-        Failure, generate_examples=False, description="The database is unavailable or the gateway is stopping"
-    )
-}
-INVALID = {400: ResponseSpec(Failure, generate_examples=False, description="Something given is not valid")}
-PRECONDITION = {
-    412: ResponseSpec(Failure, generate_examples=False, description="Another version is configured")
-}
-PLANNED = {200: ResponseSpec(Plan, generate_examples=False, description="What would change, with `plan=1`")}
+
+def response(status: int, body: type[object], description: str) -> dict[int, ResponseSpec]:
+    """Returns one of the `responses` of a route. Its example is a recorded one, never an invented one."""
+    return {status: ResponseSpec(body, generate_examples=False, description=description)}
+
+
+NOT_FOUND = response(404, Failure, "The name does not exist")
+CONFLICT = response(409, Failure, "The request conflicts with the current state")
+UNAVAILABLE = response(503, Failure, "The database is unavailable or the gateway is stopping")
+INVALID = response(400, Failure, "Something given is not valid")
+PRECONDITION = response(412, Failure, "Another version is configured")
+PLANNED = response(200, Plan, "What would change, with `plan=1`")
 
 DESCRIPTION = """The control plane of a Meltica gateway.
 

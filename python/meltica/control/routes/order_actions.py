@@ -6,7 +6,6 @@ from uuid import UUID
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
-from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import UNSET, UnsetType
 
@@ -25,7 +24,7 @@ from meltica.api.orders import Orders
 from meltica.control.access import OPERATOR, VIEWER
 from meltica.control.changes import ChangeRunner
 from meltica.control.operations import act_of, existing_scope, operator_of, run
-from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE, response
 from meltica.control.routes.orders import STATES, Limit, order_of, state_of, values
 from meltica.control.services import ControlServices
 from meltica.errors import DatabaseUnavailable
@@ -36,16 +35,8 @@ if TYPE_CHECKING:
     from meltica.trading.order import OrderRecord
 
 MS = 10**6
-LATE = {
-    202: ResponseSpec(
-        OrderChange, generate_examples=False, description="The request acts and is not recorded yet"
-    )
-}
-LATE_ALL = {
-    202: ResponseSpec(
-        CancelResult, generate_examples=False, description="The request acts and is not recorded yet"
-    )
-}
+LATE = response(202, OrderChange, "The request acts and is not recorded yet")
+LATE_ALL = response(202, CancelResult, "The request acts and is not recorded yet")
 Time = Annotated[int | None, QueryParameter(ge=0, description="Milliseconds since 1970, of the request.")]
 
 
@@ -147,7 +138,7 @@ class OrderActionsController(Controller):
         try:
             return await _changed(services, id, work, changes, "cancel")
         except DatabaseUnavailable:
-            return _response(services, id, recorded=False)
+            return _late(services, id)
 
     @post(
         "/{id:uuid}/query",
@@ -198,17 +189,21 @@ async def _changed(
     name: str,
 ) -> Response[OrderChange]:
     done = await run(changes, work, f"{name} of order {id}")
-    return _response(services, id, recorded=done is not None)
+    return _late(services, id) if done is None else _response(done, recorded=True)
 
 
-def _response(services: ControlServices, id: UUID, *, recorded: bool) -> Response[OrderChange]:
+def _late(services: ControlServices, id: UUID) -> Response[OrderChange]:
     desk = services.trading.desk()
     machine = None if desk is None else desk.find(id)
     assert machine is not None, "an operation found it"
+    return _response(machine.record, recorded=False)
+
+
+def _response(record: "OrderRecord", *, recorded: bool) -> Response[OrderChange]:
     body = OrderChange(
-        id=str(id),
-        state=machine.record.state,
-        cancel_wanted=machine.record.cancel_wanted,
+        id=str(record.id),
+        state=record.state,
+        cancel_wanted=record.cancel_wanted,
         recorded=UNSET if recorded else False,
     )
     return Response(body, status_code=200 if recorded else 202)

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
-from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import UNSET
 
@@ -14,7 +13,7 @@ from meltica.api.positions import Position, Positions
 from meltica.control.access import OPERATOR, VIEWER
 from meltica.control.changes import ChangeRunner
 from meltica.control.operations import act_of, operator_of, owner_of, run
-from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE, response
 from meltica.control.services import ControlServices
 from meltica.control.trading import TradingReads
 from meltica.model.amounts import amount_text
@@ -24,11 +23,7 @@ from meltica.trading.exact import divide
 if TYPE_CHECKING:
     from meltica.persistence.stores.trading.rows import PositionRow
 
-LATE = {
-    202: ResponseSpec(
-        Positions, generate_examples=False, description="The release acts and is not recorded yet"
-    )
-}
+LATE = response(202, Positions, "The release acts and is not recorded yet")
 
 
 class PositionsController(Controller):

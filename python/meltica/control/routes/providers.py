@@ -6,7 +6,6 @@ from urllib.parse import quote
 from litestar import Controller, Response, get, post
 from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency, Provide
-from litestar.openapi import ResponseSpec
 from litestar.params import FromPath
 from msgspec import UNSET, UnsetType
 
@@ -15,18 +14,12 @@ from meltica.api.providers import ProviderCounters, ProviderDetail, Providers, P
 from meltica.control.access import OPERATOR, VIEWER
 from meltica.control.catalogues import AdapterCatalogue
 from meltica.control.changes import ChangeRunner
-from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE, response
 from meltica.control.services import ControlServices
 from meltica.providers.provider import Provider
 from meltica.runtime.lifecycle import Desired
 
-LATE = {
-    202: ResponseSpec(
-        ProviderDetail,
-        generate_examples=False,
-        description="The change takes longer and continues in the background",
-    )
-}
+LATE = response(202, ProviderDetail, "The change takes longer and continues in the background")
 
 
 class ProviderView:

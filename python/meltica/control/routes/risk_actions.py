@@ -2,27 +2,18 @@
 
 from litestar import Controller, Response, post
 from litestar.di import NamedDependency
-from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 
 from meltica.api.operations import FlattenResult, ScopeChange, ScopeRequest, Unclosed
 from meltica.control.access import OPERATOR
 from meltica.control.changes import ChangeRunner
 from meltica.control.operations import act_of, existing_scope, operator_of, run, scope_of
-from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE, response
 from meltica.control.services import ControlServices
 from meltica.errors import DatabaseUnavailable
 
-LATE = {
-    202: ResponseSpec(
-        ScopeChange, generate_examples=False, description="The change acts and is not recorded yet"
-    )
-}
-CLOSING = {
-    202: ResponseSpec(
-        FlattenResult, generate_examples=False, description="It goes on: see the orders and positions"
-    )
-}
+LATE = response(202, ScopeChange, "The change acts and is not recorded yet")
+CLOSING = response(202, FlattenResult, "It goes on: see the orders and positions")
 
 
 class RiskActionsController(Controller):
