@@ -195,6 +195,14 @@ def test_a_request_that_is_not_valid_changes_nothing(
     assert _actions(trading) == before
 
 
+def test_a_symbol_that_cannot_be_recorded_cancels_nothing(world: World) -> None:
+    running, trading = world
+    before = _actions(trading)
+    refused = _post(running, "/orders/cancel", {**SCOPE, "symbol": "\0"}, 400)
+    assert "`symbol`" in refused["error"]
+    assert _actions(trading) == before
+
+
 def test_an_order_that_does_not_exist_is_not_found(world: World) -> None:
     assert world[0].client.get(f"/orders/{uuid4()}").status_code == 404
 

@@ -23,6 +23,9 @@ from tests.support.trading_world import PATIENCE, TradingWorld
 ACT = Act("alice", "too hot")
 INSTANCE = Scope(HaltScope.INSTANCE, "a")
 ACTIONS = "select action, subject, acted_by, reason from operator_actions order by id"
+AUDIT = (
+    "select action, subject, actor, after ->> 'reason', extract(epoch from acted_at) from audit order by id"
+)
 
 
 @pytest.fixture(name="world")
@@ -89,9 +92,13 @@ def test_a_halt_acts_without_the_database_and_is_recorded_when_it_is_back(
         world.wait_for("cancelled")
         with pytest.raises(OrderRefused, match="halted"):
             world.buy("1", "99")
+        acted_before = clock.now()
     monkeypatch.undo()
     world.operate(lambda operator: operator.recorded())
     assert world.query(ACTIONS) == [("halt", "global", "alice", "too hot")]
+    [(*row, acted_at)] = world.query(AUDIT)
+    assert row == ["risk.halt", "global", "alice", "too hot"]
+    assert acted_at < acted_before / 10**9
 
 
 @pytest.mark.parametrize("act", [Act("", "why"), Act("alice", " ")])

@@ -28,6 +28,7 @@ from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE, res
 from meltica.control.routes.orders import STATES, Limit, order_of, state_of, values
 from meltica.control.services import ControlServices
 from meltica.errors import DatabaseUnavailable
+from meltica.http.errors import HttpError
 from meltica.model.enums import Mode
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ class OrderActionsController(Controller):
         """Requests the cancels of open orders. Raises Conflict while nothing trades."""
         scope, act = existing_scope(data.scope, services), act_of(actor, data.reason)
         symbol = None if data.symbol is UNSET else data.symbol
+        if symbol is not None and "\0" in symbol:  # the record of the action could not be stored
+            raise HttpError(400, "invalid_parameter", "`symbol`: expected a text without NUL")
         work = operator_of(services).cancel_all(scope, symbol, act)
         try:
             found = await run(changes, work, f"cancel of {scope}")

@@ -60,6 +60,23 @@ _INSERT: LiteralString = """
     insert into audit (actor, action, subject, before, after, acted_at)
     values (%s, %s, %s, %s, %s, coalesce(%s, clock_timestamp()))
 """
+AUDIT_OPERATOR_ACTIONS: LiteralString = """
+    insert into audit (actor, action, subject, after, acted_at)
+    select acted_by,
+           case action
+               when 'halt' then 'risk.halt'
+               when 'resume' then 'risk.resume'
+               when 'flatten' then 'risk.flatten'
+               when 'book' then 'balance.book'
+               when 'release' then 'position.release'
+               else 'order.' || action
+           end,
+           subject,
+           jsonb_build_object('reason', reason) || details::jsonb,
+           timestamptz 'epoch' + acted_at / 1000 * interval '1 microsecond'
+    from new_operator_actions
+"""
+"""Audits what operators did to trading: the rows that the part `new_operator_actions` returns."""
 _COLUMNS: LiteralString = "id, acted_at, actor, action, subject, before, after, previous, hash"
 # The text is made here and not by the function of the database, which may have been replaced as well.
 _CHAIN: LiteralString = """

@@ -11,6 +11,7 @@ import msgspec
 from psycopg.rows import kwargs_row
 
 from meltica.persistence.database import Database
+from meltica.persistence.stores.audit import AUDIT_OPERATOR_ACTIONS
 from meltica.persistence.stores.trading.rows import HaltRow, HaltScope, OperatorAction
 
 ACTIVE_HALTS: LiteralString = """
@@ -19,12 +20,18 @@ ACTIVE_HALTS: LiteralString = """
 """
 HALTS_ACTIVE: LiteralString = "(scope, subject, coalesce(mode::text, '')) where cleared_at is null"
 """What identifies an active halt."""
-_ACTION: LiteralString = """
-    insert into operator_actions (action, subject, acted_by, reason, acted_at)
-    select %(action)s, scope || case subject when '' then '' else ':' || subject end, %(by)s, %(reason)s,
-           (extract(epoch from clock_timestamp()) * 1000000000)::bigint
-    from changed limit 1 returning id
+_ACTION: LiteralString = (
+    """
+    , new_operator_actions as (
+        insert into operator_actions (action, subject, acted_by, reason, acted_at)
+        select %(action)s, scope || case subject when '' then '' else ':' || subject end, %(by)s, %(reason)s,
+               (extract(epoch from clock_timestamp()) * 1000000000)::bigint
+        from changed limit 1 returning *
+    )
 """
+    + AUDIT_OPERATOR_ACTIONS
+    + " returning id"
+)
 _HALT: LiteralString = (
     """
     with changed as (

@@ -10,6 +10,7 @@ from typing import LiteralString, NamedTuple
 
 from psycopg.sql import SQL, Composed, Identifier
 
+from meltica.persistence.stores.audit import AUDIT_OPERATOR_ACTIONS
 from meltica.persistence.stores.outbox import INSERT_DELIVERIES, INSERT_EVENTS, EventRow
 from meltica.persistence.stores.trading.halts import HALTS_ACTIVE
 from meltica.persistence.stores.trading.rows import (
@@ -136,7 +137,9 @@ TABLES: dict[type[Row], Table] = {
         "(provider, mode, symbol)",
         suffix=", updated_at = now() where excluded.venue_time >= watermarks.venue_time",
     ),
-    OperatorActionRow: _insert("operator_actions", OperatorActionRow),
+    OperatorActionRow: _insert("operator_actions", OperatorActionRow, "returning *")._replace(
+        also=AUDIT_OPERATOR_ACTIONS.encode()
+    ),
     ReconciliationRow: _insert("reconciliations", ReconciliationRow),
     EventRow: Table("outbox", INSERT_EVENTS, also=INSERT_DELIVERIES),
     DeadLetterRow: _insert("dead_letters", DeadLetterRow),
