@@ -152,7 +152,7 @@ def test_refusals(control: Running, made: Any) -> None:
     unknown["strategy"] = {"selector": "noop@sha256:0"}
     failure(control.client.post(PATH, json=unknown), 404, "not_found")
     unknown["strategy"] = {"identifier": "nop"}
-    assert "did you mean" in failure(control.client.post(PATH, json=unknown), 400, "validation_failed")
+    assert "did you mean `noop`" in failure(control.client.post(PATH, json=unknown), 404, "not_found")
     assert "in use" in failure(control.client.delete(f"{PATH}/watcher"), 409, "conflict")
 
 

@@ -1,5 +1,6 @@
 """Strategy modules in the database: revisions, tags, selectors, and classes loaded from stored bytes."""
 
+import asyncio
 import traceback
 from collections.abc import AsyncGenerator
 
@@ -47,7 +48,8 @@ async def test_selectors_and_latest(modules: ModuleCatalogue) -> None:
     ) == [*(two, two, two, one, three, one)]
     assert await selected(modules, first.hash, first.hash.removeprefix("sha256:")) == [one, one]
     pin = await modules.resolve(first.hash)
-    assert (pin.selector, pin.tag) == (f"grid@{first.hash}", "1")
+    assert (pin.selector, pin.tag) == (f"grid@{first.hash}", None)
+    assert (await modules.resolve("GRID")).selector == "grid:latest"
     assert await modules.set_tag("grid", "latest", first.hash) != first.hash
     assert await selected(modules, "grid", "grid:latest", "grid:stable") == [one, one, two]
     # A deleted revision takes its tags along, and `latest` moves to the newest that remains.
@@ -103,20 +105,46 @@ async def test_tags_are_moved_and_deleted(modules: ModuleCatalogue) -> None:
     assert await selected(modules, first.hash) == [source("1")]
 
 
+def grid(hash: str, selector: str = "grid:latest") -> InstanceRecord:
+    return InstanceRecord(id="g", strategy="grid", selector=selector, revision=hash, scope={"p": "*"})
+
+
 async def test_what_an_instance_is_pinned_to_is_not_deleted(
     modules: ModuleCatalogue, database: Database
 ) -> None:
     _, row, _ = await modules.upload(Upload(source("1")))
     instances = InstanceStore(database)
     await instances.load()
-    record = InstanceRecord(id="g", strategy="grid", selector="grid", revision=row.hash, scope={"p": "*"})
-    await instances.add(record)
+    await instances.add(grid(row.hash))
     for selector in ("grid", "grid:1", row.hash):
         with pytest.raises(Conflict, match="in use by `g`"):
             await modules.delete(parse(selector))
     assert [use.id for use in await modules.uses([row.hash])] == ["g"]
     await instances.delete("g")
+    # A file with the same content is not a stored module.
+    await instances.add(grid(row.hash, "/home/me/grid.py:Grid"))
     await modules.delete(parse("grid"))
+
+
+async def test_a_deletion_and_a_creation_at_once(modules: ModuleCatalogue, database: Database) -> None:
+    """Either the instance is created and its revision stays, or neither exists."""
+    instances = InstanceStore(database)
+    await instances.load()
+    for _ in range(10):
+        _, row, _ = await modules.upload(Upload(source("1")))
+        made, deleted = await asyncio.gather(
+            instances.add(grid(row.hash)), modules.delete(parse("grid")), return_exceptions=True
+        )
+        assert isinstance(made, NotFound) != isinstance(deleted, Conflict)
+        if "g" in instances:
+            await instances.delete("g")
+            await modules.delete(parse("grid"))
+
+
+async def test_the_name_of_a_shipped_strategy_is_refused(modules: ModuleCatalogue) -> None:
+    with pytest.raises(ModuleRefused, match="the name `largetrades` is that of a shipped strategy"):
+        await modules.upload(Upload(source("1", name="LargeTrades")))
+    assert await modules.modules() == []
 
 
 async def test_a_class_is_loaded_from_the_stored_bytes(modules: ModuleCatalogue) -> None:

@@ -18,8 +18,7 @@ BINANCE = ProviderRecord(name="binance-main", adapter="binance", settings={"dept
 MAKER = InstanceRecord(
     id="maker-1",
     strategy="maker",
-    selector="maker:v2",
-    tag="v2",
+    selector="maker",
     revision="sha256:" + "a" * 64,
     config={"width": "0.10", "levels": [1, 2]},
     scope={"binance-main": ["BTC-USDT", "ETH-USDT"], "replay": "*"},
@@ -93,13 +92,27 @@ async def test_an_instance_keeps_its_pinned_revision(instances: InstanceStore, d
     for name in MAKER.__struct_fields__:
         assert getattr(row, name) == getattr(MAKER, name)
     assert (row.desired, row.actual, row.last_error) == ("running", "stuck", "on_trade does not return")
-    await other.update(msgspec.structs.replace(MAKER, selector="maker", tag=None, config={}))
-    assert (other.get(MAKER.id).tag, other.get(MAKER.id).revision) == (None, MAKER.revision)
+    await other.update(msgspec.structs.replace(MAKER, config={}))
+    assert (other.get(MAKER.id).config, other.get(MAKER.id).revision) == ({}, MAKER.revision)
     # Any number of instances may run one revision.
     await other.add(msgspec.structs.replace(MAKER, id="maker-2"))
     assert [row.id for row in other.list()] == ["maker-1", "maker-2"]
     await other.delete("maker-1")
     assert [row.id for row in other.list()] == ["maker-2"]
+
+
+async def test_an_instance_is_not_pinned_to_a_revision_that_does_not_exist(instances: InstanceStore) -> None:
+    pinned = msgspec.structs.replace(MAKER, selector="maker:v2", tag="v2")
+    with pytest.raises(
+        NotFound, match=r"instance `maker-1` was not written: revision sha256:a+ does not exist"
+    ):
+        await instances.add(pinned)
+    await instances.add(msgspec.structs.replace(pinned, revision=None))
+    with pytest.raises(NotFound):
+        await instances.update(pinned)
+    with pytest.raises(NotFound):
+        await instances.set_revision("maker-1", MAKER.revision)
+    assert instances.get("maker-1").revision is None
 
 
 async def test_each_creation_of_an_instance_has_a_uid_of_its_own(instances: InstanceStore) -> None:

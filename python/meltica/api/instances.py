@@ -35,7 +35,7 @@ class InstanceBase(Schema, frozen=True, kw_only=True):
     scope_faults: dict[str, str] | UnsetType = UNSET
     """Symbols of the scope from which no event comes, as `provider symbol`, each with the reason."""
     source: str
-    """The strategy as configured: the name of a shipped one, or a file and its class."""
+    """The strategy as configured: the name of a shipped one, a file and its class, or a selector."""
 
 
 class InstanceSummary(InstanceBase, frozen=True, kw_only=True):
@@ -45,6 +45,8 @@ class InstanceSummary(InstanceBase, frozen=True, kw_only=True):
     strategy_tag: str | UnsetType = UNSET
     strategy_hash: str | UnsetType = UNSET
     strategy_version: str | UnsetType = UNSET
+    strategy_selector: str | UnsetType = UNSET
+    """How a stored module was selected, `name:tag` or `name@hash`; absent for another strategy."""
 
 
 class Instances(Schema, frozen=True, kw_only=True):
@@ -62,6 +64,8 @@ class UsedStrategy(Schema, frozen=True, kw_only=True):
     tag: str | UnsetType = UNSET
     hash: str | UnsetType = UNSET
     version: str | UnsetType = UNSET
+    selector: str | UnsetType = UNSET
+    """How a stored module was selected, `name:tag` or `name@hash`; absent for another strategy."""
 
 
 class ScopeEntry(Schema, frozen=True, kw_only=True):

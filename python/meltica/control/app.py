@@ -65,7 +65,7 @@ def create_app(services: ControlServices, hosts: Iterable[str]) -> ASGIApp:
         dependencies={
             "services": _provide(services),
             "changes": Provide(changes, sync_to_thread=False),
-            "strategies": _provide(StrategyCatalogue(services.instances)),
+            "strategies": _provide(StrategyCatalogue(services.instances, services.modules)),
             "adapters": _provide(AdapterCatalogue()),
             "actor": Provide(actor, sync_to_thread=False),
             "readiness": _provide(ReadinessCheck(services.find_faults)),

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,14 +11,20 @@ from meltica.adapters import registry
 from meltica.api.adapters import Adapter
 from meltica.api.envelope import without_nulls
 from meltica.api.strategies import Strategy
+from meltica.control.modules import strategy_of
 from meltica.errors import ConfigError, LambdaError
 from meltica.lambdas import loader, shipped
+from meltica.lambdas.modules.names import stored
 from meltica.lambdas.strategy import describe
 from meltica.runtime.threads import call, within
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from meltica.lambdas.base import Lambda
     from meltica.lambdas.manager import InstanceManager, ManagedInstance
+    from meltica.lambdas.modules.catalogue import ModuleCatalogue
+    from meltica.lambdas.modules.revision import Revision
 
 LOAD_SECONDS = 5.0
 """How long loading one strategy may take."""
@@ -44,41 +50,50 @@ class AdapterCatalogue:
 
 
 class StrategyCatalogue:
-    """The shipped strategies and those of all instances.
+    """The shipped strategies, the stored modules, and the strategies of all instances.
 
     Each is loaded at most once, on a thread of its own, as loading a strategy runs the code of its file.
     """
 
-    def __init__(self, instances: "InstanceManager") -> None:
+    def __init__(self, instances: "InstanceManager", modules: "ModuleCatalogue") -> None:
         self._instances = instances
-        self._loaded: dict[str, type[Lambda] | None] = {}
+        self._modules = modules
+        self._loaded: dict[str | Revision, type[Lambda] | None] = {}
         self._loading = asyncio.Lock()
 
     async def strategies(self) -> dict[str, Strategy]:
-        """Returns the strategies by name; of two with one name, that of the instance with the last id."""
+        """Returns the strategies by name; of two with one name, that of the instance with the last id.
+
+        Of a stored module, the revision that `latest` selects. Raises DatabaseUnavailable.
+        """
         await self.load()
-        classes = [cls for cls in self._loaded.values() if cls is not None]
-        classes += [instance.strategy for instance in self._instances.all() if instance.strategy is not None]
-        schemas = (_schema(cls) for cls in classes)
+        classes = [cls for key, cls in self._loaded.items() if isinstance(key, str) and cls is not None]
+        others = [each for each in self._instances.all() if each.spec.module is None]
+        classes += [instance.strategy for instance in others if instance.strategy is not None]
+        schemas = [_schema(cls) for cls in classes]
+        schemas += [strategy_of(module.latest) for module in await self._modules.modules()]
         return {strategy.name: strategy for strategy in schemas}
 
     def of(self, instance: "ManagedInstance") -> "type[Lambda] | None":
         """Returns the class of an instance, None when it is not loaded or cannot be."""
-        return instance.strategy or self._loaded.get(instance.spec.strategy)
+        return instance.strategy or self._loaded.get(instance.spec.module or instance.spec.strategy)
 
     async def load(self) -> None:
         """Loads the strategies that are not loaded yet; the log names those that cannot be."""
         async with self._loading:
-            wanted = shipped.names()
-            wanted += [one.spec.strategy for one in self._instances.all() if one.strategy is None]
-            for reference in wanted:
-                if reference not in self._loaded:
-                    self._loaded[reference] = await _load(reference)
+            for name in shipped.names():
+                if name not in self._loaded:
+                    self._loaded[name] = await _load(name, partial(loader.load, name))
+            for spec in [one.spec for one in self._instances.all() if one.strategy is None]:
+                key = spec.module or spec.strategy
+                # A module that is not stored yet may be uploaded later.
+                if key not in self._loaded and (spec.module is not None or stored(spec.strategy) is None):
+                    self._loaded[key] = await _load(spec.strategy, spec.load)
 
 
-async def _load(reference: str) -> "type[Lambda] | None":
+async def _load(reference: str, load: "Callable[[], type[Lambda]]") -> "type[Lambda] | None":
     try:
-        return await within(LOAD_SECONDS, call(lambda: loader.load(reference), "meltica-strategy"))
+        return await within(LOAD_SECONDS, call(load, "meltica-strategy"))
     except LambdaError as error:
         log.warning("strategy %s is not listed: %s", reference, error)
     except TimeoutError:

@@ -1,7 +1,8 @@
 """Changes of what is configured of instances: from the body of a request to the row that is stored."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from meltica.api.envelope import without_nulls
 from meltica.api.instances import InstanceDetail, InstanceRequest, ScopeRequest, StrategyRequest
@@ -9,7 +10,10 @@ from meltica.control.bodies import invalid, read_body
 from meltica.errors import Conflict, LambdaError, NotFound, suggestion
 from meltica.lambdas import loader, shipped
 from meltica.lambdas.instances import LAMBDAS, start_faults
+from meltica.lambdas.modules.names import stored
+from meltica.lambdas.modules.pins import pin_of, pinned
 from meltica.persistence.stores.instances import InstanceRecord, InstanceRow
+from meltica.persistence.stores.modules import LATEST
 from meltica.runtime.threads import call, within
 from meltica.settings.manifest import config_faults
 from meltica.validation.models import MASK, Loc, Locations, is_secret
@@ -34,6 +38,15 @@ def configured(record: InstanceRecord) -> dict[str, Any]:
     return values if uid is None else {**values, "uid": str(uid)}
 
 
+class Selected(NamedTuple):
+    """The strategy that a body selects; empty if it is not valid."""
+
+    name: str = ""
+    selector: str = ""
+    tag: str | None = None
+    hash: str | None = None
+
+
 class InstanceChanges:
     """Reads and checks the bodies of requests."""
 
@@ -45,30 +58,31 @@ class InstanceChanges:
         request = read_body(InstanceRequest, body, InstanceDetail)
         found: list[tuple[Loc, str]] = []
         strategy = request.strategy or StrategyRequest()
-        selector = ""
-        if not (strategy.selector or strategy.identifier).strip():
-            found.append((("strategy", "identifier"), "`strategy.identifier` is required and was not given"))
-        else:
-            selector = self._selected(strategy, found)
+        selected = await self._selected(strategy, found)
         scope = normalized(request.scope or {})
         if not any(scope.values()):
             found.append((("scope",), "`scope`: expected at least one provider with its symbols, saw none"))
         found += self._unknown_providers(scope)
         record = InstanceRecord(
             id=request.id,
-            strategy=selector,
-            selector=selector,
-            revision=loader.revision(loader.source_of(selector)) if selector else None,
+            strategy=selected.name,
+            selector=selected.selector,
+            tag=selected.tag,
+            revision=selected.hash,
             config=strategy.config or {},
             scope=cast(Any, scope),
             host=request.host or "thread",
             on_stop=request.on_stop or "cancel",
         )
-        if selector:
+        if selected.name:
             found += await self._faults(record)
         if found:
             raise invalid(found)
-        return self._services.declarations.spec(record), record
+        return await self.spec(record), record
+
+    async def spec(self, record: InstanceRecord) -> "LambdaSpec":
+        """Returns the spec of a valid declaration, with its pin. Raises NotFound."""
+        return await pinned(self._services.declarations.spec(record), record, self._services.modules)
 
     async def changed(self, id: str, body: Mapping[str, Any]) -> "InstanceRequest":
         """Returns the body of a change. Raises HttpError with every fault."""
@@ -90,10 +104,11 @@ class InstanceChanges:
         for name, value in (("host", request.host), ("on_stop", request.on_stop)):
             if value not in (None, getattr(row, name)):
                 raise Conflict(f"instance `{row.id}` not changed: `{name}` is immutable")
-        strategy = request.strategy
-        wanted_name = "" if strategy is None else _name(strategy.selector or strategy.identifier)
-        if wanted_name and wanted_name.lower() not in {each.lower() for each in names}:
-            raise Conflict(f"instance `{row.id}` not changed: its strategy is immutable")
+        if request.strategy is not None and not _is_same(request.strategy, row, names):
+            raise Conflict(
+                f"instance `{row.id}` not changed: its strategy is immutable; a refresh moves it to the"
+                " revision that its tag selects now"
+            )
 
     def config(self, request: InstanceRequest, row: InstanceRow, shown: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the config that a change asks for. `shown` is what GET answers; a mask keeps its value."""
@@ -108,22 +123,24 @@ class InstanceChanges:
         if found:
             raise invalid(found)
 
-    def _selected(self, strategy: StrategyRequest, found: list[tuple[Loc, str]]) -> str:
-        """Returns the strategy that a body selects, empty for an unknown one. Raises NotFound."""
-        text = (strategy.selector or strategy.identifier).strip()
-        name = _name(text)
-        revision = text.partition("@")[2] if "@" in text else strategy.hash if not strategy.selector else None
-        tag = text.partition("@")[0].partition(":")[2] or (strategy.tag if not strategy.selector else None)
-        selected = shipped.find(name)
-        if selected is None:
-            hint = suggestion(name, shipped.names())
-            found.append((("strategy", "identifier"), f"`strategy.identifier`: `{name}` is unknown{hint}"))
-            return ""
-        if revision and revision != loader.revision(loader.source_of(selected)):
-            raise NotFound(f"strategy `{name}` has no revision {revision[:80]}")
-        if tag and not revision and tag != "latest":
-            raise NotFound(f"strategy `{name}` has no tag `{tag[:80]}`")
-        return selected
+    async def _selected(self, strategy: StrategyRequest, found: list[tuple[Loc, str]]) -> Selected:
+        """Returns the strategy that a body selects. Raises NotFound."""
+        text = _selector(strategy)
+        if not text:
+            found.append((("strategy", "identifier"), "`strategy.identifier` is required and was not given"))
+            return Selected()
+        name = shipped.find(_name(text))
+        if name is not None:
+            return _shipped(name, text)
+        try:
+            revision = await self._services.modules.resolve(text)
+        except ValueError as error:
+            found.append((("strategy", "selector"), f"`strategy.selector`: {error}"))
+            return Selected()
+        except NotFound as error:
+            hint = suggestion(_name(text), shipped.names())
+            raise NotFound(f"instance not created: {error}{hint}") from None
+        return Selected(revision.name, revision.selector, revision.tag, revision.hash)
 
     def _unknown_providers(self, scope: Mapping[str, list[str]]) -> list[tuple[Loc, str]]:
         names = [provider.name for provider in self._services.providers.all()]
@@ -139,8 +156,9 @@ class InstanceChanges:
             (loc, text) for loc, text in self._services.declarations.faults(record) if loc[:1] != ("config",)
         ]
         try:
-            loaded = call(lambda: loader.load(record.selector), "meltica-strategy")
-            cls = await within(LOAD_SECONDS, loaded)
+            module = await pin_of(record, self._services.modules)
+            load = partial(loader.load, record.selector) if module is None else module.load
+            cls = await within(LOAD_SECONDS, call(load, "meltica-strategy"))
         except TimeoutError:
             text = f"`strategy`: it did not load within {LOAD_SECONDS:g} s"
             return [*found, (("strategy",), text)]
@@ -166,11 +184,43 @@ def normalized(scope: Mapping[str, ScopeRequest]) -> dict[str, list[str]]:
     }
 
 
-def with_config(row: InstanceRow, config: dict[str, Any]) -> InstanceRecord:
-    """Returns the declaration of a row with another config."""
-    values: dict[str, Any] = {name: getattr(row, name) for name in InstanceRecord.__struct_fields__}
-    values["config"] = config
-    return InstanceRecord(**values)
+def _selector(strategy: StrategyRequest) -> str:
+    """Returns the selector of a body: `selector` decides, else `hash`, else `tag`, else `identifier`."""
+    selector, name = (strategy.selector or "").strip(), strategy.identifier.strip()
+    hash, tag = (strategy.hash or "").strip(), (strategy.tag or "").strip()
+    if selector:
+        return selector
+    if hash:
+        return f"{name}@{hash}" if name else hash
+    return f"{name}:{tag}" if name and tag else name
+
+
+def _is_same(strategy: StrategyRequest, row: InstanceRow, names: set[str]) -> bool:
+    """Returns whether a body selects the stored strategy. A part that is absent is not compared."""
+    name, own = _name(strategy.selector or strategy.identifier), {each.lower() for each in names}
+    if stored(row.selector) is None or not (strategy.selector or strategy.hash or strategy.tag):
+        return not name or name.lower() in own
+    if strategy.selector:
+        return _canonical(strategy.selector) in (row.selector.lower(), row.revision)
+    wanted, actual = (strategy.hash, row.revision) if strategy.hash else (strategy.tag, row.tag)
+    return (not name or name.lower() in own) and str(wanted).strip().lower() == str(actual).lower()
+
+
+def _canonical(selector: str) -> str:
+    """Returns a selector in its canonical form, a name alone with its tag."""
+    text = selector.strip().lower()
+    return text if ":" in text or "@" in text else f"{text}:{LATEST}"
+
+
+def _shipped(name: str, selector: str) -> Selected:
+    """Returns a shipped strategy; it has one revision and the tag `latest`. Raises NotFound."""
+    hash = loader.revision(loader.source_of(name))
+    wanted, tag = selector.partition("@")[2], selector.partition("@")[0].partition(":")[2]
+    if wanted and wanted != hash:
+        raise NotFound(f"strategy `{name}` has no revision {wanted[:80]}")
+    if tag and tag.lower() != LATEST:
+        raise NotFound(f"strategy `{name}` has no tag `{tag[:80]}`")
+    return Selected(name, name, None, hash)
 
 
 def _name(selector: str) -> str:

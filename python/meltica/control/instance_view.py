@@ -18,6 +18,7 @@ from meltica.api.instances import (
 from meltica.control.catalogues import StrategyCatalogue
 from meltica.control.services import ControlServices
 from meltica.lambdas.manager import ManagedInstance
+from meltica.lambdas.modules.names import stored as stored_selector
 from meltica.lambdas.strategy import name_of, version_of
 from meltica.providers.scopes import scope_faults
 from meltica.runtime.lifecycle import Desired
@@ -46,6 +47,7 @@ class InstanceView:
             strategy_tag=optional(stored.tag),
             strategy_hash=optional(stored.revision),
             strategy_version=optional(version),
+            strategy_selector=_selector(stored),
             **self._base(instance, stored),
         )
 
@@ -60,6 +62,7 @@ class InstanceView:
                 tag=optional(stored.tag),
                 hash=optional(stored.revision),
                 version=optional(version),
+                selector=_selector(stored),
             ),
             scope={name: ScopeEntry(symbols=list(symbols)) for name, symbols in instance.spec.scope.items()},
             counters=_counters(instance),
@@ -79,6 +82,8 @@ class InstanceView:
     def _strategy(self, instance: ManagedInstance, stored: "InstanceRow") -> tuple[str, str | None]:
         """Returns name and version of a strategy; of one that cannot be loaded, the configured name."""
         cls = self._strategies.of(instance)
+        if stored_selector(stored.selector) is not None:
+            return stored.strategy, None if cls is None else version_of(cls)
         if cls is None:
             path, _, name = instance.spec.strategy.rpartition(":")
             return (name if path else stored.strategy), None
@@ -115,6 +120,11 @@ def instance_view(
 ) -> InstanceView:
     """Returns the view that handlers of instances get."""
     return InstanceView(services, strategies)
+
+
+def _selector(row: "InstanceRow") -> str | UnsetType:
+    """Returns the selector of a stored module; absent for another strategy."""
+    return UNSET if stored_selector(row.selector) is None else row.selector
 
 
 def _counters(instance: ManagedInstance) -> InstanceCounters | UnsetType:

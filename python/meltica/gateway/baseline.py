@@ -13,9 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from meltica.errors import NotFound
 from meltica.lambdas.loader import revision, source_of
+from meltica.lambdas.modules.catalogue import ModuleCatalogue
+from meltica.lambdas.modules.names import stored
 from meltica.persistence.stores.audit import Act, acting_as
 from meltica.persistence.stores.instances import InstanceRecord
+from meltica.persistence.stores.modules import ModuleStore
 from meltica.persistence.stores.providers import ProviderRecord
 from meltica.persistence.stores.trading.holdings import holdings
 from meltica.runtime.lifecycle import Desired
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from meltica import settings
     from meltica.lambdas.spec import LambdaSpec
     from meltica.persistence.database import Database
-    from meltica.persistence.stores.instances import InstanceStore
+    from meltica.persistence.stores.instances import InstanceRow, InstanceStore
     from meltica.persistence.stores.providers import ProviderStore
     from meltica.persistence.stores.supervised import Spec, State, StateRow, StateStore
     from meltica.providers.spec import ProviderSpec
@@ -56,7 +60,10 @@ async def apply_baseline(
 ) -> tuple[Drift, ...]:
     """Applies the config file to the stored rows; returns the differences. Raises DatabaseError."""
     provider_records = {name: _provider_record(entry) for name, entry in loaded.providers.items()}
-    instance_records = {id: _instance_record(entry) for id, entry in loaded.lambdas.items()}
+    modules = ModuleCatalogue(ModuleStore(database))
+    instance_records = {
+        id: await _instance_record(entry, instances.find(id), modules) for id, entry in loaded.lambdas.items()
+    }
     held = await holdings(database)
     with acting_as(Act("config file")):
         return (
@@ -112,13 +119,21 @@ def _provider_record(entry: "ProviderSpec") -> ProviderRecord:
     )
 
 
-def _instance_record(entry: "LambdaSpec") -> InstanceRecord:
-    path = source_of(entry.strategy)
+async def _instance_record(
+    entry: "LambdaSpec", row: "InstanceRow | None", modules: ModuleCatalogue
+) -> InstanceRecord:
+    selector = stored(entry.strategy)
+    if selector is None:
+        path = source_of(entry.strategy)
+        name, tag, hash = path.stem, None, revision(path)
+    else:
+        name, tag, hash = str(selector.name), selector.tag, await _pin(entry, row, modules)
     return InstanceRecord(
         id=entry.id,
-        strategy=path.stem,
+        strategy=name,
         selector=entry.strategy,
-        revision=revision(path),
+        tag=tag,
+        revision=hash,
         config=_masked(entry.config),
         scope={provider: list(symbols) for provider, symbols in entry.scope.items()},
         host=entry.host,
@@ -126,6 +141,17 @@ def _instance_record(entry: "LambdaSpec") -> InstanceRecord:
         origin="baseline",
         enabled=entry.enabled,
     )
+
+
+async def _pin(entry: "LambdaSpec", row: "InstanceRow | None", modules: ModuleCatalogue) -> str | None:
+    """Returns the revision that a lambda is pinned to; None for a module or tag that does not exist."""
+    if row is not None and row.selector == entry.strategy and row.revision is not None:
+        return row.revision
+    try:
+        return (await modules.resolve(entry.strategy)).hash
+    except NotFound as error:
+        log.error("lambda %s cannot run: %s; upload it, then refresh the strategies", entry.id, error)
+        return None
 
 
 def _masked(values: object) -> dict[str, Any]:

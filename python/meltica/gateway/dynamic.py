@@ -3,11 +3,13 @@
 import logging
 from typing import TYPE_CHECKING
 
-from meltica.errors import ConfigError, LambdaLoadError
+from meltica.errors import ConfigError, LambdaLoadError, NotFound
+from meltica.lambdas.modules.pins import pinned
 
 if TYPE_CHECKING:
     from meltica.lambdas.managed import ManagedInstance
     from meltica.lambdas.manager import InstanceManager
+    from meltica.lambdas.modules.catalogue import ModuleCatalogue
     from meltica.persistence.stores.instances import InstanceStore
     from meltica.settings.declarations import Declarations
 
@@ -18,20 +20,26 @@ class DynamicInstances:
     """Adds the instances to their manager: when the gateway starts, and after the rows were read again."""
 
     def __init__(
-        self, manager: "InstanceManager", store: "InstanceStore", declarations: "Declarations"
+        self,
+        manager: "InstanceManager",
+        store: "InstanceStore",
+        declarations: "Declarations",
+        modules: "ModuleCatalogue",
     ) -> None:
         self._manager = manager
         self._store = store
         self._declarations = declarations
+        self._modules = modules
 
-    def add(self) -> "list[ManagedInstance]":
+    async def add(self) -> "list[ManagedInstance]":
         """Adds the instances that the manager does not have; returns them."""
         added: list[ManagedInstance] = []
         for row in self._store.list():
             if row.origin == "dynamic" and row.id not in self._manager:
                 try:
-                    added.append(self._manager.add(self._declarations.spec(row)))
-                except (ConfigError, LambdaLoadError) as error:
+                    spec = await pinned(self._declarations.spec(row), row, self._modules)
+                    added.append(self._manager.add(spec))
+                except (ConfigError, LambdaLoadError, NotFound) as error:
                     log.error("instance %s is not available: %s", row.id, error)
         return added
 
@@ -41,4 +49,4 @@ class DynamicInstances:
 
     async def adopt(self) -> None:
         """Adds the instances that another gateway has created, or whose creation was not confirmed."""
-        self._manager.start_trading(self.add())
+        self._manager.start_trading(await self.add())

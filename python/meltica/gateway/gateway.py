@@ -29,12 +29,15 @@ from meltica.gateway.trading_metrics import trading_metrics
 from meltica.http.address import bind
 from meltica.lambdas.manager import InstanceManager
 from meltica.lambdas.metrics import lambda_metrics
+from meltica.lambdas.modules.catalogue import ModuleCatalogue
+from meltica.lambdas.modules.pins import pinned
 from meltica.persistence import migrate, upgrade
 from meltica.persistence.database import Database, PoolOptions
 from meltica.persistence.lock import GatewayLock
 from meltica.persistence.metrics import database_metrics
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.persistence.stores.instances import InstanceStore
+from meltica.persistence.stores.modules import ModuleStore
 from meltica.persistence.stores.providers import ProviderStore
 from meltica.providers.manager import ProviderManager
 from meltica.providers.metrics import provider_metrics
@@ -200,6 +203,7 @@ class Gateway:
         instances = InstanceStore(self.database, self.lock)
         await providers.load()
         await instances.load()
+        self.modules = ModuleCatalogue(ModuleStore(self.database, self.lock))
         self.drift = await apply_baseline(self.loaded, providers, instances, self.database)
         for drift in self.drift:
             log.warning("%s", drift)
@@ -234,11 +238,11 @@ class Gateway:
         )
         for spec in self.loaded.providers.values():
             self.providers.add(spec)
-        for spec in self.loaded.lambdas.values():
-            self.instances.add(spec)
+        for id, spec in self.loaded.lambdas.items():
+            self.instances.add(await pinned(spec, instances.get(id), self.modules))
         self.declarations = Declarations(self.loaded)
-        dynamic = DynamicInstances(self.instances, instances, self.declarations)
-        dynamic.add()
+        dynamic = DynamicInstances(self.instances, instances, self.declarations, self.modules)
+        await dynamic.add()
         self.recovery = StateRecovery(
             [providers, instances],
             [trading, self.providers, dynamic, self.instances],
@@ -344,8 +348,6 @@ class Gateway:
 
     def _control_services(self, authenticator: "Authenticator | None") -> "ControlServices":
         from meltica.control.services import ControlServices, TokenAdministration
-        from meltica.lambdas.modules.catalogue import ModuleCatalogue
-        from meltica.persistence.stores.modules import ModuleStore
 
         assert self.trading is not None
         shown = self.loaded.shown()
@@ -364,7 +366,7 @@ class Gateway:
             metrics=self.metrics,
             trading=self._trading_reads(),
             tokens=TokenAdministration(self.access.store, authenticator),
-            modules=ModuleCatalogue(ModuleStore(self.database, self.lock)),
+            modules=self.modules,
             uploads=self.settings.strategies.upload,
             environment=self.settings.environment,
             service_name=self.settings.telemetry.service_name,

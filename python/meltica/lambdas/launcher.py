@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from meltica.errors import ConfigError, Conflict, Overdue
 from meltica.lambdas.instances import LambdaInstance, add_instance
-from meltica.lambdas.loader import load
 from meltica.model.trader import TradingSpec
 from meltica.runtime.threads import call, within
 
@@ -131,7 +130,7 @@ class Launcher:
     def _prepare(self, instance: "ManagedInstance", host: "Host", attempt: object) -> LambdaInstance:
         """Loads the strategy and creates its run; starts it unless it trades. Blocks, so it has a thread."""
         spec = instance.spec
-        cls = load(spec.strategy)
+        cls = spec.load()
         try:
             run = add_instance(
                 host,

@@ -12,6 +12,7 @@ from types import ModuleType
 from meltica.errors import LambdaDefinitionError, LambdaLoadError, suggestion
 from meltica.lambdas import shipped
 from meltica.lambdas.base import Lambda
+from meltica.lambdas.modules import names
 from meltica.validation.paths import from_folder
 
 _locks: dict[str, threading.RLock] = {}
@@ -25,8 +26,13 @@ def load(reference: str) -> type[Lambda]:
 
     The class name may be left out when the file has exactly one class. Raises LambdaLoadError.
     """
-    path_text, name = _split(resolve(reference))
+    path_text, name = _split(resolved := resolve(reference))
     path = Path(path_text)
+    if names.stored(resolved) is not None:
+        text = "only a gateway whose database has this module can load it"
+        raise LambdaLoadError(
+            f"strategy `{resolved}` not loaded: {text}; upload it, then refresh the strategies"
+        )
     if path.is_file():
         return pick(load_module(path), path, name)
     module = import_module(shipped.module(path_text))
@@ -61,9 +67,11 @@ def source_of(reference: str) -> Path:
 
 
 def resolve(reference: str, folder: Path = Path()) -> str:
-    """Returns an unambiguous reference: the name of a shipped strategy, or a path resolved against `folder`.
+    """Returns an unambiguous reference: the name of a shipped strategy, or a path resolved against `folder`,
+    or the selector of a stored module, which has a tag or a hash.
 
-    Strategy code does not run. Raises LambdaLoadError when the file or name does not exist.
+    Strategy code does not run. Raises LambdaLoadError when the file or name does not exist. Whether a stored
+    module exists is not checked.
     """
     path_text, name = _split(reference)
     path = from_folder(folder, Path(path_text))
@@ -76,11 +84,29 @@ def resolve(reference: str, folder: Path = Path()) -> str:
     name_of_shipped = shipped.find(reference)
     if name_of_shipped is not None:
         return name_of_shipped
+    selector = _selector(reference)
+    if selector is not None:
+        return selector
     if Path(path_text).suffix or path.name != path_text or name or path.is_dir():
         problem = "is a directory" if path.is_dir() else "does not exist"
         raise LambdaLoadError(f"{path}: expected a Python file, but it {problem}; give FILE.py:ClassName")
     hint = suggestion(reference, shipped.names())
     raise LambdaLoadError(f"`{reference}` is neither FILE.py:ClassName nor a shipped strategy{hint}")
+
+
+def _selector(reference: str) -> str | None:
+    """Returns the selector of a stored module in its canonical form, or None. Raises LambdaLoadError."""
+    try:
+        selector = names.stored(reference)
+    except ValueError as error:
+        raise LambdaLoadError(str(error)) from None
+    if selector is None:
+        return None
+    if selector.name is None:
+        raise LambdaLoadError(f"`{reference}`: expected a module and a hash, `name@sha256:...`")
+    if shipped.find(selector.name) is not None:
+        raise LambdaLoadError(f"`{reference}`: a shipped strategy has neither tags nor hashes; give its name")
+    return str(selector)
 
 
 def load_module(path: Path) -> ModuleType:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
 
-from meltica.lambdas.base import MAX_PAYLOAD
+from meltica.lambdas.base import MAX_PAYLOAD, Lambda
+from meltica.lambdas.loader import load
+from meltica.lambdas.modules.revision import Revision
 from meltica.model.trader import Inventory
 from meltica.validation.models import masked
 from meltica.validation.units import format_duration
@@ -17,7 +19,9 @@ class LambdaSpec:
 
     id: str
     strategy: str
-    """Argument of `meltica.lambdas.loader.load`: a shipped name, or an absolute path, optionally `:Class`."""
+    """A shipped name, an absolute path, optionally with `:Class`, or the selector of a stored module."""
+    module: Revision | None = None
+    """The revision to which a selector is pinned; None before it is found, and for other strategies."""
     config: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     """Not validated yet: that happens when the strategy is loaded."""
     scope: Mapping[str, tuple[str, ...]]
@@ -37,6 +41,10 @@ class LambdaSpec:
     max_errors: int = 0
     slow_callback: timedelta = timedelta(milliseconds=100)
     stop_timeout: timedelta = timedelta(seconds=5)
+
+    def load(self) -> type[Lambda]:
+        """Returns the class of the strategy. Blocks while its module is executed. Raises LambdaLoadError."""
+        return load(self.strategy) if self.module is None else self.module.load()
 
     def shown(self) -> dict[str, object]:
         """Returns the lambda as JSON with the keys of the config file; secrets are masked by their keys."""

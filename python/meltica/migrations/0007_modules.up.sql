@@ -24,3 +24,8 @@ create table module_tags (
 -- `V1` and `v1` are one tag.
 create unique index module_tags_by_name on module_tags (name, lower(tag));
 create index module_tags_of_revision on module_tags (hash);
+
+-- The revision that an instance is pinned to. Those of files and shipped strategies are not stored here.
+alter table instances add column module text
+    generated always as (case when selector ~ '^[^/]*[:@]' then revision end) stored
+    references module_revisions (hash);

@@ -120,7 +120,7 @@ class LambdaEntry(Section):
     """A lambda: an instance of a strategy with its own id, config and scope."""
 
     strategy: str
-    """`FILE.py:ClassName`, or the name of a shipped strategy."""
+    """`FILE.py:ClassName`, a shipped strategy, or a stored module as `name:tag` or `name@hash`."""
     config: dict[str, Any] = Field(default={}, repr=False)
     """Values of the strategy's `Config`; validated when the strategy is loaded."""
     scope: dict[Name, Symbols]

@@ -12,6 +12,7 @@ from meltica.errors import ConfigError, LambdaDefinitionError, LambdaLoadError, 
 from meltica.lambdas.base import Lambda
 from meltica.lambdas.instances import LAMBDAS, start_faults
 from meltica.lambdas.loader import load, resolve
+from meltica.lambdas.modules.names import stored
 from meltica.lambdas.spec import LambdaSpec
 from meltica.model.trader import Inventory
 from meltica.providers.spec import ProviderSpec
@@ -120,9 +121,11 @@ def _is_true(value: object) -> bool:
 
 
 def strategy_faults(spec: LambdaSpec, locations: Locations) -> list[str]:
-    """Imports a lambda's strategy and returns the faults of its class and config."""
+    """Imports a lambda's strategy, unless it is a stored module; returns the faults of class and config."""
     config: Loc = ("lambdas", spec.id, "config")
     strategy = locations.describe(("lambdas", spec.id, "strategy"))
+    if stored(spec.strategy) is not None:
+        return []  # only the database of the gateway has it
     try:
         cls = load(spec.strategy)
     except (LambdaLoadError, LambdaDefinitionError) as error:

@@ -1,5 +1,6 @@
 """`/strategy/instances`: instances are created, changed, deleted, started and stopped."""
 
+from dataclasses import replace
 from typing import Any
 
 from litestar import Controller, Request, Response, delete, get, post, put
@@ -12,7 +13,7 @@ from meltica.control.access import ADMIN, OPERATOR, VIEWER
 from meltica.control.bodies import QUERY
 from meltica.control.catalogues import StrategyCatalogue
 from meltica.control.changes import ChangeRunner
-from meltica.control.instance_changes import Declared, InstanceChanges, configured, with_config
+from meltica.control.instance_changes import Declared, InstanceChanges, configured
 from meltica.control.instance_view import InstanceView, instance_view
 from meltica.control.preconditions import CHANGE_QUERY, Precondition, etag
 from meltica.control.routes.openapi import (
@@ -26,7 +27,7 @@ from meltica.control.routes.openapi import (
 )
 from meltica.control.services import ControlServices
 from meltica.errors import AlreadyExists, Conflict
-from meltica.persistence.stores.instances import InstanceRow
+from meltica.persistence.stores.instances import InstanceRow, declaration
 from meltica.runtime.lifecycle import Desired
 
 LATE = response(202, InstanceDetail, "The change takes longer and continues in the background")
@@ -119,18 +120,19 @@ class InstancesController(Controller):
 
         def declare(row: InstanceRow) -> Declared | None:
             reader.refuse_immutable(body, row, view.names(instance, row))
-            record = with_config(row, reader.config(body, row, view.config(instance)))
+            record = declaration(row, config=reader.config(body, row, view.config(instance)))
             precondition.check("update", configured(row), configured(row) | {"config": record.config})
             if record.config == row.config:
                 return None
             if row.origin == "baseline":
                 raise Conflict(f"instance `{id}` not changed: it is in the config file; change it there")
-            return services.declarations.spec(record), record
+            spec = services.declarations.spec(record)
+            return replace(spec, module=instance.spec.module), record
 
         stored = manager.stored(id)
         config = reader.config(body, stored, view.config(instance))
         if config != stored.config and stored.origin != "baseline":
-            await reader.check(with_config(stored, config))
+            await reader.check(declaration(stored, config=config))
         in_time = await changes.run(
             manager.change(id, declare), f"change of instance {id}", lambda: manager.stored(id) != stored
         )

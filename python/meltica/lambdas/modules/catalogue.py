@@ -8,32 +8,11 @@ from typing import Any
 import msgspec
 
 from meltica.errors import LambdaError, NotFound, suggestion
-from meltica.lambdas.base import Lambda
-from meltica.lambdas.loader import load_source, pick
+from meltica.lambdas import shipped
 from meltica.lambdas.modules.check import CheckResult, Diagnostic, ModuleMetadata, UploadCheck
 from meltica.lambdas.modules.names import Selector, parse, tag_fault
+from meltica.lambdas.modules.revision import Revision
 from meltica.persistence.stores.modules import LATEST, ModuleStore, NewRevision, RevisionRow, TagRow, UseRow
-
-
-@dataclass(frozen=True)
-class Revision:
-    """One exact content of a module, and how it was selected."""
-
-    name: str
-    hash: str
-    tag: str | None
-    """The tag of the selector, else one that selects the revision; None without any."""
-    selector: str
-    """In its canonical form: `name`, `name:tag` or `name@hash`. Only the last one is a pin."""
-    source: bytes
-
-    def load(self) -> type[Lambda]:
-        """Returns the class, the same one each time. Blocks while the module is executed.
-
-        Raises LambdaLoadError.
-        """
-        filename = f"{self.name}@{self.hash[:19]}"
-        return pick(load_source(self.source, filename), filename, None)
 
 
 @dataclass(frozen=True)
@@ -130,10 +109,16 @@ class ModuleCatalogue:
         """Returns the revision that a selector selects now. Raises NotFound, and ValueError."""
         parsed = parse(selector)
         module, row = await self.find(parsed)
-        if parsed.name is None:
-            parsed = Selector(module.name, hash=row.hash)
-        source = await self._store.source(row.hash)
-        return Revision(module.name, row.hash, parsed.tag or module.tag_of(row.hash), str(parsed), source)
+        tag = None if parsed.hash else parsed.tag or LATEST
+        return await self._revision(Selector(module.name, tag, parsed.hash), row.hash)
+
+    async def pinned(self, selector: Selector, hash: str) -> Revision:
+        """Returns the revision that a selector selected when it was pinned. Raises NotFound."""
+        return await self._revision(selector, hash)
+
+    async def _revision(self, selector: Selector, hash: str) -> Revision:
+        assert selector.name is not None
+        return Revision(selector.name, hash, selector.tag, str(selector), await self._store.source(hash))
 
     async def upload(self, upload: Upload) -> tuple[Module, RevisionRow, CheckResult]:
         """Checks a module and stores it. Running instances are not affected.
@@ -145,8 +130,12 @@ class ModuleCatalogue:
         metadata = result.metadata
         if metadata is None:
             raise ModuleRefused(result.faults, result.not_enforced)
-        if upload.name is not None and metadata.name != upload.name:
+        text = None
+        if shipped.find(metadata.name) is not None:
+            text = f"the name `{metadata.name}` is that of a shipped strategy"
+        elif upload.name is not None and metadata.name != upload.name:
             text = f"the class has the name `{metadata.name}`, the request `{upload.name}`"
+        if text is not None:
             raise ModuleRefused([Diagnostic(stage="validation", message=text, hint="set `name`")])
         tag = upload.tag or metadata.version
         if tag is None:

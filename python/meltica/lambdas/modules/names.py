@@ -43,6 +43,18 @@ def parse(text: str) -> Selector:
     return Selector(_valid_name(name), tag=tag if colon else None)
 
 
+def stored(reference: str) -> Selector | None:
+    """Returns the selector of a stored module in a reference to a strategy; None for any other reference.
+
+    Such a reference always has a tag or a hash, so it is neither a file nor the name of a shipped strategy.
+    Raises ValueError when the tag or hash is not valid.
+    """
+    name = re.split("[:@]", reference, maxsplit=1)[0].strip().lower()
+    if name == reference.strip().lower() or name_fault(name) is not None or name.endswith(".py"):
+        return None
+    return parse(reference)
+
+
 def canonical_hash(text: str) -> str | None:
     """Returns `sha256:...` in lower case, or None for what is not a whole hash."""
     match = _HASH.fullmatch(text.strip())

@@ -1,11 +1,15 @@
 """The store of instances: their declaration, the pinned revision, and their state."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
+from psycopg.errors import ForeignKeyViolation
+from psycopg.sql import Composed
 
+from meltica.errors import DatabaseError, NotFound
 from meltica.persistence.database import Database
 from meltica.persistence.lock import GatewayLock
 from meltica.persistence.stores.supervised import Origin, StateStore
@@ -18,8 +22,9 @@ OnStop = Literal["cancel", "keep"]
 class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The declaration of an instance.
 
-    `selector` is the requested strategy (`name`, `name:tag`, `name@hash`); `tag` and `revision` are what it
-    resolved to. `scope` maps providers to symbols, or to `"*"` for all of them.
+    `selector` is the requested strategy: a shipped name, a path, or `name:tag` or `name@hash` of a stored
+    module. `revision` is what it resolved to; for a stored module, the database refuses one that does not
+    exist. `scope` maps providers to symbols, or to `"*"` for all of them.
     """
 
     id: str
@@ -47,6 +52,12 @@ class InstanceRow(InstanceRecord, frozen=True, kw_only=True):
     updated_at: datetime
 
 
+def declaration(row: InstanceRecord, **changes: Any) -> InstanceRecord:
+    """Returns the declaration of a row, with changes."""
+    values = {name: getattr(row, name) for name in InstanceRecord.__struct_fields__}
+    return InstanceRecord(**{**values, **changes})
+
+
 class InstanceStore(StateStore[InstanceRow, InstanceRecord, InstanceState]):
     """The table `instances`, by id."""
 
@@ -55,6 +66,24 @@ class InstanceStore(StateStore[InstanceRow, InstanceRecord, InstanceState]):
         self._set_revision = self._statement(
             "update {table} set revision = %(revision)s where {key} returning {columns}"
         )
+
+    async def _write(
+        self,
+        key: str,
+        query: Composed,
+        values: Mapping[str, object],
+        action: str | None = None,
+        *,
+        keep: bool = True,
+    ) -> InstanceRow | None:
+        """Writes a row. Raises NotFound if its revision has been deleted meanwhile."""
+        try:
+            return await super()._write(key, query, values, action, keep=keep)
+        except DatabaseError as error:
+            if not isinstance(error.__cause__, ForeignKeyViolation):
+                raise
+            text = f"revision {values.get('revision')} does not exist"
+            raise NotFound(f"instance `{key}` was not written: {text}") from error
 
     async def set_revision(self, id: str, revision: str | None) -> InstanceRow:
         """Stores the running revision of the strategy. Raises NotFound."""

@@ -29,7 +29,7 @@ _COLUMNS: LiteralString = "hash, name, version, octet_length(source) as size, me
 _LIST: LiteralString = f"select {_COLUMNS} from module_revisions order by name, created_at, hash"
 _USES: LiteralString = """
     select id, revision, desired = 'running' as wanted, created_at, updated_at from instances
-    where revision = any(%s) order by id
+    where module = any(%s) order by id
 """
 _SET_TAG: LiteralString = """
     insert into module_tags (name, tag, hash) values (%s, %s, %s)
