@@ -136,6 +136,45 @@ class TagTarget(Schema, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The revision that a tag will select."""
 
     hash: str
+    refresh: bool = True
+    """Whether the instances that the tag selects are moved to the revision."""
+
+
+class RefreshTargets(Schema, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is refreshed; everything without any."""
+
+    strategies: list[str] = []
+    """Names of modules."""
+    hashes: list[str] = []
+    """Revisions that instances are pinned to."""
+
+
+class RefreshedSelector(Schema, frozen=True, kw_only=True):
+    """What a refresh did to the instances with one selector.
+
+    Also a target that matched no instance, with the reason `retired`, and a file of `strategies.directory`
+    that was not stored.
+    """
+
+    selector: str
+    strategy: str | UnsetType = UNSET
+    hash: str | UnsetType = UNSET
+    """The revision that the selector selects now."""
+    previous_hash: str | UnsetType = UNSET
+    """The revision before; with the reason `failed`, it runs on."""
+    instances: list[str] | UnsetType = UNSET
+    reason: Literal["refreshed", "alreadyPinned", "retired", "failed"]
+    error: str | UnsetType = UNSET
+    """Why it failed."""
+
+
+class RefreshResult(Schema, frozen=True, kw_only=True):
+    """The result of a refresh."""
+
+    status: Literal["refreshed", "partial_refresh", "refreshing"]
+    """`refreshing` if it continues in the background."""
+    results: list[RefreshedSelector] | UnsetType = UNSET
+    """By selector; absent while it continues."""
 
 
 class TagAssigned(Schema, frozen=True, kw_only=True):
@@ -146,6 +185,9 @@ class TagAssigned(Schema, frozen=True, kw_only=True):
     tag: str
     hash: str
     previous_hash: str | UnsetType = UNSET
+    refresh: bool
+    results: list[RefreshedSelector] | UnsetType = UNSET
+    """What the refresh did; absent without one, and while it continues in the background."""
 
 
 class TagDeleted(Schema, frozen=True, kw_only=True):

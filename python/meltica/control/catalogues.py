@@ -76,19 +76,25 @@ class StrategyCatalogue:
 
     def of(self, instance: "ManagedInstance") -> "type[Lambda] | None":
         """Returns the class of an instance, None when it is not loaded or cannot be."""
-        return instance.strategy or self._loaded.get(instance.spec.module or instance.spec.strategy)
+        module = instance.spec.module
+        # The last run may have been that of an earlier revision.
+        pinned = None if module is None else self._loaded.get(module)
+        return pinned or instance.strategy or self._loaded.get(instance.spec.strategy)
 
     async def load(self) -> None:
         """Loads the strategies that are not loaded yet; the log names those that cannot be."""
         async with self._loading:
-            for name in shipped.names():
-                if name not in self._loaded:
-                    self._loaded[name] = await _load(name, partial(loader.load, name))
-            for spec in [one.spec for one in self._instances.all() if one.strategy is None]:
-                key = spec.module or spec.strategy
-                # A module that is not stored yet may be uploaded later.
-                if key not in self._loaded and (spec.module is not None or stored(spec.strategy) is None):
-                    self._loaded[key] = await _load(spec.strategy, spec.load)
+            wanted: dict[str | Revision, Callable[[], type[Lambda]]]
+            wanted = {name: partial(loader.load, name) for name in shipped.names()}
+            for instance in self._instances.all():
+                spec = instance.spec
+                # A module that is not stored may be uploaded later.
+                not_loaded = instance.strategy is None and stored(spec.strategy) is None
+                if spec.module is not None or not_loaded:
+                    wanted[spec.module or spec.strategy] = spec.load
+            for key, load in wanted.items():
+                if key not in self._loaded:
+                    self._loaded[key] = await _load(str(key), load)
 
 
 async def _load(reference: str, load: "Callable[[], type[Lambda]]") -> "type[Lambda] | None":

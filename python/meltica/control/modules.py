@@ -1,8 +1,9 @@
 """Makes the JSON of strategy modules."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -11,6 +12,7 @@ from meltica.api.envelope import optional, without_nulls
 from meltica.api.modules import (
     ModuleRegistry,
     ModuleRevision,
+    RefreshedSelector,
     RegisteredModule,
     RegisteredRevision,
     RevisionUsage,
@@ -18,7 +20,9 @@ from meltica.api.modules import (
     UploadedModule,
 )
 from meltica.api.strategies import Strategy
+from meltica.control.changes import ChangeRunner
 from meltica.lambdas.modules.catalogue import Module, ModuleCatalogue
+from meltica.lambdas.modules.refresh import Refreshed
 from meltica.persistence.stores.modules import RevisionRow, UseRow
 
 DIRECTORY = "database"
@@ -106,6 +110,31 @@ def uploaded(module: Module, row: RevisionRow) -> UploadedModule:
         file=f"{module.name}.py",
         path=path_of(module, row),
     )
+
+
+async def refreshed(
+    changes: ChangeRunner, refresh: Coroutine[Any, Any, list[Refreshed]]
+) -> list[RefreshedSelector] | None:
+    """Returns the results of a refresh; None if it takes longer and continues in the background."""
+    results: list[Refreshed] = []
+
+    async def run() -> None:
+        results.extend(await refresh)
+
+    if not await changes.run(run(), "refresh of strategies", lambda: True):
+        return None
+    return [
+        RefreshedSelector(
+            selector=each.selector,
+            strategy=optional(each.strategy),
+            hash=optional(each.hash),
+            previous_hash=optional(each.previous_hash),
+            instances=list(each.instances) or UNSET,
+            reason=each.reason,
+            error=optional(each.error),
+        )
+        for each in results
+    ]
 
 
 def path_of(module: Module, row: RevisionRow) -> str:

@@ -11,6 +11,7 @@ from meltica.control.trading import TradingReads
 from meltica.errors import DatabaseError
 from meltica.lambdas.manager import InstanceManager
 from meltica.lambdas.modules.catalogue import ModuleCatalogue
+from meltica.lambdas.modules.refresh import StrategyRefresh
 from meltica.persistence.stores.instances import InstanceRow
 from meltica.persistence.stores.tokens import TokenStore
 from meltica.providers.manager import ProviderManager
@@ -58,6 +59,7 @@ class ControlServices:
     trading: TradingReads
     tokens: TokenAdministration
     modules: ModuleCatalogue
+    refresh: StrategyRefresh
     uploads: bool
     """Whether modules may be uploaded."""
     environment: str

@@ -30,7 +30,9 @@ from meltica.http.address import bind
 from meltica.lambdas.manager import InstanceManager
 from meltica.lambdas.metrics import lambda_metrics
 from meltica.lambdas.modules.catalogue import ModuleCatalogue
+from meltica.lambdas.modules.directory import ModuleDirectory
 from meltica.lambdas.modules.pins import pinned
+from meltica.lambdas.modules.refresh import StrategyRefresh
 from meltica.persistence import migrate, upgrade
 from meltica.persistence.database import Database, PoolOptions
 from meltica.persistence.lock import GatewayLock
@@ -204,6 +206,11 @@ class Gateway:
         await providers.load()
         await instances.load()
         self.modules = ModuleCatalogue(ModuleStore(self.database, self.lock))
+        # The default folder is only where the paths of the config file start.
+        given = "strategies.directory" in self.loaded.sources
+        directory = ModuleDirectory(self.settings.strategies.directory, self.modules) if given else None
+        if directory is not None:
+            await directory.read()
         self.drift = await apply_baseline(self.loaded, providers, instances, self.database)
         for drift in self.drift:
             log.warning("%s", drift)
@@ -240,6 +247,7 @@ class Gateway:
             self.providers.add(spec)
         for id, spec in self.loaded.lambdas.items():
             self.instances.add(await pinned(spec, instances.get(id), self.modules))
+        self.refresh = StrategyRefresh(self.instances, self.modules, directory)
         self.declarations = Declarations(self.loaded)
         dynamic = DynamicInstances(self.instances, instances, self.declarations, self.modules)
         await dynamic.add()
@@ -367,6 +375,7 @@ class Gateway:
             trading=self._trading_reads(),
             tokens=TokenAdministration(self.access.store, authenticator),
             modules=self.modules,
+            refresh=self.refresh,
             uploads=self.settings.strategies.upload,
             environment=self.settings.environment,
             service_name=self.settings.telemetry.service_name,

@@ -250,6 +250,14 @@ def start_faults(cls: type[Lambda]) -> Iterator[str]:
                 yield f"`{attribute}` contains {kind}, but only {', '.join(kinds)} is subscribed"
 
 
+def check_class(cls: type[Lambda], config: Mapping[str, object]) -> None:
+    """Raises LambdaDefinitionError if a class cannot run, and ConfigError for an invalid config."""
+    faults = list(start_faults(cls))
+    if faults:
+        raise LambdaDefinitionError(cls.__name__, faults)
+    _config(cls, config)
+
+
 def _block_faults(policies: Mapping[str, str], providers: Collection[str]) -> Iterator[str]:
     """Yields the policies that would make live providers wait for an instance."""
     for kind, policy in policies.items():

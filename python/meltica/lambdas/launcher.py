@@ -233,6 +233,11 @@ class Launcher:
         await asyncio.shield(self._close_trading(run, failed=False))
         return clean
 
+    async def ended(self, instance: "ManagedInstance") -> None:
+        """Waits until the trading of a run whose start failed has ended."""
+        if instance.run is not None and instance.run.trading is not None:
+            await instance.run.trading.close(failed=True)
+
     def end_failed(self, instance: "ManagedInstance") -> None:
         """Ends, in the background, what is left of a run that failed."""
         run, host = instance.run, instance.host

@@ -16,13 +16,14 @@ from meltica.errors import Conflict, MelticaError, NotFound, Overdue, StartError
 from meltica.lambdas.launcher import Launcher, StartWithdrawn
 from meltica.lambdas.loader import revision_of
 from meltica.lambdas.managed import ManagedInstance
+from meltica.lambdas.supervision import Supervision
 from meltica.persistence.stores.desired import DesiredStates
+from meltica.persistence.stores.instances import declaration
 from meltica.runtime.lifecycle import Desired, InstanceState, idle_lock
 from meltica.runtime.state_writer import StateWriter
 
 if TYPE_CHECKING:
-    from meltica._core import Core, Host, Watch
-    from meltica.lambdas.instances import LambdaInstance
+    from meltica._core import Core, Watch
     from meltica.lambdas.spec import LambdaSpec
     from meltica.model.trader import TradingPort
     from meltica.persistence.stores.instances import InstanceRecord, InstanceRow, InstanceStore
@@ -73,6 +74,7 @@ class InstanceManager:
         self._state_writer = state_writer
         self._desired = DesiredStates(store, state_writer, "instance")
         self._stuck_seconds = stuck_after.total_seconds()
+        self._supervision = Supervision(self._launcher, self._stuck_seconds, self._set)
         self._instances: dict[str, ManagedInstance] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -111,28 +113,49 @@ class InstanceManager:
         return self.add(spec)
 
     async def change(
-        self, id: str, declare: "Callable[[InstanceRow], tuple[LambdaSpec, InstanceRecord] | None]"
+        self,
+        id: str,
+        declare: "Callable[[InstanceRow], tuple[LambdaSpec, InstanceRecord] | None]",
+        *,
+        roll_back: bool = False,
     ) -> ManagedInstance:
         """Replaces the declaration of an instance, and restarts it if it runs.
 
         `declare` returns the new declaration, or None if nothing changes. It is called while no other change
-        of the instance is in progress, so what it checks holds until the change is complete.
+        of the instance is in progress, so what it checks holds until the change is complete. With
+        `roll_back`, the earlier declaration runs on if the new one does not start.
         Raises NotFound, Conflict, StartError, DatabaseUnavailable, and what `declare` raises.
         """
         instance = self.get(id)
         async with idle_lock(instance.lock, f"instance `{id}`", instance.actual):
             self._refuse_stopping()
-            declared = declare(self._store.get(id))
+            declared = declare(row := self._store.get(id))
             if declared is None:
                 return instance
             spec, record = declared
             await self._store.update(record)
-            instance.spec = spec
+            earlier, instance.spec = instance.spec, spec
             if instance.running:
                 await self._stop(instance)
                 if not instance.abandoned:
-                    await self._start(instance, patient=False)
+                    start = self._start(instance, patient=False)
+                    await (self._or_earlier(instance, start, row, earlier) if roll_back else start)
         return instance
+
+    async def _or_earlier(
+        self, instance: ManagedInstance, start: Awaitable[None], row: "InstanceRow", earlier: "LambdaSpec"
+    ) -> None:
+        """Awaits a start; if it fails, starts the earlier declaration and raises StartError."""
+        try:
+            await start
+        except StartError as error:
+            await self._launcher.ended(instance)
+            instance.spec = earlier
+            try:
+                await self._start(instance, patient=False)
+            finally:
+                await self._store.update(declaration(row))
+            raise StartError(f"{error}; the earlier declaration runs on") from error
 
     async def remove(self, id: str, check: "Callable[[InstanceRow], Awaitable[object]]") -> ManagedInstance:
         """Stops an instance and deletes it. `check` raises if it may not be deleted, also after the stop.
@@ -259,9 +282,8 @@ class InstanceManager:
     async def adopt(self) -> None:
         """Applies the desired states of the database and persists the actual ones again."""
         for instance in [each for each in self.all() if each.id not in self._store]:
-            await self._close(
-                instance
-            )  # another gateway has deleted it, or the answer to a deletion was lost
+            # Another gateway has deleted it, or the answer to a deletion was lost.
+            await self._close(instance)
             del self._instances[instance.id]
         await asyncio.gather(*(self._adopt(instance) for instance in self.all()))
         if self._background:
@@ -358,11 +380,12 @@ class InstanceManager:
         self._set(instance, InstanceState.RUNNING)
         self._persist_revision(instance)
         # What the watch reported before the state was set had no effect.
-        self._check(instance)
+        self._supervision.check(instance)
 
     def _persist_revision(self, instance: ManagedInstance) -> None:
         """Persists the running revision: the file may have changed since the gateway started."""
         loaded = None if instance.strategy is None else revision_of(instance.strategy)
+        self._state_writer.discard("revision", instance.id)
         if loaded != self._store.get(instance.id).revision:
             log.info("instance %s runs a new revision: %s", instance.id, loaded)
             self._state_writer.put(
@@ -372,7 +395,7 @@ class InstanceManager:
     async def _stop(self, instance: ManagedInstance) -> None:
         await self._end_run(instance)
         # What the watch reported before the state was set had no effect.
-        self._check(instance)
+        self._supervision.check(instance)
 
     async def _end_run(self, instance: ManagedInstance) -> None:
         run, host = instance.run, instance.host
@@ -397,45 +420,7 @@ class InstanceManager:
         """Updates the actual states of instances that failed, became stuck, or recovered."""
         self._watch.clear()
         for instance in self.all():
-            self._check(instance)
-
-    def _check(self, instance: ManagedInstance) -> None:
-        run, host = instance.run, instance.host
-        supervised = instance.actual in (InstanceState.RUNNING, InstanceState.STUCK)
-        if run is None or host is None or not supervised:
-            return
-        state = run.state
-        if state == "failed":
-            text = run.stats()["last_error"] or "too many errors"
-            log.error("instance %s failed: %s", instance.id, text)
-            self._set(instance, InstanceState.FAILED, text)
-            self._launcher.end_failed(instance)
-        elif state == "running":
-            run.watch_room()
-            self._check_stuck(instance, run, host)
-        elif state == "stuck" and instance.in_callback_ns == 0:
-            # The callback that outlasted the stop has returned.
-            log.warning("instance %s stopped after its long-running callback returned", instance.id)
-            self._set(instance, InstanceState.STOPPED)
-
-    def _check_stuck(self, instance: ManagedInstance, run: "LambdaInstance", host: "Host") -> None:
-        blocking = host.blocked
-        if blocking is not None and instance.actual is InstanceState.RUNNING:
-            callback = (
-                "a callback"
-                if blocking == instance.id
-                else f"a callback of {blocking}, on the same shared thread,"
-            )
-            text = f"{callback} has been running for more than {self._stuck_seconds:g} s"
-            log.error("instance %s is stuck: %s", instance.id, text)
-            self._set(instance, InstanceState.STUCK, text)
-            if run.trading is not None:
-                run.trading.suspend()
-        elif blocking is None and instance.actual is InstanceState.STUCK:
-            log.warning("instance %s recovered: the long-running callback returned", instance.id)
-            self._set(instance, InstanceState.RUNNING)
-            if run.trading is not None:
-                run.trading.resume()
+            self._supervision.check(instance)
 
     def _set(self, instance: ManagedInstance, actual: InstanceState, error: str | None = None) -> None:
         if actual in (InstanceState.STARTING, InstanceState.RUNNING) or error is not None:

@@ -14,6 +14,8 @@ from meltica.api.modules import (
     ModuleRegistry,
     ModuleUpload,
     ModuleUsage,
+    RefreshResult,
+    RefreshTargets,
     StrategyModule,
     StrategyModules,
     TagAssigned,
@@ -21,10 +23,11 @@ from meltica.api.modules import (
     TagTarget,
     UploadResult,
 )
-from meltica.control.access import ADMIN, VIEWER
+from meltica.control.access import ADMIN, OPERATOR, VIEWER
 from meltica.control.bodies import QUERY
 from meltica.control.catalogues import StrategyCatalogue
-from meltica.control.modules import DIRECTORY, ModuleView, uploaded
+from meltica.control.changes import ChangeRunner
+from meltica.control.modules import DIRECTORY, ModuleView, refreshed, uploaded
 from meltica.control.routes.instances import InstanceView
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE, response
 from meltica.control.services import ControlServices
@@ -38,6 +41,9 @@ from meltica.persistence.stores.audit import Act, acting_as
 FAULTY = response(422, ModuleFaults, "The module has faults") | response(
     429, Failure, "Two uploads are being checked"
 )
+LATE = "The refresh takes longer and continues in the background"
+LATE_REFRESH = response(202, RefreshResult, LATE)
+LATE_TAG = response(202, TagAssigned, LATE)
 Count = Annotated[int | None, QueryParameter(ge=0)]
 
 
@@ -93,6 +99,31 @@ class ModulesController(Controller):
     async def get_registry(self, modules: NamedDependency[ModuleView]) -> ModuleRegistry:
         """Returns the tags and hashes of all modules, and which instances are pinned to them."""
         return await modules.registry()
+
+    @post(
+        "/refresh",
+        status_code=200,
+        summary="Move instances to the revisions that their tags select",
+        description="Running instances are restarted. If a revision does not start, the earlier one runs on.",
+        operation_id="refreshStrategies",
+        guards=[OPERATOR],
+        responses=LATE_REFRESH | UNAVAILABLE,
+    )
+    async def refresh_strategies(
+        self,
+        services: NamedDependency[ControlServices],
+        changes: NamedDependency[ChangeRunner],
+        data: JSONBody[RefreshTargets | None] = None,
+    ) -> Response[RefreshResult]:
+        """Refreshes all instances of stored modules, or those of some targets. Raises DatabaseError."""
+        targets = data or RefreshTargets()
+        partial = bool(targets.strategies or targets.hashes)
+        refresh = services.refresh
+        work = refresh.some(targets.strategies, targets.hashes) if partial else refresh.all()
+        results = await refreshed(changes, work)
+        if results is None:
+            return Response(RefreshResult(status="refreshing"), status_code=202)
+        return Response(RefreshResult(status="partial_refresh" if partial else "refreshed", results=results))
 
     @post(
         "/modules",
@@ -209,10 +240,11 @@ class ModulesController(Controller):
 
     @put(
         "/modules/{name:str}/tags/{tag:str}",
+        status_code=200,
         summary="Move a tag to a revision",
         operation_id="setModuleTag",
         guards=[ADMIN],
-        responses=NOT_FOUND | UNAVAILABLE,
+        responses=LATE_TAG | NOT_FOUND | UNAVAILABLE,
     )
     async def set_tag(
         self,
@@ -221,7 +253,8 @@ class ModulesController(Controller):
         data: JSONBody[TagTarget],
         services: NamedDependency[ControlServices],
         actor: NamedDependency[str],
-    ) -> TagAssigned:
+        changes: NamedDependency[ChangeRunner],
+    ) -> Response[TagAssigned]:
         """Moves a tag, which is created if it does not exist. Raises NotFound."""
         hash = canonical_hash(data.hash)
         if hash is None:
@@ -231,7 +264,18 @@ class ModulesController(Controller):
                 before = await services.modules.set_tag(name.lower(), tag, hash)
             except ValueError as error:
                 raise HttpError(400, "invalid_parameter", str(error)) from None
-        return TagAssigned(strategy=name.lower(), tag=tag, hash=hash, previous_hash=optional(before))
+        moves = data.refresh and before != hash
+        refresh = services.refresh.tag(name, tag) if moves else None
+        results = None if refresh is None else await refreshed(changes, refresh)
+        answer = TagAssigned(
+            strategy=name.lower(),
+            tag=tag,
+            hash=hash,
+            previous_hash=optional(before),
+            refresh=data.refresh,
+            results=UNSET if results is None else results,
+        )
+        return Response(answer, status_code=202 if moves and results is None else 200)
 
     @delete(
         "/modules/{name:str}/tags/{tag:str}",

@@ -18,6 +18,9 @@ class Revision:
     """In its canonical form, `name:tag` or `name@hash`."""
     source: bytes = field(repr=False)
 
+    def __str__(self) -> str:
+        return f"{self.name}@{self.hash}"
+
     def load(self) -> type[Lambda]:
         """Returns the class, the same one each time. Blocks while the module is executed.
 
