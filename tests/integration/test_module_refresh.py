@@ -15,6 +15,7 @@ from meltica.lambdas.modules.pins import pinned
 from meltica.lambdas.modules.refresh import StrategyRefresh
 from meltica.lambdas.spec import LambdaSpec
 from meltica.persistence.database import Database
+from meltica.persistence.stores.audit import Act, AuditLog, acting_as
 from meltica.persistence.stores.instances import InstanceRecord
 from meltica.persistence.stores.modules import ModuleStore, NewRevision
 from meltica.runtime.lifecycle import InstanceState
@@ -81,9 +82,15 @@ class Modules:
         return self.world.store.get(id).revision
 
 
+@pytest.fixture(name="database")
+async def _database(database_url: str) -> AsyncGenerator[Database]:
+    async with await Database.open(database_url) as database:
+        yield database
+
+
 @pytest.fixture(name="modules")
-async def _modules(database_url: str, tmp_path: Path) -> AsyncGenerator[Modules]:
-    async with open_world(database_url, tmp_path) as world, await Database.open(database_url) as database:
+async def _modules(database_url: str, database: Database, tmp_path: Path) -> AsyncGenerator[Modules]:
+    async with open_world(database_url, tmp_path) as world:
         yield Modules(world, database)
 
 
@@ -206,6 +213,20 @@ async def test_a_refresh_hands_the_state_over(modules: Modules) -> None:
     failed = ["open", "ready", "checkpoint", "on_load {'count': 1}", "stop_orders", "close"]
     assert CALLS[before + 4 : before + 14] == [*failed, *failed[:4]]
     assert (trading.failed, modules.pin("a")) == ([False, False, True], second)
+
+
+async def test_both_moves_of_a_pin_are_audited(modules: Modules, database: Database) -> None:
+    first = await modules.upload(grid("1"), "1")
+    await modules.create("a", "grid")
+    second = await modules.upload(grid("2", "def on_start(self): raise OSError"), "2")
+    with acting_as(Act("ann")):
+        await modules.refresh.all()
+    back, moved = await AuditLog(database).latest(2)
+    assert {(row.actor, row.action, row.subject) for row in (back, moved)} == {
+        ("ann", "instance.update", "a")
+    }
+    assert (moved.before, moved.after) == ({"revision": first}, {"revision": second})
+    assert (back.before, back.after) == ({"revision": second}, {"revision": first})
 
 
 async def test_a_module_that_is_not_stored_yet(modules: Modules) -> None:

@@ -104,7 +104,7 @@ class InstanceChanges:
         for name, value in (("host", request.host), ("on_stop", request.on_stop)):
             if value not in (None, getattr(row, name)):
                 raise Conflict(f"instance `{row.id}` not changed: `{name}` is immutable")
-        if request.strategy is not None and not _is_same(request.strategy, row, names):
+        if request.strategy is not None and not is_same(request.strategy, row, names):
             raise Conflict(
                 f"instance `{row.id}` not changed: its strategy is immutable; a refresh moves it to the"
                 " revision that its tag selects now"
@@ -125,7 +125,7 @@ class InstanceChanges:
 
     async def _selected(self, strategy: StrategyRequest, found: list[tuple[Loc, str]]) -> Selected:
         """Returns the strategy that a body selects. Raises NotFound."""
-        text = _selector(strategy)
+        text = selector_of(strategy)
         if not text:
             found.append((("strategy", "identifier"), "`strategy.identifier` is required and was not given"))
             return Selected()
@@ -184,7 +184,7 @@ def normalized(scope: Mapping[str, ScopeRequest]) -> dict[str, list[str]]:
     }
 
 
-def _selector(strategy: StrategyRequest) -> str:
+def selector_of(strategy: StrategyRequest) -> str:
     """Returns the selector of a body: `selector` decides, else `hash`, else `tag`, else `identifier`."""
     selector, name = (strategy.selector or "").strip(), strategy.identifier.strip()
     hash, tag = (strategy.hash or "").strip(), (strategy.tag or "").strip()
@@ -195,7 +195,7 @@ def _selector(strategy: StrategyRequest) -> str:
     return f"{name}:{tag}" if name and tag else name
 
 
-def _is_same(strategy: StrategyRequest, row: InstanceRow, names: set[str]) -> bool:
+def is_same(strategy: StrategyRequest, row: InstanceRow, names: set[str]) -> bool:
     """Returns whether a body selects the stored strategy. A part that is absent is not compared."""
     name, own = _name(strategy.selector or strategy.identifier), {each.lower() for each in names}
     if stored(row.selector) is None or not (strategy.selector or strategy.hash or strategy.tag):

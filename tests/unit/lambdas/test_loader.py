@@ -13,7 +13,7 @@ import pytest
 
 from meltica.errors import LambdaLoadError
 from meltica.lambdas.base import Lambda
-from meltica.lambdas.loader import load
+from meltica.lambdas.loader import load, resolve
 from meltica.strategies.large_trades import LargeTrades
 
 GOOD = """
@@ -146,6 +146,44 @@ def test_shipped_strategies_have_names() -> None:
     assert fault("large-trade") == (
         "`large-trade` is neither FILE.py:ClassName nor a shipped strategy; did you mean `large-trades`?"
     )
+
+
+HASH = "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("reference", "selector"),
+    [
+        ("grid:1.0.0", "grid:1.0.0"),
+        (" GRID:Latest ", "grid:Latest"),
+        (f"grid@{HASH}", f"grid@sha256:{HASH}"),
+        (f"grid@SHA256:{HASH.upper()}", None),
+    ],
+)
+def test_a_stored_module_is_selected_by_a_tag_or_a_hash(reference: str, selector: str | None) -> None:
+    if selector is None:
+        with pytest.raises(LambdaLoadError, match="expected `name@sha256:` and 64 hex digits"):
+            resolve(reference)
+        return
+    assert resolve(reference) == selector
+    text = f"strategy `{selector}` not loaded: only a gateway whose database has this module can load it"
+    assert text in fault(reference)
+
+
+@pytest.mark.parametrize(
+    ("reference", "text"),
+    [
+        ("grid", "`grid` is neither FILE.py:ClassName nor a shipped strategy"),
+        ("grid.py:1", "expected a Python file, but it does not exist"),
+        ("folder/grid:1", "expected a Python file, but it does not exist"),
+        ("grid:a/b", "the tag 'a/b' is not valid"),
+        ("grid@x", "expected `name@sha256:` and 64 hex digits, saw 'x'"),
+        ("large_trades:1", "a shipped strategy has neither tags nor hashes; give its name"),
+        (f"sha256:{HASH}", "expected a module and a hash"),
+    ],
+)
+def test_what_does_not_select_a_stored_module(reference: str, text: str) -> None:
+    assert text in fault(reference)
 
 
 def test_imported_lambdas_are_not_candidates(file: Path) -> None:

@@ -411,3 +411,10 @@ def test_any_input_is_loaded_or_refused_with_printable_faults(
             assert all(fault.isprintable() for fault in error.faults)
         else:
             assert json.dumps(loaded.shown())
+
+
+def test_a_stored_module_is_not_loaded_before_the_gateway_has_its_database(folder: Path) -> None:
+    text = PROVIDER + "lambdas: {a: {strategy: 'Grid:1.0.0', scope: {p: '*'}, config: {step: 1}}}\n"
+    loaded = config(folder, text)
+    assert (loaded.lambdas["a"].strategy, loaded.lambdas["a"].module) == ("grid:1.0.0", None)
+    assert check_lambdas(loaded) == []

@@ -122,8 +122,6 @@ class StrategyRefresh:
             instances=(instance.id,),
             reason="alreadyPinned",
         )
-        if selector.hash is not None and instance.spec.module is not None:
-            return outcome
         try:
             revision = await self._modules.resolve(row.selector)
             if revision.hash == row.revision and instance.spec.module is not None:
