@@ -29,6 +29,7 @@ PATHS = (
     "/strategies/modules/grid/usage",
     "/strategies/modules/grid/tags/latest",
     "/strategies/registry",
+    "/strategies/refresh",
     "/adapters",
     "/adapters/test-venue",
     "/providers",
@@ -228,6 +229,9 @@ MODULES: tuple[Sent, ...] = (
         (JSON,),
         json.dumps({"hash": f"sha256:{hashlib.sha256(MODULE).hexdigest()}"}).encode(),
     ),
+    post("a refresh", "/strategies/refresh"),
+    post("a refresh of some", "/strategies/refresh", (JSON,), b'{"strategies": ["gird"]}'),
+    post("a refresh with an unknown key", "/strategies/refresh", (JSON,), b'{"strategy": []}'),
     Sent("deletion of a tag", "DELETE", "/strategies/modules/grid/tags/stable"),
     Sent("deletion of a module", "DELETE", "/strategies/modules/grid"),
 )

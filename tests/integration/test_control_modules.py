@@ -19,18 +19,33 @@ from tests.support.paths import ROOT
 PAGE = (ROOT / "docs" / "modules.md").read_text()
 PATH = "/strategies/modules"
 EXAMPLE = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)[0]
+INSTANCES = "/strategy/instances"
+REFRESH = "/strategies/refresh"
 SECOND = EXAMPLE.replace('"1.0.0"', '"2.0.0"')
 
 
 @pytest.fixture(name="client")
 def _client(control: Running) -> Generator[httpx.Client]:
     yield control.client
+    if "g" in control.gateway.instances:
+        ok(control.client.delete(f"{INSTANCES}/g"))
     for module in control.client.get(PATH).json()["modules"]:
         assert control.client.delete(f"{PATH}/{module['name']}").status_code == 204
 
 
 def upload(client: httpx.Client, source: str, **body: Any) -> dict[str, Any]:
     return ok(client.post(PATH, json={"source": source, **body}), 201)
+
+
+def create(client: httpx.Client, status: int = 201, **strategy: Any) -> Any:
+    body = {"id": "g", "strategy": strategy, "scope": {"main": {"symbols": ["BTC-USDT"]}}}
+    return ok(client.post(INSTANCES, json=body), status)
+
+
+def used(client: httpx.Client, id: str = "g") -> tuple[str, str, bool]:
+    """Returns hash and version of the strategy of an instance, and whether it runs."""
+    shown = ok(client.get(f"{INSTANCES}/{id}"))
+    return shown["strategy"]["hash"], shown["strategy"]["version"], shown["running"]
 
 
 def test_upload_promote_and_roll_back(client: httpx.Client) -> None:
@@ -59,6 +74,8 @@ def test_upload_promote_and_roll_back(client: httpx.Client) -> None:
         "tag": "latest",
         "hash": second,
         "previousHash": first,
+        "refresh": True,
+        "results": [],
     }
     assert ok(client.get(f"{PATH}/grid"))["hash"] == second
     ok(client.put(tag, json={"hash": promoted["previousHash"]}))
@@ -88,6 +105,94 @@ def test_upload_promote_and_roll_back(client: httpx.Client) -> None:
     assert "allowOrphan" in misspelt
     assert client.delete(f"{PATH}/grid:2.0.0").status_code == 204
     failure(client.get(f"{PATH}/grid:2.0.0"), 404, "not_found")
+
+
+def test_an_instance_runs_a_stored_module(client: httpx.Client) -> None:
+    first = upload(client, EXAMPLE)["module"]["hash"]
+    create(client, identifier="Grid", config={"step": 2})
+    listed = {each["name"]: each for each in ok(client.get("/strategies"))["strategies"]}
+    assert (listed["grid"]["version"], "Grid" in listed) == ("1.0.0", False)
+    [summary] = [each for each in ok(client.get(INSTANCES))["instances"] if each["id"] == "g"]
+    assert (summary["strategyIdentifier"], summary["strategySelector"]) == ("grid", "grid:latest")
+    answer = client.get(f"{INSTANCES}/g")
+    shown = {"identifier": "grid", "config": {"step": 2}, "selector": "grid:latest", "tag": "latest"}
+    assert ok(answer)["strategy"] == {**shown, "hash": first, "version": "1.0.0"}
+    again = client.put(f"{INSTANCES}/g", json=answer.json())
+    assert (ok(again), again.headers["etag"]) == (answer.json(), answer.headers["etag"])
+    for other in ({"selector": "grid:1.0.0"}, {"identifier": "grid", "hash": "sha256:" + "0" * 64}):
+        failure(client.put(f"{INSTANCES}/g", json={"strategy": other}), 409, "conflict")
+    assert "in use by `g`" in failure(client.delete(f"{PATH}/grid"), 409, "conflict")
+    ok(client.post(f"{INSTANCES}/g/start"))
+    second = upload(client, SECOND)["module"]["hash"]
+    ok(client.put(f"{INSTANCES}/g", json={"strategy": {"config": {"step": 3}}}))
+    assert used(client) == (first, "1.0.0", True)
+    usage = ok(client.get(f"{PATH}/{first}/usage"))
+    assert ([each["id"] for each in usage["instances"]], usage["usage"]["running"]) == (["g"], True)
+    result = {"selector": "grid:latest", "strategy": "grid", "instances": ["g"], "hash": second}
+    assert ok(client.post(REFRESH)) == {
+        "status": "refreshed",
+        "results": [{**result, "previousHash": first, "reason": "refreshed"}],
+    }
+    assert used(client) == (second, "2.0.0", True)
+    assert ok(client.post(REFRESH, json={"hashes": [second], "strategies": ["none"]})) == {
+        "status": "partial_refresh",
+        "results": [
+            {**result, "reason": "alreadyPinned"},
+            {"selector": "none", "strategy": "none", "reason": "retired"},
+        ],
+    }
+    tag = f"{PATH}/grid/tags/latest"
+    assert "results" not in ok(client.put(tag, json={"hash": first, "refresh": False}))
+    assert used(client) == (second, "2.0.0", True)
+    ok(client.put(tag, json={"hash": second, "refresh": False}))
+    rolled_back = ok(client.put(tag, json={"hash": first}))
+    assert [each["reason"] for each in rolled_back["results"]] == ["refreshed"]
+    assert used(client) == (first, "1.0.0", True)
+    failure(client.post(REFRESH, json={"strategy": []}), 400, "invalid_parameter")
+
+
+def test_what_selects_no_stored_module(client: httpx.Client) -> None:
+    upload(client, EXAMPLE)
+    for strategy in (
+        {"identifier": "gird"},
+        {"identifier": "grid", "tag": "2"},
+        {"identifier": "grid", "hash": "0" * 64},
+        {"hash": "0" * 64},
+        {"selector": "grid:2", "identifier": "grid"},
+    ):
+        body = {"id": "g", "strategy": strategy, "scope": {"main": {"symbols": ["BTC-USDT"]}}}
+        failure(client.post(INSTANCES, json=body), 404, "not_found")
+    body = {"id": "g", "strategy": {"selector": "grid@x"}, "scope": {"main": {"symbols": ["BTC-USDT"]}}}
+    text = failure(client.post(INSTANCES, json=body), 400, "validation_failed")
+    assert "`strategy.selector`" in text
+
+
+def test_pins_survive_a_restart_and_the_folder_is_read(tmp_path: Path, cluster: EmbeddedPostgres) -> None:
+    config, folder = tmp_path / "meltica.yaml", tmp_path / "strategies"
+    folder.mkdir()
+    (folder / "grid.py").write_text(EXAMPLE)
+    config.write_text(
+        "strategies: {directory: strategies}\n"
+        "providers: {main: {adapter: replay, settings: {sample: true, loop: true}}}\n"
+        "lambdas: {file: {strategy: 'grid:latest', scope: {main: BTC-USDT}}}\n"
+    )
+    with gateway.database(cluster) as dsn:
+        with gateway.running(config, dsn, apiServer={"auth": "none"}) as running:
+            create(running.client, identifier="grid")
+            ok(running.client.post(f"{INSTANCES}/g/start"))
+            first = ok(running.client.get(f"{PATH}/grid"))["hash"]
+        (folder / "grid.py").write_text(SECOND)
+        with gateway.running(config, dsn, apiServer={"auth": "none"}) as running:
+            running.until(lambda: all(each.running for each in running.gateway.instances.all()))
+            second = ok(running.client.get(f"{PATH}/grid"))["hash"]
+            assert second != first
+            assert [used(running.client, id) for id in ("file", "g")] == [(first, "1.0.0", True)] * 2
+            [result] = ok(running.client.post(REFRESH))["results"]
+            assert (result["reason"], result["instances"]) == ("refreshed", ["file", "g"])
+        (folder / "grid.py").unlink()
+        with gateway.running(config, dsn, apiServer={"auth": "none"}) as running:
+            running.until(lambda: all(each.running for each in running.gateway.instances.all()))
+            assert [used(running.client, id) for id in ("file", "g")] == [(second, "2.0.0", True)] * 2
 
 
 def test_faults_have_the_form_of_existing_clients(client: httpx.Client) -> None:

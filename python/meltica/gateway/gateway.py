@@ -205,12 +205,7 @@ class Gateway:
         instances = InstanceStore(self.database, self.lock)
         await providers.load()
         await instances.load()
-        self.modules = ModuleCatalogue(ModuleStore(self.database, self.lock))
-        # The default folder is only where the paths of the config file start.
-        given = "strategies.directory" in self.loaded.sources
-        directory = ModuleDirectory(self.settings.strategies.directory, self.modules) if given else None
-        if directory is not None:
-            await directory.read()
+        directory = await self._open_modules()
         self.drift = await apply_baseline(self.loaded, providers, instances, self.database)
         for drift in self.drift:
             log.warning("%s", drift)
@@ -271,6 +266,16 @@ class Gateway:
         self._register_metrics(trading)
         await self._watch_resources()
         self._start_writing()
+
+    async def _open_modules(self) -> ModuleDirectory | None:
+        """Opens the stored modules; reads and returns the folder of strategies if one is configured."""
+        self.modules = ModuleCatalogue(ModuleStore(self.database, self.lock))
+        # The default folder is only where the paths of the config file start.
+        if "strategies.directory" not in self.loaded.sources:
+            return None
+        directory = ModuleDirectory(self.settings.strategies.directory, self.modules)
+        await directory.read()
+        return directory
 
     def _start_writing(self) -> None:
         """Starts what persists desired and actual states."""

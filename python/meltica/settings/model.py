@@ -169,7 +169,7 @@ class StrategiesSettings(Section):
     """Location of strategies."""
 
     directory: Path = Path()
-    """Base folder of `FILE.py:ClassName`, relative to the config file."""
+    """Base folder of `FILE.py:ClassName`, relative to the config file; if given, its modules are stored."""
     upload: bool = True
     """Whether strategy modules may be uploaded over REST."""
     require_registry: Annotated[bool | None, NoEffect("strategies are files or entry points")] = None

@@ -98,6 +98,9 @@ def _corrected(schema: dict[str, Any], scopes: dict[str, TokenScope | None]) -> 
         for operation in path.values():
             operation["responses"].pop("400", None)
             operation["responses"]["default"] = failure
+            body = operation.get("requestBody", {})
+            if {"type": "null"} in _json_schema(body).get("oneOf", []):
+                body["required"] = False
             scope = scopes[operation["operationId"]]
             operation["security"] = [] if scope is None else [{TOKEN: []}]
             if scope is not None:
@@ -105,6 +108,11 @@ def _corrected(schema: dict[str, Any], scopes: dict[str, TokenScope | None]) -> 
             for status, body in examples.get(operation["operationId"], {}).items():
                 operation["responses"][status]["content"]["application/json"]["example"] = body
     return cast(dict[str, Any], _without_false_alternatives(schema))
+
+
+def _json_schema(body: dict[str, Any]) -> dict[str, Any]:
+    """Returns the schema of a body of JSON, empty without one."""
+    return body.get("content", {}).get("application/json", {}).get("schema", {})
 
 
 def _without_false_alternatives(value: Any) -> Any:
