@@ -1,8 +1,12 @@
 """Instances of stored modules: what a refresh moves, and what runs on when a new revision does not start."""
 
 import hashlib
+import re
+import sys
 from collections.abc import AsyncGenerator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +64,9 @@ class Modules:
         )
         return hash
 
-    async def create(self, id: str, selector: str, *, start: bool = True) -> ManagedInstance:
+    async def create(
+        self, id: str, selector: str, *, start: bool = True, host: Any = "thread"
+    ) -> ManagedInstance:
         """Creates an instance of a module."""
         revision = await self.catalogue.resolve(selector)
         record = InstanceRecord(
@@ -71,7 +77,7 @@ class Modules:
             revision=revision.hash,
             scope={"p": ["BTC-USDT"]},
         )
-        spec = LambdaSpec(id=id, strategy=revision.selector, scope={"p": ("BTC-USDT",)})
+        spec = LambdaSpec(id=id, strategy=revision.selector, scope={"p": ("BTC-USDT",)}, host=host)
         instance = await self.world.manager.create(await pinned(spec, record, self.catalogue), record)
         if start:
             await self.world.manager.start(id)
@@ -124,12 +130,13 @@ async def test_a_refresh_moves_those_that_a_tag_selects(modules: Modules) -> Non
     assert [r.reason for r in await modules.refresh.all()] == ["alreadyPinned"] * 3
 
 
+@pytest.mark.parametrize("host", ["thread", "shared"])
 @pytest.mark.parametrize("cause", ["def on_start(self): raise OSError('no disk')", "__init__ = None"])
 async def test_the_earlier_revision_runs_on_if_the_new_one_does_not_start(
-    modules: Modules, cause: str
+    modules: Modules, cause: str, host: str
 ) -> None:
     first = await modules.upload(grid("1"), "1")
-    instance = await modules.create("a", "grid")
+    instance = await modules.create("a", "grid", host=host)
     second = await modules.upload(grid("2", cause), "2")
     [result] = await modules.refresh.all()
     assert (result.reason, result.hash, result.previous_hash) == ("failed", second, first)
@@ -143,6 +150,37 @@ async def test_the_earlier_revision_runs_on_if_the_new_one_does_not_start(
     third = await modules.upload(grid("3"), "3")
     assert [r.reason for r in await modules.refresh.all()] == ["refreshed"]
     assert (version(instance), modules.pin("a")) == ("3", third)
+
+
+async def test_neither_revision_starts(modules: Modules) -> None:
+    first = await modules.upload(grid("1", "def on_start(self): assert not ENTERED.is_set(), 'one'"), "1")
+    instance = await modules.create("a", "grid")
+    modules.world.trade()
+    entered(instance)
+    await modules.upload(grid("2", "def on_start(self): raise OSError('two')"), "2")
+    [result] = await modules.refresh.all()
+    assert (result.reason, instance.actual, modules.pin("a")) == ("failed", InstanceState.FAILED, first)
+    assert re.search("two.*nor did the earlier declaration start.*one", str(result.error))
+    # The failed instance runs again once a revision starts.
+    await modules.upload(grid("3"), "3")
+    assert [r.reason for r in await modules.refresh.all()] == ["refreshed"]
+    await modules.world.manager.start("a")
+    assert version(instance) == "3"
+
+
+async def test_a_revision_whose_start_hangs(modules: Modules) -> None:
+    modules.world.manager = modules.world.new_manager(start_timeout=timedelta(seconds=0.5))
+    modules.refresh = StrategyRefresh(modules.world.manager, modules.catalogue)
+    first = await modules.upload(grid("1"), "1")
+    instance = await modules.create("a", "grid")
+    await modules.upload(grid("2", "def on_start(self): GATE.wait(20)"), "2")
+    [result] = await modules.refresh.all()
+    assert (result.reason, version(instance), modules.pin("a")) == ("failed", "1", first)
+    assert "loading and on_start exceeded 0.5 s" in str(result.error)
+    modules.world.trade()
+    entered(instance)
+    hanging = (await modules.catalogue.resolve("grid")).load()
+    sys.modules[hanging.__module__].GATE.set()
 
 
 @pytest.mark.parametrize(

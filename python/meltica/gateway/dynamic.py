@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from meltica.lambdas.managed import ManagedInstance
     from meltica.lambdas.manager import InstanceManager
     from meltica.lambdas.modules.catalogue import ModuleCatalogue
+    from meltica.lambdas.spec import LambdaSpec
     from meltica.persistence.stores.instances import InstanceStore
     from meltica.settings.declarations import Declarations
 
@@ -33,15 +34,15 @@ class DynamicInstances:
 
     async def add(self) -> "list[ManagedInstance]":
         """Adds the instances that the manager does not have; returns them."""
-        added: list[ManagedInstance] = []
+        specs: list[LambdaSpec] = []
         for row in self._store.list():
             if row.origin == "dynamic" and row.id not in self._manager:
                 try:
-                    spec = await pinned(self._declarations.spec(row), row, self._modules)
-                    added.append(self._manager.add(spec))
+                    specs.append(await pinned(self._declarations.spec(row), row, self._modules))
                 except (ConfigError, LambdaLoadError, NotFound) as error:
                     log.error("instance %s is not available: %s", row.id, error)
-        return added
+        # All or none: what is added is also started.
+        return [self._manager.add(spec) for spec in specs if spec.id not in self._manager]
 
     def discard_unrecorded(self) -> list[str]:
         """Drops nothing: instances are created in the database first."""

@@ -153,6 +153,8 @@ class InstanceManager:
             instance.spec = earlier
             try:
                 await self._start(instance, patient=False)
+            except StartError as other:
+                raise StartError(f"{error}; nor did the earlier declaration start: {other}") from error
             finally:
                 await self._store.update(declaration(row))
             raise StartError(f"{error}; the earlier declaration runs on") from error

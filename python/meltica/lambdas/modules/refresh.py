@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from meltica.errors import LambdaError, MelticaError, one_line
+from meltica.errors import Conflict, LambdaError, MelticaError, one_line
 from meltica.lambdas.instances import check_class
 from meltica.lambdas.modules.names import Selector, canonical_hash, stored
 from meltica.persistence.stores.instances import declaration
@@ -127,7 +127,7 @@ class StrategyRefresh:
             if revision.hash == row.revision and instance.spec.module is not None:
                 return outcome
             outcome = replace(outcome, hash=revision.hash, previous_hash=row.revision)
-            await self._move(instance, revision)
+            await self._move(instance, row, revision)
         except (MelticaError, TimeoutError) as error:
             text = one_line(error)
             log.error("instance %s not refreshed: %s", instance.id, text)
@@ -135,12 +135,14 @@ class StrategyRefresh:
         log.info("instance %s moved to revision %s", instance.id, revision.hash)
         return replace(outcome, reason="refreshed")
 
-    async def _move(self, instance: "ManagedInstance", revision: "Revision") -> None:
+    async def _move(self, instance: "ManagedInstance", before: "InstanceRow", revision: "Revision") -> None:
         """Moves the pin of an instance, and restarts it if it runs. Raises MelticaError and TimeoutError."""
         cls = await within(LOAD_SECONDS, call(revision.load, "meltica-strategy"))
         check_class(cls, instance.spec.config)
 
         def declare(row: "InstanceRow") -> "tuple[LambdaSpec, InstanceRecord]":
+            if row.uid != before.uid:
+                raise Conflict(f"instance `{row.id}` was deleted and created again")
             return replace(instance.spec, module=revision), declaration(row, revision=revision.hash)
 
         await self._instances.change(instance.id, declare, roll_back=True)
