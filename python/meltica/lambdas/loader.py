@@ -91,8 +91,6 @@ def resolve(reference: str, folder: Path = Path()) -> str:
         problem = "is a directory" if path.is_dir() else "does not exist"
         raise LambdaLoadError(f"{path}: expected a Python file, but it {problem}; give FILE.py:ClassName")
     hint = suggestion(reference, shipped.names())
-    if not hint and names.name_fault(reference.lower()) is None:
-        hint = f"; an uploaded module is given with a tag: `{reference}:latest`"
     raise LambdaLoadError(f"`{reference}` is neither FILE.py:ClassName nor a shipped strategy{hint}")
 
 

@@ -173,7 +173,7 @@ def test_a_stored_module_is_selected_by_a_tag_or_a_hash(reference: str, selector
 @pytest.mark.parametrize(
     ("reference", "text"),
     [
-        ("grid", "nor a shipped strategy; an uploaded module is given with a tag: `grid:latest`"),
+        ("grid", "`grid` is neither FILE.py:ClassName nor a shipped strategy"),
         ("grid.py:1", "expected a Python file, but it does not exist"),
         ("folder/grid:1", "expected a Python file, but it does not exist"),
         ("grid:a/b", "the tag 'a/b' is not valid"),
