@@ -27,5 +27,6 @@ create index module_tags_of_revision on module_tags (hash);
 
 -- The revision that an instance is pinned to. Those of files and shipped strategies are not stored here.
 alter table instances add column module text
-    generated always as (case when selector ~ '^[^/]*[:@]' then revision end) stored
-    references module_revisions (hash);
+    generated always as (case when selector ~ '^[^/]*[:@]' then revision end) stored;
+-- Not valid: rows that were written before may name a revision that was never stored.
+alter table instances add foreign key (module) references module_revisions (hash) not valid;
