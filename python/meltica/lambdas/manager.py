@@ -386,6 +386,8 @@ class InstanceManager:
 
     def _persist_revision(self, instance: ManagedInstance) -> None:
         """Persists the running revision: the file may have changed since the gateway started."""
+        if instance.spec.module is not None:
+            return  # the row has the pin, which only a declaration changes
         loaded = None if instance.strategy is None else revision_of(instance.strategy)
         self._state_writer.discard("revision", instance.id)
         if loaded != self._store.get(instance.id).revision:
