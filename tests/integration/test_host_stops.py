@@ -63,6 +63,39 @@ def blocked() -> Iterator[Blocked]:
     call.close()
 
 
+class Finalized:
+    """An object whose finalizer ends only by an exception, which Python drops."""
+
+    def __init__(self, entered: threading.Event) -> None:
+        self._entered = entered
+
+    def __del__(self) -> None:
+        self._entered.set()
+        while True:
+            pass
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_python_drops_is_repeated() -> None:
+    host = _core.Core().host("thread")
+    errors: list[BaseException] = []
+    entered = threading.Event()
+
+    def loop() -> None:
+        Finalized(entered)
+        while True:
+            pass
+
+    instance = host.add("a", callbacks={}, routes=[], on_error=lambda _callback, error: errors.append(error))
+    instance.start()
+    assert instance.post(loop)
+    assert entered.wait(PATIENCE)
+    # A second between the first and the last interrupt leaves room for a slow machine.
+    assert instance.stop(1.0)
+    assert [type(error) for error in errors] == [_core.LambdaStopped]
+    assert host.stop()
+
+
 @pytest.mark.parametrize("where", ["event", "timer", "start", "stop", "error"])
 def test_an_interrupt_reaches_only_the_callback_it_was_meant_for(where: str, blocked: Blocked) -> None:
     core = _core.Core()

@@ -1,8 +1,10 @@
 """The core as a gateway uses it: watched routes, restarted sources, exported histograms."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,17 +18,35 @@ from meltica.errors import ConfigError
 KINDS = ("Trade", "BookSnapshot")
 
 
-class Looping:
-    """The sample session in a loop at full speed, on its own thread."""
+def recorded(number: int) -> dict[str, Any]:
+    """A recorded trade."""
+    trade = {"tradeId": str(number), "price": "1", "quantity": "1"}
+    return {
+        "type": "Trade",
+        "provider": "binance",
+        "symbol": "BTC-USDT",
+        "receivedTime": 1 + number,
+        "payload": trade,
+    }
 
-    def __init__(self) -> None:
-        self.adapter: Adapter = registry.adapter("replay").configure({"sample": True, "loop": True})
+
+class Looping:
+    """A recording in a loop at full speed, on its own thread."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.adapter: Adapter = registry.adapter("replay").configure({**settings, "loop": True})
         self.core = Core()
         codec = self.adapter.codec()
-        assert codec is not None
-        self.producer = self.core.producer("binance", Codec(codec))
+        self.producer = self.core.producer("binance", Codec(codec) if codec is not None else None)
         self.adapter.start({"binance": self.producer})
-        self.thread = threading.Thread(target=self.adapter.run)
+        self.errors: list[Exception] = []
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        try:
+            self.adapter.run()
+        except Exception as error:
+            self.errors.append(error)
 
     def stop(self) -> None:
         self.adapter.stop()
@@ -37,7 +57,7 @@ class Looping:
 
 @pytest.fixture(name="looping")
 def _looping() -> Iterator[Looping]:
-    looping = Looping()
+    looping = Looping({"sample": True})
     yield looping
     looping.stop()
 
@@ -45,17 +65,21 @@ def _looping() -> Iterator[Looping]:
 def test_a_looping_replay_repeats_until_it_is_stopped(looping: Looping) -> None:
     trades: list[Any] = []
     reasons: list[str] = []
-    twice = threading.Event()
+    twice, noticed = threading.Event(), threading.Event()
 
     def on_trade(trade: Any) -> None:
         trades.append(trade)
         if len(trades) > 1 and trade.trade_id == trades[0].trade_id:
             twice.set()
 
+    def on_stale(stale: Any) -> None:
+        reasons.append(stale.reason)
+        noticed.set()
+
     host = looping.core.host("thread")
     instance = host.add(
         "watcher",
-        callbacks={"Trade": on_trade, "MarketStale": lambda stale: reasons.append(stale.reason)},
+        callbacks={"Trade": on_trade, "MarketStale": on_stale},
         routes=[("binance", kind, None) for kind in KINDS],
         policies=dict.fromkeys(KINDS, "block"),
     )
@@ -64,6 +88,8 @@ def test_a_looping_replay_repeats_until_it_is_stopped(looping: Looping) -> None:
     looping.thread.start()
     assert twice.wait(60)
     looping.stop()
+    # A later notice replaces one that waits, so the reader may reach it only after the last loop.
+    assert noticed.wait(30)
     assert host.stop(30)
     assert set(reasons) == {"disconnected"}
     assert all(trade.received_time >= before for trade in trades), "the received time is the present"
@@ -160,3 +186,31 @@ def test_histograms_agree_with_the_summaries(looping: Looping) -> None:
         assert counts[-1] == summary["count"]
         assert total // summary["count"] == summary["mean"]
     assert looping.core.histograms()["binance"][0][-1] == looping.producer.stats()["decode_ns"]["count"]
+
+
+@pytest.mark.parametrize(("form", "capacity"), [("frames", 4), ("frames", 5), ("frames", 7), ("events", 4)])
+def test_a_stop_ends_a_loop_that_waits_for_a_slow_reader(form: str, capacity: int, tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    events.write_text("".join(json.dumps(recorded(number)) + "\n" for number in range(3)))
+    looping = Looping({"sample": True} if form == "frames" else {"paths": [events]})
+    entered, release = threading.Event(), threading.Event()
+    host = looping.core.host("thread")
+
+    def on_trade(_trade: Any) -> None:
+        entered.set()
+        assert release.wait(30)
+
+    instance = host.add(
+        "slow",
+        callbacks={"Trade": on_trade},
+        routes=[("binance", kind, None) for kind in KINDS],
+        policies=dict.fromkeys(KINDS, "block"),
+        capacity=capacity,
+    )
+    instance.start()
+    looping.thread.start()
+    assert entered.wait(30)
+    looping.stop()
+    release.set()
+    assert host.stop(30)
+    assert looping.errors == []

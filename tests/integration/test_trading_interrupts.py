@@ -59,6 +59,7 @@ def assert_whole(world: TradingWorld) -> None:
         pass
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupted_trading_call_is_whole(world: TradingWorld) -> None:
     chance, interrupted = random.Random(1), 0
     core = _core.Core()

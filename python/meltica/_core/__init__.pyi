@@ -538,8 +538,8 @@ class Instance:
     def stop(self, timeout: float = 5.0) -> bool:
         """Stops the delivery of events, runs `on_stop` on the host's thread and waits for it.
 
-        After `timeout` seconds, raises `LambdaStopped` inside a running callback. Returns False if the callback does
-        not return even then; the instance is then `stuck`.
+        After `timeout` seconds, raises `LambdaStopped` inside a running callback, four times within the next second
+        at most. Returns False if the callback does not return even then; the instance is then `stuck`.
         """
     def post(self, function: Callable[[], object]) -> bool:
         """Calls `function` without arguments on the host's thread, between two callbacks; never waits.

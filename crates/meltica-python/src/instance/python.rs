@@ -20,6 +20,9 @@ use std::time::Duration;
 /// How long a wait for the host lasts before it handles signals.
 const SIGNALS: Duration = Duration::from_millis(50);
 
+/// How often a stop interrupts a callback before it gives up.
+const INTERRUPTS: u32 = 4;
+
 /// A running timer, made by `Lambda.every`. It ends with its instance, or with `cancel`.
 #[pyclass(module = "meltica", name = "Timer", frozen, immutable_type)]
 pub struct PyTimer {
@@ -92,8 +95,8 @@ impl PyInstance {
 
     /// Stops the delivery of events, runs `on_stop` on the host's thread and waits for it.
     ///
-    /// After `timeout` seconds, raises `LambdaStopped` inside a running callback. Returns False if the callback does
-    /// not return even then; the instance is then `stuck`.
+    /// After `timeout` seconds, raises `LambdaStopped` inside a running callback, four times within the next second
+    /// at most. Returns False if the callback does not return even then; the instance is then `stuck`.
     #[pyo3(signature = (timeout = 5.0))]
     pub fn stop(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
         let timeout = Duration::try_from_secs_f64(timeout).map_err(value_error)?;
@@ -115,13 +118,16 @@ impl PyInstance {
             py.detach(|| receiver.lock().recv_timeout(patience) != Err(mpsc::RecvTimeoutError::Timeout))
         };
         if !done(timeout) {
-            // No further callback may start; a running one is interrupted, which works only while it executes Python
-            // code. If that fails too, the instance is stuck.
+            // No further callback may start. Python drops an exception that it raises in a finalizer, in a callback of a
+            // weak reference or during a garbage collection, so a callback that still runs is interrupted again.
             instance.forbid_calls();
-            host.interrupt(py, &py.get_type::<LambdaStopped>().into_any(), instance.number);
-            if !done(timeout.clamp(Duration::from_millis(100), Duration::from_secs(1)))
-                && instance.enter(State::Stuck)
-            {
+            let exception = py.get_type::<LambdaStopped>().into_any();
+            let patience = timeout.clamp(Duration::from_millis(100), Duration::from_secs(1));
+            let stopped = (0..INTERRUPTS).any(|_| {
+                host.interrupt(py, &exception, instance.number);
+                done(patience / INTERRUPTS)
+            });
+            if !stopped && instance.enter(State::Stuck) {
                 instance.leave();
             }
         }

@@ -123,6 +123,14 @@ class ReplayAdapter(Adapter):
 
     def run(self) -> None:
         """Replays all files. Raises ReplayError at the damage of a damaged file."""
+        try:
+            self._repeat()
+        except ValueError:
+            # A stop ends the wait for a slow reader.
+            if not self._stopping.is_set():
+                raise
+
+    def _repeat(self) -> None:
         size = self.size
         while not self._stopping.is_set():
             stamps = Stamps(self._paths)
