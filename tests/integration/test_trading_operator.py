@@ -13,6 +13,7 @@ from meltica.persistence.lock import GatewayLock
 from meltica.persistence.postgres.server import wait_until
 from meltica.persistence.stores.trading.rows import HaltScope
 from meltica.trading import clock, service
+from meltica.trading.balances import SETTLES_WITHIN
 from meltica.trading.operator import Act
 from meltica.trading.order import PositionKey
 from meltica.trading.risk.scopes import GLOBAL, InstanceState, Scope
@@ -137,9 +138,30 @@ def test_an_operator_queries_an_order(world: TradingWorld) -> None:
     assert world.query(ACTIONS) == [("query", str(order.id), "alice", "too hot")]
 
 
-def test_an_operator_books_a_difference_once(world: TradingWorld) -> None:
-    total = Decimal("1000000.5")
+def _differ(world: TradingWorld, amount: str) -> None:
+    total = Decimal(1_000_000) + Decimal(amount)
     world.desk.balance("p", Mode.LIVE, "USDT", Balance(total, total, clock.now()))
+
+
+def _let_faults_begin(world: TradingWorld) -> None:
+    with world.desk.lock:
+        world.books.check(clock.now())
+        world.books.check(clock.now() + SETTLES_WITHIN)
+
+
+def test_a_difference_is_booked_only_while_it_is_a_fault(world: TradingWorld) -> None:
+    """A fill on its way explains a younger one: booked, its money would be there twice."""
+    _differ(world, "-100")
+    with pytest.raises(Conflict, match="may settle by itself; book it when it is a fault"):
+        world.operate(lambda operator: operator.book("p", Mode.LIVE, "USDT", Decimal(-100), ACT))
+    _let_faults_begin(world)
+    world.operate(lambda operator: operator.book("p", Mode.LIVE, "USDT", Decimal(-100), ACT))
+    assert world.books.lines("p", "USDT").difference == 0
+
+
+def test_an_operator_books_a_difference_once(world: TradingWorld) -> None:
+    _differ(world, "0.5")
+    _let_faults_begin(world)
     assert world.books.lines("p", "USDT").difference == Decimal("0.5")
     for amount in ("0.4", "0"):
         with pytest.raises(Conflict, match=r"the difference, which is 0\.5"):

@@ -338,6 +338,10 @@ class Balances:
                 changes.append(Difference(provider, currency, difference))
         return changes
 
+    def fault(self, provider: str, currency: str) -> Decimal:
+        """Returns the difference of a currency that is a fault; zero if it is none."""
+        return self._line(provider, currency).fault
+
     @property
     def faults(self) -> list[Difference]:
         """The differences that are faults: orders that add risk in their currencies are refused."""

@@ -39,6 +39,8 @@ class FaultCode(StrEnum):
     """An event could not be applied, such as a report with impossible numbers. The order is cancelled."""
     OPEN_AFTER_END = "open_after_end"
     """The venue has an order open that has ended for us. It is cancelled."""
+    LEFT_OPEN = "left_open"
+    """The venue keeps an IOC or FOK order open. It is cancelled."""
 
 
 class WriteOrder(NamedTuple):

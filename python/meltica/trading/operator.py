@@ -188,7 +188,8 @@ class Operator:
     ) -> LedgerEntryRow:
         """Books the difference of a currency as "not ours", which ends the fault.
 
-        Raises Conflict unless `amount` is the difference as it is now, so that it is not booked twice.
+        Raises Conflict unless `amount` is the difference as it is now, so that it is not booked twice, and
+        unless it is a fault: a fill on its way may still explain a younger one.
         """
         self._check_ready(act)
         desk = self._desk
@@ -199,6 +200,11 @@ class Operator:
                 raise Conflict(
                     f"{amount} {currency} at {provider} not booked: expected the difference,"
                     f" which is {difference or 0}"
+                )
+            if difference != balances.fault(provider, currency):
+                raise Conflict(
+                    f"{amount} {currency} at {provider} not booked: the difference may settle by itself;"
+                    " book it when it is a fault"
                 )
             now = desk.clock()
             entry = Entry(provider, EntryKind.BOOKING, f"operator-{now}", currency, amount)

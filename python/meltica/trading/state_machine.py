@@ -22,7 +22,7 @@ The rules, by the numbers in the code:
 from dataclasses import replace
 from decimal import Decimal
 
-from meltica.model.enums import OrderState
+from meltica.model.enums import OrderState, TimeInForce
 from meltica.model.fills import Fill
 from meltica.model.orders import OrderSnapshot
 from meltica.trading.effects import (
@@ -158,7 +158,7 @@ class OrderMachine(Transitions):
         if record.state.is_final:
             self._reported_after_end(snapshot, now, asked_at, out)
             return self._finish(out)
-        second = snapshot.state is OrderState.REJECTED and snapshot.venue_order_id is None
+        second = snapshot.state is OrderState.REJECTED and not snapshot.venue_order_id
         if snapshot.state in (OrderState.UNKNOWN, OrderState.PENDING) or (second and self._is_acknowledged):
             # Not the venue's word on this order: it rejects a second one under the same id, or has no answer.
             self._query_order(now, out)
@@ -411,10 +411,21 @@ class OrderMachine(Transitions):
         if not record.state.is_final:
             if record.expires_at is not None and now >= record.expires_at and not record.cancel_wanted:
                 self._want_cancel(now, EXPIRES_IN, out)
+            elif self._is_left_open(now):
+                out.append(Fault(FaultCode.LEFT_OPEN, f"{record.time_in_force} {record.state}"))
+                self._want_cancel(now, None, out)
             self._cancel_if_due(now, out)
         if self._query_wanted_at is not None or self._is_uncertain:
             self._repeat_query(now, out)
         return self._finish(out)
+
+    def _is_left_open(self, now: int) -> bool:
+        """Returns whether the venue keeps an order open that must not rest, and no cancel is wanted yet."""
+        record = self.record
+        if record.time_in_force is TimeInForce.GTC or record.cancel_wanted or self._ending is not None:
+            return False
+        is_open = record.state in (OrderState.ACK, OrderState.PARTIAL)
+        return is_open and now >= (record.acknowledged_at or 0) + self.timings.ends_within
 
     @property
     def _is_uncertain(self) -> bool:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from meltica.model.enums import Mode, OrderState
+from meltica.model.enums import Mode, OrderState, TimeInForce
 from meltica.model.fills import Fill
 from meltica.model.orders import OrderSnapshot
 from meltica.trading.effects import (
@@ -75,6 +75,8 @@ class Timings(NamedTuple):
     """The least time between two queries that prove that the venue does not know an order."""
     cancel_pace: int = 10**9
     query_pace: int = 10**9
+    ends_within: int = 5 * 10**9
+    """How long an acknowledged order that must not rest may stay open at the venue before it is cancelled."""
     fills_within: int = 10**9
     """How long after a report of the stream its fills may arrive; missing ones are then queried."""
 
@@ -178,6 +180,7 @@ class Transitions:
             record.cancel_wanted
             or record.state is OrderState.UNKNOWN
             or record.expires_at is not None
+            or record.time_in_force is not TimeInForce.GTC
             or self._missing_at is not None
             or self._terms.sent_amendment is not None
         )
@@ -303,7 +306,7 @@ class Transitions:
 
     def _is_about_this(self, snapshot: OrderSnapshot, out: list[Effect]) -> bool:
         record, id = self.record, snapshot.venue_order_id
-        expected = id is None or not self._venue_ids or id in self._venue_ids
+        expected = not id or not self._venue_ids or id in self._venue_ids
         if (snapshot.symbol, snapshot.side) == (record.symbol, record.side) and (
             expected or self._terms.sent_amendment is not None
         ):
@@ -323,7 +326,7 @@ class Transitions:
         self, venue_order_id: str | None, time: int | None, now: int, *, rejected: bool = False
     ) -> None:
         record = self.record
-        if venue_order_id is not None and venue_order_id not in self._venue_ids:
+        if venue_order_id and venue_order_id not in self._venue_ids:
             self._venue_ids = (*self._venue_ids, venue_order_id)
             record.venue_order_id = venue_order_id
         if time is not None:
