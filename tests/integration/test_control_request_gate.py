@@ -290,7 +290,9 @@ def test_changes_are_logged_with_their_request_id_and_later_work_is_not(control:
             control.client.post(f"/providers/spare/{action}", headers={"x-meltica-request-id": "id-1"})
             control.until(lambda action=action: spare.running is (action == "start"))
         control.client.post("/providers/a%0Ab/start")
-    assert any(text.startswith("POST /providers/a%0Ab/start: 404 after ") for text, _ in lines)
+        # A request is logged after its response has been sent.
+        refused = "POST /providers/a%0Ab/start: 404 after "
+        control.until(lambda: any(text.startswith(refused) for text, _ in lines))
     own = [text for text, id in lines if id == "id-1"]
     assert [re.sub(r"\d+\.\d", "N", text) for text in own] == [
         "POST /providers/spare/start: 202 after N ms",

@@ -18,6 +18,7 @@ from websockets.sync.client import connect
 
 from meltica.http import protocol
 from meltica.http.address import bind
+from meltica.http.clients import ClientRules
 from meltica.http.request_gate import RequestCounts, RequestGate
 from meltica.http.responses import SECURITY_HEADERS
 from meltica.http.server import HttpServer
@@ -42,7 +43,7 @@ class Server:
         self.counts = RequestCounts()
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
-        self.http = HttpServer(RequestGate(self._respond, (), self.counts), bind("127.0.0.1", 0))
+        self.http = HttpServer(RequestGate(self._respond, ClientRules(), self.counts), bind("127.0.0.1", 0))
         asyncio.run_coroutine_threadsafe(self.http.start(), self.loop).result(10)
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,7 +1,5 @@
 """The control plane's application: a controller per resource, behind the request gate."""
 
-from collections.abc import Iterable
-
 from litestar import Controller, Litestar
 from litestar.di import NamedDependency, Provide
 from litestar.types import ASGIApp
@@ -29,6 +27,7 @@ from meltica.control.routes.strategies import StrategiesController
 from meltica.control.routes.tokens import TokensController
 from meltica.control.routes.version import VersionController
 from meltica.control.services import ControlServices
+from meltica.http.clients import ClientRules
 from meltica.http.errors import error_handler
 from meltica.http.metrics import request_metrics
 from meltica.http.request_gate import RequestCounts, RequestGate, refuse_body
@@ -53,8 +52,8 @@ CONTROLLERS: tuple[type[Controller], ...] = (
 )
 
 
-def create_app(services: ControlServices, hosts: Iterable[str]) -> ASGIApp:
-    """Returns the application over one gateway. `hosts` are allowed as Host besides loopback names."""
+def create_app(services: ControlServices, rules: ClientRules) -> ASGIApp:
+    """Returns the application over one gateway. `rules` say which hosts and origins it accepts."""
     runner = ChangeRunner()
 
     def changes(actor: NamedDependency[str]) -> ChangeRunner:
@@ -79,7 +78,7 @@ def create_app(services: ControlServices, hosts: Iterable[str]) -> ASGIApp:
     requests = RequestCounts()
     services.metrics.register(request_metrics(requests))
     authenticate = services.tokens.authenticator or admit_all
-    return RequestGate(app, hosts, requests, authenticate=authenticate)
+    return RequestGate(app, rules, requests, authenticate=authenticate)
 
 
 def _provide(value: object) -> Provide:

@@ -351,7 +351,7 @@ class Gateway:
 
         self._shutdown.append(ShutdownStep("tokens", self.access.stop, 0.1))
         authenticator = await self.access.start()
-        app = create_app(self._control_services(authenticator), {self.settings.api_server.host})
+        app = create_app(self._control_services(authenticator), self.settings.api_server.client_rules)
         self.api = HttpServer(app, self._socket)
         self._shutdown.append(ShutdownStep("control plane", self.api.stop))
         await self.api.start()

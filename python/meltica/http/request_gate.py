@@ -1,13 +1,15 @@
 """ASGI middleware: Host and Origin checks, body limits, request ids, and the error response of last resort.
 
-Requests are not authenticated yet, so the gateway listens on a loopback address only. These rules also keep
-out web pages that are open in a browser on the same machine:
+These rules keep out web pages that are open in the browser of an operator:
 
-1. `Host` must be a loopback name. Otherwise a page could point its own name here and read any response.
+1. `Host` must be a loopback name or a configured one. Otherwise a page could point its own name here and read
+   any response.
 2. A request that can change something must not come from a page of another origin. Browsers send its origin
    as `Sec-Fetch-Site` and `Origin`; curl sends neither.
 3. A body must be JSON, because a page can send JSON to another origin only after a preflight request.
-4. No response permits another origin to read it.
+4. No response permits another origin to read it, unless the origin is configured (see `clients`). Such an
+   origin also passes rule 2. Its preflight requests are answered before authentication: browsers send them
+   without a token.
 5. Rules 1 and 2 apply to every websocket too, because browsers let any page open one.
 """
 
@@ -16,7 +18,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 from uuid import uuid4
@@ -36,7 +38,7 @@ from litestar.types import (
 from structlog.contextvars import bound_contextvars
 
 from meltica.api.envelope import Failure
-from meltica.http.address import is_loopback
+from meltica.http.clients import ClientRules
 from meltica.http.errors import HttpError, allowed, error_response
 from meltica.http.responses import REFUSAL, SECURITY_HEADERS, respond
 
@@ -87,7 +89,7 @@ class RequestGate:
     def __init__(
         self,
         app: ASGIApp,
-        hosts: Iterable[str],
+        rules: ClientRules,
         requests: RequestCounts,
         *,
         authenticate: Authenticate | None = None,
@@ -95,7 +97,7 @@ class RequestGate:
     ) -> None:
         self._app = app
         self._authenticate = authenticate
-        self._hosts = frozenset(host.lower() for host in hosts)
+        self._rules = rules
         self._requests = requests
         self._level = level
 
@@ -108,6 +110,7 @@ class RequestGate:
             await self._app(scope, receive, send)
             return
         headers = _headers(scope)
+        self._set_client(scope, headers)
         id = next((value for value in headers.get(REQUEST_ID, ()) if _ID.fullmatch(value)), None)
         id = id or uuid4().hex.encode()
         method, path, status, began = scope["method"], scope["path"], 0, time.perf_counter()
@@ -121,7 +124,8 @@ class RequestGate:
                 own = message.get("headers", ())
                 if method == "OPTIONS":
                     own = [(name, _allow(value) if name == b"allow" else value) for name, value in own]
-                message["headers"] = [*own, *SECURITY_HEADERS, (REQUEST_ID, id)]
+                cors = self._rules.cors_headers(headers)
+                message["headers"] = [*own, *SECURITY_HEADERS, *cors, (REQUEST_ID, id)]
             await send(message)
 
         with bound_contextvars(request_id=id.decode()):
@@ -129,8 +133,11 @@ class RequestGate:
                 if REFUSAL in scope:
                     raise cast(dict[str, HttpError], scope)[REFUSAL]
                 self._check_host(headers)
+                if self._rules.is_preflight(method, headers):
+                    await _answer_preflight(send_with_headers, self._rules.preflight_headers(headers))
+                    return
                 if method not in _SAFE:
-                    _check_origin(headers)
+                    self._check_origin(headers)
                 if self._authenticate is not None:
                     inner["user"] = await self._authenticate(inner)
                 await self._app(inner, await _read_body(inner, headers, receive), send_with_headers)
@@ -158,7 +165,7 @@ class RequestGate:
         headers = _headers(scope)
         try:
             self._check_host(headers)
-            _check_origin(headers)
+            self._check_origin(headers)
             await self._app(scope, receive, send)
         except HttpError as error:
             response = error_response(error, "GET", scope["path"])
@@ -179,11 +186,29 @@ class RequestGate:
         if len(values) != 1:
             raise HttpError(400, "bad_request", f"expected one Host header, saw {len(values)}")
         host = _host(values[0].decode("latin-1"))
-        if host not in self._hosts and not is_loopback(host):
-            allowed = " or ".join(sorted({"localhost", "127.0.0.1", *self._hosts}))
+        if not self._rules.accepts_host(host):
+            allowed = " or ".join(sorted({"localhost", "127.0.0.1", *self._rules.hosts}))
             raise HttpError(
                 421, "host_not_allowed", f"Host not allowed: expected {allowed}, saw {host[:255]!r}"
             )
+
+    def _check_origin(self, headers: dict[bytes, list[bytes]]) -> None:
+        """Rule 2: raises HttpError for a cross-origin request of a browser, unless rule 4 permits it."""
+        if self._rules.accepts_origin(headers):
+            return
+        site = [value.lower() for value in headers.get(b"sec-fetch-site", [])]
+        own = {scheme + b"://" + host.lower() for scheme in (b"http", b"https") for host in headers[b"host"]}
+        origins = headers.get(b"origin", [])
+        if not set(site) <= {b"same-origin", b"none"} or not {value.lower() for value in origins} <= own:
+            header = "Origin" if origins else "Sec-Fetch-Site"
+            value = b", ".join(origins or site).decode("latin-1")
+            text = f"request refused: cross-origin requests are not allowed ({header}: {value[:255]!r})"
+            raise HttpError(403, "cross_origin", text)
+
+    def _set_client(self, scope: HTTPScope, headers: dict[bytes, list[bytes]]) -> None:
+        """Replaces the address of a trusted proxy by that of its client."""
+        if self._rules.proxies and (peer := scope["client"]) is not None:
+            scope["client"] = (self._rules.client_address(peer[0], headers), peer[1])
 
 
 def _headers(scope: Scope) -> dict[bytes, list[bytes]]:
@@ -201,16 +226,9 @@ def _host(value: str) -> str:
     return value.partition(":")[0]
 
 
-def _check_origin(headers: dict[bytes, list[bytes]]) -> None:
-    """Rule 2: raises HttpError for a cross-origin request of a browser."""
-    site = [value.lower() for value in headers.get(b"sec-fetch-site", [])]
-    own = {scheme + b"://" + host.lower() for scheme in (b"http", b"https") for host in headers[b"host"]}
-    origins = headers.get(b"origin", [])
-    if not set(site) <= {b"same-origin", b"none"} or not {value.lower() for value in origins} <= own:
-        header = "Origin" if origins else "Sec-Fetch-Site"
-        value = b", ".join(origins or site).decode("latin-1")
-        text = f"request refused: cross-origin requests are not allowed ({header}: {value[:255]!r})"
-        raise HttpError(403, "cross_origin", text)
+async def _answer_preflight(send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _allow(methods: bytes) -> bytes:

@@ -11,6 +11,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from meltica.api.envelope import Failure
 from meltica.errors import OrderRefused, OutcomeUnknown, RateLimited, VenueUnavailable, suggestion
+from meltica.http.clients import ClientRules
 from meltica.http.errors import ErrorResponse, HttpError, error_response, parameter_faults
 from meltica.http.request_gate import RequestCounts, RequestGate, refuse_body
 from meltica.venue import rest
@@ -48,7 +49,7 @@ def create_app(venue: "Exchange") -> ASGIApp:
         else:
             await venue.hub.serve(scope, receive, send)
 
-    return RequestGate(route, (), RequestCounts(), level=logging.DEBUG)
+    return RequestGate(route, ClientRules(), RequestCounts(), level=logging.DEBUG)
 
 
 def check_query(request: "ASGIConnection[Any, Any, Any, Any]", handler: BaseRouteHandler) -> None:

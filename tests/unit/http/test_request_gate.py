@@ -7,10 +7,12 @@ import msgspec
 import pytest
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from meltica.http.clients import ClientRules
 from meltica.http.errors import HttpError
 from meltica.http.request_gate import RequestCounts, RequestGate
 
 HOST = (b"host", b"localhost")
+RULES = ClientRules(hosts=frozenset({"gateway.example"}))
 
 
 class Client:
@@ -19,7 +21,7 @@ class Client:
     def __init__(self, app: Any, level: int = logging.INFO) -> None:
         self.requests = RequestCounts()
         self.sent: list[dict[str, Any]] = []
-        self._gate = RequestGate(cast(ASGIApp, app), {"gateway.example"}, self.requests, level=level)
+        self._gate = RequestGate(cast(ASGIApp, app), RULES, self.requests, level=level)
 
     async def request(self, *headers: tuple[bytes, bytes], type: str = "http", **scope: Any) -> None:
         whole = {"type": type, "method": "GET", "path": "/x", "headers": [HOST, *headers], **scope}
