@@ -40,6 +40,9 @@ PATHS = (
     "/strategy/instances/watcher",
     "/strategy/instances/watcher/start",
     "/strategy/instances/watcher/stop",
+    "/strategy/instances/watcher/restart",
+    "/strategy/start",
+    "/strategy/stop",
     "/strategy/instances/watcher/orders",
     "/strategy/instances/watcher/executions",
     "/strategy/instances/watcher/positions",
@@ -243,7 +246,7 @@ METHODS: tuple[Sent, ...] = tuple(
         "OPTIONS",
         "HEAD",
         "PUT",
-        "POST" if path.split("/")[-1] not in ("start", "stop") else "GET",
+        "POST" if path.split("/")[-1] not in ("start", "stop", "restart") else "GET",
     )
 ) + tuple(
     Sent(f"{method} of a provider", method, "/providers/main")
@@ -409,6 +412,9 @@ CHANGES: tuple[Sent, ...] = (
     post("stop of an instance that was stopped", f"{INSTANCE}/watcher/stop"),
     get("an instance that was stopped", f"{INSTANCE}/watcher"),
     post("start of an instance", f"{INSTANCE}/watcher/start"),
+    post("restart of an instance", f"{INSTANCE}/watcher/restart"),
+    post("start of several instances", "/strategy/start", (JSON,), b'{"instances":["watcher","failing"]}'),
+    post("stop of several instances", "/strategy/stop", (JSON,), b'{"instances":["unloaded"]}'),
     post("start of an instance that does not exist", f"{INSTANCE}/nope/start"),
     post("stop of an instance that does not exist", f"{INSTANCE}/nope/stop"),
     post("start of an instance that fails", f"{INSTANCE}/failing/start"),

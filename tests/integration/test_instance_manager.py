@@ -65,6 +65,30 @@ async def test_the_life_cycle_of_an_instance(world: World) -> None:
         world.manager.get("god")
 
 
+async def test_a_restart_is_another_run(world: World) -> None:
+    instance = await world.add("good", GOOD)
+    await world.manager.restart("good")
+    first = instance.run
+    assert first is not None
+    await world.manager.restart("good")
+    assert (first.state, instance.actual, instance.run is first) == ("stopped", InstanceState.RUNNING, False)
+    assert world.store.get("good").desired == "running"
+    async with instance.lock:
+        with pytest.raises(Conflict, match="another change is in progress"):
+            await world.manager.restart("good")
+
+
+@pytest.mark.untraced
+async def test_a_restart_does_not_abandon_a_callback(world: World) -> None:
+    instance = await world.add("x", HANGS, stop_timeout=timedelta(seconds=0.05))
+    await world.manager.start("x")
+    world.trade()
+    entered(instance)
+    with pytest.raises(StartError, match=r"was still running 0\.05 s after the stop; a start abandons"):
+        await world.manager.restart("x")
+    assert instance.actual is InstanceState.STUCK
+
+
 async def test_a_start_loads_the_current_file(world: World) -> None:
     instance = await world.add("good", GOOD)
     path = world.folder / "good.py"
@@ -280,7 +304,7 @@ async def test_an_instance_whose_callback_outlasts_the_stop_is_stuck_and_can_be_
         await world.manager.stop("x")
     world.manager.check()
     assert instance.actual is InstanceState.STUCK
-    await world.manager.start("x")
+    await world.manager.restart("x")
     assert (instance.actual, instance.run is first) == (InstanceState.RUNNING, False)
     await world.manager.stop("x")
     assert instance.actual is InstanceState.STOPPED

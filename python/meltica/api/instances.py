@@ -152,3 +152,31 @@ class InstanceRequest(Section):
     scope: dict[str, ScopeRequest] | None = None
     host: Literal["thread", "shared"] | None = None
     on_stop: Literal["cancel", "keep"] | None = None
+
+
+class BulkRequest(Section):
+    """The instances that are started or stopped."""
+
+    instances: list[str]
+    """Their ids; `["*"]` stands for all."""
+
+
+class BulkOutcome(Schema, frozen=True, kw_only=True):
+    """What became of one instance."""
+
+    id: str
+    outcome: Literal["changed", "unchanged", "pending", "failed"]
+    """`unchanged`: it was in this state before. `pending`: the change continues in the background."""
+    status: InstanceState
+    running: bool
+    error: str | UnsetType = UNSET
+    """Why the change failed."""
+    code: str | UnsetType = UNSET
+    """The code of the error, as if the instance had been changed alone."""
+
+
+class BulkOutcomes(Schema, frozen=True, kw_only=True):
+    """What became of each instance."""
+
+    instances: list[BulkOutcome]
+    count: int

@@ -13,6 +13,7 @@ from meltica.control.readiness import ReadinessCheck
 from meltica.control.routes.adapters import AdaptersController
 from meltica.control.routes.balances import BalancesController
 from meltica.control.routes.health import HealthController
+from meltica.control.routes.instance_runs import InstanceRunsController
 from meltica.control.routes.instances import InstancesController
 from meltica.control.routes.metrics import MetricsController
 from meltica.control.routes.modules import ModulesController
@@ -41,6 +42,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     AdaptersController,
     ProvidersController,
     InstancesController,
+    InstanceRunsController,
     OrdersController,
     OrderActionsController,
     RiskActionsController,

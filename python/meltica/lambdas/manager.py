@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from meltica.errors import Conflict, MelticaError, NotFound, Overdue, StartError, one_line, suggestion
 from meltica.lambdas.launcher import Launcher, StartWithdrawn
-from meltica.lambdas.loader import revision_of
 from meltica.lambdas.managed import ManagedInstance
+from meltica.lambdas.states import ActualStates
 from meltica.lambdas.supervision import Supervision
 from meltica.persistence.stores.desired import DesiredStates
 from meltica.persistence.stores.instances import declaration
@@ -71,10 +71,10 @@ class InstanceManager:
         )
         self._watch = watch
         self._store = store
-        self._state_writer = state_writer
         self._desired = DesiredStates(store, state_writer, "instance")
         self._stuck_seconds = stuck_after.total_seconds()
-        self._supervision = Supervision(self._launcher, self._stuck_seconds, self._set)
+        self._states = ActualStates(store, state_writer)
+        self._supervision = Supervision(self._launcher, self._stuck_seconds, self._states.set)
         self._instances: dict[str, ManagedInstance] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -85,7 +85,7 @@ class InstanceManager:
         row = self._store.get(spec.id)
         instance.desired, instance.last_error = row.desired, row.last_error
         self._instances[spec.id] = instance
-        self._set(instance, row.actual.after_restart)
+        self._states.set(instance, row.actual.after_restart)
         return instance
 
     def all(self) -> list[ManagedInstance]:
@@ -180,8 +180,7 @@ class InstanceManager:
                 )
             await self._store.delete(id)
             self._desired.forget(id)
-            for kind in ("instance", "revision"):
-                self._state_writer.discard(kind, id)
+            self._states.forget(id)
             del self._instances[id]
         return instance
 
@@ -229,6 +228,25 @@ class InstanceManager:
                 raise Conflict(f"instance `{id}` is already {instance.actual}")
             await self._desired.record_start(id)
             instance.desired = Desired.RUNNING
+            await self._start(instance, patient=False)
+        return instance
+
+    async def restart(self, id: str) -> ManagedInstance:
+        """Stops an instance if it runs, and starts it.
+
+        Raises NotFound, Conflict while it is being changed, StartError, DatabaseUnavailable.
+        """
+        instance = self.get(id)
+        async with idle_lock(instance.lock, f"instance `{id}`", instance.actual):
+            self._refuse_stopping()
+            await self._desired.record_start(id)
+            instance.desired = Desired.RUNNING
+            if instance.running:
+                await self._stop(instance)
+                if instance.abandoned:
+                    raise StartError(
+                        f"instance `{id}` not restarted: {instance.last_error}; a start abandons the callback"
+                    )
             await self._start(instance, patient=False)
         return instance
 
@@ -291,7 +309,7 @@ class InstanceManager:
         if self._background:
             await asyncio.wait(set(self._background), timeout=START_PATIENCE)
         for instance in self.all():
-            self._persist(instance)
+            self._states.persist(instance)
 
     async def _adopt(self, instance: ManagedInstance) -> None:
         if instance.waiting is not None:
@@ -359,42 +377,30 @@ class InstanceManager:
                 await self._start(instance, patient=True)
 
     async def _start(self, instance: ManagedInstance, *, patient: bool) -> None:
-        self._set(instance, InstanceState.STARTING)
+        self._states.set(instance, InstanceState.STARTING)
         instance.run = None
 
         def waits(text: str) -> None:
             if text != instance.last_error:
                 log.info("instance %s %s", instance.id, text)
-                self._set(instance, InstanceState.STARTING, text)
+                self._states.set(instance, InstanceState.STARTING, text)
 
         try:
             await self._launcher.start(instance, patient=patient, on_wait=waits)
         except (asyncio.CancelledError, StartWithdrawn):
-            self._set(instance, InstanceState.STOPPED)
+            self._states.set(instance, InstanceState.STOPPED)
             raise
         except Exception as error:
             text = one_line(error)
             unexpected = not isinstance(error, MelticaError | Overdue)
             log.error("instance %s could not start: %s", instance.id, text, exc_info=unexpected)
-            self._set(instance, InstanceState.FAILED, text)
+            self._states.set(instance, InstanceState.FAILED, text)
             raise StartError(f"instance `{instance.id}` could not start: {text}") from error
         log.info("instance %s is running", instance.id)
-        self._set(instance, InstanceState.RUNNING)
-        self._persist_revision(instance)
+        self._states.set(instance, InstanceState.RUNNING)
+        self._states.persist_revision(instance)
         # What the watch reported before the state was set had no effect.
         self._supervision.check(instance)
-
-    def _persist_revision(self, instance: ManagedInstance) -> None:
-        """Persists the running revision: the file may have changed since the gateway started."""
-        if instance.spec.module is not None:
-            return  # the row has the pin, which only a declaration changes
-        loaded = None if instance.strategy is None else revision_of(instance.strategy)
-        self._state_writer.discard("revision", instance.id)
-        if loaded != self._store.get(instance.id).revision:
-            log.info("instance %s runs a new revision: %s", instance.id, loaded)
-            self._state_writer.put(
-                "revision", instance.id, lambda: self._store.set_revision(instance.id, loaded)
-            )
 
     async def _stop(self, instance: ManagedInstance) -> None:
         await self._end_run(instance)
@@ -404,34 +410,24 @@ class InstanceManager:
     async def _end_run(self, instance: ManagedInstance) -> None:
         run, host = instance.run, instance.host
         if run is None or host is None or not instance.running:
-            self._set(instance, InstanceState.STUCK if instance.abandoned else InstanceState.STOPPED)
+            self._states.set(instance, InstanceState.STUCK if instance.abandoned else InstanceState.STOPPED)
             return
-        self._set(instance, InstanceState.STOPPING)
+        self._states.set(instance, InstanceState.STOPPING)
         if await self._launcher.end(instance):
-            self._set(instance, InstanceState.STOPPED)
+            self._states.set(instance, InstanceState.STOPPED)
             log.info("instance %s stopped", instance.id)
         elif instance.in_callback_ns == 0:
             text = "on_stop was not run: a callback of another instance blocks the shared thread"
             log.error("instance %s stopped: %s", instance.id, text)
-            self._set(instance, InstanceState.STOPPED, text)
+            self._states.set(instance, InstanceState.STOPPED, text)
         else:
             seconds = instance.spec.stop_timeout.total_seconds()
             text = f"a callback was still running {seconds:g} s after the stop"
             log.error("instance %s is stuck: %s", instance.id, text)
-            self._set(instance, InstanceState.STUCK, text)
+            self._states.set(instance, InstanceState.STUCK, text)
 
     def check(self) -> None:
         """Updates the actual states of instances that failed, became stuck, or recovered."""
         self._watch.clear()
         for instance in self.all():
             self._supervision.check(instance)
-
-    def _set(self, instance: ManagedInstance, actual: InstanceState, error: str | None = None) -> None:
-        if actual in (InstanceState.STARTING, InstanceState.RUNNING) or error is not None:
-            instance.last_error = error
-        instance.actual = actual
-        self._persist(instance)
-
-    def _persist(self, instance: ManagedInstance) -> None:
-        id, actual, error = instance.id, instance.actual, instance.last_error or ""
-        self._state_writer.put("instance", id, lambda: self._store.set_actual(id, actual, error))
