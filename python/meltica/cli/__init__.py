@@ -24,10 +24,14 @@ COMMANDS = {
     "db": "meltica.cli.db:db",
     "risk": "meltica.cli.risk:risk",
     "status": "meltica.cli.gateway_status:status",
+    "strategies": "meltica.cli.strategies:strategies",
+    "instances": "meltica.cli.instances:instances",
+    "providers": "meltica.cli.providers:providers",
     "api": "meltica.cli.api:api",
     "tokens": "meltica.cli.tokens:tokens",
     "audit": "meltica.cli.audit:audit",
     "venue": "meltica.cli.venue.command:venue",
+    "completion": "meltica.cli.completion:completion",
 }
 
 INTERNAL = "internal error in Meltica"

@@ -1,5 +1,5 @@
 """A typed HTTP client of the control plane."""
 
-from meltica.client.client import ApiError, Client, Unreachable
+from meltica.client.client import ApiError, Client, ModuleRefused, Unreachable
 
-__all__ = ["ApiError", "Client", "Unreachable"]
+__all__ = ["ApiError", "Client", "ModuleRefused", "Unreachable"]

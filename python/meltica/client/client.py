@@ -3,6 +3,7 @@
 Responses are the schemas of `meltica.api`; keys that a newer gateway adds are ignored.
 """
 
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote
@@ -10,9 +11,20 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from meltica.api.envelope import Failure
-from meltica.api.instances import Instances
-from meltica.api.providers import Providers
+from meltica.api.envelope import Failure, Plan
+from meltica.api.instances import InstanceDetail, Instances
+from meltica.api.modules import (
+    ModuleFaults,
+    ModuleUpload,
+    RefreshResult,
+    RefreshTargets,
+    StrategyModule,
+    StrategyModules,
+    TagAssigned,
+    TagTarget,
+    UploadResult,
+)
+from meltica.api.providers import ProviderDetail, Providers
 from meltica.api.risk import RiskStatus
 from meltica.api.tokens import CreatedToken, NewToken, Token, Tokens
 from meltica.api.version import Version
@@ -22,6 +34,7 @@ T = TypeVar("T")
 
 TIMEOUT: Final = 10.0
 """Seconds; the control plane responds within 7."""
+FAULTY: Final = 422
 
 
 class Unreachable(MelticaError):
@@ -41,6 +54,14 @@ class ApiError(MelticaError):
     def denied(self) -> bool:
         """Whether the token is missing, not valid, or too narrow."""
         return self.status in (401, 403)
+
+
+class ModuleRefused(ApiError):
+    """An uploaded module has faults; nothing was stored."""
+
+    def __init__(self, status: int, found: ModuleFaults) -> None:
+        super().__init__(status, Failure(error=found.message, code=found.code))
+        self.diagnostics = found.diagnostics
 
 
 class Client:
@@ -96,9 +117,77 @@ class Client:
         """Returns all providers."""
         return self._get("/providers", Providers)
 
+    def provider(self, name: str) -> ProviderDetail:
+        """Returns one provider."""
+        return self._get(f"/providers/{_part(name)}", ProviderDetail)
+
+    def act_on_provider(self, name: str, action: str) -> ProviderDetail:
+        """Starts or stops a provider: `start` or `stop`."""
+        return self._sent("POST", f"/providers/{_part(name)}/{action}", None, ProviderDetail)
+
     def instances(self) -> Instances:
         """Returns all instances."""
         return self._get("/strategy/instances", Instances)
+
+    def instance(self, id: str) -> InstanceDetail:
+        """Returns one instance."""
+        return self._get(f"/strategy/instances/{_part(id)}", InstanceDetail)
+
+    def create_instance(self, new: Mapping[str, Any]) -> InstanceDetail:
+        """Creates an instance, stopped; `new` is the body of docs/rest.md."""
+        return self._sent("POST", "/strategy/instances", new, InstanceDetail)
+
+    def change_instance(self, id: str, config: Mapping[str, Any]) -> InstanceDetail:
+        """Replaces the config of an instance; one that runs is restarted."""
+        body = {"id": id, "strategy": {"config": config}}
+        return self._sent("PUT", f"/strategy/instances/{_part(id)}", body, InstanceDetail)
+
+    def plan(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Plan:
+        """Returns what a change would do, without making it."""
+        return self._sent(method, f"{path}?plan=1", body, Plan)
+
+    def delete_instance(self, id: str) -> None:
+        """Stops an instance and deletes it."""
+        self._sent("DELETE", f"/strategy/instances/{_part(id)}", None, dict)
+
+    def act_on_instance(self, id: str, action: str) -> InstanceDetail:
+        """Starts or stops an instance: `start` or `stop`."""
+        return self._sent("POST", f"/strategy/instances/{_part(id)}/{action}", None, InstanceDetail)
+
+    def modules(self) -> StrategyModules:
+        """Returns all uploaded modules."""
+        return self._get("/strategies/modules", StrategyModules)
+
+    def module(self, selector: str) -> StrategyModule:
+        """Returns the module of a selector: `name`, `name:tag`, `name@hash` or a hash."""
+        return self._get(f"/strategies/modules/{_part(selector)}", StrategyModule)
+
+    def module_source(self, selector: str) -> bytes:
+        """Returns the exact source of a revision."""
+        response = self.request("GET", f"/strategies/modules/{_part(selector)}/source")
+        return response.content if response.is_success else self._decoded(response, bytes)
+
+    def upload_module(self, new: ModuleUpload) -> UploadResult:
+        """Stores a module. Raises ModuleRefused with its faults."""
+        response = self.request("POST", "/strategies/modules", msgspec.json.encode(new))
+        if response.status_code == FAULTY:
+            raise ModuleRefused(FAULTY, msgspec.json.decode(response.content, type=ModuleFaults))
+        return self._decoded(response, UploadResult)
+
+    def set_tag(self, name: str, tag: str, hash: str, *, refresh: bool) -> TagAssigned:
+        """Moves a tag to a revision; `refresh` moves the instances that it selects."""
+        path = f"/strategies/modules/{_part(name)}/tags/{_part(tag)}"
+        return self._sent("PUT", path, TagTarget(hash=hash, refresh=refresh), TagAssigned)
+
+    def refresh_modules(self, names: Sequence[str] = ()) -> RefreshResult:
+        """Moves instances, those of some modules or all, to the revisions that their tags select."""
+        return self._sent("POST", "/strategies/refresh", RefreshTargets(strategies=[*names]), RefreshResult)
+
+    def delete_module(self, selector: str) -> None:
+        """Deletes a module or one of its revisions."""
+        response = self.request("DELETE", f"/strategies/modules/{_part(selector)}")
+        if not response.is_success:
+            self._decoded(response, bytes)
 
     def risk_status(self) -> RiskStatus:
         """Returns what is halted or wrong."""
@@ -110,14 +199,18 @@ class Client:
 
     def create_token(self, new: NewToken) -> CreatedToken:
         """Creates a token."""
-        return self._decoded(self.request("POST", "/tokens", msgspec.json.encode(new)), CreatedToken)
+        return self._sent("POST", "/tokens", new, CreatedToken)
 
     def revoke_token(self, id: str) -> Token:
         """Revokes a token."""
-        return self._decoded(self.request("DELETE", f"/tokens/{quote(id, safe='')}"), Token)
+        return self._sent("DELETE", f"/tokens/{_part(id)}", None, Token)
 
     def _get(self, path: str, kind: type[T]) -> T:
         return self._decoded(self.request("GET", path), kind)
+
+    def _sent(self, method: str, path: str, body: object, kind: type[T]) -> T:
+        content = None if body is None else msgspec.json.encode(body)
+        return self._decoded(self.request(method, path, content), kind)
 
     def _decoded(self, response: httpx.Response, kind: type[T]) -> T:
         try:
@@ -127,3 +220,8 @@ class Client:
         except msgspec.DecodeError as error:
             raise Unreachable(f"{self.url} is not a gateway of this version: {error}") from error
         raise ApiError(response.status_code, failure)
+
+
+def _part(text: str) -> str:
+    """Returns a name as one part of a path."""
+    return quote(text, safe="")

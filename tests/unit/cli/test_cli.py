@@ -132,3 +132,11 @@ def test_sample_as_json(tmp_path: Path) -> None:
     output = json.loads(invoke("sample", str(tmp_path / "made.gz"), "--json").stdout)
     assert output == {"path": str(tmp_path / "made.gz"), "frames": output["frames"], "codec": "binance"}
     assert output["frames"] > 1000
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands(shell: str) -> None:
+    script = CliRunner().invoke(cli, ["completion", shell]).output
+    assert f"_MELTICA_COMPLETE={shell}_complete" in script
+    environment = {"_MELTICA_COMPLETE": "bash_complete", "COMP_WORDS": "meltica inst", "COMP_CWORD": "1"}
+    assert CliRunner().invoke(cli, [], env=environment, prog_name="meltica").output == "plain,instances\n"

@@ -1,0 +1,178 @@
+"""`meltica instances`: lists, creates, changes, starts, stops and deletes strategy instances."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from meltica.cli import BadInput
+from meltica.cli.gateway import connect, gateway_codes, gateway_options
+from meltica.cli.tables import print_details, print_table
+
+PATH = "/strategy/instances"
+
+
+@click.group()
+def instances() -> None:
+    """Create, change, start, stop and delete strategy instances."""
+
+
+@instances.command("list", epilog=gateway_codes("the instances were printed"))
+@gateway_options
+def list_instances(as_json: bool, **where: Any) -> None:
+    """List all instances."""
+    import msgspec
+
+    with connect(**where) as client:
+        found = client.instances().instances
+    if as_json:
+        click.echo(json.dumps({"instances": msgspec.to_builtins(found)}))
+        return
+    rows = [
+        (
+            each.id,
+            each.strategy_selector or each.strategy_identifier,
+            each.status,
+            each.providers,
+            "paper" if each.dry_run else "live",
+            each.last_error or "",
+        )
+        for each in found
+    ]
+    print_table(("id", "strategy", "status", "providers", "orders", "last error"), rows, "no instance exists")
+
+
+@instances.command(epilog=gateway_codes("the instance was printed"))
+@click.argument("id")
+@gateway_options
+def show(id: str, as_json: bool, **where: Any) -> None:
+    """Show one instance with its config, scope and counters."""
+    with connect(**where) as client:
+        _print(client.instance(id), as_json=as_json)
+
+
+@instances.command(epilog=gateway_codes("the instance was created, or the plan was printed"))
+@click.argument("id")
+@click.option("--strategy", "selector", required=True, help="A selector, such as `grid` or `grid:1.0.0`.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    required=True,
+    metavar="PROVIDER=SYMBOL[,SYMBOL...]",
+    help="A provider and its symbols, such as `main=BTC-USDT,ETH-USDT`; can be repeated.",
+)
+@click.option("--config", metavar="JSON", help="Config of the strategy: an object, or `@FILE`.")
+@click.option("--host", type=click.Choice(("thread", "shared")), help="What runs its callbacks.")
+@click.option("--on-stop", type=click.Choice(("cancel", "keep")), help="What a stop does with its orders.")
+@click.option("--plan", is_flag=True, help="Only show what would change.")
+@gateway_options
+def create(
+    id: str,
+    selector: str,
+    scopes: tuple[str, ...],
+    config: str | None,
+    host: str | None,
+    on_stop: str | None,
+    plan: bool,
+    as_json: bool,
+    **where: Any,
+) -> None:
+    """Create the instance ID. It is stopped: see `start`."""
+    strategy: dict[str, Any] = {"selector": selector}
+    if config is not None:
+        strategy["config"] = _object(config)
+    body: dict[str, Any] = {"id": id, "strategy": strategy, "scope": _scope(scopes)}
+    body |= {name: value for name, value in (("host", host), ("onStop", on_stop)) if value is not None}
+    with connect(**where) as client:
+        _print(client.plan("POST", PATH, body) if plan else client.create_instance(body), as_json=as_json)
+
+
+@instances.command(epilog=gateway_codes("the config was changed, or the plan was printed"))
+@click.argument("id")
+@click.option("--config", required=True, metavar="JSON", help="The whole config: an object, or `@FILE`.")
+@click.option("--plan", is_flag=True, help="Only show what would change.")
+@gateway_options
+def update(id: str, config: str, plan: bool, as_json: bool, **where: Any) -> None:
+    """Replace the config of an instance. One that runs is restarted."""
+    from urllib.parse import quote
+
+    values = _object(config)
+    with connect(**where) as client:
+        body = {"id": id, "strategy": {"config": values}}
+        path = f"{PATH}/{quote(id, safe='')}"
+        shown = client.plan("PUT", path, body) if plan else client.change_instance(id, values)
+        _print(shown, as_json=as_json)
+
+
+@instances.command(epilog=gateway_codes("the instance was deleted"))
+@click.argument("id")
+@gateway_options
+def delete(id: str, as_json: bool, **where: Any) -> None:
+    """Stop an instance and delete it. One with open orders or a position is refused."""
+    with connect(**where) as client:
+        client.delete_instance(id)
+    click.echo(json.dumps({"id": id, "deleted": True}) if as_json else f"{id} is deleted")
+
+
+def _action(name: str, text: str) -> Callable[..., None]:
+    @instances.command(name, help=text, epilog=gateway_codes("done, or under way: the status says it"))
+    @click.argument("id")
+    @gateway_options
+    def act(id: str, as_json: bool, **where: Any) -> None:
+        with connect(**where) as client:
+            detail = client.act_on_instance(id, name)
+        if as_json:
+            _print(detail, as_json=True)
+        else:
+            click.echo(f"{id} is {detail.status}")
+
+    return act
+
+
+start = _action("start", "Start an instance.")
+stop = _action("stop", "Stop an instance.")
+
+
+def _print(shown: object, *, as_json: bool) -> None:
+    import msgspec
+
+    value = cast(dict[str, Any], msgspec.to_builtins(shown))
+    if as_json:
+        click.echo(json.dumps(value))
+    else:
+        print_details(value)
+
+
+def _object(text: str) -> dict[str, Any]:
+    """Returns an option's JSON object. Raises BadInput."""
+    if text.startswith("@"):
+        try:
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"--config: {error}") from None
+    try:
+        value: object = json.loads(text)
+    except ValueError as error:
+        raise BadInput(f"--config: not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise BadInput(f"--config: expected an object, saw {text[:80]!r}")
+    return cast(dict[str, Any], value)
+
+
+def _scope(texts: tuple[str, ...]) -> dict[str, dict[str, list[str]]]:
+    scope: dict[str, dict[str, list[str]]] = {}
+    for text in texts:
+        provider, separator, symbols = text.partition("=")
+        provider = provider.strip()
+        names = [symbol.strip() for symbol in symbols.split(",") if symbol.strip()]
+        if not separator or not provider or not names:
+            raise BadInput(f"--scope: expected PROVIDER=SYMBOL such as main=BTC-USDT, saw {text!r}")
+        if provider.strip() in scope:
+            raise BadInput(
+                f"--scope: provider `{provider.strip()}` is given twice; join its symbols by commas"
+            )
+        scope[provider.strip()] = {"symbols": names}
+    return scope
