@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
-from meltica._core import Core
+from meltica._core import Core, Host
 from meltica.errors import Conflict, NotFound, StartError
+from meltica.lambdas.launcher import Launcher
 from meltica.lambdas.loader import revision
+from meltica.lambdas.managed import ManagedInstance
 from meltica.runtime.lifecycle import InstanceState
 from meltica.settings import LambdaSpec
 from tests.support.instance_world import (
@@ -25,6 +27,7 @@ from tests.support.instance_world import (
     LOOPS_AT_START,
     PATIENCE,
     RAISES,
+    StartTimeout,
     World,
     entered,
     flag,
@@ -37,6 +40,24 @@ from tests.support.instance_world import (
 async def _world(database_url: str, tmp_path: Path) -> AsyncGenerator[World]:
     async with open_world(database_url, tmp_path) as world:
         yield world
+
+
+@pytest.fixture(name="start_timeout")
+def _start_timeout(world: World, monkeypatch: pytest.MonkeyPatch) -> StartTimeout:
+    return StartTimeout(monkeypatch)
+
+
+async def overdue(world: World, id: str, start_timeout: StartTimeout) -> ManagedInstance:
+    """Starts an instance, lets the time-out pass once a callback runs, and returns the instance."""
+    instance = world.manager.get(id)
+    starting = asyncio.ensure_future(world.manager.start(id))
+    await when(lambda: instance.strategy)
+    entered(instance)
+    start_timeout.passed.set()
+    with pytest.raises(StartError, match="loading and on_start exceeded 30 s"):
+        await starting
+    start_timeout.passed.clear()
+    return instance
 
 
 async def test_the_life_cycle_of_an_instance(world: World) -> None:
@@ -169,16 +190,17 @@ async def test_states_after_a_crash(world: World, before: Any, after: str) -> No
     assert world.store.get("x").actual == after
 
 
-async def test_an_instance_that_hangs_at_its_start_does_not_affect_others(world: World) -> None:
-    world.manager = world.new_manager(start_timeout=timedelta(seconds=0.05))
+async def test_an_instance_that_hangs_at_its_start_does_not_affect_others(
+    world: World, start_timeout: StartTimeout
+) -> None:
     hung = await world.add("hung", HANGS_AT_START, "running")
     good = await world.add("good", GOOD, "running")
-    await world.manager.begin()
-    assert good.actual is InstanceState.RUNNING
-    assert (hung.actual, hung.last_error) == (
-        InstanceState.FAILED,
-        "loading and on_start exceeded 0.05 s",
-    )
+    await world.manager.begin(patience=0.0)
+    await when(lambda: good.actual is InstanceState.RUNNING and hung.strategy)
+    entered(hung)
+    start_timeout.passed.set()
+    await when(lambda: hung.actual is InstanceState.FAILED)
+    assert hung.last_error == "loading and on_start exceeded 30 s"
     world.trade()
     entered(good)
     assert not await world.manager.close(), "its thread is abandoned"
@@ -186,11 +208,11 @@ async def test_an_instance_that_hangs_at_its_start_does_not_affect_others(world:
 
 @pytest.mark.untraced
 @pytest.mark.parametrize("host", ["thread", "shared"])
-async def test_an_endless_loop_at_the_start_is_interrupted(world: World, host: str) -> None:
-    world.manager = world.new_manager(start_timeout=timedelta(seconds=0.05))
-    instance = await world.add("loops", LOOPS_AT_START, host=host)
-    with pytest.raises(StartError, match="loading and on_start exceeded"):
-        await world.manager.start("loops")
+async def test_an_endless_loop_at_the_start_is_interrupted(
+    world: World, start_timeout: StartTimeout, host: str
+) -> None:
+    await world.add("loops", LOOPS_AT_START, host=host)
+    instance = await overdue(world, "loops", start_timeout)
     run = instance.run
     assert run is not None
     await when(lambda: run.state == "stopped")
@@ -198,20 +220,24 @@ async def test_an_endless_loop_at_the_start_is_interrupted(world: World, host: s
     assert await world.manager.close(), "no thread is abandoned"
 
 
-async def test_a_start_that_completes_after_its_timeout_is_undone(world: World) -> None:
-    world.manager = world.new_manager(start_timeout=timedelta(seconds=0.05))
+async def test_a_start_that_completes_after_its_timeout_is_undone(
+    world: World, start_timeout: StartTimeout
+) -> None:
     on_stop = "    def on_stop(self): ENDED.set()\nENDED = threading.Event()\n"
-    hung = await world.add("hung", HANGS_AT_START + on_stop)
-    with pytest.raises(StartError, match="loading and on_start exceeded"):
-        await world.manager.start("hung")
+    await world.add("hung", HANGS_AT_START + on_stop)
+    hung = await overdue(world, "hung", start_timeout)
     late = hung.run
     assert late is not None
-    flag(hung, "GATE").set()
-    await when(flag(hung, "ENDED").is_set)
+    gate, ended = flag(hung, "GATE"), flag(hung, "ENDED")
+    gate.set()
+    await when(ended.is_set)
     await when(lambda: late.state == "stopped")
     assert world.core.routes() == []
-    await world.manager.start("hung")
-    assert (hung.actual, hung.run is late) == (InstanceState.RUNNING, False)
+    starting = asyncio.ensure_future(world.manager.start("hung"))
+    await when(lambda: hung.run is not late)
+    flag(hung, "GATE").set()
+    await starting
+    assert hung.actual is InstanceState.RUNNING
 
 
 async def test_an_instance_does_not_start_when_its_file_loads_after_the_timeout(
@@ -357,17 +383,27 @@ async def test_a_blocked_shared_thread_makes_its_instances_stuck_and_new_ones_ge
     assert await world.manager.close()
 
 
-async def test_a_start_on_a_shared_thread_that_has_just_been_blocked_fails(world: World) -> None:
-    world.manager = world.new_manager(start_timeout=timedelta(seconds=0.05))
+async def test_a_start_on_a_shared_thread_that_has_just_been_blocked_fails(
+    world: World, start_timeout: StartTimeout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_blocked(_launcher: Launcher, _host: Host) -> bool:
+        # A thread counts as blocked after a second, and the test may need longer.
+        return False
+
+    monkeypatch.setattr(Launcher, "_is_blocked", is_blocked)
     holder = await world.add("holder", HANGS, host="shared")
     other = await world.add("other", GOOD, host="shared")
     await world.manager.start("holder")
     world.trade()
     entered(holder)
+    starting = asyncio.ensure_future(world.manager.start("other"))
+    await when(lambda: other.run)
+    start_timeout.passed.set()
     with pytest.raises(StartError, match="a callback of another instance blocks the shared thread"):
-        await world.manager.start("other")
+        await starting
     assert (other.actual, world.store.get("other").desired) == (InstanceState.FAILED, "running")
     flag(holder, "GATE").set()
+    start_timeout.passed.clear()
     await world.manager.start("other")
     assert other.actual is InstanceState.RUNNING
     assert len(world.core.routes()) == 1

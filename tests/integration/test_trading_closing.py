@@ -72,6 +72,14 @@ def sales(world: TradingWorld) -> list[Order]:
     return list({order.id: order for order in orders}.values())
 
 
+def sold(world: TradingWorld) -> Order:
+    """Waits until `close` has sold the position and the strategy received that; returns the sale."""
+    until(lambda: quantity(world) == 0)
+    until(lambda: sales(world) and not sales(world)[0].is_open)
+    [sale] = sales(world)
+    return sale
+
+
 def breaches(world: TradingWorld) -> int:
     """Returns how many breaches count for the instance."""
     return world.risk.status(Scope.instance(world.owner), clock.now()).breaches
@@ -80,9 +88,8 @@ def breaches(world: TradingWorld) -> int:
 def test_a_position_with_a_resting_sell_is_closed(world: TradingWorld) -> None:
     resting = sell(world)
     assert close(world) is None
-    until(lambda: quantity(world) == 0)
+    sale = sold(world)
     assert resting.state is OrderState.CANCELLED
-    [sale] = sales(world)
     assert (sale.state, sale.quantity, sale.reduce_only) == (OrderState.FILLED, 2, True)
     assert breaches(world) == 0
     assert close(world) is None
@@ -98,8 +105,7 @@ def test_a_fill_that_crosses_the_cancel_is_not_sold_twice(world: TradingWorld) -
     world.account.trade(BTC, Decimal("100.60"), Decimal("0.5"), Side.BUY, clock.now())
     until(lambda: quantity(world) == Decimal("1.5"))
     world.call_loop(world.lossy.carry_out_late)
-    until(lambda: quantity(world) == 0)
-    [sale] = sales(world)
+    sale = sold(world)
     assert (resting.filled_quantity, sale.filled_quantity) == (Decimal("0.5"), Decimal("1.5"))
     assert breaches(world) == 0
 
@@ -111,8 +117,7 @@ def test_a_buy_that_crosses_its_cancel_is_sold_too(world: TradingWorld) -> None:
     assert close(world) is None
     until(lambda: world.lossy.requests["cancel"])
     world.account.trade(BTC, Decimal("98.5"), Decimal("1"), Side.SELL, clock.now())
-    until(lambda: quantity(world) == 0)
-    assert sales(world)[0].filled_quantity == 3
+    assert sold(world).filled_quantity == 3
 
 
 def test_other_orders_are_refused_until_the_sale(world: TradingWorld) -> None:

@@ -54,6 +54,14 @@ def test_an_order_that_never_arrived_is_rejected_and_its_twin_is_another_order(w
     assert world.risk.free("p", "USDT") == 1_000_000 - 99 * world_factor(world)
 
 
+@pytest.fixture(name="compared")
+def _compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the account be compared all the time instead of once a minute."""
+    monkeypatch.setattr("meltica.trading.comparison.EVERY", 0.01)
+    monkeypatch.setattr("meltica.trading.comparison.SETTLED", 0)
+
+
+@pytest.mark.usefixtures("compared")
 @pytest.mark.parametrize("price", ["99", "100.01"])
 def test_an_order_that_counts_as_never_arrived_and_arrives(world: TradingWorld, price: str) -> None:
     world.lossy.fates["submit"].append(Fate.LATE)

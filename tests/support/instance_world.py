@@ -9,11 +9,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from meltica._core import Core, Watch
 from meltica.lambdas.managed import ManagedInstance
 from meltica.lambdas.manager import InstanceManager
 from meltica.persistence.database import Database
 from meltica.persistence.stores.instances import InstanceRecord, InstanceStore
+from meltica.runtime import threads
 from meltica.runtime.state_writer import StateWriter
 from meltica.settings import LambdaSpec
 
@@ -64,6 +67,22 @@ class World:
     def trade(self) -> None:
         """Publishes a trade of BTC-USDT."""
         assert self.producer.publish("Trade", "BTC-USDT", {**TRADE, "tradeId": str(next(self._numbers))})
+
+
+class StartTimeout:
+    """The time-out of starts, which passes when the test says so instead of after some seconds."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.passed = asyncio.Event()
+        patch.setattr("meltica.lambdas.launcher.within", self._within)
+
+    async def _within(
+        self, _seconds: float, step: "asyncio.Future[Any]", late: Callable[[Any], None] | None = None
+    ) -> Any:
+        passing = asyncio.ensure_future(self.passed.wait())
+        await asyncio.wait({step, passing}, return_when=asyncio.FIRST_COMPLETED)
+        passing.cancel()
+        return await threads.within(0.0, step, late)
 
 
 async def when(condition: Callable[[], object]) -> None:

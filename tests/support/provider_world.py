@@ -139,9 +139,16 @@ class World:
         return provider
 
 
-def supervised(timeout: float, restarts: int) -> RestartPolicy:
+def supervised(
+    start_timeout: float = PATIENCE, stop_timeout: float = PATIENCE, restarts: int = 5
+) -> RestartPolicy:
+    """Returns a policy; its time-outs are such that only a hanging adapter reaches them."""
     return RestartPolicy(
-        start_timeout=timeout, stop_timeout=timeout, max_pause=8.0, restarts=restarts, window=600.0
+        start_timeout=start_timeout,
+        stop_timeout=stop_timeout,
+        max_pause=8.0,
+        restarts=restarts,
+        window=600.0,
     )
 
 
@@ -159,7 +166,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Script:
 @pytest.fixture
 def policy() -> RestartPolicy:
     """Returns time-outs that only a hanging adapter reaches."""
-    return supervised(PATIENCE, restarts=5)
+    return supervised()
 
 
 @pytest.fixture
