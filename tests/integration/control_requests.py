@@ -59,6 +59,7 @@ PATHS = (
     "/orders/00000000-0000-0000-0000-000000000001/cancel",
     "/orders/00000000-0000-0000-0000-000000000001/query",
     "/orders/00000000-0000-0000-0000-000000000001/resolve",
+    "/audit",
     "/tokens",
     "/tokens/000000000000",
     "/openapi.json",
@@ -164,6 +165,8 @@ TRADING: tuple[Sent, ...] = (
     post("halt", "/risk/halt", (JSON,), b'{"scope":"provider:main","reason":"prices look wrong"}'),
     post("halt of a halted scope", "/risk/halt", (JSON,), b'{"scope":"provider:main","reason":"again"}'),
     post("resume", "/risk/resume", (JSON,), b'{"scope":"provider:main","reason":"prices are right"}'),
+    get("the audit", "/audit?action=risk.&subject=provider:main"),
+    get("the audit by a cursor that is not valid", "/audit?cursor=x"),
     post("halt without a reason", "/risk/halt", (JSON,), b'{"scope":"provider:main"}'),
     post(
         "halt of a scope that nearly exists", "/risk/halt", (JSON,), b'{"scope":"provider:mian","reason":"-"}'

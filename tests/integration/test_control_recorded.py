@@ -138,6 +138,9 @@ MASKS = (
     (r'(?<="id":")[0-9a-f]{12}(?=")', "ID"),
     (r"token [0-9a-f]{12}", "token ID"),
     (r'"(lastUsed|revoked)At":\d+', r'"\1At":0'),
+    # The audit.
+    (r'"id":\d+,"actedAt":\d+', '"id":1,"actedAt":0'),
+    (r'"hash":"[0-9a-f]{64}"', '"hash":"HASH"'),
     # How long a callback has been running.
     (r'"inCallbackNs":[1-9]\d*', '"inCallbackNs":1'),
 )

@@ -114,7 +114,7 @@ def _change(
 ) -> int:
     kind, subject = _parse(scope)
     with open_database(url, home) as dsn:
-        changed = asyncio.run(_record(dsn, kind, subject, reason, by or _user(), halted=halted))
+        changed = asyncio.run(_record(dsn, kind, subject, reason, by or user(), halted=halted))
     client = None if offline else _client(gateway, url, home)
     confirmed = None if client is None else _wait_confirmed(client, scope, halted=halted)
     state = "halted" if halted else "resumed"
@@ -141,7 +141,8 @@ def _parse(text: str) -> "tuple[HaltScope, str]":
     return HaltScope(kind), subject
 
 
-def _user() -> str:
+def user() -> str:
+    """Returns the name of this user for the record of a change."""
     import getpass
 
     try:

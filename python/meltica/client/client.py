@@ -6,11 +6,12 @@ Responses are the schemas of `meltica.api`; keys that a newer gateway adds are i
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 import msgspec
 
+from meltica.api.audit import AuditEntries
 from meltica.api.envelope import Failure, Plan
 from meltica.api.instances import InstanceDetail, Instances
 from meltica.api.modules import (
@@ -204,6 +205,11 @@ class Client:
     def revoke_token(self, id: str) -> Token:
         """Revokes a token."""
         return self._sent("DELETE", f"/tokens/{_part(id)}", None, Token)
+
+    def audit(self, **filters: str | int | None) -> AuditEntries:
+        """Returns changes, the latest first; the filters are the query parameters of `/audit`."""
+        given = {name: value for name, value in filters.items() if value is not None}
+        return self._get(f"/audit?{urlencode(given)}", AuditEntries)
 
     def _get(self, path: str, kind: type[T]) -> T:
         return self._decoded(self.request("GET", path), kind)

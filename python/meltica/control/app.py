@@ -11,6 +11,7 @@ from meltica.control.changes import ChangeRunner
 from meltica.control.preconditions import Planned, answer_plan
 from meltica.control.readiness import ReadinessCheck
 from meltica.control.routes.adapters import AdaptersController
+from meltica.control.routes.audit import AuditController
 from meltica.control.routes.balances import BalancesController
 from meltica.control.routes.health import HealthController
 from meltica.control.routes.instance_runs import InstanceRunsController
@@ -50,6 +51,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     BalancesController,
     RiskController,
     TokensController,
+    AuditController,
     OpenApiController,
 )
 

@@ -12,6 +12,7 @@ from meltica.errors import DatabaseError
 from meltica.lambdas.manager import InstanceManager
 from meltica.lambdas.modules.catalogue import ModuleCatalogue
 from meltica.lambdas.modules.refresh import StrategyRefresh
+from meltica.persistence.stores.audit import AuditLog
 from meltica.persistence.stores.instances import InstanceRow
 from meltica.persistence.stores.tokens import TokenStore
 from meltica.providers.manager import ProviderManager
@@ -58,6 +59,7 @@ class ControlServices:
     """The metrics of all parts; the control plane adds those of its requests."""
     trading: TradingReads
     tokens: TokenAdministration
+    audit: AuditLog
     modules: ModuleCatalogue
     refresh: StrategyRefresh
     uploads: bool

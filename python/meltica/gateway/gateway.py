@@ -38,6 +38,7 @@ from meltica.persistence.database import Database, PoolOptions
 from meltica.persistence.lock import GatewayLock
 from meltica.persistence.metrics import database_metrics
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
+from meltica.persistence.stores.audit import AuditLog
 from meltica.persistence.stores.instances import InstanceStore
 from meltica.persistence.stores.modules import ModuleStore
 from meltica.persistence.stores.providers import ProviderStore
@@ -379,6 +380,7 @@ class Gateway:
             metrics=self.metrics,
             trading=self._trading_reads(),
             tokens=TokenAdministration(self.access.store, authenticator),
+            audit=AuditLog(self.database),
             modules=self.modules,
             refresh=self.refresh,
             uploads=self.settings.strategies.upload,

@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, NamedTuple
 
 import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
+from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
 from meltica.persistence.database import Database
@@ -119,13 +120,28 @@ class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
 class Verification:
     """The result of a verification."""
 
-    rows: int
-    last: int
+    rows: int = 0
+    last: int = 0
     """The number of the last row; 0 without rows."""
-    hash: bytes
+    hash: bytes = START
     """The hash of the last row."""
-    fault: str | None
+    pruned: int = 0
+    """The number of the last row that was exported and removed; 0 if all rows are present."""
+    pruned_hash: bytes = START
+    """The hash of that row, which the first row that is present follows."""
+    fault: str | None = None
     """The first break of the chain."""
+
+
+class ChainedRow(NamedTuple):
+    """A row with the text that its hash covers."""
+
+    id: int
+    action: str
+    after: dict[str, Any] | None
+    previous: bytes
+    hash: bytes
+    text: str
 
 
 async def append(connection: AsyncConnection, entry: AuditEntry) -> None:
@@ -148,85 +164,122 @@ def difference(
     )
 
 
+@dataclass(frozen=True)
+class AuditFilter:
+    """Which rows to read; what is None does not apply."""
+
+    actor: str | None = None
+    action: str | None = None
+    """An action, or all of a kind, such as `provider.`."""
+    subject: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+EVERYTHING: Final = AuditFilter()
+
+
 class AuditLog:
     """Reads the audit."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def latest(self, limit: int, before: int | None = None) -> list[AuditRow]:
+    async def latest(
+        self, limit: int, before: int | None = None, only: AuditFilter = EVERYTHING
+    ) -> list[AuditRow]:
         """Returns the latest rows, those with a number below `before`, the latest first."""
-        query: LiteralString = (
-            f"select {_COLUMNS} from audit where %(before)s::bigint is null or id < %(before)s"
-            " order by id desc limit %(limit)s"
-        )
+        is_kind = only.action is not None and only.action.endswith(".")
+        action: LiteralString = "starts_with(action, %s)" if is_kind else "action = %s"
+        filters: list[tuple[LiteralString, object]] = [
+            ("id < %s", before),
+            ("actor = %s", only.actor),
+            (action, only.action),
+            ("subject = %s", only.subject),
+            ("acted_at >= %s", only.since),
+            ("acted_at < %s", only.until),
+        ]
+        conditions = [SQL(text) for text, value in filters if value is not None]
+        where = SQL(" and ").join([SQL("true"), *conditions])
+        values = [value for _, value in filters if value is not None]
+        query = SQL("select {} from audit where {} order by id desc limit %s").format(SQL(_COLUMNS), where)
         async with self._database.connection() as connection:
             cursor = connection.cursor(row_factory=class_row(AuditRow))
-            return await (await cursor.execute(query, {"before": before, "limit": limit})).fetchall()
+            return await (await cursor.execute(query, [*values, limit])).fetchall()
 
     async def verify(self) -> Verification:
         """Recomputes the chain; stops at the first break. Raises DatabaseError."""
         async with self._database.connection() as connection, connection.transaction():
             await connection.execute("set transaction isolation level repeatable read, read only")
-            head = await (await connection.execute("select id, hash from audit_head")).fetchone()
-            chain = _Chain()
-            async for row in _rows(connection):
-                chain.add(*row)
-                if chain.fault is not None:
-                    break
-            if chain.fault is None:
-                chain.end(head)
-            return Verification(chain.rows, chain.last, chain.hash, chain.fault)
+            return await verify_audit(connection)
 
 
-async def _rows(connection: AsyncConnection) -> AsyncGenerator[tuple[Any, ...]]:
+async def verify_audit(connection: AsyncConnection) -> Verification:
+    """Recomputes the chain in the snapshot of a transaction."""
+    head = await (await connection.execute("select id, hash from audit_head")).fetchone()
+    chain = AuditChain()
+    async for row in audit_rows(connection):
+        chain.add(*row)
+        if chain.fault is not None:
+            return chain.verification()
+    return chain.verification(chain.fault_at_end(head))
+
+
+async def audit_rows(connection: AsyncConnection) -> AsyncGenerator[ChainedRow]:
+    """Yields all rows in their order."""
     last = 0
     while True:
         rows = await (await connection.execute(_CHAIN, (last, BATCH))).fetchall()
         for row in rows:
-            yield row
+            yield ChainedRow(*row)
         if len(rows) < BATCH:
             return
         last = rows[-1][0]
 
 
-class _Chain:
+class AuditChain:
     """Recomputes the hashes of rows in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, after: int = 0, hash: bytes = START) -> None:
+        """`after` and `hash`: the row that the first one follows."""
         self.rows = 0
-        self.last: int = 0
-        self.hash: bytes = START
+        self.last: int = after
+        self.hash: bytes = hash
         self.fault: str | None = None
-        self._unexplained: tuple[int, bytes] | None = None
-        """Number and hash before the first row, until a row says that those before it were pruned."""
+        self._start = after, hash
+        self._explained = True
+        """Whether a row says that those before the first one were pruned."""
 
     def add(
         self, id: int, action: str, after: dict[str, Any] | None, previous: bytes, hash: bytes, text: str
     ) -> None:
         """Adds the next row."""
-        if not self.rows and id != 1:
-            self._unexplained = (id - 1, previous)
-            self.last, self.hash = id - 1, previous
+        if not self.rows and id > self.last + 1:
+            self._start, self._explained = (id - 1, previous), False
+            self.last, self.hash = self._start
         if id != self.last + 1:
             self.fault = f"rows {self.last + 1} to {id - 1} are missing"
         elif previous != self.hash:
             self.fault = f"row {id} does not follow row {id - 1}"
         elif hashlib.sha256(previous + text.encode()).digest() != hash:
             self.fault = f"row {id} was changed"
-        elif action == PRUNED and after is not None and self._unexplained is not None:
-            through, pruned = self._unexplained
-            if (after.get("through"), after.get("hash")) == (through, pruned.hex()):
-                self._unexplained = None
+        elif action == PRUNED and after is not None:
+            through, pruned = self._start
+            self._explained |= (after.get("through"), after.get("hash")) == (through, pruned.hex())
         self.rows, self.last, self.hash = self.rows + 1, id, hash
 
-    def end(self, head: tuple[Any, ...] | None) -> None:
-        """Compares the end with the head."""
-        if self._unexplained is not None:
-            self.fault = f"rows 1 to {self._unexplained[0]} are missing"
-        elif head is None:
-            self.fault = "the row of audit_head is missing"
-        elif head[0] > self.last:
-            self.fault = f"rows {self.last + 1} to {head[0]} are missing"
-        elif (head[0], head[1]) != (self.last, self.hash):
-            self.fault = f"row {self.last} is not the one in audit_head"
+    def fault_at_end(self, head: tuple[Any, ...] | None) -> str | None:
+        """Compares the end with the head; returns the fault."""
+        if not self._explained:
+            return f"rows 1 to {self._start[0]} are missing"
+        if head is None:
+            return "the row of audit_head is missing"
+        if head[0] > self.last:
+            return f"rows {self.last + 1} to {head[0]} are missing"
+        if (head[0], head[1]) != (self.last, self.hash):
+            return f"row {self.last} is not the one in audit_head"
+        return None
+
+    def verification(self, fault: str | None = None) -> Verification:
+        """Returns the result."""
+        return Verification(self.rows, self.last, self.hash, *self._start, fault or self.fault)
