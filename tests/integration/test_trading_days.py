@@ -114,6 +114,21 @@ def test_a_gateway_that_was_down_for_three_days_reads_every_fill_once(begin: Beg
     assert found == [(2500, 2500, True)]
 
 
+def test_a_clock_that_is_set_back_before_a_restart_does_not_lengthen_the_life_of_an_order(
+    begin: Begin,
+) -> None:
+    world = begin()
+    minute, hour = 60 * 10**9, 3600 * 10**9
+    order = world.buy("1", "50", expires_in=60)
+    world.wait_for("acknowledged")
+    for later in (-hour, 0, -2 * hour):
+        world = begin(later=later)
+        machine = world.desk.find(order.id)
+        assert machine is not None
+        assert machine.record.expires_at is not None
+        assert 0 < machine.record.expires_at - world.desk.clock() <= minute
+
+
 def test_a_fill_while_the_restart_reconciles_a_partly_filled_order(begin: Begin) -> None:
     world = begin()
     order = world.buy("3", "99")

@@ -200,6 +200,13 @@ def test_an_operator_releases_the_position_of_an_instance_that_does_not_run(worl
     assert (after.instances, after.not_ours, after.difference) == (0, before.not_ours + 2, 0)
     assert (money.difference, cost) == (0, Decimal("200.02"))
     assert world.query("select quantity, cost from positions") == [(0, 0)]
+    entries = world.query("select kind::text, currency, amount from ledger_entries order by 1, 2")
+    events = world.query(
+        "select payload->>'kind', payload->>'currency', (payload->>'amount')::numeric from outbox"
+        " where (aggregate_type, aggregate_id, event_type) = ('balance', 'p', 'balance.entry') order by 1, 2"
+    )
+    assert len(entries) == 4
+    assert events == entries
     assert world.query(
         "select currency, amount, booked_by, note from ledger_entries where kind = 'inventory' order by 1"
     ) == [("BTC", 2, "alice", "too hot"), ("USDT", Decimal("-200.02"), "alice", "too hot")]

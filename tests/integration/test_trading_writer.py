@@ -17,7 +17,7 @@ from meltica.errors import ChangeInDoubt, DatabaseError, LockNotHeld
 from meltica.model.enums import Mode, OrderState
 from meltica.persistence.database import Database, PoolOptions
 from meltica.persistence.lock import GatewayLock
-from meltica.persistence.stores.outbox import order_event
+from meltica.persistence.stores.outbox import entry_event, order_event
 from meltica.persistence.stores.trading.durability import check_durability
 from meltica.persistence.stores.trading.halts import HaltStore
 from meltica.persistence.stores.trading.loaders import TradingLoader
@@ -292,6 +292,14 @@ async def test_a_fill_of_an_order_that_failed_fails_too(world: World) -> None:
     assert set(errors) == {"OrderRow", "FillRow"}
     assert committed.new_fills == ()
     assert world.query("select instance from meltica.orders") == [("other",)]
+
+
+async def test_the_event_of_an_entry_that_failed_fails_too(world: World) -> None:
+    bad, good = deposit(currency=""), deposit(provider="other")
+    committed = await world.writer.commit([bad, entry_event(bad), good, entry_event(good)])
+    assert [type(failure.row).__name__ for failure in committed.failures] == ["LedgerEntryRow", "EventRow"]
+    assert world.query("select provider from meltica.ledger_entries") == [("other",)]
+    assert world.query("select aggregate_id from meltica.outbox") == [("other",)]
 
 
 async def test_many_bad_rows_among_many(world: World) -> None:

@@ -138,6 +138,10 @@ class Account(ABC):
         """Returns the fee rates of a symbol; None where the venue does not state them. Does not wait."""
         return None
 
+    async def time(self) -> int | None:
+        """Returns the time that the venue stamps on fills and balances, in ns; None if its clock is ours."""
+        return None
+
     @property
     @abstractmethod
     def reconciled(self) -> bool:

@@ -161,16 +161,20 @@ class Accounts:
 
     # Fills
 
-    def marks(self, provider: str, mode: Mode, symbols: Iterable[str]) -> dict[str, FillMark]:
+    def marks(
+        self, provider: str, mode: Mode, symbols: Iterable[str], venue_time: int | None = None
+    ) -> dict[str, FillMark]:
         """Returns the places from which the fills of symbols have to be read.
 
-        A symbol without one begins now: what the account did before is in its opening.
+        A symbol without one begins now: what the account did before is in its opening. `venue_time` is the
+        time by the venue's clock, from which ours may differ by more than the margin.
         """
         link = self.link(provider, mode)
+        now = self._clock() if venue_time is None else venue_time
         for symbol in symbols:
             if symbol not in link.marks:
                 volatile = link.account is not None and link.account.is_volatile
-                link.marks[symbol] = START if volatile else FillMark(self._clock())
+                link.marks[symbol] = START if volatile else FillMark(now)
                 self.write_mark(provider, mode, symbol)
         return {symbol: link.marks[symbol] for symbol in symbols}
 

@@ -26,10 +26,11 @@ async def find_lost(desk: Desk, provider: str, mode: Mode, client_order_id: str)
     Raises NotFound unless the last reconciliation found it, Conflict if the venue has forgotten it, and the
     errors of the account.
     """
+    account = desk.account(provider, mode)
+    venue_time = await account.time()
     with desk.lock:
         check_lost(desk, provider, mode, client_order_id)
-        marks = desk.accounts.marks(provider, mode, desk.symbols(provider, mode))
-    account = desk.account(provider, mode)
+        marks = desk.accounts.marks(provider, mode, desk.symbols(provider, mode), venue_time)
     asked_at = desk.clock()
     for order in await account.open_orders():
         if order.client_order_id == client_order_id:

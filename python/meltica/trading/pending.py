@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from meltica.model.enums import Mode, OrderState
-from meltica.persistence.stores.outbox import fill_event, order_event
-from meltica.persistence.stores.trading.rows import HaltRow, OperatorActionRow, Row
+from meltica.persistence.stores.outbox import entry_event, fill_event, order_event
+from meltica.persistence.stores.trading.rows import HaltRow, LedgerEntryRow, OperatorActionRow, Row
 from meltica.trading.effects import BookFill
 from meltica.trading.order import OrderRecord, PositionKey
 from meltica.trading.positions import Position
@@ -45,8 +45,11 @@ class Pending:
         """Order -> the number of the report of its end."""
 
     def write(self, rows: Iterable[Row]) -> None:
-        """Adds rows."""
-        self._batch.rows += rows
+        """Adds rows, each entry of a ledger with its event."""
+        for row in rows:
+            self._batch.rows.append(row)
+            if isinstance(row, LedgerEntryRow):
+                self._batch.rows.append(entry_event(row))
 
     def changed(self, machine: OrderMachine) -> None:
         """Adds the row of an order, as it will be at the commit."""

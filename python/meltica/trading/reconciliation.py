@@ -196,8 +196,9 @@ class Reconciler:
     async def _read(self, account: Account) -> Found:
         found = Found()
         desk, provider, mode = self._desk, self._provider, self._mode
+        venue_time = await account.time()
         with desk.lock:
-            marks = desk.accounts.marks(provider, mode, desk.symbols(provider, mode))
+            marks = desk.accounts.marks(provider, mode, desk.symbols(provider, mode), venue_time)
         asked_at = desk.clock()
         open_orders = {order.client_order_id: order for order in await account.open_orders()}
         fills = await account.fills_since(_with_margin(marks))

@@ -289,9 +289,10 @@ class Requests:
 
     async def _fills(self, machine: OrderMachine) -> list[Fill]:
         """Returns the venue's fills of an order."""
-        record = machine.record
-        mark = _mark_before(record)
-        fills = await self._account(machine).fills_since({record.symbol: mark})
+        record, account = machine.record, self._account(machine)
+        venue_time = await account.time() if record.venue_time is None else None
+        ahead = 0 if venue_time is None else self._desk.clock() - venue_time
+        fills = await account.fills_since({record.symbol: _mark_before(record, ahead)})
         return [fill for fill in fills if fill.client_order_id == record.client_order_id]
 
 
@@ -299,8 +300,8 @@ def _each(machine: OrderMachine, fills: list[Fill], now: int) -> list[Effect]:
     return [effect for fill in fills for effect in machine.filled(fill, now, recovered=True)]
 
 
-def _mark_before(record: OrderRecord) -> FillMark:
-    """Returns a place in the venue's fills before all those of an order."""
-    times = [record.intent_at] + ([record.venue_time] if record.venue_time is not None else [])
-    time = min(times) - MARGIN
+def _mark_before(record: OrderRecord, ahead: int) -> FillMark:
+    """Returns a place in the venue's fills before all those of an order; our clock is `ahead` of its."""
+    intent_at = record.intent_at - ahead
+    time = (intent_at if record.venue_time is None else min(intent_at, record.venue_time)) - MARGIN
     return FillMark(time) if time > 0 else START

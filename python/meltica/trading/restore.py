@@ -11,6 +11,7 @@ from meltica.persistence.stores.trading.rows import FillRow, LedgerEntryRow, Wat
 from meltica.trading.accounts import MARGIN
 from meltica.trading.desk import Desk
 from meltica.trading.kept_orders import KEPT_FOR
+from meltica.trading.order import OrderRecord
 from meltica.trading.risk.stored import load_state
 from meltica.trading.state_machine import OrderMachine
 from meltica.trading.stored import order_record, position
@@ -32,6 +33,7 @@ async def restore(desk: Desk, loader: TradingLoader, timings: TimingsOf) -> None
     last_report = await loader.last_report()
     disowned = await loader.disowned()
     risk_states = await loader.risk_states()
+    last_time = max([await loader.last_time(), *(row.intent_at for row in open_orders)])
     with desk.lock:
         desk.pending.last_report = last_report
         desk.accounts.disowned |= disowned
@@ -55,10 +57,18 @@ async def restore(desk: Desk, loader: TradingLoader, timings: TimingsOf) -> None
             # The first commit reads the halts, before the first order leaves.
             load_state(risk, risk_states, ())
         for row in (*ended, *open_orders):
-            desk.restore(_machine(row, timings, executions))
+            machine = _machine(row, timings, executions)
+            _keep_lifetime(machine.record, max(0, last_time - desk.clock()))
+            desk.restore(machine)
     if open_orders:
         log.info("%d open orders restored; their accounts are asked for them", len(open_orders))
     desk.wake()
+
+
+def _keep_lifetime(record: OrderRecord, set_back: int) -> None:
+    """Keeps a clock that was set back while no gateway ran from letting an order live longer."""
+    if record.expires_at is not None:
+        record.expires_at -= set_back
 
 
 async def _entries(loader: TradingLoader, watermarks: Iterable[WatermarkRow]) -> list[LedgerEntryRow]:

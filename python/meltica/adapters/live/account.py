@@ -191,6 +191,10 @@ class LiveAccount(Account):
         """
         return await self._loop.call(lambda: self._order(symbol, client_order_id))
 
+    async def time(self) -> int:
+        """Returns the time that the venue stamps on fills and balances, in ns."""
+        return await self._loop.call(lambda: _query(self.fetch_time()))
+
     async def open_orders(self) -> Sequence[OrderSnapshot]:
         """Returns all open orders, oldest first, those of other clients included."""
         return await self._loop.call(lambda: _query(self.fetch_open_orders()))

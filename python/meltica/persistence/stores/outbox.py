@@ -18,7 +18,7 @@ import orjson
 from psycopg.rows import kwargs_row
 
 from meltica.persistence.database import Database
-from meltica.persistence.stores.trading.rows import FillRow, OrderRow, Row, clean
+from meltica.persistence.stores.trading.rows import FillRow, LedgerEntryRow, OrderRow, Row, clean
 
 MAX_ATTEMPTS = 20
 LEASE = 60.0
@@ -149,6 +149,11 @@ def order_event(row: OrderRow, headers: dict[str, str] | None = None) -> EventRo
 def fill_event(row: FillRow, headers: dict[str, str] | None = None) -> EventRow:
     """Returns the event of a fill."""
     return event("fill", str(row.order_id), "fill", row, headers)
+
+
+def entry_event(row: LedgerEntryRow) -> EventRow:
+    """Returns the event of an entry of what is of no instance, such as a deposit or an inventory."""
+    return event("balance", row.provider, "balance.entry", row)
 
 
 class Outbox:

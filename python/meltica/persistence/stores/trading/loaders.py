@@ -151,6 +151,18 @@ class TradingLoader:
         assert row is not None
         return int(row[0])
 
+    async def last_time(self) -> int:
+        """Returns the latest time of trading's clock that was written, in ns; 0 without one."""
+        query = (
+            "select greatest((select max(updated_at) from risk_states), (select max(updated_at) from"
+            " positions), (select max(saved_at) from checkpoints), (select max(ended_at) from"
+            " reconciliations), 0)"
+        )
+        async with self._database.connection() as connection:
+            row = await (await connection.execute(query)).fetchone()
+        assert row is not None
+        return int(row[0])
+
     async def positions(self) -> list[PositionRow]:
         """Returns all positions, also flat ones."""
         query = SQL("select {} from positions").format(columns(PositionRow))

@@ -393,6 +393,9 @@ def _obstacle(row: Row, attempt: _Attempt) -> str | None:
     orders = {each.id for each in failed if isinstance(each, OrderRow)}
     if isinstance(row, FillRow) and row.order_id in orders:
         return "its order was not stored"
+    if isinstance(row, EventRow) and row.aggregate_type == "balance":
+        providers = {each.provider for each in failed if isinstance(each, LedgerEntryRow)}
+        return "an entry of its provider was not stored" if row.aggregate_id in providers else None
     if isinstance(row, EventRow) and row.aggregate_type in {"order", "fill"}:
         ids = orders | {each.order_id for each in failed if isinstance(each, FillRow)}
         if row.aggregate_id in map(str, ids):
