@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 import shutil
+import ssl
 import sys
 import time
 import urllib.request
@@ -75,7 +76,7 @@ def examine(config: Path | None, overrides: Mapping[str, object] | None = None) 
     for warning in loaded.warnings:
         yield Finding("config", "warn", warning, "remove the key")
     api, database = loaded.settings.api_server, loaded.settings.database
-    yield _guarded("address", lambda: address(api.host, api.port))
+    yield _guarded("address", lambda: address(api.host, api.port, encrypted=api.tls.certificate is not None))
     if database.dsn is not None:
         yield from asyncio.run(server(database.dsn.get_secret_value()))
         return
@@ -201,7 +202,7 @@ def offset(seconds: float) -> Finding:
     return Finding("clock offset", verdict, seen, "synchronise the clocks of both machines with NTP")
 
 
-def address(host: str, port: int) -> Finding:
+def address(host: str, port: int, *, encrypted: bool = False) -> Finding:
     """Checks that the control plane's address is free, or used by a gateway."""
     place = f"{host}:{port}"
     if port == 0:
@@ -211,18 +212,23 @@ def address(host: str, port: int) -> Finding:
     except AddressInUse as error:
         cause = error.__cause__
         taken = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
-        if taken and _is_gateway(host, port):
+        if taken and _is_gateway(host, port, encrypted=encrypted):
             return Finding("address", "ok", f"{place} is used by a Meltica gateway")
         return Finding("address", "fail", str(error), "choose another address with apiServer.addr or --port")
     return Finding("address", "ok", f"{place} is free")
 
 
-def _is_gateway(host: str, port: int) -> bool:
-    """Returns whether a gateway responds at an address."""
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/health/live"
+def _is_gateway(host: str, port: int, *, encrypted: bool) -> bool:
+    """Returns whether a gateway responds at an address of this machine."""
+    scheme = "https" if encrypted else "http"
+    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/health/live"
+    context = ssl.create_default_context()
+    # The certificate is for the names of clients, and nothing secret is sent.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         # Without a proxy, because it is this machine.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        opener = urllib.request.build_opener(*handlers)
         with opener.open(url, timeout=2) as answer:
             body: object = json.load(answer)
     except (OSError, ValueError):

@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Generator
 from pathlib import Path
@@ -22,8 +23,10 @@ from meltica.http.clients import ClientRules
 from meltica.http.request_gate import RequestCounts, RequestGate
 from meltica.http.responses import SECURITY_HEADERS
 from meltica.http.server import HttpServer
+from meltica.http.tls import Certificate
 from meltica.persistence.postgres.server import wait_until
 from tests.support import venues
+from tests.support.certificates import Pair
 from tests.support.gateway import Running
 
 REQUEST = b"GET /x HTTP/1.1\r\nHost: localhost\r\n"
@@ -36,14 +39,16 @@ HANDSHAKE = (
 class Server:
     """A server on a loop of its own; its application answers `/slow` when `gate` is set."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Certificate | None = None, trusted: ssl.SSLContext | None = None) -> None:
+        self.trusted = trusted
         self.loop = asyncio.new_event_loop()
         self.gate = threading.Event()
         self.working = threading.Event()
         self.counts = RequestCounts()
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
-        self.http = HttpServer(RequestGate(self._respond, ClientRules(), self.counts), bind("127.0.0.1", 0))
+        gate = RequestGate(self._respond, ClientRules(), self.counts)
+        self.http = HttpServer(gate, bind("127.0.0.1", 0), certificate=certificate)
         asyncio.run_coroutine_threadsafe(self.http.start(), self.loop).result(10)
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +68,10 @@ class Server:
         return "http://{}:{}".format(*self.http.address)
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(self.http.address, timeout=20)
+        plain = socket.create_connection(self.http.address, timeout=20)
+        if self.trusted is None:
+            return plain
+        return self.trusted.wrap_socket(plain, server_hostname="localhost")
 
     def close(self) -> None:
         self.gate.set()
@@ -73,17 +81,26 @@ class Server:
         self.loop.close()
 
 
-@pytest.fixture(name="server")
-def _server() -> Generator[Server]:
-    server = Server()
+@pytest.fixture(name="server", params=["plain"])
+def _server(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[Server]:
+    if request.param == "encrypted":
+        pair = Pair(tmp_path)
+        pair.write()
+        server = Server(Certificate(pair.chain, pair.key), pair.trusted())
+    else:
+        server = Server()
     yield server
     server.close()
+
+
+BOTH = pytest.mark.parametrize("server", ["plain", "encrypted"], indirect=True)
+"""For tests of limits that depend on how a connection ends."""
 
 
 def read(connection: socket.socket) -> bytes:
     """Reads until the server closes the connection."""
     parts: list[bytes] = []
-    with contextlib.suppress(ConnectionResetError):
+    with contextlib.suppress(ConnectionResetError, ssl.SSLEOFError):
         while part := connection.recv(1 << 16):
             parts.append(part)
     return b"".join(parts)
@@ -108,6 +125,7 @@ def padded(size: int) -> bytes:
     return begun + b"a" * (size - counted) + b"\r\n\r\n"
 
 
+@BOTH
 def test_the_largest_headers_are_served_and_larger_ones_refused(server: Server) -> None:
     with server.connect() as connection:
         connection.sendall(padded(protocol.MAX_HEADERS))
@@ -130,6 +148,7 @@ def test_headers_without_an_end_are_refused(server: Server, parts: int) -> None:
         assert failure(read(connection))[:2] == (431, "headers_too_large")
 
 
+@BOTH
 def test_a_request_after_another_one_in_the_same_piece_has_limits_of_its_own(server: Server) -> None:
     large = padded(40_000)
     with server.connect() as connection:
@@ -194,6 +213,7 @@ def test_a_byte_at_a_time_does_not_extend_the_time(server: Server, monkeypatch: 
         assert failure(response)[1] == "headers_timeout"
 
 
+@BOTH
 def test_a_request_that_takes_long_is_not_cut_off(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.1)
     with server.connect() as connection, server.connect() as other:
@@ -208,6 +228,7 @@ def test_a_request_that_takes_long_is_not_cut_off(server: Server, monkeypatch: p
         assert response.count(b"HTTP/1.1") == 1
 
 
+@BOTH
 def test_idle_connections_make_room_for_new_ones(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 3)
     with contextlib.ExitStack() as stack:
@@ -220,6 +241,7 @@ def test_idle_connections_make_room_for_new_ones(server: Server, monkeypatch: py
             assert connection.recv(12) == b"HTTP/1.1 200"
 
 
+@BOTH
 def test_more_requests_than_connections_get_a_503(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 1)
     with contextlib.ExitStack() as stack:
@@ -235,6 +257,8 @@ def test_more_requests_than_connections_get_a_503(server: Server, monkeypatch: p
             )
         server.gate.set()
         assert read(busy).startswith(b"HTTP/1.1 200 OK")
+        busy.close()
+        assert wait_until(lambda: server.http.connections == 0, 10)
         with server.connect() as connection:
             connection.sendall(REQUEST + b"\r\n")
             assert connection.recv(12) == b"HTTP/1.1 200"
@@ -254,6 +278,7 @@ def test_few_file_descriptors_permit_few_connections(
     assert protocol.max_connections() == expected
 
 
+@BOTH
 def test_what_is_not_http_is_a_400(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     with server.connect() as connection:
         connection.sendall(b"GARBAGE\r\n\r\n")

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import shutil
+import ssl
 import threading
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future
@@ -33,12 +34,16 @@ class Running:
     def __init__(self, gateway: Gateway, loop: asyncio.AbstractEventLoop) -> None:
         self.gateway = gateway
         self.loop = loop
-        self.url = "http://{}:{}".format(*gateway.api.address)
+        self.url = gateway.url
         token = gateway.access.folder.token()
         self.authorization = {} if token is None else {"authorization": f"Bearer {token}"}
         self.actor = "anonymous" if token is None else f"first start (token {token.split('_')[1]})"
         """The name of the client in the audit."""
-        self.client = httpx.Client(base_url=self.url, timeout=20, headers=self.authorization)
+        certificate = gateway.settings.api_server.tls.certificate
+        verify = True if certificate is None else ssl.create_default_context(cafile=certificate)
+        self.client = httpx.Client(
+            base_url=self.url, timeout=20, headers=self.authorization, verify=verify, trust_env=False
+        )
         self.client.event_hooks = {"response": [Checked(self.client.get("/openapi.json").json())]}
 
     def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., object])
 
 DEFAULT: Final = "http://127.0.0.1:8880"
+CA_FILE: Final = "MELTICA_CA_FILE"
 REFUSED: Final = 3
 UNREACHABLE: Final = 9
 DENIED: Final = 10
@@ -71,7 +72,7 @@ def connect(url: str | None, home: Path | None, token_folder: Path | None) -> Ge
     try:
         folder = find_folder(home, token_folder)
         token = os.environ.get("MELTICA_TOKEN") or folder.token()
-        with Client(url or folder.url() or DEFAULT, token) as client:
+        with Client(url or folder.url() or DEFAULT, token, ca_file=os.environ.get(CA_FILE)) as client:
             yield client
     except Unreachable as error:
         raise CommandFailed(error, UNREACHABLE) from error

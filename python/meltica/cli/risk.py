@@ -212,14 +212,15 @@ def _client(gateway: str | None, url: str | None, home: Path | None) -> "Client"
     import os
 
     from meltica.cli.failures import CommandFailed
-    from meltica.cli.gateway import DEFAULT, find_folder
+    from meltica.cli.gateway import CA_FILE, DEFAULT, find_folder
     from meltica.client import Client
     from meltica.errors import MelticaError
 
     try:
         folder = find_folder(home, None, None if home else url)
         token = os.environ.get("MELTICA_TOKEN") or folder.token()
-        return Client(gateway or folder.url() or DEFAULT, token, CONFIRM_SECONDS)
+        url = gateway or folder.url() or DEFAULT
+        return Client(url, token, CONFIRM_SECONDS, os.environ.get(CA_FILE))
     except MelticaError as error:
         raise CommandFailed(error) from error
 

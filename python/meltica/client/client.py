@@ -3,6 +3,7 @@
 Responses are the schemas of `meltica.api`; keys that a newer gateway adds are ignored.
 """
 
+import ssl
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -66,15 +67,24 @@ class ModuleRefused(ApiError):
 
 
 class Client:
-    """Sends requests to one gateway: `with Client("http://127.0.0.1:8880", token) as client`."""
+    """Sends requests to one gateway: `with Client("http://127.0.0.1:8880", token) as client`.
 
-    def __init__(self, url: str, token: str | None = None, timeout: float = TIMEOUT) -> None:
+    `ca_file` has the certificate of the authority that signed the gateway's, if it is not a public one.
+    """
+
+    def __init__(
+        self, url: str, token: str | None = None, timeout: float = TIMEOUT, ca_file: str | None = None
+    ) -> None:
         headers = {"x-meltica-client": "python"}
         if token is not None:
             headers["authorization"] = f"Bearer {token}"
         self.url = url.rstrip("/")
         # Settings of proxies are ignored: they would get the token.
-        self._http = httpx.Client(headers=headers, timeout=timeout, trust_env=False)
+        try:
+            verify = True if ca_file is None else ssl.create_default_context(cafile=ca_file)
+        except OSError as error:  # also an SSLError
+            raise Unreachable(f"certificates of {ca_file} not read: {error}") from error
+        self._http = httpx.Client(headers=headers, timeout=timeout, trust_env=False, verify=verify)
 
     def __enter__(self) -> Self:
         return self

@@ -27,6 +27,7 @@ from meltica.gateway.steps import ShutdownStep, run_shutdown
 from meltica.gateway.trading import GatewayTrading
 from meltica.gateway.trading_metrics import trading_metrics
 from meltica.http.address import bind
+from meltica.http.tls import Certificate
 from meltica.lambdas.manager import InstanceManager
 from meltica.lambdas.metrics import lambda_metrics
 from meltica.lambdas.modules.catalogue import ModuleCatalogue
@@ -101,6 +102,7 @@ class Gateway:
         """Components that did not stop in time."""
         self.failed_part: str | None = None
         """The component that could not start."""
+        self._certificate: Certificate | None = None
         self._shutdown: list[ShutdownStep] = []
 
     @property
@@ -141,6 +143,8 @@ class Gateway:
         # The modules of the web server are imported while the database starts.
         self._importing = call(lambda: import_module("meltica.control.app"), "meltica-import")
         address = self.settings.api_server
+        if address.tls.certificate is not None and address.tls.key is not None:
+            self._certificate = Certificate(address.tls.certificate, address.tls.key)
         self._socket = bind(address.host, address.port)
 
         async def close() -> None:
@@ -353,11 +357,11 @@ class Gateway:
         self._shutdown.append(ShutdownStep("tokens", self.access.stop, 0.1))
         authenticator = await self.access.start()
         app = create_app(self._control_services(authenticator), self.settings.api_server.client_rules)
-        self.api = HttpServer(app, self._socket)
+        self.api = HttpServer(app, self._socket, certificate=self._certificate)
         self._shutdown.append(ShutdownStep("control plane", self.api.stop))
         await self.api.start()
         host, port = self.api.address
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self.url = self.settings.api_server.url(host, port)
         self.access.serve_at(self.url)
 
     def _control_services(self, authenticator: "Authenticator | None") -> "ControlServices":

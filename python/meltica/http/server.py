@@ -12,6 +12,7 @@ from litestar.types import ASGIApp
 
 from meltica.errors import AddressInUse
 from meltica.http import protocol
+from meltica.http.tls import Certificate, TlsConnections
 
 MAX_MESSAGE = 1 << 20
 """Maximum size of a websocket message from a client in bytes."""
@@ -38,14 +39,25 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """Serves an application; with `streams` also websockets."""
+    """Serves an application, encrypted if it has a certificate; with `streams` also websockets."""
 
-    def __init__(self, app: ASGIApp, bound: socket.socket, *, streams: bool = False) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        bound: socket.socket,
+        *,
+        streams: bool = False,
+        certificate: Certificate | None = None,
+    ) -> None:
         self._socket = bound
+        self._certificate = certificate
+        self._encrypted = (
+            None if certificate is None else TlsConnections(certificate.context, protocol.LimitedProtocol)
+        )
         config = uvicorn.Config(
             cast(Callable[..., object], app),
             log_config=None,
-            http=protocol.LimitedProtocol,
+            http=cast(type[asyncio.Protocol], self._encrypted or protocol.LimitedProtocol),
             access_log=False,
             lifespan="on",
             ws="websockets-sansio" if streams else "none",
@@ -60,6 +72,7 @@ class HttpServer:
             logging.getLogger("uvicorn.error").addFilter(_REFUSED_WEBSOCKETS)
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
+        self._reloading: asyncio.Task[None] | None = None
 
     @property
     def address(self) -> tuple[str, int]:
@@ -82,9 +95,16 @@ class HttpServer:
                 self._task.result()
                 raise AddressInUse("the server stopped while it was starting; see the log")
             await asyncio.sleep(0.005)
+        if self._certificate is not None:
+            keep_current = self._certificate.keep_current()
+            self._reloading = asyncio.get_running_loop().create_task(keep_current, name="meltica-certificate")
 
     async def stop(self) -> None:
         """Lets running requests end, for a few seconds at most, then stops the server."""
         self._server.should_exit = True
+        if self._reloading is not None:
+            self._reloading.cancel()
+        if self._encrypted is not None:
+            self._encrypted.close()
         if self._task is not None:
             await self._task

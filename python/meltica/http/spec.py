@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from meltica.http.address import is_loopback
 from meltica.http.clients import ClientRules
@@ -58,6 +58,10 @@ def _is_address(text: str) -> bool:
     return True
 
 
+def _is_unspecified(host: str) -> bool:
+    return _is_address(host) and ip_address(host).is_unspecified
+
+
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(words)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(words)]
 Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(words)]
@@ -70,11 +74,25 @@ class CorsSettings(Section):
     """Origins such as https://console.example, whose pages may read and change what their token permits."""
 
 
+class TlsSettings(Section):
+    """The certificate of the control plane."""
+
+    certificate: Path | None = None
+    """File with the certificate and those that lead to its authority, in PEM; read again when it changes."""
+    key: Path | None = Field(default=None, validate_default=True)
+    """File with the key of the certificate, in PEM, not encrypted."""
+
+    @field_validator("key")
+    @classmethod
+    def _together(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if (value is None) is not (info.data.get("certificate") is None):
+            raise fault("expected `certificate` and `key` together")
+        return value
+
+
 class ApiServerSettings(Section):
     """The control plane's address, and its clients."""
 
-    addr: str = "127.0.0.1:8880"
-    """Host and port; port 0 takes a free one."""
     auth: Literal["token", "none"] = "token"
     """Whether requests need a token; without, every local process has full access."""
     token_folder: Path | None = None
@@ -84,19 +102,30 @@ class ApiServerSettings(Section):
     cors: CorsSettings = CorsSettings()
     trusted_proxies: Networks = ()
     """Addresses of proxies whose `X-Forwarded-For` has the address of the client."""
+    tls: TlsSettings = TlsSettings()
+    addr: str = "127.0.0.1:8880"
+    """Host and port; port 0 takes a free one."""
 
+    # After the fields that an address depends on.
     @field_validator("addr")
     @classmethod
-    def _loopback(cls, value: str) -> str:
+    def _reachable(cls, value: str, info: ValidationInfo) -> str:
         host, _, port = value.rpartition(":")
-        if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
+        host = host.removeprefix("[").removesuffix("]")
+        if not host or not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
             raise fault(f"expected host and port such as 127.0.0.1:8880, saw {value!r}")
-        if not is_loopback(host.removeprefix("[").removesuffix("]")):
-            raise fault(
-                f"expected a loopback address such as 127.0.0.1:{port}, because tokens"
-                f" are not encrypted on the way, saw {value!r}"
-            )
-        return value
+        if is_loopback(host):
+            return value
+        tls = info.data.get("tls")
+        if info.data.get("auth") != "token":
+            cause = "because `auth` is none, so everyone would be an administrator"
+        elif not isinstance(tls, TlsSettings) or tls.certificate is None:
+            cause = "because tokens are not encrypted on the way without `tls`"
+        elif _is_unspecified(host) and not info.data.get("hosts"):
+            raise fault(f"expected `hosts` with the names by which clients reach {value!r}")
+        else:
+            return value
+        raise fault(f"expected a loopback address such as 127.0.0.1:{port}, {cause}, saw {value!r}")
 
     @property
     def host(self) -> str:
@@ -108,11 +137,17 @@ class ApiServerSettings(Section):
         """The port."""
         return int(self.addr.rpartition(":")[2])
 
+    def url(self, host: str, port: int) -> str:
+        """Returns the URL of a server that listens on an address; of names, the first one."""
+        scheme = "http" if self.tls.certificate is None else "https"
+        name = self.hosts[0] if self.hosts and not is_loopback(self.host) else host
+        return f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}"
+
     @property
     def client_rules(self) -> ClientRules:
         """Which hosts, origins and proxies the control plane accepts."""
         return ClientRules(
-            hosts=frozenset({self.host.lower(), *self.hosts}),
+            hosts=frozenset(self.hosts if _is_unspecified(self.host) else {self.host.lower(), *self.hosts}),
             origins=frozenset(origin.encode() for origin in self.cors.origins),
             proxies=tuple(ip_network(each) for each in self.trusted_proxies),
         )

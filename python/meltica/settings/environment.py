@@ -22,6 +22,7 @@ from meltica.validation.models import Loc, alternatives, dotted, keys, mapping, 
 
 PREFIX: Final = "MELTICA_"
 OTHERS: Final = {
+    "MELTICA_CA_FILE": "certificate of the authority that commands accept the gateway's from",
     "MELTICA_CONFIG_PATH": "the config file",
     "MELTICA_HOME": "folder of the gateway's data",
     "MELTICA_PG_BIN": "folder of PostgreSQL's programs",

@@ -321,6 +321,9 @@ def test_the_example_has_every_key_with_its_default(tmp_path: Path) -> None:
     }
     idle = {key for key, has_no_effect in walk(Settings) if has_no_effect}
     unset = {
+        "apiServer.tls",
+        "apiServer.tls.certificate",
+        "apiServer.tls.key",
         "apiServer.tokenFolder",
         "database.dsn",
         "database.home",

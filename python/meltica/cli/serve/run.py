@@ -198,9 +198,10 @@ class Serving:
 
 def _rows(loaded: "Loaded") -> dict[str, str]:
     """Returns the rows of the banner."""
+    api = loaded.settings.api_server
     return {
         "config": str(loaded.path),
-        "address": f"http://{loaded.settings.api_server.addr}",
+        "address": loaded.settings.api_server.url(api.host, api.port),
         "data": _data(loaded),
         "stop": "Ctrl-C",
     }
