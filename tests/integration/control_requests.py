@@ -41,6 +41,7 @@ PATHS = (
     "/strategy/instances/watcher/start",
     "/strategy/instances/watcher/stop",
     "/strategy/instances/watcher/restart",
+    "/strategy/instances/watcher/logs",
     "/strategy/start",
     "/strategy/stop",
     "/strategy/instances/watcher/orders",
@@ -143,6 +144,9 @@ READS: tuple[Sent, ...] = (
     get("an instance", f"{INSTANCE}/watcher"),
     get("an instance in a thread of its own", f"{INSTANCE}/everything"),
     get("an instance that never ran", f"{INSTANCE}/unloaded"),
+    get("the log of an instance", f"{INSTANCE}/unloaded/logs"),
+    get("the log of an instance in a level that does not exist", f"{INSTANCE}/unloaded/logs?level=warn"),
+    get("the log of an instance that does not exist", f"{INSTANCE}/zzzzzz/logs"),
     get("an instance that nearly exists", f"{INSTANCE}/wotcher"),
     get("an instance that does not exist", f"{INSTANCE}/zzzzzz"),
 )

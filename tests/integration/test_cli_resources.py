@@ -77,6 +77,7 @@ def test_a_strategy_is_pushed_run_promoted_and_rolled_back(run: Run, grid: Path,
     assert run("strategies", "refresh", "grid").output.splitlines()[0] == "partial_refresh"
 
     assert "step:  3" in run("instances", "update", "g", "--config", '{"step": 3}').output
+    assert run("instances", "restart", "g").output == "g is running\n"
     assert run("instances", "stop", "g").output == "g is stopped\n"
     used = run("strategies", "delete", "grid", code=3)
     assert "in use" in str(used.exception)

@@ -127,6 +127,25 @@ class InstanceDetail(InstanceBase, frozen=True, kw_only=True):
     """Why the queue could not get more room."""
 
 
+class InstanceLogLine(Schema, frozen=True, kw_only=True):
+    """One log line of an instance."""
+
+    number: int
+    """Ascending by time; a gap means that older lines were dropped, or that the level left some out."""
+    time: int
+    level: str
+    message: str
+    traceback: list[str] | UnsetType = UNSET
+    """The frames in the file of the strategy, and the exception; for operators and admins only."""
+
+
+class InstanceLogLines(Schema, frozen=True, kw_only=True):
+    """The last log lines of an instance, the oldest first."""
+
+    lines: list[InstanceLogLine]
+    count: int
+
+
 class StrategyRequest(Section):
     """The strategy of an instance. `selector` decides, else `hash`, else `tag`, else `identifier` alone."""
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "strategies": "meltica.cli.strategies:strategies",
     "instances": "meltica.cli.instances:instances",
     "providers": "meltica.cli.providers:providers",
+    "logs": "meltica.cli.logs:logs",
     "api": "meltica.cli.api:api",
     "tokens": "meltica.cli.tokens:tokens",
     "audit": "meltica.cli.audit:audit",

@@ -1,4 +1,4 @@
-"""`meltica instances`: lists, creates, changes, starts, stops and deletes strategy instances."""
+"""`meltica instances`: lists, creates, changes, starts, stops, restarts and deletes strategy instances."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ PATH = "/strategy/instances"
 
 @click.group()
 def instances() -> None:
-    """Create, change, start, stop and delete strategy instances."""
+    """Create, change, start, stop, restart and delete strategy instances."""
 
 
 @instances.command("list", epilog=gateway_codes("the instances were printed"))
@@ -134,6 +134,7 @@ def _action(name: str, text: str) -> Callable[..., None]:
 
 start = _action("start", "Start an instance.")
 stop = _action("stop", "Stop an instance.")
+restart = _action("restart", "Restart an instance; one that does not run is started.")
 
 
 def _print(shown: object, *, as_json: bool) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from meltica.api.audit import AuditEntries
 from meltica.api.envelope import Failure, Plan
-from meltica.api.instances import InstanceDetail, Instances
+from meltica.api.instances import InstanceDetail, InstanceLogLines, Instances
 from meltica.api.modules import (
     ModuleFaults,
     ModuleUpload,
@@ -162,7 +162,7 @@ class Client:
         self._sent("DELETE", f"/strategy/instances/{_part(id)}", None, dict)
 
     def act_on_instance(self, id: str, action: str) -> InstanceDetail:
-        """Starts or stops an instance: `start` or `stop`."""
+        """Starts, stops or restarts an instance: `start`, `stop` or `restart`."""
         return self._sent("POST", f"/strategy/instances/{_part(id)}/{action}", None, InstanceDetail)
 
     def modules(self) -> StrategyModules:
@@ -199,6 +199,11 @@ class Client:
         response = self.request("DELETE", f"/strategies/modules/{_part(selector)}")
         if not response.is_success:
             self._decoded(response, bytes)
+
+    def instance_logs(self, id: str, after: int = 0, level: str = "debug") -> InstanceLogLines:
+        """Returns the last log lines of an instance, those after a number."""
+        path = f"/strategy/instances/{_part(id)}/logs?after={after}&level={level}"
+        return self._get(path, InstanceLogLines)
 
     def risk_status(self) -> RiskStatus:
         """Returns what is halted or wrong."""

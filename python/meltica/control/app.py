@@ -14,6 +14,7 @@ from meltica.control.routes.adapters import AdaptersController
 from meltica.control.routes.audit import AuditController
 from meltica.control.routes.balances import BalancesController
 from meltica.control.routes.health import HealthController
+from meltica.control.routes.instance_logs import InstanceLogsController
 from meltica.control.routes.instance_runs import InstanceRunsController
 from meltica.control.routes.instances import InstancesController
 from meltica.control.routes.metrics import MetricsController
@@ -44,6 +45,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     ProvidersController,
     InstancesController,
     InstanceRunsController,
+    InstanceLogsController,
     OrdersController,
     OrderActionsController,
     RiskActionsController,

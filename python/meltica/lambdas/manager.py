@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from meltica.errors import Conflict, MelticaError, NotFound, Overdue, StartError, one_line, suggestion
 from meltica.lambdas.launcher import Launcher, StartWithdrawn
+from meltica.lambdas.log_ring import InstanceLogs
 from meltica.lambdas.managed import ManagedInstance
 from meltica.lambdas.states import ActualStates
 from meltica.lambdas.supervision import Supervision
@@ -76,6 +77,8 @@ class InstanceManager:
         self._states = ActualStates(store, state_writer)
         self._supervision = Supervision(self._launcher, self._stuck_seconds, self._states.set)
         self._instances: dict[str, ManagedInstance] = {}
+        self.logs = InstanceLogs(self._instances)
+        """The last log lines of each instance, from `begin` to `close`."""
         self._background: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -182,6 +185,7 @@ class InstanceManager:
             self._desired.forget(id)
             self._states.forget(id)
             del self._instances[id]
+            self.logs.forget(id)
         return instance
 
     def _refuse_stopping(self) -> None:
@@ -199,6 +203,7 @@ class InstanceManager:
         those that wait for the accounts of providers.
         """
         loop = asyncio.get_running_loop()
+        self.logs.start()
         desired = [instance for instance in self.all() if instance.desired is Desired.RUNNING]
         for instance in desired:
             self._run_in_background(self._begin(instance))
@@ -362,6 +367,7 @@ class InstanceManager:
         await asyncio.gather(*self._background, return_exceptions=True)
         await asyncio.gather(*(self._close(instance) for instance in self.all()))
         returned = await self._launcher.close()
+        self.logs.stop()
         return returned and not any(instance.abandoned for instance in self.all())
 
     async def _close(self, instance: ManagedInstance) -> None:

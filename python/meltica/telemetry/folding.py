@@ -202,6 +202,15 @@ def shorten(text: str) -> str:
     return f"{text[: MAX_TEXT // 4]} [... {left_out:,} characters ...] {text[-MAX_TEXT * 3 // 4 :]}"
 
 
+def message_of(record: logging.LogRecord) -> str:
+    """Returns the message of a record, shortened."""
+    try:
+        text = record.getMessage()
+    except Exception as error:
+        text = f"{record.msg!r} and its arguments {record.args!r} do not fit together: {error}"
+    return shorten(text)
+
+
 def _error(record: logging.LogRecord) -> str:
     error = record.exc_info[1] if record.exc_info else None
     if error is None:

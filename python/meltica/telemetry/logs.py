@@ -22,7 +22,7 @@ from structlog.dev import Column, KeyValueColumnFormatter
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, WrappedLogger
 
-from meltica.telemetry.folding import LineLimits, shorten
+from meltica.telemetry.folding import LineLimits, message_of, shorten
 from meltica.telemetry.log_file import to_stderr
 
 log = logging.getLogger(__name__)
@@ -100,11 +100,7 @@ class Logs:
 
     def take(self, record: logging.LogRecord) -> None:
         """Queues a record. Its message is formatted here, because the arguments may change or be large."""
-        try:
-            text = record.getMessage()
-        except Exception as error:
-            text = f"{record.msg!r} and its arguments {record.args!r} do not fit together: {error}"
-        record.msg, record.args = shorten(text), None
+        record.msg, record.args = message_of(record), None
         if not self._limits.admit(record):
             return
         # The thread that renders has another context.

@@ -1,0 +1,56 @@
+"""`meltica logs`: the last log lines of an instance of a running gateway."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from meltica.cli.gateway import connect, gateway_codes, gateway_options
+
+if TYPE_CHECKING:
+    from meltica.api.instances import InstanceLogLine
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
+POLL_SECONDS = 1.0
+
+
+@click.command(epilog=gateway_codes("the lines were printed"))
+@click.argument("id")
+@click.option("--level", type=click.Choice(LEVELS), default="debug", help="The lowest level.")
+@click.option("--lines", type=click.IntRange(1), default=50, help="How many of the last lines.")
+@click.option("--follow", "-f", is_flag=True, help="Print further lines until interrupted.")
+@gateway_options
+def logs(
+    id: str,
+    level: str,
+    lines: int,
+    follow: bool,
+    url: str | None,
+    home: Path | None,
+    token_folder: Path | None,
+    as_json: bool,
+) -> int:
+    """Print the last log lines of the instance ID; with `--json` one object per line."""
+    with connect(url, home, token_folder) as client:
+        found = client.instance_logs(id, level=level).lines[-lines:]
+        last = 0
+        while True:
+            for line in found:
+                click.echo(_text(line, as_json=as_json))
+                last = line.number
+            if not follow:
+                return 0
+            time.sleep(POLL_SECONDS)
+            found = client.instance_logs(id, after=last, level=level).lines
+
+
+def _text(line: "InstanceLogLine", *, as_json: bool) -> str:
+    import msgspec
+
+    if as_json:
+        return json.dumps(msgspec.to_builtins(line))
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(line.time / 1000))
+    trace = [] if line.traceback is msgspec.UNSET else line.traceback
+    return "\n    ".join([f"{at}.{line.time % 1000:03} {line.level:<8} {line.message}", *trace])
