@@ -1,7 +1,6 @@
 """The routes that act on trading: halts, flatten, and what is done to orders."""
 
 from collections.abc import Generator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -9,48 +8,26 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from meltica.control.trading import TradingReads
 from meltica.gateway.gateway import Gateway
 from meltica.model.enums import OrderState
 from meltica.model.trader import Order
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.trading import service
-from meltica.trading.risk.scopes import GLOBAL
 from tests.support import gateway
+from tests.support.control_world import READS, actions, controlled, post
 from tests.support.gateway import Running
 from tests.support.lossy_account import Fate
-from tests.support.risk import UNLIMITED
 from tests.support.trading_world import TradingWorld
 
 WHY = {"reason": "too hot"}
 SCOPE = {"scope": "instance:a", **WHY}
-READS = Gateway._trading_reads  # pyright: ignore[reportPrivateUsage]
 World = tuple[Running, TradingWorld]
 
 
 @pytest.fixture(name="world", scope="module")
 def _world(config: Path, cluster: EmbeddedPostgres) -> Generator[World]:
-    """A gateway whose control plane acts on trading, which has an account of its own."""
-    worlds = list[TradingWorld]()
-
-    def reads(self: Gateway) -> TradingReads:
-        world = TradingWorld(self.database.dsn, self.lock)
-        limits = UNLIMITED.model_copy(update={"price_band_percent": Decimal(10)})
-        world.risk.registry.set_limits(GLOBAL, limits)
-        worlds.append(world)
-        found = READS(self)
-        found.desk, found.faults = lambda: world.desk, world.trading.faults
-        found.operator = lambda: world.operator
-        return found
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Gateway, "_trading_reads", reads)
-        with (
-            gateway.database(cluster) as dsn,
-            gateway.running(config, dsn) as running,
-            worlds[0].on_lossy_account() as world,
-        ):
-            yield running, world
+    with controlled(config, cluster) as world:
+        yield world
 
 
 @pytest.fixture(name="idle")
@@ -61,30 +38,20 @@ def _idle(config: Path, cluster: EmbeddedPostgres, monkeypatch: pytest.MonkeyPat
         yield running
 
 
-def _post(running: Running, path: str, body: Any, status: int = 200) -> Any:
-    answer = running.client.post(path, json=body)
-    assert answer.status_code == status, answer.text
-    return answer.json()
-
-
 def _wait(trading: TradingWorld, order: Order, state: OrderState) -> None:
     trading.wait_until(lambda: order.state is state)
-
-
-def _actions(world: TradingWorld) -> list[Any]:
-    return world.query("select action, subject, acted_by, reason from operator_actions order by id")
 
 
 def test_an_order_is_cancelled_and_shows_its_whole_life(world: World) -> None:
     running, trading = world
     order = trading.buy("1", "99")
     _wait(trading, order, OrderState.ACK)
-    before = len(_actions(trading))
-    changed = _post(running, f"/orders/{order.id}/cancel", WHY)
+    before = len(actions(trading))
+    changed = post(running, f"/orders/{order.id}/cancel", WHY)
     assert (changed["id"], changed["cancelWanted"]) == (str(order.id), True)
     _wait(trading, order, OrderState.CANCELLED)
-    assert _actions(trading)[before:] == [("cancel", str(order.id), running.actor, "too hot")]
-    assert _post(running, f"/orders/{order.id}/cancel", WHY, 409)["code"] == "conflict"
+    assert actions(trading)[before:] == [("cancel", str(order.id), running.actor, "too hot")]
+    assert post(running, f"/orders/{order.id}/cancel", WHY, 409)["code"] == "conflict"
     trading.operate(lambda operator: operator.recorded())
     shown = running.client.get(f"/orders/{order.id}").json()
     assert (shown["order"]["state"], shown["executions"]) == ("CANCELLED", [])
@@ -97,8 +64,8 @@ def test_the_orders_of_a_scope_are_cancelled(world: World) -> None:
     running, trading = world
     order = trading.buy("1", "98")
     _wait(trading, order, OrderState.ACK)
-    assert _post(running, "/orders/cancel", {**SCOPE, "symbol": "ETH-USDT"})["orders"] == []
-    assert _post(running, "/orders/cancel", SCOPE) == {"scope": "instance:a", "orders": [str(order.id)]}
+    assert post(running, "/orders/cancel", {**SCOPE, "symbol": "ETH-USDT"})["orders"] == []
+    assert post(running, "/orders/cancel", SCOPE) == {"scope": "instance:a", "orders": [str(order.id)]}
     _wait(trading, order, OrderState.CANCELLED)
 
 
@@ -117,7 +84,7 @@ def test_orders_of_all_instances_are_filtered(world: World) -> None:
     assert ids(instance="a", symbol=order.symbol, since=shown, until=shown + 1)[0] == str(order.id)
     assert ids(until=shown).count(str(order.id)) == 0
     assert ids(symbol="ETH-USDT") == ids(instance="b") == ids(since=shown + 1) == []
-    _post(running, f"/orders/{order.id}/cancel", WHY)
+    post(running, f"/orders/{order.id}/cancel", WHY)
     _wait(trading, order, OrderState.CANCELLED)
 
 
@@ -126,38 +93,38 @@ def test_an_unknown_order_is_queried_and_resolved(world: World) -> None:
     trading.lossy.fates["submit"].append(Fate.LATE)
     order = trading.buy("1", "96")
     _wait(trading, order, OrderState.UNKNOWN)
-    assert _post(running, f"/orders/{order.id}/query", WHY)["state"] == "UNKNOWN"
+    assert post(running, f"/orders/{order.id}/query", WHY)["state"] == "UNKNOWN"
     resolve = f"/orders/{order.id}/resolve"
-    assert _post(running, resolve, {"state": "FILLED", **WHY}, 409)["code"] == "conflict"
-    assert _post(running, resolve, {"state": "GONE", **WHY}, 400)["code"] == "invalid_parameter"
-    assert _post(running, resolve, {"state": "REJECTED", **WHY})["state"] == "REJECTED"
+    assert post(running, resolve, {"state": "FILLED", **WHY}, 409)["code"] == "conflict"
+    assert post(running, resolve, {"state": "GONE", **WHY}, 400)["code"] == "invalid_parameter"
+    assert post(running, resolve, {"state": "REJECTED", **WHY})["state"] == "REJECTED"
     _wait(trading, order, OrderState.REJECTED)
     assert order.state is OrderState.REJECTED
 
 
 def test_a_scope_is_halted_resumed_and_flattened(world: World) -> None:
     running, trading = world
-    assert _post(running, "/risk/halt", SCOPE) == {"scope": "instance:a", "halted": True, "changed": True}
-    assert not _post(running, "/risk/halt", SCOPE)["changed"]
+    assert post(running, "/risk/halt", SCOPE) == {"scope": "instance:a", "halted": True, "changed": True}
+    assert not post(running, "/risk/halt", SCOPE)["changed"]
     [halt] = running.client.get("/risk/status").json()["halts"]
     assert (halt["haltedBy"], halt["reason"]) == (running.actor, "too hot")
-    assert _post(running, "/risk/resume", SCOPE) == {"scope": "instance:a", "halted": False, "changed": True}
-    assert not _post(running, "/risk/resume", SCOPE)["changed"]
+    assert post(running, "/risk/resume", SCOPE) == {"scope": "instance:a", "halted": False, "changed": True}
+    assert not post(running, "/risk/resume", SCOPE)["changed"]
     order = trading.buy("2", "100.01")
     _wait(trading, order, OrderState.FILLED)
-    done = _post(running, "/risk/flatten", SCOPE)
+    done = post(running, "/risk/flatten", SCOPE)
     assert (done["complete"], done["open"], done["unclosed"], len(done["closing"])) == (True, [], [], 1)
     positions = running.client.get("/strategy/instances/a/positions").json()["positions"]
     assert [each["quantity"] for each in positions] == ["0"]
-    assert _actions(trading)[-1] == ("flatten", "instance:a", running.actor, "too hot")
-    assert _post(running, "/risk/resume", SCOPE)["changed"]
+    assert actions(trading)[-1] == ("flatten", "instance:a", running.actor, "too hot")
+    assert post(running, "/risk/resume", SCOPE)["changed"]
 
 
 def test_halts_are_written_while_nothing_trades(idle: Running) -> None:
     body = {"scope": "provider:main", **WHY}
-    assert _post(idle, "/risk/halt", body)["changed"]
+    assert post(idle, "/risk/halt", body)["changed"]
     assert [each["scope"] for each in idle.client.get("/risk/status").json()["halts"]] == ["provider:main"]
-    assert _post(idle, "/risk/resume", body)["changed"]
+    assert post(idle, "/risk/resume", body)["changed"]
     for path, more in (
         ("/risk/flatten", body),
         ("/orders/cancel", body),
@@ -165,7 +132,7 @@ def test_halts_are_written_while_nothing_trades(idle: Running) -> None:
         (f"/orders/{uuid4()}/query", WHY),
         (f"/orders/{uuid4()}/resolve", {"state": "REJECTED", **WHY}),
     ):
-        assert _post(idle, path, more, 409)["code"] == "conflict"
+        assert post(idle, path, more, 409)["code"] == "conflict"
 
 
 @pytest.mark.parametrize(
@@ -190,17 +157,17 @@ def test_a_request_that_is_not_valid_changes_nothing(
     world: World, path: str, body: Any, status: int, code: str
 ) -> None:
     running, trading = world
-    before = _actions(trading)
-    assert _post(running, path, body, status)["code"] == code
-    assert _actions(trading) == before
+    before = actions(trading)
+    assert post(running, path, body, status)["code"] == code
+    assert actions(trading) == before
 
 
 def test_a_symbol_that_cannot_be_recorded_cancels_nothing(world: World) -> None:
     running, trading = world
-    before = _actions(trading)
-    refused = _post(running, "/orders/cancel", {**SCOPE, "symbol": "\0"}, 400)
+    before = actions(trading)
+    refused = post(running, "/orders/cancel", {**SCOPE, "symbol": "\0"}, 400)
     assert "`symbol`" in refused["error"]
-    assert _actions(trading) == before
+    assert actions(trading) == before
 
 
 def test_an_order_that_does_not_exist_is_not_found(world: World) -> None:
@@ -214,12 +181,12 @@ def test_a_halt_that_is_not_recorded_yet_acts(world: World, monkeypatch: pytest.
     _wait(trading, order, OrderState.ACK)
     with psycopg.connect(trading.url, options="-c search_path=meltica") as connection:
         connection.execute("lock table operator_actions in access exclusive mode")
-        answer = _post(running, "/risk/halt", SCOPE, 202)
+        answer = post(running, "/risk/halt", SCOPE, 202)
         assert answer == {"scope": "instance:a", "halted": True, "recorded": False}
         _wait(trading, order, OrderState.CANCELLED)
     monkeypatch.undo()
     trading.operate(lambda operator: operator.recorded())
-    assert _post(running, "/risk/resume", SCOPE)["changed"]
+    assert post(running, "/risk/resume", SCOPE)["changed"]
 
 
 def test_positions_are_released_once_the_instance_does_not_run(world: World) -> None:
@@ -227,11 +194,11 @@ def test_positions_are_released_once_the_instance_does_not_run(world: World) -> 
     order = trading.buy("1", "100.01")
     _wait(trading, order, OrderState.FILLED)
     path, body = "/strategy/instances/a/positions/release", {"mode": "live", **WHY}
-    assert "running" in _post(running, path, body, 409)["error"]
-    assert _post(running, path, {**body, "uid": str(uuid4())}, 404)["code"] == "not_found"
-    assert _post(running, path, {"mode": "paper", **WHY}, 404)["code"] == "not_found"
+    assert "running" in post(running, path, body, 409)["error"]
+    assert post(running, path, {**body, "uid": str(uuid4())}, 404)["code"] == "not_found"
+    assert post(running, path, {"mode": "paper", **WHY}, 404)["code"] == "not_found"
     trading.desk.detach(trading.owner)
-    [left] = _post(running, path, body)["positions"]
+    [left] = post(running, path, body)["positions"]
     assert left["quantity"] == "0"
-    assert _actions(trading)[-1] == ("release", "a", running.actor, "too hot")
-    assert _post(running, path, body, 404)["code"] == "not_found"
+    assert actions(trading)[-1] == ("release", "a", running.actor, "too hot")
+    assert post(running, path, body, 404)["code"] == "not_found"

@@ -23,6 +23,7 @@ from meltica.http import request_gate
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from tests.integration import control_requests as table
 from tests.integration.control_requests import Sent
+from tests.integration.control_trading_requests import TRADING
 from tests.integration.test_control_health import hanging
 from tests.support import gateway, venue
 from tests.support.gateway import Running
@@ -186,7 +187,7 @@ def test_responses_are_the_recorded_ones(
         _create_token(dsn)
         for group in (
             table.READS,
-            table.TRADING,
+            TRADING,
             table.ACCESS,
             table.MODULES,
             table.METHODS,

@@ -129,7 +129,7 @@ async def test_ledger_entries_add_up_by_account_and_currency(world: World) -> No
         LedgerSum("main", Mode.LIVE, "USDT", Decimal("4.75")),
         LedgerSum("main", Mode.PAPER, "USDT", Decimal(7)),
     ]
-    listed = await world.queries.ledger_entries("main", mode=Mode.LIVE, currency="USDT")
+    listed = (await world.queries.ledger_entries("main", mode=Mode.LIVE, currency="USDT")).rows
     assert sorted(entry.amount for entry in listed) == [Decimal("-1.25"), Decimal("6.00")]
 
 

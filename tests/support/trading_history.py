@@ -7,7 +7,7 @@ from meltica.model.enums import FillRule, Liquidity, Mode, OrderState, OrderType
 from meltica.persistence.stores.trading.rows import BalanceRow, Row
 from meltica.persistence.stores.trading.writer import GroupCommitWriter
 from tests.support.gateway import Running
-from tests.support.trading_rows import START, fill, order, position
+from tests.support.trading_rows import START, deposit, fill, order, position
 
 FILLED = order(
     id=UUID(int=1),
@@ -47,6 +47,8 @@ ROWS: list[Row] = [
     OPEN,
     FILL,
     position(FILLED, "0.0100", cost=Decimal("640.0000")),
+    deposit(),
+    deposit("2.50", kind="booking", venue_id="operator-1", booked_by="alice", note="a gift"),
     *(
         BalanceRow(
             provider="main",

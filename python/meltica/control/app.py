@@ -10,6 +10,7 @@ from meltica.control.catalogues import AdapterCatalogue, StrategyCatalogue
 from meltica.control.changes import ChangeRunner
 from meltica.control.preconditions import Planned, answer_plan
 from meltica.control.readiness import ReadinessCheck
+from meltica.control.routes.accounts import AccountsController
 from meltica.control.routes.adapters import AdaptersController
 from meltica.control.routes.audit import AuditController
 from meltica.control.routes.balances import BalancesController
@@ -51,6 +52,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     RiskActionsController,
     PositionsController,
     BalancesController,
+    AccountsController,
     RiskController,
     TokensController,
     AuditController,

@@ -84,6 +84,16 @@ def owner_of(services: ControlServices, instance: str, mode: Mode, uid: UUID | U
     return found[0]
 
 
+def owner_of_lost(services: ControlServices, instance: str, mode: Mode) -> "Owner":
+    """Returns the owner of an order that is adopted. Raises NotFound, and Conflict for another mode."""
+    from meltica.trading.order import Owner
+
+    trades = Mode.PAPER if services.instances.get(instance).spec.dry_run else Mode.LIVE
+    if trades is not mode:
+        raise Conflict(f"order not adopted: {instance} trades {trades.value}, and the order is {mode.value}")
+    return Owner(instance, services.instances.stored(instance).uid, mode)
+
+
 async def run(changes: ChangeRunner, work: Coroutine[Any, Any, T], name: str) -> T | None:
     """Runs an operation; returns its result, or None if it goes on in the background."""
     results: list[T] = []

@@ -21,6 +21,7 @@ from meltica.errors import (
     MelticaError,
     NotFound,
     StartError,
+    VenueError,
 )
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     AlreadyExists: (409, "already_exists"),
     Conflict: (409, "conflict"),
     StartError: (400, "start_failed"),
+    VenueError: (502, "venue_failed"),
     DatabaseError: (503, "database_refused"),
     DatabaseUnavailable: (503, "database_unavailable"),
     ChangeInDoubt: (503, "outcome_unknown"),

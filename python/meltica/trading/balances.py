@@ -286,7 +286,12 @@ class Balances:
 
     def lines(self, provider: str, currency: str) -> Lines:
         """Returns the four lines of a currency."""
-        return self._line(provider, currency).lines()
+        line = self._lines.get((provider, currency))
+        return Lines(None, ZERO, ZERO, None) if line is None else line.lines()
+
+    def currencies(self, provider: str) -> list[str]:
+        """Returns the currencies of an account, sorted."""
+        return sorted(currency for name, currency in self._lines if name == provider)
 
     def totals(self) -> Iterator[tuple[str, str, Decimal]]:
         """Yields provider, currency and the venue's total with all later flows, where a balance is known."""

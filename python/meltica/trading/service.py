@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
 from meltica._core import IntentQueue
-from meltica.errors import CapacityError, DatabaseUnavailable, VenueError
+from meltica.errors import CapacityError, ChangeInDoubt, DatabaseUnavailable, VenueError
 from meltica.persistence.stores.trading.loaders import TradingLoader
 from meltica.persistence.stores.trading.writer import Committed
 from meltica.runtime.loop_thread import LoopThread
@@ -123,7 +123,7 @@ class Trading:
     async def committed(self) -> Committed:
         """Waits until what waits now is committed, and the halts of the database are effective.
 
-        Raises DatabaseUnavailable after `RECORD_SECONDS`; what waits is then written later.
+        Raises ChangeInDoubt after `RECORD_SECONDS`; what waits is then written later.
         """
         commits = self._commits
         if commits is None:
@@ -133,7 +133,7 @@ class Trading:
                 return await self.call(commits.committed)
         except TimeoutError:
             cause = self.write_failure or f"the database did not respond within {RECORD_SECONDS:g} s"
-            raise DatabaseUnavailable(f"not recorded yet: {cause}") from None
+            raise ChangeInDoubt(f"not recorded yet: {cause}") from None
 
     @property
     def write_failure(self) -> str | None:

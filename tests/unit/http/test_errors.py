@@ -26,6 +26,12 @@ TABLE: dict[str, tuple[Exception, int, str, str]] = {
     ),
     "ChangeInDoubt": (errors.ChangeInDoubt("unknown"), 503, "outcome_unknown", "unknown"),
     "LockNotHeld": (errors.LockNotHeld("not held"), 503, "lock_not_held", "not held"),
+    "VenueError": (
+        errors.VenueUnavailable("timeout", "no answer"),
+        502,
+        "venue_failed",
+        "timeout: no answer",
+    ),
     "NotReady": (NotReady({"lock": "is not held"}), 503, "not_ready", "lock is not held"),
     "ValidationException": (
         ValidationException(extra=[{"key": "order_id", "message": "Invalid UUID"}]),

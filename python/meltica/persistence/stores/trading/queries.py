@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, LiteralString, TypeVar
+from typing import Any, Generic, LiteralString, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -14,6 +14,7 @@ from meltica.persistence.database import Database
 from meltica.persistence.stores.trading.loaders import ORDERS, StoredOrder, columns, fetch
 from meltica.persistence.stores.trading.rows import (
     BalanceRow,
+    EntryKind,
     FillRow,
     LedgerEntryRow,
     PositionRow,
@@ -25,6 +26,17 @@ MAX_LIMIT = 500
 
 Read = TypeVar("Read")
 Filters = list[tuple[LiteralString, Any]]
+"""Conditions and their values; a tuple has the values of several parameters."""
+Cursor = tuple[int | str, ...] | None
+"""What the order of a list has of the last row of a page; None for the first page."""
+
+
+class Page(NamedTuple, Generic[Read]):
+    """Some rows of a history."""
+
+    rows: list[Read]
+    has_more: bool
+    """Whether the history has rows after these."""
 
 
 class StoredFill(FillRow, frozen=True, kw_only=True):
@@ -40,6 +52,18 @@ class StoredBalance(BalanceRow, frozen=True, kw_only=True):
     """A balance with the time when it was stored."""
 
     created_at: datetime
+
+
+class StoredEntry(LedgerEntryRow, frozen=True, kw_only=True):
+    """A ledger entry with its number."""
+
+    id: int
+
+
+class StoredRefusal(RefusalRow, frozen=True, kw_only=True):
+    """A refusal with its number."""
+
+    id: int
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,12 +158,25 @@ class TradingQueries:
         return await fetch(self._database, StoredBalance, query, [provider, mode])
 
     async def ledger_entries(
-        self, provider: str, *, mode: Mode | None = None, currency: str | None = None, limit: int = 100
-    ) -> list[LedgerEntryRow]:
-        """Returns what was booked as not ours on an account, the latest first."""
-        filters: Filters = [("provider = %s", provider), ("mode = %s", mode), ("currency = %s", currency)]
-        select = SQL("select {} from ledger_entries ").format(columns(LedgerEntryRow))
-        return await self._list(LedgerEntryRow, select, filters, "id desc", limit)
+        self,
+        provider: str,
+        *,
+        mode: Mode | None = None,
+        currency: str | None = None,
+        kind: EntryKind | None = None,
+        before: Cursor = None,
+        limit: int = 100,
+    ) -> Page[StoredEntry]:
+        """Returns what was booked as not ours on an account, the latest first; a cursor is an id."""
+        filters: Filters = [
+            ("provider = %s", provider),
+            ("mode = %s", mode),
+            ("currency = %s", currency),
+            ("kind = %s", kind),
+            ("id < %s", before),
+        ]
+        select = SQL("select {} from ledger_entries ").format(columns(StoredEntry))
+        return await self._page(StoredEntry, select, filters, "id desc", limit)
 
     async def refusals(self, instance: str | None = None, *, limit: int = 100) -> list[RefusalRow]:
         """Returns the refusals of an instance, or of all, the latest first."""
@@ -156,16 +193,26 @@ class TradingQueries:
         select = SQL("select {} from dead_letters ").format(columns(DeadLetter))
         return await self._list(DeadLetter, select, [], "id desc", limit)
 
+    async def _page(
+        self, row: type[Read], select: Composed, filters: Filters, order: LiteralString, limit: int
+    ) -> Page[Read]:
+        size = min(limit, MAX_LIMIT)
+        rows = await self._read(row, select, filters, order, size + 1)
+        return Page(rows[:size], len(rows) > size)
+
     async def _list(
-        self,
-        row: type[Read],
-        select: Composed,
-        filters: Filters,
-        order: LiteralString,
-        limit: int,
+        self, row: type[Read], select: Composed, filters: Filters, order: LiteralString, limit: int
+    ) -> list[Read]:
+        return (await self._page(row, select, filters, order, limit)).rows
+
+    async def _read(
+        self, row: type[Read], select: Composed, filters: Filters, order: LiteralString, limit: int
     ) -> list[Read]:
         conditions = [SQL(text) for text, value in filters if value is not None]
         where = SQL("where ") + SQL(" and ").join(conditions) if conditions else SQL("")
-        values = [value for _, value in filters if value is not None]
+        values: list[Any] = []
+        for _, value in filters:
+            if value is not None:
+                values += cast(tuple[Any, ...], value) if isinstance(value, tuple) else [value]
         statement = select + where + SQL(" order by " + order + " limit %s")
-        return await fetch(self._database, row, statement, [*values, min(limit, MAX_LIMIT)])
+        return await fetch(self._database, row, statement, [*values, limit])

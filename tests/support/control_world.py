@@ -1,0 +1,64 @@
+"""A gateway whose control plane acts on trading, which has an account of its own."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meltica.control.trading import TradingReads
+from meltica.gateway.gateway import Gateway
+from meltica.persistence.postgres.embedded import EmbeddedPostgres
+from meltica.trading.risk.scopes import GLOBAL
+from tests.support import gateway
+from tests.support.gateway import Running
+from tests.support.risk import UNLIMITED
+from tests.support.trading_world import TradingWorld
+
+READS = Gateway._trading_reads  # pyright: ignore[reportPrivateUsage]
+
+
+@contextmanager
+def controlled(config: Path, cluster: EmbeddedPostgres) -> Generator[tuple[Running, TradingWorld]]:
+    """Yields a gateway and the trading that its routes act on."""
+    worlds = list[TradingWorld]()
+
+    def reads(self: Gateway) -> TradingReads:
+        world = TradingWorld(self.database.dsn, self.lock)
+        limits = UNLIMITED.model_copy(update={"price_band_percent": Decimal(10)})
+        world.risk.registry.set_limits(GLOBAL, limits)
+        worlds.append(world)
+        found = READS(self)
+        found.desk, found.faults = lambda: world.desk, world.trading.faults
+        found.operator = lambda: world.operator
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Gateway, "_trading_reads", reads)
+        with (
+            gateway.database(cluster) as dsn,
+            gateway.running(config, dsn) as running,
+            worlds[0].on_lossy_account() as world,
+        ):
+            yield running, world
+
+
+def post(running: Running, path: str, body: Any, status: int = 200) -> Any:
+    """Returns the body of a response, whose status is checked."""
+    answer = running.client.post(path, json=body)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def get(running: Running, path: str, status: int = 200, **parameters: Any) -> Any:
+    """Returns the body of a response, whose status is checked."""
+    answer = running.client.get(path, params=parameters)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def actions(world: TradingWorld) -> list[Any]:
+    """Returns the recorded actions of operators."""
+    return world.query("select action, subject, acted_by, reason from operator_actions order by id")
