@@ -20,7 +20,7 @@ from tests.support.trading_history import FILLED, OPEN, write_history
 from tests.support.trading_rows import START
 from tests.support.trading_world import TradingWorld
 
-SECONDS = START // 10**9
+MILLISECONDS = START // 10**6
 INSTANCE = "/strategy/instances/watcher"
 
 
@@ -63,10 +63,10 @@ def test_an_order_has_its_whole_life(running: Running) -> None:
         "cancelWanted": False,
         "tag": "entry",
         "externalReference": "v1",
-        "placedAt": SECONDS,
-        "sentAt": SECONDS,
-        "acknowledgedAt": SECONDS,
-        "completedAt": SECONDS + 1,
+        "placedAt": MILLISECONDS,
+        "sentAt": MILLISECONDS,
+        "acknowledgedAt": MILLISECONDS,
+        "completedAt": MILLISECONDS + 1000,
         "metadata": {},
     }
 
@@ -109,7 +109,7 @@ def test_a_fill_names_its_order_mode_and_rule(running: Running) -> None:
         "feeAsset": "USDT",
         "liquidity": "taker",
         "rule": "taker",
-        "tradedAt": SECONDS,
+        "tradedAt": MILLISECONDS,
         "recovered": False,
         "metadata": {},
     }
@@ -126,7 +126,7 @@ def test_balances_are_a_history_by_mode_and_asset(running: Running) -> None:
     ]
     [shown] = _get(running, "/providers/main/balances", asset="usdt", mode="live")["balances"]
     assert (shown["total"], shown["available"]) == ("1000000000000000000000000.000000000000000001", "0.1")
-    assert (shown["snapshotAt"], shown["createdAt"]) == (SECONDS, shown["updatedAt"])
+    assert (shown["snapshotAt"], shown["createdAt"]) == (MILLISECONDS, shown["updatedAt"])
 
 
 def test_positions_are_those_of_the_database_while_nothing_trades(running: Running) -> None:

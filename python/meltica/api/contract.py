@@ -2,13 +2,13 @@
 
 Everywhere else these values have the names of `meltica.model` and of the SQL columns. Each thing has a
 table of pairs (our name, the contract's name) and two functions, one for each way. To the contract, amounts
-become text, times whole Unix seconds, and absent values are left out, since the contract's optional fields
-may not be null. From the contract, keys without a pair are ignored. Reports are JSON on both sides: only
-their keys change.
+become text, times whole milliseconds since the epoch, and absent values are left out, since the contract's
+optional fields may not be null. From the contract, keys without a pair are ignored. Reports are JSON on both
+sides: only their keys change.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import Enum
 from typing import Any
@@ -107,7 +107,8 @@ EXEC_REPORT: Pairs = (
     ("lastFeeCurrency", "lastFeeCurrency"),
 )
 
-SECOND = 10**9
+MILLISECOND = 10**6
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _AMOUNTS = frozenset(
     {
@@ -124,7 +125,7 @@ _AMOUNTS = frozenset(
 _TIMES = frozenset(
     {"intent_at", "sent_at", "acknowledged_at", "ended_at", "expires_at", "traded_at", "snapshot_at"}
 )
-"""Nanoseconds of ours, seconds of the contract."""
+"""Nanoseconds of ours, milliseconds of the contract."""
 _DATES = frozenset({"created_at", "updated_at"})
 
 
@@ -198,9 +199,9 @@ def _value_to_contract(name: str, value: Any) -> Any:
     if name == "fees":
         return {currency: amount_text(Decimal(fee)) for currency, fee in value.items()}
     if name in _TIMES:
-        return value // SECOND
+        return value // MILLISECOND
     if name in _DATES:
-        return int(value.timestamp())
+        return (value - EPOCH) // timedelta(milliseconds=1)
     if isinstance(value, UUID):
         return str(value)
     return value.value if isinstance(value, Enum) else value
@@ -212,9 +213,9 @@ def _value_from_contract(name: str, value: Any) -> Any:
     if name == "fees":
         return {currency: _amount(name, fee) for currency, fee in value.items()}
     if name in _TIMES:
-        return value * SECOND
+        return value * MILLISECOND
     if name in _DATES:
-        return datetime.fromtimestamp(value, UTC)
+        return EPOCH + timedelta(milliseconds=value)
     return value
 
 

@@ -14,10 +14,10 @@ from meltica.api import contract
 from meltica.model.enums import FillRule, Liquidity, Mode, OrderState, OrderType, Side, TimeInForce
 
 ROOT = Path(__file__).parents[3]
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-SECONDS = 1767323045
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+MILLISECONDS = 1767323045678
 
-TIME = SECONDS * 10**9
+TIME = MILLISECONDS * 10**6
 # Our name, our value, the contract's name, the contract's value.
 Row = tuple[str, Any, str, Any]
 ORDER: list[Row] = [
@@ -43,14 +43,14 @@ ORDER: list[Row] = [
     ("cancel_wanted", True, "cancelWanted", True),
     ("tag", "quote", "tag", "quote"),
     ("venue_order_id", "x", "externalReference", "x"),
-    ("expires_at", TIME, "expiresAt", SECONDS),
-    ("intent_at", TIME, "placedAt", SECONDS),
-    ("sent_at", TIME, "sentAt", SECONDS),
-    ("acknowledged_at", TIME, "acknowledgedAt", SECONDS),
-    ("ended_at", TIME, "completedAt", SECONDS),
+    ("expires_at", TIME, "expiresAt", MILLISECONDS),
+    ("intent_at", TIME, "placedAt", MILLISECONDS),
+    ("sent_at", TIME, "sentAt", MILLISECONDS),
+    ("acknowledged_at", TIME, "acknowledgedAt", MILLISECONDS),
+    ("ended_at", TIME, "completedAt", MILLISECONDS),
     ("metadata", {"a": 1}, "metadata", {"a": 1}),
-    ("created_at", NOW, "createdAt", SECONDS),
-    ("updated_at", NOW, "updatedAt", SECONDS),
+    ("created_at", NOW, "createdAt", MILLISECONDS),
+    ("updated_at", NOW, "updatedAt", MILLISECONDS),
 ]
 FILL: list[Row] = [
     ("order_id", "00000000-0000-0000-0000-000000000001", "orderId", "00000000-0000-0000-0000-000000000001"),
@@ -67,10 +67,10 @@ FILL: list[Row] = [
     ("liquidity", Liquidity.MAKER, "liquidity", "maker"),
     ("rule", FillRule.QUEUE, "rule", "queue"),
     ("trade_id", "t1", "tradeId", "t1"),
-    ("traded_at", TIME, "tradedAt", SECONDS),
+    ("traded_at", TIME, "tradedAt", MILLISECONDS),
     ("recovered", False, "recovered", False),
     ("metadata", {}, "metadata", {}),
-    ("created_at", NOW, "createdAt", SECONDS),
+    ("created_at", NOW, "createdAt", MILLISECONDS),
 ]
 BALANCE: list[Row] = [
     ("provider", "p", "provider", "p"),
@@ -78,10 +78,10 @@ BALANCE: list[Row] = [
     ("currency", "USDT", "asset", "USDT"),
     ("total", Decimal(5), "total", "5"),
     ("available", Decimal("4"), "available", "4"),
-    ("snapshot_at", TIME, "snapshotAt", SECONDS),
+    ("snapshot_at", TIME, "snapshotAt", MILLISECONDS),
     ("metadata", {}, "metadata", {}),
-    ("created_at", NOW, "createdAt", SECONDS),
-    ("updated_at", NOW, "updatedAt", SECONDS),
+    ("created_at", NOW, "createdAt", MILLISECONDS),
+    ("updated_at", NOW, "updatedAt", MILLISECONDS),
 ]
 EXEC_REPORT: list[Row] = [
     ("clientOrderId", "a1", "clientOrderId", "a1"),
