@@ -19,7 +19,7 @@ from meltica.trading.risk.limits import InstanceRiskLimits
 from tests.support.lossy_account import LossyAccount
 from tests.support.risk import BTC, instrument
 from tests.support.strategy_world import Venues
-from tests.support.trading_world import IDS, PATIENCE, TradingWorld, timings
+from tests.support.trading_world import IDS, PATIENCE, PaperVenue, TradingWorld, timings
 
 OTHER = Owner("b", UUID(int=2), Mode.LIVE)
 
@@ -37,6 +37,18 @@ class AbsentWorld(TradingWorld):
         self.venue.report = lambda report: desk.report("q", Mode.LIVE, report.order, report.fill)
         desk.connect("q", Mode.LIVE, self.account)
         return desk.accounts.link("q", Mode.LIVE)
+
+    def alias(self) -> AccountLink:
+        """Gives the account of `p` to `q` as well; returns the link of `q`."""
+        link = self.rename("p", "q")
+        self.desk.connect("p", Mode.LIVE, LossyAccount(self.account))
+        return link
+
+    def exchange(self) -> AccountLink:
+        """Gives the account of `p` to `q` and another account to `p`; returns the link of `q`."""
+        link = self.rename("p", "q")
+        self.desk.connect("p", Mode.LIVE, PaperVenue().account)
+        return link
 
     def restore_name(self) -> None:
         """Gives the account back to `p`."""
@@ -97,11 +109,33 @@ def test_what_was_booked_before_a_rename_does_not_stop_the_account(world: Absent
 
 
 def test_two_names_of_one_account_are_foreign_to_each_other(world: AbsentWorld) -> None:
-    world.buy("1", "99")
+    order = world.buy("1", "99")
     world.wait_for("acknowledged")
     link = world.rename("p", "q")
+    why = f"order {order.client_order_id} of provider `p`, which does not run; start it"
+    assert wait_until(lambda: why in (link.problem or ""), PATIENCE)
+    world.desk.connect("p", Mode.LIVE, LossyAccount(world.account))
     assert wait_until(lambda: link.ready, PATIENCE)
     assert link.misplaced == ()
+
+
+@pytest.mark.parametrize("is_filled", [False, True])
+def test_an_order_of_a_provider_whose_account_was_exchanged_is_of_no_other(
+    world: AbsentWorld, is_filled: bool
+) -> None:
+    order = world.buy("1", "100.01" if is_filled else "99")
+    world.wait_for("filled" if is_filled else "acknowledged")
+    link = world.exchange()
+    assert wait_until(lambda: link.misplaced == (order.client_order_id,), PATIENCE)
+    assert (FaultKind.MISPLACED_ORDER, "q", order.client_order_id) in world.faults()
+    if not is_filled:
+        world.venue.book("98.50", "98.90")
+    assert not link.ready
+    assert world.query("select * from ledger_entries where kind = 'foreign_fill'") == []
+    world.restore_name()
+    world.wait_for("filled")
+    assert world.positions.quantity(PositionKey(world.owner, "p", BTC)) == 1
+    assert wait_until(lambda: world.books.lines("p", "BTC").difference == 0, PATIENCE)
 
 
 def test_the_comparison_finds_an_order_of_an_absent_provider(
@@ -110,7 +144,7 @@ def test_the_comparison_finds_an_order_of_an_absent_provider(
     monkeypatch.setattr("meltica.trading.comparison.EVERY", 0.1)
     order = world.buy("1", "99")
     world.wait_for("acknowledged")
-    link = world.rename("p", "q")
+    link = world.alias()
     assert wait_until(lambda: link.ready, PATIENCE)
     world.desk.configured = Configured({"q"})
     assert wait_until(lambda: link.misplaced == (order.client_order_id,), PATIENCE)
@@ -146,7 +180,7 @@ def test_a_position_below_the_least_order_is_no_fault(
 def test_an_instance_does_not_start_while_it_has_something_at_an_absent_provider(world: AbsentWorld) -> None:
     order = world.buy("1", "99")
     world.wait_for("acknowledged")
-    link = world.rename("p", "q")
+    link = world.alias()
     assert wait_until(lambda: link.ready, PATIENCE)
     world.desk.configured = Configured({"q"})
     instances, trader = world.open("q", "keep")

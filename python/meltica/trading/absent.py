@@ -59,14 +59,16 @@ class Configured:
 def is_misplaced(
     desk: "Desk", provider: str, mode: Mode, client_order_id: str, execution_id: str | None = None
 ) -> bool:
-    """Returns whether an account has an order that is ours at a provider which is not configured.
+    """Returns whether an account has an order that is ours at another provider.
 
-    The provider was renamed, or another one has its account. With an execution id, whether a fill of such an
-    order is not booked yet. The caller holds the lock of trading.
+    That one was renamed, or two have exchanged their accounts. With an execution id, whether a fill of an
+    order of a renamed provider is not booked yet. The caller holds the lock of trading.
     """
     machine = desk.orders.of_client_id(client_order_id)
     if machine is None or machine.record.owner.mode is not mode or machine.record.provider == provider:
         return False
+    if client_order_id in desk.accounts.link(provider, mode).strays:
+        return True
     if desk.configured.has_provider(machine.record.provider):
         return False
     return execution_id is None or not machine.has_fill(execution_id)

@@ -39,7 +39,7 @@ class FillOrigin(StrEnum):
     LOST = "lost"
     """The order has the mark of this home, but is not in the database."""
     MISPLACED = "misplaced"
-    """The order is ours at a provider that is not configured."""
+    """The order is ours at another provider."""
 
 
 @dataclass(slots=True)
@@ -69,7 +69,9 @@ class AccountLink:
     lost: tuple[str, ...] = ()
     """Client order ids at the venue with the mark of this home whose orders are not in the database."""
     misplaced: tuple[str, ...] = ()
-    """Client order ids at the venue of orders that are ours at a provider that is not configured."""
+    """Client order ids at the venue of orders that are ours at another provider."""
+    strays: frozenset[str] = frozenset()
+    """Those of `misplaced` whose provider is configured, and has another account; see `strays`."""
     marks: dict[str, FillMark] = field(default_factory=dict[str, FillMark])
     """Symbol -> the place up to which its fills were read."""
 
@@ -113,7 +115,7 @@ class Accounts:
             link.marks = dict.fromkeys(link.marks, START)
             self.balances[mode].renew_account(provider)
         link.account, link.reconciled, link.closing = account, False, False
-        link.problem, link.lost, link.misplaced = None, (), ()
+        link.problem, link.lost, link.misplaced, link.strays = None, (), (), frozenset()
         self._risks[mode].registry.set_reconciled(provider, reconciled=False)
 
     def keys(self) -> list[Key]:

@@ -39,7 +39,7 @@ async def compare(desk: Desk, account: Account, provider: str, mode: Mode) -> No
             if desk.is_lost(id):
                 _disagrees(desk, provider, mode, id, "it has our mark, and is not in memory")
             elif is_misplaced(desk, provider, mode, id):
-                _disagrees(desk, provider, mode, id, "it is ours at a provider that is not configured")
+                _disagrees(desk, provider, mode, id, "it is ours at another provider")
     for machine in _suspects(desk, provider, mode, open_orders, asked_at):
         await _confirm(desk, account, machine, asked_at)
     for currency, balance in (await read_balances(desk, account)).items():

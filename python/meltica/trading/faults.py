@@ -33,7 +33,9 @@ class FaultKind(StrEnum):
     UNREACHABLE_ORDER = "unreachable_order"
     """An open order is at a provider that does not run, or is not configured: nothing can cancel it."""
     MISPLACED_ORDER = "misplaced_order"
-    """The account has an order that is ours at a provider which is not configured: no order leaves there."""
+    """The account has an order of ours at a provider which is not configured, or has another account now:
+    no order leaves there.
+    """
     DISAGREEMENT = "disagreement"
     """The venue had an order otherwise: no order leaves at the account until it is reconciled."""
     UNKNOWN_ORDER = "unknown_order"
@@ -85,7 +87,9 @@ def _of_account(key: Key, link: AccountLink) -> list[TradingFault]:
         TradingFault(FaultKind.ORDERS_LOST, "the order is not in the database", *key, id) for id in link.lost
     ]
     found += [
-        TradingFault(FaultKind.MISPLACED_ORDER, "its provider is not configured; put it back", *key, id)
+        TradingFault(
+            FaultKind.MISPLACED_ORDER, "it is of another provider; restore the settings of both", *key, id
+        )
         for id in link.misplaced
     ]
     found += [TradingFault(FaultKind.DISAGREEMENT, text, *key, id) for id, text in link.disagreements.items()]

@@ -28,6 +28,7 @@ from meltica.trading.accounts import FillOrigin
 from meltica.trading.desk import Desk
 from meltica.trading.restore import StoredOrders
 from meltica.trading.state_machine import OrderMachine
+from meltica.trading.strays import find_strays
 
 log = logging.getLogger("meltica.trading")
 
@@ -52,7 +53,7 @@ class Found:
     lost: list[str] = field(default_factory=list[str])
     """Client order ids with the mark of this home whose orders are not in the database."""
     misplaced: list[str] = field(default_factory=list[str])
-    """Client order ids of orders that are ours at a provider that is not configured."""
+    """Client order ids of orders that are ours at another provider."""
     differences: dict[str, str] = field(default_factory=dict[str, str])
     """Currency -> the part of the venue's balance that nothing explains."""
 
@@ -172,8 +173,8 @@ class Reconciler:
             )
         for id in found.misplaced:
             log.error(
-                "order %s at %s is ours at a provider that is not configured: no order leaves for %s until it"
-                " is configured again",
+                "order %s at %s is ours at another provider: no order leaves for %s until the settings of"
+                " both are restored",
                 id,
                 self._provider,
                 self._provider,
@@ -202,7 +203,11 @@ class Reconciler:
         asked_at = desk.clock()
         open_orders = {order.client_order_id: order for order in await account.open_orders()}
         fills = await account.fills_since(_with_margin(marks))
-        await self._load_stored([fill.client_order_id for fill in fills] + list(open_orders))
+        ids = [fill.client_order_id for fill in fills] + list(open_orders)
+        await self._load_stored(ids)
+        strays = await find_strays(desk, provider, mode, ids)
+        with desk.lock:
+            desk.accounts.link(provider, mode).strays = strays
         self._apply_fills(fills, found)
         for machine in self._sent():
             snapshot = open_orders.get(machine.record.client_order_id)
