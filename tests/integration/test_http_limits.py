@@ -8,12 +8,13 @@ import socket
 import ssl
 import threading
 from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from litestar.types import Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Scope, Send
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -36,6 +37,15 @@ HANDSHAKE = (
 )
 
 
+@dataclass(frozen=True)
+class Client:
+    token: str | None
+
+
+async def _client(scope: HTTPScope) -> Client:
+    return Client(next((text.decode() for name, text in scope["headers"] if name == b"authorization"), None))
+
+
 class Server:
     """A server on a loop of its own; its application answers `/slow` when `gate` is set."""
 
@@ -47,7 +57,7 @@ class Server:
         self.counts = RequestCounts()
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
-        gate = RequestGate(self._respond, ClientRules(), self.counts)
+        gate = RequestGate(self._respond, ClientRules(), self.counts, authenticate=_client)
         self.http = HttpServer(gate, bind("127.0.0.1", 0), certificate=certificate)
         asyncio.run_coroutine_threadsafe(self.http.start(), self.loop).result(10)
 
@@ -263,6 +273,37 @@ def test_more_requests_than_connections_get_a_503(server: Server, monkeypatch: p
             connection.sendall(REQUEST + b"\r\n")
             assert connection.recv(12) == b"HTTP/1.1 200"
     assert server.counts["GET", "unknown", 503] == 1
+
+
+def test_one_token_leaves_half_of_the_connections_to_others(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 4)
+    begun = REQUEST + b"Authorization: a\r\n"
+    with server.connect() as slow, server.connect() as stalled, server.connect() as third:
+        slow.sendall(begun.replace(b"/x", b"/slow") + b"Connection: close\r\n\r\n")
+        assert server.working.wait(10)
+        # A request whose body has not arrived counts too.
+        stalled.sendall(begun.replace(b"GET", b"POST") + b"Content-Type: application/json\r\n")
+        stalled.sendall(b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        assert stalled.recv(1 << 16).startswith(b"HTTP/1.1 100")
+        third.sendall(begun + b"Connection: close\r\n\r\n")
+        assert failure(read(third)) == (
+            429,
+            "too_many_requests",
+            "too many requests: at most 2 of one token are in progress; wait, or use another token",
+        )
+        for other in (b"Authorization: b\r\n", b""):
+            with server.connect() as fresh:
+                fresh.sendall(REQUEST + other + b"\r\n")
+                assert fresh.recv(12) == b"HTTP/1.1 200"
+        stalled.close()
+        assert wait_until(lambda: server.counts["POST", "unknown", 400] == 1, 10)
+        with server.connect() as fresh:
+            fresh.sendall(begun + b"\r\n")
+            assert fresh.recv(12) == b"HTTP/1.1 200"
+        server.gate.set()
+        assert read(slow).startswith(b"HTTP/1.1 200 OK")
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ class Principal:
     """Its name in the audit and in the log."""
     scope: TokenScope | None
     """None for a client without a token."""
+    token: str | None = None
+    """The id of its token; its requests count together."""
     confirmed: bool = True
     """Whether the database has confirmed the token lately."""
     expires_at: datetime | None = None

@@ -173,6 +173,7 @@ class Authenticator:
         return Principal(
             actor=f"{row.name} (token {row.id})",
             scope=row.scope,
+            token=row.id,
             confirmed=self._clock() - self._read_at <= ADMIN_SECONDS,
             expires_at=row.expires_at,
         )

@@ -19,7 +19,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -38,6 +38,7 @@ from litestar.types import (
 from structlog.contextvars import bound_contextvars
 
 from meltica.api.envelope import Failure
+from meltica.http.client_limit import ClientLimit
 from meltica.http.clients import ClientRules
 from meltica.http.errors import HttpError, allowed, error_response
 from meltica.http.responses import REFUSAL, SECURITY_HEADERS, respond
@@ -56,7 +57,17 @@ HAS_BODY = "meltica.has_body"
 TAKES_BODY = "takes_body"
 """Option of a handler that reads the body itself."""
 
-Authenticate = Callable[[HTTPScope], Awaitable[object]]
+
+class Client(Protocol):
+    """The client of a request."""
+
+    @property
+    def token(self) -> str | None:
+        """Identifies the token of the client; requests with the same token have a common limit."""
+        ...
+
+
+Authenticate = Callable[[HTTPScope], Awaitable[Client]]
 RequestCounts = Counter[tuple[str, str, int]]
 """(method, route, status) -> number of requests."""
 
@@ -100,6 +111,7 @@ class RequestGate:
         self._rules = rules
         self._requests = requests
         self._level = level
+        self._clients = ClientLimit()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request or websocket; passes any other scope to the application."""
@@ -138,9 +150,12 @@ class RequestGate:
                     return
                 if method not in _SAFE:
                     self._check_origin(headers)
-                if self._authenticate is not None:
-                    inner["user"] = await self._authenticate(inner)
-                await self._app(inner, await _read_body(inner, headers, receive), send_with_headers)
+                if self._authenticate is None:
+                    await self._app(inner, await _read_body(inner, headers, receive), send_with_headers)
+                    return
+                inner["user"] = client = await self._authenticate(inner)
+                with self._clients.serving(client.token):
+                    await self._app(inner, await _read_body(inner, headers, receive), send_with_headers)
             except Exception as error:
                 if status:
                     raise  # the response has begun: the server closes the connection
