@@ -5,6 +5,7 @@ The folder is private and belongs to the user of the gateway, never to the one t
 - `token`: the admin token that the first start created
 - `header`: the same token as a header: `curl -H @FOLDER/header URL`
 - `url`: the address of the latest start
+- `secret-key`: the master key of stored secrets, unless a variable has it
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from meltica.persistence.postgres.home import default_home
 TOKEN: Final = "token"
 HEADER: Final = "header"
 URL: Final = "url"
+SECRET_KEYS: Final = "secret-key"
 _LIMIT: Final = 4096
 """How many bytes of a file are read."""
 
@@ -65,12 +67,15 @@ class AccessFolder:
 
     def save_url(self, url: str) -> None:
         """Writes the address of a gateway. Raises MelticaError."""
-        with self._opened() as folder:
-            assert folder is not None
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{URL}.new", dir_fd=folder)
-            _create(f"{URL}.new", url, folder)
-            os.rename(f"{URL}.new", URL, src_dir_fd=folder, dst_dir_fd=folder)
+        self._replace(URL, url)
+
+    def save_secret_keys(self, text: str) -> None:
+        """Replaces the master keys. Raises MelticaError."""
+        self._replace(SECRET_KEYS, text)
+
+    def secret_keys(self) -> str | None:
+        """Returns the master keys, or None. Raises MelticaError as `token` does."""
+        return self._read(SECRET_KEYS)
 
     def token(self) -> str | None:
         """Returns the token, or None without one. Raises MelticaError if the folder is not private."""
@@ -79,6 +84,16 @@ class AccessFolder:
     def url(self) -> str | None:
         """Returns the address of the latest start, or None. Raises MelticaError as `token` does."""
         return self._read(URL)
+
+    def _replace(self, name: str, text: str) -> None:
+        """Writes a file, so that a crash leaves the old one or the new one."""
+        with self._opened() as folder:
+            assert folder is not None
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{name}.new", dir_fd=folder)
+            _create(f"{name}.new", text, folder)
+            os.rename(f"{name}.new", name, src_dir_fd=folder, dst_dir_fd=folder)
+            os.fsync(folder)
 
     def _read(self, name: str) -> str | None:
         with self._opened(create=False) as folder:

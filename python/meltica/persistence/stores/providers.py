@@ -9,6 +9,7 @@ from meltica.persistence.database import Database
 from meltica.persistence.lock import GatewayLock
 from meltica.persistence.stores.supervised import Origin, StateStore
 from meltica.runtime.lifecycle import Desired, ProviderState
+from meltica.validation.models import MASK
 
 
 class ProviderRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,6 +18,11 @@ class ProviderRecord(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     adapter: str
     settings: dict[str, Any] = {}
+    """As given; the values of secrets are masked."""
+    secrets: dict[str, str] = {}
+    """Key of a setting -> its encrypted value."""
+    key_id: str | None = None
+    """The master key that encrypted them."""
     origin: Origin = "dynamic"
     enabled: bool | None = None
 
@@ -36,3 +42,9 @@ class ProviderStore(StateStore[ProviderRow, ProviderRecord, ProviderState]):
 
     def __init__(self, database: Database, lock: GatewayLock | None = None) -> None:
         super().__init__(database, ProviderRow, ProviderRecord, "provider", "providers", "name", lock)
+
+    def _audited(self, row: ProviderRow) -> dict[str, object]:
+        """Returns the declaration; of secrets it shows when they change, and nothing of their values."""
+        shown = super()._audited(row)
+        secrets = {key: f"{MASK} version {text[:8]}" for key, text in row.secrets.items()}
+        return {name: value for name, value in shown.items() if name != "key_id"} | {"secrets": secrets}
