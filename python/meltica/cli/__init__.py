@@ -30,6 +30,7 @@ COMMANDS = {
     "logs": "meltica.cli.logs:logs",
     "api": "meltica.cli.api:api",
     "tokens": "meltica.cli.tokens:tokens",
+    "secrets": "meltica.cli.secrets:secrets",
     "audit": "meltica.cli.audit:audit",
     "venue": "meltica.cli.venue.command:venue",
     "completion": "meltica.cli.completion:completion",

@@ -97,9 +97,11 @@ class SecretKeySource:
             self._keys = self._read()
         return self._keys
 
-    def for_encryption(self) -> SecretKeys:
-        """Returns the keys, at least one. Raises MelticaError."""
+    def for_encryption(self, *, create: bool = True) -> SecretKeys:
+        """Returns at least one key; without `create`, one that is not stored. Raises MelticaError."""
         keys = self.keys()
+        if not keys.ids and not create:
+            return SecretKeys([os.urandom(KEY_BYTES)])
         if not keys.ids:
             self._folder.save_secret_keys(new_key())
             self._keys = keys = self._read()
