@@ -3,17 +3,15 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tests.support.gateway import Running
+from tests.support.sent import CHANGE, HOST, JSON, Sent, get, post
 
-HOST = "127.0.0.1:8880"
-JSON = ("content-type", "application/json")
 MAX_BODY = 1 << 20
 TOKEN_ID = "00000000000a"
 UNKNOWN_TOKEN = f"mk_{'0' * 12}_{'0' * 64}"
 
-Headers = tuple[tuple[str, str], ...]
+PROVIDER = b'{"name":"created","adapter":{"identifier":"test-venue","config":{"depth":5}},"enabled":false}'
 
 PATHS = (
     "/health/live",
@@ -72,47 +70,12 @@ PATHS = (
 )
 """One path for each route."""
 
-CHANGE = "/providers/main/start"
-"""A POST that changes nothing: 409, because the provider already runs."""
-
 INSTANCE = "/strategy/instances"
 CREATED = (
     b'{"id":"created","strategy":{"identifier":"LargeTrades","config":{"notional":1}},'
     b'"scope":{"main":{"symbols":["BTC-USDT"]}}}'
 )
 CHANGED = b'{"strategy":{"config":{"notional":2}}}'
-
-
-@dataclass(frozen=True)
-class Sent:
-    """One request. `headers` are those beside Host, which is `host` unless that is None."""
-
-    name: str
-    method: str
-    path: str
-    headers: Headers = ()
-    body: bytes = b""
-    host: str | None = HOST
-    chunked: bool = False
-    authorized: bool = True
-    then: Callable[[Running], bool] | None = None
-    """What must hold before the next request is sent."""
-
-
-def get(name: str, path: str, headers: Headers = (), host: str | None = HOST) -> Sent:
-    """Returns a GET."""
-    return Sent(name, "GET", path, headers, host=host)
-
-
-def post(
-    name: str,
-    path: str = CHANGE,
-    headers: Headers = (),
-    body: bytes = b"",
-    then: Callable[[Running], bool] | None = None,
-) -> Sent:
-    """Returns a POST."""
-    return Sent(name, "POST", path, headers, body, then=then)
 
 
 def _provider(name: str, state: str) -> Callable[[Running], bool]:
@@ -413,6 +376,15 @@ CHANGES: tuple[Sent, ...] = (
     Sent("change of the scope", "PUT", f"{INSTANCE}/created", (JSON,), b'{"scope":{}}'),
     Sent("deletion of an instance", "DELETE", f"{INSTANCE}/created"),
     Sent("deletion of an instance of the config file", "DELETE", f"{INSTANCE}/watcher"),
+    post("creation of a provider", "/providers", (JSON,), PROVIDER),
+    post("creation of a provider that exists", "/providers", (JSON,), PROVIDER),
+    post("creation of a provider with faults", "/providers", (JSON,), b'{"name":"-","nme":1}'),
+    Sent("change of a provider", "PUT", "/providers/created", (JSON,), b'{"settings":{"depth":6}}'),
+    Sent("change of its adapter", "PUT", "/providers/created", (JSON,), b'{"adapter":"fake"}'),
+    Sent("deletion of a provider", "DELETE", "/providers/created"),
+    Sent("deletion of a provider of the config file", "DELETE", "/providers/main"),
+    Sent("change of limits", "PUT", "/risk/limits", (JSON,), b'{"MaxRiskBreaches":4,"maxOpenOrders":9}'),
+    Sent("change of limits with faults", "PUT", "/risk/limits", (JSON,), b'{"MaxPositionSize":"0"}'),
     get("not ready", "/health/ready"),
     get("drift", "/providers"),
     get("drift of instances", INSTANCE),

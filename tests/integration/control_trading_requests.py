@@ -1,6 +1,7 @@
 """The requests about trading whose responses `test_control_recorded.py` compares with the recorded ones."""
 
-from tests.integration.control_requests import INSTANCE, JSON, Sent, get, post
+from tests.integration.control_requests import INSTANCE
+from tests.support.sent import JSON, Sent, get, post
 
 TRADING: tuple[Sent, ...] = (
     get("orders", f"{INSTANCE}/watcher/orders"),

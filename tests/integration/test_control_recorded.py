@@ -22,11 +22,11 @@ from meltica.control import changes
 from meltica.http import request_gate
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from tests.integration import control_requests as table
-from tests.integration.control_requests import Sent
 from tests.integration.control_trading_requests import TRADING
 from tests.integration.test_control_health import hanging
 from tests.support import gateway, venue
 from tests.support.gateway import Running
+from tests.support.sent import CHANGE, JSON, Sent, get, post
 from tests.support.trading_history import write_history
 
 FOLDER = Path(__file__).parent / "recorded"
@@ -250,7 +250,7 @@ def _failing(running: Running, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     with monkeypatch.context() as patch:
         patch.setattr(request_gate, "BODY_SECONDS", 0.1)
-        late = Sent("a body that does not come", "POST", table.CHANGE, (table.JSON, ("Content-Length", "10")))
+        late = Sent("a body that does not come", "POST", CHANGE, (JSON, ("Content-Length", "10")))
         responses = [_exchange(running, late)]
     with socket.create_connection(running.gateway.api.address) as raw:
         raw.sendall(b"GARBAGE\r\n\r\n")
@@ -261,7 +261,7 @@ def _failing(running: Running, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         responses.append("\n".join(["### not HTTP", *lines, ""]))
     with monkeypatch.context() as patch:
         patch.setattr(running.gateway.providers, "all", broken)
-        responses.append(_exchange(running, table.get("an error of the gateway's own", "/providers")))
+        responses.append(_exchange(running, get("an error of the gateway's own", "/providers")))
     return responses
 
 
@@ -273,10 +273,10 @@ def _database_away(running: Running, cluster: EmbeddedPostgres, monkeypatch: pyt
             responses = [
                 _exchange(running, sent)
                 for sent in (
-                    table.get("not ready, as the database hangs", "/health/ready"),
-                    table.get("serving while the database hangs", "/health/serving"),
-                    table.post("stop of a provider while the database hangs", "/providers/main/stop"),
-                    table.get("a provider that was not stopped", "/providers/main"),
+                    get("not ready, as the database hangs", "/health/ready"),
+                    get("serving while the database hangs", "/health/serving"),
+                    post("stop of a provider while the database hangs", "/providers/main/stop"),
+                    get("a provider that was not stopped", "/providers/main"),
                 )
             ]
     running.until(lambda: not running.gateway.providers.get("main").running)
@@ -285,8 +285,8 @@ def _database_away(running: Running, cluster: EmbeddedPostgres, monkeypatch: pyt
 
 def _stopping(running: Running) -> str:
     """Returns the response to a request whose body has not arrived when the gateway stops."""
-    headers = (table.JSON, ("Content-Length", "10"), ("Expect", "100-continue"))
-    sent = Sent("stopping", "POST", table.CHANGE, headers)
+    headers = (JSON, ("Content-Length", "10"), ("Expect", "100-continue"))
+    sent = Sent("stopping", "POST", CHANGE, headers)
     connection = _send(running, sent)
     # Comes when the request gate waits for the body.
     assert connection.sock.recv(12, socket.MSG_PEEK) == b"HTTP/1.1 100"

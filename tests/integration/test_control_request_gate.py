@@ -215,12 +215,12 @@ def test_a_trailing_slash_is_ignored(control: Running) -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "POST", "TRACE"])
 def test_methods_that_are_not_allowed(control: Running, method: str) -> None:
-    answer = control.client.request(method, "/providers")
+    answer = control.client.request(method, "/adapters")
     assert answer.status_code == 405
     assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
     assert (
         failure(answer, 405, "method_not_allowed")
-        == f"method {method} is not allowed for /providers; expected GET, HEAD, OPTIONS"
+        == f"method {method} is not allowed for /adapters; expected GET, HEAD, OPTIONS"
     )
 
 

@@ -80,7 +80,7 @@ async def test_the_life_cycle_of_an_instance(world: World) -> None:
     assert await world.manager.close()
     assert instance.actual is InstanceState.STOPPED
     assert world.store.get("good").desired == "running", "a shutdown does not change desired states"
-    assert world.manager.dependents("p") == [instance]
+    assert world.manager.dependents("p") == [instance.id]
     assert world.manager.dependents("q") == []
     with pytest.raises(NotFound, match="did you mean `good`"):
         world.manager.get("god")

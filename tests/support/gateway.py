@@ -5,7 +5,7 @@ import itertools
 import shutil
 import ssl
 import threading
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -123,13 +123,15 @@ def database(cluster: EmbeddedPostgres) -> Generator[str]:
 
 
 @contextmanager
-def running(config: Path, dsn: str, **overrides: Any) -> Generator[Running]:
+def running(
+    config: Path, dsn: str, environ: Mapping[str, str] | None = None, **overrides: Any
+) -> Generator[Running]:
     """Starts a gateway, and stops it at the end unless the test has done so."""
     # Not in `config.parent`: a test may have several gateways there, each on a database of its own.
     tokens = folder_for_server()
     api = {"addr": "127.0.0.1:0", "tokenFolder": str(tokens / "access"), **overrides.pop("apiServer", {})}
     settings = {"database": {"dsn": dsn}, "apiServer": api, **overrides}
-    gateway = Gateway(load(config, settings, environ={"TEST_REGION": "eu-1"}))
+    gateway = Gateway(load(config, settings, environ={"TEST_REGION": "eu-1", **(environ or {})}))
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="test-gateway")
     thread.start()

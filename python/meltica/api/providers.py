@@ -1,10 +1,13 @@
 """`/providers`: providers, their states and their counters."""
 
+from typing import Any, Literal
+
 from msgspec import UNSET, UnsetType
 
 from meltica.api.adapters import Adapter
 from meltica.api.envelope import JsonObject, Schema
 from meltica.runtime.lifecycle import Desired, ProviderState
+from meltica.validation.section import Name, Section
 
 
 class ProviderBase(Schema, frozen=True, kw_only=True):
@@ -26,7 +29,7 @@ class ProviderBase(Schema, frozen=True, kw_only=True):
     desired: Desired
     """The last request, which a restart of the gateway restores."""
     enabled: bool
-    """The value in the configuration file."""
+    """The value in the configuration file; without an entry there, whether `desired` is running."""
     drift: bool
     """Whether `desired` differs from `enabled`."""
     recorded: bool | UnsetType = UNSET
@@ -77,3 +80,26 @@ class ProviderDetail(ProviderBase, frozen=True, kw_only=True):
     instruments: list[JsonObject]
     counters: ProviderCounters | UnsetType = UNSET
     """Absent before the first start."""
+
+
+class RemovedProvider(Schema, frozen=True, kw_only=True):
+    """The answer to a deletion."""
+
+    name: str
+    status: Literal["removed"] = "removed"
+
+
+class AdapterRequest(Section):
+    """The adapter of a provider, and its settings."""
+
+    identifier: str = ""
+    config: dict[str, Any] | None = None
+
+
+class ProviderRequest(Section):
+    """The body that creates or changes a provider. `adapter.config` decides, else `settings`."""
+
+    name: Name | None = None
+    adapter: AdapterRequest | None = None
+    settings: dict[str, Any] | None = None
+    enabled: bool | None = None

@@ -1,5 +1,7 @@
 """`/risk`: the limits, and what is halted or wrong. Times are milliseconds; amounts are exact, as text."""
 
+from typing import Literal
+
 from msgspec import UNSET, UnsetType
 
 from meltica.api.envelope import Schema
@@ -52,6 +54,8 @@ class RiskLimitsOfScopes(Schema, frozen=True, kw_only=True):
     """The providers that have limits of their own."""
     instances: dict[str, RiskLimits]
     """The instances that have limits of their own."""
+    status: Literal["updated"] | UnsetType = UNSET
+    """In the answer to a change."""
 
 
 class ActiveHalt(Schema, frozen=True, kw_only=True):

@@ -2,7 +2,8 @@
 
 1. Keys that only answers have are ignored, so what GET answers may be sent back.
 2. Any other key that the route does not read is a fault, and so is a value that is not valid.
-3. All faults are reported at once, each with the path of its key. A null counts as absent.
+3. All faults are reported at once, each with the path of its key. A null counts as absent, except in settings
+   of adapters and in limits, where it deletes.
 4. A change takes no query parameter but those that it declares.
 """
 

@@ -84,6 +84,24 @@ class InstanceChanges:
         """Returns the spec of a valid declaration, with its pin. Raises NotFound."""
         return await pinned(self._services.declarations.spec(record), record, self._services.modules)
 
+    async def create(self, spec: "LambdaSpec", record: InstanceRecord) -> None:
+        """Creates an instance; its providers cannot be deleted meanwhile.
+
+        Raises NotFound and Conflict for a provider that was deleted, and what the manager raises.
+        """
+        providers = [self._services.providers.get(name) for name in spec.scope if name != LAMBDAS]
+        for provider in providers:
+            if provider.removing:
+                text = f"provider `{provider.name}` is being deleted"
+                raise Conflict(f"instance `{spec.id}` not created: {text}")
+        for provider in providers:
+            provider.reservations += 1
+        try:
+            await self._services.instances.create(spec, record)
+        finally:
+            for provider in providers:
+                provider.reservations -= 1
+
     async def changed(self, id: str, body: Mapping[str, Any]) -> "InstanceRequest":
         """Returns the body of a change. Raises HttpError with every fault."""
         request = read_body(InstanceRequest, {"id": id, **body}, InstanceDetail)

@@ -43,10 +43,17 @@ class Precondition:
             raise HttpError(400, "invalid_parameter", f"`plan`: expected 0 or 1, saw {plan[:80]!r}")
         return cls(request.headers.get("if-match"), plan in ("1", "true"))
 
-    def check(self, effect: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> None:
+    def check(
+        self,
+        effect: str,
+        before: Mapping[str, Any] | None,
+        after: Mapping[str, Any] | None,
+        beside: Mapping[str, Change] | None = None,
+    ) -> None:
         """Raises HttpError if another version is configured, and Planned if only the plan is requested.
 
-        `before` and `after` are what is configured; None is what does not exist.
+        `before` and `after` are what is configured; None is what does not exist. `beside` has changes of
+        what has no version.
         """
         tag = None if before is None else etag(before)
         if self.if_match is not None and not _matches(self.if_match, tag):
@@ -54,7 +61,7 @@ class Precondition:
             headers = {} if tag is None else {"etag": tag}
             raise HttpError(412, "precondition_failed", f"{text}; read it again", headers=headers)
         if self.plan:
-            changes = _changes(before or {}, after or {})
+            changes = _changes(before or {}, after or {}) | dict(beside or {})
             shown = etag(after) if after is not None else tag
             raise Planned(Plan(effect=effect if changes else "none", changes=changes, etag=shown or ""))
 

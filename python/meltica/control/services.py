@@ -17,6 +17,7 @@ from meltica.persistence.stores.instances import InstanceRow
 from meltica.persistence.stores.tokens import TokenStore
 from meltica.providers.manager import ProviderManager
 from meltica.settings.declarations import Declarations
+from meltica.settings.provider_declarations import ProviderDeclarations
 from meltica.telemetry.registry import MetricRegistry
 
 
@@ -49,6 +50,10 @@ class ControlServices:
     """Id -> configured values, with secrets and variables hidden."""
     declarations: Declarations
     """Checks instances that are declared over REST."""
+    provider_declarations: ProviderDeclarations
+    """Checks providers that are declared over REST."""
+    provider_holdings: Callable[[str], Awaitable[str | None]]
+    """Returns what instances still have at a provider; None if they have nothing."""
     holder_faults: Callable[[InstanceRow], Awaitable[str | None]]
     """Returns what an instance still has at its providers, such as open orders; None if it has nothing."""
     find_faults: Callable[[], Awaitable[dict[str, str]]]

@@ -41,7 +41,8 @@ from meltica.validation.section import AdapterSettings
 if TYPE_CHECKING:
     from meltica._core import Core
     from meltica.providers.manager import ProviderManager
-    from meltica.settings.entries import ProviderEntry
+    from meltica.providers.spec import ProviderSpec
+    from meltica.trading.risk.configured import ConfiguredLimits
 
 log = logging.getLogger("meltica.trading")
 
@@ -58,15 +59,15 @@ class ProviderAccounts:
         core: "Core",
         desk: Desk,
         providers: "ProviderManager",
-        entries: "Mapping[str, ProviderEntry]",
+        limits: "ConfiguredLimits",
         market: MarketFeed,
         last_paper_id: int,
     ) -> None:
-        """`entries` are those of the configuration; `last_paper_id` is the highest id of earlier runs."""
+        """`last_paper_id` is the highest id of earlier runs."""
         self._loop = asyncio.get_running_loop()
         self._desk = desk
         self._providers = providers
-        self._entries = entries
+        self._limits = limits
         self._market = market
         self._last_paper_id = last_paper_id
         self._used: set[Key] = set()
@@ -82,40 +83,45 @@ class ProviderAccounts:
         """Follows the states of the providers."""
         self._providers.on_state = self._changed
         self._providers.before_stop = self._cancel_all
+        self._providers.on_remove = self._removed
 
     def close(self) -> bool:
         """Ends the feeds; returns whether their threads ended in time. Called on a thread, after trading."""
         self._closed = True
         self._providers.on_state = lambda _: None
+        self._providers.on_remove = lambda _: None
         ended = [self._reports.close(), self._paper_feed.close()]
         return all([*ended, self._instruments.close(), self._market.close()])
 
     def timings(self, provider: str, mode: Mode) -> Timings:
         """Returns the intervals of a provider in a mode. Called from any thread."""
-        entry = self._entries.get(provider)
+        spec = self._spec(provider)
         if mode is Mode.PAPER:
-            seconds = 0.0 if entry is None else entry.paper.latency.total_seconds()
+            seconds = 0.0 if spec is None else spec.paper.latency.total_seconds()
         elif (account := self._connected.get(provider)) is not None:
             seconds = account.arrives_within
+        elif spec is None or spec.fault is not None:
+            seconds = Adapter.arrives_within(AdapterSettings())
         else:
-            adapter = Adapter if entry is None else registry.adapter(entry.adapter)
-            seconds = adapter.arrives_within(AdapterSettings() if entry is None else entry.settings)
+            seconds = registry.adapter(spec.adapter).arrives_within(spec.settings)
         return Timings(arrives_within=int(seconds * SECOND))
 
     def fault(self, provider: str, mode: Mode) -> str | None:
         """Returns why instances may not trade at a provider. Called from any thread."""
-        entry = self._entries.get(provider)
-        if entry is None:
+        spec = self._spec(provider)
+        if spec is None:
             return f"provider `{provider}` is not configured"
+        if spec.fault is not None:
+            return f"provider `{provider}` cannot start: {spec.fault}"
         if mode is Mode.PAPER:
             return None
-        adapter = registry.adapter(entry.adapter)
+        adapter = registry.adapter(spec.adapter)
         if adapter.account is Adapter.account:
             return f"provider `{provider}` has no account to trade on; set `dryRun: true`"
         if adapter.simulated:
             return None
-        missing = missing_for_live(entry.risk)
-        if entry.live and not missing:
+        missing = missing_for_live(self._limits.of_provider(provider))
+        if spec.live and not missing:
             return None
         names = ", ".join(f"`risk.{name}`" for name in missing) or "limits"
         return f"provider `{provider}` trades real money: set `live: true` and {names}, or `dryRun: true`"
@@ -128,12 +134,16 @@ class ProviderAccounts:
         """Follows the markets of all symbols that may be traded now. Called from any thread."""
         self._soon(self._watch)
 
+    def _spec(self, provider: str) -> "ProviderSpec | None":
+        found = self._providers.find(provider)
+        return None if found is None else found.spec
+
     def _soon(self, work: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(work)
 
     def _use(self, provider: str, mode: Mode) -> None:
-        if (provider, mode) in self._used or provider not in self._entries:
+        if (provider, mode) in self._used or provider not in self._providers:
             return
         self._used.add((provider, mode))
         self._changed(self._providers.get(provider))
@@ -149,6 +159,18 @@ class ProviderAccounts:
             self._connect(name, provider.account)
         if (name, Mode.PAPER) in self._used and name not in self._papers and name in self._listed:
             self._open_paper(provider)
+        self._watch()
+
+    def _removed(self, name: str) -> None:
+        """Forgets a provider that was deleted; the next one of its name begins as after a restart."""
+        if self._closed:
+            return
+        self._listed.pop(name, None)
+        for mode in Mode:
+            self._used.discard((name, mode))
+        self._connect(name, None)
+        if self._papers.pop(name, None) is not None:
+            self._desk.connect(name, Mode.PAPER, None)
         self._watch()
 
     async def _cancel_all(self, provider: Provider) -> None:
@@ -192,7 +214,7 @@ class ProviderAccounts:
         if self._listed.get(name) is provider.instruments:
             return
         self._listed[name] = provider.instruments
-        paper = self._entries[name].paper
+        paper = provider.spec.paper
         rates = {
             Mode.LIVE: provider.fee_rate,
             Mode.PAPER: max(paper.maker_fee, paper.taker_fee, Decimal(0)),
@@ -212,7 +234,7 @@ class ProviderAccounts:
             for currency, balance in balances.items():
                 desk.balance(name, Mode.PAPER, currency, balance)
 
-        account = PaperAccount(self._entries[name].paper, publish, desk.clock)
+        account = PaperAccount(provider.spec.paper, publish, desk.clock)
         for listed in provider.instruments:
             with contextlib.suppress(ValueError):  # logged for risk
                 account.list_instrument(listed)

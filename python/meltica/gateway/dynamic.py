@@ -1,10 +1,12 @@
-"""Instances that were created over REST: they are in the database only."""
+"""Providers and instances that were created over REST: they are in the database only."""
 
 import logging
 from typing import TYPE_CHECKING
 
+from meltica.adapters import registry
 from meltica.errors import ConfigError, LambdaLoadError, NotFound
 from meltica.lambdas.modules.pins import pinned
+from meltica.runtime.lifecycle import Desired
 
 if TYPE_CHECKING:
     from meltica.lambdas.managed import ManagedInstance
@@ -12,7 +14,11 @@ if TYPE_CHECKING:
     from meltica.lambdas.modules.catalogue import ModuleCatalogue
     from meltica.lambdas.spec import LambdaSpec
     from meltica.persistence.stores.instances import InstanceStore
+    from meltica.persistence.stores.providers import ProviderStore
+    from meltica.providers.manager import ProviderManager
+    from meltica.providers.provider import Provider
     from meltica.settings.declarations import Declarations
+    from meltica.settings.provider_declarations import ProviderDeclarations
 
 log = logging.getLogger("meltica.gateway")
 
@@ -51,3 +57,54 @@ class DynamicInstances:
     async def adopt(self) -> None:
         """Adds the instances that another gateway has created, or whose creation was not confirmed."""
         self._manager.start_trading(await self.add())
+
+
+class DynamicProviders:
+    """Adds the providers that were created over REST to their manager, as `DynamicInstances` does."""
+
+    def __init__(
+        self, manager: "ProviderManager", store: "ProviderStore", declarations: "ProviderDeclarations"
+    ) -> None:
+        self._manager = manager
+        self._store = store
+        self._declarations = declarations
+
+    def add(self) -> "list[Provider]":
+        """Adds the providers that the manager does not have; returns them."""
+        added: list[Provider] = []
+        for row in self._store.list():
+            if row.origin == "dynamic" and row.name not in self._manager:
+                spec = self._declarations.spec(row)
+                if spec.fault is not None:
+                    log.error("provider %s cannot start: %s", row.name, spec.fault)
+                added.append(self._manager.add(spec))
+        return added
+
+    def discard_unrecorded(self) -> list[str]:
+        """Drops nothing: providers are created in the database first."""
+        return []
+
+    async def adopt(self) -> None:
+        """Lets the providers run as their rows say, which were read again."""
+        for row in self._store.list():
+            if row.origin == "dynamic" and row.name in self._manager:
+                await self._manager.redeclare(self._declarations.spec(row))
+        for provider in self.add():
+            if provider.desired is Desired.RUNNING:
+                provider.begin()
+
+
+class NonblockingProviders:
+    """The providers that must not wait for the queue of an instance."""
+
+    def __init__(self, providers: "ProviderManager") -> None:
+        self._providers = providers
+
+    def __contains__(self, name: object) -> bool:
+        provider = self._providers.find(str(name))
+        if provider is None:
+            return False
+        try:
+            return not registry.adapter(provider.spec.adapter).can_block
+        except ConfigError:  # its adapter is no longer installed
+            return True

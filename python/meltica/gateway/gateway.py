@@ -13,10 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from meltica._core import Core, Watch
-from meltica.adapters import registry
 from meltica.gateway.access import GatewayAccess
 from meltica.gateway.baseline import Drift, apply_baseline
-from meltica.gateway.dynamic import DynamicInstances
+from meltica.gateway.dynamic import DynamicInstances, DynamicProviders, NonblockingProviders
+from meltica.gateway.limits import load_limits
 from meltica.gateway.metrics import gateway_metrics
 from meltica.gateway.processors import default_spin, processors
 from meltica.gateway.readiness import Readiness
@@ -39,6 +39,7 @@ from meltica.persistence.database import Database, PoolOptions
 from meltica.persistence.lock import GatewayLock
 from meltica.persistence.metrics import database_metrics
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
+from meltica.persistence.secrets import SecretKeySource
 from meltica.persistence.stores.audit import AuditLog
 from meltica.persistence.stores.instances import InstanceStore
 from meltica.persistence.stores.modules import ModuleStore
@@ -48,6 +49,7 @@ from meltica.providers.metrics import provider_metrics
 from meltica.runtime.state_writer import StateWriter
 from meltica.runtime.threads import call
 from meltica.settings.declarations import Declarations
+from meltica.settings.provider_declarations import ProviderDeclarations
 from meltica.telemetry.metrics import core_metrics
 from meltica.telemetry.registry import MetricRegistry
 
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from meltica.control.trading import TradingReads
     from meltica.http.server import HttpServer
     from meltica.settings import Loaded
+    from meltica.trading.risk.configured import ConfiguredLimits
 
 log = logging.getLogger("meltica.gateway")
 
@@ -70,6 +73,7 @@ class Gateway:
     core: Core
     providers: ProviderManager
     instances: InstanceManager
+    limits: "ConfiguredLimits"
     readiness: Readiness
     recovery: StateRecovery
     access: GatewayAccess
@@ -212,6 +216,7 @@ class Gateway:
         await instances.load()
         directory = await self._open_modules()
         self.drift = await apply_baseline(self.loaded, providers, instances, self.database)
+        self.limits = await load_limits(self.settings, self.database, self.lock)
         for drift in self.drift:
             log.warning("%s", drift)
         sys.setswitchinterval(self.settings.interpreter.switch_interval.total_seconds())
@@ -229,31 +234,25 @@ class Gateway:
             self.providers,
             instances,
             providers,
+            self.limits,
             lambda: self.instances,
         )
-        specs = self.loaded.providers.values()
-        nonblocking = [spec.name for spec in specs if not registry.adapter(spec.adapter).can_block]
+        self.limits.on_change = trading.set_limits
         spin = self.settings.hosts.spin
         self.instances = InstanceManager(
             self.core,
             watch,
             instances,
             self.state_writer,
-            nonblocking=nonblocking,
+            nonblocking=NonblockingProviders(self.providers),
             spin=default_spin(processors()) if spin is None else spin,
             trading=trading,
         )
-        for spec in self.loaded.providers.values():
-            self.providers.add(spec)
-        for id, spec in self.loaded.lambdas.items():
-            self.instances.add(await pinned(spec, instances.get(id), self.modules))
         self.refresh = StrategyRefresh(self.instances, self.modules, directory)
-        self.declarations = Declarations(self.loaded)
-        dynamic = DynamicInstances(self.instances, instances, self.declarations, self.modules)
-        await dynamic.add()
+        dynamic = await self._declare(providers, instances)
         self.recovery = StateRecovery(
-            [providers, instances],
-            [trading, self.providers, dynamic, self.instances],
+            [providers, instances, self.limits.store],
+            [self.limits, trading, dynamic[0], self.providers, dynamic[1], self.instances],
             lambda: apply_baseline(self.loaded, providers, instances, self.database),
         )
         self.lock.on_regain = self.recovery.regained
@@ -281,6 +280,24 @@ class Gateway:
         directory = ModuleDirectory(self.settings.strategies.directory, self.modules)
         await directory.read()
         return directory
+
+    async def _declare(
+        self, providers: ProviderStore, instances: InstanceStore
+    ) -> tuple[DynamicProviders, DynamicInstances]:
+        """Adds all providers and instances to their managers; returns what adds those of the database."""
+        for spec in self.loaded.providers.values():
+            self.providers.add(spec)
+        for id, spec in self.loaded.lambdas.items():
+            self.instances.add(await pinned(spec, instances.get(id), self.modules))
+        self.access = GatewayAccess(self.settings, self.database)
+        keys = SecretKeySource(self.loaded.environment, self.access.folder)
+        self.provider_declarations = ProviderDeclarations(self.loaded.base, keys)
+        dynamic_providers = DynamicProviders(self.providers, providers, self.provider_declarations)
+        dynamic_providers.add()
+        self.declarations = Declarations(self.loaded)
+        dynamic_instances = DynamicInstances(self.instances, instances, self.declarations, self.modules)
+        await dynamic_instances.add()
+        return dynamic_providers, dynamic_instances
 
     def _start_writing(self) -> None:
         """Starts what persists desired and actual states."""
@@ -346,7 +363,6 @@ class Gateway:
         self.providers.begin()
 
     async def _prepare_access(self) -> None:
-        self.access = GatewayAccess(self.settings, self.database)
         await self.access.prepare()
 
     async def _serve(self) -> None:
@@ -378,6 +394,8 @@ class Gateway:
             provider_settings={name: entry["settings"] for name, entry in providers.items()},
             instance_configs={id: entry["config"] for id, entry in lambdas.items()},
             declarations=self.declarations,
+            provider_declarations=self.provider_declarations,
+            provider_holdings=self.trading.held_at,
             holder_faults=self.trading.held_by,
             find_faults=self.readiness.faults,
             stopping=self.stopping.is_set,
@@ -406,9 +424,7 @@ class Gateway:
             desk=lambda: None if trading.runtime is None else trading.runtime.desk,
             faults=lambda: () if trading.runtime is None else trading.runtime.trading.faults(),
             operator=lambda: None if trading.runtime is None else trading.runtime.operator,
-            limits=self.settings.risk,
-            provider_limits={name: entry.risk for name, entry in self.settings.providers.items()},
-            instance_limits={id: entry.risk for id, entry in self.settings.lambdas.items()},
+            limits=self.limits,
         )
 
 

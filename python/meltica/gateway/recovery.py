@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from meltica.errors import DatabaseError
-from meltica.persistence.stores.supervised import StateStore
+from meltica.persistence.stores.store import Store
 
 RETRY_SECONDS = 0.5
 READ_SECONDS = 10.0
@@ -40,7 +40,7 @@ class StateRecovery:
 
     def __init__(
         self,
-        stores: Sequence[StateStore[Any, Any, Any]],
+        stores: Sequence[Store[Any]],
         managers: Sequence[Manager],
         apply_baseline: Callable[[], Awaitable[object]],
     ) -> None:

@@ -6,7 +6,8 @@ an earlier run are left. A gateway without either imports nothing of it.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from meltica.adapters import registry
@@ -14,6 +15,7 @@ from meltica.errors import ConfigError, StartError
 from meltica.gateway.rebuild import Rebuild
 from meltica.persistence.stores.trading.holdings import holdings
 from meltica.runtime.lifecycle import Desired
+from meltica.trading.risk.configured import INSTANCE, as_json
 
 if TYPE_CHECKING:
     from meltica._core import Core
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from meltica.persistence.stores.providers import ProviderRow, ProviderStore
     from meltica.providers.manager import ProviderManager
     from meltica.settings.model import Settings
+    from meltica.trading.risk.configured import ConfiguredLimits
+    from meltica.trading.risk.limits import RiskLimits
 
 log = logging.getLogger("meltica.gateway")
 
@@ -50,6 +54,7 @@ class GatewayTrading:
         providers: "ProviderManager",
         instances: "InstanceStore",
         provider_rows: "ProviderStore",
+        limits: "ConfiguredLimits",
         manager: "Callable[[], InstanceManager]",
     ) -> None:
         """Creates trading, not started. `source` is the database."""
@@ -61,6 +66,7 @@ class GatewayTrading:
         self.providers = providers
         self.instances = instances
         self._provider_rows = provider_rows
+        self.limits = limits
         self._manager = manager
         self.runtime: TradingRuntime | None = None
         """Trading; None while it is not needed."""
@@ -91,7 +97,14 @@ class GatewayTrading:
                     await runtime.stop()
                 else:
                     self.runtime = runtime
+                    # They may have changed during the start.
+                    runtime.set_limits(self.limits.all())
             return self.runtime
+
+    def set_limits(self, limits: "Mapping[str, RiskLimits]") -> None:
+        """Applies limits by scope, at once."""
+        if self.runtime is not None:
+            self.runtime.set_limits(limits)
 
     async def stop(self) -> bool:
         """Waits for the last cancels, writes what waits, ends trading; returns whether it ended in time."""
@@ -163,6 +176,20 @@ class GatewayTrading:
                 )
         return "open orders or a position" if held else None
 
+    async def held_at(self, provider: str) -> str | None:
+        """Returns what instances have at a provider, in the database or in memory; None for nothing.
+
+        Raises DatabaseError.
+        """
+        held = provider in (await holdings(self.database)).providers
+        if self.runtime is not None and not held:
+            desk = self.runtime.desk
+            with desk.lock.reading:
+                held = any(each.record.provider == provider for each in desk.open_machines()) or any(
+                    each.quantity and each.key.provider == provider for each in desk.positions
+                )
+        return "open orders or a position" if held else None
+
     def faults(self) -> dict[str, str]:
         """Returns what an operator has to look at, by name, as readiness shows it."""
         found = {} if self.runtime is None else self.runtime.faults()
@@ -184,7 +211,11 @@ class GatewayTrading:
     def open(self, spec: "TradingSpec", deliver: Callable[[Callable[[], None]], object]) -> "Trader":
         """Registers an instance and returns its trader. Called on a thread, not on the gateway's loop."""
         runtime = asyncio.run_coroutine_threadsafe(self.started(), self._loop).result()
-        return runtime.instances.open(spec, deliver)
+        limits = as_json(self.limits.of_instance(spec.instance))
+        trader = runtime.instances.open(replace(spec, risk=limits), deliver)
+        # They may have changed since they were read.
+        runtime.set_limits({f"{INSTANCE}{spec.instance}": self.limits.of_instance(spec.instance)})
+        return trader
 
     async def ready(self, trader: "Trader") -> None:
         """Waits until each provider of the scope is reconciled and orders of an earlier run are handled."""

@@ -16,6 +16,7 @@ from meltica.persistence.stores.trading.durability import check_durability
 from meltica.persistence.stores.trading.halts import HaltStore
 from meltica.persistence.stores.trading.loaders import TradingLoader
 from meltica.persistence.stores.trading.retention import prune
+from meltica.persistence.stores.trading.rows import HaltScope
 from meltica.persistence.stores.trading.writer import GroupCommitWriter
 from meltica.runtime.threads import call
 from meltica.trading import clock
@@ -37,9 +38,11 @@ from meltica.trading.service import Storage, Trading
 from meltica.trading.valuation import value
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
     from meltica.gateway.trading import GatewayTrading
+    from meltica.trading.risk.limits import RiskLimits
 
 log = logging.getLogger("meltica.gateway")
 
@@ -59,27 +62,26 @@ class TradingRuntime:
 
     def __init__(self, gateway: "GatewayTrading", mark: str, last_paper_id: int) -> None:
         self._gateway = gateway
-        settings = gateway.settings
+        limits = gateway.limits
         ids = ClientOrderIds(mark)
         self.positions = Positions()
         self.balances = {mode: Balances(mode) for mode in Mode}
-        self.risks = {mode: Risk(mode, self.balances[mode], settings.risk) for mode in Mode}
+        self.risks = {mode: Risk(mode, self.balances[mode], limits.of_global()) for mode in Mode}
         self.market = MarketFeed(gateway.core)
         self.desk = Desk(
             self.risks, self.positions, self.balances, self.market, clock.now, has_mark=ids.has_mark
         )
         self.accounts = ProviderAccounts(
-            gateway.core, self.desk, gateway.providers, settings.providers, self.market, last_paper_id
+            gateway.core, self.desk, gateway.providers, limits, self.market, last_paper_id
         )
         self.desk.on_routes = self.accounts.refresh
-        self.desk.configured = Configured(settings.providers, self._uid_of, gateway.volatile)
+        self.desk.configured = Configured(gateway.providers, self._uid_of, gateway.volatile)
         self.trading = Trading(self.desk, self._open_storage, self.accounts.timings)
         self.trading.on_failure = self._failed
         self._ids = ids
         self.operator = Operator(self.trading, HaltStore(gateway.database), ids)
         self._takeovers = gateway.lock.takeovers
-        self.limits = {id: entry.risk for id, entry in settings.lambdas.items()}
-        self._set_limits()
+        self._register_limits()
         self._loop = asyncio.get_running_loop()
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped: asyncio.Future[bool] | None = None
@@ -113,7 +115,7 @@ class TradingRuntime:
             self._uid,
         )
         self.accounts.start()
-        self.instances.restored(self.limits)
+        self.instances.restored(gateway.limits.of_instance)
         for fault in self.trading.faults():
             name, text = _fault(fault)
             absent = fault.provider is None or not self.desk.configured.has_provider(fault.provider)
@@ -201,14 +203,25 @@ class TradingRuntime:
         with self.desk.lock:
             self.desk.gate.blocked = SUPERSEDED
 
-    def _set_limits(self) -> None:
+    def set_limits(self, limits: "Mapping[str, RiskLimits]") -> None:
+        """Applies limits by scope; those of an instance where it trades."""
+        with self.desk.lock:
+            for text, each in limits.items():
+                kind, _, name = text.partition(":")
+                scope = Scope(HaltScope(kind), name)
+                for risk in self.risks.values():
+                    if scope.kind is not HaltScope.INSTANCE or scope in risk.registry.scopes:
+                        risk.registry.set_limits(scope, each)
+
+    def _register_limits(self) -> None:
         """Sets all limits, before the state of risk is restored."""
-        for risk in self.risks.values():
-            for name, entry in self._gateway.settings.providers.items():
-                risk.registry.set_limits(Scope.provider(name), entry.risk)
-        for id, entry in self._gateway.settings.lambdas.items():
-            mode = Mode.PAPER if entry.dry_run else Mode.LIVE
-            self.risks[mode].registry.set_instance(Owner(id, self._uid(id), mode), {}, entry.risk)
+        gateway = self._gateway
+        for row in gateway.instances.list():
+            entry = gateway.settings.lambdas.get(row.id)
+            mode = Mode.PAPER if entry is None or entry.dry_run else Mode.LIVE
+            limits = gateway.limits.of_instance(row.id)
+            self.risks[mode].registry.set_instance(Owner(row.id, row.uid, mode), {}, limits)
+        self.set_limits(gateway.limits.all())
 
     def _uid_of(self, instance: str) -> "UUID | None":
         row = self._gateway.instances.find(instance)

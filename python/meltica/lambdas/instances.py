@@ -1,7 +1,7 @@
 """Construction of an instance from a `Lambda` class: routes, callbacks, state."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from meltica.errors import ConfigError, LambdaDefinitionError, LambdaError, suggestion
@@ -112,7 +112,7 @@ def add_instance(
     max_errors: int = 0,
     slow_ns: int = 100_000_000,
     max_payload: int = MAX_PAYLOAD,
-    nonblocking: Collection[str] = (),
+    nonblocking: Container[str] = (),
 ) -> LambdaInstance:
     """Creates an instance on `host`; strategy code other than `__init__` runs from `LambdaInstance.start` on.
 

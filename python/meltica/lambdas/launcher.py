@@ -14,7 +14,7 @@ whose start failed.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -58,7 +58,7 @@ class Launcher:
         *,
         stuck_after: timedelta,
         start_timeout: timedelta,
-        nonblocking: Collection[str],
+        nonblocking: Container[str],
         spin: timedelta,
     ) -> None:
         """Creates a launcher without runs; see `InstanceManager` for the options."""
@@ -66,7 +66,7 @@ class Launcher:
         self._trading = trading
         self._stuck_seconds = stuck_after.total_seconds()
         self._start_seconds = start_timeout.total_seconds()
-        self._nonblocking = frozenset(nonblocking)
+        self._nonblocking = nonblocking
         self._spin_ns = spin // timedelta(microseconds=1) * 1000
         self._shared: list[Host] = []
         """Shared hosts: new instances use the last; the threads of the others are held by a callback."""

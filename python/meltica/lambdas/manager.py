@@ -8,7 +8,7 @@ the same way again.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ class InstanceManager:
         trading: "TradingPort | None" = None,
         stuck_after: timedelta = timedelta(seconds=10),
         start_timeout: timedelta = timedelta(seconds=30),
-        nonblocking: Collection[str] = (),
+        nonblocking: Container[str] = (),
         spin: timedelta = timedelta(),
     ) -> None:
         """Creates a manager without instances.
@@ -192,9 +192,9 @@ class InstanceManager:
         if self._closing:
             raise Conflict("the gateway is stopping")
 
-    def dependents(self, provider: str) -> list[ManagedInstance]:
-        """Returns the instances whose scope contains a provider, running or not."""
-        return [instance for instance in self.all() if provider in instance.spec.scope]
+    def dependents(self, provider: str) -> list[str]:
+        """Returns the ids of the instances whose scope contains a provider, running or not."""
+        return [instance.id for instance in self.all() if provider in instance.spec.scope]
 
     async def begin(self, patience: float = START_PATIENCE) -> None:
         """Starts every instance whose desired state is running; a failure does not affect the others.

@@ -21,8 +21,10 @@ from meltica.runtime.state_writer import StateWriter
 
 if TYPE_CHECKING:
     from meltica._core import Core
-    from meltica.persistence.stores.providers import ProviderRow, ProviderStore
+    from meltica.persistence.stores.providers import ProviderRecord, ProviderRow, ProviderStore
     from meltica.providers.spec import ProviderSpec
+
+    Declared = tuple[ProviderSpec, ProviderRecord, Desired | None]
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ class ProviderManager:
         """Called after each change of a provider's actual state."""
         self.before_stop: Callable[[Provider], Awaitable[object]] = _nothing
         """Waited for before a provider is stopped by an operator; must end in bounded time."""
+        self.on_remove: Callable[[str], object] = lambda _: None
+        """Called with the name of a provider that was deleted."""
 
     def add(self, spec: "ProviderSpec") -> Provider:
         """Adds a provider that the database already has, without starting it."""
@@ -74,9 +78,94 @@ class ProviderManager:
         except KeyError:
             raise NotFound(f"provider `{name}` does not exist{suggestion(name, self._providers)}") from None
 
+    def find(self, name: str) -> Provider | None:
+        """Returns a provider, or None. Safe on any thread."""
+        return self._providers.get(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._providers
+
     def stored(self, name: str) -> "ProviderRow":
         """Returns a provider's row. Raises NotFound."""
         return self._store.get(name)
+
+    async def create(self, spec: "ProviderSpec", record: "ProviderRecord", desired: Desired) -> Provider:
+        """Creates a provider, and starts it in the background if it should run.
+
+        Raises AlreadyExists, Conflict, DatabaseUnavailable.
+        """
+        self._refuse_stopping()
+        await self._store.add(record, desired)
+        provider = self.find(spec.name)
+        if provider is None:  # else it was added meanwhile, as the row was read again
+            provider = self.add(spec)
+        if provider.desired is Desired.RUNNING and not provider.busy and not self._closing:
+            provider.begin()
+        return provider
+
+    async def change(self, name: str, declare: "Callable[[ProviderRow], Declared | None]") -> Provider:
+        """Replaces the declaration of a provider, and restarts it in the background if it runs.
+
+        `declare` returns the new declaration and desired state, or None if nothing changes. It is called
+        while no other change of the provider is in progress.
+        Raises NotFound, Conflict, DatabaseUnavailable, and what `declare` raises.
+        """
+        provider = self.get(name)
+        async with idle_lock(provider.lock, f"provider `{name}`", provider.actual):
+            self._refuse_stopping()
+            declared = declare(self._store.get(name))
+            if declared is None:
+                return provider
+            spec, record, desired = declared
+            await self._desired.record_with(
+                name, lambda: self._store.update(record, desired or provider.desired)
+            )
+            await self._replace(provider, spec, desired or provider.desired)
+        return provider
+
+    async def remove(self, name: str, check: "Callable[[ProviderRow], Awaitable[object]]") -> Provider:
+        """Stops a provider and deletes it. `check` raises if it may not be deleted, also after the stop.
+
+        Raises NotFound, Conflict, DatabaseUnavailable, and what `check` raises.
+        """
+        provider = self.get(name)
+        async with idle_lock(provider.lock, f"provider `{name}`", provider.actual):
+            provider.removing = True
+            try:
+                row = self._store.get(name)
+                await check(row)
+                if provider.busy:
+                    provider.desired = Desired.STOPPED
+                    self._desired.record_stop(name)
+                    await self.before_stop(provider)
+                    await provider.end()
+                    await self._desired.wait_recorded(name)
+                    await check(row)
+                await self._store.delete(name)
+                self._forget(name)
+            finally:
+                provider.removing = False
+        return provider
+
+    async def _replace(self, provider: Provider, spec: "ProviderSpec", desired: Desired) -> None:
+        """Lets a provider run as its new declaration says. The caller holds its lock."""
+        provider.desired = desired
+        if provider.busy:
+            await self.before_stop(provider)
+            await provider.end()
+        provider.spec = spec
+        if desired is Desired.RUNNING and not self._closing:
+            provider.begin()
+
+    def _forget(self, name: str) -> None:
+        self._desired.forget(name)
+        self._state_writer.discard("provider", name)
+        del self._providers[name]
+        self.on_remove(name)
+
+    def _refuse_stopping(self) -> None:
+        if self._closing:
+            raise Conflict("the gateway is stopping")
 
     def begin(self) -> None:
         """Starts every provider that should run, in the background. Call `watch` first."""
@@ -102,8 +191,7 @@ class ProviderManager:
         """
         provider = self.get(name)
         async with idle_lock(provider.lock, f"provider `{name}`", provider.actual):
-            if self._closing:
-                raise Conflict("the gateway is stopping")
+            self._refuse_stopping()
             if provider.busy:
                 state = "running" if provider.running else "starting"
                 raise Conflict(f"provider `{name}` is already {state}")
@@ -153,9 +241,22 @@ class ProviderManager:
 
     async def adopt(self) -> None:
         """Applies the desired states of the database and persists the actual ones again."""
+        # Another gateway has deleted them, or the answer to a deletion was lost.
+        for provider in [each for each in self.all() if each.name not in self._store]:
+            async with provider.lock:
+                await self.before_stop(provider)
+                await provider.end()
+                self._forget(provider.name)
         await asyncio.gather(*(self._adopt(provider) for provider in self.all()))
         for provider in self.all():
             self._record(provider)
+
+    async def redeclare(self, spec: "ProviderSpec") -> None:
+        """Lets a provider run as its row says, which was read again."""
+        provider = self.get(spec.name)
+        async with provider.lock:
+            if provider.spec != spec and not self._closing:
+                await self._replace(provider, spec, provider.desired)
 
     async def _adopt(self, provider: Provider) -> None:
         async with provider.lock:

@@ -62,6 +62,10 @@ class Provider:
         self.instruments: tuple[Mapping[str, object], ...] = ()
         """The venue's instruments, as of the last start."""
         self.lock = asyncio.Lock()
+        self.removing = False
+        """Whether it is being deleted: instances may no longer be created for it."""
+        self.reservations = 0
+        """How many instances are being created for it: it may not be deleted meanwhile."""
         self._core = core
         self._policy = policy
         self._record = record
@@ -273,6 +277,8 @@ class _AdapterRun:
 
     def start(self) -> None:
         """Creates the adapter and starts it."""
+        if self._spec.fault is not None:
+            raise ConfigError(f"provider `{self._spec.name}`", [self._spec.fault])
         adapter = registry.adapter(self._spec.adapter).make(self._spec.settings)
         adapter.bind_name(self._spec.name)
         declaration = adapter.codec()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from meltica.simulator.paper.settings import PaperSettings
 from meltica.validation.models import masked
 from meltica.validation.section import AdapterSettings
 
@@ -15,6 +16,12 @@ class ProviderSpec:
     settings: AdapterSettings = field(repr=False)
     """Validated; `masked` and `revealed` convert them to JSON."""
     enabled: bool = True
+    live: bool = False
+    """Whether instances may trade real money at it."""
+    paper: PaperSettings = field(default_factory=PaperSettings)
+    """Its paper account."""
+    fault: str | None = None
+    """Why it cannot start until its settings are corrected; its settings are unavailable then."""
 
     def shown(self) -> dict[str, object]:
         """Returns the provider as JSON with the keys of the config file; secrets are masked."""

@@ -34,6 +34,8 @@ def provider_specs(settings: "Settings", base: Path) -> dict[str, ProviderSpec]:
             adapter=entry.adapter,
             settings=anchored(entry.settings, base),
             enabled=entry.enabled,
+            live=entry.live,
+            paper=entry.paper,
         )
         for name, entry in settings.providers.items()
     }

@@ -7,7 +7,7 @@
    position would be zero, and it would trade once more.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Container, Iterator
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -29,7 +29,7 @@ class Configured:
 
     def __init__(
         self,
-        providers: Collection[str] | None = None,
+        providers: Container[str] | None = None,
         uid_of: Callable[[str], UUID | None] | None = None,
         volatile: Collection[str] = (),
     ) -> None:

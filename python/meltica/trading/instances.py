@@ -11,7 +11,7 @@ Between `open` and the first callback of a run:
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -30,6 +30,7 @@ from meltica.trading.order import Owner
 from meltica.trading.positions import Positions
 from meltica.trading.risk.limits import InstanceRiskLimits
 from meltica.trading.risk.market import Market
+from meltica.trading.risk.scopes import Scope
 from meltica.trading.service import Trading
 from meltica.trading.state_machine import OrderMachine
 from meltica.trading.stored import fill_of
@@ -70,7 +71,6 @@ class Run:
     spec: TradingSpec
     owner: Owner
     trader: InstanceTrader
-    limits: InstanceRiskLimits
     baseline: int
     """The last report that an earlier run of the instance saw, as far as it is known."""
     until: int = 0
@@ -138,7 +138,7 @@ class Instances:
         )
         with self._desk.lock:
             risk.registry.set_instance(owner, scope, limits)
-            run = Run(spec, owner, trader, limits, self._seen.get(owner, self._restored))
+            run = Run(spec, owner, trader, self._seen.get(owner, self._restored))
             run.leftovers = self._cancel(self._leftovers(run))
         self._desk.wake()
         self._runs[trader] = run
@@ -230,20 +230,20 @@ class Instances:
         run.trader.detach()
         self._seen[run.owner] = run.trader.last_report or run.baseline
         self._cancel_unless_kept(run, failed=failed)
-        self._register_idle(run.owner, run.limits)
+        self._register_idle(run.owner)
         self._venues.refresh()
 
-    def restored(self, limits: Mapping[str, InstanceRiskLimits]) -> None:
+    def restored(self, limits_of: Callable[[str], InstanceRiskLimits]) -> None:
         """Registers instances with orders or positions of an earlier run, and follows their accounts.
 
-        Orders of instances that do not run are cancelled. `limits` has the limits of the instances by id.
+        Orders of instances that do not run are cancelled. `limits_of` returns the limits of an instance.
         """
         with self._desk.lock:
             end_orders(self._desk)
             owners = {each.record.owner for each in self._desk.open_machines()}
             owners |= {each.key.owner for each in self._positions if each.quantity}
         for owner in owners:
-            self._register_idle(owner, limits.get(owner.instance, InstanceRiskLimits()))
+            self._register_idle(owner, limits_of(owner.instance))
         self._venues.refresh()
 
     def cancel_abandoned(self, running: Collection[str]) -> None:
@@ -268,9 +268,13 @@ class Instances:
         if abandoned:
             self._desk.wake()
 
-    def _register_idle(self, owner: Owner, limits: InstanceRiskLimits) -> None:
-        """Registers an instance that does not run for the symbols of its orders and positions only."""
+    def _register_idle(self, owner: Owner, limits: InstanceRiskLimits | None = None) -> None:
+        """Registers an instance that does not run for the symbols of its orders and positions only.
+
+        Without `limits`, it keeps those that it has, which may have changed since it was opened.
+        """
         scope: dict[str, tuple[str, ...]] = {}
+        registry = self._desk.risks[owner.mode].registry
         with self._desk.lock:
             held = {(each.record.provider, each.record.symbol) for each in self._open(owner)}
             held |= {
@@ -280,7 +284,9 @@ class Instances:
             }
             for provider, symbol in sorted(held):
                 scope[provider] = (*scope.get(provider, ()), symbol)
-            self._desk.risks[owner.mode].registry.set_instance(owner, scope, limits)
+            current = registry.state(Scope.instance(owner)).limits if limits is None else limits
+            assert isinstance(current, InstanceRiskLimits)
+            registry.set_instance(owner, scope, current)
         for provider in scope:
             self._venues.use(provider, owner.mode)
 

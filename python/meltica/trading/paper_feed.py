@@ -52,7 +52,9 @@ class PaperFeed:
         """
         _, removed = self._readers.watch(routes)
         for provider, symbol in removed:
-            self._accounts[provider].mark_stale(symbol)
+            account = self._accounts.get(provider)
+            if account is not None:  # else its provider was deleted
+                account.mark_stale(symbol)
 
     def close(self) -> bool:
         """Stops the feed; returns whether its thread ended in time."""

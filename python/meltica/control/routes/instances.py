@@ -83,12 +83,13 @@ class InstancesController(Controller):
         changes: NamedDependency[ChangeRunner],
     ) -> Response[Any]:
         """Creates an instance. Raises HttpError, NotFound, AlreadyExists and DatabaseUnavailable."""
-        manager = services.instances
-        spec, record = await InstanceChanges(services).created(data)
+        manager, reader = services.instances, InstanceChanges(services)
+        spec, record = await reader.created(data)
         if record.id in {each.id for each in manager.all()}:
             raise AlreadyExists(f"instance `{record.id}` exists already")
         Precondition.of(request).check("create", None, configured(record))
-        await changes.run(manager.create(spec, record), f"creation of instance {record.id}", lambda: False)
+        created = reader.create(spec, record)
+        await changes.run(created, f"creation of instance {record.id}", lambda: False)
         return _versioned(view.detail(manager.get(record.id)), services, status=201)
 
     @put(

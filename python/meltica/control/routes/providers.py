@@ -1,24 +1,48 @@
-"""`/providers`: the state of providers; start and stop."""
+"""`/providers`: providers are created, changed, deleted, started and stopped."""
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from litestar import Controller, Response, get, post
+from litestar import Controller, Request, Response, delete, get, post, put
 from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath
+from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, UnsetType
 
+from meltica.api.adapters import Adapter
 from meltica.api.envelope import JsonObject, optional, without_nulls
-from meltica.api.providers import ProviderCounters, ProviderDetail, Providers, ProviderSummary
-from meltica.control.access import OPERATOR, VIEWER
+from meltica.api.providers import (
+    ProviderCounters,
+    ProviderDetail,
+    Providers,
+    ProviderSummary,
+    RemovedProvider,
+)
+from meltica.control.access import ADMIN, OPERATOR, VIEWER
+from meltica.control.bodies import QUERY
 from meltica.control.catalogues import AdapterCatalogue
 from meltica.control.changes import ChangeRunner
-from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE, response
+from meltica.control.preconditions import CHANGE_QUERY, Precondition, etag
+from meltica.control.provider_changes import Declared, ProviderChanges, configured
+from meltica.control.routes.openapi import (
+    CONFLICT,
+    INVALID,
+    NOT_FOUND,
+    PLANNED,
+    PRECONDITION,
+    UNAVAILABLE,
+    response,
+)
 from meltica.control.services import ControlServices
+from meltica.persistence.stores.providers import ProviderRow
 from meltica.providers.provider import Provider
 from meltica.runtime.lifecycle import Desired
 
+# The document takes the type of a header from its value.
+LOCATION = ResponseHeader(
+    name="Location", value="", documentation_only=True, description="Path of the provider"
+)
 LATE = response(202, ProviderDetail, "The change takes longer and continues in the background")
 
 
@@ -36,7 +60,7 @@ class ProviderView:
     def detail(self, provider: Provider) -> ProviderDetail:
         """Returns a provider with its adapter, instruments and counters."""
         return ProviderDetail(
-            adapter=self._adapters.adapters[provider.spec.adapter],
+            adapter=self._adapters.adapters.get(provider.spec.adapter) or _not_installed(provider),
             instruments=[_instrument(one) for one in provider.instruments],
             counters=self._counters(provider.name),
             **self._base(provider),
@@ -44,27 +68,42 @@ class ProviderView:
 
     def _base(self, provider: Provider) -> dict[str, Any]:
         services = self._services
-        dependents = [instance.id for instance in services.instances.dependents(provider.name)]
+        dependents = services.instances.dependents(provider.name)
         wanted = provider.desired is Desired.RUNNING
+        enabled = self.enabled(provider)
         return {
             "name": provider.name,
             "identifier": provider.spec.adapter,
             "instrument_count": len(provider.instruments),
-            "settings": without_nulls(services.provider_settings[provider.name]),
+            "settings": without_nulls(self.settings(provider)),
             "running": provider.running,
             "status": provider.actual,
             "startup_error": optional(provider.last_error),
             "connection_error": optional(provider.connection_error),
             "route_error": optional(provider.route_error),
             "desired": provider.desired,
-            "enabled": provider.spec.enabled,
-            "drift": wanted != provider.spec.enabled,
+            "enabled": enabled,
+            "drift": wanted != enabled,
             "recorded": UNSET if services.providers.recorded(provider.name) else False,
-            "baseline": services.providers.stored(provider.name).origin == "baseline",
+            "baseline": self._is_baseline(provider),
             "restarts": provider.restarts,
             "dependent_instances": dependents or UNSET,
             "dependent_instance_count": len(dependents) or UNSET,
         }
+
+    def settings(self, provider: Provider) -> JsonObject:
+        """Returns the settings of a provider; secrets are masked."""
+        if self._is_baseline(provider):
+            return self._services.provider_settings[provider.name]
+        row = self._services.providers.stored(provider.name)
+        return self._services.provider_declarations.shown(row, provider.spec)
+
+    def enabled(self, provider: Provider) -> bool:
+        """Returns whether the config file enables a provider; without an entry, whether it should run."""
+        return provider.spec.enabled if self._is_baseline(provider) else provider.desired is Desired.RUNNING
+
+    def _is_baseline(self, provider: Provider) -> bool:
+        return self._services.providers.stored(provider.name).origin == "baseline"
 
     def _counters(self, name: str) -> ProviderCounters | UnsetType:
         stats = self._services.provider_stats().get(name)
@@ -101,9 +140,95 @@ class ProvidersController(Controller):
         name: FromPath[str],
         services: NamedDependency[ControlServices],
         view: NamedDependency[ProviderView],
-    ) -> ProviderDetail:
+    ) -> Response[ProviderDetail]:
         """Returns a provider. Raises NotFound."""
-        return view.detail(services.providers.get(name))
+        return _versioned(view.detail(services.providers.get(name)), services)
+
+    @post(
+        status_code=202,
+        summary="Create a provider",
+        description="It starts in the background unless `enabled` is false; poll its `status`. `?plan=1` only"
+        " answers what would change.",
+        operation_id="createProvider",
+        guards=[ADMIN],
+        responses=PLANNED | INVALID | CONFLICT | PRECONDITION | UNAVAILABLE,
+        response_headers=[LOCATION],
+        opt={QUERY: CHANGE_QUERY},
+    )
+    async def create_provider(
+        self,
+        data: JSONBody[JsonObject],
+        request: Request[Any, Any, Any],
+        services: NamedDependency[ControlServices],
+        view: NamedDependency[ProviderView],
+        changes: NamedDependency[ChangeRunner],
+    ) -> Response[Any]:
+        """Creates a provider. Raises HttpError, AlreadyExists and DatabaseUnavailable."""
+        manager = services.providers
+        spec, record, desired = ProviderChanges(services, Precondition.of(request)).created(data)
+        created = manager.create(spec, record, desired)
+        await changes.run(created, f"creation of provider {spec.name}", lambda: spec.name in manager)
+        detail = view.detail(manager.get(spec.name))
+        return _versioned(detail, services, status=202, headers=_location(spec.name))
+
+    @put(
+        "/{name:str}",
+        status_code=200,
+        summary="Change the settings of a provider",
+        description="One that runs is restarted in the background. The adapter is immutable.",
+        operation_id="updateProvider",
+        guards=[ADMIN],
+        responses=LATE | INVALID | NOT_FOUND | CONFLICT | PRECONDITION | UNAVAILABLE,
+        opt={QUERY: CHANGE_QUERY},
+    )
+    async def update_provider(
+        self,
+        name: FromPath[str],
+        data: JSONBody[JsonObject],
+        request: Request[Any, Any, Any],
+        services: NamedDependency[ControlServices],
+        view: NamedDependency[ProviderView],
+        changes: NamedDependency[ChangeRunner],
+    ) -> Response[Any]:
+        """Changes settings, or whether it runs. Raises HttpError, NotFound, Conflict, DatabaseUnavailable."""
+        manager, reader = services.providers, ProviderChanges(services, Precondition.of(request))
+        provider = manager.get(name)
+        body = reader.changed(name, data)
+        stored = manager.stored(name)
+
+        def declare(row: ProviderRow) -> Declared | None:
+            return reader.declared(body, row, view.settings(provider), enabled=view.enabled(provider))
+
+        in_time = await changes.run(
+            manager.change(name, declare),
+            f"change of provider {name}",
+            lambda: manager.stored(name) != stored,
+        )
+        return _versioned(view.detail(provider), services, status=200 if in_time else 202)
+
+    @delete(
+        "/{name:str}",
+        status_code=200,
+        summary="Delete a provider",
+        description="One that an instance has in its scope, or with open orders or positions, is not deleted."
+        " One that runs is stopped first.",
+        operation_id="deleteProvider",
+        guards=[ADMIN],
+        responses=NOT_FOUND | CONFLICT | PRECONDITION | UNAVAILABLE,
+        opt={QUERY: CHANGE_QUERY},
+    )
+    async def delete_provider(
+        self,
+        name: FromPath[str],
+        request: Request[Any, Any, Any],
+        services: NamedDependency[ControlServices],
+        changes: NamedDependency[ChangeRunner],
+    ) -> Response[Any]:
+        """Deletes a provider. Raises NotFound, Conflict, HttpError and DatabaseUnavailable."""
+        manager, reader = services.providers, ProviderChanges(services, Precondition.of(request))
+        removed = manager.remove(name, reader.refuse_deletion)
+        await changes.run(removed, f"deletion of provider {name}", lambda: name not in manager)
+        return Response(RemovedProvider(name=name))
 
     @post(
         "/{name:str}/start",
@@ -113,12 +238,7 @@ class ProvidersController(Controller):
         operation_id="startProvider",
         guards=[OPERATOR],
         responses=NOT_FOUND | CONFLICT | UNAVAILABLE,
-        response_headers=[
-            # The document takes the type of a header from its value.
-            ResponseHeader(
-                name="Location", value="", documentation_only=True, description="Path of the provider"
-            )
-        ],
+        response_headers=[LOCATION],
     )
     async def start_provider(
         self,
@@ -133,8 +253,7 @@ class ProvidersController(Controller):
         await changes.run(
             manager.start(name), f"start of provider {name}", lambda: not manager.starting(name)
         )
-        location = f"/providers/{quote(name, safe='')}"
-        return Response(view.detail(provider), status_code=202, headers={"Location": location})
+        return Response(view.detail(provider), status_code=202, headers=_location(name))
 
     @post(
         "/{name:str}/stop",
@@ -159,6 +278,28 @@ class ProvidersController(Controller):
         )
         complete = in_time and manager.recorded(name)
         return Response(view.detail(provider), status_code=200 if complete else 202)
+
+
+def _versioned(
+    detail: ProviderDetail,
+    services: ControlServices,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response[ProviderDetail]:
+    """Returns a provider with the version of what is configured."""
+    version = etag(configured(services.providers.stored(detail.name)))
+    return Response(detail, status_code=status, headers={**(headers or {}), "etag": version})
+
+
+def _location(name: str) -> dict[str, str]:
+    return {"Location": f"/providers/{quote(name, safe='')}"}
+
+
+def _not_installed(provider: Provider) -> Adapter:
+    """Returns what is left of an adapter that is no longer installed."""
+    name = provider.spec.adapter
+    return Adapter(identifier=name, display_name=name, venue="", capabilities=[], settings_schema=[])
 
 
 def _instrument(row: Any) -> JsonObject:

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from litestar import Controller, get
+from litestar import Controller, Request, Response, get, put
 from litestar.di import NamedDependency
+from litestar.params import JSONBody
 from msgspec import UNSET, UnsetType
 
-from meltica.api.envelope import optional, without_nulls
+from meltica.api.envelope import JsonObject, optional, without_nulls
 from meltica.api.risk import (
     ActiveHalt,
     RiskLimits,
@@ -18,11 +19,16 @@ from meltica.api.risk import (
     ScopeStatus,
     TradingFault,
 )
-from meltica.control.access import VIEWER
-from meltica.control.routes.openapi import UNAVAILABLE
+from meltica.control.access import OPERATOR, VIEWER
+from meltica.control.bodies import QUERY
+from meltica.control.changes import ChangeRunner
+from meltica.control.limit_changes import changed_limits, configured
+from meltica.control.preconditions import CHANGE_QUERY, Precondition, etag
+from meltica.control.routes.openapi import CONFLICT, INVALID, PRECONDITION, UNAVAILABLE
 from meltica.control.services import ControlServices
 from meltica.control.trading import TradingReads
 from meltica.model.amounts import amount_text
+from meltica.trading.risk.configured import GLOBAL, INSTANCE, PROVIDER, as_json
 from meltica.validation.models import masked
 
 if TYPE_CHECKING:
@@ -43,14 +49,39 @@ class RiskController(Controller):
     guards = [VIEWER]
 
     @get("/limits", summary="Get the limits of all scopes", operation_id="getRiskLimits")
-    async def limits(self, services: NamedDependency[ControlServices]) -> RiskLimitsOfScopes:
-        """Returns the configured limits."""
-        trading = services.trading
-        return RiskLimitsOfScopes(
-            limits=_limits(trading.limits),
-            providers=_all(trading.provider_limits),
-            instances=_all(trading.instance_limits),
-        )
+    async def limits(self, services: NamedDependency[ControlServices]) -> Response[RiskLimitsOfScopes]:
+        """Returns the limits that are in force."""
+        return _response(services)
+
+    @put(
+        "/limits",
+        status_code=200,
+        summary="Change limits",
+        description="An absent limit is kept, null removes one. They apply at once and after a restart.",
+        operation_id="updateRiskLimits",
+        guards=[OPERATOR],
+        responses=INVALID | CONFLICT | PRECONDITION | UNAVAILABLE,
+        opt={QUERY: CHANGE_QUERY},
+    )
+    async def update_limits(
+        self,
+        data: JSONBody[JsonObject],
+        request: Request[Any, Any, Any],
+        services: NamedDependency[ControlServices],
+        changes: NamedDependency[ChangeRunner],
+    ) -> Response[Any]:
+        """Changes limits. Raises HttpError, Conflict and DatabaseUnavailable."""
+        precondition = Precondition.of(request)
+
+        def declare() -> "dict[str, limits.RiskLimits]":
+            wanted = changed_limits(services, data)
+            before = configured(services)
+            after = before | {scope: as_json(each) for scope, each in wanted.items()}
+            precondition.check("update", before, after)
+            return wanted
+
+        await changes.run(services.trading.limits.change(declare), "change of limits", lambda: False)
+        return _response(services, status="updated")
 
     @get(
         "/status",
@@ -72,8 +103,26 @@ class RiskController(Controller):
         return RiskStatus(trading=True, halts=halts, scopes=scopes, faults=faults)
 
 
-def _all(scopes: "Mapping[str, limits.RiskLimits]") -> dict[str, RiskLimits]:
-    found = {name: _limits(each) for name, each in scopes.items()}
+def _response(
+    services: ControlServices, status: Literal["updated"] | UnsetType = UNSET
+) -> Response[RiskLimitsOfScopes]:
+    """Returns the limits of all scopes, with their version."""
+    book = services.trading.limits
+    body = RiskLimitsOfScopes(
+        limits=_limits(book.of(GLOBAL)),
+        providers=_of_scopes(book.all(), PROVIDER),
+        instances=_of_scopes(book.all(), INSTANCE),
+        status=status,
+    )
+    return Response(body, headers={"etag": etag(configured(services))})
+
+
+def _of_scopes(scopes: "Mapping[str, limits.RiskLimits]", prefix: str) -> dict[str, RiskLimits]:
+    found = {
+        scope.removeprefix(prefix): _limits(each)
+        for scope, each in sorted(scopes.items())
+        if scope.startswith(prefix)
+    }
     return {name: each for name, each in found.items() if each != RiskLimits()}
 
 

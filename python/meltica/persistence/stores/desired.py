@@ -7,6 +7,7 @@
 4. A start whose record is in doubt is repeated when its row, read again, says that the component should run.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from meltica.errors import ChangeInDoubt, Conflict
@@ -125,6 +126,20 @@ class DesiredStates:
         doubtful = key in self._doubtful
         self._doubtful.discard(key)
         return row.desired, doubtful and row.desired is Desired.RUNNING
+
+    async def record_with(self, key: str, write: Callable[[], Awaitable[object]]) -> None:
+        """Commits a declaration with its desired state, in place of a stop that is not recorded yet.
+
+        Raises what `write` raises; the stop is then still recorded later.
+        """
+        replaced = self._writer.discard(self._kind, key)
+        try:
+            await write()
+        except BaseException:
+            if replaced:
+                self.record_stop(key)
+            raise
+        self._superseded.discard(key)
 
     def forget(self, key: str) -> None:
         """Forgets a component that was deleted."""

@@ -1,0 +1,141 @@
+"""Changes of risk limits: from the body of a request to the limits of each scope.
+
+1. A body has the limits of the global scope, or those of several scopes as GET answers them.
+2. Keys are accepted in any case, as existing clients send PascalCase.
+3. An absent key keeps its limit, so that a client that does not have a newer limit does not remove it. A null
+   removes the limit.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from pydantic import BaseModel, ValidationError
+
+from meltica.adapters import registry
+from meltica.control.bodies import invalid
+from meltica.errors import suggestion
+from meltica.trading.risk.configured import GLOBAL, INSTANCE, PROVIDER, as_json, limits_class
+from meltica.trading.risk.limits import RiskLimits, missing_for_live
+from meltica.validation.models import Loc, Locations, faults, keys, model_of
+
+if TYPE_CHECKING:
+    from meltica.control.services import ControlServices
+
+SCOPES: Final = {"limits": GLOBAL, "providers": PROVIDER, "instances": INSTANCE}
+"""Key of a body with several scopes -> what the names of these scopes begin with."""
+ANSWERED: Final = frozenset({"status"})
+
+Found = list[tuple[Loc, str]]
+
+
+def configured(services: "ControlServices") -> dict[str, Any]:
+    """Returns the limits that are in force: their version is made of them."""
+    return {scope: as_json(limits) for scope, limits in services.trading.limits.all().items()}
+
+
+def changed_limits(services: "ControlServices", body: Mapping[str, Any]) -> dict[str, RiskLimits]:
+    """Returns the limits of the scopes that a body changes. Raises HttpError with every fault."""
+    found: Found = []
+    wanted: dict[str, RiskLimits] = {}
+    for scope, loc, given in _scopes(body, found):
+        limits = _merged(services, scope, loc, given, found)
+        if limits is not None and limits != services.trading.limits.of(scope):
+            wanted[scope] = limits
+    found += _unknown_names(services, body)
+    if found:
+        raise invalid(found)
+    return wanted
+
+
+def _scopes(body: Mapping[str, Any], found: Found) -> Iterator[tuple[str, Loc, Mapping[str, Any]]]:
+    """1: yields the scopes of a body, with the location of their limits."""
+    names = {key.lower(): key for key in body}
+    if not names.keys() & SCOPES.keys():
+        yield GLOBAL, (), {key: value for key, value in body.items() if key.lower() not in ANSWERED}
+        return
+    for lower, key in names.items():
+        if lower not in SCOPES and lower not in ANSWERED:
+            found.append(((key,), f"`{key}` is unknown{suggestion(key, SCOPES)}"))
+    for lower, prefix in SCOPES.items():
+        value = body.get(names.get(lower, lower))
+        loc: Loc = (lower,)
+        if value is None:
+            continue
+        if not isinstance(value, Mapping):
+            found.append((loc, f"`{lower}`: expected keys with values"))
+        elif lower == "limits":
+            yield prefix, loc, cast(Mapping[str, Any], value)
+        else:
+            for name, limits in cast(Mapping[str, Any], value).items():
+                if isinstance(limits, Mapping):
+                    yield f"{prefix}{name}", (*loc, name), cast(Mapping[str, Any], limits)
+                else:
+                    found.append(((*loc, name), f"`{lower}.{name}`: expected keys with values"))
+
+
+def _merged(
+    services: "ControlServices", scope: str, loc: Loc, given: Mapping[str, Any], found: Found
+) -> RiskLimits | None:
+    """3: returns the limits of a scope after a change; None if there are faults."""
+    cls = limits_class(scope)
+    try:
+        limits = cls.model_validate(
+            _merge(cls, as_json(services.trading.limits.of(scope)), given, loc, found)
+        )
+    except ValidationError as error:
+        found += faults(cls, error.errors(), Locations(), loc)
+        return None
+    return None if _live_faults(services, scope, limits, loc, found) else limits
+
+
+def _merge(
+    cls: type[BaseModel], stored: Mapping[str, Any], given: Mapping[str, Any], loc: Loc, found: Found
+) -> dict[str, Any]:
+    """2 and 3: returns the stored values with those that are given."""
+    fields = keys(cls)
+    spelled = {name.lower(): name for name in fields}
+    merged = dict(stored)
+    taken: dict[str, str] = {}
+    for key, value in given.items():
+        name = spelled.get(key.lower(), key)
+        if name in taken:
+            text = f"`{key}` and `{taken[name]}` are the same limit; give it once"
+            found.append(((*loc, key), text))
+        taken[name] = key
+        inner = model_of(fields[name].annotation) if name in fields else None
+        if inner is not None and isinstance(value, Mapping):
+            before = cast(Mapping[str, Any], stored.get(name) or {})
+            value = _merge(inner, before, cast(Mapping[str, Any], value), (*loc, name), found)
+        merged[name] = value
+    return merged
+
+
+def _live_faults(
+    services: "ControlServices", scope: str, limits: RiskLimits, loc: Loc, found: Found
+) -> list[str]:
+    """Adds the limits that a provider for real money would lack; returns them."""
+    name = scope.removeprefix(PROVIDER)
+    if scope == name or name not in services.providers:
+        return []
+    spec = services.providers.get(name).spec
+    missing = missing_for_live(limits) if spec.live and not registry.adapter(spec.adapter).simulated else []
+    for key in missing:
+        text = "expected a limit: a provider with `live: true` states it itself"
+        found.append(((*loc, key), f"`{'.'.join(map(str, (*loc, key)))}`: {text}"))
+    return missing
+
+
+def _unknown_names(services: "ControlServices", body: Mapping[str, Any]) -> Found:
+    """Returns the faults of scopes that do not exist."""
+    instances = [each.id for each in services.instances.all()]
+    exist = {"providers": [each.name for each in services.providers.all()], "instances": instances}
+    found: Found = []
+    for key, value in body.items():
+        lower = key.lower()
+        if lower not in exist or not isinstance(value, Mapping):
+            continue
+        for name in cast(Mapping[str, Any], value):
+            if name not in exist[lower]:
+                text = f"`{lower}.{name}` does not exist{suggestion(name, exist[lower])}"
+                found.append(((lower, name), text))
+    return found
