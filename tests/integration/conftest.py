@@ -7,6 +7,7 @@ import pytest
 
 from meltica.persistence.lock import GatewayLock
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
+from meltica.trading import desk, state_machine
 from tests.support import gateway, venue
 from tests.support.provider_world import policy, script, world
 
@@ -144,3 +145,19 @@ async def _lock(database_url: str) -> AsyncGenerator[GatewayLock]:
     await lock.claim()
     yield lock
     await lock.release()
+
+
+@pytest.fixture(autouse=True)
+def _orders_may_leave_late(request: pytest.FixtureRequest) -> Generator[None]:
+    """Raises the age up to which orders leave, because a busy machine delays them; see `max_age`."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "max_age" not in request.fixturenames:
+            for module in (desk, state_machine):
+                patch.setattr(module, "MAX_AGE", 100 * 10**9)
+        yield
+
+
+@pytest.fixture(name="max_age")
+def _max_age() -> int:
+    """The age up to which orders leave, in nanoseconds, for tests of what is too late."""
+    return state_machine.MAX_AGE

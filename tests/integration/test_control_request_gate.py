@@ -278,9 +278,11 @@ def logged() -> Generator[list[tuple[str, object]]]:
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    yield lines
-    logger.setLevel(level)
-    logger.removeHandler(handler)
+    try:
+        yield lines
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
 
 
 def test_changes_are_logged_with_their_request_id_and_later_work_is_not(control: Running) -> None:

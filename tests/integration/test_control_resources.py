@@ -248,6 +248,7 @@ def test_a_slow_change_continues_after_the_response(
     finally:
         venue.GATE.set()
     control.until(lambda: control.gateway.instances.get("slow").running)
+    monkeypatch.undo()
     ok(control.client.post("/strategy/instances/slow/stop"))
 
 

@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
@@ -332,6 +333,7 @@ async def test_an_instance_whose_callback_outlasts_the_stop_is_stuck_and_can_be_
     assert instance.actual is InstanceState.STUCK
     await world.manager.restart("x")
     assert (instance.actual, instance.run is first) == (InstanceState.RUNNING, False)
+    instance.spec = replace(instance.spec, stop_timeout=timedelta(seconds=PATIENCE))
     await world.manager.stop("x")
     assert instance.actual is InstanceState.STOPPED
 

@@ -272,7 +272,7 @@ class Watch(meltica.Lambda):
 def test_an_endless_callback_is_interrupted(project: Project) -> None:
     (project.folder / "watch.py").write_text(LOOPS.replace("BODY", "while True: pass"))
     project.edit("host: shared", "host: shared, enabled: false")
-    with project.serving("--set", "lambdaDefaults.stopTimeout=100ms") as gateway:
+    with project.serving("--set", "lambdaDefaults.stopTimeout=1s") as gateway:
         gateway.wait_flowing("watch")
         gateway.signal(signal.SIGTERM)
         assert gateway.ended(BOUND) == 0

@@ -19,7 +19,6 @@ from meltica.simulator.paper.orders import PaperReport
 from meltica.trading import clock
 from meltica.trading.risk.limits import GlobalRiskLimits
 from meltica.trading.risk.scopes import GLOBAL
-from meltica.trading.state_machine import MAX_AGE
 from tests.support.lossy_account import Fate, LossyAccount
 from tests.support.trading_world import TradingWorld
 
@@ -307,7 +306,7 @@ def test_a_reason_that_cannot_be_stored_is_stored_without_what_prevents_it(world
     assert len(reason) == 1000
 
 
-def test_orders_that_waited_too_long_are_rejected_and_never_sent(world: TradingWorld) -> None:
+def test_orders_that_waited_too_long_are_rejected_and_never_sent(world: TradingWorld, max_age: int) -> None:
     stopped, released = threading.Event(), threading.Event()
 
     async def stop_loop() -> None:
@@ -320,7 +319,7 @@ def test_orders_that_waited_too_long_are_rejected_and_never_sent(world: TradingW
     # Trading's loop is stopped, as by SIGSTOP; the strategy's thread is not.
     try:
         orders = [world.buy("0.3") for _ in range(50)]
-        while clock.now() <= orders[-1].requested_at + MAX_AGE:
+        while clock.now() <= orders[-1].requested_at + max_age:
             pass
     finally:
         released.set()

@@ -1,11 +1,14 @@
 """The list of faults: each kind is listed while it lasts, and is gone when it is over."""
 
-from collections.abc import Generator
+import asyncio
+import threading
+from collections.abc import Generator, Mapping
 from decimal import Decimal
 
 import psycopg
 import pytest
 
+from meltica.model.balances import Balance
 from meltica.model.enums import Mode, Side
 from meltica.persistence.lock import GatewayLock
 from meltica.trading import clock
@@ -41,11 +44,22 @@ def test_an_unknown_order_is_a_fault_until_its_state_is_certain(world: TradingWo
     wait_for_faults(world)
 
 
-def test_an_account_is_a_fault_until_it_is_reconciled(world: TradingWorld) -> None:
+def test_an_account_is_a_fault_until_it_is_reconciled(
+    world: TradingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, balances = threading.Event(), world.lossy.balances
+
+    async def read_balances() -> Mapping[str, Balance]:
+        while not seen.is_set():
+            await asyncio.sleep(0.001)
+        return await balances()
+
+    monkeypatch.setattr(world.lossy, "balances", read_balances)
     world.lossy.disconnect()
     assert world.trading.faults() == [
         TradingFault(FaultKind.NOT_RECONCILED, "the account is reconciling", "p", Mode.LIVE)
     ]
+    seen.set()
     wait_for_faults(world)
     world.desk.connect("p", Mode.LIVE, None)
     # A provider may be stopped: that is not a fault.

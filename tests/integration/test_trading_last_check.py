@@ -10,7 +10,6 @@ from meltica.model.enums import OrderState
 from meltica.model.trader import Order
 from meltica.persistence.lock import GatewayLock
 from meltica.trading import clock
-from meltica.trading.state_machine import MAX_AGE
 from tests.support.trading_world import TradingWorld
 
 
@@ -39,15 +38,15 @@ def waiting(world: TradingWorld, **options: Any) -> Order:
     return order
 
 
-def grow_old(order: Order) -> None:
-    """Waits until an order may no longer leave."""
-    while clock.now() <= order.requested_at + MAX_AGE:
+def grow_old(requested_at: int, max_age: int) -> None:
+    """Waits until what was requested at a time may no longer leave."""
+    while clock.now() <= requested_at + max_age:
         pass
 
 
-def test_an_order_that_waited_in_the_account_is_not_sent(world: TradingWorld) -> None:
+def test_an_order_that_waited_in_the_account_is_not_sent(world: TradingWorld, max_age: int) -> None:
     order = waiting(world)
-    grow_old(order)
+    grow_old(order.requested_at, max_age)
     admit(world, on=True)
     world.wait_for("rejected")
     assert (order.state, order.reason, order.sent_at) == (OrderState.REJECTED, "too_late", None)
@@ -96,14 +95,17 @@ def test_an_order_cancelled_while_it_waits_in_the_account_is_not_sent(world: Tra
     assert (order.reason, world.lossy.requests["cancel"]) == ("cancelled_before_sending", [])
 
 
-def test_an_amendment_that_waited_in_the_account_is_not_sent(world: TradingWorld) -> None:
+def test_an_amendment_that_waited_in_the_account_is_not_sent(
+    world: TradingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     order = world.buy("1", "99")
     world.wait_for("acknowledged")
+    max_age = 10**8
+    for module in ("desk", "state_machine"):
+        monkeypatch.setattr(f"meltica.trading.{module}.MAX_AGE", max_age)
     admit(world, on=False)
     world.call(lambda: world.trader.amend(order, quantity="2"))
-    requested_at = clock.now()
-    while clock.now() <= requested_at + MAX_AGE:
-        pass
+    grow_old(clock.now(), max_age)
     admit(world, on=True)
     world.wait_for("amend_rejected")
     assert (order.quantity, order.pending_amend, world.lossy.requests["amend"]) == (1, False, [])

@@ -71,6 +71,7 @@ def _switch_interval() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
+@pytest.mark.usefixtures("max_age")
 def test_a_flood_of_refusals_is_counted_exactly_and_delays_no_order_of_others(
     database_url: str, lock: GatewayLock
 ) -> None:
