@@ -31,7 +31,7 @@ _FILE = re.compile(r"[Ss]ave this as `([\w./]+)`")
 # Commands of `meltica` that end by themselves and need no database; other commands are only parsed.
 HARMLESS = {"config", "init", "replay", "sample", "version"}
 # Programs that set up a machine or need a server.
-OTHERS = {".", "cargo", "pip", "pip3", "python3", "maturin"}
+OTHERS = {".", "cargo", "pip", "pip3", "python3", "maturin", "sed"}
 
 
 @dataclass(frozen=True)
