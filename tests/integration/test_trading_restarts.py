@@ -11,12 +11,14 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import SQL, Identifier
 
+from meltica.errors import OrderRefused
 from meltica.model.enums import Mode, OrderState
 from meltica.model.orders import NewOrder
 from meltica.persistence.lock import GatewayLock
 from tests.support.commit_proxy import CommitProxy, Cut, commit_proxy
 from tests.support.scripted import until
 from tests.support.trading_world import PaperVenue, TradingWorld
+from tests.unit.trading.orders import SECOND
 
 StartWorld = Callable[[], TradingWorld]
 
@@ -61,6 +63,25 @@ def _gateways(database_url: str, lock: GatewayLock) -> Any:
     gateways = Gateways(database_url, lock)
     yield gateways
     gateways.end()
+
+
+def test_no_order_leaves_while_a_difference_that_a_restart_found_may_settle(
+    gateways: Gateways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider has the key of another account: what was bought is not there."""
+    for name in ("balances", "reconciliation"):
+        monkeypatch.setattr(f"meltica.trading.{name}.SETTLES_WITHIN", SECOND)
+    world = gateways.start()
+    world.buy("1", "100.01")
+    world.wait_for("filled")
+    gateways.venue = PaperVenue()
+    world = gateways.start()
+    assert {each.currency: each.amount for each in world.books.faults} == {
+        "BTC": -1,
+        "USDT": Decimal("100.11001"),
+    }
+    with pytest.raises(OrderRefused, match="difference"):
+        world.buy("1", "50")
 
 
 def test_fills_while_the_gateway_was_away_are_found_and_booked_once(gateways: Gateways) -> None:

@@ -347,6 +347,14 @@ class Balances:
         """Returns the difference of a currency that is a fault; zero if it is none."""
         return self._line(provider, currency).fault
 
+    def settles(self, provider: str) -> bool:
+        """Returns whether an account has a difference that is no fault yet: it may still settle."""
+        return any(
+            (line.lines().difference or ZERO) != line.fault
+            for (name, _), line in self._lines.items()
+            if name == provider
+        )
+
     @property
     def faults(self) -> list[Difference]:
         """The differences that are faults: orders that add risk in their currencies are refused."""

@@ -6,6 +6,8 @@ It runs after each connect of an account, also after a start of the gateway, and
 2. The open orders are read. One of ours that is not among them is queried by its id.
 3. The balances are read, and once more if the account traded meanwhile.
 4. Everything is passed to the orders and the balances as found now, so that owners learn it as recovered.
+5. A difference of the balances may settle for a while, and is read again; then it is a fault. No order leaves
+   in between: the account may be another one.
 
 What is found is kept in the table `reconciliations`.
 """
@@ -25,6 +27,7 @@ from meltica.runtime.backoff import Backoff
 from meltica.trading import comparison
 from meltica.trading.absent import is_misplaced
 from meltica.trading.accounts import FillOrigin
+from meltica.trading.balances import SETTLES_WITHIN
 from meltica.trading.desk import Desk
 from meltica.trading.restore import StoredOrders
 from meltica.trading.state_machine import OrderMachine
@@ -123,6 +126,7 @@ class Reconciler:
 
     async def _reconcile(self, account: Account, gaps: int, cause: str) -> None:
         backoff = Backoff(*PAUSES)
+        deadline: int | None = None
         while self._is_connected(account, gaps):
             started_at = self._desk.clock()
             try:
@@ -144,11 +148,22 @@ class Reconciler:
                 self._set_problem(one_line(error))
                 await asyncio.sleep(pause)
                 continue
+            if found.agrees and self._settles():
+                # 5
+                deadline = deadline or self._desk.clock() + 2 * SETTLES_WITHIN
+                if self._desk.clock() < deadline:
+                    self._set_problem(f"a part of the balances is unexplained: {found.differences}")
+                    await asyncio.sleep(PAUSES[0])
+                    continue
             self._set_problem(None)
             self._finish(found, gaps, cause, started_at)
             if found.agrees:
                 return
             await self._wait_for_operator(backoff.next())
+
+    def _settles(self) -> bool:
+        with self._desk.lock.reading:
+            return self._desk.accounts.balances[self._mode].settles(self._provider)
 
     def _set_problem(self, text: str | None) -> None:
         with self._desk.lock:
