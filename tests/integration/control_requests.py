@@ -40,6 +40,7 @@ PATHS = (
     "/strategy/instances/watcher/stop",
     "/strategy/instances/watcher/restart",
     "/strategy/instances/watcher/logs",
+    "/strategy/instances/watcher/why",
     "/strategy/start",
     "/strategy/stop",
     "/strategy/instances/watcher/orders",
@@ -115,6 +116,8 @@ READS: tuple[Sent, ...] = (
     get("the log of an instance", f"{INSTANCE}/unloaded/logs"),
     get("the log of an instance in a level that does not exist", f"{INSTANCE}/unloaded/logs?level=warn"),
     get("the log of an instance that does not exist", f"{INSTANCE}/zzzzzz/logs"),
+    get("why an instance does nothing", f"{INSTANCE}/unloaded/why"),
+    get("why an instance does nothing that does not exist", f"{INSTANCE}/zzzzzz/why"),
     get("an instance that nearly exists", f"{INSTANCE}/wotcher"),
     get("an instance that does not exist", f"{INSTANCE}/zzzzzz"),
 )

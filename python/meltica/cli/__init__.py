@@ -28,6 +28,7 @@ COMMANDS = {
     "instances": "meltica.cli.instances:instances",
     "providers": "meltica.cli.providers:providers",
     "logs": "meltica.cli.logs:logs",
+    "why": "meltica.cli.why:why",
     "api": "meltica.cli.api:api",
     "tokens": "meltica.cli.tokens:tokens",
     "secrets": "meltica.cli.secrets:secrets",

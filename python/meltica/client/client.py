@@ -30,6 +30,7 @@ from meltica.api.providers import ProviderDetail, Providers
 from meltica.api.risk import RiskStatus
 from meltica.api.tokens import CreatedToken, NewToken, Token, Tokens
 from meltica.api.version import Version
+from meltica.api.why import Why
 from meltica.errors import MelticaError
 
 T = TypeVar("T")
@@ -204,6 +205,10 @@ class Client:
         """Returns the last log lines of an instance, those after a number."""
         path = f"/strategy/instances/{_part(id)}/logs?after={after}&level={level}"
         return self._get(path, InstanceLogLines)
+
+    def why(self, id: str) -> Why:
+        """Returns why an instance gets no event, or why its orders do not go out."""
+        return self._get(f"/strategy/instances/{_part(id)}/why", Why)
 
     def risk_status(self) -> RiskStatus:
         """Returns what is halted or wrong."""

@@ -30,6 +30,7 @@ from meltica.control.routes.risk_actions import RiskActionsController
 from meltica.control.routes.strategies import StrategiesController
 from meltica.control.routes.tokens import TokensController
 from meltica.control.routes.version import VersionController
+from meltica.control.routes.why import WhyController
 from meltica.control.services import ControlServices
 from meltica.http.clients import ClientRules
 from meltica.http.errors import error_handler
@@ -47,6 +48,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     InstancesController,
     InstanceRunsController,
     InstanceLogsController,
+    WhyController,
     OrdersController,
     OrderActionsController,
     RiskActionsController,

@@ -23,6 +23,8 @@ from meltica.persistence.stores.trading.rows import (
 )
 
 MAX_LIMIT = 500
+COUNTED_REFUSALS = 10_000
+"""Rows of an instance among which refusals are counted."""
 
 Read = TypeVar("Read")
 Filters = list[tuple[LiteralString, Any]]
@@ -74,6 +76,17 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     error: str
     raw: bytes
     created_at: datetime
+
+
+class RefusalCount(msgspec.Struct, frozen=True, kw_only=True):
+    """The refusals of an instance by one rule."""
+
+    rule: str
+    count: int
+    last: int
+    """When the latest order was refused."""
+    message: str
+    """Why the latest order was refused."""
 
 
 class TradingQueries:
@@ -182,6 +195,21 @@ class TradingQueries:
         """Returns the refusals of an instance, or of all, the latest first."""
         select = SQL("select {} from refusals ").format(columns(RefusalRow))
         return await self._list(RefusalRow, select, [("instance = %s", instance)], "id desc", limit)
+
+    async def refusal_counts(self, uid: UUID, mode: Mode, instance: str, since: int) -> list[RefusalCount]:
+        """Returns the refusals of an instance by rule since a time, the most frequent rule first.
+
+        Of an instance with very many refusals, the latest rows are counted.
+        """
+        query = SQL(
+            "select rule, sum(count)::bigint as count, max(last_refused_at)::bigint as last,"
+            " (array_agg(message order by last_refused_at desc, id desc))[1] as message"
+            " from (select * from refusals where instance = %s order by id desc limit %s) latest"
+            " where uid = %s and mode = %s and last_refused_at >= %s"
+            " group by rule order by count desc, rule"
+        ).format()
+        values = [instance, COUNTED_REFUSALS, uid, mode, since]
+        return await fetch(self._database, RefusalCount, query, values)
 
     async def reconciliations(self, provider: str, *, limit: int = 100) -> list[ReconciliationRow]:
         """Returns what the reconciliations of an account found, the latest first."""
