@@ -348,7 +348,7 @@ class Balances:
         return self._line(provider, currency).fault
 
     def settles(self, provider: str) -> bool:
-        """Returns whether an account has a difference that is no fault yet: it may still settle."""
+        """Returns whether an account has a difference that is not a fault yet: it may still settle."""
         return any(
             (line.lines().difference or ZERO) != line.fault
             for (name, _), line in self._lines.items()
