@@ -16,7 +16,6 @@ from meltica.trading import service
 from tests.support import gateway
 from tests.support.control_world import READS, actions, controlled, post
 from tests.support.gateway import Running
-from tests.support.lossy_account import Fate
 from tests.support.trading_world import TradingWorld
 
 WHY = {"reason": "too hot"}
@@ -90,9 +89,7 @@ def test_orders_of_all_instances_are_filtered(world: World) -> None:
 
 def test_an_unknown_order_is_queried_and_resolved(world: World) -> None:
     running, trading = world
-    trading.lossy.fates["submit"].append(Fate.LATE)
-    order = trading.buy("1", "96")
-    _wait(trading, order, OrderState.UNKNOWN)
+    order = trading.buy_unknown("1", "96")
     assert post(running, f"/orders/{order.id}/query", WHY)["state"] == "UNKNOWN"
     resolve = f"/orders/{order.id}/resolve"
     assert post(running, resolve, {"state": "FILLED", **WHY}, 409)["code"] == "conflict"

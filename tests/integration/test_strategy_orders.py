@@ -87,8 +87,13 @@ def _names(subject: Sees) -> list[str]:
 async def test_order_position_and_balance_hold_what_a_callback_reports(world: StrategyWorld) -> None:
     subject = await _started(world)
     before = world.call(lambda: subject.balance("USDT"))
-    order = world.call(lambda: subject.buy(BTC, "0.5", price="99.50", tag="entry"))
-    assert (order.state, order.tag, order.remaining_quantity) == (OrderState.PENDING, "entry", Decimal("0.5"))
+
+    def buy() -> tuple[meltica.Order, OrderState]:
+        placed = subject.buy(BTC, "0.5", price="99.50", tag="entry")
+        return placed, placed.state
+
+    order, state = world.call(buy)
+    assert (state, order.tag, order.remaining_quantity) == (OrderState.PENDING, "entry", Decimal("0.5"))
     world.wait(lambda: _names(subject) == ["start", "acknowledged"])
     assert world.call(lambda: subject.orders(BTC, tag="entry")) == [order]
     assert world.call(lambda: subject.order(order.client_order_id)) is order

@@ -17,6 +17,9 @@ from tests.support.lossy_account import Fate
 from tests.support.risk import BTC
 from tests.support.trading_world import PATIENCE, TradingWorld
 
+LATE = [Fate.LATE] * 10_000
+"""Fates of cancels, which are repeated until the test goes on."""
+
 
 @pytest.fixture(name="world")
 def _world(database_url: str, lock: GatewayLock) -> Generator[TradingWorld]:
@@ -98,7 +101,7 @@ def test_a_position_with_a_resting_sell_is_closed(world: TradingWorld) -> None:
 
 def test_a_fill_that_crosses_the_cancel_is_not_sold_twice(world: TradingWorld) -> None:
     resting = sell(world)
-    world.lossy.fates["cancel"].extend([Fate.LATE, Fate.LATE])
+    world.lossy.fates["cancel"].extend(LATE)
     assert close(world) is None
     until(lambda: world.lossy.requests["cancel"])
     assert (close(world), sales(world)) == (None, []), "nothing is sold before the order has ended"
@@ -113,7 +116,7 @@ def test_a_fill_that_crosses_the_cancel_is_not_sold_twice(world: TradingWorld) -
 def test_a_buy_that_crosses_its_cancel_is_sold_too(world: TradingWorld) -> None:
     world.call(lambda: world.trader.place(Side.BUY, BTC, "1", "99"))
     world.wait_for("filled", "acknowledged")
-    world.lossy.fates["cancel"].append(Fate.LATE)
+    world.lossy.fates["cancel"].extend(LATE)
     assert close(world) is None
     until(lambda: world.lossy.requests["cancel"])
     world.account.trade(BTC, Decimal("98.5"), Decimal("1"), Side.SELL, clock.now())
@@ -122,12 +125,13 @@ def test_a_buy_that_crosses_its_cancel_is_sold_too(world: TradingWorld) -> None:
 
 def test_other_orders_are_refused_until_the_sale(world: TradingWorld) -> None:
     resting = sell(world, "1")
-    world.lossy.fates["cancel"].append(Fate.LATE)
+    world.lossy.fates["cancel"].extend(LATE)
     assert close(world) is None
     with pytest.raises(OrderRefused, match="is being closed") as refused:
         world.buy("1", "99")
     assert refused.value.rule == "closing"
     world.call(lambda: world.trader.cancel_all(BTC))
+    world.lossy.fates["cancel"].clear()
     until(lambda: resting.state is OrderState.CANCELLED)
     assert world.buy("1", "99").is_open
     assert (sales(world), quantity(world), breaches(world)) == ([], 2, 0)
@@ -153,9 +157,10 @@ def test_a_stop_ends_it_and_only_cancels(world: TradingWorld) -> None:
     until(lambda: resting.state is OrderState.CANCELLED)
     world.call(world.trader.resume_orders)
     sell(world)
-    world.lossy.fates["cancel"].append(Fate.LATE)
+    world.lossy.fates["cancel"].extend(LATE)
     assert close(world) is None
     world.trader.detach()
+    world.lossy.fates["cancel"].clear()
     until(lambda: not open_orders(world))
     assert (world.positions.quantity(resting_key(world)), bool(world.desk.closings)) == (2, False)
 

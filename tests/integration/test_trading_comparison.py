@@ -167,12 +167,13 @@ def test_a_stream_that_does_not_report_an_order_is_connected_again(
     world: TradingWorld, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("meltica.trading.comparison.EVERY", 3600.0)
-    monkeypatch.setattr("meltica.trading.accounts.REPORTED_WITHIN", 0)
+    monkeypatch.setattr("meltica.trading.accounts.REPORTED_WITHIN", 3600 * 10**9)
     account.streams = True
     world.venue.report = drop
     order = world.buy("2", "99")
     world.wait_for("acknowledged")
     world.account.trade(BTC, Decimal(98), Decimal(1), Side.SELL, clock.now())
+    monkeypatch.setattr("meltica.trading.accounts.REPORTED_WITHIN", 0)
     while not account.reconnects:
         pass
     world.wait_for("partial_fill")

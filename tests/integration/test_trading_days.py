@@ -177,9 +177,9 @@ def test_a_sweep_never_fills_beyond_the_band(begin: Begin) -> None:
     world = begin()
     world.risk.registry.set_limits(GLOBAL, BAND)
     thin = [(Decimal(price), Decimal(1)) for price in ("100.01", "100.90", "101.01", "105")]
-    order = world.call(lambda: world.trader.place(Side.BUY, BTC, "4", None))
-    # Risk saw a deep book; when the order arrives, it has become thin.
+    # Risk sees a deep book; when the order arrives, it has become thin.
     world.account.book(BTC, [(Decimal("99.99"), Decimal(1))], thin, clock.now())
+    order = world.call(lambda: world.trader.place(Side.BUY, BTC, "4", None))
     world.wait_for("expired")
     fills = world.call(lambda: world.trader.fills(order))
     assert [fill.price for fill in fills] == [Decimal("100.01"), Decimal("100.90")]

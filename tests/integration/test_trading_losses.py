@@ -91,18 +91,16 @@ def world_factor(world: TradingWorld) -> Any:
 def test_new_orders_of_a_symbol_are_refused_while_one_is_unknown(world: TradingWorld) -> None:
     from meltica.errors import OrderRefused
 
-    world.lossy.fates["submit"].append(Fate.NEVER_ARRIVES)
-    world.buy("1", "99")
-    world.wait_for("unknown")
+    world.buy_unknown()
     with pytest.raises(OrderRefused, match="unknown"):
         world.buy("1", "99")
-    world.wait_for("rejected")
+    run(world, world.lossy.carry_out_late)
+    world.wait_for("unknown", "acknowledged")
+    world.buy("1", "99")
 
 
 def test_a_cancel_wanted_on_an_unknown_order_is_sent_when_the_order_turns_up(world: TradingWorld) -> None:
-    world.lossy.fates["submit"].append(Fate.LATE)
-    order = world.buy("1", "99")
-    world.wait_for("unknown")
+    order = world.buy_unknown()
     world.call(lambda: world.trader.cancel(order))
     run(world, world.lossy.carry_out_late)
     world.wait_for("cancelled")

@@ -17,7 +17,6 @@ from meltica.trading.balances import SETTLES_WITHIN
 from meltica.trading.operator import Act
 from meltica.trading.order import PositionKey
 from meltica.trading.risk.scopes import GLOBAL, InstanceState, Scope
-from tests.support.lossy_account import Fate
 from tests.support.risk import BTC
 from tests.support.trading_world import PATIENCE, TradingWorld
 
@@ -110,9 +109,7 @@ def test_nothing_happens_without_who_and_why(world: TradingWorld, act: Act) -> N
 
 
 def test_an_operator_ends_an_unknown_order(world: TradingWorld) -> None:
-    world.lossy.fates["submit"].append(Fate.LATE)
-    order = world.buy("1", "99")
-    world.wait_for("unknown")
+    order = world.buy_unknown()
     with pytest.raises(OrderRefused, match="unknown"):
         world.buy("1", "99")
     with pytest.raises(Conflict, match="expected CANCELLED, REJECTED or EXPIRED"):

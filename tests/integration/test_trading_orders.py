@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from meltica.errors import OrderRefused
-from meltica.model.enums import OrderState
+from meltica.model.enums import OrderState, Side
+from meltica.model.trader import Order
 from meltica.persistence.lock import GatewayLock
 from tests.support.trading_world import TradingWorld
 
@@ -28,8 +29,12 @@ def rows(world: TradingWorld, query: str) -> list[tuple[Any, ...]]:
 
 
 def test_an_order_is_committed_before_it_leaves_and_followed_to_its_end(world: TradingWorld) -> None:
-    order = world.buy("0.5", "99")
-    assert (order.state, order.filled_quantity, order.price) == (OrderState.PENDING, 0, 99)
+    def place() -> tuple[Order, OrderState]:
+        placed = world.trader.place(Side.BUY, "BTC-USDT", "0.5", "99")
+        return placed, placed.state
+
+    order, state = world.call(place)
+    assert (state, order.filled_quantity, order.price) == (OrderState.PENDING, 0, 99)
     world.wait_for("acknowledged")
     assert order.state is OrderState.ACK
     assert order.venue_order_id is not None
@@ -105,8 +110,6 @@ def test_a_cancel_leaves_while_a_commit_waits_and_what_came_meanwhile_is_committ
 
 def test_a_cancel_before_the_commit_ends_the_order_which_never_leaves(world: TradingWorld) -> None:
     def place_and_cancel() -> Any:
-        from meltica.model.enums import Side
-
         order = world.trader.place(Side.BUY, "BTC-USDT", "0.5", "50")
         world.trader.cancel(order)
         return order

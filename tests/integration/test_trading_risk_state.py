@@ -86,8 +86,9 @@ def lose_90(world: TradingWorld) -> None:
     """Buys 10 for 1000 and a fee of 1, and lets the price fall to 91.10."""
     while loss(world).day is None:
         pass
-    world.buy("10", "100")
+    # First the book: an order at 100 that rests is not filled by an ask of 100.
     world.quote("99.90", "100")
+    world.buy("10", "100")
     world.wait_for("filled")
     world.quote("91.05", "91.15")
     wait_for_loss(world, "90")
@@ -157,8 +158,8 @@ def test_no_order_adds_risk_while_a_position_has_no_price(gateways: Gateways) ->
 
 def test_the_peak_of_a_position_is_restored(gateways: Gateways) -> None:
     world = gateways.start()
-    world.buy("10", "100")
     world.quote("99.90", "100")
+    world.buy("10", "100")
     world.wait_for("filled")
     while not gateways.query("select 1 from positions where quantity = 10"):
         pass

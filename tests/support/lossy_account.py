@@ -126,7 +126,10 @@ class LossyAccount(Account):
 
     async def _request(self, name: str, id: str, do: Callable[[], Awaitable[T]]) -> T:
         self.requests[name].append(id)
-        fate = self.fates[name].popleft() if self.fates[name] else Fate.ANSWERED
+        try:
+            fate = self.fates[name].popleft()
+        except IndexError:  # a test may clear them on its own thread
+            fate = Fate.ANSWERED
         match fate:
             case Fate.ANSWERED:
                 return await do()

@@ -11,7 +11,7 @@ import psycopg
 
 from meltica import _core
 from meltica.model.balances import Balance
-from meltica.model.enums import Mode, Side
+from meltica.model.enums import Mode, OrderState, Side
 from meltica.model.fills import Fill
 from meltica.model.trader import Order
 from meltica.persistence.database import Database
@@ -34,7 +34,7 @@ from meltica.trading.risk.risk import Risk
 from meltica.trading.service import Trading
 from meltica.trading.trader import InstanceTrader
 from meltica.trading.transitions import Timings
-from tests.support.lossy_account import LossyAccount
+from tests.support.lossy_account import Fate, LossyAccount
 from tests.support.risk import BTC, UNLIMITED, FakeMarket, instrument
 
 PATIENCE = 20.0
@@ -226,6 +226,21 @@ class TradingWorld:
         """Buys on the instance's host."""
         order = self.call(lambda: self.trader.place(Side.BUY, BTC, quantity, price, **options))
         assert isinstance(order, Order)
+        return order
+
+    def buy_unknown(self, quantity: str = "1", price: str = "99") -> Order:
+        """Buys by a request that is late; the order is UNKNOWN until `lossy.carry_out_late`, however late."""
+
+        def place() -> Order:
+            placed = self.trader.place(Side.BUY, BTC, quantity, price)
+            machine = self.desk.find(placed.id)
+            assert machine is not None
+            machine.timings = machine.timings._replace(arrives_within=10**12)
+            return placed
+
+        self.lossy.fates["submit"].append(Fate.LATE)
+        order: Order = self.call(place)
+        self.wait_until(lambda: order.state is OrderState.UNKNOWN)
         return order
 
     def wait_for(self, *names: str) -> None:
