@@ -145,3 +145,36 @@ def test_providers_are_listed_stopped_and_started(run: Run) -> None:
     run("providers", "stop", "main")
     started = run("providers", "start", "main").output
     assert started in ("main is starting\n", "main is running\n")
+
+
+def test_a_provider_is_created_changed_and_deleted(run: Run, control: Running) -> None:
+    create = ("providers", "create", "extra", "--adapter", "fake", "--disabled")
+    assert "effect:   create" in run(*create, "--settings", '{"seed": 7}', "--plan").output
+    assert "extra" not in control.gateway.providers
+    assert run(*create, "--settings", '{"seed": 7}').output == "extra is pending\n"
+    planned = run("providers", "update", "extra", "--settings", '{"seed": 8}', "--plan").output
+    assert "before:" in planned
+    run("providers", "update", "extra", "--settings", '{"seed": 8}')
+    assert shown(run("providers", "show", "extra", "--json"))["settings"]["seed"] == 8
+    refused = run("providers", "update", "extra", "--settings", '{"sed": 8}', code=3)
+    assert "seed" in str(refused.exception)
+    assert run("providers", "delete", "extra").output == "extra is deleted\n"
+    assert "extra" not in control.gateway.providers
+
+
+def test_limits_are_shown_changed_and_removed(run: Run) -> None:
+    change = ("risk", "limit", "provider:main")
+    planned = run(*change, "maxOrderSize=0.1234567890123456789", "--plan").output
+    assert "0.1234567890123456789" in planned
+    assert "provider:main" not in run("risk", "limits").output
+    changed = shown(run(*change, "maxOrderSize=0.1234567890123456789", "maxOpenOrders=7", "--json"))
+    assert changed["providers"]["main"]["maxOrderSize"] == "0.1234567890123456789"
+    assert changed["providers"]["main"]["maxOpenOrders"] == 7
+    row = ["provider:main", "maxOpenOrders", "7"]
+    assert row in [line.split() for line in run("risk", "limits").output.splitlines()]
+    run(*change, "maxOrderSize=", "maxOpenOrders=")
+    assert "provider:main" not in run("risk", "limits").output
+    faulty = run("risk", "limit", "global", "maxOrderSiz=1", code=3)
+    assert "maxOrderSize" in str(faulty.exception)
+    for arguments in (("everything", "a=1"), ("provider:", "a=1"), ("global", "a"), ("global", "=1")):
+        run("risk", "limit", *arguments, code=2)

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 import click
 
 from meltica.cli import BadInput
 from meltica.cli.gateway import connect, gateway_codes, gateway_options
+from meltica.cli.json_input import read_object
 from meltica.cli.tables import print_details, print_table
 
 PATH = "/strategy/instances"
@@ -83,7 +83,7 @@ def create(
     """Create the instance ID. It is stopped: see `start`."""
     strategy: dict[str, Any] = {"selector": selector}
     if config is not None:
-        strategy["config"] = _object(config)
+        strategy["config"] = read_object("--config", config)
     body: dict[str, Any] = {"id": id, "strategy": strategy, "scope": _scope(scopes)}
     body |= {name: value for name, value in (("host", host), ("onStop", on_stop)) if value is not None}
     with connect(**where) as client:
@@ -99,7 +99,7 @@ def update(id: str, config: str, plan: bool, as_json: bool, **where: Any) -> Non
     """Replace the config of an instance. One that runs is restarted."""
     from urllib.parse import quote
 
-    values = _object(config)
+    values = read_object("--config", config)
     with connect(**where) as client:
         body = {"id": id, "strategy": {"config": values}}
         path = f"{PATH}/{quote(id, safe='')}"
@@ -145,22 +145,6 @@ def _print(shown: object, *, as_json: bool) -> None:
         click.echo(json.dumps(value))
     else:
         print_details(value)
-
-
-def _object(text: str) -> dict[str, Any]:
-    """Returns an option's JSON object. Raises BadInput."""
-    if text.startswith("@"):
-        try:
-            text = Path(text[1:]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"--config: {error}") from None
-    try:
-        value: object = json.loads(text)
-    except ValueError as error:
-        raise BadInput(f"--config: not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise BadInput(f"--config: expected an object, saw {text[:80]!r}")
-    return cast(dict[str, Any], value)
 
 
 def _scope(texts: tuple[str, ...]) -> dict[str, dict[str, list[str]]]:

@@ -1,18 +1,22 @@
-"""`meltica providers`: lists, starts and stops providers."""
+"""`meltica providers`: lists, creates, changes, starts, stops and deletes providers."""
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from meltica.cli.gateway import connect, gateway_codes, gateway_options
+from meltica.cli.json_input import read_object
 from meltica.cli.tables import print_details, print_table
+
+if TYPE_CHECKING:
+    from meltica.api.providers import ProviderDetail
 
 
 @click.group()
 def providers() -> None:
-    """List, start and stop providers."""
+    """Create, change, start, stop and delete providers."""
 
 
 @providers.command("list", epilog=gateway_codes("the providers were printed"))
@@ -58,21 +62,83 @@ def show(name: str, as_json: bool, **where: Any) -> None:
     print_details(shown)
 
 
+@providers.command(epilog=gateway_codes("the provider was created, or the plan was printed"))
+@click.argument("name")
+@click.option("--adapter", required=True, help="The identifier of an adapter, such as `fake`.")
+@click.option("--settings", metavar="JSON", help="Settings of the adapter: an object, or `@FILE`.")
+@click.option("--disabled", is_flag=True, help="Leave it stopped.")
+@click.option("--plan", is_flag=True, help="Only show what would change.")
+@gateway_options
+def create(
+    name: str, adapter: str, settings: str | None, disabled: bool, plan: bool, as_json: bool, **where: Any
+) -> None:
+    """Create the provider NAME, which starts in the background.
+
+    Put secrets into a file: `--settings @FILE`. Other users can read the arguments of a command.
+    """
+    values = {} if settings is None else read_object("--settings", settings)
+    body = {"name": name, "adapter": {"identifier": adapter, "config": values}, "enabled": not disabled}
+    with connect(**where) as client:
+        if plan:
+            _print(client.plan("POST", "/providers", body), as_json=as_json)
+        else:
+            _print_state(name, client.create_provider(body), as_json=as_json)
+
+
+@providers.command(epilog=gateway_codes("the settings were changed, or the plan was printed"))
+@click.argument("name")
+@click.option("--settings", required=True, metavar="JSON", help="The settings: an object, or `@FILE`.")
+@click.option("--plan", is_flag=True, help="Only show what would change.")
+@gateway_options
+def update(name: str, settings: str, plan: bool, as_json: bool, **where: Any) -> None:
+    """Change the settings of a provider. One that runs is restarted; absent secrets are kept."""
+    from urllib.parse import quote
+
+    values = read_object("--settings", settings)
+    with connect(**where) as client:
+        if plan:
+            path = f"/providers/{quote(name, safe='')}"
+            _print(client.plan("PUT", path, {"settings": values}), as_json=as_json)
+        else:
+            _print_state(name, client.change_provider(name, values), as_json=as_json)
+
+
+@providers.command(epilog=gateway_codes("the provider was deleted"))
+@click.argument("name")
+@gateway_options
+def delete(name: str, as_json: bool, **where: Any) -> None:
+    """Stop a provider and delete it. One that an instance uses is refused."""
+    with connect(**where) as client:
+        client.delete_provider(name)
+    click.echo(json.dumps({"name": name, "deleted": True}) if as_json else f"{name} is deleted")
+
+
 def _action(name: str, text: str) -> Callable[..., None]:
     @providers.command(name, help=text, epilog=gateway_codes("done, or under way: the status says it"))
     @click.argument("provider")
     @gateway_options
     def act(provider: str, as_json: bool, **where: Any) -> None:
-        import msgspec
-
         with connect(**where) as client:
-            detail = client.act_on_provider(provider, name)
-        if as_json:
-            click.echo(json.dumps(msgspec.to_builtins(detail)))
-        else:
-            click.echo(f"{provider} is {detail.status}")
+            _print_state(provider, client.act_on_provider(provider, name), as_json=as_json)
 
     return act
+
+
+def _print_state(name: str, detail: "ProviderDetail", *, as_json: bool) -> None:
+    if as_json:
+        _print(detail, as_json=True)
+    else:
+        click.echo(f"{name} is {detail.status}")
+
+
+def _print(shown: object, *, as_json: bool) -> None:
+    import msgspec
+
+    value = cast(dict[str, Any], msgspec.to_builtins(shown))
+    if as_json:
+        click.echo(json.dumps(value))
+    else:
+        print_details(value)
 
 
 start = _action("start", "Start a provider.")

@@ -16,6 +16,7 @@ import click
 
 from meltica.cli import BadInput, exit_codes
 from meltica.cli.database import Command, database_options, open_database
+from meltica.cli.limits import limit, limits
 
 if TYPE_CHECKING:
     from meltica.client import Client
@@ -60,7 +61,11 @@ def _change_options(command: Command) -> Command:
 
 @click.group()
 def risk() -> None:
-    """Halt and resume trading, and show what is halted."""
+    """Halt and resume trading, show what is halted, and change limits."""
+
+
+risk.add_command(limits)
+risk.add_command(limit)
 
 
 @risk.command(epilog=CHANGE_CODES)

@@ -27,7 +27,7 @@ from meltica.api.modules import (
     UploadResult,
 )
 from meltica.api.providers import ProviderDetail, Providers
-from meltica.api.risk import RiskStatus
+from meltica.api.risk import RiskLimitsOfScopes, RiskStatus
 from meltica.api.tokens import CreatedToken, NewToken, Token, Tokens
 from meltica.api.version import Version
 from meltica.api.why import Why
@@ -133,6 +133,18 @@ class Client:
         """Returns one provider."""
         return self._get(f"/providers/{_part(name)}", ProviderDetail)
 
+    def create_provider(self, new: Mapping[str, Any]) -> ProviderDetail:
+        """Creates a provider, which starts in the background; `new` is the body of docs/rest.md."""
+        return self._sent("POST", "/providers", new, ProviderDetail)
+
+    def change_provider(self, name: str, settings: Mapping[str, Any]) -> ProviderDetail:
+        """Changes the settings of a provider; one that runs is restarted in the background."""
+        return self._sent("PUT", f"/providers/{_part(name)}", {"settings": settings}, ProviderDetail)
+
+    def delete_provider(self, name: str) -> None:
+        """Stops a provider and deletes it."""
+        self._sent("DELETE", f"/providers/{_part(name)}", None, dict)
+
     def act_on_provider(self, name: str, action: str) -> ProviderDetail:
         """Starts or stops a provider: `start` or `stop`."""
         return self._sent("POST", f"/providers/{_part(name)}/{action}", None, ProviderDetail)
@@ -213,6 +225,14 @@ class Client:
     def risk_status(self) -> RiskStatus:
         """Returns what is halted or wrong."""
         return self._get("/risk/status", RiskStatus)
+
+    def risk_limits(self) -> RiskLimitsOfScopes:
+        """Returns the limits of all scopes."""
+        return self._get("/risk/limits", RiskLimitsOfScopes)
+
+    def change_risk_limits(self, changed: Mapping[str, Any]) -> RiskLimitsOfScopes:
+        """Changes limits; `changed` is the body of docs/rest.md. Returns those of all scopes."""
+        return self._sent("PUT", "/risk/limits", changed, RiskLimitsOfScopes)
 
     def tokens(self) -> Tokens:
         """Returns all tokens."""
