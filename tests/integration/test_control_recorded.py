@@ -132,6 +132,8 @@ MASKS = (
     # The build, and the start of this run.
     (r'"version":"[^"]*","build":"[^"]*","target":"[^"]*","python":"[^"]*"', '"version":"V","build":"B"'),
     (r'"startedAt":\d+', '"startedAt":0'),
+    (r'"(createdAt|availableAt)":"[^"]*"', r'"\1":"TIME"'),
+    (r'"oldestAt":\d+', '"oldestAt":0'),
     # When rows were written.
     (r'"(created|updated)At":\d+', r'"\1At":0'),
     # Tokens.

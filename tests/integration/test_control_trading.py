@@ -124,6 +124,13 @@ def test_balances_are_a_history_by_mode_and_asset(running: Running) -> None:
         ("paper", "USDT"),
         ("live", "USDT"),
     ]
+    latest = _get(running, "/providers/main/balances", latest="true")["balances"]
+    assert [(each["mode"], each["asset"]) for each in latest] == [
+        ("live", "USDT"),
+        ("paper", "BTC"),
+        ("paper", "USDT"),
+    ]
+    assert _get(running, "/providers/main/balances", latest="true", asset="btc")["count"] == 1
     [shown] = _get(running, "/providers/main/balances", asset="usdt", mode="live")["balances"]
     assert (shown["total"], shown["available"]) == ("1000000000000000000000000.000000000000000001", "0.1")
     assert (shown["snapshotAt"], shown["createdAt"]) == (MILLISECONDS, shown["updatedAt"])

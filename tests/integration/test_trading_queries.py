@@ -14,7 +14,7 @@ from meltica.persistence.database import Database
 from meltica.persistence.lock import GatewayLock
 from meltica.persistence.stores.trading import queries
 from meltica.persistence.stores.trading.loaders import LedgerSum, TradingLoader
-from meltica.persistence.stores.trading.queries import TradingQueries
+from meltica.persistence.stores.trading.queries import RefusalFilter, TradingQueries
 from meltica.persistence.stores.trading.retention import prune
 from meltica.persistence.stores.trading.rows import (
     BalanceRow,
@@ -108,7 +108,7 @@ async def test_balances_have_a_history_and_a_latest_one(world: World) -> None:
         ("USDT", "1.50"),
     ]
     assert [row.total for row in await world.queries.balances("main", currency="USDT", limit=1)] == [9]
-    latest = await world.queries.latest_balances("main", Mode.LIVE)
+    latest = await world.queries.latest_balances("main", mode=Mode.LIVE)
     assert {row.currency: row.total for row in latest} == {"USDT": Decimal("2.50"), "BTC": 3}
 
 
@@ -183,7 +183,7 @@ async def test_what_is_too_old_is_deleted(world: World, monkeypatch: pytest.Monk
         "balances": 0,
         "commits": 1,
     }
-    assert len(await world.queries.refusals("maker")) == 1
+    assert len((await world.queries.refusals(RefusalFilter("maker"))).rows) == 1
     # The latest balance of each currency stays, however old, and so does every order.
     assert sorted(world.execute("select currency, total from meltica.balances")) == [("BTC", 4), ("USDT", 3)]
     assert len(await world.queries.orders("maker")) == 1
@@ -191,8 +191,8 @@ async def test_what_is_too_old_is_deleted(world: World, monkeypatch: pytest.Monk
 
 async def test_refusals_and_reconciliations_are_listed(world: World) -> None:
     await world.writer.commit([_refusal(rule="throttle"), _refusal(rule="halt"), _reconciliation()])
-    assert [row.rule for row in await world.queries.refusals()] == ["halt", "throttle"]
-    assert await world.queries.refusals("other") == []
+    assert [row.rule for row in (await world.queries.refusals()).rows] == ["halt", "throttle"]
+    assert (await world.queries.refusals(RefusalFilter("other"))).rows == []
     (found,) = await world.queries.reconciliations("main")
     assert (found.cause, found.found) == ("start", {"fills": 2})
 

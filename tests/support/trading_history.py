@@ -4,7 +4,8 @@ from decimal import Decimal
 from uuid import UUID
 
 from meltica.model.enums import FillRule, Liquidity, Mode, OrderState, OrderType
-from meltica.persistence.stores.trading.rows import BalanceRow, Row
+from meltica.persistence.stores.outbox import Outbox, order_event
+from meltica.persistence.stores.trading.rows import BalanceRow, RefusalRow, Row, Verdict
 from meltica.persistence.stores.trading.writer import GroupCommitWriter
 from tests.support.gateway import Running
 from tests.support.trading_rows import START, deposit, fill, order, position
@@ -48,6 +49,22 @@ ROWS: list[Row] = [
     FILL,
     position(FILLED, "0.0100", cost=Decimal("640.0000")),
     deposit(),
+    RefusalRow(
+        instance="watcher",
+        uid=FILLED.uid,
+        mode=Mode.PAPER,
+        provider="main",
+        symbol="BTC-USDT",
+        rule="max_order_size",
+        message="a quantity of 3, of 2.5 allowed",
+        seen="3",
+        limit="2.5",
+        verdict=Verdict.COUNTED,
+        count=2,
+        refused_at=START,
+        last_refused_at=START + 10**9,
+    ),
+    order_event(FILLED),
     deposit("2.50", kind="booking", venue_id="operator-1", booked_by="alice", note="a gift"),
     *(
         BalanceRow(
@@ -69,5 +86,9 @@ ROWS: list[Row] = [
 
 def write_history(running: Running) -> None:
     """Writes the rows as trading does."""
+    outbox = Outbox(running.gateway.database, max_attempts=1)
+    running.submit(outbox.add_consumer("hook")).result(20)
     writer = GroupCommitWriter(running.gateway.database, running.gateway.lock)
     running.submit(writer.commit(ROWS)).result(20)
+    [event] = running.submit(outbox.claim("hook")).result(20)
+    running.submit(outbox.failed("hook", event.id, "HTTP 500")).result(20)

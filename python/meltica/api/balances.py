@@ -34,7 +34,7 @@ class Balance(Struct, rename=dict(contract.BALANCE), frozen=True, kw_only=True):
 
 
 class Balances(Schema, frozen=True, kw_only=True):
-    """Balances, the latest first: a history, not the latest of each currency."""
+    """Balances, the latest first: a history, or with `latest` one for each mode and currency."""
 
     balances: list[Balance]
     count: int

@@ -23,8 +23,10 @@ from meltica.control.routes.modules import ModulesController
 from meltica.control.routes.openapi import OpenApiController, openapi_config
 from meltica.control.routes.order_actions import OrderActionsController
 from meltica.control.routes.orders import OrdersController
+from meltica.control.routes.outbox import OutboxController
 from meltica.control.routes.positions import PositionsController
 from meltica.control.routes.providers import ProvidersController
+from meltica.control.routes.refusals import RefusalsController
 from meltica.control.routes.risk import RiskController
 from meltica.control.routes.risk_actions import RiskActionsController
 from meltica.control.routes.strategies import StrategiesController
@@ -56,6 +58,8 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     BalancesController,
     AccountsController,
     RiskController,
+    RefusalsController,
+    OutboxController,
     TokensController,
     AuditController,
     OpenApiController,

@@ -14,6 +14,7 @@ from meltica.lambdas.modules.catalogue import ModuleCatalogue
 from meltica.lambdas.modules.refresh import StrategyRefresh
 from meltica.persistence.stores.audit import AuditLog
 from meltica.persistence.stores.instances import InstanceRow
+from meltica.persistence.stores.outbox_admin import OutboxAdmin
 from meltica.persistence.stores.tokens import TokenStore
 from meltica.providers.manager import ProviderManager
 from meltica.settings.declarations import Declarations
@@ -65,6 +66,7 @@ class ControlServices:
     trading: TradingReads
     tokens: TokenAdministration
     audit: AuditLog
+    outbox: OutboxAdmin
     modules: ModuleCatalogue
     refresh: StrategyRefresh
     uploads: bool

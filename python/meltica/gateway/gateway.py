@@ -43,6 +43,7 @@ from meltica.persistence.secrets import SecretKeySource
 from meltica.persistence.stores.audit import AuditLog
 from meltica.persistence.stores.instances import InstanceStore
 from meltica.persistence.stores.modules import ModuleStore
+from meltica.persistence.stores.outbox_admin import OutboxAdmin
 from meltica.persistence.stores.providers import ProviderStore
 from meltica.providers.manager import ProviderManager
 from meltica.providers.metrics import provider_metrics
@@ -403,6 +404,7 @@ class Gateway:
             trading=self._trading_reads(),
             tokens=TokenAdministration(self.access.store, authenticator),
             audit=AuditLog(self.database),
+            outbox=OutboxAdmin(self.database),
             modules=self.modules,
             refresh=self.refresh,
             uploads=self.settings.strategies.upload,

@@ -1,4 +1,4 @@
-"""`/providers/{name}/balances`: the history of the balances of an account."""
+"""`/providers/{name}/balances`: the balances of an account, their history or the latest ones."""
 
 from typing import Annotated
 
@@ -9,6 +9,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from meltica.api import contract
 from meltica.api.balances import Balance, Balances
 from meltica.control.access import VIEWER
+from meltica.control.paging import plain
 from meltica.control.routes.openapi import UNAVAILABLE
 from meltica.control.routes.orders import Limit, values
 from meltica.control.services import ControlServices
@@ -30,10 +31,16 @@ class BalancesController(Controller):
         limit: Limit = 100,
         mode: FromQuery[Mode | None] = None,
         currency: Annotated[str | None, QueryParameter(name="asset", description="In any case.")] = None,
+        latest: Annotated[bool, QueryParameter(description="Only the latest of each currency.")] = False,
     ) -> Balances:
         """Returns the balances of an account. Raises DatabaseUnavailable."""
         asset = None if currency is None else currency.strip().upper()
-        rows = await services.trading.queries.balances(name, mode=mode, currency=asset, limit=limit)
+        plain(asset)
+        queries = services.trading.queries
+        if latest:
+            rows = await queries.latest_balances(name, mode=mode, currency=asset)
+        else:
+            rows = await queries.balances(name, mode=mode, currency=asset, limit=limit)
         balances = [
             Balance.of({**values(contract.BALANCE, row), "updated_at": row.created_at}) for row in rows
         ]

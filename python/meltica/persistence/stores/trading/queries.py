@@ -68,6 +68,32 @@ class StoredRefusal(RefusalRow, frozen=True, kw_only=True):
     id: int
 
 
+class RefusalTotal(msgspec.Struct, frozen=True, kw_only=True):
+    """How many orders of an instance a rule has refused."""
+
+    instance: str
+    mode: Mode
+    rule: str
+    count: int
+    last_refused_at: int
+
+
+class RefusalFilter(NamedTuple):
+    """Which refusals are wanted; None does not apply."""
+
+    instance: str | None = None
+    provider: str | None = None
+    symbol: str | None = None
+    rule: str | None = None
+    mode: Mode | None = None
+    since: int | None = None
+    """Nanoseconds, inclusive."""
+    until: int | None = None
+
+
+ALL = RefusalFilter()
+
+
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """What could not be stored as it was."""
 
@@ -162,13 +188,16 @@ class TradingQueries:
         select = SQL("select {} from balances ").format(columns(StoredBalance))
         return await self._list(StoredBalance, select, filters, "snapshot_at desc, currency", limit)
 
-    async def latest_balances(self, provider: str, mode: Mode) -> list[StoredBalance]:
-        """Returns the latest balance of each currency of an account."""
-        query = SQL(
-            "select distinct on (currency) {} from balances where provider = %s and mode = %s"
-            " order by currency, snapshot_at desc"
-        ).format(columns(StoredBalance))
-        return await fetch(self._database, StoredBalance, query, [provider, mode])
+    async def latest_balances(
+        self, provider: str, *, mode: Mode | None = None, currency: str | None = None
+    ) -> list[StoredBalance]:
+        """Returns the latest balance of each mode and currency of an account."""
+        where, values = _where(
+            [("provider = %s", provider), ("mode = %s", mode), ("currency = %s", currency)]
+        )
+        select = SQL("select distinct on (mode, currency) {} from balances ").format(columns(StoredBalance))
+        order = SQL(" order by mode, currency, snapshot_at desc")
+        return await fetch(self._database, StoredBalance, select + where + order, values)
 
     async def ledger_entries(
         self,
@@ -191,10 +220,23 @@ class TradingQueries:
         select = SQL("select {} from ledger_entries ").format(columns(StoredEntry))
         return await self._page(StoredEntry, select, filters, "id desc", limit)
 
-    async def refusals(self, instance: str | None = None, *, limit: int = 100) -> list[RefusalRow]:
-        """Returns the refusals of an instance, or of all, the latest first."""
-        select = SQL("select {} from refusals ").format(columns(RefusalRow))
-        return await self._list(RefusalRow, select, [("instance = %s", instance)], "id desc", limit)
+    async def refusals(
+        self, only: RefusalFilter = ALL, *, before: Cursor = None, limit: int = 100
+    ) -> Page[StoredRefusal]:
+        """Returns refusals, the latest first; a cursor is an id."""
+        filters: Filters = [*_refused(only), ("id < %s", before)]
+        select = SQL("select {} from refusals ").format(columns(StoredRefusal))
+        return await self._page(StoredRefusal, select, filters, "id desc", limit)
+
+    async def refusal_totals(self, only: RefusalFilter = ALL) -> list[RefusalTotal]:
+        """Returns how many orders were refused, by instance, mode and rule, the latest first."""
+        where, values = _where(_refused(only))
+        select = SQL(
+            "select instance, mode, rule, sum(count)::bigint as count,"
+            " max(last_refused_at) as last_refused_at from refusals "
+        )
+        order = SQL(" group by instance, mode, rule order by 5 desc, instance, mode, rule")
+        return await fetch(self._database, RefusalTotal, select + where + order, values)
 
     async def refusal_counts(self, uid: UUID, mode: Mode, instance: str, since: int) -> list[RefusalCount]:
         """Returns the refusals of an instance by rule since a time, the most frequent rule first.
@@ -236,11 +278,27 @@ class TradingQueries:
     async def _read(
         self, row: type[Read], select: Composed, filters: Filters, order: LiteralString, limit: int
     ) -> list[Read]:
-        conditions = [SQL(text) for text, value in filters if value is not None]
-        where = SQL("where ") + SQL(" and ").join(conditions) if conditions else SQL("")
-        values: list[Any] = []
-        for _, value in filters:
-            if value is not None:
-                values += cast(tuple[Any, ...], value) if isinstance(value, tuple) else [value]
+        where, values = _where(filters)
         statement = select + where + SQL(" order by " + order + " limit %s")
         return await fetch(self._database, row, statement, [*values, limit])
+
+
+def _refused(only: RefusalFilter) -> Filters:
+    return [
+        ("instance = %s", only.instance),
+        ("provider = %s", only.provider),
+        ("symbol = %s", only.symbol),
+        ("rule = %s", only.rule),
+        ("mode = %s", only.mode),
+        ("last_refused_at >= %s", only.since),
+        ("refused_at < %s", only.until),
+    ]
+
+
+def _where(filters: Filters) -> tuple[Composed, list[Any]]:
+    conditions = [SQL(text) for text, value in filters if value is not None]
+    values: list[Any] = []
+    for _, value in filters:
+        if value is not None:
+            values += cast(tuple[Any, ...], value) if isinstance(value, tuple) else [value]
+    return SQL("where " if conditions else "") + SQL(" and ").join(conditions), values
