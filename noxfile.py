@@ -121,9 +121,12 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def contract(session: nox.Session) -> None:
-    """The contract of adapters."""
+    """The contract of adapters, then generated REST requests for five minutes, or `-- SECONDS`."""
     install(session, "test")
-    session.run("pytest", "tests/contract", *session.posargs)
+    session.run("pytest", "tests/contract")
+    (seconds,) = session.posargs or ["300"]
+    requests = {"MELTICA_CONTRACT_SECONDS": seconds}
+    session.run("pytest", "-s", "tests/integration/test_rest_contract.py", env=requests)
 
 
 @nox.session

@@ -6,8 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from litestar import Request, Response
-from litestar.exceptions import MethodNotAllowedException, NotFoundException, ValidationException
+from litestar.exceptions import (
+    ClientException,
+    InternalServerException,
+    MethodNotAllowedException,
+    NotFoundException,
+    ValidationException,
+)
 from msgspec import UNSET
 
 from meltica.api.envelope import Failure
@@ -60,6 +67,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     DatabaseUnavailable: (503, "database_unavailable"),
     ChangeInDoubt: (503, "outcome_unknown"),
     LockNotHeld: (503, "lock_not_held"),
+    ClientException: (400, "bad_json"),
     ValidationException: (400, "invalid_parameter"),
     NotFoundException: (404, "unknown_path"),
     MethodNotAllowedException: (405, "method_not_allowed"),
@@ -101,6 +109,11 @@ def error_response(error: Exception, method: str, path: str, hint: str = "") -> 
         return ErrorResponse(status, Failure(error=text, code=code), {"allow": expected})
     if isinstance(error, ValidationException):
         return ErrorResponse(status, Failure(error=parameter_faults(error), code=code))
+    if isinstance(error, ClientException):  # Litestar raises it for JSON that it cannot decode
+        return ErrorResponse(status, Failure(error=f"body is not valid JSON: {error.detail}", code=code))
+    body_fault = _body_fault(error)
+    if body_fault is not None:
+        return ErrorResponse(400, Failure(error=body_fault, code="invalid_parameter"))
     text = HIDDEN.get(code)
     if text is not None:
         log.error("%s %s failed", method, quote(path), exc_info=error)
@@ -113,6 +126,15 @@ def parameter_faults(error: ValidationException) -> str:
     if any(each["message"] == "'data'" for each in extra):  # Litestar's KeyError of a body that is absent
         return "body required: send JSON; /openapi.json describes it"
     return "; ".join(f"`{_camel(each.get('key', ''))}`: {each['message']}" for each in extra) or error.detail
+
+
+def _body_fault(error: Exception) -> str | None:
+    """Returns the fault of a body whose key is also the name of a dependency: Litestar blames the server."""
+    cause = error.__cause__ or error.__context__
+    if not isinstance(error, InternalServerException) or not isinstance(cause, msgspec.ValidationError):
+        return None
+    text, _, key = str(cause).partition(" - at `$.data.")
+    return f"`{key.removesuffix('`')}`: {text}" if key else None
 
 
 def _camel(name: str) -> str:

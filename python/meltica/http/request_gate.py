@@ -10,7 +10,8 @@ These rules keep out web pages that are open in the browser of an operator:
 4. No response permits another origin to read it, unless the origin is configured (see `clients`). Such an
    origin also passes rule 2. Its preflight requests are answered before authentication: browsers send them
    without a token.
-5. Rules 1 and 2 apply to every websocket too, because browsers let any page open one.
+5. No text has NUL characters, which PostgreSQL does not store.
+6. Rules 1 and 2 apply to every websocket too, because browsers let any page open one.
 """
 
 import asyncio
@@ -74,6 +75,7 @@ RequestCounts = Counter[tuple[str, str, int]]
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _EMPTY = re.compile(rb"\s*(\{\s*\}|null)\s*")
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _PARAMETER = re.compile(r"\{(\w+):\w+\}")
 log = logging.getLogger(__name__)
@@ -145,6 +147,8 @@ class RequestGate:
                 if REFUSAL in scope:
                     raise cast(dict[str, HttpError], scope)[REFUSAL]
                 self._check_host(headers)
+                if "\0" in path or b"%00" in scope["query_string"]:
+                    raise _has_nul()
                 if self._rules.is_preflight(method, headers):
                     await _answer_preflight(send_with_headers, self._rules.preflight_headers(headers))
                     return
@@ -310,10 +314,16 @@ def _too_large() -> HttpError:
     return HttpError(413, "body_too_large", f"body too large: expected at most {MAX_BODY} bytes")
 
 
+def _has_nul() -> HttpError:
+    return HttpError(400, "bad_request", "expected text without NUL characters")
+
+
 def _check_json(body: bytes) -> None:
     try:
         body.decode()
         msgspec.json.decode(body, type=msgspec.Raw)
+        if _NUL.search(body):
+            raise _has_nul()
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise HttpError(400, "bad_json", f"body is not valid JSON: {error}") from None
     except RecursionError:

@@ -4,7 +4,12 @@ import logging
 
 import msgspec
 import pytest
-from litestar.exceptions import MethodNotAllowedException, NotFoundException, ValidationException
+from litestar.exceptions import (
+    ClientException,
+    MethodNotAllowedException,
+    NotFoundException,
+    ValidationException,
+)
 
 from meltica import errors
 from meltica.api.envelope import Failure
@@ -33,6 +38,12 @@ TABLE: dict[str, tuple[Exception, int, str, str]] = {
         "timeout: no answer",
     ),
     "NotReady": (NotReady({"lock": "is not held"}), 503, "not_ready", "lock is not held"),
+    "ClientException": (
+        ClientException("Number out of range"),
+        400,
+        "bad_json",
+        "body is not valid JSON: Number out of range",
+    ),
     "ValidationException": (
         ValidationException(extra=[{"key": "order_id", "message": "Invalid UUID"}]),
         400,

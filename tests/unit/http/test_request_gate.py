@@ -24,7 +24,14 @@ class Client:
         self._gate = RequestGate(cast(ASGIApp, app), RULES, self.requests, level=level)
 
     async def request(self, *headers: tuple[bytes, bytes], type: str = "http", **scope: Any) -> None:
-        whole = {"type": type, "method": "GET", "path": "/x", "headers": [HOST, *headers], **scope}
+        whole = {
+            "type": type,
+            "method": "GET",
+            "path": "/x",
+            "query_string": b"",
+            "headers": [HOST, *headers],
+            **scope,
+        }
         await self._gate(cast(Scope, whole), self._receive, self._send)
 
     async def _receive(self) -> Any:
