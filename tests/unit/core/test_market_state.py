@@ -55,3 +55,9 @@ def test_prices_are_stale_while_the_bid_reaches_the_ask(market: Market, ask: str
     assert market.publish("Ticker", bidPrice="30", askPrice=ask)[3]
     assert market.publish("Trade", tradeId="1", price="25", quantity="1")[3]
     assert market.publish("Ticker", bidPrice="30", askPrice="31") == (30, 31, 25, False)
+
+
+def test_an_event_that_only_updates_the_prices_counts_as_delivered(market: Market) -> None:
+    assert market.instance.delivered_at == 0
+    market.publish("Ticker", bidPrice="30", askPrice="31")
+    assert market.instance.delivered_at > 0

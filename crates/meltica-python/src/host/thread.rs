@@ -101,9 +101,9 @@ impl<'py> Step<'_, 'py> {
         stats.delivered[header.kind as usize].bump(1);
         stats.latency.record(clock::elapsed_ns(header.dispatched_ticks, round.started));
         instance.now.store(self.now, Ordering::Relaxed);
+        instance.delivered_at.store(self.wall, Ordering::Relaxed);
         instance.observe(event);
         let (Some(callback), Some(EventObject { object, .. })) = (callback, &round.current) else { return };
-        instance.delivered_at.store(self.wall, Ordering::Relaxed);
         let call = || callback.call(self.py, object);
         let result = self.shared.watched(self.py, seat.turn(), round.started, call);
         let ended = clock::ticks();
