@@ -19,7 +19,7 @@ from meltica.persistence.lock import LOCK, GatewayLock
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from tests.conftest import folder_for_server
 
-QUICK = PoolOptions(min_size=2, max_size=4, acquire_timeout=0.3, connect_timeout=2)
+QUICK = PoolOptions(min_size=2, max_size=4, acquire_timeout=1.0, connect_timeout=2)
 
 
 @pytest.fixture(name="server", scope="module")

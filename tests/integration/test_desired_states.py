@@ -91,6 +91,13 @@ async def _world(database_url: str) -> AsyncGenerator[World]:
         await lock.release()
 
 
+async def waiting(connection: psycopg.AsyncConnection) -> None:
+    """Waits until a write waits for the table of the providers, which the connection has locked."""
+    query = "select from pg_locks where relation = 'meltica.providers'::regclass and not granted"
+    while await (await connection.execute(query)).fetchone() is None:
+        pass
+
+
 async def eventually(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not condition():
@@ -148,7 +155,7 @@ async def test_a_superseded_stop_beside_a_start_is_reported_and_not_recorded(
         if order == "stop, start":
             world.desired.record_stop(NAME)
         starting = asyncio.ensure_future(world.desired.record_start(NAME))
-        await asyncio.sleep(0.05)
+        await waiting(connection)
         if order == "start, stop":
             assert world.desired.withdraw_start(NAME)
         assert world.desired.discard_unrecorded() == [NAME]
@@ -161,7 +168,7 @@ async def test_a_superseded_stop_is_not_recorded_when_its_start_is_confirmed(wor
     async with await psycopg.AsyncConnection.connect(world.url) as connection:
         await connection.execute("lock table meltica.providers in exclusive mode")
         starting = asyncio.ensure_future(world.desired.record_start(NAME))
-        await asyncio.sleep(0.05)
+        await waiting(connection)
         assert world.desired.withdraw_start(NAME)
         assert world.desired.discard_unrecorded() == [NAME]
     await starting
@@ -173,7 +180,7 @@ async def test_a_start_alone_is_not_reported_as_a_superseded_stop(world: World) 
     async with await psycopg.AsyncConnection.connect(world.url) as connection:
         await connection.execute("lock table meltica.providers in exclusive mode")
         starting = asyncio.ensure_future(world.desired.record_start(NAME))
-        await asyncio.sleep(0.05)
+        await waiting(connection)
         assert world.desired.discard_unrecorded() == []
     await starting
 

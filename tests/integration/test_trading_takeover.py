@@ -145,7 +145,7 @@ async def test_a_gateway_suspended_within_a_commit_does_not_keep_the_epoch(datab
     await lock.acquire()
     with psycopg.connect(database_url) as suspended:
         suspended.execute(PROOF)
-        await asyncio.wait_for(lock.claim(), 4.0)
+        await asyncio.wait_for(lock.claim(), 20.0)
         with pytest.raises(psycopg.OperationalError):
             suspended.execute("select")
     await lock.release()
