@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from meltica.errors import OrderRefused
-from meltica.model.enums import OrderState, Side
+from meltica.model.enums import Mode, OrderState, Side
 from meltica.model.trader import Order
 from meltica.persistence.lock import GatewayLock
 from tests.support.trading_world import TradingWorld
@@ -118,6 +118,16 @@ def test_a_cancel_before_the_commit_ends_the_order_which_never_leaves(world: Tra
     world.wait_for("cancelled")
     assert order.state is OrderState.CANCELLED
     assert order.sent_at is None or world.names[0] == "acknowledged"
+
+
+def test_an_amendment_is_refused_while_the_provider_does_not_run(world: TradingWorld) -> None:
+    order = world.buy("1", "50")
+    world.wait_for("acknowledged")
+    world.desk.connect("p", Mode.LIVE, None)
+    with pytest.raises(OrderRefused, match="not_running") as refused:
+        world.call(lambda: world.trader.amend(order, price="60"))
+    assert refused.value.recorded
+    assert not order.pending_amend
 
 
 def test_an_amendment_changes_the_order_once_the_venue_answers(world: TradingWorld) -> None:

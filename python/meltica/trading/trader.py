@@ -194,13 +194,13 @@ class InstanceTrader:
         instrument = self._instrument(record.provider, record.symbol)
         limit = None if price is None else price_of(instrument, record.side, price, may_round=False)
         whole = None if quantity is None else quantity_of(instrument, quantity, may_round=False)
-        self._desk.account(record.provider, self._owner.mode).capabilities.check_amend(record.client_order_id)
+        if (account := self._desk.account_of(record.provider, self._owner.mode)) is None:
+            raise OrderRefused("not_running", f"order not amended: provider `{record.provider}` does not run")
+        account.capabilities.check_amend(record.client_order_id)
         with self._desk.lock:
-            refusal = machine.amend_refusal(whole)
-            if refusal is not None:
-                raise OrderRefused(
-                    refusal, f"order {record.client_order_id} not amended: it is {record.state}"
-                )
+            if (refusal := machine.amend_refusal(whole)) is not None:
+                text = f"order {record.client_order_id} not amended: it is {record.state}"
+                raise OrderRefused(refusal, text)
             self._risk.approve_amendment(
                 record, self._market, self._desk.clock(), quantity=whole, price=limit
             )
