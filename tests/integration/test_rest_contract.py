@@ -142,7 +142,7 @@ def bodies(document: Document, schema: dict[str, Any]) -> Iterator[str]:
     valid = {"name": "x", "reason": "x", "state": "REJECTED", "mode": "paper", "scope": "provider:spare"}
     for key in keys:
         others = {name: text for name, text in valid.items() if name in keys and name != key}
-        # `scope` of a token is no scope of trading.
+        # The `scope` of a token is another thing than that of trading.
         others = {name: text for name, text in others.items() if name != "scope" or "expiresAt" not in keys}
         rest = [f"{json.dumps(name)}: {json.dumps(text)}" for name, text in others.items()]
         for value in VALUES:

@@ -4,17 +4,21 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import httpx
 import pytest
 from click.testing import CliRunner, Result
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.types import HTTPScope
 
 from meltica.cli import cli
 from meltica.control import authentication
 from meltica.control.access import Principal
+from meltica.control.app import CONTROLLERS
 from meltica.control.authentication import ADMIN_SECONDS, FAILURE_SECONDS, FAILURES, Authenticator
 from meltica.errors import Conflict, MelticaError, NotFound
 from meltica.http.errors import HttpError
@@ -41,6 +45,95 @@ def id_of(headers: dict[str, str]) -> str:
     return headers["authorization"].split("_")[1]
 
 
+OPERATOR = {
+    *(
+        "cancelOrders",
+        "cancelOrder",
+        "queryOrder",
+        "resolveOrder",
+        "flattenScope",
+        "haltScope",
+        "resumeScope",
+    ),
+    *("updateRiskLimits", "bookDifference", "adoptOrder", "disownOrder", "releasePositions"),
+    *("startProvider", "stopProvider", "createInstance", "updateInstance", "refreshStrategies"),
+    *("startInstance", "stopInstance", "restartInstance", "startInstances", "stopInstances"),
+    "retryDeadLetters",
+}
+ADMIN = {
+    *("listTokens", "createToken", "revokeToken", "listAudit"),
+    *("createProvider", "updateProvider", "deleteProvider", "deleteInstance", "deleteOutboxEvent"),
+    *("uploadModule", "updateModule", "deleteModule", "setModuleTag", "deleteModuleTag"),
+}
+"""Every operation that is not here is read by viewers, or public. Add one with the reason for its scope."""
+
+
+def test_the_scope_of_each_operation_is_the_one_of_the_table(control: Running) -> None:
+    document = control.client.get("/openapi.json").json()
+    operations = {
+        operation["operationId"]: (method, path, operation.get("x-token-scope"))
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    }
+    assert operations.keys() >= OPERATOR | ADMIN
+    for id, (method, path, scope) in operations.items():
+        expected = "admin" if id in ADMIN else "operator" if id in OPERATOR else "viewer"
+        assert scope == (None if path in PUBLIC else expected), (id, method, path)
+        assert method == "get" or scope in ("operator", "admin"), (id, method, path)
+
+
+def test_every_handler_is_in_the_document_and_in_the_walk() -> None:
+    handlers = [
+        handler
+        for controller in CONTROLLERS
+        for handler in vars(controller).values()
+        if isinstance(handler, BaseRouteHandler)
+    ]
+    assert len(handlers) > 50
+    for handler in handlers:
+        assert isinstance(handler, HTTPRouteHandler), handler
+        assert handler.operation_id is not None, handler
+        assert handler.include_in_schema is not False, handler
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/TOKENS"),
+        ("GET", "//tokens"),
+        ("GET", "/tokens/"),
+        ("GET", "/health/live/../../tokens"),
+        ("GET", "/health/live/%2e%2e/%2e%2e/tokens"),
+        ("GET", "/health/live;/tokens"),
+        ("GET", "/tokens?x=/health/live"),
+        ("HEAD", "/tokens"),
+        ("GET", "http://localhost/tokens"),
+        ("POST", "/tokens"),
+        ("PROPFIND", "/tokens"),
+    ],
+)
+def test_no_spelling_of_a_path_opens_it(control: Running, method: str, path: str) -> None:
+    viewer = created(control, "viewer")["authorization"]
+    tricks = {
+        "X-HTTP-Method-Override": "GET",
+        "X-Original-URL": "/health/live",
+        "X-Rewrite-URL": "/health/live",
+        "X-Forwarded-For": "127.0.0.1",
+        "X-Forwarded-User": "admin",
+    }
+    for authorization in ({}, {"Authorization": viewer}):
+        connection = HTTPConnection(*control.gateway.api.address, timeout=20)
+        connection.putrequest(method, path)
+        for name, text in (tricks | authorization).items():
+            connection.putheader(name, text)
+        connection.endheaders()
+        with connection.getresponse() as answer:
+            body = answer.read()
+        connection.close()
+        assert answer.status in (401, 403, 404, 405), (path, answer.status)
+        assert b"createdAt" not in body
+
+
 def test_no_route_is_open_to_a_client_beyond_its_scope(control: Running) -> None:
     document = control.client.get("/openapi.json").json()
     narrow = {scope: created(control, scope) for scope in ("viewer", "operator")}
@@ -56,7 +149,11 @@ def test_no_route_is_open_to_a_client_beyond_its_scope(control: Running) -> None
                         continue
                     # The body is not read: it is not even JSON.
                     body = None if method == "get" else b"{"
-                    url = re.sub(r"\{\w+\}", "00000000-0000-0000-0000-000000000001", path)
+                    kinds = {each["name"]: each["schema"] for each in operation.get("parameters", ())}
+                    numbers = {name: "1" for name, kind in kinds.items() if kind.get("type") == "integer"}
+                    url = re.sub(
+                        r"\{(\w+)\}", lambda match, given=numbers: given.get(match[1], str(UUID(int=1))), path
+                    )
                     answer = client.request(method, url, headers=headers, content=body)
                     if scope is not None and body is not None:
                         assert answer.status_code == 415
