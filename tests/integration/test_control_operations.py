@@ -13,9 +13,12 @@ from meltica.model.enums import OrderState
 from meltica.model.trader import Order
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.trading import service
+from meltica.trading.risk.limits import InstanceRiskLimits
+from meltica.trading.risk.scopes import Scope
 from tests.support import gateway
 from tests.support.control_world import READS, actions, controlled, post
 from tests.support.gateway import Running
+from tests.support.risk import BTC
 from tests.support.trading_world import TradingWorld
 
 WHY = {"reason": "too hot"}
@@ -115,6 +118,24 @@ def test_a_scope_is_halted_resumed_and_flattened(world: World) -> None:
     assert [each["quantity"] for each in positions] == ["0"]
     assert actions(trading)[-1] == ("flatten", "instance:a", running.actor, "too hot")
     assert post(running, "/risk/resume", SCOPE)["changed"]
+
+
+def test_the_state_of_risk_shows_what_is_left_of_each_limit(world: World) -> None:
+    running, trading = world
+    limits = InstanceRiskLimits.model_validate({"maxPositionSize": "7.50", "maxOpenOrders": 2})
+    scope = Scope.instance(trading.owner)
+    trading.risk.registry.set_limits(scope, limits)
+    order = trading.buy("1.5", "94")
+    _wait(trading, order, OrderState.ACK)
+    scopes = running.client.get("/risk/status").json()["scopes"]
+    [shown] = [each["limits"] for each in scopes if each["scope"] == "instance:a"]
+    assert shown == [
+        {"rule": "max_position_size", "symbol": BTC, "limit": "7.5", "used": "1.5", "distance": "6"},
+        {"rule": "max_open_orders", "limit": "2", "used": "1", "distance": "1"},
+    ]
+    trading.risk.registry.set_limits(scope, InstanceRiskLimits())
+    post(running, f"/orders/{order.id}/cancel", WHY)
+    _wait(trading, order, OrderState.CANCELLED)
 
 
 def test_halts_are_written_while_nothing_trades(idle: Running) -> None:

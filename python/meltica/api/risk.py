@@ -72,6 +72,22 @@ class ActiveHalt(Schema, frozen=True, kw_only=True):
     """The mode that it stops; absent if it stops both."""
 
 
+class LimitUsage(Schema, frozen=True, kw_only=True):
+    """A limit of a scope, and how much of it is used: `used` + `distance` = `limit`."""
+
+    rule: str
+    """The rule that refuses orders at the limit, such as `max_position_size`; `throttle` counts orders."""
+    symbol: Text = UNSET
+    """Of a limit for each symbol."""
+    currency: Text = UNSET
+    """Of a value or a loss."""
+    limit: str
+    used: Text = UNSET
+    """Open buy orders included; absent while it cannot be valued. A profit of the day is a negative loss."""
+    distance: Text = UNSET
+    """What is left; negative beyond the limit."""
+
+
 class ScopeStatus(Schema, frozen=True, kw_only=True):
     """The state of one scope in one mode."""
 
@@ -87,6 +103,8 @@ class ScopeStatus(Schema, frozen=True, kw_only=True):
     """The latest valuation, in `notionalCurrency`; absent without one."""
     daily_loss: Text = UNSET
     peak: Text = UNSET
+    limits: list[LimitUsage]
+    """Limits whose use can be measured; `/risk/limits` has all."""
 
 
 class TradingFault(Schema, frozen=True, kw_only=True):

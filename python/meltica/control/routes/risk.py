@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from meltica.api.envelope import JsonObject, optional, without_nulls
 from meltica.api.risk import (
     ActiveHalt,
+    LimitUsage,
     RiskLimits,
     RiskLimitsOfScopes,
     RiskStatus,
@@ -28,13 +29,14 @@ from meltica.control.routes.openapi import CONFLICT, INVALID, PRECONDITION, UNAV
 from meltica.control.services import ControlServices
 from meltica.control.trading import TradingReads
 from meltica.model.amounts import amount_text
+from meltica.trading.exact import subtract
 from meltica.trading.risk.configured import GLOBAL, INSTANCE, PROVIDER, as_json
 from meltica.validation.models import masked
 
 if TYPE_CHECKING:
     from meltica.trading import faults
     from meltica.trading.desk import Desk
-    from meltica.trading.risk import halts, limits
+    from meltica.trading.risk import halts, limits, usage
 
 MS = 10**6
 _NUMBERS = frozenset({"orderThrottle", "priceBandPercent", "maxDrawdownPercent", "staleMarketSeconds"})
@@ -147,6 +149,8 @@ async def _stored_halts(trading: TradingReads) -> list[ActiveHalt]:
 
 
 def _state(desk: "Desk") -> tuple[list[ActiveHalt], list[ScopeStatus]]:
+    from meltica.trading.risk.usage import usage
+
     halts: dict[object, ActiveHalt] = {}
     scopes: list[ScopeStatus] = []
     with desk.lock.reading:
@@ -154,7 +158,7 @@ def _state(desk: "Desk") -> tuple[list[ActiveHalt], list[ScopeStatus]]:
         for mode, risk in desk.risks.items():
             for scope in list(risk.registry.scopes):
                 status = risk.status(scope, now)
-                scopes.append(_scope(mode, status))
+                scopes.append(_scope(mode, status, usage(risk.registry, scope, desk.market, now)))
                 if status.halt is not None:
                     halts.setdefault((scope, status.halt.mode), _halt(str(scope), status.halt))
     return list(halts.values()), scopes
@@ -171,7 +175,7 @@ def _halt(scope: str, halt: "halts.Halt") -> ActiveHalt:
     )
 
 
-def _scope(mode: Any, status: "halts.ScopeStatus") -> ScopeStatus:
+def _scope(mode: Any, status: "halts.ScopeStatus", used: "list[usage.Usage]") -> ScopeStatus:
     loss, until = status.loss, status.breaker_open_until
     return ScopeStatus(
         mode=mode,
@@ -183,6 +187,18 @@ def _scope(mode: Any, status: "halts.ScopeStatus") -> ScopeStatus:
         profit=_text(loss.profit),
         daily_loss=UNSET if loss.profit is None else _text(loss.daily_loss),
         peak=_text(loss.peak),
+        limits=[_usage(each) for each in used],
+    )
+
+
+def _usage(usage: "usage.Usage") -> LimitUsage:
+    return LimitUsage(
+        rule=usage.rule,
+        symbol=optional(usage.symbol),
+        currency=optional(usage.currency),
+        limit=amount_text(usage.limit),
+        used=_text(usage.used),
+        distance=_text(None if usage.used is None else subtract(usage.limit, usage.used)),
     )
 
 

@@ -97,7 +97,10 @@ class Halts:
             self._halt(state, Rule.DAILY_LOSS.value, text, now)
         percent = limits.max_drawdown_percent
         if percent is not None and loss.reaches_drawdown(percent):
-            text = f"the profit fell from {loss.peak} to {profit}, by at least {percent} % of {loss.base}"
+            text = (
+                f"the profit fell from {_text(loss.peak)} to {_text(profit)}, by at least {percent} % of"
+                f" {_text(loss.base)}"
+            )
             self._halt(state, Rule.DRAWDOWN.value, text, now)
 
     def _keep_loss(self, state: ScopeState, now: int) -> None:
@@ -140,13 +143,13 @@ class Halts:
             rule, text = None, ""
             if max_position is not None and exposure.held > max_position:
                 rule = Rule.POSITION
-                text = f"a fill led to a position of {exposure.held}, of {max_position} allowed"
+                text = f"a fill led to a position of {_text(exposure.held)}, of {max_position} allowed"
             elif max_notional is not None:
                 factor = rates(quote, currency)
                 value = None if factor is None else exposure.held * price * factor
                 if value is not None and value > max_notional:
                     rule = Rule.NOTIONAL
-                    text = f"a fill led to {value} {currency}, of {max_notional} allowed"
+                    text = f"a fill led to {_text(value)} {currency}, of {max_notional} allowed"
             if rule is not None:
                 self._halt(state, rule.value, text, now)
                 first = first or rule.value
@@ -155,3 +158,7 @@ class Halts:
     def _halt(self, state: ScopeState, rule: str, reason: str, now: int) -> None:
         """Halts a scope in this mode only: limits and losses are per mode."""
         self.halt(state.scope, Halt(rule, reason, BY_RISK, now, self._registry.mode))
+
+
+def _text(amount: Decimal | None) -> str:
+    return "unknown" if amount is None else amount_text(amount)

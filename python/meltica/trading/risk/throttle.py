@@ -30,6 +30,11 @@ class Bucket:
             self.full_at = now + self._empty
         return missing <= self._room
 
+    def available(self, now: int) -> int:
+        """Returns how many orders may leave at once."""
+        missing = min(max(self.full_at - now, 0), self._empty)
+        return (self._empty - missing) // self.interval
+
     def take(self, now: int) -> None:
         """Takes one token; an empty bucket stays empty, and owes nothing."""
         full_at = self.full_at
