@@ -173,6 +173,28 @@ def test_a_fee_in_base_leaves_dust_and_no_endless_exit(begin: Begin) -> None:
     assert len(rows(world, "select 1 from orders")) == 2
 
 
+def test_a_position_that_a_fee_made_short_has_nothing_to_close(begin: Begin) -> None:
+    """A sale of everything whose fee is in base: an exit without end would keep the symbol closing."""
+    world = begin(PaperVenue(fee_in="base"))
+    world.buy("200", "100.01")
+    world.quote()
+    world.wait_for("filled")
+    world.call(lambda: world.trader.place(Side.SELL, BTC, "all", "99.99"))
+    world.quote()
+    world.wait_for("filled", "filled")
+    view = world.call(lambda: world.trader.position(BTC))
+    assert (view.quantity < 0, view.sellable, view.flat) == (True, 0, False)
+    assert world.call(lambda: world.trader.close(BTC)) is None
+    world.buy("1", "50")
+    world.wait_for("acknowledged")
+    assert world.call(lambda: world.trader.close(BTC)) is None
+    world.wait_for("cancelled")
+    world.wait_until(lambda: not world.desk.closings)
+    world.buy("1", "50")
+    world.wait_for("cancelled", "acknowledged")
+    assert not world.risk.events.take_all()
+
+
 def test_a_sweep_never_fills_beyond_the_band(begin: Begin) -> None:
     world = begin()
     world.risk.registry.set_limits(GLOBAL, BAND)

@@ -232,9 +232,9 @@ class InstanceTrader:
         return None if waits else self.sell_position(symbol, provider)
 
     def sell_position(self, symbol: str, provider: str) -> Order | None:
-        """Sells what is sellable at the market; None when there is nothing."""
+        """Sells what is sellable at the market; None when there is nothing, as if a fee made it short."""
         position = self.position(symbol, provider)
-        if position.flat:
+        if position.flat or not position.sellable:
             return None
         return self.place(
             Side.SELL, symbol, position.sellable, None, provider=provider, reduce_only=True, tag="close"
