@@ -72,6 +72,8 @@ PATHS = (
     "/orders/00000000-0000-0000-0000-000000000001/query",
     "/orders/00000000-0000-0000-0000-000000000001/resolve",
     "/audit",
+    "/events",
+    "/events/tickets",
     "/tokens",
     "/tokens/000000000000",
     "/openapi.json",
@@ -409,5 +411,4 @@ SLOW: tuple[Sent, ...] = (
 """Sent while the gate of `venue` is closed and changes are waited for only briefly."""
 
 AFTERWARDS: tuple[Sent, ...] = (post("stop of an instance that took long", f"{INSTANCE}/slow/stop"),)
-
 slow_runs = _instance("slow", "running")

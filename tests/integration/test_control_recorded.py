@@ -141,6 +141,7 @@ MASKS = (
     (r'(?<="id":")[0-9a-f]{12}(?=")', "ID"),
     (r"token [0-9a-f]{12}", "token ID"),
     (r'"(lastUsed|revoked)At":\d+', r'"\1At":0'),
+    (r'"ticket":"[^"]{43}","expiresAt":\d+', '"ticket":"TICKET","expiresAt":0'),
     # The audit.
     (r'"id":\d+,"actedAt":\d+', '"id":1,"actedAt":0'),
     (r'"hash":"[0-9a-f]{64}"', '"hash":"HASH"'),

@@ -17,7 +17,7 @@ import pytest
 
 from tests.integration.control_requests import MODULE
 from tests.support.gateway import Running
-from tests.support.rest_fuzz import INSIDE, Fuzz
+from tests.support.rest_fuzz import INSIDE, Fuzz, is_stream
 from tests.support.trading_history import OPEN, write_history
 
 SECONDS: Final = float(os.environ.get("MELTICA_CONTRACT_SECONDS", "0"))
@@ -67,7 +67,7 @@ def test_generated_requests_find_no_fault(control: Running, document: Document) 
             fuzz.run_for(SECONDS)
         else:
             fuzz.run(1)
-    operations = sum(len(item) for item in paths.values())
+    operations = sum(not is_stream(each) for item in paths.values() for each in item.values())
     assert len(fuzz.answers) == operations
     assert fuzz.sent >= operations * 4
     assert not fuzz.faults, "\n".join(f"{kind}\n{request}" for kind, request in fuzz.faults.items())
@@ -109,7 +109,8 @@ def test_no_value_of_a_parameter_is_a_server_error(document: Document, admin: ht
                     query = {name: text} if parameter["in"] == "query" else {}
                     given = existing(path) | ({name: text} if parameter["in"] == "path" else {})
                     url = path.format(**{key: quote(value, safe="") for key, value in given.items()})
-                    found = fault(admin.request(method, url, params=query), text)
+                    sent_as = "head" if is_stream(operation) else method
+                    found = fault(admin.request(sent_as, url, params=query), text)
                     if found is not None:
                         faults[f"{method} {path} {name}"] = f"{text[:80]!r} {found}"
                     sent += 1

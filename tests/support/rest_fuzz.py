@@ -54,7 +54,8 @@ class Fuzz:
         self._checked = Checked(document)
         schema = schemathesis.openapi.from_dict(_without_security(document))
         found = cast(Iterable[Any], schema.get_all_operations())  # pyright: ignore[reportUnknownMemberType]
-        self._operations: list[Operation] = [each.ok() for each in found]
+        operations: list[Operation] = [each.ok() for each in found]
+        self._operations = [each for each in operations if not is_stream(each.definition.raw)]
         self._session = requests.Session()
         self._session.trust_env = False
         self._tokens: dict[TokenScope | None, dict[str, str]] = {None: {}}
@@ -145,6 +146,11 @@ class Fuzz:
         except Exception as error:
             return f"{status} is not as documented: {str(error).splitlines()[0][:200]}"
         return None
+
+
+def is_stream(operation: Mapping[str, Any]) -> bool:
+    """Returns whether the response to an operation does not end."""
+    return "text/event-stream" in operation["responses"].get("200", {}).get("content", {})
 
 
 def _without_security(document: dict[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ COMMANDS = {
     "tokens": "meltica.cli.tokens:tokens",
     "secrets": "meltica.cli.secrets:secrets",
     "audit": "meltica.cli.audit:audit",
+    "events": "meltica.cli.events:events",
     "venue": "meltica.cli.venue.command:venue",
     "completion": "meltica.cli.completion:completion",
 }

@@ -4,9 +4,9 @@ Responses are the schemas of `meltica.api`; keys that a newer gateway adds are i
 """
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -38,6 +38,15 @@ T = TypeVar("T")
 TIMEOUT: Final = 10.0
 """Seconds; the control plane responds within 7."""
 FAULTY: Final = 422
+
+
+class StreamedEvent(NamedTuple):
+    """An event of a stream."""
+
+    kind: str
+    data: dict[str, Any]
+    id: int | None
+    """Where another stream can resume; None for states."""
 
 
 class Unreachable(MelticaError):
@@ -251,6 +260,26 @@ class Client:
         given = {name: value for name, value in filters.items() if value is not None}
         return self._get(f"/audit?{urlencode(given)}", AuditEntries)
 
+    def events(self, query: Mapping[str, Any], last: int | None = None) -> Generator[StreamedEvent]:
+        """Yields the events of one stream until it ends; `query` has the parameters of `/events`.
+
+        To resume, open another one with the last `id` that is not None.
+        """
+        given = {name: value for name, value in query.items() if value is not None}
+        headers = {} if last is None else {"last-event-id": str(last)}
+        # The gateway sends a comment every 15 s.
+        timeout = httpx.Timeout(TIMEOUT, read=60.0)
+        try:
+            with self._http.stream(
+                "GET", f"{self.url}/events", params=given, headers=headers, timeout=timeout
+            ) as response:
+                if not response.is_success:
+                    response.read()
+                    self._decoded(response, dict)
+                yield from _events(response.iter_lines())
+        except httpx.HTTPError as error:
+            raise Unreachable(f"the stream of {self.url} has ended: {error}") from error
+
     def _get(self, path: str, kind: type[T]) -> T:
         return self._decoded(self.request("GET", path), kind)
 
@@ -271,3 +300,16 @@ class Client:
 def _part(text: str) -> str:
     """Returns a name as one part of a path."""
     return quote(text, safe="")
+
+
+def _events(lines: Iterable[str]) -> Generator[StreamedEvent]:
+    """Yields Server-Sent Events; comments are left out."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if line:
+            fields[name] = value
+        elif "event" in fields:
+            id = int(fields["id"]) if "id" in fields else None
+            yield StreamedEvent(fields["event"], msgspec.json.decode(fields["data"]), id)
+            fields = {}

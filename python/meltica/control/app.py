@@ -14,6 +14,7 @@ from meltica.control.routes.accounts import AccountsController
 from meltica.control.routes.adapters import AdaptersController
 from meltica.control.routes.audit import AuditController
 from meltica.control.routes.balances import BalancesController
+from meltica.control.routes.events import EventsController
 from meltica.control.routes.health import HealthController
 from meltica.control.routes.instance_logs import InstanceLogsController
 from meltica.control.routes.instance_runs import InstanceRunsController
@@ -34,6 +35,8 @@ from meltica.control.routes.tokens import TokensController
 from meltica.control.routes.version import VersionController
 from meltica.control.routes.why import WhyController
 from meltica.control.services import ControlServices
+from meltica.control.streams.metrics import stream_metrics
+from meltica.control.streams.service import EventStreams
 from meltica.http.clients import ClientRules
 from meltica.http.errors import error_handler
 from meltica.http.metrics import request_metrics
@@ -62,6 +65,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     OutboxController,
     TokensController,
     AuditController,
+    EventsController,
     OpenApiController,
 )
 
@@ -69,6 +73,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
 def create_app(services: ControlServices, rules: ClientRules) -> ASGIApp:
     """Returns the application over one gateway. `rules` say which hosts and origins it accepts."""
     runner = ChangeRunner()
+    streams = EventStreams.of(services, services.tokens.authenticator or admit_all)
 
     def changes(actor: NamedDependency[str]) -> ChangeRunner:
         return runner.on_behalf_of(actor)
@@ -77,6 +82,7 @@ def create_app(services: ControlServices, rules: ClientRules) -> ASGIApp:
         CONTROLLERS,
         dependencies={
             "services": _provide(services),
+            "streams": _provide(streams),
             "changes": Provide(changes, sync_to_thread=False),
             "strategies": _provide(StrategyCatalogue(services.instances, services.modules)),
             "adapters": _provide(AdapterCatalogue()),
@@ -91,8 +97,8 @@ def create_app(services: ControlServices, rules: ClientRules) -> ASGIApp:
     scopes_of(app)
     requests = RequestCounts()
     services.metrics.register(request_metrics(requests))
-    authenticate = services.tokens.authenticator or admit_all
-    return RequestGate(app, rules, requests, authenticate=authenticate)
+    services.metrics.register(stream_metrics(streams.hub))
+    return RequestGate(app, rules, requests, authenticate=streams.tickets)
 
 
 def _provide(value: object) -> Provide:

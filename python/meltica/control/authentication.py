@@ -23,6 +23,7 @@ from typing import Final
 from litestar.types import HTTPScope
 
 from meltica.control.access import UNAUTHENTICATED, WITHOUT_TOKEN, Principal, unauthenticated
+from meltica.control.sessions import Sessions
 from meltica.errors import DatabaseError
 from meltica.http.errors import HttpError
 from meltica.persistence.stores.tokens import TokenRow, TokenStore, now, split
@@ -80,6 +81,8 @@ class Authenticator:
         self._used: dict[str, datetime] = {}
         self._limit = FailureLimit(clock)
         self._tasks: list[asyncio.Task[None]] = []
+        self.sessions = Sessions()
+        """What ends with its token: at once if it is revoked over REST, else within seconds."""
 
     async def __call__(self, scope: HTTPScope) -> Principal:
         """Returns the client of a request. Raises HttpError."""
@@ -173,9 +176,9 @@ class Authenticator:
         return Principal(
             actor=f"{row.name} (token {row.id})",
             scope=row.scope,
-            token=row.id,
             confirmed=self._clock() - self._read_at <= ADMIN_SECONDS,
             expires_at=row.expires_at,
+            token=row.id,
         )
 
     async def _read(self) -> None:
@@ -183,6 +186,7 @@ class Authenticator:
         rows = await self._store.all()
         self._tokens = {row.id: row for row in rows}
         self._read_at = began
+        self.sessions.check(self._tokens)
 
     async def _refresh(self) -> None:
         while True:

@@ -13,9 +13,11 @@ from meltica.lambdas.manager import InstanceManager
 from meltica.lambdas.modules.catalogue import ModuleCatalogue
 from meltica.lambdas.modules.refresh import StrategyRefresh
 from meltica.persistence.stores.audit import AuditLog
+from meltica.persistence.stores.event_log import EventLog
 from meltica.persistence.stores.instances import InstanceRow
 from meltica.persistence.stores.outbox_admin import OutboxAdmin
 from meltica.persistence.stores.tokens import TokenStore
+from meltica.persistence.stores.trading.snapshot import TradingSnapshot
 from meltica.providers.manager import ProviderManager
 from meltica.settings.declarations import Declarations
 from meltica.settings.provider_declarations import ProviderDeclarations
@@ -67,6 +69,8 @@ class ControlServices:
     tokens: TokenAdministration
     audit: AuditLog
     outbox: OutboxAdmin
+    events: EventLog
+    snapshot: TradingSnapshot
     modules: ModuleCatalogue
     refresh: StrategyRefresh
     uploads: bool

@@ -383,6 +383,9 @@ class Gateway:
 
     def _control_services(self, authenticator: "Authenticator | None") -> "ControlServices":
         from meltica.control.services import ControlServices, TokenAdministration
+        from meltica.persistence.stores.event_log import EventLog
+        from meltica.persistence.stores.outbox import RETENTION
+        from meltica.persistence.stores.trading.snapshot import TradingSnapshot
 
         assert self.trading is not None
         shown = self.loaded.shown()
@@ -405,6 +408,8 @@ class Gateway:
             tokens=TokenAdministration(self.access.store, authenticator),
             audit=AuditLog(self.database),
             outbox=OutboxAdmin(self.database),
+            events=EventLog(self.database, RETENTION),
+            snapshot=TradingSnapshot(self.database),
             modules=self.modules,
             refresh=self.refresh,
             uploads=self.settings.strategies.upload,

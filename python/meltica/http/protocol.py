@@ -21,7 +21,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from meltica.api.envelope import Failure
 from meltica.http.errors import HttpError
-from meltica.http.responses import REFUSAL, SECURITY_HEADERS
+from meltica.http.responses import ABORT, REFUSAL, SECURITY_HEADERS
 from meltica.runtime.fork import close_in_children
 
 MAX_HEADERS = 64 << 10
@@ -134,8 +134,10 @@ class LimitedProtocol(HttpToolsProtocol):
         elif upgrade and self._get_upgrade() == b"websocket":
             path = self.url.partition(b"?")[0].decode("latin-1")[:255]
             error = HttpError(404, "unknown_path", f"websockets are not served at {path}")
+        scope = cast(dict[str, object], self.scope)
+        scope[ABORT] = self.transport.abort
         if error is not None:
-            cast(dict[str, object], self.scope)[REFUSAL] = error
+            scope[REFUSAL] = error
         super().on_headers_complete()
         if upgrade or error is not None:
             # After an upgrade, what follows on the connection may be of the other protocol.

@@ -42,7 +42,7 @@ from meltica.api.envelope import Failure
 from meltica.http.client_limit import ClientLimit
 from meltica.http.clients import ClientRules
 from meltica.http.errors import HttpError, allowed, error_response
-from meltica.http.responses import REFUSAL, SECURITY_HEADERS, respond
+from meltica.http.responses import IS_HEAD, REFUSAL, SECURITY_HEADERS, respond
 
 if TYPE_CHECKING:
     from litestar.connection import ASGIConnection
@@ -127,9 +127,12 @@ class RequestGate:
         self._set_client(scope, headers)
         id = next((value for value in headers.get(REQUEST_ID, ()) if _ID.fullmatch(value)), None)
         id = id or uuid4().hex.encode()
-        method, path, status, began = scope["method"], scope["path"], 0, time.perf_counter()
+        # As text: Litestar's type of a scope lists no HEAD.
+        method = str(scope["method"])
+        path, status, began = scope["path"], 0, time.perf_counter()
         # The server leaves out the body of a response to HEAD.
-        inner = cast(HTTPScope, {**scope, "method": "GET"}) if method == "HEAD" else scope
+        known = cast(dict[str, object], scope)
+        inner = cast(HTTPScope, known | {"method": "GET", IS_HEAD: True}) if method == "HEAD" else scope
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status

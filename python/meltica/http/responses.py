@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 REFUSAL = "meltica.refusal"
 """Key of a scope: an HttpError that the request gate sends instead of calling the application."""
 
+ABORT = "meltica.abort"
+"""Key of a scope: a function that closes the connection at once, with what its client has not read."""
+
+IS_HEAD = "meltica.is_head"
+"""Key of a scope: whether the server leaves out the body of the response."""
+
 SECURITY_HEADERS = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),

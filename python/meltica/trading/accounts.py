@@ -15,6 +15,7 @@ from meltica.model.enums import Mode
 from meltica.model.fills import START, Fill, FillMark
 from meltica.model.orders import OrderSnapshot
 from meltica.model.symbols import currencies
+from meltica.persistence.stores.outbox import event
 from meltica.persistence.stores.trading.rows import BalanceRow, Row, WatermarkRow
 from meltica.trading.balances import Balances, Currency, Entry
 from meltica.trading.risk.risk import Risk
@@ -230,16 +231,16 @@ class Accounts:
     def take_balance(self, provider: str, mode: Mode, currency: str, balance: Balance) -> None:
         """Records a balance that the venue reported."""
         if self.balances[mode].reported(provider, currency, balance):
-            self._write(
-                BalanceRow(
-                    provider=provider,
-                    mode=mode,
-                    currency=currency,
-                    total=balance.total,
-                    available=balance.available,
-                    snapshot_at=balance.time,
-                )
+            row = BalanceRow(
+                provider=provider,
+                mode=mode,
+                currency=currency,
+                total=balance.total,
+                available=balance.available,
+                snapshot_at=balance.time,
             )
+            self._write(row)
+            self._write(event("balance", provider, "balance", row))
 
     def take_all(
         self,

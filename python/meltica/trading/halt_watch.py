@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable
 
 from meltica.model.enums import Mode
+from meltica.persistence.stores.outbox import EventRow, event
 from meltica.persistence.stores.trading.rows import HaltRow, HaltScope
 from meltica.trading.desk import Desk
 from meltica.trading.order import Owner
@@ -36,12 +37,15 @@ class HaltWatch:
                 for each in _modes(desk, mode):
                     desk.risks[each].restore_halt(scope, halt)
                     cancel_in(desk, scope, each)
+                desk.pending.write([_event("risk.halted", scope, mode, row)])
             desk.wake()
         for scope, mode in self._active - active.keys():
             log.warning("%s is resumed%s", scope, _of(mode))
             with desk.lock:
                 for each in _modes(desk, mode):
                     self._resume(scope, each, active.get((scope, None)) or active.get((scope, each)))
+                desk.pending.write([_event("risk.resumed", scope, mode)])
+            desk.wake()
         self._active = set(active)
 
     def _resume(self, scope: Scope, mode: Mode, remaining: HaltRow | None) -> None:
@@ -76,6 +80,16 @@ def cancel_in(desk: Desk, scope: Scope, mode: Mode) -> None:
 
 def _modes(desk: Desk, mode: Mode | None) -> Iterable[Mode]:
     return desk.risks if mode is None else (mode,) if mode in desk.risks else ()
+
+
+def _event(kind: str, scope: Scope, mode: Mode | None, halt: HaltRow | None = None) -> EventRow:
+    """Returns the event of a halt that has become effective, or of its end."""
+    payload = {"scope": str(scope)}
+    if mode is not None:
+        payload["mode"] = mode.value
+    if halt is not None:
+        payload |= {"rule": halt.rule, "reason": halt.reason, "by": halt.halted_by}
+    return event("risk", str(scope), kind, payload)
 
 
 def _of(mode: Mode | None) -> str:

@@ -51,7 +51,7 @@ class PositionsController(Controller):
             if mode in (None, row.mode) and provider in (None, row.provider)
         ]
         rows.sort(key=lambda row: (row.mode, row.provider, row.symbol))
-        return Positions(positions=[_position(row) for row in rows], count=len(rows))
+        return Positions(positions=[position_of(row) for row in rows], count=len(rows))
 
     @post(
         "/release",
@@ -76,7 +76,7 @@ class PositionsController(Controller):
         act, owner = act_of(actor, data.reason), owner_of(services, id, data.mode, data.uid)
         done = await run(changes, operator_of(services).release(owner, act), f"release of {id}")
         rows = [row for row in await _rows(services.trading, id) if row.mode is data.mode]
-        body = Positions(positions=[_position(row) for row in rows], count=len(rows))
+        body = Positions(positions=[position_of(row) for row in rows], count=len(rows))
         return Response(body, status_code=202 if done is None else 200)
 
 
@@ -90,7 +90,8 @@ async def _rows(trading: TradingReads, id: str) -> "list[PositionRow]":
         return [position_row(each, 0) for each in desk.positions if each.key.owner.instance == id]
 
 
-def _position(row: "PositionRow") -> Position:
+def position_of(row: "PositionRow") -> Position:
+    """Returns a position in the spelling of the API."""
     return Position(
         instance=row.instance,
         uid=str(row.uid),

@@ -98,7 +98,7 @@ class RiskController(Controller):
         """
         desk = services.trading.desk()
         if desk is None:
-            halts = await _stored_halts(services.trading)
+            halts = await stored_halts(services.trading)
             return RiskStatus(trading=False, halts=halts, scopes=[], faults=[])
         halts, scopes = _state(desk)
         faults = [_fault(each) for each in services.trading.faults()]
@@ -134,7 +134,8 @@ def _limits(section: "limits.RiskLimits") -> RiskLimits:
     return msgspec.convert(values, RiskLimits)
 
 
-async def _stored_halts(trading: TradingReads) -> list[ActiveHalt]:
+async def stored_halts(trading: TradingReads) -> list[ActiveHalt]:
+    """Returns the halts in the database. Raises DatabaseUnavailable."""
     return [
         ActiveHalt(
             scope=f"{halt.scope}:{halt.subject}" if halt.subject else halt.scope.value,

@@ -1,0 +1,11 @@
+"""`/events`: tickets for streams of events."""
+
+from meltica.api.envelope import Schema
+
+
+class EventTicket(Schema, frozen=True, kw_only=True):
+    """What opens one stream: `/events?ticket=TICKET`."""
+
+    ticket: str
+    expires_at: int
+    """In milliseconds."""

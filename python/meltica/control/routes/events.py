@@ -1,0 +1,106 @@
+"""`/events`: a stream of what happens, as Server-Sent Events, and the tickets with which browsers open it."""
+
+import time
+from typing import Annotated
+
+from litestar import Controller, Request, get, post
+from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, QueryParameter
+from litestar.response import Stream
+
+from meltica.api.events import EventTicket
+from meltica.control.access import VIEWER, Principal
+from meltica.control.routes.openapi import UNAVAILABLE
+from meltica.control.streams.events import KINDS, EventFilter
+from meltica.control.streams.response import EventStream, EventStreamResponse
+from meltica.control.streams.service import EventStreams
+from meltica.control.streams.subscriber import Subscriber
+from meltica.control.streams.tickets import LIFETIME
+from meltica.errors import suggestion
+from meltica.http.errors import HttpError
+from meltica.model.enums import Mode
+
+MAX_ID = 2**63 - 1
+SEVERAL = "Repeat it for several."
+STREAM = """Each event has a kind, JSON, and an id if it can be resumed: send the last one as the header
+`Last-Event-ID`, or as `lastEventId`. Browsers add a `ticket`, as their streams have no headers."""
+Names = Annotated[list[str] | None, QueryParameter(description=SEVERAL)]
+
+
+class EventsController(Controller):
+    """The streams of events."""
+
+    path = "/events"
+    tags = ["events"]
+    guards = [VIEWER]
+
+    @get(
+        summary="Stream events",
+        description=STREAM,
+        operation_id="streamEvents",
+        media_type="text/event-stream",
+        responses=UNAVAILABLE,
+    )
+    async def stream(
+        self,
+        request: Request[Principal, object, State],
+        streams: NamedDependency[EventStreams],
+        kind: Annotated[
+            list[str] | None, QueryParameter(description=f"{', '.join(KINDS)}. {SEVERAL}")
+        ] = None,
+        instance: Names = None,
+        provider: Names = None,
+        symbol: Names = None,
+        mode: FromQuery[Mode | None] = None,
+        last_id: Annotated[str | None, QueryParameter(name="lastEventId")] = None,
+        ticket: Annotated[str | None, QueryParameter(description="Of `/events/tickets`.")] = None,  # noqa: ARG002
+    ) -> Stream:
+        """Streams events. Raises HttpError and DatabaseUnavailable."""
+        chosen = EventFilter(
+            _kinds(kind),
+            frozenset(instance or ()),
+            frozenset(provider or ()),
+            frozenset(symbol or ()),
+            mode,
+        )
+        # What a browser sends after an interruption is later than what its page was opened with.
+        last = _last(request.headers.get("last-event-id") or last_id)
+        begin = await streams.hub.start(last)
+        subscriber = Subscriber(chosen, begin.id)
+        stream = EventStream(streams.hub, streams.sessions, request.user, begin, subscriber, streams.snapshot)
+        return EventStreamResponse(stream)
+
+    @post(
+        "/tickets",
+        status_code=201,
+        summary="Issue a ticket for one stream",
+        description="It is valid once, within 30 s, for `/events?ticket=TICKET`.",
+        operation_id="issueEventTicket",
+    )
+    async def issue_ticket(
+        self, request: Request[Principal, object, State], streams: NamedDependency[EventStreams]
+    ) -> EventTicket:
+        """Issues a ticket that has the rights of the client. Raises HttpError."""
+        ticket = streams.tickets.issue(request.user)
+        return EventTicket(ticket=ticket, expires_at=int((time.time() + LIFETIME) * 1000))
+
+
+def _kinds(given: list[str] | None) -> frozenset[str]:
+    names = [name.strip() for text in given or () for name in text.split(",")]
+    for name in names:
+        if name not in KINDS:
+            text = f"`kind`: {name[:80]!r} is unknown{suggestion(name, KINDS)}"
+            raise HttpError(400, "invalid_parameter", text)
+    return frozenset(names or KINDS)
+
+
+def _last(text: str | None) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= MAX_ID):
+        raise HttpError(400, "invalid_parameter", f"`Last-Event-ID`: expected a number, saw {text[:80]!r}")
+    return int(text)
+
+
+__all__ = ["EventsController"]

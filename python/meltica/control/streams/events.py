@@ -1,0 +1,111 @@
+"""Events as streams send them: Server-Sent Events with a kind, JSON, and a number if they can be resumed."""
+
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from meltica.api import contract
+from meltica.model.enums import Mode
+from meltica.persistence.stores.event_log import LoggedEvent
+from meltica.persistence.stores.trading.rows import BalanceRow, FillRow, OrderRow
+from meltica.trading.exact import divide
+
+PRIVATE: Final = ("order", "fill", "balance", "risk")
+"""Kinds that are never lost: they have a number, and a stream resumes them."""
+STATES: Final = ("provider", "instance")
+"""Kinds of which only the latest of each name is sent."""
+KINDS: Final = (*PRIVATE, *STATES)
+
+_encode = msgspec.json.Encoder().encode
+
+
+class StreamEvent(NamedTuple):
+    """An event, encoded once for all streams."""
+
+    kind: str
+    frame: bytes
+    id: int | None = None
+    instance: str | None = None
+    provider: str | None = None
+    symbol: str | None = None
+    mode: Mode | None = None
+
+    @property
+    def key(self) -> tuple[str, str | None, str | None, str | None]:
+        """What identifies the thing whose latest state this is."""
+        return self.kind, self.instance, self.provider, self.symbol
+
+
+@dataclass(frozen=True)
+class EventFilter:
+    """Which events a stream has. A filter that is empty, or whose field an event lacks, does not apply."""
+
+    kinds: frozenset[str] = frozenset(KINDS)
+    instances: frozenset[str] = frozenset()
+    providers: frozenset[str] = frozenset()
+    symbols: frozenset[str] = frozenset()
+    mode: Mode | None = None
+
+    def accepts(self, event: StreamEvent) -> bool:
+        """Returns whether a stream has an event."""
+        return (
+            event.kind in self.kinds
+            and (not self.instances or event.instance is None or event.instance in self.instances)
+            and (not self.providers or event.provider is None or event.provider in self.providers)
+            and (not self.symbols or event.symbol is None or event.symbol in self.symbols)
+            and (self.mode is None or event.mode is None or event.mode is self.mode)
+        )
+
+
+def frame(kind: str, data: object, id: int | None = None) -> bytes:
+    """Returns an event in the format of Server-Sent Events."""
+    number = b"" if id is None else b"id: %d\n" % id
+    return b"event: %s\n%sdata: %s\n\n" % (kind.encode(), number, _encode(data))
+
+
+def private_event(logged: LoggedEvent) -> StreamEvent:
+    """Returns an event of the outbox in the spelling of the REST API."""
+    kind, at = logged.aggregate_type, int(logged.created_at.timestamp() * 1000)
+    head: dict[str, Any] = {"type": logged.event_type, "at": at}
+    match kind:
+        case "order":
+            order = msgspec.convert(logged.payload, OrderRow, strict=False)
+            data = frame(kind, {**head, "order": order_json(order)}, logged.id)
+            return StreamEvent(
+                kind, data, logged.id, order.instance, order.provider, order.symbol, order.mode
+            )
+        case "fill":
+            fill = msgspec.convert(logged.payload, FillRow, strict=False)
+            more = {"mode": logged.mode, "symbol": logged.symbol, "side": logged.side}
+            shown = contract.fill_to_contract({**_values(contract.FILL, fill), **more})
+            data = frame(kind, {**head, "execution": shown}, logged.id)
+            return StreamEvent(
+                kind, data, logged.id, fill.instance, fill.provider, logged.symbol, logged.mode
+            )
+        case "balance":
+            balance = msgspec.convert(logged.payload, BalanceRow, strict=False)
+            data = frame(kind, {**head, "balance": balance_json(balance)}, logged.id)
+            return StreamEvent(kind, data, logged.id, provider=balance.provider, mode=balance.mode)
+        case _:
+            scope, _, name = logged.aggregate_id.partition(":")
+            instance, provider = (name if scope == each else None for each in ("instance", "provider"))
+            data = frame(kind, {**head, **logged.payload}, logged.id)
+            mode = logged.payload.get("mode")
+            of_mode = None if mode is None else Mode(mode)
+            return StreamEvent(kind, data, logged.id, instance, provider, mode=of_mode)
+
+
+def order_json(order: OrderRow) -> dict[str, Any]:
+    """Returns an order as the list of orders shows it, without what the database adds."""
+    average = divide(order.filled_cost, order.filled_quantity) if order.filled_quantity else None
+    return contract.order_to_contract({**_values(contract.ORDER, order), "average_price": average})
+
+
+def balance_json(balance: BalanceRow) -> dict[str, Any]:
+    """Returns a balance as the list of balances shows it, without what the database adds."""
+    return contract.balance_to_contract(_values(contract.BALANCE, balance))
+
+
+def _values(pairs: contract.Pairs, row: object) -> dict[str, Any]:
+    return {name: getattr(row, name) for name, _ in pairs if hasattr(row, name)}

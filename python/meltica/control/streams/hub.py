@@ -1,0 +1,156 @@
+"""`EventHub`: reads events once, and gives them to the queues of all streams.
+
+Events with a number come from the outbox, which is read while streams exist. So they are those that are
+committed, each stream has all of them in one order, and what a stream missed is read again from its number.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+from meltica.control.streams.events import StreamEvent, private_event
+from meltica.control.streams.subscriber import Subscriber
+from meltica.errors import DatabaseError, one_line
+from meltica.http.errors import HttpError
+from meltica.http.protocol import max_connections
+from meltica.persistence.stores.event_log import EventLog, LoggedEvent
+
+POLL: Final = 0.1
+"""Seconds between two reads of the outbox."""
+BATCH: Final = 500
+MAX_STREAMS: Final = 204
+"""At most two fifths of the connections of the server: one client may use half of them."""
+
+log = logging.getLogger("meltica.streams")
+
+
+class Start(NamedTuple):
+    """Where a stream begins."""
+
+    id: int
+    reset: bool
+    """Whether events before it were requested that do not exist any more."""
+
+
+class EventHub:
+    """The streams of a gateway."""
+
+    def __init__(
+        self,
+        events: EventLog,
+        states: Callable[[], Iterable[StreamEvent]],
+        stopping: Callable[[], bool],
+    ) -> None:
+        """`states` returns the state of each provider and instance as it is now."""
+        self._events = events
+        self._states = states
+        self._stopping = stopping
+        self._subscribers: set[Subscriber] = set()
+        self._position = 0
+        self._known: dict[object, StreamEvent] = {}
+        self._task: asyncio.Task[None] | None = None
+        self.closed: Counter[str] = Counter()
+        """How many streams ended, by code."""
+
+    def __len__(self) -> int:
+        return len(self._subscribers)
+
+    async def start(self, last: int | None) -> Start:
+        """Returns where a stream begins that has seen the event `last`.
+
+        Raises HttpError if too many streams exist, and DatabaseError.
+        """
+        if self._stopping():
+            raise HttpError(503, "stopping", "stream not opened: the gateway is stopping")
+        limit = min(MAX_STREAMS, max_connections() * 2 // 5)
+        if len(self._subscribers) >= limit:
+            text = f"stream not opened: at most {limit} are served at a time; retry later"
+            raise HttpError(503, "too_many_streams", text, headers={"retry-after": "5"})
+        position = await self._events.position()
+        if last is None or last == position:
+            return Start(position, reset=False)
+        complete = await self._events.is_complete_after(last, position)
+        return Start(last if complete else position, reset=not complete)
+
+    async def catch_up(self, subscriber: Subscriber) -> list[StreamEvent]:
+        """Returns the next events that a subscriber missed; none once it gets the live ones.
+
+        Raises DatabaseError.
+        """
+        while True:
+            if self._subscribers and subscriber.position >= self._position:
+                break
+            logged = await self._events.after(subscriber.position, BATCH)
+            if logged:
+                subscriber.position = logged[-1].id
+                events = [event for each in logged if (event := _converted(each)) is not None]
+                if accepted := [event for event in events if subscriber.filter.accepts(event)]:
+                    return accepted
+            elif self._subscribers:
+                subscriber.position = max(subscriber.position, self._position)
+            else:
+                self._position = subscriber.position
+                break
+        self._join(subscriber)
+        return []
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """Ends a subscription, also one that did not join."""
+        self._subscribers.discard(subscriber)
+        self.closed[subscriber.code or "disconnected"] += 1
+        if not self._subscribers and self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def _join(self, subscriber: Subscriber) -> None:
+        """Gives the state of everything to a subscriber, and from now on all live events."""
+        if not self._subscribers:
+            self._known = {event.key: event for event in self._states()}
+        for event in self._known.values():
+            subscriber.push(event)
+        self._subscribers.add(subscriber)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="meltica-streams")
+
+    async def _run(self) -> None:
+        failure: str | None = None
+        while True:
+            await asyncio.sleep(POLL)
+            if self._stopping():
+                for subscriber in list(self._subscribers):
+                    subscriber.end("stopping", "the gateway is stopping; resume by the id of the last event")
+                return
+            try:
+                self._push_states()
+                for logged in await self._events.after(self._position, BATCH):
+                    self._position = logged.id
+                    if (event := _converted(logged)) is not None:
+                        self._push(event)
+                failure = None
+            except DatabaseError as error:
+                if failure is None:
+                    failure = one_line(error)
+                    log.warning("events are streamed again when the database responds: %s", failure)
+            except Exception:
+                log.exception("events not streamed, retrying")
+
+    def _push_states(self) -> None:
+        for event in self._states():
+            if self._known.get(event.key) != event:
+                self._known[event.key] = event
+                self._push(event)
+
+    def _push(self, event: StreamEvent) -> None:
+        for subscriber in self._subscribers:
+            subscriber.push(event)
+
+
+def _converted(logged: LoggedEvent) -> StreamEvent | None:
+    """Returns an event as streams send it; None for one whose content is not valid, which is logged."""
+    try:
+        return private_event(logged)
+    except (ValueError, KeyError, TypeError):
+        log.exception("event %d of the outbox is not valid", logged.id)
+        return None
