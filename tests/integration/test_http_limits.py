@@ -179,20 +179,21 @@ def test_trailers_are_limited(server: Server) -> None:
 def test_slow_headers_end_the_connection(
     server: Server, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.2)
+    # What is sent must arrive within the time, also from a busy machine.
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 1.0 if sent.strip() else 0.2)
     with server.connect() as connection:
         connection.sendall(sent)
         response = read(connection)
     if sent in (b"", b"\r\n"):
         assert response == b""
     else:
-        assert failure(response) == (408, "headers_timeout", "headers not received within 0.2 s")
+        assert failure(response) == (408, "headers_timeout", "headers not received within 1 s")
 
 
 def test_empty_lines_do_not_keep_an_idle_connection_open(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.2)
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 1.0)
     with server.connect() as connection:
         connection.sendall(REQUEST + b"\r\n")
         assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
@@ -211,7 +212,7 @@ def test_an_idle_connection_is_closed_although_its_client_reads_nothing(
 
 
 def test_a_byte_at_a_time_does_not_extend_the_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 1.0)
     with server.connect() as connection:
         connection.sendall(REQUEST)
         connection.settimeout(0.02)
@@ -225,7 +226,7 @@ def test_a_byte_at_a_time_does_not_extend_the_time(server: Server, monkeypatch: 
 
 @BOTH
 def test_a_request_that_takes_long_is_not_cut_off(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.1)
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 1.0)
     with server.connect() as connection, server.connect() as other:
         connection.sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\nGET /x HT")
         assert server.working.wait(10)

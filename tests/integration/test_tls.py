@@ -115,6 +115,7 @@ def test_what_is_no_handshake_ends_the_connection(
     with plain(server) as connection:
         connection.sendall(sent)
         assert b"HTTP" not in read(connection)
+    monkeypatch.undo()
     with server.connect() as connection:
         assert served(connection)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
