@@ -5,6 +5,8 @@ from typing import Any, Literal
 from msgspec import UNSET, UnsetType
 
 from meltica.api.envelope import JsonObject, Schema
+from meltica.api.positions import Position
+from meltica.model.enums import Mode
 from meltica.runtime.lifecycle import Desired, InstanceState
 from meltica.validation.section import Name, Section
 
@@ -36,6 +38,10 @@ class InstanceBase(Schema, frozen=True, kw_only=True):
     """Symbols of the scope from which no event comes, as `provider symbol`, each with the reason."""
     source: str
     """The strategy as configured: the name of a shipped one, a file and its class, or a selector."""
+    absent: bool | UnsetType = UNSET
+    """True for an instance that is stored but not configured: it left the config file while it has orders or
+    positions, or its declaration is no longer valid. It cannot be started. Absent otherwise.
+    """
 
 
 class InstanceSummary(InstanceBase, frozen=True, kw_only=True):
@@ -100,10 +106,40 @@ class InstanceCounters(Schema, frozen=True, kw_only=True):
     emitted: int
     in_callback_ns: int
     """How long the current callback has been running; 0 between callbacks."""
+    extension_bytes: int
+    """Size of the extension events that wait in its queue."""
+    last_event_at: int | UnsetType = UNSET
+    """When the latest event was delivered; absent before the first."""
     latency_ns: Latency
     """From dispatch to delivery."""
     callback_ns: Latency
     """Duration of the callbacks."""
+
+
+class InstancePnl(Schema, frozen=True, kw_only=True):
+    """Profit and loss since the instance was created, over all of its symbols."""
+
+    currency: str | UnsetType = UNSET
+    """`notionalCurrency`; absent if none is configured, and then everything is unvalued."""
+    realised: str
+    unrealised: str
+    fees: str
+    """Fees that are not in `realised`; negative for rebates."""
+    net: str
+    unvalued: list[str]
+    """Symbols, and currencies of fees, without a price in `currency` now: they are in none of the amounts."""
+
+
+class InstanceTrading(Schema, frozen=True, kw_only=True):
+    """The orders and positions of an instance, as trading has them in memory."""
+
+    mode: Mode
+    open_orders: int
+    """Orders that have not ended, also those of unknown state."""
+    unknown_orders: int
+    positions: list[Position]
+    """Positions that are not flat."""
+    pnl: InstancePnl
 
 
 class LeftOut(Schema, frozen=True, kw_only=True):
@@ -121,6 +157,8 @@ class InstanceDetail(InstanceBase, frozen=True, kw_only=True):
     scope: dict[str, ScopeEntry]
     counters: InstanceCounters | UnsetType = UNSET
     """Absent before the first run."""
+    trading: InstanceTrading | UnsetType = UNSET
+    """Absent for an instance that does not trade and has neither orders nor positions."""
     left_out: dict[str, LeftOut] | UnsetType = UNSET
     """Symbols for which the queue has no room, by kind; absent without any."""
     left_out_reason: str | UnsetType = UNSET

@@ -16,10 +16,12 @@ from meltica.api.instances import (
     UsedStrategy,
 )
 from meltica.control.catalogues import StrategyCatalogue
+from meltica.control.instance_trading import mode_of_absent, trading_of
 from meltica.control.services import ControlServices
 from meltica.lambdas.manager import ManagedInstance
 from meltica.lambdas.modules.names import stored as stored_selector
 from meltica.lambdas.strategy import name_of, version_of
+from meltica.model.enums import Mode
 from meltica.providers.scopes import scope_faults
 from meltica.runtime.lifecycle import Desired
 from meltica.validation.models import masked
@@ -66,9 +68,63 @@ class InstanceView:
             ),
             scope={name: ScopeEntry(symbols=list(symbols)) for name, symbols in instance.spec.scope.items()},
             counters=_counters(instance),
+            trading=trading_of(
+                self._services,
+                instance.id,
+                stored.uid,
+                Mode.PAPER if instance.spec.dry_run else Mode.LIVE,
+                trades=instance.run is not None and instance.run.trading is not None,
+            ),
             **_left_out(instance),
             **self._base(instance, stored),
         )
+
+    def absent_summary(self, row: "InstanceRow") -> InstanceSummary:
+        """Returns an instance that is stored but not configured, as the list shows it."""
+        return InstanceSummary(
+            strategy_identifier=row.strategy,
+            strategy_tag=optional(row.tag),
+            strategy_hash=optional(row.revision),
+            strategy_selector=_selector(row),
+            **self._absent(row),
+        )
+
+    def absent_detail(self, row: "InstanceRow") -> InstanceDetail:
+        """Returns an instance that is stored but not configured."""
+        base = self._absent(row)
+        mode = Mode.PAPER if base["dry_run"] else Mode.LIVE
+        return InstanceDetail(
+            strategy=UsedStrategy(
+                identifier=row.strategy,
+                config=without_nulls(masked(row.config)),
+                tag=optional(row.tag),
+                hash=optional(row.revision),
+                selector=_selector(row),
+            ),
+            scope={name: ScopeEntry(symbols=list(symbols)) for name, symbols in row.scope.items()},
+            trading=trading_of(self._services, row.id, row.uid, mode, trades=False),
+            **base,
+        )
+
+    def _absent(self, row: "InstanceRow") -> dict[str, Any]:
+        return {
+            "id": row.id,
+            "providers": sorted(row.scope),
+            "aggregated_symbols": sorted({symbol for symbols in row.scope.values() for symbol in symbols}),
+            "running": False,
+            "baseline": row.origin == "baseline",
+            "dynamic": row.origin != "baseline",
+            "status": row.actual.after_restart,
+            "last_error": optional(row.last_error),
+            "desired": row.desired,
+            "enabled": False,
+            "drift": row.desired is Desired.RUNNING,
+            "host": row.host,
+            "dry_run": mode_of_absent(self._services, row.uid) is Mode.PAPER,
+            "on_stop": row.on_stop,
+            "source": row.selector,
+            "absent": True,
+        }
 
     def config(self, instance: ManagedInstance) -> JsonObject:
         """Returns the configured values, with secrets masked."""
@@ -134,7 +190,10 @@ def _counters(instance: ManagedInstance) -> InstanceCounters | UnsetType:
     values: dict[str, Any] = {
         **stats,
         **{name: Latency(**stats[name]) for name in ("latency_ns", "callback_ns")},
+        "last_event_at": UNSET,
     }
+    if instance.run is not None and instance.run.core.delivered_at:
+        values["last_event_at"] = instance.run.core.delivered_at // 10**6
     return InstanceCounters(**{name: values[name] for name in InstanceCounters.__struct_fields__})
 
 

@@ -96,11 +96,18 @@ class InstanceManager:
         return [self._instances[id] for id in sorted(self._instances)]
 
     def get(self, id: str) -> ManagedInstance:
-        """Returns an instance. Raises NotFound with the nearest id."""
+        """Returns an instance. Raises NotFound with the nearest id, and Conflict for an absent one."""
         try:
             return self._instances[id]
         except KeyError:
+            if self._store.find(id) is not None:
+                text = "it is stored, but not configured; put it back into the configuration"
+                raise Conflict(f"instance `{id}` is not available: {text}") from None
             raise NotFound(f"instance `{id}` does not exist{suggestion(id, self._instances)}") from None
+
+    def absent(self) -> "list[InstanceRow]":
+        """Returns the instances that are stored but not configured, by id."""
+        return sorted((row for row in self._store.list() if row.id not in self), key=lambda row: row.id)
 
     def __contains__(self, id: object) -> bool:
         return id in self._instances

@@ -49,9 +49,12 @@ class InstancesController(Controller):
         strategies: NamedDependency[StrategyCatalogue],
         view: NamedDependency[InstanceView],
     ) -> Instances:
-        """Returns all instances, by id."""
+        """Returns all instances, by id, also those that are stored but not configured."""
         await strategies.load()
-        return Instances(instances=[view.summary(instance) for instance in services.instances.all()])
+        manager = services.instances
+        shown = [view.summary(instance) for instance in manager.all()]
+        shown += [view.absent_summary(row) for row in manager.absent()]
+        return Instances(instances=sorted(shown, key=lambda each: each.id))
 
     @get("/{id:str}", summary="Get an instance", operation_id="getInstance", responses=NOT_FOUND)
     async def get_instance(
@@ -63,6 +66,9 @@ class InstancesController(Controller):
     ) -> Response[InstanceDetail]:
         """Returns an instance. Raises NotFound."""
         await strategies.load()
+        absent = next((row for row in services.instances.absent() if row.id == id), None)
+        if absent is not None:
+            return _versioned(view.absent_detail(absent), services)
         return _versioned(view.detail(services.instances.get(id)), services)
 
     @post(
