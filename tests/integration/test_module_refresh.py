@@ -3,7 +3,7 @@
 import hashlib
 import re
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -136,10 +136,14 @@ async def test_the_earlier_revision_runs_on_if_the_new_one_does_not_start(
     modules: Modules, cause: str, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
-    put = modules.world.state_writer.put
-    monkeypatch.setattr(
-        modules.world.state_writer, "put", lambda kind, *rest: written.append(kind) or put(kind, *rest)
-    )
+    writer = modules.world.state_writer
+    put = writer.put
+
+    def note(kind: str, name: str, write: Callable[[], Awaitable[object]]) -> None:
+        written.append(kind)
+        put(kind, name, write)
+
+    monkeypatch.setattr(writer, "put", note)
     first = await modules.upload(grid("1"), "1")
     instance = await modules.create("a", "grid", host=host)
     second = await modules.upload(grid("2", cause), "2")

@@ -52,7 +52,7 @@ async def forgotten() -> None: ...
 
 def statuses(scope: TokenScope | None, *, confirmed: bool = True) -> dict[str, int]:
     """Returns the status of each route for a client with a scope."""
-    user = UNAUTHENTICATED if scope is None else Principal("someone", scope, confirmed)
+    user = UNAUTHENTICATED if scope is None else Principal("someone", scope, confirmed=confirmed)
     app = Litestar(
         [Routes, public, undeclared],
         guards=[refuse_undeclared],
