@@ -58,10 +58,11 @@ def test_all_instances_stop_at_once(control: Running) -> None:
 
 @pytest.mark.untraced
 def test_what_takes_long_is_pending(control: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "PATIENCE", 0.05)
     venue.GATE.clear()
     try:
-        started = control.client.post("/strategy/start", json={"instances": ["slow", "watcher"]})
+        with monkeypatch.context() as patch:
+            patch.setattr(changes, "PATIENCE", 1.0)
+            started = control.client.post("/strategy/start", json={"instances": ["slow", "watcher"]})
         assert started.status_code == 202
         assert outcomes(started.json())["slow"] == ("pending", "starting")
         # A second change during the first one fails alone.
@@ -70,7 +71,6 @@ def test_what_takes_long_is_pending(control: Running, monkeypatch: pytest.Monkey
     finally:
         venue.GATE.set()
     control.until(lambda: control.gateway.instances.get("slow").actual.value == "running")
-    monkeypatch.undo()
     ok(control.client.post("/strategy/stop", json={"instances": ["slow"]}))
 
 

@@ -235,7 +235,7 @@ def _create_token(dsn: str) -> None:
 def _slow(running: Running, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Returns the responses to a change that takes longer than its request."""
     with monkeypatch.context() as patch:
-        patch.setattr(changes, "PATIENCE", 0.2)
+        patch.setattr(changes, "PATIENCE", 1.0)
         venue.GATE.clear()
         try:
             responses = [_exchange(running, sent) for sent in table.SLOW]

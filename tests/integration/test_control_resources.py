@@ -234,10 +234,11 @@ def test_an_instance_that_cannot_start_has_the_cause(control: Running) -> None:
 def test_a_slow_change_continues_after_the_response(
     control: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(changes, "PATIENCE", 0.2)
     venue.GATE.clear()
     try:
-        detail = ok(control.client.post("/strategy/instances/slow/start"), 202)
+        with monkeypatch.context() as patch:
+            patch.setattr(changes, "PATIENCE", 1.0)
+            detail = ok(control.client.post("/strategy/instances/slow/start"), 202)
         assert (detail["status"], detail["running"], detail["desired"]) == ("starting", False, "running")
         for action in ("start", "stop"):
             text = failure(control.client.post(f"/strategy/instances/slow/{action}"), 409, "conflict")
@@ -248,7 +249,6 @@ def test_a_slow_change_continues_after_the_response(
     finally:
         venue.GATE.set()
     control.until(lambda: control.gateway.instances.get("slow").running)
-    monkeypatch.undo()
     ok(control.client.post("/strategy/instances/slow/stop"))
 
 
