@@ -62,7 +62,7 @@ def _differ(world: TradingWorld, amount: str) -> None:
             world.books.check(now)
 
 
-def _lose(world: TradingWorld, price: str) -> str:
+def lose(world: TradingWorld, price: str) -> str:
     """Places an order of this home that the database does not have; returns its client order id."""
     id = IDS.next()
     order = NewOrder(id, BTC, Side.BUY, Decimal(2), Decimal(price))
@@ -154,7 +154,7 @@ def test_the_ledger_is_read_in_pages(world: World) -> None:
 
 def test_a_lost_order_is_adopted_by_an_instance(world: World) -> None:
     running, trading = world
-    id = _lose(trading, "50")
+    id = lose(trading, "50")
     assert get(running, f"{PATH}/lines")["lostOrders"] == [{"mode": "live", "clientOrderId": id}]
     adopt = {"mode": "live", "clientOrderId": id, "instance": "a", **WHY}
     path = f"{PATH}/lost-orders/adopt"
@@ -176,7 +176,7 @@ def test_a_lost_order_is_adopted_by_an_instance(world: World) -> None:
 
 def test_a_lost_order_is_disowned(world: World) -> None:
     running, trading = world
-    id = _lose(trading, "51")
+    id = lose(trading, "51")
     body = {"mode": "live", "clientOrderId": id, **WHY}
     assert post(running, f"{PATH}/lost-orders/disown", body) == {"mode": "live", "clientOrderId": id}
     assert actions(trading)[-1] == ("disown", id, running.actor, "a gift")

@@ -17,6 +17,8 @@ import click
 from meltica.cli import BadInput, exit_codes
 from meltica.cli.database import Command, database_options, open_database
 from meltica.cli.limits import limit, limits
+from meltica.cli.refusals import refusals
+from meltica.cli.usage import usage
 
 if TYPE_CHECKING:
     from meltica.client import Client
@@ -66,6 +68,8 @@ def risk() -> None:
 
 risk.add_command(limits)
 risk.add_command(limit)
+risk.add_command(usage)
+risk.add_command(refusals)
 
 
 @risk.command(epilog=CHANGE_CODES)

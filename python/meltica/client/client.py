@@ -31,6 +31,7 @@ from meltica.api.risk import RiskLimitsOfScopes, RiskStatus
 from meltica.api.tokens import CreatedToken, NewToken, Token, Tokens
 from meltica.api.version import Version
 from meltica.api.why import Why
+from meltica.client.trading import TradingRequests
 from meltica.errors import MelticaError
 
 T = TypeVar("T")
@@ -95,6 +96,8 @@ class Client:
         except OSError as error:  # also an SSLError
             raise Unreachable(f"certificates of {ca_file} not read: {error}") from error
         self._http = httpx.Client(headers=headers, timeout=timeout, trust_env=False, verify=verify)
+        self.trading = TradingRequests(self._sent)
+        """Orders, positions, balances, refusals and the outbox."""
 
     def __enter__(self) -> Self:
         return self

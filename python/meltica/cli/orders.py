@@ -1,0 +1,121 @@
+"""`meltica orders`: orders of all instances, and what operators do to them."""
+
+from typing import Any
+
+import click
+
+from meltica.cli.gateway import connect, gateway_codes, gateway_options
+from meltica.cli.trading import (
+    LIMIT,
+    MODE,
+    REASON,
+    builtins,
+    echo_change,
+    echo_details,
+    echo_table,
+    filter_option,
+)
+
+ENDS = ("CANCELLED", "REJECTED", "EXPIRED")
+COLUMNS = (
+    ("placed", "placedAt"),
+    ("id", "id"),
+    ("instance", "strategyInstance"),
+    ("mode", "mode"),
+    ("provider", "provider"),
+    ("symbol", "symbol"),
+    ("side", "side"),
+    ("type", "type"),
+    ("quantity", "quantity"),
+    ("price", "price"),
+    ("filled", "filledQuantity"),
+    ("state", "state"),
+    ("reason", "reason"),
+)
+
+
+@click.group()
+def orders() -> None:
+    """List, cancel, query and resolve orders. Times are UTC."""
+
+
+@orders.command("list", epilog=gateway_codes("the orders were printed"))
+@filter_option("instance", "Only of this instance.")
+@filter_option("provider", "Only at this provider.")
+@filter_option("symbol", "Only of this symbol.")
+@MODE
+@click.option("--state", multiple=True, metavar="STATE", help="Such as UNKNOWN; can be repeated.")
+@LIMIT
+@gateway_options
+def list_orders(
+    instance: str | None,
+    provider: str | None,
+    symbol: str | None,
+    mode: str | None,
+    state: tuple[str, ...],
+    limit: int,
+    as_json: bool,
+    **where: Any,
+) -> None:
+    """List orders, the latest request first."""
+    with connect(**where) as client:
+        found = client.trading.orders(
+            instance=instance, provider=provider, symbol=symbol, mode=mode, state=state, limit=limit
+        )
+    echo_table(found, "orders", COLUMNS, "no order", as_json=as_json)
+
+
+@orders.command(epilog=gateway_codes("the order was printed"))
+@click.argument("id")
+@gateway_options
+def show(id: str, as_json: bool, **where: Any) -> None:
+    """Show the order ID with its fills and the times of its steps."""
+    with connect(**where) as client:
+        found = client.trading.order(id)
+    echo_details(found, as_json=as_json)
+
+
+@orders.command(epilog=gateway_codes("the cancel was requested"))
+@click.argument("id")
+@REASON
+@gateway_options
+def cancel(id: str, reason: str, as_json: bool, **where: Any) -> None:
+    """Cancel the order ID. The cancel is repeated until the venue reports the end."""
+    with connect(**where) as client:
+        found = client.trading.cancel(id, reason)
+    echo_change(found, f"the cancel of {id} is requested; it is {found.state}", as_json=as_json)
+
+
+@orders.command("cancel-all", epilog=gateway_codes("the cancels were requested"))
+@click.argument("scope", default="global")
+@filter_option("symbol", "Only of this symbol.")
+@REASON
+@gateway_options
+def cancel_all(scope: str, symbol: str | None, reason: str, as_json: bool, **where: Any) -> None:
+    """Cancel the open orders of SCOPE: `global`, `provider:NAME` or `instance:ID`."""
+    with connect(**where) as client:
+        found = client.trading.cancel_all(scope, reason, symbol)
+    echo_change(found, f"{len(found.orders)} cancels of {scope} are requested", as_json=as_json)
+
+
+@orders.command(epilog=gateway_codes("the venue was queried"))
+@click.argument("id")
+@REASON
+@gateway_options
+def query(id: str, reason: str, as_json: bool, **where: Any) -> None:
+    """Query the order ID at its venue. The answer arrives like others: see `show`."""
+    with connect(**where) as client:
+        found = client.trading.query(id, reason)
+    echo_change(found, f"{id} is queried; it is {found.state}", as_json=as_json)
+
+
+@orders.command(epilog=gateway_codes("the order has ended"))
+@click.argument("id")
+@click.argument("state", type=click.Choice(ENDS, case_sensitive=False))
+@REASON
+@gateway_options
+def resolve(id: str, state: str, reason: str, as_json: bool, **where: Any) -> None:
+    """End the order ID, which is UNKNOWN, as the venue shows it. A fill that arrives later still counts."""
+    with connect(**where) as client:
+        found = client.trading.resolve(id, state.upper(), reason)
+    echo_change(found, f"{id} is {builtins(found.state)}", as_json=as_json)

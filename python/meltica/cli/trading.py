@@ -1,0 +1,83 @@
+"""What the commands about trading share: options, and how results are printed."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from meltica.cli.tables import print_details, print_table
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+MODE = click.option("--mode", type=click.Choice(["live", "paper"]), help="Only this mode.")
+ACCOUNT_MODE = click.option(
+    "--mode", type=click.Choice(["live", "paper"]), default="live", show_default=True, help="Of the account."
+)
+REASON = click.option("--reason", metavar="TEXT", required=True, help="Why; recorded with the client.")
+LIMIT = click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="Rows.")
+
+
+def filter_option(name: str, text: str) -> Callable[[Command], Command]:
+    """Returns an option that selects rows."""
+    return click.option(f"--{name}", metavar=name.upper(), help=text)
+
+
+def builtins(found: object) -> Any:
+    """Returns a schema as JSON."""
+    import msgspec
+
+    return msgspec.to_builtins(found)
+
+
+def echo_json(found: object) -> None:
+    """Prints a schema as one JSON object."""
+    click.echo(json.dumps(builtins(found)))
+
+
+def echo_table(
+    found: object, key: str, columns: Sequence[tuple[str, str]], empty: str, *, as_json: bool
+) -> None:
+    """Prints the list `key` of a schema: a column for each pair of heading and key, or JSON."""
+    shown = builtins(found)
+    if as_json:
+        click.echo(json.dumps(shown))
+        return
+    headings = [heading for heading, _ in columns]
+    rows = [[_value(each, name) for _, name in columns] for each in shown[key]]
+    print_table(headings, rows, empty)
+    if "cursor" in shown:
+        click.echo(f"more: see `cursor` of --json, {shown['cursor']}", err=True)
+
+
+def echo_details(found: object, *, as_json: bool) -> None:
+    """Prints a schema as lines of `key: value`, or as JSON."""
+    shown = builtins(found)
+    if as_json:
+        click.echo(json.dumps(shown))
+    else:
+        print_details(shown)
+
+
+def echo_change(found: object, text: str, *, as_json: bool) -> None:
+    """Prints what was done, or JSON; says so if it is not recorded yet."""
+    shown = builtins(found)
+    if as_json:
+        click.echo(json.dumps(shown))
+        return
+    click.echo(text)
+    if shown.get("recorded") is False:
+        click.echo("it goes on, or is not in the database yet", err=True)
+
+
+def utc(milliseconds: float) -> str:
+    """Returns a time for people."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(milliseconds / 1000))
+
+
+def _value(row: dict[str, Any], name: str) -> object:
+    value = row.get(name)
+    if name in ("placedAt", "snapshotAt") and value is not None:
+        return utc(value * 1000)
+    return utc(value) if name.endswith("At") and isinstance(value, int) else value
