@@ -10,7 +10,7 @@ from meltica.model.enums import Mode, Side
 from meltica.model.trader import OnStop, Trader, TradingSpec
 from meltica.persistence.lock import GatewayLock
 from meltica.persistence.postgres.server import wait_until
-from meltica.trading.absent import Configured
+from meltica.trading.absent import Configured, unmanaged
 from meltica.trading.accounts import AccountLink
 from meltica.trading.faults import FaultKind
 from meltica.trading.instances import Instances
@@ -62,12 +62,14 @@ class AbsentWorld(TradingWorld):
         """Returns kind, provider and subject of the faults."""
         return [(each.kind, each.provider, each.subject) for each in self.trading.faults()]
 
-    def open(self, provider: str, on_stop: OnStop = "cancel") -> tuple[Instances, Trader]:
+    def open(
+        self, provider: str, on_stop: OnStop = "cancel", symbols: tuple[str, ...] = (BTC,)
+    ) -> tuple[Instances, Trader]:
         """Opens the instance `a` with a provider as its scope."""
         instances = Instances(
             self.trading, self.positions, self.market, IDS, timings, Venues(), lambda _: self.owner.uid
         )
-        spec = TradingSpec(instance="a", scope={provider: (BTC,)}, dry_run=False, on_stop=on_stop)
+        spec = TradingSpec(instance="a", scope={provider: symbols}, dry_run=False, on_stop=on_stop)
         return instances, instances.open(spec, self.instance.post)
 
 
@@ -148,6 +150,21 @@ def test_the_comparison_finds_an_order_of_an_absent_provider(
     assert wait_until(lambda: link.ready, PATIENCE)
     world.desk.configured = Configured({"q"})
     assert wait_until(lambda: link.misplaced == (order.client_order_id,), PATIENCE)
+
+
+@pytest.mark.parametrize("change", ["symbol", "none"])
+def test_a_live_position_that_a_run_does_not_trade_is_named(
+    world: AbsentWorld, caplog: pytest.LogCaptureFixture, change: str
+) -> None:
+    world.buy("2", "100.01")
+    world.wait_for("filled")
+    named = "does not trade its live position of 2 BTC-USDT at p"
+    paper = world.owner._replace(mode=Mode.PAPER)
+    with world.desk.lock:
+        assert unmanaged(world.desk, world.owner, {"p": ("*",)}) == []
+        assert unmanaged(world.desk, paper, {"p": ("*",)}) == ["2 BTC-USDT at p"]
+    world.open("p", symbols=("ETH-USDT",) if change == "symbol" else (BTC,))
+    assert (named in caplog.text) is (change == "symbol")
 
 
 def test_an_absent_instance_is_a_fault_while_it_has_something(world: AbsentWorld) -> None:

@@ -7,13 +7,14 @@
    position would be zero, and it would trade once more.
 """
 
-from collections.abc import Callable, Collection, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from meltica.model.enums import Mode, OrderState
 from meltica.model.instruments import Instrument
 from meltica.model.orders import OrderSnapshot
+from meltica.model.symbols import ANY
 from meltica.trading.exact import ZERO
 from meltica.trading.order import OrderRecord, Owner, PositionKey
 from meltica.trading.positions import Position
@@ -83,6 +84,20 @@ def left_elsewhere(desk: "Desk", owner: Owner) -> str | None:
         if position.key.owner == owner and not desk.configured.has_provider(position.key.provider):
             return f"its position of {_text(position)}, which is not configured"
     return None
+
+
+def unmanaged(desk: "Desk", owner: Owner, scope: Mapping[str, Collection[str]]) -> list[str]:
+    """Returns the live positions of an instance that its run does not trade.
+
+    Their symbol has left its scope, or it runs on paper now. The caller holds the lock of trading.
+    """
+    found: list[str] = []
+    for position in _live_positions(desk):
+        key, symbols = position.key, scope.get(position.key.provider, ())
+        trades = key.owner == owner and (key.symbol in symbols or ANY in symbols)
+        if key.owner.uid == owner.uid and not trades:
+            found.append(_text(position))
+    return found
 
 
 def absent_owners(desk: "Desk") -> dict[Owner, list[str]]:

@@ -21,7 +21,7 @@ from meltica.errors import ConfigError, DatabaseError, one_line
 from meltica.model.enums import Mode
 from meltica.model.trader import Trader, TradingSpec
 from meltica.persistence.stores.trading.rows import CheckpointRow
-from meltica.trading.absent import end_orders, left_elsewhere
+from meltica.trading.absent import end_orders, left_elsewhere, unmanaged
 from meltica.trading.client_ids import ClientOrderIds
 from meltica.trading.desk import Desk
 from meltica.trading.history import Missed, missed
@@ -140,8 +140,12 @@ class Instances:
             risk.registry.set_instance(owner, scope, limits)
             run = Run(spec, owner, trader, self._seen.get(owner, self._restored))
             run.leftovers = self._cancel(self._leftovers(run))
+            unattended = unmanaged(self._desk, owner, scope)
         self._desk.wake()
         self._runs[trader] = run
+        if unattended:
+            text = "instance %s does not trade its live position of %s: its scope or dryRun has changed"
+            log.warning(text, spec.instance, ", ".join(unattended))
         for name in scope:
             self._venues.use(name, mode)
         self._venues.refresh()
