@@ -148,7 +148,7 @@ def test_an_instance_runs_a_stored_module(client: httpx.Client) -> None:
     rolled_back = ok(client.put(tag, json={"hash": first}))
     assert [each["reason"] for each in rolled_back["results"]] == ["refreshed"]
     assert used(client) == (first, "1.0.0", True)
-    failure(client.post(REFRESH, json={"strategy": []}), 400, "invalid_parameter")
+    failure(client.post(REFRESH, json={"strategy": []}), 400, "validation_failed")
 
 
 def test_what_selects_no_stored_module(client: httpx.Client) -> None:
@@ -212,7 +212,7 @@ def test_refusals(client: httpx.Client) -> None:
     assert "the tag `1.0.0` of `grid` already exists" in text
     assert "body required" in failure(client.post(PATH), 400, "invalid_parameter")
     failure(client.post(PATH, json={"source": "  "}), 400, "invalid_body")
-    failure(client.post(PATH, json={"source": EXAMPLE, "promote": True}), 400, "invalid_parameter")
+    failure(client.post(PATH, json={"source": EXAMPLE, "promote": True}), 400, "validation_failed")
     assert client.put(f"{PATH}/other", json={"source": EXAMPLE}).status_code == 422
     assert ok(client.put(f"{PATH}/grid:new", json={"source": f"{EXAMPLE}\n"}))["module"]["tag"] == "new"
     failure(client.get(f"{PATH}/grid:%20"), 400, "invalid_parameter")

@@ -23,7 +23,7 @@ class Failure(Schema, frozen=True, kw_only=True, tag_field="status", tag="error"
     code: str
     """Code for programs; never reworded."""
     faults: dict[str, str] | UnsetType = UNSET
-    """With `not_ready`: the faults, by part. With `validation_failed`: the faults, by the path of the key."""
+    """With `not_ready`: the faults, by part. Else the faults of a request, by the path of their key."""
 
 
 class Change(Schema, frozen=True, kw_only=True):

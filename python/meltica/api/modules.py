@@ -62,16 +62,16 @@ class StrategyModules(Schema, frozen=True, kw_only=True):
     strategy_directory: str
 
 
-class ModuleUpload(Schema, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ModuleUpload(Schema, frozen=True, kw_only=True):
     """A module to be stored."""
 
     source: str
     tag: str | None = None
-    """By default the `version` of the class."""
+    """By default the `version` of the class; a stored source keeps its tags."""
     aliases: list[str] = []
     """More tags; one that another revision has stays there."""
-    promote_latest: bool = True
-    """Whether `latest` moves to the revision."""
+    promote_latest: bool | None = None
+    """Whether `latest` moves to the revision; by default only to a source that was not stored yet."""
     name: str | None = None
     """Ignored: the name is that of the class."""
     filename: str | None = None

@@ -40,6 +40,7 @@ from meltica.control.streams.service import EventStreams
 from meltica.http.clients import ClientRules
 from meltica.http.errors import error_handler
 from meltica.http.metrics import request_metrics
+from meltica.http.options import allow_methods
 from meltica.http.request_gate import RequestCounts, RequestGate, refuse_body
 
 CONTROLLERS: tuple[type[Controller], ...] = (
@@ -90,6 +91,7 @@ def create_app(services: ControlServices, rules: ClientRules) -> ASGIApp:
             "readiness": _provide(ReadinessCheck(services.find_faults)),
         },
         guards=[refuse_undeclared, refuse_body, refuse_query],
+        before_send=[allow_methods],
         exception_handlers={Exception: error_handler("see /openapi.json"), Planned: answer_plan},
         openapi_config=openapi_config(),
         logging_config=None,

@@ -10,6 +10,7 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+from litestar import Request
 from msgspec import Struct
 from pydantic import BaseModel, ValidationError
 
@@ -44,6 +45,15 @@ def read_body(cls: type[Model], body: Mapping[str, Any], answer: type[Struct]) -
         return cls.model_validate(given)
     except ValidationError as error:
         raise invalid(faults(cls, error.errors())) from None
+
+
+async def refuse_unknown(request: Request[Any, Any, Any], cls: type[Struct], answer: type[Struct]) -> None:
+    """Raises HttpError for keys that neither `cls` has, which is the body, nor `answer`, what GET answers."""
+    body = await request.json()
+    taken = set(cls.__struct_encode_fields__)
+    unknown = set(body) - taken - {*answer.__struct_encode_fields__} - ANSWERED
+    if unknown:
+        raise invalid(((key,), f"`{key}` is unknown{suggestion(key, taken)}") for key in sorted(unknown))
 
 
 def refuse_query(connection: "ASGIConnection[Any, Any, Any, Any]", handler: "BaseRouteHandler") -> None:

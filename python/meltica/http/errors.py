@@ -1,6 +1,7 @@
 """Error responses: one table from exceptions to statuses and codes, one envelope for all of them."""
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,8 @@ from meltica.errors import (
 )
 
 log = logging.getLogger(__name__)
+
+_FIELD = re.compile(r"Object (contains unknown|missing required) field `([^`]*)`")
 
 
 class HttpError(MelticaError):
@@ -108,33 +111,47 @@ def error_response(error: Exception, method: str, path: str, hint: str = "") -> 
         text = f"method {method} is not allowed for {path}; expected {expected}"
         return ErrorResponse(status, Failure(error=text, code=code), {"allow": expected})
     if isinstance(error, ValidationException):
-        return ErrorResponse(status, Failure(error=parameter_faults(error), code=code))
+        return ErrorResponse(status, request_faults(error))
     if isinstance(error, ClientException):  # Litestar raises it for JSON that it cannot decode
         return ErrorResponse(status, Failure(error=f"body is not valid JSON: {error.detail}", code=code))
     body_fault = _body_fault(error)
     if body_fault is not None:
-        return ErrorResponse(400, Failure(error=body_fault, code="invalid_parameter"))
+        return ErrorResponse(400, body_fault)
     text = HIDDEN.get(code)
     if text is not None:
         log.error("%s %s failed", method, quote(path), exc_info=error)
     return ErrorResponse(status, Failure(error=text or str(error), code=code))
 
 
-def parameter_faults(error: ValidationException) -> str:
-    """Returns the faults in the parameters of a query."""
+def request_faults(error: ValidationException) -> Failure:
+    """Returns the faults in the parameters of a query, or in a body, by the path of their key."""
     extra = error.extra if isinstance(error.extra, list) else []
     if any(each["message"] == "'data'" for each in extra):  # Litestar's KeyError of a body that is absent
-        return "body required: send JSON; /openapi.json describes it"
-    return "; ".join(f"`{_camel(each.get('key', ''))}`: {each['message']}" for each in extra) or error.detail
+        text = "body required: send JSON; /openapi.json describes it"
+        return Failure(error=text, code="invalid_parameter")
+    faults = dict(_fault(each["message"], each.get("key", "")) for each in extra)
+    code = "validation_failed" if any(each.get("source") == "body" for each in extra) else "invalid_parameter"
+    return Failure(error="; ".join(faults.values()) or error.detail, code=code, faults=faults or UNSET)
 
 
-def _body_fault(error: Exception) -> str | None:
+def _fault(message: str, key: str) -> tuple[str, str]:
+    """Returns the path of a key and its fault, from a message of msgspec."""
+    outer = "" if key == "data" else _camel(key)
+    if (match := _FIELD.fullmatch(message)) is None:
+        return outer, f"`{outer}`: {message}" if outer else message
+    path = f"{outer}.{match[2]}" if outer else match[2]
+    text = "unknown" if match[1] == "contains unknown" else "required and was not given"
+    return path, f"`{path}` is {text}"
+
+
+def _body_fault(error: Exception) -> Failure | None:
     """Returns the fault of a body whose key is also the name of a dependency: Litestar blames the server."""
     cause = error.__cause__ or error.__context__
     if not isinstance(error, InternalServerException) or not isinstance(cause, msgspec.ValidationError):
         return None
     text, _, key = str(cause).partition(" - at `$.data.")
-    return f"`{key.removesuffix('`')}`: {text}" if key else None
+    path, fault = _fault(text, key.removesuffix("`") or "data")
+    return Failure(error=fault, code="validation_failed", faults={path: fault}) if key else None
 
 
 def _camel(name: str) -> str:

@@ -41,7 +41,7 @@ from structlog.contextvars import bound_contextvars
 from meltica.api.envelope import Failure
 from meltica.http.client_limit import ClientLimit
 from meltica.http.clients import ClientRules
-from meltica.http.errors import HttpError, allowed, error_response
+from meltica.http.errors import HttpError, error_response
 from meltica.http.responses import IS_HEAD, REFUSAL, SECURITY_HEADERS, respond
 
 if TYPE_CHECKING:
@@ -139,8 +139,6 @@ class RequestGate:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 own = message.get("headers", ())
-                if method == "OPTIONS":
-                    own = [(name, _allow(value) if name == b"allow" else value) for name, value in own]
                 cors = self._rules.cors_headers(headers)
                 message["headers"] = [*own, *SECURITY_HEADERS, *cors, (REQUEST_ID, id)]
             await send(message)
@@ -251,10 +249,6 @@ def _host(value: str) -> str:
 async def _answer_preflight(send: Send, headers: list[tuple[bytes, bytes]]) -> None:
     await send({"type": "http.response.start", "status": 204, "headers": headers})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-def _allow(methods: bytes) -> bytes:
-    return allowed(methods.decode().split(", ")).encode()
 
 
 async def _read_body(scope: Scope, headers: dict[bytes, list[bytes]], receive: Receive) -> Receive:

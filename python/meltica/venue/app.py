@@ -12,7 +12,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from meltica.api.envelope import Failure
 from meltica.errors import OrderRefused, OutcomeUnknown, RateLimited, VenueUnavailable, suggestion
 from meltica.http.clients import ClientRules
-from meltica.http.errors import ErrorResponse, HttpError, error_response, parameter_faults
+from meltica.http.errors import ErrorResponse, HttpError, error_response, request_faults
+from meltica.http.options import allow_methods
 from meltica.http.request_gate import RequestCounts, RequestGate, refuse_body
 from meltica.venue import rest
 from meltica.venue.messages import PATH
@@ -32,6 +33,7 @@ def create_app(venue: "Exchange") -> ASGIApp:
         [*rest.public(venue), *rest.signed(venue), *rest.operator(venue)],
         exception_handlers={Exception: handle},
         guards=[check_query, refuse_body],
+        before_send=[allow_methods],
         openapi_config=None,
         logging_config=None,
     )
@@ -86,7 +88,7 @@ def _error_response(error: Exception, method: str, path: str) -> ErrorResponse:
         case NotFoundException():
             return _failure(404, "not_found", f"path {path} does not exist; docs/venue.md lists all paths")
         case ValidationException():
-            return _failure(400, "bad_request", parameter_faults(error))
+            return _failure(400, "bad_request", request_faults(error).error)
         case _:
             return error_response(error, method, path)
 

@@ -1,8 +1,8 @@
 """`/strategies/modules`: upload, list, tag and delete strategy modules."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from litestar import Controller, Response, delete, get, post, put
+from litestar import Controller, Request, Response, delete, get, post, put
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import UNSET
@@ -24,7 +24,7 @@ from meltica.api.modules import (
     UploadResult,
 )
 from meltica.control.access import ADMIN, OPERATOR, VIEWER
-from meltica.control.bodies import QUERY
+from meltica.control.bodies import QUERY, refuse_unknown
 from meltica.control.catalogues import StrategyCatalogue
 from meltica.control.changes import ChangeRunner
 from meltica.control.modules import DIRECTORY, ModuleView, refreshed, uploaded
@@ -135,10 +135,12 @@ class ModulesController(Controller):
     async def upload_module(
         self,
         data: JSONBody[ModuleUpload],
+        request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
         actor: NamedDependency[str],
     ) -> Response[UploadResult | ModuleFaults]:
         """Checks a module in a process of its own and stores it."""
+        await refuse_unknown(request, ModuleUpload, StrategyModule)
         return await _upload(services, actor, data, None, 201)
 
     @put(
@@ -152,10 +154,12 @@ class ModulesController(Controller):
         self,
         selector: FromPath[str],
         data: JSONBody[ModuleUpload],
+        request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
         actor: NamedDependency[str],
     ) -> Response[UploadResult | ModuleFaults]:
         """Checks a module and stores it; its class must have the name in the path."""
+        await refuse_unknown(request, ModuleUpload, StrategyModule)
         return await _upload(services, actor, data, _parse(selector), 200)
 
     @get(

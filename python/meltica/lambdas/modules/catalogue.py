@@ -64,10 +64,10 @@ class Upload:
 
     source: bytes
     tag: str | None = None
-    """By default the version of the class."""
+    """By default the version of the class; a stored source keeps its tags."""
     aliases: Sequence[str] = ()
-    promote: bool = True
-    """Whether `latest` moves to it."""
+    promote: bool | None = None
+    """Whether `latest` moves to it; by default only to a source that was not stored yet."""
     name: str | None = None
     """The name that the class must have; any if it is None."""
 
@@ -137,7 +137,8 @@ class ModuleCatalogue:
             text = f"the class has the name `{metadata.name}`, the request `{upload.name}`"
         if text is not None:
             raise ModuleRefused([Diagnostic(stage="validation", message=text, hint="set `name`")])
-        tag = upload.tag or metadata.version
+        hash = f"sha256:{hashlib.sha256(upload.source).hexdigest()}"
+        tag = upload.tag or await self._tag_of(metadata.name, hash) or metadata.version
         if tag is None:
             raise ValueError("metadata version required: set `version` on the class, or pass a tag")
         aliases = [alias.strip().lower() for alias in upload.aliases]
@@ -145,7 +146,7 @@ class ModuleCatalogue:
         if faults:
             raise ValueError("; ".join(faults))
         new = NewRevision(
-            hash=f"sha256:{hashlib.sha256(upload.source).hexdigest()}",
+            hash=hash,
             name=metadata.name,
             version=metadata.version,
             source=upload.source,
@@ -157,6 +158,10 @@ class ModuleCatalogue:
         await self._store.add(new)
         module = await self.module(metadata.name)
         return module, module.revision(new.hash), result
+
+    async def _tag_of(self, name: str, hash: str) -> str | None:
+        modules = [module for module in await self.modules() if module.name == name]
+        return modules[0].tag_of(hash) if modules else None
 
     async def set_tag(self, name: str, tag: str, hash: str) -> str | None:
         """Moves a tag; returns what it selected before. Raises NotFound, ValueError for a bad tag."""

@@ -34,6 +34,7 @@ _USES: LiteralString = """
 _SET_TAG: LiteralString = """
     insert into module_tags (name, tag, hash) values (%s, %s, %s)
     on conflict (name, lower(tag)) do update set hash = excluded.hash, updated_at = clock_timestamp()
+    where module_tags.hash is distinct from excluded.hash
 """
 _ADD: LiteralString = """
     insert into module_revisions (hash, name, version, source, metadata) values (%s, %s, %s, %s, %s)
@@ -81,7 +82,8 @@ class NewRevision(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any]
     tag: str
     aliases: Sequence[str] = ()
-    promote: bool = True
+    promote: bool | None = None
+    """Whether `latest` moves to it; None moves `latest` to a source that was not stored yet."""
 
 
 class ModuleStore:
@@ -135,9 +137,10 @@ class ModuleStore:
                     " give the new content another version or tag"
                 )
             values = (new.hash, new.name, new.version, new.source, Jsonb(new.metadata))
-            await connection.execute(_ADD, values)
+            added = (await connection.execute(_ADD, values)).rowcount == 1
             chosen = [new.tag, *(alias for alias in new.aliases if tags.get(alias, new.hash) == new.hash)]
-            if new.promote or LATEST not in tags:
+            promote = added if new.promote is None else new.promote
+            if promote or LATEST not in tags:
                 chosen.append(LATEST)
             for tag in dict.fromkeys(chosen):
                 await connection.execute(_SET_TAG, (new.name, tag, new.hash))

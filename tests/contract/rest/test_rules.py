@@ -1,0 +1,121 @@
+"""Rules that every route keeps, checked along the OpenAPI document: a new route cannot be forgotten."""
+
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+
+from tests.integration.test_control_resources import failure, ok
+from tests.support.gateway import Running
+
+UNKNOWN = "zzUnknown"
+IDS = {
+    "name": "main",
+    "id": "00000000-0000-4000-8000-000000000000",
+    "selector": "grid",
+    "tag": "1.0.0",
+    "identifier": "test-venue",
+}
+MODULES = "/strategies/modules"
+ROUND_TRIPS = {
+    "/providers/{name}": ["/providers/main", "/providers/refusing", "/providers/made"],
+    "/strategy/instances/{id}": [
+        f"/strategy/instances/{id}" for id in ("watcher", "large-trades", "unloaded", "pinned", "latest")
+    ],
+    "/risk/limits": ["/risk/limits"],
+    "/strategies/modules/{selector}": [f"{MODULES}/{each}" for each in ("grid", "grid:1.0.0", "grid:odd")],
+    "/strategies/modules/{name}/tags/{tag}": [f"{MODULES}/grid/tags/1.0.0", f"{MODULES}/grid/tags/latest"],
+}
+"""Path of a PUT in the document -> resources whose representation is sent back."""
+NOT_CONFIGURED = {"audit", "audit_head", "tokens"}
+"""Tables that a request itself writes: what it did, and when its token was used."""
+
+
+@pytest.fixture(name="paths", scope="module")
+def _paths(full: Running) -> dict[str, dict[str, Any]]:
+    return full.client.get("/openapi.json").json()["paths"]
+
+
+def filled(path: str, item: dict[str, Any]) -> str:
+    """Returns a path of the document with the names of resources that exist."""
+    ids = IDS | {"id": "watcher"} if path.startswith("/strategy/instances") else IDS
+    for parameter in next(iter(item.values())).get("parameters", []):
+        if parameter["in"] == "path":
+            number = parameter["schema"]["type"] == "integer"
+            path = path.replace(f"{{{parameter['name']}}}", "1" if number else ids[parameter["name"]])
+    return path
+
+
+def operations(paths: dict[str, dict[str, Any]], *methods: str) -> list[tuple[str, str, dict[str, Any]]]:
+    return [
+        (method.upper(), path, operation)
+        for path, item in paths.items()
+        for method, operation in item.items()
+        if method.upper() in methods
+    ]
+
+
+def test_options_lists_the_methods_of_a_path(full: Running, paths: dict[str, dict[str, Any]]) -> None:
+    for path, item in paths.items():
+        answer = full.client.options(filled(path, item))
+        expected = {method.upper() for method in item} | {"OPTIONS"}
+        expected |= {"HEAD"} if "GET" in expected else set()
+        assert answer.status_code == 204, path
+        assert answer.headers["allow"] == ", ".join(sorted(expected)), path
+        refused = full.client.request("PATCH", filled(path, item))
+        assert (refused.status_code, refused.headers["allow"]) == (405, answer.headers["allow"]), path
+
+
+def test_changes_refuse_unknown_query_parameters(full: Running, paths: dict[str, dict[str, Any]]) -> None:
+    for method, path, _ in operations(paths, "POST", "PUT", "DELETE"):
+        answer = full.client.request(method, filled(path, paths[path]), params={UNKNOWN: "1"})
+        assert failure(answer, 400, "invalid_parameter"), (method, path)
+        assert set(answer.json()["faults"]) == {UNKNOWN}, (method, path)
+
+
+def test_changes_refuse_unknown_keys_with_their_path(full: Running, paths: dict[str, dict[str, Any]]) -> None:
+    for method, path, operation in operations(paths, "POST", "PUT", "DELETE"):
+        if "requestBody" in operation:
+            required = {"source": "pass"} if path.startswith(MODULES) and "tags" not in path else {}
+            answer = full.client.request(method, filled(path, paths[path]), json={UNKNOWN: 1, **required})
+            assert failure(answer, 400, "validation_failed"), (method, path)
+            assert UNKNOWN in answer.json()["faults"], (method, path)
+
+
+def configured(control: Running) -> dict[str, list[str]]:
+    """Returns what is stored of everything that a client configures."""
+    with psycopg.connect(control.gateway.database.dsn) as connection:
+        names = connection.execute(
+            "select table_name from information_schema.tables where table_schema = current_schema()"
+        ).fetchall()
+        tables: set[str] = {name for (name,) in names} - NOT_CONFIGURED
+        return {
+            table: sorted(map(str, connection.execute(SQL("select * from {}").format(Identifier(table)))))
+            for table in tables
+        }
+
+
+def represented(client: httpx.Client, path: str) -> dict[str, Any]:
+    """Returns what GET answers, completed by what the resource has on a path of its own."""
+    if "/tags/" in path:
+        module, _, tag = path.rpartition("/tags/")
+        return {"hash": ok(client.get(module))["tagAliases"][tag]}
+    body = ok(client.get(path))
+    return {**body, "source": client.get(f"{path}/source").text} if path.startswith(MODULES) else body
+
+
+def test_sending_back_a_representation_changes_nothing(
+    full: Running, paths: dict[str, dict[str, Any]]
+) -> None:
+    assert {path for _, path, _ in operations(paths, "PUT")} == set(ROUND_TRIPS)
+    for path in [path for resources in ROUND_TRIPS.values() for path in resources]:
+        before, stored = represented(full.client, path), configured(full)
+        version = full.client.get(path).headers.get("etag")
+        answer = full.client.put(path, json=before)
+        assert answer.status_code in (200, 204), (path, answer.text)
+        after = configured(full)
+        assert not [name for name in stored if stored[name] != after[name]], path
+        assert represented(full.client, path).keys() == before.keys()
+        assert full.client.get(path).headers.get("etag") == version
