@@ -437,13 +437,9 @@ async def test_a_database_that_does_not_wait_for_the_disk_is_refused(database_ur
 
 
 def _balance(total: str) -> BalanceRow:
+    amount = Decimal(total)
     return BalanceRow(
-        provider="main",
-        mode=Mode.LIVE,
-        currency="USDT",
-        total=Decimal(total),
-        available=Decimal(total),
-        snapshot_at=START,
+        provider="main", mode=Mode.LIVE, currency="USDT", total=amount, available=amount, snapshot_at=START
     )
 
 
