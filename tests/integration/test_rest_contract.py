@@ -9,12 +9,14 @@ import os
 import re
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
 import pytest
 
+from meltica.runtime.lifecycle import InstanceState
 from tests.integration.control_requests import MODULE
 from tests.support.gateway import Running
 from tests.support.rest_fuzz import INSIDE, Fuzz, is_stream
@@ -163,3 +165,47 @@ def bodies(document: Document, schema: dict[str, Any]) -> Iterator[str]:
 )
 def test_the_check_finds_the_inside_of_a_gateway(text: str) -> None:
     assert INSIDE.search(text)
+
+
+def test_no_answer_shows_a_folder_of_the_server(
+    control: Running, document: Document, admin: httpx.Client, config: Path
+) -> None:
+    file = config.parent / "strategies.py"
+    text = file.read_text()
+    try:
+        for broken in ("(", "x = 1\n", None):
+            if broken is None:
+                file.unlink()
+            else:
+                file.write_text(broken)
+            answer = admin.post("/strategy/instances/unloaded/start")
+            assert (answer.status_code, answer.json()["code"]) == (400, "start_failed")
+            assert "strategies.py" in answer.text
+            assert str(config.parent) not in answer.text
+            assert control.gateway.instances.get("unloaded").actual is InstanceState.FAILED
+            for path, item in document["paths"].items():
+                # The audit has what was declared, for administrators.
+                if "get" in item and path != "/audit":
+                    url = path.format(**existing(path))
+                    assert str(config.parent) not in admin.get(url).text, url
+    finally:
+        file.write_text(text)
+
+
+def test_an_operator_cannot_run_a_file_of_the_server(control: Running, tmp_path: Path) -> None:
+    mark, code = tmp_path / "mark", tmp_path / "code.py"
+    code.write_text(
+        f"import meltica\nopen({str(mark)!r}, 'w').close()\n"
+        "class Code(meltica.Lambda):\n    def on_trade(self, trade): pass\n"
+    )
+    made = control.client.post("/tokens", json={"name": "x", "scope": "operator"}).json()["secret"]
+    folder = control.gateway.loaded.base
+    scope = {"main": {"symbols": ["BTC-USDT"]}}
+    names = (str(code), os.path.relpath(code, folder), f"~/{code.name}", "os:system", "os")
+    for name in (*names, *(f"{name}:Code" for name in names)):
+        for key in ("identifier", "selector", "tag", "hash"):
+            body = {"id": "x", "scope": scope, "strategy": {"identifier": "x", key: name}}
+            headers = {"authorization": f"Bearer {made}"}
+            answer = control.client.post("/strategy/instances", json=body, headers=headers)
+            assert answer.status_code in (400, 404), answer.text
+    assert not mark.exists()

@@ -167,7 +167,7 @@ class InstanceView:
             "dry_run": spec.dry_run,
             "on_stop": spec.on_stop,
             "scope_faults": scope_faults(spec.scope, self._services.providers) or UNSET,
-            "source": spec.strategy,
+            "source": spec.source,
         }
 
 

@@ -404,7 +404,7 @@ class InstanceManager:
             self._states.set(instance, InstanceState.STOPPED)
             raise
         except Exception as error:
-            text = one_line(error)
+            text = instance.spec.without_folder(one_line(error))
             unexpected = not isinstance(error, MelticaError | Overdue)
             log.error("instance %s could not start: %s", instance.id, text, exc_info=unexpected)
             self._states.set(instance, InstanceState.FAILED, text)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import PurePath
 from typing import Any, Literal
 
 from meltica.lambdas.base import MAX_PAYLOAD, Lambda
@@ -41,6 +42,17 @@ class LambdaSpec:
     max_errors: int = 0
     slow_callback: timedelta = timedelta(milliseconds=100)
     stop_timeout: timedelta = timedelta(seconds=5)
+
+    @property
+    def source(self) -> str:
+        """The strategy as clients see it: without the folder of a file."""
+        path = PurePath(self.strategy)
+        return path.name if path.is_absolute() else self.strategy
+
+    def without_folder(self, text: str) -> str:
+        """Returns a text for clients without the folder of the strategy's file."""
+        path = PurePath(self.strategy)
+        return text.replace(f"{path.parent}/", "") if path.is_absolute() else text
 
     def load(self) -> type[Lambda]:
         """Returns the class of the strategy. Blocks while its module is executed. Raises LambdaLoadError."""
