@@ -23,6 +23,7 @@ from meltica.gateway.readiness import Readiness
 from meltica.gateway.recovery import StateRecovery
 from meltica.gateway.resource_metrics import resource_metrics
 from meltica.gateway.resources import ResourceWatch
+from meltica.gateway.retention import Retention
 from meltica.gateway.steps import ShutdownStep, run_shutdown
 from meltica.gateway.trading import GatewayTrading
 from meltica.gateway.trading_metrics import trading_metrics
@@ -268,7 +269,7 @@ class Gateway:
             trading,
             self.stopping,
         )
-        self._register_metrics(trading)
+        await self._register_metrics(trading)
         await self._watch_resources()
         self._start_writing()
 
@@ -335,13 +336,17 @@ class Gateway:
 
         self._shutdown.append(ShutdownStep("resources", stop))
 
-    def _register_metrics(self, trading: GatewayTrading) -> None:
+    async def _register_metrics(self, trading: GatewayTrading) -> None:
         self.metrics.register(resource_metrics(self.resources, lambda: self._socket.refused))
         self.metrics.register(gateway_metrics(self))
         self.metrics.register(core_metrics(self.core, self.settings.pools.max_bytes))
         self.metrics.register(provider_metrics(self.providers))
         self.metrics.register(lambda_metrics(self.instances))
         self.metrics.register(database_metrics(self.database))
+        retention = Retention(self.database, self.settings.retention)
+        self.metrics.register(retention.metrics)
+        self._shutdown.append(ShutdownStep("retention", retention.stop, 0.1))
+        await retention.start()
         self.metrics.register(trading_metrics(trading))
 
     async def _begin_instances(self) -> None:
@@ -384,7 +389,6 @@ class Gateway:
     def _control_services(self, authenticator: "Authenticator | None") -> "ControlServices":
         from meltica.control.services import ControlServices, TokenAdministration
         from meltica.persistence.stores.event_log import EventLog
-        from meltica.persistence.stores.outbox import RETENTION
         from meltica.persistence.stores.trading.snapshot import TradingSnapshot
 
         assert self.trading is not None
@@ -408,7 +412,7 @@ class Gateway:
             tokens=TokenAdministration(self.access.store, authenticator),
             audit=AuditLog(self.database),
             outbox=OutboxAdmin(self.database),
-            events=EventLog(self.database, RETENTION),
+            events=EventLog(self.database, self.settings.retention.events.total_seconds()),
             snapshot=TradingSnapshot(self.database),
             modules=self.modules,
             refresh=self.refresh,

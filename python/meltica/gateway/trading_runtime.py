@@ -7,15 +7,12 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from meltica.errors import DatabaseError, one_line
 from meltica.gateway.accounts import CANCEL_SECONDS, ProviderAccounts
 from meltica.model.enums import Mode
 from meltica.persistence.database import Database, PoolOptions
-from meltica.persistence.stores.outbox import Outbox
 from meltica.persistence.stores.trading.durability import check_durability
 from meltica.persistence.stores.trading.halts import HaltStore
 from meltica.persistence.stores.trading.loaders import TradingLoader
-from meltica.persistence.stores.trading.retention import prune
 from meltica.persistence.stores.trading.rows import HaltScope
 from meltica.persistence.stores.trading.writer import GroupCommitWriter
 from meltica.runtime.threads import call
@@ -53,7 +50,6 @@ DRAIN_SECONDS = 4.0
 """How long a stop waits for requests in flight and the last commit."""
 ABANDONED_SECONDS = 60.0
 """How long the orders of an earlier run wait for an instance that should run and has not opened."""
-PRUNE_SECONDS = 3600.0
 POLL = 0.05
 
 
@@ -124,7 +120,6 @@ class TradingRuntime:
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._cancel_abandoned(), name="meltica-abandoned-orders"),
-            loop.create_task(self._prune(), name="meltica-retention"),
         ]
 
     async def stop(self) -> bool:
@@ -245,19 +240,6 @@ class TradingRuntime:
         self.instances.cancel_abandoned(set(self._gateway.running()))
         await asyncio.sleep(ABANDONED_SECONDS)
         self.instances.cancel_abandoned(set())
-
-    async def _prune(self) -> None:
-        """Deletes what is older than it is kept."""
-        while True:
-            try:
-                await prune(self._gateway.database)
-                while await Outbox(self._gateway.database).prune():
-                    pass
-            except DatabaseError as error:
-                log.warning("old rows of trading not deleted, retried in an hour: %s", one_line(error))
-            except Exception:
-                log.exception("old rows of trading not deleted, retried in an hour")
-            await asyncio.sleep(PRUNE_SECONDS)
 
     async def _wait_cancelled(self) -> None:
         """Waits until the wanted cancels are confirmed, and names those that are not."""

@@ -209,6 +209,19 @@ class DatabaseSettings(Section):
         return value
 
 
+class RetentionSettings(Section):
+    """For how long rows are kept. Orders, fills, ledger entries and the audit are kept for ever."""
+
+    refusals: Positive = timedelta(days=30)
+    dead_letters: Positive = timedelta(days=30)
+    """What could not be stored as it was."""
+    reconciliations: Positive = timedelta(days=30)
+    balances: Positive = timedelta(days=30)
+    """The latest balance of each currency is kept longer."""
+    events: Positive = timedelta(days=1)
+    """After the last consumer received them; streams of events resume within this time."""
+
+
 class Settings(BaseSettings):
     """The whole configuration. `meltica.settings.load` creates it from all sources."""
 
@@ -229,6 +242,7 @@ class Settings(BaseSettings):
     telemetry: TelemetrySettings = TelemetrySettings()
     strategies: StrategiesSettings = StrategiesSettings()
     database: DatabaseSettings = DatabaseSettings()
+    retention: RetentionSettings = RetentionSettings()
     risk: GlobalRiskLimits = GlobalRiskLimits()
     """Limits of all orders together."""
     providers: dict[Name, ProviderEntry] = {}

@@ -22,6 +22,8 @@ POLL: Final = 0.1
 BATCH: Final = 500
 MAX_STREAMS: Final = 204
 """At most two fifths of the connections of the server: one client may use half of them."""
+CODES: Final = ("disconnected", "too_slow", "unauthenticated", "database_unavailable", "stopping")
+"""Why a stream ends."""
 
 log = logging.getLogger("meltica.streams")
 
@@ -51,7 +53,7 @@ class EventHub:
         self._position = 0
         self._known: dict[object, StreamEvent] = {}
         self._task: asyncio.Task[None] | None = None
-        self.closed: Counter[str] = Counter()
+        self.closed: Counter[str] = Counter(dict.fromkeys(CODES, 0))
         """How many streams ended, by code."""
 
     def __len__(self) -> int:
