@@ -165,7 +165,10 @@ def test_a_provider_is_created_changed_and_deleted(run: Run, control: Running) -
 def test_limits_are_shown_changed_and_removed(run: Run) -> None:
     change = ("risk", "limit", "provider:main")
     planned = run(*change, "maxOrderSize=0.1234567890123456789", "--plan").output
-    assert "0.1234567890123456789" in planned
+    assert [line.split() for line in planned.splitlines()] == [
+        ["scope", "limit", "before", "after"],
+        ["provider:main", "maxOrderSize", "-", "0.1234567890123456789"],
+    ]
     assert "provider:main" not in run("risk", "limits").output
     changed = shown(run(*change, "maxOrderSize=0.1234567890123456789", "maxOpenOrders=7", "--json"))
     assert changed["providers"]["main"]["maxOrderSize"] == "0.1234567890123456789"

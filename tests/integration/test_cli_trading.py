@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from meltica.cli import cli
+from meltica.cli.trading import utc
 from meltica.model.balances import Balance
 from meltica.model.enums import Mode, OrderState
 from meltica.model.trader import Order
@@ -74,6 +75,7 @@ def test_an_order_is_listed_shown_and_cancelled(run: Run, world: World) -> None:
     order = acknowledged(world, "95")
     headings, row = table(run("orders", "list", "--state", "ack"))
     assert headings[:3] == ["placed", "id", "instance"]
+    assert row[:2] == utc(order.requested_at // 10**6).split()
     assert row[2:] == [str(order.id), "a", "live", "p", BTC, "Buy", "Limit", "1", "95", "0", "ACK", "-"]
     assert run("orders", "list", "--instance", "b").output == "no order\n"
     listed = shown(run("orders", "list", "--state", "ACK", "--state", "UNKNOWN", "--json"))

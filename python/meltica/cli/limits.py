@@ -1,7 +1,7 @@
 """`meltica risk limits` and `meltica risk limit`: show and change limits of a running gateway."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import click
@@ -45,8 +45,15 @@ def limit(scope: str, changes: tuple[str, ...], plan: bool, as_json: bool, **whe
     if as_json:
         click.echo(json.dumps(found))
         return
-    rows = [(name, change.get("before"), change.get("after")) for name, change in found["changes"].items()]
-    print_table(("limits", "before", "after"), rows, "nothing would change")
+    rows = [row for name, change in found["changes"].items() for row in _changed(name, change)]
+    print_table(("scope", "limit", "before", "after"), rows, "nothing would change")
+
+
+def _changed(scope: str, change: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
+    before, after = (cast(dict[str, object], change.get(side) or {}) for side in ("before", "after"))
+    for name in {**before, **after}:
+        if before.get(name) != after.get(name):
+            yield scope, name, _text(before.get(name)), _text(after.get(name))
 
 
 def _change(text: str) -> tuple[str, object]:

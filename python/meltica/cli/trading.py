@@ -78,6 +78,4 @@ def utc(milliseconds: float) -> str:
 
 def _value(row: dict[str, Any], name: str) -> object:
     value = row.get(name)
-    if name in ("placedAt", "snapshotAt") and value is not None:
-        return utc(value * 1000)
     return utc(value) if name.endswith("At") and isinstance(value, int) else value
