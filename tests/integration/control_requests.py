@@ -76,6 +76,7 @@ PATHS = (
     "/events/tickets",
     "/tokens",
     "/tokens/000000000000",
+    "/context/backup",
     "/openapi.json",
 )
 """One path for each route."""
@@ -85,6 +86,9 @@ CREATED = (
     b'{"id":"created","strategy":{"identifier":"LargeTrades","config":{"notional":1}},'
     b'"scope":{"main":{"symbols":["BTC-USDT"]}}}'
 )
+RESTORED = b"""
+{"providers":[{"name":"restored","adapter":"test-venue","config":{"api_key":"********"}}],"risk":{}}
+"""
 CHANGED = b'{"strategy":{"config":{"notional":2}}}'
 
 
@@ -395,6 +399,12 @@ CHANGES: tuple[Sent, ...] = (
     Sent("change of its adapter", "PUT", "/providers/created", (JSON,), b'{"adapter":"fake"}'),
     Sent("deletion of a provider", "DELETE", "/providers/created"),
     Sent("deletion of a provider of the config file", "DELETE", "/providers/main"),
+    post("restore of a backup", "/context/backup", (JSON,), RESTORED),
+    get("a backup", "/context/backup"),
+    post("plan of a restore", "/context/backup?plan=1", (JSON,), b'{"risk":{}}'),
+    post("restore of a damaged backup", "/context/backup", (JSON,), b'{"version":1,"checksum":"x"}'),
+    post("restore with faults", "/context/backup", (JSON,), b'{"providers":[{"nme":1}],"risk":{}}'),
+    post("restore without the provider", "/context/backup", (JSON,), b'{"risk":{}}'),
     Sent("change of limits", "PUT", "/risk/limits", (JSON,), b'{"MaxRiskBreaches":4,"maxOpenOrders":9}'),
     Sent("change of limits with faults", "PUT", "/risk/limits", (JSON,), b'{"MaxPositionSize":"0"}'),
     get("not ready", "/health/ready"),

@@ -131,6 +131,7 @@ MASKS = (
     (r"sha256:[0-9a-f]{64}", "sha256:HASH"),
     # The build, and the start of this run.
     (r'"version":"[^"]*","build":"[^"]*","target":"[^"]*","python":"[^"]*"', '"version":"V","build":"B"'),
+    (r'"generatedAt":"[^"]*"', '"generatedAt":"T"'),
     (r'"startedAt":\d+', '"startedAt":0'),
     (r'"(createdAt|availableAt)":"[^"]*"', r'"\1":"TIME"'),
     (r'"oldestAt":\d+', '"oldestAt":0'),

@@ -36,6 +36,7 @@ COMMANDS = {
     "api": "meltica.cli.api:api",
     "tokens": "meltica.cli.tokens:tokens",
     "secrets": "meltica.cli.secrets:secrets",
+    "backup": "meltica.cli.backup:backup",
     "audit": "meltica.cli.audit:audit",
     "events": "meltica.cli.events:events",
     "venue": "meltica.cli.venue.command:venue",

@@ -13,6 +13,7 @@ import httpx
 import msgspec
 
 from meltica.api.audit import AuditEntries
+from meltica.api.backup import Backup, Restored
 from meltica.api.envelope import Failure, Plan
 from meltica.api.instances import InstanceDetail, InstanceLogLines, Instances
 from meltica.api.modules import (
@@ -34,6 +35,7 @@ from meltica.api.why import Why
 from meltica.client.trading import TradingRequests
 from meltica.errors import MelticaError
 
+_BACKUP: Final = "/context/backup"
 T = TypeVar("T")
 
 TIMEOUT: Final = 10.0
@@ -114,9 +116,13 @@ class Client:
         """Closes the connections."""
         self._http.close()
 
-    def request(self, method: str, path: str, body: bytes | None = None) -> httpx.Response:
+    def request(
+        self, method: str, path: str, body: bytes | None = None, passphrase: str | None = None
+    ) -> httpx.Response:
         """Returns the response to any request, also one that was refused. Raises Unreachable."""
-        headers = {} if body is None else {"content-type": "application/json"}
+        headers = {} if body is None else {b"content-type": b"application/json"}
+        if passphrase is not None:
+            headers[b"x-meltica-passphrase"] = passphrase.encode()
         try:
             return self._http.request(method, self.url + path, content=body, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -245,6 +251,23 @@ class Client:
     def change_risk_limits(self, changed: Mapping[str, Any]) -> RiskLimitsOfScopes:
         """Changes limits; `changed` is the body of docs/rest.md. Returns those of all scopes."""
         return self._sent("PUT", "/risk/limits", changed, RiskLimitsOfScopes)
+
+    def backup(self, passphrase: str | None = None) -> bytes:
+        """Returns the file of a backup; with a passphrase, it has the secrets."""
+        response = self.request("GET", _BACKUP, passphrase=passphrase)
+        self._decoded(response, Backup)
+        return response.content
+
+    def restore(
+        self, content: bytes, passphrase: str | None = None, *, start: bool, accounts: Iterable[str] = ()
+    ) -> Restored:
+        """Restores a backup, and starts what ran if the accounts that it trades on are named."""
+        query = f"?{urlencode({'start': 'true', 'accounts': ','.join(accounts)})}" if start else ""
+        return self._decoded(self.request("POST", _BACKUP + query, content, passphrase), Restored)
+
+    def plan_restore(self, content: bytes, passphrase: str | None = None) -> Plan:
+        """Returns what a restore would change."""
+        return self._decoded(self.request("POST", f"{_BACKUP}?plan=1", content, passphrase), Plan)
 
     def tokens(self) -> Tokens:
         """Returns all tokens."""

@@ -13,6 +13,8 @@ from meltica.control.readiness import ReadinessCheck
 from meltica.control.routes.accounts import AccountsController
 from meltica.control.routes.adapters import AdaptersController
 from meltica.control.routes.audit import AuditController
+from meltica.control.routes.backup import PATH as BACKUP
+from meltica.control.routes.backup import BackupController
 from meltica.control.routes.balances import BalancesController
 from meltica.control.routes.events import EventsController
 from meltica.control.routes.health import HealthController
@@ -67,6 +69,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     TokensController,
     AuditController,
     EventsController,
+    BackupController,
     OpenApiController,
 )
 
@@ -100,7 +103,7 @@ def create_app(services: ControlServices, rules: ClientRules) -> ASGIApp:
     requests = RequestCounts()
     services.metrics.register(request_metrics(requests))
     services.metrics.register(stream_metrics(streams.hub))
-    return RequestGate(app, rules, requests, authenticate=streams.tickets)
+    return RequestGate(app, rules, requests, authenticate=streams.tickets, streamed={BACKUP})
 
 
 def _provide(value: object) -> Provide:

@@ -1,6 +1,6 @@
 """Changes of what is configured of instances: from the body of a request to the row that is stored."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -10,7 +10,7 @@ from meltica.control.bodies import invalid, read_body
 from meltica.errors import Conflict, LambdaError, NotFound, suggestion
 from meltica.lambdas import loader, shipped
 from meltica.lambdas.instances import LAMBDAS, start_faults
-from meltica.lambdas.modules.names import stored
+from meltica.lambdas.modules.names import Selector, parse, stored
 from meltica.lambdas.modules.pins import pin_of, pinned
 from meltica.persistence.stores.instances import InstanceRecord, InstanceRow
 from meltica.persistence.stores.modules import LATEST
@@ -56,13 +56,31 @@ class InstanceChanges:
     async def created(self, body: Mapping[str, Any]) -> Declared:
         """Returns the instance that a body declares. Raises HttpError with every fault, and NotFound."""
         request = read_body(InstanceRequest, body, InstanceDetail)
+        names = [provider.name for provider in self._services.providers.all()]
+        record, found = await self.record(request, names)
+        if found:
+            raise invalid(found)
+        return await self.spec(record), record
+
+    async def record(
+        self, request: InstanceRequest, providers: Collection[str], *, pinned: bool = False
+    ) -> tuple[InstanceRecord, list[tuple[Loc, str]]]:
+        """Returns a declared instance and its faults; `providers` are those that exist.
+
+        If it is `pinned`, its `hash` is the revision, and `selector` and `tag` are how that was selected.
+        Raises NotFound.
+        """
         found: list[tuple[Loc, str]] = []
         strategy = request.strategy or StrategyRequest()
-        selected = await self._selected(strategy, found)
+        selected = await (self._pinned if pinned and strategy.hash else self._selected)(strategy, found)
         scope = normalized(request.scope or {})
         if not any(scope.values()):
             found.append((("scope",), "`scope`: expected at least one provider with its symbols, saw none"))
-        found += self._unknown_providers(scope)
+        found += [
+            (("scope", name), f"`scope.{name}`: the provider does not exist{suggestion(name, providers)}")
+            for name in scope
+            if name not in (*providers, LAMBDAS)
+        ]
         record = InstanceRecord(
             id=request.id,
             strategy=selected.name,
@@ -76,9 +94,7 @@ class InstanceChanges:
         )
         if selected.name:
             found += await self._faults(record)
-        if found:
-            raise invalid(found)
-        return await self.spec(record), record
+        return record, found
 
     async def spec(self, record: InstanceRecord) -> "LambdaSpec":
         """Returns the spec of a valid declaration, with its pin. Raises NotFound."""
@@ -160,13 +176,23 @@ class InstanceChanges:
             raise NotFound(f"instance not created: {error}{hint}") from None
         return Selected(revision.name, revision.selector, revision.tag, revision.hash)
 
-    def _unknown_providers(self, scope: Mapping[str, list[str]]) -> list[tuple[Loc, str]]:
-        names = [provider.name for provider in self._services.providers.all()]
-        return [
-            (("scope", name), f"`scope.{name}`: the provider does not exist{suggestion(name, names)}")
-            for name in scope
-            if name not in (*names, LAMBDAS)
-        ]
+    async def _pinned(self, strategy: StrategyRequest, found: list[tuple[Loc, str]]) -> Selected:
+        """Returns the revision that an instance was pinned to, however it was selected. Raises NotFound."""
+        text = selector_of(strategy)
+        if shipped.find(_name(text)) is not None:
+            return await self._selected(strategy, found)
+        try:
+            name, pin = parse(text), parse(str(strategy.hash))
+        except ValueError as error:
+            found.append((("strategy", "selector"), f"`strategy.selector`: {error}"))
+            return Selected()
+        if pin.hash is None or name.hash not in (None, pin.hash):
+            text = f"expected `sha256:` and 64 hex digits, the same as in the selector, saw {strategy.hash!r}"
+            found.append((("strategy", "hash"), f"`strategy.hash`: {text}"))
+            return Selected()
+        module, row = await self._services.modules.find(Selector(name.name, hash=pin.hash))
+        tag = None if name.hash else name.tag or LATEST
+        return Selected(module.name, str(Selector(module.name, tag, name.hash)), tag, row.hash)
 
     async def _faults(self, record: InstanceRecord) -> list[tuple[Loc, str]]:
         """Returns the faults of a declaration. The strategy is loaded on a thread, as that runs its code."""

@@ -9,14 +9,17 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import msgspec
 from pydantic import BaseModel, ValidationError
 
 from meltica.adapters import registry
+from meltica.api import risk
+from meltica.api.envelope import without_nulls
 from meltica.control.bodies import invalid
 from meltica.errors import suggestion
 from meltica.trading.risk.configured import GLOBAL, INSTANCE, PROVIDER, as_json, limits_class
 from meltica.trading.risk.limits import RiskLimits, missing_for_live
-from meltica.validation.models import Loc, Locations, faults, keys, model_of
+from meltica.validation.models import Loc, Locations, faults, keys, masked, model_of
 
 if TYPE_CHECKING:
     from meltica.control.services import ControlServices
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 SCOPES: Final = {"limits": GLOBAL, "providers": PROVIDER, "instances": INSTANCE}
 """Key of a body with several scopes -> what the names of these scopes begin with."""
 ANSWERED: Final = frozenset({"status"})
+
+_NUMBERS = frozenset({"orderThrottle", "priceBandPercent", "maxDrawdownPercent", "staleMarketSeconds"})
+"""Limits that existing clients read as numbers; the others are amounts."""
 
 Found = list[tuple[Loc, str]]
 
@@ -33,12 +39,19 @@ def configured(services: "ControlServices") -> dict[str, Any]:
     return {scope: as_json(limits) for scope, limits in services.trading.limits.all().items()}
 
 
+def limits_of(limits: RiskLimits) -> risk.RiskLimits:
+    """Returns the limits of a scope as GET answers them."""
+    dumped: dict[str, Any] = without_nulls(masked(limits))
+    values = {name: float(each) if name in _NUMBERS else each for name, each in dumped.items()}
+    return msgspec.convert(values, risk.RiskLimits)
+
+
 def changed_limits(services: "ControlServices", body: Mapping[str, Any]) -> dict[str, RiskLimits]:
     """Returns the limits of the scopes that a body changes. Raises HttpError with every fault."""
     found: Found = []
     wanted: dict[str, RiskLimits] = {}
     for scope, loc, given in _scopes(body, found):
-        limits = _merged(services, scope, loc, given, found)
+        limits = merged_limits(services, scope, loc, given, found)
         if limits is not None and limits != services.trading.limits.of(scope):
             wanted[scope] = limits
     found += _unknown_names(services, body)
@@ -73,7 +86,7 @@ def _scopes(body: Mapping[str, Any], found: Found) -> Iterator[tuple[str, Loc, M
                     found.append(((*loc, name), f"`{lower}.{name}`: expected keys with values"))
 
 
-def _merged(
+def merged_limits(
     services: "ControlServices", scope: str, loc: Loc, given: Mapping[str, Any], found: Found
 ) -> RiskLimits | None:
     """3: returns the limits of a scope after a change; None if there are faults."""

@@ -50,7 +50,7 @@ class ProviderChanges:
         """Returns the provider that a body declares. Raises HttpError with every fault, and AlreadyExists."""
         request = _read(body)
         found: list[tuple[Loc, str]] = []
-        adapter = _adapter(request)
+        adapter = adapter_of(request)
         if request.name is None:
             found.append((("name",), "`name` is required and was not given"))
         elif request.name.lower() == LAMBDAS:
@@ -87,7 +87,7 @@ class ProviderChanges:
 
         `shown` and `enabled` are what GET answers. Raises HttpError with every fault, and Conflict.
         """
-        adapter = _adapter(request)
+        adapter = adapter_of(request)
         if adapter and adapter != row.adapter:
             raise Conflict(f"provider `{row.name}` not changed: its adapter is immutable")
         settings = _settings(request)
@@ -108,7 +108,7 @@ class ProviderChanges:
         if configured(record) == configured(row) and not beside:
             return None
         desired = None if not beside else Desired.RUNNING if wanted else Desired.STOPPED
-        return Declared(self._declarations.spec(record), _record(record), desired)
+        return Declared(self._declarations.spec(record), record_of(record), desired)
 
     async def refuse_deletion(self, row: ProviderRow) -> None:
         """Raises Conflict for a provider that is in use, and HttpError for another version."""
@@ -147,7 +147,8 @@ def _read(body: Mapping[str, Any]) -> ProviderRequest:
     return read_body(ProviderRequest, body, ProviderDetail)
 
 
-def _adapter(request: ProviderRequest) -> str:
+def adapter_of(request: ProviderRequest) -> str:
+    """Returns the identifier of the adapter in a body."""
     name = (request.adapter or AdapterRequest()).identifier.strip()
     return name if name in registry.names(registry.ADAPTERS) else name.lower()
 
@@ -158,6 +159,7 @@ def _settings(request: ProviderRequest) -> dict[str, Any] | None:
     return request.settings
 
 
-def _record(record: ProviderRecord) -> ProviderRecord:
+def record_of(record: ProviderRecord) -> ProviderRecord:
+    """Returns the declaration of a row."""
     names = ProviderRecord.__struct_fields__
     return ProviderRecord(**{name: getattr(record, name) for name in names})

@@ -13,6 +13,7 @@ from meltica.lambdas.manager import InstanceManager
 from meltica.lambdas.modules.catalogue import ModuleCatalogue
 from meltica.lambdas.modules.refresh import StrategyRefresh
 from meltica.persistence.stores.audit import AuditLog
+from meltica.persistence.stores.context import ContextStore
 from meltica.persistence.stores.event_log import EventLog
 from meltica.persistence.stores.instances import InstanceRow
 from meltica.persistence.stores.outbox_admin import OutboxAdmin
@@ -72,6 +73,10 @@ class ControlServices:
     events: EventLog
     snapshot: TradingSnapshot
     modules: ModuleCatalogue
+    context: ContextStore
+    """Writes everything that is configured at once."""
+    adopt: Callable[[], Awaitable[None]]
+    """Lets the gateway run what `context` has written."""
     refresh: StrategyRefresh
     uploads: bool
     """Whether modules may be uploaded."""

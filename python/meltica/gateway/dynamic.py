@@ -55,8 +55,26 @@ class DynamicInstances:
         return []
 
     async def adopt(self) -> None:
-        """Adds the instances that another gateway has created, or whose creation was not confirmed."""
+        """Declares the instances as their rows say, which were read again, and adds new ones."""
+        for row in self._store.list():
+            if row.origin == "dynamic" and row.id in self._manager:
+                try:
+                    spec = await pinned(self._declarations.spec(row), row, self._modules)
+                except (ConfigError, LambdaLoadError, NotFound) as error:
+                    log.error("instance %s keeps its earlier declaration: %s", row.id, error)
+                else:
+                    await _redeclare(self._manager.get(row.id), spec)
         self._manager.start_trading(await self.add())
+
+
+async def _redeclare(instance: "ManagedInstance", spec: "LambdaSpec") -> None:
+    """Replaces the declaration of an instance; one that runs continues with the earlier one."""
+    if instance.spec.is_same(spec):
+        return
+    async with instance.lock:
+        instance.spec = spec
+        if instance.running:
+            log.warning("instance %s runs with its earlier declaration until it is restarted", spec.id)
 
 
 class DynamicProviders:

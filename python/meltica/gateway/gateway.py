@@ -42,6 +42,7 @@ from meltica.persistence.metrics import database_metrics
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.persistence.secrets import SecretKeySource
 from meltica.persistence.stores.audit import AuditLog
+from meltica.persistence.stores.context import ContextStore
 from meltica.persistence.stores.instances import InstanceStore
 from meltica.persistence.stores.modules import ModuleStore
 from meltica.persistence.stores.outbox_admin import OutboxAdmin
@@ -124,7 +125,7 @@ class Gateway:
             ("lock", self._take_lock),
             ("schema", self._migrate),
             ("stores", self._load),
-            ("tokens", self._prepare_access),
+            ("tokens", lambda: self.access.prepare()),
             ("lambdas", self._begin_instances),
             ("providers", self._begin_providers),
             ("control plane", self._serve),
@@ -252,6 +253,7 @@ class Gateway:
         )
         self.refresh = StrategyRefresh(self.instances, self.modules, directory)
         dynamic = await self._declare(providers, instances)
+        self.context = ContextStore(self.database, self.lock, providers, instances, self.limits.store)
         self.recovery = StateRecovery(
             [providers, instances, self.limits.store],
             [self.limits, trading, dynamic[0], self.providers, dynamic[1], self.instances],
@@ -368,9 +370,6 @@ class Gateway:
         self.providers.watch()
         self.providers.begin()
 
-    async def _prepare_access(self) -> None:
-        await self.access.prepare()
-
     async def _serve(self) -> None:
         await self._importing
         from meltica.control.app import create_app
@@ -416,6 +415,8 @@ class Gateway:
             snapshot=TradingSnapshot(self.database),
             modules=self.modules,
             refresh=self.refresh,
+            context=self.context,
+            adopt=self.recovery.adopt,
             uploads=self.settings.strategies.upload,
             environment=self.settings.environment,
             service_name=self.settings.telemetry.service_name,

@@ -49,6 +49,7 @@ class StateRecovery:
         self._apply_baseline = apply_baseline
         self._superseded = False
         self._reading = False
+        self._adopting = asyncio.Lock()
         self._requested = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         for store in stores:
@@ -101,8 +102,23 @@ class StateRecovery:
         if self._superseded:
             await self._apply_baseline()
             self._superseded = False
-        for manager in self._managers:
-            await manager.adopt()
+        await self._adopt()
+
+    async def adopt(self) -> None:
+        """Applies what the stores have, after another writer than the managers has changed it.
+
+        If that fails, it is retried in the background.
+        """
+        try:
+            await self._adopt()
+        except BaseException:
+            self._requested.set()
+            raise
+
+    async def _adopt(self) -> None:
+        async with self._adopting:
+            for manager in self._managers:
+                await manager.adopt()
 
     async def _retry(self) -> None:
         self._requested.set()

@@ -26,7 +26,7 @@ from meltica.runtime.fork import close_in_children
 
 MAX_HEADERS = 64 << 10
 """Maximum size of a request line and its headers in bytes."""
-MAX_REQUEST = 16 << 20
+MAX_REQUEST = 80 << 20
 """Maximum size of a request on the wire in bytes; bounds chunks and trailers. The gate limits the body."""
 HEADER_SECONDS = 10.0
 """How long the headers of a request may take to arrive."""

@@ -19,7 +19,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import quote
 from uuid import uuid4
@@ -96,6 +96,7 @@ class RequestGate:
     - `authenticate`: returns the client of a request, which becomes the `user` of its scope, or raises
       HttpError. It is called before the body is read.
     - `level`: the log level of requests that can change something.
+    - `streamed`: paths whose handlers of POST read the body themselves, with `body_file`.
 
     """
 
@@ -107,8 +108,10 @@ class RequestGate:
         *,
         authenticate: Authenticate | None = None,
         level: int = logging.INFO,
+        streamed: Container[str] = (),
     ) -> None:
         self._app = app
+        self._streamed = streamed
         self._authenticate = authenticate
         self._rules = rules
         self._requests = requests
@@ -156,11 +159,11 @@ class RequestGate:
                 if method not in _SAFE:
                     self._check_origin(headers)
                 if self._authenticate is None:
-                    await self._app(inner, await _read_body(inner, headers, receive), send_with_headers)
+                    await self._app(inner, await self._body(inner, headers, receive), send_with_headers)
                     return
                 inner["user"] = client = await self._authenticate(inner)
                 with self._clients.serving(client.token):
-                    await self._app(inner, await _read_body(inner, headers, receive), send_with_headers)
+                    await self._app(inner, await self._body(inner, headers, receive), send_with_headers)
             except Exception as error:
                 if status:
                     raise  # the response has begun: the server closes the connection
@@ -179,6 +182,13 @@ class RequestGate:
                 )
             finally:
                 self._record(inner, method, path, status, time.perf_counter() - began)
+
+    async def _body(self, scope: HTTPScope, headers: dict[bytes, list[bytes]], receive: Receive) -> Receive:
+        """Returns a `receive` with the body, which has arrived unless its handler reads it."""
+        if scope["method"] == "POST" and scope["path"].rstrip("/") in self._streamed:
+            _note_body(scope, headers)
+            return receive
+        return await _read_body(scope, headers, receive)
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one websocket. The application may raise HttpError before it accepts the connection."""
@@ -249,6 +259,13 @@ def _host(value: str) -> str:
 async def _answer_preflight(send: Send, headers: list[tuple[bytes, bytes]]) -> None:
     await send({"type": "http.response.start", "status": 204, "headers": headers})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _note_body(scope: Scope, headers: dict[bytes, list[bytes]]) -> None:
+    """Notes a body that its handler reads. Raises HttpError for one that is not JSON (rule 3)."""
+    if headers.get(b"content-length", [b"0"])[0] != b"0" or b"transfer-encoding" in headers:
+        _check_type(headers)
+        cast(dict[str, object], scope)[HAS_BODY] = True
 
 
 async def _read_body(scope: Scope, headers: dict[bytes, list[bytes]], receive: Receive) -> Receive:

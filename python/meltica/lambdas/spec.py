@@ -1,7 +1,7 @@
 """The spec of a lambda for its manager: defaults applied, paths absolute."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import PurePath
 from typing import Any, Literal
@@ -57,6 +57,11 @@ class LambdaSpec:
     def load(self) -> type[Lambda]:
         """Returns the class of the strategy. Blocks while its module is executed. Raises LambdaLoadError."""
         return load(self.strategy) if self.module is None else self.module.load()
+
+    def is_same(self, other: "LambdaSpec") -> bool:
+        """Returns whether another spec declares the same, however its revision was selected."""
+        hashes = [None if each.module is None else each.module.hash for each in (self, other)]
+        return hashes[0] == hashes[1] and replace(self, module=None) == replace(other, module=None)
 
     def shown(self) -> dict[str, object]:
         """Returns the lambda as JSON with the keys of the config file; secrets are masked by their keys."""

@@ -65,6 +65,10 @@ class ProviderDeclarations:
             return record.settings
         return cast(dict[str, Any], masked(spec.settings))
 
+    def secrets(self, record: ProviderRecord) -> dict[str, Any]:
+        """Returns the secrets of a provider in clear text. Raises ConfigError if they cannot be decrypted."""
+        return {key: self._decrypted(record, key) for key in record.secrets}
+
     def differs(self, given: Mapping[str, Any], shown: Mapping[str, Any]) -> bool:
         """Returns whether settings are others than those that GET answers."""
         if any(value is None and shown.get(key) is not None for key, value in given.items()):
@@ -103,7 +107,7 @@ class ProviderDeclarations:
         """2: returns settings in clear text: those that are given, and those that are kept."""
         found: Found = []
         given = cleaned(given)
-        kept = {key for key in stored.secrets if key not in given or _has_mask(given[key])}
+        kept = {key for key in stored.secrets if key not in given or has_mask(given[key])}
         clear = {key: value for key, value in stored.settings.items() if key not in stored.secrets}
         for key in sorted(kept):
             try:
@@ -116,7 +120,7 @@ class ProviderDeclarations:
             if value is None or (key not in stored.settings and value == shown.get(key)):
                 continue
             merged[key] = _unmasked(value, clear.get(key))
-            if _has_mask(merged[key]) and (key in clear or key not in kept):
+            if has_mask(merged[key]) and (key in clear or key not in kept):
                 text = f"`{dotted((*CONFIG, key))}`: {MASK} keeps a stored value, and none is stored"
                 found.append(((*CONFIG, key), text))
         if found:
@@ -157,7 +161,7 @@ class ProviderDeclarations:
             raise InvalidDeclaration([(_in_body(loc), text) for loc, text in found]) from None
 
     def _revealed(self, record: ProviderRecord) -> dict[str, Any]:
-        return record.settings | {key: self._decrypted(record, key) for key in record.secrets}
+        return record.settings | self.secrets(record)
 
     def _decrypted(self, record: ProviderRecord, key: str) -> Any:
         keys = self._keys.keys()
@@ -183,11 +187,12 @@ def cleaned(given: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in texts.items() if value != ""}
 
 
-def _has_mask(value: Any) -> bool:
+def has_mask(value: Any) -> bool:
+    """Returns whether a value contains a masked secret."""
     if isinstance(value, dict):
-        return any(map(_has_mask, cast(dict[str, Any], value).values()))
+        return any(map(has_mask, cast(dict[str, Any], value).values()))
     if isinstance(value, list):
-        return any(map(_has_mask, cast(list[Any], value)))
+        return any(map(has_mask, cast(list[Any], value)))
     return value == MASK
 
 

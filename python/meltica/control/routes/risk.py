@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
-import msgspec
 from litestar import Controller, Request, Response, get, put
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import UNSET, UnsetType
 
-from meltica.api.envelope import JsonObject, optional, without_nulls
+from meltica.api.envelope import JsonObject, optional
 from meltica.api.risk import (
     ActiveHalt,
     LimitUsage,
@@ -23,7 +22,7 @@ from meltica.api.risk import (
 from meltica.control.access import OPERATOR, VIEWER
 from meltica.control.bodies import QUERY
 from meltica.control.changes import ChangeRunner
-from meltica.control.limit_changes import changed_limits, configured
+from meltica.control.limit_changes import changed_limits, configured, limits_of
 from meltica.control.preconditions import CHANGE_QUERY, Precondition, etag
 from meltica.control.routes.openapi import CONFLICT, INVALID, PRECONDITION, UNAVAILABLE
 from meltica.control.services import ControlServices
@@ -31,7 +30,6 @@ from meltica.control.trading import TradingReads
 from meltica.model.amounts import amount_text
 from meltica.trading.exact import subtract
 from meltica.trading.risk.configured import GLOBAL, INSTANCE, PROVIDER, as_json
-from meltica.validation.models import masked
 
 if TYPE_CHECKING:
     from meltica.trading import faults
@@ -39,8 +37,6 @@ if TYPE_CHECKING:
     from meltica.trading.risk import halts, limits, usage
 
 MS = 10**6
-_NUMBERS = frozenset({"orderThrottle", "priceBandPercent", "maxDrawdownPercent", "staleMarketSeconds"})
-"""Limits that existing clients read as numbers; the others are amounts."""
 
 
 class RiskController(Controller):
@@ -111,7 +107,7 @@ def _response(
     """Returns the limits of all scopes, with their version."""
     book = services.trading.limits
     body = RiskLimitsOfScopes(
-        limits=_limits(book.of(GLOBAL)),
+        limits=limits_of(book.of(GLOBAL)),
         providers=_of_scopes(book.all(), PROVIDER),
         instances=_of_scopes(book.all(), INSTANCE),
         status=status,
@@ -121,17 +117,11 @@ def _response(
 
 def _of_scopes(scopes: "Mapping[str, limits.RiskLimits]", prefix: str) -> dict[str, RiskLimits]:
     found = {
-        scope.removeprefix(prefix): _limits(each)
+        scope.removeprefix(prefix): limits_of(each)
         for scope, each in sorted(scopes.items())
         if scope.startswith(prefix)
     }
     return {name: each for name, each in found.items() if each != RiskLimits()}
-
-
-def _limits(section: "limits.RiskLimits") -> RiskLimits:
-    dumped: dict[str, Any] = without_nulls(masked(section))
-    values = {name: float(each) if name in _NUMBERS else each for name, each in dumped.items()}
-    return msgspec.convert(values, RiskLimits)
 
 
 async def stored_halts(trading: TradingReads) -> list[ActiveHalt]:

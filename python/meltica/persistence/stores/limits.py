@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+from psycopg import AsyncConnection
 from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
@@ -45,9 +46,16 @@ class LimitsStore(Store[LimitsRow]):
 
     async def set(self, limits: Document, configured: Document) -> LimitsRow:
         """Replaces all limits that are stored. Raises DatabaseUnavailable and its subclasses."""
-        values = {"id": KEY, "limits": Jsonb(limits), "configured": Jsonb(configured)}
-        return await self._change(KEY, SQL(_SET).format(), values, "set")
+        return await self._change(KEY, SQL(_SET).format(), _values(limits, configured), "set")
+
+    async def apply(self, connection: AsyncConnection, limits: Document, configured: Document) -> None:
+        """Replaces all limits in the transaction of a connection, for the holder of `writing`."""
+        await connection.execute(SQL(_SET).format(), _values(limits, configured))
 
     def _audited(self, row: LimitsRow) -> dict[str, object]:
         """Returns the limits by scope."""
         return dict(row.limits)
+
+
+def _values(limits: Document, configured: Document) -> dict[str, object]:
+    return {"id": KEY, "limits": Jsonb(limits), "configured": Jsonb(configured)}

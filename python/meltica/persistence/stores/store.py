@@ -70,6 +70,20 @@ class Store(Generic[Row]):
         """Whether a write may have been committed that the cache does not have."""
         return self._in_doubt
 
+    @property
+    def writing(self) -> asyncio.Lock:
+        """The lock that each write holds; who holds it writes several tables at once."""
+        return self._writing
+
+    async def read_again(self) -> None:
+        """Reads the table for the holder of `writing`. Raises DatabaseError."""
+        await self._read()
+
+    def doubt(self) -> None:
+        """Notes that a write was sent and its outcome is unknown."""
+        self._in_doubt = True
+        self.on_doubt()
+
     async def load(self) -> None:
         """Reads the table. Raises DatabaseError."""
         try:
@@ -220,8 +234,7 @@ class Store(Generic[Row]):
         except BaseException as error:
             # An error of the server's own means that it rolled the statement back.
             if sent and not isinstance(error, psycopg.Error):
-                self._in_doubt = True
-                self.on_doubt()
+                self.doubt()
             raise
 
     async def _read(self) -> None:

@@ -4,11 +4,15 @@ The SQL statements are generated from the fields of two structs. The fields of t
 fields of the record are the columns that callers declare. Desired and actual state are written separately.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, LiteralString, Protocol, TypeVar
 
+from psycopg import AsyncConnection
 from psycopg.sql import SQL, Composed, Identifier, Placeholder
 from psycopg.types.json import Jsonb
 
+from meltica.errors import Conflict
 from meltica.persistence.database import Database
 from meltica.persistence.lock import GatewayLock
 from meltica.persistence.stores.store import Store
@@ -50,6 +54,18 @@ class Stateful(Protocol):
 
 
 Spec = TypeVar("Spec", bound=Declared)
+
+
+@dataclass(frozen=True)
+class RowChanges(Generic[Spec]):
+    """Rows to be written together. What is created or updated is to be stopped."""
+
+    removed: Sequence[str] = ()
+    """Deleted first, so that a key may also be created."""
+    updated: Sequence[Spec] = ()
+    created: Sequence[Spec] = ()
+
+
 StateRow = TypeVar("StateRow", bound=Stateful)
 State = TypeVar("State", bound=str)
 
@@ -129,6 +145,22 @@ class StateStore(Store[StateRow], Generic[StateRow, Spec, State]):
     async def delete(self, key: str) -> None:
         """Deletes a component; orders and balances that refer to it remain. Raises NotFound."""
         await self._remove(key, self._delete, "delete")
+
+    async def apply(self, connection: AsyncConnection, changes: RowChanges[Spec]) -> None:
+        """Writes rows in the transaction of a connection, for the holder of `writing`.
+
+        Raises Conflict for a row that was created or deleted meanwhile.
+        """
+        stopped = {"desired": Desired.STOPPED}
+        statements: list[tuple[Composed, dict[str, Any]]] = [
+            *((self._delete, {self._key: key}) for key in changes.removed),
+            *((self._update, self._values(spec) | stopped) for spec in changes.updated),
+            *((self._add, self._values(spec) | stopped) for spec in changes.created),
+        ]
+        for query, values in statements:
+            if await (await connection.execute(query, values)).fetchone() is None:
+                text = "was created or deleted meanwhile"
+                raise Conflict(f"nothing changed: {self._noun} `{values[self._key]}` {text}; retry")
 
     def _audited(self, row: StateRow) -> dict[str, object]:
         """Returns the declaration and the desired state: what the gateway does by itself is not audited."""

@@ -7,7 +7,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from meltica.errors import Conflict
@@ -96,20 +97,29 @@ class ConfiguredLimits:
 
         Raises Conflict during another change, DatabaseUnavailable, and what `declare` raises.
         """
+        async with self.changing():
+            wanted = declare()
+            if wanted:
+                await self.store.set(*self.documents(wanted))
+                self._apply()
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncGenerator[None]:
+        """Keeps other changes out. Raises Conflict during another one."""
         if self._lock.locked():
             raise Conflict("risk limits: another change is in progress; retry when it is done")
         async with self._lock:
-            wanted = declare()
-            if not wanted:
-                return
-            row = self.store.find(KEY)
-            limits: Document = {} if row is None else row.limits
-            configured: Document = {} if row is None else row.configured
-            await self.store.set(
-                limits | {scope: as_json(each) for scope, each in wanted.items()},
-                configured | {scope: self._stated(scope) for scope in wanted},
-            )
-            self._apply()
+            yield
+
+    def documents(self, wanted: Limits) -> tuple[Document, Document]:
+        """Returns what the store is to have when some limits change."""
+        row = self.store.find(KEY)
+        limits: Document = {} if row is None else row.limits
+        configured: Document = {} if row is None else row.configured
+        return (
+            limits | {scope: as_json(each) for scope, each in wanted.items()},
+            configured | {scope: self._stated(scope) for scope in wanted},
+        )
 
     def discard_unrecorded(self) -> list[str]:
         """Drops nothing: limits are in the database before they apply."""
