@@ -1,5 +1,6 @@
 """The guide of operations: its session runs against `meltica serve`, and its runbook has every fault."""
 
+import contextlib
 import doctest
 import os
 import re
@@ -15,7 +16,7 @@ from meltica.gateway.resources import NAMES
 from meltica.trading.faults import FaultKind
 from tests.support import pages
 from tests.support.paths import ROOT
-from tests.support.serving import PATIENCE, project
+from tests.support.serving import PATIENCE, Project, project
 
 PAGE = ROOT / "docs" / "operations.md"
 READS = ("meltica why ", "meltica status", "meltica orders list ")
@@ -33,6 +34,14 @@ def steps(block: pages.Block) -> Iterator[tuple[str, str]]:
             yield command, output
 
 
+def follow(command: str, expected: str, folder: Path) -> None:
+    """Runs a command until it prints what is expected; one that changes something is run once."""
+    checker, until = doctest.OutputChecker(), time.monotonic() + PATIENCE
+    while not checker.check_output(expected, printed := run(command, folder), MATCH):
+        assert command.startswith(READS), f"$ {command}\n{printed}"
+        assert time.monotonic() < until, f"$ {command}\n{printed}"
+
+
 def run(command: str, folder: Path) -> str:
     """Returns what a command prints."""
     done = subprocess.run(
@@ -47,18 +56,20 @@ def test_the_session_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.Monke
     (commands / "meltica").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m meltica "$@"\n')
     (commands / "meltica").chmod(0o755)
     monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
-    checker, reader = doctest.OutputChecker(), pages.Reader(tmp_path)
-    with project() as created:
-        created.config.write_text((ROOT / "python/meltica/config/default.yaml").read_text())
-        monkeypatch.setenv("MELTICA_HOME", str(created.home))
-        with created.serving("--port", "0"):
-            for block in pages.blocks(PAGE):
-                reader.follow(block)
-                for command, expected in steps(block):
-                    until, reads = time.monotonic() + PATIENCE, command.startswith(READS)
-                    while not checker.check_output(expected, printed := run(command, tmp_path), MATCH):
-                        assert reads, f"$ {command}\n{printed}"
-                        assert time.monotonic() < until, f"$ {command}\n{printed}"
+    with contextlib.ExitStack() as gateways:
+        first = gateways.enter_context(project())
+        second = Project(first.folder)
+        second.home = first.folder / "second"
+        first.config.write_text((ROOT / "python/meltica/config/default.yaml").read_text())
+        monkeypatch.setenv("MELTICA_HOME", str(first.home))
+        reader = pages.Reader(first.folder)
+        for block in pages.blocks(PAGE):
+            reader.follow(block)
+            if block.code.startswith("meltica serve"):
+                served = second if "--home second" in block.code else first
+                gateways.enter_context(served.serving("--port", "0"))
+            for command, expected in steps(block):
+                follow(command, expected, first.folder)
 
 
 def test_the_runbook_has_every_fault() -> None:
