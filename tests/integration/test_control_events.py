@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from meltica.cli import cli
+from meltica.control import sessions
 from meltica.control.streams import hub, response, subscriber
 from meltica.model.enums import Mode, OrderState
 from meltica.persistence.postgres.server import wait_until
@@ -190,12 +191,20 @@ def test_a_ticket_opens_one_stream(control: Running) -> None:
     assert httpx.post(f"{control.url}/events/tickets").status_code == 401
 
 
-def test_a_stream_ends_when_its_token_expires(control: Running) -> None:
-    soon = int((datetime.now(UTC) + timedelta(seconds=1.5)).timestamp() * 1000)
-    viewer = created(control, "viewer", expiresAt=soon)
+def test_a_stream_ends_when_its_token_expires(control: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    expiry = datetime.now(UTC) + timedelta(hours=1)
+    waits = list[float]()
+
+    def call_soon(until: datetime) -> float:
+        waits.append((until - expiry).total_seconds())
+        return 0.0
+
+    monkeypatch.setattr(sessions, "_seconds", call_soon)
+    viewer = created(control, "viewer", expiresAt=int(expiry.timestamp() * 1000))
     with stream(control, headers=viewer) as events:
         closed = events.rest()[-1]
     assert (closed.kind, closed.data["message"]) == ("closed", "its token has expired")
+    assert abs(waits[0]) < 0.01
 
 
 def test_a_token_that_a_command_revokes_ends_its_streams(control: Running) -> None:

@@ -50,6 +50,7 @@ class EventHub:
         self._states = states
         self._stopping = stopping
         self._subscribers: set[Subscriber] = set()
+        self._open = 0
         self._position = 0
         self._known: dict[object, StreamEvent] = {}
         self._task: asyncio.Task[None] | None = None
@@ -57,7 +58,7 @@ class EventHub:
         """How many streams ended, by code."""
 
     def __len__(self) -> int:
-        return len(self._subscribers)
+        return self._open
 
     async def start(self, last: int | None) -> Start:
         """Returns where a stream begins that has seen the event `last`.
@@ -67,7 +68,7 @@ class EventHub:
         if self._stopping():
             raise HttpError(503, "stopping", "stream not opened: the gateway is stopping")
         limit = min(MAX_STREAMS, max_connections() * 2 // 5)
-        if len(self._subscribers) >= limit:
+        if self._open >= limit:
             text = f"stream not opened: at most {limit} are served at a time; retry later"
             raise HttpError(503, "too_many_streams", text, headers={"retry-after": "5"})
         position = await self._events.position()
@@ -98,8 +99,13 @@ class EventHub:
         self._join(subscriber)
         return []
 
+    def enter(self) -> None:
+        """Counts a stream until it leaves, also while it reads what it missed."""
+        self._open += 1
+
     def leave(self, subscriber: Subscriber) -> None:
         """Ends a subscription, also one that did not join."""
+        self._open -= 1
         self._subscribers.discard(subscriber)
         self.closed[subscriber.code or "disconnected"] += 1
         if not self._subscribers and self._task is not None:

@@ -64,6 +64,7 @@ class EventStream(ASGIResponse):
         def expired(why: str) -> None:
             subscriber.end("unauthenticated", why)
 
+        self._hub.enter()
         loop = asyncio.get_running_loop()
         writer = loop.create_task(self._write(send), name="meltica-stream")
         gone = loop.create_task(_disconnected(receive), name="meltica-stream-client")
