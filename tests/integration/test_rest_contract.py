@@ -185,7 +185,7 @@ def test_no_answer_shows_a_folder_of_the_server(
             assert control.gateway.instances.get("unloaded").actual is InstanceState.FAILED
             for path, item in document["paths"].items():
                 # The audit has what was declared, for administrators.
-                if "get" in item and path != "/audit":
+                if "get" in item and path != "/audit" and not is_stream(item["get"]):
                     url = path.format(**existing(path))
                     assert str(config.parent) not in admin.get(url).text, url
     finally:
