@@ -19,8 +19,8 @@ from meltica.control import sessions
 from meltica.control.streams import hub, response, subscriber
 from meltica.model.enums import Mode, OrderState
 from meltica.persistence.postgres.server import wait_until
-from meltica.persistence.stores.outbox import event, fill_event, order_event
-from meltica.persistence.stores.trading.rows import BalanceRow, OrderRow, Row
+from meltica.persistence.stores.outbox import entry_event, event, fill_event, order_event
+from meltica.persistence.stores.trading.rows import BalanceRow, EntryKind, LedgerEntryRow, OrderRow, Row
 from meltica.persistence.stores.trading.writer import GroupCommitWriter
 from tests.integration.test_tokens import created, id_of
 from tests.support.event_stream import Received, Stream, stream
@@ -71,9 +71,29 @@ def test_events_are_in_the_spelling_of_the_api(control: Running) -> None:
         halted = event(
             "risk", "instance:maker", "risk.halted", {"scope": "instance:maker", "rule": "operator"}
         )
+        entry = LedgerEntryRow(
+            provider="main",
+            mode=Mode.LIVE,
+            kind=EntryKind.DEPOSIT,
+            venue_id="7",
+            currency="USDT",
+            amount=Decimal("2.50"),
+            booked_at=START,
+        )
         rows = [order_event(filled), fill_event(bought), event("balance", "main", "balance", balance), halted]
-        commit(control, [filled, bought, *rows])
-        received = [events.next() for _ in rows]
+        commit(control, [filled, bought, *rows, entry_event(entry)])
+        received = [events.next() for _ in range(5)]
+    booked = received.pop()
+    assert (booked.kind, booked.data["type"]) == ("balance", "balance.entry")
+    assert booked.data["entry"] == {
+        "provider": "main",
+        "mode": "live",
+        "kind": "deposit",
+        "venueId": "7",
+        "currency": "USDT",
+        "amount": "2.5",
+        "bookedAt": START // 10**6,
+    }
     assert [each.kind for each in received] == ["order", "fill", "balance", "risk"]
     numbers = [each.id for each in received]
     assert numbers == sorted(numbers, key=lambda id: id or 0)

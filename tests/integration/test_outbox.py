@@ -88,6 +88,46 @@ async def test_a_consumer_receives_the_events_since_it_was_added(world: World) -
     assert [each.consumer for each in await world.outbox.backlog()] == ["hook", "stream"]
 
 
+@pytest.mark.parametrize(("kind", "key"), [("provider", "name"), ("instance", "id")])
+async def test_changes_of_states_are_events_of_their_transaction(world: World, kind: str, key: str) -> None:
+    columns = "adapter" if kind == "provider" else "strategy, selector, scope, host"
+    values = "'fake'" if kind == "provider" else "'s', 's', '{}', 'thread'"
+    table = f"{kind}s"
+    world.query(f"insert into {table} ({key}, origin, {columns}) values ('a', 'dynamic', {values})")
+    for change in (
+        "desired = 'running'",
+        "actual = 'starting'",
+        "actual = 'failed', last_error = 'no licence'",
+        "updated_at = now()",
+        "actual = 'stopped', desired = 'stopped', last_error = null",
+        "desired = 'running'",
+        "desired = 'stopped'",
+    ):
+        world.query(f"update {table} set {change}")
+    with psycopg.connect(world.url) as connection:
+        connection.execute(f"update {table} set actual = 'running'".encode())
+        connection.rollback()
+    world.query(f"delete from {table}")
+    received = await world.outbox.claim("hook", 100)
+    assert [each.event_type for each in received] == [
+        f"{kind}.{change}"
+        for change in (
+            "created",
+            "start_requested",
+            "starting",
+            "failed",
+            "stopped",
+            "start_requested",
+            "stop_requested",
+            "deleted",
+        )
+    ]
+    assert {(each.aggregate_type, each.aggregate_id) for each in received} == {("lifecycle", f"{kind}:a")}
+    failed = {"kind": kind, "name": "a", "desired": "running", "actual": "failed", "error": "no licence"}
+    assert received[3].payload == failed
+    assert len(await world.outbox.claim("stream", 100)) == len(received)
+
+
 async def test_a_failed_event_waits_and_becomes_a_dead_letter(world: World) -> None:
     await world.writer.commit([event("risk", "global", "halt", {"rule": "maxDailyLoss"})])
     waits: list[float] = []

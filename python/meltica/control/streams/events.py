@@ -6,9 +6,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from meltica.api import contract
+from meltica.model.amounts import amount_text
 from meltica.model.enums import Mode
 from meltica.persistence.stores.event_log import LoggedEvent
-from meltica.persistence.stores.trading.rows import BalanceRow, FillRow, OrderRow
+from meltica.persistence.stores.outbox import ENTRY
+from meltica.persistence.stores.trading.rows import BalanceRow, FillRow, LedgerEntryRow, OrderRow
 from meltica.trading.exact import divide
 
 PRIVATE: Final = ("order", "fill", "balance", "risk")
@@ -83,6 +85,10 @@ def private_event(logged: LoggedEvent) -> StreamEvent:
             return StreamEvent(
                 kind, data, logged.id, fill.instance, fill.provider, logged.symbol, logged.mode
             )
+        case "balance" if logged.event_type == ENTRY:
+            entry = msgspec.convert(logged.payload, LedgerEntryRow, strict=False)
+            data = frame(kind, {**head, "entry": entry_json(entry)}, logged.id)
+            return StreamEvent(kind, data, logged.id, provider=entry.provider, mode=entry.mode)
         case "balance":
             balance = msgspec.convert(logged.payload, BalanceRow, strict=False)
             data = frame(kind, {**head, "balance": balance_json(balance)}, logged.id)
@@ -105,6 +111,22 @@ def order_json(order: OrderRow) -> dict[str, Any]:
 def balance_json(balance: BalanceRow) -> dict[str, Any]:
     """Returns a balance as the list of balances shows it, without what the database adds."""
     return contract.balance_to_contract(_values(contract.BALANCE, balance))
+
+
+def entry_json(entry: LedgerEntryRow) -> dict[str, Any]:
+    """Returns an entry as the ledger of its account shows it, without what the database adds."""
+    shown = {
+        "provider": entry.provider,
+        "mode": entry.mode,
+        "kind": entry.kind,
+        "venueId": entry.venue_id,
+        "currency": entry.currency,
+        "amount": amount_text(entry.amount),
+        "bookedAt": entry.booked_at // 10**6,
+        "bookedBy": entry.booked_by,
+        "note": entry.note,
+    }
+    return {key: value for key, value in shown.items() if value is not None}
 
 
 def _values(pairs: contract.Pairs, row: object) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from meltica.persistence.stores.trading.rows import FillRow, LedgerEntryRow, Ord
 
 MAX_ATTEMPTS = 20
 LEASE = 60.0
+ENTRY = "balance.entry"
+"""The type of an event of an entry of what is of no instance, such as a deposit."""
 RETENTION = 24 * 3600.0
 """How long an event is kept after its last consumer received it; times are seconds."""
 
@@ -153,7 +155,7 @@ def fill_event(row: FillRow, headers: dict[str, str] | None = None) -> EventRow:
 
 def entry_event(row: LedgerEntryRow) -> EventRow:
     """Returns the event of an entry of what is of no instance, such as a deposit or an inventory."""
-    return event("balance", row.provider, "balance.entry", row)
+    return event("balance", row.provider, ENTRY, row)
 
 
 class Outbox:
