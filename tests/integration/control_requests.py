@@ -51,7 +51,7 @@ PATHS = (
     "/refusals",
     "/refusals/counts",
     "/outbox",
-    "/outbox/1",
+    "/outbox/1000",
     "/outbox/consumers",
     "/outbox/consumers/hook",
     "/outbox/consumers/hook/retry",

@@ -46,6 +46,9 @@ def _audit(running: Running, action: str) -> list[tuple[str, Any]]:
 @pytest.fixture(name="outbox")
 def _outbox(running: Running) -> Generator[Outbox]:
     """Two consumers, an event that both wait for, and one that `hook` has given up on."""
+    running.settle()
+    with psycopg.connect(running.gateway.database.dsn, options="-c search_path=meltica") as connection:
+        connection.execute("delete from outbox")
     outbox = Outbox(running.gateway.database, max_attempts=1)
     for name in ("hook", "stream"):
         _wait(running, outbox.add_consumer(name))

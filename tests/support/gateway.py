@@ -59,6 +59,21 @@ class Running:
 
         self.submit(asyncio.wait_for(poll(), 20)).result()
 
+    def settle(self) -> None:
+        """Waits until the states of all providers and instances are written, and with them their events."""
+        gateway = self.gateway
+
+        def is_idle() -> bool:
+            pending = gateway.state_writer.is_pending
+            return not any(
+                [
+                    *(pending("provider", provider.name) for provider in gateway.providers.all()),
+                    *(pending("instance", instance.id) for instance in gateway.instances.all()),
+                ]
+            )
+
+        self.until(is_idle)
+
 
 class Checked:
     """Checks the status, the types and the keys of each response against the OpenAPI document."""

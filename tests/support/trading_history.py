@@ -3,6 +3,8 @@
 from decimal import Decimal
 from uuid import UUID
 
+import psycopg
+
 from meltica.model.enums import FillRule, Liquidity, Mode, OrderState, OrderType
 from meltica.persistence.stores.outbox import Outbox, order_event
 from meltica.persistence.stores.trading.rows import BalanceRow, RefusalRow, Row, Verdict
@@ -82,10 +84,14 @@ ROWS: list[Row] = [
         )
     ),
 ]
+EVENT = 1000
 
 
 def write_history(running: Running) -> None:
-    """Writes the rows as trading does."""
+    """Writes the rows as trading does. Their event has the number `EVENT`."""
+    running.settle()
+    with psycopg.connect(running.gateway.database.dsn, options="-c search_path=meltica") as connection:
+        connection.execute(f"alter table outbox alter column id restart with {EVENT}".encode())
     outbox = Outbox(running.gateway.database, max_attempts=1)
     running.submit(outbox.add_consumer("hook")).result(20)
     writer = GroupCommitWriter(running.gateway.database, running.gateway.lock)
