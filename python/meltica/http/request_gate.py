@@ -134,8 +134,8 @@ class RequestGate:
         method = str(scope["method"])
         path, status, began = scope["path"], 0, time.perf_counter()
         # The server leaves out the body of a response to HEAD.
-        known = cast(dict[str, object], scope)
-        inner = cast(HTTPScope, known | {"method": "GET", IS_HEAD: True}) if method == "HEAD" else scope
+        marked = {**cast(dict[str, object], scope), "method": "GET", IS_HEAD: True}
+        inner = cast(HTTPScope, marked) if method == "HEAD" else scope
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
