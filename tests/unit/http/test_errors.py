@@ -1,6 +1,9 @@
 """The error response of each exception."""
 
+import ast
 import logging
+import re
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -17,6 +20,7 @@ from meltica.control.readiness import NotReady
 from meltica.http.errors import ERRORS, HttpError, error_response
 from tests.support.paths import ROOT
 
+PAGE = ROOT / "docs" / "rest.md"
 TABLE: dict[str, tuple[Exception, int, str, str]] = {
     "NotFound": (errors.NotFound("no x"), 404, "not_found", "no x"),
     "AlreadyExists": (errors.AlreadyExists("x is there"), 409, "already_exists", "x is there"),
@@ -73,10 +77,36 @@ TABLE: dict[str, tuple[Exception, int, str, str]] = {
 
 
 def test_every_row_is_tested_and_documented() -> None:
-    page = (ROOT / "docs" / "rest.md").read_text()
+    page = PAGE.read_text()
     for status, code in ERRORS.values():
         assert f"| {status} | `{code}` |" in page
     assert {kind.__name__ for kind in ERRORS} | {"NotReady", "HttpError"} == set(TABLE)
+
+
+def test_every_code_of_a_refusal_is_documented() -> None:
+    rows = {
+        (int(status), code)
+        for status, codes in re.findall(r"^\| (\d{3}) \| (.*?) \|", PAGE.read_text(), re.M)
+        for code in re.findall(r"`(\w+)`", codes)
+    }
+    found: set[tuple[int, str]] = set()
+    for package in ("control", "http"):
+        for path in (ROOT / "python" / "meltica" / package).rglob("*.py"):
+            for call in ast.walk(ast.parse(path.read_text())):
+                if isinstance(call, ast.Call | ast.Tuple):
+                    found |= refusals(call.args if isinstance(call, ast.Call) else call.elts)
+    assert len(found) > 20
+    assert found - rows == set()
+
+
+def refusals(values: list[ast.expr]) -> set[tuple[int, str]]:
+    """Returns each status with its code: a number and a text that stand side by side."""
+    constants = [each.value if isinstance(each, ast.Constant) else None for each in values]
+    return {
+        (status, code)
+        for status, code in pairwise(constants)
+        if isinstance(status, int) and status in range(400, 600) and isinstance(code, str)
+    }
 
 
 @pytest.mark.parametrize(("error", "status", "code", "text"), TABLE.values(), ids=TABLE)
