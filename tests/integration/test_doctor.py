@@ -114,7 +114,7 @@ def test_an_address_in_use_by_another_program() -> None:
 
 
 def test_an_address_in_use_by_a_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(host: str, port: int) -> bool:
+    def answer(host: str, port: int, *, encrypted: bool) -> bool:
         return True
 
     monkeypatch.setattr(doctor, "_is_gateway", answer)
