@@ -96,7 +96,7 @@ def test_the_commands_of_the_page_work(project: Project) -> None:
     with project.serving() as gateway:
         assert wait_until(lambda: bool(orders(gateway, "ACK")), PATIENCE), gateway.tail()
         codes = dict[str, int]()
-        for line in example("sh", "meltica risk").splitlines():
+        for line in example("sh", "meltica risk halt").splitlines():
             words = shlex.split(line)
             assert words[:2] == ["meltica", "risk"]
             codes[words[2]] = risk(project, *words[2:], gateway=gateway).returncode
