@@ -19,6 +19,7 @@ from structlog.contextvars import get_contextvars
 from meltica.http import request_gate
 from tests.integration.test_control_resources import failure
 from tests.support.gateway import Running
+from tests.support.rest_fuzz import is_stream
 from tests.support.rest_schemas import Failure
 
 CHANGE = "/providers/demo/start"
@@ -141,7 +142,8 @@ def test_bodies_that_no_handler_takes_are_refused(control: Running, body: bytes)
 
 def test_head_answers_as_get_without_a_body(control: Running, config: Path) -> None:
     document = control.client.get("/openapi.json").json()
-    paths = [path for path, item in document["paths"].items() if "get" in item and "{" not in path]
+    reads = {path: item["get"] for path, item in document["paths"].items() if "get" in item}
+    paths = [path for path, read in reads.items() if "{" not in path and not is_stream(read)]
     assert "/health/ready" in paths
     for path in (*paths, "/providers/demo", "/providers/nope", "/nope"):
         get, head = control.client.get(path), control.client.head(path)

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from meltica.api.contract import ORDER
 from meltica.cli.gateway import connect, gateway_codes, gateway_options
 from meltica.cli.trading import (
     LIMIT,
@@ -17,20 +18,24 @@ from meltica.cli.trading import (
 )
 
 ENDS = ("CANCELLED", "REJECTED", "EXPIRED")
-COLUMNS = (
-    ("placed", "placedAt"),
-    ("id", "id"),
-    ("instance", "strategyInstance"),
-    ("mode", "mode"),
-    ("provider", "provider"),
-    ("symbol", "symbol"),
-    ("side", "side"),
-    ("type", "type"),
-    ("quantity", "quantity"),
-    ("price", "price"),
-    ("filled", "filledQuantity"),
-    ("state", "state"),
-    ("reason", "reason"),
+_KEYS = dict(ORDER)
+COLUMNS = tuple(
+    (heading, _KEYS[name])
+    for heading, name in (
+        ("placed", "intent_at"),
+        ("id", "id"),
+        ("instance", "instance"),
+        ("mode", "mode"),
+        ("provider", "provider"),
+        ("symbol", "symbol"),
+        ("side", "side"),
+        ("type", "order_type"),
+        ("quantity", "quantity"),
+        ("price", "price"),
+        ("filled", "filled_quantity"),
+        ("state", "state"),
+        ("reason", "reason"),
+    )
 )
 
 

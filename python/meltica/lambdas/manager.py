@@ -7,6 +7,7 @@ the same way again.
 
 import asyncio
 import contextlib
+import errno
 import logging
 from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable
 from datetime import timedelta
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from meltica.model.trader import TradingPort
     from meltica.persistence.stores.instances import InstanceRecord, InstanceRow, InstanceStore
 
+NO_DESCRIPTOR = errno.EMFILE, errno.ENFILE
+"""Errors of a process without a free file descriptor, which readiness reports."""
 log = logging.getLogger("meltica.lambdas")
 
 START_PATIENCE = 2.0
@@ -405,7 +408,8 @@ class InstanceManager:
             raise
         except Exception as error:
             text = instance.spec.without_folder(one_line(error))
-            unexpected = not isinstance(error, MelticaError | Overdue)
+            shortage = isinstance(error, OSError) and error.errno in NO_DESCRIPTOR
+            unexpected = not isinstance(error, MelticaError | Overdue) and not shortage
             log.error("instance %s could not start: %s", instance.id, text, exc_info=unexpected)
             self._states.set(instance, InstanceState.FAILED, text)
             raise StartError(f"instance `{instance.id}` could not start: {text}") from error
