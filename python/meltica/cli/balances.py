@@ -6,17 +6,8 @@ from typing import Any
 import click
 
 from meltica.cli.gateway import REFUSED, connect, gateway_codes, gateway_options
-from meltica.cli.tables import print_table
-from meltica.cli.trading import (
-    ACCOUNT_MODE,
-    LIMIT,
-    MODE,
-    REASON,
-    builtins,
-    echo_change,
-    echo_table,
-    filter_option,
-)
+from meltica.cli.tables import builtins, print_table
+from meltica.cli.trading import ACCOUNT_MODE, LIMIT, MODE, REASON, echo_change, echo_table, filter_option
 
 COLUMNS = (
     ("as of", "snapshotAt"),

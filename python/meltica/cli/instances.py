@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import click
 
 from meltica.cli import BadInput
 from meltica.cli.gateway import connect, gateway_codes, gateway_options
 from meltica.cli.json_input import read_object
-from meltica.cli.tables import print_details, print_table
+from meltica.cli.tables import echo_details, print_table
 
 PATH = "/strategy/instances"
 
@@ -50,7 +50,7 @@ def list_instances(as_json: bool, **where: Any) -> None:
 def show(id: str, as_json: bool, **where: Any) -> None:
     """Show one instance with its config, scope and counters."""
     with connect(**where) as client:
-        _print(client.instance(id), as_json=as_json)
+        echo_details(client.instance(id), as_json=as_json)
 
 
 @instances.command(epilog=gateway_codes("the instance was created, or the plan was printed"))
@@ -87,7 +87,8 @@ def create(
     body: dict[str, Any] = {"id": id, "strategy": strategy, "scope": _scope(scopes)}
     body |= {name: value for name, value in (("host", host), ("onStop", on_stop)) if value is not None}
     with connect(**where) as client:
-        _print(client.plan("POST", PATH, body) if plan else client.create_instance(body), as_json=as_json)
+        shown = client.plan("POST", PATH, body) if plan else client.create_instance(body)
+        echo_details(shown, as_json=as_json)
 
 
 @instances.command(epilog=gateway_codes("the config was changed, or the plan was printed"))
@@ -104,7 +105,7 @@ def update(id: str, config: str, plan: bool, as_json: bool, **where: Any) -> Non
         body = {"id": id, "strategy": {"config": values}}
         path = f"{PATH}/{quote(id, safe='')}"
         shown = client.plan("PUT", path, body) if plan else client.change_instance(id, values)
-        _print(shown, as_json=as_json)
+        echo_details(shown, as_json=as_json)
 
 
 @instances.command(epilog=gateway_codes("the instance was deleted"))
@@ -125,7 +126,7 @@ def _action(name: str, text: str) -> Callable[..., None]:
         with connect(**where) as client:
             detail = client.act_on_instance(id, name)
         if as_json:
-            _print(detail, as_json=True)
+            echo_details(detail, as_json=True)
         else:
             click.echo(f"{id} is {detail.status}")
 
@@ -137,16 +138,6 @@ stop = _action("stop", "Stop an instance.")
 restart = _action("restart", "Restart an instance; one that does not run is started.")
 
 
-def _print(shown: object, *, as_json: bool) -> None:
-    import msgspec
-
-    value = cast(dict[str, Any], msgspec.to_builtins(shown))
-    if as_json:
-        click.echo(json.dumps(value))
-    else:
-        print_details(value)
-
-
 def _scope(texts: tuple[str, ...]) -> dict[str, dict[str, list[str]]]:
     scope: dict[str, dict[str, list[str]]] = {}
     for text in texts:
@@ -155,9 +146,7 @@ def _scope(texts: tuple[str, ...]) -> dict[str, dict[str, list[str]]]:
         names = [symbol.strip() for symbol in symbols.split(",") if symbol.strip()]
         if not separator or not provider or not names:
             raise BadInput(f"--scope: expected PROVIDER=SYMBOL such as main=BTC-USDT, saw {text!r}")
-        if provider.strip() in scope:
-            raise BadInput(
-                f"--scope: provider `{provider.strip()}` is given twice; join its symbols by commas"
-            )
-        scope[provider.strip()] = {"symbols": names}
+        if provider in scope:
+            raise BadInput(f"--scope: provider `{provider}` is given twice; join its symbols by commas")
+        scope[provider] = {"symbols": names}
     return scope

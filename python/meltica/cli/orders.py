@@ -6,16 +6,8 @@ import click
 
 from meltica.api.contract import ORDER
 from meltica.cli.gateway import connect, gateway_codes, gateway_options
-from meltica.cli.trading import (
-    LIMIT,
-    MODE,
-    REASON,
-    builtins,
-    echo_change,
-    echo_details,
-    echo_table,
-    filter_option,
-)
+from meltica.cli.tables import builtins, echo_details
+from meltica.cli.trading import LIMIT, MODE, REASON, echo_change, echo_table, filter_option
 
 ENDS = ("CANCELLED", "REJECTED", "EXPIRED")
 _KEYS = dict(ORDER)

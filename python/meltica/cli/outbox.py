@@ -5,7 +5,8 @@ from typing import Any
 import click
 
 from meltica.cli.gateway import REFUSED, connect, gateway_codes, gateway_options
-from meltica.cli.trading import LIMIT, REASON, echo_change, echo_details, echo_table, filter_option
+from meltica.cli.tables import echo_details
+from meltica.cli.trading import LIMIT, REASON, echo_change, echo_table, filter_option
 
 EVENTS = (
     ("id", "id"),

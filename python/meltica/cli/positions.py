@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from meltica.cli.gateway import connect, gateway_codes, gateway_options
-from meltica.cli.tables import print_table
-from meltica.cli.trading import ACCOUNT_MODE, MODE, REASON, builtins, echo_change, filter_option
+from meltica.cli.tables import builtins, print_table
+from meltica.cli.trading import ACCOUNT_MODE, MODE, REASON, echo_change, filter_option
 
 COLUMNS = (
     ("instance", "instance"),

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from meltica.cli.gateway import connect, gateway_codes, gateway_options
 from meltica.cli.json_input import read_object
-from meltica.cli.tables import print_details, print_table
+from meltica.cli.tables import echo_details, print_details, print_table
 
 if TYPE_CHECKING:
     from meltica.api.providers import ProviderDetail
@@ -80,7 +80,7 @@ def create(
     body = {"name": name, "adapter": {"identifier": adapter, "config": values}, "enabled": not disabled}
     with connect(**where) as client:
         if plan:
-            _print(client.plan("POST", "/providers", body), as_json=as_json)
+            echo_details(client.plan("POST", "/providers", body), as_json=as_json)
         else:
             _print_state(name, client.create_provider(body), as_json=as_json)
 
@@ -98,7 +98,7 @@ def update(name: str, settings: str, plan: bool, as_json: bool, **where: Any) ->
     with connect(**where) as client:
         if plan:
             path = f"/providers/{quote(name, safe='')}"
-            _print(client.plan("PUT", path, {"settings": values}), as_json=as_json)
+            echo_details(client.plan("PUT", path, {"settings": values}), as_json=as_json)
         else:
             _print_state(name, client.change_provider(name, values), as_json=as_json)
 
@@ -126,19 +126,9 @@ def _action(name: str, text: str) -> Callable[..., None]:
 
 def _print_state(name: str, detail: "ProviderDetail", *, as_json: bool) -> None:
     if as_json:
-        _print(detail, as_json=True)
+        echo_details(detail, as_json=True)
     else:
         click.echo(f"{name} is {detail.status}")
-
-
-def _print(shown: object, *, as_json: bool) -> None:
-    import msgspec
-
-    value = cast(dict[str, Any], msgspec.to_builtins(shown))
-    if as_json:
-        click.echo(json.dumps(value))
-    else:
-        print_details(value)
 
 
 start = _action("start", "Start a provider.")

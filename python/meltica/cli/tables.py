@@ -1,5 +1,6 @@
 """Prints responses for people: lists as tables, one resource as lines of `key: value`."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -34,6 +35,22 @@ def print_details(value: Mapping[str, Any], indent: int = 0) -> None:
                 print_details(each, indent + 4)
         else:
             click.echo(f"{margin}{(key + ':').ljust(width + 1)}  {_cell(cast(object, item))}")
+
+
+def builtins(found: object) -> Any:
+    """Returns a schema as JSON."""
+    import msgspec
+
+    return msgspec.to_builtins(found)
+
+
+def echo_details(found: object, *, as_json: bool) -> None:
+    """Prints a schema as lines of `key: value`, or as JSON."""
+    shown = builtins(found)
+    if as_json:
+        click.echo(json.dumps(shown))
+    else:
+        print_details(shown)
 
 
 def _cell(value: object) -> str:

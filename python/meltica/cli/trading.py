@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from meltica.cli.tables import print_details, print_table
+from meltica.cli.tables import builtins, print_table
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -22,13 +22,6 @@ LIMIT = click.option("--limit", type=click.IntRange(1, 500), default=50, show_de
 def filter_option(name: str, text: str) -> Callable[[Command], Command]:
     """Returns an option that selects rows."""
     return click.option(f"--{name}", metavar=name.upper(), help=text)
-
-
-def builtins(found: object) -> Any:
-    """Returns a schema as JSON."""
-    import msgspec
-
-    return msgspec.to_builtins(found)
 
 
 def echo_json(found: object) -> None:
@@ -49,15 +42,6 @@ def echo_table(
     print_table(headings, rows, empty)
     if "cursor" in shown:
         click.echo(f"more: see `cursor` of --json, {shown['cursor']}", err=True)
-
-
-def echo_details(found: object, *, as_json: bool) -> None:
-    """Prints a schema as lines of `key: value`, or as JSON."""
-    shown = builtins(found)
-    if as_json:
-        click.echo(json.dumps(shown))
-    else:
-        print_details(shown)
 
 
 def echo_change(found: object, text: str, *, as_json: bool) -> None:

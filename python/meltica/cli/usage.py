@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from meltica.cli.gateway import connect, gateway_codes, gateway_options
-from meltica.cli.tables import print_table
-from meltica.cli.trading import MODE, builtins, filter_option
+from meltica.cli.tables import builtins, print_table
+from meltica.cli.trading import MODE, filter_option
 
 COLUMNS = ("rule", "symbol", "used", "limit", "distance", "currency")
 

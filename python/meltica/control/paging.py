@@ -18,13 +18,7 @@ Row = TypeVar("Row")
 Cursor = Annotated[str | None, QueryParameter(description="The `cursor` of the page before.")]
 
 
-__all__ = ["MAX_LIMIT", "Cursor", "next_cursor", "numbers", "plain"]
-
-
-def plain(*texts: str | None) -> None:
-    """Raises HttpError for a text of a query that no row can have."""
-    if any("\0" in text for text in texts if text is not None):
-        raise HttpError(400, "invalid_parameter", "expected texts without NUL")
+__all__ = ["MAX_LIMIT", "Cursor", "next_cursor", "numbers"]
 
 
 def numbers(cursor: str | None, count: int = 1) -> tuple[int, ...] | None:

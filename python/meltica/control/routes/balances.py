@@ -9,7 +9,6 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from meltica.api import contract
 from meltica.api.balances import Balance, Balances
 from meltica.control.access import VIEWER
-from meltica.control.paging import plain
 from meltica.control.routes.openapi import UNAVAILABLE
 from meltica.control.routes.orders import Limit, values
 from meltica.control.services import ControlServices
@@ -35,7 +34,6 @@ class BalancesController(Controller):
     ) -> Balances:
         """Returns the balances of an account. Raises DatabaseUnavailable."""
         asset = None if currency is None else currency.strip().upper()
-        plain(asset)
         queries = services.trading.queries
         if latest:
             rows = await queries.latest_balances(name, mode=mode, currency=asset)

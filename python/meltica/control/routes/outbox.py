@@ -21,7 +21,7 @@ from meltica.api.outbox import (
 )
 from meltica.control.access import ADMIN, OPERATOR, VIEWER
 from meltica.control.operations import act_of
-from meltica.control.paging import MAX_LIMIT, Cursor, numbers, plain
+from meltica.control.paging import MAX_LIMIT, Cursor, numbers
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE
 from meltica.control.routes.orders import Limit
 from meltica.control.services import ControlServices
@@ -54,7 +54,6 @@ class OutboxController(Controller):
         aggregate_id: AggregateId = None,
     ) -> OutboxEvents:
         """Returns the events that a consumer did not receive yet, or those that all have received."""
-        plain(consumer, aggregate_id)
         size = min(limit, MAX_LIMIT)
         after = numbers(cursor)
         rows = await services.outbox.events(

@@ -10,7 +10,7 @@ from msgspec import UNSET
 from meltica.api.envelope import optional
 from meltica.api.refusals import Refusal, RefusalCount, RefusalCounts, Refusals
 from meltica.control.access import VIEWER
-from meltica.control.paging import Cursor, next_cursor, numbers, plain
+from meltica.control.paging import Cursor, next_cursor, numbers
 from meltica.control.routes.openapi import UNAVAILABLE
 from meltica.control.routes.orders import Limit
 from meltica.control.services import ControlServices
@@ -91,7 +91,6 @@ def _filter(
     since: int | None,
     until: int | None,
 ) -> RefusalFilter:
-    plain(instance, provider, symbol, rule)
     return RefusalFilter(
         instance,
         provider,
