@@ -91,7 +91,7 @@ def installed(folder: Path) -> Generator[None]:
     (distribution / "entry_points.txt").write_text(
         f"[meltica.adapters]\n{NAME} = {__name__}:{Venue.__name__}\n"
     )
-    sys.path.insert(0, str(folder))
+    sys.path = [str(folder), *sys.path]
     invalidate_caches()
     yield
-    sys.path.remove(str(folder))
+    sys.path = [entry for entry in sys.path if entry != str(folder)]

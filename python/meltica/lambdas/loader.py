@@ -5,6 +5,8 @@ import linecache
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +19,7 @@ from meltica.validation.paths import from_folder
 
 _locks: dict[str, threading.RLock] = {}
 """A lock per module, held while the module is executed."""
+_path_lock = threading.Lock()
 _REVISION = "__meltica_revision__"
 """Attribute of a module with the hash of its source."""
 
@@ -193,20 +196,35 @@ def _execute(name: str, path: Path | str, source: bytes) -> ModuleType:
     setattr(module, _REVISION, _revision(source))
     sys.modules[name] = module
     linecache.checkcache(str(path))
-    folder = str(path.resolve().parent) if isinstance(path, Path) else None
-    if folder is not None:
-        sys.path.insert(0, folder)
     try:
-        exec(code, module.__dict__)
+        with _importable(path.resolve().parent) if isinstance(path, Path) else nullcontext():
+            exec(code, module.__dict__)
     except BaseException as error:
         del sys.modules[name]
         if isinstance(error, KeyboardInterrupt):
             raise
         raise LambdaLoadError(_explain(path, error)) from error
-    finally:
-        if folder in sys.path:
-            sys.path.remove(folder)
     return module
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Puts a folder first on the import path.
+
+    The list is replaced, not changed: another thread may be searching it, for example for shipped strategies,
+    and would skip an entry when one before it is removed.
+    """
+    entry = str(folder)
+    with _path_lock:
+        sys.path = [entry, *sys.path]
+    try:
+        yield
+    finally:
+        with _path_lock:
+            kept = list(sys.path)
+            if entry in kept:  # the module may have removed it
+                kept.remove(entry)
+            sys.path = kept
 
 
 def _explain(path: Path | str, error: BaseException) -> str:

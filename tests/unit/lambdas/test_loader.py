@@ -106,6 +106,17 @@ def test_modules_next_to_the_file_can_be_imported(file: Path) -> None:
     assert str(file.parent) not in sys.path
 
 
+def test_a_search_of_the_path_during_a_load_sees_each_folder_once(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A removal from the list itself would shift it under the search, which would then skip an entry."""
+    before, during = list(sys.path), ModuleType("during")
+    monkeypatch.setitem(sys.modules, "during", during)
+    head = "import during, sys\nduring.search = iter(sys.path)\nnext(during.search)\n"
+    load(write(file, head + dedent(GOOD)))
+    assert list(vars(during)["search"]) == before == sys.path
+
+
 @pytest.mark.parametrize(
     ("source", "name", "text"),
     [

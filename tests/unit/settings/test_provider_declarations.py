@@ -50,10 +50,10 @@ def _installed(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
     distribution.mkdir()
     (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: meltica-nested\nVersion: 1\n")
     (distribution / "entry_points.txt").write_text(f"[meltica.adapters]\nnested = {__name__}:Nested\n")
-    sys.path.insert(0, str(folder))
+    sys.path = [str(folder), *sys.path]
     invalidate_caches()
     yield
-    sys.path.remove(str(folder))
+    sys.path = [entry for entry in sys.path if entry != str(folder)]
 
 
 def declarations(tmp_path: Path, key: str = KEY) -> ProviderDeclarations:
