@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from meltica.errors import StartError
 from meltica.lambdas.log_ring import CHARACTERS, FRAMES, LINES, LogLine
 from tests.support.instance_world import HEAD, PATIENCE, World, entered, open_world
 
@@ -71,6 +72,23 @@ async def test_the_life_the_lines_and_the_exceptions_of_an_instance_are_kept(wor
     assert world.manager.logs.lines("x")[-1].message == "instance x stopped"
     await world.manager.remove("x", _allow)
     assert world.manager.logs.lines("x") == []
+
+
+async def test_the_log_of_the_server_has_the_file_of_a_strategy_and_that_of_the_instance_only_its_name(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.add(
+        "x", HEAD + "class Fails(meltica.Lambda):\n    def on_start(self): open(__file__ + 'x')\n"
+    )
+    with pytest.raises(StartError):
+        await world.manager.start("x")
+    folder = str(world.folder)
+    [logged] = [record.getMessage() for record in caplog.records if "could not start" in record.getMessage()]
+    assert logged.startswith(f"instance x of {folder}/x.py could not start: ")
+    kept = world.manager.logs.lines("x")
+    [line] = [line.message for line in kept if "could not start" in line.message]
+    assert line.startswith("instance x of x.py could not start: ")
+    assert folder not in str(kept)
 
 
 async def test_the_lines_of_an_instance_are_bounded_and_those_of_others_are_not_kept(world: World) -> None:

@@ -187,7 +187,9 @@ def test_a_strategy_that_does_not_compile_does_not_affect_others(project: Projec
         gateway.signal(signal.SIGTERM)
         assert gateway.ended() == 0
     errors = [line["message"] for line in gateway.lines() if line["level"] == "error"]
-    assert errors == ["instance watch could not start: bad.py, line 1: syntax error: invalid syntax"]
+    file = project.folder / "bad.py"
+    text = "could not start: bad.py, line 1: syntax error: invalid syntax"
+    assert errors == [f"instance watch of {file} {text}"]
     assert "Traceback" not in gateway.log.read_text()
 
 

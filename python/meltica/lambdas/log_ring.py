@@ -2,19 +2,23 @@
 
 1. The lines of an instance are those of `self.log`, the exceptions of its callbacks, and its life cycle.
 2. The last `LINES` are kept, of at most `CHARACTERS` each. They outlive a run, but not the instance.
-3. A traceback has the frames in the file of the strategy only, without paths.
+3. A traceback has the frames in the file of the strategy only.
+4. Clients read the lines, so the folder of the file is removed; the log of the server has it.
 """
 
 import itertools
 import logging
 import traceback
 from collections import deque
-from collections.abc import Container
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from meltica.errors import one_line
 from meltica.telemetry.folding import message_of
+
+if TYPE_CHECKING:
+    from meltica.lambdas.managed import ManagedInstance
 
 LINES = 500
 """Lines that are kept of each instance."""
@@ -44,8 +48,8 @@ class LogLine(NamedTuple):
 class InstanceLogs(logging.Handler):
     """The lines of the instances of one manager, from `start` to `stop`."""
 
-    def __init__(self, instances: Container[str]) -> None:
-        """`instances` has the ids of the instances; lines of others are dropped."""
+    def __init__(self, instances: "Mapping[str, ManagedInstance]") -> None:
+        """`instances` has the instances by their ids; lines of others are dropped."""
         super().__init__()
         self._instances = instances
         self._rings: dict[str, tuple[itertools.count[int], deque[LogLine]]] = {}
@@ -67,7 +71,8 @@ class InstanceLogs(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Keeps a line. Called on the thread that logs."""
         id = _instance_of(record)
-        if id is None or id not in self._instances:
+        instance = self._instances.get(id or "")
+        if id is None or instance is None:
             return
         numbers, lines = self._rings.get(id) or self._rings.setdefault(id, _ring())
         error = record.exc_info[1] if record.exc_info else None
@@ -76,8 +81,8 @@ class InstanceLogs(logging.Handler):
                 number=next(numbers),
                 time=int(record.created * 1e9),
                 level=record.levelname.lower(),
-                message=message_of(record)[:CHARACTERS],
-                traceback=() if error is None else _traceback(error),
+                message=instance.spec.without_folder(message_of(record))[:CHARACTERS],
+                traceback=() if error is None else _traceback(error, instance),
             )
         )
 
@@ -103,8 +108,8 @@ def _instance_of(record: logging.LogRecord) -> str | None:
     return instance if isinstance(instance, str) else None
 
 
-def _traceback(error: BaseException) -> tuple[str, ...]:
-    """3: returns the frames of strategies, the innermost last, and the exception."""
+def _traceback(error: BaseException, instance: "ManagedInstance") -> tuple[str, ...]:
+    """3, 4: returns the frames of strategies, the innermost last, and the exception."""
     frames: deque[str] = deque(maxlen=FRAMES)
     for frame, line in traceback.walk_tb(error.__traceback__):
         if str(frame.f_globals.get("__name__")).startswith(STRATEGIES):
@@ -114,4 +119,4 @@ def _traceback(error: BaseException) -> tuple[str, ...]:
         text = one_line(error)
     except Exception:  # the `__str__` of a strategy's exception may raise
         text = type(error).__qualname__
-    return (*frames, text[:CHARACTERS])
+    return (*frames, instance.spec.without_folder(text)[:CHARACTERS])

@@ -63,7 +63,6 @@ class InstanceManager:
           starts it, also for reconciling its accounts.
         - `nonblocking`: providers that must not wait for an instance's queue.
         - `spin`: how long the thread of a host waits for events before it sleeps.
-
         """
         self._launcher = Launcher(
             core,
@@ -410,7 +409,8 @@ class InstanceManager:
             text = instance.spec.without_folder(one_line(error))
             shortage = isinstance(error, OSError) and error.errno in NO_DESCRIPTOR
             unexpected = not isinstance(error, MelticaError | Overdue) and not shortage
-            log.error("instance %s could not start: %s", instance.id, text, exc_info=unexpected)
+            place = instance.spec.strategy
+            log.error("instance %s of %s could not start: %s", instance.id, place, text, exc_info=unexpected)
             self._states.set(instance, InstanceState.FAILED, text)
             raise StartError(f"instance `{instance.id}` could not start: {text}") from error
         log.info("instance %s is running", instance.id)

@@ -42,7 +42,7 @@ class Supervision:
         state = run.state
         if state == "failed":
             text = run.stats()["last_error"] or "too many errors"
-            log.error("instance %s failed: %s", instance.id, text)
+            log.error("instance %s of %s failed: %s", instance.id, instance.spec.strategy, text)
             self._set(instance, InstanceState.FAILED, text)
             self._launcher.end_failed(instance)
         elif state == "running":

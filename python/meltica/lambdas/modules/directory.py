@@ -45,9 +45,9 @@ class ModuleDirectory:
                 except (MelticaError, ValueError) as error:
                     faults[name] = str(error) if isinstance(error, ValueError) else one_line(error)
                 else:
-                    log.info("strategy %s stored as %s@%s", name, module.name, row.hash)
+                    log.info("strategy %s stored as %s@%s", self._folder / name, module.name, row.hash)
         for name, text in faults.items():
-            log.warning("strategies.directory: %s not stored: %s", name, text)
+            log.warning("strategies.directory %s: %s not stored: %s", self._folder, name, text)
         return faults
 
     def _sources(self) -> tuple[dict[str, bytes], dict[str, str]]:
