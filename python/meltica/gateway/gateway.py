@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from meltica._core import Core, Watch
 from meltica.gateway.access import GatewayAccess
@@ -41,11 +41,9 @@ from meltica.persistence.lock import GatewayLock
 from meltica.persistence.metrics import database_metrics
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.persistence.secrets import SecretKeySource
-from meltica.persistence.stores.audit import AuditLog
 from meltica.persistence.stores.context import ContextStore
 from meltica.persistence.stores.instances import InstanceStore
 from meltica.persistence.stores.modules import ModuleStore
-from meltica.persistence.stores.outbox_admin import OutboxAdmin
 from meltica.persistence.stores.providers import ProviderStore
 from meltica.providers.manager import ProviderManager
 from meltica.providers.metrics import provider_metrics
@@ -57,10 +55,6 @@ from meltica.telemetry.metrics import core_metrics
 from meltica.telemetry.registry import MetricRegistry
 
 if TYPE_CHECKING:
-    from meltica.api.envelope import JsonObject
-    from meltica.control.authentication import Authenticator
-    from meltica.control.services import ControlServices
-    from meltica.control.trading import TradingReads
     from meltica.http.server import HttpServer
     from meltica.settings import Loaded
     from meltica.trading.risk.configured import ConfiguredLimits
@@ -373,71 +367,18 @@ class Gateway:
     async def _serve(self) -> None:
         await self._importing
         from meltica.control.app import create_app
+        from meltica.gateway.control_services import control_services
         from meltica.http.server import HttpServer
 
         self._shutdown.append(ShutdownStep("tokens", self.access.stop, 0.1))
         authenticator = await self.access.start()
-        app = create_app(self._control_services(authenticator), self.settings.api_server.client_rules)
+        app = create_app(control_services(self, authenticator), self.settings.api_server.client_rules)
         self.api = HttpServer(app, self._socket, certificate=self._certificate)
         self._shutdown.append(ShutdownStep("control plane", self.api.stop))
         await self.api.start()
         host, port = self.api.address
         self.url = self.settings.api_server.url(host, port)
         self.access.serve_at(self.url)
-
-    def _control_services(self, authenticator: "Authenticator | None") -> "ControlServices":
-        from meltica.control.services import ControlServices, TokenAdministration
-        from meltica.persistence.stores.event_log import EventLog
-        from meltica.persistence.stores.trading.snapshot import TradingSnapshot
-
-        assert self.trading is not None
-        shown = self.loaded.shown()
-        providers = cast("dict[str, JsonObject]", shown["providers"])
-        lambdas = cast("dict[str, JsonObject]", shown["lambdas"])
-        return ControlServices(
-            providers=self.providers,
-            instances=self.instances,
-            provider_stats=self.core.provider_stats,
-            provider_settings={name: entry["settings"] for name, entry in providers.items()},
-            instance_configs={id: entry["config"] for id, entry in lambdas.items()},
-            declarations=self.declarations,
-            provider_declarations=self.provider_declarations,
-            provider_holdings=self.trading.held_at,
-            holder_faults=self.trading.held_by,
-            find_faults=self.readiness.faults,
-            stopping=self.stopping.is_set,
-            metrics=self.metrics,
-            trading=self._trading_reads(),
-            tokens=TokenAdministration(self.access.store, authenticator),
-            audit=AuditLog(self.database),
-            outbox=OutboxAdmin(self.database),
-            events=EventLog(self.database, self.settings.retention.events.total_seconds()),
-            snapshot=TradingSnapshot(self.database),
-            modules=self.modules,
-            refresh=self.refresh,
-            context=self.context,
-            adopt=self.recovery.adopt,
-            uploads=self.settings.strategies.upload,
-            environment=self.settings.environment,
-            service_name=self.settings.telemetry.service_name,
-            started_at=self.started_at,
-        )
-
-    def _trading_reads(self) -> "TradingReads":
-        from meltica.control.trading import TradingReads
-        from meltica.persistence.stores.trading.halts import HaltStore
-        from meltica.persistence.stores.trading.queries import TradingQueries
-
-        trading = self.trading
-        assert trading is not None
-        return TradingReads(
-            queries=TradingQueries(self.database),
-            halts=HaltStore(self.database),
-            desk=lambda: None if trading.runtime is None else trading.runtime.desk,
-            faults=lambda: () if trading.runtime is None else trading.runtime.trading.faults(),
-            operator=lambda: None if trading.runtime is None else trading.runtime.operator,
-            limits=self.limits,
-        )
 
 
 async def _supervise(postgres: EmbeddedPostgres) -> None:
