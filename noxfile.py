@@ -137,6 +137,16 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def load(session: nox.Session) -> None:
+    """Measures requests and orders beside each other on a market that runs flat out.
+
+    `-- --seconds 60 --clients 8` sets the length of each phase and the number of clients.
+    """
+    install(session, "test")
+    session.run("python", "-m", "tests.load", *session.posargs)
+
+
+@nox.session
 def chart(session: nox.Session) -> None:
     """Draws docs/charts/market.svg: an hour of the fake venue, in 36 seconds."""
     install(session)
