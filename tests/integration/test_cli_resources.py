@@ -57,6 +57,8 @@ def test_a_strategy_is_pushed_run_promoted_and_rolled_back(run: Run, grid: Path,
     planned = run(*create, "--config", '{"step": 2}', "--plan")
     assert "effect:   create" in planned.output
     assert "g" not in control.gateway.instances
+    refused = run(*create, "--live", code=3)
+    assert "no account to trade on" in str(refused.exception)
     assert shown(run(*create, "--config", '{"step": 2}', "--json"))["strategy"]["config"] == {"step": 2}
     assert run("instances", "start", "g").output == "g is running\n"
     listed = run("strategies", "list").output.splitlines()

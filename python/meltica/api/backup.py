@@ -38,6 +38,7 @@ class BackupInstance(Schema, frozen=True, kw_only=True):
     strategy: BackupStrategy
     scope: dict[str, ScopeEntry]
     host: Literal["thread", "shared"]
+    dry_run: bool
     on_stop: Literal["cancel", "keep"]
     was_running: bool
 

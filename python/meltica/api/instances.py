@@ -208,6 +208,8 @@ class InstanceRequest(Section):
     strategy: StrategyRequest | None = None
     scope: dict[str, ScopeRequest] | None = None
     host: Literal["thread", "shared"] | None = None
+    dry_run: bool | None = None
+    """False sends its orders to the venues of its scope, which trade real money unless they are simulated."""
     on_stop: Literal["cancel", "keep"] | None = None
 
 

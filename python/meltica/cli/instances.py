@@ -67,6 +67,7 @@ def show(id: str, as_json: bool, **where: Any) -> None:
 @click.option("--config", metavar="JSON", help="Config of the strategy: an object, or `@FILE`.")
 @click.option("--host", type=click.Choice(("thread", "shared")), help="What runs its callbacks.")
 @click.option("--on-stop", type=click.Choice(("cancel", "keep")), help="What a stop does with its orders.")
+@click.option("--live", is_flag=True, help="Its orders go to the venues of its scope, not to paper accounts.")
 @click.option("--plan", is_flag=True, help="Only show what would change.")
 @gateway_options
 def create(
@@ -76,6 +77,7 @@ def create(
     config: str | None,
     host: str | None,
     on_stop: str | None,
+    live: bool,
     plan: bool,
     as_json: bool,
     **where: Any,
@@ -86,6 +88,8 @@ def create(
         strategy["config"] = read_object("--config", config)
     body: dict[str, Any] = {"id": id, "strategy": strategy, "scope": _scope(scopes)}
     body |= {name: value for name, value in (("host", host), ("onStop", on_stop)) if value is not None}
+    if live:
+        body["dryRun"] = False
     with connect(**where) as client:
         shown = client.plan("POST", PATH, body) if plan else client.create_instance(body)
         echo_details(shown, as_json=as_json)

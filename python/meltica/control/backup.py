@@ -138,6 +138,7 @@ def _instance(row: "InstanceRow") -> BackupInstance:
             for name, symbols in row.scope.items()
         },
         host="shared" if row.host == "shared" else "thread",
+        dry_run=row.dry_run,
         on_stop=row.on_stop,
         was_running=row.desired is Desired.RUNNING,
     )

@@ -1,13 +1,14 @@
 """Changes of what is configured of instances: from the body of a request to the row that is stored."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from meltica.adapters import registry
 from meltica.api.envelope import without_nulls
 from meltica.api.instances import InstanceDetail, InstanceRequest, ScopeRequest, StrategyRequest
 from meltica.control.bodies import invalid, read_body
-from meltica.errors import Conflict, LambdaError, NotFound, suggestion
+from meltica.errors import ConfigError, Conflict, LambdaError, NotFound, suggestion
 from meltica.lambdas import loader, shipped
 from meltica.lambdas.instances import LAMBDAS, start_faults
 from meltica.lambdas.modules.names import Selector, parse, stored
@@ -15,7 +16,8 @@ from meltica.lambdas.modules.pins import pin_of, pinned
 from meltica.persistence.stores.instances import InstanceRecord, InstanceRow
 from meltica.persistence.stores.modules import LATEST
 from meltica.runtime.threads import call, within
-from meltica.settings.manifest import config_faults
+from meltica.settings.manifest import account_fault, config_faults
+from meltica.trading.risk.limits import missing_for_live
 from meltica.validation.models import MASK, Loc, Locations, is_secret
 
 if TYPE_CHECKING:
@@ -56,16 +58,19 @@ class InstanceChanges:
     async def created(self, body: Mapping[str, Any]) -> Declared:
         """Returns the instance that a body declares. Raises HttpError with every fault, and NotFound."""
         request = read_body(InstanceRequest, body, InstanceDetail)
-        names = [provider.name for provider in self._services.providers.all()]
-        record, found = await self.record(request, names)
+        providers = {
+            each.name: self.account_fault(each.name, each.spec.adapter, live=each.spec.live)
+            for each in self._services.providers.all()
+        }
+        record, found = await self.record(request, providers)
         if found:
             raise invalid(found)
         return await self.spec(record), record
 
     async def record(
-        self, request: InstanceRequest, providers: Collection[str], *, pinned: bool = False
+        self, request: InstanceRequest, providers: Mapping[str, str | None], *, pinned: bool = False
     ) -> tuple[InstanceRecord, list[tuple[Loc, str]]]:
-        """Returns a declared instance and its faults; `providers` are those that exist.
+        """Returns a declared instance and its faults; `providers` are those that exist, as `account_fault`.
 
         If it is `pinned`, its `hash` is the revision, and `selector` and `tag` are how that was selected.
         Raises NotFound.
@@ -81,6 +86,9 @@ class InstanceChanges:
             for name in scope
             if name not in (*providers, LAMBDAS)
         ]
+        if request.dry_run is False:
+            faults = {name: providers.get(name) for name in scope}
+            found += [(("dryRun",), f"`dryRun`: {text}") for text in faults.values() if text is not None]
         record = InstanceRecord(
             id=request.id,
             strategy=selected.name,
@@ -90,11 +98,21 @@ class InstanceChanges:
             config=strategy.config or {},
             scope=cast(Any, scope),
             host=request.host or "thread",
+            dry_run=request.dry_run is not False,
             on_stop=request.on_stop or "cancel",
         )
         if selected.name:
             found += await self._faults(record)
         return record, found
+
+    def account_fault(self, provider: str, adapter: str, *, live: bool) -> str | None:
+        """Returns why no instance may trade on the account of a provider."""
+        try:
+            cls = registry.adapter(adapter)
+        except ConfigError as error:
+            return f"provider `{provider}`: {error}"
+        missing = missing_for_live(self._services.trading.limits.of_provider(provider))
+        return account_fault(provider, cls, live=live, missing=missing)
 
     async def spec(self, record: InstanceRecord) -> "LambdaSpec":
         """Returns the spec of a valid declaration, with its pin. Raises NotFound."""
@@ -135,9 +153,9 @@ class InstanceChanges:
             wanted = {name: sorted(symbols) for name, symbols in normalized(scope).items()}
             if wanted != stored:
                 raise Conflict(f"instance `{row.id}` not changed: scope assignments are immutable")
-        for name, value in (("host", request.host), ("on_stop", request.on_stop)):
-            if value not in (None, getattr(row, name)):
-                raise Conflict(f"instance `{row.id}` not changed: `{name}` is immutable")
+        for name, key in (("host", "host"), ("dry_run", "dryRun"), ("on_stop", "onStop")):
+            if getattr(request, name) not in (None, getattr(row, name)):
+                raise Conflict(f"instance `{row.id}` not changed: `{key}` is immutable")
         if request.strategy is not None and not is_same(request.strategy, row, names):
             raise Conflict(
                 f"instance `{row.id}` not changed: its strategy is immutable; a refresh moves it to the"

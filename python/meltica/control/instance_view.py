@@ -120,7 +120,7 @@ class InstanceView:
             "enabled": False,
             "drift": row.desired is Desired.RUNNING,
             "host": row.host,
-            "dry_run": mode_of_absent(self._services, row.uid) is Mode.PAPER,
+            "dry_run": row.dry_run and mode_of_absent(self._services, row.uid) is Mode.PAPER,
             "on_stop": row.on_stop,
             "source": row.selector,
             "absent": True,

@@ -3,7 +3,7 @@
 1. What the config file declares is skipped. Other providers and instances that are not in the backup are
    deleted; modules, tags and limits that are not in it are kept.
 2. An instance is pinned to the revision of the backup, also if its tag selects another one now.
-3. An instance whose strategy, scope, host or `onStop` differs is replaced: it gets another uid.
+3. An instance whose strategy, scope, host, `dryRun` or `onStop` differs is replaced: it gets another uid.
 4. A secret that is masked or absent keeps the stored one; one that is not stored is reported.
 5. All faults are reported at once.
 """
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from meltica.trading.risk.limits import RiskLimits
 
 PROVIDER_KEYS: Final = ("name", "adapter", "config", "wasRunning")
-INSTANCE_KEYS: Final = ("id", "strategy", "scope", "host", "onStop", "wasRunning")
+INSTANCE_KEYS: Final = ("id", "strategy", "scope", "host", "dryRun", "onStop", "wasRunning")
 STRATEGY_KEYS: Final = ("identifier", "config", "selector", "tag", "hash", "version")
 ANSWERED: Final = frozenset(
     {"providers", "aggregatedSymbols", "running", "usage", "links", "baseline", "dynamic", "metadata"}
@@ -222,7 +222,12 @@ class RestorePlanner:
         modules = PlannedModules(self._services.context.modules, given.revisions, given.tags)
         services = replace(self._services, modules=ModuleCatalogue(modules))
         reader = InstanceChanges(services)
-        providers = [row.name for row in self._providers.values() if row.origin == "baseline"]
+        baseline = [row for row in self._providers.values() if row.origin == "baseline"]
+        live = {each.name for each in services.providers.all() if each.spec.live}
+        providers = {
+            each.name: reader.account_fault(each.name, each.adapter, live=each.name in live)
+            for each in (*baseline, *plan.providers.values())
+        }
         for number, value in enumerate(self._list("lambdas")):
             loc: Loc = ("lambdas", number)
             entry = self._object(value, loc, INSTANCE_KEYS, ANSWERED)
@@ -236,7 +241,7 @@ class RestorePlanner:
             if request.id in plan.instances:
                 self._fault((*loc, "id"), f"the instance `{request.id}` is given twice")
                 continue
-            record = await self._instance(reader, request, [*providers, *plan.providers], loc)
+            record = await self._instance(reader, request, providers, loc)
             if record is None:
                 continue
             plan.instances[request.id] = record
@@ -267,7 +272,11 @@ class RestorePlanner:
         return self._read(InstanceRequest, values, loc)
 
     async def _instance(
-        self, reader: InstanceChanges, request: InstanceRequest, providers: list[str], loc: Loc
+        self,
+        reader: InstanceChanges,
+        request: InstanceRequest,
+        providers: Mapping[str, str | None],
+        loc: Loc,
     ) -> "InstanceRecord | None":
         """2: returns the record of an instance; None if it has faults."""
         try:
@@ -361,9 +370,8 @@ class RestorePlanner:
 
 def is_same(row: "InstanceRow", record: "InstanceRecord") -> bool:
     """3: returns whether a record changes an instance, rather than replace it."""
-    return all(
-        getattr(row, name) == getattr(record, name) for name in ("strategy", "scope", "host", "on_stop")
-    )
+    names = ("strategy", "scope", "host", "dry_run", "on_stop")
+    return all(getattr(row, name) == getattr(record, name) for name in names)
 
 
 def filled(given: Mapping[str, Any]) -> dict[str, Any]:

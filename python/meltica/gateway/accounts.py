@@ -25,6 +25,7 @@ from meltica.model.enums import Mode, OrderState
 from meltica.model.instruments import Instrument
 from meltica.model.orders import NewOrder
 from meltica.providers.provider import Provider
+from meltica.settings.manifest import account_fault
 from meltica.simulator.paper.account import PaperAccount
 from meltica.simulator.paper.orders import PaperOrder, PaperReport
 from meltica.trading.account_feed import AccountFeed
@@ -116,15 +117,8 @@ class ProviderAccounts:
         if mode is Mode.PAPER:
             return None
         adapter = registry.adapter(spec.adapter)
-        if adapter.account is Adapter.account:
-            return f"provider `{provider}` has no account to trade on; set `dryRun: true`"
-        if adapter.simulated:
-            return None
         missing = missing_for_live(self._limits.of_provider(provider))
-        if spec.live and not missing:
-            return None
-        names = ", ".join(f"`risk.{name}`" for name in missing) or "limits"
-        return f"provider `{provider}` trades real money: set `live: true` and {names}, or `dryRun: true`"
+        return account_fault(provider, adapter, live=spec.live, missing=missing)
 
     def use(self, provider: str, mode: Mode) -> None:
         """Connects the account of a provider, now or when the provider runs. Called from any thread."""

@@ -137,6 +137,7 @@ async def _instance_record(
         config=_masked(entry.config),
         scope={provider: list(symbols) for provider, symbols in entry.scope.items()},
         host=entry.host,
+        dry_run=entry.dry_run,
         on_stop=entry.on_stop,
         origin="baseline",
         enabled=entry.enabled,

@@ -212,8 +212,7 @@ class TradingRuntime:
         """Sets all limits, before the state of risk is restored."""
         gateway = self._gateway
         for row in gateway.instances.list():
-            entry = gateway.settings.lambdas.get(row.id)
-            mode = Mode.PAPER if entry is None or entry.dry_run else Mode.LIVE
+            mode = Mode.PAPER if row.dry_run else Mode.LIVE
             limits = gateway.limits.of_instance(row.id)
             self.risks[mode].registry.set_instance(Owner(row.id, row.uid, mode), {}, limits)
         self.set_limits(gateway.limits.all())

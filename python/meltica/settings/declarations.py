@@ -47,6 +47,7 @@ def _entry(record: "InstanceRecord") -> dict[str, object]:
         "config": record.config,
         "scope": {name: ["*"] if symbols == "*" else symbols for name, symbols in record.scope.items()},
         "host": record.host,
+        "dryRun": record.dry_run,
         "onStop": record.on_stop,
         "enabled": False,
     }

@@ -1,6 +1,6 @@
 """Specs of providers and lambdas for the managers: defaults applied, paths absolute."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -106,13 +106,21 @@ def _venue_faults(
             adapter = registry.adapter(str(provider["adapter"]))
         except (KeyError, ConfigError):
             continue  # reported as a fault of its own
-        if adapter.account is Adapter.account:
-            yield ("lambdas", id, "dryRun"), f": expected true: provider `{name}` has no account to trade on"
-        elif not adapter.simulated and not _is_true(provider.get("live", False)):
-            text = (
-                f": expected true, or `live: true` and limits at provider `{name}`, which trades real money"
-            )
-            yield ("lambdas", id, "dryRun"), text
+        fault = account_fault(name, adapter, live=_is_true(provider.get("live", False)))
+        if fault is not None:
+            yield ("lambdas", id, "dryRun"), f": {fault}"
+
+
+def account_fault(
+    provider: str, adapter: type[Adapter], *, live: bool, missing: Sequence[str] = ()
+) -> str | None:
+    """Returns why no instance may trade on the account of a provider; `missing` are limits that it lacks."""
+    if adapter.account is Adapter.account:
+        return f"provider `{provider}` has no account to trade on; set `dryRun: true`"
+    if adapter.simulated or (live and not missing):
+        return None
+    names = ", ".join(f"`risk.{name}`" for name in missing) or "limits"
+    return f"provider `{provider}` trades real money: set `live: true` and {names}, or `dryRun: true`"
 
 
 def _is_true(value: object) -> bool:

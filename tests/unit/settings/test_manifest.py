@@ -123,8 +123,8 @@ def test_real_money_needs_consent_and_limits_at_the_provider(
     with pytest.raises(ConfigError, match="trades real money") as refused:
         config(folder, f"providers: {{p: {{adapter: real}}}}\n{lambdas}")
     assert refused.value.faults == (
-        "`lambdas.a.dryRun` (line 2): expected true, or `live: true` and limits at provider `p`, which trades"
-        " real money",
+        "`lambdas.a.dryRun` (line 2): provider `p` trades real money: set `live: true` and limits, or"
+        " `dryRun: true`",
     )
     with pytest.raises(ConfigError, match="states its limits itself"):
         config(folder, f"providers: {{p: {{adapter: real, live: true}}}}\n{lambdas}")

@@ -7,7 +7,7 @@ from litestar import Controller, Request, Response, delete, get, post, put
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody
 
-from meltica.api.envelope import Failure, JsonObject, Removed
+from meltica.api.envelope import Change, Failure, JsonObject, Removed
 from meltica.api.instances import InstanceDetail, Instances
 from meltica.control.access import ADMIN, OPERATOR, VIEWER
 from meltica.control.bodies import QUERY
@@ -74,7 +74,8 @@ class InstancesController(Controller):
     @post(
         status_code=201,
         summary="Create an instance",
-        description="It is stopped. `?plan=1` only answers what would change.",
+        description="It is stopped. `?plan=1` only answers what would change, and with `dryRun: false` the"
+        " `accounts` that it would trade on.",
         operation_id="createInstance",
         guards=[OPERATOR],
         responses=PLANNED | INVALID | NOT_FOUND | CONFLICT | PRECONDITION | UNAVAILABLE,
@@ -93,7 +94,8 @@ class InstancesController(Controller):
         spec, record = await reader.created(data)
         if record.id in {each.id for each in manager.all()}:
             raise AlreadyExists(f"instance `{record.id}` exists already")
-        Precondition.of(request).check("create", None, configured(record))
+        accounts = {} if record.dry_run else {"accounts": Change(after=sorted(record.scope))}
+        Precondition.of(request).check("create", None, configured(record), accounts)
         created = reader.create(spec, record)
         await changes.run(created, f"creation of instance {record.id}", lambda: False)
         return _versioned(view.detail(manager.get(record.id)), services, status=201)
@@ -102,7 +104,7 @@ class InstancesController(Controller):
         "/{id:str}",
         status_code=200,
         summary="Change the config of an instance",
-        description="One that runs is restarted. Scope, strategy and host are immutable.",
+        description="One that runs is restarted. Scope, strategy, host, `dryRun` and `onStop` are immutable.",
         operation_id="updateInstance",
         guards=[OPERATOR],
         responses=LATE | INVALID | NOT_FOUND | CONFLICT | PRECONDITION | UNAVAILABLE,

@@ -35,6 +35,7 @@ class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Any] = {}
     scope: dict[str, list[str] | Literal["*"]]
     host: Host = "thread"
+    dry_run: bool = True
     on_stop: OnStop = "cancel"
     origin: Origin = "dynamic"
     enabled: bool | None = None
