@@ -24,6 +24,8 @@ from meltica.settings import load
 from tests.conftest import folder_for_server
 
 T = TypeVar("T")
+ELSEWHERE = (408, 421, 431, 500)
+"""Statuses of requests that do not reach an operation, or fail in it: the `default` of the document."""
 
 _numbers = itertools.count()
 
@@ -104,10 +106,18 @@ class Checked:
         matches = [item for template, item in self._paths.items() if _matches(template, parts)]
         return next((item[method.lower()] for item in matches if method.lower() in item), None)
 
+    def documented(self, operation: dict[str, Any], status: int) -> dict[str, Any] | None:
+        """Returns the documented response of an operation."""
+        responses = operation["responses"]
+        key = "default" if status in ELSEWHERE and str(status) not in responses else str(status)
+        found: dict[str, Any] | None = responses.get(key)
+        if found is None or "$ref" not in found:
+            return found
+        return self.schema["components"]["responses"][found["$ref"].rpartition("/")[2]]
+
     def check(self, operation: dict[str, Any], status: int, response: httpx.Response) -> None:
         """Raises AssertionError or ValidationError for a response that is not documented."""
-        responses = operation["responses"]
-        documented = responses.get(str(status)) or (None if status < 300 else responses["default"])
+        documented = self.documented(operation, status)
         assert documented is not None, f"{status} is not documented"
         if status == 204:
             assert not response.content

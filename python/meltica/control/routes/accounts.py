@@ -25,7 +25,7 @@ from meltica.control.access import OPERATOR, VIEWER
 from meltica.control.changes import ChangeRunner
 from meltica.control.operations import act_of, operator_of, owner_of_lost, run
 from meltica.control.paging import Cursor, next_cursor, numbers
-from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE, response
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, VENUE, response
 from meltica.control.routes.orders import Limit
 from meltica.control.services import ControlServices
 from meltica.errors import ChangeInDoubt, NotFound
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 MS = 10**6
 LATE = response(202, Booked, "The booking acts and is not recorded yet")
 GOES_ON = response(202, LostOrderChange, "The request goes on, or is not recorded yet")
-REFUSALS = NOT_FOUND | CONFLICT | UNAVAILABLE
+REFUSALS = NOT_FOUND | CONFLICT
 
 
 class AccountsController(Controller):
@@ -76,7 +76,6 @@ class AccountsController(Controller):
         "/ledger",
         summary="List what belongs to an account and to no instance",
         operation_id="listLedger",
-        responses=UNAVAILABLE,
     )
     async def ledger(
         self,
@@ -143,7 +142,7 @@ class AccountsController(Controller):
         summary="Give a lost order to an instance",
         operation_id="adoptOrder",
         guards=[OPERATOR],
-        responses=GOES_ON | REFUSALS,
+        responses=GOES_ON | REFUSALS | VENUE,
     )
     async def adopt(
         self,
@@ -177,7 +176,7 @@ class AccountsController(Controller):
         summary="Cancel a lost order, whose fills belong to no instance",
         operation_id="disownOrder",
         guards=[OPERATOR],
-        responses=GOES_ON | REFUSALS,
+        responses=GOES_ON | REFUSALS | VENUE,
     )
     async def disown(
         self,

@@ -11,7 +11,6 @@ from msgspec import UNSET
 
 from meltica.api.audit import AuditEntries, AuditEntry
 from meltica.control.access import ADMIN
-from meltica.control.routes.openapi import UNAVAILABLE
 from meltica.control.routes.orders import Limit
 from meltica.control.services import ControlServices
 from meltica.http.errors import HttpError
@@ -35,7 +34,7 @@ class AuditController(Controller):
     tags = ["audit"]
     guards = [ADMIN]
 
-    @get(summary="List who changed what", operation_id="listAudit", responses=UNAVAILABLE)
+    @get(summary="List who changed what", operation_id="listAudit")
     async def list_audit(
         self,
         services: NamedDependency[ControlServices],

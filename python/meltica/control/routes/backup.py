@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from msgspec import ValidationError, convert
 
 from meltica.api.backup import Backup, Restored
-from meltica.api.envelope import Change, JsonObject
+from meltica.api.envelope import Change, Failure, JsonObject
 from meltica.control.access import ADMIN
 from meltica.control.backup import make_backup
 from meltica.control.backup_file import KEYS, MAX_BYTES, UNCHECKED, decode, refused
@@ -18,7 +18,7 @@ from meltica.control.changes import ChangeRunner
 from meltica.control.preconditions import CHANGE_QUERY, Precondition, etag
 from meltica.control.restore import Restore, refuse_unnamed_accounts
 from meltica.control.restore_plan import RestorePlanner
-from meltica.control.routes.openapi import CONFLICT, INVALID, PRECONDITION, UNAVAILABLE, response
+from meltica.control.routes.openapi import CONFLICT, PRECONDITION, response
 from meltica.control.services import ControlServices
 from meltica.errors import suggestion
 from meltica.http.body_file import body_file
@@ -30,6 +30,7 @@ from meltica.runtime.threads import call
 PATH: Final = "/context/backup"
 PASSPHRASE: Final = "x-meltica-passphrase"
 LATE = response(202, Restored, "Still under way")
+NO_SPACE = response(507, Failure, "The temporary folder has no space for the body")
 
 
 class BackupController(Controller):
@@ -43,7 +44,7 @@ class BackupController(Controller):
         summary="Make a backup",
         description="With the header `X-Meltica-Passphrase`, it has the secrets, encrypted under it.",
         operation_id="getBackup",
-        responses=INVALID | CONFLICT | UNAVAILABLE,
+        responses=CONFLICT,
     )
     async def get_backup(
         self, request: Request[Any, Any, Any], services: NamedDependency[ControlServices]
@@ -62,7 +63,7 @@ class BackupController(Controller):
         description="What is not in the backup is deleted, and what changes is stopped. Nothing is started,"
         " unless `start=true` is given and `accounts` names the providers of the instances that ran.",
         operation_id="restoreBackup",
-        responses=LATE | INVALID | CONFLICT | PRECONDITION | UNAVAILABLE,
+        responses=LATE | CONFLICT | PRECONDITION | NO_SPACE,
         opt={QUERY: (*CHANGE_QUERY, "start", "accounts"), TAKES_BODY: True},
         request_max_body_size=None,
     )

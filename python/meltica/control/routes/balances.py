@@ -9,7 +9,6 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from meltica.api import contract
 from meltica.api.balances import Balance, Balances
 from meltica.control.access import VIEWER
-from meltica.control.routes.openapi import UNAVAILABLE
 from meltica.control.routes.orders import Limit, values
 from meltica.control.services import ControlServices
 from meltica.model.enums import Mode
@@ -22,7 +21,7 @@ class BalancesController(Controller):
     tags = ["balances"]
     guards = [VIEWER]
 
-    @get(summary="List the balances", operation_id="listBalances", responses=UNAVAILABLE)
+    @get(summary="List the balances", operation_id="listBalances")
     async def list_balances(
         self,
         name: FromPath[str],

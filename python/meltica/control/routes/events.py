@@ -11,7 +11,6 @@ from litestar.response import Stream
 
 from meltica.api.events import EventTicket
 from meltica.control.access import VIEWER, Principal
-from meltica.control.routes.openapi import UNAVAILABLE
 from meltica.control.streams.events import KINDS, EventFilter
 from meltica.control.streams.response import EventStream, EventStreamResponse
 from meltica.control.streams.service import EventStreams
@@ -40,7 +39,6 @@ class EventsController(Controller):
         description=STREAM,
         operation_id="streamEvents",
         media_type="text/event-stream",
-        responses=UNAVAILABLE,
     )
     async def stream(
         self,

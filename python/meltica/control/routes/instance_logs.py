@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from meltica.api.instances import InstanceLogLine, InstanceLogLines
 from meltica.control.access import VIEWER, Principal
-from meltica.control.routes.openapi import NOT_FOUND
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND
 from meltica.control.services import ControlServices
 from meltica.lambdas.log_ring import LINES, LogLine
 from meltica.model.access import TokenScope
@@ -31,7 +31,7 @@ class InstanceLogsController(Controller):
         summary="List the last log lines of an instance",
         description="Those that the level of the log includes.",
         operation_id="listInstanceLogs",
-        responses=NOT_FOUND,
+        responses=NOT_FOUND | CONFLICT,
     )
     async def list_logs(
         self,

@@ -6,20 +6,19 @@ from litestar import Controller, Response, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody
 
-from meltica.api.envelope import Failure, JsonObject
+from meltica.api.envelope import JsonObject
 from meltica.api.instances import BulkOutcomes, BulkRequest, InstanceDetail
 from meltica.control.access import OPERATOR
 from meltica.control.bodies import read_body
 from meltica.control.bulk import BulkChange
 from meltica.control.changes import ChangeRunner
 from meltica.control.instance_view import InstanceView, instance_view
-from meltica.control.routes.openapi import CONFLICT, INVALID, NOT_FOUND, UNAVAILABLE, response
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, response
 from meltica.control.services import ControlServices
 from meltica.runtime.lifecycle import Desired
 
 LATE = response(202, InstanceDetail, "The restart takes longer and continues in the background")
 SOME_LATE = response(202, BulkOutcomes, "Some changes take longer and continue in the background")
-REFUSED = response(400, Failure, "The instance could not start")
 
 
 class InstanceRunsController(Controller):
@@ -36,7 +35,7 @@ class InstanceRunsController(Controller):
         summary="Restart an instance",
         description="One that does not run is started.",
         operation_id="restartInstance",
-        responses=LATE | REFUSED | NOT_FOUND | CONFLICT | UNAVAILABLE,
+        responses=LATE | NOT_FOUND | CONFLICT,
     )
     async def restart_instance(
         self,
@@ -59,7 +58,7 @@ class InstanceRunsController(Controller):
         summary="Start several instances",
         description="One that fails does not affect the others; each has its outcome.",
         operation_id="startInstances",
-        responses=SOME_LATE | INVALID | NOT_FOUND,
+        responses=SOME_LATE | NOT_FOUND | CONFLICT,
     )
     async def start_instances(
         self,
@@ -76,7 +75,7 @@ class InstanceRunsController(Controller):
         summary="Stop several instances",
         description="One that fails does not affect the others; each has its outcome.",
         operation_id="stopInstances",
-        responses=SOME_LATE | INVALID | NOT_FOUND,
+        responses=SOME_LATE | NOT_FOUND | CONFLICT,
     )
     async def stop_instances(
         self,

@@ -7,7 +7,7 @@ from litestar import Controller, Request, Response, delete, get, post, put
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody
 
-from meltica.api.envelope import Change, Failure, JsonObject, Removed
+from meltica.api.envelope import Change, JsonObject, Removed
 from meltica.api.instances import InstanceDetail, Instances
 from meltica.control.access import ADMIN, OPERATOR, VIEWER
 from meltica.control.bodies import QUERY
@@ -16,22 +16,13 @@ from meltica.control.changes import ChangeRunner
 from meltica.control.instance_changes import Declared, InstanceChanges, configured
 from meltica.control.instance_view import InstanceView, instance_view
 from meltica.control.preconditions import CHANGE_QUERY, Precondition, etag
-from meltica.control.routes.openapi import (
-    CONFLICT,
-    INVALID,
-    NOT_FOUND,
-    PLANNED,
-    PRECONDITION,
-    UNAVAILABLE,
-    response,
-)
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, PLANNED, PRECONDITION, response
 from meltica.control.services import ControlServices
 from meltica.errors import AlreadyExists, Conflict
 from meltica.persistence.stores.instances import InstanceRow, declaration
 from meltica.runtime.lifecycle import Desired
 
 LATE = response(202, InstanceDetail, "The change takes longer and continues in the background")
-REFUSED = response(400, Failure, "The instance could not start")
 
 
 class InstancesController(Controller):
@@ -78,7 +69,7 @@ class InstancesController(Controller):
         " `accounts` that it would trade on.",
         operation_id="createInstance",
         guards=[OPERATOR],
-        responses=PLANNED | INVALID | NOT_FOUND | CONFLICT | PRECONDITION | UNAVAILABLE,
+        responses=PLANNED | NOT_FOUND | CONFLICT | PRECONDITION,
         opt={QUERY: CHANGE_QUERY},
     )
     async def create_instance(
@@ -107,7 +98,7 @@ class InstancesController(Controller):
         description="One that runs is restarted. Scope, strategy, host, `dryRun` and `onStop` are immutable.",
         operation_id="updateInstance",
         guards=[OPERATOR],
-        responses=LATE | INVALID | NOT_FOUND | CONFLICT | PRECONDITION | UNAVAILABLE,
+        responses=LATE | NOT_FOUND | CONFLICT | PRECONDITION,
         opt={QUERY: CHANGE_QUERY},
     )
     async def update_instance(
@@ -154,7 +145,7 @@ class InstancesController(Controller):
         description="One with open orders or a position is not deleted. One that runs is stopped first.",
         operation_id="deleteInstance",
         guards=[ADMIN],
-        responses=NOT_FOUND | CONFLICT | PRECONDITION | UNAVAILABLE,
+        responses=NOT_FOUND | CONFLICT | PRECONDITION,
         opt={QUERY: CHANGE_QUERY},
     )
     async def delete_instance(
@@ -187,7 +178,7 @@ class InstancesController(Controller):
         summary="Start an instance",
         operation_id="startInstance",
         guards=[OPERATOR],
-        responses=LATE | REFUSED | NOT_FOUND | CONFLICT | UNAVAILABLE,
+        responses=LATE | NOT_FOUND | CONFLICT,
     )
     async def start_instance(
         self,
@@ -210,7 +201,7 @@ class InstancesController(Controller):
         summary="Stop an instance",
         operation_id="stopInstance",
         guards=[OPERATOR],
-        responses=LATE | NOT_FOUND | CONFLICT | UNAVAILABLE,
+        responses=LATE | NOT_FOUND | CONFLICT,
     )
     async def stop_instance(
         self,

@@ -7,7 +7,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import UNSET
 
-from meltica.api.envelope import Failure, optional
+from meltica.api.envelope import optional
 from meltica.api.modules import (
     ModuleDiagnostic,
     ModuleFaults,
@@ -29,7 +29,7 @@ from meltica.control.catalogues import StrategyCatalogue
 from meltica.control.changes import ChangeRunner
 from meltica.control.modules import DIRECTORY, ModuleView, refreshed, uploaded
 from meltica.control.routes.instances import InstanceView
-from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE, response
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, response
 from meltica.control.services import ControlServices
 from meltica.errors import NotFound
 from meltica.http.errors import HttpError
@@ -38,9 +38,7 @@ from meltica.lambdas.modules.check import Diagnostic, TooManyChecks
 from meltica.lambdas.modules.names import Selector, canonical_hash, parse
 from meltica.persistence.stores.audit import Act, acting_as
 
-FAULTY = response(422, ModuleFaults, "The module has faults") | response(
-    429, Failure, "Two uploads are being checked"
-)
+FAULTY = response(422, ModuleFaults, "The module has faults")
 LATE = "The refresh takes longer and continues in the background"
 LATE_REFRESH = response(202, RefreshResult, LATE)
 LATE_TAG = response(202, TagAssigned, LATE)
@@ -67,7 +65,7 @@ class ModulesController(Controller):
     guards = [VIEWER]
     dependencies = {"modules": Provide(module_view, sync_to_thread=False)}
 
-    @get("/modules", summary="List the strategy modules", operation_id="listModules", responses=UNAVAILABLE)
+    @get("/modules", summary="List the strategy modules", operation_id="listModules")
     async def list_modules(
         self,
         modules: NamedDependency[ModuleView],
@@ -95,7 +93,7 @@ class ModulesController(Controller):
             strategy_directory=DIRECTORY,
         )
 
-    @get("/registry", summary="Get all tags and revisions", operation_id="getRegistry", responses=UNAVAILABLE)
+    @get("/registry", summary="Get all tags and revisions", operation_id="getRegistry")
     async def get_registry(self, modules: NamedDependency[ModuleView]) -> ModuleRegistry:
         """Returns the tags and hashes of all modules, and which instances are pinned to them."""
         return await modules.registry()
@@ -107,7 +105,7 @@ class ModulesController(Controller):
         description="Running instances are restarted. If a revision does not start, the earlier one runs on.",
         operation_id="refreshStrategies",
         guards=[OPERATOR],
-        responses=LATE_REFRESH | UNAVAILABLE,
+        responses=LATE_REFRESH,
     )
     async def refresh_strategies(
         self,
@@ -130,7 +128,7 @@ class ModulesController(Controller):
         summary="Upload a strategy module",
         operation_id="uploadModule",
         guards=[ADMIN],
-        responses=FAULTY | CONFLICT | UNAVAILABLE,
+        responses=FAULTY | CONFLICT,
     )
     async def upload_module(
         self,
@@ -148,7 +146,7 @@ class ModulesController(Controller):
         summary="Upload a revision of a module",
         operation_id="updateModule",
         guards=[ADMIN],
-        responses=FAULTY | CONFLICT | UNAVAILABLE,
+        responses=FAULTY | CONFLICT,
     )
     async def update_module(
         self,
@@ -230,7 +228,7 @@ class ModulesController(Controller):
         summary="Delete a module or one of its revisions",
         operation_id="deleteModule",
         guards=[ADMIN],
-        responses=NOT_FOUND | CONFLICT | UNAVAILABLE,
+        responses=NOT_FOUND | CONFLICT,
     )
     async def delete_module(
         self,
@@ -248,7 +246,7 @@ class ModulesController(Controller):
         summary="Move a tag to a revision",
         operation_id="setModuleTag",
         guards=[ADMIN],
-        responses=LATE_TAG | NOT_FOUND | UNAVAILABLE,
+        responses=LATE_TAG | NOT_FOUND,
     )
     async def set_tag(
         self,
@@ -288,7 +286,7 @@ class ModulesController(Controller):
         operation_id="deleteModuleTag",
         opt={QUERY: ("allowOrphan",)},
         guards=[ADMIN],
-        responses=NOT_FOUND | CONFLICT | UNAVAILABLE,
+        responses=NOT_FOUND | CONFLICT,
     )
     async def delete_tag(
         self,

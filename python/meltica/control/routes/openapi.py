@@ -26,10 +26,24 @@ def response(status: int, body: type[object], description: str) -> dict[int, Res
 
 NOT_FOUND = response(404, Failure, "The name does not exist")
 CONFLICT = response(409, Failure, "The request conflicts with the current state")
-UNAVAILABLE = response(503, Failure, "The database is unavailable or the gateway is stopping")
-INVALID = response(400, Failure, "Something given is not valid")
+VENUE = response(502, Failure, "The venue refused the request or did not answer")
 PRECONDITION = response(412, Failure, "Another version is configured")
 PLANNED = response(200, Plan, "What would change, with `plan=1`")
+
+ERRORS: dict[str, tuple[str, str]] = {
+    "400": ("Invalid", "Something given is not valid, or an instance cannot start"),
+    "401": ("Unauthenticated", "The request has no valid token"),
+    "403": (
+        "Forbidden",
+        "The scope of the token is too narrow, or the request comes from a page of another origin",
+    ),
+    "413": ("BodyTooLarge", "The body is too large"),
+    "415": ("NotJson", "The body is not JSON"),
+    "429": ("TooMany", "The client sends too many requests, or its address too many invalid tokens"),
+    "503": ("Unavailable", "Not now: the database or its lock is unavailable, or the gateway is stopping"),
+    "default": ("Error", "408, 421, 431 or 500: the request did not reach the operation, or it failed"),
+}
+"""Responses of every operation: status -> name and description. Clients that only read get no 403."""
 
 DESCRIPTION = """The control plane of a Meltica gateway.
 
@@ -88,16 +102,17 @@ def openapi_config() -> OpenAPIConfig:
 def _corrected(schema: dict[str, Any], scopes: dict[str, TokenScope | None]) -> dict[str, Any]:
     """Returns a document with ordered paths, scopes, our error envelope, and no false alternatives."""
     examples = json.loads(EXAMPLES.read_bytes())
-    failure = {
-        "description": "Error",
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}},
+    schema["components"]["responses"] = {
+        name: {
+            "description": text,
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}},
+        }
+        for name, text in ERRORS.values()
     }
     # Litestar's order of paths is that of its own bookkeeping.
     schema["paths"] = dict(sorted(schema["paths"].items()))
     for path in schema["paths"].values():
-        for operation in path.values():
-            operation["responses"].pop("400", None)
-            operation["responses"]["default"] = failure
+        for method, operation in path.items():
             body = operation.get("requestBody", {})
             if {"type": "null"} in _json_schema(body).get("oneOf", []):
                 body["required"] = False
@@ -105,6 +120,13 @@ def _corrected(schema: dict[str, Any], scopes: dict[str, TokenScope | None]) -> 
             operation["security"] = [] if scope is None else [{TOKEN: []}]
             if scope is not None:
                 operation["x-token-scope"] = scope
+            reads = method == "get" and scope in (None, TokenScope.VIEWER)
+            errors = {
+                status: {"$ref": f"#/components/responses/{name}"}
+                for status, (name, _) in ERRORS.items()
+                if not (reads and status == "403")
+            }
+            operation["responses"] = dict(sorted((operation["responses"] | errors).items()))
             for status, body in examples.get(operation["operationId"], {}).items():
                 operation["responses"][status]["content"]["application/json"]["example"] = body
     return cast(dict[str, Any], _without_false_alternatives(schema))

@@ -24,7 +24,7 @@ from meltica.api.orders import Orders
 from meltica.control.access import OPERATOR, VIEWER
 from meltica.control.changes import ChangeRunner
 from meltica.control.operations import act_of, existing_scope, operator_of, run
-from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE, response
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, response
 from meltica.control.routes.orders import STATES, Limit, order_of, state_of, values
 from meltica.control.services import ControlServices
 from meltica.errors import DatabaseUnavailable
@@ -48,7 +48,7 @@ class OrderActionsController(Controller):
     tags = ["orders"]
     guards = [VIEWER]
 
-    @get(summary="List the orders of all instances", operation_id="listAllOrders", responses=UNAVAILABLE)
+    @get(summary="List the orders of all instances", operation_id="listAllOrders")
     async def list_all(
         self,
         services: NamedDependency[ControlServices],
@@ -78,7 +78,7 @@ class OrderActionsController(Controller):
         "/{id:uuid}",
         summary="Get an order with its whole life",
         operation_id="getOrder",
-        responses=NOT_FOUND | UNAVAILABLE,
+        responses=NOT_FOUND,
     )
     async def get_order(self, id: FromPath[UUID], services: NamedDependency[ControlServices]) -> OrderDetail:
         """Returns an order, its times and its fills. Raises NotFound and DatabaseUnavailable."""
@@ -97,7 +97,7 @@ class OrderActionsController(Controller):
         summary="Cancel the open orders of a scope",
         operation_id="cancelOrders",
         guards=[OPERATOR],
-        responses=LATE_ALL | NOT_FOUND | CONFLICT | UNAVAILABLE,
+        responses=LATE_ALL | NOT_FOUND | CONFLICT,
     )
     async def cancel_all(
         self,
@@ -126,7 +126,7 @@ class OrderActionsController(Controller):
         summary="Cancel an order",
         operation_id="cancelOrder",
         guards=[OPERATOR],
-        responses=LATE | NOT_FOUND | CONFLICT | UNAVAILABLE,
+        responses=LATE | NOT_FOUND | CONFLICT,
     )
     async def cancel(
         self,
@@ -149,7 +149,7 @@ class OrderActionsController(Controller):
         summary="Query an order at its venue",
         operation_id="queryOrder",
         guards=[OPERATOR],
-        responses=LATE | NOT_FOUND | CONFLICT | UNAVAILABLE,
+        responses=LATE | NOT_FOUND | CONFLICT,
     )
     async def query(
         self,
@@ -169,7 +169,7 @@ class OrderActionsController(Controller):
         summary="End an order whose state is unknown",
         operation_id="resolveOrder",
         guards=[OPERATOR],
-        responses=LATE | NOT_FOUND | CONFLICT | UNAVAILABLE,
+        responses=LATE | NOT_FOUND | CONFLICT,
     )
     async def resolve(
         self,

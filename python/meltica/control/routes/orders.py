@@ -12,7 +12,6 @@ from meltica.api import contract
 from meltica.api.executions import Execution, Executions
 from meltica.api.orders import Order, Orders
 from meltica.control.access import VIEWER
-from meltica.control.routes.openapi import UNAVAILABLE
 from meltica.control.services import ControlServices
 from meltica.http.errors import HttpError
 from meltica.model.enums import Mode, OrderState
@@ -30,7 +29,7 @@ class OrdersController(Controller):
     tags = ["orders"]
     guards = [VIEWER]
 
-    @get("/orders", summary="List the orders", operation_id="listOrders", responses=UNAVAILABLE)
+    @get("/orders", summary="List the orders", operation_id="listOrders")
     async def list_orders(
         self,
         id: FromPath[str],
@@ -51,7 +50,7 @@ class OrdersController(Controller):
         )
         return Orders(orders=[order_of(row) for row in rows], count=len(rows))
 
-    @get("/executions", summary="List the fills", operation_id="listExecutions", responses=UNAVAILABLE)
+    @get("/executions", summary="List the fills", operation_id="listExecutions")
     async def list_executions(
         self,
         id: FromPath[str],

@@ -22,7 +22,7 @@ from meltica.api.outbox import (
 from meltica.control.access import ADMIN, OPERATOR, VIEWER
 from meltica.control.operations import act_of
 from meltica.control.paging import MAX_LIMIT, Cursor, numbers
-from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND
 from meltica.control.routes.orders import Limit
 from meltica.control.services import ControlServices
 from meltica.http.errors import HttpError
@@ -41,7 +41,7 @@ class OutboxController(Controller):
     tags = ["outbox"]
     guards = [VIEWER]
 
-    @get(summary="List events", operation_id="listOutbox", responses=UNAVAILABLE)
+    @get(summary="List events", operation_id="listOutbox")
     async def list_events(
         self,
         services: NamedDependency[ControlServices],
@@ -75,7 +75,7 @@ class OutboxController(Controller):
         summary="Delete an event",
         operation_id="deleteOutboxEvent",
         guards=[ADMIN],
-        responses=NOT_FOUND | UNAVAILABLE,
+        responses=NOT_FOUND,
     )
     async def delete_event(
         self, id: FromPath[int], actor: NamedDependency[str], services: NamedDependency[ControlServices]
@@ -86,7 +86,7 @@ class OutboxController(Controller):
         await services.outbox.delete(id, actor)
         return OutboxRemoved(id=id)
 
-    @get("/consumers", summary="List the consumers", operation_id="listConsumers", responses=UNAVAILABLE)
+    @get("/consumers", summary="List the consumers", operation_id="listConsumers")
     async def list_consumers(self, services: NamedDependency[ControlServices]) -> OutboxConsumers:
         """Returns all consumers with what they did not receive yet."""
         consumers = [_consumer(row) for row in await services.outbox.consumers()]
@@ -96,7 +96,7 @@ class OutboxController(Controller):
         "/consumers/{name:str}",
         summary="Get a consumer",
         operation_id="getConsumer",
-        responses=NOT_FOUND | UNAVAILABLE,
+        responses=NOT_FOUND,
     )
     async def get_consumer(
         self, name: FromPath[str], services: NamedDependency[ControlServices]
@@ -110,7 +110,7 @@ class OutboxController(Controller):
         summary="Retry dead letters",
         operation_id="retryDeadLetters",
         guards=[OPERATOR],
-        responses=NOT_FOUND | CONFLICT | UNAVAILABLE,
+        responses=NOT_FOUND | CONFLICT,
     )
     async def retry(
         self,

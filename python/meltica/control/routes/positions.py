@@ -13,7 +13,7 @@ from meltica.api.positions import Position, Positions
 from meltica.control.access import OPERATOR, VIEWER
 from meltica.control.changes import ChangeRunner
 from meltica.control.operations import act_of, operator_of, owner_of, run
-from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE, response
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, response
 from meltica.control.services import ControlServices
 from meltica.control.trading import TradingReads
 from meltica.model.amounts import amount_text
@@ -33,7 +33,7 @@ class PositionsController(Controller):
     tags = ["positions"]
     guards = [VIEWER]
 
-    @get(summary="List the positions", operation_id="listPositions", responses=UNAVAILABLE)
+    @get(summary="List the positions", operation_id="listPositions")
     async def list_positions(
         self,
         id: FromPath[str],
@@ -59,7 +59,7 @@ class PositionsController(Controller):
         summary="Release the positions of an instance to no instance",
         operation_id="releasePositions",
         guards=[OPERATOR],
-        responses=LATE | NOT_FOUND | CONFLICT | UNAVAILABLE,
+        responses=LATE | NOT_FOUND | CONFLICT,
     )
     async def release(
         self,

@@ -25,15 +25,7 @@ from meltica.control.catalogues import AdapterCatalogue
 from meltica.control.changes import ChangeRunner
 from meltica.control.preconditions import CHANGE_QUERY, Precondition, etag
 from meltica.control.provider_changes import Declared, ProviderChanges, configured
-from meltica.control.routes.openapi import (
-    CONFLICT,
-    INVALID,
-    NOT_FOUND,
-    PLANNED,
-    PRECONDITION,
-    UNAVAILABLE,
-    response,
-)
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, PLANNED, PRECONDITION, response
 from meltica.control.services import ControlServices
 from meltica.persistence.stores.providers import ProviderRow
 from meltica.providers.provider import Provider
@@ -151,7 +143,7 @@ class ProvidersController(Controller):
         " answers what would change.",
         operation_id="createProvider",
         guards=[ADMIN],
-        responses=PLANNED | INVALID | CONFLICT | PRECONDITION | UNAVAILABLE,
+        responses=PLANNED | CONFLICT | PRECONDITION,
         response_headers=[LOCATION],
         opt={QUERY: CHANGE_QUERY},
     )
@@ -178,7 +170,7 @@ class ProvidersController(Controller):
         description="One that runs is restarted in the background. The adapter is immutable.",
         operation_id="updateProvider",
         guards=[ADMIN],
-        responses=LATE | INVALID | NOT_FOUND | CONFLICT | PRECONDITION | UNAVAILABLE,
+        responses=LATE | NOT_FOUND | CONFLICT | PRECONDITION,
         opt={QUERY: CHANGE_QUERY},
     )
     async def update_provider(
@@ -214,7 +206,7 @@ class ProvidersController(Controller):
         " One that runs is stopped first.",
         operation_id="deleteProvider",
         guards=[ADMIN],
-        responses=NOT_FOUND | CONFLICT | PRECONDITION | UNAVAILABLE,
+        responses=NOT_FOUND | CONFLICT | PRECONDITION,
         opt={QUERY: CHANGE_QUERY},
     )
     async def delete_provider(
@@ -237,7 +229,7 @@ class ProvidersController(Controller):
         description="The provider starts in the background; poll its `status`.",
         operation_id="startProvider",
         guards=[OPERATOR],
-        responses=NOT_FOUND | CONFLICT | UNAVAILABLE,
+        responses=NOT_FOUND | CONFLICT,
         response_headers=[LOCATION],
     )
     async def start_provider(
@@ -261,7 +253,7 @@ class ProvidersController(Controller):
         summary="Stop a provider",
         operation_id="stopProvider",
         guards=[OPERATOR],
-        responses=LATE | NOT_FOUND | CONFLICT | UNAVAILABLE,
+        responses=LATE | NOT_FOUND | CONFLICT,
     )
     async def stop_provider(
         self,

@@ -11,7 +11,6 @@ from meltica.api.envelope import optional
 from meltica.api.refusals import Refusal, RefusalCount, RefusalCounts, Refusals
 from meltica.control.access import VIEWER
 from meltica.control.paging import Cursor, next_cursor, numbers
-from meltica.control.routes.openapi import UNAVAILABLE
 from meltica.control.routes.orders import Limit
 from meltica.control.services import ControlServices
 from meltica.model.enums import Mode
@@ -31,7 +30,7 @@ class RefusalsController(Controller):
     tags = ["risk"]
     guards = [VIEWER]
 
-    @get(summary="List refused orders", operation_id="listRefusals", responses=UNAVAILABLE)
+    @get(summary="List refused orders", operation_id="listRefusals")
     async def list_refusals(
         self,
         services: NamedDependency[ControlServices],
@@ -54,7 +53,7 @@ class RefusalsController(Controller):
             cursor=next_cursor(found, lambda row: row.id),
         )
 
-    @get("/counts", summary="Count refused orders", operation_id="countRefusals", responses=UNAVAILABLE)
+    @get("/counts", summary="Count refused orders", operation_id="countRefusals")
     async def count(
         self,
         services: NamedDependency[ControlServices],

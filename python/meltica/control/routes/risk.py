@@ -24,7 +24,7 @@ from meltica.control.bodies import QUERY
 from meltica.control.changes import ChangeRunner
 from meltica.control.limit_changes import changed_limits, configured, limits_of
 from meltica.control.preconditions import CHANGE_QUERY, Precondition, etag
-from meltica.control.routes.openapi import CONFLICT, INVALID, PRECONDITION, UNAVAILABLE
+from meltica.control.routes.openapi import CONFLICT, PRECONDITION
 from meltica.control.services import ControlServices
 from meltica.control.trading import TradingReads
 from meltica.model.amounts import amount_text
@@ -58,7 +58,7 @@ class RiskController(Controller):
         description="An absent limit is kept, null removes one. They apply at once and after a restart.",
         operation_id="updateRiskLimits",
         guards=[OPERATOR],
-        responses=INVALID | CONFLICT | PRECONDITION | UNAVAILABLE,
+        responses=CONFLICT | PRECONDITION,
         opt={QUERY: CHANGE_QUERY},
     )
     async def update_limits(
@@ -85,7 +85,6 @@ class RiskController(Controller):
         "/status",
         summary="Get what is halted or wrong",
         operation_id="getRiskStatus",
-        responses=UNAVAILABLE,
     )
     async def status(self, services: NamedDependency[ControlServices]) -> RiskStatus:
         """Returns the state of risk, also while the database is unavailable if anything trades.

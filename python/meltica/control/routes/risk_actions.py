@@ -8,7 +8,7 @@ from meltica.api.operations import FlattenResult, ScopeChange, ScopeRequest, Unc
 from meltica.control.access import OPERATOR
 from meltica.control.changes import ChangeRunner
 from meltica.control.operations import act_of, existing_scope, operator_of, run, scope_of
-from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE, response
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, response
 from meltica.control.services import ControlServices
 from meltica.errors import DatabaseUnavailable
 
@@ -28,7 +28,7 @@ class RiskActionsController(Controller):
         status_code=200,
         summary="Halt a scope",
         operation_id="haltScope",
-        responses=LATE | NOT_FOUND | UNAVAILABLE,
+        responses=LATE | NOT_FOUND | CONFLICT,
     )
     async def halt(
         self,
@@ -57,7 +57,7 @@ class RiskActionsController(Controller):
         status_code=200,
         summary="Resume a scope",
         operation_id="resumeScope",
-        responses=LATE | NOT_FOUND | UNAVAILABLE,
+        responses=LATE | NOT_FOUND | CONFLICT,
     )
     async def resume(
         self,
@@ -80,7 +80,7 @@ class RiskActionsController(Controller):
         status_code=200,
         summary="Halt a scope and sell the positions of its instances",
         operation_id="flattenScope",
-        responses=CLOSING | NOT_FOUND | CONFLICT | UNAVAILABLE,
+        responses=CLOSING | NOT_FOUND | CONFLICT,
     )
     async def flatten(
         self,

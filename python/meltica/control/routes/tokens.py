@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from meltica.api.tokens import CreatedToken, NewToken, Token, Tokens
 from meltica.control.access import ADMIN, Principal
-from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, UNAVAILABLE
+from meltica.control.routes.openapi import CONFLICT, NOT_FOUND
 from meltica.control.services import ControlServices
 from meltica.http.errors import HttpError
 from meltica.persistence.stores.tokens import TokenRow
@@ -23,7 +23,7 @@ class TokensController(Controller):
     tags = ["tokens"]
     guards = [ADMIN]
 
-    @get(summary="List the tokens", operation_id="listTokens", responses=UNAVAILABLE)
+    @get(summary="List the tokens", operation_id="listTokens")
     async def list_tokens(self, services: NamedDependency[ControlServices]) -> Tokens:
         """Returns all tokens. Raises DatabaseUnavailable."""
         return Tokens(tokens=[_token(row) for row in await services.tokens.store.all()])
@@ -33,7 +33,6 @@ class TokensController(Controller):
         summary="Create a token",
         description="The response is the only one with the secret.",
         operation_id="createToken",
-        responses=UNAVAILABLE,
     )
     async def create_token(
         self,
@@ -53,7 +52,7 @@ class TokensController(Controller):
         summary="Revoke a token",
         description="The last token with the scope admin cannot be revoked.",
         operation_id="revokeToken",
-        responses=NOT_FOUND | CONFLICT | UNAVAILABLE,
+        responses=NOT_FOUND | CONFLICT,
     )
     async def revoke_token(
         self, id: FromPath[str], actor: NamedDependency[str], services: NamedDependency[ControlServices]
