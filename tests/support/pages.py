@@ -26,6 +26,7 @@ _BLOCK = re.compile(
     r"(?P<before>[^\n]*)\n+```(?P<language>\w+)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE
 )
 _SKIPPED = re.compile(r"<!-- not run: \S.* -->")
+_VARIABLE = re.compile(r"[a-z]+=\S+$")
 _FILE = re.compile(r"[Ss]ave this as `([\w./]+)`")
 
 # Commands of `meltica` that end by themselves and need no database; other commands are only parsed.
@@ -87,15 +88,16 @@ class Reader:
     def _sh(self, block: Block) -> None:
         """Runs commands of Meltica that are harmless, and parses the others."""
         for line in block.code.splitlines():
-            for words in _commands(line):
-                _check(words)
+            if not _VARIABLE.match(line):
+                for words in _commands(line):
+                    _check(words)
 
     def _console(self, block: Block) -> None:
         """Parses the commands of a session on a terminal."""
-        for line in block.code.splitlines():
+        for line in block.code.replace("\\\n", "").splitlines():
             if line.startswith("$ "):
                 for words in _commands(line[2:]):
-                    _parse(words[1:])
+                    _check(words, run=False)
 
     def _yaml(self, block: Block) -> None:
         """Loads a config of the gateway or of the venue, and saves it if the page names a file.
@@ -155,11 +157,11 @@ def _commands(line: str) -> Iterator[list[str]]:
             command = []
 
 
-def _check(words: list[str]) -> None:
+def _check(words: list[str], *, run: bool = True) -> None:
     program = Path(words[0]).name or words[0]
     if program == "meltica":
         _parse(words[1:])
-        if words[1] in HARMLESS:
+        if run and words[1] in HARMLESS:
             _run(words)
     elif program == "pytest":
         _run(words)
@@ -202,7 +204,7 @@ def _parse(words: list[str]) -> None:
 
 def _served(url: str) -> bool:
     """Returns whether the gateway or the venue has a route for a URL of a page."""
-    match = re.fullmatch(r"(?:http://)?(?:localhost|127\.0\.0\.1):\d+(/[^?]*).*", url)
+    match = re.fullmatch(r"(?:\$api|(?:http://)?(?:localhost|127\.0\.0\.1):\d+)(/[^?]*).*", url)
     pages = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("rest.md", "venue.md"))
     routes = [route for page in pages for route in re.findall(r"`(?:[A-Z]+ )?(/[^`?]*)", page)]
     return match is not None and any(
