@@ -8,6 +8,7 @@ MelticaError
   LambdaError       an instance cannot perform an operation
     LambdaDefinitionError  a Lambda subclass is declared incorrectly
     LambdaLoadError        a file contains no usable Lambda
+    StrategyRaised         strategy code raised; the text was made on its thread
     StartError             an instance could not be started
   ConfigError       settings or a config do not match their declaration
   OrderRefused      an order, an amendment or a cancellation was refused; nothing changed
@@ -38,6 +39,7 @@ Overdue             (TimeoutError) a call exceeded its time limit
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 from meltica._core import CapacityError, CodecError, LambdaError, LambdaStopped, MelticaError
 
@@ -214,6 +216,10 @@ class Conflict(MelticaError):
     """The operation does not fit the current state: starting what is running, stopping what is not."""
 
 
+class StrategyRaised(LambdaError):
+    """Strategy code raised an error, of which only the text is kept: its `__str__` may do anything."""
+
+
 class StartError(LambdaError):
     """A lambda could not be started, because of its file, its config, its `__init__` or its `on_start`."""
 
@@ -248,9 +254,29 @@ class Overdue(TimeoutError):
     """A call exceeded its time limit; distinct from a TimeoutError that the call itself raises."""
 
 
+LONGEST_LINE: Final = 8192
+"""Characters of an error on one line; the rest is left out."""
+
+
+def plain(text: str) -> str:
+    """Returns a text that JSON and the database can hold: valid Unicode without NUL, and no subclass."""
+    # Of a subclass of `str`, the methods may be overridden.
+    exact = str.encode(text, "utf-8", "replace").decode()
+    return exact.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
 def one_line(error: BaseException) -> str:
-    """Formats an error as one line; the class name is left out for Meltica's own errors."""
-    text = " ".join(str(error).split())
+    """Formats an error as one line; the class name is left out for Meltica's own errors.
+
+    Runs the `__str__` of the error: call it on the thread of the strategy that raised it.
+    """
+    name = type(error).__name__
+    try:
+        text = " ".join(plain(str(error)).split())
+    except Exception:
+        return plain(name)
+    if len(text) > LONGEST_LINE:
+        text = f"{text[:LONGEST_LINE]} [... {len(text) - LONGEST_LINE:,} characters ...]"
     if isinstance(error, MelticaError | Overdue) and text:
         return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return plain(f"{name}: {text}" if text else name)

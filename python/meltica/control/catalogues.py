@@ -15,7 +15,7 @@ from meltica.control.modules import strategy_of
 from meltica.errors import ConfigError, LambdaError
 from meltica.lambdas import loader, shipped
 from meltica.lambdas.modules.names import stored
-from meltica.lambdas.strategy import describe
+from meltica.lambdas.strategy import description
 from meltica.runtime.threads import call, within
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class StrategyCatalogue:
         classes = [cls for key, cls in self._loaded.items() if isinstance(key, str) and cls is not None]
         others = [each for each in self._instances.all() if each.spec.module is None]
         classes += [instance.strategy for instance in others if instance.strategy is not None]
-        schemas = [_schema(cls) for cls in classes]
+        schemas = [description(cls).strategy for cls in classes]
         schemas += [strategy_of(module.latest) for module in await self._modules.modules()]
         return {strategy.name: strategy for strategy in schemas}
 
@@ -105,7 +105,3 @@ async def _load(reference: str, load: "Callable[[], type[Lambda]]") -> "type[Lam
     except TimeoutError:
         log.warning("strategy %s is not listed: it did not load within %g s", reference, LOAD_SECONDS)
     return None
-
-
-def _schema(cls: "type[Lambda]") -> Strategy:
-    return msgspec.convert(without_nulls(describe(cls)), Strategy)

@@ -1,6 +1,6 @@
 """Changes of what is configured of instances: from the body of a request to the row that is stored."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -10,6 +10,8 @@ from meltica.api.instances import InstanceDetail, InstanceRequest, ScopeRequest,
 from meltica.control.bodies import invalid, read_body
 from meltica.errors import ConfigError, Conflict, LambdaError, NotFound, suggestion
 from meltica.lambdas import loader, shipped
+from meltica.lambdas.base import Lambda
+from meltica.lambdas.failures import described
 from meltica.lambdas.instances import LAMBDAS, start_faults
 from meltica.lambdas.modules.names import Selector, parse, stored
 from meltica.lambdas.modules.pins import pin_of, pinned
@@ -220,22 +222,24 @@ class InstanceChanges:
         try:
             module = await pin_of(record, self._services.modules)
             load = partial(loader.load, record.selector) if module is None else module.load
-            cls = await within(LOAD_SECONDS, call(load, "meltica-strategy"))
+            check = partial(described, lambda: list(_strategy_faults(load(), record.config)))
+            return [*found, *await within(LOAD_SECONDS, call(check, "meltica-strategy"))]
         except TimeoutError:
             text = f"`strategy`: it did not load within {LOAD_SECONDS:g} s"
             return [*found, (("strategy",), text)]
         except LambdaError as error:
             return [*found, (("strategy",), f"`strategy`: {error}")]
-        found += [(("strategy",), f"`strategy`: {text}") for text in start_faults(cls)]
-        found += config_faults(cls, record.config, Locations(), CONFIG)
-        fields = {} if cls.Config is None else cls.Config.model_fields
-        for key in record.config:
-            if is_secret(key, fields[key].annotation if key in fields else None):
-                text = (
-                    "expected no secret: the config of an instance that is created over REST is not encrypted"
-                )
-                found.append(((*CONFIG, key), f"`strategy.config.{key}`: {text}; use the config file"))
-        return found
+
+
+def _strategy_faults(cls: type[Lambda], config: Mapping[str, Any]) -> Iterator[tuple[Loc, str]]:
+    """Yields the faults of a class and of its config. Runs code of the strategy, so it has a thread."""
+    yield from ((("strategy",), f"`strategy`: {text}") for text in start_faults(cls))
+    yield from config_faults(cls, config, Locations(), CONFIG)
+    fields = {} if cls.Config is None else cls.Config.model_fields
+    for key in config:
+        if is_secret(key, fields[key].annotation if key in fields else None):
+            text = "expected no secret: the config of an instance that is created over REST is not encrypted"
+            yield (*CONFIG, key), f"`strategy.config.{key}`: {text}; use the config file"
 
 
 def normalized(scope: Mapping[str, ScopeRequest]) -> dict[str, list[str]]:

@@ -20,7 +20,7 @@ from meltica.control.instance_trading import mode_of_absent, trading_of
 from meltica.control.services import ControlServices
 from meltica.lambdas.manager import ManagedInstance
 from meltica.lambdas.modules.names import stored as stored_selector
-from meltica.lambdas.strategy import name_of, version_of
+from meltica.lambdas.strategy import description
 from meltica.model.enums import Mode
 from meltica.providers.scopes import scope_faults
 from meltica.runtime.lifecycle import Desired
@@ -138,12 +138,14 @@ class InstanceView:
     def _strategy(self, instance: ManagedInstance, stored: "InstanceRow") -> tuple[str, str | None]:
         """Returns name and version of a strategy; of one that cannot be loaded, the configured name."""
         cls = self._strategies.of(instance)
+        shown = None if cls is None else description(cls).strategy
+        version = None if shown is None or shown.version is UNSET else shown.version
         if stored_selector(stored.selector) is not None:
-            return stored.strategy, None if cls is None else version_of(cls)
-        if cls is None:
+            return stored.strategy, version
+        if shown is None:
             path, _, name = instance.spec.strategy.rpartition(":")
             return (name if path else stored.strategy), None
-        return name_of(cls), version_of(cls)
+        return shown.name, version
 
     def _base(self, instance: ManagedInstance, stored: "InstanceRow") -> dict[str, Any]:
         spec, baseline = instance.spec, stored.origin == "baseline"

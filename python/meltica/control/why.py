@@ -14,7 +14,7 @@ from meltica.control.remedies import remedy
 from meltica.control.services import ControlServices
 from meltica.errors import ConfigError, DatabaseError, nearest, suggestion
 from meltica.lambdas.managed import ManagedInstance
-from meltica.lambdas.strategy import subscribed
+from meltica.lambdas.strategy import description
 from meltica.model.enums import Mode
 from meltica.model.symbols import ANY
 from meltica.providers.provider import Provider
@@ -76,7 +76,7 @@ class Diagnosis:
 
     def _of_providers(self) -> Iterator[Cause]:
         cls = self._instance.strategy
-        kinds = [] if cls is None else [each for each in subscribed(cls) if each in CAPABILITIES]
+        kinds = [] if cls is None else [each for each in description(cls).kinds if each in CAPABILITIES]
         for name, symbols in self._instance.spec.scope.items():
             if name == EMITTED:
                 continue
@@ -122,7 +122,7 @@ class Diagnosis:
             text = f"its queue has no room for {kind} of {len(symbols)} symbols, such as {names}"
             reason = run.core.refused_room
             yield self._cause("left_out", instance.id, text if reason is None else f"{text}: {reason}")
-        if not subscribed(instance.strategy):
+        if not description(instance.strategy).kinds:
             yield self._cause("not_subscribed", instance.id, "its strategy subscribes to no event")
             return
         latest = run.core.delivered_at

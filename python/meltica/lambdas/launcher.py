@@ -19,6 +19,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from meltica.errors import ConfigError, Conflict, Overdue
+from meltica.lambdas.failures import described
 from meltica.lambdas.instances import LambdaInstance, add_instance
 from meltica.model.trader import TradingSpec
 from meltica.runtime.threads import call, within
@@ -116,7 +117,7 @@ class Launcher:
         """Runs a step of a start on a thread. Raises Overdue at the deadline."""
         overdue = False
         left = max(0.0, deadline - asyncio.get_running_loop().time())
-        step = self.call(function, f"{instance.id}-start")
+        step = self.call(lambda: described(function), f"{instance.id}-start")
         try:
             await within(left, step, late=lambda run: self._abandon(instance, run, failed=overdue))
         except Overdue:

@@ -5,7 +5,7 @@ import linecache
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +15,7 @@ from meltica.errors import LambdaDefinitionError, LambdaLoadError, suggestion
 from meltica.lambdas import shipped
 from meltica.lambdas.base import Lambda
 from meltica.lambdas.modules import names
+from meltica.lambdas.strategy import description
 from meltica.validation.paths import from_folder
 
 _locks: dict[str, threading.RLock] = {}
@@ -144,7 +145,13 @@ def load_source(source: bytes, filename: str) -> ModuleType:
 
 
 def pick(module: ModuleType, path: Path | str, name: str | None) -> type[Lambda]:
-    """Returns the class `name` of a module, or its only Lambda. Raises LambdaLoadError."""
+    """Returns the class `name` of a module, or its only Lambda, and describes it. Raises LambdaLoadError."""
+    cls = _picked(module, path, name)
+    description(cls)
+    return cls
+
+
+def _picked(module: ModuleType, path: Path | str, name: str | None) -> type[Lambda]:
     defined = {key: value for key, value in vars(module).items() if _is_own_lambda(module, key, value)}
     if name is None:
         # A class that another one extends is a base class; it can only be selected by name.
@@ -208,7 +215,7 @@ def _execute(name: str, path: Path | str, source: bytes) -> ModuleType:
 
 
 @contextmanager
-def _importable(folder: Path) -> Iterator[None]:
+def _importable(folder: Path) -> Generator[None]:
     """Puts a folder first on the import path.
 
     The list is replaced, not changed: another thread may be searching it, for example for shipped strategies,

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from meltica.errors import one_line
+from meltica.errors import one_line, plain
 from meltica.telemetry.folding import message_of
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class InstanceLogs(logging.Handler):
                 number=next(numbers),
                 time=int(record.created * 1e9),
                 level=record.levelname.lower(),
-                message=instance.spec.without_folder(message_of(record))[:CHARACTERS],
+                message=plain(instance.spec.without_folder(message_of(record))[:CHARACTERS]),
                 traceback=() if error is None else _traceback(error, instance),
             )
         )
@@ -114,9 +114,6 @@ def _traceback(error: BaseException, instance: "ManagedInstance") -> tuple[str, 
     for frame, line in traceback.walk_tb(error.__traceback__):
         if str(frame.f_globals.get("__name__")).startswith(STRATEGIES):
             code = frame.f_code
-            frames.append(f"{Path(code.co_filename).name}, line {line}, in {code.co_qualname}"[:CHARACTERS])
-    try:
-        text = one_line(error)
-    except Exception:  # the `__str__` of a strategy's exception may raise
-        text = type(error).__qualname__
-    return (*frames, instance.spec.without_folder(text)[:CHARACTERS])
+            text = f"{Path(code.co_filename).name}, line {line}, in {code.co_qualname}"
+            frames.append(plain(text[:CHARACTERS]))
+    return (*frames, instance.spec.without_folder(one_line(error))[:CHARACTERS])

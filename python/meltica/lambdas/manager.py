@@ -7,13 +7,13 @@ the same way again.
 
 import asyncio
 import contextlib
-import errno
 import logging
 from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from meltica.errors import Conflict, MelticaError, NotFound, Overdue, StartError, one_line, suggestion
+from meltica.errors import Conflict, NotFound, StartError, one_line, suggestion
+from meltica.lambdas.failures import is_explained
 from meltica.lambdas.launcher import Launcher, StartWithdrawn
 from meltica.lambdas.log_ring import InstanceLogs
 from meltica.lambdas.managed import ManagedInstance
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from meltica.model.trader import TradingPort
     from meltica.persistence.stores.instances import InstanceRecord, InstanceRow, InstanceStore
 
-NO_DESCRIPTOR = errno.EMFILE, errno.ENFILE
-"""Errors of a process without a free file descriptor, which readiness reports."""
 log = logging.getLogger("meltica.lambdas")
 
 START_PATIENCE = 2.0
@@ -407,10 +405,8 @@ class InstanceManager:
             raise
         except Exception as error:
             text = instance.spec.without_folder(one_line(error))
-            shortage = isinstance(error, OSError) and error.errno in NO_DESCRIPTOR
-            unexpected = not isinstance(error, MelticaError | Overdue) and not shortage
-            place = instance.spec.strategy
-            log.error("instance %s of %s could not start: %s", instance.id, place, text, exc_info=unexpected)
+            place, traced = instance.spec.strategy, not is_explained(error)
+            log.error("instance %s of %s could not start: %s", instance.id, place, text, exc_info=traced)
             self._states.set(instance, InstanceState.FAILED, text)
             raise StartError(f"instance `{instance.id}` could not start: {text}") from error
         log.info("instance %s is running", instance.id)

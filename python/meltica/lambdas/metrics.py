@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import Metric
 
 from meltica._core import KINDS
-from meltica.lambdas.strategy import name_of, subscribed
+from meltica.lambdas.strategy import description
 from meltica.runtime.lifecycle import Desired, InstanceState
 from meltica.telemetry.families import by_kind, counter, gauge, histogram
 from meltica.telemetry.registry import Reading, Source
@@ -38,7 +38,7 @@ class _LambdaSample:
     @property
     def kinds(self) -> list[str]:
         """The event kinds it subscribes to."""
-        return [] if self.strategy is None else subscribed(self.strategy)
+        return [] if self.strategy is None else description(self.strategy).kinds
 
 
 def lambda_metrics(manager: "InstanceManager") -> Source:
@@ -85,7 +85,7 @@ def _metrics(samples: list[_LambdaSample]) -> Iterator[Metric]:
     running: dict[tuple[str, ...], float] = {}
     for one in samples:
         if one.runs:
-            key = ("" if one.strategy is None else name_of(one.strategy), one.revision)
+            key = ("" if one.strategy is None else description(one.strategy).strategy.name, one.revision)
             running[key] = running.get(key, 0) + 1
     yield gauge(
         "meltica_strategy_revision_instances",

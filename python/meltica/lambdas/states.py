@@ -3,6 +3,7 @@
 import logging
 from typing import TYPE_CHECKING
 
+from meltica.errors import plain
 from meltica.lambdas.loader import revision_of
 from meltica.runtime.lifecycle import InstanceState
 from meltica.runtime.state_writer import StateWriter
@@ -24,7 +25,7 @@ class ActualStates:
     def set(self, instance: "ManagedInstance", actual: InstanceState, error: str | None = None) -> None:
         """Sets a state and its error; the error of the last run is kept until the next start."""
         if actual in (InstanceState.STARTING, InstanceState.RUNNING) or error is not None:
-            instance.last_error = error
+            instance.last_error = None if error is None else plain(error)
         instance.actual = actual
         self.persist(instance)
 

@@ -1,13 +1,55 @@
 """Description of a strategy for the control plane."""
 
 import re
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
+import msgspec
+
+from meltica.api.envelope import without_nulls
+from meltica.api.strategies import Strategy
+from meltica.errors import plain
 from meltica.lambdas.base import Lambda
 from meltica.lambdas.definition import CALLBACKS, overridden
 
 if TYPE_CHECKING:
     from meltica.lambdas.config import LambdaConfig
+
+
+class Description(NamedTuple):
+    """What a class said of itself when it was loaded."""
+
+    strategy: Strategy
+    kinds: list[str]
+    """The kinds that it subscribes to."""
+
+
+_descriptions: dict[int, tuple[type[Lambda], Description]] = {}
+"""By identity: comparing or hashing a class may run code of its metaclass."""
+
+
+def description(cls: type[Lambda]) -> Description:
+    """Returns what a class said of itself when it was loaded.
+
+    The first call runs code of the strategy, on the thread that loads it: properties of a metaclass, methods
+    of a subclass of `str`. Later calls run none.
+    """
+    found = _descriptions.get(id(cls))
+    if found is None:
+        found = _descriptions[id(cls)] = cls, _described(cls)
+    return found[1]
+
+
+def _described(cls: type[Lambda]) -> Description:
+    kinds = [*map(plain, subscribed(cls))]
+    try:
+        # Through JSON, so that only its own types and valid texts are left.
+        encoded = msgspec.json.encode(describe(cls), enc_hook=str)
+        return Description(msgspec.convert(without_nulls(msgspec.json.decode(encoded)), Strategy), kinds)
+    except Exception:
+        name = plain(type.__dict__["__name__"].__get__(cls))
+        return Description(
+            Strategy(name=name, display_name=name, description="", config=[], events=kinds), kinds
+        )
 
 
 def subscribed(cls: type[Lambda]) -> list[str]:
@@ -55,7 +97,7 @@ def _config(config: "type[LambdaConfig] | None") -> list[dict[str, object]]:
 
 def _text(cls: type[Lambda], attribute: str) -> str:
     value = cast(object, getattr(cls, attribute, None))
-    return value if isinstance(value, str) else ""
+    return plain(value) if isinstance(value, str) else ""
 
 
 def _words(name: str) -> str:
@@ -63,5 +105,5 @@ def _words(name: str) -> str:
 
 
 def _first_paragraph(cls: type[Lambda]) -> str:
-    text = cls.__dict__.get("__doc__") or ""
+    text = _text(cls, "__doc__") if "__doc__" in cls.__dict__ else ""
     return " ".join(text.strip().split("\n\n", 1)[0].split())

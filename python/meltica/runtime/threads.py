@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from meltica.errors import Overdue
+from meltica.errors import Overdue, one_line
 
 T = TypeVar("T")
 
@@ -75,7 +75,6 @@ async def within(seconds: float, future: "asyncio.Future[T]", late: Callable[[T]
 
 
 def _as_runtime_error(error: BaseException) -> RuntimeError:
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    failure = RuntimeError(text)
+    failure = RuntimeError(one_line(error))
     failure.__cause__ = error
     return failure

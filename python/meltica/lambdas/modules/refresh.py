@@ -13,9 +13,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from meltica.errors import Conflict, LambdaError, MelticaError, one_line
+from meltica.lambdas.failures import described
 from meltica.lambdas.instances import check_class
 from meltica.lambdas.modules.names import Selector, canonical_hash, stored
 from meltica.persistence.stores.instances import declaration
@@ -137,8 +139,8 @@ class StrategyRefresh:
 
     async def _move(self, instance: "ManagedInstance", before: "InstanceRow", revision: "Revision") -> None:
         """Moves the pin of an instance, and restarts it if it runs. Raises MelticaError and TimeoutError."""
-        cls = await within(LOAD_SECONDS, call(revision.load, "meltica-strategy"))
-        check_class(cls, instance.spec.config)
+        check = partial(described, lambda: check_class(revision.load(), instance.spec.config))
+        await within(LOAD_SECONDS, call(check, "meltica-strategy"))
 
         def declare(row: "InstanceRow") -> "tuple[LambdaSpec, InstanceRecord]":
             if row.uid != before.uid:
