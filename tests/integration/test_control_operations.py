@@ -8,7 +8,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from meltica.gateway.gateway import Gateway
+from meltica.gateway import control_services
 from meltica.model.enums import OrderState
 from meltica.model.trader import Order
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
@@ -35,7 +35,7 @@ def _world(config: Path, cluster: EmbeddedPostgres) -> Generator[World]:
 @pytest.fixture(name="idle")
 def _idle(config: Path, cluster: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> Generator[Running]:
     """A gateway in which nothing trades."""
-    monkeypatch.setattr(Gateway, "_trading_reads", READS)
+    monkeypatch.setattr(control_services, "trading_reads", READS)
     with gateway.database(cluster) as dsn, gateway.running(config, dsn) as running:
         yield running
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from meltica.control.trading import TradingReads
+from meltica.gateway import control_services
 from meltica.gateway.gateway import Gateway
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.persistence.stores.trading.halts import HaltStore
@@ -219,17 +220,17 @@ def _world(
 ) -> Generator[tuple[Running, TradingWorld]]:
     """A gateway whose control plane reads from trading, which has an account of its own."""
     worlds = list[TradingWorld]()
-    make = Gateway._trading_reads  # pyright: ignore[reportPrivateUsage]
+    make = control_services.trading_reads
 
-    def reads(self: Gateway) -> TradingReads:
-        world = TradingWorld(self.database.dsn, self.lock)
+    def reads(running: Gateway) -> TradingReads:
+        world = TradingWorld(running.database.dsn, running.lock)
         world.start()
         worlds.append(world)
-        found = make(self)
+        found = make(running)
         found.desk, found.faults = lambda: world.desk, world.trading.faults
         return found
 
-    monkeypatch.setattr(Gateway, "_trading_reads", reads)
+    monkeypatch.setattr(control_services, "trading_reads", reads)
     with gateway.database(cluster) as dsn, gateway.running(config, dsn) as running:
         yield running, worlds[0]
         worlds[0].close()

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from meltica.cli import cli
 from meltica.control.remedies import REMEDIES
 from meltica.control.why import Diagnosis
+from meltica.gateway.control_services import control_services
 from meltica.model.enums import Mode
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.persistence.stores.trading.rows import RefusalRow
@@ -169,7 +170,7 @@ def test_events_that_ceased_are_a_cause(control: Running) -> None:
     producer = Venue.producers["main"]
     producer.publish("Trade", "BTC-USDT", trade)
     control.until(lambda: run.core.delivered_at > 0)
-    services = control.gateway._control_services(None)  # pyright: ignore[reportPrivateUsage]
+    services = control_services(control.gateway, None)
 
     def kinds(age: int) -> list[tuple[str, str]]:
         now = run.core.delivered_at + age * 10**9

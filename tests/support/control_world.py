@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from meltica.control.trading import TradingReads
+from meltica.gateway import control_services
 from meltica.gateway.gateway import Gateway
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.trading.risk.scopes import GLOBAL
@@ -17,7 +18,7 @@ from tests.support.gateway import Running
 from tests.support.risk import UNLIMITED
 from tests.support.trading_world import TradingWorld
 
-READS = Gateway._trading_reads  # pyright: ignore[reportPrivateUsage]
+READS = control_services.trading_reads
 
 
 @contextmanager
@@ -25,18 +26,18 @@ def controlled(config: Path, cluster: EmbeddedPostgres) -> Generator[tuple[Runni
     """Yields a gateway and the trading that its routes act on."""
     worlds = list[TradingWorld]()
 
-    def reads(self: Gateway) -> TradingReads:
-        world = TradingWorld(self.database.dsn, self.lock)
+    def reads(running: Gateway) -> TradingReads:
+        world = TradingWorld(running.database.dsn, running.lock)
         limits = UNLIMITED.model_copy(update={"price_band_percent": Decimal(10)})
         world.risk.registry.set_limits(GLOBAL, limits)
         worlds.append(world)
-        found = READS(self)
+        found = READS(running)
         found.desk, found.faults = lambda: world.desk, world.trading.faults
         found.operator = lambda: world.operator
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Gateway, "_trading_reads", reads)
+        patch.setattr(control_services, "trading_reads", reads)
         with (
             gateway.database(cluster) as dsn,
             gateway.running(config, dsn) as running,

@@ -36,7 +36,7 @@ def control_services(gateway: "Gateway", authenticator: "Authenticator | None") 
         find_faults=gateway.readiness.faults,
         stopping=gateway.stopping.is_set,
         metrics=gateway.metrics,
-        trading=_trading_reads(gateway),
+        trading=trading_reads(gateway),
         tokens=TokenAdministration(gateway.access.store, authenticator),
         audit=AuditLog(gateway.database),
         outbox=OutboxAdmin(gateway.database),
@@ -53,7 +53,8 @@ def control_services(gateway: "Gateway", authenticator: "Authenticator | None") 
     )
 
 
-def _trading_reads(gateway: "Gateway") -> TradingReads:
+def trading_reads(gateway: "Gateway") -> TradingReads:
+    """Returns what the routes read of trading."""
     trading = gateway.trading
     assert trading is not None
     return TradingReads(
