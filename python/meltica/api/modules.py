@@ -68,7 +68,7 @@ class ModuleUpload(Schema, frozen=True, kw_only=True):
     source: str
     tag: str | None = None
     """By default the `version` of the class; a stored source keeps its tags."""
-    aliases: list[str] = []
+    aliases: list[str] | None = None
     """More tags; one that another revision has stays there."""
     promote_latest: bool | None = None
     """Whether `latest` moves to the revision; by default only to a source that was not stored yet."""
@@ -136,16 +136,16 @@ class TagTarget(Schema, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The revision that a tag will select."""
 
     hash: str
-    refresh: bool = True
-    """Whether the instances that the tag selects are moved to the revision."""
+    refresh: bool | None = None
+    """Whether the instances that the tag selects are moved to the revision; true by default."""
 
 
 class RefreshTargets(Schema, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is refreshed; everything without any."""
 
-    strategies: list[str] = []
+    strategies: list[str] | None = None
     """Names of modules."""
-    hashes: list[str] = []
+    hashes: list[str] | None = None
     """Revisions that instances are pinned to."""
 
 

@@ -28,6 +28,7 @@ class OutboxEvent(Struct, rename="camel", frozen=True, kw_only=True):
     """The order of orders and fills; the provider, instance or scope of others."""
     event_type: str
     payload: JsonObject
+    """What the stream of events shows: an order, an execution, a balance, or an entry of a ledger."""
     headers: dict[str, str]
     available_at: str
     """When a consumer receives it next; when it was written if none waits for it."""

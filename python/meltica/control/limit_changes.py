@@ -3,7 +3,7 @@
 1. A body has the limits of the global scope, or those of several scopes as GET answers them.
 2. Keys are accepted in any case, as existing clients send PascalCase.
 3. An absent key keeps its limit, so that a client that does not have a newer limit does not remove it. A null
-   removes the limit.
+   removes the limit. The blank cooldown of a circuit breaker that is off counts as absent.
 """
 
 from collections.abc import Iterator, Mapping
@@ -118,9 +118,20 @@ def _merge(
         inner = model_of(fields[name].annotation) if name in fields else None
         if inner is not None and isinstance(value, Mapping):
             before = cast(Mapping[str, Any], stored.get(name) or {})
-            value = _merge(inner, before, cast(Mapping[str, Any], value), (*loc, name), found)
+            given_inner = _without_blank_cooldown(cast(Mapping[str, Any], value))
+            value = _merge(inner, before, given_inner, (*loc, name), found)
         merged[name] = value
     return merged
+
+
+def _without_blank_cooldown(breaker: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns a circuit breaker; one that is off may have no cooldown, which existing clients send blank."""
+    off = any(key.lower() == "enabled" and value is False for key, value in breaker.items())
+    return {
+        key: value
+        for key, value in breaker.items()
+        if not (off and key.lower() == "cooldown" and value == "")
+    }
 
 
 def _live_faults(

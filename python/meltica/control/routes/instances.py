@@ -77,6 +77,7 @@ class InstancesController(Controller):
         data: JSONBody[JsonObject],
         request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
+        strategies: NamedDependency[StrategyCatalogue],
         view: NamedDependency[InstanceView],
         changes: NamedDependency[ChangeRunner],
     ) -> Response[Any]:
@@ -89,6 +90,7 @@ class InstancesController(Controller):
         Precondition.of(request).check("create", None, configured(record), accounts)
         created = reader.create(spec, record)
         await changes.run(created, f"creation of instance {record.id}", lambda: False)
+        await strategies.load()
         return _versioned(view.detail(manager.get(record.id)), services, status=201)
 
     @put(

@@ -115,9 +115,10 @@ class ModulesController(Controller):
     ) -> Response[RefreshResult]:
         """Refreshes all instances of stored modules, or those of some targets. Raises DatabaseError."""
         targets = data or RefreshTargets()
-        partial = bool(targets.strategies or targets.hashes)
+        strategies, hashes = targets.strategies or [], targets.hashes or []
+        partial = bool(strategies or hashes)
         refresh = services.refresh
-        work = refresh.some(targets.strategies, targets.hashes) if partial else refresh.all()
+        work = refresh.some(strategies, hashes) if partial else refresh.all()
         results = await refreshed(changes, work)
         if results is None:
             return Response(RefreshResult(status="refreshing"), status_code=202)
@@ -266,7 +267,8 @@ class ModulesController(Controller):
                 before = await services.modules.set_tag(name.lower(), tag, hash)
             except ValueError as error:
                 raise HttpError(400, "invalid_parameter", str(error)) from None
-        moves = data.refresh and before != hash
+        wanted = data.refresh is not False
+        moves = wanted and before != hash
         refresh = services.refresh.tag(name, tag) if moves else None
         results = None if refresh is None else await refreshed(changes, refresh)
         answer = TagAssigned(
@@ -274,7 +276,7 @@ class ModulesController(Controller):
             tag=tag,
             hash=hash,
             previous_hash=optional(before),
-            refresh=data.refresh,
+            refresh=wanted,
             results=UNSET if results is None else results,
         )
         return Response(answer, status_code=202 if moves and results is None else 200)
@@ -314,7 +316,7 @@ async def _upload(
     upload = Upload(
         data.source.encode("utf-8", "surrogatepass"),
         tag=data.tag or selected_tag,
-        aliases=data.aliases,
+        aliases=data.aliases or [],
         promote=data.promote_latest,
         name=selected_name,
     )

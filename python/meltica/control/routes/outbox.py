@@ -25,6 +25,7 @@ from meltica.control.paging import MAX_LIMIT, Cursor, numbers
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND
 from meltica.control.routes.orders import Limit
 from meltica.control.services import ControlServices
+from meltica.control.streams.events import payload_json
 from meltica.http.errors import HttpError
 from meltica.persistence.stores.outbox import Aggregate
 from meltica.persistence.stores.outbox_admin import Consumer, StoredEvent
@@ -135,7 +136,7 @@ def _event(row: StoredEvent) -> OutboxEvent:
         aggregate_type=row.aggregate_type,
         aggregate_id=row.aggregate_id,
         event_type=row.event_type,
-        payload=row.payload,
+        payload=payload_json(row.aggregate_type, row.event_type, row.payload),
         headers=row.headers,
         available_at=_time(min((each.available_at for each in waiting), default=row.created_at)),
         published_at=UNSET if row.delivered_at is None else _time(row.delivered_at),

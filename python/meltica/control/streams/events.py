@@ -1,11 +1,13 @@
 """Events as streams send them: Server-Sent Events with a kind, JSON, and a number if they can be resumed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from meltica.api import contract
+from meltica.api.envelope import without_nulls
 from meltica.model.amounts import amount_text
 from meltica.model.enums import Mode
 from meltica.persistence.stores.event_log import LoggedEvent
@@ -19,6 +21,13 @@ STATES: Final = ("provider", "instance")
 """Kinds of which only the latest of each name is sent."""
 KINDS: Final = (*PRIVATE, *STATES)
 
+Reported = OrderRow | FillRow | BalanceRow | LedgerEntryRow
+_ROWS: Final[dict[str, type[Reported]]] = {
+    "order": OrderRow,
+    "fill": FillRow,
+    "balance": BalanceRow,
+    ENTRY: LedgerEntryRow,
+}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -70,27 +79,22 @@ def private_event(logged: LoggedEvent) -> StreamEvent:
     """Returns an event of the outbox in the spelling of the REST API."""
     kind, at = logged.aggregate_type, int(logged.created_at.timestamp() * 1000)
     head: dict[str, Any] = {"type": logged.event_type, "at": at}
-    match kind:
-        case "order":
-            order = msgspec.convert(logged.payload, OrderRow, strict=False)
+    match row_of(kind, logged.event_type, logged.payload):
+        case OrderRow() as order:
             data = frame(kind, {**head, "order": order_json(order)}, logged.id)
             return StreamEvent(
                 kind, data, logged.id, order.instance, order.provider, order.symbol, order.mode
             )
-        case "fill":
-            fill = msgspec.convert(logged.payload, FillRow, strict=False)
+        case FillRow() as fill:
             more = {"mode": logged.mode, "symbol": logged.symbol, "side": logged.side}
-            shown = contract.fill_to_contract({**_values(contract.FILL, fill), **more})
-            data = frame(kind, {**head, "execution": shown}, logged.id)
+            data = frame(kind, {**head, "execution": fill_json(fill, more)}, logged.id)
             return StreamEvent(
                 kind, data, logged.id, fill.instance, fill.provider, logged.symbol, logged.mode
             )
-        case "balance" if logged.event_type == ENTRY:
-            entry = msgspec.convert(logged.payload, LedgerEntryRow, strict=False)
+        case LedgerEntryRow() as entry:
             data = frame(kind, {**head, "entry": entry_json(entry)}, logged.id)
             return StreamEvent(kind, data, logged.id, provider=entry.provider, mode=entry.mode)
-        case "balance":
-            balance = msgspec.convert(logged.payload, BalanceRow, strict=False)
+        case BalanceRow() as balance:
             data = frame(kind, {**head, "balance": balance_json(balance)}, logged.id)
             return StreamEvent(kind, data, logged.id, provider=balance.provider, mode=balance.mode)
         case _:
@@ -102,10 +106,36 @@ def private_event(logged: LoggedEvent) -> StreamEvent:
             return StreamEvent(kind, data, logged.id, instance, provider, mode=of_mode)
 
 
+def row_of(kind: str, event_type: str, payload: dict[str, Any]) -> Reported | None:
+    """Returns the row that an event of the outbox reports; None for an event of another kind."""
+    cls = _ROWS.get(event_type if event_type == ENTRY else kind)
+    return None if cls is None else msgspec.convert(payload, cls, strict=False)
+
+
+def payload_json(kind: str, event_type: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """Returns what an event of the outbox reports, in the spelling of the REST API."""
+    match row_of(kind, event_type, payload):
+        case OrderRow() as order:
+            return order_json(order)
+        case FillRow() as fill:
+            return fill_json(fill)
+        case LedgerEntryRow() as entry:
+            return entry_json(entry)
+        case BalanceRow() as balance:
+            return balance_json(balance)
+        case _:
+            return without_nulls(payload)
+
+
 def order_json(order: OrderRow) -> dict[str, Any]:
     """Returns an order as the list of orders shows it, without what the database adds."""
     average = divide(order.filled_cost, order.filled_quantity) if order.filled_quantity else None
     return contract.order_to_contract({**_values(contract.ORDER, order), "average_price": average})
+
+
+def fill_json(fill: FillRow, of_order: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Returns a fill as the list of fills shows it, with what its order has, if it is given."""
+    return contract.fill_to_contract({**_values(contract.FILL, fill), **(of_order or {})})
 
 
 def balance_json(balance: BalanceRow) -> dict[str, Any]:

@@ -1,0 +1,206 @@
+"""The writes of existing clients, with their bodies and headers: every answer is one that they can read."""
+
+import json
+from collections.abc import Generator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import msgspec
+import pytest
+
+from tests.integration.test_client_shapes import check
+from tests.integration.test_control_modules import EXAMPLE, SECOND
+from tests.integration.test_control_resources import failure, ok
+from tests.support.gateway import Running
+from tests.support.rest_schemas import INSTANCE, MODULE, PROVIDER, ModuleFaults
+
+HEADERS = {
+    "content-type": "application/json",
+    "x-meltica-client": "web",
+    "x-meltica-request-id": "a1",
+    "x-meltica-sent-at": "2026-11-30T10:00:00.000Z",
+}
+MODULES = "/strategies/modules"
+UPLOAD = {
+    "filename": "grid.js",
+    "name": "grid",
+    "tag": "1.0.0",
+    "aliases": ["Stable", "stable"],
+    "promoteLatest": True,
+    "source": EXAMPLE,
+}
+SYMBOLS = {"symbols": ["btc-usdt", "BTC-USDT", " eth-usdt"]}
+CREATED: dict[str, Any] = {
+    "id": "mine",
+    "strategy": {"identifier": "grid", "config": {}, "version": "1.0.0"},
+    "scope": {"main": SYMBOLS},
+    "providers": ["main"],
+    "aggregatedSymbols": ["BTC-USDT", "ETH-USDT"],
+    "running": False,
+}
+LIMITS: dict[str, Any] = {
+    "MaxPositionSize": "4",
+    "MaxNotionalValue": "900",
+    "NotionalCurrency": "USDT",
+    "OrderThrottle": 2.5,
+    "OrderBurst": 2,
+    "MaxConcurrentOrders": 0,
+    "PriceBandPercent": 0,
+    "AllowedOrderTypes": [],
+    "KillSwitchEnabled": False,
+    "MaxRiskBreaches": 0,
+    "CircuitBreaker": {"Enabled": False, "Threshold": 3, "Cooldown": ""},
+}
+
+
+class Writer:
+    """Sends requests as existing clients do, and checks the responses with their schemas."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def raw(self, method: str, path: str, body: object = None) -> httpx.Response:
+        content = None if body is None else json.dumps(body)
+        return self._client.request(method, path, content=content, headers=HEADERS)
+
+    def send(self, method: str, template: str, body: object = None, **names: str) -> Any:
+        path = template.format(**{name: quote(text, safe="") for name, text in names.items()})
+        return check(method, template, self.raw(method, path, body))
+
+
+@pytest.fixture(name="writer")
+def _writer(control: Running) -> Generator[Writer]:
+    control.until(lambda: control.gateway.providers.get("main").running)
+    yield Writer(control.client)
+    for instance in ok(control.client.get("/strategy/instances"))["instances"]:
+        if instance["dynamic"]:
+            ok(control.client.delete(f"/strategy/instances/{instance['id']}"))
+    for module in ok(control.client.get(MODULES))["modules"]:
+        assert control.client.delete(f"{MODULES}/{module['name']}").status_code == 204
+
+
+def test_an_upload_and_the_same_bytes_again(writer: Writer) -> None:
+    first = writer.send("POST", MODULES, UPLOAD)
+    assert (first["filename"], first["module"]["tag"]) == ("grid.js", "1.0.0")
+    assert writer.send("POST", MODULES, UPLOAD) == first
+    for selector in ("grid", "grid:1.0.0", "GRID"):
+        assert writer.send("PUT", MODULE, UPLOAD, selector=selector) == first
+    shown = writer.send("GET", MODULE, selector="grid")
+    assert shown["tags"] == ["1.0.0", "latest", "stable"]
+    null = dict.fromkeys(("tag", "aliases", "promoteLatest", "name", "filename"))
+    assert writer.send("POST", MODULES, {**null, "source": EXAMPLE})["module"] == first["module"]
+
+
+def test_what_is_wrong_with_an_upload(writer: Writer) -> None:
+    writer.send("POST", MODULES, UPLOAD)
+    text = failure(writer.raw("POST", MODULES, {**UPLOAD, "source": SECOND}), 409, "already_exists")
+    assert "tag" in text
+    assert "already exists" in text
+    unversioned = {"source": SECOND.replace('    version = "2.0.0"\n', "")}
+    assert "metadata version required" in failure(
+        writer.raw("POST", MODULES, unversioned), 400, "invalid_body"
+    )
+    for source in ("x = (", "raise ValueError('no')", "x = 1"):
+        answer = writer.raw("POST", MODULES, {"source": source, "filename": "grid.js"})
+        assert answer.status_code == 422
+        assert msgspec.json.decode(answer.content, type=ModuleFaults).diagnostics
+
+
+def test_tags_and_refreshes(writer: Writer) -> None:
+    writer.send("POST", MODULES, UPLOAD)
+    second = writer.send("POST", MODULES, {"source": SECOND})["module"]["hash"]
+    tags = "/strategies/modules/{name}/tags/{tag}"
+    for body in ({"hash": second}, {"hash": second, "refresh": None}):
+        assert writer.send("PUT", tags, body, name="grid", tag="next")["refresh"]
+    writer.send("DELETE", tags, name="grid", tag="next")
+    nothing: Mapping[str, Any] = {"strategies": None, "hashes": None}
+    empty: tuple[Any, ...] = (None, {}, nothing, {"strategies": [], "hashes": []})
+    for body in empty:
+        assert writer.send("POST", "/strategies/refresh", body)["status"] == "refreshed"
+    for body in ({"strategies": ["grid"]}, {"hashes": [second]}):
+        assert writer.send("POST", "/strategies/refresh", body)["status"] == "partial_refresh"
+
+
+def test_an_instance(writer: Writer) -> None:
+    writer.send("POST", MODULES, UPLOAD)
+    created = writer.send("POST", "/strategy/instances", CREATED)
+    assert (created["scope"], created["running"]) == ({"main": {"symbols": ["BTC-USDT", "ETH-USDT"]}}, False)
+    assert writer.send("PUT", INSTANCE, created, id="mine") == created
+    config = {"identifier": "grid", "config": {"step": 2}}
+    changed = writer.send("PUT", INSTANCE, {**CREATED, "strategy": config}, id="mine")
+    assert changed["strategy"]["config"] == {"step": 2}
+    scope = {"main": {"symbols": ["BTC-USDT"]}}
+    text = failure(
+        writer.raw("PUT", "/strategy/instances/mine", {**CREATED, "scope": scope}), 409, "conflict"
+    )
+    assert "scope assignments are immutable" in text
+    assert writer.send("POST", f"{INSTANCE}/start", id="mine")["running"]
+    assert "in use" in failure(writer.raw("DELETE", f"{MODULES}/grid"), 409, "conflict")
+    assert not writer.send("POST", f"{INSTANCE}/stop", id="mine")["running"]
+    writer.send("DELETE", INSTANCE, id="mine")
+
+
+def test_a_provider(writer: Writer, control: Running) -> None:
+    adapter = {"identifier": "Test-Venue", "config": {"api_key": "hunter2", "region": "", "depth": None}}
+    body = {"name": "added", "adapter": adapter, "enabled": False}
+    created = writer.send("POST", "/providers", body)
+    assert created["settings"]["api_key"] == "********"
+    shown = {"identifier": "test-venue", "config": {**created["settings"], "depth": "3"}}
+    changed = writer.send("PUT", PROVIDER, {**body, "name": "ADDED", "adapter": shown}, name="added")
+    assert changed["settings"] == {**created["settings"], "depth": 3}
+    assert writer.send("POST", f"{PROVIDER}/start", name="added")["status"] in ("starting", "running")
+    control.until(lambda: control.gateway.providers.get("added").running)
+    scope = {"added": {"symbols": ["BTC-USDT"]}}
+    instance = {**CREATED, "id": "user", "strategy": {"identifier": "noop"}, "scope": scope}
+    writer.send("POST", "/strategy/instances", instance)
+    assert "in use" in failure(writer.raw("DELETE", "/providers/added"), 409, "conflict")
+    assert writer.send("POST", f"{PROVIDER}/stop", name="added")["status"] == "stopped"
+    faults = " ".join(writer.send("GET", INSTANCE, id="user")["scopeFaults"].values())
+    assert "provider" in faults
+    assert "unavailable" in faults
+    writer.send("DELETE", INSTANCE, id="user")
+    writer.send("DELETE", PROVIDER, name="added")
+
+
+def test_limits_in_any_case(writer: Writer) -> None:
+    before = writer.send("GET", "/risk/limits")["limits"]
+    assert writer.send("PUT", "/risk/limits", {"maxOpenOrders": 7})["status"] == "updated"
+    after = writer.send("PUT", "/risk/limits", LIMITS)["limits"]
+    # A limit that they do not have stays, and a breaker that is off keeps its cooldown.
+    assert (after["maxOpenOrders"], after["orderThrottle"], after["maxConcurrentOrders"]) == (7, 2.5, 0)
+    cooldown = before["circuitBreaker"]["cooldown"]
+    assert after["circuitBreaker"] == {"enabled": False, "threshold": 3, "cooldown": cooldown}
+    enabled = {"circuitBreaker": {"Enabled": True, "Cooldown": ""}}
+    assert "cooldown" in failure(writer.raw("PUT", "/risk/limits", enabled), 400, "validation_failed")
+    for spelled in (str.upper, str.lower):
+        body = {spelled(key): value for key, value in before.items()}
+        assert writer.send("PUT", "/risk/limits", body)["limits"] == {**before, "maxOpenOrders": 7}
+    assert "maxOpenOrders" not in writer.send("PUT", "/risk/limits", {"maxOpenOrders": None})["limits"]
+
+
+def test_a_backup_of_theirs(writer: Writer) -> None:
+    config = {"identifier": "test-venue", "provider_name": "old", "config": {"region": "us"}}
+    instance = {"id": "old", "strategy": {"identifier": "noop"}, "scope": {"old": SYMBOLS}}
+    theirs: dict[str, Any] = {
+        "providers": [{"Name": "old", "Adapter": "test-venue", "Config": config}],
+        "lambdas": [instance],
+        "risk": {"MaxPositionSize": "5", "MaxNotionalValue": "500", "NotionalCurrency": "USDT"},
+    }
+    assert writer.send("POST", "/context/backup", theirs)["status"] == "restored"
+    ours = writer.send("GET", "/context/backup")
+    assert [each["id"] for each in ours["lambdas"]] == ["old"]
+    assert writer.send("GET", PROVIDER, name="old")["settings"]["region"] == "us"
+    assert writer.send("POST", "/context/backup", ours)["changes"] == {}
+    assert writer.send("POST", "/context/backup", {"providers": [], "lambdas": [], "risk": {}})["status"] == (
+        "restored"
+    )
+
+
+def test_an_event(writer: Writer, control: Running) -> None:
+    control.settle()
+    listed = writer.send("GET", "/outbox")["events"]
+    if not listed:
+        listed = writer.raw("GET", "/outbox?delivered=true&limit=1").json()["events"]
+    id = listed[0]["id"]
+    assert writer.send("DELETE", "/outbox/{id}", id=str(id)) == {"id": id, "status": "deleted"}
