@@ -85,15 +85,17 @@ class EventHub:
         while True:
             if self._subscribers and subscriber.position >= self._position:
                 break
+            # What another stream reads meanwhile may be later than this read.
+            live = self._position if self._subscribers else None
             logged = await self._events.after(subscriber.position, BATCH)
             if logged:
                 subscriber.position = logged[-1].id
                 events = [event for each in logged if (event := _converted(each)) is not None]
                 if accepted := [event for event in events if subscriber.filter.accepts(event)]:
                     return accepted
-            elif self._subscribers:
-                subscriber.position = max(subscriber.position, self._position)
-            else:
+            elif live is not None:
+                subscriber.position = max(subscriber.position, live)
+            elif not self._subscribers:
                 self._position = subscriber.position
                 break
         self._join(subscriber)
