@@ -1,11 +1,13 @@
 """The check of an upload: what it returns, and what its process cannot do."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import msgspec
 import pytest
@@ -68,6 +70,27 @@ TRAPS = {
     "file in memory": "import os\nos.memfd_create('x')",
     "priority": "import os\nos.setpriority(os.PRIO_PROCESS, os.getppid(), 5)",
     "limit of another process": "import os, resource\nresource.prlimit(os.getppid(), resource.RLIMIT_NOFILE)",
+    "mode of a file": "import os\nos.chmod(target, 0o666)",
+    "owner of a file": "import os\nos.chown(target, os.getuid(), os.getgid())",
+    "times of a file": "import os\nos.utime(target, (1, 1))",
+    "attributes of a file": "import os\nos.setxattr(target, 'user.x', b'1')",
+    "end of a file": "import os\nos.truncate(target, 0)",
+    "open for writing": "import os\nos.open(target, os.O_WRONLY)",
+    "open for truncation": "import os\nos.open(os.__file__, os.O_RDONLY | os.O_TRUNC)",
+    "owner of a pipe": "import fcntl, os\nfcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, os.getppid())",
+    "signal of a pipe": "import fcntl, os\nfcntl.fcntl(os.pipe()[0], 10, 9)",
+    "lease": "import fcntl, os\nfcntl.fcntl(os.open(os.__file__, os.O_RDONLY), fcntl.F_SETLEASE, 0)",
+    "flags of a file": "import fcntl, os\nfcntl.ioctl(os.open(os.__file__, os.O_RDONLY), 0x40086602)",
+    "two sockets": "import socket\nsocket.socketpair()",
+    "disk": "import ctypes\nif ctypes.CDLL(None, use_errno=True).syncfs(0): raise PermissionError",
+    "watch of a folder": """
+        import ctypes
+        if ctypes.CDLL(None).inotify_init1(0) < 0: raise PermissionError
+    """,
+    "secret memory": """
+        import ctypes
+        if ctypes.CDLL(None).syscall(447, 0) < 0: raise PermissionError
+    """,
     "trace": """
         import ctypes
         if ctypes.CDLL(None).ptrace(16, __import__('os').getppid(), 0, 0): raise PermissionError
@@ -113,12 +136,15 @@ async def test_metadata_comes_from_the_class() -> None:
 @pytest.mark.parametrize("user", USERS)
 def test_no_trap_leaves_the_process(user: int, tmp_path: Path) -> None:
     """One module springs all traps, so that the process is started once."""
+    target = tmp_path / "target"
+    target.write_text("content")
+    os.chown(target, user, user)
     source = f"""
 import textwrap
 escaped = []
 for name, code in {TRAPS!r}.items():
     try:
-        exec(textwrap.dedent(code), {{}})
+        exec(textwrap.dedent(code), {{"target": {str(target)!r}}})
     except (PermissionError, MemoryError):
         pass
     except BaseException as error:
@@ -194,6 +220,44 @@ async def test_a_fault_has_its_place(
     fault = fault_of(await check(source))
     assert (fault.stage, fault.line, fault.column) == (stage, line, column)
     assert words in fault.message
+
+
+FORGED: dict[str, Any] = {
+    "class_name": "Grid",
+    "name": "grid",
+    "display_name": "Grid",
+    "description": "",
+    "config": [],
+    "events": [],
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "../grid"},
+        {"name": "GRID"},
+        {"name": "g\n\u202e"},
+        {"version": "a b"},
+        {"config": [{"nme": 1}]},
+        {"description": "a\0b"},
+    ],
+    ids=str,
+)
+async def test_an_answer_that_the_module_wrote_itself_is_checked(changes: dict[str, Any]) -> None:
+    """Such metadata would make the lists of modules fail, or be refused by the database."""
+    answer = json.dumps({"metadata": FORGED | changes})
+    source = f"""
+        import os
+        for descriptor in range(3, 64):
+            try:
+                os.write(descriptor, {answer.encode()!r})
+            except OSError:
+                pass
+        os._exit(0)
+    """
+    fault = fault_of(await check(source))
+    assert fault.stage == "validation"
 
 
 async def test_all_faults_of_a_class_are_reported_at_once() -> None:

@@ -3,13 +3,10 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import msgspec
 
 from meltica.errors import LambdaError, NotFound, suggestion
 from meltica.lambdas import shipped
-from meltica.lambdas.modules.check import CheckResult, Diagnostic, ModuleMetadata, UploadCheck
+from meltica.lambdas.modules.check import CheckResult, Diagnostic, UploadCheck, described
 from meltica.lambdas.modules.names import Selector, parse, tag_fault
 from meltica.lambdas.modules.revision import Revision
 from meltica.persistence.stores.modules import LATEST, ModuleStore, NewRevision, RevisionRow, TagRow, UseRow
@@ -150,7 +147,7 @@ class ModuleCatalogue:
             name=metadata.name,
             version=metadata.version,
             source=upload.source,
-            metadata=_stored(metadata),
+            metadata=described(metadata),
             tag=tag,
             aliases=aliases,
             promote=upload.promote,
@@ -195,11 +192,3 @@ def _module(name: str, revisions: Sequence[RevisionRow], tags: Sequence[TagRow])
     own = [row for row in revisions if row.name == name]
     selected = {row.tag: row.hash for row in tags if row.name == name}
     return Module(name, own, selected)
-
-
-def _stored(metadata: ModuleMetadata) -> dict[str, Any]:
-    """Returns the metadata as the control plane shows a strategy."""
-    values = msgspec.to_builtins(metadata)
-    shown = {"name": values["name"], "displayName": values["display_name"]}
-    shown |= {key: values[key] for key in ("description", "config", "events")}
-    return shown if metadata.version is None else {**shown, "version": metadata.version}

@@ -10,12 +10,16 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
+from meltica.api.envelope import without_nulls
+from meltica.api.strategies import Strategy
 from meltica.errors import MelticaError
+from meltica.lambdas.modules.names import name_fault, tag_fault
 
 CPU_SECONDS, WALL_SECONDS = 5, 6.0
 MAX_OUTPUT = 64 << 10
@@ -142,9 +146,40 @@ class UploadCheck:
                 end = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
                 text, hint = f"the module ended its process with {end}", None
             else:
+                if result.metadata is not None and (invalid := metadata_fault(result.metadata)) is not None:
+                    result = CheckResult(faults=[Diagnostic(stage="validation", message=invalid)])
                 return msgspec.structs.replace(result, not_enforced=msgspec.json.decode(ready))
         fault = Diagnostic(stage="execute", message=text, hint=hint)
         return CheckResult(faults=[fault], not_enforced=msgspec.json.decode(ready))
+
+
+def metadata_fault(metadata: ModuleMetadata) -> str | None:
+    """Returns why metadata cannot be stored and shown: a module can write the answer of its process."""
+    fault = name_fault(metadata.name) or (metadata.version and tag_fault(metadata.version)) or None
+    try:
+        msgspec.convert(described(metadata), Strategy)
+    except msgspec.ValidationError as error:
+        fault = fault or f"the description of the class is not valid: {error}"
+    if metadata.name != metadata.name.lower() or any("\0" in text for text in _texts(described(metadata))):
+        fault = fault or "expected a name in lower case, and texts without NUL characters"
+    return fault
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from (text for pair in cast(dict[str, object], value).items() for text in _texts(list(pair)))
+    elif isinstance(value, list):
+        yield from (text for item in cast(list[object], value) for text in _texts(item))
+
+
+def described(metadata: ModuleMetadata) -> dict[str, Any]:
+    """Returns metadata as the control plane shows a strategy."""
+    values = msgspec.to_builtins(metadata)
+    shown = {"name": values["name"], "displayName": values["display_name"]}
+    shown |= {key: values[key] for key in ("description", "config", "events")}
+    return without_nulls(shown if metadata.version is None else {**shown, "version": metadata.version})
 
 
 def package_paths() -> list[str]:

@@ -34,6 +34,12 @@ _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
 _CAPSET = (126, 91)
 _CLONE, _CLONE3, _MMAP, _PRLIMIT = (56, 220), (435, 435), (9, 222), (302, 261)
+_OPEN, _OPENAT, _OPENAT2, _FCNTL, _IOCTL = (2, -1), (257, 56), (437, 437), (72, 25), (16, 29)
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_SIGNALS_OTHERS = (8, 10, 15, 1024, 1026)
+"""Commands of `fcntl` that let a file send signals to a process: owner, signal, lease, notification."""
+_SET_FLAGS = (0x40086602, 0x40046602, 0x401C5820)
+"""Commands of `ioctl` that change the attributes of a file."""
 _OWN_PROCESS: dict[str, tuple[int, int]] = {
     "kill": (62, 129),
     "tgkill": (234, 131),
@@ -47,6 +53,7 @@ _DENIED: dict[str, tuple[int, int]] = {
     "execve": (59, 221),
     "execveat": (322, 281),
     "socket": (41, 198),
+    "socketpair": (53, 199),
     "ptrace": (101, 117),
     "tkill": (200, 130),
     "process_vm_readv": (310, 270),
@@ -61,6 +68,7 @@ _DENIED: dict[str, tuple[int, int]] = {
     "sched_setparam": (142, 118),
     "sched_setattr": (314, 274),
     "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
     "shmget": (29, 194),
     "msgget": (68, 186),
     "semget": (64, 190),
@@ -75,6 +83,34 @@ _DENIED: dict[str, tuple[int, int]] = {
     "add_key": (248, 217),
     "request_key": (249, 218),
     "keyctl": (250, 219),
+    # What Landlock does not restrict, or not in every version.
+    "creat": (85, -1),
+    "truncate": (76, 45),
+    "chmod": (90, -1),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, -1),
+    "fchown": (93, 55),
+    "lchown": (94, -1),
+    "fchownat": (260, 54),
+    "utime": (132, -1),
+    "utimes": (235, -1),
+    "futimesat": (261, -1),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "setxattrat": (463, 463),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
+    "inotify_init": (253, -1),
+    "inotify_init1": (294, 26),
+    "sync": (162, 81),
+    "syncfs": (306, 267),
 }
 """Calls that fail with EPERM; -1 where the machine does not have the call."""
 
@@ -184,7 +220,7 @@ def _filter(column: int, machine: int, process: int) -> list[tuple[int, int, int
         return [(_EQUAL, 0, len(then), number), *then]
 
     refuse, allow = (_RETURN, 0, 0, _ERRNO | _EPERM), (_RETURN, 0, 0, _ALLOW)
-    first, fourth = (_LOAD, 0, 0, 16), (_LOAD, 0, 0, 40)
+    first, second, third, fourth = ((_LOAD, 0, 0, 16 + 8 * n) for n in range(4))
     program = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, machine), refuse, (_LOAD, 0, 0, 0)]
     # The second table of calls of x86_64.
     program += [(_BITS, 0, 1, _X32), refuse]
@@ -198,6 +234,14 @@ def _filter(column: int, machine: int, process: int) -> list[tuple[int, int, int
     for numbers in _OWN_PROCESS.values():
         program += when(numbers[column], first, (_EQUAL, 1, 0, process), refuse, allow)
     program += when(_PRLIMIT[column], first, (_EQUAL, 1, 0, 0), refuse, allow)
+    program += when(_OPENAT2[column], (_RETURN, 0, 0, _ERRNO | _ENOSYS))
+    for number, flags in ((_OPEN[column], second), (_OPENAT[column], third)):
+        if number >= 0:
+            program += when(number, flags, (_BITS, 0, 1, _WRITES), refuse, allow)
+    for number, commands in ((_FCNTL[column], _SIGNALS_OTHERS), (_IOCTL[column], _SET_FLAGS)):
+        last = len(commands) - 1
+        tests = [(_EQUAL, last - n, 1 if n == last else 0, each) for n, each in enumerate(commands)]
+        program += when(number, second, *tests, refuse, allow)
     for numbers in _DENIED.values():
         if numbers[column] >= 0:
             program += when(numbers[column], refuse)
