@@ -64,14 +64,16 @@ async def test_orders_of_an_instance_by_provider_and_state(world: World) -> None
     ]
     await world.writer.commit([*orders, order(instance="other")])
     ids = [row.id for row in orders]
-    assert [row.id for row in await world.queries.orders("maker")] == ids[::-1]
-    assert [row.id for row in await world.queries.orders("maker", limit=2)] == ids[:1:-1]
-    assert [row.id for row in await world.queries.orders("maker", provider="main")] == ids[2::-1]
-    acknowledged = await world.queries.orders("maker", states=[OrderState.ACK])
+    assert [row.id for row in (await world.queries.orders("maker")).rows] == ids[::-1]
+    assert [row.id for row in (await world.queries.orders("maker", limit=2)).rows] == ids[:1:-1]
+    assert [row.id for row in (await world.queries.orders("maker", provider="main")).rows] == ids[2::-1]
+    acknowledged = (await world.queries.orders("maker", states=[OrderState.ACK])).rows
     assert [row.id for row in acknowledged] == [ids[3], ids[0]]
-    both = await world.queries.orders("maker", states=[OrderState.ACK, OrderState.FILLED], provider="main")
+    both = (
+        await world.queries.orders("maker", states=[OrderState.ACK, OrderState.FILLED], provider="main")
+    ).rows
     assert [row.id for row in both] == ids[1::-1]
-    assert await world.queries.orders("nothing") == []
+    assert (await world.queries.orders("nothing")).rows == []
     assert [row.id for row in await TradingLoader(world.database).open_orders()][:2] != []
 
 
@@ -79,7 +81,7 @@ async def test_a_limit_is_at_most_500(world: World, monkeypatch: pytest.MonkeyPa
     assert queries.MAX_LIMIT == 500
     monkeypatch.setattr(queries, "MAX_LIMIT", 2)
     await world.writer.commit([order() for _ in range(3)])
-    assert len(await world.queries.orders("maker", limit=9)) == 2
+    assert len((await world.queries.orders("maker", limit=9)).rows) == 2
 
 
 async def test_fills_of_an_instance_by_order(world: World) -> None:
@@ -89,25 +91,28 @@ async def test_fills_of_an_instance_by_order(world: World) -> None:
         for number, of in enumerate((first, second, first))
     ]
     await world.writer.commit([first, second, *fills])
-    found = await world.queries.fills("maker")
+    found = (await world.queries.fills("maker")).rows
     assert [row.execution_id for row in found] == ["e2", "e1", "e0"]
     assert (found[0].quantity, found[0].fee) == (fills[2].quantity, fills[2].fee)
-    assert [row.execution_id for row in await world.queries.fills("maker", order_id=first.id)] == ["e2", "e0"]
-    assert [row.execution_id for row in await world.queries.fills("maker", provider="spare")] == ["e1"]
-    assert await world.queries.fills("other") == []
+    assert [row.execution_id for row in (await world.queries.fills("maker", order_id=first.id)).rows] == [
+        "e2",
+        "e0",
+    ]
+    assert [row.execution_id for row in (await world.queries.fills("maker", provider="spare")).rows] == ["e1"]
+    assert (await world.queries.fills("other")).rows == []
 
 
 async def test_balances_have_a_history_and_a_latest_one(world: World) -> None:
     rows = [_balance("USDT", "1.50", 0), _balance("USDT", "2.50", 1), _balance("BTC", "3", 0)]
     paper = _balance("USDT", "9", 5, mode=Mode.PAPER)
     await world.writer.commit([*rows, paper])
-    history = await world.queries.balances("main", mode=Mode.LIVE)
+    history = (await world.queries.balances("main", mode=Mode.LIVE)).rows
     assert [(row.currency, str(row.total)) for row in history] == [
         ("USDT", "2.50"),
         ("BTC", "3"),
         ("USDT", "1.50"),
     ]
-    assert [row.total for row in await world.queries.balances("main", currency="USDT", limit=1)] == [9]
+    assert [row.total for row in (await world.queries.balances("main", currency="USDT", limit=1)).rows] == [9]
     latest = await world.queries.latest_balances("main", mode=Mode.LIVE)
     assert {row.currency: row.total for row in latest} == {"USDT": Decimal("2.50"), "BTC": 3}
 
@@ -186,7 +191,7 @@ async def test_what_is_too_old_is_deleted(world: World, monkeypatch: pytest.Monk
     assert len((await world.queries.refusals(RefusalFilter("maker"))).rows) == 1
     # The latest balance of each currency stays, however old, and so does every order.
     assert sorted(world.execute("select currency, total from meltica.balances")) == [("BTC", 4), ("USDT", 3)]
-    assert len(await world.queries.orders("maker")) == 1
+    assert len((await world.queries.orders("maker")).rows) == 1
 
 
 async def test_refusals_and_reconciliations_are_listed(world: World) -> None:

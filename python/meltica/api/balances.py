@@ -6,7 +6,7 @@ Times are seconds; amounts are exact, as text.
 from typing import Any, Self
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from meltica.api import contract
 from meltica.api.envelope import JsonObject, Schema
@@ -39,3 +39,5 @@ class Balances(Schema, frozen=True, kw_only=True):
     balances: list[Balance]
     count: int
     """How many balances this response has."""
+    cursor: str | UnsetType = UNSET
+    """Where the next page begins; absent on the last one."""

@@ -50,3 +50,5 @@ class Executions(Schema, frozen=True, kw_only=True):
     executions: list[Execution]
     count: int
     """How many fills this response has."""
+    cursor: str | UnsetType = UNSET
+    """Where the next page begins; absent on the last one."""

@@ -59,6 +59,8 @@ class Instances(Schema, frozen=True, kw_only=True):
     """All instances, by id."""
 
     instances: list[InstanceSummary]
+    cursor: str | UnsetType = UNSET
+    """Where the next page begins; absent on the last one."""
 
 
 class UsedStrategy(Schema, frozen=True, kw_only=True):

@@ -67,3 +67,5 @@ class Orders(Schema, frozen=True, kw_only=True):
     orders: list[Order]
     count: int
     """How many orders this response has."""
+    cursor: str | UnsetType = UNSET
+    """Where the next page begins; absent on the last one."""

@@ -33,3 +33,5 @@ class Positions(Schema, frozen=True, kw_only=True):
 
     positions: list[Position]
     count: int
+    cursor: str | UnsetType = UNSET
+    """Where the next page begins; absent on the last one."""

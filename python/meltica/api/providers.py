@@ -52,6 +52,8 @@ class Providers(Schema, frozen=True, kw_only=True):
     """All providers, by name."""
 
     providers: list[ProviderSummary]
+    cursor: str | UnsetType = UNSET
+    """Where the next page begins; absent on the last one."""
 
 
 class ProviderCounters(Schema, frozen=True, kw_only=True):

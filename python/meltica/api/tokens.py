@@ -27,6 +27,8 @@ class Tokens(Schema, frozen=True, kw_only=True):
     """All tokens, the oldest first, also those that expired or were revoked."""
 
     tokens: list[Token]
+    cursor: str | UnsetType = UNSET
+    """Where the next page begins; absent on the last one."""
 
 
 class CreatedToken(Schema, frozen=True, kw_only=True):

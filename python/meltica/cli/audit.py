@@ -13,6 +13,7 @@ import click
 from meltica.cli import BadInput, exit_codes
 from meltica.cli.database import database_options, open_database
 from meltica.cli.gateway import connect, gateway_codes, gateway_options
+from meltica.cli.trading import echo_table, read_rows, row_options
 
 if TYPE_CHECKING:
     from meltica.persistence.database import Database
@@ -27,6 +28,13 @@ CODES = {
     6: "the schema belongs to another version, or the database refused the query",
     130: "interrupted",
 }
+COLUMNS = (
+    ("id", "id"),
+    ("at", "actedAt"),
+    ("action", "action"),
+    ("subject", "subject"),
+    ("by", "actor"),
+)
 LIMIT = 600.0
 """Seconds that a large audit may take."""
 
@@ -41,23 +49,16 @@ def audit() -> None:
 @click.option("--action", metavar="ACTION", help="Only this action, or a kind with a dot: `provider.`.")
 @click.option("--subject", metavar="NAME", help="Only changes of this.")
 @click.option("--since", metavar="DURATION", help="Only what was done since then, such as `12h`.")
-@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="How many.")
+@row_options
 @gateway_options
-def list_rows(since: str | None, as_json: bool, **given: Any) -> None:
+def list_rows(since: str | None, limit: int, everything: bool, as_json: bool, **given: Any) -> None:
     """List the latest changes, the latest first."""
-    import msgspec
-
     where = (given.pop("url"), given.pop("home"), given.pop("token_folder"))
     if since is not None:
         given["since"] = int((datetime.now(UTC) - _duration("--since", since)).timestamp() * 1000)
     with connect(*where) as client:
-        found = client.audit(**given)
-    if as_json:
-        click.echo(msgspec.json.encode(found))
-        return
-    for row in found.entries:
-        at = datetime.fromtimestamp(row.acted_at / 1000, UTC)
-        click.echo(f"{row.id:>6}  {at:%Y-%m-%d %H:%M:%S}  {row.action:<20}  {row.subject}  by {row.actor}")
+        found = read_rows(client.audit, "entries", limit=limit, everything=everything, **given)
+    echo_table(found, "entries", COLUMNS, "no change", as_json=as_json)
 
 
 @audit.command(epilog=exit_codes({0: "the chain is complete", **CODES}))

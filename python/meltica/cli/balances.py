@@ -7,7 +7,16 @@ import click
 
 from meltica.cli.gateway import REFUSED, connect, gateway_codes, gateway_options
 from meltica.cli.tables import builtins, print_table
-from meltica.cli.trading import ACCOUNT_MODE, LIMIT, MODE, REASON, echo_change, echo_table, filter_option
+from meltica.cli.trading import (
+    ACCOUNT_MODE,
+    MODE,
+    REASON,
+    echo_change,
+    echo_table,
+    filter_option,
+    read_rows,
+    row_options,
+)
 
 COLUMNS = (
     ("as of", "snapshotAt"),
@@ -59,14 +68,23 @@ def list_balances(
 @click.argument("provider")
 @filter_option("currency", "Only this currency.")
 @MODE
-@LIMIT
+@row_options
 @gateway_options
 def history(
-    provider: str, currency: str | None, mode: str | None, limit: int, as_json: bool, **where: Any
+    provider: str,
+    currency: str | None,
+    mode: str | None,
+    limit: int,
+    everything: bool,
+    as_json: bool,
+    **where: Any,
 ) -> None:
     """List the balances that PROVIDER reported, the latest first."""
     with connect(**where) as client:
-        found = client.trading.balances(provider, asset=currency, mode=mode, limit=limit)
+        read = client.trading.balances
+        found = read_rows(
+            read, "balances", provider, limit=limit, everything=everything, asset=currency, mode=mode
+        )
     echo_table(found, "balances", COLUMNS, "no balance", as_json=as_json)
 
 
@@ -97,7 +115,7 @@ def lines(provider: str, mode: str | None, as_json: bool, **where: Any) -> int:
 @filter_option("currency", "Only this currency.")
 @filter_option("kind", "Such as `deposit` or `booking`.")
 @MODE
-@LIMIT
+@row_options
 @gateway_options
 def ledger(
     provider: str,
@@ -105,12 +123,22 @@ def ledger(
     kind: str | None,
     mode: str | None,
     limit: int,
+    everything: bool,
     as_json: bool,
     **where: Any,
 ) -> None:
     """List what belongs to PROVIDER's account and to no instance, the latest first."""
     with connect(**where) as client:
-        found = client.trading.ledger(provider, currency=currency, kind=kind, mode=mode, limit=limit)
+        found = read_rows(
+            client.trading.ledger,
+            "entries",
+            provider,
+            limit=limit,
+            everything=everything,
+            currency=currency,
+            kind=kind,
+            mode=mode,
+        )
     echo_table(found, "entries", LEDGER, "no entry", as_json=as_json)
 
 

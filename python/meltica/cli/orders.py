@@ -4,10 +4,10 @@ from typing import Any
 
 import click
 
-from meltica.api.contract import ORDER
+from meltica.api.contract import FILL, ORDER
 from meltica.cli.gateway import connect, gateway_codes, gateway_options
 from meltica.cli.tables import builtins, echo_details
-from meltica.cli.trading import LIMIT, MODE, REASON, echo_change, echo_table, filter_option
+from meltica.cli.trading import MODE, REASON, echo_change, echo_table, filter_option, read_rows, row_options
 
 ENDS = ("CANCELLED", "REJECTED", "EXPIRED")
 _KEYS = dict(ORDER)
@@ -30,6 +30,22 @@ COLUMNS = tuple(
     )
 )
 
+FILL_COLUMNS = tuple(
+    (heading, dict(FILL)[name])
+    for heading, name in (
+        ("traded", "traded_at"),
+        ("order", "order_id"),
+        ("mode", "mode"),
+        ("provider", "provider"),
+        ("symbol", "symbol"),
+        ("side", "side"),
+        ("quantity", "quantity"),
+        ("price", "price"),
+        ("fee", "fee"),
+        ("currency", "fee_currency"),
+    )
+)
+
 
 @click.group()
 def orders() -> None:
@@ -42,7 +58,7 @@ def orders() -> None:
 @filter_option("symbol", "Only of this symbol.")
 @MODE
 @click.option("--state", multiple=True, metavar="STATE", help="Such as UNKNOWN; can be repeated.")
-@LIMIT
+@row_options
 @gateway_options
 def list_orders(
     instance: str | None,
@@ -51,15 +67,56 @@ def list_orders(
     mode: str | None,
     state: tuple[str, ...],
     limit: int,
+    everything: bool,
     as_json: bool,
     **where: Any,
 ) -> None:
     """List orders, the latest request first."""
     with connect(**where) as client:
-        found = client.trading.orders(
-            instance=instance, provider=provider, symbol=symbol, mode=mode, state=state, limit=limit
+        found = read_rows(
+            client.trading.orders,
+            "orders",
+            limit=limit,
+            everything=everything,
+            instance=instance,
+            provider=provider,
+            symbol=symbol,
+            mode=mode,
+            state=state,
         )
     echo_table(found, "orders", COLUMNS, "no order", as_json=as_json)
+
+
+@orders.command(epilog=gateway_codes("the fills were printed"))
+@click.argument("instance")
+@filter_option("provider", "Only at this provider.")
+@filter_option("order", "Only of this order, by its id.")
+@MODE
+@row_options
+@gateway_options
+def fills(
+    instance: str,
+    provider: str | None,
+    order: str | None,
+    mode: str | None,
+    limit: int,
+    everything: bool,
+    as_json: bool,
+    **where: Any,
+) -> None:
+    """List the fills of INSTANCE, the latest first."""
+    with connect(**where) as client:
+        found = read_rows(
+            client.trading.executions,
+            "executions",
+            instance,
+            limit=limit,
+            everything=everything,
+            provider=provider,
+            mode=mode,
+            orderId=order,
+        )
+    echo_table(found, "executions", FILL_COLUMNS, "no fill", as_json=as_json)
 
 
 @orders.command(epilog=gateway_codes("the order was printed"))

@@ -6,7 +6,7 @@ import click
 
 from meltica.cli.gateway import REFUSED, connect, gateway_codes, gateway_options
 from meltica.cli.tables import echo_details
-from meltica.cli.trading import LIMIT, REASON, echo_change, echo_table, filter_option
+from meltica.cli.trading import REASON, echo_change, echo_table, filter_option, read_rows, row_options
 
 EVENTS = (
     ("id", "id"),
@@ -36,15 +36,27 @@ def outbox() -> None:
 @filter_option("consumer", "Only events that wait for this consumer.")
 @click.option("--dead", is_flag=True, help="Only dead letters.")
 @click.option("--delivered", is_flag=True, help="Events that all consumers have received.")
-@LIMIT
+@row_options
 @gateway_options
 def list_events(
-    consumer: str | None, dead: bool, delivered: bool, limit: int, as_json: bool, **where: Any
+    consumer: str | None,
+    dead: bool,
+    delivered: bool,
+    limit: int,
+    everything: bool,
+    as_json: bool,
+    **where: Any,
 ) -> None:
     """List events that a consumer waits for, the oldest first."""
     with connect(**where) as client:
-        found = client.trading.events(
-            consumer=consumer, dead=True if dead else None, delivered=delivered, limit=limit
+        found = read_rows(
+            client.trading.events,
+            "events",
+            limit=limit,
+            everything=everything,
+            consumer=consumer,
+            dead=True if dead else None,
+            delivered=delivered,
         )
     echo_table(found, "events", EVENTS, "no event", as_json=as_json)
 

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from meltica.cli.gateway import connect, gateway_codes, gateway_options
-from meltica.cli.trading import LIMIT, MODE, echo_table, filter_option
+from meltica.cli.trading import MODE, echo_table, filter_option, read_rows, row_options
 
 COLUMNS = (
     ("refused", "lastRefusedAt"),
@@ -30,7 +30,7 @@ COUNTS = (
 @filter_option("rule", "Only by this rule.")
 @MODE
 @click.option("--counts", is_flag=True, help="How many, by instance, mode and rule.")
-@LIMIT
+@row_options
 @gateway_options
 def refusals(
     instance: str | None,
@@ -38,6 +38,7 @@ def refusals(
     mode: str | None,
     counts: bool,
     limit: int,
+    everything: bool,
     as_json: bool,
     **where: Any,
 ) -> None:
@@ -47,5 +48,13 @@ def refusals(
             totals = client.trading.refusal_counts(instance=instance, rule=rule, mode=mode)
             echo_table(totals, "counts", COUNTS, "no refusal", as_json=as_json)
             return
-        found = client.trading.refusals(instance=instance, rule=rule, mode=mode, limit=limit)
+        found = read_rows(
+            client.trading.refusals,
+            "refusals",
+            limit=limit,
+            everything=everything,
+            instance=instance,
+            rule=rule,
+            mode=mode,
+        )
     echo_table(found, "refusals", COLUMNS, "no refusal", as_json=as_json)

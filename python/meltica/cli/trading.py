@@ -16,7 +16,28 @@ ACCOUNT_MODE = click.option(
     "--mode", type=click.Choice(["live", "paper"]), default="live", show_default=True, help="Of the account."
 )
 REASON = click.option("--reason", metavar="TEXT", required=True, help="Why; recorded with the client.")
-LIMIT = click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="Rows.")
+PAGE = 500
+"""Rows of a page when all are read."""
+_LIMIT = click.option("--limit", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
+_ALL = click.option("--all", "everything", is_flag=True, help="All rows, not the first ones.")
+
+
+def row_options(command: Command) -> Command:
+    """Adds `--limit` and `--all`; see `read_rows`."""
+    return _LIMIT(_ALL(command))
+
+
+def read_rows(
+    read: Callable[..., Any], key: str, *path: str, limit: int, everything: bool, **filters: Any
+) -> dict[str, Any]:
+    """Returns the first page of a list as JSON, or the rows of all pages; `key` is that of the rows."""
+    from meltica.client.trading import pages
+
+    if not everything:
+        return builtins(read(*path, limit=limit, **filters))
+    shown = [builtins(page) for page in pages(read, *path, limit=PAGE, **filters)]
+    rows = [row for page in shown for row in page[key]]
+    return {key: rows, "count": len(rows)}
 
 
 def filter_option(name: str, text: str) -> Callable[[Command], Command]:
@@ -41,7 +62,7 @@ def echo_table(
     rows = [[_value(each, name) for _, name in columns] for each in shown[key]]
     print_table(headings, rows, empty)
     if "cursor" in shown:
-        click.echo(f"more: see `cursor` of --json, {shown['cursor']}", err=True)
+        click.echo("there are more rows: repeat it with a higher --limit, or with --all", err=True)
 
 
 def echo_change(found: object, text: str, *, as_json: bool) -> None:

@@ -3,12 +3,15 @@
 Filters are the query parameters of docs/rest.md; one that is None does not apply.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
+from msgspec import UNSET, UnsetType
+
 from meltica.api.accounts import Booked, LedgerEntries, Lines, LostOrderChange
 from meltica.api.balances import Balances
+from meltica.api.executions import Executions
 from meltica.api.operations import CancelResult, OrderChange, OrderDetail
 from meltica.api.orders import Orders
 from meltica.api.outbox import OutboxConsumer, OutboxConsumers, OutboxEvents, OutboxRemoved, Retried
@@ -26,6 +29,27 @@ class Send(Protocol):
         ...
 
 
+class Paged(Protocol):
+    """A page of a list."""
+
+    @property
+    def cursor(self) -> str | UnsetType:
+        """Where the next page begins; absent on the last one."""
+        ...
+
+
+P = TypeVar("P", bound=Paged)
+
+
+def pages(read: Callable[..., P], *path: str, **filters: object) -> Generator[P]:
+    """Yields all pages of a list: `pages(client.trading.orders, instance="btc", limit=500)`."""
+    page = read(*path, **filters)
+    yield page
+    while page.cursor is not UNSET:
+        page = read(*path, **filters, cursor=page.cursor)
+        yield page
+
+
 class TradingRequests:
     """The part of a client that concerns trading. All methods raise ApiError and Unreachable."""
 
@@ -35,6 +59,10 @@ class TradingRequests:
     def orders(self, **filters: object) -> Orders:
         """Returns orders of all instances, the latest request first."""
         return self._get("/orders", filters, Orders)
+
+    def executions(self, instance: str, **filters: object) -> Executions:
+        """Returns the fills of an instance, the latest first."""
+        return self._get(f"/strategy/instances/{_part(instance)}/executions", filters, Executions)
 
     def order(self, id: str) -> OrderDetail:
         """Returns an order with its times and fills."""

@@ -24,14 +24,14 @@ from meltica.api.envelope import optional
 from meltica.control.access import OPERATOR, VIEWER
 from meltica.control.changes import ChangeRunner
 from meltica.control.operations import act_of, operator_of, owner_of_lost, run
-from meltica.control.paging import Cursor, next_cursor, numbers
+from meltica.control.paging import Cursor, Limit, key_of, next_cursor
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, VENUE, response
-from meltica.control.routes.orders import Limit
 from meltica.control.services import ControlServices
 from meltica.errors import ChangeInDoubt, NotFound
 from meltica.http.errors import HttpError
 from meltica.model.amounts import amount_text
 from meltica.model.enums import Mode
+from meltica.persistence.stores.trading.queries import IdKey
 from meltica.persistence.stores.trading.rows import EntryKind
 
 if TYPE_CHECKING:
@@ -93,13 +93,13 @@ class AccountsController(Controller):
             mode=mode,
             currency=None if currency is None else currency.strip().upper(),
             kind=kind,
-            before=numbers(cursor),
+            before=key_of(cursor, IdKey),
             limit=limit,
         )
         return LedgerEntries(
             entries=[_entry(row) for row in found.rows],
             count=len(found.rows),
-            cursor=next_cursor(found, lambda row: row.id),
+            cursor=next_cursor(found, lambda row: (row.id,)),
         )
 
     @post(

@@ -1,6 +1,5 @@
 """`/audit`: who changed what and when."""
 
-import re
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -11,20 +10,18 @@ from msgspec import UNSET
 
 from meltica.api.audit import AuditEntries, AuditEntry
 from meltica.control.access import ADMIN
-from meltica.control.routes.orders import Limit
+from meltica.control.paging import MAX_LIMIT, Cursor, Limit, key_of, next_cursor
 from meltica.control.services import ControlServices
 from meltica.http.errors import HttpError
 from meltica.persistence.stores.audit import AuditFilter, AuditRow
+from meltica.persistence.stores.trading.queries import IdKey, Page
 
-MAX_LIMIT = 500
-MAX_ID = 2**63 - 1
 Time = Annotated[int | None, QueryParameter(ge=0, le=253402300799999, description="Milliseconds since 1970.")]
 Action = Annotated[
     str | None, QueryParameter(description="An action, or all actions of a kind, such as `provider.`.")
 ]
 # The name of the parameter is that of a dependency.
 Actor = Annotated[str | None, QueryParameter(name="actor", description="Who changed it.")]
-Cursor = Annotated[str | None, QueryParameter(description="That of the response before.")]
 
 
 class AuditController(Controller):
@@ -51,20 +48,14 @@ class AuditController(Controller):
             raise HttpError(400, "invalid_parameter", "expected texts without NUL")
         only = AuditFilter(by, action, subject, _time(since), _time(until))
         wanted = min(limit, MAX_LIMIT)
-        rows = await services.audit.latest(wanted + 1, _before(cursor), only)
-        more, rows = len(rows) > wanted, rows[:wanted]
-        entries = [_entry(row) for row in rows]
-        return AuditEntries(entries=entries, count=len(entries), cursor=str(rows[-1].id) if more else UNSET)
-
-
-def _before(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    if not re.fullmatch("[0-9]{1,19}", cursor) or int(cursor) > MAX_ID:
-        raise HttpError(
-            400, "invalid_parameter", f"`cursor`: expected that of a response, saw {cursor[:80]!r}"
+        before = key_of(cursor, IdKey)
+        rows = await services.audit.latest(wanted + 1, None if before is None else before[0], only)
+        found = Page(rows[:wanted], len(rows) > wanted)
+        return AuditEntries(
+            entries=[_entry(row) for row in found.rows],
+            count=len(found.rows),
+            cursor=next_cursor(found, lambda row: (row.id,)),
         )
-    return int(cursor)
 
 
 def _time(value: int | None) -> datetime | None:

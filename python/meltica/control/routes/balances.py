@@ -9,9 +9,11 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from meltica.api import contract
 from meltica.api.balances import Balance, Balances
 from meltica.control.access import VIEWER
-from meltica.control.routes.orders import Limit, values
+from meltica.control.paging import Cursor, Limit, key_of, next_cursor
+from meltica.control.routes.orders import values
 from meltica.control.services import ControlServices
 from meltica.model.enums import Mode
+from meltica.persistence.stores.trading.queries import BalanceKey, Page
 
 
 class BalancesController(Controller):
@@ -27,6 +29,7 @@ class BalancesController(Controller):
         name: FromPath[str],
         services: NamedDependency[ControlServices],
         limit: Limit = 100,
+        cursor: Cursor = None,
         mode: FromQuery[Mode | None] = None,
         currency: Annotated[str | None, QueryParameter(name="asset", description="In any case.")] = None,
         latest: Annotated[bool, QueryParameter(description="Only the latest of each currency.")] = False,
@@ -35,10 +38,12 @@ class BalancesController(Controller):
         asset = None if currency is None else currency.strip().upper()
         queries = services.trading.queries
         if latest:
-            rows = await queries.latest_balances(name, mode=mode, currency=asset)
+            found = Page(await queries.latest_balances(name, mode=mode, currency=asset), has_more=False)
         else:
-            rows = await queries.balances(name, mode=mode, currency=asset, limit=limit)
+            after = key_of(cursor, BalanceKey)
+            found = await queries.balances(name, mode=mode, currency=asset, after=after, limit=limit)
         balances = [
-            Balance.of({**values(contract.BALANCE, row), "updated_at": row.created_at}) for row in rows
+            Balance.of({**values(contract.BALANCE, row), "updated_at": row.created_at}) for row in found.rows
         ]
-        return Balances(balances=balances, count=len(balances))
+        more = next_cursor(found, lambda row: (row.snapshot_at, row.currency, row.mode))
+        return Balances(balances=balances, count=len(balances), cursor=more)

@@ -15,10 +15,12 @@ from meltica.control.catalogues import StrategyCatalogue
 from meltica.control.changes import ChangeRunner
 from meltica.control.instance_changes import Declared, InstanceChanges, configured
 from meltica.control.instance_view import InstanceView, instance_view
+from meltica.control.paging import AnyLimit, Cursor, key_of, next_cursor, page_of
 from meltica.control.preconditions import CHANGE_QUERY, Precondition, etag
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, PLANNED, PRECONDITION, response
 from meltica.control.services import ControlServices
 from meltica.errors import AlreadyExists, Conflict
+from meltica.lambdas.manager import ManagedInstance
 from meltica.persistence.stores.instances import InstanceRow, declaration
 from meltica.runtime.lifecycle import Desired
 
@@ -39,13 +41,18 @@ class InstancesController(Controller):
         services: NamedDependency[ControlServices],
         strategies: NamedDependency[StrategyCatalogue],
         view: NamedDependency[InstanceView],
+        limit: AnyLimit = None,
+        cursor: Cursor = None,
     ) -> Instances:
-        """Returns all instances, by id, also those that are stored but not configured."""
+        """Returns the instances, by id, also those that are stored but not configured."""
         await strategies.load()
         manager = services.instances
-        shown = [view.summary(instance) for instance in manager.all()]
-        shown += [view.absent_summary(row) for row in manager.absent()]
-        return Instances(instances=sorted(shown, key=lambda each: each.id))
+        page = page_of([*manager.all(), *manager.absent()], _by_id, key_of(cursor, tuple[str]), limit)
+        shown = [
+            view.absent_summary(each) if isinstance(each, InstanceRow) else view.summary(each)
+            for each in page.rows
+        ]
+        return Instances(instances=shown, cursor=next_cursor(page, _by_id))
 
     @get("/{id:str}", summary="Get an instance", operation_id="getInstance", responses=NOT_FOUND)
     async def get_instance(
@@ -220,6 +227,10 @@ class InstancesController(Controller):
         )
         complete = in_time and manager.recorded(id)
         return Response(view.detail(instance), status_code=200 if complete else 202)
+
+
+def _by_id(instance: ManagedInstance | InstanceRow) -> tuple[str]:
+    return (instance.id,)
 
 
 def _versioned(

@@ -24,12 +24,14 @@ from meltica.api.orders import Orders
 from meltica.control.access import OPERATOR, VIEWER
 from meltica.control.changes import ChangeRunner
 from meltica.control.operations import act_of, existing_scope, operator_of, run
+from meltica.control.paging import MAX_LIMIT, Cursor, Limit, key_of
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, response
-from meltica.control.routes.orders import STATES, Limit, order_of, state_of, values
+from meltica.control.routes.orders import STATES, order_of, orders_of, state_of, values
 from meltica.control.services import ControlServices
 from meltica.errors import DatabaseUnavailable
 from meltica.http.errors import HttpError
 from meltica.model.enums import Mode
+from meltica.persistence.stores.trading.queries import OrderKey
 
 if TYPE_CHECKING:
     from meltica.persistence.stores.trading.loaders import StoredOrder
@@ -53,6 +55,7 @@ class OrderActionsController(Controller):
         self,
         services: NamedDependency[ControlServices],
         limit: Limit = 50,
+        cursor: Cursor = None,
         instance: FromQuery[str | None] = None,
         provider: FromQuery[str | None] = None,
         symbol: FromQuery[str | None] = None,
@@ -62,7 +65,7 @@ class OrderActionsController(Controller):
         states: Annotated[list[str] | None, QueryParameter(name="state", description=STATES)] = None,
     ) -> Orders:
         """Returns orders, the latest request first. Raises DatabaseUnavailable."""
-        rows = await services.trading.queries.orders(
+        found = await services.trading.queries.orders(
             instance,
             mode=mode,
             provider=provider,
@@ -70,9 +73,10 @@ class OrderActionsController(Controller):
             states=[state_of(text) for text in states or ()],
             since=None if since is None else since * MS,
             until=None if until is None else until * MS,
+            after=key_of(cursor, OrderKey),
             limit=limit,
         )
-        return Orders(orders=[order_of(row) for row in rows], count=len(rows))
+        return orders_of(found)
 
     @get(
         "/{id:uuid}",
@@ -84,11 +88,11 @@ class OrderActionsController(Controller):
         """Returns an order, its times and its fills. Raises NotFound and DatabaseUnavailable."""
         queries = services.trading.queries
         row = await queries.order(id)
-        fills = await queries.fills(row.instance, order_id=id, limit=500)
+        fills = await queries.fills(row.instance, order_id=id, limit=MAX_LIMIT)
         return OrderDetail(
             order=order_of(row),
             times=_times(row),
-            executions=[Execution.of(values(contract.FILL, each)) for each in fills],
+            executions=[Execution.of(values(contract.FILL, each)) for each in fills.rows],
         )
 
     @post(

@@ -12,13 +12,14 @@ from meltica.api import contract
 from meltica.api.executions import Execution, Executions
 from meltica.api.orders import Order, Orders
 from meltica.control.access import VIEWER
+from meltica.control.paging import Cursor, Limit, key_of, next_cursor
 from meltica.control.services import ControlServices
 from meltica.http.errors import HttpError
 from meltica.model.enums import Mode, OrderState
 from meltica.persistence.stores.trading.loaders import StoredOrder
+from meltica.persistence.stores.trading.queries import FillKey, OrderKey, Page
 from meltica.trading.exact import divide
 
-Limit = Annotated[int, QueryParameter(ge=1, description="At most 500; a higher number counts as 500.")]
 STATES = "A state, in any case; repeat the parameter for several."
 
 
@@ -35,20 +36,22 @@ class OrdersController(Controller):
         id: FromPath[str],
         services: NamedDependency[ControlServices],
         limit: Limit = 50,
+        cursor: Cursor = None,
         provider: FromQuery[str | None] = None,
         mode: FromQuery[Mode | None] = None,
         one_state: Annotated[list[str] | None, QueryParameter(name="state", description=STATES)] = None,
         states: Annotated[list[str] | None, QueryParameter(description=STATES)] = None,
     ) -> Orders:
         """Returns the orders of an instance. Raises DatabaseUnavailable."""
-        rows = await services.trading.queries.orders(
+        found = await services.trading.queries.orders(
             id,
             mode=mode,
             provider=provider,
             states=[state_of(text) for text in (*(one_state or ()), *(states or ()))],
+            after=key_of(cursor, OrderKey),
             limit=limit,
         )
-        return Orders(orders=[order_of(row) for row in rows], count=len(rows))
+        return orders_of(found)
 
     @get("/executions", summary="List the fills", operation_id="listExecutions")
     async def list_executions(
@@ -56,21 +59,41 @@ class OrdersController(Controller):
         id: FromPath[str],
         services: NamedDependency[ControlServices],
         limit: Limit = 100,
+        cursor: Cursor = None,
         provider: FromQuery[str | None] = None,
         mode: FromQuery[Mode | None] = None,
         order_id: Annotated[UUID | None, QueryParameter(name="orderId")] = None,
     ) -> Executions:
         """Returns the fills of an instance. Raises DatabaseUnavailable."""
-        rows = await services.trading.queries.fills(
-            id, mode=mode, provider=provider, order_id=order_id, limit=limit
+        found = await services.trading.queries.fills(
+            id,
+            mode=mode,
+            provider=provider,
+            order_id=order_id,
+            after=key_of(cursor, FillKey),
+            limit=limit,
         )
-        executions = [Execution.of(values(contract.FILL, row)) for row in rows]
-        return Executions(executions=executions, count=len(executions))
+        return Executions(
+            executions=[Execution.of(values(contract.FILL, row)) for row in found.rows],
+            count=len(found.rows),
+            cursor=next_cursor(
+                found, lambda row: (row.traded_at, row.report, row.order_id, row.execution_id)
+            ),
+        )
 
 
 def values(pairs: contract.Pairs, row: object) -> dict[str, Any]:
     """Returns the fields of a row that the contract has."""
     return {name: getattr(row, name) for name, _ in pairs if hasattr(row, name)}
+
+
+def orders_of(page: Page[StoredOrder]) -> Orders:
+    """Returns a page of orders."""
+    return Orders(
+        orders=[order_of(row) for row in page.rows],
+        count=len(page.rows),
+        cursor=next_cursor(page, lambda row: (row.intent_at, row.id)),
+    )
 
 
 def order_of(row: StoredOrder) -> Order:

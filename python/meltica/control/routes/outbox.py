@@ -21,14 +21,14 @@ from meltica.api.outbox import (
 )
 from meltica.control.access import ADMIN, OPERATOR, VIEWER
 from meltica.control.operations import act_of
-from meltica.control.paging import MAX_LIMIT, Cursor, numbers
+from meltica.control.paging import MAX_LIMIT, Cursor, Limit, key_of, next_cursor
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND
-from meltica.control.routes.orders import Limit
 from meltica.control.services import ControlServices
 from meltica.control.streams.events import payload_json
 from meltica.http.errors import HttpError
 from meltica.persistence.stores.outbox import Aggregate
 from meltica.persistence.stores.outbox_admin import Consumer, StoredEvent
+from meltica.persistence.stores.trading.queries import IdKey, Page
 
 MAX_ID = 2**63 - 1
 AggregateId = Annotated[str | None, QueryParameter(name="aggregateID")]
@@ -56,7 +56,7 @@ class OutboxController(Controller):
     ) -> OutboxEvents:
         """Returns the events that a consumer did not receive yet, or those that all have received."""
         size = min(limit, MAX_LIMIT)
-        after = numbers(cursor)
+        after = key_of(cursor, IdKey)
         rows = await services.outbox.events(
             delivered=delivered,
             dead=dead,
@@ -66,9 +66,12 @@ class OutboxController(Controller):
             after=after[0] if after else 0,
             limit=size + 1,
         )
-        events = [_event(row) for row in rows[:size]]
-        more = str(events[-1].id) if len(rows) > size else UNSET
-        return OutboxEvents(events=events, count=len(events), cursor=more)
+        found = Page(rows[:size], len(rows) > size)
+        return OutboxEvents(
+            events=[_event(row) for row in found.rows],
+            count=len(found.rows),
+            cursor=next_cursor(found, lambda row: (row.id,)),
+        )
 
     @delete(
         "/{id:int}",

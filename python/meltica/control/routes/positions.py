@@ -13,6 +13,7 @@ from meltica.api.positions import Position, Positions
 from meltica.control.access import OPERATOR, VIEWER
 from meltica.control.changes import ChangeRunner
 from meltica.control.operations import act_of, operator_of, owner_of, run
+from meltica.control.paging import AnyLimit, Cursor, key_of, next_cursor, page_of
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, response
 from meltica.control.services import ControlServices
 from meltica.control.trading import TradingReads
@@ -23,6 +24,7 @@ from meltica.trading.exact import divide
 if TYPE_CHECKING:
     from meltica.persistence.stores.trading.rows import PositionRow
 
+PositionKey = tuple[str, str, str, str, str]
 LATE = response(202, Positions, "The release acts and is not recorded yet")
 
 
@@ -40,6 +42,8 @@ class PositionsController(Controller):
         services: NamedDependency[ControlServices],
         mode: FromQuery[Mode | None] = None,
         provider: FromQuery[str | None] = None,
+        limit: AnyLimit = None,
+        cursor: Cursor = None,
     ) -> Positions:
         """Returns the positions of an instance, also while the database is unavailable if it trades.
 
@@ -50,8 +54,9 @@ class PositionsController(Controller):
             for row in await _rows(services.trading, id)
             if mode in (None, row.mode) and provider in (None, row.provider)
         ]
-        rows.sort(key=lambda row: (row.mode, row.provider, row.symbol))
-        return Positions(positions=[position_of(row) for row in rows], count=len(rows))
+        page = page_of(rows, _by_symbol, key_of(cursor, PositionKey), limit)
+        shown = [position_of(row) for row in page.rows]
+        return Positions(positions=shown, count=len(shown), cursor=next_cursor(page, _by_symbol))
 
     @post(
         "/release",
@@ -78,6 +83,10 @@ class PositionsController(Controller):
         rows = [row for row in await _rows(services.trading, id) if row.mode is data.mode]
         body = Positions(positions=[position_of(row) for row in rows], count=len(rows))
         return Response(body, status_code=202 if done is None else 200)
+
+
+def _by_symbol(row: "PositionRow") -> PositionKey:
+    return (row.mode.value, row.provider, row.symbol, str(row.uid), row.revision or "")
 
 
 async def _rows(trading: TradingReads, id: str) -> "list[PositionRow]":

@@ -23,6 +23,7 @@ from meltica.control.access import ADMIN, OPERATOR, VIEWER
 from meltica.control.bodies import QUERY
 from meltica.control.catalogues import AdapterCatalogue
 from meltica.control.changes import ChangeRunner
+from meltica.control.paging import AnyLimit, Cursor, key_of, next_cursor, page_of
 from meltica.control.preconditions import CHANGE_QUERY, Precondition, etag
 from meltica.control.provider_changes import Declared, ProviderChanges, configured
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, PLANNED, PRECONDITION, response
@@ -104,6 +105,10 @@ class ProviderView:
         return ProviderCounters(**{field: stats[field] for field in ProviderCounters.__struct_fields__})
 
 
+def _by_name(provider: Provider) -> tuple[str]:
+    return (provider.name,)
+
+
 def provider_view(
     services: NamedDependency[ControlServices], adapters: NamedDependency[AdapterCatalogue]
 ) -> ProviderView:
@@ -121,10 +126,16 @@ class ProvidersController(Controller):
 
     @get(summary="List the providers", operation_id="listProviders")
     async def list_providers(
-        self, services: NamedDependency[ControlServices], view: NamedDependency[ProviderView]
+        self,
+        services: NamedDependency[ControlServices],
+        view: NamedDependency[ProviderView],
+        limit: AnyLimit = None,
+        cursor: Cursor = None,
     ) -> Providers:
-        """Returns all providers, by name."""
-        return Providers(providers=[view.summary(provider) for provider in services.providers.all()])
+        """Returns the providers, by name."""
+        page = page_of(services.providers.all(), _by_name, key_of(cursor, tuple[str]), limit)
+        shown = [view.summary(provider) for provider in page.rows]
+        return Providers(providers=shown, cursor=next_cursor(page, _by_name))
 
     @get("/{name:str}", summary="Get a provider", operation_id="getProvider", responses=NOT_FOUND)
     async def get_provider(

@@ -10,11 +10,10 @@ from msgspec import UNSET
 from meltica.api.envelope import optional
 from meltica.api.refusals import Refusal, RefusalCount, RefusalCounts, Refusals
 from meltica.control.access import VIEWER
-from meltica.control.paging import Cursor, next_cursor, numbers
-from meltica.control.routes.orders import Limit
+from meltica.control.paging import Cursor, Limit, key_of, next_cursor
 from meltica.control.services import ControlServices
 from meltica.model.enums import Mode
-from meltica.persistence.stores.trading.queries import RefusalFilter
+from meltica.persistence.stores.trading.queries import IdKey, RefusalFilter
 
 if TYPE_CHECKING:
     from meltica.persistence.stores.trading.queries import StoredRefusal
@@ -46,11 +45,11 @@ class RefusalsController(Controller):
     ) -> Refusals:
         """Returns refusals, the latest first. Raises DatabaseUnavailable."""
         only = _filter(instance, provider, symbol, rule, mode, since, until)
-        found = await services.trading.queries.refusals(only, before=numbers(cursor), limit=limit)
+        found = await services.trading.queries.refusals(only, before=key_of(cursor, IdKey), limit=limit)
         return Refusals(
             refusals=[_refusal(row) for row in found.rows],
             count=len(found.rows),
-            cursor=next_cursor(found, lambda row: row.id),
+            cursor=next_cursor(found, lambda row: (row.id,)),
         )
 
     @get("/counts", summary="Count refused orders", operation_id="countRefusals")

@@ -1,19 +1,23 @@
 """`/tokens`: lists, creates and revokes the tokens of clients."""
 
 from datetime import UTC, datetime
+from typing import Annotated
 
 from litestar import Controller, Request, Response, delete, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from meltica.api.tokens import CreatedToken, NewToken, Token, Tokens
 from meltica.control.access import ADMIN, Principal
+from meltica.control.paging import AnyLimit, Cursor, key_of, next_cursor, page_of
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND
 from meltica.control.services import ControlServices
 from meltica.http.errors import HttpError
 from meltica.persistence.stores.tokens import TokenRow
+
+TokenKey = tuple[Annotated[datetime, Meta(tz=True)], str]
 
 
 class TokensController(Controller):
@@ -24,9 +28,16 @@ class TokensController(Controller):
     guards = [ADMIN]
 
     @get(summary="List the tokens", operation_id="listTokens")
-    async def list_tokens(self, services: NamedDependency[ControlServices]) -> Tokens:
-        """Returns all tokens. Raises DatabaseUnavailable."""
-        return Tokens(tokens=[_token(row) for row in await services.tokens.store.all()])
+    async def list_tokens(
+        self,
+        services: NamedDependency[ControlServices],
+        limit: AnyLimit = None,
+        cursor: Cursor = None,
+    ) -> Tokens:
+        """Returns tokens, the oldest first. Raises DatabaseUnavailable."""
+        rows = await services.tokens.store.all()
+        page = page_of(rows, _by_age, key_of(cursor, TokenKey), limit)
+        return Tokens(tokens=[_token(row) for row in page.rows], cursor=next_cursor(page, _by_age))
 
     @post(
         status_code=201,
@@ -61,6 +72,10 @@ class TokensController(Controller):
         row = await services.tokens.store.revoke(id, actor, keep_admin=True)
         await services.tokens.changed()
         return Response(_token(row))
+
+
+def _by_age(row: TokenRow) -> tuple[datetime, str]:
+    return (row.created_at, row.id)
 
 
 def _checked(new: NewToken, client: Principal) -> datetime | None:

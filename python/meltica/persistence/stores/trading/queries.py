@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Generic, LiteralString, NamedTuple, TypeVar, cast
+from typing import Annotated, Any, Generic, LiteralString, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 from psycopg.sql import SQL, Composed
 
 from meltica.errors import NotFound
@@ -29,8 +30,13 @@ COUNTED_REFUSALS = 10_000
 Read = TypeVar("Read")
 Filters = list[tuple[LiteralString, Any]]
 """Conditions and their values; a tuple has the values of several parameters."""
-Cursor = tuple[int | str, ...] | None
-"""What the order of a list has of the last row of a page; None for the first page."""
+Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""A number that a `bigint` can have."""
+IdKey = tuple[Number]
+"""What a list is sorted by, of the last row of a page."""
+OrderKey = tuple[Number, UUID]
+FillKey = tuple[Number, Number, UUID, str]
+BalanceKey = tuple[Number, str, Mode]
 
 
 class Page(NamedTuple, Generic[Read]):
@@ -131,8 +137,9 @@ class TradingQueries:
         states: Sequence[OrderState] = (),
         since: int | None = None,
         until: int | None = None,
+        after: OrderKey | None = None,
         limit: int = 50,
-    ) -> list[StoredOrder]:
+    ) -> Page[StoredOrder]:
         """Returns orders, the latest request first; `since` (inclusive) and `until` are in nanoseconds."""
         filters: Filters = [
             ("o.instance = %s", instance),
@@ -142,8 +149,12 @@ class TradingQueries:
             ("o.intent_at >= %s", since),
             ("o.intent_at < %s", until),
             ("o.state = any(%s)", [state.value for state in states] or None),
+            (
+                "o.intent_at <= %s and (o.intent_at < %s or o.id > %s)",
+                None if after is None else (after[0], *after),
+            ),
         ]
-        return await self._list(StoredOrder, ORDERS, filters, "o.intent_at desc, o.id", limit)
+        return await self._page(StoredOrder, ORDERS, filters, "o.intent_at desc, o.id", limit)
 
     async def order(self, id: UUID) -> StoredOrder:
         """Returns an order. Raises NotFound."""
@@ -159,34 +170,51 @@ class TradingQueries:
         mode: Mode | None = None,
         provider: str | None = None,
         order_id: UUID | None = None,
+        after: FillKey | None = None,
         limit: int = 100,
-    ) -> list[StoredFill]:
+    ) -> Page[StoredFill]:
         """Returns the fills of an instance, the latest first."""
         filters: Filters = [
             ("f.instance = %s", instance),
             ("o.mode = %s", mode),
             ("f.provider = %s", provider),
             ("f.order_id = %s", order_id),
+            ("(f.traded_at, f.report, f.order_id, f.execution_id) < (%s, %s, %s, %s)", after),
         ]
         select = SQL(
             "select {}, f.created_at, o.mode, o.symbol, o.side"
             " from fills f join orders o on o.id = f.order_id "
         ).format(columns(FillRow, "f"))
-        return await self._list(StoredFill, select, filters, "f.traded_at desc, f.report desc", limit)
+        order = "f.traded_at desc, f.report desc, f.order_id desc, f.execution_id desc"
+        return await self._page(StoredFill, select, filters, order, limit)
 
     async def positions(self, instance: str, *, mode: Mode | None = None) -> list[PositionRow]:
         """Returns the positions of an instance, flat ones included."""
         filters: Filters = [("instance = %s", instance), ("mode = %s", mode)]
         select = SQL("select {} from positions ").format(columns(PositionRow))
-        return await self._list(PositionRow, select, filters, "mode, provider, symbol", MAX_LIMIT)
+        return await self._read(PositionRow, select, filters, "mode, provider, symbol", None)
 
     async def balances(
-        self, provider: str, *, mode: Mode | None = None, currency: str | None = None, limit: int = 100
-    ) -> list[StoredBalance]:
+        self,
+        provider: str,
+        *,
+        mode: Mode | None = None,
+        currency: str | None = None,
+        after: BalanceKey | None = None,
+        limit: int = 100,
+    ) -> Page[StoredBalance]:
         """Returns the history of the balances of an account, the latest first."""
-        filters: Filters = [("provider = %s", provider), ("mode = %s", mode), ("currency = %s", currency)]
+        filters: Filters = [
+            ("provider = %s", provider),
+            ("mode = %s", mode),
+            ("currency = %s", currency),
+            (
+                "snapshot_at <= %s and (snapshot_at < %s or (currency, mode) > (%s, %s))",
+                None if after is None else (after[0], *after),
+            ),
+        ]
         select = SQL("select {} from balances ").format(columns(StoredBalance))
-        return await self._list(StoredBalance, select, filters, "snapshot_at desc, currency", limit)
+        return await self._page(StoredBalance, select, filters, "snapshot_at desc, currency, mode", limit)
 
     async def latest_balances(
         self, provider: str, *, mode: Mode | None = None, currency: str | None = None
@@ -206,10 +234,10 @@ class TradingQueries:
         mode: Mode | None = None,
         currency: str | None = None,
         kind: EntryKind | None = None,
-        before: Cursor = None,
+        before: IdKey | None = None,
         limit: int = 100,
     ) -> Page[StoredEntry]:
-        """Returns what was booked as not ours on an account, the latest first; a cursor is an id."""
+        """Returns what was booked as not ours on an account, the latest first."""
         filters: Filters = [
             ("provider = %s", provider),
             ("mode = %s", mode),
@@ -221,9 +249,9 @@ class TradingQueries:
         return await self._page(StoredEntry, select, filters, "id desc", limit)
 
     async def refusals(
-        self, only: RefusalFilter = ALL, *, before: Cursor = None, limit: int = 100
+        self, only: RefusalFilter = ALL, *, before: IdKey | None = None, limit: int = 100
     ) -> Page[StoredRefusal]:
-        """Returns refusals, the latest first; a cursor is an id."""
+        """Returns refusals, the latest first."""
         filters: Filters = [*_refused(only), ("id < %s", before)]
         select = SQL("select {} from refusals ").format(columns(StoredRefusal))
         return await self._page(StoredRefusal, select, filters, "id desc", limit)
@@ -276,7 +304,7 @@ class TradingQueries:
         return (await self._page(row, select, filters, order, limit)).rows
 
     async def _read(
-        self, row: type[Read], select: Composed, filters: Filters, order: LiteralString, limit: int
+        self, row: type[Read], select: Composed, filters: Filters, order: LiteralString, limit: int | None
     ) -> list[Read]:
         where, values = _where(filters)
         statement = select + where + SQL(" order by " + order + " limit %s")
