@@ -39,6 +39,7 @@ from meltica.control.routes.why import WhyController
 from meltica.control.services import ControlServices
 from meltica.control.streams.metrics import stream_metrics
 from meltica.control.streams.service import EventStreams
+from meltica.http.answer_time import AnswerTime
 from meltica.http.clients import ClientRules
 from meltica.http.errors import error_handler
 from meltica.http.metrics import request_metrics
@@ -103,7 +104,8 @@ def create_app(services: ControlServices, rules: ClientRules) -> ASGIApp:
     requests = RequestCounts()
     services.metrics.register(request_metrics(requests))
     services.metrics.register(stream_metrics(streams.hub))
-    return RequestGate(app, rules, requests, authenticate=streams.tickets, streamed={BACKUP})
+    in_time = AnswerTime(app, streamed={BACKUP})
+    return RequestGate(in_time, rules, requests, authenticate=streams.tickets, streamed={BACKUP})
 
 
 def _provide(value: object) -> Provide:

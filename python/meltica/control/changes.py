@@ -5,13 +5,18 @@ import contextvars
 import copy
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from meltica.errors import ChangeInDoubt
+from meltica.http.answer_time import remaining
 from meltica.persistence.stores.audit import Act, acting
 
 PATIENCE = 6.0
-"""Seconds that a response waits for a change; existing clients time out after 8."""
+"""Seconds that a response waits for a change."""
+MARGIN = 0.5
+"""Seconds between the end of that wait and the time by which the request must be answered."""
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +49,7 @@ class ChangeRunner:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         try:
-            done, _ = await asyncio.wait({task}, timeout=PATIENCE)
+            done, _ = await asyncio.wait({task}, timeout=max(0.0, min(PATIENCE, remaining() - MARGIN)))
         except asyncio.CancelledError:
             task.add_done_callback(_log_failure)
             raise
@@ -58,6 +63,19 @@ class ChangeRunner:
                 " the change is applied if the database committed it"
             )
         return False
+
+    async def result(self, change: Coroutine[Any, Any, T], name: str) -> T:
+        """Runs a change and returns its result.
+
+        Raises what the change raises, and ChangeInDoubt when it did not end in time.
+        """
+        results: list[T] = []
+
+        async def keep() -> None:
+            results.append(await change)
+
+        await self.run(keep(), name, lambda: False)
+        return results[0]
 
 
 def _log_failure(task: "asyncio.Task[object]") -> None:

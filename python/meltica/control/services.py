@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from meltica.api.envelope import JsonObject
@@ -12,12 +13,13 @@ from meltica.errors import DatabaseError
 from meltica.lambdas.manager import InstanceManager
 from meltica.lambdas.modules.catalogue import ModuleCatalogue
 from meltica.lambdas.modules.refresh import StrategyRefresh
+from meltica.model.access import TokenScope
 from meltica.persistence.stores.audit import AuditLog
 from meltica.persistence.stores.context import ContextStore
 from meltica.persistence.stores.event_log import EventLog
 from meltica.persistence.stores.instances import InstanceRow
 from meltica.persistence.stores.outbox_admin import OutboxAdmin
-from meltica.persistence.stores.tokens import TokenStore
+from meltica.persistence.stores.tokens import NewToken, TokenRow, TokenStore
 from meltica.persistence.stores.trading.snapshot import TradingSnapshot
 from meltica.providers.manager import ProviderManager
 from meltica.settings.declarations import Declarations
@@ -33,7 +35,21 @@ class TokenAdministration:
     authenticator: Authenticator | None
     """None if every client is admitted."""
 
-    async def changed(self) -> None:
+    async def create(self, name: str, scope: TokenScope, expires_at: datetime | None, actor: str) -> NewToken:
+        """Creates a token. Raises DatabaseUnavailable."""
+        created = await self.store.create(name, scope, expires_at, actor)
+        await self._changed()
+        return created
+
+    async def revoke(self, id: str, actor: str) -> TokenRow:
+        """Revokes a token. Raises NotFound, Conflict and DatabaseUnavailable."""
+        try:
+            return await self.store.revoke(id, actor, keep_admin=True)
+        finally:
+            # Also in doubt: what was revoked must not be accepted.
+            await self._changed()
+
+    async def _changed(self) -> None:
         """Lets a change take effect at once; if the database does not respond, within seconds."""
         if self.authenticator is not None:
             with contextlib.suppress(DatabaseError):

@@ -39,6 +39,7 @@ from litestar.types import (
 from structlog.contextvars import bound_contextvars
 
 from meltica.api.envelope import Failure
+from meltica.http.answer_time import SPENT
 from meltica.http.client_limit import ClientLimit
 from meltica.http.clients import ClientRules
 from meltica.http.errors import HttpError, error_response
@@ -162,6 +163,7 @@ class RequestGate:
                     await self._app(inner, await self._body(inner, headers, receive), send_with_headers)
                     return
                 inner["user"] = client = await self._authenticate(inner)
+                cast(dict[str, object], inner)[SPENT] = time.perf_counter() - began
                 with self._clients.serving(client.token):
                     await self._app(inner, await self._body(inner, headers, receive), send_with_headers)
             except Exception as error:

@@ -36,7 +36,6 @@ from meltica.http.errors import HttpError
 from meltica.lambdas.modules.catalogue import ModuleRefused, Upload
 from meltica.lambdas.modules.check import Diagnostic, TooManyChecks
 from meltica.lambdas.modules.names import Selector, canonical_hash, parse
-from meltica.persistence.stores.audit import Act, acting_as
 
 FAULTY = response(422, ModuleFaults, "The module has faults")
 LATE = "The refresh takes longer and continues in the background"
@@ -136,11 +135,11 @@ class ModulesController(Controller):
         data: JSONBody[ModuleUpload],
         request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
-        actor: NamedDependency[str],
+        changes: NamedDependency[ChangeRunner],
     ) -> Response[UploadResult | ModuleFaults]:
         """Checks a module in a process of its own and stores it."""
         await refuse_unknown(request, ModuleUpload, StrategyModule)
-        return await _upload(services, actor, data, None, 201)
+        return await _upload(services, changes, data, None, 201)
 
     @put(
         "/modules/{selector:str}",
@@ -155,11 +154,11 @@ class ModulesController(Controller):
         data: JSONBody[ModuleUpload],
         request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
-        actor: NamedDependency[str],
+        changes: NamedDependency[ChangeRunner],
     ) -> Response[UploadResult | ModuleFaults]:
         """Checks a module and stores it; its class must have the name in the path."""
         await refuse_unknown(request, ModuleUpload, StrategyModule)
-        return await _upload(services, actor, data, _parse(selector), 200)
+        return await _upload(services, changes, data, _parse(selector), 200)
 
     @get(
         "/modules/{selector:str}",
@@ -235,11 +234,10 @@ class ModulesController(Controller):
         self,
         selector: FromPath[str],
         services: NamedDependency[ControlServices],
-        actor: NamedDependency[str],
+        changes: NamedDependency[ChangeRunner],
     ) -> None:
         """Deletes a module, or a revision with all its tags. Raises NotFound and Conflict."""
-        with acting_as(Act(actor)):
-            await services.modules.delete(_parse(selector))
+        await changes.result(services.modules.delete(_parse(selector)), f"deletion of module {selector}")
 
     @put(
         "/modules/{name:str}/tags/{tag:str}",
@@ -255,18 +253,17 @@ class ModulesController(Controller):
         tag: FromPath[str],
         data: JSONBody[TagTarget],
         services: NamedDependency[ControlServices],
-        actor: NamedDependency[str],
         changes: NamedDependency[ChangeRunner],
     ) -> Response[TagAssigned]:
         """Moves a tag, which is created if it does not exist. Raises NotFound."""
         hash = canonical_hash(data.hash)
         if hash is None:
             raise HttpError(400, "invalid_body", "`hash`: expected `sha256:` and 64 hex digits")
-        with acting_as(Act(actor)):
-            try:
-                before = await services.modules.set_tag(name.lower(), tag, hash)
-            except ValueError as error:
-                raise HttpError(400, "invalid_parameter", str(error)) from None
+        setting = services.modules.set_tag(name.lower(), tag, hash)
+        try:
+            before = await changes.result(setting, f"move of tag {name}:{tag}")
+        except ValueError as error:
+            raise HttpError(400, "invalid_parameter", str(error)) from None
         wanted = data.refresh is not False
         moves = wanted and before != hash
         refresh = services.refresh.tag(name, tag) if moves else None
@@ -295,17 +292,21 @@ class ModulesController(Controller):
         name: FromPath[str],
         tag: FromPath[str],
         services: NamedDependency[ControlServices],
-        actor: NamedDependency[str],
+        changes: NamedDependency[ChangeRunner],
         allow_orphan: Annotated[bool, QueryParameter(name="allowOrphan")] = False,
     ) -> TagDeleted:
         """Deletes a tag; its revision remains. Raises NotFound and Conflict."""
-        with acting_as(Act(actor)):
-            hash = await services.modules.delete_tag(name.lower(), tag, allow_orphan=allow_orphan)
+        deletion = services.modules.delete_tag(name.lower(), tag, allow_orphan=allow_orphan)
+        hash = await changes.result(deletion, f"deletion of tag {name}:{tag}")
         return TagDeleted(strategy=name.lower(), tag=tag, hash=hash, allow_orphan=allow_orphan)
 
 
 async def _upload(
-    services: ControlServices, actor: str, data: ModuleUpload, selector: Selector | None, status: int
+    services: ControlServices,
+    changes: ChangeRunner,
+    data: ModuleUpload,
+    selector: Selector | None,
+    status: int,
 ) -> Response[UploadResult | ModuleFaults]:
     if not services.uploads:
         text = "module not stored: uploads are turned off by `strategies.upload: false`"
@@ -321,8 +322,8 @@ async def _upload(
         name=selected_name,
     )
     try:
-        with acting_as(Act(actor)):
-            module, row, result = await services.modules.upload(upload)
+        result = await services.modules.check(upload)
+        module, row = await changes.result(services.modules.store(upload, result), "upload of a module")
     except ModuleRefused as error:
         diagnostics = [_diagnostic(fault) for fault in error.faults]
         return Response(ModuleFaults(message=str(error), diagnostics=diagnostics), status_code=422)

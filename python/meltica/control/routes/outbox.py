@@ -20,6 +20,7 @@ from meltica.api.outbox import (
     RetryRequest,
 )
 from meltica.control.access import ADMIN, OPERATOR, VIEWER
+from meltica.control.changes import ChangeRunner
 from meltica.control.operations import act_of
 from meltica.control.paging import MAX_LIMIT, Cursor, Limit, key_of, next_cursor
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND
@@ -82,12 +83,16 @@ class OutboxController(Controller):
         responses=NOT_FOUND,
     )
     async def delete_event(
-        self, id: FromPath[int], actor: NamedDependency[str], services: NamedDependency[ControlServices]
+        self,
+        id: FromPath[int],
+        actor: NamedDependency[str],
+        services: NamedDependency[ControlServices],
+        changes: NamedDependency[ChangeRunner],
     ) -> OutboxRemoved:
         """Deletes an event, which no consumer receives any more. Raises NotFound."""
         if not 0 < id <= MAX_ID:
             raise HttpError(400, "invalid_parameter", f"`id`: expected the id of an event, saw {id}")
-        await services.outbox.delete(id, actor)
+        await changes.result(services.outbox.delete(id, actor), f"deletion of event {id}")
         return OutboxRemoved(id=id)
 
     @get("/consumers", summary="List the consumers", operation_id="listConsumers")
@@ -122,13 +127,15 @@ class OutboxController(Controller):
         data: JSONBody[RetryRequest],
         actor: NamedDependency[str],
         services: NamedDependency[ControlServices],
+        changes: NamedDependency[ChangeRunner],
     ) -> Retried:
         """Makes dead letters due again. Raises NotFound, and Conflict for an event that is not one."""
         events = None if data.events is UNSET else data.events
         if events is not None and not all(0 < id <= MAX_ID for id in events):
             raise HttpError(400, "invalid_parameter", "`events`: expected ids of events")
         act = act_of(actor, data.reason)
-        return Retried(consumer=name, events=await services.outbox.retry(name, events, act.by, act.why))
+        retry = services.outbox.retry(name, events, act.by, act.why)
+        return Retried(consumer=name, events=await changes.result(retry, f"retry of dead letters of {name}"))
 
 
 def _event(row: StoredEvent) -> OutboxEvent:

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from meltica.api.tokens import CreatedToken, NewToken, Token, Tokens
 from meltica.control.access import ADMIN, Principal
+from meltica.control.changes import ChangeRunner
 from meltica.control.paging import AnyLimit, Cursor, key_of, next_cursor, page_of
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND
 from meltica.control.services import ControlServices
@@ -50,11 +51,12 @@ class TokensController(Controller):
         request: Request[Principal, object, State],
         data: JSONBody[NewToken],
         services: NamedDependency[ControlServices],
+        changes: NamedDependency[ChangeRunner],
     ) -> CreatedToken:
         """Creates a token. Raises DatabaseUnavailable, and HttpError for one that exceeds the client's."""
         expires_at = _checked(data, request.user)
-        created = await services.tokens.store.create(data.name, data.scope, expires_at, request.user.actor)
-        await services.tokens.changed()
+        create = services.tokens.create(data.name, data.scope, expires_at, request.user.actor)
+        created = await changes.result(create, "creation of a token")
         return CreatedToken(token=_token(created.row), secret=created.text)
 
     @delete(
@@ -66,11 +68,14 @@ class TokensController(Controller):
         responses=NOT_FOUND | CONFLICT,
     )
     async def revoke_token(
-        self, id: FromPath[str], actor: NamedDependency[str], services: NamedDependency[ControlServices]
+        self,
+        id: FromPath[str],
+        actor: NamedDependency[str],
+        services: NamedDependency[ControlServices],
+        changes: NamedDependency[ChangeRunner],
     ) -> Response[Token]:
         """Revokes a token. Raises NotFound, Conflict and DatabaseUnavailable."""
-        row = await services.tokens.store.revoke(id, actor, keep_admin=True)
-        await services.tokens.changed()
+        row = await changes.result(services.tokens.revoke(id, actor), f"revocation of token {id}")
         return Response(_token(row))
 
 

@@ -118,10 +118,14 @@ class ModuleCatalogue:
         return Revision(selector.name, hash, selector.tag, str(selector), await self._store.source(hash))
 
     async def upload(self, upload: Upload) -> tuple[Module, RevisionRow, CheckResult]:
-        """Checks a module and stores it. Running instances are not affected.
+        """Checks a module and stores it. Raises what `check` and `store` raise."""
+        result = await self.check(upload)
+        return *await self.store(upload, result), result
 
-        Raises ModuleRefused with all faults, TooManyChecks, CheckFailed, AlreadyExists when the tag selects
-        other content, and ValueError for a missing version or a bad tag.
+    async def check(self, upload: Upload) -> CheckResult:
+        """Checks a module, which takes seconds, and changes nothing.
+
+        Raises ModuleRefused with all faults, TooManyChecks and CheckFailed.
         """
         result = await self._check.run(upload.source)
         metadata = result.metadata
@@ -134,6 +138,16 @@ class ModuleCatalogue:
             text = f"the class has the name `{metadata.name}`, the request `{upload.name}`"
         if text is not None:
             raise ModuleRefused([Diagnostic(stage="validation", message=text, hint="set `name`")])
+        return result
+
+    async def store(self, upload: Upload, result: CheckResult) -> tuple[Module, RevisionRow]:
+        """Stores a module that was checked. Running instances are not affected.
+
+        Raises AlreadyExists when the tag selects other content, and ValueError for a missing version or a bad
+        tag.
+        """
+        metadata = result.metadata
+        assert metadata is not None, "a module with faults is refused"
         hash = f"sha256:{hashlib.sha256(upload.source).hexdigest()}"
         tag = upload.tag or await self._tag_of(metadata.name, hash) or metadata.version
         if tag is None:
@@ -154,7 +168,7 @@ class ModuleCatalogue:
         )
         await self._store.add(new)
         module = await self.module(metadata.name)
-        return module, module.revision(new.hash), result
+        return module, module.revision(new.hash)
 
     async def _tag_of(self, name: str, hash: str) -> str | None:
         modules = [module for module in await self.modules() if module.name == name]
