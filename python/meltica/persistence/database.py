@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from meltica.errors import ConfigError, DatabaseError, DatabaseUnavailable
+from meltica.errors import ChangeInDoubt, ConfigError, DatabaseError, DatabaseUnavailable
 from meltica.runtime.fork import close_in_children, fork_count
 
 if TYPE_CHECKING:
@@ -210,9 +210,19 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[AsyncConnection]:
-        """Yields a connection in a transaction, which is rolled back when the block raises."""
-        async with self.connection() as connection, connection.transaction():
-            yield connection
+        """Yields a connection in a transaction, which is rolled back when the block raises.
+
+        Raises DatabaseUnavailable, and ChangeInDoubt when the server did not confirm the commit.
+        """
+        committing = False
+        try:
+            async with self.connection() as connection, connection.transaction():
+                yield connection
+                committing = True
+        except DatabaseUnavailable as error:
+            if committing:
+                raise ChangeInDoubt(f"outcome unknown: the commit was not confirmed: {error}") from error
+            raise
 
     async def healthy(self, timeout: float = 2.0) -> bool:
         """Returns whether the database responds within `timeout` seconds."""

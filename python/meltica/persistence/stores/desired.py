@@ -83,13 +83,26 @@ class DesiredStates:
         """Schedules the record of a stop."""
         self._superseded.discard(key)
         self._doubtful.discard(key)
-        act = deferred()
+        act, in_doubt = deferred(), False
 
         async def write() -> None:
-            with acting_as(act):
-                await self._store.set_desired(key, Desired.STOPPED)
+            nonlocal in_doubt
+            if in_doubt and await self._has_stop(key):
+                return  # the attempt before was committed, and audited
+            try:
+                with acting_as(act):
+                    await self._store.set_desired(key, Desired.STOPPED)
+            except ChangeInDoubt:
+                in_doubt = True
+                raise
 
         self._writer.put(self._kind, key, write)
+
+    async def _has_stop(self, key: str) -> bool:
+        """Returns whether the database has a stop; reads it again if a write is in doubt."""
+        if self._store.in_doubt:
+            await self._store.load()
+        return self._store.get(key).desired is Desired.STOPPED
 
     def _record_withdrawal(self, key: str) -> None:
         """Schedules the record of a stop in place of a start, on behalf of the client that stopped it."""

@@ -205,7 +205,7 @@ class ModuleStore:
         """A transaction that proves the epoch of the gateway, and is audited if it commits."""
         epoch = None if self._lock is None else self._lock.epoch
         try:
-            async with self._writing, self._database.connection() as connection, connection.transaction():
+            async with self._writing, self._database.transaction() as connection:
                 if self._lock is not None:
                     await self._lock.prove(connection, epoch)
                 yield connection

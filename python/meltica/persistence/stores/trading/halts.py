@@ -100,5 +100,5 @@ class HaltStore:
         by: str,
     ) -> bool:
         values = {"action": action, "scope": scope, "subject": subject, "reason": reason, "by": by}
-        async with self._database.connection() as connection:
+        async with self._database.transaction() as connection:
             return await (await connection.execute(statement, values)).fetchone() is not None
