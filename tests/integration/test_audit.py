@@ -37,7 +37,7 @@ async def entries(database: Database, *actions: str) -> None:
 
 async def verify(url: str, *options: str) -> Result:
     """Runs the command, which has an event loop of its own."""
-    command = ["audit", "verify", "--url", url, *options]
+    command = ["audit", "verify", "--dsn", url, *options]
     return await asyncio.to_thread(lambda: CliRunner().invoke(cli, command, standalone_mode=False))
 
 

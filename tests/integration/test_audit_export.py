@@ -40,7 +40,7 @@ async def test_a_pruned_audit_is_proven_from_the_stated_hash_on(
         await entries(database, "one", "two")
         file = tmp_path / f"{number}.jsonl"
         before = await AuditLog(database).verify()
-        done = await run("export", str(file), "--prune", "--url", database_url, "--json")
+        done = await run("export", str(file), "--prune", "--dsn", database_url, "--json")
         assert done.return_value == 0, done.output
         shown = json.loads(done.stdout)
         assert shown["pruned"]
@@ -58,7 +58,7 @@ async def test_a_pruned_audit_is_proven_from_the_stated_hash_on(
         assert (after.pruned, after.pruned_hash) == (before.last, before.hash)
         # The file proves the rows, and ends where the database begins.
         assert verify_file(file) == replace(before, pruned=before.pruned)
-    done = await run("verify", "--url", database_url)
+    done = await run("verify", "--dsn", database_url)
     assert done.stdout.startswith(
         f"1 rows verified after row {before.last} with the hash {before.hash.hex()}"
     )
@@ -106,7 +106,7 @@ async def test_an_edited_audit_is_neither_exported_nor_pruned(
     await entries(database, "one", "two", "three")
     done = await export_audit(database, tmp_path / "before")
     edit(database_url, "update audit set actor = 'b' where id = 2")
-    refused = await run("export", str(tmp_path / "a"), "--prune", "--url", database_url)
+    refused = await run("export", str(tmp_path / "a"), "--prune", "--dsn", database_url)
     assert "row 2 was changed" in str(refused.exception)
     assert getattr(refused.exception, "exit_code", None) == 3
     assert not (tmp_path / "a").exists()

@@ -19,7 +19,7 @@ from meltica.trading.balances import SETTLES_WITHIN
 from meltica.trading.risk.limits import InstanceRiskLimits
 from meltica.trading.risk.scopes import Scope
 from tests.integration.test_control_accounts import CONFIG, World, lose
-from tests.support.control_world import actions, controlled
+from tests.support.control_world import actions, controlled, post
 from tests.support.lossy_account import Fate
 from tests.support.risk import BTC
 
@@ -97,6 +97,18 @@ def test_all_orders_of_a_scope_are_cancelled(run: Run, world: World) -> None:
     cancelled = shown(run("orders", "cancel-all", "instance:a", *WHY, "--json"))
     assert cancelled == {"scope": "instance:a", "orders": [str(order.id)]}
     trading.wait_until(lambda: order.state is OrderState.CANCELLED)
+
+
+def test_a_scope_is_flattened(run: Run, world: World) -> None:
+    _, trading = world
+    order = acknowledged(world, "92")
+    assert run("risk", "flatten", "instance:a", *WHY).output == "instance:a is halted, and flat\n"
+    trading.wait_until(lambda: order.state is OrderState.CANCELLED)
+    again = shown(run("risk", "flatten", "instance:a", *WHY, "--json"))
+    assert (again["scope"], again["complete"]) == ("instance:a", True)
+    run("risk", "flatten", *WHY, code=2)
+    run("risk", "flatten", "instance:nope", *WHY, code=3)
+    assert post(world[0], "/risk/resume", {"scope": "instance:a", "reason": "flat"})["changed"]
 
 
 def test_an_unknown_order_is_resolved(run: Run, world: World) -> None:

@@ -24,7 +24,7 @@ NEWEST = len(migrate.load())
 def db(*arguments: str, url: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     inherited = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "MELTICA_DATABASE__DSN")}
     return subprocess.run(
-        [sys.executable, "-m", "meltica", "db", *arguments, *(["--url", url] if url else [])],
+        [sys.executable, "-m", "meltica", "db", *arguments, *(["--dsn", url] if url else [])],
         check=False,
         capture_output=True,
         text=True,
@@ -196,7 +196,7 @@ def test_unavailable_databases(database_url: str) -> None:
     done = db("up", url="postgress://me:secret@host/x")
     refused(done, 2, "expected postgresql://user:password@host:5432/name")
     assert "secret" not in done.stderr
-    refused(db("status", "--home", "/x", url=database_url), 2, "give --url or --home, not both")
+    refused(db("status", "--home", "/x", url=database_url), 2, "give --dsn or --home, not both")
     refused(db("status", "--home", "/" + "long" * 40), 5, "choose a shorter directory with --home")
 
 

@@ -157,7 +157,7 @@ def test_the_command_rotates_the_key_in_the_token_folder(
         monkeypatch.delenv(name, raising=False)
     folder = AccessFolder(tmp_path / "access")
     old = SecretKeySource({}, folder).for_encryption()
-    arguments = ["rotate", "--url", empty_database_url, "--token-folder", str(folder.path), "--json"]
+    arguments = ["rotate", "--dsn", empty_database_url, "--token-folder", str(folder.path), "--json"]
     refused = CliRunner().invoke(secrets, arguments, standalone_mode=True)
     assert (refused.exit_code, "meltica db up" in refused.output) == (6, True)
     asyncio.run(migrate.up(empty_database_url))

@@ -13,7 +13,7 @@ from tests.support import pages
 from tests.support.serving import PATIENCE
 
 READS = re.compile(
-    r"meltica (?:why|status|orders list|logs|instances show|api GET) |curl (?!.*(?: -d | -X ))"
+    r"meltica (?:why|status|(?:orders|positions) list|logs|instances show|api GET) |curl (?!.*(?: -d | -X ))"
 )
 """Commands that a reader repeats until they show what he waits for."""
 FILTERS = re.compile(r"(?:sed|python3) ")

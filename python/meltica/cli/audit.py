@@ -64,10 +64,11 @@ def list_rows(since: str | None, limit: int, everything: bool, as_json: bool, **
 @audit.command(epilog=exit_codes({0: "the chain is complete", **CODES}))
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @database_options
-def verify(file: Path | None, url: str | None, home: Path | None, as_json: bool) -> int:
-    """Recompute the chain of hashes of the audit, with or without a gateway, or of an exported FILE.
+def verify(file: Path | None, database: str | None, home: Path | None, as_json: bool) -> int:
+    """Verify the chain of hashes of the audit, or of FILE.
 
-    Keep the printed hash elsewhere: it shows later whether the rows up to it are still the same.
+    FILE is an exported audit. A gateway may be running. Keep the printed hash elsewhere: it shows later
+    whether the rows up to it are still the same.
     """
     from meltica.cli.failures import CommandFailed
     from meltica.persistence.stores.audit_export import AuditFileError, verify_file
@@ -78,7 +79,7 @@ def verify(file: Path | None, url: str | None, home: Path | None, as_json: bool)
         except AuditFileError as error:
             raise CommandFailed(error) from error
     else:
-        with open_database(url, home) as dsn:
+        with open_database(database, home) as dsn:
             result = asyncio.run(_verify(dsn))
     if as_json:
         click.echo(json.dumps(_shown(result)))
@@ -98,18 +99,18 @@ def verify(file: Path | None, url: str | None, home: Path | None, as_json: bool)
 @click.option("--older-than", metavar="DURATION", help="Only the first rows, up to this age, such as `720h`.")
 @database_options
 def export(
-    file: Path, prune: bool, older_than: str | None, url: str | None, home: Path | None, as_json: bool
+    file: Path, prune: bool, older_than: str | None, database: str | None, home: Path | None, as_json: bool
 ) -> int:
-    """Write the audit to a new FILE, which `meltica audit verify FILE` verifies.
+    """Write the audit to a new FILE.
 
-    With `--prune`, the rows are removed once the file is on the disk. A new row states the hash from which on
-    `meltica audit verify` proves the rest.
+    `meltica audit verify FILE` verifies it. With `--prune`, the rows are removed once the file is on the
+    disk. A new row states the hash from which on `meltica audit verify` proves the rest.
     """
     from meltica.cli.failures import CommandFailed
     from meltica.persistence.stores.audit_export import AuditBroken
 
     until = None if older_than is None else datetime.now(UTC) - _duration("--older-than", older_than)
-    with open_database(url, home) as dsn:
+    with open_database(database, home) as dsn:
         try:
             done = asyncio.run(_export(dsn, file, until, prune=prune))
         except AuditBroken as error:

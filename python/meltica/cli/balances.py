@@ -41,7 +41,11 @@ LEDGER = (
 
 @click.group()
 def balances() -> None:
-    """Show balances and the four lines of accounts, book differences, adopt lost orders. Times are UTC."""
+    """Show and reconcile the balances of accounts. Times are UTC.
+
+    The four lines of a currency are what the venue has, what belongs to instances, what belongs to none, and
+    the difference.
+    """
 
 
 @balances.command("list", epilog=gateway_codes("the balances were printed"))
@@ -52,7 +56,7 @@ def balances() -> None:
 def list_balances(
     providers: tuple[str, ...], currency: str | None, mode: str | None, as_json: bool, **where: Any
 ) -> None:
-    """List the latest balances of accounts, by default of all providers."""
+    """List the latest balances of each PROVIDER, or of all."""
     with connect(**where) as client:
         names = providers or tuple(each.name for each in client.providers().providers)
         found = [
@@ -95,7 +99,7 @@ def history(
 @MODE
 @gateway_options
 def lines(provider: str, mode: str | None, as_json: bool, **where: Any) -> int:
-    """Show the four lines of each currency of PROVIDER, and its lost orders."""
+    """Show the four lines and the lost orders of PROVIDER."""
     with connect(**where) as client:
         found = builtins(client.trading.lines(provider, mode=mode))
     if as_json:
@@ -127,7 +131,7 @@ def ledger(
     as_json: bool,
     **where: Any,
 ) -> None:
-    """List what belongs to PROVIDER's account and to no instance, the latest first."""
+    """List what belongs to no instance in the account of PROVIDER."""
     with connect(**where) as client:
         found = read_rows(
             client.trading.ledger,
@@ -183,7 +187,10 @@ def adopt(
 @REASON
 @gateway_options
 def disown(provider: str, order: str, mode: str, reason: str, as_json: bool, **where: Any) -> None:
-    """Cancel the lost ORDER of PROVIDER, a client order id; its fills belong to no instance."""
+    """Cancel the lost ORDER of PROVIDER, a client order id.
+
+    Its fills belong to no instance.
+    """
     with connect(**where) as client:
         found = client.trading.disown(provider, mode, order, reason)
     echo_change(found, f"{order} belongs to no instance", as_json=as_json)

@@ -19,15 +19,16 @@ def database_options(command: Command) -> Command:
     """Adds the options that select the database, and `--json`."""
     options = (
         click.option(
-            "--url",
+            "--dsn",
+            "database",
             envvar=URL_VARIABLES,
             metavar="URL",
-            help=f"postgresql://user:password@host/name; default: {' or '.join(URL_VARIABLES)}.",
+            help=f"Database, postgresql://user:password@host/name; default: {' or '.join(URL_VARIABLES)}.",
         ),
         click.option(
             "--home",
             type=click.Path(file_okay=False, path_type=Path),
-            help="Directory of the embedded PostgreSQL, which is used without a URL.",
+            help="Directory of the embedded PostgreSQL, which is used without a DSN.",
         ),
         click.option("--json", "as_json", is_flag=True, help=JSON_HELP),
     )
@@ -37,19 +38,19 @@ def database_options(command: Command) -> Command:
 
 
 @contextmanager
-def open_database(url: str | None, home: Path | None) -> Generator[str]:
+def open_database(database: str | None, home: Path | None) -> Generator[str]:
     """Yields the DSN of the selected database; errors become exit codes."""
     from meltica.cli.failures import CommandFailed
     from meltica.errors import MelticaError
     from meltica.persistence.postgres.embedded import EmbeddedPostgres
 
-    if url and home:
-        if click.get_current_context().get_parameter_source("url") == ParameterSource.COMMANDLINE:
-            raise click.UsageError("give --url or --home, not both")
-        url = None
+    if database and home:
+        if click.get_current_context().get_parameter_source("database") == ParameterSource.COMMANDLINE:
+            raise click.UsageError("give --dsn or --home, not both")
+        database = None
     try:
-        if url:
-            yield url
+        if database:
+            yield database
         else:
             with EmbeddedPostgres(home) as server:
                 yield server.dsn

@@ -33,11 +33,11 @@ def db() -> None:
 @db.command(epilog=exit_codes({0: "the migrations were applied", **CODES}))
 @click.argument("count", required=False, type=click.IntRange(min=1))
 @database_options
-def up(count: int | None, url: str | None, home: Path | None, as_json: bool) -> None:
+def up(count: int | None, database: str | None, home: Path | None, as_json: bool) -> None:
     """Apply all pending migrations, or the next COUNT."""
     from meltica.persistence import migrate
 
-    with open_database(url, home) as dsn:
+    with open_database(database, home) as dsn:
         applied = _run(migrate.up(dsn, count))
         _report(dsn, "applied", applied, as_json)
 
@@ -46,7 +46,7 @@ def up(count: int | None, url: str | None, home: Path | None, as_json: bool) -> 
 @click.argument("count", default=1, type=click.IntRange(min=1))
 @click.option("--yes", is_flag=True, help="Confirm that the tables of these migrations are dropped.")
 @database_options
-def down(count: int, yes: bool, url: str | None, home: Path | None, as_json: bool) -> None:
+def down(count: int, yes: bool, database: str | None, home: Path | None, as_json: bool) -> None:
     """Revert the last COUNT migrations (1), for development. Deletes the data in their tables.
 
     In production, dump the database before an upgrade, and restore the dump to go back.
@@ -55,19 +55,19 @@ def down(count: int, yes: bool, url: str | None, home: Path | None, as_json: boo
 
     if not yes:
         raise BadInput("not reverted: this drops tables with their data; dump the database, then add --yes")
-    with open_database(url, home) as dsn:
+    with open_database(database, home) as dsn:
         reverted = _run(_alone(dsn, lambda: migrate.down(dsn, count)))
         _report(dsn, "reverted", reverted, as_json)
 
 
 @db.command(epilog=exit_codes({0: "the schema belongs to this version", **CODES}))
 @database_options
-def status(url: str | None, home: Path | None, as_json: bool) -> int:
+def status(database: str | None, home: Path | None, as_json: bool) -> int:
     """List the migrations and their states."""
     from meltica.persistence import migrate
     from meltica.persistence.database import shown
 
-    with open_database(url, home) as dsn:
+    with open_database(database, home) as dsn:
         states = _run(migrate.status(dsn))
         where = shown(dsn)
     faults = migrate.faults(states)
@@ -96,12 +96,12 @@ def status(url: str | None, home: Path | None, as_json: bool) -> int:
 @db.command(epilog=exit_codes({0: "the dump was written", 2: "invalid option or file", **CODES}))
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @database_options
-def dump(file: Path, url: str | None, home: Path | None, as_json: bool) -> None:
+def dump(file: Path, database: str | None, home: Path | None, as_json: bool) -> None:
     """Write the whole database to FILE, which must not exist. A gateway may be running."""
     from meltica.persistence import backup
     from meltica.persistence.postgres import binaries
 
-    with open_database(url, home) as dsn:
+    with open_database(database, home) as dsn:
         size = backup.dump(dsn, file, binaries.find())
     if as_json:
         click.echo(json.dumps({"file": str(file), "bytes": size}))
@@ -113,7 +113,7 @@ def dump(file: Path, url: str | None, home: Path | None, as_json: bool) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--force", is_flag=True, help="Replace the existing content of the database.")
 @database_options
-def restore(file: Path, force: bool, url: str | None, home: Path | None, as_json: bool) -> None:
+def restore(file: Path, force: bool, database: str | None, home: Path | None, as_json: bool) -> None:
     """Restore the database from FILE, in one transaction."""
     from meltica.persistence import backup, migrate, upgrade
     from meltica.persistence.postgres import binaries
@@ -128,7 +128,7 @@ def restore(file: Path, force: bool, url: str | None, home: Path | None, as_json
         await asyncio.to_thread(backup.restore, dsn, file, binaries.find(), force=force)
         return sum(state.state == "pending" for state in await migrate.status(dsn))
 
-    with open_database(url, home) as dsn:
+    with open_database(database, home) as dsn:
         pending = _run(_alone(dsn, lambda: work(dsn)))
     if as_json:
         click.echo(json.dumps({"file": str(file), "pending": pending}))

@@ -29,7 +29,10 @@ COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 )
 @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
 def doctor(path: Path | None, home: Path | None, as_json: bool) -> int:
-    """Check whether a gateway can run here, and print a remedy for each failure. Changes nothing."""
+    """Check whether a gateway can run here.
+
+    Prints a remedy for each failure, and changes nothing.
+    """
     from meltica.doctor import examine
 
     failed = warned = 0

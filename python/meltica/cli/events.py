@@ -37,9 +37,10 @@ def events(
     as_json: bool,
     **query: Any,
 ) -> None:
-    """Print events of a running gateway; after an interruption, first those that were missed.
+    """Print events of a running gateway.
 
-    `--kind`, `--instance`, `--provider` and `--symbol` may be repeated.
+    After an interruption, print first those that were missed. `--kind`, `--instance`, `--provider` and
+    `--symbol` may be repeated.
     """
     from meltica.cli.failures import CommandFailed
 

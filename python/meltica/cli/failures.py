@@ -28,10 +28,10 @@ CODES: tuple[tuple[type[MelticaError], int], ...] = (
 
 
 class CommandFailed(click.ClickException):
-    """Ends a command with the text of an error and its exit code."""
+    """Ends a command with the text of an error, perhaps a remedy, and its exit code."""
 
-    def __init__(self, error: MelticaError, code: int | None = None) -> None:
-        super().__init__(str(error))
+    def __init__(self, error: MelticaError, code: int | None = None, remedy: str | None = None) -> None:
+        super().__init__(str(error) if remedy is None else f"{error}; {remedy}")
         code = code or next(code for kind, code in CODES if isinstance(error, kind))
         self.exit_code = code  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -11,6 +11,7 @@ from meltica.cli import JSON_HELP, exit_codes
 
 if TYPE_CHECKING:
     from meltica.client import Client
+    from meltica.errors import MelticaError
     from meltica.persistence.access_folder import AccessFolder
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -20,6 +21,18 @@ CA_FILE: Final = "MELTICA_CA_FILE"
 REFUSED: Final = 3
 UNREACHABLE: Final = 9
 DENIED: Final = 10
+URL: Final = click.option(
+    "--url",
+    envvar="MELTICA_URL",
+    metavar="URL",
+    help=f"Address of the gateway; default: the one in its token folder, else {DEFAULT}.",
+)
+TOKEN_FOLDER: Final = click.option(
+    "--token-folder",
+    envvar="MELTICA_APISERVER__TOKENFOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that `apiServer.tokenFolder` names.",
+)
 CODES: Final = {
     REFUSED: "the gateway refused the request",
     UNREACHABLE: "no gateway responded",
@@ -36,23 +49,13 @@ def gateway_codes(success: str, **codes: str) -> str:
 def gateway_options(command: Command) -> Command:
     """Adds the options that select a gateway, and `--json`."""
     options = (
-        click.option(
-            "--url",
-            envvar="MELTICA_URL",
-            metavar="URL",
-            help=f"Address of the gateway; default: the one in its token folder, else {DEFAULT}.",
-        ),
+        URL,
         click.option(
             "--home",
             type=click.Path(file_okay=False, path_type=Path),
             help="Directory of the gateway's embedded PostgreSQL, which has the token folder.",
         ),
-        click.option(
-            "--token-folder",
-            envvar="MELTICA_APISERVER__TOKENFOLDER",
-            type=click.Path(file_okay=False, path_type=Path),
-            help="Folder that `apiServer.tokenFolder` names.",
-        ),
+        TOKEN_FOLDER,
         click.option("--json", "as_json", is_flag=True, help=JSON_HELP),
     )
     for option in reversed(options):
@@ -65,8 +68,7 @@ def connect(url: str | None, home: Path | None, token_folder: Path | None) -> Ge
     """Yields a client with the token of MELTICA_TOKEN or of the token folder; errors become exit codes."""
     import os
 
-    from meltica.cli.failures import CommandFailed
-    from meltica.client import ApiError, Client, Unreachable
+    from meltica.client import Client
     from meltica.errors import MelticaError
 
     try:
@@ -74,12 +76,20 @@ def connect(url: str | None, home: Path | None, token_folder: Path | None) -> Ge
         token = os.environ.get("MELTICA_TOKEN") or folder.token()
         with Client(url or folder.url() or DEFAULT, token, ca_file=os.environ.get(CA_FILE)) as client:
             yield client
-    except Unreachable as error:
-        raise CommandFailed(error, UNREACHABLE) from error
-    except ApiError as error:
-        raise CommandFailed(error, DENIED if error.denied else REFUSED) from error
     except MelticaError as error:
-        raise CommandFailed(error) from error
+        raise failed(error) from error
+
+
+def failed(error: "MelticaError", remedy: str | None = None) -> click.ClickException:
+    """Returns what ends a command whose request failed: its text and exit code."""
+    from meltica.cli.failures import CommandFailed
+    from meltica.client import ApiError, Unreachable
+
+    if isinstance(error, Unreachable):
+        return CommandFailed(error, UNREACHABLE, remedy)
+    if isinstance(error, ApiError):
+        return CommandFailed(error, DENIED if error.denied else REFUSED, remedy)
+    return CommandFailed(error, remedy=remedy)
 
 
 def find_folder(home: Path | None, token_folder: Path | None, dsn: str | None = None) -> "AccessFolder":

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 )
 @gateway_options
 def status(url: str | None, home: Path | None, token_folder: Path | None, as_json: bool) -> int:
-    """Show providers, instances, halts and faults of a running gateway."""
+    """Show providers, instances, halts and faults of a gateway."""
     with connect(url, home, token_folder) as client:
         shown = _collect(client)
     if as_json:

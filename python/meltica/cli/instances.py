@@ -16,7 +16,7 @@ PATH = "/strategy/instances"
 
 @click.group()
 def instances() -> None:
-    """Create, change, start, stop, restart and delete strategy instances."""
+    """Create, change, start, stop and delete instances."""
 
 
 @instances.command("list", epilog=gateway_codes("the instances were printed"))
@@ -48,7 +48,7 @@ def list_instances(as_json: bool, **where: Any) -> None:
 @click.argument("id")
 @gateway_options
 def show(id: str, as_json: bool, **where: Any) -> None:
-    """Show one instance with its config, scope and counters."""
+    """Show the instance ID with its config, scope and counters."""
     with connect(**where) as client:
         echo_details(client.instance(id), as_json=as_json)
 
@@ -101,7 +101,7 @@ def create(
 @click.option("--plan", is_flag=True, help="Only show what would change.")
 @gateway_options
 def update(id: str, config: str, plan: bool, as_json: bool, **where: Any) -> None:
-    """Replace the config of an instance. One that runs is restarted."""
+    """Replace the config of the instance ID. One that runs is restarted."""
     from urllib.parse import quote
 
     values = read_object("--config", config)
@@ -116,7 +116,10 @@ def update(id: str, config: str, plan: bool, as_json: bool, **where: Any) -> Non
 @click.argument("id")
 @gateway_options
 def delete(id: str, as_json: bool, **where: Any) -> None:
-    """Stop an instance and delete it. One with open orders or a position is refused."""
+    """Stop the instance ID and delete it.
+
+    One with open orders or a position is refused.
+    """
     with connect(**where) as client:
         client.delete_instance(id)
     click.echo(json.dumps({"id": id, "deleted": True}) if as_json else f"{id} is deleted")
@@ -137,9 +140,9 @@ def _action(name: str, text: str) -> Callable[..., None]:
     return act
 
 
-start = _action("start", "Start an instance.")
-stop = _action("stop", "Stop an instance.")
-restart = _action("restart", "Restart an instance; one that does not run is started.")
+start = _action("start", "Start the instance ID.")
+stop = _action("stop", "Stop the instance ID.")
+restart = _action("restart", "Restart the instance ID. One that does not run is started.")
 
 
 def _scope(texts: tuple[str, ...]) -> dict[str, dict[str, list[str]]]:

@@ -30,9 +30,10 @@ def limits(as_json: bool, **where: Any) -> None:
 @click.option("--plan", is_flag=True, help="Only show what would change.")
 @gateway_options
 def limit(scope: str, changes: tuple[str, ...], plan: bool, as_json: bool, **where: Any) -> None:
-    """Change limits of SCOPE, such as `maxOrderSize=0.5`. An empty value removes a limit.
+    """Change limits of SCOPE, such as `maxOrderSize=0.5`.
 
-    SCOPE is `global`, `provider:NAME` or `instance:ID`. A VALUE is JSON or text. Other limits are kept.
+    SCOPE is `global`, `provider:NAME` or `instance:ID`. Each KEY=VALUE is a limit and its new value, as JSON
+    or text. An empty value removes the limit. Other limits are kept.
     """
     import msgspec
 

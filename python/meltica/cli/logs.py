@@ -32,7 +32,10 @@ def logs(
     token_folder: Path | None,
     as_json: bool,
 ) -> int:
-    """Print the last log lines of the instance ID; with `--json` one object per line."""
+    """Print the last log lines of the instance ID.
+
+    With `--json`, print one object per line.
+    """
     with connect(url, home, token_folder) as client:
         found = client.instance_logs(id, level=level).lines[-lines:]
         last = 0

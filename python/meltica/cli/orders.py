@@ -146,7 +146,10 @@ def cancel(id: str, reason: str, as_json: bool, **where: Any) -> None:
 @REASON
 @gateway_options
 def cancel_all(scope: str, symbol: str | None, reason: str, as_json: bool, **where: Any) -> None:
-    """Cancel the open orders of SCOPE: `global`, `provider:NAME` or `instance:ID`."""
+    """Cancel the open orders of SCOPE, or of one symbol in it.
+
+    SCOPE is `global` (the default), `provider:NAME` or `instance:ID`.
+    """
     with connect(**where) as client:
         found = client.trading.cancel_all(scope, reason, symbol)
     echo_change(found, f"{len(found.orders)} cancels of {scope} are requested", as_json=as_json)
@@ -157,7 +160,10 @@ def cancel_all(scope: str, symbol: str | None, reason: str, as_json: bool, **whe
 @REASON
 @gateway_options
 def query(id: str, reason: str, as_json: bool, **where: Any) -> None:
-    """Query the order ID at its venue. The answer arrives like others: see `show`."""
+    """Query the order ID at its venue.
+
+    The answer arrives like other reports: see `show`.
+    """
     with connect(**where) as client:
         found = client.trading.query(id, reason)
     echo_change(found, f"{id} is queried; it is {found.state}", as_json=as_json)
@@ -169,7 +175,10 @@ def query(id: str, reason: str, as_json: bool, **where: Any) -> None:
 @REASON
 @gateway_options
 def resolve(id: str, state: str, reason: str, as_json: bool, **where: Any) -> None:
-    """End the order ID, which is UNKNOWN, as the venue shows it. A fill that arrives later still counts."""
+    """End the order ID, which is UNKNOWN, as the venue shows it.
+
+    The state is `cancelled`, `rejected` or `expired`. A fill that arrives later still counts.
+    """
     with connect(**where) as client:
         found = client.trading.resolve(id, state.upper(), reason)
     echo_change(found, f"{id} is {builtins(found.state)}", as_json=as_json)

@@ -29,7 +29,10 @@ CONSUMERS = (
 
 @click.group()
 def outbox() -> None:
-    """Show what consumers of events did not receive yet, and retry dead letters. Times are UTC."""
+    """Show the events that consumers wait for. Times are UTC.
+
+    An event that could not be delivered after 20 attempts is a dead letter.
+    """
 
 
 @outbox.command("list", epilog=gateway_codes("the events were printed"))

@@ -33,7 +33,7 @@ def positions() -> None:
 def list_positions(
     instances: tuple[str, ...], provider: str | None, mode: str | None, as_json: bool, **where: Any
 ) -> None:
-    """List the positions of instances, by default of all that are configured."""
+    """List the positions of each INSTANCE, or of all."""
     with connect(**where) as client:
         ids = instances or tuple(each.id for each in client.instances().instances)
         found = [

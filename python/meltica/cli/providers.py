@@ -49,7 +49,10 @@ def list_providers(as_json: bool, **where: Any) -> None:
 @click.argument("name")
 @gateway_options
 def show(name: str, as_json: bool, **where: Any) -> None:
-    """Show one provider with its settings and counters; `--json` also shows its instruments."""
+    """Show the provider NAME with its settings and counters.
+
+    `--json` also shows its instruments.
+    """
     import msgspec
 
     with connect(**where) as client:
@@ -91,7 +94,10 @@ def create(
 @click.option("--plan", is_flag=True, help="Only show what would change.")
 @gateway_options
 def update(name: str, settings: str, plan: bool, as_json: bool, **where: Any) -> None:
-    """Change the settings of a provider. One that runs is restarted; absent secrets are kept."""
+    """Change the settings of the provider NAME.
+
+    One that runs is restarted. Absent secrets are kept.
+    """
     from urllib.parse import quote
 
     values = read_object("--settings", settings)
@@ -107,7 +113,7 @@ def update(name: str, settings: str, plan: bool, as_json: bool, **where: Any) ->
 @click.argument("name")
 @gateway_options
 def delete(name: str, as_json: bool, **where: Any) -> None:
-    """Stop a provider and delete it. One that an instance uses is refused."""
+    """Stop the provider NAME and delete it. One that an instance uses is refused."""
     with connect(**where) as client:
         client.delete_provider(name)
     click.echo(json.dumps({"name": name, "deleted": True}) if as_json else f"{name} is deleted")
@@ -115,7 +121,7 @@ def delete(name: str, as_json: bool, **where: Any) -> None:
 
 def _action(name: str, text: str) -> Callable[..., None]:
     @providers.command(name, help=text, epilog=gateway_codes("done, or under way: the status says it"))
-    @click.argument("provider")
+    @click.argument("provider", metavar="NAME")
     @gateway_options
     def act(provider: str, as_json: bool, **where: Any) -> None:
         with connect(**where) as client:
@@ -131,5 +137,5 @@ def _print_state(name: str, detail: "ProviderDetail", *, as_json: bool) -> None:
         click.echo(f"{name} is {detail.status}")
 
 
-start = _action("start", "Start a provider.")
-stop = _action("stop", "Cancel the live orders at a provider, and stop it.")
+start = _action("start", "Start the provider NAME.")
+stop = _action("stop", "Cancel the live orders at the provider NAME, and stop it.")

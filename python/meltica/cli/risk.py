@@ -16,6 +16,8 @@ import click
 
 from meltica.cli import BadInput, exit_codes
 from meltica.cli.database import Command, database_options, open_database
+from meltica.cli.flatten import flatten
+from meltica.cli.gateway import CODES, DENIED, TOKEN_FOLDER, UNREACHABLE, URL, failed
 from meltica.cli.limits import limit, limits
 from meltica.cli.refusals import refusals
 from meltica.cli.usage import usage
@@ -41,14 +43,18 @@ CHANGE_CODES = exit_codes(
     }
 )
 STATUS_CODES = exit_codes(
-    {0: "nothing is halted or wrong", 1: "no gateway responded", 3: "something is", **DATABASE_CODES}
+    {
+        0: "nothing is halted or wrong",
+        3: "something is",
+        UNREACHABLE: CODES[UNREACHABLE],
+        DENIED: CODES[DENIED],
+        **DATABASE_CODES,
+    }
 )
 
 
 def _gateway_options(command: Command) -> Command:
-    command = click.option(
-        "--gateway", metavar="URL", help="The gateway's REST API; default: the one that it left at its start."
-    )(command)
+    command = URL(TOKEN_FOLDER(command))
     return click.option(
         "--offline", is_flag=True, help="Use the database alone, for example while the gateway hangs."
     )(command)
@@ -63,9 +69,10 @@ def _change_options(command: Command) -> Command:
 
 @click.group()
 def risk() -> None:
-    """Halt and resume trading, show what is halted, and change limits."""
+    """Halt, resume and flatten trading, and change limits."""
 
 
+risk.add_command(flatten)
 risk.add_command(limits)
 risk.add_command(limit)
 risk.add_command(usage)
@@ -75,7 +82,9 @@ risk.add_command(refusals)
 @risk.command(epilog=CHANGE_CODES)
 @_change_options
 def halt(**options: Any) -> int:
-    """Halt SCOPE: open orders are cancelled, and only orders that reduce a position pass.
+    """Halt SCOPE, and cancel its open orders.
+
+    Only orders that reduce a position pass until `resume`.
 
     SCOPE is `global` (the default), `provider:NAME` or `instance:ID`.
     """
@@ -85,7 +94,9 @@ def halt(**options: Any) -> int:
 @risk.command(epilog=CHANGE_CODES)
 @_change_options
 def resume(**options: Any) -> int:
-    """Resume SCOPE: its orders leave again, unless another of their scopes is halted.
+    """Resume SCOPE: its orders leave again.
+
+    They do not if another of their scopes is halted.
 
     SCOPE is `global` (the default), `provider:NAME` or `instance:ID`.
     """
@@ -95,13 +106,23 @@ def resume(**options: Any) -> int:
 @risk.command(epilog=STATUS_CODES)
 @_gateway_options
 @database_options
-def status(offline: bool, gateway: str | None, url: str | None, home: Path | None, as_json: bool) -> int:
-    """Show the halts, and the faults of trading; with `--offline` the halts alone."""
+def status(
+    offline: bool,
+    url: str | None,
+    token_folder: Path | None,
+    database: str | None,
+    home: Path | None,
+    as_json: bool,
+) -> int:
+    """Show the halts, and the faults of trading.
+
+    With `--offline`, show the halts alone.
+    """
     if offline:
-        with open_database(url, home) as dsn:
+        with open_database(database, home) as dsn:
             shown: dict[str, Any] = {"halts": asyncio.run(_stored_halts(dsn))}
     else:
-        shown = _status_of(_client(gateway, url, home))
+        shown = _status_of(_client(url, database, home, token_folder))
     if as_json:
         click.echo(json.dumps(shown))
     else:
@@ -116,15 +137,16 @@ def _change(
     reason: str,
     by: str | None,
     offline: bool,
-    gateway: str | None,
     url: str | None,
+    token_folder: Path | None,
+    database: str | None,
     home: Path | None,
     as_json: bool,
 ) -> int:
     kind, subject = _parse(scope)
-    with open_database(url, home) as dsn:
+    with open_database(database, home) as dsn:
         changed = asyncio.run(_record(dsn, kind, subject, reason, by or user(), halted=halted))
-    client = None if offline else _client(gateway, url, home)
+    client = None if offline else _client(url, database, home, token_folder)
     confirmed = None if client is None else _wait_confirmed(client, scope, halted=halted)
     state = "halted" if halted else "resumed"
     if as_json:
@@ -216,7 +238,7 @@ def _wait_confirmed(client: "Client", scope: str, *, halted: bool) -> bool:
         time.sleep(POLL)
 
 
-def _client(gateway: str | None, url: str | None, home: Path | None) -> "Client":
+def _client(url: str | None, database: str | None, home: Path | None, folder: Path | None) -> "Client":
     """Returns a client of the gateway on the selected database."""
     import os
 
@@ -226,10 +248,9 @@ def _client(gateway: str | None, url: str | None, home: Path | None) -> "Client"
     from meltica.errors import MelticaError
 
     try:
-        folder = find_folder(home, None, None if home else url)
-        token = os.environ.get("MELTICA_TOKEN") or folder.token()
-        url = gateway or folder.url() or DEFAULT
-        return Client(url, token, CONFIRM_SECONDS, os.environ.get(CA_FILE))
+        access = find_folder(home, folder, None if home else database)
+        token = os.environ.get("MELTICA_TOKEN") or access.token()
+        return Client(url or access.url() or DEFAULT, token, CONFIRM_SECONDS, os.environ.get(CA_FILE))
     except MelticaError as error:
         raise CommandFailed(error) from error
 
@@ -242,7 +263,7 @@ def _status_of(client: "Client") -> dict[str, Any]:
     try:
         return msgspec.to_builtins(client.risk_status())
     except MelticaError as error:
-        raise click.ClickException(f"{error}; use --offline to read the database") from None
+        raise failed(error, "use --offline to read the database") from None
 
 
 def _print(shown: dict[str, Any]) -> None:

@@ -39,14 +39,15 @@ def secrets() -> None:
     help="Folder that `apiServer.tokenFolder` names; it has the master key.",
 )
 @database_options
-def rotate(url: str | None, home: Path | None, token_folder: Path | None, as_json: bool) -> None:
-    """Encrypt all stored secrets with a new master key, while no gateway runs.
+def rotate(database: str | None, home: Path | None, token_folder: Path | None, as_json: bool) -> None:
+    """Encrypt all stored secrets with a new master key.
 
-    A key in the access folder is replaced. With MELTICA_SECRET_KEY or MELTICA_SECRET_KEY_FILE, put the new
-    key in front of the old one first, and remove the old one afterwards. Interrupted, run it again.
+    Stop the gateway first. A key in the token folder is replaced. With MELTICA_SECRET_KEY or
+    MELTICA_SECRET_KEY_FILE, put the new key in front of the old one first, and remove the old one afterwards.
+    Interrupted, run it again.
     """
-    with open_database(url, home) as dsn:
-        result = asyncio.run(_rotate(dsn, url, home, token_folder))
+    with open_database(database, home) as dsn:
+        result = asyncio.run(_rotate(dsn, database, home, token_folder))
     if as_json:
         click.echo(json.dumps({"keyId": result.key_id, "providers": result.providers}))
     else:

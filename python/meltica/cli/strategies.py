@@ -54,7 +54,7 @@ def list_modules(as_json: bool, **where: Any) -> None:
 @click.argument("selector")
 @gateway_options
 def show(selector: str, as_json: bool, **where: Any) -> None:
-    """Show one module with its revisions and the settings of its class."""
+    """Show the module SELECTOR with its revisions and settings."""
     import msgspec
 
     with connect(**where) as client:
@@ -69,7 +69,7 @@ def show(selector: str, as_json: bool, **where: Any) -> None:
 @click.argument("selector")
 @gateway_options
 def source(selector: str, as_json: bool, **where: Any) -> None:
-    """Print the source of a revision."""
+    """Print the source of the revision SELECTOR."""
     with connect(**where) as client:
         content = client.module_source(selector)
     if as_json:
@@ -89,7 +89,10 @@ def source(selector: str, as_json: bool, **where: Any) -> None:
 def push(
     file: Path, tag: str | None, aliases: tuple[str, ...], no_promote: bool, as_json: bool, **where: Any
 ) -> int:
-    """Check the module in FILE and store it. No instance changes: see `promote` and `refresh`."""
+    """Check the module in FILE and store it.
+
+    No instance changes: see `promote` and `refresh`.
+    """
     import msgspec
 
     from meltica.api.modules import ModuleUpload
@@ -179,7 +182,10 @@ def _revision(module: Any, selector: str) -> tuple[str, str]:
 @click.argument("names", nargs=-1)
 @gateway_options
 def refresh(names: tuple[str, ...], as_json: bool, **where: Any) -> int:
-    """Move instances of the modules NAMES, or of all, to the revisions that their tags select."""
+    """Move instances to the revisions that their tags select.
+
+    Those of the modules NAMES, or of all.
+    """
     import msgspec
 
     with connect(**where) as client:
@@ -204,7 +210,10 @@ def _print_results(results: "list[RefreshedSelector]") -> None:
 @click.argument("selector")
 @gateway_options
 def delete(selector: str, as_json: bool, **where: Any) -> None:
-    """Delete a module, or one revision with its tags. One that an instance uses is refused."""
+    """Delete the module SELECTOR, or one revision with its tags.
+
+    One that an instance uses is refused.
+    """
     with connect(**where) as client:
         client.delete_module(selector)
     click.echo(json.dumps({"selector": selector, "deleted": True}) if as_json else f"{selector} is deleted")

@@ -53,7 +53,10 @@ def tokens() -> None:
 @click.option("--expires", metavar="DURATION", help="When it expires, such as `12h`; by default never.")
 @_options
 def create(name: str, scope: str, expires: str | None, as_json: bool, **where: Any) -> None:
-    """Create a token for NAME, and print it: it is not stored, and cannot be printed again."""
+    """Create a token for NAME, and print it.
+
+    It is not stored, and cannot be printed again.
+    """
     from meltica.model.access import TokenScope
 
     until = None if expires is None else datetime.now(UTC) + _duration(expires)

@@ -16,9 +16,9 @@ CODES = gateway_codes(
 @click.argument("id")
 @gateway_options
 def why(id: str, as_json: bool, **where: Any) -> int:
-    """Explain why the instance ID gets no event, or why its orders do not go out.
+    """Explain why the instance ID does nothing.
 
-    Each cause is printed with its remedy.
+    Prints each cause for which it gets no event or its orders do not go out, with its remedy.
     """
     import msgspec
 

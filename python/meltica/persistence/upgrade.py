@@ -104,7 +104,7 @@ def _way_back(newest: int, dsn: str, postgres: EmbeddedPostgres | None) -> str:
         url = shlex.quote(backup.without_password(dsn))
         return (
             "restore the dump that you wrote before it, with PGPASSWORD set if the role has a password: "
-            f"meltica db restore --force --url {url} meltica-{newest:04}.sql.gz"
+            f"meltica db restore --force --dsn {url} meltica-{newest:04}.sql.gz"
         )
     restore = f"meltica db restore --force{home_option(postgres.home)}"
     for dump in dumps(postgres.home):

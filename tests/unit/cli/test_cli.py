@@ -47,6 +47,46 @@ def test_every_command_lists_its_exit_codes(path: tuple[str, ...]) -> None:
     assert {0, 1, 2} <= codes(result.output)
 
 
+def every_command() -> Iterator[tuple[str, click.Command]]:
+    """Yields the commands and groups with their paths, each group before its commands."""
+    waiting: list[tuple[str, click.Command]] = [("meltica", cli)]
+    for path, command in waiting:
+        yield path, command
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            found = ((name, command.get_command(context, name)) for name in command.list_commands(context))
+            waiting += [(f"{path} {name}", each) for name, each in found if each is not None]
+
+
+def test_the_line_of_each_command_in_the_help_of_its_group_is_whole() -> None:
+    for path, command in every_command():
+        if isinstance(command, click.Group):
+            help = command.get_help(click.Context(command, terminal_width=80, max_content_width=80))
+            assert "..." not in help.partition("Commands:")[2], path
+
+
+def test_the_help_of_a_command_names_its_arguments() -> None:
+    missing: list[str] = []
+    for path, command in every_command():
+        for argument in command.params:
+            if isinstance(argument, click.Argument) and not isinstance(argument.type, click.Choice):
+                name = (argument.metavar or str(argument.name).upper()).strip("[].")
+                missing += [] if name in str(command.help) else [f"{path} {name}"]
+    assert missing == []
+
+
+@pytest.mark.parametrize(("option", "text"), [("--url", "Address of the gateway"), ("--dsn", "atabase")])
+def test_an_option_selects_the_same_in_each_command(option: str, text: str) -> None:
+    helps = {
+        path: each.help
+        for path, command in every_command()
+        for each in command.params
+        if isinstance(each, click.Option) and option in each.opts
+    }
+    assert len(helps) > 5
+    assert {path: found for path, found in helps.items() if text not in str(found)} == {}
+
+
 @pytest.mark.parametrize(
     ("page", "paths"),
     [

@@ -1,4 +1,4 @@
-"""The guide to the REST API: its requests run against `meltica serve`, and print what the page shows."""
+"""The guides of clients and authors: each command runs against a gateway, and prints what the page shows."""
 
 import re
 from pathlib import Path
@@ -9,19 +9,19 @@ from tests.support import pages, sessions
 from tests.support.paths import ROOT
 from tests.support.serving import project
 
-PAGE = ROOT / "docs" / "lambdas-api.md"
 
-
-def test_the_requests_of_the_guide_have_the_answers_that_it_shows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("page", ["lambdas-api.md", "strategy-guide.md"])
+def test_the_commands_of_a_guide_print_what_it_shows(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in sessions.commands(tmp_path).items():
         monkeypatch.setenv(name, value)
     with project() as created:
+        monkeypatch.setenv("MELTICA_HOME", str(created.home))
         created.config.write_text((ROOT / "config" / "default.yaml").read_text())
         with created.serving("--port", "0") as gateway:
             gateway.wait_ready()
-            for block in pages.blocks(PAGE):
+            for block in pages.blocks(ROOT / "docs" / page):
                 for name, value in re.findall(r"^([a-z]+)=(\S+)$", block.code, re.MULTILINE):
                     here = {"api": gateway.address, "auth": f"@{created.home}/access/header"}
                     monkeypatch.setenv(name, here.get(name, value))
