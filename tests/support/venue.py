@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import SecretStr
 
-from meltica.adapters.base import Adapter
+from meltica.adapters.base import Adapter, Route
 from meltica.adapters.binance.codec import BINANCE
 from meltica.adapters.codec import Codec
-from meltica.errors import Unauthenticated
+from meltica.errors import Unauthenticated, VenueUnavailable
 from meltica.validation.section import AdapterSettings
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class Venue(Adapter):
     Settings: ClassVar[type[AdapterSettings]] = VenueSettings
     producers: ClassVar[dict[str, "Producer"]] = {}
     """Name of a provider -> the producer of its events."""
+    unroutable: ClassVar[set[str]] = set()
+    """Providers whose subscriptions the venue refuses."""
 
     def __init__(self, settings: AdapterSettings) -> None:
         super().__init__(settings)
@@ -68,6 +70,10 @@ class Venue(Adapter):
 
     def instruments(self) -> Sequence[Mapping[str, object]]:
         return INSTRUMENTS
+
+    def route(self, subscribe: "Sequence[Route]", unsubscribe: "Sequence[Route]") -> None:
+        if self._name in self.unroutable:
+            raise VenueUnavailable("no_such_channel", "the venue refuses the subscription")
 
     def start(self, producers: "Mapping[str, Producer]") -> None:
         assert isinstance(self.settings, VenueSettings)

@@ -244,7 +244,7 @@ class InstanceManager:
         return instance
 
     async def restart(self, id: str) -> ManagedInstance:
-        """Stops an instance if it runs, and starts it.
+        """Stops an instance if it runs, and starts it. The callback of one that is stuck is abandoned.
 
         Raises NotFound, Conflict while it is being changed, StartError, DatabaseUnavailable.
         """
@@ -254,8 +254,9 @@ class InstanceManager:
             await self._desired.record_start(id)
             instance.desired = Desired.RUNNING
             if instance.running:
+                stuck = instance.actual is InstanceState.STUCK
                 await self._stop(instance)
-                if instance.abandoned:
+                if instance.abandoned and not stuck:
                     raise StartError(
                         f"instance `{id}` not restarted: {instance.last_error}; a start abandons the callback"
                     )
