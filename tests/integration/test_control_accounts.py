@@ -14,7 +14,7 @@ from meltica.model.orders import NewOrder
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.trading import service
 from meltica.trading.balances import SETTLES_WITHIN
-from tests.support.control_world import actions, controlled, get, post
+from tests.support.control_world import actions, controlled, get, plan, post
 from tests.support.gateway import Running
 from tests.support.risk import BTC
 from tests.support.trading_world import IDS, TradingWorld
@@ -92,6 +92,8 @@ def test_a_difference_is_shown_and_booked_once(world: World) -> None:
     assert _line(running, "USDT")["fault"]
     text = post(running, f"{PATH}/lines/book", {**BOOK, "amount": "0.4"}, 409)["error"]
     assert "the difference, which is 0.5" in text
+    booking = f"{PATH}/lines/book", {**BOOK, "amount": "0.5"}
+    assert plan(world, *booking) == ("book", {"difference": ("0.50", "0")})
     booked = {"provider": "p", "mode": "live", "currency": "USDT", "amount": "0.5"}
     assert post(running, f"{PATH}/lines/book", {**BOOK, "amount": "0.50"}) == booked
     booked_line = {**opening, "venue": "1000000.5", "notOurs": "1000000.5"}
@@ -161,6 +163,7 @@ def test_a_lost_order_is_adopted_by_an_instance(world: World) -> None:
     assert "trades paper" in post(running, path, {**adopt, "instance": "paper"}, 409)["error"]
     assert post(running, path, {**adopt, "instance": "none"}, 404)["code"] == "not_found"
     assert post(running, path, {**adopt, "clientOrderId": "x" * 18}, 404)["code"] == "not_found"
+    assert plan(world, path, adopt) == ("adopt", {"instance": (None, "a")})
     done = post(running, path, adopt)
     assert (done["clientOrderId"], done["state"]) == (id, "ACK")
     assert actions(trading)[-1] == ("adopt", id, running.actor, "a gift")
@@ -178,6 +181,7 @@ def test_a_lost_order_is_disowned(world: World) -> None:
     running, trading = world
     id = lose(trading, "51")
     body = {"mode": "live", "clientOrderId": id, **WHY}
+    assert plan(world, f"{PATH}/lost-orders/disown", body) == ("disown", {"lost": (True, False)})
     assert post(running, f"{PATH}/lost-orders/disown", body) == {"mode": "live", "clientOrderId": id}
     assert actions(trading)[-1] == ("disown", id, running.actor, "a gift")
     assert get(running, f"{PATH}/lines")["lostOrders"] == []

@@ -16,7 +16,7 @@ from meltica.trading import service
 from meltica.trading.risk.limits import InstanceRiskLimits
 from meltica.trading.risk.scopes import Scope
 from tests.support import gateway
-from tests.support.control_world import READS, actions, controlled, post
+from tests.support.control_world import READS, actions, controlled, plan, post
 from tests.support.gateway import Running
 from tests.support.risk import BTC
 from tests.support.trading_world import TradingWorld
@@ -49,6 +49,8 @@ def test_an_order_is_cancelled_and_shows_its_whole_life(world: World) -> None:
     order = trading.buy("1", "99")
     _wait(trading, order, OrderState.ACK)
     before = len(actions(trading))
+    cancelled = {f"order:{order.id}": ("ACK", "CANCELLED")}
+    assert plan(world, f"/orders/{order.id}/cancel", WHY) == ("cancel", cancelled)
     changed = post(running, f"/orders/{order.id}/cancel", WHY)
     assert (changed["id"], changed["cancelWanted"]) == (str(order.id), True)
     _wait(trading, order, OrderState.CANCELLED)
@@ -66,6 +68,8 @@ def test_the_orders_of_a_scope_are_cancelled(world: World) -> None:
     running, trading = world
     order = trading.buy("1", "98")
     _wait(trading, order, OrderState.ACK)
+    assert plan(world, "/orders/cancel", {**SCOPE, "symbol": "ETH-USDT"}) == ("none", {})
+    assert plan(world, "/orders/cancel", SCOPE) == ("cancel", {f"order:{order.id}": ("ACK", "CANCELLED")})
     assert post(running, "/orders/cancel", {**SCOPE, "symbol": "ETH-USDT"})["orders"] == []
     assert post(running, "/orders/cancel", SCOPE) == {"scope": "instance:a", "orders": [str(order.id)]}
     _wait(trading, order, OrderState.CANCELLED)
@@ -93,10 +97,15 @@ def test_orders_of_all_instances_are_filtered(world: World) -> None:
 def test_an_unknown_order_is_queried_and_resolved(world: World) -> None:
     running, trading = world
     order = trading.buy_unknown("1", "96")
+    assert plan(world, f"/orders/{order.id}/query", WHY) == ("query", {"query": (False, True)})
     assert post(running, f"/orders/{order.id}/query", WHY)["state"] == "UNKNOWN"
     resolve = f"/orders/{order.id}/resolve"
     assert post(running, resolve, {"state": "FILLED", **WHY}, 409)["code"] == "conflict"
     assert post(running, resolve, {"state": "GONE", **WHY}, 400)["code"] == "validation_failed"
+    ended = {"state": ("UNKNOWN", "REJECTED")}
+    assert plan(world, resolve, {"state": "REJECTED", **WHY}) == ("resolve", ended)
+    refused = running.client.post(resolve, params={"plan": "1"}, json={"state": "FILLED", **WHY})
+    assert refused.status_code == 409
     assert post(running, resolve, {"state": "REJECTED", **WHY})["state"] == "REJECTED"
     _wait(trading, order, OrderState.REJECTED)
     assert order.state is OrderState.REJECTED
@@ -104,7 +113,10 @@ def test_an_unknown_order_is_queried_and_resolved(world: World) -> None:
 
 def test_a_scope_is_halted_resumed_and_flattened(world: World) -> None:
     running, trading = world
+    assert plan(world, "/risk/halt", SCOPE) == ("halt", {"halted": (False, True)})
     assert post(running, "/risk/halt", SCOPE) == {"scope": "instance:a", "halted": True, "changed": True}
+    assert plan(world, "/risk/halt", SCOPE) == ("none", {})
+    assert plan(world, "/risk/resume", SCOPE) == ("resume", {"halted": (True, False)})
     assert not post(running, "/risk/halt", SCOPE)["changed"]
     [halt] = running.client.get("/risk/status").json()["halts"]
     assert (halt["haltedBy"], halt["reason"]) == (running.actor, "too hot")
@@ -112,6 +124,8 @@ def test_a_scope_is_halted_resumed_and_flattened(world: World) -> None:
     assert not post(running, "/risk/resume", SCOPE)["changed"]
     order = trading.buy("2", "100.01")
     _wait(trading, order, OrderState.FILLED)
+    sold = {"halted": (False, True), "positions": (["a:p:BTC-USDT"], [])}
+    assert plan(world, "/risk/flatten", SCOPE) == ("flatten", sold)
     done = post(running, "/risk/flatten", SCOPE)
     assert (done["complete"], done["open"], done["unclosed"], len(done["closing"])) == (True, [], [], 1)
     positions = running.client.get("/strategy/instances/a/positions").json()["positions"]
@@ -216,6 +230,8 @@ def test_positions_are_released_once_the_instance_does_not_run(world: World) -> 
     assert post(running, path, {**body, "uid": str(uuid4())}, 404)["code"] == "not_found"
     assert post(running, path, {"mode": "paper", **WHY}, 404)["code"] == "not_found"
     trading.desk.detach(trading.owner)
+    effect, released = plan(world, path, body)
+    assert (effect, list(released)) == ("release", ["positions"])
     [left] = post(running, path, body)["positions"]
     assert left["quantity"] == "0"
     assert actions(trading)[-1] == ("release", "a", running.actor, "too hot")

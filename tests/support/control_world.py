@@ -53,6 +53,20 @@ def post(running: Running, path: str, body: Any, status: int = 200) -> Any:
     return answer.json()
 
 
+def plan(world: tuple[Running, TradingWorld], path: str, body: Any) -> tuple[str, dict[str, Any]]:
+    """Returns the effect of a change that is only planned, and what would change; nothing may be done."""
+    running, trading = world
+    orders = {each.record.id: each.record.state for each in trading.desk.open_machines()}
+    done = actions(trading)
+    answer = running.client.post(path, params={"plan": "1"}, json=body)
+    assert answer.status_code == 200, answer.text
+    assert actions(trading) == done
+    assert orders == {each.record.id: each.record.state for each in trading.desk.open_machines()}
+    shown = answer.json()
+    changes = {name: (each.get("before"), each.get("after")) for name, each in shown["changes"].items()}
+    return shown["effect"], changes
+
+
 def get(running: Running, path: str, status: int = 200, **parameters: Any) -> Any:
     """Returns the body of a response, whose status is checked."""
     answer = running.client.get(path, params=parameters)

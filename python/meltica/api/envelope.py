@@ -37,10 +37,10 @@ class Plan(Schema, frozen=True, kw_only=True):
     """What a change would do. Nothing was changed."""
 
     effect: str
-    """`create`, `update`, `delete`, or `none`."""
+    """`create`, `update`, `delete`, the name of an action such as `cancel`, or `none`."""
     changes: dict[str, Change]
-    etag: str
-    """The version after the change; of a deletion, the one that would be deleted."""
+    etag: str | UnsetType = UNSET
+    """The version after the change; of a deletion, the one that would be deleted. Absent without versions."""
 
 
 class Removed(Schema, frozen=True, kw_only=True):

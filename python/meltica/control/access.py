@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from litestar import Litestar, Request
 from litestar.routes import HTTPRoute
 
+from meltica.control.bodies import QUERY
 from meltica.errors import MelticaError
 from meltica.http.errors import HttpError
 from meltica.model.access import TokenScope
@@ -107,6 +108,16 @@ def scopes_of(app: Litestar) -> dict[str, TokenScope | None]:
             widest = next((scope for scope in reversed(TokenScope) if scope in declared), None)
             scopes[str(handler.operation_id)] = widest
     return scopes
+
+
+def planned_of(app: Litestar) -> set[str]:
+    """Returns the operations of which a client may request the plan only."""
+    handlers = (
+        handler
+        for route in app.routes
+        for handler in (route.route_handlers if isinstance(route, HTTPRoute) else ())
+    )
+    return {str(handler.operation_id) for handler in handlers if "plan" in handler.opt.get(QUERY, ())}
 
 
 def actor(request: Request[Any, Any, Any]) -> str:

@@ -8,7 +8,7 @@ from meltica.control.access import actor, admit_all, refuse_undeclared, scopes_o
 from meltica.control.bodies import refuse_query
 from meltica.control.catalogues import AdapterCatalogue, StrategyCatalogue
 from meltica.control.changes import ChangeRunner
-from meltica.control.preconditions import Planned, answer_plan
+from meltica.control.preconditions import Planned, Precondition, answer_plan
 from meltica.control.readiness import ReadinessCheck
 from meltica.control.routes.accounts import AccountsController
 from meltica.control.routes.adapters import AdaptersController
@@ -92,6 +92,7 @@ def create_app(services: ControlServices, rules: ClientRules) -> ASGIApp:
             "strategies": _provide(StrategyCatalogue(services.instances, services.modules)),
             "adapters": _provide(AdapterCatalogue()),
             "actor": Provide(actor, sync_to_thread=False),
+            "precondition": Provide(Precondition.of, sync_to_thread=False),
             "readiness": _provide(ReadinessCheck(services.find_faults)),
         },
         guards=[refuse_undeclared, refuse_body, refuse_query],

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from meltica.errors import ChangeInDoubt
 from meltica.http.answer_time import remaining
+from meltica.persistence.database import rehearsing
 from meltica.persistence.stores.audit import Act, acting
 
 PATIENCE = 6.0
@@ -43,6 +44,7 @@ class ChangeRunner:
         # In a context of its own: what it starts lives longer than the request and must not log its id.
         context = contextvars.Context()
         context.run(acting.set, self._act)
+        context.run(rehearsing.set, rehearsing.get())
         task: asyncio.Task[object] = asyncio.get_running_loop().create_task(
             change, name=name, context=context
         )

@@ -2,14 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from litestar import Request, Response
+from msgspec import UNSET, UnsetType
 
 from meltica.api.envelope import Change, Plan
 from meltica.http.errors import HttpError
+from meltica.persistence.database import rehearsing
+from meltica.persistence.stores.audit import Rehearsed
 
 CHANGE_QUERY: Final = ("plan",)
 """The query parameters that every change of what is configured takes."""
@@ -25,7 +29,8 @@ class Planned(Exception):
 
 def answer_plan(_: Request[Any, Any, Any], planned: Planned) -> Response[Plan]:
     """Answers a request for a plan; a Litestar exception handler."""
-    return Response(planned.plan, status_code=200, headers={"etag": planned.plan.etag})
+    tag = planned.plan.etag
+    return Response(planned.plan, status_code=200, headers={} if tag is UNSET else {"etag": tag})
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Precondition:
 
     @classmethod
     def of(cls, request: Request[Any, Any, Any]) -> "Precondition":
-        """Returns the precondition of a request."""
+        """Returns the precondition of a request; a dependency, which handlers declare as `precondition`."""
         plan = request.query_params.get("plan", "")
         if plan not in ("", "0", "1", "false", "true"):
             raise HttpError(400, "invalid_parameter", f"`plan`: expected 0 or 1, saw {plan[:80]!r}")
@@ -55,15 +60,43 @@ class Precondition:
         `before` and `after` are what is configured; None is what does not exist. `beside` has changes of
         what has no version.
         """
-        tag = None if before is None else etag(before)
-        if self.if_match is not None and not _matches(self.if_match, tag):
-            text = f"nothing changed: expected version {self.if_match[:200]}, saw {tag or 'none'}"
-            headers = {} if tag is None else {"etag": tag}
-            raise HttpError(412, "precondition_failed", f"{text}; read it again", headers=headers)
+        tag = UNSET if before is None else etag(before)
+        self._check_version(tag)
         if self.plan:
             changes = _changes(before or {}, after or {}) | dict(beside or {})
             shown = etag(after) if after is not None else tag
-            raise Planned(Plan(effect=effect if changes else "none", changes=changes, etag=shown or ""))
+            raise Planned(Plan(effect=effect if changes else "none", changes=changes, etag=shown))
+
+    def check_run(self, effect: str, configured: Mapping[str, Any], before: str, after: str) -> None:
+        """Checks the version of what is started or stopped; its plan has the status before and after."""
+        states = {} if before == after else {"status": Change(before=before, after=after)}
+        self.check(effect, configured, configured, states)
+
+    @contextmanager
+    def rehearsal(self) -> Generator[None]:
+        """Runs a change of what has no version; if only its plan is requested, all of it but its effects.
+
+        Raises HttpError for a condition, which cannot hold, and Planned in place of what the change does.
+        """
+        self._check_version(UNSET)
+        if not self.plan:
+            yield
+            return
+        token = rehearsing.set(True)
+        try:
+            yield
+        except Rehearsed as rehearsed:
+            changes = _changes(rehearsed.before or {}, rehearsed.after or {})
+            raise Planned(Plan(effect=rehearsed.effect, changes=changes)) from None
+        finally:
+            rehearsing.reset(token)
+        raise Planned(Plan(effect="none", changes={}))
+
+    def _check_version(self, tag: str | UnsetType) -> None:
+        if self.if_match is not None and not _matches(self.if_match, tag):
+            text = f"nothing changed: expected version {self.if_match[:200]}, saw {tag or 'none'}"
+            headers = {} if tag is UNSET else {"etag": tag}
+            raise HttpError(412, "precondition_failed", f"{text}; read it again", headers=headers)
 
 
 def etag(configured: Mapping[str, Any]) -> str:
@@ -72,9 +105,9 @@ def etag(configured: Mapping[str, Any]) -> str:
     return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
 
 
-def _matches(condition: str, tag: str | None) -> bool:
+def _matches(condition: str, tag: str | UnsetType) -> bool:
     wanted = [each.strip().removeprefix("W/") for each in condition.split(",")]
-    return tag is not None and ("*" in wanted or tag in wanted)
+    return tag is not UNSET and ("*" in wanted or tag in wanted)
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Change]:

@@ -5,6 +5,7 @@ import logging
 import select
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString, Self
 from urllib.parse import urlsplit
@@ -29,6 +30,9 @@ TRANSACTION_TIMEOUT_VERSION = 170000
 """The first PostgreSQL that limits transactions as a whole; earlier ones limit only the wait in between."""
 UNAVAILABLE = ("08", "53", "57", "58")
 """SQLSTATE classes of outages: connection, resources, operator intervention (also timeouts), system."""
+
+rehearsing: ContextVar[bool] = ContextVar("rehearsing", default=False)
+"""Whether the transactions of this task are rolled back in any case: what it changes is only planned."""
 
 _log = logging.getLogger("meltica.database")
 
@@ -210,15 +214,18 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[AsyncConnection]:
-        """Yields a connection in a transaction, which is rolled back when the block raises.
+        """Yields a connection in a transaction, which is rolled back when the block raises, or rehearses.
 
         Raises DatabaseUnavailable, and ChangeInDoubt when the server did not confirm the commit.
         """
         committing = False
         try:
-            async with self.connection() as connection, connection.transaction():
+            async with (
+                self.connection() as connection,
+                connection.transaction(force_rollback=rehearsing.get()),
+            ):
                 yield connection
-                committing = True
+                committing = not rehearsing.get()
         except DatabaseUnavailable as error:
             if committing:
                 raise ChangeInDoubt(f"outcome unknown: the commit was not confirmed: {error}") from error

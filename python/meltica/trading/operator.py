@@ -4,7 +4,8 @@
 2. What lets orders leave again is recorded first.
 3. Everything else is refused while the database is unavailable, and is recorded with its effect.
 
-The methods are called on any event loop; HaltStore belongs to that loop.
+The methods are called on any event loop; HaltStore belongs to that loop. A rehearsal ends
+after the checks.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from uuid import UUID
 
 from meltica.errors import Conflict, DatabaseError, DatabaseUnavailable, NotFound
 from meltica.model.enums import Mode, OrderState
+from meltica.persistence.stores.audit import rehearse
 from meltica.persistence.stores.trading.halts import HaltStore
 from meltica.persistence.stores.trading.rows import (
     EntryKind,
@@ -67,6 +69,7 @@ class Operator:
         _check(act)
         desk = self._desk
         with desk.lock:
+            self._rehearse(OperatorAction.HALT, self._open(scope), halted=(self._is_halted(scope), True))
             halted = halt_scope(desk, scope, act.why, act.by)
             if halted:
                 self._record(OperatorAction.HALT, str(scope), act)
@@ -89,6 +92,7 @@ class Operator:
                 for risk in desk.risks.values()
                 if (status := risk.status(scope, now)).halt is None and status.breaker_open_until is not None
             ]
+            self._rehearse(OperatorAction.RESUME, paused=(bool(paused), False))
             for risk in paused:
                 risk.resume(scope, act.by, now)
             if paused and not resumed:
@@ -105,11 +109,21 @@ class Operator:
         _check(act)
         desk = self._desk
         with desk.lock:
+            machines = self._open(scope)
+            self._rehearse(
+                OperatorAction.FLATTEN,
+                machines,
+                halted=(self._is_halted(scope), True),
+                positions=(
+                    [
+                        f"{each.owner.instance}:{each.provider}:{each.symbol}"
+                        for each in positions_in(desk, scope)
+                    ],
+                    [],
+                ),
+            )
             halt_scope(desk, scope, act.why, act.by)
             self._record(OperatorAction.FLATTEN, str(scope), act)
-            machines = [
-                each for each in desk.open_machines() if is_in(scope, each.record.owner, each.record.provider)
-            ]
         desk.wake()
         await self.recorded()
         left = await self.ended(machines, patience)
@@ -131,6 +145,7 @@ class Operator:
         with self._desk.lock:
             if machine.record.state.is_final:
                 raise Conflict(f"order {order} not cancelled: it is {machine.record.state}")
+            self._rehearse(OperatorAction.CANCEL, [machine])
             self._desk.cancel([machine])
             self._record(OperatorAction.CANCEL, str(order), act)
         self._desk.wake()
@@ -142,12 +157,8 @@ class Operator:
         _check(act)
         desk = self._desk
         with desk.lock:
-            machines = [
-                each
-                for each in desk.open_machines()
-                if is_in(scope, each.record.owner, each.record.provider)
-                and symbol in (None, each.record.symbol)
-            ]
+            machines = [each for each in self._open(scope) if symbol in (None, each.record.symbol)]
+            self._rehearse(OperatorAction.CANCEL, machines)
             desk.cancel(machines)
             details = {} if symbol is None else {"symbol": symbol}
             self._record(OperatorAction.CANCEL, str(scope), act, **details)
@@ -164,9 +175,11 @@ class Operator:
         machine = self._prepare(order, act)
         with self._desk.lock:
             try:
-                effects = machine.resolve(state, f"resolved by {act.by}: {act.why}", self._desk.clock())
+                machine.check_resolution(state)
             except ValueError as error:
                 raise Conflict(str(error)) from None
+            self._rehearse(OperatorAction.RESOLVE, state=(machine.record.state, state))
+            effects = machine.resolve(state, f"resolved by {act.by}: {act.why}", self._desk.clock())
             self._desk.carry_out(machine, effects)
             self._record(OperatorAction.RESOLVE, str(order), act, state=state.value)
         self._desk.wake()
@@ -177,6 +190,7 @@ class Operator:
         """Queries an order at its venue; the answer arrives like others."""
         machine = self._prepare(order, act)
         with self._desk.lock:
+            self._rehearse(OperatorAction.QUERY, query=(False, True))
             self._desk.carry_out(machine, machine.query(self._desk.clock()))
             self._record(OperatorAction.QUERY, str(order), act)
         self._desk.wake()
@@ -206,6 +220,7 @@ class Operator:
                     f"{amount} {currency} at {provider} not booked: the difference may settle by itself;"
                     " book it when it is a fault"
                 )
+            self._rehearse(OperatorAction.BOOK, difference=(str(difference), "0"))
             now = desk.clock()
             entry = Entry(provider, EntryKind.BOOKING, f"operator-{now}", currency, amount)
             balances.book(entry)
@@ -232,6 +247,7 @@ class Operator:
         order = await self._trading.call(lambda: find_lost(desk, provider, mode, client_order_id))
         with desk.lock:
             check_lost(desk, provider, mode, client_order_id)
+            self._rehearse(OperatorAction.ADOPT, instance=(None, owner.instance))
             machine = adopt(desk, order, provider, owner, self._trading.timings(provider, mode))
             forget_lost(desk, provider, mode, client_order_id)
             details = {"instance": owner.instance, "uid": str(owner.uid)}
@@ -250,6 +266,7 @@ class Operator:
         desk = self._desk
         with desk.lock:
             check_lost(desk, provider, mode, client_order_id)
+            self._rehearse(OperatorAction.DISOWN, lost=(True, False))
             desk.accounts.disowned.add(client_order_id)
             self._record(OperatorAction.DISOWN, client_order_id, act, provider=provider, mode=mode.value)
         desk.wake()
@@ -277,6 +294,7 @@ class Operator:
             if short := [each.key.symbol for each in held if each.quantity < 0]:
                 raise Conflict(f"positions of {name} not released: short in {', '.join(short)}; buy it back")
             released = {f"{each.key.provider}:{each.key.symbol}": str(each.quantity) for each in held}
+            self._rehearse(OperatorAction.RELEASE, positions=(released, {}))
             for each in held:
                 id = f"{owner.uid}:{each.key.symbol}:{desk.clock()}"
                 price = each.average_price or ZERO
@@ -322,6 +340,29 @@ class Operator:
         _check(act)
         if self._trading.write_failure is not None:
             raise DatabaseUnavailable(f"nothing changed: {self._trading.write_failure}")
+
+    def _open(self, scope: Scope) -> list[OrderMachine]:
+        """Returns the open orders of a scope. The caller holds the lock of trading."""
+        return [
+            each
+            for each in self._desk.open_machines()
+            if is_in(scope, each.record.owner, each.record.provider)
+        ]
+
+    def _is_halted(self, scope: Scope) -> bool:
+        """Returns whether a scope is halted in all modes. The caller holds the lock of trading."""
+        now = self._desk.clock()
+        return all(risk.status(scope, now).halt is not None for risk in self._desk.risks.values())
+
+    def _rehearse(
+        self, action: OperatorAction, cancelled: Iterable[OrderMachine] = (), **fields: tuple[object, object]
+    ) -> None:
+        """Ends a rehearsal: `fields` have what is before and after. The caller holds the lock of trading."""
+        before: dict[str, object] = {f"order:{each.record.id}": each.record.state for each in cancelled}
+        after: dict[str, object] = dict.fromkeys(before, OrderState.CANCELLED)
+        for name, (old, new) in fields.items():
+            before[name], after[name] = old, new
+        rehearse(action if before != after else "none", before, after)
 
     def _record(self, action: OperatorAction, subject: str, act: Act, **details: object) -> None:
         """Adds the row of an action to the next commit. The caller holds the lock of trading."""

@@ -287,6 +287,14 @@ class OrderMachine(Transitions):
 
         Raises ValueError for another order, and for a state that is not the end of an unfilled order.
         """
+        self.check_resolution(state)
+        out = self._begin()
+        self._ending, self._claimed = None, self.record.filled_quantity
+        self._end(state, reason, now, out)
+        return self._finish(out)
+
+    def check_resolution(self, state: OrderState) -> None:
+        """Raises ValueError if `resolve` would."""
         record = self.record
         if record.state.is_final or (record.state is not OrderState.UNKNOWN and self._ending is None):
             raise ValueError(f"order {record.id} not resolved: its state is {record.state}, not UNKNOWN")
@@ -294,10 +302,6 @@ class OrderMachine(Transitions):
             raise ValueError(
                 f"order {record.id} not resolved: expected CANCELLED, REJECTED or EXPIRED, saw {state}"
             )
-        out = self._begin()
-        self._ending, self._claimed = None, record.filled_quantity
-        self._end(state, reason, now, out)
-        return self._finish(out)
 
     # Cancels and amendments
 

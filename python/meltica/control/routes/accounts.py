@@ -22,9 +22,11 @@ from meltica.api.accounts import (
 )
 from meltica.api.envelope import optional
 from meltica.control.access import OPERATOR, VIEWER
+from meltica.control.bodies import QUERY
 from meltica.control.changes import ChangeRunner
 from meltica.control.operations import act_of, operator_of, owner_of_lost, run
 from meltica.control.paging import Cursor, Limit, key_of, next_cursor
+from meltica.control.preconditions import CHANGE_QUERY, Precondition
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, VENUE, response
 from meltica.control.services import ControlServices
 from meltica.errors import ChangeInDoubt, NotFound
@@ -107,6 +109,7 @@ class AccountsController(Controller):
         status_code=200,
         summary="Book the difference of a currency as not ours",
         operation_id="bookDifference",
+        opt={QUERY: CHANGE_QUERY},
         guards=[OPERATOR],
         responses=LATE | REFUSALS,
     )
@@ -117,14 +120,16 @@ class AccountsController(Controller):
         actor: NamedDependency[str],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[Booked]:
         """Books a difference, which ends its fault. Raises Conflict unless the amount is the difference."""
         amount, act = _amount(data.amount), act_of(actor, data.reason)
         operator = operator_of(services)
         _check_account(services, name, data.mode)
-        work = operator.book(name, data.mode, data.currency, amount, act)
         try:
-            row = await run(changes, work, f"booking of {data.currency} at {name}")
+            with precondition.rehearsal():
+                work = operator.book(name, data.mode, data.currency, amount, act)
+                row = await run(changes, work, f"booking of {data.currency} at {name}")
         except ChangeInDoubt:
             row = None
         body = Booked(
@@ -141,6 +146,7 @@ class AccountsController(Controller):
         status_code=200,
         summary="Give a lost order to an instance",
         operation_id="adoptOrder",
+        opt={QUERY: CHANGE_QUERY},
         guards=[OPERATOR],
         responses=GOES_ON | REFUSALS | VENUE,
     )
@@ -151,14 +157,16 @@ class AccountsController(Controller):
         actor: NamedDependency[str],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[LostOrderChange]:
         """Makes a lost order one of an instance. Raises NotFound unless it is lost, and Conflict."""
         act, operator, id = act_of(actor, data.reason), operator_of(services), data.client_order_id
         _check_account(services, name, data.mode)
         owner = owner_of_lost(services, data.instance, data.mode)
         try:
-            work = operator.adopt(name, data.mode, id, owner, act)
-            record = await run(changes, work, f"adoption of {id}")
+            with precondition.rehearsal():
+                work = operator.adopt(name, data.mode, id, owner, act)
+                record = await run(changes, work, f"adoption of {id}")
         except ChangeInDoubt:
             record = None
         body = LostOrderChange(
@@ -175,6 +183,7 @@ class AccountsController(Controller):
         status_code=200,
         summary="Cancel a lost order, whose fills belong to no instance",
         operation_id="disownOrder",
+        opt={QUERY: CHANGE_QUERY},
         guards=[OPERATOR],
         responses=GOES_ON | REFUSALS | VENUE,
     )
@@ -185,12 +194,14 @@ class AccountsController(Controller):
         actor: NamedDependency[str],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[LostOrderChange]:
         """Cancels a lost order. Raises NotFound unless it is lost, and VenueError; repeat it then."""
         act, operator, id = act_of(actor, data.reason), operator_of(services), data.client_order_id
         _check_account(services, name, data.mode)
-        work = operator.disown(name, data.mode, id, act)
-        in_time = await changes.run(work, f"cancel of lost order {id}", lambda: True)
+        with precondition.rehearsal():
+            work = operator.disown(name, data.mode, id, act)
+            in_time = await changes.run(work, f"cancel of lost order {id}", lambda: True)
         body = LostOrderChange(mode=data.mode, client_order_id=id, recorded=UNSET if in_time else False)
         return Response(body, status_code=200 if in_time else 202)
 

@@ -9,12 +9,15 @@ from litestar.params import FromPath, JSONBody
 from meltica.api.envelope import JsonObject
 from meltica.api.instances import BulkOutcomes, BulkRequest, InstanceDetail
 from meltica.control.access import OPERATOR
-from meltica.control.bodies import read_body
+from meltica.control.bodies import QUERY, read_body
 from meltica.control.bulk import BulkChange
 from meltica.control.changes import ChangeRunner
+from meltica.control.instance_changes import configured
 from meltica.control.instance_view import InstanceView, instance_view
+from meltica.control.preconditions import CHANGE_QUERY, Precondition
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, response
 from meltica.control.services import ControlServices
+from meltica.persistence.stores.audit import rehearse
 from meltica.runtime.lifecycle import Desired
 
 LATE = response(202, InstanceDetail, "The restart takes longer and continues in the background")
@@ -35,6 +38,7 @@ class InstanceRunsController(Controller):
         summary="Restart an instance",
         description="One that does not run is started.",
         operation_id="restartInstance",
+        opt={QUERY: CHANGE_QUERY},
         responses=LATE | NOT_FOUND | CONFLICT,
     )
     async def restart_instance(
@@ -43,10 +47,12 @@ class InstanceRunsController(Controller):
         services: NamedDependency[ControlServices],
         view: NamedDependency[InstanceView],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[InstanceDetail]:
         """Restarts an instance. Raises NotFound, Conflict, StartError and DatabaseUnavailable."""
         manager = services.instances
         instance = manager.get(id)
+        precondition.check_run("restart", configured(manager.stored(id)), f"{instance.actual}", "restarted")
         in_time = await changes.run(
             manager.restart(id), f"restart of instance {id}", lambda: not manager.starting(id)
         )
@@ -58,6 +64,7 @@ class InstanceRunsController(Controller):
         summary="Start several instances",
         description="One that fails does not affect the others; each has its outcome.",
         operation_id="startInstances",
+        opt={QUERY: CHANGE_QUERY},
         responses=SOME_LATE | NOT_FOUND | CONFLICT,
     )
     async def start_instances(
@@ -65,9 +72,10 @@ class InstanceRunsController(Controller):
         data: JSONBody[JsonObject],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[BulkOutcomes]:
         """Starts instances. Raises HttpError, and NotFound, after which nothing changed."""
-        return await _change(data, services, changes, Desired.RUNNING)
+        return await _change(data, services, changes, precondition, Desired.RUNNING)
 
     @post(
         "/stop",
@@ -75,6 +83,7 @@ class InstanceRunsController(Controller):
         summary="Stop several instances",
         description="One that fails does not affect the others; each has its outcome.",
         operation_id="stopInstances",
+        opt={QUERY: CHANGE_QUERY},
         responses=SOME_LATE | NOT_FOUND | CONFLICT,
     )
     async def stop_instances(
@@ -82,15 +91,27 @@ class InstanceRunsController(Controller):
         data: JSONBody[JsonObject],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[BulkOutcomes]:
         """Stops instances. Raises HttpError, and NotFound, after which nothing changed."""
-        return await _change(data, services, changes, Desired.STOPPED)
+        return await _change(data, services, changes, precondition, Desired.STOPPED)
 
 
 async def _change(
-    body: dict[str, Any], services: ControlServices, changes: ChangeRunner, desired: Desired
+    body: dict[str, Any],
+    services: ControlServices,
+    changes: ChangeRunner,
+    precondition: Precondition,
+    desired: Desired,
 ) -> Response[BulkOutcomes]:
     change = BulkChange(services.instances, changes, desired)
-    outcomes = await change.run(change.selected(read_body(BulkRequest, body, BulkOutcomes)))
+    selected = change.selected(read_body(BulkRequest, body, BulkOutcomes))
+    with precondition.rehearsal():
+        rehearse(
+            "start" if desired is Desired.RUNNING else "stop",
+            {each.id: each.actual for each in selected},
+            {each.id: desired.value for each in selected},
+        )
+        outcomes = await change.run(selected)
     is_late = any(each.outcome == "pending" for each in outcomes.instances)
     return Response(outcomes, status_code=202 if is_late else 200)

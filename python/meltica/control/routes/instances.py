@@ -186,6 +186,7 @@ class InstancesController(Controller):
         status_code=200,
         summary="Start an instance",
         operation_id="startInstance",
+        opt={QUERY: CHANGE_QUERY},
         guards=[OPERATOR],
         responses=LATE | NOT_FOUND | CONFLICT,
     )
@@ -195,10 +196,12 @@ class InstancesController(Controller):
         services: NamedDependency[ControlServices],
         view: NamedDependency[InstanceView],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[InstanceDetail]:
         """Starts an instance. Raises NotFound, Conflict, StartError and DatabaseUnavailable."""
         manager = services.instances
         instance = manager.get(id)
+        precondition.check_run("start", configured(manager.stored(id)), instance.actual, "running")
         in_time = await changes.run(
             manager.start(id), f"start of instance {id}", lambda: not manager.starting(id)
         )
@@ -209,6 +212,7 @@ class InstancesController(Controller):
         status_code=200,
         summary="Stop an instance",
         operation_id="stopInstance",
+        opt={QUERY: CHANGE_QUERY},
         guards=[OPERATOR],
         responses=LATE | NOT_FOUND | CONFLICT,
     )
@@ -218,10 +222,12 @@ class InstancesController(Controller):
         services: NamedDependency[ControlServices],
         view: NamedDependency[InstanceView],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[InstanceDetail]:
         """Stops an instance. Raises NotFound, Conflict and DatabaseUnavailable."""
         manager = services.instances
         instance = manager.get(id)
+        precondition.check_run("stop", configured(manager.stored(id)), instance.actual, "stopped")
         in_time = await changes.run(
             manager.stop(id), f"stop of instance {id}", lambda: instance.desired is Desired.STOPPED
         )

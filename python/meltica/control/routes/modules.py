@@ -28,6 +28,7 @@ from meltica.control.bodies import QUERY, refuse_unknown
 from meltica.control.catalogues import StrategyCatalogue
 from meltica.control.changes import ChangeRunner
 from meltica.control.modules import DIRECTORY, ModuleView, refreshed, uploaded
+from meltica.control.preconditions import CHANGE_QUERY, Precondition
 from meltica.control.routes.instances import InstanceView
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, response
 from meltica.control.services import ControlServices
@@ -36,6 +37,7 @@ from meltica.http.errors import HttpError
 from meltica.lambdas.modules.catalogue import ModuleRefused, Upload
 from meltica.lambdas.modules.check import Diagnostic, TooManyChecks
 from meltica.lambdas.modules.names import Selector, canonical_hash, parse
+from meltica.persistence.stores.audit import rehearse
 
 FAULTY = response(422, ModuleFaults, "The module has faults")
 LATE = "The refresh takes longer and continues in the background"
@@ -103,6 +105,7 @@ class ModulesController(Controller):
         summary="Move instances to the revisions that their tags select",
         description="Running instances are restarted. If a revision does not start, the earlier one runs on.",
         operation_id="refreshStrategies",
+        opt={QUERY: CHANGE_QUERY},
         guards=[OPERATOR],
         responses=LATE_REFRESH,
     )
@@ -110,6 +113,7 @@ class ModulesController(Controller):
         self,
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
         data: JSONBody[RefreshTargets | None] = None,
     ) -> Response[RefreshResult]:
         """Refreshes all instances of stored modules, or those of some targets. Raises DatabaseError."""
@@ -117,8 +121,13 @@ class ModulesController(Controller):
         strategies, hashes = targets.strategies or [], targets.hashes or []
         partial = bool(strategies or hashes)
         refresh = services.refresh
-        work = refresh.some(strategies, hashes) if partial else refresh.all()
-        results = await refreshed(changes, work)
+        with precondition.rehearsal():
+            work = refresh.some(strategies, hashes) if partial else refresh.all()
+            results = await refreshed(changes, work)
+            moved = [each for each in results or () if each.previous_hash is not UNSET]
+            before = {id: each.previous_hash for each in moved for id in each.instances or ()}
+            after = {id: each.hash for each in moved for id in each.instances or ()}
+            rehearse("refresh" if moved else "none", before, after)
         if results is None:
             return Response(RefreshResult(status="refreshing"), status_code=202)
         return Response(RefreshResult(status="partial_refresh" if partial else "refreshed", results=results))
@@ -127,6 +136,7 @@ class ModulesController(Controller):
         "/modules",
         summary="Upload a strategy module",
         operation_id="uploadModule",
+        opt={QUERY: CHANGE_QUERY},
         guards=[ADMIN],
         responses=FAULTY | CONFLICT,
     )
@@ -136,15 +146,17 @@ class ModulesController(Controller):
         request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[UploadResult | ModuleFaults]:
         """Checks a module in a process of its own and stores it."""
         await refuse_unknown(request, ModuleUpload, StrategyModule)
-        return await _upload(services, changes, data, None, 201)
+        return await _upload(services, changes, data, None, precondition)
 
     @put(
         "/modules/{selector:str}",
         summary="Upload a revision of a module",
         operation_id="updateModule",
+        opt={QUERY: CHANGE_QUERY},
         guards=[ADMIN],
         responses=FAULTY | CONFLICT,
     )
@@ -155,10 +167,11 @@ class ModulesController(Controller):
         request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[UploadResult | ModuleFaults]:
         """Checks a module and stores it; its class must have the name in the path."""
         await refuse_unknown(request, ModuleUpload, StrategyModule)
-        return await _upload(services, changes, data, _parse(selector), 200)
+        return await _upload(services, changes, data, _parse(selector), precondition)
 
     @get(
         "/modules/{selector:str}",
@@ -227,6 +240,7 @@ class ModulesController(Controller):
         "/modules/{selector:str}",
         summary="Delete a module or one of its revisions",
         operation_id="deleteModule",
+        opt={QUERY: CHANGE_QUERY},
         guards=[ADMIN],
         responses=NOT_FOUND | CONFLICT,
     )
@@ -235,15 +249,19 @@ class ModulesController(Controller):
         selector: FromPath[str],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> None:
         """Deletes a module, or a revision with all its tags. Raises NotFound and Conflict."""
-        await changes.result(services.modules.delete(_parse(selector)), f"deletion of module {selector}")
+        with precondition.rehearsal():
+            deletion = services.modules.delete(_parse(selector))
+            await changes.result(deletion, f"deletion of module {selector}")
 
     @put(
         "/modules/{name:str}/tags/{tag:str}",
         status_code=200,
         summary="Move a tag to a revision",
         operation_id="setModuleTag",
+        opt={QUERY: CHANGE_QUERY},
         guards=[ADMIN],
         responses=LATE_TAG | NOT_FOUND,
     )
@@ -254,14 +272,16 @@ class ModulesController(Controller):
         data: JSONBody[TagTarget],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[TagAssigned]:
         """Moves a tag, which is created if it does not exist. Raises NotFound."""
         hash = canonical_hash(data.hash)
         if hash is None:
             raise HttpError(400, "invalid_body", "`hash`: expected `sha256:` and 64 hex digits")
-        setting = services.modules.set_tag(name.lower(), tag, hash)
         try:
-            before = await changes.result(setting, f"move of tag {name}:{tag}")
+            with precondition.rehearsal():
+                setting = services.modules.set_tag(name.lower(), tag, hash)
+                before = await changes.result(setting, f"move of tag {name}:{tag}")
         except ValueError as error:
             raise HttpError(400, "invalid_parameter", str(error)) from None
         wanted = data.refresh is not False
@@ -283,7 +303,7 @@ class ModulesController(Controller):
         status_code=200,
         summary="Delete a tag",
         operation_id="deleteModuleTag",
-        opt={QUERY: ("allowOrphan",)},
+        opt={QUERY: (*CHANGE_QUERY, "allowOrphan")},
         guards=[ADMIN],
         responses=NOT_FOUND | CONFLICT,
     )
@@ -293,11 +313,13 @@ class ModulesController(Controller):
         tag: FromPath[str],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
         allow_orphan: Annotated[bool, QueryParameter(name="allowOrphan")] = False,
     ) -> TagDeleted:
         """Deletes a tag; its revision remains. Raises NotFound and Conflict."""
-        deletion = services.modules.delete_tag(name.lower(), tag, allow_orphan=allow_orphan)
-        hash = await changes.result(deletion, f"deletion of tag {name}:{tag}")
+        with precondition.rehearsal():
+            deletion = services.modules.delete_tag(name.lower(), tag, allow_orphan=allow_orphan)
+            hash = await changes.result(deletion, f"deletion of tag {name}:{tag}")
         return TagDeleted(strategy=name.lower(), tag=tag, hash=hash, allow_orphan=allow_orphan)
 
 
@@ -306,7 +328,7 @@ async def _upload(
     changes: ChangeRunner,
     data: ModuleUpload,
     selector: Selector | None,
-    status: int,
+    precondition: Precondition,
 ) -> Response[UploadResult | ModuleFaults]:
     if not services.uploads:
         text = "module not stored: uploads are turned off by `strategies.upload: false`"
@@ -323,7 +345,9 @@ async def _upload(
     )
     try:
         result = await services.modules.check(upload)
-        module, row = await changes.result(services.modules.store(upload, result), "upload of a module")
+        with precondition.rehearsal():
+            storing = services.modules.store(upload, result)
+            module, row = await changes.result(storing, "upload of a module")
     except ModuleRefused as error:
         diagnostics = [_diagnostic(fault) for fault in error.faults]
         return Response(ModuleFaults(message=str(error), diagnostics=diagnostics), status_code=422)
@@ -337,7 +361,7 @@ async def _upload(
         module=uploaded(module, row),
         not_enforced=result.not_enforced or UNSET,
     )
-    return Response(answer, status_code=status)
+    return Response(answer)
 
 
 def _diagnostic(fault: Diagnostic) -> ModuleDiagnostic:

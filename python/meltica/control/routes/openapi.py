@@ -14,7 +14,7 @@ from litestar.types import ControllerRouterHandler
 
 from meltica import _core
 from meltica.api.envelope import Failure, Plan
-from meltica.control.access import VIEWER, scopes_of
+from meltica.control.access import VIEWER, planned_of, scopes_of
 from meltica.model.access import TokenScope
 from meltica.runtime.threads import call
 
@@ -28,7 +28,8 @@ NOT_FOUND = response(404, Failure, "The name does not exist")
 CONFLICT = response(409, Failure, "The request conflicts with the current state")
 VENUE = response(502, Failure, "The venue refused the request or did not answer")
 PRECONDITION = response(412, Failure, "Another version is configured")
-PLANNED = response(200, Plan, "What would change, with `plan=1`")
+PLANNED_TEXT = "What would change, with `plan=1`"
+PLANNED = response(200, Plan, PLANNED_TEXT)
 
 ERRORS: dict[str, tuple[str, str]] = {
     "400": ("Invalid", "Something given is not valid, or an instance cannot start"),
@@ -45,6 +46,22 @@ ERRORS: dict[str, tuple[str, str]] = {
 }
 """Responses of every operation: status -> name and description. Clients that only read get no 403."""
 
+PLAN_PARAMETER = {
+    "name": "plan",
+    "in": "query",
+    "description": "1: answer what would change, and change nothing.",
+    "schema": {"type": "string", "enum": ["0", "1", "false", "true"]},
+}
+IF_MATCH_PARAMETER = {
+    "name": "If-Match",
+    "in": "header",
+    "description": "The `ETag` that is to be changed; 412 if another version, or none, is configured.",
+    "schema": {"type": "string"},
+}
+PRECONDITION_FAILED = {
+    "description": "Another version is configured",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}},
+}
 DESCRIPTION = """The control plane of a Meltica gateway.
 
 The body of every response except 2xx is a `Failure`. Optional keys are absent, never null. Times are in
@@ -73,7 +90,8 @@ class OpenApiController(Controller):
         if "openapi" not in store:
             app = request.app
             store["openapi"] = await call(
-                lambda: _corrected(app.openapi_schema.to_schema(), scopes_of(app)), "meltica-openapi"
+                lambda: _corrected(app.openapi_schema.to_schema(), scopes_of(app), planned_of(app)),
+                "meltica-openapi",
             )
         return cast(dict[str, Any], store["openapi"])
 
@@ -99,7 +117,9 @@ def openapi_config() -> OpenAPIConfig:
     )
 
 
-def _corrected(schema: dict[str, Any], scopes: dict[str, TokenScope | None]) -> dict[str, Any]:
+def _corrected(
+    schema: dict[str, Any], scopes: dict[str, TokenScope | None], planned: set[str]
+) -> dict[str, Any]:
     """Returns a document with ordered paths, scopes, our error envelope, and no false alternatives."""
     examples = json.loads(EXAMPLES.read_bytes())
     schema["components"]["responses"] = {
@@ -116,6 +136,8 @@ def _corrected(schema: dict[str, Any], scopes: dict[str, TokenScope | None]) -> 
             body = operation.get("requestBody", {})
             if {"type": "null"} in _json_schema(body).get("oneOf", []):
                 body["required"] = False
+            if operation["operationId"] in planned:
+                _add_plan(operation)
             scope = scopes[operation["operationId"]]
             operation["security"] = [] if scope is None else [{TOKEN: []}]
             if scope is not None:
@@ -130,6 +152,21 @@ def _corrected(schema: dict[str, Any], scopes: dict[str, TokenScope | None]) -> 
             for status, body in examples.get(operation["operationId"], {}).items():
                 operation["responses"][status]["content"]["application/json"]["example"] = body
     return cast(dict[str, Any], _without_false_alternatives(schema))
+
+
+def _add_plan(operation: dict[str, Any]) -> None:
+    """Declares what every change takes and answers: `plan`, `If-Match`, a plan, and 412."""
+    operation.setdefault("parameters", []).extend([PLAN_PARAMETER, IF_MATCH_PARAMETER])
+    responses = operation["responses"]
+    done = responses.setdefault("200", {"description": PLANNED_TEXT})
+    content = done.setdefault("content", {}).setdefault("application/json", {})
+    reference = {"$ref": "#/components/schemas/Plan"}
+    if (schema := content.get("schema", reference)) != reference:
+        # Not `oneOf`: a schema without a type includes the plan.
+        content["schema"] = {"anyOf": [schema, reference]}
+    else:
+        content["schema"] = reference
+    responses.setdefault("412", PRECONDITION_FAILED)
 
 
 def _json_schema(body: dict[str, Any]) -> dict[str, Any]:

@@ -22,9 +22,11 @@ from meltica.api.operations import (
 )
 from meltica.api.orders import Orders
 from meltica.control.access import OPERATOR, VIEWER
+from meltica.control.bodies import QUERY
 from meltica.control.changes import ChangeRunner
 from meltica.control.operations import act_of, existing_scope, operator_of, run
 from meltica.control.paging import MAX_LIMIT, Cursor, Limit, key_of
+from meltica.control.preconditions import CHANGE_QUERY, Precondition
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, response
 from meltica.control.routes.orders import STATES, order_of, orders_of, state_of, values
 from meltica.control.services import ControlServices
@@ -100,6 +102,7 @@ class OrderActionsController(Controller):
         status_code=200,
         summary="Cancel the open orders of a scope",
         operation_id="cancelOrders",
+        opt={QUERY: CHANGE_QUERY},
         guards=[OPERATOR],
         responses=LATE_ALL | NOT_FOUND | CONFLICT,
     )
@@ -109,15 +112,18 @@ class OrderActionsController(Controller):
         actor: NamedDependency[str],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[CancelResult]:
         """Requests the cancels of open orders. Raises Conflict while nothing trades."""
         scope, act = existing_scope(data.scope, services), act_of(actor, data.reason)
         symbol = None if data.symbol is UNSET else data.symbol
         if symbol is not None and "\0" in symbol:  # the record of the action could not be stored
             raise HttpError(400, "invalid_parameter", "`symbol`: expected a text without NUL")
-        work = operator_of(services).cancel_all(scope, symbol, act)
+        operator = operator_of(services)
         try:
-            found = await run(changes, work, f"cancel of {scope}")
+            with precondition.rehearsal():
+                work = operator.cancel_all(scope, symbol, act)
+                found = await run(changes, work, f"cancel of {scope}")
         except DatabaseUnavailable:
             found = None
         if found is None:
@@ -129,6 +135,7 @@ class OrderActionsController(Controller):
         status_code=200,
         summary="Cancel an order",
         operation_id="cancelOrder",
+        opt={QUERY: CHANGE_QUERY},
         guards=[OPERATOR],
         responses=LATE | NOT_FOUND | CONFLICT,
     )
@@ -139,11 +146,14 @@ class OrderActionsController(Controller):
         actor: NamedDependency[str],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[OrderChange]:
         """Requests the cancel of an order, repeated until it has ended. Raises NotFound and Conflict."""
-        work = operator_of(services).cancel(id, act_of(actor, data.reason))
+        operator, act = operator_of(services), act_of(actor, data.reason)
         try:
-            return await _changed(services, id, work, changes, "cancel")
+            with precondition.rehearsal():
+                work = operator.cancel(id, act)
+                return await _changed(services, id, work, changes, "cancel")
         except DatabaseUnavailable:
             return _late(services, id)
 
@@ -152,6 +162,7 @@ class OrderActionsController(Controller):
         status_code=200,
         summary="Query an order at its venue",
         operation_id="queryOrder",
+        opt={QUERY: CHANGE_QUERY},
         guards=[OPERATOR],
         responses=LATE | NOT_FOUND | CONFLICT,
     )
@@ -162,16 +173,20 @@ class OrderActionsController(Controller):
         actor: NamedDependency[str],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[OrderChange]:
         """Queries an order; the answer arrives like others. Raises NotFound and Conflict."""
-        work = operator_of(services).query(id, act_of(actor, data.reason))
-        return await _changed(services, id, work, changes, "query")
+        operator, act = operator_of(services), act_of(actor, data.reason)
+        with precondition.rehearsal():
+            work = operator.query(id, act)
+            return await _changed(services, id, work, changes, "query")
 
     @post(
         "/{id:uuid}/resolve",
         status_code=200,
         summary="End an order whose state is unknown",
         operation_id="resolveOrder",
+        opt={QUERY: CHANGE_QUERY},
         guards=[OPERATOR],
         responses=LATE | NOT_FOUND | CONFLICT,
     )
@@ -182,10 +197,13 @@ class OrderActionsController(Controller):
         actor: NamedDependency[str],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[OrderChange]:
         """Ends an order that is UNKNOWN, as the venue shows it. Raises NotFound and Conflict."""
-        work = operator_of(services).resolve(id, data.state, act_of(actor, data.reason))
-        return await _changed(services, id, work, changes, "resolve")
+        operator, act = operator_of(services), act_of(actor, data.reason)
+        with precondition.rehearsal():
+            work = operator.resolve(id, data.state, act)
+            return await _changed(services, id, work, changes, "resolve")
 
 
 async def _changed(

@@ -20,9 +20,11 @@ from meltica.api.outbox import (
     RetryRequest,
 )
 from meltica.control.access import ADMIN, OPERATOR, VIEWER
+from meltica.control.bodies import QUERY
 from meltica.control.changes import ChangeRunner
 from meltica.control.operations import act_of
 from meltica.control.paging import MAX_LIMIT, Cursor, Limit, key_of, next_cursor
+from meltica.control.preconditions import CHANGE_QUERY, Precondition
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND
 from meltica.control.services import ControlServices
 from meltica.control.streams.events import payload_json
@@ -79,6 +81,7 @@ class OutboxController(Controller):
         status_code=200,
         summary="Delete an event",
         operation_id="deleteOutboxEvent",
+        opt={QUERY: CHANGE_QUERY},
         guards=[ADMIN],
         responses=NOT_FOUND,
     )
@@ -88,11 +91,13 @@ class OutboxController(Controller):
         actor: NamedDependency[str],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> OutboxRemoved:
         """Deletes an event, which no consumer receives any more. Raises NotFound."""
         if not 0 < id <= MAX_ID:
             raise HttpError(400, "invalid_parameter", f"`id`: expected the id of an event, saw {id}")
-        await changes.result(services.outbox.delete(id, actor), f"deletion of event {id}")
+        with precondition.rehearsal():
+            await changes.result(services.outbox.delete(id, actor), f"deletion of event {id}")
         return OutboxRemoved(id=id)
 
     @get("/consumers", summary="List the consumers", operation_id="listConsumers")
@@ -118,6 +123,7 @@ class OutboxController(Controller):
         status_code=200,
         summary="Retry dead letters",
         operation_id="retryDeadLetters",
+        opt={QUERY: CHANGE_QUERY},
         guards=[OPERATOR],
         responses=NOT_FOUND | CONFLICT,
     )
@@ -128,14 +134,17 @@ class OutboxController(Controller):
         actor: NamedDependency[str],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Retried:
         """Makes dead letters due again. Raises NotFound, and Conflict for an event that is not one."""
         events = None if data.events is UNSET else data.events
         if events is not None and not all(0 < id <= MAX_ID for id in events):
             raise HttpError(400, "invalid_parameter", "`events`: expected ids of events")
         act = act_of(actor, data.reason)
-        retry = services.outbox.retry(name, events, act.by, act.why)
-        return Retried(consumer=name, events=await changes.result(retry, f"retry of dead letters of {name}"))
+        with precondition.rehearsal():
+            retry = services.outbox.retry(name, events, act.by, act.why)
+            retried = await changes.result(retry, f"retry of dead letters of {name}")
+        return Retried(consumer=name, events=retried)
 
 
 def _event(row: StoredEvent) -> OutboxEvent:

@@ -11,9 +11,11 @@ from meltica.api.envelope import optional
 from meltica.api.operations import ReleaseRequest
 from meltica.api.positions import Position, Positions
 from meltica.control.access import OPERATOR, VIEWER
+from meltica.control.bodies import QUERY
 from meltica.control.changes import ChangeRunner
 from meltica.control.operations import act_of, operator_of, owner_of, run
 from meltica.control.paging import AnyLimit, Cursor, key_of, next_cursor, page_of
+from meltica.control.preconditions import CHANGE_QUERY, Precondition
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, response
 from meltica.control.services import ControlServices
 from meltica.control.trading import TradingReads
@@ -63,6 +65,7 @@ class PositionsController(Controller):
         status_code=200,
         summary="Release the positions of an instance to no instance",
         operation_id="releasePositions",
+        opt={QUERY: CHANGE_QUERY},
         guards=[OPERATOR],
         responses=LATE | NOT_FOUND | CONFLICT,
     )
@@ -73,13 +76,16 @@ class PositionsController(Controller):
         actor: NamedDependency[str],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[Positions]:
         """Releases positions at their average cost; answers with what is left of the instance.
 
         Raises NotFound without a position, and Conflict while the instance runs or has open orders.
         """
         act, owner = act_of(actor, data.reason), owner_of(services, id, data.mode, data.uid)
-        done = await run(changes, operator_of(services).release(owner, act), f"release of {id}")
+        operator = operator_of(services)
+        with precondition.rehearsal():
+            done = await run(changes, operator.release(owner, act), f"release of {id}")
         rows = [row for row in await _rows(services.trading, id) if row.mode is data.mode]
         body = Positions(positions=[position_of(row) for row in rows], count=len(rows))
         return Response(body, status_code=202 if done is None else 200)

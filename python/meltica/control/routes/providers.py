@@ -239,6 +239,7 @@ class ProvidersController(Controller):
         summary="Start a provider",
         description="The provider starts in the background; poll its `status`.",
         operation_id="startProvider",
+        opt={QUERY: CHANGE_QUERY},
         guards=[OPERATOR],
         responses=NOT_FOUND | CONFLICT,
         response_headers=[LOCATION],
@@ -249,10 +250,12 @@ class ProvidersController(Controller):
         services: NamedDependency[ControlServices],
         view: NamedDependency[ProviderView],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[ProviderDetail]:
         """Starts a provider in the background. Raises NotFound, Conflict and DatabaseUnavailable."""
         manager = services.providers
         provider = manager.get(name)
+        precondition.check_run("start", configured(manager.stored(name)), provider.actual, "running")
         await changes.run(
             manager.start(name), f"start of provider {name}", lambda: not manager.starting(name)
         )
@@ -263,6 +266,7 @@ class ProvidersController(Controller):
         status_code=200,
         summary="Stop a provider",
         operation_id="stopProvider",
+        opt={QUERY: CHANGE_QUERY},
         guards=[OPERATOR],
         responses=LATE | NOT_FOUND | CONFLICT,
     )
@@ -272,10 +276,12 @@ class ProvidersController(Controller):
         services: NamedDependency[ControlServices],
         view: NamedDependency[ProviderView],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[ProviderDetail]:
         """Stops a provider. Raises NotFound, Conflict and DatabaseUnavailable."""
         manager = services.providers
         provider = manager.get(name)
+        precondition.check_run("stop", configured(manager.stored(name)), provider.actual, "stopped")
         in_time = await changes.run(
             manager.stop(name), f"stop of provider {name}", lambda: provider.desired is Desired.STOPPED
         )

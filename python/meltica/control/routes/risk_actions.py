@@ -6,8 +6,10 @@ from litestar.params import JSONBody
 
 from meltica.api.operations import FlattenResult, ScopeChange, ScopeRequest, Unclosed
 from meltica.control.access import OPERATOR
+from meltica.control.bodies import QUERY
 from meltica.control.changes import ChangeRunner
 from meltica.control.operations import act_of, existing_scope, operator_of, run, scope_of
+from meltica.control.preconditions import CHANGE_QUERY, Precondition
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, response
 from meltica.control.services import ControlServices
 from meltica.errors import DatabaseUnavailable
@@ -28,6 +30,7 @@ class RiskActionsController(Controller):
         status_code=200,
         summary="Halt a scope",
         operation_id="haltScope",
+        opt={QUERY: CHANGE_QUERY},
         responses=LATE | NOT_FOUND | CONFLICT,
     )
     async def halt(
@@ -36,16 +39,18 @@ class RiskActionsController(Controller):
         actor: NamedDependency[str],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[ScopeChange]:
         """Halts a scope and cancels its open orders. Raises NotFound and DatabaseUnavailable."""
         scope, act = existing_scope(data.scope, services), act_of(actor, data.reason)
         operator = services.trading.operator()
-        if operator is None:
-            work = services.trading.halts.halt(scope.kind, scope.name, act.why, act.by)
-        else:
-            work = operator.halt(scope, act)
         try:
-            changed = await run(changes, work, f"halt of {scope}")
+            with precondition.rehearsal():
+                if operator is None:
+                    work = services.trading.halts.halt(scope.kind, scope.name, act.why, act.by)
+                else:
+                    work = operator.halt(scope, act)
+                changed = await run(changes, work, f"halt of {scope}")
         except DatabaseUnavailable:
             if operator is None:
                 raise
@@ -57,6 +62,7 @@ class RiskActionsController(Controller):
         status_code=200,
         summary="Resume a scope",
         operation_id="resumeScope",
+        opt={QUERY: CHANGE_QUERY},
         responses=LATE | NOT_FOUND | CONFLICT,
     )
     async def resume(
@@ -65,21 +71,25 @@ class RiskActionsController(Controller):
         actor: NamedDependency[str],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[ScopeChange]:
         """Ends the halts of a scope and the cooldown of its breaker. Raises DatabaseUnavailable."""
         scope, act = scope_of(data.scope), act_of(actor, data.reason)
         operator = services.trading.operator()
-        if operator is None:
-            work = services.trading.halts.clear(scope.kind, scope.name, act.why, act.by)
-        else:
-            work = operator.resume(scope, act)
-        return _response(str(scope), await run(changes, work, f"resume of {scope}"), halted=False)
+        with precondition.rehearsal():
+            if operator is None:
+                work = services.trading.halts.clear(scope.kind, scope.name, act.why, act.by)
+            else:
+                work = operator.resume(scope, act)
+            changed = await run(changes, work, f"resume of {scope}")
+        return _response(str(scope), changed, halted=False)
 
     @post(
         "/flatten",
         status_code=200,
         summary="Halt a scope and sell the positions of its instances",
         operation_id="flattenScope",
+        opt={QUERY: CHANGE_QUERY},
         responses=CLOSING | NOT_FOUND | CONFLICT,
     )
     async def flatten(
@@ -88,11 +98,14 @@ class RiskActionsController(Controller):
         actor: NamedDependency[str],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[FlattenResult]:
         """Halts a scope, cancels its orders and sells its positions. Raises Conflict while nothing trades."""
         scope, act = existing_scope(data.scope, services), act_of(actor, data.reason)
-        work = operator_of(services).flatten(scope, act)
-        done = await run(changes, work, f"flatten of {scope}")
+        operator = operator_of(services)
+        with precondition.rehearsal():
+            work = operator.flatten(scope, act)
+            done = await run(changes, work, f"flatten of {scope}")
         if done is None:
             body = FlattenResult(scope=str(scope), complete=False, open=[], closing=[], unclosed=[])
             return Response(body, status_code=202, headers={"Location": "/risk/status"})

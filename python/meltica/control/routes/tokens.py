@@ -11,8 +11,10 @@ from msgspec import UNSET, Meta, UnsetType
 
 from meltica.api.tokens import CreatedToken, NewToken, Token, Tokens
 from meltica.control.access import ADMIN, Principal
+from meltica.control.bodies import QUERY
 from meltica.control.changes import ChangeRunner
 from meltica.control.paging import AnyLimit, Cursor, key_of, next_cursor, page_of
+from meltica.control.preconditions import CHANGE_QUERY, Precondition
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND
 from meltica.control.services import ControlServices
 from meltica.http.errors import HttpError
@@ -45,6 +47,7 @@ class TokensController(Controller):
         summary="Create a token",
         description="The response is the only one with the secret.",
         operation_id="createToken",
+        opt={QUERY: CHANGE_QUERY},
     )
     async def create_token(
         self,
@@ -52,11 +55,13 @@ class TokensController(Controller):
         data: JSONBody[NewToken],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> CreatedToken:
         """Creates a token. Raises DatabaseUnavailable, and HttpError for one that exceeds the client's."""
         expires_at = _checked(data, request.user)
-        create = services.tokens.create(data.name, data.scope, expires_at, request.user.actor)
-        created = await changes.result(create, "creation of a token")
+        with precondition.rehearsal():
+            create = services.tokens.create(data.name, data.scope, expires_at, request.user.actor)
+            created = await changes.result(create, "creation of a token")
         return CreatedToken(token=_token(created.row), secret=created.text)
 
     @delete(
@@ -65,6 +70,7 @@ class TokensController(Controller):
         summary="Revoke a token",
         description="The last token with the scope admin cannot be revoked.",
         operation_id="revokeToken",
+        opt={QUERY: CHANGE_QUERY},
         responses=NOT_FOUND | CONFLICT,
     )
     async def revoke_token(
@@ -73,9 +79,11 @@ class TokensController(Controller):
         actor: NamedDependency[str],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[Token]:
         """Revokes a token. Raises NotFound, Conflict and DatabaseUnavailable."""
-        row = await changes.result(services.tokens.revoke(id, actor), f"revocation of token {id}")
+        with precondition.rehearsal():
+            row = await changes.result(services.tokens.revoke(id, actor), f"revocation of token {id}")
         return Response(_token(row))
 
 

@@ -20,6 +20,7 @@ from meltica.errors import Conflict, LambdaError, MelticaError, one_line
 from meltica.lambdas.failures import described
 from meltica.lambdas.instances import check_class
 from meltica.lambdas.modules.names import Selector, canonical_hash, stored
+from meltica.persistence.database import rehearsing
 from meltica.persistence.stores.instances import declaration
 from meltica.runtime.threads import call, within
 
@@ -103,7 +104,9 @@ class StrategyRefresh:
         return await self._refresh(lambda selector, _: (selector.name, (selector.tag or "").lower()) == own)
 
     async def _read(self) -> list[Refreshed]:
-        faults = {} if self._directory is None else await self._directory.read()
+        # A rehearsal does not see what the folder would add.
+        directory = None if rehearsing.get() else self._directory
+        faults = {} if directory is None else await directory.read()
         return [Refreshed(selector=file, reason="failed", error=text) for file, text in faults.items()]
 
     async def _refresh(self, wanted: "Callable[[Selector, InstanceRow], bool]") -> list[Refreshed]:
@@ -129,6 +132,8 @@ class StrategyRefresh:
             if revision.hash == row.revision and instance.spec.module is not None:
                 return outcome
             outcome = replace(outcome, hash=revision.hash, previous_hash=row.revision)
+            if rehearsing.get():
+                return replace(outcome, reason="refreshed")
             await self._move(instance, row, revision)
         except (MelticaError, TimeoutError) as error:
             text = one_line(error)

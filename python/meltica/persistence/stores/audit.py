@@ -20,7 +20,8 @@ from psycopg.rows import class_row
 from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
-from meltica.persistence.database import Database
+from meltica.errors import MelticaError
+from meltica.persistence.database import Database, rehearsing
 
 
 class Act(msgspec.Struct, frozen=True):
@@ -144,8 +145,29 @@ class ChainedRow(NamedTuple):
     text: str
 
 
+class Rehearsed(MelticaError):
+    """Ends a rehearsal: what the change would have done, of which nothing is kept."""
+
+    def __init__(self, effect: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
+        super().__init__(effect)
+        self.effect = effect
+        self.before = before
+        self.after = after
+
+
+def rehearse(effect: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
+    """Raises Rehearsed if this task only rehearses; call it after the checks of a change, and before it."""
+    if rehearsing.get():
+        raise Rehearsed(effect, before, after)
+
+
 async def append(connection: AsyncConnection, entry: AuditEntry) -> None:
-    """Appends a row in the transaction of a connection. Other writers wait until the transaction ends."""
+    """Appends a row in the transaction of a connection. Other writers wait until the transaction ends.
+
+    Raises Rehearsed if this task only rehearses: the audit has what the transaction changed.
+    """
+    effect = "create" if entry.before is None else "delete" if entry.after is None else "update"
+    rehearse(effect, entry.before, entry.after)
     before, after = (None if value is None else Jsonb(value) for value in (entry.before, entry.after))
     values = (entry.actor, entry.action, entry.subject, before, after, entry.acted_at)
     await connection.execute(_INSERT, values)

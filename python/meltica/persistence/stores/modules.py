@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 from meltica.errors import AlreadyExists, Conflict, DatabaseError, NotFound, suggestion
 from meltica.persistence.database import Database, error_text
 from meltica.persistence.lock import GatewayLock
-from meltica.persistence.stores.audit import AuditEntry, acting, append
+from meltica.persistence.stores.audit import AuditEntry, acting, append, difference
 
 LATEST: Final = "latest"
 """The tag that a name without a tag selects."""
@@ -128,7 +128,7 @@ class ModuleStore:
         An alias that another revision has is left there. Raises AlreadyExists when `tag` selects other
         content.
         """
-        async with self._change("module.upload", new.name, {"hash": new.hash, "tag": new.tag}) as connection:
+        async with self._change("module.upload", new.name) as connection:
             tags = await _tags(connection, new.name)
             other = tags.get(new.tag.lower(), new.hash)
             if other != new.hash and new.tag.lower() != LATEST:
@@ -147,7 +147,7 @@ class ModuleStore:
 
     async def set_tag(self, name: str, tag: str, hash: str) -> str | None:
         """Moves a tag to a revision; returns the one that it selected before. Raises NotFound."""
-        async with self._change("module.tag", f"{name}:{tag}", {"hash": hash}) as connection:
+        async with self._change("module.tag", name, f"{name}:{tag}") as connection:
             query: LiteralString = "select true from module_revisions where name = %s and hash = %s"
             if await (await connection.execute(query, (name, hash))).fetchone() is None:
                 raise NotFound(f"tag not set: `{name}` has no revision {hash}")
@@ -162,7 +162,7 @@ class ModuleStore:
         """
         if tag.lower() == LATEST:
             raise Conflict("tag not deleted: `latest` is moved, never deleted")
-        async with self._change("module.untag", f"{name}:{tag}", None) as connection:
+        async with self._change("module.untag", name, f"{name}:{tag}") as connection:
             tags = await _tags(connection, name)
             hash = tags.pop(tag.lower(), None)
             if hash is None:
@@ -178,7 +178,7 @@ class ModuleStore:
 
     async def delete(self, name: str, hashes: Sequence[str]) -> None:
         """Deletes revisions of a module with their tags. Raises Conflict when an instance has one."""
-        async with self._change("module.delete", name, None, {"hashes": list(hashes)}) as connection:
+        async with self._change("module.delete", name) as connection:
             # No instance can be added meanwhile.
             await connection.execute("lock table instances in share mode")
             rows = await (await connection.execute(_USES, (list(hashes),))).fetchall()
@@ -196,29 +196,38 @@ class ModuleStore:
 
     @asynccontextmanager
     async def _change(
-        self,
-        action: str,
-        subject: str,
-        after: dict[str, Any] | None,
-        before: dict[str, Any] | None = None,
+        self, action: str, name: str, subject: str | None = None
     ) -> AsyncGenerator[AsyncConnection]:
-        """A transaction that proves the epoch of the gateway, and is audited if it commits."""
+        """A transaction that proves the epoch of the gateway and audits what it changes of a module."""
         epoch = None if self._lock is None else self._lock.epoch
         try:
             async with self._writing, self._database.transaction() as connection:
                 if self._lock is not None:
                     await self._lock.prove(connection, epoch)
+                before = await _state(connection, name)
                 yield connection
+                after = await _state(connection, name)
                 act = acting.get()
-                if act is not None:
+                if act is not None and before != after:
+                    before, after = difference(before, after)
                     entry = AuditEntry(
-                        actor=act.actor, action=action, subject=subject, before=before, after=after
+                        actor=act.actor, action=action, subject=subject or name, before=before, after=after
                     )
                     await append(connection, entry)
         except psycopg.Error as error:
             raise DatabaseError(
-                f"module `{subject}` was not written: the database refused it: {error_text(error)}"
+                f"module `{name}` was not written: the database refused it: {error_text(error)}"
             ) from error
+
+
+async def _state(connection: AsyncConnection, name: str) -> dict[str, Any] | None:
+    """Returns the revisions and tags of a module, or None without a revision."""
+    query: LiteralString = "select hash from module_revisions where name = %s order by created_at, hash"
+    revisions = [row[0] for row in await (await connection.execute(query, (name,))).fetchall()]
+    tags = await _tags(connection, name)
+    return (
+        {"revisions": revisions, **{f"tag:{tag}": tags[tag] for tag in sorted(tags)}} if revisions else None
+    )
 
 
 async def _tags(connection: AsyncConnection, name: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ import msgspec
 from psycopg.rows import kwargs_row
 
 from meltica.persistence.database import Database
-from meltica.persistence.stores.audit import AUDIT_OPERATOR_ACTIONS
+from meltica.persistence.stores.audit import AUDIT_OPERATOR_ACTIONS, rehearse
 from meltica.persistence.stores.trading.rows import HaltRow, HaltScope, OperatorAction
 
 ACTIVE_HALTS: LiteralString = """
@@ -101,4 +101,8 @@ class HaltStore:
     ) -> bool:
         values = {"action": action, "scope": scope, "subject": subject, "reason": reason, "by": by}
         async with self._database.transaction() as connection:
-            return await (await connection.execute(statement, values)).fetchone() is not None
+            changed = await (await connection.execute(statement, values)).fetchone() is not None
+            if changed:
+                halted = action is OperatorAction.HALT
+                rehearse(action, {"halted": not halted}, {"halted": halted})
+        return changed
