@@ -6,201 +6,38 @@
    RFC 3339, in UTC.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-Amount = Annotated[str, Meta(pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
-Millis = Annotated[int, Meta(ge=10**12, lt=10**13)]
-Stamp = Annotated[str, Meta(pattern=r"^[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}(\.[0-9]+)?Z$")]
-Hash = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
-Name = Annotated[str, Meta(min_length=1)]
-Natural = Annotated[int, Meta(ge=0)]
-Number = int | float
-Text = Name | UnsetType
-Texts = list[Name] | UnsetType
-Flag = bool | UnsetType
-Object = dict[str, Any]
-Event = Literal[
-    "BookSnapshot",
-    "Trade",
-    "Ticker",
-    "ExecReport",
-    "KlineSummary",
-    "InstrumentUpdate",
-    "BalanceUpdate",
-    "RiskControl",
-    "Extension",
-]
-
-
-class ConfigField(Struct):
-    name: Name
-    type: Name
-    description: str
-    required: bool
-    default: object = UNSET
-
-
-class Strategy(Struct, rename="camel"):
-    name: Name
-    display_name: Annotated[str, Meta(min_length=1, max_length=80)]
-    description: str
-    config: list[ConfigField]
-    events: list[Event]
-    version: Text = UNSET
-
-
-class Strategies(Struct):
-    strategies: list[Strategy]
-
-
-class Revision(Struct):
-    hash: Hash
-    path: Name
-    size: Natural
-    tag: Text = UNSET
-    version: Text = UNSET
-    retired: Flag = UNSET
-
-
-class Pinned(Struct, rename="camel"):
-    """The instances that run a revision."""
-
-    hash: Hash
-    instances: list[Name]
-    count: Natural
-    first_seen: Stamp | UnsetType = UNSET
-    last_seen: Stamp | UnsetType = UNSET
-
-
-class Module(Struct, rename="camel"):
-    name: Name
-    file: Name
-    path: Name
-    hash: Hash
-    tags: list[Name]
-    size: Natural
-    metadata: Strategy
-    running: list[Pinned] | None
-    version: Text = UNSET
-    tag_aliases: dict[str, Hash] | UnsetType = UNSET
-    revisions: list[Revision] | UnsetType = UNSET
-
-
-class Modules(Struct, rename="camel"):
-    modules: list[Module]
-    total: Natural | UnsetType = UNSET
-    offset: Natural | UnsetType = UNSET
-    limit: Natural | UnsetType | None = UNSET
-    strategy_directory: Text = UNSET
-
-
-class Usage(Struct, rename="camel"):
-    strategy: Name
-    hash: Hash
-    count: Natural
-    instances: Texts = UNSET
-    first_seen: Stamp | UnsetType = UNSET
-    last_seen: Stamp | UnsetType = UNSET
-    running: Flag = UNSET
-
-
-class Links(Struct):
-    self: Name
-    usage: Text = UNSET
-
-
-class InstanceSummary(Struct, rename="camel"):
-    id: Name
-    strategy_identifier: Name
-    providers: list[Name]
-    aggregated_symbols: list[Name]
-    running: bool
-    strategy_tag: Text = UNSET
-    strategy_hash: Hash | UnsetType = UNSET
-    strategy_version: Text = UNSET
-    strategy_selector: Text = UNSET
-    baseline: Flag = UNSET
-    dynamic: Flag = UNSET
-    created_at: Millis | UnsetType = UNSET
-    updated_at: Millis | UnsetType = UNSET
-    metadata: Object | UnsetType = UNSET
-    usage: Usage | UnsetType = UNSET
-    links: Links | UnsetType = UNSET
-
-
-class ModuleUsage(Struct, rename="camel"):
-    selector: Name
-    strategy: Name
-    hash: Hash
-    usage: Usage
-    instances: list[InstanceSummary]
-    total: Natural
-    offset: Natural
-    limit: Natural | UnsetType = UNSET
-
-
-class StoredModule(Struct):
-    name: Name
-    hash: Hash
-    tag: Text = UNSET
-    version: Text = UNSET
-    file: Text = UNSET
-    path: Text = UNSET
-
-
-class Uploaded(Struct, rename="camel"):
-    status: Name
-    strategy_directory: Name
-    filename: Text = UNSET
-    module: StoredModule | UnsetType | None = UNSET
-
-
-class RefreshedSelector(Struct, rename="camel"):
-    selector: Name
-    strategy: Text = UNSET
-    hash: Hash | UnsetType = UNSET
-    previous_hash: Hash | UnsetType = UNSET
-    instances: Texts = UNSET
-    reason: Text = UNSET
-
-
-class Refreshed(Struct):
-    status: Name
-    results: list[RefreshedSelector] | UnsetType = UNSET
-
-
-class TagAssigned(Struct, rename="camel"):
-    status: Literal["tag_assigned"]
-    strategy: Name
-    tag: Name
-    hash: Hash
-    refresh: bool
-    previous_hash: Hash | UnsetType = UNSET
-
-
-class TagDeleted(Struct, rename="camel"):
-    status: Literal["tag_deleted"]
-    strategy: Name
-    tag: Name
-    hash: Hash
-    allow_orphan: bool
-
-
-class RegisteredRevision(Struct):
-    path: Name
-    tag: Text = UNSET
-
-
-class RegisteredModule(Struct):
-    tags: dict[str, Hash]
-    hashes: dict[Hash, RegisteredRevision]
-
-
-class Registry(Struct):
-    registry: dict[str, RegisteredModule]
-    usage: list[Usage]
+from tests.support.module_schemas import (
+    InstanceSummary,
+    Links,
+    Module,
+    Modules,
+    ModuleUsage,
+    Refreshed,
+    Registry,
+    Strategies,
+    Strategy,
+    TagAssigned,
+    TagDeleted,
+    Uploaded,
+    Usage,
+)
+from tests.support.schema_types import (
+    Amount,
+    Flag,
+    Hash,
+    Millis,
+    Name,
+    Natural,
+    Number,
+    Object,
+    Stamp,
+    Text,
+    Texts,
+)
 
 
 class AdapterField(Struct):

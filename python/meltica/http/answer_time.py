@@ -1,8 +1,8 @@
 """ASGI middleware: every request is answered within ANSWER_SECONDS.
 
 1. The time runs from when the body has arrived, less what the authentication took.
-2. When it is over, the request is cancelled, and its client gets a 503. Nobody waits for the end of what was
-   cancelled: psycopg takes seconds to cancel a query when the server hangs.
+2. When it is over, the request is cancelled, and its client gets a 503 before the task ends: psycopg
+   takes seconds to cancel a query when the server hangs.
 3. A response that has begun, such as a stream, is not limited.
 """
 

@@ -33,7 +33,7 @@ def is_explained(error: Exception) -> bool:
 
 
 def _is_own(error: Exception) -> bool:
-    """Returns whether an error is one of Meltica or of the system, whose text is no code of a strategy."""
+    """Returns whether an error is one of Meltica or of the system, whose text a strategy does not make."""
     if type(error) is OSError:
         return error.errno in NO_DESCRIPTOR
     return isinstance(error, MelticaError | Overdue) and type(error).__module__.partition(".")[0] == "meltica"
