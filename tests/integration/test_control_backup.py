@@ -113,7 +113,7 @@ def _home(first: tuple[Running, bytes]) -> Generator[Running]:
 def _other(second: Running) -> Generator[Running]:
     """A second home, which has neither providers nor instances of its own."""
     yield second
-    ok(post(second, {"risk": {}}))
+    ok(post(second, {"providers": [], "lambdas": [], "risk": {}}))
 
 
 def used(control: Running) -> Any:
@@ -412,3 +412,15 @@ def test_only_administrators_make_and_restore_backups(other: Running) -> None:
     with client:
         failure(client.get(PATH), 403, "forbidden")
         failure(client.post(PATH, content=b"{}", headers=JSON), 403, "forbidden")
+
+
+def test_a_list_that_is_absent_deletes_nothing(home: Running) -> None:
+    """A file of limits alone must not delete what trades; an empty list does."""
+    before = state(home)
+    for document in ({"version": 1}, {"risk": {}}, {"providers": None, "lambdas": None, "risk": {}}):
+        assert ok(post(home, document))["changes"] == {}
+        assert state(home) == before
+    kept = failure(post(home, {"providers": []}), 400, "validation_failed")
+    assert "`made` would be deleted" in kept
+    assert ok(post(home, {"lambdas": []}))["changes"] == {"instance:grid": "deleted"}
+    assert ok(post(home, {"providers": []}))["changes"] == {"provider:made": "deleted"}

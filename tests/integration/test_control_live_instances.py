@@ -162,3 +162,34 @@ def test_an_instance_of_an_older_version_stays_on_paper(config: Path, dsn: str) 
         with psycopg.connect(dsn) as connection:
             query = "select column_default from information_schema.columns where column_name = 'dry_run'"
             assert connection.execute(query).fetchone() == ("true",)
+
+
+def test_a_provider_keeps_its_account_while_it_is_traded(config: Path, dsn: str) -> None:
+    """What is open on another account could neither be seen nor cancelled."""
+    path, elsewhere = "/providers/acct", "http://127.0.0.1:1"
+    created = {"name": "acct", "adapter": {"identifier": "fake", "config": {"ticker_interval": "20ms"}}}
+    moved = {"settings": {"endpoint": elsewhere, "key": "k", "secret": "s"}}
+    with running(config, dsn, apiServer=OPEN) as control:
+        upload(control)
+        ok(control.client.post("/providers", json=created), 202)
+        ok(control.client.post(PATH, json=body("acct", onStop="keep")), 201)
+        ok(control.client.post(f"{PATH}/made/start"))
+        assert wait_until(lambda: modes(control) == {"live"}, PATIENCE)
+        backup = ok(control.client.get("/context/backup"))
+        backup["providers"][0]["config"] = moved["settings"]
+        del backup["checksum"]
+
+        def refused(text: str) -> None:
+            before = ok(control.client.get(path))["settings"]
+            assert text in failure(control.client.put(path, json=moved), 409, "conflict")
+            assert text in failure(control.client.post("/context/backup", json=backup), 409, "conflict")
+            shown = ok(control.client.get(path))
+            assert (shown["settings"], shown["running"]) == (before, True)
+
+        refused("made trade there")
+        ok(control.client.post(f"{PATH}/made/stop"))
+        refused("instances have open orders or a position there")
+        ok(control.client.put(path, json={"settings": {"ticker_interval": "30ms"}}))
+        failure(control.client.put(f"{path}?sameAccount=maybe", json=moved), 400, "invalid_parameter")
+        ok(control.client.put(f"{path}?sameAccount=true", json=moved))
+        assert ok(control.client.get(path))["settings"]["endpoint"] == elsewhere

@@ -43,6 +43,8 @@ class Adapter(ABC):
     """Whether the source can wait for slow readers, as a recording can. Otherwise, no lambda may `block`."""
     simulated: ClassVar[bool] = False
     """Whether the venue is a simulation, so that its account has no real money."""
+    account_settings: ClassVar[frozenset[str] | None] = None
+    """The settings that select the account; None if any setting may."""
     Settings: ClassVar[type[AdapterSettings]] = AdapterSettings
 
     def __init__(self, settings: AdapterSettings) -> None:

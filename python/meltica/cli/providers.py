@@ -91,9 +91,10 @@ def create(
 @providers.command(epilog=gateway_codes("the settings were changed, or the plan was printed"))
 @click.argument("name")
 @click.option("--settings", required=True, metavar="JSON", help="The settings: an object, or `@FILE`.")
+@click.option("--same-account", is_flag=True, help="The settings select the same account as before.")
 @click.option("--plan", is_flag=True, help="Only show what would change.")
 @gateway_options
-def update(name: str, settings: str, plan: bool, as_json: bool, **where: Any) -> None:
+def update(name: str, settings: str, same_account: bool, plan: bool, as_json: bool, **where: Any) -> None:
     """Change the settings of the provider NAME.
 
     One that runs is restarted. Absent secrets are kept.
@@ -106,7 +107,9 @@ def update(name: str, settings: str, plan: bool, as_json: bool, **where: Any) ->
             path = f"/providers/{quote(name, safe='')}"
             echo_details(client.plan("PUT", path, {"settings": values}), as_json=as_json)
         else:
-            _print_state(name, client.change_provider(name, values), as_json=as_json)
+            _print_state(
+                name, client.change_provider(name, values, same_account=same_account), as_json=as_json
+            )
 
 
 @providers.command(epilog=gateway_codes("the provider was deleted"))

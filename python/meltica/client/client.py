@@ -155,9 +155,15 @@ class Client:
         """Creates a provider, which starts in the background; `new` is the body of docs/rest.md."""
         return self._sent("POST", "/providers", new, ProviderDetail)
 
-    def change_provider(self, name: str, settings: Mapping[str, Any]) -> ProviderDetail:
-        """Changes the settings of a provider; one that runs is restarted in the background."""
-        return self._sent("PUT", f"/providers/{_part(name)}", {"settings": settings}, ProviderDetail)
+    def change_provider(
+        self, name: str, settings: Mapping[str, Any], *, same_account: bool = False
+    ) -> ProviderDetail:
+        """Changes the settings of a provider; one that runs is restarted in the background.
+
+        `same_account` states that they select the same account, also with another key.
+        """
+        query = "?sameAccount=true" if same_account else ""
+        return self._sent("PUT", f"/providers/{_part(name)}{query}", {"settings": settings}, ProviderDetail)
 
     def delete_provider(self, name: str) -> None:
         """Stops a provider and deletes it."""

@@ -80,12 +80,19 @@ class ProviderChanges:
             raise invalid([(("name",), text)])
         return request
 
-    def declared(
-        self, request: ProviderRequest, row: ProviderRow, shown: Mapping[str, Any], *, enabled: bool
+    async def declared(
+        self,
+        request: ProviderRequest,
+        row: ProviderRow,
+        shown: Mapping[str, Any],
+        *,
+        enabled: bool,
+        same_account: bool,
     ) -> Declared | None:
         """Returns a provider after a change; None if nothing changes.
 
-        `shown` and `enabled` are what GET answers. Raises HttpError with every fault, and Conflict.
+        `shown` and `enabled` are what GET answers. With `same_account`, the client states that the account
+        stays the same. Raises HttpError with every fault, and Conflict.
         """
         adapter = adapter_of(request)
         if adapter and adapter != row.adapter:
@@ -107,6 +114,10 @@ class ProviderChanges:
         self._precondition.check("update", configured(row), configured(record), beside)
         if configured(record) == configured(row) and not beside:
             return None
+        fault = None if same_account else await account_change_fault(self._services, row, record)
+        if fault is not None:
+            text = "state with `sameAccount=true` that it is the same account"
+            raise Conflict(f"provider `{row.name}` not changed: {fault} first, or {text}")
         desired = None if not beside else Desired.RUNNING if wanted else Desired.STOPPED
         return Declared(self._declarations.spec(record), record_of(record), desired)
 
@@ -133,6 +144,37 @@ class ProviderChanges:
             raise invalid(error.found) from None
         except ConfigError as error:
             raise HttpError(503, "secrets_unavailable", f"nothing changed: {error}") from None
+
+
+async def account_change_fault(
+    services: "ControlServices", before: ProviderRecord, after: ProviderRecord
+) -> str | None:
+    """Returns why a provider must not trade on another account now, with the remedy; None if it may.
+
+    What is open on the former account could neither be seen nor cancelled any more. Raises DatabaseError.
+    """
+    if not _other_account(services, before, after):
+        return None
+    named = [
+        each.id
+        for each in services.instances.all()
+        if before.name in each.spec.scope and not each.spec.dry_run and (each.running or each.lock.locked())
+    ]
+    if named:
+        return f"it would trade on another account, and {', '.join(named)} trade there; stop these"
+    held = await services.provider_holdings(before.name, live=True)
+    return held and f"it would trade on another account, and instances have {held} there; end these"
+
+
+def _other_account(services: "ControlServices", before: ProviderRecord, after: ProviderRecord) -> bool:
+    """Returns whether a change may select another account."""
+    old, new = (services.provider_declarations.spec(each) for each in (before, after))
+    if old.fault is not None or new.fault is not None:
+        return True
+    names = registry.adapter(before.adapter).account_settings
+    if names is None:
+        return old.settings != new.settings
+    return any(getattr(old.settings, name) != getattr(new.settings, name) for name in names)
 
 
 def _read(body: Mapping[str, Any]) -> ProviderRequest:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from meltica.api.backup import Restored
-from meltica.control import backup
+from meltica.control import backup, provider_changes
 from meltica.control.restore_plan import RestorePlan
 from meltica.errors import ChangeInDoubt, Conflict, DatabaseError, MelticaError, one_line
 from meltica.http.errors import HttpError
@@ -146,6 +146,11 @@ class Restore:
             if held is not None:
                 found.append(f"instance `{row.id}` would be deleted and has {held}")
         for row in self.services.context.rows()[0]:
+            if changes.get(backup.provider_key(row.name)) == "updated":
+                after = self.plan.providers[row.name]
+                fault = await provider_changes.account_change_fault(self.services, row, after)
+                if fault is not None:
+                    found.append(f"provider `{row.name}`: {fault}")
             gone = changes.get(backup.provider_key(row.name)) == "deleted"
             held = await self.services.provider_holdings(row.name) if gone else None
             if held is not None:

@@ -1,7 +1,7 @@
 """Plans a restore: what a backup declares, checked as a whole, and how it differs from what is configured.
 
-1. What the config file declares is skipped. Other providers and instances that are not in the backup are
-   deleted; modules, tags and limits that are not in it are kept.
+1. What the config file declares is skipped. Other providers and instances that are not in their lists are
+   deleted; a list that is absent changes none. Modules, tags and limits that are not in the backup are kept.
 2. An instance is pinned to the revision of the backup, also if its tag selects another one now.
 3. An instance whose strategy, scope, host, `dryRun` or `onStop` differs is replaced: it gets another uid.
 4. A secret that is masked or absent keeps the stored one; one that is not stored is reported.
@@ -141,6 +141,13 @@ class RestorePlanner:
         plan.after |= {backup.tag_key(tag.name, tag.tag): tag.hash for tag in plan.tags}
 
     def _plan_providers(self, plan: RestorePlan) -> None:
+        if self._document.get("providers") is None:
+            plan.providers = {
+                row.name: provider_changes.record_of(row)
+                for row in self._providers.values()
+                if row.origin == "dynamic"
+            }
+            return
         names: dict[str, str] = {}
         for number, value in enumerate(self._list("providers")):
             loc: Loc = ("providers", number)
@@ -254,8 +261,17 @@ class RestorePlanner:
             plan.after[key] = shown
         for row in self._instances.values():
             if row.origin == "dynamic" and row.id not in plan.instances:
-                plan.after.pop(backup.instance_key(row.id))
+                self._plan_absent(plan, row, [*providers, *plan.providers])
         await self._check_new(plan)
+
+    def _plan_absent(self, plan: RestorePlan, row: "InstanceRow", providers: list[str]) -> None:
+        """1: deletes an instance that is not in the list; without a list, it is kept."""
+        if self._document.get("lambdas") is not None:
+            plan.after.pop(backup.instance_key(row.id))
+            return
+        for name in sorted({*row.scope} - {*providers, LAMBDAS}):
+            text = f"the instance `{row.id}` is kept and uses it; add it, or delete the instance"
+            self._fault(("providers",), f"provider `{name}` would be deleted: {text}")
 
     def _instance_request(self, entry: dict[str, Any], loc: Loc) -> InstanceRequest | None:
         values = {key: value for key, value in entry.items() if key != "wasRunning" and value is not None}

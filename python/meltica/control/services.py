@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from meltica.api.envelope import JsonObject
 from meltica.control.authentication import Authenticator
@@ -56,6 +56,14 @@ class TokenAdministration:
                 await self.authenticator.read_again()
 
 
+class ProviderHoldings(Protocol):
+    """Returns what instances still have at a provider; None if they have nothing."""
+
+    def __call__(self, provider: str, /, *, live: bool = False) -> Awaitable[str | None]:
+        """With `live`, only what they have on its account."""
+        ...
+
+
 @dataclass(frozen=True)
 class ControlServices:
     """The parts of one gateway that the control plane shows and changes."""
@@ -72,8 +80,7 @@ class ControlServices:
     """Checks instances that are declared over REST."""
     provider_declarations: ProviderDeclarations
     """Checks providers that are declared over REST."""
-    provider_holdings: Callable[[str], Awaitable[str | None]]
-    """Returns what instances still have at a provider; None if they have nothing."""
+    provider_holdings: "ProviderHoldings"
     holder_faults: Callable[[InstanceRow], Awaitable[str | None]]
     """Returns what an instance still has at its providers, such as open orders; None if it has nothing."""
     find_faults: Callable[[], Awaitable[dict[str, str]]]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from meltica.adapters import registry
 from meltica.errors import ConfigError, StartError
 from meltica.gateway.rebuild import Rebuild
+from meltica.model.enums import Mode
 from meltica.persistence.stores.trading.holdings import holdings
 from meltica.runtime.lifecycle import Desired
 from meltica.trading.risk.configured import INSTANCE, as_json
@@ -176,17 +177,22 @@ class GatewayTrading:
                 )
         return "open orders or a position" if held else None
 
-    async def held_at(self, provider: str) -> str | None:
+    async def held_at(self, provider: str, *, live: bool = False) -> str | None:
         """Returns what instances have at a provider, in the database or in memory; None for nothing.
 
-        Raises DatabaseError.
+        With `live`, only what they have on its account. Raises DatabaseError.
         """
-        held = provider in (await holdings(self.database)).providers
+        stored = await holdings(self.database)
+        held = provider in (stored.live if live else stored.providers)
         if self.runtime is not None and not held:
-            desk = self.runtime.desk
+            desk, modes = self.runtime.desk, {Mode.LIVE} if live else {*Mode}
             with desk.lock.reading:
-                held = any(each.record.provider == provider for each in desk.open_machines()) or any(
-                    each.quantity and each.key.provider == provider for each in desk.positions
+                held = any(
+                    each.record.provider == provider and each.record.owner.mode in modes
+                    for each in desk.open_machines()
+                ) or any(
+                    each.quantity and each.key.provider == provider and each.key.owner.mode in modes
+                    for each in desk.positions
                 )
         return "open orders or a position" if held else None
 

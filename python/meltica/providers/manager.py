@@ -103,7 +103,9 @@ class ProviderManager:
             provider.begin()
         return provider
 
-    async def change(self, name: str, declare: "Callable[[ProviderRow], Declared | None]") -> Provider:
+    async def change(
+        self, name: str, declare: "Callable[[ProviderRow], Awaitable[Declared | None]]"
+    ) -> Provider:
         """Replaces the declaration of a provider, and restarts it in the background if it runs.
 
         `declare` returns the new declaration and desired state, or None if nothing changes. It is called
@@ -113,7 +115,7 @@ class ProviderManager:
         provider = self.get(name)
         async with idle_lock(provider.lock, f"provider `{name}`", provider.actual):
             self._refuse_stopping()
-            declared = declare(self._store.get(name))
+            declared = await declare(self._store.get(name))
             if declared is None:
                 return provider
             spec, record, desired = declared

@@ -43,6 +43,7 @@ class FakeAdapter(Adapter):
         "ACCOUNT.BALANCE",
     )
     simulated: ClassVar[bool] = True
+    account_settings: ClassVar[frozenset[str] | None] = frozenset({"endpoint", "key"})
     Settings: ClassVar[type[AdapterSettings]] = FakeSettings
 
     def __init__(self, settings: AdapterSettings) -> None:

@@ -1,13 +1,13 @@
 """`/providers`: providers are created, changed, deleted, started and stopped."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from litestar import Controller, Request, Response, delete, get, post, put
 from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, UnsetType
 
 from meltica.api.adapters import Adapter
@@ -178,11 +178,12 @@ class ProvidersController(Controller):
         "/{name:str}",
         status_code=200,
         summary="Change the settings of a provider",
-        description="One that runs is restarted in the background. The adapter is immutable.",
+        description="One that runs is restarted in the background. The adapter is immutable, and the account"
+        " while instances trade there, or have open orders or positions.",
         operation_id="updateProvider",
         guards=[ADMIN],
         responses=LATE | NOT_FOUND | CONFLICT | PRECONDITION,
-        opt={QUERY: CHANGE_QUERY},
+        opt={QUERY: (*CHANGE_QUERY, "sameAccount")},
     )
     async def update_provider(
         self,
@@ -192,6 +193,9 @@ class ProvidersController(Controller):
         services: NamedDependency[ControlServices],
         view: NamedDependency[ProviderView],
         changes: NamedDependency[ChangeRunner],
+        same_account: Annotated[
+            bool, QueryParameter(name="sameAccount", description="The account stays the same.")
+        ] = False,
     ) -> Response[Any]:
         """Changes settings, or whether it runs. Raises HttpError, NotFound, Conflict, DatabaseUnavailable."""
         manager, reader = services.providers, ProviderChanges(services, Precondition.of(request))
@@ -199,8 +203,14 @@ class ProvidersController(Controller):
         body = reader.changed(name, data)
         stored = manager.stored(name)
 
-        def declare(row: ProviderRow) -> Declared | None:
-            return reader.declared(body, row, view.settings(provider), enabled=view.enabled(provider))
+        async def declare(row: ProviderRow) -> Declared | None:
+            return await reader.declared(
+                body,
+                row,
+                view.settings(provider),
+                enabled=view.enabled(provider),
+                same_account=same_account,
+            )
 
         in_time = await changes.run(
             manager.change(name, declare),

@@ -3,11 +3,12 @@
 from typing import NamedTuple
 from uuid import UUID
 
+from meltica.model.enums import Mode
 from meltica.persistence.database import Database
 
 _HELD = """
-    select uid, provider from orders where state in ('PENDING', 'ACK', 'PARTIAL', 'UNKNOWN')
-    union select uid, provider from positions where quantity <> 0
+    select uid, provider, mode from orders where state in ('PENDING', 'ACK', 'PARTIAL', 'UNKNOWN')
+    union select uid, provider, mode from positions where quantity <> 0
 """
 
 
@@ -17,10 +18,16 @@ class Holdings(NamedTuple):
     instances: frozenset[UUID]
     """The uids of the instances."""
     providers: frozenset[str]
+    live: frozenset[str]
+    """The providers with open orders or positions on their accounts."""
 
 
 async def holdings(database: Database) -> Holdings:
     """Returns what has open orders or positions. Raises DatabaseError."""
     async with database.connection() as connection:
         rows = await (await connection.execute(_HELD)).fetchall()
-    return Holdings(frozenset(uid for uid, _ in rows), frozenset(provider for _, provider in rows))
+    return Holdings(
+        frozenset(uid for uid, _, _ in rows),
+        frozenset(provider for _, provider, _ in rows),
+        frozenset(provider for _, provider, mode in rows if mode == Mode.LIVE),
+    )
