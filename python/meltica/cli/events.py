@@ -18,10 +18,16 @@ RETRIES: Final = 30
 
 
 @click.command(epilog=gateway_codes("the events were printed"))
-@click.option("--kind", multiple=True, help="Only this kind: order, fill, balance, risk, provider, instance.")
+@click.option(
+    "--kind",
+    multiple=True,
+    help="Only this kind: order, fill, balance, risk, provider, instance; or with --symbol the market data "
+    "trade, ticker, book, kline.",
+)
 @click.option("--instance", multiple=True, metavar="ID", help="Only events of this instance.")
 @click.option("--provider", multiple=True, metavar="NAME", help="Only events of this provider.")
 @click.option("--symbol", multiple=True, metavar="SYMBOL", help="Only events of this symbol.")
+@click.option("--depth", type=click.IntRange(1, 25), help="Levels on each side of a book; by default 10.")
 @click.option("--mode", type=click.Choice(("live", "paper")), help="Only events of this mode.")
 @click.option(
     "--after", type=click.IntRange(0), metavar="ID", help="First print what happened after this event."

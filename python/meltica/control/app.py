@@ -104,7 +104,7 @@ def create_app(services: ControlServices, rules: ClientRules) -> ASGIApp:
     scopes_of(app)
     requests = RequestCounts()
     services.metrics.register(request_metrics(requests))
-    services.metrics.register(stream_metrics(streams.hub))
+    services.metrics.register(stream_metrics(streams.hub, streams.market))
     in_time = AnswerTime(app, streamed={BACKUP})
     return RequestGate(in_time, rules, requests, authenticate=streams.tickets, streamed={BACKUP})
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from meltica.api.envelope import JsonObject
 from meltica.control.authentication import Authenticator
+from meltica.control.streams.market import MarketTap
 from meltica.control.trading import TradingReads
 from meltica.errors import DatabaseError
 from meltica.lambdas.manager import InstanceManager
@@ -94,6 +95,8 @@ class ControlServices:
     audit: AuditLog
     outbox: OutboxAdmin
     events: EventLog
+    market: MarketTap
+    """The market data of streams."""
     snapshot: TradingSnapshot
     modules: ModuleCatalogue
     context: ContextStore

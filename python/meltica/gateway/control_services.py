@@ -40,6 +40,7 @@ def control_services(gateway: "Gateway", authenticator: "Authenticator | None") 
         tokens=TokenAdministration(gateway.access.store, authenticator),
         audit=AuditLog(gateway.database),
         outbox=OutboxAdmin(gateway.database),
+        market=gateway.market,
         events=EventLog(gateway.database, gateway.settings.retention.events.total_seconds()),
         snapshot=TradingSnapshot(gateway.database),
         modules=gateway.modules,

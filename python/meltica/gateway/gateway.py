@@ -55,6 +55,7 @@ from meltica.telemetry.metrics import core_metrics
 from meltica.telemetry.registry import MetricRegistry
 
 if TYPE_CHECKING:
+    from meltica.control.streams.market import MarketTap
     from meltica.http.server import HttpServer
     from meltica.settings import Loaded
     from meltica.trading.risk.configured import ConfiguredLimits
@@ -74,6 +75,7 @@ class Gateway:
     readiness: Readiness
     recovery: StateRecovery
     access: GatewayAccess
+    market: "MarketTap"
     api: "HttpServer"
     url: str
     """Where the control plane is served."""
@@ -367,9 +369,12 @@ class Gateway:
     async def _serve(self) -> None:
         await self._importing
         from meltica.control.app import create_app
+        from meltica.control.streams.market import MarketTap
         from meltica.gateway.control_services import control_services
         from meltica.http.server import HttpServer
 
+        self.market = MarketTap(self.core, self.providers)
+        self._shutdown.append(ShutdownStep("market data of streams", self.market.close))
         self._shutdown.append(ShutdownStep("tokens", self.access.stop, 0.1))
         authenticator = await self.access.start()
         app = create_app(control_services(self, authenticator), self.settings.api_server.client_rules)

@@ -1,4 +1,4 @@
-"""`Readers`: instances of the core that read events for trading, one per key, all on one thread."""
+"""`Readers`: instances of the core that read events for Meltica itself, one per key, all on one thread."""
 
 import threading
 from collections.abc import Callable, Collection, Hashable

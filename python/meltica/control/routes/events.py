@@ -11,7 +11,9 @@ from litestar.response import Stream
 
 from meltica.api.events import EventTicket
 from meltica.control.access import VIEWER, Principal
-from meltica.control.streams.events import KINDS, EventFilter
+from meltica.control.streams.events import ALL_KINDS, KINDS, EventFilter
+from meltica.control.streams.market_choice import market_routes
+from meltica.control.streams.market_events import DEFAULT_DEPTH, MARKET, MAX_DEPTH
 from meltica.control.streams.response import EventStream, EventStreamResponse
 from meltica.control.streams.service import EventStreams
 from meltica.control.streams.subscriber import Subscriber
@@ -23,7 +25,12 @@ from meltica.model.enums import Mode
 MAX_ID = 2**63 - 1
 SEVERAL = "Repeat it for several."
 STREAM = """Each event has a kind, JSON, and an id if it can be resumed: send the last one as the header
-`Last-Event-ID`, or as `lastEventId`. Browsers add a `ticket`, as their streams have no headers."""
+`Last-Event-ID`, or as `lastEventId`. Browsers add a `ticket`, as their streams have no headers.
+Market data has no id: of each symbol, the latest value is sent at most five times a second."""
+KIND = f"{', '.join(ALL_KINDS)}. {', '.join(MARKET)} need a `symbol`. {SEVERAL}"
+Depth = Annotated[
+    int, QueryParameter(ge=1, le=MAX_DEPTH, description="Levels on each side of the events `book`.")
+]
 Names = Annotated[list[str] | None, QueryParameter(description=SEVERAL)]
 
 
@@ -44,29 +51,35 @@ class EventsController(Controller):
         self,
         request: Request[Principal, object, State],
         streams: NamedDependency[EventStreams],
-        kind: Annotated[
-            list[str] | None, QueryParameter(description=f"{', '.join(KINDS)}. {SEVERAL}")
-        ] = None,
+        kind: Annotated[list[str] | None, QueryParameter(description=KIND)] = None,
         instance: Names = None,
         provider: Names = None,
         symbol: Names = None,
         mode: FromQuery[Mode | None] = None,
+        depth: Depth = DEFAULT_DEPTH,
         last_id: Annotated[str | None, QueryParameter(name="lastEventId")] = None,
         ticket: Annotated[str | None, QueryParameter(description="Of `/events/tickets`.")] = None,  # noqa: ARG002
     ) -> Stream:
         """Streams events. Raises HttpError and DatabaseUnavailable."""
+        kinds, providers, symbols = _kinds(kind), frozenset(provider or ()), frozenset(symbol or ())
+        routes = market_routes(streams.services.providers, kinds, providers, symbols)
+        streams.market.admit(routes)
         chosen = EventFilter(
-            _kinds(kind),
-            frozenset(instance or ()),
-            frozenset(provider or ()),
-            frozenset(symbol or ()),
-            mode,
+            kinds, frozenset(instance or ()), providers, symbols, mode, routes=routes, depth=depth
         )
         # What a browser sends after an interruption is later than what its page was opened with.
         last = _last(request.headers.get("last-event-id") or last_id)
         begin = await streams.hub.start(last)
         subscriber = Subscriber(chosen, begin.id)
-        stream = EventStream(streams.hub, streams.sessions, request.user, begin, subscriber, streams.snapshot)
+        stream = EventStream(
+            streams.hub,
+            streams.market,
+            streams.sessions,
+            request.user,
+            begin,
+            subscriber,
+            streams.snapshot,
+        )
         return EventStreamResponse(stream)
 
     @post(
@@ -87,8 +100,8 @@ class EventsController(Controller):
 def _kinds(given: list[str] | None) -> frozenset[str]:
     names = [name.strip() for text in given or () for name in text.split(",")]
     for name in names:
-        if name not in KINDS:
-            text = f"`kind`: {name[:80]!r} is unknown{suggestion(name, KINDS)}"
+        if name not in ALL_KINDS:
+            text = f"`kind`: {name[:80]!r} is unknown{suggestion(name, ALL_KINDS)}"
             raise HttpError(400, "invalid_parameter", text)
     return frozenset(names or KINDS)
 

@@ -8,6 +8,8 @@ import msgspec
 
 from meltica.api import contract
 from meltica.api.envelope import without_nulls
+from meltica.control.streams.frames import frame
+from meltica.control.streams.market_events import DEFAULT_DEPTH, MARKET, MarketRoute
 from meltica.model.amounts import amount_text
 from meltica.model.enums import Mode
 from meltica.persistence.stores.event_log import LoggedEvent
@@ -20,6 +22,8 @@ PRIVATE: Final = ("order", "fill", "balance", "risk")
 STATES: Final = ("provider", "instance")
 """Kinds of which only the latest of each name is sent."""
 KINDS: Final = (*PRIVATE, *STATES)
+"""Kinds of a stream that names none."""
+ALL_KINDS: Final = (*KINDS, *MARKET)
 
 Reported = OrderRow | FillRow | BalanceRow | LedgerEntryRow
 _ROWS: Final[dict[str, type[Reported]]] = {
@@ -28,7 +32,6 @@ _ROWS: Final[dict[str, type[Reported]]] = {
     "balance": BalanceRow,
     ENTRY: LedgerEntryRow,
 }
-_encode = msgspec.json.Encoder().encode
 
 
 class StreamEvent(NamedTuple):
@@ -57,6 +60,10 @@ class EventFilter:
     providers: frozenset[str] = frozenset()
     symbols: frozenset[str] = frozenset()
     mode: Mode | None = None
+    routes: frozenset[MarketRoute] = frozenset()
+    """The market data of the stream, which no other filter applies to."""
+    depth: int = DEFAULT_DEPTH
+    """Levels on each side of its books."""
 
     def accepts(self, event: StreamEvent) -> bool:
         """Returns whether a stream has an event."""
@@ -67,12 +74,6 @@ class EventFilter:
             and (not self.symbols or event.symbol is None or event.symbol in self.symbols)
             and (self.mode is None or event.mode is None or event.mode is self.mode)
         )
-
-
-def frame(kind: str, data: object, id: int | None = None) -> bytes:
-    """Returns an event in the format of Server-Sent Events."""
-    number = b"" if id is None else b"id: %d\n" % id
-    return b"event: %s\n%sdata: %s\n\n" % (kind.encode(), number, _encode(data))
 
 
 def private_event(logged: LoggedEvent) -> StreamEvent:

@@ -14,8 +14,9 @@ from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receiv
 
 from meltica.control.access import Principal
 from meltica.control.sessions import Sessions
-from meltica.control.streams.events import frame
+from meltica.control.streams.frames import frame
 from meltica.control.streams.hub import EventHub, Start
+from meltica.control.streams.market import MarketTap
 from meltica.control.streams.subscriber import Subscriber
 from meltica.errors import DatabaseError
 from meltica.http.responses import ABORT, IS_HEAD
@@ -37,6 +38,7 @@ class EventStream(ASGIResponse):
     def __init__(
         self,
         hub: EventHub,
+        market: MarketTap,
         sessions: Sessions,
         principal: Principal,
         begin: Start,
@@ -45,6 +47,7 @@ class EventStream(ASGIResponse):
     ) -> None:
         super().__init__(media_type="text/event-stream")
         self._hub = hub
+        self._market = market
         self._sessions = sessions
         self._principal = principal
         self._begin = begin
@@ -65,6 +68,7 @@ class EventStream(ASGIResponse):
             subscriber.end("unauthenticated", why)
 
         self._hub.enter()
+        self._market.join(subscriber)
         loop = asyncio.get_running_loop()
         writer = loop.create_task(self._write(send), name="meltica-stream")
         gone = loop.create_task(_disconnected(receive), name="meltica-stream-client")
@@ -78,6 +82,7 @@ class EventStream(ASGIResponse):
                 found[ABORT]()
                 await gone
         finally:
+            self._market.leave(subscriber)
             self._hub.leave(subscriber)
             for task in (writer, gone, ended):
                 task.cancel()

@@ -9,8 +9,10 @@ from meltica.control.routes.positions import position_of
 from meltica.control.routes.risk import stored_halts
 from meltica.control.services import ControlServices
 from meltica.control.sessions import Sessions
-from meltica.control.streams.events import EventFilter, StreamEvent, balance_json, frame
+from meltica.control.streams.events import EventFilter, StreamEvent, balance_json
+from meltica.control.streams.frames import frame
 from meltica.control.streams.hub import EventHub
+from meltica.control.streams.market import MarketTap
 from meltica.control.streams.subscriber import Subscriber
 from meltica.control.streams.tickets import Authenticate, StreamTickets
 from meltica.model.enums import Mode
@@ -21,6 +23,7 @@ class EventStreams:
     """What the routes of streams work with."""
 
     hub: EventHub
+    market: MarketTap
     sessions: Sessions
     tickets: StreamTickets
     services: ControlServices
@@ -31,7 +34,7 @@ class EventStreams:
         authenticator = services.tokens.authenticator
         sessions = Sessions() if authenticator is None else authenticator.sessions
         hub = EventHub(services.events, lambda: _states(services), services.stopping)
-        return cls(hub, sessions, StreamTickets(authenticate), services)
+        return cls(hub, services.market, sessions, StreamTickets(authenticate), services)
 
     async def snapshot(self, subscriber: Subscriber) -> dict[str, Any]:
         """Returns the state that the kinds of a stream change. Raises DatabaseError."""

@@ -2,14 +2,16 @@
 
 1. Events with a number wait in their order. When too many do, the stream is closed with the code `too_slow`;
    the client resumes by the number of the last event that it has.
-2. Of states, the latest of each name waits; those that it replaces are counted.
+2. Of states and market data, the latest of each name or route waits; those that it replaces are counted. A
+   stream has a bounded number of routes.
 """
 
 import asyncio
 from collections import deque
 from typing import Final
 
-from meltica.control.streams.events import EventFilter, StreamEvent, frame
+from meltica.control.streams.events import EventFilter, StreamEvent
+from meltica.control.streams.frames import frame
 
 MAX_EVENTS: Final = 1000
 MAX_BYTES: Final = 4 << 20
@@ -44,17 +46,21 @@ class Subscriber:
         if not self.filter.accepts(event):
             return
         if event.id is None:
-            self.conflated += self._latest.pop(event.key, None) is not None
-            self._latest[event.key] = event.frame
-        else:
-            self._private.append(event)
-            self._bytes += len(event.frame)
-            if len(self._private) > MAX_EVENTS or self._bytes > MAX_BYTES:
-                self.end(
-                    "too_slow", f"more than {MAX_EVENTS} events waited; resume by the id of the last one"
-                )
-                return
+            self.push_latest(event.key, event.frame)
+            return
+        self._private.append(event)
+        self._bytes += len(event.frame)
+        if len(self._private) > MAX_EVENTS or self._bytes > MAX_BYTES:
+            self.end("too_slow", f"more than {MAX_EVENTS} events waited; resume by the id of the last one")
+            return
         self._waiting.set()
+
+    def push_latest(self, key: object, frame: bytes) -> None:
+        """Adds the latest state of a thing, in place of one that waits."""
+        if self.code is None:
+            self.conflated += self._latest.pop(key, None) is not None
+            self._latest[key] = frame
+            self._waiting.set()
 
     def end(self, code: str, message: str) -> None:
         """Ends the stream with a last event that says why. What waits is dropped; it can be resumed."""
