@@ -41,3 +41,14 @@ def test_the_runbook_has_every_fault() -> None:
     source = (ROOT / "python/meltica/gateway/readiness.py").read_text()
     parts = set(re.findall(r'faults\[f?"([a-z ]+?)(?: \{[^}]*\})?"\]', source)) | {"database", "lock"}
     assert {re.sub(r" (NAME|ID)$", "", row) for row in rows} >= parts
+
+
+def test_the_commands_of_the_runbook_are_complete(tmp_path: Path) -> None:
+    page = tmp_path / "runbook.md"
+    text = PAGE.read_text().partition("## Runbook\n")[2]
+    page.write_text(text)
+    found = [*pages.inline_commands(page)]
+    found += [line.split() for line in re.findall(r"^    meltica (.*)$", text, re.MULTILINE)]
+    assert len(found) > 20
+    for words in found:
+        pages.parse(words)

@@ -160,7 +160,7 @@ def _commands(line: str) -> Iterator[list[str]]:
 def _check(words: list[str], *, run: bool = True) -> None:
     program = Path(words[0]).name or words[0]
     if program == "meltica":
-        _parse(words[1:])
+        parse(words[1:])
         if run and words[1] in HARMLESS:
             _run(words)
     elif program == "pytest":
@@ -192,7 +192,7 @@ def _find(words: list[str]) -> tuple[click.Command, list[str]]:
     return command, rest
 
 
-def _parse(words: list[str]) -> None:
+def parse(words: list[str]) -> None:
     """Parses a command line of Meltica without running it; its files may be missing."""
     command, rest = _find(words)
     try:
