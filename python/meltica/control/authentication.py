@@ -117,14 +117,16 @@ class Authenticator:
 
     async def read(self) -> None:
         """Reads the tokens; requests at the same time share one read. Raises DatabaseError."""
-        if self._reading is None or self._reading.done():
-            self._reading = asyncio.get_running_loop().create_task(self._read(), name="meltica-token-read")
-            self._reading.add_done_callback(_retrieve)
+        reading = self._reading
+        if reading is None or reading.done():
+            reading = asyncio.get_running_loop().create_task(self._read(), name="meltica-token-read")
+            reading.add_done_callback(_retrieve)
+            self._reading = reading
         # Not cancelled after the time-out: psycopg takes seconds to cancel when the server hangs.
-        done, _ = await asyncio.wait({self._reading}, timeout=LOOKUP_SECONDS)
+        done, _ = await asyncio.wait({reading}, timeout=LOOKUP_SECONDS)
         if not done:
             raise DatabaseError(f"the database did not respond within {LOOKUP_SECONDS:g} s")
-        self._reading.result()
+        reading.result()
 
     async def read_again(self) -> None:
         """Reads the tokens after a change, also if a read is in progress. Raises DatabaseError."""

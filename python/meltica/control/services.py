@@ -44,11 +44,9 @@ class TokenAdministration:
 
     async def revoke(self, id: str, actor: str) -> TokenRow:
         """Revokes a token. Raises NotFound, Conflict and DatabaseUnavailable."""
-        try:
-            return await self.store.revoke(id, actor, keep_admin=True)
-        finally:
-            # Also in doubt: what was revoked must not be accepted.
-            await self._changed()
+        row = await self.store.revoke(id, actor, keep_admin=True)
+        await self._changed()
+        return row
 
     async def _changed(self) -> None:
         """Lets a change take effect at once; if the database does not respond, within seconds."""

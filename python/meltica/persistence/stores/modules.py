@@ -177,7 +177,10 @@ class ModuleStore:
         return hash
 
     async def delete(self, name: str, hashes: Sequence[str]) -> None:
-        """Deletes revisions of a module with their tags. Raises Conflict when an instance has one."""
+        """Deletes revisions of a module with their tags.
+
+        Raises Conflict when an instance has one, and NotFound when they were deleted meanwhile.
+        """
         async with self._change("module.delete", name) as connection:
             # No instance can be added meanwhile.
             await connection.execute("lock table instances in share mode")
@@ -186,8 +189,10 @@ class ModuleStore:
                 ids = ", ".join(f"`{row[0]}`" for row in rows)
                 raise Conflict(f"module not deleted: `{name}` is in use by {ids}; delete the instances first")
             await connection.execute("delete from module_tags where hash = any(%s)", (list(hashes),))
-            await connection.execute("delete from module_revisions where hash = any(%s)", (list(hashes),))
-            query: LiteralString = """
+            query: LiteralString = "delete from module_revisions where hash = any(%s)"
+            if (await connection.execute(query, (list(hashes),))).rowcount == 0:
+                raise NotFound(f"module not deleted: `{name}` has no revision {', '.join(hashes)}")
+            query = """
                 insert into module_tags (name, tag, hash)
                 select name, %s, hash from module_revisions where name = %s
                 order by created_at desc, hash limit 1 on conflict do nothing
