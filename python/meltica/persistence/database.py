@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import select
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -34,6 +35,7 @@ UNAVAILABLE = ("08", "53", "57", "58")
 rehearsing: ContextVar[bool] = ContextVar("rehearsing", default=False)
 """Whether the transactions of this task are rolled back in any case: what it changes is only planned."""
 
+_SOCKET = re.compile(r'on socket "[^"\n]*"')
 _log = logging.getLogger("meltica.database")
 
 
@@ -86,11 +88,11 @@ def conninfo(
 
 
 def shown(dsn: str) -> str:
-    """Returns the name and address of a database for messages, without password and options."""
+    """Returns the name and address of a database for messages, without password, options and folders."""
     parameters = parse(dsn)
     port = f":{parameters['port']}" if parameters.get("port") else ""
-    name, host = parameters.get("dbname"), parameters.get("host")
-    return f"{name or 'default database'} at {host or 'local socket'}{port}"
+    name, host = parameters.get("dbname"), str(parameters.get("host") or "/")
+    return f"{name or 'default database'} at {'local socket' if host.startswith('/') else host}{port}"
 
 
 async def connect(
@@ -316,8 +318,8 @@ class Database:
 
 
 def error_text(error: psycopg.Error) -> str:
-    """Formats the message of an error as one line."""
-    lines = [line.strip() for line in str(error).splitlines()]
+    """Formats the message of an error as one line, without the folder of a socket: clients of REST get it."""
+    lines = [line.strip() for line in _SOCKET.sub("on the local socket", str(error)).splitlines()]
     return " ".join(line for line in lines if line) or type(error).__name__
 
 
