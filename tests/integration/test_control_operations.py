@@ -75,6 +75,20 @@ def test_the_orders_of_a_scope_are_cancelled(world: World) -> None:
     _wait(trading, order, OrderState.CANCELLED)
 
 
+def test_a_cancel_finds_the_symbol_that_was_meant_or_fails(world: World) -> None:
+    """A misspelt symbol must not answer that nothing is open."""
+    running, trading = world
+    order = trading.buy("1", "98")
+    _wait(trading, order, OrderState.ACK)
+    before = actions(trading)
+    for symbol, status in (("BTCUSDT", 400), ("", 400), ("BTC-USTD", 404)):
+        post(running, "/orders/cancel", {**SCOPE, "symbol": symbol}, status)
+    assert actions(trading) == before
+    found = post(running, "/orders/cancel", {**SCOPE, "symbol": " btc/usdt"})
+    assert found["orders"] == [str(order.id)]
+    _wait(trading, order, OrderState.CANCELLED)
+
+
 def test_orders_of_all_instances_are_filtered(world: World) -> None:
     running, trading = world
     order = trading.buy("1", "97")

@@ -162,6 +162,28 @@ def test_bad_json(control: Running, body: bytes) -> None:
     assert failure(answer, 400, "bad_json").startswith("body is not valid JSON: ")
 
 
+@pytest.mark.parametrize("levels", [70, 330, 495, 990])
+@pytest.mark.parametrize(
+    ("method", "path", "body", "code"),
+    [
+        ("POST", "/context/backup", '{"risk":%s}', "backup_damaged"),
+        ("POST", "/context/backup", '{"providers":[%s]}', "backup_damaged"),
+        ("POST", "/providers", '{"name":"n","adapter":{"identifier":"fake","config":%s}}', "bad_json"),
+        ("PUT", "/providers/demo", '{"settings":%s}', "bad_json"),
+        ("PUT", "/strategy/instances/watcher", '{"strategy":{"config":%s}}', "bad_json"),
+        ("PUT", "/risk/limits", '{"text":"\\"{[","x":%s}', "bad_json"),
+    ],
+)
+def test_json_that_is_nested_too_deeply_is_refused(
+    control: Running, method: str, path: str, body: str, code: str, levels: int
+) -> None:
+    """Code that walks through it would exhaust the stack."""
+    nested = '{"a":[' * (levels // 2) + "1" + "]}" * (levels // 2)
+    headers = {"content-type": "application/json"}
+    answer = control.client.request(method, path, content=body % nested, headers=headers)
+    assert "nested too deeply" in failure(answer, 400, code)
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_bodies_above_a_mebibyte_are_refused(control: Running, chunked: bool) -> None:
     def send(size: int) -> httpx.Response:

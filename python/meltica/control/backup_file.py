@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from meltica.http.errors import HttpError
+from meltica.http.nesting import MAX_NESTING
 
 VERSION: Final = 1
 MAX_BYTES: Final = 64 << 20
@@ -58,7 +59,7 @@ def decode(content: bytes | mmap) -> dict[str, Any]:
     for key, value in _decoded(content, dict[str, msgspec.Raw]).items():
         items = _decoded(value, list[msgspec.Raw]) if bytes(memoryview(value)[:1]) == b"[" else None
         document[key] = _decoded(value, Any) if items is None else [_decoded(item, Any) for item in items]
-    if _has_nul(document):
+    if _has_nul(document, MAX_NESTING):
         raise refused("validation_failed", "expected text without NUL characters, which cannot be stored")
     spelled = respelled(document, KEYS)
     _check_version(spelled.get("version"))
@@ -135,12 +136,16 @@ def _canonical(value: Any) -> bytes:
     return json.dumps(_by_value(value), sort_keys=True, separators=(",", ":")).encode()
 
 
-def _has_nul(value: Any) -> bool:
+def _has_nul(value: Any, levels: int) -> bool:
+    """Returns whether a text has a NUL character. Raises HttpError for more than so many levels."""
+    if isinstance(value, dict | list) and not levels:
+        text = f"it is nested too deeply: expected at most {MAX_NESTING} levels"
+        raise refused("backup_damaged", f"the file is damaged, or not a backup: {text}")
     if isinstance(value, dict):
         items = cast(dict[str, Any], value).items()
-        return any("\0" in key or _has_nul(inner) for key, inner in items)
+        return any("\0" in key or _has_nul(inner, levels - 1) for key, inner in items)
     if isinstance(value, list):
-        return any(map(_has_nul, cast(list[Any], value)))
+        return any(_has_nul(inner, levels - 1) for inner in cast(list[Any], value))
     return isinstance(value, str) and "\0" in value
 
 

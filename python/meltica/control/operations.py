@@ -8,9 +8,10 @@ from msgspec import UNSET, UnsetType
 
 from meltica.control.changes import ChangeRunner
 from meltica.control.services import ControlServices
-from meltica.errors import Conflict, NotFound
+from meltica.errors import Conflict, NotFound, suggestion
 from meltica.http.errors import HttpError
 from meltica.model.enums import Mode
+from meltica.model.symbols import canonical
 from meltica.persistence.stores.trading.rows import HaltScope
 
 if TYPE_CHECKING:
@@ -55,6 +56,24 @@ def existing_scope(text: str, services: ControlServices) -> "Scope":
     elif scope.kind is HaltScope.INSTANCE:
         services.instances.get(scope.name)
     return scope
+
+
+def existing_symbol(text: str, services: ControlServices) -> str:
+    """Returns a symbol that a provider lists, or that an open order has. Raises HttpError and NotFound.
+
+    A cancel of the orders in a misspelt symbol must not look like a success.
+    """
+    try:
+        symbol = canonical(text.strip().upper())
+    except ValueError as error:
+        raise HttpError(400, "invalid_parameter", f"`symbol`: {error}") from None
+    known = {str(each["symbol"]) for provider in services.providers.all() for each in provider.instruments}
+    if (desk := services.trading.desk()) is not None:
+        with desk.lock.reading:
+            known |= {each.record.symbol for each in desk.open_machines()}
+    if known and symbol not in known:
+        raise NotFound(f"no provider lists the symbol `{symbol}`{suggestion(symbol, known)}")
+    return symbol
 
 
 def operator_of(services: ControlServices) -> "Operator":

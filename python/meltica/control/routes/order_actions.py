@@ -24,14 +24,13 @@ from meltica.api.orders import Orders
 from meltica.control.access import OPERATOR, VIEWER
 from meltica.control.bodies import QUERY
 from meltica.control.changes import ChangeRunner
-from meltica.control.operations import act_of, existing_scope, operator_of, run
+from meltica.control.operations import act_of, existing_scope, existing_symbol, operator_of, run
 from meltica.control.paging import MAX_LIMIT, Cursor, Limit, key_of
 from meltica.control.preconditions import CHANGE_QUERY, Precondition
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, response
 from meltica.control.routes.orders import STATES, order_of, orders_of, state_of, values
 from meltica.control.services import ControlServices
 from meltica.errors import DatabaseUnavailable
-from meltica.http.errors import HttpError
 from meltica.model.enums import Mode
 from meltica.persistence.stores.trading.queries import OrderKey
 
@@ -116,9 +115,7 @@ class OrderActionsController(Controller):
     ) -> Response[CancelResult]:
         """Requests the cancels of open orders. Raises Conflict while nothing trades."""
         scope, act = existing_scope(data.scope, services), act_of(actor, data.reason)
-        symbol = None if data.symbol is UNSET else data.symbol
-        if symbol is not None and "\0" in symbol:  # the record of the action could not be stored
-            raise HttpError(400, "invalid_parameter", "`symbol`: expected a text without NUL")
+        symbol = None if data.symbol is UNSET else existing_symbol(data.symbol, services)
         operator = operator_of(services)
         try:
             with precondition.rehearsal():
