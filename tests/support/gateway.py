@@ -19,6 +19,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from meltica.gateway.gateway import Gateway
+from meltica.http.responses import SECURITY_HEADERS
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.settings import load
 from tests.conftest import folder_for_server
@@ -77,6 +78,13 @@ class Running:
         self.until(is_idle)
 
 
+UNDOCUMENTED = {
+    *("content-type", "content-length", "date", "connection", "transfer-encoding", "vary"),
+    *(name.decode() for name, _ in SECURITY_HEADERS),
+}
+"""Headers that HTTP defines, and those of every response that are for browsers."""
+
+
 class Checked:
     """Checks the status, the types and the keys of each response against the OpenAPI document."""
 
@@ -119,6 +127,7 @@ class Checked:
         """Raises AssertionError or ValidationError for a response that is not documented."""
         documented = self.documented(operation, status)
         assert documented is not None, f"{status} is not documented"
+        self.check_headers(documented, response.headers)
         if status == 204:
             assert not response.content
             return
@@ -129,6 +138,17 @@ class Checked:
         schema = {**documented["content"][kind]["schema"], "components": {"schemas": self.components}}
         validator: Validator = Draft202012Validator(schema)
         validator.validate(response.json())  # pyright: ignore[reportUnknownMemberType]
+
+    def check_headers(self, documented: dict[str, Any], headers: httpx.Headers) -> None:
+        """Raises AssertionError for headers that are not documented, or documented and not sent."""
+        described: dict[str, Any] = documented["headers"]
+        shown = {name.lower() for name in headers if not name.lower().startswith("access-control-")}
+        undocumented = shown - {name.lower() for name in described} - UNDOCUMENTED
+        assert not undocumented, f"{undocumented} are not documented"
+        common: dict[str, Any] = self.schema["components"]["headers"]
+        for name, header in described.items():
+            whole = common[header["$ref"].rpartition("/")[2]] if "$ref" in header else header
+            assert name in headers or not whole["required"], f"{name} was not sent"
 
 
 def _matches(template: tuple[str, ...], parts: list[str]) -> bool:

@@ -197,7 +197,7 @@ class StrategyRequest(Section):
     version: str | None = None
 
 
-class ScopeRequest(Section):
+class InstanceScope(Section):
     """The symbols of a provider."""
 
     symbols: list[str] = []
@@ -208,7 +208,7 @@ class InstanceRequest(Section):
 
     id: Name
     strategy: StrategyRequest | None = None
-    scope: dict[str, ScopeRequest] | None = None
+    scope: dict[str, InstanceScope] | None = None
     host: Literal["thread", "shared"] | None = None
     dry_run: bool | None = None
     """False sends its orders to the venues of its scope, which trade real money unless they are simulated."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from meltica.adapters import registry
 from meltica.api.envelope import without_nulls
-from meltica.api.instances import InstanceDetail, InstanceRequest, ScopeRequest, StrategyRequest
+from meltica.api.instances import InstanceDetail, InstanceRequest, InstanceScope, StrategyRequest
 from meltica.control.bodies import invalid, read_body
 from meltica.errors import ConfigError, Conflict, LambdaError, NotFound, suggestion
 from meltica.lambdas import loader, shipped
@@ -242,7 +242,7 @@ def _strategy_faults(cls: type[Lambda], config: Mapping[str, Any]) -> Iterator[t
             yield (*CONFIG, key), f"`strategy.config.{key}`: {text}; use the config file"
 
 
-def normalized(scope: Mapping[str, ScopeRequest]) -> dict[str, list[str]]:
+def normalized(scope: Mapping[str, InstanceScope]) -> dict[str, list[str]]:
     """Returns the symbols by provider: trimmed, in upper case, each once."""
     return {
         name.strip(): list(dict.fromkeys(symbol.strip().upper() for symbol in entry.symbols))

@@ -60,6 +60,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "startInstances": IDS,
     "stopInstances": IDS,
     "createToken": {"name": "hung"},
+    "restoreBackup": {"version": 1, "checksum": "damaged"},
 }
 PATHS = {
     "updateProvider": "/providers/made",

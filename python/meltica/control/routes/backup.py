@@ -72,7 +72,7 @@ class BackupController(Controller):
         request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
-    ) -> Response[Any]:
+    ) -> Response[Restored]:
         """Restores a backup. Raises HttpError, Conflict and DatabaseError."""
         precondition = Precondition.of(request)
         start, accounts = _start(request)

@@ -87,7 +87,7 @@ class InstancesController(Controller):
         strategies: NamedDependency[StrategyCatalogue],
         view: NamedDependency[InstanceView],
         changes: NamedDependency[ChangeRunner],
-    ) -> Response[Any]:
+    ) -> Response[InstanceDetail]:
         """Creates an instance. Raises HttpError, NotFound, AlreadyExists and DatabaseUnavailable."""
         manager, reader = services.instances, InstanceChanges(services)
         spec, record = await reader.created(data)
@@ -119,7 +119,7 @@ class InstancesController(Controller):
         strategies: NamedDependency[StrategyCatalogue],
         view: NamedDependency[InstanceView],
         changes: NamedDependency[ChangeRunner],
-    ) -> Response[Any]:
+    ) -> Response[InstanceDetail]:
         """Changes a config. Raises HttpError, NotFound, Conflict, StartError and DatabaseUnavailable."""
         manager, reader = services.instances, InstanceChanges(services)
         precondition = Precondition.of(request)
@@ -163,7 +163,7 @@ class InstancesController(Controller):
         request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
-    ) -> Response[Any]:
+    ) -> Response[Removed]:
         """Deletes an instance. Raises NotFound, Conflict, HttpError and DatabaseUnavailable."""
         precondition = Precondition.of(request)
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
-from litestar import Controller, Request, Router, get
+from litestar import Controller, Litestar, Request, Router, get
 from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -15,6 +15,7 @@ from litestar.types import ControllerRouterHandler
 from meltica import _core
 from meltica.api.envelope import Failure, Plan
 from meltica.control.access import VIEWER, planned_of, scopes_of
+from meltica.control.document import TICKET, complete
 from meltica.model.access import TokenScope
 from meltica.runtime.threads import call
 
@@ -90,8 +91,7 @@ class OpenApiController(Controller):
         if "openapi" not in store:
             app = request.app
             store["openapi"] = await call(
-                lambda: _corrected(app.openapi_schema.to_schema(), scopes_of(app), planned_of(app)),
-                "meltica-openapi",
+                lambda: _corrected(app.openapi_schema.to_schema(), app), "meltica-openapi"
             )
         return cast(dict[str, Any], store["openapi"])
 
@@ -117,10 +117,9 @@ def openapi_config() -> OpenAPIConfig:
     )
 
 
-def _corrected(
-    schema: dict[str, Any], scopes: dict[str, TokenScope | None], planned: set[str]
-) -> dict[str, Any]:
+def _corrected(schema: dict[str, Any], app: Litestar) -> dict[str, Any]:
     """Returns a document with ordered paths, scopes, our error envelope, and no false alternatives."""
+    scopes, planned = scopes_of(app), planned_of(app)
     examples = json.loads(EXAMPLES.read_bytes())
     schema["components"]["responses"] = {
         name: {
@@ -151,7 +150,11 @@ def _corrected(
             operation["responses"] = dict(sorted((operation["responses"] | errors).items()))
             for status, body in examples.get(operation["operationId"], {}).items():
                 operation["responses"][status]["content"]["application/json"]["example"] = body
-    return cast(dict[str, Any], _without_false_alternatives(schema))
+            if operation["operationId"] == "streamEvents":
+                operation["security"].append({TICKET: []})
+    schema = _without_false_alternatives(schema)
+    complete(schema, app)
+    return schema
 
 
 def _add_plan(operation: dict[str, Any]) -> None:

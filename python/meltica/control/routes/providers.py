@@ -5,7 +5,6 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from litestar import Controller, Request, Response, delete, get, post, put
-from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, UnsetType
@@ -32,10 +31,6 @@ from meltica.persistence.stores.providers import ProviderRow
 from meltica.providers.provider import Provider
 from meltica.runtime.lifecycle import Desired
 
-# The document takes the type of a header from its value.
-LOCATION = ResponseHeader(
-    name="Location", value="", documentation_only=True, description="Path of the provider"
-)
 LATE = response(202, ProviderDetail, "The change takes longer and continues in the background")
 
 
@@ -155,7 +150,6 @@ class ProvidersController(Controller):
         operation_id="createProvider",
         guards=[ADMIN],
         responses=PLANNED | CONFLICT | PRECONDITION,
-        response_headers=[LOCATION],
         opt={QUERY: CHANGE_QUERY},
     )
     async def create_provider(
@@ -165,7 +159,7 @@ class ProvidersController(Controller):
         services: NamedDependency[ControlServices],
         view: NamedDependency[ProviderView],
         changes: NamedDependency[ChangeRunner],
-    ) -> Response[Any]:
+    ) -> Response[ProviderDetail]:
         """Creates a provider. Raises HttpError, AlreadyExists and DatabaseUnavailable."""
         manager = services.providers
         spec, record, desired = ProviderChanges(services, Precondition.of(request)).created(data)
@@ -196,7 +190,7 @@ class ProvidersController(Controller):
         same_account: Annotated[
             bool, QueryParameter(name="sameAccount", description="The account stays the same.")
         ] = False,
-    ) -> Response[Any]:
+    ) -> Response[ProviderDetail]:
         """Changes settings, or whether it runs. Raises HttpError, NotFound, Conflict, DatabaseUnavailable."""
         manager, reader = services.providers, ProviderChanges(services, Precondition.of(request))
         provider = manager.get(name)
@@ -236,7 +230,7 @@ class ProvidersController(Controller):
         request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
-    ) -> Response[Any]:
+    ) -> Response[RemovedProvider]:
         """Deletes a provider. Raises NotFound, Conflict, HttpError and DatabaseUnavailable."""
         manager, reader = services.providers, ProviderChanges(services, Precondition.of(request))
         removed = manager.remove(name, reader.refuse_deletion)
@@ -252,7 +246,6 @@ class ProvidersController(Controller):
         opt={QUERY: CHANGE_QUERY},
         guards=[OPERATOR],
         responses=NOT_FOUND | CONFLICT,
-        response_headers=[LOCATION],
     )
     async def start_provider(
         self,

@@ -67,7 +67,7 @@ class RiskController(Controller):
         request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
-    ) -> Response[Any]:
+    ) -> Response[RiskLimitsOfScopes]:
         """Changes limits. Raises HttpError, Conflict and DatabaseUnavailable."""
         precondition = Precondition.of(request)
 
