@@ -55,6 +55,7 @@ PATHS = (
     "/outbox/consumers",
     "/outbox/consumers/hook",
     "/outbox/consumers/hook/retry",
+    "/outbox/consumers/hook/drop",
     "/providers/main/lines",
     "/providers/main/lines/book",
     "/providers/main/ledger",

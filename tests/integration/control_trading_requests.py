@@ -31,6 +31,7 @@ TRADING: tuple[Sent, ...] = (
     get("a consumer of events", "/outbox/consumers/hook"),
     get("a consumer of events that nearly exists", "/outbox/consumers/hok"),
     post("a retry of dead letters", "/outbox/consumers/hook/retry", (JSON,), b'{"reason":"it is back"}'),
+    post("dead letters that are dropped", "/outbox/consumers/hook/drop", (JSON,), b'{"reason":"too old"}'),
     Sent("deletion of an event", "DELETE", "/outbox/1000"),
     Sent("deletion of an event that was deleted", "DELETE", "/outbox/1000"),
     get("the latest balances", "/providers/main/balances?latest=true&mode=paper"),

@@ -221,6 +221,10 @@ def test_dead_letters_are_found_and_retried(run: Run, world: World) -> None:
     assert (row[0], row[-2:]) == (str(dead), ["HTTP", "500"])
     assert run("outbox", "retry", "hook", str(dead), *WHY).output == "1 events of hook are due again\n"
     run("outbox", "consumers")
+    [again] = running.submit(outbox.claim("hook")).result(20)
+    running.submit(outbox.failed("hook", again.id, "HTTP 500")).result(20)
+    assert run("outbox", "drop", "hook", *WHY).output == "1 events of hook are dropped\n"
+    assert run("outbox", "consumers").output.split()[6:8] == ["0", "0"]
     assert run("outbox", "delete", str(dead)).output == f"{dead} is deleted\n"
     assert run("outbox", "list").output == "no event\n"
     assert "does not exist" in str(run("outbox", "show", "hok", code=3).exception)

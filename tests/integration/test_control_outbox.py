@@ -117,6 +117,22 @@ def test_a_consumer_shows_what_it_has_given_up_on_and_gets_it_again(running: Run
     assert get(running, "/outbox/consumers/hook")["dead"] == 0
 
 
+def test_dead_letters_are_dropped_for_one_consumer(running: Running, outbox: Outbox) -> None:
+    [dead] = get(running, "/outbox", dead=True)["events"]
+    path = "/outbox/consumers/hook/drop"
+    assert post(running, path, {"events": [dead["id"], dead["id"] + 1], **WHY}, 409)["code"] == "conflict"
+    assert post(running, f"{path}?plan=1", WHY)["effect"] == "create"
+    assert get(running, "/outbox/consumers/hook")["dead"] == 1
+    assert post(running, path, WHY) == {"consumer": "hook", "events": [dead["id"]]}
+    assert get(running, "/outbox/consumers/hook")["dead"] == 0
+    assert _audit(running, "outbox.drop")[0] == (running.actor, "hook")
+    assert dead["id"] in [each["id"] for each in get(running, "/outbox", consumer="stream")["events"]]
+    assert _wait(running, outbox.claim("hook")) == []
+    # Nothing to do is not audited.
+    assert post(running, path, WHY)["events"] == []
+    assert len(_audit(running, "outbox.drop")) == 1
+
+
 def test_an_event_is_deleted_for_all_consumers(running: Running, outbox: Outbox) -> None:
     first, second = [each["id"] for each in get(running, "/outbox")["events"]]
     answer = running.client.delete(f"/outbox/{first}")
@@ -132,6 +148,9 @@ def test_an_event_is_deleted_for_all_consumers(running: Running, outbox: Outbox)
     [
         ("/outbox/consumers/none/retry", WHY, 404),
         ("/outbox/consumers/hook/retry", {}, 400),
+        ("/outbox/consumers/none/drop", WHY, 404),
+        ("/outbox/consumers/hook/drop", {}, 400),
+        ("/outbox/consumers/hook/drop", {"events": [0], **WHY}, 400),
         ("/outbox/consumers/hook/retry", {"reason": ""}, 400),
         ("/outbox/consumers/hook/retry", {"events": ["x"], **WHY}, 400),
         ("/outbox/consumers/hook/retry", {"events": [0], **WHY}, 400),

@@ -62,7 +62,8 @@ OPERATOR = {
 }
 ADMIN = {
     *("listTokens", "createToken", "revokeToken", "listAudit", "getBackup", "restoreBackup"),
-    *("createProvider", "updateProvider", "deleteProvider", "deleteInstance", "deleteOutboxEvent"),
+    *("createProvider", "updateProvider", "deleteProvider", "deleteInstance"),
+    *("deleteOutboxEvent", "dropDeadLetters"),
     *("uploadModule", "updateModule", "deleteModule", "setModuleTag", "deleteModuleTag"),
 }
 """Every operation that is not here is read by viewers, or public. Add one with the reason for its scope."""

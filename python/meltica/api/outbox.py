@@ -81,16 +81,16 @@ class OutboxConsumers(Schema, frozen=True, kw_only=True):
     count: int
 
 
-class RetryRequest(Schema, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A retry of dead letters."""
+class DeadLetterRequest(Schema, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A retry of dead letters, or that they are dropped."""
 
     reason: str
     events: list[int] | UnsetType = UNSET
     """Ids of events; all dead letters of the consumer if absent."""
 
 
-class Retried(Schema, frozen=True, kw_only=True):
-    """The dead letters that are due again."""
+class DeadLetters(Schema, frozen=True, kw_only=True):
+    """The dead letters that are due again, or were dropped."""
 
     consumer: str
     events: list[int]

@@ -96,6 +96,18 @@ def retry(consumer: str, events: tuple[int, ...], reason: str, as_json: bool, **
     echo_change(found, f"{len(found.events)} events of {consumer} are due again", as_json=as_json)
 
 
+@outbox.command(epilog=gateway_codes("the dead letters were dropped"))
+@click.argument("consumer")
+@click.argument("events", nargs=-1, type=click.IntRange(1), metavar="[EVENT...]")
+@REASON
+@gateway_options
+def drop(consumer: str, events: tuple[int, ...], reason: str, as_json: bool, **where: Any) -> None:
+    """Drop dead letters of CONSUMER, which never receives them: the EVENTs, or all."""
+    with connect(**where) as client:
+        found = client.trading.drop(consumer, reason, events)
+    echo_change(found, f"{len(found.events)} events of {consumer} are dropped", as_json=as_json)
+
+
 @outbox.command(epilog=gateway_codes("the event was deleted"))
 @click.argument("event", type=click.IntRange(1))
 @gateway_options

@@ -14,7 +14,7 @@ from meltica.api.balances import Balances
 from meltica.api.executions import Executions
 from meltica.api.operations import CancelResult, FlattenResult, OrderChange, OrderDetail
 from meltica.api.orders import Orders
-from meltica.api.outbox import OutboxConsumer, OutboxConsumers, OutboxEvents, OutboxRemoved, Retried
+from meltica.api.outbox import DeadLetters, OutboxConsumer, OutboxConsumers, OutboxEvents, OutboxRemoved
 from meltica.api.positions import Positions
 from meltica.api.refusals import RefusalCounts, Refusals
 
@@ -150,10 +150,15 @@ class TradingRequests:
         """Returns a consumer of events."""
         return self._get(f"/outbox/consumers/{_part(name)}", {}, OutboxConsumer)
 
-    def retry(self, consumer: str, reason: str, events: Sequence[int] = ()) -> Retried:
+    def retry(self, consumer: str, reason: str, events: Sequence[int] = ()) -> DeadLetters:
         """Makes dead letters of a consumer due again: these events, or all."""
         body = {"reason": reason, "events": list(events) or None}
-        return self._post(f"/outbox/consumers/{_part(consumer)}/retry", body, Retried)
+        return self._post(f"/outbox/consumers/{_part(consumer)}/retry", body, DeadLetters)
+
+    def drop(self, consumer: str, reason: str, events: Sequence[int] = ()) -> DeadLetters:
+        """Lets a consumer never receive dead letters of it: these events, or all."""
+        body = {"reason": reason, "events": list(events) or None}
+        return self._post(f"/outbox/consumers/{_part(consumer)}/drop", body, DeadLetters)
 
     def _get(self, path: str, filters: Mapping[str, object], kind: type[T]) -> T:
         given = {

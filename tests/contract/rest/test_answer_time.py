@@ -41,6 +41,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "queryOrder": REASON,
     "resolveOrder": {"state": "CANCELLED", **REASON},
     "retryDeadLetters": REASON,
+    "dropDeadLetters": REASON,
     "createProvider": {"name": "hung", "adapter": {"identifier": "test-venue"}, "enabled": False},
     "updateProvider": {"adapter": {"config": {"depth": 9}}},
     "bookDifference": {"mode": "paper", "currency": "BTC", "amount": "1", **REASON},

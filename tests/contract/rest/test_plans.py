@@ -91,6 +91,12 @@ PLANS: dict[str, tuple[str, Any, str, set[str]]] = {
         "create",
         {"events", "reason"},
     ),
+    "dropDeadLetters": (
+        "/outbox/consumers/hook/drop",
+        {"reason": "planned"},
+        "create",
+        {"events", "reason"},
+    ),
 }
 """Operation -> path, body, effect and what at least changes."""
 QUERIES = {"deleteModuleTag": {"allowOrphan": "true"}}

@@ -10,14 +10,14 @@ from msgspec import UNSET
 
 from meltica.api.envelope import optional
 from meltica.api.outbox import (
+    DeadLetterRequest,
+    DeadLetters,
     OutboxConsumer,
     OutboxConsumers,
     OutboxDelivery,
     OutboxEvent,
     OutboxEvents,
     OutboxRemoved,
-    Retried,
-    RetryRequest,
 )
 from meltica.control.access import ADMIN, OPERATOR, VIEWER
 from meltica.control.bodies import QUERY
@@ -130,21 +130,52 @@ class OutboxController(Controller):
     async def retry(
         self,
         name: FromPath[str],
-        data: JSONBody[RetryRequest],
+        data: JSONBody[DeadLetterRequest],
         actor: NamedDependency[str],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
         precondition: NamedDependency[Precondition],
-    ) -> Retried:
+    ) -> DeadLetters:
         """Makes dead letters due again. Raises NotFound, and Conflict for an event that is not one."""
-        events = None if data.events is UNSET else data.events
-        if events is not None and not all(0 < id <= MAX_ID for id in events):
-            raise HttpError(400, "invalid_parameter", "`events`: expected ids of events")
-        act = act_of(actor, data.reason)
+        events, act = _events(data), act_of(actor, data.reason)
         with precondition.rehearsal():
             retry = services.outbox.retry(name, events, act.by, act.why)
             retried = await changes.result(retry, f"retry of dead letters of {name}")
-        return Retried(consumer=name, events=retried)
+        return DeadLetters(consumer=name, events=retried)
+
+    @post(
+        "/consumers/{name:str}/drop",
+        status_code=200,
+        summary="Drop dead letters",
+        description="The consumer never receives them; others still do.",
+        operation_id="dropDeadLetters",
+        opt={QUERY: CHANGE_QUERY},
+        guards=[ADMIN],
+        responses=NOT_FOUND | CONFLICT,
+    )
+    async def drop(
+        self,
+        name: FromPath[str],
+        data: JSONBody[DeadLetterRequest],
+        actor: NamedDependency[str],
+        services: NamedDependency[ControlServices],
+        changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
+    ) -> DeadLetters:
+        """Drops dead letters. Raises NotFound, and Conflict for an event that is not one."""
+        events, act = _events(data), act_of(actor, data.reason)
+        with precondition.rehearsal():
+            drop = services.outbox.drop(name, events, act.by, act.why)
+            dropped = await changes.result(drop, f"drop of dead letters of {name}")
+        return DeadLetters(consumer=name, events=dropped)
+
+
+def _events(data: DeadLetterRequest) -> list[int] | None:
+    """Returns the ids of a request; None for all dead letters. Raises HttpError."""
+    events = None if data.events is UNSET else data.events
+    if events is not None and not all(0 < id <= MAX_ID for id in events):
+        raise HttpError(400, "invalid_parameter", "`events`: expected ids of events")
+    return events
 
 
 def _event(row: StoredEvent) -> OutboxEvent:

@@ -36,6 +36,11 @@ _RETRY = """
     where consumer = %(consumer)s and dead and (%(events)s::bigint[] is null or event = any(%(events)s))
     returning event
 """
+_DROP = """
+    delete from outbox_deliveries
+    where consumer = %(consumer)s and dead and (%(events)s::bigint[] is null or event = any(%(events)s))
+    returning event
+"""
 
 
 class StoredDelivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,19 +146,36 @@ class OutboxAdmin:
 
         Returns their ids. Raises NotFound, and Conflict for one of `events` that is not a dead letter of it.
         """
+        return await self._settle(_RETRY, "retry", name, events, actor, reason)
+
+    async def drop(self, name: str, events: Sequence[int] | None, actor: str, reason: str) -> list[int]:
+        """Lets a consumer never receive dead letters of it: these events, or all. Others still receive them.
+
+        Returns their ids. Raises NotFound, and Conflict for one of `events` that is not a dead letter of it.
+        """
+        return await self._settle(_DROP, "drop", name, events, actor, reason)
+
+    async def _settle(
+        self,
+        query: LiteralString,
+        action: str,
+        name: str,
+        events: Sequence[int] | None,
+        actor: str,
+        reason: str,
+    ) -> list[int]:
         await self.consumer(name)
         async with self._database.transaction() as connection:
             values = {"consumer": name, "events": None if events is None else list(events)}
-            rows = await (await connection.execute(_RETRY, values)).fetchall()
-            retried = sorted(id for (id,) in rows)
-            if missing := set(events or ()) - set(retried):
+            rows = await (await connection.execute(query, values)).fetchall()
+            settled = sorted(id for (id,) in rows)
+            if missing := set(events or ()) - set(settled):
                 raise Conflict(f"nothing changed: event {min(missing)} is not a dead letter of {name}")
-            if retried:
-                after = {"events": retried, "reason": reason}
-                await append(
-                    connection, AuditEntry(actor=actor, action="outbox.retry", subject=name, after=after)
-                )
-        return retried
+            if settled:
+                after = {"events": settled, "reason": reason}
+                entry = AuditEntry(actor=actor, action=f"outbox.{action}", subject=name, after=after)
+                await append(connection, entry)
+        return settled
 
     async def delete(self, id: int, actor: str) -> None:
         """Deletes an event, which no consumer receives any more. Raises NotFound."""
