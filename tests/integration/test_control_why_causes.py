@@ -109,6 +109,11 @@ def test_a_provider_that_left_the_config_file(start: Callable[[str], Any]) -> No
         cause = wait_for(second, "provider_absent")
         text = "provider `gone` does not exist; expected one of main"
         assert (cause["subject"], cause["detail"]) == ("gone", text)
+        text = "provider `gone` unavailable: it does not exist"
+        assert ok(second.client.get(f"{PATH}/watcher"))["scopeFaults"] == {"gone BTC-USDT": text}
+        second.until(lambda: second.gateway.instances.get("watcher").running)
+        faults = second.client.get("/health/ready").json()["faults"]
+        assert faults["scope of lambda watcher"] == f"BTC-USDT: {text}"
         printed = follow(second, cause)
         assert "watcher is deleted" in printed
         assert "main" in printed

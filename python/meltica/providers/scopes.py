@@ -23,7 +23,11 @@ def scope_faults(scope: Mapping[str, Iterable[str]], providers: ProviderManager)
 
 def unlisted(scope: Mapping[str, Iterable[str]], providers: ProviderManager) -> list[str]:
     """Returns the faults that do not end when providers start: each names its symbol."""
-    return [f"{symbol}: {reason}" for _, symbol, reason in _faults(scope, providers) if NOT_LISTED in reason]
+    return [
+        f"{symbol}: {reason}"
+        for name, symbol, reason in _faults(scope, providers)
+        if NOT_LISTED in reason or name not in providers
+    ]
 
 
 def _faults(scope: Mapping[str, Iterable[str]], providers: ProviderManager) -> Iterator[tuple[str, str, str]]:
