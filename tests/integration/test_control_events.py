@@ -1,5 +1,6 @@
 """`/events`: live events with filters, resumed by their number, and bounded for each client."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -308,6 +309,34 @@ def test_too_many_streams_are_refused(control: Running, monkeypatch: pytest.Monk
         monkeypatch.setattr(hub, "MAX_STREAMS", 1)
         refused = control.client.get("/events")
         assert (refused.status_code, refused.json()["code"]) == (503, "too_many_streams")
+
+
+def test_streams_that_are_opened_at_once_are_counted(
+    control: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else they would take all requests of their token, and a halt with it would be a 429."""
+    monkeypatch.setattr(hub, "MAX_STREAMS", 3)
+
+    async def status(client: httpx.AsyncClient, enough: asyncio.Event) -> int:
+        async with client.stream("GET", "/events") as response:
+            await enough.wait() if response.status_code == 200 else None
+            return response.status_code
+
+    async def statuses() -> list[int]:
+        enough = asyncio.Event()
+        limits = httpx.Limits(max_connections=40)
+        async with httpx.AsyncClient(
+            base_url=control.url, headers=control.authorization, timeout=20, limits=limits
+        ) as client:
+            tasks = [asyncio.ensure_future(status(client, enough)) for _ in range(40)]
+            pending = set(tasks)
+            while len(pending) > 3:
+                _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            enough.set()
+            return await asyncio.gather(*tasks)
+
+    found = asyncio.run(asyncio.wait_for(statuses(), 30))
+    assert (found.count(200), found.count(503)) == (3, 37)
 
 
 def test_a_head_request_ends(control: Running) -> None:

@@ -162,6 +162,21 @@ def test_bad_json(control: Running, body: bytes) -> None:
     assert failure(answer, 400, "bad_json").startswith("body is not valid JSON: ")
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "code"),
+    [
+        ("/risk/halt", '{"scope":"provider:demo","sc\\u006fpe":"global","reason":"x"}', "bad_json"),
+        ("/strategy/stop", '{"a":[{"b":1,"b":2}]}', "bad_json"),
+        ("/risk/halt?plan=0&plan=1", '{"scope":"global","reason":"x"}', "invalid_parameter"),
+    ],
+)
+def test_what_is_given_twice_is_refused(control: Running, path: str, body: str, code: str) -> None:
+    """Which of the two counts is a guess."""
+    answer = control.client.post(path, content=body, headers={"content-type": "application/json"})
+    failure(answer, 400, code)
+    assert control.client.get("/risk/status").json()["halts"] == []
+
+
 @pytest.mark.parametrize("levels", [70, 330, 495, 990])
 @pytest.mark.parametrize(
     ("method", "path", "body", "code"),

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from meltica.http.errors import HttpError
-from meltica.http.nesting import MAX_NESTING
+from meltica.http.json_bodies import MAX_NESTING
 
 VERSION: Final = 1
 MAX_BYTES: Final = 64 << 20

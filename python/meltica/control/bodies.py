@@ -4,7 +4,7 @@
 2. Any other key that the route does not read is a fault, and so is a value that is not valid.
 3. All faults are reported at once, each with the path of its key. A null counts as absent, except in settings
    of adapters and in limits, where it deletes.
-4. A change takes no query parameter but those that it declares.
+4. A change takes no query parameter but those that it declares, each once.
 """
 
 from collections.abc import Iterable, Mapping
@@ -61,6 +61,10 @@ def refuse_query(connection: "ASGIConnection[Any, Any, Any, Any]", handler: "Bas
     if cast(dict[str, object], connection.scope).get("method") in READS:
         return
     taken: Iterable[str] = handler.opt.get(QUERY, ())
+    for name, values in connection.query_params.dict().items():
+        if len(values) > 1:
+            text = f"nothing changed: query parameter `{name[:80]}` is given several times; give it once"
+            raise HttpError(400, "invalid_parameter", text)
     unknown = [name for name in connection.query_params if name not in taken]
     if unknown:
         texts = {name: f"`{name}` is unknown{suggestion(name, taken)}" for name in unknown}

@@ -43,7 +43,7 @@ from meltica.http.answer_time import SPENT
 from meltica.http.client_limit import ClientLimit
 from meltica.http.clients import ClientRules
 from meltica.http.errors import HttpError, error_response
-from meltica.http.nesting import MAX_NESTING, nesting
+from meltica.http.json_bodies import json_fault
 from meltica.http.responses import IS_HEAD, REFUSAL, SECURITY_HEADERS, respond
 
 if TYPE_CHECKING:
@@ -341,10 +341,9 @@ def _check_json(body: bytes) -> None:
         msgspec.json.decode(body, type=msgspec.Raw)
         if _NUL.search(body):
             raise _has_nul()
-        if nesting(body) > MAX_NESTING:
-            raise RecursionError
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise HttpError(400, "bad_json", f"body is not valid JSON: {error}") from None
     except RecursionError:
-        text = f"it is nested too deeply: expected at most {MAX_NESTING} levels"
-        raise HttpError(400, "bad_json", f"body is not valid JSON: {text}") from None
+        raise HttpError(400, "bad_json", "body is not valid JSON: it is nested too deeply") from None
+    if (fault := json_fault(body)) is not None:
+        raise HttpError(400, "bad_json", f"body refused: {fault}")

@@ -67,10 +67,7 @@ class EventHub:
         """
         if self._stopping():
             raise HttpError(503, "stopping", "stream not opened: the gateway is stopping")
-        limit = min(MAX_STREAMS, max_connections() * 2 // 5)
-        if self._open >= limit:
-            text = f"stream not opened: at most {limit} are served at a time; retry later"
-            raise HttpError(503, "too_many_streams", text, headers={"retry-after": "5"})
+        self._refuse_too_many()
         position = await self._events.position()
         if last is None or last == position:
             return Start(position, reset=False)
@@ -102,8 +99,18 @@ class EventHub:
         return []
 
     def enter(self) -> None:
-        """Counts a stream until it leaves, also while it reads what it missed."""
+        """Counts a stream until it leaves, also while it reads what it missed.
+
+        Raises HttpError if too many streams exist: others may have entered since `start`.
+        """
+        self._refuse_too_many()
         self._open += 1
+
+    def _refuse_too_many(self) -> None:
+        limit = min(MAX_STREAMS, max_connections() * 2 // 5)
+        if self._open >= limit:
+            text = f"stream not opened: at most {limit} are served at a time; retry later"
+            raise HttpError(503, "too_many_streams", text, headers={"retry-after": "5"})
 
     def leave(self, subscriber: Subscriber) -> None:
         """Ends a subscription, also one that did not join."""

@@ -58,8 +58,8 @@ class EventStream(ASGIResponse):
         """Sends events until the stream ends."""
         found = cast(dict[str, Any], scope)
         start: HTTPResponseStartEvent = {"type": "http.response.start", "status": 200, "headers": HEADERS}
-        await send(start)
         if found.get(IS_HEAD):
+            await send(start)
             await send(_body(b"", more=False))
             return
         subscriber = self._subscriber
@@ -70,7 +70,7 @@ class EventStream(ASGIResponse):
         self._hub.enter()
         self._market.join(subscriber)
         loop = asyncio.get_running_loop()
-        writer = loop.create_task(self._write(send), name="meltica-stream")
+        writer = loop.create_task(self._write(send, start), name="meltica-stream")
         gone = loop.create_task(_disconnected(receive), name="meltica-stream-client")
         ended = loop.create_task(subscriber.ended.wait(), name="meltica-stream-end")
         try:
@@ -90,10 +90,11 @@ class EventStream(ASGIResponse):
         if not writer.cancelled():
             writer.result()
 
-    async def _write(self, send: Send) -> None:
+    async def _write(self, send: Send, start: HTTPResponseStartEvent) -> None:
         """Writes until the subscriber ends, or the client reads nothing for too long."""
         subscriber = self._subscriber
         try:
+            await send(start)
             await self._open(send)
             while chunk := await subscriber.next(HEARTBEAT_SECONDS):
                 await _send(send, chunk)
