@@ -77,12 +77,12 @@ def fuzz(session: nox.Session) -> None:
 def soak(session: nox.Session) -> None:
     """Runs the soak tests: 50 million events, then a venue, a gateway and its trading with every fault.
 
-    `-- events`, `-- restarts`, `-- venue`, `-- gateway` or `-- trading` runs one of them, with its length
-    after it. `-- trading kills 200` kills a trading gateway 200 times.
+    `-- events`, `-- restarts`, `-- venue`, `-- gateway`, `-- control` or `-- trading` runs one of them, with
+    its length after it. `-- trading kills 200` kills a trading gateway 200 times.
     """
     install(session, "test")
     which, *length = session.posargs or ["all"]
-    for name in ("events", "restarts", "venue", "gateway", "trading"):
+    for name in ("events", "restarts", "venue", "gateway", "control", "trading"):
         if which in (name, "all"):
             session.run("python", "-m", f"tests.soak.{name}", *length)
 
