@@ -14,7 +14,7 @@ from meltica.persistence.stores.audit import Act, acting
 
 PATIENCE = 6.0
 """Seconds that a response waits for a change."""
-MARGIN = 0.5
+MARGIN = 0.25
 """Seconds between the end of that wait and the time by which the request must be answered."""
 
 T = TypeVar("T")

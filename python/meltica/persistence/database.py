@@ -151,6 +151,7 @@ class Database:
         self.dsn = dsn
         self.options = options
         self._abandoned: set[asyncio.Future[None]] = set()
+        self._readers = asyncio.Semaphore(max(1, options.max_size * 3 // 4))
         info = conninfo(
             dsn,
             connect_timeout=options.connect_timeout,
@@ -213,6 +214,16 @@ class Database:
                     ) from error
         except PoolTimeout as error:
             raise DatabaseUnavailable(await self._diagnosis()) from error
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncGenerator[AsyncConnection]:
+        """Yields a connection for what clients read from large tables.
+
+        However slow such reads are, a quarter of the connections is left to changes. Raises
+        DatabaseUnavailable.
+        """
+        async with self._readers, self.connection() as connection:
+            yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[AsyncConnection]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from meltica.errors import VenueUnavailable
@@ -111,6 +112,31 @@ def _proxied(config: Path, cluster: EmbeddedPostgres) -> Generator[tuple[Running
 @pytest.fixture(scope="module")
 def control(proxied: tuple[Running, DatabaseProxy]) -> Running:
     return proxied[0]
+
+
+def test_changes_do_not_wait_for_slow_reads(control: Running) -> None:
+    """A table is locked, so that more clients read it than the database has connections."""
+    limits = {"maxOpenOrders": 8}
+    dsn = control.gateway.database.dsn
+    with psycopg.connect(dsn, options="-c search_path=meltica") as connection:
+        connection.execute("lock table outbox in access exclusive mode")
+        walk = Walk(control)
+        reads = [(f"read {number}", "GET", "/outbox") for number in range(24)]
+        with ThreadPoolExecutor() as pool:
+            reading = pool.submit(walk.send, reads)
+            assert wait_until(lambda: _waiting(dsn) >= 12, SECONDS)
+            changed = control.client.put("/risk/limits", json=limits)
+            assert not reading.done()
+            reading.result()
+    assert changed.status_code == 200, changed.text
+    walk.check()
+
+
+def _waiting(dsn: str) -> int:
+    """Returns how many sessions wait for a lock."""
+    query = "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    with psycopg.connect(dsn) as connection:
+        return len(connection.execute(query).fetchall())
 
 
 class Walk:

@@ -33,6 +33,7 @@ from meltica.control.routes.instances import InstanceView
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, response
 from meltica.control.services import ControlServices
 from meltica.errors import NotFound
+from meltica.http.answer_time import extend
 from meltica.http.errors import HttpError
 from meltica.lambdas.modules.catalogue import ModuleRefused, Upload
 from meltica.lambdas.modules.check import Diagnostic, TooManyChecks
@@ -43,6 +44,8 @@ FAULTY = response(422, ModuleFaults, "The module has faults")
 LATE = "The refresh takes longer and continues in the background"
 LATE_REFRESH = response(202, RefreshResult, LATE)
 LATE_TAG = response(202, TagAssigned, LATE)
+CHECK_SECONDS = 0.5
+"""How much longer an upload may take than other requests, as the check of a module may take 6 s."""
 Count = Annotated[int | None, QueryParameter(ge=0)]
 
 
@@ -344,6 +347,7 @@ async def _upload(
         name=selected_name,
     )
     try:
+        extend(CHECK_SECONDS)
         result = await services.modules.check(upload)
         with precondition.rehearsal():
             storing = services.modules.store(upload, result)

@@ -225,13 +225,13 @@ class AuditLog:
         where = SQL(" and ").join([SQL("true"), *conditions])
         values = [value for _, value in filters if value is not None]
         query = SQL("select {} from audit where {} order by id desc limit %s").format(SQL(_COLUMNS), where)
-        async with self._database.connection() as connection:
+        async with self._database.reading() as connection:
             cursor = connection.cursor(row_factory=class_row(AuditRow))
             return await (await cursor.execute(query, [*values, limit])).fetchall()
 
     async def verify(self) -> Verification:
         """Recomputes the chain; stops at the first break. Raises DatabaseError."""
-        async with self._database.connection() as connection, connection.transaction():
+        async with self._database.reading() as connection, connection.transaction():
             await connection.execute("set transaction isolation level repeatable read, read only")
             return await verify_audit(connection)
 

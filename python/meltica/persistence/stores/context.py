@@ -88,7 +88,7 @@ class ContextStore:
 
     async def contents(self) -> tuple[list[StoredRevision], list[TagRow]]:
         """Returns all revisions with their sources, the oldest first, and all tags. Raises DatabaseError."""
-        async with self._database.connection() as connection, connection.transaction():
+        async with self._database.reading() as connection, connection.transaction():
             # Both reads see one state.
             await connection.execute("set transaction isolation level repeatable read, read only")
             revisions = connection.cursor(row_factory=class_row(StoredRevision))

@@ -70,7 +70,7 @@ class EventLog:
 
         Raises DatabaseUnavailable if a transaction that may add one does not end.
         """
-        async with self._database.connection() as connection:
+        async with self._database.reading() as connection:
             row = await (await connection.execute(_POSITION)).fetchone()
             if not await _settled(connection):
                 raise DatabaseUnavailable("events not read: a transaction that writes events does not end")
@@ -80,13 +80,13 @@ class EventLog:
         """Returns whether no event between a number and a position has been pruned."""
         if id >= position:
             return id == position
-        async with self._database.connection() as connection:
+        async with self._database.reading() as connection:
             row = await (await connection.execute(_RESUMABLE, (self._retention, id))).fetchone()
         return row is not None and bool(row[0])
 
     async def after(self, id: int, limit: int) -> list[LoggedEvent]:
         """Returns the next events, in the order of their numbers: none that a later one may precede."""
-        async with self._database.connection() as connection:
+        async with self._database.reading() as connection:
             found = await _read(connection, id, limit)
             safe = _until_gap(found, id)
             if safe == len(found):

@@ -118,7 +118,7 @@ class OutboxAdmin:
         conditions = [exists, *(SQL(text) for text, value in rows if value is not None)]
         values = [value for _, value in (*waits, *rows) if value is not None]
         where = SQL(" where ") + SQL(" and ").join(conditions) + SQL(" order by id limit %s")
-        async with self._database.connection() as connection:
+        async with self._database.reading() as connection:
             cursor = connection.cursor(row_factory=class_row(StoredEvent))
             found = await (await cursor.execute(SQL(_EVENTS) + where, [*values, limit])).fetchall()
             deliveries = connection.cursor(row_factory=class_row(StoredDelivery))
@@ -130,7 +130,7 @@ class OutboxAdmin:
 
     async def consumers(self) -> list[Consumer]:
         """Returns all consumers, by name."""
-        async with self._database.connection() as connection:
+        async with self._database.reading() as connection:
             cursor = connection.cursor(row_factory=class_row(Consumer))
             return await (await cursor.execute(_CONSUMERS)).fetchall()
 

@@ -78,7 +78,7 @@ class HaltStore:
 
     async def active(self) -> list[ActiveHalt]:
         """Returns the active halts, oldest first."""
-        async with self._database.connection() as connection:
+        async with self._database.reading() as connection:
             cursor = connection.cursor(row_factory=active_halt_row)
             return await (await cursor.execute(ACTIVE_HALTS)).fetchall()
 

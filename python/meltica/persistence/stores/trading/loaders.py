@@ -76,7 +76,7 @@ async def fetch(
     def convert(**fields: Any) -> Read:
         return msgspec.convert(fields, row)
 
-    async with database.connection() as connection:
+    async with database.reading() as connection:
         cursor = connection.cursor(row_factory=kwargs_row(convert))
         return await (await cursor.execute(statement, values)).fetchall()
 
