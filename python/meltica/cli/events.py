@@ -1,23 +1,20 @@
 """`meltica events`: prints what happens in a running gateway, as it happens."""
 
 import json
-import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from meltica.cli.gateway import UNREACHABLE, connect, gateway_codes, gateway_options
+from meltica.cli.gateway import connect, gateway_codes, gateway_options
+from meltica.cli.reconnection import GONE, Reconnection
 
 if TYPE_CHECKING:
     from meltica.client.client import StreamedEvent
 
-RETRIES: Final = 30
-"""How often in a row the gateway may be unreachable after the stream was open, a second apart."""
 
-
-@click.command(epilog=gateway_codes("the events were printed"))
+@click.command(epilog=gateway_codes("the events were printed", _9=GONE))
 @click.option(
     "--kind",
     multiple=True,
@@ -45,28 +42,28 @@ def events(
 ) -> None:
     """Print events of a running gateway.
 
-    After an interruption, print first those that were missed. `--kind`, `--instance`, `--provider` and
+    After an interruption, such as a restart of the gateway, connect again and print first the events that
+    were missed. Of market data, only the latest values are printed. `--kind`, `--instance`, `--provider` and
     `--symbol` may be repeated.
     """
     from meltica.cli.failures import CommandFailed
 
-    last, printed, failures = after, 0, 0
+    last, printed, link = after, 0, Reconnection()
     while True:
         try:
             with connect(url, home, token_folder) as client:
                 for event in client.events(query, last):
-                    failures, last = 0, last if event.id is None else event.id
+                    last = last if event.id is None else event.id
                     if event.kind == "ready":
+                        link.connected()
                         continue
                     click.echo(_line(event, as_json=as_json))
                     printed += event.kind not in ("closed", "reset")
                     if printed == count:
                         return
+            link.lost("the stream has ended")
         except CommandFailed as error:
-            failures += 1
-            if last is None or error.exit_code != UNREACHABLE or failures > RETRIES:
-                raise
-        time.sleep(1.0)
+            link.failed(error)
 
 
 def _line(event: "StreamedEvent", *, as_json: bool) -> str:

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING
 import click
 
 from meltica.cli.gateway import connect, gateway_codes, gateway_options
+from meltica.cli.reconnection import GONE, Reconnection
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from meltica.api.instances import InstanceLogLine
+    from meltica.client import Client
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 POLL_SECONDS = 1.0
 
 
-@click.command(epilog=gateway_codes("the lines were printed"))
+@click.command(epilog=gateway_codes("the lines were printed", _9=GONE))
 @click.argument("id")
 @click.option("--level", type=click.Choice(LEVELS), default="debug", help="The lowest level.")
 @click.option("--lines", type=click.IntRange(1), default=50, help="How many of the last lines.")
@@ -36,17 +40,35 @@ def logs(
 
     With `--json`, print one object per line.
     """
-    with connect(url, home, token_folder) as client:
-        found = client.instance_logs(id, level=level).lines[-lines:]
-        last = 0
-        while True:
-            for line in found:
-                click.echo(_text(line, as_json=as_json))
-                last = line.number
-            if not follow:
-                return 0
-            time.sleep(POLL_SECONDS)
-            found = client.instance_logs(id, after=last, level=level).lines
+    from meltica.cli.failures import CommandFailed
+
+    last: InstanceLogLine | None = None
+    link = Reconnection()
+    while True:
+        try:
+            with connect(url, home, token_folder) as client:
+                while True:
+                    found = _found(client, id, level, last)
+                    link.connected()
+                    for line in found if last is not None else found[-lines:]:
+                        click.echo(_text(line, as_json=as_json))
+                        last = line
+                    if not follow:
+                        return 0
+                    time.sleep(POLL_SECONDS)
+        except CommandFailed as error:
+            link.failed(error)
+
+
+def _found(
+    client: "Client", id: str, level: str, last: "InstanceLogLine | None"
+) -> "Sequence[InstanceLogLine]":
+    """Returns the lines after the last one. A gateway that was restarted counts them from 1 again."""
+    if last is not None:
+        found = client.instance_logs(id, after=last.number - 1, level=level).lines
+        if found and (found[0].number, found[0].time) == (last.number, last.time):
+            return found[1:]
+    return client.instance_logs(id, level=level).lines
 
 
 def _text(line: "InstanceLogLine", *, as_json: bool) -> str:
