@@ -77,6 +77,7 @@ PATHS = (
     "/events/tickets",
     "/tokens",
     "/tokens/000000000000",
+    "/config/runtime",
     "/context/backup",
     "/openapi.json",
 )
@@ -90,6 +91,7 @@ CREATED = (
 RESTORED = b"""
 {"providers":[{"name":"restored","adapter":"test-venue","config":{"api_key":"********"}}],"risk":{}}
 """
+SETTINGS = b'{"log":{"level":"debug"},"supervision":{"startTimeout":"20s"},"risk":{"maxOpenOrders":8}}'
 CHANGED = b'{"strategy":{"config":{"notional":2}}}'
 
 
@@ -408,6 +410,14 @@ CHANGES: tuple[Sent, ...] = (
     post("restore without the provider", "/context/backup", (JSON,), b'{"providers":[]}'),
     Sent("change of limits", "PUT", "/risk/limits", (JSON,), b'{"MaxRiskBreaches":4,"maxOpenOrders":9}'),
     Sent("change of limits with faults", "PUT", "/risk/limits", (JSON,), b'{"MaxPositionSize":"0"}'),
+    get("settings", "/config/runtime"),
+    Sent("plan of settings", "PUT", "/config/runtime?plan=1", (JSON,), SETTINGS),
+    Sent("change of settings", "PUT", "/config/runtime", (JSON,), SETTINGS),
+    Sent("change of settings with faults", "PUT", "/config/runtime", (JSON,), b'{"log":{"level":"loud"}}'),
+    Sent(
+        "change of a setting of the file", "PUT", "/config/runtime", (JSON,), b'{"database":{"maxConns":2}}'
+    ),
+    Sent("reversion of settings", "DELETE", "/config/runtime"),
     get("not ready", "/health/ready"),
     get("drift", "/providers"),
     get("drift of instances", INSTANCE),

@@ -87,6 +87,7 @@ def _write(running: Running, rows: list[Row]) -> None:
 
 def _fill(running: Running) -> None:
     client = running.client
+    ok(client.put("/config/runtime", json={"eventbus": {"bufferSize": 900, "fanoutWorkers": 4}}))
     running.until(lambda: running.gateway.providers.get("main").running)
     write_history(running)
     sent = {"venue_order_id": "v3", "sent_at": START + 2, "acknowledged_at": START + 3}

@@ -133,7 +133,7 @@ MASKS = (
     (r'"version":"[^"]*","build":"[^"]*","target":"[^"]*","python":"[^"]*"', '"version":"V","build":"B"'),
     (r'"generatedAt":"[^"]*"', '"generatedAt":"T"'),
     (r'"startedAt":\d+', '"startedAt":0'),
-    (r'"(createdAt|availableAt)":"[^"]*"', r'"\1":"TIME"'),
+    (r'"(createdAt|availableAt|persistedAt)":"[^"]*"', r'"\1":"TIME"'),
     (r'"oldestAt":\d+', '"oldestAt":0'),
     # When rows were written.
     (r'"(created|updated)At":\d+', r'"\1At":0'),

@@ -31,6 +31,8 @@ _FILE = re.compile(r"[Ss]ave this as `([\w./]+)`")
 
 # Commands of `meltica` that end by themselves and need no database; other commands are only parsed.
 HARMLESS = {"config", "init", "replay", "sample", "version"}
+# Commands of these groups that need a gateway are only parsed, too.
+ONLINE = {("config", "get"), ("config", "set"), ("config", "reset")}
 # Programs that set up a machine or need a server.
 OTHERS = {".", "cargo", "pip", "pip3", "python3", "maturin", "sed"}
 
@@ -161,7 +163,7 @@ def _check(words: list[str], *, run: bool = True) -> None:
     program = Path(words[0]).name or words[0]
     if program == "meltica":
         parse(words[1:])
-        if run and words[1] in HARMLESS:
+        if run and words[1] in HARMLESS and tuple(words[1:3]) not in ONLINE:
             _run(words)
     elif program == "pytest":
         _run(words)

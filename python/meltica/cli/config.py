@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from meltica.cli import CONFIG_HELP, JSON_HELP, exit_codes
+from meltica.cli.runtime_config import get_settings, reset_settings, set_settings
 
 if TYPE_CHECKING:
     from meltica.settings import Loaded
@@ -24,7 +25,12 @@ _JSON = click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
 
 @click.group()
 def config() -> None:
-    """Show or validate the configuration."""
+    """Show and check the configuration, and change settings."""
+
+
+config.add_command(get_settings)
+config.add_command(set_settings)
+config.add_command(reset_settings)
 
 
 @config.command(epilog=exit_codes({0: "shown", 2: "invalid config or option"}))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 )
 @gateway_options
 def status(url: str | None, home: Path | None, token_folder: Path | None, as_json: bool) -> int:
-    """Show providers, instances, halts and faults of a gateway."""
+    """Show providers, instances, halts, faults and pending settings."""
     with connect(url, home, token_folder) as client:
         shown = _collect(client)
     if as_json:
@@ -39,6 +39,7 @@ def _collect(client: "Client") -> dict[str, Any]:
         "environment": version.environment,
         "faults": client.readiness(),
         "halts": risk.halts,
+        "restartRequired": client.runtime_config().restart_required,
         "providers": [
             {"name": each.name, "adapter": each.adapter, "status": each.status}
             for each in client.providers().providers
@@ -57,6 +58,8 @@ def _print(shown: dict[str, Any]) -> None:
     _table("instances", [(each["id"], each["strategy"], each["status"]) for each in shown["instances"]])
     _table("halts", [(halt["scope"], f"by {halt['haltedBy']}", halt["reason"]) for halt in shown["halts"]])
     _table("faults", [*shown["faults"].items()])
+    if shown["restartRequired"]:
+        click.echo(f"restart required: {', '.join(shown['restartRequired'])}")
 
 
 def _table(title: str, rows: list[tuple[str, ...]]) -> None:

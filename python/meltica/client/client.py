@@ -14,6 +14,7 @@ import msgspec
 
 from meltica.api.audit import AuditEntries
 from meltica.api.backup import Backup, Restored
+from meltica.api.configuration import RuntimeSnapshot
 from meltica.api.envelope import Failure, Plan
 from meltica.api.instances import InstanceDetail, InstanceLogLines, Instances
 from meltica.api.modules import (
@@ -36,6 +37,7 @@ from meltica.client.trading import TradingRequests
 from meltica.errors import MelticaError
 
 _BACKUP: Final = "/context/backup"
+_SETTINGS: Final = "/config/runtime"
 T = TypeVar("T")
 
 TIMEOUT: Final = 10.0
@@ -257,6 +259,18 @@ class Client:
     def change_risk_limits(self, changed: Mapping[str, Any]) -> RiskLimitsOfScopes:
         """Changes limits; `changed` is the body of docs/rest.md. Returns those of all scopes."""
         return self._sent("PUT", "/risk/limits", changed, RiskLimitsOfScopes)
+
+    def runtime_config(self) -> RuntimeSnapshot:
+        """Returns the settings of the gateway."""
+        return self._get(_SETTINGS, RuntimeSnapshot)
+
+    def change_runtime_config(self, changed: Mapping[str, Any]) -> RuntimeSnapshot:
+        """Changes settings; `changed` is the body of docs/rest.md. Returns all of them."""
+        return self._sent("PUT", _SETTINGS, changed, RuntimeSnapshot)
+
+    def revert_runtime_config(self) -> RuntimeSnapshot:
+        """Reverts all settings to the config file, and returns them."""
+        return self._sent("DELETE", _SETTINGS, None, RuntimeSnapshot)
 
     def backup(self, passphrase: str | None = None) -> bytes:
         """Returns the file of a backup; with a passphrase, it has the secrets."""

@@ -16,6 +16,7 @@ from meltica.control.routes.audit import AuditController
 from meltica.control.routes.backup import PATH as BACKUP
 from meltica.control.routes.backup import BackupController
 from meltica.control.routes.balances import BalancesController
+from meltica.control.routes.configuration import ConfigurationController
 from meltica.control.routes.events import EventsController
 from meltica.control.routes.health import HealthController
 from meltica.control.routes.instance_logs import InstanceLogsController
@@ -70,6 +71,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     TokensController,
     AuditController,
     EventsController,
+    ConfigurationController,
     BackupController,
     OpenApiController,
 )

@@ -32,6 +32,7 @@ TAGS: Final = {
     "audit": "Who changed what and when.",
     "backup": "Backups of what was configured while the gateway ran, and their restore.",
     "balances": "What an account has, and whose it is.",
+    "configuration": "The settings of the gateway, beside providers and instances.",
     "description": "This document, and the version of the gateway.",
     "events": "A stream of what happens.",
     "health": "Probes, and metrics for Prometheus.",
@@ -105,6 +106,9 @@ VERSIONED: Final = {
     "updateInstance": ("200", "202"),
     "getRiskLimits": ("200",),
     "updateRiskLimits": ("200",),
+    "getRuntimeConfig": ("200",),
+    "updateRuntimeConfig": ("200",),
+    "revertRuntimeConfig": ("200",),
     "getBackup": ("200",),
     "restoreBackup": ("200",),
 }
@@ -226,6 +230,8 @@ def _add_body(operation: Document, schemas: Document) -> None:
     match operation["operationId"]:
         case "updateRiskLimits":
             schema = _limits_body(schemas)
+        case "updateRuntimeConfig":
+            schema = _settings_body(schemas)
         case "restoreBackup":
             passphrase = {"type": "string", "description": "Instead of the header."}
             properties = schemas["Backup"]["properties"] | {"passphrase": passphrase}
@@ -285,6 +291,18 @@ def _limits_body(schemas: Document) -> Document:
         "Without `limits`, `providers` and `instances`, limits of the global scope. Keys in any case."
     )
     return {"type": "object", "properties": properties, "description": description}
+
+
+def _settings_body(schemas: Document) -> Document:
+    """Returns the body of a change of settings: sections, or what GET answers."""
+    section = {"type": ["object", "null"], "description": "What changes; null reverts the whole section."}
+    properties: Document = dict.fromkeys(schemas["RuntimeConfig"]["properties"], section)
+    properties |= {
+        "environment": {"type": ["string", "null"], "description": "Null reverts it."},
+        "risk": {"$ref": REFERENCE.format(model="LimitsChange")},
+    }
+    whole = {"type": "object", "properties": properties}
+    return {**whole, "properties": {**properties, "config": whole, "runtime": whole}}
 
 
 def _describe(schemas: Document) -> None:

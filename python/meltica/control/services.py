@@ -25,6 +25,7 @@ from meltica.persistence.stores.trading.snapshot import TradingSnapshot
 from meltica.providers.manager import ProviderManager
 from meltica.settings.declarations import Declarations
 from meltica.settings.provider_declarations import ProviderDeclarations
+from meltica.settings.runtime import RuntimeConfiguration
 from meltica.telemetry.registry import MetricRegistry
 
 
@@ -105,6 +106,6 @@ class ControlServices:
     uploads: bool
     """Whether modules may be uploaded."""
     environment: str
-    service_name: str
+    configuration: RuntimeConfiguration
     started_at: float
     """Seconds since 1970."""

@@ -49,7 +49,7 @@ def control_services(gateway: "Gateway", authenticator: "Authenticator | None") 
         adopt=gateway.recovery.adopt,
         uploads=gateway.settings.strategies.upload,
         environment=gateway.settings.environment,
-        service_name=gateway.settings.telemetry.service_name,
+        configuration=gateway.configuration,
         started_at=gateway.started_at,
     )
 

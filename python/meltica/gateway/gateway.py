@@ -41,6 +41,7 @@ from meltica.persistence.lock import GatewayLock
 from meltica.persistence.metrics import database_metrics
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.persistence.secrets import SecretKeySource
+from meltica.persistence.stores.configuration import ConfigurationStore
 from meltica.persistence.stores.context import ContextStore
 from meltica.persistence.stores.instances import InstanceStore
 from meltica.persistence.stores.modules import ModuleStore
@@ -51,13 +52,15 @@ from meltica.runtime.state_writer import StateWriter
 from meltica.runtime.threads import call
 from meltica.settings.declarations import Declarations
 from meltica.settings.provider_declarations import ProviderDeclarations
+from meltica.settings.runtime import RuntimeConfiguration
+from meltica.telemetry.logs import set_level
 from meltica.telemetry.metrics import core_metrics
 from meltica.telemetry.registry import MetricRegistry
 
 if TYPE_CHECKING:
     from meltica.control.streams.market import MarketTap
     from meltica.http.server import HttpServer
-    from meltica.settings import Loaded
+    from meltica.settings import Loaded, Settings
     from meltica.trading.risk.configured import ConfiguredLimits
 
 log = logging.getLogger("meltica.gateway")
@@ -74,6 +77,8 @@ class Gateway:
     limits: "ConfiguredLimits"
     readiness: Readiness
     recovery: StateRecovery
+    resources: ResourceWatch
+    configuration: RuntimeConfiguration
     access: GatewayAccess
     market: "MarketTap"
     api: "HttpServer"
@@ -93,11 +98,6 @@ class Gateway:
         """Set when the stop begins; streams to clients end then."""
         self.postgres: EmbeddedPostgres | None = None
         self.state_writer = StateWriter()
-        database, file = self.settings.database, self.settings.log.file
-        data = EmbeddedPostgres(database.home).home if database.dsn is None else None
-        switch_interval = self.settings.interpreter.switch_interval.total_seconds()
-        folder = file.parent if file else None
-        self.resources = ResourceWatch(self.settings.resources, data, folder, switch_interval)
         self.metrics = MetricRegistry()
         self.trading: GatewayTrading | None = None
         """None before the stores are loaded."""
@@ -120,6 +120,7 @@ class Gateway:
             ("database", self._open_database),
             ("lock", self._take_lock),
             ("schema", self._migrate),
+            ("configuration", self._configure),
             ("stores", self._load),
             ("tokens", lambda: self.access.prepare()),
             ("lambdas", self._begin_instances),
@@ -207,8 +208,32 @@ class Gateway:
         for migration in await upgrade.up(dsn, postgres):
             log.info("migration %s applied", migration)
 
-    async def _load(self) -> None:
+    async def _configure(self) -> None:
+        """Lets what was set over REST replace the settings of the file, as far as it is not in use yet."""
         await self.lock.claim()
+        store = ConfigurationStore(self.database, self.lock)
+        await store.load()
+        self.configuration = RuntimeConfiguration(self.loaded, store)
+        self.configuration.on_change = self._apply_settings
+        address = self.settings.api_server.addr
+        await self.configuration.load()
+        self.loaded = self.configuration.loaded
+        if self.settings.api_server.addr != address:
+            self._socket.close()
+            self._socket = bind(self.settings.api_server.host, self.settings.api_server.port)
+        database, file = self.settings.database, self.settings.log.file
+        data = EmbeddedPostgres(database.home).home if database.dsn is None else None
+        switch_interval = self.settings.interpreter.switch_interval.total_seconds()
+        sys.setswitchinterval(switch_interval)
+        folder = file.parent if file else None
+        self.resources = ResourceWatch(self.settings.resources, data, folder, switch_interval)
+
+    def _apply_settings(self, settings: "Settings") -> None:
+        """Applies settings that need no restart; the parts read the others when they start."""
+        self.settings = settings
+        set_level(settings.log.level)
+
+    async def _load(self) -> None:
         providers = ProviderStore(self.database, self.lock)
         instances = InstanceStore(self.database, self.lock)
         await providers.load()
@@ -218,7 +243,6 @@ class Gateway:
         self.limits = await load_limits(self.settings, self.database, self.lock)
         for drift in self.drift:
             log.warning("%s", drift)
-        sys.setswitchinterval(self.settings.interpreter.switch_interval.total_seconds())
         self.core = Core(max_pool_bytes=self.settings.pools.max_bytes)
         watch = self._start_watch()
         self.providers = ProviderManager(
@@ -251,8 +275,16 @@ class Gateway:
         dynamic = await self._declare(providers, instances)
         self.context = ContextStore(self.database, self.lock, providers, instances, self.limits.store)
         self.recovery = StateRecovery(
-            [providers, instances, self.limits.store],
-            [self.limits, trading, dynamic[0], self.providers, dynamic[1], self.instances],
+            [providers, instances, self.limits.store, self.configuration.store],
+            [
+                self.configuration,
+                self.limits,
+                trading,
+                dynamic[0],
+                self.providers,
+                dynamic[1],
+                self.instances,
+            ],
             lambda: apply_baseline(self.loaded, providers, instances, self.database),
         )
         self.lock.on_regain = self.recovery.regained
@@ -265,6 +297,7 @@ class Gateway:
             self.recovery,
             self.resources,
             trading,
+            self.configuration,
             self.stopping,
         )
         await self._register_metrics(trading)

@@ -16,15 +16,14 @@ if TYPE_CHECKING:
 
 def gateway_metrics(gateway: "Gateway") -> Source:
     """Returns the collector of a gateway."""
-    settings = gateway.settings
-    info = {
-        "version": __version__,
-        "python_version": python_version(),
-        "environment": settings.environment,
-        "service_name": settings.telemetry.service_name,
-    }
 
     def source() -> Reading:
+        info = {
+            "version": __version__,
+            "python_version": python_version(),
+            "environment": gateway.settings.environment,
+            "service_name": gateway.settings.telemetry.service_name,
+        }
         uptime, lock_held = gateway.uptime, gateway.lock.held
         return lambda: _metrics(info, uptime, lock_held)
 

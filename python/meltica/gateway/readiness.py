@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from meltica.providers.manager import ProviderManager
     from meltica.providers.provider import Provider
     from meltica.runtime.state_writer import StateWriter
+    from meltica.settings.runtime import RuntimeConfiguration
 
 DATABASE_SECONDS = 1.0
 """How long the database may take to answer the readiness query."""
@@ -35,6 +36,7 @@ class Readiness:
     recovery: "StateRecovery"
     resources: "ResourceWatch"
     trading: "GatewayTrading"
+    configuration: "RuntimeConfiguration"
     stopping: asyncio.Event
 
     async def faults(self) -> dict[str, str]:
@@ -50,6 +52,8 @@ class Readiness:
         unrecorded = (*self.providers.unrecorded(), *self.instances.unrecorded())
         if unrecorded:
             faults["stops"] = f"are not in the database yet: {', '.join(unrecorded)}"
+        if self.configuration.fault is not None:
+            faults["configuration"] = self.configuration.fault
         faults |= self.resources.faults
         faults |= self.trading.faults()
         for provider in self.providers.all():

@@ -32,6 +32,8 @@ from meltica.validation.section import effectless
 
 CONFIG_PATH: Final = "MELTICA_CONFIG_PATH"
 DATABASE_URL: Final = "DATABASE_URL"
+START: Final = "given at start"
+"""The origin of what the command line sets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,8 @@ class Loaded:
     environment: Mapping[str, str] = field(repr=False)
     """The environment, completed by `.env`: the source of MELTICA_HOME and other variables."""
     origins: "Origins" = field(repr=False)
+    inputs: "Sources" = field(repr=False)
+    """What it was loaded from."""
 
     def shown(self) -> dict[str, object]:
         """Returns the configuration as JSON with the keys of the file; secrets are masked.
@@ -127,6 +131,90 @@ class _Merged(InitSettingsSource):
         return {}
 
 
+class Sources:
+    """The sources of a configuration, which are read once."""
+
+    def __init__(
+        self, config: Path | None, overrides: Mapping[str, object], environ: Mapping[str, str]
+    ) -> None:
+        """Raises ConfigError for a file that cannot be used as a whole."""
+        self.path, self.base, remark = _find(config, environ)
+        self._dotenv, dotenv_faults = read_dotenv(self.base / ".env")
+        from_dotenv = {name: text for name, text in self._dotenv.items() if not environ.get(name)}
+        self.environment = {**environ, **from_dotenv}
+        try:
+            self._document = read(self.path, self.environment)
+        except ConfigError as error:
+            file_faults = [f"{fault}{remark}" for fault in error.faults]
+            raise ConfigError(str(self.path), [*file_faults, *dotenv_faults]) from None
+        self._shaped = shape(self._document.values)
+        self._unset = [loc for loc in _leaves(overrides) if _at(overrides, loc) is None]
+        self._above = (
+            _overrides(overrides),
+            layer(environ, self._shaped.values),
+            layer(from_dotenv, self._shaped.values, " in .env"),
+            _database_url(self.environment),
+        )
+        self._faults = [*dotenv_faults, *(fault for one in self._above for fault in one.faults)]
+
+    def above(self, loc: Loc) -> str | None:
+        """Returns the origin of a value that comes before those set over REST; None without one."""
+        return next((one.origins[loc] for one in self._above if loc in one.origins), None)
+
+    def stated(self, loc: Loc) -> object:
+        """Returns what the file states for a key; None if nothing."""
+        return _at(self._shaped.values, loc)
+
+    def check(self, stored: Layer) -> tuple[Settings | None, list[tuple[Loc, str]]]:
+        """Validates the settings with those that were set over REST; returns them and the faults."""
+        settings, _, found = _validate(self._values(stored), Locations())
+        return settings, found
+
+    def load(self, stored: Layer | None = None) -> Loaded:
+        """Returns the configuration, with what was set over REST. Raises ConfigError with every fault."""
+        stored = stored or Layer()
+        path, base, shaped, document = self.path, self.base, self._shaped, self._document
+        origins = Origins(document, shaped, (*self._above, stored))
+        settings, merged, model_faults = _validate(self._values(stored), origins)
+        folder = _folder(merged, base)
+        syntax_faults = [*document.faults, *shaped.faults]
+        unreadable = {loc for loc, _ in syntax_faults}
+        located = [
+            *((loc, f"{_describe(document, loc)}{text}") for loc, text in syntax_faults),
+            *_unknown_nulls(shaped, origins),
+            *(fault for fault in model_faults if shaped.written(fault[0]) not in unreadable),
+            *(
+                fault
+                for fault in manifest_faults(merged, folder, origins)
+                if shaped.written(fault[0]) not in unreadable
+            ),
+        ]
+        if settings is None or located or self._faults:
+            ordered = sorted(
+                located, key=lambda fault: _line(document, shaped.written(fault[0])) or sys.maxsize
+            )
+            texts = dict.fromkeys(text for _, text in ordered)
+            raise ConfigError(str(path), map(_printable, [*texts, *self._faults]))
+        settings = anchored(settings, base)
+        return Loaded(
+            settings=settings,
+            path=path,
+            base=base,
+            providers=provider_specs(settings, base),
+            lambdas=lambda_specs(settings, folder),
+            warnings=tuple(map(_printable, _warnings(merged, self._dotenv, origins))),
+            sources={dotted(loc): _source(origins, path, loc) for loc in _leaves(merged)},
+            environment=self.environment,
+            origins=origins,
+            inputs=self,
+        )
+
+    def _values(self, stored: Layer) -> list[Mapping[str, object]]:
+        """Returns the values of all sources, the highest priority first."""
+        first, *others = (one.values for one in (*self._above, stored))
+        return [first, *(_without(one, self._unset) for one in (*others, self._shaped.values))]
+
+
 def load(
     config: Path | None = None,
     overrides: Mapping[str, object] | None = None,
@@ -142,57 +230,7 @@ def load(
 
     Raises ConfigError with every fault.
     """
-    environ = os.environ if environ is None else environ
-    path, base, remark = _find(config, environ)
-    dotenv, dotenv_faults = read_dotenv(base / ".env")
-    from_dotenv = {name: text for name, text in dotenv.items() if not environ.get(name)}
-    environment = {**environ, **from_dotenv}
-    try:
-        document = read(path, environment)
-    except ConfigError as error:
-        file_faults = [f"{fault}{remark}" for fault in error.faults]
-        raise ConfigError(str(path), [*file_faults, *dotenv_faults]) from None
-    shaped = shape(document.values)
-    layers = (
-        _overrides(overrides or {}),
-        layer(environ, shaped.values),
-        layer(from_dotenv, shaped.values, " in .env"),
-        _database_url(environment),
-    )
-    origins = Origins(document, shaped, layers)
-    unset = [loc for loc in _leaves(overrides or {}) if _at(overrides or {}, loc) is None]
-    below_overrides = (*(one.values for one in layers[1:]), shaped.values)
-    values = [layers[0].values, *(_without(one, unset) for one in below_overrides)]
-    settings, merged, model_faults = _validate(values, origins)
-    folder = _folder(merged, base)
-    syntax_faults = [*document.faults, *shaped.faults]
-    unreadable = {loc for loc, _ in syntax_faults}
-    located = [
-        *((loc, f"{_describe(document, loc)}{text}") for loc, text in syntax_faults),
-        *_unknown_nulls(shaped, origins),
-        *(fault for fault in model_faults if shaped.written(fault[0]) not in unreadable),
-        *(
-            fault
-            for fault in manifest_faults(merged, folder, origins)
-            if shaped.written(fault[0]) not in unreadable
-        ),
-    ]
-    others = [*dotenv_faults, *(fault for one in layers for fault in one.faults)]
-    if settings is None or located or others:
-        ordered = sorted(located, key=lambda fault: _line(document, shaped.written(fault[0])) or sys.maxsize)
-        raise ConfigError(str(path), map(_printable, [*dict.fromkeys(text for _, text in ordered), *others]))
-    settings = anchored(settings, base)
-    return Loaded(
-        settings=settings,
-        path=path,
-        base=base,
-        providers=provider_specs(settings, base),
-        lambdas=lambda_specs(settings, folder),
-        warnings=tuple(map(_printable, _warnings(merged, dotenv, origins))),
-        sources={dotted(loc): _source(origins, path, loc) for loc in _leaves(merged)},
-        environment=environment,
-        origins=origins,
-    )
+    return Sources(config, overrides or {}, os.environ if environ is None else environ).load()
 
 
 def check_lambdas(loaded: Loaded) -> list[str]:
@@ -218,7 +256,7 @@ def _find(config: Path | None, environ: Mapping[str, str]) -> tuple[Path, Path, 
 
 def _overrides(values: Mapping[str, object]) -> Layer:
     shaped = shape(values)
-    origins = dict.fromkeys(_leaves(shaped.values), "given at start")
+    origins = dict.fromkeys(_leaves(shaped.values), START)
     return Layer(shaped.values, origins, faults=[f"`{dotted(loc)}`{text}" for loc, text in shaped.faults])
 
 

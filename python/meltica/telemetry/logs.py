@@ -49,6 +49,16 @@ QUIET = {
 """Minimum level of third-party loggers."""
 
 
+_started: "Logs | None" = None
+"""The log of this process."""
+
+
+def set_level(level: str) -> None:
+    """Changes the level of the log of this process, if one was started."""
+    if _started is not None:
+        _started.change_level(level)
+
+
 class Logs:
     """Handles logging from `start` to `stop`. `write` receives rendered lines, with the line break."""
 
@@ -78,11 +88,10 @@ class Logs:
 
     def start(self) -> None:
         """Starts logging, including Python warnings and exceptions that nothing catches."""
-        root = logging.getLogger()
-        root.addHandler(self._handler)
-        root.setLevel(self._level)
-        for name, least in QUIET.items():
-            logging.getLogger(name).setLevel(max(least, root.level))
+        global _started
+        logging.getLogger().addHandler(self._handler)
+        self._apply_level()
+        _started = self
         logging.captureWarnings(True)
         self._hooks = threading.excepthook, sys.unraisablehook
         threading.excepthook, sys.unraisablehook = _thread_failed, _ignored
@@ -110,6 +119,19 @@ class Logs:
         else:
             self.dropped += 1
 
+    def change_level(self, level: str) -> None:
+        """Changes the level from now on."""
+        with self._ends:
+            self._level = level.upper()
+            if not self._has_ended:
+                self._apply_level()
+
+    def _apply_level(self) -> None:
+        root = logging.getLogger()
+        root.setLevel(self._level)
+        for name, least in QUIET.items():
+            logging.getLogger(name).setLevel(max(least, root.level))
+
     def soon(self, action: Callable[[], object]) -> None:
         """Runs an action on the writing thread, after the queued lines; drops it if the queue is full."""
         if self._queue.qsize() < QUEUE:
@@ -120,10 +142,11 @@ class Logs:
 
         That is `logging.disable`, `logging.basicConfig(force=True)`, the root's level and handlers.
         """
-        root, level = logging.getLogger(), logging.getLevelNamesMapping()[self._level]
+        root = logging.getLogger()
         with self._ends:
             if self._has_ended:
                 return
+            level = logging.getLevelNamesMapping()[self._level]
             changes = [
                 text
                 for text, is_changed in (

@@ -27,4 +27,5 @@ def full(control: Running) -> Running:
         body = {"id": id, "strategy": {"selector": selector}, "scope": scope}
         ok(client.post("/strategy/instances", json=body), 201)
     ok(client.put("/risk/limits", json={"providers": {"made": {"maxOpenOrders": 2}}}))
+    ok(client.put("/config/runtime", json={"eventbus": {"bufferSize": 900}, "log": {"level": "warning"}}))
     return control

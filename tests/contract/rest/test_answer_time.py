@@ -52,6 +52,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "haltScope": REASON,
     "resumeScope": REASON,
     "updateRiskLimits": {"maxOpenOrders": 9},
+    "updateRuntimeConfig": {"log": {"level": "error"}},
     "uploadModule": {"source": THIRD},
     "updateModule": {"source": THIRD},
     "setModuleTag": {"hash": HASH},

@@ -25,6 +25,7 @@ ROUND_TRIPS = {
         f"/strategy/instances/{id}" for id in ("watcher", "large-trades", "unloaded", "pinned", "latest")
     ],
     "/risk/limits": ["/risk/limits"],
+    "/config/runtime": ["/config/runtime"],
     "/strategies/modules/{selector}": [f"{MODULES}/{each}" for each in ("grid", "grid:1.0.0", "grid:odd")],
     "/strategies/modules/{name}/tags/{tag}": [f"{MODULES}/grid/tags/1.0.0", f"{MODULES}/grid/tags/latest"],
 }

@@ -154,7 +154,7 @@ class Serving:
 
     def _watch(self, watch: "Watch") -> None:
         """Lets the watch log and keep the deadline of a stop, also while a callback holds the interpreter."""
-        settings, file, postgres = self._loaded.settings, self._log_file, self._gateway.postgres
+        settings, file, postgres = self._gateway.settings, self._log_file, self._gateway.postgres
         watch.log_to(log_format(settings.log.format, file), file.path if file is not None else None)
         watch.end_after(
             settings.shutdown.timeout.total_seconds(),

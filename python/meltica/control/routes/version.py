@@ -27,6 +27,6 @@ class VersionController(Controller):
             target=_core.BUILD_TARGET,
             python=platform.python_version(),
             environment=services.environment,
-            service_name=services.service_name,
+            service_name=services.configuration.settings.telemetry.service_name,
             started_at=round(services.started_at * 1000),
         )

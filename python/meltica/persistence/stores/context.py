@@ -1,27 +1,23 @@
 """Everything that is configured while a gateway runs, replaced in one transaction."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
 import msgspec
-import psycopg
-from psycopg import AsyncConnection
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from meltica.errors import ChangeInDoubt, DatabaseError, DatabaseUnavailable
-from meltica.persistence.database import Database, error_text
+from meltica.persistence.database import Database
 from meltica.persistence.lock import GatewayLock
 from meltica.persistence.stores.audit import AuditEntry, append
 from meltica.persistence.stores.instances import InstanceRecord, InstanceRow, InstanceStore
 from meltica.persistence.stores.limits import Document, LimitsStore
 from meltica.persistence.stores.modules import ModuleStore, RevisionRow, TagRow
 from meltica.persistence.stores.providers import ProviderRecord, ProviderRow, ProviderStore
-from meltica.persistence.stores.store import WRITE_TIMEOUT
 from meltica.persistence.stores.supervised import RowChanges
+from meltica.persistence.stores.transaction import transaction
 
 _REVISIONS: LiteralString = """
     select hash, name, version, source, metadata, created_at from module_revisions
@@ -104,49 +100,19 @@ class ContextStore:
         Raises LockNotHeld, DatabaseUnavailable, ChangeInDoubt when the outcome is unknown, and DatabaseError
         and its subclasses when the database refuses the change.
         """
-        try:
-            async with self._transaction() as connection:
-                for each in change.revisions:
-                    values = (each.hash, each.name, each.version, each.source, Jsonb(each.metadata))
-                    await connection.execute(_ADD_REVISION, (*values, each.created_at))
-                for tag in change.tags:
-                    await connection.execute(_SET_TAG, (tag.name, tag.tag, tag.hash))
-                await self._instances.apply(connection, change.instances)
-                await self._providers.apply(connection, change.providers)
-                if change.limits is not None:
-                    await self._limits.apply(connection, *change.limits)
-                await append(connection, change.audit)
-        except psycopg.Error as error:
-            text = f"backup not restored, nothing changed: the database refused it: {error_text(error)}"
-            raise DatabaseError(text) from error
-
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncGenerator[AsyncConnection]:
-        """A transaction that proves the epoch of the gateway. No store writes meanwhile."""
-        epoch = self._lock.epoch
         stores = (self._providers, self._instances, self._limits)
-        async with AsyncExitStack() as stack:
-            for store in stores:
-                await stack.enter_async_context(store.writing)
-            committing = False
-            try:
-                async with asyncio.timeout(WRITE_TIMEOUT):
-                    async with self._database.connection() as connection, connection.transaction():
-                        await self._lock.prove(connection, epoch)
-                        yield connection
-                        committing = True
-                    for store in stores:
-                        await store.read_again()
-            except (TimeoutError, DatabaseUnavailable) as error:
-                text = str(error) or f"the database did not respond within {WRITE_TIMEOUT:g} s"
-                if not committing:
-                    kind = DatabaseUnavailable if isinstance(error, TimeoutError) else type(error)
-                    raise kind(f"backup not restored, nothing changed: {text}") from None
-                for store in stores:
-                    store.doubt()
-                raise ChangeInDoubt(
-                    f"backup: outcome unknown: {text}; it is read when the database responds"
-                ) from None
+        failed = "backup not restored"
+        async with transaction(self._database, self._lock, stores, "backup", failed) as connection:
+            for each in change.revisions:
+                values = (each.hash, each.name, each.version, each.source, Jsonb(each.metadata))
+                await connection.execute(_ADD_REVISION, (*values, each.created_at))
+            for tag in change.tags:
+                await connection.execute(_SET_TAG, (tag.name, tag.tag, tag.hash))
+            await self._instances.apply(connection, change.instances)
+            await self._providers.apply(connection, change.providers)
+            if change.limits is not None:
+                await self._limits.apply(connection, *change.limits)
+            await append(connection, change.audit)
 
 
 class PlannedModules(ModuleStore):

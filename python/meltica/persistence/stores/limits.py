@@ -48,9 +48,14 @@ class LimitsStore(Store[LimitsRow]):
         """Replaces all limits that are stored. Raises DatabaseUnavailable and its subclasses."""
         return await self._change(KEY, SQL(_SET).format(), _values(limits, configured), "set")
 
-    async def apply(self, connection: AsyncConnection, limits: Document, configured: Document) -> None:
-        """Replaces all limits in the transaction of a connection, for the holder of `writing`."""
-        await connection.execute(SQL(_SET).format(), _values(limits, configured))
+    async def apply(
+        self, connection: AsyncConnection, limits: Document, configured: Document, action: str | None = None
+    ) -> None:
+        """Replaces all limits in the transaction of a connection, for the holder of `writing`.
+
+        With an `action` it is audited.
+        """
+        await self._write_in(connection, KEY, SQL(_SET).format(), _values(limits, configured), action)
 
     def _audited(self, row: LimitsRow) -> dict[str, object]:
         """Returns the limits by scope."""

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar, cast
 
 import msgspec
 import psycopg
+from psycopg import AsyncConnection
 from psycopg.rows import kwargs_row
 from psycopg.sql import Composed
 
@@ -138,6 +139,24 @@ class Store(Generic[Row]):
     async def _remove(self, key: str, query: Composed, action: str | None = None) -> None:
         if await self._write(key, query, {self._key: key}, action, keep=False) is None:
             raise self._not_found(key)
+
+    async def _write_in(
+        self,
+        connection: AsyncConnection,
+        key: str,
+        query: Composed,
+        values: Mapping[str, object],
+        action: str | None,
+    ) -> None:
+        """Runs a statement in the transaction of a connection, for the holder of `writing`.
+
+        It is audited as a write of its own is.
+        """
+        cursor = connection.cursor(row_factory=self._row_factory)
+        row = await (await cursor.execute(query, values)).fetchone()
+        audited = self._auditor(key, action, keep=True)
+        if row is not None and audited is not None:
+            await append(connection, audited(row))
 
     def _not_found(self, key: str) -> NotFound:
         return NotFound(f"{self._noun} `{key}` does not exist{suggestion(key, self._rows)}")

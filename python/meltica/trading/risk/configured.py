@@ -121,6 +121,22 @@ class ConfiguredLimits:
             configured | {scope: self._stated(scope) for scope in wanted},
         )
 
+    def is_set(self, scope: str) -> bool:
+        """Returns whether the limits of a scope are others than those of the file."""
+        return scope in self._set
+
+    def of_file(self, scope: str) -> RiskLimits:
+        """Returns the limits that the file states for a scope."""
+        return self._file.get(scope) or limits_class(scope)()
+
+    def documents_without(self, scope: str) -> tuple[Document, Document]:
+        """Returns what the store is to have when the limits of the file apply to a scope again."""
+        limits, configured = self.documents({})
+        return (
+            {each: values for each, values in limits.items() if each != scope},
+            {each: values for each, values in configured.items() if each != scope},
+        )
+
     def discard_unrecorded(self) -> list[str]:
         """Drops nothing: limits are in the database before they apply."""
         return []
