@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from pydantic import ValidationError
+
 from meltica.adapters import registry
 from meltica.api.envelope import without_nulls
 from meltica.api.instances import InstanceDetail, InstanceRequest, InstanceScope, StrategyRequest
@@ -20,10 +22,11 @@ from meltica.persistence.stores.modules import LATEST
 from meltica.runtime.threads import call, within
 from meltica.settings.manifest import account_fault, config_faults
 from meltica.trading.risk.limits import missing_for_live
-from meltica.validation.models import MASK, Loc, Locations, is_secret
+from meltica.validation.models import MASK, Loc, Locations, is_secret, read_texts
 
 if TYPE_CHECKING:
     from meltica.control.services import ControlServices
+    from meltica.lambdas.base import Lambda
     from meltica.lambdas.spec import LambdaSpec
 
 LOAD_SECONDS = 5.0
@@ -164,12 +167,24 @@ class InstanceChanges:
                 " revision that its tag selects now"
             )
 
-    def config(self, request: InstanceRequest, row: InstanceRow, shown: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the config that a change asks for. `shown` is what GET answers; a mask keeps its value."""
+    def config(
+        self,
+        request: InstanceRequest,
+        row: InstanceRow,
+        shown: Mapping[str, Any],
+        cls: "type[Lambda] | None",
+    ) -> dict[str, Any]:
+        """Returns the config that a change asks for, or the stored one if the strategy would get the same.
+
+        `shown` is what GET answers; a mask keeps its value. `cls` is None if the strategy cannot be loaded.
+        """
         wanted = None if request.strategy is None else request.strategy.config
         if wanted is None or without_nulls(dict(wanted)) == without_nulls(dict(shown)):
             return row.config
-        return {key: row.config.get(key, value) if value == MASK else value for key, value in wanted.items()}
+        config = {
+            key: row.config.get(key, value) if value == MASK else value for key, value in wanted.items()
+        }
+        return row.config if is_same_config(cls, config, row.config) else config
 
     async def check(self, record: InstanceRecord) -> None:
         """Raises HttpError with every fault of a declaration."""
@@ -270,6 +285,17 @@ def is_same(strategy: StrategyRequest, row: InstanceRow, names: set[str]) -> boo
         return _canonical(strategy.selector) in (row.selector.lower(), row.revision)
     wanted, actual = (strategy.hash, row.revision) if strategy.hash else (strategy.tag, row.tag)
     return (not name or name.lower() in own) and str(wanted).strip().lower() == str(actual).lower()
+
+
+def is_same_config(cls: "type[Lambda] | None", one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Returns whether a strategy gets the same values of two configs."""
+    if cls is None or cls.Config is None:
+        return False
+    try:
+        values = [cls.Config.model_validate(read_texts(cls.Config, each)) for each in (one, other)]
+    except ValidationError:
+        return False
+    return values[0] == values[1]
 
 
 def _canonical(selector: str) -> str:

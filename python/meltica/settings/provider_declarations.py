@@ -93,13 +93,18 @@ class ProviderDeclarations:
         *,
         plan: bool = False,
     ) -> ProviderRecord:
-        """Returns the row of a provider with other settings. `shown` is what GET answers.
+        """Returns the row of a provider with other settings, or `stored` if the adapter would get the same.
+
+        `shown` is what GET answers.
 
         Raises InvalidDeclaration with every fault, and MelticaError.
         """
         if not self.differs(given, shown):
             return stored
-        return self._record(stored, self._merged(stored, given, shown), plan=plan)
+        record = self._record(stored, self._merged(stored, given, shown), plan=plan)
+        old, new = self.spec(stored), self.spec(record)
+        same = old.fault is None and new.fault is None and old.settings == new.settings
+        return stored if same else record
 
     def _merged(
         self, stored: ProviderRecord, given: Mapping[str, Any], shown: Mapping[str, Any]

@@ -126,10 +126,11 @@ class InstancesController(Controller):
         instance = manager.get(id)
         await strategies.load()
         body = await reader.changed(id, data)
+        cls = strategies.of(instance)
 
         def declare(row: InstanceRow) -> Declared | None:
             reader.refuse_immutable(body, row, view.names(instance, row))
-            record = declaration(row, config=reader.config(body, row, view.config(instance)))
+            record = declaration(row, config=reader.config(body, row, view.config(instance), cls))
             precondition.check("update", configured(row), configured(row) | {"config": record.config})
             if record.config == row.config:
                 return None
@@ -139,7 +140,7 @@ class InstancesController(Controller):
             return replace(spec, module=instance.spec.module), record
 
         stored = manager.stored(id)
-        config = reader.config(body, stored, view.config(instance))
+        config = reader.config(body, stored, view.config(instance), cls)
         if config != stored.config and stored.origin != "baseline":
             await reader.check(declaration(stored, config=config))
         in_time = await changes.run(
