@@ -24,12 +24,14 @@ from tests.contract.rest.test_rules import filled, operations
 from tests.integration.test_control_modules import EXAMPLE
 from tests.integration.test_control_resources import ok
 from tests.support import gateway, venue
+from tests.support.control_steps import chain_fault, get
 from tests.support.control_world import controlled
 from tests.support.database_proxy import DatabaseProxy, database_proxy
 from tests.support.gateway import Running
 from tests.support.lossy_account import LossyAccount
 
 SECONDS = 7.0
+PATIENCE = 60.0
 THIRD = EXAMPLE.replace('"1.0.0"', '"3.0.0"')
 HASH = f"sha256:{'0' * 64}"
 SCOPE = {"main": {"symbols": ["BTC-USDT"]}}
@@ -210,6 +212,30 @@ def test_every_operation_answers_while_the_database_hangs(
         walk.send(requests)
     walk.check()
     assert set(walk.answers) == {name for name, _, _ in requests}
+    assert wait_until(lambda: shown(full) == has(full), PATIENCE), (shown(full), has(full))
+    assert chain_fault(full.gateway.database.dsn) is None
+
+
+def shown(running: Running) -> list[tuple[str, str, bool]]:
+    """Returns the desired states that REST shows, once they are recorded, and of which limits and tokens."""
+    providers = get(running.client, "/providers")["providers"]
+    instances = get(running.client, "/strategy/instances")["instances"]
+    ids = [(each["name"], each["desired"], each.get("recorded", True)) for each in providers]
+    ids += [(each["id"], each["desired"], each.get("recorded", True)) for each in instances]
+    limits = get(running.client, "/risk/limits")["limits"].get("maxOpenOrders")
+    tokens = get(running.client, "/tokens")["tokens"]
+    return sorted([*ids, ("limits", str(limits), True), ("tokens", str(len(tokens)), True)])
+
+
+def has(running: Running) -> list[tuple[str, str, bool]]:
+    """Returns what the database has of that."""
+    with psycopg.connect(running.gateway.database.dsn, options="-c search_path=meltica") as connection:
+        rows = connection.execute(
+            "select name, desired::text from providers union all select id, desired::text from instances"
+            " union all select 'tokens', count(*)::text from tokens union all select 'limits', coalesce("
+            "(select limits->'global'->>'maxOpenOrders' from risk_limits), 'None')"
+        ).fetchall()
+    return sorted((name, text, True) for name, text in rows)
 
 
 @pytest.fixture(name="hung")
