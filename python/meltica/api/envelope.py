@@ -44,10 +44,10 @@ class Plan(Schema, frozen=True, kw_only=True):
 
 
 class Removed(Schema, frozen=True, kw_only=True):
-    """The answer to a deletion."""
+    """The answer to a deletion; `removing` while what ran still stops."""
 
     id: str
-    status: Literal["removed"] = "removed"
+    status: Literal["removed", "removing"] = "removed"
 
 
 def optional(value: str | None) -> str | UnsetType:

@@ -85,10 +85,10 @@ class ProviderDetail(ProviderBase, frozen=True, kw_only=True):
 
 
 class RemovedProvider(Schema, frozen=True, kw_only=True):
-    """The answer to a deletion."""
+    """The answer to a deletion; `removing` while the provider still stops."""
 
     name: str
-    status: Literal["removed"] = "removed"
+    status: Literal["removed", "removing"] = "removed"
 
 
 class AdapterRequest(Section):

@@ -45,7 +45,7 @@ def scope_of(text: str) -> "Scope":
 
 
 def existing_scope(text: str, services: ControlServices) -> "Scope":
-    """Returns a scope that is configured, or that has orders or positions. Raises HttpError and NotFound."""
+    """Returns a scope that is stored, or that has orders or positions. Raises HttpError and NotFound."""
     scope, desk = scope_of(text), services.trading.desk()
     if desk is not None:
         with desk.lock.reading:
@@ -54,7 +54,9 @@ def existing_scope(text: str, services: ControlServices) -> "Scope":
     if scope.kind is HaltScope.PROVIDER:
         services.providers.get(scope.name)
     elif scope.kind is HaltScope.INSTANCE:
-        services.instances.get(scope.name)
+        instances = services.instances
+        if scope.name not in {row.id for row in instances.absent()}:
+            instances.get(scope.name)
     return scope
 
 

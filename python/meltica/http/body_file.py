@@ -7,7 +7,7 @@ the route have admitted the client.
 import asyncio
 import tempfile
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import IO, Any, Final
 
 from litestar import Request
@@ -24,14 +24,15 @@ async def body_file(request: Request[Any, Any, Any], limit: int) -> AsyncGenerat
     length = request.headers.get("content-length", "0")
     if int(length) > limit:
         raise _too_large(limit)
-    with tempfile.TemporaryFile(prefix="meltica-") as file:
+    with ExitStack() as files:
         try:
+            file = files.enter_context(tempfile.TemporaryFile(prefix="meltica-"))
             async with asyncio.timeout(SECONDS):
                 await _read(request, file, limit)
         except TimeoutError:
             raise HttpError(408, "body_timeout", f"body not received within {SECONDS:g} s") from None
         except OSError as error:
-            text = f"body not stored: {error.strerror}; free space in {tempfile.gettempdir()}"
+            text = f"body not stored: {error.strerror}; free space in the temporary folder, or set TMPDIR"
             raise HttpError(507, "body_not_stored", text) from error
         file.seek(0)
         yield file

@@ -28,6 +28,7 @@ from meltica.errors import (
     LockNotHeld,
     MelticaError,
     NotFound,
+    OrderRefused,
     StartError,
     VenueError,
 )
@@ -66,6 +67,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     Conflict: (409, "conflict"),
     StartError: (400, "start_failed"),
     VenueError: (502, "venue_failed"),
+    OrderRefused: (502, "venue_failed"),
     DatabaseError: (503, "database_refused"),
     DatabaseUnavailable: (503, "database_unavailable"),
     ChangeInDoubt: (503, "outcome_unknown"),

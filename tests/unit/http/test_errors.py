@@ -35,6 +35,12 @@ TABLE: dict[str, tuple[Exception, int, str, str]] = {
     ),
     "ChangeInDoubt": (errors.ChangeInDoubt("unknown"), 503, "outcome_unknown", "unknown"),
     "LockNotHeld": (errors.LockNotHeld("not held"), 503, "lock_not_held", "not held"),
+    "OrderRefused": (
+        errors.OrderRefused("unknown_order", "it has ended"),
+        502,
+        "venue_failed",
+        "unknown_order: it has ended",
+    ),
     "VenueError": (
         errors.VenueUnavailable("timeout", "no answer"),
         502,

@@ -22,9 +22,10 @@ from meltica.control.services import ControlServices
 from meltica.errors import AlreadyExists, Conflict
 from meltica.lambdas.manager import ManagedInstance
 from meltica.persistence.stores.instances import InstanceRow, declaration
-from meltica.runtime.lifecycle import Desired
+from meltica.runtime.lifecycle import Desired, InstanceState
 
 LATE = response(202, InstanceDetail, "The change takes longer and continues in the background")
+LATE_DELETION = response(202, Removed, "It still stops, and is deleted then")
 
 
 class InstancesController(Controller):
@@ -155,7 +156,7 @@ class InstancesController(Controller):
         description="One with open orders or a position is not deleted. One that runs is stopped first.",
         operation_id="deleteInstance",
         guards=[ADMIN],
-        responses=NOT_FOUND | CONFLICT | PRECONDITION,
+        responses=LATE_DELETION | NOT_FOUND | CONFLICT | PRECONDITION,
         opt={QUERY: CHANGE_QUERY},
     )
     async def delete_instance(
@@ -179,8 +180,15 @@ class InstancesController(Controller):
                 raise Conflict(f"instance `{id}` not deleted: it is in use: it has {held}")
 
         manager = services.instances
-        await changes.run(manager.remove(id, check), f"deletion of instance {id}", lambda: id not in manager)
-        return Response(Removed(id=id))
+        instance = manager.get(id)
+        in_time = await changes.run(
+            manager.remove(id, check),
+            f"deletion of instance {id}",
+            lambda: id not in manager or instance.actual is InstanceState.STOPPING,
+        )
+        if in_time:
+            return Response(Removed(id=id))
+        return Response(Removed(id=id, status="removing"), status_code=202)
 
     @post(
         "/{id:str}/start",

@@ -29,9 +29,10 @@ from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, PLANNED, PRECOND
 from meltica.control.services import ControlServices
 from meltica.persistence.stores.providers import ProviderRow
 from meltica.providers.provider import Provider
-from meltica.runtime.lifecycle import Desired
+from meltica.runtime.lifecycle import Desired, ProviderState
 
 LATE = response(202, ProviderDetail, "The change takes longer and continues in the background")
+LATE_DELETION = response(202, RemovedProvider, "It still stops, and is deleted then")
 
 
 class ProviderView:
@@ -221,7 +222,7 @@ class ProvidersController(Controller):
         " One that runs is stopped first.",
         operation_id="deleteProvider",
         guards=[ADMIN],
-        responses=NOT_FOUND | CONFLICT | PRECONDITION,
+        responses=LATE_DELETION | NOT_FOUND | CONFLICT | PRECONDITION,
         opt={QUERY: CHANGE_QUERY},
     )
     async def delete_provider(
@@ -233,9 +234,15 @@ class ProvidersController(Controller):
     ) -> Response[RemovedProvider]:
         """Deletes a provider. Raises NotFound, Conflict, HttpError and DatabaseUnavailable."""
         manager, reader = services.providers, ProviderChanges(services, Precondition.of(request))
-        removed = manager.remove(name, reader.refuse_deletion)
-        await changes.run(removed, f"deletion of provider {name}", lambda: name not in manager)
-        return Response(RemovedProvider(name=name))
+        provider = manager.get(name)
+        in_time = await changes.run(
+            manager.remove(name, reader.refuse_deletion),
+            f"deletion of provider {name}",
+            lambda: name not in manager or provider.actual in (ProviderState.STARTING, ProviderState.RUNNING),
+        )
+        if in_time:
+            return Response(RemovedProvider(name=name))
+        return Response(RemovedProvider(name=name, status="removing"), status_code=202)
 
     @post(
         "/{name:str}/start",

@@ -1,5 +1,7 @@
 """`POST /risk/halt`, `/resume` and `/flatten`."""
 
+from typing import TYPE_CHECKING
+
 from litestar import Controller, Response, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
@@ -13,6 +15,10 @@ from meltica.control.preconditions import CHANGE_QUERY, Precondition
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, response
 from meltica.control.services import ControlServices
 from meltica.errors import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from meltica.trading.operator import Act
+    from meltica.trading.risk.scopes import Scope
 
 LATE = response(202, ScopeChange, "The change acts and is not recorded yet")
 CLOSING = response(202, FlattenResult, "It goes on: see the orders and positions")
@@ -31,7 +37,7 @@ class RiskActionsController(Controller):
         summary="Halt a scope",
         operation_id="haltScope",
         opt={QUERY: CHANGE_QUERY},
-        responses=LATE | NOT_FOUND | CONFLICT,
+        responses=LATE | NOT_FOUND,
     )
     async def halt(
         self,
@@ -63,7 +69,7 @@ class RiskActionsController(Controller):
         summary="Resume a scope",
         operation_id="resumeScope",
         opt={QUERY: CHANGE_QUERY},
-        responses=LATE | NOT_FOUND | CONFLICT,
+        responses=LATE | NOT_FOUND,
     )
     async def resume(
         self,
@@ -73,15 +79,13 @@ class RiskActionsController(Controller):
         changes: NamedDependency[ChangeRunner],
         precondition: NamedDependency[Precondition],
     ) -> Response[ScopeChange]:
-        """Ends the halts of a scope and the cooldown of its breaker. Raises DatabaseUnavailable."""
+        """Ends the halts of a scope and the cooldown of its breaker.
+
+        Raises DatabaseUnavailable, and NotFound for a scope that neither is halted nor exists.
+        """
         scope, act = scope_of(data.scope), act_of(actor, data.reason)
-        operator = services.trading.operator()
         with precondition.rehearsal():
-            if operator is None:
-                work = services.trading.halts.clear(scope.kind, scope.name, act.why, act.by)
-            else:
-                work = operator.resume(scope, act)
-            changed = await run(changes, work, f"resume of {scope}")
+            changed = await run(changes, _resume(services, scope, act), f"resume of {scope}")
         return _response(str(scope), changed, halted=False)
 
     @post(
@@ -128,6 +132,17 @@ class RiskActionsController(Controller):
             unclosed=unclosed,
         )
         return Response(body, status_code=200)
+
+
+async def _resume(services: ControlServices, scope: "Scope", act: "Act") -> bool:
+    """Resumes a scope. Raises NotFound unless it exists or is halted: it may have been deleted since."""
+    halts = services.trading.halts
+    if (scope.kind, scope.name) not in {(each.scope, each.subject) for each in await halts.active()}:
+        existing_scope(str(scope), services)
+    operator = services.trading.operator()
+    if operator is None:
+        return await halts.clear(scope.kind, scope.name, act.why, act.by)
+    return await operator.resume(scope, act)
 
 
 def _response(scope: str, changed: bool | None, *, halted: bool) -> Response[ScopeChange]:
