@@ -54,7 +54,7 @@ def _receive(world: TradingWorld, amount: str) -> None:
     world.desk.balance("p", Mode.LIVE, "USDT", Balance(total, total, world.desk.clock()))
 
 
-def _differ(world: TradingWorld, amount: str) -> None:
+def differ(world: TradingWorld, amount: str) -> None:
     """Lets the venue report a balance that ours cannot explain, until that is a fault."""
     _receive(world, amount)
     with world.desk.lock:
@@ -88,7 +88,7 @@ def test_a_difference_is_shown_and_booked_once(world: World) -> None:
     assert _line(running, "USDT") == {**opening, "venue": "1000000.5", "difference": "0.5"}
     text = post(running, f"{PATH}/lines/book", {**BOOK, "amount": "0.5"}, 409)["error"]
     assert "may settle by itself" in text
-    _differ(trading, "0")
+    differ(trading, "0")
     assert _line(running, "USDT")["fault"]
     text = post(running, f"{PATH}/lines/book", {**BOOK, "amount": "0.4"}, 409)["error"]
     assert "the difference, which is 0.5" in text
@@ -119,7 +119,7 @@ def test_a_lasting_difference_is_a_fault(world: World, monkeypatch: pytest.Monke
 def test_a_booking_that_is_not_recorded_yet_acts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     running, trading = world
     monkeypatch.setattr(service, "RECORD_SECONDS", 0.2)
-    _differ(trading, "3")
+    differ(trading, "3")
     with psycopg.connect(trading.url, options="-c search_path=meltica") as connection:
         connection.execute("lock table operator_actions in access exclusive mode")
         assert post(running, f"{PATH}/lines/book", {**BOOK, "amount": "3"}, 202)["recorded"] is False
@@ -133,7 +133,7 @@ def test_a_booking_that_is_not_recorded_yet_acts(world: World, monkeypatch: pyte
 def test_the_ledger_is_read_in_pages(world: World) -> None:
     running, trading = world
     for amount in ("1", "2"):
-        _differ(trading, amount)
+        differ(trading, amount)
         post(running, f"{PATH}/lines/book", {**BOOK, "amount": amount})
     whole = get(running, f"{PATH}/ledger", mode="live", currency="usdt")
     assert [each["amount"] for each in whole["entries"]][:2] == ["2", "1"]

@@ -24,6 +24,9 @@ NAME = "test-venue"
 GATE = Event()
 """Blocks the strategies of tests while it is closed; open by default."""
 GATE.set()
+LEAVING = Event()
+"""Keeps providers from ending while it is closed; open by default."""
+LEAVING.set()
 
 INSTRUMENTS = (
     {"symbol": "BTC-USDT", "type": "spot", "baseCurrency": "BTC", "quoteCurrency": "USDT", "venue": "TEST"},
@@ -83,6 +86,7 @@ class Venue(Adapter):
 
     def run(self) -> None:
         self._stopped.wait()
+        LEAVING.wait(30)
 
     def stop(self) -> None:
         self._stopped.set()

@@ -1,0 +1,1 @@
+"""The tables of cases, one file for each kind of resource."""
