@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 Format = Literal["human", "json"]
 
+NAME = "meltica"
 QUEUE = 10_000
 """Maximum number of queued lines."""
 FLUSH_SECONDS = 1.0
@@ -140,30 +141,35 @@ class Logs:
     def restore(self) -> None:
         """Undoes what other code has changed for the whole process, so that no lambda can end the log.
 
-        That is `logging.disable`, `logging.basicConfig(force=True)`, the root's level and handlers.
+        That is `logging.disable`, `logging.basicConfig(force=True)`, the root's level and handlers, and
+        `logging.config`, which disables all loggers that exist.
         """
         root = logging.getLogger()
         with self._ends:
             if self._has_ended:
                 return
-            level = logging.getLevelNamesMapping()[self._level]
+            level, disabled = logging.getLevelNamesMapping()[self._level], _disabled_loggers()
             changes = [
                 text
                 for text, is_changed in (
                     ("logging.disable was called", root.manager.disable != logging.NOTSET),
                     ("the handler was removed", self._handler not in root.handlers),
                     ("the level was changed", root.level != level),
+                    ("loggers were disabled", bool(disabled)),
                 )
                 if is_changed
             ]
             if not changes:
                 return
+            for logger in disabled:
+                logger.disabled, logger.propagate = False, True
             logging.disable(logging.NOTSET)
             root.addHandler(self._handler)
             root.setLevel(level)
         log.error("code of a lambda or a library changed the log: %s; restored", ", ".join(changes))
 
     def _run(self) -> None:
+        restored = time.monotonic()
         while True:
             try:
                 entry = self._queue.get(timeout=COUNT_SECONDS)
@@ -171,6 +177,9 @@ class Logs:
                 self._write_counts()
                 self.restore()
                 continue
+            if time.monotonic() - restored > COUNT_SECONDS:
+                self.restore()
+                restored = time.monotonic()
             if entry is None:
                 self._write_counts(all=True)
                 self._report_dropped()
@@ -203,6 +212,15 @@ class Logs:
         except Exception:
             # One bad line must not stop the log.
             traceback.print_exc(file=sys.__stderr__)
+
+
+def _disabled_loggers() -> list[logging.Logger]:
+    """Returns Meltica's loggers, and those of lambdas, whose records are lost."""
+    named = list(logging.root.manager.loggerDict.items())
+    loggers = [logger for name, logger in named if name == NAME or name.startswith(f"{NAME}.")]
+    return [
+        each for each in loggers if isinstance(each, logging.Logger) and (each.disabled or not each.propagate)
+    ]
 
 
 class _Handler(logging.Handler):

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import logging.config
 import threading
+import time
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -49,6 +51,7 @@ CHANGES: dict[str, Callable[[], object]] = {
     "logging.disable was called": lambda: logging.disable(logging.CRITICAL),
     "the handler was removed": lambda: logging.basicConfig(force=True, level="INFO"),
     "the level was changed": lambda: logging.getLogger().setLevel(logging.CRITICAL),
+    "loggers were disabled": lambda: logging.config.dictConfig({"version": 1}),
 }
 
 
@@ -74,10 +77,31 @@ def test_other_code_cannot_end_the_log(change: str) -> None:
         logs.stop()
         root.handlers[:] = handlers
         logging.disable(logging.NOTSET)
+        for each in logging.root.manager.loggerDict.values():
+            if isinstance(each, logging.Logger):
+                each.disabled = False
     assert [json.loads(line)["message"] for line in lines] == [
         f"code of a lambda or a library changed the log: {change}; restored",
         "after",
     ]
+
+
+@pytest.mark.parametrize("attribute", ["disabled", "propagate"])
+def test_a_logger_that_is_turned_off_is_restored_also_while_others_log(attribute: str) -> None:
+    """The log of a gateway is rarely silent for a second."""
+    lines: list[str] = []
+    logs, off = Logs("info", "json", lines.append), logging.getLogger("meltica.lambda.off")
+    logs.start()
+    try:
+        setattr(off, attribute, attribute == "disabled")
+        deadline = time.monotonic() + 30
+        while getattr(off, attribute) is (attribute == "disabled") and time.monotonic() < deadline:
+            log.info("another line")
+            threading.Event().wait(0.01)
+        off.warning("kept")
+    finally:
+        logs.stop()
+    assert any("kept" in line for line in lines)
 
 
 def test_a_log_that_has_ended_stays_so() -> None:
