@@ -93,7 +93,7 @@ def test_an_order_is_listed_shown_and_cancelled(run: Run, world: World) -> None:
 def test_all_orders_of_a_scope_are_cancelled(run: Run, world: World) -> None:
     _, trading = world
     order = acknowledged(world, "94")
-    assert "0 cancels" in run("orders", "cancel-all", "instance:a", "--symbol", "ETH-USDT", *WHY).output
+    run("orders", "cancel-all", "instance:a", "--symbol", "ETH-USDT", *WHY, code=3)
     cancelled = shown(run("orders", "cancel-all", "instance:a", *WHY, "--json"))
     assert cancelled == {"scope": "instance:a", "orders": [str(order.id)]}
     trading.wait_until(lambda: order.state is OrderState.CANCELLED)

@@ -152,7 +152,7 @@ def cancel_all(scope: str, symbol: str | None, reason: str, as_json: bool, **whe
     """
     with connect(**where) as client:
         found = client.trading.cancel_all(scope, reason, symbol)
-    echo_change(found, f"{len(found.orders)} cancels of {scope} are requested", as_json=as_json)
+    echo_change(found, f"{scope}: cancels requested: {len(found.orders)}", as_json=as_json)
 
 
 @orders.command(epilog=gateway_codes("the venue was queried"))

@@ -102,7 +102,7 @@ def retry(consumer: str, events: tuple[int, ...], reason: str, as_json: bool, **
 @REASON
 @gateway_options
 def drop(consumer: str, events: tuple[int, ...], reason: str, as_json: bool, **where: Any) -> None:
-    """Drop dead letters of CONSUMER, which never receives them: the EVENTs, or all."""
+    """Drop dead letters of CONSUMER: the EVENTs, or all. They are lost for it."""
     with connect(**where) as client:
         found = client.trading.drop(consumer, reason, events)
     echo_change(found, f"{len(found.events)} events of {consumer} are dropped", as_json=as_json)

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from meltica.providers.spec import ProviderSpec
 
 log = logging.getLogger("meltica.gateway")
+KEPT = (
+    "%s %s is no longer in the file, but has orders or positions: it is kept, stopped;"
+    " put it back into the file, or release the positions with `meltica positions release`"
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ async def _apply(
         if row.origin != "baseline":
             continue
         if is_held(row):
-            log.warning("%s %s is no longer in the file, but has orders or positions: it is kept", kind, name)
+            log.warning(KEPT, kind, name)
             await store.keep_absent(name)
         else:
             log.info("%s %s is no longer in the file and is removed", kind, name)
