@@ -30,7 +30,7 @@ from tests.contract.rest.common import UNKNOWN, Refused, Sender, common
 from tests.contract.rest.tables import late, trading
 from tests.contract.rest.tables.instances import ABSENT, INSTANCES
 from tests.contract.rest.tables.modules import MODULES
-from tests.contract.rest.tables.others import BACKUP, IDLE, OUTBOX, READS, TOKENS
+from tests.contract.rest.tables.others import BACKUP, IDLE, OUTBOX, READS, SETTINGS, TOKENS
 from tests.contract.rest.tables.providers import PROVIDERS
 from tests.integration.test_control_accounts import CONFIG, differ, lose
 from tests.support import gateway, venue
@@ -55,6 +55,7 @@ TABLES: dict[str, tuple[Case, ...]] = {
     "instances": conditional(*INSTANCES),
     "modules": conditional(*MODULES),
     "outbox": conditional(*OUTBOX),
+    "settings": conditional(*SETTINGS),
     "tokens": conditional(*TOKENS),
     "idle": conditional(*IDLE),
     "backup": conditional(*BACKUP),

@@ -114,6 +114,8 @@ LOCKED: tuple[Case, ...] = (
     case(f"POST {INSTANCES}/large-trades/stop", 202),
     case("PUT /risk/limits", 503, "outcome_unknown", LIMITS),
     case("PUT /risk/limits", 409, "conflict", LIMITS),
+    case("PUT /config/runtime", 409, "conflict", {"risk": {"maxOpenOrders": 3}}),
+    case("DELETE /config/runtime", 409, "conflict"),
     case("POST /risk/halt", 202, body=HALT),
     case("POST /risk/resume", 202, body=HALT),
 )

@@ -58,6 +58,14 @@ OUTBOX: tuple[Case, ...] = (
     case("DELETE /outbox/0", 400, "invalid_parameter"),
 )
 
+SETTINGS: tuple[Case, ...] = (
+    case("GET /config/runtime", 200),
+    case("PUT /config/runtime", 400, "validation_failed", {"nothing": 1}),
+    case("PUT /config/runtime", 409, "conflict", {"database": {"dsn": "x"}}),
+    case("PUT /config/runtime", 200, body={"log": {"level": "debug"}}),
+    case("DELETE /config/runtime", 200),
+)
+
 TOKENS: tuple[Case, ...] = (
     case("GET /tokens", 200),
     case("POST /tokens", 201, body={"name": "a test"}),
