@@ -387,6 +387,21 @@ def test_a_database_that_refuses_changes_nothing(home: Running, other: Running) 
     ok(post(other, document, headers=HEADER))
 
 
+def test_a_restore_that_fails_names_what_it_stopped(home: Running) -> None:
+    """An answer that nothing changed would hide that what ran does not run any more."""
+    ok(home.client.post("/strategy/instances/grid/start"))
+    ok(home.client.post("/providers/made/start"), 202)
+    document = get(home)
+    document["providers"][0]["config"]["depth"] = 2
+    document["lambdas"][0]["strategy"]["config"] = {"levels": 6}
+    change = "alter table audit add constraint no_restore check (action <> 'backup.restore') not valid"
+    with psycopg.connect(home.gateway.database.dsn, autocommit=True) as connection:
+        connection.execute(change)
+        text = failure(post(home, edited(document)), 503, "database_refused")
+        connection.execute("alter table audit drop constraint no_restore")
+    assert "stopped before, and to be started again: instance:grid, provider:made" in text
+
+
 def test_a_body_has_a_limit_of_its_own(other: Running) -> None:
     padding = b'{"risk":{},"environment":"' + b"x" * (2 << 20) + b'"}'
     assert ok(post(other, padding))["changes"] == {}
@@ -417,7 +432,8 @@ def test_only_administrators_make_and_restore_backups(other: Running) -> None:
 def test_a_list_that_is_absent_deletes_nothing(home: Running) -> None:
     """A file of limits alone must not delete what trades; an empty list does."""
     before = state(home)
-    for document in ({"version": 1}, {"risk": {}}, {"providers": None, "lambdas": None, "risk": {}}):
+    documents: list[dict[str, Any]] = [{"version": 1}, {"risk": {}}, {"providers": None, "lambdas": None}]
+    for document in documents:
         assert ok(post(home, document))["changes"] == {}
         assert state(home) == before
     kept = failure(post(home, {"providers": []}), 400, "validation_failed")

@@ -84,9 +84,23 @@ class Restore:
             raise Conflict("backup not restored: another restore is in progress; retry when it is done")
         async with self.services.context.restoring:
             if self.plan.changes:
-                await self._change()
+                try:
+                    await self._change()
+                except MelticaError as error:
+                    if not self.stopped:
+                        raise
+                    raise self._with_stopped(error) from error
             if self.start:
                 await self._start()
+
+    def _with_stopped(self, error: MelticaError) -> MelticaError:
+        """Returns an error that names what stays stopped: the client would take it to run on."""
+        stopped = f"; stopped before, and to be started again: {', '.join(self.stopped)}"
+        if type(error) is DatabaseError:
+            log.error("backup not restored", exc_info=error)
+            text = "backup not restored: the database refused it; the log has the reason"
+            return HttpError(503, "database_refused", f"{text}{stopped}")
+        return type(error)(f"{error}{stopped}")
 
     async def _change(self) -> None:
         await self._refuse_held()
@@ -196,8 +210,7 @@ class Restore:
 
     @property
     def _not_restored(self) -> str:
-        stopped = f"; stopped before: {', '.join(self.stopped)}" if self.stopped else ""
-        return f"backup not restored, nothing changed{stopped}"
+        return "backup not restored, nothing changed"
 
 
 def refuse_unnamed_accounts(plan: RestorePlan, named: set[str]) -> None:
