@@ -20,7 +20,8 @@ from meltica.control import sessions
 from meltica.control.streams import hub, response, subscriber
 from meltica.model.enums import Mode, OrderState
 from meltica.persistence.postgres.server import wait_until
-from meltica.persistence.stores.outbox import entry_event, event, fill_event, order_event
+from meltica.persistence.stores.event_log import EventLog, LoggedEvent
+from meltica.persistence.stores.outbox import Outbox, entry_event, event, fill_event, order_event
 from meltica.persistence.stores.trading.rows import BalanceRow, EntryKind, LedgerEntryRow, OrderRow, Row
 from meltica.persistence.stores.trading.writer import GroupCommitWriter
 from tests.integration.test_tokens import created, id_of
@@ -49,6 +50,11 @@ def ended(running: Running, code: str) -> float:
     name = f'meltica_event_streams_ended_total{{code="{code}"}} '
     lines = running.client.get("/metrics").text.splitlines()
     return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+
+def prune(running: Running) -> None:
+    """Deletes all events, as if they were older than the retention."""
+    running.submit(Outbox(running.gateway.database).prune(0.0)).result(20)
 
 
 def ids(received: Iterable[Received]) -> list[str]:
@@ -147,8 +153,7 @@ def test_a_pruned_id_gets_a_reset_and_a_snapshot(control: Running) -> None:
         begin = events.next("ready").id
     ended, kept = order(state=OrderState.CANCELLED), order(instance="kept")
     commit(control, [ended, kept, position(kept, "0.5"), order_event(ended), order_event(kept)])
-    with psycopg.connect(control.gateway.database.dsn, options="-c search_path=meltica") as connection:
-        connection.execute("update outbox set created_at = now() - interval '8 days'")
+    prune(control)
     with stream(control, "?kind=order,fill,risk,balance&instance=kept", begin) as events:
         reset, snapshot, ready = events.next(), events.next(), events.next()
         assert (reset.kind, reset.id, reset.data["code"]) == ("reset", None, "pruned")
@@ -160,8 +165,7 @@ def test_a_pruned_id_gets_a_reset_and_a_snapshot(control: Running) -> None:
         [live] = ordered(control, order(instance="kept"))
         assert ids([events.next()]) == [live]
     # Nothing is missing after the last event, however old it is.
-    with psycopg.connect(control.gateway.database.dsn, options="-c search_path=meltica") as connection:
-        connection.execute("update outbox set created_at = now() - interval '8 days'")
+    prune(control)
     with stream(control, ORDERS, snapshot.id) as events:
         assert events.next().kind == "reset"
     with stream(control, ORDERS) as events:
@@ -171,6 +175,62 @@ def test_a_pruned_id_gets_a_reset_and_a_snapshot(control: Running) -> None:
     # Of an id that does not exist yet, the events before it are unknown.
     with stream(control, ORDERS, (latest or 0) + 1000) as events:
         assert events.next().kind == "reset"
+
+
+def test_events_around_a_hole_are_not_resumed(control: Running) -> None:
+    """A consumer keeps an old event, and those after it are deleted: a longer retention restores nothing."""
+    outbox = Outbox(control.gateway.database)
+    control.submit(outbox.add_consumer("behind")).result(20)
+    with stream(control, ORDERS) as events:
+        ordered(control, order())
+        kept = events.next("order").id
+        [unseen] = ordered(control, order())
+        assert ids([events.next("order")]) == [unseen]
+    with psycopg.connect(control.gateway.database.dsn, options="-c search_path=meltica") as connection:
+        connection.execute("delete from outbox_deliveries where event > %s", [kept])
+    control.submit(outbox.prune(0.0)).result(20)
+    assert kept in [each.id for each in control.submit(outbox.claim("behind")).result(20)]
+    with stream(control, ORDERS, kept) as events:
+        assert events.next().kind == "reset"
+    control.submit(outbox.remove_consumer("behind")).result(20)
+
+
+def test_an_event_that_an_operator_deletes_is_missed_openly(control: Running) -> None:
+    with stream(control, ORDERS) as events:
+        begin = events.next("ready").id
+        ordered(control, order())
+        deleted = events.next("order").id
+    assert control.client.delete(f"/outbox/{deleted}").status_code == 200
+    with stream(control, ORDERS, begin) as events:
+        assert events.next().kind == "reset"
+    with stream(control, ORDERS, deleted) as events:
+        assert events.next().kind == "ready"
+
+
+def test_events_that_are_deleted_while_a_stream_reads_them_end_it(
+    control: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "BATCH", 2)
+    with stream(control, ORDERS) as events:
+        begin = events.next("ready").id
+    ordered(control, *(order() for _ in range(6)))
+    after = EventLog.after
+
+    async def pruned(self: EventLog, id: int, limit: int) -> list[LoggedEvent]:
+        found = await after(self, id, limit)
+        if id == begin:
+            await Outbox(control.gateway.database).prune(0.0)
+            # What is committed now is read after what was deleted.
+            await GroupCommitWriter(control.gateway.database, control.gateway.lock).commit(
+                [event("balance", "main", "balance", {})]
+            )
+        return found
+
+    monkeypatch.setattr(EventLog, "after", pruned)
+    with stream(control, ORDERS, begin) as events:
+        received = events.rest()
+    assert [each.kind for each in received if each.kind == "order"] == ["order", "order"]
+    assert (received[-1].kind, received[-1].data["code"]) == ("closed", "too_slow")
 
 
 def test_states_come_at_the_begin_and_when_they_change(control: Running) -> None:

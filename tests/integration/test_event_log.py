@@ -26,7 +26,7 @@ async def _log(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncGener
     """Yields a log that does not wait for transactions."""
     monkeypatch.setattr(event_log, "SETTLE_SECONDS", 0.0, raising=False)
     async with await Database.open(database_url) as database:
-        yield EventLog(database, 3600.0)
+        yield EventLog(database)
 
 
 def insert(connection: psycopg.Connection[Any]) -> int:

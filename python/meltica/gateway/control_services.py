@@ -41,7 +41,7 @@ def control_services(gateway: "Gateway", authenticator: "Authenticator | None") 
         audit=AuditLog(gateway.database),
         outbox=OutboxAdmin(gateway.database),
         market=gateway.market,
-        events=EventLog(gateway.database, gateway.settings.retention.events.total_seconds()),
+        events=EventLog(gateway.database),
         snapshot=TradingSnapshot(gateway.database),
         modules=gateway.modules,
         refresh=gateway.refresh,

@@ -7,7 +7,7 @@ committed, each stream has all of them in one order, and what a stream missed is
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from meltica.control.streams.events import StreamEvent, private_event
@@ -24,6 +24,8 @@ MAX_STREAMS: Final = 204
 """At most two fifths of the connections of the server: one client may use half of them."""
 CODES: Final = ("disconnected", "too_slow", "unauthenticated", "database_unavailable", "stopping")
 """Why a stream ends."""
+
+DELETED: Final = "events that it has not sent were deleted; a stream after the last id begins with a reset"
 
 log = logging.getLogger("meltica.streams")
 
@@ -85,6 +87,9 @@ class EventHub:
             # What another stream reads meanwhile may be later than this read.
             live = self._position if self._subscribers else None
             logged = await self._events.after(subscriber.position, BATCH)
+            if _lacks_events(logged, subscriber.position):
+                subscriber.end("too_slow", DELETED)
+                return []
             if logged:
                 subscriber.position = logged[-1].id
                 events = [event for each in logged if (event := _converted(each)) is not None]
@@ -141,7 +146,11 @@ class EventHub:
                 return
             try:
                 self._push_states()
-                for logged in await self._events.after(self._position, BATCH):
+                found = await self._events.after(self._position, BATCH)
+                if _lacks_events(found, self._position):
+                    for subscriber in list(self._subscribers):
+                        subscriber.end("too_slow", DELETED)
+                for logged in found:
                     self._position = logged.id
                     if (event := _converted(logged)) is not None:
                         self._push(event)
@@ -162,6 +171,11 @@ class EventHub:
     def _push(self, event: StreamEvent) -> None:
         for subscriber in self._subscribers:
             subscriber.push(event)
+
+
+def _lacks_events(found: Sequence[LoggedEvent], position: int) -> bool:
+    """Returns whether events between a position and those that were read after it were deleted."""
+    return bool(found) and found[0].pruned > position
 
 
 def _converted(logged: LoggedEvent) -> StreamEvent | None:

@@ -25,13 +25,9 @@ SETTLE_POLL: Final = 0.01
 _POSITION: LiteralString = (
     "select coalesce(pg_sequence_last_value(pg_get_serial_sequence('outbox', 'id')), 0)"
 )
-# An event that is younger than the retention was never pruned, and neither were those after it.
-_RESUMABLE: LiteralString = """
-    select created_at >= now() - make_interval(secs => %s) from outbox where id <= %s order by id desc limit 1
-"""
 _AFTER: LiteralString = """
     select e.id, e.aggregate_type, e.aggregate_id, e.event_type, e.payload, e.created_at,
-        o.mode, o.symbol, o.side
+        o.mode, o.symbol, o.side, (select up_to from outbox_pruned) as pruned
     from outbox e left join orders o
         on o.id = case when e.aggregate_type = 'fill' then e.aggregate_id::uuid end
     where e.id > %s order by e.id limit %s
@@ -55,15 +51,15 @@ class LoggedEvent(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode | None
     symbol: str | None
     side: Side | None
+    pruned: int
+    """The highest number of an event that was deleted before the read."""
 
 
 class EventLog:
     """The events that are not pruned."""
 
-    def __init__(self, database: Database, retention: float) -> None:
-        """`retention`: for how many seconds an event is kept at least."""
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._retention = retention
 
     async def position(self) -> int:
         """Returns a number that no event after this call is below; every event up to it can be read.
@@ -77,12 +73,12 @@ class EventLog:
         return 0 if row is None else int(row[0])
 
     async def is_complete_after(self, id: int, position: int) -> bool:
-        """Returns whether no event between a number and a position has been pruned."""
+        """Returns whether no event between a number and a position was deleted."""
         if id >= position:
             return id == position
-        async with self._database.reading() as connection:
-            row = await (await connection.execute(_RESUMABLE, (self._retention, id))).fetchone()
-        return row is not None and bool(row[0])
+        async with self._database.connection() as connection:
+            row = await (await connection.execute("select up_to from outbox_pruned")).fetchone()
+        return row is not None and id >= int(row[0])
 
     async def after(self, id: int, limit: int) -> list[LoggedEvent]:
         """Returns the next events, in the order of their numbers: none that a later one may precede."""

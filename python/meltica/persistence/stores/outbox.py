@@ -11,7 +11,7 @@ A claim lasts for a lease. Events of a consumer that died are claimed again afte
 """
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, LiteralString
 
 import msgspec
 import orjson
@@ -80,15 +80,26 @@ _BACKLOG = """
     select name, count(event) filter (where not dead), count(event) filter (where dead)
     from outbox_consumers left join outbox_deliveries on consumer = name group by name
 """
-_PRUNE = """
-    delete from outbox where id in (
-        select id from outbox
-        where created_at < now() - make_interval(secs => %(seconds)s)
-          and coalesce(delivered_at, created_at) < now() - make_interval(secs => %(seconds)s)
-          and not exists (select from outbox_deliveries where event = outbox.id)
-        order by created_at limit %(limit)s
-    )
+MARK_PRUNED: LiteralString = """
+    update outbox_pruned set up_to = greatest(up_to, (select max(id) from pruned))
 """
+"""Records the deletion of the events in `pruned`, of the same statement: no stream resumes before them."""
+_PRUNE: LiteralString = (
+    """
+    with pruned as (
+        delete from outbox where id in (
+            select id from outbox
+            where created_at < now() - make_interval(secs => %(seconds)s)
+              and coalesce(delivered_at, created_at) < now() - make_interval(secs => %(seconds)s)
+              and not exists (select from outbox_deliveries where event = outbox.id)
+            order by created_at limit %(limit)s
+        ) returning id
+    ), marked as ("""
+    + MARK_PRUNED
+    + """)
+    select count(*) from pruned
+"""
+)
 
 Aggregate = Literal["order", "fill", "balance", "risk", "lifecycle"]
 
@@ -232,7 +243,8 @@ class Outbox:
         """Deletes events that every consumer received before `retention` seconds; returns how many."""
         async with self._database.connection() as connection:
             cursor = await connection.execute(_PRUNE, {"seconds": retention, "limit": limit})
-        return cursor.rowcount
+            row = await cursor.fetchone()
+        return 0 if row is None else int(row[0])
 
 
 def _plain(value: object) -> object:

@@ -12,7 +12,7 @@ from psycopg.sql import SQL
 from meltica.errors import Conflict, NotFound, suggestion
 from meltica.persistence.database import Database
 from meltica.persistence.stores.audit import AuditEntry, append
-from meltica.persistence.stores.outbox import Aggregate
+from meltica.persistence.stores.outbox import MARK_PRUNED, Aggregate
 
 _EVENTS = """
     select id, aggregate_type, aggregate_id, event_type, payload, headers, created_at, delivered_at
@@ -41,6 +41,16 @@ _DROP = """
     where consumer = %(consumer)s and dead and (%(events)s::bigint[] is null or event = any(%(events)s))
     returning event
 """
+_DELETE: LiteralString = (
+    """
+    with pruned as (
+        delete from outbox where id = %s returning id, aggregate_type, aggregate_id, event_type
+    ), marked as ("""
+    + MARK_PRUNED
+    + """)
+    select aggregate_type, aggregate_id, event_type from pruned
+"""
+)
 
 
 class StoredDelivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,12 +190,7 @@ class OutboxAdmin:
     async def delete(self, id: int, actor: str) -> None:
         """Deletes an event, which no consumer receives any more. Raises NotFound."""
         async with self._database.transaction() as connection:
-            row = await (
-                await connection.execute(
-                    "delete from outbox where id = %s returning aggregate_type, aggregate_id, event_type",
-                    [id],
-                )
-            ).fetchone()
+            row = await (await connection.execute(_DELETE, [id])).fetchone()
             if row is None:
                 raise NotFound(f"event {id} does not exist")
             before = {"aggregateType": row[0], "aggregateId": row[1], "eventType": row[2]}
