@@ -73,7 +73,7 @@ async def test_a_stream_that_joins_misses_nothing_that_another_one_read(database
                     await answered.wait()
                 return found
 
-        hub = EventHub(Slow(database, 3600.0), lambda: (), lambda: False)
+        hub = EventHub(Slow(database), lambda: (), lambda: False)
         late, other = Subscriber(EventFilter(), 0), Subscriber(EventFilter(), 0)
         hub.enter()
         hub.enter()
