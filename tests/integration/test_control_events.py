@@ -272,6 +272,20 @@ def test_a_ticket_opens_one_stream(control: Running) -> None:
     assert httpx.post(f"{control.url}/events/tickets").status_code == 401
 
 
+def test_a_ticket_ends_with_its_token_and_leaves_those_of_others(control: Running) -> None:
+    """A stolen token neither opens streams after its revocation, nor keeps other browsers from it."""
+    stolen, other = created(control, "viewer"), created(control, "viewer")
+    tickets: list[str] = []
+    while (answer := control.client.post("/events/tickets", headers=stolen)).status_code == 201:
+        tickets.append(answer.json()["ticket"])
+    assert (answer.json()["code"], len(tickets)) == ("too_many_tickets", 128)
+    assert control.client.post("/events/tickets", headers=other).status_code == 201
+    control.client.delete(f"/tokens/{id_of(stolen)}")
+    refused = httpx.get(f"{control.url}/events?ticket={tickets[0]}")
+    assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated")
+    assert "was revoked" in refused.json()["error"]
+
+
 def test_a_stream_ends_when_its_token_expires(control: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     expiry = datetime.now(UTC) + timedelta(hours=1)
     waits = list[float]()

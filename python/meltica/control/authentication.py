@@ -99,6 +99,13 @@ class Authenticator:
             )
         return await self._principal(split(text.strip()), _address(scope))
 
+    def ended(self, client: Principal) -> str | None:
+        """Returns why the token of a client can no longer be used; None if it can."""
+        if client.token is None:
+            return None
+        row = self._tokens.get(client.token)
+        return "was deleted" if row is None else row.ended(now())
+
     def start(self) -> None:
         """Starts to read the tokens again and again, and to write their uses."""
         loop = asyncio.get_running_loop()

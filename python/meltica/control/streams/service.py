@@ -34,7 +34,10 @@ class EventStreams:
         authenticator = services.tokens.authenticator
         sessions = Sessions() if authenticator is None else authenticator.sessions
         hub = EventHub(services.events, lambda: _states(services), services.stopping)
-        return cls(hub, services.market, sessions, StreamTickets(authenticate), services)
+        tickets = StreamTickets(authenticate)
+        if authenticator is not None:
+            tickets = StreamTickets(authenticate, authenticator.ended)
+        return cls(hub, services.market, sessions, tickets, services)
 
     async def snapshot(self, subscriber: Subscriber) -> dict[str, Any]:
         """Returns the state that the kinds of a stream change. Raises DatabaseError."""

@@ -1,6 +1,6 @@
 """Tickets: what a browser opens a stream with, as it can send no header and a token does not belong in a URL.
 
-A ticket is valid once, within LIFETIME seconds, for the client that requested it.
+A ticket is valid once, within LIFETIME seconds, for the client that requested it, while its token is valid.
 """
 
 import secrets
@@ -16,6 +16,8 @@ from meltica.http.errors import HttpError
 
 LIFETIME: Final = 30.0
 MAX_TICKETS: Final = 1024
+MAX_OF_CLIENT: Final = 128
+"""How many may wait for one token, so that no client takes those of the others."""
 PATH: Final = "/events"
 
 Authenticate = Callable[[HTTPScope], Awaitable[Principal]]
@@ -24,8 +26,15 @@ Authenticate = Callable[[HTTPScope], Awaitable[Principal]]
 class StreamTickets:
     """Authenticates streams by their tickets, and every other request as before."""
 
-    def __init__(self, authenticate: Authenticate, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        authenticate: Authenticate,
+        ended: Callable[[Principal], str | None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`ended` returns why the token of a client can no longer be used; None if it can."""
         self._authenticate = authenticate
+        self._ended = ended
         self._clock = clock
         self._tickets: dict[str, tuple[Principal, float]] = {}
 
@@ -41,8 +50,9 @@ class StreamTickets:
         """Returns a ticket for a client. Raises HttpError while too many wait to be used."""
         now = self._clock()
         self._tickets = {text: found for text, found in self._tickets.items() if found[1] > now}
-        if len(self._tickets) >= MAX_TICKETS:
-            text = f"ticket not issued: {MAX_TICKETS} wait to be used; retry later"
+        own = sum(found.token == principal.token for found, _ in self._tickets.values())
+        if len(self._tickets) >= MAX_TICKETS or own >= MAX_OF_CLIENT:
+            text = f"ticket not issued: {own} of this token wait to be used; retry later"
             raise HttpError(429, "too_many_tickets", text, headers={"retry-after": f"{LIFETIME:.0f}"})
         ticket = secrets.token_urlsafe(32)
         self._tickets[ticket] = principal, now + LIFETIME
@@ -53,4 +63,6 @@ class StreamTickets:
         if principal is None or until <= self._clock():
             text = "the ticket was used, or is not valid; `POST /events/tickets` returns another"
             raise unauthenticated(f"stream not opened: {text}")
+        if (why := self._ended(principal)) is not None:
+            raise unauthenticated(f"stream not opened: the token of its ticket {why}")
         return principal
