@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from meltica.gateway.resources import NAMES
+from meltica.trading.effects import FaultCode
 from meltica.trading.faults import FaultKind
 from tests.support import pages, sessions
 from tests.support.paths import ROOT
@@ -36,7 +37,7 @@ def test_the_session_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_the_runbook_has_every_fault() -> None:
     rows = set(re.findall(r"^\| `([^`]+)`", PAGE.read_text(), re.MULTILINE))
-    assert rows >= {kind.value for kind in FaultKind}
+    assert rows >= {kind.value for kind in FaultKind} | {code.value for code in FaultCode}
     assert rows >= set(NAMES)
     source = (ROOT / "python/meltica/gateway/readiness.py").read_text()
     parts = set(re.findall(r'faults\[f?"([a-z ]+?)(?: \{[^}]*\})?"\]', source)) | {"database", "lock"}
