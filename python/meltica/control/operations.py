@@ -115,12 +115,17 @@ def owner_of_lost(services: ControlServices, instance: str, mode: Mode) -> "Owne
     return Owner(instance, services.instances.stored(instance).uid, mode)
 
 
-async def run(changes: ChangeRunner, work: Coroutine[Any, Any, T], name: str) -> T | None:
-    """Runs an operation; returns its result, or None if it goes on in the background."""
+async def run(
+    changes: ChangeRunner, work: Coroutine[Any, Any, T], name: str, *, acts: bool = True
+) -> T | None:
+    """Runs an operation; returns its result, or None if it goes on in the background.
+
+    One that acts only when the database has it is in doubt then: raises ChangeInDoubt without `acts`.
+    """
     results: list[T] = []
 
     async def keep() -> None:
         results.append(await work)
 
-    await changes.run(keep(), name, lambda: True)
+    await changes.run(keep(), name, lambda: acts)
     return results[0] if results else None

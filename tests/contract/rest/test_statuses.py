@@ -28,6 +28,7 @@ from meltica.trading.risk.scopes import GLOBAL
 from tests.contract.rest.cases import Case, conditional, operations, run
 from tests.contract.rest.common import UNKNOWN, Refused, Sender, common
 from tests.contract.rest.tables import late, trading
+from tests.contract.rest.tables.away import AWAY
 from tests.contract.rest.tables.instances import ABSENT, INSTANCES
 from tests.contract.rest.tables.modules import MODULES
 from tests.contract.rest.tables.others import BACKUP, IDLE, OUTBOX, READS, SETTINGS, TOKENS
@@ -225,11 +226,18 @@ def unavailable(running: Running, cluster: EmbeddedPostgres) -> Generator[None]:
             connection.execute(allow.format(Identifier(str(name)), SQL("true")))
 
 
-def test_unknown_tokens(whole: Running, cluster: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_database(
+    whole: Running, cluster: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sender = Sender(whole)
-    with unavailable(whole, cluster), monkeypatch.context() as patch:
-        patch.setattr(authentication, "LOOKUP_SECONDS", 0.01)
-        sender.send_to_all(Refused(503, "database_unavailable", UNKNOWN))
+    with unavailable(whole, cluster):
+        whole.until(lambda: not whole.gateway.lock.held)
+        with monkeypatch.context() as patch:
+            pool = whole.gateway.database._pool  # pyright: ignore[reportPrivateUsage]
+            patch.setattr(pool, "timeout", 0.5)
+            run(whole, AWAY, together=True)
+            patch.setattr(authentication, "LOOKUP_SECONDS", 0.01)
+            sender.send_to_all(Refused(503, "database_unavailable", UNKNOWN))
     while whole.client.get("/version", headers=UNKNOWN).status_code != 429:
         continue
     sender.send_to_all(Refused(429, "too_many_failures", UNKNOWN))
@@ -249,7 +257,7 @@ def declared(document: dict[str, Any]) -> set[tuple[str, int]]:
 def test_every_declared_status_has_a_case(full: Running) -> None:
     document = full.client.get("/openapi.json").json()
     checked, provoked = Checked(document), set[tuple[str, int]]()
-    for each in (*chain(*TABLES.values()), *ABSENT, *late.ALL, *trading.ALL):
+    for each in (*chain(*TABLES.values()), *ABSENT, *AWAY, *late.ALL, *trading.ALL):
         operation = checked.operation(each.method, each.path)
         assert operation is not None, each.request
         provoked.add((operation["operationId"], each.status))

@@ -56,7 +56,7 @@ class RiskActionsController(Controller):
                     work = services.trading.halts.halt(scope.kind, scope.name, act.why, act.by)
                 else:
                     work = operator.halt(scope, act)
-                changed = await run(changes, work, f"halt of {scope}")
+                changed = await run(changes, work, f"halt of {scope}", acts=operator is not None)
         except DatabaseUnavailable:
             if operator is None:
                 raise
@@ -69,7 +69,7 @@ class RiskActionsController(Controller):
         summary="Resume a scope",
         operation_id="resumeScope",
         opt={QUERY: CHANGE_QUERY},
-        responses=LATE | NOT_FOUND,
+        responses=NOT_FOUND,
     )
     async def resume(
         self,
@@ -85,7 +85,7 @@ class RiskActionsController(Controller):
         """
         scope, act = scope_of(data.scope), act_of(actor, data.reason)
         with precondition.rehearsal():
-            changed = await run(changes, _resume(services, scope, act), f"resume of {scope}")
+            changed = await run(changes, _resume(services, scope, act), f"resume of {scope}", acts=False)
         return _response(str(scope), changed, halted=False)
 
     @post(

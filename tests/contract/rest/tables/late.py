@@ -116,8 +116,9 @@ LOCKED: tuple[Case, ...] = (
     case("PUT /risk/limits", 409, "conflict", LIMITS),
     case("PUT /config/runtime", 409, "conflict", {"risk": {"maxOpenOrders": 3}}),
     case("DELETE /config/runtime", 409, "conflict"),
-    case("POST /risk/halt", 202, body=HALT),
-    case("POST /risk/resume", 202, body=HALT),
+    # Nothing trades, so neither acts without the database.
+    case("POST /risk/halt", 503, "outcome_unknown", HALT),
+    case("POST /risk/resume", 503, "outcome_unknown", HALT),
 )
 """Sent while rows cannot be written."""
 

@@ -83,7 +83,7 @@ RELEASED = conditional(
 RELEASED_AT_ONCE: tuple[Case, ...] = (
     case(f"POST {RELEASE}", 202, body=LIVE),
     case("POST /risk/halt", 202, body=SCOPE),
-    case("POST /risk/resume", 202, body=SCOPE),
+    case("POST /risk/resume", 503, "outcome_unknown", SCOPE),  # it is recorded first
     case("POST /risk/flatten", 202, body=SCOPE),
 )
 

@@ -1,0 +1,62 @@
+"""Requests while the database is unavailable, so that the gateway has lost its lock.
+
+What is in memory is answered, and what stops something acts. Everything else changes nothing.
+"""
+
+from tests.contract.rest.cases import Case, case
+from tests.contract.rest.tables import instances, late, modules, others, providers
+from tests.contract.rest.tables.others import WHY
+
+ALL = instances.ALL
+IN_MEMORY = (
+    *("/adapters", "/adapters/test-venue", "/health/live", "/health/serving", "/metrics", "/openapi.json"),
+    *(
+        "/version",
+        "/config/runtime",
+        "/risk/limits",
+        "/providers",
+        "/providers/main",
+        "/providers/main/lines",
+    ),
+    *(ALL, f"{ALL}/watcher", f"{ALL}/watcher/logs", f"{ALL}/watcher/why"),
+)
+READ = (
+    *("/audit", "/context/backup", "/events?kind=order", "/orders", others.ORDER, "/outbox"),
+    *("/outbox/consumers", "/outbox/consumers/hook", "/refusals", "/refusals/counts", "/risk/status"),
+    *("/providers/main/balances", "/providers/main/ledger", "/tokens"),
+    *(f"{ALL}/watcher/{path}" for path in ("orders", "executions", "positions")),
+    *("/strategies/modules", "/strategies/modules/grid", "/strategies/modules/grid/source"),
+    *("/strategies/modules/grid/usage", "/strategies/registry"),
+    *("/strategies", "/strategies/noop"),
+)
+
+AWAY: tuple[Case, ...] = (
+    *(case(f"GET {path}", 200) for path in IN_MEMORY),
+    *(case(f"GET {path}", 503, "database_unavailable") for path in READ),
+    case("GET /health/ready", 503, "not_ready"),
+    case("POST /events/tickets", 201),
+    case("POST /providers/main/stop", 202),
+    case("POST /providers/spare/start", 503, "lock_not_held"),
+    case("POST /providers", 503, "lock_not_held", providers.BODY),
+    case(f"POST {ALL}/watcher/stop", 202),
+    case(f"POST {ALL}/unloaded/start", 503, "lock_not_held"),
+    case(f"POST {ALL}/slow/restart", 503, "lock_not_held"),
+    case(f"POST {ALL}", 503, "lock_not_held", instances.body()),
+    case("POST /strategy/start", 200, body={"instances": ["failing"]}),  # so it has here
+    case("POST /strategy/stop", 202, body={"instances": ["slowly"]}),
+    case("POST /strategies/modules", 503, "database_unavailable", {"source": modules.SOURCE}),
+    case("POST /strategies/refresh", 200),  # each instance has its error
+    case("PUT /strategies/modules/grid/tags/x", 503, "database_unavailable", {"hash": modules.HASH}),
+    case("DELETE /strategies/modules/grid/tags/odd", 503, "database_unavailable"),
+    case("PUT /risk/limits", 503, "lock_not_held", late.LIMITS),
+    case("POST /risk/halt", 503, "database_unavailable", others.HALT),
+    case("POST /risk/resume", 503, "database_unavailable", others.HALT),
+    case("PUT /config/runtime", 503, "lock_not_held", {"log": {"level": "debug"}}),
+    case("DELETE /config/runtime", 503, "lock_not_held"),
+    case("POST /tokens", 503, "database_unavailable", {"name": "x"}),
+    case("DELETE /tokens/x", 503, "database_unavailable"),
+    case("POST /outbox/consumers/hook/retry", 503, "database_unavailable", WHY),
+    case("POST /outbox/consumers/hook/drop", 503, "database_unavailable", WHY),
+    case("DELETE /outbox/1", 503, "database_unavailable"),
+    case("POST /context/backup", 503, "database_unavailable", others.NOTHING),
+)
