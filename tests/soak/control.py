@@ -127,6 +127,7 @@ def soak(
                     for step in steps(failpoints.client):
                         getattr(failpoints, kind)(step, process if chance.random() < kills else None)
                         soaked.changes[kind] += 1
+                    failpoints.verify()
                 except (AssertionError, httpx.HTTPError) as error:
                     soaked.faults.append(f"round {soaked.rounds}, {kind}: {error!r}\n{process.tail()}")
                     break

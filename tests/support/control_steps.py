@@ -123,6 +123,19 @@ TOKENS = View(
 )
 
 
+def _oldest(client: httpx.Client) -> int:
+    return get(client, "/outbox?delivered=true&limit=1")["events"][0]["id"]
+
+
+def event_of(id: int) -> View:
+    """Returns whether an event, the oldest one, exists."""
+
+    def shown(client: httpx.Client) -> bool:
+        return _oldest(client) == id
+
+    return View(shown, f"select to_jsonb(count(*) = 1) from outbox where id = {id}")
+
+
 def stored(dsn: str, query: str) -> Any:
     """Returns the JSON value of a query; None without a row."""
     with psycopg.connect(dsn, options="-c search_path=meltica") as connection:
@@ -157,8 +170,10 @@ def steps(client: httpx.Client) -> Iterator[Step]:
     yield Step("halt", "POST", "/risk/halt", WHY, HALTS, ["global"])
     yield Step("resume", "POST", "/risk/resume", WHY, HALTS, [])
     yield from _of_tokens(client)
-    for kind, body in (("global", {"limits": {"maxOpenOrders": 9}}),):
-        yield Step(f"limits of {kind}", "PUT", "/risk/limits", body, LIMITS, {**limits, kind: 9})
+    event = _oldest(client)
+    yield Step("deletion of an event", "DELETE", f"/outbox/{event}", None, event_of(event), False)
+    body = {"limits": {"maxOpenOrders": 9}}
+    yield Step("global limits", "PUT", "/risk/limits", body, LIMITS, {**limits, "global": 9})
     yield Step("restore", "POST", "/context/backup", backup, LIMITS, limits)
 
 

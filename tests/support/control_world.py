@@ -1,7 +1,7 @@
 """A gateway whose control plane acts on trading, which has an account of its own."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,12 @@ READS = control_services.trading_reads
 
 
 @contextmanager
-def controlled(config: Path, cluster: EmbeddedPostgres) -> Generator[tuple[Running, TradingWorld]]:
-    """Yields a gateway and the trading that its routes act on."""
+def controlled(
+    config: Path,
+    cluster: EmbeddedPostgres,
+    through: Callable[[str], AbstractContextManager[str]] = nullcontext,
+) -> Generator[tuple[Running, TradingWorld]]:
+    """Yields a gateway and the trading that its routes act on; `through` may put a proxy between."""
     worlds = list[TradingWorld]()
 
     def reads(running: Gateway) -> TradingReads:
@@ -39,7 +43,8 @@ def controlled(config: Path, cluster: EmbeddedPostgres) -> Generator[tuple[Runni
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(control_services, "trading_reads", reads)
         with (
-            gateway.database(cluster) as dsn,
+            gateway.database(cluster) as direct,
+            through(direct) as dsn,
             gateway.running(config, dsn) as running,
             worlds[0].on_lossy_account() as world,
         ):

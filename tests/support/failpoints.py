@@ -75,6 +75,10 @@ class Failpoints:
             gateway.start()
         self._expect_once(step, rows)
 
+    def verify(self) -> None:
+        """Asserts that the chain of the audit is whole."""
+        assert chain_fault(self._dsn) is None
+
     def _ended(self, step: Step, point: Point, gateway: Killable | None) -> httpx.Response | None:
         """Sends a request that ends at a point; returns the answer, None from a gateway that was killed."""
         failpoint = self._proxy.failpoint(point, self._actor)
@@ -104,7 +108,6 @@ class Failpoints:
         answer = step.send(self.client)
         assert answer.status_code < 500, (step.name, answer.text)
         self._expect(step, step.after)
-        assert chain_fault(self._dsn) is None
 
     def _expect(self, step: Step, value: Any) -> None:
         assert wait_until(lambda: self._settled(step) == value, PATIENCE), self._differs(step)

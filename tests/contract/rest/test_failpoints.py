@@ -30,21 +30,24 @@ def _failpoints(config: Path, cluster: EmbeddedPostgres) -> Generator[Failpoints
 def test_a_change_whose_commit_fails_did_not_happen(failpoints: Failpoints) -> None:
     for step in steps(failpoints.client):
         failpoints.fail(step)
+    failpoints.verify()
 
 
 def test_a_change_whose_commit_is_not_confirmed_is_adopted(failpoints: Failpoints) -> None:
     for step in steps(failpoints.client):
         failpoints.leave_unconfirmed(step)
+    failpoints.verify()
 
 
 def test_a_change_whose_answer_is_lost_happened(failpoints: Failpoints) -> None:
     for step in steps(failpoints.client):
         failpoints.lose_answer(step)
+    failpoints.verify()
 
 
 @pytest.mark.untraced
 def test_killed_gateways_adopt_what_was_committed() -> None:
-    """The soak test at a length that suits a test run: a third of the changes ends with `kill -9`."""
-    soaked = control.soak(1, seed=1, kinds=("leave_unconfirmed",), kills=0.3)
+    """The soak test at a length that suits a test run: a fifth of the changes ends with `kill -9`."""
+    soaked = control.soak(1, seed=1, kinds=("leave_unconfirmed",), kills=0.2)
     assert not soaked.faults
-    assert soaked.kills > 3
+    assert soaked.kills
