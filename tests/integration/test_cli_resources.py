@@ -47,6 +47,16 @@ def shown(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
+def test_a_body_of_api_is_read_from_a_file(run: Run, tmp_path: Path) -> None:
+    body = tmp_path / "body.json"
+    body.write_text('{"instances": {"nope": {}}}')
+    refused = run("api", "PUT", "/risk/limits", "--data", f"@{body}", code=3)
+    assert "nope" in refused.output
+    assert refused.output == run("api", "PUT", "/risk/limits", "--data", body.read_text(), code=3).output
+    missing = run("api", "PUT", "/risk/limits", "--data", f"@{tmp_path}/missing", code=2)
+    assert "--data" in str(missing.exception)
+
+
 def test_a_strategy_is_pushed_run_promoted_and_rolled_back(run: Run, grid: Path, control: Running) -> None:
     assert run("strategies", "list").output == "no module is stored\n"
     first = shown(run("strategies", "push", str(grid), "--json"))["module"]["hash"]

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from meltica.cli.gateway import DENIED, REFUSED, connect, gateway_codes, gateway_options
+from meltica.cli.json_input import read_text
 
 METHODS = ("GET", "POST", "PUT", "DELETE")
 
@@ -12,7 +13,7 @@ METHODS = ("GET", "POST", "PUT", "DELETE")
 @click.command(epilog=gateway_codes("the gateway responded with 2xx"))
 @click.argument("method", type=click.Choice(METHODS, case_sensitive=False))
 @click.argument("path")
-@click.option("--data", metavar="JSON", help="Body of the request.")
+@click.option("--data", metavar="JSON", help="Body of the request, or `@FILE`.")
 @gateway_options
 def api(
     method: str,
@@ -25,13 +26,14 @@ def api(
 ) -> int:
     """Send METHOD PATH to a running gateway, and print its response.
 
-    Address and token are found by themselves. MELTICA_TOKEN replaces the token. The JSON is indented on a
-    terminal and without `--json`.
+    Address and token are found by themselves. MELTICA_TOKEN replaces the token. JSON is indented without
+    `--json`.
     """
     if not path.startswith("/"):
         raise click.UsageError(f"expected a path such as /providers, saw {path!r}")
+    body = None if data is None else read_text("--data", data).encode()
     with connect(url, home, token_folder) as client:
-        response = client.request(method.upper(), path, None if data is None else data.encode())
+        response = client.request(method.upper(), path, body)
     click.echo(_text(response.text, as_json=as_json))
     if response.is_success:
         return 0

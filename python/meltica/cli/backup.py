@@ -63,7 +63,7 @@ def save(file: Path, force: bool, ask: bool, as_json: bool, **where: Any) -> Non
     epilog=gateway_codes("the backup was restored, or planned", _2="FILE cannot be read", _4="a start failed")
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Only print what would change.")
+@click.option("--dry-run", "--plan", "dry_run", is_flag=True, help="Only print what would change.")
 @click.option("--start", is_flag=True, help="Start what ran when the backup was made.")
 @click.option(
     "--accounts",
