@@ -9,6 +9,7 @@ import click
 
 from meltica.cli.gateway import connect, gateway_codes, gateway_options
 from meltica.cli.reconnection import GONE, Reconnection
+from meltica.telemetry.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,4 +79,5 @@ def _text(line: "InstanceLogLine", *, as_json: bool) -> str:
         return json.dumps(msgspec.to_builtins(line))
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(line.time / 1000))
     trace = [] if line.traceback is msgspec.UNSET else line.traceback
-    return "\n    ".join([f"{at}.{line.time % 1000:03} {line.level:<8} {line.message}", *trace])
+    lines = [f"{at}.{line.time % 1000:03} {line.level:<8} {line.message}", *trace]
+    return "\n    ".join(map(visible, lines))

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from meltica.cli.gateway import REFUSED, connect, gateway_codes, gateway_options
+from meltica.telemetry.text import visible
 
 CODES = gateway_codes(
     "nothing was found", _3="causes were found and printed, or the gateway refused the request"
@@ -31,6 +32,6 @@ def why(id: str, as_json: bool, **where: Any) -> int:
             click.echo(f"{id} is {found.status}; nothing was found that prevents its events or its orders")
         for cause in found.causes:
             times = "" if cause.count is msgspec.UNSET else f", {cause.count:,} in 24 h"
-            click.echo(f"{cause.kind} ({cause.subject}{times}): {cause.detail}")
+            click.echo(visible(f"{cause.kind} ({cause.subject}{times}): {cause.detail}"))
             click.echo(f"  remedy: {cause.remedy}")
     return REFUSED if found.causes else 0

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 import orjson
 import structlog
@@ -24,6 +24,7 @@ from structlog.typing import EventDict, WrappedLogger
 
 from meltica.telemetry.folding import LineLimits, message_of, shorten
 from meltica.telemetry.log_file import to_stderr
+from meltica.telemetry.text import visible
 
 log = logging.getLogger(__name__)
 
@@ -109,10 +110,16 @@ class Logs:
         self._thread.join(FLUSH_SECONDS)
 
     def take(self, record: logging.LogRecord) -> None:
-        """Queues a record. Its message is formatted here, because the arguments may change or be large."""
+        """Queues a record.
+
+        Its message and its exception are formatted here: arguments may change or be large, and `__str__` of a
+        strategy's exception may take any time, for which its own thread waits and not that of the log.
+        """
         record.msg, record.args = message_of(record), None
         if not self._limits.admit(record):
             return
+        if record.exc_info:
+            record.exc_text, record.exc_info = _exception(record.exc_info), None
         # The thread that renders has another context.
         record.request_id = structlog.contextvars.get_contextvars().get("request_id")
         if self._queue.qsize() < QUEUE:
@@ -240,10 +247,9 @@ class _Handler(logging.Handler):
 def formatter(format: Format, *, colors: bool = False) -> logging.Formatter:
     """Returns the formatter of a log format."""
     if format == "json":
-        exceptions = structlog.processors.ExceptionRenderer(_exception)
-        last = [exceptions, structlog.processors.JSONRenderer(serializer=_json)]
-        return ProcessorFormatter(foreign_pre_chain=[_for_machines], processors=last)
-    console = structlog.dev.ConsoleRenderer(columns=_columns(colors), exception_formatter=_traceback)
+        last = structlog.processors.JSONRenderer(serializer=_json)
+        return ProcessorFormatter(foreign_pre_chain=[_for_machines], processors=[last])
+    console = structlog.dev.ConsoleRenderer(columns=_columns(colors))
     return ProcessorFormatter(foreign_pre_chain=[_for_people], processors=[console])
 
 
@@ -260,8 +266,8 @@ def _for_machines(_logger: WrappedLogger, _method: str, event: EventDict) -> Eve
         value = getattr(record, name, None)
         if value is not None:
             fields[name] = value
-    if record.exc_info is not None:
-        fields["exc_info"] = record.exc_info
+    if record.exc_text:
+        fields["exception"] = record.exc_text
     return fields
 
 
@@ -271,10 +277,10 @@ def _for_people(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
         "time": datetime.fromtimestamp(record.created).strftime("%H:%M:%S"),
         "level": record.levelname.lower(),
         "logger": getattr(record, "instance", record.name.removeprefix("meltica.")),
-        "event": event["event"],
+        "event": visible(str(event["event"])),
     }
-    if record.exc_info is not None:
-        fields["exc_info"] = record.exc_info
+    if record.exc_text:
+        fields["exception"] = visible(record.exc_text).replace("\n    ", "\n")
     return fields
 
 
@@ -298,12 +304,8 @@ def _columns(colors: bool) -> list[Column]:
     ]
 
 
-def _traceback(out: TextIO, error: structlog.typing.ExcInfo) -> None:
+def _exception(exc_info: Any) -> str:
     # Not the formatter that shows locals, because they may contain secrets.
-    out.write("\n" + _exception(error))
-
-
-def _exception(exc_info: structlog.typing.ExcInfo) -> str:
     return shorten("".join(traceback.format_exception(*exc_info)).rstrip())
 
 

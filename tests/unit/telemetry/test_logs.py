@@ -121,6 +121,31 @@ def test_records_during_a_request_have_its_id() -> None:
     assert [json.loads(line).get("request_id") for line in lines] == ["abc", None]
 
 
+def test_an_exception_is_formatted_on_the_thread_that_logs_it() -> None:
+    """Else one that takes long would keep the lines of all others back."""
+    threads = list[int]()
+
+    class Slow(Exception):
+        def __str__(self) -> str:
+            threads.append(threading.get_ident())
+            return "slow"
+
+    with logged("json") as lines:
+        log.error("failed", exc_info=Slow())
+    assert "Slow: slow" in json.loads(lines[0])["exception"]
+    assert {*threads} == {threading.get_ident()}
+
+
+def test_a_text_moves_no_cursor_and_forges_no_line() -> None:
+    with logged("human") as lines:
+        log.error("a\x1b[2J\r\u202eb\n12:00:00 error forged", exc_info=ValueError("c\x1b[1A"))
+    first, second, *_ = "".join(lines).splitlines()
+    assert first.endswith("a\\x1b[2J\\r\\u202eb")
+    assert second == "    12:00:00 error forged"
+    assert "\x1b" not in "".join(lines)
+    assert "c\\x1b[1A" in "".join(lines)
+
+
 def test_an_exception_is_one_field_of_the_json() -> None:
     with logged("json") as lines:
         secret = "hush"
