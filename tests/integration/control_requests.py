@@ -78,6 +78,7 @@ PATHS = (
     "/tokens",
     "/tokens/000000000000",
     "/config/runtime",
+    "/config/backup",
     "/context/backup",
     "/openapi.json",
 )
@@ -91,6 +92,10 @@ CREATED = (
 RESTORED = b"""
 {"providers":[{"name":"restored","adapter":"test-venue","config":{"api_key":"********"}}],"risk":{}}
 """
+SECTIONS = (
+    b'{"providers":{"config":null,"runtime":[]},"lambdas":{"instances":[]},'
+    b'"runtime":{"eventbus":{"bufferSize":512}}}'
+)
 SETTINGS = b'{"log":{"level":"debug"},"supervision":{"startTimeout":"20s"},"risk":{"maxOpenOrders":8}}'
 CHANGED = b'{"strategy":{"config":{"notional":2}}}'
 
@@ -410,6 +415,9 @@ CHANGES: tuple[Sent, ...] = (
     post("restore without the provider", "/context/backup", (JSON,), b'{"providers":[]}'),
     Sent("change of limits", "PUT", "/risk/limits", (JSON,), b'{"MaxRiskBreaches":4,"maxOpenOrders":9}'),
     Sent("change of limits with faults", "PUT", "/risk/limits", (JSON,), b'{"MaxPositionSize":"0"}'),
+    get("a backup in sections", "/config/backup"),
+    post("plan of a restore of sections", "/config/backup?plan=1", (JSON,), SECTIONS),
+    post("restore of sections", "/config/backup", (JSON,), SECTIONS),
     get("settings", "/config/runtime"),
     Sent("plan of settings", "PUT", "/config/runtime?plan=1", (JSON,), SETTINGS),
     Sent("change of settings", "PUT", "/config/runtime", (JSON,), SETTINGS),

@@ -36,7 +36,7 @@ COLLECTIONS = [path for method, path in ANSWERS if method == "GET" and "{" not i
 OF_NOTHING = [path for method, path in ANSWERS if method == "GET" and "{" in path]
 HISTORIES = {f"{INSTANCE}/orders", f"{INSTANCE}/executions", f"{PROVIDER}/balances"}
 """Of what does not exist, they are empty."""
-NULLS = {("GET", "/context/backup"): {"limits"}}
+NULLS = {("GET", path): {"limits"} for path in ("/context/backup", "/config/backup")}
 """Keys of responses in which null is a value: a backup has all limits, those that do not limit too."""
 
 

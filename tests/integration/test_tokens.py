@@ -64,7 +64,7 @@ ADMIN = {
     *("listTokens", "createToken", "revokeToken", "listAudit", "getBackup", "restoreBackup"),
     *("createProvider", "updateProvider", "deleteProvider", "deleteInstance"),
     *("deleteOutboxEvent", "dropDeadLetters"),
-    *("updateRuntimeConfig", "revertRuntimeConfig"),
+    *("updateRuntimeConfig", "revertRuntimeConfig", "getConfigBackup", "restoreConfigBackup"),
     *("uploadModule", "updateModule", "deleteModule", "setModuleTag", "deleteModuleTag"),
 }
 """Every operation that is not here is read by viewers, or public. Add one with the reason for its scope."""

@@ -369,6 +369,8 @@ ANSWERS: dict[tuple[str, str], type[Struct]] = {
     ("GET", "/config/runtime"): Runtime,
     ("PUT", "/config/runtime"): Runtime,
     ("DELETE", "/config/runtime"): Runtime,
+    ("GET", "/config/backup"): ConfigBackup,
+    ("POST", "/config/backup"): ConfigRestored,
     ("GET", "/context/backup"): ContextBackup,
     ("POST", "/context/backup"): ContextRestored,
     ("GET", "/outbox"): Outbox,

@@ -70,11 +70,43 @@ class Backup(Schema, frozen=True, kw_only=True):
     """The limits of the global scope, for clients that do not read `limits`."""
     limits: dict[str, JsonObject]
     """Scope (`global`, `provider:NAME` or `instance:ID`) -> all of its limits; null does not limit."""
+    runtime: JsonObject
+    """The settings that were set over REST, with the keys of the config file."""
     modules: list[BackupModule]
     secrets: JsonObject | UnsetType = UNSET
     """The secrets of providers, encrypted under the passphrase; with the parameters of Argon2id."""
     checksum: str
     """SHA-256 of everything else."""
+
+
+class ProviderSection(Schema, frozen=True, kw_only=True):
+    """The providers of a backup."""
+
+    config: JsonObject
+    """Those of the config file are not in a backup: empty."""
+    runtime: list[BackupProvider]
+
+
+class InstanceSection(Schema, frozen=True, kw_only=True):
+    """The instances of a backup."""
+
+    instances: list[BackupInstance]
+
+
+class ConfigBackup(Schema, frozen=True, kw_only=True):
+    """A backup in the form of `/config/backup`; all keys are those of `Backup`."""
+
+    version: int
+    generated_at: str
+    environment: str
+    runtime: JsonObject
+    providers: ProviderSection
+    lambdas: InstanceSection
+    risk: RiskLimits
+    limits: dict[str, JsonObject]
+    modules: list[BackupModule]
+    secrets: JsonObject | UnsetType = UNSET
+    checksum: str
 
 
 class Restored(Schema, frozen=True, kw_only=True):
@@ -93,3 +125,19 @@ class Restored(Schema, frozen=True, kw_only=True):
     started: list[str] = []
     failed: dict[str, str] = {}
     """What did not start, with the reason."""
+
+
+class ConfigRestored(Schema, frozen=True, kw_only=True):
+    """The result of a restore by `/config/backup`; the other keys are those of `Restored`."""
+
+    status: Literal["restored", "restoring"]
+    providers: int
+    """How many providers the backup has."""
+    lambdas: int
+    """How many instances the backup has."""
+    changes: dict[str, Literal["created", "updated", "deleted"]]
+    stopped: list[str]
+    skipped: list[str]
+    missing_secrets: dict[str, list[str]]
+    started: list[str]
+    failed: dict[str, str]

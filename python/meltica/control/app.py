@@ -16,6 +16,8 @@ from meltica.control.routes.audit import AuditController
 from meltica.control.routes.backup import PATH as BACKUP
 from meltica.control.routes.backup import BackupController
 from meltica.control.routes.balances import BalancesController
+from meltica.control.routes.config_backup import PATH as CONFIG_BACKUP
+from meltica.control.routes.config_backup import ConfigBackupController
 from meltica.control.routes.configuration import ConfigurationController
 from meltica.control.routes.events import EventsController
 from meltica.control.routes.health import HealthController
@@ -73,6 +75,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     EventsController,
     ConfigurationController,
     BackupController,
+    ConfigBackupController,
     OpenApiController,
 )
 
@@ -107,7 +110,7 @@ def create_app(services: ControlServices, rules: ClientRules) -> ASGIApp:
     requests = RequestCounts()
     services.metrics.register(request_metrics(requests))
     services.metrics.register(stream_metrics(streams.hub, streams.market))
-    in_time = AnswerTime(app, streamed={BACKUP})
+    in_time = AnswerTime(app, streamed={BACKUP, CONFIG_BACKUP})
     return RequestGate(in_time, rules, requests, authenticate=streams.tickets, streamed={BACKUP})
 
 

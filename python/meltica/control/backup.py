@@ -20,6 +20,7 @@ from meltica.lambdas.modules.names import stored
 from meltica.persistence.passphrase import seal
 from meltica.runtime.lifecycle import Desired
 from meltica.runtime.threads import call
+from meltica.settings.runtime import nested
 from meltica.validation.models import MASK
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def configured(
         },
         **{instance_key(row.id): pinned(row) for row in instances if row.origin == "dynamic"},
         **{limits_key(scope): limits for scope, limits in limit_changes.configured(services).items()},
+        **{setting_key(key): value for key, value in services.configuration.stored.items()},
         **{f"revision:{hash}": {"name": name} for hash, name in revisions.items()},
         **{tag_key(tag.name, tag.tag): tag.hash for tag in tags},
     }
@@ -69,6 +71,11 @@ def limits_key(scope: str) -> str:
     return f"limits:{scope}"
 
 
+def setting_key(key: str) -> str:
+    """Returns the key of a setting."""
+    return f"setting:{key}"
+
+
 def tag_key(name: str, tag: str) -> str:
     """Returns the key of a tag; its case is not significant."""
     return f"tag:{name}:{tag.lower()}"
@@ -80,8 +87,12 @@ def pinned(record: Any) -> dict[str, Any]:
     return shown if stored(record.selector) is None else {**shown, "revision": record.revision}
 
 
-async def make_backup(services: "ControlServices", passphrase: str | None) -> tuple[bytes, dict[str, Any]]:
+async def make_backup(
+    services: "ControlServices", passphrase: str | None, *, sections: bool = False
+) -> tuple[bytes, dict[str, Any]]:
     """Returns the file of a backup, and what is configured. With a passphrase, the file has the secrets.
+
+    With `sections`, it has the form of `/config/backup`.
 
     Raises HttpError, PassphraseError and DatabaseError.
     """
@@ -107,11 +118,15 @@ async def make_backup(services: "ControlServices", passphrase: str | None) -> tu
         "lambdas": [to_builtins(_instance(row)) for row in instances],
         "risk": to_builtins(limit_changes.limits_of(services.trading.limits.of_global())),
         "limits": limit_changes.configured(services),
+        "runtime": nested(services.configuration.stored),
         "modules": [to_builtins(_module(each, tags)) for each in revisions],
     }
     if passphrase is not None:
         secrets = _secrets(services, providers)
         document["secrets"] = to_builtins(await call(lambda: seal(passphrase, secrets), "meltica-passphrase"))
+    if sections:
+        document["providers"] = {"config": {}, "runtime": document["providers"]}
+        document["lambdas"] = {"instances": document["lambdas"]}
     return await call(lambda: encode(document), "meltica-backup"), state
 
 

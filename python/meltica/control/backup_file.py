@@ -16,6 +16,7 @@ import msgspec
 
 from meltica.http.errors import HttpError
 from meltica.http.json_bodies import MAX_NESTING
+from meltica.validation.models import Loc
 
 VERSION: Final = 1
 MAX_BYTES: Final = 64 << 20
@@ -30,11 +31,15 @@ KEYS: Final = (
     "lambdas",
     "risk",
     "limits",
+    "runtime",
     "modules",
     "secrets",
     *sorted(UNCHECKED),
 )
 """The keys of a file; `passphrase` is added by the client that restores it."""
+
+SECTIONS: Final = {"providers": ("runtime", "config"), "lambdas": ("instances",)}
+"""Lists that `/config/backup` has in sections: the key of the list, and others, which are not restored."""
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
@@ -68,6 +73,26 @@ def decode(content: bytes | mmap) -> dict[str, Any]:
         text = "its checksum is that of another content: the file is damaged or was edited"
         raise refused("backup_damaged", f"{text}; {AGAIN}, or remove `checksum` to restore what was edited")
     return spelled
+
+
+def without_sections(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Loc]]:
+    """Returns a document of `/config/backup` in the form of `/context/backup`, and where its lists were.
+
+    Raises HttpError for an unknown key.
+    """
+    places: dict[str, Loc] = {key: (key,) for key in SECTIONS}
+    for key, (inner, *others) in SECTIONS.items():
+        if not isinstance(document.get(key), Mapping):
+            continue
+        section = respelled(document[key], (inner, *others))
+        unknown = [f"{key}.{each}" for each in section if each not in (inner, *others)]
+        if unknown:
+            texts = {each: f"`{each[:80]}` is unknown" for each in unknown}
+            text = f"backup not restored, nothing changed: {'; '.join(texts.values())}"
+            raise HttpError(400, "validation_failed", text, texts)
+        places[key] = (key, inner)
+        document = {**document, key: section.get(inner)}
+    return document, places
 
 
 def respelled(given: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 ANSWERED: Final = {*RuntimeSnapshot.__struct_encode_fields__, *ANSWERED_BY_OTHERS, "filePath"} - {"config"}
 """Keys beside the settings, which only answers have."""
 WRAPPERS: Final = ("config", "runtime")
+ELSEWHERE: Final = {"providers": "/providers", "lambdas": "/strategy/instances", "risk": "/risk/limits"}
+"""Keys of the config file -> the path that changes them."""
 EXPECTED: Final[Values] = {
     "eventbus.fanoutWorkers": "default",
     "pools.event.size": 8192,
@@ -137,6 +139,29 @@ def changed(services: "ControlServices", body: Mapping[str, Any]) -> WantedConfi
     return _wanted(services, wanted, list(new), settings, limits)
 
 
+def restored(services: "ControlServices", given: Mapping[str, Any], found: Found) -> tuple[Values, list[str]]:
+    """Returns the settings that a backup states, and the keys that something comes before here."""
+    values, skipped, configuration = Values(), list[str](), services.configuration
+    for loc, value, is_section in _leaves(Settings, given):
+        key, at = key_of(loc), ("runtime", *loc)
+        if unknown_key(Settings, loc) is not None or loc[0] not in SECTIONS:
+            found.append((at, _unknown(loc, at)))
+        elif is_section or value is None:
+            found.append((at, f"`{dotted(at)}`: expected {'keys with values' if is_section else 'a value'}"))
+        elif is_fixed(key):
+            found.append((at, f"`{dotted(at)}` is only in the config file; remove it"))
+        elif configuration.file.inputs.above(loc) is not None:
+            skipped.append(key)
+        else:
+            values[key] = value
+    settings, faults = configuration.file.inputs.check(configuration.layer(values))
+    found += [(("runtime", *loc), _placed(text, loc, ("runtime",))) for loc, text in faults]
+    if settings is None:
+        return values, skipped
+    after, file = settings_of(settings), settings_of(configuration.file.settings)
+    return {key: after[key] for key in values if not _equals(after[key], file.get(key))}, skipped
+
+
 def reverted(services: "ControlServices") -> WantedConfiguration:
     """Returns the change that lets the config file decide again, also about the global limits."""
     limits = services.trading.limits
@@ -225,7 +250,7 @@ def _leaves(
 def _unknown(loc: Loc, at: Loc) -> str:
     cause = unknown_key(Settings, loc)
     if cause is None:
-        cause = f" is not a setting: use `/{'providers' if loc[0] == 'providers' else 'strategy/instances'}`"
+        cause = f" is not a setting: use `{ELSEWHERE[str(loc[0])]}`"
     return f"`{dotted(at)}`{cause}"
 
 

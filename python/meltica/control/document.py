@@ -86,6 +86,8 @@ HEADERS: Final = {
     "streamEvents": ("Last-Event-ID", "The id of the last event: the stream goes on after it."),
     "getBackup": ("X-Meltica-Passphrase", "Encrypts the secrets, which the backup has only then."),
     "restoreBackup": ("X-Meltica-Passphrase", "Decrypts the secrets of the backup."),
+    "getConfigBackup": ("X-Meltica-Passphrase", "Encrypts the secrets, which the backup has only then."),
+    "restoreConfigBackup": ("X-Meltica-Passphrase", "Decrypts the secrets of the backup."),
 }
 """Operation -> a header that it reads, and its description."""
 BODIES: Final[dict[str, tuple[type[BaseModel], list[str]]]] = {
@@ -111,6 +113,8 @@ VERSIONED: Final = {
     "revertRuntimeConfig": ("200",),
     "getBackup": ("200",),
     "restoreBackup": ("200",),
+    "getConfigBackup": ("200",),
+    "restoreConfigBackup": ("200",),
 }
 """Operation -> the responses that have an `ETag`."""
 LOCATED: Final = {"createProvider": "202", "startProvider": "202", "flattenScope": "202"}
@@ -232,9 +236,10 @@ def _add_body(operation: Document, schemas: Document) -> None:
             schema = _limits_body(schemas)
         case "updateRuntimeConfig":
             schema = _settings_body(schemas)
-        case "restoreBackup":
+        case "restoreBackup" | "restoreConfigBackup" as id:
             passphrase = {"type": "string", "description": "Instead of the header."}
-            properties = schemas["Backup"]["properties"] | {"passphrase": passphrase}
+            form = "Backup" if id == "restoreBackup" else "ConfigBackup"
+            properties = schemas[form]["properties"] | {"passphrase": passphrase}
             schema = {"type": "object", "properties": properties}
         case id if id in BODIES:
             model, required = BODIES[id]

@@ -132,6 +132,7 @@ class Restore:
         """Keeps other changes out of what changes. Raises Conflict if anything changed since the plan."""
         instances, providers = self.affected()
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.services.configuration.changing())
             await stack.enter_async_context(self.services.trading.limits.changing())
             for instance in instances:
                 lock = idle_lock(instance.lock, backup.instance_key(instance.id), instance.actual)
@@ -188,6 +189,7 @@ class Restore:
             providers=_row_changes(plan, backup.provider_key, plan.providers, set()),
             instances=_row_changes(plan, backup.instance_key, plan.instances, plan.replaced),
             limits=limits.documents(plan.limits) if plan.limits else None,
+            settings=None if plan.settings is None else self.services.configuration.documents(plan.settings),
             revisions=plan.revisions,
             tags=plan.tags,
             audit=entry,

@@ -6,6 +6,7 @@
 3. An instance whose strategy, scope, host, `dryRun` or `onStop` differs is replaced: it gets another uid.
 4. A secret that is masked or absent keeps the stored one; one that is not stored is reported.
 5. All faults are reported at once.
+6. Settings that were set over REST become those of the backup; one that the environment gives is skipped.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from meltica.api.envelope import without_nulls
 from meltica.api.instances import InstanceRequest
 from meltica.api.providers import ProviderRequest
-from meltica.control import backup, provider_changes
+from meltica.control import backup, configuration, provider_changes
 from meltica.control.backup_file import respelled
 from meltica.control.bodies import invalid
 from meltica.control.instance_changes import InstanceChanges
@@ -32,6 +33,7 @@ from meltica.lambdas.modules.check import MAX_CHECKS, CheckFailed, UploadCheck
 from meltica.persistence.stores.context import PlannedModules
 from meltica.persistence.stores.providers import ProviderRecord
 from meltica.settings.provider_declarations import InvalidDeclaration, has_mask
+from meltica.settings.runtime import Values
 from meltica.trading.risk.configured import GLOBAL, INSTANCE, PROVIDER, as_json
 from meltica.validation.models import Loc, Locations, dotted, faults
 
@@ -69,6 +71,8 @@ class RestorePlan:
     """Instances that get another uid."""
     limits: "dict[str, RiskLimits]" = field(default_factory=dict[str, "RiskLimits"])
     """Those that change."""
+    settings: Values | None = None
+    """All that are to be stored; None keeps them."""
     revisions: "list[StoredRevision]" = field(default_factory=list["StoredRevision"])
     """Those that are not stored yet."""
     tags: "list[TagRow]" = field(default_factory=list["TagRow"])
@@ -99,10 +103,15 @@ class RestorePlanner:
         services: "ControlServices",
         document: Mapping[str, Any],
         secrets: Mapping[str, Mapping[str, Any]],
+        places: Mapping[str, Loc],
         *,
         store: bool,
     ) -> None:
-        """`secrets` are those of the backup in clear text; without `store`, no master key is created."""
+        """`secrets` are those of the backup in clear text; without `store`, no master key is created.
+
+        `places` are the locations of the lists in the body.
+        """
+        self._places = places
         self._services = services
         self._document = document
         self._secrets = secrets
@@ -122,6 +131,7 @@ class RestorePlanner:
         self._plan_providers(plan)
         await self._plan_instances(plan, given)
         self._plan_limits(plan)
+        self._plan_settings(plan)
         if self._found:
             raise invalid(self._found)
         return plan
@@ -150,7 +160,7 @@ class RestorePlanner:
             return
         names: dict[str, str] = {}
         for number, value in enumerate(self._list("providers")):
-            loc: Loc = ("providers", number)
+            loc: Loc = (*self._places["providers"], number)
             entry = self._object(value, loc, PROVIDER_KEYS)
             request = None if entry is None else self._provider_request(entry, loc)
             if request is None or entry is None:
@@ -236,7 +246,7 @@ class RestorePlanner:
             for each in (*baseline, *plan.providers.values())
         }
         for number, value in enumerate(self._list("lambdas")):
-            loc: Loc = ("lambdas", number)
+            loc: Loc = (*self._places["lambdas"], number)
             entry = self._object(value, loc, INSTANCE_KEYS, ANSWERED)
             request = None if entry is None else self._instance_request(entry, loc)
             if request is None or entry is None:
@@ -327,6 +337,21 @@ class RestorePlanner:
             if limits is not None and limits != self._services.trading.limits.of(scope):
                 plan.limits[scope] = limits
                 plan.after[backup.limits_key(scope)] = as_json(limits)
+
+    def _plan_settings(self, plan: RestorePlan) -> None:
+        """6: plans the settings; without their key, they are kept."""
+        given, stored = self._document.get("runtime"), self._services.configuration.stored
+        if given is None:
+            return
+        if not isinstance(given, Mapping):
+            self._fault(("runtime",), "expected keys with values")
+            return
+        values, skipped = configuration.restored(self._services, cast(Mapping[str, Any], given), self._found)
+        plan.skipped += map(backup.setting_key, skipped)
+        for key in stored:
+            plan.after.pop(backup.setting_key(key))
+        plan.after |= {backup.setting_key(key): value for key, value in values.items()}
+        plan.settings = None if values == stored else values
 
     def _limits(self) -> Iterator[tuple[str, Loc, Mapping[str, Any]]]:
         """Yields the limits of each scope; `limits` decides, else `risk`."""

@@ -273,21 +273,7 @@ class Gateway:
         )
         self.refresh = StrategyRefresh(self.instances, self.modules, directory)
         dynamic = await self._declare(providers, instances)
-        self.context = ContextStore(self.database, self.lock, providers, instances, self.limits.store)
-        self.recovery = StateRecovery(
-            [providers, instances, self.limits.store, self.configuration.store],
-            [
-                self.configuration,
-                self.limits,
-                trading,
-                dynamic[0],
-                self.providers,
-                dynamic[1],
-                self.instances,
-            ],
-            lambda: apply_baseline(self.loaded, providers, instances, self.database),
-        )
-        self.lock.on_regain = self.recovery.regained
+        self._prepare_recovery(providers, instances, trading, dynamic)
         self.readiness = Readiness(
             self.database,
             self.lock,
@@ -303,6 +289,33 @@ class Gateway:
         await self._register_metrics(trading)
         await self._watch_resources()
         self._start_writing()
+
+    def _prepare_recovery(
+        self,
+        providers: ProviderStore,
+        instances: InstanceStore,
+        trading: GatewayTrading,
+        dynamic: tuple[DynamicProviders, DynamicInstances],
+    ) -> None:
+        """Builds what writes, and what reads again, everything that is stored of the configuration."""
+        settings = self.configuration.store
+        self.context = ContextStore(
+            self.database, self.lock, providers, instances, self.limits.store, settings
+        )
+        self.recovery = StateRecovery(
+            [providers, instances, self.limits.store, settings],
+            [
+                self.configuration,
+                self.limits,
+                trading,
+                dynamic[0],
+                self.providers,
+                dynamic[1],
+                self.instances,
+            ],
+            lambda: apply_baseline(self.loaded, providers, instances, self.database),
+        )
+        self.lock.on_regain = self.recovery.regained
 
     async def _open_modules(self) -> ModuleDirectory | None:
         """Opens the stored modules; reads and returns the folder of strategies if one is configured."""

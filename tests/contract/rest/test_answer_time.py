@@ -66,6 +66,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "stopInstances": IDS,
     "createToken": {"name": "hung"},
     "restoreBackup": {"version": 1, "checksum": "damaged"},
+    "restoreConfigBackup": {"version": 1, "checksum": "damaged"},
 }
 PATHS = {
     "updateProvider": "/providers/made",

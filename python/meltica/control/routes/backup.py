@@ -12,12 +12,12 @@ from meltica.api.backup import Backup, Restored
 from meltica.api.envelope import Change, Failure, JsonObject
 from meltica.control.access import ADMIN
 from meltica.control.backup import make_backup
-from meltica.control.backup_file import KEYS, MAX_BYTES, UNCHECKED, decode, refused
+from meltica.control.backup_file import KEYS, MAX_BYTES, UNCHECKED, decode, refused, without_sections
 from meltica.control.bodies import QUERY
 from meltica.control.changes import ChangeRunner
 from meltica.control.preconditions import CHANGE_QUERY, Precondition, etag
 from meltica.control.restore import Restore, refuse_unnamed_accounts
-from meltica.control.restore_plan import RestorePlanner
+from meltica.control.restore_plan import RestorePlan, RestorePlanner
 from meltica.control.routes.openapi import CONFLICT, PRECONDITION, response
 from meltica.control.services import ControlServices
 from meltica.errors import suggestion
@@ -50,12 +50,7 @@ class BackupController(Controller):
         self, request: Request[Any, Any, Any], services: NamedDependency[ControlServices]
     ) -> Response[Backup]:
         """Returns a backup. Raises HttpError and DatabaseError."""
-        try:
-            content, state = await make_backup(services, _passphrase(request))
-        except PassphraseError as error:
-            raise HttpError(400, "passphrase_refused", f"backup not made: {error}") from None
-        # It is the JSON of a `Backup` already.
-        return Response(cast(Any, content), media_type="application/json", headers={"etag": etag(state)})
+        return await backup(request, services)
 
     @post(
         status_code=200,
@@ -74,32 +69,58 @@ class BackupController(Controller):
         changes: NamedDependency[ChangeRunner],
     ) -> Response[Restored]:
         """Restores a backup. Raises HttpError, Conflict and DatabaseError."""
-        precondition = Precondition.of(request)
-        start, accounts = _start(request)
-        async with body_file(request, MAX_BYTES) as file:
-            document = await call(lambda: _read(file), "meltica-backup")
-        secrets = await _secrets(document, _passphrase(request))
-        running: list[Restore] = []
+        result, _, headers = await restored(request, services, changes)
+        return Response(result, status_code=200 if headers else 202, headers=headers)
 
-        async def plan() -> None:
-            planner = RestorePlanner(services, document, secrets, store=not precondition.plan)
-            restore = Restore(services, await planner.plan(), start)
-            beside = {key: Change(after=each) for key, each in restore.beside().items() if each}
-            precondition.check("restore", restore.plan.before, restore.plan.after, beside)
-            if start:
-                refuse_unnamed_accounts(restore.plan, accounts)
-            running.append(restore)
 
-        async def work() -> None:
-            await plan()
-            await running[0].run()
+async def backup(
+    request: Request[Any, Any, Any], services: ControlServices, *, sections: bool = False
+) -> Response[Any]:
+    """Returns a backup, whose lists may be in sections. Raises HttpError and DatabaseError."""
+    try:
+        content, state = await make_backup(services, _passphrase(request), sections=sections)
+    except PassphraseError as error:
+        raise HttpError(400, "passphrase_refused", f"backup not made: {error}") from None
+    # It is JSON already.
+    return Response(cast(Any, content), media_type="application/json", headers={"etag": etag(state)})
 
-        if precondition.plan:
-            await plan()
-        if await changes.run(work(), "restore of a backup", lambda: True):
-            return Response(running[0].result, headers={"etag": etag(running[0].plan.after)})
-        result = running[0].result if running else Restored()
-        return Response(msgspec.structs.replace(result, status="restoring"), status_code=202)
+
+async def restored(
+    request: Request[Any, Any, Any], services: ControlServices, changes: ChangeRunner
+) -> tuple[Restored, RestorePlan | None, dict[str, str]]:
+    """Restores the backup of a request, in either form.
+
+    Returns the result, the plan if it was made in time, and the headers of the response; without an ETag, the
+    restore goes on. Raises HttpError, Conflict and DatabaseError.
+    """
+    precondition = Precondition.of(request)
+    start, accounts = _start(request)
+    async with body_file(request, MAX_BYTES) as file:
+        document, places = await call(lambda: without_sections(_read(file)), "meltica-backup")
+    secrets = await _secrets(document, _passphrase(request))
+    running: list[Restore] = []
+
+    async def plan() -> None:
+        planner = RestorePlanner(services, document, secrets, places, store=not precondition.plan)
+        restore = Restore(services, await planner.plan(), start)
+        beside = {key: Change(after=each) for key, each in restore.beside().items() if each}
+        precondition.check("restore", restore.plan.before, restore.plan.after, beside)
+        if start:
+            refuse_unnamed_accounts(restore.plan, accounts)
+        running.append(restore)
+
+    async def work() -> None:
+        await plan()
+        await running[0].run()
+
+    if precondition.plan:
+        await plan()
+    if await changes.run(work(), "restore of a backup", lambda: True):
+        plan_made = running[0].plan
+        return running[0].result, plan_made, {"etag": etag(plan_made.after)}
+    result = running[0].result if running else Restored()
+    late = msgspec.structs.replace(result, status="restoring")
+    return late, running[0].plan if running else None, {}
 
 
 def _passphrase(request: Request[Any, Any, Any]) -> str | None:

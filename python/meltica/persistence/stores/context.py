@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from meltica.persistence.database import Database
 from meltica.persistence.lock import GatewayLock
 from meltica.persistence.stores.audit import AuditEntry, append
+from meltica.persistence.stores.configuration import ConfigurationStore
 from meltica.persistence.stores.instances import InstanceRecord, InstanceRow, InstanceStore
 from meltica.persistence.stores.limits import Document, LimitsStore
 from meltica.persistence.stores.modules import ModuleStore, RevisionRow, TagRow
@@ -53,13 +54,15 @@ class ContextChange(NamedTuple):
     instances: RowChanges[InstanceRecord]
     limits: tuple[Document, Document] | None
     """All limits, and what the config file stated for their scopes; None keeps them."""
+    settings: tuple[dict[str, Any], dict[str, Any]] | None
+    """All settings that are stored, and what the config file stated for them; None keeps them."""
     revisions: Sequence[StoredRevision]
     tags: Sequence[TagRow]
     audit: AuditEntry
 
 
 class ContextStore:
-    """Writes providers, instances, limits and modules together."""
+    """Writes providers, instances, limits, settings and modules together."""
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class ContextStore:
         providers: ProviderStore,
         instances: InstanceStore,
         limits: LimitsStore,
+        configuration: ConfigurationStore,
     ) -> None:
         self.modules = ModuleStore(database, lock)
         self.restoring = asyncio.Lock()
@@ -77,6 +81,7 @@ class ContextStore:
         self._providers = providers
         self._instances = instances
         self._limits = limits
+        self._configuration = configuration
 
     def rows(self) -> tuple[list[ProviderRow], list[InstanceRow]]:
         """Returns all providers and instances, also those that are not available."""
@@ -100,7 +105,7 @@ class ContextStore:
         Raises LockNotHeld, DatabaseUnavailable, ChangeInDoubt when the outcome is unknown, and DatabaseError
         and its subclasses when the database refuses the change.
         """
-        stores = (self._providers, self._instances, self._limits)
+        stores = (self._providers, self._instances, self._limits, self._configuration)
         failed = "backup not restored"
         async with transaction(self._database, self._lock, stores, "backup", failed) as connection:
             for each in change.revisions:
@@ -112,6 +117,8 @@ class ContextStore:
             await self._providers.apply(connection, change.providers)
             if change.limits is not None:
                 await self._limits.apply(connection, *change.limits)
+            if change.settings is not None:
+                await self._configuration.apply(connection, *change.settings)
             await append(connection, change.audit)
 
 
