@@ -7,7 +7,7 @@
 4. A change takes no query parameter but those that it declares, each once.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from litestar import Request
@@ -29,12 +29,34 @@ ANSWERED: Final = frozenset({"metadata", "usage", "links", "createdAt", "updated
 """Keys of answers of other servers, which their clients send back."""
 
 Model = TypeVar("Model", bound=BaseModel)
+One = TypeVar("One")
+Other = TypeVar("Other")
 
 
 def invalid(found: Iterable[tuple[Loc, str]]) -> HttpError:
     """Returns the error for a body with faults, each at its location."""
     listed = {dotted(loc): text for loc, text in found}
     return HttpError(400, "validation_failed", f"nothing changed: {'; '.join(listed.values())}", listed)
+
+
+def bad_parameter(name: str, text: str) -> HttpError:
+    """Returns the error for a parameter of a query, a path or a header."""
+    text = f"`{name}`: {text}"
+    return HttpError(400, "invalid_parameter", text, {name: text})
+
+
+def checked(first: Callable[[], One], second: Callable[[], Other]) -> tuple[One, Other]:
+    """Returns the values of two keys of a body. Raises HttpError with the faults of both."""
+    found: dict[str, str] = {}
+    values: list[Any] = []
+    for check in (first, second):
+        try:
+            values.append(check())
+        except HttpError as error:
+            found |= error.faults or {}
+    if found:
+        raise invalid(((path,), text) for path, text in found.items())
+    return values[0], values[1]
 
 
 def read_body(cls: type[Model], body: Mapping[str, Any], answer: type[Struct]) -> Model:

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from msgspec import UNSET, UnsetType
 
+from meltica.control.bodies import invalid
 from meltica.control.changes import ChangeRunner
 from meltica.control.services import ControlServices
 from meltica.errors import Conflict, NotFound, suggestion
-from meltica.http.errors import HttpError
 from meltica.model.enums import Mode
 from meltica.model.symbols import canonical
 from meltica.persistence.stores.trading.rows import HaltScope
@@ -29,7 +29,7 @@ def act_of(actor: str, reason: str) -> "Act":
 
     if not reason.strip() or "\0" in reason or len(reason.encode()) > MAX_REASON:
         text = f"`reason`: expected a text of at most {MAX_REASON} bytes, which is recorded"
-        raise HttpError(400, "invalid_parameter", text)
+        raise invalid([(("reason",), text)])
     return Act(actor, reason)
 
 
@@ -40,7 +40,7 @@ def scope_of(text: str) -> "Scope":
     kind, _, name = text.partition(":")
     if kind not in list(HaltScope) or bool(name) == (kind == HaltScope.GLOBAL):
         expected = "expected `global`, `provider:NAME` or `instance:ID`"
-        raise HttpError(400, "invalid_parameter", f"`scope`: {expected}, saw `{text}`")
+        raise invalid([(("scope",), f"`scope`: {expected}, saw `{text}`")])
     return Scope(HaltScope(kind), name)
 
 
@@ -68,7 +68,7 @@ def existing_symbol(text: str, services: ControlServices) -> str:
     try:
         symbol = canonical(text.strip().upper())
     except ValueError as error:
-        raise HttpError(400, "invalid_parameter", f"`symbol`: {error}") from None
+        raise invalid([(("symbol",), f"`symbol`: {error}")]) from None
     known = {str(each["symbol"]) for provider in services.providers.all() for each in provider.instruments}
     if (desk := services.trading.desk()) is not None:
         with desk.lock.reading:

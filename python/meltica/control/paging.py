@@ -12,7 +12,7 @@ import msgspec
 from litestar.params import QueryParameter
 from msgspec import UNSET, UnsetType
 
-from meltica.http.errors import HttpError
+from meltica.control.bodies import bad_parameter
 from meltica.persistence.stores.trading.queries import MAX_LIMIT, Page
 
 Row = TypeVar("Row")
@@ -34,8 +34,7 @@ def key_of(cursor: str | None, kind: type[Key]) -> Key | None:
     except ValueError:  # also for what is not base64, not JSON, or of another list
         key = None
     if key is None or any("\0" in each for each in key if isinstance(each, str)):
-        text = f"`cursor`: expected that of a response, saw {cursor[:40]!r}"
-        raise HttpError(400, "invalid_parameter", text)
+        raise bad_parameter("cursor", f"expected that of a response, saw {cursor[:40]!r}")
     return key
 
 

@@ -11,6 +11,7 @@ from litestar import Request, Response
 from msgspec import UNSET, UnsetType
 
 from meltica.api.envelope import Change, Plan
+from meltica.control.bodies import bad_parameter
 from meltica.http.errors import HttpError
 from meltica.persistence.database import rehearsing
 from meltica.persistence.stores.audit import Rehearsed
@@ -45,7 +46,7 @@ class Precondition:
         """Returns the precondition of a request; a dependency, which handlers declare as `precondition`."""
         plan = request.query_params.get("plan", "")
         if plan not in ("", "0", "1", "false", "true"):
-            raise HttpError(400, "invalid_parameter", f"`plan`: expected 0 or 1, saw {plan[:80]!r}")
+            raise bad_parameter("plan", f"expected 0 or 1, saw {plan[:80]!r}")
         return cls(request.headers.get("if-match"), plan in ("1", "true"))
 
     def check(

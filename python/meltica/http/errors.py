@@ -16,6 +16,7 @@ from litestar.exceptions import (
     NotFoundException,
     ValidationException,
 )
+from litestar.utils.scope.state import ScopeState
 from msgspec import UNSET
 
 from meltica.api.envelope import Failure
@@ -32,6 +33,7 @@ from meltica.errors import (
     StartError,
     VenueError,
 )
+from meltica.http.body_faults import body_faults
 
 log = logging.getLogger(__name__)
 
@@ -156,6 +158,16 @@ def _body_fault(error: Exception) -> Failure | None:
     return Failure(error=fault, code="validation_failed", faults={path: fault}) if key else None
 
 
+def _with_all_faults(request: Request[Any, Any, Any], response: ErrorResponse) -> ErrorResponse:
+    """Adds the faults of a body after the first one, at which its decoder has ended."""
+    content, field = ScopeState.from_scope(request.scope).body, request.route_handler.parsed_data_field
+    found = {} if field is None or not isinstance(content, bytes) else body_faults(field.annotation, content)
+    if not found:
+        return response
+    failure = Failure(error="; ".join(found.values()), code=response.failure.code, faults=found)
+    return ErrorResponse(response.status, failure, response.headers)
+
+
 def _camel(name: str) -> str:
     first, *others = name.split("_")
     return first + "".join(each.title() for each in others)
@@ -166,6 +178,8 @@ def error_handler(hint: str) -> Callable[[Request[Any, Any, Any], Exception], Re
 
     def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Failure]:
         response = error_response(error, request.method, request.url.path, f"; {hint}")
+        if response.failure.code == "validation_failed" and not isinstance(error, HttpError):
+            response = _with_all_faults(request, response)
         return Response(
             response.failure,
             status_code=response.status,

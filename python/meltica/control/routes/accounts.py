@@ -22,7 +22,7 @@ from meltica.api.accounts import (
 )
 from meltica.api.envelope import optional
 from meltica.control.access import OPERATOR, VIEWER
-from meltica.control.bodies import QUERY
+from meltica.control.bodies import QUERY, checked, invalid
 from meltica.control.changes import ChangeRunner
 from meltica.control.operations import act_of, operator_of, owner_of_lost, run
 from meltica.control.paging import Cursor, Limit, key_of, next_cursor
@@ -30,7 +30,6 @@ from meltica.control.preconditions import CHANGE_QUERY, Precondition
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, VENUE, response
 from meltica.control.services import ControlServices
 from meltica.errors import ChangeInDoubt, NotFound
-from meltica.http.errors import HttpError
 from meltica.model.amounts import amount_text
 from meltica.model.enums import Mode
 from meltica.persistence.stores.trading.queries import IdKey
@@ -123,7 +122,7 @@ class AccountsController(Controller):
         precondition: NamedDependency[Precondition],
     ) -> Response[Booked]:
         """Books a difference, which ends its fault. Raises Conflict unless the amount is the difference."""
-        amount, act = _amount(data.amount), act_of(actor, data.reason)
+        amount, act = checked(lambda: _amount(data.amount), lambda: act_of(actor, data.reason))
         operator = operator_of(services)
         _check_account(services, name, data.mode)
         try:
@@ -270,5 +269,5 @@ def _amount(text: str) -> Decimal:
     except InvalidOperation:
         amount = Decimal("nan")
     if not amount.is_finite() or not text.isascii() or len(text) > 100:
-        raise HttpError(400, "invalid_parameter", f"`amount`: expected a decimal, saw {text[:100]!r}")
+        raise invalid([(("amount",), f"`amount`: expected a decimal, saw {text[:100]!r}")])
     return amount

@@ -11,6 +11,7 @@ from litestar.response import Stream
 
 from meltica.api.events import EventTicket
 from meltica.control.access import VIEWER, Principal
+from meltica.control.bodies import bad_parameter
 from meltica.control.streams.events import ALL_KINDS, KINDS, EventFilter
 from meltica.control.streams.market_choice import market_routes
 from meltica.control.streams.market_events import DEFAULT_DEPTH, MARKET, MAX_DEPTH
@@ -19,7 +20,6 @@ from meltica.control.streams.service import EventStreams
 from meltica.control.streams.subscriber import Subscriber
 from meltica.control.streams.tickets import LIFETIME
 from meltica.errors import suggestion
-from meltica.http.errors import HttpError
 from meltica.model.enums import Mode
 
 MAX_ID = 2**63 - 1
@@ -101,8 +101,7 @@ def _kinds(given: list[str] | None) -> frozenset[str]:
     names = [name.strip() for text in given or () for name in text.split(",")]
     for name in names:
         if name not in ALL_KINDS:
-            text = f"`kind`: {name[:80]!r} is unknown{suggestion(name, ALL_KINDS)}"
-            raise HttpError(400, "invalid_parameter", text)
+            raise bad_parameter("kind", f"{name[:80]!r} is unknown{suggestion(name, ALL_KINDS)}")
     return frozenset(names or KINDS)
 
 
@@ -110,7 +109,7 @@ def _last(text: str | None) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= MAX_ID):
-        raise HttpError(400, "invalid_parameter", f"`Last-Event-ID`: expected a number, saw {text[:80]!r}")
+        raise bad_parameter("Last-Event-ID", f"expected a number, saw {text[:80]!r}")
     return int(text)
 
 

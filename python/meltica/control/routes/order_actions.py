@@ -22,7 +22,7 @@ from meltica.api.operations import (
 )
 from meltica.api.orders import Orders
 from meltica.control.access import OPERATOR, VIEWER
-from meltica.control.bodies import QUERY
+from meltica.control.bodies import QUERY, checked
 from meltica.control.changes import ChangeRunner
 from meltica.control.operations import act_of, existing_scope, existing_symbol, operator_of, run
 from meltica.control.paging import MAX_LIMIT, Cursor, Limit, key_of
@@ -114,7 +114,7 @@ class OrderActionsController(Controller):
         precondition: NamedDependency[Precondition],
     ) -> Response[CancelResult]:
         """Requests the cancels of open orders. Raises Conflict while nothing trades."""
-        scope, act = existing_scope(data.scope, services), act_of(actor, data.reason)
+        scope, act = checked(lambda: existing_scope(data.scope, services), lambda: act_of(actor, data.reason))
         symbol = None if data.symbol is UNSET else existing_symbol(data.symbol, services)
         operator = operator_of(services)
         try:

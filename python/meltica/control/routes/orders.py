@@ -12,9 +12,9 @@ from meltica.api import contract
 from meltica.api.executions import Execution, Executions
 from meltica.api.orders import Order, Orders
 from meltica.control.access import VIEWER
+from meltica.control.bodies import bad_parameter
 from meltica.control.paging import Cursor, Limit, key_of, next_cursor
 from meltica.control.services import ControlServices
-from meltica.http.errors import HttpError
 from meltica.model.enums import Mode, OrderState
 from meltica.persistence.stores.trading.loaders import StoredOrder
 from meltica.persistence.stores.trading.queries import FillKey, OrderKey, Page
@@ -108,4 +108,4 @@ def state_of(text: str) -> OrderState:
         return OrderState(text.strip().upper())
     except ValueError:
         names = ", ".join(OrderState)
-        raise HttpError(400, "invalid_parameter", f"`state`: expected one of {names}, saw {text!r}") from None
+        raise bad_parameter("state", f"expected one of {names}, saw {text!r}") from None

@@ -20,7 +20,7 @@ from meltica.api.outbox import (
     OutboxRemoved,
 )
 from meltica.control.access import ADMIN, OPERATOR, VIEWER
-from meltica.control.bodies import QUERY
+from meltica.control.bodies import QUERY, bad_parameter, checked, invalid
 from meltica.control.changes import ChangeRunner
 from meltica.control.operations import act_of
 from meltica.control.paging import MAX_LIMIT, Cursor, Limit, key_of, next_cursor
@@ -28,7 +28,6 @@ from meltica.control.preconditions import CHANGE_QUERY, Precondition
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND
 from meltica.control.services import ControlServices
 from meltica.control.streams.events import payload_json
-from meltica.http.errors import HttpError
 from meltica.persistence.stores.outbox import Aggregate
 from meltica.persistence.stores.outbox_admin import Consumer, StoredEvent
 from meltica.persistence.stores.trading.queries import IdKey, Page
@@ -95,7 +94,7 @@ class OutboxController(Controller):
     ) -> OutboxRemoved:
         """Deletes an event, which no consumer receives any more. Raises NotFound."""
         if not 0 < id <= MAX_ID:
-            raise HttpError(400, "invalid_parameter", f"`id`: expected the id of an event, saw {id}")
+            raise bad_parameter("id", f"expected the id of an event, saw {id}")
         with precondition.rehearsal():
             await changes.result(services.outbox.delete(id, actor), f"deletion of event {id}")
         return OutboxRemoved(id=id)
@@ -137,7 +136,7 @@ class OutboxController(Controller):
         precondition: NamedDependency[Precondition],
     ) -> DeadLetters:
         """Makes dead letters due again. Raises NotFound, and Conflict for an event that is not one."""
-        events, act = _events(data), act_of(actor, data.reason)
+        events, act = checked(lambda: _events(data), lambda: act_of(actor, data.reason))
         with precondition.rehearsal():
             retry = services.outbox.retry(name, events, act.by, act.why)
             retried = await changes.result(retry, f"retry of dead letters of {name}")
@@ -163,7 +162,7 @@ class OutboxController(Controller):
         precondition: NamedDependency[Precondition],
     ) -> DeadLetters:
         """Drops dead letters. Raises NotFound, and Conflict for an event that is not one."""
-        events, act = _events(data), act_of(actor, data.reason)
+        events, act = checked(lambda: _events(data), lambda: act_of(actor, data.reason))
         with precondition.rehearsal():
             drop = services.outbox.drop(name, events, act.by, act.why)
             dropped = await changes.result(drop, f"drop of dead letters of {name}")
@@ -174,7 +173,7 @@ def _events(data: DeadLetterRequest) -> list[int] | None:
     """Returns the ids of a request; None for all dead letters. Raises HttpError."""
     events = None if data.events is UNSET else data.events
     if events is not None and not all(0 < id <= MAX_ID for id in events):
-        raise HttpError(400, "invalid_parameter", "`events`: expected ids of events")
+        raise invalid([(("events",), "`events`: expected ids of events")])
     return events
 
 

@@ -8,7 +8,7 @@ from litestar.params import JSONBody
 
 from meltica.api.operations import FlattenResult, ScopeChange, ScopeRequest, Unclosed
 from meltica.control.access import OPERATOR
-from meltica.control.bodies import QUERY
+from meltica.control.bodies import QUERY, checked
 from meltica.control.changes import ChangeRunner
 from meltica.control.operations import act_of, existing_scope, operator_of, run, scope_of
 from meltica.control.preconditions import CHANGE_QUERY, Precondition
@@ -48,7 +48,7 @@ class RiskActionsController(Controller):
         precondition: NamedDependency[Precondition],
     ) -> Response[ScopeChange]:
         """Halts a scope and cancels its open orders. Raises NotFound and DatabaseUnavailable."""
-        scope, act = existing_scope(data.scope, services), act_of(actor, data.reason)
+        scope, act = checked(lambda: existing_scope(data.scope, services), lambda: act_of(actor, data.reason))
         operator = services.trading.operator()
         try:
             with precondition.rehearsal():
@@ -83,7 +83,7 @@ class RiskActionsController(Controller):
 
         Raises DatabaseUnavailable, and NotFound for a scope that neither is halted nor exists.
         """
-        scope, act = scope_of(data.scope), act_of(actor, data.reason)
+        scope, act = checked(lambda: scope_of(data.scope), lambda: act_of(actor, data.reason))
         with precondition.rehearsal():
             changed = await run(changes, _resume(services, scope, act), f"resume of {scope}", acts=False)
         return _response(str(scope), changed, halted=False)
@@ -105,7 +105,7 @@ class RiskActionsController(Controller):
         precondition: NamedDependency[Precondition],
     ) -> Response[FlattenResult]:
         """Halts a scope, cancels its orders and sells its positions. Raises Conflict while nothing trades."""
-        scope, act = existing_scope(data.scope, services), act_of(actor, data.reason)
+        scope, act = checked(lambda: existing_scope(data.scope, services), lambda: act_of(actor, data.reason))
         operator = operator_of(services)
         with precondition.rehearsal():
             work = operator.flatten(scope, act)

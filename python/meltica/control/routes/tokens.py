@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from meltica.api.tokens import CreatedToken, NewToken, Token, Tokens
 from meltica.control.access import ADMIN, Principal
-from meltica.control.bodies import QUERY
+from meltica.control.bodies import QUERY, invalid
 from meltica.control.changes import ChangeRunner
 from meltica.control.paging import AnyLimit, Cursor, key_of, next_cursor, page_of
 from meltica.control.preconditions import CHANGE_QUERY, Precondition
@@ -94,15 +94,15 @@ def _by_age(row: TokenRow) -> tuple[datetime, str]:
 def _checked(new: NewToken, client: Principal) -> datetime | None:
     """Returns when a new token expires. Raises HttpError unless it is within what its creator may do."""
     if not 1 <= len(new.name.encode()) <= 256:
-        raise HttpError(400, "invalid_parameter", "`name`: expected 1 to 256 bytes")
+        raise invalid([(("name",), "`name`: expected 1 to 256 bytes")])
     if client.scope is None or not client.scope.includes(new.scope):
         raise HttpError(403, "forbidden", f"token not created: its scope would exceed {client.scope}")
     try:
         expires = None if new.expires_at is UNSET else datetime.fromtimestamp(new.expires_at / 1000, UTC)
     except (ValueError, OverflowError, OSError):
-        raise HttpError(400, "invalid_parameter", "`expiresAt`: expected milliseconds since 1970") from None
+        raise invalid([(("expiresAt",), "`expiresAt`: expected milliseconds since 1970")]) from None
     if expires is not None and expires <= datetime.now(UTC):
-        raise HttpError(400, "invalid_parameter", "`expiresAt`: expected a time in the future")
+        raise invalid([(("expiresAt",), "`expiresAt`: expected a time in the future")])
     if client.expires_at is not None and (expires is None or expires > client.expires_at):
         raise HttpError(403, "forbidden", "token not created: it would outlive the token of its creator")
     return expires
