@@ -11,7 +11,7 @@ or the client closes its connection without waiting for the answer. The run fail
 - the audit has one row of each change that happened, none of one that did not, and its chain is whole;
 - repeating the request ends in the state after the change.
 
-Each kind of route ends TIMES times at each failpoint. The run ends by itself after `SECONDS` at the latest.
+Each kind of route ends TIMES times at each failpoint. After `SECONDS` no other changes begin.
 """
 
 import random
@@ -121,8 +121,10 @@ def soak(
     """Runs the changes `times` times at each failpoint; `Soaked.faults` has the first failure."""
     soaked, chance, began = Soaked(), random.Random(seed), time.monotonic()
     with served() as (process, failpoints):
-        while soaked.rounds < times and not soaked.faults and time.monotonic() - began < SECONDS:
+        while soaked.rounds < times and not soaked.faults:
             for kind in chance.sample(kinds, len(kinds)):
+                if time.monotonic() - began >= SECONDS:
+                    return soaked
                 try:
                     for step in steps(failpoints.client):
                         getattr(failpoints, kind)(step, process if chance.random() < kills else None)
@@ -131,8 +133,9 @@ def soak(
                 except (AssertionError, httpx.HTTPError) as error:
                     soaked.faults.append(f"round {soaked.rounds}, {kind}: {error!r}\n{process.tail()}")
                     break
+                finally:
+                    soaked.kills, soaked.seconds = process.kills, time.monotonic() - began
             soaked.rounds += 1
-            soaked.kills, soaked.seconds = process.kills, time.monotonic() - began
             report(f"round {soaked.rounds}: {soaked.changes.total()} changes, {soaked.kills} kills")
     return soaked
 

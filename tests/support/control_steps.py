@@ -85,6 +85,12 @@ def _halts(client: httpx.Client) -> Any:
     return sorted(halt["scope"] for halt in get(client, "/risk/status")["halts"])
 
 
+def _settings_of_gateway(client: httpx.Client) -> Any:
+    found = get(client, "/config/runtime")
+    is_set = found["sources"].get("eventbus.bufferSize") == "set over REST"
+    return found["config"]["eventbus"]["bufferSize"] if is_set else None
+
+
 def _tokens(client: httpx.Client) -> Any:
     tokens = [token for token in get(client, "/tokens")["tokens"] if token["name"] == "made"]
     return sorted("revokedAt" in token for token in tokens)
@@ -111,6 +117,10 @@ LIMITS = View(
     _limits,
     "select coalesce(jsonb_object_agg(key, value->'maxOpenOrders'), '{}') from risk_limits,"
     " jsonb_each(limits) where value->'maxOpenOrders' <> 'null'",
+)
+SETTINGS = View(
+    _settings_of_gateway,
+    "select settings->'eventbus.bufferSize' from runtime_configuration",
 )
 HALTS = View(
     _halts,
@@ -172,6 +182,9 @@ def steps(client: httpx.Client) -> Iterator[Step]:
     yield from _of_tokens(client)
     event = _oldest(client)
     yield Step("deletion of an event", "DELETE", f"/outbox/{event}", None, event_of(event), False)
+    set_to = {"eventbus": {"bufferSize": 2048}}
+    yield Step("settings", "PUT", "/config/runtime", set_to, SETTINGS, 2048)
+    yield Step("revert of settings", "DELETE", "/config/runtime", None, SETTINGS, None)
     body = {"limits": {"maxOpenOrders": 9}}
     yield Step("global limits", "PUT", "/risk/limits", body, LIMITS, {**limits, "global": 9})
     yield Step("restore", "POST", "/context/backup", backup, LIMITS, limits)

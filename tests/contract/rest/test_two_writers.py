@@ -27,6 +27,7 @@ from tests.support.control_steps import (
     MODULES,
     PROVIDER,
     PROVIDERS,
+    SETTINGS,
     TAGS,
     TOKENS,
     View,
@@ -135,6 +136,13 @@ def of_config(world: World, number: int) -> Writes:
     )
 
 
+def of_the_gateway(_: World, number: int) -> Writes:
+    def write(size: int) -> Write:
+        return Write("PUT", "/config/runtime", {"eventbus": {"bufferSize": size}}, size)
+
+    return write(1000 + number), write(1001 + number)
+
+
 def of_limits(scope: str) -> Any:
     kind, _, name = scope.partition(":")
 
@@ -183,6 +191,7 @@ def of_halts(_: World, __: int) -> Writes:
 VERSIONED = {
     "settings of a provider": (PROVIDER, of_settings, f"{PROVIDERS}/made"),
     "config of an instance": (INSTANCE, of_config, f"{INSTANCES}/made"),
+    "settings of the gateway": (SETTINGS, of_the_gateway, "/config/runtime"),
     "global limits": (LIMITS, of_limits("global"), "/risk/limits"),
     "limits of a provider": (LIMITS, of_limits("provider:made"), "/risk/limits"),
     "limits of an instance": (LIMITS, of_limits("instance:made"), "/risk/limits"),
