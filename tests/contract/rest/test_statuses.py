@@ -23,12 +23,12 @@ from meltica.model.enums import Mode, OrderState
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.persistence.stores import desired
 from meltica.persistence.stores.trading.writer import GroupCommitWriter
+from meltica.trading import service
 from meltica.trading.operator import Act
 from meltica.trading.risk.scopes import GLOBAL
 from tests.contract.rest.cases import Case, conditional, operations, run
 from tests.contract.rest.common import UNKNOWN, Refused, Sender, common
-from tests.contract.rest.tables import late, trading
-from tests.contract.rest.tables.away import AWAY
+from tests.contract.rest.tables import away, late, trading
 from tests.contract.rest.tables.instances import ABSENT, INSTANCES
 from tests.contract.rest.tables.modules import MODULES
 from tests.contract.rest.tables.others import BACKUP, IDLE, OUTBOX, READS, SETTINGS, TOKENS
@@ -109,6 +109,8 @@ def test_changes_that_are_not_recorded(whole: Running, monkeypatch: pytest.Monke
         patch.setattr(desired, "RECORD_SECONDS", 0.1)
         with locked(whole, "providers", "instances", "risk_limits", "halts"):
             run(whole, late.LOCKED)
+    whole.until(lambda: not whole.gateway.recovery.pending)
+    whole.until(lambda: whole.gateway.providers.get("spare").running)
 
 
 def test_changes_that_are_answered_before_they_end(whole: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +189,24 @@ def test_what_acts_on_trading(
     run(control, released)
 
 
+def test_trading_without_a_database(
+    world: tuple[Running, TradingWorld], cluster: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control, desk = world
+    _hold_position(desk)
+    ack = desk.buy("1", "99")
+    desk.wait_until(lambda: ack.state is OrderState.ACK)
+    desk.operate(lambda operator: operator.recorded())
+    monkeypatch.setattr(service, "RECORD_SECONDS", 0.2)
+    pool = control.gateway.database._pool  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(pool, "timeout", 0.5)
+    with unavailable(control, cluster):
+        control.client.post("/orders/cancel", json=trading.SCOPE | {"scope": "instance:paper"})
+        desk.wait_until(lambda: desk.trading.write_failure is not None)
+        run(control, trading.AWAY, {"ack": str(ack.id)})
+        desk.wait_until(lambda: ack.state is OrderState.CANCELLED)
+
+
 @pytest.mark.parametrize(
     "error", [VenueUnavailable("down", "maintenance"), OrderRefused("unknown_order", "it has ended")]
 )
@@ -230,12 +250,13 @@ def test_without_a_database(
     whole: Running, cluster: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sender = Sender(whole)
+    run(whole, away.BEFORE)
     with unavailable(whole, cluster):
         whole.until(lambda: not whole.gateway.lock.held)
         with monkeypatch.context() as patch:
             pool = whole.gateway.database._pool  # pyright: ignore[reportPrivateUsage]
             patch.setattr(pool, "timeout", 0.5)
-            run(whole, AWAY, together=True)
+            run(whole, away.AWAY, together=True)
             patch.setattr(authentication, "LOOKUP_SECONDS", 0.01)
             sender.send_to_all(Refused(503, "database_unavailable", UNKNOWN))
     while whole.client.get("/version", headers=UNKNOWN).status_code != 429:
@@ -257,7 +278,7 @@ def declared(document: dict[str, Any]) -> set[tuple[str, int]]:
 def test_every_declared_status_has_a_case(full: Running) -> None:
     document = full.client.get("/openapi.json").json()
     checked, provoked = Checked(document), set[tuple[str, int]]()
-    for each in (*chain(*TABLES.values()), *ABSENT, *AWAY, *late.ALL, *trading.ALL):
+    for each in (*chain(*TABLES.values()), *ABSENT, *away.BEFORE, *away.AWAY, *late.ALL, *trading.ALL):
         operation = checked.operation(each.method, each.path)
         assert operation is not None, each.request
         provoked.add((operation["operationId"], each.status))

@@ -4,7 +4,7 @@ What is in memory is answered, and what stops something acts. Everything else ch
 """
 
 from tests.contract.rest.cases import Case, case
-from tests.contract.rest.tables import instances, late, modules, others, providers
+from tests.contract.rest.tables import instances, modules, others, providers
 from tests.contract.rest.tables.others import WHY
 
 ALL = instances.ALL
@@ -30,13 +30,14 @@ READ = (
     *("/strategies", "/strategies/noop"),
 )
 
+BEFORE: tuple[Case, ...] = (case("PUT /config/runtime", 200, body={"eventbus": {"bufferSize": 4096}}),)
 AWAY: tuple[Case, ...] = (
     *(case(f"GET {path}", 200) for path in IN_MEMORY),
     *(case(f"GET {path}", 503, "database_unavailable") for path in READ),
     case("GET /health/ready", 503, "not_ready"),
     case("POST /events/tickets", 201),
-    case("POST /providers/main/stop", 202),
-    case("POST /providers/spare/start", 503, "lock_not_held"),
+    case("POST /providers/demo/stop", 202),
+    case("POST /providers/refusing/start", 503, "lock_not_held"),
     case("POST /providers", 503, "lock_not_held", providers.BODY),
     case(f"POST {ALL}/watcher/stop", 202),
     case(f"POST {ALL}/unloaded/start", 503, "lock_not_held"),
@@ -48,7 +49,7 @@ AWAY: tuple[Case, ...] = (
     case("POST /strategies/refresh", 200),  # each instance has its error
     case("PUT /strategies/modules/grid/tags/x", 503, "database_unavailable", {"hash": modules.HASH}),
     case("DELETE /strategies/modules/grid/tags/odd", 503, "database_unavailable"),
-    case("PUT /risk/limits", 503, "lock_not_held", late.LIMITS),
+    case("PUT /risk/limits", 503, "lock_not_held", {"maxOpenOrders": 4}),
     case("POST /risk/halt", 503, "database_unavailable", others.HALT),
     case("POST /risk/resume", 503, "database_unavailable", others.HALT),
     case("PUT /config/runtime", 503, "lock_not_held", {"log": {"level": "debug"}}),

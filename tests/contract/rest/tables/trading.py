@@ -96,4 +96,21 @@ VENUE_FAILS: tuple[Case, ...] = (
     ),
     case("POST /providers/p/lost-orders/disown", 502, "venue_failed", {**LOST, "clientOrderId": "$first"}),
 )
-ALL = (*TRADING, *PREPARED, *AT_ONCE, *RELEASED, *RELEASED_AT_ONCE, *VENUE_FAILS)
+AWAY: tuple[Case, ...] = (
+    case("GET /risk/status", 200),
+    case("GET /providers/p/lines", 200),
+    case("GET /strategy/instances/a/positions", 200),
+    case("POST /orders/$ack/query", 503, "database_unavailable", WHY),
+    case("POST /orders/$ack/resolve", 503, "database_unavailable", RESOLVE),
+    case("POST /providers/p/lines/book", 503, "database_unavailable", BOOK),
+    case("POST /providers/p/lost-orders/adopt", 503, "database_unavailable", {**LOST, "instance": "a"}),
+    case("POST /providers/p/lost-orders/disown", 503, "database_unavailable", LOST),
+    case(f"POST {RELEASE}", 503, "database_unavailable", LIVE),
+    case("POST /orders/$ack/cancel", 202, body=WHY),
+    case("POST /orders/cancel", 202, body=SCOPE),
+    case("POST /risk/halt", 202, body=SCOPE),
+    case("POST /risk/resume", 503, "database_unavailable", SCOPE),
+    case("POST /risk/flatten", 503, "outcome_unknown", SCOPE),
+)
+"""While the database is unavailable: what stops something acts."""
+ALL = (*AWAY, *TRADING, *PREPARED, *AT_ONCE, *RELEASED, *RELEASED_AT_ONCE, *VENUE_FAILS)
