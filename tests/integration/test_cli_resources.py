@@ -88,6 +88,8 @@ def test_a_strategy_is_pushed_run_promoted_and_rolled_back(run: Run, grid: Path,
     assert shown(run("instances", "show", "g", "--json"))["strategy"]["hash"] == first
     assert run("strategies", "refresh", "grid").output.splitlines()[0] == "partial_refresh"
 
+    planned = run("instances", "update", "g", "--config", '{"step": 3}', "--plan").output
+    assert "effect:   update" in planned
     assert "step:  3" in run("instances", "update", "g", "--config", '{"step": 3}').output
     assert run("instances", "restart", "g").output == "g is running\n"
     assert run("instances", "stop", "g").output == "g is stopped\n"

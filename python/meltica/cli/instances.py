@@ -102,14 +102,10 @@ def create(
 @gateway_options
 def update(id: str, config: str, plan: bool, as_json: bool, **where: Any) -> None:
     """Replace the config of the instance ID. One that runs is restarted."""
-    from urllib.parse import quote
-
     values = read_object("--config", config)
     with connect(**where) as client:
-        body = {"id": id, "strategy": {"config": values}}
-        path = f"{PATH}/{quote(id, safe='')}"
-        shown = client.plan("PUT", path, body) if plan else client.change_instance(id, values)
-        echo_details(shown, as_json=as_json)
+        change = client.plan_instance_change if plan else client.change_instance
+        echo_details(change(id, values), as_json=as_json)
 
 
 @instances.command(epilog=gateway_codes("the instance was deleted"))

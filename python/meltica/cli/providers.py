@@ -99,13 +99,10 @@ def update(name: str, settings: str, same_account: bool, plan: bool, as_json: bo
 
     One that runs is restarted. Absent secrets are kept.
     """
-    from urllib.parse import quote
-
     values = read_object("--settings", settings)
     with connect(**where) as client:
         if plan:
-            path = f"/providers/{quote(name, safe='')}"
-            echo_details(client.plan("PUT", path, {"settings": values}), as_json=as_json)
+            echo_details(client.plan_provider_change(name, values), as_json=as_json)
         else:
             _print_state(
                 name, client.change_provider(name, values, same_account=same_account), as_json=as_json

@@ -167,6 +167,10 @@ class Client:
         query = "?sameAccount=true" if same_account else ""
         return self._sent("PUT", f"/providers/{_part(name)}{query}", {"settings": settings}, ProviderDetail)
 
+    def plan_provider_change(self, name: str, settings: Mapping[str, Any]) -> Plan:
+        """Returns what `change_provider` would change."""
+        return self.plan("PUT", f"/providers/{_part(name)}", {"settings": settings})
+
     def delete_provider(self, name: str) -> None:
         """Stops a provider and deletes it."""
         self._sent("DELETE", f"/providers/{_part(name)}", None, dict)
@@ -191,6 +195,11 @@ class Client:
         """Replaces the config of an instance; one that runs is restarted."""
         body = {"id": id, "strategy": {"config": config}}
         return self._sent("PUT", f"/strategy/instances/{_part(id)}", body, InstanceDetail)
+
+    def plan_instance_change(self, id: str, config: Mapping[str, Any]) -> Plan:
+        """Returns what `change_instance` would change."""
+        body = {"id": id, "strategy": {"config": config}}
+        return self.plan("PUT", f"/strategy/instances/{_part(id)}", body)
 
     def plan(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Plan:
         """Returns what a change would do, without making it."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, UnsetType, convert
 
 from meltica.api.accounts import (
     AdoptRequest,
@@ -20,7 +20,6 @@ from meltica.api.accounts import (
     LostOrder,
     LostOrderChange,
 )
-from meltica.api.envelope import optional
 from meltica.control.access import OPERATOR, VIEWER
 from meltica.control.bodies import QUERY, checked, invalid
 from meltica.control.changes import ChangeRunner
@@ -29,6 +28,7 @@ from meltica.control.paging import Cursor, Limit, key_of, next_cursor
 from meltica.control.preconditions import CHANGE_QUERY, Precondition
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, VENUE, response
 from meltica.control.services import ControlServices
+from meltica.control.streams.events import entry_json
 from meltica.errors import ChangeInDoubt, NotFound
 from meltica.model.amounts import amount_text
 from meltica.model.enums import Mode
@@ -36,7 +36,6 @@ from meltica.persistence.stores.trading.queries import IdKey
 from meltica.persistence.stores.trading.rows import EntryKind
 
 if TYPE_CHECKING:
-    from meltica.persistence.stores.trading.queries import StoredEntry
     from meltica.trading.desk import Desk
 
 MS = 10**6
@@ -98,7 +97,7 @@ class AccountsController(Controller):
             limit=limit,
         )
         return LedgerEntries(
-            entries=[_entry(row) for row in found.rows],
+            entries=[convert({"id": row.id, **entry_json(row)}, LedgerEntry) for row in found.rows],
             count=len(found.rows),
             cursor=next_cursor(found, lambda row: (row.id,)),
         )
@@ -231,21 +230,6 @@ def _lines(desk: "Desk", provider: str, mode: Mode) -> list[Line]:
             )
         )
     return found
-
-
-def _entry(row: "StoredEntry") -> LedgerEntry:
-    return LedgerEntry(
-        id=row.id,
-        provider=row.provider,
-        mode=row.mode,
-        kind=row.kind.value,
-        venue_id=row.venue_id,
-        currency=row.currency,
-        amount=amount_text(row.amount),
-        booked_at=row.booked_at // MS,
-        booked_by=optional(row.booked_by),
-        note=optional(row.note),
-    )
 
 
 def _check_account(services: ControlServices, provider: str, mode: Mode) -> None:
