@@ -80,18 +80,15 @@ class Restore:
 
     async def run(self) -> None:
         """Restores. Raises Conflict, HttpError, DatabaseError and its subclasses."""
-        if self.services.context.restoring.locked():
-            raise Conflict("backup not restored: another restore is in progress; retry when it is done")
-        async with self.services.context.restoring:
-            if self.plan.changes:
-                try:
-                    await self._change()
-                except MelticaError as error:
-                    if not self.stopped:
-                        raise
-                    raise self._with_stopped(error) from error
-            if self.start:
-                await self._start()
+        if self.plan.changes:
+            try:
+                await self._change()
+            except MelticaError as error:
+                if not self.stopped:
+                    raise
+                raise self._with_stopped(error) from error
+        if self.start:
+            await self._start()
 
     def _with_stopped(self, error: MelticaError) -> MelticaError:
         """Returns an error that names what stays stopped: the client would take it to run on."""
@@ -213,6 +210,18 @@ class Restore:
     @property
     def _not_restored(self) -> str:
         return "backup not restored, nothing changed"
+
+
+@asynccontextmanager
+async def alone(services: "ControlServices") -> AsyncGenerator[None]:
+    """Lets one restore at a time be planned and made: the check of its modules takes processes.
+
+    Raises Conflict while there is another one.
+    """
+    if services.context.restoring.locked():
+        raise Conflict("backup not restored: another restore is in progress; retry when it is done")
+    async with services.context.restoring:
+        yield
 
 
 def refuse_unnamed_accounts(plan: RestorePlan, named: set[str]) -> None:

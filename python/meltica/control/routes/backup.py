@@ -16,7 +16,7 @@ from meltica.control.backup_file import KEYS, MAX_BYTES, UNCHECKED, decode, refu
 from meltica.control.bodies import QUERY, bad_parameter
 from meltica.control.changes import ChangeRunner
 from meltica.control.preconditions import CHANGE_QUERY, Precondition, etag
-from meltica.control.restore import Restore, refuse_unnamed_accounts
+from meltica.control.restore import Restore, alone, refuse_unnamed_accounts
 from meltica.control.restore_plan import RestorePlan, RestorePlanner
 from meltica.control.routes.openapi import CONFLICT, PRECONDITION, response
 from meltica.control.services import ControlServices
@@ -110,11 +110,13 @@ async def restored(
         running.append(restore)
 
     async def work() -> None:
-        await plan()
-        await running[0].run()
+        async with alone(services):
+            await plan()
+            await running[0].run()
 
     if precondition.plan:
-        await plan()
+        async with alone(services):
+            await plan()
     if await changes.run(work(), "restore of a backup", lambda: True):
         plan_made = running[0].plan
         return running[0].result, plan_made, {"etag": etag(plan_made.after)}
