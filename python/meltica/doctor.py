@@ -29,6 +29,7 @@ from meltica.persistence.database import connect, error_text, shown
 from meltica.persistence.postgres import binaries
 from meltica.persistence.postgres.account import server_account, user
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
+from meltica.settings.runtime import Values, layer, unedited
 
 Verdict = Literal["ok", "warn", "fail"]
 
@@ -78,7 +79,7 @@ def examine(config: Path | None, overrides: Mapping[str, object] | None = None) 
     api, database = loaded.settings.api_server, loaded.settings.database
     yield _guarded("address", lambda: address(api.host, api.port, encrypted=api.tls.certificate is not None))
     if database.dsn is not None:
-        yield from asyncio.run(server(database.dsn.get_secret_value()))
+        yield from asyncio.run(server(database.dsn.get_secret_value(), loaded))
         return
     try:
         postgres = EmbeddedPostgres(database.home)
@@ -95,7 +96,7 @@ def examine(config: Path | None, overrides: Mapping[str, object] | None = None) 
         yield Finding("server", "fail", one_line(error), "run doctor as the user of the gateway")
     else:
         if dsn is not None:
-            yield from asyncio.run(server(dsn))
+            yield from asyncio.run(server(dsn, loaded))
 
 
 def python() -> Finding:
@@ -158,8 +159,8 @@ def embedded(postgres: EmbeddedPostgres) -> Finding:
     return Finding("database", "ok", f"{seen}; it {state}")
 
 
-async def server(dsn: str) -> list[Finding]:
-    """Checks a running database: connection, schema and clock."""
+async def server(dsn: str, loaded: settings.Loaded) -> list[Finding]:
+    """Checks a running database: connection, schema, clock, and the settings that it has."""
     try:
         async with await connect(dsn) as connection:
             started_at = time.time()
@@ -174,7 +175,28 @@ async def server(dsn: str) -> list[Finding]:
     assert row is not None
     server_time, name = cast(tuple[float, str], row)
     response = Finding("server", "ok", f"{' '.join(name.split()[:2])}: {shown(dsn)}")
-    return [response, await _guarded_async("schema", lambda: schema(dsn)), offset(server_time - middle)]
+    found = [response, await _guarded_async("schema", lambda: schema(dsn)), offset(server_time - middle)]
+    if found[1].verdict == "ok":
+        found.append(await _guarded_async("settings", lambda: stored_settings(dsn, loaded)))
+    return found
+
+
+async def stored_settings(dsn: str, loaded: settings.Loaded) -> Finding:
+    """Checks the settings that were set over REST, which the next start reads."""
+    async with await connect(dsn) as connection:
+        query = "select settings, configured from meltica.runtime_configuration"
+        row = await (await connection.execute(query)).fetchone()
+    stored, stated = cast(tuple[Values, Values], row or ({}, {}))
+    kept = unedited(loaded, stored, stated)
+    texts = [f"set over REST: {', '.join(sorted(kept))}"] if kept else []
+    edited = sorted(stored.keys() - kept.keys())
+    texts += [f"edited in the file since they were set over REST: {', '.join(edited)}"] if edited else []
+    try:
+        loaded.inputs.load(layer(kept))
+    except ConfigError as error:
+        seen = f"what was set over REST would not apply with this file: {'; '.join(error.faults)}"
+        return Finding("settings", "warn", seen, "correct the file, or run `meltica config reset KEY`")
+    return Finding("settings", "ok", "; ".join(texts) or "none was set over REST")
 
 
 async def schema(dsn: str) -> Finding:

@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 from click.testing import CliRunner, Result
+from psycopg.types.json import Jsonb
 
 from meltica import _core, doctor
 from meltica.cli import cli
@@ -42,12 +43,31 @@ def test_a_suitable_machine(tmp_path: Path, database_url: str) -> None:
     assert result.return_value == 0, result.output
     assert {name for name, row in rows.items() if row["verdict"] != "fail"} == {
         *("python", "meltica", "clock", "clock source", "open files", "upload check"),
-        *("config", "address", "server", "schema", "clock offset"),
+        *("config", "address", "server", "schema", "clock offset", "settings"),
     }
+    assert rows["settings"]["seen"] == "none was set over REST"
     assert rows["schema"]["seen"].endswith(", 0 pending")
     assert rows["server"]["seen"].startswith("PostgreSQL 18")
     text = run(tmp_path, CONFIG, DATABASE_URL=database_url).output
     assert text.splitlines()[-1].startswith("a gateway can run here")
+
+
+def test_settings_that_were_set_over_rest(tmp_path: Path, database_url: str) -> None:
+    stored = {"supervision.backoff.max": "2s", "log.level": "debug"}
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "insert into meltica.runtime_configuration (id, settings, configured) values ('runtime', %s, %s)",
+            [Jsonb(stored), Jsonb({"log.level": "error"})],
+        )
+    file = f"{CONFIG}\nlog: {{level: error}}"
+    row = checks(run(tmp_path, file, "--json", DATABASE_URL=database_url))["settings"]
+    assert row["seen"] == "set over REST: log.level, supervision.backoff.max"
+    edited = f"{CONFIG}\nlog: {{level: info}}"
+    row = checks(run(tmp_path, edited, "--json", DATABASE_URL=database_url))["settings"]
+    assert "edited in the file since they were set over REST: log.level" in row["seen"]
+    unfit = f"{file}\nsupervision: {{backoff: {{min: 3s}}}}"
+    row = checks(run(tmp_path, unfit, "--json", DATABASE_URL=database_url))["settings"]
+    assert (row["verdict"], "expected at least `min`" in row["seen"]) == ("warn", True)
 
 
 def test_home_overrides_the_database_of_the_config(cluster: EmbeddedPostgres, database_url: str) -> None:

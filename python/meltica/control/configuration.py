@@ -23,7 +23,6 @@ from meltica.errors import suggestion
 from meltica.http.errors import HttpError
 from meltica.persistence.stores.limits import Document
 from meltica.settings import shipped
-from meltica.settings.environment import Layer
 from meltica.settings.loading import START
 from meltica.settings.model import Settings
 from meltica.settings.runtime import (
@@ -32,6 +31,7 @@ from meltica.settings.runtime import (
     Values,
     is_fixed,
     key_of,
+    layer,
     nested,
     settings_of,
 )
@@ -126,8 +126,8 @@ def changed(services: "ControlServices", body: Mapping[str, Any]) -> WantedConfi
             found.append((at, f"`{dotted(at)}`: expected keys with values"))
         elif not _equals(value, before.get(key)) and not (value == MASK and key == "database.dsn"):
             new[key] = value
-    layer: Layer = services.configuration.layer(wanted | {k: v for k, v in new.items() if not is_fixed(k)})
-    settings, faults = services.configuration.file.inputs.check(layer)
+    source = layer(wanted | {k: v for k, v in new.items() if not is_fixed(k)})
+    settings, faults = services.configuration.file.inputs.check(source)
     found += [((*prefix, *loc), _placed(text, loc, prefix)) for loc, text in faults]
     immutable = dict(_immutable(services, new))
     if found:
@@ -154,7 +154,7 @@ def restored(services: "ControlServices", given: Mapping[str, Any], found: Found
             skipped.append(key)
         else:
             values[key] = value
-    settings, faults = configuration.file.inputs.check(configuration.layer(values))
+    settings, faults = configuration.file.inputs.check(layer(values))
     found += [(("runtime", *loc), _placed(text, loc, ("runtime",))) for loc, text in faults]
     if settings is None:
         return values, skipped

@@ -94,6 +94,17 @@ def key_of(loc: Loc) -> str:
     return ".".join(map(str, loc))
 
 
+def unedited(file: Loaded, settings: Values, stated: Values) -> Values:
+    """2: returns the settings whose key was not edited in the file since; `stated` is what it had then."""
+    inputs = file.inputs
+    return {k: v for k, v in settings.items() if stated.get(k) == inputs.stated(tuple(k.split(".")))}
+
+
+def layer(values: Values) -> Layer:
+    """Returns stored settings as a source of the configuration."""
+    return Layer(nested(values), {tuple(key.split(".")): SOURCE for key in values})
+
+
 def is_fixed(key: str) -> bool:
     """3: returns whether a key is only in the file."""
     return any(key == fixed or key.startswith(f"{fixed}.") for fixed in FIXED)
@@ -141,7 +152,7 @@ class RuntimeConfiguration:
     def stored(self) -> Values:
         """2: the stored settings whose key was not edited in the file."""
         row = self.row
-        return {} if row is None else {k: v for k, v in row.settings.items() if not self._is_edited(row, k)}
+        return {} if row is None else unedited(self.file, row.settings, row.configured)
 
     def restart_required(self, wanted: Settings | None = None) -> list[str]:
         """Returns the keys that a restart changes: they are set, and this process runs with other values."""
@@ -150,19 +161,15 @@ class RuntimeConfiguration:
         changed = (key for key in {*before, *after} if before.get(key) != after.get(key))
         return sorted(key for key in changed if key not in live and has_effect(key))
 
-    def layer(self, values: Values) -> Layer:
-        """Returns stored settings as a source of the configuration."""
-        return Layer(nested(values), {tuple(key.split(".")): SOURCE for key in values})
-
     async def load(self) -> None:
         """Lets this process start with what is stored. Raises DatabaseError."""
         row = self.row
         if row is not None:
-            edited = sorted(key for key in row.settings if self._is_edited(row, key))
+            kept = self.stored
+            edited = sorted(row.settings.keys() - kept.keys())
             for key in edited:
                 log.warning("`%s`: the config file was edited and replaces what was set over REST", key)
             if edited:
-                kept = {key: value for key, value in row.settings.items() if key not in edited}
                 with acting_as(Act("config file")):
                     await self.store.set(*self.documents(kept))
         self._read()
@@ -216,16 +223,13 @@ class RuntimeConfiguration:
         stored = self.stored
         try:
             if stored:
-                self._next = self.file.inputs.load(self.layer(stored))
+                self._next = self.file.inputs.load(layer(stored))
         except ConfigError as error:
             texts = "; ".join(error.faults)
             self.fault = (
                 f"what was set over REST is not valid with the config file and does not apply: {texts}"
             )
             log.error("%s; change it with `meltica config set`, or correct the file", self.fault)
-
-    def _is_edited(self, row: ConfigurationRow, key: str) -> bool:
-        return row.configured.get(key) != self.file.inputs.stated(tuple(key.split(".")))
 
 
 SECTIONS: Final = tuple(key for key in keys(Settings) if key not in OTHERS)
