@@ -102,6 +102,16 @@ def test_only_the_config_changes(control: Running, made: Any) -> None:
     assert "config file" in text
 
 
+@pytest.mark.parametrize("id", ["watcher", "made"])
+def test_a_change_does_not_pass_for_a_stop(control: Running, made: Any, id: str) -> None:
+    """An instance that trades on after `enabled: false` was answered with a 200 would surprise."""
+    enabled = ok(control.client.get(f"{PATH}/{id}"))["enabled"]
+    answer = control.client.put(f"{PATH}/{id}", json={"enabled": not enabled})
+    verb = "stop" if enabled else "start"
+    assert f"POST {PATH}/{id}/{verb}" in failure(answer, 409, "conflict")
+    ok(control.client.put(f"{PATH}/{id}", json={"enabled": enabled}))
+
+
 def test_a_running_instance_is_restarted_with_its_new_config(control: Running, made: Any) -> None:
     ok(control.client.post(f"{PATH}/made/start"))
     changed = ok(control.client.put(f"{PATH}/made", json={"strategy": {"config": {"notional": 8}}}))

@@ -147,11 +147,15 @@ class InstanceView:
             return (name if path else stored.strategy), None
         return shown.name, version
 
+    def enabled(self, instance: ManagedInstance) -> bool:
+        """Returns whether the config file enables an instance; without an entry, whether it should run."""
+        baseline = self._services.instances.stored(instance.id).origin == "baseline"
+        return instance.spec.enabled if baseline else instance.desired is Desired.RUNNING
+
     def _base(self, instance: ManagedInstance, stored: "InstanceRow") -> dict[str, Any]:
         spec, baseline = instance.spec, stored.origin == "baseline"
         running = instance.desired is Desired.RUNNING
-        # The config file says nothing of an instance that was created over REST.
-        enabled = spec.enabled if baseline else running
+        enabled = self.enabled(instance)
         return {
             "id": instance.id,
             "providers": sorted(spec.scope),

@@ -127,6 +127,11 @@ class InstancesController(Controller):
         instance = manager.get(id)
         await strategies.load()
         body = await reader.changed(id, data)
+        # It is ignored as what GET answers; another value would look like a stop that succeeded.
+        if data.get("enabled") is not None and data["enabled"] is not view.enabled(instance):
+            verb = "stop" if view.enabled(instance) else "start"
+            text = f"`enabled` is not changed here; POST /strategy/instances/{id}/{verb}"
+            raise Conflict(f"instance `{id}` not changed: {text}")
         cls = strategies.of(instance)
 
         def declare(row: InstanceRow) -> Declared | None:
