@@ -197,6 +197,37 @@ def test_a_backup_of_theirs(writer: Writer) -> None:
     )
 
 
+def test_a_configuration_backup(writer: Writer) -> None:
+    writer.send("POST", MODULES, UPLOAD)
+    writer.send("POST", "/strategy/instances", CREATED)
+    ours = writer.send("GET", "/config/backup")
+    assert [each["id"] for each in ours["lambdas"]["instances"]] == ["mine"]
+    again = writer.send("POST", "/config/backup", ours)
+    assert (again["changes"], again["lambdas"]) == ({}, 1)
+    config = {"identifier": "test-venue", "provider_name": "old", "config": {"region": "us"}}
+    theirs: dict[str, Any] = {
+        "version": "2025-11",
+        "generatedAt": "2025-11-07T10:00:00Z",
+        "environment": "dev",
+        "meta": {"name": "meltica", "version": "1", "description": ""},
+        "runtime": {},
+        "providers": {
+            "config": None,
+            "runtime": [{"Name": "old", "Adapter": "test-venue", "Config": config}],
+        },
+        "lambdas": {
+            "instances": [{"id": "new", "strategy": {"identifier": "noop"}, "scope": {"old": SYMBOLS}}]
+        },
+    }
+    text = failure(writer.raw("POST", "/config/backup", theirs), 400, "backup_version")
+    assert "version" in text
+    restored = writer.send("POST", "/config/backup", {**theirs, "version": "1"})
+    assert (restored["status"], restored["lambdas"]) == ("restored", 1)
+    assert writer.send("GET", INSTANCE, id="new")["scope"] == {"old": {"symbols": ["BTC-USDT", "ETH-USDT"]}}
+    nothing: Any = {"providers": {"config": None, "runtime": []}, "lambdas": {"instances": []}, "runtime": {}}
+    assert writer.send("POST", "/config/backup", nothing)["lambdas"] == 0
+
+
 def test_an_event(writer: Writer, control: Running) -> None:
     control.settle()
     listed = writer.send("GET", "/outbox")["events"]

@@ -48,7 +48,8 @@ def test_both_forms_have_the_same_contents(home: Running) -> None:
     assert sections["providers"] == {"config": {}, "runtime": lists["providers"]}
     assert sections["lambdas"] == {"instances": lists["lambdas"]}
     assert (sections["runtime"], lists["runtime"]) == (CHANGED, CHANGED)
-    same = {"version", "environment", "risk", "limits", "modules", "runtime"}
+    assert (sections["version"], lists["version"]) == ("1", 1)
+    same = {"environment", "risk", "limits", "modules", "runtime"}
     assert {key: sections[key] for key in same} == {key: lists[key] for key in same}
     tags = {home.client.get(path).headers["etag"] for path in (PATH, CONTEXT)}
     assert len(tags) == 1

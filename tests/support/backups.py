@@ -25,7 +25,7 @@ def faulty(document: dict[str, Any]) -> Iterator[tuple[str, Any, str]]:
     yield "one letter", text.replace(b"levels: int", b"1evels: int"), "backup_damaged"
     yield "newer", edited(document, version=2), "backup_version"
     yield "newer without a checksum", {"version": 99, "what": 1}, "backup_version"
-    yield "a strange version", edited(document, version="1"), "backup_version"
+    yield "a strange version", edited(document, version="one"), "backup_version"
     yield "a NUL", edited(document, environment="a\0b"), "validation_failed"
     yield "an unknown key", edited(document, more=1), "validation_failed"
     yield "given twice", text.replace(b'"version"', b'"Version":1,"version"'), "validation_failed"

@@ -230,12 +230,38 @@ class RiskLimits(Struct):
     status: Text = UNSET
 
 
+class EventBus(Struct, rename="camel"):
+    buffer_size: Natural
+    fanout_workers: Natural | Name
+
+
+class Pool(Struct, rename="camel"):
+    size: Natural
+    wait_queue_size: Natural
+
+
+class Pools(Struct, rename="camel"):
+    event: Pool
+    order_request: Pool
+
+
+class ApiServer(Struct):
+    addr: Name
+
+
+class Telemetry(Struct, rename="camel"):
+    otlp_endpoint: str
+    service_name: Name
+    otlp_insecure: bool
+    enable_metrics: bool
+
+
 class RuntimeSettings(Struct, rename="camel"):
-    eventbus: Object
-    pools: Object
-    risk: Object
-    api_server: Object
-    telemetry: Object
+    eventbus: EventBus
+    pools: Pools
+    risk: Limits
+    api_server: ApiServer
+    telemetry: Telemetry
 
 
 class Runtime(Struct, rename="camel"):
@@ -258,7 +284,7 @@ class BackupLambdas(Struct):
 
 
 class ConfigBackup(Struct, rename="camel"):
-    version: object
+    version: Name
     generated_at: Stamp
     environment: str
     runtime: Object

@@ -96,7 +96,7 @@ class InstanceSection(Schema, frozen=True, kw_only=True):
 class ConfigBackup(Schema, frozen=True, kw_only=True):
     """A backup in the form of `/config/backup`; all keys are those of `Backup`."""
 
-    version: int
+    version: str
     generated_at: str
     environment: str
     runtime: JsonObject

@@ -110,8 +110,9 @@ def create_app(services: ControlServices, rules: ClientRules) -> ASGIApp:
     requests = RequestCounts()
     services.metrics.register(request_metrics(requests))
     services.metrics.register(stream_metrics(streams.hub, streams.market))
-    in_time = AnswerTime(app, streamed={BACKUP, CONFIG_BACKUP})
-    return RequestGate(in_time, rules, requests, authenticate=streams.tickets, streamed={BACKUP})
+    streamed = {BACKUP, CONFIG_BACKUP}
+    in_time = AnswerTime(app, streamed=streamed)
+    return RequestGate(in_time, rules, requests, authenticate=streams.tickets, streamed=streamed)
 
 
 def _provide(value: object) -> Provide:

@@ -125,6 +125,7 @@ async def make_backup(
         secrets = _secrets(services, providers)
         document["secrets"] = to_builtins(await call(lambda: seal(passphrase, secrets), "meltica-passphrase"))
     if sections:
+        document["version"] = str(VERSION)
         document["providers"] = {"config": {}, "runtime": document["providers"]}
         document["lambdas"] = {"instances": document["lambdas"]}
     return await call(lambda: encode(document), "meltica-backup"), state

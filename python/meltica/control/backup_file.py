@@ -118,6 +118,8 @@ def refused(code: str, text: str, status: int = 400) -> HttpError:
 def _check_version(version: object) -> None:
     if version is None:
         return
+    if isinstance(version, str) and version.isascii() and version.isdecimal() and len(version) < 9:
+        version = int(version)
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise refused("backup_version", f"`version`: expected {VERSION}, saw {str(version)[:40]}; {AGAIN}")
     if version > VERSION:

@@ -28,6 +28,9 @@ class Refused(NamedTuple):
     without_token: bool = False
 
 
+RESTORES = ("restoreBackup", "restoreConfigBackup")
+
+
 def common(method: str, operation: dict[str, Any]) -> set[int]:
     """Returns the statuses that every operation has; one that only reads has no 403."""
     reads = method == "GET" and operation.get("x-token-scope") in (None, "viewer")
@@ -37,7 +40,7 @@ def common(method: str, operation: dict[str, Any]) -> set[int]:
 def refused(method: str, operation: dict[str, Any], viewer: str) -> Iterator[Refused]:
     """Yields requests that an operation refuses. `viewer` is a token."""
     scope = operation.get("x-token-scope")
-    large = MAX_BODY * (64 if operation["operationId"] == "restoreBackup" else 1) + 1
+    large = MAX_BODY * (64 if operation["operationId"] in RESTORES else 1) + 1
     yield Refused(400, "bad_request", {}, "?x=%00")
     yield (
         Refused(400, "bad_json", JSON, body=b"{")

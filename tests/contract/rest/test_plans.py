@@ -30,6 +30,9 @@ NEED_TRADING = {
 CHANGE_NOTHING = {"issueEventTicket"}
 PLANS: dict[str, tuple[str, Any, str, set[str]]] = {
     "restoreBackup": ("/context/backup", None, "none", set()),
+    "updateRuntimeConfig": ("/config/runtime", {"eventbus": {"bufferSize": 901}}, "update", set()),
+    "revertRuntimeConfig": ("/config/runtime", None, "update", set()),
+    "restoreConfigBackup": ("/config/backup", None, "none", set()),
     "createProvider": (
         "/providers",
         {"name": "planned", "adapter": {"identifier": "test-venue", "config": {"api_key": "x"}}},
@@ -153,8 +156,8 @@ def test_a_plan_answers_what_would_change_and_changes_nothing(
     path = path.replace("ID", ids.get(operation, ""))
     if operation == "setModuleTag":
         body = {"hash": ids[operation]}
-    if operation == "restoreBackup":
-        body = full.client.get("/context/backup").json()
+    if path.endswith("/backup"):
+        body = full.client.get(path).json()
     paths = full.client.get("/openapi.json").json()["paths"]
     [method] = [
         m for m, _, each in operations(paths, "POST", "PUT", "DELETE") if each["operationId"] == operation

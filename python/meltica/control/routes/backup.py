@@ -153,6 +153,7 @@ def _read(file: IO[bytes]) -> JsonObject:
         raise refused("backup_damaged", "the body is empty; send the file of a backup")
     # It is not closed here: the pieces that the parser works on are parts of it.
     document = decode(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    document.pop("meta", None)  # existing clients name their backups there
     unknown = [key for key in document if key not in KEYS]
     if unknown:
         texts = {key: f"`{key[:80]}` is unknown{suggestion(key, KEYS)}" for key in unknown}

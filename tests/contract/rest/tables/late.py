@@ -41,6 +41,7 @@ LIMITS = {"providers": {"demo": {"maxOpenOrders": 3}}}
 IDS = ("starts", "restarts", "stops", "changes", "goes", "starts-too", "stops-too")
 RUN = ("restarts", "stops", "changes", "goes", "stops-too")
 PROVIDERS = ("p-stops", "p-changes", "p-goes")
+ARRANGED: dict[str, Any] = {"providers": {"runtime": []}, "lambdas": {"instances": []}}
 NOTHING: dict[str, Any] = {"risk": {}, "providers": [], "lambdas": []}
 
 
@@ -122,8 +123,17 @@ LOCKED: tuple[Case, ...] = (
 )
 """Sent while rows cannot be written."""
 
-AT_ONCE: tuple[Case, ...] = (case("POST /context/backup", 202, body=NOTHING),)
+AT_ONCE: tuple[Case, ...] = (
+    case("POST /context/backup", 202, body=NOTHING),
+    case("POST /config/backup", 202, body=ARRANGED),
+)
 """Answered before it ends."""
-TOO_LARGE: tuple[Case, ...] = (case("GET /context/backup", 409, "backup_too_large"),)
-NOT_STORED: tuple[Case, ...] = (case("POST /context/backup", 507, "body_not_stored", NOTHING),)
+TOO_LARGE: tuple[Case, ...] = (
+    case("GET /context/backup", 409, "backup_too_large"),
+    case("GET /config/backup", 409, "backup_too_large"),
+)
+NOT_STORED: tuple[Case, ...] = (
+    case("POST /context/backup", 507, "body_not_stored", NOTHING),
+    case("POST /config/backup", 507, "body_not_stored", ARRANGED),
+)
 ALL = (*BEFORE, *SLOW, *MEANWHILE, *AFTERWARDS, *LOCKED, *AT_ONCE, *TOO_LARGE, *NOT_STORED)

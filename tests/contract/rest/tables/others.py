@@ -123,6 +123,7 @@ RAN = {
     "wasRunning": True,
 }
 NOTHING: dict[str, Any] = {"risk": {}, "providers": [], "lambdas": []}
+ARRANGED: dict[str, Any] = {"providers": {"runtime": []}, "lambdas": {"instances": []}}
 BACKUP: tuple[Case, ...] = (
     case("GET /context/backup", 200),
     case("GET /context/backup", 400, "passphrase_refused", x_meltica_passphrase="short"),
@@ -133,4 +134,11 @@ BACKUP: tuple[Case, ...] = (
     case("POST /context/backup?start=x", 400, "invalid_parameter", {"risk": {}}),
     case("POST /context/backup?start=1", 409, "accounts_not_named", {**NOTHING, "lambdas": [RAN]}),
     case("POST /context/backup", 200, body=NOTHING),
+    case("GET /config/backup", 200),
+    case("GET /config/backup", 400, "passphrase_refused", x_meltica_passphrase="short"),
+    case("POST /config/backup", 400, "backup_damaged"),
+    case("POST /config/backup", 400, "backup_version", {"version": "9"}),
+    case("POST /config/backup", 400, "validation_failed", {"runtime": {"risk": {}}, "nme": 1}),
+    case("POST /config/backup?start=1", 409, "accounts_not_named", {"lambdas": {"instances": [RAN]}}),
+    case("POST /config/backup", 200, body=ARRANGED),
 )
