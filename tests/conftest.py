@@ -9,7 +9,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hypothesis
 import psycopg
@@ -145,3 +145,19 @@ def _clone(cluster: EmbeddedPostgres, template: str) -> Generator[str]:
         )
         yield make_conninfo(cluster.dsn, dbname=name)
         connection.execute(SQL("drop database {} with (force)").format(Identifier(name)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Escapes text that is not valid Unicode: a worker could not send what such a test logged."""
+    return _valid((yield))
+
+
+def _valid(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_valid(key): _valid(each) for key, each in cast(dict[Any, Any], value).items()}
+    if isinstance(value, list | tuple):
+        return [_valid(each) for each in cast(Iterable[Any], value)]
+    return value

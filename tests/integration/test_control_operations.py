@@ -174,7 +174,7 @@ def test_halts_are_written_while_nothing_trades(idle: Running) -> None:
     for path, more in (
         ("/risk/flatten", body),
         ("/orders/cancel", body),
-        (f"/orders/{uuid4()}/cancel", WHY),
+        ("/orders/00000000-0000-4000-8000-000000000000/cancel", WHY),
         (f"/orders/{uuid4()}/query", WHY),
         (f"/orders/{uuid4()}/resolve", {"state": "REJECTED", **WHY}),
     ):
@@ -195,7 +195,7 @@ def test_halts_are_written_while_nothing_trades(idle: Running) -> None:
         ("/risk/halt", {"reason": "a\0"}, 400, "bad_request"),
         ("/risk/halt", {"reason": "x" * 5000}, 400, "validation_failed"),
         ("/risk/halt", {"scop": "global", **WHY}, 400, "validation_failed"),
-        (f"/orders/{uuid4()}/cancel", WHY, 404, "not_found"),
+        ("/orders/00000000-0000-4000-8000-000000000000/cancel", WHY, 404, "not_found"),
         ("/orders/nine/cancel", WHY, 404, "unknown_path"),
     ],
 )
