@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from meltica.lambdas.manager import InstanceManager
     from meltica.lambdas.modules.catalogue import ModuleCatalogue
     from meltica.lambdas.spec import LambdaSpec
-    from meltica.persistence.stores.instances import InstanceStore
+    from meltica.persistence.stores.instances import InstanceRow, InstanceStore
     from meltica.persistence.stores.providers import ProviderStore
     from meltica.providers.manager import ProviderManager
     from meltica.providers.provider import Provider
@@ -44,7 +44,7 @@ class DynamicInstances:
         for row in self._store.list():
             if row.origin == "dynamic" and row.id not in self._manager:
                 try:
-                    specs.append(await pinned(self._declarations.spec(row), row, self._modules))
+                    specs.append(await self._spec(row))
                 except (ConfigError, LambdaLoadError, NotFound) as error:
                     log.error("instance %s is not available: %s", row.id, error)
         # All or none: what is added is also started.
@@ -59,22 +59,27 @@ class DynamicInstances:
         for row in self._store.list():
             if row.origin == "dynamic" and row.id in self._manager:
                 try:
-                    spec = await pinned(self._declarations.spec(row), row, self._modules)
+                    await self._redeclare(self._manager.get(row.id), row)
                 except (ConfigError, LambdaLoadError, NotFound) as error:
                     log.error("instance %s keeps its earlier declaration: %s", row.id, error)
-                else:
-                    await _redeclare(self._manager.get(row.id), spec)
         self._manager.start_trading(await self.add())
 
+    async def _redeclare(self, instance: "ManagedInstance", row: "InstanceRow") -> None:
+        """Replaces the declaration of an instance; one that runs continues with the earlier one."""
+        # Without its lock, which a start holds for as long as it waits for its accounts.
+        if instance.spec.is_same(await self._spec(row)):
+            return
+        async with instance.lock:
+            # Read here: a change that held the lock has replaced the row.
+            spec = await self._spec(self._store.get(row.id))
+            if instance.spec.is_same(spec):
+                return
+            instance.spec = spec
+            if instance.running:
+                log.warning("instance %s runs with its earlier declaration until it is restarted", spec.id)
 
-async def _redeclare(instance: "ManagedInstance", spec: "LambdaSpec") -> None:
-    """Replaces the declaration of an instance; one that runs continues with the earlier one."""
-    if instance.spec.is_same(spec):
-        return
-    async with instance.lock:
-        instance.spec = spec
-        if instance.running:
-            log.warning("instance %s runs with its earlier declaration until it is restarted", spec.id)
+    async def _spec(self, row: "InstanceRow") -> "LambdaSpec":
+        return await pinned(self._declarations.spec(row), row, self._modules)
 
 
 class DynamicProviders:
@@ -106,7 +111,7 @@ class DynamicProviders:
         """Lets the providers run as their rows say, which were read again."""
         for row in self._store.list():
             if row.origin == "dynamic" and row.name in self._manager:
-                await self._manager.redeclare(self._declarations.spec(row))
+                await self._manager.redeclare(row.name, self._declarations.spec)
         for provider in self.add():
             if provider.desired is Desired.RUNNING:
                 provider.begin()

@@ -23,8 +23,7 @@ def json_fault(body: bytes) -> str | None:
         return f"it is nested too deeply: expected at most {MAX_NESTING} levels"
     try:
         if len(body) <= MAX_COMPARED:
-            # Numbers stay texts: Python refuses to read one of thousands of digits.
-            json.loads(body, object_pairs_hook=_object, parse_int=str, parse_float=str)
+            json.loads(body, object_pairs_hook=_object)
     except _Twice as twice:
         return f"the key `{twice.key[:80]}` is given twice; give it once"
     return None

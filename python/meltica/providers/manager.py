@@ -253,10 +253,13 @@ class ProviderManager:
         for provider in self.all():
             self._record(provider)
 
-    async def redeclare(self, spec: "ProviderSpec") -> None:
+    async def redeclare(self, name: str, declare: "Callable[[ProviderRow], ProviderSpec]") -> None:
         """Lets a provider run as its row says, which was read again."""
-        provider = self.get(spec.name)
+        provider = self.get(name)
         async with provider.lock:
+            # Read here: a change that held the lock has replaced the row.
+            row = self._store.find(name)
+            spec = provider.spec if row is None else declare(row)
             if provider.spec != spec and not self._closing:
                 await self._replace(provider, spec, provider.desired)
 

@@ -5,6 +5,7 @@ afterwards. With If-Match, exactly one of them succeeds; the other gets a 412, o
 progress and a 412 when it repeats its request.
 """
 
+import asyncio
 import threading
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,10 @@ from typing import Any, NamedTuple, cast
 import httpx
 import psycopg
 import pytest
+from msgspec.structs import replace
 
+from meltica.control.provider_changes import record_of
+from meltica.gateway.dynamic import DynamicProviders
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.persistence.postgres.server import wait_until
 from tests.integration.test_control_resources import ok
@@ -291,6 +295,27 @@ def test_two_admins_cannot_revoke_each_other(world: World) -> None:
         connection.execute("update tokens set scope = 'admin' where id = %s", [own])
     assert statuses[0] == 200
     assert statuses[1] in (401, 409)
+
+
+def test_a_recovery_does_not_undo_a_change(world: World) -> None:
+    """The rows are read again while a change holds the lock of a provider: what it has written remains."""
+    running = world.running.gateway
+    managers = running.recovery._managers  # pyright: ignore[reportPrivateUsage]
+    dynamic = next(each for each in managers if isinstance(each, DynamicProviders))
+    store = dynamic._store  # pyright: ignore[reportPrivateUsage]
+    provider = running.providers.get("made")
+
+    async def change() -> None:
+        async with provider.lock:
+            adopting = asyncio.create_task(dynamic.adopt())
+            await asyncio.sleep(0)
+            row = store.get("made")
+            await store.update(record_of(replace(row, settings={**row.settings, "speed": 77})))
+            provider.spec = dynamic._declarations.spec(store.get("made"))  # pyright: ignore[reportPrivateUsage]
+        await adopting
+
+    world.running.submit(change()).result(PATIENCE)
+    agree_in_memory(world)
 
 
 def agree_in_memory(world: World) -> None:
