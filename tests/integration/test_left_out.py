@@ -80,3 +80,22 @@ def test_symbols_without_room_are_named_and_admitted_later(small: gateway.Runnin
     small.until(lambda: not greedy.core.left_out)
     assert "leftOut" not in detail(small)
     assert count(small) == 0
+
+
+def test_what_an_instance_reserves_is_in_its_detail(small: gateway.Running) -> None:
+    instances = small.gateway.instances
+    small.until(lambda: all(each.actual == "running" for each in instances.all()))
+    publish(small)
+
+    def reserved(id: str) -> dict[str, int]:
+        counters = small.client.get(f"/strategy/instances/{id}").json()["counters"]
+        return {key: counters[f"reserved{key}"] for key in ("Events", "Books", "Bytes")}
+
+    keeper, greedy = reserved("keeper1"), reserved("greedy")
+    assert keeper == reserved("keeper2")
+    assert min(keeper["Events"], greedy["Events"]) >= 1024
+    assert keeper["Books"] == 0
+    total = 2 * keeper["Bytes"] + greedy["Bytes"]
+    assert 0 < total <= small.gateway.core.stats()["reserved_bytes"] <= 1 << 20
+    small.client.post("/strategy/instances/keeper1/stop")
+    assert reserved("keeper1") == {"Events": 0, "Books": 0, "Bytes": 0}

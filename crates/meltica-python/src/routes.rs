@@ -4,6 +4,7 @@ use crate::locks::Lock;
 use meltica_core::bus::Queue;
 use meltica_core::dispatch::{Change, Dispatcher, Route, RouteKey, SubscriptionId};
 use meltica_core::names::SymbolId;
+use meltica_core::pool::Claim;
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -112,6 +113,11 @@ impl Routes {
     /// Returns the bytes of the extensions that wait in the queue.
     pub fn extension_bytes(&self) -> u64 {
         self.queue.extension_bytes()
+    }
+
+    /// Returns the slots reserved for the queue and its reader.
+    pub fn claim(&self) -> Claim {
+        self.queue.claim()
     }
 
     /// Returns why the queue could not get more room, if it has left out symbols.

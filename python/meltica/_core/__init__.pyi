@@ -601,7 +601,8 @@ class Instance:
         """
     def stats(self) -> dict[str, Any]:
         """Returns counters (delivered, conflated, dropped and left out by kind, errors, slow callbacks) and latencies in
-        ns. `left_out` counts symbols, `extension_bytes` the bytes of waiting extensions, the others events.
+        ns. `left_out` counts symbols, `extension_bytes` the bytes of waiting extensions, the others events. `reserved_*`
+        are the slots of the pools that the running instance has reserved, and their bytes with those of extensions.
         """
     def histograms(self) -> dict[str, _Histogram]:
         """Returns two histograms: `latency` from dispatched to delivered, `callback` from delivered to returned.

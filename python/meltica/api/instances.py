@@ -110,6 +110,12 @@ class InstanceCounters(Schema, frozen=True, kw_only=True):
     """How long the current callback has been running; 0 between callbacks."""
     extension_bytes: int
     """Size of the extension events that wait in its queue."""
+    reserved_events: int
+    """Slots of the event pool that its queue has reserved; 0 while it does not run."""
+    reserved_books: int
+    """Slots of the book pools that its queue has reserved."""
+    reserved_bytes: int
+    """Memory of these slots, and of the extension events that may wait."""
     last_event_at: int | UnsetType = UNSET
     """When the latest event was delivered; absent before the first."""
     latency_ns: Latency

@@ -259,7 +259,8 @@ impl PyInstance {
     }
 
     /// Returns counters (delivered, conflated, dropped and left out by kind, errors, slow callbacks) and latencies in
-    /// ns. `left_out` counts symbols, `extension_bytes` the bytes of waiting extensions, the others events.
+    /// ns. `left_out` counts symbols, `extension_bytes` the bytes of waiting extensions, the others events. `reserved_*`
+    /// are the slots of the pools that the running instance has reserved, and their bytes with those of extensions.
     pub fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = &self.shared.stats;
         let out = PyDict::new(py);
@@ -278,6 +279,10 @@ impl PyInstance {
         out.set_item("skipped_beats", stats.skipped_beats.get())?;
         out.set_item("emitted", stats.emitted.get())?;
         out.set_item("extension_bytes", self.extension_bytes())?;
+        let claim = self.shared.routes.lock().as_ref().map(|routes| routes.claim()).unwrap_or_default();
+        out.set_item("reserved_events", claim.events)?;
+        out.set_item("reserved_books", claim.books.iter().sum::<usize>())?;
+        out.set_item("reserved_bytes", claim.bytes())?;
         out.set_item("discarded_posts", stats.discarded_posts.get())?;
         out.set_item("in_callback_ns", self.shared.host.in_callback_ns(self.shared.number))?;
         let last_error = self.shared.last_error.lock().clone();
