@@ -10,7 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from meltica.cli import cli
 from meltica.control.streams import market, market_choice, response
 from meltica.control.streams.subscriber import Subscriber
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
@@ -357,6 +359,15 @@ def test_market_data_ends_with_its_token(world: Running) -> None:
         closed = events.rest()[-1]
     assert (closed.kind, closed.data["code"]) == ("closed", "unauthenticated")
     subscribed(world)
+
+
+def test_the_command_prints_market_data(busy: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MELTICA_TOKEN", busy.authorization["authorization"].split()[1])
+    query = ["--kind", "book", "--symbol", "SOL-USDT", "--provider", "busy", "--depth", "1"]
+    command = ["events", "--url", busy.url, *query, "--count", "3", "--json"]
+    shown = CliRunner().invoke(cli, command, standalone_mode=False)
+    *_, last = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert (last["event"], last["id"], len(last["data"]["book"]["bids"])) == ("book", None, 1)
 
 
 async def test_many_clients_at_once(busy: Running) -> None:

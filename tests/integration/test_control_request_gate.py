@@ -177,6 +177,12 @@ def test_what_is_given_twice_is_refused(control: Running, path: str, body: str, 
     assert control.client.get("/risk/status").json()["halts"] == []
 
 
+def test_a_number_of_thousands_of_digits_is_no_server_error(control: Running) -> None:
+    body = '{"scope":"provider:nope","reason":"x","ignored":1' + "0" * 5000 + "}"
+    answer = control.client.post("/risk/halt", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 404), answer.text
+
+
 @pytest.mark.parametrize("levels", [70, 330, 495, 990])
 @pytest.mark.parametrize(
     ("method", "path", "body", "code"),

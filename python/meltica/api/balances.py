@@ -1,6 +1,6 @@
 """`/providers/{name}/balances`: the history of an account's balances, in the spelling of the contract.
 
-Times are seconds; amounts are exact, as text.
+Times are milliseconds since the epoch; amounts are exact, as text.
 """
 
 from typing import Any, Self

@@ -1,6 +1,6 @@
 """`/strategy/instances/{id}/executions`: the fills of an instance, in the spelling of the contract.
 
-Times are seconds; amounts are exact, as text.
+Times are milliseconds since the epoch; amounts are exact, as text.
 """
 
 from typing import Any, Self

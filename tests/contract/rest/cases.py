@@ -143,6 +143,11 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
             yield method.upper(), path, operation
 
 
+def is_restored(running: Running) -> bool:
+    """Returns whether no restore goes on."""
+    return not running.gateway.context.restoring.locked()
+
+
 def provider(name: str, state: str) -> Condition:
     """Returns the condition that a provider has a state."""
     return lambda running: running.gateway.providers.get(name).actual.value == state

@@ -21,7 +21,15 @@ IN_MEMORY = (
     *(ALL, f"{ALL}/watcher", f"{ALL}/watcher/logs", f"{ALL}/watcher/why"),
 )
 READ = (
-    *("/audit", "/context/backup", "/events?kind=order", "/orders", others.ORDER, "/outbox"),
+    *(
+        "/audit",
+        "/context/backup",
+        "/config/backup",
+        "/events?kind=order",
+        "/orders",
+        others.ORDER,
+        "/outbox",
+    ),
     *("/outbox/consumers", "/outbox/consumers/hook", "/refusals", "/refusals/counts", "/risk/status"),
     *("/providers/main/balances", "/providers/main/ledger", "/tokens"),
     *(f"{ALL}/watcher/{path}" for path in ("orders", "executions", "positions")),

@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from tests.contract.rest.cases import Case, case, instance, provider
+from tests.contract.rest.cases import Case, case, instance, is_restored, provider
 from tests.contract.rest.tables.instances import ALL as INSTANCES
 from tests.contract.rest.tables.instances import SCOPE
 
@@ -124,8 +124,8 @@ LOCKED: tuple[Case, ...] = (
 """Sent while rows cannot be written."""
 
 AT_ONCE: tuple[Case, ...] = (
-    case("POST /context/backup", 202, body=NOTHING),
-    case("POST /config/backup", 202, body=ARRANGED),
+    case("POST /context/backup", 202, body=NOTHING, then=is_restored),
+    case("POST /config/backup", 202, body=ARRANGED, then=is_restored),
 )
 """Answered before it ends."""
 TOO_LARGE: tuple[Case, ...] = (

@@ -47,8 +47,8 @@ OUTBOX: tuple[Case, ...] = (
         for act in ("retry", "drop")
         for each in (
             case(f"POST /outbox/consumers/hook/{act}", 409, "conflict", {**WHY, "events": [EVENT + 1]}),
-            case(f"POST /outbox/consumers/hook/{act}", 400, "invalid_parameter", {**WHY, "events": [0]}),
-            case(f"POST /outbox/consumers/hook/{act}", 400, "invalid_parameter", {"reason": ""}),
+            case(f"POST /outbox/consumers/hook/{act}", 400, "validation_failed", {**WHY, "events": [0]}),
+            case(f"POST /outbox/consumers/hook/{act}", 400, "validation_failed", {"reason": ""}),
             case(f"POST /outbox/consumers/hook/{act}", 200, body=WHY),
             case(f"POST /outbox/consumers/unknown/{act}", 404, "not_found", WHY),
         )
@@ -69,7 +69,7 @@ SETTINGS: tuple[Case, ...] = (
 TOKENS: tuple[Case, ...] = (
     case("GET /tokens", 200),
     case("POST /tokens", 201, body={"name": "a test"}),
-    case("POST /tokens", 400, "invalid_parameter", {"name": ""}),
+    case("POST /tokens", 400, "validation_failed", {"name": ""}),
     case("POST /tokens", 400, "validation_failed", {"name": "x", "scope": "root"}),
     case("DELETE /tokens/$token", 200),
     case("DELETE /tokens/$token", 409, "conflict"),
@@ -83,11 +83,11 @@ IDLE: tuple[Case, ...] = (
     case("PUT /risk/limits", 400, "validation_failed", {"maxOpenOrders": "x"}),
     case("GET /risk/status", 200),
     case("POST /risk/halt", 200, body=HALT),
-    case("POST /risk/halt", 400, "invalid_parameter", {**HALT, "scope": "all"}),
+    case("POST /risk/halt", 400, "validation_failed", {**HALT, "scope": "all"}),
     case("POST /risk/halt", 400, "validation_failed", {"scope": "global"}),
     case("POST /risk/halt", 404, "not_found", NOWHERE),
     case("POST /risk/resume", 200, body=HALT),
-    case("POST /risk/resume", 400, "invalid_parameter", {**HALT, "reason": " "}),
+    case("POST /risk/resume", 400, "validation_failed", {**HALT, "reason": " "}),
     case("POST /risk/resume", 404, "not_found", NOWHERE),
     case("POST /risk/flatten", 409, "conflict", HALT),
     case("POST /orders/cancel", 409, "conflict", HALT),
