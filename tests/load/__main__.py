@@ -1,6 +1,7 @@
 """Prints the tables: orders without and beside the requests, then each list."""
 
 import argparse
+import json
 import shutil
 import statistics
 import sys
@@ -95,13 +96,16 @@ def main(words: list[str] | None = None) -> int:
             beside = _phase(where.folder, 0.0, since=time.time() - arguments.seconds)
             with httpx.Client(base_url=gateway.address, headers=where.authorization()) as client:
                 after = _delivered(client)
+            errors = gateway.errors()
     starved = [id for id, count in after.items() if count == delivered.get(id)]
     _print(alone, beside, requests, arguments.seconds)
     for id in starved:
         print(f"starved: {id} received no event beside the requests", file=sys.stderr)
     for failure, count in requests.failures.items():
         print(f"failed {count} times: {failure}", file=sys.stderr)
-    return 1 if requests.failures or starved else 0
+    for error in errors:
+        print(json.dumps(error), file=sys.stderr)
+    return 1 if requests.failures or starved or errors else 0
 
 
 def _phase(folder: Path, seconds: float, since: float | None = None) -> dict[str, list[float]]:

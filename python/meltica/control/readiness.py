@@ -28,7 +28,9 @@ class ReadinessCheck:
         """Returns what keeps the gateway from being ready, by part."""
         if self._task is None or self._task.done():
             self._task = asyncio.ensure_future(self._find_faults())
-        done, _ = await asyncio.wait({self._task}, timeout=READY_SECONDS)
+        # Another request may have begun the next check when this one continues.
+        task = self._task
+        done, _ = await asyncio.wait({task}, timeout=READY_SECONDS)
         if not done:
             return {"gateway": f"did not report its state within {READY_SECONDS:g} s"}
-        return self._task.result()
+        return task.result()

@@ -27,6 +27,22 @@ async def test_concurrent_requests_share_one_check() -> None:
     assert started == 2
 
 
+async def test_a_request_gets_the_result_of_its_own_check() -> None:
+    later: list[asyncio.Future[dict[str, str]]] = []
+
+    async def find_faults() -> dict[str, str]:
+        await asyncio.sleep(0)
+        if later:
+            return {}
+        # The next request begins after this check has ended, and before its request continues.
+        later.append(asyncio.ensure_future(check.faults()))
+        return {"lock": "is not held"}
+
+    check = ReadinessCheck(find_faults)
+    assert await check.faults() == {"lock": "is not held"}
+    assert await later[0] == {}
+
+
 async def test_a_check_that_hangs_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "READY_SECONDS", 0.01)
     release = asyncio.Event()
