@@ -25,7 +25,8 @@ def tests(session: nox.Session) -> None:
     loom(session)
     session.run("python", "-m", "tests.mutants", "--ci")
     install(session, "test")
-    session.run("pytest", *session.posargs)
+    # Two at a time: most tests wait for a server or a process. Fixtures of a module are made once.
+    session.run("pytest", "--numprocesses", "2", "--dist", "loadfile", *session.posargs)
 
 
 @nox.session

@@ -84,7 +84,7 @@ def test_a_second_home_gets_the_settings_with_everything_else(
         assert shown["restartRequired"] == ["eventbus.bufferSize"]
         assert shown["config"]["log"]["level"] == "error"
         assert used(other)["api_key"] == "hunter2"
-        empty = {"providers": {"config": None, "runtime": []}, "lambdas": {"instances": []}}
+        empty: dict[str, Any] = {"providers": {"config": None, "runtime": []}, "lambdas": {"instances": []}}
         assert last_audit(other)[3]["setting:eventbus.bufferSize"] == 700
         assert ok(post(other, {**empty, "risk": {}}))["providers"] == 0
         assert ok(other.client.get(SETTINGS)) == shown, "without their key, settings are kept"

@@ -138,7 +138,7 @@ def test_a_scope_is_halted_resumed_and_flattened(world: World) -> None:
     assert not post(running, "/risk/resume", SCOPE)["changed"]
     order = trading.buy("2", "100.01")
     _wait(trading, order, OrderState.FILLED)
-    sold = {"halted": (False, True), "positions": (["a:p:BTC-USDT"], [])}
+    sold: dict[str, Any] = {"halted": (False, True), "positions": (["a:p:BTC-USDT"], [])}
     assert plan(world, "/risk/flatten", SCOPE) == ("flatten", sold)
     done = post(running, "/risk/flatten", SCOPE)
     assert (done["complete"], done["open"], done["unclosed"], len(done["closing"])) == (True, [], [], 1)

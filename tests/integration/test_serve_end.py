@@ -92,7 +92,7 @@ def test_a_gateway_runs_without_standard_streams(project: Project, database_url:
         env=environment(),
     ) as process:
         try:
-            assert wait_until(lambda: serves(port), BOUND)
+            assert wait_until(lambda: serves(port), PATIENCE)
             process.send_signal(signal.SIGTERM)
             assert process.wait(BOUND) == 0
         finally:

@@ -257,9 +257,9 @@ def test_an_answer_that_cannot_be_read_concerns_its_account(
         patch.setattr(world.lossy, question, poison)
         world.lossy.disconnect()
         until(lambda: "poison; retry in" in caplog.text, "the failure")
+        until(lambda: any("poison" in fault.detail for fault in world.trading.faults()), "the fault")
         [fault] = world.trading.faults()
         assert (fault.kind, fault.provider) == (FaultKind.NOT_RECONCILED, "p")
-        assert "poison" in fault.detail
     until(lambda: world.call(lambda: world.trader.trading), "the account to be reconciled")
     assert (order.is_open, world.failures, world.trading.faults()) == (True, 0, [])
 

@@ -67,7 +67,8 @@ def test_an_order_that_counts_as_never_arrived_and_arrives(world: TradingWorld, 
     world.lossy.fates["submit"].append(Fate.LATE)
     order = world.buy("1", price)
     world.wait_for("unknown", "rejected")
-    assert (order.reason, world.risk.registry.held("p", "USDT")) == ("never_arrived", 0)
+    with world.desk.lock.reading:
+        assert (order.reason, world.risk.registry.held("p", "USDT")) == ("never_arrived", 0)
     run(world, world.lossy.carry_out_late)
     if price == "99":
         # It rests at the venue after its end: it is cancelled there.

@@ -47,7 +47,9 @@ class Running:
         self.client = httpx.Client(
             base_url=self.url, timeout=20, headers=self.authorization, verify=verify, trust_env=False
         )
-        self.client.event_hooks = {"response": [Checked(self.client.get("/openapi.json").json())]}
+        if not _document:  # the same for all gateways, and slow to make
+            _document.update(self.client.get("/openapi.json").raise_for_status().json())
+        self.client.event_hooks = {"response": [Checked(_document)]}
 
     def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
         """Runs a coroutine on the gateway's loop."""
@@ -83,6 +85,9 @@ UNDOCUMENTED = {
     *(name.decode() for name, _ in SECURITY_HEADERS),
 }
 """Headers that HTTP defines, and those of every response that are for browsers."""
+
+
+_document: dict[str, Any] = {}
 
 
 class Checked:
