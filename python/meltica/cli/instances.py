@@ -9,7 +9,7 @@ import click
 from meltica.cli import BadInput
 from meltica.cli.gateway import connect, gateway_codes, gateway_options
 from meltica.cli.json_input import read_object
-from meltica.cli.tables import echo_details, print_table
+from meltica.cli.tables import echo_details, print_deletion, print_table
 
 PATH = "/strategy/instances"
 
@@ -117,8 +117,8 @@ def delete(id: str, as_json: bool, **where: Any) -> None:
     One with open orders or a position is refused.
     """
     with connect(**where) as client:
-        client.delete_instance(id)
-    click.echo(json.dumps({"id": id, "deleted": True}) if as_json else f"{id} is deleted")
+        status = client.delete_instance(id).status
+    print_deletion("id", id, status, as_json=as_json)
 
 
 def _action(name: str, text: str) -> Callable[..., None]:

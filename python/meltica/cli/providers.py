@@ -8,7 +8,7 @@ import click
 
 from meltica.cli.gateway import connect, gateway_codes, gateway_options
 from meltica.cli.json_input import read_object
-from meltica.cli.tables import echo_details, print_details, print_table
+from meltica.cli.tables import echo_details, print_deletion, print_details, print_table
 
 if TYPE_CHECKING:
     from meltica.api.providers import ProviderDetail
@@ -115,8 +115,8 @@ def update(name: str, settings: str, same_account: bool, plan: bool, as_json: bo
 def delete(name: str, as_json: bool, **where: Any) -> None:
     """Stop the provider NAME and delete it. One that an instance uses is refused."""
     with connect(**where) as client:
-        client.delete_provider(name)
-    click.echo(json.dumps({"name": name, "deleted": True}) if as_json else f"{name} is deleted")
+        status = client.delete_provider(name).status
+    print_deletion("name", name, status, as_json=as_json)
 
 
 def _action(name: str, text: str) -> Callable[..., None]:

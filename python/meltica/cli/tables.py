@@ -62,3 +62,13 @@ def _cell(value: object) -> str:
         return "-"
     # A text of a venue or a strategy cannot move the cursor or start a line.
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(value))
+
+
+def print_deletion(key: str, name: str, status: str, *, as_json: bool) -> None:
+    """Prints what became of a deletion: `status` is `removed`, or `removing` while a run still stops."""
+    if as_json:
+        click.echo(json.dumps({key: name, "deleted": status == "removed"}))
+    elif status == "removed":
+        click.echo(f"{name} is deleted")
+    else:
+        click.echo(f"{name} still stops, and is deleted then; it is in the list until then")

@@ -15,7 +15,7 @@ import msgspec
 from meltica.api.audit import AuditEntries
 from meltica.api.backup import Backup, Restored
 from meltica.api.configuration import RuntimeSnapshot
-from meltica.api.envelope import Failure, Plan
+from meltica.api.envelope import Failure, Plan, Removed
 from meltica.api.instances import InstanceDetail, InstanceLogLines, Instances
 from meltica.api.modules import (
     ModuleFaults,
@@ -28,7 +28,7 @@ from meltica.api.modules import (
     TagTarget,
     UploadResult,
 )
-from meltica.api.providers import ProviderDetail, Providers
+from meltica.api.providers import ProviderDetail, Providers, RemovedProvider
 from meltica.api.risk import RiskLimitsOfScopes, RiskStatus
 from meltica.api.tokens import CreatedToken, NewToken, Token, Tokens
 from meltica.api.version import Version
@@ -171,9 +171,9 @@ class Client:
         """Returns what `change_provider` would change."""
         return self.plan("PUT", f"/providers/{_part(name)}", {"settings": settings})
 
-    def delete_provider(self, name: str) -> None:
-        """Stops a provider and deletes it."""
-        self._sent("DELETE", f"/providers/{_part(name)}", None, dict)
+    def delete_provider(self, name: str) -> RemovedProvider:
+        """Stops a provider and deletes it; its status is `removing` while it still stops."""
+        return self._sent("DELETE", f"/providers/{_part(name)}", None, RemovedProvider)
 
     def act_on_provider(self, name: str, action: str) -> ProviderDetail:
         """Starts or stops a provider: `start` or `stop`."""
@@ -205,9 +205,9 @@ class Client:
         """Returns what a change would do, without making it."""
         return self._sent(method, f"{path}?plan=1", body, Plan)
 
-    def delete_instance(self, id: str) -> None:
-        """Stops an instance and deletes it."""
-        self._sent("DELETE", f"/strategy/instances/{_part(id)}", None, dict)
+    def delete_instance(self, id: str) -> Removed:
+        """Stops an instance and deletes it; its status is `removing` while it still stops."""
+        return self._sent("DELETE", f"/strategy/instances/{_part(id)}", None, Removed)
 
     def act_on_instance(self, id: str, action: str) -> InstanceDetail:
         """Starts, stops or restarts an instance: `start`, `stop` or `restart`."""

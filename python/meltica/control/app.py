@@ -9,6 +9,7 @@ from meltica.control.bodies import refuse_query
 from meltica.control.catalogues import AdapterCatalogue, StrategyCatalogue
 from meltica.control.changes import ChangeRunner
 from meltica.control.preconditions import Planned, Precondition, answer_plan
+from meltica.control.query import WithoutEmptyValues
 from meltica.control.readiness import ReadinessCheck
 from meltica.control.routes.accounts import AccountsController
 from meltica.control.routes.adapters import AdaptersController
@@ -112,7 +113,9 @@ def create_app(services: ControlServices, rules: ClientRules) -> ASGIApp:
     services.metrics.register(stream_metrics(streams.hub, streams.market))
     streamed = {BACKUP, CONFIG_BACKUP}
     in_time = AnswerTime(app, streamed=streamed)
-    return RequestGate(in_time, rules, requests, authenticate=streams.tickets, streamed=streamed)
+    return RequestGate(
+        WithoutEmptyValues(in_time), rules, requests, authenticate=streams.tickets, streamed=streamed
+    )
 
 
 def _provide(value: object) -> Provide:
