@@ -65,12 +65,20 @@ class Running:
         self.submit(asyncio.wait_for(poll(), 20)).result()
 
     def settle(self) -> None:
-        """Waits until the states of all providers and instances are written, and with them their events."""
+        """Waits until all providers and instances have started, and their states and events are written."""
         gateway = self.gateway
 
         def is_idle() -> bool:
-            pending = gateway.state_writer.is_pending
-            return not any(
+            pending, parts = (
+                gateway.state_writer.is_pending,
+                [*gateway.providers.all(), *gateway.instances.all()],
+            )
+            changing = any(
+                part.actual in ("starting", "stopping")
+                or (part.desired, part.actual) == ("running", "pending")
+                for part in parts
+            )
+            return not changing and not any(
                 [
                     *(pending("provider", provider.name) for provider in gateway.providers.all()),
                     *(pending("instance", instance.id) for instance in gateway.instances.all()),

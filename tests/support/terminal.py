@@ -20,6 +20,8 @@ class Terminal:
         master, terminal = pty.openpty()
         termios.tcsetwinsize(terminal, (24, width))
         variables = {**environment(), "TERM": "xterm-256color"}
+        for name in ("COLUMNS", "LINES"):  # they would count instead of the size of the terminal
+            variables.pop(name, None)
         self.process = subprocess.Popen(
             command, stdin=terminal, stdout=terminal, stderr=terminal, env=variables
         )

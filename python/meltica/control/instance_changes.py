@@ -167,24 +167,27 @@ class InstanceChanges:
                 " revision that its tag selects now"
             )
 
-    def config(
-        self,
-        request: InstanceRequest,
-        row: InstanceRow,
-        shown: Mapping[str, Any],
-        cls: "type[Lambda] | None",
-    ) -> dict[str, Any]:
-        """Returns the config that a change asks for, or the stored one if the strategy would get the same.
-
-        `shown` is what GET answers; a mask keeps its value. `cls` is None if the strategy cannot be loaded.
-        """
+    def config(self, request: InstanceRequest, row: InstanceRow, shown: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the config that a change asks for. `shown` is what GET answers; a mask keeps its value."""
         wanted = None if request.strategy is None else request.strategy.config
         if wanted is None or without_nulls(dict(wanted)) == without_nulls(dict(shown)):
             return row.config
-        config = {
-            key: row.config.get(key, value) if value == MASK else value for key, value in wanted.items()
-        }
-        return row.config if is_same_config(cls, config, row.config) else config
+        return {key: row.config.get(key, value) if value == MASK else value for key, value in wanted.items()}
+
+    async def is_same_config(
+        self, cls: "type[Lambda] | None", one: Mapping[str, Any], other: Mapping[str, Any]
+    ) -> bool:
+        """Returns whether a strategy gets the same values of two configs; False if that cannot be said.
+
+        `cls` is None if the strategy cannot be loaded. Its code runs on a thread.
+        """
+        if one == other or cls is None:
+            return one == other
+        check = partial(described, partial(_is_same_config, cls, one, other))
+        try:
+            return await within(LOAD_SECONDS, call(check, "meltica-strategy"))
+        except (TimeoutError, LambdaError):
+            return False
 
     async def check(self, record: InstanceRecord) -> None:
         """Raises HttpError with every fault of a declaration."""
@@ -287,12 +290,11 @@ def is_same(strategy: StrategyRequest, row: InstanceRow, names: set[str]) -> boo
     return (not name or name.lower() in own) and str(wanted).strip().lower() == str(actual).lower()
 
 
-def is_same_config(cls: "type[Lambda] | None", one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Returns whether a strategy gets the same values of two configs."""
-    if cls is None or cls.Config is None:
+def _is_same_config(cls: type[Lambda], one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    if (model := cls.Config) is None:
         return False
     try:
-        values = [cls.Config.model_validate(read_texts(cls.Config, each)) for each in (one, other)]
+        values = [model.model_validate(read_texts(model, each)) for each in (one, other)]
     except ValidationError:
         return False
     return values[0] == values[1]

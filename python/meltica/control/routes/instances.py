@@ -132,11 +132,16 @@ class InstancesController(Controller):
             verb = "stop" if view.enabled(instance) else "start"
             text = f"`enabled` is not changed here; POST /strategy/instances/{id}/{verb}"
             raise Conflict(f"instance `{id}` not changed: {text}")
-        cls = strategies.of(instance)
+        stored = manager.stored(id)
+        wanted = reader.config(body, stored, view.config(instance))
+        same = await reader.is_same_config(strategies.of(instance), wanted, stored.config)
 
         def declare(row: InstanceRow) -> Declared | None:
             reader.refuse_immutable(body, row, view.names(instance, row))
-            record = declaration(row, config=reader.config(body, row, view.config(instance), cls))
+            config = reader.config(body, row, view.config(instance))
+            if same and row.config == stored.config:
+                config = row.config
+            record = declaration(row, config=config)
             precondition.check("update", configured(row), configured(row) | {"config": record.config})
             if record.config == row.config:
                 return None
@@ -145,10 +150,8 @@ class InstancesController(Controller):
             spec = services.declarations.spec(record)
             return replace(spec, module=instance.spec.module), record
 
-        stored = manager.stored(id)
-        config = reader.config(body, stored, view.config(instance), cls)
-        if config != stored.config and stored.origin != "baseline":
-            await reader.check(declaration(stored, config=config))
+        if not same and stored.origin != "baseline":
+            await reader.check(declaration(stored, config=wanted))
         in_time = await changes.run(
             manager.change(id, declare), f"change of instance {id}", lambda: manager.stored(id) != stored
         )
