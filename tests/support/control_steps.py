@@ -221,9 +221,6 @@ class _Tags:
         found = cast(Mapping[str, Any], other)
         return set(found["tags"]) == self._tags and len(found["revisions"]) == self._revisions
 
-    def __hash__(self) -> int:
-        raise NotImplementedError
-
 
 def _of_a_provider() -> Iterator[Step]:
     path = f"{PROVIDERS}/made"

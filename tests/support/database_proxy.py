@@ -1,7 +1,7 @@
 """A proxy before PostgreSQL's socket that stops at failpoints of a transaction, or swallows everything.
 
 A failpoint is before a COMMIT reaches the server, or after the server has carried it out and before the
-client has the answer. The test decides what becomes of the connection there.
+client has the answer. The test decides there whether the connection goes on.
 """
 
 import asyncio

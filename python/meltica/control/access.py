@@ -18,8 +18,10 @@ from meltica.http.errors import HttpError
 from meltica.model.access import TokenScope
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from litestar.connection import ASGIConnection
-    from litestar.handlers import BaseRouteHandler
+    from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
 WITHOUT_TOKEN: Final = (
     "request not authenticated: it has no token; send the header `Authorization: Bearer TOKEN`, or use"
@@ -98,26 +100,18 @@ def scopes_of(app: Litestar) -> dict[str, TokenScope | None]:
     Raises MelticaError for a route that declares none: everyone would be refused.
     """
     scopes: dict[str, TokenScope | None] = {}
-    for route in app.routes:
-        for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
-            if handler.operation_id is None:  # OPTIONS, which Litestar adds
-                continue
-            declared = {guard.scope for guard in _declared(handler)}
-            if not declared:
-                raise MelticaError(f"{handler} declares no scope: add `guards=[VIEWER]` or another scope")
-            widest = next((scope for scope in reversed(TokenScope) if scope in declared), None)
-            scopes[str(handler.operation_id)] = widest
+    for handler in _operations(app):
+        declared = {guard.scope for guard in _declared(handler)}
+        if not declared:
+            raise MelticaError(f"{handler} declares no scope: add `guards=[VIEWER]` or another scope")
+        widest = next((scope for scope in reversed(TokenScope) if scope in declared), None)
+        scopes[str(handler.operation_id)] = widest
     return scopes
 
 
 def planned_of(app: Litestar) -> set[str]:
     """Returns the operations of which a client may request the plan only."""
-    handlers = (
-        handler
-        for route in app.routes
-        for handler in (route.route_handlers if isinstance(route, HTTPRoute) else ())
-    )
-    return {str(handler.operation_id) for handler in handlers if "plan" in handler.opt.get(QUERY, ())}
+    return {str(each.operation_id) for each in _operations(app) if "plan" in each.opt.get(QUERY, ())}
 
 
 def actor(request: Request[Any, Any, Any]) -> str:
@@ -129,6 +123,13 @@ def actor(request: Request[Any, Any, Any]) -> str:
 def unauthenticated(text: str) -> HttpError:
     """Returns the error for a client that is not authenticated."""
     return HttpError(401, "unauthenticated", text, headers={"www-authenticate": "Bearer"})
+
+
+def _operations(app: Litestar) -> "Iterator[HTTPRouteHandler]":
+    for route in app.routes:
+        for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
+            if handler.operation_id is not None:  # None: OPTIONS, which Litestar adds
+                yield handler
 
 
 def _declared(handler: "BaseRouteHandler") -> list[Requires]:
