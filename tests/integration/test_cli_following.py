@@ -57,7 +57,7 @@ def test_events_resume_after_a_restart(config: Path, cluster: EmbeddedPostgres) 
         with stream(running, ORDERS) as opened:
             begin = str(opened.next("ready").id)
         [first] = ordered(running, order(state=OrderState.CANCELLED))
-        with following(running, "events", "--kind", "order", "--after", begin, "--count", "4") as process:
+        with following(running, "events", "--kind", "order", "--after", begin, "--limit", "4") as process:
             assert line(process)["data"]["order"]["id"] == first
             running.submit(running.gateway.stop()).result(60)
             assert line(process)["data"]["code"] == "stopping"

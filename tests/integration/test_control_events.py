@@ -425,7 +425,7 @@ def test_the_command_prints_what_happens(control: Running, monkeypatch: pytest.M
     with stream(control, ORDERS) as events:
         begin = events.next("ready").id
     sent = ordered(control, order(), order())
-    command = ["events", "--url", control.url, "--kind", "order", "--after", str(begin), "--count", "2"]
+    command = ["events", "--url", control.url, "--kind", "order", "--after", str(begin), "--limit", "2"]
     shown = CliRunner().invoke(cli, [*command, "--json"], standalone_mode=False)
     lines = [json.loads(line) for line in shown.stdout.splitlines()]
     assert [line["data"]["order"]["id"] for line in lines] == sent

@@ -51,7 +51,7 @@ def test_the_command_prints_lines(control: Running, lines: list[Any]) -> None:
         environment = {"MELTICA_TOKEN": control.authorization["authorization"].removeprefix("Bearer ")}
         return CliRunner().invoke(cli, ["logs", *arguments, "--url", control.url], env=environment).output
 
-    printed = run("watcher", "--lines", "2").splitlines()
+    printed = run("watcher", "--limit", "2").splitlines()
     assert [line.split(maxsplit=2)[2] for line in printed[:2]] == [
         "warning  a line of warning",
         "error    failed",

@@ -364,7 +364,7 @@ def test_market_data_ends_with_its_token(world: Running) -> None:
 def test_the_command_prints_market_data(busy: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MELTICA_TOKEN", busy.authorization["authorization"].split()[1])
     query = ["--kind", "book", "--symbol", "SOL-USDT", "--provider", "busy", "--depth", "1"]
-    command = ["events", "--url", busy.url, *query, "--count", "3", "--json"]
+    command = ["events", "--url", busy.url, *query, "--limit", "3", "--json"]
     shown = CliRunner().invoke(cli, command, standalone_mode=False)
     *_, last = [json.loads(line) for line in shown.stdout.splitlines()]
     assert (last["event"], last["id"], len(last["data"]["book"]["bids"])) == ("book", None, 1)

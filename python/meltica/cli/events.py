@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 @click.option(
     "--after", type=click.IntRange(0), metavar="ID", help="First print what happened after this event."
 )
-@click.option("--count", type=click.IntRange(1), help="End after so many events; by default never.")
+@click.option("--limit", type=click.IntRange(1), help="End after so many events; by default never.")
 @gateway_options
 def events(
     after: int | None,
-    count: int | None,
+    limit: int | None,
     url: str | None,
     home: Path | None,
     token_folder: Path | None,
@@ -59,7 +59,7 @@ def events(
                         continue
                     click.echo(_line(event, as_json=as_json))
                     printed += event.kind not in ("closed", "reset")
-                    if printed == count:
+                    if printed == limit:
                         return
             link.lost("the stream has ended")
         except CommandFailed as error:

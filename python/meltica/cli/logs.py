@@ -24,13 +24,15 @@ POLL_SECONDS = 1.0
 @click.command(epilog=gateway_codes("the lines were printed", _9=GONE))
 @click.argument("id")
 @click.option("--level", type=click.Choice(LEVELS), default="debug", help="The lowest level.")
-@click.option("--lines", type=click.IntRange(1), default=50, help="How many of the last lines.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many of the last lines."
+)
 @click.option("--follow", "-f", is_flag=True, help="Print further lines until interrupted.")
 @gateway_options
 def logs(
     id: str,
     level: str,
-    lines: int,
+    limit: int,
     follow: bool,
     url: str | None,
     home: Path | None,
@@ -51,7 +53,7 @@ def logs(
                 while True:
                     found = _found(client, id, level, last)
                     link.connected()
-                    for line in found if last is not None else found[-lines:]:
+                    for line in found if last is not None else found[-limit:]:
                         click.echo(_text(line, as_json=as_json))
                         last = line
                     if not follow:
