@@ -9,7 +9,7 @@ from meltica.control.bodies import refuse_query
 from meltica.control.catalogues import AdapterCatalogue, StrategyCatalogue
 from meltica.control.changes import ChangeRunner
 from meltica.control.preconditions import Planned, Precondition, answer_plan
-from meltica.control.query import WithoutEmptyValues
+from meltica.control.query import TolerantQuery
 from meltica.control.readiness import ReadinessCheck
 from meltica.control.routes.accounts import AccountsController
 from meltica.control.routes.adapters import AdaptersController
@@ -114,7 +114,7 @@ def create_app(services: ControlServices, rules: ClientRules) -> ASGIApp:
     streamed = {BACKUP, CONFIG_BACKUP}
     in_time = AnswerTime(app, streamed=streamed)
     return RequestGate(
-        WithoutEmptyValues(in_time), rules, requests, authenticate=streams.tickets, streamed=streamed
+        TolerantQuery(in_time), rules, requests, authenticate=streams.tickets, streamed=streamed
     )
 
 

@@ -11,7 +11,7 @@ from litestar import Request, Response
 from msgspec import UNSET, UnsetType
 
 from meltica.api.envelope import Change, Plan
-from meltica.control.bodies import bad_parameter
+from meltica.control.query import flag
 from meltica.http.errors import HttpError
 from meltica.persistence.database import rehearsing
 from meltica.persistence.stores.audit import Rehearsed
@@ -44,10 +44,7 @@ class Precondition:
     @classmethod
     def of(cls, request: Request[Any, Any, Any]) -> "Precondition":
         """Returns the precondition of a request; a dependency, which handlers declare as `precondition`."""
-        plan = request.query_params.get("plan", "")
-        if plan not in ("", "0", "1", "false", "true"):
-            raise bad_parameter("plan", f"expected 0 or 1, saw {plan[:80]!r}")
-        return cls(request.headers.get("if-match"), plan in ("1", "true"))
+        return cls(request.headers.get("if-match"), flag(request, "plan"))
 
     def check(
         self,

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
+from meltica.control.query import BOOLEANS
 from tests.integration.test_control_resources import failure, ok
 from tests.support.gateway import Running
 
@@ -84,6 +85,48 @@ def test_an_empty_value_of_a_read_is_that_of_an_absent_parameter(
             assert (without.status_code, empty.status_code) == (200, 200), (path, without.text, empty.text)
             assert without.json().keys() == empty.json().keys(), path
     assert tried > 10
+
+
+def booleans(operation: dict[str, Any]) -> list[str]:
+    """Returns the parameters that are true or false; some are described by their spellings."""
+    found: list[str] = []
+    for each in operation.get("parameters", ()):
+        schema = each.get("schema", {})
+        if each["in"] == "query" and (schema.get("type") == "boolean" or "true" in schema.get("enum", ())):
+            found.append(each["name"])
+    return found
+
+
+def test_a_boolean_has_any_spelling_of_existing_clients(
+    full: Running, paths: dict[str, dict[str, Any]]
+) -> None:
+    names = set[str]()
+    for method, path, operation in operations(paths, "GET", "POST", "PUT", "DELETE"):
+        for name in booleans(operation):
+            names.add(name)
+            for text in (*"1tT0fF", "TRUE", "True", "FALSE", "False", ""):
+                # With a parameter that is not valid, so that nothing changes.
+                query = {name: text, **({} if method == "GET" else {UNKNOWN: "1"})}
+                answer = full.client.request(method, filled(path, paths[path]), params=query)
+                faults = answer.json().get("faults", {})
+                assert name not in faults, (method, path, query, answer.text)
+            wrong = full.client.request(method, filled(path, paths[path]), params={name: "yes"}, json={})
+            assert wrong.status_code == 400, (method, path, name, wrong.text)
+    assert names == BOOLEANS
+
+
+def test_a_boolean_means_the_same_in_each_spelling(full: Running) -> None:
+    def planned(text: str) -> Any:
+        return full.client.put("/risk/limits", params={"plan": text}, json={"maxOpenOrders": 77}).json()
+
+    for text in ("1", "t", "T", "TRUE", "true", "True"):
+        assert planned(text)["effect"] == "update"
+        usage = full.client.get("/strategies/modules/grid/usage", params={"includeStopped": text})
+        assert usage.json()["total"] > 0
+    for text in ("0", "f", "F", "FALSE", "false", "False", ""):
+        usage = full.client.get("/strategies/modules/grid/usage", params={"includeStopped": text})
+        assert usage.json()["total"] == 0
+    assert "maxOpenOrders" not in ok(full.client.get("/risk/limits"))["limits"]
 
 
 def test_changes_refuse_unknown_query_parameters(full: Running, paths: dict[str, dict[str, Any]]) -> None:

@@ -13,9 +13,10 @@ from meltica.api.envelope import Change, Failure, JsonObject
 from meltica.control.access import ADMIN
 from meltica.control.backup import make_backup
 from meltica.control.backup_file import KEYS, MAX_BYTES, UNCHECKED, decode, refused, without_sections
-from meltica.control.bodies import QUERY, bad_parameter
+from meltica.control.bodies import QUERY
 from meltica.control.changes import ChangeRunner
 from meltica.control.preconditions import CHANGE_QUERY, Precondition, etag
+from meltica.control.query import flag
 from meltica.control.restore import Restore, alone, refuse_unnamed_accounts
 from meltica.control.restore_plan import RestorePlan, RestorePlanner
 from meltica.control.routes.openapi import CONFLICT, PRECONDITION, response
@@ -140,11 +141,8 @@ def _passphrase(request: Request[Any, Any, Any]) -> str | None:
 
 
 def _start(request: Request[Any, Any, Any]) -> tuple[bool, set[str]]:
-    value = request.query_params.get("start", "")
-    if value not in ("", "0", "1", "false", "true"):
-        raise bad_parameter("start", f"expected 0 or 1, saw {value[:80]!r}")
     named = request.query_params.get("accounts", "")
-    return value in ("1", "true"), {each.strip() for each in named.split(",") if each.strip()}
+    return flag(request, "start"), {each.strip() for each in named.split(",") if each.strip()}
 
 
 def _read(file: IO[bytes]) -> JsonObject:
