@@ -171,6 +171,17 @@ def test_limits_in_any_case(writer: Writer) -> None:
     assert (after["maxOpenOrders"], after["orderThrottle"], after["maxConcurrentOrders"]) == (7, 2.5, 0)
     cooldown = before["circuitBreaker"]["cooldown"]
     assert after["circuitBreaker"] == {"enabled": False, "threshold": 3, "cooldown": cooldown}
+    least = {"OrderBurst": 0, "MaxRiskBreaches": -1, "AllowedOrderTypes": [" limit ", "LIMIT", "Market"]}
+    off = {"CircuitBreaker": {"Enabled": False, "Threshold": -1, "Cooldown": "0s"}}
+    after = writer.send("PUT", "/risk/limits", {**LIMITS, **least, **off})["limits"]
+    assert (after["orderBurst"], after["maxRiskBreaches"]) == (1, 0)
+    assert after["allowedOrderTypes"] == ["Limit", "Market"]
+    assert after["circuitBreaker"] == {"enabled": False, "threshold": 3, "cooldown": cooldown}
+    for value in (True, "0", [0]):
+        failure(writer.raw("PUT", "/risk/limits", {"OrderBurst": value}), 400, "validation_failed")
+    for wrong in ({"Threshold": 0}, {"Threshold": -1}, {"Cooldown": "soon"}):
+        enabled: Any = {"circuitBreaker": {"Enabled": True, "Cooldown": "90s", **wrong}}
+        failure(writer.raw("PUT", "/risk/limits", enabled), 400, "validation_failed")
     enabled = {"circuitBreaker": {"Enabled": True, "Cooldown": ""}}
     assert "cooldown" in failure(writer.raw("PUT", "/risk/limits", enabled), 400, "validation_failed")
     for spelled in (str.upper, str.lower):
@@ -226,6 +237,29 @@ def test_a_configuration_backup(writer: Writer) -> None:
     assert writer.send("GET", INSTANCE, id="new")["scope"] == {"old": {"symbols": ["BTC-USDT", "ETH-USDT"]}}
     nothing: Any = {"providers": {"config": None, "runtime": []}, "lambdas": {"instances": []}, "runtime": {}}
     assert writer.send("POST", "/config/backup", nothing)["lambdas"] == 0
+
+
+def test_settings_of_a_backup_in_any_case(writer: Writer) -> None:
+    runtime: dict[str, Any] = {
+        "Eventbus": {"BufferSize": 901, "fanoutworkers": 8},
+        "pools": {"Event": {"size": 8192, "WaitQueueSize": 8192}},
+        "Risk": {**LIMITS, "MaxPositionSize": "6"},
+        "telemetry": {"ServiceName": "theirs", "OtlpInsecure": True},
+    }
+    for path in ("/context/backup", "/config/backup"):
+        writer.send("DELETE", "/config/runtime")
+        assert writer.send("POST", path, {"runtime": runtime})["status"] == "restored"
+        config = writer.send("GET", "/config/runtime")["config"]
+        assert (config["eventbus"]["bufferSize"], config["risk"]["maxPositionSize"]) == (901, "6")
+        assert config["telemetry"]["serviceName"] == "theirs"
+    # What a backup states itself decides.
+    writer.send("POST", "/context/backup", {"runtime": runtime, "risk": {"maxPositionSize": "7"}})
+    assert writer.send("GET", "/risk/limits")["limits"]["maxPositionSize"] == "7"
+    for key in ("MAXPOSITIONSIZE", "unknown"):
+        wrong: dict[str, Any] = {"runtime": {"risk": {"maxPositionSize": "6", key: "6"}}}
+        assert key in failure(writer.raw("POST", "/context/backup", wrong), 400, "validation_failed")
+    failure(writer.raw("POST", "/context/backup", {"runtime": {"risk": 5}}), 400, "validation_failed")
+    writer.send("DELETE", "/config/runtime")
 
 
 def test_an_event(writer: Writer, control: Running) -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from meltica.http.errors import HttpError
 from meltica.http.json_bodies import MAX_NESTING
-from meltica.validation.models import Loc
+from meltica.validation.models import Loc, keys, model_of
 
 VERSION: Final = 1
 MAX_BYTES: Final = 64 << 20
@@ -108,6 +108,21 @@ def respelled(given: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
             raise refused("validation_failed", f"`{key}` is given twice; give it once")
         result[name] = value
     return result
+
+
+def spelled(annotation: object, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values of a model, and of those in it, with their keys as in the model.
+
+    Raises HttpError for a key that is given twice.
+    """
+    model = model_of(annotation)
+    fields = {} if model is None else keys(model)
+    return {
+        key: spelled(fields[key].annotation, cast(Mapping[str, Any], value))
+        if key in fields and isinstance(value, Mapping)
+        else value
+        for key, value in respelled(given, fields).items()
+    }
 
 
 def refused(code: str, text: str, status: int = 400) -> HttpError:

@@ -3,7 +3,8 @@
 1. A body has the limits of the global scope, or those of several scopes as GET answers them.
 2. Keys are accepted in any case, as existing clients send PascalCase.
 3. An absent key keeps its limit, so that a client that does not have a newer limit does not remove it. A null
-   removes the limit. The blank cooldown of a circuit breaker that is off counts as absent.
+   removes the limit. A blank or zero cooldown or threshold of a circuit breaker that is off counts as absent.
+4. Numbers below LEAST become the least one, as for clients that send 0 or less for it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,7 @@ SCOPES: Final = {"limits": GLOBAL, "providers": PROVIDER, "instances": INSTANCE}
 """Key of a body with several scopes -> what the names of these scopes begin with."""
 ANSWERED: Final = frozenset({"status"})
 
+LEAST: Final = {"orderBurst": 1, "maxRiskBreaches": 0}
 _NUMBERS = frozenset({"orderThrottle", "priceBandPercent", "maxDrawdownPercent", "staleMarketSeconds"})
 """Limits that existing clients read as numbers; the others are amounts."""
 
@@ -104,7 +106,7 @@ def merged_limits(
 def _merge(
     cls: type[BaseModel], stored: Mapping[str, Any], given: Mapping[str, Any], loc: Loc, found: Found
 ) -> dict[str, Any]:
-    """2 and 3: returns the stored values with those that are given."""
+    """2 to 4: returns the stored values with those that are given."""
     fields = keys(cls)
     spelled = {name.lower(): name for name in fields}
     merged = dict(stored)
@@ -118,20 +120,28 @@ def _merge(
         inner = model_of(fields[name].annotation) if name in fields else None
         if inner is not None and isinstance(value, Mapping):
             before = cast(Mapping[str, Any], stored.get(name) or {})
-            given_inner = _without_blank_cooldown(cast(Mapping[str, Any], value))
+            given_inner = _without_blanks_of_off(cast(Mapping[str, Any], value))
             value = _merge(inner, before, given_inner, (*loc, name), found)
+        elif name in LEAST and _is_number(value):
+            value = max(value, LEAST[name])
         merged[name] = value
     return merged
 
 
-def _without_blank_cooldown(breaker: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns a circuit breaker; one that is off may have no cooldown, which existing clients send blank."""
-    off = any(key.lower() == "enabled" and value is False for key, value in breaker.items())
+def _without_blanks_of_off(breaker: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns a circuit breaker; one that is off may have a threshold and a cooldown that mean nothing."""
+    if not any(key.lower() == "enabled" and value is False for key, value in breaker.items()):
+        return breaker
     return {
         key: value
         for key, value in breaker.items()
-        if not (off and key.lower() == "cooldown" and value == "")
+        if not (key.lower() == "cooldown" and value in ("", "0s", 0))
+        and not (key.lower() == "threshold" and _is_number(value) and value <= 0)
     }
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _live_faults(

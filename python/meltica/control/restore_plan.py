@@ -7,6 +7,7 @@
 4. A secret that is masked or absent keeps the stored one; one that is not stored is reported.
 5. All faults are reported at once.
 6. Settings that were set over REST become those of the backup; one that the environment gives is skipped.
+   Their keys are accepted in any case. Limits among them are the global ones, unless the backup has others.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from meltica.api.envelope import without_nulls
 from meltica.api.instances import InstanceRequest
 from meltica.api.providers import ProviderRequest
 from meltica.control import backup, configuration, provider_changes
-from meltica.control.backup_file import respelled
+from meltica.control.backup_file import respelled, spelled
 from meltica.control.bodies import invalid
 from meltica.control.instance_changes import InstanceChanges
 from meltica.control.limit_changes import merged_limits
@@ -32,6 +33,7 @@ from meltica.lambdas.modules.catalogue import ModuleCatalogue
 from meltica.lambdas.modules.check import MAX_CHECKS, CheckFailed, UploadCheck
 from meltica.persistence.stores.context import PlannedModules
 from meltica.persistence.stores.providers import ProviderRecord
+from meltica.settings.model import Settings
 from meltica.settings.provider_declarations import InvalidDeclaration, has_mask
 from meltica.settings.runtime import Values
 from meltica.trading.risk.configured import GLOBAL, INSTANCE, PROVIDER, as_json
@@ -117,6 +119,7 @@ class RestorePlanner:
         self._secrets = secrets
         self._store = store
         self._found: Found = []
+        self._runtime = self._settings()
         rows = services.context.rows()
         self._providers: dict[str, ProviderRow] = {row.name: row for row in rows[0]}
         self._instances: dict[str, InstanceRow] = {row.id: row for row in rows[1]}
@@ -338,15 +341,23 @@ class RestorePlanner:
                 plan.limits[scope] = limits
                 plan.after[backup.limits_key(scope)] = as_json(limits)
 
+    def _settings(self) -> dict[str, Any]:
+        """6: returns the settings of the backup, in their own spelling."""
+        given: object = self._document.get("runtime")
+        if given is None:
+            return {}
+        if isinstance(given, Mapping):
+            return spelled(Settings, cast(Mapping[str, Any], given))
+        self._fault(("runtime",), "expected keys with values")
+        return {}
+
     def _plan_settings(self, plan: RestorePlan) -> None:
         """6: plans the settings; without their key, they are kept."""
-        given, stored = self._document.get("runtime"), self._services.configuration.stored
-        if given is None:
+        stored = self._services.configuration.stored
+        if self._document.get("runtime") is None:
             return
-        if not isinstance(given, Mapping):
-            self._fault(("runtime",), "expected keys with values")
-            return
-        values, skipped = configuration.restored(self._services, cast(Mapping[str, Any], given), self._found)
+        given = {key: value for key, value in self._runtime.items() if key != "risk"}
+        values, skipped = configuration.restored(self._services, given, self._found)
         plan.skipped += map(backup.setting_key, skipped)
         for key in stored:
             plan.after.pop(backup.setting_key(key))
@@ -354,12 +365,14 @@ class RestorePlanner:
         plan.settings = None if values == stored else values
 
     def _limits(self) -> Iterator[tuple[str, Loc, Mapping[str, Any]]]:
-        """Yields the limits of each scope; `limits` decides, else `risk`."""
-        given, risk = self._document.get("limits"), self._document.get("risk")
+        """Yields the limits of each scope; `limits` decides, else `risk`, else that of the settings."""
+        given, risk, loc = self._document.get("limits"), self._document.get("risk"), ("risk",)
+        if risk is None:
+            risk, loc = self._runtime.get("risk"), ("runtime", "risk")
         if given is None and isinstance(risk, Mapping):
-            yield GLOBAL, ("risk",), filled(cast(Mapping[str, Any], risk))
+            yield GLOBAL, loc, filled(cast(Mapping[str, Any], risk))
         elif given is None and risk is not None:
-            self._fault(("risk",), "expected keys with values")
+            self._fault(loc, "expected keys with values")
         if given is not None and not isinstance(given, Mapping):
             self._fault(("limits",), "expected keys with values")
             return
