@@ -252,9 +252,8 @@ def test_settings_of_a_backup_in_any_case(writer: Writer) -> None:
         config = writer.send("GET", "/config/runtime")["config"]
         assert (config["eventbus"]["bufferSize"], config["risk"]["maxPositionSize"]) == (901, "6")
         assert config["telemetry"]["serviceName"] == "theirs"
-    # What a backup states itself decides.
-    writer.send("POST", "/context/backup", {"runtime": runtime, "risk": {"maxPositionSize": "7"}})
-    assert writer.send("GET", "/risk/limits")["limits"]["maxPositionSize"] == "7"
+    both = {"runtime": runtime, "risk": {"maxPositionSize": "7"}}
+    assert "keep one" in failure(writer.raw("POST", "/context/backup", both), 400, "validation_failed")
     for key in ("MAXPOSITIONSIZE", "unknown"):
         wrong: dict[str, Any] = {"runtime": {"risk": {"maxPositionSize": "6", key: "6"}}}
         assert key in failure(writer.raw("POST", "/context/backup", wrong), 400, "validation_failed")

@@ -115,7 +115,7 @@ def test_settings_are_restored_with_the_rest_or_not_at_all(home: Running) -> Non
         ({"runtime": {"log": {"zz": 1}, "zz": 2}}, {"runtime.log.zz", "runtime.zz"}),
         ({"runtime": {"log": {"level": "loud"}, "hosts": 4}}, {"runtime.log.level", "runtime.hosts"}),
         ({"runtime": {"database": {"maxConns": 3}}}, {"runtime.database.maxConns"}),
-        ({"runtime": {"risk": {"maxOpenOrders": 3}}}, {"runtime.risk.maxOpenOrders"}),
+        ({"runtime": {"risk": {"maxOpenOrders": 3}}}, {"runtime.risk"}),
         ({"runtime": {"log": {"level": None}}}, {"runtime.log.level"}),
     ],
 )

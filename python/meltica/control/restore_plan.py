@@ -7,7 +7,7 @@
 4. A secret that is masked or absent keeps the stored one; one that is not stored is reported.
 5. All faults are reported at once.
 6. Settings that were set over REST become those of the backup; one that the environment gives is skipped.
-   Their keys are accepted in any case. Limits among them are the global ones, unless the backup has others.
+   Their keys are accepted in any case. Limits among them are the global ones, if the backup has no others.
 """
 
 import asyncio
@@ -367,8 +367,10 @@ class RestorePlanner:
     def _limits(self) -> Iterator[tuple[str, Loc, Mapping[str, Any]]]:
         """Yields the limits of each scope; `limits` decides, else `risk`, else that of the settings."""
         given, risk, loc = self._document.get("limits"), self._document.get("risk"), ("risk",)
-        if risk is None:
-            risk, loc = self._runtime.get("risk"), ("runtime", "risk")
+        if "risk" in self._runtime:
+            if given is not None or risk is not None:
+                self._fault(("runtime", "risk"), "the backup has limits besides; keep one of them")
+            risk, loc = self._runtime["risk"], ("runtime", "risk")
         if given is None and isinstance(risk, Mapping):
             yield GLOBAL, loc, filled(cast(Mapping[str, Any], risk))
         elif given is None and risk is not None:
