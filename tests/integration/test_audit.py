@@ -21,6 +21,11 @@ from meltica.runtime.lifecycle import Desired, ProviderState
 from meltica.runtime.state_writer import StateWriter
 from tests.integration.test_migration_vocabulary import catalogue
 
+INSERT = """
+    insert into audit select {}, acted_at, 'b', action, subject, before, after, previous, hash
+    from audit where id = 1
+"""
+
 
 @pytest.fixture(name="database")
 async def _database(database_url: str) -> AsyncGenerator[Database]:
@@ -176,6 +181,12 @@ async def test_rows_cannot_be_changed(database: Database) -> None:
         (("update audit set after = '{\"x\": 2}' where id = 2",), "row 2 was changed"),
         (("update audit set acted_at = acted_at + interval '1 us' where id = 2",), "row 2 was changed"),
         (("update audit set before = '{}' where id = 2",), "row 2 was changed"),
+        (("update audit set acted_at = 'infinity' where id = 2",), "row 2 was changed"),
+        (("update audit set acted_at = '-infinity' where id = 2",), "row 2 was changed"),
+        (("update audit set id = 0 where id = 1",), "row 0 was inserted"),
+        ((INSERT.format(0),), "row 0 was inserted"),
+        ((INSERT.format(-7),), "row -7 was inserted"),
+        (("alter table audit drop constraint audit_pkey", INSERT.format(2)), "row 2 was inserted"),
         (("delete from audit where id = 2",), "rows 2 to 2 are missing"),
         (("delete from audit where id = 1",), "rows 1 to 1 are missing"),
         (("delete from audit where id = 4",), "rows 4 to 4 are missing"),

@@ -40,8 +40,11 @@ def database_options(command: Command) -> Command:
 @contextmanager
 def open_database(database: str | None, home: Path | None) -> Generator[str]:
     """Yields the DSN of the selected database; errors become exit codes."""
+    import psycopg
+
     from meltica.cli.failures import CommandFailed
-    from meltica.errors import MelticaError
+    from meltica.errors import DatabaseError, MelticaError
+    from meltica.persistence.database import error_text
     from meltica.persistence.postgres.embedded import EmbeddedPostgres
 
     if database and home:
@@ -56,3 +59,6 @@ def open_database(database: str | None, home: Path | None) -> Generator[str]:
                 yield server.dsn
     except MelticaError as error:
         raise CommandFailed(error) from error
+    except psycopg.Error as error:
+        refused = DatabaseError(f"the database refused a statement: {error_text(error)}")
+        raise CommandFailed(refused) from error

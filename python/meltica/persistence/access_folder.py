@@ -9,6 +9,7 @@ The folder is private and belongs to the user of the gateway, never to the one t
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -24,8 +25,18 @@ TOKEN: Final = "token"
 HEADER: Final = "header"
 URL: Final = "url"
 SECRET_KEYS: Final = "secret-key"
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LIMIT: Final = 4096
 """How many bytes of a file are read."""
+
+
+class AccessError(MelticaError):
+    """The folder or one of its files cannot be used."""
+
+    def __init__(self, failed: str, cause: str | None, remedy: str | None = None) -> None:
+        super().__init__(f"{failed}: {cause}" if remedy is None else f"{failed}: {cause}; {remedy}")
+        self.cause = cause
+        """Why, without a path: clients of REST may get it."""
 
 
 class AccessFolder:
@@ -100,11 +111,20 @@ class AccessFolder:
             if folder is None:
                 return None
             try:
-                file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+                file = os.open(
+                    name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder
+                )
             except FileNotFoundError:
                 return None
+            except OSError as error:
+                cause = "it is a link" if error.errno == errno.ELOOP else error.strerror
+                raise AccessError(f"{self.path / name} cannot be read", cause) from error
             try:
                 return os.read(file, _LIMIT).decode().strip() or None
+            except UnicodeDecodeError:
+                raise AccessError(f"{self.path / name} cannot be read", "it is not a text") from None
+            except OSError as error:
+                raise AccessError(f"{self.path / name} cannot be read", error.strerror) from error
             finally:
                 os.close(file)
 
@@ -130,10 +150,9 @@ class AccessFolder:
             finally:
                 os.close(folder)
         except OSError as error:
-            raise MelticaError(
-                f"tokens are not accessible: {self.path}: {error.strerror}; choose another folder with"
-                " apiServer.tokenFolder, or --token-folder"
-            ) from error
+            remedy = "choose another folder with apiServer.tokenFolder, or --token-folder"
+            failed = f"tokens are not accessible: {self.path}"
+            raise AccessError(failed, error.strerror, remedy) from error
 
     def _check(self, status: os.stat_result, *, create: bool) -> None:
         user = os.geteuid()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 from psycopg.types.json import Jsonb
 
 from meltica.errors import ConfigError, MelticaError
+from meltica.persistence.access_folder import SECRET_KEYS
 from meltica.persistence.secrets import SecretKeys, SecretKeySource, new_key
 from meltica.persistence.stores.audit import AuditEntry, append
 
@@ -43,12 +44,12 @@ async def rotate(
     """
     if not source.is_generated:
         return await _encrypt_again(database, lock, source.keys(), actor)
-    stored = folder.secret_keys() or ""
-    keys = SecretKeys.parse(stored, str(folder.path)) if stored else SecretKeys([])
+    stored, origin = folder.secret_keys() or "", str(folder.path / SECRET_KEYS)
+    keys = SecretKeys.parse(stored, origin) if stored else SecretKeys([])
     await _refuse_lost(database, keys, folder)
     if len(keys.ids) < 2:  # 2: else the new key is the first one already
         stored = f"{new_key()}\n{stored}".strip()
-        keys = SecretKeys.parse(stored, str(folder.path))
+        keys = SecretKeys.parse(stored, origin)
         folder.save_secret_keys(stored)
     result = await _encrypt_again(database, lock, keys, actor)
     folder.save_secret_keys(stored.split()[0])

@@ -14,12 +14,10 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from meltica.errors import ConfigError
-
-if TYPE_CHECKING:
-    from meltica.persistence.access_folder import AccessFolder
+from meltica.persistence.access_folder import SECRET_KEYS, AccessError, AccessFolder
 
 VARIABLE: Final = "MELTICA_SECRET_KEY"
 FILE_VARIABLE: Final = "MELTICA_SECRET_KEY_FILE"
@@ -79,12 +77,15 @@ class SecretKeys:
 
 
 class SecretKeySource:
-    """Where the master keys of a gateway come from. They are read when they are first needed."""
+    """Where the master keys of a gateway come from.
 
-    def __init__(self, environment: Mapping[str, str], folder: "AccessFolder") -> None:
+    They are read whenever they are needed. A gateway that has lost its lock for a while would otherwise
+    encrypt with a key that a rotation has removed meanwhile.
+    """
+
+    def __init__(self, environment: Mapping[str, str], folder: AccessFolder) -> None:
         self._environment = environment
         self._folder = folder
-        self._keys: SecretKeys | None = None
 
     @property
     def is_generated(self) -> bool:
@@ -92,10 +93,25 @@ class SecretKeySource:
         return not (self._environment.get(VARIABLE) or self._environment.get(FILE_VARIABLE))
 
     def keys(self) -> SecretKeys:
-        """Returns the keys, none if none was created yet. Raises MelticaError if they cannot be read."""
-        if self._keys is None:
-            self._keys = self._read()
-        return self._keys
+        """Returns the keys, none if none was created yet. Raises ConfigError if they cannot be read."""
+        given, file = self._environment.get(VARIABLE), self._environment.get(FILE_VARIABLE)
+        if given and file:
+            raise ConfigError("master key", [f"{VARIABLE} and {FILE_VARIABLE} are both set; unset one"])
+        if given:
+            return SecretKeys.parse(given, VARIABLE)
+        if file:
+            try:
+                return SecretKeys.parse(Path(file).read_text(), f"the file of {FILE_VARIABLE}")
+            except (OSError, UnicodeDecodeError) as error:
+                cause = error.strerror if isinstance(error, OSError) else "it is not a text"
+                fault = f"the file of {FILE_VARIABLE} cannot be read: {cause}"
+                raise ConfigError("master key", [fault]) from error
+        try:
+            stored = self._folder.secret_keys()
+        except AccessError as error:
+            fault = f"`{SECRET_KEYS}` in the token folder cannot be read: {error.cause}"
+            raise ConfigError("master key", [fault]) from error
+        return SecretKeys([]) if stored is None else SecretKeys.parse(stored, f"`{SECRET_KEYS}`")
 
     def for_encryption(self, *, create: bool = True) -> SecretKeys:
         """Returns at least one key; without `create`, one that is not stored. Raises MelticaError."""
@@ -104,24 +120,8 @@ class SecretKeySource:
             return SecretKeys([os.urandom(KEY_BYTES)])
         if not keys.ids:
             self._folder.save_secret_keys(new_key())
-            self._keys = keys = self._read()
+            keys = self.keys()
         return keys
-
-    def _read(self) -> SecretKeys:
-        given, file = self._environment.get(VARIABLE), self._environment.get(FILE_VARIABLE)
-        if given and file:
-            raise ConfigError("master key", [f"{VARIABLE} and {FILE_VARIABLE} are both set; unset one"])
-        if given:
-            return SecretKeys.parse(given, VARIABLE)
-        if file:
-            try:
-                return SecretKeys.parse(Path(file).read_text(), file)
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(
-                    "master key", [f"{file} in {FILE_VARIABLE} cannot be read: {error}"]
-                ) from None
-        stored = self._folder.secret_keys()
-        return SecretKeys([]) if stored is None else SecretKeys.parse(stored, str(self._folder.path))
 
 
 def new_key() -> str:

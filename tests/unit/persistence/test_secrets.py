@@ -110,7 +110,7 @@ def test_a_variable_replaces_the_file(folder: AccessFolder, tmp_path: Path) -> N
     ("environment", "text"),
     [
         ({"MELTICA_SECRET_KEY": "hunter2"}, "MELTICA_SECRET_KEY: expected 32 bytes"),
-        ({"MELTICA_SECRET_KEY_FILE": "/missing"}, "/missing in MELTICA_SECRET_KEY_FILE cannot be read"),
+        ({"MELTICA_SECRET_KEY_FILE": "/missing"}, "file of MELTICA_SECRET_KEY_FILE cannot be read: No such"),
         ({"MELTICA_SECRET_KEY": "a", "MELTICA_SECRET_KEY_FILE": "b"}, "are both set"),
     ],
 )
@@ -127,3 +127,36 @@ def test_a_key_that_others_may_read_is_refused(folder: AccessFolder) -> None:
     folder.path.chmod(0o755)
     with pytest.raises(ConfigError, match="accessible to other users"):
         SecretKeySource({}, folder).keys()
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (b"\xff" * 40, "cannot be read: it is not a text"),
+        (None, "cannot be read: Is a directory"),
+        ("/dev/zero", "cannot be read: it is a link"),
+        (b"hunter2", "expected 32 bytes"),
+    ],
+)
+def test_a_damaged_file_is_a_fault_without_its_path(
+    content: bytes | str | None, cause: str, folder: AccessFolder, tmp_path: Path
+) -> None:
+    SecretKeySource({}, folder).for_encryption()
+    file = folder.path / "secret-key"
+    file.unlink()
+    if content is None:
+        file.mkdir()
+    elif isinstance(content, str):
+        file.symlink_to(content)
+    else:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"`secret-key`.*{cause}") as raised:
+        SecretKeySource({}, folder).for_encryption()
+    assert str(tmp_path) not in str(raised.value)
+
+
+def test_a_key_that_another_process_replaced_is_not_used_again(folder: AccessFolder) -> None:
+    source = SecretKeySource({}, folder)
+    old = source.for_encryption().first
+    folder.save_secret_keys(key := new_key())
+    assert source.for_encryption().first == keys(key).first != old

@@ -183,6 +183,14 @@ def test_a_lost_key_is_a_fault_of_the_provider(ours: ProviderDeclarations, tmp_p
     assert (settings["api_key"], settings["passphrase"], settings["logins"]) == ("new", "p", [])
 
 
+def test_a_damaged_key_file_is_a_fault_of_the_provider(tmp_path: Path) -> None:
+    folder = AccessFolder(tmp_path / "access")
+    ours = ProviderDeclarations(tmp_path, SecretKeySource({}, folder))
+    record = ours.created("main", "nested", {"api_key": "x"})
+    (folder.path / "secret-key").write_bytes(b"\xff" * 40)
+    assert ours.spec(record).fault == "`secret-key` in the token folder cannot be read: it is not a text"
+
+
 def test_another_first_key_encrypts_all_secrets_of_a_changed_row(
     ours: ProviderDeclarations, tmp_path: Path
 ) -> None:

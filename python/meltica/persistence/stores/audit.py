@@ -2,8 +2,8 @@
 
 Rows are only ever appended. Each has the number and the hash that follow from the one before, and one row of
 `audit_head` has those of the last, so `verify` finds rows that were changed, removed or inserted. It cannot
-find a chain that was computed again as a whole: keep the hash that an export or `meltica audit verify` prints
-elsewhere.
+find a chain that was computed again as a whole, or whose end was removed together with that of `audit_head`:
+keep the hash that an export or `meltica audit verify` prints elsewhere.
 """
 
 import hashlib
@@ -83,9 +83,11 @@ _COLUMNS: LiteralString = "id, acted_at, actor, action, subject, before, after, 
 # The text is made here and not by the function of the database, which may have been replaced as well.
 _CHAIN: LiteralString = """
     select id, action, after, previous, hash,
-        jsonb_build_array(id, (extract(epoch from acted_at) * 1000000)::bigint, actor, action, subject,
-                          before, after)::text
-    from audit where id > %s order by id limit %s
+        jsonb_build_array(
+            id, case when isfinite(acted_at) then (extract(epoch from acted_at) * 1000000)::bigint end,
+            actor, action, subject, before, after
+        )::text
+    from audit where %s::bigint is null or id > %s order by id limit %s
 """
 
 
@@ -249,9 +251,9 @@ async def verify_audit(connection: AsyncConnection) -> Verification:
 
 async def audit_rows(connection: AsyncConnection) -> AsyncGenerator[ChainedRow]:
     """Yields all rows in their order."""
-    last = 0
+    last: int | None = None
     while True:
-        rows = await (await connection.execute(_CHAIN, (last, BATCH))).fetchall()
+        rows = await (await connection.execute(_CHAIN, (last, last, BATCH))).fetchall()
         for row in rows:
             yield ChainedRow(*row)
         if len(rows) < BATCH:
@@ -279,7 +281,9 @@ class AuditChain:
         if not self.rows and id > self.last + 1:
             self._start, self._explained = (id - 1, previous), False
             self.last, self.hash = self._start
-        if id != self.last + 1:
+        if id <= self.last:
+            self.fault = f"row {id} was inserted"
+        elif id != self.last + 1:
             self.fault = f"rows {self.last + 1} to {id - 1} are missing"
         elif previous != self.hash:
             self.fault = f"row {id} does not follow row {id - 1}"
