@@ -163,6 +163,30 @@ def test_a_provider(writer: Writer, control: Running) -> None:
     writer.send("DELETE", PROVIDER, name="added")
 
 
+def test_what_a_form_sends_of_its_defaults(writer: Writer) -> None:
+    """A form shows the default of each setting, and sends all of them."""
+    for adapter in writer.send("GET", "/adapters")["adapters"]:
+        given = {each["name"]: each["default"] for each in adapter["settingsSchema"] if "default" in each}
+        if adapter["identifier"] == "replay":  # which has no default for what it replays
+            given["sample"] = True
+        body = {"name": "formed", "adapter": {"identifier": adapter["identifier"], "config": given}}
+        created = writer.send("POST", "/providers", {**body, "enabled": False})
+        assert created["settings"].items() >= given.items()
+        writer.send("DELETE", PROVIDER, name="formed")
+    writer.send("POST", MODULES, UPLOAD)
+    for strategy in writer.send("GET", "/strategies")["strategies"]:
+        required = [each["name"] for each in strategy["config"] if each["required"]]
+        if required or ":" in strategy["name"]:
+            continue
+        given = {each["name"]: each["default"] for each in strategy["config"] if "default" in each}
+        body = {**CREATED, "id": "formed", "strategy": {"identifier": strategy["name"], "config": given}}
+        answer = writer.raw("POST", "/strategy/instances", body)
+        if answer.status_code == 404:  # a strategy of a file, which only the config file may use
+            continue
+        assert check("POST", "/strategy/instances", answer)["strategy"]["config"] == given
+        writer.send("DELETE", INSTANCE, id="formed")
+
+
 def test_limits_in_any_case(writer: Writer) -> None:
     before = writer.send("GET", "/risk/limits")["limits"]
     assert writer.send("PUT", "/risk/limits", {"maxOpenOrders": 7})["status"] == "updated"

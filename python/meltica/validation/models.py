@@ -134,9 +134,14 @@ def keys(cls: type[BaseModel]) -> dict[str, FieldInfo]:
 
 
 def schema(cls: type[BaseModel]) -> list[dict[str, object]]:
-    """Returns `{name, type, description, default?, required}` of each field; secrets have no default."""
+    """Returns `{name, type, description, default?, required}` of each field; secrets have no default.
+
+    A default has a form in which it may be given.
+    """
     rows: list[dict[str, object]] = []
-    for name, field in keys(cls).items():
+    defaults = cls.model_construct()
+    for attribute, field in cls.model_fields.items():
+        name = field.alias or attribute
         row: dict[str, object] = {
             "name": name,
             "type": word(field.annotation),
@@ -144,7 +149,10 @@ def schema(cls: type[BaseModel]) -> list[dict[str, object]]:
         }
         default = cast(object, field.get_default(call_default_factory=True, validated_data={}))
         if default is not PydanticUndefined and default is not None and not is_secret(name, field.annotation):
-            row["default"] = to_jsonable_python(default)
+            # Text is one already, and the serializer of the field may expect its type.
+            plain = isinstance(default, str | int | float)
+            dumped = {} if plain else defaults.model_dump(mode="json", include={attribute})
+            row["default"] = dumped.get(attribute, to_jsonable_python(default))
         row["required"] = field.is_required()
         rows.append(row)
     return rows

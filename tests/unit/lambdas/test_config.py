@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, SecretStr
 
 from meltica.errors import ConfigError
 from meltica.lambdas.config import LambdaConfig, config_schema, load_config
+from meltica.validation.units import Duration
 
 
 class Grid(BaseModel):
@@ -74,6 +75,20 @@ def test_values_are_frozen() -> None:
     config = load_config(Config, {"symbol": "x"})
     with pytest.raises(ValueError, match="frozen"):
         config.symbol = "y"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class Timing(LambdaConfig):
+    every: Duration = timedelta(milliseconds=500)
+    again: Duration = timedelta(minutes=90)
+    written: Duration = "250ms"  # pyright: ignore[reportAssignmentType]
+    plain: timedelta = timedelta(seconds=0.5)
+    grid: Grid = Grid(width=2)
+
+
+def test_a_default_can_be_given() -> None:
+    defaults = {str(row["name"]): row["default"] for row in config_schema(Timing)}
+    assert [defaults[name] for name in ("every", "again", "written")] == ["500ms", "1h30m", "250ms"]
+    assert load_config(Timing, defaults) == load_config(Timing, {})
 
 
 def test_schema() -> None:
