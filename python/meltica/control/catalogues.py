@@ -14,6 +14,7 @@ from meltica.api.strategies import Strategy
 from meltica.control.modules import strategy_of
 from meltica.errors import ConfigError, LambdaError
 from meltica.lambdas import loader, shipped
+from meltica.lambdas.failures import described
 from meltica.lambdas.modules.names import stored
 from meltica.lambdas.strategy import description
 from meltica.runtime.threads import call, within
@@ -99,7 +100,7 @@ class StrategyCatalogue:
 
 async def _load(reference: str, load: "Callable[[], type[Lambda]]") -> "type[Lambda] | None":
     try:
-        return await within(LOAD_SECONDS, call(load, "meltica-strategy"))
+        return await within(LOAD_SECONDS, call(partial(described, load), "meltica-strategy"))
     except LambdaError as error:
         log.warning("strategy %s is not listed: %s", reference, error)
     except TimeoutError:

@@ -68,6 +68,15 @@ class LambdaInstance:
         """Stops delivery and runs `on_stop`; returns False when a callback outlasts `timeout` seconds."""
         return self.core.stop(timeout)
 
+    def release(self) -> None:
+        """Drops the author's object. Blocks while its finalizers run.
+
+        A callback that does not return keeps the object until it does.
+        """
+        if self.trading is not None and self.state != "stuck":
+            self.trading.release()
+        vars(self).pop("subject", None)
+
     def stats(self) -> dict[str, Any]:
         """Returns counters and latency summaries (ns)."""
         return self.core.stats()

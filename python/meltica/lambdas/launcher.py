@@ -19,6 +19,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from meltica.errors import ConfigError, Conflict, Overdue
+from meltica.lambdas.disposal import Disposal
 from meltica.lambdas.failures import described
 from meltica.lambdas.instances import LambdaInstance, add_instance
 from meltica.model.trader import TradingSpec
@@ -76,6 +77,7 @@ class Launcher:
         """Calls into strategies that have not returned."""
         self._closings: set[asyncio.Task[None]] = set()
         """Ends of trading in progress."""
+        self._disposal = Disposal(self.call)
 
     async def start(
         self, instance: "ManagedInstance", *, patient: bool, on_wait: Callable[[str], object]
@@ -212,7 +214,7 @@ class Launcher:
                 assert host is not None
                 host.stop(1.0)
 
-        self.call(end, f"{instance.id}-stop")
+        self.call(end, f"{instance.id}-stop").add_done_callback(lambda _: self.release(run))
         self._close_trading(run, failed=failed)
 
     async def end(self, instance: "ManagedInstance") -> bool:
@@ -232,6 +234,8 @@ class Launcher:
 
         clean = await self.call(end, f"{instance.id}-stop")
         await asyncio.shield(self._close_trading(run, failed=False))
+        if clean:
+            self.release(run)
         return clean
 
     async def ended(self, instance: "ManagedInstance") -> None:
@@ -247,6 +251,17 @@ class Launcher:
         if instance.spec.host != "shared":
             self.call(lambda: host.stop(1.0), f"{instance.id}-stop")
         self._close_trading(run, failed=True)
+        self.release(run)
+
+    def forget(self, instance: "ManagedInstance") -> None:
+        """Drops the last run of an instance, which has ended or whose callback does not return."""
+        run, instance.run = instance.run, None
+        if run is not None:
+            self.release(run)
+
+    def release(self, run: LambdaInstance) -> None:
+        """Drops the strategy of a run that has ended, in the background."""
+        self._disposal.add(run)
 
     def _close_trading(self, run: LambdaInstance, *, failed: bool) -> "asyncio.Task[None]":
         closing = asyncio.get_running_loop().create_task(_closed(run, failed=failed))

@@ -210,7 +210,10 @@ def _execute(name: str, path: Path | str, source: bytes) -> ModuleType:
         del sys.modules[name]
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise LambdaLoadError(_explain(path, error)) from error
+        failure = LambdaLoadError(_explain(path, error))
+        # What was executed may have finalizers, which run on this thread.
+        vars(module).clear()
+        raise failure from error
     return module
 
 

@@ -191,7 +191,7 @@ class InstanceManager:
             await self._store.delete(id)
             self._desired.forget(id)
             self._states.forget(id)
-            del self._instances[id]
+            self._launcher.forget(self._instances.pop(id))
             self.logs.forget(id)
         return instance
 
@@ -317,7 +317,7 @@ class InstanceManager:
         for instance in [each for each in self.all() if each.id not in self._store]:
             # Another gateway has deleted it, or the answer to a deletion was lost.
             await self._close(instance)
-            del self._instances[instance.id]
+            self._launcher.forget(self._instances.pop(instance.id))
         await asyncio.gather(*(self._adopt(instance) for instance in self.all()))
         if self._background:
             await asyncio.wait(set(self._background), timeout=START_PATIENCE)
@@ -392,7 +392,7 @@ class InstanceManager:
 
     async def _start(self, instance: ManagedInstance, *, patient: bool) -> None:
         self._states.set(instance, InstanceState.STARTING)
-        instance.run = None
+        self._launcher.forget(instance)
 
         def waits(text: str) -> None:
             if text != instance.last_error:

@@ -52,6 +52,7 @@ class Supervision:
             # The callback that outlasted the stop has returned.
             log.warning("instance %s stopped after its long-running callback returned", instance.id)
             self._set(instance, InstanceState.STOPPED)
+            self._launcher.release(run)
 
     def _check_stuck(self, instance: "ManagedInstance", run: "LambdaInstance", host: "Host") -> None:
         blocking = host.blocked

@@ -131,6 +131,12 @@ class TradingSide:
         finally:
             # An exception of on_stop is reported after that of on_save, as its cause.
             self._save()
+            if self._instance is not None and self._instance.state == "stuck":
+                self.release()
+
+    def release(self) -> None:
+        """Drops the author's object, which has this object through its trader. No callback follows."""
+        vars(self).pop("_subject", None)
 
     def _save(self) -> None:
         if self._port is None or self._trader is None or self._closing is not None or not self._saves:
