@@ -51,6 +51,44 @@ def test_unknown_names_list_the_known_ones() -> None:
         registry.adapter("nothing")
 
 
+DECLARED = """
+from meltica.adapters import Codec, Message, SymbolRule, equals
+ACK = Message(name="ack", role="Control", matches=(equals("op", "ack"),))
+MINE = Codec(name="mine", symbols=SymbolRule(separator="-"), messages=(ACK,))
+"""
+
+
+def test_a_file_of_python_can_have_a_codec(tmp_path: Path) -> None:
+    path = tmp_path / "my venue.py"
+    path.write_text(DECLARED)
+    assert registry.codec(f"{path}:MINE").name == "mine"
+    assert registry.codec(f"{path}:MINE") is registry.codec(str(path))
+    path.write_text(DECLARED.replace('"mine"', '"changed"'))
+    assert registry.codec(f"{path}:MINE").name == "changed"
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "fault"),
+    [
+        (DECLARED, "MINES", r"does not define `MINES`; did you mean `MINE`\?; codecs in it: MINE"),
+        (DECLARED, "ACK", r"is not a meltica.adapters.Codec"),
+        (DECLARED + "OTHER = Codec('o', SymbolRule(), ())", "", r"needs a name, .*: MINE, OTHER"),
+        ("1 / 0", "MINE", r"cannot be loaded: ZeroDivisionError: division by zero"),
+        ("def f(:", "MINE", r"cannot be loaded: SyntaxError"),
+        ("raise SystemExit(3)", "MINE", r"cannot be loaded: SystemExit: 3"),
+    ],
+)
+def test_the_fault_of_a_file_is_named(tmp_path: Path, source: str, name: str, fault: str) -> None:
+    path = tmp_path / "venue.py"
+    path.write_text(source)
+    with pytest.raises(ConfigError, match=fault) as caught:
+        registry.codec(f"{path}:{name}" if name else str(path))
+    assert "venue.py" in str(caught.value)
+    path.unlink()
+    with pytest.raises(ConfigError, match=r"venue.py: cannot be read: .*; give FILE.py:NAME"):
+        registry.codec(f"{path}:{name}")
+
+
 def test_the_sample_is_deterministic(tmp_path: Path) -> None:
     first, second = tmp_path / "a.gz", tmp_path / "b.gz"
     assert sample.write(first, steps=20) == sample.write(second, steps=20)

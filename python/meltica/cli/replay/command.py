@@ -27,7 +27,9 @@ CODES = exit_codes(
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="PATH...")
 @click.option("--sample", is_flag=True, help="Replay a small generated Binance session instead of files.")
 @click.option(
-    "--codec", metavar="NAME", help="Codec of the frames, such as binance; recorded events need none."
+    "--codec",
+    metavar="NAME",
+    help="Codec of the frames, such as binance or FILE.py:NAME; recorded events need none.",
 )
 @click.option(
     "--lambda",
