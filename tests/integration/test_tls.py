@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Generator
@@ -169,6 +170,57 @@ def test_a_changed_certificate_serves_new_connections(
         restarted.close()
 
 
+@pytest.mark.parametrize("damage", ["empty", "binary", "expired", "later", "folder", "pipe", "encrypted"])
+def test_a_damaged_pair_leaves_the_last_one_and_is_a_fault(
+    damage: str, pair: Pair, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tls, "RELOAD_SECONDS", 0.01)
+    certificate = Certificate(pair.chain, pair.key)
+    server = Server(certificate, pair.trusted())
+    try:
+        first = serial(server)
+        assert certificate.fault() is None
+        caplog.clear()
+        pair.chain.unlink()
+        match damage:
+            case "empty":
+                pair.chain.touch()
+            case "binary":
+                pair.chain.write_bytes(b"\xff" * 500)
+            case "expired":
+                pair.write(days=-2)
+            case "later":
+                pair.write(days=2)
+            case "folder":
+                pair.chain.mkdir()
+            case "pipe":
+                os.mkfifo(pair.chain)
+            case _:
+                pair.write(password=b"hunter2")
+        assert wait_until(lambda: certificate.fault() is not None, 10)
+        assert wait_until(
+            lambda: caplog.text.count("certificate not reloaded, the last one remains") == 1, 10
+        )
+        fault = certificate.fault()
+        assert fault is not None
+        assert fault.startswith("the last one remains: ")
+        assert str(pair.chain.parent) not in fault
+        assert serial(server) == first
+        pair.chain.rmdir() if damage == "folder" else pair.chain.unlink()
+        second = pair.write()
+        assert wait_until(lambda: serial(server) == second, 10)
+        assert certificate.fault() is None
+    finally:
+        server.close()
+
+
+def test_a_server_starts_with_an_expired_certificate_and_names_it(pair: Pair) -> None:
+    pair.write(days=-2)
+    fault = Certificate(pair.chain, pair.key).fault()
+    assert fault is not None
+    assert fault.startswith("the certificate has expired at ")
+
+
 @pytest.mark.parametrize("broken", ["chain", "key", "both", "absent", "encrypted"])
 def test_a_pair_that_cannot_be_used_is_a_fault_of_the_configuration(pair: Pair, broken: str) -> None:
     if broken in ("chain", "both"):
@@ -186,6 +238,7 @@ def test_a_pair_that_cannot_be_used_is_a_fault_of_the_configuration(pair: Pair, 
 def test_a_gateway_with_a_certificate(
     config: Path, cluster: EmbeddedPostgres, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(tls, "RELOAD_SECONDS", 0.01)
     files = {"certificate": str(pair.chain), "key": str(pair.key)}
     api = {"tls": files, "hosts": ["gateway.example"]}
     with gateway.database(cluster) as dsn, gateway.running(config, dsn, apiServer=api) as running:
@@ -206,3 +259,8 @@ def test_a_gateway_with_a_certificate(
         monkeypatch.setenv("MELTICA_CA_FILE", str(pair.key))
         refused = CliRunner().invoke(cli, command, standalone_mode=False)
         assert f"certificates of {pair.key} not read" in str(refused.exception)
+
+        pair.write(days=-2)
+        assert wait_until(lambda: "certificate" in running.client.get("/health/ready").text, 10)
+        faults = running.client.get("/health/ready").json()["faults"]
+        assert faults["certificate"].startswith("the last one remains: the certificate has expired at ")

@@ -24,12 +24,15 @@ class Pair:
         self.chain = folder / "cert.pem"
         self.key = folder / "key.pem"
 
-    def write(self, *, only_key: bool = False, password: bytes | None = None) -> int:
-        """Writes a new pair for `localhost`, 127.0.0.1 and gateway.example; returns its serial number."""
+    def write(self, *, only_key: bool = False, password: bytes | None = None, days: int = 0) -> int:
+        """Writes a new pair for `localhost`, 127.0.0.1 and gateway.example; returns its serial number.
+
+        It is valid a day before and after today, or `days` later.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a gateway in the tests")])
         names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.DNSName("gateway.example")]
-        serial, now = x509.random_serial_number(), datetime.now(UTC)
+        serial, now = x509.random_serial_number(), datetime.now(UTC) + timedelta(days=days)
         certificate = (
             x509.CertificateBuilder()
             .subject_name(name)

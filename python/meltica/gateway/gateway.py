@@ -285,6 +285,7 @@ class Gateway:
             trading,
             self.configuration,
             self.stopping,
+            self._certificate,
         )
         await self._register_metrics(trading)
         await self._watch_resources()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from meltica.gateway.recovery import StateRecovery
     from meltica.gateway.resources import ResourceWatch
     from meltica.gateway.trading import GatewayTrading
+    from meltica.http.tls import Certificate
     from meltica.lambdas.manager import InstanceManager
     from meltica.persistence.database import Database
     from meltica.persistence.lock import GatewayLock
@@ -38,6 +39,7 @@ class Readiness:
     trading: "GatewayTrading"
     configuration: "RuntimeConfiguration"
     stopping: asyncio.Event
+    certificate: "Certificate | None" = None
 
     async def faults(self) -> dict[str, str]:
         """Returns the fault of each component that has one, by name; empty when the gateway is ready."""
@@ -54,6 +56,8 @@ class Readiness:
             faults["stops"] = f"are not in the database yet: {', '.join(unrecorded)}"
         if self.configuration.fault is not None:
             faults["configuration"] = self.configuration.fault
+        if self.certificate is not None and (fault := self.certificate.fault()) is not None:
+            faults["certificate"] = fault
         faults |= self.resources.faults
         faults |= self.trading.faults()
         for provider in self.providers.all():
