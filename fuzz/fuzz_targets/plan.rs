@@ -118,11 +118,15 @@ impl<'a> Arbitrary<'a> for Spec {
         let explicit = |u: &mut Unstructured| Ok((String::arbitrary(u)?, "A-B".to_owned()));
         Ok(Self(CodecSpec {
             name: "any".into(),
-            symbols: SymbolRule {
-                quotes: many(u, 3, quote)?,
-                separator: u.arbitrary()?,
-                explicit: many(u, 2, explicit)?,
-            },
+            symbols: vec![(
+                String::new(),
+                SymbolRule {
+                    quotes: many(u, 3, quote)?,
+                    separator: u.arbitrary()?,
+                    explicit: many(u, 2, explicit)?,
+                    ..SymbolRule::default()
+                },
+            )],
             envelope: optional(u, |u| {
                 Ok(EnvelopeSpec { payload: path(u)?, stream: path(u)?, symbol_separator: u.arbitrary()? })
             })?,

@@ -284,7 +284,7 @@ def test_a_recording_whose_frames_all_fail_is_not_ok(folder: Path) -> None:
         (("mine.py", "--codec", "binance"), "mine.py: expected lines of `<receive ns> <frame>`"),
         ((*BINANCE, "--speed", "fast"), "expected max or a number above 0, saw 'fast'"),
         ((*BINANCE, "--speed", "0"), "expected max or a number above 0"),
-        ((*BINANCE, "--symbol", "btc-usdt"), "did you mean `BTC-USDT`?"),
+        ((*BINANCE, "--symbol", "BTC_USDT"), "did you mean `BTC-USDT`?"),
         ((*BINANCE, "--lambda", "mine.py:Recod"), "did you mean `Record`?"),
         ((*BINANCE, "--lambda", "nope.py"), "nope.py: expected a Python file, but it does not exist"),
         ((*BINANCE, "--lambda", "mine.py:Record"), "`out` is required"),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub fn codec() -> Arc<Codec> {
     let spec = CodecSpec {
         name: "binance".into(),
-        symbols: SymbolRule { quotes: vec!["USDT".into()], ..SymbolRule::default() },
+        symbols: vec![(String::new(), SymbolRule { quotes: vec!["USDT".into()], ..SymbolRule::default() })],
         envelope: Some(EnvelopeSpec {
             payload: "data".into(),
             stream: "stream".into(),

@@ -69,7 +69,8 @@ pub struct Codec {
     wrapped: u8,
     /// The slot of the stream's name, and the separator that ends the symbol in it.
     stream: Option<(plan::Slot, Option<char>)>,
-    symbols: symbols::Symbols,
+    /// By category.
+    symbols: Vec<symbols::Symbols>,
     /// The paths by slot.
     paths: Vec<String>,
 }
@@ -93,9 +94,19 @@ impl Codec {
         &self.infos
     }
 
-    /// Returns the canonical symbol of the venue's text, or `None` if the symbol rule does not match.
-    pub fn canonical(&self, text: &str) -> Option<String> {
-        self.symbols.canonical(text.as_bytes())
+    /// Returns the index of a category of connections, or `None` if the codec does not have it.
+    pub fn category(&self, name: &str) -> Option<usize> {
+        self.symbols.iter().position(|rule| rule.category == name)
+    }
+
+    /// Returns the names of the categories; a single empty one if they are not distinguished.
+    pub fn categories(&self) -> impl Iterator<Item = &str> {
+        self.symbols.iter().map(|rule| &*rule.category)
+    }
+
+    /// Returns the canonical symbol of the venue's text in a category, or `None` if its rule does not match.
+    pub fn canonical(&self, category: usize, text: &str) -> Option<String> {
+        self.symbols.get(category)?.canonical(text.as_bytes())
     }
 
     /// Describes an error in one line, with the names of the message and the path.

@@ -1,6 +1,6 @@
 //! Instruments: the listings of a venue and the rules for them.
 //!
-//! Texts are neither trimmed nor converted in case: a text that breaks a rule is refused.
+//! An instrument's texts are neither trimmed nor converted in case: a text that breaks a rule is refused.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +9,11 @@ use crate::decimal::Decimal;
 
 mod symbol;
 
-use symbol::{CURRENCY, is_currency, is_venue};
-pub use symbol::{Day, ParsedSymbol, base_and_quote, canonical_symbol, parse_symbol, validate_route_type};
+use symbol::is_venue;
+pub use symbol::{
+    CURRENCY, Day, ParsedSymbol, base_and_quote, canonical_symbol, is_currency, is_symbol, parse_symbol,
+    validate_route_type,
+};
 
 /// The kind of an instrument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -142,6 +142,36 @@ fn message(object: &Any<'_>) -> PyResult<MessageSpec> {
     })
 }
 
+fn symbol_rule(object: &Any<'_>) -> PyResult<SymbolRule> {
+    Ok(SymbolRule {
+        quotes: list(object, "quotes", |quote| quote.extract().map_err(value_error))?,
+        separator: get(object, "separator")?,
+        explicit: pairs(object, "explicit")?,
+        aliases: pairs(object, "aliases")?,
+        suffixes: pairs(object, "suffixes")?,
+        contract: get(object, "contract")?,
+    })
+}
+
+/// Reads a mapping of texts.
+fn pairs(object: &Any<'_>, name: &str) -> PyResult<Vec<(String, String)>> {
+    let items = object.getattr(name)?.call_method0("items")?;
+    items.try_iter()?.map(|item| item?.extract().map_err(value_error)).collect()
+}
+
+/// Reads one rule, or a mapping of categories to rules.
+fn symbols(object: &Any<'_>) -> PyResult<Vec<(String, SymbolRule)>> {
+    if object.hasattr("quotes")? {
+        return Ok(vec![(String::new(), symbol_rule(object)?)]);
+    }
+    let items = object.call_method0("items")?;
+    let read = |item: Any<'_>| {
+        let (category, rule): (String, Any<'_>) = item.extract()?;
+        Ok((category, symbol_rule(&rule)?))
+    };
+    items.try_iter()?.map(|item| read(item?)).collect()
+}
+
 /// A compiled codec: decodes the frames of one venue.
 ///
 /// `declaration` is a `meltica.adapters.codec.Codec`. Raises `CodecError`, which lists every fault.
@@ -152,14 +182,9 @@ pub struct PyCodec(pub Arc<Codec>);
 impl PyCodec {
     #[new]
     fn new(declaration: &Any<'_>) -> PyResult<Self> {
-        let symbols = declaration.getattr("symbols")?;
         let spec = CodecSpec {
             name: get(declaration, "name")?,
-            symbols: SymbolRule {
-                quotes: list(&symbols, "quotes", |quote| quote.extract().map_err(value_error))?,
-                separator: get(&symbols, "separator")?,
-                explicit: list(&symbols, "explicit", |pair| pair.extract().map_err(value_error))?,
-            },
+            symbols: symbols(&declaration.getattr("symbols")?)?,
             envelope: optional(declaration, "envelope", |envelope| {
                 Ok(EnvelopeSpec {
                     payload: get(envelope, "payload")?,
@@ -176,6 +201,35 @@ impl PyCodec {
     #[getter]
     fn name(&self) -> &str {
         self.0.name()
+    }
+
+    /// Names of the categories of connections; a single empty one if symbols mean the same on all connections.
+    #[getter]
+    fn categories(&self) -> Vec<&str> {
+        self.0.categories().collect()
+    }
+
+    /// Returns the canonical symbol of the venue's text, or None if the rule of the category does not match it.
+    ///
+    /// The category is the first one by default. Raises `ValueError` for a category that the codec does not have.
+    #[pyo3(signature = (text, category = None))]
+    fn symbol(&self, text: &str, category: Option<&str>) -> PyResult<Option<String>> {
+        Ok(self.0.canonical(self.category(category)?, text))
+    }
+}
+
+impl PyCodec {
+    /// Returns the index of a category; that of the first one for None.
+    pub fn category(&self, name: Option<&str>) -> PyResult<usize> {
+        let Some(name) = name else { return Ok(0) };
+        self.0.category(name).ok_or_else(|| {
+            let names: Vec<_> = self.0.categories().collect();
+            let codec = self.0.name();
+            value_error(format!(
+                "expected a category of the codec {codec}, one of {}, saw {name:?}",
+                names.join(", ")
+            ))
+        })
     }
 }
 

@@ -3,20 +3,22 @@
 use crate::callback::call;
 use meltica_core::decimal::Decimal;
 use meltica_core::event::{Kind, Liquidity, Nanos, Side};
+use meltica_core::instrument::canonical_symbol;
 use meltica_core::names::{ProviderId, SymbolId};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyType};
+use std::borrow::Cow;
 
 /// Turns any displayable error into a `ValueError`.
 pub fn value_error(error: impl std::fmt::Display) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
 
-/// Returns the canonical form of a symbol: that of ccxt, `BTC/USDT`, becomes `BTC-USDT`.
-pub fn canonical(name: &str) -> String {
-    name.replace('/', "-")
+/// Returns the canonical form of a symbol. Another name, such as a currency, is returned as it is.
+pub fn canonical(name: &str) -> Cow<'_, str> {
+    canonical_symbol(name).unwrap_or(Cow::Borrowed(name))
 }
 
 /// Reads the name of an event kind.

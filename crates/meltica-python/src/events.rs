@@ -302,7 +302,7 @@ impl PyEvent {
             Parsed::Book(book) => Body::Book(BookBody::heap(book)),
         };
         let symbol = text("symbol")?;
-        let symbol = if kind == Kind::Extension { symbol } else { canonical(&symbol) };
+        let symbol = if kind == Kind::Extension { symbol } else { canonical(&symbol).into_owned() };
         let names = Names { provider: text("provider")?, symbol };
         make(py, Content { header, names: Some(Box::new(names)), body })
     }

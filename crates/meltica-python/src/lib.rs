@@ -35,6 +35,7 @@ mod quotes;
 mod routes;
 mod simulator;
 mod stats;
+mod symbols;
 #[cfg(test)]
 mod tests;
 mod wake;
@@ -51,7 +52,7 @@ use pyo3::prelude::*;
 mod _core {
     use super::{
         add_part, benchmark, book, change, codec, core, errors, events, exit, filter, host, instance,
-        intents, market, producer, quotes, simulator, watch,
+        intents, market, producer, quotes, simulator, symbols, watch,
     };
     use pyo3::prelude::*;
 
@@ -71,6 +72,7 @@ mod _core {
         change::register(module)?;
         producer::register(module)?;
         quotes::register(module)?;
+        symbols::register(module)?;
         watch::register(module)?;
         add_part(module, "events", events::DOC, &[events::register, book::register])?;
         add_part(module, "account", events::ACCOUNT_DOC, &[events::register_account])?;

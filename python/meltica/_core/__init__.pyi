@@ -80,7 +80,9 @@ __all__ = [
     "benchmark_frames",
     "benchmark_mix",
     "benchmark_wake",
+    "canonical_symbol",
     "check_filter",
+    "is_currency",
     "stamp_fault",
 ]
 
@@ -107,6 +109,12 @@ FILTER_FIELDS: Final[Mapping[str, tuple[str, ...]]]
 FILTER_LIMIT: Final[int]
 FILTER_OPERATORS: Final[tuple[str, ...]]
 """The comparison operators of filters."""
+
+def canonical_symbol(text: str, /) -> str | None:
+    """Returns the canonical form of a symbol in any case, with dashes or slashes or in ccxt's notation, or None."""
+
+def is_currency(text: str, /) -> bool:
+    """Returns whether a text is a currency: 1 to 20 letters or digits."""
 
 def check_filter(kind: str, field: str, operator: str, value: object, /) -> None:
     """Raises `ValueError` if no event of the kind can ever match the filter."""
@@ -302,6 +310,14 @@ class Codec:
     @property
     def name(self) -> str:
         """Name of the codec, from its declaration."""
+    @property
+    def categories(self) -> list[str]:
+        """Names of the categories of connections; a single empty one if symbols mean the same on all connections."""
+    def symbol(self, text: str, category: str | None = None) -> str | None:
+        """Returns the canonical symbol of the venue's text, or None if the rule of the category does not match it.
+
+        The category is the first one by default. Raises `ValueError` for a category that the codec does not have.
+        """
 
 class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...

@@ -21,7 +21,7 @@ bid_quantity, ask, ask_quantity, volume_24h; `KlineSummary` open*, close*, high*
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Role = Literal["Trade", "Ticker", "KlineSummary", "BookDiff", "BookSnapshot", "Control"]
@@ -43,14 +43,28 @@ value.
 
 @dataclass(frozen=True, slots=True)
 class SymbolRule:
-    """How a venue's symbols become canonical ones (`BTC-USDT`). Case does not matter."""
+    """How a venue's symbols become canonical ones (`BTC-USDT`, `BTC-USDT-SWAP`).
+
+    The case of ASCII letters does not matter; letters beyond ASCII are kept as the venue writes them. A text
+    of the venue's instrument list comes first, then `explicit`, `suffixes`, `separator` and `quotes`.
+    """
 
     quotes: tuple[str, ...] = ()
     """Quote currencies; the longest that ends the text splits it (`BTCUSDT`)."""
     separator: str | None = None
-    """A character between base and quote (`BTC/USDT`), tried before `quotes`."""
-    explicit: tuple[tuple[str, str], ...] = ()
-    """Exceptions, which are looked up first: the venue's text and the canonical symbol."""
+    """A character between the 2 to 6 parts (`BTC/USDT`, `BTC-USD-220527`)."""
+    explicit: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Exceptions: the venue's text -> the canonical symbol."""
+    aliases: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The venue's name of a base or quote -> the canonical one (`{"XBT": "BTC"}`)."""
+    suffixes: Mapping[str, str] = field(default_factory=dict[str, str])
+    """An end of the text -> the parts that replace it.
+
+    Parts that begin with a quote follow a base: with `{"PERP": "USDC-PERP"}`, `BTCPERP` is `BTC-USDC-PERP`. A
+    single part follows a pair: with `{"_PERP": "PERP"}`, `BTCUSD_PERP` is `BTC-USD-PERP`.
+    """
+    contract: str | None = None
+    """Third part of the symbols that consist of base and quote only, such as `PERP`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +157,12 @@ class Codec:
     """The messages of one venue. The first whose conditions hold applies; unknown fields are ignored."""
 
     name: str
-    symbols: SymbolRule
+    symbols: SymbolRule | Mapping[str, SymbolRule]
+    """The rule of the venue's symbols.
+
+    Where one text names two instruments, a rule for each category of connections, the default first:
+    `{"spot": SymbolRule(...), "linear": SymbolRule(..., contract="PERP")}`.
+    """
     messages: tuple[Message, ...]
     envelope: Envelope | None = None
 

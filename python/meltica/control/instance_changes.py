@@ -17,6 +17,7 @@ from meltica.lambdas.failures import described
 from meltica.lambdas.instances import LAMBDAS, start_faults
 from meltica.lambdas.modules.names import Selector, parse, stored
 from meltica.lambdas.modules.pins import pin_of, pinned
+from meltica.model.symbols import upper
 from meltica.persistence.stores.instances import InstanceRecord, InstanceRow
 from meltica.persistence.stores.modules import LATEST
 from meltica.runtime.threads import call, within
@@ -263,7 +264,7 @@ def _strategy_faults(cls: type[Lambda], config: Mapping[str, Any]) -> Iterator[t
 def normalized(scope: Mapping[str, InstanceScope]) -> dict[str, list[str]]:
     """Returns the symbols by provider: trimmed, in upper case, each once."""
     return {
-        name.strip(): list(dict.fromkeys(symbol.strip().upper() for symbol in entry.symbols))
+        name.strip(): list(dict.fromkeys(upper(symbol.strip()) for symbol in entry.symbols))
         for name, entry in scope.items()
     }
 

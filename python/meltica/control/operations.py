@@ -66,7 +66,7 @@ def existing_symbol(text: str, services: ControlServices) -> str:
     A cancel of the orders in a misspelt symbol must not look like a success.
     """
     try:
-        symbol = canonical(text.strip().upper())
+        symbol = canonical(text.strip())
     except ValueError as error:
         raise invalid([(("symbol",), f"`symbol`: {error}")]) from None
     known = {str(each["symbol"]) for provider in services.providers.all() for each in provider.instruments}

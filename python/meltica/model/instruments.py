@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-from meltica.model.symbols import currencies
+from meltica.model.symbols import currencies, is_spot
 
 _RULES = (
     "price_increment",
@@ -41,13 +41,15 @@ class Instrument:
     def from_payload(cls, payload: Mapping[str, object]) -> "Instrument":
         """Reads an instrument from `InstrumentUpdate.instrument`.
 
-        Raises ValueError for a rule that is not a decimal above 0.
+        Raises ValueError for a rule that is not a decimal above 0, and for a contract of the type `spot`.
         """
         symbol = str(payload["symbol"])
         base, quote = currencies(symbol)
         rules = {name: _rule(payload, name) for name in _RULES}
         halted = payload.get("halted", False) is not False
         kind = str(payload.get("type", "spot"))
+        if kind == "spot" and not is_spot(symbol):
+            raise ValueError(f"instrument {symbol}: type: expected that of a contract, saw {kind!r}")
         return cls(symbol=symbol, type=kind, base=base, quote=quote, halted=halted, **rules)
 
 

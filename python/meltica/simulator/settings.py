@@ -1,6 +1,5 @@
 """Settings of the simulated market."""
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, cast
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PositiveFloat, model_validator
 
-from meltica.model.symbols import canonical, currencies
+from meltica.model.symbols import canonical, currencies, is_spot
 from meltica.simulator import catalogue
 from meltica.validation.models import fault
 from meltica.validation.section import AdapterSettings
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from meltica._core import SyntheticMarket
 
 _NONE = timedelta(0)
-_SPOT = re.compile(r"[A-Z0-9]{2,10}-[A-Z0-9]{2,10}")
 _FASTEST = 1e8
 """Highest rate of a symbol, per second."""
 _SLOWEST = 1e-6
@@ -40,9 +38,8 @@ def _spot(symbol: str) -> str:
         symbol = canonical(symbol)
     except ValueError as error:
         raise fault(str(error)) from None
-    if _SPOT.fullmatch(symbol) is None:
-        form = "a spot symbol such as BTC-USDT, base and quote of 2 to 10 of A-Z and 0-9"
-        raise fault(f"expected {form}, saw {symbol!r}")
+    if not is_spot(symbol):
+        raise fault(f"expected a spot symbol such as BTC-USDT, saw {symbol!r}")
     return symbol
 
 

@@ -13,6 +13,7 @@ from meltica.model.account import CancelAllScope
 from meltica.model.enums import Side, TimeInForce
 from meltica.model.fills import START, FillMark
 from meltica.model.orders import NewOrder
+from meltica.model.symbols import currencies
 from meltica.testing.rig import Rig
 from meltica.testing.stage import Stage
 
@@ -25,7 +26,7 @@ class AccountContract:
     def test_an_order_rests_is_amended_and_cancelled_with_a_report_each(self, stage: Stage) -> None:
         with trading(stage) as (rig, order):
             account, symbol = rig.account, stage.symbols[0]
-            _, quote = symbol.split("-")
+            _, quote = currencies(symbol)
             before = rig.do(account.balances())[quote]
             far = order(at="far")
             status = rig.do(account.submit(far))
@@ -108,7 +109,7 @@ class AccountContract:
     def test_fills_add_up(self, stage: Stage) -> None:
         with trading(stage) as (rig, order):
             account, symbol = rig.account, stage.symbols[0]
-            base, quote = symbol.split("-")
+            base, quote = currencies(symbol)
             before = rig.do(account.balances())
             buy = order()
             rig.do(account.submit(buy))

@@ -39,12 +39,12 @@ def add(host: Host, cls: type[meltica.Lambda], scope: Scope | None = None, **opt
 
 
 def test_scope_is_canonical() -> None:
-    assert canonical_scope({"a": ["BTC/USDT", "BTC-USDT", "ETH-USDT"], "b": "*"}) == {
+    assert canonical_scope({"a": ["BTC/USDT", "btc-usdt", "ETH-USDT"], "b": "*"}) == {
         "a": ("BTC-USDT", "ETH-USDT"),
         "b": ("*",),
     }
     with pytest.raises(LambdaError) as caught:
-        canonical_scope({"a": ["btc-usdt"], "b": [], "c": ["x"]})
+        canonical_scope({"a": ["btc_usdt"], "b": [], "c": ["x"]})
     assert str(caught.value).count(";") >= 2
     with pytest.raises(LambdaError, match="at least one provider"):
         canonical_scope({})

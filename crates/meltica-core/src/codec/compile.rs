@@ -6,11 +6,10 @@ use super::plan::{Conversion, Entry, Field, LevelsPlan, MAX_SLOTS, Message, Node
 use super::spec::{
     CodecSpec, Convert, EnvelopeSpec, FieldSpec, LevelsSpec, Match, MessageSpec, Role, SpecError,
 };
-use super::symbols::{Symbols, is_currency};
+use super::symbols::Symbols;
 use super::{Codec, MessageInfo};
 use crate::event::Side;
 use schema::schema;
-use std::collections::HashMap;
 
 /// Maximum number of keys of a path.
 const MAX_PATH: usize = 8;
@@ -210,31 +209,25 @@ impl Compiler {
         })
     }
 
-    fn symbols(&mut self, spec: &CodecSpec) -> Symbols {
-        let rule = &spec.symbols;
-        let mut quotes: Vec<String> = rule.quotes.iter().map(|quote| quote.to_ascii_uppercase()).collect();
-        quotes.sort_by_key(|quote| std::cmp::Reverse(quote.len()));
-        let mut explicit = HashMap::new();
-        for quote in quotes.iter().filter(|quote| !is_currency(quote)) {
-            self.fault("symbols.quotes", format_args!("expected 2 to 10 of A-Z and 0-9, saw {quote:?}"));
+    fn symbols(&mut self, spec: &CodecSpec) -> Vec<Symbols> {
+        let mut rules: Vec<Symbols> = Vec::new();
+        if spec.symbols.is_empty() {
+            self.fault("symbols", "expected a rule");
         }
-        for (text, canonical) in &rule.explicit {
-            let segment = |part: &str| {
-                !part.is_empty()
-                    && part.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'.')
+        for (category, rule) in &spec.symbols {
+            if rules.iter().any(|other| other.category == *category) {
+                self.fault("symbols", format_args!("expected the category {category:?} once"));
+            }
+            if category.is_empty() && spec.symbols.len() > 1 {
+                self.fault("symbols", "expected the name of each category");
+            }
+            let place = |part: &str| {
+                let parts = ["symbols", category, part];
+                parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".")
             };
-            if !(2..=6).contains(&canonical.split('-').count()) || !canonical.split('-').all(segment) {
-                let text = format_args!("expected BASE-QUOTE in upper case for {text:?}, saw {canonical:?}");
-                self.fault("symbols.explicit", text);
-            }
-            if explicit.insert(text.to_ascii_uppercase(), canonical.clone()).is_some() {
-                self.fault("symbols.explicit", format_args!("expected {text:?} once"));
-            }
+            rules.push(Symbols::compile(category, rule.clone(), |part, text| self.fault(&place(part), text)));
         }
-        if quotes.is_empty() && explicit.is_empty() && rule.separator.is_none() {
-            self.fault("symbols", "expected quotes, a separator or explicit symbols");
-        }
-        Symbols { quotes, separator: rule.separator, explicit }
+        rules
     }
 
     fn messages(&mut self, spec: &CodecSpec) -> Vec<Message> {

@@ -84,11 +84,12 @@ pub struct Decoder {
 impl Decoder {
     /// Returns a decoder of the codec's messages, whose symbols are `provider`'s.
     pub fn new(codec: Arc<Codec>, provider: ProviderId) -> Self {
+        let cache = SymbolCache::new(provider, codec.symbols.len());
         Self {
             codec,
             message: None,
             fields: FieldMap::default(),
-            cache: SymbolCache::new(provider),
+            cache,
             unknown_enums: 0,
             payload: Payload::Empty,
         }
@@ -114,6 +115,24 @@ impl Decoder {
     /// Returns the number of undeclared enum values so far.
     pub fn unknown_enums(&self) -> u64 {
         self.unknown_enums
+    }
+
+    /// Sets the category of the frames from now on, an index of [`Codec::categories`]. It decides what a symbol means.
+    pub fn set_category(&mut self, category: usize) {
+        self.cache.set_category(category);
+    }
+
+    /// Adds symbols of the venue's instrument list, each the venue's text and the canonical symbol, to a category. They take
+    /// precedence over its rule.
+    ///
+    /// # Errors
+    /// The first canonical symbol that is not one.
+    pub fn list_symbols(
+        &mut self,
+        category: usize,
+        symbols: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<(), String> {
+        self.cache.list(category.min(self.codec.symbols.len() - 1), symbols)
     }
 
     /// Returns the symbol that all messages so far have named, if it is the only one.

@@ -116,11 +116,14 @@ fn depth() -> MessageSpec {
 pub fn binance_spec() -> CodecSpec {
     CodecSpec {
         name: "binance".into(),
-        symbols: SymbolRule {
-            quotes: ["USD", "USDT", "BTC", "USDC", "FDUSD", "ETH"].map(String::from).into(),
-            separator: None,
-            explicit: vec![("TUSDT".into(), "T-USDT".into())],
-        },
+        symbols: vec![(
+            String::new(),
+            SymbolRule {
+                quotes: ["USD", "USDT", "BTC", "USDC", "FDUSD", "ETH"].map(String::from).into(),
+                explicit: vec![("TUSDT".into(), "T-USDT".into())],
+                ..SymbolRule::default()
+            },
+        )],
         envelope: Some(EnvelopeSpec {
             payload: "data".into(),
             stream: "stream".into(),

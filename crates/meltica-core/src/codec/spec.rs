@@ -10,23 +10,33 @@ use crate::event::Kind;
 pub struct CodecSpec {
     /// The name, for messages and logs.
     pub name: String,
-    /// The form of the venue's symbols.
-    pub symbols: SymbolRule,
+    /// The form of the venue's symbols in each category (`spot`, `linear`) of connections. The first one is the default; its
+    /// name is empty if it is the only one.
+    pub symbols: Vec<(String, SymbolRule)>,
     /// The wrapper of combined streams. Wrapped and bare messages are both decoded.
     pub envelope: Option<EnvelopeSpec>,
     /// The messages. The first one whose conditions hold applies.
     pub messages: Vec<MessageSpec>,
 }
 
-/// The conversion of a venue's symbols to canonical ones (`BTC-USDT`), regardless of case.
+/// The conversion of a venue's symbols to canonical ones (`BTC-USDT`). The case of ASCII letters does not matter; other
+/// letters are kept. A text of the venue's instrument list takes precedence over the rule, then `explicit`, `suffixes`,
+/// `separator` and `quotes`.
 #[derive(Debug, Clone, Default)]
 pub struct SymbolRule {
     /// Quote currencies. The longest one that ends the text splits it (`BTCUSDT`).
     pub quotes: Vec<String>,
-    /// A character between base and quote (`BTC/USDT`), tried before `quotes`.
+    /// A character between the parts (`BTC/USDT`, `BTC-USD-220527`).
     pub separator: Option<char>,
-    /// Exceptions, which take precedence: the venue's text and the canonical symbol.
+    /// Exceptions: the venue's text and the canonical symbol.
     pub explicit: Vec<(String, String)>,
+    /// Other names of base and quote: the venue's currency and the canonical one (`XBT`, `BTC`).
+    pub aliases: Vec<(String, String)>,
+    /// Ends of the text and the parts that replace them. Parts that begin with a quote follow a base (`PERP` and
+    /// `USDC-PERP`: `BTCPERP`), a single part follows a pair (`_PERP` and `PERP`: `BTCUSD_PERP`).
+    pub suffixes: Vec<(String, String)>,
+    /// The third part of symbols that the rule splits into base and quote only, such as `PERP`.
+    pub contract: Option<String>,
 }
 
 /// The wrapper of combined streams, `{"stream": "btcusdt@depth", "data": {..}}`.

@@ -1,5 +1,6 @@
 mod damage;
 mod session;
+mod symbols;
 
 use super::fixtures::{AGG, BOOK_TICKER, DIFF, KLINE, SNAPSHOT, TICKER, TRADE, binance_spec, wrap};
 use super::*;
@@ -220,27 +221,6 @@ fn a_payload_that_is_not_an_object_is_ignored() {
 }
 
 #[test]
-fn symbols_are_split_by_the_rule() {
-    let codec = Codec::compile(binance_spec()).unwrap();
-    for (text, canonical) in [
-        ("BTCUSDT", Some("BTC-USDT")),
-        ("ethfdusd", Some("ETH-FDUSD")),
-        ("TUSDT", Some("T-USDT")),
-        ("WUSDT", None),
-        ("USDT", None),
-        ("BTCXYZ", None),
-        ("B-CUSDT", None),
-        ("ABCDEFGHIJKUSDT", None),
-        ("", None),
-    ] {
-        assert_eq!(codec.canonical(text).as_deref(), canonical, "{text}");
-    }
-    let mut spec = binance_spec();
-    (spec.symbols.quotes, spec.symbols.separator) = (vec![], Some('/'));
-    assert_eq!(Codec::compile(spec).unwrap().canonical("xbt/usd").as_deref(), Some("XBT-USD"));
-}
-
-#[test]
 fn texts_with_equal_words_are_distinguished() {
     let mut decoder = decoder();
     for (text, canonical) in
@@ -349,7 +329,7 @@ fn unknown_enum_values_are_counted_and_absent_unless_required() {
 #[test]
 fn a_faulty_declaration_shows_all_its_faults() {
     let mut spec = binance_spec();
-    spec.symbols.quotes.push("us$".into());
+    spec.symbols[0].1.quotes.push("us$".into());
     spec.messages[1].fields.remove(2);
     spec.messages[1].fields[0].convert = Convert::Text;
     spec.messages[2].name = "trade".into();

@@ -224,7 +224,7 @@ fn compile_routes(declared: &Bound<'_, PyAny>, filters: &Filters, depth: u32) ->
                 kind.name()
             )));
         }
-        let name = |of: String| if kind == Kind::Extension { of } else { canonical(&of) };
+        let name = |of: String| if kind == Kind::Extension { of } else { canonical(&of).into_owned() };
         let provider = ProviderId::intern(&source);
         let symbol = of.map(|of| provider.routed(&name(of))).transpose().map_err(value_error)?;
         let filters = filters.get(&kind).cloned().unwrap_or_default();

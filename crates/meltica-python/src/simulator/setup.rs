@@ -2,7 +2,7 @@
 
 use super::engine::Exchange;
 use super::input::{config_error, named, self_trade};
-use crate::convert::decimal;
+use crate::convert::{canonical, decimal};
 use meltica_core::decimal::Decimal;
 use meltica_core::instrument::{Instrument, InstrumentType, base_and_quote};
 use meltica_core::venue::{AccountId, AssetId, Engine, FeeAsset, Fees, InstrumentRules, Ledger, SelfTrade};
@@ -84,7 +84,7 @@ impl Options<'_, '_> {
 
     /// Returns the instrument that the options describe, and appends the faults of its numbers.
     fn instrument(&self, py: Python<'_>, faults: &mut Vec<String>) -> Instrument {
-        let symbol = self.symbol.replace('/', "-");
+        let symbol = canonical(self.symbol).into_owned();
         // `InstrumentRules::new` reports an invalid symbol.
         let (base, quote) = base_and_quote(&symbol).unwrap_or(("BASE", "QUOTE"));
         let mut number =

@@ -32,6 +32,7 @@ from meltica.adapters import (
 
 QUOTES = (
     *("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USDP", "USDS", "USDE", "USD1", "DAI", "EURI"),
+    *("RLUSD", "U", "UST", "KGST", "BKRW", "VAI"),
     *("BTC", "ETH", "BNB", "SOL", "XRP", "TRX", "DOGE", "DOT", "BIDR", "IDRT", "BVND"),
     *(
         "EUR",
@@ -52,10 +53,6 @@ QUOTES = (
         "COP",
     ),
 )
-
-# Currencies of one letter: the quote at the end of the text would be ambiguous.
-_ONE_LETTER = ("A", "C", "D", "F", "G", "S", "T", "U", "W")
-_WITH_ONE_LETTER = ("USDT", "USDC", "FDUSD", "BTC", "BNB", "TRY")
 
 _PRICE_AND_QUANTITY = (Field("price", "p", decimal()), Field("quantity", "q", decimal()))
 _TAKER_SIDE = Field("side", "m", names({"true": "Sell", "false": "Buy"}))
@@ -146,11 +143,9 @@ DEPTH_SNAPSHOT = Message(
 
 BINANCE = Codec(
     name="binance",
+    # As a quote, AEUR would be taken out of ADAEUR.
     symbols=SymbolRule(
-        quotes=QUOTES,
-        explicit=tuple(
-            (base + quote, f"{base}-{quote}") for base in _ONE_LETTER for quote in _WITH_ONE_LETTER
-        ),
+        quotes=QUOTES, explicit={f"{base}AEUR": f"{base}-AEUR" for base in ("BTC", "ETH", "BNB", "EUR")}
     ),
     envelope=Envelope(payload="data", stream="stream", symbol_separator="@"),
     messages=(TRADE, AGG_TRADE, TICKER_24H, BOOK_TICKER, DEPTH_UPDATE, KLINE, DEPTH_SNAPSHOT),

@@ -32,6 +32,7 @@ from meltica.control.streams.events import entry_json
 from meltica.errors import ChangeInDoubt, NotFound
 from meltica.model.amounts import amount_text
 from meltica.model.enums import Mode
+from meltica.model.symbols import upper
 from meltica.persistence.stores.trading.queries import IdKey
 from meltica.persistence.stores.trading.rows import EntryKind
 
@@ -91,7 +92,7 @@ class AccountsController(Controller):
         found = await services.trading.queries.ledger_entries(
             name,
             mode=mode,
-            currency=None if currency is None else currency.strip().upper(),
+            currency=None if currency is None else upper(currency.strip()),
             kind=kind,
             before=key_of(cursor, IdKey),
             limit=limit,

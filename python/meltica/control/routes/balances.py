@@ -13,6 +13,7 @@ from meltica.control.paging import Cursor, Limit, key_of, next_cursor
 from meltica.control.routes.orders import values
 from meltica.control.services import ControlServices
 from meltica.model.enums import Mode
+from meltica.model.symbols import upper
 from meltica.persistence.stores.trading.queries import BalanceKey, Page
 
 
@@ -35,7 +36,7 @@ class BalancesController(Controller):
         latest: Annotated[bool, QueryParameter(description="Only the latest of each currency.")] = False,
     ) -> Balances:
         """Returns the balances of an account. Raises DatabaseUnavailable."""
-        asset = None if currency is None else currency.strip().upper()
+        asset = None if currency is None else upper(currency.strip())
         queries = services.trading.queries
         if latest:
             found = Page(await queries.latest_balances(name, mode=mode, currency=asset), has_more=False)

@@ -14,11 +14,20 @@ from typing import Annotated, Literal, TypeVar, cast
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from meltica.model.enums import OrderType
+from meltica.model.symbols import currency
 from meltica.validation.models import fault
 from meltica.validation.section import Amount, Positive, Section, words
 
-Currency = Annotated[str, Field(pattern=r"^[A-Z0-9.]{2,20}$")]
-"""A currency, in the form of the segments of symbols."""
+
+def _currency(value: str) -> str:
+    try:
+        return currency(value)
+    except ValueError as error:
+        raise fault(str(error)) from None
+
+
+Currency = Annotated[str, AfterValidator(_currency)]
+"""A currency, in the form of the parts of symbols."""
 
 _Number = TypeVar("_Number", int, Decimal)
 _NS = 1_000_000_000

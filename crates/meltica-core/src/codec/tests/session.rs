@@ -194,7 +194,10 @@ fn other_spec() -> CodecSpec {
     });
     CodecSpec {
         name: "other".into(),
-        symbols: super::SymbolRule { separator: Some('-'), ..super::SymbolRule::default() },
+        symbols: vec![(
+            String::new(),
+            super::SymbolRule { separator: Some('-'), ..super::SymbolRule::default() },
+        )],
         envelope: None,
         messages: vec![trade, books],
     }
